@@ -1,0 +1,1 @@
+"""One module per file format; each yields blocks of uninterpreted columns in bounded memory."""

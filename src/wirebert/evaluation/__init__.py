@@ -1,0 +1,1 @@
+"""Arrays to evidence; knows no model."""

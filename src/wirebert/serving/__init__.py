@@ -1,0 +1,1 @@
+"""A model folder to verdicts; never imports training."""
