@@ -3,9 +3,17 @@
 A schema is data (TOML), never code: `schemas/*.toml` hold the known ones.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+
+import tomli_w
+
+from wirebert.errors import SchemaError
 
 DEFAULT_NULL_VALUES = ("", "-", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """Texts that mean "no value" unless a column says otherwise."""
@@ -41,8 +49,16 @@ class ColumnKind(StrEnum):
         return self in _FEATURES
 
 
-_NUMERIC = frozenset({ColumnKind.NUMBER, ColumnKind.COUNT, ColumnKind.RATE, ColumnKind.DURATION, ColumnKind.PORT})
-_FEATURES = _NUMERIC | {ColumnKind.BOOLEAN, ColumnKind.CATEGORY, ColumnKind.ADDRESS, ColumnKind.FLAGS, ColumnKind.TEXT}
+_NUMERIC = frozenset(
+    {ColumnKind.NUMBER, ColumnKind.COUNT, ColumnKind.RATE, ColumnKind.DURATION, ColumnKind.PORT}
+)
+_FEATURES = _NUMERIC | {
+    ColumnKind.BOOLEAN,
+    ColumnKind.CATEGORY,
+    ColumnKind.ADDRESS,
+    ColumnKind.FLAGS,
+    ColumnKind.TEXT,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +85,8 @@ class FlowSchema:
     """Label as in the file -> class. Empty: every label is its own class."""
     benign: str | None = None
     """The class that means "no attack"; None where there is none or it is not known."""
+    match: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Column -> the values it holds. A file without header is of this schema if its values are among them."""
 
     @property
     def label(self) -> str | None:
@@ -80,3 +98,235 @@ class FlowSchema:
         """The columns the model sees, in file order, text columns last."""
         chosen = [column for column in self.columns if column.is_feature]
         return tuple(sorted(chosen, key=lambda column: column.kind is ColumnKind.TEXT))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All column names, in file order."""
+        return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        """The column of this name; a SchemaError that suggests the nearest name if there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise SchemaError(f"schema {self.name!r}: {missing_name('column', name, self.names)}")
+
+    def with_label(self, name: str) -> "FlowSchema":
+        """The same columns with `name` as the label; what was the label is derived from it, and the label map is dropped.
+
+        >>> column = Column(name="attack", kind=ColumnKind.CATEGORY, is_feature=True)
+        >>> FlowSchema(name="flows", columns=(column,)).with_label("attack").label
+        'attack'
+        >>> FlowSchema(name="flows", columns=(column,)).with_label("atack")
+        Traceback (most recent call last):
+        wirebert.errors.SchemaError: schema 'flows': there is no column 'atack', did you mean 'attack'? ...
+        """
+        if self.column(name).kind is ColumnKind.LABEL:
+            return self
+        columns = tuple(_relabel(column, name) for column in self.columns)
+        return replace(self, columns=columns, label_map={}, benign=None)
+
+    def positional_names(self, num_columns: int) -> tuple[str, ...] | None:
+        """Names for a file without header: all columns, or all but those derived from the label, or those and no label.
+
+        None if the schema has no such number of columns.
+        """
+        for left_out in ((), (ColumnKind.LABEL_DERIVED,), (ColumnKind.LABEL_DERIVED, ColumnKind.LABEL)):
+            names = tuple(column.name for column in self.columns if column.kind not in left_out)
+            if len(names) == num_columns:
+                return names
+        return None
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data (for TOML and JSON); what equals its default is left out."""
+        plain: dict[str, object] = {"name": self.name}
+        if self.benign is not None:
+            plain["benign"] = self.benign
+        if self.match:
+            plain["match"] = {name: list(values) for name, values in self.match.items()}
+        plain["columns"] = [_column_to_dict(column) for column in self.columns]
+        if self.label_map:
+            plain["label_map"] = dict(self.label_map)
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, object], where: str = "schema") -> "FlowSchema":
+        """The schema that `to_dict` gave.
+
+        Raises:
+            SchemaError: a key or kind is unknown, a value has the wrong type, or two columns share a name.
+
+        >>> FlowSchema.from_dict({"name": "flows", "columns": [{"name": "dur", "kind": "duraton"}]})
+        Traceback (most recent call last):
+        wirebert.errors.SchemaError: schema, column 'dur': there is no kind 'duraton', did you mean 'duration'? ...
+        """
+        _check_keys(plain, ("name", "benign", "match", "columns", "label_map"), where)
+        columns = plain.get("columns")
+        if not isinstance(columns, Sequence) or isinstance(columns, str) or not columns:
+            raise SchemaError(
+                f"{where}: expected a list of [[columns]], found {columns!r}; name at least one column"
+            )
+        parsed = tuple(_column_from_dict(column, where) for column in columns)
+        names = [column.name for column in parsed]
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated is not None:
+            raise SchemaError(
+                f"{where}: expected each column once, found {repeated!r} twice; rename or remove one"
+            )
+        labels = [column.name for column in parsed if column.kind is ColumnKind.LABEL]
+        if len(labels) > 1:
+            raise SchemaError(f"{where}: expected one label, found {labels}; make the others label_derived")
+        match = _table(plain.get("match", {}), "match", where)
+        return cls(
+            name=_text(plain.get("name"), "name", where),
+            columns=parsed,
+            label_map={
+                key: _text(value, key, where)
+                for key, value in _table(plain.get("label_map", {}), "label_map", where).items()
+            },
+            benign=None if plain.get("benign") is None else _text(plain["benign"], "benign", where),
+            match={key: _texts(value, key, where) for key, value in match.items()},
+        )
+
+
+def read_schema(path: Path) -> FlowSchema:
+    """The schema in a TOML file."""
+    try:
+        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SchemaError(f"{path}: the schema can not be read ({error.strerror or error})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{path}: expected a schema in TOML, found text that is none ({error})") from error
+    return FlowSchema.from_dict(plain, str(path))
+
+
+def write_schema(schema: FlowSchema, path: Path) -> None:
+    """Write the schema as TOML, to be read by `read_schema` and edited by people."""
+    path.write_text(tomli_w.dumps(schema.to_dict()), encoding="utf-8")
+
+
+def known_schemas() -> dict[str, FlowSchema]:
+    """The schemas that come with wirebert, by name."""
+    files = [
+        file
+        for file in resources.files("wirebert.data").joinpath("schemas").iterdir()
+        if file.name.endswith(".toml")
+    ]
+    read = [
+        FlowSchema.from_dict(tomllib.loads(file.read_text(encoding="utf-8")), file.name) for file in files
+    ]
+    return {schema.name: schema for schema in sorted(read, key=lambda schema: schema.name)}
+
+
+def recognise(names: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> FlowSchema | None:
+    """The known schema of a file with these column names; or, without names, with rows that match; or None.
+
+    A header must name all columns but labels, and no others. Rows must have as many fields as the schema has columns, and 95
+    in 100 must hold what the schema's `match` allows and, where there is a label map, a known label.
+
+    >>> recognise(["dur", "proto"], []) is None
+    True
+    """
+    for schema in known_schemas().values():
+        if names is not None:
+            labels = {
+                c.name for c in schema.columns if c.kind in (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)
+            }
+            if set(names) <= set(schema.names) <= set(names) | labels:
+                return schema
+        elif rows and schema.match and _rows_match(schema, rows):
+            return schema
+    return None
+
+
+def _rows_match(schema: FlowSchema, rows: Sequence[Sequence[str]]) -> bool:
+    names = schema.positional_names(len(rows[0]))
+    if names is None:
+        return False
+    allowed = {names.index(name): set(values) for name, values in schema.match.items() if name in names}
+    if schema.label is not None and schema.label in names and schema.label_map:
+        allowed[names.index(schema.label)] = set(schema.label_map)
+    whole = [row for row in rows if len(row) == len(names)]
+    fitting = [row for row in whole if all(row[at] in values for at, values in allowed.items())]
+    return bool(allowed) and len(fitting) >= 0.95 * len(rows)
+
+
+def missing_name(what: str, name: str, known: Iterable[str]) -> str:
+    """Half a sentence for a name that does not exist: the nearest one, and all there are.
+
+    >>> missing_name("column", "lable", ["dur", "label"])
+    "there is no column 'lable', did you mean 'label'? known: dur, label"
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name.lower(), [other.lower() for other in known], n=1)
+    suggestion = next(
+        (f", did you mean {other!r}?" for other in known if near and other.lower() == near[0]), ";"
+    )
+    return f"there is no {what} {name!r}{suggestion} known: {', '.join(known)}"
+
+
+def _relabel(column: Column, label: str) -> Column:
+    if column.name == label:
+        return replace(column, kind=ColumnKind.LABEL, is_feature=False, note="")
+    if column.kind is ColumnKind.LABEL:
+        return replace(column, kind=ColumnKind.LABEL_DERIVED, note=f"another label; the label is {label!r}")
+    return column
+
+
+def _column_to_dict(column: Column) -> dict[str, object]:
+    plain: dict[str, object] = {"name": column.name, "kind": str(column.kind)}
+    if column.is_feature != column.kind.can_be_feature:
+        plain["is_feature"] = column.is_feature
+    if column.null_values != DEFAULT_NULL_VALUES:
+        plain["null_values"] = list(column.null_values)
+    if column.note:
+        plain["note"] = column.note
+    return plain
+
+
+def _column_from_dict(plain: object, where: str) -> Column:
+    table = _table(plain, "columns", where)
+    name = _text(table.get("name"), "columns.name", where)
+    where = f"{where}, column {name!r}"
+    _check_keys(table, ("name", "kind", "is_feature", "null_values", "note"), where)
+    kind = _text(table.get("kind"), "kind", where)
+    if kind not in set(ColumnKind):
+        raise SchemaError(f"{where}: {missing_name('kind', kind, [str(kind) for kind in ColumnKind])}")
+    is_feature = table.get("is_feature", ColumnKind(kind).can_be_feature)
+    if not isinstance(is_feature, bool):
+        raise SchemaError(f"{where}: is_feature must be true or false, got {is_feature!r}")
+    if is_feature and not ColumnKind(kind).can_be_feature:
+        raise SchemaError(
+            f"{where}: a column of kind {kind} can not be a feature; change its kind or is_feature"
+        )
+    return Column(
+        name=name,
+        kind=ColumnKind(kind),
+        is_feature=is_feature,
+        null_values=_texts(table.get("null_values", DEFAULT_NULL_VALUES), "null_values", where),
+        note=_text(table.get("note", ""), "note", where),
+    )
+
+
+def _check_keys(plain: Mapping[str, object], known: Sequence[str], where: str) -> None:
+    for key in plain:
+        if key not in known:
+            raise SchemaError(f"{where}: {missing_name('key', key, known)}")
+
+
+def _table(value: object, key: str, where: str) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise SchemaError(f"{where}: {key} must be a table, got {value!r}")
+    return value
+
+
+def _text(value: object, key: str, where: str) -> str:
+    if not isinstance(value, str):
+        raise SchemaError(f"{where}: {key} must be a text, got {value!r}")
+    return value
+
+
+def _texts(value: object, key: str, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise SchemaError(f"{where}: {key} must be a list of texts, got {value!r}")
+    return tuple(_text(item, key, where) for item in value)

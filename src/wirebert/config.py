@@ -1,0 +1,112 @@
+"""One run as one frozen dataclass: a TOML recipe, with dotted overrides on top."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tomli_w
+
+from wirebert.data.loading import DataConfig
+from wirebert.encoding.settings import EncodingConfig
+from wirebert.errors import ConfigError
+from wirebert.model.architecture import ModelConfig
+from wirebert.settings import from_mapping, merge, to_mapping
+from wirebert.training.settings import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationConfig:
+    """How the finished model is judged."""
+
+    baseline: bool = True
+    """Train boosted trees on the same rows and report them beside the model."""
+
+    baseline_rows: int = 200_000
+    """Training rows that the baseline sees at most, spread evenly over the file."""
+
+    num_resamples: int = 1000
+    """Bootstrap resamples behind every interval."""
+
+    def __post_init__(self) -> None:
+        if self.baseline_rows < 100:
+            raise ConfigError(f"evaluation.baseline_rows must be at least 100, got {self.baseline_rows}")
+        if self.num_resamples < 100:
+            raise ConfigError(f"evaluation.num_resamples must be at least 100, got {self.num_resamples}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """Everything that decides the outcome of one training."""
+
+    train: str = ""
+    """Training data: a file, a folder or a glob."""
+
+    test: tuple[str, ...] = ()
+    """Test data; opened only after the model is saved."""
+
+    seed: int = 1
+    """Decides the split, the initial weights, the order of flows and every other draw."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    encoding: EncodingConfig = field(default_factory=EncodingConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**31:
+            raise ConfigError(f"seed must be in [0, 2^31), got {self.seed}")
+
+
+def resolve_run(
+    recipe: Path | None = None, overrides: Iterable[str] = (), given: Mapping[str, object] | None = None
+) -> RunConfig:
+    """The run that a recipe, then `section.name=value` overrides, then command-line options describe."""
+    values: dict[str, object] = {} if recipe is None else read_toml(recipe)
+    for override in overrides:
+        values = merge(values, parse_override(override))
+    return from_mapping(RunConfig, merge(values, given or {}))
+
+
+def read_toml(path: Path) -> dict[str, object]:
+    """The content of a recipe.
+
+    Raises:
+        ConfigError: the file can not be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"recipe {path}: expected a readable TOML file, found {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path}: expected TOML, found an error: {error}") from error
+
+
+def write_run(run: RunConfig, path: Path) -> None:
+    """Write the resolved run; `resolve_run(path)` gives it back."""
+    path.write_text(tomli_w.dumps(to_mapping(run)), encoding="utf-8")
+
+
+def parse_override(text: str) -> dict[str, object]:
+    """The nested value that `section.name=value` sets; a value that is not TOML is taken as text.
+
+    >>> parse_override("training.epochs=3")
+    {'training': {'epochs': 3}}
+    >>> parse_override("model.size=mini")
+    {'model': {'size': 'mini'}}
+    >>> parse_override("mini")
+    Traceback (most recent call last):
+    wirebert.errors.ConfigError: --set expects SECTION.NAME=VALUE, got 'mini'
+    """
+    path, equals, value_text = text.partition("=")
+    names = path.strip().split(".")
+    if not equals or not all(names):
+        raise ConfigError(f"--set expects SECTION.NAME=VALUE, got {text!r}")
+    try:
+        value: object = tomllib.loads(f"value = {value_text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = value_text.strip()
+    for name in reversed(names):
+        value = {name: value}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,181 @@
+"""Raw columns -> typed columns: numbers are float64, all else is text, what is missing is null.
+
+Work is done once per distinct value and gathered: a column of a million rows and three protocols costs three casts.
+"""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.errors import DataError
+
+MAX_EXAMPLES = 3
+NUMBER = re.compile(
+    r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf(?:inity)?|nan", re.IGNORECASE | re.ASCII
+)
+TRUTH = {"true": "1", "yes": "1", "false": "0", "no": "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A value that does not fit the kind of its column."""
+
+    column: str
+    row: int
+    value: str
+
+
+@dataclass(kw_only=True, slots=True)
+class Misfits:
+    """Values that did not fit and became missing: how many per column, with the first examples."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[Misfit]] = field(default_factory=dict)
+    num_rows: int = 0
+    """Rows converted so far."""
+
+    @property
+    def total(self) -> int:
+        """Misfits over all columns."""
+        return sum(self.counts.values())
+
+    def add(self, column: str, values: list[str], rows: list[int], count: int) -> None:
+        """Count `count` misfits, of which the first are given."""
+        self.counts[column] = self.counts.get(column, 0) + count
+        kept = self.examples.setdefault(column, [])
+        kept += [Misfit(column, row, value) for row, value in zip(rows, values, strict=True)]
+        del kept[MAX_EXAMPLES:]
+
+    def merge(self, other: "Misfits") -> None:
+        """Count what `other` counted too."""
+        self.num_rows += other.num_rows
+        for column, count in other.counts.items():
+            self.counts[column] = self.counts.get(column, 0) + count
+            self.examples[column] = [*self.examples.get(column, []), *other.examples[column]][:MAX_EXAMPLES]
+
+    def check(self, limit_fraction: float, where: str) -> None:
+        """Raise a DataError if more than this share of a column's rows did not fit."""
+        for column, count in self.counts.items():
+            if count > limit_fraction * self.num_rows:
+                first = self.examples[column][0]
+                raise DataError(
+                    f"{where}, column {column!r}, row {first.row}: expected a number, found {first.value!r}, and so in "
+                    f"{count:,} of {self.num_rows:,} rows; declare the column a category in the schema, list the value "
+                    "under its null_values, or raise data.max_misfit_fraction"
+                )
+
+
+def convert(block: pa.Table, schema: FlowSchema, *, misfits: Misfits, first_row: int) -> pa.Table:
+    """The columns of `block` that the schema names, typed, in schema order.
+
+    Numeric kinds become float64 (dictionary-encoded where the source was), other kinds string. Null values of the column,
+    and NaN, are null; infinities are values. A value that is no number becomes null and is counted in `misfits` with its
+    row, counted from `first_row`.
+    """
+    columns = [column for column in schema.columns if column.name in block.column_names]
+    misfits.num_rows += block.num_rows
+    arrays = [_convert_column(_whole(block[column.name]), column, misfits, first_row) for column in columns]
+    fields = [pa.field(column.name, array.type) for column, array in zip(columns, arrays, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def as_text(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Any column as plain text, stripped; whole numbers without a fraction, so 1.0 is "1"; NaN is null."""
+    encoded = _dictionary(_whole(column))
+    return encoded.dictionary.take(encoded.indices)
+
+
+def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    if not isinstance(column, pa.ChunkedArray):
+        return column  # pyright: ignore[reportReturnType]: the stubs take Array and ChunkedArray for relatives
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    chunks: list[pa.Array] = [pa.array([], column.type), *column.unify_dictionaries().chunks]
+    return pa.concat_arrays(chunks)
+
+
+def _convert_column(array: pa.Array, column: Column, misfits: Misfits, first_row: int) -> pa.Array:
+    if column.kind.is_numeric and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+        numbers = array.cast(pa.float64(), safe=False)
+        return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
+    encoded = _dictionary(array)
+    values = pc.if_else(
+        pc.is_in(encoded.dictionary, value_set=pa.array(column.null_values, pa.string())),
+        pa.scalar(None, pa.string()),
+        encoded.dictionary,
+    )
+    if column.kind is ColumnKind.BOOLEAN:
+        values = pa.array(
+            [TRUTH.get(v.lower(), v) if v is not None else None for v in values.to_pylist()], pa.string()
+        )
+    if column.kind.is_numeric:
+        numbers = _numbers(values, column.kind)
+        if numbers.null_count > values.null_count:
+            _count_misfits(encoded, values, numbers, column.name, misfits, first_row)
+        is_nan = pc.fill_null(pc.is_nan(numbers), pa.scalar(value=False))
+        values = pc.add(pc.if_else(is_nan, pa.scalar(None, pa.float64()), numbers), 0.0)  # -0.0 + 0.0 is 0.0
+    return _gather(encoded, values)
+
+
+def _dictionary(array: pa.Array) -> pa.DictionaryArray:
+    """The column as dictionary<int32, string> of stripped, distinct values."""
+    encoded = array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
+    values = encoded.dictionary
+    if pa.types.is_floating(values.type):
+        values = pa.array([_number_text(number) for number in values.to_pylist()], pa.string())
+    elif not pa.types.is_string(values.type):
+        values = values.cast(pa.string())
+    return _gather(encoded, pc.utf8_trim_whitespace(values))
+
+
+def _gather(encoded: pa.DictionaryArray, values: pa.Array) -> pa.DictionaryArray:
+    """`encoded` with its dictionary replaced; values that have become equal are merged, nulls leave the dictionary."""
+    merged = values.dictionary_encode()
+    if merged.null_count == 0 and len(merged.dictionary) == len(values):
+        return pa.DictionaryArray.from_arrays(encoded.indices, values)
+    return pa.DictionaryArray.from_arrays(merged.indices.take(encoded.indices), merged.dictionary)
+
+
+def _number_text(number: float | None) -> str | None:
+    if number is None or number != number:
+        return None
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+def _numbers(values: pa.Array, kind: ColumnKind) -> pa.Array:
+    """Distinct texts as float64; null where a text is no number."""
+    try:
+        return values.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return pa.array([_number(text, kind) for text in values.to_pylist()], pa.float64())
+
+
+def _number(text: str | None, kind: ColumnKind) -> float | None:
+    if text is None:
+        return None
+    if kind is ColumnKind.PORT and re.fullmatch(r"0[xX][0-9a-fA-F]{1,4}", text):
+        return float(int(text, 16))  # Argus writes ICMP types as hexadecimal ports
+    return float(text) if NUMBER.fullmatch(text) else None
+
+
+def _count_misfits(
+    encoded: pa.DictionaryArray,
+    values: pa.Array,
+    numbers: pa.Array,
+    name: str,
+    misfits: Misfits,
+    first_row: int,
+) -> None:
+    is_misfit = pc.and_(pc.is_valid(values), pc.is_null(numbers))
+    places = np.flatnonzero(is_misfit.to_numpy(zero_copy_only=False))
+    rows = np.flatnonzero(np.isin(encoded.indices.fill_null(-1).to_numpy(), places))
+    first = rows[:MAX_EXAMPLES]
+    texts = [str(encoded[int(row)].as_py()) for row in first]
+    misfits.add(name, texts, [first_row + int(row) for row in first], len(rows))

@@ -1,0 +1,344 @@
+"""What the columns of an unknown table mean, by their names and by a sample of their values.
+
+The sample must be spread over the whole file: data sets are sorted by label.
+"""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float64
+
+from wirebert.data.conversion import NUMBER, as_text
+from wirebert.data.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema, missing_name
+from wirebert.errors import SchemaError
+
+SOURCE_PORT = frozenset("sport srcport src_port s_port source_port orig_p id_orig_p sp l4_src_port".split())
+PORT = frozenset(
+    "dport dsport dstport dst_port d_port dest_port destination_port resp_p id_resp_p port server_port dp "
+    "l4_dst_port target_port".split()
+)
+TIMES = frozenset(
+    "ts te time timestamp datetime date stime ltime starttime start_time endtime end_time lasttime last_time "
+    "first_seen last_seen flow_start flow_end frame_time epoch".split()
+)
+TEXTS = frozenset(
+    "payload uri url user_agent useragent cookie body referrer referer request command content message msg "
+    "query_string path addl data".split()
+)
+HOST_NAMES = frozenset(
+    "dns_query query server_name sni host hostname ssl_subject ssl_issuer subject issuer".split()
+)
+FLAG_NAMES = frozenset("flags tcp_flags tcpflags flg tcp_flg".split())
+CODES = frozenset(
+    "proto protocol tos dscp vlan version status opcode rcode qtype qclass method code type".split()
+)
+LABELS = frozenset(
+    "label labels class attack_cat attack_category attack_type attack_label attack_name detailed_label "
+    "class_label is_attack is_malicious malicious intrusion traffic_category".split()
+)
+WEAK_LABELS = frozenset("type category subcategory attack target y threat outcome activity result".split())
+BENIGN_WORDS = frozenset("normal benign legitimate background norm clean".split())
+
+ADDRESS = r"^(\d{1,3}(\.\d{1,3}){3}|[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}|[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}(%\w+)?)$"
+DATE = r"^\d{4}[-/.]\d\d?[-/.]\d\d?([T ].*)?$|^\d\d?[-/.]\d\d?[-/.]\d{4}( .*)?$"
+FLAGS = r"^[FSRPAUECWN.\-]{1,10}$|^0x[0-9a-fA-F]{1,4}$|^\d{1,3}$"
+CODE_LIKE = re.compile(r"^[A-Za-z0-9+/=_:{}\-]{8,}$")
+MAX_LABELS = 500
+SAMPLE_ROWS = 20_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Values:
+    """What a sample of one column holds; empty and null values aside."""
+
+    texts: tuple[str, ...]
+    """Distinct values."""
+    counts: tuple[int, ...]
+    numbers: Float64[np.ndarray, " numbers"]
+    """The distinct values that are numbers."""
+    num_numeric: int
+    """Rows with a number."""
+    num_rows: int
+    """Rows of the sample, missing ones too."""
+    is_rising: bool
+    """Whole numbers, none missing, each larger than the one before: a row counter."""
+
+    @property
+    def num_present(self) -> int:
+        """Rows with a value."""
+        return sum(self.counts)
+
+    @property
+    def distinct_share(self) -> float:
+        """Distinct values per row with a value."""
+        return len(self.texts) / max(1, self.num_present)
+
+    @property
+    def numeric_share(self) -> float:
+        """Share of rows with a value that is a number."""
+        return self.num_numeric / max(1, self.num_present)
+
+    def share(self, pattern: str) -> float:
+        """Share of rows with a value that matches."""
+        found = re.compile(pattern).search
+        return sum(n for text, n in zip(self.texts, self.counts, strict=True) if found(text)) / max(
+            1, self.num_present
+        )
+
+
+def infer_schema(
+    sample: pa.Table,
+    *,
+    name: str,
+    label: str | None = None,
+    notes: Mapping[str, str] | None = None,
+    varied: frozenset[str] = frozenset(),
+) -> FlowSchema:
+    """The schema of a table of which `sample` holds rows from all over it.
+
+    Args:
+        sample: texts or numbers; names are final.
+        label: the label column; None: it is looked for. There may be none.
+        notes: what is to be said of a column beside its kind.
+        varied: columns known to be not constant, whatever the sample says.
+
+    Raises:
+        SchemaError: there is no column `label`.
+
+    >>> table = pa.table({"sport": ["5", "6"], "proto": ["tcp", "udp"], "attack": ["normal", "dos"]})
+    >>> [(c.name, str(c.kind), c.is_feature) for c in infer_schema(table, name="flows").columns]
+    [('sport', 'port', False), ('proto', 'category', True), ('attack', 'label', False)]
+    """
+    if label is not None and label not in sample.column_names:
+        raise SchemaError(f"{name}: {missing_name('label column', label, sample.column_names)}")
+    texts = {column: as_text(sample[column]) for column in sample.column_names}
+    values = {column: summarize(array) for column, array in texts.items()}
+    candidates = label_candidates(values)
+    chosen = label if label is not None else choose_label(candidates, values)
+    columns: list[Column] = []
+    for column_name in sample.column_names:
+        if column_name == chosen:
+            column = _column(column_name, ColumnKind.LABEL)
+        elif (
+            chosen is not None
+            and column_name in candidates
+            and (candidates[column_name] > 0 or determines(texts[column_name], texts[chosen]))
+        ):
+            column = _column(
+                column_name, ColumnKind.LABEL_DERIVED, note=f"another label; the label is {chosen!r}"
+            )
+        else:
+            column = infer_column(column_name, values[column_name], is_varied=column_name in varied)
+        extra = (notes or {}).get(column_name, "")
+        columns.append(replace(column, note="; ".join(note for note in (extra, column.note) if note)))
+    return FlowSchema(name=name, columns=tuple(columns))
+
+
+def take_sample(
+    blocks: Iterable[pa.Table], names: tuple[str, ...], num_rows: int = SAMPLE_ROWS
+) -> tuple[pa.Table, frozenset[str]]:
+    """Every k-th row of all blocks as text, and which columns hold more than one value anywhere.
+
+    k is the smallest power of two that leaves at most twice `num_rows`; memory is bounded by that.
+
+    >>> sample, varied = take_sample([pa.table({"n": [str(i) for i in range(100)]})], ("n",), num_rows=2)
+    >>> sample["n"].to_pylist(), sorted(varied)
+    (['0', '32', '64', '96'], ['n'])
+    """
+    taken: list[pa.Table] = []
+    firsts: dict[str, str | None] = {}
+    varied: set[str] = set()
+    stride, num_seen = 1, 0
+    for block in blocks:
+        varied |= _varied(block, firsts)
+        first = -num_seen % stride  # rows whose number in the whole data is a multiple of the stride
+        chosen = block.take(pa.array(np.arange(first, block.num_rows, stride), pa.int64()))
+        taken.append(pa.table({name: as_text(chosen[name]) for name in names}))
+        num_seen += block.num_rows
+        while sum(table.num_rows for table in taken) > 2 * num_rows:
+            whole = pa.concat_tables(taken)
+            taken = [whole.take(pa.array(np.arange(0, whole.num_rows, 2), pa.int64()))]
+            stride *= 2
+    empty = pa.table({name: pa.array([], pa.string()) for name in names})
+    return pa.concat_tables([empty, *taken]), frozenset(varied)
+
+
+def _varied(block: pa.Table, firsts: dict[str, str | None]) -> set[str]:
+    """Columns of the block that hold another value than the first one ever seen."""
+    found: set[str] = set()
+    for name in block.column_names if block.num_rows else ():
+        column = block[name].combine_chunks()
+        distinct = column.dictionary if isinstance(column, pa.DictionaryArray) else pc.unique(column)
+        values = {None if value is None else str(value).strip() for value in distinct.slice(0, 2).to_pylist()}
+        if len(values | {firsts.setdefault(name, next(iter(values), None))}) > 1:
+            found.add(name)
+    return found
+
+
+def summarize(texts: pa.Array) -> Values:
+    """Distinct values and their counts."""
+    is_null = pc.or_kleene(pc.is_null(texts), pc.is_in(texts, value_set=pa.array(DEFAULT_NULL_VALUES)))
+    present = texts.filter(pc.invert(is_null))
+    counts = pc.value_counts(present)
+    distinct = [str(text) for text in counts.field("values").to_pylist()]
+    rows = counts.field("counts").to_numpy()
+    is_number = np.array([NUMBER.fullmatch(text) is not None for text in distinct], bool)
+    return Values(
+        texts=tuple(distinct),
+        counts=tuple(rows.tolist()),
+        numbers=np.array(distinct, object)[is_number].astype(np.float64),
+        num_numeric=int(rows[is_number].sum()),
+        num_rows=len(texts),
+        is_rising=len(texts) >= 20 and len(present) == len(texts) and _is_rising(present),
+    )
+
+
+def _is_rising(texts: pa.Array) -> bool:
+    if not pc.all(pc.match_substring_regex(texts, r"^\d{1,15}$")).as_py():
+        return False
+    return bool((np.diff(texts.cast(pa.int64()).to_numpy()) > 0).all())
+
+
+def label_candidates(values: Mapping[str, Values]) -> dict[str, int]:
+    """Columns that may be the label -> 1 if the name alone says so, 0 if it takes the values too."""
+    found: dict[str, int] = {}
+    for name, column in values.items():
+        if not 1 <= len(column.texts) <= MAX_LABELS or any(
+            not number.is_integer() for number in column.numbers
+        ):
+            continue
+        has_benign = not BENIGN_WORDS.isdisjoint(text.lower().strip(". ") for text in column.texts)
+        if plain_name(name) in LABELS:
+            found[name] = 1
+        elif has_benign or (plain_name(name) in WEAK_LABELS and name in list(values)[-3:]):
+            found[name] = 0
+    return found
+
+
+def choose_label(candidates: Mapping[str, int], values: Mapping[str, Values]) -> str | None:
+    """The candidate that is filled in, has more than two classes, has a telling name, and stands last."""
+
+    def rank(item: tuple[int, str]) -> tuple[bool, bool, int, int]:
+        position, name = item
+        is_filled = values[name].num_present >= 0.99 * values[name].num_rows
+        return is_filled, len(values[name].texts) > 2, candidates[name], position
+
+    return max(enumerate(candidates), key=rank)[1] if candidates else None
+
+
+def determines(other: pa.Array, label: pa.Array) -> bool:
+    """Whether each value of one column always meets the same value of the other, in either direction."""
+    table = pa.table({"other": other, "label": label})
+    num_pairs = table.group_by(["other", "label"]).aggregate([]).num_rows
+    return num_pairs in (
+        pc.count_distinct(other, mode="all").as_py(),
+        pc.count_distinct(label, mode="all").as_py(),
+    )
+
+
+def plain_name(name: str) -> str:
+    """`Src Port`, `src-port`, `srcPort` -> `src_port`."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
+    return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
+
+
+def infer_column(name: str, values: Values, *, is_varied: bool = False) -> Column:
+    """Kind of a column that is no label, and whether the model should see it."""
+    plain = plain_name(name)
+    if len(values.texts) + (values.num_present < values.num_rows) <= 1 and not is_varied:
+        what = f"always {values.texts[0]!r}" if values.texts else "always missing"
+        return _column(name, ColumnKind.CONSTANT, note=what)
+    for rule in (_by_meaning, _as_text_kind if values.numeric_share < 0.5 else _as_number):
+        column = rule(name, plain, values)
+        if column is not None:
+            return column
+    return _column(name, ColumnKind.CATEGORY)
+
+
+def _by_meaning(name: str, plain: str, values: Values) -> Column | None:
+    words = set(plain.split("_"))
+    if plain in SOURCE_PORT | PORT and values.numeric_share > 0.5 and _fits(values.numbers, 0.0, 65_535.0):
+        if plain in PORT:
+            return _column(name, ColumnKind.PORT)
+        return _column(name, ColumnKind.PORT, is_feature=False, note="a source port is drawn at random")
+    is_numeric = values.numeric_share > 0.5  # spares matching patterns
+    if not is_numeric and values.share(ADDRESS) > 0.9 and plain not in TIMES:
+        return _column(name, ColumnKind.ADDRESS)
+    if plain in TIMES or (not is_numeric and values.share(DATE) > 0.9):
+        return _column(
+            name, ColumnKind.TIME, note="a time of recording does not carry over to other recordings"
+        )
+    if values.is_rising or (
+        words & {"id", "uid", "uuid", "guid", "index", "unnamed"} and values.distinct_share > 0.5
+    ):
+        return _column(name, ColumnKind.IDENTIFIER, note="names or counts the rows")
+    if plain in FLAG_NAMES and values.share(FLAGS) > 0.95:
+        return _column(name, ColumnKind.FLAGS)
+    if plain in HOST_NAMES and values.numeric_share < 0.5:
+        return _column(
+            name,
+            ColumnKind.CATEGORY,
+            is_feature=False,
+            note="the identity of a host would be learned by heart",
+        )
+    return None
+
+
+def _as_text_kind(name: str, plain: str, values: Values) -> Column | None:
+    lowered = {text.lower() for text in values.texts}
+    if any(lowered <= pair for pair in ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"})):
+        return _column(name, ColumnKind.BOOLEAN)
+    is_telling = any(plain == word or plain.endswith(f"_{word}") for word in TEXTS)
+    if is_telling and len(values.texts) >= 100:
+        return _column(name, ColumnKind.TEXT)
+    if values.num_present >= 100 and values.distinct_share > 0.95 and all(map(CODE_LIKE.match, values.texts)):
+        return _column(name, ColumnKind.IDENTIFIER, note="nearly every row has its own value")
+    lengths = [len(text) for text in values.texts]
+    if len(values.texts) > 1_000 and values.distinct_share > 0.2 and np.mean(lengths) >= 8:
+        return _column(name, ColumnKind.TEXT)
+    return None
+
+
+def _as_number(name: str, plain: str, values: Values) -> Column | None:
+    others = [text for text in values.texts if not NUMBER.fullmatch(text)]
+    if any(plain == word or plain.endswith(f"_{word}") for word in TEXTS) and len(others) >= 100:
+        return _column(name, ColumnKind.TEXT)
+    if values.numeric_share < 0.99 and (len(others) > 3 or len(values.numbers) < 10):
+        return None
+    numbers = values.numbers[np.isfinite(values.numbers)]
+    is_whole = bool((numbers == np.floor(numbers)).all())
+    words = plain.split("_")
+    is_code = words[-1] in CODES
+    if is_code and len(values.texts) <= 256:
+        return None
+    if is_whole and words[0] in {"is", "has"} and set(numbers) <= {0, 1}:
+        return _column(name, ColumnKind.BOOLEAN)
+    null_values = (*DEFAULT_NULL_VALUES, *others) if values.numeric_share < 0.99 else DEFAULT_NULL_VALUES
+    note = f"{', '.join(map(repr, others))} read as missing" if values.numeric_share < 0.99 else ""
+    column = _column(name, _number_kind(words, numbers, is_whole=is_whole), note=note)
+    return replace(column, null_values=null_values)
+
+
+def _number_kind(words: list[str], numbers: Float64[np.ndarray, " values"], *, is_whole: bool) -> ColumnKind:
+    if {"dur", "duration"} & set(words):
+        return ColumnKind.DURATION
+    if is_whole and _fits(numbers, 0.0, np.inf):
+        return ColumnKind.COUNT
+    return ColumnKind.RATE if _fits(numbers, 0.0, 1.0) else ColumnKind.NUMBER
+
+
+def _fits(numbers: Float64[np.ndarray, " values"], low: float, high: float) -> bool:
+    return bool(((numbers >= low) & (numbers <= high)).all())
+
+
+def _column(name: str, kind: ColumnKind, *, is_feature: bool | None = None, note: str = "") -> Column:
+    return Column(
+        name=name, kind=kind, is_feature=kind.can_be_feature if is_feature is None else is_feature, note=note
+    )

@@ -1,0 +1,329 @@
+"""What is in a traffic table, found in one pass: counts per column, labels, and a hash per row that finds equal rows.
+
+Memory is bounded: 12 bytes a row are kept (hash and label), and at most `DISTINCT_CAP` distinct values a column.
+"""
+
+# pyarrow's array types take no type arguments at run time, so annotations can not give them.
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Float64, Int32, Int64, Shaped, UInt64
+
+from wirebert.data.labels import ClassMap
+from wirebert.data.schema import Column, FlowSchema
+
+DISTINCT_CAP = 10_000
+"""Distinct values of a column are counted exactly up to here."""
+
+_NULL_HASH = np.uint64(0x9AE16A3B2F90404F)
+_GOLDEN = 0x9E3779B97F4A7C15
+_PIECE_BYTES = 1 << 20
+
+
+@runtime_checkable
+class FlowSource(Protocol):
+    """Typed tables that can be read more than once."""
+
+    @property
+    def name(self) -> str:
+        """How messages call the data."""
+        ...
+
+    @property
+    def schema(self) -> FlowSchema:
+        """What the columns mean."""
+        ...
+
+    def blocks(self) -> Iterator[pa.Table]:
+        """Typed tables in file order."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnSurvey:
+    """What one column holds."""
+
+    column: Column
+    num_rows: int
+    num_missing: int
+    num_distinct: int
+    """Distinct values that are not missing; `DISTINCT_CAP` + 1 where there are more."""
+    no_value_repeats: bool
+    """No value was met twice, within a block or among the first `DISTINCT_CAP` distinct ones."""
+    minimum: float | None
+    """Smallest number; None for other kinds and where all is missing."""
+    maximum: float | None
+    """Largest number; None for other kinds and where all is missing."""
+    is_whole: bool
+    """Every value is a whole number (False for columns that are no numbers)."""
+    example: str | None
+    """The first value met, as text."""
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all rows hold the same (a column that is missing everywhere too)."""
+        return self.num_distinct + (self.num_missing > 0) <= 1
+
+    @property
+    def distinct_text(self) -> str:
+        """Number of distinct values for people: `12`, or `>10,000`."""
+        return f"{self.num_distinct:,}" if self.num_distinct <= DISTINCT_CAP else f">{DISTINCT_CAP:,}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """What a traffic table holds."""
+
+    name: str
+    schema: FlowSchema
+    columns: tuple[ColumnSurvey, ...]
+    """The columns that the table has, in schema order."""
+    feature_hashes: UInt64[np.ndarray, " rows"]
+    """Hash of all feature columns: equal rows have equal hashes, in this and in any other table."""
+    labels: Int32[np.ndarray, " rows"]
+    """Index into `label_names`; -1 where there is no label."""
+    label_names: tuple[str, ...]
+    """Labels in the order met."""
+
+    @property
+    def num_rows(self) -> int:
+        """Number of flows."""
+        return len(self.labels)
+
+    @property
+    def label_counts(self) -> dict[str, int]:
+        """Rows per label, in the order met; rows without a label are not in it."""
+        counts = np.bincount(self.labels + 1, minlength=len(self.label_names) + 1)[1:]
+        return dict(zip(self.label_names, counts.tolist(), strict=True))
+
+    @property
+    def num_unlabelled(self) -> int:
+        """Rows without a label."""
+        return int((self.labels < 0).sum())
+
+    def class_ids(self, classes: ClassMap) -> Int64[np.ndarray, " rows"]:
+        """Class of each row, as `ClassMap.encode` gives it for the label column."""
+        return classes.encode_names(self.label_names)[self.labels]
+
+
+def survey(flows: FlowSource) -> Survey:
+    """Read all blocks once and say what they hold. An empty source gives a survey of no rows."""
+    tallies: dict[str, _Tally] = {}
+    label_codes: dict[str, int] = {}
+    hashes, labels = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
+    for block in flows.blocks():
+        hashes.append(_survey_block(block, flows.schema, tallies))
+        labels.append(_label_codes(block, flows.schema, label_codes))
+    return Survey(
+        name=flows.name,
+        schema=flows.schema,
+        columns=tuple(tallies[c.name].result() for c in flows.schema.columns if c.name in tallies),
+        feature_hashes=np.concatenate(hashes),
+        labels=np.concatenate(labels),
+        label_names=tuple(label_codes),
+    )
+
+
+def feature_hashes(table: pa.Table, schema: FlowSchema) -> UInt64[np.ndarray, " rows"]:
+    """A 64-bit hash per row over the feature columns' values.
+
+    Numbers count by value (0.0 equals -0.0, NaN is missing), so spelling, block borders and dictionary layout change
+    nothing. A feature column that the table lacks adds nothing.
+    """
+    return _survey_block(table, schema, {})
+
+
+def _survey_block(
+    block: pa.Table, schema: FlowSchema, tallies: "dict[str, _Tally]"
+) -> UInt64[np.ndarray, " rows"]:
+    total = np.zeros(block.num_rows, np.uint64)
+    for column in schema.columns:
+        if column.name not in block.column_names:
+            continue
+        tally = tallies.setdefault(column.name, _Tally(column))
+        seed = _text_hashes(pa.array([column.name]))[0]
+        start = 0
+        for chunk in block.column(column.name).chunks:
+            hashes = tally.add(chunk)
+            if column.is_feature:
+                # Sum of one random-looking number per column and value: mixed once per distinct value, then gathered.
+                total[start : start + len(chunk)] += hashes.mixed_with(seed)
+            start += len(chunk)
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class _ValueHashes:
+    """Hashes of distinct values, and which one each row has (None: row i has hash i)."""
+
+    values: UInt64[np.ndarray, " values"]
+    index: Int64[np.ndarray, " rows"] | None
+
+    def mixed_with(self, seed: np.uint64) -> UInt64[np.ndarray, " rows"]:
+        mixed = _mix(self.values ^ seed)
+        return mixed if self.index is None else mixed.take(self.index)
+
+
+class _Tally:
+    """Running counts of one column."""
+
+    def __init__(self, column: Column) -> None:
+        self.column = column
+        self.num_rows = 0
+        self.num_missing = 0
+        self.known = np.empty(
+            0, np.uint64
+        )  # sorted hashes of the distinct values met, until there are too many
+        self.no_value_repeats = True
+        self.minimum, self.maximum = np.inf, -np.inf
+        self.is_whole = column.kind.is_numeric
+        self.example: str | None = None
+
+    def add(self, chunk: pa.Array) -> _ValueHashes:
+        if isinstance(chunk, pa.DictionaryArray):
+            return self._add_dictionary(chunk)
+        if pa.types.is_string(chunk.type):
+            return self._add_dictionary(chunk.dictionary_encode())
+        numbers: Float64[np.ndarray, " rows"] = chunk.to_numpy(zero_copy_only=False)
+        hashes = _number_hashes(numbers)
+        present = ~np.isnan(numbers)
+        self._note_numbers(numbers[present])
+        if self._counts_distinct():
+            self._note_distinct(*np.unique(hashes[present], return_counts=True))
+        self._note_rows(len(numbers), len(numbers) - int(present.sum()))
+        return _ValueHashes(hashes, None)
+
+    def _add_dictionary(self, chunk: pa.DictionaryArray) -> _ValueHashes:
+        values = chunk.dictionary
+        is_number = pa.types.is_floating(values.type)
+        hashes = _number_hashes(values.to_numpy(zero_copy_only=False)) if is_number else _text_hashes(values)
+        hashes = np.append(hashes, _NULL_HASH)
+        indices = chunk.indices.fill_null(len(values)) if chunk.indices.null_count else chunk.indices
+        index = indices.to_numpy().astype(np.int64)  # counting and gathering with the machine's own width is faster
+        counts = np.bincount(index, minlength=len(hashes))
+        met = (counts > 0) & (hashes != _NULL_HASH)
+        if is_number:
+            self._note_numbers(values.to_numpy(zero_copy_only=False)[met[:-1]])
+        elif self.example is None and met.any():
+            self.example = str(values[int(np.argmax(met))].as_py())
+        if self._counts_distinct():
+            self._note_distinct(hashes[met], counts[met])
+        self._note_rows(len(index), int(counts[hashes == _NULL_HASH].sum()))
+        return _ValueHashes(hashes, index)
+
+    def _counts_distinct(self) -> bool:
+        return len(self.known) <= DISTINCT_CAP or self.no_value_repeats
+
+    def _note_distinct(
+        self, hashes: UInt64[np.ndarray, " values"], counts: Int64[np.ndarray, " values"]
+    ) -> None:
+        if self.no_value_repeats:
+            self.no_value_repeats = bool((counts == 1).all()) and not np.isin(hashes, self.known).any()
+        if len(self.known) <= DISTINCT_CAP:
+            self.known = np.union1d(self.known, hashes)[: DISTINCT_CAP + 1]
+
+    def _note_numbers(self, numbers: Float64[np.ndarray, " values"]) -> None:
+        if not len(numbers):
+            return
+        self.minimum = min(self.minimum, float(numbers.min()))
+        self.maximum = max(self.maximum, float(numbers.max()))
+        self.is_whole = self.is_whole and bool((np.floor(numbers) == numbers).all())
+        if self.example is None:
+            self.example = f"{numbers[0]:g}"
+
+    def _note_rows(self, num_rows: int, num_missing: int) -> None:
+        self.num_rows += num_rows
+        self.num_missing += num_missing
+
+    def result(self) -> ColumnSurvey:
+        has_numbers = self.minimum <= self.maximum
+        return ColumnSurvey(
+            column=self.column,
+            num_rows=self.num_rows,
+            num_missing=self.num_missing,
+            num_distinct=len(self.known),
+            no_value_repeats=self.no_value_repeats,
+            minimum=self.minimum if has_numbers else None,
+            maximum=self.maximum if has_numbers else None,
+            is_whole=self.is_whole and has_numbers,
+            example=self.example,
+        )
+
+
+def _label_codes(block: pa.Table, schema: FlowSchema, codes: dict[str, int]) -> Int32[np.ndarray, " rows"]:
+    """Codes of the label column; labels not met before get the next code in `codes`."""
+    if schema.label is None or schema.label not in block.column_names:
+        return np.full(block.num_rows, -1, np.int32)
+    parts = [np.empty(0, np.int32)]
+    for chunk in block.column(schema.label).chunks:
+        encoded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
+        index = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
+        is_met = np.bincount(index, minlength=len(encoded.dictionary) + 1) > 0
+        texts: list[str | None] = encoded.dictionary.to_pylist()
+        new = [
+            codes.setdefault(text, len(codes)) if met and text is not None else -1
+            for text, met in zip(texts, is_met, strict=False)
+        ]
+        parts.append(np.array([*new, -1], np.int32)[index])
+    return np.concatenate(parts)
+
+
+def _number_hashes(numbers: Float64[np.ndarray, " values"]) -> UInt64[np.ndarray, " values"]:
+    bits = (numbers + 0.0).view(np.uint64)  # adding zero turns -0.0 into 0.0
+    return np.where(np.isnan(numbers), _NULL_HASH, _mix(bits))
+
+
+def _text_hashes(texts: pa.Array) -> UInt64[np.ndarray, " values"]:
+    """Multilinear hash: the sum of byte times the odd random factor of its place, mixed with the length."""
+    if not len(texts):
+        return np.empty(0, np.uint64)
+    _, offset_bytes, data = texts.buffers()
+    assert offset_bytes is not None  # only an array without values lacks it
+    offsets = np.frombuffer(memoryview(offset_bytes), np.int32)[
+        texts.offset : texts.offset + len(texts) + 1
+    ].astype(np.int64)
+    content = np.frombuffer(memoryview(data or b""), np.uint8)
+    sums = np.empty(len(texts), np.uint64)
+    for start, stop in _pieces(offsets):
+        sums[start:stop] = _byte_sums(content, offsets[start : stop + 1])
+    hashes = _mix(sums ^ _mix(np.diff(offsets).view(np.uint64)))
+    return np.where(_is_null(texts), _NULL_HASH, hashes)
+
+
+def _pieces(offsets: Int64[np.ndarray, " bounds"]) -> Iterator[tuple[int, int]]:
+    """Ranges of values of about `_PIECE_BYTES` together, so that temporaries stay small."""
+    start = 0
+    while start < len(offsets) - 1:
+        stop = int(np.searchsorted(offsets, offsets[start] + _PIECE_BYTES, side="right")) - 1
+        stop = min(max(stop, start + 1), len(offsets) - 1)
+        yield start, stop
+        start = stop
+
+
+def _byte_sums(
+    content: Shaped[np.ndarray, " bytes"], offsets: Int64[np.ndarray, " bounds"]
+) -> UInt64[np.ndarray, " values"]:
+    first, last = int(offsets[0]), int(offsets[-1])
+    starts, lengths = offsets[:-1] - first, np.diff(offsets)
+    place = np.arange(last - first) - np.repeat(starts, lengths)
+    factors = _mix(np.arange(1, int(lengths.max(initial=0)) + 1, dtype=np.uint64)) | np.uint64(1)
+    sums = np.zeros(last - first + 1, np.uint64)
+    np.cumsum((content[first:last].astype(np.uint64) + np.uint64(1)) * factors[place], out=sums[1:])
+    return sums[starts + lengths] - sums[starts]
+
+
+def _is_null(texts: pa.Array) -> Bool[np.ndarray, " values"]:
+    return texts.is_null().to_numpy(zero_copy_only=False)
+
+
+def _mix(numbers: UInt64[np.ndarray, " values"]) -> UInt64[np.ndarray, " values"]:
+    """The splitmix64 finaliser: every input bit changes every output bit with probability one half."""
+    mixed = numbers + np.uint64(_GOLDEN)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))

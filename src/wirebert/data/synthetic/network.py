@@ -1,0 +1,130 @@
+"""The made-up network that generated traffic runs in: its hosts, its clock, and how connections look on the wire."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+DAY_S = 86_400
+NUM_CLIENTS = 160
+NUM_OUTSIDE = 6_000
+NUM_ATTACKERS = 60
+NUM_INFECTED = 6
+
+SERVERS = (
+    "web",
+    "shop",
+    "dns",
+    "mail",
+    "bastion",
+    "git",
+    "backup",
+    "database",
+    "files",
+    "monitor",
+    "print",
+    "legacy",
+)
+"""Servers by role; their place in this list is their place among the addresses, after the clients."""
+
+# How busy people are in each hour of the day, from midnight; machines keep an even pace.
+_BUSY_BY_HOUR = np.array(
+    [2, 1.5, 1, 1, 1, 1.5, 3, 6, 10, 12, 12, 11, 8, 10, 12, 12, 11, 9, 6, 5, 5, 4, 3, 2.5]
+)
+_BUSY_UNTIL = np.concatenate([[0.0], np.cumsum(_BUSY_BY_HOUR) / _BUSY_BY_HOUR.sum()])
+
+
+class Periodic(NamedTuple):
+    """Pairs of hosts that talk at a steady beat, one entry each."""
+
+    source: Int64[np.ndarray, " pairs"]
+    destination: Int64[np.ndarray, " pairs"]
+    period_s: Float64[np.ndarray, " pairs"]
+    phase_s: Float64[np.ndarray, " pairs"]
+    size_bytes: Float64[np.ndarray, " pairs"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Hosts as numbers: clients first, then servers, then the outside."""
+
+    seed: int
+
+    @cached_property
+    def addresses(self) -> list[str]:
+        """Address of each host; two outside hosts may share one, as behind a gateway."""
+        generator = np.random.default_rng([self.seed, 1])
+        clients = [f"10.20.{1 + host // 50}.{20 + host % 50}" for host in range(NUM_CLIENTS)]
+        servers = [f"10.20.100.{10 + index}" for index in range(len(SERVERS))]
+        first = generator.choice(
+            [5, 18, 23, 34, 45, 52, 62, 77, 80, 91, 104, 142, 151, 178, 185, 193, 203], NUM_OUTSIDE
+        )
+        rest = generator.integers(1, 255, (NUM_OUTSIDE, 3))
+        outside = [f"{a}.{b}.{c}.{d}" for a, (b, c, d) in zip(first.tolist(), rest.tolist(), strict=True)]
+        return clients + servers + outside
+
+    @cached_property
+    def infected(self) -> Int64[np.ndarray, " hosts"]:
+        """Clients under an attacker's control; they work on as clients too."""
+        return np.random.default_rng([self.seed, 2]).permutation(NUM_CLIENTS)[:NUM_INFECTED]
+
+    @cached_property
+    def attackers(self) -> Int64[np.ndarray, " hosts"]:
+        """Outside hosts that attack, and visit the web server too."""
+        return FIRST_OUTSIDE + np.random.default_rng([self.seed, 3]).permutation(NUM_OUTSIDE)[:NUM_ATTACKERS]
+
+    @cached_property
+    def beacons(self) -> Periodic:
+        """Infected clients that call their controllers."""
+        generator = np.random.default_rng([self.seed, 4])
+        return Periodic(
+            self.infected[:5],
+            self.attackers[:5],
+            generator.uniform(900, 2_200, 5),
+            generator.uniform(0, 900, 5),
+            generator.uniform(250, 900, 5),
+        )
+
+    @cached_property
+    def updaters(self) -> Periodic:
+        """Clients that ask for updates or send telemetry: as steady as beacons, and harmless."""
+        generator = np.random.default_rng([self.seed, 5])
+        return Periodic(
+            generator.integers(0, NUM_CLIENTS, 12),
+            FIRST_OUTSIDE + generator.integers(0, NUM_OUTSIDE, 12),
+            generator.uniform(1_200, 3_600, 12),
+            generator.uniform(0, 1_200, 12),
+            generator.uniform(300, 1_600, 12),
+        )
+
+    @cached_property
+    def health_checks(self) -> Periodic:
+        """The monitor, looking after every server."""
+        generator = np.random.default_rng([self.seed, 6])
+        return Periodic(
+            np.full(len(SERVERS), server("monitor")),
+            NUM_CLIENTS + np.arange(len(SERVERS)),
+            np.full(len(SERVERS), 1_200.0),
+            generator.uniform(0, 1_200, len(SERVERS)),
+            generator.uniform(150, 500, len(SERVERS)),
+        )
+
+
+FIRST_OUTSIDE = NUM_CLIENTS + len(SERVERS)
+
+
+def server(role: str) -> int:
+    """The host that has a role."""
+    return NUM_CLIENTS + SERVERS.index(role)
+
+
+def busy_time_s(days: Float64[np.ndarray, " flows"]) -> Float64[np.ndarray, " flows"]:
+    """Seconds since the first midnight at which people have done `days` days' worth of their work.
+
+    Even steps in gives steps that are short by day and long by night.
+    """
+    whole = np.floor(days)
+    hours = np.interp(days - whole, _BUSY_UNTIL, np.arange(25.0))
+    return whole * DAY_S + hours * 3_600

@@ -1,0 +1,94 @@
+"""Categories -> tokens: the known ones, the rare ones, and those never seen."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int
+
+from wirebert.encoding.slots import MISSING, UNSEEN, Slot
+
+MARKS = ("<missing>", "<unseen>", "<absent>", "<rare>")
+_RARE = 3
+_RARE_PER_KNOWN = 10
+
+
+@dataclass(slots=True)
+class ValueCounts:
+    """How often each text occurs in training, in bounded memory.
+
+    Beyond `max_distinct` values the less frequent half is forgotten; what is then frequent stays exact enough.
+    """
+
+    max_distinct: int = 500_000
+    counts_: Counter[str] = field(default_factory=Counter)
+    num_missing_: int = 0
+
+    def add(self, values: Sequence[str | None], counts: Int[np.ndarray, " values"]) -> None:
+        """Count `values`, each as often as `counts` says; None is missing."""
+        for value, count in zip(values, counts.tolist(), strict=True):
+            if value is None:
+                self.num_missing_ += count
+            elif count:
+                self.counts_[value] += count
+        if len(self.counts_) > self.max_distinct:
+            self.counts_ = Counter(dict(most_frequent(self.counts_, self.max_distinct // 2)))
+
+
+def most_frequent(counts: Mapping[str, int], limit: int) -> list[tuple[str, int]]:
+    """The `limit` most frequent values with their counts; ties go by name, so the order of reading does not matter.
+
+    >>> most_frequent({"udp": 2, "tcp": 5, "icmp": 2}, limit=2)
+    [('tcp', 5), ('icmp', 2)]
+    """
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoryEncoder:
+    """Tokens of a categorical column: known values, `<rare>` for known-but-rare ones, `<unseen>` for the rest."""
+
+    column: str
+    known: tuple[str, ...]
+    """Values with a token of their own, most frequent first."""
+    rare: tuple[str, ...]
+    """Values that training showed, too seldom for a token of their own."""
+    default: int
+
+    @classmethod
+    def fit(cls, column: str, counts: ValueCounts, max_categories: int) -> "CategoryEncoder":
+        """The encoder for what was counted; the next ten times `max_categories` values are remembered as rare."""
+        ranked = most_frequent(counts.counts_, max_categories * (1 + _RARE_PER_KNOWN))
+        names = [name for name, _ in ranked]
+        is_missing_usual = not ranked or counts.num_missing_ > ranked[0][1]
+        return cls(
+            column=column,
+            known=tuple(names[:max_categories]),
+            rare=tuple(names[max_categories:]),
+            default=MISSING if is_missing_usual else len(MARKS),
+        )
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """One slot: marks, then the known values."""
+        return (Slot(name=self.column, marks=MARKS, values=self.known, default=self.default),)
+
+    @cached_property
+    def _seen(self) -> pa.Array:
+        return pa.array([*self.known, *self.rare], pa.string())
+
+    def encode(self, values: pa.Array) -> Int[np.ndarray, "values 1"]:
+        """Token of each value; null is missing."""
+        if len(values) == 0:
+            return np.empty((0, 1), np.int32)
+        found = pc.index_in(values.cast(pa.string()), value_set=self._seen)
+        index = found.fill_null(-1).to_numpy(zero_copy_only=False)
+        tokens = np.where(index < len(self.known), index + len(MARKS), _RARE)
+        tokens[index < 0] = UNSEEN
+        if values.null_count:
+            tokens[values.is_null().to_numpy(zero_copy_only=False)] = MISSING
+        return tokens.astype(np.int32)[:, None]

@@ -1,0 +1,128 @@
+"""One fitted encoder per kind of column, and the counting that they are fitted from.
+
+Work is done once per distinct value and then gathered: a dictionary column is encoded through its dictionary.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int
+
+from wirebert.data.schema import Column, ColumnKind
+from wirebert.encoding.categories import CategoryEncoder, ValueCounts
+from wirebert.encoding.network import AddressEncoder, FlagsEncoder, PortEncoder
+from wirebert.encoding.numbers import NumberCounts, NumberEncoder
+from wirebert.encoding.slots import Slot
+
+
+@runtime_checkable
+class ColumnEncoder(Protocol):
+    """What a fitted column encoder offers. To add a kind: write a class, list it in `ENCODERS` and `fit_encoder`."""
+
+    @property
+    def column(self) -> str:
+        """Name of the column."""
+        ...
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The feature positions that the column fills, with their tokens."""
+        ...
+
+    def encode(self, values: pa.Array) -> Int[np.ndarray, "values slots"]:
+        """Token of each value in each slot, counted within the slot; null is token 0, `<missing>`."""
+        ...
+
+
+ENCODERS: Mapping[str, type[Any]] = {
+    "number": NumberEncoder,
+    "category": CategoryEncoder,
+    "port": PortEncoder,
+    "address": AddressEncoder,
+    "flags": FlagsEncoder,
+}
+"""Name in saved files -> encoder."""
+
+ColumnCounts = NumberCounts | ValueCounts
+
+
+def new_counts(kind: ColumnKind) -> ColumnCounts:
+    """An empty count for a column of `kind` (not for text columns)."""
+    return NumberCounts() if kind.is_numeric else ValueCounts()
+
+
+def fit_encoder(
+    column: Column, counts: ColumnCounts, *, num_bins: int, max_categories: int, networks: tuple[str, ...]
+) -> ColumnEncoder:
+    """The encoder of a column's kind, fitted on what was counted."""
+    if isinstance(counts, NumberCounts):
+        if column.kind is ColumnKind.PORT:
+            return PortEncoder.fit(column.name, counts)
+        return NumberEncoder.fit(column.name, counts, num_bins)
+    if column.kind is ColumnKind.ADDRESS:
+        return AddressEncoder.fit(column.name, counts, networks)
+    if column.kind is ColumnKind.FLAGS:
+        return FlagsEncoder.fit(column.name, counts)
+    return CategoryEncoder.fit(column.name, counts, max_categories)
+
+
+def encoder_to_dict(encoder: ColumnEncoder) -> dict[str, Any]:
+    """An encoder as plain values; floats survive JSON exactly."""
+    name = next(name for name, kind in ENCODERS.items() if isinstance(encoder, kind))
+    return {"kind": name, **asdict(encoder)}  # pyright: ignore[reportArgumentType]  # all encoders are dataclasses
+
+
+def encoder_from_dict(state: Mapping[str, Any]) -> ColumnEncoder:
+    """The encoder that `encoder_to_dict` wrote."""
+    fields = {name: _frozen(value) for name, value in state.items() if name != "kind"}
+    return ENCODERS[state["kind"]](**fields)
+
+
+def _frozen(value: object) -> object:
+    """JSON knows lists, encoders hold tuples."""
+    return tuple(cast(list[object], value)) if isinstance(value, list) else value
+
+
+class Distinct(NamedTuple):
+    """Part of a column as its distinct values and, per row, which of them it holds."""
+
+    values: pa.Array
+    codes: Int[np.ndarray, " rows"] | None
+    """Position in `values`; `len(values)` for a null. None: row i holds value i (not worth finding the distinct)."""
+    num_rows: int
+
+
+def distinct_parts(column: pa.ChunkedArray) -> Iterator[Distinct]:
+    """A column part by part (as it is chunked), each through its distinct values.
+
+    Plain numbers are passed on as they are, since searching a sorted list beats hashing each number.
+    """
+    for chunk in column.chunks:
+        if pa.types.is_floating(chunk.type):
+            yield Distinct(chunk, None, len(chunk))
+            continue
+        coded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
+        if coded.dictionary.null_count:  # a null as a dictionary value: write it as every other null
+            coded = coded.dictionary_decode().dictionary_encode()
+        codes = coded.indices
+        if codes.null_count:
+            codes = codes.fill_null(len(coded.dictionary))
+        yield Distinct(coded.dictionary, codes.to_numpy(zero_copy_only=False), len(chunk))
+
+
+def count_values(column: pa.ChunkedArray, counts: ColumnCounts) -> None:
+    """Add a column's values to `counts`."""
+    for part in distinct_parts(column):
+        if part.codes is None:
+            totals = np.ones(len(part.values), np.int64)
+        else:
+            totals = np.bincount(part.codes, minlength=len(part.values) + 1)
+            counts.num_missing_ += int(totals[-1])
+            totals = totals[:-1]
+        if isinstance(counts, NumberCounts):
+            counts.add(np.asarray(part.values.to_numpy(zero_copy_only=False), np.float64), totals)
+        else:
+            counts.add(part.values.to_pylist(), totals)

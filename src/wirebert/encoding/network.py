@@ -1,0 +1,266 @@
+"""Ports, addresses and TCP flags -> tokens: what they mean on a network, never who they are."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int
+
+from wirebert.encoding.categories import ValueCounts
+from wirebert.encoding.numbers import NumberCounts
+from wirebert.encoding.services import SERVICES
+from wirebert.encoding.slots import ABSENT, MISSING, UNSEEN, Slot
+
+MARKS = ("<missing>", "<unseen>", "<absent>")
+
+PORT_RANGES = (("well_known", 0, 1024), ("registered", 1024, 49152), ("ephemeral", 49152, 65536))
+"""IANA's ranges: name, first port, end."""
+
+ADDRESS_SCOPES = (
+    *("private", "public", "inside", "outside", "multicast", "broadcast"),
+    *("loopback", "link_local", "unspecified", "reserved", "mac"),
+)
+
+FLAG_BITS = ("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr")
+"""TCP flags from the lowest bit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortEncoder:
+    """Tokens of a port: the services that training showed, and the range for any other port."""
+
+    column: str
+    services: tuple[str, ...]
+    default: int
+
+    @classmethod
+    def fit(cls, column: str, counts: NumberCounts) -> "PortEncoder":
+        """The encoder for what was counted."""
+        ports = counts.values_
+        services = tuple(sorted({SERVICES[int(port)] for port in ports if port in SERVICES}))
+        encoder = cls(column=column, services=services, default=MISSING)
+        tokens = encoder.encode(pa.array(ports, pa.float64()))[:, 0]
+        totals = np.bincount(tokens, weights=counts.counts_, minlength=len(MARKS))
+        totals[MISSING] = counts.num_missing_
+        totals[[UNSEEN, ABSENT]] = -1
+        return cls(column=column, services=services, default=int(totals.argmax()))
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """One slot: marks, ranges, services."""
+        ranges = tuple(name for name, _, _ in PORT_RANGES)
+        return (Slot(name=self.column, marks=MARKS, values=(*ranges, *self.services), default=self.default),)
+
+    @cached_property
+    def _token_of_port(self) -> Int[np.ndarray, " ports"]:
+        tokens = np.empty(1 << 16, np.int32)
+        for index, (_, first, end) in enumerate(PORT_RANGES):
+            tokens[first:end] = len(MARKS) + index
+        first_service = len(MARKS) + len(PORT_RANGES)
+        for port, name in SERVICES.items():
+            if name in self.services:
+                tokens[port] = first_service + self.services.index(name)
+        return tokens
+
+    def encode(self, values: pa.Array) -> Int[np.ndarray, "values 1"]:
+        """Token of each port; what is no port (fractions, negative or too large) is unseen."""
+        numbers = np.asarray(values.to_numpy(zero_copy_only=False), np.float64)
+        is_port = (numbers >= 0) & (numbers < 1 << 16) & (np.floor(numbers) == numbers)
+        ports = np.where(is_port, numbers, 0).astype(np.int32)
+        tokens = np.where(is_port, self._token_of_port[ports], UNSEEN)
+        tokens[np.isnan(numbers)] = MISSING
+        return tokens.astype(np.int32)[:, None]
+
+
+def _tokens_of(
+    values: pa.Array, token_of: Callable[[str], int], shape: tuple[int, ...] = ()
+) -> Int[np.ndarray, "values ..."]:
+    """`token_of` of each text that is not null; null gives -1."""
+    tokens = [-1 if value is None else token_of(value) for value in values.to_pylist()]
+    return np.array(tokens, np.int32).reshape(len(values), *shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressEncoder:
+    """Tokens of an address: its scope, or inside and outside when the user's networks are known."""
+
+    column: str
+    networks: tuple[str, ...]
+    """Networks (`10.1.0.0/16`) that count as inside; empty: private and public instead."""
+    default: int
+
+    @classmethod
+    def fit(cls, column: str, counts: ValueCounts, networks: tuple[str, ...]) -> "AddressEncoder":
+        """The encoder for what was counted."""
+        encoder = cls(column=column, networks=networks, default=MISSING)
+        totals = Counter({MISSING: counts.num_missing_})
+        for address, count in counts.counts_.items():
+            totals[encoder._token(address)] += count
+        del totals[UNSEEN]
+        default = max(sorted(totals), key=lambda token: totals[token])
+        return cls(column=column, networks=networks, default=default)
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """One slot: marks, then scopes."""
+        return (Slot(name=self.column, marks=MARKS, values=ADDRESS_SCOPES, default=self.default),)
+
+    @cached_property
+    def _inside(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(network, strict=False) for network in self.networks)
+
+    def _token(self, address: str) -> int:
+        scope = address_scope(address, self._inside)
+        return UNSEEN if scope is None else len(MARKS) + ADDRESS_SCOPES.index(scope)
+
+    def encode(self, values: pa.Array) -> Int[np.ndarray, "values 1"]:
+        """Token of each address; what is no address is unseen."""
+        tokens = _tokens_of(values, self._token)
+        return np.where(tokens < 0, MISSING, tokens).astype(np.int32)[:, None]
+
+
+_MAC = re.compile(r"[0-9a-fA-F]{2}([:-])(?:[0-9a-fA-F]{2}\1){4}[0-9a-fA-F]{2}")
+_BROADCAST = IPv4Address("255.255.255.255")
+
+
+def address_scope(text: str, inside: Iterable[IPv4Network | IPv6Network] = ()) -> str | None:
+    """What kind of address `text` is; None when it is none.
+
+    >>> address_scope("10.0.0.7"), address_scope("2606:4700::1111"), address_scope("localhost")
+    ('private', 'public', None)
+    """
+    if _MAC.fullmatch(text):
+        return _mac_scope(int(text[:2], 16), is_broadcast=set(text.lower()) <= set("f:-"))
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    networks = tuple(inside)
+    if any(address in network for network in networks):
+        return "inside"
+    return _special_scope(address) or _unicast_scope(address, has_networks=bool(networks))
+
+
+def _mac_scope(first_byte: int, *, is_broadcast: bool) -> str:
+    if is_broadcast:
+        return "broadcast"
+    return "multicast" if first_byte & 1 else "mac"
+
+
+def _special_scope(address: IPv4Address | IPv6Address) -> str | None:
+    if address == _BROADCAST:
+        return "broadcast"
+    rules = {
+        "unspecified": address.is_unspecified,
+        "loopback": address.is_loopback,
+        "multicast": address.is_multicast,
+        "link_local": address.is_link_local,
+        "reserved": address.is_reserved,
+    }
+    return next((scope for scope, holds in rules.items() if holds), None)
+
+
+def _unicast_scope(address: IPv4Address | IPv6Address, *, has_networks: bool) -> str:
+    if has_networks:
+        return "outside"
+    return "private" if address.is_private else "public"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlagsEncoder:
+    """Tokens of TCP flags: one slot per bit, so that a combination never seen is still made of known parts."""
+
+    column: str
+    is_hex: bool
+    """Whether two bare digits are hexadecimal (`1b`, `02`), as some sensors write them."""
+    defaults: tuple[int, ...]
+    """Usual token of each bit."""
+
+    @classmethod
+    def fit(cls, column: str, counts: ValueCounts) -> "FlagsEncoder":
+        """The encoder for what was counted."""
+        is_hex = _looks_hexadecimal(counts.counts_)
+        totals = np.zeros((len(FLAG_BITS), len(MARKS) + 2), np.int64)
+        totals[:, MISSING] = counts.num_missing_
+        for text, count in counts.counts_.items():
+            bits = read_flags(text, is_hex=is_hex)
+            if bits is not None:
+                values = bits >> np.arange(len(FLAG_BITS)) & 1
+                totals[np.arange(len(FLAG_BITS)), len(MARKS) + values] += count
+        return cls(column=column, is_hex=is_hex, defaults=tuple(totals.argmax(axis=1).tolist()))
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """One slot per bit: marks, 0, 1."""
+        return tuple(
+            Slot(name=f"{self.column}.{bit}", marks=MARKS, values=("0", "1"), default=default)
+            for bit, default in zip(FLAG_BITS, self.defaults, strict=True)
+        )
+
+    def _bits(self, text: str) -> int:
+        bits = read_flags(text, is_hex=self.is_hex)
+        return -2 if bits is None else bits
+
+    def encode(self, values: pa.Array) -> Int[np.ndarray, "values slots"]:
+        """Token of each bit; text that names no flags is unseen in every slot."""
+        bits = _tokens_of(values, self._bits)[:, None]
+        tokens = len(MARKS) + (bits >> np.arange(len(FLAG_BITS), dtype=np.int32) & 1)
+        tokens[bits[:, 0] == -1] = MISSING
+        tokens[bits[:, 0] == -2] = UNSEEN
+        return tokens.astype(np.int32)
+
+
+_FLAG_LETTERS = {letter: 1 << bit for bit, letter in enumerate("FSRPAUEC")} | {"W": 1 << 7}
+_FLAG_NAMES = {name.upper(): 1 << bit for bit, name in enumerate(FLAG_BITS)} | {"NONE": 0, "NULL": 0}
+_HEX_PAIR = re.compile(r"[0-9a-f]{2}")
+_NUM_FLAG_VALUES = 1 << 12  # the header's twelve flag bits; those above the eighth are reserved
+
+
+def _looks_hexadecimal(values: Iterable[str]) -> bool:
+    """Whether all values are two hexadecimal digits and some could not be decimal."""
+    seen = list(values)
+    return all(_HEX_PAIR.fullmatch(value) for value in seen) and any(
+        not value.isdecimal() or value.startswith("0") for value in seen
+    )
+
+
+def read_flags(text: str, *, is_hex: bool = False) -> int | None:
+    """The flag bits that `text` names; None when it names none.
+
+    >>> [read_flags(text) for text in (".AP.SF", "SYN|ACK", "0x1b", "27", "SAPF", "what?")]
+    [27, 18, 27, 27, 27, None]
+    """
+    if is_hex and _HEX_PAIR.fullmatch(text):
+        return int(text, 16)
+    number = _read_integer(text)
+    if number is not None:
+        return number if 0 <= number < _NUM_FLAG_VALUES else None
+    names = [name for name in re.split(r"[|,;+ /&_-]+", text.upper()) if name]
+    if names and all(name in _FLAG_NAMES for name in names):
+        return _union(_FLAG_NAMES[name] for name in names)
+    letters = re.sub(r"[.\-_* ]", "", text).upper()
+    if text and all(letter in _FLAG_LETTERS for letter in letters):
+        return _union(_FLAG_LETTERS[letter] for letter in letters)
+    return None
+
+
+def _read_integer(text: str) -> int | None:
+    if re.fullmatch(r"0[xX][0-9a-fA-F]{1,8}", text):
+        return int(text, 16)
+    if re.fullmatch(r"[0-9]{1,9}(?:\.0+)?", text):
+        return int(text.split(".")[0])
+    return None
+
+
+def _union(bits: Iterable[int]) -> int:
+    result = 0
+    for bit in bits:
+        result |= bit
+    return result

@@ -1,0 +1,203 @@
+"""Numbers -> tokens: exact tokens for zero and the most frequent value, quantile bins for the rest."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int, UInt64
+
+from wirebert.encoding.slots import MISSING, UNSEEN, Slot
+
+MARKS = ("<missing>", "<above>", "<absent>", "<negative>", "<infinite>", "<below>")
+"""For a number, the unseen value is above all that training showed; `<below>` is rarer, `<negative>` is a case apart."""
+
+_NEGATIVE, _INFINITE, _BELOW = 3, 4, 5
+_NUM_FREQUENT = 1024
+
+
+@dataclass(slots=True)
+class NumberCounts:
+    """How often each number occurs in training, in bounded memory.
+
+    Up to `max_distinct` values all are kept. Beyond, a value stays when its hash is among the lowest, which is a
+    uniform sample of the distinct values that does not depend on their order; the most frequent values stay as well.
+    """
+
+    max_distinct: int = 200_000
+    values_: Float[np.ndarray, " distinct"] = field(default_factory=lambda: np.empty(0))
+    counts_: Int[np.ndarray, " distinct"] = field(default_factory=lambda: np.empty(0, np.int64))
+    num_missing_: int = 0
+    num_infinite_: int = 0
+    low_: float = np.inf
+    high_: float = -np.inf
+    hash_limit_: int = (1 << 64) - 1
+    """Values hashed at or below it are the sample."""
+
+    def add(self, values: Float[np.ndarray, " values"], counts: Int[np.ndarray, " values"]) -> None:
+        """Count `values`, each as often as `counts` says; NaN is missing."""
+        is_missing, is_infinite = np.isnan(values), np.isinf(values)
+        self.num_missing_ += int(counts[is_missing].sum())
+        self.num_infinite_ += int(counts[is_infinite].sum())
+        finite = ~(is_missing | is_infinite) & (counts > 0)
+        values, counts = values[finite] + 0.0, counts[finite]  # + 0.0 turns -0.0 into 0.0
+        if len(values) == 0:
+            return
+        self.low_, self.high_ = min(self.low_, float(values.min())), max(self.high_, float(values.max()))
+        merged, inverse = np.unique(np.concatenate([self.values_, values]), return_inverse=True)
+        totals = np.zeros(len(merged), np.int64)
+        np.add.at(totals, inverse, np.concatenate([self.counts_, counts]))
+        self.values_, self.counts_ = merged, totals
+        if len(merged) > self.max_distinct:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        hashes = _hash(self.values_)
+        self.hash_limit_ = min(
+            self.hash_limit_, int(np.partition(hashes, self.max_distinct // 2)[self.max_distinct // 2])
+        )
+        keep = hashes <= np.uint64(self.hash_limit_)
+        keep[np.argsort(-self.counts_, kind="stable")[:_NUM_FREQUENT]] = True
+        self.values_, self.counts_ = self.values_[keep], self.counts_[keep]
+
+    @property
+    def sample(self) -> Float[np.ndarray, " sampled"]:
+        """Distinct values, sorted: all of them, or a uniform sample where there were too many."""
+        return self.values_[_hash(self.values_) <= np.uint64(self.hash_limit_)]
+
+
+def _hash(values: Float[np.ndarray, " values"]) -> UInt64[np.ndarray, " values"]:
+    """A well-mixed 64-bit number per value (the finaliser of splitmix64 over the bits of the float)."""
+    bits = values.view(np.uint64)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def bin_starts(values: Float[np.ndarray, " distinct"], num_bins: int) -> Float[np.ndarray, " bins"]:
+    """Where each of at most `num_bins` bins starts, so that all hold about as many of the sorted distinct `values`.
+
+    A bin starts half-way between its lowest value and the highest of the bin before; the first starts at its lowest.
+
+    >>> bin_starts(np.array([1.0, 2.0, 10.0, 20.0]), num_bins=2)
+    array([1., 6.])
+    >>> bin_starts(np.array([1.0, 2.0]), num_bins=64)
+    array([1. , 1.5])
+    """
+    num_bins = min(num_bins, len(values))
+    first = np.arange(num_bins) * len(values) // max(num_bins, 1)
+    starts = values[first]
+    before = values[first[1:] - 1]
+    middle = before / 2 + starts[1:] / 2  # halved first: the sum of two large numbers overflows
+    starts[1:] = np.where(middle > before, middle, starts[1:])
+    return starts
+
+
+def write_number(value: float) -> str:
+    """The shortest text that reads back as `value`; whole numbers without a point.
+
+    >>> write_number(5.0), write_number(0.05), write_number(-0.0)
+    ('5', '0.05', '0')
+    """
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberEncoder:
+    """Tokens of a numeric column, fitted on training values."""
+
+    column: str
+    low: float | None
+    """Lowest number of training; None when it had none."""
+    high: float | None
+    exact: tuple[float, ...]
+    """Values with a token of their own."""
+    starts: tuple[float, ...]
+    """Where each bin starts; the last ends at `high`."""
+    default: int
+
+    @classmethod
+    def fit(cls, column: str, counts: NumberCounts, num_bins: int) -> "NumberEncoder":
+        """The encoder for what was counted; bins are cut through the values that have no token of their own."""
+        if len(counts.values_) == 0:
+            default = _INFINITE if counts.num_infinite_ > counts.num_missing_ else MISSING
+            return cls(column=column, low=None, high=None, exact=(), starts=(), default=default)
+        most = int(np.argmax(counts.counts_))  # the lowest of equally frequent values
+        mode = float(counts.values_[most])
+        exact = tuple(sorted({mode, 0.0} if bool((counts.values_ == 0).any()) else {mode}))
+        sample = counts.sample
+        starts = bin_starts(sample[~np.isin(sample, exact)], num_bins)
+        if len(starts) == 0 and counts.low_ < counts.high_:
+            starts = np.array([counts.low_])  # between two exact values there must be something too
+        candidates = {
+            len(MARKS) + exact.index(mode): int(counts.counts_[most]),
+            MISSING: counts.num_missing_,
+            _INFINITE: counts.num_infinite_,
+        }
+        return cls(
+            column=column,
+            low=counts.low_,
+            high=counts.high_,
+            exact=exact,
+            starts=tuple(starts.tolist()),
+            default=max(candidates, key=lambda token: candidates[token]),
+        )
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """One slot: marks, exact values, bins."""
+        ends = (*self.starts[1:], self.high) if self.starts else ()
+        intervals = [
+            f"q{index} [{write_number(start)}, {write_number(end)}{')' if index + 1 < len(ends) else ']'}"
+            for index, (start, end) in enumerate(zip(self.starts, ends, strict=True))
+            if end is not None
+        ]
+        exact = [write_number(value) for value in self.exact]
+        first_bin = len(MARKS) + len(exact)
+        slot = Slot(
+            name=self.column,
+            marks=MARKS,
+            values=(*exact, *(f"q{index}" for index in range(len(self.starts)))),
+            shown=(*exact, *intervals),
+            default=self.default,
+            bins=tuple(range(first_bin, first_bin + len(self.starts))),
+        )
+        return (slot,)
+
+    def encode(self, values: pa.Array) -> Int[np.ndarray, "values 1"]:
+        """Token of each number; null and NaN are missing."""
+        numbers = np.asarray(values.to_numpy(zero_copy_only=False), np.float64)
+        edges, tokens = self._steps
+        return tokens[np.searchsorted(edges, numbers, side="right") - 1][:, None]
+
+    @cached_property
+    def _steps(self) -> tuple[Float[np.ndarray, " steps"], Int[np.ndarray, " steps"]]:
+        """The token as a step function: `tokens[i]` holds from `edges[i]` up to, not including, `edges[i + 1]`.
+
+        Every rule changes its mind only at these edges, NaN being the last (it sorts after infinity), so one binary
+        search applies all rules at once.
+        """
+        largest = np.finfo(np.float64).max
+        edges = [-np.inf, -largest, 0.0, np.inf, np.nan, *self.starts, *self.exact]
+        edges += [np.nextafter(value, np.inf) for value in self.exact]
+        if self.low is not None and self.high is not None:
+            edges += [self.low, np.nextafter(self.high, np.inf)]
+        ordered = np.unique(np.array(edges))
+        return ordered, self._tokens_by_rule(ordered)
+
+    def _tokens_by_rule(self, numbers: Float[np.ndarray, " numbers"]) -> Int[np.ndarray, " numbers"]:
+        low = 0.0 if self.low is None else self.low
+        high = (
+            -1.0 if self.high is None else self.high
+        )  # without training values, all that is not negative is above
+        first_bin = len(MARKS) + len(self.exact)
+        tokens = first_bin + (np.searchsorted(self.starts, numbers, side="right") - 1).clip(0)
+        tokens[numbers < low] = _BELOW
+        if low >= 0:
+            tokens[numbers < 0] = _NEGATIVE
+        tokens[(numbers > high) & (numbers >= low)] = UNSEEN
+        for index, value in enumerate(self.exact):
+            tokens[numbers == value] = len(MARKS) + index
+        tokens[np.isinf(numbers)] = _INFINITE
+        tokens[np.isnan(numbers)] = MISSING
+        return tokens.astype(np.int32)

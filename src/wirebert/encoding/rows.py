@@ -1,0 +1,89 @@
+"""Feature tokens and texts -> rows of ids, one after the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int, Int64, UInt16, UInt32
+
+from wirebert.encoding.text import Ragged
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBlock:
+    """Token ids of some flows, one flow after the other: flow i is `ids[offsets[i]:offsets[i + 1]]`."""
+
+    ids: UInt16[np.ndarray, " tokens"] | UInt32[np.ndarray, " tokens"]
+    offsets: Int64[np.ndarray, " offsets"]
+    num_truncated: int
+    """Texts that were longer than their budget and lost their middle."""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+class TextCells(NamedTuple):
+    """One text column of a block: the ids of each distinct text, and which text each row holds."""
+
+    distinct: Ragged
+    codes: Int[np.ndarray, " rows"]
+
+
+def ranges(starts: Int64[np.ndarray, " n"], lengths: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " total"]:
+    """The ranges `starts[i] ... starts[i] + lengths[i] - 1`, one after the other.
+
+    >>> ranges(np.array([5, 0]), np.array([2, 3]))
+    array([5, 6, 0, 1, 2])
+    """
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(total)
+
+
+def join_rows(
+    features: UInt16[np.ndarray, "rows slots"] | UInt32[np.ndarray, "rows slots"],
+    is_written: Bool[np.ndarray, "rows slots"] | None,
+    texts: Sequence[TextCells],
+    num_truncated: int,
+) -> EncodedBlock:
+    """Rows of the features that are written (None: all), each followed by its texts in order."""
+    num_rows, num_slots = features.shape
+    if is_written is None:
+        num_written = np.full(num_rows, num_slots, np.int64)
+        written = features.reshape(-1)
+    else:
+        num_written = np.count_nonzero(is_written, axis=1).astype(np.int64)
+        written = features[is_written]
+    lengths = [text.distinct.lengths[text.codes] for text in texts]
+    offsets = np.zeros(num_rows + 1, np.int64)
+    np.cumsum(sum(lengths, start=num_written), out=offsets[1:])
+    if not texts:
+        return EncodedBlock(written, offsets, num_truncated)
+    ids = np.empty(int(offsets[-1]), features.dtype)
+    begins = offsets[:-1]
+    ids[ranges(begins, num_written)] = written
+    begins = begins + num_written
+    for text, length in zip(texts, lengths, strict=True):
+        sources = ranges(text.distinct.offsets[:-1][text.codes], length)
+        ids[ranges(begins, length)] = text.distinct.flat[sources]
+        begins = begins + length
+    return EncodedBlock(ids, offsets, num_truncated)
+
+
+def within_budget(texts: Ragged, budget: int) -> tuple[Ragged, Bool[np.ndarray, " sequences"]]:
+    """Sequences cut to `budget`, and which of them were cut: three quarters from the head, one from the tail are kept.
+
+    >>> within_budget(Ragged(np.arange(10), np.array([0, 10])), 4)[0].flat
+    array([0, 1, 2, 9])
+    """
+    lengths = texts.lengths
+    is_cut = lengths > budget
+    num_tail = budget // 4
+    kept = np.minimum(lengths, budget)
+    head = np.where(is_cut, budget - num_tail, lengths)
+    starts = np.stack([texts.offsets[:-1], texts.offsets[1:] - num_tail], axis=1).reshape(-1)
+    counts = np.stack([head, kept - head], axis=1).reshape(-1)
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(kept, out=offsets[1:])
+    return Ragged(texts.flat[ranges(starts, counts)], offsets), is_cut

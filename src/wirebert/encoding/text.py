@@ -1,0 +1,196 @@
+"""Free text (URIs, payloads, user agents) -> pieces: domain patterns first, then sub-words down to single bytes.
+
+Two vocabularies of pieces: one learned from the training texts (byte-level BPE), or DistilBERT's WordPieces with the
+byte alphabet added. Either way every byte has a piece, so no text is ever unknown, and no piece but `:` holds a `:`,
+so no piece is ever mistaken for a feature token.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, Int64
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+_ADDRESS = r"\d{1,3}(?:\.\d{1,3}){3}"
+_PERCENT_CODE = r"%[0-9A-Fa-f]{2}"
+_HEX_NUMBER = r"0[xX][0-9A-Fa-f]{1,62}"
+_HEX_RUN = r"(?<![\p{L}\p{N}])(?=[A-Fa-f]*\d)(?=\d*[A-Fa-f])[0-9A-Fa-f]{8,64}(?![\p{L}\p{N}])"
+_NUMBER = r"\p{N}{1,64}"
+_WORD = r"[\p{L}\p{M}]{1,64}"
+_BLANKS = r"\s{1,64}"
+_ANY_OTHER = r"[\s\S]"  # punctuation: `/`, `=`, `&`, `:` each stand alone
+
+_BETWEEN_WORDS = r"(?<=\S) (?=\S)"
+
+_SAMPLE_CHARS = 8_000_000
+
+
+def domain_pattern(*, joins_blank: bool) -> str:
+    """The regular expression whose matches are the words that sub-words are cut from.
+
+    Addresses, percent codes, hexadecimal runs, numbers and words stay whole; any other sign (path separators, the `=`
+    of key=value) stands alone. `joins_blank` lets a word begin with the blank before it, which saves a piece per word.
+    """
+    blank = " ?" if joins_blank else ""
+    joined = "|".join((_ADDRESS, _HEX_NUMBER, _HEX_RUN, _NUMBER, _WORD))
+    return "|".join((_PERCENT_CODE, f"{blank}(?:{joined})", _BLANKS, _ANY_OTHER))
+
+
+def _cut_words(*, joins_blank: bool) -> pre_tokenizers.PreTokenizer:
+    cut = pre_tokenizers.Split(Regex(domain_pattern(joins_blank=joins_blank)), behavior="isolated")
+    to_signs = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    if joins_blank:
+        return pre_tokenizers.Sequence([cut, to_signs])
+    # As in BERT, one blank between two words is implied; longer white space is rare and tells, so it has pieces.
+    drop_blanks = pre_tokenizers.Split(Regex(_BETWEEN_WORDS), behavior="removed")
+    return pre_tokenizers.Sequence([drop_blanks, cut, to_signs])
+
+
+@dataclass(slots=True)
+class TextSample:
+    """A bounded sample of the distinct training texts: those with the lowest hash, whatever the order of reading."""
+
+    max_chars: int = _SAMPLE_CHARS
+    texts_: dict[bytes, str] = field(default_factory=dict)
+    num_chars_: int = 0
+    limit_: bytes = b"\xff" * 8
+
+    def add(self, texts: Iterable[str | None]) -> None:
+        """Consider each text; None is passed over."""
+        for text in texts:
+            if not text:
+                continue
+            key = blake2b(text.encode(), digest_size=8).digest()
+            if key <= self.limit_ and key not in self.texts_:
+                self.texts_[key] = text
+                self.num_chars_ += len(text)
+        if self.num_chars_ > 2 * self.max_chars:
+            self.shrink()
+
+    def shrink(self) -> None:
+        """Drop the texts of highest hash beyond `max_chars`."""
+        kept: dict[bytes, str] = {}
+        num_chars = 0
+        for key in sorted(self.texts_):
+            if num_chars > self.max_chars:
+                break
+            kept[key] = self.texts_[key]
+            num_chars += len(self.texts_[key])
+            self.limit_ = key
+        self.texts_, self.num_chars_ = kept, num_chars
+
+    @property
+    def texts(self) -> list[str]:
+        """The sampled texts, sorted."""
+        return sorted(self.texts_.values())
+
+
+class Ragged(NamedTuple):
+    """Sequences of different lengths, one after the other: sequence i is `flat[offsets[i]:offsets[i + 1]]`."""
+
+    flat: Int[np.ndarray, " total"]
+    offsets: Int64[np.ndarray, " offsets"]
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " sequences"]:
+        """How long each sequence is."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pieces:
+    """A fixed set of sub-words and how text is cut into them."""
+
+    kind: Literal["bpe", "wordpiece"]
+    state: Mapping[str, Any]
+    """The cutter in the `tokenizers` library's own JSON form."""
+    num_given: int = 0
+    """How many of the first pieces are those of a pretrained vocabulary."""
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer.from_str(json.dumps(dict(self.state)))
+
+    @cached_property
+    def strings(self) -> tuple[str, ...]:
+        """The pieces by id, as the cutter writes them (one sign per byte; `##` within a word for WordPiece)."""
+        by_id = sorted((index, piece) for piece, index in self._tokenizer.get_vocab().items())
+        return tuple(piece for _, piece in by_id)
+
+    def encode(self, texts: Sequence[str]) -> Ragged:
+        """Piece ids of each text; an empty text has none."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        ids = [encoding.ids for encoding in encodings]
+        offsets = np.zeros(len(ids) + 1, np.int64)
+        np.cumsum([len(sequence) for sequence in ids], out=offsets[1:])
+        flat = np.fromiter((index for sequence in ids for index in sequence), np.int32, int(offsets[-1]))
+        return Ragged(flat, offsets)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text that pieces came from, as far as they tell (`wordpiece` has lost case and word gaps)."""
+        words = [self.strings[index] for index in ids]
+        if self.kind == "bpe":
+            return _text_of_bytes("".join(words))
+        joined = "".join(word[2:] if _continues(word) else f" {word}" for word in words)
+        return " ".join(_text_of_bytes(word) for word in joined[1:].split(" "))
+
+
+def _continues(piece: str) -> bool:
+    return len(piece) > 2 and piece.startswith("##")
+
+
+def byte_alphabet() -> list[str]:
+    """The 256 signs that stand for bytes, sorted."""
+    return sorted(pre_tokenizers.ByteLevel.alphabet())
+
+
+def _bytes_by_sign() -> dict[str, int]:
+    """Sign -> byte: printable Latin-1 stands for itself, the other bytes follow from U+0100 on (GPT-2's table)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    table = {chr(byte): byte for byte in printable}
+    return table | {chr(0x100 + index): byte for index, byte in enumerate(others)}
+
+
+_BYTE_OF_SIGN = _bytes_by_sign()
+
+
+def _text_of_bytes(signs: str) -> str:
+    return b"".join(
+        bytes([_BYTE_OF_SIGN[sign]]) if sign in _BYTE_OF_SIGN else sign.encode() for sign in signs
+    ).decode(errors="replace")
+
+
+def learn_pieces(texts: Sequence[str], num_pieces: int) -> Pieces:
+    """Byte-level BPE of at most `num_pieces` pieces (256 of them bytes), learned from `texts`; case is kept."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = _cut_words(joins_blank=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=num_pieces,
+        min_frequency=2,
+        initial_alphabet=byte_alphabet(),
+        special_tokens=[],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return Pieces(kind="bpe", state=json.loads(tokenizer.to_str()))
+
+
+def pieces_of_words(wordpieces: Sequence[str]) -> Pieces:
+    """DistilBERT's WordPieces, in their order, with the byte signs they lack appended in both forms (`x`, `##x`)."""
+    known = set(wordpieces)
+    signs = byte_alphabet()
+    lacking = [form for sign in signs for form in (sign, f"##{sign}") if form not in known]
+    vocabulary = {piece: index for index, piece in enumerate([*wordpieces, *lacking])}
+    # A word is at most 64 characters of at most 4 bytes (domain_pattern), so none is too long for the model.
+    tokenizer = Tokenizer(
+        models.WordPiece(vocab=vocabulary, unk_token="[UNK]", max_input_chars_per_word=1024)
+    )
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = _cut_words(joins_blank=False)
+    return Pieces(kind="wordpiece", state=json.loads(tokenizer.to_str()), num_given=len(wordpieces))

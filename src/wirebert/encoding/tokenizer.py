@@ -1,0 +1,345 @@
+"""`FlowTokenizer`: typed tables to token ids and back.
+
+A row is `[CLS]`, one token per feature slot in schema order, then each text column as its `column:` token and its
+pieces. With leave-out, a feature that holds its column's most frequent value is not written, and absence means it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Int, Int32, Integer, UInt16, UInt32
+
+from wirebert.data.conversion import Misfits, convert
+from wirebert.data.schema import ColumnKind, FlowSchema
+from wirebert.data.sources.key_values import parse
+from wirebert.encoding.columns import (
+    ColumnEncoder,
+    distinct_parts,
+    encoder_from_dict,
+    encoder_to_dict,
+)
+from wirebert.encoding.fitting import Blocks, fit_columns
+from wirebert.encoding.hugging_face import write_hugging_face
+from wirebert.encoding.rows import EncodedBlock, TextCells, join_rows, within_budget
+from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.slots import ABSENT, MISSING, UNSEEN, Slot
+from wirebert.encoding.text import Pieces, Ragged
+from wirebert.encoding.vocabulary import SPECIAL_TOKENS, Vocabulary, escape
+from wirebert.encoding.wordpieces import start_pieces
+from wirebert.errors import ConfigError
+from wirebert.settings import from_mapping, to_mapping
+
+TEXT_MARKS = ("<missing>", "<empty>", "<absent>", "")
+"""Tokens of a text column: a text is never unseen, so its second token is that of the empty text; `column:` is last."""
+_HAS_TEXT = 3
+
+Ids = UInt16[np.ndarray, "..."] | UInt32[np.ndarray, "..."]
+_MAX_MISFIT_FRACTION = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FlowTokenizer:
+    """Turns typed tables into token ids, fitted on training rows. Immutable; equal state gives equal ids."""
+
+    schema: FlowSchema
+    config: EncodingConfig
+    encoders: tuple[ColumnEncoder, ...]
+    """One per feature column that is not text, in schema order."""
+    pieces: Pieces | None
+    """Sub-words of text columns, or the WordPieces; None in a compact vocabulary without text columns."""
+
+    def __post_init__(self) -> None:
+        if 1 + len(self.slots) > self.config.max_length:
+            raise ConfigError(
+                f"encoding.max_length must be at least {1 + len(self.slots)}, the longest row of this table's "
+                f"{len(self.slots)} features (which are never cut), got {self.config.max_length}; "
+                f"leave columns out in the schema or raise it"
+            )
+
+    @classmethod
+    def fit(cls, schema: FlowSchema, blocks: Blocks, config: EncodingConfig | None = None) -> "FlowTokenizer":
+        """The tokenizer for `schema`, learned from training rows only; the order of the rows does not matter."""
+        config = config or EncodingConfig()
+        fitted = fit_columns(schema.features, blocks, config)
+        return cls(schema=schema, config=config, encoders=fitted.encoders, pieces=fitted.pieces)
+
+    # What the tokens are
+
+    @cached_property
+    def text_columns(self) -> tuple[str, ...]:
+        """Names of the text columns, in the order in which rows hold them."""
+        return tuple(column.name for column in self.schema.features if column.kind is ColumnKind.TEXT)
+
+    @cached_property
+    def leaves_out(self) -> bool:
+        """Whether rows leave out features that hold their default."""
+        return not self.text_columns if self.config.leave_out is None else self.config.leave_out
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """The feature positions of a row, text columns last."""
+        features = [slot for encoder in self.encoders for slot in encoder.slots]
+        texts = [Slot(name=name, marks=TEXT_MARKS, values=(), default=MISSING) for name in self.text_columns]
+        return (*features, *texts)
+
+    @cached_property
+    def slot_names(self) -> tuple[str, ...]:
+        """The columns, and `column.bit` for flags."""
+        return tuple(slot.name for slot in self.slots)
+
+    @cached_property
+    def _slot_starts(self) -> Int32[np.ndarray, " slots"]:
+        """Id of each slot's first token: after the special tokens, or after the WordPieces."""
+        first = len(SPECIAL_TOKENS)
+        if self.config.vocabulary == "extend":
+            assert self.pieces is not None, "fit gives this vocabulary its pieces"
+            first = len(self.pieces.strings)
+        sizes = [len(slot) for slot in self.slots]
+        return (first + np.cumsum([0, *sizes])[: len(sizes)]).astype(np.int32)
+
+    @cached_property
+    def _first_piece(self) -> int:
+        """What is added to a piece's number to make its id."""
+        if self.config.vocabulary == "extend":
+            return 0
+        return len(SPECIAL_TOKENS) + sum(len(slot) for slot in self.slots)
+
+    @cached_property
+    def _entries(self) -> Vocabulary:
+        features = [token for slot in self.slots for token in slot.tokens]
+        pieces = [] if self.pieces is None else self.pieces.strings
+        if self.config.vocabulary == "extend":
+            words = [piece if piece in SPECIAL_TOKENS else escape(piece) for piece in pieces]
+            return Vocabulary((*words, *features))
+        return Vocabulary((*SPECIAL_TOKENS, *features, *map(escape, pieces)))
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Canonical strings by id."""
+        return self._entries.tokens
+
+    @property
+    def num_tokens(self) -> int:
+        """Size of the vocabulary."""
+        return len(self._entries)
+
+    @property
+    def dtype(self) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
+        """Type of the ids."""
+        return self._entries.dtype
+
+    @property
+    def pad_id(self) -> int:
+        """Id of `[PAD]`."""
+        return self._entries.ids["[PAD]"]
+
+    @property
+    def cls_id(self) -> int:
+        """Id of `[CLS]`, which starts every row."""
+        return self._entries.ids["[CLS]"]
+
+    @cached_property
+    def token_slots(self) -> Int32[np.ndarray, " tokens"]:
+        """Slot of each token; -1 for special tokens and pieces."""
+        slots = np.full(self.num_tokens, -1, np.int32)
+        for index, (start, slot) in enumerate(zip(self._slot_starts, self.slots, strict=True)):
+            slots[start : start + len(slot)] = index
+        return slots
+
+    @cached_property
+    def slot_special(self) -> Int32[np.ndarray, "slots 3"]:
+        """Ids of `<missing>`, of the unseen (a number's is `<above>`, a text's `<empty>`) and of `<absent>`."""
+        return self._slot_starts[:, None] + np.array([MISSING, UNSEEN, ABSENT], np.int32)
+
+    @cached_property
+    def slot_marks(self) -> tuple[Int32[np.ndarray, " marks"], ...]:
+        """Per slot, the ids of all tokens that training may lack: `slot_special`, `<rare>`, `<negative>` and so on."""
+        return tuple(
+            start + np.arange(len([mark for mark in slot.marks if mark]), dtype=np.int32)
+            for start, slot in zip(self._slot_starts, self.slots, strict=True)
+        )
+
+    @cached_property
+    def default_ids(self) -> Int32[np.ndarray, " slots"]:
+        """Per slot, the id of the most frequent value of training: what leave-out leaves out."""
+        return self._slot_starts + np.array([slot.default for slot in self.slots], np.int32)
+
+    @cached_property
+    def ordered_bins(self) -> tuple[Int32[np.ndarray, " bins"], ...]:
+        """Ids of each numeric column's bins, from low to high."""
+        pairs = zip(self._slot_starts, self.slots, strict=True)
+        return tuple(start + np.array(slot.bins, np.int32) for start, slot in pairs if slot.bins)
+
+    # Tables to ids
+
+    def encode(self, table: pa.Table) -> EncodedBlock:
+        """Ids of every row. A feature column that the table lacks is `<absent>`; other columns are passed over."""
+        return self._encode(table, {})
+
+    def encode_key_values(self, lines: Sequence[str]) -> EncodedBlock:
+        """Ids of rows given as text, `protocol_type:tcp, service=http`; a key that a line lacks is `<absent>`.
+
+        Raises `DataError` for what is no key-value line, and when most values of a column do not fit its kind.
+        """
+        if not lines:
+            return self._encode(pa.table({}), {})
+        raw = parse(lines)
+        misfits = Misfits()
+        table = convert(raw, self.schema, misfits=misfits, first_row=1)
+        misfits.check(_MAX_MISFIT_FRACTION, "key-value text")
+        is_absent = {
+            name: raw[name].is_null().to_numpy() for name in table.column_names if raw[name].null_count
+        }
+        if table.num_columns == 0:  # a table without columns has forgotten its rows
+            table = pa.table({"": pa.nulls(len(lines))})
+        return self._encode(table, is_absent)
+
+    def _encode(self, table: pa.Table, is_absent: Mapping[str, Bool[np.ndarray, " rows"]]) -> EncodedBlock:
+        num_features = len(self.slots) - len(self.text_columns)
+        matrix = np.empty((table.num_rows, 1 + num_features), self.dtype)
+        matrix[:, 0] = self.cls_id
+        present = set(table.column_names)
+        at = 0
+        for encoder in self.encoders:
+            name, num_slots = encoder.column, len(encoder.slots)
+            cells = matrix[:, 1 + at : 1 + at + num_slots]
+            if name in present:
+                self._fill(cells, table[name], encoder, self._slot_starts[at : at + num_slots])
+            else:
+                cells[:] = self.slot_special[at : at + num_slots, 2]
+            if name in is_absent:
+                cells[is_absent[name]] = self.slot_special[at : at + num_slots, 2]
+            at += num_slots
+        is_written = None
+        if self.leaves_out:
+            defaults = np.array([self.pad_id, *self.default_ids[:num_features]], self.dtype)
+            is_written = matrix != defaults  # [CLS] is no [PAD], so it stays
+        texts, num_truncated = self._encode_texts(table, is_absent)
+        return join_rows(matrix, is_written, texts, num_truncated)
+
+    def _fill(
+        self,
+        cells: Ids,
+        column: pa.ChunkedArray,
+        encoder: ColumnEncoder,
+        starts: Int32[np.ndarray, " slots"],
+    ) -> None:
+        """Write a column's ids into its cells of the matrix."""
+        row = 0
+        for part in distinct_parts(column):
+            ids = (encoder.encode(part.values) + starts).astype(self.dtype)
+            if part.codes is not None:
+                null = (starts + MISSING).astype(self.dtype)
+                ids = np.concatenate([ids, null[None]])[part.codes]
+            cells[row : row + part.num_rows] = ids
+            row += part.num_rows
+
+    @cached_property
+    def text_budget(self) -> int:
+        """Pieces that each text column may fill, so that the longest row fits."""
+        room = self.config.max_length - 1 - len(self.slots)
+        return min(self.config.text_pieces, room // max(len(self.text_columns), 1))
+
+    def _encode_texts(
+        self, table: pa.Table, is_absent: Mapping[str, Bool[np.ndarray, " rows"]]
+    ) -> tuple[list[TextCells], int]:
+        """Each text column's cells, and how many of them the budget cut."""
+        cells: list[TextCells] = []
+        num_truncated = 0
+        starts = self._slot_starts[len(self.slots) - len(self.text_columns) :].tolist()
+        for name, start in zip(self.text_columns, starts, strict=True):
+            texts, codes = _distinct_texts(table, name)
+            if name in is_absent:
+                codes = np.where(is_absent[name], len(texts) + 1, codes)
+            distinct, is_cut = self._text_ids(texts, start)
+            num_truncated += int(is_cut[codes].sum())
+            cells.append(TextCells(distinct, codes))
+        return cells, num_truncated
+
+    def _text_ids(self, texts: list[str], start: int) -> tuple[Ragged, Bool[np.ndarray, " texts"]]:
+        """Ids of each text, then of a missing and of an absent one; and which were cut."""
+        assert self.pieces is not None, "fit gives a table with text columns its pieces"
+        cut, is_cut = within_budget(self.pieces.encode([*texts, "", ""]), self.text_budget)
+        heads = [_HAS_TEXT if text else UNSEEN for text in texts] + [MISSING, ABSENT]
+        flat = np.insert(cut.flat + self._first_piece, cut.offsets[:-1], start + np.array(heads))
+        offsets = cut.offsets + np.arange(len(cut.offsets))
+        if self.leaves_out:  # a text is never left out, its lack is
+            flat = np.delete(flat, offsets[-3])
+            offsets[-2:] -= 1
+        return Ragged(flat, offsets), is_cut
+
+    # Ids to words
+
+    def to_text(self, ids: Integer[np.ndarray, " row"]) -> str:
+        """Canonical text of one row, without the `[CLS]` that `tokenizer.json` puts before it."""
+        return self._entries.text(ids[1:].tolist() if len(ids) and ids[0] == self.cls_id else ids.tolist())
+
+    def decode(self, ids: Integer[np.ndarray, " row"]) -> dict[str, str]:
+        """What one row says, slot by slot; what it leaves out has its default.
+
+        Text loses what the budget cut. `[PAD]` and other special tokens say nothing.
+        """
+        said = {slot.name: slot.texts[slot.default] for slot in self.slots} if self.leaves_out else {}
+        texts: dict[str, list[int]] = {}
+        current = ""
+        for token in ids.tolist():
+            index = int(self.token_slots[token])
+            if index >= 0:
+                slot, local = self.slots[index], token - int(self._slot_starts[index])
+                said[slot.name] = slot.texts[local]
+                if slot.marks is TEXT_MARKS and local == _HAS_TEXT:
+                    current = slot.name
+                    texts[current] = []
+            elif current and self.vocabulary[token] not in SPECIAL_TOKENS:
+                texts[current].append(token - self._first_piece)
+        if self.pieces is not None:
+            said |= {name: self.pieces.decode(pieces) for name, pieces in texts.items()}
+        return said
+
+    def new_token_pieces(self) -> tuple[Int32[np.ndarray, " new"], list[Int32[np.ndarray, " pieces"]]]:
+        """For "extend": each id that the WordPieces lack, and the WordPieces whose mean its embedding starts as."""
+        if self.config.vocabulary != "extend" or self.pieces is None:
+            return np.empty(0, np.int32), []
+        starts = start_pieces(self.slots, self.pieces)
+        return np.arange(self.pieces.num_given, self.num_tokens, dtype=np.int32), starts
+
+    # Saved state
+
+    def write_hugging_face(self, folder: Path) -> None:
+        """Write `tokenizer.json` and `tokenizer_config.json`, which map canonical text to the same ids."""
+        write_hugging_face(self._entries, folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON; floats survive exactly."""
+        return {
+            "schema": self.schema.to_dict(),
+            "config": to_mapping(self.config),
+            "encoders": [encoder_to_dict(encoder) for encoder in self.encoders],
+            "pieces": None if self.pieces is None else asdict(self.pieces),
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> "FlowTokenizer":
+        """The tokenizer that `to_dict` wrote."""
+        return cls(
+            schema=FlowSchema.from_dict(state["schema"]),
+            config=from_mapping(EncodingConfig, state["config"], "encoding."),
+            encoders=tuple(encoder_from_dict(encoder) for encoder in state["encoders"]),
+            pieces=None if state["pieces"] is None else Pieces(**state["pieces"]),
+        )
+
+
+def _distinct_texts(table: pa.Table, name: str) -> tuple[list[str], Int[np.ndarray, " rows"]]:
+    """A column's distinct texts and the text of each row: `len(texts)` is a null, one more is no such column."""
+    if name not in table.column_names:
+        return [], np.ones(table.num_rows, np.int64)
+    column = table[name].unify_dictionaries() if pa.types.is_dictionary(table[name].type) else table[name]
+    for part in distinct_parts(pa.chunked_array([column.combine_chunks()])):
+        assert part.codes is not None, "only plain numbers are not worth finding the distinct of"
+        return [text or "" for text in part.values.to_pylist()], part.codes  # no null is left among them
+    return [], np.empty(0, np.int64)

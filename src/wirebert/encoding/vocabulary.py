@@ -1,0 +1,98 @@
+"""Tokens and ids: how a token is written, and where in the vocabulary it stands.
+
+Canonical text is a row's vocabulary strings joined by one space. So no entry may hold white space, and no entry but
+the special tokens themselves may hold `[` or `]`; both are percent-escaped, as is `%` itself, which makes every entry
+readable and reversible.
+"""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import numpy as np
+
+from wirebert.errors import ArtifactError, SchemaError
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""Padding, unknown, start of a row, separator, mask: the tokens every BERT vocabulary has."""
+
+
+def _is_plain(char: str) -> bool:
+    """Whether a character stands for itself in a vocabulary entry."""
+    if char in "%[]":
+        return False
+    return not char.isspace() and unicodedata.category(char) not in ("Cc", "Zs", "Zl", "Zp")
+
+
+def escape(text: str) -> str:
+    """`text` with `%`, brackets, white space and control characters as `%XX` of their UTF-8 bytes.
+
+    >>> escape("[CLS] service:http")
+    '%5BCLS%5D%20service:http'
+    """
+    if text.isascii() and text.isalnum():
+        return text
+    return "".join(char if _is_plain(char) else _percent(char) for char in text)
+
+
+def escape_column(name: str) -> str:
+    """A column or slot name as it stands before the `:` of a token, so the first `:` always ends it.
+
+    >>> escape_column("tcp flags:all")
+    'tcp%20flags%3Aall'
+    """
+    return escape(name).replace(":", "%3A")
+
+
+def escape_value(text: str) -> str:
+    """A value as it stands after the `:` of a token; never mistaken for `<missing>` and its kin.
+
+    >>> escape_value("<missing>")
+    '%3Cmissing>'
+    """
+    escaped = escape(text)
+    return "%3C" + escaped[1:] if escaped.startswith("<") else escaped
+
+
+def unescape(text: str) -> str:
+    """What `escape`, `escape_column` or `escape_value` was given."""
+    return unquote(text)
+
+
+def _percent(char: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in char.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """All tokens by id; the five special tokens are found by name."""
+
+    tokens: tuple[str, ...]
+    """Canonical (escaped) strings; the position is the id."""
+    ids: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    """Token -> id."""
+
+    def __post_init__(self) -> None:
+        ids = {token: index for index, token in enumerate(self.tokens)}
+        if len(ids) < len(self.tokens):
+            twice = next(token for index, token in enumerate(self.tokens) if ids[token] != index)
+            raise SchemaError(
+                f"two features would both be written {twice!r}: their column names clash; rename one of the columns"
+            )
+        lacking = [token for token in SPECIAL_TOKENS if token not in ids]
+        if lacking:
+            raise ArtifactError(f"the vocabulary lacks the special tokens {', '.join(lacking)}")
+        object.__setattr__(self, "ids", ids)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def dtype(self) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
+        """The narrowest unsigned integer that holds every id: 16 bits up to 65,536 tokens, else 32."""
+        return np.dtype(np.uint16) if len(self.tokens) <= 1 << 16 else np.dtype(np.uint32)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Canonical text of some ids: their entries joined by one space."""
+        return " ".join(self.tokens[index] for index in ids)

@@ -1,0 +1,98 @@
+"""DistilBERT's own vocabulary, from a folder or, where there is a network, from the hub; and what new tokens mean in it."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int32
+
+from wirebert.encoding.slots import Slot
+from wirebert.encoding.text import Pieces
+from wirebert.encoding.vocabulary import SPECIAL_TOKENS
+from wirebert.errors import CheckpointError
+
+_FILES = ("vocab.txt", "tokenizer.json")
+
+
+def read_wordpieces(source: str) -> tuple[str, ...]:
+    """The WordPieces by id from `source`: a folder with `vocab.txt` or `tokenizer.json`, or a hub name.
+
+    Raises `CheckpointError` when there is no such folder and the hub can not be asked, or what is there is no
+    WordPiece vocabulary.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = _download(source)
+    for name in _FILES:
+        path = folder / name
+        if path.is_file():
+            return _checked(_read(path), path)
+    raise CheckpointError(
+        f"{source}: expected vocab.txt or tokenizer.json in this folder, found neither; "
+        f"set encoding.wordpieces to a folder of a DistilBERT or BERT tokenizer"
+    )
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download  # only here is the network touched, and only on request
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_FILES)))
+    except (OSError, ValueError) as error:  # the hub's errors are kinds of these: no network, no such name
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"encoding.wordpieces: {name!r} is no folder here and could not be fetched from the hub ({reason}); "
+            f"give a folder that holds vocab.txt or tokenizer.json"
+        ) from error
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        if path.suffix == ".txt":
+            return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        vocabulary = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
+        by_id = {index: piece for piece, index in vocabulary.items()}
+        return [by_id[index] for index in range(len(by_id))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: expected a WordPiece vocabulary, could not read one ({error!r})"
+        ) from error
+
+
+def _checked(pieces: list[str], path: Path) -> tuple[str, ...]:
+    lacking = [token for token in SPECIAL_TOKENS if token not in pieces]
+    if lacking:
+        raise CheckpointError(
+            f"{path}: expected a BERT vocabulary with {' '.join(SPECIAL_TOKENS)}, lacks {' '.join(lacking)}; "
+            f"set encoding.wordpieces to a folder of a DistilBERT or BERT tokenizer"
+        )
+    if len(set(pieces)) < len(pieces):
+        raise CheckpointError(f"{path}: expected each piece once, some are there twice")
+    return tuple(pieces)
+
+
+def start_pieces(slots: Sequence[Slot], pieces: Pieces) -> list[Int32[np.ndarray, " pieces"]]:
+    """For every new token, the WordPieces whose mean embedding it starts as; never none of them.
+
+    New are the byte signs that `pieces` appended (they start as `[UNK]`), then the tokens of `slots`: `service:http`
+    starts as "service" and "http", a bin as its column's name.
+    """
+    unknown = np.array([pieces.strings.index("[UNK]")], np.int32)
+    num_signs = len(pieces.strings) - pieces.num_given
+    words = [_words(slot, index) for slot in slots for index in range(len(slot))]
+    cut = pieces.encode([word for group in words for word in group])
+    ends = np.cumsum([len(group) for group in words])
+    starts: list[Int32[np.ndarray, " pieces"]] = []
+    for end, group in zip(ends.tolist(), words, strict=True):
+        found = cut.flat[cut.offsets[end - len(group)] : cut.offsets[end]]
+        found = found[found < pieces.num_given]
+        starts.append(found.astype(np.int32) if len(found) else unknown)
+    return [unknown] * num_signs + starts
+
+
+def _words(slot: Slot, index: int) -> list[str]:
+    """The words of a token's name and value; of a bin, only its name's."""
+    value = "" if index in slot.bins else (*slot.marks, *slot.values)[index]
+    return re.sub(r"[_:.<>\s]+", " ", f"{slot.name} {value}").split()

@@ -1,0 +1,54 @@
+"""Where a number came from: versions of what computed it, and the machine."""
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+_PACKAGES = ("wirebert", "torch", "numpy", "pyarrow", "tokenizers", "scikit-learn")
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hardware:
+    """The machine of a run."""
+
+    cpu: str
+    num_cores: int
+    """Cores that this process may use."""
+    gpus: tuple[str, ...] = ()
+    system: str = ""
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that decide numbers."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            found[package] = "not installed"
+    return found
+
+
+def hardware() -> Hardware:
+    """This machine."""
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return Hardware(
+        cpu=_cpu_name(),
+        num_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        gpus=tuple(torch.cuda.get_device_name(index) for index in range(num_gpus)),
+        system=f"{platform.system()} {platform.machine()}",
+    )
+
+
+def _cpu_name() -> str:
+    if _CPU_INFO.exists():
+        for line in _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

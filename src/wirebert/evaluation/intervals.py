@@ -1,0 +1,155 @@
+"""How far a figure could have come out otherwise: percentile bootstrap intervals.
+
+Two kinds. *Rows*: as if the flows of the file had been drawn one by one; narrow, and too narrow for traffic, whose flows
+come in bursts of the same attack. *Clusters*: as if whole attacks (or captures, hosts, ...) had been drawn.
+
+Both only need confusion matrices: drawing n flows with replacement gives each confusion cell a multinomial count, so a
+resample costs as much as the matrix has cells, however many flows there are.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from wirebert.evaluation.confusion import class_figures, headline_figures
+
+Interval = tuple[float, float]
+"""Lower and upper end."""
+
+ALONE = -1
+"""Cluster number of a flow that belongs to no cluster and is drawn by itself."""
+
+_CHUNK_CELLS = 4_000_000
+_CLASS_FIGURES = ("precision", "recall", "f1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Intervals:
+    """The intervals of one evaluated split."""
+
+    level: float
+    """Share of resamples inside each interval, in (0, 1)."""
+    num_resamples: int
+    seed: int
+    rows: Mapping[str, Interval]
+    """Figure -> interval, flows drawn one by one."""
+    per_class: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    """Class -> precision, recall, f1 -> interval, flows drawn one by one."""
+    clusters: Mapping[str, Interval] | None = None
+    """Figure -> interval, whole clusters drawn; None without clusters or with a single one."""
+    num_clusters: int = 0
+
+
+def bootstrap(
+    true_ids: Int64[np.ndarray, " flows"],
+    predicted_ids: Int64[np.ndarray, " flows"],
+    labels: tuple[str, ...],
+    benign: int | None,
+    *,
+    clusters: Int64[np.ndarray, " flows"] | None = None,
+    seed: int = 0,
+    level: float = 0.95,
+    num_resamples: int = 1000,
+) -> Intervals:
+    """Intervals of every figure that follows from the confusion matrix.
+
+    Args:
+        clusters: Cluster number of each flow, `ALONE` (-1) for flows that are drawn by themselves. With attack names as
+            clusters give benign flows -1: one cluster of all benign flows would be missing from every third resample.
+    """
+    rows_rng, clusters_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    no_cluster = np.full(len(true_ids), ALONE, dtype=np.int64)
+    cells = _Cells.count(true_ids, predicted_ids, no_cluster, len(labels))
+    figures, classes = _resampled_figures(cells, benign, num_resamples, rows_rng)
+    per_class = {
+        label: {name: _interval(classes[name][:, position], tails) for name in _CLASS_FIGURES}
+        for position, label in enumerate(labels)
+    }
+    by_cluster, num_clusters = None, 0
+    if clusters is not None:
+        cells = _Cells.count(true_ids, predicted_ids, clusters, len(labels))
+        num_clusters = len(cells.clusters)
+        # A single cluster is its own only resample: an interval of width zero would be a lie.
+        if num_clusters > 1:
+            drawn, _ = _resampled_figures(cells, benign, num_resamples, clusters_rng)
+            by_cluster = {name: _interval(values, tails) for name, values in drawn.items()}
+    return Intervals(
+        level=level,
+        num_resamples=num_resamples,
+        seed=seed,
+        rows={name: _interval(values, tails) for name, values in figures.items()},
+        per_class=per_class,
+        clusters=by_cluster,
+        num_clusters=num_clusters,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """Counts of the confusion cells that are not empty, per cluster and of the flows that stand alone."""
+
+    num_labels: int
+    index: Int64[np.ndarray, " cells"]
+    """Position of each cell in the flattened matrix."""
+    alone: Float64[np.ndarray, " cells"]
+    clusters: Float64[np.ndarray, "clusters cells"]
+
+    @staticmethod
+    def count(
+        true_ids: Int64[np.ndarray, " flows"],
+        predicted_ids: Int64[np.ndarray, " flows"],
+        clusters: Int64[np.ndarray, " flows"],
+        num_labels: int,
+    ) -> "_Cells":
+        index, cell_of_flow = np.unique(true_ids * num_labels + predicted_ids, return_inverse=True)
+        names, cluster_of_flow = np.unique(clusters, return_inverse=True)
+        flat = np.bincount(cluster_of_flow * len(index) + cell_of_flow, minlength=len(names) * len(index))
+        counts = flat.reshape(len(names), len(index)).astype(np.float64)
+        return _Cells(num_labels, index, counts[names == ALONE].sum(axis=0), counts[names != ALONE])
+
+    def draw(
+        self, num_resamples: int, rng: np.random.Generator
+    ) -> Float64[np.ndarray, "resamples labels labels"]:
+        """Confusion matrices of resamples: clusters whole, the other flows one by one, as many of each as there are."""
+        cells = np.zeros((num_resamples, len(self.index)))
+        num_alone = int(self.alone.sum())
+        if num_alone:
+            cells += rng.multinomial(num_alone, self.alone / num_alone, size=num_resamples)
+        num_clusters = len(self.clusters)
+        if num_clusters:
+            times_drawn = rng.multinomial(
+                num_clusters, np.full(num_clusters, 1 / num_clusters), size=num_resamples
+            )
+            cells += times_drawn.astype(np.float64) @ self.clusters
+        matrices = np.zeros((num_resamples, self.num_labels * self.num_labels))
+        matrices[:, self.index] = cells
+        return matrices.reshape(num_resamples, self.num_labels, self.num_labels)
+
+    def chunks(self, num_resamples: int) -> Iterator[int]:
+        """Sizes of portions of resamples that keep memory bounded, whatever the number of classes and clusters."""
+        size = max(1, _CHUNK_CELLS // max(1, self.num_labels * self.num_labels, len(self.clusters)))
+        for start in range(0, num_resamples, size):
+            yield min(size, num_resamples - start)
+
+
+def _resampled_figures(
+    cells: _Cells, benign: int | None, num_resamples: int, rng: np.random.Generator
+) -> tuple[dict[str, Float64[np.ndarray, " resamples"]], dict[str, Float64[np.ndarray, "resamples labels"]]]:
+    headlines: list[dict[str, Float64[np.ndarray, " chunk"]]] = []
+    classes: list[dict[str, Float64[np.ndarray, "chunk labels"]]] = []
+    for size in cells.chunks(num_resamples):
+        matrices = cells.draw(size, rng)
+        headlines.append(headline_figures(matrices, benign))
+        classes.append(class_figures(matrices))
+    return (
+        {name: np.concatenate([part[name] for part in headlines]) for name in headlines[0]},
+        {name: np.concatenate([part[name] for part in classes]) for name in classes[0]},
+    )
+
+
+def _interval(values: Float64[np.ndarray, " resamples"], tails: list[float]) -> Interval:
+    low, high = np.quantile(values, tails)
+    return float(low), float(high)

@@ -1,0 +1,210 @@
+"""How good the verdicts on one evaluated split are: `evaluate` -> `SplitMetrics`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64
+
+from wirebert.evaluation.confusion import class_figures, confusion_matrix, headline_figures
+from wirebert.evaluation.curves import OperatingCurve
+from wirebert.evaluation.intervals import Intervals, bootstrap
+from wirebert.evaluation.plain import to_plain
+
+FALSE_POSITIVE_RATES = (0.01, 0.001, 0.0001)
+"""Where detection is read off: an operator with a million flows a day lives at the last one or beyond."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMetrics:
+    """One class against the rest; 0 where nothing is to divide by."""
+
+    precision: float
+    recall: float
+    f1: float
+    accuracy: float
+    """Share of all flows rightly told to be of this class or not."""
+    support: int
+    """Flows of this class."""
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryMetrics:
+    """Attack or not, whatever the kind of attack. An attack is the positive."""
+
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    false_positive_rate: float
+    """Share of benign flows that raise an alarm, by the most probable class."""
+    auroc: float | None
+    """Of the attack score 1 - P(benign); None where the file lacks attacks or benign flows (as are the next two)."""
+    average_precision: float | None
+    detection_at_fpr: Mapping[str, float | None]
+    """False positive rate -> share of attacks found by the threshold that keeps it, chosen on these very flows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Rows are true classes, columns predicted ones."""
+
+    labels: tuple[str, ...]
+    matrix: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitMetrics:
+    """Every figure of one evaluated split, as plain numbers."""
+
+    num_flows: int
+    loss: float | None
+    """Mean cross-entropy (nats) of the flows whose class the model knows; None where there are none."""
+    accuracy: float
+    macro_f1: float
+    """Mean F1 of the classes that occur or are predicted."""
+    weighted_f1: float
+    per_class: Mapping[str, ClassMetrics]
+    confusion: Confusion
+    classes_not_in_training: Mapping[str, int]
+    """Classes that only this file has -> flows. Always wrong, and counted so in every figure but the loss."""
+    intervals: Intervals | None
+    """None for an empty split."""
+    binary_accuracy: float | None = None
+    """Attack or not; None (as is `binary`) where no class means benign."""
+    binary: BinaryMetrics | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """The shape of `splits.<name>` in report.json; without a benign class there are no binary figures."""
+        data = cast(dict[str, object], to_plain(self))
+        if self.binary is None:
+            del data["binary"], data["binary_accuracy"]
+        return data
+
+
+def evaluate(
+    true_ids: Int64[np.ndarray, " flows"],
+    probabilities: Float[np.ndarray, "flows classes"],
+    classes: tuple[str, ...],
+    benign: str | None,
+    *,
+    extra_classes: tuple[str, ...] = (),
+    clusters: Int64[np.ndarray, " flows"] | None = None,
+    seed: int = 0,
+    num_resamples: int = 1000,
+) -> SplitMetrics:
+    """All figures of one split; the verdict on a flow is its most probable class.
+
+    Args:
+        true_ids: Position of each flow's class in `classes + extra_classes`. Flows without a label are left out by the
+            caller.
+        benign: The class that means "no attack"; None, or a class the model does not know: no binary figures.
+        extra_classes: Classes that the file has and training lacks. Flows of them are wrong, whatever the verdict.
+        clusters: Flows that stand or fall together, for the second kind of interval (see `intervals.bootstrap`).
+
+    Examples:
+        >>> metrics = evaluate(np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]), ("ok", "scan"), "ok")
+        >>> metrics.accuracy, metrics.per_class["scan"].recall, metrics.binary.false_positive_rate
+        (0.66..., 1.0, 0.5)
+    """
+    labels = classes + extra_classes
+    assert len(set(labels)) == len(labels), "a class is named twice"
+    assert not len(true_ids) or 0 <= true_ids.min() <= true_ids.max() < len(labels), (
+        "true ids without a class"
+    )
+    predicted_ids = probabilities.argmax(axis=1).astype(np.int64)
+    benign_id = classes.index(benign) if benign in classes else None
+    matrix = confusion_matrix(true_ids, predicted_ids, len(labels))
+    stack = matrix[np.newaxis].astype(np.float64)
+    headline = {name: float(value[0]) for name, value in headline_figures(stack, benign_id).items()}
+    binary = None
+    if benign_id is not None:
+        binary = _binary_metrics(headline, attack_scores(probabilities, benign_id), true_ids != benign_id)
+    intervals = None
+    if len(true_ids):
+        intervals = bootstrap(
+            true_ids,
+            predicted_ids,
+            labels,
+            benign_id,
+            clusters=clusters,
+            seed=seed,
+            num_resamples=num_resamples,
+        )
+    support = matrix.sum(axis=1)
+    return SplitMetrics(
+        num_flows=len(true_ids),
+        loss=cross_entropy(true_ids, probabilities),
+        accuracy=headline["accuracy"],
+        macro_f1=headline["macro_f1"],
+        weighted_f1=headline["weighted_f1"],
+        binary_accuracy=headline.get("binary_accuracy"),
+        per_class=_per_class(matrix, labels),
+        confusion=Confusion(labels, tuple(tuple(row) for row in matrix.tolist())),
+        binary=binary,
+        classes_not_in_training={name: int(support[labels.index(name)]) for name in extra_classes},
+        intervals=intervals,
+    )
+
+
+def attack_scores(
+    probabilities: Float[np.ndarray, "flows classes"], benign_id: int
+) -> Float64[np.ndarray, " flows"]:
+    """1 - P(benign), in double precision: near 1 single precision would tie the flows an operator must rank."""
+    return 1.0 - probabilities[:, benign_id].astype(np.float64)
+
+
+def cross_entropy(
+    true_ids: Int64[np.ndarray, " flows"], probabilities: Float[np.ndarray, "flows classes"]
+) -> float | None:
+    """Mean -log P(true class), with P kept at least one rounding step above 0.
+
+    Flows of classes without a probability are left out: they would add the logarithm of an arbitrary small number.
+
+    >>> cross_entropy(np.array([0, 1, 2]), np.array([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]))
+    0.693...
+    """
+    known = np.flatnonzero(true_ids < probabilities.shape[1])
+    if not len(known):
+        return None
+    chosen = probabilities[known, true_ids[known]].astype(np.float64)
+    smallest = float(np.finfo(probabilities.dtype).eps)
+    return float(-np.log(chosen.clip(smallest, 1 - smallest)).mean())
+
+
+def _per_class(
+    matrix: Int64[np.ndarray, "labels labels"], labels: tuple[str, ...]
+) -> dict[str, ClassMetrics]:
+    stack = matrix[np.newaxis].astype(np.float64)
+    figures = {name: values[0].tolist() for name, values in class_figures(stack).items()}
+    return {
+        label: ClassMetrics(
+            precision=figures["precision"][position],
+            recall=figures["recall"][position],
+            f1=figures["f1"][position],
+            accuracy=figures["accuracy"][position],
+            support=int(figures["support"][position]),
+        )
+        for position, label in enumerate(labels)
+    }
+
+
+def _binary_metrics(
+    headline: Mapping[str, float],
+    scores: Float64[np.ndarray, " flows"],
+    is_attack: Bool[np.ndarray, " flows"],
+) -> BinaryMetrics:
+    curve = OperatingCurve.of(scores, is_attack)
+    return BinaryMetrics(
+        accuracy=headline["binary_accuracy"],
+        precision=headline["binary_precision"],
+        recall=headline["binary_recall"],
+        f1=headline["binary_f1"],
+        false_positive_rate=headline["binary_false_positive_rate"],
+        auroc=curve.auroc,
+        average_precision=curve.average_precision,
+        detection_at_fpr={
+            np.format_float_positional(rate): curve.detection_at(rate) for rate in FALSE_POSITIVE_RATES
+        },
+    )

@@ -1,0 +1,186 @@
+"""A report as terminal tables: readable at 80 columns, plain text when the output is no terminal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wirebert.evaluation.intervals import Interval
+from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.evaluation.report import Report
+
+HEADLINES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+    "binary_accuracy": "attack or not: accuracy",
+}
+"""Field of `SplitMetrics` -> its name for people."""
+
+_RUNS_SIDE_BY_SIDE = 2
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Per split: the headline figures beside the baseline's, then the classes."""
+    for name, metrics in report.splits.items():
+        console.print(_headline(name, metrics, report, plain=not console.is_terminal))
+        console.print(_classes(name, metrics, report.trees(name), plain=not console.is_terminal))
+        for line in remarks(metrics):
+            console.print(Text(line))
+        console.print()
+
+
+def print_comparison(reports: Sequence[Report], console: Console) -> None:
+    """Runs side by side: headline figures of every split with intervals, then the settings that differ."""
+    for table in compare_runs(reports, plain=not console.is_terminal):
+        console.print(table)
+        console.print()
+
+
+def compare_runs(reports: Sequence[Report], *, plain: bool = False) -> list[Table]:
+    """Tables for `print_comparison`: two runs stand in one table, more of them in tables under each other."""
+    names = run_names(reports)
+    tables: list[Table] = []
+    for start in range(0, len(reports), _RUNS_SIDE_BY_SIDE):
+        part = slice(start, start + _RUNS_SIDE_BY_SIDE)
+        tables.append(_compared_figures(names[part], reports[part], plain=plain))
+    differing = differing_settings(reports)
+    if differing:
+        table = _table("settings that differ", plain=plain)
+        table.add_column("setting", overflow="fold")
+        for name in names:
+            table.add_column(name, overflow="fold")
+        for setting, values in differing.items():
+            table.add_row(setting, *values)
+        tables.append(table)
+    return tables
+
+
+def run_names(reports: Sequence[Report]) -> list[str]:
+    """A name for each run that no other run has."""
+    names = [report.name for report in reports]
+    return [name if names.count(name) == 1 else f"{name} ({place + 1})" for place, name in enumerate(names)]
+
+
+def differing_settings(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
+    """Dotted setting -> its value in each run, for those that are not the same in all; a dash where a run has none."""
+    flat = [{**dict(_flat(report.settings)), "seed": str(report.seed)} for report in reports]
+    names = dict.fromkeys(name for settings in flat for name in settings)
+    values = {name: tuple(settings.get(name, "-") for settings in flat) for name in names}
+    return {name: row for name, row in values.items() if len(set(row)) > 1}
+
+
+def remarks(metrics: SplitMetrics) -> list[str]:
+    """What the figures do not say by themselves."""
+    lines: list[str] = []
+    if metrics.classes_not_in_training:
+        listed = ", ".join(f"{name} ({count:,})" for name, count in metrics.classes_not_in_training.items())
+        lines.append(f"Not in training, so always wrong here: {listed}.")
+    if metrics.intervals and metrics.intervals.clusters:
+        lines.append(
+            f"Intervals: {metrics.intervals.level:.0%}, flows drawn one by one; "
+            f"drawing the {metrics.intervals.num_clusters} clusters whole, macro F1 is "
+            f"{interval(metrics.intervals.clusters['macro_f1'])}."
+        )
+    elif metrics.intervals:
+        lines.append(f"Intervals: {metrics.intervals.level:.0%}, flows drawn one by one.")
+    return lines
+
+
+def headline(metrics: SplitMetrics) -> dict[str, str]:
+    """Headline figure -> value with its row interval; without a benign class there is no attack-or-not line.
+
+    A figure without an interval (an empty split) stands alone.
+    """
+    figures: dict[str, str] = {}
+    for name in HEADLINES:
+        value = cast(float | None, getattr(metrics, name))
+        if value is not None:
+            rows = metrics.intervals.rows if metrics.intervals else {}
+            figures[name] = f"{value:.3f} {interval(rows[name])}" if name in rows else f"{value:.3f}"
+    return figures
+
+
+def detections(metrics: SplitMetrics) -> dict[str, str]:
+    """Attack-or-not figures of the score, by their names for people."""
+    if metrics.binary is None:
+        return {}
+    figures: dict[str, float | None] = {
+        "attacks found": metrics.binary.recall,
+        "false positive rate": metrics.binary.false_positive_rate,
+        "AUROC": metrics.binary.auroc,
+    }
+    for rate, detection in metrics.binary.detection_at_fpr.items():
+        figures[f"attacks found at FPR {float(rate):.4g}"] = detection
+    return {name: "-" if value is None else f"{value:.3f}" for name, value in figures.items()}
+
+
+def interval(ends: Interval) -> str:
+    """An interval as people write it.
+
+    >>> interval((0.51234, 0.6))
+    '[0.512, 0.600]'
+    """
+    return f"[{ends[0]:.3f}, {ends[1]:.3f}]"
+
+
+def _headline(name: str, metrics: SplitMetrics, report: Report, *, plain: bool) -> Table:
+    table = _table(f"{name}: {metrics.num_flows:,} flows", plain=plain)
+    table.add_column("figure")
+    table.add_column("wirebert", justify="right", no_wrap=True)
+    rivals = {
+        rival: splits.splits[name] for rival, splits in report.baseline.items() if name in splits.splits
+    }
+    for rival in rivals:
+        table.add_column(rival, justify="right", no_wrap=True)
+    columns = [headline(shown) | detections(shown) for shown in (metrics, *rivals.values())]
+    loss = [shown.loss for shown in (metrics, *rivals.values())]
+    for figure in columns[0]:
+        table.add_row(HEADLINES.get(figure, figure), *(column.get(figure, "-") for column in columns))
+    table.add_row("loss (nats)", *("-" if value is None else f"{value:.3f}" for value in loss))
+    return table
+
+
+def _classes(name: str, metrics: SplitMetrics, trees: SplitMetrics | None, *, plain: bool) -> Table:
+    table = _table(f"{name}: classes", plain=plain)
+    table.add_column("class", overflow="fold")
+    for column in ("flows", "accuracy", "precision", "recall", "F1", *(("trees' F1",) if trees else ())):
+        table.add_column(column, justify="right", no_wrap=True)
+    for label, figures in metrics.per_class.items():
+        shown = [figures.accuracy, figures.precision, figures.recall, figures.f1]
+        if trees is not None and label in trees.per_class:
+            shown.append(trees.per_class[label].f1)
+        table.add_row(label, f"{figures.support:,}", *(f"{value:.3f}" for value in shown))
+    return table
+
+
+def _compared_figures(names: Sequence[str], reports: Sequence[Report], *, plain: bool) -> Table:
+    table = _table("figures", plain=plain)
+    table.add_column("split")
+    table.add_column("figure")
+    for name in names:
+        table.add_column(name, justify="right", overflow="fold")
+    for split in dict.fromkeys(split for report in reports for split in report.splits):
+        columns = [headline(report.splits[split]) if split in report.splits else {} for report in reports]
+        for figure, title in HEADLINES.items():
+            if any(figure in column for column in columns):
+                short = title.replace("attack or not: accuracy", "attack or not")
+                table.add_row(split, short, *(column.get(figure, "-") for column in columns))
+    return table
+
+
+def _table(title: str, *, plain: bool) -> Table:
+    return Table(
+        title=title, title_justify="left", box=box.ASCII2 if plain else box.SIMPLE_HEAD, title_style="bold"
+    )
+
+
+def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(cast(Mapping[str, object], value), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value)

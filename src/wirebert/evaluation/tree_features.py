@@ -1,0 +1,195 @@
+"""Typed tables as the numbers that boosted trees eat.
+
+Numbers and ports stay numbers. Categories, booleans and flags become codes, by falling frequency in training; what
+training never showed has a code of its own (which scikit-learn takes for missing where it splits by set). Text becomes a few statistics: trees read no words, and a reader of the
+report should know. Addresses are left out, since their codes would be identities.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float64, Int64
+
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
+
+if TYPE_CHECKING:
+    AnyArray = pa.Array[Any]
+    AnyChunkedArray = pa.ChunkedArray[Any]
+else:  # Arrow's own classes take no type arguments at run time; its stubs insist on them.
+    AnyArray = pa.Array
+    AnyChunkedArray = pa.ChunkedArray
+
+LARGEST = 1e300
+"""Stands for infinity, which the trees' bins can not hold."""
+
+MOST_CATEGORIES = 254
+"""Categories that scikit-learn's trees can split by set, less one for the unseen."""
+
+_CODED = frozenset({ColumnKind.CATEGORY, ColumnKind.BOOLEAN, ColumnKind.FLAGS})
+_BYTES_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How the columns of a schema reach the trees, for the report."""
+
+    numbers: tuple[str, ...]
+    codes: tuple[str, ...]
+    text_statistics: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def usage(schema: FlowSchema) -> Usage:
+    """Which feature columns are numbers, codes, text statistics, or not used at all."""
+
+    def names(*kinds: ColumnKind) -> tuple[str, ...]:
+        return tuple(column.name for column in schema.features if column.kind in kinds)
+
+    numbers = names(*(kind for kind in ColumnKind if kind.is_numeric))
+    codes, texts = names(*_CODED), names(ColumnKind.TEXT)
+    used = {*numbers, *codes, *texts}
+    return Usage(numbers, codes, texts, tuple(c.name for c in schema.features if c.name not in used))
+
+
+def measure(table: pa.Table, schema: FlowSchema) -> pa.Table:
+    """Everything that needs no fitting: plain numbers for numbers and texts, plain strings for what will be coded.
+
+    Feature columns that the table lacks are missing in every row, so that tables of several files fit together.
+    """
+    use = usage(schema)
+    columns: dict[str, AnyArray] = {}
+    for column in schema.features:
+        values = _column(table, column)
+        if column.name in use.numbers:
+            columns[column.name] = pa.array(_numbers(values), from_pandas=True)
+        elif column.name in use.codes:
+            columns[column.name] = values.cast(pa.string()).combine_chunks()
+        elif column.name in use.text_statistics:
+            for name, statistic in text_statistics(values).items():
+                columns[f"{column.name} {name}"] = pa.array(statistic, from_pandas=True)
+    return pa.table(columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """Measured tables to matrices, with the codes of the training rows."""
+
+    known: tuple[tuple[str, AnyArray | None], ...]
+    """Column -> its known values by falling frequency; None for numbers."""
+
+    @staticmethod
+    def fit(measured: pa.Table) -> "Coding":
+        """Codes for the strings of these rows; columns without any value are left out."""
+        known: list[tuple[str, AnyArray | None]] = []
+        for name in measured.column_names:
+            column = measured.column(name)
+            if column.null_count == len(column):
+                continue
+            known.append((name, _by_frequency(column) if pa.types.is_string(column.type) else None))
+        return Coding(tuple(known))
+
+    @property
+    def unordered(self) -> Bool[np.ndarray, " columns"]:
+        """Which columns are codes few enough for trees to split by set rather than by order."""
+        return np.array(
+            [known is not None and len(known) <= MOST_CATEGORIES for _, known in self.known], dtype=bool
+        )
+
+    def matrix(self, measured: pa.Table) -> Float64[np.ndarray, "flows columns"]:
+        """One row per flow; NaN for missing values, one more than the last code for unseen ones."""
+        matrix = np.empty((measured.num_rows, len(self.known)))
+        for position, (name, values) in enumerate(self.known):
+            column = measured.column(name)
+            matrix[:, position] = _numbers(column) if values is None else _codes(column, values)
+        return matrix
+
+
+def text_statistics(texts: AnyChunkedArray) -> dict[str, Float64[np.ndarray, " flows"]]:
+    """Length, shares of digits and punctuation, counts of percent signs and quotes, entropy in bits per byte.
+
+    Worked out once per distinct text; NaN where the text is missing.
+
+    >>> text_statistics(pa.chunked_array([["a=1'", None]]))["quotes"]
+    array([ 1., nan])
+    """
+    encoded = texts.combine_chunks().dictionary_encode()
+    distinct = cast(pa.StringArray, encoded.dictionary.cast(pa.string()))
+    length = pc.utf8_length(distinct).to_numpy(zero_copy_only=False).astype(np.float64)
+
+    def count(pattern: str) -> Float64[np.ndarray, " distinct"]:
+        matches = pc.count_substring_regex(distinct, pattern)
+        return matches.to_numpy(zero_copy_only=False).astype(np.float64)
+
+    statistics = {
+        "length": length,
+        "digit share": count("[0-9]") / np.maximum(length, 1),
+        "punctuation share": count("[[:punct:]]") / np.maximum(length, 1),
+        "percent signs": count("%"),
+        "quotes": count("['\"`]"),
+        "entropy": _byte_entropy(distinct),
+    }
+    missing = np.array([np.nan])
+    index = encoded.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False).astype(np.int64)
+    return {name: np.concatenate([values, missing])[index] for name, values in statistics.items()}
+
+
+def _byte_entropy(texts: pa.StringArray) -> Float64[np.ndarray, " texts"]:
+    lengths = pc.binary_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)
+    entropy = np.zeros(len(texts))
+    ends = np.cumsum(lengths)
+    start = 0
+    while start < len(texts):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + _BYTES_AT_ONCE, side="right")))
+        entropy[start:stop] = _entropy_of(texts.slice(start, stop - start), lengths[start:stop])
+        start = stop
+    return entropy
+
+
+def _entropy_of(texts: pa.StringArray, lengths: Int64[np.ndarray, " texts"]) -> Float64[np.ndarray, " texts"]:
+    joined = "".join(cast(list[str], texts.to_pylist())).encode()
+    text_of_byte = np.repeat(np.arange(len(texts), dtype=np.int64), lengths)
+    pairs, counts = np.unique(text_of_byte * 256 + np.frombuffer(joined, dtype=np.uint8), return_counts=True)
+    text_of_pair = pairs // 256
+    share = counts / lengths[text_of_pair]
+    return np.bincount(text_of_pair, weights=-share * np.log2(share), minlength=len(texts)).astype(np.float64)
+
+
+def _column(table: pa.Table, column: Column) -> AnyChunkedArray:
+    if column.name in table.column_names:
+        return table.column(column.name)
+    return pa.chunked_array(
+        [pa.nulls(table.num_rows, pa.float64() if column.kind.is_numeric else pa.string())]
+    )
+
+
+def _numbers(column: AnyChunkedArray) -> Float64[np.ndarray, " flows"]:
+    values = column.cast(pa.float64()).to_numpy().astype(np.float64)
+    return np.nan_to_num(values, nan=np.nan, posinf=LARGEST, neginf=-LARGEST)
+
+
+def _by_frequency(column: AnyChunkedArray) -> AnyArray:
+    counted = pc.value_counts(column.drop_null())
+    counts = counted.field("counts").to_numpy(zero_copy_only=False)
+    # Stable, so that ties keep the order of first appearance whatever the platform's sort.
+    return counted.field("values").take(row_numbers(np.argsort(-counts, kind="stable")))
+
+
+def _codes(column: AnyChunkedArray, known: AnyArray) -> Float64[np.ndarray, " flows"]:
+    codes = pc.index_in(column, value_set=known).fill_null(len(known)).to_numpy().astype(np.float64)
+    codes[pc.is_null(column).to_numpy()] = np.nan
+    return codes
+
+
+def row_numbers(rows: Int64[np.ndarray, " rows"]) -> pa.Int64Array:
+    """Row numbers in the form that Arrow's `take` wants."""
+    return pa.array(rows, type=pa.int64())
+
+
+def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
+    """Measured tables under each other, in one piece."""
+    return pa.concat_tables(tables).combine_chunks()

@@ -1,0 +1,89 @@
+"""What a report amounts to, in sentences: the verdict that a reader meets first."""
+
+from wirebert.evaluation.intervals import Interval
+from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.evaluation.report import Report
+
+FEW_FLOWS = 50
+"""A class with fewer flows in a split has figures that say little."""
+
+
+def verdict(report: Report) -> list[str]:
+    """Two to five sentences on the last split, the one that training saw least of; none where nothing was evaluated."""
+    if not report.splits:
+        return []
+    name, metrics = list(report.splits.items())[-1]
+    sentences = [_headline(name, metrics)]
+    trees = report.trees(name)
+    if trees is not None:
+        sentences.append(_against_trees(metrics, trees))
+    if metrics.binary is not None:
+        sentences.append(_alarms(metrics))
+    sentences += _weakest(metrics)
+    return sentences
+
+
+def compare(ours: Interval, theirs: Interval) -> str:
+    """ "above", "below", or "level" where the intervals overlap.
+
+    >>> compare((0.5, 0.6), (0.3, 0.4)), compare((0.5, 0.6), (0.55, 0.7))
+    ('above', 'level')
+    """
+    if ours[0] > theirs[1]:
+        return "above"
+    return "below" if ours[1] < theirs[0] else "level"
+
+
+def _headline(name: str, metrics: SplitMetrics) -> str:
+    largest = max((figures.support for figures in metrics.per_class.values()), default=0)
+    guess = largest / max(1, metrics.num_flows)
+    return (
+        f"On {name} ({metrics.num_flows:,} flows) the detector names the right class for {metrics.accuracy:.1%} of flows, "
+        f"with a macro F1 of {metrics.macro_f1:.3f}; always guessing the largest class would be right for {guess:.1%}."
+    )
+
+
+def _against_trees(metrics: SplitMetrics, trees: SplitMetrics) -> str:
+    figures = f"(accuracy {trees.accuracy:.1%}, macro F1 {trees.macro_f1:.3f})"
+    if metrics.intervals is None or trees.intervals is None:
+        return f"Boosted trees on the same rows: {figures}."
+    outcome = compare(metrics.intervals.rows["macro_f1"], trees.intervals.rows["macro_f1"])
+    words = {
+        "above": "In macro F1 it is above boosted trees on the same rows, outside both intervals",
+        "below": "In macro F1 it is below boosted trees on the same rows, outside both intervals",
+        "level": "In macro F1 it can not be told from boosted trees on the same rows: the intervals overlap",
+    }
+    return f"{words[outcome]} {figures}."
+
+
+def _alarms(metrics: SplitMetrics) -> str:
+    binary = metrics.binary
+    assert binary is not None
+    sentence = (
+        f"It finds {binary.recall:.1%} of the attacks and raises false alarms on "
+        f"{binary.false_positive_rate:.2%} of benign flows"
+    )
+    at_one_percent = binary.detection_at_fpr.get("0.01")
+    if at_one_percent is None:
+        return sentence + "."
+    return sentence + f"; held to 1% false alarms, its score finds {at_one_percent:.1%}."
+
+
+def _weakest(metrics: SplitMetrics) -> list[str]:
+    present = {name: figures for name, figures in metrics.per_class.items() if figures.support}
+    sentences: list[str] = []
+    if len(present) > 1:
+        name = min(present, key=lambda label: present[label].recall)
+        sentences.append(
+            f"Weakest class: {name}, of whose {present[name].support:,} flows {present[name].recall:.1%} are recognised."
+        )
+    few = [name for name, figures in present.items() if figures.support < FEW_FLOWS]
+    if few:
+        sentences.append(f"Fewer than {FEW_FLOWS} flows, so take their figures lightly: {', '.join(few)}.")
+    unknown = sum(metrics.classes_not_in_training.values())
+    if unknown:
+        names = ", ".join(metrics.classes_not_in_training)
+        sentences.append(
+            f"{unknown:,} flows are of classes that training lacks, and count as wrong: {names}."
+        )
+    return sentences

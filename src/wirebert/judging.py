@@ -1,0 +1,159 @@
+"""A saved detector on labelled files: verdicts kept, figures computed from them.
+
+What is judged is the artifact as it will be deployed, loaded from its folder, not the model in memory.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Float, Int64
+
+from wirebert.data.labels import UNLABELLED, ClassMap
+from wirebert.data.loading import Flows
+from wirebert.errors import DataError
+from wirebert.evaluation.metrics import SplitMetrics, evaluate
+from wirebert.serving.detector import Detector
+from wirebert.serving.predictions import open_writer, verdict_table
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a data set: the training rows of a file, say, or all rows of a test file."""
+
+    name: str
+    flows: Flows
+    rows: Bool[np.ndarray, " flows"] | None = None
+    """Which rows belong to the part; None means all."""
+
+    def blocks(self) -> Iterator[tuple[pa.Table, Int64[np.ndarray, " rows"]]]:
+        """Typed tables of the part's rows, each with its row numbers in the file."""
+        first = 0
+        for table in self.flows.blocks():
+            numbers = np.arange(first, first + table.num_rows, dtype=np.int64)
+            first += table.num_rows
+            if self.rows is not None:
+                kept = self.rows[numbers]
+                table, numbers = table.filter(pa.array(kept)), numbers[kept]
+            if len(numbers):
+                yield table, numbers
+
+
+class TrueClasses:
+    """Collects the true classes of a part, block by block; labels that training lacks get ids of their own."""
+
+    def __init__(self, classes: ClassMap) -> None:
+        self.classes = classes
+        self.labels: dict[str, int] = {}
+        """Label as in the file -> its number, in order of appearance: the clusters of the bootstrap."""
+        self._codes: list[Int64[np.ndarray, " rows"]] = []
+
+    def add(self, labels: pa.ChunkedArray) -> None:
+        """Append the labels of one block."""
+        for chunk in labels.chunks:
+            coded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
+            known = [
+                UNLABELLED if text is None else self.labels.setdefault(text, len(self.labels))
+                for text in coded.dictionary.to_pylist()
+            ]
+            index = coded.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+            self._codes.append(np.array([*known, UNLABELLED], dtype=np.int64)[index])
+
+    def named(self, labels: pa.ChunkedArray) -> dict[str, pa.Array]:
+        """The `label` and the `true_class` of each row, as texts."""
+        coded = labels.combine_chunks()
+        if not isinstance(coded, pa.DictionaryArray):
+            coded = coded.dictionary_encode()
+        texts: list[str | None] = coded.dictionary.to_pylist()
+        names = [None if text is None else self.classes.class_of_label(text) for text in texts]
+        return {
+            "label": pa.array(texts, pa.string()).take(coded.indices),
+            "true_class": pa.array(names, pa.string()).take(coded.indices),
+        }
+
+    @property
+    def label_ids(self) -> Int64[np.ndarray, " rows"]:
+        """Number of each row's label; `UNLABELLED` where it has none."""
+        return np.concatenate([np.empty(0, dtype=np.int64), *self._codes])
+
+    @property
+    def extra_classes(self) -> tuple[str, ...]:
+        """Classes that the part has and training lacks."""
+        names = {self.classes.class_of_label(label) for label in self.labels}
+        return tuple(sorted(names - set(self.classes.classes)))
+
+    @property
+    def class_ids(self) -> Int64[np.ndarray, " rows"]:
+        """Position of each row's class in `classes + extra_classes`; `UNLABELLED` where it has no label."""
+        names = (*self.classes.classes, *self.extra_classes)
+        of_label = [names.index(self.classes.class_of_label(label)) for label in self.labels]
+        return np.array([*of_label, UNLABELLED], dtype=np.int64)[self.label_ids]
+
+
+def judge(
+    detector: Detector, part: Part, predictions: Path | None, *, seed: int, num_resamples: int
+) -> SplitMetrics:
+    """Figures of the detector on one part; every flow's verdict goes to `predictions` (Parquet).
+
+    Raises:
+        DataError: the part's file has no label column.
+    """
+    if predictions is None:
+        return _measure(detector, part, lambda _: None, seed=seed, num_resamples=num_resamples)
+    predictions.parent.mkdir(parents=True, exist_ok=True)
+    predictions.unlink(missing_ok=True)
+    with open_writer(predictions) as writer:
+        return _measure(detector, part, writer.write, seed=seed, num_resamples=num_resamples)
+
+
+def figures(
+    truth: TrueClasses, probabilities: Float[np.ndarray, "flows classes"], *, seed: int, num_resamples: int
+) -> SplitMetrics:
+    """Figures of any method's probabilities against the true classes; flows without a label are left out.
+
+    Clusters are the labels as in the file, where several of them make one class.
+    """
+    class_ids = truth.class_ids
+    labelled = class_ids != UNLABELLED
+    has_clusters = bool(truth.classes.label_map)
+    return evaluate(
+        class_ids[labelled],
+        probabilities[labelled],
+        truth.classes.classes,
+        truth.classes.benign,
+        extra_classes=truth.extra_classes,
+        clusters=truth.label_ids[labelled] if has_clusters else None,
+        seed=seed,
+        num_resamples=num_resamples,
+    )
+
+
+def label_column(part: Part) -> str:
+    """Name of the label column of the part's file.
+
+    Raises:
+        DataError: it has none.
+    """
+    label = part.flows.schema.label
+    if label is None:
+        raise DataError(f"{part.flows.name}: expected a label column, found none; name it with --label")
+    return label
+
+
+def _measure(
+    detector: Detector, part: Part, write: Callable[[pa.Table], None], *, seed: int, num_resamples: int
+) -> SplitMetrics:
+    label = label_column(part)
+    truth = TrueClasses(detector.artifact.classes)
+    probabilities = [np.empty((0, len(detector.classes)))]
+    for table, rows in part.blocks():
+        scores = detector.score(table)
+        probabilities.append(scores.probabilities)
+        truth.add(table.column(label))
+        verdicts = verdict_table(table, scores, detector.schema, rows)
+        for name, texts in truth.named(table.column(label)).items():
+            verdicts = verdicts.append_column(name, texts)
+        write(verdicts)
+    return figures(truth, np.concatenate(probabilities), seed=seed, num_resamples=num_resamples)

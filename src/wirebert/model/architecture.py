@@ -1,0 +1,245 @@
+"""What a DistilBERT is made of: the user's settings, and the shapes they resolve to.
+
+`ModelConfig` is what a user writes; `Architecture` is what a model is built from, and what its `config.json` says.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Final
+
+from wirebert.errors import ConfigError
+from wirebert.model.attention import AttentionKernel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Which DistilBERT to train and where it starts."""
+
+    size: str = "base"
+    """`base` (6 layers, 768 wide, 12 heads), `mini` (2, 128, 4), or the path of a DistilBERT `config.json`."""
+
+    dim: int | None = None
+    """Width of a token's hidden state, a multiple of num_heads; None: as the size says."""
+
+    num_layers: int | None = None
+    """Transformer blocks, at least 1; None: as the size says."""
+
+    num_heads: int | None = None
+    """Attention heads per block, at least 1; None: as the size says."""
+
+    hidden_dim: int | None = None
+    """Inner width of a block's feed-forward network, at least 1; None: as the size says."""
+
+    dropout: float | None = None
+    """Share of hidden values dropped in training, in [0, 1); None: as the size says (0.1)."""
+
+    attention_dropout: float | None = None
+    """Share of attention weights dropped in training, in [0, 1); None: as the size says (0.1)."""
+
+    head_dropout: float | None = None
+    """Share of values dropped before the classifier in training, in [0, 1); None: as the size says (0.2)."""
+
+    max_positions: int | None = None
+    """Longest row in tokens, at least 1; None: as the size says (512)."""
+
+    start: str = "scratch"
+    """`scratch`, a folder with `config.json` and `model.safetensors`, or a model name on the Hugging Face hub."""
+
+    attention: AttentionKernel = "auto"
+    """How attention is computed; the results are the same to rounding."""
+
+    gradient_checkpointing: bool = False
+    """Compute each block a second time in the backward pass instead of keeping its activations."""
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "num_layers", "num_heads", "hidden_dim", "max_positions"):
+            count: int | None = getattr(self, name)
+            if count is not None and count < 1:
+                raise ConfigError(f"model.{name} must be at least 1, got {count}")
+        for name in ("dropout", "attention_dropout", "head_dropout"):
+            share: float | None = getattr(self, name)
+            if share is not None and not 0 <= share < 1:
+                raise ConfigError(f"model.{name} must be in [0, 1), got {share}")
+        if not self.size or not self.start:
+            raise ConfigError("model.size and model.start must not be empty")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Architecture:
+    """The shapes and rates of one model; everything needed to build it, and nothing else."""
+
+    vocab_size: int
+    num_classes: int
+    dim: int = 768
+    num_layers: int = 6
+    num_heads: int = 12
+    hidden_dim: int = 3072
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    head_dropout: float = 0.2
+    max_positions: int = 512
+    positions: bool = True
+    """False: order carries nothing, so the position rows are zero and frozen."""
+
+    num_columns: int = 0
+    """Slots that share a column embedding among their tokens; 0: no column embeddings."""
+
+    pad_id: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dim % self.num_heads:
+            raise ConfigError(
+                f"model.dim must be a multiple of model.num_heads, got {self.dim} and {self.num_heads}"
+            )
+
+    @classmethod
+    def from_hugging_face(cls, settings: Mapping[str, object], *, where: str) -> "Architecture":
+        """Read a DistilBERT `config.json`; `where` names it in error messages.
+
+        What the file leaves out has DistilBERT's own default. Positions and columns are not in such a file: a stock
+        model has the first and lacks the second.
+
+        Raises:
+            ConfigError: The file is of another kind of model, or asks for what this model does not do.
+        """
+        if settings.get("model_type", "distilbert") != "distilbert":
+            raise ConfigError(
+                f"{where}: expected model_type 'distilbert', got {settings['model_type']!r}; use a DistilBERT model"
+            )
+        for name, only in _ONLY.items():
+            if settings.get(name, only) != only:
+                raise ConfigError(
+                    f"{where}: {name} must be {only!r}, got {settings[name]!r}; no other is supported"
+                )
+        names = settings.get("id2label")
+        num_classes = len(names) if isinstance(names, Mapping) else settings.get("num_labels", 2)
+        values = {ours: settings[theirs] for ours, theirs in _THEIR_NAMES.items() if theirs in settings}
+        for name, value in values.items():
+            _check(name, value, where)
+        return cls(**{"vocab_size": 30_522, **values}, num_classes=num_classes)  # pyright: ignore[reportArgumentType]  # checked above
+
+    def to_hugging_face(self, classes: tuple[str, ...]) -> dict[str, object]:
+        """The `config.json` that a stock `DistilBertForSequenceClassification` of this shape reads."""
+        return {
+            "architectures": ["DistilBertForSequenceClassification"],
+            "model_type": "distilbert",
+            **{theirs: getattr(self, ours) for ours, theirs in _THEIR_NAMES.items()},
+            **_ONLY,
+            "initializer_range": 0.02,
+            "tie_weights_": True,
+            "id2label": {str(index): name for index, name in enumerate(classes)},
+            "label2id": {name: index for index, name in enumerate(classes)},
+            "problem_type": "single_label_classification",
+            "dtype": "float32",
+        }
+
+
+_THEIR_NAMES: Final = {
+    "vocab_size": "vocab_size",
+    "dim": "dim",
+    "num_layers": "n_layers",
+    "num_heads": "n_heads",
+    "hidden_dim": "hidden_dim",
+    "dropout": "dropout",
+    "attention_dropout": "attention_dropout",
+    "head_dropout": "seq_classif_dropout",
+    "max_positions": "max_position_embeddings",
+    "pad_id": "pad_token_id",
+}
+_RATES: Final = ("dropout", "attention_dropout", "head_dropout")
+_ONLY: Final[dict[str, object]] = {"activation": "gelu", "sinusoidal_pos_embds": False}
+
+
+def _check(name: str, value: object, where: str) -> None:
+    """Refuse a value of a `config.json` that no model can have."""
+    if name in _RATES:
+        fits, want = isinstance(value, int | float) and 0 <= value < 1, "a number in [0, 1)"
+    else:
+        least = 0 if name == "pad_id" else 1
+        fits, want = isinstance(value, int) and value >= least, f"a whole number of at least {least}"
+    if not fits:
+        raise ConfigError(f"{where}: {_THEIR_NAMES[name]} must be {want}, got {value!r}")
+
+
+_BASE: Final = Architecture(vocab_size=30_522, num_classes=2)
+SIZES: Final = {"base": _BASE, "mini": replace(_BASE, dim=128, num_layers=2, num_heads=4, hidden_dim=512)}
+"""The sizes that have a name; vocabulary and classes are replaced by those of the data."""
+
+
+def resolve(
+    config: ModelConfig,
+    *,
+    vocab_size: int,
+    num_classes: int,
+    positions: bool = True,
+    num_columns: int = 0,
+    pad_id: int = 0,
+    pretrained: Architecture | None = None,
+) -> Architecture:
+    """The architecture that `config` means for this vocabulary and these classes.
+
+    A pretrained model fixes the shapes; a setting that contradicts it is refused, dropout may differ.
+
+    >>> mini = ModelConfig(size="mini", num_layers=3)
+    >>> architecture = resolve(mini, vocab_size=500, num_classes=5)
+    >>> architecture.num_layers, architecture.dim
+    (3, 128)
+    >>> resolve(ModelConfig(dim=100), vocab_size=500, num_classes=5)
+    Traceback (most recent call last):
+    wirebert.errors.ConfigError: model.dim must be a multiple of model.num_heads, got 100 and 12
+    """
+    named = SIZES[config.size] if config.size in SIZES else read_architecture(Path(config.size))
+    origin = named if pretrained is None else pretrained
+    asked = {
+        name: value
+        for name in (field.name for field in fields(ModelConfig))
+        if name in _THEIR_NAMES and (value := getattr(config, name)) is not None
+    }
+    if pretrained is not None:
+        wanted = {**({} if config.size == "base" else _shapes(named)), **asked}
+        for name, fixed in _shapes(pretrained).items():
+            if wanted.get(name, fixed) != fixed:
+                raise ConfigError(
+                    f"model.{name} is {fixed} in {config.start!r}, where the model starts, "
+                    f"but model.size={config.size} and the other settings ask for {wanted[name]}; leave them out"
+                )
+    return replace(
+        origin,
+        **asked,
+        vocab_size=vocab_size,
+        num_classes=num_classes,
+        positions=positions,
+        num_columns=num_columns,
+        pad_id=pad_id,
+    )
+
+
+def _shapes(architecture: Architecture) -> dict[str, int]:
+    """Everything that decides the shape of a weight, but for the vocabulary and the classes."""
+    names = ("dim", "num_layers", "num_heads", "hidden_dim", "max_positions")
+    return {name: getattr(architecture, name) for name in names}
+
+
+def read_architecture(path: Path) -> Architecture:
+    """The architecture that the `config.json` at `path` describes."""
+    return Architecture.from_hugging_face(read_settings(path), where=str(path))
+
+
+def read_settings(path: Path) -> dict[str, object]:
+    """The object in the JSON file at `path`."""
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: expected a DistilBERT config.json, or one of the sizes {', '.join(SIZES)}, "
+            f"but it can not be read ({error.strerror})"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(
+            f"{path}: expected a DistilBERT config.json, but it is not JSON ({error})"
+        ) from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: expected a JSON object, got a {type(settings).__name__}")
+    return settings

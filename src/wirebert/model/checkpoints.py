@@ -1,0 +1,242 @@
+"""Models in Hugging Face's form: weights under its names, and starting from a pretrained one.
+
+A pretrained model is a folder with `config.json` and `model.safetensors` (and its vocabulary), or a name on the hub.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from jaxtyping import Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from wirebert.errors import CheckpointError
+from wirebert.model.architecture import Architecture, ModelConfig, read_settings, resolve
+from wirebert.model.distilbert import DistilBert
+from wirebert.model.initialization import TokenLayout, initialize_embeddings
+
+_LAYER, _EMBEDDINGS = "distilbert.transformer.layer.", "distilbert.embeddings."
+_WORDS, _POSITIONS = _EMBEDDINGS + "word_embeddings.weight", _EMBEDDINGS + "position_embeddings.weight"
+_HEAD = ("pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias")
+_OTHER_HEADS = ("vocab_", "qa_outputs.")
+_RENAMED = {"out_lin": "attention.out_lin", "lin1": "ffn.lin1", "lin2": "ffn.lin2"}
+_FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt")
+
+
+def build(config: ModelConfig, layout: TokenLayout, *, classes: tuple[str, ...], seed: int) -> DistilBert:
+    """A model for the tokens of `layout` and for `classes`, started as `config` says.
+
+    From a pretrained model come the blocks, the embeddings of the tokens that its vocabulary has, and the head if it
+    has the same classes in the same order. Everything else starts new, from `seed`.
+
+    Raises:
+        CheckpointError: The pretrained model is missing or can not be used.
+        ConfigError: A setting contradicts the pretrained model.
+    """
+    pretrained = None if config.start == "scratch" else read_pretrained(config.start)
+    architecture = resolve(
+        config,
+        vocab_size=len(layout.vocabulary),
+        num_classes=len(classes),
+        positions=layout.positions,
+        num_columns=layout.num_slots,
+        pad_id=layout.pad_id,
+        pretrained=None if pretrained is None else pretrained.architecture,
+    )
+    generator = torch.Generator().manual_seed(seed)
+    model = DistilBert(
+        architecture,
+        token_slots=torch.from_numpy(layout.token_slots).long(),
+        attention=config.attention,
+        gradient_checkpointing=config.gradient_checkpointing,
+        generator=generator,
+    )
+    if len(layout.new_tokens) == 0:
+        initialize_embeddings(model, layout, generator)
+    if pretrained is not None:  # its rows replace those of the tokens that it knows
+        state = _fitted_state(pretrained, model, layout, classes)
+        load_hugging_face_state(model, state, where=pretrained.name)
+    if (
+        len(layout.new_tokens) > 0
+    ):  # every feature token is new, and made of pieces that had to be there before
+        initialize_embeddings(model, layout, generator)
+    return model
+
+
+def hugging_face_state(model: DistilBert) -> dict[str, Tensor]:
+    """The weights under Hugging Face's names: a stock model that loads them gives the same logits.
+
+    Query, key and value are split, column embeddings are added into the word embeddings. The tensors may share memory
+    with the model.
+    """
+    state: dict[str, Tensor] = {}
+    for name, weight in model.state_dict().items():
+        part, _, rest = name.partition(".")
+        if part == "layer":
+            index, brick, kind = rest.split(".")
+            if brick == "qkv_lin":
+                for letter, piece in zip("qkv", weight.chunk(3), strict=True):
+                    state[f"{_LAYER}{index}.attention.{letter}_lin.{kind}"] = piece
+            else:
+                state[f"{_LAYER}{index}.{_RENAMED.get(brick, brick)}.{kind}"] = weight
+        elif part != "embeddings":
+            state[name] = weight
+        elif rest not in ("column_embeddings.weight", "token_slots"):
+            state[_EMBEDDINGS + rest] = weight
+    state[_WORDS] = model.embeddings.folded().detach()
+    return state
+
+
+@torch.no_grad()
+def load_hugging_face_state(model: DistilBert, state: Mapping[str, Tensor], *, where: str) -> None:
+    """Copy weights that carry Hugging Face's names into `model`; column embeddings become zero.
+
+    Every weight must be there, in its shape, with or without the `distilbert.` in front. Weights of other heads are
+    passed over. `where` names the source in error messages.
+
+    Raises:
+        CheckpointError: A weight is missing, unknown, or of another shape; the model is then as it was.
+    """
+    given = _full_names(state)
+    targets = hugging_face_state(model)
+    targets[_WORDS] = model.embeddings.word_embeddings.weight
+    if not model.architecture.positions:  # zero and frozen, whatever the source has
+        given[_POSITIONS] = targets[_POSITIONS]
+    for name in sorted(targets.keys() ^ given.keys()):
+        problem = "is missing" if name in targets else "belongs to no DistilBERT classifier of this size"
+        raise CheckpointError(f"{where}: weight {name!r} {problem}; use a complete DistilBERT checkpoint")
+    for name, target in targets.items():
+        if target.shape != given[name].shape:
+            raise CheckpointError(
+                f"{where}: weight {name!r} must have shape {tuple(target.shape)}, got {tuple(given[name].shape)}; "
+                "use a checkpoint of this size"
+            )
+    if model.embeddings.column_embeddings is not None:
+        model.embeddings.column_embeddings.weight.zero_()
+    for name, target in targets.items():
+        target.copy_(given[name])  # targets are views of the model's own memory
+
+
+def _full_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` with the prefix of a classifier's body, without the heads of other tasks."""
+    return {
+        f"distilbert.{name}" if name.startswith(("embeddings.", "transformer.")) else name: weight
+        for name, weight in state.items()
+        if not name.startswith(_OTHER_HEADS)
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pretrained:
+    """A model read from a folder."""
+
+    name: str
+    architecture: Architecture
+    classes: tuple[str, ...]
+    vocabulary: dict[str, int]
+    """Token text to id; empty if the folder holds no vocabulary."""
+
+    state: dict[str, Tensor]
+    """Weights under Hugging Face's full names."""
+
+
+def read_pretrained(start: str) -> Pretrained:
+    """The pretrained DistilBERT in the folder `start`, or of that name on the hub.
+
+    Raises:
+        CheckpointError: It is not there, or is not a DistilBERT in safetensors form.
+    """
+    folder = Path(start) if Path(start).is_dir() else _download(start)
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"{start}: expected a file {name} beside the others, found none; save the model there"
+            )
+    settings = read_settings(folder / "config.json")
+    architecture = Architecture.from_hugging_face(settings, where=f"{start}/config.json")
+    try:
+        state = load_file(folder / "model.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{start}/model.safetensors: not a readable safetensors file ({error})"
+        ) from error
+    names = settings.get("id2label")
+    return Pretrained(
+        name=start,
+        architecture=architecture,
+        classes=tuple(str(label) for label in names.values()) if isinstance(names, dict) else (),
+        vocabulary=_read_vocabulary(folder),
+        state=_full_names(state),
+    )
+
+
+def _download(name: str) -> Path:
+    """The local copy of a model of the hub; a copy from earlier is used without a network."""
+    if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
+        raise CheckpointError(f"model.start={name!r}: there is no such folder; check the path")
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_FILES)))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"model.start={name!r}: no such folder, and it can not be had from the Hugging Face hub ({reason}); "
+            "without a network give a folder with config.json and model.safetensors, or use model.start=scratch"
+        ) from error
+
+
+def _read_vocabulary(folder: Path) -> dict[str, int]:
+    """Token text to id, from whichever file holds it; empty without one."""
+    if (folder / "tokenizer.json").is_file():
+        return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+    if (folder / "vocab.txt").is_file():
+        lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+        return {token: index for index, token in enumerate(lines)}
+    return {}
+
+
+def _fitted_state(
+    pretrained: Pretrained, model: DistilBert, layout: TokenLayout, classes: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """The pretrained weights, completed by the model's own rows for new tokens and its own head for new classes."""
+    own = hugging_face_state(model)
+    state = dict(pretrained.state)
+    if pretrained.classes != classes or any(name not in state for name in _HEAD):
+        state.update({name: own[name] for name in _HEAD})
+    if _WORDS in state:
+        words = model.embeddings.word_embeddings.weight.detach().clone()
+        ours, theirs = _shared_tokens(pretrained, layout)
+        words[ours] = state[_WORDS][theirs].to(words.dtype)
+        state[_WORDS] = words
+    return state
+
+
+def _shared_tokens(
+    pretrained: Pretrained, layout: TokenLayout
+) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+    """Ids of the tokens that both vocabularies have: ours, and theirs.
+
+    A vocabulary that extends the pretrained one has its ids; any other is matched by the tokens' text, since equal ids
+    would mean different tokens.
+    """
+    num_known = pretrained.architecture.vocab_size
+    if len(layout.new_tokens) > 0:
+        if int(layout.new_tokens.min()) != num_known:
+            raise CheckpointError(
+                f"{pretrained.name}: has {num_known} tokens, but the vocabulary being extended has {layout.new_tokens.min()}; "
+                "set encoding.wordpieces to the vocabulary of model.start"
+            )
+        ids = torch.arange(num_known)
+        return ids, ids
+    pairs = [
+        (index, pretrained.vocabulary[text])
+        for index, text in enumerate(layout.vocabulary)
+        if pretrained.vocabulary.get(text, num_known) < num_known
+    ]
+    both = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]

@@ -1,0 +1,149 @@
+"""How the embeddings of feature tokens start: bins in order, special tokens at their column's mean, new tokens at the
+mean of their pieces.
+
+A random start would hide from the model what is known before training: that `src_bytes:q17` lies beside `src_bytes:q18`.
+
+Shape letters: N tokens of one column, D model width, F frequencies.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.model.distilbert import INIT_STD, DistilBert
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenLayout:
+    """What a model must know of its vocabulary."""
+
+    vocabulary: tuple[str, ...]
+    """Every token's text, by id."""
+
+    pad_id: int
+
+    positions: bool
+    """False: the order of a row's tokens carries nothing."""
+
+    num_slots: int
+
+    token_slots: Int[np.ndarray, " tokens"]
+    """Each token's slot, -1 for tokens of none."""
+
+    slot_marks: tuple[Int[np.ndarray, " _"], ...]
+    """Per slot, the tokens that stand for a state (missing, unseen, absent, rare, ...), not for a value."""
+
+    ordered_bins: tuple[Int[np.ndarray, " _"], ...]
+    """Bin tokens of each number column, in the order of their values."""
+
+    new_tokens: Int[np.ndarray, " new"]
+    """Tokens that a pretrained vocabulary lacked; none for a vocabulary of its own."""
+
+    new_token_pieces: tuple[Int[np.ndarray, " _"], ...]
+    """For each of `new_tokens`, the pieces that it is made of, at least one."""
+
+    @classmethod
+    def of(cls, tokenizer: FlowTokenizer) -> "TokenLayout":
+        """The layout of a fitted tokenizer's vocabulary."""
+        new_tokens, pieces = tokenizer.new_token_pieces()
+        return cls(
+            vocabulary=tokenizer.vocabulary,
+            pad_id=tokenizer.pad_id,
+            positions=not tokenizer.leaves_out,
+            num_slots=len(tokenizer.slot_names),
+            token_slots=tokenizer.token_slots,
+            slot_marks=tokenizer.slot_marks,
+            ordered_bins=tokenizer.ordered_bins,
+            new_tokens=new_tokens,
+            new_token_pieces=tuple(pieces),
+        )
+
+
+def initialize_embeddings(model: DistilBert, layout: TokenLayout, generator: torch.Generator) -> None:
+    """Give the tokens of `layout` the start that what is known of them suggests."""
+    initialize_from_pieces(model, layout.new_tokens, layout.new_token_pieces)
+    initialize_bins(model, layout.ordered_bins, generator=generator, around_mean=len(layout.new_tokens) > 0)
+    initialize_special(model, layout.slot_marks, layout.token_slots)
+
+
+@torch.no_grad()
+def initialize_bins(
+    model: DistilBert,
+    ordered_bins: Sequence[Int[np.ndarray, " _"]],
+    *,
+    generator: torch.Generator,
+    num_frequencies: int = 8,
+    around_mean: bool = False,
+) -> None:
+    """Start each column's bins on a smooth random curve, so that neighbours are more alike than bins far apart.
+
+    With `around_mean` the curve is laid around the mean of what the bins' embeddings were, which keeps what pieces say
+    of the column; otherwise around zero.
+    """
+    words_VD = model.embeddings.word_embeddings.weight
+    for bins in ordered_bins:
+        if len(bins) < 2:
+            continue  # nothing to order
+        ids = torch.from_numpy(bins.astype(np.int64))
+        curve_ND = smooth_curves(len(bins), words_VD.shape[1], num_frequencies, generator).to(words_VD)
+        words_VD[ids] = curve_ND + words_VD[ids].mean(dim=0) if around_mean else curve_ND
+
+
+def smooth_curves(
+    num_points: int, dim: int, num_frequencies: int, generator: torch.Generator
+) -> Float[Tensor, "points dim"]:
+    """Points along a random smooth curve in `dim` dimensions, each with a root mean square of 0.02.
+
+    Each coordinate is a sum of a few slow cosines of the point's place, with normal coefficients that fall with the
+    frequency.
+
+    >>> curve = smooth_curves(64, 128, 8, torch.Generator().manual_seed(0))
+    >>> cosine = torch.nn.functional.cosine_similarity(curve[20], curve, dim=-1)
+    >>> bool(cosine[21] > cosine[24] > cosine[40])
+    True
+    """
+    place_N = torch.linspace(0, 1, num_points)
+    frequencies_F = torch.arange(1, num_frequencies + 1)
+    coefficients_FD = torch.randn(num_frequencies, dim, generator=generator) / frequencies_F[:, None]
+    curve_ND = torch.cos(torch.pi * place_N[:, None] * frequencies_F) @ coefficients_FD
+    return curve_ND * (INIT_STD / curve_ND.square().mean(dim=1, keepdim=True).sqrt())
+
+
+@torch.no_grad()
+def initialize_special(
+    model: DistilBert, slot_marks: Sequence[Int[np.ndarray, " _"]], token_slots: Int[np.ndarray, " tokens"]
+) -> None:
+    """Start each slot's tokens for missing, unseen, absent and other states at the mean of the slot's values.
+
+    Training data may lack them. A slot without values keeps its random start.
+    """
+    words_VD = model.embeddings.word_embeddings.weight
+    for slot, marks in enumerate(slot_marks):
+        values = np.setdiff1d(np.flatnonzero(token_slots == slot), marks)
+        if len(values) > 0:
+            words_VD[torch.from_numpy(marks.astype(np.int64))] = words_VD[torch.from_numpy(values)].mean(
+                dim=0
+            )
+
+
+@torch.no_grad()
+def initialize_from_pieces(
+    model: DistilBert, ids: Int[np.ndarray, " new"], pieces: Sequence[Int[np.ndarray, " _"]]
+) -> None:
+    """Start each new token at the mean of the embeddings of its pieces (each token has at least one)."""
+    if len(ids) == 0:
+        return
+    words_VD = model.embeddings.word_embeddings.weight
+    counts = np.array([len(parts) for parts in pieces], dtype=np.int64)
+    assert counts.all(), "a token without pieces"
+    flat = torch.from_numpy(np.concatenate(pieces).astype(np.int64))
+    starts = torch.from_numpy(np.cumsum(counts) - counts)
+    means = torch.nn.functional.embedding_bag(
+        flat.to(words_VD.device), words_VD, starts.to(words_VD.device), mode="mean"
+    )
+    words_VD[torch.from_numpy(ids.astype(np.int64))] = means

@@ -1,0 +1,147 @@
+"""Where a run keeps what; the folder is the run."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from wirebert.errors import RunError
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Names of everything one run writes."""
+
+    path: Path
+
+    @property
+    def run_toml(self) -> Path:
+        """The resolved settings."""
+        return self.path / "run.toml"
+
+    @property
+    def inputs_json(self) -> Path:
+        """Fingerprint of the training data, so that a resumed run reads what the interrupted one read."""
+        return self.path / "inputs.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON event a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What resumes an interrupted run."""
+        return self.path / "checkpoints"
+
+    @property
+    def encoded(self) -> Path:
+        """Token ids of the training and validation flows."""
+        return self.path / "encoded"
+
+    @property
+    def model(self) -> Path:
+        """The artifact."""
+        return self.path / "model"
+
+    @property
+    def plots(self) -> Path:
+        """Charts as SVG and PNG."""
+        return self.path / "plots"
+
+    @property
+    def report_json(self) -> Path:
+        """Figures for programs; its presence means that the run is finished."""
+        return self.path / "report.json"
+
+    @property
+    def report_html(self) -> Path:
+        """The same for people."""
+        return self.path / "report.html"
+
+    def predictions(self, split: str) -> Path:
+        """Class probabilities of every evaluated flow of a split."""
+        return self.path / "predictions" / f"{split}.parquet"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is nothing left to resume."""
+        return self.report_json.exists()
+
+
+def create_run_folder(path: Path) -> RunFolder:
+    """A new, empty run folder.
+
+    Raises:
+        RunError: the folder exists and holds something; nothing in it is touched.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        way_out = f"continue it with --resume {path}, or " if (path / "run.toml").exists() else ""
+        raise RunError(f"output folder {path}: expected a new or empty folder, found one in use; {way_out}choose another --out")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"output folder {path}: can not be made ({error.strerror}); choose another --out") from error
+    return RunFolder(path)
+
+
+def open_run_folder(path: Path) -> RunFolder:
+    """The folder of an earlier run.
+
+    Raises:
+        RunError: this is no run folder.
+    """
+    folder = RunFolder(path)
+    if not folder.run_toml.exists():
+        raise RunError(f"{path}: expected the folder of a run, found no run.toml in it; give the folder that `wirebert train` printed")
+    return folder
+
+
+def next_run_path(stem: str, parent: Path = Path("runs")) -> Path:
+    """The first of `runs/STEM`, `runs/STEM-2`, `runs/STEM-3`, ... that does not exist."""
+    number = 1
+    while (path := parent / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return path
+
+
+@contextmanager
+def locked(folder: RunFolder) -> Iterator[None]:
+    """Keep a second process out of the folder; the lock goes with the process, however it ends.
+
+    Raises:
+        RunError: another process is at work in the folder.
+    """
+    with (folder.path / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"{folder.path}: another process is working on this run; wait for it or stop it first") from error
+        yield
+
+
+def check_inputs(folder: RunFolder, fingerprint: str) -> None:
+    """Remember the training data's fingerprint; on a resumed run, refuse other data.
+
+    Raises:
+        RunError: the data changed since the run started.
+    """
+    if folder.inputs_json.exists():
+        before = json.loads(folder.inputs_json.read_text(encoding="utf-8"))["train_sha256"]
+        if before != fingerprint:
+            raise RunError(f"{folder.path}: the training data changed since this run started; start a new run instead of --resume")
+        return
+    write_aside(folder.inputs_json, json.dumps({"train_sha256": fingerprint}) + "\n")
+
+
+def write_aside(path: Path, text: str) -> None:
+    """Write a small text file so that a reader sees the old content or the new, never a part."""
+    aside = path.with_name(path.name + ".part")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

@@ -1,0 +1,88 @@
+"""`Detector`: a model folder in memory, scoring tables of flows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int64
+
+from wirebert.data.schema import FlowSchema
+from wirebert.encoding.store import EncodedFlows
+from wirebert.model.batches import score
+from wirebert.model.checkpoints import load_hugging_face_state
+from wirebert.model.distilbert import DistilBert
+from wirebert.serving.artifact import Artifact, load_artifact
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the detector says about each flow of a table, in the table's order."""
+
+    probabilities: Float[np.ndarray, "flows classes"]
+    classes: tuple[str, ...]
+    benign: str | None
+    num_truncated: int
+    """Text values cut to their budget."""
+
+    @property
+    def class_ids(self) -> Int64[np.ndarray, " flows"]:
+        """Index of the most probable class."""
+        return self.probabilities.argmax(axis=1).astype(np.int64)
+
+    @property
+    def attack_score(self) -> Float[np.ndarray, " flows"] | None:
+        """1 - P(benign); None where no class is known to be benign."""
+        if self.benign is None:
+            return None
+        return 1.0 - self.probabilities[:, self.classes.index(self.benign)]
+
+
+class Detector:
+    """Scores typed tables (see `wirebert.data.conversion`) with a saved model."""
+
+    def __init__(self, artifact: Artifact, *, device: str = "cpu", precision: str = "fp32", max_tokens: int = 65_536) -> None:
+        self.artifact = artifact
+        self.device = device
+        self.precision = precision
+        self.max_tokens = max_tokens
+        model = DistilBert(artifact.architecture)
+        load_hugging_face_state(model, artifact.weights, where="model.safetensors")
+        self._model = model.to(device).eval()
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "cpu", precision: str = "fp32") -> "Detector":
+        """The detector saved in `folder`.
+
+        Raises:
+            ArtifactError: a file in it is missing, truncated or changed.
+        """
+        return cls(load_artifact(Path(folder)), device=device, precision=precision)
+
+    @property
+    def schema(self) -> FlowSchema:
+        """The columns it reads; a table may lack some of them."""
+        return self.artifact.schema
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes it tells apart, in the order of `Scores.probabilities`."""
+        return self.artifact.classes.classes
+
+    def score(self, table: pa.Table) -> Scores:
+        """Class probabilities of each row of a typed table; columns are found by name."""
+        block = self.artifact.tokenizer.encode(table)
+        unlabelled = np.full(table.num_rows, -1, dtype=np.int64)
+        flows = EncodedFlows.from_arrays(block.ids, block.offsets, unlabelled, np.arange(table.num_rows, dtype=np.int64))
+        logits = score(self._model, flows, device=self.device, precision=self.precision, max_tokens=self.max_tokens)
+        return Scores(
+            probabilities=_softmax(logits.astype(np.float64)),
+            classes=self.classes,
+            benign=self.artifact.classes.benign,
+            num_truncated=block.num_truncated,
+        )
+
+
+def _softmax(logits: Float[np.ndarray, "flows classes"]) -> Float[np.ndarray, "flows classes"]:
+    exponent = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return exponent / exponent.sum(axis=1, keepdims=True)

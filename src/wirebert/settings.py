@@ -1,0 +1,89 @@
+"""Plain dictionaries (TOML) to frozen dataclasses of settings and back, strictly.
+
+An unknown name, a value of the wrong type or out of range is a `ConfigError` that names the setting; nothing is
+converted in silence except an integer where a fraction is expected.
+"""
+
+import difflib
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from wirebert.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def from_mapping(cls: type[T], values: Mapping[str, object], path: str = "") -> T:
+    """An instance of the settings dataclass `cls` with `values` in place of its defaults.
+
+    Raises:
+        ConfigError: unknown setting (the nearest known one is suggested), wrong type, value out of range.
+    """
+    hints = get_type_hints(cls)
+    known = [field.name for field in fields(cast(Any, cls))]
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {path}{near[0]}?" if near else f"known here: {', '.join(known)}"
+            raise ConfigError(f"unknown setting {path}{name}; {hint}")
+    return cls(**{name: _convert(hints[name], value, f"{path}{name}") for name, value in values.items()})
+
+
+def to_mapping(settings: object) -> dict[str, object]:
+    """The settings as plain values that TOML can hold; what is None is left out."""
+    plain: dict[str, object] = {}
+    for field in fields(cast(Any, settings)):
+        value = getattr(settings, field.name)
+        if is_dataclass(value):
+            plain[field.name] = to_mapping(value)
+        elif isinstance(value, tuple):
+            plain[field.name] = list(cast(tuple[object, ...], value))
+        elif value is not None:
+            plain[field.name] = value
+    return plain
+
+
+def merge(base: Mapping[str, object], top: Mapping[str, object]) -> dict[str, object]:
+    """`base` with the values of `top` over it, section by section.
+
+    >>> merge({"model": {"size": "base", "dropout": 0.1}}, {"model": {"size": "mini"}})
+    {'model': {'size': 'mini', 'dropout': 0.1}}
+    """
+    merged = dict(base)
+    for name, value in top.items():
+        below = merged.get(name)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[name] = merge(cast(Mapping[str, object], below), cast(Mapping[str, object], value))
+        else:
+            merged[name] = value
+    return merged
+
+
+def _convert(hint: Any, value: object, path: str) -> object:
+    if is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{path} is a section: set {path}.NAME=VALUE, got {value!r}")
+        return from_mapping(cast(type[object], hint), cast(Mapping[str, object], value), f"{path}.")
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        if value is None or value == "none":
+            return None
+        (inner,) = (arg for arg in args if arg is not type(None))
+        return _convert(inner, value, path)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{path} must be one of {', '.join(map(str, args))}, got {value!r}")
+        return value
+    if origin is tuple:
+        items = cast(list[object], value if isinstance(value, list) else [value])
+        return tuple(_convert(args[0], item, path) for item in items)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{path} must be {_KIND_WORDS[hint]}, got {value!r}")
+    return value
+
+
+_KIND_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

@@ -1,0 +1,151 @@
+"""What the training data never show, shown all the same: missing and unseen values, and whole columns gone.
+
+Works on ragged rows: `ids` holds all tokens of a step's flows one after the other, row r is
+`ids[offsets[r]:offsets[r + 1]]` and starts with a token of no slot, `[CLS]`.
+
+Shape letters: B flows, T tokens of all flows, S slots.
+"""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int, Int64, Integer, UInt16, UInt32
+
+from wirebert.training.settings import TrainConfig
+
+NO_TOKEN: Final = -1
+# A flow that loses columns loses up to this share of them, each share equally likely.
+MOST_COLUMNS_DROPPED: Final = 0.5
+
+
+class RaggedRows(NamedTuple):
+    """Rows of unequal length, laid end to end."""
+
+    ids: UInt16[np.ndarray, " T"] | UInt32[np.ndarray, " T"]
+    offsets: Int64[np.ndarray, " B+1"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Corruption:
+    """How flows are changed before a step sees them.
+
+    Each feature becomes its slot's <missing> or <unseen> with probability `feature_share`; where common values are left
+    out, so does each left-out feature, whose token is then added at the end of the row. A share `column_share` of the
+    flows loses a random set of columns: every slot of such a column is <absent>, and a text column's pieces are gone.
+    """
+
+    token_slots: Int[np.ndarray, " tokens"]
+    """Slot of each token of the vocabulary; -1 for special tokens and text pieces."""
+
+    slot_special: Int[np.ndarray, "slots 3"]
+    """Ids of <missing>, <unseen>, <absent> of each slot; -1 where a slot has no such token."""
+
+    slot_columns: Int[np.ndarray, " slots"]
+    """Column of each slot, counted from 0: slots of one column are dropped together."""
+
+    leaves_out: bool
+    """Whether a slot without a token stands for its most frequent value."""
+
+    feature_share: float
+    """Probability that a feature is shown as missing or unseen."""
+
+    column_share: float
+    """Probability that a flow loses some columns."""
+
+    max_length: int
+    """Longest row that the model takes, in tokens."""
+
+    @classmethod
+    def from_vocabulary(
+        cls,
+        config: TrainConfig,
+        *,
+        token_slots: Int[np.ndarray, " tokens"],
+        slot_special: Int[np.ndarray, "slots 3"],
+        leaves_out: bool,
+        max_length: int,
+        slot_columns: Int[np.ndarray, " slots"] | None = None,
+    ) -> "Corruption":
+        """The corruption that `config` asks for, for a tokenizer with these tables; by default a slot is a column."""
+        return cls(
+            token_slots=token_slots,
+            slot_special=slot_special,
+            slot_columns=np.arange(len(slot_special)) if slot_columns is None else slot_columns,
+            leaves_out=leaves_out,
+            feature_share=config.corruption,
+            column_share=config.column_drop,
+            max_length=max_length,
+        )
+
+    def apply(self, rows: RaggedRows, seed: int) -> RaggedRows:
+        """Changed copies of the rows; the same seed changes the same rows in the same way.
+
+        No row comes out longer than `max_length`: added tokens that do not fit are left away.
+        """
+        if (self.feature_share == 0 and self.column_share == 0) or len(self.slot_special) == 0:
+            return rows
+        random = np.random.Generator(np.random.PCG64(seed))
+        num_rows = len(rows.offsets) - 1
+        row_of = np.repeat(np.arange(num_rows), np.diff(rows.offsets))
+        slot_of = self.token_slots[rows.ids]
+        is_feature = slot_of >= 0
+
+        shown = np.full((num_rows, len(self.slot_special)), NO_TOKEN, dtype=np.int64)
+        self._hide_features(shown, random)
+        self._drop_columns(shown, random)
+
+        replacement = np.where(is_feature, shown[row_of, slot_of], NO_TOKEN)
+        changed = replacement >= 0
+        ids = np.where(changed, replacement, rows.ids).astype(rows.ids.dtype)
+        kept = ~(_piece_owner_changed(rows, is_feature, changed))
+        if not self.leaves_out:
+            return _assemble(ids[kept], row_of[kept], num_rows, self.max_length)
+        shown[row_of[is_feature], slot_of[is_feature]] = NO_TOKEN  # replaced in place above
+        added_rows, added_slots = np.nonzero(shown >= 0)
+        return _assemble(
+            np.concatenate([ids[kept], shown[added_rows, added_slots].astype(ids.dtype)]),
+            np.concatenate([row_of[kept], added_rows]),
+            num_rows,
+            self.max_length,
+        )
+
+    def _hide_features(self, shown: Int[np.ndarray, "B S"], random: np.random.Generator) -> None:
+        if self.feature_share == 0:
+            return
+        # The number of hits is drawn first, so that the work follows the hits and not flows times slots.
+        num_hits = random.binomial(shown.size, self.feature_share)
+        hits = random.choice(shown.size, size=num_hits, replace=False, shuffle=False)
+        slots = hits % shown.shape[1]
+        shown.reshape(-1)[hits] = self.slot_special[slots, random.integers(0, 2, size=num_hits)]
+
+    def _drop_columns(self, shown: Int[np.ndarray, "B S"], random: np.random.Generator) -> None:
+        if self.column_share == 0:
+            return
+        flows = np.flatnonzero(random.random(len(shown)) < self.column_share)
+        share = random.random((len(flows), 1)) * MOST_COLUMNS_DROPPED
+        is_dropped = random.random((len(flows), int(self.slot_columns.max()) + 1)) < share
+        absent = self.slot_special[:, 2]
+        shown[flows] = np.where(is_dropped[:, self.slot_columns] & (absent >= 0), absent, shown[flows])
+
+
+def _piece_owner_changed(
+    rows: RaggedRows, is_feature: Bool[np.ndarray, " T"], changed: Bool[np.ndarray, " T"]
+) -> Bool[np.ndarray, " T"]:
+    """Which tokens are text pieces whose `column:` token, the last feature before them, was replaced."""
+    owner = np.where(is_feature, np.arange(len(is_feature)), 0)
+    owner[rows.offsets[:-1]] = rows.offsets[:-1]  # [CLS] owns what follows it until the first feature
+    return ~is_feature & changed[np.maximum.accumulate(owner)]
+
+
+def _assemble(
+    ids: Integer[np.ndarray, " T"], row_of: Int[np.ndarray, " T"], num_rows: int, max_length: int
+) -> RaggedRows:
+    """Tokens sorted by row, in their order within a row, each row cut at `max_length`."""
+    order = np.argsort(row_of, kind="stable")
+    lengths = np.bincount(row_of, minlength=num_rows)
+    if lengths.max(initial=0) > max_length:
+        starts = np.cumsum(lengths) - lengths
+        order = order[np.arange(len(order)) - np.repeat(starts, lengths) < max_length]
+        lengths = np.minimum(lengths, max_length)
+    return RaggedRows(ids[order], np.concatenate([[0], np.cumsum(lengths)]))

@@ -1,0 +1,69 @@
+"""Two learning rates: AdamW over backbone and classifier, and the schedule both follow."""
+
+from math import cos, pi
+from typing import TypedDict
+
+import torch
+from torch import nn
+
+from wirebert.model.distilbert import DistilBert
+from wirebert.training.settings import TrainConfig
+
+
+class ParameterGroup(TypedDict):
+    """One of AdamW's groups."""
+
+    params: list[nn.Parameter]
+    lr: float
+    weight_decay: float
+
+
+def parameter_groups(model: DistilBert, config: TrainConfig) -> list[ParameterGroup]:
+    """Backbone first, classifier second; frozen parameters are in neither."""
+    return [
+        {
+            "params": [parameter for parameter in model.backbone_parameters() if parameter.requires_grad],
+            "lr": config.learning_rate,
+            "weight_decay": config.weight_decay,
+        },
+        {
+            "params": [parameter for parameter in model.classifier_parameters() if parameter.requires_grad],
+            "lr": config.learning_rate * config.classifier_multiplier,
+            "weight_decay": config.classifier_weight_decay,
+        },
+    ]
+
+
+def make_optimizer(model: DistilBert, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over the two groups, fused into one kernel where every parameter's device has it."""
+    groups = parameter_groups(model, config)
+    devices = {parameter.device.type for group in groups for parameter in group["params"]}
+    return torch.optim.AdamW(
+        [dict(group) for group in groups],
+        betas=(config.adam_beta1, config.adam_beta2),
+        eps=config.adam_epsilon,
+        fused=devices <= {"cpu", "cuda"},
+    )
+
+
+def schedule_share(step: int, num_steps: int, config: TrainConfig) -> float:
+    """Share of the peak learning rate at which update `step` (counted from 0) is made, in (0, 1].
+
+    A pure function of the step, so resuming needs no scheduler state. The warm-up climbs in equal parts and the first
+    update already moves the weights; the update after the last one would have the share 0.
+
+    >>> config = TrainConfig(warmup_fraction=0.2)
+    >>> [round(schedule_share(step, 10, config), 3) for step in range(10)]
+    [0.333, 0.667, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]
+    """
+    num_warmup = round(num_steps * config.warmup_fraction)
+    if step < num_warmup:
+        return (step + 1) / (num_warmup + 1)
+    done = min(1.0, (step - num_warmup) / max(1, num_steps - num_warmup))
+    return (1 + cos(pi * done)) / 2 if config.schedule == "cosine" else 1 - done
+
+
+def learning_rates(step: int, num_steps: int, config: TrainConfig) -> tuple[float, float]:
+    """Learning rates of backbone and classifier for update `step`, counted from 0."""
+    backbone = config.learning_rate * schedule_share(step, num_steps, config)
+    return backbone, backbone * config.classifier_multiplier

@@ -1,0 +1,153 @@
+"""What a person sees while a training runs: a bar on a terminal, plain lines anywhere else."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final, final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from wirebert.training.monitoring import EndEvent, EpochEvent, Event, StartEvent, StepEvent, WarningEvent
+
+SECONDS_BETWEEN_LINES: Final = 10.0
+
+
+def is_live(console: Console, environment: Mapping[str, str]) -> bool:
+    """Whether a moving bar makes sense: the output is a terminal and no build server reads it."""
+    return console.is_terminal and not environment.get("CI")
+
+
+def step_line(event: StepEvent) -> str:
+    """Loss, both learning rates and speed, in one line."""
+    rates = f"lr {event.lr_backbone:.1e} / {event.lr_classifier:.1e}"
+    return f"loss {event.loss:.4f}  {rates}  {event.rows_per_s:,.0f} rows/s"
+
+
+def epoch_line(event: EpochEvent) -> str:
+    """One evaluation in one line.
+
+    >>> values = dict(step=9, train_accuracy=0.9, lr_backbone=0.0, lr_classifier=0.0, rows_per_s=1.0, elapsed_s=1.0)
+    >>> print(epoch_line(EpochEvent(
+    ...     epoch=2.0, train_loss=0.5, valid_loss=0.4, valid_accuracy=0.91, valid_macro_f1=0.8, is_best=True, **values
+    ... )))
+    epoch 2: train loss 0.5000  valid loss 0.4000  accuracy 0.9100  macro-F1 0.8000  (best so far)
+    """
+    best = "  (best so far)" if event.is_best else ""
+    return (
+        f"epoch {event.epoch:.4g}: train loss {event.train_loss:.4f}  valid loss {event.valid_loss:.4f}  "
+        f"accuracy {event.valid_accuracy:.4f}  macro-F1 {event.valid_macro_f1:.4f}{best}"
+    )
+
+
+def end_line(event: EndEvent) -> str:
+    """How the training ended."""
+    early = ", stopped early" if event.stopped_early else ""
+    took = timedelta(seconds=round(event.elapsed_s))
+    return f"trained {event.step:,} steps in {took}{early}; best validation loss {event.best_valid_loss:.4f} at step {event.best_step:,}"
+
+
+def start_line(event: StartEvent) -> str:
+    """What is about to be trained, on what."""
+    verb = f"going on after step {event.step:,}" if event.step else "training"
+    return (
+        f"{verb}: {event.num_train:,} flows, {event.num_epochs} epochs, {event.num_steps:,} steps of {event.batch_size}; "
+        f"{event.num_parameters:,} parameters, {event.precision} on {event.device}"
+    )
+
+
+@final
+class PlainLines:
+    """A listener that prints a line for every evaluation, and one for steps now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._num_steps = 0
+        self._line_at_s = 0.0
+
+    def __enter__(self) -> "PlainLines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to put back."""
+
+    def receive(self, event: Event) -> None:
+        """Print what is worth a line."""
+        match event:
+            case StartEvent():
+                self._num_steps = event.num_steps
+                self._print(start_line(event))
+            case StepEvent() if event.elapsed_s - self._line_at_s >= SECONDS_BETWEEN_LINES:
+                self._line_at_s = event.elapsed_s
+                left = time_left(event, self._num_steps)
+                self._print(f"step {event.step:,}/{self._num_steps:,}  {step_line(event)}  {left} left")
+            case EpochEvent():
+                self._print(epoch_line(event))
+            case WarningEvent():
+                self._print(f"warning: {event.message}")
+            case EndEvent():
+                self._print(end_line(event))
+            case _:
+                pass
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def time_left(event: StepEvent, num_steps: int) -> timedelta:
+    """Time to the last step, if steps go on as they did on average."""
+    return timedelta(seconds=round(event.elapsed_s / max(1, event.step) * (num_steps - event.step)))
+
+
+@final
+class LiveBar:
+    """A listener that moves a progress bar, with a line above it for every evaluation."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]:.2f}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[line]}"),
+            TextColumn("{task.fields[left]} left"),
+            console=console,
+            expand=True,
+        )
+        self._task: TaskID | None = None
+        self._num_steps = 0
+
+    def __enter__(self) -> "LiveBar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def receive(self, event: Event) -> None:
+        """Move the bar, or print above it."""
+        match event:
+            case StartEvent():
+                self._num_steps = event.num_steps
+                self._print(start_line(event))
+                self._task = self._bar.add_task(
+                    "", total=event.num_steps, completed=event.step, epoch=0.0, line="", left="-:--:--"
+                )
+            case StepEvent() if self._task is not None:
+                left = str(time_left(event, self._num_steps))
+                line = step_line(event)
+                self._bar.update(self._task, completed=event.step, epoch=event.epoch, line=line, left=left)
+            case EpochEvent():
+                self._print(epoch_line(event))
+            case WarningEvent():
+                self._print(f"warning: {event.message}")
+            case EndEvent():
+                self._print(end_line(event))
+            case _:
+                pass
+
+    def _print(self, line: str) -> None:
+        self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def display(console: Console, environment: Mapping[str, str]) -> LiveBar | PlainLines:
+    """The listener that fits the output; use it as a context."""
+    return LiveBar(console) if is_live(console, environment) else PlainLines(console)

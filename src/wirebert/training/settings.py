@@ -1,0 +1,114 @@
+"""How one training run spends its steps: the settings of section `training`."""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal
+
+from wirebert.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """How one training run spends its steps.
+
+    >>> TrainConfig(batch_size=0)
+    Traceback (most recent call last):
+    ...
+    wirebert.errors.ConfigError: training.batch_size must be at least 1, got 0
+    """
+
+    epochs: int = 5
+    """Passes over the training flows, at least 1."""
+
+    batch_size: int = 256
+    """Flows per optimizer step, over all devices; the last step of an epoch takes what is left."""
+
+    learning_rate: float = 3e-4
+    """Peak learning rate of the backbone, above 0."""
+
+    classifier_multiplier: float = 10.0
+    """The classifier learns at this many times the backbone's rate, above 0."""
+
+    weight_decay: float = 0.01
+    """AdamW weight decay of the backbone, at least 0."""
+
+    classifier_weight_decay: float = 0.0
+    """AdamW weight decay of the classifier, at least 0."""
+
+    adam_beta1: float = 0.9
+    """Memory of AdamW's mean of gradients, in [0, 1)."""
+
+    adam_beta2: float = 0.999
+    """Memory of AdamW's mean of squared gradients, in [0, 1)."""
+
+    adam_epsilon: float = 1e-8
+    """Added to AdamW's denominator, above 0."""
+
+    schedule: Literal["linear", "cosine"] = "linear"
+    """How the learning rates fall to zero after the warm-up."""
+
+    warmup_fraction: float = 0.06
+    """Share of all steps spent warming up, in [0, 1)."""
+
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm, at least 0; 0 turns clipping off."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the forward pass; auto: bf16 on a GPU that has it, fp16 on other GPUs, fp32 on a CPU."""
+
+    micro_batch_tokens: int = 16_384
+    """Padded tokens of one forward pass, at least 0; 0 takes the whole step at once."""
+
+    class_weights: Literal["none", "balanced", "sqrt"] = "none"
+    """Weight of a class in the loss: equal, by inverse frequency, or by its square root."""
+
+    logit_adjustment: float = 0.0
+    """Tau of logit adjustment: how far the model unlearns the class frequencies of the training flows, at least 0."""
+
+    label_smoothing: float = 0.0
+    """Share of each label spread over all classes, in [0, 1)."""
+
+    corruption: float = 0.01
+    """Share of features shown as missing or unseen, so that these tokens are trained, in [0, 1)."""
+
+    column_drop: float = 0.05
+    """Share of flows shown without a random set of whole columns, in [0, 1)."""
+
+    evaluate_every: int = 0
+    """Steps between two evaluations on the validation flows, at least 0; 0 evaluates after each epoch."""
+
+    early_stopping_patience: int = 0
+    """Evaluations without a better validation loss before training stops, at least 0; 0 never stops early."""
+
+    checkpoint_every: int = 0
+    """Steps between two checkpoints, at least 0; 0 writes one after each epoch."""
+
+    keep_checkpoints: int = 2
+    """Newest checkpoints that stay on disk, at least 1."""
+
+    log_every: int = 20
+    """Steps between two lines of metrics, at least 1."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "keep_checkpoints", "log_every"):
+            self._check(name, "at least 1", getattr(self, name) >= 1)
+        for name in ("learning_rate", "classifier_multiplier", "adam_epsilon"):
+            self._check(name, "above 0", getattr(self, name) > 0)
+        for name in (
+            *("weight_decay", "classifier_weight_decay", "max_grad_norm", "logit_adjustment"),
+            *("micro_batch_tokens", "evaluate_every", "early_stopping_patience", "checkpoint_every"),
+        ):
+            self._check(name, "at least 0", getattr(self, name) >= 0)
+        for name in (
+            *("adam_beta1", "adam_beta2", "warmup_fraction", "label_smoothing"),
+            *("corruption", "column_drop"),
+        ):
+            self._check(name, "in [0, 1)", 0 <= getattr(self, name) < 1)
+
+    def _check(self, name: str, expected: str, holds: bool) -> None:
+        value = getattr(self, name)
+        if not holds or (isinstance(value, float) and not isfinite(value)):
+            raise ConfigError(f"training.{name} must be {expected}, got {value!r}")

@@ -1,0 +1,61 @@
+"""What every test stands on: a quiet, offline, single-threaded process, and the real data where there is some.
+
+The environment is set here, before anything imports torch, pyarrow or transformers, which read it once. One thread per
+process makes numbers the same however many tests run side by side. Nothing here imports wirebert: jaxtyping's checks
+have to be in place before it is imported.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+os.environ.update(
+    {
+        "COLUMNS": "100",  # argparse and rich wrap at this width, whatever the terminal
+        "NO_COLOR": "1",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+)
+os.environ.pop("FORCE_COLOR", None)
+
+# The same examples on every run and machine: a failure here is a failure for everyone. `pytest --hypothesis-profile=explore`
+# looks for new ones.
+settings.register_profile(
+    "wirebert",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "explore", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("wirebert")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-docs",
+        action="store_true",
+        help="write docs/cli.md from the --help texts instead of comparing",
+    )
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with the public data sets (nsl-kdd/, ...); tests that need it are skipped without it."""
+    folder = Path(os.environ.get("WIREBERT_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no data sets at {folder}; name their folder in WIREBERT_DATA")
+    return folder

@@ -1,0 +1,45 @@
+import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from wirebert.data.sources.parquet import read, read_names
+from wirebert.errors import DataError
+
+
+def test_numbers_stay_numbers_and_all_else_becomes_text(tmp_path: Path):
+    table = pa.table(
+        {
+            "n": pa.array([1, None], pa.int16()),
+            "x": pa.array([0.5, 2.0], pa.float32()),
+            "b": [True, None],
+            "s": pa.array(["tcp", "udp"]).dictionary_encode(),
+            "t": [datetime.datetime(2024, 1, 2, 3, 4, 5), None],
+        }
+    )
+    pq.write_table(table, tmp_path / "f.parquet")
+    assert read_names(tmp_path / "f.parquet") == (("n", "x", "b", "s", "t"), 2)
+    (block,) = read(tmp_path / "f.parquet", 1 << 20, names=("n", "x", "b", "s", "t"))
+    assert block["n"].to_pylist() == [1, None]
+    assert block["x"].to_pylist() == [0.5, 2.0]
+    assert block["b"].to_pylist() == ["1", None]
+    assert block["s"].to_pylist() == ["tcp", "udp"]
+    assert block["t"].to_pylist() == ["2024-01-02T03:04:05.000000", None]
+
+
+def test_rows_come_in_order_in_bounded_blocks(tmp_path: Path):
+    pq.write_table(pa.table({"n": range(10_000)}), tmp_path / "f.parquet")
+    blocks = list(read(tmp_path / "f.parquet", 8_192, names=("n",)))
+    assert max(block.num_rows for block in blocks) <= 2_048
+    assert [n for block in blocks for n in block["n"].to_pylist()] == list(range(10_000))
+
+
+def test_nested_columns_and_damaged_files_are_one_sentence(tmp_path: Path):
+    pq.write_table(pa.table({"n": [[1]]}), tmp_path / "f.parquet")
+    with pytest.raises(DataError, match="column 'n': expected numbers, text"):
+        list(read(tmp_path / "f.parquet", 1 << 20, names=("n",)))
+    (tmp_path / "f.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(DataError, match="damaged"):
+        read_names(tmp_path / "f.parquet")

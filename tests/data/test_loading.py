@@ -1,0 +1,236 @@
+import gzip
+import io
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from wirebert.data.conversion import Misfits
+from wirebert.data.loading import DataConfig, Flows, open_flows
+from wirebert.data.schema import ColumnKind, known_schemas, write_schema
+from wirebert.errors import ConfigError, DataError, SchemaError
+
+TABLE = "dur,proto,label\n1.5,tcp,normal\n0,udp,dos\n2,tcp,normal\n"
+
+
+def write(path: Path, text: str = TABLE) -> Path:
+    path.write_bytes(text.encode())
+    return path
+
+
+def rows_of(flows: Flows) -> list[dict[str, object]]:
+    return [row for table in flows.blocks() for row in table.to_pylist()]
+
+
+def label_counts(flows: Flows) -> Counter[str]:
+    label = flows.require_label()
+    return Counter(str(name) for table in flows.blocks() for name in table[label].to_pylist())
+
+
+def test_a_file_is_read_typed_and_can_be_read_again(tmp_path: Path):
+    flows = open_flows(write(tmp_path / "my.flows.csv"))
+    assert flows.name == "my.flows"
+    assert flows.schema.label == "label"
+    assert rows_of(flows) == rows_of(flows)
+    assert rows_of(flows)[0] == {"dur": 1.5, "proto": "tcp", "label": "normal"}
+
+
+def test_a_folder_a_glob_and_standard_input_give_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "flows"
+    folder.mkdir()
+    write(folder / "b.csv", "proto,label,dur\nudp,dos,7\n")
+    (folder / "a.csv.gz").write_bytes(gzip.compress(TABLE.encode()))
+    write(folder / "README.md", "# notes")
+    write(folder / ".hidden.csv", "x")
+    found = rows_of(open_flows(folder))
+    assert [row["dur"] for row in found] == [1.5, 0.0, 2.0, 7.0]
+    assert rows_of(open_flows(str(folder / "*.csv*"))) == found
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TABLE.encode())))
+    flows = open_flows("-")
+    assert (flows.name, rows_of(flows)) == ("stdin", found[:3])
+
+
+def test_key_value_lines_and_parquet_are_read_like_a_table(tmp_path: Path):
+    lines = "dur:1.5, proto:tcp, label:normal\ndur=0, proto=udp, label=dos\ndur:2, label:normal, proto:tcp\n"
+    expected = rows_of(open_flows(write(tmp_path / "flows.csv")))
+    assert rows_of(open_flows(write(tmp_path / "flows.kv", lines))) == expected
+    table = pa.table(
+        {"dur": [1.5, 0, 2], "proto": ["tcp", "udp", "tcp"], "label": ["normal", "dos", "normal"]}
+    )
+    pq.write_table(table, tmp_path / "flows.parquet")
+    assert rows_of(open_flows(tmp_path / "flows.parquet")) == expected
+
+
+def test_a_trained_schema_matches_by_name_in_any_order_and_without_label(tmp_path: Path):
+    schema = open_flows(write(tmp_path / "train.csv")).schema
+    flows = open_flows(write(tmp_path / "new.csv", "extra,proto,dur\nx,tcp,5\n"), schema=schema)
+    assert rows_of(flows) == [{"dur": 5.0, "proto": "tcp"}]
+    assert (flows.extra, flows.absent) == (("extra",), ())
+    flows = open_flows(write(tmp_path / "less.csv", "proto\ntcp\nudp\n"), schema=schema)
+    assert flows.absent == ("dur",)
+    with pytest.raises(SchemaError, match="no label column 'label'"):
+        flows.require_label()
+
+
+def test_a_trained_schema_matches_by_position_without_header(tmp_path: Path):
+    schema = open_flows(write(tmp_path / "train.csv")).schema
+    assert rows_of(open_flows(write(tmp_path / "a.csv", "5,tcp,dos\n"), schema=schema)) == [
+        {"dur": 5.0, "proto": "tcp", "label": "dos"}
+    ]
+    assert rows_of(open_flows(write(tmp_path / "b.csv", "5,tcp\n"), schema=schema)) == [
+        {"dur": 5.0, "proto": "tcp"}
+    ]
+    with pytest.raises(SchemaError, match=r"expected the 3 columns .* found 4 and no header"):
+        open_flows(write(tmp_path / "c.csv", "5,tcp,dos,1\n"), schema=schema)
+
+
+def test_a_schema_that_shares_no_feature_is_refused(tmp_path: Path):
+    path = write(tmp_path / "flows.csv")
+    with pytest.raises(SchemaError, match=r"expected columns of schema 'nsl_kdd' .* found dur, proto, label"):
+        open_flows(path, DataConfig(schema="nsl_kdd"))
+    with pytest.raises(SchemaError, match="did you mean 'nsl_kdd'"):
+        open_flows(path, DataConfig(schema="nsl_kd"))
+
+
+def test_a_schema_file_decides_over_inference(tmp_path: Path):
+    flows = open_flows(write(tmp_path / "flows.csv"))
+    write_schema(flows.schema.with_label("proto"), tmp_path / "mine.toml")
+    again = open_flows(tmp_path / "flows.csv", DataConfig(schema=str(tmp_path / "mine.toml"), benign="udp"))
+    assert (again.schema.label, again.schema.benign) == ("proto", "udp")
+
+
+def test_label_by_name_or_position_and_a_wrong_one_lists_the_columns(tmp_path: Path):
+    path = write(tmp_path / "flows.csv")
+    assert open_flows(path, DataConfig(label="proto")).schema.label == "proto"
+    assert open_flows(path, DataConfig(label="2")).schema.label == "proto"
+    with pytest.raises(SchemaError, match=r"'lbl', did you mean 'label'\? known: dur, proto, label"):
+        open_flows(path, DataConfig(label="lbl"))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "an empty file"),
+        ("dur,proto,label\n", "expected rows below the header"),
+        ("dur,proto\n1,tcp\n1,tcp,x\n", "row 2: expected 2 fields, found 3"),
+    ],
+)
+def test_bad_files_are_one_sentence(text: str, complaint: str, tmp_path: Path):
+    with pytest.raises(DataError, match=complaint) as caught:
+        open_flows(write(tmp_path / "flows.csv", text))
+    assert "\n" not in str(caught.value)
+    assert "flows.csv" in str(caught.value)
+
+
+def test_missing_paths_empty_folders_and_differing_files_are_one_sentence(tmp_path: Path):
+    with pytest.raises(DataError, match="found nothing there"):
+        open_flows(tmp_path / "none.csv")
+    with pytest.raises(DataError, match="found none in the folder"):
+        open_flows(tmp_path)
+    write(tmp_path / "a.csv")
+    write(tmp_path / "b.csv", "dur,service,label\n1,http,x\n")
+    with pytest.raises(SchemaError, match=r"b\.csv: expected the columns of .*a\.csv"):
+        open_flows(tmp_path)
+
+
+def test_values_that_do_not_fit_fail_above_the_limit_and_are_counted_below(tmp_path: Path):
+    schema = open_flows(write(tmp_path / "train.csv")).schema
+    path = write(tmp_path / "new.csv", "dur,proto\n" + "1,tcp\n" * 99 + "5%,tcp\n")
+    misfits = Misfits()
+    assert sum(table.num_rows for table in open_flows(path, schema=schema).blocks(misfits)) == 100
+    assert (misfits.counts, misfits.num_rows) == ({"dur": 1}, 100)
+    with pytest.raises(DataError, match="column 'dur', row 100: expected a number, found '5%'"):
+        rows_of(open_flows(path, DataConfig(max_misfit_fraction=0.0), schema=schema))
+
+
+def test_bytes_that_are_not_utf_8_after_the_head_are_read_as_windows_1252(tmp_path: Path):
+    path = tmp_path / "flows.csv"
+    path.write_bytes(b"proto,label\n" + b"tcp,normal\n" * 40_000 + b"caf\xe9,dos\n")
+    flows = open_flows(path)
+    assert flows.dialect.encoding == "cp1252"
+    assert rows_of(flows)[-1] == {"proto": "café", "label": "dos"}
+
+
+def test_detection_can_be_overridden(tmp_path: Path):
+    config = DataConfig(delimiter=":", has_header=False, encoding="latin-1")
+    flows = open_flows(write(tmp_path / "flows.csv", "a:b,c\nd:e,f\n"), config)
+    assert flows.schema.names == ("column_1", "column_2")
+    assert [list(row.values()) for row in rows_of(flows)] == [["a", "b,c"], ["d", "e,f"]]
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(ConfigError, match=r"data\.block_mb must be in \[1, 1024\], got 0"):
+        DataConfig(block_mb=0)
+    with pytest.raises(ConfigError, match=r"data\.valid_fraction"):
+        DataConfig(valid_fraction=1.0)
+    with pytest.raises(ConfigError, match=r"data\.max_misfit_fraction"):
+        DataConfig(max_misfit_fraction=-0.1)
+    with pytest.raises(ConfigError, match=r"data\.delimiter"):
+        DataConfig(delimiter="::")
+
+
+def test_fingerprint_changes_with_content_and_not_with_place(tmp_path: Path):
+    first = open_flows(write(tmp_path / "a.csv"))
+    second = open_flows(write(tmp_path / "b.csv"))
+    third = open_flows(write(tmp_path / "c.csv", TABLE + "3,tcp,dos\n"))
+    assert first.fingerprint() == second.fingerprint() != third.fingerprint()
+    assert first.size_bytes == len(TABLE)
+
+
+def test_duplicate_and_blank_names_are_made_unique_and_noted(tmp_path: Path):
+    flows = open_flows(write(tmp_path / "flows.csv", "a,, a \n5,x,1\n1,y,2\n3,x,0\n"))
+    assert flows.schema.names == ("a", "column_2", "a_2")
+    assert "another column named 'a'" in flows.schema.column("a_2").note
+
+
+def test_nsl_kdd_test_has_the_known_class_counts(data_dir: Path):
+    flows = open_flows(data_dir / "nsl-kdd" / "KDDTest+.txt.gz")
+    assert flows.schema == known_schemas()["nsl_kdd"]
+    assert flows.dialect.describe() == "gzip, utf-8, comma-separated, no header"
+    classes: Counter[str] = Counter()
+    for label, count in label_counts(flows).items():
+        classes[flows.schema.label_map[label]] += count
+    assert classes == {"normal": 9711, "dos": 7458, "probe": 2421, "r2l": 2754, "u2r": 200}
+
+
+@pytest.mark.parametrize(
+    ("file", "label", "num_classes", "num_rows", "left_out"),
+    [
+        ("unsw-nb15/UNSW_NB15_training-set.csv.gz", "attack_cat", 10, 82_332, {"id", "label"}),
+        ("unsw-nb15/UNSW-NB15_1.rows_0-10000.csv.gz", "Label", 2, 10_000, {"sport", "Stime", "Ltime"}),
+        ("ton-iot/train_test_network.csv.gz", "type", 10, 211_043, {"label", "src_port"}),
+        ("http-params/payload_train.csv", "attack_type", 5, 20_712, {"label"}),
+    ],
+)
+def test_real_data_sets_are_understood_without_being_told(
+    file: str, label: str, num_classes: int, num_rows: int, left_out: set[str], data_dir: Path
+):
+    flows = open_flows(data_dir / file)
+    counts = label_counts(flows)
+    assert flows.schema.label == label
+    assert len(counts) == num_classes
+    assert counts.total() == num_rows
+    assert left_out <= {column.name for column in flows.schema.columns if not column.is_feature}
+    misfits = Misfits()
+    for _ in flows.blocks(misfits):
+        pass
+    assert misfits.total == 0
+
+
+def test_a_payload_column_is_text(data_dir: Path):
+    schema = open_flows(data_dir / "http-params" / "payload_test.csv").schema
+    assert schema.column("payload").kind is ColumnKind.TEXT
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["zeek-json/conn.log", "zeek-tsv/conn.log", "suricata/eve.json.gz", "pcap/malicious-ssh-bruteforce.pcap"],
+)
+def test_sensor_formats_that_are_not_read_yet_say_so(file: str, data_dir: Path):
+    with pytest.raises(DataError, match="convert it to one of these"):
+        open_flows(data_dir / "sensors" / file)

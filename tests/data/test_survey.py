@@ -1,0 +1,188 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wirebert.data.labels import ClassMap
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.survey import DISTINCT_CAP, ColumnSurvey, Survey, feature_hashes, survey
+
+SCHEMA = FlowSchema(
+    name="flows",
+    columns=(
+        Column(name="uid", kind=ColumnKind.IDENTIFIER, is_feature=False),
+        Column(name="bytes", kind=ColumnKind.COUNT, is_feature=True),
+        Column(name="service", kind=ColumnKind.CATEGORY, is_feature=True),
+        Column(name="label", kind=ColumnKind.LABEL, is_feature=False),
+    ),
+)
+
+
+class Tables:
+    """Typed tables in memory."""
+
+    name = "flows"
+    schema = SCHEMA
+
+    def __init__(self, *tables: pa.Table) -> None:
+        self.tables = tables
+
+    def blocks(self) -> Iterator[pa.Table]:
+        return iter(self.tables)
+
+
+def table(**columns: list[float | None] | list[str | None]) -> pa.Table:
+    kinds = {"bytes": pa.float64()}
+    return pa.table({name: pa.array(values, kinds.get(name, pa.string())) for name, values in columns.items()})
+
+
+def column(seen: Survey, name: str) -> ColumnSurvey:
+    return next(found for found in seen.columns if found.column.name == name)
+
+
+def as_dictionaries(plain: pa.Table, rotate: int = 0) -> pa.Table:
+    """The same values as dictionary columns; `rotate` turns the order of the dictionary, unused entries included."""
+    columns: dict[str, pa.DictionaryArray] = {}
+    for name in plain.column_names:
+        values = plain.column(name).combine_chunks()
+        distinct = values.drop_null().unique().to_pylist()
+        distinct = distinct[rotate:] + distinct[:rotate]
+        place = {value: index for index, value in enumerate(distinct)}
+        indices = [None if value is None else place[value] for value in values.to_pylist()]
+        columns[name] = pa.DictionaryArray.from_arrays(
+            pa.array(indices, pa.int32()), pa.array([*distinct, *distinct[:1]], values.type)
+        )
+    return pa.table(columns)
+
+
+def test_counts_go_over_all_blocks():
+    seen = survey(
+        Tables(
+            table(bytes=[1.0, None], service=["http", "http"], label=["a", None]),
+            table(bytes=[5.5], service=["dns"], label=["b"]),
+        )
+    )
+    assert seen.num_rows == 3
+    assert seen.label_names == ("a", "b")
+    assert seen.labels.tolist() == [0, -1, 1]
+    assert seen.label_counts == {"a": 1, "b": 1}
+    assert seen.num_unlabelled == 1
+    numbers, texts = column(seen, "bytes"), column(seen, "service")
+    assert (numbers.num_missing, numbers.num_distinct, numbers.minimum, numbers.maximum) == (1, 2, 1.0, 5.5)
+    assert (texts.num_missing, texts.num_distinct, texts.minimum, texts.example) == (0, 2, None, "http")
+    assert not numbers.is_whole
+
+
+def test_an_empty_source_gives_a_survey_of_no_rows():
+    seen = survey(Tables())
+    assert (seen.num_rows, seen.columns, seen.label_names) == (0, (), ())
+
+
+def test_columns_that_the_table_lacks_are_not_surveyed():
+    assert [found.column.name for found in survey(Tables(table(bytes=[1.0]))).columns] == ["bytes"]
+
+
+def test_a_table_without_label_column_has_unlabelled_rows():
+    assert survey(Tables(table(bytes=[1.0, 2.0]))).labels.tolist() == [-1, -1]
+
+
+def test_class_ids_of_unlabelled_rows_are_minus_one():
+    seen = survey(Tables(table(label=["worm", None, "normal", "new"])))
+    assert seen.class_ids(ClassMap(classes=("normal", "worm"))).tolist() == [1, -1, 0, -2]
+
+
+def test_a_column_is_constant_if_all_rows_hold_the_same_or_nothing():
+    seen = survey(Tables(table(bytes=[2.0, 2.0], service=[None, None], label=["a", None])))
+    assert column(seen, "bytes").is_constant
+    assert column(seen, "service").is_constant
+    assert not column(seen, "label").is_constant
+
+
+def test_unused_dictionary_entries_are_not_counted():
+    values = pa.DictionaryArray.from_arrays(pa.array([0, 0], pa.int32()), pa.array(["http", "dns"]))
+    assert column(survey(Tables(pa.table({"service": values}))), "service").num_distinct == 1
+
+
+@pytest.mark.parametrize("as_dictionary", [False, True])
+def test_nan_counts_as_missing_and_infinity_as_a_value(as_dictionary: bool):
+    plain = table(bytes=[float("nan"), float("inf"), 1.0, None])
+    found = column(survey(Tables(as_dictionaries(plain) if as_dictionary else plain)), "bytes")
+    assert (found.num_missing, found.num_distinct, found.minimum, found.maximum) == (2, 2, 1.0, float("inf"))
+
+
+def test_distinct_values_are_counted_up_to_a_cap():
+    numbers = np.arange(DISTINCT_CAP + 500, dtype=np.float64)
+    found = column(survey(Tables(pa.table({"bytes": numbers}), pa.table({"bytes": numbers + 7}))), "bytes")
+    assert found.distinct_text == ">10,000"
+    assert not found.no_value_repeats
+    assert column(survey(Tables(pa.table({"bytes": numbers[:300]}))), "bytes").distinct_text == "300"
+
+
+def test_values_that_never_repeat_are_noticed_beyond_the_cap():
+    numbers = np.arange(3 * DISTINCT_CAP, dtype=np.float64)
+    halves = [pa.table({"bytes": half}) for half in np.split(numbers, 2)]
+    assert column(survey(Tables(*halves)), "bytes").no_value_repeats
+
+
+def test_the_hash_looks_at_features_only():
+    first = table(uid=["a"], bytes=[1.0], service=["dns"], label=["x"])
+    second = table(uid=["b"], bytes=[1.0], service=["dns"], label=["y"])
+    assert feature_hashes(first, SCHEMA) == feature_hashes(second, SCHEMA)
+
+
+def test_minus_zero_equals_zero_and_nan_equals_missing_in_the_hash():
+    hashes = feature_hashes(table(bytes=[0.0, -0.0, float("nan"), None]), SCHEMA)
+    assert hashes[0] == hashes[1] != hashes[2] == hashes[3]
+
+
+def test_values_that_change_columns_or_places_change_the_hash():
+    two = FlowSchema(
+        name="two",
+        columns=(
+            Column(name="a", kind=ColumnKind.CATEGORY, is_feature=True),
+            Column(name="b", kind=ColumnKind.CATEGORY, is_feature=True),
+        ),
+    )
+    rows = pa.table({"a": ["x", "y", "xy", "", "yx", "\0", "", None], "b": ["y", "x", "", "xy", "", "", "\0", ""]})
+    assert len(set(feature_hashes(rows, two).tolist())) == rows.num_rows
+
+
+VALUES = st.tuples(
+    st.none() | st.floats(allow_nan=False).map(lambda number: number + 0.0), st.none() | st.text(max_size=3)
+)
+
+
+@given(rows=st.lists(VALUES, min_size=1, max_size=20), cut=st.integers(0, 20), rotate=st.integers(0, 5))
+def test_equal_rows_hash_equal_whatever_the_blocks_and_dictionaries(
+    rows: list[tuple[float | None, str | None]], cut: int, rotate: int
+):
+    plain = table(bytes=[number for number, _ in rows], service=[text for _, text in rows])
+    expected = feature_hashes(plain, SCHEMA)
+    blocks = [plain.slice(0, cut), as_dictionaries(plain, rotate).slice(min(cut, len(rows)))]
+    assert survey(Tables(*blocks)).feature_hashes.tolist() == expected.tolist()
+    groups: dict[tuple[float | None, str | None], set[int]] = {}
+    for row, value in zip(rows, expected.tolist(), strict=True):
+        groups.setdefault(row, set()).add(value)
+    assert all(len(found) == 1 for found in groups.values())
+    assert len(set.union(*groups.values())) == len(groups)
+
+
+def test_a_million_different_rows_have_a_million_hashes():
+    generator = np.random.default_rng(0)
+    numbers = generator.integers(0, 1_000, 1_000_000)
+    texts = pa.array(np.arange(1_000)).cast(pa.string()).take(pa.array(np.arange(1_000_000) // 1_000))
+    rows = pa.table({"bytes": (np.arange(1_000_000) % 1_000).astype(np.float64), "service": texts})
+    assert len(np.unique(feature_hashes(rows, SCHEMA))) == 1_000_000
+    few = pa.table({"bytes": numbers.astype(np.float64)})
+    assert len(np.unique(feature_hashes(few, SCHEMA))) == len(np.unique(numbers))
+
+
+def test_long_texts_are_hashed_whole():
+    long = "x" * 3_000_000
+    texts = [long + "a", long + "b", "short", "b" + long, long + "a"]
+    hashes = feature_hashes(table(service=texts), SCHEMA).tolist()
+    assert len(set(hashes)) == 4
+    assert hashes[0] == hashes[4]

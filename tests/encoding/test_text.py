@@ -1,0 +1,98 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wirebert.encoding.text import Pieces, TextSample, learn_pieces, pieces_of_words
+from wirebert.encoding.wordpieces import read_wordpieces
+
+TEXTS = [
+    "GET /index.php?id=1%27%20OR%201=1 HTTP/1.1",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:109.0)",
+    "http://10.0.0.1:8080/a/b?key=value&hash=deadbeef01",
+] * 20
+
+
+@pytest.fixture(scope="module")
+def learned() -> Pieces:
+    return learn_pieces(TEXTS, 400)
+
+
+@pytest.fixture(scope="module")
+def stock(wordpieces: str) -> Pieces:
+    return pieces_of_words(read_wordpieces(wordpieces))
+
+
+def cut(pieces: Pieces, text: str) -> list[str]:
+    return [pieces.strings[index] for index in pieces.encode([text]).flat.tolist()]
+
+
+@given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_learned_pieces_give_every_text_back_exactly(learned: Pieces, text: str):
+    assert learned.decode(learned.encode([text]).flat.tolist()) == text
+
+
+@given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=300))
+def test_wordpieces_never_answer_unknown(stock: Pieces, text: str):
+    assert "[UNK]" not in cut(stock, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 5000, "漢" * 500, "\0", "\u2028", "😀" * 200, "[UNK] [SEP] ##x", "é" * 64]
+)
+def test_wordpieces_never_answer_unknown_for_ugly_texts(stock: Pieces, text: str):
+    found = cut(stock, text)
+    assert found
+    assert not {"[UNK]", "[SEP]"} & set(found)
+
+
+def test_wordpieces_keep_their_ids_and_words_stay_whole(stock: Pieces, wordpieces: str):
+    words = read_wordpieces(wordpieces)
+    assert stock.strings[: len(words)] == words
+    assert len(words) == stock.num_given == 30_522
+    assert cut(stock, "SELECT password FROM users") == ["select", "password", "from", "users"]
+    assert stock.decode(stock.encode(["SELECT tokenizers"]).flat.tolist()) == "select tokenizers"
+
+
+@pytest.mark.parametrize("pieces", ["learned", "stock"])
+def test_no_piece_but_the_colon_holds_a_colon(pieces: str, request: pytest.FixtureRequest):
+    found: Pieces = request.getfixturevalue(pieces)
+    assert {piece for piece in found.strings if ":" in piece} <= {":", "##:"}
+
+
+def test_domain_patterns_cut_before_sub_words_do(learned: Pieces):
+    assert cut(learned, "%27%20")[-1].endswith("20")
+    assert "/" in cut(learned, "/index.php")
+    assert "10.0.0.1" in "".join(cut(learned, "http://10.0.0.1:8080"))
+    assert {":", "="} <= set(cut(learned, "a:b=c"))
+
+
+def test_all_bytes_have_a_piece_even_without_training_texts():
+    assert len(learn_pieces([], 256).strings) == 256
+
+
+def test_pieces_survive_json(learned: Pieces):
+    again = Pieces(kind="bpe", state=json.loads(json.dumps(dict(learned.state))))
+    assert again.strings == learned.strings
+    assert again.encode(TEXTS[:3]).flat.tolist() == learned.encode(TEXTS[:3]).flat.tolist()
+
+
+def test_learning_gives_the_same_pieces_in_every_process(learned: Pieces):
+    code = f"from wirebert.encoding.text import learn_pieces as l; print('|'.join(l({TEXTS!r}, 400).strings))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "|".join(learned.strings)
+
+
+def test_the_sample_of_texts_is_bounded_and_does_not_depend_on_their_order():
+    texts = [f"text number {index:04}" for index in range(2000)]
+    one, other = TextSample(max_chars=1000), TextSample(max_chars=1000)
+    for start in range(0, 2000, 10):
+        one.add(texts[start : start + 10])
+        other.add(texts[::-1][start : start + 10])
+    one.shrink()
+    other.shrink()
+    assert one.texts == other.texts
+    assert 1000 <= one.num_chars_ < 1100

@@ -1,0 +1,131 @@
+import json
+from typing import cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from wirebert.evaluation.metrics import SplitMetrics, evaluate
+from wirebert.evaluation.plain import from_plain
+
+ZERO = cast(str, 0)  # the stubs only know "warn"
+CLASSES = ("normal", "dos", "probe")
+
+
+def draw(
+    seed: int, num_flows: int, num_classes: int, num_extra: int = 0, decimals: int = 6
+) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    true_ids = rng.integers(0, num_classes + num_extra, num_flows)
+    hint = np.eye(num_classes + num_extra)[true_ids][:, :num_classes]
+    probabilities = rng.dirichlet(np.ones(num_classes), num_flows) + rng.random((num_flows, 1)) * hint
+    probabilities = (probabilities / probabilities.sum(axis=1, keepdims=True)).round(decimals)
+    return true_ids, probabilities
+
+
+@given(st.integers(0, 10_000), st.integers(1, 60), st.integers(2, 5), st.integers(0, 2))
+def test_headline_figures_equal_scikit_learns(
+    seed: int, num_flows: int, num_classes: int, num_extra: int
+) -> None:
+    true_ids, probabilities = draw(seed, num_flows, num_classes, num_extra)
+    classes = tuple(f"c{i}" for i in range(num_classes))
+    extra = tuple(f"x{i}" for i in range(num_extra))
+    result = evaluate(true_ids, probabilities, classes, None, extra_classes=extra, num_resamples=2)
+    predicted = probabilities.argmax(axis=1)
+    assert result.accuracy == pytest.approx(sk.accuracy_score(true_ids, predicted))
+    for average in ("macro", "weighted"):
+        expected = sk.f1_score(true_ids, predicted, average=average, zero_division=ZERO)
+        assert getattr(result, f"{average}_f1") == pytest.approx(expected)
+    labels = list(range(num_classes + num_extra))
+    assert (
+        np.array(result.confusion.matrix) == sk.confusion_matrix(true_ids, predicted, labels=labels)
+    ).all()
+    assert result.binary is None
+
+
+@given(st.integers(0, 10_000), st.integers(1, 60))
+def test_per_class_figures_equal_scikit_learns(seed: int, num_flows: int) -> None:
+    true_ids, probabilities = draw(seed, num_flows, 3)
+    result = evaluate(true_ids, probabilities, CLASSES, "normal", num_resamples=2)
+    predicted = probabilities.argmax(axis=1)
+    expected = sk.precision_recall_fscore_support(true_ids, predicted, labels=[0, 1, 2], zero_division=ZERO)
+    for position, figures in enumerate(result.per_class.values()):
+        ours = (figures.precision, figures.recall, figures.f1, figures.support)
+        assert ours == pytest.approx(tuple(cast(np.ndarray, column)[position] for column in expected))
+        assert figures.accuracy == pytest.approx(
+            sk.accuracy_score(true_ids == position, predicted == position)
+        )
+
+
+@given(st.integers(0, 10_000), st.integers(20, 200), st.sampled_from([1, 6]))
+def test_attack_or_not_figures_equal_scikit_learns(seed: int, num_flows: int, decimals: int) -> None:
+    # One decimal makes many equal scores, which is where rankings go wrong.
+    true_ids, probabilities = draw(seed, num_flows, 3, decimals=decimals)
+    true_ids[:2] = [0, 1]
+    result = evaluate(true_ids, probabilities, CLASSES, "normal", num_resamples=2).binary
+    assert result is not None
+    is_attack, scores = true_ids != 0, 1.0 - probabilities[:, 0]
+    alarm = probabilities.argmax(axis=1) != 0
+    assert result.accuracy == pytest.approx(sk.accuracy_score(is_attack, alarm))
+    assert result.precision == pytest.approx(sk.precision_score(is_attack, alarm, zero_division=ZERO))
+    assert result.recall == pytest.approx(sk.recall_score(is_attack, alarm))
+    assert result.f1 == pytest.approx(sk.f1_score(is_attack, alarm, zero_division=ZERO))
+    assert result.false_positive_rate == pytest.approx(float(alarm[~is_attack].mean()))
+    assert result.auroc == pytest.approx(sk.roc_auc_score(is_attack, scores))
+    assert result.average_precision == pytest.approx(sk.average_precision_score(is_attack, scores))
+    fpr, tpr, _ = sk.roc_curve(is_attack, scores, drop_intermediate=False)
+    for rate, detection in result.detection_at_fpr.items():
+        assert detection == pytest.approx(tpr[fpr <= float(rate)].max())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_loss_equals_scikit_learns_even_for_a_probability_of_zero(dtype: type) -> None:
+    true_ids = np.array([0, 1, 2, 1])
+    probabilities = np.array([[1, 0, 0], [0.5, 0.25, 0.25], [0, 0.9, 0.1], [1, 0, 0]], dtype=dtype)
+    result = evaluate(true_ids, probabilities, CLASSES, "normal", num_resamples=2)
+    assert result.loss == pytest.approx(sk.log_loss(true_ids, probabilities, labels=[0, 1, 2]), rel=1e-6)
+
+
+def test_flows_of_a_class_training_lacks_are_wrong_and_listed() -> None:
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1]])
+    result = evaluate(
+        np.array([0, 3, 3]), probabilities, CLASSES, "normal", extra_classes=("worm",), num_resamples=2
+    )
+    assert result.classes_not_in_training == {"worm": 2}
+    assert result.accuracy == pytest.approx(1 / 3)
+    assert result.per_class["worm"].recall == 0.0
+    assert result.binary_accuracy == pytest.approx(2 / 3)  # an unknown attack told to be an attack is found
+    assert result.loss == pytest.approx(-np.log(0.8))  # of the one flow whose class has a probability
+
+
+def test_the_figures_of_a_file_without_benign_flows_are_numbers_or_none() -> None:
+    result = evaluate(np.array([1, 2]), np.eye(3)[[1, 0]], CLASSES, "normal", num_resamples=2)
+    assert result.binary is not None
+    assert result.binary.auroc is None
+    assert result.binary.false_positive_rate == 0.0
+    assert set(result.binary.detection_at_fpr) == {"0.01", "0.001", "0.0001"}
+    assert set(result.binary.detection_at_fpr.values()) == {None}
+
+
+def test_an_empty_split_has_figures_too() -> None:
+    result = evaluate(np.empty(0, dtype=np.int64), np.empty((0, 3)), CLASSES, "normal")
+    assert (result.num_flows, result.accuracy, result.loss, result.intervals) == (0, 0.0, None, None)
+
+
+@pytest.mark.parametrize("benign", ["normal", None])
+def test_metrics_survive_the_trip_through_a_file(benign: str | None) -> None:
+    true_ids, probabilities = draw(0, 50, 3, 1)
+    result = evaluate(
+        true_ids,
+        probabilities,
+        CLASSES,
+        benign,
+        extra_classes=("worm",),
+        clusters=true_ids % 3,
+        num_resamples=20,
+    )
+    text = json.dumps(result.to_json(), allow_nan=False)
+    assert from_plain(SplitMetrics, json.loads(text)) == result
+    assert ("binary_accuracy" in json.loads(text)) == (benign is not None)

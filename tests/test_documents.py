@@ -1,0 +1,101 @@
+"""Documents that repeat what the code says can not drift from it."""
+
+import argparse
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import wirebert
+
+ROOT = Path(__file__).resolve().parent.parent
+CLI_PAGE = ROOT / "docs" / "cli.md"
+INTRODUCTION = """\
+# Command line
+
+<!-- Written by `make docs` from the --help texts; change those, not this page. -->
+"""
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The subcommands of `parser`, by name."""
+    for action in parser._actions:  # pyright: ignore[reportPrivateUsage]  # argparse has no public way to ask
+        if isinstance(action, argparse._SubParsersAction):  # pyright: ignore[reportPrivateUsage]
+            return dict(action.choices)
+    return {}
+
+
+def render_cli_reference(parser: argparse.ArgumentParser) -> str:
+    """The page docs/cli.md: the help of the program and of each of its commands."""
+    sections = [INTRODUCTION, f"```text\n{parser.format_help().strip()}\n```\n"]
+    for name, command in commands_of(parser).items():
+        sections.append(f"## wirebert {name}\n\n```text\n{command.format_help().strip()}\n```\n")
+    return "\n".join(sections)
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="argparse lays out its help differently from Python 3.13 on"
+)
+def test_the_command_line_page_is_what_help_prints(request: pytest.FixtureRequest):
+    from wirebert.cli import build_parser
+
+    page = render_cli_reference(build_parser())
+    if request.config.getoption("--update-docs"):
+        CLI_PAGE.write_text(page, encoding="utf-8")
+    assert CLI_PAGE.read_text(encoding="utf-8") == page, (
+        "docs/cli.md is not what --help prints; run `make docs`"
+    )
+
+
+def test_every_place_names_the_same_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert project["version"] == wirebert.__version__
+    assert re.findall(r"^version: (\S+)$", citation, re.MULTILINE) == [wirebert.__version__]
+
+
+def test_the_changelog_begins_with_the_current_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (\S+)", changelog, re.MULTILINE)
+    assert headings[0] in (wirebert.__version__, "Unreleased")
+    assert wirebert.__version__ in headings
+
+
+def test_every_dependency_is_pinned_for_a_fresh_machine():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = project["dependencies"] + [
+        name for extra in project["optional-dependencies"].values() for name in extra
+    ]
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pinned = re.findall(r"^([a-z0-9-]+)==[0-9][0-9a-z.]*$", constraints, re.MULTILINE)
+    for requirement in wanted:
+        name = re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower().replace("_", "-").replace(".", "-")
+        assert name in pinned, f"{requirement} is not in constraints.txt"
+
+
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs").glob("*.md")) + sorted(ROOT.glob("*.md")), ids=lambda page: page.name
+)
+def test_links_between_documents_lead_somewhere(page: Path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not re.match(r"[a-z]+:|#", target):
+            assert (page.parent / target.partition("#")[0]).exists(), (
+                f"{page.name} links to {target}, which is not there"
+            )
+
+
+def test_the_pipeline_runs_the_test_command_and_nothing_else():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    commands = [line for line in script if line and not line.startswith(("#", "set ", "cd "))]
+    assert commands == ["make test"]
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda recipe: recipe.stem)
+def test_every_setting_of_a_recipe_exists(recipe: Path):
+    from wirebert.config import resolve_run
+
+    resolve_run(recipe)

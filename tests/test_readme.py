@@ -1,0 +1,86 @@
+"""The commands and programs that the README and the tutorial print do run."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/tutorial.md")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of `language` on a page, in order."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(program: str) -> Iterator[tuple[str, list[str]]]:
+    """Page and arguments of every command of `program` in a bash block; continued lines are joined."""
+    for page in PAGES:
+        for block in blocks(page, "bash"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if words and words[0] == program:
+                    yield page, words[1:]
+
+
+@pytest.mark.parametrize(("page", "arguments"), list(commands("make")))
+def test_make_command_names_a_target(page: str, arguments: list[str]):
+    rules = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {word for word in arguments if "=" not in word} <= set(rules)
+
+
+@pytest.mark.parametrize(("page", "arguments"), list(commands("wirebert")))
+def test_wirebert_command_parses(page: str, arguments: list[str]):
+    from wirebert.cli import build_parser
+
+    build_parser().parse_args(arguments)  # exits (an error here) at the first word it does not know
+
+
+def test_the_readme_names_the_two_commands():
+    named = [" ".join(arguments) for page, arguments in commands("make") if page == "README.md"]
+    assert {"demo", "test"} <= set(named)
+
+
+@pytest.fixture(scope="module")
+def work_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the README's commands would have left: a run, here of a tiny model on a few visible flows."""
+    from wirebert.cli import main
+
+    folder = tmp_path_factory.mktemp("readme")
+    kinds = [
+        ("tcp,http,SF", "normal"),
+        ("udp,domain_u,SF", "normal"),
+        ("tcp,private,S0", "dos"),
+        ("icmp,eco_i,SF", "probe"),
+    ]
+    rows = [f"{flow},{number % 37},{label}" for number, (flow, label) in enumerate(islice(cycle(kinds), 240))]
+    flows = folder / "flows.csv"
+    flows.write_text(
+        "\n".join(["protocol_type,service,flag,src_bytes,label", *rows]) + "\n", encoding="utf-8"
+    )
+    settings = ("model.size=mini", "training.epochs=1")
+    chosen = [word for setting in settings for word in ("--set", setting)]
+    assert main(["train", str(flows), "--out", str(folder / "runs" / "nsl-kdd"), *chosen]) == 0
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_python_blocks_run_one_after_the_other(page: str, work_folder: Path):
+    program = "\n".join(blocks(page, "python"))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=work_folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr

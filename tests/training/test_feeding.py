@@ -1,0 +1,71 @@
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from wirebert.training.corruption import RaggedRows
+from wirebert.training.feeding import (
+    LabelledRows,
+    StepFlows,
+    epoch_order,
+    micro_batches,
+    steps,
+    steps_per_epoch,
+    take_rows,
+)
+from wirebert.training.settings import TrainConfig
+
+MakeFlows = Callable[..., LabelledRows]
+
+
+def test_order_is_a_permutation_that_changes_with_seed_and_epoch():
+    first = epoch_order(100, seed=1, epoch=0)
+    assert sorted(first) == list(range(100))
+    assert np.array_equal(first, epoch_order(100, seed=1, epoch=0))
+    assert not np.array_equal(first, epoch_order(100, seed=1, epoch=1))
+    assert not np.array_equal(first, epoch_order(100, seed=2, epoch=0))
+
+
+def test_taken_rows_are_the_chosen_ones():
+    rows = RaggedRows(np.array([1, 5, 1, 6, 7, 1], dtype=np.uint16), np.array([0, 2, 5, 6]))
+    taken = take_rows(rows, np.array([2, 0, 1]))
+    assert taken.ids.tolist() == [1, 1, 5, 1, 6, 7]
+    assert taken.offsets.tolist() == [0, 1, 3, 6]
+
+
+def test_every_flow_is_seen_once_an_epoch_in_a_short_last_step_too(make_flows: MakeFlows):
+    flows = make_flows(25)
+    fed = list(steps(flows, TrainConfig(epochs=2, batch_size=10), seed=0))
+    assert [len(step.class_ids) for step in fed] == [10, 10, 5, 10, 10, 5]
+    assert [step.epoch for step in fed] == [0, 0, 0, 1, 1, 1]
+    for epoch in (fed[:3], fed[3:]):
+        assert sum(len(step.rows.ids) for step in epoch) == len(flows.ids)
+        seen = np.concatenate([step.class_ids for step in epoch])
+        assert np.array_equal(np.sort(seen), np.sort(flows.class_ids))
+
+
+def test_steps_are_the_same_wherever_the_iterator_starts(make_flows: MakeFlows):
+    flows, config = make_flows(50), TrainConfig(epochs=3, batch_size=8)
+    fed = list(steps(flows, config, seed=4))
+    for first_step in (1, steps_per_epoch(50, 8), 12):
+        later = list(steps(flows, config, seed=4, first_step=first_step))
+        assert [step.step for step in later] == [step.step for step in fed[first_step:]]
+        for one, other in zip(later, fed[first_step:], strict=True):
+            assert np.array_equal(one.rows.ids, other.rows.ids)
+            assert np.array_equal(one.class_ids, other.class_ids)
+
+
+def test_micro_batches_hold_each_flow_once_within_the_budget(make_flows: MakeFlows):
+    flows = make_flows(60)
+    step = StepFlows(0, 0, take_rows(flows, np.arange(60)), flows.class_ids)
+    batches = list(micro_batches(step, 40, pad_id=0, device=torch.device("cpu")))
+    assert all(batch.ids.numel() <= 40 for batch in batches)
+    assert sum(len(batch.class_ids) for batch in batches) == 60
+    real = sum(int(batch.ids.ne(0).sum()) for batch in batches)
+    assert real == len(flows.ids)
+
+
+def test_no_budget_takes_the_step_at_once(make_flows: MakeFlows):
+    flows = make_flows(60)
+    step = StepFlows(0, 0, take_rows(flows, np.arange(60)), flows.class_ids)
+    assert len(list(micro_batches(step, 0, pad_id=0, device=torch.device("cpu")))) == 1

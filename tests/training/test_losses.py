@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import torch
+
+from wirebert.training.losses import Objective
+from wirebert.training.settings import TrainConfig
+
+LOGITS = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+CLASS_IDS = torch.tensor([0, 0, 1])
+COUNTS = np.array([90, 10])
+
+
+def mean_loss(config: TrainConfig, counts: np.ndarray = COUNTS) -> float:
+    objective = Objective.for_classes(counts, config)
+    return float(objective.total(LOGITS, CLASS_IDS) / objective.weight(CLASS_IDS))
+
+
+def test_plain_loss_is_the_mean_cross_entropy():
+    losses = [np.log(1 + np.exp(-2)), np.log(2), np.log(1 + np.exp(-1))]
+    assert mean_loss(TrainConfig()) == pytest.approx(np.mean(losses))
+
+
+def test_balanced_weights_give_each_class_the_same_say():
+    # Class 1 is nine times rarer, so its flow counts nine times.
+    losses = [np.log(1 + np.exp(-2)), np.log(2), np.log(1 + np.exp(-1))]
+    assert mean_loss(TrainConfig(class_weights="balanced")) == pytest.approx(
+        np.average(losses, weights=[1, 1, 9])
+    )
+    assert mean_loss(TrainConfig(class_weights="sqrt")) == pytest.approx(
+        np.average(losses, weights=[1, 1, 3])
+    )
+
+
+def test_logit_adjustment_adds_tau_times_the_log_of_the_class_share():
+    adjusted = LOGITS + 0.5 * torch.log(torch.tensor([0.9, 0.1]))
+    expected = torch.nn.functional.cross_entropy(adjusted, CLASS_IDS)
+    assert mean_loss(TrainConfig(logit_adjustment=0.5)) == pytest.approx(float(expected))
+
+
+def test_label_smoothing_is_what_torch_calls_so():
+    expected = torch.nn.functional.cross_entropy(LOGITS, CLASS_IDS, label_smoothing=0.1)
+    assert mean_loss(TrainConfig(label_smoothing=0.1)) == pytest.approx(float(expected))
+
+
+def test_class_without_training_flows_keeps_the_loss_finite():
+    config = TrainConfig(class_weights="balanced", logit_adjustment=1.0)
+    assert np.isfinite(mean_loss(config, np.array([100, 0])))
+
+
+def test_weighted_loss_does_not_depend_on_how_the_step_is_cut():
+    objective = Objective.for_classes(COUNTS, TrainConfig(class_weights="balanced"))
+    parts = objective.total(LOGITS[:1], CLASS_IDS[:1]) + objective.total(LOGITS[1:], CLASS_IDS[1:])
+    torch.testing.assert_close(parts, objective.total(LOGITS, CLASS_IDS))
