@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         # Imported here so that `--help` and a mistyped option answer at once, without loading torch.
-        from wirebert import commands
+        from wirebert.commands import COMMANDS
 
-        return int(getattr(commands, options.command)(options) or 0)
+        COMMANDS[options.command](options)
     except UserError as error:
         print(f"wirebert: {error}", file=sys.stderr)
         return 2
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output has gone (`wirebert predict ... | head`): that is its right.
         sys.stderr.close()
-        return 0
+    return 0
 
 
 _DATA = "a traffic file (delimited text or Parquet, plain or compressed), a folder, a glob, or - for standard input"
@@ -58,7 +58,9 @@ def _add_demo(commands: Commands) -> None:
         description="Generate labelled traffic, train the mini model on it, and write a report.",
     )
     demo.add_argument("--rows", type=int, default=60_000, help="flows to train on (default: %(default)s)")
-    demo.add_argument("--seed", type=int, default=1, help="seed of the traffic and the training (default: %(default)s)")
+    demo.add_argument(
+        "--seed", type=int, default=1, help="seed of the traffic and the training (default: %(default)s)"
+    )
     demo.add_argument("--out", type=Path, metavar="DIR", help="new run folder (default: runs/demo)")
 
 
@@ -79,7 +81,9 @@ def _add_train(commands: Commands) -> None:
         description="Train a detector on labelled traffic; test files are opened only after the model is saved.",
     )
     train.add_argument("data", metavar="DATA", nargs="?", help=_DATA)
-    train.add_argument("--test", metavar="DATA", action="append", default=[], help="test data; may be given more than once")
+    train.add_argument(
+        "--test", metavar="DATA", action="append", default=[], help="test data; may be given more than once"
+    )
     _add_data_options(train)
     train.add_argument("--recipe", type=Path, metavar="FILE", help="TOML file of settings")
     train.add_argument(
@@ -91,8 +95,12 @@ def _add_train(commands: Commands) -> None:
         help="one setting over the recipe, for example model.size=mini; may be given more than once",
     )
     train.add_argument("--out", type=Path, metavar="DIR", help="new run folder (default: runs/NAME)")
-    train.add_argument("--resume", type=Path, metavar="DIR", help="continue an interrupted run in its own folder")
-    train.add_argument("--seed", type=int, help="decides the split, the initial weights and the order of flows (default: 1)")
+    train.add_argument(
+        "--resume", type=Path, metavar="DIR", help="continue an interrupted run in its own folder"
+    )
+    train.add_argument(
+        "--seed", type=int, help="decides the split, the initial weights and the order of flows (default: 1)"
+    )
 
 
 def _add_evaluate(commands: Commands) -> None:
@@ -104,7 +112,9 @@ def _add_evaluate(commands: Commands) -> None:
     evaluate.add_argument("model", metavar="MODEL", type=Path, help="model folder (RUN/model)")
     evaluate.add_argument("data", metavar="DATA", help=_DATA)
     evaluate.add_argument("--label", metavar="COL", help="label column")
-    evaluate.add_argument("--out", type=Path, metavar="DIR", help="new folder for report.json, report.html and predictions/")
+    evaluate.add_argument(
+        "--out", type=Path, metavar="DIR", help="new folder for report.json, report.html and predictions/"
+    )
     _add_device_option(evaluate)
 
 
@@ -117,7 +127,10 @@ def _add_predict(commands: Commands) -> None:
     predict.add_argument("model", metavar="MODEL", type=Path, help="model folder (RUN/model)")
     predict.add_argument("data", metavar="DATA", help=_DATA)
     predict.add_argument(
-        "--out", type=Path, metavar="FILE", help="new .csv, .jsonl or .parquet file (default: CSV on standard output)"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="new .csv, .jsonl or .parquet file (default: CSV on standard output)",
     )
     _add_device_option(predict)
 
@@ -133,12 +146,23 @@ def _add_report(commands: Commands) -> None:
 
 def _add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", metavar="COL", help="label column (default: found by name and content)")
-    parser.add_argument("--benign", metavar="CLASS", help="the class that means no attack (default: found by name)")
-    parser.add_argument("--schema", metavar="NAME|FILE", help="a known schema, or a TOML file (default: recognised or inferred)")
+    parser.add_argument(
+        "--benign", metavar="CLASS", help="the class that means no attack (default: found by name)"
+    )
+    parser.add_argument(
+        "--schema",
+        metavar="NAME|FILE",
+        help="a known schema, or a TOML file (default: recognised or inferred)",
+    )
 
 
 def _add_device_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: %(default)s)")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to compute (default: %(default)s)",
+    )
 
 
 if __name__ == "__main__":

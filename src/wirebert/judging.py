@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int64
 
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.loading import Flows
-from wirebert.errors import DataError
+from wirebert.evaluation.baselines import Trees
 from wirebert.evaluation.metrics import SplitMetrics, evaluate
 from wirebert.serving.detector import Detector
 from wirebert.serving.predictions import open_writer, verdict_table
@@ -39,6 +39,10 @@ class Part:
                 table, numbers = table.filter(pa.array(kept)), numbers[kept]
             if len(numbers):
                 yield table, numbers
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The typed tables alone."""
+        return (table for table, _ in self.blocks())
 
 
 class TrueClasses:
@@ -98,7 +102,7 @@ def judge(
     """Figures of the detector on one part; every flow's verdict goes to `predictions` (Parquet).
 
     Raises:
-        DataError: the part's file has no label column.
+        SchemaError: the part's file has no label column.
     """
     if predictions is None:
         return _measure(detector, part, lambda _: None, seed=seed, num_resamples=num_resamples)
@@ -106,6 +110,19 @@ def judge(
     predictions.unlink(missing_ok=True)
     with open_writer(predictions) as writer:
         return _measure(detector, part, writer.write, seed=seed, num_resamples=num_resamples)
+
+
+def judge_trees(
+    trees: Trees, classes: ClassMap, part: Part, *, seed: int, num_resamples: int
+) -> SplitMetrics:
+    """The same figures for the baseline."""
+    label = part.flows.require_label()
+    truth = TrueClasses(classes)
+    probabilities = [np.empty((0, len(classes.classes)))]
+    for table in part.tables():
+        probabilities.append(trees.probabilities(table))
+        truth.add(table.column(label))
+    return figures(truth, np.concatenate(probabilities), seed=seed, num_resamples=num_resamples)
 
 
 def figures(
@@ -130,22 +147,10 @@ def figures(
     )
 
 
-def label_column(part: Part) -> str:
-    """Name of the label column of the part's file.
-
-    Raises:
-        DataError: it has none.
-    """
-    label = part.flows.schema.label
-    if label is None:
-        raise DataError(f"{part.flows.name}: expected a label column, found none; name it with --label")
-    return label
-
-
 def _measure(
     detector: Detector, part: Part, write: Callable[[pa.Table], None], *, seed: int, num_resamples: int
 ) -> SplitMetrics:
-    label = label_column(part)
+    label = part.flows.require_label()
     truth = TrueClasses(detector.artifact.classes)
     probabilities = [np.empty((0, len(detector.classes)))]
     for table, rows in part.blocks():

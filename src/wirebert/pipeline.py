@@ -5,10 +5,12 @@ only; the best epoch is chosen on validation rows; test files are opened after t
 """
 
 import os
-from collections.abc import Callable
+import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 
@@ -16,16 +18,29 @@ import wirebert
 from wirebert.config import RunConfig
 from wirebert.data.labels import ClassMap
 from wirebert.data.loading import Flows, open_flows
+from wirebert.data.schema import FlowSchema
 from wirebert.data.splits import duplicate_safe_split
 from wirebert.data.survey import Survey, survey
 from wirebert.data.validation import Finding, shared_rows, validate
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.judging import Part
+from wirebert.evaluation.baselines import Trees, fit_trees
+from wirebert.evaluation.report import Report
+from wirebert.judging import Part, judge, judge_trees
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.distilbert import DistilBert
+from wirebert.model.initialization import TokenLayout
+from wirebert.reporting import (
+    data_section,
+    model_card,
+    run_report,
+    show_data,
+    show_report,
+    split_names,
+    write_report,
+)
 from wirebert.run_folder import RunFolder, check_inputs
-from wirebert.serving.artifact import Artifact, save_artifact
+from wirebert.serving.artifact import Artifact, save_artifact, write_card
 from wirebert.serving.detector import Detector
 from wirebert.settings import to_mapping
 from wirebert.training.checkpoint import CheckpointFolder
@@ -33,6 +48,20 @@ from wirebert.training.corruption import Corruption
 from wirebert.training.monitoring import MetricsLog
 from wirebert.training.progress import display
 from wirebert.training.session import TrainingResult, fit_model
+
+
+class Clock:
+    """Seconds of each stage, one after the other."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """The stage that just ended took the time since the one before."""
+        now = time.perf_counter()
+        self.laps[stage] = now - self._since
+        self._since = now
 
 
 @dataclass(frozen=True)
@@ -45,18 +74,30 @@ class Prepared:
     findings: tuple[Finding, ...]
     train: Part
     valid: Part
+    train_counts: tuple[int, ...]
+    """Training rows of each class."""
 
 
 def fit(run: RunConfig, folder: RunFolder, console: Console) -> None:
-    """Train the run's detector in `folder` and report on it; what an earlier, killed call finished is not done again."""
+    """Train the run's detector in `folder` and report on it; checkpoints of an earlier, killed call are gone on from."""
+    clock = Clock()
     data = prepare(run, folder)
-    tokenizer = FlowTokenizer.fit(data.flows.schema, lambda: (table for table, _ in data.train.blocks()), run.encoding)
+    show_data(data.flows, data.classes.counts(data.seen.label_counts), data.findings, console)
+    clock.lap("reading and checking")
+    tokenizer = FlowTokenizer.fit(data.flows.schema, data.train.tables, run.encoding)
     train_flows = encode(data.train, data.classes, tokenizer, folder.encoded / "train")
     valid_flows = encode(data.valid, data.classes, tokenizer, folder.encoded / "valid")
-    model = build(run.model, tokenizer, classes=data.classes.classes, seed=run.seed)
+    clock.lap("encoding")
+    model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
     result = learn(run, folder, model, tokenizer, train_flows, valid_flows, console)
-    save(run, folder, model, tokenizer, data)
+    artifact = save(run, folder, model, tokenizer, data)
+    clock.lap("training")
     # From here on test files may be opened: nothing that follows changes the model.
+    report = examine(run, folder, data, result, clock)
+    write_card(folder.model, model_card(artifact, report.splits))
+    write_report(report, folder)
+    shutil.rmtree(folder.encoded)
+    show_report(report, folder, console)
 
 
 def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
@@ -75,6 +116,9 @@ def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
         findings=validate(seen, classes),
         train=Part("train", flows, (class_ids >= 0) & ~is_valid),
         valid=Part("valid", flows, (class_ids >= 0) & is_valid),
+        train_counts=tuple(
+            np.bincount(class_ids[(class_ids >= 0) & ~is_valid], minlength=len(classes.classes)).tolist()
+        ),
     )
 
 
@@ -118,14 +162,67 @@ def learn(
         )
 
 
-def save(run: RunConfig, folder: RunFolder, model: DistilBert, tokenizer: FlowTokenizer, data: Prepared) -> None:
+def save(
+    run: RunConfig, folder: RunFolder, model: DistilBert, tokenizer: FlowTokenizer, data: Prepared
+) -> Artifact:
     """Write the artifact."""
-    weights = {name: tensor.contiguous().clone() for name, tensor in hugging_face_state(model).items()}
     artifact = Artifact(
         architecture=model.architecture,
-        weights=weights,
+        weights=hugging_face_state(model),
         tokenizer=tokenizer,
         classes=data.classes,
         origin={"wirebert": wirebert.__version__, "torch": torch.__version__, "settings": to_mapping(run)},
     )
-    save_artifact(artifact, folder.model, card="")
+    save_artifact(artifact, folder.model, card=model_card(artifact, {}))
+    return artifact
+
+
+def examine(
+    run: RunConfig, folder: RunFolder, data: Prepared, result: TrainingResult, clock: Clock
+) -> Report:
+    """Judge the saved artifact, and boosted trees beside it, on validation and test rows."""
+    detector = Detector.load(folder.model, device=run.training.device)
+    tests = open_tests(run, data.flows.schema)
+    parts = [data.valid, *tests]
+    how = {"seed": run.seed, "num_resamples": run.evaluation.num_resamples}
+    splits = {part.name: judge(detector, part, folder.predictions(part.name), **how) for part in parts}
+    clock.lap("scoring")
+    trees, trees_splits = None, {}
+    if run.evaluation.baseline:
+        trees = train_trees(run, data)
+        trees_splits = {part.name: judge_trees(trees, data.classes, part, **how) for part in parts}
+        clock.lap("boosted trees")
+    shared = [shared_rows(data.seen, survey(part.flows)) for part in tests]
+    findings = [*data.findings, *(finding for finding in shared if finding is not None)]
+    train_counts = dict(zip(data.classes.classes, data.train_counts, strict=True))
+    return run_report(
+        run,
+        folder,
+        data=data_section([data.train, *parts], train_counts, splits, findings),
+        result=result,
+        num_parameters=detector.num_parameters,
+        splits=splits,
+        trees=trees,
+        trees_splits=trees_splits,
+        timing=clock.laps,
+    )
+
+
+def open_tests(run: RunConfig, schema: FlowSchema) -> list[Part]:
+    """The test files, under the schema of the training file."""
+    flows = [open_flows(data, run.data, schema=schema) for data in run.test]
+    names = split_names(run.test, [test.name for test in flows])
+    return [Part(name, test) for name, test in zip(names, flows, strict=True)]
+
+
+def train_trees(run: RunConfig, data: Prepared) -> Trees:
+    """The quick baseline, on the rows that the model was trained on."""
+    label = data.flows.require_label()
+    blocks = ((table, data.classes.encode(table.column(label))) for table in data.train.tables())
+    return fit_trees(
+        blocks,
+        data.flows.schema,
+        len(data.classes.classes),
+        seed=run.seed,
+        max_rows=run.evaluation.baseline_rows,
+    )

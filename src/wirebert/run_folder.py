@@ -80,11 +80,15 @@ def create_run_folder(path: Path) -> RunFolder:
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         way_out = f"continue it with --resume {path}, or " if (path / "run.toml").exists() else ""
-        raise RunError(f"output folder {path}: expected a new or empty folder, found one in use; {way_out}choose another --out")
+        raise RunError(
+            f"output folder {path}: expected a new or empty folder, found one in use; {way_out}choose another --out"
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"output folder {path}: can not be made ({error.strerror}); choose another --out") from error
+        raise RunError(
+            f"output folder {path}: can not be made ({error.strerror}); choose another --out"
+        ) from error
     return RunFolder(path)
 
 
@@ -96,7 +100,9 @@ def open_run_folder(path: Path) -> RunFolder:
     """
     folder = RunFolder(path)
     if not folder.run_toml.exists():
-        raise RunError(f"{path}: expected the folder of a run, found no run.toml in it; give the folder that `wirebert train` printed")
+        raise RunError(
+            f"{path}: expected the folder of a run, found no run.toml in it; give the folder that `wirebert train` printed"
+        )
     return folder
 
 
@@ -119,7 +125,9 @@ def locked(folder: RunFolder) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise RunError(f"{folder.path}: another process is working on this run; wait for it or stop it first") from error
+            raise RunError(
+                f"{folder.path}: another process is working on this run; wait for it or stop it first"
+            ) from error
         yield
 
 
@@ -132,7 +140,9 @@ def check_inputs(folder: RunFolder, fingerprint: str) -> None:
     if folder.inputs_json.exists():
         before = json.loads(folder.inputs_json.read_text(encoding="utf-8"))["train_sha256"]
         if before != fingerprint:
-            raise RunError(f"{folder.path}: the training data changed since this run started; start a new run instead of --resume")
+            raise RunError(
+                f"{folder.path}: the training data changed since this run started; start a new run instead of --resume"
+            )
         return
     write_aside(folder.inputs_json, json.dumps({"train_sha256": fingerprint}) + "\n")
 

@@ -80,7 +80,9 @@ def test_no_labels_encode_to_no_ids():
 
 
 def test_class_counts_add_up_the_labels_of_a_class():
-    classes = ClassMap(classes=("normal", "dos"), label_map={"normal": "normal", "smurf": "dos", "pod": "dos"})
+    classes = ClassMap(
+        classes=("normal", "dos"), label_map={"normal": "normal", "smurf": "dos", "pod": "dos"}
+    )
     assert classes.counts({"smurf": 2, "pod": 3, "worm": 4}) == {"normal": 0, "dos": 5, "worm": 4}
 
 

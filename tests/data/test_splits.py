@@ -12,7 +12,9 @@ GROUPS = st.lists(st.tuples(st.integers(-1, 3), st.integers(1, 6)), min_size=2, 
 
 def rows_of(groups: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     hashes = np.repeat(np.arange(len(groups), dtype=np.uint64) * np.uint64(977), [size for _, size in groups])
-    class_ids = np.repeat(np.array([class_id for class_id, _ in groups], np.int64), [size for _, size in groups])
+    class_ids = np.repeat(
+        np.array([class_id for class_id, _ in groups], np.int64), [size for _, size in groups]
+    )
     return hashes, class_ids
 
 
@@ -20,7 +22,9 @@ def has_a_class_of_two_groups(groups: list[tuple[int, int]]) -> bool:
     return len({class_id for class_id, _ in groups}) < len(groups)
 
 
-@given(groups=GROUPS.filter(has_a_class_of_two_groups), fraction=st.floats(0.05, 0.95), seed=st.integers(0, 9))
+@given(
+    groups=GROUPS.filter(has_a_class_of_two_groups), fraction=st.floats(0.05, 0.95), seed=st.integers(0, 9)
+)
 def test_groups_stay_together_and_classes_of_two_groups_are_on_both_sides(
     groups: list[tuple[int, int]], fraction: float, seed: int
 ):
@@ -34,7 +38,9 @@ def test_groups_stay_together_and_classes_of_two_groups_are_on_both_sides(
         assert not is_valid[of_class].all()
 
 
-@given(groups=GROUPS.filter(has_a_class_of_two_groups), fraction=st.floats(0.05, 0.95), seed=st.integers(0, 9))
+@given(
+    groups=GROUPS.filter(has_a_class_of_two_groups), fraction=st.floats(0.05, 0.95), seed=st.integers(0, 9)
+)
 def test_the_share_of_each_class_is_as_near_as_its_largest_group_allows(
     groups: list[tuple[int, int]], fraction: float, seed: int
 ):

@@ -1,4 +1,7 @@
-from collections.abc import Iterator
+# The pyarrow stubs lack type arguments at run time.
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -34,9 +37,11 @@ class Tables:
         return iter(self.tables)
 
 
-def table(**columns: list[float | None] | list[str | None]) -> pa.Table:
+def table(**columns: Sequence[float | None] | Sequence[str | None]) -> pa.Table:
     kinds = {"bytes": pa.float64()}
-    return pa.table({name: pa.array(values, kinds.get(name, pa.string())) for name, values in columns.items()})
+    return pa.table(
+        {name: pa.array(values, kinds.get(name, pa.string())) for name, values in columns.items()}
+    )
 
 
 def column(seen: Survey, name: str) -> ColumnSurvey:
@@ -50,8 +55,8 @@ def as_dictionaries(plain: pa.Table, rotate: int = 0) -> pa.Table:
         values = plain.column(name).combine_chunks()
         distinct = values.drop_null().unique().to_pylist()
         distinct = distinct[rotate:] + distinct[:rotate]
-        place = {value: index for index, value in enumerate(distinct)}
-        indices = [None if value is None else place[value] for value in values.to_pylist()]
+        place = {str(value): index for index, value in enumerate(distinct)}  # by text: NaN equals nothing
+        indices = [None if value is None else place[str(value)] for value in values.to_pylist()]
         columns[name] = pa.DictionaryArray.from_arrays(
             pa.array(indices, pa.int32()), pa.array([*distinct, *distinct[:1]], values.type)
         )
@@ -146,7 +151,9 @@ def test_values_that_change_columns_or_places_change_the_hash():
             Column(name="b", kind=ColumnKind.CATEGORY, is_feature=True),
         ),
     )
-    rows = pa.table({"a": ["x", "y", "xy", "", "yx", "\0", "", None], "b": ["y", "x", "", "xy", "", "", "\0", ""]})
+    rows = pa.table(
+        {"a": ["x", "y", "xy", "", "yx", "\0", "", None], "b": ["y", "x", "", "xy", "", "", "\0", ""]}
+    )
     assert len(set(feature_hashes(rows, two).tolist())) == rows.num_rows
 
 
@@ -173,7 +180,9 @@ def test_equal_rows_hash_equal_whatever_the_blocks_and_dictionaries(
 def test_a_million_different_rows_have_a_million_hashes():
     generator = np.random.default_rng(0)
     numbers = generator.integers(0, 1_000, 1_000_000)
-    texts = pa.array(np.arange(1_000)).cast(pa.string()).take(pa.array(np.arange(1_000_000) // 1_000))
+    texts = (
+        pa.array(np.arange(1_000)).cast(pa.string()).take(pa.array(np.arange(1_000_000) // 1_000, pa.int64()))
+    )
     rows = pa.table({"bytes": (np.arange(1_000_000) % 1_000).astype(np.float64), "service": texts})
     assert len(np.unique(feature_hashes(rows, SCHEMA))) == 1_000_000
     few = pa.table({"bytes": numbers.astype(np.float64)})

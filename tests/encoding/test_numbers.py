@@ -77,6 +77,12 @@ def test_a_bin_start_lies_between_neighbours_even_at_the_ends_of_float64():
     assert starts.tolist() == [-1.7e308, 0.0, values[2]]
 
 
+def test_the_largest_float_is_a_number_like_any_other():
+    largest = 1.7976931348623157e308
+    assert texts(fit([0, 0, 1, largest]), [largest, math.inf, 1]) == ["q1", "<infinite>", "q0"]
+    assert texts(fit([largest, largest]), [largest, math.inf]) == [write_number(largest), "<infinite>"]
+
+
 @given(NUMBERS, NUMBERS, st.integers(1, 8))
 def test_every_number_gets_the_token_that_a_slow_reading_of_the_rules_gives(
     training: list[float | None], asked: list[float | None], num_bins: int

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 
 from wirebert.data.loading import open_flows
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.synthetic import write_csv
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer
@@ -378,3 +379,18 @@ def test_no_token_of_nsl_kdd_is_unknown_and_rows_are_short(data_dir: Path):
         lengths = np.concatenate([np.diff(block.offsets) for block in blocks])
         assert lengths.max() <= 25
         assert lengths.mean() < 12
+
+
+@pytest.mark.parametrize("vocabulary", ["compact", "extend"])
+def test_no_token_of_generated_traffic_is_unknown_and_no_row_too_long(
+    vocabulary: Any, wordpieces: str, tmp_path: Path
+):
+    write_csv(tmp_path / "flows.csv", 2000, 0)
+    flows = open_flows(tmp_path / "flows.csv")
+    source = wordpieces if vocabulary == "extend" else None
+    config = EncodingConfig(vocabulary=vocabulary, wordpieces=source, num_pieces=500)
+    tokenizer = FlowTokenizer.fit(flows.schema, flows.blocks, config)
+    for table in flows.blocks():
+        block = tokenizer.encode(table)
+        assert tokenizer.vocabulary.index("[UNK]") not in block.ids
+        assert np.diff(block.offsets).max() <= 512

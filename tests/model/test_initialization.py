@@ -1,11 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
+import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.model.architecture import Architecture
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import (
+    TokenLayout,
     initialize_bins,
+    initialize_embeddings,
     initialize_from_pieces,
     initialize_special,
     smooth_curves,
@@ -83,3 +92,24 @@ def test_a_new_token_starts_at_the_mean_of_its_pieces():
     initialize_from_pieces(model, np.array([40, 41]), [np.array([3, 5, 5]), np.array([9])])
     torch.testing.assert_close(words[40], (before[3] + 2 * before[5]) / 3)
     torch.testing.assert_close(words[41], before[9])
+
+
+@pytest.mark.parametrize("leave_out", [True, False])
+def test_the_layout_of_a_tokenizer_fits_a_model(leave_out: bool):
+    kinds = {"bytes": ColumnKind.COUNT, "service": ColumnKind.CATEGORY}
+    columns = tuple(Column(name=name, kind=kind, is_feature=True) for name, kind in kinds.items())
+    table = pa.table({"bytes": np.arange(40.0), "service": ["http", "ftp"] * 20})
+    schema = FlowSchema(name="two", columns=columns)
+    tokenizer = FlowTokenizer.fit(schema, lambda: iter([table]), EncodingConfig(leave_out=leave_out))
+    layout = TokenLayout.of(tokenizer)
+    assert layout.positions is not leave_out
+    assert layout.num_slots == 2
+    architecture = replace(TINY, vocab_size=len(layout.vocabulary))
+    model = DistilBert(architecture, generator=generator())
+    initialize_embeddings(model, layout, generator())
+    words = model.embeddings.word_embeddings.weight.detach()
+    bins = words[torch.from_numpy(layout.ordered_bins[0])]
+    assert cosine_similarity(bins[0], bins[1], dim=0) > cosine_similarity(bins[0], bins[-1], dim=0)
+    for slot, marks in enumerate(layout.slot_marks):
+        values = np.setdiff1d(np.flatnonzero(layout.token_slots == slot), marks)
+        torch.testing.assert_close(words[marks], words[values].mean(dim=0).expand(len(marks), -1))

@@ -8,6 +8,7 @@ Work is done once per distinct value and gathered: a column of a million rows an
 
 import re
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -94,9 +95,9 @@ def as_text(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     if not isinstance(column, pa.ChunkedArray):
-        return column  # pyright: ignore[reportReturnType]: the stubs take Array and ChunkedArray for relatives
+        return column
     if column.num_chunks == 1:
-        return column.chunk(0)
+        return cast(pa.Array, column.chunk(0))
     chunks: list[pa.Array] = [pa.array([], column.type), *column.unify_dictionaries().chunks]
     return pa.concat_arrays(chunks)
 

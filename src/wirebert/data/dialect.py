@@ -41,8 +41,6 @@ OTHER_FORMATS = {
     b"[{": "JSON",
 }
 
-KEY_VALUE = r"""[\w.\-]+\s*[:=]\s*(?:"[^"]*"|'[^']*'|[^,;\s:=]*)"""
-KEY_VALUE_LINE = re.compile(rf"\s*{KEY_VALUE}(?:\s*[,;\s]\s*{KEY_VALUE})+[\s,;]*")
 NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf(?:inity)?|nan)", re.IGNORECASE)
 NEVER_A_NAME = re.compile(
     r"\d{1,3}(?:\.\d{1,3}){3}|\d{4}[-/]\d\d?[-/]\d\d?.*|\d\d?[-/]\d\d?[-/]\d{4}.*|0x[0-9a-fA-F]+|[-?]"
@@ -126,7 +124,9 @@ def read_head(path: Path, num_bytes: int = HEAD_BYTES) -> tuple[bytes, Compressi
         with open_bytes(path, compression) as stream:
             return stream.read(num_bytes), compression
     except (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: the {compression} data is damaged or incomplete ({reason_of(error)})") from error
+        raise DataError(
+            f"{path}: the {compression} data is damaged or incomplete ({reason_of(error)})"
+        ) from error
 
 
 def detect_dialect(head: bytes, compression: Compression, where: str) -> Dialect:

@@ -31,9 +31,12 @@ def duplicate_safe_split(
         DataError: no class has two groups, so that one side would be empty.
 
     >>> hashes = np.array([7, 7, 8, 9], np.uint64)
-    >>> valid = duplicate_safe_split(hashes, np.zeros(4, np.int64), valid_fraction=0.5, seed=0)
-    >>> bool(valid[0]) == bool(valid[1]), int(valid.sum())
-    (True, 2)
+    >>> is_valid = duplicate_safe_split(hashes, np.zeros(4, np.int64), valid_fraction=0.5, seed=0)
+    >>> bool(is_valid[0] == is_valid[1]), bool(is_valid.any()), bool(is_valid.all())
+    (True, True, False)
+    >>> duplicate_safe_split(hashes[:2], np.zeros(2, np.int64), valid_fraction=0.5, seed=0)
+    Traceback (most recent call last):
+    wirebert.errors.DataError: training data: expected at least one class with two different rows ...
     """
     if not 0 < valid_fraction < 1:
         raise ConfigError(f"data.valid_fraction must be in (0, 1), got {valid_fraction}")

@@ -204,7 +204,9 @@ class _Tally:
         hashes = _number_hashes(values.to_numpy(zero_copy_only=False)) if is_number else _text_hashes(values)
         hashes = np.append(hashes, _NULL_HASH)
         indices = chunk.indices.fill_null(len(values)) if chunk.indices.null_count else chunk.indices
-        index = indices.to_numpy().astype(np.int64)  # counting and gathering with the machine's own width is faster
+        index = indices.to_numpy().astype(
+            np.int64
+        )  # counting and gathering with the machine's own width is faster
         counts = np.bincount(index, minlength=len(hashes))
         met = (counts > 0) & (hashes != _NULL_HASH)
         if is_number:

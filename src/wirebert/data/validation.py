@@ -184,16 +184,17 @@ def conflicting_labels(subject: _Subject) -> list[Finding]:
             column=subject.survey.schema.label,
             count=int(conflicts.sum()),
             example=f"row {np.flatnonzero(is_labelled)[int(np.argmax(conflicts))] + 1}",
-            message=f"{_rows(int(conflicts.sum()), subject.survey.num_rows)} in {num_groups:,} groups have equal features but "
+            message=f"{_rows(int(conflicts.sum()), subject.survey.num_rows)} in {num_groups:,} {'group' if num_groups == 1 else 'groups'} have equal features but "
             f"different classes{mixed}; no model can have all of them right, so add a column that tells them apart or correct the labels",
         )
     ]
 
 
 def unlabelled_rows(subject: _Subject) -> list[Finding]:
-    """Rows without a label."""
+    """Rows without a label, in a table that has a label column."""
     count = subject.survey.num_unlabelled
-    if not count or subject.survey.schema.label is None:
+    has_labels = any(column.column.kind is ColumnKind.LABEL for column in subject.survey.columns)
+    if not count or not has_labels:
         return []
     return [
         Finding(

@@ -72,7 +72,7 @@ class CategoryEncoder:
             default=MISSING if is_missing_usual else len(MARKS),
         )
 
-    @cached_property
+    @property
     def slots(self) -> tuple[Slot, ...]:
         """One slot: marks, then the known values."""
         return (Slot(name=self.column, marks=MARKS, values=self.known, default=self.default),)

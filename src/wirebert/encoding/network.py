@@ -50,7 +50,7 @@ class PortEncoder:
         totals[[UNSEEN, ABSENT]] = -1
         return cls(column=column, services=services, default=int(totals.argmax()))
 
-    @cached_property
+    @property
     def slots(self) -> tuple[Slot, ...]:
         """One slot: marks, ranges, services."""
         ranges = tuple(name for name, _, _ in PORT_RANGES)
@@ -105,7 +105,7 @@ class AddressEncoder:
         default = max(sorted(totals), key=lambda token: totals[token])
         return cls(column=column, networks=networks, default=default)
 
-    @cached_property
+    @property
     def slots(self) -> tuple[Slot, ...]:
         """One slot: marks, then scopes."""
         return (Slot(name=self.column, marks=MARKS, values=ADDRESS_SCOPES, default=self.default),)
@@ -196,7 +196,7 @@ class FlagsEncoder:
                 totals[np.arange(len(FLAG_BITS)), len(MARKS) + values] += count
         return cls(column=column, is_hex=is_hex, defaults=tuple(totals.argmax(axis=1).tolist()))
 
-    @cached_property
+    @property
     def slots(self) -> tuple[Slot, ...]:
         """One slot per bit: marks, 0, 1."""
         return tuple(

@@ -1,5 +1,6 @@
 """Numbers -> tokens: exact tokens for zero and the most frequent value, quantile bins for the rest."""
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -143,7 +144,7 @@ class NumberEncoder:
             default=max(candidates, key=lambda token: candidates[token]),
         )
 
-    @cached_property
+    @property
     def slots(self) -> tuple[Slot, ...]:
         """One slot: marks, exact values, bins."""
         ends = (*self.starts[1:], self.high) if self.starts else ()
@@ -179,9 +180,9 @@ class NumberEncoder:
         """
         largest = np.finfo(np.float64).max
         edges = [-np.inf, -largest, 0.0, np.inf, np.nan, *self.starts, *self.exact]
-        edges += [np.nextafter(value, np.inf) for value in self.exact]
+        edges += [math.nextafter(value, math.inf) for value in self.exact]
         if self.low is not None and self.high is not None:
-            edges += [self.low, np.nextafter(self.high, np.inf)]
+            edges += [self.low, math.nextafter(self.high, math.inf)]
         ordered = np.unique(np.array(edges))
         return ordered, self._tokens_by_rule(ordered)
 

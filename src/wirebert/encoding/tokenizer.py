@@ -81,9 +81,13 @@ class FlowTokenizer:
         return not self.text_columns if self.config.leave_out is None else self.config.leave_out
 
     @cached_property
+    def _slots_by_encoder(self) -> tuple[tuple[Slot, ...], ...]:
+        return tuple(encoder.slots for encoder in self.encoders)
+
+    @cached_property
     def slots(self) -> tuple[Slot, ...]:
         """The feature positions of a row, text columns last."""
-        features = [slot for encoder in self.encoders for slot in encoder.slots]
+        features = [slot for slots in self._slots_by_encoder for slot in slots]
         texts = [Slot(name=name, marks=TEXT_MARKS, values=(), default=MISSING) for name in self.text_columns]
         return (*features, *texts)
 
@@ -205,16 +209,16 @@ class FlowTokenizer:
         matrix[:, 0] = self.cls_id
         present = set(table.column_names)
         at = 0
-        for encoder in self.encoders:
-            name, num_slots = encoder.column, len(encoder.slots)
-            cells = matrix[:, 1 + at : 1 + at + num_slots]
-            if name in present:
-                self._fill(cells, table[name], encoder, self._slot_starts[at : at + num_slots])
+        for encoder, slots in zip(self.encoders, self._slots_by_encoder, strict=True):
+            own = slice(at, at + len(slots))
+            at += len(slots)
+            cells = matrix[:, 1 + own.start : 1 + own.stop]
+            if encoder.column in present:
+                self._fill(cells, table[encoder.column], encoder, self._slot_starts[own])
             else:
-                cells[:] = self.slot_special[at : at + num_slots, 2]
-            if name in is_absent:
-                cells[is_absent[name]] = self.slot_special[at : at + num_slots, 2]
-            at += num_slots
+                cells[:] = self.slot_special[own, 2]
+            if encoder.column in is_absent:
+                cells[is_absent[encoder.column]] = self.slot_special[own, 2]
         is_written = None
         if self.leaves_out:
             defaults = np.array([self.pad_id, *self.default_ids[:num_features]], self.dtype)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -116,23 +117,14 @@ def evaluate(
     predicted_ids = probabilities.argmax(axis=1).astype(np.int64)
     benign_id = classes.index(benign) if benign in classes else None
     matrix = confusion_matrix(true_ids, predicted_ids, len(labels))
-    stack = matrix[np.newaxis].astype(np.float64)
-    headline = {name: float(value[0]) for name, value in headline_figures(stack, benign_id).items()}
-    binary = None
+    headline = _headline(matrix, benign_id)
+    binary, intervals = None, None
     if benign_id is not None:
         binary = _binary_metrics(headline, attack_scores(probabilities, benign_id), true_ids != benign_id)
-    intervals = None
     if len(true_ids):
-        intervals = bootstrap(
-            true_ids,
-            predicted_ids,
-            labels,
-            benign_id,
-            clusters=clusters,
-            seed=seed,
-            num_resamples=num_resamples,
-        )
-    support = matrix.sum(axis=1)
+        drawn = partial(bootstrap, clusters=clusters, seed=seed, num_resamples=num_resamples)
+        intervals = drawn(true_ids, predicted_ids, labels, benign_id)
+    per_class = _per_class(matrix, labels)
     return SplitMetrics(
         num_flows=len(true_ids),
         loss=cross_entropy(true_ids, probabilities),
@@ -140,10 +132,10 @@ def evaluate(
         macro_f1=headline["macro_f1"],
         weighted_f1=headline["weighted_f1"],
         binary_accuracy=headline.get("binary_accuracy"),
-        per_class=_per_class(matrix, labels),
+        per_class=per_class,
         confusion=Confusion(labels, tuple(tuple(row) for row in matrix.tolist())),
         binary=binary,
-        classes_not_in_training={name: int(support[labels.index(name)]) for name in extra_classes},
+        classes_not_in_training={name: per_class[name].support for name in extra_classes},
         intervals=intervals,
     )
 
@@ -171,6 +163,11 @@ def cross_entropy(
     chosen = probabilities[known, true_ids[known]].astype(np.float64)
     smallest = float(np.finfo(probabilities.dtype).eps)
     return float(-np.log(chosen.clip(smallest, 1 - smallest)).mean())
+
+
+def _headline(matrix: Int64[np.ndarray, "labels labels"], benign_id: int | None) -> dict[str, float]:
+    stack = matrix[np.newaxis].astype(np.float64)
+    return {name: float(value[0]) for name, value in headline_figures(stack, benign_id).items()}
 
 
 def _per_class(

@@ -16,6 +16,9 @@ from wirebert.evaluation.verdict import verdict
 _MANY_CLASSES = 12
 """Above this the confusion matrix takes the full width and scrolls on narrow screens."""
 
+_LONG_TEXT = 80
+"""From this many characters a cell is given room, so that it does not become a tower."""
+
 
 def write_page(report: Report, path: Path, history: History | None = None) -> None:
     """Write report.html; the file appears whole or not at all."""
@@ -92,9 +95,12 @@ def _figures(report: Report) -> str:
         losses = [shown.loss for shown in (metrics, *rivals.values())]
         rows.append(["loss (nats)", *("-" if loss is None else f"{loss:.3f}" for loss in losses)])
         caption = f"{escape(name)}: {metrics.num_flows:,} flows"
-        parts.append(_table(caption, ["figure", "wirebert", *map(escape, rivals)], rows))
-        parts += [f'<p class="faint">{escape(remark)}</p>' for remark in remarks(metrics)]
-    return "".join(parts)
+        # Left-aligned: every figure is 0.xxx, and the intervals stand behind or, on narrow screens, below.
+        text = tuple(range(1, len(columns) + 1))
+        table = _table(caption, ["figure", "wirebert", *map(escape, rivals)], rows, text=text)
+        notes = "".join(f'<p class="faint">{escape(remark)}</p>' for remark in remarks(metrics))
+        parts.append(f"<div>{table}{notes}</div>")
+    return f'<div class="charts">{"".join(parts)}</div>' if parts else ""
 
 
 def _headline_cells(metrics: SplitMetrics) -> dict[str, str]:
@@ -255,7 +261,9 @@ def _table(
     def cell(column: int, content: str) -> str:
         if column == 0:
             return f'<th scope="row">{content}</th>'
-        return f'<td class="text">{content}</td>' if column in text else f"<td>{content}</td>"
+        if column in text:
+            return f'<td class="text{" long" if len(content) > _LONG_TEXT else ""}">{content}</td>'
+        return f"<td>{content}</td>"
 
     body = "".join(
         "<tr>" + "".join(cell(i, content) for i, content in enumerate(row)) + "</tr>" for row in rows

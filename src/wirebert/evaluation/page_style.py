@@ -47,10 +47,11 @@ caption {{ text-align: left; padding-bottom: 6px; font-size: .9rem; }}
 th, td {{ padding: 5px 14px 5px 0; border-bottom: 1px solid var(--rule); text-align: right; vertical-align: top;
   white-space: nowrap; }}
 th:first-child, td.text, th.text {{ text-align: left; }}
-td.text {{ white-space: normal; overflow-wrap: anywhere; min-width: 12ch; }}
+td.text {{ white-space: normal; overflow-wrap: break-word; min-width: 12ch; }}
+td.long {{ min-width: 28ch; max-width: 70ch; }}
 thead th {{ color: var(--faint); font-weight: 500; }}
 tbody th {{ font-weight: 500; }}
-.range {{ color: var(--faint); font-size: .86em; }}
+.range {{ color: var(--faint); font-size: .86em; white-space: nowrap; display: inline-block; }}
 .error {{ color: var(--bad); font-weight: 600; }} .warning {{ font-weight: 600; }}
 code, pre {{ font: .88rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }}
 pre {{ background: var(--panel); border-radius: 6px; padding: 12px 14px; white-space: pre-wrap; overflow-wrap: anywhere; }}

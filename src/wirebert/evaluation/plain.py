@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -55,6 +55,10 @@ def _read(kind: Any, data: Any) -> object:
         if data is None and NoneType in parts:
             return None
         return _read(next(part for part in parts if part is not NoneType), data)
+    if origin is Literal:
+        if data not in parts:
+            raise TypeError(f"expected one of {parts}, got {data!r}")
+        return data
     if is_dataclass(kind):
         return _read_dataclass(cast(type, kind), data)
     if origin is tuple:

@@ -274,7 +274,7 @@ def _scale(curves: list[Curve], *, log: bool) -> Spec:
     ticks = [digit * 10.0**decade for decade in decades for digit in digits]
     # In decimal notation where that is short, so that a loss reads 0.05 and a learning rate 3e-5.
     notation = "~g" if low >= 1e-3 else "~e"
-    inside = [tick for tick in ticks if low / 1.2 <= tick <= high * 1.2]
+    inside = [tick for tick in ticks if low / 1.2 <= tick <= high * 1.2] or [low]
     return {
         "scale": {"type": "log", "domain": [low / 1.2, high * 1.2], "nice": False},
         "axis": {"values": inside, "format": notation},
@@ -297,7 +297,7 @@ def _above(curve: Curve, share_of_highest: float) -> Curve:
     """Without the ends of warm-up and decay, where a logarithm runs off to nowhere."""
     if not len(curve.values):
         return curve
-    kept = curve.values >= curve.values.max() * share_of_highest
+    kept = (curve.values > 0) & (curve.values >= curve.values.max() * share_of_highest)
     return Curve(curve.name, curve.steps[kept], curve.values[kept])
 
 

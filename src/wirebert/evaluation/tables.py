@@ -52,9 +52,9 @@ def compare_runs(reports: Sequence[Report], *, plain: bool = False) -> list[Tabl
         table = _table("settings that differ", plain=plain)
         table.add_column("setting", overflow="fold")
         for name in names:
-            table.add_column(name, overflow="fold")
+            table.add_column(Text(name), overflow="fold")
         for setting, values in differing.items():
-            table.add_row(setting, *values)
+            _add_row(table, setting, *values)
         tables.append(table)
     return tables
 
@@ -135,12 +135,12 @@ def _headline(name: str, metrics: SplitMetrics, report: Report, *, plain: bool) 
         rival: splits.splits[name] for rival, splits in report.baseline.items() if name in splits.splits
     }
     for rival in rivals:
-        table.add_column(rival, justify="right", no_wrap=True)
+        table.add_column(Text(rival), justify="right", no_wrap=True)
     columns = [headline(shown) | detections(shown) for shown in (metrics, *rivals.values())]
     loss = [shown.loss for shown in (metrics, *rivals.values())]
     for figure in columns[0]:
-        table.add_row(HEADLINES.get(figure, figure), *(column.get(figure, "-") for column in columns))
-    table.add_row("loss (nats)", *("-" if value is None else f"{value:.3f}" for value in loss))
+        _add_row(table, HEADLINES.get(figure, figure), *(column.get(figure, "-") for column in columns))
+    _add_row(table, "loss (nats)", *("-" if value is None else f"{value:.3f}" for value in loss))
     return table
 
 
@@ -153,7 +153,7 @@ def _classes(name: str, metrics: SplitMetrics, trees: SplitMetrics | None, *, pl
         shown = [figures.accuracy, figures.precision, figures.recall, figures.f1]
         if trees is not None and label in trees.per_class:
             shown.append(trees.per_class[label].f1)
-        table.add_row(label, f"{figures.support:,}", *(f"{value:.3f}" for value in shown))
+        _add_row(table, label, f"{figures.support:,}", *(f"{value:.3f}" for value in shown))
     return table
 
 
@@ -162,19 +162,27 @@ def _compared_figures(names: Sequence[str], reports: Sequence[Report], *, plain:
     table.add_column("split")
     table.add_column("figure")
     for name in names:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(Text(name), justify="right", overflow="fold")
     for split in dict.fromkeys(split for report in reports for split in report.splits):
         columns = [headline(report.splits[split]) if split in report.splits else {} for report in reports]
         for figure, title in HEADLINES.items():
             if any(figure in column for column in columns):
                 short = title.replace("attack or not: accuracy", "attack or not")
-                table.add_row(split, short, *(column.get(figure, "-") for column in columns))
+                _add_row(table, split, short, *(column.get(figure, "-") for column in columns))
     return table
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    """Cells as they are: a class called `[red]` is no markup."""
+    table.add_row(*map(Text, cells))
 
 
 def _table(title: str, *, plain: bool) -> Table:
     return Table(
-        title=title, title_justify="left", box=box.ASCII2 if plain else box.SIMPLE_HEAD, title_style="bold"
+        title=Text(title),
+        title_justify="left",
+        box=box.ASCII2 if plain else box.SIMPLE_HEAD,
+        title_style="bold",
     )
 
 

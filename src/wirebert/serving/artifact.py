@@ -4,8 +4,8 @@
 |---|---|
 | `config.json`, `model.safetensors` | a stock DistilBERT for sequence classification |
 | `tokenizer.json`, `tokenizer_config.json` | canonical text -> the same ids |
-| `wirebert.json` | schema, encoders, classes, where it came from, and the sha256 of every other file |
-| `README.md` | the model card |
+| `wirebert.json` | schema, encoders, classes, where it came from, and the sha256 of the files above |
+| `README.md` | the model card; for people, who may amend it |
 
 No file is a pickle, and none is read before its sha256 is checked.
 """
@@ -57,8 +57,8 @@ def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
     aside.mkdir(parents=True)
     _write_json(aside / "config.json", artifact.architecture.to_hugging_face(artifact.classes.classes))
     save_file(dict(artifact.weights), aside / "model.safetensors", metadata={"format": "pt"})
-    write_hugging_face(artifact.tokenizer.entries, aside)
-    (aside / "README.md").write_text(card, encoding="utf-8")
+    artifact.tokenizer.write_hugging_face(aside)
+    write_card(aside, card)
     manifest: dict[str, object] = {
         "format": FORMAT_VERSION,
         "classes": {
@@ -68,11 +68,16 @@ def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
         },
         "tokenizer": artifact.tokenizer.to_dict(),
         "origin": dict(artifact.origin),
-        "files": {path.name: _describe(path) for path in sorted(aside.iterdir())},
+        "files": {name: _describe(aside / name) for name in _STOCK_FILES},
     }
     _write_json(aside / MANIFEST, {"sha256": _digest_of(manifest), **manifest})
     shutil.rmtree(folder, ignore_errors=True)
     aside.replace(folder)
+
+
+def write_card(folder: Path, card: str) -> None:
+    """Write the model card beside the model."""
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def load_artifact(folder: Path) -> Artifact:
@@ -103,7 +108,9 @@ def _read_manifest(folder: Path) -> dict[str, object]:
         manifest = cast(dict[str, object], json.loads(path.read_text(encoding="utf-8")))
         digest, version = manifest.pop("sha256"), manifest["format"]
     except FileNotFoundError as error:
-        raise ArtifactError(f"{folder}: expected a model folder, found no {MANIFEST} in it; give RUN/model") from error
+        raise ArtifactError(
+            f"{folder}: expected a model folder, found no {MANIFEST} in it; give RUN/model"
+        ) from error
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise _damaged(path, "it can not be read") from error
     if version != FORMAT_VERSION:
@@ -125,12 +132,14 @@ def _check_files(folder: Path, files: Mapping[str, Mapping[str, object]]) -> Non
             raise _damaged(path, "it is missing")
         if path.stat().st_size != expected["size_bytes"]:
             raise _damaged(path, f"expected {expected['size_bytes']} bytes, found {path.stat().st_size}")
-        if name != "README.md" and _describe(path) != expected:  # the card is for people, and they may amend it
+        if _describe(path) != expected:
             raise _damaged(path, "its content does not match its sha256")
 
 
 def _damaged(path: Path, why: str) -> ArtifactError:
-    return ArtifactError(f"{path}: the model folder is damaged: {why}; copy the folder again from where it was trained")
+    return ArtifactError(
+        f"{path}: the model folder is damaged: {why}; copy the folder again from where it was trained"
+    )
 
 
 def _describe(path: Path) -> dict[str, object]:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 from jaxtyping import Float, Int64
 
 from wirebert.data.schema import FlowSchema
 from wirebert.encoding.store import EncodedFlows
-from wirebert.model.batches import score
+from wirebert.errors import ConfigError
+from wirebert.model.batches import Precision, score
 from wirebert.model.checkpoints import load_hugging_face_state
 from wirebert.model.distilbert import DistilBert
 from wirebert.serving.artifact import Artifact, load_artifact
@@ -41,21 +43,29 @@ class Scores:
 class Detector:
     """Scores typed tables (see `wirebert.data.conversion`) with a saved model."""
 
-    def __init__(self, artifact: Artifact, *, device: str = "cpu", precision: str = "fp32", max_tokens: int = 65_536) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        device: str = "cpu",
+        precision: Precision = "fp32",
+        max_tokens: int = 16_384,
+    ) -> None:
         self.artifact = artifact
-        self.device = device
+        self.device = choose_device(device)
         self.precision = precision
         self.max_tokens = max_tokens
         model = DistilBert(artifact.architecture)
         load_hugging_face_state(model, artifact.weights, where="model.safetensors")
-        self._model = model.to(device).eval()
+        self._model = model.to(self.device).eval()
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "cpu", precision: str = "fp32") -> "Detector":
-        """The detector saved in `folder`.
+    def load(cls, folder: str | Path, *, device: str = "cpu", precision: Precision = "fp32") -> "Detector":
+        """The detector saved in `folder`, on `device` ("auto" takes a GPU if there is one).
 
         Raises:
             ArtifactError: a file in it is missing, truncated or changed.
+            ConfigError: a GPU is asked for where there is none.
         """
         return cls(load_artifact(Path(folder)), device=device, precision=precision)
 
@@ -69,18 +79,40 @@ class Detector:
         """The classes it tells apart, in the order of `Scores.probabilities`."""
         return self.artifact.classes.classes
 
+    @property
+    def num_parameters(self) -> int:
+        """Weights of the model."""
+        return sum(weight.numel() for weight in self._model.parameters())
+
     def score(self, table: pa.Table) -> Scores:
         """Class probabilities of each row of a typed table; columns are found by name."""
         block = self.artifact.tokenizer.encode(table)
         unlabelled = np.full(table.num_rows, -1, dtype=np.int64)
-        flows = EncodedFlows.from_arrays(block.ids, block.offsets, unlabelled, np.arange(table.num_rows, dtype=np.int64))
-        logits = score(self._model, flows, device=self.device, precision=self.precision, max_tokens=self.max_tokens)
+        flows = EncodedFlows.from_arrays(
+            block.ids, block.offsets, unlabelled, np.arange(table.num_rows, dtype=np.int64)
+        )
+        logits = score(
+            self._model, flows, device=self.device, precision=self.precision, max_tokens=self.max_tokens
+        )
         return Scores(
             probabilities=_softmax(logits.astype(np.float64)),
             classes=self.classes,
             benign=self.artifact.classes.benign,
             num_truncated=block.num_truncated,
         )
+
+
+def choose_device(name: str) -> str:
+    """Where to compute: `name`, or for "auto" a GPU if there is one.
+
+    Raises:
+        ConfigError: a GPU is asked for where there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device must be auto or cpu on a machine without a CUDA GPU, got 'cuda'")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
 
 
 def _softmax(logits: Float[np.ndarray, "flows classes"]) -> Float[np.ndarray, "flows classes"]:

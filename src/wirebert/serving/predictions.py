@@ -70,7 +70,9 @@ class CsvWriter:
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`."""
         if self._writer is None:
-            self._writer = csv.CSVWriter(self._sink, table.schema, write_options=csv.WriteOptions(quoting_style="needed"))
+            self._writer = csv.CSVWriter(
+                self._sink, table.schema, write_options=csv.WriteOptions(quoting_style="needed")
+            )
         self._writer.write_table(table)
 
     def close(self) -> None:
@@ -129,9 +131,13 @@ def open_writer(path: Path) -> Iterator[TableWriter]:
     """
     if path.suffix not in WRITERS:
         endings = ", ".join(WRITERS)
-        raise DataError(f"--out {path}: expected a name that ends in one of {endings}, found {path.suffix!r}; rename it")
+        raise DataError(
+            f"--out {path}: expected a name that ends in one of {endings}, found {path.suffix!r}; rename it"
+        )
     if path.exists():
-        raise DataError(f"--out {path}: expected a new file, found one that exists; it is left as it is, choose another name")
+        raise DataError(
+            f"--out {path}: expected a new file, found one that exists; it is left as it is, choose another name"
+        )
     if not path.parent.is_dir():
         raise DataError(f"--out {path}: the folder {path.parent} does not exist; make it first")
     aside = path.with_name(path.name + ".part")

@@ -56,8 +56,8 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the forward pass; auto: bf16 on a GPU that has it, fp16 on other GPUs, fp32 on a CPU."""
 
-    micro_batch_tokens: int = 16_384
-    """Padded tokens of one forward pass, at least 0; 0 takes the whole step at once."""
+    micro_batch_tokens: int | None = None
+    """Padded tokens of one forward pass, at least 0; 0: the whole step; none: 4,096 on a CPU, 65,536 on a GPU."""
 
     class_weights: Literal["none", "balanced", "sqrt"] = "none"
     """Weight of a class in the loss: equal, by inverse frequency, or by its square root."""
@@ -101,7 +101,7 @@ class TrainConfig:
             *("weight_decay", "classifier_weight_decay", "max_grad_norm", "logit_adjustment"),
             *("micro_batch_tokens", "evaluate_every", "early_stopping_patience", "checkpoint_every"),
         ):
-            self._check(name, "at least 0", getattr(self, name) >= 0)
+            self._check(name, "at least 0", (getattr(self, name) or 0) >= 0)
         for name in (
             *("adam_beta1", "adam_beta2", "warmup_fraction", "label_smoothing"),
             *("corruption", "column_drop"),

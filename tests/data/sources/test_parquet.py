@@ -40,6 +40,10 @@ def test_nested_columns_and_damaged_files_are_one_sentence(tmp_path: Path):
     pq.write_table(pa.table({"n": [[1]]}), tmp_path / "f.parquet")
     with pytest.raises(DataError, match="column 'n': expected numbers, text"):
         list(read(tmp_path / "f.parquet", 1 << 20, names=("n",)))
+    bad_text = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xad"))
+    pq.write_table(pa.table({"n": bad_text}), tmp_path / "f.parquet")
+    with pytest.raises(DataError, match="the Parquet data is damaged"):
+        list(read(tmp_path / "f.parquet", 1 << 20, names=("n",)))
     (tmp_path / "f.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(DataError, match="damaged"):
         read_names(tmp_path / "f.parquet")

@@ -49,7 +49,10 @@ def plain(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
         kind = column.type
     if pa.types.is_boolean(kind):
         return column.cast(pa.int8()).cast(pa.string())
-    if pa.types.is_integer(kind) or pa.types.is_string(kind):
+    if pa.types.is_string(kind):
+        column.validate(full=True)  # Arrow trusts a file to hold UTF-8
+        return column
+    if pa.types.is_integer(kind):
         return column
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return column.cast(pa.float64())
@@ -70,4 +73,6 @@ def _open(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: expected a Parquet file, found a damaged one ({reason_of(error)})") from error
+        raise DataError(
+            f"{path}: expected a Parquet file, found a damaged one ({reason_of(error)})"
+        ) from error

@@ -49,13 +49,13 @@ def _scalar(text: str) -> pa.StringScalar:
     return pa.scalar(text, pa.string())
 
 
-def either(generator: np.random.Generator, share: float, first: pa.Array, second: pa.Array) -> pa.Array:
+def either(generator: np.random.Generator, share: float | int, first: pa.Array, second: pa.Array) -> pa.Array:
     """The first text in a share of the rows, the second in the others."""
     return pc.if_else(pa.array(generator.random(len(first)) < share), first, second)
 
 
 def mixture(
-    generator: np.random.Generator, count: int, grammars: Sequence[tuple[float, Grammar]]
+    generator: np.random.Generator, count: int, grammars: Sequence[tuple[float | int, Grammar]]
 ) -> pa.Array:
     """`count` texts, each from one of the grammars, with chances in proportion to the weights."""
     weights = np.array([weight for weight, _ in grammars])
@@ -64,7 +64,9 @@ def mixture(
     return pa.concat_arrays(parts).take(pa.array(generator.permutation(count)))
 
 
-def encoded(generator: np.random.Generator, values: pa.Array, *, raw: float, twice: float) -> pa.Array:
+def encoded(
+    generator: np.random.Generator, values: pa.Array, *, raw: float | int, twice: float | int
+) -> pa.Array:
     """Values as they stand in a query: percent-encoded, some encoded `twice`, some almost `raw` as sloppy clients send them."""
     drawn = generator.random(len(values))
     spaces = pc.if_else(pa.array(generator.random(len(values)) < 0.5), "+", "%20")

@@ -156,10 +156,10 @@ def calls(
     scene: Scene,
     pairs: Periodic,
     *,
-    jitter: float,
-    size_spread: float,
-    received: float,
-    received_spread: float,
+    jitter: float | int,
+    size_spread: float | int,
+    received: float | int,
+    received_spread: float | int,
 ) -> pa.Table:
     """Connections at the beat of each pair of hosts, `jitter` being the share of a period they may be off."""
     generator, (start_s, stop_s) = scene.generator, scene.span_s
@@ -239,7 +239,7 @@ def evenly(scene: Scene, count: int) -> Numbers:
     return scene.generator.uniform(*scene.span_s, count)
 
 
-def bursts(scene: Scene, count: int, *, mean_size: float, gap_s: float) -> tuple[Codes, Numbers]:
+def bursts(scene: Scene, count: int, *, mean_size: float | int, gap_s: float | int) -> tuple[Codes, Numbers]:
     """Number of the burst that each flow belongs to, and its time; bursts differ in size and pace."""
     generator, (start_s, stop_s) = scene.generator, scene.span_s
     num_bursts = max(1, round(count / mean_size))
@@ -270,13 +270,13 @@ def popular_outside(scene: Scene, count: int) -> Codes:
     return FIRST_OUTSIDE + (scene.generator.random(count) ** 4 * NUM_OUTSIDE).astype(np.int64)
 
 
-def visitors(scene: Scene, count: int, *, attackers: float) -> Codes:
+def visitors(scene: Scene, count: int, *, attackers: float | int) -> Codes:
     """Outside hosts, with a share of hosts that attack at other times."""
     known = scene.generator.choice(scene.network.attackers, count)
     return np.where(scene.generator.random(count) < attackers, known, outside(scene, count))
 
 
-def attack_source(scene: Scene, campaign: Codes, *, inside: float) -> Codes:
+def attack_source(scene: Scene, campaign: Codes, *, inside: float | int) -> Codes:
     """One attacker per campaign: outside, or in a share of campaigns an infected client."""
     infected = one_each(scene, campaign, scene.network.infected)
     return np.where(
@@ -284,12 +284,12 @@ def attack_source(scene: Scene, campaign: Codes, *, inside: float) -> Codes:
     )
 
 
-def one_each(scene: Scene, group: Codes, pool: Codes) -> Codes:
+def one_each(scene: Scene, group: Codes, pool: Int64[np.ndarray, " pool"]) -> Codes:
     """One of the pool per group, for each flow of it."""
     return scene.generator.choice(pool, int(group.max(initial=0)) + 1)[group]
 
 
-def share_of(scene: Scene, group: Codes, share: float) -> Bool[np.ndarray, " flows"]:
+def share_of(scene: Scene, group: Codes, share: float | int) -> Bool[np.ndarray, " flows"]:
     """True for all flows of a share of the groups."""
     return (scene.generator.random(int(group.max(initial=0)) + 1) < share)[group]
 
@@ -302,7 +302,7 @@ def any_port(generator: np.random.Generator, count: int) -> Codes:
     return 1 + (generator.random(count) ** 2 * 20_000).astype(np.int64)
 
 
-def around(generator: np.random.Generator, count: int, middle: float, spread: float) -> Numbers:
+def around(generator: np.random.Generator, count: int, middle: float | int, spread: float | int) -> Numbers:
     """Log-normal numbers: half of them below `middle`, two thirds within a factor of e ** spread."""
     return middle * np.exp(spread * generator.standard_normal(count))
 

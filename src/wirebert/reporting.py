@@ -1,0 +1,211 @@
+"""From a judged detector to its report: files in the run folder, tables on the terminal, the model card."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from rich.console import Console
+
+from wirebert.config import RunConfig
+from wirebert.data.labels import distribution, imbalance_ratio
+from wirebert.data.loading import Flows
+from wirebert.data.splits import DUPLICATE_SAFE_STATEMENT
+from wirebert.data.validation import Finding
+from wirebert.evaluation.baselines import Trees
+from wirebert.evaluation.environment import hardware, versions
+from wirebert.evaluation.history import History
+from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.evaluation.page import write_page
+from wirebert.evaluation.plots import charts, write_charts
+from wirebert.evaluation.report import Baseline, DataSection, Report, class_distribution, write_json
+from wirebert.evaluation.tables import print_report
+from wirebert.judging import Part
+from wirebert.run_folder import RunFolder
+from wirebert.serving.artifact import Artifact
+from wirebert.serving.detector import Detector
+from wirebert.settings import to_mapping
+from wirebert.training.monitoring import read_metrics
+from wirebert.training.session import TrainingResult
+
+TREES = "boosted trees"
+"""Name of the quick baseline in reports."""
+
+
+def show_data(flows: Flows, counts: Mapping[str, int], findings: Sequence[Finding], console: Console) -> None:
+    """What was recognised, how the classes are spread, and what validation found."""
+    schema = flows.schema
+    kind = f"schema {schema.name}, {len(schema.columns)} columns, {len(schema.features)} of them features"
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    say(f"{flows.name}: {flows.dialect.describe()}; {kind}")
+    if counts:
+        shares = ", ".join(
+            f"{row.class_name} {row.num_rows:,} ({row.share:.2%})" for row in distribution(counts)
+        )
+        say(f"classes: {shares}; the largest is {imbalance_ratio(counts):,.0f} times the smallest")
+    for finding in findings:
+        say(f"{finding.severity}: {finding.message}")
+
+
+def data_section(
+    parts: Sequence[Part],
+    train_counts: Mapping[str, int],
+    splits: Mapping[str, SplitMetrics],
+    findings: Sequence[Finding],
+) -> DataSection:
+    """What was read: files in the order of `parts`, classes of every split."""
+    counts = {
+        name: {label: row.support for label, row in split.per_class.items()} for name, split in splits.items()
+    }
+    files = dict.fromkeys(str(path) for part in parts for path in part.flows.files)
+    return DataSection(
+        files=tuple(files),
+        detected=parts[0].flows.dialect.describe(),
+        split=DUPLICATE_SAFE_STATEMENT,
+        distribution={
+            name: class_distribution(split) for name, split in {"train": train_counts, **counts}.items()
+        },
+        findings=tuple(findings),
+    )
+
+
+def run_report(
+    run: RunConfig,
+    folder: RunFolder,
+    *,
+    data: DataSection,
+    result: TrainingResult,
+    num_parameters: int,
+    splits: Mapping[str, SplitMetrics],
+    trees: Trees | None,
+    trees_splits: Mapping[str, SplitMetrics],
+    timing: Mapping[str, float],
+) -> Report:
+    """The report of one training."""
+    training: dict[str, object] = {
+        "parameters": num_parameters,
+        "best step": result.best_step,
+        "evaluations": len(result.history),
+        "stopped early": result.stopped_early,
+        "flows per second": round(result.rows_per_s),
+    }
+    return Report(
+        name=folder.path.name,
+        command=command_line(),
+        seed=run.seed,
+        splits=splits,
+        data=data,
+        settings=to_mapping(run),
+        versions=versions(),
+        hardware=hardware(),
+        training=training,
+        timing=timing,
+        baseline={}
+        if trees is None
+        else {TREES: Baseline(summary=asdict(trees.summary), splits=trees_splits)},
+    )
+
+
+def evaluation_report(detector: Detector, part: Part, metrics: SplitMetrics) -> Report:
+    """The report of a saved model on one more file."""
+    origin = detector.artifact.origin
+    return Report(
+        name=part.name,
+        command=command_line(),
+        seed=1,
+        splits={part.name: metrics},
+        data=DataSection(
+            files=tuple(str(path) for path in part.flows.files),
+            detected=part.flows.dialect.describe(),
+            split="All labelled flows of the file.",
+            distribution={
+                part.name: class_distribution({name: row.support for name, row in metrics.per_class.items()})
+            },
+        ),
+        settings=cast(dict[str, object], origin.get("settings", {})),
+        versions=versions(),
+        hardware=hardware(),
+    )
+
+
+def write_report(report: Report, folder: RunFolder) -> None:
+    """Page and charts first, then report.json, whose presence means that the run is finished."""
+    history = History.of(read_metrics(folder.metrics)) if folder.metrics.exists() else None
+    trees = {name: metrics for name in report.splits if (metrics := report.trees(name)) is not None}
+    write_charts(charts(report.splits, history, trees), folder.plots)
+    write_page(report, folder.report_html, history)
+    write_json(report, folder.report_json)
+
+
+def show_report(report: Report, folder: RunFolder, console: Console) -> None:
+    """Tables on the terminal, then where the rest is."""
+    print_report(report, console)
+    for what, path in {"report": folder.report_html, "model": folder.model}.items():
+        if path.exists():
+            console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
+
+
+def model_card(artifact: Artifact, splits: Mapping[str, SplitMetrics]) -> str:
+    """The `README.md` of the model folder, in the form that model hubs show; without `splits` it has no figures yet."""
+    names = ", ".join(artifact.classes.classes)
+    rows = [
+        f"| {name} | {split.num_flows:,} | {split.accuracy:.4f} | {split.macro_f1:.4f} |"
+        for name, split in splits.items()
+    ]
+    table = ["| split | flows | accuracy | macro-F1 |", "|---|---|---|---|", *rows, ""] if rows else []
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: text-classification",
+        "tags: [intrusion-detection, network-traffic, distilbert, wirebert]",
+        "---",
+        "",
+        "# Intrusion detector",
+        "",
+        f"A DistilBERT classifier of network flows under the schema `{artifact.schema.name}`. Classes: {names}.",
+        "",
+        *table,
+        "Score files with `wirebert predict MODEL DATA`, or load the folder with stock `transformers`",
+        "(`AutoModelForSequenceClassification`, `AutoTokenizer`) and give it canonical text:",
+        "",
+        "```python",
+        "from wirebert.serving.detector import Detector",
+        "",
+        'detector = Detector.load("model")',
+        "tokenizer = detector.artifact.tokenizer",
+        'block = tokenizer.encode_key_values(["protocol_type:tcp, service:http"])',
+        "print(tokenizer.to_text(block.ids[: block.offsets[1]]))",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def command_line() -> str:
+    """The command as it was typed."""
+    return shlex.join(["wirebert", *sys.argv[1:]])
+
+
+def split_names(tests: Sequence[str], stems: Sequence[str]) -> list[str]:
+    """`test` for one test file; the file stems for several, numbered where they are equal.
+
+    >>> split_names(["a.csv"], ["a"]), split_names(["x/a.csv", "y/a.csv"], ["a", "a"])
+    (['test'], ['a', 'a-2'])
+    """
+    if len(tests) == 1:
+        return ["test"]
+    names: list[str] = []
+    for stem in stems:
+        name, number = stem, 2
+        while name in names or name in ("train", "valid"):
+            name, number = f"{stem}-{number}", number + 1
+        names.append(name)
+    return names
+
+
+def default_name(data: str) -> str:
+    """Name of a run folder for this training data."""
+    return Path(data).name.split(".")[0] or "run"

@@ -1,0 +1,86 @@
+"""A small report to show. wirebert is imported inside the fixtures: jaxtyping's checks have to be in place first."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from wirebert.evaluation.history import History
+    from wirebert.evaluation.report import Report
+
+
+@pytest.fixture
+def report() -> "Report":
+    """Validation and test figures of three classes, one more in the test file, with trees beside them."""
+    from wirebert.data.validation import Finding
+    from wirebert.evaluation.environment import Hardware
+    from wirebert.evaluation.metrics import SplitMetrics, evaluate
+    from wirebert.evaluation.report import Baseline, DataSection, Report, class_distribution
+
+    def figures(seed: int, extra: tuple[str, ...] = (), **settings: Any) -> SplitMetrics:
+        rng = np.random.default_rng(seed)
+        true_ids = rng.integers(0, 3 + len(extra), 200)
+        probabilities = rng.dirichlet(np.ones(3), 200) + np.eye(4)[true_ids][:, :3]
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        names = ("normal", "dos", "<b>probe")
+        return evaluate(
+            true_ids, probabilities, names, "normal", extra_classes=extra, num_resamples=20, **settings
+        )
+
+    test = figures(1, ("worm",), clusters=np.arange(200) % 9)
+    return Report(
+        name="nsl-kdd-1",
+        command="wirebert train train.csv --test test.csv",
+        seed=1,
+        splits={"valid": figures(0), "test": test},
+        data=DataSection(
+            files=("train.csv", "test.csv"),
+            detected="comma-separated, UTF-8, header",
+            split="A tenth of the training rows, no duplicates across",
+            distribution={"train": class_distribution({"normal": 3, "dos": 1})},
+            findings=(
+                Finding(
+                    code="constant_column",
+                    severity="warning",
+                    column="<script>",
+                    count=4,
+                    example="0",
+                    message="always 0; leave it out",
+                ),
+            ),
+        ),
+        settings={"training": {"batch_size": 256, "learning_rate": 3e-4}, "model": {"size": "mini"}},
+        versions={"wirebert": "0.1.0"},
+        hardware=Hardware(cpu="some processor", num_cores=2),
+        training={"steps": 100},
+        timing={"training": 12.5},
+        baseline={
+            "boosted trees": Baseline(
+                summary={"num_flows_used": 100}, splits={"valid": figures(2), "test": figures(3, ("worm",))}
+            )
+        },
+    )
+
+
+@pytest.fixture
+def history() -> "History":
+    """Two epochs of five steps."""
+    from wirebert.evaluation.history import History
+
+    steps = [
+        {"event": "step", "step": s, "loss": 1 / s, "lr_backbone": 1e-4 / s, "lr_classifier": 1e-3 / s}
+        for s in range(1, 11)
+    ]
+    epochs = [
+        {
+            "event": "epoch",
+            "step": s,
+            "valid_loss": 1 / s,
+            "valid_accuracy": 0.9,
+            "valid_macro_f1": 0.8,
+            "is_best": True,
+        }
+        for s in (5, 10)
+    ]
+    return History.of([*steps, *epochs])

@@ -1,0 +1,15 @@
+import platform
+
+from wirebert.evaluation.environment import hardware, versions
+
+
+def test_versions_name_what_decides_numbers() -> None:
+    found = versions()
+    assert found["python"] == platform.python_version()
+    assert {"wirebert", "torch", "numpy"} <= set(found)
+
+
+def test_hardware_names_processor_and_cores() -> None:
+    machine = hardware()
+    assert machine.cpu
+    assert machine.num_cores >= 1

@@ -1,0 +1,54 @@
+import numpy as np
+
+from wirebert.evaluation.history import Curve, History
+
+
+def test_curves_come_from_their_events_and_skip_what_is_not_a_number() -> None:
+    history = History.of(
+        [
+            {"event": "start", "step": 0},
+            {"event": "step", "step": 1, "loss": 2.0, "lr_backbone": 1e-5, "lr_classifier": 1e-4},
+            {"event": "step", "step": 2, "loss": None, "lr_backbone": 2e-5, "lr_classifier": 2e-4},
+            {
+                "event": "epoch",
+                "step": 2,
+                "valid_loss": 1.0,
+                "valid_accuracy": 0.5,
+                "valid_macro_f1": 0.4,
+                "is_best": True,
+            },
+            {
+                "event": "epoch",
+                "step": 4,
+                "valid_loss": 1.5,
+                "valid_accuracy": 0.5,
+                "valid_macro_f1": 0.4,
+                "is_best": False,
+            },
+        ]
+    )
+    assert history.train_loss.steps.tolist() == [1.0]
+    assert history.classifier_rate.values.tolist() == [1e-4, 2e-4]
+    assert history.valid_loss.steps.tolist() == [2.0, 4.0]
+    assert history.best_step == 2
+
+
+def test_no_records_give_empty_curves() -> None:
+    history = History.of([])
+    assert len(history.train_loss.steps) == 0
+    assert history.best_step is None
+
+
+def test_a_band_keeps_every_extreme_of_a_long_curve() -> None:
+    values = np.random.default_rng(0).normal(size=50_001)
+    values[12_345], values[54] = 99.0, -99.0
+    band = Curve("loss", np.arange(50_001.0), values).band()
+    assert band is not None
+    assert len(band.steps) == 300
+    assert (band.low.min(), band.high.max()) == (-99.0, 99.0)
+    assert (band.low <= band.mean).all()
+    assert (band.mean <= band.high).all()
+
+
+def test_a_short_curve_has_no_band() -> None:
+    assert Curve("loss", np.arange(300.0), np.ones(300)).band() is None

@@ -1,0 +1,72 @@
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from wirebert.evaluation.metrics import evaluate
+from wirebert.evaluation.report import Report
+from wirebert.evaluation.tables import differing_settings, print_comparison, print_report, run_names
+
+
+def console(width: int = 80) -> tuple[Console, io.StringIO]:
+    output = io.StringIO()
+    return Console(file=output, width=width), output
+
+
+def test_the_report_fits_80_columns_and_is_plain_text_when_piped(report: Report) -> None:
+    screen, output = console()
+    print_report(report, screen)
+    text = output.getvalue()
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"{report.splits['test'].accuracy:.3f} [" in text
+    assert "boosted trees" in text
+    assert "Not in training, so always wrong here: worm" in text
+
+
+def test_no_figure_is_cut_at_80_columns(report: Report) -> None:
+    screen, output = console()
+    print_report(report, screen)
+    print_comparison([report, report, report], screen)
+    assert "..." not in output.getvalue()
+
+
+def test_runs_are_compared_with_the_settings_that_differ(report: Report) -> None:
+    other = replace(
+        report, name="other", seed=2, settings={"training": {"batch_size": 512, "learning_rate": 3e-4}}
+    )
+    assert differing_settings([report, other]) == {
+        "training.batch_size": ("256", "512"),
+        "model.size": ("mini", "-"),
+        "seed": ("1", "2"),
+    }
+    screen, output = console()
+    print_comparison([report, other], screen)
+    assert "training.batch_size" in output.getvalue()
+    assert "learning_rate" not in output.getvalue()
+
+
+def test_runs_of_one_name_are_told_apart(report: Report) -> None:
+    assert run_names([report, report]) == ["nsl-kdd-1 (1)", "nsl-kdd-1 (2)"]
+
+
+@pytest.mark.parametrize("num_flows", [0, 2])
+def test_a_split_without_benign_class_or_without_flows_is_printed(num_flows: int, report: Report) -> None:
+    bare = evaluate(np.arange(num_flows), np.eye(2)[:num_flows], ("a", "b"), None, num_resamples=5)
+    screen, output = console()
+    print_report(replace(report, splits={"bare": bare}), screen)
+    assert "attack" not in output.getvalue()
+
+
+def test_names_are_shown_as_they_are(report: Report) -> None:
+    name = "[/red]:smile:[b]"
+    metrics = evaluate(np.array([0, 1]), np.eye(2), (name, "b"), None, num_resamples=5)
+    screen, output = console()
+    odd = replace(report, name=name, splits={name: metrics})
+    print_report(odd, screen)
+    assert output.getvalue().count(name) == 3  # two titles and a class
+    print_comparison([odd, report], screen)
+    assert name in output.getvalue().split("figures")[-1]

@@ -1,0 +1,48 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from wirebert.evaluation.metrics import SplitMetrics, evaluate
+from wirebert.evaluation.report import Baseline, Report
+from wirebert.evaluation.verdict import compare, verdict
+
+
+def judged(share_right: float, num_flows: int = 1000) -> SplitMetrics:
+    ids = np.arange(num_flows) % 2
+    told = np.where(np.arange(num_flows) // 2 < share_right * num_flows / 2, ids, 1 - ids)
+    return evaluate(ids, np.eye(2)[told], ("normal", "dos"), "normal", num_resamples=50)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "words"),
+    [(0.9, 0.5, "it is above"), (0.5, 0.9, "it is below"), (0.9, 0.901, "the intervals overlap")],
+)
+def test_the_verdict_is_about_intervals_not_points(
+    ours: float, theirs: float, words: str, report: Report
+) -> None:
+    rival = Baseline(summary={}, splits={"test": judged(theirs)})
+    sentences = verdict(replace(report, splits={"test": judged(ours)}, baseline={"trees": rival}))
+    assert words in sentences[1]
+
+
+def test_the_verdict_names_what_to_be_wary_of(report: Report) -> None:
+    text = " ".join(verdict(report))
+    assert "On test" in text
+    assert "always guessing the largest class" in text
+    assert "classes that training lacks" in text
+
+
+def test_rare_classes_are_marked(report: Report) -> None:
+    assert "take their figures lightly: normal, dos" in " ".join(
+        verdict(replace(report, splits={"t": judged(0.9, 40)}))
+    )
+
+
+def test_nothing_evaluated_gives_no_verdict(report: Report) -> None:
+    assert verdict(replace(report, splits={})) == []
+
+
+def test_touching_intervals_are_level() -> None:
+    assert compare((0.1, 0.2), (0.2, 0.3)) == "level"
+    assert compare((0.1, 0.2), (0.21, 0.3)) == "below"
