@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from wirebert.data.dialect import Dialect, clean_names, detect_dialect, open_bytes, read_head
+from wirebert.data.detection import detect_dialect
+from wirebert.data.dialect import Dialect, clean_names, open_bytes, read_head
 from wirebert.errors import DataError
 
 TABLE = b"dur,proto,label\n1.5,tcp,normal\n0,udp,dos\n"

@@ -14,13 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.intake import Intake
+from wirebert.data.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema
 from wirebert.errors import DataError
 
 MAX_EXAMPLES = 3
 NUMBER = re.compile(
     r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf(?:inity)?|nan", re.IGNORECASE | re.ASCII
 )
+WITH_COMMA = r"^\s*[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?\s*$"
+"""A number that may have a decimal comma."""
 TRUTH = {"true": "1", "yes": "1", "false": "0", "no": "0"}
 
 
@@ -41,6 +44,8 @@ class Misfits:
     examples: dict[str, list[Misfit]] = field(default_factory=dict)
     num_rows: int = 0
     """Rows converted so far."""
+    lines: Intake = field(default_factory=Intake)
+    """What became of the lines of the files."""
 
     @property
     def total(self) -> int:
@@ -57,6 +62,7 @@ class Misfits:
     def merge(self, other: "Misfits") -> None:
         """Count what `other` counted too."""
         self.num_rows += other.num_rows
+        self.lines.merge(other.lines)
         for column, count in other.counts.items():
             self.counts[column] = self.counts.get(column, 0) + count
             self.examples[column] = [*self.examples.get(column, []), *other.examples[column]][:MAX_EXAMPLES]
@@ -73,16 +79,21 @@ class Misfits:
                 )
 
 
-def convert(block: pa.Table, schema: FlowSchema, *, misfits: Misfits, first_row: int) -> pa.Table:
+def convert(
+    block: pa.Table, schema: FlowSchema, *, misfits: Misfits, first_row: int, decimal_comma: bool = False
+) -> pa.Table:
     """The columns of `block` that the schema names, typed, in schema order.
 
     Numeric kinds become float64 (dictionary-encoded where the source was), other kinds string. Null values of the column,
     and NaN, are null; infinities are values. A value that is no number becomes null and is counted in `misfits` with its
-    row, counted from `first_row`.
+    row, counted from `first_row`. With `decimal_comma`, 1,5 is a number.
     """
     columns = [column for column in schema.columns if column.name in block.column_names]
     misfits.num_rows += block.num_rows
-    arrays = [_convert_column(_whole(block[column.name]), column, misfits, first_row) for column in columns]
+    raw = {column.name: _whole(block[column.name]) for column in columns}
+    if decimal_comma:
+        raw |= {column.name: _point(raw[column.name]) for column in columns if column.kind.is_numeric}
+    arrays = [_convert_column(raw[column.name], column, misfits, first_row) for column in columns]
     fields = [pa.field(column.name, array.type) for column, array in zip(columns, arrays, strict=True)]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
@@ -91,6 +102,36 @@ def as_text(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """Any column as plain text, stripped; whole numbers without a fraction, so 1.0 is "1"; NaN is null."""
     encoded = _dictionary(_whole(column))
     return encoded.dictionary.take(encoded.indices)
+
+
+def with_points(sample: pa.Table) -> pa.Table:
+    """The texts with a point for the comma in columns that hold (nearly) nothing but numbers.
+
+    >>> with_points(pa.table({"x": ["1,5", "-"], "y": ["1,5", "a,b"]})).to_pydict()
+    {'x': ['1.5', '-'], 'y': ['1,5', 'a,b']}
+    """
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {}
+    for name in sample.column_names:
+        texts = _whole(sample[name])
+        present = texts.filter(pc.invert(pc.is_in(texts, value_set=pa.array(DEFAULT_NULL_VALUES))))
+        numbers = pc.sum(pc.match_substring_regex(present, WITH_COMMA).cast(pa.int64())).as_py() or 0
+        columns[name] = _point(texts) if numbers >= 0.99 * len(present) else texts
+    return pa.table(columns)
+
+
+def _point(array: pa.Array) -> pa.Array:
+    """Texts of the form 1,5 as 1.5."""
+    if isinstance(array, pa.DictionaryArray):
+        if not pa.types.is_string(array.dictionary.type):
+            return array
+        return pa.DictionaryArray.from_arrays(array.indices, _point(array.dictionary))
+    if not pa.types.is_string(array.type):
+        return array
+    return pc.if_else(
+        pc.match_substring_regex(array, WITH_COMMA),
+        pc.replace_substring(array, ",", ".", max_replacements=1),
+        array,
+    )
 
 
 def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:

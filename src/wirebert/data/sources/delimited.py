@@ -1,118 +1,317 @@
-"""Delimited text -> blocks of strings. Nothing is interpreted here."""
+"""Delimited text -> blocks of strings, and an account of every line. Nothing is interpreted here.
 
+Text is cut into pieces that end where a row ends, cleaned of what is no row (comments, rows with broken quotes, rows
+that are not text), and parsed by Arrow. What is taken out leaves blank lines behind, so that line numbers stay true.
+"""
+
+import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from wirebert.data.dialect import Dialect, open_bytes, reason_of
+from wirebert.data.intake import Intake
+from wirebert.data.records import line_end_bytes, quoted_fields
 from wirebert.errors import DataError
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
+BLANK_LINE = re.compile(rb"(?:\A|(?<=\n)|(?<=\r)(?!\n))(?:\r\n|\r|\n)")
 
-class NotUtf8Error(DataError):
-    """The file was taken for UTF-8 by its head, and is not."""
+
+@runtime_checkable
+class ByteStream(Protocol):
+    """What bytes can be read from."""
+
+    def read(self, nbytes: int, /) -> bytes:
+        """The next bytes; none at the end."""
+        ...
+
+
+class Taken(NamedTuple):
+    """A line that was taken out of a piece of text."""
+
+    index: int
+    """Its place among the lines of the piece, from 0."""
+    reason: Literal["", "bytes that are not of the encoding"]
+    """Empty for a comment."""
+    text: str
 
 
 def read(
-    path: Path, dialect: Dialect, block_bytes: int, *, names: Sequence[str], where: str = ""
+    path: Path,
+    dialect: Dialect,
+    block_bytes: int,
+    *,
+    names: Sequence[str],
+    where: str = "",
+    intake: Intake | None = None,
 ) -> Iterator[pa.Table]:
     """Blocks of rows in file order; every column is dictionary<int32, string>.
 
-    Where blocks begin depends on the file and `block_bytes` alone. Blank lines are left out.
+    Where blocks begin depends on the file and `block_bytes` alone. A row with more or fewer fields than `names`, with a
+    quote that is never closed, or with bytes that are not of the encoding is no row of a block: it is set aside in
+    `intake`, which accounts for blank lines and comments too.
 
     Raises:
-        DataError: a row has more or fewer fields than `names`, or bytes do not belong to the encoding.
+        DataError: the file is damaged, or a row is longer than a block.
     """
     where = where or str(path)
+    intake = Intake() if intake is None else intake
     try:
-        yield from _read(path, dialect, block_bytes, names, use_threads=True)
-    except pa.ArrowInvalid as error:
-        raise _explain(error, path, dialect, block_bytes, names, where) from error
-    except (OSError, EOFError, UnicodeError) as error:
+        with open_bytes(path, dialect.compression) as raw:
+            stream = (
+                raw
+                if dialect.encoding == "utf-8"
+                else pa.transcoding_input_stream(raw, dialect.encoding, "utf-8")
+            )
+            yield from tables(stream, dialect, block_bytes, names=names, where=where, intake=intake)
+    except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
         raise DataError(
             f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)})"
         ) from error
 
 
-def _read(
-    path: Path,
+def tables(
+    stream: ByteStream,
     dialect: Dialect,
     block_bytes: int,
-    names: Sequence[str],
     *,
-    use_threads: bool,
-    ragged: list[arrow_csv.InvalidRow] | None = None,
-) -> Iterator[pa.Table]:
-    def note_ragged(row: arrow_csv.InvalidRow) -> Literal["error"]:
-        if ragged is not None:
-            ragged.append(row)
-        return "error"
-
-    columns = [f"{position}" for position in range(len(names))]  # names may repeat what Arrow reserves
-    with open_bytes(path, dialect.compression) as raw:
-        stream = (
-            raw
-            if dialect.encoding == "utf-8"
-            else pa.transcoding_input_stream(raw, dialect.encoding, "utf-8")
-        )
-        reader = arrow_csv.open_csv(
-            cast(IO[bytes], stream),
-            read_options=arrow_csv.ReadOptions(
-                column_names=columns,
-                skip_rows_after_names=int(dialect.has_header),
-                block_size=block_bytes,
-                use_threads=use_threads,
-            ),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=dialect.delimiter,
-                quote_char=dialect.quote or False,
-                double_quote=dialect.quote is not None,
-                newlines_in_values=dialect.quote is not None,
-                invalid_row_handler=note_ragged,
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.dictionary(pa.int32(), pa.string())),
-                null_values=[],
-                strings_can_be_null=False,
-            ),
-        )
-        for batch in reader:
-            if batch.num_rows:
-                yield pa.Table.from_batches([batch]).rename_columns(list(names))
-
-
-def _explain(
-    error: pa.ArrowInvalid,
-    path: Path,
-    dialect: Dialect,
-    block_bytes: int,
     names: Sequence[str],
     where: str,
-) -> DataError:
-    """What Arrow's complaint means to the owner of the file."""
-    text = reason_of(error)
-    if "UTF8" in text or "utf-8" in text.lower():
-        return NotUtf8Error(
-            f"{where}: expected UTF-8 text, found other bytes; set data.encoding to cp1252 or latin-1 ({text})"
-        )
-    if "straddling" in text:
-        return DataError(
-            f"{where}: expected rows shorter than {block_bytes:,} bytes, found a longer one or a quote that is "
-            "never closed; raise data.block_mb or close the quote"
-        )
-    # Only one thread knows row numbers, so the bad row is looked up once more.
-    ragged: list[arrow_csv.InvalidRow] = []
-    try:
-        for _ in _read(path, dialect, block_bytes, names, use_threads=False, ragged=ragged):
-            pass
-    except pa.ArrowInvalid:
-        if ragged:
-            row = ragged[0]
-            number = (row.number or 0) - dialect.has_header
-            return DataError(
-                f"{where}, row {number}: expected {row.expected_columns} fields, found {row.actual_columns} in "
-                f"{row.text[:80]!r}; correct or remove the row"
+    intake: Intake,
+) -> Iterator[pa.Table]:
+    """The blocks of a stream of UTF-8 text; see `read`."""
+    for piece in row_pieces(stream, dialect, block_bytes, where, intake):
+        if piece.strip():
+            table = parse(piece, dialect, names, intake)
+            if table.num_rows:
+                yield table
+        else:
+            intake.num_blank += count_lines(piece)
+        intake.num_lines += count_lines(piece)
+        intake.num_blank -= intake.num_emptied
+        intake.num_emptied = 0
+
+
+def row_pieces(
+    stream: ByteStream, dialect: Dialect, block_bytes: int, where: str, intake: Intake
+) -> Iterator[bytes]:
+    """The rows of the stream in pieces of about `block_bytes`, each ending where a row ends.
+
+    Comments, and rows that are broken or not text, are noted in `intake` and leave as many blank lines as they had.
+    """
+    waiting = skip_head(stream, dialect, block_bytes, intake)
+    is_last = False
+    while waiting or not is_last:
+        fresh = stream.read(block_bytes)
+        is_last = not fresh
+        text = waiting + fresh
+        cut = len(text) if is_last else max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1)) + 1
+        lines, taken = clean(text[:cut], dialect)
+        scan = dialect.grammar.scan(lines, is_last=is_last or len(text) > 2 * block_bytes)
+        if scan.unfinished is not None:
+            num_whole = count_lines(lines[: scan.unfinished])
+            lines, taken = lines[: scan.unfinished], [line for line in taken if line.index < num_whole]
+            cut = sum(len(line[0]) for line in islice(LINE.finditer(text), num_whole))
+        waiting = text[cut:]
+        if not cut and len(waiting) > 2 * block_bytes:
+            raise DataError(
+                f"{where}, line {intake.num_lines + 1}: expected rows shorter than {block_bytes:,} bytes, found a "
+                "longer one; raise data.block_mb"
             )
-    return DataError(f"{where}: can not be read as {dialect.describe()} ({text})")
+        note_taken(taken, intake)
+        yield without_broken(lines, scan.broken, dialect, intake)
+
+
+def skip_head(stream: ByteStream, dialect: Dialect, block_bytes: int, intake: Intake) -> bytes:
+    """What was read beyond the lines before the table and the header."""
+    text = stream.read(block_bytes).removeprefix(BYTE_ORDER_MARK)
+    for _ in range(dialect.skip_lines):
+        while line_end_bytes(text, 0) == len(text) and (fresh := stream.read(block_bytes)):
+            text += fresh
+        text = text[line_end_bytes(text, 0) :]
+    num_lines = dialect.skip_lines
+    if dialect.has_header:
+        while not text.strip() and (fresh := stream.read(block_bytes)):
+            text += fresh
+        num_blank = len(re.findall(rb"\r\n|\r|\n", text[: len(text) - len(text.lstrip(b"\r\n"))]))
+        header, end = dialect.grammar.first_row(text.lstrip(b"\r\n"))
+        text = text.lstrip(b"\r\n")[end:]
+        num_lines += num_blank + header
+    intake.num_before += num_lines
+    intake.num_lines += num_lines
+    return text
+
+
+def clean(text: bytes, dialect: Dialect) -> tuple[bytes, list[Taken]]:
+    """The text with blank lines in place of comments and of lines that are no UTF-8, and what these were."""
+    mark = (dialect.comment or "").encode()
+    has_comments = bool(mark) and (text.startswith(mark) or b"\n" + mark in text or b"\r" + mark in text)
+    if not has_comments and is_text(text):
+        return text, []
+    kept: list[bytes] = []
+    taken: list[Taken] = []
+    for index, match in enumerate(LINE.finditer(text)):
+        line = match[0]
+        is_comment = has_comments and line.startswith(mark)
+        if is_comment or not is_text(line):
+            reason = "" if is_comment else "bytes that are not of the encoding"
+            taken.append(Taken(index, reason, line.decode(errors="replace").strip()))
+            line = line[len(line.rstrip(b"\r\n")) :]
+        kept.append(line)
+    return b"".join(kept), taken
+
+
+def is_text(text: bytes) -> bool:
+    """Whether the bytes are UTF-8."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def note_taken(taken: Sequence[Taken], intake: Intake) -> None:
+    """Count lines that were taken out."""
+    for line in taken:
+        if line.reason:
+            intake.num_not_text += 1
+            intake.set_aside(intake.num_lines + line.index + 1, line.reason, line.text)
+        else:
+            intake.num_comments += 1
+    intake.num_emptied += len(taken)
+
+
+def without_broken(
+    text: bytes, broken: Sequence[tuple[int, int]], dialect: Dialect, intake: Intake
+) -> bytes:
+    """The text with blank lines in place of rows with broken quotes."""
+    kept: list[bytes] = []
+    position, line = 0, intake.num_lines + 1
+    for start, stop in broken:
+        line += count_lines(text[position:start])
+        num_lines = count_lines(text[start:stop])
+        reason = f"a quote ({dialect.quote}) is opened and not closed at the end of a field"
+        intake.set_aside(line, reason, text[start:stop].decode().strip(), num_lines)
+        intake.num_emptied += num_lines
+        line += num_lines
+        kept += [text[position:start], b"\n" * num_lines]
+        position = stop
+    return b"".join([*kept, text[position:]]) if broken else text
+
+
+def parse(text: bytes, dialect: Dialect, names: Sequence[str], intake: Intake) -> pa.Table:
+    """The rows of a piece of text; rows of another width are set aside."""
+    text = without_blanks(text, dialect)
+    odd: list[arrow_csv.InvalidRow] = []
+
+    def note(row: arrow_csv.InvalidRow) -> Literal["skip", "error"]:
+        odd.append(row)
+        return "skip"
+
+    columns = [f"{position}" for position in range(len(names))]  # names may repeat what Arrow reserves
+    table = arrow_csv.read_csv(
+        pa.BufferReader(text),
+        read_options=arrow_csv.ReadOptions(column_names=columns, block_size=len(text) + 1),
+        parse_options=arrow_csv.ParseOptions(
+            delimiter="\t" if dialect.delimiter == " " else dialect.delimiter,
+            quote_char=dialect.quote or False,
+            double_quote=dialect.quote is not None,
+            escape_char=dialect.escape or False,
+            newlines_in_values=dialect.quote is not None,
+            invalid_row_handler=note,
+        ),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.dictionary(pa.int32(), pa.string())),
+            null_values=[],
+            strings_can_be_null=False,
+        ),
+    )
+    intake.num_rows += table.num_rows
+    intake.num_blank += count_blank(text, dialect)
+    note_odd([(row.text, row.actual_columns) for row in odd], text, len(names), intake)
+    return table.rename_columns(list(names))
+
+
+def note_odd(odd: Sequence[tuple[str, int]], text: bytes, width: int, intake: Intake) -> None:
+    """Count rows of another width: blank ones, those after the table, and all others as set aside."""
+    starts: list[int] = []
+    position = 0
+    padded = b"\n" + text
+    for row, _ in odd:
+        found = padded.find(row.encode(), position)
+        while found > 0 and padded[found - 1] not in b"\r\n":
+            found = padded.find(row.encode(), found + 1)
+        starts.append(max(found - 1, position - 1, 0))
+        position = starts[-1] + 1 + len(row.encode())
+    footer_from = footer_start(odd, starts, text, width)
+    at, line = 0, intake.num_lines + 1
+    for index, ((row, num_fields), start) in enumerate(zip(odd, starts, strict=True)):
+        line += count_lines(text[at:start])
+        at = start
+        reason = f"expected {width} fields, found {num_fields}"
+        if not row.strip():
+            intake.num_blank += 1
+        elif index >= footer_from:
+            intake.note_footer(line, reason, row)
+        else:
+            num_lines = count_lines(row.encode())
+            intake.set_aside(line, reason, row, num_lines)
+
+
+def footer_start(
+    odd: Sequence[tuple[str, int]], starts: Sequence[int], text: bytes, width: int
+) -> int:
+    """Index of the first odd row after which no other rows stand, all of them with too few fields."""
+    end, first = len(text.rstrip()), len(odd)
+    for index in reversed(range(len(odd))):
+        row, num_fields = odd[index]
+        stop = starts[index] + len(row.encode().rstrip())
+        if row.strip() and (stop != end or num_fields >= width or b"\n" in row.encode()):
+            break
+        first = index
+        end = min(end, len(text[: starts[index]].rstrip()))
+    return first
+
+
+def without_blanks(text: bytes, dialect: Dialect) -> bytes:
+    """The text as Arrow wants it: tabs for runs of blanks, no blanks before an opening quote."""
+    if dialect.delimiter == " ":
+        quoted = quoted_fields(dialect.grammar)
+        if quoted is None or (dialect.quote or "").encode() not in text:
+            text = re.sub(rb"(?m)^[ \t]+", b"", text)
+            return re.sub(rb"[ \t]+", b"\t", re.sub(rb"[ \t]+(?=[\r\n]|\Z)", b"", text))
+        pattern = re.compile(quoted.pattern + rb"|[ \t]+", re.DOTALL)
+        padded = b"\n" + text
+        joined = pattern.sub(lambda match: b"\t" if match[0][:1] in b" \t" else match[0], padded)
+        return re.sub(rb"(?<=[\r\n])\t|\t(?=[\r\n]|\Z)", b"", joined)[1:]
+    if dialect.blanks_before_quotes and dialect.quote:
+        gap, mark = re.escape(dialect.delimiter.encode()), re.escape(dialect.quote.encode())
+        # An odd number of quotes opens a field; an even one is text (or an empty field).
+        return re.sub(rb"(?<=" + gap + rb")[ ]+(?=" + mark + rb"(?:" + mark * 2 + rb")*(?!" + mark + rb"))", b"", text)
+    return text
+
+
+def count_lines(text: bytes) -> int:
+    """Lines of the text; the last one may lack its line end."""
+    if not text:
+        return 0
+    num_ends = text.count(b"\n")
+    if b"\r" in text:
+        num_ends += text.count(b"\r") - text.count(b"\r\n")
+    return num_ends + (not text.endswith((b"\n", b"\r")))
+
+
+def count_blank(text: bytes, dialect: Dialect) -> int:
+    """Empty lines, those inside quoted values aside."""
+    if not (text.startswith((b"\n", b"\r")) or any(two in text for two in (b"\n\n", b"\n\r", b"\r\r"))):
+        return 0
+    quoted = quoted_fields(dialect.grammar)
+    if quoted is not None and (dialect.quote or "").encode() in text:
+        text = quoted.sub(b"x", b"\n" + text)[1:]
+    return len(BLANK_LINE.findall(text))

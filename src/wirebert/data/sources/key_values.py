@@ -8,15 +8,23 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
+from jaxtyping import Bool, Int32, Int64, Shaped
 
 from wirebert.data.dialect import Dialect, open_bytes, reason_of
+from wirebert.data.intake import Intake
 from wirebert.errors import DataError
 
 KEY = r"[A-Za-z_][\w.\-]*"
+PAIR = rf"^[ \t]*(?P<key>{KEY})[ \t]*[:=][ \t]*(?P<value>.*?)[ \t]*$"
+MIN_ALIKE = 20
+"""From so many lines of one number of separators on, cutting them all at once pays."""
+MAX_PAIRS = 1_000
 SEPARATORS = {",": r"[ \t]*,[ \t]*", ";": r"[ \t]*;[ \t]*", " ": r"[ \t]+"}
 
 
@@ -68,56 +76,181 @@ def parse(
     Traceback (most recent call last):
     wirebert.errors.DataError: row 1: expected key:value or key=value, found 'GET /index.html'
     """
-    lines = [line.replace("\n", " ") if "\n" in line else line for line in lines]
+    table, odd = _parse(lines, separator or find_separator(lines))
     prefix = f"{where}, row" if where else "row"
-    pattern = pair_pattern(separator or find_separator(lines))
-    found = pattern.findall("\n".join(lines))
-    if not found:
-        return pa.table({})
-    ends, keys, quoted, bare, junk = zip(*found, strict=True)
-    rows = np.cumsum(np.array(ends, dtype=object) == "\n")
-    for index in (index for index, text in enumerate(junk) if text):
-        raise DataError(
-            f"{prefix} {first_row + rows[index]}: expected key:value or key=value, found {junk[index][:80]!r}"
-        )
-    is_pair = np.array([bool(key) for key in keys])
-    encoded = pa.array(keys).dictionary_encode()
-    values = np.array(
-        [a.replace('\\"', '"') if a else b.strip() for a, b in zip(quoted, bare, strict=True)], dtype=object
-    )
-    columns: dict[str, pa.Array] = {}
-    codes = encoded.indices.to_numpy()
-    for code, key in enumerate(encoded.dictionary.to_pylist()):
-        if key:
-            chosen = np.flatnonzero((codes == code) & is_pair)
-            column = np.full(len(lines), None, dtype=object)
-            column[rows[chosen]] = values[chosen]
-            columns[key] = pa.array(column, pa.string())
-            repeated = np.flatnonzero(np.diff(rows[chosen]) == 0)
-            if len(repeated):
-                row = first_row + rows[chosen][repeated[0]]
-                raise DataError(
-                    f"{prefix} {row}: expected each key once, found {key!r} twice; rename or remove one"
-                )
-    return pa.table(columns)
+    for index, reason in sorted(odd.items()):
+        raise DataError(f"{prefix} {first_row + index}: {reason}")
+    return table
 
 
-def read(path: Path, dialect: Dialect, block_bytes: int, *, where: str = "") -> Iterator[pa.Table]:
-    """Blocks of rows in file order; a block has the columns whose keys occur in it. Blank lines are left out."""
+def read(
+    path: Path, dialect: Dialect, block_bytes: int, *, where: str = "", intake: Intake | None = None
+) -> Iterator[pa.Table]:
+    """Blocks of rows in file order; a block has the columns whose keys occur in it.
+
+    Blank lines are left out. A line that holds something that is no pair, or one key twice, is set aside in `intake`.
+    """
     where = where or str(path)
+    intake = Intake() if intake is None else intake
     separator: str | None = None
-    row = 1
     with open_bytes(path, dialect.compression) as raw:
         text = io.TextIOWrapper(
             cast(BinaryIO, raw), encoding="utf-8-sig" if dialect.encoding == "utf-8" else dialect.encoding
         )
         try:
             while lines := text.readlines(block_bytes):
-                filled = [line.rstrip("\r\n") for line in lines if not line.isspace()]
+                numbers = [index for index, line in enumerate(lines) if not line.isspace()]
+                filled = [lines[index].rstrip("\r\n") for index in numbers]
                 separator = separator or find_separator(filled)
-                yield parse(filled, where=where, first_row=row, separator=separator)
-                row += len(filled)
+                table, odd = _parse(filled, separator)
+                for index, reason in sorted(odd.items()):
+                    intake.set_aside(intake.num_lines + numbers[index] + 1, reason, filled[index])
+                intake.num_lines += len(lines)
+                intake.num_blank += len(lines) - len(filled)
+                if odd:
+                    is_good = np.ones(len(filled), bool)
+                    is_good[list(odd)] = False
+                    table = table.filter(pa.array(is_good))
+                intake.num_rows += table.num_rows
+                yield table
         except (OSError, EOFError, UnicodeError) as error:
             raise DataError(
                 f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)})"
             ) from error
+
+
+def read_names(path: Path, dialect: Dialect, block_bytes: int, *, where: str = "") -> tuple[str, ...]:
+    """All keys of a file, in the order in which they first occur."""
+    keys: dict[str, None] = {}
+    for block in read(path, dialect, block_bytes, where=where):
+        keys.update(dict.fromkeys(block.column_names))
+    return tuple(keys)
+
+
+def _parse(lines: Sequence[str], separator: str) -> tuple[pa.Table, dict[int, str]]:
+    """The rows, and what is wrong with some of them (these are rows without meaning).
+
+    Lines are sorted by their number of separators. Those of one number are cut at the separators, all at once, and keys
+    are taken off the distinct pieces; lines whose pieces are no pairs (a value holds a separator or quotes) are matched
+    one by one.
+    """
+    lines = [line.replace("\n", " ").replace("\r", " ") if "\n" in line or "\r" in line else line for line in lines]
+    num_separators = np.fromiter((line.count(separator) for line in lines), np.int64, len(lines))
+    columns = _Columns(len(lines))
+    rest: list[int] = []
+    for count in np.unique(num_separators).tolist():
+        rows = np.flatnonzero(num_separators == count)
+        if len(rows) < MIN_ALIKE or count > MAX_PAIRS:
+            rest += rows.tolist()
+        else:
+            rest += _parse_alike([lines[row] for row in rows.tolist()], rows, count + 1, separator, columns)
+    odd = _match_each([lines[row] for row in rest], rest, separator, columns)
+    return columns.table(), {**columns.repeated, **odd}
+
+
+class _Columns:
+    """Values by key, collected from groups of rows."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.num_rows = num_rows
+        self.parts: dict[str, list[tuple[Int64[np.ndarray, " some"], pa.DictionaryArray]]] = {}
+        self.first: dict[str, tuple[int, int]] = {}  # row and place where a key was met first
+        self.repeated: dict[int, str] = {}
+
+    def add(
+        self, key: str, place: int, rows: Int64[np.ndarray, " some"], values: pa.DictionaryArray
+    ) -> None:
+        if len(rows):
+            self.parts.setdefault(key, []).append((rows, values))
+            self.first[key] = min(self.first.get(key, (self.num_rows, 0)), (int(rows.min()), place))
+
+    def table(self) -> pa.Table:
+        keys = sorted(self.parts, key=lambda key: self.first[key])
+        return pa.table({key: self._column(key) for key in keys})
+
+    def _column(self, key: str) -> pa.Array:
+        parts = self.parts[key]
+        if len(parts) == 1 and len(parts[0][0]) == self.num_rows:
+            return parts[0][1]  # every line has it, at the same place
+        place = np.full(self.num_rows, -1)
+        start = 0
+        for rows, _ in parts:
+            for row in rows[place[rows] >= 0].tolist() + rows[:-1][np.diff(rows) == 0].tolist():
+                self.repeated.setdefault(row, f"expected each key once, found {key!r} twice; rename or remove one")
+            place[rows] = np.arange(start, start + len(rows))
+            start += len(rows)
+        chunks = pa.chunked_array([values for _, values in parts]).unify_dictionaries().chunks
+        return pa.concat_arrays(chunks).take(pa.array(place, mask=place < 0))
+
+
+def _parse_alike(
+    lines: list[str], rows: Int64[np.ndarray, " lines"], width: int, separator: str, columns: _Columns
+) -> list[int]:
+    """Add the pairs of lines that have `width` pieces; returns the rows that need a closer look."""
+    names = [str(place) for place in range(width)]
+    table = arrow_csv.read_csv(
+        pa.BufferReader("\n".join(lines).encode()),
+        read_options=arrow_csv.ReadOptions(column_names=names, block_size=sum(map(len, lines)) * 4 + len(lines) + 1),
+        parse_options=arrow_csv.ParseOptions(delimiter=separator, quote_char=False, ignore_empty_lines=False),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.dictionary(pa.int32(), pa.string())),
+            null_values=[],
+            strings_can_be_null=False,
+        ),
+    )
+    pieces = [_Pieces.of(cast(pa.DictionaryArray, table[name].combine_chunks())) for name in names]
+    is_odd = np.zeros(len(lines), bool)
+    for piece in pieces:
+        is_odd |= piece.is_odd[piece.codes]
+    for place, piece in enumerate(pieces):
+        for key in np.unique(piece.keys[~piece.is_odd]).tolist():
+            # One key at one place in every line is the usual case, and costs nothing per row.
+            chosen = ~is_odd if (piece.keys == key).all() else ~is_odd & (piece.keys == key)[piece.codes]
+            codes = pa.array(piece.codes if chosen.all() else piece.codes[chosen], pa.int32())
+            columns.add(key, place, rows[chosen], pa.DictionaryArray.from_arrays(codes, piece.values))
+    return rows[is_odd].tolist()
+
+
+class _Pieces(NamedTuple):
+    """The distinct pieces at one place, cut into keys and values."""
+
+    codes: Int32[np.ndarray, " rows"]
+    keys: Shaped[np.ndarray, " distinct"]
+    values: pa.Array
+    is_odd: Bool[np.ndarray, " distinct"]
+    """No pair, or a value with quotes."""
+
+    @classmethod
+    def of(cls, column: pa.DictionaryArray) -> "_Pieces":
+        texts = column.dictionary
+        codes = column.indices.to_numpy()
+        found = pc.extract_regex(texts, PAIR)
+        is_pair = pc.is_valid(found)
+        has_quotes = pc.match_substring(texts, '"')
+        is_odd = pc.or_(pc.invert(is_pair), has_quotes).to_numpy(zero_copy_only=False)
+        keys = pc.fill_null(pc.struct_field(found, "key"), "").to_numpy(zero_copy_only=False)
+        return cls(codes, keys, pc.fill_null(pc.struct_field(found, "value"), ""), is_odd)
+
+
+def _match_each(lines: list[str], rows: list[int], separator: str, columns: _Columns) -> dict[int, str]:
+    """Add the pairs of any lines; returns what is wrong with some of them."""
+    if not lines:
+        return {}
+    found = pair_pattern(separator).findall("\n".join(lines))
+    odd: dict[int, str] = {}
+    ends, keys, quoted, bare, junk = zip(*found, strict=True) if found else ((), (), (), (), ())
+    line_of = np.cumsum(np.array(ends, dtype=object) == "\n") if found else np.empty(0, np.int64)
+    for index in (index for index, text in enumerate(junk) if text):
+        row = rows[int(line_of[index])]
+        odd.setdefault(row, f"expected key:value or key=value, found {junk[index][:80]!r}")
+    encoded = pa.array(keys, pa.string()).dictionary_encode()
+    values = np.array(
+        [a.replace('\\"', '"') if a else b.strip() for a, b in zip(quoted, bare, strict=True)], dtype=object
+    )
+    codes = encoded.indices.to_numpy()
+    row_of = np.array(rows, np.int64)
+    for code, key in enumerate(encoded.dictionary.to_pylist()):
+        chosen = np.flatnonzero(codes == code) if key else np.empty(0, np.int64)
+        column = pa.array(values[chosen], pa.string()).dictionary_encode()
+        columns.add(str(key), code, row_of[line_of[chosen]], cast(pa.DictionaryArray, column))
+    return odd

@@ -1,0 +1,359 @@
+"""The dialect of a traffic file, told from its first bytes and never from its name.
+
+The delimiter and quote are those under which rows are most alike in their number of fields. Lines before, between and
+after the rows (titles, comments, totals) are told from rows by their width.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from wirebert.data.dialect import (
+    HEAD_BYTES,
+    ONE_COLUMN,
+    Compression,
+    Dialect,
+    Encoding,
+    decode_head,
+    whole_lines,
+)
+from wirebert.data.records import Grammar, Record
+from wirebert.data.settings import DataConfig
+from wirebert.errors import DataError
+
+LOOKED_AT = 300
+"""Rows of the head that decide."""
+COMMENT_MARKS = ("#", "//", "%")
+MAX_LINES_BEFORE = 100
+
+OTHER_FORMATS = {
+    b"ARROW1": "an Arrow file",
+    b"\xd4\xc3\xb2\xa1": "a packet capture",
+    b"\xa1\xb2\xc3\xd4": "a packet capture",
+    b"\x0a\x0d\x0d\x0a": "a packet capture",
+    b"#separator": "a Zeek log",
+    b'{"': "JSON",
+    b"[{": "JSON",
+}
+
+NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf(?:inity)?|nan)", re.IGNORECASE)
+DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+DECIMAL_POINT = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
+NEVER_A_NAME = re.compile(
+    r"\d{1,3}(?:\.\d{1,3}){3}|\d{4}[-/]\d\d?[-/]\d\d?.*|\d\d?[-/]\d\d?[-/]\d{4}.*|0x[0-9a-fA-F]+|[-?]"
+)
+CONTROLS = frozenset(range(32)) - set(b"\t\n\r\f\x0b\x1b\x00\x1f")
+
+
+def detect_dialect(
+    head: bytes, compression: Compression, where: str, config: DataConfig | None = None
+) -> Dialect:
+    """The dialect of a file that begins with `head` (uncompressed); what `config` sets is taken as given.
+
+    Raises:
+        DataError: the file is empty, is not text, or is of a format that is not read.
+
+    >>> detect_dialect(b"dur;proto\\n1;tcp\\n", "none", "flows.csv").describe()
+    'utf-8, semicolon-separated, header'
+    >>> detect_dialect(b"proto:tcp, service=http\\n", "none", "flows.txt").describe()
+    'utf-8, key-value lines'
+    >>> detect_dialect(b"", "none", "flows.csv")
+    Traceback (most recent call last):
+    wirebert.errors.DataError: flows.csv: expected a table of flows, found an empty file
+    """
+    config = config or DataConfig()
+    if head.startswith(b"PAR1"):
+        return Dialect(format="parquet", compression=compression)
+    is_whole = len(head) < HEAD_BYTES
+    encoding = config.encoding or detect_encoding(head, is_whole=is_whole)
+    refuse_other_formats(head, encoding, where)
+    lines = whole_lines(decode_head(head, encoding), is_whole=is_whole)
+    if not any(line.strip() for line in lines):
+        raise DataError(f"{where}: expected a table of flows, found an empty file")
+    if config.delimiter is None and are_key_value_lines(lines):
+        return Dialect(format="key_values", compression=compression, encoding=encoding)
+    layout = detect_layout(lines, config)
+    return Dialect(
+        compression=compression,
+        encoding=encoding,
+        delimiter=layout.grammar.delimiter,
+        quote=layout.grammar.quote,
+        escape=layout.grammar.escape,
+        comment=layout.comment,
+        skip_lines=layout.skip_lines,
+        has_header=detect_header(layout.rows) if config.has_header is None else config.has_header,
+        decimal_comma=(
+            has_decimal_commas(layout.rows, layout.grammar.delimiter)
+            if config.decimal_comma is None
+            else config.decimal_comma
+        ),
+        blanks_before_quotes=layout.grammar.quote is not None
+        and f"{layout.grammar.delimiter} {layout.grammar.quote}" in "".join(lines[:LOOKED_AT]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """Where the table is in the text."""
+
+    grammar: Grammar
+    comment: str | None
+    skip_lines: int
+    rows: list[list[str]]
+    """Rows of the table from the head, the header too."""
+
+
+def detect_layout(lines: Sequence[str], config: DataConfig) -> Layout:
+    """Grammar, comments, and where the table begins."""
+    head = lines[: LOOKED_AT + MAX_LINES_BEFORE]
+    start = config.skip_lines or 0
+    marks = COMMENT_MARKS if config.comment is None else (config.comment,)
+    free = [line for line in head[start:] if not line.startswith(tuple(filter(None, marks)))]
+    grammar = detect_grammar([line for line in (free or head) if line.strip()][:LOOKED_AT], config)
+    comment = config.comment or None
+    if config.comment is None:
+        comment = detect_comment(head[start:], grammar)
+    if config.skip_lines is None:
+        start = table_start(head, grammar, comment)
+    while config.skip_lines is not None and start < len(head) - 1 and _is_comment(head[start], comment):
+        start += 1
+    body = "".join(
+        line for index, line in enumerate(head[start:]) if not index or not _is_comment(line, comment)
+    )
+    rows = [record.cells for record in grammar.split(body)]
+    if rows and comment is not None and rows[0][0].startswith(comment):  # the header is in a comment
+        rows[0][0] = rows[0][0].removeprefix(comment).lstrip()
+    return Layout(grammar=grammar, comment=comment, skip_lines=start, rows=rows)
+
+
+def detect_grammar(lines: Sequence[str], config: DataConfig) -> Grammar:
+    """Delimiter, quote and escape under which rows are most alike.
+
+    One column is taken where no delimiter fits.
+    """
+    text = "".join(lines)
+    quotes = ('"', "'", None) if config.quote is None else (config.quote or None,)
+    escapes = (None, "\\") if config.escape is None else (config.escape or None,)
+    best, best_score = Grammar(config.delimiter or ONE_COLUMN, quotes[0], escapes[0]), (0.0, 0)
+    if config.delimiter is None:
+        best = Grammar(ONE_COLUMN, quotes[0] if quotes[0] and f"{quotes[0]}\n" in text else None, escapes[0])
+        if config.quote is not None:
+            best = Grammar(ONE_COLUMN, quotes[0], escapes[0])
+    candidates = [config.delimiter] if config.delimiter else delimiter_candidates(lines)
+    for quote, escape in product(quotes, escapes):
+        if escape and len(escapes) > 1 and not any(f"{escape}{mark}" in text for mark in (quote, *candidates) if mark):
+            continue
+        if quote == "'" and len(quotes) > 1 and text.count("'") < 2:
+            continue
+        for delimiter in candidates:
+            grammar = Grammar(delimiter, quote, escape)
+            score = agreement(grammar.split(text))
+            is_usual = (quote, escape) == (quotes[0], escapes[0])
+            if score > best_score and (is_usual or score[0] >= best_score[0] + 0.02):
+                if delimiter == " " and best_score[0] >= 0.9 and best.delimiter != " ":
+                    continue  # text with blanks in it, between delimiters that fit
+                best, best_score = grammar, score
+    return best if best_score[0] >= 0.5 or config.delimiter else _one_column(best, best_score)
+
+
+def _one_column(best: Grammar, score: tuple[float, int]) -> Grammar:
+    return best if score == (0.0, 0) else Grammar(ONE_COLUMN, '"', None)
+
+
+def delimiter_candidates(lines: Sequence[str]) -> list[str]:
+    """Delimiters that occur; the comma only where it does not merely stand inside numbers.
+
+    >>> delimiter_candidates(["1,5;tcp"]), delimiter_candidates(["1,5,tcp x"])
+    ([';'], [',', ' '])
+    """
+    text = "".join(lines)
+    found = [delimiter for delimiter in ("\t", ";", "|", ",") if delimiter in text]
+    found += [" "] if re.search(r"\S[ \t]+\S", text) else []
+    if "," in found and len(found) > 1:
+        for other in found:
+            if other == ",":
+                continue
+            cells = [cell.strip() for line in lines for cell in (line.split() if other == " " else line.split(other))]
+            num_inside = sum(cell.count(",") for cell in cells if DECIMAL_COMMA.fullmatch(cell))
+            widths = Counter(len(line.split(None if other == " " else other)) for line in lines)
+            is_regular = widths.most_common(1)[0][1] >= 0.8 * len(lines) and widths.most_common(1)[0][0] > 1
+            if num_inside >= 0.9 * text.count(",") and is_regular:
+                found.remove(",")
+                break
+    return found
+
+
+def agreement(records: Sequence[Record]) -> tuple[float, int]:
+    """How alike rows are in width, in [0, 1], and the width most of them have. One field is no agreement."""
+    widths = Counter(len(record.cells) for record in records if not record.is_broken)
+    wide = {width: count for width, count in widths.items() if width > 1}
+    if not wide:
+        return 0.0, 0
+    width = max(wide, key=lambda width: (wide[width], width))
+    # A line of one field is more likely a title or a total than a row, and says little against the others.
+    others = sum(wide.values()) - wide[width] + 0.4 * widths.get(1, 0)
+    broken = sum(record.is_broken for record in records)
+    return round(wide[width] / (wide[width] + others + broken), 2), width
+
+
+def most_common_width(records: Iterable[Record]) -> int:
+    """The width that most rows have; of equally common ones the larger."""
+    widths = Counter(len(record.cells) for record in records if not record.is_broken)
+    return max(widths, key=lambda width: (widths[width], width)) if widths else 1
+
+
+def detect_comment(lines: Sequence[str], grammar: Grammar) -> str | None:
+    """What comment lines begin with: such lines stand before the first row or are of another width than rows."""
+    width = most_common_width(grammar.split("".join(lines)))
+    for mark in COMMENT_MARKS:
+        marked = [index for index, line in enumerate(lines) if line.startswith(mark)]
+        if not marked:
+            continue
+        first_row = next((index for index, line in enumerate(lines) if line.strip() and index not in set(marked)), 0)
+        later = [lines[index] for index in marked if index > first_row]
+        if len(marked) < len([line for line in lines if line.strip()]) and all(
+            len(record.cells) != width for record in grammar.split("".join(later))
+        ):
+            return mark
+    return None
+
+
+def table_start(lines: Sequence[str], grammar: Grammar, comment: str | None) -> int:
+    """Lines before the table: those before the first row of the usual width, a header of nearly that width aside."""
+    free = "".join(line for line in lines if not _is_comment(line, comment))
+    width = most_common_width(grammar.split(free))
+    is_row = [
+        not _is_comment(line, comment)
+        and line.strip() != ""
+        and len(grammar.split("".join(lines[index : index + 20]), max_rows=1)[0].cells) == width
+        for index, line in enumerate(lines[:MAX_LINES_BEFORE])
+    ]
+    first = is_row.index(True) if True in is_row else 0
+    before = first - 1
+    while before >= 0 and not lines[before].strip():
+        before -= 1
+    if before < 0:
+        return 0
+    rows = [record.cells for record in grammar.split("".join(line for line in lines[first:] if not _is_comment(line, comment)))]
+    above = lines[before].removeprefix(comment).lstrip() if _is_comment(lines[before], comment) and comment else lines[before]
+    names = grammar.split(above, max_rows=1)[0].cells
+    is_shifted = len(names) == width - 1 >= 2 or (len(names) == width + 1 and not names[-1].strip())
+    is_named = len(names) == width and above != lines[before]
+    if (is_shifted or is_named) and detect_header([names, *rows]) and not detect_header(rows):
+        return before
+    # Blank lines before a row are skipped anyway.
+    return 0 if not any(line.strip() for line in lines[:first]) else first
+
+
+def _is_comment(line: str, comment: str | None) -> bool:
+    return comment is not None and line.startswith(comment)
+
+
+def has_decimal_commas(rows: Sequence[Sequence[str]], delimiter: str) -> bool:
+    """Whether numbers are written 1,5.
+
+    >>> has_decimal_commas([["1,5", "10.0.0.1"]], ";"), has_decimal_commas([["1,500", "2.5"]], ";")
+    (True, False)
+    """
+    if delimiter == ",":
+        return False
+    cells = [cell.strip() for row in rows[:LOOKED_AT] for cell in row]
+    with_comma = [cell for cell in cells if DECIMAL_COMMA.fullmatch(cell)]
+    num_with_point = sum(DECIMAL_POINT.fullmatch(cell) is not None for cell in cells)
+    # 1,500 alone may be one and a half or fifteen hundred: it takes a number that can only be the former.
+    return len(with_comma) > num_with_point and any(not re.fullmatch(r".*,\d{3}", cell) for cell in with_comma)
+
+
+def detect_header(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row holds names.
+
+    It does not if a cell of it is a number, an address, a date or a missing-value marker, or if one of its cells
+    occurs again below it.
+
+    >>> detect_header([["dur", "proto"], ["1.5", "tcp"]]), detect_header([["0", "tcp"], ["1", "udp"]])
+    (True, False)
+    >>> detect_header([["tcp", "http"], ["udp", "dns"], ["tcp", "smtp"]])
+    False
+    """
+    if not rows:
+        return False
+    first = [cell.strip() for cell in rows[0]]
+    if len(first) > 2 and first in (
+        [str(i) for i in range(len(first))],
+        [str(i + 1) for i in range(len(first))],
+    ):
+        return True  # a table saved with its positions as names
+    if any(NUMBER.fullmatch(cell) or NEVER_A_NAME.fullmatch(cell) for cell in first):
+        return False
+    below = [{row[index].strip() for row in rows[1:] if index < len(row)} for index in range(len(first))]
+    return not any(cell and cell in values for cell, values in zip(first, below, strict=True))
+
+
+def are_key_value_lines(lines: Sequence[str]) -> bool:
+    """Whether (nearly) every line reads `key:value, key=value, ...`.
+
+    >>> are_key_value_lines(["protocol_type:tcp, service=http"]), are_key_value_lines(["10:30:00,tcp"])
+    (True, False)
+    """
+    filled = [line for line in lines[:200] if line.strip()]
+    starts = [re.match(r"\s*([\w.\-]+)\s*[:=]", line) for line in filled]
+    # Times and MAC addresses hold colons too: a key begins with a letter.
+    keys = [match.group(1) for match in starts if match and re.match(r"[A-Za-z_]", match.group(1))]
+    if len(keys) < 0.9 * len(filled) or not keys:
+        return False
+    return sum(len(re.findall(r"(?:^|[,;\s])\s*[A-Za-z_][\w.\-]*\s*[:=]", line)) >= 2 for line in filled) >= (
+        0.9 * len(filled)
+    )
+
+
+def detect_encoding(head: bytes, *, is_whole: bool) -> Encoding:
+    """UTF-16 where a byte-order mark or the zero bytes say so, else UTF-8 where the bytes are valid, else one byte a character.
+
+    >>> detect_encoding("dur,café".encode("cp1252"), is_whole=True)
+    'cp1252'
+    """
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if len(head) >= 4 and head.count(0) > 0.4 * len(head):
+        even, odd = head[0::2].count(0), head[1::2].count(0)
+        if even + odd > 0 and min(even, odd) < 0.02 * max(even, odd):
+            return "utf-16-le" if odd > even else "utf-16-be"
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        is_cut_character = not is_whole and error.start >= len(head) - 3
+        if not is_cut_character and not holds_utf_8(head):
+            return single_byte_encoding(head)
+    return "utf-8"
+
+
+def holds_utf_8(head: bytes) -> bool:
+    """Whether characters beyond ASCII are, most of them, proper UTF-8: then the others are damage."""
+    text = head.decode("utf-8", errors="replace")
+    num_damaged = text.count("\ufffd")
+    return len(text) - len(text.encode("ascii", errors="ignore")) - num_damaged > 2 * num_damaged
+
+
+def single_byte_encoding(head: bytes) -> Encoding:
+    """Windows-1252, or Latin-1 where bytes occur that Windows-1252 leaves undefined."""
+    return "latin-1" if set(head) & set(b"\x81\x8d\x8f\x90\x9d") else "cp1252"
+
+
+def refuse_other_formats(head: bytes, encoding: Encoding, where: str) -> None:
+    """Raise a DataError for what is no delimited or key-value text."""
+    is_wide = encoding.startswith("utf-16")
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n") if not is_wide else b""
+    for magic, name in OTHER_FORMATS.items():
+        if head.startswith(magic) or start.startswith(magic):
+            raise DataError(
+                f"{where}: expected delimited text, key-value lines or Parquet, found {name}; "
+                "convert it to one of these"
+            )
+    num_controls = sum(head.count(byte) for byte in CONTROLS)
+    if not is_wide and (num_controls > len(head) // 20 or head.count(0) > len(head) // 10):
+        raise DataError(
+            f"{where}: expected delimited text, key-value lines or Parquet, found binary data; "
+            "convert it to one of these"
+        )

@@ -1,0 +1,186 @@
+"""One traffic file: where it is found, how it is written, what its columns are called, and its rows as they stand."""
+
+import glob
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from wirebert.data.detection import detect_dialect, detect_header
+from wirebert.data.dialect import HEAD_BYTES, Dialect, clean_names, decode_head, read_head, whole_lines
+from wirebert.data.intake import Intake
+from wirebert.data.schema import FlowSchema
+from wirebert.data.settings import DataConfig
+from wirebert.data.sources import delimited, key_values, parquet
+from wirebert.errors import DataError
+
+DATA_SUFFIXES = {".csv", ".tsv", ".txt", ".log", ".data", ".parquet", ".pq", ".labeled", ".binetflow", ".kv"}
+PACKED_SUFFIXES = {".gz", ".bz2", ".xz", ".zst", ".zip"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowFile:
+    """One file, how it is written, and what its columns are called."""
+
+    path: Path
+    where: str
+    """How messages call it."""
+    dialect: Dialect
+    names: tuple[str, ...]
+    notes: dict[str, str] = field(default_factory=dict)
+    """What had to be changed about a name."""
+    is_ascii: bool = False
+    """The head holds no character beyond ASCII, so that it says nothing about the encoding of the rest."""
+    first_rows: tuple[tuple[str, ...], ...] = ()
+    """Some rows from the head, to recognise a known schema by."""
+
+    @property
+    def has_names(self) -> bool:
+        """Whether the file itself says what its columns are called."""
+        return self.dialect.format != "delimited" or self.dialect.has_header
+
+    def raw_blocks(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
+        """Blocks as the file has them, nothing interpreted, all with the same columns; `intake` accounts for its lines."""
+        if self.dialect.format == "parquet":
+            yield from parquet.read(self.path, block_bytes, names=self.names)
+        elif self.dialect.format == "key_values":
+            for block in key_values.read(
+                self.path, self.dialect, block_bytes, where=self.where, intake=intake
+            ):
+                yield _with_columns(block, self.names)
+        else:
+            yield from delimited.read(
+                self.path, self.dialect, block_bytes, names=self.names, where=self.where, intake=intake
+            )
+
+
+def find_files(data: str) -> tuple[Path, ...]:
+    """The files that `data` names, sorted; hidden files, and in a folder files of other kinds, are left out."""
+    path = Path(data)
+    if path.is_file():
+        return (path,)
+    if path.is_dir():
+        found = [file for file in path.rglob("*") if file.is_file() and _is_data(file.relative_to(path))]
+        if not found:
+            suffixes = ", ".join(sorted(DATA_SUFFIXES))
+            raise DataError(
+                f"{path}: expected traffic files ({suffixes}, packed or not), found none in the folder"
+            )
+        return tuple(sorted(found))
+    # A pattern may be absolute, which Path.glob refuses.
+    matched = [Path(name) for name in glob.glob(data, recursive=True)] if glob.has_magic(data) else []  # noqa: PTH207
+    files = sorted(file for file in matched if file.is_file())
+    if not files:
+        raise DataError(
+            f"{data}: expected a file, a folder, a glob or -, found nothing there; check the path"
+        )
+    return tuple(files)
+
+
+def _is_data(path: Path) -> bool:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in PACKED_SUFFIXES:
+        suffixes.pop()
+    return (
+        bool(suffixes)
+        and suffixes[-1] in DATA_SUFFIXES
+        and not any(part.startswith(".") for part in path.parts)
+    )
+
+
+def stem_of(path: Path) -> str:
+    """`KDDTrain+.txt.gz` -> `KDDTrain+`."""
+    name = path.name
+    for suffix in reversed(path.suffixes):
+        if suffix.lower() not in DATA_SUFFIXES | PACKED_SUFFIXES:
+            break
+        name = name[: -len(suffix)]
+    return name or path.name or "flows"
+
+
+def open_file(path: Path, where: str, config: DataConfig, schema: FlowSchema | None) -> FlowFile:
+    """The file with its dialect and the names of its columns, by a look at its head.
+
+    Under a `schema`, a first row that holds one of its names is a header, whatever it looks like.
+    """
+    head, compression = read_head(path)
+    dialect = detect_dialect(head, compression, where, config)
+    if dialect.format == "parquet":
+        if compression != "none":
+            raise DataError(
+                f"{where}: expected plain Parquet, found it inside {compression}; unpack it first"
+            )
+        raw, num_rows = parquet.read_names(path)
+        names, notes = clean_names(raw)
+        return _checked(FlowFile(path=path, where=where, dialect=dialect, names=names, notes=notes), num_rows)
+    if dialect.format == "key_values":
+        keys = key_values.read_names(path, dialect, config.block_mb << 20, where=where)
+        return FlowFile(path=path, where=where, dialect=dialect, names=keys, is_ascii=head.isascii())
+    return _open_delimited(path, where, head, dialect, config, schema)
+
+
+def _open_delimited(
+    path: Path, where: str, head: bytes, dialect: Dialect, config: DataConfig, schema: FlowSchema | None
+) -> FlowFile:
+    lines = whole_lines(decode_head(head, dialect.encoding), is_whole=len(head) < HEAD_BYTES)
+    rows = table_rows(lines, dialect)
+    if not rows:
+        raise DataError(f"{where}: expected a table of flows, found no row; check the file or data.delimiter")
+    if config.has_header is None:
+        named = {cell.strip() for cell in rows[0]} & set(schema.names if schema else ())
+        dialect = replace(dialect, has_header=bool(named) or detect_header(rows))
+    width = max(Counter(map(len, rows)).items(), key=lambda item: (item[1], item[0]))[0]
+    raw = header_cells(rows, width) if dialect.has_header else [""] * width
+    names, notes = clean_names(raw)
+    first = tuple(tuple(cell.strip() for cell in row) for row in rows[dialect.has_header :][:1000])
+    part = FlowFile(
+        path=path,
+        where=where,
+        dialect=dialect,
+        names=names,
+        notes=notes if dialect.has_header else {},
+        is_ascii=head.isascii(),
+        first_rows=first,
+    )
+    return _checked(part, len(first))
+
+
+def table_rows(lines: Sequence[str], dialect: Dialect) -> list[list[str]]:
+    """The rows of the head, the header among them; comments, blank lines and lines before the table are left out."""
+    first, *rest = lines[dialect.skip_lines :] or [""]
+    if dialect.comment is not None:
+        first = first.removeprefix(dialect.comment).lstrip()
+        rest = [line for line in rest if not line.startswith(dialect.comment)]
+    text = "".join([first, *rest])
+    return [record.cells for record in dialect.grammar.split(text) if not record.is_broken]
+
+
+def header_cells(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Names for `width` columns; a header may lack the name of a row number, or of what a delimiter at line ends makes.
+
+    >>> header_cells([["dur", "proto"], ["1", "5", "tcp"]], 3), header_cells([["dur", "proto"], ["5", "tcp", ""]], 3)
+    (['', 'dur', 'proto'], ['dur', 'proto', ''])
+    """
+    header, below = list(rows[0]), [row for row in rows[1:] if len(row) == width]
+    if len(header) == width - 1:
+        has_empty_end = all(not row[-1].strip() for row in below)
+        return [*header, ""] if has_empty_end else ["", *header]
+    return [*header, *[""] * (width - len(header))][:width]
+
+
+def _checked(part: FlowFile, num_rows: int) -> FlowFile:
+    if num_rows == 0:
+        raise DataError(
+            f"{part.where}: expected rows below the header, found none; give a file that holds flows"
+        )
+    return part
+
+
+def _with_columns(block: pa.Table, names: tuple[str, ...]) -> pa.Table:
+    """The block with all columns of its file; keys that no line of it has are null."""
+    nulls = pa.nulls(block.num_rows, pa.string())
+    return pa.table({name: block[name] if name in block.column_names else nulls for name in names})
+
+

@@ -1,0 +1,98 @@
+"""What became of every line of a file: rows that are used, and rows and lines that are not, with examples.
+
+Nothing is left out in silence: lines = header and lines before it + rows + blank lines + comments + rows set aside +
+lines after the table + line breaks inside quoted values.
+"""
+
+from dataclasses import dataclass, field
+
+from wirebert.errors import DataError
+
+MAX_EXAMPLES = 3
+SHOWN_CHARACTERS = 80
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A row that could not be used."""
+
+    line: int
+    """Number of its first line in the file, from 1."""
+    reason: str
+    text: str
+    """Its beginning."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Intake:
+    """Counts over the lines of one or more files."""
+
+    num_lines: int = 0
+    num_before: int = 0
+    """The header, and lines before it."""
+    num_rows: int = 0
+    num_blank: int = 0
+    num_comments: int = 0
+    num_set_aside: int = 0
+    num_set_aside_lines: int = 0
+    num_footer: int = 0
+    """Lines after the last row that have fewer fields: totals, or a row that was cut off."""
+    num_not_text: int = 0
+    """Rows among those set aside whose bytes do not belong to the encoding."""
+    num_emptied: int = 0
+    """Lines of the piece at hand that were emptied, and are no blank lines of the file."""
+    examples: list[SetAside] = field(default_factory=list)
+    footer: list[SetAside] = field(default_factory=list)
+
+    @property
+    def num_line_breaks(self) -> int:
+        """Line breaks inside quoted values."""
+        return self.num_lines - (
+            self.num_before
+            + self.num_rows
+            + self.num_blank
+            + self.num_comments
+            + self.num_set_aside_lines
+            + self.num_footer
+        )
+
+    def set_aside(self, line: int, reason: str, text: str, num_lines: int = 1) -> None:
+        """Count a row that can not be used."""
+        self.num_set_aside += 1
+        self.num_set_aside_lines += num_lines
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(SetAside(line, reason, text[:SHOWN_CHARACTERS]))
+
+    def note_footer(self, line: int, reason: str, text: str) -> None:
+        """Count a line after the table."""
+        self.num_footer += 1
+        self.footer.append(SetAside(line, reason, text[:SHOWN_CHARACTERS]))
+        del self.footer[:-MAX_EXAMPLES]
+
+    def merge(self, other: "Intake") -> None:
+        """Count what `other` counted too."""
+        for name in (
+            "num_lines",
+            "num_before",
+            "num_rows",
+            "num_blank",
+            "num_comments",
+            "num_set_aside",
+            "num_set_aside_lines",
+            "num_footer",
+            "num_not_text",
+        ):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.examples = [*self.examples, *other.examples][:MAX_EXAMPLES]
+        self.footer = [*self.footer, *other.footer][:MAX_EXAMPLES]
+
+    def check(self, limit_fraction: float, where: str) -> None:
+        """Raise a DataError if more than this share of the rows was set aside."""
+        if self.num_set_aside > limit_fraction * (self.num_rows + self.num_set_aside):
+            first = self.examples[0]
+            total = self.num_rows + self.num_set_aside
+            raise DataError(
+                f"{where}, line {first.line}: {first.reason} in {first.text!r}, and so {self.num_set_aside:,} of "
+                f"{total:,} rows can not be used; correct them, set data.delimiter, data.quote or data.encoding, or "
+                "raise data.max_misfit_fraction"
+            )

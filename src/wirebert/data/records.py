@@ -1,0 +1,208 @@
+"""The grammar of delimited text: where fields and rows end, and which quotes do not fit.
+
+A quote opens a field only at its start, and closes it only before a delimiter, a line end or the end of the text.
+Inside, a doubled quote (or, where there is an escape character, an escaped one) stands for itself. A field that opens
+with a quote and is not closed so is broken: its row can not be used, and the rows after it are not drawn into it.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+
+class Record(NamedTuple):
+    """One row of text."""
+
+    cells: list[str]
+    is_broken: bool
+    """A quote is opened that is never closed."""
+    num_lines: int
+    start: int
+    """Place of its first character in the text."""
+
+
+class Scan(NamedTuple):
+    """Rows with broken quotes in a piece of text."""
+
+    broken: list[tuple[int, int]]
+    """First and one past the last byte of each broken row, line end included."""
+    unfinished: int | None
+    """Where the row starts whose quote is still open at the end of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """Delimiter, quote and escape character of delimited text. A delimiter of one space means any run of blanks."""
+
+    delimiter: str = ","
+    quote: str | None = '"'
+    escape: str | None = None
+
+    def split(self, text: str, max_rows: int = 1_000_000) -> list[Record]:
+        """The rows of a text, blank ones left out.
+
+        >>> [record.cells for record in Grammar().split('a,"b,""c"\\n1,2\\n')]
+        [['a', 'b,"c'], ['1', '2']]
+        >>> [record.is_broken for record in Grammar().split('5,"6\\n7,8\\n')]
+        [True, False]
+        """
+        records: list[Record] = []
+        position = 0
+        while position < len(text) and len(records) < max_rows:
+            end = line_end(text, position)
+            line = text[position:end]
+            if not any(mark in line for mark in (self.quote, self.escape) if mark):
+                record, after = Record(self._split_plain(line.rstrip("\r\n")), False, 1, position), end
+            else:
+                record, after = self._split_quoted(text, position, end)
+            if line.strip("\r\n"):
+                records.append(record)
+            position = after
+        return records
+
+    def scan(self, text: bytes, *, is_last: bool) -> Scan:
+        """Rows of `text` (which starts with a row) whose quotes do not fit; all quotes between them do."""
+        if self.quote is None or self.quote.encode() not in text:
+            return Scan([], None)
+        well_formed, open_end = _patterns(self.delimiter, self.quote, self.escape)
+        padded = b"\n" + text  # so that a row start always follows a line end
+        broken: list[tuple[int, int]] = []
+        start = 1
+        while True:
+            match = well_formed.match(padded, start - 1)
+            at = match.end() if match else start
+            if at >= len(padded):
+                return Scan(broken, None)
+            first = self._row_start(padded, start, at)
+            if open_end.match(padded, at) and not is_last:
+                return Scan(broken, first - 1)
+            start = line_end_bytes(padded, at)
+            broken.append((first - 1, start - 1))
+            if start >= len(padded):
+                return Scan(broken, None)
+
+    def first_row(self, text: bytes) -> tuple[int, int]:
+        """Lines of the first row, and where the text goes on after it.
+
+        >>> Grammar().first_row(b'a,"b\\n c"\\n1,2\\n'), Grammar().first_row(b'a,"b\\n1,2\\n')
+        ((2, 9), (1, 5))
+        """
+        end = line_end_bytes(text, 0)
+        if self.quote is not None and self.quote.encode() in text[:end]:
+            broken = self.scan(text[:end], is_last=True).broken
+            if broken:
+                for match in _quoted_field(self.delimiter, self.quote, self.escape).finditer(b"\n" + text):
+                    left, right = match.start() - 1, match.end() - 1
+                    if left < end < right:
+                        end = line_end_bytes(text, right)
+                    elif left >= end:
+                        break
+        return len(_LINE_END_BYTES.findall(text[:end].rstrip(b"\r\n"))) + 1, end
+
+    def _row_start(self, padded: bytes, lowest: int, at: int) -> int:
+        """Start of the row that holds place `at`; a quoted field before it may span lines."""
+        assert self.quote is not None  # only then anything can be broken
+        first = max(padded.rfind(b"\n", 0, at), padded.rfind(b"\r", 0, at)) + 1
+        fields = _quoted_field(self.delimiter, self.quote, self.escape)
+        spans = [match.span() for match in fields.finditer(padded, lowest - 1, at)]
+        for left, right in reversed(spans):
+            if left < first < right:
+                first = max(padded.rfind(b"\n", 0, left), padded.rfind(b"\r", 0, left)) + 1
+        return max(first, lowest)
+
+    def _split_plain(self, line: str) -> list[str]:
+        return line.split() if self.delimiter == " " else line.split(self.delimiter)
+
+    def _split_quoted(self, text: str, start: int, line_stop: int) -> tuple[Record, int]:
+        pattern = _field(self.delimiter, self.quote, self.escape)
+        cells: list[str] = []
+        position = start
+        if self.delimiter == " ":
+            position += len(text[start:line_stop]) - len(text[start:line_stop].lstrip(" \t"))
+        while True:
+            match = pattern.match(text, position)
+            assert match is not None  # the pattern matches the empty text too
+            quoted, plain, end = match.group(1), match.group(2), match.group(3)
+            if quoted is None and self.quote is not None and plain.lstrip(" ").startswith(self.quote):
+                return Record(
+                    self._split_plain(text[start:line_stop].rstrip("\r\n")), True, 1, start
+                ), line_stop
+            cells.append(self._unquoted(plain) if quoted is None else self._unquoted(quoted, in_quotes=True))
+            position = match.end()
+            if not end or end in ("\r\n", "\r", "\n"):
+                num_lines = len(re.findall(r"\r\n|\r|\n", text[start : position - len(end)])) + 1
+                return Record(cells, False, num_lines, start), position
+
+    def _unquoted(self, text: str, *, in_quotes: bool = False) -> str:
+        if in_quotes and self.quote is not None:
+            text = text.replace(self.quote * 2, self.quote)
+        return re.sub(re.escape(self.escape) + r"(.)", r"\1", text, flags=re.DOTALL) if self.escape else text
+
+
+def quoted_fields(grammar: Grammar) -> re.Pattern[bytes] | None:
+    """What a quoted field with proper quotes looks like, after a delimiter or line end; None without quotes."""
+    if grammar.quote is None:
+        return None
+    return _quoted_field(grammar.delimiter, grammar.quote, grammar.escape)
+
+
+def line_end(text: str, start: int) -> int:
+    """One past the end of the line that holds `start`, line end included.
+
+    >>> line_end("a\\r\\nb", 0), line_end("a", 0)
+    (3, 1)
+    """
+    match = _LINE_END.search(text, start)
+    return match.end() if match else len(text)
+
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_LINE_END_BYTES = re.compile(rb"\r\n|\r|\n")
+
+
+def line_end_bytes(text: bytes, start: int) -> int:
+    """The same for bytes."""
+    match = _LINE_END_BYTES.search(text, start)
+    return match.end() if match else len(text)
+
+
+def _classes(delimiter: str, quote: str, escape: str | None) -> tuple[str, str, str, str]:
+    """Delimiter class, quote, what a quoted field holds, and an escaped character (or what never matches)."""
+    gap = r" \t" if delimiter == " " else re.escape(delimiter)
+    mark = re.escape(quote)
+    escaped = rf"{re.escape(escape)}." if escape else r"(?!)"
+    inner = rf"(?:[^{mark}{re.escape(escape) if escape else ''}]++|{escaped}|{mark}{mark})*+"
+    return gap, mark, inner, escaped
+
+
+@cache
+def _patterns(
+    delimiter: str, quote: str, escape: str | None
+) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    gap, mark, inner, escaped = _classes(delimiter, quote, escape)
+    other = rf"[^{mark}{re.escape(escape) if escape else ''}]++"
+    well_formed = (
+        rf"(?:{other}|{escaped}|(?<=[{gap}\r\n]){mark}{inner}{mark}(?=[{gap}\r\n]|\Z)"
+        rf"|(?<![{gap}\r\n]){mark})*+"
+    )
+    open_end = rf"{mark}{inner}\Z"
+    return re.compile(well_formed.encode(), re.DOTALL), re.compile(open_end.encode(), re.DOTALL)
+
+
+@cache
+def _quoted_field(delimiter: str, quote: str, escape: str | None) -> re.Pattern[bytes]:
+    gap, mark, inner, _ = _classes(delimiter, quote, escape)
+    return re.compile(
+        rf"(?<=[{gap}\r\n]){mark}{inner}{mark}(?=[{gap}\r\n]|\Z)".encode(), re.DOTALL
+    )
+
+
+@cache
+def _field(delimiter: str, quote: str | None, escape: str | None) -> re.Pattern[str]:
+    gap, mark, inner, escaped = _classes(delimiter, quote or '"', escape)
+    blanks = r"[ ]*+" if delimiter != " " else ""
+    end = r"(?:[ \t]+(?=[\r\n]|\Z))?(\r\n|\r|\n|\Z|[ \t]+)" if delimiter == " " else rf"({gap}|\r\n|\r|\n|\Z)"
+    quoted = rf"{blanks}{mark}({inner}){mark}{blanks}(?=[{gap}\r\n]|\Z)" if quote else r"(?!)()"
+    plain = rf"((?:[^{gap}\r\n{re.escape(escape) if escape else ''}]|{escaped})*+)"
+    return re.compile(rf"(?:{quoted}|{plain}){end}", re.DOTALL)

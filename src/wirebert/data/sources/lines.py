@@ -1,0 +1,125 @@
+"""Text files as blocks of whole lines, and such blocks as tables: what line-based sensor logs are read with."""
+
+import lzma
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import pyarrow.json as arrow_json
+
+from wirebert.data.dialect import Compression, open_bytes, reason_of
+from wirebert.errors import DataError
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+MAX_BLOCKS_PER_LINE = 8
+
+
+def line_blocks(path: Path, compression: Compression, block_bytes: int, where: str) -> Iterator[bytes]:
+    """Blocks of whole lines, about `block_bytes` each, without byte-order mark; the last line may lack its end.
+
+    Raises:
+        DataError: the compressed data is damaged, or a line is longer than eight blocks.
+    """
+    rest, is_first = b"", True
+    try:
+        with open_bytes(path, compression) as stream:
+            while chunk := stream.read(block_bytes):
+                chunk = chunk.removeprefix(BYTE_ORDER_MARK) if is_first else chunk
+                is_first = False
+                cut = chunk.rfind(b"\n") + 1
+                if cut:
+                    yield rest + chunk[:cut]
+                rest = chunk[cut:] if cut else rest + chunk
+                if len(rest) > MAX_BLOCKS_PER_LINE * block_bytes:
+                    raise DataError(
+                        f"{where}: expected lines shorter than {MAX_BLOCKS_PER_LINE * block_bytes:,} bytes, found a "
+                        "longer one; raise data.block_mb"
+                    )
+    except (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile) as error:
+        raise DataError(f"{where}: the file is damaged or incomplete ({reason_of(error)})") from error
+    if rest:
+        yield rest
+
+
+def parse_delimited(
+    block: bytes, names: Sequence[str], delimiter: str, *, quote: str | None, where: str, first_row: int
+) -> pa.Table:
+    """The rows of a block; every column is dictionary<int32, string>, nothing is interpreted, blank lines are left out.
+
+    Raises:
+        DataError: a row has more or fewer fields than there are names, or holds bytes that are no UTF-8.
+    """
+    ragged: list[arrow_csv.InvalidRow] = []
+
+    def note_ragged(row: arrow_csv.InvalidRow) -> Literal["error"]:
+        ragged.append(row)
+        return "error"
+
+    columns = [f"{position}" for position in range(len(names))]
+    if not block.strip():
+        empty = pa.array([], pa.dictionary(pa.int32(), pa.string()))
+        return pa.table(dict.fromkeys(names, empty))
+    try:
+        table = arrow_csv.read_csv(
+            pa.BufferReader(block),
+            read_options=arrow_csv.ReadOptions(column_names=columns, block_size=max(1 << 20, len(block) // 2)),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=delimiter, quote_char=quote or False, invalid_row_handler=note_ragged
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(columns, pa.dictionary(pa.int32(), pa.string())),
+                null_values=[],
+                strings_can_be_null=False,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        if ragged:
+            row = first_row + block[: max(0, block.find(ragged[0].text.encode()))].count(b"\n")
+            raise DataError(
+                f"{where}, row {row}: expected {len(names)} fields, found {ragged[0].actual_columns} in "
+                f"{ragged[0].text[:80]!r}; correct or remove the row"
+            ) from error
+        raise DataError(f"{where}: can not be read as rows of {len(names)} fields ({reason_of(error)})") from error
+    return table.rename_columns(list(names))
+
+
+def parse_json(block: bytes, schema: pa.Schema | None, where: str) -> pa.Table:
+    """The objects of a block, one a line. With a schema, its fields and no others; without, whatever is there.
+
+    Raises:
+        DataError: a line is no JSON object, or a field is now a number, now a text.
+    """
+    if not block.strip():
+        return pa.table({}) if schema is None else schema.empty_table()
+    try:
+        return arrow_json.read_json(
+            pa.BufferReader(block),
+            read_options=arrow_json.ReadOptions(block_size=max(1 << 20, len(block) + 1)),
+            parse_options=arrow_json.ParseOptions(
+                explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "ignore"
+            ),
+        )
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{where}: expected one JSON object a line, each field of one type, found another "
+            f"({reason_of(error)}); correct the line"
+        ) from error
+
+
+def header_names(head: bytes, delimiter: str) -> tuple[str, ...]:
+    """The fields of the first line, without white space and quotes around them.
+
+    >>> header_names(b"ts, te\\r\\n1,2", ",")
+    ('ts', 'te')
+    """
+    line = head.removeprefix(BYTE_ORDER_MARK).split(b"\n", 1)[0].decode("utf-8", "replace")
+    return tuple(name.strip().strip('"') for name in line.split(delimiter))
+
+
+def without_first_line(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The blocks of a file without its header."""
+    for number, block in enumerate(blocks):
+        yield block if number else block[block.find(b"\n") + 1 :] if b"\n" in block else b""

@@ -1,0 +1,212 @@
+"""Suricata's eve.json -> canonical columns: its flow events, joined by flow_id with alerts and with what the application
+layer said (dns, http, tls, quic events). Other events, statistics among them, are no flows.
+"""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, UInt8, UInt64
+
+from wirebert.data.canonical import (
+    SensorTable,
+    change_texts,
+    epoch_texts,
+    epoch_us,
+    flat,
+    flow_schema,
+    ip_bytes,
+    link_header_bytes,
+    protocol_names,
+    sensor_table,
+    service_names,
+    texts_of,
+)
+from wirebert.data.dialect import Compression
+from wirebert.data.schema import FlowSchema
+from wirebert.data.sources.joining import SideTable, build_side_table
+from wirebert.data.sources.lines import line_blocks, parse_json
+from wirebert.data.states import bits_of, conn_states, flag_texts, header_bits, is_protocol
+
+_TEXT, _COUNT = pa.string(), pa.int64()
+_FLOW = pa.struct(
+    [
+        ("pkts_toserver", _COUNT),
+        ("pkts_toclient", _COUNT),
+        ("bytes_toserver", _COUNT),
+        ("bytes_toclient", _COUNT),
+        ("start", _TEXT),
+        ("end", _TEXT),
+    ]
+)
+_COMMON = [("event_type", _TEXT), ("flow_id", _COUNT)]
+_FLOW_FIELDS = pa.schema(
+    [
+        *_COMMON,
+        *[(name, _TEXT) for name in ("src_ip", "dest_ip", "proto", "app_proto")],
+        ("src_port", _COUNT),
+        ("dest_port", _COUNT),
+        ("vlan", pa.list_(_COUNT)),
+        ("flow", _FLOW),
+        ("tcp", pa.struct([("tcp_flags_ts", _TEXT), ("tcp_flags_tc", _TEXT)])),
+    ]
+)
+_HASH = pa.struct([("hash", _TEXT)])
+_EVENT_FIELDS: dict[str, pa.DataType] = {
+    "alert": pa.struct([("signature", _TEXT), ("category", _TEXT), ("severity", _COUNT)]),
+    "dns": pa.struct([("rrname", _TEXT), ("rrtype", _TEXT), ("rcode", _TEXT)]),
+    "http": pa.struct(
+        [
+            *[(name, _TEXT) for name in ("hostname", "url", "http_user_agent", "http_method", "protocol")],
+            ("http_content_type", _TEXT),
+            ("status", _COUNT),
+            ("length", _COUNT),
+        ]
+    ),
+    "tls": pa.struct(
+        [
+            *[(name, _TEXT) for name in ("sni", "version", "subject", "issuerdn", "ja4")],
+            ("session_resumed", pa.bool_()),
+            ("ja3", _HASH),
+            ("ja3s", _HASH),
+        ]
+    ),
+    "quic": pa.struct([("version", _TEXT)]),
+}
+VLAN_TAG_BYTES = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SuricataFlows:
+    """The flows of an eve.json."""
+
+    path: Path
+    where: str
+    compression: Compression
+    title: str = "Suricata EVE"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Canonical columns."""
+        table = sensor_table("suricata")
+        joined = [name for columns in table.joined.values() for name in columns]
+        computed = ["conn_state", "tcp_flags", "duration_s", "num_alerts"]
+        return tuple(dict.fromkeys([*table.columns, *table.frames, *computed, *joined]))
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Nothing that is named: EVE is as wide as its events."""
+        return ()
+
+    @property
+    def schema(self) -> FlowSchema:
+        """The canonical schema of flow events."""
+        return flow_schema("suricata", self.names)
+
+    def read(self, block_bytes: int) -> Iterator[pa.Table]:
+        """Blocks of flows, in the order in which they ended."""
+        table = sensor_table("suricata")
+        sides = {kind: self._side_table(kind, table, block_bytes) for kind in table.joined}
+        header_bytes: int | None = None
+        for block in line_blocks(self.path, self.compression, block_bytes, self.where):
+            events = parse_json(block, _FLOW_FIELDS, self.where)
+            flows = _flattened(events.filter(pc.equal(events["event_type"], "flow")))
+            if flows.num_rows == 0:
+                continue
+            header_bytes = _header_bytes(flows) if header_bytes is None else header_bytes
+            canonical = _canonical(flows, table, header_bytes)
+            keys = _flow_keys(flows["flow_id"])
+            for kind, side in sides.items():
+                found, counts, _ = side.look_up(keys)
+                canonical |= {name: flat(found[name]) for name in found.column_names}
+                if kind == "alert":
+                    canonical["num_alerts"] = pa.array(counts)
+            yield pa.table({name: canonical[name] for name in self.names})
+
+    def _side_table(self, kind: str, table: SensorTable, block_bytes: int) -> SideTable:
+        """The events of one kind by flow."""
+        columns = table.joined[kind]
+        schema = pa.schema([(name, pa.string()) for name in columns])
+        fields = pa.schema([*_COMMON, (kind, _EVENT_FIELDS[kind])])
+        mark = f'"{kind}"'.encode()
+
+        def blocks() -> Iterator[tuple[UInt64[np.ndarray, " records"], pa.Table]]:
+            for block in line_blocks(self.path, self.compression, block_bytes, self.where):
+                if mark not in block:  # spares parsing
+                    continue
+                events = parse_json(block, fields, self.where)
+                chosen = _flattened(events.filter(pc.equal(events["event_type"], kind)))
+                arrays = {name: _plain(flat(chosen[raw]), table.values.get(name, {})) for name, raw in columns.items()}
+                yield _flow_keys(chosen["flow_id"]), pa.table(arrays, schema=schema)
+
+        return build_side_table(blocks(), schema)
+
+
+def open_suricata(path: Path, head: bytes, compression: Compression, where: str) -> SuricataFlows | None:
+    """The EVE log that begins with `head`; None for another file."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    line = start.split(b"\n", 1)[0]
+    is_eve = start.startswith(b"{") and re.search(rb'"event_type"\s*:', line) and b'"timestamp"' in line
+    return SuricataFlows(path=path, where=where, compression=compression) if is_eve else None
+
+
+def _flattened(table: pa.Table) -> pa.Table:
+    """Structures as columns `outer.inner`."""
+    while any(pa.types.is_struct(field.type) for field in table.schema):
+        table = table.flatten()
+    return table.combine_chunks()
+
+
+def _plain(column: pa.Array, words: dict[str, str]) -> pa.Array:
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    text = column.cast(pa.string())
+    return change_texts(text, lambda word: words.get(word, word)) if words else text
+
+
+def _flow_keys(column: pa.ChunkedArray) -> UInt64[np.ndarray, " flows"]:
+    return column.fill_null(-1).to_numpy().astype(np.int64).view(np.uint64)
+
+
+def _header_bytes(flows: pa.Table) -> int:
+    protocols = protocol_names(flows["proto"])
+    both_bytes = pc.add(flat(flows["flow.bytes_toserver"]), flat(flows["flow.bytes_toclient"]))
+    both_packets = pc.add(flat(flows["flow.pkts_toserver"]), flat(flows["flow.pkts_toclient"]))
+    return link_header_bytes(protocols, both_bytes, both_packets)
+
+
+def _canonical(flows: pa.Table, table: SensorTable, header_bytes: int) -> dict[str, pa.Array]:
+    canonical = {name: flat(flows[raw]) for name, raw in table.columns.items()}
+    canonical["protocol"] = protocol_names(canonical["protocol"])
+    canonical["service"] = service_names(canonical["service"], table)
+    start_us, end_us = epoch_us(flows["flow.start"]), epoch_us(flows["flow.end"])
+    canonical["ts"] = epoch_texts(start_us)
+    canonical["duration_s"] = pc.divide(pc.subtract(end_us, start_us).cast(pa.float64()), 1e6)
+    canonical["uid"] = texts_of(canonical["uid"])
+    tags = pc.fill_null(pc.list_value_length(flat(flows["vlan"])), 0).cast(pa.int64())
+    for side, name in (("src", "src_ip_bytes"), ("dst", "dst_ip_bytes")):
+        packets = canonical[f"{side}_packets"]
+        tag_bytes = pc.multiply(pc.multiply(packets, tags), VLAN_TAG_BYTES if header_bytes else 0)
+        frames = pc.subtract(flat(flows[table.frames[name]]), tag_bytes)
+        canonical[name] = ip_bytes(frames, packets, header_bytes)
+    is_tcp = is_protocol(canonical["protocol"], "tcp")
+    src, dst = _flags(flows["tcp.tcp_flags_ts"]), _flags(flows["tcp.tcp_flags_tc"])
+    canonical["tcp_flags"] = flag_texts(src | dst, is_tcp)
+    sent, answered = _some(canonical["src_packets"]), _some(canonical["dst_packets"])
+    canonical["conn_state"] = conn_states(canonical["protocol"], src, dst, sent, answered)
+    return canonical
+
+
+def _flags(column: pa.ChunkedArray) -> UInt8[np.ndarray, " flows"]:
+    return bits_of(column, lambda text: header_bits(int(text, 16)))
+
+
+def _some(packets: pa.Array) -> Bool[np.ndarray, " flows"]:
+    return pc.greater(packets.fill_null(0), 0).to_numpy(zero_copy_only=False)

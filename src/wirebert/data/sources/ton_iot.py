@@ -1,0 +1,85 @@
+"""TON_IoT's train_test_network.csv -> canonical columns: Zeek's columns under names of its own, and its two labels."""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wirebert.data.canonical import (
+    encode,
+    flat,
+    flow_schema,
+    integers_of,
+    protocol_names,
+    sensor_table,
+    service_names,
+)
+from wirebert.data.dialect import Compression
+from wirebert.data.schema import FlowSchema
+from wirebert.data.sources.lines import header_names, line_blocks, parse_delimited, without_first_line
+
+NEEDED = frozenset("src_ip dst_ip proto conn_state src_bytes src_ip_bytes dst_pkts dns_qclass http_trans_depth".split())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TonIotFlows:
+    """The flows of TON_IoT's table."""
+
+    path: Path
+    where: str
+    compression: Compression
+    fields: tuple[str, ...]
+    title: str = "TON_IoT table"
+
+    @property
+    def _columns(self) -> dict[str, str]:
+        return {name: raw for name, raw in sensor_table("ton_iot").columns.items() if raw in self.fields}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Canonical columns, and the labels."""
+        return tuple(self._columns)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Fields without canonical column."""
+        used = set(self._columns.values())
+        return tuple(name for name in self.fields if name not in used)
+
+    @property
+    def schema(self) -> FlowSchema:
+        """The canonical schema with what the set has of its own."""
+        return flow_schema("ton_iot", self.names, sensor_table("ton_iot").own)
+
+    def read(self, block_bytes: int) -> Iterator[pa.Table]:
+        """Blocks of flows in file order."""
+        table, first_row = sensor_table("ton_iot"), 1
+        for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
+            rows = parse_delimited(block, self.fields, ",", quote='"', where=self.where, first_row=first_row)
+            first_row += rows.num_rows
+            canonical: dict[str, pa.Array] = {name: flat(rows[raw]) for name, raw in self._columns.items()}
+            for name, judge in table.only_where.items():
+                if name in canonical:
+                    applies = pc.greater(integers_of(rows[judge]), 0)
+                    canonical[name] = _where(applies, encode(canonical[name]))
+            canonical["protocol"] = protocol_names(canonical["protocol"])
+            canonical["service"] = service_names(canonical["service"], table)
+            yield pa.table(canonical)
+
+
+def open_ton_iot(path: Path, head: bytes, compression: Compression, where: str) -> TonIotFlows | None:
+    """The TON_IoT table that begins with `head`; None for another file."""
+    fields = header_names(head, ",")
+    if not set(fields) >= NEEDED:
+        return None
+    return TonIotFlows(path=path, where=where, compression=compression, fields=fields)
+
+
+def _where(applies: pa.Array, column: pa.DictionaryArray) -> pa.Array:
+    indices = pc.if_else(applies, column.indices, pa.scalar(None, column.indices.type))
+    return pa.DictionaryArray.from_arrays(indices, column.dictionary)

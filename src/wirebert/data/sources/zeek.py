@@ -1,0 +1,351 @@
+"""Zeek's conn.log (tabs or JSON, labelled or not) -> canonical columns, joined with the dns, http, ssl, quic and weird
+logs that lie beside it. Any other Zeek log in tabs is a table of its own columns.
+"""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import UInt64
+
+from wirebert.data.canonical import (
+    SensorTable,
+    change_texts,
+    encode,
+    epoch_texts,
+    epoch_us,
+    flat,
+    flow_schema,
+    protocol_names,
+    sensor_table,
+    service_names,
+    texts_of,
+)
+from wirebert.data.dialect import Compression, read_head
+from wirebert.data.schema import FlowSchema
+from wirebert.data.sources.joining import SideTable, build_side_table, text_keys
+from wirebert.data.sources.lines import line_blocks, parse_delimited, parse_json
+from wirebert.data.states import bits_of, flag_bits, flag_texts, is_protocol
+from wirebert.errors import DataError
+
+COMMENT = re.compile(rb"^[ \t]*#[^\n]*(?:\n|$)", re.MULTILINE)
+FIELDS = re.compile(rb"^[ \t]*#fields[ \t]+([^\r\n]*)", re.MULTILINE)
+LABEL_GAP = b"   "
+"""IoT-23 appends its labels with three spaces where a tab is due."""
+_INTEGERS = frozenset(
+    "id.orig_p id.resp_p orig_ip_bytes resp_ip_bytes orig_bytes resp_bytes orig_pkts resp_pkts missed_bytes qclass "
+    "qtype rcode trans_depth request_body_len response_body_len status_code".split()
+)
+_BOOLEANS = frozenset("AA RD RA rejected resumed established notice".split())
+_LISTS = frozenset("orig_mime_types resp_mime_types".split())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ZeekLog:
+    """How one Zeek log is written."""
+
+    path: Path
+    where: str
+    compression: Compression
+    layout: Literal["tabs", "json"]
+    kind: str
+    """What it logs: conn, dns, http, ..."""
+    fields: tuple[str, ...]
+    """Its columns; of a JSON log those met in its first lines."""
+    separator: str = "\t"
+    has_gaps: bool = False
+    """Whether labels are set off by three spaces."""
+
+    def blocks(self, block_bytes: int, wanted: tuple[str, ...] | None = None) -> Iterator[pa.Table]:
+        """Blocks of the log's columns (of a JSON log only those `wanted`), nothing interpreted."""
+        first_row = 1
+        for block in line_blocks(self.path, self.compression, block_bytes, self.where):
+            if self.layout == "json":
+                table = parse_json(block, self._json_schema(wanted or self.fields), self.where)
+            else:
+                table = self._parse_tabs(block, first_row)
+            first_row += table.num_rows
+            yield table
+
+    def _parse_tabs(self, block: bytes, first_row: int) -> pa.Table:
+        for match in FIELDS.finditer(block):
+            if split_fields(match.group(1)) != self.fields:
+                raise DataError(
+                    f"{self.where}: expected one set of #fields, found another near row {first_row}; "
+                    "split the log where its columns change"
+                )
+        if b"#" in block:
+            block = COMMENT.sub(b"", block)
+        if self.has_gaps:
+            block = block.replace(LABEL_GAP, b"\t")
+        return parse_delimited(
+            block, self.fields, self.separator, quote=None, where=self.where, first_row=first_row
+        )
+
+    def _json_schema(self, wanted: tuple[str, ...]) -> pa.Schema:
+        known = {"ts": pa.float64(), "duration": pa.float64()}
+        if self.layout == "json" and _first_object(self.path).get("ts").__class__ is str:
+            known["ts"] = pa.string()
+        return pa.schema([(name, known.get(name, _json_type(name))) for name in wanted])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ZeekTable:
+    """A Zeek log other than conn.log: its own columns."""
+
+    log: ZeekLog
+    schema: FlowSchema | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is."""
+        return f"Zeek {self.log.kind} log"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its columns."""
+        return self.log.fields
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
+    def read(self, block_bytes: int) -> Iterator[pa.Table]:
+        """Blocks of rows in file order."""
+        for table in self.log.blocks(block_bytes):
+            yield pa.table({name: _without_empty(table[name]) for name in table.column_names})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ZeekFlows:
+    """conn.log and what lies beside it, as canonical columns."""
+
+    conn: ZeekLog
+    beside: tuple[ZeekLog, ...]
+
+    @property
+    def title(self) -> str:
+        """What it is, and what it is joined with."""
+        layout = "JSON" if self.conn.layout == "json" else "tab-separated"
+        kinds = [log.kind for log in self.beside]
+        return f"Zeek conn log, {layout}" + (f", joined with {', '.join(kinds)}" if kinds else "")
+
+    @property
+    def _columns(self) -> dict[str, str]:
+        """Canonical column -> field of conn.log."""
+        table = sensor_table("zeek")
+        columns = {
+            name: raw
+            for name, raw in table.columns.items()
+            if self.conn.layout == "json" or raw in self.conn.fields
+        }
+        for label, spellings in table.labels.items():
+            columns |= {label: raw for raw in spellings if raw in self.conn.fields}
+        return columns
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Canonical columns that the logs give."""
+        joined = sensor_table("zeek").joined
+        side = [name for log in self.beside for name in _present(log, joined[log.kind])]
+        flags = ["tcp_flags"] if "history" in self._columns else []
+        return tuple(dict.fromkeys([*self._columns, *flags, *side]))
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Fields of conn.log that have no canonical column."""
+        used = set(self._columns.values())
+        return tuple(name for name in self.conn.fields if name not in used)
+
+    @property
+    def schema(self) -> FlowSchema:
+        """The canonical schema of these logs."""
+        return flow_schema("zeek", self.names)
+
+    def read(self, block_bytes: int) -> Iterator[pa.Table]:
+        """Blocks of flows in the order of conn.log."""
+        table, columns = sensor_table("zeek"), self._columns
+        sides = [(log, _side_table(log, table.joined[log.kind], block_bytes)) for log in self.beside]
+        for block in self.conn.blocks(block_bytes, tuple(dict.fromkeys(columns.values()))):
+            arrays = {name: _without_empty(block[raw]) for name, raw in columns.items()}
+            canonical = _canonical(arrays, table)
+            keys = text_keys(texts_of(arrays["uid"])) if sides else np.empty(0, np.uint64)
+            for _, side in sides:
+                found, _, is_found = side.look_up(keys)
+                for name in found.column_names:
+                    column = flat(found[name])
+                    before = canonical.get(name)
+                    # quic.log and ssl.log both name the server: the first log that knows the flow is believed.
+                    canonical[name] = column if before is None else pc.if_else(is_found, column, before)
+            yield pa.table({name: canonical[name] for name in self.names})
+
+
+def open_zeek(path: Path, head: bytes, compression: Compression, where: str) -> ZeekFlows | ZeekTable | None:
+    """The Zeek log that begins with `head`; None for another file."""
+    log = _recognise(path, head, compression, where)
+    if log is None:
+        return None
+    if log.kind != "conn":
+        # A JSON log without flows is JSON lines like any other.
+        return ZeekTable(log=log) if log.layout == "tabs" else None
+    beside: list[ZeekLog] = []
+    for kind in sensor_table("zeek").joined:
+        neighbour = path.with_name(path.name.replace("conn", kind, 1))
+        if "conn" in path.name and neighbour.is_file():
+            text, packed = read_head(neighbour)
+            found = _recognise(neighbour, text, packed, str(neighbour))
+            if found is not None and found.kind == kind and "uid" in found.fields:
+                beside.append(found)
+    return ZeekFlows(conn=log, beside=tuple(beside))
+
+
+def split_fields(line: bytes) -> tuple[str, ...]:
+    """Names of a `#fields` line, which tabs or (IoT-23's labels) three spaces separate.
+
+    >>> split_fields(b"tunnel_parents   label   detailed-label")
+    ('tunnel_parents', 'label', 'detailed-label')
+    """
+    return tuple(re.split(r"\t|   +", line.decode("utf-8", "replace").strip()))
+
+
+def _recognise(path: Path, head: bytes, compression: Compression, where: str) -> ZeekLog | None:
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"#separator"):
+        return _recognise_tabs(path, head, compression, where)
+    if not start.startswith(b"{"):
+        return None
+    first, fields = _objects_of(start)
+    if "uid" not in first or "id.orig_h" not in first:
+        return None
+    own = first.get("_path")
+    is_conn = own == "conn" or (own is None and "conn_state" in first and "proto" in first)
+    kind = own if isinstance(own, str) else "conn" if is_conn else _kind_of(path)
+    return ZeekLog(
+        path=path, where=where, compression=compression, layout="json", kind=kind, fields=fields
+    )
+
+
+def _kind_of(path: Path) -> str:
+    return re.split(r"[._]", path.name)[0]
+
+
+def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: str) -> ZeekLog:
+    fields = FIELDS.search(head)
+    if fields is None:
+        raise DataError(f"{where}: expected a #fields line at the head of the Zeek log, found none; restore it")
+    separator = re.search(rb"#separator[ \t]+(\S+)", head)
+    kind = re.search(rb"#path[ \t]+(\w+)", head)
+    text = separator.group(1).decode("ascii", "replace") if separator else "\\x09"
+    character = chr(int(text[2:], 16)) if re.fullmatch(r"\\x[0-9a-fA-F]{2}", text) else text[:1]
+    return ZeekLog(
+        path=path,
+        where=where,
+        compression=compression,
+        layout="tabs",
+        kind=kind.group(1).decode() if kind else _kind_of(path),
+        fields=split_fields(fields.group(1)),
+        separator=character,
+        has_gaps=LABEL_GAP in fields.group(1),
+    )
+
+
+def _first_object(path: Path) -> Mapping[str, object]:
+    return _objects_of(read_head(path)[0])[0]
+
+
+def _objects_of(head: bytes) -> tuple[Mapping[str, object], tuple[str, ...]]:
+    """The first JSON object, and the names that occur in the first lines."""
+    names: dict[str, None] = {}
+    first: Mapping[str, object] = {}
+    for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:200]:
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            first = first or found
+            names.update(dict.fromkeys(found))
+    return first, tuple(names)
+
+
+def _json_type(name: str) -> pa.DataType:
+    if name in _INTEGERS:
+        return pa.int64()
+    if name in _BOOLEANS:
+        return pa.bool_()
+    return pa.list_(pa.string()) if name in _LISTS else pa.string()
+
+
+def _present(log: ZeekLog, columns: Mapping[str, str]) -> dict[str, str]:
+    """Canonical column -> field, of those that the log has."""
+    return {name: raw for name, raw in columns.items() if raw in log.fields}
+
+
+def _side_table(log: ZeekLog, columns: Mapping[str, str], block_bytes: int) -> SideTable:
+    present = _present(log, columns)
+    schema = pa.schema([(name, pa.string()) for name in present])
+
+    def blocks() -> Iterator[tuple[UInt64[np.ndarray, " records"], pa.Table]]:
+        for block in log.blocks(block_bytes, ("uid", *dict.fromkeys(present.values()))):
+            chosen = {name: as_plain_text(_without_empty(block[raw])) for name, raw in present.items()}
+            yield text_keys(texts_of(block["uid"])), pa.table(chosen, schema=schema)
+
+    return build_side_table(blocks(), schema)
+
+
+def as_plain_text(column: pa.Array) -> pa.Array:
+    """Text of a column: truth values as 1 and 0 (T and F in tabs), lists joined by commas."""
+    if pa.types.is_list(column.type):
+        return pc.binary_join(column, ",")
+    if pa.types.is_boolean(column.type):
+        return column.cast(pa.int8()).cast(pa.string())
+    marks = {"T": "1", "F": "0", "-": None}
+    if isinstance(column, pa.DictionaryArray):
+        return change_texts(column, lambda text: marks.get(text, text))
+    return texts_of(column)
+
+
+def _without_empty(column: pa.ChunkedArray) -> pa.Array:
+    """The column in one piece; `(empty)`, Zeek's word for an empty set, is an empty text."""
+    array = flat(column)
+    if not isinstance(array, pa.DictionaryArray):
+        return array
+    values = pc.if_else(pc.equal(array.dictionary, "(empty)"), "", array.dictionary)
+    return pa.DictionaryArray.from_arrays(array.indices, values)
+
+
+def _canonical(arrays: Mapping[str, pa.Array], table: SensorTable) -> dict[str, pa.Array]:
+    canonical = dict(arrays)
+    canonical["ts"] = _times(arrays["ts"])
+    canonical["protocol"] = protocol_names(arrays["protocol"])
+    canonical["service"] = service_names(arrays["service"], table)
+    if "history" in arrays:
+        bits = bits_of(arrays["history"], lambda text: flag_bits(_flags_of(text, table.history)))
+        canonical["tcp_flags"] = flag_texts(bits, is_protocol(canonical["protocol"], "tcp"))
+    return canonical
+
+
+def _flags_of(history: str, letters: Mapping[str, str]) -> str:
+    """`ShADadFf` -> the flags its letters stand for."""
+    return "".join(letters.get(letter.upper(), "") for letter in set(history))
+
+
+def _times(column: pa.Array) -> pa.Array:
+    """Decimal seconds, from decimal text, numbers or dates."""
+    if pa.types.is_floating(column.type):
+        return column.cast(pa.decimal128(24, 6), safe=False).cast(pa.string())
+    encoded = encode(column)
+    is_date = pc.match_substring(encoded.dictionary, "T")
+    if not pc.any(is_date).as_py():
+        return texts_of(column)
+    return epoch_texts(epoch_us(column))

@@ -1,0 +1,114 @@
+"""TCP flags of each side -> how the connection ended, in Zeek's words, by the rules of `sensors/states.toml`."""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Int32, UInt8
+
+from wirebert.data.canonical import encode, read_table
+
+FLAG_BITS = {"F": 1, "S": 2, "R": 4, "A": 8}
+"""The flags that every sensor reports: Zeek says nothing of PSH, URG, ECE and CWR."""
+
+
+def flag_bits(letters: str) -> int:
+    """Bits of flag letters in any order; letters of other flags, and dots, count for nothing.
+
+    >>> flag_bits("...AP.SF"), flag_bits("SPA")
+    (11, 10)
+    """
+    return sum(bit for letter, bit in FLAG_BITS.items() if letter in letters)
+
+
+def header_bits(value: int) -> int:
+    """Bits of a TCP header's flag byte.
+
+    >>> header_bits(0x1B) == flag_bits("FSPA")
+    True
+    """
+    return (value & 7) | (FLAG_BITS["A"] if value & 16 else 0)
+
+
+def bits_of(column: pa.ChunkedArray | pa.Array, read: Callable[[str], int]) -> UInt8[np.ndarray, " flows"]:
+    """Bits of each flow, `read` once per distinct text; 0 where there is none."""
+    encoded = encode(column)
+    values = [0 if text is None else read(str(text)) for text in encoded.dictionary.to_pylist()]
+    index = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+    return np.array([*values, 0], np.uint8)[index]
+
+
+def flag_texts(bits: UInt8[np.ndarray, " flows"], is_tcp: Bool[np.ndarray, " flows"]) -> pa.Array:
+    """Letters of the flags, `.` for none of them; null where the protocol has no flags.
+
+    >>> flag_texts(np.array([10, 0, 0], np.uint8), np.array([True, True, False])).to_pylist()
+    ['SA', '.', None]
+    """
+    names = ["".join(letter for letter, bit in FLAG_BITS.items() if bits & bit) or "." for bits in range(16)]
+    return pa.array(names).take(pa.array(bits.astype(np.int64), mask=~is_tcp))
+
+
+def conn_states(
+    protocols: pa.Array,
+    src_bits: UInt8[np.ndarray, " flows"],
+    dst_bits: UInt8[np.ndarray, " flows"],
+    has_src: Bool[np.ndarray, " flows"],
+    has_dst: Bool[np.ndarray, " flows"],
+) -> pa.Array:
+    """State of each flow.
+
+    Args:
+        protocols: canonical names.
+        src_bits: TCP flags that the source sent, as `flag_bits`.
+        dst_bits: those of the destination.
+        has_src: whether the source sent packets.
+        has_dst: whether the destination did.
+    """
+    names, tcp = _tcp_states()
+    datagrams = _datagram_table()
+    words = [datagrams[key] for key in ("neither", "src_alone", "dst_alone", "both", "other")]
+    is_tcp = _is(protocols, ["tcp"])
+    is_datagram = _is(protocols, datagrams["protocols"])
+    sides = np.where(is_datagram, has_src.astype(np.int32) + 2 * has_dst, 4).astype(np.int32)
+    codes = np.where(is_tcp, tcp[src_bits, dst_bits], len(names) + sides)
+    return pa.array([*names, *words]).take(pa.array(codes))
+
+
+def is_protocol(protocols: pa.Array, *names: str) -> Bool[np.ndarray, " flows"]:
+    """Whether each flow is of one of these protocols."""
+    return _is(protocols, list(names))
+
+
+def _is(protocols: pa.Array, names: list[str]) -> Bool[np.ndarray, " flows"]:
+    return pc.is_in(protocols, value_set=pa.array(names)).to_numpy(zero_copy_only=False)
+
+
+@cache
+def _datagram_table() -> Mapping[str, Any]:
+    return cast(Mapping[str, Any], read_table("states.toml")["datagrams"])
+
+
+@cache
+def _tcp_states() -> tuple[tuple[str, ...], Int32[np.ndarray, "16 16"]]:
+    """State names, and the place there of each pair of flags."""
+    rules = cast(list[dict[str, str]], read_table("states.toml")["tcp"])
+    names = tuple(rule["state"] for rule in rules)
+    table = np.empty((16, 16), np.int32)
+    for src in range(16):
+        for dst in range(16):
+            table[src, dst] = next(place for place, rule in enumerate(rules) if _fits(rule, src, dst))
+    return names, table
+
+
+def _fits(rule: Mapping[str, str], src: int, dst: int) -> bool:
+    for side, bits in (("src", src), ("dst", dst)):
+        has, lacks = flag_bits(rule.get(f"{side}_has", "")), flag_bits(rule.get(f"{side}_lacks", ""))
+        if bits & has != has or bits & lacks:
+            return False
+    return True
