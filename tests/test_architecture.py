@@ -77,6 +77,9 @@ ORDER: Sequence[str] = """
     evaluation.environment
     evaluation.report
     evaluation.tables
+    evaluation.verdict
+    evaluation.page_style
+    evaluation.page
     training.__init__
     training.settings
     training.seeding
@@ -93,9 +96,10 @@ ORDER: Sequence[str] = """
     serving.artifact
     serving.detector
     serving.predictions
-    config
     run_folder
+    config
     judging
+    reporting
     pipeline
     commands
     cli
@@ -127,6 +131,7 @@ EDGES: Sequence[str] = """
     evaluation.environment
     evaluation.plots
     evaluation.report
+    evaluation.page
     training.checkpoint
     training.monitoring
     serving.artifact

@@ -11,6 +11,7 @@ from wirebert.data.loading import DataConfig
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.errors import ConfigError
 from wirebert.model.architecture import ModelConfig
+from wirebert.run_folder import write_aside
 from wirebert.settings import from_mapping, merge, to_mapping
 from wirebert.training.settings import TrainConfig
 
@@ -85,7 +86,7 @@ def read_toml(path: Path) -> dict[str, object]:
 
 def write_run(run: RunConfig, path: Path) -> None:
     """Write the resolved run; `resolve_run(path)` gives it back."""
-    path.write_text(tomli_w.dumps(to_mapping(run)), encoding="utf-8")
+    write_aside(path, tomli_w.dumps(to_mapping(run)))
 
 
 def parse_override(text: str) -> dict[str, object]:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.loading import Flows
 from wirebert.evaluation.baselines import Trees
+from wirebert.evaluation.intervals import ALONE
 from wirebert.evaluation.metrics import SplitMetrics, evaluate
 from wirebert.serving.detector import Detector
 from wirebert.serving.predictions import open_writer, verdict_table
@@ -130,18 +131,23 @@ def figures(
 ) -> SplitMetrics:
     """Figures of any method's probabilities against the true classes; flows without a label are left out.
 
-    Clusters are the labels as in the file, where several of them make one class.
+    Clusters are the labels as in the file (attack names), where the schema maps them to classes.
     """
     class_ids = truth.class_ids
     labelled = class_ids != UNLABELLED
-    has_clusters = bool(truth.classes.label_map)
+    clusters = None
+    if truth.classes.label_map:
+        # Benign flows have no attack name in common: each is drawn by itself.
+        benign = truth.classes.benign
+        is_benign = class_ids == (truth.classes.classes.index(benign) if benign else UNLABELLED)
+        clusters = np.where(is_benign, ALONE, truth.label_ids)[labelled]
     return evaluate(
         class_ids[labelled],
         probabilities[labelled],
         truth.classes.classes,
         truth.classes.benign,
         extra_classes=truth.extra_classes,
-        clusters=truth.label_ids[labelled] if has_clusters else None,
+        clusters=clusters,
         seed=seed,
         num_resamples=num_resamples,
     )

@@ -7,7 +7,7 @@ only; the best epoch is chosen on validation rows; test files are opened after t
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 import wirebert
-from wirebert.config import RunConfig
+from wirebert.config import RunConfig, write_run
 from wirebert.data.labels import ClassMap
 from wirebert.data.loading import Flows, open_flows
 from wirebert.data.schema import FlowSchema
@@ -89,6 +89,7 @@ def fit(run: RunConfig, folder: RunFolder, console: Console) -> None:
     valid_flows = encode(data.valid, data.classes, tokenizer, folder.encoded / "valid")
     clock.lap("encoding")
     model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
+    run = settle(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
     result = learn(run, folder, model, tokenizer, train_flows, valid_flows, console)
     artifact = save(run, folder, model, tokenizer, data)
     clock.lap("training")
@@ -98,6 +99,15 @@ def fit(run: RunConfig, folder: RunFolder, console: Console) -> None:
     write_report(report, folder)
     shutil.rmtree(folder.encoded)
     show_report(report, folder, console)
+
+
+def settle(run: RunConfig, folder: RunFolder, *, num_flows: int, width: int) -> RunConfig:
+    """The run with the settings that depend on data and model decided, and written down."""
+    is_pretrained = run.model.start != "scratch"
+    training = run.training.settled(num_flows=num_flows, width=width, is_pretrained=is_pretrained)
+    settled = replace(run, training=training)
+    write_run(settled, folder.run_toml)
+    return settled
 
 
 def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
@@ -147,6 +157,8 @@ def learn(
         slot_special=tokenizer.slot_special,
         leaves_out=tokenizer.leaves_out,
         max_length=tokenizer.config.max_length,
+        slot_columns=tokenizer.slot_columns,
+        slot_marks=tokenizer.slot_marks,
     )
     with MetricsLog(folder.metrics) as log, display(console, os.environ) as progress:
         return fit_model(

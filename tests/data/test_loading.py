@@ -117,7 +117,7 @@ def test_label_by_name_or_position_and_a_wrong_one_lists_the_columns(tmp_path: P
     [
         ("", "an empty file"),
         ("dur,proto,label\n", "expected rows below the header"),
-        ("dur,proto\n1,tcp\n1,tcp,x\n", "row 2: expected 2 fields, found 3"),
+        ("dur,proto\n1,tcp\n1,tcp,x\n", "line 3: expected 2 fields, found 3"),
     ],
 )
 def test_bad_files_are_one_sentence(text: str, complaint: str, tmp_path: Path):

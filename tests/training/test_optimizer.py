@@ -26,7 +26,7 @@ def test_every_parameter_is_in_the_group_its_name_says(make_model: Callable[...,
 
 def test_no_parameter_is_in_a_group_twice(make_model: Callable[..., DistilBert]):
     model = make_model()
-    groups = make_optimizer(model, TrainConfig()).param_groups
+    groups = make_optimizer(model, TrainConfig(learning_rate=3e-4)).param_groups
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
 
 
@@ -35,7 +35,7 @@ def test_frozen_parameters_are_in_no_group(make_model: Callable[..., DistilBert]
     frozen = [model.classifier.bias, model.embeddings.position_embeddings.weight]
     for parameter in frozen:
         parameter.requires_grad_(False)
-    grouped = {id(p) for group in make_optimizer(model, TrainConfig()).param_groups for p in group["params"]}
+    grouped = {id(p) for group in make_optimizer(model, TrainConfig(learning_rate=3e-4)).param_groups for p in group["params"]}
     assert not grouped & {id(parameter) for parameter in frozen}
     assert len(grouped) == len(list(model.parameters())) - 2
 
@@ -53,20 +53,20 @@ def test_update_is_adamw_with_the_settings(make_model: Callable[..., DistilBert]
 
 
 def test_linear_schedule_climbs_and_falls_in_equal_parts():
-    config = TrainConfig(warmup_fraction=0.2, schedule="linear")
+    config = TrainConfig(learning_rate=3e-4, warmup_fraction=0.2, schedule="linear")
     shares = [schedule_share(step, 10, config) for step in range(11)]
     assert shares == pytest.approx([1 / 3, 2 / 3, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 0])
 
 
 def test_cosine_schedule_is_half_way_down_at_half_time():
-    config = TrainConfig(warmup_fraction=0.0, schedule="cosine")
+    config = TrainConfig(learning_rate=3e-4, warmup_fraction=0.0, schedule="cosine")
     assert schedule_share(0, 8, config) == 1
     assert schedule_share(4, 8, config) == pytest.approx(0.5)
     assert schedule_share(8, 8, config) == pytest.approx(0)
 
 
 def test_classifier_rate_is_ten_times_the_backbone_rate_at_every_step():
-    config = TrainConfig()
+    config = TrainConfig(learning_rate=3e-4)
     for step in range(100):
         backbone, classifier = learning_rates(step, 100, config)
         assert classifier == pytest.approx(10 * backbone)

@@ -193,7 +193,9 @@ def ip_bytes(frame_bytes: pa.Array, packets: pa.Array, header_bytes: int) -> pa.
     [92]
     """
     return pc.max_element_wise(
-        pc.subtract(frame_bytes, pc.multiply(packets, header_bytes)), pa.scalar(0, pa.int64()), skip_nulls=False
+        pc.subtract(frame_bytes, pc.multiply(packets, header_bytes)),
+        pa.scalar(0, pa.int64()),
+        skip_nulls=False,
     )
 
 
@@ -223,7 +225,9 @@ def epoch_us(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     date = pc.replace_substring(parts.field("date"), "/", "-")
     stamp = pc.binary_join_element_wise(date, parts.field("time"), "T")
     is_time = pc.is_valid(parts)
-    seconds = pc.if_else(is_time, stamp, pa.scalar(None, pa.string())).cast(pa.timestamp("s")).cast(pa.int64())
+    seconds = (
+        pc.if_else(is_time, stamp, pa.scalar(None, pa.string())).cast(pa.timestamp("s")).cast(pa.int64())
+    )
     offset_s = pc.add(
         pc.multiply(_digits(parts.field("hours")), 3600), pc.multiply(_digits(parts.field("minutes")), 60)
     )

@@ -152,8 +152,8 @@ def detect_grammar(lines: Sequence[str], config: DataConfig) -> Grammar:
             score = agreement(grammar.split(text))
             is_usual = (quote, escape) == (quotes[0], escapes[0])
             if score > best_score and (is_usual or score[0] >= best_score[0] + 0.02):
-                if delimiter == " " and best_score[0] >= 0.9 and best.delimiter != " ":
-                    continue  # text with blanks in it, between delimiters that fit
+                if delimiter == " " and (best_score[0] >= 0.9 or (score[0] < 1 and (score[0] < 0.8 or score[1] < 3))):
+                    continue  # text with blanks in it, between delimiters that fit or in one column
                 best, best_score = grammar, score
     return best if best_score[0] >= 0.5 or config.delimiter else _one_column(best, best_score)
 

@@ -16,7 +16,18 @@ from wirebert.errors import DataError
 
 Compression = Literal["none", "gzip", "bz2", "xz", "zstd", "zip"]
 Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1"]
-Format = Literal["delimited", "key_values", "parquet"]
+Format = Literal[
+    "delimited",
+    "key_values",
+    "parquet",
+    "arrow",
+    "json_lines",
+    "zeek",
+    "suricata",
+    "nfdump",
+    "argus",
+    "ton_iot",
+]
 
 HEAD_BYTES = 1 << 18
 ONE_COLUMN = "\x1f"

@@ -10,13 +10,25 @@ import pyarrow as pa
 
 from wirebert.data.detection import detect_dialect, detect_header
 from wirebert.data.dialect import HEAD_BYTES, Dialect, clean_names, decode_head, read_head, whole_lines
+from wirebert.data.formats import FORMATS, SUFFIXES, Source, open_source
 from wirebert.data.intake import Intake
 from wirebert.data.schema import FlowSchema
 from wirebert.data.settings import DataConfig
 from wirebert.data.sources import delimited, key_values, parquet
 from wirebert.errors import DataError
 
-DATA_SUFFIXES = {".csv", ".tsv", ".txt", ".log", ".data", ".parquet", ".pq", ".labeled", ".binetflow", ".kv"}
+DATA_SUFFIXES = {
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".log",
+    ".data",
+    ".parquet",
+    ".pq",
+    ".labeled",
+    ".binetflow",
+    ".kv",
+} | SUFFIXES
 PACKED_SUFFIXES = {".gz", ".bz2", ".xz", ".zst", ".zip"}
 
 
@@ -35,6 +47,13 @@ class FlowFile:
     """The head holds no character beyond ASCII, so that it says nothing about the encoding of the rest."""
     first_rows: tuple[tuple[str, ...], ...] = ()
     """Some rows from the head, to recognise a known schema by."""
+    source: Source | None = None
+    """Reads the rows of a format that has a reader of its own."""
+
+    @property
+    def described(self) -> str:
+        """How it is written, in words."""
+        return self.dialect.describe() if self.source is None else self.source.title
 
     @property
     def has_names(self) -> bool:
@@ -43,7 +62,10 @@ class FlowFile:
 
     def raw_blocks(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
         """Blocks as the file has them, nothing interpreted, all with the same columns; `intake` accounts for its lines."""
-        if self.dialect.format == "parquet":
+        if self.source is not None:
+            for block in self.source.read(block_bytes, intake):
+                yield _with_columns(block, self.names)
+        elif self.dialect.format == "parquet":
             yield from parquet.read(self.path, block_bytes, names=self.names)
         elif self.dialect.format == "key_values":
             for block in key_values.read(
@@ -106,6 +128,11 @@ def open_file(path: Path, where: str, config: DataConfig, schema: FlowSchema | N
     Under a `schema`, a first row that holds one of its names is a header, whatever it looks like.
     """
     head, compression = read_head(path)
+    if config.delimiter is None:  # a delimiter that the user names says: a table like any
+        source = open_source(path, head, compression, where, config.block_mb << 20, schema)
+        if source is not None:
+            dialect = Dialect(format=FORMATS[type(source)], compression=compression)
+            return FlowFile(path=path, where=where, dialect=dialect, names=source.names, source=source)
     dialect = detect_dialect(head, compression, where, config)
     if dialect.format == "parquet":
         if compression != "none":
@@ -182,5 +209,3 @@ def _with_columns(block: pa.Table, names: tuple[str, ...]) -> pa.Table:
     """The block with all columns of its file; keys that no line of it has are null."""
     nulls = pa.nulls(block.num_rows, pa.string())
     return pa.table({name: block[name] if name in block.column_names else nulls for name in names})
-
-

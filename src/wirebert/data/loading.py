@@ -13,6 +13,7 @@ import pyarrow as pa
 from wirebert.data.conversion import Misfits, convert, with_points
 from wirebert.data.dialect import Dialect
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
+from wirebert.data.formats import flow_files, joined_files, shared_schema
 from wirebert.data.inference import infer_schema, take_sample
 from wirebert.data.intake import Intake
 from wirebert.data.schema import FlowSchema, known_schemas, missing_name, read_schema, recognise
@@ -40,6 +41,11 @@ class Flows:
         return self.parts[0].dialect
 
     @property
+    def described(self) -> str:
+        """How the (first) file is written, in words."""
+        return self.parts[0].described
+
+    @property
     def size_bytes(self) -> int:
         """Bytes on disk."""
         return sum(path.stat().st_size for path in self.files)
@@ -52,7 +58,9 @@ class Flows:
     @property
     def extra(self) -> tuple[str, ...]:
         """Columns of the files that the schema does not name; they are not read."""
-        return tuple(name for name in self.parts[0].names if name not in self.schema.names)
+        ignored = [name for part in self.parts if part.source is not None for name in part.source.ignored]
+        names = dict.fromkeys([*self.parts[0].names, *ignored])
+        return tuple(name for name in names if name not in self.schema.names)
 
     def require_label(self) -> str:
         """The label column; a SchemaError that lists the columns if the files have none."""
@@ -118,10 +126,11 @@ def open_flows(
     """
     config = config or DataConfig()
     spool = _spool_stdin() if str(data) == "-" else None
-    paths = list(find_files(str(data))) if spool is None else [Path(spool.name)]
+    paths = flow_files(find_files(str(data))) if spool is None else [Path(spool.name)]
     name = "stdin" if spool is not None else stem_of(Path(data) if len(paths) > 1 else paths[0])
     given = schema or _schema_of(config)
     parts = [open_file(path, str(path) if spool is None else "stdin", config, given) for path in paths]
+    shared, parts = _share_columns(parts)
     for part in parts[1:]:
         if set(part.names) != set(parts[0].names):
             odd = sorted(set(part.names) ^ set(parts[0].names))[0]
@@ -129,14 +138,26 @@ def open_flows(
                 f"{part.where}: expected the columns of {parts[0].where}, found a difference at {odd!r}; "
                 "give files of one layout"
             )
-    recognised = given or recognise(parts[0].names if parts[0].has_names else None, parts[0].first_rows)
+    recognised = (
+        given or shared or recognise(parts[0].names if parts[0].has_names else None, parts[0].first_rows)
+    )
     if recognised is not None:
         parts = [_under(part, recognised) for part in parts]
     else:
         parts, recognised = _infer(parts, name, config)
     chosen = _apply(config, recognised, parts[0]) if schema is None else recognised
-    files = tuple(part.path for part in parts)
+    joined = [path for part in parts if part.source is not None for path in joined_files(part.source)]
+    files = tuple(dict.fromkeys([*(part.path for part in parts), *joined]))
     return Flows(name=name, files=files, schema=chosen, config=config, parts=tuple(parts), spool=spool)
+
+
+def _share_columns(parts: list[FlowFile]) -> tuple[FlowSchema | None, list[FlowFile]]:
+    """The canonical schema of sensor logs and the logs with each other's columns; other files as they are."""
+    names = tuple(dict.fromkeys(name for part in parts for name in part.names))
+    shared = shared_schema([part.source for part in parts], names)
+    if shared is None:
+        return None, parts
+    return shared, [replace(part, names=shared.names) for part in parts]
 
 
 def _spool_stdin() -> "IO[bytes]":

@@ -161,6 +161,12 @@ class FlowTokenizer:
         return self._slot_starts[:, None] + np.array([MISSING, UNSEEN, ABSENT], np.int32)
 
     @cached_property
+    def slot_columns(self) -> Int32[np.ndarray, " slots"]:
+        """Number of each slot's column, counted from 0: the bits of a flags column share one."""
+        sizes = [len(encoder.slots) for encoder in self.encoders] + [1] * len(self.text_columns)
+        return np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+
+    @cached_property
     def slot_marks(self) -> tuple[Int32[np.ndarray, " marks"], ...]:
         """Per slot, the ids of all tokens that training may lack: `slot_special`, `<rare>`, `<negative>` and so on."""
         return tuple(

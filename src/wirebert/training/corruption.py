@@ -6,6 +6,7 @@ Works on ragged rows: `ids` holds all tokens of a step's flows one after the oth
 Shape letters: B flows, T tokens of all flows, S slots.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -30,7 +31,8 @@ class RaggedRows(NamedTuple):
 class Corruption:
     """How flows are changed before a step sees them.
 
-    Each feature becomes its slot's <missing> or <unseen> with probability `feature_share`; where common values are left
+    Each feature becomes one of its slot's marks (<missing>, <unseen>, <rare>, <above>, ...: tokens that training data may
+    lack) with probability `feature_share`; where common values are left
     out, so does each left-out feature, whose token is then added at the end of the row. A share `column_share` of the
     flows loses a random set of columns: every slot of such a column is <absent>, and a text column's pieces are gone.
     """
@@ -40,6 +42,12 @@ class Corruption:
 
     slot_special: Int[np.ndarray, "slots 3"]
     """Ids of <missing>, <unseen>, <absent> of each slot; -1 where a slot has no such token."""
+
+    hidden_ids: Int[np.ndarray, "slots marks"]
+    """What each slot's features are replaced by, all equally often; rows are filled up with -1."""
+
+    num_hidden: Int[np.ndarray, " slots"]
+    """How many of a row of `hidden_ids` are tokens."""
 
     slot_columns: Int[np.ndarray, " slots"]
     """Column of each slot, counted from 0: slots of one column are dropped together."""
@@ -66,11 +74,26 @@ class Corruption:
         leaves_out: bool,
         max_length: int,
         slot_columns: Int[np.ndarray, " slots"] | None = None,
+        slot_marks: Sequence[Int[np.ndarray, " _"]] | None = None,
     ) -> "Corruption":
-        """The corruption that `config` asks for, for a tokenizer with these tables; by default a slot is a column."""
+        """The corruption that `config` asks for, for a tokenizer with these tables.
+
+        Args:
+            slot_columns: By default a slot is a column.
+            slot_marks: Per slot, the tokens that training data may lack; by default <missing> and <unseen>.
+        """
+        marks = slot_special[:, :2] if slot_marks is None else slot_marks
+        # <absent> means that the whole column is gone, which is drawn for columns, not for single features.
+        chosen = [ids[ids != absent] for ids, absent in zip(marks, slot_special[:, 2], strict=True)]
+        num_hidden = np.array([len(ids) for ids in chosen], dtype=np.int64)
+        hidden_ids = np.full((len(chosen), int(num_hidden.max(initial=0))), NO_TOKEN, dtype=np.int64)
+        for row, ids in zip(hidden_ids, chosen, strict=True):
+            row[: len(ids)] = ids
         return cls(
             token_slots=token_slots,
             slot_special=slot_special,
+            hidden_ids=hidden_ids,
+            num_hidden=num_hidden,
             slot_columns=np.arange(len(slot_special)) if slot_columns is None else slot_columns,
             leaves_out=leaves_out,
             feature_share=config.corruption,
@@ -117,7 +140,7 @@ class Corruption:
         num_hits = random.binomial(shown.size, self.feature_share)
         hits = random.choice(shown.size, size=num_hits, replace=False, shuffle=False)
         slots = hits % shown.shape[1]
-        shown.reshape(-1)[hits] = self.slot_special[slots, random.integers(0, 2, size=num_hits)]
+        shown.reshape(-1)[hits] = self.hidden_ids[slots, random.integers(0, self.num_hidden[slots])]
 
     def _drop_columns(self, shown: Int[np.ndarray, "B S"], random: np.random.Generator) -> None:
         if self.column_share == 0:

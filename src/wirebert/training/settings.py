@@ -1,10 +1,17 @@
 """How one training run spends its steps: the settings of section `training`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Literal
+from typing import Final, Literal
 
 from wirebert.errors import ConfigError
+
+
+FEWEST_EPOCHS: Final = 5
+MOST_EPOCHS: Final = 40
+FEWEST_STEPS: Final = 2000
+PRETRAINED_RATE: Final = 5e-5
+RATE_TIMES_WIDTH: Final = 0.128
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,14 +24,14 @@ class TrainConfig:
     wirebert.errors.ConfigError: training.batch_size must be at least 1, got 0
     """
 
-    epochs: int = 5
-    """Passes over the training flows, at least 1."""
+    epochs: int = 0
+    """Passes over the training flows; 0: 5, or more where flows are few (until 2,000 steps, at most 40 passes)."""
 
     batch_size: int = 256
     """Flows per optimizer step, over all devices; the last step of an epoch takes what is left."""
 
-    learning_rate: float = 3e-4
-    """Peak learning rate of the backbone, above 0."""
+    learning_rate: float = 0.0
+    """Peak learning rate of the backbone; 0: 5e-5 for a pretrained model, else 0.128 / width of the model."""
 
     classifier_multiplier: float = 10.0
     """The classifier learns at this many times the backbone's rate, above 0."""
@@ -93,11 +100,12 @@ class TrainConfig:
     """Where to train; auto takes a GPU if there is one."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "keep_checkpoints", "log_every"):
+        for name in ("batch_size", "keep_checkpoints", "log_every"):
             self._check(name, "at least 1", getattr(self, name) >= 1)
-        for name in ("learning_rate", "classifier_multiplier", "adam_epsilon"):
+        for name in ("classifier_multiplier", "adam_epsilon"):
             self._check(name, "above 0", getattr(self, name) > 0)
         for name in (
+            *("epochs", "learning_rate"),
             *("weight_decay", "classifier_weight_decay", "max_grad_norm", "logit_adjustment"),
             *("micro_batch_tokens", "evaluate_every", "early_stopping_patience", "checkpoint_every"),
         ):
@@ -107,6 +115,16 @@ class TrainConfig:
             *("corruption", "column_drop"),
         ):
             self._check(name, "in [0, 1)", 0 <= getattr(self, name) < 1)
+
+    def settled(self, *, num_flows: int, width: int, is_pretrained: bool) -> "TrainConfig":
+        """These settings with nothing left to choose, for a model of this width and this many training flows.
+
+        Both rules were chosen on validation figures (docs/experiments.md, 2026-11-23).
+        """
+        steps_per_epoch = -(-num_flows // self.batch_size)
+        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, -(-FEWEST_STEPS // max(1, steps_per_epoch))))
+        learning_rate = PRETRAINED_RATE if is_pretrained else RATE_TIMES_WIDTH / width
+        return replace(self, epochs=self.epochs or epochs, learning_rate=self.learning_rate or learning_rate)
 
     def _check(self, name: str, expected: str, holds: bool) -> None:
         value = getattr(self, name)

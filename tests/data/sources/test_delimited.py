@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,42 +8,186 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.dialect import Dialect
-from wirebert.data.sources.delimited import NotUtf8Error, read
+from wirebert.data.dialect import Dialect, Encoding
+from wirebert.data.intake import Intake
+from wirebert.data.sources.delimited import read
 from wirebert.errors import DataError
 
 
-def rows_of(path: Path, dialect: Dialect, names: list[str], block_bytes: int = 1 << 20) -> list[list[str]]:
-    tables = list(read(path, dialect, block_bytes, names=names))
+def rows_of(
+    path: Path,
+    dialect: Dialect,
+    names: list[str],
+    block_bytes: int = 1 << 20,
+    intake: Intake | None = None,
+) -> list[list[str]]:
+    tables = list(read(path, dialect, block_bytes, names=names, intake=intake))
     columns = [
         [value for table in tables for value in table.column(i).to_pylist()] for i in range(len(names))
     ]
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-fields = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
+def take(path: Path, text: str, dialect: Dialect | None = None, block_bytes: int = 1 << 20):
+    """Rows of a text of two columns without header, and the account of its lines."""
+    path.write_bytes(text.encode())
+    intake = Intake()
+    rows = rows_of(path, dialect or Dialect(has_header=False), ["a", "b"], block_bytes, intake)
+    assert intake.num_rows == len(rows)
+    assert intake.num_lines == len(re.findall(r"\r\n|\r|\n|[^\r\n]\Z", text))
+    return rows, intake
+
+
+fields = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
 @given(
     rows=st.lists(st.lists(fields, min_size=3, max_size=3), min_size=1, max_size=6),
-    delimiter=st.sampled_from(",;\t|"),
-    encoding=st.sampled_from(["utf-8", "utf-16"]),
+    delimiter=st.sampled_from(",;\t| "),
+    quote=st.sampled_from("\"'"),
+    encoding=st.sampled_from(["utf-8", "utf-16", "utf-16-le", "utf-16-be"]),
+    line_end=st.sampled_from(["\n", "\r\n", "\r"]),
     has_header=st.booleans(),
+    skip_lines=st.integers(0, 2),
+    block_bytes=st.sampled_from([1 << 20, 64, 7]),
 )
 def test_any_table_in_any_dialect_is_read_back_equal(
     rows: list[list[str]],
     delimiter: str,
-    encoding: str,
+    quote: str,
+    encoding: Encoding,
+    line_end: str,
     has_header: bool,
+    skip_lines: int,
+    block_bytes: int,
     tmp_path_factory: pytest.TempPathFactory,
 ):
-    text = io.StringIO()
+    text = io.StringIO(newline="")
+    text.write(f"a title with {delimiter} and {quote}{line_end}" * skip_lines)
     header = [["a", "b", "c"]] if has_header else []
-    csv.writer(text, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows(header + rows)
+    writer = csv.writer(
+        text, delimiter=delimiter, quotechar=quote, quoting=csv.QUOTE_ALL, lineterminator=line_end
+    )
+    writer.writerows(header + rows)
     path = tmp_path_factory.mktemp("flows") / "flows.csv"
     path.write_bytes(text.getvalue().encode(encoding))
-    dialect = Dialect(delimiter=delimiter, encoding=encoding, has_header=has_header)  # pyright: ignore[reportArgumentType]: both are known encodings
-    assert rows_of(path, dialect, ["a", "b", "c"]) == rows
+    dialect = Dialect(
+        delimiter=delimiter, quote=quote, encoding=encoding, has_header=has_header, skip_lines=skip_lines
+    )
+    intake = Intake()
+    # A row may be twice as long as a block; these can be longer than the smallest ones.
+    size = max(block_bytes, 2 * len(text.getvalue().encode()) if block_bytes < 64 else 64)
+    assert rows_of(path, dialect, ["a", "b", "c"], size, intake) == rows
+    assert (intake.num_rows, intake.num_set_aside, intake.num_before) == (
+        len(rows),
+        0,
+        has_header + skip_lines,
+    )
+
+
+plain = st.text("abc\"'#\\ .-0123456789é", max_size=6)
+
+
+@given(
+    rows=st.lists(st.lists(plain, min_size=3, max_size=3), min_size=1, max_size=6),
+    delimiter=st.sampled_from(",;\t|"),
+)
+def test_any_table_without_quotes_or_with_escapes_is_read_back_equal(
+    rows: list[list[str]], delimiter: str, tmp_path_factory: pytest.TempPathFactory
+):
+    path = tmp_path_factory.mktemp("flows") / "flows.csv"
+    path.write_text("".join(f"x{delimiter.join(row)}\n" for row in rows))
+    dialect = Dialect(delimiter=delimiter, quote=None, has_header=False)
+    found = rows_of(path, dialect, ["a", "b", "c"])
+    assert found == [[f"x{row[0]}", *row[1:]] for row in rows]
+    text = io.StringIO(newline="")
+    csv.writer(
+        text, delimiter=delimiter, escapechar="\\", doublequote=False, quoting=csv.QUOTE_ALL, lineterminator="\n"
+    ).writerows(rows)
+    path.write_text(text.getvalue())
+    assert rows_of(path, Dialect(delimiter=delimiter, escape="\\", has_header=False), ["a", "b", "c"]) == rows
+
+
+@given(text=st.text('12,"\n\r x', max_size=40), block_bytes=st.sampled_from([4, 8, 1 << 20]))
+def test_every_line_of_any_text_is_accounted_for(
+    text: str, block_bytes: int, tmp_path_factory: pytest.TempPathFactory
+):
+    path = tmp_path_factory.mktemp("flows") / "flows.csv"
+    try:
+        rows, intake = take(path, text, block_bytes=block_bytes)
+    except DataError as error:
+        assert "expected rows shorter than" in str(error)
+        return
+    accounted = intake.num_rows + intake.num_blank + intake.num_set_aside_lines + intake.num_footer
+    num_breaks = sum(len(re.findall(r"\r\n|\r|\n", value)) for row in rows for value in row)
+    assert accounted + num_breaks == intake.num_lines
+    assert intake.num_line_breaks == num_breaks
+
+
+@given(text=st.text('12,"\n', max_size=40))
+def test_blocks_of_any_size_give_the_same_rows(text: str, tmp_path_factory: pytest.TempPathFactory):
+    path = tmp_path_factory.mktemp("flows") / "flows.csv"
+    rows, intake = take(path, text)
+    small, again = take(path, text, block_bytes=len(text) // 2 + 1)
+    assert small == rows
+    assert again.num_set_aside + again.num_footer == intake.num_set_aside + intake.num_footer
+
+
+def test_a_quote_left_open_swallows_nothing(tmp_path: Path):
+    rows, intake = take(tmp_path / "f", '5,"6\n7,8')
+    assert rows == [["7", "8"]]
+    assert intake.num_set_aside == 1
+    assert (intake.examples[0].line, intake.examples[0].text) == (1, '5,"6')
+    rows, intake = take(tmp_path / "f", '1,2\n5,"6\n7,"8"\n"a\nb",9\n')
+    assert rows == [["1", "2"], ["7", "8"], ["a\nb", "9"]]
+    assert (intake.num_set_aside, intake.examples[0].line, intake.num_line_breaks) == (1, 2, 1)
+
+
+def test_a_row_with_a_line_break_and_an_open_quote_is_set_aside_whole(tmp_path: Path):
+    rows, intake = take(tmp_path / "f", '1,2\n"a\nb","c\n3,4\n')
+    assert rows == [["1", "2"], ["3", "4"]]
+    assert (intake.num_set_aside, intake.num_set_aside_lines, intake.examples[0].line) == (1, 2, 2)
+
+
+def test_an_open_quote_in_a_large_file_costs_one_row(tmp_path: Path):
+    rows, intake = take(tmp_path / "f", '"1,2\n' + "3,4\n" * 1000, block_bytes=512)
+    assert (len(rows), intake.num_set_aside, intake.num_blank) == (1000, 1, 0)
+
+
+def test_rows_of_another_width_are_set_aside_with_their_lines(tmp_path: Path):
+    rows, intake = take(tmp_path / "f", '"1\n1",2\n\n3,4,5\n6\n7,8\n', block_bytes=16)
+    assert rows == [["1\n1", "2"], ["7", "8"]]
+    assert [(odd.line, odd.reason) for odd in intake.examples] == [
+        (4, "expected 2 fields, found 3"),
+        (5, "expected 2 fields, found 1"),
+    ]
+    assert (intake.num_blank, intake.num_line_breaks, intake.num_footer) == (1, 1, 0)
+
+
+def test_lines_after_the_table_are_a_footer(tmp_path: Path):
+    rows, intake = take(tmp_path / "f", "1,2\n3,4\nSummary\n\ntotal 2\n")
+    assert len(rows) == 2
+    assert (intake.num_footer, intake.num_set_aside, intake.num_blank) == (2, 0, 1)
+    assert [line.text for line in intake.footer] == ["Summary", "total 2"]
+
+
+def test_comments_are_counted_and_quotes_in_them_open_nothing(tmp_path: Path):
+    dialect = Dialect(has_header=False, comment="#")
+    rows, intake = take(tmp_path / "f", '1,2\n#, "note\n3,4\n# x\n5\n6,7\n', dialect)
+    assert rows == [["1", "2"], ["3", "4"], ["6", "7"]]
+    assert (intake.num_comments, intake.num_set_aside, intake.examples[0].line) == (2, 1, 5)
+
+
+def test_runs_of_blanks_are_one_delimiter(tmp_path: Path):
+    dialect = Dialect(delimiter=" ", has_header=False)
+    rows, _ = take(tmp_path / "f", '  a   b\nc\t\td  \n"e  f"  " g"\n', dialect)
+    assert rows == [["a", "b"], ["c", "d"], ["e  f", " g"]]
+
+
+def test_blanks_before_a_quote_belong_to_no_value(tmp_path: Path):
+    dialect = Dialect(has_header=False, blanks_before_quotes=True)
+    rows, _ = take(tmp_path / "f", '1, "a, ""b"""\n2,  "x"\n', dialect)
+    assert rows == [["1", 'a, "b"'], ["2", "x"]]
 
 
 def test_nothing_is_interpreted(tmp_path: Path):
@@ -58,20 +203,21 @@ def test_blocks_are_dictionaries_and_small_blocks_keep_order(tmp_path: Path):
     assert [int(str(v)) for table in tables for v in table["i"].to_pylist()] == list(range(1000))
 
 
-@pytest.mark.parametrize(("has_header", "row"), [(True, 2), (False, 3)])
-def test_a_ragged_row_is_named(has_header: bool, row: int, tmp_path: Path):
-    (tmp_path / "f.csv").write_text('a,b\n"1\n1",2\n3,4,5\n')
-    with pytest.raises(DataError, match=rf"f\.csv, row {row}: expected 2 fields, found 3 in '3,4,5'"):
-        list(read(tmp_path / "f.csv", Dialect(has_header=has_header), 1 << 20, names=["a", "b"]))
+def test_rows_that_are_not_of_the_encoding_are_set_aside(tmp_path: Path):
+    (tmp_path / "f").write_bytes(b"a,b\n1,2\n\xe9,1\n3,4\n")
+    intake = Intake()
+    assert rows_of(tmp_path / "f", Dialect(), ["a", "b"], intake=intake) == [["1", "2"], ["3", "4"]]
+    assert (intake.num_not_text, intake.examples[0].line) == (1, 3)
+    with pytest.raises(DataError, match=r"f, line 3: bytes that are not of the encoding in .* 1 of 3 rows"):
+        intake.check(0.1, "f")
 
 
-def test_other_bytes_than_utf_8_are_one_sentence(tmp_path: Path):
-    (tmp_path / "f").write_bytes(b"a,b\n\xe9,1\n")
-    with pytest.raises(NotUtf8Error, match=r"data\.encoding"):
-        list(read(tmp_path / "f", Dialect(), 1 << 20, names=["a", "b"]))
+def test_zero_bytes_are_characters_like_any_other(tmp_path: Path):
+    rows, intake = take(tmp_path / "f", "1,\x002\n\x00\x00\x00\n3,4\n")
+    assert rows == [["1", "\x002"], ["3", "4"]]
+    assert intake.num_set_aside == 1
 
 
-def test_a_quote_that_is_never_closed_is_one_sentence(tmp_path: Path):
-    (tmp_path / "f").write_text('a,b\n"1,2\n' + "3,4\n" * 1000)
-    with pytest.raises(DataError, match="f"):
-        list(read(tmp_path / "f", Dialect(), 512, names=["a", "b"]))
+def test_a_row_longer_than_a_block_is_one_sentence(tmp_path: Path):
+    with pytest.raises(DataError, match=r"line 2: expected rows shorter than 16 bytes.*data\.block_mb"):
+        take(tmp_path / "f", "1,2\n3," + "x" * 100 + "\n5,6\n", block_bytes=16)

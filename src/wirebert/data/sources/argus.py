@@ -26,11 +26,14 @@ from wirebert.data.canonical import (
     texts_of,
 )
 from wirebert.data.dialect import Compression
+from wirebert.data.intake import Intake
 from wirebert.data.schema import FlowSchema
 from wirebert.data.sources.lines import header_names, line_blocks, parse_delimited, without_first_line
 from wirebert.data.states import bits_of, conn_states, flag_bits, flag_texts, is_protocol
 
-NEEDED = frozenset("StartTime Dur Proto SrcAddr Sport Dir DstAddr Dport State TotPkts TotBytes SrcBytes".split())
+NEEDED = frozenset(
+    "StartTime Dur Proto SrcAddr Sport Dir DstAddr Dport State TotPkts TotBytes SrcBytes".split()
+)
 _SIDES = (
     ("src_ip", "dst_ip"),
     ("src_port", "dst_port"),
@@ -74,16 +77,16 @@ class ArgusFlows:
         """The canonical schema of these columns."""
         return flow_schema("argus", self.names)
 
-    def read(self, block_bytes: int) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in file order."""
-        first_row, header_bytes = 1, None
+        header_bytes: int | None = None
+        intake = intake or Intake()
         for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
             rows = parse_delimited(
-                block, self.fields, self.delimiter, quote=None, where=self.where, first_row=first_row
+                block, self.fields, self.delimiter, quote=None, where=self.where, intake=intake
             )
             if header_bytes is None and rows.num_rows:
                 header_bytes = _header_bytes(rows)
-            first_row += rows.num_rows
             yield pa.table(_canonical(rows, self._columns, header_bytes or 0)).select(list(self.names))
 
 
@@ -121,7 +124,10 @@ def _canonical(rows: pa.Table, columns: dict[str, str], header_bytes: int) -> di
     else:
         # Packets by side are not known, so the link layer's bytes are shared out as all bytes are.
         share = _share(src_bytes, dst_bytes)
-        for name, frames, part in (("src_ip_bytes", src_bytes, share), ("dst_ip_bytes", dst_bytes, 1 - share)):
+        for name, frames, part in (
+            ("src_ip_bytes", src_bytes, share),
+            ("dst_ip_bytes", dst_bytes, 1 - share),
+        ):
             packets = pa.array(np.round(both_packets.fill_null(0).to_numpy() * part).astype(np.int64))
             canonical[name] = ip_bytes(frames, packets, header_bytes)
     is_tcp = is_protocol(canonical["protocol"], "tcp")

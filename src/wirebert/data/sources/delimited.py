@@ -20,6 +20,7 @@ from wirebert.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
+LINE_END = re.compile(rb"\r\n|\r|\n")
 BLANK_LINE = re.compile(rb"(?:\A|(?<=\n)|(?<=\r)(?!\n))(?:\r\n|\r|\n)")
 
 
@@ -162,9 +163,14 @@ def clean(text: bytes, dialect: Dialect) -> tuple[bytes, list[Taken]]:
         if is_comment or not is_text(line):
             reason = "" if is_comment else "bytes that are not of the encoding"
             taken.append(Taken(index, reason, line.decode(errors="replace").strip()))
-            line = line[len(line.rstrip(b"\r\n")) :]
+            line = emptied(line)
         kept.append(line)
     return b"".join(kept), taken
+
+
+def emptied(text: bytes) -> bytes:
+    """The line ends of the text. A last line without one gets a carriage return, which joins no line end before it."""
+    return b"".join(LINE_END.findall(text)) + (b"" if text.endswith((b"\n", b"\r")) else b"\r")
 
 
 def is_text(text: bytes) -> bool:
@@ -187,9 +193,7 @@ def note_taken(taken: Sequence[Taken], intake: Intake) -> None:
     intake.num_emptied += len(taken)
 
 
-def without_broken(
-    text: bytes, broken: Sequence[tuple[int, int]], dialect: Dialect, intake: Intake
-) -> bytes:
+def without_broken(text: bytes, broken: Sequence[tuple[int, int]], dialect: Dialect, intake: Intake) -> bytes:
     """The text with blank lines in place of rows with broken quotes."""
     kept: list[bytes] = []
     position, line = 0, intake.num_lines + 1
@@ -200,7 +204,7 @@ def without_broken(
         intake.set_aside(line, reason, text[start:stop].decode().strip(), num_lines)
         intake.num_emptied += num_lines
         line += num_lines
-        kept += [text[position:start], b"\n" * num_lines]
+        kept += [text[position:start], emptied(text[start:stop])]
         position = stop
     return b"".join([*kept, text[position:]]) if broken else text
 
@@ -264,9 +268,7 @@ def note_odd(odd: Sequence[tuple[str, int]], text: bytes, width: int, intake: In
             intake.set_aside(line, reason, row, num_lines)
 
 
-def footer_start(
-    odd: Sequence[tuple[str, int]], starts: Sequence[int], text: bytes, width: int
-) -> int:
+def footer_start(odd: Sequence[tuple[str, int]], starts: Sequence[int], text: bytes, width: int) -> int:
     """Index of the first odd row after which no other rows stand, all of them with too few fields."""
     end, first = len(text.rstrip()), len(odd)
     for index in reversed(range(len(odd))):
@@ -293,7 +295,9 @@ def without_blanks(text: bytes, dialect: Dialect) -> bytes:
     if dialect.blanks_before_quotes and dialect.quote:
         gap, mark = re.escape(dialect.delimiter.encode()), re.escape(dialect.quote.encode())
         # An odd number of quotes opens a field; an even one is text (or an empty field).
-        return re.sub(rb"(?<=" + gap + rb")[ ]+(?=" + mark + rb"(?:" + mark * 2 + rb")*(?!" + mark + rb"))", b"", text)
+        return re.sub(
+            rb"(?<=" + gap + rb")[ ]+(?=" + mark + rb"(?:" + mark * 2 + rb")*(?!" + mark + rb"))", b"", text
+        )
     return text
 
 

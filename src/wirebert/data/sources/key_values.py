@@ -4,6 +4,7 @@
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import io
+import operator
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -14,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
-from jaxtyping import Bool, Int32, Int64, Shaped
+from jaxtyping import Bool, Int32, Int64
 
 from wirebert.data.dialect import Dialect, open_bytes, reason_of
 from wirebert.data.intake import Intake
@@ -49,7 +50,7 @@ def find_separator(lines: Sequence[str]) -> str:
     >>> find_separator(["proto=tcp; host=a, b"]), find_separator(["proto=tcp service=http"])
     (';', ' ')
     """
-    text = "\n".join(lines[:1000])
+    text = "\n".join(lines[:200])
     counts = {
         separator: len(re.findall(rf"{gap}{KEY}[ \t]*[:=]", text)) for separator, gap in SEPARATORS.items()
     }
@@ -134,8 +135,10 @@ def _parse(lines: Sequence[str], separator: str) -> tuple[pa.Table, dict[int, st
     are taken off the distinct pieces; lines whose pieces are no pairs (a value holds a separator or quotes) are matched
     one by one.
     """
-    lines = [line.replace("\n", " ").replace("\r", " ") if "\n" in line or "\r" in line else line for line in lines]
-    num_separators = np.fromiter((line.count(separator) for line in lines), np.int64, len(lines))
+    lines = [
+        line.replace("\n", " ").replace("\r", " ") if "\n" in line or "\r" in line else line for line in lines
+    ]
+    num_separators = np.fromiter(map(operator.methodcaller("count", separator), lines), np.int64, len(lines))
     columns = _Columns(len(lines))
     rest: list[int] = []
     for count in np.unique(num_separators).tolist():
@@ -144,6 +147,7 @@ def _parse(lines: Sequence[str], separator: str) -> tuple[pa.Table, dict[int, st
             rest += rows.tolist()
         else:
             rest += _parse_alike([lines[row] for row in rows.tolist()], rows, count + 1, separator, columns)
+    rest.sort()
     odd = _match_each([lines[row] for row in rest], rest, separator, columns)
     return columns.table(), {**columns.repeated, **odd}
 
@@ -157,9 +161,7 @@ class _Columns:
         self.first: dict[str, tuple[int, int]] = {}  # row and place where a key was met first
         self.repeated: dict[int, str] = {}
 
-    def add(
-        self, key: str, place: int, rows: Int64[np.ndarray, " some"], values: pa.DictionaryArray
-    ) -> None:
+    def add(self, key: str, place: int, rows: Int64[np.ndarray, " some"], values: pa.DictionaryArray) -> None:
         if len(rows):
             self.parts.setdefault(key, []).append((rows, values))
             self.first[key] = min(self.first.get(key, (self.num_rows, 0)), (int(rows.min()), place))
@@ -176,7 +178,9 @@ class _Columns:
         start = 0
         for rows, _ in parts:
             for row in rows[place[rows] >= 0].tolist() + rows[:-1][np.diff(rows) == 0].tolist():
-                self.repeated.setdefault(row, f"expected each key once, found {key!r} twice; rename or remove one")
+                self.repeated.setdefault(
+                    row, f"expected each key once, found {key!r} twice; rename or remove one"
+                )
             place[rows] = np.arange(start, start + len(rows))
             start += len(rows)
         chunks = pa.chunked_array([values for _, values in parts]).unify_dictionaries().chunks
@@ -190,7 +194,9 @@ def _parse_alike(
     names = [str(place) for place in range(width)]
     table = arrow_csv.read_csv(
         pa.BufferReader("\n".join(lines).encode()),
-        read_options=arrow_csv.ReadOptions(column_names=names, block_size=sum(map(len, lines)) * 4 + len(lines) + 1),
+        read_options=arrow_csv.ReadOptions(
+            column_names=names, block_size=sum(map(len, lines)) * 4 + len(lines) + 1
+        ),
         parse_options=arrow_csv.ParseOptions(delimiter=separator, quote_char=False, ignore_empty_lines=False),
         convert_options=arrow_csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.dictionary(pa.int32(), pa.string())),
@@ -203,11 +209,13 @@ def _parse_alike(
     for piece in pieces:
         is_odd |= piece.is_odd[piece.codes]
     for place, piece in enumerate(pieces):
-        for key in np.unique(piece.keys[~piece.is_odd]).tolist():
+        for code, key in enumerate(piece.keys.dictionary.to_pylist()):
             # One key at one place in every line is the usual case, and costs nothing per row.
-            chosen = ~is_odd if (piece.keys == key).all() else ~is_odd & (piece.keys == key)[piece.codes]
+            chosen = ~is_odd
+            if len(piece.keys.dictionary) > 1:
+                chosen &= (piece.keys.indices.to_numpy() == code)[piece.codes]
             codes = pa.array(piece.codes if chosen.all() else piece.codes[chosen], pa.int32())
-            columns.add(key, place, rows[chosen], pa.DictionaryArray.from_arrays(codes, piece.values))
+            columns.add(str(key), place, rows[chosen], pa.DictionaryArray.from_arrays(codes, piece.values))
     return rows[is_odd].tolist()
 
 
@@ -215,7 +223,7 @@ class _Pieces(NamedTuple):
     """The distinct pieces at one place, cut into keys and values."""
 
     codes: Int32[np.ndarray, " rows"]
-    keys: Shaped[np.ndarray, " distinct"]
+    keys: pa.DictionaryArray
     values: pa.Array
     is_odd: Bool[np.ndarray, " distinct"]
     """No pair, or a value with quotes."""
@@ -228,7 +236,7 @@ class _Pieces(NamedTuple):
         is_pair = pc.is_valid(found)
         has_quotes = pc.match_substring(texts, '"')
         is_odd = pc.or_(pc.invert(is_pair), has_quotes).to_numpy(zero_copy_only=False)
-        keys = pc.fill_null(pc.struct_field(found, "key"), "").to_numpy(zero_copy_only=False)
+        keys = pc.fill_null(pc.struct_field(found, "key"), "").dictionary_encode()
         return cls(codes, keys, pc.fill_null(pc.struct_field(found, "value"), ""), is_odd)
 
 

@@ -1,5 +1,6 @@
 """Text files as blocks of whole lines, and such blocks as tables: what line-based sensor logs are read with."""
 
+import json
 import lzma
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.json as arrow_json
 
 from wirebert.data.dialect import Compression, open_bytes, reason_of
+from wirebert.data.intake import Intake
 from wirebert.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -45,18 +47,20 @@ def line_blocks(path: Path, compression: Compression, block_bytes: int, where: s
 
 
 def parse_delimited(
-    block: bytes, names: Sequence[str], delimiter: str, *, quote: str | None, where: str, first_row: int
+    block: bytes, names: Sequence[str], delimiter: str, *, quote: str | None, where: str, intake: Intake
 ) -> pa.Table:
     """The rows of a block; every column is dictionary<int32, string>, nothing is interpreted, blank lines are left out.
 
+    A row that has more or fewer fields than there are names is set aside, and `intake` counts it.
+
     Raises:
-        DataError: a row has more or fewer fields than there are names, or holds bytes that are no UTF-8.
+        DataError: bytes are no UTF-8.
     """
     ragged: list[arrow_csv.InvalidRow] = []
 
-    def note_ragged(row: arrow_csv.InvalidRow) -> Literal["error"]:
+    def note_ragged(row: arrow_csv.InvalidRow) -> Literal["skip"]:
         ragged.append(row)
-        return "error"
+        return "skip"
 
     columns = [f"{position}" for position in range(len(names))]
     if not block.strip():
@@ -65,7 +69,9 @@ def parse_delimited(
     try:
         table = arrow_csv.read_csv(
             pa.BufferReader(block),
-            read_options=arrow_csv.ReadOptions(column_names=columns, block_size=max(1 << 20, len(block) // 2)),
+            read_options=arrow_csv.ReadOptions(
+                column_names=columns, block_size=max(1 << 20, len(block) // 2)
+            ),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=delimiter, quote_char=quote or False, invalid_row_handler=note_ragged
             ),
@@ -76,37 +82,71 @@ def parse_delimited(
             ),
         )
     except pa.ArrowInvalid as error:
-        if ragged:
-            row = first_row + block[: max(0, block.find(ragged[0].text.encode()))].count(b"\n")
-            raise DataError(
-                f"{where}, row {row}: expected {len(names)} fields, found {ragged[0].actual_columns} in "
-                f"{ragged[0].text[:80]!r}; correct or remove the row"
-            ) from error
-        raise DataError(f"{where}: can not be read as rows of {len(names)} fields ({reason_of(error)})") from error
+        raise DataError(
+            f"{where}: can not be read as rows of {len(names)} fields ({reason_of(error)})"
+        ) from error
+    for row in sorted((row.text, row.actual_columns) for row in ragged):
+        text, width = row
+        line = intake.num_lines + 1 + block[: max(0, block.find(text.encode()))].count(b"\n")
+        intake.set_aside(line, f"expected {len(names)} fields, found {width}", text)
+    intake.num_lines += table.num_rows + len(ragged)
+    intake.num_rows += table.num_rows
     return table.rename_columns(list(names))
 
 
-def parse_json(block: bytes, schema: pa.Schema | None, where: str) -> pa.Table:
+def parse_json(block: bytes, schema: pa.Schema | None, where: str, intake: Intake) -> pa.Table:
     """The objects of a block, one a line. With a schema, its fields and no others; without, whatever is there.
 
+    A line that is no JSON object (the last one of a log that is still written, say) is set aside, and `intake` counts it.
+
     Raises:
-        DataError: a line is no JSON object, or a field is now a number, now a text.
+        DataError: a field is now a number, now a text.
     """
-    if not block.strip():
-        return pa.table({}) if schema is None else schema.empty_table()
-    try:
-        return arrow_json.read_json(
-            pa.BufferReader(block),
-            read_options=arrow_json.ReadOptions(block_size=max(1 << 20, len(block) + 1)),
-            parse_options=arrow_json.ParseOptions(
-                explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "ignore"
-            ),
-        )
-    except pa.ArrowException as error:
-        raise DataError(
-            f"{where}: expected one JSON object a line, each field of one type, found another "
-            f"({reason_of(error)}); correct the line"
-        ) from error
+    for attempt in (0, 1):
+        if not block.strip():
+            return pa.table({}) if schema is None else schema.empty_table()
+        try:
+            table = _read_json(block, schema)
+        except pa.ArrowException as error:
+            if attempt:
+                raise DataError(
+                    f"{where}: expected each field to be always a number or always a text, found both "
+                    f"({reason_of(error)}); write it in one way"
+                ) from error
+            block = _valid_objects(block, intake)
+        else:
+            intake.num_lines += table.num_rows
+            intake.num_rows += table.num_rows
+            return table
+    raise AssertionError("the second attempt returns or raises")
+
+
+def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
+    return arrow_json.read_json(
+        pa.BufferReader(block),
+        read_options=arrow_json.ReadOptions(block_size=max(1 << 20, len(block) + 1)),
+        parse_options=arrow_json.ParseOptions(
+            explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "ignore"
+        ),
+    )
+
+
+def _valid_objects(block: bytes, intake: Intake) -> bytes:
+    """The lines that are JSON objects; needed for a block that has others only, so lines are looked at one by one."""
+    kept: list[bytes] = []
+    for number, line in enumerate(block.splitlines(), start=1):
+        try:
+            is_object = isinstance(json.loads(line), dict)
+        except ValueError:
+            is_object = False
+        if is_object:
+            kept.append(line)
+        elif line.strip():
+            intake.num_lines += 1
+            intake.set_aside(
+                intake.num_lines + number - 1, "expected a JSON object", line.decode("utf-8", "replace")
+            )
+    return b"\n".join(kept)
 
 
 def header_names(head: bytes, delimiter: str) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from wirebert.data.canonical import (
     texts_of,
 )
 from wirebert.data.dialect import Compression
+from wirebert.data.intake import Intake
 from wirebert.data.schema import FlowSchema
 from wirebert.data.sources.joining import SideTable, build_side_table
 from wirebert.data.sources.lines import line_blocks, parse_json
@@ -110,14 +111,18 @@ class SuricataFlows:
         """The canonical schema of flow events."""
         return flow_schema("suricata", self.names)
 
-    def read(self, block_bytes: int) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
         """Blocks of flows, in the order in which they ended."""
         table = sensor_table("suricata")
         sides = {kind: self._side_table(kind, table, block_bytes) for kind in table.joined}
         header_bytes: int | None = None
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
-            events = parse_json(block, _FLOW_FIELDS, self.where)
+            before = intake.num_rows if intake else 0
+            events = parse_json(block, _FLOW_FIELDS, self.where, intake or Intake())
             flows = _flattened(events.filter(pc.equal(events["event_type"], "flow")))
+            if intake:
+                intake.num_rows = before + flows.num_rows
+                intake.num_comments += events.num_rows - flows.num_rows
             if flows.num_rows == 0:
                 continue
             header_bytes = _header_bytes(flows) if header_bytes is None else header_bytes
@@ -141,9 +146,12 @@ class SuricataFlows:
             for block in line_blocks(self.path, self.compression, block_bytes, self.where):
                 if mark not in block:  # spares parsing
                     continue
-                events = parse_json(block, fields, self.where)
+                events = parse_json(block, fields, self.where, Intake())
                 chosen = _flattened(events.filter(pc.equal(events["event_type"], kind)))
-                arrays = {name: _plain(flat(chosen[raw]), table.values.get(name, {})) for name, raw in columns.items()}
+                arrays = {
+                    name: _plain(flat(chosen[raw]), table.values.get(name, {}))
+                    for name, raw in columns.items()
+                }
                 yield _flow_keys(chosen["flow_id"]), pa.table(arrays, schema=schema)
 
         return build_side_table(blocks(), schema)

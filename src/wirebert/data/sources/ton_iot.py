@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wirebert.data.canonical import (
+    canonical_columns,
+    change_texts,
     encode,
     flat,
     flow_schema,
@@ -20,10 +22,14 @@ from wirebert.data.canonical import (
     service_names,
 )
 from wirebert.data.dialect import Compression
-from wirebert.data.schema import FlowSchema
+from wirebert.data.intake import Intake
+from wirebert.data.schema import ColumnKind, FlowSchema
 from wirebert.data.sources.lines import header_names, line_blocks, parse_delimited, without_first_line
 
-NEEDED = frozenset("src_ip dst_ip proto conn_state src_bytes src_ip_bytes dst_pkts dns_qclass http_trans_depth".split())
+NEEDED = frozenset(
+    "src_ip dst_ip proto conn_state src_bytes src_ip_bytes dst_pkts dns_qclass http_trans_depth".split()
+)
+TRUTH = {"T": "1", "F": "0"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,17 +62,20 @@ class TonIotFlows:
         """The canonical schema with what the set has of its own."""
         return flow_schema("ton_iot", self.names, sensor_table("ton_iot").own)
 
-    def read(self, block_bytes: int) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in file order."""
-        table, first_row = sensor_table("ton_iot"), 1
+        table, intake = sensor_table("ton_iot"), intake or Intake()
         for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
-            rows = parse_delimited(block, self.fields, ",", quote='"', where=self.where, first_row=first_row)
-            first_row += rows.num_rows
+            rows = parse_delimited(block, self.fields, ",", quote='"', where=self.where, intake=intake)
             canonical: dict[str, pa.Array] = {name: flat(rows[raw]) for name, raw in self._columns.items()}
             for name, judge in table.only_where.items():
                 if name in canonical:
                     applies = pc.greater(integers_of(rows[judge]), 0)
                     canonical[name] = _where(applies, encode(canonical[name]))
+            for name in canonical:
+                column = canonical_columns().get(name)
+                if column is not None and column.kind is ColumnKind.BOOLEAN:
+                    canonical[name] = change_texts(canonical[name], lambda text: TRUTH.get(text, text))
             canonical["protocol"] = protocol_names(canonical["protocol"])
             canonical["service"] = service_names(canonical["service"], table)
             yield pa.table(canonical)

@@ -31,6 +31,7 @@ from wirebert.data.canonical import (
     texts_of,
 )
 from wirebert.data.dialect import Compression, read_head
+from wirebert.data.intake import Intake
 from wirebert.data.schema import FlowSchema
 from wirebert.data.sources.joining import SideTable, build_side_table, text_keys
 from wirebert.data.sources.lines import line_blocks, parse_delimited, parse_json
@@ -65,35 +66,37 @@ class ZeekLog:
     has_gaps: bool = False
     """Whether labels are set off by three spaces."""
 
-    def blocks(self, block_bytes: int, wanted: tuple[str, ...] | None = None) -> Iterator[pa.Table]:
+    def blocks(
+        self, block_bytes: int, intake: Intake, wanted: tuple[str, ...] | None = None
+    ) -> Iterator[pa.Table]:
         """Blocks of the log's columns (of a JSON log only those `wanted`), nothing interpreted."""
-        first_row = 1
+        schema = self._json_schema(wanted or self.fields) if self.layout == "json" else None
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
-            if self.layout == "json":
-                table = parse_json(block, self._json_schema(wanted or self.fields), self.where)
+            if schema is not None:
+                yield parse_json(block, schema, self.where, intake)
             else:
-                table = self._parse_tabs(block, first_row)
-            first_row += table.num_rows
-            yield table
+                yield self._parse_tabs(block, intake)
 
-    def _parse_tabs(self, block: bytes, first_row: int) -> pa.Table:
+    def _parse_tabs(self, block: bytes, intake: Intake) -> pa.Table:
         for match in FIELDS.finditer(block):
             if split_fields(match.group(1)) != self.fields:
                 raise DataError(
-                    f"{self.where}: expected one set of #fields, found another near row {first_row}; "
+                    f"{self.where}: expected one set of #fields, found another near line {intake.num_lines}; "
                     "split the log where its columns change"
                 )
         if b"#" in block:
-            block = COMMENT.sub(b"", block)
+            block, num_comments = COMMENT.subn(b"", block)
+            intake.num_comments += num_comments
+            intake.num_lines += num_comments
         if self.has_gaps:
             block = block.replace(LABEL_GAP, b"\t")
         return parse_delimited(
-            block, self.fields, self.separator, quote=None, where=self.where, first_row=first_row
+            block, self.fields, self.separator, quote=None, where=self.where, intake=intake
         )
 
     def _json_schema(self, wanted: tuple[str, ...]) -> pa.Schema:
         known = {"ts": pa.float64(), "duration": pa.float64()}
-        if self.layout == "json" and _first_object(self.path).get("ts").__class__ is str:
+        if _first_object(self.path).get("ts").__class__ is str:
             known["ts"] = pa.string()
         return pa.schema([(name, known.get(name, _json_type(name))) for name in wanted])
 
@@ -120,9 +123,9 @@ class ZeekTable:
         """Nothing."""
         return ()
 
-    def read(self, block_bytes: int) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order."""
-        for table in self.log.blocks(block_bytes):
+        for table in self.log.blocks(block_bytes, intake or Intake()):
             yield pa.table({name: _without_empty(table[name]) for name in table.column_names})
 
 
@@ -150,7 +153,9 @@ class ZeekFlows:
             if self.conn.layout == "json" or raw in self.conn.fields
         }
         for label, spellings in table.labels.items():
-            columns |= {label: raw for raw in spellings if raw in self.conn.fields}
+            found = [raw for raw in spellings if raw in self.conn.fields]
+            if found:
+                columns[label] = found[0]
         return columns
 
     @property
@@ -172,11 +177,12 @@ class ZeekFlows:
         """The canonical schema of these logs."""
         return flow_schema("zeek", self.names)
 
-    def read(self, block_bytes: int) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in the order of conn.log."""
         table, columns = sensor_table("zeek"), self._columns
         sides = [(log, _side_table(log, table.joined[log.kind], block_bytes)) for log in self.beside]
-        for block in self.conn.blocks(block_bytes, tuple(dict.fromkeys(columns.values()))):
+        wanted = tuple(dict.fromkeys(columns.values()))
+        for block in self.conn.blocks(block_bytes, intake or Intake(), wanted):
             arrays = {name: _without_empty(block[raw]) for name, raw in columns.items()}
             canonical = _canonical(arrays, table)
             keys = text_keys(texts_of(arrays["uid"])) if sides else np.empty(0, np.uint64)
@@ -230,9 +236,7 @@ def _recognise(path: Path, head: bytes, compression: Compression, where: str) ->
     own = first.get("_path")
     is_conn = own == "conn" or (own is None and "conn_state" in first and "proto" in first)
     kind = own if isinstance(own, str) else "conn" if is_conn else _kind_of(path)
-    return ZeekLog(
-        path=path, where=where, compression=compression, layout="json", kind=kind, fields=fields
-    )
+    return ZeekLog(path=path, where=where, compression=compression, layout="json", kind=kind, fields=fields)
 
 
 def _kind_of(path: Path) -> str:
@@ -242,7 +246,9 @@ def _kind_of(path: Path) -> str:
 def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: str) -> ZeekLog:
     fields = FIELDS.search(head)
     if fields is None:
-        raise DataError(f"{where}: expected a #fields line at the head of the Zeek log, found none; restore it")
+        raise DataError(
+            f"{where}: expected a #fields line at the head of the Zeek log, found none; restore it"
+        )
     separator = re.search(rb"#separator[ \t]+(\S+)", head)
     kind = re.search(rb"#path[ \t]+(\w+)", head)
     text = separator.group(1).decode("ascii", "replace") if separator else "\\x09"
@@ -296,7 +302,7 @@ def _side_table(log: ZeekLog, columns: Mapping[str, str], block_bytes: int) -> S
     schema = pa.schema([(name, pa.string()) for name in present])
 
     def blocks() -> Iterator[tuple[UInt64[np.ndarray, " records"], pa.Table]]:
-        for block in log.blocks(block_bytes, ("uid", *dict.fromkeys(present.values()))):
+        for block in log.blocks(block_bytes, Intake(), ("uid", *dict.fromkeys(present.values()))):
             chosen = {name: as_plain_text(_without_empty(block[raw])) for name, raw in present.items()}
             yield text_keys(texts_of(block["uid"])), pa.table(chosen, schema=schema)
 
