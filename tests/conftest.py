@@ -52,6 +52,50 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+TINY = {
+    "model.size": "mini",
+    "model.dim": "32",
+    "model.num_layers": "1",
+    "model.num_heads": "2",
+    "model.hidden_dim": "32",
+    "encoding.num_pieces": "300",
+    "training.epochs": "1",
+    "training.batch_size": "128",
+    "evaluation.num_resamples": "100",
+}
+
+
+@pytest.fixture(scope="session")
+def tiny() -> list[str]:
+    """Arguments that make a training take seconds; what it learns is not much."""
+    return [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
+
+
+@pytest.fixture(scope="session")
+def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with generated traffic: `train.csv`, and `test.csv` with a label that training lacks."""
+    from wirebert.data.synthetic import write_csv
+
+    folder = tmp_path_factory.mktemp("traffic")
+    write_csv(folder / "train.csv", 1500, seed=1)
+    write_csv(folder / "test.csv", 300, seed=2)
+    lines = (folder / "test.csv").read_text(encoding="utf-8").splitlines()
+    lines[-20:] = [line.rpartition(",")[0] + ",novel" for line in lines[-20:]]
+    (folder / "test.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, traffic: Path, tiny: list[str]) -> Path:
+    """The folder of a finished run on `traffic`, as `wirebert train` left it. Tests look, and do not write there."""
+    from wirebert.cli import main
+
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    data = [str(traffic / "train.csv"), "--test", str(traffic / "test.csv")]
+    assert main(["train", *data, "--out", str(out), *tiny]) == 0
+    return out
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder with the public data sets (nsl-kdd/, ...); tests that need it are skipped without it."""

@@ -20,19 +20,53 @@ ORDER: Sequence[str] = """
     errors
     settings
     data.__init__
+    data.combination
     data.schema
+    data.intake
+    data.records
     data.dialect
+    data.settings
+    data.encodings
+    data.detection
+    data.canonical
+    data.states
     data.sources.__init__
     data.sources.delimited
     data.sources.key_values
     data.sources.parquet
+    data.sources.lines
+    data.sources.joining
+    data.sources.zeek
+    data.sources.suricata
+    data.sources.nfdump
+    data.sources.argus
+    data.sources.ton_iot
+    data.sources.arrow
+    data.sources.json_lines
+    data.formats
+    data.datasets
     data.conversion
+    data.names
     data.inference
+    data.proposals
+    data.files
     data.loading
+    data.sampling
+    data.times
+    data.hashing
     data.labels
+    data.growing
     data.survey
+    data.findings
+    data.checks.__init__
+    data.checks.values
+    data.checks.rows
+    data.checks.labels
+    data.checks.leaks
+    data.checks.comparison
     data.validation
     data.splits
+    data.splitting
     data.synthetic.text
     data.synthetic.network
     data.synthetic.wire
@@ -53,10 +87,13 @@ ORDER: Sequence[str] = """
     encoding.text
     encoding.wordpieces
     encoding.fitting
+    encoding.combinations
     encoding.rows
     encoding.hugging_face
     encoding.tokenizer
     encoding.store
+    encoding.cache
+    encoding.overlap
     model.__init__
     model.attention
     model.architecture
@@ -96,11 +133,14 @@ ORDER: Sequence[str] = """
     serving.artifact
     serving.detector
     serving.predictions
+    watching
     run_folder
     config
     judging
     reporting
     pipeline
+    dataset_tables
+    inspection
     commands
     cli
 """.split()
@@ -118,14 +158,21 @@ WALLS = {
 EDGES: Sequence[str] = """
     data.dialect
     data.schema
+    data.files
     data.loading
     data.sources.delimited
     data.sources.key_values
     data.sources.parquet
+    data.sources.lines
+    data.sources.joining
+    data.sources.arrow
+    data.canonical
+    data.datasets
     data.synthetic.traffic
     encoding.wordpieces
     encoding.hugging_face
     encoding.store
+    encoding.cache
     model.architecture
     model.checkpoints
     evaluation.environment

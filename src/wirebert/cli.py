@@ -4,24 +4,35 @@ Exit codes: 0 done, 1 our bug (with its traceback), 2 the user can fix it (one m
 """
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn, Protocol, runtime_checkable
 
 import wirebert
 from wirebert.errors import UserError
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line, like everything else that the user can fix."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2."""
+        self.exit(2, f"wirebert: {message}; see `{self.prog} --help`\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every command and option."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wirebert",
         description="Train DistilBERT to detect intrusions in network traffic, and see honestly how well it does.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"wirebert {wirebert.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_inspect, _add_train, _add_evaluate, _add_predict, _add_report):
+    for add in (_add_demo, _add_inspect, _add_train, _add_evaluate, _add_predict, _add_report, _add_datasets):
         add(commands)
     return parser
 
@@ -37,18 +48,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"wirebert: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("wirebert: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        way_on = f"; {stop}" if str(stop) else ""
+        print(f"wirebert: interrupted{way_on}", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone (`wirebert predict ... | head`): that is its right.
-        sys.stderr.close()
+        # The reader of our output has gone (`wirebert predict ... | head`): that is its right. What is still in
+        # Python's buffer goes nowhere, or flushing it on exit would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in _DISK_TROUBLE:
+            raise
+        print(
+            f"wirebert: {error.filename or 'writing'}: {error.strerror}; {_DISK_TROUBLE[error.errno]}",
+            file=sys.stderr,
+        )
+        return 2
     return 0
 
 
-_DATA = "a traffic file (delimited text or Parquet, plain or compressed), a folder, a glob, or - for standard input"
+_DISK_TROUBLE = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room within your quota",
+    errno.EROFS: "choose a place that can be written",
+    errno.EACCES: "change its permissions, or choose another place",
+}
+"""What no check can foresee, with the way out."""
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+_DATA = (
+    "a traffic file (Zeek, Suricata, nfdump or Argus log, delimited text, JSON lines, Parquet, Arrow; compressed or not), "
+    "a folder, a glob, or - for standard input"
+)
+
+
+@runtime_checkable
+class Commands(Protocol):
+    """What commands are added to."""
+
+    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:
+        """A parser for the arguments of one more command."""
+        ...
 
 
 def _add_demo(commands: Commands) -> None:
@@ -57,7 +96,7 @@ def _add_demo(commands: Commands) -> None:
         help="generated traffic -> trained mini model -> report, in minutes on a laptop",
         description="Generate labelled traffic, train the mini model on it, and write a report.",
     )
-    demo.add_argument("--rows", type=int, default=60_000, help="flows to train on (default: %(default)s)")
+    demo.add_argument("--rows", type=int, default=40_000, help="flows to train on (default: %(default)s)")
     demo.add_argument(
         "--seed", type=int, default=1, help="seed of the traffic and the training (default: %(default)s)"
     )
@@ -71,7 +110,19 @@ def _add_inspect(commands: Commands) -> None:
         description="Show what wirebert makes of a traffic file: format, columns, classes, and what is wrong with it.",
     )
     inspect.add_argument("data", metavar="DATA", help=_DATA)
+    inspect.add_argument(
+        "--test",
+        metavar="DATA",
+        action="append",
+        default=[],
+        help="test data to compare with; may be given more than once",
+    )
     _add_data_options(inspect)
+    _add_recipe_options(inspect)
+    inspect.add_argument("--json", action="store_true", help="print JSON, for programs")
+    inspect.add_argument(
+        "--strict", action="store_true", help="fail on findings of severity error that are not accepted"
+    )
 
 
 def _add_train(commands: Commands) -> None:
@@ -85,15 +136,7 @@ def _add_train(commands: Commands) -> None:
         "--test", metavar="DATA", action="append", default=[], help="test data; may be given more than once"
     )
     _add_data_options(train)
-    train.add_argument("--recipe", type=Path, metavar="FILE", help="TOML file of settings")
-    train.add_argument(
-        "--set",
-        metavar="SECTION.NAME=VALUE",
-        dest="overrides",
-        action="append",
-        default=[],
-        help="one setting over the recipe, for example model.size=mini; may be given more than once",
-    )
+    _add_recipe_options(train)
     train.add_argument("--out", type=Path, metavar="DIR", help="new run folder (default: runs/NAME)")
     train.add_argument(
         "--resume", type=Path, metavar="DIR", help="continue an interrupted run in its own folder"
@@ -144,15 +187,52 @@ def _add_report(commands: Commands) -> None:
     report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run folder")
 
 
+def _add_datasets(commands: Commands) -> None:
+    datasets = commands.add_parser(
+        "datasets",
+        help="public data sets: what to cite, how to split, files checked by content",
+        description="List the public data sets that wirebert knows, check files by their content, or download some.",
+    )
+    actions = datasets.add_subparsers(dest="action", metavar="ACTION")
+    actions.add_parser("list", help="citation, licence, schema and split of each (the default)")
+    verify = actions.add_parser("verify", help="recognise the files of a folder by their content")
+    verify.add_argument("folder", metavar="DIR", type=Path)
+    download = actions.add_parser(
+        "download", help="fetch the files of a set, kept only if their content is right"
+    )
+    download.add_argument("name", metavar="NAME", help="a name of `wirebert datasets list`")
+    download.add_argument(
+        "--from", metavar="URL", dest="base_url", required=True, help="the address under which the files lie"
+    )
+    download.add_argument(
+        "--to", metavar="DIR", dest="folder", type=Path, help="where to put them (default: data/NAME)"
+    )
+
+
 def _add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", metavar="COL", help="label column (default: found by name and content)")
     parser.add_argument(
         "--benign", metavar="CLASS", help="the class that means no attack (default: found by name)"
     )
     parser.add_argument(
+        "--positive", metavar="CLASS", help="tell only this label or class from all the others"
+    )
+    parser.add_argument(
         "--schema",
         metavar="NAME|FILE",
         help="a known schema, or a TOML file (default: recognised or inferred)",
+    )
+
+
+def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML file of settings")
+    parser.add_argument(
+        "--set",
+        metavar="SECTION.NAME=VALUE",
+        dest="overrides",
+        action="append",
+        default=[],
+        help="one setting over the recipe, for example model.size=mini; may be given more than once",
     )
 
 

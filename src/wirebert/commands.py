@@ -3,76 +3,92 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from wirebert.config import resolve_run, write_run
-from wirebert.data.labels import ClassMap
+from wirebert.config import RunConfig, resolve_run, write_run
+from wirebert.data.datasets import dataset, download, known_datasets, verify
 from wirebert.data.loading import DataConfig, find_files, open_flows
-from wirebert.data.survey import Survey, survey
 from wirebert.data.synthetic import write_csv
-from wirebert.data.validation import validate
+from wirebert.data.validation import require_no_errors
+from wirebert.dataset_tables import show_checked, show_datasets
 from wirebert.errors import ConfigError, DataError
 from wirebert.evaluation.report import read_json
 from wirebert.evaluation.tables import print_comparison
+from wirebert.inspection import inspect_data, show_inspection
 from wirebert.judging import Part, judge
 from wirebert.pipeline import fit
-from wirebert.reporting import default_name, evaluation_report, show_data, show_report, write_report
-from wirebert.run_folder import RunFolder, create_run_folder, locked, next_run_path, open_run_folder
+from wirebert.reporting import default_name, evaluation_report, show_report, write_report
+from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
 from wirebert.serving.detector import Detector
 from wirebert.serving.predictions import CsvWriter, open_writer, predict_blocks
 
+DEMO_EPOCHS = 6
+"""Enough to see what the model can do, few enough for minutes on two cores."""
+
 DEMO_TEST_SHARE = 3
 """The demo tests on a third as many flows as it trains on."""
+
+
+class Output(Console):
+    """Standard output."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line what it means that the reader has gone; rich would end the process."""
+        raise BrokenPipeError
 
 
 def demo(options: argparse.Namespace) -> None:
     """Generate traffic, train the mini model on it, report."""
     if options.rows < 1000:
         raise ConfigError(f"--rows must be at least 1000, so that every class occurs, got {options.rows}")
-    console = Console()
-    folder = create_run_folder(options.out or next_run_path("demo"))
-    traffic = folder.path / "traffic"
-    traffic.mkdir()
-    console.print(f"generating {options.rows:,} flows to train on, and others to test on", highlight=False)
-    # Another seed makes other hosts: the test traffic is that of a network which training has not seen.
-    write_csv(traffic / "train.csv", options.rows, options.seed)
-    write_csv(traffic / "test.csv", options.rows // DEMO_TEST_SHARE, options.seed + 1)
+    console = Output()
+    path = options.out or next_run_path("demo")
+    traffic = path / "traffic"
     given = {
         "train": str(traffic / "train.csv"),
         "test": [str(traffic / "test.csv")],
         "seed": options.seed,
         "model": {"size": "mini"},
+        "training": {"epochs": DEMO_EPOCHS},
     }
     run = resolve_run(given=given)
-    with locked(folder):
+    with new_run_folder(path) as folder:
+        traffic.mkdir()
+        console.print(
+            f"generating {options.rows:,} flows to train on, and others to test on", highlight=False
+        )
+        # Another seed makes other hosts: the test traffic is that of a network which training has not seen.
+        write_csv(traffic / "train.csv", options.rows, options.seed)
+        write_csv(traffic / "test.csv", options.rows // DEMO_TEST_SHARE, options.seed + 1)
         write_run(run, folder.run_toml)
-        fit(run, folder, console)
+        _fit(run, folder, console)
 
 
 def inspect(options: argparse.Namespace) -> None:
     """Show format, columns, classes and findings of a file."""
-    console = Console()
-    flows = open_flows(
-        options.data, DataConfig(label=options.label, benign=options.benign, schema=options.schema)
-    )
-    seen = survey(flows)
-    classes = ClassMap.fit(flows.schema, seen.label_counts) if flows.schema.label else None
-    counts = classes.counts(seen.label_counts) if classes else {}
-    show_data(flows, counts, validate(seen, classes), console)
-    console.print(_column_table(seen, plain=not console.is_terminal))
+    names = ("label", "benign", "schema", "positive")
+    given: dict[str, object] = {"train": options.data, "data": _given(options, *names)}
+    run = resolve_run(options.recipe, options.overrides, given)
+    inspection = inspect_data(options.data, run.data, options.test)
+    if options.json:
+        print(inspection.to_json())
+    else:
+        show_inspection(inspection, Output())
+    if options.strict:
+        require_no_errors(inspection.findings, inspection.flows.name)
 
 
 def train(options: argparse.Namespace) -> None:
     """Train a detector, or go on with an interrupted training."""
-    console = Console()
+    console = Output()
     if options.resume is not None:
         _resume(options, console)
         return
     given: dict[str, object] = {
-        "data": _given(options, "label", "benign", "schema"),
+        "data": _given(options, "label", "benign", "schema", "positive"),
         **_given(options, "seed"),
     }
     if options.data is not None:
@@ -90,16 +106,14 @@ def train(options: argparse.Namespace) -> None:
         )
     for data in run.test:  # a wrong path is found now; the content is opened after the model is saved
         find_files(data)
-    open_flows(run.train, run.data).require_label()  # so that a file that can not be used makes no folder
-    folder = create_run_folder(options.out or next_run_path(default_name(run.train)))
-    with locked(folder):
+    with new_run_folder(options.out or next_run_path(default_name(run.train))) as folder:
         write_run(run, folder.run_toml)
-        fit(run, folder, console)
+        _fit(run, folder, console)
 
 
 def _resume(options: argparse.Namespace, console: Console) -> None:
-    decided = ("data", "test", "recipe", "overrides", "out", "seed", "label", "benign", "schema")
-    given = [name for name in decided if getattr(options, name)]
+    decided = ("data", "test", "recipe", "overrides", "out", "seed", "label", "benign", "schema", "positive")
+    given = [name for name in decided if getattr(options, name) not in (None, [])]
     if given:
         raise ConfigError(
             f"--resume continues a run as it was started, so it takes no other option, got {', '.join(given)}"
@@ -111,27 +125,34 @@ def _resume(options: argparse.Namespace, console: Console) -> None:
                 f"{folder.path}: this run is finished; `wirebert report {folder.path}` shows its figures"
             )
             return
-        fit(resolve_run(folder.run_toml), folder, console)
+        _fit(resolve_run(folder.run_toml), folder, console)
+
+
+def _fit(run: RunConfig, folder: RunFolder, console: Console) -> None:
+    try:
+        fit(run, folder, console)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"go on with `wirebert train --resume {folder.path}`") from stop
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """Figures of a saved model on another labelled file."""
-    console = Console()
+    console = Output()
     detector = Detector.load(options.model, device=options.device)
     config = DataConfig(label=options.label)
     flows = open_flows(options.data, config, schema=detector.schema)
     flows.require_label()
-    folder = create_run_folder(options.out) if options.out else None
     part = Part(flows.name, flows)
-    predictions = folder.predictions(part.name) if folder else None
-    metrics = judge(detector, part, predictions, seed=1, num_resamples=1000)
-    if metrics.num_flows == 0:
-        raise DataError(
-            f"{flows.name}: expected labelled flows, found none with a label; use `wirebert predict`"
-        )
-    report = evaluation_report(detector, part, metrics)
-    if folder:
-        write_report(report, folder)
+    with new_run_folder(options.out) if options.out else nullcontext() as folder:
+        predictions = folder.predictions(part.name) if folder else None
+        metrics = judge(detector, part, predictions, seed=1, num_resamples=1000)
+        if metrics.num_flows == 0:
+            raise DataError(
+                f"{flows.name}: expected labelled flows, found none with a label; use `wirebert predict`"
+            )
+        report = evaluation_report(detector, part, metrics)
+        if folder:
+            write_report(report, folder)
     show_report(report, folder, console)
 
 
@@ -155,13 +176,26 @@ def predict(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Figures of one run, or of several side by side."""
-    console = Console()
+    console = Output()
     folders = [RunFolder(path) for path in options.runs]
     reports = [read_json(folder.report_json) for folder in folders]
     if len(reports) == 1:
         show_report(reports[0], folders[0], console)
     else:
         print_comparison(reports, console)
+
+
+def datasets(options: argparse.Namespace) -> None:
+    """List public data sets, recognise files of them, or fetch some."""
+    console = Output()
+    if options.action == "verify":
+        show_checked(verify(options.folder), console)
+    elif options.action == "download":
+        chosen = dataset(options.name)
+        folder = options.folder or Path("data") / options.name
+        download(chosen, options.base_url, folder, lambda line: console.print(line, highlight=False))
+    else:
+        show_datasets(known_datasets().values(), console)
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
@@ -171,28 +205,10 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "evaluate": evaluate,
     "predict": predict,
     "report": report,
+    "datasets": datasets,
 }
 
 
 def _given(options: argparse.Namespace, *names: str) -> dict[str, object]:
     values = {name: getattr(options, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _column_table(seen: Survey, *, plain: bool) -> Table:
-    table = Table(box=None if plain else box.HORIZONTALS, title=None)
-    for heading in ("column", "kind", "feature", "missing", "distinct", "range"):
-        table.add_column(
-            heading, overflow="fold", justify="right" if heading in ("missing", "distinct") else "left"
-        )
-    for column in seen.columns:
-        span = "" if column.minimum is None else f"{column.minimum:g} to {column.maximum:g}"
-        table.add_row(
-            column.column.name,
-            column.column.kind.value,
-            "yes" if column.column.is_feature else column.column.note or "no",
-            f"{column.num_missing:,}",
-            column.distinct_text,
-            span,
-        )
-    return table

@@ -105,9 +105,11 @@ def parse_override(text: str) -> dict[str, object]:
     if not equals or not all(names):
         raise ConfigError(f"--set expects SECTION.NAME=VALUE, got {text!r}")
     try:
-        value: object = tomllib.loads(f"value = {value_text}")["value"]
+        parsed = tomllib.loads(f"value = {value_text}")
     except tomllib.TOMLDecodeError:
-        value = value_text.strip()
+        parsed = {}
+    # More than one name: the text held a line break, and is not one value.
+    value: object = parsed["value"] if len(parsed) == 1 else value_text.strip()
     for name in reversed(names):
         value = {name: value}
     return value if isinstance(value, dict) else {}

@@ -5,7 +5,9 @@ What is judged is the artifact as it will be deployed, loaded from its folder, n
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import final
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +19,7 @@ from wirebert.evaluation.baselines import Trees
 from wirebert.evaluation.intervals import ALONE
 from wirebert.evaluation.metrics import SplitMetrics, evaluate
 from wirebert.serving.detector import Detector
-from wirebert.serving.predictions import open_writer, verdict_table
+from wirebert.serving.predictions import no_rows, open_writer, verdict_table
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Part:
         return (table for table, _ in self.blocks())
 
 
+@final
 class TrueClasses:
     """Collects the true classes of a part, block by block; labels that training lacks get ids of their own."""
 
@@ -159,7 +162,10 @@ def _measure(
     label = part.flows.require_label()
     truth = TrueClasses(detector.artifact.classes)
     probabilities = [np.empty((0, len(detector.classes)))]
-    for table, rows in part.blocks():
+    blocks = part.blocks()
+    # A part without rows has one block all the same, so that its predictions have their columns.
+    first = next(blocks, (no_rows(part.flows), np.arange(0, dtype=np.int64)))
+    for table, rows in chain([first], blocks):
         scores = detector.score(table)
         probabilities.append(scores.probabilities)
         truth.add(table.column(label))

@@ -4,6 +4,7 @@ The order is the promise. The split is made before anything is fitted; the token
 only; the best epoch is chosen on validation rows; test files are opened after the model is saved.
 """
 
+import json
 import os
 import shutil
 import time
@@ -16,12 +17,13 @@ from rich.console import Console
 
 import wirebert
 from wirebert.config import RunConfig, write_run
-from wirebert.data.labels import ClassMap
+from wirebert.data.labels import ClassMap, fit_classes
 from wirebert.data.loading import Flows, open_flows
 from wirebert.data.schema import FlowSchema
-from wirebert.data.splits import duplicate_safe_split
+from wirebert.data.splitting import split_rows
 from wirebert.data.survey import Survey, survey
-from wirebert.data.validation import Finding, shared_rows, validate
+from wirebert.data.validation import Finding, compare, mark_accepted, validate
+from wirebert.encoding.cache import find_or_encode, find_or_fit, store_key, tokenizer_key
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.baselines import Trees, fit_trees
@@ -48,6 +50,7 @@ from wirebert.training.corruption import Corruption
 from wirebert.training.monitoring import MetricsLog
 from wirebert.training.progress import display
 from wirebert.training.session import TrainingResult, fit_model
+from wirebert.watching import Watched, watch
 
 
 class Clock:
@@ -69,11 +72,17 @@ class Prepared:
     """Labelled training data, looked at once and split, with nothing fitted on it yet."""
 
     flows: Flows
+    fingerprint: str
+    """Of the files' content."""
     seen: Survey
     classes: ClassMap
     findings: tuple[Finding, ...]
     train: Part
     valid: Part
+    held_out: Part | None
+    """Rows of the class that training is not to see, if there is one."""
+    split: str
+    """What the split can and can not show."""
     train_counts: tuple[int, ...]
     """Training rows of each class."""
 
@@ -82,11 +91,13 @@ def fit(run: RunConfig, folder: RunFolder, console: Console) -> None:
     """Train the run's detector in `folder` and report on it; checkpoints of an earlier, killed call are gone on from."""
     clock = Clock()
     data = prepare(run, folder)
-    show_data(data.flows, data.classes.counts(data.seen.label_counts), data.findings, console)
+    counts = data.classes.counts(data.seen.label_counts)
+    show_data(data.flows, counts, data.findings, console, num_rows=data.seen.num_rows)
     clock.lap("reading and checking")
-    tokenizer = FlowTokenizer.fit(data.flows.schema, data.train.tables, run.encoding)
-    train_flows = encode(data.train, data.classes, tokenizer, folder.encoded / "train")
-    valid_flows = encode(data.valid, data.classes, tokenizer, folder.encoded / "valid")
+    cache = folder.encoded if run.data.cache is None else Path(run.data.cache)
+    tokenizer = fit_tokenizer(run, data, cache)
+    train_flows = encode(data.train, data, tokenizer, cache)
+    valid_flows = encode(data.valid, data, tokenizer, cache)
     clock.lap("encoding")
     model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
     run = settle(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
@@ -97,7 +108,7 @@ def fit(run: RunConfig, folder: RunFolder, console: Console) -> None:
     report = examine(run, folder, data, result, clock)
     write_card(folder.model, model_card(artifact, report.splits))
     write_report(report, folder)
-    shutil.rmtree(folder.encoded)
+    shutil.rmtree(folder.encoded, ignore_errors=True)  # it is not there where a cache outlives the run
     show_report(report, folder, console)
 
 
@@ -114,31 +125,46 @@ def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
     """Read the training data once, check it, and split it."""
     flows = open_flows(run.train, run.data)
     flows.require_label()
-    check_inputs(folder, flows.fingerprint())
-    seen = survey(flows)
-    classes = ClassMap.fit(flows.schema, seen.label_counts)
+    fingerprint = flows.fingerprint()
+    check_inputs(folder, fingerprint, flows.dialect.to_dict())
+    seen = survey(Watched(flows))
+    left_out = run.data.left_out_class if run.data.split == "leave_attack_out" else None
+    classes = fit_classes(flows.schema, seen.label_counts, run.data, left_out)
     class_ids = seen.class_ids(classes)
-    is_valid = duplicate_safe_split(seen.feature_hashes, class_ids, run.data.valid_fraction, run.seed)
+    split = split_rows(flows, seen, class_ids, run.data, run.seed)
     return Prepared(
         flows=flows,
+        fingerprint=fingerprint,
         seen=seen,
         classes=classes,
-        findings=validate(seen, classes),
-        train=Part("train", flows, (class_ids >= 0) & ~is_valid),
-        valid=Part("valid", flows, (class_ids >= 0) & is_valid),
-        train_counts=tuple(
-            np.bincount(class_ids[(class_ids >= 0) & ~is_valid], minlength=len(classes.classes)).tolist()
-        ),
+        findings=mark_accepted([*validate(seen, classes), *split.findings], run.data.accept),
+        train=Part("train", flows, split.is_train),
+        valid=Part("valid", flows, split.is_valid),
+        held_out=Part("held_out", flows, split.is_held_out) if split.is_held_out.any() else None,
+        split=split.statement,
+        train_counts=tuple(np.bincount(class_ids[split.is_train], minlength=len(classes.classes)).tolist()),
     )
 
 
-def encode(part: Part, classes: ClassMap, tokenizer: FlowTokenizer, folder: Path) -> EncodedFlows:
-    """The part's rows as token ids on disk, memory-mapped."""
+def fit_tokenizer(run: RunConfig, data: Prepared, cache: Path) -> FlowTokenizer:
+    """The tokenizer fitted on the training rows, or found where an earlier run on the same content left it."""
+    schema, rows = data.flows.schema, data.train.rows
+    key = tokenizer_key(data.fingerprint, schema, run.encoding, *([] if rows is None else [rows]))
+    return find_or_fit(cache, key, lambda: FlowTokenizer.fit(schema, data.train.tables, run.encoding))
+
+
+def encode(part: Part, data: Prepared, tokenizer: FlowTokenizer, cache: Path) -> EncodedFlows:
+    """The part's rows as token ids on disk, memory-mapped; found again where the same content was encoded before."""
     label = part.flows.require_label()
-    with StoreWriter(folder, tokenizer.dtype) as store:
-        for table, rows in part.blocks():
-            store.append(tokenizer.encode(table), classes.encode(table.column(label)), rows)
-    return EncodedFlows.open(folder)
+
+    def write(store: StoreWriter) -> None:
+        total = data.seen.num_rows if part.rows is None else int(part.rows.sum())
+        for table, rows in watch(part.blocks(), "encoding", lambda block: len(block[1]), total=total):
+            store.append(tokenizer.encode(table), data.classes.encode(table.column(label)), rows)
+
+    note = json.dumps([label, data.classes.classes, dict(data.classes.label_map)])
+    key = store_key(data.fingerprint, tokenizer, *([] if part.rows is None else [part.rows]), note=note)
+    return find_or_encode(cache, key, tokenizer, write)[0]
 
 
 def learn(
@@ -195,7 +221,7 @@ def examine(
     """Judge the saved artifact, and boosted trees beside it, on validation and test rows."""
     detector = Detector.load(folder.model, device=run.training.device)
     tests = open_tests(run, data.flows.schema)
-    parts = [data.valid, *tests]
+    parts = [data.valid, *([data.held_out] if data.held_out else []), *tests]
     how = {"seed": run.seed, "num_resamples": run.evaluation.num_resamples}
     splits = {part.name: judge(detector, part, folder.predictions(part.name), **how) for part in parts}
     clock.lap("scoring")
@@ -204,13 +230,13 @@ def examine(
         trees = train_trees(run, data)
         trees_splits = {part.name: judge_trees(trees, data.classes, part, **how) for part in parts}
         clock.lap("boosted trees")
-    shared = [shared_rows(data.seen, survey(part.flows)) for part in tests]
-    findings = [*data.findings, *(finding for finding in shared if finding is not None)]
+    beside = [found for part in tests for found in compare(data.seen, survey(part.flows), data.classes)]
+    findings = [*data.findings, *mark_accepted(beside, run.data.accept)]
     train_counts = dict(zip(data.classes.classes, data.train_counts, strict=True))
     return run_report(
         run,
         folder,
-        data=data_section([data.train, *parts], train_counts, splits, findings),
+        data=data_section([data.train, *parts], train_counts, splits, findings, data.split),
         result=result,
         num_parameters=detector.num_parameters,
         splits=splits,

@@ -13,7 +13,6 @@ from rich.console import Console
 from wirebert.config import RunConfig
 from wirebert.data.labels import distribution, imbalance_ratio
 from wirebert.data.loading import Flows
-from wirebert.data.splits import DUPLICATE_SAFE_STATEMENT
 from wirebert.data.validation import Finding
 from wirebert.evaluation.baselines import Trees
 from wirebert.evaluation.environment import hardware, versions
@@ -35,19 +34,48 @@ TREES = "boosted trees"
 """Name of the quick baseline in reports."""
 
 
-def show_data(flows: Flows, counts: Mapping[str, int], findings: Sequence[Finding], console: Console) -> None:
+def show_data(
+    flows: Flows,
+    counts: Mapping[str, int],
+    findings: Sequence[Finding],
+    console: Console,
+    *,
+    num_rows: int,
+) -> None:
     """What was recognised, how the classes are spread, and what validation found."""
     schema = flows.schema
     kind = f"schema {schema.name}, {len(schema.columns)} columns, {len(schema.features)} of them features"
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    say(f"{flows.name}: {flows.dialect.describe()}; {kind}")
+    say(f"{flows.name}: {flows.described}; {kind}")
     if counts:
         shares = ", ".join(
             f"{row.class_name} {row.num_rows:,} ({row.share:.2%})" for row in distribution(counts)
         )
         say(f"classes: {shares}; the largest is {imbalance_ratio(counts):,.0f} times the smallest")
+    told = [finding for finding in findings if finding.severity != "info" and not finding.is_accepted]
+    for line in finding_lines(told, num_rows):
+        say(line)
+    if len(told) < len(findings):
+        say(f"{len(findings) - len(told)} findings are information or accepted; `wirebert inspect` shows all")
+
+
+def finding_lines(findings: Sequence[Finding], num_rows: int) -> list[str]:
+    """A line for each finding, in order; columns with missing values share one line per severity."""
+    lines: dict[str, None] = {}
     for finding in findings:
-        say(f"{finding.severity}: {finding.message}")
+        same = [
+            other for other in findings if (other.code, other.severity) == (finding.code, finding.severity)
+        ]
+        if finding.code == "missing_values" and len(same) > 1:
+            shares = ", ".join(f"{other.column} {100 * other.count / max(num_rows, 1):.0f} %" for other in same)
+            message = (
+                f"columns with missing values: {shares}; missing is learned as a value of its own, "
+                "so check that it does not merely mark the source of a row"
+            )
+        else:
+            message = finding.message
+        lines[f"{finding.severity}: {message}"] = None
+    return list(lines)
 
 
 def data_section(
@@ -55,6 +83,7 @@ def data_section(
     train_counts: Mapping[str, int],
     splits: Mapping[str, SplitMetrics],
     findings: Sequence[Finding],
+    split: str,
 ) -> DataSection:
     """What was read: files in the order of `parts`, classes of every split."""
     counts = {
@@ -63,8 +92,8 @@ def data_section(
     files = dict.fromkeys(str(path) for part in parts for path in part.flows.files)
     return DataSection(
         files=tuple(files),
-        detected=parts[0].flows.dialect.describe(),
-        split=DUPLICATE_SAFE_STATEMENT,
+        detected=parts[0].flows.described,
+        split=split,
         distribution={
             name: class_distribution(split) for name, split in {"train": train_counts, **counts}.items()
         },
@@ -119,7 +148,7 @@ def evaluation_report(detector: Detector, part: Part, metrics: SplitMetrics) -> 
         splits={part.name: metrics},
         data=DataSection(
             files=tuple(str(path) for path in part.flows.files),
-            detected=part.flows.dialect.describe(),
+            detected=part.flows.described,
             split="All labelled flows of the file.",
             distribution={
                 part.name: class_distribution({name: row.support for name, row in metrics.per_class.items()})
@@ -140,9 +169,11 @@ def write_report(report: Report, folder: RunFolder) -> None:
     write_json(report, folder.report_json)
 
 
-def show_report(report: Report, folder: RunFolder, console: Console) -> None:
-    """Tables on the terminal, then where the rest is."""
+def show_report(report: Report, folder: RunFolder | None, console: Console) -> None:
+    """Tables on the terminal, then where the rest is, if it was kept."""
     print_report(report, console)
+    if folder is None:
+        return
     for what, path in {"report": folder.report_html, "model": folder.model}.items():
         if path.exists():
             console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
@@ -200,7 +231,7 @@ def split_names(tests: Sequence[str], stems: Sequence[str]) -> list[str]:
     names: list[str] = []
     for stem in stems:
         name, number = stem, 2
-        while name in names or name in ("train", "valid"):
+        while name in names or name in ("train", "valid", "held_out"):
             name, number = f"{stem}-{number}", number + 1
         names.append(name)
     return names

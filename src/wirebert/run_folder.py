@@ -3,12 +3,13 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from wirebert.errors import RunError
+from wirebert.errors import RunError, UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,11 @@ class RunFolder:
         return self.path / "predictions" / f"{split}.parquet"
 
     @property
+    def has_trained(self) -> bool:
+        """Whether training has begun here, so that there is something to keep."""
+        return self.metrics.exists() and self.metrics.stat().st_size > 0
+
+    @property
     def is_finished(self) -> bool:
         """Whether there is nothing left to resume."""
         return self.report_json.exists()
@@ -92,6 +98,35 @@ def create_run_folder(path: Path) -> RunFolder:
     return RunFolder(path)
 
 
+@contextmanager
+def new_run_folder(path: Path) -> Generator[RunFolder]:
+    """A new, empty, locked run folder; nothing of it stays if the user's input is refused before training begins.
+
+    Raises:
+        RunError: the folder exists and holds something; nothing in it is touched.
+    """
+    made = [place for place in (path, *path.parents) if not place.exists()]
+    folder = create_run_folder(path)
+    with locked(folder):
+        try:
+            yield folder
+        except UserError:
+            if not folder.has_trained:
+                _take_back(path, made)
+            raise
+
+
+def _take_back(path: Path, made: list[Path]) -> None:
+    for entry in path.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    with suppress(OSError):  # someone else has put something into a folder above
+        for place in made:
+            place.rmdir()
+
+
 def open_run_folder(path: Path) -> RunFolder:
     """The folder of an earlier run.
 
@@ -115,13 +150,20 @@ def next_run_path(stem: str, parent: Path = Path("runs")) -> Path:
 
 
 @contextmanager
-def locked(folder: RunFolder) -> Iterator[None]:
+def locked(folder: RunFolder) -> Generator[None]:
     """Keep a second process out of the folder; the lock goes with the process, however it ends.
 
     Raises:
         RunError: another process is at work in the folder.
     """
-    with (folder.path / ".lock").open("w") as lock:
+    try:
+        lock = (folder.path / ".lock").open("w")
+    except OSError as error:
+        raise RunError(
+            f"{folder.path}: expected a folder that can be written, found one that can not ({error.strerror}); "
+            "change its permissions or copy it"
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -131,8 +173,8 @@ def locked(folder: RunFolder) -> Iterator[None]:
         yield
 
 
-def check_inputs(folder: RunFolder, fingerprint: str) -> None:
-    """Remember the training data's fingerprint; on a resumed run, refuse other data.
+def check_inputs(folder: RunFolder, fingerprint: str, detected: Mapping[str, object] | None = None) -> None:
+    """Remember the training data's fingerprint and detected format; on a resumed run, refuse other data.
 
     Raises:
         RunError: the data changed since the run started.
@@ -144,7 +186,9 @@ def check_inputs(folder: RunFolder, fingerprint: str) -> None:
                 f"{folder.path}: the training data changed since this run started; start a new run instead of --resume"
             )
         return
-    write_aside(folder.inputs_json, json.dumps({"train_sha256": fingerprint}) + "\n")
+    write_aside(
+        folder.inputs_json, json.dumps({"train_sha256": fingerprint, "detected": dict(detected or {})}) + "\n"
+    )
 
 
 def write_aside(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ converted in silence except an integer where a fraction is expected.
 """
 
 import difflib
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -79,10 +80,12 @@ def _convert(hint: Any, value: object, path: str) -> object:
     if origin is tuple:
         items = cast(list[object], value if isinstance(value, list) else [value])
         return tuple(_convert(args[0], item, path) for item in items)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and type(value) is int and abs(value) <= sys.float_info.max:
         return float(value)
     if type(value) is not hint:
-        raise ConfigError(f"{path} must be {_KIND_WORDS[hint]}, got {value!r}")
+        is_bare = hint is str and isinstance(value, bool | int | float)
+        way_out = f"; write it as {path}='\"{value}\"'" if is_bare else ""
+        raise ConfigError(f"{path} must be {_KIND_WORDS[hint]}, got {value!r}{way_out}")
     return value
 
 

@@ -74,7 +74,7 @@ def test_hexadecimal_is_a_port_and_nothing_else():
 
 def test_booleans_are_normalised_and_other_texts_kept():
     found = converted(["True", "no", "YES", "false", "1", "T", "2", "-"], ColumnKind.BOOLEAN)
-    assert found == ["1", "0", "1", "0", "1", "T", "2", None]
+    assert found == ["1", "0", "1", "0", "1", "1", "2", None]
 
 
 def test_text_is_stripped_and_labels_keep_their_text():

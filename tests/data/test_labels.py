@@ -1,8 +1,20 @@
+from typing import Any
+
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from wirebert.data.labels import UNKNOWN_CLASS, UNLABELLED, ClassMap, distribution, imbalance_ratio
+from wirebert.data.labels import (
+    UNKNOWN_CLASS,
+    UNLABELLED,
+    ClassMap,
+    distribution,
+    fit_classes,
+    imbalance_ratio,
+)
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.settings import DataConfig
 from wirebert.errors import DataError
 
 
@@ -95,3 +107,74 @@ def test_distribution_is_sorted_by_rows_and_sums_to_one():
 
 def test_imbalance_of_nothing_is_one():
     assert imbalance_ratio({}) == 1.0
+
+
+def classes_for(counts: dict[str, int], **settings: Any) -> ClassMap:
+    return fit_classes(FlowSchema(name="flows", columns=()), counts, DataConfig(**settings))
+
+
+@pytest.mark.parametrize(
+    ("labels", "benign"),
+    [
+        (("0", "1"), "0"),
+        (("0", "1", "2"), "0"),
+        (("0.0", "1.0"), "0.0"),
+        (("false", "true"), "false"),
+        (("True", "False"), "False"),
+        (("F", "T"), "F"),
+        (("no", "yes"), "no"),
+        (("0", "dos"), None),
+        (("1", "2"), None),
+    ],
+)
+def test_zero_and_false_are_benign_among_numbers_and_truth_values(
+    labels: tuple[str, ...], benign: str | None
+):
+    classes = classes_for(dict.fromkeys(labels, 10))
+    assert classes.benign == benign
+    assert sorted(classes.classes) == sorted(labels)
+
+
+def test_a_positive_label_stands_against_all_others_even_those_training_lacks():
+    classes = classes_for({"normal": 5, "dos": 3, "worm": 2}, positive="dos")
+    assert (classes.classes, classes.benign) == (("rest", "dos"), "rest")
+    assert classes.encode_names(["dos", "normal", "worm", "never met"]).tolist()[:-1] == [1, 0, 0, 0]
+
+
+def test_the_only_other_class_keeps_its_name():
+    assert classes_for({"normal": 5, "dos": 3}, positive="dos").classes == ("normal", "dos")
+
+
+def test_a_positive_class_of_the_label_map_takes_all_its_labels():
+    schema = FlowSchema(name="flows", columns=(), label_map={"smurf": "dos", "land": "dos", "ok": "normal"})
+    classes = fit_classes(schema, {"smurf": 1, "land": 1, "ok": 1}, DataConfig(positive="dos"))
+    assert classes.encode_names(["smurf", "land", "ok"]).tolist()[:-1] == [1, 1, 0]
+    classes = fit_classes(schema, {"smurf": 1, "land": 1, "ok": 1}, DataConfig(positive="smurf"))
+    assert classes.encode_names(["smurf", "land", "ok"]).tolist()[:-1] == [1, 0, 0]
+
+
+def test_rare_classes_are_kept_merged_or_refused():
+    counts = {"benign": 90, "dos": 20, "worm": 2, "scan": 3}
+    assert classes_for(counts, min_class_rows=5).classes == ("benign", "dos", "scan", "worm")
+    merged = classes_for(counts, min_class_rows=5, rare_classes="merge")
+    assert merged.classes == ("benign", "dos", "other")
+    assert merged.class_of_label("worm") == merged.class_of_label("scan") == "other"
+    with pytest.raises(DataError, match=r"at least 5 rows of every class, found fewer of 'scan', 'worm'"):
+        classes_for(counts, min_class_rows=5, rare_classes="refuse")
+
+
+def test_the_benign_class_is_never_merged():
+    assert classes_for({"benign": 1, "dos": 20}, min_class_rows=5, rare_classes="merge").benign == "benign"
+
+
+def test_a_left_out_class_is_no_class():
+    counts = {"benign": 1, "dos": 1, "worm": 1}
+    classes = fit_classes(FlowSchema(name="flows", columns=()), counts, left_out="worm")
+    assert classes.classes == ("benign", "dos")
+    assert classes.encode_names(["worm"])[0] == UNKNOWN_CLASS
+
+
+@given(st.dictionaries(st.text("abcxyz", min_size=1, max_size=3), st.integers(1, 9), min_size=2, max_size=6))
+def test_classes_do_not_depend_on_the_order_in_which_labels_were_met(counts: dict[str, int]):
+    turned = dict(reversed(list(counts.items())))
+    assert classes_for(counts) == classes_for(turned)

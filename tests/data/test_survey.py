@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wirebert.data.conversion import Misfits
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.survey import DISTINCT_CAP, ColumnSurvey, Survey, feature_hashes, survey
@@ -33,7 +34,7 @@ class Tables:
     def __init__(self, *tables: pa.Table) -> None:
         self.tables = tables
 
-    def blocks(self) -> Iterator[pa.Table]:
+    def blocks(self, misfits: Misfits | None = None) -> Iterator[pa.Table]:
         return iter(self.tables)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from wirebert.data.conversion import Misfits
 from wirebert.data.labels import ClassMap
 from wirebert.data.loading import open_flows
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
@@ -34,7 +35,7 @@ class Tables:
             {key: pa.array(values, kinds.get(key, pa.string())) for key, values in columns.items()}
         )
 
-    def blocks(self) -> Iterator[pa.Table]:
+    def blocks(self, misfits: Misfits | None = None) -> Iterator[pa.Table]:
         yield self.table
 
 
@@ -51,7 +52,7 @@ def test_a_clean_table_has_no_findings():
     found = findings(
         count=[*rows[:100], *rows[:100]],
         service=["http"] * 100 + ["dns"] * 100,
-        label=["benign"] * 100 + ["scan"] * 100,
+        label=["benign", "scan"] * 100,
     )
     assert found == {}
 

@@ -53,6 +53,17 @@ def test_runs_of_one_name_are_told_apart(report: Report) -> None:
     assert run_names([report, report]) == ["nsl-kdd-1 (1)", "nsl-kdd-1 (2)"]
 
 
+@pytest.mark.parametrize("name", ["dos", "udp_amplification", "a" * 26])
+def test_class_names_stand_whole_at_80_columns(name: str, report: Report) -> None:
+    metrics = evaluate(np.array([0, 1]), np.eye(2), ("benign", name), "benign", num_resamples=5)
+    trees = replace(report.baseline["boosted trees"], splits={"test": metrics})
+    screen, output = console()
+    print_report(replace(report, splits={"test": metrics}, baseline={"boosted trees": trees}), screen)
+    assert f"| {name} " in output.getvalue()
+    assert max(map(len, output.getvalue().splitlines())) <= 80
+    assert ("accuracy |" in output.getvalue()) == (len(name) < 17)  # a short name leaves room for all columns
+
+
 @pytest.mark.parametrize("num_flows", [0, 2])
 def test_a_split_without_benign_class_or_without_flows_is_printed(num_flows: int, report: Report) -> None:
     bare = evaluate(np.arange(num_flows), np.eye(2)[:num_flows], ("a", "b"), None, num_resamples=5)

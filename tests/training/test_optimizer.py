@@ -35,7 +35,11 @@ def test_frozen_parameters_are_in_no_group(make_model: Callable[..., DistilBert]
     frozen = [model.classifier.bias, model.embeddings.position_embeddings.weight]
     for parameter in frozen:
         parameter.requires_grad_(False)
-    grouped = {id(p) for group in make_optimizer(model, TrainConfig(learning_rate=3e-4)).param_groups for p in group["params"]}
+    grouped = {
+        id(p)
+        for group in make_optimizer(model, TrainConfig(learning_rate=3e-4)).param_groups
+        for p in group["params"]
+    }
     assert not grouped & {id(parameter) for parameter in frozen}
     assert len(grouped) == len(list(model.parameters())) - 2
 

@@ -14,10 +14,11 @@ from functools import cache
 from importlib import resources
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.schema import Column, ColumnKind, FlowSchema, known_schemas
+from wirebert.data.schema import Column, FlowSchema, known_schemas
 
 ETHERNET_HEADER_BYTES = 14
 """What a capture on Ethernet counts in front of each IP packet."""
@@ -62,7 +63,7 @@ class SensorTable:
 @cache
 def sensor_table(name: str) -> SensorTable:
     """The table of a format: zeek, suricata, nfdump, argus or ton_iot."""
-    plain = cast(dict[str, Any], read_table(f"{name}.toml"))
+    plain = cast(dict[str, Any], read_words(f"{name}.toml"))
     own = FlowSchema.from_dict({"name": name, "columns": plain["own"]}) if "own" in plain else None
     return SensorTable(
         name=name,
@@ -81,7 +82,8 @@ def sensor_table(name: str) -> SensorTable:
     )
 
 
-def read_table(file: str) -> Mapping[str, object]:
+@cache
+def read_words(file: str) -> Mapping[str, object]:
     """A TOML file of `sensors/`."""
     return tomllib.loads(
         resources.files("wirebert.data").joinpath("sensors", file).read_text(encoding="utf-8")
@@ -130,7 +132,7 @@ def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
         return cast(pa.Array, column.chunk(0))
     if pa.types.is_dictionary(column.type):
         column = column.unify_dictionaries()
-    return cast(pa.Array, column.combine_chunks())
+    return column.combine_chunks()
 
 
 def texts_of(column: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -162,7 +164,7 @@ def protocol_names(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     >>> protocol_names(pa.array(["TCP", "17", "ipv6-icmp"])).to_pylist()
     ['tcp', 'udp', 'icmp']
     """
-    known = cast(Mapping[str, str], read_table_once("states.toml")["protocols"])
+    known = cast(Mapping[str, str], read_words("states.toml")["protocols"])
 
     def name(text: str) -> str:
         lower = text.strip().lower()
@@ -192,11 +194,8 @@ def ip_bytes(frame_bytes: pa.Array, packets: pa.Array, header_bytes: int) -> pa.
     >>> ip_bytes(pa.array([120]), pa.array([2]), 14).to_pylist()
     [92]
     """
-    return pc.max_element_wise(
-        pc.subtract(frame_bytes, pc.multiply(packets, header_bytes)),
-        pa.scalar(0, pa.int64()),
-        skip_nulls=False,
-    )
+    content = pc.subtract(frame_bytes, pc.multiply(packets, pa.scalar(header_bytes)))
+    return pc.if_else(pc.less(content, pa.scalar(0)), pa.scalar(0, pa.int64()), content)
 
 
 def link_header_bytes(protocols: pa.Array, frame_bytes: pa.Array, packets: pa.Array) -> int:
@@ -207,10 +206,10 @@ def link_header_bytes(protocols: pa.Array, frame_bytes: pa.Array, packets: pa.Ar
     >>> link_header_bytes(pa.array(["tcp"]), pa.array([104]), pa.array([2]))
     0
     """
-    smallest = pc.if_else(pc.equal(protocols, "tcp"), 40, 28)
+    smallest = pc.if_else(pc.equal(protocols, pa.scalar("tcp")), 40, 28)
     is_ip = pc.is_in(protocols, value_set=pa.array(["tcp", "udp"]))
     room = pc.subtract(frame_bytes, pc.multiply(packets, pc.add(smallest, ETHERNET_HEADER_BYTES)))
-    is_too_small = pc.and_(is_ip, pc.and_(pc.greater(packets, 0), pc.less(room, 0)))
+    is_too_small = pc.and_(is_ip, pc.and_(pc.greater(packets, pa.scalar(0)), pc.less(room, pa.scalar(0))))
     return 0 if pc.any(is_too_small).as_py() else ETHERNET_HEADER_BYTES
 
 
@@ -223,7 +222,7 @@ def epoch_us(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     encoded = encode(column)
     parts = pc.extract_regex(encoded.dictionary, pattern=_TIME)
     date = pc.replace_substring(parts.field("date"), "/", "-")
-    stamp = pc.binary_join_element_wise(date, parts.field("time"), "T")
+    stamp = _joined(date, parts.field("time"), "T")
     is_time = pc.is_valid(parts)
     seconds = (
         pc.if_else(is_time, stamp, pa.scalar(None, pa.string())).cast(pa.timestamp("s")).cast(pa.int64())
@@ -231,7 +230,7 @@ def epoch_us(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     offset_s = pc.add(
         pc.multiply(_digits(parts.field("hours")), 3600), pc.multiply(_digits(parts.field("minutes")), 60)
     )
-    signed = pc.if_else(pc.equal(parts.field("sign"), "-"), pc.negate(offset_s), offset_s)
+    signed = pc.if_else(pc.equal(parts.field("sign"), pa.scalar("-")), pc.negate(offset_s), offset_s)
     fraction = _digits(pc.utf8_slice_codeunits(pc.utf8_rpad(parts.field("fraction"), 6, "0"), 0, 6))
     us = pc.add(pc.multiply(pc.subtract(seconds, signed), 1_000_000), fraction)
     return us.take(encoded.indices)
@@ -246,20 +245,14 @@ def epoch_texts(us: pa.Array) -> pa.Array:
     seconds = pc.divide(us, 1_000_000)
     rest = pc.abs(pc.subtract(us, pc.multiply(seconds, 1_000_000)))
     digits = pc.utf8_lpad(rest.cast(pa.string()), 6, "0")
-    return pc.binary_join_element_wise(seconds.cast(pa.string()), digits, ".")
+    return _joined(seconds.cast(pa.string()), digits, ".")
+
+
+def _joined(left: pa.Array, right: pa.Array, mark: str) -> pa.Array:
+    separator = pa.array([mark]).take(pa.array(np.zeros(len(left), np.int64), pa.int64()))
+    return pc.binary_join_element_wise(left, right, separator)
 
 
 def _digits(texts: pa.Array) -> pa.Array:
     """Digits as int64; no digits are 0."""
-    return pc.if_else(pc.equal(texts, ""), "0", texts).cast(pa.int64())
-
-
-@cache
-def read_table_once(file: str) -> Mapping[str, object]:
-    """`read_table`, kept."""
-    return read_table(file)
-
-
-def is_label(column: Column) -> bool:
-    """Whether the column is a label or derived from one."""
-    return column.kind in (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)
+    return pc.if_else(pc.equal(texts, pa.scalar("")), "0", texts).cast(pa.int64())

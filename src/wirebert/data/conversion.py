@@ -7,24 +7,27 @@ Work is done once per distinct value and gathered: a column of a million rows an
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Int64
 
 from wirebert.data.intake import Intake
 from wirebert.data.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema
 from wirebert.errors import DataError
 
 MAX_EXAMPLES = 3
+MAX_PADDED = 20
 NUMBER = re.compile(
     r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf(?:inity)?|nan", re.IGNORECASE | re.ASCII
 )
 WITH_COMMA = r"^\s*[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?\s*$"
 """A number that may have a decimal comma."""
-TRUTH = {"true": "1", "yes": "1", "false": "0", "no": "0"}
+TRUTH = {"true": "1", "yes": "1", "t": "1", "y": "1", "false": "0", "no": "0", "f": "0", "n": "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,10 @@ class Misfits:
     examples: dict[str, list[Misfit]] = field(default_factory=dict)
     num_rows: int = 0
     """Rows converted so far."""
+    markers: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Column -> text that means "no value" -> rows with it."""
+    padded: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Column -> value that stands between blanks -> rows with it; the first `MAX_PADDED` values."""
     lines: Intake = field(default_factory=Intake)
     """What became of the lines of the files."""
 
@@ -59,8 +66,18 @@ class Misfits:
         kept += [Misfit(column, row, value) for row, value in zip(rows, values, strict=True)]
         del kept[MAX_EXAMPLES:]
 
+    def count_texts(self, into: dict[str, dict[str, int]], column: str, counts: Mapping[str, int]) -> None:
+        """Add rows per text."""
+        known = into.setdefault(column, {})
+        for text, count in counts.items():
+            if text in known or len(known) < MAX_PADDED:
+                known[text] = known.get(text, 0) + count
+
     def merge(self, other: "Misfits") -> None:
         """Count what `other` counted too."""
+        for into, texts in ((self.markers, other.markers), (self.padded, other.padded)):
+            for column, counts in texts.items():
+                self.count_texts(into, column, counts)
         self.num_rows += other.num_rows
         self.lines.merge(other.lines)
         for column, count in other.counts.items():
@@ -147,12 +164,14 @@ def _convert_column(array: pa.Array, column: Column, misfits: Misfits, first_row
     if column.kind.is_numeric and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
         numbers = array.cast(pa.float64(), safe=False)
         return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
-    encoded = _dictionary(array)
-    values = pc.if_else(
-        pc.is_in(encoded.dictionary, value_set=pa.array(column.null_values, pa.string())),
-        pa.scalar(None, pa.string()),
-        encoded.dictionary,
-    )
+    raw = array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
+    if pa.types.is_string(raw.dictionary.type):
+        _count_padded(raw, column, misfits)
+    encoded = _dictionary(raw)
+    is_marker = pc.is_in(encoded.dictionary, value_set=pa.array(column.null_values, pa.string()))
+    if pc.any(is_marker).as_py():
+        _count_markers(encoded, is_marker, column, misfits)
+    values = pc.if_else(is_marker, pa.scalar(None, pa.string()), encoded.dictionary)
     if column.kind is ColumnKind.BOOLEAN:
         values = pa.array(
             [TRUTH.get(v.lower(), v) if v is not None else None for v in values.to_pylist()], pa.string()
@@ -164,6 +183,40 @@ def _convert_column(array: pa.Array, column: Column, misfits: Misfits, first_row
         is_nan = pc.fill_null(pc.is_nan(numbers), pa.scalar(value=False))
         values = pc.add(pc.if_else(is_nan, pa.scalar(None, pa.float64()), numbers), 0.0)  # -0.0 + 0.0 is 0.0
     return _gather(encoded, values)
+
+
+def _count_markers(
+    encoded: pa.DictionaryArray, is_marker: pa.Array, column: Column, misfits: Misfits
+) -> None:
+    """Count how missing values are written."""
+    counts = _row_counts(encoded)
+    chosen = np.flatnonzero(is_marker.to_numpy(zero_copy_only=False))
+    texts = encoded.dictionary.take(pa.array(chosen, pa.int64())).to_pylist()
+    found = {str(text): count for text, count in zip(texts, counts[chosen].tolist(), strict=True) if count}
+    if found:
+        misfits.count_texts(misfits.markers, column.name, found)
+
+
+def _count_padded(array: pa.DictionaryArray, column: Column, misfits: Misfits) -> None:
+    """Count values of a category or label between blanks: spellings that become one by stripping."""
+    if column.kind.is_numeric or column.kind is ColumnKind.TEXT:
+        return
+    is_padded = pc.match_substring_regex(array.dictionary, r"^\s+\S|\S\s+$")
+    if not pc.any(is_padded).as_py():
+        return
+    counts = _row_counts(array)
+    chosen = np.flatnonzero(is_padded.fill_null(False).to_numpy(zero_copy_only=False))[:MAX_PADDED]
+    texts = array.dictionary.take(pa.array(chosen, pa.int64())).to_pylist()
+    misfits.count_texts(
+        misfits.padded,
+        column.name,
+        {str(text): count for text, count in zip(texts, counts[chosen].tolist(), strict=True) if count},
+    )
+
+
+def _row_counts(encoded: pa.DictionaryArray) -> Int64[np.ndarray, " values"]:
+    indices = encoded.indices.drop_null().to_numpy()
+    return np.bincount(indices, minlength=len(encoded.dictionary))
 
 
 def _dictionary(array: pa.Array) -> pa.DictionaryArray:

@@ -16,15 +16,18 @@ from wirebert.data.dialect import (
     Compression,
     Dialect,
     Encoding,
+    LineEnd,
     decode_head,
     whole_lines,
 )
-from wirebert.data.records import Grammar, Record
+from wirebert.data.encodings import detect_encoding
+from wirebert.data.records import Grammar, Record, quoted_fields
 from wirebert.data.settings import DataConfig
 from wirebert.errors import DataError
 
 LOOKED_AT = 300
 """Rows of the head that decide."""
+LINE_ENDS: dict[LineEnd, str] = {"LF": "\n", "CRLF": "\r\n", "CR": "\r"}
 COMMENT_MARKS = ("#", "//", "%")
 MAX_LINES_BEFORE = 100
 
@@ -68,7 +71,7 @@ def detect_dialect(
         return Dialect(format="parquet", compression=compression)
     is_whole = len(head) < HEAD_BYTES
     encoding = config.encoding or detect_encoding(head, is_whole=is_whole)
-    refuse_other_formats(head, encoding, where)
+    refuse_other_formats(head, encoding, where, is_table=config.delimiter is not None)
     lines = whole_lines(decode_head(head, encoding), is_whole=is_whole)
     if not any(line.strip() for line in lines):
         raise DataError(f"{where}: expected a table of flows, found an empty file")
@@ -89,6 +92,8 @@ def detect_dialect(
             if config.decimal_comma is None
             else config.decimal_comma
         ),
+        has_byte_order_mark=encoding == "utf-8" and head.startswith(b"\xef\xbb\xbf"),
+        line_end=detect_line_end(lines),
         blanks_before_quotes=layout.grammar.quote is not None
         and f"{layout.grammar.delimiter} {layout.grammar.quote}" in "".join(lines[:LOOKED_AT]),
     )
@@ -117,7 +122,12 @@ def detect_layout(lines: Sequence[str], config: DataConfig) -> Layout:
         comment = detect_comment(head[start:], grammar)
     if config.skip_lines is None:
         start = table_start(head, grammar, comment)
-    while config.skip_lines is not None and start < len(head) - 1 and _is_comment(head[start], comment):
+    while (
+        config.skip_lines is not None
+        and start < len(head) - 1
+        and _is_comment(head[start], comment)
+        and not _names_columns(head[start], head[start + 1], comment, grammar)
+    ):
         start += 1
     body = "".join(
         line for index, line in enumerate(head[start:]) if not index or not _is_comment(line, comment)
@@ -141,9 +151,14 @@ def detect_grammar(lines: Sequence[str], config: DataConfig) -> Grammar:
         best = Grammar(ONE_COLUMN, quotes[0] if quotes[0] and f"{quotes[0]}\n" in text else None, escapes[0])
         if config.quote is not None:
             best = Grammar(ONE_COLUMN, quotes[0], escapes[0])
+    best_quotes = False  # a field with proper quotes speaks for them, even where other rows do not fit
     candidates = [config.delimiter] if config.delimiter else delimiter_candidates(lines)
     for quote, escape in product(quotes, escapes):
-        if escape and len(escapes) > 1 and not any(f"{escape}{mark}" in text for mark in (quote, *candidates) if mark):
+        if (
+            escape
+            and len(escapes) > 1
+            and not any(f"{escape}{mark}" in text for mark in (quote, *candidates) if mark)
+        ):
             continue
         if quote == "'" and len(quotes) > 1 and text.count("'") < 2:
             continue
@@ -151,11 +166,21 @@ def detect_grammar(lines: Sequence[str], config: DataConfig) -> Grammar:
             grammar = Grammar(delimiter, quote, escape)
             score = agreement(grammar.split(text))
             is_usual = (quote, escape) == (quotes[0], escapes[0])
-            if score > best_score and (is_usual or score[0] >= best_score[0] + 0.02):
-                if delimiter == " " and (best_score[0] >= 0.9 or (score[0] < 1 and (score[0] < 0.8 or score[1] < 3))):
+            needed = 0.0 if is_usual else 0.25 if best_quotes else 0.02
+            if score > best_score and score[0] >= best_score[0] + needed:
+                if delimiter == " " and (
+                    best_score[0] >= 0.9 or (score[0] < 1 and (score[0] < 0.8 or score[1] < 3))
+                ):
                     continue  # text with blanks in it, between delimiters that fit or in one column
                 best, best_score = grammar, score
+                best_quotes = holds_quoted_field(grammar, text)
     return best if best_score[0] >= 0.5 or config.delimiter else _one_column(best, best_score)
+
+
+def holds_quoted_field(grammar: Grammar, text: str) -> bool:
+    """Whether some field of the text stands in proper quotes."""
+    pattern = quoted_fields(grammar)
+    return pattern is not None and pattern.search(f"\n{text}".encode()) is not None
 
 
 def _one_column(best: Grammar, score: tuple[float, int]) -> Grammar:
@@ -175,7 +200,11 @@ def delimiter_candidates(lines: Sequence[str]) -> list[str]:
         for other in found:
             if other == ",":
                 continue
-            cells = [cell.strip() for line in lines for cell in (line.split() if other == " " else line.split(other))]
+            cells = [
+                cell.strip()
+                for line in lines
+                for cell in (line.split() if other == " " else line.split(other))
+            ]
             num_inside = sum(cell.count(",") for cell in cells if DECIMAL_COMMA.fullmatch(cell))
             widths = Counter(len(line.split(None if other == " " else other)) for line in lines)
             is_regular = widths.most_common(1)[0][1] >= 0.8 * len(lines) and widths.most_common(1)[0][0] > 1
@@ -199,8 +228,9 @@ def agreement(records: Sequence[Record]) -> tuple[float, int]:
 
 
 def most_common_width(records: Iterable[Record]) -> int:
-    """The width that most rows have; of equally common ones the larger."""
+    """The width that most rows of more than one field have; of equally common ones the larger."""
     widths = Counter(len(record.cells) for record in records if not record.is_broken)
+    widths = {width: count for width, count in widths.items() if width > 1} or widths
     return max(widths, key=lambda width: (widths[width], width)) if widths else 1
 
 
@@ -211,7 +241,9 @@ def detect_comment(lines: Sequence[str], grammar: Grammar) -> str | None:
         marked = [index for index, line in enumerate(lines) if line.startswith(mark)]
         if not marked:
             continue
-        first_row = next((index for index, line in enumerate(lines) if line.strip() and index not in set(marked)), 0)
+        first_row = next(
+            (index for index, line in enumerate(lines) if line.strip() and index not in set(marked)), 0
+        )
         later = [lines[index] for index in marked if index > first_row]
         if len(marked) < len([line for line in lines if line.strip()]) and all(
             len(record.cells) != width for record in grammar.split("".join(later))
@@ -236,8 +268,15 @@ def table_start(lines: Sequence[str], grammar: Grammar, comment: str | None) -> 
         before -= 1
     if before < 0:
         return 0
-    rows = [record.cells for record in grammar.split("".join(line for line in lines[first:] if not _is_comment(line, comment)))]
-    above = lines[before].removeprefix(comment).lstrip() if _is_comment(lines[before], comment) and comment else lines[before]
+    rows = [
+        record.cells
+        for record in grammar.split("".join(line for line in lines[first:] if not _is_comment(line, comment)))
+    ]
+    above = (
+        lines[before].removeprefix(comment).lstrip()
+        if _is_comment(lines[before], comment) and comment
+        else lines[before]
+    )
     names = grammar.split(above, max_rows=1)[0].cells
     is_shifted = len(names) == width - 1 >= 2 or (len(names) == width + 1 and not names[-1].strip())
     is_named = len(names) == width and above != lines[before]
@@ -247,8 +286,24 @@ def table_start(lines: Sequence[str], grammar: Grammar, comment: str | None) -> 
     return 0 if not any(line.strip() for line in lines[:first]) else first
 
 
+def _names_columns(line: str, below: str, comment: str | None, grammar: Grammar) -> bool:
+    """Whether a comment holds as many fields as the line below it, which is no comment."""
+    widths = [len(grammar.split(text, max_rows=1)[0].cells) for text in (line, below) if text.strip()]
+    return not _is_comment(below, comment) and len(widths) == 2 and widths[0] == widths[1] > 1
+
+
 def _is_comment(line: str, comment: str | None) -> bool:
     return comment is not None and line.startswith(comment)
+
+
+def detect_line_end(lines: Sequence[str]) -> LineEnd:
+    """The line end that most lines have.
+
+    >>> detect_line_end(["a\\r\\n", "b\\n", "c\\r\\n", "d"])
+    'CRLF'
+    """
+    ends = Counter(line[len(line.rstrip("\r\n")) :] for line in lines)
+    return max(LINE_ENDS, key=lambda name: ends[LINE_ENDS[name]])
 
 
 def has_decimal_commas(rows: Sequence[Sequence[str]], delimiter: str) -> bool:
@@ -263,7 +318,9 @@ def has_decimal_commas(rows: Sequence[Sequence[str]], delimiter: str) -> bool:
     with_comma = [cell for cell in cells if DECIMAL_COMMA.fullmatch(cell)]
     num_with_point = sum(DECIMAL_POINT.fullmatch(cell) is not None for cell in cells)
     # 1,500 alone may be one and a half or fifteen hundred: it takes a number that can only be the former.
-    return len(with_comma) > num_with_point and any(not re.fullmatch(r".*,\d{3}", cell) for cell in with_comma)
+    return len(with_comma) > num_with_point and any(
+        not re.fullmatch(r".*,\d{3}", cell) for cell in with_comma
+    )
 
 
 def detect_header(rows: Sequence[Sequence[str]]) -> bool:
@@ -308,45 +365,13 @@ def are_key_value_lines(lines: Sequence[str]) -> bool:
     )
 
 
-def detect_encoding(head: bytes, *, is_whole: bool) -> Encoding:
-    """UTF-16 where a byte-order mark or the zero bytes say so, else UTF-8 where the bytes are valid, else one byte a character.
-
-    >>> detect_encoding("dur,café".encode("cp1252"), is_whole=True)
-    'cp1252'
-    """
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    if len(head) >= 4 and head.count(0) > 0.4 * len(head):
-        even, odd = head[0::2].count(0), head[1::2].count(0)
-        if even + odd > 0 and min(even, odd) < 0.02 * max(even, odd):
-            return "utf-16-le" if odd > even else "utf-16-be"
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        is_cut_character = not is_whole and error.start >= len(head) - 3
-        if not is_cut_character and not holds_utf_8(head):
-            return single_byte_encoding(head)
-    return "utf-8"
-
-
-def holds_utf_8(head: bytes) -> bool:
-    """Whether characters beyond ASCII are, most of them, proper UTF-8: then the others are damage."""
-    text = head.decode("utf-8", errors="replace")
-    num_damaged = text.count("\ufffd")
-    return len(text) - len(text.encode("ascii", errors="ignore")) - num_damaged > 2 * num_damaged
-
-
-def single_byte_encoding(head: bytes) -> Encoding:
-    """Windows-1252, or Latin-1 where bytes occur that Windows-1252 leaves undefined."""
-    return "latin-1" if set(head) & set(b"\x81\x8d\x8f\x90\x9d") else "cp1252"
-
-
-def refuse_other_formats(head: bytes, encoding: Encoding, where: str) -> None:
-    """Raise a DataError for what is no delimited or key-value text."""
+def refuse_other_formats(head: bytes, encoding: Encoding, where: str, *, is_table: bool = False) -> None:
+    """Raise a DataError for what is no delimited or key-value text; text `is_table` if the user says so."""
     is_wide = encoding.startswith("utf-16")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n") if not is_wide else b""
     for magic, name in OTHER_FORMATS.items():
-        if head.startswith(magic) or start.startswith(magic):
+        is_meant = is_table and magic.isascii() and magic[:1] in b"#{["
+        if not is_meant and (head.startswith(magic) or start.startswith(magic)):
             raise DataError(
                 f"{where}: expected delimited text, key-value lines or Parquet, found {name}; "
                 "convert it to one of these"

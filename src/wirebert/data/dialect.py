@@ -29,6 +29,8 @@ Format = Literal[
     "ton_iot",
 ]
 
+LineEnd = Literal["LF", "CRLF", "CR"]
+
 HEAD_BYTES = 1 << 18
 ONE_COLUMN = "\x1f"
 """Delimiter of a file that has none: a character that text does not hold."""
@@ -68,6 +70,8 @@ class Dialect:
     has_header: bool = True
     decimal_comma: bool = False
     """1,5 is a number."""
+    has_byte_order_mark: bool = False
+    line_end: LineEnd = "LF"
     blanks_before_quotes: bool = False
     """Blanks between delimiter and quote belong to no value."""
 
@@ -91,7 +95,7 @@ class Dialect:
             words = {"key_values": "key-value lines"}.get(self.format, self.format.replace("_", " "))
             return ", ".join([*packed, *([self.encoding] if self.format == "key_values" else []), words])
         parts = [
-            self.encoding,
+            f"{self.encoding} with byte-order mark" if self.has_byte_order_mark else self.encoding,
             DELIMITERS.get(self.delimiter, f"{self.delimiter!r}-separated"),
             "" if self.quote == '"' else "no quotes" if self.quote is None else f"quote {self.quote}",
             f"escape {self.escape}" if self.escape else "",
@@ -99,11 +103,12 @@ class Dialect:
             f"{self.skip_lines} line{'s'[: self.skip_lines > 1]} before the table" if self.skip_lines else "",
             f"comments {self.comment}" if self.comment else "",
             "decimal comma" if self.decimal_comma else "",
+            f"{self.line_end} line ends" if self.line_end != "LF" else "",
         ]
         return ", ".join([*packed, *filter(None, parts)])
 
     def to_dict(self) -> dict[str, object]:
-        """Everything that was detected, as plain values under the names of the settings that override it."""
+        """Everything that was detected, as plain values; what can be overridden has the name of its setting."""
         plain: dict[str, object] = asdict(self)
         del plain["blanks_before_quotes"]
         if self.format != "delimited":

@@ -7,7 +7,7 @@ The sample must be spread over the whole file: data sets are sorted by label.
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,40 +16,31 @@ import pyarrow.compute as pc
 from jaxtyping import Float64
 
 from wirebert.data.conversion import NUMBER, as_text
+from wirebert.data.names import (
+    BENIGN_WORDS,
+    CODES,
+    FLAG_NAMES,
+    HOST_NAMES,
+    LABELS,
+    PORT,
+    SOURCE_PORT,
+    TEXTS,
+    TIMES,
+    WEAK_LABELS,
+    plain_name,
+)
 from wirebert.data.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema, missing_name
 from wirebert.errors import SchemaError
-
-SOURCE_PORT = frozenset("sport srcport src_port s_port source_port orig_p id_orig_p sp l4_src_port".split())
-PORT = frozenset(
-    "dport dsport dstport dst_port d_port dest_port destination_port resp_p id_resp_p port server_port dp "
-    "l4_dst_port target_port".split()
-)
-TIMES = frozenset(
-    "ts te time timestamp datetime date stime ltime starttime start_time endtime end_time lasttime last_time "
-    "first_seen last_seen flow_start flow_end frame_time epoch".split()
-)
-TEXTS = frozenset(
-    "payload uri url user_agent useragent cookie body referrer referer request command content message msg "
-    "query_string path addl data".split()
-)
-HOST_NAMES = frozenset(
-    "dns_query query server_name sni host hostname ssl_subject ssl_issuer subject issuer".split()
-)
-FLAG_NAMES = frozenset("flags tcp_flags tcpflags flg tcp_flg".split())
-CODES = frozenset(
-    "proto protocol tos dscp vlan version status opcode rcode qtype qclass method code type".split()
-)
-LABELS = frozenset(
-    "label labels class attack_cat attack_category attack_type attack_label attack_name detailed_label "
-    "class_label is_attack is_malicious malicious intrusion traffic_category".split()
-)
-WEAK_LABELS = frozenset("type category subcategory attack target y threat outcome activity result".split())
-BENIGN_WORDS = frozenset("normal benign legitimate background norm clean".split())
 
 ADDRESS = r"^(\d{1,3}(\.\d{1,3}){3}|[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}|[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}(%\w+)?)$"
 DATE = r"^\d{4}[-/.]\d\d?[-/.]\d\d?([T ].*)?$|^\d\d?[-/.]\d\d?[-/.]\d{4}( .*)?$"
 FLAGS = r"^[FSRPAUECWN.\-]{1,10}$|^0x[0-9a-fA-F]{1,4}$|^\d{1,3}$"
 CODE_LIKE = re.compile(r"^[A-Za-z0-9+/=_:{}\-]{8,}$")
+PLAIN_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+PERCENT_ENCODED = r"%[0-9a-fA-F]{2}"
+HEXADECIMAL = r"^(?:0x)?(?:[0-9a-fA-F]{2}){4,}$|(?:\\x[0-9a-fA-F]{2}){2}"
+DERIVED_SHARE = 0.1
+"""Share of the variance, from which a number behind the label is taken for derived from it."""
 MAX_LABELS = 500
 SAMPLE_ROWS = 20_000
 
@@ -136,6 +127,8 @@ def infer_schema(
             )
         else:
             column = infer_column(column_name, values[column_name], is_varied=column_name in varied)
+            if chosen is not None and stands_after(sample.column_names, column_name, chosen):
+                column = _behind_label(column, texts[chosen], texts[column_name])
         extra = (notes or {}).get(column_name, "")
         columns.append(replace(column, note="; ".join(note for note in (extra, column.note) if note)))
     return FlowSchema(name=name, columns=tuple(columns))
@@ -243,10 +236,42 @@ def determines(other: pa.Array, label: pa.Array) -> bool:
     )
 
 
-def plain_name(name: str) -> str:
-    """`Src Port`, `src-port`, `srcPort` -> `src_port`."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
-    return re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
+def stands_after(names: Sequence[str], name: str, label: str) -> bool:
+    """Whether a column stands behind the label, where features hardly ever are."""
+    return names.index(name) > names.index(label)
+
+
+def _behind_label(column: Column, label: pa.Array, values: pa.Array) -> Column:
+    """A number that stands behind the label and goes with it was computed from it, until someone says otherwise."""
+    if not column.is_feature or not column.kind.is_numeric or explained_share(label, values) < DERIVED_SHARE:
+        return column
+    share = explained_share(label, values)
+    return _column(
+        column.name,
+        ColumnKind.LABEL_DERIVED,
+        note=f"stands behind the label, which explains {share:.0%} of its variance",
+    )
+
+
+def explained_share(label: pa.Array, values: pa.Array) -> float:
+    """Share of the variance of a column of numbers that lies between labels (the correlation ratio, squared).
+
+    >>> explained_share(pa.array(["a", "a", "b", "b"]), pa.array(["1", "1", "3", "3"]))
+    1.0
+    """
+    numbers = pc.if_else(
+        pc.match_substring_regex(values, f"^(?:{PLAIN_NUMBER})$"), values, pa.scalar(None, pa.string())
+    )
+    is_known = pa.array(
+        numbers.is_valid().to_numpy(zero_copy_only=False) & label.is_valid().to_numpy(zero_copy_only=False)
+    )
+    known = numbers.filter(is_known).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    codes = label.filter(is_known).dictionary_encode().indices.to_numpy()
+    if not len(known) or known.var() == 0:
+        return 0.0
+    counts = np.bincount(codes)
+    means = np.bincount(codes, weights=known) / np.maximum(counts, 1)
+    return float((counts * (means - known.mean()) ** 2).sum() / (len(known) * known.var()))
 
 
 def infer_column(name: str, values: Values, *, is_varied: bool = False) -> Column:
@@ -295,21 +320,30 @@ def _as_text_kind(name: str, plain: str, values: Values) -> Column | None:
     lowered = {text.lower() for text in values.texts}
     if any(lowered <= pair for pair in ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"})):
         return _column(name, ColumnKind.BOOLEAN)
+    if plain.split("_")[-1] in CODES:
+        return _column(name, ColumnKind.CATEGORY)
     is_telling = any(plain == word or plain.endswith(f"_{word}") for word in TEXTS)
     if is_telling and len(values.texts) >= 100:
-        return _column(name, ColumnKind.TEXT)
+        return _text_column(name, values)
     if values.num_present >= 100 and values.distinct_share > 0.95 and all(map(CODE_LIKE.match, values.texts)):
         return _column(name, ColumnKind.IDENTIFIER, note="nearly every row has its own value")
     lengths = [len(text) for text in values.texts]
     if len(values.texts) > 1_000 and values.distinct_share > 0.2 and np.mean(lengths) >= 8:
-        return _column(name, ColumnKind.TEXT)
+        return _text_column(name, values)
     return None
+
+
+def _text_column(name: str, values: Values) -> Column:
+    """A text, with a note of how parts of it are encoded."""
+    shares = {"percent-encoded": values.share(PERCENT_ENCODED), "hexadecimal": values.share(HEXADECIMAL)}
+    notes = [f"{what} in {share:.0%} of the rows" for what, share in shares.items() if share >= 0.01]
+    return _column(name, ColumnKind.TEXT, note=", ".join(notes))
 
 
 def _as_number(name: str, plain: str, values: Values) -> Column | None:
     others = [text for text in values.texts if not NUMBER.fullmatch(text)]
     if any(plain == word or plain.endswith(f"_{word}") for word in TEXTS) and len(others) >= 100:
-        return _column(name, ColumnKind.TEXT)
+        return _text_column(name, values)
     if values.numeric_share < 0.99 and (len(others) > 3 or len(values.numbers) < 10):
         return None
     numbers = values.numbers[np.isfinite(values.numbers)]

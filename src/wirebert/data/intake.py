@@ -39,6 +39,8 @@ class Intake:
     """Lines after the last row that have fewer fields: totals, or a row that was cut off."""
     num_not_text: int = 0
     """Rows among those set aside whose bytes do not belong to the encoding."""
+    num_quoted: int = 0
+    """Values that hold a delimiter, a quote or a line break, and need their quotes."""
     num_emptied: int = 0
     """Lines of the piece at hand that were emptied, and are no blank lines of the file."""
     examples: list[SetAside] = field(default_factory=list)
@@ -81,6 +83,7 @@ class Intake:
             "num_set_aside_lines",
             "num_footer",
             "num_not_text",
+            "num_quoted",
         ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.examples = [*self.examples, *other.examples][:MAX_EXAMPLES]

@@ -3,22 +3,33 @@
 # pyarrow's array types take no type arguments at run time, so annotations can not give them.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64
 
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema import FlowSchema, missing_name
+from wirebert.data.settings import DataConfig
 from wirebert.errors import DataError
 
 KNOWN_BENIGN = ("benign", "normal", "legitimate", "legit", "clean", "background", "norm")
 """Names that mean "no attack" in public data sets, in any case; the first one found is taken."""
 
+TRUTH_PAIRS = (("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"))
+"""How truth values are written, the benign one first."""
+
 UNLABELLED = -1
 """Class id of a row without a label."""
+
+ANY_LABEL = "*"
+"""In a label map: every label that the map does not name."""
+
+MERGED_CLASS = "other"
+"""The class that takes rare ones, where they are merged."""
 
 UNKNOWN_CLASS = -2
 """Class id of a label whose class training data lack."""
@@ -57,7 +68,7 @@ class ClassMap:
         """
         met = sorted(label for label, count in label_counts.items() if count > 0)
         _check_all_mapped(schema, met)
-        names = {schema.label_map.get(label, label) for label in met}
+        names = {class_of(schema.label_map, label) for label in met}
         _check_two_classes(schema, names)
         benign = _benign_class(schema, names)
         ordered = sorted(names, key=lambda name: (name != benign, name))
@@ -65,7 +76,7 @@ class ClassMap:
 
     def class_of_label(self, label: str) -> str:
         """The class of a label; a label that the map lacks is a class of its own (training never has one)."""
-        return self.label_map.get(label, label)
+        return class_of(self.label_map, label)
 
     def encode(self, labels: pa.ChunkedArray | pa.Array) -> Int64[np.ndarray, " rows"]:
         """Class ids of a label column: `UNLABELLED` for missing, `UNKNOWN_CLASS` for classes that training lacks."""
@@ -100,6 +111,73 @@ class ClassMap:
         return totals
 
 
+def class_of(label_map: Mapping[str, str], label: str) -> str:
+    """The class of a label: as the map says, or the map's class of any other label, or the label itself.
+
+    >>> class_of({"smurf": "dos"}, "worm"), class_of({"smurf": "attack", "*": "rest"}, "worm")
+    ('worm', 'rest')
+    """
+    return label_map.get(label, label_map.get(ANY_LABEL, label))
+
+
+def fit_classes(
+    schema: FlowSchema,
+    label_counts: Mapping[str, int],
+    config: DataConfig | None = None,
+    left_out: str | None = None,
+) -> ClassMap:
+    """The classes of the labels met, as the settings want them: two classes only, rare ones merged or refused, one left out.
+
+    Raises:
+        DataError: see `ClassMap.fit`; and a class that is to be positive or left out and does not occur, or is too rare.
+
+    >>> flows = FlowSchema(name="flows", columns=())
+    >>> counts = {"normal": 90, "dos": 9, "worm": 1}
+    >>> fit_classes(flows, counts, DataConfig(positive="dos")).classes
+    ('rest', 'dos')
+    >>> fit_classes(flows, counts, DataConfig(min_class_rows=5, rare_classes="merge")).classes
+    ('normal', 'dos', 'other')
+    """
+    config = config or DataConfig()
+    counts = {
+        label: n for label, n in label_counts.items() if n and class_of(schema.label_map, label) != left_out
+    }
+    if left_out is not None and len(counts) == sum(n > 0 for n in label_counts.values()):
+        names = sorted({class_of(schema.label_map, label) for label in counts})
+        raise DataError(f"data.left_out_class: {missing_name('class', left_out, names)}")
+    if config.positive is not None:
+        return ClassMap.fit(_two_classes(schema, counts, config.positive), counts)
+    classes = ClassMap.fit(schema, counts)
+    rare = [
+        name
+        for name, count in classes.counts(counts).items()
+        if count < config.min_class_rows and name != classes.benign
+    ]
+    if not rare or config.rare_classes == "keep":
+        return classes
+    if config.rare_classes == "refuse":
+        raise DataError(
+            f"column {schema.label!r}: expected at least {config.min_class_rows} rows of every class, found fewer of "
+            f"{_names(rare)}; add rows, or set data.rare_classes=merge"
+        )
+    merged = {label: MERGED_CLASS for label in counts if classes.class_of_label(label) in rare}
+    label_map = {label: classes.class_of_label(label) for label in counts} | merged
+    return ClassMap.fit(replace(schema, label_map=label_map, benign=classes.benign), counts)
+
+
+def _two_classes(schema: FlowSchema, counts: Mapping[str, int], positive: str) -> FlowSchema:
+    """The schema with a label map of two classes: `positive` (a label or a class) and what all the others are."""
+    classes = {label: class_of(schema.label_map, label) for label in counts}
+    is_positive = {label: positive in (label, name) for label, name in classes.items()}
+    if not any(is_positive.values()):
+        known = sorted({*classes, *classes.values()})
+        raise DataError(f"--positive: {missing_name('label or class', positive, known)}")
+    others = {name for label, name in classes.items() if not is_positive[label]}
+    rest = others.pop() if len(others) == 1 else "rest"
+    label_map = {label: positive if chosen else rest for label, chosen in is_positive.items()}
+    return replace(schema, label_map={**label_map, ANY_LABEL: rest}, benign=rest)
+
+
 def distribution(counts: Mapping[str, int]) -> list[ClassShare]:
     """Rows and share of each class, the largest first.
 
@@ -122,6 +200,8 @@ def imbalance_ratio(counts: Mapping[str, int]) -> float:
 
 
 def _check_all_mapped(schema: FlowSchema, labels: list[str]) -> None:
+    if ANY_LABEL in schema.label_map:
+        return
     lacking = [label for label in labels if schema.label_map and label not in schema.label_map]
     if lacking:
         raise DataError(
@@ -144,7 +224,7 @@ def _check_two_classes(schema: FlowSchema, names: set[str]) -> None:
 
 def _benign_class(schema: FlowSchema, names: set[str]) -> str | None:
     if schema.benign is not None:
-        named = schema.label_map.get(schema.benign, schema.benign)
+        named = schema.benign if schema.benign in names else class_of(schema.label_map, schema.benign)
         if named not in names:
             raise DataError(
                 f"column {schema.label!r}: expected the benign class {schema.benign!r} in the training data, "
@@ -153,11 +233,10 @@ def _benign_class(schema: FlowSchema, names: set[str]) -> str | None:
         return named
     by_lower_case = {name.lower(): name for name in sorted(names, reverse=True)}
     candidates = [known for known in KNOWN_BENIGN if known in by_lower_case]
-    # "0" and "false" mean benign only where the labels are numbers or truth values, never beside named attacks.
-    if all(name.isdecimal() for name in names):
-        candidates.append("0")
-    if set(by_lower_case) == {"false", "true"}:
-        candidates.append("false")
+    # Zero and false mean benign only where the labels are numbers or truth values, never beside named attacks.
+    if all(re.fullmatch(r"\d+(\.0+)?", name) for name in names):
+        candidates += [name for name in by_lower_case if float(name) == 0]
+    candidates += [no for no, yes in TRUTH_PAIRS if set(by_lower_case) == {no, yes}]
     return next((by_lower_case[known] for known in candidates if known in by_lower_case), None)
 
 

@@ -16,6 +16,7 @@ from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.formats import flow_files, joined_files, shared_schema
 from wirebert.data.inference import infer_schema, take_sample
 from wirebert.data.intake import Intake
+from wirebert.data.proposals import with_proposals
 from wirebert.data.schema import FlowSchema, known_schemas, missing_name, read_schema, recognise
 from wirebert.data.settings import DataConfig
 from wirebert.errors import DataError, SchemaError
@@ -235,4 +236,5 @@ def _apply(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema
         if label not in part.names:
             raise SchemaError(f"{part.where}: {missing_name('label column', label, part.names)}")
         schema = schema.with_label(label)
-    return schema if config.benign is None else replace(schema, benign=config.benign)
+    schema = schema if config.benign is None else replace(schema, benign=config.benign)
+    return with_proposals(schema) if config.combine else schema

@@ -177,9 +177,7 @@ def _classes(delimiter: str, quote: str, escape: str | None) -> tuple[str, str, 
 
 
 @cache
-def _patterns(
-    delimiter: str, quote: str, escape: str | None
-) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+def _patterns(delimiter: str, quote: str, escape: str | None) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
     gap, mark, inner, escaped = _classes(delimiter, quote, escape)
     other = rf"[^{mark}{re.escape(escape) if escape else ''}]++"
     well_formed = (
@@ -193,9 +191,7 @@ def _patterns(
 @cache
 def _quoted_field(delimiter: str, quote: str, escape: str | None) -> re.Pattern[bytes]:
     gap, mark, inner, _ = _classes(delimiter, quote, escape)
-    return re.compile(
-        rf"(?<=[{gap}\r\n]){mark}{inner}{mark}(?=[{gap}\r\n]|\Z)".encode(), re.DOTALL
-    )
+    return re.compile(rf"(?<=[{gap}\r\n]){mark}{inner}{mark}(?=[{gap}\r\n]|\Z)".encode(), re.DOTALL)
 
 
 @cache

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tomli_w
 
+from wirebert.data.combination import Combination
 from wirebert.errors import SchemaError
 
 DEFAULT_NULL_VALUES = ("", "-", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
@@ -87,6 +88,8 @@ class FlowSchema:
     """The class that means "no attack"; None where there is none or it is not known."""
     match: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Column -> the values it holds. A file without header is of this schema if its values are among them."""
+    combinations: tuple[Combination, ...] = ()
+    """Features made of two columns; they are computed when flows are encoded."""
 
     @property
     def label(self) -> str | None:
@@ -145,6 +148,8 @@ class FlowSchema:
         if self.match:
             plain["match"] = {name: list(values) for name, values in self.match.items()}
         plain["columns"] = [_column_to_dict(column) for column in self.columns]
+        if self.combinations:
+            plain["combinations"] = [combination.to_dict() for combination in self.combinations]
         if self.label_map:
             plain["label_map"] = dict(self.label_map)
         return plain
@@ -160,7 +165,7 @@ class FlowSchema:
         Traceback (most recent call last):
         wirebert.errors.SchemaError: schema, column 'dur': there is no kind 'duraton', did you mean 'duration'? ...
         """
-        _check_keys(plain, ("name", "benign", "match", "columns", "label_map"), where)
+        _check_keys(plain, ("name", "benign", "match", "columns", "label_map", "combinations"), where)
         columns = plain.get("columns")
         if not isinstance(columns, Sequence) or isinstance(columns, str) or not columns:
             raise SchemaError(
@@ -186,6 +191,7 @@ class FlowSchema:
             },
             benign=None if plain.get("benign") is None else _text(plain["benign"], "benign", where),
             match={key: _texts(value, key, where) for key, value in match.items()},
+            combinations=_combinations(plain.get("combinations", ()), parsed, where),
         )
 
 
@@ -306,6 +312,27 @@ def _column_from_dict(plain: object, where: str) -> Column:
         null_values=_texts(table.get("null_values", DEFAULT_NULL_VALUES), "null_values", where),
         note=_text(table.get("note", ""), "note", where),
     )
+
+
+def _combinations(plain: object, columns: Sequence[Column], where: str) -> tuple[Combination, ...]:
+    if not isinstance(plain, list | tuple):
+        raise SchemaError(f"{where}: combinations must be a list, got {plain!r}")
+    found = tuple(Combination.from_dict(item, where) for item in plain)
+    kinds = {column.name: column.kind for column in columns}
+    for number, combination in enumerate(found):
+        for name in combination.columns:
+            if name not in kinds:
+                raise SchemaError(
+                    f"{where}, combination {combination.name!r}: {missing_name('column', name, kinds)}"
+                )
+            if combination.operation != "pair" and not kinds[name].is_numeric:
+                raise SchemaError(
+                    f"{where}, combination {combination.name!r}: a {combination.operation} needs numbers, "
+                    f"got column {name!r} of kind {kinds[name]}"
+                )
+        if combination.name in {*kinds, *(other.name for other in found[:number])}:
+            raise SchemaError(f"{where}: expected each name once, found {combination.name!r} twice")
+    return found
 
 
 def _check_keys(plain: Mapping[str, object], known: Sequence[str], where: str) -> None:

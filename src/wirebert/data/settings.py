@@ -25,6 +25,12 @@ class DataConfig:
     schema: str | None = None
     """Name of a known schema, or a TOML file. Unset: recognised or inferred."""
 
+    cache: str | None = None
+    """Folder in which tokenizers and encoded flows are kept between runs, by content. Unset: they go with the run."""
+
+    combine: bool = False
+    """Whether columns made of two (bytes per packet, service with state) are added to a schema that lists none."""
+
     block_mb: int = 8
     """Size of the blocks in which files are read, in [1, 1024] MB; no row may be longer."""
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int32, UInt8
 
-from wirebert.data.canonical import encode, read_table
+from wirebert.data.canonical import encode, read_words
 
 FLAG_BITS = {"F": 1, "S": 2, "R": 4, "A": 8}
 """The flags that every sensor reports: Zeek says nothing of PSH, URG, ECE and CWR."""
@@ -51,7 +51,7 @@ def flag_texts(bits: UInt8[np.ndarray, " flows"], is_tcp: Bool[np.ndarray, " flo
     ['SA', '.', None]
     """
     names = ["".join(letter for letter, bit in FLAG_BITS.items() if bits & bit) or "." for bits in range(16)]
-    return pa.array(names).take(pa.array(bits.astype(np.int64), mask=~is_tcp))
+    return pa.array(names).take(pa.array(bits, pa.int64(), mask=~is_tcp))
 
 
 def conn_states(
@@ -77,7 +77,7 @@ def conn_states(
     is_datagram = _is(protocols, datagrams["protocols"])
     sides = np.where(is_datagram, has_src.astype(np.int32) + 2 * has_dst, 4).astype(np.int32)
     codes = np.where(is_tcp, tcp[src_bits, dst_bits], len(names) + sides)
-    return pa.array([*names, *words]).take(pa.array(codes))
+    return pa.array([*names, *words]).take(pa.array(codes, pa.int64()))
 
 
 def is_protocol(protocols: pa.Array, *names: str) -> Bool[np.ndarray, " flows"]:
@@ -91,13 +91,13 @@ def _is(protocols: pa.Array, names: list[str]) -> Bool[np.ndarray, " flows"]:
 
 @cache
 def _datagram_table() -> Mapping[str, Any]:
-    return cast(Mapping[str, Any], read_table("states.toml")["datagrams"])
+    return cast(Mapping[str, Any], read_words("states.toml")["datagrams"])
 
 
 @cache
 def _tcp_states() -> tuple[tuple[str, ...], Int32[np.ndarray, "16 16"]]:
     """State names, and the place there of each pair of flags."""
-    rules = cast(list[dict[str, str]], read_table("states.toml")["tcp"])
+    rules = cast(list[dict[str, str]], read_words("states.toml")["tcp"])
     names = tuple(rule["state"] for rule in rules)
     table = np.empty((16, 16), np.int32)
     for src in range(16):

@@ -1,28 +1,33 @@
 """What is in a traffic table, found in one pass: counts per column, labels, and a hash per row that finds equal rows.
 
-Memory is bounded: 12 bytes a row are kept (hash and label), and at most `DISTINCT_CAP` distinct values a column.
+Memory is bounded: 12 to 28 bytes a row are kept (hashes and label), at most `DISTINCT_CAP` distinct values a column, and
+a sample of rows.
 """
 
 # pyarrow's array types take no type arguments at run time, so annotations can not give them.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float64, Int32, Int64, Shaped, UInt64
+import pyarrow.compute as pc
+from jaxtyping import Float64, Int32, Int64, UInt64
 
+from wirebert.data.conversion import Misfits
+from wirebert.data.growing import Growing
+from wirebert.data.hashing import NULL_HASH, mix, number_hashes, text_hashes
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema import Column, FlowSchema
+from wirebert.data.sampling import RowSampler, Sample
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
 
 DISTINCT_CAP = 10_000
 """Distinct values of a column are counted exactly up to here."""
 
-_NULL_HASH = np.uint64(0x9AE16A3B2F90404F)
-_GOLDEN = 0x9E3779B97F4A7C15
-_PIECE_BYTES = 1 << 20
+_ENDS = (ColumnKind.ADDRESS, ColumnKind.PORT)
+_NOT_INNER = (*_ENDS, ColumnKind.TIME, ColumnKind.IDENTIFIER, ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)
 
 
 @runtime_checkable
@@ -39,8 +44,8 @@ class FlowSource(Protocol):
         """What the columns mean."""
         ...
 
-    def blocks(self) -> Iterator[pa.Table]:
-        """Typed tables in file order."""
+    def blocks(self, misfits: Misfits | None = None) -> Iterator[pa.Table]:
+        """Typed tables in file order; `misfits` gets what did not fit."""
         ...
 
 
@@ -63,6 +68,8 @@ class ColumnSurvey:
     """Every value is a whole number (False for columns that are no numbers)."""
     example: str | None
     """The first value met, as text."""
+    num_negative: int = 0
+    num_infinite: int = 0
 
     @property
     def is_constant(self) -> bool:
@@ -89,6 +96,15 @@ class Survey:
     """Index into `label_names`; -1 where there is no label."""
     label_names: tuple[str, ...]
     """Labels in the order met."""
+    inner_hashes: UInt64[np.ndarray, " rows"] | None = None
+    """Hash of all columns, features or not, but addresses, ports, times, identifiers and labels; None where there are no
+    addresses and ports."""
+    shape_hashes: UInt64[np.ndarray, " rows"] | None = None
+    """Hash of the feature columns with every digit of a text read as 0; None where there is no text."""
+    misfits: Misfits = field(default_factory=Misfits)
+    """What did not fit, which lines are no rows, and how missing values are written."""
+    sample: Sample = field(default_factory=lambda: RowSampler().result())
+    """Rows from all over the table, for checks that look at values."""
 
     @property
     def num_rows(self) -> int:
@@ -115,17 +131,27 @@ def survey(flows: FlowSource) -> Survey:
     """Read all blocks once and say what they hold. An empty source gives a survey of no rows."""
     tallies: dict[str, _Tally] = {}
     label_codes: dict[str, int] = {}
-    hashes, labels = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
-    for block in flows.blocks():
-        hashes.append(_survey_block(block, flows.schema, tallies))
-        labels.append(_label_codes(block, flows.schema, label_codes))
+    features, inner, shapes = (Growing(np.dtype(np.uint64)) for _ in range(3))
+    labels = Growing(np.dtype(np.int32))
+    misfits, sampler = Misfits(), RowSampler()
+    for block in flows.blocks(misfits):
+        hashes = _survey_block(block, flows.schema, tallies)
+        features.add(hashes.features)
+        inner.add(hashes.inner)
+        shapes.add(hashes.shapes)
+        labels.add(_label_codes(block, flows.schema, label_codes))
+        sampler.add(block)
     return Survey(
         name=flows.name,
         schema=flows.schema,
         columns=tuple(tallies[c.name].result() for c in flows.schema.columns if c.name in tallies),
-        feature_hashes=np.concatenate(hashes),
-        labels=np.concatenate(labels),
+        feature_hashes=features.values,
+        inner_hashes=inner.values if inner.has_any else None,
+        shape_hashes=shapes.values if shapes.has_any else None,
+        labels=labels.values,
         label_names=tuple(label_codes),
+        misfits=misfits,
+        sample=sampler.result(),
     )
 
 
@@ -135,26 +161,48 @@ def feature_hashes(table: pa.Table, schema: FlowSchema) -> UInt64[np.ndarray, " 
     Numbers count by value (0.0 equals -0.0, NaN is missing), so spelling, block borders and dictionary layout change
     nothing. A feature column that the table lacks adds nothing.
     """
-    return _survey_block(table, schema, {})
+    return _survey_block(table, schema, {}).features
 
 
-def _survey_block(
-    block: pa.Table, schema: FlowSchema, tallies: "dict[str, _Tally]"
-) -> UInt64[np.ndarray, " rows"]:
+@dataclass(frozen=True, slots=True)
+class _RowHashes:
+    features: UInt64[np.ndarray, " rows"]
+    inner: UInt64[np.ndarray, " rows"] | None
+    shapes: UInt64[np.ndarray, " rows"] | None
+
+
+def _survey_block(block: pa.Table, schema: FlowSchema, tallies: "dict[str, _Tally]") -> _RowHashes:
+    # A row's hash is the sum of one random-looking number per column and value: mixed once per distinct value, then
+    # gathered.
     total = np.zeros(block.num_rows, np.uint64)
-    for column in schema.columns:
-        if column.name not in block.column_names:
-            continue
+    inner, shapes = np.zeros_like(total), np.zeros_like(total)
+    present = [column for column in schema.columns if column.name in block.column_names]
+    has_ends = any(column.kind in _ENDS for column in present)
+    has_text = any(column.is_feature and column.kind is ColumnKind.TEXT for column in present)
+    for column in present:
         tally = tallies.setdefault(column.name, _Tally(column))
-        seed = _text_hashes(pa.array([column.name]))[0]
+        seed = text_hashes(pa.array([column.name]))[0]
+        is_inner = has_ends and column.kind not in _NOT_INNER
         start = 0
         for chunk in block.column(column.name).chunks:
             hashes = tally.add(chunk)
-            if column.is_feature:
-                # Sum of one random-looking number per column and value: mixed once per distinct value, then gathered.
-                total[start : start + len(chunk)] += hashes.mixed_with(seed)
+            rows = slice(start, start + len(chunk))
             start += len(chunk)
-    return total
+            if column.is_feature or is_inner:
+                mixed = hashes.mixed_with(seed)
+                total[rows] += mixed if column.is_feature else np.uint64(0)
+                inner[rows] += mixed if is_inner else np.uint64(0)
+                if column.is_feature and column.kind is ColumnKind.TEXT:
+                    shapes[rows] += _shape_hashes(chunk).mixed_with(seed) - mixed
+    return _RowHashes(total, inner if has_ends else None, total + shapes if has_text else None)
+
+
+def _shape_hashes(chunk: pa.Array) -> "_ValueHashes":
+    """Hashes of texts with every digit read as 0."""
+    encoded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
+    texts = pc.replace_substring_regex(encoded.dictionary, r"\d", "0")
+    hashes = np.append(text_hashes(texts), NULL_HASH)
+    return _ValueHashes(hashes, encoded.indices.fill_null(len(texts)).to_numpy().astype(np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +213,7 @@ class _ValueHashes:
     index: Int64[np.ndarray, " rows"] | None
 
     def mixed_with(self, seed: np.uint64) -> UInt64[np.ndarray, " rows"]:
-        mixed = _mix(self.values ^ seed)
+        mixed = mix(self.values ^ seed)
         return mixed if self.index is None else mixed.take(self.index)
 
 
@@ -183,6 +231,7 @@ class _Tally:
         self.minimum, self.maximum = np.inf, -np.inf
         self.is_whole = column.kind.is_numeric
         self.example: str | None = None
+        self.num_negative = self.num_infinite = 0
 
     def add(self, chunk: pa.Array) -> _ValueHashes:
         if isinstance(chunk, pa.DictionaryArray):
@@ -190,9 +239,9 @@ class _Tally:
         if pa.types.is_string(chunk.type):
             return self._add_dictionary(chunk.dictionary_encode())
         numbers: Float64[np.ndarray, " rows"] = chunk.to_numpy(zero_copy_only=False)
-        hashes = _number_hashes(numbers)
+        hashes = number_hashes(numbers)
         present = ~np.isnan(numbers)
-        self._note_numbers(numbers[present])
+        self._note_numbers(numbers[present], np.ones(int(present.sum()), np.int64))
         if self._counts_distinct():
             self._note_distinct(*np.unique(hashes[present], return_counts=True))
         self._note_rows(len(numbers), len(numbers) - int(present.sum()))
@@ -201,21 +250,21 @@ class _Tally:
     def _add_dictionary(self, chunk: pa.DictionaryArray) -> _ValueHashes:
         values = chunk.dictionary
         is_number = pa.types.is_floating(values.type)
-        hashes = _number_hashes(values.to_numpy(zero_copy_only=False)) if is_number else _text_hashes(values)
-        hashes = np.append(hashes, _NULL_HASH)
+        hashes = number_hashes(values.to_numpy(zero_copy_only=False)) if is_number else text_hashes(values)
+        hashes = np.append(hashes, NULL_HASH)
         indices = chunk.indices.fill_null(len(values)) if chunk.indices.null_count else chunk.indices
         index = indices.to_numpy().astype(
             np.int64
         )  # counting and gathering with the machine's own width is faster
         counts = np.bincount(index, minlength=len(hashes))
-        met = (counts > 0) & (hashes != _NULL_HASH)
+        met = (counts > 0) & (hashes != NULL_HASH)
         if is_number:
-            self._note_numbers(values.to_numpy(zero_copy_only=False)[met[:-1]])
+            self._note_numbers(values.to_numpy(zero_copy_only=False)[met[:-1]], counts[:-1][met[:-1]])
         elif self.example is None and met.any():
             self.example = str(values[int(np.argmax(met))].as_py())
         if self._counts_distinct():
             self._note_distinct(hashes[met], counts[met])
-        self._note_rows(len(index), int(counts[hashes == _NULL_HASH].sum()))
+        self._note_rows(len(index), int(counts[hashes == NULL_HASH].sum()))
         return _ValueHashes(hashes, index)
 
     def _counts_distinct(self) -> bool:
@@ -229,9 +278,13 @@ class _Tally:
         if len(self.known) <= DISTINCT_CAP:
             self.known = np.union1d(self.known, hashes)[: DISTINCT_CAP + 1]
 
-    def _note_numbers(self, numbers: Float64[np.ndarray, " values"]) -> None:
+    def _note_numbers(
+        self, numbers: Float64[np.ndarray, " values"], counts: Int64[np.ndarray, " values"]
+    ) -> None:
         if not len(numbers):
             return
+        self.num_negative += int(counts[numbers < 0].sum())
+        self.num_infinite += int(counts[np.isinf(numbers)].sum())
         self.minimum = min(self.minimum, float(numbers.min()))
         self.maximum = max(self.maximum, float(numbers.max()))
         self.is_whole = self.is_whole and bool((np.floor(numbers) == numbers).all())
@@ -254,6 +307,8 @@ class _Tally:
             maximum=self.maximum if has_numbers else None,
             is_whole=self.is_whole and has_numbers,
             example=self.example,
+            num_negative=self.num_negative,
+            num_infinite=self.num_infinite,
         )
 
 
@@ -273,59 +328,3 @@ def _label_codes(block: pa.Table, schema: FlowSchema, codes: dict[str, int]) -> 
         ]
         parts.append(np.array([*new, -1], np.int32)[index])
     return np.concatenate(parts)
-
-
-def _number_hashes(numbers: Float64[np.ndarray, " values"]) -> UInt64[np.ndarray, " values"]:
-    bits = (numbers + 0.0).view(np.uint64)  # adding zero turns -0.0 into 0.0
-    return np.where(np.isnan(numbers), _NULL_HASH, _mix(bits))
-
-
-def _text_hashes(texts: pa.Array) -> UInt64[np.ndarray, " values"]:
-    """Multilinear hash: the sum of byte times the odd random factor of its place, mixed with the length."""
-    if not len(texts):
-        return np.empty(0, np.uint64)
-    _, offset_bytes, data = texts.buffers()
-    assert offset_bytes is not None  # only an array without values lacks it
-    offsets = np.frombuffer(memoryview(offset_bytes), np.int32)[
-        texts.offset : texts.offset + len(texts) + 1
-    ].astype(np.int64)
-    content = np.frombuffer(memoryview(data or b""), np.uint8)
-    sums = np.empty(len(texts), np.uint64)
-    for start, stop in _pieces(offsets):
-        sums[start:stop] = _byte_sums(content, offsets[start : stop + 1])
-    hashes = _mix(sums ^ _mix(np.diff(offsets).view(np.uint64)))
-    return np.where(_is_null(texts), _NULL_HASH, hashes)
-
-
-def _pieces(offsets: Int64[np.ndarray, " bounds"]) -> Iterator[tuple[int, int]]:
-    """Ranges of values of about `_PIECE_BYTES` together, so that temporaries stay small."""
-    start = 0
-    while start < len(offsets) - 1:
-        stop = int(np.searchsorted(offsets, offsets[start] + _PIECE_BYTES, side="right")) - 1
-        stop = min(max(stop, start + 1), len(offsets) - 1)
-        yield start, stop
-        start = stop
-
-
-def _byte_sums(
-    content: Shaped[np.ndarray, " bytes"], offsets: Int64[np.ndarray, " bounds"]
-) -> UInt64[np.ndarray, " values"]:
-    first, last = int(offsets[0]), int(offsets[-1])
-    starts, lengths = offsets[:-1] - first, np.diff(offsets)
-    place = np.arange(last - first) - np.repeat(starts, lengths)
-    factors = _mix(np.arange(1, int(lengths.max(initial=0)) + 1, dtype=np.uint64)) | np.uint64(1)
-    sums = np.zeros(last - first + 1, np.uint64)
-    np.cumsum((content[first:last].astype(np.uint64) + np.uint64(1)) * factors[place], out=sums[1:])
-    return sums[starts + lengths] - sums[starts]
-
-
-def _is_null(texts: pa.Array) -> Bool[np.ndarray, " values"]:
-    return texts.is_null().to_numpy(zero_copy_only=False)
-
-
-def _mix(numbers: UInt64[np.ndarray, " values"]) -> UInt64[np.ndarray, " values"]:
-    """The splitmix64 finaliser: every input bit changes every output bit with probability one half."""
-    mixed = numbers + np.uint64(_GOLDEN)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))

@@ -23,6 +23,7 @@ from wirebert.encoding.columns import (
     encoder_from_dict,
     encoder_to_dict,
 )
+from wirebert.encoding.combinations import absent_parts, all_features, combine, combined_blocks
 from wirebert.encoding.fitting import Blocks, fit_columns
 from wirebert.encoding.hugging_face import write_hugging_face
 from wirebert.encoding.rows import EncodedBlock, TextCells, join_rows, within_budget
@@ -65,7 +66,8 @@ class FlowTokenizer:
     def fit(cls, schema: FlowSchema, blocks: Blocks, config: EncodingConfig | None = None) -> "FlowTokenizer":
         """The tokenizer for `schema`, learned from training rows only; the order of the rows does not matter."""
         config = config or EncodingConfig()
-        fitted = fit_columns(schema.features, blocks, config)
+        combined = combined_blocks(blocks, schema.combinations)
+        fitted = fit_columns(all_features(schema), combined, config)
         return cls(schema=schema, config=config, encoders=fitted.encoders, pieces=fitted.pieces)
 
     # What the tokens are
@@ -189,7 +191,7 @@ class FlowTokenizer:
 
     def encode(self, table: pa.Table) -> EncodedBlock:
         """Ids of every row. A feature column that the table lacks is `<absent>`; other columns are passed over."""
-        return self._encode(table, {})
+        return self._encode(combine(table, self.schema.combinations), {})
 
     def encode_key_values(self, lines: Sequence[str]) -> EncodedBlock:
         """Ids of rows given as text, `protocol_type:tcp, service=http`; a key that a line lacks is `<absent>`.
@@ -207,7 +209,8 @@ class FlowTokenizer:
         }
         if table.num_columns == 0:  # a table without columns has forgotten its rows
             table = pa.table({"": pa.nulls(len(lines))})
-        return self._encode(table, is_absent)
+        combinations = self.schema.combinations
+        return self._encode(combine(table, combinations), absent_parts(is_absent, combinations))
 
     def _encode(self, table: pa.Table, is_absent: Mapping[str, Bool[np.ndarray, " rows"]]) -> EncodedBlock:
         num_features = len(self.slots) - len(self.text_columns)

@@ -21,13 +21,20 @@ HEADLINES = {
 """Field of `SplitMetrics` -> its name for people."""
 
 _RUNS_SIDE_BY_SIDE = 2
+_WIDE = 1000
+"""Wider than any table."""
 
 
 def print_report(report: Report, console: Console) -> None:
     """Per split: the headline figures beside the baseline's, then the classes."""
     for name, metrics in report.splits.items():
         console.print(_headline(name, metrics, report, plain=not console.is_terminal))
-        console.print(_classes(name, metrics, report.trees(name), plain=not console.is_terminal))
+        trees = report.trees(name)
+        table = _classes(name, metrics, trees, plain=not console.is_terminal)
+        if console.measure(table, options=console.options.update(width=_WIDE)).maximum > console.width:
+            # Long class names need the room; the accuracy of a class says least, and report.json has it.
+            table = _classes(name, metrics, trees, plain=not console.is_terminal, with_accuracy=False)
+        console.print(table)
         for line in remarks(metrics):
             console.print(Text(line))
         console.print()
@@ -144,13 +151,16 @@ def _headline(name: str, metrics: SplitMetrics, report: Report, *, plain: bool) 
     return table
 
 
-def _classes(name: str, metrics: SplitMetrics, trees: SplitMetrics | None, *, plain: bool) -> Table:
+def _classes(
+    name: str, metrics: SplitMetrics, trees: SplitMetrics | None, *, plain: bool, with_accuracy: bool = True
+) -> Table:
     table = _table(f"{name}: classes", plain=plain)
     table.add_column("class", overflow="fold")
-    for column in ("flows", "accuracy", "precision", "recall", "F1", *(("trees' F1",) if trees else ())):
+    columns = ["accuracy"] * with_accuracy + ["precision", "recall", "F1"] + ["trees' F1"] * bool(trees)
+    for column in ("flows", *columns):
         table.add_column(column, justify="right", no_wrap=True)
     for label, figures in metrics.per_class.items():
-        shown = [figures.accuracy, figures.precision, figures.recall, figures.f1]
+        shown = [figures.accuracy] * with_accuracy + [figures.precision, figures.recall, figures.f1]
         if trees is not None and label in trees.per_class:
             shown.append(trees.per_class[label].f1)
         _add_row(table, label, f"{figures.support:,}", *(f"{value:.3f}" for value in shown))

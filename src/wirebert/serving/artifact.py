@@ -7,7 +7,7 @@
 | `wirebert.json` | schema, encoders, classes, where it came from, and the sha256 of the files above |
 | `README.md` | the model card; for people, who may amend it |
 
-No file is a pickle, and none is read before its sha256 is checked.
+No file is a pickle, and none is interpreted before its sha256 is checked.
 """
 
 import hashlib
@@ -16,20 +16,22 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema import FlowSchema
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.errors import ArtifactError
+from wirebert.errors import ArtifactError, UserError
 from wirebert.model.distilbert import Architecture
 
 FORMAT_VERSION = 1
 MANIFEST = "wirebert.json"
 _STOCK_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+_SECTIONS = ("classes", "tokenizer", "origin", "files")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,28 +53,26 @@ class Artifact:
 
 
 def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
-    """Write the folder beside its place and move it there whole; a folder already there is replaced."""
+    """Write the folder beside its place and move it there whole; a model folder already there is replaced.
+
+    Raises:
+        ArtifactError: what is there is no model folder, or the disk is full or can not be written; nothing is touched.
+    """
+    if folder.exists() and not (folder / MANIFEST).is_file() and not _is_empty(folder):
+        raise ArtifactError(
+            f"{folder}: expected a new folder or a model folder to replace, found something else; choose another place"
+        )
     aside = folder.with_name(folder.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    _write_json(aside / "config.json", artifact.architecture.to_hugging_face(artifact.classes.classes))
-    save_file(dict(artifact.weights), aside / "model.safetensors", metadata={"format": "pt"})
-    artifact.tokenizer.write_hugging_face(aside)
-    write_card(aside, card)
-    manifest: dict[str, object] = {
-        "format": FORMAT_VERSION,
-        "classes": {
-            "classes": artifact.classes.classes,
-            "label_map": dict(artifact.classes.label_map),
-            "benign": artifact.classes.benign,
-        },
-        "tokenizer": artifact.tokenizer.to_dict(),
-        "origin": dict(artifact.origin),
-        "files": {name: _describe(aside / name) for name in _STOCK_FILES},
-    }
-    _write_json(aside / MANIFEST, {"sha256": _digest_of(manifest), **manifest})
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.replace(folder)
+    try:
+        aside.mkdir(parents=True)
+        _write_files(artifact, aside, card)
+        _move(aside, folder)
+    except (OSError, SafetensorError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ArtifactError(f"{folder}: the model can not be written ({reason}); make room there") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_card(folder: Path, card: str) -> None:
@@ -84,55 +84,108 @@ def load_artifact(folder: Path) -> Artifact:
     """The artifact in `folder`, every file checked first.
 
     Raises:
-        ArtifactError: a file is missing, truncated or changed (it is named), or another format version wrote it.
+        ArtifactError: a file is missing, truncated or changed (it is named), or another version of wirebert wrote it.
     """
     manifest = _read_manifest(folder)
-    _check_files(folder, cast(Mapping[str, Mapping[str, object]], manifest["files"]))
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return Artifact(
-        architecture=Architecture.from_hugging_face(config, where=str(folder / "config.json")),
-        weights=load_file(folder / "model.safetensors"),
-        tokenizer=FlowTokenizer.from_dict(cast(dict[str, Any], manifest["tokenizer"])),
-        classes=_read_classes(cast(dict[str, Any], manifest["classes"])),
-        origin=cast(dict[str, object], manifest["origin"]),
-    )
+    _check_files(folder, manifest["files"])
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return Artifact(
+            architecture=Architecture.from_hugging_face(config, where=str(folder / "config.json")),
+            weights=load_file(folder / "model.safetensors"),
+            tokenizer=FlowTokenizer.from_dict(manifest["tokenizer"]),
+            classes=_read_classes(manifest["classes"]),
+            origin=manifest["origin"],
+        )
+    # The content is as it was written, so what it says is strange to this version only.
+    except (LookupError, TypeError, ValueError, AttributeError, UserError) as error:
+        raise ArtifactError(
+            f"{folder / MANIFEST}: expected a model of this version of wirebert, found one that it can not read "
+            f"({error}); use wirebert {manifest['origin'].get('wirebert', '')}, which wrote it, or train again"
+        ) from error
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _write_files(artifact: Artifact, folder: Path, card: str) -> None:
+    config = artifact.architecture.to_hugging_face(artifact.classes.classes)
+    (folder / "config.json").write_text(_as_json(config), encoding="utf-8")
+    save_file(dict(artifact.weights), folder / "model.safetensors", metadata={"format": "pt"})
+    artifact.tokenizer.write_hugging_face(folder)
+    write_card(folder, card)
+    manifest: dict[str, object] = {
+        "format": FORMAT_VERSION,
+        "classes": {
+            "classes": artifact.classes.classes,
+            "label_map": dict(artifact.classes.label_map),
+            "benign": artifact.classes.benign,
+        },
+        "tokenizer": artifact.tokenizer.to_dict(),
+        "origin": dict(artifact.origin),
+        "files": {name: _describe(folder / name) for name in _STOCK_FILES},
+    }
+    (folder / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
+
+
+def _move(aside: Path, folder: Path) -> None:
+    """Put a written folder in its place. The one before steps aside, so no half-deleted folder ever bears the name."""
+    before = folder.with_name(folder.name + ".old")
+    shutil.rmtree(before, ignore_errors=True)
+    if folder.exists():
+        folder.replace(before)
+    aside.replace(folder)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def _read_classes(state: Mapping[str, Any]) -> ClassMap:
     return ClassMap(classes=tuple(state["classes"]), label_map=state["label_map"], benign=state["benign"])
 
 
-def _read_manifest(folder: Path) -> dict[str, object]:
+def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        manifest = cast(dict[str, object], json.loads(path.read_text(encoding="utf-8")))
-        digest, version = manifest.pop("sha256"), manifest["format"]
-    except FileNotFoundError as error:
+        text = path.read_bytes().decode()
+        manifest = json.loads(text)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(
             f"{folder}: expected a model folder, found no {MANIFEST} in it; give RUN/model"
         ) from error
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise _damaged(path, "it can not be read") from error
-    if version != FORMAT_VERSION:
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, "it is not JSON") from error
+    if not isinstance(manifest, dict) or "format" not in manifest:
+        raise _damaged(path, "it does not say which format it is of")
+    if manifest["format"] != FORMAT_VERSION:
         raise ArtifactError(
-            f"{path}: expected format version {FORMAT_VERSION}, found {version!r}; use the wirebert that wrote it, or train again"
+            f"{path}: expected format version {FORMAT_VERSION}, found {manifest['format']!r}; "
+            "use the wirebert that wrote it, or train again"
         )
-    if digest != _digest_of(manifest):
+    for name in _SECTIONS:
+        if not isinstance(manifest.get(name), dict):
+            raise _damaged(path, f"it lacks {name!r}")
+    manifest.pop("sha256", None)
+    if text != _sealed(manifest):
         raise _damaged(path, "its content does not match its sha256")
     return manifest
 
 
-def _check_files(folder: Path, files: Mapping[str, Mapping[str, object]]) -> None:
+def _check_files(folder: Path, files: Mapping[str, object]) -> None:
     for name in _STOCK_FILES:
-        if name not in files:
+        path, expected = folder / name, files.get(name)
+        if not isinstance(expected, Mapping):
             raise _damaged(folder / MANIFEST, f"it does not list {name}")
-    for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise _damaged(path, "it is missing")
-        if path.stat().st_size != expected["size_bytes"]:
-            raise _damaged(path, f"expected {expected['size_bytes']} bytes, found {path.stat().st_size}")
-        if _describe(path) != expected:
+        try:
+            found = _describe(path)
+        except FileNotFoundError as error:
+            raise _damaged(path, "it is missing") from error
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if found["size_bytes"] != expected.get("size_bytes"):
+            raise _damaged(path, f"expected {expected.get('size_bytes')} bytes, found {found['size_bytes']}")
+        if found != expected:
             raise _damaged(path, "its content does not match its sha256")
 
 
@@ -142,15 +195,22 @@ def _damaged(path: Path, why: str) -> ArtifactError:
     )
 
 
+def _unreadable(path: Path, error: OSError) -> ArtifactError:
+    return ArtifactError(
+        f"{path}: expected a readable file, found one that is not ({error.strerror}); check its rights"
+    )
+
+
 def _describe(path: Path) -> dict[str, object]:
     with path.open("rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size_bytes": path.stat().st_size}
 
 
-def _digest_of(manifest: Mapping[str, object]) -> str:
-    text = json.dumps(manifest, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+def _sealed(manifest: Mapping[str, object]) -> str:
+    """The text of `wirebert.json`. It follows from the content, so that not even a blank of it can change unnoticed."""
+    compact = json.dumps(manifest, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return _as_json({"sha256": hashlib.sha256(compact.encode("ascii")).hexdigest(), **manifest})
 
 
-def _write_json(path: Path, content: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def _as_json(content: Mapping[str, object]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

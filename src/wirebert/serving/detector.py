@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,6 @@ import torch
 from jaxtyping import Float, Int64
 
 from wirebert.data.schema import FlowSchema
-from wirebert.encoding.store import EncodedFlows
 from wirebert.errors import ConfigError
 from wirebert.model.batches import Precision, score
 from wirebert.model.checkpoints import load_hugging_face_state
@@ -40,8 +40,9 @@ class Scores:
         return 1.0 - self.probabilities[:, self.classes.index(self.benign)]
 
 
+@final
 class Detector:
-    """Scores typed tables (see `wirebert.data.conversion`) with a saved model."""
+    """Scores typed tables (see `wirebert.data.conversion`) with a saved model; several threads may share one."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Detector:
     ) -> None:
         self.artifact = artifact
         self.device = choose_device(device)
-        self.precision = precision
+        self.precision: Precision = precision
         self.max_tokens = max_tokens
         model = DistilBert(artifact.architecture)
         load_hugging_face_state(model, artifact.weights, where="model.safetensors")
@@ -85,14 +86,14 @@ class Detector:
         return sum(weight.numel() for weight in self._model.parameters())
 
     def score(self, table: pa.Table) -> Scores:
-        """Class probabilities of each row of a typed table; columns are found by name."""
+        """Class probabilities of each row of a typed table.
+
+        Columns are found by name. A feature that the table lacks is `<absent>`, columns of other names are passed over,
+        and a table without rows has scores without rows.
+        """
         block = self.artifact.tokenizer.encode(table)
-        unlabelled = np.full(table.num_rows, -1, dtype=np.int64)
-        flows = EncodedFlows.from_arrays(
-            block.ids, block.offsets, unlabelled, np.arange(table.num_rows, dtype=np.int64)
-        )
         logits = score(
-            self._model, flows, device=self.device, precision=self.precision, max_tokens=self.max_tokens
+            self._model, block, device=self.device, precision=self.precision, max_tokens=self.max_tokens
         )
         return Scores(
             probabilities=_softmax(logits.astype(np.float64)),
@@ -108,13 +109,13 @@ def choose_device(name: str) -> str:
     Raises:
         ConfigError: a GPU is asked for where there is none.
     """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device must be auto or cpu on a machine without a CUDA GPU, got 'cuda'")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"--device must be auto or cpu on a machine without a CUDA GPU, got {name!r}")
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name
 
 
 def _softmax(logits: Float[np.ndarray, "flows classes"]) -> Float[np.ndarray, "flows classes"]:
-    exponent = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponent / exponent.sum(axis=1, keepdims=True)

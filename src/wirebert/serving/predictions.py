@@ -1,10 +1,11 @@
 """Verdicts of a whole file, in input order, written as they come."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast, final
 
 import numpy as np
 import pyarrow as pa
@@ -19,33 +20,54 @@ from wirebert.serving.detector import Detector, Scores
 
 _LOCATING = frozenset({ColumnKind.TIME, ColumnKind.IDENTIFIER, ColumnKind.ADDRESS, ColumnKind.PORT})
 """Kinds of columns by which a person finds a flow again in the original log."""
+_OURS = ("row", "predicted_class", "attack_score", "label", "true_class")
+"""Names that mean the same in every verdict table (the last two where true classes are known)."""
+_PREFIX = "flow_"
+_MAX_WHOLE = 2.0**53
+"""Below this size every whole number is a float64 of its own."""
 
 
 def verdict_table(
     table: pa.Table, scores: Scores, schema: FlowSchema, rows: Int64[np.ndarray, " flows"]
 ) -> pa.Table:
-    """One line per flow: `row`, the locating columns, `predicted_class`, `p_CLASS` of each class, `attack_score`."""
+    """One line per flow: `row`, the locating columns, `predicted_class`, `p_CLASS` of each class, `attack_score`.
+
+    A locating column that bears such a name is called `flow_NAME`. A port that is no whole number is missing.
+    """
+    probabilities = {f"p_{name}": scores.probabilities[:, at] for at, name in enumerate(scores.classes)}
     columns: dict[str, pa.Array | pa.ChunkedArray] = {"row": pa.array(rows)}
-    for column in schema.columns:
-        if column.kind in _LOCATING and column.name in table.column_names:
-            columns[column.name] = _plain(table.column(column.name), whole=column.kind is ColumnKind.PORT)
-    names = np.asarray(scores.classes, dtype=object)
-    columns["predicted_class"] = pa.array(names[scores.class_ids].tolist(), pa.string())
-    for index, name in enumerate(scores.classes):
-        columns[f"p_{name}"] = pa.array(scores.probabilities[:, index])
-    attack_score = scores.attack_score
-    if attack_score is not None:
-        columns["attack_score"] = pa.array(attack_score)
+    located = [c for c in schema.columns if c.kind in _LOCATING and c.name in table.column_names]
+    names = _names_apart([column.name for column in located], (*_OURS, *probabilities))
+    for name, column in zip(names, located, strict=True):
+        values = _plain(table.column(column.name))
+        columns[name] = _whole(values) if column.kind is ColumnKind.PORT else values
+    columns["predicted_class"] = pa.array(scores.classes, pa.string()).take(
+        pa.array(scores.class_ids, pa.int64())
+    )
+    columns |= {name: pa.array(values) for name, values in probabilities.items()}
+    if scores.attack_score is not None:
+        columns["attack_score"] = pa.array(scores.attack_score)
     return pa.table(columns)
 
 
 def predict_blocks(detector: Detector, flows: Flows) -> Iterator[pa.Table]:
-    """Verdict tables of a file's blocks, in input order; memory is bounded by one block."""
+    """Verdict tables of a file's blocks, in input order; memory is bounded by one block.
+
+    Without a row there is one table all the same, so that a file of verdicts always has its columns.
+    """
+    blocks = flows.blocks()
     first_row = 0
-    for table in flows.blocks():
+    for table in chain([next(blocks, no_rows(flows))], blocks):
         rows = np.arange(first_row, first_row + table.num_rows, dtype=np.int64)
         first_row += table.num_rows
         yield verdict_table(table, detector.score(table), detector.schema, rows)
+
+
+def no_rows(flows: Flows) -> pa.Table:
+    """A typed table with the columns of `flows` and without a row."""
+    columns = [column for column in flows.schema.columns if column.name in flows.parts[0].names]
+    types = {column.name: pa.float64() if column.kind.is_numeric else pa.string() for column in columns}
+    return pa.table({name: pa.array([], kind) for name, kind in types.items()})
 
 
 class TableWriter(Protocol):
@@ -60,6 +82,7 @@ class TableWriter(Protocol):
         ...
 
 
+@final
 class CsvWriter:
     """Comma-separated values with a header; texts are quoted where they need it."""
 
@@ -81,21 +104,30 @@ class CsvWriter:
             self._writer.close()
 
 
+@final
 class JsonLinesWriter:
-    """One JSON object a line; missing values are null."""
+    """One JSON object a line; missing values, and numbers that are not finite, are null."""
 
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
 
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`."""
-        lines = (json.dumps(row, ensure_ascii=False) for row in table.to_pylist())
-        self._sink.write("".join(f"{line}\n" for line in lines).encode())
+        pieces: list[pa.Array] = []
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            key = f"{', ' if pieces else '{'}{json.dumps(name, ensure_ascii=False)}: "
+            pieces += [pa.repeat(key, table.num_rows), _json_texts(column)]
+        ends = [pa.repeat("}\n", table.num_rows), pa.repeat("", table.num_rows)]
+        lines = pc.binary_join_element_wise(*pieces, *ends)
+        # The lines as one list, joined once more: the text of the whole table.
+        joined = cast(pa.Array, pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), ""))
+        self._sink.write(joined[0].as_buffer())
 
     def close(self) -> None:
         """Nothing is pending."""
 
 
+@final
 class ParquetWriter:
     """Parquet, one row group a block."""
 
@@ -123,13 +155,14 @@ WRITERS: dict[str, Callable[[BinaryIO], TableWriter]] = {
 
 
 @contextmanager
-def open_writer(path: Path) -> Iterator[TableWriter]:
+def open_writer(path: Path) -> Generator[TableWriter]:
     """A writer by the file's ending; the file appears under its name when everything is written.
 
     Raises:
         DataError: another ending, or the file exists already (it is left as it is).
     """
-    if path.suffix not in WRITERS:
+    ending = path.suffix.lower()
+    if ending not in WRITERS:
         endings = ", ".join(WRITERS)
         raise DataError(
             f"--out {path}: expected a name that ends in one of {endings}, found {path.suffix!r}; rename it"
@@ -141,17 +174,60 @@ def open_writer(path: Path) -> Iterator[TableWriter]:
     if not path.parent.is_dir():
         raise DataError(f"--out {path}: the folder {path.parent} does not exist; make it first")
     aside = path.with_name(path.name + ".part")
+    sink = _open(aside, path)
     try:
-        with aside.open("wb") as sink:
-            writer = WRITERS[path.suffix](sink)
+        with sink, closing(WRITERS[ending](sink)) as writer:
             yield writer
-            writer.close()
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def _plain(column: pa.ChunkedArray, *, whole: bool) -> pa.ChunkedArray:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    return pc.cast(column, pa.int64(), safe=False) if whole else column
+def _open(aside: Path, path: Path) -> BinaryIO:
+    try:
+        return aside.open("wb")
+    except OSError as error:
+        raise DataError(
+            f"--out {path}: can not be written ({error.strerror}); choose another place"
+        ) from error
+
+
+def _names_apart(names: Sequence[str], ours: Sequence[str]) -> list[str]:
+    """`names` with a prefix before those that are among `ours`, such that no two are equal.
+
+    >>> _names_apart(["row", "ts", "flow_row"], ["row", "predicted_class"])
+    ['flow_flow_row', 'ts', 'flow_row']
+    """
+    taken = {*names, *ours}
+    apart: list[str] = []
+    for name in names:
+        if name in ours:
+            while name in taken:
+                name = _PREFIX + name
+        taken.add(name)
+        apart.append(name)
+    return apart
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _whole(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The whole numbers among `numbers` as integers; the others are missing."""
+    values = numbers.to_numpy(zero_copy_only=False)
+    is_whole = (np.abs(values) < _MAX_WHOLE) & (values == np.floor(values))
+    whole = np.where(is_whole, values, 0).astype(np.int64)
+    return pa.chunked_array([pa.array(whole, mask=~is_whole)])
+
+
+def _json_texts(column: pa.ChunkedArray) -> pa.Array:
+    """Each value as JSON; texts are written once per distinct value."""
+    values = column.combine_chunks()
+    if pa.types.is_string(values.type):
+        coded = values.dictionary_encode()
+        texts = [json.dumps(text, ensure_ascii=False) for text in coded.dictionary.to_pylist()]
+        return pa.array(texts, pa.string()).take(coded.indices).fill_null("null")
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
+    return values.cast(pa.string()).fill_null("null")

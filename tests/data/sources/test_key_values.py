@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirebert.data.dialect import Dialect
-from wirebert.data.sources.key_values import parse, read
+from wirebert.data.intake import Intake
+from wirebert.data.sources.key_values import MIN_ALIKE, parse, read, read_names
 from wirebert.errors import DataError
 
 
@@ -68,3 +69,56 @@ def test_a_compressed_file_is_read_in_blocks(tmp_path: Path):
     tables = list(read(path, dialect, 64))
     assert len(tables) > 3
     assert [v for table in tables for v in table["n"].to_pylist()] == [str(i) for i in range(100)]
+
+
+values = st.text('ab1 ,=:;"', max_size=5)
+
+
+@given(
+    rows=st.lists(st.dictionaries(keys, values, min_size=1, max_size=4), min_size=1, max_size=6),
+    separator=st.sampled_from([", ", "; "]),
+)
+def test_many_lines_are_read_as_each_alone(rows: list[dict[str, str]], separator: str):
+    """Many lines of one form take another way through the code than a few."""
+    lines = [separator.join(f"{key}:{value}" for key, value in row.items()) for row in rows]
+
+    def alone(line: str) -> dict[str, str] | None:
+        try:
+            (row,) = parse([line], separator=separator[0]).to_pylist() or [{}]
+        except DataError:
+            return None
+        return row
+
+    expected = [alone(line) for line in lines]
+    good = [(line, row) for line, row in zip(lines, expected, strict=True) if row is not None]
+    found = parse([line for line, _ in good] * MIN_ALIKE, separator=separator[0]).to_pylist() if good else []
+    known = [{key: value for key, value in row.items() if value is not None} for row in found]
+    assert known == [row for _, row in good] * MIN_ALIKE or not any(row for _, row in good)
+
+
+def test_keys_that_come_and_go_and_change_places_are_put_in_their_columns():
+    lines = ["a:1, b:2, c:3", "b:5, a:4, c:6", "a:7, d:8", "c:9, b, a:0"] * MIN_ALIKE
+    table = parse(lines, separator=",")
+    assert table.slice(0, 4).to_pydict() == {
+        "a": ["1", "4", "7", "0"],
+        "b": ["2", "5", None, None],
+        "c": ["3", "6", None, "9, b"],
+        "d": [None, None, "8", None],
+    }
+    assert table.slice(4, 4).equals(table.slice(0, 4)) or table.num_rows == len(lines)
+
+
+def test_a_key_twice_is_found_among_many_lines():
+    with pytest.raises(DataError, match="row 22: expected each key once, found 'a' twice"):
+        parse(["a:1, b:2"] * 21 + ["a:1, a:2"] + ["a:1, b:2"] * 21)
+
+
+def test_lines_that_hold_no_pairs_are_set_aside_when_a_file_is_read(tmp_path: Path):
+    path = tmp_path / "flows.txt"
+    path.write_text("a:1, b:2\n\nhello\na:3, a:4\na:5, b:6\n")
+    intake = Intake()
+    (table,) = read(path, Dialect(format="key_values"), 1 << 20, intake=intake)
+    assert table.to_pydict() == {"a": ["1", "5"], "b": ["2", "6"]}
+    assert [(odd.line, odd.text) for odd in intake.examples] == [(3, "hello"), (4, "a:3, a:4")]
+    assert (intake.num_lines, intake.num_rows, intake.num_blank, intake.num_set_aside) == (5, 2, 1, 2)
+    assert read_names(path, Dialect(format="key_values"), 1 << 20) == ("a", "b")

@@ -94,7 +94,7 @@ def open_argus(path: Path, head: bytes, compression: Compression, where: str) ->
     """The binetflow file that begins with `head`; None for another file."""
     for delimiter in (",", "\t"):
         fields = header_names(head, delimiter)
-        if set(fields) >= NEEDED:
+        if set(fields) >= NEEDED and len(set(fields)) == len(fields):
             return ArgusFlows(
                 path=path, where=where, compression=compression, delimiter=delimiter, fields=fields
             )
@@ -114,8 +114,8 @@ def _canonical(rows: pa.Table, columns: dict[str, str], header_bytes: int) -> di
     canonical["protocol"] = protocol_names(rows["Proto"])
     src_bytes, both_packets = integers_of(rows["SrcBytes"]), integers_of(rows["TotPkts"])
     dst_bytes = pc.subtract(integers_of(rows["TotBytes"]), src_bytes)
-    has_dst = pc.greater(dst_bytes.fill_null(0), 0).to_numpy(zero_copy_only=False)
-    has_src = pc.greater(src_bytes.fill_null(0), 0).to_numpy(zero_copy_only=False)
+    has_dst = dst_bytes.fill_null(0).to_numpy() > 0
+    has_src = src_bytes.fill_null(0).to_numpy() > 0
     if "src_packets" in canonical:
         canonical["src_packets"] = integers_of(rows["SrcPkts"])
         canonical["dst_packets"] = pc.subtract(both_packets, canonical["src_packets"])
@@ -155,7 +155,7 @@ def _share(src: pa.Array, dst: pa.Array) -> np.ndarray:
 
 def _turned(canonical: dict[str, pa.Array], rows: pa.Table) -> dict[str, pa.Array]:
     """Flows that Argus draws from right to left (`<-`) with their sides exchanged."""
-    is_left = pc.equal(pc.utf8_trim_whitespace(texts_of(rows["Dir"])), "<-").fill_null(False)
+    is_left = pc.equal(pc.utf8_trim_whitespace(texts_of(rows["Dir"])), pa.scalar("<-"))
     if pc.any(is_left).as_py():
         for src, dst in _SIDES:
             if src in canonical and dst in canonical:

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import IO, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from wirebert.data.dialect import Dialect, open_bytes, reason_of
@@ -20,7 +21,6 @@ from wirebert.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
-LINE_END = re.compile(rb"\r\n|\r|\n")
 BLANK_LINE = re.compile(rb"(?:\A|(?<=\n)|(?<=\r)(?!\n))(?:\r\n|\r|\n)")
 
 
@@ -36,7 +36,7 @@ class ByteStream(Protocol):
 class Taken(NamedTuple):
     """A line that was taken out of a piece of text."""
 
-    index: int
+    place: int
     """Its place among the lines of the piece, from 0."""
     reason: Literal["", "bytes that are not of the encoding"]
     """Empty for a comment."""
@@ -117,7 +117,7 @@ def row_pieces(
         scan = dialect.grammar.scan(lines, is_last=is_last or len(text) > 2 * block_bytes)
         if scan.unfinished is not None:
             num_whole = count_lines(lines[: scan.unfinished])
-            lines, taken = lines[: scan.unfinished], [line for line in taken if line.index < num_whole]
+            lines, taken = lines[: scan.unfinished], [line for line in taken if line.place < num_whole]
             cut = sum(len(line[0]) for line in islice(LINE.finditer(text), num_whole))
         waiting = text[cut:]
         if not cut and len(waiting) > 2 * block_bytes:
@@ -169,8 +169,8 @@ def clean(text: bytes, dialect: Dialect) -> tuple[bytes, list[Taken]]:
 
 
 def emptied(text: bytes) -> bytes:
-    """The line ends of the text. A last line without one gets a carriage return, which joins no line end before it."""
-    return b"".join(LINE_END.findall(text)) + (b"" if text.endswith((b"\n", b"\r")) else b"\r")
+    """As many empty lines. They end so that no end joins the one before or after it."""
+    return b"\r\n" * count_lines(text)
 
 
 def is_text(text: bytes) -> bool:
@@ -187,7 +187,7 @@ def note_taken(taken: Sequence[Taken], intake: Intake) -> None:
     for line in taken:
         if line.reason:
             intake.num_not_text += 1
-            intake.set_aside(intake.num_lines + line.index + 1, line.reason, line.text)
+            intake.set_aside(intake.num_lines + line.place + 1, line.reason, line.text)
         else:
             intake.num_comments += 1
     intake.num_emptied += len(taken)
@@ -220,7 +220,7 @@ def parse(text: bytes, dialect: Dialect, names: Sequence[str], intake: Intake) -
 
     columns = [f"{position}" for position in range(len(names))]  # names may repeat what Arrow reserves
     table = arrow_csv.read_csv(
-        pa.BufferReader(text),
+        cast(IO[bytes], pa.BufferReader(text)),
         read_options=arrow_csv.ReadOptions(column_names=columns, block_size=len(text) + 1),
         parse_options=arrow_csv.ParseOptions(
             delimiter="\t" if dialect.delimiter == " " else dialect.delimiter,
@@ -237,9 +237,23 @@ def parse(text: bytes, dialect: Dialect, names: Sequence[str], intake: Intake) -
         ),
     )
     intake.num_rows += table.num_rows
+    if dialect.quote is not None and dialect.quote.encode() in text:
+        intake.num_quoted += count_quoted(table, dialect)
     intake.num_blank += count_blank(text, dialect)
     note_odd([(row.text, row.actual_columns) for row in odd], text, len(names), intake)
     return table.rename_columns(list(names))
+
+
+def count_quoted(table: pa.Table, dialect: Dialect) -> int:
+    """Values that hold a delimiter, a quote or a line break."""
+    marks = re.escape(f"{dialect.delimiter}{dialect.quote}\r\n")
+    total = 0
+    for column in table.columns:
+        chunk = cast(pa.DictionaryArray, column.combine_chunks())
+        needs_quotes = pc.match_substring_regex(chunk.dictionary, f"[{marks}]").to_numpy(zero_copy_only=False)
+        if needs_quotes.any():
+            total += int(needs_quotes[chunk.indices.to_numpy()].sum())
+    return total
 
 
 def note_odd(odd: Sequence[tuple[str, int]], text: bytes, width: int, intake: Intake) -> None:

@@ -4,7 +4,6 @@
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO
 
@@ -41,29 +40,35 @@ class SideTable:
             return pa.table(nulls), nowhere.astype(np.int64), nowhere
         place = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
         is_found = self.keys[place] == keys
-        found = self.table.take(pa.array(self.rows[place], mask=~is_found))
+        found = self.table.take(pa.array(self.rows[place], pa.int64(), mask=~is_found))
         return found, np.where(is_found, self.counts[place], 0), is_found
 
 
-def build_side_table(
-    blocks: Iterable[tuple[UInt64[np.ndarray, " records"], pa.Table]], schema: pa.Schema
-) -> SideTable:
-    """The records of all blocks, each with its keys, spooled to a temporary file."""
-    file = tempfile.NamedTemporaryFile(prefix="wirebert-join-", suffix=".arrow")  # noqa: SIM115 -- lives on
-    keys = [np.empty(0, np.uint64)]
-    with pa.ipc.new_file(file.name, schema) as writer:
-        for block_keys, table in blocks:
-            keys.append(block_keys)
-            writer.write_table(table.cast(schema))
-    distinct, first, counts = np.unique(np.concatenate(keys), return_index=True, return_counts=True)
-    table = pa.ipc.open_file(pa.memory_map(file.name)).read_all()
-    return SideTable(
-        keys=distinct,
-        rows=first.astype(np.int64),
-        counts=counts.astype(np.int64),
-        table=table,
-        file=file,
-    )
+class SideTableBuilder:
+    """Collects records block by block in a temporary file."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._file = tempfile.NamedTemporaryFile(prefix="wirebert-join-", suffix=".arrow")  # noqa: SIM115 -- lives on
+        self._writer = pa.ipc.new_file(self._file.name, schema)
+        self._keys: list[UInt64[np.ndarray, " records"]] = [np.empty(0, np.uint64)]
+
+    def add(self, keys: UInt64[np.ndarray, " records"], table: pa.Table) -> None:
+        """Append records with their keys."""
+        self._keys.append(keys)
+        self._writer.write_table(table.cast(self._schema))
+
+    def finish(self) -> SideTable:
+        """All records, ready to be looked up."""
+        self._writer.close()
+        distinct, first, counts = np.unique(np.concatenate(self._keys), return_index=True, return_counts=True)
+        return SideTable(
+            keys=distinct,
+            rows=first.astype(np.int64),
+            counts=counts.astype(np.int64),
+            table=pa.ipc.open_file(pa.memory_map(self._file.name)).read_all(),
+            file=self._file,
+        )
 
 
 def text_keys(texts: pa.Array) -> UInt64[np.ndarray, " records"]:
@@ -77,8 +82,9 @@ def text_keys(texts: pa.Array) -> UInt64[np.ndarray, " records"]:
     _, offset_buffer, data_buffer = array.buffers()
     if len(array) == 0:
         return np.empty(0, np.uint64)
-    offsets = np.frombuffer(offset_buffer, np.int64)[array.offset : array.offset + len(array) + 1]
-    data = np.frombuffer(data_buffer, np.uint8) if data_buffer is not None else np.empty(0, np.uint8)
+    assert offset_buffer is not None, "an array of texts that has rows has offsets"
+    offsets = np.frombuffer(memoryview(offset_buffer), np.int64)[array.offset : array.offset + len(array) + 1]
+    data = np.frombuffer(memoryview(data_buffer or b""), np.uint8)
     places = np.arange(KEY_BYTES)
     at = offsets[:-1, None] + places
     is_inside = places < np.diff(offsets)[:, None]

@@ -6,6 +6,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -89,5 +90,5 @@ def _plain(column: pa.ChunkedArray) -> pa.Array:
     if pa.types.is_list(kind):
         if pa.types.is_nested(kind.value_type) or pa.types.is_null(kind.value_type):
             return pc.list_value_length(array).cast(pa.int64())
-        return pc.binary_join(array.cast(pa.list_(pa.string())), ",")
+        return cast(pa.Array, pc.binary_join(array.cast(pa.list_(pa.string())), ","))
     return array.cast(pa.string()) if pa.types.is_timestamp(kind) else array

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import IO, BinaryIO, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -172,7 +172,7 @@ class _Columns:
 
     def _column(self, key: str) -> pa.Array:
         parts = self.parts[key]
-        if len(parts) == 1 and len(parts[0][0]) == self.num_rows:
+        if len(parts) == 1 and np.array_equal(parts[0][0], np.arange(self.num_rows)):
             return parts[0][1]  # every line has it, at the same place
         place = np.full(self.num_rows, -1)
         start = 0
@@ -184,7 +184,7 @@ class _Columns:
             place[rows] = np.arange(start, start + len(rows))
             start += len(rows)
         chunks = pa.chunked_array([values for _, values in parts]).unify_dictionaries().chunks
-        return pa.concat_arrays(chunks).take(pa.array(place, mask=place < 0))
+        return pa.concat_arrays(chunks).take(pa.array(place, pa.int64(), mask=place < 0))
 
 
 def _parse_alike(
@@ -193,7 +193,7 @@ def _parse_alike(
     """Add the pairs of lines that have `width` pieces; returns the rows that need a closer look."""
     names = [str(place) for place in range(width)]
     table = arrow_csv.read_csv(
-        pa.BufferReader("\n".join(lines).encode()),
+        cast(IO[bytes], pa.BufferReader("\n".join(lines).encode())),
         read_options=arrow_csv.ReadOptions(
             column_names=names, block_size=sum(map(len, lines)) * 4 + len(lines) + 1
         ),
@@ -236,8 +236,13 @@ class _Pieces(NamedTuple):
         is_pair = pc.is_valid(found)
         has_quotes = pc.match_substring(texts, '"')
         is_odd = pc.or_(pc.invert(is_pair), has_quotes).to_numpy(zero_copy_only=False)
-        keys = pc.fill_null(pc.struct_field(found, "key"), "").dictionary_encode()
-        return cls(codes, keys, pc.fill_null(pc.struct_field(found, "value"), ""), is_odd)
+        keys = _texts(found, "key").dictionary_encode()
+        return cls(codes, keys, _texts(found, "value"), is_odd)
+
+
+def _texts(found: pa.Array, name: str) -> pa.Array:
+    """A field of what a pattern found; empty where it found nothing."""
+    return cast(pa.Array, pc.struct_field(found, name)).fill_null("")
 
 
 def _match_each(lines: list[str], rows: list[int], separator: str, columns: _Columns) -> dict[int, str]:
@@ -260,5 +265,5 @@ def _match_each(lines: list[str], rows: list[int], separator: str, columns: _Col
     for code, key in enumerate(encoded.dictionary.to_pylist()):
         chosen = np.flatnonzero(codes == code) if key else np.empty(0, np.int64)
         column = pa.array(values[chosen], pa.string()).dictionary_encode()
-        columns.add(str(key), code, row_of[line_of[chosen]], cast(pa.DictionaryArray, column))
+        columns.add(str(key), code, row_of[line_of[chosen]], column)
     return odd

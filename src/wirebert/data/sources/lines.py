@@ -5,7 +5,7 @@ import lzma
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, cast
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
@@ -63,12 +63,14 @@ def parse_delimited(
         return "skip"
 
     columns = [f"{position}" for position in range(len(names))]
+    if not is_text(block):
+        block = _valid_lines(block, intake)
     if not block.strip():
         empty = pa.array([], pa.dictionary(pa.int32(), pa.string()))
         return pa.table(dict.fromkeys(names, empty))
     try:
         table = arrow_csv.read_csv(
-            pa.BufferReader(block),
+            cast(IO[bytes], pa.BufferReader(block)),
             read_options=arrow_csv.ReadOptions(
                 column_names=columns, block_size=max(1 << 20, len(block) // 2)
             ),
@@ -102,6 +104,8 @@ def parse_json(block: bytes, schema: pa.Schema | None, where: str, intake: Intak
     Raises:
         DataError: a field is now a number, now a text.
     """
+    if not is_text(block):
+        block = _valid_objects(block, intake)
     for attempt in (0, 1):
         if not block.strip():
             return pa.table({}) if schema is None else schema.empty_table()
@@ -121,9 +125,31 @@ def parse_json(block: bytes, schema: pa.Schema | None, where: str, intake: Intak
     raise AssertionError("the second attempt returns or raises")
 
 
+def is_text(block: bytes) -> bool:
+    """Whether the bytes are UTF-8."""
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _valid_lines(block: bytes, intake: Intake) -> bytes:
+    """The lines that are UTF-8; needed for a block that has others only, so lines are looked at one by one."""
+    kept: list[bytes] = []
+    for number, line in enumerate(block.splitlines(), start=1):
+        if is_text(line):
+            kept.append(line)
+        else:
+            intake.num_lines += 1
+            reason = "bytes that are not of the encoding"
+            intake.set_aside(intake.num_lines + number - 1, reason, line.decode("utf-8", "replace"))
+    return b"\n".join(kept) + b"\n"
+
+
 def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
     return arrow_json.read_json(
-        pa.BufferReader(block),
+        cast(IO[bytes], pa.BufferReader(block)),
         read_options=arrow_json.ReadOptions(block_size=max(1 << 20, len(block) + 1)),
         parse_options=arrow_json.ParseOptions(
             explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "ignore"

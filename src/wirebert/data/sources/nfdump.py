@@ -101,7 +101,7 @@ class NfdumpFlows:
 def open_nfdump(path: Path, head: bytes, compression: Compression, where: str) -> NfdumpFlows | None:
     """The nfdump CSV that begins with `head`; None for another file."""
     fields = header_names(head, ",")
-    if not set(fields) >= NEEDED:
+    if not set(fields) >= NEEDED or len(set(fields)) < len(fields):
         return None
     return NfdumpFlows(path=path, where=where, compression=compression, fields=fields)
 
@@ -176,7 +176,7 @@ def _plain_records(rows: pa.Table) -> pa.Table:
             "protocol": protocols,
             **dict(zip(("sa", "sp", "da", "dp"), ends, strict=True)),
             "flags": pa.array(bits_of(rows["flg"], flag_bits)),
-            **{name: column.fill_null(0) for name, column in {**sent, **answered}.items()},
+            **{name: pc.coalesce(column, pa.scalar(0)) for name, column in {**sent, **answered}.items()},
             "forward": pa.array(_mixed(_mixed(left, right), kind)),
             "backward": pa.array(_mixed(_mixed(right, left), kind)),
         }
@@ -205,8 +205,8 @@ def _canonical(
     first = np.flatnonzero((pairs >= -1) & is_decided)
     answer = pairs[first]
     has_answer = answer >= 0
-    flows = records.take(pa.array(first))
-    back = records.take(pa.array(answer.clip(min=0)))
+    flows = records.take(pa.array(first, pa.int64()))
+    back = records.take(pa.array(answer.clip(min=0), pa.int64()))
 
     def other_way(own: str, of_answer: str) -> Int64[np.ndarray, " flows"]:
         """What came back: counted by the record itself, or by its answer."""

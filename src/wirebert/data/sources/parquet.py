@@ -19,7 +19,10 @@ MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 1_024, 262_144
 def read_names(path: Path) -> tuple[tuple[str, ...], int]:
     """Column names as in the file, and the number of rows."""
     with _open(path) as file:
-        return tuple(file.schema_arrow.names), file.metadata.num_rows
+        try:
+            return tuple(file.schema_arrow.names), file.metadata.num_rows
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: the Parquet data is damaged ({reason_of(error)})") from error
 
 
 def read(path: Path, block_bytes: int, *, names: tuple[str, ...]) -> Iterator[pa.Table]:
@@ -37,7 +40,7 @@ def read(path: Path, block_bytes: int, *, names: tuple[str, ...]) -> Iterator[pa
             for batch in file.iter_batches(batch_size=block_rows):
                 table = pa.Table.from_batches([batch]).rename_columns(list(names))
                 yield pa.table({name: plain(table[name], name, path) for name in names})
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{path}: the Parquet data is damaged ({reason_of(error)})") from error
 
 
@@ -72,7 +75,7 @@ def plain(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
 def _open(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: expected a Parquet file, found a damaged one ({reason_of(error)})"
         ) from error

@@ -6,7 +6,7 @@ layer said (dns, http, tls, quic events). Other events, statistics among them, a
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from wirebert.data.canonical import (
 from wirebert.data.dialect import Compression
 from wirebert.data.intake import Intake
 from wirebert.data.schema import FlowSchema
-from wirebert.data.sources.joining import SideTable, build_side_table
+from wirebert.data.sources.joining import SideTable, SideTableBuilder
 from wirebert.data.sources.lines import line_blocks, parse_json
 from wirebert.data.states import bits_of, conn_states, flag_texts, header_bits, is_protocol
 
@@ -114,12 +114,12 @@ class SuricataFlows:
     def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
         """Blocks of flows, in the order in which they ended."""
         table = sensor_table("suricata")
-        sides = {kind: self._side_table(kind, table, block_bytes) for kind in table.joined}
+        sides = self._side_tables(table, block_bytes)
         header_bytes: int | None = None
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
             before = intake.num_rows if intake else 0
             events = parse_json(block, _FLOW_FIELDS, self.where, intake or Intake())
-            flows = _flattened(events.filter(pc.equal(events["event_type"], "flow")))
+            flows = _flattened(events.filter(pc.equal(events["event_type"], pa.scalar("flow"))))
             if intake:
                 intake.num_rows = before + flows.num_rows
                 intake.num_comments += events.num_rows - flows.num_rows
@@ -135,26 +135,28 @@ class SuricataFlows:
                     canonical["num_alerts"] = pa.array(counts)
             yield pa.table({name: canonical[name] for name in self.names})
 
-    def _side_table(self, kind: str, table: SensorTable, block_bytes: int) -> SideTable:
-        """The events of one kind by flow."""
-        columns = table.joined[kind]
-        schema = pa.schema([(name, pa.string()) for name in columns])
-        fields = pa.schema([*_COMMON, (kind, _EVENT_FIELDS[kind])])
-        mark = f'"{kind}"'.encode()
-
-        def blocks() -> Iterator[tuple[UInt64[np.ndarray, " records"], pa.Table]]:
-            for block in line_blocks(self.path, self.compression, block_bytes, self.where):
-                if mark not in block:  # spares parsing
-                    continue
-                events = parse_json(block, fields, self.where, Intake())
-                chosen = _flattened(events.filter(pc.equal(events["event_type"], kind)))
-                arrays = {
-                    name: _plain(flat(chosen[raw]), table.values.get(name, {}))
-                    for name, raw in columns.items()
-                }
-                yield _flow_keys(chosen["flow_id"]), pa.table(arrays, schema=schema)
-
-        return build_side_table(blocks(), schema)
+    def _side_tables(self, table: SensorTable, block_bytes: int) -> dict[str, SideTable]:
+        """The events of each kind by flow, in one pass."""
+        schemas = {
+            kind: pa.schema([(name, pa.string()) for name in columns])
+            for kind, columns in table.joined.items()
+        }
+        builders = {kind: SideTableBuilder(schema) for kind, schema in schemas.items()}
+        fields = pa.schema([*_COMMON, *_EVENT_FIELDS.items()])
+        for block in line_blocks(self.path, self.compression, block_bytes, self.where):
+            events = parse_json(block, fields, self.where, Intake())
+            for kind, columns in table.joined.items():
+                event_type = kind.removesuffix("_answer")
+                chosen = _flattened(events.filter(pc.equal(events["event_type"], pa.scalar(event_type))))
+                if kind != event_type:
+                    chosen = chosen.filter(pc.is_valid(chosen["dns.rcode"]))
+                if chosen.num_rows:
+                    arrays = {
+                        name: _plain(flat(chosen[raw]), table.values.get(name, {}))
+                        for name, raw in columns.items()
+                    }
+                    builders[kind].add(_flow_keys(chosen["flow_id"]), pa.table(arrays, schema=schemas[kind]))
+        return {kind: builder.finish() for kind, builder in builders.items()}
 
 
 def open_suricata(path: Path, head: bytes, compression: Compression, where: str) -> SuricataFlows | None:
@@ -172,7 +174,7 @@ def _flattened(table: pa.Table) -> pa.Table:
     return table.combine_chunks()
 
 
-def _plain(column: pa.Array, words: dict[str, str]) -> pa.Array:
+def _plain(column: pa.Array, words: Mapping[str, str]) -> pa.Array:
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
     text = column.cast(pa.string())
@@ -180,7 +182,7 @@ def _plain(column: pa.Array, words: dict[str, str]) -> pa.Array:
 
 
 def _flow_keys(column: pa.ChunkedArray) -> UInt64[np.ndarray, " flows"]:
-    return column.fill_null(-1).to_numpy().astype(np.int64).view(np.uint64)
+    return flat(column).cast(pa.int64()).fill_null(-1).to_numpy().astype(np.int64).view(np.uint64)
 
 
 def _header_bytes(flows: pa.Table) -> int:
@@ -198,7 +200,7 @@ def _canonical(flows: pa.Table, table: SensorTable, header_bytes: int) -> dict[s
     canonical["ts"] = epoch_texts(start_us)
     canonical["duration_s"] = pc.divide(pc.subtract(end_us, start_us).cast(pa.float64()), 1e6)
     canonical["uid"] = texts_of(canonical["uid"])
-    tags = pc.fill_null(pc.list_value_length(flat(flows["vlan"])), 0).cast(pa.int64())
+    tags = pc.list_value_length(flat(flows["vlan"])).cast(pa.int64()).fill_null(0)
     for side, name in (("src", "src_ip_bytes"), ("dst", "dst_ip_bytes")):
         packets = canonical[f"{side}_packets"]
         tag_bytes = pc.multiply(pc.multiply(packets, tags), VLAN_TAG_BYTES if header_bytes else 0)
@@ -217,4 +219,4 @@ def _flags(column: pa.ChunkedArray) -> UInt8[np.ndarray, " flows"]:
 
 
 def _some(packets: pa.Array) -> Bool[np.ndarray, " flows"]:
-    return pc.greater(packets.fill_null(0), 0).to_numpy(zero_copy_only=False)
+    return packets.fill_null(0).to_numpy() > 0

@@ -69,8 +69,8 @@ class TonIotFlows:
             rows = parse_delimited(block, self.fields, ",", quote='"', where=self.where, intake=intake)
             canonical: dict[str, pa.Array] = {name: flat(rows[raw]) for name, raw in self._columns.items()}
             for name, judge in table.only_where.items():
-                if name in canonical:
-                    applies = pc.greater(integers_of(rows[judge]), 0)
+                if name in canonical and judge in rows.column_names:
+                    applies = pc.greater(integers_of(rows[judge]), pa.scalar(0))
                     canonical[name] = _where(applies, encode(canonical[name]))
             for name in canonical:
                 column = canonical_columns().get(name)
@@ -84,7 +84,7 @@ class TonIotFlows:
 def open_ton_iot(path: Path, head: bytes, compression: Compression, where: str) -> TonIotFlows | None:
     """The TON_IoT table that begins with `head`; None for another file."""
     fields = header_names(head, ",")
-    if not set(fields) >= NEEDED:
+    if not set(fields) >= NEEDED or len(set(fields)) < len(fields):
         return None
     return TonIotFlows(path=path, where=where, compression=compression, fields=fields)
 

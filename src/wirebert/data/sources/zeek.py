@@ -10,12 +10,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import UInt64
 
 from wirebert.data.canonical import (
     SensorTable,
@@ -33,13 +32,15 @@ from wirebert.data.canonical import (
 from wirebert.data.dialect import Compression, read_head
 from wirebert.data.intake import Intake
 from wirebert.data.schema import FlowSchema
-from wirebert.data.sources.joining import SideTable, build_side_table, text_keys
+from wirebert.data.sources.joining import SideTable, SideTableBuilder, text_keys
 from wirebert.data.sources.lines import line_blocks, parse_delimited, parse_json
 from wirebert.data.states import bits_of, flag_bits, flag_texts, is_protocol
 from wirebert.errors import DataError
 
 COMMENT = re.compile(rb"^[ \t]*#[^\n]*(?:\n|$)", re.MULTILINE)
 FIELDS = re.compile(rb"^[ \t]*#fields[ \t]+([^\r\n]*)", re.MULTILINE)
+NEEDED = frozenset("ts uid id.orig_h id.resp_h proto service conn_state".split())
+"""Fields without which a conn.log in tabs is a table like any."""
 LABEL_GAP = b"   "
 """IoT-23 appends its labels with three spaces where a tab is due."""
 _INTEGERS = frozenset(
@@ -95,7 +96,7 @@ class ZeekLog:
         )
 
     def _json_schema(self, wanted: tuple[str, ...]) -> pa.Schema:
-        known = {"ts": pa.float64(), "duration": pa.float64()}
+        known: dict[str, pa.DataType] = {"ts": pa.float64(), "duration": pa.float64()}
         if _first_object(self.path).get("ts").__class__ is str:
             known["ts"] = pa.string()
         return pa.schema([(name, known.get(name, _json_type(name))) for name in wanted])
@@ -201,7 +202,7 @@ def open_zeek(path: Path, head: bytes, compression: Compression, where: str) -> 
     log = _recognise(path, head, compression, where)
     if log is None:
         return None
-    if log.kind != "conn":
+    if log.kind != "conn" or (log.layout == "tabs" and not set(log.fields) >= NEEDED):
         # A JSON log without flows is JSON lines like any other.
         return ZeekTable(log=log) if log.layout == "tabs" else None
     beside: list[ZeekLog] = []
@@ -249,6 +250,10 @@ def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: st
         raise DataError(
             f"{where}: expected a #fields line at the head of the Zeek log, found none; restore it"
         )
+    names = split_fields(fields.group(1))
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise DataError(f"{where}: expected each of the #fields once, found {repeated!r} twice; rename one")
     separator = re.search(rb"#separator[ \t]+(\S+)", head)
     kind = re.search(rb"#path[ \t]+(\w+)", head)
     text = separator.group(1).decode("ascii", "replace") if separator else "\\x09"
@@ -259,7 +264,7 @@ def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: st
         compression=compression,
         layout="tabs",
         kind=kind.group(1).decode() if kind else _kind_of(path),
-        fields=split_fields(fields.group(1)),
+        fields=names,
         separator=character,
         has_gaps=LABEL_GAP in fields.group(1),
     )
@@ -300,19 +305,17 @@ def _present(log: ZeekLog, columns: Mapping[str, str]) -> dict[str, str]:
 def _side_table(log: ZeekLog, columns: Mapping[str, str], block_bytes: int) -> SideTable:
     present = _present(log, columns)
     schema = pa.schema([(name, pa.string()) for name in present])
-
-    def blocks() -> Iterator[tuple[UInt64[np.ndarray, " records"], pa.Table]]:
-        for block in log.blocks(block_bytes, Intake(), ("uid", *dict.fromkeys(present.values()))):
-            chosen = {name: as_plain_text(_without_empty(block[raw])) for name, raw in present.items()}
-            yield text_keys(texts_of(block["uid"])), pa.table(chosen, schema=schema)
-
-    return build_side_table(blocks(), schema)
+    builder = SideTableBuilder(schema)
+    for block in log.blocks(block_bytes, Intake(), ("uid", *dict.fromkeys(present.values()))):
+        chosen = {name: as_plain_text(_without_empty(block[raw])) for name, raw in present.items()}
+        builder.add(text_keys(texts_of(block["uid"])), pa.table(chosen, schema=schema))
+    return builder.finish()
 
 
 def as_plain_text(column: pa.Array) -> pa.Array:
     """Text of a column: truth values as 1 and 0 (T and F in tabs), lists joined by commas."""
     if pa.types.is_list(column.type):
-        return pc.binary_join(column, ",")
+        return cast(pa.Array, pc.binary_join(column, ","))
     if pa.types.is_boolean(column.type):
         return column.cast(pa.int8()).cast(pa.string())
     marks = {"T": "1", "F": "0", "-": None}
@@ -326,7 +329,7 @@ def _without_empty(column: pa.ChunkedArray) -> pa.Array:
     array = flat(column)
     if not isinstance(array, pa.DictionaryArray):
         return array
-    values = pc.if_else(pc.equal(array.dictionary, "(empty)"), "", array.dictionary)
+    values = pc.if_else(pc.equal(array.dictionary, pa.scalar("(empty)")), "", array.dictionary)
     return pa.DictionaryArray.from_arrays(array.indices, values)
 
 

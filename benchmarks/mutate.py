@@ -1,0 +1,288 @@
+"""Damaged traffic files through everything that `wirebert inspect` does: each must end in a result or in one sentence.
+
+    python benchmarks/mutate.py --count 20000 --seed 1 [--state FILE]
+
+Small valid files of many formats are damaged at random (bytes changed, cut, doubled, swapped; quotes, delimiters, line ends
+and zero bytes put in; compressed data damaged). A file passes if it is inspected, or refused by a `UserError` of one line;
+if it takes at most ten seconds; and if every line of it is accounted for: header, rows, blank lines, comments, rows set
+aside and line breaks inside quotes add up to the lines of the file. With `--state` the work goes on where it stopped.
+"""
+
+import argparse
+import bz2
+import gzip
+import io
+import json
+import re
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wirebert.data.loading import DataConfig
+from wirebert.errors import UserError
+from wirebert.inspection import Inspection, inspect_data
+
+MAX_SECONDS = 10
+CHUNK = 500
+INSERTS = (
+    b'"',
+    b"'",
+    b",",
+    b";",
+    b"\t",
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b"\0",
+    b"#",
+    b"\\",
+    b"\xff",
+    b"\xc3",
+    b" ",
+    b"=",
+    b":",
+    b'""',
+)
+
+
+def table_rows(num_rows: int) -> list[list[str]]:
+    """A small table of flows, its names first."""
+    generator = np.random.default_rng(7)
+    rows = [["duration", "proto", "service", "src_bytes", "uri", "label"]]
+    for row in range(num_rows):
+        attack = row % 3 == 2
+        rows.append(
+            [
+                f"{generator.exponential():.3f}",
+                ("tcp", "udp", "icmp")[row % 3],
+                ("http", "dns", "-")[row % 3],
+                str(int(generator.integers(0, 5000))),
+                ("/index.html", "/a,b;c", 'say "hi"', "/x y")[row % 4],
+                "attack" if attack else "benign",
+            ]
+        )
+    return rows
+
+
+def delimited(delimiter: str, *, quote: str = '"', header: bool = True, end: str = "\n") -> bytes:
+    """The table as text; fields that need quotes have them."""
+
+    def field(text: str) -> str:
+        if not any(mark in text for mark in (delimiter, quote, "\n", " ")):
+            return text
+        return f"{quote}{text.replace(quote, quote * 2)}{quote}"
+
+    rows = table_rows(40)[0 if header else 1 :]
+    return "".join(delimiter.join(field(text) for text in row) + end for row in rows).encode()
+
+
+def key_values() -> bytes:
+    """The table as key-value lines."""
+    names, *rows = table_rows(40)
+    return "".join(
+        ", ".join(f"{name}:{text}" for name, text in zip(names, row, strict=True) if name != "uri") + "\n"
+        for row in rows
+    ).encode()
+
+
+def parquet() -> bytes:
+    """The table as Parquet."""
+    names, *rows = table_rows(40)
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(names)}
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+def json_lines() -> bytes:
+    """The table as JSON lines."""
+    names, *rows = table_rows(40)
+    return "".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows).encode()
+
+
+def zeek() -> bytes:
+    """A Zeek conn.log."""
+    fields = "ts uid id.orig_h id.orig_p id.resp_h id.resp_p proto service duration orig_bytes resp_bytes conn_state".split()
+    types = "time string addr port addr port enum string interval count count string".split()
+    head = [
+        "#separator \\x09",
+        "#set_separator\t,",
+        "#empty_field\t(empty)",
+        "#unset_field\t-",
+        "#path\tconn",
+    ]
+    head += ["\t".join(["#fields", *fields]), "\t".join(["#types", *types])]
+    rows = [
+        f"{1500000000 + row}.5\tC{row:06d}\t10.0.0.{row % 9}\t{40000 + row}\t192.168.1.2\t80\ttcp\t{'http' if row % 2 else '-'}\t"
+        f"0.{row}\t{row * 10}\t-\tSF"
+        for row in range(40)
+    ]
+    return "\n".join([*head, *rows, "#close\t2020-01-01-00-00-00", ""]).encode()
+
+
+def base_files() -> dict[str, bytes]:
+    """Valid files, by what they are."""
+    comma = delimited(",")
+    return {
+        "comma": comma,
+        "semicolon": delimited(";", end="\r\n"),
+        "tab": delimited("\t", header=False),
+        "pipe": delimited("|", end="\r"),
+        "blanks": delimited(" "),
+        "single quotes": delimited(",", quote="'"),
+        "byte-order mark": b"\xef\xbb\xbf" + comma,
+        "utf-16": comma.decode().encode("utf-16"),
+        "title, comments and totals": b"Report\n\n# note\n" + comma + b"# end\nSummary\ntotal,40\n",
+        "key-value lines": key_values(),
+        "gzip": gzip.compress(comma),
+        "bzip2": bz2.compress(comma),
+        "parquet": parquet(),
+        "json lines": json_lines(),
+        "zeek": zeek(),
+    }
+
+
+def change_byte(data: bytes, generator: np.random.Generator) -> bytes:
+    place = int(generator.integers(0, len(data)))
+    return data[:place] + bytes([int(generator.integers(0, 256))]) + data[place + 1 :]
+
+
+def insert_mark(data: bytes, generator: np.random.Generator) -> bytes:
+    place = int(generator.integers(0, len(data) + 1))
+    return data[:place] + INSERTS[int(generator.integers(0, len(INSERTS)))] + data[place:]
+
+
+def cut_out(data: bytes, generator: np.random.Generator) -> bytes:
+    start, stop = sorted(generator.integers(0, len(data) + 1, 2).tolist())
+    return data[:start] + data[min(stop, start + 200) :]
+
+
+def cut_off(data: bytes, generator: np.random.Generator) -> bytes:
+    return data[: int(generator.integers(0, len(data)))]
+
+
+def double(data: bytes, generator: np.random.Generator) -> bytes:
+    start = int(generator.integers(0, len(data)))
+    piece = data[start : start + int(generator.integers(1, 300))]
+    return data[:start] + piece * int(generator.integers(2, 5)) + data[start:]
+
+
+def swap_lines(data: bytes, generator: np.random.Generator) -> bytes:
+    lines = data.splitlines(keepends=True)
+    one, other = generator.integers(0, len(lines), 2).tolist()
+    lines[one], lines[other] = lines[other], lines[one]
+    return b"".join(lines)
+
+
+def fill_with_zeros(data: bytes, generator: np.random.Generator) -> bytes:
+    start = int(generator.integers(0, len(data)))
+    return data[:start] + b"\0" * int(generator.integers(1, 400)) + data[start:]
+
+
+MUTATIONS: Sequence[Callable[[bytes, np.random.Generator], bytes]] = (
+    change_byte,
+    change_byte,
+    insert_mark,
+    insert_mark,
+    insert_mark,
+    cut_out,
+    cut_off,
+    double,
+    swap_lines,
+    fill_with_zeros,
+)
+
+
+def mutated(seed: int, index: int, bases: dict[str, bytes]) -> tuple[str, bytes]:
+    """Damaged file number `index` and what it was."""
+    generator = np.random.default_rng([seed, index])
+    name = list(bases)[index % len(bases)]
+    data = bases[name]
+    for _ in range(int(generator.integers(1, 5))):
+        if data:
+            data = MUTATIONS[int(generator.integers(0, len(MUTATIONS)))](data, generator)
+    return name, data
+
+
+def judge(path: Path, data: bytes) -> str:
+    """`read`, `refused`, or what went wrong."""
+    path.write_bytes(data)
+    try:
+        found = inspect_data(str(path), DataConfig(max_misfit_fraction=0.5))
+        json.loads(found.to_json())
+    except UserError as error:
+        return "refused" if "\n" not in str(error) else f"message of several lines: {error}"
+    except TimeoutError:
+        return f"more than {MAX_SECONDS} s"
+    except Exception:  # noqa: BLE001 -- whatever else happens is what we look for
+        return traceback.format_exc()
+    return account(found, data)
+
+
+def account(found: Inspection, data: bytes) -> str:
+    """Whether all rows and lines are accounted for."""
+    lines, dialect = found.seen.misfits.lines, found.flows.dialect
+    if dialect.format == "delimited" and dialect.compression == "none":
+        codec = "utf-8" if dialect.encoding == "utf-8" else dialect.encoding
+        text = data.decode(codec, errors="replace").removeprefix("\ufeff")
+        num_lines = len(re.findall(r"\r\n|\r|\n", text)) + (text != "" and text[-1] not in "\r\n")
+        if lines.num_lines != num_lines or lines.num_line_breaks < 0 or found.seen.num_rows != lines.num_rows:
+            return f"{num_lines} lines, accounted {lines}"
+    return "read"
+
+
+def stop(*_: object) -> None:
+    raise TimeoutError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--state", type=Path, help="file that keeps what is done")
+    options = parser.parse_args()
+    done, tally = 0, Counter[str]()
+    failures: list[str] = []
+    if options.state is not None and options.state.exists():
+        kept = json.loads(options.state.read_text())
+        done, tally, failures = kept["done"], Counter(kept["tally"]), kept["failures"]
+    bases = base_files()
+    signal.signal(signal.SIGALRM, stop)
+    since = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        while done < options.count:
+            for index in range(done, min(done + CHUNK, options.count)):
+                name, data = mutated(options.seed, index, bases)
+                signal.alarm(MAX_SECONDS)
+                verdict = judge(Path(folder) / "flows.csv", data)
+                signal.alarm(0)
+                if verdict in ("read", "refused"):
+                    tally[f"{name}: {verdict}"] += 1
+                else:
+                    tally["failed"] += 1
+                    failures.append(f"file {index} ({name}): {verdict}")
+            done = min(done + CHUNK, options.count)
+            if options.state is not None:
+                kept = {"done": done, "tally": tally, "failures": failures}
+                options.state.write_text(json.dumps(kept, indent=1))
+    for failure in failures[:5]:
+        print(failure)
+    for name, count in sorted(tally.items()):
+        print(f"{count:8,} {name}")
+    print(f"{done:,} files, {len(failures)} failures, {time.perf_counter() - since:.0f} s in this call")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

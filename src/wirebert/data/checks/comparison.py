@@ -1,0 +1,237 @@
+"""Checks on test data beside training data: what both hold, what only one holds, and how far they lie apart."""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float64
+
+from wirebert.data.findings import Finding, Subject, present, row_name, rows_of, some
+from wirebert.data.schema import ColumnKind
+from wirebert.data.survey import Survey
+from wirebert.data.times import seconds_of
+
+DRIFT_LIMIT = 0.25
+"""Distance of two distributions, in [0, 1], from which a column is said to drift."""
+MIN_ROWS = 100
+MAX_DRIFTING = 10
+"""Columns that are named, the farthest first."""
+
+
+def shared_rows(train: Survey, test: Survey) -> Finding | None:
+    """Test rows whose features all equal those of some training row; None if there is none."""
+    is_shared = np.isin(test.feature_hashes, train.feature_hashes)
+    count = int(is_shared.sum())
+    if not count:
+        return None
+    return Finding(
+        code="shared_rows",
+        severity="warning",
+        column=None,
+        count=count,
+        example=row_name(is_shared),
+        message=f"{rows_of(count, test.num_rows)} of {test.name} share all features with a row of {train.name}; "
+        "read the figures on the other rows beside the total, because a model may know these by heart",
+    )
+
+
+def rows_of_training(train: Subject, test: Subject) -> list[Finding]:
+    """Test rows that occur in training; or that none does, which is worth knowing too."""
+    found = shared_rows(train.survey, test.survey)
+    if found is not None or not test.survey.num_rows:
+        return [] if found is None else [found]
+    return [
+        Finding(
+            code="no_shared_rows",
+            severity="info",
+            column=None,
+            count=0,
+            example="",
+            message=f"no row of {test.survey.name} shares all features with a row of {train.survey.name}; nothing to do",
+        )
+    ]
+
+
+def shared_shapes(train: Subject, test: Subject) -> list[Finding]:
+    """Test rows whose texts differ from a training row's in digits at most."""
+    if train.survey.shape_hashes is None or test.survey.shape_hashes is None:
+        return []
+    is_shared = np.isin(test.survey.shape_hashes, train.survey.shape_hashes)
+    if not is_shared.any():
+        return []
+    return [
+        Finding(
+            code="near_duplicate_texts_in_test",
+            severity="warning",
+            column=None,
+            count=int(is_shared.sum()),
+            example=row_name(is_shared),
+            message=f"{rows_of(int(is_shared.sum()), test.survey.num_rows)} of {test.survey.name} equal a row of "
+            f"{train.survey.name} once every digit is read as 0; read the figures on the other rows beside the total",
+        )
+    ]
+
+
+def new_labels(train: Subject, test: Subject) -> list[Finding]:
+    """Labels and classes that only the test data have."""
+    findings: list[Finding] = []
+    known = {name for name, count in train.survey.label_counts.items() if count}
+    labels = {name: n for name, n in test.survey.label_counts.items() if n and name not in known}
+    if labels:
+        findings.append(
+            Finding(
+                code="new_labels",
+                severity="warning",
+                column=test.survey.schema.label,
+                count=sum(labels.values()),
+                example=max(labels, key=lambda name: labels[name]),
+                message=f"{len(labels)} labels ({rows_of(sum(labels.values()), test.survey.num_rows)}) occur only in "
+                f"{test.survey.name}: {some(sorted(labels))}; read how these fare by themselves, because nothing like them was "
+                "learned",
+            )
+        )
+    classes = {name: n for name, n in present(test.counts).items() if not train.counts.get(name)}
+    if classes and set(classes) != set(labels):
+        findings.append(
+            Finding(
+                code="new_classes",
+                severity="warning",
+                column=test.survey.schema.label,
+                count=sum(classes.values()),
+                example=max(classes, key=lambda name: classes[name]),
+                message=f"classes {some(sorted(classes))} occur only in {test.survey.name} and can not be predicted; "
+                "map their labels to known classes",
+            )
+        )
+    return findings
+
+
+def gone_classes(train: Subject, test: Subject) -> list[Finding]:
+    """Classes that the test data lack: there is no figure for them."""
+    gone = [name for name in present(train.counts) if not test.counts.get(name)]
+    if not gone or not present(test.counts):
+        return []
+    return [
+        Finding(
+            code="classes_not_tested",
+            severity="warning",
+            column=test.survey.schema.label,
+            count=sum(train.counts[name] for name in gone),
+            example=gone[0],
+            message=f"classes {some(gone)} do not occur in {test.survey.name}, so nothing is known of how well they are "
+            "found; add rows of them",
+        )
+    ]
+
+
+def known_endpoints(train: Subject, test: Subject) -> list[Finding]:
+    """Addresses of the test data that occur in the training data: the same network."""
+    findings: list[Finding] = []
+    for name, values, others in _pairs(train, test, (ColumnKind.ADDRESS,)):
+        is_known = pc.is_in(values, value_set=pc.unique(others).drop_null())
+        share = (pc.sum(is_known.cast(pa.int64())).as_py() or 0) / len(values)
+        if share > 0.5:
+            findings.append(
+                Finding(
+                    code="same_hosts",
+                    severity="info",
+                    column=name,
+                    count=round(share * test.survey.num_rows),
+                    example=str(values.filter(is_known)[0].as_py()),
+                    message=f"{share:.0%} of the values of {name!r} in {test.survey.name} occur in {train.survey.name} too; "
+                    "the figures hold for these hosts, so test on another network",
+                )
+            )
+    return findings
+
+
+def time_overlap(train: Subject, test: Subject) -> list[Finding]:
+    """Test data that were recorded before training data ended."""
+    for name, values, others in _pairs(train, test, (ColumnKind.TIME,)):
+        tested, trained = seconds_of(values), seconds_of(others)
+        if np.isfinite(tested).mean() < 0.9 or np.isfinite(trained).mean() < 0.9:
+            continue
+        early = float(np.nanmean(tested < np.nanmax(trained)))
+        if early > 0:
+            return [
+                Finding(
+                    code="time_overlap",
+                    severity="info",
+                    column=name,
+                    count=round(early * test.survey.num_rows),
+                    example=f"{early:.1%}",
+                    message=f"{early:.1%} of {test.survey.name} was recorded before {train.survey.name} ends (by {name!r}); "
+                    "figures say nothing about later traffic, so test on what was recorded afterwards",
+                )
+            ]
+    return []
+
+
+def drift(train: Subject, test: Subject) -> list[Finding]:
+    """Features that are distributed otherwise in the test data, the farthest first."""
+    kinds = tuple(kind for kind in ColumnKind if kind.can_be_feature and kind is not ColumnKind.TEXT)
+    features = {column.name for column in test.survey.schema.features}
+    found = sorted(
+        (
+            (distance(others, values), name)
+            for name, values, others in _pairs(train, test, kinds)
+            if name in features
+        ),
+        reverse=True,
+    )
+    return [
+        Finding(
+            code="drift",
+            severity="info",
+            column=name,
+            count=test.survey.num_rows,
+            example=f"{far:.2f}",
+            message=f"column {name!r} is distributed otherwise in {test.survey.name} than in {train.survey.name} (distance "
+            f"{far:.2f} of 1); expect figures below those of validation",
+        )
+        for far, name in found[:MAX_DRIFTING]
+        if far >= DRIFT_LIMIT
+    ]
+
+
+def distance(one: pa.Array, other: pa.Array) -> float:
+    """How far two columns are apart, in [0, 1]: the largest gap of the distribution functions of numbers (Kolmogorov and
+    Smirnov), and the total variation of shares of texts. Missing is a value.
+
+    >>> distance(pa.array(["a", "a"]), pa.array(["a", "b"])), distance(pa.array([1.0, 2.0]), pa.array([3.0, 4.0]))
+    (0.5, 1.0)
+    """
+    if pa.types.is_floating(one.type) and pa.types.is_floating(other.type):
+        left, right = _numbers(one), _numbers(other)
+        places = np.unique(np.concatenate([left, right]))
+        below = [np.searchsorted(np.sort(side), places, side="right") / len(side) for side in (left, right)]
+        return float(np.abs(below[0] - below[1]).max())
+    shares = [_shares(side) for side in (one, other)]
+    names = shares[0].keys() | shares[1].keys()
+    return 0.5 * sum(abs(shares[0].get(name, 0.0) - shares[1].get(name, 0.0)) for name in names)
+
+
+def _numbers(values: pa.Array) -> Float64[np.ndarray, " rows"]:
+    return np.nan_to_num(values.to_numpy(zero_copy_only=False), nan=-np.inf)
+
+
+def _shares(values: pa.Array) -> dict[str, float]:
+    counts = pc.value_counts(values)
+    names = [str(name) for name in counts.field("values").to_pylist()]
+    return dict(zip(names, (counts.field("counts").to_numpy() / len(values)).tolist(), strict=True))
+
+
+def _pairs(
+    train: Subject, test: Subject, kinds: tuple[ColumnKind, ...]
+) -> "list[tuple[str, pa.Array, pa.Array]]":
+    """Name, sampled test values and sampled training values of the columns of these kinds that both have."""
+    tested, trained = test.survey.sample.table, train.survey.sample.table
+    if min(tested.num_rows, trained.num_rows) < MIN_ROWS:
+        return []
+    return [
+        (column.name, tested[column.name].combine_chunks(), trained[column.name].combine_chunks())
+        for column in train.survey.schema.columns
+        if column.kind in kinds and column.name in tested.column_names and column.name in trained.column_names
+    ]

@@ -1,0 +1,263 @@
+"""Checks for columns, and for the order of rows, that give the label away.
+
+What one column alone says of the label is measured on the sample: the class of a row is guessed as the most common
+class of the rows with the same value (of numbers with many values: in the same of `NUM_BINS` bins), counted on one half
+of the rows, tried on the other half, and the other way round.
+"""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int64
+
+from wirebert.data.findings import Finding, Subject, some
+from wirebert.data.hashing import mix
+from wirebert.data.schema import ColumnKind
+from wirebert.data.survey import ColumnSurvey
+from wirebert.data.times import seconds_of
+
+IDENTIFIER_ROWS = 50
+"""Below this many values, all different is no sign of an identifier."""
+NUM_BINS = 500
+MIN_ROWS = 200
+"""Fewer labelled rows in the sample say nothing."""
+GAIN = 0.8
+"""Share of the way from always guessing the largest class to never being wrong, from which a column tells the label."""
+FEATURE_GAIN = 0.97
+"""The same for features that are no addresses, ports or times: some tell much, rightly."""
+ENDPOINTS = (ColumnKind.ADDRESS, ColumnKind.PORT, ColumnKind.TIME, ColumnKind.IDENTIFIER)
+
+
+class Told(NamedTuple):
+    """How often a guess from one column is right."""
+
+    accuracy: float
+    base: float
+    """Always guessing the largest class."""
+
+    @property
+    def gain(self) -> float:
+        """0: no better than the largest class; 1: never wrong."""
+        return (self.accuracy - self.base) / (1 - self.base) if self.base < 1 else 0.0
+
+
+def identifier_like_columns(subject: Subject) -> list[Finding]:
+    """Feature columns, other than texts and fractions, of which no value repeats."""
+    return [
+        Finding(
+            code="identifier_like",
+            severity="error",
+            column=column.column.name,
+            count=column.num_rows - column.num_missing,
+            example=column.example or "",
+            message=f"column {column.column.name!r} has a different value in every row, as an identifier or counter has; "
+            "set its kind to identifier in the schema, because a model would learn the order of the file from it",
+        )
+        for column in subject.survey.columns
+        if column.column.is_feature
+        and column.column.kind is not ColumnKind.TEXT
+        and column.no_value_repeats
+        and column.num_rows - column.num_missing >= IDENTIFIER_ROWS
+        and (column.is_whole or not column.column.kind.is_numeric)
+    ]
+
+
+def columns_that_tell_the_label(subject: Subject) -> list[Finding]:
+    """Columns of which each value has (nearly) one class."""
+    findings: list[Finding] = []
+    for column in subject.survey.columns:
+        if (
+            column.column.kind in (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED, ColumnKind.TEXT)
+            or column.is_constant
+        ):
+            continue
+        for what, codes in _codes(subject, column):
+            told = _best(subject, codes)
+            limit = GAIN if column.column.kind in ENDPOINTS or not column.column.is_feature else FEATURE_GAIN
+            if told is not None and told.gain >= limit:
+                findings.append(_tells(subject, column, what, told))
+                break
+    return findings
+
+
+def _tells(subject: Subject, column: ColumnSurvey, what: str, told: Told) -> Finding:
+    name = column.column.name
+    one = _one_network(subject, column) if column.column.kind is ColumnKind.ADDRESS else ""
+    if column.column.is_feature and column.column.kind not in ENDPOINTS:
+        remedy = "check that it is known before the label is, or set is_feature = false in the schema"
+    elif column.column.is_feature:
+        remedy = "the model does not see its identity, only its kind; keep it so"
+    else:
+        remedy = "it is left out; keep it so"
+    is_exposed = column.column.is_feature and column.column.kind not in ENDPOINTS
+    return Finding(
+        code="tells_the_label",
+        severity="warning" if is_exposed else "info",
+        column=name,
+        count=column.num_rows,
+        example=f"{told.accuracy:.4f}",
+        message=f"column {name!r}{what} alone tells the label of {told.accuracy:.2%} of the rows (the largest class has "
+        f"{told.base:.2%}){one}; {remedy}",
+    )
+
+
+def sorted_by_label(subject: Subject) -> list[Finding]:
+    """Files whose rows stand class by class: the place of a row tells its class."""
+    rows = subject.survey.sample.rows
+    if len(rows) < MIN_ROWS:
+        return []
+    codes = rows * _num_bins(len(rows)) // max(1, subject.survey.num_rows)
+    told = _best(subject, codes.astype(np.int64))
+    if told is None or told.gain < GAIN:
+        return []
+    return [
+        Finding(
+            code="sorted_by_label",
+            severity="info",
+            column=subject.survey.schema.label,
+            count=subject.survey.num_rows,
+            example=f"{told.accuracy:.4f}",
+            message=f"the rows are sorted by label: the place in the file alone tells the label of {told.accuracy:.2%} of them "
+            f"(the largest class has {told.base:.2%}); do not split by position, nor learn from what counts rows",
+        )
+    ]
+
+
+def label_derived_columns(subject: Subject) -> list[Finding]:
+    """Columns that come from the label: other labels, and what was computed with it."""
+    return [
+        Finding(
+            code="label_derived",
+            severity="info",
+            column=column.column.name,
+            count=column.num_rows,
+            example=column.example or "",
+            message=f"column {column.column.name!r} comes from the label ({column.column.note or 'as the schema says'}) and is "
+            "left out; keep it so, because nobody knows it when the flow is seen",
+        )
+        for column in subject.survey.columns
+        if column.column.kind is ColumnKind.LABEL_DERIVED
+    ]
+
+
+def missing_with_a_class(subject: Subject) -> list[Finding]:
+    """Columns that are missing in the rows of one class (or of all others) and nowhere else."""
+    sample, class_ids = subject.survey.sample, subject.class_ids[subject.survey.sample.rows]
+    findings: list[Finding] = []
+    for column in subject.survey.columns:
+        if not 0 < column.num_missing < column.num_rows or column.column.kind is ColumnKind.LABEL:
+            continue
+        is_missing = pc.is_null(sample.table[column.column.name]).to_numpy()
+        for index, name in enumerate(subject.class_names):
+            is_class = class_ids == index
+            if is_class.sum() < 50 or (~is_class & (class_ids >= 0)).sum() < 50:
+                continue
+            agreement = float((is_missing == is_class)[class_ids >= 0].mean())
+            share = is_class[class_ids >= 0].mean()
+            if 1 - agreement <= 0.001 * min(share, 1 - share) + 1e-9:
+                findings.append(
+                    Finding(
+                        code="missing_with_a_class",
+                        severity="warning" if column.column.is_feature else "info",
+                        column=column.column.name,
+                        count=column.num_missing,
+                        example=name,
+                        message=f"column {column.column.name!r} is missing exactly where the class is {name!r}; "
+                        + (
+                            "that tells the label, so set is_feature = false in the schema"
+                            if column.column.is_feature
+                            else "if it were the label, its blanks would mean this class"
+                        ),
+                    )
+                )
+    return findings
+
+
+def _codes(subject: Subject, column: ColumnSurvey) -> list[tuple[str, Int64[np.ndarray, " sampled"]]]:
+    """Ways to read the values as classes of values; missing is one too."""
+    values = subject.survey.sample.table[column.column.name].combine_chunks()
+    if column.column.kind is ColumnKind.ADDRESS:
+        networks = pc.replace_substring_regex(values, r"^(\d+\.\d+\.\d+)\.\d+$", r"\1.x")
+        return [("", _as_codes(values)), (" (its network)", _as_codes(networks))]
+    if column.column.kind in (ColumnKind.TIME, ColumnKind.IDENTIFIER) and not column.column.kind.is_numeric:
+        seconds = seconds_of(values)
+        if np.isfinite(seconds).mean() > 0.9:
+            return [("", _bins(seconds))]
+    if pa.types.is_floating(values.type):
+        return [("", _bins(values.to_numpy(zero_copy_only=False)))]
+    codes = _as_codes(values)
+    return [("", codes)] if codes.max(initial=0) <= len(codes) // 2 else []
+
+
+def _as_codes(values: pa.Array) -> Int64[np.ndarray, " sampled"]:
+    encoded = values.dictionary_encode()
+    return encoded.indices.fill_null(len(encoded.dictionary)).to_numpy().astype(np.int64)
+
+
+def _bins(numbers: np.ndarray) -> Int64[np.ndarray, " sampled"]:
+    known = np.unique(numbers[~np.isnan(numbers)])
+    num_bins = _num_bins(len(numbers))
+    if len(known) > num_bins:
+        finite = numbers[np.isfinite(numbers)]
+        known = np.unique(np.quantile(finite, np.linspace(0, 1, num_bins + 1)))
+    return np.where(np.isnan(numbers), len(known) + 1, np.searchsorted(known, numbers, side="right")).astype(
+        np.int64
+    )
+
+
+def _num_bins(num_rows: int) -> int:
+    """So many that a bin holds several rows."""
+    return min(NUM_BINS, max(2, num_rows // 8))
+
+
+def _best(subject: Subject, codes: Int64[np.ndarray, " sampled"]) -> Told | None:
+    """How well the codes tell benign from attack, or the classes: whichever is told better."""
+    class_ids = subject.class_ids[subject.survey.sample.rows]
+    is_known = class_ids >= 0
+    class_ids, codes = class_ids[is_known], codes[is_known]
+    if len(class_ids) < MIN_ROWS or len(np.unique(class_ids)) < 2:
+        return None
+    told = [guess(codes, class_ids)]
+    if subject.benign is not None and len(subject.class_names) > 2:
+        told.append(guess(codes, (class_ids != 0).astype(np.int64)))
+    return max(told, key=lambda one: one.gain)
+
+
+def guess(codes: Int64[np.ndarray, " rows"], class_ids: Int64[np.ndarray, " rows"]) -> Told:
+    """Accuracy of guessing the most common class of each code, learned on one half of the rows and tried on the other.
+
+    >>> guess(np.repeat([3, 8], 4), np.repeat([0, 1], 4))
+    Told(accuracy=1.0, base=0.5)
+    """
+    _, codes = np.unique(codes, return_inverse=True)
+    num_classes, num_codes = int(class_ids.max()) + 1, int(codes.max()) + 1
+    half = mix(np.arange(len(codes), dtype=np.uint64)) % np.uint64(2) == 0  # by lot, for rows may alternate
+    num_right = 0
+    for learned in (half, ~half):
+        table = np.bincount(
+            codes[learned] * num_classes + class_ids[learned], minlength=num_codes * num_classes
+        )
+        table = table.reshape(num_codes, num_classes)
+        fallback = int(table.sum(axis=0).argmax())
+        best = np.where(table.sum(axis=1) > 0, table.argmax(axis=1), fallback)
+        num_right += int((best[codes[~learned]] == class_ids[~learned]).sum())
+    base = np.bincount(class_ids).max() / len(class_ids)
+    return Told(num_right / len(codes), float(base))
+
+
+def _one_network(subject: Subject, column: ColumnSurvey) -> str:
+    """Half a sentence if all attacks come from one network."""
+    if subject.benign is None:
+        return ""
+    class_ids = subject.class_ids[subject.survey.sample.rows]
+    values = subject.survey.sample.table[column.column.name].combine_chunks()
+    networks = pc.replace_substring_regex(values, r"^(\d+\.\d+\.\d+)\.\d+$", r"\1.x").filter(
+        pa.array(class_ids > 0)
+    )
+    distinct = [str(text) for text in pc.unique(networks).to_pylist()]
+    return f", and every attack has {some(distinct)}" if len(distinct) == 1 else ""

@@ -1,0 +1,407 @@
+"""What one flow can not show: what its hosts did in the minute and in the hour before it, as ordinary number columns.
+
+`FlowContext` goes through a log in the order in which flows arrive (see `ArrivalClock`) and looks back only, so a flow's
+columns are the same in batch and live, however the log is cut. A window reaches from the flow's arrival back to, but not
+including, the arrival that many seconds earlier; flows of one arrival count in log order; the flow itself counts in
+the three channel columns alone. Counts are exact. Remembered are the flows of the long window, at most `max_flows` of
+them, and what they sum up to; a flow that leaves the window is forgotten, and hosts without flows go with it.
+"""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float64, Int64, UInt64
+
+from wirebert.data.arrivals import ArrivalClock
+from wirebert.data.canonical import encode
+from wirebert.data.hashing import mix, number_hashes, text_hashes
+from wirebert.data.keys import KeyTable
+from wirebert.data.recent import RecentRows
+from wirebert.data.schema import Column, ColumnKind
+from wirebert.data.sliding import running_totals
+from wirebert.data.times import seconds_of
+from wirebert.data.windows import ContextWindows
+
+NEEDED = ("ts", "src_ip", "dst_ip")
+"""Columns without which a table has no context."""
+FAILED_STATES = ("S0", "REJ", "RSTOS0", "SH")
+"""How a connection ends that its destination refused or left without an answer, in Zeek's words."""
+
+_SENT = ("src_ip_bytes", "src_payload_bytes", "src_bytes")
+_RECEIVED = ("dst_ip_bytes", "dst_payload_bytes", "dst_bytes")
+_MAX_BYTES = 1 << 40  # keeps the sums of any window below 2**63
+_SIZE_STEPS = 256  # per doubling
+_BATCH = 1 << 16
+_SLACK = 1.25
+_COLUMNS = (
+    ("ctx_src_flows", ColumnKind.COUNT, "flows of the source"),
+    ("ctx_src_dst_hosts", ColumnKind.COUNT, "different destinations of the source"),
+    ("ctx_src_dst_ports", ColumnKind.COUNT, "different destination ports of the source"),
+    (
+        "ctx_src_failed_share",
+        ColumnKind.RATE,
+        "share of the source's flows that were refused or not answered",
+    ),
+    ("ctx_src_sent_bytes", ColumnKind.COUNT, "bytes that the source sent"),
+    ("ctx_src_received_bytes", ColumnKind.COUNT, "bytes that the source received"),
+    ("ctx_dst_flows", ColumnKind.COUNT, "flows to the destination"),
+    ("ctx_dst_src_hosts", ColumnKind.COUNT, "different sources of the destination"),
+)
+_CHANNEL_COLUMNS = (
+    (
+        "ctx_channel_gap_s",
+        ColumnKind.DURATION,
+        "since the last flow from this source to this destination and port",
+    ),
+    ("ctx_channel_gap_variation", ColumnKind.NUMBER, "deviation of those gaps over their mean"),
+    ("ctx_channel_size_variation", ColumnKind.NUMBER, "deviation of what those flows sent, in doublings"),
+)
+
+
+class FlowRows(NamedTuple):
+    """Flows as the context sees them, one array per property."""
+
+    time_s: Float64[np.ndarray, " flows"]
+    source: UInt64[np.ndarray, " flows"]
+    destination: UInt64[np.ndarray, " flows"]
+    port: UInt64[np.ndarray, " flows"]
+    is_failed: Bool[np.ndarray, " flows"]
+    sent_bytes: Int64[np.ndarray, " flows"]
+    received_bytes: Int64[np.ndarray, " flows"]
+
+
+def context_columns(windows: ContextWindows) -> tuple[Column, ...]:
+    """The columns that `FlowContext` appends, in order.
+
+    >>> [column.name for column in context_columns(ContextWindows())][:3]
+    ['ctx_src_flows_60s', 'ctx_src_dst_hosts_60s', 'ctx_src_dst_ports_60s']
+    """
+    spans = (windows.short_s, windows.long_s)
+    of_hosts = [
+        Column(name=f"{name}_{span}s", kind=kind, is_feature=True, note=f"{note} in the {span} s before")
+        for span in spans
+        for name, kind, note in _COLUMNS
+    ]
+    of_channels = [
+        Column(name=name, kind=kind, is_feature=True, note=f"{note}, within {windows.long_s} s")
+        for name, kind, note in _CHANNEL_COLUMNS
+    ]
+    return (*of_hosts, *of_channels)
+
+
+def has_context(names: Iterable[str]) -> bool:
+    """Whether a table with these columns can have context: times and the addresses of both ends."""
+    return set(NEEDED) <= set(names)
+
+
+class FlowContext:
+    """Appends context to the tables of one log, given one after the other."""
+
+    def __init__(self, windows: ContextWindows) -> None:
+        self.windows = windows
+        self._clock = ArrivalClock(reset_us=windows.long_s * 1_000_000)
+        self._log = RecentRows(_LOG_COLUMNS)
+        self._heads = [0, 0]
+        """Oldest row inside each window."""
+        # Totals: of each window, one after the other; see `_slide` for their order.
+        self._tables = {
+            "source": KeyTable(2 * 6),
+            "destination": KeyTable(2 * 2),
+            "pair": KeyTable(2),
+            "source_port": KeyTable(2),
+            "channel": KeyTable(7),
+        }
+        self._live = dict.fromkeys(self._tables, 0)
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the state."""
+        return self._log.size_bytes + sum(table.size_bytes for table in self._tables.values())
+
+    def append(self, table: pa.Table) -> pa.Table:
+        """The table, the next of the log, with the context columns at its end.
+
+        A table that lacks times or addresses comes back as it is. Flows whose source or destination is missing have no
+        context and are in nobody's. A share or a variation of nothing is missing.
+        """
+        if not has_context(table.column_names):
+            return table
+        is_usable, rows = _read(table)
+        values = np.full((2 * len(_COLUMNS) + len(_CHANNEL_COLUMNS), table.num_rows), np.nan)
+        parts = [self.add(part) for part in _parts(rows)]
+        if parts:
+            values[:, is_usable] = np.concatenate(parts, axis=1)
+        for column, numbers in zip(context_columns(self.windows), values, strict=True):
+            table = table.append_column(column.name, pa.array(numbers, mask=np.isnan(numbers)))
+        return table
+
+    def add(self, rows: FlowRows) -> Float64[np.ndarray, "columns flows"]:
+        """Context of the next flows, one line per column; NaN is missing."""
+        first, num_rows = self._log.stop, len(rows.time_s)
+        pair = mix(rows.source * np.uint64(3) + mix(rows.destination))
+        keys = {
+            "source": rows.source,
+            "destination": rows.destination,
+            "pair": pair,
+            "source_port": mix(rows.source * np.uint64(5) + mix(rows.port)),
+            "channel": mix(pair * np.uint64(7) + mix(rows.port)),
+        }
+        self._log.add(
+            {name: table.numbers_of(keys[name]) for name, table in self._tables.items()}
+            | {
+                "arrival_us": self._clock.arrivals(rows.time_s),
+                "is_failed": rows.is_failed,
+                "sent": np.clip(rows.sent_bytes, 0, _MAX_BYTES),
+                "received": np.clip(rows.received_bytes, 0, _MAX_BYTES),
+                "gap_ms": np.full(num_rows, -1),
+            }
+        )
+        starts = [self._starts(window, first) for window in (0, 1)]
+        gap_us = self._gaps_us(first, starts[1])
+        self._log.of("gap_ms", first)[:] = np.where(gap_us < 0, -1, gap_us // 1_000)
+        hosts = [self._slide(window, first, start) for window, start in enumerate(starts)]
+        channel = self._slide_channels(first, starts[1])
+        self._heads = [
+            int(start[-1]) if num_rows else head for start, head in zip(starts, self._heads, strict=True)
+        ]
+        self._forget()
+        return np.concatenate([*hosts, np.where(gap_us < 0, np.nan, gap_us / 1e6)[None], channel])
+
+    def to_table(self) -> pa.Table:
+        """The whole state as a table of the remembered flows; `from_table` goes on from it."""
+        first = self._heads[1]
+        columns: dict[str, np.ndarray] = {}
+        for name in _LOG_COLUMNS:
+            values = self._log.of(name, first)
+            columns[name] = self._tables[name].keys[values] if name in self._tables else values
+        state = {"windows": self.windows.to_dict(), "clock": self._clock.to_dict(), "heads": self._heads}
+        return pa.table({name: pa.array(values) for name, values in columns.items()}).replace_schema_metadata(
+            {"wirebert.context": json.dumps(state)}
+        )
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> "FlowContext":
+        """The context whose state `to_table` gave."""
+        state = cast(dict[str, Any], json.loads((table.schema.metadata or {})[b"wirebert.context"]))
+        context = cls(ContextWindows.from_dict(state["windows"], "context state"))
+        context._clock = ArrivalClock(**state["clock"])
+        short, long = state["heads"]
+        columns = {name: table.column(name).to_numpy() for name in _LOG_COLUMNS}
+        for name, keys in context._tables.items():
+            columns[name] = keys.numbers_of(columns[name])
+        context._log = RecentRows(_LOG_COLUMNS, first=long)
+        context._log.add(columns)
+        context._heads = [short, long]
+        for window, head in enumerate((short, long)):
+            context._slide(window, head, np.full(context._log.stop - head, head))
+        context._slide_channels(long, np.full(table.num_rows, long))
+        channel = context._tables["channel"]
+        channel.totals[6][columns["channel"]] = np.arange(long, context._log.stop) + 1  # the last one stays
+        return context
+
+    def _starts(self, window: int, first: int) -> Int64[np.ndarray, " flows"]:
+        """Oldest row in the window of each flow from row `first` on."""
+        head = self._heads[window]
+        span_us = (self.windows.short_s, self.windows.long_s)[window] * 1_000_000
+        arrivals_us = self._log.of("arrival_us", head)
+        by_time = head + np.searchsorted(arrivals_us, arrivals_us[first - head :] - span_us, side="right")
+        return np.maximum(by_time, np.arange(first, self._log.stop) - self.windows.max_flows)
+
+    def _gaps_us(self, first: int, start: Int64[np.ndarray, " flows"]) -> Int64[np.ndarray, " flows"]:
+        """Time since the last flow of the channel, -1 where it has none in the long window."""
+        channels = self._log.of("channel", first).astype(np.int64)
+        rows = np.arange(first, self._log.stop)
+        last = self._tables["channel"].totals[6]  # row number + 1
+        order = np.argsort(channels * len(rows) + (rows - first))
+        is_same = np.diff(channels[order], prepend=-1) == 0
+        before = np.where(is_same, np.roll(rows[order], 1), last[channels[order]] - 1)
+        previous = np.empty_like(rows)
+        previous[order] = before
+        last[channels[order]] = rows[order] + 1
+        is_known = previous >= start
+        arrivals_us = self._log.of("arrival_us", self._log.first)
+        before_us = arrivals_us[np.where(is_known, previous, rows) - self._log.first]
+        return np.where(is_known, arrivals_us[rows - self._log.first] - before_us, -1)
+
+    def _slide(
+        self, window: int, first: int, start: Int64[np.ndarray, " flows"]
+    ) -> Float64[np.ndarray, "columns flows"]:
+        """Move a window over the rows from `first` on. Returns the columns of their hosts."""
+        events = _Events.of(self._heads[window], first, start, self._log)
+        new_pairs = self._changes(events, "pair", window)
+        new_ports = self._changes(events, "source_port", window)
+        sums = np.stack(
+            [
+                events.signs,
+                *(events.signed(name) for name in ("is_failed", "sent", "received")),
+                new_pairs,
+                new_ports,
+            ]
+        )
+        source = self._totals(events, "source", slice(6 * window, 6 * window + 6), sums)
+        sums = np.stack([events.signs, new_pairs])
+        destination = self._totals(events, "destination", slice(2 * window, 2 * window + 2), sums)
+        num_flows, num_failed, sent, received, num_pairs, num_ports = source[:, events.num_leaving :].astype(
+            float
+        )
+        share = np.divide(num_failed, num_flows, out=np.full_like(num_flows, np.nan), where=num_flows > 0)
+        to_destination = destination[:, events.num_leaving :].astype(float)
+        return np.stack([num_flows, num_pairs, num_ports, share, sent, received, *to_destination])
+
+    def _slide_channels(
+        self, first: int, start: Int64[np.ndarray, " flows"]
+    ) -> Float64[np.ndarray, "columns flows"]:
+        """Move the long window over the channels. Returns the variation of gaps and of sizes, the flow's own included."""
+        events = _Events.of(self._heads[1], first, start, self._log)
+        gap_ms = events.column("gap_ms").astype(np.int64)
+        has_gap = (gap_ms >= 0).astype(np.int64)
+        gap_ms = gap_ms * has_gap
+        size = np.rint(np.log2(1.0 + events.column("sent")) * _SIZE_STEPS).astype(np.int64)
+        own = np.stack([has_gap, gap_ms, gap_ms**2, np.ones_like(size), size, size**2])
+        totals = self._totals(events, "channel", slice(0, 6), own * events.signs) + own
+        num_gaps, gaps, gap_squares, num_flows, sizes, size_squares = totals[:, events.num_leaving :].astype(
+            float
+        )
+        gap_spread = np.sqrt(np.maximum(num_gaps * gap_squares - gaps**2, 0.0)) / np.maximum(gaps, 1.0)
+        size_spread = np.sqrt(np.maximum(num_flows * size_squares - sizes**2, 0.0)) / num_flows / _SIZE_STEPS
+        return np.stack(
+            [np.where(num_gaps > 1, gap_spread, np.nan), np.where(num_flows > 1, size_spread, np.nan)]
+        )
+
+    def _changes(self, events: "_Events", name: str, window: int) -> Int64[np.ndarray, " events"]:
+        """1 where a key comes into the window, -1 where its last flow leaves it."""
+        count = self._totals(events, name, slice(window, window + 1), events.signs[None])[0]
+        return np.where(events.signs > 0, count == 0, -(count == 1).astype(np.int64))
+
+    def _totals(
+        self, events: "_Events", name: str, lines: slice, amounts: Int64[np.ndarray, "lines events"]
+    ) -> Int64[np.ndarray, "lines events"]:
+        """What each event finds in its key's totals, to which it then adds its amounts."""
+        numbers = events.column(name).astype(np.int64)
+        return running_totals(self._tables[name].totals[lines], numbers, events.moments, amounts)
+
+    def _forget(self) -> None:
+        """Drop rows that left the long window and, now and then, the keys that have none left."""
+        self._log.drop(self._heads[1])
+        for name, line in _FLOWS_LINE.items():
+            table = self._tables[name]
+            if len(table) > _SLACK * self._live[name] + _BATCH:
+                numbers = table.keep(table.totals[line, : len(table)] > 0)
+                self._live[name] = len(table)
+                rows = self._log.of(name, self._heads[1])
+                rows[:] = numbers[rows]
+
+
+_LOG_COLUMNS: dict[str, type[np.generic]] = {
+    "arrival_us": np.int64,
+    "source": np.int32,
+    "destination": np.int32,
+    "pair": np.int32,
+    "source_port": np.int32,
+    "channel": np.int32,
+    "is_failed": np.bool_,
+    "sent": np.int64,
+    "received": np.int64,
+    "gap_ms": np.int32,
+}
+_FLOWS_LINE = {"source": 6, "destination": 2, "pair": 1, "source_port": 1, "channel": 3}
+"""Where each table's totals count the flows in the long window."""
+
+
+class _Events(NamedTuple):
+    """Flows that leave a window, then those that arrive; moments give the order in which it happens."""
+
+    rows: Int64[np.ndarray, " events"]
+    """Places in the log's arrays."""
+    moments: Int64[np.ndarray, " events"]
+    signs: Int64[np.ndarray, " events"]
+    """1 for arriving, -1 for leaving."""
+    num_leaving: int
+    log: RecentRows
+
+    @classmethod
+    def of(cls, head: int, first: int, start: Int64[np.ndarray, " flows"], log: RecentRows) -> "_Events":
+        """A flow leaves before the first one whose window starts behind it looks; a flow looks, then arrives."""
+        leaving = np.arange(head, int(start[-1]) if len(start) else head)
+        arriving = np.arange(first, log.stop)
+        moments = [2 * np.searchsorted(start, leaving, side="right"), 2 * np.arange(len(arriving)) + 1]
+        return cls(
+            rows=np.concatenate([leaving, arriving]) - log.first,
+            moments=np.concatenate(moments),
+            signs=np.repeat(np.array([-1, 1]), [len(leaving), len(arriving)]),
+            num_leaving=len(leaving),
+            log=log,
+        )
+
+    def column(self, name: str) -> np.ndarray:
+        """The log's column at each event."""
+        return self.log.of(name, self.log.first)[self.rows]
+
+    def signed(self, name: str) -> Int64[np.ndarray, " events"]:
+        """The column, negative where flows leave."""
+        return self.column(name) * self.signs
+
+
+def _read(table: pa.Table) -> tuple[Bool[np.ndarray, " rows"], FlowRows]:
+    """Which rows have both ends, and those rows."""
+    ends = [_hashes(table.column(name)) for name in ("src_ip", "dst_ip")]
+    is_usable = ends[0][1] & ends[1][1]
+    rows = FlowRows(
+        time_s=seconds_of(table.column("ts")),
+        source=ends[0][0],
+        destination=ends[1][0],
+        port=number_hashes(_numbers(table, ("dst_port",))),
+        is_failed=_is_failed(table),
+        sent_bytes=_bytes(table, _SENT),
+        received_bytes=_bytes(table, _RECEIVED),
+    )
+    return is_usable, rows if is_usable.all() else FlowRows(*(values[is_usable] for values in rows))
+
+
+def _parts(rows: FlowRows) -> Iterator[FlowRows]:
+    """At most `_BATCH` flows at a time, which keeps temporary arrays in the processor's cache."""
+    for start in range(0, len(rows.time_s), _BATCH):
+        yield FlowRows(*(values[start : start + _BATCH] for values in rows))
+
+
+def _hashes(column: pa.ChunkedArray) -> tuple[UInt64[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
+    """Hash of each text, and whether there is one."""
+    encoded = encode(column)
+    hashes = np.append(text_hashes(encoded.dictionary), np.uint64(0))
+    index = encoded.indices.fill_null(len(hashes) - 1).to_numpy(zero_copy_only=False)
+    return hashes[index], index < len(hashes) - 1
+
+
+def _numbers(table: pa.Table, names: Iterable[str]) -> Float64[np.ndarray, " rows"]:
+    """The first of these columns that has a value; NaN where none has."""
+    numbers = np.full(table.num_rows, np.nan)
+    for name in names:
+        if name in table.column_names:
+            column = table.column(name)
+            if pa.types.is_dictionary(column.type):
+                column = column.cast(column.type.value_type)
+            numbers = np.where(np.isnan(numbers), column.to_numpy().astype(float), numbers)
+    return numbers
+
+
+def _bytes(table: pa.Table, names: Iterable[str]) -> Int64[np.ndarray, " rows"]:
+    """Whole bytes; 0 where nobody counted."""
+    return np.nan_to_num(np.clip(_numbers(table, names), 0, _MAX_BYTES), nan=0.0).astype(np.int64)
+
+
+def _is_failed(table: pa.Table) -> Bool[np.ndarray, " rows"]:
+    """Whether the destination refused or did not answer: by the state or, where there is none, by its packets."""
+    is_silent = _numbers(table, ("dst_packets",)) == 0
+    if "conn_state" not in table.column_names:
+        return is_silent
+    encoded = encode(table.column("conn_state"))
+    is_failed = pc.is_in(encoded.dictionary, value_set=pa.array(FAILED_STATES)).to_numpy(zero_copy_only=False)
+    index = encoded.indices.fill_null(len(is_failed)).to_numpy(zero_copy_only=False)
+    return np.where(index < len(is_failed), np.append(is_failed, False)[index], is_silent)

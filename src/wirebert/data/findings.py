@@ -1,0 +1,88 @@
+"""A finding: one thing that a person should know about a traffic table; and what checks look at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from wirebert.data.labels import ClassMap
+from wirebert.data.survey import Survey
+
+Severity = Literal["error", "warning", "info"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing found in the data, with its remedy."""
+
+    code: str
+    """Stable name of the check, such as `duplicate_rows`."""
+    severity: Severity
+    column: str | None
+    """The column concerned; None for the whole table."""
+    count: int
+    """Rows concerned (`conflicting_labels` and `rare_class` too)."""
+    example: str
+    """One case of it, such as a value or a row."""
+    message: str
+    """What it is and what to do, in one sentence."""
+    is_accepted: bool = False
+    """The recipe says that this is known: it fails nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What the checks look at: a survey, and the class (or label) of each row."""
+
+    survey: Survey
+    classes: ClassMap | None
+    class_names: tuple[str, ...]
+    class_ids: Int64[np.ndarray, " rows"]
+    """-1: no label."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows per class."""
+        counts = np.bincount(self.class_ids + 1, minlength=len(self.class_names) + 1)[1:]
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+    @property
+    def benign(self) -> str | None:
+        """The class that means no attack, if it is known."""
+        return None if self.classes is None else self.classes.benign
+
+
+def subject_of(survey: Survey, classes: ClassMap | None) -> Subject:
+    """The survey with classes; without a class map, each label is its own class."""
+    if classes is None:
+        return Subject(survey, None, survey.label_names, survey.labels.astype(np.int64))
+    # Classes that training lacks are classes all the same here: they follow the known ones.
+    names = dict.fromkeys([*classes.classes, *map(classes.class_of_label, survey.label_names)])
+    index = {name: position for position, name in enumerate(names)}
+    of_label = [index[classes.class_of_label(label)] for label in survey.label_names]
+    return Subject(survey, classes, tuple(names), np.array([*of_label, -1], np.int64)[survey.labels])
+
+
+def present(counts: Mapping[str, int]) -> dict[str, int]:
+    """The classes that have rows."""
+    return {name: count for name, count in counts.items() if count > 0}
+
+
+def row_name(mask: Bool[np.ndarray, " rows"]) -> str:
+    """`row 3` for the first row where the mask is true."""
+    return f"row {int(np.argmax(mask)) + 1}"
+
+
+def rows_of(count: int, total: int) -> str:
+    """`3 of 12 rows (25.0 %)`."""
+    share = 100 * count / max(total, 1)
+    return f"{count:,} of {total:,} rows ({share:.1f} %)"
+
+
+def some(names: "list[str]", limit: int = 5) -> str:
+    """The first names, quoted, and how many more there are."""
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

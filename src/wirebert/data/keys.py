@@ -1,0 +1,114 @@
+"""`KeyTable`: 64-bit keys -> small numbers, a column at a time, with running totals for each key.
+
+The numbers count up from 0 in order of arrival and index the totals, so memory is 8 bytes a key, 8 to 16 for the index
+and what the totals take.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt64
+
+MIN_INDEX = 1 << 10
+
+
+class KeyTable:
+    """An open-addressing hash table whose look-ups work on whole columns.
+
+    Keys are expected to be well mixed already: their low bits say where to look first.
+
+    >>> table = KeyTable(num_totals=1)
+    >>> table.numbers_of(np.array([70, 80, 70], np.uint64)).tolist(), len(table)
+    ([0, 1, 0], 2)
+    """
+
+    def __init__(self, num_totals: int) -> None:
+        self._index = np.full(MIN_INDEX, -1, np.int32)
+        self._keys = np.zeros(MIN_INDEX, np.uint64)
+        self._size = 0
+        self.totals = np.zeros((num_totals, MIN_INDEX), np.int64)
+        """One row per quantity, one column per key; columns from `len` on are zero."""
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def keys(self) -> UInt64[np.ndarray, " keys"]:
+        """The keys by their numbers."""
+        return self._keys[: self._size]
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that the table takes."""
+        return self._index.nbytes + self._keys.nbytes + self.totals.nbytes
+
+    def numbers_of(self, keys: UInt64[np.ndarray, " rows"]) -> Int64[np.ndarray, " rows"]:
+        """The number of each key; new keys get the next ones, and totals of zero."""
+        self._make_room(len(keys))
+        mask = np.uint64(len(self._index) - 1)
+        numbers = np.empty(len(keys), np.int64)
+        waiting = np.arange(len(keys))
+        place = (keys & mask).astype(np.int64)
+        while len(waiting):
+            found = self._index[place]
+            is_free = found < 0
+            if is_free.any():
+                self._claim(place[is_free], keys[waiting[is_free]])
+                found = self._index[place]
+            is_mine = self._keys[found] == keys[waiting]
+            numbers[waiting[is_mine]] = found[is_mine]
+            waiting = waiting[~is_mine]
+            place = (place[~is_mine] + 1) & np.int64(mask)
+        return numbers
+
+    def keep(self, is_kept: Bool[np.ndarray, " keys"]) -> Int64[np.ndarray, " keys"]:
+        """Forget all other keys. Returns the new number of each old one, -1 for those forgotten."""
+        kept = np.flatnonzero(is_kept)
+        renumbered = np.full(len(is_kept), -1, np.int64)
+        renumbered[kept] = np.arange(len(kept))
+        keys, totals = self._keys[kept], self.totals[:, kept]
+        size = _power_of_two(max(MIN_INDEX, 2 * len(kept)))
+        self._index = np.full(size, -1, np.int32)
+        self._keys = np.zeros(max(MIN_INDEX, len(kept)), np.uint64)
+        self._keys[: len(kept)] = keys
+        self.totals = np.zeros((len(totals), len(self._keys)), np.int64)
+        self.totals[:, : len(kept)] = totals
+        self._size = len(kept)
+        self._fill_index()
+        return renumbered
+
+    def _claim(self, place: Int64[np.ndarray, " rows"], keys: UInt64[np.ndarray, " rows"]) -> None:
+        """Give free places to new keys. Of several rows that want one place, the last one written there gets it."""
+        rows = np.arange(len(place), dtype=np.int32)
+        self._index[place] = -2 - rows
+        winners = np.flatnonzero(self._index[place] == -2 - rows)
+        numbers = np.arange(self._size, self._size + len(winners), dtype=np.int32)
+        self._index[place[winners]] = numbers
+        self._keys[numbers] = keys[winners]
+        self._size += len(winners)
+
+    def _make_room(self, num_new: int) -> None:
+        """Room for so many new keys, with an index at most half full."""
+        needed = self._size + num_new
+        if needed > len(self._keys):
+            capacity = max(needed, len(self._keys) + len(self._keys) // 2)
+            extra = capacity - len(self._keys)
+            self._keys = np.concatenate([self._keys, np.zeros(extra, np.uint64)])
+            self.totals = np.concatenate([self.totals, np.zeros((len(self.totals), extra), np.int64)], axis=1)
+        if 2 * needed > len(self._index):
+            self._index = np.full(_power_of_two(2 * needed), -1, np.int32)
+            self._fill_index()
+
+    def _fill_index(self) -> None:
+        """Enter the keys, which are distinct, into an empty index."""
+        mask = np.int64(len(self._index) - 1)
+        waiting = np.arange(self._size, dtype=np.int32)
+        place = (self.keys & np.uint64(mask)).astype(np.int64)
+        while len(waiting):
+            is_free = self._index[place] < 0
+            self._index[place[is_free]] = waiting[is_free]  # the last one written to a place has it
+            is_out = self._index[place] != waiting
+            waiting, place = waiting[is_out], (place[is_out] + 1) & mask
+        assert int((self._index >= 0).sum()) == self._size
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()

@@ -1,0 +1,218 @@
+"""Which rows train, which validate and which are held out, by time, by group, by attack or at random; decided before
+anything is fitted, with a statement of what the split can show and with checks for what crosses it.
+"""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Float64, Int64
+
+from wirebert.data.findings import Finding, row_name, rows_of, some
+from wirebert.data.labels import class_of
+from wirebert.data.schema import ColumnKind, FlowSchema, missing_name
+from wirebert.data.settings import DataConfig, Split
+from wirebert.data.splits import DUPLICATE_SAFE_STATEMENT, duplicate_safe_split
+from wirebert.data.survey import FlowSource, Survey
+from wirebert.data.times import seconds_of
+from wirebert.errors import DataError, SchemaError
+
+STATEMENTS: Mapping[Split, str] = {
+    "random": DUPLICATE_SAFE_STATEMENT,
+    "time": (
+        "Validation rows are the latest ones by {column}. The split shows how well the model tells apart flows that are "
+        "recorded after its training data on the same network. It can not show how the model fares on another network, "
+        "and an attack that lasts over the cut stands on both sides."
+    ),
+    "group": (
+        "Validation rows are those of some values of {column}, and no value stands on both sides. The split shows how "
+        "well the model carries over to groups it has not met. It can not show more than the groups differ: groups of "
+        "one network or one tool are still alike."
+    ),
+    "leave_attack_out": (
+        "The model never sees class {column}; its rows are held out, and validation rows are drawn at random from the "
+        "others, equal rows on one side. The held-out rows show how many attacks of a kind the model has not met it still "
+        "calls an attack. They can not show which attack it would call them, and other unknown attacks may fare otherwise."
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowSplit:
+    """The side of every row."""
+
+    is_train: Bool[np.ndarray, " rows"]
+    is_valid: Bool[np.ndarray, " rows"]
+    is_held_out: Bool[np.ndarray, " rows"]
+    """Rows of the class that is left out; no row in other splits."""
+    statement: str
+    """What the split can and can not show."""
+    findings: tuple[Finding, ...]
+    """What crosses it."""
+
+
+def split_rows(
+    flows: FlowSource, seen: Survey, class_ids: Int64[np.ndarray, " rows"], config: DataConfig, seed: int
+) -> RowSplit:
+    """The split that `config` asks for; rows without a class (id below 0) are on no side.
+
+    Raises:
+        SchemaError: there is no such column, or no column of times.
+        DataError: one side would be empty.
+    """
+    is_labelled = class_ids >= 0
+    is_held_out = np.zeros(len(class_ids), bool)
+    column: str | None = None
+    fraction = config.valid_fraction
+    if config.split == "time":
+        column = config.time_column or _time_column(seen.schema)
+        is_valid = time_split(column_seconds(flows, column), is_labelled, fraction)
+    elif config.split == "group":
+        column = config.group_column or ""
+        groups = column_groups(flows, column)
+        is_valid = duplicate_safe_split(groups.astype(np.uint64), class_ids, fraction, seed)
+    else:
+        if config.split == "leave_attack_out":
+            column = config.left_out_class
+            names = [class_of(seen.schema.label_map, label) == column for label in seen.label_names]
+            is_held_out = np.array([*names, False], bool)[seen.labels]
+        is_valid = duplicate_safe_split(seen.feature_hashes, class_ids, fraction, seed)
+    is_valid = is_valid & is_labelled & ~is_held_out
+    is_train = is_labelled & ~is_valid & ~is_held_out
+    if not is_valid.any() or not is_train.any():
+        raise DataError(
+            f"data.split={config.split}: expected rows on both sides, found {int(is_train.sum()):,} for training and "
+            f"{int(is_valid.sum()):,} for validation; choose another column or data.valid_fraction"
+        )
+    return RowSplit(
+        is_train=is_train,
+        is_valid=is_valid,
+        is_held_out=is_held_out,
+        statement=STATEMENTS[config.split].format(column=column),
+        findings=crossings(seen, is_train, is_valid, class_ids),
+    )
+
+
+def time_split(
+    seconds: Float64[np.ndarray, " rows"], is_labelled: Bool[np.ndarray, " rows"], valid_fraction: float
+) -> Bool[np.ndarray, " rows"]:
+    """True for the latest rows, about `valid_fraction` of those with a label. Rows of one instant stay together; rows
+    without a time train.
+
+    >>> time_split(np.array([4.0, 1.0, 2.0, 4.0]), np.ones(4, bool), 0.25)
+    array([ True, False, False,  True])
+    """
+    known = np.sort(seconds[is_labelled & ~np.isnan(seconds)])
+    if not len(known):
+        raise DataError(
+            "data.split=time: expected times, found none that can be read; name another data.time_column"
+        )
+    cut = known[min(len(known) - 1, int(np.floor(len(known) * (1 - valid_fraction))))]
+    return is_labelled & (seconds >= cut)
+
+
+def column_seconds(flows: FlowSource, name: str) -> Float64[np.ndarray, " rows"]:
+    """The times in a column, by one more pass over the files."""
+    return np.concatenate([np.empty(0), *(seconds_of(values) for values in _column(flows, name))])
+
+
+def column_groups(flows: FlowSource, name: str) -> Int64[np.ndarray, " rows"]:
+    """A number for each value of a column, the same for equal values; missing is one too."""
+    codes: dict[object, int] = {}
+    groups = [np.empty(0, np.int64)]
+    for values in _column(flows, name):
+        encoded = values if isinstance(values, pa.DictionaryArray) else values.dictionary_encode()
+        known = [codes.setdefault(value, len(codes)) for value in [*encoded.dictionary.to_pylist(), None]]
+        groups.append(np.array(known)[encoded.indices.fill_null(len(known) - 1).to_numpy()])
+    return np.concatenate(groups)
+
+
+def _column(flows: FlowSource, name: str) -> Iterator[pa.Array]:
+    for block in flows.blocks():
+        if name not in block.column_names:
+            raise SchemaError(f"{flows.name}: {missing_name('column', name, block.column_names)}")
+        yield block.column(name).unify_dictionaries().combine_chunks()
+
+
+def _time_column(schema: FlowSchema) -> str:
+    times = [column.name for column in schema.columns if column.kind is ColumnKind.TIME]
+    if not times:
+        raise SchemaError(
+            f"schema {schema.name!r}: expected a column of kind time for data.split=time, found none among "
+            f"{', '.join(schema.names)}; name one with data.time_column"
+        )
+    return times[0]
+
+
+def crossings(
+    seen: Survey,
+    is_train: Bool[np.ndarray, " rows"],
+    is_valid: Bool[np.ndarray, " rows"],
+    class_ids: Int64[np.ndarray, " rows"],
+) -> tuple[Finding, ...]:
+    """What stands on both sides of a split, and classes that stand on one."""
+    findings: list[Finding] = []
+    ways = (
+        ("split_shares_rows", seen.feature_hashes, "all features", "warning"),
+        ("split_shares_flows", seen.inner_hashes, "everything but addresses, ports and times", "info"),
+        (
+            "split_shares_texts",
+            seen.shape_hashes,
+            "all features once every digit of a text is read as 0",
+            "info",
+        ),
+    )
+    for code, hashes, what, severity in ways:
+        if hashes is None:
+            continue
+        is_shared = np.zeros(len(hashes), bool)
+        is_shared[is_valid] = np.isin(hashes[is_valid], hashes[is_train])
+        count = int(is_shared.sum())
+        if count:
+            findings.append(
+                Finding(
+                    code=code,
+                    severity="warning" if severity == "warning" else "info",
+                    column=None,
+                    count=count,
+                    example=row_name(is_shared),
+                    message=f"{rows_of(count, int(is_valid.sum()))} of validation share {what} with a training row; read the "
+                    "validation figures as an upper bound",
+                )
+            )
+    return (*findings, *_one_sided(class_ids, is_train, is_valid, seen))
+
+
+def _one_sided(
+    class_ids: Int64[np.ndarray, " rows"],
+    is_train: Bool[np.ndarray, " rows"],
+    is_valid: Bool[np.ndarray, " rows"],
+    seen: Survey,
+) -> list[Finding]:
+    trained, validated = set(class_ids[is_train].tolist()), set(class_ids[is_valid].tolist())
+    findings: list[Finding] = []
+    for ids, side in ((trained - validated, "training"), (validated - trained, "validation")):
+        if not ids:
+            continue
+        is_one_sided = np.isin(class_ids, list(ids)) & (is_train | is_valid)
+        labels = sorted({seen.label_names[code] for code in np.unique(seen.labels[is_one_sided]).tolist()})
+        findings.append(
+            Finding(
+                code="split_lacks_classes",
+                severity="warning",
+                column=seen.schema.label,
+                count=int(is_one_sided.sum()),
+                example=labels[0],
+                message=f"labels {some(labels)} stand on the {side} side only; "
+                + (
+                    "nothing is known of how well they are found, so choose another split or add rows"
+                    if side == "training"
+                    else "the model can not know them, so choose another split"
+                ),
+            )
+        )
+    return findings

@@ -1,0 +1,45 @@
+"""What `wirebert datasets` prints."""
+
+from collections.abc import Iterable
+
+from rich.console import Console
+
+from wirebert.data.datasets import Checked, DataSet
+
+
+def show_datasets(data_sets: Iterable[DataSet], console: Console) -> None:
+    """A paragraph for each data set."""
+    for data_set in data_sets:
+        console.print(f"[bold]{data_set.name}[/bold]: {data_set.title}", highlight=False)
+        lines = {
+            "cite": data_set.citation,
+            "licence": data_set.licence,
+            "page": data_set.homepage,
+            "schema": data_set.schema or "inferred",
+            "label": data_set.label,
+            "split": data_set.split,
+        }
+        for name, text in lines.items():
+            console.print(f"  {name}: {text}", highlight=False, markup=False)
+        for file in data_set.files:
+            checksum = f"sha256 {file.sha256}" if file.sha256 else "unverified"
+            console.print(
+                f"  {file.role}: {file.name} {checksum}", highlight=False, markup=False, soft_wrap=True
+            )
+        if not data_set.files:
+            console.print("  files: unverified", highlight=False)
+
+
+def show_checked(found: Iterable[Checked], console: Console) -> None:
+    """A line for each file, and what the words mean."""
+    for checked in found:
+        known = f" {checked.data_set}/{checked.file}" if checked.data_set else ""
+        console.print(
+            f"{checked.status:9}{known} {checked.path}", highlight=False, markup=False, soft_wrap=True
+        )
+        if checked.status == "changed":
+            console.print(
+                f"          its content has sha256 {checked.sha256}, not that of the published file",
+                highlight=False,
+                soft_wrap=True,
+            )

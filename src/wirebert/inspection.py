@@ -1,0 +1,177 @@
+"""What `wirebert inspect` finds in traffic files: tables for people, JSON for programs."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from wirebert.data.intake import Intake
+from wirebert.data.labels import ClassMap, distribution, fit_classes, imbalance_ratio
+from wirebert.data.loading import DataConfig, Flows, open_flows
+from wirebert.data.survey import Survey, survey
+from wirebert.data.validation import Finding, compare, mark_accepted, validate
+from wirebert.watching import Watched
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspection:
+    """One look at traffic files."""
+
+    flows: Flows
+    seen: Survey
+    classes: ClassMap | None
+    """None without a label column, and where all labels are the same."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Rows per class, or per label where there are no two classes."""
+        counts = self.seen.label_counts
+        return counts if self.classes is None else self.classes.counts(counts)
+
+    def to_json(self) -> str:
+        """Everything for programs: format, schema, columns, lines, classes and findings."""
+        plain: dict[str, object] = {
+            "name": self.flows.name,
+            "files": [str(path) for path in self.flows.files],
+            "format": self.flows.described,
+            "dialect": self.flows.dialect.to_dict(),
+            "num_rows": self.seen.num_rows,
+            "lines": lines_of(self.seen.misfits.lines),
+            "quoted_values": self.seen.misfits.lines.num_quoted,
+            "schema": self.flows.schema.name,
+            "label": self.flows.schema.label,
+            "benign": None if self.classes is None else self.classes.benign,
+            "classes": self.class_counts,
+            "columns": [_column(column) for column in _columns(self.seen)],
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+        return json.dumps(plain, indent=2, ensure_ascii=False)
+
+
+def inspect_data(data: str, config: DataConfig, tests: Sequence[str] = ()) -> Inspection:
+    """Look at traffic files, and at test files beside them."""
+    flows = open_flows(data, config)
+    seen = survey(Watched(flows))
+    classes = None
+    if flows.schema.label is not None and len(seen.label_counts) > 1:
+        classes = fit_classes(flows.schema, seen.label_counts, config)
+    findings = validate(seen, classes)
+    for test in tests:
+        findings += compare(seen, survey(open_flows(test, config, schema=flows.schema)), classes)
+    return Inspection(
+        flows=flows, seen=seen, classes=classes, findings=mark_accepted(findings, config.accept)
+    )
+
+
+def show_inspection(inspection: Inspection, console: Console) -> None:
+    """Format, lines, classes, columns and findings, for people."""
+    flows, schema = inspection.flows, inspection.flows.schema
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    say(
+        f"{flows.name}: {flows.described}; schema {schema.name}, {len(schema.columns)} columns, {len(schema.features)} of them features"
+    )
+    lines = inspection.seen.misfits.lines
+    left = {name: count for name, count in lines_of(lines).items() if count and name not in ("lines", "rows")}
+    say(f"{inspection.seen.num_rows:,} rows" + "".join(f", {count:,} {name}" for name, count in left.items()))
+    counts = {name: count for name, count in inspection.class_counts.items() if count}
+    if counts:
+        shares = ", ".join(
+            f"{row.class_name} {row.num_rows:,} ({row.share:.2%})" for row in distribution(counts)
+        )
+        say(f"classes: {shares}; the largest is {imbalance_ratio(counts):,.0f} times the smallest")
+    plain = not console.is_terminal
+    console.print(column_table(inspection.seen, plain=plain))
+    if console.is_terminal and inspection.findings:
+        console.print(finding_table(inspection.findings))
+        return
+    for finding in inspection.findings:  # in a pipe, one finding a line
+        severity = "accepted" if finding.is_accepted else finding.severity
+        say(f"{severity}: {finding.code}: {finding.message}")
+
+
+def lines_of(lines: Intake) -> dict[str, int]:
+    """What became of the lines of the files, in words; all but the first add up to the first.
+
+    >>> lines_of(Intake(num_lines=3, num_before=1, num_rows=2))["rows"]
+    2
+    """
+    return {
+        "lines": lines.num_lines,
+        "rows": lines.num_rows,
+        "lines of header and above": lines.num_before,
+        "blank lines": lines.num_blank,
+        "comments": lines.num_comments,
+        "lines set aside": lines.num_set_aside_lines,
+        "lines after the table": lines.num_footer,
+        "line breaks in quotes": lines.num_line_breaks,
+    }
+
+
+def column_table(seen: Survey, *, plain: bool) -> Table:
+    """One line per column."""
+    table = Table(box=None if plain else box.HORIZONTALS, title=None)
+    for heading in ("column", "kind", "feature", "missing", "distinct", "range"):
+        right = heading in ("missing", "distinct")
+        table.add_column(heading, overflow="fold", justify="right" if right else "left")
+    for column in seen.columns:
+        span = "" if column.minimum is None else f"{column.minimum:g} to {column.maximum:g}"
+        note = column.column.note
+        told = f"yes; {note}" if note else "yes"
+        table.add_row(
+            column.column.name,
+            column.column.kind.value,
+            told if column.column.is_feature else note or "no",
+            f"{column.num_missing:,}",
+            column.distinct_text,
+            span,
+        )
+    return table
+
+
+def finding_table(findings: Sequence[Finding]) -> Table:
+    """One line per finding, the gravest first."""
+    table = Table(box=box.HORIZONTALS, title=None)
+    for heading in ("severity", "finding", "column", "rows", "what it is, and what to do"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "rows" else "left")
+    for finding in findings:
+        table.add_row(
+            "accepted" if finding.is_accepted else finding.severity,
+            finding.code,
+            finding.column or "",
+            f"{finding.count:,}",
+            finding.message,
+        )
+    return table
+
+
+def _columns(seen: Survey) -> list[Mapping[str, object]]:
+    return [
+        {
+            "name": column.column.name,
+            "kind": column.column.kind.value,
+            "is_feature": column.column.is_feature,
+            "note": column.column.note,
+            "null_values": list(column.column.null_values),
+            "missing": column.num_missing,
+            "missing_as": seen.misfits.markers.get(column.column.name, {}),
+            "distinct": column.num_distinct,
+            "minimum": column.minimum,
+            "maximum": column.maximum,
+            "example": column.example,
+        }
+        for column in seen.columns
+    ]
+
+
+def _column(plain: Mapping[str, object]) -> dict[str, object]:
+    """JSON has no infinity: it becomes text."""
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in plain.items()
+    }

@@ -1,0 +1,35 @@
+from collections.abc import Callable
+
+import pytest
+
+from wirebert.data.checks import labels
+from wirebert.data.conversion import Misfits
+from wirebert.data.findings import Subject
+
+Make = Callable[..., Subject]
+
+
+def test_spellings_of_one_label_are_found(subject: Make):
+    names = ["Backdoor", "Backdoors", "benign", "Benign", "dos", "Backdoor"]
+    found = labels.label_spellings(subject(label=names))
+    assert [(f.example, f.count) for f in found] == [("Backdoor / Backdoors", 1), ("benign / Benign", 1)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("dos", "ddos"), ("scan", "scam"), ("class 1", "class 2"), ("xss", "xs")]
+)
+def test_other_labels_are_no_spellings(one: str, other: str, subject: Make):
+    assert labels.label_spellings(subject(label=[one, other])) == []
+
+
+def test_values_between_blanks_are_shown_as_they_stand(subject: Make):
+    (found,) = labels.padded_values(subject(Misfits(padded={"label": {" Fuzzers": 3}}), label=["a", "b"]))
+    assert (found.column, found.count, found.example) == ("label", 3, "' Fuzzers'")
+
+
+def test_rare_classes_and_imbalance_are_findings_of_their_own(subject: Make):
+    table = subject(label=["benign"] * 100 + ["worm"] * 2)
+    assert [f.code for check in (labels.imbalance, labels.rare_classes) for f in check(table)] == [
+        "imbalance",
+        "rare_class",
+    ]

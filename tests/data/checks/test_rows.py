@@ -1,0 +1,42 @@
+from collections.abc import Callable
+
+from wirebert.data.checks import rows
+from wirebert.data.conversion import Misfits
+from wirebert.data.findings import Subject
+from wirebert.data.intake import Intake
+
+Make = Callable[..., Subject]
+
+
+def test_rows_set_aside_and_footers_name_their_line(subject: Make):
+    lines = Intake(num_rows=9)
+    lines.set_aside(4, "expected 2 fields, found 3", "a,b,c")
+    lines.note_footer(12, "expected 2 fields, found 1", "Summary")
+    table = subject(Misfits(lines=lines), service=["a"])
+    (aside,) = rows.lines_set_aside(table)
+    assert (aside.count, aside.example) == (1, "line 4: a,b,c")
+    assert "1 of 10 rows (10.0 %)" in aside.message
+    (footer,) = rows.lines_after_the_table(table)
+    assert (footer.count, footer.example) == (1, "line 12: Summary")
+    assert rows.lines_set_aside(subject(service=["a"])) == []
+
+
+def test_rows_that_differ_in_addresses_only_are_counted(subject: Make):
+    table = subject(src_ip=["a", "b", "c"], ts=["1", "2", "3"], bytes=[1.0, 1.0, 2.0], label=["x", "x", "y"])
+    (found,) = rows.rows_equal_without_endpoints(table)
+    assert (found.count, found.example) == (1, "row 2")
+    assert "(1 with the same label)" in found.message
+    assert rows.duplicate_rows(table) == []
+    assert rows.rows_equal_without_endpoints(subject(bytes=[1.0, 1.0])) == []
+
+
+def test_texts_that_differ_in_digits_only_are_near_duplicates(subject: Make):
+    (found,) = rows.texts_equal_in_shape(subject(uri=["/a?id=1", "/a?id=2", "/b", "/a?id=12"]))
+    assert (found.count, found.example) == (1, "row 2")
+    assert rows.texts_equal_in_shape(subject(uri=["/a", "/a"])) == []  # equal, so counted as duplicates
+
+
+def test_duplicates_and_conflicts_are_different_things(subject: Make):
+    table = subject(service=["a", "a", "b", "b"], label=["x", "x", "x", "y"])
+    assert rows.duplicate_rows(table)[0].count == 2
+    assert rows.conflicting_labels(table)[0].count == 2

@@ -1,0 +1,71 @@
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wirebert.data.intake import Intake
+from wirebert.data.sources.lines import (
+    header_names,
+    line_blocks,
+    parse_delimited,
+    parse_json,
+    without_first_line,
+)
+from wirebert.errors import DataError
+
+
+@given(st.lists(st.text("ab\r", max_size=9), max_size=30), st.integers(1, 50), st.booleans())
+def test_blocks_are_the_file_cut_at_line_ends(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], block_bytes: int, ends: bool
+):
+    content = "\n".join(lines).encode() + (b"\n" if ends else b"")
+    path = tmp_path_factory.mktemp("lines") / "f"
+    path.write_bytes(content)
+    blocks = list(line_blocks(path, "none", max(block_bytes, 12), "f"))
+    assert b"".join(blocks) == content
+    assert all(block.endswith(b"\n") for block in blocks[:-1])
+
+
+def test_byte_order_mark_and_header_are_no_rows(tmp_path: Path):
+    (tmp_path / "f").write_bytes(b"\xef\xbb\xbfa,b\n1,2\n3,4\n")
+    blocks = without_first_line(line_blocks(tmp_path / "f", "none", 6, "f"))
+    assert b"".join(blocks) == b"1,2\n3,4\n"
+    assert header_names(b"\xef\xbb\xbfa, b\r\n1,2", ",") == ("a", "b")
+
+
+def test_endless_lines_and_cut_archives_are_one_sentence(tmp_path: Path):
+    (tmp_path / "long").write_bytes(b"x" * 1000)
+    with pytest.raises(DataError, match="expected lines shorter than 80 bytes"):
+        list(line_blocks(tmp_path / "long", "none", 10, "long"))
+    (tmp_path / "cut").write_bytes(gzip.compress(b"a line\n" * 1000)[:-20])
+    with pytest.raises(DataError, match="damaged or incomplete"):
+        list(line_blocks(tmp_path / "cut", "gzip", 1 << 20, "cut"))
+
+
+def test_rows_of_another_width_are_counted_with_their_line():
+    intake = Intake()
+    block = b"1,2\n3\n4,5\n"
+    table = parse_delimited(block, ["a", "b"], ",", quote=None, where="f", intake=intake)
+    assert table.to_pydict() == {"a": ["1", "4"], "b": ["2", "5"]}
+    assert (intake.num_rows, intake.num_set_aside, intake.num_lines) == (2, 1, 3)
+    assert (intake.examples[0].line, intake.examples[0].text) == (2, "3")
+
+
+def test_an_empty_block_has_columns_and_no_rows():
+    assert parse_delimited(b"\n", ["a"], ",", quote=None, where="f", intake=Intake()).num_rows == 0
+    assert parse_json(b"", pa.schema([("a", pa.int64())]), "f", Intake()).column_names == ["a"]
+
+
+def test_a_line_that_is_no_object_is_counted_with_its_line():
+    intake = Intake()
+    table = parse_json(b'{"a":1}\n[2]\n{"a":3}\n{"a":', None, "f", intake)
+    assert table["a"].to_pylist() == [1, 3]
+    assert (intake.num_rows, intake.num_set_aside, intake.num_lines) == (2, 2, 4)
+
+
+def test_a_field_of_two_types_is_one_sentence():
+    with pytest.raises(DataError, match="always a number or always a text"):
+        parse_json(b'{"a":1}\n{"a":"x"}\n', None, "f", Intake())

@@ -1,0 +1,14 @@
+import pytest
+
+from wirebert.data import names
+from wirebert.data.names import plain_name
+
+
+@pytest.mark.parametrize("name", ["Dst Port", " dst_port", "dstPort", "dst-port", "Dst.Port"])
+def test_spellings_of_a_name_are_one(name: str):
+    assert plain_name(name) == "dst_port"
+
+
+def test_words_are_plain_names():
+    for words in (names.PORT, names.TIMES, names.TEXTS, names.LABELS, names.CODES, names.HOST_NAMES):
+        assert all(plain_name(word) == word for word in words)

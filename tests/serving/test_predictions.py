@@ -1,0 +1,267 @@
+import csv as lines_of_csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import csv, parquet
+
+from wirebert.data.loading import Flows, open_flows
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.errors import DataError
+from wirebert.serving.artifact import Artifact
+from wirebert.serving.detector import Detector, Scores
+from wirebert.serving.predictions import WRITERS, open_writer, predict_blocks, verdict_table
+
+ENDINGS = tuple(WRITERS)
+COLUMNS = [
+    *("row", "ts", "uid", "src_ip", "dst_port", "predicted_class"),
+    *("p_normal", "p_dos", "p_probe", "attack_score"),
+]
+
+
+@pytest.fixture(scope="module")
+def detector(artifact: Artifact) -> Detector:
+    return Detector(artifact)
+
+
+@pytest.fixture
+def flows(schema: FlowSchema, table: pa.Table, tmp_path: Path) -> Flows:
+    """The table as three files, each a block."""
+    (tmp_path / "in").mkdir()
+    for number, first in enumerate((0, 25, 50)):
+        csv.write_csv(table.slice(first, 25), tmp_path / "in" / f"{number}.csv")
+    return open_flows(tmp_path / "in", schema=schema)
+
+
+def one_class(num_rows: int, *, benign: str | None = "ok", probability: float = 1.0) -> Scores:
+    return Scores(np.full((num_rows, 1), probability), ("ok",), benign, 0)
+
+
+def verdicts(schema: FlowSchema, table: pa.Table, scores: Scores | None = None) -> pa.Table:
+    rows = np.arange(table.num_rows, dtype=np.int64)
+    return verdict_table(table, scores or one_class(table.num_rows), schema, rows)
+
+
+def schema_of(**kinds: ColumnKind) -> FlowSchema:
+    columns = [Column(name=name, kind=kind, is_feature=False) for name, kind in kinds.items()]
+    return FlowSchema(name="flows", columns=tuple(columns))
+
+
+def refuse(text: str) -> None:
+    raise AssertionError(f"{text} is no JSON")
+
+
+def read(path: Path) -> pa.Table:
+    """What a file of verdicts says, whatever its form."""
+    if path.suffix == ".parquet":
+        return parquet.read_table(path)
+    if path.suffix == ".csv":
+        texts = csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
+        return csv.read_csv(path, convert_options=texts)
+    with path.open(encoding="utf-8") as file:
+        return pa.Table.from_pylist([json.loads(line, parse_constant=refuse) for line in file])
+
+
+def write(path: Path, *tables: pa.Table) -> Path:
+    with open_writer(path) as writer:
+        for table in tables:
+            writer.write(table)
+    return path
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_file_has_a_line_per_flow_in_input_order(
+    detector: Detector, flows: Flows, table: pa.Table, tmp_path: Path, ending: str
+):
+    blocks = list(predict_blocks(detector, flows))
+    assert [block.num_rows for block in blocks] == [25, 25, 10]
+    found = read(write(tmp_path / f"verdicts{ending}", *blocks))
+    assert found.column_names == COLUMNS
+    assert found["row"].to_pylist() == list(range(60))
+    assert found["uid"].to_pylist() == table["uid"].to_pylist()
+    assert found["src_ip"].to_pylist() == table["src_ip"].to_pylist()
+    assert found["dst_port"].to_pylist() == table["dst_port"].to_pylist()
+    assert pa.types.is_integer(found["dst_port"].type)
+    scores = detector.score(table)
+    classes = [detector.classes[index] for index in scores.class_ids.tolist()]
+    assert found["predicted_class"].to_pylist() == classes
+    for index, name in enumerate(detector.classes):
+        np.testing.assert_allclose(found[f"p_{name}"], scores.probabilities[:, index], atol=1e-6)
+    assert scores.attack_score is not None
+    np.testing.assert_allclose(found["attack_score"], scores.attack_score, atol=1e-6)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_numbers_are_written_to_the_last_bit(tmp_path: Path, ending: str):
+    values = [1 / 3, 1e-300, 5e-324, 1.0, 0.0, 1 - 2**-53, 123456789.125]
+    path = write(tmp_path / f"out{ending}", pa.table({"p": values, "i": [2**53 + 1] * 7}))
+    assert read(path)["p"].to_pylist() == values
+    assert read(path)["i"].to_pylist() == [2**53 + 1] * 7
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_texts_are_written_as_they_are(tmp_path: Path, ending: str):
+    texts = ['say "hi", all', "two\nlines\r\n", "\0\x01", "é\u2028😀", "=1+1", " ", "\\", "null", None]
+    path = write(tmp_path / f"out{ending}", pa.table({'a "b", c': texts, "uid": texts}))
+    if ending == ".csv":
+        content = path.read_bytes().decode()
+        found = list(lines_of_csv.reader(io.StringIO(content.replace("\0", "\\0"), newline="")))
+        assert found[0] == ['a "b", c', "uid"]
+        assert [row[1].replace("\\0", "\0") for row in found[1:]] == [text or "" for text in texts]
+    else:
+        assert read(path).to_pylist() == [{'a "b", c': text, "uid": text} for text in texts]
+
+
+def test_json_has_null_for_what_is_no_number(tmp_path: Path):
+    values = [0.5, None, float("nan"), float("inf"), -float("inf")]
+    path = write(tmp_path / "out.jsonl", pa.table({"p": values, "i": [1, None, 2, 3, 4]}))
+    assert read(path)["p"].to_pylist() == [0.5, None, None, None, None]
+    assert read(path)["i"].to_pylist() == [1, None, 2, 3, 4]
+
+
+def test_ports_that_are_no_whole_numbers_are_missing():
+    ports = [80.0, None, float("inf"), -float("inf"), float("nan"), 80.5, -1.0, 1e300, 65_535.0, 0.0]
+    schema = schema_of(port=ColumnKind.PORT)
+    expected = [80, None, None, None, None, None, -1, None, 65_535, 0]
+    for column in (pa.array(ports, pa.float64()), pa.array(ports, pa.float64()).dictionary_encode()):
+        found = verdicts(schema, pa.table({"port": column}))["port"]
+        assert found.type == pa.int64()
+        assert found.to_pylist() == expected
+    chunks = pa.chunked_array([pa.array([80.0]), pa.array([], pa.float64()), pa.array([None], pa.float64())])
+    assert verdicts(schema, pa.table({"port": chunks}))["port"].to_pylist() == [80, None]
+
+
+def test_columns_that_do_not_locate_a_flow_are_left_out():
+    schema = schema_of(**{str(kind): kind for kind in ColumnKind})
+    table = pa.table(
+        {column.name: pa.array([1.0] if column.kind.is_numeric else ["x"]) for column in schema.columns}
+    )
+    found = verdicts(schema, table).column_names
+    assert found == [
+        "row",
+        "port",
+        "address",
+        "time",
+        "identifier",
+        "predicted_class",
+        "p_ok",
+        "attack_score",
+    ]
+
+
+def test_without_a_benign_class_there_is_no_attack_score():
+    found = verdicts(schema_of(), pa.table({"x": [1]}), one_class(1, benign=None))
+    assert found.column_names == ["row", "predicted_class", "p_ok"]
+
+
+def test_columns_of_the_file_that_are_called_like_ours_get_a_prefix():
+    names = ["row", "flow_row", "predicted_class", "p_ok", "attack_score", "label", "true_class", "p_other"]
+    schema = schema_of(**dict.fromkeys(names, ColumnKind.IDENTIFIER))
+    found = verdicts(schema, pa.table({name: [f"their {name}"] for name in names})).to_pylist()[0]
+    ours = {"row": 0, "predicted_class": "ok", "p_ok": 1.0, "attack_score": 0.0}
+    assert {name: found[name] for name in ours} == ours
+    theirs = {name: f"their {name}" for name in ("flow_row", "p_other")}
+    theirs |= {
+        f"flow_{name}": f"their {name}" for name in names if name not in ("row", "flow_row", "p_other")
+    }
+    assert {name: found[name] for name in found if name not in ours} == {
+        **theirs,
+        "flow_flow_row": "their row",
+    }
+
+
+def test_a_block_is_judged_before_the_next_is_read(detector: Detector, flows: Flows):
+    blocks = predict_blocks(detector, flows)
+    for path in flows.files[1:]:
+        path.unlink()
+    assert next(blocks)["uid"].to_pylist() == [f"C{number}" for number in range(25)]
+    with pytest.raises((DataError, OSError)):
+        next(blocks)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_without_flows_there_are_columns(detector: Detector, flows: Flows, tmp_path: Path, ending: str):
+    for path in flows.files:
+        path.write_text("ts,uid,src_ip,dst_port,duration,bytes,service,flags,label\n")
+    blocks = list(predict_blocks(detector, flows))
+    assert [(block.num_rows, block.column_names) for block in blocks] == [(0, COLUMNS)]
+    path = write(tmp_path / f"verdicts{ending}", *blocks)
+    if ending == ".jsonl":
+        assert path.read_text() == ""
+    else:
+        assert read(path).column_names == COLUMNS
+        assert read(path).num_rows == 0
+
+
+def test_blocks_with_rows_and_without_have_one_layout(detector: Detector, flows: Flows, table: pa.Table):
+    (full, *_), empty = predict_blocks(detector, flows), detector.score(table.slice(0, 0))
+    none = verdict_table(table.slice(0, 0), empty, detector.schema, np.arange(0, dtype=np.int64))
+    assert none.schema == full.schema
+
+
+# The file
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_file_that_exists_is_left_alone(tmp_path: Path, ending: str):
+    path = tmp_path / f"out{ending}"
+    path.write_text("mine")
+    with pytest.raises(DataError, match=f"--out .*out{ending}: expected a new file"), open_writer(path):
+        raise AssertionError("opened")
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["out", "out.txt", "out.csv.gz", ".csv"])
+def test_another_ending_is_refused(tmp_path: Path, name: str):
+    with (
+        pytest.raises(DataError, match=r"ends in one of \.csv, \.jsonl, \.parquet"),
+        open_writer(tmp_path / name),
+    ):
+        raise AssertionError("opened")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_ending_may_be_in_capitals(tmp_path: Path):
+    assert read(write(tmp_path / "OUT.CSV", pa.table({"a": [1]})).rename(tmp_path / "o.csv")).num_rows == 1
+
+
+def test_a_place_that_can_not_be_written_is_refused(tmp_path: Path):
+    with (
+        pytest.raises(DataError, match=r"the folder .* does not exist"),
+        open_writer(tmp_path / "no" / "o.csv"),
+    ):
+        raise AssertionError("opened")
+    (tmp_path / "o.csv.part").mkdir()
+    with pytest.raises(DataError, match=r"o\.csv: can not be written"), open_writer(tmp_path / "o.csv"):
+        raise AssertionError("opened")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("num_blocks", [0, 2])
+def test_failure_midway_leaves_no_file(tmp_path: Path, ending: str, num_blocks: int):
+    def blocks() -> Iterator[pa.Table]:
+        yield from [pa.table({"a": [1, 2]})] * num_blocks
+        assert not (tmp_path / f"out{ending}").exists()
+        raise DataError("the file ends in the middle of a row")
+
+    with pytest.raises(DataError, match="in the middle of a row"):
+        write_all(tmp_path / f"out{ending}", blocks)
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_all(path: Path, blocks: Callable[[], Iterator[pa.Table]]) -> None:
+    with open_writer(path) as writer:
+        for block in blocks():
+            writer.write(block)
+
+
+def test_what_a_killed_writer_left_is_written_over(tmp_path: Path):
+    (tmp_path / "out.csv.part").write_text("half a li")
+    found: Any = read(write(tmp_path / "out.csv", pa.table({"a": [1]})))
+    assert found.to_pylist() == [{"a": 1}]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]

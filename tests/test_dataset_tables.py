@@ -1,0 +1,31 @@
+from pathlib import Path
+
+from rich.console import Console
+
+from wirebert.data.datasets import Checked, known_datasets
+from wirebert.dataset_tables import show_checked, show_datasets
+
+
+def test_every_set_is_shown_with_citation_licence_split_and_what_is_verified():
+    console = Console(width=200, record=True, file=None, quiet=False)
+    with console.capture() as captured:
+        show_datasets(known_datasets().values(), console)
+    text = captured.get()
+    for data_set in known_datasets().values():
+        assert data_set.name in text
+        assert data_set.licence in text
+        assert all(file.sha256 is None or file.sha256 in text for file in data_set.files)
+    assert text.count("files: unverified") == 3
+
+
+def test_a_changed_file_shows_what_its_content_is():
+    console = Console(width=80)
+    changed = Checked(path=Path("x.csv"), status="changed", sha256="ab" * 32, data_set="a", file="x.csv")
+    unknown = Checked(path=Path("y.csv"), status="unknown", sha256="cd" * 32)
+    with console.capture() as captured:
+        show_checked([changed, unknown], console)
+    assert captured.get().splitlines() == [
+        "changed   a/x.csv x.csv",
+        f"          its content has sha256 {'ab' * 32}, not that of the published file",
+        "unknown   y.csv",
+    ]

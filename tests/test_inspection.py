@@ -1,0 +1,79 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from wirebert.cli import main
+from wirebert.data.loading import DataConfig
+from wirebert.inspection import inspect_data, show_inspection
+
+TABLE = "Report\nid,bytes,service,label\n" + "".join(
+    f"{row},{row * 7 % 50},{'http' if row % 3 else '-'},{'benign' if row % 2 else ' scan'}\n"
+    for row in range(1, 201)
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "flows.csv").write_text(TABLE)
+    return tmp_path / "flows.csv"
+
+
+def test_json_says_all_that_was_found(path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["inspect", str(path), "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert (plain["num_rows"], plain["label"], plain["benign"]) == (200, "label", "benign")
+    assert plain["classes"] == {"benign": 100, "scan": 100}
+    assert plain["dialect"]["skip_lines"] == 1
+    assert plain["lines"]["lines"] == 202
+    kinds = {column["name"]: column["kind"] for column in plain["columns"]}
+    assert kinds == {"id": "identifier", "bytes": "count", "service": "category", "label": "label"}
+    service = plain["columns"][2]
+    assert (service["missing"], service["missing_as"]) == (66, {"-": 66})
+    assert {"missing_markers", "padded_values", "duplicate_rows"} <= {f["code"] for f in plain["findings"]}
+
+
+def test_people_get_tables_on_a_terminal_and_lines_in_a_pipe(path: Path):
+    found = inspect_data(str(path), DataConfig())
+    for is_terminal in (True, False):
+        out = io.StringIO()
+        show_inspection(found, Console(file=out, force_terminal=is_terminal, width=120, color_system=None))
+        assert "1 line before the table" in out.getvalue()
+        assert "200 rows, 2 lines of header and above" in out.getvalue()
+        assert ("info: missing_markers: '-' stands for" in out.getvalue()) == (not is_terminal)
+        assert "missing_markers" in out.getvalue()
+
+
+def test_strict_fails_on_errors_until_they_are_accepted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    text = "serial,label\n" + "".join(f"{(row * 7919) % 100003},{'ab'[row % 2]}\n" for row in range(100))
+    (tmp_path / "flows.csv").write_text(text)
+    arguments = ["inspect", str(tmp_path / "flows.csv"), "--strict"]
+    assert main(arguments) == 2
+    assert "or accept it with data.accept='identifier_like:serial'" in capsys.readouterr().err
+    assert main([*arguments, "--set", 'data.accept=["identifier_like:serial"]']) == 0
+    assert "accepted: identifier_like" in capsys.readouterr().out
+
+
+def test_test_data_are_compared(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "test.csv").write_text("id,bytes,service,label\n1,7,http,worm\n2,8,http,benign\n")
+    assert main(["inspect", str(path), "--test", str(tmp_path / "test.csv")]) == 0
+    assert "new_labels: 1 labels" in capsys.readouterr().out
+
+
+def test_two_classes_by_positive(path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["inspect", str(path), "--positive", "scan", "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert (plain["classes"], plain["benign"]) == ({"benign": 100, "scan": 100}, "benign")
+    assert main(["inspect", str(path), "--positive", "scam"]) == 2
+    assert "did you mean 'scan'?" in capsys.readouterr().err
+
+
+def test_data_without_labels_or_with_one_class_can_be_inspected(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("bytes,proto\n1,tcp\n2,udp\n")
+    (tmp_path / "b.csv").write_text("bytes,label\n1,benign\n2,benign\n")
+    assert inspect_data(str(tmp_path / "a.csv"), DataConfig()).class_counts == {}
+    assert inspect_data(str(tmp_path / "b.csv"), DataConfig()).class_counts == {"benign": 2}

@@ -1,0 +1,285 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import csv, parquet
+from sklearn import metrics as sklearn
+
+from wirebert.data.labels import UNLABELLED, ClassMap
+from wirebert.data.loading import Flows, open_flows
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.errors import SchemaError
+from wirebert.evaluation.baselines import fit_trees
+from wirebert.judging import Part, TrueClasses, figures, judge, judge_trees
+from wirebert.model.architecture import ModelConfig
+from wirebert.model.checkpoints import build, hugging_face_state
+from wirebert.model.initialization import TokenLayout
+from wirebert.serving.artifact import Artifact
+from wirebert.serving.detector import Detector
+
+LABEL_MAP = {"normal": "normal", "calm": "normal", "smurf": "dos", "neptune": "dos", "nmap": "probe"}
+CLASSES = ClassMap(classes=("normal", "dos", "probe"), label_map=LABEL_MAP, benign="normal")
+KINDS = {
+    "uid": ColumnKind.IDENTIFIER,
+    "bytes": ColumnKind.COUNT,
+    "service": ColumnKind.CATEGORY,
+    "attack": ColumnKind.LABEL,
+}
+SCHEMA = FlowSchema(
+    name="flows",
+    columns=tuple(Column(name=n, kind=k, is_feature=k.can_be_feature) for n, k in KINDS.items()),
+    label_map=LABEL_MAP,
+    benign="normal",
+)
+NAMES = [*LABEL_MAP, "worm", None]
+"""`worm` is an attack that training lacks; None is a flow without a label."""
+
+
+def traffic(num_rows: int = 90) -> pa.Table:
+    rng = np.random.default_rng(0)
+    return pa.table(
+        {
+            "uid": [f"C{number}" for number in range(num_rows)],
+            "bytes": rng.integers(0, 50, num_rows).astype(float),
+            "service": np.array(["http", "dns", "ssh"])[rng.integers(0, 3, num_rows)].tolist(),
+            "attack": [NAMES[at] for at in rng.integers(0, len(NAMES), num_rows)],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    """Untrained, its weights at random and far apart."""
+    tokenizer = FlowTokenizer.fit(SCHEMA, lambda: iter([traffic()]))
+    shape = ModelConfig(size="mini", dim=32, num_heads=2, num_layers=1, hidden_dim=64)
+    model = build(shape, TokenLayout.of(tokenizer), classes=CLASSES.classes, seed=0)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight += 0.5 * torch.randn(weight.shape, generator=generator)
+    return Detector(
+        Artifact(
+            architecture=model.architecture,
+            weights=hugging_face_state(model),
+            tokenizer=tokenizer,
+            classes=CLASSES,
+        )
+    )
+
+
+@pytest.fixture
+def flows(tmp_path: Path) -> Flows:
+    """The traffic as three files, each a block of thirty rows."""
+    (tmp_path / "traffic").mkdir()
+    for number in range(3):
+        csv.write_csv(traffic().slice(30 * number, 30), tmp_path / "traffic" / f"{number}.csv")
+    return open_flows(tmp_path / "traffic", schema=SCHEMA)
+
+
+def chosen(*rows: int) -> np.ndarray:
+    return np.isin(np.arange(90), rows)
+
+
+# Parts
+
+
+def test_a_part_is_all_rows_unless_some_are_chosen(flows: Flows):
+    blocks = list(Part("all", flows).blocks())
+    assert [numbers.tolist() for _, numbers in blocks] == [
+        list(range(30)),
+        list(range(30, 60)),
+        list(range(60, 90)),
+    ]
+    assert pa.concat_tables(table for table, _ in blocks)["uid"].to_pylist() == traffic()["uid"].to_pylist()
+
+
+def test_chosen_rows_keep_their_numbers_and_blocks_without_any_are_passed_over(flows: Flows):
+    part = Part("some", flows, chosen(3, 29, 60, 89))
+    blocks = [(table["uid"].to_pylist(), numbers.tolist()) for table, numbers in part.blocks()]
+    assert blocks == [(["C3", "C29"], [3, 29]), (["C60", "C89"], [60, 89])]
+    assert [table["uid"].to_pylist() for table in part.tables()] == [["C3", "C29"], ["C60", "C89"]]
+
+
+def test_a_part_may_be_empty(flows: Flows):
+    assert list(Part("none", flows, chosen()).blocks()) == []
+
+
+# True classes
+
+
+def labels(*chunks: list[str | None], coded: bool) -> pa.ChunkedArray:
+    arrays = [pa.array(chunk, pa.string()) for chunk in chunks]
+    return pa.chunked_array([array.dictionary_encode() for array in arrays] if coded else arrays)
+
+
+@pytest.mark.parametrize("coded", [True, False])
+def test_labels_that_training_lacks_get_classes_of_their_own(coded: bool):
+    truth = TrueClasses(CLASSES)
+    truth.add(labels(["nmap", "worm", None], ["smurf"], coded=coded))
+    truth.add(labels([], [None, "ant", "worm", "calm"], coded=coded))
+    assert truth.extra_classes == ("ant", "worm")  # sorted, whatever comes first
+    assert truth.class_ids.tolist() == [2, 4, UNLABELLED, 1, UNLABELLED, 3, 4, 0]
+    assert list(truth.labels) == ["nmap", "worm", "smurf", "ant", "calm"]
+    assert truth.label_ids.tolist() == [0, 1, UNLABELLED, 2, UNLABELLED, 3, 1, 4]
+
+
+def test_labels_of_any_other_name_may_have_a_class():
+    classes = ClassMap(classes=("rest", "dos"), label_map={"smurf": "dos", "*": "rest"}, benign="rest")
+    truth = TrueClasses(classes)
+    truth.add(labels(["worm", "smurf"], coded=True))
+    assert truth.extra_classes == ()
+    assert truth.class_ids.tolist() == [0, 1]
+
+
+def test_without_rows_there_are_no_classes():
+    truth = TrueClasses(CLASSES)
+    assert (truth.class_ids.tolist(), truth.label_ids.tolist(), truth.extra_classes) == ([], [], ())
+
+
+@pytest.mark.parametrize("coded", [True, False])
+def test_labels_and_classes_are_named_row_by_row(coded: bool):
+    named = TrueClasses(CLASSES).named(labels(["nmap", None], ["worm", "nmap"], [], coded=coded))
+    assert named["label"].to_pylist() == ["nmap", None, "worm", "nmap"]
+    assert named["true_class"].to_pylist() == ["probe", None, "worm", "probe"]
+    assert {array.type for array in named.values()} == {pa.string()}
+
+
+# Verdicts and figures
+
+
+def test_figures_are_those_of_scikit_learn_on_the_predictions_file(
+    detector: Detector, flows: Flows, tmp_path: Path
+):
+    found = judge(detector, Part("test", flows), tmp_path / "new" / "test.parquet", seed=1, num_resamples=20)
+    rows = parquet.read_table(tmp_path / "new" / "test.parquet")
+    assert rows["row"].to_pylist() == list(range(90))
+    assert rows["uid"].to_pylist() == traffic()["uid"].to_pylist()
+    assert rows["label"].to_pylist() == traffic()["attack"].to_pylist()
+    labelled = rows.filter(pa.array([label is not None for label in rows["label"].to_pylist()]))
+    assert 0 < labelled.num_rows < rows.num_rows
+    true, predicted = (labelled[name].to_pylist() for name in ("true_class", "predicted_class"))
+    names = ["normal", "dos", "probe", "worm"]
+    assert set(true) == set(names)
+    assert found.num_flows == labelled.num_rows
+    assert found.classes_not_in_training == {"worm": true.count("worm")}
+    assert found.accuracy == pytest.approx(sklearn.accuracy_score(true, predicted))
+    assert found.confusion.labels == tuple(names)
+    matrix = sklearn.confusion_matrix(true, predicted, labels=names)
+    assert [list(row) for row in found.confusion.matrix] == matrix.tolist()
+    how: dict[str, Any] = {"labels": names, "zero_division": 0}
+    assert found.macro_f1 == pytest.approx(sklearn.f1_score(true, predicted, average="macro", **how))
+    assert found.weighted_f1 == pytest.approx(sklearn.f1_score(true, predicted, average="weighted", **how))
+    by_class = sklearn.precision_recall_fscore_support(true, predicted, **how)
+    for name, precision, recall, f1, support in zip(names, *by_class, strict=True):
+        figure = found.per_class[name]
+        assert (figure.precision, figure.recall, figure.f1) == pytest.approx((precision, recall, f1))
+        assert figure.support == support
+    is_attack = [name != "normal" for name in true]
+    assert found.binary is not None
+    assert found.binary.auroc == pytest.approx(
+        sklearn.roc_auc_score(is_attack, labelled["attack_score"].to_pylist())
+    )
+    assert found.binary_accuracy == pytest.approx(
+        sklearn.accuracy_score(is_attack, [name != "normal" for name in predicted])
+    )
+    known = [name != "worm" for name in true]
+    probabilities = np.stack([labelled[f"p_{name}"].to_numpy() for name in names[:3]], axis=1)[known]
+    expected = sklearn.log_loss([names.index(name) for name in true if name != "worm"], probabilities)
+    assert found.loss == pytest.approx(expected)
+
+
+def test_chosen_rows_alone_are_judged_under_their_numbers(detector: Detector, flows: Flows, tmp_path: Path):
+    whole, some = tmp_path / "whole.parquet", tmp_path / "some.parquet"
+    judge(detector, Part("whole", flows), whole, seed=1, num_resamples=2)
+    judge(detector, Part("some", flows, chosen(80, 2, 31)), some, seed=1, num_resamples=2)
+    expected = parquet.read_table(whole).take([2, 31, 80])
+    found = parquet.read_table(some)
+    assert found.column_names == expected.column_names
+    assert found["uid"].to_pylist() == ["C2", "C31", "C80"]
+    for name in found.column_names:
+        if name == "attack_score" or name.startswith("p_"):
+            np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
+        else:
+            assert found[name].to_pylist() == expected[name].to_pylist()
+
+
+def test_predictions_are_written_anew_or_not_at_all(detector: Detector, flows: Flows, tmp_path: Path):
+    path = tmp_path / "test.parquet"
+    path.write_text("of a killed run")
+    first = judge(detector, Part("test", flows), path, seed=1, num_resamples=2)
+    assert parquet.read_table(path).num_rows == 90
+    path.unlink()
+    assert judge(detector, Part("test", flows), None, seed=1, num_resamples=2) == first
+    assert not path.exists()
+
+
+def test_a_part_without_rows_has_figures_of_nothing_and_predictions_with_columns(
+    detector: Detector, flows: Flows, tmp_path: Path
+):
+    whole, none = tmp_path / "whole.parquet", tmp_path / "none.parquet"
+    judge(detector, Part("whole", flows), whole, seed=1, num_resamples=2)
+    found = judge(detector, Part("none", flows, chosen()), none, seed=1, num_resamples=2)
+    assert (found.num_flows, found.intervals) == (0, None)
+    assert parquet.read_table(none).num_rows == 0
+    assert parquet.read_schema(none) == parquet.read_schema(whole)
+
+
+def test_a_file_without_labels_is_refused(detector: Detector, tmp_path: Path):
+    csv.write_csv(traffic().drop_columns(["attack"]), tmp_path / "flows.csv")
+    part = Part("test", open_flows(tmp_path / "flows.csv", schema=SCHEMA))
+    with pytest.raises(SchemaError, match="there is no label column 'attack'"):
+        judge(detector, part, tmp_path / "test.parquet", seed=1, num_resamples=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["flows.csv"]
+
+
+def judged(classes: ClassMap, names: list[str | None]) -> Any:
+    truth = TrueClasses(classes)
+    truth.add(labels(names, coded=True))
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), len(names))
+    return figures(truth, probabilities, seed=1, num_resamples=50)
+
+
+def test_clusters_are_attack_names_and_benign_flows_are_drawn_alone():
+    names = [*["normal", "calm"] * 20, *["smurf"] * 5, *["neptune"] * 5, "nmap", "worm", None, None]
+    found = judged(CLASSES, names)
+    assert found.num_flows == 52
+    assert found.intervals.num_clusters == 4  # smurf, neptune, nmap, worm
+    # Two labels of which one is benign: a single cluster is left, and no interval can be told from it.
+    single = judged(CLASSES, [*["normal"] * 20, *["smurf"] * 5])
+    assert (single.intervals.num_clusters, single.intervals.clusters) == (1, None)
+
+
+def test_without_a_benign_class_every_label_is_a_cluster():
+    found = judged(replace(CLASSES, benign=None), ["normal", "calm", "smurf", None])
+    assert found.intervals.num_clusters == 3
+    assert found.binary is None
+
+
+def test_labels_that_are_the_classes_make_no_clusters():
+    classes = replace(CLASSES, label_map={})
+    assert judged(classes, ["normal", "dos", "probe"] * 5).intervals.clusters is None
+
+
+def test_trees_are_judged_on_the_same_rows_in_the_same_way(detector: Detector, flows: Flows):
+    part = Part("test", flows, chosen(*range(20, 90)))
+    blocks = [(table, CLASSES.encode(table["attack"])) for table in part.tables()]
+    trees = fit_trees(iter(blocks), SCHEMA, 3, seed=0)
+    found = judge_trees(trees, CLASSES, part, seed=1, num_resamples=20)
+    beside = judge(detector, part, None, seed=1, num_resamples=20)
+    assert found.num_flows == beside.num_flows
+    assert found.classes_not_in_training == beside.classes_not_in_training
+    assert {name: figure.support for name, figure in found.per_class.items()} == {
+        name: figure.support for name, figure in beside.per_class.items()
+    }
+    truth = TrueClasses(CLASSES)
+    for table in part.tables():
+        truth.add(table["attack"])
+    probabilities = np.concatenate([trees.probabilities(table) for table in part.tables()])
+    assert found == figures(truth, probabilities, seed=1, num_resamples=20)
+    assert found.accuracy > 0.7  # trees know the rows that they were fitted on
