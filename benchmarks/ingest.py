@@ -47,6 +47,8 @@ class Step:
     num_rows: int
     seconds: float
     rows_per_s: float
+    cpu_us_per_row: float
+    """Processor time of all threads; it does not depend on what else the machine does."""
     peak_anonymous_mb: float
     bytes_on_disk: int
     """Of what the step wrote, or of the file where it wrote nothing."""
@@ -162,14 +164,15 @@ def run_step(name: str, path: Path, folder: Path) -> Step:
     """The step, measured; called in a process of its own."""
     speed = matrix_gflops()
     watch = MemoryWatch()
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     num_rows, num_bytes = STEPS[name](path, folder)
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     return Step(
         name=name,
         num_rows=num_rows,
         seconds=seconds,
         rows_per_s=num_rows / seconds,
+        cpu_us_per_row=1e6 * cpu_seconds / num_rows,
         peak_anonymous_mb=max(watch.peak_mb, anonymous_mb()),
         bytes_on_disk=num_bytes,
         matrix_gflops=speed,
@@ -195,6 +198,7 @@ def measure(row_counts: list[int], folder: Path) -> list[Step]:
                 step = pool.apply(run_step, (name, path, folder))
             print(
                 f"{step.name:24} {step.num_rows:12,} rows {step.seconds:8.1f} s {step.rows_per_s:12,.0f} rows/s"
+                f" {step.cpu_us_per_row:7.1f} us of processor a row"
                 f" {step.peak_anonymous_mb:8,.0f} MB anonymous {step.bytes_on_disk / 1e6:8,.0f} MB on disk"
                 f"  (matrix product {step.matrix_gflops:.0f} GFLOP/s)",
                 flush=True,

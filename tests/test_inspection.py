@@ -1,12 +1,16 @@
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from wirebert.cli import main
 from wirebert.data.loading import DataConfig
+from wirebert.errors import UserError
 from wirebert.inspection import inspect_data, show_inspection
 
 TABLE = "Report\nid,bytes,service,label\n" + "".join(
@@ -77,3 +81,33 @@ def test_data_without_labels_or_with_one_class_can_be_inspected(tmp_path: Path):
     (tmp_path / "b.csv").write_text("bytes,label\n1,benign\n2,benign\n")
     assert inspect_data(str(tmp_path / "a.csv"), DataConfig()).class_counts == {}
     assert inspect_data(str(tmp_path / "b.csv"), DataConfig()).class_counts == {"benign": 2}
+
+
+EDITS = st.tuples(
+    st.floats(0, 1), st.sampled_from(['"', ",", "\n", "\r", "\0", "#", ";", " ", "x", '""', "", "\n\n"])
+)
+
+
+@given(edits=st.lists(EDITS, min_size=1, max_size=8), cut=st.floats(0, 1))
+def test_any_damage_ends_in_a_result_or_in_one_sentence(
+    edits: list[tuple[float, str]], cut: float, tmp_path_factory: pytest.TempPathFactory
+):
+    text = TABLE[:800]
+    for place, mark in edits:
+        at = int(place * len(text))
+        text = text[:at] + mark + text[at + (mark == "") :]
+    text = text[: max(1, int(cut * len(text)))] if cut < 0.5 else text
+    path = tmp_path_factory.mktemp("flows") / "flows.csv"
+    path.write_bytes(text.encode())
+    try:
+        found = inspect_data(str(path), DataConfig(max_misfit_fraction=1.0))
+    except UserError as error:
+        message = str(error)
+    else:
+        message = ""
+        lines = found.seen.misfits.lines
+        assert found.seen.num_rows == lines.num_rows
+        if found.flows.dialect.format == "delimited":
+            assert lines.num_lines == len(re.findall(r"\r\n|\r|\n|[^\r\n]\Z", text))
+            assert lines.num_line_breaks >= 0
+    assert "\n" not in message

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from wirebert.config import RunConfig, resolve_run, write_run
+from wirebert.data.conversion import Misfits
 from wirebert.data.datasets import dataset, download, known_datasets, verify
 from wirebert.data.loading import DataConfig, find_files, open_flows
 from wirebert.data.synthetic import write_csv
@@ -160,18 +161,34 @@ def predict(options: argparse.Namespace) -> None:
     """Verdicts of every flow of a file, in input order."""
     detector = Detector.load(options.model, device=options.device)
     flows = open_flows(options.data, schema=detector.schema)
+    misfits = Misfits()
     if options.out is None:
         writer = CsvWriter(sys.stdout.buffer)
-        for table in predict_blocks(detector, flows):
+        for table in predict_blocks(detector, flows, misfits):
             writer.write(table)
         writer.close()
+        _tell_what_is_left_out(misfits)
         return
     num_flows = 0
     with open_writer(options.out) as writer:
-        for table in predict_blocks(detector, flows):
+        for table in predict_blocks(detector, flows, misfits):
             writer.write(table)
             num_flows += table.num_rows
     Console(stderr=True).print(f"{num_flows:,} flows: {options.out}", highlight=False, soft_wrap=True)
+    _tell_what_is_left_out(misfits)
+
+
+def _tell_what_is_left_out(misfits: Misfits) -> None:
+    """Say on standard error which rows have no verdict and which values were read as missing."""
+    lines = misfits.lines
+    if lines.num_set_aside:
+        first = lines.examples[0]
+        told = f"{lines.num_set_aside:,} rows can not be used and have no verdict ({first.place}: {first.reason})"
+        print(f"wirebert: {told}", file=sys.stderr)
+    for column, count in misfits.counts.items():
+        first = misfits.examples[column][0]
+        told = f"column {column!r} holds no number in {count:,} rows, read as missing ({first.place}: {first.value!r})"
+        print(f"wirebert: {told}", file=sys.stderr)
 
 
 def report(options: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@ only; the best epoch is chosen on validation rows; test files are opened after t
 
 import json
 import os
-import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,7 +107,7 @@ def fit(run: RunConfig, folder: RunFolder, console: Console) -> None:
     report = examine(run, folder, data, result, clock)
     write_card(folder.model, model_card(artifact, report.splits))
     write_report(report, folder)
-    shutil.rmtree(folder.encoded, ignore_errors=True)  # it is not there where a cache outlives the run
+    folder.discard_encoded()
     show_report(report, folder, console)
 
 
@@ -209,7 +208,12 @@ def save(
         weights=hugging_face_state(model),
         tokenizer=tokenizer,
         classes=data.classes,
-        origin={"wirebert": wirebert.__version__, "torch": torch.__version__, "settings": to_mapping(run)},
+        origin={
+            "wirebert": wirebert.__version__,
+            "torch": torch.__version__,
+            "settings": to_mapping(run),
+            "train_sha256": data.fingerprint,
+        },
     )
     save_artifact(artifact, folder.model, card=model_card(artifact, {}))
     return artifact

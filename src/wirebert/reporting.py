@@ -67,7 +67,9 @@ def finding_lines(findings: Sequence[Finding], num_rows: int) -> list[str]:
             other for other in findings if (other.code, other.severity) == (finding.code, finding.severity)
         ]
         if finding.code == "missing_values" and len(same) > 1:
-            shares = ", ".join(f"{other.column} {100 * other.count / max(num_rows, 1):.0f} %" for other in same)
+            shares = ", ".join(
+                f"{other.column} {100 * other.count / max(num_rows, 1):.0f} %" for other in same
+            )
             message = (
                 f"columns with missing values: {shares}; missing is learned as a value of its own, "
                 "so check that it does not merely mark the source of a row"

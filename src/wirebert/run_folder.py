@@ -67,6 +67,10 @@ class RunFolder:
         """Class probabilities of every evaluated flow of a split."""
         return self.path / "predictions" / f"{split}.parquet"
 
+    def discard_encoded(self) -> None:
+        """Delete the token ids, which a finished run needs no more; a cache outside the folder stays."""
+        shutil.rmtree(self.encoded, ignore_errors=True)
+
     @property
     def has_trained(self) -> bool:
         """Whether training has begun here, so that there is something to keep."""

@@ -2,7 +2,11 @@
 
 import io
 import math
+import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,10 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.context import FlowContext, context_columns, has_context
+from wirebert.data.context import FlowContext, context_columns, has_context, with_context
+from wirebert.data.loading import open_flows
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.settings import DataConfig
 from wirebert.data.windows import ContextWindows
+from wirebert.errors import ConfigError, SchemaError
 
-WINDOWS = ContextWindows(short_s=5, long_s=40, max_flows=12)
+WINDOWS = ContextWindows(short_s=5, long_s=40, max_flows=30)
 DAY_S = 86_400
 
 Flow = tuple[float | None, str | None, str | None, float | None, str | None, float | None, float | None]
@@ -78,53 +86,55 @@ def values_of(table: pa.Table) -> np.ndarray:
     return np.array([table.column(name).to_numpy() for name in names]).T
 
 
-def hosts(letters: str) -> st.SearchStrategy[str | None]:
-    return st.sampled_from([*letters, None]) if letters else st.none()
+STEPS_S = [0.0, 0.0, 0.25, 0.25, 1.0, 1.0, 4.75, 5.0, 17.0, 40.0, -1.0, -3.0, -50.0]
+JUMPS_S = [2.0 * DAY_S, -2.0 * DAY_S]
 
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Flow]:
     """Few hosts and ports; times that stand still, go on, come late, jump by days, or are missing."""
-    time, flows = 1_000.0, list[Flow]()
-    steps = st.sampled_from(
-        [0.0, 0.0, 0.25, 1.0, 4.75, 5.0, 17.0, 40.0, -3.0, -50.0, 2.0 * DAY_S, -2.0 * DAY_S]
-    )
-    some = st.sampled_from([None, 0.0, 40.0, 1_500.0, 2e6])
-    for step in draw(st.lists(steps, max_size=40)):
-        time += step
+    generator = random.Random(draw(st.integers(0, 2**32)))
+    pick, time, flows = generator.choice, 1_000.0, list[Flow]()
+    for _ in range(draw(st.integers(0, 80))):
+        time += pick(JUMPS_S if generator.random() < 0.02 else STEPS_S)
         flows.append(
             (
-                None if draw(st.integers(0, 19)) == 0 else time,
-                draw(st.sampled_from("aabbc") if draw(st.integers(0, 19)) else st.none()),
-                draw(st.sampled_from("abxxy") if draw(st.integers(0, 19)) else st.none()),
-                draw(st.sampled_from([None, 22.0, 80.0])),
-                draw(st.sampled_from(["SF", "REJ", None])),
-                draw(some),
-                draw(some),
+                time if generator.random() < 0.95 else None,
+                pick("aaabbbc") if generator.random() < 0.95 else None,
+                pick("axxxy") if generator.random() < 0.95 else None,
+                pick([None, 22.0, 80.0]),
+                pick(["SF", "REJ", None]),
+                pick([None, 0.0, 40.0, 1_500.0, 2e6]),
+                pick([None, 0.0, 40.0, 1_500.0, 2e6]),
             )
         )
     return flows
 
 
-@given(logs())
-def test_columns_equal_the_slow_reference(flows: list[Flow]):
-    found = values_of(FlowContext(WINDOWS).append(table_of(flows)))
-    expected = np.array([*slow_reference(flows, WINDOWS)]).reshape(-1, 19)
+@given(logs(), st.sampled_from([3, 1_000]))
+def test_columns_equal_the_slow_reference(flows: list[Flow], max_flows: int):
+    windows = replace(WINDOWS, max_flows=max_flows)
+    found = values_of(FlowContext(windows).append(table_of(flows)))
+    expected = np.array([*slow_reference(flows, windows)]).reshape(-1, 19)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
-@given(logs(), st.lists(st.integers(0, 40), max_size=6), st.booleans())
+@given(logs(), st.lists(st.integers(0, 80), max_size=6), st.booleans())
 def test_columns_are_the_same_however_the_log_is_cut_and_across_restarts(
     flows: list[Flow], cuts: list[int], restarts: bool
 ):
     table = table_of(flows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wirebert.data.context._BATCH", 2)  # so that keys are forgotten at this size
+        cut = values_of(FlowContext(WINDOWS).append(table))
     whole = values_of(FlowContext(WINDOWS).append(table))
     bounds = [0, *sorted(min(cut, len(flows)) for cut in cuts), len(flows)]
     context, parts = FlowContext(WINDOWS), list[np.ndarray]()
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         parts.append(values_of(context.append(table.slice(start, stop - start))))
         context = resumed(context) if restarts else context
     np.testing.assert_array_equal(np.concatenate(parts), whole)
+    np.testing.assert_array_equal(cut, whole)
 
 
 def resumed(context: FlowContext) -> FlowContext:
@@ -134,3 +144,112 @@ def resumed(context: FlowContext) -> FlowContext:
     with pa.ipc.new_file(file, state.schema) as writer:
         writer.write_table(state)
     return FlowContext.from_table(pa.ipc.open_file(file.getvalue()).read_all())
+
+
+def test_hosts_that_left_the_window_are_forgotten(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("wirebert.data.context._BATCH", 100)
+    context = FlowContext(ContextWindows(short_s=1, long_s=10))
+    sizes = list[int]()
+    for start in range(0, 30_000, 1_000):
+        # A new source every hundredth of a second: 1,000 of them in any 10 seconds.
+        flows = [
+            (number / 100, f"h{number}", "x", 80.0, "SF", 1.0, 1.0) for number in range(start, start + 1_000)
+        ]
+        context.append(table_of(flows))
+        sizes.append(context.size_bytes)
+    assert max(sizes[5:]) < 2 * sizes[3]
+
+
+def test_a_table_without_times_or_addresses_comes_back_as_it_is():
+    table = pa.table({"ts": ["1"], "src_ip": ["a"], "dst_port": [80.0]})
+    assert FlowContext(WINDOWS).append(table) is table
+    assert not has_context(table.column_names)
+
+
+def test_a_scan_stands_out_and_a_beacon_has_no_variation():
+    """Sixty flows, one a second: each looks like any, their context does not."""
+    scan = [(float(at), "a", f"h{at}", 22.0, "REJ", 40.0, 40.0) for at in range(60)]
+    found = FlowContext(ContextWindows()).append(table_of(scan))
+    assert found.column("ctx_src_dst_hosts_60s").to_pylist() == list(range(60))
+    assert found.column("ctx_src_dst_ports_60s").to_pylist()[1:] == [1.0] * 59
+    beacon = [(60.0 * at, "a", "x", 443.0, "SF", 300.0, 500.0) for at in range(5)]
+    found = FlowContext(ContextWindows()).append(table_of(beacon))
+    assert found.column("ctx_channel_gap_s").to_pylist() == [None, 60.0, 60.0, 60.0, 60.0]
+    assert found.column("ctx_channel_gap_variation").to_pylist() == [None, None, 0.0, 0.0, 0.0]
+    assert found.column("ctx_channel_size_variation").to_pylist() == [None, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_missing_is_null_as_in_every_typed_table():
+    found = FlowContext(WINDOWS).append(table_of([(1.0, None, "x", 80.0, "SF", 1.0, 1.0)]))
+    assert found.column("ctx_src_flows_5s").null_count == 1
+
+
+def write_log(path: Path, num_flows: int) -> Path:
+    """A table of flows with times and addresses, of more than a megabyte."""
+    generator = np.random.default_rng(0)
+    hosts = generator.integers(0, 30, (2, num_flows)).tolist()
+    lines = [
+        f"{1.7e9 + at / 8:.3f},10.0.0.{source},10.0.1.{destination},{22 + at % 3},{'padding' * 30},{at % 2}"
+        for at, source, destination in zip(range(num_flows), *hosts, strict=True)
+    ]
+    path.write_text("\n".join(["ts,src_ip,dst_ip,dst_port,note,label", *lines]) + "\n")
+    return path
+
+
+def test_training_and_scoring_read_equal_columns(tmp_path: Path):
+    """The windows travel with the schema; blocks of another size and a log in two files change nothing."""
+    path = write_log(tmp_path / "flows.csv", 20_000)
+    config = DataConfig(context=True, context_short_s=10, context_long_s=300, block_mb=1)
+    trained = open_flows(path, config)
+    tables = list(trained.blocks())
+    assert len(tables) > 1
+    names = [column.name for column in context_columns(ContextWindows(short_s=10, long_s=300))]
+    assert [column.name for column in trained.schema.features][-19:] == names
+    assert trained.absent == ()
+    schema = FlowSchema.from_dict(trained.schema.to_dict())
+    lines = path.read_text().splitlines(keepends=True)
+    folder = tmp_path / "log"
+    folder.mkdir()
+    (folder / "1.csv").write_text("".join(lines[:7_001]))
+    (folder / "2.csv").write_text("".join([lines[0], *lines[7_001:]]))
+    for data in (path, folder):
+        scored = pa.concat_tables(open_flows(data, schema=schema).blocks())
+        for name in names:
+            assert scored.column(name).to_pylist() == pa.concat_tables(tables).column(name).to_pylist()
+    assert trained.schema.positional_names(6) == ("ts", "src_ip", "dst_ip", "dst_port", "note", "label")
+
+
+def test_a_scored_table_without_times_lacks_the_columns_and_says_so(tmp_path: Path):
+    schema = open_flows(write_log(tmp_path / "flows.csv", 50), DataConfig(context=True)).schema
+    (tmp_path / "other.csv").write_text("src_ip,dst_ip,dst_port\n10.0.0.1,10.0.0.2,80\n")
+    flows = open_flows(tmp_path / "other.csv", schema=schema)
+    assert set(schema.names) > set(flows.absent) >= {"ctx_channel_gap_s"}
+    assert next(iter(flows.blocks())).column_names == ["src_ip", "dst_ip", "dst_port"]
+
+
+def test_context_is_off_for_tables_unless_asked_for_and_says_what_it_needs(tmp_path: Path):
+    path = write_log(tmp_path / "flows.csv", 50)
+    assert open_flows(path).schema.context is None
+    (tmp_path / "other.csv").write_text("tss,src_ip,dst_ip,dst_port\n1,10.0.0.1,10.0.0.2,80\n")
+    with pytest.raises(
+        SchemaError,
+        match=r"data\.context needs times and addresses, there is no column 'ts', did you mean 'tss'",
+    ):
+        open_flows(tmp_path / "other.csv", DataConfig(context=True))
+    with pytest.raises(ConfigError, match=r"data\.context_short_s and data.context_long_s must be"):
+        DataConfig(context_short_s=60, context_long_s=60)
+
+
+def test_context_is_on_for_sensors_logs(data_dir: Path):
+    flows = open_flows(data_dir / "sensors" / "zeek-tsv")
+    assert flows.schema.context == ContextWindows()
+    table = next(iter(flows.blocks()))
+    assert {column.name for column in context_columns(ContextWindows())} <= set(table.column_names)
+    assert open_flows(data_dir / "sensors" / "zeek-tsv", DataConfig(context=False)).schema.context is None
+
+
+def test_columns_of_these_names_in_the_table_are_left_as_they_are():
+    schema = FlowSchema(
+        name="own", columns=(Column(name="ctx_channel_gap_s", kind=ColumnKind.NUMBER, is_feature=True),)
+    )
+    assert with_context(schema, WINDOWS) is schema

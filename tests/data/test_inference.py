@@ -107,3 +107,55 @@ def test_names_are_compared_without_case_and_punctuation():
     assert [plain_name(name) for name in ("Src Port", "src-port", "srcPort", "id.orig_p")] == [
         "src_port", "src_port", "src_port", "id_orig_p",
     ]  # fmt: skip
+
+
+def kinds_of(**columns: list[str]) -> dict[str, tuple[str, bool]]:
+    schema = infer_schema(pa.table(columns), name="flows")
+    return {column.name: (str(column.kind), column.is_feature) for column in schema.columns}
+
+
+def test_fields_of_protocols_have_their_kinds():
+    rows = range(200)
+    found = kinds_of(
+        src_mac=[f"00:11:22:33:44:{row % 100:02d}" for row in rows],
+        resp_h=[f"fe80::{row:x}" for row in rows],
+        dns_qtype=[("1", "28")[row % 2] for row in rows],
+        dns_AA=["TF-"[row % 3] for row in rows],
+        http_method=[("GET", "POST")[row % 2] for row in rows],
+        http_status_code=[("200", "404")[row % 2] for row in rows],
+        http_uri=[f"/a%20b?id={row}" for row in rows],
+        user_agent=[f"agent {row % 150}" for row in rows],
+        server_name=[f"host{row}.example" for row in rows],
+        tls_version=[("TLSv12", "TLSv13")[row % 2] for row in rows],
+        ja3=[f"{row * 7919:032x}" for row in rows],
+        tcp_flags=[("SA", "S", "FA")[row % 3] for row in rows],
+    )
+    assert found == {
+        "src_mac": ("address", True),
+        "resp_h": ("address", True),
+        "dns_qtype": ("category", True),
+        "dns_AA": ("boolean", True),
+        "http_method": ("category", True),
+        "http_status_code": ("category", True),
+        "http_uri": ("text", True),
+        "user_agent": ("text", True),
+        "server_name": ("category", False),
+        "tls_version": ("category", True),
+        "ja3": ("category", True),
+        "tcp_flags": ("flags", True),
+    }
+
+
+def test_how_parts_of_a_text_are_encoded_is_noted():
+    uris = [f"/a%20b?id={row}" if row % 4 else f"/{row}" for row in range(200)]
+    (column,) = infer_schema(pa.table({"uri": uris}), name="flows").columns
+    assert column.note == "percent-encoded in 75% of the rows"
+
+
+def test_a_number_behind_the_label_that_goes_with_it_is_derived():
+    labels = [("benign", "dos", "scan")[row % 3] for row in range(90)]
+    table = {"bytes": [str(row % 7) for row in range(90)], "label": labels}
+    related = {**table, "score": [str(len(label)) for label in labels]}
+    assert kinds_of(**related)["score"] == ("label_derived", False)
+    unrelated = {**table, "score": [str(row % 7) for row in range(90)]}
+    assert kinds_of(**unrelated)["score"] == ("count", True)

@@ -79,6 +79,7 @@ def test_difficulty_is_found_by_its_relation_to_the_label_where_no_schema_tells(
     assert "stands behind the label, which explains" in derived.message
 
 
+@pytest.mark.slow
 def test_unsw_nb15_partition(data_dir: Path):
     found = inspected(data_dir / "unsw-nb15" / "UNSW_NB15_training-set.csv.gz")
     assert (
@@ -114,6 +115,7 @@ def test_ton_iot(data_dir: Path):
     assert "(117,118 with the same label)" in finding(found, "duplicates_without_endpoints").message
 
 
+@pytest.mark.slow
 def test_ton_iot_as_a_table_like_any(data_dir: Path):
     found = inspected(data_dir / "ton-iot" / "train_test_network.csv.gz", delimiter=",")
     assert (

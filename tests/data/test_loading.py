@@ -231,3 +231,14 @@ def test_a_packet_capture_is_refused_with_the_remedy(data_dir: Path):
     file = "pcap/malicious-ssh-bruteforce.pcap"
     with pytest.raises(DataError, match="convert it to one of these"):
         open_flows(data_dir / "sensors" / file)
+
+
+def test_what_does_not_fit_is_named_with_its_file_among_several(tmp_path: Path):
+    good = "dur,proto,label\n" + "".join(f"{row},tcp,a\n{row}.5,udp,b\n" for row in range(100))
+    write(tmp_path / "a.csv", good)
+    write(tmp_path / "b.csv", good + "5%,tcp,a\n7,tcp,a,x\n7,tcp,a\n")
+    misfits = Misfits()
+    for _ in open_flows(tmp_path).blocks(misfits):
+        pass
+    assert misfits.examples["dur"][0].place == f"row 201 of {tmp_path / 'b.csv'}"
+    assert misfits.lines.examples[0].place == f"line 203 of {tmp_path / 'b.csv'}"

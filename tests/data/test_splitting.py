@@ -4,12 +4,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from wirebert.data.context import with_context
 from wirebert.data.conversion import Misfits
 from wirebert.data.labels import fit_classes
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.settings import DataConfig
 from wirebert.data.splitting import RowSplit, split_rows
 from wirebert.data.survey import survey
+from wirebert.data.windows import ContextWindows
 from wirebert.errors import DataError, SchemaError
 
 SCHEMA = FlowSchema(
@@ -130,3 +132,18 @@ def test_what_can_not_be_split_is_one_sentence():
         split(DataConfig(split="time"), **{**TABLE, "ts": ["noon"] * ROWS})
     with pytest.raises(DataError, match="no class 'scann', did you mean 'scan'"):
         split(DataConfig(split="leave_attack_out", left_out_class="scann"), **TABLE)
+
+
+def test_rows_of_one_window_before_the_cut_train_nothing_where_flows_have_context(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(Tables, "schema", with_context(SCHEMA, ContextWindows(short_s=1, long_s=6)))
+    found = split(DataConfig(split="time", valid_fraction=0.25), **TABLE)
+    assert np.flatnonzero(found.is_valid).tolist() == list(range(10))  # from 91 on
+    assert np.flatnonzero(found.is_train).tolist() == list(range(15, ROWS))  # up to 85
+    assert ("split_purged_rows", 5) in {(finding.code, finding.count) for finding in found.findings}
+    at_random = split(DataConfig(), **TABLE)
+    assert "split_shares_context" in {finding.code for finding in at_random.findings}
+    monkeypatch.setattr(Tables, "schema", with_context(SCHEMA, ContextWindows()))
+    with pytest.raises(DataError, match="found 0 for training"):
+        split(DataConfig(split="time", valid_fraction=0.25), **TABLE)

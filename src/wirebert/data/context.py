@@ -12,69 +12,42 @@ them, and what they sum up to; a flow that leaves the window is forgotten, and h
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from jaxtyping import Bool, Float64, Int64, UInt64
+from jaxtyping import Float64, Int64
 
 from wirebert.data.arrivals import ArrivalClock
-from wirebert.data.canonical import encode
-from wirebert.data.hashing import mix, number_hashes, text_hashes
+from wirebert.data.contacts import MAX_BYTES, NEEDED, Contacts, read_contacts
+from wirebert.data.hashing import mix
 from wirebert.data.keys import KeyTable
 from wirebert.data.recent import RecentRows
-from wirebert.data.schema import Column, ColumnKind
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.sliding import running_totals
-from wirebert.data.times import seconds_of
 from wirebert.data.windows import ContextWindows
 
-NEEDED = ("ts", "src_ip", "dst_ip")
-"""Columns without which a table has no context."""
-FAILED_STATES = ("S0", "REJ", "RSTOS0", "SH")
-"""How a connection ends that its destination refused or left without an answer, in Zeek's words."""
-
-_SENT = ("src_ip_bytes", "src_payload_bytes", "src_bytes")
-_RECEIVED = ("dst_ip_bytes", "dst_payload_bytes", "dst_bytes")
-_MAX_BYTES = 1 << 40  # keeps the sums of any window below 2**63
 _SIZE_STEPS = 256  # per doubling
 _BATCH = 1 << 16
 _SLACK = 1.25
 _COLUMNS = (
-    ("ctx_src_flows", ColumnKind.COUNT, "flows of the source"),
-    ("ctx_src_dst_hosts", ColumnKind.COUNT, "different destinations of the source"),
-    ("ctx_src_dst_ports", ColumnKind.COUNT, "different destination ports of the source"),
-    (
-        "ctx_src_failed_share",
-        ColumnKind.RATE,
-        "share of the source's flows that were refused or not answered",
-    ),
-    ("ctx_src_sent_bytes", ColumnKind.COUNT, "bytes that the source sent"),
-    ("ctx_src_received_bytes", ColumnKind.COUNT, "bytes that the source received"),
-    ("ctx_dst_flows", ColumnKind.COUNT, "flows to the destination"),
-    ("ctx_dst_src_hosts", ColumnKind.COUNT, "different sources of the destination"),
+    ("ctx_src_flows", ColumnKind.COUNT),
+    ("ctx_src_dst_hosts", ColumnKind.COUNT),  # different destinations of the source
+    ("ctx_src_dst_ports", ColumnKind.COUNT),  # different destination ports of the source
+    ("ctx_src_failed_share", ColumnKind.RATE),  # of the source's flows, those refused or not answered
+    ("ctx_src_sent_bytes", ColumnKind.COUNT),
+    ("ctx_src_received_bytes", ColumnKind.COUNT),
+    ("ctx_dst_flows", ColumnKind.COUNT),
+    ("ctx_dst_src_hosts", ColumnKind.COUNT),  # different sources of the destination
 )
+"""Of each window, with its seconds behind the name."""
+# A channel is a source, a destination and a port; these look over the long window.
 _CHANNEL_COLUMNS = (
-    (
-        "ctx_channel_gap_s",
-        ColumnKind.DURATION,
-        "since the last flow from this source to this destination and port",
-    ),
-    ("ctx_channel_gap_variation", ColumnKind.NUMBER, "deviation of those gaps over their mean"),
-    ("ctx_channel_size_variation", ColumnKind.NUMBER, "deviation of what those flows sent, in doublings"),
+    ("ctx_channel_gap_s", ColumnKind.DURATION),  # since the channel's last flow
+    ("ctx_channel_gap_variation", ColumnKind.NUMBER),  # deviation of those gaps over their mean
+    ("ctx_channel_size_variation", ColumnKind.NUMBER),  # deviation of what its flows sent, in doublings
 )
-
-
-class FlowRows(NamedTuple):
-    """Flows as the context sees them, one array per property."""
-
-    time_s: Float64[np.ndarray, " flows"]
-    source: UInt64[np.ndarray, " flows"]
-    destination: UInt64[np.ndarray, " flows"]
-    port: UInt64[np.ndarray, " flows"]
-    is_failed: Bool[np.ndarray, " flows"]
-    sent_bytes: Int64[np.ndarray, " flows"]
-    received_bytes: Int64[np.ndarray, " flows"]
 
 
 def context_columns(windows: ContextWindows) -> tuple[Column, ...]:
@@ -83,17 +56,18 @@ def context_columns(windows: ContextWindows) -> tuple[Column, ...]:
     >>> [column.name for column in context_columns(ContextWindows())][:3]
     ['ctx_src_flows_60s', 'ctx_src_dst_hosts_60s', 'ctx_src_dst_ports_60s']
     """
-    spans = (windows.short_s, windows.long_s)
-    of_hosts = [
-        Column(name=f"{name}_{span}s", kind=kind, is_feature=True, note=f"{note} in the {span} s before")
-        for span in spans
-        for name, kind, note in _COLUMNS
+    names = [
+        (f"{name}_{span}s", kind) for span in (windows.short_s, windows.long_s) for name, kind in _COLUMNS
     ]
-    of_channels = [
-        Column(name=name, kind=kind, is_feature=True, note=f"{note}, within {windows.long_s} s")
-        for name, kind, note in _CHANNEL_COLUMNS
-    ]
-    return (*of_hosts, *of_channels)
+    return tuple(Column(name=name, kind=kind, is_feature=True) for name, kind in [*names, *_CHANNEL_COLUMNS])
+
+
+def with_context(schema: FlowSchema, windows: ContextWindows) -> FlowSchema:
+    """The schema with context, and the columns of it; as it is where it has columns of these names already."""
+    columns = context_columns(windows)
+    if {column.name for column in columns} & set(schema.names):
+        return schema
+    return replace(schema, columns=(*schema.columns, *columns), context=windows)
 
 
 def has_context(names: Iterable[str]) -> bool:
@@ -118,7 +92,8 @@ class FlowContext:
             "source_port": KeyTable(2),
             "channel": KeyTable(7),
         }
-        self._live = dict.fromkeys(self._tables, 0)
+        self._limits = dict.fromkeys(self._tables, _BATCH)
+        """Keys of each table beyond which it is worth a look whether some have left."""
 
     @property
     def size_bytes(self) -> int:
@@ -133,7 +108,7 @@ class FlowContext:
         """
         if not has_context(table.column_names):
             return table
-        is_usable, rows = _read(table)
+        is_usable, rows = read_contacts(table)
         values = np.full((2 * len(_COLUMNS) + len(_CHANNEL_COLUMNS), table.num_rows), np.nan)
         parts = [self.add(part) for part in _parts(rows)]
         if parts:
@@ -142,7 +117,7 @@ class FlowContext:
             table = table.append_column(column.name, pa.array(numbers, mask=np.isnan(numbers)))
         return table
 
-    def add(self, rows: FlowRows) -> Float64[np.ndarray, "columns flows"]:
+    def add(self, rows: Contacts) -> Float64[np.ndarray, "columns flows"]:
         """Context of the next flows, one line per column; NaN is missing."""
         first, num_rows = self._log.stop, len(rows.time_s)
         pair = mix(rows.source * np.uint64(3) + mix(rows.destination))
@@ -158,8 +133,8 @@ class FlowContext:
             | {
                 "arrival_us": self._clock.arrivals(rows.time_s),
                 "is_failed": rows.is_failed,
-                "sent": np.clip(rows.sent_bytes, 0, _MAX_BYTES),
-                "received": np.clip(rows.received_bytes, 0, _MAX_BYTES),
+                "sent": np.clip(rows.sent_bytes, 0, MAX_BYTES),
+                "received": np.clip(rows.received_bytes, 0, MAX_BYTES),
                 "gap_ms": np.full(num_rows, -1),
             }
         )
@@ -292,11 +267,14 @@ class FlowContext:
         self._log.drop(self._heads[1])
         for name, line in _FLOWS_LINE.items():
             table = self._tables[name]
-            if len(table) > _SLACK * self._live[name] + _BATCH:
-                numbers = table.keep(table.totals[line, : len(table)] > 0)
-                self._live[name] = len(table)
+            if len(table) <= self._limits[name]:
+                continue
+            is_live = table.totals[line, : len(table)] > 0
+            if len(table) > _SLACK * int(is_live.sum()):
+                numbers = table.keep(is_live)
                 rows = self._log.of(name, self._heads[1])
                 rows[:] = numbers[rows]
+            self._limits[name] = int(_SLACK * len(table)) + _BATCH
 
 
 _LOG_COLUMNS: dict[str, type[np.generic]] = {
@@ -349,59 +327,7 @@ class _Events(NamedTuple):
         return self.column(name) * self.signs
 
 
-def _read(table: pa.Table) -> tuple[Bool[np.ndarray, " rows"], FlowRows]:
-    """Which rows have both ends, and those rows."""
-    ends = [_hashes(table.column(name)) for name in ("src_ip", "dst_ip")]
-    is_usable = ends[0][1] & ends[1][1]
-    rows = FlowRows(
-        time_s=seconds_of(table.column("ts")),
-        source=ends[0][0],
-        destination=ends[1][0],
-        port=number_hashes(_numbers(table, ("dst_port",))),
-        is_failed=_is_failed(table),
-        sent_bytes=_bytes(table, _SENT),
-        received_bytes=_bytes(table, _RECEIVED),
-    )
-    return is_usable, rows if is_usable.all() else FlowRows(*(values[is_usable] for values in rows))
-
-
-def _parts(rows: FlowRows) -> Iterator[FlowRows]:
+def _parts(rows: Contacts) -> Iterator[Contacts]:
     """At most `_BATCH` flows at a time, which keeps temporary arrays in the processor's cache."""
     for start in range(0, len(rows.time_s), _BATCH):
-        yield FlowRows(*(values[start : start + _BATCH] for values in rows))
-
-
-def _hashes(column: pa.ChunkedArray) -> tuple[UInt64[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
-    """Hash of each text, and whether there is one."""
-    encoded = encode(column)
-    hashes = np.append(text_hashes(encoded.dictionary), np.uint64(0))
-    index = encoded.indices.fill_null(len(hashes) - 1).to_numpy(zero_copy_only=False)
-    return hashes[index], index < len(hashes) - 1
-
-
-def _numbers(table: pa.Table, names: Iterable[str]) -> Float64[np.ndarray, " rows"]:
-    """The first of these columns that has a value; NaN where none has."""
-    numbers = np.full(table.num_rows, np.nan)
-    for name in names:
-        if name in table.column_names:
-            column = table.column(name)
-            if pa.types.is_dictionary(column.type):
-                column = column.cast(column.type.value_type)
-            numbers = np.where(np.isnan(numbers), column.to_numpy().astype(float), numbers)
-    return numbers
-
-
-def _bytes(table: pa.Table, names: Iterable[str]) -> Int64[np.ndarray, " rows"]:
-    """Whole bytes; 0 where nobody counted."""
-    return np.nan_to_num(np.clip(_numbers(table, names), 0, _MAX_BYTES), nan=0.0).astype(np.int64)
-
-
-def _is_failed(table: pa.Table) -> Bool[np.ndarray, " rows"]:
-    """Whether the destination refused or did not answer: by the state or, where there is none, by its packets."""
-    is_silent = _numbers(table, ("dst_packets",)) == 0
-    if "conn_state" not in table.column_names:
-        return is_silent
-    encoded = encode(table.column("conn_state"))
-    is_failed = pc.is_in(encoded.dictionary, value_set=pa.array(FAILED_STATES)).to_numpy(zero_copy_only=False)
-    index = encoded.indices.fill_null(len(is_failed)).to_numpy(zero_copy_only=False)
-    return np.where(index < len(is_failed), np.append(is_failed, False)[index], is_silent)
+        yield Contacts(*(values[start : start + _BATCH] for values in rows))

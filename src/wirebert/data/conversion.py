@@ -8,7 +8,7 @@ Work is done once per distinct value and gathered: a column of a million rows an
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -37,6 +37,13 @@ class Misfit:
     column: str
     row: int
     value: str
+    file: str = ""
+    """Where it stands, if there are several files."""
+
+    @property
+    def place(self) -> str:
+        """`row 3`, or `row 3 of flows.csv`."""
+        return f"row {self.row} of {self.file}" if self.file else f"row {self.row}"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -73,16 +80,17 @@ class Misfits:
             if text in known or len(known) < MAX_PADDED:
                 known[text] = known.get(text, 0) + count
 
-    def merge(self, other: "Misfits") -> None:
-        """Count what `other` counted too."""
+    def merge(self, other: "Misfits", file: str = "") -> None:
+        """Count what `other` counted too, in `file` if there are several."""
         for into, texts in ((self.markers, other.markers), (self.padded, other.padded)):
             for column, counts in texts.items():
                 self.count_texts(into, column, counts)
         self.num_rows += other.num_rows
-        self.lines.merge(other.lines)
+        self.lines.merge(other.lines, file)
         for column, count in other.counts.items():
             self.counts[column] = self.counts.get(column, 0) + count
-            self.examples[column] = [*self.examples.get(column, []), *other.examples[column]][:MAX_EXAMPLES]
+            found = [replace(example, file=file or example.file) for example in other.examples[column]]
+            self.examples[column] = [*self.examples.get(column, []), *found][:MAX_EXAMPLES]
 
     def check(self, limit_fraction: float, where: str) -> None:
         """Raise a DataError if more than this share of a column's rows did not fit."""

@@ -4,7 +4,8 @@ Nothing is left out in silence: lines = header and lines before it + rows + blan
 lines after the table + line breaks inside quoted values.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from wirebert.errors import DataError
 
@@ -21,6 +22,13 @@ class SetAside:
     reason: str
     text: str
     """Its beginning."""
+    file: str = ""
+    """Where it stands, if there are several files."""
+
+    @property
+    def place(self) -> str:
+        """`line 3`, or `line 3 of flows.csv`."""
+        return f"line {self.line} of {self.file}" if self.file else f"line {self.line}"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -71,8 +79,8 @@ class Intake:
         self.footer.append(SetAside(line, reason, text[:SHOWN_CHARACTERS]))
         del self.footer[:-MAX_EXAMPLES]
 
-    def merge(self, other: "Intake") -> None:
-        """Count what `other` counted too."""
+    def merge(self, other: "Intake", file: str = "") -> None:
+        """Count what `other` counted too, in `file` if there are several."""
         for name in (
             "num_lines",
             "num_before",
@@ -86,8 +94,8 @@ class Intake:
             "num_quoted",
         ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.examples = [*self.examples, *other.examples][:MAX_EXAMPLES]
-        self.footer = [*self.footer, *other.footer][:MAX_EXAMPLES]
+        self.examples = [*self.examples, *_named(other.examples, file)][:MAX_EXAMPLES]
+        self.footer = [*self.footer, *_named(other.footer, file)][:MAX_EXAMPLES]
 
     def check(self, limit_fraction: float, where: str) -> None:
         """Raise a DataError if more than this share of the rows was set aside."""
@@ -99,3 +107,7 @@ class Intake:
                 f"{total:,} rows can not be used; correct them, set data.delimiter, data.quote or data.encoding, or "
                 "raise data.max_misfit_fraction"
             )
+
+
+def _named(rows: Sequence[SetAside], file: str) -> list[SetAside]:
+    return [replace(row, file=file or row.file) for row in rows]

@@ -64,14 +64,12 @@ class KeyTable:
         kept = np.flatnonzero(is_kept)
         renumbered = np.full(len(is_kept), -1, np.int64)
         renumbered[kept] = np.arange(len(kept))
-        keys, totals = self._keys[kept], self.totals[:, kept]
-        size = _power_of_two(max(MIN_INDEX, 2 * len(kept)))
-        self._index = np.full(size, -1, np.int32)
-        self._keys = np.zeros(max(MIN_INDEX, len(kept)), np.uint64)
-        self._keys[: len(kept)] = keys
-        self.totals = np.zeros((len(totals), len(self._keys)), np.int64)
-        self.totals[:, : len(kept)] = totals
         self._size = len(kept)
+        self._keys[: len(kept)] = self._keys[kept]
+        for total in self.totals:
+            total[: len(kept)] = total[kept]
+        self._resize(max(MIN_INDEX, len(kept)))
+        self._index = np.full(_power_of_two(max(MIN_INDEX, 2 * len(kept))), -1, np.int32)
         self._fill_index()
         return renumbered
 
@@ -89,13 +87,17 @@ class KeyTable:
         """Room for so many new keys, with an index at most half full."""
         needed = self._size + num_new
         if needed > len(self._keys):
-            capacity = max(needed, len(self._keys) + len(self._keys) // 2)
-            extra = capacity - len(self._keys)
-            self._keys = np.concatenate([self._keys, np.zeros(extra, np.uint64)])
-            self.totals = np.concatenate([self.totals, np.zeros((len(self.totals), extra), np.int64)], axis=1)
+            self._resize(max(needed, len(self._keys) + len(self._keys) // 2))
         if 2 * needed > len(self._index):
             self._index = np.full(_power_of_two(2 * needed), -1, np.int32)
             self._fill_index()
+
+    def _resize(self, capacity: int) -> None:
+        keys, totals = self._keys, self.totals
+        self._keys = np.zeros(capacity, np.uint64)
+        self.totals = np.zeros((len(totals), capacity), np.int64)
+        self._keys[: self._size] = keys[: self._size]
+        self.totals[:, : self._size] = totals[:, : self._size]
 
     def _fill_index(self) -> None:
         """Enter the keys, which are distinct, into an empty index."""

@@ -10,6 +10,8 @@ from typing import IO
 
 import pyarrow as pa
 
+from wirebert.data.contacts import NEEDED
+from wirebert.data.context import FlowContext, has_context, with_context
 from wirebert.data.conversion import Misfits, convert, with_points
 from wirebert.data.dialect import Dialect
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
@@ -19,6 +21,7 @@ from wirebert.data.intake import Intake
 from wirebert.data.proposals import with_proposals
 from wirebert.data.schema import FlowSchema, known_schemas, missing_name, read_schema, recognise
 from wirebert.data.settings import DataConfig
+from wirebert.data.windows import ContextWindows
 from wirebert.errors import DataError, SchemaError
 
 __all__ = ["DataConfig", "FlowFile", "Flows", "find_files", "open_flows"]
@@ -54,7 +57,13 @@ class Flows:
     @property
     def absent(self) -> tuple[str, ...]:
         """Features of the schema that the files lack."""
-        return tuple(column.name for column in self.schema.features if column.name not in self.parts[0].names)
+        names = self.parts[0].names
+        has_own = has_context(names)
+        return tuple(
+            column.name
+            for column in self.schema.features
+            if column.name not in names and not (has_own and self.schema.is_context(column.name))
+        )
 
     @property
     def extra(self) -> tuple[str, ...]:
@@ -86,21 +95,24 @@ class Flows:
         Raises:
             DataError: a file is damaged, or too many rows can not be used or values of a column do not fit.
         """
+        windows = self.schema.context
+        context = None if windows is None else FlowContext(windows)  # the files are one log
         for part in self.parts:
             first_row, counted = 1, Misfits()
             for block in part.raw_blocks(self.config.block_mb << 20, counted.lines):
-                yield convert(
+                table = convert(
                     block,
                     self.schema,
                     misfits=counted,
                     first_row=first_row,
                     decimal_comma=part.dialect.decimal_comma,
                 )
+                yield table if context is None else context.append(table)
                 first_row += block.num_rows
             counted.lines.check(self.config.max_misfit_fraction, part.where)
             counted.check(self.config.max_misfit_fraction, part.where)
             if misfits is not None:
-                misfits.merge(counted)
+                misfits.merge(counted, part.where if len(self.parts) > 1 else "")
 
     def fingerprint(self) -> str:
         """Sha256 over the sizes and contents of the files, as hexadecimal text."""
@@ -229,6 +241,20 @@ def _label_name(label: str, names: tuple[str, ...]) -> str:
     return label
 
 
+def _with_context(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema:
+    """The schema with context where it is asked for or, unless forbidden, the file is a sensor's log with times."""
+    is_sensor = part.source is not None and part.source.schema is not None
+    if config.context is False or (config.context is None and not (is_sensor and has_context(part.names))):
+        return schema
+    if not has_context(part.names):
+        missing = next(name for name in NEEDED if name not in part.names)
+        raise SchemaError(
+            f"{part.where}: data.context needs times and addresses, {missing_name('column', missing, part.names)}"
+        )
+    windows = ContextWindows(short_s=config.context_short_s, long_s=config.context_long_s)
+    return schema if schema.context is not None else with_context(schema, windows)
+
+
 def _apply(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema:
     """The schema with the label and benign class that the user named."""
     if config.label is not None:
@@ -237,4 +263,5 @@ def _apply(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema
             raise SchemaError(f"{part.where}: {missing_name('label column', label, part.names)}")
         schema = schema.with_label(label)
     schema = schema if config.benign is None else replace(schema, benign=config.benign)
+    schema = _with_context(config, schema, part)
     return with_proposals(schema) if config.combine else schema

@@ -14,6 +14,7 @@ from pathlib import Path
 import tomli_w
 
 from wirebert.data.combination import Combination
+from wirebert.data.windows import CONTEXT_PREFIX, ContextWindows
 from wirebert.errors import SchemaError
 
 DEFAULT_NULL_VALUES = ("", "-", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
@@ -90,6 +91,8 @@ class FlowSchema:
     """Column -> the values it holds. A file without header is of this schema if its values are among them."""
     combinations: tuple[Combination, ...] = ()
     """Features made of two columns; they are computed when flows are encoded."""
+    context: ContextWindows | None = None
+    """How far context reaches; its columns are computed when flows are read. None where there is none."""
 
     @property
     def label(self) -> str | None:
@@ -129,13 +132,21 @@ class FlowSchema:
         columns = tuple(_relabel(column, name) for column in self.columns)
         return replace(self, columns=columns, label_map={}, benign=None)
 
+    def is_context(self, name: str) -> bool:
+        """Whether a column is computed when flows are read, rather than read."""
+        return self.context is not None and name.startswith(CONTEXT_PREFIX)
+
     def positional_names(self, num_columns: int) -> tuple[str, ...] | None:
         """Names for a file without header: all columns, or all but those derived from the label, or those and no label.
 
         None if the schema has no such number of columns.
         """
         for left_out in ((), (ColumnKind.LABEL_DERIVED,), (ColumnKind.LABEL_DERIVED, ColumnKind.LABEL)):
-            names = tuple(column.name for column in self.columns if column.kind not in left_out)
+            names = tuple(
+                column.name
+                for column in self.columns
+                if column.kind not in left_out and not self.is_context(column.name)
+            )
             if len(names) == num_columns:
                 return names
         return None
@@ -150,6 +161,8 @@ class FlowSchema:
         plain["columns"] = [_column_to_dict(column) for column in self.columns]
         if self.combinations:
             plain["combinations"] = [combination.to_dict() for combination in self.combinations]
+        if self.context is not None:
+            plain["context"] = self.context.to_dict()
         if self.label_map:
             plain["label_map"] = dict(self.label_map)
         return plain
@@ -165,7 +178,9 @@ class FlowSchema:
         Traceback (most recent call last):
         wirebert.errors.SchemaError: schema, column 'dur': there is no kind 'duraton', did you mean 'duration'? ...
         """
-        _check_keys(plain, ("name", "benign", "match", "columns", "label_map", "combinations"), where)
+        _check_keys(
+            plain, ("name", "benign", "match", "columns", "label_map", "combinations", "context"), where
+        )
         columns = plain.get("columns")
         if not isinstance(columns, Sequence) or isinstance(columns, str) or not columns:
             raise SchemaError(
@@ -192,6 +207,7 @@ class FlowSchema:
             benign=None if plain.get("benign") is None else _text(plain["benign"], "benign", where),
             match={key: _texts(value, key, where) for key, value in match.items()},
             combinations=_combinations(plain.get("combinations", ()), parsed, where),
+            context=ContextWindows.from_dict(plain["context"], where) if "context" in plain else None,
         )
 
 

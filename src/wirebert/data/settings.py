@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wirebert.data.dialect import Encoding
+from wirebert.data.windows import MAX_WINDOW_S
 from wirebert.errors import ConfigError
 
 Split = Literal["random", "time", "group", "leave_attack_out"]
@@ -30,6 +31,15 @@ class DataConfig:
 
     combine: bool = False
     """Whether columns made of two (bytes per packet, service with state) are added to a schema that lists none."""
+
+    context: bool | None = None
+    """Whether each flow gets columns that say what its hosts did before it. Unset: for sensors' logs that have times."""
+
+    context_short_s: int = 60
+    """Short window of the context in seconds, at least 1."""
+
+    context_long_s: int = 3_600
+    """Long window of the context in seconds, above the short one and at most a day."""
 
     block_mb: int = 8
     """Size of the blocks in which files are read, in [1, 1024] MB; no row may be longer."""
@@ -93,6 +103,11 @@ class DataConfig:
             raise ConfigError(f"data.max_misfit_fraction must be in [0, 1], got {self.max_misfit_fraction}")
         if not 0 < self.valid_fraction <= 0.5:
             raise ConfigError(f"data.valid_fraction must be in (0, 0.5], got {self.valid_fraction}")
+        if not 1 <= self.context_short_s < self.context_long_s <= MAX_WINDOW_S:
+            raise ConfigError(
+                "data.context_short_s and data.context_long_s must be at least 1, rising, and at most "
+                f"{MAX_WINDOW_S}, got {self.context_short_s} and {self.context_long_s}"
+            )
         if self.min_class_rows < 1:
             raise ConfigError(f"data.min_class_rows must be at least 1, got {self.min_class_rows}")
         if self.skip_lines is not None and self.skip_lines < 0:

@@ -66,11 +66,15 @@ def split_rows(
     """
     is_labelled = class_ids >= 0
     is_held_out = np.zeros(len(class_ids), bool)
+    is_purged = np.zeros(len(class_ids), bool)
     column: str | None = None
     fraction = config.valid_fraction
     if config.split == "time":
         column = config.time_column or _time_column(seen.schema)
-        is_valid = time_split(column_seconds(flows, column), is_labelled, fraction)
+        seconds = column_seconds(flows, column)
+        is_valid = time_split(seconds, is_labelled, fraction)
+        if seen.schema.context is not None:
+            is_purged = purged(seconds, is_valid, seen.schema.context.long_s)
     elif config.split == "group":
         column = config.group_column or ""
         groups = column_groups(flows, column)
@@ -82,7 +86,7 @@ def split_rows(
             is_held_out = np.array([*names, False], bool)[seen.labels]
         is_valid = duplicate_safe_split(seen.feature_hashes, class_ids, fraction, seed)
     is_valid = is_valid & is_labelled & ~is_held_out
-    is_train = is_labelled & ~is_valid & ~is_held_out
+    is_train = is_labelled & ~is_valid & ~is_held_out & ~is_purged
     if not is_valid.any() or not is_train.any():
         raise DataError(
             f"data.split={config.split}: expected rows on both sides, found {int(is_train.sum()):,} for training and "
@@ -93,7 +97,10 @@ def split_rows(
         is_valid=is_valid,
         is_held_out=is_held_out,
         statement=STATEMENTS[config.split].format(column=column),
-        findings=crossings(seen, is_train, is_valid, class_ids),
+        findings=(
+            *crossings(seen, is_train, is_valid, class_ids),
+            *_context_findings(seen, config, is_purged & is_labelled),
+        ),
     )
 
 
@@ -113,6 +120,36 @@ def time_split(
         )
     cut = known[min(len(known) - 1, int(np.floor(len(known) * (1 - valid_fraction))))]
     return is_labelled & (seconds >= cut)
+
+
+def purged(
+    seconds: Float64[np.ndarray, " rows"], is_valid: Bool[np.ndarray, " rows"], window_s: int
+) -> Bool[np.ndarray, " rows"]:
+    """True for the rows of one window before the first validation row, which the context of validation rows counts.
+
+    >>> purged(np.array([1.0, 9.0, 10.0, 11.0]), np.array([False, False, False, True]), 2)
+    array([False, False,  True, False])
+    """
+    first = seconds[is_valid].min(initial=np.inf)
+    return ~is_valid & (seconds > first - window_s)
+
+
+def _context_findings(
+    seen: Survey, config: DataConfig, is_purged: Bool[np.ndarray, " rows"]
+) -> tuple[Finding, ...]:
+    """What a split does about context, in which each flow counts the flows before it."""
+    if seen.schema.context is None:
+        return ()
+    if config.split != "time":
+        code, count, example = "split_shares_context", seen.num_rows, ""
+        message = (
+            "flows on either side are in each other's context; data.split=time keeps a window between them"
+        )
+    else:
+        code, count, example = "split_purged_rows", int(is_purged.sum()), row_name(is_purged)
+        message = "rows right before the cut train nothing: they are in the context of validation rows"
+    finding = Finding(code=code, severity="info", column=None, count=count, example=example, message=message)
+    return (finding,) if count else ()
 
 
 def column_seconds(flows: FlowSource, name: str) -> Float64[np.ndarray, " rows"]:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 from pyarrow import csv, parquet
 
+from wirebert.data.conversion import Misfits
 from wirebert.data.loading import Flows
 from wirebert.data.schema import ColumnKind, FlowSchema
 from wirebert.errors import DataError
@@ -50,12 +51,12 @@ def verdict_table(
     return pa.table(columns)
 
 
-def predict_blocks(detector: Detector, flows: Flows) -> Iterator[pa.Table]:
-    """Verdict tables of a file's blocks, in input order; memory is bounded by one block.
+def predict_blocks(detector: Detector, flows: Flows, misfits: Misfits | None = None) -> Iterator[pa.Table]:
+    """Verdict tables of a file's blocks, in input order; memory is bounded by one block. `misfits` gets what did not fit.
 
     Without a row there is one table all the same, so that a file of verdicts always has its columns.
     """
-    blocks = flows.blocks()
+    blocks = flows.blocks(misfits)
     first_row = 0
     for table in chain([next(blocks, no_rows(flows))], blocks):
         rows = np.arange(first_row, first_row + table.num_rows, dtype=np.int64)

@@ -219,3 +219,12 @@ def test_real_json_logs_are_joined(data_dir: Path):
     # 109 of the 576 flows have a uid that http.log holds, 205 one that ssl.log holds (counted with jq and comm).
     assert table.num_rows - table["http_method"].null_count == 109
     assert table.num_rows - table["ssl_version"].null_count == 205
+
+
+@pytest.mark.parametrize("separator", ["\\xff", "\\x0a"])
+def test_a_separator_that_separates_nothing_is_one_sentence(separator: str, tmp_path: Path):
+    path = tmp_path / "conn.log"
+    path.write_text(f"#separator {separator}\n#fields\tts\tuid\n1\tx\n")
+    head, compression = read_head(path)
+    with pytest.raises(DataError, match="expected a #separator that is one ASCII character"):
+        open_zeek(path, head, compression, "conn.log")

@@ -100,9 +100,9 @@ def lines_set_aside(subject: Subject) -> list[Finding]:
             severity="warning",
             column=None,
             count=lines.num_set_aside,
-            example=f"line {first.line}: {first.text}",
+            example=f"{first.place}: {first.text}",
             message=f"{rows_of(lines.num_set_aside, lines.num_rows + lines.num_set_aside)} can not be used and are left out "
-            f"(line {first.line}: {first.reason}); correct them in the file",
+            f"({first.place}: {first.reason}); correct them in the file",
         )
     ]
 
@@ -119,9 +119,9 @@ def lines_after_the_table(subject: Subject) -> list[Finding]:
             severity="info",
             column=None,
             count=lines.num_footer,
-            example=f"line {first.line}: {first.text}",
-            message=f"{lines.num_footer:,} lines after the table have fewer fields than its rows and are left out (line "
-            f"{first.line}: {first.text!r}); if this is a row that was cut off, write the file again",
+            example=f"{first.place}: {first.text}",
+            message=f"{lines.num_footer:,} lines after the table have fewer fields than its rows and are left out ("
+            f"{first.place}: {first.text!r}); if this is a row that was cut off, write the file again",
         )
     ]
 

@@ -148,9 +148,9 @@ def misfits(subject: Subject) -> list[Finding]:
             severity="warning",
             column=name,
             count=count,
-            example=f"row {found.examples[name][0].row}: {found.examples[name][0].value}",
-            message=f"column {name!r} holds no number in {rows_of(count, found.num_rows)} (row "
-            f"{found.examples[name][0].row}: {found.examples[name][0].value!r}); these are read as missing, so correct them "
+            example=f"{found.examples[name][0].place}: {found.examples[name][0].value}",
+            message=f"column {name!r} holds no number in {rows_of(count, found.num_rows)} ("
+            f"{found.examples[name][0].place}: {found.examples[name][0].value!r}); these are read as missing, so correct them "
             "or declare the column a category",
         )
         for name, count in found.counts.items()

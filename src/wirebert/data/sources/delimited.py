@@ -88,13 +88,16 @@ def tables(
 ) -> Iterator[pa.Table]:
     """The blocks of a stream of UTF-8 text; see `read`."""
     for piece in row_pieces(stream, dialect, block_bytes, where, intake):
-        if piece.strip():
+        num_lines = count_lines(piece)
+        if piece.isspace():
+            intake.num_blank += num_lines
+        elif piece:
             table = parse(piece, dialect, names, intake)
+            if num_lines > table.num_rows:
+                intake.num_blank += count_blank(piece, dialect)
             if table.num_rows:
                 yield table
-        else:
-            intake.num_blank += count_lines(piece)
-        intake.num_lines += count_lines(piece)
+        intake.num_lines += num_lines
         intake.num_blank -= intake.num_emptied
         intake.num_emptied = 0
 
@@ -239,7 +242,6 @@ def parse(text: bytes, dialect: Dialect, names: Sequence[str], intake: Intake) -
     intake.num_rows += table.num_rows
     if dialect.quote is not None and dialect.quote.encode() in text:
         intake.num_quoted += count_quoted(table, dialect)
-    intake.num_blank += count_blank(text, dialect)
     note_odd([(row.text, row.actual_columns) for row in odd], text, len(names), intake)
     return table.rename_columns(list(names))
 

@@ -258,6 +258,10 @@ def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: st
     kind = re.search(rb"#path[ \t]+(\w+)", head)
     text = separator.group(1).decode("ascii", "replace") if separator else "\\x09"
     character = chr(int(text[2:], 16)) if re.fullmatch(r"\\x[0-9a-fA-F]{2}", text) else text[:1]
+    if not character.isascii() or character in "\r\n":
+        raise DataError(
+            f"{where}: expected a #separator that is one ASCII character, found {text!r}; restore the line"
+        )
     return ZeekLog(
         path=path,
         where=where,

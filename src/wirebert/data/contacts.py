@@ -1,0 +1,90 @@
+"""What context needs to know of each flow: when, who, where to, whether it was answered, and how much was sent."""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float64, Int64, UInt64
+
+from wirebert.data.canonical import encode
+from wirebert.data.hashing import number_hashes, text_hashes
+from wirebert.data.times import seconds_of
+
+NEEDED = ("ts", "src_ip", "dst_ip")
+"""Columns without which nothing is known of who met whom."""
+FAILED_STATES = ("S0", "REJ", "RSTOS0", "SH")
+"""How a connection ends that its destination refused or left without an answer, in Zeek's words."""
+MAX_BYTES = 1 << 40
+"""No flow counts as larger: so sums over any window stay below 2**63."""
+
+_SENT = ("src_ip_bytes", "src_payload_bytes", "src_bytes")
+_RECEIVED = ("dst_ip_bytes", "dst_payload_bytes", "dst_bytes")
+
+
+class Contacts(NamedTuple):
+    """Flows as context sees them, one array per property; ends and ports as hashes."""
+
+    time_s: Float64[np.ndarray, " flows"]
+    source: UInt64[np.ndarray, " flows"]
+    destination: UInt64[np.ndarray, " flows"]
+    port: UInt64[np.ndarray, " flows"]
+    is_failed: Bool[np.ndarray, " flows"]
+    sent_bytes: Int64[np.ndarray, " flows"]
+    received_bytes: Int64[np.ndarray, " flows"]
+
+
+def read_contacts(table: pa.Table) -> tuple[Bool[np.ndarray, " rows"], Contacts]:
+    """Which rows of a typed table have both ends, and what is known of those."""
+    ends = [_hashes(table.column(name)) for name in ("src_ip", "dst_ip")]
+    is_usable = ends[0][1] & ends[1][1]
+    rows = Contacts(
+        time_s=seconds_of(table.column("ts")),
+        source=ends[0][0],
+        destination=ends[1][0],
+        port=number_hashes(_numbers(table, ("dst_port",))),
+        is_failed=_is_failed(table),
+        sent_bytes=_bytes(table, _SENT),
+        received_bytes=_bytes(table, _RECEIVED),
+    )
+    return is_usable, rows if is_usable.all() else Contacts(*(values[is_usable] for values in rows))
+
+
+def _hashes(column: pa.ChunkedArray) -> tuple[UInt64[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
+    """Hash of each text, and whether there is one."""
+    encoded = encode(column)
+    hashes = np.append(text_hashes(encoded.dictionary), np.uint64(0))
+    index = encoded.indices.fill_null(len(hashes) - 1).to_numpy(zero_copy_only=False)
+    return hashes[index], index < len(hashes) - 1
+
+
+def _numbers(table: pa.Table, names: Iterable[str]) -> Float64[np.ndarray, " rows"]:
+    """The first of these columns that has a value; NaN where none has."""
+    numbers = np.full(table.num_rows, np.nan)
+    for name in names:
+        if name in table.column_names:
+            column = table.column(name)
+            if pa.types.is_dictionary(column.type):
+                column = column.cast(column.type.value_type)
+            numbers = np.where(np.isnan(numbers), column.to_numpy().astype(float), numbers)
+    return numbers
+
+
+def _bytes(table: pa.Table, names: Iterable[str]) -> Int64[np.ndarray, " rows"]:
+    """Whole bytes; 0 where nobody counted."""
+    return np.nan_to_num(np.clip(_numbers(table, names), 0, MAX_BYTES), nan=0.0).astype(np.int64)
+
+
+def _is_failed(table: pa.Table) -> Bool[np.ndarray, " rows"]:
+    """Whether the destination refused or did not answer: by the state or, where there is none, by its packets."""
+    is_silent = _numbers(table, ("dst_packets",)) == 0
+    if "conn_state" not in table.column_names:
+        return is_silent
+    encoded = encode(table.column("conn_state"))
+    is_failed = pc.is_in(encoded.dictionary, value_set=pa.array(FAILED_STATES)).to_numpy(zero_copy_only=False)
+    index = encoded.indices.fill_null(len(is_failed)).to_numpy(zero_copy_only=False)
+    return np.where(index < len(is_failed), np.append(is_failed, False)[index], is_silent)

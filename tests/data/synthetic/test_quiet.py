@@ -1,0 +1,58 @@
+# The pyarrow stubs lack type arguments at run time, and know neither plain values as arguments nor columns without null.
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportReturnType=false
+# pyright: reportOperatorIssue=false
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from wirebert.data.synthetic import generate
+from wirebert.data.synthetic.network import Network
+from wirebert.data.synthetic.quiet import QUIET_ATTACKS, beacon, brute_force, exfiltration, scan
+from wirebert.data.synthetic.wire import Scene
+
+
+def scene() -> Scene:
+    return Scene(Network(0), np.random.default_rng(0), 1 / 3, 2 / 3)
+
+
+@pytest.mark.parametrize("attack", QUIET_ATTACKS)
+@pytest.mark.parametrize("count", [0, 1, 7, 300])
+def test_as_many_flows_as_asked_for_within_the_span(attack: Callable[[Scene, int], pa.Table], count: int):
+    found = attack(scene(), count)
+    start_s, stop_s = scene().span_s
+    assert found.num_rows == count
+    if count:
+        assert start_s <= pc.min(found["time_s"]).as_py() <= pc.max(found["time_s"]).as_py() < stop_s
+
+
+def test_a_scan_is_one_source_at_many_hosts_within_minutes():
+    found = scan(scene(), 50)
+    assert pc.count_distinct(found["source"]).as_py() == 1
+    assert pc.count_distinct(found["destination"]).as_py() > 35
+    assert np.ptp(found["time_s"].to_numpy()) < 300
+
+
+def test_brute_force_and_exfiltration_keep_to_one_host():
+    for attack, count in ((brute_force, 40), (exfiltration, 20)):
+        found = attack(scene(), count)
+        assert (
+            pc.count_distinct(found["source"]).as_py() == pc.count_distinct(found["destination"]).as_py() == 1
+        )
+
+
+def test_a_beacon_keeps_its_beat():
+    gaps_s = np.diff(beacon(scene(), 40)["time_s"].to_numpy())
+    assert gaps_s.std() < 0.1 * gaps_s.mean()
+
+
+def test_quiet_traffic_holds_quiet_attacks_alone():
+    labels = pc.value_counts(next(generate(16_000, seed=0, quiet=True))["label"]).to_pylist()
+    counts = {row["values"]: row["counts"] for row in labels}
+    assert set(counts) == {"benign", *(attack.__name__ for attack in QUIET_ATTACKS)}
+    assert counts["scan"] == 2 * 56

@@ -1,0 +1,50 @@
+"""What is taken from which column, and what is done where there is none."""
+
+import pyarrow as pa
+
+from wirebert.data.contacts import read_contacts
+
+ENDS = {"ts": ["1", "2.5", None], "src_ip": ["a", "b", "a"], "dst_ip": ["x", "x", "b"]}
+
+
+def test_equal_hosts_have_equal_keys_at_either_end():
+    is_usable, contacts = read_contacts(pa.table(ENDS))
+    assert is_usable.all()
+    assert contacts.source[0] == contacts.source[2] != contacts.source[1] == contacts.destination[2]
+    assert contacts.time_s[:2].tolist() == [1.0, 2.5]
+
+
+def test_dictionaries_read_like_plain_columns():
+    table = pa.table({**ENDS, "dst_port": [80.0, None, 80.0], "conn_state": ["SF", "S0", None]})
+    plain = read_contacts(table)[1]
+    encoded = read_contacts(
+        pa.table({name: table.column(name).dictionary_encode() for name in table.column_names})
+    )[1]
+    for one, other in zip(plain, encoded, strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def test_flows_without_an_end_are_left_out():
+    table = pa.table({**ENDS, "dst_ip": ["x", None, "b"]})
+    is_usable, contacts = read_contacts(table)
+    assert is_usable.tolist() == [True, False, True]
+    assert len(contacts.source) == 2
+
+
+def test_a_missing_port_is_a_port_of_its_own():
+    port = read_contacts(pa.table({**ENDS, "dst_port": [0.0, None, None]}))[1].port
+    assert port[1] == port[2] != port[0]
+
+
+def test_without_a_state_flows_are_failed_whose_destination_sent_no_packet():
+    table = pa.table({**ENDS, "dst_packets": [0.0, 5.0, None]})
+    assert read_contacts(table)[1].is_failed.tolist() == [True, False, False]
+    table = table.append_column("conn_state", pa.array(["SF", "REJ", None]))
+    assert read_contacts(table)[1].is_failed.tolist() == [False, True, False]
+
+
+def test_bytes_are_those_of_packets_before_those_of_content_and_whole():
+    table = pa.table({**ENDS, "src_payload_bytes": [7.0, 8.0, 1e300], "src_ip_bytes": [50.9, None, None]})
+    contacts = read_contacts(table)[1]
+    assert contacts.sent_bytes.tolist() == [50, 8, 1 << 40]
+    assert contacts.received_bytes.tolist() == [0, 0, 0]

@@ -1,0 +1,241 @@
+"""The order of the story, and that it comes out the same however often it is killed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from wirebert import pipeline
+from wirebert.cli import main
+from wirebert.config import resolve_run
+from wirebert.data.loading import find_files, open_flows
+from wirebert.run_folder import RunFolder, locked
+
+
+@pytest.mark.slow
+def test_a_run_leaves_everything_that_its_folder_is_to_hold(trained: Path) -> None:
+    left = {path.name for path in trained.iterdir() if not path.name.startswith(".")}
+    files = {"run.toml", "inputs.json", "metrics.jsonl", "report.json", "report.html"}
+    assert left == files | {"predictions", "plots", "checkpoints", "model"}
+    assert {path.name for path in (trained / "predictions").iterdir()} == {"valid.parquet", "test.parquet"}
+    assert not [path for path in trained.rglob("*") if path.name.endswith((".part", ".partial"))]
+    stock = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert {path.name for path in (trained / "model").iterdir()} == {*stock, "wirebert.json", "README.md"}
+
+
+@pytest.mark.slow
+def test_run_toml_is_the_whole_run_with_nothing_left_to_choose(trained: Path, traffic: Path) -> None:
+    run = resolve_run(trained / "run.toml")
+    assert run.train == str(traffic / "train.csv")
+    assert run.test == (str(traffic / "test.csv"),)
+    assert (run.model.size, run.model.dim, run.training.epochs) == ("mini", 32, 1)
+    assert run.training.learning_rate > 0  # 0 was: by the width of the model
+    assert resolve_run(trained / "run.toml", ["training.epochs=1"]) == run
+
+
+@pytest.mark.slow
+def test_test_files_are_opened_after_the_model_is_saved(
+    traffic: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A test file that can not be read is noticed only then; repaired, the run is finished by --resume."""
+    out, test = tmp_path / "run", tmp_path / "test.csv"
+    test.touch()
+    asked: list[str] = []
+
+    def opened(data: str, *more: object, **named: object) -> object:
+        asked.append(f"{Path(data).name} with model: {(out / 'model' / 'wirebert.json').exists()}")
+        return open_flows(data, *more, **named)  # pyright: ignore[reportArgumentType]  # as it was called
+
+    monkeypatch.setattr(pipeline, "open_flows", opened)
+    arguments = [str(traffic / "train.csv"), "--test", str(test), "--out", str(out), *tiny]
+    assert main(["train", *arguments, "--set", "evaluation.baseline=false"]) == 2
+    assert "test.csv" in capfd.readouterr().err
+    assert asked == ["train.csv with model: False", "test.csv with model: True"]
+    assert not (out / "report.json").exists()
+    shutil.copy(traffic / "test.csv", test)
+    assert main(["train", "--resume", str(out)]) == 0
+    assert set(report_of(out)["splits"]) == {"valid", "test"}
+
+
+def report_of(folder: Path) -> dict[str, dict[str, object]]:
+    return cast(
+        dict[str, dict[str, object]], json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    )
+
+
+@pytest.mark.slow
+def test_a_finished_run_says_so_and_stays_as_it_is(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.name != ".lock"}
+    assert main(["train", "--resume", str(trained)]) == 0
+    assert f"{trained}: this run is finished" in capfd.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.fixture
+def unfinished(trained: Path, traffic: Path, tmp_path: Path) -> Path:
+    """A run whose report is missing, on data of its own."""
+    folder = tmp_path / "unfinished"
+    shutil.copytree(trained, folder)
+    shutil.copy(traffic / "train.csv", tmp_path / "train.csv")
+    (folder / "report.json").unlink()
+    settings = (folder / "run.toml").read_text(encoding="utf-8")
+    (folder / "run.toml").write_text(
+        settings.replace(str(traffic / "train.csv"), str(tmp_path / "train.csv")), encoding="utf-8"
+    )
+    return folder
+
+
+@pytest.mark.slow
+def test_changed_training_data_is_refused(unfinished: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = unfinished.parent / "train.csv"
+    lines = data.read_text(encoding="utf-8").splitlines(keepends=True)
+    data.write_text("".join([*lines[:-2], lines[-1], lines[-2]]), encoding="utf-8")  # as many bytes as before
+    assert main(["train", "--resume", str(unfinished)]) == 2
+    assert "the training data changed since this run started" in capfd.readouterr().err
+    assert unfinished.is_dir()
+
+
+@pytest.mark.slow
+def test_a_second_process_is_kept_out_of_a_run(unfinished: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with locked(RunFolder(unfinished)):
+        assert main(["train", "--resume", str(unfinished)]) == 2
+    assert "another process is working on this run" in capfd.readouterr().err
+
+
+# Each run is trained in processes of its own, again and again until it is done, and each process is killed: at the
+# first thing that it does to a file whose path holds the next word of the plan, or after so many file operations.
+KILLER = """
+import json, os, signal, sys
+import wirebert.commands
+from wirebert.cli import main
+
+WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
+
+def attempt(out, kill, arguments):
+    left = int(kill) if kill.isdecimal() else 1
+    def hook(event, found):
+        nonlocal left
+        if event in WATCHED:
+            paths = [str(path) for path in found[:2] if isinstance(path, (str, os.PathLike))]
+            if any(path.startswith(out) and (kill.isdecimal() or kill in path) for path in paths):
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdout = sys.stderr = open(os.devnull, "w")
+    if kill != "none":
+        sys.addaudithook(hook)
+    has_run = os.path.exists(os.path.join(out, "run.toml"))
+    os._exit(main(["train", "--resume", out] if has_run else ["train", *arguments, "--out", out]))
+
+def train(out, plan, arguments):
+    killed = []
+    for kill in [*plan, "none"]:
+        pid = os.fork()
+        if pid == 0:
+            attempt(out, kill, arguments)
+        status = os.waitpid(pid, 0)[1]
+        if os.WIFSIGNALED(status):
+            killed.append(kill)
+        elif os.WEXITSTATUS(status) != 0:
+            sys.exit(f"attempt {kill!r} ended with {os.WEXITSTATUS(status)}")
+        if os.path.exists(os.path.join(out, "report.json")):
+            return killed
+
+folder, plans, *arguments = sys.argv[1:]
+killed = {name: train(f"{folder}/{name}", plan, arguments) for name, plan in json.loads(plans).items()}
+print(json.dumps(killed))
+"""
+
+PLANS = {
+    "calm": [],
+    "stages": [
+        "inputs.json",
+        "checkpoints/.aside-3/state.json",
+        "checkpoint-00000006",
+        "model.part/wirebert.json",
+        "predictions/test",
+        "report.json.aside",
+    ],
+    "any moment": ["29", "53"],
+}
+
+
+@pytest.fixture
+def under_fire(
+    tmp_path_factory: pytest.TempPathFactory, traffic: Path, tiny: list[str]
+) -> tuple[Path, dict[str, list[str]]]:
+    """Folders of the runs of `PLANS`, 8 steps and 4 checkpoints each, and which kills there were."""
+    folder = tmp_path_factory.mktemp("under-fire")
+    lines = (traffic / "train.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "few.csv").write_text("".join(lines[:500]), encoding="utf-8")
+    settings = ("training.epochs=2", "training.checkpoint_every=3", "evaluation.baseline=false")
+    chosen = [*tiny, *(word for setting in settings for word in ("--set", setting))]
+    arguments = [str(folder / "few.csv"), "--test", str(traffic / "test.csv"), *chosen]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, str(folder), json.dumps(PLANS), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout)
+
+
+def assert_same_run(ours: Path, calm: Path) -> None:
+    same = (
+        "model/model.safetensors",
+        "model/tokenizer.json",
+        "predictions/valid.parquet",
+        "predictions/test.parquet",
+    )
+    for path in same:
+        assert (ours / path).read_bytes() == (calm / path).read_bytes(), path
+    assert report_of(ours)["splits"] == report_of(calm)["splits"]
+    assert names_below(ours) == names_below(calm)  # nothing half-written is left
+    steps = [step_of(line) for line in (ours / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert steps == sorted(steps)  # what came after the last checkpoint was taken back
+
+
+def names_below(folder: Path) -> set[str]:
+    """Everything but checkpoints, of which a kill may leave one more."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if "checkpoints" not in path.parts}
+
+
+def step_of(line: str) -> int:
+    return cast(int, json.loads(line)["step"])
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_bits_of_one_never_killed(
+    under_fire: tuple[Path, dict[str, list[str]]],
+) -> None:
+    folder, killed = under_fire
+    assert killed == PLANS
+    for name in PLANS:
+        assert_same_run(folder / name, folder / "calm")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [["test"], ["a", "a-2", "valid-2"]])
+def test_test_files_give_their_names_to_the_splits(
+    names: list[str], trained: Path, traffic: Path, tmp_path: Path
+) -> None:
+    run = resolve_run(trained / "run.toml")
+    stems = {"test": ["anything"], "a": ["a", "b/a", "valid"]}[names[0]]
+    for stem in stems:
+        (tmp_path / stem).parent.mkdir(exist_ok=True)
+        shutil.copy(traffic / "test.csv", tmp_path / f"{stem}.csv")
+    tests = tuple(str(tmp_path / f"{stem}.csv") for stem in stems)
+    schema = open_flows(run.train, run.data).schema
+    parts = pipeline.open_tests(resolve_run(given={"train": run.train, "test": list(tests)}), schema)
+    assert [part.name for part in parts] == names
+    assert [part.flows.files for part in parts] == [find_files(test) for test in tests]

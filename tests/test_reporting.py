@@ -1,0 +1,211 @@
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from rich.console import Console
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+)
+
+from wirebert.config import resolve_run
+from wirebert.data.loading import open_flows
+from wirebert.data.validation import Finding
+from wirebert.evaluation.report import read_json
+from wirebert.reporting import default_name, finding_lines, show_data, show_report, split_names
+
+SPLITS = ("valid", "test")
+NOTHING_IS_ZERO: dict[str, Any] = {"zero_division": 0.0}
+"""A class that was never predicted has precision 0, without a warning."""
+
+
+@pytest.fixture
+def report(trained: Path) -> dict[str, Any]:
+    return json.loads((trained / "report.json").read_text(encoding="utf-8"))
+
+
+def verdicts(trained: Path, split: str) -> pa.Table:
+    return parquet.read_table(trained / "predictions" / f"{split}.parquet")
+
+
+def texts(table: pa.Table, column: str) -> list[str]:
+    return [str(value) for value in table.column(column).to_pylist()]
+
+
+@pytest.mark.slow
+def test_the_report_has_the_promised_shape(report: dict[str, Any]) -> None:
+    assert list(report["splits"]) == list(SPLITS)
+    for split in report["splits"].values():
+        for name in ("accuracy", "macro_f1", "weighted_f1", "binary_accuracy", "loss"):
+            assert isinstance(split[name], float)
+        assert {"accuracy", "macro_f1", "weighted_f1", "binary_accuracy"} <= set(split["intervals"]["rows"])
+        assert isinstance(split["num_flows"], int)
+        for figures in split["per_class"].values():
+            assert set(figures) >= {"precision", "recall", "f1", "accuracy", "support"}
+        num_labels = len(split["confusion"]["labels"])
+        assert np.array(split["confusion"]["matrix"]).shape == (num_labels, num_labels)
+    assert {"command", "seed", "versions", "hardware", "settings", "timing"} <= set(report)
+    assert report["baseline"]["boosted trees"]["splits"].keys() == report["splits"].keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_figures_are_those_that_scikit_learn_finds_in_the_predictions(
+    split: str, report: dict[str, Any], trained: Path
+) -> None:
+    table, ours = verdicts(trained, split), report["splits"][split]
+    true, predicted = texts(table, "true_class"), texts(table, "predicted_class")
+    # The classes that have rows, or that were predicted: one with neither has no F1.
+    labels = sorted(set(true) | set(predicted))
+    assert ours["num_flows"] == len(true)
+    assert ours["accuracy"] == pytest.approx(accuracy_score(true, predicted))
+    assert ours["macro_f1"] == pytest.approx(
+        f1_score(true, predicted, labels=labels, average="macro", **NOTHING_IS_ZERO)
+    )
+    assert ours["weighted_f1"] == pytest.approx(
+        f1_score(true, predicted, average="weighted", **NOTHING_IS_ZERO)
+    )
+    is_attack = [np.array(names) != "benign" for names in (true, predicted)]
+    assert ours["binary_accuracy"] == pytest.approx(accuracy_score(*is_attack))
+    shown: Any = precision_recall_fscore_support(true, predicted, labels=labels, **NOTHING_IS_ZERO)
+    for label, precision, recall, f1, support in zip(labels, *shown, strict=True):
+        found = ours["per_class"][label]
+        assert (found["precision"], found["recall"], found["f1"]) == pytest.approx((precision, recall, f1))
+        assert found["support"] == support
+        one_against_rest = accuracy_score(np.array(true) == label, np.array(predicted) == label)
+        assert found["accuracy"] == pytest.approx(one_against_rest)
+    names = ours["confusion"]["labels"]
+    assert ours["confusion"]["matrix"] == confusion_matrix(true, predicted, labels=names).tolist()
+
+
+@pytest.mark.slow
+def test_the_loss_is_that_of_the_probabilities_in_the_predictions(
+    report: dict[str, Any], trained: Path
+) -> None:
+    table = verdicts(trained, "valid")
+    names = sorted(name.removeprefix("p_") for name in table.column_names if name.startswith("p_"))
+    probabilities = np.stack([table.column(f"p_{name}").to_numpy() for name in names], axis=1)
+    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-6)
+    expected = log_loss(texts(table, "true_class"), probabilities, labels=names)
+    assert report["splits"]["valid"]["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_label_that_training_lacks_is_counted_wrong_and_listed(
+    report: dict[str, Any], trained: Path
+) -> None:
+    table, test = verdicts(trained, "test"), report["splits"]["test"]
+    true, predicted = texts(table, "true_class"), texts(table, "predicted_class")
+    assert true.count("novel") == 20
+    assert "novel" not in predicted
+    assert test["num_flows"] == len(true) == 300  # the twenty are among them
+    assert test["classes_not_in_training"] == {"novel": 20}
+    assert test["per_class"]["novel"]["recall"] == 0
+    screen = io.StringIO()
+    show_report(read_json(trained / "report.json"), None, Console(file=screen, width=80))
+    assert "Not in training, so always wrong here: novel (20)." in screen.getvalue()
+
+
+@pytest.mark.slow
+def test_predictions_name_the_row_of_the_file_and_its_label(trained: Path, traffic: Path) -> None:
+    table = verdicts(trained, "valid")
+    lines = (traffic / "train.csv").read_text(encoding="utf-8").splitlines()[1:]
+    for row, uid, label in zip(
+        table.column("row").to_pylist(), texts(table, "uid"), texts(table, "label"), strict=True
+    ):
+        assert isinstance(row, int)
+        assert lines[row].split(",")[1] == uid
+        assert lines[row].rpartition(",")[2] == label
+
+
+@pytest.mark.slow
+def test_pages_charts_and_card_stand_beside_the_figures(trained: Path, report: dict[str, Any]) -> None:
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert "udp_amplification" in page
+    assert not any(word in page for word in ("<script src", "https://cdn", "<link "))
+    plots = {path.stem for path in (trained / "plots").glob("*.svg")}
+    assert {"loss", "learning_rates", "confusion_valid", "confusion_test", "f1_valid", "f1_test"} <= plots
+    assert plots == {path.stem for path in (trained / "plots").glob("*.png")}
+    card = (trained / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"| test | 300 | {report['splits']['test']['accuracy']:.4f} |" in card
+
+
+def finding(code: str, column: str | None, count: int, **more: Any) -> Finding:
+    named: dict[str, Any] = {"severity": "warning", "message": f"{code} in {column}", "example": ""} | more
+    return Finding(code=code, column=column, count=count, **named)
+
+
+def test_columns_with_missing_values_share_a_line_per_severity() -> None:
+    findings = [
+        finding("missing_values", "uri", 77, severity="error"),
+        finding("constant_column", "land", 100),
+        finding("missing_values", "user_agent", 77),
+        finding("duplicate_rows", None, 3),
+        finding("missing_values", "host", 60),
+    ]
+    assert finding_lines(findings, 100) == [
+        "error: missing_values in uri",  # one alone says it in full
+        "warning: constant_column in land",
+        "warning: columns with missing values: user_agent 77 %, host 60 %; missing is learned as a value of its own, "
+        "so check that it does not merely mark the source of a row",
+        "warning: duplicate_rows in None",
+    ]
+
+
+def test_what_is_information_or_accepted_is_only_counted(tmp_path: Path) -> None:
+    (tmp_path / "flows.csv").write_text("proto,bytes,label\n" + "tcp,1,a\nudp,2,b\n" * 20)
+    findings = [finding("x", "proto", 1), finding("y", None, 1, severity="info")]
+    findings.append(replace(findings[0], code="z", message="known", is_accepted=True))
+    screen = io.StringIO()
+    flows = open_flows(tmp_path / "flows.csv")
+    show_data(flows, {"a": 20, "b": 20}, findings, Console(file=screen, width=40), num_rows=40)
+    lines = screen.getvalue().splitlines()
+    assert lines[0].startswith(
+        "flows: utf-8, comma-separated, header; schema flows, 3 columns, 2 of them features"
+    )
+    assert lines[1].startswith("classes: a 20 (50.00%), b 20 (50.00%)")
+    assert lines[2:] == [
+        "warning: x in proto",
+        "2 findings are information or accepted; `wirebert inspect` shows all",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stems", "names"),
+    [
+        (["valid"], ["test"]),
+        (["a", "b"], ["a", "b"]),
+        (["a", "a", "a-2"], ["a", "a-2", "a-2-2"]),
+        (["train", "valid", "held_out", "test"], ["train-2", "valid-2", "held_out-2", "test"]),
+    ],
+)
+def test_no_two_splits_have_one_name(stems: list[str], names: list[str]) -> None:
+    assert split_names([f"{place}.csv" for place in range(len(stems))], stems) == names
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("x/KDDTrain+.txt.gz", "KDDTrain+"),
+        ("flows", "flows"),
+        ("a/b/", "b"),
+        ("/", "run"),
+        (".hidden", "run"),
+    ],
+)
+def test_a_run_is_called_by_its_data(data: str, name: str) -> None:
+    assert default_name(data) == name
+
+
+@pytest.mark.slow
+def test_the_report_repeats_the_settings_of_the_run(trained: Path, report: dict[str, Any]) -> None:
+    assert resolve_run(given=report["settings"]) == resolve_run(trained / "run.toml")
