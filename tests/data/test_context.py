@@ -18,6 +18,8 @@ from wirebert.data.context import FlowContext, context_columns, has_context, wit
 from wirebert.data.loading import open_flows
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.settings import DataConfig
+from wirebert.data.survey import survey
+from wirebert.data.validation import validate
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import ConfigError, SchemaError
 
@@ -253,3 +255,9 @@ def test_columns_of_these_names_in_the_table_are_left_as_they_are():
         name="own", columns=(Column(name="ctx_channel_gap_s", kind=ColumnKind.NUMBER, is_feature=True),)
     )
     assert with_context(schema, WINDOWS) is schema
+
+
+def test_what_is_missing_in_context_is_no_finding(tmp_path: Path):
+    seen = survey(open_flows(write_log(tmp_path / "flows.csv", 200), DataConfig(context=True)))
+    assert any(column.num_missing for column in seen.columns if column.column.name == "ctx_channel_gap_s")
+    assert not {f.column for f in validate(seen, None) if f.code == "missing_values"} & set(seen.schema.names)

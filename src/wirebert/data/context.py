@@ -296,31 +296,34 @@ _FLOWS_LINE = {"source": 6, "destination": 2, "pair": 1, "source_port": 1, "chan
 class _Events(NamedTuple):
     """Flows that leave a window, then those that arrive; moments give the order in which it happens."""
 
-    rows: Int64[np.ndarray, " events"]
-    """Places in the log's arrays."""
     moments: Int64[np.ndarray, " events"]
     signs: Int64[np.ndarray, " events"]
     """1 for arriving, -1 for leaving."""
     num_leaving: int
+    head: int
+    """Number of the first row that leaves."""
+    first: int
+    """Number of the first row that arrives."""
     log: RecentRows
 
     @classmethod
     def of(cls, head: int, first: int, start: Int64[np.ndarray, " flows"], log: RecentRows) -> "_Events":
         """A flow leaves before the first one whose window starts behind it looks; a flow looks, then arrives."""
         leaving = np.arange(head, int(start[-1]) if len(start) else head)
-        arriving = np.arange(first, log.stop)
-        moments = [2 * np.searchsorted(start, leaving, side="right"), 2 * np.arange(len(arriving)) + 1]
+        moments = [2 * np.searchsorted(start, leaving, side="right"), 2 * np.arange(len(start)) + 1]
         return cls(
-            rows=np.concatenate([leaving, arriving]) - log.first,
             moments=np.concatenate(moments),
-            signs=np.repeat(np.array([-1, 1]), [len(leaving), len(arriving)]),
+            signs=np.repeat(np.array([-1, 1]), [len(leaving), len(start)]),
             num_leaving=len(leaving),
+            head=head,
+            first=first,
             log=log,
         )
 
     def column(self, name: str) -> np.ndarray:
         """The log's column at each event."""
-        return self.log.of(name, self.log.first)[self.rows]
+        leaving = self.log.of(name, self.head)[: self.num_leaving]
+        return np.concatenate([leaving, self.log.of(name, self.first)])
 
     def signed(self, name: str) -> Int64[np.ndarray, " events"]:
         """The column, negative where flows leave."""

@@ -37,8 +37,10 @@ class KeyTable:
 
     @property
     def size_bytes(self) -> int:
-        """Memory that the table takes."""
-        return self._index.nbytes + self._keys.nbytes + self.totals.nbytes
+        """Memory that the table takes; what is reserved and was never written to takes none."""
+        return self._index.nbytes + self._size * (
+            self._keys.itemsize + self.totals.itemsize * len(self.totals)
+        )
 
     def numbers_of(self, keys: UInt64[np.ndarray, " rows"]) -> Int64[np.ndarray, " rows"]:
         """The number of each key; new keys get the next ones, and totals of zero."""
@@ -64,11 +66,13 @@ class KeyTable:
         kept = np.flatnonzero(is_kept)
         renumbered = np.full(len(is_kept), -1, np.int64)
         renumbered[kept] = np.arange(len(kept))
-        self._size = len(kept)
         self._keys[: len(kept)] = self._keys[kept]
         for total in self.totals:
             total[: len(kept)] = total[kept]
-        self._resize(max(MIN_INDEX, len(kept)))
+            total[len(kept) : self._size] = 0
+        self._size = len(kept)
+        if len(self._keys) > 4 * max(MIN_INDEX, len(kept)):
+            self._resize(2 * max(MIN_INDEX, len(kept)))
         self._index = np.full(_power_of_two(max(MIN_INDEX, 2 * len(kept))), -1, np.int32)
         self._fill_index()
         return renumbered
@@ -87,7 +91,7 @@ class KeyTable:
         """Room for so many new keys, with an index at most half full."""
         needed = self._size + num_new
         if needed > len(self._keys):
-            self._resize(max(needed, len(self._keys) + len(self._keys) // 2))
+            self._resize(2 * needed)
         if 2 * needed > len(self._index):
             self._index = np.full(_power_of_two(2 * needed), -1, np.int32)
             self._fill_index()

@@ -368,7 +368,9 @@ def validate(state: TrainState, flows: LabelledRows) -> Validation:
     """
     logits = score(state.model, flows, device=str(state.device), precision=state.precision)
     objective = replace(state.objective.to(torch.device("cpu")), label_smoothing=0.0)
-    class_ids = torch.from_numpy(np.array(flows.class_ids, dtype=np.int64))  # a copy: a store on disk is read-only
+    class_ids = torch.from_numpy(
+        np.array(flows.class_ids, dtype=np.int64)
+    )  # a copy: a store on disk is read-only
     loss = objective.total(torch.from_numpy(logits), class_ids) / objective.weight(class_ids)
     predicted = logits.argmax(axis=1)
     return Validation(

@@ -6,7 +6,6 @@ from typing import Final, Literal
 
 from wirebert.errors import ConfigError
 
-
 FEWEST_EPOCHS: Final = 5
 MOST_EPOCHS: Final = 40
 FEWEST_STEPS: Final = 2000

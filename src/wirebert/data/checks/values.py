@@ -39,7 +39,10 @@ def missing_values(subject: Subject) -> list[Finding]:
             "this is learned as a value of its own, so check that it does not merely mark the source of a row",
         )
         for column in subject.survey.columns
-        if column.column.is_feature and 0 < column.num_missing < column.num_rows
+        if column.column.is_feature
+        and 0 < column.num_missing < column.num_rows
+        # A share or variation of no flows is missing by its nature.
+        and not subject.survey.schema.is_context(column.column.name)
     ]
 
 
