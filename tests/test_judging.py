@@ -283,3 +283,14 @@ def test_trees_are_judged_on_the_same_rows_in_the_same_way(detector: Detector, f
         truth.add(table["attack"])
     probabilities = np.concatenate([trees.probabilities(table) for table in part.tables()])
     assert found == figures(truth, probabilities, seed=1, num_resamples=20)
+
+
+def test_flows_whose_tokens_training_has_seen_are_told_apart(detector: Detector, flows: Flows):
+    part = Part("test", flows)
+    hashes = np.concatenate([detector.score(table).row_hashes for table in part.tables()])
+    seen = hashes[:30]
+    found = judge(detector, part, None, seed=1, num_resamples=2, train_hashes=seen)
+    is_labelled = np.array([label is not None for label in traffic()["attack"].to_pylist()])
+    assert found.familiarity is not None
+    assert found.familiarity.seen.num_flows == int((np.isin(hashes, seen) & is_labelled).sum())
+    assert found.familiarity.seen.num_flows + found.familiarity.unseen.num_flows == found.num_flows

@@ -11,7 +11,7 @@ from typing import final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt64
 
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.loading import Flows
@@ -101,19 +101,28 @@ class TrueClasses:
 
 
 def judge(
-    detector: Detector, part: Part, predictions: Path | None, *, seed: int, num_resamples: int
+    detector: Detector,
+    part: Part,
+    predictions: Path | None,
+    *,
+    seed: int,
+    num_resamples: int,
+    train_hashes: UInt64[np.ndarray, " train"] | None = None,
 ) -> SplitMetrics:
     """Figures of the detector on one part; every flow's verdict goes to `predictions` (Parquet).
+
+    Args:
+        train_hashes: `row_hashes` of the training flows, for figures on flows that training has seen and not seen.
 
     Raises:
         SchemaError: the part's file has no label column.
     """
     if predictions is None:
-        return _measure(detector, part, lambda _: None, seed=seed, num_resamples=num_resamples)
+        return _measure(detector, part, lambda _: None, train_hashes, seed=seed, num_resamples=num_resamples)
     predictions.parent.mkdir(parents=True, exist_ok=True)
     predictions.unlink(missing_ok=True)
     with open_writer(predictions) as writer:
-        return _measure(detector, part, writer.write, seed=seed, num_resamples=num_resamples)
+        return _measure(detector, part, writer.write, train_hashes, seed=seed, num_resamples=num_resamples)
 
 
 def judge_trees(
@@ -130,7 +139,12 @@ def judge_trees(
 
 
 def figures(
-    truth: TrueClasses, probabilities: Float[np.ndarray, "flows classes"], *, seed: int, num_resamples: int
+    truth: TrueClasses,
+    probabilities: Float[np.ndarray, "flows classes"],
+    *,
+    seed: int,
+    num_resamples: int,
+    is_seen: Bool[np.ndarray, " flows"] | None = None,
 ) -> SplitMetrics:
     """Figures of any method's probabilities against the true classes; flows without a label are left out.
 
@@ -151,26 +165,38 @@ def figures(
         truth.classes.benign,
         extra_classes=truth.extra_classes,
         clusters=clusters,
+        is_seen=None if is_seen is None else is_seen[labelled],
         seed=seed,
         num_resamples=num_resamples,
     )
 
 
 def _measure(
-    detector: Detector, part: Part, write: Callable[[pa.Table], None], *, seed: int, num_resamples: int
+    detector: Detector,
+    part: Part,
+    write: Callable[[pa.Table], None],
+    train_hashes: UInt64[np.ndarray, " train"] | None,
+    *,
+    seed: int,
+    num_resamples: int,
 ) -> SplitMetrics:
     label = part.flows.require_label()
     truth = TrueClasses(detector.artifact.classes)
     probabilities = [np.empty((0, len(detector.classes)))]
+    hashes = [np.empty(0, dtype=np.uint64)]
     blocks = part.blocks()
     # A part without rows has one block all the same, so that its predictions have their columns.
     first = next(blocks, (no_rows(part.flows), np.arange(0, dtype=np.int64)))
     for table, rows in chain([first], blocks):
         scores = detector.score(table)
         probabilities.append(scores.probabilities)
+        hashes.append(scores.row_hashes)
         truth.add(table.column(label))
         verdicts = verdict_table(table, scores, detector.schema, rows)
         for name, texts in truth.named(table.column(label)).items():
             verdicts = verdicts.append_column(name, texts)
         write(verdicts)
-    return figures(truth, np.concatenate(probabilities), seed=seed, num_resamples=num_resamples)
+    is_seen = None if train_hashes is None else np.isin(np.concatenate(hashes), train_hashes)
+    return figures(
+        truth, np.concatenate(probabilities), seed=seed, num_resamples=num_resamples, is_seen=is_seen
+    )

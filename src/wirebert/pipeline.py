@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import UInt64
 from rich.console import Console
 
 import wirebert
@@ -23,6 +24,7 @@ from wirebert.data.splitting import split_rows
 from wirebert.data.survey import Survey, survey
 from wirebert.data.validation import Finding, compare, mark_accepted, validate
 from wirebert.encoding.cache import find_or_encode, find_or_fit, store_key, tokenizer_key
+from wirebert.encoding.overlap import row_hashes
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.baselines import Trees, fit_trees
@@ -104,7 +106,7 @@ def fit(run: RunConfig, folder: RunFolder, console: Console) -> None:
     artifact = save(run, folder, model, tokenizer, data)
     clock.lap("training")
     # From here on test files may be opened: nothing that follows changes the model.
-    report = examine(run, folder, data, result, clock)
+    report = examine(run, folder, data, result, row_hashes(train_flows), clock)
     write_card(folder.model, model_card(artifact, report.splits))
     write_report(report, folder)
     folder.discard_encoded()
@@ -220,14 +222,22 @@ def save(
 
 
 def examine(
-    run: RunConfig, folder: RunFolder, data: Prepared, result: TrainingResult, clock: Clock
+    run: RunConfig,
+    folder: RunFolder,
+    data: Prepared,
+    result: TrainingResult,
+    train_hashes: UInt64[np.ndarray, " train"],
+    clock: Clock,
 ) -> Report:
     """Judge the saved artifact, and boosted trees beside it, on validation and test rows."""
     detector = Detector.load(folder.model, device=run.training.device)
     tests = open_tests(run, data.flows.schema)
     parts = [data.valid, *([data.held_out] if data.held_out else []), *tests]
     how = {"seed": run.seed, "num_resamples": run.evaluation.num_resamples}
-    splits = {part.name: judge(detector, part, folder.predictions(part.name), **how) for part in parts}
+    splits = {
+        part.name: judge(detector, part, folder.predictions(part.name), train_hashes=train_hashes, **how)
+        for part in parts
+    }
     clock.lap("scoring")
     trees, trees_splits = None, {}
     if run.evaluation.baseline:

@@ -129,3 +129,16 @@ def test_metrics_survive_the_trip_through_a_file(benign: str | None) -> None:
     text = json.dumps(result.to_json(), allow_nan=False)
     assert from_plain(SplitMetrics, json.loads(text)) == result
     assert ("binary_accuracy" in json.loads(text)) == (benign is not None)
+
+
+def test_flows_seen_in_training_and_others_have_figures_of_their_own():
+    true, probabilities = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
+    is_seen = np.array([True, False, True, False])
+    found = evaluate(
+        true, probabilities, ("ok", "scan"), "ok", is_seen=is_seen, num_resamples=100
+    ).familiarity
+    assert found is not None
+    # Seen: both right. Others: one right of two; F1 of "ok" 2/3, of "scan" 0.
+    assert (found.seen.num_flows, found.seen.accuracy, found.seen.macro_f1) == (2, 1.0, 1.0)
+    assert (found.unseen.num_flows, found.unseen.accuracy) == (2, 0.5)
+    assert found.unseen.macro_f1 == pytest.approx(1 / 3)

@@ -39,7 +39,8 @@ def flows(schema: FlowSchema, table: pa.Table, tmp_path: Path) -> Flows:
 
 
 def one_class(num_rows: int, *, benign: str | None = "ok", probability: float = 1.0) -> Scores:
-    return Scores(np.full((num_rows, 1), probability), ("ok",), benign, 0)
+    hashes = np.zeros(num_rows, np.uint64)
+    return Scores(np.full((num_rows, 1), probability), ("ok",), benign, hashes, 0)
 
 
 def verdicts(schema: FlowSchema, table: pa.Table, scores: Scores | None = None) -> pa.Table:

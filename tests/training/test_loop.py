@@ -17,7 +17,9 @@ MakeFlows = Callable[..., LabelledRows]
 
 
 def start(model: DistilBert, flows: LabelledRows, **settings: object) -> tuple[TrainState, list[StepFlows]]:
-    config = TrainConfig(**{"batch_size": 32, "device": "cpu", "learning_rate": 1e-3, **settings})  # pyright: ignore[reportArgumentType]  # settings are the test's own
+    config = TrainConfig(
+        **{"epochs": 5, "batch_size": 32, "device": "cpu", "learning_rate": 1e-3, **settings}
+    )  # pyright: ignore[reportArgumentType]  # settings are the test's own
     feed = list(steps(flows, config, seed=1))
     counts = np.bincount(flows.class_ids, minlength=3)
     return TrainState.start(model, config, seed=1, num_steps=len(feed), class_counts=counts), feed

@@ -2,6 +2,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,10 +166,11 @@ def test_resuming_with_other_settings_is_refused_by_name(
     make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):
     flows = make_flows(40)
-    fit(make_model(), flows, tmp_path, TrainConfig(epochs=1, device="cpu"))
+    started = TrainConfig(epochs=1, device="cpu", learning_rate=3e-4)
+    fit(make_model(), flows, tmp_path, started)
     with pytest.raises(RunError, match=r"training\.learning_rate = 0\.0003, now it is 0\.5"):
-        fit(make_model(), flows, tmp_path, TrainConfig(epochs=1, device="cpu", learning_rate=0.5))
-    fit(make_model(), flows, tmp_path, TrainConfig(epochs=1, device="cpu", log_every=7))
+        fit(make_model(), flows, tmp_path, replace(started, learning_rate=0.5))
+    fit(make_model(), flows, tmp_path, replace(started, log_every=7))
 
 
 def test_no_checkpoint_is_written_of_weights_that_are_not_finite(

@@ -263,5 +263,5 @@ def _apply(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema
             raise SchemaError(f"{part.where}: {missing_name('label column', label, part.names)}")
         schema = schema.with_label(label)
     schema = schema if config.benign is None else replace(schema, benign=config.benign)
-    schema = _with_context(config, schema, part)
-    return with_proposals(schema) if config.combine else schema
+    schema = with_proposals(schema) if config.combine else schema
+    return _with_context(config, schema, part)

@@ -1,15 +1,19 @@
-"""Rows that become equal by encoding: which flows have the same tokens as some training flow."""
+"""Rows that become equal by encoding: flows of the same tokens look the same to a model.
+
+Figures on flows that look like a training flow show memory; figures on the others show what was learned.
+"""
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt64
+from jaxtyping import Int64, UInt64
 
+from wirebert.encoding.rows import EncodedBlock
 from wirebert.encoding.store import EncodedFlows
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _PIECE_ROWS = 1 << 18
 
 
-def row_hashes(flows: EncodedFlows) -> UInt64[np.ndarray, " rows"]:
+def row_hashes(flows: EncodedFlows | EncodedBlock) -> UInt64[np.ndarray, " rows"]:
     """A 64-bit hash of each row's tokens and their places: equal rows have equal hashes."""
     hashes = np.zeros(len(flows), np.uint64)
     for start in range(0, len(flows), _PIECE_ROWS):
@@ -18,14 +22,6 @@ def row_hashes(flows: EncodedFlows) -> UInt64[np.ndarray, " rows"]:
         ids = np.asarray(flows.ids[offsets[0] : offsets[-1]], np.uint64)
         hashes[start:stop] = _hash_pieces(ids, offsets - offsets[0])
     return hashes
-
-
-def occurs_in(train: EncodedFlows, test: EncodedFlows) -> Bool[np.ndarray, " rows"]:
-    """True for test rows whose tokens all equal those of some training row, in the same order.
-
-    Figures on these rows show memory; figures on the others show what was learned.
-    """
-    return np.isin(row_hashes(test), row_hashes(train))
 
 
 def _hash_pieces(

@@ -56,6 +56,25 @@ class Confusion:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ShareMetrics:
+    """Headline figures on some of a split's flows."""
+
+    num_flows: int
+    accuracy: float
+    macro_f1: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Familiarity:
+    """A split in two: flows that look to the model exactly like some training flow, and all others."""
+
+    seen: ShareMetrics
+    """What the model may know by heart."""
+    unseen: ShareMetrics
+    """What it has to tell from what it learned."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SplitMetrics:
     """Every figure of one evaluated split, as plain numbers."""
 
@@ -75,12 +94,16 @@ class SplitMetrics:
     binary_accuracy: float | None = None
     """Attack or not; None (as is `binary`) where no class means benign."""
     binary: BinaryMetrics | None = None
+    familiarity: Familiarity | None = None
+    """None where it is not known which flows training has seen."""
 
     def to_json(self) -> dict[str, object]:
         """The shape of `splits.<name>` in report.json; without a benign class there are no binary figures."""
         data = cast(dict[str, object], to_plain(self))
         if self.binary is None:
             del data["binary"], data["binary_accuracy"]
+        if self.familiarity is None:
+            del data["familiarity"]
         return data
 
 
@@ -92,6 +115,7 @@ def evaluate(
     *,
     extra_classes: tuple[str, ...] = (),
     clusters: Int64[np.ndarray, " flows"] | None = None,
+    is_seen: Bool[np.ndarray, " flows"] | None = None,
     seed: int = 0,
     num_resamples: int = 1000,
 ) -> SplitMetrics:
@@ -103,6 +127,7 @@ def evaluate(
         benign: The class that means "no attack"; None, or a class the model does not know: no binary figures.
         extra_classes: Classes that the file has and training lacks. Flows of them are wrong, whatever the verdict.
         clusters: Flows that stand or fall together, for the second kind of interval (see `intervals.bootstrap`).
+        is_seen: Whether training has seen a flow that looks the same to the model.
 
     Examples:
         >>> metrics = evaluate(np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]), ("ok", "scan"), "ok")
@@ -137,6 +162,7 @@ def evaluate(
         binary=binary,
         classes_not_in_training={name: per_class[name].support for name in extra_classes},
         intervals=intervals,
+        familiarity=None if is_seen is None else _familiarity(true_ids, predicted_ids, is_seen, len(labels)),
     )
 
 
@@ -145,6 +171,20 @@ def attack_scores(
 ) -> Float64[np.ndarray, " flows"]:
     """1 - P(benign), in double precision: near 1 single precision would tie the flows an operator must rank."""
     return 1.0 - probabilities[:, benign_id].astype(np.float64)
+
+
+def _familiarity(
+    true_ids: Int64[np.ndarray, " flows"],
+    predicted_ids: Int64[np.ndarray, " flows"],
+    is_seen: Bool[np.ndarray, " flows"],
+    num_labels: int,
+) -> Familiarity:
+    shares: list[ShareMetrics] = []
+    for chosen in (is_seen, ~is_seen):
+        headline = _headline(confusion_matrix(true_ids[chosen], predicted_ids[chosen], num_labels), None)
+        figures = {name: headline[name] for name in ("accuracy", "macro_f1")}
+        shares.append(ShareMetrics(num_flows=int(chosen.sum()), **figures))
+    return Familiarity(seen=shares[0], unseen=shares[1])
 
 
 def cross_entropy(

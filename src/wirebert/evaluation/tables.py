@@ -94,6 +94,13 @@ def remarks(metrics: SplitMetrics) -> list[str]:
         )
     elif metrics.intervals:
         lines.append(f"Intervals: {metrics.intervals.level:.0%}, flows drawn one by one.")
+    if metrics.familiarity is not None:
+        seen, unseen = metrics.familiarity.seen, metrics.familiarity.unseen
+        lines.append(
+            f"{seen.num_flows:,} flows look to the model exactly like a training flow (accuracy {seen.accuracy:.3f}, "
+            f"macro F1 {seen.macro_f1:.3f}); the other {unseen.num_flows:,}: accuracy {unseen.accuracy:.3f}, "
+            f"macro F1 {unseen.macro_f1:.3f}."
+        )
     return lines
 
 

@@ -7,9 +7,10 @@ from typing import final
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt64
 
 from wirebert.data.schema import FlowSchema
+from wirebert.encoding.overlap import row_hashes
 from wirebert.errors import ConfigError
 from wirebert.model.batches import Precision, score
 from wirebert.model.checkpoints import load_hugging_face_state
@@ -24,6 +25,8 @@ class Scores:
     probabilities: Float[np.ndarray, "flows classes"]
     classes: tuple[str, ...]
     benign: str | None
+    row_hashes: UInt64[np.ndarray, " flows"]
+    """A hash of each flow's tokens: flows of equal hash look the same to the model."""
     num_truncated: int
     """Text values cut to their budget."""
 
@@ -99,6 +102,7 @@ class Detector:
             probabilities=_softmax(logits.astype(np.float64)),
             classes=self.classes,
             benign=self.artifact.classes.benign,
+            row_hashes=row_hashes(block),
             num_truncated=block.num_truncated,
         )
 

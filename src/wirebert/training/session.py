@@ -104,6 +104,8 @@ def fit_model(
         TrainingError: no flows to train or validate on, or a loss that is not finite.
         RunError: the checkpoints are damaged, belong to other settings, or can not be written.
     """
+    assert config.epochs > 0, "TrainConfig.settled() chooses what is left open"
+    assert config.learning_rate > 0, "TrainConfig.settled() chooses what is left open"
     for name, flows in {"training": train_flows, "validation": valid_flows}.items():
         if len(flows.class_ids) == 0:
             raise TrainingError(f"there are no {name} flows; give more data or another data.valid_fraction")

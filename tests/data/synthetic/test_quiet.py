@@ -5,16 +5,23 @@
 # pyright: reportOperatorIssue=false
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from sklearn.metrics import f1_score
 
-from wirebert.data.synthetic import generate
+from wirebert.data.labels import fit_classes
+from wirebert.data.loading import open_flows
+from wirebert.data.settings import DataConfig
+from wirebert.data.survey import survey
+from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.network import Network
 from wirebert.data.synthetic.quiet import QUIET_ATTACKS, beacon, brute_force, exfiltration, scan
 from wirebert.data.synthetic.wire import Scene
+from wirebert.evaluation.baselines import fit_trees
 
 
 def scene() -> Scene:
@@ -56,3 +63,24 @@ def test_quiet_traffic_holds_quiet_attacks_alone():
     counts = {row["values"]: row["counts"] for row in labels}
     assert set(counts) == {"benign", *(attack.__name__ for attack in QUIET_ATTACKS)}
     assert counts["scan"] == 2 * 56
+
+
+def attack_f1(folder: Path, *, context: bool) -> float:
+    """Macro-F1 over the attacks, of boosted trees on another network's traffic."""
+    config = DataConfig(context=context)
+    trained = open_flows(folder / "train.csv", config)
+    classes = fit_classes(trained.schema, survey(trained).label_counts, config, None)
+    blocks = ((table, classes.encode(table.column("label"))) for table in trained.blocks())
+    trees = fit_trees(blocks, trained.schema, len(classes.classes), seed=0, max_rows=100_000)
+    test = list(open_flows(folder / "test.csv", config, schema=trained.schema).blocks())
+    true_ids = np.concatenate([classes.encode(table.column("label")) for table in test])
+    found_ids = np.concatenate([trees.probabilities(table).argmax(axis=1) for table in test])
+    return float(np.mean(f1_score(true_ids, found_ids, labels=range(1, len(classes.classes)), average=None)))
+
+
+@pytest.mark.slow
+def test_context_finds_what_single_flows_do_not_show(tmp_path: Path):
+    for name, seed in (("train", 1), ("test", 2)):
+        write_csv(tmp_path / f"{name}.csv", 32_000, seed, quiet=True)
+    assert attack_f1(tmp_path, context=False) < 0.3
+    assert attack_f1(tmp_path, context=True) > 0.7
