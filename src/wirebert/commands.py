@@ -1,6 +1,7 @@
 """What each command of the command line does, in the order of `wirebert --help`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -33,8 +34,16 @@ DEMO_TEST_SHARE = 3
 """The demo tests on a third as many flows as it trains on."""
 
 
+PIPE_WIDTH = 110
+"""Columns of text where the output is no terminal and nothing says how wide it is; rich would take 80."""
+
+
 class Output(Console):
     """Standard output."""
+
+    def __init__(self) -> None:
+        is_open = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+        super().__init__(width=PIPE_WIDTH if is_open else None)
 
     def on_broken_pipe(self) -> None:
         """Leave it to the command line what it means that the reader has gone; rich would end the process."""
@@ -92,10 +101,11 @@ def train(options: argparse.Namespace) -> None:
         "data": _given(options, "label", "benign", "schema", "positive"),
         **_given(options, "seed"),
     }
+    # Absolute, so that the run can be resumed from another folder.
     if options.data is not None:
-        given["train"] = options.data
+        given["train"] = options.data if options.data == "-" else str(Path(options.data).absolute())
     if options.test:
-        given["test"] = options.test
+        given["test"] = [data if data == "-" else str(Path(data).absolute()) for data in options.test]
     run = resolve_run(options.recipe, options.overrides, given)
     if not run.train:
         raise ConfigError(

@@ -116,20 +116,20 @@ def lines_of(lines: Intake) -> dict[str, int]:
 def column_table(seen: Survey, *, plain: bool) -> Table:
     """One line per column."""
     table = Table(box=None if plain else box.HORIZONTALS, title=None)
-    for heading in ("column", "kind", "feature", "missing", "distinct", "range"):
+    for heading in ("column", "kind", "feature", "missing", "distinct", "range", "note"):
         right = heading in ("missing", "distinct")
-        table.add_column(heading, overflow="fold", justify="right" if right else "left")
+        # The note is what may take several lines; the other cells are short, and read best in one.
+        table.add_column(heading, no_wrap=heading != "note", justify="right" if right else "left")
     for column in seen.columns:
-        span = "" if column.minimum is None else f"{column.minimum:g} to {column.maximum:g}"
-        note = column.column.note
-        told = f"yes; {note}" if note else "yes"
+        span = "" if column.minimum is None else f"{column.minimum:.4g} to {column.maximum:.4g}"
         table.add_row(
             column.column.name,
             column.column.kind.value,
-            told if column.column.is_feature else note or "no",
+            "yes" if column.column.is_feature else "no",
             f"{column.num_missing:,}",
             column.distinct_text,
             span,
+            column.column.note,
         )
     return table
 
