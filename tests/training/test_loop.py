@@ -1,5 +1,6 @@
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,9 +18,8 @@ MakeFlows = Callable[..., LabelledRows]
 
 
 def start(model: DistilBert, flows: LabelledRows, **settings: object) -> tuple[TrainState, list[StepFlows]]:
-    config = TrainConfig(
-        **{"epochs": 5, "batch_size": 32, "device": "cpu", "learning_rate": 1e-3, **settings}
-    )  # pyright: ignore[reportArgumentType]  # settings are the test's own
+    plain = TrainConfig(epochs=5, batch_size=32, device="cpu", learning_rate=1e-3)
+    config = replace(plain, **settings)
     feed = list(steps(flows, config, seed=1))
     counts = np.bincount(flows.class_ids, minlength=3)
     return TrainState.start(model, config, seed=1, num_steps=len(feed), class_counts=counts), feed
