@@ -6,6 +6,7 @@ have to be in place before it is imported.
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,8 @@ os.environ.update(
     }
 )
 os.environ.pop("FORCE_COLOR", None)
+# A shell that runs us in the background has Ctrl-C ignored, and children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every run and machine: a failure here is a failure for everyone. `pytest --hypothesis-profile=explore`
 # looks for new ones.

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import IO
 
 from rich.console import Console
 
@@ -42,9 +41,9 @@ PIPE_WIDTH = 110
 class Output(Console):
     """Standard output."""
 
-    def __init__(self, file: IO[str] | None = None) -> None:
+    def __init__(self) -> None:
         is_open = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-        super().__init__(file=file, width=PIPE_WIDTH if is_open else None)
+        super().__init__(width=PIPE_WIDTH if is_open else None)
 
     def on_broken_pipe(self) -> None:
         """Leave it to the command line what it means that the reader has gone; rich would end the process."""

@@ -1,6 +1,6 @@
 """`KeyTable`: 64-bit keys -> small numbers, a column at a time, with running totals for each key.
 
-The numbers count up from 0 in order of arrival and index the totals, so memory is 8 bytes a key, 8 to 16 for the index
+The numbers count up from 0, batch by batch, and index the totals, so memory is 8 bytes a key, 8 to 16 for the index
 and what the totals take.
 """
 
@@ -17,7 +17,7 @@ class KeyTable:
 
     >>> table = KeyTable(num_totals=1)
     >>> table.numbers_of(np.array([70, 80, 70], np.uint64)).tolist(), len(table)
-    ([0, 1, 0], 2)
+    ([1, 0, 1], 2)
     """
 
     def __init__(self, num_totals: int) -> None:

@@ -6,6 +6,7 @@ with a quote and is not closed so is broken: its row can not be used, and the ro
 """
 
 import re
+import sys
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -167,12 +168,21 @@ def line_end_bytes(text: bytes, start: int) -> int:
     return match.end() if match else len(text)
 
 
+def _as_many(branches: str) -> str:
+    """As many of the branches as there are one after the other, none given back.
+
+    Before Python 3.11.5 a possessive quantifier after a group matched wrongly (CPython issue 106052); an atomic group does
+    not, but remembers every step until it ends.
+    """
+    return rf"(?:{branches})*+" if sys.version_info >= (3, 11, 5) else rf"(?>(?:{branches})*)"
+
+
 def _classes(delimiter: str, quote: str, escape: str | None) -> tuple[str, str, str, str]:
     """Delimiter class, quote, what a quoted field holds, and an escaped character (or what never matches)."""
     gap = r" \t" if delimiter == " " else re.escape(delimiter)
     mark = re.escape(quote)
     escaped = rf"{re.escape(escape)}." if escape else r"(?!)"
-    inner = rf"(?:[^{mark}{re.escape(escape) if escape else ''}]++|{escaped}|{mark}{mark})*+"
+    inner = _as_many(rf"[^{mark}{re.escape(escape) if escape else ''}]++|{escaped}|{mark}{mark}")
     return gap, mark, inner, escaped
 
 
@@ -180,9 +190,8 @@ def _classes(delimiter: str, quote: str, escape: str | None) -> tuple[str, str, 
 def _patterns(delimiter: str, quote: str, escape: str | None) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
     gap, mark, inner, escaped = _classes(delimiter, quote, escape)
     other = rf"[^{mark}{re.escape(escape) if escape else ''}]++"
-    well_formed = (
-        rf"(?:{other}|{escaped}|(?<=[{gap}\r\n]){mark}{inner}{mark}(?=[{gap}\r\n]|\Z)"
-        rf"|(?<![{gap}\r\n]){mark})*+"
+    well_formed = _as_many(
+        rf"{other}|{escaped}|(?<=[{gap}\r\n]){mark}{inner}{mark}(?=[{gap}\r\n]|\Z)|(?<![{gap}\r\n]){mark}"
     )
     open_end = rf"{mark}{inner}\Z"
     return re.compile(well_formed.encode(), re.DOTALL), re.compile(open_end.encode(), re.DOTALL)
@@ -200,5 +209,6 @@ def _field(delimiter: str, quote: str | None, escape: str | None) -> re.Pattern[
     blanks = r"[ ]*+" if delimiter != " " else ""
     end = r"(?:[ \t]+(?=[\r\n]|\Z))?(\r\n|\r|\n|\Z|[ \t]+)" if delimiter == " " else rf"({gap}|\r\n|\r|\n|\Z)"
     quoted = rf"{blanks}{mark}({inner}){mark}{blanks}(?=[{gap}\r\n]|\Z)" if quote else r"(?!)()"
-    plain = rf"((?:[^{gap}\r\n{re.escape(escape) if escape else ''}]|{escaped})*+)"
+    character = rf"[^{gap}\r\n{re.escape(escape) if escape else ''}]"
+    plain = f"({_as_many(f'{character}|{escaped}')})"
     return re.compile(rf"(?:{quoted}|{plain}){end}", re.DOTALL)
