@@ -44,6 +44,7 @@ settings.register_profile(
 settings.register_profile(
     "explore", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("quick", parent=settings.get_profile("wirebert"), max_examples=5)
 settings.load_profile("wirebert")
 
 
@@ -53,6 +54,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write docs/cli.md from the --help texts instead of comparing",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on real data sets are slow ones: what they look for is found by smaller tests too."""
+    for item in items:
+        if "data_dir" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 TINY = {

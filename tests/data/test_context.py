@@ -148,6 +148,7 @@ def resumed(context: FlowContext) -> FlowContext:
     return FlowContext.from_table(pa.ipc.open_file(file.getvalue()).read_all())
 
 
+@pytest.mark.slow
 def test_hosts_that_left_the_window_are_forgotten(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("wirebert.data.context._BATCH", 100)
     context = FlowContext(ContextWindows(short_s=1, long_s=10))
