@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from machine import matrix_gflops
 
 from wirebert.data.context import FlowContext
 from wirebert.data.windows import ContextWindows
 
-MATRIX_SIZE = 1024
 SERVICES = np.array([53, 80, 443, 22, 25, 123, 445, 3389])
 
 
@@ -40,16 +40,6 @@ class Timing(NamedTuple):
     """Of the whole process, in resident memory."""
     matrix_gflops: tuple[float, float]
     """Speed of a fixed float32 matrix product before and after."""
-
-
-def matrix_gflops() -> float:
-    """Speed of a 1,024 x 1,024 float32 matrix product, in billion operations per second."""
-    matrix = np.ones((MATRIX_SIZE, MATRIX_SIZE), np.float32)
-    np.matmul(matrix, matrix)  # the first product also starts threads
-    start = time.perf_counter()
-    for _ in range(5):
-        np.matmul(matrix, matrix)
-    return 5 * 2 * MATRIX_SIZE**3 / (time.perf_counter() - start) / 1e9
 
 
 def batches(

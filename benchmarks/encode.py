@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from machine import matrix_gflops
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from wirebert.data.loading import Flows, open_flows
@@ -27,7 +28,6 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 REPEATS = 3
 STOCK_ROWS = 20_000
 GENERATED_ROWS = 100_000
-MATRIX_SIZE = 1024
 
 
 class Timing(NamedTuple):
@@ -39,16 +39,6 @@ class Timing(NamedTuple):
     tokens_per_row: float
     matrix_gflops: float
     """Speed of a fixed float32 matrix product right before the best run."""
-
-
-def matrix_gflops() -> float:
-    """Speed of a 1,024 x 1,024 float32 matrix product, in billion operations per second."""
-    matrix = np.ones((MATRIX_SIZE, MATRIX_SIZE), np.float32)
-    np.matmul(matrix, matrix)  # the first product also starts threads
-    start = time.perf_counter()
-    for _ in range(5):
-        np.matmul(matrix, matrix)
-    return 5 * 2 * MATRIX_SIZE**3 / (time.perf_counter() - start) / 1e9
 
 
 def best_of(name: str, num_rows: int, run: Callable[[], int]) -> Timing:

@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from machine import matrix_gflops
 from rich.progress import track
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
@@ -35,7 +36,6 @@ from wirebert.encoding.store import StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 STOCK_ROWS = 20_000
-MATRIX_SIZE = 1024
 SAMPLE_S = 0.02
 
 
@@ -53,16 +53,6 @@ class Step:
     bytes_on_disk: int
     """Of what the step wrote, or of the file where it wrote nothing."""
     matrix_gflops: float
-
-
-def matrix_gflops() -> float:
-    """Speed of a 1,024 x 1,024 float32 matrix product, in billion operations per second."""
-    matrix = np.ones((MATRIX_SIZE, MATRIX_SIZE), np.float32)
-    np.matmul(matrix, matrix)  # the first product also starts threads
-    start = time.perf_counter()
-    for _ in range(5):
-        np.matmul(matrix, matrix)
-    return 5 * 2 * MATRIX_SIZE**3 / (time.perf_counter() - start) / 1e9
 
 
 def anonymous_mb() -> float:
