@@ -162,7 +162,7 @@ def read_head(path: Path, num_bytes: int = HEAD_BYTES) -> tuple[bytes, Compressi
             return stream.read(num_bytes), compression
     except (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{path}: the {compression} data is damaged or incomplete ({reason_of(error)})"
+            f"{path}: the {compression} data is damaged or incomplete ({reason_of(error)}); copy or download the file again"
         ) from error
 
 

@@ -73,7 +73,8 @@ def read(
             yield from tables(stream, dialect, block_bytes, names=names, where=where, intake=intake)
     except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
         raise DataError(
-            f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)})"
+            f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); copy it again, or set "
+            "data.encoding"
         ) from error
 
 
