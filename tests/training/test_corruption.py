@@ -26,6 +26,8 @@ def corruption(
         TrainConfig(corruption=feature, column_drop=column),
         token_slots=TOKEN_SLOTS,
         slot_special=SPECIAL,
+        slot_columns=np.arange(3),
+        slot_marks=list(SPECIAL[:, :2]),
         leaves_out=leaves_out,
         max_length=max_length,
     )
@@ -111,6 +113,7 @@ def test_slots_of_one_column_are_dropped_together():
         token_slots=TOKEN_SLOTS,
         slot_special=SPECIAL,
         slot_columns=np.array([0, 0, 1]),
+        slot_marks=list(SPECIAL[:, :2]),
         leaves_out=False,
         max_length=512,
     )
@@ -154,3 +157,19 @@ def _seconds(noise: Corruption, rows: RaggedRows) -> float:
     begin = time.perf_counter()
     noise.apply(rows, seed=1)
     return time.perf_counter() - begin
+
+
+def test_every_mark_of_a_slot_is_trained_but_absent_only_with_its_column():
+    marks = [np.array([13, 14, 15, 11, 12]), np.array([23, 24, 25]), np.array([33])]
+    noise = Corruption.from_vocabulary(
+        TrainConfig(corruption=0.9, column_drop=0.0),
+        token_slots=TOKEN_SLOTS,
+        slot_special=SPECIAL,
+        slot_columns=np.arange(3),
+        slot_marks=marks,
+        leaves_out=False,
+        max_length=512,
+    )
+    rows = lists(noise.apply(MANY, seed=1))
+    assert {row[1] for row in rows} == {A, 13, 14, 11, 12}
+    assert {row[2] for row in rows} == {B, 23, 24}

@@ -73,18 +73,17 @@ class Corruption:
         slot_special: Int[np.ndarray, "slots 3"],
         leaves_out: bool,
         max_length: int,
-        slot_columns: Int[np.ndarray, " slots"] | None = None,
-        slot_marks: Sequence[Int[np.ndarray, " _"]] | None = None,
+        slot_columns: Int[np.ndarray, " slots"],
+        slot_marks: Sequence[Int[np.ndarray, " _"]],
     ) -> "Corruption":
         """The corruption that `config` asks for, for a tokenizer with these tables.
 
         Args:
-            slot_columns: By default a slot is a column.
-            slot_marks: Per slot, the tokens that training data may lack; by default <missing> and <unseen>.
+            slot_columns: Column of each slot, counted from 0.
+            slot_marks: Per slot, the tokens that training data may lack: <missing>, <unseen>, <rare>, <above>, ...
         """
-        marks = slot_special[:, :2] if slot_marks is None else slot_marks
         # <absent> means that the whole column is gone, which is drawn for columns, not for single features.
-        chosen = [ids[ids != absent] for ids, absent in zip(marks, slot_special[:, 2], strict=True)]
+        chosen = [ids[ids != absent] for ids, absent in zip(slot_marks, slot_special[:, 2], strict=True)]
         num_hidden = np.array([len(ids) for ids in chosen], dtype=np.int64)
         hidden_ids = np.full((len(chosen), int(num_hidden.max(initial=0))), NO_TOKEN, dtype=np.int64)
         for row, ids in zip(hidden_ids, chosen, strict=True):
@@ -94,7 +93,7 @@ class Corruption:
             slot_special=slot_special,
             hidden_ids=hidden_ids,
             num_hidden=num_hidden,
-            slot_columns=np.arange(len(slot_special)) if slot_columns is None else slot_columns,
+            slot_columns=slot_columns,
             leaves_out=leaves_out,
             feature_share=config.corruption,
             column_share=config.column_drop,
