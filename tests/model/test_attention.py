@@ -27,6 +27,19 @@ def test_kernel_equals_the_formula_in_forward_and_gradient(kernel: Literal["sdpa
     torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+@pytest.mark.parametrize("kernel", ["math", "sdpa", "flex"])
+def test_a_mask_per_pair_says_who_sees_whom(kernel: Literal["sdpa", "math", "flex"]):
+    query, key, value = (random_heads(2, 2, 6, 16, seed=i).detach() for i in range(3))
+    sees = torch.rand(2, 6, 6, generator=torch.Generator().manual_seed(4)) < 0.5
+    sees |= torch.eye(6, dtype=torch.bool)
+    weights = torch.einsum("bhqe,bhle->bhql", query, key) / 4
+    weights = torch.where(sees[:, None], weights.exp(), 0.0)
+    expected = torch.einsum("bhql,bhle->bhqe", weights / weights.sum(-1, keepdim=True), value)
+    given = attend(query, key, value, sees, dropout=0.0, kernel=kernel)
+    torch.testing.assert_close(given, expected, atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kernel", KERNEL_NAMES)
 def test_padding_has_no_weight_at_all(kernel: Literal["sdpa", "math"]):
     query, key, value = (random_heads(1, 2, 5, 4, seed=i).detach() for i in range(3))

@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
 
 from wirebert.errors import CheckpointError, ConfigError
-from wirebert.model import checkpoints
 from wirebert.model.architecture import Architecture, ModelConfig
 from wirebert.model.checkpoints import build, hugging_face_state, load_hugging_face_state, read_pretrained
 from wirebert.model.distilbert import DistilBert
@@ -38,6 +37,7 @@ LAYOUT = TokenLayout(
     positions=False,
     num_slots=2,
     token_slots=np.array([-1] * 2 + [0] * 11 + [1] * 7),
+    token_groups=np.array([-1] * 2 + [0] * 11 + [1] * 7),
     slot_marks=(np.array([2, 3, 4]), np.array([13, 14, 15])),
     ordered_bins=(np.arange(5, 13),),
     new_tokens=np.arange(0),
@@ -185,6 +185,7 @@ def test_extended_vocabulary_keeps_rows_and_starts_new_tokens_at_the_mean_of_the
         positions=True,
         num_slots=1,
         token_slots=np.array([-1, -1, -1, -1, -1, 0]),
+        token_groups=np.array([-1, -1, -1, -1, -1, 0]),
         slot_marks=(np.arange(0),),
         ordered_bins=(),
         new_tokens=np.array([5]),
@@ -255,7 +256,7 @@ def test_a_hub_name_without_network_gives_one_sentence_and_the_way_out(monkeypat
         assert "model.safetensors" in allow_patterns
         raise LocalEntryNotFoundError("no connection\nand more")
 
-    monkeypatch.setattr(checkpoints, "snapshot_download", offline)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(
         CheckpointError, match=r"\(no connection\); without a network give a folder"
     ) as caught:
@@ -269,7 +270,7 @@ def test_a_hub_name_is_read_from_its_local_copy(tmp_path: Path, monkeypatch: pyt
     def cached(name: str, *, allow_patterns: list[str]) -> str:
         return folder
 
-    monkeypatch.setattr(checkpoints, "snapshot_download", cached)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", cached)
     pretrained = read_pretrained("someone/something")
     assert (pretrained.name, pretrained.classes) == ("someone/something", CLASSES)
     assert pretrained.vocabulary == {"[PAD]": 0, "[CLS]": 1}

@@ -1,12 +1,14 @@
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
 
 from wirebert.training.corruption import RaggedRows
 from wirebert.training.feeding import (
     LabelledRows,
     StepFlows,
+    choose_workers,
     epoch_order,
     micro_batches,
     steps,
@@ -53,6 +55,27 @@ def test_steps_are_the_same_wherever_the_iterator_starts(make_flows: MakeFlows):
         for one, other in zip(later, fed[first_step:], strict=True):
             assert np.array_equal(one.rows.ids, other.rows.ids)
             assert np.array_equal(one.class_ids, other.class_ids)
+
+
+@pytest.mark.slow
+def test_other_processes_read_the_same_steps(make_flows: MakeFlows):
+    flows = make_flows(50)
+    here = list(steps(flows, TrainConfig(epochs=2, batch_size=8), seed=4, first_step=3))
+    there = list(steps(flows, TrainConfig(epochs=2, batch_size=8, workers=2), seed=4, first_step=3))
+    assert [step.step for step in there] == [step.step for step in here] == list(range(3, 14))
+    for one, other in zip(here, there, strict=True):
+        assert np.array_equal(one.rows.ids, other.rows.ids)
+        assert np.array_equal(one.class_ids, other.class_ids)
+
+
+def test_flows_that_fit_into_memory_need_no_other_processes(
+    make_flows: MakeFlows, monkeypatch: pytest.MonkeyPatch
+):
+    flows = make_flows(50)
+    assert choose_workers(flows, TrainConfig()) == 0
+    assert choose_workers(flows, TrainConfig(workers=3)) == 3
+    monkeypatch.setattr("wirebert.training.feeding.MOST_OF_MEMORY", 0.0)
+    assert 1 <= choose_workers(flows, TrainConfig()) <= 4
 
 
 def test_micro_batches_hold_each_flow_once_within_the_budget(make_flows: MakeFlows):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from wirebert.errors import ConfigError
-from wirebert.model.attention import AttentionKernel
+from wirebert.model.attention import WITHOUT_DROPOUT, AttentionKernel
+from wirebert.model.patterns import FULL, find_pattern, import_pattern
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +51,10 @@ class ModelConfig:
     attention: AttentionKernel = "auto"
     """How attention is computed; the results are the same to rounding."""
 
+    attention_pattern: str = FULL
+    """Which tokens see each other: `full`, `columns` (of one group in the schema), `window:REACH`, or
+    `package.module:function`. Other than full, stock `transformers` can not compute it."""
+
     gradient_checkpointing: bool = False
     """Compute each block a second time in the backward pass instead of keeping its activations."""
 
@@ -62,6 +67,12 @@ class ModelConfig:
             share: float | None = getattr(self, name)
             if share is not None and not 0 <= share < 1:
                 raise ConfigError(f"model.{name} must be in [0, 1), got {share}")
+        import_pattern(self.attention_pattern)
+        if self.attention in WITHOUT_DROPOUT and self.attention_dropout != 0:
+            raise ConfigError(
+                f"model.attention={self.attention} can not drop attention weights: model.attention_dropout must be 0, "
+                f"got {self.attention_dropout}"
+            )
         if not self.size or not self.start:
             raise ConfigError("model.size and model.start must not be empty")
 
@@ -88,6 +99,9 @@ class Architecture:
 
     pad_id: int = 0
 
+    attention_pattern: str = FULL
+    """Which tokens see each other (`wirebert.model.patterns`)."""
+
     def __post_init__(self) -> None:
         if self.dim % self.num_heads:
             raise ConfigError(
@@ -104,7 +118,7 @@ class Architecture:
         Raises:
             ConfigError: The file is of another kind of model, or asks for what this model does not do.
         """
-        if settings.get("model_type", "distilbert") != "distilbert":
+        if settings.get("model_type", "distilbert") not in ("distilbert", _PATTERNED):
             raise ConfigError(
                 f"{where}: expected model_type 'distilbert', got {settings['model_type']!r}; use a DistilBERT model"
             )
@@ -118,13 +132,18 @@ class Architecture:
         values = {ours: settings[theirs] for ours, theirs in _THEIR_NAMES.items() if theirs in settings}
         for name, value in values.items():
             _check(name, value, where)
-        return cls(**{"vocab_size": 30_522, **values}, num_classes=num_classes)  # pyright: ignore[reportArgumentType]  # checked above
+        pattern = settings.get("attention_pattern", FULL)
+        if not isinstance(pattern, str):
+            raise ConfigError(f"{where}: attention_pattern must be a text, got {pattern!r}")
+        find_pattern(pattern)
+        return cls(**{"vocab_size": 30_522, **values}, num_classes=num_classes, attention_pattern=pattern)  # pyright: ignore[reportArgumentType]  # checked above
 
     def to_hugging_face(self, classes: tuple[str, ...]) -> dict[str, object]:
         """The `config.json` that a stock `DistilBertForSequenceClassification` of this shape reads."""
         return {
             "architectures": ["DistilBertForSequenceClassification"],
-            "model_type": "distilbert",
+            # A stock model would compute full attention without a word, so it is not to know this one.
+            "model_type": "distilbert" if self.attention_pattern == FULL else _PATTERNED,
             **{theirs: getattr(self, ours) for ours, theirs in _THEIR_NAMES.items()},
             **_ONLY,
             "initializer_range": 0.02,
@@ -133,8 +152,12 @@ class Architecture:
             "label2id": {name: index for index, name in enumerate(classes)},
             "problem_type": "single_label_classification",
             "dtype": "float32",
+            **({} if self.attention_pattern == FULL else {"attention_pattern": self.attention_pattern}),
         }
 
+
+_PATTERNED: Final = "wirebert-distilbert"
+"""Model type of what stock `transformers` can not compute."""
 
 _THEIR_NAMES: Final = {
     "vocab_size": "vocab_size",
@@ -213,6 +236,7 @@ def resolve(
         positions=positions,
         num_columns=num_columns,
         pad_id=pad_id,
+        attention_pattern=config.attention_pattern,
     )
 
 

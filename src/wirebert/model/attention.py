@@ -1,31 +1,53 @@
-"""Scaled dot-product attention over short, padded rows: one function, several kernels.
+"""Scaled dot-product attention over short rows: one function, several kernels, padded or packed.
 
-Every kernel gives what the plain formula in `attend_math` gives, to rounding. A kernel is a function in `KERNELS`.
+Every kernel gives what the plain formula in `attend_math` gives, to rounding. `auto` chooses by `fastest_kernel`, whose
+rules come from `benchmarks/attention.py` (figures in docs/experiments.md).
 
-Shape letters: B flows in a batch, H heads, Q slots that ask, L slots that answer, E width of one head.
+| kernel | what it is |
+|---|---|
+| tiles | our Triton kernel for packed rows of at most 128 tokens, several rows on the chip at once; GPU |
+| math | plain batched products: the reference |
+| sdpa | PyTorch's own choice among its fused kernels |
+| flash | FlashAttention-2 (Dao, 2023): through SDPA where nothing is padded, else over packed rows like `varlen`; GPU, half precision |
+| varlen | FlashAttention-2 over packed rows; GPU, half precision, no dropout of attention weights |
+| memory_efficient | the memory-efficient kernel of SDPA (Rabe and Staats, 2021); GPU |
+| flex | `flex_attention`, compiled on a GPU; no dropout of attention weights |
+
+Shape letters: B flows in a batch, H heads, Q slots that ask, L slots that answer, E width of one head; for packed rows
+T tokens of all rows, A tokens that ask (all T, or the first of each of R rows).
 """
 
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user knows
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-AttentionKernel = Literal["auto", "sdpa", "math"]
-"""`auto` chooses by `fastest_kernel`."""
+from wirebert.errors import ConfigError
+from wirebert.model.packing import Packing, padded_places
+
+AttentionKernel = Literal["auto", "tiles", "math", "sdpa", "flash", "varlen", "memory_efficient", "flex"]
+
+HAS_TRITON = find_spec("triton") is not None
+"""Whether PyTorch brought Triton: its CUDA builds do."""
 
 SHORT_ROW = 64
 """Slots below which plain products beat PyTorch's fused kernels on a GPU at half precision."""
+
+WITHOUT_DROPOUT: tuple[AttentionKernel, ...] = ("flash", "varlen", "flex")
+"""Kernels that can not drop attention weights (of rows of unequal length, in the case of `flash`)."""
 
 
 def attend(
     query: Float[Tensor, "B H Q E"],
     key: Float[Tensor, "B H L E"],
     value: Float[Tensor, "B H L E"],
-    mask: Bool[Tensor, "B L"] | None,
+    mask: Bool[Tensor, "B L"] | Bool[Tensor, "B Q L"] | None,
     *,
     dropout: float,
     kernel: AttentionKernel,
@@ -33,14 +55,15 @@ def attend(
     """What each asking slot gathers from the slots that `mask` calls real (None: all are).
 
     A row has at least one real slot, `[CLS]`; padded slots get a weight of exactly zero. `dropout` is the share of
-    attention weights dropped now (pass 0 outside training).
+    attention weights dropped now (pass 0 outside training). A kernel that needs packed rows is `sdpa` here.
     """
     chosen = fastest_kernel(query, key) if kernel == "auto" else kernel
-    return KERNELS[chosen](query, key, value, mask, dropout)
+    mask_BxQL = None if mask is None else mask[:, None, None, :] if mask.dim() == 2 else mask[:, None]
+    return KERNELS.get(chosen, attend_sdpa)(query, key, value, mask_BxQL, dropout)
 
 
 def fastest_kernel(query: Float[Tensor, "B H Q E"], key: Float[Tensor, "B H L E"]) -> Literal["sdpa", "math"]:
-    """The kernel that `auto` means for tensors like these."""
+    """The kernel that `auto` means for padded tensors like these."""
     half = query.dtype in (torch.bfloat16, torch.float16)
     return "math" if query.is_cuda and half and key.shape[2] < SHORT_ROW else "sdpa"
 
@@ -49,30 +72,169 @@ def attend_sdpa(
     query: Float[Tensor, "B H Q E"],
     key: Float[Tensor, "B H L E"],
     value: Float[Tensor, "B H L E"],
-    mask: Bool[Tensor, "B L"] | None,
+    mask: Bool[Tensor, "B 1 _ L"] | None,
     dropout: float,
 ) -> Float[Tensor, "B H Q E"]:
     """PyTorch's own choice among its fused kernels."""
-    mask_B11L = None if mask is None else mask[:, None, None, :]
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask_B11L, dropout_p=dropout)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
 
 
 def attend_math(
     query: Float[Tensor, "B H Q E"],
     key: Float[Tensor, "B H L E"],
     value: Float[Tensor, "B H L E"],
-    mask: Bool[Tensor, "B L"] | None,
+    mask: Bool[Tensor, "B 1 _ L"] | None,
     dropout: float,
 ) -> Float[Tensor, "B H Q E"]:
-    """Plain batched products: the reference, and the fastest for short rows at half precision."""
+    """Plain batched products: the reference, and the fastest of the padded kernels for short rows at half precision."""
     scores_BHQL = (query * (1 / math.sqrt(query.shape[-1]))) @ key.transpose(2, 3)
     if mask is not None:
-        scores_BHQL = scores_BHQL.masked_fill(~mask[:, None, None, :], -math.inf)
+        scores_BHQL = scores_BHQL.masked_fill(~mask, -math.inf)
     weights_BHQL = scores_BHQL.softmax(dim=-1).to(value.dtype)  # autocast computes softmax in fp32
     return F.dropout(weights_BHQL, dropout) @ value
+
+
+def attend_flash(
+    query: Float[Tensor, "B H Q E"],
+    key: Float[Tensor, "B H L E"],
+    value: Float[Tensor, "B H L E"],
+    mask: Bool[Tensor, "B 1 _ L"] | None,
+    dropout: float,
+) -> Float[Tensor, "B H Q E"]:
+    """FlashAttention-2 where nothing is padded; with padding, which it can not mask, the memory-efficient kernel."""
+    if mask is not None:
+        return attend_memory_efficient(query, key, value, mask, dropout)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+
+
+def attend_memory_efficient(
+    query: Float[Tensor, "B H Q E"],
+    key: Float[Tensor, "B H L E"],
+    value: Float[Tensor, "B H L E"],
+    mask: Bool[Tensor, "B 1 _ L"] | None,
+    dropout: float,
+) -> Float[Tensor, "B H Q E"]:
+    """The memory-efficient kernel, which takes masks."""
+    with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+
+
+def attend_flex(
+    query: Float[Tensor, "B H Q E"],
+    key: Float[Tensor, "B H L E"],
+    value: Float[Tensor, "B H L E"],
+    mask: Bool[Tensor, "B 1 _ L"] | None,
+    dropout: float,
+) -> Float[Tensor, "B H Q E"]:
+    """`flex_attention`, compiled on a GPU; it can not drop attention weights, which `check_kernel` refuses."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    del dropout
+    blocks = None
+    if mask is not None:
+        sees = mask.expand(-1, -1, query.shape[2], -1)
+        blocks = create_block_mask(
+            lambda flow, _head, asks, answers: sees[flow, 0, asks, answers],
+            *(len(query), None, query.shape[2], key.shape[2]),
+            device=str(query.device),
+        )
+    run = torch.compile(flex_attention, dynamic=True) if query.is_cuda else flex_attention
+    return run(query, key, value, block_mask=blocks)  # pyright: ignore[reportReturnType]  # a tensor unless asked for more
 
 
 KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]] = {
     "sdpa": attend_sdpa,
     "math": attend_math,
+    "flash": attend_flash,
+    "memory_efficient": attend_memory_efficient,
+    "flex": attend_flex,
 }
+"""The kernels for padded rows."""
+
+
+def attend_packed(
+    projected: Float[Tensor, "T _"],
+    query: Float[Tensor, "R D"] | None,
+    packing: Packing,
+    *,
+    num_heads: int,
+    dropout: float,
+    kernel: AttentionKernel,
+) -> Float[Tensor, "A D"]:
+    """What each asking token gathers from the tokens of its own row; packed rows never see each other.
+
+    Args:
+        projected: query, key and value of every token side by side, or key and value if `query` is given.
+        query: queries of the first token of each row; None: every token asks.
+    """
+    chosen = fastest_packed_kernel(projected, packing) if kernel == "auto" else kernel
+    if chosen == "tiles":
+        return _attend_tiles(projected, query, packing, num_heads, dropout)
+    parts = projected.unflatten(-1, (2 if query is not None else 3, num_heads, -1)).unbind(1)
+    asking = parts[0] if query is None else query.unflatten(-1, (num_heads, -1))
+    key, value = parts[-2], parts[-1]
+    if chosen in ("varlen", "flash"):
+        return _attend_varlen(asking, key, value, packing, is_first=query is not None).flatten(1)
+    return _attend_padded(asking, key, value, packing, query is not None, dropout, chosen).flatten(1)
+
+
+def fastest_packed_kernel(projected: Float[Tensor, "T _"], packing: Packing) -> AttentionKernel:
+    """The kernel that `auto` means for packed rows like these."""
+    if projected.is_cuda and packing.has_tiles and HAS_TRITON and projected.dtype != torch.float32:
+        return "tiles"
+    return "sdpa"
+
+
+def _attend_tiles(
+    projected: Tensor, query: Tensor | None, packing: Packing, num_heads: int, dropout: float
+) -> Tensor:
+    from wirebert.model.tiles import tile_attention  # needs Triton, which CPU builds lack
+
+    if not packing.has_tiles:
+        raise ConfigError(
+            f"model.attention=tiles takes rows of at most 128 tokens, found up to {packing.room}; use auto"
+        )
+    seed = torch.randint(2**31, (), device=projected.device) if dropout else packing.starts[0]
+    rows = torch.arange(packing.starts.shape[0] - 1, dtype=torch.int32, device=projected.device)
+    query_tiles, query_row_of = (
+        (packing.tiles, packing.row_of) if query is None else (packing.tile_rows, rows)
+    )
+    return tile_attention(
+        *(projected, query, packing.tiles, query_tiles, packing.row_of, query_row_of, seed),
+        *(num_heads, projected.shape[1] // (num_heads * (3 if query is None else 2)), packing.room, dropout),
+    )
+
+
+def _attend_padded(
+    query: Float[Tensor, "A H E"],
+    key: Float[Tensor, "T H E"],
+    value: Float[Tensor, "T H E"],
+    packing: Packing,
+    is_first: bool,
+    dropout: float,
+    kernel: AttentionKernel,
+) -> Float[Tensor, "A H E"]:
+    """Through one of the padded kernels: rows are padded for attention alone."""
+    places, mask = padded_places(packing)
+    key, value = (part[places].transpose(1, 2) for part in (key, value))
+    if is_first:
+        return attend(query[:, :, None], key, value, mask, dropout=dropout, kernel=kernel)[:, :, 0]
+    gathered = attend(query[places].transpose(1, 2), key, value, mask, dropout=dropout, kernel=kernel)
+    slot = torch.arange(len(packing.row_of), device=mask.device) - packing.starts[packing.row_of.long()]
+    return gathered.transpose(1, 2)[packing.row_of.long(), slot.long()]
+
+
+def _attend_varlen(
+    query: Float[Tensor, "A H E"],
+    key: Float[Tensor, "T H E"],
+    value: Float[Tensor, "T H E"],
+    packing: Packing,
+    *,
+    is_first: bool,
+) -> Float[Tensor, "A H E"]:
+    from torch.nn.attention.varlen import varlen_attn  # torch 2.10 and later
+
+    rows = torch.arange(len(packing.starts), dtype=torch.int32, device=query.device)
+    starts_q, longest_q = (rows, 1) if is_first else (packing.starts, packing.room)
+    return varlen_attn(query, key, value, starts_q, packing.starts, longest_q, packing.room)  # pyright: ignore[reportReturnType]  # a tensor unless asked for more

@@ -1,23 +1,36 @@
-"""From rows of ids of many lengths to padded batches, and from batches to scores.
+"""From rows of ids of many lengths to padded or packed batches, and from batches to scores.
 
 A store keeps all rows one after another in one flat array, with an array of offsets: row 3 is
 `ids[offsets[3]:offsets[4]]`. Everything here works on whole arrays of rows at once.
 
-Shape letters: B flows in a batch, L tokens per flow (padded), C classes.
+Padded batches suit a processor, where short batches of similar rows pad little; packed ones suit a GPU, where one long
+batch is fastest.
+
+Shape letters: B flows in a batch, L tokens per flow (padded), T tokens of all flows (packed), R rows (packed), C classes.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int, Int64, UInt16, UInt32
+from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, UInt16, UInt32
 from torch import Tensor
 
 from wirebert.model.distilbert import DistilBert
+from wirebert.model.packing import Packing, plan, room_for
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+NO_CLASS: Final = -100
+"""Class of a row that only fills a batch up; `cross_entropy` leaves it out."""
+
+PACK_MULTIPLE: Final = 64
+"""Tokens of a packed batch are filled up to a multiple of this at least, which matrix products like."""
+
+PACK_STEPS: Final = 32
+"""Tokens of a packed batch are filled up by a 16th to a 32nd at most, so that few shapes occur."""
 
 SCORE_WINDOW: Final = 65_536
 """Flows that `score` sorts by length and holds at a time."""
@@ -47,12 +60,125 @@ class FlowBatch:
     """True at tokens, False at padding; None if nothing is padded, which is cheaper."""
 
     class_ids: Int64[Tensor, " B"]
+    loss_weight: float = 1.0
+    """What the sum of the flows' losses is divided by."""
 
     def to(self, device: str | torch.device) -> "FlowBatch":
         """The same batch on `device`; the copy does not make the processor wait."""
         mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
         ids = self.ids.to(device, non_blocking=True)
-        return FlowBatch(ids, mask, self.class_ids.to(device, non_blocking=True))
+        return FlowBatch(ids, mask, self.class_ids.to(device, non_blocking=True), self.loss_weight)
+
+
+class PackedShape(NamedTuple):
+    """All sizes of a packed batch; batches of equal shape can go through one recorded CUDA graph."""
+
+    num_tokens: int
+    num_rows: int
+    num_tiles: int
+    room: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """Flows laid end to end, ready for the model; one tensor, so that one copy brings it to the device."""
+
+    flat: Int32[Tensor, " numbers"]
+    """ids | the four tensors of the packing | class ids | loss weight (the bits of a float32)"""
+
+    shape: PackedShape
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """The tensors that `flat` consists of."""
+        tokens, rows, tiles, _ = self.shape
+        return self.flat.split([tokens, tokens, rows + 1, tiles + 1, tiles + 1, rows, 1])
+
+    @property
+    def ids(self) -> Int32[Tensor, " T"]:
+        """Token ids of all rows; the last ones may be padding."""
+        return self.parts[0]
+
+    @property
+    def packing(self) -> Packing:
+        """Where the rows lie."""
+        return Packing(*self.parts[1:5], self.shape.room)
+
+    @property
+    def class_ids(self) -> Int64[Tensor, " R"]:
+        """Class of each row; `NO_CLASS` for the rows of padding at the end."""
+        return self.parts[5].long()
+
+    @property
+    def loss_weight(self) -> Float32[Tensor, ""]:
+        """What the sum of the flows' losses is divided by."""
+        return self.parts[6].view(torch.float32)[0]
+
+    def pinned(self) -> "PackedBatch":
+        """The same batch in memory that a GPU can read by itself."""
+        return PackedBatch(self.flat.pin_memory(), self.shape)
+
+    def to(self, device: str | torch.device) -> "PackedBatch":
+        """The same batch on `device`; from pinned memory the copy does not make the processor wait."""
+        return PackedBatch(self.flat.to(device, non_blocking=True), self.shape)
+
+
+Batch = FlowBatch | PackedBatch
+
+
+def class_logits(model: DistilBert, batch: Batch) -> Float[Tensor, "rows C"]:
+    """The model's logits for the rows of a batch, those that fill it up included."""
+    if isinstance(batch, PackedBatch):
+        return model.forward_packed(batch.ids, batch.packing)
+    return model(batch.ids, batch.mask)
+
+
+def pack(
+    flows: FlatRows,
+    rows: Int64[np.ndarray, " B"],
+    class_ids: Int64[np.ndarray, " B"],
+    *,
+    pad_id: int,
+    num_flows: int = 0,
+    loss_weight: float = 1.0,
+) -> PackedBatch:
+    """The flows numbered `rows`, end to end, filled up with rows of padding so that few shapes occur.
+
+    Args:
+        num_flows: fill up as if there were this many flows of the same mean length, so that the last batch of many is
+            like the others; a shape of its own costs seconds on a GPU, which loads kernels for it.
+    """
+    starts = np.asarray(flows.offsets[rows])
+    lengths = np.asarray(flows.offsets[rows + 1]) - starts
+    room = room_for(int(lengths.max()))
+    ends = np.cumsum(lengths)
+    num_tokens = int(ends[-1])
+    ids = flows.ids[np.arange(num_tokens) + np.repeat(starts - (ends - lengths), lengths)]
+    fill = _filling(lengths, room, max(0, num_flows - len(lengths)))
+    parts = (
+        *(ids, np.full(fill.sum(), pad_id), *plan(np.concatenate([lengths, fill]), room)),
+        *(class_ids, np.full(len(fill), NO_CLASS), np.array([loss_weight], np.float32).view(np.int32)),
+    )
+    flat = np.concatenate([part.astype(np.int32) for part in parts])
+    num_tokens, num_rows = num_tokens + int(fill.sum()), len(lengths) + len(fill)
+    num_tiles = (len(flat) - 2 * num_tokens - 2 * num_rows - 4) // 2
+    return PackedBatch(torch.from_numpy(flat), PackedShape(num_tokens, num_rows, num_tiles, room))
+
+
+def _filling(lengths: Int[np.ndarray, " B"], room: int, num_more: int) -> Int64[np.ndarray, " _"]:
+    """Lengths of the rows of padding: `num_more` of mean length, and some that bring the tokens to a rough number.
+
+    Flows of one length always come to the same number, so they need none of the latter.
+    """
+    num_tokens = int(lengths.sum())
+    if lengths.min() == lengths.max():
+        return np.full(num_more, lengths[0], dtype=np.int64)
+    wanted = num_tokens + round(num_more * num_tokens / len(lengths))
+    step = max(PACK_MULTIPLE, 1 << (wanted // PACK_STEPS).bit_length())
+    num_rows = -(-step // (room - 1))
+    missing = wanted + num_rows + -(wanted + num_rows) % step - num_tokens
+    # In parts as equal as can be, which are at most `room` each.
+    return np.diff(np.linspace(0, missing, num_rows + num_more + 1).astype(np.int64))
 
 
 def pad(
@@ -96,6 +222,23 @@ def by_length(lengths: Int[np.ndarray, " flows"], max_tokens: int) -> list[Int64
     return batches
 
 
+def by_tokens(lengths: Int[np.ndarray, " flows"], max_tokens: int) -> list[Int64[np.ndarray, " _"]]:
+    """Flows in their order, cut into batches of at most `max_tokens` tokens; a longer flow is a batch by itself.
+
+    >>> by_tokens(np.array([3, 9, 2, 3, 4]), max_tokens=9)
+    [array([0]), array([1]), array([2, 3, 4])]
+    """
+    ends = np.cumsum(lengths)
+    batches: list[Int64[np.ndarray, " _"]] = []
+    first = 0
+    while first < len(lengths):
+        before = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + max_tokens, side="right")))
+        batches.append(np.arange(first, last))
+        first = last
+    return batches
+
+
 def autocast(device: str, precision: Precision) -> torch.autocast:
     """The context in which matrix products run at `precision`; weights stay fp32."""
     return torch.autocast(torch.device(device).type, _DTYPES[precision], enabled=precision != "fp32")
@@ -107,13 +250,17 @@ def score(
     *,
     device: str = "cpu",
     precision: Precision = "fp32",
-    max_tokens: int = 16_384,
+    max_tokens: int | None = None,
 ) -> Float32[np.ndarray, "flows C"]:
     """Class logits of every flow, in the order of the store.
 
     Dropout is off while this runs. Beyond the result, memory does not grow with the number of flows: they are taken in
-    windows, sorted by length inside each, and cut into batches of at most `max_tokens` slots.
+    windows, sorted by length inside each, and cut into batches of at most `max_tokens` slots (None: what suits the device).
     """
+    on_gpu = torch.device(device).type == "cuda"
+    max_tokens = max_tokens or (
+        65_536 if on_gpu else 16_384
+    )  # a GPU wants to be filled; a processor has caches
     num_flows = len(flows.offsets) - 1
     logits = np.empty((num_flows, model.architecture.num_classes), dtype=np.float32)
     was_training = model.training
@@ -122,8 +269,10 @@ def score(
         with torch.inference_mode(), autocast(device, precision):
             for first in range(0, num_flows, SCORE_WINDOW):
                 last = min(first + SCORE_WINDOW, num_flows)
-                batches = by_length(np.diff(flows.offsets[first : last + 1]), max_tokens)
-                outputs = [_logits(model, flows, first + batch, device) for batch in batches]
+                lengths = np.diff(flows.offsets[first : last + 1])
+                batches = by_tokens(lengths, max_tokens) if on_gpu else by_length(lengths, max_tokens)
+                usual = len(batches[0]) if len(batches) > 1 else 0
+                outputs = [_logits(model, flows, first + batch, device, usual) for batch in batches]
                 # One copy per window: the device never waits for the processor between two batches.
                 logits[first + np.concatenate(batches)] = torch.cat(outputs).cpu().numpy()
     finally:
@@ -131,7 +280,14 @@ def score(
     return logits
 
 
-def _logits(model: DistilBert, flows: FlatRows, rows: Int64[np.ndarray, " B"], device: str) -> Tensor:
-    ids, mask = pad(flows, rows, pad_id=model.architecture.pad_id)
-    batch = FlowBatch(ids, mask, torch.zeros(len(rows), dtype=torch.int64)).to(device)
-    return model(batch.ids, batch.mask).float()
+def _logits(
+    model: DistilBert, flows: FlatRows, rows: Int64[np.ndarray, " B"], device: str, usual: int
+) -> Float[Tensor, "B C"]:
+    """Logits of the flows numbered `rows`; most batches have `usual` flows."""
+    pad_id = model.architecture.pad_id
+    unknown = np.full(len(rows), NO_CLASS, dtype=np.int64)
+    if torch.device(device).type == "cuda":
+        batch = pack(flows, rows, unknown, pad_id=pad_id, num_flows=usual).pinned().to(device)
+        return class_logits(model, batch)[: len(rows)].float()
+    batch = FlowBatch(*pad(flows, rows, pad_id=pad_id), torch.from_numpy(unknown)).to(device)
+    return class_logits(model, batch).float()

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from jaxtyping import Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -53,6 +51,7 @@ def build(config: ModelConfig, layout: TokenLayout, *, classes: tuple[str, ...],
     model = DistilBert(
         architecture,
         token_slots=torch.from_numpy(layout.token_slots).long(),
+        token_groups=torch.from_numpy(layout.token_groups).long(),
         attention=config.attention,
         gradient_checkpointing=config.gradient_checkpointing,
         generator=generator,
@@ -108,6 +107,8 @@ def load_hugging_face_state(model: DistilBert, state: Mapping[str, Tensor], *, w
     targets[_WORDS] = model.embeddings.word_embeddings.weight
     if not model.architecture.positions:  # zero and frozen, whatever the source has
         given[_POSITIONS] = targets[_POSITIONS]
+    if "token_groups" in targets:  # a pretrained model has no columns
+        given.setdefault("token_groups", targets["token_groups"])
     for name in sorted(targets.keys() ^ given.keys()):
         problem = "is missing" if name in targets else "belongs to no DistilBERT classifier of this size"
         raise CheckpointError(f"{where}: weight {name!r} {problem}; use a complete DistilBERT checkpoint")
@@ -180,6 +181,10 @@ def _download(name: str) -> Path:
     """The local copy of a model of the hub; a copy from earlier is used without a network."""
     if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
         raise CheckpointError(f"model.start={name!r}: there is no such folder; check the path")
+    # Here, since it takes long to import and a saved model never needs it.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
     try:
         return Path(snapshot_download(name, allow_patterns=list(_FILES)))
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:

@@ -6,8 +6,11 @@ where flows let it be cheaper or better: query, key and value are one matrix pro
 
 Source: Sanh et al., "DistilBERT, a distilled version of BERT", 2019, section 3; Devlin et al., "BERT", 2018, section 3.
 
-Shape letters: B flows in a batch, L tokens per flow (padded), D model width, H heads, E width of one head (D / H),
-C classes, V vocabulary.
+Rows come padded to one length, or packed end to end (`wirebert.model.packing`): everything but attention treats tokens
+alone, so both go through the same code.
+
+Shape letters: B flows in a batch, L tokens per flow (padded), T tokens of all flows (packed), D model width, H heads,
+E width of one head (D / H), C classes, V vocabulary.
 """
 
 from collections.abc import Iterator
@@ -20,7 +23,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wirebert.model.architecture import Architecture
-from wirebert.model.attention import AttentionKernel, attend
+from wirebert.model.attention import AttentionKernel, attend, attend_packed
+from wirebert.model.normalization import linear_add_norm, linear_gelu, normalized
+from wirebert.model.packing import Packing, padded_places, place_in_row
+from wirebert.model.patterns import NO_GROUP, allowed, find_pattern
 
 NORM_EPS = 1e-12
 INIT_STD = 0.02
@@ -33,13 +39,17 @@ class DistilBert(nn.Module):
 
     A new model has DistilBERT's random start: normal weights of standard deviation 0.02, zero biases. `token_slots`
     says which column each token of the vocabulary belongs to (-1: none); it matters only with column embeddings.
+    `token_groups` says which group of columns (-1: none); it matters only to attention patterns.
     """
+
+    token_groups: Int[Tensor, " V"]
 
     def __init__(
         self,
         architecture: Architecture,
         *,
         token_slots: Int[Tensor, " V"] | None = None,
+        token_groups: Int[Tensor, " V"] | None = None,
         attention: AttentionKernel = "auto",
         gradient_checkpointing: bool = False,
         generator: torch.Generator | None = None,
@@ -49,6 +59,11 @@ class DistilBert(nn.Module):
         self.gradient_checkpointing = gradient_checkpointing
         if token_slots is None:
             token_slots = torch.full((architecture.vocab_size,), NO_SLOT)
+        self.pattern = find_pattern(architecture.attention_pattern)
+        if self.pattern is not None:
+            if token_groups is None:
+                token_groups = torch.full((architecture.vocab_size,), NO_GROUP)
+            self.register_buffer("token_groups", token_groups.long())
         self.embeddings = Embeddings(architecture, token_slots)
         self.layer = nn.ModuleList(Block(architecture, attention) for _ in range(architecture.num_layers))
         self.pre_classifier = nn.Linear(architecture.dim, architecture.dim)
@@ -59,16 +74,38 @@ class DistilBert(nn.Module):
         self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "B C"]:
         """Class logits, one row per flow. `mask` is True at tokens and False at padding; None: nothing is padded."""
-        return self.head(self.encode(self.embeddings(ids), mask))
+        layout = mask
+        if self.pattern is not None:
+            layout = allowed(self.pattern, ids, self.token_groups[ids], mask)
+        return self.head(self.encode(self.embeddings(ids), layout))
+
+    def forward_packed(self, ids: Int[Tensor, " T"], packing: Packing) -> Float[Tensor, "B C"]:
+        """Class logits of packed flows, one row per flow."""
+        if self.pattern is not None:  # a pattern is a mask per row, which padded rows have
+            places, mask = padded_places(packing)
+            padded = torch.where(mask, ids[places], self.architecture.pad_id)
+            return self.forward(padded[:, : self.architecture.max_positions], mask)
+        places = place_in_row(packing) if self.architecture.positions else None
+        return self.head(self.encode(self.embeddings(ids, places), packing))
 
     def encode(
-        self, embedded: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"] | None
+        self,
+        embedded: Float[Tensor, "B L D"] | Float[Tensor, "T D"],
+        layout: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | Packing | None,
     ) -> Float[Tensor, "B D"]:
-        """The `[CLS]` slot after the last block: it stands for the whole flow."""
-        hidden_BLD = embedded
+        """The `[CLS]` slot after the last block: it stands for the whole flow.
+
+        `layout` says which slots are real, or which sees which, or where packed rows lie.
+        """
+        hidden = embedded
         for block in self.layer[:-1]:
-            hidden_BLD = self._through(block, hidden_BLD, mask)
-        return self._through(self.layer[-1], hidden_BLD, mask, only_first=True)[:, 0]
+            hidden = self._through(block, hidden, layout)
+        return self._through(self.layer[-1], hidden, layout, only_first=True).flatten(0, -2)
+
+    def compile_blocks(self) -> None:
+        """Have `torch.compile` fuse each block's elementwise work; all blocks share one compiled form."""
+        for block in self.layer:
+            block.compile()
 
     def head(self, flow: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
         """Class logits of encoded flows."""
@@ -80,16 +117,26 @@ class DistilBert(nn.Module):
     ) -> list[Float[Tensor, "B L D"]]:
         """Every slot's embedding, then its state after each block (for tests and for explaining a decision)."""
         states = [self.embeddings(ids)]
+        layout = mask if self.pattern is None else allowed(self.pattern, ids, self.token_groups[ids], mask)
         for block in self.layer:
-            states.append(self._through(block, states[-1], mask))
+            states.append(self._through(block, states[-1], layout))
         return states
 
     def _through(
-        self, block: nn.Module, hidden: Tensor, mask: Tensor | None, *, only_first: bool = False
+        self,
+        block: nn.Module,
+        hidden: Tensor,
+        layout: Tensor | Packing | None,
+        *,
+        only_first: bool = False,
     ) -> Tensor:
+        if isinstance(layout, Packing):
+            # The number of tokens, rows and tiles differs from batch to batch; compiled code is to fit them all.
+            for tensor in (hidden, *layout[:4]):
+                torch._dynamo.maybe_mark_dynamic(tensor, 0)
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return cast("Tensor", checkpoint(block, hidden, mask, only_first, use_reentrant=False))
-        return block(hidden, mask, only_first)
+            return cast("Tensor", checkpoint(block, hidden, layout, only_first, use_reentrant=False))
+        return block(hidden, layout, only_first)
 
     def classifier_parameters(self) -> Iterator[nn.Parameter]:
         """Weights of the head, which start new and learn fast."""
@@ -140,14 +187,15 @@ class Embeddings(nn.Module):
             self.register_buffer("token_slots", token_slots)
         self.LayerNorm = nn.LayerNorm(dim, eps=NORM_EPS)
 
-    def forward(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
-        """Normalised embeddings, one per slot."""
-        hidden_BLD = self.word_embeddings(ids)
+    def forward(
+        self, ids: Int[Tensor, "B L"] | Int[Tensor, " T"], places: Int[Tensor, " T"] | None = None
+    ) -> Float[Tensor, "*tokens D"]:
+        """Normalised embeddings, one per slot. `places` are the tokens' positions in their packed rows."""
+        hidden = F.embedding(ids, self.folded(), self.word_embeddings.padding_idx)
         if self.positions:
-            hidden_BLD = hidden_BLD + self.position_embeddings.weight[: ids.shape[1]]
-        if self.column_embeddings is not None:
-            hidden_BLD = hidden_BLD + self.column_embeddings(self.token_slots[ids])
-        return F.dropout(self.LayerNorm(hidden_BLD), self.dropout, self.training)
+            rows = self.position_embeddings.weight
+            hidden = hidden + (rows[: ids.shape[1]] if places is None else F.embedding(places, rows))
+        return F.dropout(normalized(hidden, self.LayerNorm), self.dropout, self.training)
 
     def folded(self) -> Float[Tensor, "V D"]:
         """Word embeddings with each token's column embedding added: what a stock model has to look up."""
@@ -174,27 +222,42 @@ class Block(nn.Module):
         self.output_layer_norm = nn.LayerNorm(dim, eps=NORM_EPS)
 
     def forward(
-        self, hidden: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"] | None, only_first: bool = False
-    ) -> Float[Tensor, "B Q D"]:
-        """New states of all slots, or of the first alone, which asks all slots all the same."""
-        asking_BQD = hidden[:, :1] if only_first else hidden
-        attended_BQD = self.out_lin(self._attend(asking_BQD, hidden, mask))
-        attended_BQD = self.sa_layer_norm(attended_BQD + asking_BQD)
-        inner_BQD = self.lin2(F.gelu(self.lin1(attended_BQD)))
-        inner_BQD = F.dropout(inner_BQD, self.dropout, self.training)
-        return self.output_layer_norm(inner_BQD + attended_BQD)
+        self,
+        hidden: Float[Tensor, "B L D"] | Float[Tensor, "T D"],
+        layout: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | Packing | None,
+        only_first: bool = False,
+    ) -> Float[Tensor, "*asking D"]:
+        """New states of all slots, or of each row's first alone, which asks all slots of its row all the same."""
+        asking = _first(hidden, layout) if only_first else hidden
+        context = self._attend(asking, hidden, layout)
+        attended = linear_add_norm(context, self.out_lin, asking, self.sa_layer_norm)
+        inner = linear_gelu(attended, self.lin1)
+        dropout = self.dropout if self.training else 0.0
+        return linear_add_norm(inner, self.lin2, attended, self.output_layer_norm, dropout=dropout)
 
-    def _attend(self, asking_BQD: Tensor, hidden_BLD: Tensor, mask: Tensor | None) -> Tensor:
-        if asking_BQD is hidden_BLD:
-            query, key, value = self.qkv_lin(hidden_BLD).chunk(3, dim=-1)
-        else:
-            dim = hidden_BLD.shape[-1]
-            weight, bias = self.qkv_lin.weight, self.qkv_lin.bias
-            query = F.linear(asking_BQD, weight[:dim], bias[:dim])
-            key, value = F.linear(hidden_BLD, weight[dim:], bias[dim:]).chunk(2, dim=-1)
-        query, key, value = (
-            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (query, key, value)
-        )
+    def _attend(self, asking: Tensor, hidden: Tensor, layout: Tensor | Packing | None) -> Tensor:
         dropout = self.attention_dropout if self.training else 0.0
-        context_BHQE = attend(query, key, value, mask, dropout=dropout, kernel=self.attention)
+        query, projected = None, None
+        if asking is hidden:
+            projected = self.qkv_lin(hidden)
+        else:
+            dim, weight, bias = hidden.shape[-1], self.qkv_lin.weight, self.qkv_lin.bias
+            query = F.linear(asking, weight[:dim], bias[:dim])
+            projected = F.linear(hidden, weight[dim:], bias[dim:])
+        if isinstance(layout, Packing):
+            how = {"num_heads": self.num_heads, "dropout": dropout, "kernel": self.attention}
+            return attend_packed(projected, query, layout, **how)
+        parts = projected.chunk(3 if query is None else 2, dim=-1)
+        parts_BHLE = [
+            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for part in (parts if query is None else (query, *parts))
+        ]
+        if layout is not None and layout.dim() == 3:
+            layout = layout[:, : asking.shape[1]]
+        context_BHQE = attend(*parts_BHLE, layout, dropout=dropout, kernel=self.attention)
         return context_BHQE.transpose(1, 2).flatten(2)
+
+
+def _first(hidden: Tensor, layout: Tensor | Packing | None) -> Tensor:
+    """The first slot of each row."""
+    return hidden.index_select(0, layout.starts[:-1]) if isinstance(layout, Packing) else hidden[:, :1]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.model.distilbert import INIT_STD, DistilBert
+from wirebert.model.patterns import NO_GROUP
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +35,9 @@ class TokenLayout:
 
     token_slots: Int[np.ndarray, " tokens"]
     """Each token's slot, -1 for tokens of none."""
+
+    token_groups: Int[np.ndarray, " tokens"]
+    """Each token's group of columns, -1 for tokens of none."""
 
     slot_marks: tuple[Int[np.ndarray, " _"], ...]
     """Per slot, the tokens that stand for a state (missing, unseen, absent, rare, ...), not for a value."""
@@ -57,6 +61,7 @@ class TokenLayout:
             positions=not tokenizer.leaves_out,
             num_slots=len(tokenizer.slot_names),
             token_slots=tokenizer.token_slots,
+            token_groups=np.append(tokenizer.slot_groups, NO_GROUP)[tokenizer.token_slots],
             slot_marks=tokenizer.slot_marks,
             ordered_bins=tokenizer.ordered_bins,
             new_tokens=new_tokens,

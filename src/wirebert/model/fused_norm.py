@@ -1,0 +1,267 @@
+# Triton is there with PyTorch's CUDA builds only, and its kernels are no Python: their types can not be checked.
+# pyright: basic, reportMissingImports=false, reportGeneralTypeIssues=false, reportArgumentType=false
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
+"""What stands between two matrix products, in one Triton kernel each way: one pass over the tokens instead of four.
+
+`fused_add_norm` is bias, dropout, residual sum and LayerNorm; `fused_bias_gelu` is bias and GELU. Both take the bias of the
+matrix product before them, so that its gradient, a sum over all tokens, falls off on the way.
+
+A program takes a few tokens at a time; sums are in single precision. The backward pass of the norm keeps the sum (in the
+precision it came in) and two numbers per token, draws the dropout mask again from the seed, and adds up the gradients of
+scale, shift and bias per program, so that they are summed in a fixed order.
+
+Needs a CUDA GPU: Triton comes with PyTorch's CUDA builds.
+
+Shape letters: T tokens, D model width, P programs.
+"""
+
+from typing import Final, Optional
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.library import triton_op, wrap_triton
+
+from wirebert.model.tiles import kept
+
+TOKENS_AT_ONCE: Final = 4
+MOST_PROGRAMS: Final = 264
+"""Of the backward pass: two for each of an H200's 132 multiprocessors."""
+
+COLUMNS_AT_ONCE: Final = 256
+
+
+@triton.jit
+def _forward_kernel(
+    x_ptr, bias_ptr, residual_ptr, scale_ptr, shift_ptr, seed_ptr, out_ptr, sum_ptr, mean_ptr, rstd_ptr,
+    num_tokens, dim, eps, threshold, keep_scale,
+    HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, DROPS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    columns = tl.arange(0, WIDTH)
+    inside = (rows[:, None] < num_tokens) & (columns[None, :] < dim)
+    places = rows[:, None] * dim + columns[None, :]
+    x = tl.load(x_ptr + places, mask=inside, other=0.0).to(tl.float32)
+    if HAS_BIAS:
+        x += tl.load(bias_ptr + columns, mask=columns < dim, other=0.0).to(tl.float32)[None, :]
+    if DROPS:
+        x = tl.where(kept(tl.load(seed_ptr), places, threshold), x * keep_scale, 0.0)
+    if HAS_RESIDUAL:
+        x += tl.load(residual_ptr + places, mask=inside, other=0.0).to(tl.float32)
+    if HAS_BIAS or HAS_RESIDUAL or DROPS:
+        tl.store(sum_ptr + places, x.to(sum_ptr.dtype.element_ty), mask=inside)
+    mean = tl.sum(x, 1) / dim
+    away = tl.where(inside, x - mean[:, None], 0.0)
+    rstd = tl.rsqrt(tl.sum(away * away, 1) / dim + eps)
+    scale = tl.load(scale_ptr + columns, mask=columns < dim, other=0.0).to(tl.float32)
+    shift = tl.load(shift_ptr + columns, mask=columns < dim, other=0.0).to(tl.float32)
+    out = away * rstd[:, None] * scale[None, :] + shift[None, :]
+    tl.store(out_ptr + places, out.to(out_ptr.dtype.element_ty), mask=inside)
+    tl.store(mean_ptr + rows, mean, mask=rows < num_tokens)
+    tl.store(rstd_ptr + rows, rstd, mask=rows < num_tokens)
+
+
+@triton.jit
+def _backward_kernel(
+    grad_ptr, sum_ptr, scale_ptr, mean_ptr, rstd_ptr, seed_ptr,
+    grad_sum_ptr, grad_x_ptr, grad_scale_ptr, grad_shift_ptr, grad_bias_ptr,
+    num_tokens, dim, threshold, keep_scale,
+    DROPS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    columns = tl.arange(0, WIDTH)
+    scale = tl.load(scale_ptr + columns, mask=columns < dim, other=0.0).to(tl.float32)
+    grad_scale = tl.zeros([WIDTH], tl.float32)
+    grad_shift = tl.zeros([WIDTH], tl.float32)
+    grad_bias = tl.zeros([WIDTH], tl.float32)
+    for first in range(program * ROWS, num_tokens, tl.num_programs(0) * ROWS):
+        rows = first + tl.arange(0, ROWS)
+        inside = (rows[:, None] < num_tokens) & (columns[None, :] < dim)
+        places = rows[:, None] * dim + columns[None, :]
+        grad = tl.load(grad_ptr + places, mask=inside, other=0.0).to(tl.float32)
+        total = tl.load(sum_ptr + places, mask=inside, other=0.0).to(tl.float32)
+        mean = tl.load(mean_ptr + rows, mask=rows < num_tokens, other=0.0)
+        rstd = tl.load(rstd_ptr + rows, mask=rows < num_tokens, other=0.0)
+        normal = tl.where(inside, (total - mean[:, None]) * rstd[:, None], 0.0)
+        grad_scale += tl.sum(grad * normal, 0)
+        grad_shift += tl.sum(grad, 0)
+        scaled = grad * scale[None, :]
+        along = tl.sum(scaled * normal, 1) / dim
+        middle = tl.sum(scaled, 1) / dim
+        grad_sum = (scaled - middle[:, None] - normal * along[:, None]) * rstd[:, None]
+        tl.store(grad_sum_ptr + places, grad_sum.to(grad_sum_ptr.dtype.element_ty), mask=inside)
+        if DROPS:
+            grad_x = tl.where(kept(tl.load(seed_ptr), places, threshold), grad_sum * keep_scale, 0.0)
+            tl.store(grad_x_ptr + places, grad_x.to(grad_x_ptr.dtype.element_ty), mask=inside)
+            grad_bias += tl.sum(tl.where(inside, grad_x, 0.0), 0)
+        else:
+            grad_bias += tl.sum(tl.where(inside, grad_sum, 0.0), 0)
+    tl.store(grad_scale_ptr + program * dim + columns, grad_scale, mask=columns < dim)
+    tl.store(grad_shift_ptr + program * dim + columns, grad_shift, mask=columns < dim)
+    tl.store(grad_bias_ptr + program * dim + columns, grad_bias, mask=columns < dim)
+
+
+def _launch(dim: int, dropout: float) -> dict[str, object]:
+    return {
+        "threshold": int(dropout * 2**32),
+        "keep_scale": 1.0 / (1.0 - dropout),
+        "DROPS": dropout > 0,
+        "ROWS": TOKENS_AT_ONCE,
+        "WIDTH": triton.next_power_of_2(dim),
+        "num_warps": 4,
+    }
+
+
+@triton_op("wirebert::add_norm", mutates_args={})
+def fused_add_norm(
+    x: Tensor,
+    bias: Optional[Tensor],  # noqa: UP045 - torch.library reads this annotation in torch 2.10 too
+    residual: Optional[Tensor],  # noqa: UP045 - torch.library reads this annotation in torch 2.10 too
+    scale: Tensor,
+    shift: Tensor,
+    seed: Tensor,
+    eps: float,
+    dropout: float,
+    out_dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """LayerNorm(dropout(x + bias) + residual), "T D" in `out_dtype`; then what the backward pass needs.
+
+    Args:
+        x: "T D", contiguous; `residual` likewise, or None.
+        bias: "D", or None.
+        scale: LayerNorm's weight, "D"; `shift` its bias.
+        seed: what dropout draws from, one int64 on the device.
+        dropout: share of the values of `x + bias` dropped, in [0, 1).
+    """
+    num_tokens, dim = x.shape
+    out = torch.empty((num_tokens, dim), dtype=out_dtype, device=x.device)
+    has_sum = bias is not None or residual is not None or dropout > 0
+    total = torch.empty_like(x) if has_sum else x.new_empty(0)
+    mean = torch.empty(num_tokens, dtype=torch.float32, device=x.device)
+    rstd = torch.empty_like(mean)
+    wrap_triton(_forward_kernel)[(triton.cdiv(num_tokens, TOKENS_AT_ONCE),)](
+        x, x if bias is None else bias, x if residual is None else residual,
+        scale, shift, seed, out, total, mean, rstd, num_tokens, dim, eps,
+        HAS_BIAS=bias is not None, HAS_RESIDUAL=residual is not None, **_launch(dim, dropout),
+    )  # fmt: skip
+    return out, total, mean, rstd
+
+
+@triton_op("wirebert::add_norm_backward", mutates_args={})
+def add_norm_backward(
+    grad: Tensor,
+    total: Tensor,
+    scale: Tensor,
+    mean: Tensor,
+    rstd: Tensor,
+    seed: Tensor,
+    dropout: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of the residual, of x (empty without dropout: then both are the same), of scale, shift and bias."""
+    num_tokens, dim = total.shape
+    grad = grad.contiguous()
+    grad_sum = torch.empty_like(total)
+    grad_x = torch.empty_like(total) if dropout > 0 else total.new_empty(0)
+    programs = min(MOST_PROGRAMS, triton.cdiv(num_tokens, TOKENS_AT_ONCE))
+    parts = torch.empty((3, programs, dim), dtype=torch.float32, device=total.device)
+    wrap_triton(_backward_kernel)[(programs,)](
+        grad, total, scale, mean, rstd, seed, grad_sum, grad_x, parts[0], parts[1], parts[2],
+        num_tokens, dim, **_launch(dim, dropout),
+    )  # fmt: skip
+    grad_scale, grad_shift, grad_bias = parts.sum(1)
+    return (
+        grad_sum,
+        grad_x,
+        grad_scale.clone(),
+        grad_shift.clone(),
+        grad_bias.clone(),
+    )  # no views of one tensor
+
+
+def _keep_for_norm(ctx, inputs, output) -> None:
+    x, bias, residual, scale, _, seed, _, ctx.dropout, _ = inputs
+    _, total, mean, rstd = output
+    ctx.has_bias, ctx.has_residual = bias is not None, residual is not None
+    ctx.save_for_backward(total if len(total) else x, scale, mean, rstd, seed)
+    ctx.mark_non_differentiable(total, mean, rstd)
+
+
+def _norm_backward(ctx, grad, *_):
+    total, scale, mean, rstd, seed = ctx.saved_tensors
+    grad_sum, grad_x, grad_scale, grad_shift, grad_bias = add_norm_backward(
+        grad, total, scale, mean, rstd, seed, ctx.dropout
+    )
+    into_x = grad_x if ctx.dropout > 0 else grad_sum
+    into_residual = grad_sum if ctx.has_residual else None
+    return into_x, grad_bias if ctx.has_bias else None, into_residual, grad_scale, grad_shift, *[None] * 4
+
+
+fused_add_norm.register_autograd(_norm_backward, setup_context=_keep_for_norm)
+
+
+@triton.jit
+def _gelu_kernel(x_ptr, bias_ptr, out_ptr, num_values, dim, BLOCK: tl.constexpr):
+    places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = places < num_values
+    x = tl.load(x_ptr + places, mask=inside, other=0.0).to(tl.float32)
+    x += tl.load(bias_ptr + places % dim, mask=inside, other=0.0).to(tl.float32)
+    out = 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
+    tl.store(out_ptr + places, out.to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _gelu_backward_kernel(
+    grad_ptr, x_ptr, bias_ptr, grad_x_ptr, grad_bias_ptr, num_tokens, dim,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    bias = tl.load(bias_ptr + columns, mask=columns < dim, other=0.0).to(tl.float32)
+    grad_bias = tl.zeros([COLUMNS], tl.float32)
+    for first in range(program * ROWS, num_tokens, tl.num_programs(0) * ROWS):
+        rows = first + tl.arange(0, ROWS)
+        inside = (rows[:, None] < num_tokens) & (columns[None, :] < dim)
+        places = rows[:, None] * dim + columns[None, :]
+        x = tl.load(x_ptr + places, mask=inside, other=0.0).to(tl.float32) + bias[None, :]
+        grad = tl.load(grad_ptr + places, mask=inside, other=0.0).to(tl.float32)
+        slope = 0.5 * (1.0 + tl.erf(x * 0.7071067811865476)) + x * tl.exp(-0.5 * x * x) * 0.3989422804014327
+        grad_x = grad * slope
+        grad_bias += tl.sum(grad_x, 0)
+        tl.store(grad_x_ptr + places, grad_x.to(grad_x_ptr.dtype.element_ty), mask=inside)
+    tl.store(grad_bias_ptr + program * dim + columns, grad_bias, mask=columns < dim)
+
+
+@triton_op("wirebert::bias_gelu", mutates_args={})
+def fused_bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
+    """GELU(x + bias), exact: `x` "T D" and contiguous, `bias` "D"."""
+    out = torch.empty_like(x)
+    num_values = x.shape[0] * x.shape[1]
+    wrap_triton(_gelu_kernel)[(triton.cdiv(num_values, 2048),)](
+        x, bias, out, num_values, x.shape[1], BLOCK=2048
+    )
+    return out
+
+
+@triton_op("wirebert::bias_gelu_backward", mutates_args={})
+def bias_gelu_backward(grad: Tensor, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of x and of bias."""
+    num_tokens, dim = x.shape
+    grad, grad_x = grad.contiguous(), torch.empty_like(x)
+    programs = min(MOST_PROGRAMS, triton.cdiv(num_tokens, TOKENS_AT_ONCE))
+    grad_bias = torch.empty((programs, dim), dtype=torch.float32, device=x.device)
+    wrap_triton(_gelu_backward_kernel)[(programs, triton.cdiv(dim, COLUMNS_AT_ONCE))](
+        grad, x, bias, grad_x, grad_bias, num_tokens, dim, ROWS=TOKENS_AT_ONCE, COLUMNS=COLUMNS_AT_ONCE
+    )
+    return grad_x, grad_bias.sum(0)
+
+
+def _keep_for_gelu(ctx, inputs, output) -> None:  # noqa: ARG001 - torch names the arguments
+    ctx.save_for_backward(*inputs)
+
+
+def _gelu_backward(ctx, grad):
+    return bias_gelu_backward(grad, *ctx.saved_tensors)
+
+
+fused_bias_gelu.register_autograd(_gelu_backward, setup_context=_keep_for_gelu)

@@ -1,0 +1,69 @@
+"""What stands between two matrix products: fused kernels on a GPU, PyTorch's own operations elsewhere.
+
+Shape letters: D width.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user knows
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from wirebert.model.attention import HAS_TRITON
+
+
+def linear_add_norm(
+    x: Float[Tensor, "*tokens I"],
+    linear: nn.Linear,
+    residual: Float[Tensor, "*tokens D"],
+    norm: nn.LayerNorm,
+    *,
+    dropout: float = 0.0,
+) -> Float[Tensor, "*tokens D"]:
+    """LayerNorm(dropout(linear(x)) + residual): normalised in single precision, given in that of matrix products.
+
+    `dropout` is the share dropped now (pass 0 outside training).
+    """
+    if _is_fused(x):
+        return _fused_norm(F.linear(x, linear.weight), linear.bias, residual, norm, dropout)
+    out = linear(x)
+    return norm(F.dropout(out, dropout) + residual).to(out.dtype)
+
+
+def normalized(x: Float[Tensor, "*tokens D"], norm: nn.LayerNorm) -> Float[Tensor, "*tokens D"]:
+    """LayerNorm(x): in single precision, given in that of matrix products."""
+    return _fused_norm(x, None, None, norm, 0.0) if _is_fused(x) else norm(x).to(matmul_dtype(x))
+
+
+def linear_gelu(x: Float[Tensor, "*tokens I"], linear: nn.Linear) -> Float[Tensor, "*tokens D"]:
+    """GELU(linear(x))."""
+    if not _is_fused(x):
+        return F.gelu(linear(x))
+    from wirebert.model.fused_norm import fused_bias_gelu  # needs Triton, which CPU builds lack
+
+    out = F.linear(x, linear.weight)
+    return fused_bias_gelu(out.reshape(-1, out.shape[-1]), linear.bias).view(out.shape)
+
+
+def matmul_dtype(x: Tensor) -> torch.dtype:
+    """The number format that matrix products have on the device of `x`: autocast's, else that of `x`."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def _is_fused(x: Tensor) -> bool:
+    return x.is_cuda and HAS_TRITON
+
+
+def _fused_norm(
+    x: Tensor, bias: Tensor | None, residual: Tensor | None, norm: nn.LayerNorm, dropout: float
+) -> Tensor:
+    from wirebert.model.fused_norm import fused_add_norm  # needs Triton, which CPU builds lack
+
+    dim = x.shape[-1]
+    seed = torch.randint(2**31, (), device=x.device) if dropout else norm.bias
+    beside = None if residual is None else residual.reshape(-1, dim)
+    out, *_ = fused_add_norm(
+        *(x.reshape(-1, dim), bias, beside, norm.weight, norm.bias, seed),
+        *(norm.eps, dropout, matmul_dtype(x)),
+    )
+    return out.view(x.shape)

@@ -1,0 +1,96 @@
+"""Recorded steps against the same steps run one kernel at a time; needs a CUDA GPU."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from wirebert.model.architecture import Architecture
+from wirebert.model.distilbert import DistilBert
+from wirebert.training.feeding import LabelledRows, steps
+from wirebert.training.loop import TrainState, fit_into_memory, train
+from wirebert.training.settings import TrainConfig
+
+if not torch.cuda.is_available():
+    pytest.skip("needs a CUDA GPU", allow_module_level=True)
+
+MakeFlows = Callable[..., LabelledRows]
+
+
+def trained(flows: LabelledRows, num_steps: int, *, dropout: float = 0.0, **settings: object) -> TrainState:
+    architecture = Architecture(
+        vocab_size=1000,
+        num_classes=int(flows.class_ids.max()) + 1,
+        dim=64,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=128,
+        dropout=dropout,
+        attention_dropout=dropout,
+        head_dropout=dropout,
+    )
+    model = DistilBert(architecture, generator=torch.Generator().manual_seed(0))
+    config = TrainConfig(
+        **{"epochs": 40, "batch_size": 32, "learning_rate": 1e-3, "device": "cuda", **settings}
+    )  # pyright: ignore[reportArgumentType]
+    counts = np.bincount(flows.class_ids)
+    state = TrainState.start(model, config, seed=3, num_steps=400, class_counts=counts)
+    for step in train(state, steps(flows, config, seed=3)):
+        if step.index == num_steps:
+            break
+    return state
+
+
+def weights(state: TrainState) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for weight in state.model.parameters()])
+
+
+def test_recorded_steps_move_the_weights_as_others_do(make_flows: MakeFlows):
+    flows = make_flows(300)
+    recorded = trained(flows, 40, precision="fp32")
+    plain = trained(flows, 40, precision="fp32", cuda_graphs=False)
+    assert recorded.graphs is not None
+    assert plain.graphs is None
+    torch.testing.assert_close(weights(recorded), weights(plain), atol=1e-5, rtol=1e-4)
+
+
+def test_recorded_steps_draw_new_dropout_each_time(make_flows: MakeFlows):
+    flows = make_flows(300)
+    same = [weights(trained(flows, 30, dropout=0.3)) for _ in range(2)]
+    none = weights(trained(flows, 30))
+    torch.testing.assert_close(same[0], same[1], atol=1e-3, rtol=1e-2)
+    assert not torch.allclose(same[0], none, atol=1e-3)
+
+
+def test_steps_do_not_wait_for_the_device(make_flows: MakeFlows):
+    flows = make_flows(320)
+    config = TrainConfig(epochs=40, batch_size=32, learning_rate=1e-3, device="cuda")
+    state = trained(flows, 30)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in train(state, steps(flows, config, seed=3, first_step=30)):
+            if step.index == 90:
+                break
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_memory_that_runs_out_halves_the_micro_batch_and_plays_the_step_again(make_flows: MakeFlows):
+    flows = make_flows(300)
+    whole = trained(flows, 6, precision="fp32")
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 6 * 2**20) / total)
+    try:
+        cut = trained(flows, 6, precision="fp32")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert cut.micro_batch_tokens > 0
+    torch.testing.assert_close(weights(cut), weights(whole), atol=1e-5, rtol=1e-4)
+
+
+def test_a_step_that_fits_is_not_cut(make_flows: MakeFlows):
+    state = trained(make_flows(300), 1)
+    fit_into_memory(state, mean_length=20.0)
+    assert state.micro_batch_tokens == 0

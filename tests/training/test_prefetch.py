@@ -1,0 +1,48 @@
+"""Items made ahead are the same items, and so are their errors."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from wirebert.training.prefetch import ahead
+
+
+@pytest.mark.parametrize("depth", [0, 1, 5])
+def test_items_come_in_order(depth: int):
+    assert list(ahead(iter(range(20)), depth)) == list(range(20))
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_an_error_comes_in_its_place(depth: int):
+    def failing() -> Iterator[int]:
+        yield 1
+        raise ValueError("the third is missing")
+
+    items = ahead(failing(), depth)
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="the third is missing"):
+        next(items)
+
+
+def test_no_more_than_the_depth_is_made_ahead():
+    made: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    items = ahead(numbers(), 3)
+    assert next(items) == 0
+    time.sleep(0.3)
+    assert len(made) <= 1 + 3 + 1  # taken, waiting, and one in the hand of the thread
+    items.close()
+
+
+def test_closing_ends_the_thread():
+    items = ahead(iter(range(100)), 2)
+    next(items)
+    items.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
