@@ -172,6 +172,8 @@ def run_step(name: str, path: Path, folder: Path) -> Step:
 def measure(row_counts: list[int], folder: Path) -> list[Step]:
     """All steps over files of these sizes."""
     has_pandas = find_spec("pandas") is not None
+    if not has_pandas:
+        print("pandas is not installed, so its figures are left out: pip install '.[benchmarks]'", flush=True)
     context = multiprocessing.get_context("spawn")
     found: list[Step] = []
     for num_rows in row_counts:

@@ -129,6 +129,70 @@ def zeek() -> bytes:
     return "\n".join([*head, *rows, "#close\t2020-01-01-00-00-00", ""]).encode()
 
 
+def named_logs() -> bytes:
+    """Zeek logs in JSON, in one file, whose lines say which log they belong to."""
+    ends = {"id.orig_h": "10.0.0.1", "id.orig_p": 1024, "id.resp_h": "10.0.0.2", "id.resp_p": 443}
+    lines: list[dict[str, object]] = []
+    for row in range(20):
+        common: dict[str, object] = {"ts": f"2024-03-24T17:15:{row:02}.5Z", "uid": f"C{row}", **ends}
+        conn: dict[str, object] = {
+            "proto": "tcp",
+            "service": "ssl",
+            "conn_state": "SF",
+            "orig_ip_bytes": 60 + row,
+            "duration": 0.5,
+        }
+        lines.append({"_path": "conn", **common, **conn})
+        lines.append({"_path": "ssl", **common, "version": "TLSv12"})
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def eve() -> bytes:
+    """Suricata's flow events, with alerts and DNS events of version 3."""
+    lines: list[dict[str, object]] = []
+    for row in range(20):
+        common: dict[str, object] = {"timestamp": f"2021-06-06T15:57:{row:02}.272281+0200", "flow_id": row}
+        ends: dict[str, object] = {
+            "src_ip": "10.0.0.1",
+            "src_port": 1024,
+            "dest_ip": "10.0.0.2",
+            "dest_port": 53,
+            "proto": "UDP",
+        }
+        times: dict[str, object] = {
+            "start": "2021-06-06T15:57:31.0+0200",
+            "end": "2021-06-06T15:57:33.5+0200",
+        }
+        sizes: dict[str, object] = {
+            "pkts_toserver": 2,
+            "pkts_toclient": 1,
+            "bytes_toserver": 120,
+            "bytes_toclient": 60,
+        }
+        dns: dict[str, object] = {
+            "version": 3,
+            "rcode": "NOERROR",
+            "flags": "8180",
+            "queries": [{"rrname": "a", "rrtype": "A"}],
+        }
+        lines.append({**common, **ends, "event_type": "flow", "app_proto": "dns", "flow": {**sizes, **times}})
+        lines.append({**common, **ends, "event_type": "dns", "dns": dns})
+        lines.append(
+            {**common, **ends, "event_type": "alert", "alert": {"signature": "s", "severity": row % 3}}
+        )
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def binetflow() -> bytes:
+    """Argus flows."""
+    head = "StartTime,Dur,Proto,SrcAddr,Sport,Dir,DstAddr,Dport,State,sTos,dTos,TotPkts,TotBytes,SrcBytes,Label\n"
+    rows = (
+        f"2011/08/10 09:46:{row:02}.5,1.0{row},tcp,10.0.0.1,{1024 + row},   ->,10.0.0.2,80,FSPA_FSPA,0,0,4,276,156,flow=x\n"
+        for row in range(40)
+    )
+    return (head + "".join(rows)).encode()
+
+
 def base_files() -> dict[str, bytes]:
     """Valid files, by what they are."""
     comma = delimited(",")
@@ -148,6 +212,9 @@ def base_files() -> dict[str, bytes]:
         "parquet": parquet(),
         "json lines": json_lines(),
         "zeek": zeek(),
+        "zeek, logs in one file": named_logs(),
+        "suricata": eve(),
+        "argus": binetflow(),
     }
 
 

@@ -1,4 +1,6 @@
 import math
+import re
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -6,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.conversion import Misfits, as_text, convert
+from wirebert.data import detection
+from wirebert.data.conversion import NUMBER, Misfits, as_text, convert
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.errors import DataError
 
@@ -137,3 +140,12 @@ def test_conversion_does_not_depend_on_chunks_or_dictionaries(values: list[str |
 def test_as_text_shows_numbers_without_needless_fraction():
     assert as_text(pa.array(np.array([1.0, 2.5, np.nan]))).to_pylist() == ["1", "2.5", None]
     assert as_text(pa.chunked_array([pa.array([" a "]), pa.array(["b"])])).to_pylist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("pattern", [NUMBER, detection.NUMBER])
+def test_a_long_run_of_digits_is_looked_at_once(pattern: re.Pattern[str]):
+    since = time.process_time()
+    assert pattern.fullmatch("1" * 100_000 + "x") is None  # took time by the square of the length
+    assert time.process_time() - since < 1
+    for text in ("1", "1.", "1.5", ".5", "-1e-3", "inf"):
+        assert pattern.fullmatch(text)

@@ -10,7 +10,7 @@ import pytest
 
 from wirebert.data.datasets import DataFile, DataSet, dataset, download, known_datasets, verify
 from wirebert.data.formats import FORMATS
-from wirebert.data.schema import known_schemas
+from wirebert.data.layouts import known_schemas
 from wirebert.errors import ConfigError, DataError
 
 CONTENT = b"dur,proto\n1,tcp\n"

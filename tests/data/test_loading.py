@@ -4,13 +4,16 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from wirebert.data.conversion import Misfits
+from wirebert.data.layouts import known_schemas, write_schema
 from wirebert.data.loading import DataConfig, Flows, open_flows
-from wirebert.data.schema import ColumnKind, known_schemas, write_schema
+from wirebert.data.schema import ColumnKind
+from wirebert.data.survey import survey
 from wirebert.errors import ConfigError, DataError, SchemaError
 
 TABLE = "dur,proto,label\n1.5,tcp,normal\n0,udp,dos\n2,tcp,normal\n"
@@ -242,3 +245,45 @@ def test_what_does_not_fit_is_named_with_its_file_among_several(tmp_path: Path):
         pass
     assert misfits.examples["dur"][0].place == f"row 201 of {tmp_path / 'b.csv'}"
     assert misfits.lines.examples[0].place == f"line 203 of {tmp_path / 'b.csv'}"
+
+
+ARGUS = (
+    "StartTime,Dur,Proto,SrcAddr,Sport,Dir,DstAddr,Dport,State,sTos,dTos,TotPkts,TotBytes,SrcBytes,Label\n"
+)
+
+
+def test_the_name_of_a_sensor_is_a_schema(tmp_path: Path):
+    (tmp_path / "flows.binetflow").write_text(
+        ARGUS
+        + "2011/08/10 09:46:53,1.0,tcp,10.0.0.1,1024,   ->,10.0.0.2,80,FSPA_FSPA,0,0,4,276,156,flow=Normal\n"
+        * 3
+    )
+    found = open_flows(tmp_path / "flows.binetflow")
+    named = open_flows(tmp_path / "flows.binetflow", DataConfig(schema="argus"))
+    assert found.schema.name == "argus"
+    assert named.schema == found.schema
+    assert next(named.blocks()).equals(next(found.blocks()))
+
+
+def test_a_file_that_is_not_of_the_sensor_is_one_sentence(tmp_path: Path):
+    (tmp_path / "flows.csv").write_text(TABLE)
+    with pytest.raises(
+        SchemaError, match=r"flows\.csv: expected columns of schema 'zeek' \(ts, uid, .*found dur, proto"
+    ):
+        open_flows(tmp_path / "flows.csv", DataConfig(schema="zeek"))
+    with pytest.raises(
+        SchemaError, match=r"no schema or file 'zeekk', did you mean 'zeek'\? known: .*nsl_kdd.*suricata"
+    ):
+        open_flows(tmp_path / "flows.csv", DataConfig(schema="zeekk"))
+
+
+def test_dropped_columns_are_no_features_and_duplicates_are_found_without_them(tmp_path: Path):
+    rows = "".join(f"{row % 2},{1000 + row},{'normal' if row % 2 else 'dos'}\n" for row in range(60))
+    (tmp_path / "flows.csv").write_text("dur,dport,label\n" + rows)
+    whole = open_flows(tmp_path / "flows.csv")
+    dropped = open_flows(tmp_path / "flows.csv", DataConfig(drop=("port",)))
+    assert [column.name for column in whole.schema.features] == ["dur", "dport"]
+    assert [column.name for column in dropped.schema.features] == ["dur"]
+    assert "left out by data.drop" in dropped.schema.column("dport").note
+    assert len(np.unique(survey(whole).feature_hashes)) == 60
+    assert len(np.unique(survey(dropped).feature_hashes)) == 2

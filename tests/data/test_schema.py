@@ -1,20 +1,13 @@
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.schema import (
-    Column,
-    ColumnKind,
-    FlowSchema,
-    known_schemas,
-    read_schema,
-    recognise,
-    write_schema,
-)
+from wirebert.data.combination import Combination
+from wirebert.data.layouts import known_schemas
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.errors import SchemaError
 
 columns = st.tuples(
@@ -56,14 +49,6 @@ def test_any_schema_survives_plain_data(drawn: dict[str, Any]):
     assert FlowSchema.from_dict(schema.to_dict()) == schema
 
 
-@given(drawn=schemas)
-def test_any_schema_survives_a_file(drawn: dict[str, Any], tmp_path_factory: pytest.TempPathFactory):
-    path = tmp_path_factory.mktemp("schema") / "schema.toml"
-    schema = build(drawn)
-    write_schema(schema, path)
-    assert read_schema(path) == schema
-
-
 @pytest.mark.parametrize(
     ("plain", "complaint"),
     [
@@ -89,47 +74,45 @@ def test_a_wrong_schema_is_refused_in_one_sentence(plain: dict[str, object], com
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path):
-    (tmp_path / "s.toml").write_text("name = ")
-    with pytest.raises(SchemaError, match=r"s\.toml: expected a schema in TOML"):
-        read_schema(tmp_path / "s.toml")
-    with pytest.raises(SchemaError, match="can not be read"):
-        read_schema(tmp_path / "none.toml")
-
-
-def test_nsl_kdd_has_41_features_and_maps_40_labels_to_five_classes():
-    schema = known_schemas()["nsl_kdd"]
-    assert len(schema.features) == 41
-    assert len(schema.label_map) == 40
-    assert set(schema.label_map.values()) == {"normal", "dos", "probe", "r2l", "u2r"}
-    assert (schema.label_map["httptunnel"], schema.label_map["worm"]) == ("u2r", "r2l")
-    assert schema.column("difficulty").kind is ColumnKind.LABEL_DERIVED
-    assert schema.benign == "normal"
-
-
-@pytest.mark.parametrize("num_columns", [41, 42, 43])
-def test_nsl_kdd_is_recognised_with_and_without_label_and_difficulty(num_columns: int):
-    row = ["0", "tcp", "http", "SF", *["0"] * 37, "neptune", "21"][:num_columns]
-    found = recognise(None, [row])
-    assert found is not None
-    assert found.name == "nsl_kdd"
-
-
-def test_rows_that_only_have_as_many_fields_are_not_nsl_kdd():
-    assert recognise(None, [["0", "tcp", "http", "SF", *["0"] * 37, "exploit", "21"]]) is None
-    assert recognise(None, [["0"] * 43]) is None
-
-
-def test_a_header_with_the_names_of_a_known_schema_is_that_schema():
-    schema = known_schemas()["nsl_kdd"]
-    without_difficulty = [name for name in schema.names if name != "difficulty"]
-    assert recognise(without_difficulty, []) == schema
-    assert recognise([*schema.names, "extra"], []) is None
-
-
 def test_another_label_makes_the_old_one_derived():
     schema = known_schemas()["nsl_kdd"].with_label("flag")
     assert schema.label == "flag"
     assert schema.column("label").kind is ColumnKind.LABEL_DERIVED
     assert schema.label_map == {}
     assert not dataclasses.asdict(schema.column("flag"))["is_feature"]
+
+
+def flows_of(*names: str) -> FlowSchema:
+    kinds = {"dport": ColumnKind.PORT, "bytes": ColumnKind.COUNT, "packets": ColumnKind.COUNT}
+    columns = tuple(Column(name=name, kind=kinds[name], is_feature=True) for name in names)
+    ratio = Combination(name="bytes_per_packet", operation="ratio", columns=("bytes", "packets"))
+    return FlowSchema(name="flows", columns=columns, combinations=(ratio,))
+
+
+@pytest.mark.parametrize(
+    ("dropped", "kept"),
+    [
+        (["dport"], ["bytes", "packets"]),
+        (["port"], ["bytes", "packets"]),
+        (["count"], ["dport"]),
+        (["packets", "dport"], ["bytes"]),
+        ([], ["dport", "bytes", "packets"]),
+    ],
+)
+def test_columns_are_dropped_by_name_or_kind(dropped: list[str], kept: list[str]):
+    left = flows_of("dport", "bytes", "packets").without(dropped)
+    assert [column.name for column in left.features] == kept
+    assert left.names == ("dport", "bytes", "packets")
+
+
+def test_dropping_every_feature_is_one_sentence():
+    with pytest.raises(
+        SchemaError, match="expected at least one feature to be left, found none; drop fewer columns"
+    ):
+        flows_of("dport", "bytes").without(["port", "count"])
+
+
+def test_a_combination_of_a_dropped_column_goes_with_it():
+    flows = flows_of("dport", "bytes", "packets")
+    assert flows.without(["packets"]).combinations == ()
+    assert flows.without(["dport"]).combinations == flows.combinations

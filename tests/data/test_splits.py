@@ -83,11 +83,11 @@ def test_a_tie_goes_to_the_rarer_class():
         assert is_valid[1] != is_valid[2]
 
 
-def test_a_group_larger_than_the_share_trains_while_smaller_ones_suffice():
+def test_a_group_larger_than_the_share_trains_and_the_share_is_one_of_the_others():
     hashes, class_ids = rows_of([(0, 50), *[(0, 1)] * 50])
     for seed in range(5):
         is_valid = duplicate_safe_split(hashes, class_ids, 0.1, seed)
-        assert is_valid.sum() == 10
+        assert is_valid.sum() == 5
         assert not is_valid[0]
 
 
@@ -100,3 +100,9 @@ def test_nothing_to_split_is_refused():
 def test_a_fraction_that_makes_no_sense_is_refused():
     with pytest.raises(ConfigError, match=r"valid_fraction must be in \(0, 1\), got 1"):
         duplicate_safe_split(np.zeros(2, np.uint64), np.zeros(2, np.int64), 1.0, 0)
+
+
+def test_where_every_group_is_larger_than_the_share_one_of_them_is_drawn():
+    hashes = np.repeat(np.arange(3, dtype=np.uint64), 100)
+    is_valid = duplicate_safe_split(hashes, np.zeros(300, np.int64), valid_fraction=0.1, seed=1)
+    assert is_valid.sum() == 100

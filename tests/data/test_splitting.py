@@ -147,3 +147,68 @@ def test_rows_of_one_window_before_the_cut_train_nothing_where_flows_have_contex
     monkeypatch.setattr(Tables, "schema", with_context(SCHEMA, ContextWindows()))
     with pytest.raises(DataError, match="found 0 for training"):
         split(DataConfig(split="time", valid_fraction=0.25), **TABLE)
+
+
+@pytest.mark.parametrize("split_name", ["random", "time", "group", "leave_attack_out"])
+def test_test_rows_are_set_apart_from_training_and_validation(split_name: str):
+    config = DataConfig(
+        split=split_name,  # pyright: ignore[reportArgumentType]: each is a known split
+        group_column="host",
+        left_out_class="scan",
+        valid_fraction=0.3,
+        test_fraction=0.3,
+    )
+    labels = [None if row % 7 == 0 else str(label) for row, label in enumerate(TABLE["label"])]
+    found = split(config, **{**TABLE, "label": labels})
+    sides = np.stack([found.is_train, found.is_valid, found.is_test, found.is_held_out])
+    assert sides.sum(axis=0).tolist() == [0 if label is None else 1 for label in labels]
+    assert sides[:3].any(axis=1).all()
+    assert "Test rows (30%) were set apart" in found.statement
+
+
+def test_no_row_of_the_test_equals_one_of_training_or_validation():
+    hosts = [f"h{row // 2}" for row in range(400)]
+    table = {
+        "host": hosts,
+        "bytes": [1.0] * 400,
+        "label": [("benign", "dos")[row // 2 % 2] for row in range(400)],
+    }
+    found = split(DataConfig(test_fraction=0.3), **table)
+    sides = [
+        {hosts[row] for row in np.flatnonzero(side)}
+        for side in (found.is_train, found.is_valid, found.is_test)
+    ]
+    assert not sides[0] & sides[1]
+    assert not (sides[0] | sides[1]) & sides[2]
+    # 30% of 400, and 10% of the others.
+    assert [int(side.sum()) for side in (found.is_test, found.is_valid)] == [120, 28]
+    assert "split_shares_rows" not in {finding.code for finding in found.findings}
+
+
+def test_by_time_the_test_is_the_latest_and_validation_comes_before_it():
+    found = split(DataConfig(split="time", test_fraction=0.25, valid_fraction=0.5), **TABLE)
+    assert np.flatnonzero(found.is_test).tolist() == list(range(10))
+    assert np.flatnonzero(found.is_valid).tolist() == list(range(10, 25))
+
+
+def test_by_time_a_window_before_the_test_is_left_out_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Tables, "schema", with_context(SCHEMA, ContextWindows(short_s=1, long_s=6)))
+    found = split(DataConfig(split="time", test_fraction=0.25, valid_fraction=0.5), **TABLE)
+    assert np.flatnonzero(found.is_valid).tolist() == list(range(15, 25))
+    assert np.flatnonzero(found.is_train).tolist() == list(range(30, 40))
+
+
+def test_rows_and_classes_that_cross_into_the_test_are_reported():
+    labels = ["dos"] * 10 + ["benign"] * 30
+    same = {**TABLE, "bytes": [7.0] * ROWS, "host": ["h"] * ROWS, "label": labels}
+    found = split(DataConfig(split="time", test_fraction=0.25, valid_fraction=0.1), **same)
+    of_test = [finding for finding in found.findings if "of test share" in finding.message]
+    assert [finding.count for finding in of_test] == [10, 10]
+    lacking = [finding.message for finding in found.findings if finding.code == "split_lacks_classes"]
+    assert any("'dos' stand on the test side only" in message for message in lacking)
+
+
+def test_without_a_test_fraction_no_row_is_set_apart_and_nothing_is_said_of_a_test():
+    found = split(DataConfig(), **TABLE)
+    assert not found.is_test.any()
+    assert "Test rows" not in found.statement

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -5,11 +6,13 @@ import pyarrow as pa
 import pytest
 
 from wirebert.data.conversion import Misfits
+from wirebert.data.findings import CODES
 from wirebert.data.labels import ClassMap
-from wirebert.data.loading import open_flows
+from wirebert.data.loading import DataConfig, open_flows
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.survey import survey
-from wirebert.data.validation import Finding, shared_rows, validate
+from wirebert.data.validation import Finding, left_out, mark_accepted, shared_rows, validate
+from wirebert.errors import ConfigError
 
 SCHEMA = FlowSchema(
     name="flows",
@@ -197,3 +200,38 @@ def test_the_known_facts_of_nsl_kdd_are_found(nsl_kdd: Path):
     assert constant == ["num_outbound_cmds"]
     conflict = next(finding for finding in validate(test, classes) if finding.code == "conflicting_labels")
     assert "54 of the groups hold both normal and attack rows" in conflict.message
+
+
+def test_a_finding_that_no_check_makes_can_not_be_accepted():
+    with pytest.raises(
+        ConfigError, match=r"data\.accept: there is no finding 'duplicate_row', did you mean 'duplicate_rows'"
+    ):
+        mark_accepted([], ["duplicate_row"])
+    with pytest.raises(ConfigError, match=r"no finding 'drifts', did you mean 'drift'"):
+        mark_accepted([], ["drifts:dur"])
+    assert mark_accepted([], ["drift:dur", "imbalance"]) == ()
+
+
+def test_every_code_in_the_source_can_be_accepted():
+    source = Path(__file__).parents[2] / "src" / "wirebert"
+    text = "".join(file.read_text(encoding="utf-8") for file in sorted(source.rglob("*.py")))
+    made = set(re.findall(r'code="([a-z_]+)"', text)) | set(re.findall(r'"(split_[a-z_]+)"', text))
+    assert made == set(CODES)
+    assert len(CODES) == len(set(CODES))
+
+
+def test_what_counts_in_no_figure_adds_up_to_the_rows_of_the_file(tmp_path: Path):
+    rows = [f"{row},{'dos' if row % 2 else 'benign'}" for row in range(300)]
+    rows[5], rows[9], rows[20], rows[33] = "5,dos,extra", "many,dos", "20,", "33,"
+    path = tmp_path / "flows.csv"
+    path.write_text("bytes,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    seen = survey(open_flows(path, DataConfig(max_misfit_fraction=0.1)))
+    found = {finding.code: finding for finding in left_out(seen)}
+    assert {code: finding.count for code, finding in found.items()} == {
+        "rows_set_aside": 1,
+        "misfits": 1,
+        "unlabelled_rows": 2,
+    }
+    assert sum(seen.label_counts.values()) + 1 + 2 == len(rows)
+    assert all(finding.message.startswith("flows: ") for finding in found.values())
+    assert "line 7" in found["rows_set_aside"].message

@@ -1,3 +1,5 @@
+from urllib.parse import unquote
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,6 @@ from wirebert.encoding.vocabulary import (
     escape,
     escape_column,
     escape_value,
-    unescape,
 )
 from wirebert.errors import ArtifactError, SchemaError
 
@@ -17,7 +18,7 @@ from wirebert.errors import ArtifactError, SchemaError
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_escaping_is_undone_exactly_and_leaves_no_white_space_control_or_bracket(text: str):
     for escaped in (escape(text), escape_column(text), escape_value(text)):
-        assert unescape(escaped) == text
+        assert unquote(escaped) == text
         assert len(escaped.split()) == (1 if text else 0)
         assert not set(escaped) & set("[]\0")
 

@@ -18,11 +18,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.schema import Column, FlowSchema, known_schemas
+from wirebert.data.layouts import known_schemas
+from wirebert.data.schema import Column, FlowSchema
 
 ETHERNET_HEADER_BYTES = 14
 """What a capture on Ethernet counts in front of each IP packet."""
 
+SENSORS = ("zeek", "suricata", "nfdump", "argus", "ton_iot")
+"""Formats with a table of their own in `sensors/`."""
 _TIME = (
     r"^(?P<date>\d{4}[-/]\d{2}[-/]\d{2})[T ](?P<time>\d{2}:\d{2}:\d{2})(?:[.,](?P<fraction>\d{1,9}))?"
     r"[ ]?(?:Z|(?P<sign>[+-])(?P<hours>\d{2}):?(?P<minutes>\d{2}))?$"

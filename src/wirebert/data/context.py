@@ -70,6 +70,17 @@ def with_context(schema: FlowSchema, windows: ContextWindows) -> FlowSchema:
     return replace(schema, columns=(*schema.columns, *columns), context=windows)
 
 
+def without_context(schema: FlowSchema) -> FlowSchema:
+    """The schema without the columns of context; flows are then read without them.
+
+    >>> bare = FlowSchema(name="flows", columns=(Column(name="ts", kind=ColumnKind.TIME, is_feature=False),))
+    >>> without_context(with_context(bare, ContextWindows())) == bare
+    True
+    """
+    columns = tuple(column for column in schema.columns if not schema.is_context(column.name))
+    return replace(schema, columns=columns, context=None)
+
+
 def has_context(names: Iterable[str]) -> bool:
     """Whether a table with these columns can have context: times and the addresses of both ends."""
     return set(NEEDED) <= set(names)

@@ -12,6 +12,18 @@ from wirebert.data.survey import Survey
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+CODES: tuple[str, ...] = tuple(
+    """
+    classes_not_tested conflicting_labels constant_column drift duplicate_column duplicate_rows
+    duplicates_without_endpoints footer identifier_like imbalance infinite_values label_derived label_spelling
+    misfits missing_markers missing_values missing_with_a_class mixed_types near_duplicate_texts
+    near_duplicate_texts_in_test nearly_boolean_column nearly_constant_column negative_values new_classes new_labels
+    no_shared_rows odd_column_name padded_values rare_class rows_set_aside same_hosts shared_rows sorted_by_label
+    split_lacks_classes split_purged_rows split_shares_context split_shares_flows split_shares_rows
+    split_shares_texts tells_the_label time_overlap unlabelled_rows
+    """.split()
+)
+"""Stable names of everything that checks and splits find."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +31,7 @@ class Finding:
     """One thing found in the data, with its remedy."""
 
     code: str
-    """Stable name of the check, such as `duplicate_rows`."""
+    """Stable name of what was found, one of `CODES`."""
     severity: Severity
     column: str | None
     """The column concerned; None for the whole table."""

@@ -7,6 +7,9 @@ lines after the table + line breaks inside quoted values.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+from jaxtyping import Int64
+
 from wirebert.errors import DataError
 
 MAX_EXAMPLES = 3
@@ -51,6 +54,12 @@ class Intake:
     """Values that hold a delimiter, a quote or a line break, and need their quotes."""
     num_emptied: int = 0
     """Lines of the piece at hand that were emptied, and are no blank lines of the file."""
+    finds_lines: bool = False
+    """Whether `row_lines` is wanted."""
+    row_lines: Int64[np.ndarray, " rows"] | None = None
+    """Line on which each row of the block read last begins; None where it is not wanted, and for formats without lines."""
+    row_file: str = ""
+    """The file that the block read last comes from."""
     examples: list[SetAside] = field(default_factory=list)
     footer: list[SetAside] = field(default_factory=list)
 

@@ -10,6 +10,7 @@ from typing import IO
 
 import pyarrow as pa
 
+from wirebert.data.canonical import SENSORS, flow_schema, sensor_table
 from wirebert.data.contacts import NEEDED
 from wirebert.data.context import FlowContext, has_context, with_context
 from wirebert.data.conversion import Misfits, convert, with_points
@@ -18,8 +19,9 @@ from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.formats import flow_files, joined_files, shared_schema
 from wirebert.data.inference import infer_schema, take_sample
 from wirebert.data.intake import Intake
+from wirebert.data.layouts import known_schemas, read_schema, recognise
 from wirebert.data.proposals import with_proposals
-from wirebert.data.schema import FlowSchema, known_schemas, missing_name, read_schema, recognise
+from wirebert.data.schema import FlowSchema, missing_name
 from wirebert.data.settings import DataConfig
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import DataError, SchemaError
@@ -86,19 +88,23 @@ class Flows:
             )
         return label
 
-    def blocks(self, misfits: Misfits | None = None) -> Iterator[pa.Table]:
+    def blocks(
+        self, misfits: Misfits | None = None, context: FlowContext | None = None
+    ) -> Iterator[pa.Table]:
         """Typed tables in file order; see `convert`. Can be called again and gives the same blocks.
 
         Args:
             misfits: gets what did not fit and which lines are no rows, once a file is read to its end.
+            context: of the flows before these, which it then knows too; None: there are none.
 
         Raises:
             DataError: a file is damaged, or too many rows can not be used or values of a column do not fit.
         """
-        windows = self.schema.context
-        context = None if windows is None else FlowContext(windows)  # the files are one log
+        if context is None and self.schema.context is not None:
+            context = FlowContext(self.schema.context)  # the files are one log
         for part in self.parts:
             first_row, counted = 1, Misfits()
+            counted.lines.finds_lines = misfits is not None and misfits.lines.finds_lines
             for block in part.raw_blocks(self.config.block_mb << 20, counted.lines):
                 table = convert(
                     block,
@@ -107,6 +113,8 @@ class Flows:
                     first_row=first_row,
                     decimal_comma=part.dialect.decimal_comma,
                 )
+                if misfits is not None:
+                    misfits.lines.row_lines, misfits.lines.row_file = counted.lines.row_lines, part.where
                 yield table if context is None else context.append(table)
                 first_row += block.num_rows
             counted.lines.check(self.config.max_misfit_fraction, part.where)
@@ -144,6 +152,8 @@ def open_flows(
     given = schema or _schema_of(config)
     parts = [open_file(path, str(path) if spool is None else "stdin", config, given) for path in paths]
     shared, parts = _share_columns(parts)
+    if shared is not None and config.schema == shared.name and schema is None:
+        given = shared  # a sensor's name asks for what its logs are read as anyway
     for part in parts[1:]:
         if set(part.names) != set(parts[0].names):
             odd = sorted(set(part.names) ^ set(parts[0].names))[0]
@@ -187,8 +197,11 @@ def _schema_of(config: DataConfig) -> FlowSchema | None:
     known = known_schemas()
     if config.schema in known:
         return known[config.schema]
+    if config.schema in SENSORS:
+        own = sensor_table(config.schema).own
+        return flow_schema(config.schema, [*known["canonical"].names, *(column.name for column in own)], own)
     if not Path(config.schema).is_file():
-        raise SchemaError(f"--schema: {missing_name('schema or file', config.schema, known)}")
+        raise SchemaError(f"--schema: {missing_name('schema or file', config.schema, [*known, *SENSORS])}")
     return read_schema(Path(config.schema))
 
 
@@ -264,4 +277,4 @@ def _apply(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema
         schema = schema.with_label(label)
     schema = schema if config.benign is None else replace(schema, benign=config.benign)
     schema = with_proposals(schema) if config.combine else schema
-    return _with_context(config, schema, part)
+    return _with_context(config, schema, part).without(config.drop)

@@ -4,14 +4,9 @@ A schema is data (TOML), never code: `schemas/*.toml` hold the known ones.
 """
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from importlib import resources
-from pathlib import Path
-
-import tomli_w
 
 from wirebert.data.combination import Combination
 from wirebert.data.windows import CONTEXT_PREFIX, ContextWindows
@@ -75,6 +70,8 @@ class Column:
     """Texts that mean "no value"; numbers also take NaN so."""
     note: str = ""
     """Why the column is what it is (for people; "derived from the label", say)."""
+    group: str = ""
+    """Columns of one group belong together; `model.attention_pattern=columns` has a column see its own group alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +128,38 @@ class FlowSchema:
             return self
         columns = tuple(_relabel(column, name) for column in self.columns)
         return replace(self, columns=columns, label_map={}, benign=None)
+
+    def without(self, dropped: Sequence[str]) -> "FlowSchema":
+        """The same columns, of which those of these names or kinds are no features; nor are combinations made of them.
+
+        >>> ports = [Column(name=name, kind=ColumnKind.PORT, is_feature=True) for name in ("sport", "dport")]
+        >>> flows = FlowSchema(name="flows", columns=tuple(ports))
+        >>> [column.name for column in flows.without(["sport"]).features]
+        ['dport']
+        >>> flows.without(["prot"])
+        Traceback (most recent call last):
+        wirebert.errors.SchemaError: data.drop: there is no column or kind 'prot', did you mean 'port'? known: sport, ...
+        """
+        known = list(dict.fromkeys([*self.names, *map(str, ColumnKind)]))
+        unknown = next((name for name in dropped if name not in known), None)
+        if unknown is not None:
+            raise SchemaError(f"data.drop: {missing_name('column or kind', unknown, known)}")
+        kinds = set(dropped) - set(self.names)
+        gone = {column.name for column in self.columns if column.name in dropped or column.kind in kinds}
+        columns = tuple(
+            replace(
+                column, is_feature=False, note="; ".join(filter(None, (column.note, "left out by data.drop")))
+            )
+            if column.name in gone and column.is_feature
+            else column
+            for column in self.columns
+        )
+        if dropped and not any(column.is_feature for column in columns):
+            raise SchemaError(
+                "data.drop: expected at least one feature to be left, found none; drop fewer columns"
+            )
+        kept = tuple(combination for combination in self.combinations if gone.isdisjoint(combination.columns))
+        return replace(self, columns=columns, combinations=kept)
 
     def is_context(self, name: str) -> bool:
         """Whether a column is computed when flows are read, rather than read."""
@@ -211,68 +240,6 @@ class FlowSchema:
         )
 
 
-def read_schema(path: Path) -> FlowSchema:
-    """The schema in a TOML file."""
-    try:
-        plain = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SchemaError(f"{path}: the schema can not be read ({error.strerror or error})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SchemaError(f"{path}: expected a schema in TOML, found text that is none ({error})") from error
-    return FlowSchema.from_dict(plain, str(path))
-
-
-def write_schema(schema: FlowSchema, path: Path) -> None:
-    """Write the schema as TOML, to be read by `read_schema` and edited by people."""
-    path.write_text(tomli_w.dumps(schema.to_dict()), encoding="utf-8")
-
-
-def known_schemas() -> dict[str, FlowSchema]:
-    """The schemas that come with wirebert, by name."""
-    files = [
-        file
-        for file in resources.files("wirebert.data").joinpath("schemas").iterdir()
-        if file.name.endswith(".toml")
-    ]
-    read = [
-        FlowSchema.from_dict(tomllib.loads(file.read_text(encoding="utf-8")), file.name) for file in files
-    ]
-    return {schema.name: schema for schema in sorted(read, key=lambda schema: schema.name)}
-
-
-def recognise(names: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> FlowSchema | None:
-    """The known schema of a file with these column names; or, without names, with rows that match; or None.
-
-    A header must name all columns but labels, and no others. Rows must have as many fields as the schema has columns, and 95
-    in 100 must hold what the schema's `match` allows and, where there is a label map, a known label.
-
-    >>> recognise(["dur", "proto"], []) is None
-    True
-    """
-    for schema in known_schemas().values():
-        if names is not None:
-            labels = {
-                c.name for c in schema.columns if c.kind in (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)
-            }
-            if set(names) <= set(schema.names) <= set(names) | labels:
-                return schema
-        elif rows and schema.match and _rows_match(schema, rows):
-            return schema
-    return None
-
-
-def _rows_match(schema: FlowSchema, rows: Sequence[Sequence[str]]) -> bool:
-    names = schema.positional_names(len(rows[0]))
-    if names is None:
-        return False
-    allowed = {names.index(name): set(values) for name, values in schema.match.items() if name in names}
-    if schema.label is not None and schema.label in names and schema.label_map:
-        allowed[names.index(schema.label)] = set(schema.label_map)
-    whole = [row for row in rows if len(row) == len(names)]
-    fitting = [row for row in whole if all(row[at] in values for at, values in allowed.items())]
-    return bool(allowed) and len(fitting) >= 0.95 * len(rows)
-
-
 def missing_name(what: str, name: str, known: Iterable[str]) -> str:
     """Half a sentence for a name that does not exist: the nearest one, and all there are.
 
@@ -303,6 +270,8 @@ def _column_to_dict(column: Column) -> dict[str, object]:
         plain["null_values"] = list(column.null_values)
     if column.note:
         plain["note"] = column.note
+    if column.group:
+        plain["group"] = column.group
     return plain
 
 
@@ -310,7 +279,7 @@ def _column_from_dict(plain: object, where: str) -> Column:
     table = _table(plain, "columns", where)
     name = _text(table.get("name"), "columns.name", where)
     where = f"{where}, column {name!r}"
-    _check_keys(table, ("name", "kind", "is_feature", "null_values", "note"), where)
+    _check_keys(table, ("name", "kind", "is_feature", "null_values", "note", "group"), where)
     kind = _text(table.get("kind"), "kind", where)
     if kind not in set(ColumnKind):
         raise SchemaError(f"{where}: {missing_name('kind', kind, [str(kind) for kind in ColumnKind])}")
@@ -327,6 +296,7 @@ def _column_from_dict(plain: object, where: str) -> Column:
         is_feature=is_feature,
         null_values=_texts(table.get("null_values", DEFAULT_NULL_VALUES), "null_values", where),
         note=_text(table.get("note", ""), "note", where),
+        group=_text(table.get("group", ""), "group", where),
     )
 
 

@@ -29,6 +29,9 @@ class DataConfig:
     cache: str | None = None
     """Folder in which tokenizers and encoded flows are kept between runs, by content. Unset: they go with the run."""
 
+    drop: tuple[str, ...] = ()
+    """Columns that the model is not to see: names, or kinds (such as port or address) for all columns of a kind."""
+
     combine: bool = False
     """Whether columns made of two (bytes per packet, service with state) are added to a schema that lists none."""
 
@@ -59,6 +62,13 @@ class DataConfig:
 
     valid_fraction: float = 0.1
     """Share of the training rows kept for validation, in (0, 0.5]."""
+
+    test_fraction: float = 0.0
+    """Share of the rows of the training file that are set apart for a test before anything else, in [0, 0.5]; chosen like
+    validation rows, and scored after the model is saved."""
+
+    split_seed: int | None = None
+    """Seed of the split alone, so that runs of several seeds are judged on the same rows. Unset: the seed of the run."""
 
     time_column: str | None = None
     """Column that orders rows for the split by time. Unset: the first column of kind time."""
@@ -103,6 +113,8 @@ class DataConfig:
             raise ConfigError(f"data.max_misfit_fraction must be in [0, 1], got {self.max_misfit_fraction}")
         if not 0 < self.valid_fraction <= 0.5:
             raise ConfigError(f"data.valid_fraction must be in (0, 0.5], got {self.valid_fraction}")
+        if not 0 <= self.test_fraction <= 0.5:
+            raise ConfigError(f"data.test_fraction must be in [0, 0.5], got {self.test_fraction}")
         if not 1 <= self.context_short_s < self.context_long_s <= MAX_WINDOW_S:
             raise ConfigError(
                 "data.context_short_s and data.context_long_s must be at least 1, rising, and at most "

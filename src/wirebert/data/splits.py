@@ -24,8 +24,9 @@ def duplicate_safe_split(
 
     Rows with equal hash form a group, and a group stays on one side. A group counts to the class that most of its rows
     have (the rarer class on a tie). Of each class, groups are drawn at random until about `valid_fraction` of its rows
-    are reached; a class of two groups or more is on both sides, a class of one group is for training only. A group
-    larger than its class's whole share is drawn only if the smaller groups do not suffice.
+    are reached; a class of two groups or more is on both sides, a class of one group is for training only. Groups larger
+    than that share train, and the share is then one of the other groups' rows: a class that is one flow a thousand times
+    over and a hundred others keeps most of these for training. Where all groups are larger, one is drawn.
 
     Raises:
         DataError: no class has two groups, so that one side would be empty.
@@ -72,10 +73,10 @@ def _draw(
 ) -> Int64[np.ndarray, " drawn"]:
     if len(groups) < 2:
         return groups[:0]
-    target = fraction * sizes.sum()
-    too_large = np.maximum(sizes - target, 0)
-    order = np.argsort(
-        too_large, kind="stable"
-    )  # groups that fit keep their random order, larger ones come last
-    reached = np.cumsum(sizes[order])[:-1]  # the last group always trains
-    return groups[order[: 1 + int(np.argmin(np.abs(reached - target)))]]
+    fits = sizes <= fraction * sizes.sum()
+    if not fits.any():
+        return groups[:1]
+    reached = np.cumsum(sizes[fits])
+    if fits.all():
+        reached = reached[:-1]  # one group always trains
+    return groups[fits][: 1 + int(np.argmin(np.abs(reached - fraction * sizes[fits].sum())))]

@@ -1,4 +1,4 @@
-"""Which rows train, which validate and which are held out, by time, by group, by attack or at random; decided before
+"""Which rows train, which validate, which test and which are held out, by time, by group, by attack or at random; decided before
 anything is fitted, with a statement of what the split can show and with checks for what crosses it.
 """
 
@@ -40,6 +40,11 @@ STATEMENTS: Mapping[Split, str] = {
     ),
 }
 
+TEST_STATEMENT = (
+    " Test rows ({share:.0%}) were set apart from the same file first, in the same way: nothing was fitted or chosen on them, "
+    "they were scored after the model was saved, and what is said of validation rows holds for them."
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowSplit:
@@ -47,6 +52,8 @@ class RowSplit:
 
     is_train: Bool[np.ndarray, " rows"]
     is_valid: Bool[np.ndarray, " rows"]
+    is_test: Bool[np.ndarray, " rows"]
+    """Rows that are scored once the model is saved; no row without `data.test_fraction`."""
     is_held_out: Bool[np.ndarray, " rows"]
     """Rows of the class that is left out; no row in other splits."""
     statement: str
@@ -66,40 +73,53 @@ def split_rows(
     """
     is_labelled = class_ids >= 0
     is_held_out = np.zeros(len(class_ids), bool)
-    is_purged = np.zeros(len(class_ids), bool)
-    column: str | None = None
-    fraction = config.valid_fraction
+    column, seconds, groups = None, None, seen.feature_hashes
     if config.split == "time":
         column = config.time_column or _time_column(seen.schema)
         seconds = column_seconds(flows, column)
-        is_valid = time_split(seconds, is_labelled, fraction)
-        if seen.schema.context is not None:
-            is_purged = purged(seconds, is_valid, seen.schema.context.long_s)
     elif config.split == "group":
         column = config.group_column or ""
-        groups = column_groups(flows, column)
-        is_valid = duplicate_safe_split(groups.astype(np.uint64), class_ids, fraction, seed)
-    else:
-        if config.split == "leave_attack_out":
-            column = config.left_out_class
-            names = [class_of(seen.schema.label_map, label) == column for label in seen.label_names]
-            is_held_out = np.array([*names, False], bool)[seen.labels]
-        is_valid = duplicate_safe_split(seen.feature_hashes, class_ids, fraction, seed)
-    is_valid = is_valid & is_labelled & ~is_held_out
-    is_train = is_labelled & ~is_valid & ~is_held_out & ~is_purged
+        groups = column_groups(flows, column).astype(np.uint64)
+    elif config.split == "leave_attack_out":
+        column = config.left_out_class
+        names = [class_of(seen.schema.label_map, label) == column for label in seen.label_names]
+        is_held_out = np.array([*names, False], bool)[seen.labels]
+    is_used = is_labelled & ~is_held_out
+
+    def draw(is_open: Bool[np.ndarray, " rows"], fraction: float) -> Bool[np.ndarray, " rows"]:
+        if seconds is not None:
+            return time_split(seconds, is_open & is_used, fraction)
+        is_drawn = np.zeros(len(class_ids), bool)
+        is_drawn[is_open] = duplicate_safe_split(groups[is_open], class_ids[is_open], fraction, seed)
+        return is_drawn & is_used
+
+    everything = np.ones(len(class_ids), bool)
+    is_test = draw(everything, config.test_fraction) if config.test_fraction else ~everything
+    is_valid = draw(~is_test, config.valid_fraction)
+    is_purged = ~everything
+    if seconds is not None and seen.schema.context is not None:
+        window_s = seen.schema.context.long_s
+        is_purged = purged(seconds, is_test, window_s) | purged(seconds, is_test | is_valid, window_s)
+    is_train = is_used & ~is_test & ~is_valid & ~is_purged
+    is_valid &= ~is_purged
     if not is_valid.any() or not is_train.any():
         raise DataError(
             f"data.split={config.split}: expected rows on both sides, found {int(is_train.sum()):,} for training and "
             f"{int(is_valid.sum()):,} for validation; choose another column or data.valid_fraction"
         )
+    statement = STATEMENTS[config.split].format(column=column)
+    if config.test_fraction:
+        statement += TEST_STATEMENT.format(share=config.test_fraction)
     return RowSplit(
         is_train=is_train,
         is_valid=is_valid,
+        is_test=is_test,
         is_held_out=is_held_out,
-        statement=STATEMENTS[config.split].format(column=column),
+        statement=statement,
         findings=(
-            *crossings(seen, is_train, is_valid, class_ids),
-            *_context_findings(seen, config, is_purged & is_labelled),
+            *crossings(seen, is_train, is_valid, class_ids, "validation"),
+            *crossings(seen, is_train | is_valid, is_test, class_ids, "test"),
+            *_context_findings(seen, config, is_purged & is_used),
         ),
     )
 
@@ -188,10 +208,13 @@ def _time_column(schema: FlowSchema) -> str:
 def crossings(
     seen: Survey,
     is_train: Bool[np.ndarray, " rows"],
-    is_valid: Bool[np.ndarray, " rows"],
+    is_judged: Bool[np.ndarray, " rows"],
     class_ids: Int64[np.ndarray, " rows"],
+    side: str,
 ) -> tuple[Finding, ...]:
-    """What stands on both sides of a split, and classes that stand on one."""
+    """What stands on both sides of a split, and classes that stand on one; `side` is what the judged rows are for."""
+    if not is_judged.any():
+        return ()
     findings: list[Finding] = []
     ways = (
         ("split_shares_rows", seen.feature_hashes, "all features", "warning"),
@@ -207,7 +230,7 @@ def crossings(
         if hashes is None:
             continue
         is_shared = np.zeros(len(hashes), bool)
-        is_shared[is_valid] = np.isin(hashes[is_valid], hashes[is_train])
+        is_shared[is_judged] = np.isin(hashes[is_judged], hashes[is_train])
         count = int(is_shared.sum())
         if count:
             findings.append(
@@ -217,25 +240,26 @@ def crossings(
                     column=None,
                     count=count,
                     example=row_name(is_shared),
-                    message=f"{rows_of(count, int(is_valid.sum()))} of validation share {what} with a training row; read the "
-                    "validation figures as an upper bound",
+                    message=f"{rows_of(count, int(is_judged.sum()))} of {side} share {what} with a training row; read the "
+                    f"{side} figures as an upper bound",
                 )
             )
-    return (*findings, *_one_sided(class_ids, is_train, is_valid, seen))
+    return (*findings, *_one_sided(class_ids, is_train, is_judged, seen, side))
 
 
 def _one_sided(
     class_ids: Int64[np.ndarray, " rows"],
     is_train: Bool[np.ndarray, " rows"],
-    is_valid: Bool[np.ndarray, " rows"],
+    is_judged: Bool[np.ndarray, " rows"],
     seen: Survey,
+    judged: str,
 ) -> list[Finding]:
-    trained, validated = set(class_ids[is_train].tolist()), set(class_ids[is_valid].tolist())
+    trained, tested = set(class_ids[is_train].tolist()), set(class_ids[is_judged].tolist())
     findings: list[Finding] = []
-    for ids, side in ((trained - validated, "training"), (validated - trained, "validation")):
+    for ids, side in ((trained - tested, "training"), (tested - trained, judged)):
         if not ids:
             continue
-        is_one_sided = np.isin(class_ids, list(ids)) & (is_train | is_valid)
+        is_one_sided = np.isin(class_ids, list(ids)) & (is_train | is_judged)
         labels = sorted({seen.label_names[code] for code in np.unique(seen.labels[is_one_sided]).tolist()})
         findings.append(
             Finding(
@@ -244,7 +268,7 @@ def _one_sided(
                 column=seen.schema.label,
                 count=int(is_one_sided.sum()),
                 example=labels[0],
-                message=f"labels {some(labels)} stand on the {side} side only; "
+                message=f"labels {some(labels)} stand on the {side} side only, not in {judged if side == 'training' else 'training'}; "
                 + (
                     "nothing is known of how well they are found, so choose another split or add rows"
                     if side == "training"

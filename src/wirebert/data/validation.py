@@ -54,8 +54,9 @@ from wirebert.data.checks.values import (
     negative_values,
     odd_names,
 )
-from wirebert.data.findings import SEVERITIES, Finding, Severity, Subject, subject_of
+from wirebert.data.findings import CODES, SEVERITIES, Finding, Severity, Subject, subject_of
 from wirebert.data.labels import ClassMap
+from wirebert.data.schema import missing_name
 from wirebert.data.survey import Survey
 from wirebert.errors import ConfigError, DataError
 
@@ -65,6 +66,7 @@ __all__ = [
     "Finding",
     "Severity",
     "compare",
+    "left_out",
     "mark_accepted",
     "require_no_errors",
     "shared_rows",
@@ -123,6 +125,25 @@ def validate(survey: Survey, classes: ClassMap | None = None) -> tuple[Finding, 
     return _in_order(finding for check in CHECKS for finding in check(subject))
 
 
+LEFT_OUT: tuple[Callable[[Subject], list[Finding]], ...] = (
+    lines_set_aside,
+    lines_after_the_table,
+    misfits,
+    unlabelled_rows,
+)
+"""The checks among them that say which rows and values count in no figure."""
+
+
+def left_out(survey: Survey) -> tuple[Finding, ...]:
+    """What of a table counts in no figure: rows in the file are rows judged and rows named here."""
+    subject = subject_of(survey, None)
+    return _in_order(
+        replace(finding, message=f"{survey.name}: {finding.message}")
+        for check in LEFT_OUT
+        for finding in check(subject)
+    )
+
+
 def compare(train: Survey, test: Survey, classes: ClassMap | None = None) -> tuple[Finding, ...]:
     """All findings about test data beside its training data; to be made after the model is saved."""
     sides = subject_of(train, classes), subject_of(test, classes)
@@ -141,8 +162,10 @@ def mark_accepted(findings: Iterable[Finding], accept: Sequence[str]) -> tuple[F
     """
     for name in accept:
         code, colon, column = name.partition(":")
-        if not code.replace("_", "").isalnum() or (colon and not column):
+        if not code or (colon and not column):
             raise ConfigError(f"data.accept must name findings as code or code:column, got {name!r}")
+        if code not in CODES:
+            raise ConfigError(f"data.accept: {missing_name('finding', code, CODES)}")
     names = set(accept)
     return tuple(
         replace(finding, is_accepted=bool(names & {finding.code, f"{finding.code}:{finding.column}"}))

@@ -32,6 +32,8 @@ class EncodedFlows:
     """Row of each flow in its source."""
     num_truncated: int = 0
     """Texts that lost their middle to the budget."""
+    folder: Path | None = None
+    """Where they lie on disk, if they do."""
 
     @classmethod
     def from_arrays(
@@ -58,6 +60,7 @@ class EncodedFlows:
             class_ids=_map(folder / "class_ids.bin", "<i8", num_flows),
             rows=_map(folder / "rows.bin", "<i8", num_flows),
             num_truncated=int(index["num_truncated"]),
+            folder=folder,
         )
 
     def __len__(self) -> int:

@@ -169,6 +169,15 @@ class FlowTokenizer:
         return np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
 
     @cached_property
+    def slot_groups(self) -> Int32[np.ndarray, " slots"]:
+        """Number of each slot's group: columns that the schema puts together share one, any other has its own."""
+        names = [*(encoder.column for encoder in self.encoders), *self.text_columns]
+        group_of = {column.name: column.group for column in self.schema.columns if column.group}
+        keys = [("group", group_of[name]) if name in group_of else ("column", name) for name in names]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        return np.array([numbers[key] for key in keys], np.int32)[self.slot_columns]
+
+    @cached_property
     def slot_marks(self) -> tuple[Int32[np.ndarray, " marks"], ...]:
         """Per slot, the ids of all tokens that training may lack: `slot_special`, `<rare>`, `<negative>` and so on."""
         return tuple(

@@ -8,7 +8,6 @@ readable and reversible.
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import unquote
 
 import numpy as np
 
@@ -26,7 +25,7 @@ def _is_plain(char: str) -> bool:
 
 
 def escape(text: str) -> str:
-    """`text` with `%`, brackets, white space and control characters as `%XX` of their UTF-8 bytes.
+    """`text` with `%`, brackets, white space and control characters as `%XX` of their UTF-8 bytes (RFC 3986, 2.1).
 
     >>> escape("[CLS] service:http")
     '%5BCLS%5D%20service:http'
@@ -53,11 +52,6 @@ def escape_value(text: str) -> str:
     """
     escaped = escape(text)
     return "%3C" + escaped[1:] if escaped.startswith("<") else escaped
-
-
-def unescape(text: str) -> str:
-    """What `escape`, `escape_column` or `escape_value` was given."""
-    return unquote(text)
 
 
 def _percent(char: str) -> str:

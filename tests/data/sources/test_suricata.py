@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ STATS: dict[str, object] = {
 }
 
 
-def event(kind: str, content: dict[str, object], flow_id: int = 7) -> dict[str, object]:
+def event(kind: str, content: Mapping[str, object], flow_id: int = 7) -> dict[str, object]:
     return {"timestamp": "2021-06-06T15:57:36.0+0200", "flow_id": flow_id, "event_type": kind, kind: content}
 
 
@@ -135,3 +136,45 @@ def test_the_real_log_is_read_whole(data_dir: Path):
     assert (
         rows_of(data_dir / "sensors" / "suricata" / "eve.json.gz", 1 << 16).to_pylist() == table.to_pylist()
     )
+
+
+def test_version_3_of_dns_events_lists_its_queries(tmp_path: Path):
+    query = {
+        "version": 3,
+        "type": "request",
+        "queries": [{"rrname": "a.example", "rrtype": "AAAA"}, {"rrname": "b"}],
+    }
+    answer = {
+        "version": 3,
+        "type": "response",
+        "flags": "8580",
+        "rcode": "NXDOMAIN",
+        "queries": [{"rrname": "a.example", "rrtype": "AAAA"}],
+        "answers": [{"rrname": "a.example", "rrtype": "AAAA", "ttl": 5, "rdata": "::1"}],
+    }
+    events = (
+        event("dns", query),
+        event("dns", answer),
+        FLOW,
+        FLOW | {"flow_id": 8},
+        event("dns", {"queries": []}, 8),
+    )
+    first, second = rows_of(write(tmp_path / "eve.json", *events)).to_pylist()
+    assert (first["dns_query"], first["dns_qtype"], first["dns_rcode"]) == ("a.example", "28", "3")
+    assert (first["dns_AA"], first["dns_RD"], first["dns_RA"]) == ("1", "1", "1")
+    assert (second["dns_query"], second["dns_qtype"], second["dns_RD"]) == (None, None, None)
+
+
+def test_flags_of_a_dns_answer_are_told_apart(tmp_path: Path):
+    answer = {"type": "answer", "rrname": "a.example", "rcode": "NOERROR", "flags": "8100"}
+    (row,) = rows_of(write(tmp_path / "eve.json", event("dns", answer), FLOW)).to_pylist()
+    assert (row["dns_AA"], row["dns_RD"], row["dns_RA"]) == ("0", "1", "0")
+
+
+def test_quic_events_name_server_and_fingerprints_like_tls_events(tmp_path: Path):
+    quic = {"version": "1", "sni": "q.example", "ja3": {"hash": "aa"}, "ja4": "q13d"}
+    events = (event("quic", quic), event("tls", {"sni": "t.example"}, 8), FLOW, FLOW | {"flow_id": 8})
+    first, second = rows_of(write(tmp_path / "eve.json", *events)).to_pylist()
+    names = ("quic_version", "ssl_server_name", "ssl_ja3", "ssl_ja4")
+    assert [first[name] for name in names] == ["1", "q.example", "aa", "q13d"]
+    assert [second[name] for name in names] == [None, "t.example", None, None]

@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -228,3 +229,51 @@ def test_a_separator_that_separates_nothing_is_one_sentence(separator: str, tmp_
     head, compression = read_head(path)
     with pytest.raises(DataError, match="expected a #separator that is one ASCII character"):
         open_zeek(path, head, compression, "conn.log")
+
+
+def corelight(kind: str, uid: str, **fields: object) -> str:
+    """A line as Corelight's sensors and Zeek's streaming package write it."""
+    common = {
+        "_path": kind,
+        "_system_name": "sensor",
+        "_write_ts": "2024-03-24T17:15:21.255387Z",
+        "ts": "2024-03-24T17:15:20.000000Z",
+        "uid": uid,
+        "id.orig_h": "10.0.0.1",
+        "id.orig_p": 1024,
+        "id.resp_h": "10.0.0.2",
+        "id.resp_p": 443,
+    }
+    return json.dumps(common | fields) + "\n"
+
+
+MIXED = (
+    corelight("ssh", "C9", version=2, client="OpenSSH"),
+    corelight("conn", "C1", proto="tcp", service="ssl", conn_state="SF", orig_ip_bytes=138, duration=2.5),
+    corelight("ssl", "C1", version="TLSv13", server_name="one.example", ja4="t13", ja4s="t130", ja3="aa"),
+    corelight("dns", "C2", query="two.example", qtype=1, AA=True),
+    corelight("conn", "C2", proto="udp", service="dns", conn_state="SF", orig_ip_bytes=60, duration=0.1),
+    '{"_path":"stats","ts":"2024-03-24T17:15:20Z","mem":1}\n',
+)
+
+
+@pytest.mark.parametrize("block_bytes", [400, 1 << 20])
+def test_one_file_may_hold_all_logs_where_each_line_names_its_own(tmp_path: Path, block_bytes: int):
+    (tmp_path / "corelight.json").write_text("".join(MIXED))
+    flows, intake = flows_of(tmp_path / "corelight.json"), Intake()
+    table = pa.concat_tables(flows.read(block_bytes, intake), promote_options="permissive")
+    assert flows.title == "Zeek conn log, JSON, joined with dns, ssl"
+    assert table["uid"].to_pylist() == ["C1", "C2"]
+    assert table["ts"].to_pylist() == ["1711300520.000000"] * 2
+    assert table["ssl_ja4s"].to_pylist() == ["t130", None]
+    assert table["ssl_version"].to_pylist() == ["TLSv13", None]
+    assert table["dns_AA"].to_pylist() == [None, "1"]
+    assert (intake.num_rows, intake.num_comments, intake.num_lines) == (2, 4, 6)
+
+
+def test_a_file_of_lines_that_name_their_log_is_joined_with_its_neighbours(tmp_path: Path):
+    (tmp_path / "conn_20240324.json").write_text("".join(line for line in MIXED if '"conn"' in line))
+    (tmp_path / "ssl_20240324.json").write_text(MIXED[2])
+    table = rows_of(tmp_path / "conn_20240324.json")
+    assert table["ssl_server_name"].to_pylist() == ["one.example", None]
+    assert "dns_query" not in table.column_names

@@ -8,6 +8,7 @@ of the rows, tried on the other half, and the other way round.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
+from shlex import quote
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +57,7 @@ def identifier_like_columns(subject: Subject) -> list[Finding]:
             count=column.num_rows - column.num_missing,
             example=column.example or "",
             message=f"column {column.column.name!r} has a different value in every row, as an identifier or counter has; "
-            "set its kind to identifier in the schema, because a model would learn the order of the file from it",
+            f"leave it out with --drop {quote(column.column.name)}, because a model would learn the order of the file from it",
         )
         for column in subject.survey.columns
         if column.column.is_feature
@@ -89,7 +90,7 @@ def _tells(subject: Subject, column: ColumnSurvey, what: str, told: Told) -> Fin
     name = column.column.name
     one = _one_network(subject, column) if column.column.kind is ColumnKind.ADDRESS else ""
     if column.column.is_feature and column.column.kind not in ENDPOINTS:
-        remedy = "check that it is known before the label is, or set is_feature = false in the schema"
+        remedy = f"check that it is known before the label is, or leave it out with --drop {quote(name)}"
     elif column.column.is_feature:
         remedy = "the model does not see its identity, only its kind; keep it so"
     else:
@@ -169,7 +170,7 @@ def missing_with_a_class(subject: Subject) -> list[Finding]:
                         example=name,
                         message=f"column {column.column.name!r} is missing exactly where the class is {name!r}; "
                         + (
-                            "that tells the label, so set is_feature = false in the schema"
+                            f"that tells the label, so leave it out with --drop {quote(column.column.name)}"
                             if column.column.is_feature
                             else "if it were the label, its blanks would mean this class"
                         ),

@@ -5,6 +5,7 @@
 
 import re
 from collections import defaultdict
+from shlex import quote
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +57,7 @@ def constant_columns(subject: Subject) -> list[Finding]:
             count=column.num_rows,
             example=column.example or "missing",
             message=f"column {column.column.name!r} is {column.example or 'missing'} in every row and tells nothing apart; "
-            "set its kind to constant in the schema",
+            f"--drop {quote(column.column.name)} leaves it out",
         )
         for column in subject.survey.columns
         if (column.column.is_feature or column.column.kind is ColumnKind.CONSTANT)
@@ -245,8 +246,8 @@ def duplicate_columns(subject: Subject) -> list[Finding]:
                     column=column.column.name,
                     count=column.num_rows,
                     example=twin,
-                    message=f"column {column.column.name!r} equals {twin!r} in all {len(values):,} rows looked at; set "
-                    "is_feature = false for one of them in the schema",
+                    message=f"column {column.column.name!r} equals {twin!r} in all {len(values):,} rows looked at; leave "
+                    f"it out with --drop {quote(column.column.name)}",
                 )
             )
     return findings

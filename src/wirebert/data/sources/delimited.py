@@ -17,6 +17,7 @@ import pyarrow.csv as arrow_csv
 from wirebert.data.dialect import Dialect, open_bytes, reason_of
 from wirebert.data.intake import Intake
 from wirebert.data.records import line_end_bytes, quoted_fields
+from wirebert.data.sources.row_lines import row_lines
 from wirebert.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -245,7 +246,9 @@ def parse(text: bytes, dialect: Dialect, names: Sequence[str], intake: Intake) -
     intake.num_rows += table.num_rows
     if has_quotes:
         intake.num_quoted += count_quoted(table, dialect)
-    note_odd([(row.text, row.actual_columns) for row in odd], text, len(names), intake)
+    starts = note_odd([(row.text, row.actual_columns) for row in odd], text, len(names), intake)
+    if intake.finds_lines:
+        intake.row_lines = row_lines(text, dialect.grammar, starts, intake.num_lines + 1)
     return table.rename_columns(list(names))
 
 
@@ -261,8 +264,8 @@ def count_quoted(table: pa.Table, dialect: Dialect) -> int:
     return total
 
 
-def note_odd(odd: Sequence[tuple[str, int]], text: bytes, width: int, intake: Intake) -> None:
-    """Count rows of another width: blank ones, those after the table, and all others as set aside."""
+def note_odd(odd: Sequence[tuple[str, int]], text: bytes, width: int, intake: Intake) -> list[int]:
+    """Count rows of another width: blank ones, those after the table, and all others as set aside; where they begin."""
     starts: list[int] = []
     position = 0
     padded = b"\n" + text
@@ -285,6 +288,7 @@ def note_odd(odd: Sequence[tuple[str, int]], text: bytes, width: int, intake: In
         else:
             num_lines = count_lines(row.encode())
             intake.set_aside(line, reason, row, num_lines)
+    return starts
 
 
 def footer_start(odd: Sequence[tuple[str, int]], starts: Sequence[int], text: bytes, width: int) -> int:

@@ -106,9 +106,12 @@ def read(
                 table, odd = _parse(filled, separator)
                 for index, reason in sorted(odd.items()):
                     intake.set_aside(intake.num_lines + numbers[index] + 1, reason, filled[index])
+                if intake.finds_lines:
+                    good = [number for index, number in enumerate(numbers) if index not in odd]
+                    intake.row_lines = intake.num_lines + 1 + np.array(good, np.int64)
                 intake.num_lines += len(lines)
                 intake.num_blank += len(lines) - len(filled)
-                if odd:
+                if odd and table.num_columns:  # a block of odd lines alone has no columns
                     is_good = np.ones(len(filled), bool)
                     is_good[list(odd)] = False
                     table = table.filter(pa.array(is_good))
@@ -116,7 +119,8 @@ def read(
                 yield table
         except (OSError, EOFError, UnicodeError) as error:
             raise DataError(
-                f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)})"
+                f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); copy it again, or "
+                "set data.encoding"
             ) from error
 
 

@@ -60,9 +60,10 @@ _FLOW_FIELDS = pa.schema(
     ]
 )
 _HASH = pa.struct([("hash", _TEXT)])
+_QUERY = [("rrname", _TEXT), ("rrtype", _TEXT)]
 _EVENT_FIELDS: dict[str, pa.DataType] = {
     "alert": pa.struct([("signature", _TEXT), ("category", _TEXT), ("severity", _COUNT)]),
-    "dns": pa.struct([("rrname", _TEXT), ("rrtype", _TEXT), ("rcode", _TEXT)]),
+    "dns": pa.struct([*_QUERY, ("rcode", _TEXT), ("flags", _TEXT), ("queries", pa.list_(pa.struct(_QUERY)))]),
     "http": pa.struct(
         [
             *[(name, _TEXT) for name in ("hostname", "url", "http_user_agent", "http_method", "protocol")],
@@ -79,8 +80,12 @@ _EVENT_FIELDS: dict[str, pa.DataType] = {
             ("ja3s", _HASH),
         ]
     ),
-    "quic": pa.struct([("version", _TEXT)]),
+    "quic": pa.struct(
+        [*[(name, _TEXT) for name in ("version", "sni", "ja4")], ("ja3", _HASH), ("ja3s", _HASH)]
+    ),
 }
+DNS_FLAGS = {"dns_AA": 0x0400, "dns_RD": 0x0100, "dns_RA": 0x0080}
+"""Bits of the header of an answer (RFC 1035, 4.1.1)."""
 VLAN_TAG_BYTES = 4
 
 
@@ -129,8 +134,11 @@ class SuricataFlows:
             canonical = _canonical(flows, table, header_bytes)
             keys = _flow_keys(flows["flow_id"])
             for kind, side in sides.items():
-                found, counts, _ = side.look_up(keys)
-                canonical |= {name: flat(found[name]) for name in found.column_names}
+                found, counts, is_found = side.look_up(keys)
+                for name in found.column_names:
+                    column, before = flat(found[name]), canonical.get(name)
+                    # quic and tls events both name the server.
+                    canonical[name] = column if before is None else pc.if_else(is_found, column, before)
                 if kind == "alert":
                     canonical["num_alerts"] = pa.array(counts)
             yield pa.table({name: canonical[name] for name in self.names})
@@ -150,6 +158,8 @@ class SuricataFlows:
                 chosen = _flattened(events.filter(pc.equal(events["event_type"], pa.scalar(event_type))))
                 if kind != event_type:
                     chosen = chosen.filter(pc.is_valid(chosen["dns.rcode"]))
+                if event_type == "dns":
+                    chosen = _with_query(chosen)
                 if chosen.num_rows:
                     arrays = {
                         name: _plain(flat(chosen[raw]), table.values.get(name, {}))
@@ -172,6 +182,22 @@ def _flattened(table: pa.Table) -> pa.Table:
     while any(pa.types.is_struct(field.type) for field in table.schema):
         table = table.flatten()
     return table.combine_chunks()
+
+
+def _with_query(events: pa.Table) -> pa.Table:
+    """DNS events with the first of their `queries`, which version 3 lists, as name and type; and with the bits of `flags`."""
+    first = pc.list_element(pc.list_slice(flat(events["dns.queries"]), 0, 1, return_fixed_size_list=True), 0)
+    for name, _ in _QUERY:
+        column = pc.coalesce(flat(events[f"dns.{name}"]), pc.struct_field(first, name))
+        events = events.set_column(events.column_names.index(f"dns.{name}"), f"dns.{name}", column)
+    for name, bit in DNS_FLAGS.items():
+        bits = change_texts(events["dns.flags"], lambda text, bit=bit: _bit(text, bit))
+        events = events.append_column(name, bits)
+    return events
+
+
+def _bit(text: str, bit: int) -> str | None:
+    return str(int(int(text, 16) & bit > 0)) if re.fullmatch(r"[0-9a-fA-F]{1,4}", text) else None
 
 
 def _plain(column: pa.Array, words: Mapping[str, str]) -> pa.Array:

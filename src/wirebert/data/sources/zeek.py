@@ -7,8 +7,8 @@ logs that lie beside it. Any other Zeek log in tabs is a table of its own column
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -41,6 +41,8 @@ COMMENT = re.compile(rb"^[ \t]*#[^\n]*(?:\n|$)", re.MULTILINE)
 FIELDS = re.compile(rb"^[ \t]*#fields[ \t]+([^\r\n]*)", re.MULTILINE)
 NEEDED = frozenset("ts uid id.orig_h id.resp_h proto service conn_state".split())
 """Fields without which a conn.log in tabs is a table like any."""
+LOOKED_AT = 1_000
+"""Lines of a JSON log that say which fields, and which logs, there are."""
 LABEL_GAP = b"   "
 """IoT-23 appends its labels with three spaces where a tab is due."""
 _INTEGERS = frozenset(
@@ -66,13 +68,24 @@ class ZeekLog:
     separator: str = "\t"
     has_gaps: bool = False
     """Whether labels are set off by three spaces."""
+    is_named: bool = False
+    """Whether each line says in `_path` which log it belongs to: one file may hold several."""
 
     def blocks(
         self, block_bytes: int, intake: Intake, wanted: tuple[str, ...] | None = None
     ) -> Iterator[pa.Table]:
         """Blocks of the log's columns (of a JSON log only those `wanted`), nothing interpreted."""
         schema = self._json_schema(wanted or self.fields) if self.layout == "json" else None
+        own = re.compile(
+            rb'^.*"_path"\s*:\s*"' + re.escape(self.kind.encode()) + rb'".*(?:\n|\Z)', re.MULTILINE
+        )
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
+            if schema is not None and self.is_named:
+                lines = own.findall(block)
+                num_others = len(block.splitlines()) - len(lines)
+                intake.num_comments += num_others
+                intake.num_lines += num_others
+                block = b"".join(lines)
             if schema is not None:
                 yield parse_json(block, schema, self.where, intake)
             else:
@@ -97,7 +110,7 @@ class ZeekLog:
 
     def _json_schema(self, wanted: tuple[str, ...]) -> pa.Schema:
         known: dict[str, pa.DataType] = {"ts": pa.float64(), "duration": pa.float64()}
-        if _first_object(self.path).get("ts").__class__ is str:
+        if isinstance(_objects_of(read_head(self.path)[0])[0].get("ts"), str):
             known["ts"] = pa.string()
         return pa.schema([(name, known.get(name, _json_type(name))) for name in wanted])
 
@@ -205,15 +218,27 @@ def open_zeek(path: Path, head: bytes, compression: Compression, where: str) -> 
     if log.kind != "conn" or (log.layout == "tabs" and not set(log.fields) >= NEEDED):
         # A JSON log without flows is JSON lines like any other.
         return ZeekTable(log=log) if log.layout == "tabs" else None
-    beside: list[ZeekLog] = []
+    beside = _inside(log, head)
     for kind in sensor_table("zeek").joined:
         neighbour = path.with_name(path.name.replace("conn", kind, 1))
         if "conn" in path.name and neighbour.is_file():
             text, packed = read_head(neighbour)
             found = _recognise(neighbour, text, packed, str(neighbour))
             if found is not None and found.kind == kind and "uid" in found.fields:
-                beside.append(found)
-    return ZeekFlows(conn=log, beside=tuple(beside))
+                beside[kind] = found
+    return ZeekFlows(
+        conn=log, beside=tuple(beside[kind] for kind in sensor_table("zeek").joined if kind in beside)
+    )
+
+
+def _inside(conn: ZeekLog, head: bytes) -> dict[str, ZeekLog]:
+    """The logs by kind whose lines stand in the same file as those of conn."""
+    found: dict[str, ZeekLog] = {}
+    for kind in sensor_table("zeek").joined if conn.is_named else ():
+        lines = [line for line in _objects_of(head) if line.get("_path") == kind]
+        if lines:
+            found[kind] = replace(conn, kind=kind, fields=_names_of(lines))
+    return found
 
 
 def split_fields(line: bytes) -> tuple[str, ...]:
@@ -231,13 +256,23 @@ def _recognise(path: Path, head: bytes, compression: Compression, where: str) ->
         return _recognise_tabs(path, head, compression, where)
     if not start.startswith(b"{"):
         return None
-    first, fields = _objects_of(start)
-    if "uid" not in first or "id.orig_h" not in first:
+    lines = [line for line in _objects_of(start) if "uid" in line and "id.orig_h" in line]
+    if not lines:
         return None
+    # Where lines say which log they belong to (Corelight's, say), one file may hold them all.
+    flows = [line for line in lines if line.get("_path") == "conn"]
+    first = (flows or lines)[0]
     own = first.get("_path")
     is_conn = own == "conn" or (own is None and "conn_state" in first and "proto" in first)
-    kind = own if isinstance(own, str) else "conn" if is_conn else _kind_of(path)
-    return ZeekLog(path=path, where=where, compression=compression, layout="json", kind=kind, fields=fields)
+    return ZeekLog(
+        path=path,
+        where=where,
+        compression=compression,
+        layout="json",
+        kind=own if isinstance(own, str) else "conn" if is_conn else _kind_of(path),
+        fields=_names_of(flows or lines),
+        is_named=isinstance(own, str),
+    )
 
 
 def _kind_of(path: Path) -> str:
@@ -274,23 +309,22 @@ def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: st
     )
 
 
-def _first_object(path: Path) -> Mapping[str, object]:
-    return _objects_of(read_head(path)[0])[0]
-
-
-def _objects_of(head: bytes) -> tuple[Mapping[str, object], tuple[str, ...]]:
-    """The first JSON object, and the names that occur in the first lines."""
-    names: dict[str, None] = {}
-    first: Mapping[str, object] = {}
-    for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:200]:
+def _objects_of(head: bytes) -> list[Mapping[str, object]]:
+    """The JSON objects among the first lines."""
+    objects: list[Mapping[str, object]] = []
+    for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:LOOKED_AT]:
         try:
             found = json.loads(line)
         except ValueError:
             continue
         if isinstance(found, dict):
-            first = first or found
-            names.update(dict.fromkeys(found))
-    return first, tuple(names)
+            objects.append(cast(Mapping[str, object], found))
+    return objects
+
+
+def _names_of(objects: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
+    """The names that occur, in the order met."""
+    return tuple(dict.fromkeys(name for one in objects for name in one))
 
 
 def _json_type(name: str) -> pa.DataType:

@@ -48,7 +48,7 @@ class Periodic(NamedTuple):
 
 @dataclass(frozen=True)
 class Network:
-    """Hosts as numbers: clients first, then servers, then the outside."""
+    """Hosts as numbers: clients first, then servers, the outside, and the addresses of groups."""
 
     seed: int
 
@@ -63,7 +63,7 @@ class Network:
         )
         rest = generator.integers(1, 255, (NUM_OUTSIDE, 3))
         outside = [f"{a}.{b}.{c}.{d}" for a, (b, c, d) in zip(first.tolist(), rest.tolist(), strict=True)]
-        return clients + servers + outside
+        return [*clients, *servers, *outside, *(address for address, _ in GROUPS)]
 
     @cached_property
     def infected(self) -> Int64[np.ndarray, " hosts"]:
@@ -113,6 +113,15 @@ class Network:
 
 
 FIRST_OUTSIDE = NUM_CLIENTS + len(SERVERS)
+FIRST_GROUP = FIRST_OUTSIDE + NUM_OUTSIDE
+GROUPS = (
+    ("224.0.0.251", 5353),
+    ("224.0.0.252", 5355),
+    ("239.255.255.250", 1900),
+    ("10.20.255.255", 137),
+    ("255.255.255.255", 67),
+)
+"""Addresses by which a host speaks to many, with the port it does so on; they follow the outside hosts."""
 
 
 def server(role: str) -> int:

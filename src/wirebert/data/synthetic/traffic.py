@@ -85,10 +85,10 @@ def _block(network: Network, place: int, *, quiet: bool) -> pa.Table:
     parts += [(activity(scene, count), "benign") for activity, count in zip(BENIGN, counts, strict=True)]
     labels = pa.concat_arrays([pa.repeat(pa.scalar(label), flows.num_rows) for flows, label in parts])
     joined = pa.concat_tables([flows for flows, _ in parts]).append_column("label", labels)
-    return _as_sensed(scene, joined.take(pc.sort_indices(joined.column("time_s"))).combine_chunks())
+    return as_sensed(scene, joined.take(pc.sort_indices(joined.column("time_s"))).combine_chunks())
 
 
-def _as_sensed(scene: Scene, flows: pa.Table) -> pa.Table:
+def as_sensed(scene: Scene, flows: pa.Table) -> pa.Table:
     """Columns as a sensor writes them: hosts as addresses, times as dates, some values lost."""
     columns = {name: flows.column(name).combine_chunks() for name in flows.column_names}
     addresses = pa.array(scene.network.addresses)

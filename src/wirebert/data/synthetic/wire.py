@@ -113,10 +113,11 @@ def datagrams(
     sent: Numbers,
     received: Numbers,
     protocol: str = "udp",
+    answered: float | int = 0.97,
 ) -> pa.Table:
-    """UDP or ICMP exchanges; a few get no answer."""
+    """UDP or ICMP exchanges, of which a share is answered."""
     generator, count = scene.generator, len(time_s)
-    is_answered = generator.random(count) < 0.97
+    is_answered = generator.random(count) < answered
     columns = {
         "protocol": same(protocol, count),
         "service": service,

@@ -1,0 +1,83 @@
+"""Known and own schemas as TOML files: read, written, and recognised by the columns of a traffic file."""
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import tomli_w
+
+from wirebert.data.schema import ColumnKind, FlowSchema
+from wirebert.errors import SchemaError
+
+
+def read_schema(path: Path) -> FlowSchema:
+    """The schema in a TOML file."""
+    try:
+        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SchemaError(f"{path}: the schema can not be read ({error.strerror or error})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{path}: expected a schema in TOML, found text that is none ({error})") from error
+    return FlowSchema.from_dict(plain, str(path))
+
+
+def write_schema(schema: FlowSchema, path: Path) -> None:
+    """Write the schema as TOML into a new file, to be edited by people and read by `read_schema`.
+
+    Raises:
+        SchemaError: the file exists already (it is left as it is), or can not be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(tomli_w.dumps(schema.to_dict()))
+    except OSError as error:
+        raise SchemaError(
+            f"{path}: the schema can not be written ({error.strerror}); choose another name"
+        ) from error
+
+
+def known_schemas() -> dict[str, FlowSchema]:
+    """The schemas that come with wirebert, by name."""
+    files = [
+        file
+        for file in resources.files("wirebert.data").joinpath("schemas").iterdir()
+        if file.name.endswith(".toml")
+    ]
+    read = [
+        FlowSchema.from_dict(tomllib.loads(file.read_text(encoding="utf-8")), file.name) for file in files
+    ]
+    return {schema.name: schema for schema in sorted(read, key=lambda schema: schema.name)}
+
+
+def recognise(names: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> FlowSchema | None:
+    """The known schema of a file with these column names; or, without names, with rows that match; or None.
+
+    A header must name all columns but labels, and no others. Rows must have as many fields as the schema has columns, and 95
+    in 100 must hold what the schema's `match` allows and, where there is a label map, a known label.
+
+    >>> recognise(["dur", "proto"], []) is None
+    True
+    """
+    for schema in known_schemas().values():
+        if names is not None:
+            labels = {
+                c.name for c in schema.columns if c.kind in (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)
+            }
+            if set(names) <= set(schema.names) <= set(names) | labels:
+                return schema
+        elif rows and schema.match and _rows_match(schema, rows):
+            return schema
+    return None
+
+
+def _rows_match(schema: FlowSchema, rows: Sequence[Sequence[str]]) -> bool:
+    names = schema.positional_names(len(rows[0]))
+    if names is None:
+        return False
+    allowed = {names.index(name): set(values) for name, values in schema.match.items() if name in names}
+    if schema.label is not None and schema.label in names and schema.label_map:
+        allowed[names.index(schema.label)] = set(schema.label_map)
+    whole = [row for row in rows if len(row) == len(names)]
+    fitting = [row for row in whole if all(row[at] in values for at, values in allowed.items())]
+    return bool(allowed) and len(fitting) >= 0.95 * len(rows)

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wirebert.data.dialect import Dialect
+from wirebert.data.intake import Intake
+from wirebert.data.records import Grammar
+from wirebert.data.sources import delimited, key_values
+from wirebert.data.sources.row_lines import row_lines
+
+ENDS = st.sampled_from(["\n", "\r\n", "\r"])
+FIELDS = st.sampled_from(["a", "", "1", '"b"', '"c\nd"', '"e\r\n\r\nf"', '"g,h"', '"i""\n"'])
+
+
+def by_hand(text: str) -> list[int]:
+    """Lines on which rows begin, character by character."""
+    lines: list[int] = []
+    line, is_quoted, is_start = 1, False, True
+    for place, character in enumerate(text):
+        if is_start and character not in "\r\n":
+            lines.append(line)
+        is_start = False
+        if character == '"':
+            is_quoted = not is_quoted
+        if character == "\n" or (character == "\r" and text[place + 1 : place + 2] != "\n"):
+            line += 1
+            is_start = not is_quoted
+    return lines
+
+
+@given(st.lists(st.tuples(FIELDS, FIELDS, ENDS)))
+def test_rows_begin_where_reading_by_characters_says(rows: list[tuple[str, str, str]]):
+    text = "".join(f"{left},{right}{end}" for left, right, end in rows)
+    assert row_lines(text.encode(), Grammar(), [], 1).tolist() == by_hand(text)
+
+
+@given(st.lists(st.sampled_from(["1,2", "", "3", '4,"5\n6"', "7,8,9"])), ENDS, st.booleans())
+def test_every_row_that_is_read_has_the_line_of_its_first_field(rows: list[str], end: str, has_end: bool):
+    text = end.join(["a,b", *rows]) + end * has_end
+    intake = Intake(finds_lines=True)
+    grammar_text = text.encode()
+
+    class Stream:
+        """The text, four bytes at a time."""
+
+        at = 0
+
+        def read(self, nbytes: int, /) -> bytes:
+            self.at += nbytes
+            return grammar_text[self.at - nbytes : self.at]
+
+    found: list[tuple[int, str]] = []
+    blocks = delimited.tables(Stream(), Dialect(), 40, names=["a", "b"], where="flows", intake=intake)
+    for block in blocks:
+        assert intake.row_lines is not None
+        firsts = [str(first) for first in block["a"].to_pylist()]
+        found += list(zip(intake.row_lines.tolist(), firsts, strict=True))
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    assert [lines[line - 1].split(",")[0] for line, _ in found] == [first for _, first in found]
+    assert len(found) == sum(row in ("1,2", '4,"5\n6"') for row in rows)
+
+
+def test_nothing_is_counted_unless_it_is_wanted(tmp_path: Path):
+    (tmp_path / "flows.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    intake = Intake()
+    list(delimited.read(tmp_path / "flows.csv", Dialect(), 100, names=["a", "b"], intake=intake))
+    assert intake.row_lines is None
+
+
+@pytest.mark.parametrize("block_bytes", [5, 1000])
+def test_key_value_lines_are_numbered_too(tmp_path: Path, block_bytes: int):
+    text = "a:1, b:2\n\nno pair at all\na:3, b:4\na:5, b:6\n"
+    (tmp_path / "flows.txt").write_text(text, encoding="utf-8")
+    intake = Intake(finds_lines=True)
+    lines = [np.empty(0, np.int64)]
+    for _ in key_values.read(
+        tmp_path / "flows.txt", Dialect(format="key_values"), block_bytes, intake=intake
+    ):
+        assert intake.row_lines is not None
+        lines.append(intake.row_lines)
+    assert np.concatenate(lines).tolist() == [1, 4, 5]
