@@ -1,5 +1,6 @@
 """A small report to show. wirebert is imported inside the fixtures: jaxtyping's checks have to be in place first."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ def report() -> "Report":
     from wirebert.data.validation import Finding
     from wirebert.evaluation.environment import Hardware
     from wirebert.evaluation.metrics import SplitMetrics, evaluate
+    from wirebert.evaluation.mistakes import Mistake
     from wirebert.evaluation.report import Baseline, DataSection, Report, class_distribution
 
     def figures(seed: int, extra: tuple[str, ...] = (), **settings: Any) -> SplitMetrics:
@@ -28,7 +30,19 @@ def report() -> "Report":
             true_ids, probabilities, names, "normal", extra_classes=extra, num_resamples=20, **settings
         )
 
-    test = figures(1, ("worm",), clusters=np.arange(200) % 9)
+    mistakes = tuple(
+        Mistake(
+            row=row,
+            label="<i>back",
+            true_class="dos",
+            predicted_class="normal",
+            probability=0.99,
+            flow={"service": "<u>http", "src_bytes": "181"},
+            carried_by={"src_bytes": 1.25},
+        )
+        for row in (7, 11)
+    )
+    test = replace(figures(1, ("worm",), clusters=np.arange(200) % 9), mistakes=mistakes)
     return Report(
         name="nsl-kdd-1",
         command="wirebert train train.csv --test test.csv",
@@ -38,7 +52,10 @@ def report() -> "Report":
             files=("train.csv", "test.csv"),
             detected="comma-separated, UTF-8, header",
             split="A tenth of the training rows, no duplicates across",
-            distribution={"train": class_distribution({"normal": 3, "dos": 1})},
+            distribution={
+                "train": class_distribution({"normal": 3, "dos": 1}),
+                "test": class_distribution({"normal": 50, "dos": 100, "<b>probe": 50}),
+            },
             findings=(
                 Finding(
                     code="constant_column",
@@ -65,11 +82,20 @@ def report() -> "Report":
 
 @pytest.fixture
 def history() -> "History":
-    """Two epochs of five steps."""
+    """Two epochs of five steps, with samples of a machine without a GPU."""
     from wirebert.evaluation.history import History
 
     steps = [
-        {"event": "step", "step": s, "loss": 1 / s, "lr_backbone": 1e-4 / s, "lr_classifier": 1e-3 / s}
+        {
+            "event": "step",
+            "step": s,
+            "loss": 1 / s,
+            "lr_backbone": 1e-4 / s,
+            "lr_classifier": 1e-3 / s,
+            "grad_norm": 2 / s,
+            "rows_per_s": 1000.0 + s,
+            "tokens_per_s": 30_000.0,
+        }
         for s in range(1, 11)
     ]
     epochs = [
@@ -77,10 +103,15 @@ def history() -> "History":
             "event": "epoch",
             "step": s,
             "valid_loss": 1 / s,
+            "train_accuracy": 0.95,
             "valid_accuracy": 0.9,
             "valid_macro_f1": 0.8,
             "is_best": True,
         }
         for s in (5, 10)
     ]
-    return History.of([*steps, *epochs])
+    samples = [
+        {"event": "resource", "time": 100.0 + s, "cpu_share": 0.5, "resident_bytes": 2**30, "gpu_share": None}
+        for s in range(5)
+    ]
+    return History.of([*steps, *epochs, *samples])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wirebert.evaluation.curves import OperatingCurve
+from wirebert.evaluation.curves import OperatingCurve, score_curves
 
 
 def curve(attacks: list[float], benign: list[float]) -> OperatingCurve:
@@ -34,3 +34,64 @@ def test_order_of_flows_does_not_matter() -> None:
     assert (
         OperatingCurve.of(scores, is_attack).auroc == OperatingCurve.of(scores[order], is_attack[order]).auroc
     )
+
+
+def wobbly(num_flows: int, seed: int = 0) -> OperatingCurve:
+    """Many thresholds, few equal scores, precision that goes up and down."""
+    rng = np.random.default_rng(seed)
+    is_attack = rng.random(num_flows) < 0.3
+    return OperatingCurve.of(rng.normal(size=num_flows) + 1.5 * is_attack, is_attack)
+
+
+def test_a_thinned_curve_has_few_points_and_all_of_them_are_points_of_the_whole() -> None:
+    whole = wobbly(50_000)
+    thin = whole.thinned(40)
+    assert len(thin.thresholds) <= 3 * 40 + 4
+    points = set(
+        zip(whole.thresholds.tolist(), whole.num_found.tolist(), whole.num_false.tolist(), strict=True)
+    )
+    assert set(zip(thin.thresholds, thin.num_found, thin.num_false, strict=True)) <= points
+    assert (thin.num_found[-1], thin.num_false[-1]) == (whole.num_attacks, whole.num_benign)
+    assert (thin.auroc, thin.average_precision) == (whole.auroc, whole.average_precision)
+
+
+def test_thinning_keeps_the_extremes_of_precision_in_every_stretch() -> None:
+    whole = wobbly(20_000)
+    thin, stretches = whole.thinned(30), 30
+    found, false = whole.num_found[1:], whole.num_false[1:]
+    precision = found / (found + false)
+    stretch = found * stretches // whole.num_attacks
+    kept = np.array(thin.num_found) / (np.array(thin.num_found) + np.array(thin.num_false))
+    of_kept = np.array(thin.num_found) * stretches // whole.num_attacks
+    for number in np.unique(stretch):
+        own = precision[stretch == number]
+        assert kept[of_kept == number].max() == own.max()
+        assert kept[of_kept == number].min() == own.min()
+
+
+def test_thinning_keeps_what_is_found_at_low_false_positive_rates() -> None:
+    whole = wobbly(100_000)
+    thin = whole.thinned(80)
+    for rate in (0.1, 0.01, 0.001, 0.0001):
+        kept = max(
+            f for f, n in zip(thin.num_found, thin.num_false, strict=True) if n <= rate * whole.num_benign
+        )
+        exact = whole.detection_at(rate)
+        assert exact is not None
+        assert kept / whole.num_attacks == pytest.approx(exact, abs=0.02)
+
+
+def test_a_curve_of_few_flows_is_kept_whole_and_one_of_none_is_empty() -> None:
+    whole = wobbly(30)
+    assert len(whole.thinned(200).thresholds) == len(whole.thresholds) - 1
+    nothing = OperatingCurve.of(np.empty(0), np.empty(0, dtype=np.bool_)).thinned(10)
+    assert nothing.thresholds == ()
+
+
+def test_each_class_and_the_attack_score_have_a_curve() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    curves = score_curves(np.array([0, 1, 1]), probabilities, ("normal", "dos"), None)
+    assert list(curves.classes) == ["normal", "dos"]
+    assert curves.classes["dos"].thresholds == (0.8, 0.4, 0.1)
+    assert curves.classes["dos"].num_found == (1, 2, 2)
+    assert curves.attack is None

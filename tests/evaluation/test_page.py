@@ -3,13 +3,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from wirebert.evaluation import page as page_module
 from wirebert.evaluation.history import History
 from wirebert.evaluation.metrics import evaluate
 from wirebert.evaluation.page import page, write_page
+from wirebert.evaluation.plots import draw
 from wirebert.evaluation.report import Report
+from wirebert.evaluation.run_charts import run_charts
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
+SVG = '<svg viewBox="0 0 9 9"></svg>'
 
 
 class Checker(HTMLParser):
@@ -33,7 +38,8 @@ class Checker(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self.open[-1:] not in (["script"], ["style"]):
+            self.text += data
 
 
 def parse(html: str) -> Checker:
@@ -44,56 +50,89 @@ def parse(html: str) -> Checker:
     return checker
 
 
-def test_the_page_is_well_formed_and_says_the_verdict_before_any_section(
+def sketch(report: Report, history: History | None = None) -> str:
+    """The page with empty pictures: what stands in pictures is another test's business."""
+    drawn = run_charts(report, history)
+    return page(report, drawn, dict.fromkeys(drawn, SVG))
+
+
+def test_the_page_is_well_formed_and_says_the_verdict_before_anything_else(
     report: Report, history: History
 ) -> None:
-    checked = parse(page(report, history))
-    assert checked.text.index("On test") < checked.text.index("Figures")
-    for heading in (
-        "Figures",
-        "Classes on valid",
-        "Classes on test",
-        "Training",
-        "Data",
-        "How this was made",
-    ):
-        assert heading in checked.text
-    assert sum(tag == "svg" for tag, _ in checked.tags) == 7
+    checked = parse(sketch(report, history))
+    headings = ["Verdict", "On test", "On valid", "Training", "Data", "How this was made"]
+    first = [checked.text.index(f"{heading}") for heading in headings]
+    assert first == sorted(first)
+    assert checked.text.index("the detector names the right class") < checked.text.index(
+        "How far to trust it"
+    )
+    assert checked.text.index("How far to trust it") < checked.text.index("Each class of test")
+
+
+def test_pictures_are_part_of_the_page(report: Report) -> None:
+    drawn = {name: chart for name, chart in run_charts(report).items() if name in ("classes", "roc_test")}
+    checked = parse(page(report, drawn, draw(drawn)))
+    assert sum(tag == "svg" for tag, _ in checked.tags) == 2
+    ids = [attributes["id"] for _, attributes in checked.tags if attributes.get("id")]
+    assert len(ids) == len(set(ids))
 
 
 def test_nothing_leaves_the_file(report: Report, history: History) -> None:
-    for tag, attributes in parse(page(report, history)).tags:
-        assert tag not in ("script", "link", "iframe", "img")
+    for tag, attributes in parse(sketch(report, history)).tags:
+        assert tag not in ("link", "iframe", "img", "object")
         for name in ("src", "href", "xlink:href"):
             assert (attributes.get(name) or "#").startswith("#")
 
 
 def test_texts_from_the_data_are_never_markup(report: Report) -> None:
-    html = page(replace(report, name="<i>run", command="a && b <x>"))
-    for text in ("<b>probe", "<script>", "<i>run", "b <x>"):
-        assert text not in html
-    assert "a &amp;&amp; b &lt;x&gt;" in html
+    html = sketch(replace(report, name="<i>run", command="a && b <x>"))
+    body = html.split("<script>")[0]
+    for text in ("<b>probe", "<script>", "<i>run", "b <x>", "<u>http", "<i>back"):
+        assert text not in body
+    assert "a &amp;&amp; b &lt;x&gt;" in body
 
 
 def test_every_chart_has_words_and_every_link_a_target(report: Report, history: History) -> None:
-    checked = parse(page(report, history))
+    checked = parse(sketch(report, history))
     ids = [attributes["id"] for _, attributes in checked.tags if attributes.get("id")]
     assert len(ids) == len(set(ids))
     targets = [str(attributes["href"])[1:] for tag, attributes in checked.tags if tag == "a"]
     assert set(targets) <= set(ids)
     images = [attributes for _, attributes in checked.tags if attributes.get("role") == "img"]
-    assert len(images) == 7
+    assert len(images) == len(run_charts(report, history))
     assert all(attributes.get("aria-label") for attributes in images)
 
 
 def test_a_report_without_baseline_training_and_benign_class_has_a_page(report: Report) -> None:
     bare = evaluate(np.array([0, 1]), np.eye(2), ("a", "b"), None, num_resamples=5)
-    checked = parse(page(replace(report, splits={"flows": bare}, baseline={}, training={}, settings={})))
+    plain = replace(report, splits={"flows": bare}, baseline={}, training={}, settings={})
+    checked = parse(sketch(plain))
     assert "attack" not in checked.text
     assert "Training" not in checked.text
-    parse(page(replace(report, splits={})))
+    parse(sketch(replace(report, splits={})))
+
+
+def test_a_run_that_took_no_samples_of_the_machine_says_so(report: Report, history: History) -> None:
+    assert "took no samples" not in sketch(report, history)
+    assert "took no samples" in sketch(report, replace(history, resources=()))
+
+
+def test_a_page_that_would_be_too_large_keeps_the_first_charts_alive(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = run_charts(report)
+    pictures = dict.fromkeys(drawn, SVG.replace("></svg>", f"><desc>{'x' * 20_000}</desc></svg>"))
+    whole = page(report, drawn, pictures)
+    for most in (len(whole) - 10_000, len(whole) - 90_000, len(whole) - 250_000):
+        monkeypatch.setattr(page_module, "MOST_BYTES", most)
+        smaller = page(report, drawn, pictures)
+        parse(smaller)
+        assert len(smaller.encode()) <= most + 5_000  # what is left out leaves a line
+        assert 'data-chart="classes"' in smaller or most < len(whole) - 200_000
+    assert "see plots/calibration_valid.svg" in smaller
 
 
 def test_the_page_is_written_whole(report: Report, tmp_path: Path) -> None:
-    write_page(report, tmp_path / "report.html")
+    drawn = run_charts(report)
+    write_page(report, tmp_path / "report.html", drawn, dict.fromkeys(drawn, SVG))
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

@@ -1,70 +1,60 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
-import pytest
-
 from wirebert.evaluation import plots
-from wirebert.evaluation.history import Curve, History
-from wirebert.evaluation.metrics import evaluate
+from wirebert.evaluation.history import History
+from wirebert.evaluation.plots import (
+    HOVER,
+    Switch,
+    draw,
+    nearest,
+    specification,
+    still,
+    to_svg,
+    write_pictures,
+    zoom,
+)
 from wirebert.evaluation.report import Report
+from wirebert.evaluation.run_charts import run_charts
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def num_marks(svg: str, role: str) -> int:
-    group = ElementTree.fromstring(svg).findall(f".//{{*}}g[@class='{role}']")
-    return sum(len(found) for found in group)
+def dots(*extra: plots.Spec) -> plots.Spec:
+    values = {"values": [{"x": 1, "y": 2}, {"x": 2, "y": 3}]}
+    encoding: plots.Spec = {name: {"field": name, "type": "quantitative"} for name in "xy"}
+    layer: plots.Spec = {"mark": "point", "encoding": encoding, "params": [zoom("x")]}
+    return specification("Dots", None, {"data": values, "layer": [layer, nearest(encoding, []), *extra]})
 
 
-def test_a_run_has_every_chart(report: Report, history: History, tmp_path: Path) -> None:
-    specs = plots.charts(report.splits, history)
-    names = ["loss", "quality", "learning_rates", "confusion_valid", "f1_valid", "confusion_test", "f1_test"]
-    assert list(specs) == names
-    plots.write_charts({"loss": specs["loss"]}, tmp_path / "plots")
-    assert (tmp_path / "plots" / "loss.png").read_bytes().startswith(PNG)
-    assert (tmp_path / "plots" / "loss.svg").read_text().startswith("<svg")
+def test_pictures_do_without_what_only_answers_a_pointer() -> None:
+    spec = dots()
+    assert [layer.get("name") for layer in spec["layer"]] == [None, HOVER]  # type: ignore[attr-defined, union-attr]
+    assert [layer.get("name") for layer in still(spec)["layer"]] == [None]  # type: ignore[attr-defined, union-attr]
+    svg = ElementTree.fromstring(to_svg(spec))
+    groups = [g for g in svg.iter() if "role-mark" in g.get("class", "") and "symbol" in g.get("class", "")]
+    assert [len(group) for group in groups] == [2]
 
 
-@pytest.mark.parametrize("num_classes", [2, 40])
-def test_class_charts_have_a_mark_for_every_class(num_classes: int) -> None:
-    names = tuple(f"attack_{i}" for i in range(num_classes))
-    ids = np.arange(5 * num_classes) % num_classes
-    metrics = evaluate(ids, np.eye(num_classes)[ids], names, names[0], num_resamples=5)
-    bars = plots.to_svg(plots.class_f1(metrics, "F1", metrics))
-    assert num_marks(bars, "mark-rect role-mark layer_0_marks") == num_classes
-    assert all(f">{name} (5)<" in bars for name in names)
-    cells = plots.to_svg(plots.confusion(metrics, "Confusion"))
-    assert num_marks(cells, "mark-rect role-mark layer_0_marks") == num_classes**2
-    assert cells.count(">5</text>") == num_classes  # empty cells carry no number
+def test_a_switch_starts_at_its_first_option() -> None:
+    assert Switch("shown", "Cells", {"counts": "flows", "row": "share"}).to_spec() == {
+        "name": "shown",
+        "value": "counts",
+    }
 
 
-@pytest.mark.parametrize("num_steps", [0, 1, 5, 500_000])
-def test_line_charts_are_drawn_for_any_number_of_steps(num_steps: int) -> None:
-    steps = np.arange(1.0, num_steps + 1)
-    losses = Curve("training", steps, 1 / steps)
-    rate = Curve("backbone", steps, np.linspace(0, 1e-4, num_steps))
-    history = History(losses, losses, losses, losses, rate, rate, None)
-    for spec in (plots.loss(history), plots.quality(history), plots.learning_rates(history)):
-        svg = plots.to_svg(spec)
-        assert "NaN" not in svg
-        assert len(svg) < 100_000
+def test_every_picture_is_written_as_svg_and_as_png_on_white(tmp_path: Path) -> None:
+    write_pictures({"dots": to_svg(dots())}, tmp_path / "plots")
+    assert (tmp_path / "plots" / "dots.svg").read_text().startswith("<svg")
+    png = (tmp_path / "plots" / "dots.png").read_bytes()
+    assert png.startswith(PNG)
+    assert len(png) > 1000
 
 
-def test_learning_rates_leave_out_where_a_logarithm_runs_off(history: History) -> None:
-    assert "NaN" not in plots.to_svg(plots.learning_rates(history))
-
-
-def test_nothing_in_a_chart_is_fetched(report: Report, history: History) -> None:
-    for spec in plots.charts(report.splits, history).values():
-        svg = plots.to_svg(spec)
-        assert (
-            svg.replace("http://www.w3.org/2000/svg", "")
-            .replace("http://www.w3.org/1999/xlink", "")
-            .count("http")
-            == 0
-        )
-
-
-def test_class_names_with_markup_stay_text(report: Report) -> None:
-    assert "<b>probe" not in plots.to_svg(plots.class_f1(report.splits["valid"], "F1"))
+def test_nothing_in_a_chart_is_fetched_and_no_name_is_markup(report: Report, history: History) -> None:
+    for name, svg in draw(run_charts(report, history)).items():
+        assert "<b>probe" not in svg, name
+        assert "NaN" not in svg, name
+        for known in ("http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"):
+            svg = svg.replace(known, "")
+        assert "http" not in svg, name

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from wirebert.evaluation.metrics import evaluate
 from wirebert.evaluation.report import Report
-from wirebert.evaluation.tables import differing_settings, print_comparison, print_report, run_names
+from wirebert.evaluation.tables import differing_settings, print_report
 
 
 def console(width: int = 80) -> tuple[Console, io.StringIO]:
@@ -30,11 +30,10 @@ def test_the_report_fits_80_columns_and_is_plain_text_when_piped(report: Report)
 def test_no_figure_is_cut_at_80_columns(report: Report) -> None:
     screen, output = console()
     print_report(report, screen)
-    print_comparison([report, report, report], screen)
     assert "..." not in output.getvalue()
 
 
-def test_runs_are_compared_with_the_settings_that_differ(report: Report) -> None:
+def test_settings_that_differ_are_found_by_their_dotted_names(report: Report) -> None:
     other = replace(
         report, name="other", seed=2, settings={"training": {"batch_size": 512, "learning_rate": 3e-4}}
     )
@@ -43,14 +42,6 @@ def test_runs_are_compared_with_the_settings_that_differ(report: Report) -> None
         "model.size": ("mini", "-"),
         "seed": ("1", "2"),
     }
-    screen, output = console()
-    print_comparison([report, other], screen)
-    assert "training.batch_size" in output.getvalue()
-    assert "learning_rate" not in output.getvalue()
-
-
-def test_runs_of_one_name_are_told_apart(report: Report) -> None:
-    assert run_names([report, report]) == ["nsl-kdd-1 (1)", "nsl-kdd-1 (2)"]
 
 
 @pytest.mark.parametrize("name", ["dos", "udp_amplification", "a" * 26])
@@ -79,5 +70,3 @@ def test_names_are_shown_as_they_are(report: Report) -> None:
     odd = replace(report, name=name, splits={name: metrics})
     print_report(odd, screen)
     assert output.getvalue().count(name) == 3  # two titles and a class
-    print_comparison([odd, report], screen)
-    assert name in output.getvalue().split("figures")[-1]

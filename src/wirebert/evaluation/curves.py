@@ -1,9 +1,10 @@
 """What every threshold of the attack score finds, and what it costs in false alarms."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +73,82 @@ class OperatingCurve:
         """
         if not self.num_attacks or not self.num_benign:
             return None
-        allowed = self.num_false / self.num_benign <= false_positive_rate
-        return float(self.num_found[allowed].max()) / self.num_attacks
+        return float(self.num_found[self.place_at(false_positive_rate)]) / self.num_attacks
+
+    def place_at(self, false_positive_rate: float) -> int:
+        """Position of the laxest threshold that keeps the false positive rate at or below this one."""
+        allowed = self.num_false / max(self.num_benign, 1) <= false_positive_rate
+        return int(np.flatnonzero(allowed)[-1])
+
+    def place_of(self, threshold: float) -> int:
+        """Position of the last threshold that is at or above this one: its alarms are those of scores >= `threshold`."""
+        return int(np.searchsorted(-self.thresholds, -threshold, side="right")) - 1
+
+    def thinned(self, num_stretches: int) -> "ScoreCurve":
+        """The curve in few points, for drawing: each is a point of the whole curve, and its extremes are kept.
+
+        In every stretch of equal detection the best and the worst precision stay, and the points where the false
+        positive rate passes the next of `num_stretches` steps between one flow and all, each a constant factor above
+        the one before.
+        """
+        found, false = self.num_found[1:], self.num_false[1:]
+        if not len(found):
+            return ScoreCurve((), (), (), None, None)
+        precision = found / (found + false)
+        stretch = (found * num_stretches / max(self.num_attacks, 1)).astype(np.int64)
+        by_precision = np.lexsort((precision, stretch))
+        starts = np.flatnonzero(np.diff(stretch[by_precision], prepend=-1))
+        ends = np.append(starts[1:], len(stretch)) - 1
+        levels = np.geomspace(1, max(self.num_benign, 1), num_stretches)
+        steps = np.searchsorted(false, levels, side="right") - 1
+        corners = np.array([0, len(found) - 1])
+        kept = np.unique(np.concatenate([corners, by_precision[starts], by_precision[ends], steps]))
+        kept = kept[kept >= 0]
+        return ScoreCurve(
+            tuple(self.thresholds[1:][kept].tolist()),
+            tuple(found[kept].tolist()),
+            tuple(false[kept].tolist()),
+            self.auroc,
+            self.average_precision,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCurve:
+    """Some points of an `OperatingCurve`, from the strictest threshold to the laxest; the areas are of the whole curve."""
+
+    thresholds: tuple[float, ...]
+    num_found: tuple[int, ...]
+    """Flows of the class among the alarms; the last is all of them."""
+    num_false: tuple[int, ...]
+    """Other flows among the alarms; the last is all of them."""
+    auroc: float | None
+    average_precision: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCurves:
+    """What precision-recall and ROC curves of a split are drawn from."""
+
+    classes: Mapping[str, ScoreCurve]
+    """Each class that the model knows against the rest, by the class's probability."""
+    attack: ScoreCurve | None
+    """Attack or not, by the attack score; None where no class means benign."""
+
+
+CLASS_POINTS, ATTACK_POINTS = 24, 80
+"""Stretches of a class's curve and of the one that operators look at."""
+
+
+def score_curves(
+    true_ids: Int64[np.ndarray, " flows"],
+    probabilities: Float[np.ndarray, "flows classes"],
+    classes: tuple[str, ...],
+    attack: OperatingCurve | None,
+) -> ScoreCurves:
+    """Curves of every class; classes without a flow have points, but no areas."""
+    of_class = {
+        name: OperatingCurve.of(probabilities[:, at].astype(np.float64), true_ids == at).thinned(CLASS_POINTS)
+        for at, name in enumerate(classes)
+    }
+    return ScoreCurves(of_class, None if attack is None else attack.thinned(ATTACK_POINTS))

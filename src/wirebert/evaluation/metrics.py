@@ -3,15 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import TypedDict, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from wirebert.evaluation.confusion import class_figures, confusion_matrix, headline_figures
-from wirebert.evaluation.curves import OperatingCurve
+from wirebert.evaluation.curves import OperatingCurve, ScoreCurves, score_curves
 from wirebert.evaluation.intervals import Intervals, bootstrap
+from wirebert.evaluation.mistakes import Mistake
 from wirebert.evaluation.plain import to_plain
+from wirebert.evaluation.reliability import Calibration, reliability
+from wirebert.evaluation.score_histogram import ScoreHistogram, score_histogram
+from wirebert.evaluation.thresholds import OperatingPoint, Threshold, fit_threshold, operating_point
 
 FALSE_POSITIVE_RATES = (0.01, 0.001, 0.0001)
 """Where detection is read off: an operator with a million flows a day lives at the last one or beyond."""
@@ -96,6 +100,17 @@ class SplitMetrics:
     binary: BinaryMetrics | None = None
     familiarity: Familiarity | None = None
     """None where it is not known which flows training has seen."""
+    operating_points: tuple[OperatingPoint, ...] = ()
+    """What thresholds that aim at few false alarms do here; none without benign flows."""
+    thresholds_from: str | None = None
+    """The split on which those thresholds were fitted; None: on this one, so at their best."""
+    calibration: Calibration | None = None
+    """None for an empty split."""
+    curves: ScoreCurves | None = None
+    score_histogram: ScoreHistogram | None = None
+    """Of the attack score; None where no class means benign."""
+    mistakes: tuple[Mistake, ...] = ()
+    """The surest ones, as far as they were kept."""
 
     def to_json(self) -> dict[str, object]:
         """The shape of `splits.<name>` in report.json; without a benign class there are no binary figures."""
@@ -107,6 +122,15 @@ class SplitMetrics:
         return data
 
 
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Thresholds of the attack score."""
+
+    split: str
+    """On whose flows they were fitted."""
+    limits: tuple[Threshold, ...]
+
+
 def evaluate(
     true_ids: Int64[np.ndarray, " flows"],
     probabilities: Float[np.ndarray, "flows classes"],
@@ -116,36 +140,35 @@ def evaluate(
     extra_classes: tuple[str, ...] = (),
     clusters: Int64[np.ndarray, " flows"] | None = None,
     is_seen: Bool[np.ndarray, " flows"] | None = None,
+    thresholds: Thresholds | None = None,
     seed: int = 0,
     num_resamples: int = 1000,
 ) -> SplitMetrics:
     """All figures of one split; the verdict on a flow is its most probable class.
 
     Args:
-        true_ids: Position of each flow's class in `classes + extra_classes`. Flows without a label are left out by the
-            caller.
+        true_ids: Position of each flow's class in `classes + extra_classes`; flows without a label are left out before.
         benign: The class that means "no attack"; None, or a class the model does not know: no binary figures.
         extra_classes: Classes that the file has and training lacks. Flows of them are wrong, whatever the verdict.
         clusters: Flows that stand or fall together, for the second kind of interval (see `intervals.bootstrap`).
         is_seen: Whether training has seen a flow that looks the same to the model.
+        thresholds: Fitted on other flows; without them, on these, one for each of `FALSE_POSITIVE_RATES`.
 
     Examples:
         >>> metrics = evaluate(np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]), ("ok", "scan"), "ok")
-        >>> metrics.accuracy, metrics.per_class["scan"].recall, metrics.binary.false_positive_rate
-        (0.66..., 1.0, 0.5)
+        >>> metrics.accuracy, metrics.per_class["scan"].recall
+        (0.66..., 1.0)
     """
     labels = classes + extra_classes
     assert len(set(labels)) == len(labels), "a class is named twice"
-    assert not len(true_ids) or 0 <= true_ids.min() <= true_ids.max() < len(labels), (
-        "true ids without a class"
-    )
+    assert not len(true_ids) or 0 <= true_ids.min() <= true_ids.max() < len(labels), "no such class"
     predicted_ids = probabilities.argmax(axis=1).astype(np.int64)
     benign_id = classes.index(benign) if benign in classes else None
     matrix = confusion_matrix(true_ids, predicted_ids, len(labels))
     headline = _headline(matrix, benign_id)
-    binary, intervals = None, None
+    curve, intervals = None, None
     if benign_id is not None:
-        binary = _binary_metrics(headline, attack_scores(probabilities, benign_id), true_ids != benign_id)
+        curve = OperatingCurve.of(attack_scores(probabilities, benign_id), true_ids != benign_id)
     if len(true_ids):
         drawn = partial(bootstrap, clusters=clusters, seed=seed, num_resamples=num_resamples)
         intervals = drawn(true_ids, predicted_ids, labels, benign_id)
@@ -159,11 +182,39 @@ def evaluate(
         binary_accuracy=headline.get("binary_accuracy"),
         per_class=per_class,
         confusion=Confusion(labels, tuple(tuple(row) for row in matrix.tolist())),
-        binary=binary,
+        binary=None if curve is None else _binary_metrics(headline, curve),
         classes_not_in_training={name: per_class[name].support for name in extra_classes},
         intervals=intervals,
         familiarity=None if is_seen is None else _familiarity(true_ids, predicted_ids, is_seen, len(labels)),
+        calibration=_calibration(true_ids, probabilities, benign_id) if len(true_ids) else None,
+        curves=score_curves(true_ids, probabilities, classes, curve),
+        **_alarms(true_ids, probabilities, labels, benign_id, thresholds),
     )
+
+
+class _Alarms(TypedDict, total=False):
+    operating_points: tuple[OperatingPoint, ...]
+    thresholds_from: str | None
+    score_histogram: ScoreHistogram
+
+
+def _alarms(
+    true_ids: Int64[np.ndarray, " flows"],
+    probabilities: Float[np.ndarray, "flows classes"],
+    labels: tuple[str, ...],
+    benign_id: int | None,
+    thresholds: Thresholds | None,
+) -> _Alarms:
+    """What the attack score does; nothing where no class means benign."""
+    if benign_id is None:
+        return {}
+    scores = attack_scores(probabilities, benign_id)
+    points = _operating_points(scores, true_ids != benign_id, thresholds)
+    return {
+        "operating_points": points,
+        "thresholds_from": thresholds.split if thresholds and points else None,
+        "score_histogram": score_histogram(scores, true_ids, labels, labels[benign_id]),
+    }
 
 
 def attack_scores(
@@ -227,12 +278,30 @@ def _per_class(
     }
 
 
-def _binary_metrics(
-    headline: Mapping[str, float],
-    scores: Float64[np.ndarray, " flows"],
-    is_attack: Bool[np.ndarray, " flows"],
-) -> BinaryMetrics:
-    curve = OperatingCurve.of(scores, is_attack)
+def _operating_points(
+    scores: Float64[np.ndarray, " flows"], is_attack: Bool[np.ndarray, " flows"], given: Thresholds | None
+) -> tuple[OperatingPoint, ...]:
+    if given is None and not (~is_attack).any():
+        return ()
+    limits = (
+        given.limits if given else [fit_threshold(scores, is_attack, rate) for rate in FALSE_POSITIVE_RATES]
+    )
+    return tuple(operating_point(scores, is_attack, limit) for limit in limits)
+
+
+def _calibration(
+    true_ids: Int64[np.ndarray, " flows"],
+    probabilities: Float[np.ndarray, "flows classes"],
+    benign_id: int | None,
+) -> Calibration:
+    highest = probabilities.max(axis=1).astype(np.float64)
+    verdict = reliability(highest, probabilities.argmax(axis=1) == true_ids)
+    if benign_id is None:
+        return Calibration(verdict, None)
+    return Calibration(verdict, reliability(attack_scores(probabilities, benign_id), true_ids != benign_id))
+
+
+def _binary_metrics(headline: Mapping[str, float], curve: OperatingCurve) -> BinaryMetrics:
     return BinaryMetrics(
         accuracy=headline["binary_accuracy"],
         precision=headline["binary_precision"],

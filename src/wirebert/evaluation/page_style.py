@@ -6,10 +6,10 @@ from wirebert.evaluation.plots import FAINT_INK, INK, RULE
 
 STYLE: Final = f"""
 :root {{ --ink: {INK}; --faint: {FAINT_INK}; --rule: {RULE}; --paper: #ffffff; --panel: #f6f8fa; --accent: #2459b8;
-  --good: #1a7f37; --bad: #b3261e; color-scheme: light dark; }}
+  --second: #c9600c; --line: #818b98; --good: #1a7f37; --bad: #b3261e; color-scheme: light dark; }}
 @media (prefers-color-scheme: dark) {{
   :root {{ --ink: #e6edf3; --faint: #9da7b3; --rule: #353c45; --paper: #0f1318; --panel: #181d24; --accent: #82b1ff;
-    --good: #56d364; --bad: #ff8a80; }}
+    --second: #f0883e; --line: #6e7681; --good: #56d364; --bad: #ff8a80; }}
   svg [fill="{INK}"] {{ fill: var(--ink); }}
   svg [fill="{FAINT_INK}"] {{ fill: var(--faint); }}
   svg [stroke="{INK}"] {{ stroke: var(--ink); }}
@@ -33,13 +33,48 @@ p {{ margin: 0 0 12px; max-width: 75ch; }}
 .cards dt {{ color: var(--faint); font-size: .88rem; }}
 .cards dd {{ margin: 0; }}
 .cards .value {{ font-size: 1.7rem; font-weight: 650; font-variant-numeric: tabular-nums; }}
+.cards .more span {{ white-space: nowrap; }}
 .cards .more {{ color: var(--faint); font-size: .85rem; font-variant-numeric: tabular-nums; }}
-.charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 8px 24px;
-  align-items: start; }}
+.charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 20px 28px;
+  align-items: start; margin: 0 0 20px; }}
+.charts > * {{ min-width: 0; }}
 .charts > .wide {{ grid-column: 1 / -1; }}
-figure {{ margin: 0; overflow-x: auto; break-inside: avoid; }}
-figure svg {{ display: block; max-width: 100%; height: auto; }}
-figure.wide svg {{ max-width: none; }}
+figure {{ margin: 0; break-inside: avoid; position: relative; }}
+.charts .picture {{ margin: 0; }}
+.picture svg {{ display: block; max-width: 100%; height: auto; }}
+.wide .picture svg {{ max-width: none; }}
+.vega-embed {{ display: block; }}
+.picture .mark-text {{ pointer-events: none; }}
+.switches {{ display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 2px 8px; font-size: .88rem; align-items: center; }}
+.switches[hidden] {{ display: none; }}
+.switches fieldset {{ border: 0; margin: 0; padding: 0; display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: center; }}
+.switches legend {{ float: left; padding: 0; margin-right: 10px; color: var(--faint); }}
+.switches label {{ display: inline-flex; gap: 5px; align-items: center; }}
+select, .zoom button {{ font: inherit; color: var(--ink); background: var(--panel); border: 1px solid var(--line);
+  border-radius: 5px; padding: 2px 6px; max-width: 100%; }}
+input[type="radio"] {{ accent-color: var(--accent); }}
+.zoom {{ position: absolute; right: 0; top: 4px; display: flex; gap: 4px; z-index: 1; }}
+figure:has(.switches) .zoom {{ top: 32px; }}
+.zoom button {{ min-width: 28px; min-height: 26px; font-size: .82rem; cursor: pointer; color: var(--faint); }}
+#vg-tooltip-element.vg-tooltip {{ position: fixed; visibility: hidden; pointer-events: none; z-index: 9; padding: 6px 10px;
+  border-radius: 6px; background: var(--paper); color: var(--ink); border: 1px solid var(--line);
+  box-shadow: 0 2px 10px rgb(0 0 0 / 25%); font-size: .85rem; max-width: 320px; }}
+#vg-tooltip-element.visible {{ visibility: visible; }}
+#vg-tooltip-element table {{ font-size: inherit; }}
+#vg-tooltip-element td {{ border: 0; padding: 1px 4px; white-space: normal; }}
+#vg-tooltip-element td.key {{ color: var(--faint); text-align: right; }}
+#vg-tooltip-element td.value {{ text-align: left; overflow-wrap: anywhere; }}
+.mistakes details {{ border-bottom: 1px solid var(--rule); padding: 4px 0; }}
+.mistakes summary {{ color: var(--ink); }}
+.pairs {{ display: flex; flex-wrap: wrap; gap: 6px; margin: 6px 0 12px; }}
+.pairs div {{ display: flex; gap: 6px; padding: 1px 8px; border: 1px solid var(--rule); border-radius: 5px; max-width: 100%;
+  font: .82rem/1.6 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
+  border-bottom: calc(1px + 4px * var(--strength, 0)) solid color-mix(in srgb, var(--second) calc(100% * var(--strength, 0)), var(--rule)); }}
+.pairs dt {{ color: var(--faint); }} .pairs dt::after {{ content: ":"; }}
+.pairs dd {{ margin: 0; overflow-wrap: anywhere; }}
+.doubts {{ margin: 0; padding-left: 20px; }} .doubts li {{ margin-bottom: 8px; }}
+.unseen {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }}
+.skip {{ position: absolute; left: -999px; top: 0; }} .skip:focus {{ left: 20px; top: 6px; }}
 .scroll {{ overflow-x: auto; margin: 0 0 16px; }}
 :focus-visible {{ outline: 3px solid var(--accent); outline-offset: 2px; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .93rem; }}
@@ -61,13 +96,16 @@ a {{ color: var(--accent); }}
 footer {{ margin-top: 48px; padding-bottom: 32px; font-size: .88rem; }}
 @media (max-width: 600px) {{
   main, header, footer {{ padding-left: 14px; padding-right: 14px; }}
-  table {{ font-size: .85rem; }} th, td {{ padding-right: 10px; }}
+  table {{ font-size: .85rem; }} th, td {{ padding-right: 10px; }} td .range {{ display: block; }}
+  tbody th {{ white-space: normal; min-width: 9ch; overflow-wrap: anywhere; }}
+  .cells .picture svg {{ max-width: none; }}
 }}
 @media print {{
   :root {{ --ink: #000; --faint: #444; --rule: #bbb; --paper: #fff; --panel: #f3f3f3; --accent: #2459b8; }}
   svg [fill="{INK}"], svg [fill="{FAINT_INK}"] {{ fill: #000; }}
   svg [stroke="{RULE}"] {{ stroke: #bbb; }}
   body {{ font-size: 11pt; }} nav {{ display: none; }} h2, h3 {{ break-after: avoid; }} tr {{ break-inside: avoid; }}
-  figure.wide svg {{ max-width: 100%; }} .scroll, figure {{ overflow: visible; }}
+  .picture svg {{ max-width: 100% !important; }} .scroll {{ overflow: visible; }} .switches, .zoom, .skip {{ display: none !important; }}
+  table {{ font-size: 8.5pt; }}
 }}
 """

@@ -5,7 +5,6 @@
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,11 @@ from typing import cast
 from wirebert.data.labels import distribution
 from wirebert.data.validation import Finding
 from wirebert.errors import RunError
+from wirebert.evaluation.context_gain import ContextGain
 from wirebert.evaluation.environment import Hardware
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.plain import from_plain, to_plain
+from wirebert.files import write_whole
 
 FORMAT_VERSION = 1
 
@@ -28,6 +29,17 @@ class ReportedClass:
     name: str
     num_flows: int
     share: float
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedFile:
+    """The content that a split was read from."""
+
+    sha256: str
+    num_reads: int = 0
+    """How often the ledger beside the run counts it as opened for a test, this run included; 0: it is no test file."""
+    num_settings: int = 0
+    """For how many different settings."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +56,10 @@ class DataSection:
     """Split -> its classes, the largest first; "train" is one of the splits."""
     findings: tuple[Finding, ...] = ()
     """What validation of the data found."""
+    benign: str | None = None
+    """The class that means no attack, if there is one."""
+    judged: Mapping[str, JudgedFile] = field(default_factory=dict)
+    """Split -> the content that its rows come from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +91,8 @@ class Report:
     """Stage -> seconds."""
     baseline: Mapping[str, Baseline] = field(default_factory=dict)
     """Name of the method -> its figures on the same splits."""
+    context: ContextGain | None = None
+    """What the columns of context add; None where no model was trained without them."""
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> dict[str, object]:
@@ -110,12 +128,7 @@ def class_distribution(counts: Mapping[str, int]) -> tuple[ReportedClass, ...]:
 
 def write_json(report: Report, path: Path) -> None:
     """Write report.json; the file appears whole or not at all."""
-    aside = path.with_name(path.name + ".aside")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(report.to_json(), file, indent=1, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    write_whole(path, json.dumps(report.to_json(), indent=1, allow_nan=False))
 
 
 def read_json(path: Path) -> Report:

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wirebert.evaluation.context_gain import GAIN_HEAD, SplitGain, gain_rows
 from wirebert.evaluation.intervals import Interval
 from wirebert.evaluation.metrics import SplitMetrics
-from wirebert.evaluation.report import Report
+from wirebert.evaluation.report import JudgedFile, Report
 
 HEADLINES = {
     "accuracy": "accuracy",
@@ -20,7 +21,6 @@ HEADLINES = {
 }
 """Field of `SplitMetrics` -> its name for people."""
 
-_RUNS_SIDE_BY_SIDE = 2
 _WIDE = 1000
 """Wider than any table."""
 
@@ -35,41 +35,11 @@ def print_report(report: Report, console: Console) -> None:
             # Long class names need the room; the accuracy of a class says least, and report.json has it.
             table = _classes(name, metrics, trees, plain=not console.is_terminal, with_accuracy=False)
         console.print(table)
-        for line in remarks(metrics):
+        if report.context is not None and name in report.context.splits:
+            console.print(_context(name, report.context.splits[name], plain=not console.is_terminal))
+        for line in [*remarks(metrics), *times_read(report.data.judged.get(name))]:
             console.print(Text(line))
         console.print()
-
-
-def print_comparison(reports: Sequence[Report], console: Console) -> None:
-    """Runs side by side: headline figures of every split with intervals, then the settings that differ."""
-    for table in compare_runs(reports, plain=not console.is_terminal):
-        console.print(table)
-        console.print()
-
-
-def compare_runs(reports: Sequence[Report], *, plain: bool = False) -> list[Table]:
-    """Tables for `print_comparison`: two runs stand in one table, more of them in tables under each other."""
-    names = run_names(reports)
-    tables: list[Table] = []
-    for start in range(0, len(reports), _RUNS_SIDE_BY_SIDE):
-        part = slice(start, start + _RUNS_SIDE_BY_SIDE)
-        tables.append(_compared_figures(names[part], reports[part], plain=plain))
-    differing = differing_settings(reports)
-    if differing:
-        table = _table("settings that differ", plain=plain)
-        table.add_column("setting", overflow="fold")
-        for name in names:
-            table.add_column(Text(name), overflow="fold")
-        for setting, values in differing.items():
-            _add_row(table, setting, *values)
-        tables.append(table)
-    return tables
-
-
-def run_names(reports: Sequence[Report]) -> list[str]:
-    """A name for each run that no other run has."""
-    names = [report.name for report in reports]
-    return [name if names.count(name) == 1 else f"{name} ({place + 1})" for place, name in enumerate(names)]
 
 
 def differing_settings(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
@@ -102,6 +72,19 @@ def remarks(metrics: SplitMetrics) -> list[str]:
             f"macro F1 {unseen.macro_f1:.3f}."
         )
     return lines
+
+
+def times_read(judged: JudgedFile | None) -> list[str]:
+    """How often a test file was opened, by the ledger; nothing for what is no test.
+
+    >>> times_read(JudgedFile("ab" * 32, 2, 1))
+    ['Opened 2 times for a test, for 1 set of settings, by the ledger beside the run.']
+    """
+    if judged is None or not judged.num_reads:
+        return []
+    times = "once" if judged.num_reads == 1 else f"{judged.num_reads} times"
+    sets = "1 set" if judged.num_settings == 1 else f"{judged.num_settings} sets"
+    return [f"Opened {times} for a test, for {sets} of settings, by the ledger beside the run."]
 
 
 def headline(metrics: SplitMetrics) -> dict[str, str]:
@@ -174,18 +157,12 @@ def _classes(
     return table
 
 
-def _compared_figures(names: Sequence[str], reports: Sequence[Report], *, plain: bool) -> Table:
-    table = _table("figures", plain=plain)
-    table.add_column("split")
-    table.add_column("figure")
-    for name in names:
-        table.add_column(Text(name), justify="right", overflow="fold")
-    for split in dict.fromkeys(split for report in reports for split in report.splits):
-        columns = [headline(report.splits[split]) if split in report.splits else {} for report in reports]
-        for figure, title in HEADLINES.items():
-            if any(figure in column for column in columns):
-                short = title.replace("attack or not: accuracy", "attack or not")
-                _add_row(table, split, short, *(column.get(figure, "-") for column in columns))
+def _context(name: str, gain: SplitGain, *, plain: bool) -> Table:
+    table = _table(f"{name}: what context adds", plain=plain)
+    for place, title in enumerate(GAIN_HEAD):
+        table.add_column(title, overflow="fold", justify="right" if place else "left")
+    for row in gain_rows(gain):
+        _add_row(table, *row)
     return table
 
 

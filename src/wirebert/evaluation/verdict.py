@@ -2,6 +2,7 @@
 
 from wirebert.evaluation.intervals import Interval
 from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.evaluation.reliability import Reliability
 from wirebert.evaluation.report import Report
 
 FEW_FLOWS = 50
@@ -21,6 +22,69 @@ def verdict(report: Report) -> list[str]:
         sentences.append(_alarms(metrics))
     sentences += _weakest(metrics)
     return sentences
+
+
+def doubts(report: Report) -> list[str]:
+    """What stands between the figures of the last split and what would happen elsewhere; none where nothing was evaluated."""
+    if not report.splits:
+        return []
+    name, metrics = list(report.splits.items())[-1]
+    told: list[str] = []
+    if metrics.intervals and metrics.intervals.clusters:
+        low, high = metrics.intervals.clusters["macro_f1"]
+        told.append(
+            f"Had it met other attacks of the same kinds, macro F1 could have come out anywhere from {low:.3f} to {high:.3f} "
+            f"({metrics.intervals.num_clusters} attack names drawn whole)."
+        )
+    if metrics.familiarity is not None and metrics.num_flows:
+        seen, unseen = metrics.familiarity.seen, metrics.familiarity.unseen
+        told.append(
+            f"{seen.num_flows / metrics.num_flows:.1%} of the flows look to the model exactly like a training flow; "
+            f"on the others accuracy is {unseen.accuracy:.1%} and macro F1 {unseen.macro_f1:.3f}."
+        )
+    if metrics.calibration is not None:
+        told.append(_sureness(metrics.calibration.verdict, metrics.accuracy))
+    return told + _rare_attacks(metrics) + _weak_ground(report, name)
+
+
+def _sureness(diagram: Reliability, accuracy: float) -> str:
+    total = sum(part.num_flows for part in diagram.bins)
+    said = sum(part.num_flows * part.probability for part in diagram.bins) / max(1, total)
+    outcome = (
+        "too sure"
+        if said > accuracy + 0.02
+        else "not sure enough"
+        if said < accuracy - 0.02
+        else "about right"
+    )
+    return f"It gives its verdicts {said:.1%} on average, and {accuracy:.1%} of them are right: {outcome}."
+
+
+def _rare_attacks(metrics: SplitMetrics) -> list[str]:
+    point = next((point for point in metrics.operating_points if point.target_fpr == 0.01), None)
+    precision = point.precision_at_prevalence.get("0.001") if point is not None else None
+    if precision is None:
+        return []
+    return [
+        f"Where one flow in a thousand is an attack, {1 - precision:.0%} of its alerts would be false at the threshold "
+        "that aims at 1 % false alarms."
+    ]
+
+
+def _weak_ground(report: Report, name: str) -> list[str]:
+    told: list[str] = []
+    findings = [finding for finding in report.data.findings if not finding.is_accepted]
+    counts = {kind: sum(finding.severity == kind for finding in findings) for kind in ("error", "warning")}
+    if any(counts.values()):
+        listed = " and ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items() if count)
+        told.append(f"Validation of the data found {listed}; they stand in the section on the data.")
+    judged = report.data.judged.get(name)
+    if judged is not None and judged.num_reads > 1:
+        told.append(
+            f"The test file was opened {judged.num_reads} times, for {judged.num_settings} different settings: "
+            "the more often one looks, the less a good figure says."
+        )
+    return told
 
 
 def compare(ours: Interval, theirs: Interval) -> str:

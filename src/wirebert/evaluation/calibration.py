@@ -1,0 +1,248 @@
+"""Probabilities that mean what they say: scaling of logits, and another share of each class than training had.
+
+Everything here is a factor and an addend per class logit, so that it can be folded into a model's last layer.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64
+
+Method = Literal["none", "temperature", "biases", "vector"]
+METHODS: Final[tuple[Method, ...]] = get_args(Method)
+"""From nothing to fit to most: one factor for all classes, that and an addend per class, a factor and an addend each."""
+
+NUM_FOLDS: Final = 5
+_MOST_STEPS: Final = 50
+TINY: Final = 1e-300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scaling:
+    """Logit of class c -> `factors[c]` * logit + `addends[c]`."""
+
+    method: Method
+    factors: Float64[np.ndarray, " classes"]
+    addends: Float64[np.ndarray, " classes"]
+
+    @staticmethod
+    def nothing(num_classes: int) -> "Scaling":
+        """Leaves logits as they are."""
+        return Scaling(method="none", factors=np.ones(num_classes), addends=np.zeros(num_classes))
+
+    def apply(self, logits: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, "flows classes"]:
+        """The scaled logits."""
+        return logits * self.factors + self.addends
+
+    def with_prior(
+        self, old: Float64[np.ndarray, " classes"], new: Float64[np.ndarray, " classes"]
+    ) -> "Scaling":
+        """The same for traffic in which the classes have the shares `new` instead of `old`; shares of 0 count as tiny.
+
+        Source: Saerens, Latinne & Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities",
+        Neural Computation 2002, equation 2.4.
+        """
+        return replace(self, addends=self.addends + np.log(new.clip(TINY)) - np.log(old.clip(TINY)))
+
+
+def softmax(logits: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, "flows classes"]:
+    """Probabilities of logits."""
+    exponent = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return exponent / exponent.sum(axis=1, keepdims=True)
+
+
+def log_losses(
+    logits: Float[np.ndarray, "flows classes"], class_ids: Int64[np.ndarray, " flows"]
+) -> Float64[np.ndarray, " flows"]:
+    """Minus the logarithm of each flow's probability of its class (nats)."""
+    wide = logits.astype(np.float64)
+    top = wide.max(axis=1)
+    return top + np.log(np.exp(wide - top[:, None]).sum(axis=1)) - wide[np.arange(len(wide)), class_ids]
+
+
+def fit_scaling(
+    logits: Float[np.ndarray, "flows classes"], class_ids: Int64[np.ndarray, " flows"], method: Method
+) -> Scaling:
+    """The scaling of least log-loss on these flows.
+
+    Newton's method on a convex loss. One flow's worth of pull holds factors at 1 and addends at 0, so that a class
+    without a flow here is not scaled away.
+
+    Source: Guo et al., "On calibration of modern neural networks", ICML 2017, section 4.2 (temperature and vector
+    scaling); Alexandari et al., "Maximum likelihood with bias-corrected calibration is hard-to-beat at label shift
+    adaptation", ICML 2020 (temperature with biases).
+
+    NOTE[DIFF]: the papers do without the pull.
+    """
+    num_classes = logits.shape[1]
+    free = _free_directions(method, num_classes)
+    start = np.concatenate([np.ones(num_classes), np.zeros(num_classes)])
+    moved = np.zeros(free.shape[1])
+    wide = logits.astype(np.float64)
+    loss, gradient, curvature = _penalised(wide, class_ids, free, start, moved)
+    for _ in range(_MOST_STEPS if free.shape[1] and len(logits) else 0):
+        step = np.linalg.solve(curvature, gradient)
+        if gradient @ step < 1e-12:
+            break
+        length = 1.0
+        while length > 1e-6:
+            tried = _penalised(wide, class_ids, free, start, moved - length * step)
+            if tried[0] <= loss - 1e-4 * length * float(gradient @ step):
+                break
+            length /= 2
+        else:
+            break
+        moved = moved - length * step
+        loss, gradient, curvature = tried
+    factors, addends = np.split(start + free @ moved, 2)
+    return Scaling(method=method, factors=factors, addends=addends)
+
+
+def choose_scaling(
+    logits: Float[np.ndarray, "flows classes"],
+    class_ids: Int64[np.ndarray, " flows"],
+    *,
+    methods: tuple[Method, ...] = METHODS,
+    seed: int,
+) -> Scaling:
+    """The simplest of `methods` that no richer one beats in cross-validation by more than two standard errors of their
+    difference, fitted on all flows.
+
+    A richer method always fits its own flows better; only flows that it was not fitted on can speak for it.
+    """
+    fold = np.random.default_rng(seed).permutation(len(logits)) % NUM_FOLDS
+    best, best_losses = methods[0], held_out_losses(logits, class_ids, methods[0], fold)
+    for method in methods[1:]:
+        losses = held_out_losses(logits, class_ids, method, fold)
+        gain = best_losses - losses
+        if len(gain) > 1 and gain.mean() > 2 * gain.std(ddof=1) / np.sqrt(len(gain)):
+            best, best_losses = method, losses
+    return fit_scaling(logits, class_ids, best)
+
+
+def held_out_losses(
+    logits: Float[np.ndarray, "flows classes"],
+    class_ids: Int64[np.ndarray, " flows"],
+    method: Method,
+    fold: Int64[np.ndarray, " flows"],
+) -> Float64[np.ndarray, " flows"]:
+    """Log-loss of each flow under the scaling fitted on the flows of all other folds."""
+    losses = np.zeros(len(logits))
+    for number in np.unique(fold):
+        is_out = fold == number
+        scaling = fit_scaling(logits[~is_out], class_ids[~is_out], method)
+        losses[is_out] = log_losses(scaling.apply(logits[is_out]), class_ids[is_out])
+    return losses
+
+
+def calibration_error(
+    confidence: Float64[np.ndarray, " flows"], is_right: Bool[np.ndarray, " flows"], num_bins: int = 15
+) -> float:
+    """Expected calibration error: how far confidence and share of right verdicts lie apart, over bins of equal width.
+
+    Source: Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3.
+
+    >>> calibration_error(np.array([0.9, 0.9, 0.9, 0.9]), np.array([True, True, True, False]))
+    0.15...
+    """
+    bins = np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)
+    apart = np.bincount(bins, weights=confidence - is_right, minlength=num_bins)
+    return float(np.abs(apart).sum() / max(1, len(confidence)))
+
+
+def shares_by_likelihood(
+    probabilities: Float[np.ndarray, "flows classes"],
+    trained: Float64[np.ndarray, " classes"],
+    *,
+    num_steps: int = 1000,
+    tolerance: float = 1e-7,
+) -> Float64[np.ndarray, " classes"]:
+    """Share of each class in unlabelled traffic, from a calibrated model's probabilities: the likeliest shares, by EM.
+
+    True only where flows of a class look as they did in training, and no class is new.
+
+    Args:
+        trained: Share of each class that the probabilities assume.
+
+    Source: Saerens et al., Neural Computation 2002, equations 2.9.
+    """
+    shares = trained.copy()
+    for _ in range(num_steps):
+        weighed = probabilities * (shares / trained.clip(TINY))
+        found = (weighed / weighed.sum(axis=1, keepdims=True).clip(TINY)).mean(axis=0)
+        moved, shares = float(np.abs(found - shares).max()), found
+        if moved < tolerance:
+            break
+    return shares
+
+
+def shares_by_confusion(
+    probabilities: Float[np.ndarray, "flows classes"],
+    confusion: Float64[np.ndarray, "classes classes"],
+    trained: Float64[np.ndarray, " classes"],
+) -> Float64[np.ndarray, " classes"]:
+    """The same from the mean probabilities alone, by how the model confuses classes on labelled flows.
+
+    Args:
+        confusion: Row: true class; column: mean probability of each class on flows of that true class.
+
+    Source: Lipton, Wang & Smola, "Detecting and correcting for label shift with black box predictors", ICML 2018,
+    section 4 (here with probabilities for verdicts). Negative shares, which noise makes, are cut to 0.
+    """
+    solved = np.linalg.lstsq(confusion.T, probabilities.mean(axis=0), rcond=None)[0].clip(0)
+    return solved / solved.sum() if solved.sum() > 0 else trained
+
+
+def mean_probabilities(
+    probabilities: Float[np.ndarray, "flows classes"], class_ids: Int64[np.ndarray, " flows"]
+) -> Float64[np.ndarray, "classes classes"]:
+    """Mean probabilities of the flows of each true class; a class without a flow is taken for always right."""
+    table = np.eye(probabilities.shape[1])
+    for class_id in np.unique(class_ids):
+        table[class_id] = probabilities[class_ids == class_id].mean(axis=0)
+    return table
+
+
+def _free_directions(method: Method, num_classes: int) -> Float64[np.ndarray, "parameters free"]:
+    """Columns: how each free number moves the factors, then the addends."""
+    together = np.concatenate([np.ones(num_classes), np.zeros(num_classes)])[:, None]
+    everything = np.eye(2 * num_classes)
+    return {
+        "none": together[:, :0],
+        "temperature": together,
+        "biases": np.hstack([together, everything[:, num_classes:]]),
+        "vector": everything,
+    }[method]
+
+
+def _penalised(
+    logits: Float64[np.ndarray, "flows classes"],
+    class_ids: Int64[np.ndarray, " flows"],
+    free: Float64[np.ndarray, "parameters free"],
+    start: Float64[np.ndarray, " parameters"],
+    moved: Float64[np.ndarray, " free"],
+) -> tuple[float, Float64[np.ndarray, " free"], Float64[np.ndarray, "free free"]]:
+    """Loss, gradient and curvature at `start + free @ moved`."""
+    num_flows, num_classes = logits.shape
+    away = free @ moved
+    factors, addends = np.split(start + away, 2)
+    scaled = logits * factors + addends
+    probabilities = softmax(scaled)
+    error = probabilities.copy()
+    error[np.arange(num_flows), class_ids] -= 1
+    gradient = np.concatenate([(error * logits).mean(axis=0), error.mean(axis=0)])
+    # Second derivative of the log-loss: of the class's own terms, less what the classes take from each other.
+    felt = np.hstack([probabilities * logits, probabilities])
+    own = np.zeros((2 * num_classes, 2 * num_classes))
+    at = np.arange(num_classes)
+    own[at, at] = (probabilities * logits**2).mean(axis=0)
+    own[at, at + num_classes] = own[at + num_classes, at] = felt[:, :num_classes].mean(axis=0)
+    own[at + num_classes, at + num_classes] = probabilities.mean(axis=0)
+    curvature = own - felt.T @ felt / num_flows
+    pull = 1 / num_flows
+    return (
+        float(log_losses(scaled, class_ids).mean()) + 0.5 * pull * float(away @ away),
+        free.T @ (gradient + pull * away),
+        free.T @ (curvature + pull * np.eye(len(away))) @ free,
+    )

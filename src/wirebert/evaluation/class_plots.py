@@ -1,0 +1,264 @@
+"""Charts of how a split's classes fare: which are recognised, and what they are taken for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float64
+
+from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.evaluation.plots import (
+    ACCENT,
+    BARE,
+    FEW_CLASSES,
+    INK,
+    SECOND,
+    Chart,
+    Spec,
+    Switch,
+    short_count,
+    specification,
+)
+
+FIGURES = {"f1": "F1", "precision": "precision", "recall": "recall"}
+"""Field of `ClassMetrics` -> its name for people."""
+
+_SHADES = {
+    "counts": "flows",
+    "row": "share of the true class",
+    "column": "share of the verdict",
+}
+
+
+def confusion(metrics: SplitMetrics, title: str) -> Chart:
+    """True classes against verdicts: counts, or shares of the true class or of the verdict, by switch."""
+    labels = metrics.confusion.labels
+    matrix = np.array(metrics.confusion.matrix, dtype=np.int64).reshape(len(labels), len(labels))
+    of_row = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    of_column = matrix / np.maximum(matrix.sum(axis=0, keepdims=True), 1)
+    small = len(labels) <= FEW_CLASSES
+    step = min(64, max(46, 330 // max(1, len(labels)))) if small else 24
+    level = small and max(map(len, labels), default=0) * len(labels) <= 50
+    switch = Switch("shown", "Cells", _SHADES)
+    # Where there are many, empty cells would be most of the page; lines guide the eye as well.
+    cells = [
+        cell
+        for cell in _cells(labels, matrix.tolist(), of_row, of_column)
+        if small or cell["flows"] or cell["right"]
+    ]
+    place: Spec = {"type": "nominal", "sort": None, "scale": {"domain": list(labels)}}
+    lines: Spec = {"grid": not small, "gridOpacity": 0.5}
+    below: Spec = {"labelAngle": 0 if level else -90, "domain": False, "ticks": False, "labelPadding": 6}
+    x: Spec = {"field": "predicted", "title": "predicted", **place, "axis": below | lines}
+    y: Spec = {"field": "true", "title": "true", **place, "axis": BARE | lines}
+    body: Spec = {
+        "data": {"values": cells},
+        "params": [switch.to_spec()],
+        "transform": [
+            {"calculate": "shown == 'column' ? datum.column : datum.row", "as": "share"},
+            {"calculate": "shown == 'counts' ? datum.text : datum.flows ? format(datum.share, '.0%') : ''", "as": "said"},
+        ],
+        "width": {"step": step},
+        "height": {"step": min(step, 44)},
+        "encoding": {"x": x, "y": y},
+        "layer": [_shade(small=small), _number(small=small)],
+    }  # fmt: skip
+    note = "Shade: share of the true class, or of the verdict; blue right, orange wrong"
+    return Chart(
+        spec=specification(title, note, body),
+        words=f"{title}: {_largest_confusions(labels, matrix.tolist())}.",
+        head=("true \\ predicted", *labels),
+        rows=tuple(
+            (label, *(f"{count:,}" for count in row))
+            for label, row in zip(labels, matrix.tolist(), strict=True)
+        ),
+        switches=(switch,),
+        size="wide" if len(labels) > FEW_CLASSES else "cells",
+    )
+
+
+def class_figures(metrics: SplitMetrics, title: str, trees: SplitMetrics | None = None) -> Chart:
+    """F1, precision or recall of every class as bars, with interval, support, and what the baseline reaches."""
+    switch = Switch("figure", "Figure", FIGURES)
+    axis: Spec = {"values": [0, 0.25, 0.5, 0.75, 1], "format": ".2~f"}
+    x: Spec = {"type": "quantitative", "scale": {"domain": [0, 1]}, "title": None, "axis": axis}
+    tooltip: list[Spec] = [
+        {"field": "label", "title": "class"},
+        {"field": "name", "title": "figure"},
+        {"field": "value", "title": "wirebert", "format": ".3f"},
+        *([{"field": "trees", "title": "boosted trees", "format": ".3f"}] if trees else []),
+        {"field": "flows", "title": "flows", "format": ","},
+    ]
+    bar: Spec = {
+        "mark": {"type": "bar", "color": ACCENT, "cornerRadiusEnd": 3, "height": {"band": 0.66}},
+        "encoding": {"x": {"field": "value", **x}, "tooltip": tooltip},
+    }
+    spread: Spec = {
+        "mark": {"type": "rule", "color": INK, "strokeWidth": 1.5},
+        "encoding": {"x": {"field": "low", **x}, "x2": {"field": "high"}},
+    }
+    rival: Spec = {
+        "mark": {"type": "tick", "color": SECOND, "thickness": 3, "opacity": 1, "height": {"band": 0.9}},
+        "transform": [{"filter": "isValid(datum.trees)"}],
+        "encoding": {"x": {"field": "trees", **x}},
+    }
+    # The figures stand in a column of their own, right of the plot, where no bar or interval can cross them.
+    text: Spec = {
+        "mark": {"type": "text", "align": "left", "color": INK, "fontSize": 12},
+        "encoding": {"x": {"value": {"expr": "width + 8"}}, "text": {"field": "value", "format": ".3f"}},
+    }
+    y: Spec = {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": BARE}
+    level = f"; thin line: {metrics.intervals.level:.0%} interval" if metrics.intervals else ""
+    note = f"Flows in brackets{level}{'; orange: boosted trees' if trees else ''}"
+    body: Spec = {
+        "data": {"values": _bars(metrics, trees)},
+        "params": [switch.to_spec()],
+        "transform": [{"filter": "datum.figure == figure"}],
+        "width": 280,
+        "height": {"step": 28 if len(metrics.per_class) <= FEW_CLASSES else 20},
+        "encoding": {"y": y},
+        "layer": [bar, spread, rival, text],
+    }
+    return Chart(
+        spec=specification(title, note, body),
+        words=f"{title}: F1 of each class, {_extremes(metrics)}.",
+        switches=(switch,),
+    )
+
+
+def class_shares(shares: dict[str, dict[str, float]], title: str) -> Chart:
+    """Share of each class, of a split as bars and of the training flows as ticks.
+
+    Args:
+        shares: Split -> class -> share; the first split has the bars, a second one the ticks.
+    """
+    first, *others = shares
+    rows: list[Spec] = []
+    for name in dict.fromkeys(name for split in shares.values() for name in split):
+        values = {f"s{place}": split.get(name, 0.0) for place, split in enumerate(shares.values())}
+        rows.append({"label": name, "text": f"{values['s0']:.2%}", **values})
+    # A class of one flow in ten thousand is still seen on a scale of square roots.
+    x: Spec = {
+        "type": "quantitative", "title": None, "scale": {"type": "sqrt", "domain": [0, 1]},
+        "axis": {"format": ".0~%", "values": [0, 0.01, 0.1, 0.25, 0.5, 1]},
+    }  # fmt: skip
+    tooltip = [{"field": "label", "title": "class"}] + [
+        {"field": f"s{place}", "title": split, "format": ".2%"} for place, split in enumerate(shares)
+    ]
+    layers: list[Spec] = [
+        {
+            "mark": {"type": "bar", "color": ACCENT, "cornerRadiusEnd": 3, "height": {"band": 0.66}},
+            "encoding": {"x": {"field": "s0", **x}, "tooltip": tooltip},
+        },
+        {
+            "mark": {"type": "text", "align": "left", "color": INK, "fontSize": 12},
+            "encoding": {"x": {"value": {"expr": "width + 8"}}, "text": {"field": "text"}},
+        },
+    ]
+    if others:
+        tick: Spec = {"type": "tick", "color": SECOND, "thickness": 3, "opacity": 1, "height": {"band": 0.9}}
+        layers.append({"mark": tick, "encoding": {"x": {"field": "s1", **x}}})
+    body: Spec = {
+        "data": {"values": rows},
+        "width": 280,
+        "height": {"step": 24 if len(rows) <= FEW_CLASSES else 18},
+        "encoding": {"y": {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": BARE}},
+        "layer": layers,
+    }
+    told = ", ".join(f"{name} {share:.1%}" for name, share in list(shares[first].items())[:5])
+    note = f"Bars: {first}{f'; orange: {others[0]}' if others else ''}; square-root scale"
+    return Chart(spec=specification(title, note, body), words=f"{title}, {first}: {told}.")
+
+
+def _cells(
+    labels: Sequence[str],
+    matrix: list[list[int]],
+    of_row: Float64[np.ndarray, "labels labels"],
+    of_column: Float64[np.ndarray, "labels labels"],
+) -> list[Spec]:
+    return [
+        {
+            "true": true,
+            "predicted": predicted,
+            "flows": matrix[i][j],
+            "text": short_count(matrix[i][j]),
+            "row": round(float(of_row[i, j]), 4),
+            "column": round(float(of_column[i, j]), 4),
+            "right": i == j,
+        }
+        for i, true in enumerate(labels)
+        for j, predicted in enumerate(labels)
+    ]
+
+
+def _shade(*, small: bool) -> Spec:
+    shade: Spec = {"domain": [0, 1], "range": [0.05, 1]}
+    return {
+        "mark": {
+            "type": "rect",
+            "cornerRadius": 3 if small else 0,
+            "width": {"band": 0.96},
+            "height": {"band": 0.94},
+        },
+        "encoding": {
+            "color": {"condition": {"test": "datum.right", "value": ACCENT}, "value": SECOND},
+            "opacity": {"field": "share", "type": "quantitative", "scale": shade, "legend": None},
+            "tooltip": [
+                {"field": "true", "title": "true class"},
+                {"field": "predicted", "title": "verdict"},
+                {"field": "flows", "title": "flows", "format": ","},
+                {"field": "row", "title": "share of the true class", "format": ".2%"},
+                {"field": "column", "title": "share of the verdict", "format": ".2%"},
+            ],
+        },
+    }
+
+
+def _number(*, small: bool) -> Spec:
+    # White reads better than ink only on nearly full shades.
+    ink: Spec = {"condition": {"test": "datum.share > 0.9", "value": "#ffffff"}, "value": INK}
+    return {
+        # Text that takes no pointer leaves its cell the tooltip.
+        "mark": {"type": "text", "fontSize": 12 if small else 8, "tooltip": None},
+        "transform": [{"filter": "datum.flows > 0"}],
+        "encoding": {"text": {"field": "said"}, "color": ink},
+    }
+
+
+def _bars(metrics: SplitMetrics, trees: SplitMetrics | None) -> list[Spec]:
+    intervals = metrics.intervals.per_class if metrics.intervals else {}
+    rows: list[Spec] = []
+    for figure, name in FIGURES.items():
+        for label, own in metrics.per_class.items():
+            value = float(getattr(own, figure))
+            low, high = intervals[label][figure] if label in intervals else (value, value)
+            row: Spec = {
+                "figure": figure, "name": name, "label": f"{label} ({own.support:,})", "flows": own.support,
+                "value": round(value, 4), "low": round(low, 4), "high": round(high, 4),
+            }  # fmt: skip
+            if trees is not None and label in trees.per_class:
+                row["trees"] = round(float(getattr(trees.per_class[label], figure)), 4)
+            rows.append(row)
+    return rows
+
+
+def _largest_confusions(labels: Sequence[str], matrix: list[list[int]]) -> str:
+    wrong = [
+        (count, true, predicted)
+        for true, row in zip(labels, matrix, strict=True)
+        for predicted, count in zip(labels, row, strict=True)
+        if count and true != predicted
+    ]
+    if not wrong:
+        return "no flow is confused"
+    told = [
+        f"{count:,} of {true} as {predicted}" for count, true, predicted in sorted(wrong, reverse=True)[:3]
+    ]
+    return "the most frequent confusions are " + ", ".join(told)
+
+
+def _extremes(metrics: SplitMetrics) -> str:
+    present = {name: own.f1 for name, own in metrics.per_class.items() if own.support}
+    if not present:
+        return "none with a flow"
+    best, worst = max(present, key=present.__getitem__), min(present, key=present.__getitem__)
+    return f"from {present[worst]:.3f} ({worst}) to {present[best]:.3f} ({best})"

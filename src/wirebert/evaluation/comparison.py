@@ -1,0 +1,246 @@
+"""Several methods on the same flows: figures with their intervals, and tests of the differences.
+
+A method is one way of making a detector (settings, or a baseline); it may have been trained with several seeds, and its
+figures are then means over them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from wirebert.evaluation.intervals import Interval
+from wirebert.evaluation.paired import (
+    DETECTION,
+    Contrast,
+    Judged,
+    bootstrap_p,
+    figures,
+    holm,
+    percentile_interval,
+    relabelling_p,
+    resample,
+    seed_interval,
+)
+from wirebert.evaluation.report import JudgedFile
+
+FIGURES: Mapping[str, str] = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "binary_accuracy": "attack or not: accuracy",
+    DETECTION: "attacks found at 1 % false positives",
+}
+"""Figures that are shown side by side -> their names for people."""
+
+Way = Literal["rows", "clusters", "seeds"]
+WAYS: tuple[Way, ...] = ("clusters", "seeds", "rows")
+
+FEWEST_SEEDS = 2
+"""With fewer there is nothing to draw from."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contender:
+    """What one method said about the flows, once per seed."""
+
+    name: str
+    predicted: Int64[np.ndarray, "seeds flows"]
+    scores: Float64[np.ndarray, "seeds flows"] | None = None
+    """Attack scores; None where there is no benign class."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """One figure of one method."""
+
+    value: float
+    """Mean over seeds."""
+    std: float | None
+    """Standard deviation over seeds; None for one seed."""
+    intervals: Mapping[str, Interval]
+    """Way of resampling -> 95 % interval; only the ways that there are."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """How far one method is above another in one figure."""
+
+    first: str
+    second: str
+    figure: str
+    value: float
+    """First less second."""
+    ways: Mapping[str, Contrast]
+    """Way of resampling -> interval and p-values; only the ways that there are."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitComparison:
+    """The methods on one split."""
+
+    name: str
+    num_flows: int
+    num_clusters: int
+    """0: rows have no clusters."""
+    standings: Mapping[str, Mapping[str, Standing]] = field(default_factory=dict)
+    """Method -> figure -> standing."""
+    differences: tuple[Difference, ...] = ()
+    note: str = ""
+    """Why there is no test, where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Everything that is said about some methods side by side."""
+
+    title: str
+    primary: str
+    """The figure that was chosen to decide before any test file was opened."""
+    splits: tuple[SplitComparison, ...]
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Method -> what is worth knowing of it (seeds, speed, memory): name in words -> value in words."""
+    settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Dotted setting -> its value in each method of `facts`, where they differ."""
+    judged: Mapping[str, JudgedFile] = field(default_factory=dict)
+    """Split -> its content and how often it was opened."""
+    notes: tuple[str, ...] = ()
+    """What a reader has to know to read the figures rightly."""
+
+
+def compare_methods(
+    name: str,
+    judged: Judged,
+    contenders: Sequence[Contender],
+    tested: Sequence[str],
+    *,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    seed: int = 1,
+    num_resamples: int = 1000,
+) -> SplitComparison:
+    """Figures of every method, and the differences of `pairs` in the figures `tested`.
+
+    Args:
+        pairs: Names of methods; None: the first method against each other one.
+    """
+    predicted = np.concatenate([contender.predicted for contender in contenders])
+    given = [contender.scores for contender in contenders if contender.scores is not None]
+    scores = np.concatenate(given) if len(given) == len(contenders) else None
+    seeds_of = _places(contenders)
+    plain = figures(judged, predicted, scores)
+    ways: dict[str, dict[str, Float64[np.ndarray, "verdicts resamples"]]] = {}
+    for way, by_cluster in (("clusters", True), ("rows", False)):
+        if judged.has_clusters or not by_cluster:
+            ways[way] = resample(
+                judged, predicted, scores, by_cluster=by_cluster, seed=seed, num_resamples=num_resamples
+            )
+    standings = {
+        contender.name: {
+            figure: _standing(values[place], {way: drawn[figure][place] for way, drawn in ways.items()}, seed)
+            for figure, values in plain.items()
+        }
+        for contender, place in zip(contenders, seeds_of, strict=True)
+    }
+    place_of = {contender.name: place for contender, place in zip(contenders, seeds_of, strict=True)}
+    if pairs is None:
+        pairs = [(contenders[0].name, other.name) for other in contenders[1:]]
+    differences = tuple(
+        _difference(
+            (first, second),
+            figure,
+            plain[figure],
+            {way: drawn[figure] for way, drawn in ways.items()},
+            (place_of[first], place_of[second]),
+            seed,
+        )
+        for first, second in pairs
+        for figure in tested
+        if figure in plain
+    )
+    return corrected(
+        SplitComparison(
+            name=name,
+            num_flows=len(judged.true_ids),
+            num_clusters=_num_clusters(judged),
+            standings=standings,
+            differences=differences,
+        )
+    )
+
+
+def _difference(
+    names: tuple[str, str],
+    figure: str,
+    plain: Float64[np.ndarray, " verdicts"],
+    ways: Mapping[str, Float64[np.ndarray, "verdicts resamples"]],
+    places: tuple[slice, slice],
+    seed: int,
+) -> Difference:
+    first, second = places
+    contrasts = {way: _drawn_contrast(drawn[first], drawn[second]) for way, drawn in ways.items()}
+    return Difference(
+        first=names[0],
+        second=names[1],
+        figure=figure,
+        value=float(plain[first].mean() - plain[second].mean()),
+        ways=contrasts | _seed_contrast(plain[first], plain[second], seed),
+    )
+
+
+def corrected(split: SplitComparison) -> SplitComparison:
+    """The same with Holm's correction over all differences in one figure, each way of resampling by itself.
+
+    One figure was named before the test was opened, and each split is a question of its own. A wider family would ask for
+    p-values that five seeds each (252 ways to swap them) can not give.
+    """
+    differences = list(split.differences)
+    for figure in dict.fromkeys(difference.figure for difference in differences):
+        for way in WAYS:
+            places = [at for at, own in enumerate(differences) if own.figure == figure and way in own.ways]
+            for at, p in zip(places, holm([differences[at].ways[way].p for at in places]), strict=True):
+                ways = {**differences[at].ways, way: replace(differences[at].ways[way], p_holm=p)}
+                differences[at] = replace(differences[at], ways=ways)
+    return replace(split, differences=tuple(differences))
+
+
+def _places(contenders: Sequence[Contender]) -> list[slice]:
+    ends = np.cumsum([len(contender.predicted) for contender in contenders]).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _standing(
+    values: Float64[np.ndarray, " seeds"],
+    drawn: Mapping[str, Float64[np.ndarray, "seeds resamples"]],
+    seed: int,
+) -> Standing:
+    intervals = {way: percentile_interval(found.mean(axis=0)) for way, found in drawn.items()}
+    has_seeds = len(values) >= FEWEST_SEEDS
+    if has_seeds:
+        intervals["seeds"] = seed_interval(values, seed=seed)
+    return Standing(
+        value=float(values.mean()), std=float(values.std(ddof=1)) if has_seeds else None, intervals=intervals
+    )
+
+
+def _drawn_contrast(
+    first: Float64[np.ndarray, "seeds resamples"], second: Float64[np.ndarray, "others resamples"]
+) -> Contrast:
+    differences = first.mean(axis=0) - second.mean(axis=0)
+    p = bootstrap_p(differences)
+    return Contrast(percentile_interval(differences), p, p)
+
+
+def _seed_contrast(
+    first: Float64[np.ndarray, " seeds"], second: Float64[np.ndarray, " others"], seed: int
+) -> dict[str, Contrast]:
+    if min(len(first), len(second)) < FEWEST_SEEDS:
+        return {}
+    p = relabelling_p(first, second, seed=seed)
+    return {"seeds": Contrast(seed_interval(first, second, seed=seed), p, p)}
+
+
+def _num_clusters(judged: Judged) -> int:
+    if judged.clusters is None or not judged.has_clusters:
+        return 0
+    return len(np.unique(judged.clusters[judged.clusters >= 0]))

@@ -1,0 +1,241 @@
+"""How unlike anything in training a flow is: scores from arrays, the higher the stranger.
+
+A classifier has to name one of its classes. These scores say whether it has met anything like the flow before: from
+its logits (`energy`, `unsureness`) or from where the flow lies among training flows in any space of features, be it the
+model's or plain standardised columns (`Gaussians`, `Neighbours`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Float16, Float32, Float64, Int64
+
+from wirebert.evaluation.tree_features import Coding
+
+RIDGE = 1e-3
+"""Added to a covariance's diagonal, as a share of its mean: directions in which training flows do not differ."""
+
+FARTHEST = 10.0
+"""Spreads from the mean at which a dimension is cut."""
+
+CONSTANT_SPREAD = 0.1
+"""Taken for the spread of a dimension that never moves in training: a category never met lies as far out as can be."""
+
+MOST_LEVELS = 64
+"""Most frequent values of a category that get a dimension each."""
+
+_ROWS_AT_ONCE = 4096
+
+
+def energy(logits: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, " flows"]:
+    """Minus the logarithm of the summed exponentials: high where no class speaks for the flow.
+
+    Source: Liu et al., "Energy-based out-of-distribution detection", NeurIPS 2020, equation 4, temperature 1.
+
+    >>> energy(np.array([[0.0, 0.0], [9.0, 0.0]])).round(3)
+    array([-0.693, -9.   ])
+    """
+    wide = logits.astype(np.float64)
+    top = wide.max(axis=1)
+    return -(top + np.log(np.exp(wide - top[:, None]).sum(axis=1)))
+
+
+def unsureness(probabilities: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, " flows"]:
+    """1 - the largest probability.
+
+    Source: Hendrycks & Gimpel, "A baseline for detecting misclassified and out-of-distribution examples", ICLR 2017.
+    """
+    return 1.0 - probabilities.astype(np.float64).max(axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussians:
+    """One normal distribution per class, all of one covariance, and one of all flows: Mahalanobis distances.
+
+    Source: Lee et al., "A simple unified framework for detecting out-of-distribution samples and adversarial attacks",
+    NeurIPS 2018, section 2.1; Ren et al., "A simple fix to Mahalanobis distance for improving near-OOD detection", 2021.
+    """
+
+    means: Float64[np.ndarray, "known dims"]
+    """Of each class that training flows show."""
+    whitening: Float64[np.ndarray, "dims dims"]
+    """Turns a difference from a class's mean into one whose squared length is the squared distance."""
+    overall_mean: Float64[np.ndarray, " dims"]
+    overall_whitening: Float64[np.ndarray, "dims dims"]
+
+    @staticmethod
+    def fit(features: Float[np.ndarray, "flows dims"], class_ids: Int64[np.ndarray, " flows"]) -> "Gaussians":
+        """The distributions of these training flows, of which there is at least one."""
+        wide = features.astype(np.float64)
+        known, group = np.unique(class_ids, return_inverse=True)
+        means = np.eye(len(known))[:, group] @ wide / np.bincount(group)[:, None]
+        overall = wide.mean(axis=0)
+        return Gaussians(means, _whitening(wide - means[group]), overall, _whitening(wide - overall))
+
+    def distances(self, features: Float[np.ndarray, "flows dims"]) -> Float64[np.ndarray, " flows"]:
+        """Squared distance from the nearest class."""
+        found = [_nearest(wide, self.means, self.whitening) for wide in _portions(features)]
+        return np.concatenate([np.empty(0), *found])
+
+    def relative_distances(self, features: Float[np.ndarray, "flows dims"]) -> Float64[np.ndarray, " flows"]:
+        """The same, less the squared distance from all flows taken together: what is unusual for every class alike."""
+        found = [
+            _nearest(wide, self.means, self.whitening)
+            - _nearest(wide, self.overall_mean[None], self.overall_whitening)
+            for wide in _portions(features)
+        ]
+        return np.concatenate([np.empty(0), *found])
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Some training flows that stand for all; a flow is as strange as the nearest of them is far.
+
+    Source: Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
+    """
+
+    kept: Float32[np.ndarray, "kept dims"]
+
+    @staticmethod
+    def fit(points: Float[np.ndarray, "flows dims"], num_kept: int, seed: int) -> "Neighbours":
+        """At most `num_kept` different training flows, each with the same chance."""
+        bits = np.ascontiguousarray(
+            points.astype(np.float32) + 0.0
+        )  # no negative zeros: equal flows have equal bits
+        rows = bits.view([("", bits.dtype)] * bits.shape[1]).ravel()
+        distinct = bits[np.unique(rows, return_index=True)[1]]
+        if len(distinct) > num_kept:
+            chosen = np.random.default_rng(seed).permutation(len(distinct))[:num_kept]
+            distinct = distinct[np.sort(chosen)]
+        return Neighbours(distinct)
+
+    def distances(self, points: Float[np.ndarray, "flows dims"]) -> Float64[np.ndarray, " flows"]:
+        """Distance from the nearest flow that was kept."""
+        squares = np.einsum("nd,nd->n", self.kept, self.kept)
+        found = [np.empty(0)]
+        for first in range(0, len(points), _ROWS_AT_ONCE):
+            some = points[first : first + _ROWS_AT_ONCE].astype(np.float32)
+            nearest = (squares - 2 * (some @ self.kept.T)).argmin(axis=1)
+            # Worked out again for the one that is nearest: the difference of large squares would lose a small distance.
+            found.append(np.sqrt(((some - self.kept[nearest]).astype(np.float64) ** 2).sum(axis=1)))
+        return np.concatenate(found)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSpace:
+    """Typed tables as points, one dimension or more per column, on which distances mean something.
+
+    A number is its logarithm (sign kept) and whether it is missing; a category is one dimension for each of its
+    frequent values, and one each for rare ones, those never met and missing ones. Each dimension is standardised on training flows and cut at 10 spreads, so
+    that no single column can drown the others. Columns that trees do not read (`tree_features`) have no dimension.
+    """
+
+    coding: Coding
+    logarithms: bool
+    """Whether numbers are taken by their logarithm; plain ones are a rival's."""
+    means: Float32[np.ndarray, " dims"]
+    spreads: Float32[np.ndarray, " dims"]
+
+    @staticmethod
+    def fit(measured: pa.Table, *, logarithms: bool = True) -> "ColumnSpace":
+        """The space of these measured training flows (`tree_features.measure`)."""
+        coding = Coding.fit(measured)
+        plain = _dimensions(coding, measured, logarithms)
+        spreads = plain.std(axis=0)
+        spreads[spreads == 0] = CONSTANT_SPREAD
+        return ColumnSpace(coding, logarithms, plain.mean(axis=0), spreads)
+
+    def points(self, measured: pa.Table) -> Float32[np.ndarray, "flows dims"]:
+        """A point for each flow, in half precision, so that it is the same after it was saved."""
+        standard = (_dimensions(self.coding, measured, self.logarithms) - self.means) / self.spreads
+        return standard.clip(-FARTHEST, FARTHEST).astype(np.float16).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Strangeness:
+    """What tells how unlike all training flows a flow is: its distance from the nearest of some of them."""
+
+    space: ColumnSpace
+    neighbours: Neighbours
+
+    @staticmethod
+    def fit(measured: pa.Table, num_kept: int, seed: int) -> "Strangeness":
+        """Of these measured training flows, of which there is at least one."""
+        space = ColumnSpace.fit(measured)
+        return Strangeness(space, Neighbours.fit(space.points(measured), num_kept, seed))
+
+    def scores(self, measured: pa.Table) -> Float64[np.ndarray, " flows"]:
+        """The strangeness of each flow; 0 for one that training has seen just so."""
+        return self.neighbours.distances(self.space.points(measured))
+
+    @property
+    def codes(self) -> dict[str, list[str] | None]:
+        """Column -> its known values by falling frequency, None for numbers; with `arrays` all there is to save."""
+        return {
+            name: None if values is None else cast(list[str], values.to_pylist())
+            for name, values in self.space.coding.known
+        }
+
+    @property
+    def arrays(self) -> dict[str, Float16[np.ndarray, "..."] | Float32[np.ndarray, "..."]]:
+        """What to save beside `codes`."""
+        return {
+            "means": self.space.means,
+            "spreads": self.space.spreads,
+            "kept": self.neighbours.kept.astype(np.float16),
+        }
+
+    @staticmethod
+    def of(codes: Mapping[str, list[str] | None], arrays: Mapping[str, np.ndarray]) -> "Strangeness":
+        """The inverse of `codes` and `arrays`."""
+        known = [
+            (name, None if values is None else pa.array(values, pa.string()))
+            for name, values in codes.items()
+        ]
+        space = ColumnSpace(Coding(tuple(known)), True, arrays["means"], arrays["spreads"])
+        return Strangeness(space, Neighbours(arrays["kept"].astype(np.float32)))
+
+
+def _dimensions(coding: Coding, measured: pa.Table, logarithms: bool) -> Float32[np.ndarray, "flows dims"]:
+    """Dimensions before they are standardised."""
+    found: list[Float32[np.ndarray, " flows"]] = []
+    matrix = coding.matrix(measured)
+    for column, (_, values) in enumerate(coding.known):
+        numbers = matrix[:, column]
+        if values is None:
+            plain = np.sign(numbers) * np.log1p(np.abs(numbers)) if logarithms else numbers
+            found += [np.nan_to_num(plain).astype(np.float32), np.isnan(numbers).astype(np.float32)]
+        else:
+            num_levels = min(len(values), MOST_LEVELS)
+            # After the frequent values: rare ones, those never met, missing ones.
+            levels = np.digitize(numbers, [*range(1, num_levels + 1), len(values)])
+            levels[np.isnan(numbers)] = num_levels + 2
+            found += [(levels == level).astype(np.float32) for level in range(num_levels + 3)]
+    return np.stack(found, axis=1) if found else np.zeros((measured.num_rows, 1), np.float32)
+
+
+def _portions(features: Float[np.ndarray, "flows dims"]) -> Iterator[Float64[np.ndarray, "some dims"]]:
+    for first in range(0, len(features), _ROWS_AT_ONCE):
+        yield features[first : first + _ROWS_AT_ONCE].astype(np.float64)
+
+
+def _nearest(
+    features: Float64[np.ndarray, "flows dims"],
+    means: Float64[np.ndarray, "known dims"],
+    whitening: Float64[np.ndarray, "dims dims"],
+) -> Float64[np.ndarray, " flows"]:
+    """Squared whitened distance from the nearest mean."""
+    white, centres = features @ whitening, means @ whitening
+    squared = (white**2).sum(axis=1)[:, None] - 2 * white @ centres.T + (centres**2).sum(axis=1)
+    return squared.min(axis=1).clip(0)
+
+
+def _whitening(differences: Float64[np.ndarray, "flows dims"]) -> Float64[np.ndarray, "dims dims"]:
+    covariance = differences.T @ differences / len(differences)
+    spread = float(np.trace(covariance)) / len(covariance) or 1.0
+    covariance[np.diag_indices_from(covariance)] += RIDGE * spread
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors / np.sqrt(values)

@@ -1,0 +1,43 @@
+"""The script of the report page: charting library and our own lines in one piece, and the policy that lets only it run."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+import vl_convert
+
+from wirebert.evaluation.plots import Spec
+
+NOTICE = """/*! With Vega, Vega-Lite and Vega-Embed, (c) 2013-2026 University of Washington Interactive Data Lab and others,
+BSD-3-Clause, and D3, (c) 2010-2026 Mike Bostock, ISC. They come as they are, without warranty of any kind; the whole
+licences stand in the repositories of these projects. */
+"""
+
+
+@cache
+def script() -> str:
+    """The whole script; made once in a process, since it takes seconds."""
+    own = resources.files("wirebert.evaluation").joinpath("page.js").read_text(encoding="utf-8")
+    bundle = vl_convert.javascript_bundle(own)
+    assert "</script" not in bundle.lower(), "would end the element that holds it"
+    return NOTICE + bundle
+
+
+def policy() -> str:
+    """Content security policy: this script and inline styles, and nothing from anywhere else."""
+    digest = base64.b64encode(hashlib.sha256(script().encode("utf-8")).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def data_element(specs: Mapping[str, Spec]) -> str:
+    """The specifications as an element that no browser runs, whatever texts of the data they hold."""
+    text = json.dumps(specs, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return f'<script type="application/json" id="specs">{text}</script>'

@@ -1,0 +1,250 @@
+"""Whether one method is better than another on the same flows, or only luckier.
+
+Every method meets the same resamples, so that what is hard about a resample is hard for all and falls out of the
+difference. Three ways of asking, kept apart:
+
+- *rows*: other flows, drawn one by one; too narrow for traffic, whose flows come in bursts of the same attack;
+- *clusters*: other attacks (or captures, hosts, ...), drawn whole;
+- *seeds*: the same flows, trained again.
+
+Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16; Holm, A Simple Sequentially
+Rejective Multiple Test Procedure (1979).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from wirebert.evaluation.confusion import headline_figures
+from wirebert.evaluation.intervals import ALONE, Interval
+
+DETECTION_RATE = 0.01
+"""False positive rate at which detection is resampled."""
+DETECTION = "detection_at_1_percent"
+"""Name of the figure: share of attacks found by the threshold that 1 % of these very benign flows exceed."""
+
+_CHUNK_VALUES = 8_000_000
+_MOST_RELABELLINGS = 20_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """The true classes of some flows, and what they have in common."""
+
+    true_ids: Int64[np.ndarray, " flows"]
+    num_labels: int
+    benign: int | None
+    """Id of the class that means no attack; None: there are no attack-or-not figures."""
+    clusters: Int64[np.ndarray, " flows"] | None = None
+    """Cluster number of each flow, `ALONE` for flows that are drawn by themselves; None: rows only."""
+
+    @property
+    def has_clusters(self) -> bool:
+        """Whether there are clusters to draw: one alone would be its own only resample."""
+        return self.clusters is not None and len(np.unique(self.clusters[self.clusters != ALONE])) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """A difference under one way of resampling."""
+
+    interval: Interval
+    """95 % percentile interval of the difference."""
+    p: float
+    """Two-sided, of no difference at all."""
+    p_holm: float
+    """Corrected for the number of differences that were looked at."""
+
+
+def figures(
+    judged: Judged,
+    predicted: Int64[np.ndarray, "verdicts flows"],
+    scores: Float64[np.ndarray, "verdicts flows"] | None = None,
+) -> dict[str, Float64[np.ndarray, " verdicts"]]:
+    """Headline figures of each verdict on the flows as they are; with attack scores also `DETECTION`."""
+    weights = np.ones((1, len(judged.true_ids)))
+    found = [_weighted_figures(judged, row, weights) for row in predicted]
+    values = {name: np.concatenate([one[name] for one in found]) for name in (found[0] if found else {})}
+    if scores is not None and judged.benign is not None:
+        is_attack = judged.true_ids != judged.benign
+        values[DETECTION] = np.concatenate([_detection(row, is_attack, weights) for row in scores])
+    return values
+
+
+def resample(
+    judged: Judged,
+    predicted: Int64[np.ndarray, "verdicts flows"],
+    scores: Float64[np.ndarray, "verdicts flows"] | None = None,
+    *,
+    by_cluster: bool,
+    seed: int,
+    num_resamples: int = 1000,
+) -> dict[str, Float64[np.ndarray, "verdicts resamples"]]:
+    """Figures of each verdict on resamples that all verdicts share; a verdict is one method trained with one seed.
+
+    Args:
+        by_cluster: Draw clusters whole, and the other flows one by one, instead of all flows one by one.
+    """
+    clusters = judged.clusters if by_cluster and judged.clusters is not None else None
+    rng = np.random.default_rng([seed, by_cluster])
+    # Flows that no verdict tells apart are drawn together: a few thousand kinds instead of all the flows.
+    units, counts, first = _units(judged, predicted, clusters, None if judged.benign is None else scores)
+    chunks: list[dict[str, Float64[np.ndarray, "verdicts chunk"]]] = []
+    kinds = Judged(true_ids=judged.true_ids[first], num_labels=judged.num_labels, benign=judged.benign)
+    is_attack = kinds.true_ids != judged.benign
+    for weights in _draws(counts, units, num_resamples, rng):
+        found = [_weighted_figures(kinds, row[first], weights) for row in predicted]
+        chunk = {name: np.stack([one[name] for one in found]) for name in found[0]}
+        if scores is not None and judged.benign is not None:
+            chunk[DETECTION] = np.stack([_detection(row[first], is_attack, weights) for row in scores])
+        chunks.append(chunk)
+    return {name: np.concatenate([chunk[name] for chunk in chunks], axis=1) for name in chunks[0]}
+
+
+def percentile_interval(values: Float64[np.ndarray, " resamples"], level: float = 0.95) -> Interval:
+    """The middle `level` of the values."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_p(differences: Float64[np.ndarray, " resamples"]) -> float:
+    """Two-sided p-value of no difference: twice the share of resamples on the rarer side of zero, never 0.
+
+    >>> bootstrap_p(np.array([0.1, 0.2, 0.3]))
+    0.5
+    """
+    rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    return min(1.0, 2 * (1 + rarer) / (1 + len(differences)))
+
+
+def seed_interval(
+    first: Float64[np.ndarray, " seeds"],
+    second: Float64[np.ndarray, " others"] | None = None,
+    *,
+    seed: int = 0,
+    num_resamples: int = 1000,
+) -> Interval:
+    """Interval of the mean over seeds, or of the difference of two such means, seeds drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    means = rng.choice(first, (num_resamples, len(first))).mean(axis=1)
+    if second is not None:
+        means = means - rng.choice(second, (num_resamples, len(second))).mean(axis=1)
+    return percentile_interval(means)
+
+
+def relabelling_p(
+    first: Float64[np.ndarray, " seeds"], second: Float64[np.ndarray, " others"], *, seed: int = 0
+) -> float:
+    """Two-sided p-value of no difference between two methods' seeds, by swapping seeds between the methods.
+
+    Exact where there are few enough ways to swap (252 for five seeds each), else from random swaps.
+
+    >>> relabelling_p(np.array([0.9, 0.8]), np.array([0.1, 0.2]))  # 2 of the 6 ways are as far apart
+    0.333...
+    """
+    both = np.concatenate([first, second])
+    observed = abs(first.mean() - second.mean())
+    size, total = len(first), len(both)
+    if _ways(total, size) <= _MOST_RELABELLINGS:
+        chosen = np.array(list(combinations(range(total), size)), dtype=np.int64)
+        drawn = 0
+    else:
+        rng = np.random.default_rng(seed)
+        chosen = rng.permuted(np.tile(np.arange(total), (_MOST_RELABELLINGS, 1)), axis=1)[:, :size]
+        drawn = 1  # the seeds as they are count as one more way
+    sums = both[chosen].sum(axis=1)
+    gaps = np.abs(sums / size - (both.sum() - sums) / (total - size))
+    # A hair's breadth, so that a swap which gives the same figures in another order counts as equal.
+    return float((int((gaps >= observed - 1e-12).sum()) + drawn) / (len(gaps) + drawn))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction for the number of tests, in the order given.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = highest
+    return corrected
+
+
+def _ways(total: int, chosen: int) -> int:
+    ways = 1
+    for place in range(chosen):
+        ways = ways * (total - place) // (place + 1)
+    return ways
+
+
+def _units(
+    judged: Judged,
+    predicted: Int64[np.ndarray, "verdicts flows"],
+    clusters: Int64[np.ndarray, " flows"] | None,
+    scores: Float64[np.ndarray, "verdicts flows"] | None,
+) -> tuple[Int64[np.ndarray, " units"], Float64[np.ndarray, " units"], Int64[np.ndarray, " units"]]:
+    """Cluster, number and first flow of each kind of flow; with scores every flow is a kind of its own."""
+    num_flows = len(judged.true_ids)
+    cluster_of = np.full(num_flows, ALONE, dtype=np.int64) if clusters is None else clusters
+    if scores is not None:
+        return cluster_of, np.ones(num_flows), np.arange(num_flows, dtype=np.int64)
+    kinds = np.vstack([cluster_of, judged.true_ids, predicted]).T
+    _, first, counts = np.unique(kinds, axis=0, return_index=True, return_counts=True)
+    return cluster_of[first], counts.astype(np.float64), first.astype(np.int64)
+
+
+def _draws(
+    counts: Float64[np.ndarray, " units"],
+    cluster_of: Int64[np.ndarray, " units"],
+    num_resamples: int,
+    rng: np.random.Generator,
+) -> Iterator[Float64[np.ndarray, "chunk units"]]:
+    """How many flows of each kind a resample holds, some resamples at once."""
+    alone = cluster_of == ALONE
+    names, place = np.unique(cluster_of[~alone], return_inverse=True)
+    num_alone = int(counts[alone].sum())
+    size = max(1, _CHUNK_VALUES // max(1, len(counts)))
+    for start in range(0, num_resamples, size):
+        chunk = min(size, num_resamples - start)
+        weights = np.empty((chunk, len(counts)))
+        if num_alone:
+            weights[:, alone] = rng.multinomial(num_alone, counts[alone] / num_alone, size=chunk)
+        if len(names):
+            drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=chunk)
+            weights[:, ~alone] = drawn[:, place] * counts[~alone]
+        yield weights
+
+
+def _weighted_figures(
+    judged: Judged,
+    predicted: Int64[np.ndarray, " units"],
+    weights: Float64[np.ndarray, "resamples units"],
+) -> dict[str, Float64[np.ndarray, " resamples"]]:
+    cells, cell_of = np.unique(judged.true_ids * judged.num_labels + predicted, return_inverse=True)
+    is_cell = (cell_of[:, np.newaxis] == np.arange(len(cells))).astype(np.float64)
+    matrices = np.zeros((len(weights), judged.num_labels**2))
+    matrices[:, cells] = weights @ is_cell
+    return headline_figures(matrices.reshape(-1, judged.num_labels, judged.num_labels), judged.benign)
+
+
+def _detection(
+    scores: Float64[np.ndarray, " units"],
+    is_attack: Bool[np.ndarray, " units"],
+    weights: Float64[np.ndarray, "resamples units"],
+) -> Float64[np.ndarray, " resamples"]:
+    """Share of attacks above the lowest threshold that at most 1 % of the benign flows exceed; 0 without attacks."""
+    order = np.argsort(-scores, kind="stable")
+    # Flows of equal score stand above a threshold together.
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    ordered = weights[:, order]
+    alarms = np.cumsum(ordered * ~is_attack[order], axis=1)[:, ends]
+    hits = np.cumsum(ordered * is_attack[order], axis=1)[:, ends]
+    allowed = alarms <= DETECTION_RATE * alarms[:, -1:]
+    reached = np.where(allowed, hits, 0.0).max(axis=1)
+    total = hits[:, -1]
+    return np.divide(reached, total, out=np.zeros_like(total), where=total > 0)

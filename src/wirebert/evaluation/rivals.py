@@ -1,0 +1,221 @@
+"""Other ways of making a detector from the same rows: what a model has to beat.
+
+Each is a well-kept library's, with early stopping by log-loss where the method has it, and a space of settings to search
+in. A rival sees what boosted trees see (`tree_features`): numbers, codes and statistics of texts; the linear machine sees
+the words of text columns instead.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+
+from wirebert.evaluation.boosting import fit_lightgbm, fit_xgboost
+from wirebert.evaluation.dense import Dense
+from wirebert.evaluation.tabular_deep import fit_tabm
+from wirebert.evaluation.tasks import Params, Predict, Rows, Setting, Task, known, number
+
+COLUMN_DROP = 0.15
+"""Chance of each column to be left out in a trial that selects columns."""
+
+Fit = Callable[[Task, Params, int], Predict]
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """One method."""
+
+    title: str
+    fit: Fit
+    space: Mapping[str, Sequence[Setting]]
+    """Setting -> values to draw from; the library's own default is what a trial without the setting has."""
+    needs_text: bool = False
+    """Whether it reads text columns, and nothing else."""
+
+
+def fit_rival(rival: Rival, task: Task, params: Params, seed: int) -> Predict:
+    """Train on the task with these settings; probabilities have a column for every class, 0 where training has no row."""
+    column_seed = int(number(params, "column_seed", 0))
+    kept = np.ones(len(task.is_code), dtype=bool)
+    if column_seed and not rival.needs_text:
+        kept = np.random.default_rng(column_seed).random(len(task.is_code)) >= COLUMN_DROP
+        kept |= not kept.any()
+    present = np.unique(task.train_ids)
+    if len(present) == 1:
+        return _constant(int(present[0]), task.num_classes)
+    predict = rival.fit(_narrowed(task, kept, present), params, seed)
+
+    def probabilities(rows: Rows) -> Float64[np.ndarray, "flows classes"]:
+        found = np.zeros((len(rows), task.num_classes))
+        if len(rows):
+            found[:, present] = predict(Rows(rows.numbers[:, kept], rows.texts))
+        return found
+
+    return probabilities
+
+
+def draw_trials(rival: Rival, num_trials: int, seed: int) -> list[Params]:
+    """Settings to try: first the defaults with all columns, then random ones, every second with columns left out."""
+    rng = np.random.default_rng(seed)
+    trials: list[Params] = [{}]
+    while len(trials) < num_trials:
+        params = {name: values[int(rng.integers(len(values)))] for name, values in rival.space.items()}
+        trials.append(params | {"column_seed": int(rng.integers(1, 2**31)) if len(trials) % 2 == 0 else 0})
+    return trials[:num_trials]
+
+
+def fit_forest(task: Task, params: Params, seed: int) -> Predict:
+    """scikit-learn's random forest."""
+    model = RandomForestClassifier(
+        n_estimators=int(number(params, "trees", 100)),
+        max_features=cast(str, params.get("max_features", "sqrt")),
+        min_samples_leaf=int(number(params, "min_leaf", 1)),
+        class_weight=params.get("class_weight"),
+        random_state=seed,
+        n_jobs=-1,
+    ).fit(task.train.numbers, task.train_ids)
+    model.set_params(n_jobs=1)  # threads would add the trees up in any order, and the last bits with them
+
+    def predict(rows: Rows) -> Float64[np.ndarray, "flows classes"]:
+        return np.asarray(model.predict_proba(rows.numbers), dtype=np.float64)
+
+    return predict
+
+
+def fit_logistic(task: Task, params: Params, seed: int) -> Predict:
+    """scikit-learn's multinomial logistic regression on scaled numbers and one column for each frequent code."""
+    prepare = Dense.fit(task, str(params.get("scaling", "standard")), seed)
+    model = LogisticRegression(
+        C=number(params, "C", 1.0), class_weight=params.get("class_weight"), max_iter=300, tol=1e-3
+    )
+    # More steps would be welcome and are not waited for: the loss hardly moves any more.
+    with known("lbfgs failed to converge"):
+        model.fit(prepare(task.train), task.train_ids)
+
+    def predict(rows: Rows) -> Float64[np.ndarray, "flows classes"]:
+        return np.asarray(model.predict_proba(prepare(rows)), dtype=np.float64)
+
+    return predict
+
+
+def fit_text_machine(task: Task, params: Params, seed: int) -> Predict:
+    """TF-IDF of pieces of the text and scikit-learn's linear support vector machine.
+
+    It has no probabilities of its own: margins stand for log-odds until calibration has seen them.
+    """
+    assert task.train.texts is not None
+    kind = str(params.get("pieces", "char_wb"))
+    vectors = TfidfVectorizer(
+        analyzer=kind,
+        ngram_range=(1, int(number(params, "longest", 3))),
+        min_df=int(number(params, "min_rows", 2)),
+        sublinear_tf=True,
+        lowercase=bool(params.get("lowercase", False)),
+        max_features=400_000,
+        token_pattern=cast(str, r"\w+|[^\w\s]" if kind == "word" else None),  # marks are words too
+    )
+    model = LinearSVC(C=number(params, "C", 1.0), class_weight=params.get("class_weight"), random_state=seed)
+    model.fit(vectors.fit_transform(task.train.texts), task.train_ids)
+
+    def predict(rows: Rows) -> Float64[np.ndarray, "flows classes"]:
+        assert rows.texts is not None
+        margins = np.asarray(model.decision_function(vectors.transform(rows.texts)), dtype=np.float64)
+        if margins.ndim == 1:
+            margins = np.stack([-margins, margins], axis=1)
+        exponent = np.exp(margins - margins.max(axis=1, keepdims=True))
+        return exponent / exponent.sum(axis=1, keepdims=True)
+
+    return predict
+
+
+def _narrowed(task: Task, kept: Bool[np.ndarray, " columns"], present: Int64[np.ndarray, " present"]) -> Task:
+    """The task on these columns and classes; rows of other classes do not stop training early."""
+    stops = np.isin(task.stop_ids, present)
+    stop = Rows(
+        task.stop.numbers[stops][:, kept],
+        None if task.stop.texts is None else [task.stop.texts[row] for row in np.flatnonzero(stops)],
+    )
+    return Task(
+        train=Rows(task.train.numbers[:, kept], task.train.texts),
+        train_ids=np.searchsorted(present, task.train_ids),
+        stop=stop,
+        stop_ids=np.searchsorted(present, task.stop_ids[stops]),
+        is_code=task.is_code[kept],
+        num_classes=len(present),
+    )
+
+
+def _constant(class_id: int, num_classes: int) -> Predict:
+    def predict(rows: Rows) -> Float64[np.ndarray, "flows classes"]:
+        return np.tile(np.eye(num_classes)[class_id], (len(rows), 1))
+
+    return predict
+
+
+_WEIGHTS: Sequence[Setting] = (None, "balanced")
+_BOOSTING: Mapping[str, Sequence[Setting]] = {
+    "learning_rate": (0.03, 0.05, 0.1, 0.2, 0.3),
+    "l2": (0.1, 1.0, 5.0, 20.0),
+    "row_share": (0.6, 0.8, 1.0),
+    "column_share": (0.4, 0.7, 1.0),
+    "class_weight": (None, "sqrt", "balanced"),
+}
+
+RIVALS: Mapping[str, Rival] = {
+    "xgboost": Rival(
+        "XGBoost", fit_xgboost, {**_BOOSTING, "depth": (4, 6, 8, 10), "min_weight": (0.5, 1.0, 5.0, 20.0)}
+    ),
+    "lightgbm": Rival(
+        "LightGBM", fit_lightgbm, {**_BOOSTING, "leaves": (15, 31, 63, 127), "min_leaf": (5, 20, 100)}
+    ),
+    "forest": Rival(
+        "random forest",
+        fit_forest,
+        {
+            "trees": (200, 400),
+            "max_features": ("sqrt", 0.2, 0.4),
+            "min_leaf": (1, 2, 5, 20),
+            "class_weight": (None, "balanced", "balanced_subsample"),
+        },
+    ),
+    "logistic": Rival(
+        "logistic regression",
+        fit_logistic,
+        {
+            "C": (0.01, 0.1, 1.0, 10.0),
+            "scaling": ("standard", "logarithm", "quantile"),
+            "class_weight": _WEIGHTS,
+        },
+    ),
+    "tabm": Rival(
+        "TabM",
+        fit_tabm,
+        {
+            "width": (128, 256, 512),
+            "blocks": (1, 2, 3),
+            "dropout": (0.0, 0.1, 0.3),
+            "learning_rate": (5e-4, 1e-3, 3e-3),
+            "weight_decay": (0.0, 1e-3, 1e-1),
+            "class_weight": (None, "sqrt"),
+        },
+    ),
+    "text_svm": Rival(
+        "TF-IDF and linear SVM",
+        fit_text_machine,
+        {
+            "pieces": ("char", "char_wb", "word"),
+            "longest": (2, 3, 4, 5),
+            "C": (0.1, 0.3, 1.0, 3.0, 10.0),
+            "lowercase": (False, True),
+            "class_weight": _WEIGHTS,
+        },
+        needs_text=True,
+    ),
+}
+"""Name on the command line -> method."""

@@ -1,0 +1,52 @@
+"""Every chart of a run, by the name of its file in `plots/`."""
+
+from wirebert.evaluation.class_plots import class_figures, class_shares, confusion
+from wirebert.evaluation.history import History
+from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.evaluation.plots import Chart
+from wirebert.evaluation.report import Report
+from wirebert.evaluation.resource_plots import resource_charts
+from wirebert.evaluation.score_plots import calibration, precision_recall, roc, scores
+from wirebert.evaluation.training_plots import training_charts
+
+TRAINING = ("loss", "quality", "learning_rates", "gradient_norm", "throughput", "token_throughput")
+"""Charts of the training."""
+
+RESOURCE = "resource_"
+"""What the names of charts about the machine start with."""
+
+
+def run_charts(report: Report, history: History | None = None) -> dict[str, Chart]:
+    """The classes, charts of the training, then those of each split as `<kind>_<split>`, the last one's first."""
+    charts: dict[str, Chart] = {}
+    shares = {
+        name: {own.name: own.share for own in report.data.distribution[name]}
+        for name in [*list(report.splits)[-1:], "train"]
+        if name in report.data.distribution
+    }
+    if shares:
+        charts["classes"] = class_shares(shares, "Classes")
+    if history is not None:
+        charts |= training_charts(history) | resource_charts(history)
+    for name, metrics in reversed(list(report.splits.items())):
+        for kind, chart in split_charts(name, metrics, report.trees(name)).items():
+            charts[f"{kind}_{name}"] = chart
+    return charts
+
+
+def split_charts(name: str, metrics: SplitMetrics, trees: SplitMetrics | None = None) -> dict[str, Chart]:
+    """Charts of one split by kind; those whose figures the report lacks are left out."""
+    charts = {
+        "f1": class_figures(metrics, f"Classes on {name}", trees),
+        "confusion": confusion(metrics, f"Confusion on {name}"),
+    }
+    if metrics.curves is not None and any(
+        curve.auroc is not None for curve in metrics.curves.classes.values()
+    ):
+        charts["roc"] = roc(metrics, f"ROC on {name}", trees)
+        charts["precision_recall"] = precision_recall(metrics, f"Precision and recall on {name}", trees)
+    if metrics.score_histogram is not None and metrics.num_flows:
+        charts["scores"] = scores(metrics.score_histogram, f"Attack scores on {name}")
+    if metrics.calibration is not None:
+        charts["calibration"] = calibration(metrics, f"Calibration on {name}")
+    return charts

@@ -1,0 +1,355 @@
+"""Charts of what a split's probabilities are worth: ROC, precision and recall, where scores lie, calibration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, log10
+
+from wirebert.evaluation.curves import ScoreCurve
+from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.evaluation.plots import (
+    ACCENT,
+    FAINT_INK,
+    PALETTE,
+    SECOND,
+    WIDTH,
+    Chart,
+    Spec,
+    Switch,
+    nearest,
+    specification,
+    zoom,
+)
+from wirebert.evaluation.reliability import Reliability
+from wirebert.evaluation.score_histogram import ScoreHistogram
+
+ATTACK = "attack or not"
+EVERY_CLASS = "each class"
+
+_AREAS = ("curve", "AUROC", "average precision", "flows")
+_TALL = 260
+_FADED = "#8fa3bf"
+"""For curves that are too many to have a colour each."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One curve to draw."""
+
+    key: str
+    """Value of the class filter that shows it."""
+    name: str
+    colour_key: str
+    curve: ScoreCurve
+
+
+def roc(metrics: SplitMetrics, title: str, trees: SplitMetrics | None = None) -> Chart:
+    """Detection against false positive rate, of attacks and of each class against the rest; linear or logarithmic."""
+    lines = _lines(metrics, trees)
+    axis = Switch("axis", "False positive rate", {"log": "logarithmic", "linear": "linear"})
+    rows: list[Mapping[str, object]] = []
+    fewest = 1.0
+    for line in lines:
+        total, rest = line.curve.num_found[-1], line.curve.num_false[-1]
+        fewest = min(fewest, 1 / rest)
+        points = zip(line.curve.num_found, line.curve.num_false, strict=True)
+        rows += [
+            {"line": line.name, "x": _short(false / rest), "y": _short(found / total)}
+            for found, false in [(0, 0), *points]
+        ]
+    decades = max(1, ceil(-log10(fewest)))
+    x: Spec = {
+        "field": "place", "type": "quantitative", "title": "false positive rate",
+        "scale": {"domain": {"expr": f"axis == 'log' ? [{-decades}, 0] : [0, 1]"}, "nice": False, "zero": False},
+        "axis": {
+            "values": {"expr": f"axis == 'log' ? {list(range(-decades, 1))} : [0, 0.25, 0.5, 0.75, 1]"},
+            "labelExpr": "axis == 'log' ? format(pow(10, datum.value), '~g') : format(datum.value, '.2~f')",
+            "labelFlush": True,
+        },
+    }  # fmt: skip
+    place: Spec = {
+        "calculate": f"axis == 'log' ? log(max(datum.x, {10.0**-decades})) / LN10 : datum.x", "as": "place",
+    }  # fmt: skip
+    said = [("detection", "y", ".2%"), ("false positive rate", "x", ".3~%")]
+    note = "One class against the rest" if metrics.curves and not metrics.curves.attack else None
+    spec = _curves(title, note, rows, lines, x, "detection", said, [place], [axis])
+    return Chart(
+        spec=spec,
+        words=f"{title}: areas under the curves are " + _areas(lines, "auroc") + ".",
+        head=_AREAS,
+        rows=_area_rows(lines),
+        switches=(axis, _class_filter(lines)),
+    )
+
+
+def precision_recall(metrics: SplitMetrics, title: str, trees: SplitMetrics | None = None) -> Chart:
+    """Precision against recall, of attacks and of each class against the rest."""
+    lines = _lines(metrics, trees)
+    rows: list[Mapping[str, object]] = []
+    for line in lines:
+        total = line.curve.num_found[-1]
+        points = list(zip(line.curve.num_found, line.curve.num_false, strict=True))
+        start = points[0][0] / sum(points[0])
+        rows += [
+            {"line": line.name, "place": _short(x), "y": _short(y)}
+            for x, y in [(0.0, start), *((found / total, found / (found + false)) for found, false in points)]
+        ]
+    x: Spec = {
+        "field": "place", "type": "quantitative", "title": "recall", "scale": {"domain": [0, 1]},
+        "axis": {"values": [0, 0.25, 0.5, 0.75, 1], "format": ".2~f", "labelFlush": True},
+    }  # fmt: skip
+    said = [("precision", "y", ".2%"), ("recall", "place", ".2%")]
+    spec = _curves(title, None, rows, lines, x, "precision", said, [], [])
+    return Chart(
+        spec=spec,
+        words=f"{title}: average precisions are " + _areas(lines, "average_precision") + ".",
+        head=_AREAS,
+        rows=_area_rows(lines),
+        switches=(_class_filter(lines),),
+    )
+
+
+def scores(histogram: ScoreHistogram, title: str) -> Chart:
+    """Where the attack scores lie: share of each class's flows in each bin of the score."""
+    benign = histogram.benign
+    groups = {name: counts for name, counts in histogram.counts.items() if name != benign}
+    columns = list(zip(*groups.values(), strict=True))
+    lines = {"benign": (benign, "benign flows", histogram.counts.get(benign, ()))}
+    lines["attack"] = ("attack", "all attacks", tuple(map(sum, columns)))
+    lines |= {f"class {name}": ("attack", name, counts) for name, counts in groups.items()}
+    largest = max((sum(counts) for _, _, counts in lines.values()), default=1)
+    floor = 10.0 ** -max(1, ceil(log10(max(largest, 1))))
+    rows: list[Mapping[str, object]] = []
+    for key, (_, name, counts) in lines.items():
+        total = max(1, sum(counts))
+        rows += [
+            {
+                "key": key, "name": name, "group": "benign" if key == "benign" else "attacks", "flows": count,
+                "low": place / histogram.num_bins, "high": (place + 1) / histogram.num_bins,
+                "share": _short(count / total), "top": _short(max(count / total, floor)), "floor": floor,
+            }
+            for place, count in enumerate(counts)
+            if count
+        ]  # fmt: skip
+    options = {"attack": "all attacks", **{f"class {name}": name for name in groups}, "none": "none"}
+    switch = Switch("shown", "Attacks", options)
+    x: Spec = {"field": "low", "type": "quantitative", "title": "attack score", "scale": {"domain": [0, 1]}}
+    y: Spec = {
+        "field": "top", "type": "quantitative", "title": "share of the flows",
+        "scale": {"type": "log", "domain": [floor, 1]}, "axis": {"format": "~%", "values": [10.0**-k for k in range(round(-log10(floor)) + 1)]},
+    }  # fmt: skip
+    colour: Spec = {
+        "field": "group", "type": "nominal", "scale": {"domain": ["benign", "attacks"], "range": [ACCENT, SECOND]},
+    }  # fmt: skip
+    tooltip = [
+        {"field": "name", "title": " "},
+        {"field": "low", "title": "score from", "format": ".3f"},
+        {"field": "flows", "title": "flows", "format": ","},
+        {"field": "share", "title": "share", "format": ".2%"},
+    ]
+    bars: Spec = {
+        "mark": {"type": "bar", "opacity": 0.6, "cornerRadiusEnd": 1},
+        "encoding": {
+            "x": x, "x2": {"field": "high"}, "y": y, "y2": {"field": "floor"}, "color": colour, "tooltip": tooltip,
+        },
+    }  # fmt: skip
+    body: Spec = {
+        "data": {"values": rows},
+        "params": [switch.to_spec()],
+        "transform": [{"filter": "datum.key == 'benign' || datum.key == shown"}],
+        "width": WIDTH,
+        "height": _TALL - 40,
+        "layer": [bars],
+    }
+    return Chart(
+        spec=specification(title, "Logarithmic scale: a bar is a share of its own kind", body),
+        words=f"{title}: of the benign flows {_beyond(lines['benign'][2]):.1%} score above one half, "
+        f"of the attacks {_beyond(lines['attack'][2]):.1%}.",
+        head=("class", "below 0.1", "0.1 to 0.5", "0.5 to 0.9", "above 0.9"),
+        rows=tuple((name, *_quarters(counts)) for _, name, counts in lines.values()),
+        switches=(switch,),
+    )
+
+
+def calibration(metrics: SplitMetrics, title: str) -> Chart:
+    """What the model says against what came true; on the diagonal it means what it says."""
+    assert metrics.calibration is not None
+    kinds = {"verdict": metrics.calibration.verdict}
+    if metrics.calibration.attack is not None:
+        kinds["attack score"] = metrics.calibration.attack
+    rows: list[Spec] = [
+        {"kind": kind, "said": _short(part.probability), "true": _short(part.share), "flows": part.num_flows}
+        for kind, diagram in kinds.items()
+        for part in diagram.bins
+    ]
+    unit: Spec = {"domain": [0, 1]}
+    axis: Spec = {"values": [0, 0.25, 0.5, 0.75, 1], "format": ".2~f", "labelFlush": True}
+    x: Spec = {"field": "said", "type": "quantitative", "title": "probability that the model gives", "scale": unit, "axis": axis}  # fmt: skip
+    y: Spec = {"field": "true", "type": "quantitative", "title": "share that came true", "scale": unit, "axis": axis}  # fmt: skip
+    colour: Spec = {
+        "field": "kind",
+        "type": "nominal",
+        "scale": {"domain": list(kinds), "range": list(PALETTE)},
+    }
+    size: Spec = {"field": "flows", "type": "quantitative", "scale": {"type": "sqrt", "range": [20, 320]}, "legend": None}  # fmt: skip
+    tooltip: list[Spec] = [
+        {"field": "kind", "title": " "},
+        {"field": "said", "title": "the model says", "format": ".1%"},
+        {"field": "true", "title": "came true", "format": ".1%"},
+        {"field": "flows", "title": "flows", "format": ","},
+    ]
+    layers: list[Spec] = [
+        {
+            "data": {"values": [{"said": 0, "true": 0}, {"said": 1, "true": 1}]},
+            "mark": {"type": "line", "color": FAINT_INK, "strokeDash": [4, 3], "strokeWidth": 1},
+            "encoding": {"x": x, "y": y},
+        },
+        {
+            "mark": {"type": "line", "strokeWidth": 1.5, "opacity": 0.4},
+            "encoding": {"x": x, "y": y, "color": colour},
+        },
+        {
+            "mark": {"type": "circle", "opacity": 1},
+            "encoding": {"x": x, "y": y, "color": colour, "size": size, "tooltip": tooltip},
+        },
+    ]
+    body: Spec = {"data": {"values": rows}, "width": WIDTH, "height": _TALL, "layer": layers}
+    errors = ", ".join(f"{diagram.expected_error:.3f} ({kind})" for kind, diagram in kinds.items())
+    return Chart(
+        spec=specification(title, f"Expected calibration error {errors}", body),
+        words=f"{title}: expected calibration error {errors}. Below the diagonal the model is too sure.",
+        head=("probability", "the model says", "came true", "flows"),
+        rows=tuple(row for kind, diagram in kinds.items() for row in _bin_rows(kind, diagram)),
+    )
+
+
+def _lines(metrics: SplitMetrics, trees: SplitMetrics | None) -> list[_Line]:
+    """The curves that exist: attacks, the baseline's attacks, each class that has flows and lacks some."""
+    assert metrics.curves is not None
+    classes: Mapping[str, ScoreCurve] = metrics.curves.classes
+    drawn = {name: curve for name, curve in classes.items() if curve.auroc is not None}
+    # A colour each as long as they can be told apart; beyond that one for all, and the filter picks.
+    few = len(drawn) <= len(PALETTE) - 2
+    lines: list[_Line] = []
+    if metrics.curves.attack is not None and metrics.curves.attack.auroc is not None:
+        lines.append(_Line("attack", ATTACK, ATTACK, metrics.curves.attack))
+        rival = trees.curves.attack if trees is not None and trees.curves is not None else None
+        if rival is not None and rival.auroc is not None:
+            name = f"boosted trees, {ATTACK}"
+            lines.append(_Line("attack", name, name, rival))
+    lines += [
+        _Line(f"class {name}", name, name if few else EVERY_CLASS, curve) for name, curve in drawn.items()
+    ]
+    return lines
+
+
+def _class_filter(lines: list[_Line]) -> Switch:
+    names = {line.key: line.name for line in reversed(lines)}
+    every = {"all": "all classes"}
+    return Switch(
+        "shown", "Class", every | {key: names[key] for key in dict.fromkeys(line.key for line in lines)}
+    )
+
+
+def _curves(
+    title: str,
+    note: str | None,
+    rows: list[Mapping[str, object]],
+    lines: list[_Line],
+    x: Spec,
+    unit: str,
+    said: list[tuple[str, str, str]],
+    transform: list[Spec],
+    switches: list[Switch],
+) -> Spec:
+    y: Spec = {
+        "field": "y", "type": "quantitative", "title": unit, "scale": {"domain": [0, 1]},
+        "axis": {"values": [0, 0.25, 0.5, 0.75, 1], "format": ".2~f"},
+    }  # fmt: skip
+    domain = list(dict.fromkeys(line.colour_key for line in lines))
+    colours = [_FADED if key == EVERY_CLASS else PALETTE[i] for i, key in enumerate(domain)]
+    colour: Spec = {
+        "field": "colour", "type": "nominal", "scale": {"domain": domain, "range": colours},
+        "legend": {"symbolType": "stroke", "symbolOpacity": 1, "columns": 2},
+    }  # fmt: skip
+    encoding: Spec = {"x": x, "y": y, "color": colour, "detail": {"field": "line"}}
+    tooltip: list[Spec] = [
+        {"field": "line", "title": " "},
+        *({"field": field, "title": name, "format": form} for name, field, form in said),
+    ]
+    thick: Spec = {"condition": {"test": "datum.key == 'attack'", "value": 2.5}, "value": 1.3}
+    plain: Spec = {"condition": {"test": f"datum.colour == '{EVERY_CLASS}'", "value": 0.6}, "value": 1}
+    layers: list[Spec] = [
+        {
+            "params": [zoom("x", "y")],
+            "mark": {
+                "type": "line",
+                "clip": True,
+                "interpolate": "step-before" if unit == "precision" else "step-after",
+            },
+            "encoding": encoding | {"strokeWidth": thick, "opacity": plain, "order": {"value": None}},
+        },
+        nearest(encoding, tooltip),
+    ]
+    body: Spec = {
+        "data": {"values": rows},
+        "params": [switch.to_spec() for switch in (*switches, _class_filter(lines))],
+        "transform": [*transform, _looked_up(lines), {"filter": "shown == 'all' || datum.key == shown"}],
+        "width": WIDTH,
+        "height": _TALL,
+        "layer": layers,
+    }
+    return specification(title, note, body)
+
+
+def _looked_up(lines: list[_Line]) -> Spec:
+    """Key and colour of each row by its line: written out at every point they would make up most of the page."""
+    table: list[Spec] = [{"line": line.name, "key": line.key, "colour": line.colour_key} for line in lines]
+    return {
+        "lookup": "line",
+        "from": {"data": {"values": table}, "key": "line", "fields": ["key", "colour"]},
+    }
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _areas(lines: list[_Line], field: str) -> str:
+    return (
+        ", ".join(f"{_figure(getattr(line.curve, field))} ({line.name})" for line in lines[:6]) or "not known"
+    )
+
+
+def _area_rows(lines: list[_Line]) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        (
+            line.name,
+            _figure(line.curve.auroc),
+            _figure(line.curve.average_precision),
+            f"{line.curve.num_found[-1]:,}",
+        )
+        for line in lines
+    )
+
+
+def _beyond(counts: tuple[int, ...]) -> float:
+    """Share in the upper half."""
+    return sum(counts[len(counts) // 2 :]) / max(1, sum(counts))
+
+
+def _quarters(counts: tuple[int, ...]) -> tuple[str, ...]:
+    size = len(counts)
+    ends = [0, size // 10, size // 2, size - size // 10, size]
+    total = max(1, sum(counts))
+    return tuple(f"{sum(counts[a:b]) / total:.1%}" for a, b in pairwise(ends))
+
+
+def _bin_rows(kind: str, diagram: Reliability) -> list[tuple[str, ...]]:
+    return [
+        (kind, f"{part.probability:.1%}", f"{part.share:.1%}", f"{part.num_flows:,}") for part in diagram.bins
+    ]

@@ -1,0 +1,156 @@
+"""Where the attack score raises an alert: thresholds fitted on benign flows, and what each does on other flows.
+
+A threshold keeps its false positive rate only on traffic like that on which it was fitted. So every rate stands here
+with the interval that its number of flows allows, and `operating_point` says what became of it elsewhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import nextafter, sqrt
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from wirebert.evaluation.intervals import Interval
+
+PREVALENCES = (0.01, 0.001, 0.0001)
+"""Shares of attacks for which precision is restated: in traffic attacks are far rarer than in most data sets."""
+
+_NORMAL_QUANTILE = 1.959963984540054
+"""Of 95 % intervals."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Threshold:
+    """A flow that scores at least `threshold` raises an alert."""
+
+    target_fpr: float
+    """The false positive rate that was asked for, in (0, 1)."""
+    threshold: float
+    num_benign: int
+    """Benign flows on which it was fitted."""
+    num_false: int
+    """Those of them that raise an alert."""
+    fpr_interval: Interval
+    """95 % interval of the false positive rate on other benign flows of the same traffic."""
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether there were benign flows enough: the rate is hardly more than twice what was asked for."""
+        return self.fpr_interval[1] <= 2 * self.target_fpr
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatingPoint:
+    """What a threshold does on the flows of one split."""
+
+    target_fpr: float
+    """The false positive rate for which the threshold was fitted, on other flows."""
+    threshold: float
+    fpr: float | None
+    """The rate that came of it; None without benign flows."""
+    fpr_interval: Interval | None
+    """Its 95 % interval, flows drawn one by one."""
+    detection: float | None
+    """Share of attacks that raise an alert; None without attacks."""
+    precision: float | None
+    """Share of attacks among the alerts of this file; None without alerts."""
+    precision_at_prevalence: Mapping[str, float | None]
+    """Share of attacks among all flows -> share of attacks among alerts; None where no false alert was seen: its rate
+    is too low for this file to tell."""
+    alerts_per_10000: float
+    """Alerts per 10,000 flows of this file, whose share of attacks may be far from that of traffic."""
+
+
+def laxest_threshold(
+    scores: Float64[np.ndarray, " flows"], is_counted: Bool[np.ndarray, " flows"], most: int
+) -> float:
+    """The lowest threshold that at most `most` of the counted flows reach; there is at least one counted flow.
+
+    It lies half-way between two observed scores, so that rounding on another processor moves no flow across. Equal
+    scores stay together: flows that would exceed the number stay out with all their equals.
+
+    >>> scores, everyone = np.array([0.9, 0.5, 0.5, 0.1]), np.ones(4, bool)
+    >>> [laxest_threshold(scores, everyone, most) for most in (0, 1, 2, 3, 4)]
+    [0.9000000000000001, 0.7, 0.7, 0.3, 0.1]
+    """
+    counted = np.sort(scores[is_counted])[::-1]
+    if most >= len(counted):
+        return float(scores.min())
+    too_low = float(counted[most])
+    above = scores[scores > too_low]
+    if not len(above):
+        return nextafter(too_low, np.inf)
+    lowest = float(above.min())
+    return max((too_low + lowest) / 2, nextafter(too_low, np.inf))
+
+
+def fit_threshold(
+    scores: Float64[np.ndarray, " flows"], is_attack: Bool[np.ndarray, " flows"], target_fpr: float
+) -> Threshold:
+    """The lowest threshold that keeps the false positive rate of these flows, of which some are benign."""
+    is_benign = ~is_attack
+    num_benign = int(is_benign.sum())
+    # The small term keeps 0.01 * 700 = 7.000000000000001 and the like at 7.
+    threshold = laxest_threshold(scores, is_benign, int(target_fpr * num_benign + 1e-9))
+    num_false = int((scores[is_benign] >= threshold).sum())
+    return Threshold(
+        target_fpr=target_fpr,
+        threshold=threshold,
+        num_benign=num_benign,
+        num_false=num_false,
+        fpr_interval=share_interval(num_false, num_benign),
+    )
+
+
+def operating_point(
+    scores: Float64[np.ndarray, " flows"], is_attack: Bool[np.ndarray, " flows"], at: Threshold
+) -> OperatingPoint:
+    """What the threshold does on these flows."""
+    is_alert = scores >= at.threshold
+    num_alerts, num_found = int(is_alert.sum()), int((is_alert & is_attack).sum())
+    num_attacks = int(is_attack.sum())
+    num_benign, num_false = len(scores) - num_attacks, num_alerts - num_found
+    fpr = num_false / num_benign if num_benign else None
+    detection = num_found / num_attacks if num_attacks else None
+    return OperatingPoint(
+        target_fpr=at.target_fpr,
+        threshold=at.threshold,
+        fpr=fpr,
+        fpr_interval=share_interval(num_false, num_benign) if num_benign else None,
+        detection=detection,
+        precision=num_found / num_alerts if num_alerts else None,
+        precision_at_prevalence={
+            np.format_float_positional(share): precision_at(share, detection, fpr) for share in PREVALENCES
+        },
+        alerts_per_10000=10_000 * num_alerts / max(1, len(scores)),
+    )
+
+
+def precision_at(prevalence: float, detection: float | None, fpr: float | None) -> float | None:
+    """Share of attacks among alerts where attacks are this share of all flows; None without a false alert to go by.
+
+    >>> precision_at(0.001, detection=0.5, fpr=0.01)
+    0.047...
+    """
+    if detection is None or not fpr:
+        return None
+    found = prevalence * detection
+    return found / (found + (1 - prevalence) * fpr)
+
+
+def share_interval(num_hits: int, num_tries: int) -> Interval:
+    """95 % interval of a share, also where no or every try is a hit.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+
+    >>> low, high = share_interval(0, 1000)
+    >>> low, round(high, 5)
+    (0.0, 0.00383)
+    """
+    share, square = num_hits / num_tries, _NORMAL_QUANTILE**2
+    centre = share + square / (2 * num_tries)
+    reach = _NORMAL_QUANTILE * sqrt(share * (1 - share) / num_tries + square / (4 * num_tries**2))
+    scale = 1 + square / num_tries
+    low = (centre - reach) / scale if num_hits else 0.0
+    return low, ((centre + reach) / scale if num_hits < num_tries else 1.0)

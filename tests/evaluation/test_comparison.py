@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score
+
+from wirebert.evaluation.comparison import Contender, SplitComparison, compare_methods
+from wirebert.evaluation.intervals import ALONE
+from wirebert.evaluation.paired import DETECTION, Judged
+
+RNG = np.random.default_rng(3)
+TRUE = RNG.integers(0, 3, 300)
+CLUSTERS = np.where(TRUE == 0, ALONE, RNG.integers(0, 6, 300))
+JUDGED = Judged(true_ids=TRUE, num_labels=3, benign=0, clusters=CLUSTERS)
+
+
+def contender(name: str, share_wrong: float, seeds: int) -> Contender:
+    predicted = np.where(RNG.random((seeds, 300)) < share_wrong, (TRUE + 1) % 3, TRUE)
+    return Contender(name=name, predicted=predicted, scores=(predicted != 0) + RNG.random((seeds, 300)))
+
+
+GOOD, BAD, ALIKE = contender("good", 0.1, 3), contender("bad", 0.5, 3), contender("alike", 0.1, 3)
+
+
+def compared(*contenders: Contender) -> SplitComparison:
+    return compare_methods("test", JUDGED, contenders, ["accuracy", DETECTION], num_resamples=200)
+
+
+def test_a_standing_is_the_mean_over_seeds_inside_its_intervals() -> None:
+    found = compared(GOOD, BAD).standings["good"]["accuracy"]
+    values = [accuracy_score(TRUE, predicted) for predicted in GOOD.predicted]
+    assert found.value == pytest.approx(np.mean(values))
+    assert found.std == pytest.approx(np.std(values, ddof=1))
+    assert set(found.intervals) == {"rows", "clusters", "seeds"}
+    for low, high in found.intervals.values():
+        assert low <= found.value <= high
+
+
+def test_the_first_is_set_against_each_other_one() -> None:
+    differences = compared(GOOD, BAD, ALIKE).differences
+    assert [(d.first, d.second, d.figure) for d in differences] == [
+        ("good", "bad", "accuracy"),
+        ("good", "bad", DETECTION),
+        ("good", "alike", "accuracy"),
+        ("good", "alike", DETECTION),
+    ]
+    against_bad, against_alike = differences[0], differences[2]
+    assert against_bad.ways["rows"].p < 0.01 < 0.05 < against_alike.ways["rows"].p
+    assert against_bad.ways["seeds"].p == pytest.approx(2 / 20)  # 3 seeds each: 20 ways to swap them
+    low, high = against_alike.ways["rows"].interval
+    assert low < 0 < high
+
+
+def test_one_seed_has_no_spread_over_seeds() -> None:
+    one = Contender(name="one", predicted=GOOD.predicted[:1])
+    found = compare_methods("test", JUDGED, [one, BAD], ["accuracy"], num_resamples=50)
+    assert found.standings["one"]["accuracy"].std is None
+    assert set(found.standings["one"]["accuracy"].intervals) == {"rows", "clusters"}
+    assert "seeds" not in found.differences[0].ways
+
+
+def test_rows_without_clusters_are_resampled_by_rows_only() -> None:
+    judged = Judged(true_ids=TRUE, num_labels=3, benign=0)
+    found = compare_methods("test", judged, [GOOD, BAD], ["accuracy"], num_resamples=50)
+    assert found.num_clusters == 0
+    assert set(found.differences[0].ways) == {"rows", "seeds"}
+
+
+def test_the_correction_counts_the_differences_in_one_figure() -> None:
+    against_bad, _, against_alike, _ = compared(GOOD, BAD, ALIKE).differences
+    low, high = against_bad.ways["rows"], against_alike.ways["rows"]
+    assert low.p < high.p
+    assert low.p_holm == pytest.approx(2 * low.p)  # the smaller of two
+    assert high.p_holm == pytest.approx(max(high.p, 2 * low.p))

@@ -1,0 +1,82 @@
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+
+from wirebert.evaluation.comparison import Comparison, Difference, SplitComparison, Standing
+from wirebert.evaluation.comparison_page import comparison_page, overlaid, verdicts, write_comparison
+from wirebert.evaluation.history import Curve, History
+from wirebert.evaluation.paired import Contrast
+
+STANDING = Standing(value=0.5, std=None, intervals={"rows": (0.4, 0.6), "clusters": (0.2, 0.8)})
+
+
+def difference(value: float, p: float) -> Difference:
+    ways = {"rows": Contrast((0.0, 0.1), 0.001, 0.002), "clusters": Contrast((0.0, 0.1), p, p)}
+    return Difference(first="ours", second="<i>trees", figure="macro_f1", value=value, ways=ways)
+
+
+def comparison(*differences: Difference) -> Comparison:
+    split = SplitComparison(
+        name="test",
+        num_flows=100,
+        num_clusters=3,
+        standings={"ours": {"macro_f1": STANDING}, "<i>trees": {"macro_f1": STANDING}},
+        differences=differences,
+    )
+    return Comparison(title="<script>", primary="macro_f1", splits=(split,), facts={"ours": {"seeds": "1"}})
+
+
+def test_a_difference_counts_only_if_every_way_of_drawing_agrees() -> None:
+    above, below, level = verdicts(
+        comparison(difference(0.1, 0.01), difference(-0.1, 0.01), difference(0.1, 0.3))
+    )
+    assert "ours is above <i>trees, in macro F1" in above
+    assert "is below" in below
+    assert "can not be told from" in level
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        named = dict(attrs)
+        self.ids += [named["id"] or ""] if "id" in named else []
+        self.links += [named["href"] or ""] if tag == "a" else []
+
+
+def test_the_page_is_whole_and_escapes_what_comes_from_the_data(tmp_path: Path) -> None:
+    steps = np.arange(1.0, 4.0)
+    records = [{"event": "epoch", "step": s, "valid_loss": 1 / s, "valid_macro_f1": 0.5} for s in steps]
+    write_comparison(comparison(difference(0.1, 0.01)), tmp_path / "c.html", {"ours": [History.of(records)]})
+    text = (tmp_path / "c.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert "script" not in page.tags
+    assert "i" not in page.tags
+    assert {"table", "svg", "figure"} <= page.tags
+    assert [link.removeprefix("#") for link in page.links] == [
+        i for i in page.ids if i in {x[1:] for x in page.links}
+    ]
+    assert len(text) < 1_000_000
+
+
+def test_what_there_is_nothing_of_has_no_section() -> None:
+    bare = replace(comparison(), facts={})
+    assert "Speed and memory" not in comparison_page(bare)
+    assert "Training, run over run" not in comparison_page(bare)
+
+
+def test_each_run_is_a_line_and_each_method_a_colour() -> None:
+    curve = Curve("loss", np.arange(3.0), np.array([3.0, np.nan, 1.0]))
+    spec = overlaid("Loss", "nats", {"a": [curve, curve], "b": [curve]})
+    values = spec["data"]["values"]  # pyright: ignore[reportIndexIssue, reportUnknownVariableType, reportArgumentType, reportCallIssue]
+    assert {point["run"] for point in values} == {"a 0", "a 1", "b 0"}
+    assert len(values) == 6  # what is not finite has no point

@@ -1,0 +1,115 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.special import logsumexp
+from sklearn.covariance import EmpiricalCovariance
+from sklearn.neighbors import NearestNeighbors
+
+from wirebert.evaluation.novelty import ColumnSpace, Gaussians, Neighbours, Strangeness, energy, unsureness
+
+
+def points(num_flows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    class_ids = rng.integers(0, 3, num_flows)
+    centres = np.array([[0.0, 0, 0, 0], [5, 0, 0, 0], [0, 9, 0, 0]])
+    return centres[class_ids] + rng.normal(size=(num_flows, 4)) @ np.diag([1.0, 2, 0.5, 1]), class_ids
+
+
+def test_energy_is_minus_the_log_of_summed_exponentials() -> None:
+    logits = np.random.default_rng(0).normal(size=(50, 4)) * 30
+    np.testing.assert_allclose(energy(logits), -logsumexp(logits, axis=1))
+
+
+def test_unsureness_is_what_the_largest_probability_leaves() -> None:
+    np.testing.assert_allclose(unsureness(np.array([[0.7, 0.3], [0.5, 0.5]])), [0.3, 0.5])
+
+
+def test_distances_are_scikit_learns_mahalanobis_to_the_nearest_class() -> None:
+    flows, class_ids = points()
+    others = np.random.default_rng(1).normal(size=(30, 4)) * 6
+    centred = flows - np.stack([flows[class_ids == c].mean(axis=0) for c in range(3)])[class_ids]
+    known = EmpiricalCovariance(assume_centered=True).fit(centred)
+    expected = np.min(
+        [known.mahalanobis(others - flows[class_ids == c].mean(axis=0)) for c in range(3)], axis=0
+    )
+    np.testing.assert_allclose(Gaussians.fit(flows, class_ids).distances(others), expected, rtol=0.01)
+
+
+def test_relative_distances_take_off_that_from_all_flows() -> None:
+    flows, class_ids = points()
+    flows = flows / flows.std(axis=0)
+    fitted = Gaussians.fit(flows, class_ids)
+    everything = EmpiricalCovariance().fit(flows)
+    expected = fitted.distances(flows) - everything.mahalanobis(flows)
+    np.testing.assert_allclose(fitted.relative_distances(flows), expected, atol=0.05)
+
+
+def test_classes_that_no_flow_has_do_not_matter_and_flat_directions_do_not_break() -> None:
+    flows = np.zeros((10, 3))
+    flows[5:, 0] = 1
+    found = Gaussians.fit(flows, np.repeat([2, 7], 5)).distances(np.array([[0.0, 0, 0], [0, 0, 1]]))
+    assert found[0] == pytest.approx(0, abs=1e-9)
+    assert found[1] > 100
+
+
+def test_neighbours_are_scikit_learns() -> None:
+    flows, _ = points()
+    others = np.random.default_rng(1).normal(size=(300, 4)) * 4
+    expected = NearestNeighbors(n_neighbors=1).fit(flows).kneighbors(others)[0][:, 0]
+    found = Neighbours.fit(flows, len(flows), 0).distances(others)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_equal_flows_are_kept_once_and_no_more_than_asked_for() -> None:
+    flows = np.repeat(np.arange(20.0)[:, None], 50, axis=0)
+    assert len(Neighbours.fit(flows, 100, 0).kept) == 20
+    assert len(Neighbours.fit(flows, 7, 0).kept) == 7
+    assert len(Neighbours.fit(np.array([[0.0], [-0.0]]), 100, 0).kept) == 1
+
+
+def measured(num_rows: int = 200, seed: int = 0) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    numbers = rng.lognormal(5, 2, num_rows)
+    return pa.table(
+        {
+            "bytes": pa.array(np.where(rng.random(num_rows) < 0.1, np.nan, numbers), from_pandas=True),
+            "service": [["http", "dns", None][at] for at in rng.integers(0, 3, num_rows)],
+        }
+    )
+
+
+def test_dimensions_are_standardised_and_cut() -> None:
+    table = measured()
+    space = ColumnSpace.fit(table)
+    found = space.points(table)
+    np.testing.assert_allclose(found.mean(axis=0), 0, atol=0.02)
+    assert found.shape == (200, 2 + 5)  # number, missing; http, dns, rare, never met, missing
+    far = pa.table({"bytes": [1e300], "service": ["ssh"]})
+    assert np.abs(space.points(far)).max() == 10
+
+
+def test_what_is_unlike_training_is_stranger_than_what_is_not() -> None:
+    strange = Strangeness.fit(measured(), 150, 0)
+    usual = strange.scores(measured(seed=1))
+    odd = strange.scores(pa.table({"bytes": [1e12, 200.0, 200.0], "service": ["http", "ssh", "dns"]}))
+    assert odd[0] > np.quantile(usual, 0.99)  # a number that training never had
+    assert odd[1] > np.quantile(usual, 0.99)  # a category that training never had
+    assert odd[2] < np.quantile(usual, 0.99)
+
+
+def test_training_flows_that_were_kept_are_no_strangers() -> None:
+    assert Strangeness.fit(measured(), 200, 0).scores(measured()).max() < 0.01
+
+
+def test_strangeness_survives_being_saved() -> None:
+    strange = Strangeness.fit(measured(), 100, 0)
+    again = Strangeness.of(strange.codes, strange.arrays)
+    others = measured(seed=2)
+    assert (again.scores(others) == strange.scores(others)).all()
+
+
+def test_no_columns_and_no_flows_are_no_failure() -> None:
+    strange = Strangeness.fit(measured(), 100, 0)
+    assert strange.scores(measured().slice(0, 0)).tolist() == []
+    nothing = Strangeness.fit(pa.table({"empty": pa.nulls(3, pa.string())}), 100, 0)
+    assert nothing.scores(pa.table({"empty": pa.nulls(2, pa.string())})).tolist() == [0, 0]

@@ -1,0 +1,245 @@
+"""The report page as a browser shows it: Chromium from the system's packages, without a window, without a network."""
+
+import gzip
+import os
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+pytestmark = pytest.mark.slow
+
+WIDTHS = {"telephone": 390, "desk": 1440}
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if found is None:
+        told = "no Chromium: install the system's package `chromium`, as `make test` does where it may"
+        if os.environ.get("CI"):
+            pytest.fail(told)
+        pytest.skip(told)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def nsl_kdd(data_dir: Path, tmp_path_factory: pytest.TempPathFactory, tiny: list[str]) -> Path:
+    """A run on some rows of NSL-KDD: no header, labels that are attack names, five classes."""
+    from wirebert.cli import main
+
+    folder = tmp_path_factory.mktemp("nsl-kdd")
+    for name, num_rows in (("KDDTrain+.txt", 4000), ("KDDTest+.txt", 1500)):
+        with gzip.open(data_dir / "nsl-kdd" / f"{name}.gz", "rt") as file:
+            (folder / name).write_text("".join(islice(file, num_rows)))
+    data = [str(folder / "KDDTrain+.txt"), "--test", str(folder / "KDDTest+.txt")]
+    assert main(["train", *data, "--out", str(folder / "run"), *tiny]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="session", params=["generated", "nsl-kdd"])
+def report_page(request: pytest.FixtureRequest) -> Path:
+    run: Path = request.getfixturevalue("trained" if request.param == "generated" else "nsl_kdd")
+    return run / "report.html"
+
+
+def until(page: Page, claim: str, arg: Any = None) -> None:
+    """Wait for a claim; Playwright's own waiting makes code inside the page, which the page's policy forbids."""
+    for _ in range(600):
+        if page.evaluate(claim, arg):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"never came true: {claim}")
+
+
+class Opened:
+    """A page with every chart brought to life, and what it said on the way."""
+
+    def __init__(self, browser: Browser, path: Path, width: int, **settings: Any) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
+        self.page: Page = self.context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(path.as_uri())
+
+    def enliven(self) -> "Opened":
+        self.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        for figure in self.page.query_selector_all("figure[data-chart]"):
+            figure.scroll_into_view_if_needed()
+        until(
+            self.page, "[...document.querySelectorAll('figure[data-chart]')].every((one) => one.dataset.live)"
+        )
+        return self
+
+
+@pytest.fixture(scope="module", params=WIDTHS)
+def opened(request: pytest.FixtureRequest, browser: Browser, report_page: Path) -> Iterator[Opened]:
+    opened = Opened(browser, report_page, WIDTHS[request.param]).enliven()
+    yield opened
+    opened.context.close()
+
+
+@pytest.fixture(scope="module")
+def desk(browser: Browser, report_page: Path) -> Iterator[Page]:
+    opened = Opened(browser, report_page, WIDTHS["desk"]).enliven()
+    yield opened.page
+    opened.context.close()
+
+
+def test_nothing_is_complained_about_and_no_request_leaves_the_file(
+    opened: Opened, report_page: Path
+) -> None:
+    assert opened.said == []
+    assert opened.asked == [report_page.as_uri()]
+
+
+def test_the_file_is_at_most_five_megabytes(report_page: Path) -> None:
+    assert report_page.stat().st_size <= 5_000_000
+
+
+def test_every_chart_has_marks(opened: Opened) -> None:
+    marks: dict[str, int] = opened.page.evaluate(
+        """() => Object.fromEntries([...document.querySelectorAll('figure[data-chart]')].map((figure) => [
+             figure.dataset.chart,
+             figure.querySelectorAll('svg .role-mark path[d], svg .role-mark line, svg .role-mark text').length]))"""
+    )
+    assert len(marks) >= 21
+    assert min(marks.values()) >= 1, marks
+
+
+def test_nothing_is_wider_than_the_screen(opened: Opened) -> None:
+    assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_no_chart_is_shrunk_until_it_can_not_be_read(opened: Opened) -> None:
+    scales: dict[str, float] = opened.page.evaluate(
+        """() => Object.fromEntries([...document.querySelectorAll('figure[data-chart] svg')].map((svg) => [
+             svg.closest('figure').dataset.chart, svg.getBoundingClientRect().width / svg.viewBox.baseVal.width]))"""
+    )
+    assert min(scales.values()) >= 0.8, scales  # 12 pixels of text stay 9.6
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_accessibility_check_finds_no_violation(
+    browser: Browser, report_page: Path, width: str, scheme: str
+) -> None:
+    opened = Opened(browser, report_page, WIDTHS[width], color_scheme=scheme).enliven()
+    result = Axe().run(opened.page)
+    opened.context.close()
+    assert result.violations_count == 0, result.generate_report()
+
+
+def test_every_switch_changes_its_chart(desk: Page) -> None:
+    controls = desk.query_selector_all(
+        "figure[data-live] input[data-parameter]:not(:checked), figure[data-live] select[data-parameter]"
+    )
+    assert len(controls) >= 10
+    for control in controls:
+        figure = control.evaluate_handle("(one) => one.closest('figure')").as_element()
+        assert figure is not None
+        before = figure.query_selector("svg").inner_html()  # type: ignore[union-attr]
+        if control.get_attribute("type") == "radio":
+            control.check()
+        else:
+            # A neighbour's choice may have set it already. The last option draws something else whatever the scores.
+            last: int = control.evaluate(
+                "(one) => (one.selectedIndex === one.options.length - 1 ? 0 : one.options.length - 1)"
+            )
+            control.select_option(index=last)
+        until(
+            desk, "([figure, before]) => figure.querySelector('svg').innerHTML !== before", [figure, before]
+        )
+
+
+def test_a_class_that_is_chosen_is_chosen_in_the_charts_beside_it(desk: Page) -> None:
+    roc = desk.locator("figure[data-chart=roc_test] select")
+    roc.select_option("attack")
+    beside = desk.locator("figure[data-chart=precision_recall_test]")
+    assert beside.locator("select").input_value() == "attack"
+    assert desk.locator("figure[data-chart=roc_valid] select").input_value() != "attack"
+    until(
+        desk,
+        """() => document.querySelector('figure[data-chart=precision_recall_test]').view
+             .data('source_0')?.length > 0""",
+    )
+
+
+def test_the_pointer_is_told_what_it_points_at(desk: Page) -> None:
+    cell = desk.locator("figure[data-chart=confusion_test] svg .mark-rect path").first
+    cell.hover()
+    told = desk.locator("#vg-tooltip-element")
+    told.wait_for(state="visible")
+    assert "true class" in told.inner_text()
+    assert "verdict" in told.inner_text()
+
+
+def test_a_chart_is_zoomed_without_a_wheel(desk: Page) -> None:
+    def domain() -> list[float]:
+        return desk.evaluate("document.querySelector('figure[data-chart=roc_test]').view.scale('x').domain()")
+
+    figure = desk.locator("figure[data-chart=roc_test]")
+    before = domain()
+    figure.get_by_role("button", name="Zoom in").focus()
+    desk.keyboard.press("Enter")
+    until(
+        desk,
+        "(span) => { const [a, b] = document.querySelector('figure[data-chart=roc_test]').view.scale('x').domain();"
+        " return b - a < span; }",
+        before[1] - before[0],
+    )
+    figure.get_by_role("button", name="Show all").click()
+    until(
+        desk,
+        "(end) => Math.abs(document.querySelector('figure[data-chart=roc_test]').view.scale('x').domain()[1] - end) < 1e-6",
+        before[1],
+    )
+
+
+def test_dark_text_turns_light_in_dark_charts(browser: Browser, report_page: Path) -> None:
+    shades = {}
+    for scheme in ("light", "dark"):
+        opened = Opened(browser, report_page, WIDTHS["desk"], color_scheme=scheme)
+        shades[scheme] = opened.page.evaluate(
+            "getComputedStyle(document.querySelector('figure[data-chart=classes] svg text[fill=\"#1b1f24\"]')).fill"
+        )
+        opened.context.close()
+    assert shades == {"light": "rgb(27, 31, 36)", "dark": "rgb(230, 237, 243)"}
+
+
+def test_without_scripts_the_pictures_and_tables_are_there(browser: Browser, report_page: Path) -> None:
+    opened = Opened(browser, report_page, WIDTHS["desk"], java_script_enabled=False)
+    assert len(opened.page.query_selector_all("figure .picture > svg")) >= 21
+    assert not opened.page.locator(".switches").first.is_visible()
+    assert opened.page.locator("table").first.is_visible()
+    opened.context.close()
+
+
+def test_on_paper_everything_is_open(desk: Page) -> None:
+    closed = "document.querySelectorAll('details:not([open])').length"
+    desk.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = false; })")
+    before: int = desk.evaluate(closed)
+    assert before > 10
+    desk.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert desk.evaluate(closed) == 0
+    desk.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert desk.evaluate(closed) == before
+
+
+def test_the_keyboard_comes_first_to_the_way_past_the_links(browser: Browser, report_page: Path) -> None:
+    opened = Opened(browser, report_page, WIDTHS["desk"])
+    opened.page.keyboard.press("Tab")
+    assert opened.page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
+    opened.context.close()

@@ -1,0 +1,31 @@
+import base64
+import hashlib
+import json
+import re
+
+from wirebert.evaluation.page_script import data_element, policy, script
+
+
+def test_the_policy_names_the_script_and_lets_no_code_be_made() -> None:
+    digest = base64.b64encode(hashlib.sha256(script().encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy()
+    assert "default-src 'none'" in policy()
+    assert "unsafe-eval" not in policy()
+    assert "http" not in policy()
+
+
+def test_the_script_has_our_lines_and_the_library_and_can_not_end_its_element() -> None:
+    text = script()
+    assert "IntersectionObserver" in text
+    assert "BSD-3-Clause" in text
+    assert "</script" not in text.lower()
+    assert len(text) < 1_500_000
+
+
+def test_no_text_of_the_data_leaves_its_element() -> None:
+    specs = {"a": {"name": "</script><b>&\u2028"}}
+    element = data_element(specs)  # type: ignore[arg-type]
+    inner = re.fullmatch(r'<script type="application/json" id="specs">(.*)</script>', element)
+    assert inner is not None
+    assert "<" not in inner[1]
+    assert json.loads(inner[1]) == specs

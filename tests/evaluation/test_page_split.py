@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+from wirebert.evaluation.context_gain import Gain, SplitGain
+from wirebert.evaluation.page_split import alarms, class_table, context_table, mistakes, split_section
+from wirebert.evaluation.report import Report
+
+
+def test_thresholds_say_where_they_come_from(report: Report) -> None:
+    metrics = report.splits["test"]
+    here = alarms("test", metrics)
+    assert "fitted on these very flows of test" in here
+    assert "best threshold for this file" not in here
+    elsewhere = alarms("test", replace(metrics, thresholds_from="valid"))
+    assert "fitted on the benign flows of valid" in elsewhere
+    assert "best threshold for this file" in elsewhere
+
+
+def test_precision_is_restated_for_rare_attacks_and_a_dash_stands_for_what_can_not_be_told(
+    report: Report,
+) -> None:
+    metrics = report.splits["test"]
+    point = metrics.operating_points[0]
+    one = replace(
+        point,
+        fpr=0.01,
+        detection=0.5,
+        precision_at_prevalence={"0.01": 0.336, "0.001": 0.0477},
+        precision=0.9,
+    )
+    none = replace(one, fpr=0.0, precision_at_prevalence={"0.01": None, "0.001": None})
+    html = alarms("test", replace(metrics, operating_points=(one, none)))
+    row = html.split("precision where 0.1 % of the flows are attacks</th>")[1].split("</tr>")[0]
+    assert row == "<td>4.8%</td><td>-</td>"
+    # 10,000 flows, 10 of them attacks: 5 found, and 99.9 false alarms.
+    row = html.split("alerts in 10,000 flows where 0.1 % are attacks</th>")[1].split("</tr>")[0]
+    assert row == "<td>104.9</td><td>-</td>"
+
+
+def test_a_mistake_shows_its_flow_with_what_carried_it_first(report: Report) -> None:
+    html = mistakes(report.splits["test"].mistakes)
+    assert "<b>dos</b> taken for <b>normal</b>" in html
+    assert "99.00% sure, row 7, labelled &lt;i&gt;back" in html
+    assert "Carried by src_bytes 1.25" in html
+    assert html.index("src_bytes</dt><dd>181") < html.index("service</dt><dd>&lt;u&gt;http")
+
+
+def test_every_class_has_its_row_with_the_baseline_beside_it(report: Report) -> None:
+    html = class_table("test", report.splits["test"], report.trees("test"))
+    for label, own in report.splits["test"].per_class.items():
+        assert label.replace("<", "&lt;").replace(">", "&gt;") in html
+        assert f"{own.f1:.3f} <span" in html
+    assert "trees&#x27; F1" in html
+
+
+def test_what_context_adds_stands_beside_what_there_is_without_it(report: Report) -> None:
+    gain = Gain(with_context=0.75, without_context=0.5)
+    own = SplitGain(
+        macro_f1=gain, intervals=None, attack_macro_f1=None, per_class={"dos": gain}, num_flows={"dos": 3}
+    )
+    assert "<td>0.750</td><td>0.500</td><td>+0.250</td>" in context_table(own)
+    metrics = report.splits["test"]
+    assert "What context adds" in split_section("test", metrics, {}, {}, own)
+    assert "What context adds" not in split_section("test", metrics, {}, {})
+
+
+def test_a_split_of_an_earlier_report_has_the_parts_that_it_has_figures_for(report: Report) -> None:
+    lean = replace(report.splits["test"], operating_points=(), curves=None, calibration=None, mistakes=())
+    html = split_section("test", lean, {}, {})
+    assert "Alarms" not in html
+    assert "mistakes" not in html
+    assert "Classes" in html
