@@ -1,17 +1,29 @@
 import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from math import isnan
 from pathlib import Path
 
 from wirebert.training.monitoring import (
+    KINDS,
     CheckpointEvent,
     EndEvent,
     EpochEvent,
+    Event,
     Listener,
+    MetricsFollower,
     MetricsLog,
+    ResourceEvent,
     StartEvent,
     StepEvent,
     WarningEvent,
+    from_record,
     read_metrics,
+    to_record,
 )
+
+Tell = Callable[..., list[tuple[Event, float]]]
 
 
 def step_event(step: int, *, grad_norm: float = 1.0, elapsed_s: float = 1.0) -> StepEvent:
@@ -77,7 +89,68 @@ def test_number_that_is_not_finite_is_null(tmp_path: Path):
 def test_the_log_is_a_listener_and_kinds_have_names_of_their_own(tmp_path: Path):
     with MetricsLog(tmp_path / "metrics.jsonl") as log:
         assert isinstance(log, Listener)
-    kinds = [
-        event.kind for event in (StartEvent, StepEvent, EpochEvent, CheckpointEvent, WarningEvent, EndEvent)
-    ]
-    assert kinds == ["start", "step", "epoch", "checkpoint", "warning", "end"]
+    kinds = (StartEvent, StepEvent, EpochEvent, CheckpointEvent, WarningEvent, ResourceEvent, EndEvent)
+    assert list(KINDS) == ["start", "step", "epoch", "checkpoint", "warning", "resource", "end"]
+    assert tuple(KINDS.values()) == kinds
+
+
+def test_every_event_comes_back_from_its_line(tell: Tell):
+    events = [event for gpu in (True, False) for event, _ in tell(gpu=gpu)]
+    assert {event.kind for event in events} == KINDS.keys() - {"warning"}
+    for event in events:
+        assert from_record(json.loads(json.dumps(to_record(event, time_s=1.0)))) == event
+
+
+def test_a_number_that_was_not_finite_comes_back_as_not_a_number():
+    event = from_record(to_record(step_event(1, grad_norm=float("inf")), time_s=0.0))
+    assert isinstance(event, StepEvent)
+    assert isnan(event.grad_norm)
+
+
+def test_what_a_reader_does_not_know_is_passed_over():
+    record = to_record(step_event(1), time_s=0.0)
+    assert from_record(record | {"field_of_tomorrow": 1}) == step_event(1)
+    assert from_record(record | {"event": "kind_of_tomorrow"}) is None
+    assert from_record(record | {"loss": "low"}) is None
+    assert from_record({"event": "step", "step": 1}) is None
+
+
+def test_lines_of_many_threads_come_whole(tmp_path: Path):
+    with MetricsLog(tmp_path / "metrics.jsonl") as log:
+        message = "x" * 20_000
+
+        def write() -> None:
+            for step in range(20):
+                log.receive(WarningEvent(step=step, message=message))
+
+        threads = [threading.Thread(target=write) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    lines = log.path.read_text().splitlines()
+    assert len(lines) == 80
+    assert all(json.loads(line)["message"] == message for line in lines)
+
+
+def test_a_follower_reads_each_line_once_when_it_is_whole(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    follower = MetricsFollower(path)
+    assert follower.news() == []  # not there yet
+    lines = [json.dumps(to_record(step_event(step), time_s=float(step))) + "\n" for step in (1, 2)]
+    path.write_text(lines[0] + lines[1][:30])
+    assert follower.news() == [(step_event(1), 1.0)]
+    assert follower.news() == []
+    path.write_text("".join(lines))
+    assert follower.news() == [(step_event(2), 2.0)]
+
+
+def test_a_follower_reads_on_in_a_file_that_a_resume_replaced(tmp_path: Path):
+    with MetricsLog(tmp_path / "metrics.jsonl") as log:
+        follower = MetricsFollower(log.path)
+        for step in (10, 20, 30):
+            log.receive(step_event(step))
+        follower.news()
+        log.go_back_to(20)
+        log.receive(replace(step_event(30), loss=0.4))
+        assert [event.step for event, _ in follower.news()] == [30]

@@ -1,3 +1,6 @@
+import errno
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,16 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import f1_score
 
-from wirebert.errors import RunError, TrainingError
+from wirebert.errors import RunError, Terminated, TrainingError
 from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.feeding import LabelledRows
-from wirebert.training.monitoring import Event, Listener, MetricsLog, StepEvent, read_metrics
-from wirebert.training.session import TrainingResult, fit_model, macro_f1
+from wirebert.training.monitoring import (
+    EpochEvent,
+    Event,
+    Listener,
+    MetricsLog,
+    StartEvent,
+    StepEvent,
+    read_metrics,
+)
+from wirebert.training.session import fit_model
 from wirebert.training.settings import TrainConfig
+from wirebert.training.standing import TrainingResult
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledRows]
@@ -41,6 +52,19 @@ class Interrupter:
     def receive(self, event: Event) -> None:
         if isinstance(event, StepEvent) and event.step >= self.step:
             raise KeyboardInterrupt
+
+
+class Terminator:
+    """Sends SIGTERM at the first event of a kind."""
+
+    def __init__(self, kind: type[Event]) -> None:
+        self.kind = kind
+        self.sent_at = 0
+
+    def receive(self, event: Event) -> None:
+        if isinstance(event, self.kind) and not self.sent_at:
+            self.sent_at = event.step
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def fit(
@@ -98,6 +122,95 @@ def test_interrupted_training_goes_on_to_the_same_bits(
     assert without_times(tmp_path / "stopped") == without_times(tmp_path / "straight")
 
 
+@pytest.mark.parametrize("kind", [StartEvent, StepEvent, EpochEvent])
+def test_terminated_training_saves_the_step_and_goes_on_to_the_same_bits(
+    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, kind: type[Event]
+):
+    flows, straight, resumed = make_flows(100), make_model(dropout=0.1), make_model(dropout=0.1)
+    fit(straight, flows, tmp_path / "straight")
+    terminator = Terminator(kind)
+    with pytest.raises(Terminated):
+        fit(resumed, flows, tmp_path / "stopped", listeners=(terminator,))
+    steps = CheckpointFolder(tmp_path / "stopped" / "checkpoints").steps()
+    assert steps[-1] == terminator.sent_at or (terminator.sent_at, steps) == (0, [1])
+    fit(resumed, flows, tmp_path / "stopped")
+    assert same_bits(straight, resumed)
+
+
+def test_termination_does_not_wait_for_an_evaluation(
+    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    flows, straight, resumed = make_flows(100), make_model(), make_model()
+    fit(straight, flows, tmp_path / "straight")
+
+    def long(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("went on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wirebert.training.session.validate", long)
+        with pytest.raises(Terminated):
+            fit(resumed, flows, tmp_path / "stopped")
+    assert CheckpointFolder(tmp_path / "stopped" / "checkpoints").steps()[-1] == 5
+    fit(resumed, flows, tmp_path / "stopped")
+    assert same_bits(straight, resumed)
+    assert without_times(tmp_path / "stopped") == without_times(tmp_path / "straight")
+
+
+def test_full_disk_stops_a_training_that_can_be_gone_on_with(
+    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    flows, straight, resumed = make_flows(100), make_model(), make_model()
+    fit(straight, flows, tmp_path / "straight")
+    left = [True, True, False]
+    write = CheckpointFolder._write  # pyright: ignore[reportPrivateUsage]  # where the disk is written
+
+    def write_while_there_is_room(*arguments: object) -> None:
+        if not left.pop(0):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(*arguments)  # pyright: ignore[reportArgumentType]  # as it was called
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointFolder, "_write", write_while_there_is_room)
+        with pytest.raises(RunError, match=r"No space left on device.*make room, then go on with --resume"):
+            fit(resumed, flows, tmp_path / "stopped")
+    fit(resumed, flows, tmp_path / "stopped")
+    assert same_bits(straight, resumed)
+
+
+def test_lost_gpu_is_a_sentence_that_names_the_last_checkpoint(
+    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def lost(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCompile with ...")
+
+    monkeypatch.setattr("wirebert.training.session.validate", lost)
+    expected = (
+        r"the GPU failed \(CUDA error: unspecified launch failure\); the last checkpoint is of step 4; go on"
+    )
+    with pytest.raises(TrainingError, match=expected):
+        fit(make_model(), make_flows(100), tmp_path)
+
+
+def test_best_weights_are_kept_however_long_ago_they_were(
+    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
+):
+    config = replace(CONFIG, learning_rate=0.3, evaluate_every=2)
+    result = fit(make_model(), make_flows(100), tmp_path, config)
+    steps = CheckpointFolder(tmp_path / "checkpoints").steps()
+    assert result.best_step < 16
+    assert steps == [result.best_step, 20, 21]
+
+
+def test_a_run_tells_of_every_checkpoint_that_is_on_disk(
+    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
+):
+    fit(make_model(), make_flows(100), tmp_path)
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    told = [str(record["path"]) for record in records if record["event"] == "checkpoint"]
+    assert told == [f"checkpoint-{step:08d}" for step in (4, 8, 12, 16, 20, 21)]
+
+
 def test_finished_training_is_not_done_again(make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path):
     flows, first, second = make_flows(100), make_model(), make_model(seed=9)
     one = fit(first, flows, tmp_path)
@@ -131,7 +244,14 @@ def test_model_ends_with_the_weights_of_the_lowest_validation_loss(
 def test_training_stops_when_patience_is_spent_and_says_so_again_on_resume(
     make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):
-    config = TrainConfig(epochs=30, batch_size=16, learning_rate=0.3, device="cpu", early_stopping_patience=2)
+    config = TrainConfig(
+        checkpoint_seconds=0,
+        epochs=30,
+        batch_size=16,
+        learning_rate=0.3,
+        device="cpu",
+        early_stopping_patience=2,
+    )
     flows = make_flows(60)
     first, second = make_model(), make_model(seed=3)
     result = fit(first, flows, tmp_path, config)
@@ -166,7 +286,7 @@ def test_resuming_with_other_settings_is_refused_by_name(
     make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):
     flows = make_flows(40)
-    started = TrainConfig(epochs=1, device="cpu", learning_rate=3e-4)
+    started = TrainConfig(epochs=1, device="cpu", learning_rate=3e-4, checkpoint_seconds=0)
     fit(make_model(), flows, tmp_path, started)
     with pytest.raises(RunError, match=r"training\.learning_rate = 0\.0003, now it is 0\.5"):
         fit(make_model(), flows, tmp_path, replace(started, learning_rate=0.5))
@@ -215,14 +335,6 @@ def test_metrics_have_every_figure_that_a_person_follows(
     assert {"valid_loss", "valid_accuracy", "valid_macro_f1", "train_loss"} <= of_epoch.keys()
     steps_of_epochs = [record["step"] for record in records if record["event"] == "epoch"]
     assert steps_of_epochs == [5, 10, 15, 20, 21]
-
-
-def test_macro_f1_is_what_scikit_learn_calls_so():
-    random = np.random.default_rng(0)
-    true_ids, predicted_ids = random.integers(0, 4, 200), random.choice([0, 1, 2, 3, 5], 200)
-    assert macro_f1(true_ids, predicted_ids) == pytest.approx(
-        f1_score(true_ids, predicted_ids, average="macro")
-    )
 
 
 PROGRAM = """

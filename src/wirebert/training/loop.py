@@ -8,7 +8,7 @@ import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, final
+from typing import Final, Literal, final
 
 import numpy as np
 import torch
@@ -18,109 +18,29 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_
 
 from wirebert.errors import ConfigError, TrainingError
-from wirebert.model.batches import FlowBatch, Precision, autocast
+from wirebert.model.batches import Batch, PackedBatch, Precision, autocast, class_logits, pack
 from wirebert.model.distilbert import DistilBert
-from wirebert.training.feeding import StepFlows, micro_batches
+from wirebert.training.corruption import RaggedRows
+from wirebert.training.distributed import ONE, GradientSum, World
+from wirebert.training.feeding import Prepared, StepFlows, idle_batch, micro_batches, num_passes, share_of
+from wirebert.training.graphs import Outcome, StepGraphs
 from wirebert.training.losses import Objective
+from wirebert.training.memory import fitting_tokens, free_bytes
 from wirebert.training.optimizer import learning_rates, make_optimizer
+from wirebert.training.prefetch import ahead
 from wirebert.training.seeding import Purpose, mix
 from wirebert.training.settings import TrainConfig
+from wirebert.training.sharding import is_sharded, sharded, whole
+from wirebert.training.tally import Tally, TrainStep
 
-NEVER: Final = -1
+LENGTH_TRIED: Final = 64
+"""Tokens of the rows by which memory is measured; a row's length hardly matters, the number of tokens does."""
 # Below this scale gradients overflow whatever fp16 scales them by: the weights themselves are too large.
 SMALLEST_LOSS_SCALE: Final = 2.0**-10
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class TrainStep:
-    """What one optimizer step did. The tensors stay on the device: reading one waits for it."""
-
-    index: int
-    """Steps done, this one included."""
-
-    epoch: int
-    """Epochs done before this step's."""
-
-    loss: Float[Tensor, ""]
-    grad_norm: Float[Tensor, ""]
-    """Norm of all gradients before clipping; not finite where fp16 overflowed and the weights were left alone."""
-
-    num_flows: int
-    num_tokens: int
-    """Tokens without padding."""
-
-
-class Totals(NamedTuple):
-    """What the steps since the last reading amount to, as plain numbers."""
-
-    num_steps: int
-    num_flows: int
-    num_tokens: int
-    loss: float
-    """Mean over the flows."""
-
-    accuracy: float
-    """Share of the flows put into their class, while the weights moved and with dropout and corruption on."""
-
-    grad_norm: float
-    """Of the last step."""
-
-    num_overflows: int
-    """Steps whose fp16 gradients overflowed."""
-
-
-@final
-class Tally:
-    """Sums over steps that stay on the device until they are read."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(
-            3, dtype=torch.float64, device=device
-        )  # loss * flows, right answers, overflows
-        self._grad_norm = torch.zeros((), device=device)
-        self._first_bad_step = torch.full((), NEVER, device=device)
-        self._num_steps = self._num_flows = self._num_tokens = 0
-
-    def add(self, step: TrainStep, num_right: Int[Tensor, ""], *, may_overflow: bool) -> None:
-        """Count one step; nothing waits for the device."""
-        overflowed = ~torch.isfinite(step.grad_norm)
-        is_bad = ~torch.isfinite(step.loss) if may_overflow else overflowed | ~torch.isfinite(step.loss)
-        self._sums += torch.stack(
-            [step.loss.double() * step.num_flows, num_right.double(), overflowed.double()]
-        )
-        self._grad_norm = step.grad_norm
-        is_first = is_bad & (self._first_bad_step == NEVER)
-        self._first_bad_step = torch.where(is_first, step.index, self._first_bad_step)
-        self._num_steps += 1
-        self._num_flows += step.num_flows
-        self._num_tokens += step.num_tokens
-
-    @property
-    def num_steps(self) -> int:
-        """Steps counted since the last reading."""
-        return self._num_steps
-
-    def first_bad_step(self) -> int | None:
-        """The first step since the last reading whose loss or gradient was not finite. Waits for the device."""
-        step = int(self._first_bad_step)
-        return None if step == NEVER else step
-
-    def read(self) -> Totals:
-        """The sums, which then start over. Waits for the device."""
-        loss, num_right, num_overflows = self._sums.tolist()
-        totals = Totals(
-            num_steps=self._num_steps,
-            num_flows=self._num_flows,
-            num_tokens=self._num_tokens,
-            loss=loss / max(1, self._num_flows),
-            accuracy=num_right / max(1, self._num_flows),
-            grad_norm=float(self._grad_norm),
-            num_overflows=int(num_overflows),
-        )
-        self._sums.zero_()
-        self._num_steps = self._num_flows = self._num_tokens = 0
-        return totals
+BYTES_PER_WEIGHT: Final = 20
+"""Weight, gradient, gradients added up, and two moments of AdamW."""
+MOST_FOR_WEIGHTS: Final = 0.6
+"""Share of a GPU's memory that these may take; the rest is for activations."""
 
 
 @final
@@ -132,6 +52,11 @@ class TrainState:
     optimizer: torch.optim.AdamW
     scaler: GradScaler
     objective: Objective
+    """On the device."""
+
+    host_objective: Objective
+    """The same on the processor."""
+
     config: TrainConfig
     seed: int
     num_steps: int
@@ -147,10 +72,35 @@ class TrainState:
     micro_batch_tokens: int
     """Padded tokens of one forward pass; halved when memory runs out."""
 
+    world: World = ONE
+    """The processes that train this model together."""
+
     tally: Tally = field(init=False)
+    graphs: StepGraphs | None = field(init=False)
+    """Records steps as CUDA graphs, where they can be."""
+
+    gradient_sum: GradientSum | None = field(init=False)
+    """Adds up the ranks' gradients, where each rank holds all weights."""
 
     def __post_init__(self) -> None:
-        self.tally = Tally(self.device)
+        self.tally = Tally(self.device, self.world)
+        self.gradient_sum = None
+        if self.world.size > 1 and not self.is_sharded:
+            self.gradient_sum = GradientSum(self.model.parameters(), self.world)
+        self.graphs = StepGraphs(self._recordable) if self.optimizer.defaults["capturable"] else None
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each rank holds a part of the weights, so that all ranks compute every pass together."""
+        return is_sharded(self.model)
+
+    def _recordable(self, batch: PackedBatch) -> Outcome:
+        """What of a step is recorded: all of it; with several ranks, what comes before they speak."""
+        loss, num_right = _gradients(self, batch)
+        if self.gradient_sum is None:
+            return Outcome(loss, num_right, _update(self))
+        self.gradient_sum.collect()
+        return Outcome(loss, num_right, torch.zeros_like(loss))
 
     @classmethod
     def start(
@@ -161,29 +111,41 @@ class TrainState:
         seed: int,
         num_steps: int,
         class_counts: Int[np.ndarray, " C"],
+        world: World = ONE,
     ) -> "TrainState":
-        """The state before the first step; moves the model to the device."""
+        """The state before the first step; moves the model to the device, or a sharded copy of it."""
         device = choose_device(config)
         precision = choose_precision(config, device)
-        model.to(device)
+        is_whole = choose_parallel(config, model, device, world) == "ddp"
+        model = model.to(device) if is_whole else sharded(model, device)
+        if config.compile:
+            model.compile_blocks()
+        objective = Objective.for_classes(class_counts, config)
         return cls(
             model=model,
-            optimizer=make_optimizer(model, config),
+            optimizer=make_optimizer(
+                model, config, capturable=choose_graphs(config, model, device, precision)
+            ),
             scaler=GradScaler(device.type, enabled=precision == "fp16"),
-            objective=Objective.for_classes(class_counts, config).to(device),
+            objective=objective.to(device),
+            host_objective=objective,
             config=config,
             seed=seed,
             num_steps=num_steps,
             device=device,
             precision=precision,
             micro_batch_tokens=choose_micro_batch_tokens(config, device),
+            world=world,
         )
 
     def set_learning_rate(self) -> None:
         """Give both groups the rate of the step to come."""
         rates = learning_rates(self.step, self.num_steps, self.config)
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)  # in its place, where a recorded step reads it
+            else:
+                group["lr"] = rate
 
     def check_finite(self) -> None:
         """Stop training if a step since the last reading was not finite. Waits for the device.
@@ -227,48 +189,185 @@ def choose_precision(config: TrainConfig, device: torch.device) -> Precision:
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
+def choose_graphs(config: TrainConfig, model: DistilBert, device: torch.device, precision: Precision) -> bool:
+    """Whether steps are recorded as CUDA graphs.
+
+    Not with gradient scaling, whose scale the processor reads, nor with gradient checkpointing, which puts back the
+    state of the random generator; nor with compiled code, which records by itself; never with weights in parts, whose
+    passes all ranks would have to record at once.
+    """
+    if is_sharded(model):
+        return False
+    is_plain = not (config.compile or model.gradient_checkpointing or precision == "fp16")
+    return device.type == "cuda" and (is_plain if config.cuda_graphs is None else config.cuda_graphs)
+
+
+def choose_parallel(
+    config: TrainConfig, model: DistilBert, device: torch.device, world: World
+) -> Literal["ddp", "fsdp"]:
+    """Whether each rank holds all weights or a part of them."""
+    if world.size == 1:
+        return "ddp"
+    if config.parallel != "auto":
+        return config.parallel
+    if device.type == "cpu":
+        return "ddp"
+    size_bytes = BYTES_PER_WEIGHT * sum(weight.numel() for weight in model.parameters())
+    room = world.smallest(torch.cuda.mem_get_info(device)[1])
+    return "fsdp" if size_bytes > MOST_FOR_WEIGHTS * room else "ddp"
+
+
 def choose_micro_batch_tokens(config: TrainConfig, device: torch.device) -> int:
-    """Padded tokens of one forward pass; 0 is the whole step."""
+    """Slots of one forward pass; 0 is the whole step.
+
+    A processor is fastest while activations stay in its cache and little is padded; a GPU wants to be filled.
+    """
     if config.micro_batch_tokens is not None:
         return config.micro_batch_tokens
-    # A processor is fastest while activations stay in its cache and little is padded; a GPU wants to be filled.
-    return 4_096 if device.type == "cpu" else 65_536
+    return 4_096 if device.type == "cpu" else 0
+
+
+def fit_into_memory(state: TrainState, mean_length: float) -> None:
+    """Have micro-batches fill a GPU's memory and not more, for flows of this mean length; a setting goes before."""
+    if state.device.type != "cuda" or state.config.micro_batch_tokens is not None:
+        return
+    wanted = round(state.config.batch_size * mean_length / state.world.size)
+    fitting = fitting_tokens(
+        lambda tokens: _peak_bytes(state, tokens), free_bytes(state.device), wanted=wanted
+    )
+    if state.is_sharded:  # every rank makes as many passes as the others
+        fitting = state.world.smallest(fitting)
+    state.micro_batch_tokens = 0 if fitting == wanted else fitting
+
+
+def _peak_bytes(state: TrainState, num_tokens: int) -> int:
+    """Memory that a forward and backward pass over this many tokens takes at its peak."""
+    length = min(LENGTH_TRIED, state.model.architecture.max_positions)
+    ids = np.zeros(num_tokens // length * length, dtype=np.uint16)
+    rows = RaggedRows(ids, np.arange(0, len(ids) + 1, length))
+    class_ids = np.zeros(len(rows.offsets) - 1, dtype=np.int64)
+    pad_id = state.model.architecture.pad_id
+    batch = pack(rows, np.arange(len(class_ids)), class_ids, pad_id=pad_id)
+    before = torch.cuda.memory_allocated(state.device)
+    torch.cuda.reset_peak_memory_stats(state.device)
+    state.model.train()
+    _gradients(state, batch)
+    state.optimizer.zero_grad()
+    return torch.cuda.max_memory_allocated(state.device) - before
 
 
 def train(state: TrainState, feed: Iterable[StepFlows]) -> Iterator[TrainStep]:
     """Update `state` in place; yield once per optimizer step. Stop by not asking for the next."""
-    for flows in feed:
+    prepared = (_prepare(state, flows) for flows in feed)
+    for ready in ahead(prepared, state.config.prefetch if state.device.type == "cuda" else 0):
         state.model.train()
         state.set_learning_rate()
-        loss, num_right = _gradients_within_memory(state, flows)
-        state.scaler.unscale_(state.optimizer)
-        grad_norm = _clip(state)
-        with undisturbed():
-            state.scaler.step(state.optimizer)
-            state.scaler.update()
-            state.optimizer.zero_grad()
-            state.step += 1
-            step = TrainStep(
-                state.step, flows.epoch, loss, grad_norm, len(flows.class_ids), len(flows.rows.ids)
-            )
-            state.tally.add(step, num_right, may_overflow=state.scaler.is_enabled())
-        yield step
+        # What dropout draws depends on seed and step alone, so a resumed or replayed step draws the same.
+        # Rank 0 draws what a single process would, the others something else for their other flows.
+        rank = [state.world.rank] if state.world.rank else []
+        torch.manual_seed(mix(state.seed, Purpose.DROPOUT, state.step, *rank))
+        yield _step_within_memory(state, ready)
 
 
-def _clip(state: TrainState) -> Float[Tensor, ""]:
-    limit = state.config.max_grad_norm or float("inf")
-    return clip_grad_norm_(state.model.parameters(), limit)
+def _prepare(state: TrainState, flows: StepFlows) -> Prepared:
+    """This rank's share of the step's flows as the device takes them, by the micro-batch of this moment."""
+    max_tokens, pad_id = state.micro_batch_tokens, state.model.architecture.pad_id
+    # A number of the processor's: the device does not have to be asked for it.
+    weight = float(state.host_objective.weight(torch.from_numpy(flows.class_ids)))
+    size = state.world.size
+    batches = micro_batches(
+        *(share_of(flows, state.world.rank, size), max_tokens),
+        pad_id=pad_id,
+        device=state.device,
+        batch_size=-(-state.config.batch_size // size),
+        loss_weight=weight,
+    )
+    if state.is_sharded:  # no rank may make a pass without the others
+        num_idle = num_passes(flows, max_tokens, size, state.device) - len(batches)
+        batches += [idle_batch(flows, pad_id=pad_id, device=state.device)] * num_idle
+    return Prepared(flows, max_tokens, batches)
 
 
-def _gradients_within_memory(state: TrainState, flows: StepFlows) -> tuple[Tensor, Tensor]:
-    """`_gradients`, with the micro-batches halved and the step played again for as long as memory runs out."""
+def _step_within_memory(state: TrainState, ready: Prepared) -> TrainStep:
+    """`_step`, with the micro-batches halved and the step played again for as long as memory runs out."""
     while True:
+        if ready.max_tokens != state.micro_batch_tokens:  # cut ahead of time, before memory ran out
+            ready = _prepare(state, ready.flows)
         try:
-            return _gradients(state, flows)
+            return _step(state, ready)
         except torch.OutOfMemoryError as error:
+            if state.is_sharded:
+                raise TrainingError(
+                    f"step {state.step + 1}: memory ran out on rank {state.world.rank}; set training.micro_batch_tokens "
+                    f"to less than {state.micro_batch_tokens or len(ready.flows.rows.ids):,}, or use more GPUs"
+                ) from error
             failure = str(error)
         # Out of the except block, so that nothing holds the failed pass's activations any more.
-        _halve_micro_batches(state, flows, failure)
+        _halve_micro_batches(state, ready.flows, failure)
+
+
+def _step(state: TrainState, ready: Prepared) -> TrainStep:
+    batch = ready.batches[0] if len(ready.batches) == 1 else None
+    if state.graphs is not None and isinstance(batch, PackedBatch):
+        with undisturbed():
+            outcome = state.graphs.run(batch, state.device)
+            if state.gradient_sum is not None:
+                outcome = outcome._replace(grad_norm=_update_together(state, state.gradient_sum))
+            return _finish(state, ready.flows, outcome)
+    none = torch.zeros(2, device=state.device)  # of a rank without flows in a short step
+    parts = [_gradients(state, batch) for batch in ready.batches] or [(none[0], none[1].long())]
+    losses, num_right = zip(*parts, strict=True)
+    with undisturbed():
+        if state.gradient_sum is None:
+            grad_norm = _update(state)
+        else:
+            state.gradient_sum.collect()
+            grad_norm = _update_together(state, state.gradient_sum)
+        outcome = Outcome(torch.stack(losses).sum(), torch.stack(num_right).sum(), grad_norm)
+        return _finish(state, ready.flows, outcome)
+
+
+def _update_together(state: TrainState, gradient_sum: GradientSum) -> Float[Tensor, ""]:
+    """`_update` by the sum of all ranks' gradients."""
+    try:
+        gradient_sum.exchange()
+        return _update(state)
+    except torch.OutOfMemoryError as error:  # the others are past this: the step can not be played again
+        raise TrainingError(
+            f"step {state.step + 1}: memory of rank {state.world.rank} ran out in the optimizer; set "
+            "training.micro_batch_tokens lower, or training.parallel=fsdp"
+        ) from error
+
+
+def _finish(state: TrainState, flows: StepFlows, outcome: Outcome) -> TrainStep:
+    """Count a step that is done."""
+    state.step += 1
+    sizes = len(flows.class_ids), len(flows.rows.ids)
+    step = TrainStep(state.step, flows.epoch, outcome.loss, outcome.grad_norm, *sizes)
+    state.tally.add(step, outcome.num_right, may_overflow=state.scaler.is_enabled())
+    return step
+
+
+def _gradients(state: TrainState, batch: Batch) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+    """Add a micro-batch's gradients to the parameters; its share of the step's loss, and how many flows were right."""
+    batch = batch.to(state.device)
+    class_ids = batch.class_ids
+    with autocast(str(state.device), state.precision):
+        logits_BC = class_logits(state.model, batch)
+    loss = state.objective.total(logits_BC, class_ids) / batch.loss_weight
+    state.scaler.scale(loss).backward()
+    return loss.detach(), (logits_BC.detach().argmax(1) == class_ids).sum()
+
+
+def _update(state: TrainState) -> Float[Tensor, ""]:
+    """Clip the gradients, move the weights, and forget the gradients; their norm before clipping."""
+    state.scaler.unscale_(state.optimizer)
+    limit = state.config.max_grad_norm or float("inf")
+    grad_norm = whole(clip_grad_norm_(state.model.parameters(), limit))
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad()
+    return grad_norm
 
 
 def _halve_micro_batches(state: TrainState, flows: StepFlows, failure: str) -> None:
@@ -277,35 +376,14 @@ def _halve_micro_batches(state: TrainState, flows: StepFlows, failure: str) -> N
         torch.cuda.empty_cache()
     lengths = np.diff(flows.rows.offsets)
     longest = int(lengths.max())
-    used = min(state.micro_batch_tokens or longest * len(lengths), longest * len(lengths))
+    everything = int(lengths.sum()) if state.device.type == "cuda" else longest * len(lengths)
+    used = min(state.micro_batch_tokens or everything, everything)
     if used <= longest:
         raise TrainingError(
             f"step {state.step + 1}: memory ran out with a single flow of {longest} tokens; choose a smaller model, set "
             f"model.gradient_checkpointing=true, or a shorter encoding.max_length ({failure.splitlines()[0]})"
         )
     state.micro_batch_tokens = max(longest, used // 2)
-
-
-def _gradients(state: TrainState, flows: StepFlows) -> tuple[Tensor, Tensor]:
-    """Add the gradients of the step's mean loss to the parameters; the loss, and how many flows were right."""
-    # What dropout draws depends on seed and step alone, so a resumed or replayed step draws the same.
-    torch.manual_seed(mix(state.seed, Purpose.DROPOUT, state.step))
-    weight = state.objective.weight(torch.from_numpy(flows.class_ids).to(state.device))
-    total = torch.zeros((), device=state.device)
-    num_right = torch.zeros((), dtype=torch.int64, device=state.device)
-    pad_id = state.model.architecture.pad_id
-    for batch in micro_batches(flows, state.micro_batch_tokens, pad_id=pad_id, device=state.device):
-        logits_BC = _forward(state, batch)
-        loss = state.objective.total(logits_BC, batch.class_ids) / weight
-        state.scaler.scale(loss).backward()
-        total += loss.detach()
-        num_right += (logits_BC.detach().argmax(1) == batch.class_ids).sum()
-    return total, num_right
-
-
-def _forward(state: TrainState, batch: FlowBatch) -> Float[Tensor, "B C"]:
-    with autocast(str(state.device), state.precision):
-        return state.model(batch.ids, batch.mask)
 
 
 @contextmanager

@@ -2,17 +2,22 @@
 
 `metrics.jsonl` holds one JSON object a line. Every line has `v` (this schema's version), `event` (its kind), `time`
 (seconds since 1970) and `step` (optimizer steps done); the other fields are those of the kind's dataclass below. A number
-that is not finite is null. The file may be read while it is written: lines come whole, one flush each.
+that is not finite, or not known, is null. The file may be read while it is written: lines come whole, one flush each. A
+training that goes on after an interruption replaces the file by one without the steps that are made again. A kind or a
+field may be added under the same version, so readers pass over what they do not know.
 """
 
 import json
 import os
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from math import isfinite
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from math import isfinite, nan
 from pathlib import Path
-from typing import ClassVar, Final, Protocol, TextIO, final, runtime_checkable
+from threading import Lock
+from typing import Any, ClassVar, Final, Protocol, TextIO, cast, final, get_args, runtime_checkable
+
+from wirebert.files import write_whole
 
 VERSION: Final = 1
 
@@ -100,11 +105,12 @@ class EpochEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointEvent:
-    """A checkpoint is on disk."""
+    """A checkpoint is on disk; training went on while it was written."""
 
     kind: ClassVar[str] = "checkpoint"
     step: int
     path: str
+    """Name of its folder, which says the step that it is of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +120,43 @@ class WarningEvent:
     kind: ClassVar[str] = "warning"
     step: int
     message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResourceEvent:
+    """What the training takes of the machine, once a second; null where the machine does not tell."""
+
+    kind: ClassVar[str] = "resource"
+    step: int
+    """Of the event before: the steps since are not counted."""
+
+    cpu_share: float | None
+    """Share of the time of all processors that anything ran on them since the sample before, in [0, 1]."""
+
+    process_cpu_share: float | None
+    """The same for this training alone."""
+
+    resident_bytes: int | None
+    """Memory of this training."""
+
+    memory_free_bytes: int | None
+    """Memory of the machine that is still to be had."""
+
+    disk_free_bytes: int | None
+    """Where the run folder is."""
+
+    gpu_share: float | None
+    """Share of the time that anything ran on the GPU, in [0, 1]. This and what follows: the GPU that is trained on."""
+
+    gpu_memory_used_bytes: int | None
+    """By all programs."""
+
+    gpu_memory_total_bytes: int | None
+    gpu_memory_allocated_bytes: int | None
+    """By this training's tensors."""
+
+    gpu_power_w: float | None
+    gpu_temperature_c: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +171,12 @@ class EndEvent:
     elapsed_s: float
 
 
-Event = StartEvent | StepEvent | EpochEvent | CheckpointEvent | WarningEvent | EndEvent
+Event = StartEvent | StepEvent | EpochEvent | CheckpointEvent | WarningEvent | ResourceEvent | EndEvent
+
+KINDS: Final[Mapping[str, type[Event]]] = {
+    kind.kind: kind
+    for kind in (StartEvent, StepEvent, EpochEvent, CheckpointEvent, WarningEvent, ResourceEvent, EndEvent)
+}
 
 
 @runtime_checkable
@@ -136,7 +184,7 @@ class Listener(Protocol):
     """Takes events as they happen: a file, a screen, a tracking service."""
 
     def receive(self, event: Event) -> None:
-        """Take one event; called between two steps, so be quick."""
+        """Take one event; called between two steps, so be quick, and from more than one thread."""
         ...
 
 
@@ -154,14 +202,43 @@ def _not_finite(value: object) -> bool:
     return isinstance(value, float) and not isfinite(value)
 
 
+def from_record(record: Mapping[str, object]) -> Event | None:
+    """The event that a line of `metrics.jsonl` tells of; None for a kind that is not known here.
+
+    >>> from_record({"v": 1, "event": "warning", "time": 0.0, "step": 3, "message": "disk nearly full"})
+    WarningEvent(step=3, message='disk nearly full')
+    >>> from_record({"event": "warning", "step": "three"}) is None
+    True
+    """
+    kind = KINDS.get(str(record.get("event")))
+    if kind is None:
+        return None
+    values = {field.name: _as_type(record.get(field.name), field.type) for field in fields(kind)}
+    return None if _UNFIT in values.values() else cast(type[Any], kind)(**values)
+
+
+_UNFIT: Final = object()
+
+
+def _as_type(value: object, expected: object) -> object:
+    if expected is float and value is None:
+        return nan
+    kinds = get_args(expected) or (expected,)
+    if float in kinds and type(value) is int:
+        return float(value)
+    is_fit = type(value) in kinds
+    return value if is_fit else _UNFIT
+
+
 @final
 class MetricsLog:
-    """Events as JSON lines in a file; a listener. Use it as a context, or close it."""
+    """Events as JSON lines in a file; a listener. Use it as a context, or close it. Threads may share it."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._file: TextIO = path.open("a", encoding="utf-8")
+        self._lock = Lock()
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -171,24 +248,25 @@ class MetricsLog:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with self._lock:
+            self._file.close()
 
     def receive(self, event: Event) -> None:
         """Append one line."""
         line = json.dumps(to_record(event, time_s=round(time.time(), 3)), allow_nan=False)
-        self._file.write(line + "\n")
-        self._file.flush()
+        with self._lock:
+            self._file.write(line + "\n")
+            self._file.flush()
 
     def go_back_to(self, step: int) -> None:
         """Forget what was written after `step`: a resumed training makes those steps again."""
-        self._file.close()
-        kept = [record for record in read_metrics(self.path) if _step_of(record) <= step]
-        if step == 0:
-            kept = []
-        aside = self.path.with_name(self.path.name + ".aside")
-        aside.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        os.replace(aside, self.path)  # noqa: PTH105 - says that the old file goes
-        self._file = self.path.open("a", encoding="utf-8")
+        with self._lock:
+            self._file.close()
+            kept = [record for record in read_metrics(self.path) if _step_of(record) <= step]
+            if step == 0:
+                kept = []
+            write_whole(self.path, "".join(json.dumps(record) + "\n" for record in kept))
+            self._file = self.path.open("a", encoding="utf-8")
 
 
 def _step_of(record: dict[str, object]) -> int:
@@ -200,6 +278,49 @@ def read_metrics(path: Path) -> list[dict[str, object]]:
     """The records of a `metrics.jsonl`, also one that is being written: a last line cut short is left out."""
     with path.open(encoding="utf-8") as file:
         return list(_records(file))
+
+
+@final
+class MetricsFollower:
+    """Reads a `metrics.jsonl` as it grows, without holding it open; the file need not be there yet."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._place: tuple[int, int] | None = None
+        self._position = 0
+        self._last_time_s = 0.0
+
+    def news(self) -> list[tuple[Event, float]]:
+        """The events that were written since the last call, with their times in seconds since 1970.
+
+        Of a file that was replaced, those that were not read before.
+        """
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return []
+        with file:
+            status = os.fstat(file.fileno())
+            place = (status.st_dev, status.st_ino)
+            if place != self._place or status.st_size < self._position:
+                self._place, self._position = place, 0
+            may_be_known = self._position == 0
+            file.seek(self._position)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]  # the last line may be in the making
+        self._position += len(whole)
+        records = list(_records(whole.decode("utf-8", "replace").splitlines()))
+        if may_be_known:
+            records = [record for record in records if _time_of(record) > self._last_time_s]
+        self._last_time_s = max([self._last_time_s, *map(_time_of, records)])
+        events = ((from_record(record), _time_of(record)) for record in records)
+        return [(event, time_s) for event, time_s in events if event is not None]
+
+
+def _time_of(record: Mapping[str, object]) -> float:
+    """When a record was written, in seconds since 1970."""
+    time_s = record.get("time")
+    return float(time_s) if isinstance(time_s, int | float) else 0.0
 
 
 def _records(lines: Iterable[str]) -> Iterable[dict[str, object]]:

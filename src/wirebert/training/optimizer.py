@@ -34,15 +34,22 @@ def parameter_groups(model: DistilBert, config: TrainConfig) -> list[ParameterGr
     ]
 
 
-def make_optimizer(model: DistilBert, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over the two groups, fused into one kernel where every parameter's device has it."""
-    groups = parameter_groups(model, config)
-    devices = {parameter.device.type for group in groups for parameter in group["params"]}
+def make_optimizer(model: DistilBert, config: TrainConfig, *, capturable: bool = False) -> torch.optim.AdamW:
+    """AdamW over the two groups, fused into one kernel where every parameter's device has it.
+
+    `capturable` ones can be recorded as part of a CUDA graph; their learning rates are tensors on the device.
+    """
+    groups = [dict(group) for group in parameter_groups(model, config)]
+    devices = {parameter.device.type for parameter in model.parameters()}
+    if capturable:
+        device = next(model.parameters()).device
+        groups = [group | {"lr": torch.tensor(group["lr"], device=device)} for group in groups]
     return torch.optim.AdamW(
-        [dict(group) for group in groups],
+        groups,
         betas=(config.adam_beta1, config.adam_beta2),
         eps=config.adam_epsilon,
         fused=devices <= {"cpu", "cuda"},
+        capturable=capturable,
     )
 
 

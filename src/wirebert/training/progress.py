@@ -1,20 +1,13 @@
-"""What a person sees while a training runs: a bar on a terminal, plain lines anywhere else."""
+"""A training in plain lines: what a person reads in a log, or where the output is no terminal."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final, final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from wirebert.training.monitoring import EndEvent, EpochEvent, Event, StartEvent, StepEvent, WarningEvent
 
 SECONDS_BETWEEN_LINES: Final = 10.0
-
-
-def is_live(console: Console, environment: Mapping[str, str]) -> bool:
-    """Whether a moving bar makes sense: the output is a terminal and no build server reads it."""
-    return console.is_terminal and not environment.get("CI")
 
 
 def step_line(event: StepEvent) -> str:
@@ -89,6 +82,11 @@ class PlainLines:
             case _:
                 pass
 
+    def receive_at(self, event: Event, time_s: float) -> None:
+        """The same for an event that came earlier."""
+        del time_s  # a line says how long training took, not when it was written
+        self.receive(event)
+
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -96,58 +94,3 @@ class PlainLines:
 def time_left(event: StepEvent, num_steps: int) -> timedelta:
     """Time to the last step, if steps go on as they did on average."""
     return timedelta(seconds=round(event.elapsed_s / max(1, event.step) * (num_steps - event.step)))
-
-
-@final
-class LiveBar:
-    """A listener that moves a progress bar, with a line above it for every evaluation."""
-
-    def __init__(self, console: Console) -> None:
-        self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]:.2f}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[line]}"),
-            TextColumn("{task.fields[left]} left"),
-            console=console,
-            expand=True,
-        )
-        self._task: TaskID | None = None
-        self._num_steps = 0
-
-    def __enter__(self) -> "LiveBar":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def receive(self, event: Event) -> None:
-        """Move the bar, or print above it."""
-        match event:
-            case StartEvent():
-                self._num_steps = event.num_steps
-                self._print(start_line(event))
-                self._task = self._bar.add_task(
-                    "", total=event.num_steps, completed=event.step, epoch=0.0, line="", left="-:--:--"
-                )
-            case StepEvent() if self._task is not None:
-                left = str(time_left(event, self._num_steps))
-                line = step_line(event)
-                self._bar.update(self._task, completed=event.step, epoch=event.epoch, line=line, left=left)
-            case EpochEvent():
-                self._print(epoch_line(event))
-            case WarningEvent():
-                self._print(f"warning: {event.message}")
-            case EndEvent():
-                self._print(end_line(event))
-            case _:
-                pass
-
-    def _print(self, line: str) -> None:
-        self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def display(console: Console, environment: Mapping[str, str]) -> LiveBar | PlainLines:
-    """The listener that fits the output; use it as a context."""
-    return LiveBar(console) if is_live(console, environment) else PlainLines(console)

@@ -1,23 +1,24 @@
 """One whole training: epochs, validation, early stopping, checkpoints, and going on after an interruption."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from math import isfinite
-from typing import Any, Final, NamedTuple, cast, final
+from pathlib import Path
+from typing import Any, Final, cast, final
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from wirebert.errors import RunError, TrainingError
-from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
-from wirebert.training.checkpoint import Checkpoint, CheckpointFolder, pack_state, unpack_state, weights_of
+from wirebert.training.checkpoint import Checkpoint, CheckpointFolder
 from wirebert.training.corruption import Corruption
+from wirebert.training.determinism import same_bits
+from wirebert.training.distributed import ONE, Vote, World
 from wirebert.training.feeding import LabelledRows, steps, steps_per_epoch
-from wirebert.training.loop import TrainState, TrainStep, train, undisturbed
+from wirebert.training.loop import TrainState, fit_into_memory, train, undisturbed
 from wirebert.training.monitoring import (
     CheckpointEvent,
     EndEvent,
@@ -30,57 +31,20 @@ from wirebert.training.monitoring import (
     WarningEvent,
 )
 from wirebert.training.optimizer import learning_rates
+from wirebert.training.saving import BackgroundWriter
 from wirebert.training.settings import TrainConfig
+from wirebert.training.sharding import whole
+from wirebert.training.snapshot import BEST, best_weights, model_weights, pack_state, unpack_state
+from wirebert.training.standing import NOT_YET, Progress, TrainingResult
+from wirebert.training.stopping import Termination, is_device_failure, stop_for
+from wirebert.training.tally import TrainStep
+from wirebert.training.validation import validate
 
-NOT_YET: Final = -1
 # Settings that change no weight: a run may be resumed with others.
-FREE_SETTINGS: Final = ("device", "log_every", "keep_checkpoints", "checkpoint_every", "micro_batch_tokens")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingResult:
-    """What a finished training leaves besides the model, which holds the best weights."""
-
-    best_step: int
-    best_valid_loss: float
-    history: tuple[EpochEvent, ...]
-    """Every evaluation, in order."""
-
-    stopped_early: bool
-    seconds: float
-    """Time spent training and evaluating, before an interruption too."""
-
-    rows_per_s: float
-    """Training flows per second of that time."""
-
-
-class Validation(NamedTuple):
-    """How the model does on the validation flows."""
-
-    loss: float
-    accuracy: float
-    macro_f1: float
-
-
-@dataclass(slots=True, kw_only=True)
-class Progress:
-    """What the driver knows beyond the training state; plain values, saved with every checkpoint."""
-
-    best_step: int = NOT_YET
-    best_valid_loss: float = 0.0
-    num_worse: int = 0
-    """Evaluations since the best one."""
-
-    stopped_early: bool = False
-    evaluated_step: int = NOT_YET
-    overflows: int = 0
-    elapsed_s: float = 0.0
-    flows_since: int = 0
-    """Flows since the last evaluation, and sums over them."""
-
-    loss_since: float = 0.0
-    right_since: float = 0.0
-    history: list[dict[str, object]] = field(default_factory=list)
+FREE_SETTINGS: Final = (
+    *("device", "log_every", "keep_checkpoints", "checkpoint_every", "checkpoint_seconds"),
+    *("micro_batch_tokens", "sinks", "prefetch", "workers", "cuda_graphs", "parallel"),
+)
 
 
 def fit_model(
@@ -92,16 +56,20 @@ def fit_model(
     seed: int,
     corruption: Corruption | None,
     checkpoints: CheckpointFolder,
-    log: MetricsLog,
+    log: MetricsLog | None,
     listeners: Sequence[Listener] = (),
+    world: World = ONE,
 ) -> TrainingResult:
     """Train `model` in place; afterwards it is on the CPU and holds the weights with the lowest validation loss.
 
     Goes on from the newest whole checkpoint in `checkpoints` if there is one, to the same bits on the same CPU. On
-    Ctrl-C the last complete step is saved, then KeyboardInterrupt goes on to the caller.
+    Ctrl-C or SIGTERM the last complete step is saved, then KeyboardInterrupt or `Terminated` goes on to the caller.
+
+    With several processes each calls this with the same arguments, and all of them end with the same result; rank 0
+    alone writes. The flows of a step, and its corruption, are those of one process; each rank trains on its share.
 
     Raises:
-        TrainingError: no flows to train or validate on, or a loss that is not finite.
+        TrainingError: no flows to train or validate on, a loss that is not finite, or a GPU that fails.
         RunError: the checkpoints are damaged, belong to other settings, or can not be written.
     """
     assert config.epochs > 0, "TrainConfig.settled() chooses what is left open"
@@ -109,14 +77,39 @@ def fit_model(
     for name, flows in {"training": train_flows, "validation": valid_flows}.items():
         if len(flows.class_ids) == 0:
             raise TrainingError(f"there are no {name} flows; give more data or another data.valid_fraction")
-    session = _Session(model, train_flows, valid_flows, config, seed, corruption, checkpoints, log, listeners)
-    session.resume()
+    with (
+        _device_failures_told(checkpoints),
+        same_bits(config.deterministic),
+        BackgroundWriter(checkpoints) as writer,
+        Termination(waits_for_others=world.size > 1) as termination,
+    ):
+        data = train_flows, valid_flows, corruption
+        session = _Session(model, data, config, seed, checkpoints, writer, termination, log, listeners, world)
+        session.resume()
+        try:
+            session.run()
+        except KeyboardInterrupt:
+            session.save()
+            session.wait_for_writer()
+            world.smallest(
+                0
+            )  # a rank that leaves has torchrun end the others: not before the first has saved
+            raise
+        return session.finish()
+
+
+@contextmanager
+def _device_failures_told(checkpoints: CheckpointFolder) -> Generator[None]:
     try:
-        session.run()
-    except KeyboardInterrupt:
-        session.save()
-        raise
-    return session.finish()
+        yield
+    except RuntimeError as error:
+        if not is_device_failure(error):
+            raise
+        steps = checkpoints.steps()
+        kept = f"the last checkpoint is of step {steps[-1]:,}" if steps else "there is no checkpoint yet"
+        raise TrainingError(
+            f"the GPU failed ({str(error).splitlines()[0]}); {kept}; go on with --resume when the GPU works again"
+        ) from error
 
 
 @final
@@ -124,37 +117,46 @@ class _Session:
     def __init__(
         self,
         model: DistilBert,
-        train_flows: LabelledRows,
-        valid_flows: LabelledRows,
+        data: tuple[LabelledRows, LabelledRows, Corruption | None],
         config: TrainConfig,
         seed: int,
-        corruption: Corruption | None,
         checkpoints: CheckpointFolder,
-        log: MetricsLog,
+        writer: BackgroundWriter,
+        termination: Termination,
+        log: MetricsLog | None,
         listeners: Sequence[Listener],
+        world: World,
     ) -> None:
-        self.config, self.corruption = config, corruption
-        self.train_flows, self.valid_flows = train_flows, valid_flows
-        self.checkpoints, self.log, self.listeners = checkpoints, log, (log, *listeners)
-        self.steps_per_epoch = steps_per_epoch(len(train_flows.class_ids), config.batch_size)
-        counts = np.bincount(train_flows.class_ids, minlength=model.architecture.num_classes)
+        self.config, self.model, self.world = config, model, world
+        self.train_flows, self.valid_flows, self.corruption = data
+        self.checkpoints, self.writer, self.termination = checkpoints, writer, termination
+        self.log, self.listeners = log, (*([] if log is None else [log]), *listeners)
+        self.steps_per_epoch = steps_per_epoch(len(self.train_flows.class_ids), config.batch_size)
+        counts = np.bincount(self.train_flows.class_ids, minlength=model.architecture.num_classes)
         self.state = TrainState.start(
-            model, config, seed=seed, num_steps=self.steps_per_epoch * config.epochs, class_counts=counts
+            *(model, config),
+            seed=seed,
+            num_steps=self.steps_per_epoch * config.epochs,
+            class_counts=counts,
+            world=world,
         )
+        fit_into_memory(self.state, len(self.train_flows.ids) / len(self.train_flows.class_ids))
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] = {}
         self.saved_step = NOT_YET
-        self._began_s = self._read_s = time.perf_counter()
+        self._began_s = self._read_s = self._saved_s = time.perf_counter()
         self._micro_batch_tokens = self.state.micro_batch_tokens
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, if there is one, and tell the listeners that training starts."""
         warnings: list[str] = []
-        found = self.checkpoints.newest(warnings.append)
-        if found is not None:
-            self._unpack(found)
+        found = self.checkpoints.newest(warnings.append) if self.world.is_first else None
+        step = self.world.of_first(lambda: None if found is None else cast(int, found.scalars["step"]))
+        if step is not None:
+            self._unpack(found or self.checkpoints.load(step))
         state = self.state
-        self.log.go_back_to(state.step)
+        if self.log is not None:
+            self.log.go_back_to(state.step)
         self._micro_batch_tokens = state.micro_batch_tokens
         self._tell(
             StartEvent(
@@ -187,10 +189,13 @@ class _Session:
             corruption=self.corruption,
             first_step=self.state.step,
         )
+        vote = Vote(self.world)
         for step in train(self.state, feed):
             self._after(step)
             if self._is_done:
+                vote.close()
                 return
+            stop_for(vote.result(self.termination.asked))
 
     @property
     def _is_done(self) -> bool:
@@ -206,8 +211,14 @@ class _Session:
             self._read_tally()
         if is_evaluation:
             self._evaluate()
-        if is_checkpoint or self._is_done:
+        if (is_checkpoint or self._is_done) and self.world.of_first(self._has_waited):
             self.save()
+        self._tell_of(self.writer.written())
+
+    def _has_waited(self) -> bool:
+        """Whether the last checkpoint is old enough for another one."""
+        waited_s = time.perf_counter() - self._saved_s
+        return self.config.checkpoint_every > 0 or waited_s >= self.config.checkpoint_seconds
 
     def _read_tally(self) -> None:
         """Report the steps since the last reading; the only place where training waits for the device."""
@@ -250,7 +261,8 @@ class _Session:
         state, progress = self.state, self.progress
         if progress.evaluated_step == state.step:
             return
-        result = validate(state, self.valid_flows)
+        with self.termination.at_once():
+            result = validate(state, self.valid_flows)
         if not isfinite(result.loss):
             raise TrainingError(
                 f"step {state.step}: the validation loss is not finite; lower training.learning_rate "
@@ -287,25 +299,33 @@ class _Session:
         self._read_s = time.perf_counter()  # evaluating is not training: rows/s leave it out
 
     def save(self) -> None:
-        """Write a checkpoint of the last complete step, unless there is one."""
+        """Begin to write a checkpoint of the last complete step, unless there is one."""
         state = self.state
         self._read_tally()
         if self.saved_step == state.step or state.step == 0:
             return
-        packed = pack_state(state)
-        # The best weights are the model's own right after the best evaluation; then they are not written twice.
-        if self.best_weights and self.progress.best_step != state.step:
-            packed.tensors.update({f"best.{name}": weight for name, weight in self.best_weights.items()})
-        progress = asdict(replace(self.progress, elapsed_s=self._elapsed_s()))
-        path = self.checkpoints.save(
-            state.step,
-            Checkpoint(
-                packed.tensors, packed.scalars | {"progress": progress, "config": asdict(self.config)}
-            ),
-        )
+        packed, progress = pack_state(state), replace(self.progress, elapsed_s=self._elapsed_s())
+        scalars = packed.scalars | {"progress": asdict(progress), "config": asdict(self.config)}
+        # Weights that are the best so far are written once: as those of their own step, or beside later ones.
+        has_best = self.world.of_first(lambda: progress.best_step in self.checkpoints.steps())
+        best_step = progress.best_step if has_best else None
+        if progress.best_step not in (NOT_YET, state.step, best_step):
+            packed.tensors.update(
+                {f"{BEST}{name}": whole(weight) for name, weight in self.best_weights.items()}
+            )
+        if self.world.is_first:
+            checkpoint = Checkpoint(packed.tensors, scalars)
+            self._tell_of(self.writer.start(state.step, checkpoint, best_step=best_step))
         self.saved_step = state.step
-        self._tell(CheckpointEvent(step=state.step, path=path.name))
-        self._read_s = time.perf_counter()
+        self._read_s = self._saved_s = time.perf_counter()
+
+    def wait_for_writer(self) -> None:
+        """Until every checkpoint begun is on disk."""
+        self._tell_of(self.writer.wait())
+
+    def _tell_of(self, written: Path | None) -> None:
+        if written is not None:
+            self._tell(CheckpointEvent(step=self.state.step, path=written.name))
 
     def _unpack(self, found: Checkpoint) -> None:
         before = cast(dict[str, object], found.scalars["config"])
@@ -317,16 +337,22 @@ class _Session:
                 )
         unpack_state(self.state, found)
         self.progress = Progress(**cast(dict[str, Any], found.scalars["progress"]))
-        self.best_weights = weights_of(found, "best.")
-        if not self.best_weights and self.progress.best_step == self.state.step:
+        self.saved_step, best_step = self.state.step, self.progress.best_step
+        if best_step == self.state.step:
             self.best_weights = _copy_of_weights(self.state.model)
-        self.saved_step = self.state.step
+        elif best_step != NOT_YET:
+            self.best_weights = best_weights(found) or model_weights(self.checkpoints.load(best_step))
 
     def finish(self) -> TrainingResult:
-        """Give the model its best weights, and say how the training went."""
+        """Give the model its best weights, and say how the training went.
+
+        Raises:
+            RunError: a checkpoint could not be written.
+        """
+        self.wait_for_writer()
         progress, elapsed_s = self.progress, self._elapsed_s()
-        self.state.model.to("cpu").load_state_dict(self.best_weights)
-        self.state.model.eval()
+        weights = {name: whole(weight) for name, weight in self.best_weights.items()}
+        self.model.to("cpu").eval().load_state_dict(weights)
         self._tell(
             EndEvent(
                 step=self.state.step,
@@ -359,39 +385,4 @@ class _Session:
 
 
 def _copy_of_weights(model: DistilBert) -> dict[str, Tensor]:
-    return {name: weight.detach().to("cpu", copy=True) for name, weight in model.state_dict().items()}
-
-
-def validate(state: TrainState, flows: LabelledRows) -> Validation:
-    """Loss, accuracy and macro-F1 on `flows`.
-
-    The loss is what training minimises, class weights and logit adjustment included, without label smoothing, so that
-    the best model by this loss is the best by the training's own aim.
-    """
-    logits = score(state.model, flows, device=str(state.device), precision=state.precision)
-    objective = replace(state.objective.to(torch.device("cpu")), label_smoothing=0.0)
-    class_ids = torch.from_numpy(
-        np.array(flows.class_ids, dtype=np.int64)
-    )  # a copy: a store on disk is read-only
-    loss = objective.total(torch.from_numpy(logits), class_ids) / objective.weight(class_ids)
-    predicted = logits.argmax(axis=1)
-    return Validation(
-        loss=float(loss),
-        accuracy=float(np.mean(predicted == flows.class_ids)),
-        macro_f1=macro_f1(np.asarray(flows.class_ids), predicted),
-    )
-
-
-def macro_f1(true_ids: Int[np.ndarray, " n"], predicted_ids: Int[np.ndarray, " n"]) -> float:
-    """Mean F1 over the classes that are true or predicted at least once.
-
-    >>> macro_f1(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]))  # (0.8 + 0.6667) / 2
-    0.7333333333333334
-    """
-    num_classes = int(max(true_ids.max(), predicted_ids.max())) + 1
-    num_right: Float[np.ndarray, " C"] = np.bincount(
-        true_ids[true_ids == predicted_ids], minlength=num_classes
-    )
-    both = np.bincount(true_ids, minlength=num_classes) + np.bincount(predicted_ids, minlength=num_classes)
-    seen = both > 0
-    return float(np.mean(2 * num_right[seen] / both[seen]))
+    return {name: weight.detach().clone() for name, weight in model.state_dict().items()}

@@ -65,6 +65,21 @@ class TrainConfig:
     micro_batch_tokens: int | None = None
     """Padded tokens of one forward pass, at least 0; 0: the whole step; none: 4,096 on a CPU, 65,536 on a GPU."""
 
+    compile: bool = False
+    """Have torch.compile fuse the model's blocks."""
+
+    cuda_graphs: bool | None = None
+    """Record a step and replay it as one CUDA graph; none: on a GPU, wherever a step can be recorded."""
+
+    prefetch: int = 4
+    """Steps whose flows a thread makes ready ahead of a GPU, at least 0."""
+
+    workers: int | None = None
+    """Processes that read the flows of coming steps, at least 0; none: 0, or up to 4 where flows exceed the memory."""
+
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """What several GPUs hold: each all weights, or each a part; auto: parts where all would not fit one GPU."""
+
     class_weights: Literal["none", "balanced", "sqrt"] = "none"
     """Weight of a class in the loss: equal, by inverse frequency, or by its square root."""
 
@@ -87,16 +102,25 @@ class TrainConfig:
     """Evaluations without a better validation loss before training stops, at least 0; 0 never stops early."""
 
     checkpoint_every: int = 0
-    """Steps between two checkpoints, at least 0; 0 writes one after each epoch."""
+    """Steps between two checkpoints, at least 0; 0 writes one after an epoch, if checkpoint_seconds have passed."""
+
+    checkpoint_seconds: int = 60
+    """Least time between two checkpoints that are written after epochs, at least 0: writing takes time too."""
 
     keep_checkpoints: int = 2
-    """Newest checkpoints that stay on disk, at least 1."""
+    """Newest checkpoints that stay on disk while the run is not finished, beside the best; at least 1."""
 
     log_every: int = 20
     """Steps between two lines of metrics, at least 1."""
 
+    sinks: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
+    """Tracking tools that take the metrics too, beside metrics.jsonl; each is an extra to install."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU if there is one."""
+
+    deterministic: bool = False
+    """Same seed, same GPU, same bits, at some cost in speed; on a CPU this holds anyway."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "keep_checkpoints", "log_every"):
@@ -106,7 +130,15 @@ class TrainConfig:
         for name in (
             *("epochs", "learning_rate"),
             *("weight_decay", "classifier_weight_decay", "max_grad_norm", "logit_adjustment"),
-            *("micro_batch_tokens", "evaluate_every", "early_stopping_patience", "checkpoint_every"),
+            *(
+                "micro_batch_tokens",
+                "evaluate_every",
+                "early_stopping_patience",
+                "checkpoint_every",
+                "checkpoint_seconds",
+                "prefetch",
+                "workers",
+            ),
         ):
             self._check(name, "at least 0", (getattr(self, name) or 0) >= 0)
         for name in (

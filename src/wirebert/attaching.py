@@ -1,0 +1,74 @@
+"""Look on while another process trains, or after it has: `wirebert watch`."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, final
+
+from rich.console import Console
+
+from wirebert.run_folder import RunFolder, is_at_work
+from wirebert.training.monitoring import EndEvent, Event, MetricsFollower, StartEvent
+from wirebert.training.picture import Picture
+from wirebert.training.screen import display, is_live, show_still
+
+SECONDS_BETWEEN_LOOKS: Final = 0.5
+QUIET_S: Final = 3.0
+"""After this long without a line it is asked whether anyone still trains: there should be a line every second."""
+
+HINT: Final = "Ctrl-C leaves; the training goes on"
+
+
+@final
+class Onlooker:
+    """Follows the events of one run."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.has_ended = False
+        """Whether the training has come to its end."""
+
+        self._folder = folder
+        self._follower = MetricsFollower(folder.metrics)
+        self._last_s = 0.0
+
+    def news(self) -> list[tuple[Event, float]]:
+        """Events since the last call, with their times in seconds since 1970."""
+        events = self._follower.news()
+        for event, self._last_s in events:
+            if isinstance(event, EndEvent | StartEvent):
+                self.has_ended = isinstance(event, EndEvent)
+        return events
+
+    def is_over(self) -> bool:
+        """Whether no more events will come."""
+        return self.has_ended or (time.time() - self._last_s > QUIET_S and not is_at_work(self._folder))
+
+
+def watch_run(
+    folder: RunFolder,
+    console: Console,
+    environment: Mapping[str, str],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Show how the training in `folder` goes until it ends; of one that is over, show how it went."""
+    onlooker = Onlooker(folder)
+    events = onlooker.news()
+    title = str(folder.path)
+    if onlooker.is_over() and is_live(console, environment):
+        show_still(console, Picture.of(events, title=title, hint=""))
+    else:
+        with display(console, environment, title=title, hint=HINT) as screen:
+            while True:
+                for event, time_s in events:
+                    screen.receive_at(event, time_s)
+                if onlooker.is_over():
+                    break
+                sleep(SECONDS_BETWEEN_LOOKS)
+                events = onlooker.news()
+    if not onlooker.has_ended:
+        console.print(
+            f"{title}: this training was interrupted; `wirebert train --resume {title}` goes on",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )

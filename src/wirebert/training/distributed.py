@@ -1,0 +1,314 @@
+"""Several processes that train one model: a GPU each, on one machine or on many.
+
+`torchrun` starts them and tells each its number, its rank, by variables of the environment; rank 0 is the first. What they
+tell each other goes three ways: numbers and objects of the processor through gloo, gradients on GPUs through NCCL, and what
+must reach a process that is busy with something else (a job, a failure) through the store that torchrun keeps.
+"""
+
+import _thread
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, TypeVar, cast, final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from wirebert.errors import ConfigError, Terminated, TrainingError
+
+Value = TypeVar("Value")
+
+LOOK_EVERY_S: Final = 0.2
+"""How often a process looks whether another one has failed, or whether there is a job."""
+
+GRACE_S: Final = 10.0
+"""What a process has to end by itself once another has failed; then it is ended, whatever it waits for."""
+
+CONNECTION_LOST: Final = ("gloo", "Connection", "NCCL", "Broken pipe", "Socket", "socket")
+"""What errors say whose cause is that another process is gone."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class World:
+    """The processes of one training, as one of them sees it. Every method is to be called by all, in the same order."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process reads, decides, writes and tells; the others train only."""
+        return self.rank == 0
+
+    def add_up(self, numbers: Tensor) -> None:
+        """Replace the tensor by the sum of every rank's."""
+        if self.size > 1:
+            dist.all_reduce(numbers)
+
+    def smallest(self, number: int) -> int:
+        """The smallest of the ranks' numbers."""
+        if self.size == 1:
+            return number
+        box = torch.tensor(number)
+        dist.all_reduce(box, op=dist.ReduceOp.MIN)
+        return int(box)
+
+    def meet(self) -> None:
+        """Wait until all are here."""
+        self.smallest(0)
+
+    def all_of(self, value: Value) -> list[Value]:
+        """Every rank's value, by rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Value | None] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return cast("list[Value]", values)
+
+    def of_first(self, make: Callable[[], Value]) -> Value:
+        """What rank 0 makes of it; the others do not call `make`."""
+        if self.size == 1:
+            return make()
+        box: list[Value | None] = [make() if self.is_first else None]
+        dist.broadcast_object_list(box, src=0)
+        return cast("Value", box[0])
+
+    def copy_first(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite the tensors, on the processor, by those of rank 0."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor.detach(), src=0)
+
+
+ONE: Final = World()
+"""A training in one process."""
+
+
+@final
+class GradientSum:
+    """The gradients of all ranks added up: once a step, in one message.
+
+    As in DistributedDataParallel every rank holds all weights, sees its share of a step's flows and makes the same update.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], world: World) -> None:
+        self._world = world
+        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        sizes = [parameter.numel() for parameter in self._parameters]
+        self._flat = torch.zeros(sum(sizes), device=self._parameters[0].device)
+        pieces = self._flat.split(sizes)
+        self._pieces = [piece.view_as(own) for piece, own in zip(pieces, self._parameters, strict=True)]
+
+    @torch.no_grad()
+    def collect(self) -> None:
+        """Move this rank's gradients out of the parameters, to where they will be added up; zeros where there are none."""
+        pairs = list(zip(self._pieces, self._parameters, strict=True))
+        found = [(piece, own.grad) for piece, own in pairs if own.grad is not None]
+        if len(found) < len(pairs):
+            self._flat.zero_()
+        if found:
+            torch._foreach_copy_([piece for piece, _ in found], [gradient for _, gradient in found])
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def exchange(self) -> None:
+        """Give every parameter the sum of all ranks' gradients, until they are set to None again."""
+        self._world.add_up(self._flat)
+        for piece, parameter in zip(self._pieces, self._parameters, strict=True):
+            parameter.grad = piece
+
+
+@final
+class Vote:
+    """Lets all ranks stop after the same step, whichever of them is asked to.
+
+    The answer comes one step late, so that no one waits for it: it travels while a step is computed.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._ballot: Tensor | None = None
+        self._work: dist.Work | None = None
+
+    def result(self, mine: int) -> int:
+        """The largest of all ranks' numbers of the call before this one; of this one, in a world of one process."""
+        if self._world.size == 1:
+            return mine
+        decided = self.close()
+        self._ballot = torch.tensor(mine)
+        self._work = dist.all_reduce(self._ballot, op=dist.ReduceOp.MAX, async_op=True)
+        return decided
+
+    def close(self) -> int:
+        """The last call's result; to be asked for before the ranks part."""
+        if self._work is None or self._ballot is None:
+            return 0
+        self._work.wait()
+        self._work = None
+        return int(self._ballot)
+
+
+@final
+class Office:
+    """What the processes tell each other outside of training: that there is a job, and that one has failed."""
+
+    def __init__(self, world: World, environment: Mapping[str, str]) -> None:
+        self.world = world
+        self._address = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+        self._prefix = f"wirebert/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}/"
+        self._store = self._connect()
+        self._num_jobs = 0
+        self._is_over = threading.Event()
+        self._others_failed = threading.Event()
+        threading.Thread(target=self._watch, name="other ranks", daemon=True).start()
+
+    def _connect(self) -> dist.Store:
+        store = dist.TCPStore(*self._address, is_master=False)
+        return dist.PrefixStore(self._prefix, store)
+
+    def give(self, job: object) -> None:
+        """Hand a job to the other ranks; None: there will be no more."""
+        self._num_jobs += 1
+        self._store.set(f"job{self._num_jobs}", pickle.dumps(job))
+
+    def take(self) -> object:
+        """The next job of rank 0, however long it takes to come."""
+        self._num_jobs += 1
+        key = f"job{self._num_jobs}"
+        while not self._store.check([key]):
+            if self._others_failed.wait(LOOK_EVERY_S):
+                raise SystemExit(2)
+        return pickle.loads(self._store.get(key))
+
+    def claim_failure(self) -> bool:
+        """Tell all that this rank has failed; whether it is the first to."""
+        try:
+            return self._store.add("failed", 1) == 1
+        except RuntimeError:  # the store is gone, and so is whoever kept it
+            return not self._others_failed.is_set()
+
+    def has_failed(self, within_s: float) -> bool:
+        """Whether another rank says that it failed, in this time."""
+        return self._others_failed.wait(within_s)
+
+    def part(self) -> None:
+        """End the work together; to be called by all, once rank 0 has no more jobs."""
+        if not self._is_over.is_set():
+            self._is_over.set()
+            if self.world.is_first:
+                self.give(None)
+            dist.destroy_process_group()
+
+    def _watch(self) -> None:
+        """End this process when another has failed: by SIGTERM first, for it may wait for what will never come."""
+        with suppress(RuntimeError):  # the store is gone: torchrun is about to end this process
+            store = self._connect()
+            while not self._is_over.wait(LOOK_EVERY_S):
+                if store.check(["failed"]):
+                    break
+        if self._is_over.is_set():
+            return
+        self._others_failed.set()
+        _thread.interrupt_main(signal.SIGTERM)
+        end_after(GRACE_S)
+
+
+def end_after(seconds: float) -> None:
+    """End this process then, in whatever it is stuck."""
+
+    def end() -> None:
+        time.sleep(seconds)
+        os._exit(2)
+
+    threading.Thread(target=end, name="end", daemon=True).start()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The processes of one command: a world, and how rank 0 gives it work."""
+
+    world: World = ONE
+    office: Office | None = None
+
+    def give(self, job: object) -> None:
+        """Have the other ranks begin a job."""
+        if self.office is not None:
+            self.office.give(job)
+
+    def take(self) -> object:
+        """The job that rank 0 gives next; None: there will be no more."""
+        return None if self.office is None else self.office.take()
+
+    def dismiss(self) -> None:
+        """Let the other ranks go; what follows is rank 0's alone."""
+        if self.office is not None:
+            self.office.part()
+
+
+ALONE: Final = Crew()
+"""A command in one process."""
+
+
+def is_launched(environment: Mapping[str, str]) -> bool:
+    """Whether torchrun, or something like it, has started this process as one of several."""
+    return int(environment.get("WORLD_SIZE", "1")) > 1 and "RANK" in environment
+
+
+@contextmanager
+def joined(environment: Mapping[str, str]) -> Generator[Crew]:
+    """The processes that this one was started with, by torchrun's variables; without them, this one alone.
+
+    If one of them fails in this block, all end: that one with its error, the others without a word.
+
+    Raises:
+        ConfigError: there are more processes than GPUs on this machine.
+        TrainingError: another process ended without saying why.
+    """
+    if not is_launched(environment):
+        yield ALONE
+        return
+    world = World(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
+    has_gpu = torch.cuda.is_available()
+    local = int(environment.get("LOCAL_RANK", "0"))
+    if has_gpu and local < torch.cuda.device_count():
+        torch.cuda.set_device(local)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpu else "gloo")
+    office = Office(world, environment)
+    try:
+        if has_gpu and local >= torch.cuda.device_count():
+            num_gpus = torch.cuda.device_count()
+            raise ConfigError(
+                f"torchrun --nproc-per-node must be at most the machine's number of GPUs, {num_gpus}, got {local + 1} "
+                "or more; to train on processors, hide the GPUs by CUDA_VISIBLE_DEVICES=''"
+            )
+        yield Crew(world, office)
+    except KeyboardInterrupt as stop:
+        # All were asked to stop, or torchrun will ask the others when this one is gone.
+        end_after(GRACE_S)
+        if not world.is_first or office.has_failed(0):
+            raise SystemExit(143 if isinstance(stop, Terminated) else 130) from stop
+        raise
+    except Exception as error:
+        is_lost = type(error) is RuntimeError or isinstance(error, dist.DistError)
+        is_lost = is_lost and any(word in str(error) for word in CONNECTION_LOST)
+        # Who fails says so before its connections close.
+        is_not_ours = office.has_failed(5 * LOOK_EVERY_S if is_lost else 0) or not office.claim_failure()
+        end_after(GRACE_S)
+        if is_not_ours:
+            raise SystemExit(2) from error
+        if is_lost:
+            raise TrainingError(
+                f"rank {world.rank}: another process of this training ended without saying why (killed, for lack of "
+                "memory?); the training goes on with --resume"
+            ) from error
+        raise
+    else:
+        office.part()

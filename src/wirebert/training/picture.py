@@ -1,0 +1,126 @@
+"""What is known of a training while it runs, put together from its events."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import final
+
+from wirebert.training.braille import Trace
+from wirebert.training.monitoring import (
+    CheckpointEvent,
+    EndEvent,
+    EpochEvent,
+    Event,
+    ResourceEvent,
+    StartEvent,
+    StepEvent,
+    WarningEvent,
+)
+
+NUM_EVALUATIONS = 1000
+"""How many of the latest evaluations are kept."""
+
+
+@final
+@dataclass(slots=True, kw_only=True)
+class Picture:
+    """The state of a training, as far as its events have told; knows no clock."""
+
+    title: str
+    """Which run this is."""
+
+    hint: str
+    """What the reader can do, in one line."""
+
+    start: StartEvent | None = None
+    step: StepEvent | None = None
+    resource: ResourceEvent | None = None
+    end: EndEvent | None = None
+    note: str = ""
+    """The last checkpoint or warning."""
+
+    is_warning: bool = False
+    warnings: list[str] = field(default_factory=list[str])
+    evaluations: deque[EpochEvent] = field(default_factory=lambda: deque[EpochEvent](maxlen=NUM_EVALUATIONS))
+    traces: dict[str, Trace] = field(default_factory=dict[str, Trace])
+    """Curves by the name of the event's field."""
+
+    _told_at_s: float = 0.0
+
+    @staticmethod
+    def of(events: Iterable[tuple[Event, float]], *, title: str, hint: str) -> "Picture":
+        """The picture that events give with their times, in seconds since 1970."""
+        picture = Picture(title=title, hint=hint)
+        for event, time_s in events:
+            picture.add(event, time_s)
+        return picture
+
+    def add(self, event: Event, time_s: float) -> None:
+        """Take in an event that came at `time_s`, in seconds since 1970."""
+        match event:
+            case StartEvent():
+                self.start, self.end = event, None
+                self._go_back_to(event.step)
+            case StepEvent():
+                self.step = event
+                self._trace(event, "loss", "lr_backbone", "grad_norm", "rows_per_s")
+            case EpochEvent():
+                self.evaluations.append(event)
+                self._trace(event, "valid_loss", "valid_macro_f1")
+            case ResourceEvent():
+                self.resource = event
+                self._trace(event, "cpu_share", "gpu_share")
+                return  # says nothing of the time that training took
+            case CheckpointEvent():
+                self.note, self.is_warning = f"{event.path} written", False
+                return
+            case WarningEvent():
+                self.warnings.append(event.message)
+                self.note, self.is_warning = f"warning: {event.message}", True
+                return
+            case EndEvent():
+                self.end = event
+        self._told_at_s = time_s
+
+    def _go_back_to(self, step: int) -> None:
+        """A training that begins at `step` makes again what came after it."""
+        for trace in self.traces.values():
+            trace.go_back_to(step)
+        kept = [event for event in self.evaluations if 0 < event.step <= step]
+        self.evaluations = deque(kept, maxlen=NUM_EVALUATIONS)
+        if self.step is not None and self.step.step > step:
+            self.step = None
+
+    def _trace(self, event: StepEvent | EpochEvent | ResourceEvent, *names: str) -> None:
+        for name in names:
+            value = getattr(event, name)
+            if value is not None and isfinite(value):
+                self.traces.setdefault(name, Trace()).add(event.step, value)
+
+    @property
+    def epoch(self) -> EpochEvent | None:
+        """The last evaluation."""
+        return self.evaluations[-1] if self.evaluations else None
+
+    @property
+    def best(self) -> EpochEvent | None:
+        """The best evaluation, if it is among those kept."""
+        return next((event for event in reversed(self.evaluations) if event.is_best), None)
+
+    def elapsed_s(self, now_s: float) -> float:
+        """Seconds of training until now."""
+        if self.end is not None:
+            return self.end.elapsed_s
+        told_s = max((event.elapsed_s for event in (self.step, self.epoch) if event is not None), default=0.0)
+        return told_s + self._since_told_s(now_s)
+
+    def left_s(self, now_s: float) -> float | None:
+        """Seconds to the last step, if steps go on as they did on average; None where that can not be known."""
+        if self.start is None or self.step is None or self.end is not None:
+            return None
+        pace_s = self.step.elapsed_s / max(1, self.step.step)
+        return max(0.0, pace_s * (self.start.num_steps - self.step.step) - self._since_told_s(now_s))
+
+    def _since_told_s(self, now_s: float) -> float:
+        return max(0.0, now_s - self._told_at_s) if self.start is not None else 0.0

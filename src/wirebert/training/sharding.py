@@ -1,0 +1,80 @@
+"""Weights in parts: each rank keeps a share of every tensor, for models that one GPU can not hold (FSDP2).
+
+A block's weights are put together just before it computes and let go after. Outside of that a sharded tensor is whole on no
+rank; what is saved is put together first.
+
+FSDP is imported where it is used: it takes most of a second, which a process alone is spared.
+
+Source: Zhao et al., "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel", VLDB 2023, section 3.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from wirebert.model.distilbert import DistilBert
+
+
+def sharded(model: DistilBert, device: torch.device) -> DistilBert:
+    """A copy of the model on `device` of which each rank holds a part; the model itself stays as it is.
+
+    Gradients are added up over the ranks, not averaged: a micro-batch's loss is divided by the weight of the whole step.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+
+    model = deepcopy(model)
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    for part in (*model.layer, model):  # block by block, so that the device never holds the whole model
+        fully_shard(part, mesh=mesh)
+        assert isinstance(part, FSDPModule)
+        part.set_gradient_divide_factor(1.0)
+        part.set_force_sum_reduction_for_comms(True)
+    register_fsdp_forward_method(model, "forward_packed")
+    return model
+
+
+def is_sharded(model: DistilBert) -> bool:
+    """Whether each rank holds a part of the model."""
+    if not dist.is_initialized():
+        return False
+    from torch.distributed.fsdp import FSDPModule
+
+    return isinstance(model, FSDPModule)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor put together from all ranks' parts, to be called by all; others are left as they are."""
+    if not dist.is_initialized():
+        return tensor.detach()
+    from torch.distributed.tensor import DTensor
+
+    return tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
+
+
+def part_like(own: Tensor, tensor: Tensor) -> Tensor:
+    """This rank's part of a whole tensor, cut as `own` is; the tensor itself if that is whole."""
+    if not dist.is_initialized():
+        return tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(own, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
+
+
+def load_weights(model: DistilBert, weights: Mapping[str, Tensor]) -> None:
+    """Give the model these whole weights.
+
+    Raises:
+        RuntimeError: they are of a model of another shape.
+    """
+    own = cast("Mapping[str, Tensor]", model.state_dict())
+    parts = {
+        name: part_like(own[name], weight) if name in own else weight for name, weight in weights.items()
+    }
+    model.load_state_dict(parts)

@@ -1,0 +1,261 @@
+"""Tracking tools that a training can tell its metrics to: TensorBoard, MLflow, Weights & Biases; all on this machine.
+
+Each is a `Listener` that writes under the run folder and talks to no network. Numbers have the names of
+`metrics.jsonl`: the kind of event, a slash, the field. To add a tool, write such a class and list it in `SINKS`.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from importlib.util import find_spec
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol, cast, final, runtime_checkable
+
+from wirebert.errors import ConfigError
+from wirebert.training.monitoring import (
+    EndEvent,
+    EpochEvent,
+    Event,
+    Listener,
+    ResourceEvent,
+    StartEvent,
+    StepEvent,
+    WarningEvent,
+)
+
+Settings = Mapping[str, object]
+"""The run's settings, flat: `training.epochs` and its like."""
+
+
+def numbers(event: Event) -> dict[str, float]:
+    """The finite numbers of an event that belong to a curve, by `kind/field`; empty for an event without.
+
+    >>> from wirebert.training.monitoring import CheckpointEvent
+    >>> numbers(CheckpointEvent(step=1, path="checkpoint-00000001"))
+    {}
+    """
+    if not isinstance(event, StepEvent | EpochEvent | ResourceEvent):
+        return {}
+    values = {name: value for name, value in asdict(event).items() if name != "step"}
+    return {
+        f"{event.kind}/{name}": float(value)
+        for name, value in values.items()
+        if value is not None and isfinite(value)
+    }
+
+
+@final
+class TensorBoardSink:
+    """Scalars in `RUN/tensorboard`, for `tensorboard --logdir`."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        del settings  # TensorBoard has no place for them
+        self._records, self._summary = cast(Any, event_pb2), cast(Any, summary_pb2).Summary
+        self._writer = EventFileWriter(str(folder / "tensorboard"))
+
+    def receive(self, event: Event) -> None:
+        """Append the event's numbers."""
+        if isinstance(event, StartEvent) and event.step > 0:
+            # What an interrupted training wrote after this step is made again: readers drop it.
+            again = self._records.SessionLog(status=self._records.SessionLog.START)
+            self._writer.add_event(
+                self._records.Event(wall_time=time.time(), step=event.step + 1, session_log=again)
+            )
+        values = [self._summary.Value(tag=name, simple_value=value) for name, value in numbers(event).items()]
+        if values:
+            entry = self._records.Event(
+                wall_time=time.time(), step=event.step, summary=self._summary(value=values)
+            )
+            self._writer.add_event(entry)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+@final
+class MlflowSink:
+    """One run in the SQLite store `RUN/mlflow.db`, for `mlflow ui --backend-store-uri sqlite:///RUN/mlflow.db`."""
+
+    EXPERIMENT: Final = "wirebert"
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
+        from mlflow.entities import Metric, Param
+        from mlflow.tracking import MlflowClient
+
+        for name in ("mlflow", "alembic"):  # importing mlflow sets them to tell of every table that they make
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._metric = Metric
+        self._client = MlflowClient(tracking_uri=f"sqlite:///{folder.absolute() / 'mlflow.db'}")
+        known = self._client.get_experiment_by_name(self.EXPERIMENT)
+        if known is None:  # else the training goes on after an interruption, in the run that it began
+            artifacts = (folder.absolute() / "mlflow").as_uri()
+            experiment = self._client.create_experiment(self.EXPERIMENT, artifact_location=artifacts)
+            self._run_id = self._client.create_run(experiment, run_name=folder.name).info.run_id
+            params = [Param(name, str(value)) for name, value in settings.items()]
+            self._client.log_batch(self._run_id, params=params)
+        else:
+            self._run_id = self._client.search_runs([known.experiment_id])[0].info.run_id
+            self._client.update_run(self._run_id, status="RUNNING")
+
+    def receive(self, event: Event) -> None:
+        """Append the event's numbers."""
+        now_ms = int(1000 * time.time())
+        metrics = [self._metric(name, value, now_ms, event.step) for name, value in numbers(event).items()]
+        if metrics:
+            self._client.log_batch(self._run_id, metrics=metrics)
+        if isinstance(event, EndEvent):
+            self._client.set_terminated(self._run_id)
+
+    def close(self) -> None:
+        """A run that has not ended was interrupted."""
+        if self._client.get_run(self._run_id).info.status == "RUNNING":
+            self._client.set_terminated(self._run_id, status="KILLED")
+
+
+@final
+class WandbSink:
+    """An offline run in `RUN/wandb`: `wandb leet RUN/wandb` reads it, `wandb sync` uploads it if you ever want that."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        os.environ["WANDB_ERROR_REPORTING"] = "false"
+        import wandb
+
+        # A training that goes on after an interruption goes on under the same name.
+        before = sorted(folder.glob("wandb/offline-run-*"))
+        self._run = wandb.init(
+            mode="offline",
+            project="wirebert",
+            id=before[-1].name.rpartition("-")[2] if before else None,
+            name=folder.name,
+            dir=str(folder),
+            config=dict(settings),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                save_code=False,
+                x_disable_meta=True,
+                x_disable_stats=True,
+            ),
+        )
+
+    def receive(self, event: Event) -> None:
+        """Append the event's numbers."""
+        values = numbers(event)
+        if values:
+            self._run.log(values, step=event.step)
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
+
+
+@runtime_checkable
+class Sink(Listener, Protocol):
+    """A listener that holds something open."""
+
+    def close(self) -> None:
+        """Let go of it; no event comes after this."""
+        ...
+
+
+class Tool(NamedTuple):
+    """A tracking tool: what must be installed for it, and what takes the events to it."""
+
+    modules: Sequence[str]
+    open: Callable[[Path, Settings], Sink]
+
+
+SINKS: Final[Mapping[str, Tool]] = {
+    "tensorboard": Tool(("tensorboard",), TensorBoardSink),
+    "mlflow": Tool(("mlflow", "sqlalchemy", "alembic"), MlflowSink),
+    "wandb": Tool(("wandb",), WandbSink),
+}
+
+
+@final
+class Aside:
+    """A listener that hands events to a sink in a thread of its own: training waits for no database.
+
+    A sink that fails is told of once and left; the training goes on.
+    """
+
+    def __init__(
+        self, name: str, open_sink: Callable[[], Sink], warn: Callable[[WarningEvent], None]
+    ) -> None:
+        self._name, self._warn = name, warn
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._sink = self._thread.submit(open_sink)
+        self._has_failed = False
+        self._step = 0
+        self._sink.add_done_callback(self._look)
+
+    def receive(self, event: Event) -> None:
+        """Leave the event for the thread."""
+        self._step = event.step
+        if not self._has_failed:
+            self._thread.submit(lambda: self._sink.result().receive(event)).add_done_callback(self._look)
+
+    def close(self) -> None:
+        """Wait until the sink has everything."""
+        if not self._has_failed:
+            self._thread.submit(lambda: self._sink.result().close()).add_done_callback(self._look)
+        self._thread.shutdown()
+
+    def _look(self, done: "Future[Sink] | Future[None]") -> None:
+        error = None if done.cancelled() else done.exception()
+        if error is not None and not self._has_failed:
+            self._has_failed = True
+            reason = str(error).partition("\n")[0]
+            message = f"{self._name} takes no more metrics ({type(error).__name__}: {reason}); metrics.jsonl has them all"
+            self._warn(WarningEvent(step=self._step, message=message))
+
+
+@contextmanager
+def open_sinks(
+    names: Sequence[str], folder: Path, settings: Mapping[str, object], listeners: Sequence[Listener]
+) -> Generator[list[Aside]]:
+    """The sinks of these names, writing under `folder`; `listeners` hear of one that fails.
+
+    Raises:
+        ConfigError: a tool is not installed.
+    """
+    for name in names:
+        missing = [module for module in SINKS[name].modules if find_spec(module) is None]
+        if missing:
+            raise ConfigError(
+                f"training.sinks: {name} needs {' and '.join(missing)}, found none; pip install 'wirebert[{name}]'"
+            )
+
+    def warn(event: WarningEvent) -> None:
+        for listener in listeners:
+            listener.receive(event)
+
+    flat = dict(_flat(settings))
+    with ExitStack() as stack:
+        sinks: list[Aside] = []
+        for name in names:
+            tool = SINKS[name]
+            sink = Aside(name, lambda tool=tool: tool.open(folder, flat), warn)
+            stack.callback(sink.close)
+            sinks.append(sink)
+        yield sinks
+
+
+def _flat(settings: Mapping[str, object], prefix: str = "") -> Generator[tuple[str, object]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

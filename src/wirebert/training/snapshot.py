@@ -1,0 +1,136 @@
+"""A training's state as tensors by name and plain values, and back again; and copies of it that make no one wait.
+
+What is packed is everything that later steps depend on. How it is kept is `checkpoint`'s business.
+"""
+
+from collections.abc import Mapping
+from typing import Final, cast, final
+
+import torch
+from torch import Tensor
+
+from wirebert.errors import RunError
+from wirebert.training.checkpoint import Checkpoint
+from wirebert.training.loop import TrainState
+from wirebert.training.sharding import load_weights, part_like, whole
+
+BEST: Final = "best."
+"""Before the names of the best weights so far."""
+
+
+def pack_state(state: TrainState) -> Checkpoint:
+    """Everything that later steps depend on. The tensors are the state's own, which the next step changes: copy them.
+
+    Sharded ones are put together, by all ranks, so that a checkpoint is the same whoever wrote it.
+    """
+    tensors = {f"model.{name}": whole(tensor) for name, tensor in state.model.state_dict().items()}
+    for name, parameter in state.model.named_parameters():
+        for key, value in state.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{name}.{key}"] = whole(value)
+    return Checkpoint(
+        tensors,
+        {
+            "step": state.step,
+            "num_steps": state.num_steps,
+            "seed": state.seed,
+            "precision": state.precision,
+            "micro_batch_tokens": state.micro_batch_tokens,
+            "scaler": state.scaler.state_dict(),
+        },
+    )
+
+
+def unpack_state(state: TrainState, checkpoint: Checkpoint) -> None:
+    """Bring a state that has made no step to where the checkpoint was taken.
+
+    Raises:
+        RunError: the checkpoint belongs to another model, seed or length of training.
+    """
+    scalars = checkpoint.scalars
+    for name, ours in {
+        "seed": state.seed,
+        "num_steps": state.num_steps,
+        "precision": state.precision,
+    }.items():
+        if scalars[name] != ours:
+            raise RunError(
+                f"the checkpoint was written with {name} {scalars[name]!r}, this run has {ours!r}; "
+                "resume with the settings and data that the run started with"
+            )
+    try:
+        load_weights(state.model, model_weights(checkpoint))
+    except RuntimeError as error:
+        raise RunError(
+            "the checkpoint was written for a model of another shape; resume with the settings that the run started with"
+        ) from error
+    state.optimizer.state.clear()
+    is_fused = bool(state.optimizer.defaults["fused"])
+    for name, parameter in state.model.named_parameters():
+        entries = _under(checkpoint, f"optimizer.{name}.")
+        if entries:
+            # Fused kernels keep the step count beside the weights, the others on the CPU.
+            state.optimizer.state[parameter] = {
+                key: part_like(parameter, value.to(parameter.device)) if key != "step" or is_fused else value
+                for key, value in entries.items()
+            }
+    state.scaler.load_state_dict(cast(dict[str, object], scalars["scaler"]))
+    state.micro_batch_tokens = cast(int, scalars["micro_batch_tokens"])
+    state.step = cast(int, scalars["step"])
+
+
+def model_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The model's weights at the checkpoint's step, by name."""
+    return _under(checkpoint, "model.")
+
+
+def best_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The best weights so far, by name, where the checkpoint holds them beside those of its own step."""
+    return _under(checkpoint, BEST)
+
+
+def _under(checkpoint: Checkpoint, prefix: str) -> dict[str, Tensor]:
+    named = checkpoint.tensors.items()
+    return {name.removeprefix(prefix): tensor for name, tensor in named if name.startswith(prefix)}
+
+
+@final
+class CpuCopy:
+    """Copies of tensors on the CPU, as the tensors are now.
+
+    From a GPU they come through pinned memory on a stream of their own while the next steps run. Until they are there,
+    the GPU holds a second set of the tensors; where it has no room for that, the copies are waited for at once.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._arrived: torch.cuda.Event | None = None
+        self._held: dict[str, Tensor] = {}
+        self._copies: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            if not tensor.is_cuda:
+                self._copies[name] = tensor.clone(memory_format=torch.contiguous_format)
+        on_device = {name: tensor for name, tensor in tensors.items() if tensor.is_cuda}
+        if on_device:
+            self._copy_aside(on_device)
+
+    def _copy_aside(self, tensors: Mapping[str, Tensor]) -> None:
+        try:
+            self._held = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+        except torch.OutOfMemoryError:
+            self._held = {}
+            self._copies |= {name: tensor.to("cpu").contiguous() for name, tensor in tensors.items()}
+            return
+        device = next(iter(tensors.values())).device
+        aside = torch.cuda.Stream(device)
+        aside.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(aside):
+            self._copies |= {name: tensor.to("cpu", non_blocking=True) for name, tensor in self._held.items()}
+        self._arrived = torch.cuda.Event()
+        self._arrived.record(aside)
+
+    def wait(self) -> dict[str, Tensor]:
+        """The copies, once all are there. May be called from another thread."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+            self._arrived = None
+            self._held.clear()  # only now: memory given back earlier would be written over while it is read
+        return self._copies

@@ -1,0 +1,46 @@
+"""Where a training stands, and what is left of it once it is over."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from wirebert.training.monitoring import EpochEvent
+
+NOT_YET: Final = -1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingResult:
+    """What a finished training leaves besides the model, which holds the best weights."""
+
+    best_step: int
+    best_valid_loss: float
+    history: tuple[EpochEvent, ...]
+    """Every evaluation, in order."""
+
+    stopped_early: bool
+    seconds: float
+    """Time spent training and evaluating, before an interruption too."""
+
+    rows_per_s: float
+    """Training flows per second of that time."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """What the driver knows beyond the training state; plain values, saved with every checkpoint."""
+
+    best_step: int = NOT_YET
+    best_valid_loss: float = 0.0
+    num_worse: int = 0
+    """Evaluations since the best one."""
+
+    stopped_early: bool = False
+    evaluated_step: int = NOT_YET
+    overflows: int = 0
+    elapsed_s: float = 0.0
+    flows_since: int = 0
+    """Flows since the last evaluation, and sums over them."""
+
+    loss_since: float = 0.0
+    right_since: float = 0.0
+    history: list[dict[str, object]] = field(default_factory=list)

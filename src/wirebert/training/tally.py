@@ -1,0 +1,109 @@
+"""What optimizer steps did, summed up on the device until someone asks."""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from wirebert.training.distributed import ONE, World
+
+NEVER: Final = -1
+LATER: Final = 2**62
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TrainStep:
+    """What one optimizer step did. The tensors stay on the device: reading one waits for it."""
+
+    index: int
+    """Steps done, this one included."""
+
+    epoch: int
+    """Epochs done before this step's."""
+
+    loss: Float[Tensor, ""]
+    grad_norm: Float[Tensor, ""]
+    """Norm of all gradients before clipping; not finite where fp16 overflowed and the weights were left alone."""
+
+    num_flows: int
+    num_tokens: int
+    """Tokens without padding."""
+
+
+class Totals(NamedTuple):
+    """What the steps since the last reading amount to, as plain numbers."""
+
+    num_steps: int
+    num_flows: int
+    num_tokens: int
+    loss: float
+    """Mean over the flows."""
+
+    accuracy: float
+    """Share of the flows put into their class, while the weights moved and with dropout and corruption on."""
+
+    grad_norm: float
+    """Of the last step."""
+
+    num_overflows: int
+    """Steps whose fp16 gradients overflowed."""
+
+
+@final
+class Tally:
+    """Sums over steps that stay on the device until they are read: by all ranks, after the same step."""
+
+    def __init__(self, device: torch.device, world: World = ONE) -> None:
+        self._world = world
+        self._sums = torch.zeros(
+            3, dtype=torch.float64, device=device
+        )  # loss * flows, right answers, overflows
+        self._grad_norm = torch.zeros((), device=device)
+        self._first_bad_step = torch.full((), NEVER, device=device)
+        self._num_steps = self._num_flows = self._num_tokens = 0
+
+    def add(self, step: TrainStep, num_right: Int[Tensor, ""], *, may_overflow: bool) -> None:
+        """Count one step; nothing waits for the device."""
+        overflowed = ~torch.isfinite(step.grad_norm)
+        is_bad = ~torch.isfinite(step.loss) if may_overflow else overflowed | ~torch.isfinite(step.loss)
+        self._sums += torch.stack(
+            [step.loss.double() * step.num_flows, num_right.double(), overflowed.double()]
+        )
+        self._grad_norm = step.grad_norm
+        is_first = is_bad & (self._first_bad_step == NEVER)
+        self._first_bad_step = torch.where(is_first, step.index, self._first_bad_step)
+        self._num_steps += 1
+        self._num_flows += step.num_flows
+        self._num_tokens += step.num_tokens
+
+    @property
+    def num_steps(self) -> int:
+        """Steps counted since the last reading."""
+        return self._num_steps
+
+    def first_bad_step(self) -> int | None:
+        """The first step since the last reading whose loss or gradient was not finite. Waits for the device."""
+        step = int(self._first_bad_step)
+        first = self._world.smallest(LATER if step == NEVER else step)
+        return None if first == LATER else first
+
+    def read(self) -> Totals:
+        """The sums, which then start over. Waits for the device."""
+        sums = self._sums.cpu()
+        self._world.add_up(sums[:2])  # an overflow is everyone's
+        loss, num_right, num_overflows = sums.tolist()
+        totals = Totals(
+            num_steps=self._num_steps,
+            num_flows=self._num_flows,
+            num_tokens=self._num_tokens,
+            loss=loss / max(1, self._num_flows),
+            accuracy=num_right / max(1, self._num_flows),
+            grad_norm=float(self._grad_norm),
+            num_overflows=int(num_overflows),
+        )
+        self._sums.zero_()
+        self._num_steps = self._num_flows = self._num_tokens = 0
+        return totals

@@ -1,0 +1,76 @@
+"""How the model does on the validation flows, which choose the best weights and when to stop.
+
+Shape letters: C classes.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+
+from wirebert.model.batches import score
+from wirebert.training.corruption import RaggedRows
+from wirebert.training.feeding import LabelledRows
+from wirebert.training.loop import TrainState
+
+
+class Validation(NamedTuple):
+    """How the model does on the validation flows."""
+
+    loss: float
+    accuracy: float
+    macro_f1: float
+
+
+def validate(state: TrainState, flows: LabelledRows) -> Validation:
+    """Loss, accuracy and macro-F1 on `flows`; the same on all ranks.
+
+    The loss is what training minimises, class weights and logit adjustment included, without label smoothing, so that
+    the best model by this loss is the best by the training's own aim.
+    """
+    logits = all_logits(state, flows)
+    return state.world.of_first(lambda: judge(state, flows, logits))
+
+
+def all_logits(state: TrainState, flows: LabelledRows) -> Float32[np.ndarray, "flows C"]:
+    """Class logits of every flow on rank 0, each of several ranks having scored a part of the flows.
+
+    Where ranks hold parts of the weights each scores all flows, since they compute every pass together.
+    """
+    num_flows, size = len(flows.class_ids), 1 if state.is_sharded else state.world.size
+    first, last = (num_flows * (state.world.rank % size + end) // size for end in (0, 1))
+    part = RaggedRows(flows.ids, np.asarray(flows.offsets[first : last + 1]))
+    logits = score(state.model, part, device=str(state.device), precision=state.precision)
+    return logits if size == 1 else np.concatenate(state.world.all_of(logits))
+
+
+def judge(state: TrainState, flows: LabelledRows, logits: Float32[np.ndarray, "flows C"]) -> Validation:
+    """The figures that the flows' logits make."""
+    objective = replace(state.objective.to(torch.device("cpu")), label_smoothing=0.0)
+    class_ids = torch.from_numpy(
+        np.array(flows.class_ids, dtype=np.int64)
+    )  # a copy: a store on disk is read-only
+    loss = objective.total(torch.from_numpy(logits), class_ids) / objective.weight(class_ids)
+    predicted = logits.argmax(axis=1)
+    return Validation(
+        loss=float(loss),
+        accuracy=float(np.mean(predicted == flows.class_ids)),
+        macro_f1=macro_f1(np.asarray(flows.class_ids), predicted),
+    )
+
+
+def macro_f1(true_ids: Int[np.ndarray, " n"], predicted_ids: Int[np.ndarray, " n"]) -> float:
+    """Mean F1 over the classes that are true or predicted at least once.
+
+    >>> macro_f1(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]))  # (0.8 + 0.6667) / 2
+    0.7333333333333334
+    """
+    num_classes = int(max(true_ids.max(), predicted_ids.max())) + 1
+    num_right: Float[np.ndarray, " C"] = np.bincount(
+        true_ids[true_ids == predicted_ids], minlength=num_classes
+    )
+    both = np.bincount(true_ids, minlength=num_classes) + np.bincount(predicted_ids, minlength=num_classes)
+    seen = both > 0
+    return float(np.mean(2 * num_right[seen] / both[seen]))

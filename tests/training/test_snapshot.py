@@ -1,0 +1,73 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from wirebert.errors import RunError
+from wirebert.model.distilbert import DistilBert
+from wirebert.training.feeding import LabelledRows, steps
+from wirebert.training.loop import TrainState, train
+from wirebert.training.settings import TrainConfig
+from wirebert.training.snapshot import CpuCopy, model_weights, pack_state, unpack_state
+
+MakeModel = Callable[..., DistilBert]
+MakeFlows = Callable[..., LabelledRows]
+CONFIG = TrainConfig(epochs=2, batch_size=16, learning_rate=3e-3, device="cpu")
+
+
+def state_of(model: DistilBert, *, seed: int = 5) -> TrainState:
+    return TrainState.start(model, CONFIG, seed=seed, num_steps=8, class_counts=np.array([1, 1, 1]))
+
+
+def test_unpacked_state_takes_the_step_that_the_packed_one_takes(
+    make_model: MakeModel, make_flows: MakeFlows
+):
+    one, other, flows = (
+        state_of(make_model(dropout=0.1)),
+        state_of(make_model(seed=9, dropout=0.1)),
+        make_flows(64),
+    )
+    feed = list(steps(flows, CONFIG, seed=5))
+    list(train(one, feed[:3]))
+    packed = pack_state(one)
+    unpack_state(other, packed._replace(tensors=CpuCopy(packed.tensors).wait()))
+    for state in (one, other):
+        list(train(state, feed[3:4]))
+    assert (one.step, other.step) == (4, 4)
+    weights = other.model.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in one.model.state_dict().items())
+
+
+def test_copy_holds_what_the_tensors_were(make_model: MakeModel, make_flows: MakeFlows):
+    state = state_of(make_model())
+    before = {name: weight.clone() for name, weight in state.model.state_dict().items()}
+    copy = CpuCopy(pack_state(state).tensors)
+    list(train(state, steps(make_flows(16), CONFIG, seed=5)))
+    copied = model_weights(pack_state(state)._replace(tensors=copy.wait()))
+    assert all(torch.equal(copied[name], weight) for name, weight in before.items())
+    assert not torch.equal(state.model.classifier.weight, before["classifier.weight"])
+
+
+@pytest.mark.parametrize("what", ["seed", "shape"])
+def test_state_of_another_training_is_refused(make_model: MakeModel, what: str):
+    packed = pack_state(state_of(make_model()))
+    if what == "seed":
+        with pytest.raises(RunError, match="written with seed 5, this run has 6"):
+            unpack_state(state_of(make_model(), seed=6), packed)
+    else:
+        del packed.tensors["model.classifier.bias"]
+        with pytest.raises(RunError, match="a model of another shape"):
+            unpack_state(state_of(make_model()), packed)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_copy_from_a_gpu_holds_what_the_tensors_were_and_lets_it_go_on():
+    tensors = {str(number): torch.full((1 << 24,), float(number), device="cuda") for number in range(4)}
+    copy = CpuCopy(tensors)
+    for _ in range(100):
+        for tensor in tensors.values():
+            tensor.add_(1.0)
+    copies = copy.wait()
+    assert all(copies[name].is_pinned() for name in tensors)
+    assert [float(copies[str(number)].unique()) for number in range(4)] == [0.0, 1.0, 2.0, 3.0]

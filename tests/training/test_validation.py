@@ -1,0 +1,46 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score
+
+from wirebert.model.distilbert import DistilBert
+from wirebert.training.feeding import LabelledRows
+from wirebert.training.loop import TrainState
+from wirebert.training.settings import TrainConfig
+from wirebert.training.validation import macro_f1, validate
+
+MakeModel = Callable[..., DistilBert]
+MakeFlows = Callable[..., LabelledRows]
+
+
+def state_of(model: DistilBert, **settings: object) -> TrainState:
+    config = TrainConfig(epochs=1, learning_rate=1e-3, device="cpu", **settings)  # pyright: ignore[reportArgumentType]
+    return TrainState.start(model, config, seed=1, num_steps=1, class_counts=np.array([90, 9, 1]))
+
+
+def test_macro_f1_is_what_scikit_learn_calls_so():
+    random = np.random.default_rng(0)
+    true_ids, predicted_ids = random.integers(0, 4, 200), random.choice([0, 1, 2, 3, 5], 200)
+    assert macro_f1(true_ids, predicted_ids) == pytest.approx(
+        f1_score(true_ids, predicted_ids, average="macro")
+    )
+
+
+def test_loss_is_the_trainings_own_without_smoothing(make_model: MakeModel, make_flows: MakeFlows):
+    model, flows = make_model(), make_flows(50)
+    plain = validate(state_of(model), flows)
+    assert validate(state_of(model, label_smoothing=0.3), flows) == plain
+    weighted = validate(state_of(model, class_weights="balanced"), flows)
+    assert weighted.loss != plain.loss
+    assert weighted.accuracy == plain.accuracy
+
+
+def test_validating_draws_nothing_and_changes_no_weight(make_model: MakeModel, make_flows: MakeFlows):
+    model = make_model(dropout=0.5)
+    before, random = model.classifier.weight.clone(), torch.get_rng_state()
+    first = validate(state_of(model), make_flows(50))
+    assert validate(state_of(model), make_flows(50)) == first
+    assert torch.equal(model.classifier.weight, before)
+    assert torch.equal(torch.get_rng_state(), random)
