@@ -11,9 +11,13 @@ import torch
 
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.rows import EncodedBlock
 from wirebert.errors import ArtifactError, ConfigError
+from wirebert.model.attribution import with_tokens
 from wirebert.model.distilbert import DistilBert
-from wirebert.serving.artifact import Artifact, save_artifact
+from wirebert.serving import export
+from wirebert.serving.artifact import Artifact, load_artifact, save_artifact
+from wirebert.serving.backends import BackendName, TorchBackend
 from wirebert.serving.detector import Detector, choose_device
 
 
@@ -175,3 +179,106 @@ def test_a_gpu_that_is_not_there_is_refused(artifact: Artifact, monkeypatch: pyt
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=f"--device must be auto or cpu .* got '{name}'"):
         Detector(artifact, device=name)
+
+
+# Backends, the cache and reasons
+
+
+@pytest.fixture(scope="module")
+def exported(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with both exports."""
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    save_artifact(artifact, folder, card="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "MIN_SAME_CLASS", 0.9)  # nobody trained this model to be sure of anything
+        for name in ("onnx", "onnx-int8"):
+            export.export_model(folder, name)
+    return folder
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx", "onnx-int8"])
+def test_every_backend_gives_the_scores_of_torch(
+    exported: Path, detector: Detector, table: pa.Table, backend: BackendName
+):
+    chosen = Detector.load(exported, backend=backend)
+    assert chosen.backend == backend
+    near = 0.1 if backend == "onnx-int8" else 1e-5
+    np.testing.assert_allclose(
+        chosen.score(table).probabilities, detector.score(table).probabilities, atol=near
+    )
+
+
+def test_auto_takes_the_fastest_backend_there_is(exported: Path, artifact: Artifact):
+    assert Detector.load(exported).backend == "onnx-int8"
+    loaded = load_artifact(exported)
+    without = replace(loaded, exports={"onnx": loaded.exports["onnx"]})
+    assert Detector(without).backend == "onnx"
+    assert Detector(artifact).backend == "torch"
+
+
+def test_auto_passes_over_an_export_that_gives_other_scores_here(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("wirebert.serving.backends.MAX_DRIFT", -1.0)
+    found = Detector.load(exported)
+    assert found.backend == "torch"
+    assert list(found.passed_over) == ["onnx-int8", "onnx"]
+    assert "gives other scores on this processor" in found.passed_over["onnx"]
+    with pytest.raises(ArtifactError, match="use --backend torch"):
+        Detector.load(exported, backend="onnx")
+
+
+def test_a_backend_without_its_export_is_refused(artifact: Artifact):
+    with pytest.raises(ConfigError, match=r"--backend onnx-int8: .* `wirebert export MODEL .* --int8`"):
+        Detector(artifact, backend="onnx-int8")
+
+
+def test_equal_rows_are_computed_once_and_remembered(
+    artifact: Artifact, table: pa.Table, monkeypatch: pytest.MonkeyPatch
+):
+    computed: list[int] = []
+    real = TorchBackend.logits
+
+    def counted(self: TorchBackend, flows: EncodedBlock) -> np.ndarray:
+        computed.append(len(flows))
+        return real(self, flows)
+
+    monkeypatch.setattr(TorchBackend, "logits", counted)
+    fresh, forgetful = Detector(artifact), Detector(artifact, cache_mb=0)
+    twice = pa.concat_tables([table, table])
+    different = len(np.unique(fresh.score(twice).row_hashes))
+    expected = forgetful.score(table).probabilities
+    np.testing.assert_allclose(fresh.score(table).probabilities, expected, atol=1e-6)
+    forgetful.score(table)
+    assert computed == [different, different, different]
+
+
+def test_encoding_and_scoring_apart_are_scoring(detector: Detector, table: pa.Table):
+    found = detector.score(table, detector.encode(table))
+    np.testing.assert_array_equal(found.probabilities, detector.score(table).probabilities)
+
+
+def test_an_explanation_is_that_of_each_row_and_class(detector: Detector, table: pa.Table):
+    """Rows that are equal but explained for another class are not mixed up; they are explained as if alone."""
+    twice = pa.concat_tables([table.slice(0, 4)] * 2)
+    class_ids = np.array([0, 1, 2, 0, 1, 1, 0, 2])
+    found = detector.explain(twice, class_ids)
+    for row in range(8):
+        alone = detector.explain(twice.slice(row, 1), class_ids[row : row + 1])
+        np.testing.assert_allclose(found.contributions[row], alone.contributions[0], atol=1e-5)
+        assert found.tokens[row].tolist() == alone.tokens[0].tolist()
+    assert detector.explain(table).class_ids.tolist() == detector.score(table).class_ids.tolist()
+
+
+def test_a_feature_that_carries_a_verdict_can_not_be_taken_away(detector: Detector, table: pa.Table):
+    """What is named first lowers the verdict's probability more than a feature drawn at random."""
+    found, scores = detector.explain(table), detector.score(table)
+    tokenizer, block = detector.artifact.tokenizer, detector.encode(table)
+    rows, absent = np.arange(60), tokenizer.slot_special[:, 2].astype(np.int64)
+
+    def left(slots: np.ndarray) -> float:
+        without = with_tokens(tokenizer, block, rows, slots, absent[slots])
+        return float(detector.score_encoded(without).probabilities[rows, scores.class_ids].mean())
+
+    random = np.random.default_rng(0).integers(0, len(tokenizer.slots), 60)
+    assert left(found.strongest(1)[:, 0]) < left(random) - 0.05

@@ -3,23 +3,25 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from wirebert.data.loading import Flows, open_flows
+from wirebert.data.loading import DataConfig, Flows, open_flows
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.errors import DataError
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.detector import Detector, Scores
 from wirebert.serving.predictions import WRITERS, open_writer, predict_blocks, verdict_table
+from wirebert.serving.reasons import reasons
 
 ENDINGS = tuple(WRITERS)
+PROBABILITIES = ["p_normal", "p_dos", "p_probe", "attack_score"]
 COLUMNS = [
-    *("row", "ts", "uid", "src_ip", "dst_port", "predicted_class"),
+    *("row", "file", "line", "ts", "uid", "src_ip", "dst_port", "predicted_class"),
     *("p_normal", "p_dos", "p_probe", "attack_score"),
 ]
 
@@ -84,6 +86,11 @@ def test_a_file_has_a_line_per_flow_in_input_order(
     found = read(write(tmp_path / f"verdicts{ending}", *blocks))
     assert found.column_names == COLUMNS
     assert found["row"].to_pylist() == list(range(60))
+    # Three files, each with a header.
+    assert found["line"].to_pylist() == [*range(2, 27), *range(2, 27), *range(2, 12)]
+    assert [Path(str(name)).name for name in found["file"].to_pylist()] == ["0.csv"] * 25 + ["1.csv"] * 25 + [
+        "2.csv"
+    ] * 10
     assert found["uid"].to_pylist() == table["uid"].to_pylist()
     assert found["src_ip"].to_pylist() == table["src_ip"].to_pylist()
     assert found["dst_port"].to_pylist() == table["dst_port"].to_pylist()
@@ -113,7 +120,8 @@ def test_texts_are_written_as_they_are(tmp_path: Path, ending: str):
         content = path.read_bytes().decode()
         found = list(lines_of_csv.reader(io.StringIO(content.replace("\0", "\\0"), newline="")))
         assert found[0] == ['a "b", c', "uid"]
-        assert [row[1].replace("\\0", "\0") for row in found[1:]] == [text or "" for text in texts]
+        read_back = [row[1].replace("\\0", "\0") for row in found[1:]]
+        assert read_back == ["'=1+1" if text == "=1+1" else text or "" for text in texts]
     else:
         assert read(path).to_pylist() == [{'a "b", c': text, "uid": text} for text in texts]
 
@@ -199,10 +207,12 @@ def test_without_flows_there_are_columns(detector: Detector, flows: Flows, tmp_p
         assert read(path).num_rows == 0
 
 
-def test_blocks_with_rows_and_without_have_one_layout(detector: Detector, flows: Flows, table: pa.Table):
-    (full, *_), empty = predict_blocks(detector, flows), detector.score(table.slice(0, 0))
-    none = verdict_table(table.slice(0, 0), empty, detector.schema, np.arange(0, dtype=np.int64))
-    assert none.schema == full.schema
+def test_blocks_with_rows_and_without_have_one_layout(detector: Detector, flows: Flows):
+    full = next(predict_blocks(detector, flows))
+    for path in flows.files:  # they were opened, and have lost their rows since
+        path.write_text(path.read_text(encoding="utf-8").splitlines(keepends=True)[0], encoding="utf-8")
+    (none,) = predict_blocks(detector, flows)
+    assert (none.num_rows, none.schema) == (0, full.schema)
 
 
 # The file
@@ -266,3 +276,76 @@ def test_what_a_killed_writer_left_is_written_over(tmp_path: Path):
     found: Any = read(write(tmp_path / "out.csv", pa.table({"a": [1]})))
     assert found.to_pylist() == [{"a": 1}]
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_a_table_in_a_spreadsheet_runs_nothing_that_a_host_has_sent(tmp_path: Path, start: str):
+    texts = [f"{start}cmd|'/C calc'!A0", f"a{start}1", None]
+    path = write(tmp_path / "out.csv", pa.table({f"{start}uid": texts, "p": [-1.5, 1.0, -2.0]}))
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = lines_of_csv.reader(file)
+    assert header == [f"'{start}uid", "p"]
+    assert [row[0] for row in rows] == [f"'{texts[0]}", texts[1], ""]
+    assert [float(row[1]) for row in rows] == [-1.5, 1.0, -2.0]  # numbers are what they were
+
+
+def test_a_verdict_names_the_line_of_its_flow(
+    detector: Detector, schema: FlowSchema, table: pa.Table, tmp_path: Path
+):
+    csv.write_csv(table, tmp_path / "flows.csv")
+    header, *rows = (tmp_path / "flows.csv").read_text(encoding="utf-8").splitlines()
+    rows[10:10] = ["", "one,field"]
+    path = tmp_path / "gaps.csv"
+    path.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    flows = open_flows(path, DataConfig(max_misfit_fraction=0.1), schema=schema)
+    found = pa.concat_tables(predict_blocks(detector, flows))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert "file" not in found.column_names
+    assert found.num_rows == table.num_rows
+    places: list[int] = found["line"].cast(pa.int64()).to_numpy().tolist()
+    for line, uid in zip(places, found["uid"].to_pylist(), strict=True):
+        assert str(uid) in lines[line - 1]
+
+
+def test_formats_without_lines_have_rows_alone(
+    detector: Detector, schema: FlowSchema, table: pa.Table, tmp_path: Path
+):
+    parquet.write_table(table, tmp_path / "flows.parquet")
+    found = pa.concat_tables(predict_blocks(detector, open_flows(tmp_path / "flows.parquet", schema=schema)))
+    assert "line" not in found.column_names
+    assert found["row"].to_pylist() == list(range(table.num_rows))
+
+
+# Reasons
+
+
+@pytest.mark.parametrize("explained", ["alerts", "all"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_why_names_the_features_of_each_explained_flow(
+    detector: Detector,
+    flows: Flows,
+    table: pa.Table,
+    tmp_path: Path,
+    explained: Literal["alerts", "all"],
+    ending: str,
+):
+    """A list in JSON and Parquet, one text in CSV."""
+    path = write(tmp_path / f"out{ending}", *predict_blocks(detector, flows, explained=explained))
+    found = read(path)["why"].to_pylist()
+    is_alert = detector.score(table).class_ids != 0
+    if ending == ".csv":
+        found = [None if text in (None, "") else text.split("; ") for text in found]
+    expected = reasons(detector.explain(table), detector.artifact.tokenizer).to_pylist()
+    for texts, wanted, alert in zip(found, expected, is_alert, strict=True):
+        assert (texts or []) == (wanted if alert or explained == "all" else [])
+    assert explained == "all" or {
+        texts is None for texts, alert in zip(found, is_alert, strict=True) if not alert
+    } == {True}
+
+
+def test_a_large_block_is_judged_in_parts(detector: Detector, flows: Flows, monkeypatch: pytest.MonkeyPatch):
+    whole = pa.concat_tables(predict_blocks(detector, flows))
+    monkeypatch.setattr("wirebert.serving.predictions.PART_ROWS", 7)
+    parts = list(predict_blocks(detector, flows))
+    assert [part.num_rows for part in parts] == [7, 7, 7, 4, 7, 7, 7, 4, 7, 3]
+    assert pa.concat_tables(parts).drop_columns(PROBABILITIES).equals(whole.drop_columns(PROBABILITIES))

@@ -5,6 +5,7 @@
 | `config.json`, `model.safetensors` | a stock DistilBERT for sequence classification |
 | `tokenizer.json`, `tokenizer_config.json` | canonical text -> the same ids |
 | `wirebert.json` | schema, encoders, classes, where it came from, and the sha256 of the files above |
+| `novelty.safetensors` | some training flows as points, if `predict --unknown` is to be possible |
 | `README.md` | the model card; for people, who may amend it |
 
 No file is a pickle, and none is interpreted before its sha256 is checked.
@@ -19,19 +20,35 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema import FlowSchema
+from wirebert.durable import force_to_disk
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.errors import ArtifactError, UserError
+from wirebert.errors import ArtifactError, ConfigError, UserError
+from wirebert.evaluation.novelty import Strangeness
+from wirebert.evaluation.plain import from_plain, to_plain
 from wirebert.model.distilbert import Architecture
+from wirebert.serving.operating import NOTHING, Operating
 
 FORMAT_VERSION = 1
 MANIFEST = "wirebert.json"
 _STOCK_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+_NOVELTY = "novelty.safetensors"
 _SECTIONS = ("classes", "tokenizer", "origin", "files")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """The model in the form of another program, in a file beside the weights."""
+
+    path: Path
+    about: Mapping[str, Any]
+    """How far it agrees with the weights, and rows by which that is tried again where it runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +62,31 @@ class Artifact:
     classes: ClassMap
     origin: Mapping[str, object] = field(default_factory=dict)
     """Where it came from: wirebert version, settings, seed, fingerprint of the training data."""
+    exports: Mapping[str, "Export"] = field(default_factory=dict)
+    """The same model in other forms, by backend. Saving writes none: they are made from what was saved."""
+    operating: Operating | None = None
+    """Where it raises an alert; None: nothing was fitted."""
+    strangeness: Strangeness | None = None
+    """What tells flows that are like nothing in training; None: it can not."""
 
     @property
     def schema(self) -> FlowSchema:
         """The columns it reads."""
         return self.tokenizer.schema
+
+
+def limits(artifact: Artifact, *, at: float | None, unknown: bool) -> tuple[float | None, float | None]:
+    """The attack score that raises an alert, and the novelty that makes a flow unknown; None for what the artifact lacks.
+
+    Raises:
+        ConfigError: what is asked for is not there.
+    """
+    operating = artifact.operating or NOTHING
+    if unknown and (artifact.strangeness is None or not operating.unknown):
+        raise ConfigError(
+            "--unknown needs a model that was trained with operating.unknown_flows above 0; train it again"
+        )
+    return operating.threshold_at(at), operating.unknown_at(at) if unknown else None
 
 
 def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
@@ -67,6 +104,8 @@ def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
     try:
         aside.mkdir(parents=True)
         _write_files(artifact, aside, card)
+        for path in (*aside.iterdir(), aside):
+            force_to_disk(path)
         _move(aside, folder)
     except (OSError, SafetensorError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -83,9 +122,13 @@ def write_card(folder: Path, card: str) -> None:
 def load_artifact(folder: Path) -> Artifact:
     """The artifact in `folder`, every file checked first.
 
+    Where a kill in the middle of replacing it left none, it is the one before, which had stepped aside.
+
     Raises:
         ArtifactError: a file is missing, truncated or changed (it is named), or another version of wirebert wrote it.
     """
+    if not folder.exists() and _before(folder).is_dir():
+        folder = _before(folder)
     manifest = _read_manifest(folder)
     _check_files(folder, manifest["files"])
     try:
@@ -96,6 +139,9 @@ def load_artifact(folder: Path) -> Artifact:
             tokenizer=FlowTokenizer.from_dict(manifest["tokenizer"]),
             classes=_read_classes(manifest["classes"]),
             origin=manifest["origin"],
+            exports=_read_exports(folder, manifest),
+            operating=from_plain(Operating, manifest["operating"]) if "operating" in manifest else None,
+            strangeness=_read_strangeness(folder, manifest),
         )
     # The content is as it was written, so what it says is strange to this version only.
     except (LookupError, TypeError, ValueError, AttributeError, UserError) as error:
@@ -103,6 +149,58 @@ def load_artifact(folder: Path) -> Artifact:
             f"{folder / MANIFEST}: expected a model of this version of wirebert, found one that it can not read "
             f"({error}); use wirebert {manifest['origin'].get('wirebert', '')}, which wrote it, or train again"
         ) from error
+
+
+def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, object]) -> Path:
+    """Write an exported model into the folder of its artifact, in place of the one of that backend; its path.
+
+    Raises:
+        ArtifactError: there is no model folder, or it can not be written; what it held is still whole.
+    """
+    manifest = _read_manifest(folder)
+    name = f"model{backend.removeprefix('onnx')}.onnx"
+    # An export that is there is given up first: a kill in between leaves a file that nothing lists, not a wrong one.
+    exports = {known: entry for known, entry in manifest.get("exports", {}).items() if known != backend}
+    files = {known: entry for known, entry in manifest["files"].items() if known != name}
+    try:
+        _write_whole(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
+        _write_whole(folder / name, content)
+        exports[backend] = {"file": name, **about}
+        files[name] = _describe(folder / name)
+        _write_whole(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder}: the export can not be written ({error.strerror}); make room there"
+        ) from error
+    return folder / name
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    aside = path.with_name(path.name + ".part")
+    try:
+        aside.write_bytes(content)
+        force_to_disk(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _read_exports(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Export]:
+    exports: dict[str, Export] = {}
+    for backend, entry in manifest.get("exports", {}).items():
+        name = entry["file"]
+        if name not in manifest["files"]:
+            raise _damaged(folder / MANIFEST, f"it does not list {name}")
+        exports[backend] = Export(path=folder / name, about=entry)
+    return exports
+
+
+def _read_strangeness(folder: Path, manifest: Mapping[str, Any]) -> Strangeness | None:
+    if "novelty" not in manifest:
+        return None
+    if _NOVELTY not in manifest["files"]:
+        raise _damaged(folder / MANIFEST, f"it does not list {_NOVELTY}")
+    return Strangeness.of(manifest["novelty"]["codes"], load_arrays(folder / _NOVELTY))
 
 
 def _is_empty(folder: Path) -> bool:
@@ -124,19 +222,32 @@ def _write_files(artifact: Artifact, folder: Path, card: str) -> None:
         },
         "tokenizer": artifact.tokenizer.to_dict(),
         "origin": dict(artifact.origin),
-        "files": {name: _describe(folder / name) for name in _STOCK_FILES},
     }
+    files: list[str] = [*_STOCK_FILES]
+    if artifact.operating is not None:
+        manifest["operating"] = to_plain(artifact.operating)
+    if artifact.strangeness is not None:
+        save_arrays(dict(artifact.strangeness.arrays), folder / _NOVELTY)
+        manifest["novelty"] = {"codes": artifact.strangeness.codes}
+        files.append(_NOVELTY)
+    manifest["files"] = {name: _describe(folder / name) for name in files}
     (folder / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
 
 
 def _move(aside: Path, folder: Path) -> None:
     """Put a written folder in its place. The one before steps aside, so no half-deleted folder ever bears the name."""
-    before = folder.with_name(folder.name + ".old")
-    shutil.rmtree(before, ignore_errors=True)
+    before = _before(folder)
     if folder.exists():
+        shutil.rmtree(before, ignore_errors=True)
         folder.replace(before)
+    # Killed here, there is the one before alone; loading finds it, and the next save goes on from here.
     aside.replace(folder)
+    force_to_disk(folder.parent)
     shutil.rmtree(before, ignore_errors=True)
+
+
+def _before(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".old")
 
 
 def _read_classes(state: Mapping[str, Any]) -> ClassMap:
@@ -173,7 +284,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _check_files(folder: Path, files: Mapping[str, object]) -> None:
-    for name in _STOCK_FILES:
+    for name in dict.fromkeys((*_STOCK_FILES, *files)):
+        if Path(name).name != name:  # nothing that a manifest says leads out of its folder
+            raise _damaged(folder / MANIFEST, f"it lists {name!r}, which is no name of a file in it")
         path, expected = folder / name, files.get(name)
         if not isinstance(expected, Mapping):
             raise _damaged(folder / MANIFEST, f"it does not list {name}")

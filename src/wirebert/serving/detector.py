@@ -1,21 +1,37 @@
 """`Detector`: a model folder in memory, scoring tables of flows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import Final, Literal, final
 
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float, Int64, UInt64
+from jaxtyping import Float, Float32, Float64, Int64, UInt64
 
 from wirebert.data.schema import FlowSchema
 from wirebert.encoding.overlap import row_hashes
-from wirebert.errors import ConfigError
-from wirebert.model.batches import Precision, score
-from wirebert.model.checkpoints import load_hugging_face_state
-from wirebert.model.distilbert import DistilBert
-from wirebert.serving.artifact import Artifact, load_artifact
+from wirebert.encoding.rows import EncodedBlock
+from wirebert.errors import ArtifactError, ConfigError
+from wirebert.evaluation.tree_features import measure
+from wirebert.model.attribution import Attributions, explain
+from wirebert.model.batches import Precision
+from wirebert.serving.artifact import Artifact, limits, load_artifact
+from wirebert.serving.backends import (
+    BACKENDS,
+    Backend,
+    BackendName,
+    OnnxBackend,
+    TorchBackend,
+    agrees,
+    softmax,
+)
+from wirebert.serving.cache import ScoreCache, distinct_rows, take_rows
+from wirebert.serving.operating import verdicts
+
+CACHE_MB: Final = 64
+"""Memory for the scores of rows seen lately."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +45,12 @@ class Scores:
     """A hash of each flow's tokens: flows of equal hash look the same to the model."""
     num_truncated: int
     """Text values cut to their budget."""
+    threshold: float | None = None
+    """Attack score that raises an alert; None where the artifact has no threshold."""
+    novelty: Float64[np.ndarray, " flows"] | None = None
+    """How unlike all training flows each flow is; None unless it was asked for."""
+    unknown_from: float | None = None
+    """Novelty that makes a flow unknown."""
 
     @property
     def class_ids(self) -> Int64[np.ndarray, " flows"]:
@@ -42,10 +64,29 @@ class Scores:
             return None
         return 1.0 - self.probabilities[:, self.classes.index(self.benign)]
 
+    @property
+    def verdict(self) -> tuple[str, ...] | None:
+        """`alert`, `pass` or `unknown` for each flow; None where the artifact has no threshold to go by."""
+        return verdicts(self.attack_score, self.threshold, self.novelty, self.unknown_from)
+
 
 @final
 class Detector:
-    """Scores typed tables (see `wirebert.data.conversion`) with a saved model; several threads may share one."""
+    """Scores typed tables (see `wirebert.data.conversion`) with a saved model; several threads may share one.
+
+    Args:
+        backend: who computes. "auto" takes the fastest export of the artifact that agrees with it on this machine, and
+            PyTorch on a GPU or where there is none.
+        precision: of PyTorch's matrix products; bf16 is faster on processors that have it (AMX, AVX512-BF16).
+        threads: processors to use; None: all. For PyTorch it is a setting of the whole process.
+        cache_mb: memory for the scores of rows seen lately; 0: none are remembered.
+        at: false positive rate at which to raise alerts; None: where the artifact was set.
+        unknown: whether to tell flows that are like nothing in training.
+
+    Raises:
+        ArtifactError: the export that is asked for gives other scores on this machine.
+        ConfigError: a GPU, an export, a threshold or novelty is asked for where there is none.
+    """
 
     def __init__(
         self,
@@ -53,25 +94,68 @@ class Detector:
         *,
         device: str = "cpu",
         precision: Precision = "fp32",
-        max_tokens: int = 16_384,
+        max_tokens: int | None = None,
+        backend: Literal["auto"] | BackendName = "auto",
+        threads: int | None = None,
+        cache_mb: int = CACHE_MB,
+        at: float | None = None,
+        unknown: bool = False,
     ) -> None:
         self.artifact = artifact
         self.device = choose_device(device)
         self.precision: Precision = precision
         self.max_tokens = max_tokens
-        model = DistilBert(artifact.architecture)
-        load_hugging_face_state(model, artifact.weights, where="model.safetensors")
-        self._model = model.to(self.device).eval()
+        self.passed_over: dict[BackendName, str] = {}
+        """Backends that "auto" did not take, and why."""
+        self._limits = limits(artifact, at=at, unknown=unknown)
+        self._strangeness = artifact.strangeness if unknown else None
+        if threads is not None:
+            if threads < 1:
+                raise ConfigError(f"--threads must be at least 1, got {threads}")
+            torch.set_num_threads(threads)
+        self._backend = self._choose(backend, threads)
+        tokenizer = artifact.tokenizer
+        longest_row = 1 + len(tokenizer.slots) + len(tokenizer.text_columns) * tokenizer.text_budget
+        self._cache = (
+            ScoreCache(longest_row=longest_row, num_classes=len(self.classes), size_mb=float(cache_mb))
+            if cache_mb
+            else None
+        )
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "cpu", precision: Precision = "fp32") -> "Detector":
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "cpu",
+        precision: Precision = "fp32",
+        backend: Literal["auto"] | BackendName = "auto",
+        threads: int | None = None,
+        cache_mb: int = CACHE_MB,
+        at: float | None = None,
+        unknown: bool = False,
+    ) -> "Detector":
         """The detector saved in `folder`, on `device` ("auto" takes a GPU if there is one).
 
         Raises:
             ArtifactError: a file in it is missing, truncated or changed.
-            ConfigError: a GPU is asked for where there is none.
+            ConfigError: a GPU, an export, a threshold or novelty is asked for where there is none.
         """
-        return cls(load_artifact(Path(folder)), device=device, precision=precision)
+        return cls(
+            load_artifact(Path(folder)),
+            device=device,
+            precision=precision,
+            backend=backend,
+            threads=threads,
+            cache_mb=cache_mb,
+            at=at,
+            unknown=unknown,
+        )
+
+    @property
+    def backend(self) -> BackendName:
+        """Who computes."""
+        return self._backend.name
 
     @property
     def schema(self) -> FlowSchema:
@@ -86,24 +170,116 @@ class Detector:
     @property
     def num_parameters(self) -> int:
         """Weights of the model."""
-        return sum(weight.numel() for weight in self._model.parameters())
+        return sum(weight.numel() for weight in self.artifact.weights.values())
 
-    def score(self, table: pa.Table) -> Scores:
-        """Class probabilities of each row of a typed table.
+    def score(self, table: pa.Table, block: EncodedBlock | None = None) -> Scores:
+        """Class probabilities of each row of a typed table; `block` is what `encode` gave for it, if it was called.
 
         Columns are found by name. A feature that the table lacks is `<absent>`, columns of other names are passed over,
         and a table without rows has scores without rows.
         """
-        block = self.artifact.tokenizer.encode(table)
-        logits = score(
-            self._model, block, device=self.device, precision=self.precision, max_tokens=self.max_tokens
-        )
+        scores = self.score_encoded(self.encode(table) if block is None else block)
+        if self._strangeness is None:
+            return scores
+        return replace(scores, novelty=self._strangeness.scores(measure(table, self.schema)))
+
+    def encode(self, table: pa.Table) -> EncodedBlock:
+        """Token ids of each row of a typed table: the first half of `score`, for who wants to overlap the two."""
+        return self.artifact.tokenizer.encode(table)
+
+    def score_encoded(self, block: EncodedBlock) -> Scores:
+        """Class probabilities of encoded rows."""
+        hashes = row_hashes(block)
         return Scores(
-            probabilities=_softmax(logits.astype(np.float64)),
+            probabilities=softmax(self._logits(block, hashes)),
             classes=self.classes,
             benign=self.artifact.classes.benign,
-            row_hashes=row_hashes(block),
+            row_hashes=hashes,
             num_truncated=block.num_truncated,
+            threshold=self._limits[0],
+            unknown_from=self._limits[1],
+        )
+
+    def explain(self, table: pa.Table, class_ids: Int64[np.ndarray, " flows"] | None = None) -> Attributions:
+        """What each feature adds to the class of each row (None: the most probable one); see `model.attribution`."""
+        block = self.encode(table)
+        return self.explain_encoded(
+            block, self.score_encoded(block).class_ids if class_ids is None else class_ids
+        )
+
+    def explain_encoded(self, block: EncodedBlock, class_ids: Int64[np.ndarray, " flows"]) -> Attributions:
+        """What each feature of encoded rows adds to these classes; equal rows are explained once."""
+        distinct = distinct_rows(block, row_hashes(block))
+        pairs = distinct.numbers * len(self.classes) + class_ids
+        _, rows, numbers = np.unique(pairs, return_index=True, return_inverse=True)
+        found = explain(self._computed, self.artifact.tokenizer, take_rows(block, rows), class_ids[rows])
+        return Attributions(found.contributions[numbers], found.tokens[numbers], class_ids)
+
+    def _computed(self, block: EncodedBlock) -> Float32[np.ndarray, "flows classes"]:
+        """Class logits of each row, past the cache; equal rows are computed once."""
+        distinct = distinct_rows(block, row_hashes(block))
+        return self._backend.logits(take_rows(block, distinct.rows))[distinct.numbers]
+
+    def _logits(
+        self, block: EncodedBlock, hashes: UInt64[np.ndarray, " flows"]
+    ) -> Float32[np.ndarray, "flows classes"]:
+        """Class logits of each row; equal rows are computed once, and rows remembered not at all."""
+        distinct = distinct_rows(block, hashes)
+        rows, hashes = take_rows(block, distinct.rows), hashes[distinct.rows]
+        if self._cache is None:
+            return self._backend.logits(rows)[distinct.numbers]
+        is_known, logits = self._cache.find(rows, hashes)
+        new = np.flatnonzero(~is_known)
+        if len(new):
+            some = take_rows(rows, new)
+            logits[new] = self._backend.logits(some)
+            self._cache.add(some, hashes[new], logits[new])
+        return logits[distinct.numbers]
+
+    def _choose(self, name: Literal["auto"] | BackendName, threads: int | None) -> Backend:
+        if name == "torch" or (name == "auto" and self.device != "cpu"):
+            return self._torch
+        for candidate in BACKENDS if name == "auto" else (name,):
+            if candidate == "torch":
+                break
+            try:
+                return self._open_export(candidate, threads)
+            except (ArtifactError, ConfigError) as error:
+                if name != "auto":
+                    raise
+                if candidate in self.artifact.exports:
+                    self.passed_over[candidate] = str(error)
+        return self._torch
+
+    def _open_export(self, name: BackendName, threads: int | None) -> OnnxBackend:
+        export = self.artifact.exports.get(name)
+        if export is None:
+            way = "`wirebert export MODEL --format onnx" + (" --int8`" if name == "onnx-int8" else "`")
+            raise ConfigError(
+                f"--backend {name}: the model folder holds no such export; write one with {way}"
+            )
+        if self.device != "cpu":
+            raise ConfigError(
+                f"--backend {name} computes on the processor, got --device {self.device}; leave one out"
+            )
+        tokenizer = self.artifact.tokenizer
+        backend = OnnxBackend(name, export.path, pad_id=tokenizer.pad_id, threads=threads)
+        if not agrees(backend, export.about, tokenizer.dtype):
+            raise ArtifactError(
+                f"{export.path}: gives other scores on this processor than where it was made; "
+                "use --backend torch, or export again on this machine"
+            )
+        return backend
+
+    @cached_property
+    def _torch(self) -> TorchBackend:
+        """The model in PyTorch: made when it is needed; two threads that need it first at once make it twice."""
+        return TorchBackend(
+            self.artifact.architecture,
+            self.artifact.weights,
+            device=self.device,
+            precision=self.precision,
+            max_tokens=self.max_tokens,
         )
 
 
@@ -118,8 +294,3 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name
-
-
-def _softmax(logits: Float[np.ndarray, "flows classes"]) -> Float[np.ndarray, "flows classes"]:
-    exponent = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponent / exponent.sum(axis=1, keepdims=True)

@@ -1,11 +1,12 @@
 """Verdicts of a whole file, in input order, written as they come."""
 
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast, final
+from typing import BinaryIO, Literal, NamedTuple, Protocol, cast, final
 
 import numpy as np
 import pyarrow as pa
@@ -13,30 +14,56 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 from pyarrow import csv, parquet
 
+from wirebert.data.context import FlowContext
 from wirebert.data.conversion import Misfits
+from wirebert.data.intake import Intake
 from wirebert.data.loading import Flows
 from wirebert.data.schema import ColumnKind, FlowSchema
+from wirebert.encoding.rows import EncodedBlock
 from wirebert.errors import DataError
+from wirebert.serving.ahead import ahead
+from wirebert.serving.cache import take_rows
 from wirebert.serving.detector import Detector, Scores
+from wirebert.serving.reasons import reasons
 
 _LOCATING = frozenset({ColumnKind.TIME, ColumnKind.IDENTIFIER, ColumnKind.ADDRESS, ColumnKind.PORT})
 """Kinds of columns by which a person finds a flow again in the original log."""
-_OURS = ("row", "predicted_class", "attack_score", "label", "true_class")
+_OURS = (
+    "row",
+    "file",
+    "line",
+    "predicted_class",
+    "attack_score",
+    "novelty",
+    "verdict",
+    "why",
+    "label",
+    "true_class",
+)
 """Names that mean the same in every verdict table (the last two where true classes are known)."""
 _PREFIX = "flow_"
+PART_ROWS = 16_384
+"""Rows that go through a detector at a time: enough to find equal ones, few enough that the stages overlap."""
+FORMULA = r"^([=+\-@\t\r\n])"
+"""What a spreadsheet takes for a formula."""
 _MAX_WHOLE = 2.0**53
 """Below this size every whole number is a float64 of its own."""
 
 
 def verdict_table(
-    table: pa.Table, scores: Scores, schema: FlowSchema, rows: Int64[np.ndarray, " flows"]
+    table: pa.Table,
+    scores: Scores,
+    schema: FlowSchema,
+    rows: Int64[np.ndarray, " flows"],
+    places: Mapping[str, pa.Array] | None = None,
 ) -> pa.Table:
-    """One line per flow: `row`, the locating columns, `predicted_class`, `p_CLASS` of each class, `attack_score`.
+    """One line per flow: `row`, its `places` (file, line) if they are known, the locating columns, `predicted_class`, `p_CLASS` of each class, `attack_score`,
+    and where the detector has them `novelty` and `verdict`.
 
     A locating column that bears such a name is called `flow_NAME`. A port that is no whole number is missing.
     """
     probabilities = {f"p_{name}": scores.probabilities[:, at] for at, name in enumerate(scores.classes)}
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {"row": pa.array(rows)}
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {"row": pa.array(rows), **(places or {})}
     located = [c for c in schema.columns if c.kind in _LOCATING and c.name in table.column_names]
     names = _names_apart([column.name for column in located], (*_OURS, *probabilities))
     for name, column in zip(names, located, strict=True):
@@ -48,20 +75,87 @@ def verdict_table(
     columns |= {name: pa.array(values) for name, values in probabilities.items()}
     if scores.attack_score is not None:
         columns["attack_score"] = pa.array(scores.attack_score)
+    if scores.novelty is not None:
+        columns["novelty"] = pa.array(scores.novelty)
+    if (verdict := scores.verdict) is not None:
+        columns["verdict"] = pa.array(verdict, pa.string())
     return pa.table(columns)
 
 
-def predict_blocks(detector: Detector, flows: Flows, misfits: Misfits | None = None) -> Iterator[pa.Table]:
-    """Verdict tables of a file's blocks, in input order; memory is bounded by one block. `misfits` gets what did not fit.
+def predict_blocks(
+    detector: Detector,
+    flows: Flows,
+    misfits: Misfits | None = None,
+    *,
+    explained: Literal["alerts", "all"] | None = None,
+    context: FlowContext | None = None,
+    first_row: int = 0,
+) -> Iterator[pa.Table]:
+    """Verdict tables of a file, in input order; memory is bounded by a few blocks. `misfits` gets what did not fit.
+
+    Reading and encoding, scoring, and what the caller does with a table overlap. `explained` flows get a column `why`:
+    `alerts` are those of another class than the benign one, and all where none is known to be benign.
+
+    A `row` is counted from `first_row` over the rows that can be used; `line` is where it begins in its file, for delimited text and
+    key-value lines; `file` is there for several files.
+
+    `context` is that of the flows before these (see `Flows.blocks`).
 
     Without a row there is one table all the same, so that a file of verdicts always has its columns.
     """
-    blocks = flows.blocks(misfits)
-    first_row = 0
+    misfits = misfits or Misfits()
+    encoded = ((part, detector.encode(part.table)) for part in _parts(flows, misfits, context, first_row))
+    scored = ((part, block, detector.score(part.table, block)) for part, block in ahead(encoded))
+    for part, block, scores in ahead(scored):
+        verdicts = verdict_table(part.table, scores, detector.schema, part.rows, part.places)
+        if explained is not None:
+            verdicts = verdicts.append_column("why", _why(detector, block, scores, explained))
+        yield verdicts
+
+
+class _Part(NamedTuple):
+    """Some rows of a file."""
+
+    table: pa.Table
+    rows: Int64[np.ndarray, " rows"]
+    places: dict[str, pa.Array]
+
+
+def _parts(flows: Flows, misfits: Misfits, context: FlowContext | None, first_row: int) -> Iterator[_Part]:
+    """The rows of the file, at most `PART_ROWS` at a time; one part without rows if there is none."""
+    misfits.lines.finds_lines = True
+    blocks = flows.blocks(misfits, context)
     for table in chain([next(blocks, no_rows(flows))], blocks):
         rows = np.arange(first_row, first_row + table.num_rows, dtype=np.int64)
         first_row += table.num_rows
-        yield verdict_table(table, detector.score(table), detector.schema, rows)
+        places = _places(flows, misfits.lines, table.num_rows)
+        for start in range(0, max(table.num_rows, 1), PART_ROWS):
+            part = slice(start, start + PART_ROWS)
+            cut = {name: values.slice(start, PART_ROWS) for name, values in places.items()}
+            yield _Part(table.slice(start, PART_ROWS), rows[part], cut)
+
+
+def _why(
+    detector: Detector, block: EncodedBlock, scores: Scores, explained: Literal["alerts", "all"]
+) -> pa.Array:
+    """The features that carried each verdict."""
+    is_explained = np.ones(len(block), np.bool_)
+    if explained == "alerts" and scores.benign is not None:
+        is_explained = scores.class_ids != scores.classes.index(scores.benign)
+    some = take_rows(block, np.flatnonzero(is_explained))
+    found = detector.explain_encoded(some, scores.class_ids[is_explained])
+    return reasons(found, detector.artifact.tokenizer, is_explained)
+
+
+def _places(flows: Flows, lines: Intake, num_rows: int) -> dict[str, pa.Array]:
+    """Where rows stand: `file` if there are several, and `line` in formats that have lines of their own."""
+    places: dict[str, pa.Array] = {}
+    if len(flows.parts) > 1:
+        places["file"] = pa.repeat(lines.row_file, num_rows)
+    if all(part.dialect.format in ("delimited", "key_values") for part in flows.parts):
+        found = np.empty(0, np.int64) if lines.row_lines is None else lines.row_lines
+        places["line"] = pa.array(found)
+    return places
 
 
 def no_rows(flows: Flows) -> pa.Table:
@@ -85,7 +179,13 @@ class TableWriter(Protocol):
 
 @final
 class CsvWriter:
-    """Comma-separated values with a header; texts are quoted where they need it."""
+    """Comma-separated values with a header; texts are quoted where they need it.
+
+    A text or name that a spreadsheet would take for a formula gets an apostrophe in front: what hosts send is not to be run.
+
+    Source:
+        OWASP, CSV Injection: cells that begin with =, +, -, @, tab, carriage return or line feed.
+    """
 
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
@@ -93,6 +193,14 @@ class CsvWriter:
 
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`."""
+        table = table.rename_columns([_no_formula(name) for name in table.column_names])
+        for place, column in enumerate(table.columns):
+            if pa.types.is_list(column.type):
+                column = cast(pa.ChunkedArray, pc.binary_join(column, "; "))
+                table = table.set_column(place, table.column_names[place], column)
+            if pa.types.is_string(column.type):
+                texts = cast(pa.ChunkedArray, pc.replace_substring_regex(column, FORMULA, r"'\1"))
+                table = table.set_column(place, table.column_names[place], texts)
         if self._writer is None:
             self._writer = csv.CSVWriter(
                 self._sink, table.schema, write_options=csv.WriteOptions(quoting_style="needed")
@@ -210,6 +318,10 @@ def _names_apart(names: Sequence[str], ours: Sequence[str]) -> list[str]:
     return apart
 
 
+def _no_formula(name: str) -> str:
+    return f"'{name}" if re.match(FORMULA, name) else name
+
+
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
@@ -225,6 +337,13 @@ def _whole(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
 def _json_texts(column: pa.ChunkedArray) -> pa.Array:
     """Each value as JSON; texts are written once per distinct value."""
     values = column.combine_chunks()
+    if pa.types.is_list(values.type):
+        lists = cast(pa.ListArray, values)
+        texts = _json_texts(pa.chunked_array([lists.flatten()]))
+        joined = cast(pa.StringArray, pc.binary_join(pa.ListArray.from_arrays(_offsets(lists), texts), ", "))
+        opened, closed = (pa.repeat(bracket, len(lists)) for bracket in "[]")
+        bracketed = pc.binary_join_element_wise(opened, joined, closed, pa.repeat("", len(lists)))
+        return pc.if_else(lists.is_null(), "null", bracketed)
     if pa.types.is_string(values.type):
         coded = values.dictionary_encode()
         texts = [json.dumps(text, ensure_ascii=False) for text in coded.dictionary.to_pylist()]
@@ -232,3 +351,9 @@ def _json_texts(column: pa.ChunkedArray) -> pa.Array:
     if pa.types.is_floating(values.type):
         values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
     return values.cast(pa.string()).fill_null("null")
+
+
+def _offsets(lists: pa.ListArray) -> pa.Int32Array:
+    """Where the lists begin in `lists.flatten()`, and where the last ends."""
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
+    return pa.array(np.insert(np.cumsum(lengths), 0, 0), pa.int32())

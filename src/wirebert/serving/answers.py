@@ -1,0 +1,183 @@
+"""Requests -> verdicts: those of one layout are typed, encoded and scored as one table, and each gets its own back."""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool
+
+from wirebert.data.context import FlowContext
+from wirebert.data.conversion import Misfits, convert
+from wirebert.encoding.rows import EncodedBlock
+from wirebert.serving.bodies import ARROW, JSON, BodyReader, RawFlows, arrays
+from wirebert.serving.cache import take_rows
+from wirebert.serving.detector import Detector, Scores
+from wirebert.serving.limits import Limits, RequestError
+from wirebert.serving.predictions import JsonLinesWriter, verdict_table
+from wirebert.serving.reasons import reasons
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """Flows to be scored."""
+
+    content_type: str
+    """A value of `bodies.READ`."""
+    body: bytes
+    answer_type: str
+    """What the answer is written as: JSON, JSON_LINES or ARROW of `bodies`."""
+    explains: bool = False
+    """Whether alerts get a column `why`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """Verdicts, ready to be sent."""
+
+    content: bytes
+    num_flows: int
+    num_misread: int = 0
+    """Values that were no numbers where numbers are due, and count as missing."""
+    verdicts: dict[str, int] = field(default_factory=dict)
+    """How often each verdict was given; the class where there is no verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The flows of one question among those of a group."""
+
+    place: int
+    question: Question
+    flows: RawFlows
+    rows: slice
+
+
+@final
+class Answerer:
+    """Answers several questions at once with a detector.
+
+    A question is one log: its flows have context from each other, and from no other question. So the verdicts are those
+    that `wirebert predict` gives for a file with the same rows.
+    """
+
+    def __init__(self, detector: Detector, limits: Limits) -> None:
+        self.detector, self._limits = detector, limits
+        self._reader = BodyReader(detector.schema, limits)
+
+    def warm_up(self) -> None:
+        """Score a flow of which nothing is known, so that the first request need not wait."""
+        name = next(column.name for column in self.detector.schema.features)
+        self._score(pa.table({name: pa.nulls(1, pa.string())}), [slice(0, 1)])
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer | RequestError]:
+        """One answer each, in order; a RequestError for a question that can not be answered."""
+        found: dict[int, Answer | RequestError] = {}
+        groups: dict[object, list[tuple[int, Question, RawFlows]]] = {}
+        for place, question in enumerate(questions):
+            try:
+                flows = self._reader.read(question.content_type, question.body)
+            except RequestError as error:
+                found[place] = error
+            else:
+                columns = flows.columns
+                key = columns.schema if isinstance(columns, pa.Table) else flows.names
+                groups.setdefault(key, []).append((place, question, flows))
+        for members in groups.values():
+            found |= self._answer_group(members)
+        return [found[place] for place in range(len(questions))]
+
+    def _answer_group(self, members: Sequence[tuple[int, Question, RawFlows]]) -> dict[int, Answer]:
+        ends = np.cumsum([flows.num_rows for _, _, flows in members]).tolist()
+        parts = [
+            _Part(place, question, flows, slice(end - flows.num_rows, end))
+            for (place, question, flows), end in zip(members, ends, strict=True)
+        ]
+        raw = self._join([flows for _, _, flows in members])
+        misfits, table, block, scores = self._score(raw, [part.rows for part in parts])
+        rows = np.concatenate([np.arange(part.flows.num_rows) for part in parts]).astype(np.int64)
+        verdicts = verdict_table(table, scores, self.detector.schema, rows)
+        answers: dict[int, Answer] = {}
+        for part in parts:
+            own = verdicts.slice(part.rows.start, part.flows.num_rows)
+            if part.question.explains:
+                own = own.append_column("why", self._why(block, scores, part.rows))
+            misread = self._misread(raw, part.rows) if misfits.total else {}
+            answers[part.place] = Answer(
+                content=render(own, part.question.answer_type, misread),
+                num_flows=own.num_rows,
+                num_misread=sum(misread.values()),
+                verdicts=_counts(own),
+            )
+        return answers
+
+    def _join(self, flows: Sequence[RawFlows]) -> pa.Table:
+        """The flows of all, one after the other, as raw columns."""
+        raw = [one.columns for one in flows]
+        tables = [columns for columns in raw if isinstance(columns, pa.Table)]
+        if tables:
+            return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+        lists = [columns for columns in raw if not isinstance(columns, pa.Table)]
+        joined = {name: [value for columns in lists for value in columns[name]] for name in lists[0]}
+        return arrays(joined, self.detector.schema)
+
+    def _score(self, raw: pa.Table, parts: Sequence[slice]) -> tuple[Misfits, pa.Table, EncodedBlock, Scores]:
+        schema, misfits = self.detector.schema, Misfits()
+        table = convert(raw, schema, misfits=misfits, first_row=0)
+        if schema.context is not None:
+            cut = [table.slice(part.start, part.stop - part.start) for part in parts]
+            table = pa.concat_tables([FlowContext(schema.context).append(one) for one in cut])
+        block = self.detector.encode(table)
+        return misfits, table, block, self.detector.score(table, block)
+
+    def _misread(self, raw: pa.Table, rows: slice) -> dict[str, int]:
+        """Values of one question's columns that are no numbers."""
+        misfits = Misfits()
+        convert(
+            raw.slice(rows.start, rows.stop - rows.start), self.detector.schema, misfits=misfits, first_row=0
+        )
+        return misfits.counts
+
+    def _why(self, block: EncodedBlock, scores: Scores, rows: slice) -> pa.Array:
+        """Reasons for the flows that are not benign, the highest attack scores first if they are too many."""
+        is_explained = self._explained(scores, rows)
+        chosen = np.flatnonzero(is_explained) + rows.start
+        found = self.detector.explain_encoded(take_rows(block, chosen), scores.class_ids[chosen])
+        return reasons(found, self.detector.artifact.tokenizer, is_explained)
+
+    def _explained(self, scores: Scores, rows: slice) -> Bool[np.ndarray, " flows"]:
+        class_ids = scores.class_ids[rows]
+        wanted = np.ones(len(class_ids), np.bool_)
+        urgency = np.zeros(len(class_ids))
+        if scores.benign is not None and scores.attack_score is not None:
+            wanted = class_ids != scores.classes.index(scores.benign)
+            urgency = scores.attack_score[rows]
+        first = np.argsort(np.where(wanted, -urgency, np.inf), kind="stable")[: self._limits.max_explained]
+        is_explained = np.zeros(len(class_ids), np.bool_)
+        is_explained[first] = wanted[first]
+        return is_explained
+
+
+def render(verdicts: pa.Table, answer_type: str, misread: dict[str, int]) -> bytes:
+    """A verdict table as it is sent; numbers that are not finite are null in JSON."""
+    sink = io.BytesIO()
+    if answer_type == JSON:
+        return msgspec.json.encode({"flows": verdicts.to_pylist(), "misread": misread})
+    if answer_type == ARROW:
+        with pa.ipc.new_stream(sink, verdicts.schema) as writer:
+            writer.write_table(verdicts)
+    elif verdicts.num_rows:
+        JsonLinesWriter(sink).write(verdicts)
+    return sink.getvalue()
+
+
+def _counts(verdicts: pa.Table) -> dict[str, int]:
+    name = "verdict" if "verdict" in verdicts.column_names else "predicted_class"
+    return {str(one["values"]): int(one["counts"].as_py()) for one in pc.value_counts(verdicts[name])}

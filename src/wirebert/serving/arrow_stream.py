@@ -1,0 +1,172 @@
+"""An Arrow IPC stream from a stranger -> a table of plain columns.
+
+Arrow trusts its data where speed counts, so nothing of a stream is used before it has been looked through; and nothing
+in it may become larger than it came: no compressed buffers, no nested or run-length types, dictionaries stay dictionaries.
+"""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+import struct
+from collections.abc import Collection
+from typing import Final, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from wirebert.serving.limits import Limits, RequestError
+
+_DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
+_HEADER_TYPE, _HEADER, _DATA, _COMPRESSION = 1, 2, 1, 3
+"""Fields of Arrow's flatbuffer tables, numbered as in Message.fbs."""
+DAMAGED: Final = (pa.ArrowException, OSError, ValueError, struct.error, OverflowError, MemoryError)
+"""What reading a damaged stream raises."""
+
+
+def read_stream(body: bytes, wanted: Collection[str], limits: Limits) -> pa.Table:
+    """The `wanted` columns of a stream: numbers, text (dictionary-encoded or not), truth values as 1 and 0, times as text.
+
+    Raises:
+        RequestError: the stream is damaged, compressed, or has too many rows, columns or a column that is no flat one.
+    """
+    try:
+        _refuse_compressed(body)
+        with pa.ipc.open_stream(body) as reader:
+            if len(reader.schema) > limits.max_columns:
+                raise RequestError(
+                    413, f"expected at most {limits.max_columns:,} columns, found {len(reader.schema):,}"
+                )
+            chosen = _chosen(reader.schema, wanted)
+            batches: list[pa.RecordBatch] = []
+            num_rows = 0
+            for batch in reader:
+                num_rows += batch.num_rows
+                if num_rows > limits.max_rows:
+                    raise RequestError(
+                        413, f"expected at most {limits.max_rows:,} flows, found more; send them in several"
+                    )
+                some = batch.select(chosen)
+                some.validate(full=True)
+                batches.append(some)
+            schema = pa.schema([reader.schema.field(name) for name in chosen])
+        table = pa.Table.from_batches(batches, schema)
+        return pa.table({name: _plain(table[name], name, limits) for name in chosen})
+    except DAMAGED as error:
+        raise RequestError(
+            400, f"expected an Arrow stream, found a damaged one ({_first_line(error)})"
+        ) from error
+
+
+def _chosen(schema: pa.Schema, wanted: Collection[str]) -> list[str]:
+    names = [name for name in schema.names if name in wanted]
+    for name in names:
+        if names.count(name) > 1:
+            raise RequestError(422, f"expected each column once, found {name!r} twice")
+        kind = schema.field(name).type
+        inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not _is_flat(inner):
+            raise RequestError(
+                422, f"column {name!r}: expected numbers, text, truth values or times, found {kind}"
+            )
+    return names
+
+
+def _is_flat(kind: pa.DataType) -> bool:
+    is_kind = (
+        pa.types.is_boolean,
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_decimal,
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_timestamp,
+        pa.types.is_null,
+    )
+    return any(test(kind) for test in is_kind)
+
+
+def _plain(column: pa.ChunkedArray, name: str, limits: Limits) -> pa.Array:
+    """One array of float64, of text, or of dictionary<int32, string>."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        joined = column.unify_dictionaries().combine_chunks()
+        coded = cast(
+            pa.DictionaryArray,
+            joined.chunk(0) if isinstance(joined, pa.ChunkedArray) and joined.num_chunks else joined,
+        )
+        if not isinstance(coded, pa.DictionaryArray):
+            return pa.array([], pa.string())
+        values = _plain(pa.chunked_array([coded.dictionary]), name, limits)
+        if not pa.types.is_string(values.type):
+            return values.take(coded.indices)
+        return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int32()), values)
+    if pa.types.is_timestamp(kind):
+        column = pc.strftime(column, format="%Y-%m-%dT%H:%M:%S")
+    elif pa.types.is_boolean(kind):
+        column = column.cast(pa.int8()).cast(pa.string())
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        column = column.cast(pa.string())
+    else:
+        column = column.cast(pa.float64(), safe=False)
+    if pa.types.is_string(column.type):
+        longest = pc.max(pc.binary_length(column)).as_py() or 0
+        if longest > limits.max_field_characters:
+            raise RequestError(
+                413,
+                f"column {name!r}: expected values of at most {limits.max_field_characters:,} bytes, found "
+                f"one of {longest:,}",
+            )
+    chunks: list[pa.Array] = [pa.array([], column.type), *column.chunks]
+    return pa.concat_arrays(chunks)
+
+
+def _refuse_compressed(body: bytes) -> None:
+    """Look through the heads of all messages, so that a small stream can not unfold into a large one."""
+    with pa.ipc.MessageReader.open_stream(body) as messages:
+        while True:
+            try:
+                message = messages.read_next_message()
+            except StopIteration:
+                return
+            if _is_compressed(message.metadata.to_pybytes()):
+                raise RequestError(
+                    415,
+                    "expected an Arrow stream with plain buffers, found compressed ones; write it without",
+                )
+
+
+def _is_compressed(head: bytes) -> bool:
+    """Whether the message with this flatbuffer is a batch with compressed buffers.
+
+    Source: Arrow columnar format, Message.fbs: RecordBatch.compression; FlatBuffers internals.
+    """
+    message = struct.unpack_from("<I", head)[0]
+    kind_at, batch_at = _field(head, message, _HEADER_TYPE), _field(head, message, _HEADER)
+    if kind_at is None or batch_at is None or head[kind_at] not in (_DICTIONARY_BATCH, _RECORD_BATCH):
+        return False
+    batch = _table(head, batch_at)
+    if head[kind_at] == _DICTIONARY_BATCH:
+        data_at = _field(head, batch, _DATA)
+        if data_at is None:
+            return False
+        batch = _table(head, data_at)
+    return _field(head, batch, _COMPRESSION) is not None
+
+
+def _table(head: bytes, at: int) -> int:
+    return at + int(struct.unpack_from("<I", head, at)[0])
+
+
+def _field(head: bytes, table: int, number: int) -> int | None:
+    """Where a table's field stands; None if it is not there."""
+    layout = table - int(struct.unpack_from("<i", head, table)[0])
+    if layout < 0:
+        raise ValueError("a head that points outside itself")
+    size = int(struct.unpack_from("<H", head, layout)[0])
+    entry = 4 + 2 * number
+    offset = int(struct.unpack_from("<H", head, layout + entry)[0]) if entry + 2 <= size else 0
+    return table + offset if offset else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,140 @@
+"""Equal rows are scored once: found within a block, and remembered between blocks in bounded memory.
+
+After encoding, a fifth to four fifths of real rows repeat an earlier one. Hashes only propose which rows are equal; what
+decides is their tokens, compared one by one. So no collision, not even one made on purpose, gives a row the verdict of
+another.
+"""
+
+from threading import Lock
+from typing import NamedTuple, final
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, UInt64
+
+from wirebert.encoding.rows import EncodedBlock, ranges
+
+_PIECE_ROWS = 8_192
+"""Rows looked up at a time, which bounds what a lookup takes beside the cache."""
+_MAX_SLOTS = 1 << 22
+
+
+class Distinct(NamedTuple):
+    """The different rows of a block."""
+
+    rows: Int64[np.ndarray, " distinct"]
+    """Where each stands first."""
+    numbers: Int64[np.ndarray, " flows"]
+    """For each row of the block, which of `rows` it equals."""
+
+
+def distinct_rows(block: EncodedBlock, hashes: UInt64[np.ndarray, " flows"]) -> Distinct:
+    """The different rows of `block`; `hashes` are equal where rows are equal, and hardly ever elsewhere."""
+    _, rows, numbers = np.unique(hashes, return_index=True, return_inverse=True)
+    others = np.flatnonzero(rows[numbers] != np.arange(len(block)))
+    same = _are_equal(block, others, rows[numbers[others]])
+    strangers = others[~same]  # of one hash with a row that differs: each stands for itself
+    numbers[strangers] = len(rows) + np.arange(len(strangers))
+    return Distinct(np.concatenate([rows, strangers]), numbers)
+
+
+def take_rows(block: EncodedBlock, rows: Int64[np.ndarray, " some"]) -> EncodedBlock:
+    """The rows numbered `rows`, in that order."""
+    starts = block.offsets[rows]
+    lengths = block.offsets[rows + 1] - starts
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return EncodedBlock(block.ids[ranges(starts, lengths)], offsets, 0)
+
+
+def join_blocks(first: EncodedBlock, second: EncodedBlock) -> EncodedBlock:
+    """The rows of both, one after the other."""
+    offsets = np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]])
+    num_truncated = first.num_truncated + second.num_truncated
+    return EncodedBlock(np.concatenate([first.ids, second.ids]), offsets, num_truncated)
+
+
+@final
+class ScoreCache:
+    """The logits of rows seen lately. Several threads may share one.
+
+    Each row has one place, given by its hash; a newer row of the same place replaces the one before. So memory is
+    bounded from the start, and neither lookup nor forgetting walks over rows.
+    """
+
+    def __init__(self, *, longest_row: int, num_classes: int, size_mb: float) -> None:
+        row_bytes = longest_row * 4 + 8 + 4 + num_classes * 4
+        num_places = min(int(size_mb * 2**20 / row_bytes), _MAX_SLOTS)
+        self._num_places = 1 << max(num_places, 1).bit_length() - 1
+        # Zeroed memory is taken from the system when it is first written to, not here.
+        self._tokens = np.zeros((self._num_places, longest_row), np.uint32)
+        self._lengths = np.zeros(self._num_places, np.int32)
+        """Tokens of the row remembered there; 0: none (a row has at least `[CLS]`)."""
+        self._hashes = np.zeros(self._num_places, np.uint64)
+        self._logits = np.zeros((self._num_places, num_classes), np.float32)
+        self._lock = Lock()
+
+    def find(
+        self, block: EncodedBlock, hashes: UInt64[np.ndarray, " flows"]
+    ) -> tuple[Bool[np.ndarray, " flows"], Float32[np.ndarray, "flows classes"]]:
+        """Which rows are remembered, and their logits (zeros for the others)."""
+        is_known = np.zeros(len(block), np.bool_)
+        logits = np.zeros((len(block), self._logits.shape[1]), np.float32)
+        for first in range(0, len(block), _PIECE_ROWS):
+            rows = np.arange(first, min(first + _PIECE_ROWS, len(block)))
+            places = self._places(hashes[rows])
+            lengths = np.diff(block.offsets)[rows]
+            with self._lock:
+                likely = (self._hashes[places] == hashes[rows]) & (self._lengths[places] == lengths)
+                rows, places = rows[likely], places[likely]
+                found = (self._tokens[places] == self._padded(block, rows)).all(axis=1)
+                is_known[rows[found]] = True
+                logits[rows[found]] = self._logits[places[found]]
+        return is_known, logits
+
+    def add(
+        self,
+        block: EncodedBlock,
+        hashes: UInt64[np.ndarray, " flows"],
+        logits: Float32[np.ndarray, "flows classes"],
+    ) -> None:
+        """Remember these rows."""
+        for first in range(0, len(block), _PIECE_ROWS):
+            rows = np.arange(first, min(first + _PIECE_ROWS, len(block)))
+            # Of rows that share a place one stays, with all that belongs to it.
+            places, chosen = np.unique(self._places(hashes[rows]), return_index=True)
+            rows = rows[chosen]
+            padded = self._padded(block, rows)
+            with self._lock:
+                self._tokens[places] = padded
+                self._lengths[places] = np.diff(block.offsets)[rows]
+                self._hashes[places] = hashes[rows]
+                self._logits[places] = logits[rows]
+
+    def _places(self, hashes: UInt64[np.ndarray, " rows"]) -> Int64[np.ndarray, " rows"]:
+        return (hashes & np.uint64(self._num_places - 1)).astype(np.int64)
+
+    def _padded(self, block: EncodedBlock, rows: Int64[np.ndarray, " rows"]) -> np.ndarray:
+        """The tokens of the rows, zeros after them; a row's length says where they end."""
+        starts = block.offsets[rows]
+        lengths = block.offsets[rows + 1] - starts
+        padded = np.zeros((len(rows), self._tokens.shape[1]), np.uint32)
+        padded[np.repeat(np.arange(len(rows)), lengths), ranges(np.zeros_like(starts), lengths)] = block.ids[
+            ranges(starts, lengths)
+        ]
+        return padded
+
+
+def _are_equal(
+    block: EncodedBlock, some: Int64[np.ndarray, " rows"], others: Int64[np.ndarray, " rows"]
+) -> Bool[np.ndarray, " rows"]:
+    """Whether row `some[i]` holds the tokens of row `others[i]`, for each i."""
+    lengths = np.diff(block.offsets)
+    same = lengths[some] == lengths[others]
+    pairs = np.flatnonzero(same)
+    sizes = lengths[some[pairs]]
+    differs = (
+        block.ids[ranges(block.offsets[some[pairs]], sizes)]
+        != block.ids[ranges(block.offsets[others[pairs]], sizes)]
+    )
+    same[np.repeat(pairs, sizes)[differs]] = False
+    return same

@@ -1,0 +1,360 @@
+"""Verdicts of a log that is still written, as its flows come, from where the last process stopped.
+
+Lines go the way of a file: those that are new stand for a moment in a file of their own, under the header of the log,
+and are read, given their context and scored like any file. So verdicts are those of `wirebert predict` on the whole log,
+but for columns that come from other logs or events, which are absent: they may be written later.
+"""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+import fcntl
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+from typing import Any, BinaryIO, Literal, cast, final
+
+import pyarrow as pa
+
+from wirebert.data.canonical import sensor_table
+from wirebert.data.context import FlowContext
+from wirebert.data.conversion import Misfits
+from wirebert.data.dialect import HEAD_BYTES, read_head
+from wirebert.data.loading import DataConfig, Flows, open_flows
+from wirebert.data.schema import FlowSchema
+from wirebert.errors import DataError
+from wirebert.serving.detector import Detector
+from wirebert.serving.predictions import JsonLinesWriter, predict_blocks
+from wirebert.serving.tail import Position, Tail
+
+POLL_S = 0.5
+"""Seconds between two looks at a log that stands still."""
+FORMATS = frozenset({"zeek", "suricata", "argus", "json_lines", "delimited"})
+"""Formats whose flows stand on lines of their own."""
+MAX_SET_ASIDE_FRACTION = 0.01
+"""Following ends when more than this share of at least `FEWEST_ROWS` rows can not be used."""
+FEWEST_ROWS = 1_000
+
+_PIECE_BYTES = 8 << 20
+_SAVING_SHARE = 0.05
+_METADATA = b"wirebert.follow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What has been scored, and what the hosts of it did; saved whole or not at all."""
+
+    position: Position | None = None
+    """None: nothing has been read."""
+    num_flows: int = 0
+    num_out_bytes: int = 0
+    """Bytes of verdicts on the flows so far; what stands behind them will be written again."""
+    context: FlowContext | None = None
+
+
+def follow(
+    detector: Detector,
+    log: Path,
+    out: Path | None,
+    stop: Event,
+    tell: Callable[[str], None],
+    explained: Literal["alerts", "all"] | None = None,
+) -> Progress:
+    """Score what stands in `log` and what is appended to it, until `stop` is set. Verdicts are JSON lines.
+
+    With `out`, progress is kept beside it (`FILE.state`), and a later call goes on from there: each flow has exactly one
+    verdict in the file, also after a crash. Without, verdicts go to standard output, from the beginning of the log.
+
+    Args:
+        stop: looked at between two pieces of the log, at most 8 MB each.
+        tell: gets a sentence for each thing that a person should know.
+        explained: see `predict_blocks`.
+
+    Raises:
+        DataError: there is no such log, it can not be followed, or too many of its rows can not be used; `out` can not
+            be gone on with.
+    """
+    check_followable(log)
+    with _output(out) as sink, tempfile.TemporaryDirectory(prefix="wirebert-follow-") as folder:
+        progress = _read_progress(out, detector.schema)
+        if out is not None:
+            sink.truncate(progress.num_out_bytes)
+            sink.seek(progress.num_out_bytes)
+        with closing(Tail(log, progress.position)) as tail:
+            if tail.is_rest_lost:
+                tell(
+                    f"{log}: was replaced; the rest of the log before it is not in its folder and has no verdicts"
+                )
+            scorer = _Scorer(detector, tail, Path(folder), progress, sink, tell, explained)
+            saver = _Saver(out, sink)
+            while not stop.is_set():
+                has_read = scorer.step()
+                saver.save(scorer.progress, must=False)
+                if not has_read:
+                    stop.wait(POLL_S)
+            saver.save(scorer.progress, must=True)
+            scorer.tell_left_out()
+            return scorer.progress
+
+
+def check_followable(log: Path) -> None:
+    """Raise a DataError for a log that can only be read whole."""
+    if not log.is_file():
+        raise DataError(f"{log}: expected a log to follow, found none; check the path")
+    compression = read_head(log)[1]
+    if compression != "none":
+        raise DataError(
+            f"{log}: expected plain text to follow, found {compression}; leave out --follow to score it as it is"
+        )
+
+
+def state_path(out: Path) -> Path:
+    """Where the progress of a file of verdicts is kept."""
+    return out.with_name(out.name + ".state")
+
+
+@final
+class _Scorer:
+    """Scores the next lines of a log."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        tail: Tail,
+        folder: Path,
+        progress: Progress,
+        sink: BinaryIO,
+        tell: Callable[[str], None],
+        explained: Literal["alerts", "all"] | None,
+    ) -> None:
+        self.progress = progress
+        self._explained: Literal["alerts", "all"] | None = explained
+        self._detector, self._tail, self._sink, self._tell = detector, tail, sink, tell
+        self._piece = folder / tail.path.name
+        self._writer = JsonLinesWriter(sink)
+        self._misfits = Misfits()
+        self._file = 0
+        """Which of the tail's files `_flows` and `_header` are of."""
+        self._flows: Flows | None = None
+        self._header = b""
+        self._waiting = b""
+        """Lines of a file that has no rows yet."""
+
+    def step(self) -> bool:
+        """Score some lines; False where there are none."""
+        lines = self._tail.read(_PIECE_BYTES)
+        if self._tail.num_files != self._file:
+            self._file, self._flows, self._waiting = self._tail.num_files, None, b""
+        if not lines:
+            return False
+        self._waiting += lines
+        if self._flows is None and not self._open():
+            return True
+        assert self._flows is not None
+        lines, self._waiting = self._waiting, b""
+        is_start = self._tail.position.offset <= len(lines)
+        self._piece.write_bytes(lines if is_start else self._header + lines)
+        before = self._sink.tell() if self._sink.seekable() else 0
+        num_flows = self.progress.num_flows
+        verdicts = predict_blocks(
+            self._detector,
+            self._flows,
+            self._misfits,
+            explained=self._explained,
+            context=self.progress.context,
+            first_row=num_flows,
+        )
+        for table in verdicts:
+            num_flows += table.num_rows
+            if table.num_rows:
+                # Lines are those of the piece.
+                self._writer.write(
+                    table.drop_columns([name for name in ("line",) if name in table.column_names])
+                )
+        self._sink.flush()
+        num_out_bytes = self._sink.tell() - before if self._sink.seekable() else 0
+        self.progress = replace(
+            self.progress,
+            position=self._tail.position,
+            num_flows=num_flows,
+            num_out_bytes=self.progress.num_out_bytes + num_out_bytes,
+        )
+        self._check()
+        return True
+
+    def _open(self) -> bool:
+        """Find out how the file is written; False while it has no rows."""
+        head = self._tail.head(HEAD_BYTES)
+        rows = [line for line in head.split(b"\n") if line.strip() and not line.startswith(b"#")]
+        is_named = head.startswith((b"#", b"{"))
+        if len(rows) < (1 if is_named else 2):  # the first line may be a header
+            return False
+        self._piece.write_bytes(head)
+        flows = open_flows(self._piece, DataConfig(max_misfit_fraction=1.0), schema=self._detector.schema)
+        part = flows.parts[0]
+        if part.dialect.format not in FORMATS:
+            raise DataError(
+                f"{self._tail.path}: expected a log with a flow on each line, found {flows.described}; leave out --follow "
+                "to score it as it is"
+            )
+        elsewhere = _joined(part.dialect.format)
+        names = tuple(name for name in part.names if name not in elsewhere)
+        self._flows = replace(flows, parts=(replace(part, names=names, where=str(self._tail.path)),))
+        if part.source is not None:
+            num_lines = next(i for i, line in enumerate(head.split(b"\n")) if not line.startswith(b"#"))
+        else:
+            num_lines = part.dialect.skip_lines + part.dialect.has_header
+        self._header = b"".join(head.splitlines(keepends=True)[:num_lines])
+        absent = [name for name in self._flows.absent if name in elsewhere]
+        if absent and self._file == 1:
+            self._tell(f"columns that other logs or events would give are absent: {', '.join(absent)}")
+        return True
+
+    def tell_left_out(self) -> None:
+        """Say how many rows had no verdict and which columns held values that were read as missing."""
+        lines, counts = self._misfits.lines, self._misfits.counts
+        if lines.num_set_aside:
+            first = lines.examples[0]
+            self._tell(
+                f"{lines.num_set_aside:,} rows can not be used and have no verdict ({first.reason}: {first.text!r})"
+            )
+        for column, count in counts.items():
+            value = self._misfits.examples[column][0].value
+            self._tell(f"column {column!r} holds no number in {count:,} rows, read as missing ({value!r})")
+
+    def _check(self) -> None:
+        lines = self._misfits.lines
+        total = lines.num_rows + lines.num_set_aside
+        if total >= FEWEST_ROWS and lines.num_set_aside > MAX_SET_ASIDE_FRACTION * total:
+            first = lines.examples[0]
+            raise DataError(
+                f"{self._tail.path}: {first.reason} in {first.text!r}, and so {lines.num_set_aside:,} of {total:,} rows "
+                "can not be used; is it a log like those that the model was trained on?"
+            )
+
+
+def _joined(format_name: str) -> frozenset[str]:
+    """Columns that a format takes from other logs or events than the flow's own line."""
+    if format_name not in ("zeek", "suricata"):
+        return frozenset()
+    joined = {name for columns in sensor_table(format_name).joined.values() for name in columns}
+    return frozenset(joined | {"num_alerts"})
+
+
+@final
+class _Saver:
+    """Saves progress, often enough to lose little and seldom enough to cost little."""
+
+    def __init__(self, out: Path | None, sink: BinaryIO) -> None:
+        self._out, self._sink = out, sink
+        self._saved: Progress | None = None
+        self._saved_at, self._took_s = -1e9, 0.0
+
+    def save(self, progress: Progress, *, must: bool) -> None:
+        """Save, if something is new and (unless it `must` be) enough time has passed since the last time."""
+        now = time.monotonic()
+        if self._out is None or progress is self._saved:
+            return
+        if not must and now - self._saved_at < max(1.0, self._took_s / _SAVING_SHARE):
+            return
+        os.fsync(self._sink.fileno())  # verdicts first: state that speaks of them must find them
+        _write_progress(self._out, progress)
+        self._saved, self._saved_at = progress, time.monotonic()
+        self._took_s = self._saved_at - now
+
+
+@contextmanager
+def _output(out: Path | None) -> Generator[BinaryIO]:
+    if out is None:
+        yield sys.stdout.buffer
+        return
+    if out.suffix.lower() != ".jsonl":
+        raise DataError(
+            f"--out {out}: expected a name that ends in .jsonl with --follow, found {out.suffix!r}; rename it"
+        )
+    if out.exists() and not state_path(out).exists():
+        raise DataError(
+            f"--out {out}: expected a new file, or one that --follow wrote ({state_path(out).name} beside it), found "
+            "another one; it is left as it is, choose another name"
+        )
+    try:
+        sink = out.open("r+b" if out.exists() else "w+b")
+    except OSError as error:
+        raise DataError(
+            f"--out {out}: can not be written ({error.strerror}); choose another place"
+        ) from error
+    with sink:
+        try:
+            fcntl.flock(sink, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(
+                f"--out {out}: another process is writing to it; stop it first or choose another name"
+            ) from error
+        yield sink
+
+
+def _read_progress(out: Path | None, schema: FlowSchema) -> Progress:
+    """What the last process saved; a beginning where none did.
+
+    Raises:
+        DataError: the state is damaged, of a model that looks back differently, or its verdicts are gone.
+    """
+    fresh = Progress(context=None if schema.context is None else FlowContext(schema.context))
+    if out is None or not state_path(out).exists():
+        return fresh
+    path = state_path(out)
+    try:
+        with pa.OSFile(str(path), "rb") as file:
+            table = pa.ipc.open_file(file).read_all()
+        plain = cast(dict[str, Any], json.loads((table.schema.metadata or {})[_METADATA]))
+        position = plain["position"]
+        has_context = plain["has_context"]
+        context = FlowContext.from_table(table) if has_context else None
+        progress = Progress(
+            position=None if position is None else Position(**position),
+            num_flows=plain["num_flows"],
+            num_out_bytes=plain["num_out_bytes"],
+            context=context,
+        )
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(
+            f"{path}: expected the state that --follow keeps, found something else ({error}); remove it and {out.name} "
+            "to begin anew"
+        ) from error
+    if (None if context is None else context.windows) != schema.context:
+        raise DataError(
+            f"{path}: expected the state of a model that looks back as far as this one, found another; give another --out"
+        )
+    if out.stat().st_size < progress.num_out_bytes:
+        raise DataError(
+            f"--out {out}: expected the {progress.num_out_bytes:,} bytes of verdicts that {path.name} speaks of, found "
+            f"{out.stat().st_size:,}; give another --out"
+        )
+    return progress
+
+
+def _write_progress(out: Path, progress: Progress) -> None:
+    table = pa.table({}) if progress.context is None else progress.context.to_table()
+    plain = {
+        "position": None if progress.position is None else progress.position.to_dict(),
+        "num_flows": progress.num_flows,
+        "num_out_bytes": progress.num_out_bytes,
+        "has_context": progress.context is not None,
+    }
+    metadata = {**(table.schema.metadata or {}), _METADATA: json.dumps(plain).encode()}
+    table = table.replace_schema_metadata(metadata)
+    path = state_path(out)
+    aside = path.with_name(path.name + ".part")
+    with aside.open("wb") as file:
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

@@ -1,0 +1,76 @@
+"""What one client, and all of them together, may ask of the service."""
+
+from dataclasses import dataclass
+
+from wirebert.errors import ConfigError, UserError
+
+
+class RequestError(UserError):
+    """A request that can not be answered; the client can fix it, or come again."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        """Of the HTTP response."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Bounds on requests. What is beyond them is refused with a sentence, and nothing grows without end."""
+
+    max_body_mb: int = 8
+    """Size of one request's body, in [1, 1024] MB."""
+
+    max_rows: int = 10_000
+    """Flows of one request, at least 1."""
+
+    max_columns: int = 512
+    """Columns of one request, those that the model does not know included."""
+
+    max_field_characters: int = 8_192
+    """Length of one value. The model reads less of it."""
+
+    max_explained: int = 256
+    """Flows of one request that get reasons, those of the highest attack score: each costs as much as many verdicts."""
+
+    max_waiting: int = 128
+    """Requests that wait for the scoring thread, at least 1; further ones are told to come again."""
+
+    max_held_mb: int = 64
+    """Bodies that are held at a time, at least `max_body_mb`."""
+
+    max_connections: int = 512
+    """Open connections."""
+
+    batch_wait_ms: float = 2.0
+    """How long a request waits for others that are scored along with it."""
+
+    head_s: float = 10.0
+    """Seconds in which the head of a request has to come, and in which an idle connection is kept."""
+
+    body_s: float = 20.0
+    """Seconds in which the body of a request has to come."""
+
+    answer_s: float = 30.0
+    """Seconds after which a request that still waits is told to come again."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_body_mb <= 1024:
+            raise ConfigError(f"--max-body-mb must be in [1, 1024], got {self.max_body_mb}")
+        if self.max_held_mb < self.max_body_mb:
+            raise ConfigError(
+                f"max_held_mb must be at least max_body_mb ({self.max_body_mb}), got {self.max_held_mb}"
+            )
+        for name in ("max_rows", "max_waiting"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def max_body_bytes(self) -> int:
+        """`max_body_mb` in bytes."""
+        return self.max_body_mb << 20
+
+    @property
+    def max_held_bytes(self) -> int:
+        """`max_held_mb` in bytes."""
+        return self.max_held_mb << 20

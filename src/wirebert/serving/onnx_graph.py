@@ -1,0 +1,273 @@
+"""A DistilBERT classifier as an ONNX graph, written operation by operation for short rows on a processor.
+
+Dynamic in flows and slots; inputs `ids` and `mask` (int32, flows x slots), output `logits`. It computes what
+`wirebert.model.distilbert` computes, with what is constant computed beforehand:
+
+- Without positions a token's normalised embedding depends on its id alone, and so do its query, key and value in the
+  first block: they are looked up, not multiplied (for vocabularies up to `FOLDED_TOKENS`).
+- The last block is computed for the `[CLS]` slot only, since nothing reads its other slots.
+
+With `ranges`, matrix products are 8-bit: weights with a scale per output column, activations with one scale per place,
+fixed beforehand from the `ranges` seen on sample rows. Fixed scales keep rows independent: with scales taken from
+each batch, as "dynamic" quantisation does, the verdict of a flow would change with the flows that happen to stand beside it.
+
+Source for the scheme: Jacob et al., "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", 2018, section 2.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, final
+
+import numpy as np
+from jaxtyping import Float32
+
+from wirebert.errors import ConfigError
+from wirebert.model.architecture import Architecture
+
+FOLDED_TOKENS: Final = 4_096
+"""Largest vocabulary whose first query, key and value are stored per token."""
+
+_CONTRIB: Final = "com.microsoft"
+_OPSET, _IR_VERSION = 17, 8
+_NORM_EPS: Final = 1e-12
+_LAYER, _EMBEDDINGS = "distilbert.transformer.layer.", "distilbert.embeddings."
+
+Array = Float32[np.ndarray, "..."]
+
+
+def model_bytes(
+    architecture: Architecture,
+    weights: Mapping[str, Array],
+    *,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
+    """The model file: float32, or 8-bit with `ranges`. `weights` carry Hugging Face's names.
+
+    Raises:
+        ConfigError: the extra `onnx` is not installed.
+    """
+    graph = _Graph(ranges)
+    _write_classifier(graph, architecture, weights)
+    return graph.to_bytes(["logits"], architecture.num_classes, metadata or {})
+
+
+def probe_bytes(architecture: Architecture, weights: Mapping[str, Array]) -> tuple[bytes, tuple[str, ...]]:
+    """A float32 model file whose outputs are the least and greatest value at each place that `ranges` names."""
+    graph = _Graph(None)
+    _write_classifier(graph, architecture, weights)
+    outputs: list[str] = []
+    for place in graph.places:
+        outputs += [graph.add("ReduceMin", [place], keepdims=0), graph.add("ReduceMax", [place], keepdims=0)]
+    return graph.to_bytes(outputs, None, {}), tuple(graph.place_names)
+
+
+@final
+class _Graph:
+    """Nodes and constants, in the order in which they are computed."""
+
+    def __init__(self, ranges: Mapping[str, tuple[float, float]] | None) -> None:
+        try:
+            import onnx
+        except ImportError as error:
+            raise ConfigError(
+                "writing ONNX files needs the package onnx; install it with `pip install 'wirebert[onnx]'`"
+            ) from error
+        self._onnx: Any = onnx
+        self._ranges = ranges
+        self._nodes: list[Any] = []
+        self._constants: dict[str, np.ndarray] = {}
+        self.place_names: list[str] = []
+        """Inputs of matrix products, which 8-bit models need the ranges of."""
+        self.places: list[str] = []
+        """The tensors there."""
+
+    def constant(
+        self, value: np.ndarray | list[int] | int | float, dtype: type[np.generic] = np.float32
+    ) -> str:
+        name = f"constant_{len(self._constants)}"
+        self._constants[name] = np.ascontiguousarray(np.asarray(value, dtype))
+        return name
+
+    def add(self, kind: str, inputs: Sequence[str], *, domain: str = "", **attributes: object) -> str:
+        """Append an operation of one output; the name of that output."""
+        name = f"{kind}_{len(self._nodes)}"
+        self._nodes.append(self._onnx.helper.make_node(kind, inputs, [name], domain=domain, **attributes))
+        return name
+
+    def operand(self, name: str, tensor: str) -> "_Operand":
+        """`tensor` as the input of matrix products, 8-bit where this graph is."""
+        self.place_names.append(name)
+        self.places.append(tensor)
+        if self._ranges is None:
+            return _Operand(tensor)
+        scale, zero = _steps(*self._ranges[name])
+        constants = self.constant(scale), self.constant(zero, np.uint8)
+        return _Operand(self.add("QuantizeLinear", [tensor, *constants]), *constants)
+
+    def product(self, operand: "_Operand", weight: Array, bias: Array, *, gelu: bool = False) -> str:
+        """`operand @ weight.T + bias`, with weight and bias as PyTorch keeps them; then GELU where asked for."""
+        matrix = weight.T
+        if not operand.scale:
+            product = self.add("MatMul", [operand.tensor, self.constant(matrix)])
+            if not gelu:
+                return self.add("Add", [product, self.constant(bias)])
+        else:
+            scales = np.maximum(np.abs(matrix).max(axis=0), 1e-12) / 127
+            steps = np.clip(np.round(matrix / scales), -127, 127)
+            inputs = [
+                operand.tensor,
+                self.constant(steps, np.int8),
+                operand.scale,
+                self.constant(scales),
+                operand.zero,
+                "",
+            ]
+            product = self.add(
+                "MatMulIntegerToFloat",
+                inputs[:5] if gelu else [*inputs, self.constant(bias)],
+                domain=_CONTRIB,
+            )
+        return self.add("BiasGelu", [product, self.constant(bias)], domain=_CONTRIB) if gelu else product
+
+    def first_slot(self, tensor: str) -> str:
+        """The `[CLS]` slot, as a row of one slot."""
+        start, stop, axis = (self.constant([at], np.int64) for at in (0, 1, 1))
+        return self.add("Slice", [tensor, start, stop, axis])
+
+    def normalized(self, tensor: str, weight: Array, bias: Array) -> str:
+        constants = self.constant(weight), self.constant(bias)
+        return self.add("LayerNormalization", [tensor, *constants], epsilon=_NORM_EPS)
+
+    def to_bytes(self, outputs: Sequence[str], num_classes: int | None, metadata: Mapping[str, str]) -> bytes:
+        helper, kinds = self._onnx.helper, self._onnx.TensorProto
+        shape = None if num_classes is None else ["flows", num_classes]
+        graph = helper.make_graph(
+            self._nodes,
+            "wirebert",
+            [
+                helper.make_tensor_value_info(name, kinds.INT32, ["flows", "slots"])
+                for name in ("ids", "mask")
+            ],
+            [helper.make_tensor_value_info(name, kinds.FLOAT, shape) for name in outputs],
+            [self._onnx.numpy_helper.from_array(value, name) for name, value in self._constants.items()],
+        )
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_CONTRIB, 1)]
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="wirebert"
+        )
+        helper.set_model_props(model, dict(metadata))
+        return model.SerializeToString()
+
+    def rename_last(self, name: str) -> None:
+        """Call the output of the last operation `name`."""
+        self._nodes[-1].output[0] = name
+
+
+@final
+class _Operand:
+    """The input of matrix products: a float tensor, or 8-bit numbers with their scale and zero."""
+
+    def __init__(self, tensor: str, scale: str = "", zero: str = "") -> None:
+        self.tensor, self.scale, self.zero = tensor, scale, zero
+
+
+def _steps(least: float, greatest: float) -> tuple[float, int]:
+    """Scale and zero of 256 even steps from `least` to `greatest`, such that 0.0 is one of them.
+
+    >>> _steps(-1.0, 1.55)
+    (0.01, 100)
+    """
+    least, greatest = min(least, 0.0), max(greatest, 0.0)
+    scale = max(greatest - least, 1e-6) / 255
+    return round(scale, 12), round(-least / scale)
+
+
+def _write_classifier(graph: _Graph, architecture: Architecture, weights: Mapping[str, Array]) -> None:
+    hidden = _write_embeddings(graph, weights)
+    for index in range(architecture.num_layers):
+        hidden = _write_block(graph, architecture, weights, index, hidden)
+    flow = graph.add("Squeeze", [hidden, graph.constant([1], np.int64)])
+    for part in ("pre_classifier", "classifier"):
+        matrix, bias = weights[f"{part}.weight"], weights[f"{part}.bias"]
+        flow = graph.add("Gemm", [flow, graph.constant(matrix), graph.constant(bias)], transB=1)
+        if part == "pre_classifier":
+            flow = graph.add("Relu", [flow])
+    graph.rename_last("logits")
+
+
+def _write_embeddings(graph: _Graph, weights: Mapping[str, Array]) -> str:
+    words = weights[_EMBEDDINGS + "word_embeddings.weight"]
+    positions = weights[_EMBEDDINGS + "position_embeddings.weight"]
+    norm = weights[_EMBEDDINGS + "LayerNorm.weight"], weights[_EMBEDDINGS + "LayerNorm.bias"]
+    if not positions.any():
+        return graph.add("Gather", [graph.constant(_normalized(words, *norm)), "ids"])
+    num_slots = graph.add(
+        "Slice", [graph.add("Shape", ["ids"]), *(graph.constant([at], np.int64) for at in (1, 2))]
+    )
+    zero = graph.constant([0], np.int64)
+    own = graph.add("Slice", [graph.constant(positions), zero, num_slots, zero])
+    hidden = graph.add("Add", [graph.add("Gather", [graph.constant(words), "ids"]), own])
+    return graph.normalized(hidden, *norm)
+
+
+def _write_block(
+    graph: _Graph, architecture: Architecture, weights: Mapping[str, Array], index: int, hidden: str
+) -> str:
+    def of(name: str) -> tuple[Array, Array]:
+        return weights[f"{_LAYER}{index}.{name}.weight"], weights[f"{_LAYER}{index}.{name}.bias"]
+
+    is_last = index == architecture.num_layers - 1
+    asking = graph.first_slot(hidden) if is_last else hidden
+    query, key, value = (
+        _looked_up(graph, weights, is_last)
+        if index == 0 and _is_folded(weights)
+        else _projected(graph, weights, index, hidden, is_last)
+    )
+    context = graph.add(
+        "MultiHeadAttention",
+        [query, key, value, "", "mask"],
+        domain=_CONTRIB,
+        num_heads=architecture.num_heads,
+    )
+    attended = graph.product(graph.operand(f"{index}.context", context), *of("attention.out_lin"))
+    attended = graph.normalized(graph.add("Add", [attended, asking]), *of("sa_layer_norm"))
+    inner = graph.product(graph.operand(f"{index}.attended", attended), *of("ffn.lin1"), gelu=True)
+    inner = graph.product(graph.operand(f"{index}.inner", inner), *of("ffn.lin2"))
+    return graph.normalized(graph.add("Add", [inner, attended]), *of("output_layer_norm"))
+
+
+def _projected(
+    graph: _Graph, weights: Mapping[str, Array], index: int, hidden: str, is_last: bool
+) -> list[str]:
+    """Query, key and value of a block."""
+    operand = graph.operand(f"{index}.hidden", hidden)
+    asking = _Operand(graph.first_slot(operand.tensor), operand.scale, operand.zero) if is_last else operand
+    name = f"{_LAYER}{index}.attention."
+    return [
+        graph.product(source, weights[f"{name}{letter}_lin.weight"], weights[f"{name}{letter}_lin.bias"])
+        for letter, source in (("q", asking), ("k", operand), ("v", operand))
+    ]
+
+
+def _is_folded(weights: Mapping[str, Array]) -> bool:
+    num_tokens = len(weights[_EMBEDDINGS + "word_embeddings.weight"])
+    return num_tokens <= FOLDED_TOKENS and not weights[_EMBEDDINGS + "position_embeddings.weight"].any()
+
+
+def _looked_up(graph: _Graph, weights: Mapping[str, Array], is_last: bool) -> list[str]:
+    """Query, key and value of the first block, by token."""
+    norm = weights[_EMBEDDINGS + "LayerNorm.weight"], weights[_EMBEDDINGS + "LayerNorm.bias"]
+    states = _normalized(weights[_EMBEDDINGS + "word_embeddings.weight"], *norm)
+    found: list[str] = []
+    for letter in "qkv":
+        name = f"{_LAYER}0.attention.{letter}_lin."
+        table = states @ weights[name + "weight"].T + weights[name + "bias"]
+        found.append(graph.add("Gather", [graph.constant(table), "ids"]))
+    return [graph.first_slot(found[0]) if is_last else found[0], *found[1:]]
+
+
+def _normalized(states: Array, weight: Array, bias: Array) -> Array:
+    centered = states.astype(np.float64) - states.mean(axis=1, keepdims=True, dtype=np.float64)
+    deviation = np.sqrt((centered**2).mean(axis=1, keepdims=True) + _NORM_EPS)
+    return (centered / deviation * weight + bias).astype(np.float32)

@@ -1,0 +1,411 @@
+"""The service as an ASGI application: what is asked, by whom, and what comes back. Opens no file and no connection."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, final
+from uuid import uuid4
+
+import psutil
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from wirebert.serving.answers import Answer, Answerer, Question
+from wirebert.serving.batching import Batcher, Busy
+from wirebert.serving.bodies import ARROW, JSON, JSON_LINES, READ
+from wirebert.serving.front_page import POLICY, resources
+from wirebert.serving.keys import ApiKeys
+from wirebert.serving.limits import Limits, RequestError
+from wirebert.serving.openapi import about_model, document
+from wirebert.serving.prometheus import CONTENT_TYPE, Measures
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+LOG: Final = logging.getLogger("wirebert.serving")
+ANSWERED: Final = (JSON, JSON_LINES, ARROW)
+"""What verdicts are written as; the first is taken where nothing is asked for."""
+_HEADERS: Final = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": POLICY,
+    "cache-control": "no-store",
+}
+_COME_AGAIN: Final = {"retry-after": "1"}
+_MAX_BATCH_BYTES: Final = 1 << 20
+
+
+@final
+class Service:
+    """What the handlers of one application share.
+
+    Args:
+        hosts: names under which a browser may speak to it; None: any. Bound to this machine only, it answers to no other
+            name, so that a page from elsewhere can not reach it by naming its own host as this machine.
+    """
+
+    def __init__(
+        self, answerer: Answerer, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None
+    ) -> None:
+        self.limits, self.keys, self.hosts = limits, keys, hosts
+        self.about = about_model(answerer.detector)
+        self.openapi = document(answerer.detector, limits, needs_key=keys.are_needed)
+        self.held_bytes = 0
+        """Of bodies that are being read or wait."""
+        self._answerer = answerer
+        self._batcher: Batcher[Question, Answer | RequestError] | None = None
+        self.measures = _measures(self)
+
+    @property
+    def batcher(self) -> Batcher[Question, Answer | RequestError]:
+        """Scores; there while the application runs."""
+        assert self._batcher is not None
+        return self._batcher
+
+    @asynccontextmanager
+    async def running(self, _: Starlette) -> Any:
+        """Scores while the application runs."""
+        self._batcher = Batcher(
+            self._answerer.answer,
+            size=lambda question: len(question.body),
+            max_size=_MAX_BATCH_BYTES,
+            max_waiting=self.limits.max_waiting,
+            wait_s=self.limits.batch_wait_ms / 1000,
+        )
+        task = asyncio.create_task(self._batcher.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def score(self, request: Request) -> Response:
+        """`POST /v1/score`."""
+        self._authorise(request)
+        content_type, answer_type = _content_type(request), _answer_type(request)
+        explains = _explains(request)
+        if self.batcher.is_full:
+            raise _busy("too many requests wait")
+        held = _Held(self)
+        try:
+            body = await self._body(request, held)
+            question = Question(
+                content_type=content_type, body=body, answer_type=answer_type, explains=explains
+            )
+            async with asyncio.timeout(self.limits.answer_s):
+                answer = await self.batcher.do(question)
+        except Busy as error:
+            raise _busy("too many requests wait") from error
+        except TimeoutError as error:
+            raise _busy(f"no answer within {self.limits.answer_s:g} s") from error
+        finally:
+            held.give_back()
+        if isinstance(answer, RequestError):
+            raise HTTPException(answer.status, str(answer))
+        self.measures.count("wirebert_flows_total", answer.num_flows)
+        self.measures.count("wirebert_misread_values_total", answer.num_misread)
+        for verdict, count in answer.verdicts.items():
+            self.measures.count("wirebert_verdicts_total", count, verdict=verdict)
+        request.state.num_flows = answer.num_flows
+        return Response(
+            answer.content, media_type=answer_type, headers={"wirebert-misread": str(answer.num_misread)}
+        )
+
+    async def model(self, request: Request) -> Response:
+        """`GET /v1/model`."""
+        self._authorise(request)
+        return JSONResponse(self.about)
+
+    async def metrics(self, request: Request) -> Response:
+        """`GET /metrics`."""
+        self._authorise(request)
+        return Response(self.measures.text(), headers={"content-type": CONTENT_TYPE})
+
+    async def healthz(self, _: Request) -> Response:
+        """`GET /healthz`: the process answers."""
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(self, _: Request) -> Response:
+        """`GET /readyz`: it would take a request now."""
+        if self.batcher.is_full:
+            raise _busy("too many requests wait")
+        return JSONResponse({"status": "ready"})
+
+    async def openapi_document(self, _: Request) -> Response:
+        """`GET /openapi.json`."""
+        return JSONResponse(self.openapi)
+
+    async def _body(self, request: Request, held: "_Held") -> bytes:
+        length = request.headers.get("content-length", "0")
+        if int(length) > self.limits.max_body_bytes:
+            raise self._too_large()
+        held.take(int(length))
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self.limits.body_s):
+                async for piece in request.stream():
+                    size += len(piece)
+                    if size > self.limits.max_body_bytes:
+                        raise self._too_large()
+                    held.take(size)
+                    pieces.append(piece)
+        except TimeoutError as error:
+            raise HTTPException(
+                408, f"the body did not come within {self.limits.body_s:g} s", {"connection": "close"}
+            ) from error
+        return b"".join(pieces)
+
+    def _too_large(self) -> HTTPException:
+        return HTTPException(
+            413, f"expected a body of at most {self.limits.max_body_mb} MB", {"connection": "close"}
+        )
+
+    def _authorise(self, request: Request) -> None:
+        if not self.keys.are_needed:
+            return
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not self.keys.admit(key.strip()):
+            raise HTTPException(
+                401,
+                "expected the header `Authorization: Bearer KEY` with a valid key",
+                {"www-authenticate": "Bearer"},
+            )
+
+
+@final
+class _Held:
+    """What one request holds of the memory that all bodies share."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._num_bytes = service, 0
+
+    def take(self, total: int) -> None:
+        """Hold `total` bytes, if they are more than before."""
+        more = max(0, total - self._num_bytes)
+        if self._service.held_bytes + more > self._service.limits.max_held_bytes:
+            raise _busy("too many large requests at once")
+        self._service.held_bytes += more
+        self._num_bytes += more
+
+    def give_back(self) -> None:
+        self._service.held_bytes -= self._num_bytes
+        self._num_bytes = 0
+
+
+@final
+class _Watched:
+    """Every request: whether its head makes sense, headers of the answer, one line in the log, and the counts."""
+
+    def __init__(self, app: Any, service: Service, paths: frozenset[str]) -> None:
+        self._app, self._service, self._paths = app, service, paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, identity = time.perf_counter(), uuid4().hex[:16]
+        state: dict[str, Any] = scope.setdefault("state", {})
+        status = 499  # the client went before there was an answer
+
+        async def answer(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = {**_HEADERS, "x-request-id": identity}
+                message["headers"] = [
+                    *message.get("headers", []),
+                    *((name.encode(), value.encode()) for name, value in own.items()),
+                ]
+            await send(message)
+
+        try:
+            wrong = _what_is_wrong(scope, self._service.hosts)
+            if wrong is None:
+                await self._app(scope, receive, answer)
+            else:
+                await JSONResponse({"error": wrong}, 400, {"connection": "close"})(scope, receive, answer)
+        except ClientDisconnect:
+            pass
+        except BaseException:
+            status = 500 if status == 499 else status
+            raise
+        finally:
+            self._note(scope, state, identity, status, time.perf_counter() - start)
+
+    def _note(
+        self, scope: Scope, state: Mapping[str, Any], identity: str, status: int, took_s: float
+    ) -> None:
+        path = scope["path"] if scope["path"] in self._paths else "other"
+        measures = self._service.measures
+        measures.count("wirebert_requests_total", path=path, status=str(status))
+        if path == "/v1/score":
+            measures.observe("wirebert_score_seconds", took_s)
+        LOG.info(
+            "request",
+            extra={
+                "fields": {
+                    "id": identity,
+                    "client": (scope.get("client") or ("",))[0],
+                    "method": scope["method"],
+                    "path": path,
+                    "status": status,
+                    "flows": state.get("num_flows", 0),
+                    "ms": round(took_s * 1000, 2),
+                }
+            },
+        )
+
+
+def create_app(
+    answerer: Answerer, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None = None
+) -> Starlette:
+    """The application; `answerer` is used from one thread at a time."""
+    service = Service(answerer, limits, keys, hosts)
+    handlers: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
+        "/v1/score": ("POST", service.score),
+        "/v1/model": ("GET", service.model),
+        "/healthz": ("GET", service.healthz),
+        "/readyz": ("GET", service.readyz),
+        "/metrics": ("GET", service.metrics),
+        "/openapi.json": ("GET", service.openapi_document),
+        **{path: ("GET", _sender(content, media)) for path, (content, media) in resources().items()},
+    }
+    app = Starlette(
+        routes=[Route(path, handler, methods=[method]) for path, (method, handler) in handlers.items()],
+        exception_handlers={HTTPException: _as_json, 500: _our_fault},
+        lifespan=service.running,
+    )
+    app.router.redirect_slashes = False
+    app.add_middleware(_Watched, service=service, paths=frozenset(handlers))
+    return app
+
+
+def _sender(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+    async def send(_: Request) -> Response:
+        return Response(content, media_type=media_type)
+
+    return send
+
+
+async def _as_json(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _our_fault(*_: object) -> Response:
+    return JSONResponse({"error": "the service failed; its log says why"}, 500)
+
+
+def _busy(reason: str) -> HTTPException:
+    return HTTPException(503, f"{reason}; come again", _COME_AGAIN)
+
+
+def _what_is_wrong(scope: Scope, hosts: frozenset[str] | None) -> str | None:
+    """A sentence about a head that two readers could understand in two ways, or that names another host."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    names = [name for name, _ in headers]
+    if b"content-length" in names and b"transfer-encoding" in names:
+        return "expected one length of the body, found Content-Length and Transfer-Encoding"
+    for name in (b"content-length", b"content-type", b"authorization", b"host"):
+        if names.count(name) > 1:
+            return f"expected the header {name.decode()} once, found it several times"
+    if hosts is None:
+        return None
+    host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1").lower()
+    if host.rpartition(":")[0] in hosts or host in hosts:
+        return None
+    return "expected this machine's own name in the header Host, found another"
+
+
+def _content_type(request: Request) -> str:
+    """What the body is, by its header."""
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise HTTPException(
+            415, "expected a body without Content-Encoding; send it as it is", {"connection": "close"}
+        )
+    given, *parameters = request.headers.get("content-type", "").lower().split(";")
+    kind = READ.get(given.strip())
+    charsets = [one.strip() for one in parameters if one.strip().startswith("charset")]
+    if kind is None or any(one.removeprefix("charset=").strip('"') != "utf-8" for one in charsets):
+        raise HTTPException(
+            415, f"expected the content type {', '.join(dict.fromkeys(READ.values()))}, in UTF-8"
+        )
+    return kind
+
+
+def _answer_type(request: Request) -> str:
+    """What the answer is to be, by the header Accept: of what we write, what the client likes best."""
+    liked = request.headers.get("accept", "*/*") or "*/*"
+    best, best_quality = "", 0.0
+    for entry in liked.lower().split(","):
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        kind = JSON if name in ("*/*", "application/*") else READ.get(name, "")
+        quality = next((_quality(one[2:]) for one in parameters if one.startswith("q=")), 1.0)
+        if kind in ANSWERED and quality > best_quality:
+            best, best_quality = kind, quality
+    if not best:
+        raise HTTPException(406, f"verdicts are written as {', '.join(ANSWERED)}; ask for one of them")
+    return best
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def _explains(request: Request) -> bool:
+    given = request.query_params.getlist("explain")
+    if given not in ([], ["none"], ["alerts"]):
+        raise HTTPException(422, "expected explain=alerts or explain=none")
+    if set(request.query_params) - {"explain"}:
+        raise HTTPException(422, "expected no other parameter than explain")
+    return given == ["alerts"]
+
+
+def _measures(service: Service) -> Measures:
+    measures = Measures()
+    measures.counter("wirebert_requests_total", "Requests, by path and status.")
+    measures.counter("wirebert_flows_total", "Flows that got a verdict.")
+    measures.counter("wirebert_verdicts_total", "Verdicts given.")
+    measures.counter("wirebert_misread_values_total", "Values that were no numbers where numbers are due.")
+    measures.histogram(
+        "wirebert_score_seconds", "Seconds from the head of a request for verdicts to its answer."
+    )
+    measures.gauge(
+        "wirebert_waiting_requests", "Requests that wait.", lambda: float(service.batcher.num_waiting)
+    )
+    measures.gauge("wirebert_held_bytes", "Bytes of bodies held.", lambda: float(service.held_bytes))
+    measures.gauge("wirebert_batches", "Batches scored.", lambda: float(service.batcher.num_batches))
+    measures.gauge(
+        "process_resident_memory_bytes", "Resident memory.", lambda: float(psutil.Process().memory_info().rss)
+    )
+    return measures
+
+
+@final
+class JsonLines(logging.Formatter):
+    """One JSON object for each thing that happens; never the content of a request."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line."""
+        entry: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=True)

@@ -1,0 +1,105 @@
+import builtins
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from wirebert.encoding.rows import EncodedBlock
+from wirebert.errors import ConfigError
+from wirebert.serving.artifact import Artifact
+from wirebert.serving.backends import OnnxBackend, TorchBackend, agrees, open_session, padded, softmax
+from wirebert.serving.cache import take_rows
+from wirebert.serving.onnx_graph import model_bytes
+
+
+@pytest.fixture(scope="module")
+def block(artifact: Artifact, table: pa.Table) -> EncodedBlock:
+    return artifact.tokenizer.encode(table)
+
+
+@pytest.fixture(scope="module")
+def onnx_file(artifact: Artifact) -> bytes:
+    return model_bytes(
+        artifact.architecture, {name: weight.numpy() for name, weight in artifact.weights.items()}
+    )
+
+
+def torch_backend(artifact: Artifact) -> TorchBackend:
+    return TorchBackend(
+        artifact.architecture, artifact.weights, device="cpu", precision="fp32", max_tokens=None
+    )
+
+
+@pytest.mark.parametrize("threads", [1, 2, None])
+@pytest.mark.parametrize("slots", [16, 704])
+def test_onnx_gives_the_logits_of_torch(
+    artifact: Artifact,
+    block: EncodedBlock,
+    onnx_file: bytes,
+    threads: int | None,
+    slots: int,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """In one batch and in many, which other threads score."""
+    monkeypatch.setattr("wirebert.serving.backends.ONNX_TOKENS", slots)
+    onnx = OnnxBackend("onnx", onnx_file, pad_id=artifact.tokenizer.pad_id, threads=threads)
+    np.testing.assert_allclose(onnx.logits(block), torch_backend(artifact).logits(block), atol=2e-5)
+
+
+def test_no_flows_have_no_logits(artifact: Artifact, block: EncodedBlock, onnx_file: bytes):
+    none = take_rows(block, np.arange(0))
+    assert OnnxBackend("onnx", onnx_file, pad_id=0).logits(none).shape == (0, 3)
+
+
+def test_padding_is_marked(block: EncodedBlock):
+    flows = EncodedBlock(np.array([1, 5, 9, 1], np.uint16), np.array([0, 3, 4]), 0)
+    ids, mask = padded(flows, np.array([1, 0]), pad_id=7)
+    assert ids.tolist() == [[1, 7, 7], [1, 5, 9]]
+    assert mask.tolist() == [[1, 0, 0], [1, 1, 1]]
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(0.0, True), (0.01, True), (0.03, False)])
+def test_an_export_agrees_unless_its_probabilities_have_moved(
+    artifact: Artifact, block: EncodedBlock, onnx_file: bytes, shift: float, expected: bool
+):
+    onnx = OnnxBackend("onnx", onnx_file, pad_id=artifact.tokenizer.pad_id)
+    some = take_rows(block, np.arange(9))
+    tokens = [" ".join(map(str, ids)) for ids in np.split(some.ids, some.offsets[1:-1])]
+    probabilities = softmax(onnx.logits(some))
+    probabilities[4, 1] += shift
+    about: dict[str, Any] = {"check": {"tokens": tokens, "probabilities": probabilities.tolist()}}
+    assert agrees(onnx, about, artifact.tokenizer.dtype) is expected
+
+
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch):
+    real = builtins.__import__
+
+    def missing(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "onnxruntime":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ConfigError, match=r"pip install 'wirebert\[onnx\]'"):
+        open_session(b"")
+
+
+def test_softmax_survives_large_logits():
+    found = softmax(np.array([[1000.0, 1000.0], [-1000.0, 0.0]], np.float32))
+    np.testing.assert_allclose(found, [[0.5, 0.5], [0.0, 1.0]])
+
+
+def test_bf16_is_near_fp32(artifact: Artifact, block: EncodedBlock):
+    half = TorchBackend(
+        artifact.architecture, artifact.weights, device="cpu", precision="bf16", max_tokens=None
+    )
+    difference = np.abs(softmax(half.logits(block)) - softmax(torch_backend(artifact).logits(block)))
+    assert 0 < difference.max() < 0.1
+
+
+def test_a_backend_leaves_the_weights_alone(artifact: Artifact, block: EncodedBlock):
+    before = {name: weight.clone() for name, weight in artifact.weights.items()}
+    torch_backend(replace(artifact)).logits(block)
+    assert all((artifact.weights[name] == weight).all() for name, weight in before.items())

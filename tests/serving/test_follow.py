@@ -1,0 +1,287 @@
+"""Following a log gives each flow the verdict that it has in the whole log, once, wherever the follower stops."""
+
+import gzip
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+
+from wirebert.cli import main
+from wirebert.data.loading import open_flows
+from wirebert.data.schema import FlowSchema
+from wirebert.data.synthetic import generate, write_csv
+from wirebert.data.synthetic.conn_log import write_conn_log
+from wirebert.data.windows import ContextWindows
+from wirebert.errors import DataError
+from wirebert.serving import follow as following
+from wirebert.serving.artifact import save_artifact
+from wirebert.serving.detector import Detector
+from wirebert.serving.follow import Progress, follow, state_path
+from wirebert.serving.predictions import open_writer, predict_blocks
+
+if TYPE_CHECKING:
+    from wirebert.model.distilbert import DistilBert
+    from wirebert.serving.artifact import Artifact
+
+Tiny = Callable[..., "tuple[Artifact, DistilBert]"]
+
+
+class UntilIdle(Event):
+    """Is set as soon as somebody would wait for it."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.set()
+        return True
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Zeek log of 400 flows."""
+    path = tmp_path_factory.mktemp("whole") / "conn.log"
+    write_conn_log(path, generate(400, seed=3, quiet=True))
+    return path
+
+
+@pytest.fixture(scope="module")
+def detector(whole: Path, tiny: Tiny) -> Detector:
+    """It sees context."""
+    flows = open_flows(whole)
+    assert flows.schema.context is not None
+    return Detector(tiny(flows.schema, pa.concat_tables(flows.blocks()))[0])
+
+
+def verdicts_of(detector: Detector, path: Path) -> list[dict[str, object]]:
+    """Those of `wirebert predict` on the whole log."""
+    out = path.with_name("whole.jsonl")
+    out.unlink(missing_ok=True)
+    with open_writer(out) as writer:
+        for table in predict_blocks(detector, open_flows(path, schema=detector.schema)):
+            writer.write(table)
+    return read(out)
+
+
+def run(detector: Detector, log: Path, out: Path, told: list[str] | None = None) -> Progress:
+    """Score what there is."""
+    return follow(detector, log, out, UntilIdle(), tell=[].append if told is None else told.append)
+
+
+def read(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+
+
+def assert_same(found: list[dict[str, object]], expected: list[dict[str, object]]) -> None:
+    """Equal but for the last digits of probabilities, which depend on what is scored together."""
+    assert [list(row) for row in found] == [list(row) for row in expected]
+    for row, other in zip(found, expected, strict=True):
+        for name, value in row.items():
+            if isinstance(value, float):
+                assert value == pytest.approx(other[name], abs=1e-5), name
+            else:
+                assert value == other[name], name
+
+
+def test_a_log_that_stands_still_has_the_verdicts_of_predict(detector: Detector, whole: Path, tmp_path: Path):
+    progress = run(detector, whole, tmp_path / "verdicts.jsonl")
+    assert progress.num_flows == 400
+    assert_same(read(tmp_path / "verdicts.jsonl"), verdicts_of(detector, whole))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_verdicts_are_the_same_however_the_log_grows_and_across_restarts(
+    seed: int, detector: Detector, whole: Path, tmp_path: Path
+):
+    content, generator = whole.read_bytes(), random.Random(seed)
+    cuts = sorted(generator.sample(range(len(content)), 6))
+    log, out = tmp_path / "conn.log", tmp_path / "verdicts.jsonl"
+    log.write_bytes(b"")
+    for start, stop in zip([0, *cuts], [*cuts, len(content)], strict=True):
+        with log.open("ab") as file:
+            file.write(content[start:stop])
+        run(detector, log, out)
+    assert_same(read(out), verdicts_of(detector, whole))
+
+
+def test_a_rotated_log_goes_on_in_the_same_context(detector: Detector, whole: Path, tmp_path: Path):
+    lines = whole.read_bytes().splitlines(keepends=True)
+    header, rows = lines[:7], lines[7:]
+    log, out = tmp_path / "conn.log", tmp_path / "verdicts.jsonl"
+    log.write_bytes(b"".join([*header, *rows[:100]]))
+    run(detector, log, out)
+    with log.open("ab") as file:
+        file.write(b"".join(rows[100:250]))
+    log.rename(tmp_path / "conn.1.log")
+    log.write_bytes(b"".join([*header, *rows[250:]]))
+
+    class LooksTwice(UntilIdle):
+        """The old log gets one more look before the new one is read."""
+
+        num_looks = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.num_looks += 1
+            return super().wait() if self.num_looks > 3 else False
+
+    follow(detector, log, out, LooksTwice(), tell=[].append)
+    assert_same(read(out), verdicts_of(detector, whole))
+
+
+def test_verdicts_behind_the_saved_state_are_written_again_not_twice(
+    detector: Detector, whole: Path, tmp_path: Path
+):
+    content = whole.read_bytes()
+    log, out = tmp_path / "conn.log", tmp_path / "verdicts.jsonl"
+    log.write_bytes(content[: len(content) // 2])
+    run(detector, log, out)
+    state = state_path(out).read_bytes()
+    log.write_bytes(content)
+    run(detector, log, out)
+    state_path(out).write_bytes(state)  # as if the process had died before it saved its state
+    run(detector, log, out)
+    assert_same(read(out), verdicts_of(detector, whole))
+
+
+def test_without_a_file_verdicts_go_to_standard_output(
+    detector: Detector, whole: Path, capfd: pytest.CaptureFixture[str]
+):
+    follow(detector, whole, None, UntilIdle(), tell=[].append)
+    assert [json.loads(line)["row"] for line in capfd.readouterr().out.splitlines()] == list(range(400))
+
+
+def test_an_empty_log_is_waited_for(detector: Detector, tmp_path: Path):
+    log = tmp_path / "conn.log"
+    log.write_bytes(b"")
+    assert run(detector, log, tmp_path / "verdicts.jsonl").num_flows == 0
+
+
+def test_a_table_with_a_header_can_be_followed(tiny: Tiny, tmp_path: Path):
+    log, out = tmp_path / "flows.csv", tmp_path / "verdicts.jsonl"
+    write_csv(log, 200, seed=5)
+    flows = open_flows(log)
+    detector = Detector(tiny(flows.schema, pa.concat_tables(flows.blocks()))[0])
+    expected, content = verdicts_of(detector, log), log.read_bytes()
+    for verdict in expected:
+        del verdict["line"]  # a log that is rotated begins to count anew
+    for stop in (5, 700, 9_000, len(content)):
+        log.write_bytes(content[:stop])
+        run(detector, log, out)
+    assert_same(read(out), expected)
+
+
+def test_rows_that_can_not_be_used_are_told(detector: Detector, whole: Path, tmp_path: Path):
+    log = tmp_path / "conn.log"
+    log.write_bytes(whole.read_bytes() + b"no\tflow\n")
+    told: list[str] = []
+    assert run(detector, log, tmp_path / "verdicts.jsonl", told).num_flows == 400
+    assert "1 rows can not be used" in told[0]
+
+
+def test_too_many_rows_that_can_not_be_used_end_the_following(
+    detector: Detector, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(following, "FEWEST_ROWS", 100)
+    log = tmp_path / "conn.log"
+    log.write_bytes(whole.read_bytes() + 10 * b"no\tflow\n")
+    with pytest.raises(DataError, match="10 of 410 rows can not be used"):
+        run(detector, log, tmp_path / "verdicts.jsonl")
+
+
+def test_a_state_of_other_windows_is_refused(detector: Detector, whole: Path, tiny: Tiny, tmp_path: Path):
+    out = tmp_path / "verdicts.jsonl"
+    run(detector, whole, out)
+    schema = FlowSchema.from_dict(
+        {**detector.schema.to_dict(), "context": ContextWindows(long_s=7_200).to_dict()}
+    )
+    other = Detector(tiny(schema, pa.concat_tables(open_flows(whole).blocks()))[0])
+    with pytest.raises(DataError, match="looks back as far as this one"):
+        run(other, whole, out)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no arrow"])
+def test_a_damaged_state_is_refused(damage: bytes, detector: Detector, whole: Path, tmp_path: Path):
+    out = tmp_path / "verdicts.jsonl"
+    run(detector, whole, out)
+    state_path(out).write_bytes(damage)
+    with pytest.raises(DataError, match="expected the state that --follow keeps"):
+        run(detector, whole, out)
+
+
+def test_verdicts_that_are_gone_are_told(detector: Detector, whole: Path, tmp_path: Path):
+    out = tmp_path / "verdicts.jsonl"
+    run(detector, whole, out)
+    out.write_bytes(b"")
+    with pytest.raises(DataError, match="bytes of verdicts"):
+        run(detector, whole, out)
+
+
+def test_a_file_of_somebody_else_is_left_as_it_is(detector: Detector, whole: Path, tmp_path: Path):
+    out = tmp_path / "verdicts.jsonl"
+    out.write_text("mine")
+    with pytest.raises(DataError, match="left as it is"):
+        run(detector, whole, out)
+    assert out.read_text() == "mine"
+
+
+def test_verdicts_that_are_no_json_lines_are_refused(detector: Detector, whole: Path, tmp_path: Path):
+    with pytest.raises(DataError, match=r"ends in \.jsonl"):
+        run(detector, whole, tmp_path / "verdicts.csv")
+
+
+def test_a_packed_log_is_refused(detector: Detector, tmp_path: Path):
+    log = tmp_path / "conn.log.gz"
+    log.write_bytes(gzip.compress(b"flows"))
+    with pytest.raises(DataError, match="found gzip"):
+        run(detector, log, tmp_path / "verdicts.jsonl")
+
+
+def test_two_followers_can_not_write_to_one_file(detector: Detector, whole: Path, tmp_path: Path):
+    out = tmp_path / "verdicts.jsonl"
+
+    class Second(UntilIdle):
+        """Starts another follower while the first one waits."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            with pytest.raises(DataError, match="another process is writing to it"):
+                run(detector, whole, out)
+            return super().wait()
+
+    follow(detector, whole, out, Second(), tell=[].append)
+
+
+def test_standard_input_can_not_be_followed(
+    detector: Detector, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    save_artifact(detector.artifact, tmp_path / "model", card="")
+    assert main(["predict", str(tmp_path / "model"), "-", "--follow"]) == 2
+    assert "--follow expects the name of a log" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_is_asked_to_end_ends_well_and_goes_on_later(
+    number: signal.Signals, detector: Detector, whole: Path, tmp_path: Path
+):
+    save_artifact(detector.artifact, tmp_path / "model", card="")
+    content = whole.read_bytes()
+    log, out = tmp_path / "conn.log", tmp_path / "verdicts.jsonl"
+    log.write_bytes(content[: len(content) // 2])
+    words = ["predict", str(tmp_path / "model"), str(log), "--follow", "--out", str(out)]
+    for _ in range(2):
+        before = out.stat().st_size if out.exists() else 0
+        with subprocess.Popen(
+            [sys.executable, "-m", "wirebert.cli", *words], stderr=subprocess.PIPE
+        ) as process:
+            while process.poll() is None and not (out.exists() and out.stat().st_size > before):
+                time.sleep(0.05)
+            process.send_signal(number)
+            assert process.wait(60) == 0
+        log.write_bytes(content)
+    assert_same(read(out), verdicts_of(detector, whole))

@@ -1,0 +1,120 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pytest
+import torch
+
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.settings import EncodingConfig
+from wirebert.model.distilbert import DistilBert
+from wirebert.serving import onnx_graph
+from wirebert.serving.artifact import Artifact
+from wirebert.serving.backends import OnnxBackend, open_session, padded, softmax
+from wirebert.serving.onnx_graph import model_bytes, probe_bytes
+
+Tiny = Callable[..., tuple[Artifact, DistilBert]]
+
+
+def weights_of(artifact: Artifact) -> dict[str, np.ndarray]:
+    return {name: weight.numpy() for name, weight in artifact.weights.items()}
+
+
+def torch_logits(model: DistilBert, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return model(torch.from_numpy(ids).long(), torch.from_numpy(mask).bool()).numpy()
+
+
+@pytest.mark.parametrize("leave_out", [True, False])
+@pytest.mark.parametrize("folded_tokens", [0, 4096])
+def test_the_graph_computes_what_the_model_does(
+    tiny: Tiny,
+    schema: FlowSchema,
+    table: pa.Table,
+    leave_out: bool,
+    folded_tokens: int,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """With and without positions, with and without the first block looked up by token; rows of many lengths at once."""
+    monkeypatch.setattr(onnx_graph, "FOLDED_TOKENS", folded_tokens)
+    artifact, model = tiny(schema, table, EncodingConfig(leave_out=leave_out))
+    assert artifact.weights["distilbert.embeddings.position_embeddings.weight"].any() != leave_out
+    block = artifact.tokenizer.encode(table)
+    ids, mask = padded(block, np.arange(60), pad_id=artifact.tokenizer.pad_id)
+    assert leave_out == (mask.min() == 0)
+    session = open_session(model_bytes(artifact.architecture, weights_of(artifact)))
+    found = session.run(None, {"ids": ids, "mask": mask})[0]
+    np.testing.assert_allclose(found, torch_logits(model, ids, mask), atol=2e-5)
+
+
+def test_texts_of_many_lengths_are_scored(tiny: Tiny):
+    schema = FlowSchema(name="web", columns=(Column(name="uri", kind=ColumnKind.TEXT, is_feature=True),))
+    table = pa.table({"uri": ["/a", "/index.php?id=1%20or%201=1", None, "/" * 300, ""]})
+    artifact, model = tiny(schema, table)
+    ids, mask = padded(artifact.tokenizer.encode(table), np.arange(5), pad_id=artifact.tokenizer.pad_id)
+    session = open_session(model_bytes(artifact.architecture, weights_of(artifact)))
+    found = session.run(None, {"ids": ids, "mask": mask})[0]
+    np.testing.assert_allclose(found, torch_logits(model, ids, mask), atol=2e-5)
+
+
+def ranges_on(artifact: Artifact, table: pa.Table) -> dict[str, tuple[float, float]]:
+    content, names = probe_bytes(artifact.architecture, weights_of(artifact))
+    ids, mask = padded(
+        artifact.tokenizer.encode(table), np.arange(len(table)), pad_id=artifact.tokenizer.pad_id
+    )
+    ends = np.array(open_session(content).run(None, {"ids": ids, "mask": mask})).reshape(-1, 2)
+    return {name: (float(low), float(high)) for name, (low, high) in zip(names, ends, strict=True)}
+
+
+def test_every_matrix_product_of_the_blocks_has_a_range(artifact: Artifact, table: pa.Table):
+    found = ranges_on(artifact, table)
+    # What the first block multiplies with query, key and value is looked up.
+    assert list(found) == [
+        *("0.context", "0.attended", "0.inner"),
+        *("1.hidden", "1.context", "1.attended", "1.inner"),
+    ]
+    assert all(low < high for low, high in found.values())
+    assert found["0.inner"][0] == pytest.approx(-0.17, abs=0.01)  # the least that GELU gives
+
+
+@pytest.fixture(scope="module")
+def eight_bit(artifact: Artifact, table: pa.Table) -> bytes:
+    return model_bytes(artifact.architecture, weights_of(artifact), ranges=ranges_on(artifact, table))
+
+
+def test_eight_bit_products_are_near_the_model(
+    artifact: Artifact, tiny: Tiny, schema: FlowSchema, table: pa.Table, eight_bit: bytes
+):
+    _, model = tiny(schema, table)
+    ids, mask = padded(artifact.tokenizer.encode(table), np.arange(60), pad_id=artifact.tokenizer.pad_id)
+    found = softmax(open_session(eight_bit).run(None, {"ids": ids, "mask": mask})[0])
+    expected = softmax(torch_logits(model, ids, mask))
+    assert 1e-6 < np.abs(found - expected).max() < 0.1
+    assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.95
+
+
+def test_an_eight_bit_score_does_not_depend_on_the_rows_beside_it(
+    artifact: Artifact, table: pa.Table, eight_bit: bytes
+):
+    block = artifact.tokenizer.encode(table)
+    backend = OnnxBackend("onnx-int8", eight_bit, pad_id=artifact.tokenizer.pad_id)
+    alone = [backend.logits(artifact.tokenizer.encode(table.slice(row, 1))) for row in range(60)]
+    np.testing.assert_allclose(backend.logits(block), np.concatenate(alone), atol=1e-4)
+
+
+def test_the_eight_bit_file_holds_weights_of_one_byte(artifact: Artifact, eight_bit: bytes):
+    tensors = {tensor.name: tensor for tensor in onnx.load_from_string(eight_bit).graph.initializer}
+    kinds = [tensor.data_type for tensor in tensors.values()]
+    # Six products a block, less the three of the first block that are looked up.
+    assert kinds.count(onnx.TensorProto.INT8) == 2 * 6 - 3
+
+
+def test_the_file_is_a_valid_model_that_says_what_it_is(artifact: Artifact):
+    content = model_bytes(artifact.architecture, weights_of(artifact), metadata={"classes": "normal\ndos"})
+    model: Any = onnx.load_from_string(content)
+    onnx.checker.check_model(model)
+    assert model.producer_name == "wirebert"
+    assert {entry.key: entry.value for entry in model.metadata_props} == {"classes": "normal\ndos"}
+    assert [output.name for output in model.graph.output] == ["logits"]
