@@ -14,6 +14,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INPUTS := pyproject.toml constraints.txt Makefile
 PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS)
 
+# Programs that the tests drive, each in the Debian package of its name. They are installed where that is allowed (root,
+# apt-get); elsewhere their tests say what to install, and fail on a build server.
+SYSTEM_PROGRAMS := chromium tmux
+
 # One stamp for what `wirebert` needs to run, one for the tools that check it. A stamp holds the folder it was made in,
 # because an editable installation points there: an environment that was copied or moved, or whose Python is gone or too
 # old, is set up again.
@@ -26,7 +30,7 @@ ifneq ($(IS_USABLE),yes)
 .PHONY: $(RUN_STAMP)
 endif
 
-.PHONY: help demo test check setup format-check lint types quick-types tests quick-tests format docs clean
+.PHONY: help demo test check setup format-check lint types quick-types tests quick-tests system-programs format docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
@@ -53,11 +57,21 @@ types: $(DEV_STAMP)
 quick-types: $(DEV_STAMP)
 	$(BIN)/python -m basedpyright --project pyproject.toml src
 
-tests: $(DEV_STAMP)
+tests: $(DEV_STAMP) system-programs
 	$(PYTEST)
 
 quick-tests: $(DEV_STAMP)
 	$(PYTEST) -m "not slow" --hypothesis-profile=quick
+
+system-programs:
+	@missing=; for name in $(SYSTEM_PROGRAMS); do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	test -z "$$missing" || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { \
+	  echo "installing$$missing"; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get install -qq -y --no-install-recommends $$missing >/dev/null 2>&1 \
+	  || { apt-get -qq update && apt-get install -qq -y --no-install-recommends $$missing >/dev/null; } \
+	  || echo "$$missing: can not be installed here"; \
+	}
 
 format: $(DEV_STAMP) ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .

@@ -8,10 +8,17 @@ have to be in place before it is imported.
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wirebert.training.monitoring import Event
+
+Number = TypeVar("Number", int, float)
 ROOT = Path(__file__).resolve().parent.parent
 
 os.environ.update(
@@ -105,6 +112,105 @@ def trained(tmp_path_factory: pytest.TempPathFactory, traffic: Path, tiny: list[
     data = [str(traffic / "train.csv"), "--test", str(traffic / "test.csv")]
     assert main(["train", *data, "--out", str(out), *tiny]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def tell() -> "Callable[..., list[tuple[Event, float]]]":
+    """The events of a training, each with its time: `tell(gpu=True, num_steps=300, until=200)` stops telling after step 200."""
+    from wirebert.training.monitoring import (
+        CheckpointEvent,
+        EndEvent,
+        EpochEvent,
+        ResourceEvent,
+        StartEvent,
+        StepEvent,
+    )
+
+    def events(*, gpu: bool, num_steps: int, until: int) -> "Iterator[tuple[Event, float]]":
+        def gauge(value: "Number") -> "Number | None":
+            return value if gpu else None
+
+        yield (
+            StartEvent(
+                step=0,
+                num_steps=num_steps,
+                num_epochs=num_steps // 100,
+                num_train=12_345,
+                num_valid=1_234,
+                num_parameters=67_890,
+                batch_size=128,
+                device="cuda:0" if gpu else "cpu",
+                precision="bf16" if gpu else "fp32",
+                seed=1,
+            ),
+            1000.0,
+        )
+        for step in range(20, until + 1, 20):
+            time_s = 1000.0 + step / 10
+            yield (
+                ResourceEvent(
+                    step=step - 20,
+                    cpu_share=0.987,
+                    process_cpu_share=0.654,
+                    resident_bytes=3 * 2**30,
+                    memory_free_bytes=9 * 2**30,
+                    disk_free_bytes=77 * 2**30,
+                    gpu_share=gauge(0.876),
+                    gpu_memory_used_bytes=gauge(12 * 2**30),
+                    gpu_memory_total_bytes=gauge(139 * 2**30),
+                    gpu_memory_allocated_bytes=gauge(8 * 2**30),
+                    gpu_power_w=gauge(612.0),
+                    gpu_temperature_c=gauge(65.0),
+                ),
+                time_s,
+            )
+            yield (
+                StepEvent(
+                    step=step,
+                    epoch=step / 100,
+                    loss=20.0 / step,
+                    accuracy=0.9123,
+                    lr_backbone=3e-4,
+                    lr_classifier=3e-3,
+                    grad_norm=1.2345,
+                    loss_scale=65_536.0,
+                    overflows=0,
+                    micro_batch_tokens=4096,
+                    rows_per_s=4_567.0,
+                    tokens_per_s=123_456.0,
+                    elapsed_s=step / 10,
+                ),
+                time_s,
+            )
+            if step % 100 == 0:
+                yield (
+                    EpochEvent(
+                        step=step,
+                        epoch=step / 100,
+                        train_loss=0.5,
+                        train_accuracy=0.9,
+                        valid_loss=0.25 + 0.01 * abs(step - 200),
+                        valid_accuracy=0.8765,
+                        valid_macro_f1=0.7531 + step / 1e6,
+                        is_best=step <= 200,
+                        lr_backbone=3e-4,
+                        lr_classifier=3e-3,
+                        rows_per_s=4_000.0,
+                        elapsed_s=step / 10,
+                    ),
+                    time_s,
+                )
+                yield CheckpointEvent(step=step, path=f"checkpoint-{step:08d}"), time_s
+        if until >= num_steps:
+            end = EndEvent(
+                step=until, best_step=200, best_valid_loss=0.25, stopped_early=False, elapsed_s=until / 10
+            )
+            yield end, 1000.0 + until / 10
+
+    def told(*, gpu: bool = False, num_steps: int = 300, until: int = 300) -> "list[tuple[Event, float]]":
+        return list(events(gpu=gpu, num_steps=num_steps, until=until))
+
+    return told
 
 
 @pytest.fixture(scope="session")

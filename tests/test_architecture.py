@@ -18,11 +18,14 @@ SOURCE = ROOT / "src" / "wirebert"
 ORDER: Sequence[str] = """
     __init__
     errors
+    durable
+    files
     settings
     data.__init__
     data.combination
     data.windows
     data.schema
+    data.layouts
     data.intake
     data.records
     data.dialect
@@ -32,6 +35,7 @@ ORDER: Sequence[str] = """
     data.canonical
     data.states
     data.sources.__init__
+    data.sources.row_lines
     data.sources.delimited
     data.sources.key_values
     data.sources.parquet
@@ -82,6 +86,8 @@ ORDER: Sequence[str] = """
     data.synthetic.attacks
     data.synthetic.quiet
     data.synthetic.traffic
+    data.synthetic.conn_log
+    data.synthetic.captures
     data.synthetic.__init__
     encoding.__init__
     encoding.settings
@@ -103,9 +109,15 @@ ORDER: Sequence[str] = """
     encoding.cache
     encoding.overlap
     model.__init__
+    model.packing
+    model.patterns
+    model.tiles
+    model.fused_norm
     model.attention
+    model.normalization
     model.architecture
     model.distilbert
+    model.attribution
     model.batches
     model.initialization
     model.checkpoints
@@ -114,41 +126,109 @@ ORDER: Sequence[str] = """
     evaluation.confusion
     evaluation.curves
     evaluation.intervals
+    evaluation.thresholds
+    evaluation.calibration
+    evaluation.paired
+    evaluation.reliability
+    evaluation.score_histogram
+    evaluation.mistakes
     evaluation.metrics
     evaluation.tree_features
+    evaluation.novelty
     evaluation.baselines
+    evaluation.tasks
+    evaluation.dense
+    evaluation.boosting
+    evaluation.tabular_deep
+    evaluation.rivals
+    evaluation.folds
+    evaluation.priors
     evaluation.history
     evaluation.plots
+    evaluation.line_plots
+    evaluation.training_plots
+    evaluation.resource_plots
+    evaluation.class_plots
+    evaluation.score_plots
     evaluation.environment
+    evaluation.context_gain
     evaluation.report
+    evaluation.run_charts
     evaluation.tables
     evaluation.verdict
     evaluation.page_style
+    evaluation.page_script
+    evaluation.page_parts
+    evaluation.page_split
     evaluation.page
+    evaluation.comparison
+    evaluation.comparison_tables
+    evaluation.comparison_page
     training.__init__
     training.settings
+    training.distributed
+    training.sharding
     training.seeding
     training.optimizer
     training.corruption
     training.feeding
+    training.prefetch
+    training.memory
     training.losses
-    training.loop
+    training.graphs
     training.checkpoint
+    training.tally
+    training.loop
+    training.snapshot
+    training.saving
+    training.validation
+    training.stopping
+    training.determinism
     training.monitoring
+    training.resources
+    training.sinks
     training.progress
+    training.braille
+    training.picture
+    training.dashboard
+    training.screen
+    training.standing
     training.session
     serving.__init__
+    serving.operating
     serving.artifact
+    serving.ahead
+    serving.cache
+    serving.backends
+    serving.onnx_graph
+    serving.export
     serving.detector
+    serving.reasons
     serving.predictions
+    serving.tail
+    serving.follow
+    deciding
+    budgeting
     watching
     run_folder
+    attaching
+    ledger
     config
+    mistaken
     judging
+    ablation
     reporting
+    card
+    comparing
+    joining
     pipeline
+    ground
+    contest
+    outcome
+    competing
     dataset_tables
     inspection
+    following
     commands
     cli
 """.split()
@@ -164,8 +244,10 @@ WALLS = {
 
 # The modules that may touch files. Everything else takes and gives arrays, tables and dataclasses.
 EDGES: Sequence[str] = """
+    durable
+    files
     data.dialect
-    data.schema
+    data.layouts
     data.files
     data.loading
     data.sources.delimited
@@ -177,6 +259,7 @@ EDGES: Sequence[str] = """
     data.canonical
     data.datasets
     data.synthetic.traffic
+    data.synthetic.conn_log
     encoding.wordpieces
     encoding.hugging_face
     encoding.store
@@ -186,14 +269,24 @@ EDGES: Sequence[str] = """
     evaluation.environment
     evaluation.plots
     evaluation.report
-    evaluation.page
+    evaluation.page_script
+    evaluation.comparison_page
     training.checkpoint
     training.monitoring
+    training.sinks
     serving.artifact
+    serving.backends
     serving.predictions
+    serving.tail
+    serving.follow
     config
     run_folder
+    ledger
     judging
+    comparing
+    contest
+    outcome
+    competing
     commands
     cli
 """.split()

@@ -342,8 +342,17 @@ def test_a_disk_that_takes_nothing_is_no_bug_of_ours(
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_goes_on_to_its_end(
-    traffic: Path, tiny: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("stop", "word", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
+)
+def test_a_stopped_training_goes_on_to_its_end(
+    traffic: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    stop: signal.Signals,
+    word: str,
+    code: int,
 ) -> None:
     out = tmp_path / "run"
     more = [
@@ -365,10 +374,10 @@ def test_an_interrupted_training_goes_on_to_its_end(
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         message = process.communicate(timeout=120)[1].decode()
-    assert process.returncode == 130, message
-    assert message == f"wirebert: interrupted; go on with `wirebert train --resume {out}`\n"
+    assert process.returncode == code, message
+    assert message == f"wirebert: {word}; go on with `wirebert train --resume {out}`\n"
     assert list((out / "checkpoints").iterdir())
     assert not (out / "report.json").exists()
     settled = (out / "run.toml").read_text()

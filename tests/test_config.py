@@ -143,4 +143,8 @@ def test_a_run_that_is_written_has_no_setting_left_out_but_those_that_are_unset(
     written = read_toml(tmp_path / "run.toml")
     training = written["training"]
     assert isinstance(training, dict)
-    assert set(training) == set(TrainConfig.__dataclass_fields__) - {"micro_batch_tokens"}
+    assert set(training) == set(TrainConfig.__dataclass_fields__) - {
+        "micro_batch_tokens",
+        "workers",
+        "cuda_graphs",
+    }

@@ -15,7 +15,7 @@ from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import SchemaError
 from wirebert.evaluation.baselines import fit_trees
-from wirebert.judging import Part, TrueClasses, figures, judge, judge_trees
+from wirebert.judging import Part, TrueClasses, figures, judge, judge_trees, judge_trees_on
 from wirebert.model.architecture import ModelConfig
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.initialization import TokenLayout
@@ -294,3 +294,16 @@ def test_flows_whose_tokens_training_has_seen_are_told_apart(detector: Detector,
     assert found.familiarity is not None
     assert found.familiarity.seen.num_flows == int((np.isin(hashes, seen) & is_labelled).sum())
     assert found.familiarity.seen.num_flows + found.familiarity.unseen.num_flows == found.num_flows
+
+
+def test_thresholds_of_trees_are_fitted_on_the_first_part_alone(flows: Flows):
+    first, second = Part("valid", flows, np.arange(90) < 60), Part("test", flows, np.arange(90) >= 60)
+    blocks = [(table, CLASSES.encode(table["attack"])) for table in first.tables()]
+    trees = fit_trees(iter(blocks), SCHEMA, 3, seed=0)
+    found = judge_trees_on(trees, CLASSES, [first, second], seed=1, num_resamples=2)
+    fitted, carried = (
+        [point.threshold for point in found[name].operating_points] for name in ("valid", "test")
+    )
+    assert carried == fitted
+    assert len(fitted) == 3
+    assert (found["valid"].thresholds_from, found["test"].thresholds_from) == (None, "valid")

@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
+from pyarrow import parquet
 
 from wirebert import pipeline
 from wirebert.cli import main
 from wirebert.config import resolve_run
 from wirebert.data.loading import find_files, open_flows
+from wirebert.data.survey import survey
 from wirebert.run_folder import RunFolder, locked
 
 
@@ -20,11 +23,14 @@ from wirebert.run_folder import RunFolder, locked
 def test_a_run_leaves_everything_that_its_folder_is_to_hold(trained: Path) -> None:
     left = {path.name for path in trained.iterdir() if not path.name.startswith(".")}
     files = {"run.toml", "inputs.json", "metrics.jsonl", "report.json", "report.html"}
-    assert left == files | {"predictions", "plots", "checkpoints", "model"}
+    assert left == files | {"predictions", "plots", "model"}
     assert {path.name for path in (trained / "predictions").iterdir()} == {"valid.parquet", "test.parquet"}
     assert not [path for path in trained.rglob("*") if path.name.endswith((".part", ".partial"))]
     stock = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
-    assert {path.name for path in (trained / "model").iterdir()} == {*stock, "wirebert.json", "README.md"}
+    assert {path.name for path in (trained / "model").iterdir()} == {
+        *stock,
+        *("wirebert.json", "README.md", "novelty.safetensors"),
+    }
 
 
 @pytest.mark.slow
@@ -206,8 +212,7 @@ def assert_same_run(ours: Path, calm: Path) -> None:
 
 
 def names_below(folder: Path) -> set[str]:
-    """Everything but checkpoints, of which a kill may leave one more."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if "checkpoints" not in path.parts}
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 def step_of(line: str) -> int:
@@ -239,3 +244,39 @@ def test_test_files_give_their_names_to_the_splits(
     parts = pipeline.open_tests(resolve_run(given={"train": run.train, "test": list(tests)}), schema)
     assert [part.name for part in parts] == names
     assert [part.flows.files for part in parts] == [find_files(test) for test in tests]
+
+
+@pytest.mark.slow
+def test_rows_set_apart_for_a_test_are_judged_and_nothing_else(
+    traffic: Path, tiny: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    options = [
+        "--set",
+        "data.test_fraction=0.3",
+        "--set",
+        "evaluation.baseline=false",
+        "--out",
+        str(out),
+        *tiny,
+    ]
+    assert main(["train", str(traffic / "train.csv"), "--test", str(traffic / "test.csv"), *options]) == 0
+    capfd.readouterr()
+    report = report_of(out)
+    assert list(report["splits"]) == ["valid", "test", "test-2"]  # the file is called test too
+    rows = {
+        name: set(parquet.read_table(out / "predictions" / f"{name}.parquet")["row"].to_pylist())
+        for name in ("valid", "test")
+    }
+    assert not rows["valid"] & rows["test"]
+    # 30% of 1,500 rows and 10% of the others, rounded class by class.
+    assert (len(rows["valid"]), len(rows["test"])) == (106, 449)
+    assert "Test rows (30%) were set apart" in str(report["data"]["split"])
+    flows = open_flows(traffic / "train.csv")
+    (tmp_path / "other").mkdir()
+    prepared = pipeline.prepare(resolve_run(out / "run.toml"), RunFolder(tmp_path / "other"))
+    hashes = survey(flows).feature_hashes
+    assert prepared.test is not None
+    assert prepared.test.rows is not None
+    assert not np.isin(hashes[prepared.test.rows], hashes[~prepared.test.rows]).any()
+    assert set(np.flatnonzero(prepared.test.rows).tolist()) == rows["test"]

@@ -4,28 +4,52 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from wirebert.attaching import watch_run
+from wirebert.budgeting import Allowance, within
+from wirebert.card import model_card
+from wirebert.comparing import compare_runs
+from wirebert.competing import compete
 from wirebert.config import RunConfig, resolve_run, write_run
 from wirebert.data.conversion import Misfits
 from wirebert.data.datasets import dataset, download, known_datasets, verify
+from wirebert.data.layouts import write_schema
 from wirebert.data.loading import DataConfig, find_files, open_flows
-from wirebert.data.synthetic import write_csv
-from wirebert.data.validation import require_no_errors
+from wirebert.data.survey import survey
+from wirebert.data.synthetic import generate, write_csv
+from wirebert.data.synthetic.conn_log import write_conn_log
+from wirebert.data.validation import left_out, require_no_errors
 from wirebert.dataset_tables import show_checked, show_datasets
 from wirebert.errors import ConfigError, DataError
+from wirebert.evaluation.comparison_page import write_comparison
+from wirebert.evaluation.comparison_tables import print_comparison
 from wirebert.evaluation.report import read_json
-from wirebert.evaluation.tables import print_comparison
+from wirebert.following import follow_until_asked
 from wirebert.inspection import inspect_data, show_inspection
+from wirebert.joining import follow
 from wirebert.judging import Part, judge
 from wirebert.pipeline import fit
-from wirebert.reporting import default_name, evaluation_report, show_report, write_report
-from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
+from wirebert.reporting import (
+    count_evaluation,
+    default_name,
+    draw_page,
+    evaluation_report,
+    show_findings,
+    show_report,
+    write_report,
+)
+from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder, write_aside
+from wirebert.serving.artifact import save_artifact
 from wirebert.serving.detector import Detector
+from wirebert.serving.export import export_model
 from wirebert.serving.predictions import CsvWriter, open_writer, predict_blocks
+from wirebert.training.distributed import ALONE, Crew, joined
+from wirebert.training.stopping import terminable
 
 DEMO_EPOCHS = 6
 """Enough to see what the model can do, few enough for minutes on two cores."""
@@ -33,6 +57,9 @@ DEMO_EPOCHS = 6
 DEMO_TEST_SHARE = 3
 """The demo tests on a third as many flows as it trains on."""
 
+
+DATA_OPTIONS = ("label", "benign", "positive", "drop", "schema")
+"""Options that are settings of the section `data`."""
 
 PIPE_WIDTH = 110
 """Columns of text where the output is no terminal and nothing says how wide it is; rich would take 80."""
@@ -57,12 +84,14 @@ def demo(options: argparse.Namespace) -> None:
     console = Output()
     path = options.out or next_run_path("demo")
     traffic = path / "traffic"
+    files = [traffic / f"{name}.{'conn.log' if options.quiet else 'csv'}" for name in ("train", "test")]
     given = {
-        "train": str(traffic / "train.csv"),
-        "test": [str(traffic / "test.csv")],
+        "train": str(files[0]),
+        "test": [str(files[1])],
         "seed": options.seed,
         "model": {"size": "mini"},
         "training": {"epochs": DEMO_EPOCHS},
+        "evaluation": {"ablate_context": options.quiet},
     }
     run = resolve_run(given=given)
     with new_run_folder(path) as folder:
@@ -71,18 +100,27 @@ def demo(options: argparse.Namespace) -> None:
             f"generating {options.rows:,} flows to train on, and others to test on", highlight=False
         )
         # Another seed makes other hosts: the test traffic is that of a network which training has not seen.
-        write_csv(traffic / "train.csv", options.rows, options.seed)
-        write_csv(traffic / "test.csv", options.rows // DEMO_TEST_SHARE, options.seed + 1)
+        for file, num_rows, seed in zip(
+            files,
+            (options.rows, options.rows // DEMO_TEST_SHARE),
+            (options.seed, options.seed + 1),
+            strict=True,
+        ):
+            if options.quiet:
+                write_conn_log(file, generate(num_rows, seed, quiet=True), seed)
+            else:
+                write_csv(file, num_rows, seed)
         write_run(run, folder.run_toml)
         _fit(run, folder, console)
 
 
 def inspect(options: argparse.Namespace) -> None:
     """Show format, columns, classes and findings of a file."""
-    names = ("label", "benign", "schema", "positive")
-    given: dict[str, object] = {"train": options.data, "data": _given(options, *names)}
+    given: dict[str, object] = {"train": options.data, "data": _given(options, *DATA_OPTIONS)}
     run = resolve_run(options.recipe, options.overrides, given)
     inspection = inspect_data(options.data, run.data, options.test)
+    if options.write_schema is not None:
+        write_schema(inspection.flows.schema, options.write_schema)
     if options.json:
         print(inspection.to_json())
     else:
@@ -93,14 +131,28 @@ def inspect(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train a detector, or go on with an interrupted training."""
-    console = Output()
-    if options.resume is not None:
-        _resume(options, console)
-        return
-    given: dict[str, object] = {
-        "data": _given(options, "label", "benign", "schema", "positive"),
-        **_given(options, "seed"),
-    }
+    with joined(os.environ) as crew:
+        if not crew.world.is_first:
+            with terminable():
+                follow(crew)
+        elif options.resume is not None:
+            _resume(options, Output(), crew)
+        else:
+            _begin(options, Output(), crew)
+
+
+def _begin(options: argparse.Namespace, console: Console, crew: Crew) -> None:
+    run = _described(options)
+    with new_run_folder(options.out or next_run_path(default_name(run.train))) as folder:
+        write_run(run, folder.run_toml)
+        if options.recipe is not None:
+            write_aside(folder.recipe_toml, options.recipe.read_text(encoding="utf-8"))
+        _fit(run, folder, console, crew)
+
+
+def _described(options: argparse.Namespace) -> RunConfig:
+    """The run that data, recipe and options of a command describe."""
+    given: dict[str, object] = {"data": _given(options, *DATA_OPTIONS), **_given(options, "seed")}
     # Absolute, so that the run can be resumed from another folder.
     if options.data is not None:
         given["train"] = options.data if options.data == "-" else str(Path(options.data).absolute())
@@ -109,7 +161,8 @@ def train(options: argparse.Namespace) -> None:
     run = resolve_run(options.recipe, options.overrides, given)
     if not run.train:
         raise ConfigError(
-            "expected training data, got none; name a file, a folder or a glob after `wirebert train`"
+            "expected training data, got none; name a file, a folder or a glob after "
+            f"`wirebert {options.command}`"
         )
     if "-" in (run.train, *run.test):
         raise ConfigError(
@@ -117,13 +170,11 @@ def train(options: argparse.Namespace) -> None:
         )
     for data in run.test:  # a wrong path is found now; the content is opened after the model is saved
         find_files(data)
-    with new_run_folder(options.out or next_run_path(default_name(run.train))) as folder:
-        write_run(run, folder.run_toml)
-        _fit(run, folder, console)
+    return run
 
 
-def _resume(options: argparse.Namespace, console: Console) -> None:
-    decided = ("data", "test", "recipe", "overrides", "out", "seed", "label", "benign", "schema", "positive")
+def _resume(options: argparse.Namespace, console: Console, crew: Crew) -> None:
+    decided = ("data", "test", "recipe", "overrides", "out", "seed", *DATA_OPTIONS)
     given = [name for name in decided if getattr(options, name) not in (None, [])]
     if given:
         raise ConfigError(
@@ -132,18 +183,26 @@ def _resume(options: argparse.Namespace, console: Console) -> None:
     folder = open_run_folder(options.resume)
     with locked(folder):
         if folder.is_finished:
+            folder.discard_checkpoints()  # a kill may have left some
             console.print(
                 f"{folder.path}: this run is finished; `wirebert report {folder.path}` shows its figures"
             )
             return
-        _fit(resolve_run(folder.run_toml), folder, console)
+        _fit(resolve_run(folder.run_toml), folder, console, crew)
 
 
-def _fit(run: RunConfig, folder: RunFolder, console: Console) -> None:
+def _fit(run: RunConfig, folder: RunFolder, console: Console, crew: Crew = ALONE) -> None:
     try:
-        fit(run, folder, console)
+        with terminable():
+            fit(run, folder, console, crew)
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"go on with `wirebert train --resume {folder.path}`") from stop
+        raise type(stop)(f"go on with `wirebert train --resume {folder.path}`") from stop
+
+
+def watch(options: argparse.Namespace) -> None:
+    """Show how a training goes that another process makes, or how it went."""
+    with suppress(KeyboardInterrupt):  # to stop looking is no failure
+        watch_run(open_run_folder(options.run), Output(), os.environ)
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -156,12 +215,17 @@ def evaluate(options: argparse.Namespace) -> None:
     part = Part(flows.name, flows)
     with new_run_folder(options.out) if options.out else nullcontext() as folder:
         predictions = folder.predictions(part.name) if folder else None
+        judged = count_evaluation(options.model, options.out, options.data, detector, flows)
         metrics = judge(detector, part, predictions, seed=1, num_resamples=1000)
         if metrics.num_flows == 0:
             raise DataError(
                 f"{flows.name}: expected labelled flows, found none with a label; use `wirebert predict`"
             )
-        report = evaluation_report(detector, part, metrics)
+        findings = left_out(survey(flows))
+        show_findings(findings, console, num_rows=metrics.num_flows)
+        report = evaluation_report(detector, part, metrics, findings)
+        benign = detector.artifact.classes.benign
+        report = replace(report, data=replace(report.data, benign=benign, judged={part.name: judged}))
         if folder:
             write_report(report, folder)
     show_report(report, folder, console)
@@ -169,23 +233,64 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def predict(options: argparse.Namespace) -> None:
     """Verdicts of every flow of a file, in input order."""
-    detector = Detector.load(options.model, device=options.device)
+    detector = Detector.load(
+        options.model,
+        device=options.device,
+        backend=options.backend,
+        threads=options.threads,
+        at=options.at,
+        unknown=options.unknown,
+    )
+    for reason in detector.passed_over.values():
+        print(f"wirebert: {reason}", file=sys.stderr)
+    if options.follow:
+        follow_until_asked(detector, options)
+        return
     flows = open_flows(options.data, schema=detector.schema)
     misfits = Misfits()
     if options.out is None:
         writer = CsvWriter(sys.stdout.buffer)
-        for table in predict_blocks(detector, flows, misfits):
+        for table in predict_blocks(detector, flows, misfits, explained=options.explain):
             writer.write(table)
         writer.close()
         _tell_what_is_left_out(misfits)
         return
     num_flows = 0
     with open_writer(options.out) as writer:
-        for table in predict_blocks(detector, flows, misfits):
+        for table in predict_blocks(detector, flows, misfits, explained=options.explain):
             writer.write(table)
             num_flows += table.num_rows
-    Console(stderr=True).print(f"{num_flows:,} flows: {options.out}", highlight=False, soft_wrap=True)
+    done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
+    Console(stderr=True).print(done, highlight=False, soft_wrap=True)
     _tell_what_is_left_out(misfits)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write the model as an ONNX file into its folder."""
+    path, agreement = export_model(options.model, "onnx-int8" if options.int8 else "onnx", data=options.data)
+    Output().print(f"{agreement.said}\n{path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """Write a model folder whose alerts are as many as the user can look at."""
+    out = options.out or options.model.with_name(f"{options.model.name}-calibrated")
+    if out.exists():
+        raise ConfigError(
+            f"--out {out}: expected a new folder, found one that exists; it is left as it is, choose another"
+        )
+    allowance = Allowance(
+        per_day=options.alerts_per_day,
+        per_10000=options.alerts_per_10000,
+        days=options.days,
+        prior=tuple(entry for entry in options.prior if entry != "estimate"),
+        estimates_prior="estimate" in options.prior,
+    )
+    detector = Detector.load(options.model, device=options.device, backend="torch")
+    artifact = within(detector, open_flows(options.data, schema=detector.schema), allowance)
+    save_artifact(artifact, out, card=model_card(artifact))
+    console = Output()
+    for line in (*(artifact.operating.notes if artifact.operating else ()), f"model: {out}"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _tell_what_is_left_out(misfits: Misfits) -> None:
@@ -194,6 +299,10 @@ def _tell_what_is_left_out(misfits: Misfits) -> None:
     if lines.num_set_aside:
         first = lines.examples[0]
         told = f"{lines.num_set_aside:,} rows can not be used and have no verdict ({first.place}: {first.reason})"
+        print(f"wirebert: {told}", file=sys.stderr)
+    if lines.num_footer:
+        first = lines.footer[0]
+        told = f"{lines.num_footer:,} lines after the table are no rows and have no verdict ({first.place}: {first.text!r})"
         print(f"wirebert: {told}", file=sys.stderr)
     for column, count in misfits.counts.items():
         first = misfits.examples[column][0]
@@ -204,12 +313,19 @@ def _tell_what_is_left_out(misfits: Misfits) -> None:
 def report(options: argparse.Namespace) -> None:
     """Figures of one run, or of several side by side."""
     console = Output()
-    folders = [RunFolder(path) for path in options.runs]
-    reports = [read_json(folder.report_json) for folder in folders]
-    if len(reports) == 1:
-        show_report(reports[0], folders[0], console)
-    else:
-        print_comparison(reports, console)
+    if len(options.runs) == 1:
+        folder = RunFolder(options.runs[0])
+        found = read_json(folder.report_json)
+        show_report(found, folder, console)
+        if options.out is not None:
+            draw_page(found, folder, options.out)
+            console.print(f"page: {options.out}", highlight=False, soft_wrap=True)
+        return
+    comparison, histories = compare_runs(options.runs)
+    print_comparison(comparison, console)
+    if options.out is not None:
+        write_comparison(comparison, options.out, histories)
+        console.print(f"comparison: {options.out}", highlight=False, soft_wrap=True)
 
 
 def datasets(options: argparse.Namespace) -> None:
@@ -225,13 +341,33 @@ def datasets(options: argparse.Namespace) -> None:
         show_datasets(known_datasets().values(), console)
 
 
+def compare(options: argparse.Namespace) -> None:
+    """A recipe against other methods on the same rows."""
+    if options.jobs < 1:
+        raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
+    run = _described(options)
+    if not run.test and not run.data.test_fraction:
+        raise ConfigError("expected a test, got none; name --test DATA, or set data.test_fraction")
+    console = Output()
+    out = options.out or Path("runs") / f"compare-{options.recipe.stem if options.recipe else 'defaults'}"
+    text = options.recipe.read_text(encoding="utf-8") if options.recipe else ""
+    with terminable():
+        comparison = compete(run, out, text, options.run, options.jobs, console)
+    print_comparison(comparison, console)
+    console.print(f"comparison: {out / 'compare.html'}", highlight=False, soft_wrap=True)
+
+
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "demo": demo,
     "inspect": inspect,
     "train": train,
+    "watch": watch,
     "evaluate": evaluate,
     "predict": predict,
+    "calibrate": calibrate,
+    "export": export,
     "report": report,
+    "compare": compare,
     "datasets": datasets,
 }
 

@@ -4,10 +4,12 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import tomli_w
 
 from wirebert.data.loading import DataConfig
+from wirebert.deciding import OperatingConfig
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.errors import ConfigError
 from wirebert.model.architecture import ModelConfig
@@ -29,11 +31,53 @@ class EvaluationConfig:
     num_resamples: int = 1000
     """Bootstrap resamples behind every interval."""
 
+    primary_metric: Literal["macro_f1", "accuracy", "binary_accuracy", "detection_at_1_percent"] = "macro_f1"
+    """The one figure that decides; named before any test file is opened."""
+
+    ablate_context: bool = False
+    """Train a second model without the columns of context, and report what these add. Takes as long again."""
+
     def __post_init__(self) -> None:
         if self.baseline_rows < 100:
             raise ConfigError(f"evaluation.baseline_rows must be at least 100, got {self.baseline_rows}")
         if self.num_resamples < 100:
             raise ConfigError(f"evaluation.num_resamples must be at least 100, got {self.num_resamples}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProtocolConfig:
+    """How `wirebert compare` sets the recipe against other methods."""
+
+    num_seeds: int = 5
+    """Seeds of every method, from the run's seed on."""
+
+    num_trials: int = 8
+    """Settings that each other method is tried with: as many as the recipe was chosen among."""
+
+    num_folds: int = 3
+    """Folds of the training file, with whole attacks held out, by which choices are made."""
+
+    max_search_rows: int = 60_000
+    """Rows of the training file that trials are made on at most; rare labels are kept whole."""
+
+    methods: tuple[str, ...] = ("xgboost", "lightgbm", "forest", "logistic", "tabm", "text_svm")
+    """The other methods; `text_svm` is passed over where there are no text columns."""
+
+    relabel: tuple[str, ...] = ()
+    """`LABEL=CLASS`, each: a second class map, under which test files are reported as well."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_seeds", "num_trials"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"protocol.{name} must be at least 1, got {getattr(self, name)}")
+        if self.num_folds < 2:
+            raise ConfigError(f"protocol.num_folds must be at least 2, got {self.num_folds}")
+        if self.max_search_rows < 100:
+            raise ConfigError(f"protocol.max_search_rows must be at least 100, got {self.max_search_rows}")
+        for pair in self.relabel:
+            label, equals, name = pair.partition("=")
+            if not (label and equals and name):
+                raise ConfigError(f"protocol.relabel must hold LABEL=CLASS, got {pair!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +97,9 @@ class RunConfig:
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
+    operating: OperatingConfig = field(default_factory=OperatingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:

@@ -36,3 +36,7 @@ class RunError(UserError):
 
 class TrainingError(UserError):
     """Training can not go on (a loss that is not finite, say)."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The system asks the run to end (SIGTERM, as before a machine is taken away); what meets Ctrl-C meets this too."""

@@ -3,8 +3,8 @@
 What is judged is the artifact as it will be deployed, loaded from its folder, not the model in memory.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import final
@@ -17,7 +17,9 @@ from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.loading import Flows
 from wirebert.evaluation.baselines import Trees
 from wirebert.evaluation.intervals import ALONE
-from wirebert.evaluation.metrics import SplitMetrics, evaluate
+from wirebert.evaluation.metrics import SplitMetrics, Thresholds, evaluate
+from wirebert.evaluation.thresholds import Threshold
+from wirebert.mistaken import MistakenFlows
 from wirebert.serving.detector import Detector
 from wirebert.serving.predictions import no_rows, open_writer, verdict_table
 
@@ -126,7 +128,13 @@ def judge(
 
 
 def judge_trees(
-    trees: Trees, classes: ClassMap, part: Part, *, seed: int, num_resamples: int
+    trees: Trees,
+    classes: ClassMap,
+    part: Part,
+    *,
+    seed: int,
+    num_resamples: int,
+    thresholds: Thresholds | None = None,
 ) -> SplitMetrics:
     """The same figures for the baseline."""
     label = part.flows.require_label()
@@ -135,7 +143,40 @@ def judge_trees(
     for table in part.tables():
         probabilities.append(trees.probabilities(table))
         truth.add(table.column(label))
-    return figures(truth, np.concatenate(probabilities), seed=seed, num_resamples=num_resamples)
+    found = np.concatenate(probabilities)
+    return figures(truth, found, seed=seed, num_resamples=num_resamples, thresholds=thresholds)
+
+
+def judge_trees_on(
+    trees: Trees, classes: ClassMap, parts: Sequence[Part], *, seed: int, num_resamples: int
+) -> dict[str, SplitMetrics]:
+    """The baseline's figures of every part; thresholds are fitted on the first, as the model's are."""
+    found: dict[str, SplitMetrics] = {}
+    thresholds = None
+    for part in parts:
+        found[part.name] = judge_trees(
+            trees, classes, part, seed=seed, num_resamples=num_resamples, thresholds=thresholds
+        )
+        thresholds = thresholds or fitted_thresholds(part.name, found[part.name], classes)
+    return found
+
+
+def fitted_thresholds(split: str, metrics: SplitMetrics, classes: ClassMap) -> Thresholds | None:
+    """The thresholds that were fitted on this split, to be tried on others; None where there are none."""
+    if not metrics.operating_points or classes.benign is None:
+        return None
+    num_benign = metrics.per_class[classes.benign].support
+    limits = [
+        Threshold(
+            target_fpr=point.target_fpr,
+            threshold=point.threshold,
+            num_benign=num_benign,
+            num_false=round((point.fpr or 0) * num_benign),
+            fpr_interval=point.fpr_interval or (0.0, 1.0),
+        )
+        for point in metrics.operating_points
+    ]
+    return Thresholds(split, tuple(limits))
 
 
 def figures(
@@ -145,6 +186,7 @@ def figures(
     seed: int,
     num_resamples: int,
     is_seen: Bool[np.ndarray, " flows"] | None = None,
+    thresholds: Thresholds | None = None,
 ) -> SplitMetrics:
     """Figures of any method's probabilities against the true classes; flows without a label are left out.
 
@@ -166,6 +208,7 @@ def figures(
         extra_classes=truth.extra_classes,
         clusters=clusters,
         is_seen=None if is_seen is None else is_seen[labelled],
+        thresholds=thresholds,
         seed=seed,
         num_resamples=num_resamples,
     )
@@ -184,6 +227,7 @@ def _measure(
     truth = TrueClasses(detector.artifact.classes)
     probabilities = [np.empty((0, len(detector.classes)))]
     hashes = [np.empty(0, dtype=np.uint64)]
+    mistaken = MistakenFlows(detector)
     blocks = part.blocks()
     # A part without rows has one block all the same, so that its predictions have their columns.
     first = next(blocks, (no_rows(part.flows), np.arange(0, dtype=np.int64)))
@@ -193,10 +237,19 @@ def _measure(
         hashes.append(scores.row_hashes)
         truth.add(table.column(label))
         verdicts = verdict_table(table, scores, detector.schema, rows)
-        for name, texts in truth.named(table.column(label)).items():
+        named = truth.named(table.column(label))
+        mistaken.add(table, scores, rows, named["label"], named["true_class"])
+        for name, texts in named.items():
             verdicts = verdicts.append_column(name, texts)
         write(verdicts)
     is_seen = None if train_hashes is None else np.isin(np.concatenate(hashes), train_hashes)
-    return figures(
-        truth, np.concatenate(probabilities), seed=seed, num_resamples=num_resamples, is_seen=is_seen
+    operating = detector.artifact.operating
+    found = figures(
+        truth,
+        np.concatenate(probabilities),
+        seed=seed,
+        num_resamples=num_resamples,
+        is_seen=is_seen,
+        thresholds=Thresholds("valid", operating.thresholds) if operating and operating.thresholds else None,
     )
+    return replace(found, mistakes=mistaken.found())

@@ -15,20 +15,29 @@ from wirebert.data.labels import distribution, imbalance_ratio
 from wirebert.data.loading import Flows
 from wirebert.data.validation import Finding
 from wirebert.evaluation.baselines import Trees
+from wirebert.evaluation.context_gain import ContextGain
 from wirebert.evaluation.environment import hardware, versions
 from wirebert.evaluation.history import History
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.page import write_page
-from wirebert.evaluation.plots import charts, write_charts
-from wirebert.evaluation.report import Baseline, DataSection, Report, class_distribution, write_json
+from wirebert.evaluation.plots import draw, write_pictures
+from wirebert.evaluation.report import (
+    Baseline,
+    DataSection,
+    JudgedFile,
+    Report,
+    class_distribution,
+    write_json,
+)
+from wirebert.evaluation.run_charts import run_charts
 from wirebert.evaluation.tables import print_report
 from wirebert.judging import Part
+from wirebert.ledger import count_read
 from wirebert.run_folder import RunFolder
-from wirebert.serving.artifact import Artifact
 from wirebert.serving.detector import Detector
 from wirebert.settings import to_mapping
 from wirebert.training.monitoring import read_metrics
-from wirebert.training.session import TrainingResult
+from wirebert.training.standing import TrainingResult
 
 TREES = "boosted trees"
 """Name of the quick baseline in reports."""
@@ -52,11 +61,17 @@ def show_data(
             f"{row.class_name} {row.num_rows:,} ({row.share:.2%})" for row in distribution(counts)
         )
         say(f"classes: {shares}; the largest is {imbalance_ratio(counts):,.0f} times the smallest")
+    num_told = show_findings(findings, console, num_rows=num_rows)
+    if num_told < len(findings):
+        say(f"{len(findings) - num_told} findings are information or accepted; `wirebert inspect` shows all")
+
+
+def show_findings(findings: Sequence[Finding], console: Console, *, num_rows: int) -> int:
+    """Say the findings that are neither information nor accepted; how many these are."""
     told = [finding for finding in findings if finding.severity != "info" and not finding.is_accepted]
     for line in finding_lines(told, num_rows):
-        say(line)
-    if len(told) < len(findings):
-        say(f"{len(findings) - len(told)} findings are information or accepted; `wirebert inspect` shows all")
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    return len(told)
 
 
 def finding_lines(findings: Sequence[Finding], num_rows: int) -> list[str]:
@@ -114,6 +129,7 @@ def run_report(
     trees: Trees | None,
     trees_splits: Mapping[str, SplitMetrics],
     timing: Mapping[str, float],
+    context: ContextGain | None = None,
 ) -> Report:
     """The report of one training."""
     training: dict[str, object] = {
@@ -137,10 +153,13 @@ def run_report(
         baseline={}
         if trees is None
         else {TREES: Baseline(summary=asdict(trees.summary), splits=trees_splits)},
+        context=context,
     )
 
 
-def evaluation_report(detector: Detector, part: Part, metrics: SplitMetrics) -> Report:
+def evaluation_report(
+    detector: Detector, part: Part, metrics: SplitMetrics, findings: Sequence[Finding] = ()
+) -> Report:
     """The report of a saved model on one more file."""
     origin = detector.artifact.origin
     return Report(
@@ -155,6 +174,7 @@ def evaluation_report(detector: Detector, part: Part, metrics: SplitMetrics) -> 
             distribution={
                 part.name: class_distribution({name: row.support for name, row in metrics.per_class.items()})
             },
+            findings=tuple(findings),
         ),
         settings=cast(dict[str, object], origin.get("settings", {})),
         versions=versions(),
@@ -162,13 +182,37 @@ def evaluation_report(detector: Detector, part: Part, metrics: SplitMetrics) -> 
     )
 
 
+def count_evaluation(
+    model: Path, out: Path | None, data: str, detector: Detector, flows: Flows
+) -> JudgedFile:
+    """Put a labelled file into the ledger beside the model's run, or else beside the folder that the report goes to."""
+    run = model.absolute().parent
+    sha256 = flows.fingerprint()
+    if not RunFolder(run).run_toml.exists():
+        if out is None:
+            return JudgedFile(sha256)
+        run = out
+    settings = cast(dict[str, object], detector.artifact.origin.get("settings", {}))
+    return count_read(run, data=data, sha256=sha256, command=command_line(), settings=settings)
+
+
 def write_report(report: Report, folder: RunFolder) -> None:
     """Page and charts first, then report.json, whose presence means that the run is finished."""
-    history = History.of(read_metrics(folder.metrics)) if folder.metrics.exists() else None
-    trees = {name: metrics for name in report.splits if (metrics := report.trees(name)) is not None}
-    write_charts(charts(report.splits, history, trees), folder.plots)
-    write_page(report, folder.report_html, history)
+    drawn = run_charts(report, _history(folder))
+    pictures = draw(drawn)
+    write_pictures(pictures, folder.plots)
+    write_page(report, folder.report_html, drawn, pictures)
     write_json(report, folder.report_json)
+
+
+def draw_page(report: Report, folder: RunFolder, path: Path) -> None:
+    """Write the page of a finished run anew, from what its folder holds; the folder stays as it is."""
+    drawn = run_charts(report, _history(folder))
+    write_page(report, path, drawn, draw(drawn))
+
+
+def _history(folder: RunFolder) -> History | None:
+    return History.of(read_metrics(folder.metrics)) if folder.metrics.exists() else None
 
 
 def show_report(report: Report, folder: RunFolder | None, console: Console) -> None:
@@ -181,59 +225,24 @@ def show_report(report: Report, folder: RunFolder | None, console: Console) -> N
             console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
 
 
-def model_card(artifact: Artifact, splits: Mapping[str, SplitMetrics]) -> str:
-    """The `README.md` of the model folder, in the form that model hubs show; without `splits` it has no figures yet."""
-    names = ", ".join(artifact.classes.classes)
-    rows = [
-        f"| {name} | {split.num_flows:,} | {split.accuracy:.4f} | {split.macro_f1:.4f} |"
-        for name, split in splits.items()
-    ]
-    table = ["| split | flows | accuracy | macro-F1 |", "|---|---|---|---|", *rows, ""] if rows else []
-    lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: text-classification",
-        "tags: [intrusion-detection, network-traffic, distilbert, wirebert]",
-        "---",
-        "",
-        "# Intrusion detector",
-        "",
-        f"A DistilBERT classifier of network flows under the schema `{artifact.schema.name}`. Classes: {names}.",
-        "",
-        *table,
-        "Score files with `wirebert predict MODEL DATA`, or load the folder with stock `transformers`",
-        "(`AutoModelForSequenceClassification`, `AutoTokenizer`) and give it canonical text:",
-        "",
-        "```python",
-        "from wirebert.serving.detector import Detector",
-        "",
-        'detector = Detector.load("model")',
-        "tokenizer = detector.artifact.tokenizer",
-        'block = tokenizer.encode_key_values(["protocol_type:tcp, service:http"])',
-        "print(tokenizer.to_text(block.ids[: block.offsets[1]]))",
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
-
-
 def command_line() -> str:
     """The command as it was typed."""
     return shlex.join(["wirebert", *sys.argv[1:]])
 
 
-def split_names(tests: Sequence[str], stems: Sequence[str]) -> list[str]:
-    """`test` for one test file; the file stems for several, numbered where they are equal.
+def split_names(tests: Sequence[str], stems: Sequence[str], *, has_test: bool = False) -> list[str]:
+    """`test` for one test file; the file stems for several, or where `has_test`, numbered where they are equal.
 
     >>> split_names(["a.csv"], ["a"]), split_names(["x/a.csv", "y/a.csv"], ["a", "a"])
     (['test'], ['a', 'a-2'])
     """
-    if len(tests) == 1:
+    if len(tests) == 1 and not has_test:
         return ["test"]
+    taken = {"train", "valid", "held_out", *(["test"] if has_test else [])}
     names: list[str] = []
     for stem in stems:
         name, number = stem, 2
-        while name in names or name in ("train", "valid", "held_out"):
+        while name in names or name in taken:
             name, number = f"{stem}-{number}", number + 1
         names.append(name)
     return names

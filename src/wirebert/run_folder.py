@@ -24,6 +24,11 @@ class RunFolder:
         return self.path / "run.toml"
 
     @property
+    def recipe_toml(self) -> Path:
+        """The recipe that the run was started with, as it stood."""
+        return self.path / "recipe.toml"
+
+    @property
     def inputs_json(self) -> Path:
         """Fingerprint of the training data, so that a resumed run reads what the interrupted one read."""
         return self.path / "inputs.json"
@@ -63,6 +68,15 @@ class RunFolder:
         """The same for people."""
         return self.path / "report.html"
 
+    @property
+    def without_context(self) -> "RunFolder":
+        """The same training without the columns of context, where that is to be compared."""
+        return RunFolder(self.path / "without_context")
+
+    def make(self) -> None:
+        """Make the folder, if it is not there."""
+        self.path.mkdir(exist_ok=True)
+
     def predictions(self, split: str) -> Path:
         """Class probabilities of every evaluated flow of a split."""
         return self.path / "predictions" / f"{split}.parquet"
@@ -70,6 +84,10 @@ class RunFolder:
     def discard_encoded(self) -> None:
         """Delete the token ids, which a finished run needs no more; a cache outside the folder stays."""
         shutil.rmtree(self.encoded, ignore_errors=True)
+
+    def discard_checkpoints(self) -> None:
+        """Delete the checkpoints, which a finished run needs no more: its best weights are in the artifact."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     @property
     def has_trained(self) -> bool:
@@ -175,6 +193,18 @@ def locked(folder: RunFolder) -> Generator[None]:
                 f"{folder.path}: another process is working on this run; wait for it or stop it first"
             ) from error
         yield
+
+
+def is_at_work(folder: RunFolder) -> bool:
+    """Whether a process is at work in the folder."""
+    try:
+        with (folder.path / ".lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # no process ever was, or it can not be known
+    return False
 
 
 def check_inputs(folder: RunFolder, fingerprint: str, detected: Mapping[str, object] | None = None) -> None:

@@ -1,0 +1,201 @@
+"""How fast each attention kernel is, by row length and direction, at DistilBERT-base's shape (12 heads of 64).
+
+    python benchmarks/attention.py [--device cuda] [--lengths 16 24 48 128 512] [--dropout 0.1] [--compile] [--out result.json]
+
+Every kernel goes the whole way that a block does: from query, key and value side by side, one row of numbers a token, to
+what each token gathered, so that splitting and reordering count. Padded kernels see rows of equal length with nothing to mask; packed ones
+see the same rows end to end. Tokens a call are the same at every length (65,536 on a GPU in bf16; 4,096 on a CPU in fp32).
+Times are medians of windows of calls, the device waited for at their ends, after warm-up and compilation. `backward` is forward and backward.
+TFLOP/s counts the products of queries with keys and of weights with values: 4 * tokens * length * width forward, and 2.5
+times that backward, as for FlashAttention.
+"""
+
+import argparse
+import json
+import os
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+
+import numpy as np
+import torch
+from meter import seconds_of
+from torch import Tensor
+
+from wirebert.errors import UserError
+from wirebert.evaluation.environment import hardware, versions
+from wirebert.model.attention import KERNELS, WITHOUT_DROPOUT, AttentionKernel, attend, attend_packed
+from wirebert.model.packing import Packing, plan, room_for
+
+HEADS, HEAD_WIDTH = 12, 64
+WIDTH = HEADS * HEAD_WIDTH
+TOKENS = {"cuda": 65_536, "cpu": 4_096}
+LENGTHS = (16, 24, 48, 128, 512)
+DIRECTIONS = ("forward", "backward")
+NAMES: tuple[AttentionKernel, ...] = tuple(name for name in get_args(AttentionKernel) if name != "auto")
+
+
+class Timing(NamedTuple):
+    """One cell of the table."""
+
+    kernel: str
+    layout: str
+    length: int
+    direction: str
+    dropout: float
+    reason: str = ""
+    """Why there is no figure."""
+    microseconds: float | None = None
+    fastest: float | None = None
+    slowest: float | None = None
+    tokens_per_s: float | None = None
+    tflops: float | None = None
+
+
+class Options(NamedTuple):
+    """What was asked for."""
+
+    device: torch.device
+    tokens: int
+    dropout: float
+    is_compiled: bool
+    seconds: float
+
+
+def padded(kernel: AttentionKernel, length: int, dropout: float) -> Callable[[Tensor], Tensor]:
+    """Rows of one length through a padded kernel, as a block of the model does it."""
+
+    def run(projected: Tensor) -> Tensor:
+        query, key, value = (
+            part.unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            for part in projected.view(-1, length, 3 * WIDTH).chunk(3, dim=-1)
+        )
+        gathered = attend(query, key, value, None, dropout=dropout, kernel=kernel)
+        return gathered.transpose(1, 2).flatten(2).flatten(0, 1)
+
+    return run
+
+
+def packed(kernel: AttentionKernel, packing: Packing, dropout: float) -> Callable[[Tensor], Tensor]:
+    """The same rows end to end."""
+
+    def run(projected: Tensor) -> Tensor:
+        return attend_packed(projected, None, packing, num_heads=HEADS, dropout=dropout, kernel=kernel)
+
+    return run
+
+
+def ways(
+    length: int, options: Options
+) -> Iterator[tuple[AttentionKernel, str, Callable[[Tensor], Tensor], float]]:
+    """Every kernel in every layout that it takes, and the dropout that it can do."""
+    rows = options.tokens // length
+    room = room_for(length)
+    row_of, starts, tiles, tile_rows = (
+        torch.from_numpy(part.astype(np.int32)).to(options.device)
+        for part in plan(np.full(rows, length), room)
+    )
+    packing = Packing(row_of, starts, tiles, tile_rows, room)
+    for kernel in NAMES:
+        dropout = 0.0 if kernel in WITHOUT_DROPOUT else options.dropout
+        if kernel in KERNELS:
+            yield kernel, "padded", padded(kernel, length, dropout), dropout
+        yield kernel, "packed", packed(kernel, packing, dropout), dropout
+
+
+def measure(length: int, options: Options) -> Iterator[Timing]:
+    """All kernels at one length."""
+    tokens = options.tokens // length * length
+    dtype = torch.bfloat16 if options.device.type == "cuda" else torch.float32
+    generator = torch.Generator(options.device).manual_seed(0)
+    projected = torch.randn(
+        tokens, 3 * WIDTH, device=options.device, dtype=dtype, generator=generator, requires_grad=True
+    )
+    grad = torch.randn(tokens, WIDTH, device=options.device, dtype=dtype, generator=generator)
+    for kernel, layout, run, dropout in ways(length, options):
+        torch.compiler.reset()
+        chosen: Callable[[Tensor], Tensor] = torch.compile(run) if options.is_compiled else run
+        for direction in DIRECTIONS:
+            call = _forward(chosen, projected) if direction == "forward" else _both(chosen, projected, grad)
+            start = (kernel, layout, length, direction)
+            try:
+                seconds = seconds_of(call, options.device, num_windows=7, window_s=options.seconds / 7)
+            except (RuntimeError, ImportError, NotImplementedError, ValueError, UserError) as error:
+                yield Timing(*start, dropout, str(error).strip().splitlines()[0])
+                continue
+            median = statistics.median(seconds)
+            flop = 4 * tokens * length * WIDTH * (1 if direction == "forward" else 3.5)
+            times = (median * 1e6, min(seconds) * 1e6, max(seconds) * 1e6)
+            yield Timing(*start, dropout, "", *times, tokens / median, flop / median / 1e12)
+
+
+def _forward(run: Callable[[Tensor], Tensor], projected: Tensor) -> Callable[[], Tensor]:
+    def call() -> Tensor:
+        with torch.no_grad():
+            return run(projected.detach())
+
+    return call
+
+
+def _both(run: Callable[[Tensor], Tensor], projected: Tensor, grad: Tensor) -> Callable[[], Tensor]:
+    def call() -> Tensor:
+        return torch.autograd.grad(run(projected), projected, grad)[0]
+
+    return call
+
+
+def table(timings: Sequence[Timing], lengths: Sequence[int]) -> Iterator[str]:
+    """Microseconds a call, a line for each kernel and layout and a column for each length."""
+    found = {(one.kernel, one.layout, one.direction, one.length): one for one in timings}
+    for direction in DIRECTIONS:
+        named = "forward" if direction == "forward" else "forward and backward"
+        yield f"{named}, microseconds (TFLOP/s)" + "".join(f"{f'{length} tokens':>20}" for length in lengths)
+        for kernel, layout in dict.fromkeys((one.kernel, one.layout) for one in timings):
+            cells = [found[kernel, layout, direction, length] for length in lengths]
+            if all(cell.microseconds is None for cell in cells):
+                yield f"{kernel:18} {layout:8} not run: {cells[0].reason[:80]}"
+                continue
+            texts = [
+                "-" if cell.microseconds is None else f"{cell.microseconds:,.0f} ({cell.tflops:.3g})"
+                for cell in cells
+            ]
+            yield f"{kernel:18} {layout:8}" + " " * 13 + "".join(f"{text:>20}" for text in texts)
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(description="Speed of attention kernels.")
+    is_gpu = torch.cuda.is_available()
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if is_gpu else "cpu")
+    parser.add_argument("--lengths", nargs="+", type=int, default=LENGTHS)
+    parser.add_argument("--tokens", type=int, help="a call (default: 65,536, CPU 4,096)")
+    parser.add_argument(
+        "--dropout", type=float, default=0.0, help="of attention weights, for kernels that can"
+    )
+    parser.add_argument("--compile", action="store_true", help="through torch.compile")
+    parser.add_argument("--seconds", type=float, default=0.5, help="per cell, warm-up not counted")
+    parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
+    given = parser.parse_args()
+    tokens = given.tokens or TOKENS[given.device]
+    options = Options(torch.device(given.device), tokens, given.dropout, given.compile, given.seconds)
+    print(f"{tokens:,} tokens a call, {given.device}, dropout {given.dropout}, torch {torch.__version__}")
+    timings = [one for length in given.lengths for one in measure(length, options)]
+    for text in table(timings, given.lengths):
+        print(text)
+    if given.out is not None:
+        result = {
+            "tokens": tokens,
+            "is_compiled": given.compile,
+            "hardware": asdict(hardware()),
+            "versions": versions(),
+            "timings": [one._asdict() for one in timings],
+        }
+        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

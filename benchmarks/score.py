@@ -1,0 +1,269 @@
+"""How fast a file becomes verdicts on this machine's processors, next to a stock DistilBERT in the same run.
+
+    python benchmarks/score.py [--mini MODEL] [--rows N] [--out result.json]
+
+Uses NSL-KDD from the folder in WIREBERT_DATA (../shared/data without it); where there is none, generated traffic. From the
+test file on disk to a CSV of verdicts on disk, loading not counted. `mini` is trained for one epoch unless a model is given;
+`base` has random weights and a tokenizer fitted on the training file, since time does not depend on what weights say.
+Three figures each: `alone` scores every row of a sample by itself; `file` is the whole way, equal rows scored once;
+`again` the same file once more, its rows remembered.
+
+The stock path writes each row as `key: value` text, cuts it into WordPieces and scores it with DistilBERT-base as
+transformers runs it, on a few rows: its rate is taken to hold for the whole file.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from encode import stock_folder, stock_wordpiece
+from machine import matrix_gflops
+from rich.console import Console
+from sklearn.metrics import f1_score
+
+from wirebert.config import resolve_run
+from wirebert.data.labels import ClassMap, fit_classes
+from wirebert.data.loading import Flows, open_flows
+from wirebert.data.settings import DataConfig
+from wirebert.data.survey import survey
+from wirebert.data.synthetic import write_csv
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.model.architecture import ModelConfig
+from wirebert.model.batches import Precision
+from wirebert.model.checkpoints import build, hugging_face_state
+from wirebert.model.initialization import TokenLayout
+from wirebert.pipeline import fit
+from wirebert.run_folder import new_run_folder
+from wirebert.serving import export
+from wirebert.serving.artifact import Artifact, load_artifact, save_artifact
+from wirebert.serving.backends import BackendName
+from wirebert.serving.cache import take_rows
+from wirebert.serving.detector import Detector
+from wirebert.serving.predictions import open_writer, predict_blocks
+
+GENERATED_ROWS = 20_000
+STOCK_ROWS = 16
+ALONE_ROWS = {"base": 1_000, "mini": 20_000}
+WAYS: tuple[tuple[BackendName, Precision], ...] = (
+    ("torch", "fp32"),
+    ("torch", "bf16"),
+    ("onnx", "fp32"),
+    ("onnx-int8", "fp32"),
+)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Flows a second of one model, computed in one way."""
+
+    size: str
+    way: str
+    alone: float
+    file: float
+    again: float
+    explained: float
+    """Flows a second that get their reasons."""
+    load_s: float
+    matrix_gflops: float
+
+
+def find_files(folder: Path) -> tuple[Path, Path]:
+    """NSL-KDD's training and test file where they are at hand, else generated traffic written to `folder`."""
+    data = Path(os.environ.get("WIREBERT_DATA", Path(__file__).parents[2] / "shared" / "data")) / "nsl-kdd"
+    if (data / "KDDTrain+.txt.gz").is_file():
+        return data / "KDDTrain+.txt.gz", data / "KDDTest+.txt.gz"
+    for seed, name in enumerate(("train.csv", "test.csv")):
+        write_csv(folder / name, GENERATED_ROWS, seed)
+    return folder / "train.csv", folder / "test.csv"
+
+
+def first_rows(path: Path, num_rows: int | None, folder: Path) -> Path:
+    """The file, or a new one with its first rows."""
+    if num_rows is None:
+        return path
+    import gzip
+
+    short = folder / f"first-{path.name}"
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as source, opened(short, "wb") as target:
+        for _, line in zip(range(num_rows), source, strict=False):
+            target.write(line)  # pyright: ignore[reportArgumentType]  # both are opened as bytes
+    return short
+
+
+def train_mini(train: Path, folder: Path) -> Path:
+    """A `mini` trained for one epoch."""
+    given = {
+        "train": str(train),
+        "model": {"size": "mini"},
+        "training": {"epochs": 1},
+        "evaluation": {"baseline": False},
+    }
+    with new_run_folder(folder / "mini") as run:
+        fit(resolve_run(given=given), run, Console(stderr=True))
+        return run.model
+
+
+def random_base(train: Path, folder: Path) -> Path:
+    """A `base` that knows the columns of `train` and nothing else."""
+    flows = open_flows(train)
+    classes: ClassMap = fit_classes(flows.schema, survey(flows).label_counts, DataConfig())
+    tokenizer = FlowTokenizer.fit(flows.schema, flows.blocks)
+    model = build(ModelConfig(size="base"), TokenLayout.of(tokenizer), classes=classes.classes, seed=1)
+    artifact = Artifact(
+        architecture=model.architecture,
+        weights=hugging_face_state(model),
+        tokenizer=tokenizer,
+        classes=classes,
+    )
+    save_artifact(artifact, folder / "base", card="")
+    return folder / "base"
+
+
+def add_exports(model: Path, train: Path, *, is_trained: bool) -> dict[str, float]:
+    """Write both exports beside the model; how well they agree with PyTorch."""
+    if not is_trained:  # its classes are decided by a hair
+        export.MIN_SAME_CLASS, export.MAX_MEAN_DIFFERENCE = 0.0, 1.0  # pyright: ignore[reportConstantRedefinition]
+        export.MAX_ROWS = 1_024  # pyright: ignore[reportConstantRedefinition]
+    same = {}
+    for name in ("onnx", "onnx-int8"):
+        _, agreement = export.export_model(model, name, data=str(train))
+        same[f"{name} same class"] = agreement.same_class
+        same[f"{name} largest difference"] = agreement.max_difference
+    return same
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def write_verdicts(detector: Detector, flows: Flows, out: Path) -> None:
+    out.unlink(missing_ok=True)
+    with open_writer(out) as writer:
+        for table in predict_blocks(detector, flows):
+            writer.write(table)
+
+
+def measure(size: str, model: Path, test: Path, way: tuple[BackendName, Precision], folder: Path) -> Timing:
+    """Time one model, computed in one way."""
+    backend, precision = way
+    speed = matrix_gflops()
+    start = time.perf_counter()
+    detector = Detector.load(model, backend=backend, precision=precision)
+    load_s = time.perf_counter() - start
+    flows = open_flows(test, schema=detector.schema)
+    block = detector.encode(next(iter(flows.blocks())))
+    sample = np.random.default_rng(0).permutation(len(block))[: ALONE_ROWS[size]]
+    sampled = take_rows(block, sample)
+    alone = len(sample) / seconds(lambda: detector._backend.logits(sampled))  # pyright: ignore[reportPrivateUsage]
+    num_flows = sum(table.num_rows for table in flows.blocks())
+    out = folder / "verdicts.csv"
+    file, again = (num_flows / seconds(lambda: write_verdicts(detector, flows, out)) for _ in range(2))
+    few = take_rows(sampled, np.arange(max(8, len(sample) // 100)))
+    classes = np.zeros(len(few), np.int64)
+    explained = len(few) / seconds(lambda: detector.explain_encoded(few, classes))
+    return Timing(
+        size, f"{backend} {precision}".removesuffix(" fp32"), alone, file, again, explained, load_s, speed
+    )
+
+
+def stock_rate(flows: Flows) -> tuple[float, float]:
+    """Rows a second and tokens a row of stock DistilBERT-base on `key: value` text."""
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+    names = [column.name for column in flows.schema.features]
+    table: pa.Table = next(iter(flows.blocks())).select(names).slice(0, STOCK_ROWS)
+    tokenizer = stock_wordpiece(stock_folder())
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(512)
+    model = DistilBertForSequenceClassification(DistilBertConfig(num_labels=5)).eval()  # pyright: ignore[reportCallIssue]  # a base class takes it
+    num_tokens = 0
+
+    def score() -> None:
+        nonlocal num_tokens
+        texts = [", ".join(f"{name}: {value}" for name, value in row.items()) for row in table.to_pylist()]
+        rows = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
+        num_tokens = sum(map(len, rows))
+        width = max(map(len, rows))
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        with torch.inference_mode():
+            model(input_ids=ids, attention_mask=mask)
+
+    return table.num_rows / seconds(score), num_tokens / table.num_rows
+
+
+def quality(model: Path, test: Path) -> dict[str, float]:
+    """Macro-F1 of each way on the test file, where it has labels."""
+    found = {}
+    for backend in ("torch", "onnx", "onnx-int8"):
+        detector = Detector.load(model, backend=backend)
+        flows = open_flows(test, schema=detector.schema)
+        label, classes = flows.require_label(), load_artifact(model).classes
+        pairs = [(classes.encode(t.column(label)), detector.score(t).class_ids) for t in flows.blocks()]
+        true, predicted = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        known = true >= 0
+        found[backend] = float(f1_score(true[known], predicted[known], average="macro"))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Scoring speed, next to stock DistilBERT.")
+    parser.add_argument("--mini", type=Path, help="a trained mini model folder, instead of training one")
+    parser.add_argument("--rows", type=int, help="score the first rows of the test file only")
+    parser.add_argument("--sizes", nargs="+", default=["mini", "base"], choices=("mini", "base"))
+    parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        train, test = find_files(folder)
+        test = first_rows(test, options.rows, folder)
+        stock, stock_tokens = stock_rate(open_flows(test, schema=open_flows(train).schema))
+        print(
+            f"{test.name}, {os.cpu_count()} processors; stock path: {stock:.1f} flows/s, {stock_tokens:.0f} tokens a row"
+        )
+        result: dict[str, object] = {
+            "data": test.name,
+            "num_processors": os.cpu_count(),
+            "stock_flows_per_s": stock,
+            "stock_tokens": stock_tokens,
+            "stock_rows": STOCK_ROWS,
+        }
+        timings: list[dict[str, object]] = []
+        for size in options.sizes:
+            if size == "base":
+                model = random_base(train, folder)
+            else:
+                model = folder / "given"
+                shutil.copytree(options.mini or train_mini(train, folder), model)
+            result[f"{size}_agreement"] = add_exports(model, train, is_trained=size == "mini")
+            for way in WAYS:
+                timing = measure(size, model, test, way, folder)
+                timings.append({**vars(timing), "times_stock": timing.file / stock})
+                print(
+                    f"{size} {timing.way:10} alone {timing.alone:9,.0f}  file {timing.file:9,.0f} flows/s"
+                    f" ({timing.file / stock:7,.0f} x stock)  again {timing.again:9,.0f}  explained {timing.explained:7,.1f}"
+                    f"  load {timing.load_s:.2f} s  (matrix product {timing.matrix_gflops:.0f} GFLOP/s)",
+                    flush=True,
+                )
+            if size == "mini":
+                result["mini_macro_f1"] = scores = quality(model, test)
+                print(f"mini macro-F1 {scores}, int8 - fp32 {scores['onnx-int8'] - scores['torch']:+.4f}")
+    if options.out is not None:
+        options.out.write_text(json.dumps({**result, "timings": timings}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

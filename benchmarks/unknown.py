@@ -1,0 +1,376 @@
+"""Attacks that training has never seen: who notices them, attack name by attack name.
+
+    python benchmarks/unknown.py --jobs 8 --out unknown.json
+    python benchmarks/unknown.py --names warezclient satan --epochs 1 --rows 20000
+
+Leave-attack-out on a labelled file (NSL-KDD's training file in WIREBERT_DATA, ../shared/data without it). For every attack
+name with at least 50 rows a model is trained, and every rival fitted, without a single row of that name. Then each score
+has to tell the rows of that name from benign validation rows, which nothing was trained on: detection at 1 % false
+positives, and AUROC. No test file is opened, so what wins here may be chosen.
+
+A name is judged in a process of its own. Thresholds at 1 % are read off the benign validation rows themselves, for all
+methods alike: this measures the order of scores, not how well a threshold carries over.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Bool, Float32, Float64, Int64
+from rich.console import Console
+from sklearn.ensemble import IsolationForest
+
+from wirebert import pipeline
+from wirebert.config import RunConfig, resolve_run
+from wirebert.data.labels import UNLABELLED
+from wirebert.encoding.store import EncodedFlows
+from wirebert.evaluation.baselines import fit_trees
+from wirebert.evaluation.calibration import softmax
+from wirebert.evaluation.curves import OperatingCurve
+from wirebert.evaluation.novelty import ColumnSpace, Gaussians, Neighbours, energy, unsureness
+from wirebert.evaluation.tree_features import concatenate, measure
+from wirebert.judging import Part
+from wirebert.model.batches import by_length, pad
+from wirebert.model.checkpoints import build
+from wirebert.model.distilbert import DistilBert
+from wirebert.model.initialization import TokenLayout
+from wirebert.run_folder import RunFolder
+from wirebert.serving.detector import choose_device
+
+FEWEST_ROWS = 50
+FALSE_POSITIVE_RATE = 0.01
+MOST_LEFT_OUT = 10_000
+"""Rows of the name that are judged at most; neptune has 41,214."""
+
+Scores = dict[str, Float64[np.ndarray, " flows"]]
+"""Method -> score of each flow, the higher the more of an attack."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One name left out of one training."""
+
+    name: str
+    seed: int
+    run: RunConfig
+    rows: int
+    """Training rows at most; 0: all."""
+    kept: int
+    """Training flows that stand for all where the number is bounded."""
+    threads: int
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Training rows, benign validation rows and rows of the name that was left out."""
+
+    train: Part
+    benign: Part
+    left_out: Part
+
+
+def names_of(run: RunConfig, folder: RunFolder) -> dict[str, int]:
+    """Attack names with rows enough, and their rows."""
+    data = pipeline.prepare(run, folder)
+    benign = data.classes.benign
+    assert benign is not None, "the data set has to have a benign class"
+    return {
+        name: count
+        for name, count in sorted(data.seen.label_counts.items())
+        if count >= FEWEST_ROWS and data.classes.class_of_label(name) != benign
+    }
+
+
+def judge_name(task: Task) -> dict[str, object]:
+    """Detection and AUROC of every method on one name."""
+    torch.set_num_threads(task.threads)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as place:
+        folder = RunFolder(Path(place))
+        data = pipeline.prepare(task.run, folder)
+        data, sides = leave_out(data, task)
+        rng = np.random.default_rng(task.seed)
+        benign, attack = {}, {}
+        for found in (
+            model_scores(task, folder, data, sides),
+            tree_scores(task, data, sides),
+            column_scores(task, sides, rng),
+        ):
+            benign |= found[0]
+            attack |= found[1]
+    for name, parts in COMBINED.items():
+        benign[name] = sum((surprise(benign[part], benign[part]) for part in parts), np.zeros(1))
+        attack[name] = sum((surprise(benign[part], attack[part]) for part in parts), np.zeros(1))
+    return {
+        "name": task.name,
+        "seed": task.seed,
+        "num_train": int(sides.train.rows.sum()) if sides.train.rows is not None else 0,
+        "num_benign": len(next(iter(benign.values()))),
+        "num_left_out": len(next(iter(attack.values()))),
+        "seconds": round(time.perf_counter() - started, 1),
+        "methods": {name: figures(benign[name], attack[name]) for name in benign},
+    }
+
+
+COMBINED = {
+    "model 1-P(benign) and columns near": ("model 1-P(benign)", "columns near, bounded"),
+    "trees 1-P(benign) and columns near": ("trees 1-P(benign)", "columns near, bounded"),
+    "model 1-P(benign) and flow near": ("model 1-P(benign)", "flow near"),
+    "columns near and embedding near": ("columns near, bounded", "embedding near"),
+    "all three": ("model 1-P(benign)", "columns near, bounded", "embedding near"),
+}
+"""Several scores in one: the sum of the logarithms of their p-values among benign flows (Fisher, "Statistical methods for
+research workers", 1925). The trees get what the model gets."""
+
+
+def surprise(
+    known: Float64[np.ndarray, " benign"], scores: Float64[np.ndarray, " flows"]
+) -> Float64[np.ndarray, " flows"]:
+    """Minus the logarithm of the share of benign flows that score as high."""
+    above = len(known) - np.searchsorted(np.sort(known), scores, side="left")
+    return -np.log((above + 1) / (len(known) + 1))
+
+
+def figures(
+    benign: Float64[np.ndarray, " benign"], attack: Float64[np.ndarray, " attack"]
+) -> dict[str, float | None]:
+    """Detection at 1 % false positives, and AUROC."""
+    is_attack = np.arange(len(benign) + len(attack)) >= len(benign)
+    curve = OperatingCurve.of(np.concatenate([benign, attack]), is_attack)
+    return {"detection": curve.detection_at(FALSE_POSITIVE_RATE), "auroc": curve.auroc}
+
+
+def leave_out(data: pipeline.Prepared, task: Task) -> tuple[pipeline.Prepared, Sides]:
+    """The data without a row of the name, and what is judged."""
+    rng = np.random.default_rng(task.seed)
+    labels = np.array([*data.seen.label_names, ""])[data.seen.labels]
+    is_left = labels == task.name
+    classes = np.array([data.classes.class_of_label(name) for name in data.seen.label_names] + [""])
+    is_benign = classes[data.seen.labels] == data.classes.benign
+    assert data.train.rows is not None
+    assert data.valid.rows is not None
+    is_train, is_valid = data.train.rows & ~is_left, data.valid.rows & ~is_left
+    if task.rows:
+        is_train &= chosen(is_train, task.rows, rng)
+    train, valid = Part("train", data.flows, is_train), Part("valid", data.flows, is_valid)
+    sides = Sides(
+        train,
+        Part("benign", data.flows, is_valid & is_benign),
+        Part("left_out", data.flows, chosen(is_left, MOST_LEFT_OUT, rng)),
+    )
+    return replace(data, train=train, valid=valid), sides
+
+
+def chosen(rows: Bool[np.ndarray, " rows"], most: int, rng: np.random.Generator) -> Bool[np.ndarray, " rows"]:
+    """At most so many of the rows."""
+    kept = np.zeros(len(rows), bool)
+    kept[rng.permutation(np.flatnonzero(rows))[:most]] = True
+    return kept
+
+
+def model_scores(
+    task: Task, folder: RunFolder, data: pipeline.Prepared, sides: Sides
+) -> tuple[Scores, Scores]:
+    """What the model's probabilities, logits and flow vectors say."""
+    tokenizer = pipeline.fit_tokenizer(task.run, data, folder.encoded)
+    parts = [data.train, data.valid, sides.benign, sides.left_out]
+    train, valid, benign, left = (pipeline.encode(part, data, tokenizer, folder.encoded) for part in parts)
+    model = build(task.run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=task.seed)
+    run = pipeline.settle(task.run, folder, num_flows=len(train), width=model.architecture.dim)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 -- the null device
+        pipeline.learn(run, folder, model, tokenizer, train, valid, Console(file=nowhere))
+    device = choose_device(run.training.device)
+    points = flow_vectors(model, train, device)
+    by_class = Gaussians.fit(points, np.asarray(train.class_ids))
+    near = Neighbours.fit(points, len(points), task.seed)
+    bounded = Neighbours.fit(points, task.kept, task.seed)
+    table = model.embeddings.folded().detach().cpu().numpy()
+    near_tokens = Neighbours.fit(token_sums(train, table), len(points), task.seed)
+    benign_id = data.classes.classes.index(data.classes.benign or "")
+
+    def scores(flows: EncodedFlows) -> Scores:
+        vectors = flow_vectors(model, flows, device)
+        with torch.inference_mode():
+            logits = model.head(torch.from_numpy(vectors).to(device)).double().cpu().numpy()
+        probabilities = softmax(logits)
+        return {
+            "model 1-P(benign)": 1 - probabilities[:, benign_id],
+            "model 1-max": unsureness(probabilities),
+            "model energy": energy(logits),
+            "flow Mahalanobis": by_class.distances(vectors),
+            "flow Mahalanobis, relative": by_class.relative_distances(vectors),
+            "flow near": near.distances(vectors),
+            "flow near, bounded": bounded.distances(vectors),
+            "embedding near": near_tokens.distances(token_sums(flows, table)),
+        }
+
+    return scores(benign), scores(left)
+
+
+def flow_vectors(model: DistilBert, flows: EncodedFlows, device: str) -> Float32[np.ndarray, "flows dims"]:
+    """What the head reads: the `[CLS]` slot after the last block."""
+    model.to(device).eval()
+    found = np.empty((len(flows), model.architecture.dim), np.float32)
+    with torch.inference_mode():
+        for rows in by_length(np.diff(flows.offsets), 65_536):
+            ids, mask = pad(flows, rows, pad_id=model.architecture.pad_id)
+            mask = None if mask is None else mask.to(device)
+            vectors = model.encode(model.embeddings(ids.to(device)), mask)
+            found[rows] = vectors.float().cpu().numpy()
+    return found
+
+
+def token_sums(
+    flows: EncodedFlows, table: Float32[np.ndarray, "vocabulary dims"]
+) -> Float32[np.ndarray, "flows dims"]:
+    """The sum of each flow's token embeddings, before any block."""
+    return np.add.reduceat(table[flows.ids], flows.offsets[:-1], axis=0)
+
+
+def tree_scores(task: Task, data: pipeline.Prepared, sides: Sides) -> tuple[Scores, Scores]:
+    """What boosted trees say."""
+    label = data.flows.require_label()
+    blocks = ((table, data.classes.encode(table.column(label))) for table in sides.train.tables())
+    trees = fit_trees(blocks, data.flows.schema, len(data.classes.classes), seed=task.seed)
+    benign_id = data.classes.classes.index(data.classes.benign or "")
+
+    def scores(part: Part) -> Scores:
+        probabilities = np.concatenate([trees.probabilities(table) for table in part.tables()])
+        return {
+            "trees 1-P(benign)": 1 - probabilities[:, benign_id],
+            "trees 1-max": unsureness(probabilities),
+        }
+
+    return scores(sides.benign), scores(sides.left_out)
+
+
+def column_scores(task: Task, sides: Sides, rng: np.random.Generator) -> tuple[Scores, Scores]:
+    """What methods without a model say of standardised columns."""
+    schema, label = sides.train.flows.schema, sides.train.flows.require_label()
+    tables = {
+        name: concatenate([measure(table, schema) for table in part.tables()])
+        for name, part in {"train": sides.train, "benign": sides.benign, "left": sides.left_out}.items()
+    }
+    codes = np.concatenate([codes_of(table.column(label)) for table in sides.train.tables()])
+    found: dict[str, Scores] = {"benign": {}, "left": {}}
+    space = ColumnSpace.fit(tables["train"])
+    plain = ColumnSpace.fit(tables["train"], logarithms=False)
+    for title, one in {"columns": space, "plain columns": plain}.items():
+        points = {name: one.points(table) for name, table in tables.items()}
+        methods = {
+            "near": Neighbours.fit(points["train"], len(points["train"]), task.seed).distances,
+            "near, bounded": Neighbours.fit(points["train"], task.kept, task.seed).distances,
+            "Mahalanobis": Gaussians.fit(points["train"], codes).distances,
+            "isolation forest": isolation(points["train"], int(rng.integers(2**31))),
+        }
+        for name, method in methods.items():
+            for side, scores in found.items():
+                scores[f"{title} {name}"] = method(points[side])
+    return found["benign"], found["left"]
+
+
+def codes_of(labels: pa.ChunkedArray) -> Int64[np.ndarray, " flows"]:
+    """A number for each label that is the same in every block."""
+    texts = np.array(["" if text is None else text for text in labels.to_pylist()])
+    known, index = np.unique(texts, return_inverse=True)
+    numbers = np.array([int.from_bytes(text.encode()[:7], "big") if text else UNLABELLED for text in known])
+    return numbers[index].astype(np.int64)
+
+
+def isolation(
+    points: Float32[np.ndarray, "flows dims"], seed: int
+) -> Callable[..., Float64[np.ndarray, " flows"]]:
+    """Isolation forest, as scikit-learn has it."""
+    forest = IsolationForest(n_estimators=200, random_state=seed).fit(points)
+
+    def scores(some: Float32[np.ndarray, "flows dims"]) -> Float64[np.ndarray, " flows"]:
+        return -forest.score_samples(some)
+
+    return scores
+
+
+def summary(results: list[dict[str, object]]) -> dict[str, Mapping[str, float]]:
+    """Method -> mean and worst over names, each name the mean of its seeds."""
+    by_method: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for result in results:
+        for method, figure in result["methods"].items():  # pyright: ignore[reportAttributeAccessIssue]
+            names = by_method.setdefault(method, {})
+            names.setdefault(str(result["name"]), []).append((figure["detection"], figure["auroc"]))
+    table: dict[str, Mapping[str, float]] = {}
+    for method, names in by_method.items():
+        means = np.array([np.mean(np.array(seeds), axis=0) for seeds in names.values()])
+        table[method] = {
+            "mean_detection": float(means[:, 0].mean()),
+            "worst_detection": float(means[:, 0].min()),
+            "mean_auroc": float(means[:, 1].mean()),
+            "worst_auroc": float(means[:, 1].min()),
+        }
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Leave-attack-out detection of every attack name.")
+    default = Path(os.environ.get("WIREBERT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    parser.add_argument("--data", default=str(default / "nsl-kdd" / "KDDTrain+.txt.gz"))
+    parser.add_argument("--names", nargs="*", help="attack names (default: all with at least 50 rows)")
+    parser.add_argument("--recipe", type=Path, help="settings of the training")
+    parser.add_argument("--size", default="mini", choices=("mini", "base"))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1])
+    parser.add_argument("--epochs", type=int, default=0, help="0: as in training")
+    parser.add_argument("--rows", type=int, default=0, help="training rows at most; 0: all")
+    parser.add_argument(
+        "--kept", type=int, default=10_000, help="training flows kept where the number is bounded"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="names at a time, each in a process")
+    parser.add_argument("--threads", type=int, default=0, help="processors per name; 0: all / jobs")
+    parser.add_argument("--out", type=Path, help="write everything to this JSON file")
+    options = parser.parse_args()
+    threads = options.threads or max(1, (os.cpu_count() or 1) // options.jobs)
+    os.environ.update(
+        OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads)
+    )
+    given = {
+        "train": options.data,
+        "model": {"size": options.size},
+        "training": {"epochs": options.epochs},
+    }
+    run = resolve_run(options.recipe, (), given)
+    with tempfile.TemporaryDirectory() as place:
+        known = names_of(run, RunFolder(Path(place)))
+    names = options.names or list(known)
+    tasks = [
+        Task(name, seed, replace(run, seed=seed), options.rows, options.kept, threads)
+        for seed in options.seeds
+        for name in names
+    ]
+    results: list[dict[str, object]] = []
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        for result in pool.map(judge_name, tasks):
+            results.append(result)
+            print(f"{result['name']} (seed {result['seed']}): {result['seconds']} s", flush=True)
+            content = {
+                "data": options.data,
+                "size": options.size,
+                "rows": known,
+                "summary": summary(results),
+                "runs": results,
+            }
+            if options.out:
+                options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(f"{'detection at 1 % / AUROC':42}{'mean':>8}{'worst':>8}{'mean':>9}{'worst':>8}")
+    for method, row in sorted(summary(results).items(), key=lambda item: -item[1]["mean_detection"]):
+        print(f"{method:42}" + "".join(f"{value:8.3f}" for value in row.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""A threshold from the user's own unlabelled traffic: as many alerts as there is time to look at."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float64
+
+from wirebert.data.loading import Flows
+from wirebert.data.schema import ColumnKind
+from wirebert.data.times import seconds_of
+from wirebert.deciding import fold, parse_prior, stated_shares
+from wirebert.errors import ConfigError, DataError
+from wirebert.evaluation.calibration import TINY, Scaling, shares_by_confusion, shares_by_likelihood
+from wirebert.evaluation.metrics import attack_scores
+from wirebert.evaluation.thresholds import laxest_threshold
+from wirebert.serving.artifact import Artifact
+from wirebert.serving.detector import Detector
+from wirebert.serving.operating import NOTHING, Budget
+
+_SECONDS_PER_DAY: Final = 86_400
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Allowance:
+    """How many alerts the user can look at."""
+
+    per_day: float | None = None
+    days: float | None = None
+    """Time that the traffic spans; None: as its times say."""
+    per_10000: float | None = None
+    """In place of the above: alerts per 10,000 flows."""
+    prior: tuple[str, ...] = ()
+    """As `OperatingConfig.prior`."""
+    estimates_prior: bool = False
+    """Take the prior that makes the traffic likeliest."""
+
+    def __post_init__(self) -> None:
+        for name, value in {
+            "--alerts-per-day": self.per_day,
+            "--alerts-per-10000": self.per_10000,
+            "--days": self.days,
+        }.items():
+            if value is not None and not 0 < value < np.inf:
+                raise ConfigError(f"{name} must be above 0, got {value}")
+        if self.prior and self.estimates_prior:
+            raise ConfigError("--prior must be CLASS=SHARE entries or `estimate`, got both")
+        parse_prior(self.prior)
+
+
+def within(detector: Detector, flows: Flows, allowance: Allowance) -> Artifact:
+    """The detector's artifact with a threshold that raises no more alerts on these unlabelled flows than are allowed.
+
+    Raises:
+        ConfigError: no class means benign, so that there is no attack score; or the prior can not be had.
+        DataError: there are no flows, or they are too few for a single alert to be within the allowance, or nothing says
+            how much time they span.
+    """
+    artifact, notes = detector.artifact, list[str]()
+    benign = artifact.classes.benign
+    if benign is None:
+        raise ConfigError(
+            "calibrate needs a model that knows the benign class, found one that does not; train it with --benign CLASS"
+        )
+    probabilities, seconds = _score(detector, flows)
+    if len(probabilities) == 0:
+        raise DataError(f"{flows.name}: expected flows, found none; give more traffic")
+    if allowance.prior or allowance.estimates_prior:
+        artifact, probabilities, note = _with_prior(artifact, probabilities, allowance)
+        notes.append(note)
+    days = allowance.days or _days(seconds)
+    allowed = _allowed(allowance, days, len(probabilities), flows.name)
+    scores = attack_scores(probabilities, artifact.classes.classes.index(benign))
+    threshold = laxest_threshold(scores, np.ones(len(scores), bool), int(allowed + 1e-9))
+    budget = Budget(
+        threshold=threshold,
+        alerts_per_10000=allowed * 10_000 / len(scores),
+        num_flows=len(scores),
+        num_alerts=int((scores >= threshold).sum()),
+        num_days=days,
+        traffic_sha256=flows.fingerprint(),
+    )
+    notes.append(
+        f"threshold {threshold:.6g} set on {len(scores):,} flows of {flows.name}: {budget.num_alerts:,} alerts"
+    )
+    operating = artifact.operating or NOTHING
+    return replace(artifact, operating=replace(operating, budget=budget, notes=(*operating.notes, *notes)))
+
+
+def _allowed(allowance: Allowance, days: float | None, num_flows: int, name: str) -> float:
+    """Alerts that are allowed on these flows."""
+    if allowance.per_10000 is not None:
+        allowed = allowance.per_10000 * num_flows / 10_000
+    elif days is None:
+        raise DataError(
+            f"{name}: expected a column of times that spans some time, found none; "
+            "say how long the traffic was recorded with --days, or give --alerts-per-10000"
+        )
+    else:
+        assert allowance.per_day is not None, "an allowance is per day or per 10,000 flows"
+        allowed = allowance.per_day * days
+    if allowed < 1:
+        raise DataError(
+            f"{name}: expected traffic enough for one alert at least, found {num_flows:,} flows, on which {allowed:.2g} "
+            "alerts are allowed; give more traffic or allow more alerts"
+        )
+    return allowed
+
+
+def _with_prior(
+    artifact: Artifact, probabilities: Float64[np.ndarray, "flows classes"], allowance: Allowance
+) -> tuple[Artifact, Float64[np.ndarray, "flows classes"], str]:
+    """The artifact and the probabilities under another prior. Thresholds of the old one say nothing any more."""
+    operating, names = artifact.operating, artifact.classes.classes
+    if operating is None or not operating.shares:
+        raise ConfigError(
+            "--prior needs a model that knows the shares of its classes; train it again without class weights, or with "
+            "operating.calibration=biases"
+        )
+    trained = np.array([operating.shares[name] for name in names])
+    if allowance.estimates_prior:
+        shares = shares_by_likelihood(probabilities, trained)
+        beside = shares_by_confusion(probabilities, np.array(operating.confusion), trained)
+        note = f"prior estimated from traffic: {_told(names, shares)} (by confusion: {_told(names, beside)})"
+    else:
+        shares = stated_shares(parse_prior(allowance.prior), names, trained)
+        note = f"prior stated: {_told(names, shares)}"
+    change = Scaling.nothing(len(names)).with_prior(trained, shares)
+    weighed = probabilities * (shares / trained.clip(TINY))
+    operating = replace(operating, shares=dict(zip(names, shares.tolist(), strict=True)), thresholds=())
+    changed = replace(artifact, weights=fold(artifact.weights, change), operating=operating)
+    return changed, weighed / weighed.sum(axis=1, keepdims=True), note
+
+
+def _told(names: tuple[str, ...], shares: Float64[np.ndarray, " classes"]) -> str:
+    return ", ".join(f"{name} {share:.2%}" for name, share in zip(names, shares, strict=True))
+
+
+def _score(
+    detector: Detector, flows: Flows
+) -> tuple[Float64[np.ndarray, "flows classes"], Float64[np.ndarray, " known"]]:
+    """Probabilities, and the times of flows where a column tells them."""
+    times = [c.name for c in detector.schema.columns if c.kind is ColumnKind.TIME]
+    probabilities = [np.empty((0, len(detector.classes)))]
+    seconds = [np.empty(0)]
+    for table in flows.blocks():
+        probabilities.append(detector.score(table).probabilities.astype(np.float64))
+        known = next((name for name in times if name in table.column_names), None)
+        if known is not None:
+            seconds.append(seconds_of(table.column(known)))
+    return np.concatenate(probabilities), np.concatenate(seconds)
+
+
+def _days(seconds: Float64[np.ndarray, " known"]) -> float | None:
+    known = seconds[np.isfinite(seconds)]
+    span = float(np.ptp(known)) if len(known) else 0.0
+    return span / _SECONDS_PER_DAY if span > 0 else None

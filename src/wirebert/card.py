@@ -1,0 +1,228 @@
+"""The model card: `README.md` of the model folder, in the form that model hubs show.
+
+Everything in it comes from the artifact and from the report of its run.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.evaluation.report import Report
+from wirebert.evaluation.tables import HEADLINES, detections, headline, remarks, times_read
+from wirebert.serving.artifact import Artifact
+
+TAGS = ["intrusion-detection", "network-traffic", "distilbert", "wirebert"]
+
+_HUB_METRICS = {
+    "accuracy": "accuracy",
+    "macro_f1": "f1",
+    "weighted_f1": "f1",
+    "binary_accuracy": "accuracy",
+}
+"""Headline figure -> the kind of metric that hubs know it as."""
+
+
+def model_card(artifact: Artifact, report: Report | None = None) -> str:
+    """The card as Markdown under a header of metadata; without the report of its run it has no figures yet."""
+    sections = [
+        f"---\n{_metadata(artifact, report).to_yaml()}\n---",
+        f"# {_title(artifact, report)}",
+        f"A DistilBERT classifier of network flows, one token per feature, under the schema `{artifact.schema.name}` "
+        f"({len(artifact.schema.features)} features). Classes: {', '.join(map(_cell, artifact.classes.classes))}.",
+        _use(artifact),
+        _alerts(artifact),
+        _intended(artifact),
+        _limits(report),
+    ]
+    if report is not None:
+        sections += [_training_data(report), _evaluation(report), _origin(report)]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _metadata(artifact: Artifact, report: Report | None) -> ModelCardData:
+    splits = {} if report is None else report.splits
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            task_name="Intrusion detection",
+            dataset_type=artifact.schema.name,
+            dataset_name=artifact.schema.name,
+            dataset_split=name,
+            metric_type=kind,
+            metric_name=HEADLINES[figure],
+            metric_value=round(value, 6),
+        )
+        for name, split in splits.items()
+        for figure, kind in _HUB_METRICS.items()
+        if (value := cast(float | None, getattr(split, figure))) is not None
+    ]
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        tags=TAGS,
+        base_model=base_model(artifact.origin),
+        datasets=[artifact.schema.name],
+        metrics=["accuracy", "f1"],
+        model_name=_title(artifact, report) if results else None,
+        eval_results=results or None,
+    )
+
+
+def base_model(origin: Mapping[str, object]) -> str | None:
+    """The checkpoint that training began with, if there was one; of a local folder, the name."""
+    settings = cast(Mapping[str, Mapping[str, object]], origin.get("settings", {}))
+    start = settings.get("model", {}).get("start", "scratch")
+    if not isinstance(start, str) or start == "scratch":
+        return None
+    return Path(start).name if Path(start).exists() else start
+
+
+def _title(artifact: Artifact, report: Report | None) -> str:
+    return f"Intrusion detector {report.name if report else artifact.schema.name}"
+
+
+def _use(artifact: Artifact) -> str:
+    features = [column.name for column in artifact.schema.features][:2]
+    fields = ", ".join(f"{name}:0" for name in features)
+    return f"""## Use
+
+With wirebert, on a file of flows; columns are found by name:
+
+```bash
+wirebert predict MODEL flows.csv --out verdicts.csv
+```
+
+With stock `transformers`. The model reads canonical text, which wirebert's tokenizer writes:
+
+```python
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from wirebert.serving.detector import Detector
+
+encoder = Detector.load("MODEL").artifact.tokenizer
+text = encoder.to_text(encoder.encode_key_values(["{fields}"]).ids)
+
+tokenizer = AutoTokenizer.from_pretrained("MODEL")
+model = AutoModelForSequenceClassification.from_pretrained("MODEL")
+probabilities = model(**tokenizer(text, return_tensors="pt")).logits.softmax(-1)[0]
+print({{model.config.id2label[i]: round(p, 3) for i, p in enumerate(probabilities.tolist())}})
+```"""
+
+
+def _alerts(artifact: Artifact) -> str:
+    """Where the model raises alerts, and how sure that is."""
+    operating = artifact.operating
+    if operating is None or operating.threshold_at(None) is None:
+        return ""
+    lines = [
+        f"It raises an alert at an attack score (1 - P({artifact.classes.benign})) of {operating.threshold_at(None):.6g}."
+    ]
+    for one in operating.thresholds:
+        low, high = one.fpr_interval
+        doubt = "" if one.is_fixed else "; benign validation flows are too few to fix this rate"
+        lines.append(
+            f"At {one.threshold:.6g}, {one.num_false:,} of {one.num_benign:,} benign validation flows do: "
+            f"{low:.3%} to {high:.3%} (aim {one.target_fpr:.2%}){doubt}."
+        )
+    lines += [f"{note}." for note in operating.notes]
+    return "## Alerts\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _intended(artifact: Artifact) -> str:
+    benign = artifact.classes.benign
+    score = f" The attack score is 1 - P({_cell(benign)})." if benign else ""
+    return (
+        "## Intended use\n\nTo rank and label recorded flows for people who look into alerts, on traffic like that of training."
+        f"{score} It is not meant to block traffic by itself, nor to judge people."
+    )
+
+
+def _limits(report: Report | None) -> str:
+    lines = [
+        "It learns attacks from labels: a flow that is like nothing in training gets a class all the same.",
+        "It sees one flow at a time; what only shows across many flows has to be in a column.",
+        "Figures on the capture it was trained on say little about another network. Evaluate on your own traffic first "
+        "(`wirebert evaluate MODEL DATA`), and set the threshold there.",
+    ]
+    for name, split in {} if report is None else report.splits.items():
+        if split.classes_not_in_training:
+            names = ", ".join(map(_cell, split.classes_not_in_training))
+            lines.append(f"Classes of {_cell(name)} that training lacks, always wrong: {names}.")
+    warned = [] if report is None else [found for found in report.data.findings if found.severity != "info"]
+    lines += [
+        f"Training data, {found.severity}{f' ({_cell(found.column)})' if found.column else ''}: {_cell(found.message)}."
+        for found in warned
+    ]
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _training_data(report: Report) -> str:
+    data = report.data
+    files = ", ".join(f"`{Path(file).name}`" for file in data.files)
+    lines = [f"## Training data\n\nFiles: {files} ({_cell(data.detected)}). {_cell(data.split)}"]
+    splits = list(data.distribution)
+    names = dict.fromkeys(own.name for classes in data.distribution.values() for own in classes)
+    rows = [
+        [
+            _cell(name),
+            *(
+                next((f"{own.num_flows:,}" for own in data.distribution[split] if own.name == name), "-")
+                for split in splits
+            ),
+        ]
+        for name in names
+    ]
+    return "\n\n".join([*lines, _table(["class", *map(_cell, splits)], rows)])
+
+
+def _evaluation(report: Report) -> str:
+    blocks = ["## Evaluation\n\nIn brackets: 95 % intervals, flows drawn one by one."]
+    for name, split in report.splits.items():
+        columns = {"this model": headline(split) | detections(split)}
+        for rival, other in report.baseline.items():
+            if name in other.splits:
+                columns[rival] = headline(other.splits[name]) | detections(other.splits[name])
+        rows = [
+            [HEADLINES.get(figure, figure), *(column.get(figure, "-") for column in columns.values())]
+            for figure in columns["this model"]
+        ]
+        blocks.append(f"### {_cell(name)}: {split.num_flows:,} flows")
+        blocks.append(_table(["figure", *columns], rows))
+        blocks.append(_classes(split))
+        said = [_cell(line) for line in [*remarks(split), *times_read(report.data.judged.get(name))]]
+        blocks.append(" ".join(said))
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _classes(split: SplitMetrics) -> str:
+    rows = [
+        [_cell(name), f"{own.support:,}", f"{own.precision:.3f}", f"{own.recall:.3f}", f"{own.f1:.3f}"]
+        for name, own in split.per_class.items()
+    ]
+    return _table(["class", "flows", "precision", "recall", "F1"], rows)
+
+
+def _origin(report: Report) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
+    machine = ", ".join(report.hardware.gpus) or f"{report.hardware.cpu}, {report.hardware.num_cores} cores"
+    return (
+        f"## How it was made\n\n```bash\n{report.command}\n```\n\nSeed {report.seed}; {_cell(versions)}; {_cell(machine)}. "
+        "`wirebert.json` holds every setting and the sha256 of each file."
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """A text from the data that can not break out of its place in the Markdown.
+
+    >>> _cell("<b>dos|x")
+    '&lt;b>dos\\\\|x'
+    """
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,290 @@
+"""Run folders side by side: which of them judged the same flows, and what became of it.
+
+Runs that share every setting but the seed are one method, trained several times.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float64, Int64
+from pyarrow import parquet
+
+from wirebert.errors import RunError
+from wirebert.evaluation.comparison import (
+    FIGURES,
+    Comparison,
+    Contender,
+    SplitComparison,
+    compare_methods,
+)
+from wirebert.evaluation.history import History
+from wirebert.evaluation.intervals import ALONE
+from wirebert.evaluation.paired import Judged
+from wirebert.evaluation.report import Report, read_json
+from wirebert.evaluation.tables import differing_settings
+from wirebert.evaluation.tree_features import row_numbers
+from wirebert.ledger import settings_hash
+from wirebert.run_folder import RunFolder
+from wirebert.training.monitoring import read_metrics
+
+DEFAULT_PRIMARY = "macro_f1"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """Finished runs that differ in nothing but the seed."""
+
+    name: str
+    folders: tuple[RunFolder, ...]
+    reports: tuple[Report, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """In the order of the runs."""
+        return tuple(report.seed for report in self.reports)
+
+    @property
+    def histories(self) -> list[History]:
+        """How the trainings went, as far as it was recorded."""
+        paths = [folder.metrics for folder in self.folders if folder.metrics.exists()]
+        return [History.of(read_metrics(path)) for path in paths]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitVerdicts:
+    """The labelled rows of one split of one run, as its predictions file has them."""
+
+    fingerprint: str
+    """Equal where the same rows of the same file were judged."""
+    labels: tuple[str, ...]
+    label_ids: Int64[np.ndarray, " flows"]
+    true: tuple[str, ...]
+    """Class of each of `labels`."""
+    names: tuple[str, ...]
+    predicted: Int64[np.ndarray, " flows"]
+    """Positions in `names`."""
+    scores: Float64[np.ndarray, " flows"] | None
+
+
+def compare_runs(
+    paths: Sequence[Path], *, num_resamples: int = 1000
+) -> tuple[Comparison, dict[str, list[History]]]:
+    """Everything about these finished runs side by side, and how their trainings went.
+
+    Raises:
+        RunError: a folder holds no finished run.
+    """
+    methods = group_runs(paths)
+    primary = _primary(methods)
+    names = dict.fromkeys(split for method in methods for report in method.reports for split in report.splits)
+    splits = [_compare_split(name, methods, num_resamples) for name in names]
+    reports = [method.reports[0] for method in methods]
+    files = {name: report.data.judged[name] for report in reports for name in report.data.judged}
+    comparison = Comparison(
+        title=", ".join(method.name for method in methods),
+        primary=primary,
+        splits=tuple(splits),
+        facts={method.name: _facts(method) for method in methods},
+        settings={name: row for name, row in differing_settings(reports).items() if name != "seed"},
+        judged=files,
+    )
+    return comparison, {method.name: method.histories for method in methods}
+
+
+def group_runs(paths: Sequence[Path]) -> list[Method]:
+    """Runs with the same settings but for the seed as one method, in the order given; each method has a name of its own.
+
+    A run of equal settings and seed is the same training again, and stands by itself.
+    """
+    groups: dict[tuple[str, int], list[tuple[RunFolder, Report]]] = {}
+    for path in paths:
+        folder = RunFolder(path)
+        report = read_json(folder.report_json)
+        again = 0
+        key = settings_hash(report.settings) or str(path)
+        while report.seed in [other.seed for _, other in groups.get((key, again), [])]:
+            again += 1
+        groups.setdefault((key, again), []).append((folder, report))
+    methods: list[Method] = []
+    for runs in groups.values():
+        name = _group_name([report.name for _, report in runs])
+        taken = [method.name for method in methods]
+        unique, number = name, 2
+        while unique in taken:
+            unique, number = f"{name} ({number})", number + 1
+        methods.append(
+            Method(unique, *cast(tuple[tuple[RunFolder, ...], tuple[Report, ...]], zip(*runs, strict=True)))
+        )
+    return methods
+
+
+def read_verdicts(path: Path, sha256: str = "") -> SplitVerdicts:
+    """The verdicts in a predictions file; rows without a label are passed over.
+
+    Raises:
+        RunError: the file is missing or is none of ours.
+    """
+    columns = ["row", "label", "true_class", "predicted_class"]
+    try:
+        schema = parquet.read_schema(path)
+        has_scores = "attack_score" in schema.names
+        table = parquet.read_table(path, columns=[*columns, *(["attack_score"] if has_scores else [])])
+    except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        raise RunError(
+            f"{path}: expected the predictions of a finished run, found none that can be read ({error}); run it again"
+        ) from error
+    table = table.filter(pc.is_valid(table.column("label")))
+    labels, label_ids = _coded(table.column("label"))
+    names, predicted = _coded(table.column("predicted_class"))
+    first = np.unique(label_ids, return_index=True)[1]
+    true = cast(list[str], table.column("true_class").take(row_numbers(first.astype(np.int64))).to_pylist())
+    digest = hashlib.sha256(sha256.encode())
+    digest.update(table.column("row").to_numpy().astype(np.int64).tobytes())
+    digest.update("\0".join(labels).encode() + label_ids.tobytes())
+    scores = table.column("attack_score").to_numpy().astype(np.float64) if has_scores else None
+    return SplitVerdicts(
+        fingerprint=digest.hexdigest(),
+        labels=labels,
+        label_ids=label_ids,
+        true=tuple(true),
+        names=names,
+        predicted=predicted,
+        scores=scores,
+    )
+
+
+def read_probabilities(path: Path, classes: Sequence[str]) -> Float64[np.ndarray, "flows classes"]:
+    """Class probabilities of the labelled rows of a predictions file, in the order of `classes`."""
+    names = [f"p_{name}" for name in classes]
+    table = parquet.read_table(path, columns=["label", *names])
+    table = table.filter(pc.is_valid(table.column("label")))
+    return np.stack([table.column(name).to_numpy().astype(np.float64) for name in names], axis=1)
+
+
+def as_judged(rows: SplitVerdicts, names: Sequence[str], benign: str | None) -> Judged:
+    """The true classes as positions in `names`; clusters are attack names where classes hold several of them.
+
+    Benign flows have no attack name in common: each is drawn by itself.
+    """
+    of_label = np.array([names.index(true) for true in rows.true], dtype=np.int64)
+    true_ids = of_label[rows.label_ids]
+    benign_id = names.index(benign) if benign in names else None
+    clusters = None
+    if rows.true != rows.labels:
+        clusters = (
+            np.where(true_ids == benign_id, ALONE, rows.label_ids)
+            if benign_id is not None
+            else rows.label_ids
+        )
+    return Judged(true_ids=true_ids, num_labels=len(names), benign=benign_id, clusters=clusters)
+
+
+def _compare_split(name: str, methods: Sequence[Method], num_resamples: int) -> SplitComparison:
+    reports = [report for method in methods for report in method.reports]
+    having = [report for report in reports if name in report.splits]
+    size = having[0].splits[name].num_flows
+    if len(having) < len(reports):
+        note = f"Only {len(having)} of {len(reports)} runs have this split, so there is no test of the difference."
+        return SplitComparison(name=name, num_flows=size, num_clusters=0, note=note)
+    shas = {report.data.judged[name].sha256 for report in reports if name in report.data.judged}
+    read = [[read_verdicts(folder.predictions(name)) for folder in method.folders] for method in methods]
+    every = [rows for runs in read for rows in runs]
+    if len(shas) > 1 or len({rows.fingerprint for rows in every}) > 1:
+        note = (
+            "The runs did not judge the same flows (another file, or another seed's split), so nothing is compared here; "
+            "`wirebert report RUN` has each run's own figures."
+        )
+        return SplitComparison(name=name, num_flows=size, num_clusters=0, note=note)
+    names = sorted({name for rows in every for name in (*rows.true, *rows.names)})
+    judged = as_judged(every[0], names, reports[0].data.benign)
+    contenders = [
+        Contender(
+            name=method.name,
+            predicted=np.stack([_positions(rows.names, names)[rows.predicted] for rows in runs]),
+            scores=_stacked(runs),
+        )
+        for method, runs in zip(methods, read, strict=True)
+    ]
+    return compare_methods(name, judged, contenders, tuple(FIGURES), num_resamples=num_resamples)
+
+
+def _positions(own: Sequence[str], names: Sequence[str]) -> Int64[np.ndarray, " own"]:
+    return np.array([names.index(name) for name in own], dtype=np.int64)
+
+
+def _stacked(runs: Sequence[SplitVerdicts]) -> Float64[np.ndarray, "seeds flows"] | None:
+    scores = [rows.scores for rows in runs if rows.scores is not None]
+    return np.stack(scores) if len(scores) == len(runs) else None
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Int64[np.ndarray, " rows"]]:
+    """Texts as positions in the list of distinct ones, by first appearance."""
+    coded = column.cast(pa.string()).combine_chunks().dictionary_encode()
+    texts = cast(list[str], coded.dictionary.to_pylist())
+    return tuple(texts), coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _primary(methods: Sequence[Method]) -> str:
+    """The primary figure that all runs name, else macro F1."""
+    named: set[object] = set()
+    for report in (report for method in methods for report in method.reports):
+        section = report.settings.get("evaluation")
+        named.add(
+            cast(Mapping[str, object], section).get("primary_metric")
+            if isinstance(section, Mapping)
+            else None
+        )
+    (only,) = named if len(named) == 1 else (None,)
+    return only if isinstance(only, str) and only in FIGURES else DEFAULT_PRIMARY
+
+
+def _group_name(names: Sequence[str]) -> str:
+    """What the names begin with and how many there are; a single run keeps its name.
+
+    >>> _group_name(["base-1", "base-2"]), _group_name(["a", "b"]), _group_name(["a"])
+    ('base (2 seeds)', 'a (2 seeds)', 'a')
+    """
+    if len(names) == 1:
+        return names[0]
+    shared = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    stem = "".join(letters[0] for letters in shared).rstrip("-_. ")
+    return f"{stem or names[0]} ({len(names)} seeds)"
+
+
+def _facts(method: Method) -> dict[str, str]:
+    """Speed and memory, as means over the runs; what was not recorded is left out."""
+    facts = {"seeds": ", ".join(map(str, method.seeds))}
+    for name in ("parameters", "flows per second"):
+        values = [
+            value for report in method.reports if isinstance(value := report.training.get(name), int | float)
+        ]
+        if values:
+            facts[name] = f"{np.mean(values):,.0f}"
+    for stage in ("training", "scoring"):
+        seconds = [report.timing[stage] for report in method.reports if stage in report.timing]
+        if seconds:
+            facts[f"{stage} (s)"] = f"{np.mean(seconds):,.1f}"
+    machines = {", ".join(report.hardware.gpus) or report.hardware.cpu for report in method.reports}
+    return facts | peak_memory(method) | {"hardware": ", ".join(sorted(machines))}
+
+
+_PEAKS = {"resident_bytes": "memory (GiB)", "gpu_memory_allocated_bytes": "GPU memory (GiB)"}
+"""Field of resource events -> its name for people."""
+
+
+def peak_memory(method: Method) -> dict[str, str]:
+    """The most memory that any sample of the runs shows; nothing where none was taken."""
+    peaks: dict[str, float] = {}
+    for sample in (sample for history in method.histories for sample in history.resources):
+        for field, title in _PEAKS.items():
+            size = sample.get(field)
+            if isinstance(size, int | float):
+                peaks[title] = max(peaks.get(title, 0.0), size / 2**30)
+    return {title: f"{peak:.2f}" for title, peak in peaks.items()}

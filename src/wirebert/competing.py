@@ -1,0 +1,170 @@
+"""`wirebert compare`: the recipe against other methods on the same rows, by one protocol, in as many processes as asked.
+
+What is done stays done: the same command goes on where it was stopped.
+"""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from wirebert.config import RunConfig, resolve_run, write_run
+from wirebert.contest import OURS, Job, choose, is_done, limit_threads, plan, work
+from wirebert.errors import ConfigError, RunError
+from wirebert.evaluation.comparison import Comparison
+from wirebert.evaluation.comparison_page import write_comparison
+from wirebert.evaluation.plain import from_plain, to_plain
+from wirebert.evaluation.rivals import RIVALS
+from wirebert.ground import text_columns
+from wirebert.ledger import FILE_NAME
+from wirebert.outcome import Entrant, as_markdown, outcome
+from wirebert.pipeline import prepare
+from wirebert.run_folder import RunFolder, write_aside
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What the training file says."""
+
+    classes: tuple[str, ...]
+    benign: str | None
+    benign_id: int | None
+    text_columns: tuple[str, ...]
+
+
+def compete(
+    run: RunConfig, out: Path, recipe_text: str, runs: Sequence[Path], num_jobs: int, console: Console
+) -> Comparison:
+    """Every job that is not done yet, then what came of all.
+
+    Args:
+        runs: Finished runs of the recipe, to stand for ours; without them it is trained with each seed.
+
+    Raises:
+        RunError: the folder holds another comparison.
+        ConfigError: a method is unknown.
+    """
+    if run.data.test_fraction and run.data.split_seed is None:
+        # Seeds are averaged and drawn on the same rows.
+        run = replace(run, data=replace(run.data, split_seed=run.seed))
+    _open(run, out, recipe_text)
+    facts = _facts(run, out)
+    methods = _methods(run, has_text=bool(facts.text_columns))
+    jobs = plan(run, methods, with_ours=not runs)
+    _do([job for job in jobs if not job.opens_tests], out, num_jobs, console)
+    names = [*([] if runs else [OURS]), *methods]
+    choices = {name: choose(out, name, run) for name in names}
+    # From here on test files are opened: nothing that follows changes a choice.
+    _do([job for job in jobs if job.opens_tests], out, num_jobs, console)
+    entrants = [_entrant(out, name, run, choices[name]) for name in names]
+    if runs:
+        folders = tuple(RunFolder(path) for path in runs)
+        ours = Entrant(
+            name=OURS,
+            plain=folders,
+            chosen=folders,
+            addends=np.zeros(len(facts.classes)),
+            is_tilted=is_weighted(run),
+        )
+        entrants = [ours, *entrants]
+    comparison, histories = outcome(out, run, entrants, facts.classes, facts.benign)
+    write_comparison(comparison, out / "compare.html", histories)
+    write_aside(out / "compare.json", json.dumps(to_plain(comparison), indent=1) + "\n")
+    write_aside(out / "compare.md", as_markdown(comparison))
+    return comparison
+
+
+def _open(run: RunConfig, out: Path, recipe_text: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    settings = out / "compare.toml"
+    if settings.exists() and resolve_run(settings) != run:
+        raise RunError(
+            f"{out}: expected a new folder or the same comparison to go on with, found one with other settings; "
+            "choose another --out"
+        )
+    write_run(run, settings)
+    write_aside(out / "recipe.toml", recipe_text)
+    (out / "jobs").mkdir(exist_ok=True)
+    # Jobs write to the ledger beside their folders; it is the one beside this comparison's.
+    ledger = out / "jobs" / FILE_NAME
+    if not ledger.is_symlink():
+        ledger.symlink_to((out.absolute().parent / FILE_NAME).resolve())
+
+
+def _facts(run: RunConfig, out: Path) -> Facts:
+    """What the training file says, read once."""
+    path = out / "classes.json"
+    if not path.exists():
+        folder = RunFolder(out / "jobs" / "reading")
+        folder.path.mkdir(parents=True, exist_ok=True)
+        data = prepare(run, folder)
+        benign = data.classes.benign
+        known = data.classes.classes
+        facts = Facts(
+            classes=known,
+            benign=benign,
+            benign_id=None if benign is None else known.index(benign),
+            text_columns=tuple(text_columns(data.flows.schema)),
+        )
+        write_aside(path, json.dumps(to_plain(facts)) + "\n")
+    return from_plain(Facts, json.loads(path.read_text(encoding="utf-8")))
+
+
+def _methods(run: RunConfig, *, has_text: bool) -> tuple[str, ...]:
+    unknown = [name for name in run.protocol.methods if name not in RIVALS]
+    if unknown:
+        raise ConfigError(f"protocol.methods must be of {', '.join(RIVALS)}, got {unknown[0]!r}")
+    return tuple(name for name in run.protocol.methods if has_text or not RIVALS[name].needs_text)
+
+
+def _entrant(out: Path, name: str, run: RunConfig, choice: dict[str, object]) -> Entrant:
+    seeds = range(run.seed, run.seed + run.protocol.num_seeds)
+
+    def folders(kind: str) -> tuple[RunFolder, ...]:
+        return tuple(RunFolder(out / "jobs" / f"{name}-{kind}-{seed}") for seed in seeds)
+
+    plain, chosen = ("run", "run") if name == OURS else ("plain", "chosen")
+    params = choice.get("params")
+    is_tilted = (
+        is_weighted(run) if name == OURS else isinstance(params, dict) and bool(params.get("class_weight"))
+    )
+    return Entrant(
+        name=name,
+        plain=folders(plain),
+        chosen=folders(chosen),
+        addends=np.array(choice["addends"], dtype=np.float64),
+        is_tilted=is_tilted,
+    )
+
+
+def is_weighted(run: RunConfig) -> bool:
+    """Whether the recipe weighs the classes."""
+    return run.training.class_weights != "none" or run.training.logit_adjustment > 0
+
+
+def _do(jobs: Sequence[Job], out: Path, num_jobs: int, console: Console) -> None:
+    """Each job that is not done, in a process of its own."""
+    waiting = [job for job in jobs if not is_done(out, job)]
+    if not waiting:
+        return
+    done = len(jobs) - len(waiting)
+    os.environ.update(limit_threads(num_jobs))  # for the processes to come: this one computes nothing
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        futures = {pool.submit(work, out, job): job for job in waiting}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                done += 1
+                console.print(f"{done}/{len(jobs)} {futures[future].name}", highlight=False)
+        finally:
+            if done < len(jobs):  # a job failed, or the user has had enough: do not wait for the longest
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in multiprocessing.active_children():
+                    process.terminate()

@@ -1,0 +1,300 @@
+"""The work of a comparison, job by job: trials on folds of the training file, then trainings that are judged on tests.
+
+Each job is a process of its own, writes what it found into a folder of its own, and is not done again once it is done.
+Jobs of the second kind begin when all choices are written down; until then no job opens a test file.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float64, Int64
+from pyarrow import parquet
+from rich.console import Console
+
+from wirebert.config import RunConfig, resolve_run
+from wirebert.data.labels import ClassMap
+from wirebert.evaluation.paired import Judged, figures
+from wirebert.evaluation.priors import fit_addends
+from wirebert.evaluation.rivals import RIVALS, draw_trials, fit_rival
+from wirebert.evaluation.tasks import Params, Predict, Rows
+from wirebert.evaluation.tree_features import Coding, measure
+from wirebert.ground import joined_texts, read_ground
+from wirebert.judging import Part, TrueClasses
+from wirebert.model.checkpoints import build
+from wirebert.model.initialization import TokenLayout
+from wirebert.pipeline import (
+    Prepared,
+    count_reads,
+    encode,
+    fit,
+    fit_tokenizer,
+    learn,
+    open_tests,
+    prepare,
+    save,
+    settle,
+)
+from wirebert.run_folder import RunFolder, locked, write_aside
+from wirebert.serving.detector import Detector
+
+OURS = "wirebert"
+"""Name of the recipe's own method."""
+
+Kind = Literal["trial", "fold", "plain", "chosen", "run"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One process of a comparison."""
+
+    kind: Kind
+    """`trial`: one method with one set of settings on every fold. `fold`: the recipe on one fold. `plain` and `chosen`: one
+    method with its defaults or with what was chosen, judged on the tests. `run`: the recipe, judged on the tests."""
+    method: str
+    number: int
+    """Of the trial or fold; the seed of the others."""
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"{self.method}-{self.kind}-{self.number}"
+
+    @property
+    def opens_tests(self) -> bool:
+        """Whether it comes after all choices."""
+        return self.kind in ("plain", "chosen", "run")
+
+
+def plan(run: RunConfig, methods: tuple[str, ...], *, with_ours: bool) -> list[Job]:
+    """Every job, those before the choices first; long ones before short ones."""
+    protocol = run.protocol
+    seeds = range(run.seed, run.seed + protocol.num_seeds)
+    jobs: list[Job] = []
+    if with_ours:
+        jobs += [Job(kind="fold", method=OURS, number=fold) for fold in range(protocol.num_folds)]
+    for trial in range(protocol.num_trials):
+        jobs += [Job(kind="trial", method=method, number=trial) for method in methods]
+    if with_ours:
+        jobs += [Job(kind="run", method=OURS, number=seed) for seed in seeds]
+    for kind in ("plain", "chosen"):
+        jobs += [Job(kind=kind, method=method, number=seed) for method in methods for seed in seeds]
+    return jobs
+
+
+def is_done(out: Path, job: Job) -> bool:
+    """Whether the job has left its result."""
+    return (out / "jobs" / job.name / ("report.json" if job.kind == "run" else "result.json")).exists()
+
+
+def work(out: Path, job: Job) -> None:
+    """Do one job in its folder; called in a process of its own.
+
+    Raises:
+        RunError: another process is at work on it.
+    """
+    folder = RunFolder(out / "jobs" / job.name)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    run = resolve_run(out / "compare.toml")
+    start_s = time.perf_counter()
+    with locked(folder), (folder.path / "output.txt").open("w", encoding="utf-8") as file:
+        console = Console(file=file, width=110)
+        if job.opens_tests and (out / "recipe.toml").exists():
+            write_aside(folder.recipe_toml, (out / "recipe.toml").read_text(encoding="utf-8"))
+        if job.kind == "run":
+            fit(
+                replace(run, seed=job.number, evaluation=replace(run.evaluation, baseline=False)),
+                folder,
+                console,
+            )
+            return
+        if job.kind == "trial":
+            result = _trial(run, folder, job)
+        elif job.kind == "fold":
+            result = _fold(run, folder, job.number, console)
+        else:
+            result = _judged_fit(replace(run, seed=job.number), folder, job, out)
+        took_s = round(time.perf_counter() - start_s, 1)
+        write_aside(
+            folder.path / "result.json", json.dumps({**asdict(job), **result, "took_s": took_s}) + "\n"
+        )
+
+
+def choose(out: Path, method: str, run: RunConfig) -> dict[str, object]:
+    """What the folds say of one method: its best trial, and addends for its class probabilities. Written down once."""
+    path = out / "choices" / f"{method}.json"
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    kind, count = ("fold", run.protocol.num_folds) if method == OURS else ("trial", run.protocol.num_trials)
+    folders = [out / "jobs" / f"{method}-{kind}-{number}" for number in range(count)]
+    results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
+    choice: dict[str, object] = {"scores": [result["score"] for result in results]}
+    if method == OURS:
+        held_out = HeldOut.joined([HeldOut.read(folder) for folder in folders])
+    else:
+        best = max(range(count), key=lambda trial: results[trial]["score"])
+        held_out = HeldOut.read(folders[best])
+        choice |= {"trial": best, "params": results[best]["params"]}
+    benign = json.loads((out / "classes.json").read_text(encoding="utf-8"))["benign_id"]
+    # Addends move verdicts; detection at a rate of false alarms is a matter of ranks, so accuracy speaks for it.
+    figure = run.evaluation.primary_metric.replace("detection_at_1_percent", "binary_accuracy")
+    addends = fit_addends(held_out.probabilities, held_out.class_ids, held_out.folds, benign, figure)
+    choice |= {"addends": addends.tolist(), "folds": results[0]["folds"]}
+    path.parent.mkdir(exist_ok=True)
+    write_aside(path, json.dumps(choice) + "\n")
+    return choice
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Probabilities of rows by models that had not seen their attack."""
+
+    probabilities: Float64[np.ndarray, "rows classes"]
+    class_ids: Int64[np.ndarray, " rows"]
+    folds: Int64[np.ndarray, " rows"]
+
+    @staticmethod
+    def joined(parts: Sequence["HeldOut"]) -> "HeldOut":
+        """All folds in one."""
+        return HeldOut(
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate([part.class_ids for part in parts]),
+            np.concatenate([part.folds for part in parts]),
+        )
+
+    def write(self, folder: Path) -> None:
+        """As a file of a job's folder."""
+        columns = {f"p{place}": column for place, column in enumerate(self.probabilities.T)}
+        table = pa.table({"fold": self.folds, "class": self.class_ids, **columns})
+        parquet.write_table(table, folder / "held_out.parquet")
+
+    @staticmethod
+    def read(folder: Path) -> "HeldOut":
+        """What `write` wrote."""
+        table = parquet.read_table(folder / "held_out.parquet")
+        folds, class_ids, *columns = (table.column(name).to_numpy() for name in table.column_names)
+        return HeldOut(np.stack(columns, axis=1), class_ids, folds)
+
+
+def _trial(run: RunConfig, folder: RunFolder, job: Job) -> dict[str, object]:
+    rival = RIVALS[job.method]
+    params = draw_trials(rival, run.protocol.num_trials, run.seed)[job.number]
+    data = prepare(run, folder)
+    ground = read_ground(run, data)
+    scores: list[float] = []
+    found: list[HeldOut] = []
+    for fold in range(run.protocol.num_folds):
+        is_train, is_stop, is_held_out = (
+            side & ground.is_searched for side in ground.sides(fold, run.data.valid_fraction, run.seed)
+        )
+        task, coding = ground.task(is_train, is_stop)
+        probabilities = fit_rival(rival, task, params, run.seed)(ground.rows(coding, is_held_out))
+        class_ids = ground.class_ids[is_held_out]
+        scores.append(_score(probabilities, class_ids, data.classes, run.evaluation.primary_metric))
+        found.append(HeldOut(probabilities, class_ids, np.full(len(class_ids), fold)))
+    HeldOut.joined(found).write(folder.path)
+    said: dict[str, object] = {"params": dict(params), "folds": ground.folds.statement}
+    return {**said, "scores": scores, "score": float(np.mean(scores))}
+
+
+def _score(
+    probabilities: Float64[np.ndarray, "rows classes"],
+    class_ids: Int64[np.ndarray, " rows"],
+    classes: ClassMap,
+    figure: str,
+) -> float:
+    benign = None if classes.benign is None else classes.classes.index(classes.benign)
+    judged = Judged(true_ids=class_ids, num_labels=len(classes.classes), benign=benign)
+    scores = None if benign is None else 1 - probabilities[np.newaxis, :, benign]
+    found = figures(judged, probabilities.argmax(axis=1)[np.newaxis].astype(np.int64), scores)
+    return float(found[figure][0])
+
+
+def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dict[str, object]:
+    """The recipe trained on one fold, as `pipeline.fit` would, and what it makes of the rows held out."""
+    data = prepare(run, folder)
+    ground = read_ground(run, data)
+    is_train, is_stop, is_held_out = ground.sides(fold, run.data.valid_fraction, run.seed)
+    train, valid = (ground.part(n, data.train, s) for n, s in (("train", is_train), ("valid", is_stop)))
+    own = replace(data, train=train, valid=valid)
+    cache = folder.encoded
+    tokenizer = fit_tokenizer(run, own, cache)
+    train_flows, valid_flows = (
+        encode(own.train, own, tokenizer, cache),
+        encode(own.valid, own, tokenizer, cache),
+    )
+    model = build(run.model, TokenLayout.of(tokenizer), classes=own.classes.classes, seed=run.seed)
+    settled = settle(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
+    learn(settled, folder, model, tokenizer, train_flows, valid_flows, console)
+    # No row is to be called unknown here, and what that takes would be the longest part.
+    plain = replace(settled, operating=replace(settled.operating, unknown_flows=0))
+    save(plain, folder, model, tokenizer, own, valid_flows)
+    detector = Detector.load(folder.model, device=run.training.device)
+    chosen = is_held_out & ground.is_searched
+    tables = ground.part("held_out", data.train, chosen).tables()
+    probabilities = np.concatenate([detector.score(table).probabilities for table in tables]).astype(
+        np.float64
+    )
+    class_ids = ground.class_ids[chosen]
+    HeldOut(probabilities, class_ids, np.full(len(class_ids), fold)).write(folder.path)
+    folder.discard_encoded()
+    score = _score(probabilities, class_ids, own.classes, run.evaluation.primary_metric)
+    return {"score": score, "folds": ground.folds.statement}
+
+
+def _judged_fit(run: RunConfig, folder: RunFolder, job: Job, out: Path) -> dict[str, object]:
+    """One method on the rows that the recipe of this seed trains on; tests are opened when its choices stand on disk."""
+    params: Params = {}
+    if job.kind == "chosen":
+        params = cast(Params, json.loads((out / "choices" / f"{job.method}.json").read_text())["params"])
+    data = prepare(run, folder)
+    ground = read_ground(run, data)
+    task, coding = ground.task(~ground.is_valid, ground.is_valid)
+    start_s = time.perf_counter()
+    predict = fit_rival(RIVALS[job.method], task, params, job.number)
+    fit_s = time.perf_counter() - start_s
+    write_predictions(folder.predictions("valid"), data.valid, data, coding, predict)
+    tests = open_tests(run, data.flows.schema)
+    count_reads(run, folder, data, tests, {"method": job.method, "settings": dict(params)})
+    start_s, num_flows = time.perf_counter(), 0
+    for part in [*([data.test] if data.test else []), *tests]:
+        num_flows += write_predictions(folder.predictions(part.name), part, data, coding, predict)
+    rows_per_s = num_flows / max(time.perf_counter() - start_s, 1e-9)
+    return {"params": dict(params), "fit_s": round(fit_s, 2), "rows_per_s": round(rows_per_s)}
+
+
+def write_predictions(path: Path, part: Part, data: Prepared, coding: Coding, predict: Predict) -> int:
+    """Verdicts on a part, in the columns that matter of what `predict` writes; returns their number."""
+    label = part.flows.require_label()
+    truth = TrueClasses(data.classes)
+    names = data.classes.classes
+    written: list[pa.Table] = []
+    for table, rows in part.blocks():
+        texts = joined_texts(table, data.flows.schema) or None
+        found = predict(Rows(coding.matrix(measure(table, data.flows.schema)), texts))
+        columns = {f"p_{name}": found[:, place] for place, name in enumerate(names)}
+        if data.classes.benign is not None:
+            columns["attack_score"] = 1 - found[:, names.index(data.classes.benign)]
+        predicted = np.array(names)[found.argmax(axis=1)]
+        written.append(
+            pa.table(
+                {"row": rows, "predicted_class": predicted, **columns, **truth.named(table.column(label))}
+            )
+        )
+    path.parent.mkdir(exist_ok=True)
+    whole = pa.concat_tables(written)
+    parquet.write_table(whole, path)
+    return whole.num_rows
+
+
+def limit_threads(num_jobs: int) -> Mapping[str, str]:
+    """Environment that shares the processor's cores among so many processes."""
+    threads = str(max(1, (os.cpu_count() or 1) // num_jobs))
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+    return dict.fromkeys(names, threads)

@@ -1,0 +1,233 @@
+"""What is decided on validation flows when training is over, and folded or put into the artifact.
+
+Calibration and prior go into the classifier's last layer, so that stock `transformers` gives the same probabilities;
+thresholds and what tells unknown flows stand beside it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Bool, Float32, Float64, Int64
+from torch import Tensor
+
+from wirebert.data.loading import Flows
+from wirebert.errors import ConfigError
+from wirebert.evaluation.calibration import (
+    METHODS,
+    Scaling,
+    choose_scaling,
+    fit_scaling,
+    log_losses,
+    mean_probabilities,
+    softmax,
+)
+from wirebert.evaluation.metrics import FALSE_POSITIVE_RATES, attack_scores
+from wirebert.evaluation.novelty import Strangeness
+from wirebert.evaluation.thresholds import Threshold, fit_threshold
+from wirebert.evaluation.tree_features import concatenate, measure
+from wirebert.serving.artifact import Artifact
+from wirebert.serving.operating import Folded, Operating
+
+SAMPLE_FACTOR: Final = 4
+"""Training flows from which those that stand for all are taken, per flow kept; and validation flows for thresholds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatingConfig:
+    """What probabilities mean and where alerts are raised: the settings of section `operating`."""
+
+    calibration: Literal["auto", "none", "temperature", "biases", "vector"] = "auto"
+    """How logits are scaled to the validation flows; auto: the best in cross-validation by log-loss, but none or
+    temperature where class weights or logit adjustment tilt the classes on purpose."""
+
+    prior: tuple[str, ...] = ()
+    """CLASS=SHARE of traffic in use, shares in (0, 1); other classes share the rest as in training. Empty: as in training."""
+
+    alert_at: float = 0.0
+    """False positive rate at which the model raises alerts unless asked otherwise: 0.01, 0.001 or 0.0001; 0: 0.001, or
+    0.01 where benign validation flows are too few to fix that."""
+
+    unknown_flows: int = 10_000
+    """Training flows kept in the model folder so that `predict --unknown` can tell what is like none of them, at least 0;
+    0: none."""
+
+    def __post_init__(self) -> None:
+        parse_prior(self.prior)
+        if self.alert_at not in (0.0, *FALSE_POSITIVE_RATES):
+            known = ", ".join(map(np.format_float_positional, FALSE_POSITIVE_RATES))
+            raise ConfigError(f"operating.alert_at must be 0 or one of {known}, got {self.alert_at}")
+        if self.unknown_flows < 0:
+            raise ConfigError(f"operating.unknown_flows must be at least 0, got {self.unknown_flows}")
+
+
+def calibrated(
+    artifact: Artifact,
+    logits: Float32[np.ndarray, "flows classes"],
+    class_ids: Int64[np.ndarray, " flows"],
+    config: OperatingConfig,
+    *,
+    is_tilted: bool,
+    seed: int,
+) -> Artifact:
+    """The artifact with calibration and prior folded in, and thresholds of its attack score.
+
+    Args:
+        logits: Of validation flows, by the artifact as it is.
+        class_ids: Their classes; flows with a negative one are left out.
+        is_tilted: Whether training weighed classes against their frequency.
+    """
+    logits, class_ids = logits[class_ids >= 0], class_ids[class_ids >= 0]
+    names = artifact.classes.classes
+    if config.calibration == "auto":
+        methods = METHODS[:2] if is_tilted and not config.prior else METHODS
+        scaling = choose_scaling(logits, class_ids, methods=methods, seed=seed)
+    else:
+        scaling = fit_scaling(logits, class_ids, config.calibration)
+    folded = Folded(
+        method=scaling.method,
+        factors=tuple(scaling.factors.tolist()),
+        addends=tuple(scaling.addends.tolist()),
+        num_flows=len(logits),
+        loss_before=float(log_losses(logits, class_ids).mean()),
+        loss_after=float(log_losses(scaling.apply(logits), class_ids).mean()),
+    )
+    shares = np.bincount(class_ids, minlength=len(names)) / len(class_ids)
+    probabilities = softmax(scaling.apply(logits))
+    confusion = mean_probabilities(probabilities, class_ids)
+    if config.prior:
+        stated = stated_shares(parse_prior(config.prior), names, shares)
+        scaling, shares = scaling.with_prior(shares, stated), stated
+        probabilities = softmax(scaling.apply(logits))
+    thresholds: tuple[Threshold, ...] = ()
+    if artifact.classes.benign is not None:
+        benign_id = names.index(artifact.classes.benign)
+        is_attack = class_ids != benign_id
+        if not is_attack.all():
+            scores = attack_scores(probabilities, benign_id)
+            thresholds = tuple(fit_threshold(scores, is_attack, rate) for rate in FALSE_POSITIVE_RATES)
+    # With weighed classes and no addends fitted, the probabilities assume no shares that anyone could name.
+    is_named = not is_tilted or scaling.method in ("biases", "vector")
+    operating = Operating(
+        shares=dict(zip(names, shares.tolist(), strict=True)) if is_named else {},
+        folded=folded,
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        thresholds=thresholds,
+        alert_at=config.alert_at or _default_rate(thresholds),
+    )
+    return replace(artifact, weights=fold(artifact.weights, scaling), operating=operating)
+
+
+def _default_rate(thresholds: tuple[Threshold, ...]) -> float:
+    is_fixed = {one.target_fpr: one.is_fixed for one in thresholds}
+    return 0.001 if is_fixed.get(0.001) else 0.01
+
+
+def fold(weights: Mapping[str, Tensor], scaling: Scaling) -> dict[str, Tensor]:
+    """The weights of a model whose logits are the scaled ones."""
+    factors, addends = (torch.from_numpy(part) for part in (scaling.factors, scaling.addends))
+    weight, bias = weights["classifier.weight"].double().cpu(), weights["classifier.bias"].double().cpu()
+    return {
+        **weights,
+        "classifier.weight": (weight * factors[:, None]).float(),
+        "classifier.bias": (bias * factors + addends).float(),
+    }
+
+
+def parse_prior(entries: tuple[str, ...]) -> dict[str, float]:
+    """Class -> share.
+
+    >>> parse_prior(("normal=0.99",))
+    {'normal': 0.99}
+    >>> parse_prior(("normal",))
+    Traceback (most recent call last):
+    wirebert.errors.ConfigError: operating.prior must be CLASS=SHARE entries with shares in (0, 1) ..., got 'normal'
+    """
+    shares: dict[str, float] = {}
+    for entry in entries:
+        name, equals, text = entry.rpartition("=")
+        try:
+            share = float(text)
+        except ValueError:
+            share = -1.0
+        if not equals or not 0 < share < 1 or name in shares:
+            raise ConfigError(
+                f"operating.prior must be CLASS=SHARE entries with shares in (0, 1), each class once, got {entry!r}"
+            )
+        shares[name] = share
+    if sum(shares.values()) > 1 + 1e-9:
+        raise ConfigError(f"operating.prior must add up to at most 1, got {sum(shares.values())}")
+    return shares
+
+
+def stated_shares(
+    stated: Mapping[str, float], classes: tuple[str, ...], trained: Float64[np.ndarray, " classes"]
+) -> Float64[np.ndarray, " classes"]:
+    """The share of every class: as stated, and of the rest as in training.
+
+    Raises:
+        ConfigError: a class that the model does not know, or shares of all classes that do not add up to 1.
+    """
+    for name in stated:
+        if name not in classes:
+            raise ConfigError(
+                f"operating.prior must name classes of the model ({', '.join(classes)}), got {name!r}"
+            )
+    shares = np.array([stated.get(name, 0.0) for name in classes])
+    is_open = np.array([name not in stated for name in classes])
+    rest = 1 - shares.sum()
+    if not is_open.any() and abs(rest) > 1e-6:
+        raise ConfigError(f"operating.prior must add up to 1 where it names every class, got {shares.sum()}")
+    total = trained[is_open].sum()
+    if total > 0:
+        shares[is_open] = rest * trained[is_open] / total
+    return shares / shares.sum()
+
+
+def with_strangeness(
+    artifact: Artifact,
+    flows: Flows,
+    is_train: Bool[np.ndarray, " rows"],
+    is_benign: Bool[np.ndarray, " rows"],
+    *,
+    num_kept: int,
+    seed: int,
+) -> Artifact:
+    """The artifact with what tells unknown flows, and thresholds of it; one pass over the file.
+
+    Args:
+        is_train: Rows that training saw, some of which are kept.
+        is_benign: Benign validation rows, on some of which thresholds are fitted; other rows are not looked at.
+    """
+    assert artifact.operating is not None, "thresholds of novelty stand beside those of the attack score"
+    rng = np.random.default_rng(seed)
+    most = SAMPLE_FACTOR * num_kept
+    chosen = {name: _some(rows, most, rng) for name, rows in {"train": is_train, "valid": is_benign}.items()}
+    found: dict[str, list[pa.Table]] = {"train": [], "valid": []}
+    first = 0
+    for table in flows.blocks():
+        last = first + table.num_rows
+        for name, rows in chosen.items():
+            if rows[first:last].any():
+                found[name].append(measure(table.filter(pa.array(rows[first:last])), flows.schema))
+        first = last
+    strangeness = Strangeness.fit(concatenate(found["train"]), num_kept, seed)
+    thresholds: tuple[Threshold, ...] = ()
+    if found["valid"]:
+        novelty = strangeness.scores(concatenate(found["valid"]))
+        no_attack = np.zeros(len(novelty), bool)
+        thresholds = tuple(fit_threshold(novelty, no_attack, rate) for rate in FALSE_POSITIVE_RATES)
+    operating = replace(artifact.operating, unknown=thresholds)
+    return replace(artifact, strangeness=strangeness, operating=operating)
+
+
+def _some(rows: Bool[np.ndarray, " rows"], most: int, rng: np.random.Generator) -> Bool[np.ndarray, " rows"]:
+    places = np.flatnonzero(rows)
+    if len(places) <= most:
+        return rows
+    kept = np.zeros(len(rows), bool)
+    kept[rng.permutation(places)[:most]] = True
+    return kept

@@ -1,0 +1,41 @@
+"""`wirebert predict --follow`, until Ctrl-C or the system's request to end: that is how following is done."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from threading import Event
+
+from wirebert.errors import ConfigError
+from wirebert.serving.detector import Detector
+from wirebert.serving.follow import follow
+
+
+def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:
+    """Follow the log that the options of `predict` name; what was scored by then is whole and saved."""
+    if options.data == "-":
+        raise ConfigError(
+            "--follow expects the name of a log, got `-`; leave out --follow to score standard input"
+        )
+    stop = Event()
+
+    def ask(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, before[number])  # a second one ends at once
+
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            signal.signal(number, ask)
+        done = follow(
+            detector,
+            Path(options.data),
+            options.out,
+            stop,
+            tell=lambda sentence: print(f"wirebert: {sentence}", file=sys.stderr),
+            explained=options.explain,
+        )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    print(f"wirebert: {done.num_flows:,} flows{f': {options.out}' if options.out else ''}", file=sys.stderr)

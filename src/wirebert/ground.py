@@ -1,0 +1,147 @@
+"""The training file as other methods see it: rows, folds and sides, with no test row among them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Int64, UInt64
+
+from wirebert.config import RunConfig
+from wirebert.data.schema import ColumnKind, FlowSchema
+from wirebert.data.splits import duplicate_safe_split
+from wirebert.evaluation.folds import Folds, leave_attacks_out
+from wirebert.evaluation.tasks import Rows, Task
+from wirebert.evaluation.tree_features import Coding, concatenate, measure
+from wirebert.judging import Part
+from wirebert.pipeline import Prepared
+
+FEW_ROWS = 200
+"""Labels with no more rows are kept whole where a search takes a sample."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ground:
+    """The rows of the training file that may be learned or chosen from, in file order."""
+
+    schema: FlowSchema
+    measured: pa.Table
+    texts: list[str] | None
+    class_ids: Int64[np.ndarray, " rows"]
+    row_numbers: Int64[np.ndarray, " rows"]
+    """In the file."""
+    hashes: UInt64[np.ndarray, " rows"]
+    is_valid: Bool[np.ndarray, " rows"]
+    folds: Folds
+    is_searched: Bool[np.ndarray, " rows"]
+    """Rows that trials are made on."""
+    num_classes: int
+
+    def task(
+        self, is_train: Bool[np.ndarray, " rows"], is_stop: Bool[np.ndarray, " rows"]
+    ) -> tuple[Task, Coding]:
+        """What a method is given; codes are those of the rows it trains on."""
+        coding = Coding.fit(self.measured.filter(pa.array(is_train)))
+        rows = Rows(coding.matrix(self.measured), self.texts)
+        train, stop = np.flatnonzero(is_train), np.flatnonzero(is_stop)
+        task = Task(
+            train=rows.take(train),
+            train_ids=self.class_ids[train],
+            stop=rows.take(stop),
+            stop_ids=self.class_ids[stop],
+            is_code=np.array([values is not None for _, values in coding.known], dtype=bool),
+            num_classes=self.num_classes,
+        )
+        return task, coding
+
+    def rows(self, coding: Coding, chosen: Bool[np.ndarray, " rows"]) -> Rows:
+        """These rows under a coding."""
+        texts = None if self.texts is None else [self.texts[row] for row in np.flatnonzero(chosen)]
+        return Rows(coding.matrix(self.measured.filter(pa.array(chosen))), texts)
+
+    def sides(
+        self, fold: int, valid_fraction: float, seed: int
+    ) -> tuple[Bool[np.ndarray, " rows"], Bool[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
+        """Rows of a fold that train, that stop training early, and that are held out."""
+        is_open, is_held_out = self.folds.train_and_held_out(fold)
+        is_stop = np.zeros(len(is_open), bool)
+        is_stop[is_open] = duplicate_safe_split(
+            self.hashes[is_open], self.class_ids[is_open], valid_fraction, seed
+        )
+        return is_open & ~is_stop, is_stop, is_held_out
+
+    def part(self, name: str, like: Part, chosen: Bool[np.ndarray, " rows"]) -> Part:
+        """These rows as a part of the training file."""
+        assert like.rows is not None
+        rows = np.zeros(len(like.rows), bool)
+        rows[self.row_numbers[chosen]] = True
+        return Part(name, like.flows, rows)
+
+
+def read_ground(run: RunConfig, data: Prepared) -> Ground:
+    """The training and validation rows of the training file."""
+    schema = data.flows.schema
+    tables: list[pa.Table] = []
+    texts: list[str] | None = [] if text_columns(schema) else None
+    assert data.train.rows is not None
+    assert data.valid.rows is not None
+    is_open = data.train.rows | data.valid.rows
+    numbers = np.flatnonzero(is_open).astype(np.int64)
+    for table in Part("open", data.flows, is_open).tables():
+        tables.append(measure(table, schema))
+        if texts is not None:
+            texts += joined_texts(table, schema)
+    class_ids = data.seen.class_ids(data.classes)[numbers]
+    name_ids = data.seen.labels[numbers].astype(np.int64)
+    hashes = data.seen.feature_hashes[numbers]
+    benign = data.classes.benign
+    return Ground(
+        schema=schema,
+        measured=concatenate(tables),
+        texts=texts,
+        class_ids=class_ids,
+        row_numbers=numbers,
+        hashes=hashes,
+        is_valid=data.valid.rows[numbers],
+        folds=leave_attacks_out(
+            name_ids,
+            class_ids,
+            hashes,
+            None if benign is None else data.classes.classes.index(benign),
+            num_folds=run.protocol.num_folds,
+            seed=run.seed,
+        ),
+        is_searched=sample_by_name(name_ids, run.protocol.max_search_rows, run.seed),
+        num_classes=len(data.classes.classes),
+    )
+
+
+def sample_by_name(name_ids: Int64[np.ndarray, " rows"], most: int, seed: int) -> Bool[np.ndarray, " rows"]:
+    """True for about `most` random rows, in proportion to each name's, but for rare names, which are kept whole.
+
+    >>> sample_by_name(np.repeat([0, 1], [100_000, 50]), 1000, 1)[-50:].all()
+    np.True_
+    """
+    order = np.random.default_rng(seed).permutation(len(name_ids))
+    shuffled = name_ids[order]
+    by_name = np.argsort(shuffled, kind="stable")
+    _, starts, sizes = np.unique(shuffled[by_name], return_index=True, return_counts=True)
+    place = np.arange(len(name_ids)) - np.repeat(starts, sizes)  # within its name
+    allowed = np.maximum(FEW_ROWS, np.ceil(sizes * min(1.0, most / max(1, len(name_ids)))))
+    chosen = np.zeros(len(name_ids), bool)
+    chosen[order[by_name[place < np.repeat(allowed, sizes)]]] = True
+    return chosen
+
+
+def text_columns(schema: FlowSchema) -> list[str]:
+    """Feature columns of kind text."""
+    return [column.name for column in schema.features if column.kind is ColumnKind.TEXT]
+
+
+def joined_texts(table: pa.Table, schema: FlowSchema) -> list[str]:
+    """The text columns of each row in one piece; missing ones are empty."""
+    columns = [
+        [text or "" for text in table.column(name).cast(pa.string()).to_pylist()]
+        for name in text_columns(schema)
+        if name in table.column_names
+    ]
+    return [" ".join(parts) for parts in zip(*columns, strict=True)] if columns else [""] * table.num_rows

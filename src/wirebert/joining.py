@@ -1,0 +1,142 @@
+"""Training as one process or as several: the first has the run and its data, the others join it in training only."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from rich.console import Console
+
+from wirebert.config import RunConfig
+from wirebert.encoding.store import EncodedFlows
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.errors import DataError, RunError
+from wirebert.model.architecture import Architecture
+from wirebert.model.attention import AttentionKernel
+from wirebert.model.distilbert import Block, DistilBert
+from wirebert.run_folder import RunFolder
+from wirebert.settings import to_mapping
+from wirebert.training.checkpoint import CheckpointFolder
+from wirebert.training.corruption import Corruption
+from wirebert.training.distributed import ALONE, Crew
+from wirebert.training.monitoring import MetricsFollower, MetricsLog
+from wirebert.training.resources import ResourceSampler
+from wirebert.training.screen import display
+from wirebert.training.session import fit_model
+from wirebert.training.settings import TrainConfig
+from wirebert.training.sinks import open_sinks
+from wirebert.training.standing import TrainingResult
+
+STOP = "Ctrl-C saves and stops; `wirebert train --resume {}` goes on"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What another process needs to join a training; the start weights are sent after it."""
+
+    train: Path
+    """Folder of the encoded training flows, where every process can read it."""
+
+    valid: Path
+    checkpoints: Path
+    architecture: Architecture
+    attention: AttentionKernel
+    gradient_checkpointing: bool
+    training: TrainConfig
+    seed: int
+    corruption: Corruption
+
+
+def learn(
+    run: RunConfig,
+    folder: RunFolder,
+    model: DistilBert,
+    tokenizer: FlowTokenizer,
+    train_flows: EncodedFlows,
+    valid_flows: EncodedFlows,
+    console: Console,
+    crew: Crew = ALONE,
+) -> TrainingResult:
+    """Train the model in place, on from the newest checkpoint if there is one; it ends with its best weights."""
+    corruption = Corruption.from_vocabulary(
+        run.training,
+        token_slots=tokenizer.token_slots,
+        slot_special=tokenizer.slot_special,
+        leaves_out=tokenizer.leaves_out,
+        max_length=tokenizer.config.max_length,
+        slot_columns=tokenizer.slot_columns,
+        slot_marks=tokenizer.slot_marks,
+    )
+    if crew.world.size > 1:
+        assert train_flows.folder is not None
+        assert valid_flows.folder is not None
+        job = Job(
+            train=train_flows.folder.absolute(),
+            valid=valid_flows.folder.absolute(),
+            checkpoints=folder.checkpoints.absolute(),
+            architecture=model.architecture,
+            attention=cast(Block, model.layer[0]).attention,
+            gradient_checkpointing=model.gradient_checkpointing,
+            training=run.training,
+            seed=run.seed,
+            corruption=corruption,
+        )
+        crew.give(job)
+        crew.world.copy_first(model.state_dict().values())
+    past = MetricsFollower(folder.metrics).news()
+    with (
+        MetricsLog(folder.metrics) as log,
+        display(
+            console, os.environ, title=str(folder.path), hint=STOP.format(folder.path), past=past
+        ) as screen,
+        open_sinks(run.training.sinks, folder.path, to_mapping(run), [log, screen]) as sinks,
+        ResourceSampler([log, screen, *sinks], folder.path) as sampler,
+    ):
+        return fit_model(
+            model,
+            train_flows,
+            valid_flows,
+            run.training,
+            seed=run.seed,
+            corruption=corruption,
+            checkpoints=CheckpointFolder(folder.checkpoints, keep=run.training.keep_checkpoints),
+            log=log,
+            listeners=[screen, *sinks, sampler],
+            world=crew.world,
+        )
+
+
+def follow(crew: Crew) -> None:
+    """What every process but the first does: join each training that the first one begins, until there are no more.
+
+    Raises:
+        RunError: the run folder, or data.cache, is not where this process can read it.
+    """
+    while (job := crew.take()) is not None:
+        _join(cast(Job, job), crew)
+    crew.dismiss()
+
+
+def _join(job: Job, crew: Crew) -> None:
+    try:
+        train_flows, valid_flows = EncodedFlows.open(job.train), EncodedFlows.open(job.valid)
+    except DataError as error:
+        raise RunError(
+            f"rank {crew.world.rank}: expected the encoded flows of the first process in {job.train.parent}, could not "
+            "read them; put the run folder (--out), or data.cache, on a file system that all machines share"
+        ) from error
+    model = DistilBert(
+        job.architecture, attention=job.attention, gradient_checkpointing=job.gradient_checkpointing
+    )
+    crew.world.copy_first(model.state_dict().values())
+    fit_model(
+        model,
+        train_flows,
+        valid_flows,
+        job.training,
+        seed=job.seed,
+        corruption=job.corruption,
+        checkpoints=CheckpointFolder(job.checkpoints),
+        log=None,
+        world=crew.world,
+    )

@@ -1,0 +1,115 @@
+"""Who has looked at which test file: one line per read, appended and never changed.
+
+A test file that many settings have been tried on has become a validation file. `test_reads.jsonl` lies beside the run
+folders, so that what several runs saw adds up, and reports print the count.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from wirebert.errors import RunError
+from wirebert.evaluation.report import JudgedFile
+
+FILE_NAME = "test_reads.jsonl"
+
+_NOT_A_CHOICE = ("train", "test", "seed")
+"""Settings that say where the data lies and which dice are thrown, not how the model is made."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileRead:
+    """One command that opened one test file."""
+
+    time: str
+    """UTC, to the second."""
+    data: str
+    """As it was named on the command line."""
+    sha256: str
+    """Fingerprint of the content, as of `Flows.fingerprint`."""
+    command: str
+    run: str
+    """Name of the run folder."""
+    settings_sha256: str
+    """Of the settings the model was made with, but for data paths and seed; "" where they are not known."""
+    recipe_sha256: str
+    """Of the recipe file; "" without one."""
+
+
+def ledger_beside(run: Path) -> Path:
+    """The ledger of the folder that holds the run."""
+    return run.absolute().parent / FILE_NAME
+
+
+def count_read(
+    run: Path,
+    *,
+    data: str,
+    sha256: str,
+    command: str,
+    settings: Mapping[str, object],
+    recipe: Path | None = None,
+) -> JudgedFile:
+    """Put one read into the ledger beside the run, and say how often the ledger has this content; several processes may
+    write to one ledger.
+    """
+    ledger = ledger_beside(run)
+    read = FileRead(
+        time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        data=data,
+        sha256=sha256,
+        command=command,
+        run=run.name,
+        settings_sha256=settings_hash(settings),
+        recipe_sha256=hashlib.sha256(recipe.read_bytes()).hexdigest() if recipe and recipe.exists() else "",
+    )
+    with ledger.open("a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(json.dumps(asdict(read)) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return JudgedFile(sha256, *num_reads(read_ledger(ledger), sha256))
+
+
+def read_ledger(ledger: Path) -> list[FileRead]:
+    """Every read so far; none where there is no ledger.
+
+    Raises:
+        RunError: a line is none of ours.
+    """
+    if not ledger.exists():
+        return []
+    reads: list[FileRead] = []
+    for number, line in enumerate(ledger.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            reads.append(FileRead(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise RunError(
+                f"{ledger}, line {number}: expected a read of a test file, found {line[:60]!r}; "
+                "restore the ledger from a copy, or move it away to start a new one"
+            ) from error
+    return reads
+
+
+def num_reads(reads: Sequence[FileRead], sha256: str) -> tuple[int, int]:
+    """How often a file of this content was opened, and for how many different settings."""
+    same = [read for read in reads if read.sha256 == sha256]
+    return len(same), len({read.settings_sha256 for read in same})
+
+
+def settings_hash(settings: Mapping[str, object]) -> str:
+    """Sha256 of what was chosen: equal for runs that differ in seed and data paths only; "" for no settings."""
+    if not settings:
+        return ""
+    chosen = {name: value for name, value in settings.items() if name not in _NOT_A_CHOICE}
+    data = chosen.get("data")
+    if isinstance(data, Mapping):
+        section = cast(Mapping[str, object], data)
+        chosen["data"] = {name: value for name, value in section.items() if name not in ("cache",)}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()

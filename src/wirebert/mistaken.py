@@ -1,0 +1,142 @@
+"""The flows that a detector was surest of and wrong about, with what led it there."""
+
+from typing import final
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float64, Int64, UInt64
+
+from wirebert.evaluation.mistakes import Mistake, surest_mistakes
+from wirebert.serving.detector import Detector, Scores
+
+_MOST_TEXT = 300
+"""Characters of a value that are shown."""
+
+_NUM_CARRIERS = 8
+"""Features that are named as having carried a verdict."""
+
+_LEAST = 0.005
+"""Contributions below this (nats) would be shown as 0.00."""
+
+
+@final
+class MistakenFlows:
+    """Collects the surest mistakes of a file, block by block; of each block it holds no more than will be shown."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+        self._confusions: dict[tuple[str, str], int] = {}
+        self._flows: pa.Table | None = None
+        self._rows = np.empty(0, dtype=np.int64)
+        self._labels: list[str] = []
+        self._probabilities = np.empty(0)
+        self._kinds = np.empty(0, dtype=np.int64)
+        self._hashes = np.empty(0, dtype=np.uint64)
+
+    def add(
+        self,
+        table: pa.Table,
+        scores: Scores,
+        rows: Int64[np.ndarray, " flows"],
+        labels: pa.Array,
+        true_classes: pa.Array,
+    ) -> None:
+        """Look at one block; flows without a label are passed over.
+
+        Args:
+            rows: Row number of each flow in its file.
+        """
+        coded = true_classes.dictionary_encode()
+        names = [str(name) for name in coded.dictionary.to_pylist()]
+        truth = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        place = {name: number for number, name in enumerate(scores.classes)}
+        known = np.array([*(place.get(name, -1) for name in names), -1], dtype=np.int64)
+        wrong = np.flatnonzero((known[truth] != scores.class_ids) & (truth >= 0))
+        pairs, of_pair = np.unique(truth[wrong] * len(place) + scores.class_ids[wrong], return_inverse=True)
+        numbers = [
+            self._number(names[pair // len(place)], scores.classes[pair % len(place)])
+            for pair in pairs.tolist()
+        ]
+        probabilities = scores.probabilities.max(axis=1, initial=0.0)[wrong].astype(np.float64)
+        kinds = np.array(numbers, dtype=np.int64)[of_pair]
+        hashes = scores.row_hashes[wrong]
+        # First the surest of this block, then of these and of those that were kept before.
+        own = surest_mistakes(probabilities, kinds, hashes)
+        chosen = self._choose(probabilities[own], kinds[own], hashes[own])
+        flows, places = table.take(wrong[own]), wrong[own]
+        if self._flows is not None:
+            flows = pa.concat_tables([self._flows, flows], promote_options="permissive")
+        self._flows = flows.unify_dictionaries().take(chosen)
+        self._rows = np.concatenate([self._rows, rows[places]])[chosen]
+        given = [
+            *self._labels,
+            *(str(label) for label in labels.take(pa.array(places, pa.int64())).to_pylist()),
+        ]
+        self._labels = [given[number] for number in chosen.tolist()]
+
+    def _number(self, true_class: str, verdict: str) -> int:
+        return self._confusions.setdefault((true_class, verdict), len(self._confusions))
+
+    def _choose(
+        self,
+        probabilities: Float64[np.ndarray, " new"],
+        kinds: Int64[np.ndarray, " new"],
+        hashes: UInt64[np.ndarray, " new"],
+    ) -> Int64[np.ndarray, " chosen"]:
+        """Positions of the surest among those kept before, followed by the new ones; they are kept now."""
+        self._probabilities = np.concatenate([self._probabilities, probabilities])
+        self._kinds = np.concatenate([self._kinds, kinds])
+        self._hashes = np.concatenate([self._hashes, hashes])
+        chosen = surest_mistakes(self._probabilities, self._kinds, self._hashes)
+        self._probabilities = self._probabilities[chosen]
+        self._kinds, self._hashes = self._kinds[chosen], self._hashes[chosen]
+        return chosen
+
+    def found(self) -> tuple[Mistake, ...]:
+        """The mistakes, the surest first, each with the features that carried it."""
+        if self._flows is None or not len(self._kinds):
+            return ()
+        pairs = list(self._confusions)
+        confusions = [pairs[kind] for kind in self._kinds.tolist()]
+        carried = self._carriers(self._flows, [verdict for _, verdict in confusions])
+        return tuple(
+            Mistake(
+                row=int(self._rows[number]),
+                label=self._labels[number],
+                true_class=true_class,
+                predicted_class=verdict,
+                probability=float(self._probabilities[number]),
+                flow={name: _shown(value) for name, value in flow.items() if self._is_shown(name, value)},
+                carried_by=carried[number],
+            )
+            for number, ((true_class, verdict), flow) in enumerate(
+                zip(confusions, self._flows.to_pylist(), strict=True)
+            )
+        )
+
+    def _is_shown(self, column: str, value: object) -> bool:
+        return value is not None and column != self.detector.schema.label
+
+    def _carriers(self, flows: pa.Table, verdicts: list[str]) -> list[dict[str, float]]:
+        """For each flow, the columns that its verdict leaned on, strongest first."""
+        tokenizer = self.detector.artifact.tokenizer
+        names = [*(encoder.column for encoder in tokenizer.encoders), *tokenizer.text_columns]
+        class_ids = np.array([self.detector.classes.index(name) for name in verdicts], dtype=np.int64)
+        slots = self.detector.explain(flows, class_ids).contributions
+        is_of = np.arange(len(names)) == tokenizer.slot_columns[:, None]
+        columns = slots.astype(np.float64) @ is_of
+        order = np.argsort(-columns, axis=1, kind="stable")[:, :_NUM_CARRIERS]
+        return [
+            {names[column]: round(float(own[column]), 4) for column in strongest if own[column] >= _LEAST}
+            for own, strongest in zip(columns, order.tolist(), strict=True)
+        ]
+
+
+def _shown(value: object) -> str:
+    """A value as the file may have had it, cut where it is long.
+
+    >>> _shown(80.0), _shown("x" * 400)[-3:]
+    ('80', 'xx…')
+    """
+    text = f"{value:.10g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "…"

@@ -1,0 +1,364 @@
+"""What came of a comparison: every method as it was trained, with every step, and with its seeds averaged.
+
+Every method gets the same steps, and each step is fitted before a test file is opened: probabilities are calibrated on the
+validation rows of each seed, class addends come from folds with whole attacks held out, thresholds from validation rows.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from wirebert.comparing import SplitVerdicts, as_judged, read_probabilities, read_verdicts
+from wirebert.config import RunConfig
+from wirebert.contest import OURS
+from wirebert.evaluation.calibration import METHODS, calibration_error, choose_scaling, softmax
+from wirebert.evaluation.comparison import (
+    FIGURES,
+    Comparison,
+    Contender,
+    SplitComparison,
+    compare_methods,
+)
+from wirebert.evaluation.confusion import class_figures, confusion_matrix
+from wirebert.evaluation.history import History
+from wirebert.evaluation.paired import DETECTION, DETECTION_RATE, Judged
+from wirebert.evaluation.priors import with_addends
+from wirebert.evaluation.report import JudgedFile, read_json
+from wirebert.evaluation.rivals import RIVALS
+from wirebert.evaluation.thresholds import fit_threshold, operating_point
+from wirebert.evaluation.verdict import FEW_FLOWS
+from wirebert.ledger import num_reads, read_ledger
+from wirebert.run_folder import RunFolder
+from wirebert.training.monitoring import read_metrics
+
+AS_TRAINED, EVERY_STEP, AVERAGED = "as trained", "every step", "every step, seeds averaged"
+_SMALLEST = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entrant:
+    """One method of a comparison: a folder with predictions for each seed."""
+
+    name: str
+    plain: tuple[RunFolder, ...]
+    """With the method's own defaults."""
+    chosen: tuple[RunFolder, ...]
+    """With the settings that the search chose; our own are chosen by the recipe."""
+    addends: Float64[np.ndarray, " classes"]
+    is_tilted: bool = False
+    """Whether training weighed the classes, so that probabilities are not to follow their shares."""
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return OURS if self.name == OURS else RIVALS[self.name].title
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stand:
+    """One method in one state on one split, once per seed."""
+
+    name: str
+    probabilities: Float64[np.ndarray, "seeds flows classes"]
+    valid_scores: tuple[Float64[np.ndarray, " _"], ...]
+    """Attack scores of each seed's validation rows, and below which of them are attacks."""
+    valid_attacks: tuple[Bool[np.ndarray, " _"], ...]
+
+
+def outcome(
+    out: Path, run: RunConfig, entrants: Sequence[Entrant], classes: Sequence[str], benign: str | None
+) -> tuple[Comparison, dict[str, list[History]]]:
+    """Everything that is said of the methods, on every test split, and how our trainings went."""
+    first = entrants[0].chosen[0]
+    names = sorted(path.stem for path in (first.path / "predictions").glob("*.parquet"))
+    tests = [name for name in names if name not in ("valid", "held_out")]
+    splits: list[SplitComparison] = []
+    facts: dict[str, dict[str, str]] = {}
+    notes: list[str] = []
+    for test in tests:
+        rows = read_verdicts(first.predictions(test))
+        stands = [stand for entrant in entrants for stand in stands_of(entrant, test, rows, classes, benign)]
+        for mapped, suffix in _maps(rows, run.protocol.relabel):
+            split, few = _compare(f"{test}{suffix}", mapped, stands, classes, benign, run)
+            splits.append(split)
+            for stand in stands:
+                facts.setdefault(stand.name, {}).update(few_facts(f"{test}{suffix}", mapped, stand, classes))
+            notes += few
+        for stand in stands:
+            facts[stand.name] |= point_facts(test, rows, stand, classes, benign)
+    for entrant in entrants:
+        facts[f"{entrant.title}, {EVERY_STEP}"] |= _choice_facts(out, entrant)
+    comparison = Comparison(
+        title=f"{out.name}: {len(entrants)} methods on the same rows",
+        primary=run.evaluation.primary_metric,
+        splits=tuple(splits),
+        facts=facts,
+        judged=_judged(out, first, tests),
+        notes=(*notes, *_familiarity(entrants, tests), *_choice_notes(out)),
+    )
+    ours = [folder for entrant in entrants if entrant.name == OURS for folder in entrant.chosen]
+    histories = [History.of(read_metrics(folder.metrics)) for folder in ours if folder.metrics.exists()]
+    return comparison, {OURS: histories} if histories else {}
+
+
+def stands_of(
+    entrant: Entrant, test: str, rows: SplitVerdicts, classes: Sequence[str], benign: str | None
+) -> list[Stand]:
+    """The method as trained, with every step, and with every step and its seeds averaged."""
+    states = [
+        _stand(entrant, AS_TRAINED, entrant.plain, test, rows, classes, benign),
+        _stand(entrant, EVERY_STEP, entrant.chosen, test, rows, classes, benign),
+    ]
+    if len(entrant.chosen) > 1:
+        mean = states[-1].probabilities.mean(axis=0, keepdims=True)
+        name = f"{entrant.title}, {AVERAGED}"
+        states.append(Stand(name=name, probabilities=mean, valid_scores=(), valid_attacks=()))
+    return states
+
+
+def _stand(
+    entrant: Entrant,
+    state: str,
+    folders: Sequence[RunFolder],
+    test: str,
+    rows: SplitVerdicts,
+    classes: Sequence[str],
+    benign: str | None,
+) -> Stand:
+    at = -1 if benign is None else classes.index(benign)
+    found: list[Float64[np.ndarray, "flows classes"]] = []
+    scores: list[Float64[np.ndarray, " _"]] = []
+    attacks: list[Bool[np.ndarray, " _"]] = []
+    for folder in folders:
+        own = _probabilities(folder, test, rows, classes)
+        valid = read_probabilities(folder.predictions("valid"), classes)
+        valid_ids = _true_ids(read_verdicts(folder.predictions("valid")), classes)
+        if state == EVERY_STEP:
+            # Of validation rows alone: no row of a test has a say in any step.
+            own, valid = (with_addends(part, entrant.addends) for part in (own, valid))
+            # Addends and class weights tilt the classes on purpose, and a richer scaling would put them back.
+            methods = METHODS[:2] if entrant.is_tilted or entrant.addends.any() else METHODS
+            scaling = choose_scaling(_logs(valid), valid_ids, methods=methods, seed=0)
+            own, valid = (softmax(scaling.apply(_logs(part))) for part in (own, valid))
+        found.append(own)
+        scores.append(1 - valid[:, at])
+        attacks.append(valid_ids != at)
+    return Stand(
+        name=f"{entrant.title}, {state}",
+        probabilities=np.stack(found),
+        valid_scores=tuple(scores),
+        valid_attacks=tuple(attacks),
+    )
+
+
+def _compare(
+    name: str,
+    rows: SplitVerdicts,
+    stands: Sequence[Stand],
+    classes: Sequence[str],
+    benign: str | None,
+    run: RunConfig,
+) -> tuple[SplitComparison, list[str]]:
+    names = [*classes, *sorted(set(rows.true) - set(classes))]
+    judged = as_judged(rows, names, benign)
+    contenders = [
+        Contender(
+            name=stand.name,
+            predicted=stand.probabilities.argmax(axis=2).astype(np.int64),
+            scores=None if benign is None else 1 - stand.probabilities[:, :, classes.index(benign)],
+        )
+        for stand in stands
+    ]
+    states = [state for state in (EVERY_STEP, AVERAGED) if stands[0].name.startswith(f"{OURS}, ")]
+    having = {stand.name for stand in stands}
+    titles = dict.fromkeys(stand.name.partition(", ")[0] for stand in stands)
+    pairs = [
+        (f"{OURS}, {state}", f"{title}, {state}")
+        for state in states
+        for title in titles
+        if title != OURS and {f"{OURS}, {state}", f"{title}, {state}"} <= having
+    ]
+    figures = dict.fromkeys([run.evaluation.primary_metric, DETECTION])
+    split = compare_methods(
+        name, judged, contenders, tuple(figures), pairs=pairs, num_resamples=run.evaluation.num_resamples
+    )
+    few = few_classes(judged, names)
+    note = f"On {name}, classes with fewer than {FEW_FLOWS} rows, whose figures say little: {', '.join(few)}."
+    return split, [note] if few else []
+
+
+def few_classes(judged: Judged, names: Sequence[str]) -> list[str]:
+    """Classes that have rows, but fewer than `FEW_FLOWS`."""
+    counts = np.bincount(judged.true_ids, minlength=len(names))
+    return [
+        f"{name} ({count})"
+        for name, count in zip(names, counts.tolist(), strict=True)
+        if 0 < count < FEW_FLOWS
+    ]
+
+
+def few_facts(name: str, rows: SplitVerdicts, stand: Stand, classes: Sequence[str]) -> dict[str, str]:
+    """Macro F1 over the classes with rows enough, where there are others."""
+    names = [*classes, *sorted(set(rows.true) - set(classes))]
+    true_ids = _true_ids(rows, names)
+    counts = np.bincount(true_ids, minlength=len(names))
+    if not ((counts > 0) & (counts < FEW_FLOWS)).any():
+        return {}
+    predicted = stand.probabilities.argmax(axis=2).astype(np.int64)
+    matrices = np.stack([confusion_matrix(true_ids, own, len(names)) for own in predicted]).astype(np.float64)
+    f1 = class_figures(matrices)["f1"][:, counts >= FEW_FLOWS].mean(axis=1)
+    return {f"{name}: macro F1 without classes below {FEW_FLOWS} rows": f"{f1.mean():.3f}"}
+
+
+def point_facts(
+    name: str, rows: SplitVerdicts, stand: Stand, classes: Sequence[str], benign: str | None
+) -> dict[str, str]:
+    """Calibration, and what becomes of a threshold that keeps 1 % false positives on validation rows."""
+    true_ids = _true_ids(rows, [*classes, *sorted(set(rows.true) - set(classes))])
+    errors = [
+        calibration_error(own.max(axis=1), own.argmax(axis=1) == true_ids) for own in stand.probabilities
+    ]
+    facts = {f"{name}: calibration error": f"{np.mean(errors):.3f}"}
+    if benign is None or not stand.valid_scores or not all((~own).any() for own in stand.valid_attacks):
+        return facts
+    place = classes.index(benign)
+    points = [
+        operating_point(
+            1 - own[:, place], true_ids != place, fit_threshold(scores, is_attack, DETECTION_RATE)
+        )
+        for own, scores, is_attack in zip(
+            stand.probabilities, stand.valid_scores, stand.valid_attacks, strict=False
+        )
+    ]
+    found = [(point.fpr, point.detection) for point in points]
+    shares = np.array([pair for pair in found if None not in pair], dtype=np.float64).reshape(-1, 2)
+    if len(shares):
+        rate, detection = shares.mean(axis=0)
+        facts[f"{name}: threshold for 1 % on validation"] = (
+            f"{rate:.2%} false positives, {detection:.3f} found"
+        )
+    return facts
+
+
+def _maps(rows: SplitVerdicts, relabel: Sequence[str]) -> list[tuple[SplitVerdicts, str]]:
+    """The rows under their own class map, and under the second one if there is one."""
+    pairs = dict(cast(tuple[str, str], pair.split("=", 1)) for pair in relabel)
+    if not pairs.keys() & set(rows.labels):
+        return [(rows, "")]
+    true = tuple(pairs.get(label, own) for label, own in zip(rows.labels, rows.true, strict=True))
+    words = ", ".join(f"{label} as {name}" for label, name in pairs.items())
+    return [(rows, ""), (replace(rows, true=true), f" ({words})")]
+
+
+def _probabilities(
+    folder: RunFolder, test: str, rows: SplitVerdicts, classes: Sequence[str]
+) -> Float64[np.ndarray, "flows classes"]:
+    own = read_verdicts(folder.predictions(test))
+    assert own.fingerprint == rows.fingerprint, f"{folder.path}: other rows"
+    return read_probabilities(folder.predictions(test), classes)
+
+
+def _true_ids(rows: SplitVerdicts, names: Sequence[str]) -> Int64[np.ndarray, " flows"]:
+    return np.array([names.index(true) for true in rows.true], dtype=np.int64)[rows.label_ids]
+
+
+def _logs(probabilities: Float64[np.ndarray, "flows classes"]) -> Float64[np.ndarray, "flows classes"]:
+    return np.log(probabilities.clip(_SMALLEST))
+
+
+def _choice_facts(out: Path, entrant: Entrant) -> dict[str, str]:
+    facts = {"class addends": ", ".join(f"{value:+.2f}" for value in entrant.addends)}
+    results = [folder.path / "result.json" for folder in entrant.chosen]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in results if path.exists()]
+    if found:
+        params = cast(Mapping[str, object], found[0]["params"])
+        facts["chosen settings"] = (
+            ", ".join(f"{key}={value}" for key, value in params.items()) or "its defaults"
+        )
+        facts["training (s)"] = f"{np.mean([result['fit_s'] for result in found]):,.1f}"
+        facts["scored rows/s"] = f"{np.mean([result['rows_per_s'] for result in found]):,.0f}"
+    else:
+        reports = [read_json(folder.report_json) for folder in entrant.chosen]
+        facts["chosen settings"] = "the recipe's"
+        facts["training (s)"] = f"{np.mean([report.timing.get('training', 0.0) for report in reports]):,.1f}"
+    path = out / "choices" / f"{entrant.name}.json"
+    choice = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if "params" in choice:
+        scores = choice["scores"]
+        facts["trials"] = (
+            f"{len(scores)} (held out: {max(scores):.3f} at best, {scores[0]:.3f} with defaults)"
+        )
+    elif choice:
+        facts["trials"] = f"the recipe's own (held out: {np.mean(choice['scores']):.3f})"
+    return facts
+
+
+def _choice_notes(out: Path) -> list[str]:
+    """How choices were made, and which recipe this is."""
+    paths = sorted((out / "choices").glob("*.json"))
+    folds = {json.loads(path.read_text(encoding="utf-8"))["folds"] for path in paths}
+    recipe = hashlib.sha256((out / "recipe.toml").read_bytes()).hexdigest()
+    return [
+        f"Choices were made on folds of the training file: {'; '.join(sorted(folds))}. Recipe sha256 {recipe}."
+    ]
+
+
+def _judged(out: Path, first: RunFolder, tests: Sequence[str]) -> dict[str, JudgedFile]:
+    if not first.report_json.exists():
+        return {}
+    reads = read_ledger(out / "jobs" / "test_reads.jsonl")
+    own = read_json(first.report_json).data.judged
+    return {
+        name: JudgedFile(own[name].sha256, *num_reads(reads, own[name].sha256))
+        for name in tests
+        if name in own
+    }
+
+
+def _familiarity(entrants: Sequence[Entrant], tests: Sequence[str]) -> list[str]:
+    """Our figures on rows that training has seen, and has not."""
+    reports = [
+        read_json(folder.report_json)
+        for entrant in entrants
+        if entrant.name == OURS
+        for folder in entrant.chosen
+    ]
+    notes: list[str] = []
+    for test in tests:
+        found = [
+            split.familiarity for report in reports if (split := report.splits[test]).familiarity is not None
+        ]
+        if found:
+            seen, unseen = [own.seen for own in found], [own.unseen for own in found]
+            notes.append(
+                f"On {test}, {OURS} as trained, {seen[0].num_flows:,} rows whose tokens occur in training: accuracy "
+                f"{np.mean([own.accuracy for own in seen]):.3f}, macro F1 {np.mean([own.macro_f1 for own in seen]):.3f}; the other "
+                f"{unseen[0].num_flows:,}: {np.mean([own.accuracy for own in unseen]):.3f}, {np.mean([own.macro_f1 for own in unseen]):.3f}."
+            )
+    return notes
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """The tables as Markdown, for a page of results."""
+    blocks: list[str] = []
+    for split in comparison.splits:
+        shown = [name for name in FIGURES if any(name in own for own in split.standings.values())]
+        shown.sort(key=lambda name: name != comparison.primary)
+        lines = [
+            f"| {split.name} | " + " | ".join(FIGURES[name] for name in shown) + " |",
+            "|---" * (len(shown) + 1) + "|",
+        ]
+        for method, own in split.standings.items():
+            cells = [
+                f"{own[name].value:.3f}" + ("" if own[name].std is None else f" ± {own[name].std:.3f}")
+                for name in shown
+            ]
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"

@@ -1,0 +1,205 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import csv
+
+from wirebert.budgeting import Allowance, within
+from wirebert.data.labels import ClassMap
+from wirebert.data.loading import Flows, open_flows
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.deciding import OperatingConfig, calibrated
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.errors import ConfigError, DataError
+from wirebert.model.architecture import ModelConfig
+from wirebert.model.batches import score
+from wirebert.model.checkpoints import build, hugging_face_state
+from wirebert.model.initialization import TokenLayout
+from wirebert.serving.artifact import Artifact
+from wirebert.serving.detector import Detector
+
+NAMES = ("normal", "dos", "probe")
+KINDS = {"ts": ColumnKind.TIME, "bytes": ColumnKind.COUNT, "service": ColumnKind.CATEGORY}
+SCHEMA = FlowSchema(
+    name="flows",
+    columns=tuple(Column(name=n, kind=k, is_feature=k.can_be_feature) for n, k in KINDS.items()),
+)
+DAY_S = 86_400
+
+
+def traffic(num_rows: int = 400) -> pa.Table:
+    """Two days."""
+    rng = np.random.default_rng(0)
+    return pa.table(
+        {
+            "ts": [str(second) for second in np.linspace(0, 2 * DAY_S, num_rows).round(3).tolist()],
+            "bytes": rng.integers(0, 100_000, num_rows).astype(float),
+            "service": np.array(["http", "dns", "ssh"])[rng.integers(0, 3, num_rows)].tolist(),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def artifact() -> Artifact:
+    """Untrained; its thresholds are fitted on classes drawn at random."""
+    table = traffic()
+    tokenizer = FlowTokenizer.fit(SCHEMA, lambda: iter([table]))
+    shape = ModelConfig(size="mini", dim=32, num_heads=2, num_layers=1, hidden_dim=64)
+    model = build(shape, TokenLayout.of(tokenizer), classes=NAMES, seed=0).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight += 0.3 * torch.randn(weight.shape, generator=generator)
+    plain = Artifact(
+        architecture=model.architecture,
+        weights={name: weight.clone() for name, weight in hugging_face_state(model).items()},
+        tokenizer=tokenizer,
+        classes=ClassMap(classes=NAMES, benign="normal"),
+    )
+    class_ids = np.random.default_rng(0).choice(3, 400, p=[0.6, 0.3, 0.1])
+    logits = score(model, tokenizer.encode(table))
+    config = OperatingConfig(calibration="none")
+    return calibrated(plain, logits, class_ids, config, is_tilted=False, seed=0)
+
+
+@pytest.fixture
+def detector(artifact: Artifact) -> Detector:
+    return Detector(artifact)
+
+
+def write(folder: Path, table: pa.Table) -> Flows:
+    csv.write_csv(table, folder / "flows.csv")
+    return open_flows(folder / "flows.csv", schema=SCHEMA)
+
+
+@pytest.fixture
+def flows(tmp_path: Path) -> Flows:
+    return write(tmp_path, traffic())
+
+
+def num_alerts(artifact: Artifact, table: pa.Table) -> int:
+    verdict = Detector(artifact).score(table).verdict
+    assert verdict is not None
+    return verdict.count("alert")
+
+
+@pytest.mark.parametrize("per_day", [0.5, 3.0, 20.0])
+def test_no_more_alerts_come_than_are_allowed_and_no_lower_threshold_does_that(
+    detector: Detector, flows: Flows, per_day: float
+) -> None:
+    found = within(detector, flows, Allowance(per_day=per_day))
+    assert found.operating is not None
+    budget = found.operating.budget
+    assert budget is not None
+    assert budget.num_days == pytest.approx(2)
+    assert budget.num_alerts == num_alerts(found, traffic()) <= 2 * per_day
+    scores = detector.score(traffic()).attack_score
+    assert scores is not None
+    next_lower = scores[scores < budget.threshold].max()
+    assert (scores >= next_lower).sum() > 2 * per_day
+
+
+def test_time_and_alerts_may_be_given_in_other_ways(detector: Detector, flows: Flows) -> None:
+    expected = within(detector, flows, Allowance(per_day=6.0)).operating
+    for allowance in (Allowance(per_day=3.0, days=4.0), Allowance(per_10000=300.0)):
+        found = within(detector, flows, allowance).operating
+        assert found is not None
+        assert expected is not None
+        assert found.threshold_at(None) == expected.threshold_at(None)
+
+
+def test_the_old_artifact_stays_as_it_is_and_the_new_one_says_what_was_done(
+    detector: Detector, flows: Flows
+) -> None:
+    before = detector.artifact
+    found = within(detector, flows, Allowance(per_day=2.0))
+    assert before.operating is not None
+    assert before.operating.budget is None
+    assert found.operating is not None
+    assert found.operating.thresholds == before.operating.thresholds
+    assert found.operating.notes[-1].endswith(
+        f"set on 400 flows of flows: {num_alerts(found, traffic())} alerts"
+    )
+    assert found.operating.budget is not None
+    assert found.operating.budget.traffic_sha256 == flows.fingerprint()
+    assert all(torch.equal(found.weights[name], weight) for name, weight in before.weights.items())
+
+
+def test_without_times_the_user_has_to_say(detector: Detector, tmp_path: Path) -> None:
+    flows = write(tmp_path, traffic().drop_columns(["ts"]))
+    with pytest.raises(DataError, match=r"--days, or give --alerts-per-10000"):
+        within(detector, flows, Allowance(per_day=2.0))
+    assert 1 <= num_alerts(within(detector, flows, Allowance(per_day=4.0, days=1.0)), traffic()) <= 4
+
+
+def test_traffic_too_short_for_an_alert_is_refused(detector: Detector, flows: Flows) -> None:
+    with pytest.raises(DataError, match=r"400 flows, on which 0\.2 alerts are allowed"):
+        within(detector, flows, Allowance(per_day=0.1))
+
+
+def test_traffic_without_flows_is_refused(detector: Detector, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="found none"):
+        within(detector, write(tmp_path, traffic().slice(0, 0)), Allowance(per_day=1.0))
+
+
+def test_a_model_without_a_benign_class_is_refused(artifact: Artifact, flows: Flows) -> None:
+    nameless = replace(artifact, classes=ClassMap(classes=NAMES))
+    with pytest.raises(ConfigError, match="knows the benign class"):
+        within(Detector(nameless), flows, Allowance(per_day=1.0))
+
+
+def test_an_artifact_of_which_nothing_is_known_gets_a_threshold_all_the_same(
+    artifact: Artifact, flows: Flows
+) -> None:
+    plain = replace(artifact, operating=None)
+    assert 1 <= num_alerts(within(Detector(plain), flows, Allowance(per_day=2.0)), traffic()) <= 4
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"per_day": 0.0}, "--alerts-per-day must be above 0, got 0.0"),
+        ({"per_10000": -1.0}, "--alerts-per-10000 must be above 0"),
+        ({"per_day": 1.0, "days": float("nan")}, "--days must be above 0, got nan"),
+        ({"per_day": 1.0, "prior": ("normal=0.9",), "estimates_prior": True}, "--prior must be .* got both"),
+    ],
+)
+def test_allowances_that_are_none_are_refused(bad: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Allowance(**bad)  # pyright: ignore[reportArgumentType]  # one wrong thing at a time
+
+
+def test_a_stated_prior_changes_probabilities_and_takes_the_old_thresholds_away(
+    detector: Detector, flows: Flows
+) -> None:
+    found = within(detector, flows, Allowance(per_day=2.0, prior=("normal=0.999",)))
+    before, after = (one.score(traffic()).probabilities for one in (detector, Detector(found)))
+    assert after[:, 0].mean() > before[:, 0].mean()
+    assert 1 <= num_alerts(found, traffic()) <= 4
+    assert found.operating is not None
+    assert found.operating.thresholds == ()
+    assert found.operating.shares["normal"] == pytest.approx(0.999)
+    with pytest.raises(ConfigError, match=r"--at must be .*it has none"):
+        Detector(found, at=0.01)
+
+
+def test_an_estimated_prior_is_the_one_under_which_the_mean_probabilities_are_the_shares(
+    detector: Detector, flows: Flows
+) -> None:
+    found = within(detector, flows, Allowance(per_day=2.0, estimates_prior=True))
+    assert found.operating is not None
+    shares = list(found.operating.shares.values())
+    mean = Detector(found).score(traffic()).probabilities.mean(axis=0)
+    np.testing.assert_allclose(mean, shares, atol=1e-3)
+    assert "prior estimated from traffic: normal" in found.operating.notes[0]
+
+
+def test_a_prior_needs_to_know_what_it_replaces(artifact: Artifact, flows: Flows) -> None:
+    assert artifact.operating is not None
+    tilted = replace(artifact, operating=replace(artifact.operating, shares={}))
+    with pytest.raises(ConfigError, match="--prior needs a model that knows the shares"):
+        within(Detector(tilted), flows, Allowance(per_day=2.0, prior=("normal=0.9",)))

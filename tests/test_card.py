@@ -1,0 +1,81 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard, ModelCardData
+
+from wirebert.card import base_model, model_card
+from wirebert.evaluation.report import Report, read_json
+from wirebert.serving.artifact import load_artifact
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def report(trained: Path) -> Report:
+    return read_json(trained / "report.json")
+
+
+@pytest.fixture
+def card(trained: Path) -> ModelCard:
+    """As `wirebert train` left it, read by the hub's own parser."""
+    return ModelCard.load(trained / "model" / "README.md")
+
+
+def metadata(card: ModelCard) -> ModelCardData:
+    assert isinstance(card.data, ModelCardData)
+    return card.data
+
+
+def test_the_hub_reads_its_metadata(card: ModelCard) -> None:
+    data = metadata(card)
+    assert data.library_name == "transformers"
+    assert data.pipeline_tag == "text-classification"
+    assert {"intrusion-detection", "wirebert"} <= set(data.tags or [])
+    assert data.datasets == ["synthetic"]
+    assert data.metrics == ["accuracy", "f1"]
+    assert data.base_model is None  # trained from scratch
+
+
+def test_its_results_are_those_of_the_report(card: ModelCard, report: Report) -> None:
+    found = {
+        (result.dataset_split, result.metric_name): result.metric_value
+        for result in metadata(card).eval_results or []
+    }
+    for name, split in report.splits.items():
+        assert found[name, "accuracy"] == pytest.approx(split.accuracy, abs=1e-6)
+        assert found[name, "macro F1"] == pytest.approx(split.macro_f1, abs=1e-6)
+    assert {split for split, _ in found} == {"valid", "test"}
+
+
+def test_it_says_what_a_reader_has_to_know(card: ModelCard, report: Report) -> None:
+    for heading in ("Use", "Intended use", "Limits", "Training data", "Evaluation", "How it was made"):
+        assert f"## {heading}" in card.text
+    low, high = report.splits["test"].intervals.rows["macro_f1"]  # pyright: ignore[reportOptionalMemberAccess]
+    assert f"[{low:.3f}, {high:.3f}]" in card.text
+    assert "novel" in card.text.split("## Limits")[1].split("## ")[0]  # a class that training lacks
+    assert "for a test, for 1 set of settings" in card.text
+    assert "boosted trees" in card.text
+
+
+def test_its_code_runs(card: ModelCard, trained: Path) -> None:
+    code = card.text.split("```python\n")[1].split("```")[0].replace("MODEL", str(trained / "model"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "benign" in done.stdout
+
+
+def test_a_model_without_a_report_has_a_card_without_figures(trained: Path) -> None:
+    card = ModelCard(model_card(load_artifact(trained / "model")))
+    assert metadata(card).eval_results is None
+    assert "## Evaluation" not in card.text
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [("scratch", None), ("distilbert-base-uncased", "distilbert-base-uncased"), ("/tmp", "tmp")],
+)
+def test_the_base_model_is_where_training_began(start: str, expected: Any) -> None:
+    assert base_model({"settings": {"model": {"start": start}}}) == expected

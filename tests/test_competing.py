@@ -1,0 +1,126 @@
+"""A whole comparison at toy size, its jobs one after the other in this process."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+from rich.console import Console
+from sklearn.metrics import f1_score
+
+from wirebert import competing
+from wirebert.competing import compete
+from wirebert.config import RunConfig, resolve_run
+from wirebert.contest import Job, is_done, work
+from wirebert.errors import ConfigError, RunError
+from wirebert.evaluation.comparison import Comparison
+from wirebert.ledger import read_ledger
+
+QUIET = Console(quiet=True)
+NOTHING_IS_ZERO: dict[str, Any] = {"zero_division": 0.0}
+
+
+def in_this_process(jobs: Sequence[Job], out: Path, num_jobs: int, console: Console) -> None:
+    for job in jobs:
+        if not is_done(out, job):
+            work(out, job)
+
+
+@pytest.fixture(scope="module")
+def run(traffic: Path, tiny: list[str]) -> RunConfig:
+    given = {"train": str(traffic / "train.csv"), "test": [str(traffic / "test.csv")]}
+    run = resolve_run(None, tiny[1::2], given)
+    few = replace(run.protocol, num_seeds=2, num_trials=2, num_folds=2, methods=("logistic",))
+    return replace(run, protocol=replace(few, relabel=("novel=xss",)))
+
+
+@pytest.fixture(scope="module")
+def compared(run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]:
+    out = tmp_path_factory.mktemp("compare") / "tiny"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(competing, "_do", in_this_process)
+        return out, compete(run, out, "# a recipe\n", [], 1, QUIET)
+
+
+@pytest.mark.slow
+def test_every_method_stands_in_every_state_on_the_same_rows(compared: tuple[Path, Comparison]) -> None:
+    out, comparison = compared
+    (split, mapped) = comparison.splits
+    assert (split.name, mapped.name) == ("test", "test (novel as xss)")
+    titles, states = (
+        ("wirebert", "logistic regression"),
+        ("as trained", "every step", "every step, seeds averaged"),
+    )
+    assert list(split.standings) == [f"{title}, {state}" for title in titles for state in states]
+    for method, state in (("wirebert-run", "wirebert"), ("logistic-plain", "logistic regression")):
+        expected: list[float] = []
+        for seed in (1, 2):
+            table = parquet.read_table(out / "jobs" / f"{method}-{seed}" / "predictions" / "test.parquet")
+            true, said = (
+                [str(text) for text in table.column(name).to_pylist()]
+                for name in ("true_class", "predicted_class")
+            )
+            labels = sorted({*true, *said})
+            expected.append(f1_score(true, said, labels=labels, average="macro", **NOTHING_IS_ZERO))
+        assert split.standings[f"{state}, as trained"]["macro_f1"].value == pytest.approx(np.mean(expected))
+    assert {(d.first, d.second) for d in split.differences} == {
+        (f"wirebert, {state}", f"logistic regression, {state}") for state in states[1:]
+    }
+
+
+@pytest.mark.slow
+def test_it_leaves_a_page_a_table_and_figures_for_programs(compared: tuple[Path, Comparison]) -> None:
+    out, _ = compared
+    assert "<svg" in (out / "compare.html").read_text(encoding="utf-8")
+    assert "| wirebert, every step |" in (out / "compare.md").read_text(encoding="utf-8")
+    assert json.loads((out / "compare.json").read_text(encoding="utf-8"))["primary"] == "macro_f1"
+    assert (out / "recipe.toml").read_text(encoding="utf-8") == "# a recipe\n"
+
+
+@pytest.mark.slow
+def test_every_read_of_the_test_is_in_the_ledger_beside_it(compared: tuple[Path, Comparison]) -> None:
+    out, comparison = compared
+    reads = read_ledger(out.parent / "test_reads.jsonl")
+    assert len(reads) == 2 + 2 * 2  # ours, and the other method as it is and as chosen, with two seeds each
+    assert comparison.judged["test"].num_reads == 6
+    assert len({read.recipe_sha256 for read in reads} - {""}) == 1
+    assert len({read.settings_sha256 for read in reads}) == comparison.judged["test"].num_settings
+
+
+@pytest.mark.slow
+def test_what_is_done_is_not_done_again(
+    compared: tuple[Path, Comparison], run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, comparison = compared
+
+    def refuse(jobs: Sequence[Job], out: Path, num_jobs: int, console: Console) -> None:
+        assert all(is_done(out, job) for job in jobs)
+
+    monkeypatch.setattr(competing, "_do", refuse)
+    assert compete(run, out, "# a recipe\n", [], 1, QUIET) == comparison
+    with pytest.raises(RunError, match="other settings"):
+        compete(replace(run, seed=7), out, "", [], 1, QUIET)
+
+
+@pytest.mark.slow
+def test_finished_runs_may_stand_for_ours(
+    compared: tuple[Path, Comparison], run: RunConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(competing, "_do", in_this_process)
+    runs = [compared[0] / "jobs" / f"wirebert-run-{seed}" for seed in (1, 2)]
+    found = compete(run, tmp_path / "again", "", runs, 1, QUIET)
+    for figure, standing in found.splits[0].standings["wirebert, as trained"].items():
+        assert standing.value == pytest.approx(
+            compared[1].splits[0].standings["wirebert, as trained"][figure].value
+        )
+
+
+@pytest.mark.slow
+def test_an_unknown_method_is_refused(run: RunConfig, tmp_path: Path) -> None:
+    wrong = replace(run, protocol=replace(run.protocol, methods=("forrest",)))
+    with pytest.raises(ConfigError, match="got 'forrest'"):
+        compete(wrong, tmp_path / "out", "", [], 1, QUIET)

@@ -1,0 +1,226 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import csv
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from wirebert.data.labels import ClassMap
+from wirebert.data.loading import Flows, open_flows
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.deciding import OperatingConfig, calibrated, parse_prior, stated_shares, with_strangeness
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.errors import ConfigError
+from wirebert.evaluation.calibration import fit_scaling, softmax
+from wirebert.evaluation.tree_features import measure
+from wirebert.model.architecture import ModelConfig
+from wirebert.model.batches import score
+from wirebert.model.checkpoints import build, hugging_face_state
+from wirebert.model.distilbert import DistilBert
+from wirebert.model.initialization import TokenLayout
+from wirebert.serving.artifact import Artifact, save_artifact
+from wirebert.serving.detector import Detector
+
+NAMES = ("normal", "dos", "probe")
+KINDS = {"bytes": ColumnKind.COUNT, "service": ColumnKind.CATEGORY, "label": ColumnKind.LABEL}
+SCHEMA = FlowSchema(
+    name="flows",
+    columns=tuple(Column(name=n, kind=k, is_feature=k.can_be_feature) for n, k in KINDS.items()),
+)
+
+
+def traffic(num_rows: int = 300) -> pa.Table:
+    rng = np.random.default_rng(0)
+    return pa.table(
+        {
+            "bytes": rng.integers(0, 1000, num_rows).astype(float),
+            "service": np.array(["http", "dns", "ssh"])[rng.integers(0, 3, num_rows)].tolist(),
+            "label": [NAMES[at] for at in rng.choice(3, num_rows, p=[0.6, 0.3, 0.1])],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> DistilBert:
+    """Untrained, its weights far apart, so that it is sure of itself and wrong."""
+    tokenizer = FlowTokenizer.fit(SCHEMA, lambda: iter([traffic()]))
+    shape = ModelConfig(size="mini", dim=32, num_heads=2, num_layers=1, hidden_dim=64)
+    model = build(shape, TokenLayout.of(tokenizer), classes=NAMES, seed=0).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight += 0.3 * torch.randn(weight.shape, generator=generator)
+    return model
+
+
+@pytest.fixture(scope="module")
+def artifact(model: DistilBert) -> Artifact:
+    return Artifact(
+        architecture=model.architecture,
+        weights={name: weight.clone() for name, weight in hugging_face_state(model).items()},
+        tokenizer=FlowTokenizer.fit(SCHEMA, lambda: iter([traffic()])),
+        classes=ClassMap(classes=NAMES, benign="normal"),
+    )
+
+
+@pytest.fixture(scope="module")
+def logits(artifact: Artifact, model: DistilBert) -> np.ndarray:
+    return score(model, artifact.tokenizer.encode(traffic()))
+
+
+CLASS_IDS = np.array([NAMES.index(name) for name in traffic()["label"].to_pylist()])
+HOW: dict[str, Any] = {"is_tilted": False, "seed": 0}
+
+
+@pytest.mark.parametrize("method", ["none", "temperature", "biases", "vector"])
+def test_the_folded_model_gives_the_scaled_probabilities(
+    artifact: Artifact, logits: np.ndarray, method: Any
+) -> None:
+    found = calibrated(artifact, logits, CLASS_IDS, OperatingConfig(calibration=method), **HOW)
+    expected = softmax(fit_scaling(logits, CLASS_IDS, method).apply(logits))
+    np.testing.assert_allclose(Detector(found).score(traffic()).probabilities, expected, atol=1e-5)
+
+
+def test_stock_transformers_gives_the_calibrated_probabilities(
+    artifact: Artifact, logits: np.ndarray, tmp_path: Path
+) -> None:
+    config = OperatingConfig(calibration="vector", prior=("normal=0.99",))
+    found = calibrated(artifact, logits, CLASS_IDS, config, **HOW)
+    save_artifact(found, tmp_path / "model", card="")
+    table = traffic().slice(0, 20)
+    block = found.tokenizer.encode(table)
+    texts = [
+        found.tokenizer.to_text(block.ids[first:last])
+        for first, last in zip(block.offsets, block.offsets[1:], strict=False)
+    ]
+    stock: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "model")
+    with torch.inference_mode():
+        given = stock(**tokenizer(texts, padding=True, return_tensors="pt")).logits.softmax(dim=1).numpy()
+    np.testing.assert_allclose(Detector.load(tmp_path / "model").score(table).probabilities, given, atol=1e-5)
+
+
+def test_a_stated_prior_moves_odds_as_bayes_says(artifact: Artifact, logits: np.ndarray) -> None:
+    plain, stated = (
+        Detector(calibrated(artifact, logits, CLASS_IDS, OperatingConfig(prior=prior), **HOW))
+        for prior in ((), ("normal=0.99",))
+    )
+    before, after = (one.score(traffic()).probabilities for one in (plain, stated))
+    shares = np.bincount(CLASS_IDS) / len(CLASS_IDS)
+    wanted = np.array([0.99, *(0.01 * shares[1:] / shares[1:].sum())])
+    expected = before * wanted / shares
+    np.testing.assert_allclose(after, expected / expected.sum(axis=1, keepdims=True), atol=1e-4)
+    assert stated.artifact.operating is not None
+    assert stated.artifact.operating.shares == pytest.approx(dict(zip(NAMES, wanted, strict=True)))
+
+
+def test_saved_thresholds_keep_their_rate_on_the_flows_they_were_fitted_on(
+    artifact: Artifact, logits: np.ndarray
+) -> None:
+    found = calibrated(artifact, logits, CLASS_IDS, OperatingConfig(alert_at=0.01), **HOW)
+    scores = Detector(found).score(traffic())
+    assert scores.attack_score is not None
+    assert found.operating is not None
+    benign = scores.attack_score[CLASS_IDS == 0]
+    for one in found.operating.thresholds:
+        assert one.num_benign == len(benign)
+        assert one.num_false == (benign >= one.threshold).sum() <= one.target_fpr * len(benign)
+    assert scores.threshold == found.operating.thresholds[0].threshold
+
+
+@pytest.mark.parametrize(("num_benign", "rate"), [(600, 0.01), (20_000, 0.001)])
+def test_without_benign_flows_enough_the_model_alerts_at_a_rate_that_they_can_fix(
+    artifact: Artifact, num_benign: int, rate: float
+) -> None:
+    class_ids = np.repeat([0, 1, 2], [num_benign, 50, 50])
+    logits = np.random.default_rng(0).normal(size=(len(class_ids), 3)).astype(np.float32)
+    found = calibrated(artifact, logits, class_ids, OperatingConfig(calibration="none"), **HOW)
+    assert found.operating is not None
+    assert found.operating.alert_at == rate
+    stated = OperatingConfig(calibration="none", alert_at=0.0001)
+    found = calibrated(artifact, logits, class_ids, stated, **HOW)
+    assert found.operating is not None
+    assert found.operating.alert_at == 0.0001
+
+
+def test_flows_without_a_class_are_left_out(artifact: Artifact, logits: np.ndarray) -> None:
+    some = np.where(np.arange(300) < 200, CLASS_IDS, -1)
+    whole = calibrated(artifact, logits[:200], CLASS_IDS[:200], OperatingConfig(), **HOW)
+    assert calibrated(artifact, logits, some, OperatingConfig(), **HOW).operating == whole.operating
+
+
+def test_weighed_classes_keep_their_order_and_claim_no_shares(artifact: Artifact, logits: np.ndarray) -> None:
+    found = calibrated(artifact, logits, CLASS_IDS, OperatingConfig(), is_tilted=True, seed=0)
+    assert found.operating is not None
+    assert found.operating.folded.method in ("none", "temperature")
+    assert found.operating.shares == {}
+
+
+def test_without_a_benign_class_there_are_no_thresholds(artifact: Artifact, logits: np.ndarray) -> None:
+    nameless = replace(artifact, classes=ClassMap(classes=NAMES))
+    found = calibrated(nameless, logits, CLASS_IDS, OperatingConfig(), **HOW)
+    assert found.operating is not None
+    assert found.operating.thresholds == ()
+    assert Detector(found).score(traffic()).verdict is None
+
+
+# Priors
+
+
+@pytest.mark.parametrize("entry", ["normal", "normal=x", "=", "normal=0", "normal=1.5", "normal=nan"])
+def test_a_prior_that_is_none_is_refused(entry: str) -> None:
+    with pytest.raises(ConfigError, match=r"operating\.prior must"):
+        OperatingConfig(prior=(entry,))
+
+
+def test_shares_of_more_than_everything_are_refused() -> None:
+    with pytest.raises(ConfigError, match="add up to at most 1"):
+        parse_prior(("a=0.6", "b=0.6"))
+    with pytest.raises(ConfigError, match="each class once"):
+        parse_prior(("a=0.1", "a=0.2"))
+
+
+def test_classes_that_are_not_stated_share_the_rest_as_in_training() -> None:
+    found = stated_shares({"a": 0.9}, ("a", "b", "c"), np.array([0.5, 0.4, 0.1]))
+    np.testing.assert_allclose(found, [0.9, 0.08, 0.02])
+    with pytest.raises(ConfigError, match=r"classes of the model \(a, b\), got 'x'"):
+        stated_shares({"x": 0.5}, ("a", "b"), np.array([0.5, 0.5]))
+    with pytest.raises(ConfigError, match="add up to 1"):
+        stated_shares({"a": 0.5, "b": 0.1}, ("a", "b"), np.array([0.5, 0.5]))
+
+
+# Unknown flows
+
+
+@pytest.fixture
+def flows(tmp_path: Path) -> Flows:
+    (tmp_path / "traffic").mkdir()
+    for number in range(3):
+        csv.write_csv(traffic().slice(100 * number, 100), tmp_path / "traffic" / f"{number}.csv")
+    return open_flows(tmp_path / "traffic", schema=SCHEMA)
+
+
+def test_novelty_is_fitted_on_training_rows_and_its_threshold_on_benign_validation_rows(
+    artifact: Artifact, logits: np.ndarray, flows: Flows
+) -> None:
+    is_train = np.arange(300) < 150
+    is_benign = (np.arange(300) >= 180) & (CLASS_IDS == 0)
+    plain = calibrated(artifact, logits, CLASS_IDS, OperatingConfig(), **HOW)
+    found = with_strangeness(plain, flows, is_train, is_benign, num_kept=1000, seed=0)
+    assert found.strangeness is not None
+    assert found.operating is not None
+    novelty = found.strangeness.scores(measure(traffic(), SCHEMA))
+    assert novelty[is_train].max() < 0.01
+    for one in found.operating.unknown:
+        assert one.num_benign == is_benign.sum()
+        assert one.num_false == (novelty[is_benign] >= one.threshold).sum()
+    few = with_strangeness(plain, flows, is_train, is_benign, num_kept=10, seed=0)
+    assert few.strangeness is not None
+    assert len(few.strangeness.neighbours.kept) == 10
+    assert few.operating is not None
+    assert few.operating.unknown[0].num_benign == 40

@@ -1,0 +1,32 @@
+import argparse
+import os
+import signal
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from wirebert import following
+from wirebert.following import follow_until_asked
+from wirebert.serving.detector import Detector
+from wirebert.serving.follow import Progress
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_once_and_the_next_one_is_as_before(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+
+    def follow(detector: object, log: Path, out: Path | None, stop: Event, **_: object) -> Progress:
+        assert not stop.is_set()
+        os.kill(os.getpid(), number)
+        assert stop.wait(10)
+        assert signal.getsignal(number) == before
+        return Progress(num_flows=3)
+
+    monkeypatch.setattr(following, "follow", follow)
+    options = argparse.Namespace(data="conn.log", out=None, explain=None)
+    follow_until_asked(object.__new__(Detector), options)  # nobody looks at it
+    assert signal.getsignal(number) == before
+    assert capfd.readouterr().err == "wirebert: 3 flows\n"

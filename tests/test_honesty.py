@@ -1,0 +1,66 @@
+"""No choice can use a test row: the model is the same bits whatever the test file holds, and is saved before it is opened."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wirebert.cli import main
+
+# In a process of its own, since an audit hook can not be taken off again.
+WATCHER = """
+import sys
+from pathlib import Path
+
+test, manifest = Path(sys.argv[1]), Path(sys.argv[2])
+
+def watch(event, arguments):
+    if event == "open" and isinstance(arguments[0], str) and Path(arguments[0]) == test:
+        print("opened with model" if manifest.exists() else "opened without model")
+
+sys.addaudithook(watch)
+from wirebert.cli import main
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.slow
+def test_the_test_file_is_not_opened_before_the_model_is_saved(
+    traffic: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    test, out = traffic / "test.csv", tmp_path / "run"
+    command = ["train", str(traffic / "train.csv"), "--test", str(test), "--out", str(out), *tiny]
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHER, str(test), str(out / "model" / "wirebert.json"), *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stdout.splitlines() if line.startswith("opened with")]
+    assert told
+    assert set(told) == {"opened with model"}
+
+
+@pytest.mark.slow
+def test_the_model_is_the_same_bits_whatever_the_test_file_holds(
+    traffic: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    test, out, models = tmp_path / "test.csv", tmp_path / "run", []
+    for scrambled in (False, True):
+        shutil.copy(traffic / "test.csv", test)
+        if scrambled:
+            head, *lines = test.read_text(encoding="utf-8").splitlines()
+            turned = [",".join([*line.split(",")[:-1], "port_scan"]) for line in reversed(lines[:200])]
+            test.write_text("\n".join([head, *turned]) + "\n", encoding="utf-8")
+        shutil.rmtree(out, ignore_errors=True)
+        assert main(["train", str(traffic / "train.csv"), "--test", str(test), "--out", str(out), *tiny]) == 0
+        files = [
+            path for path in sorted((out / "model").iterdir()) if path.name != "README.md"
+        ]  # it has the figures
+        models.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
+    assert len(models[0]) >= 5
+    assert models[0] == models[1]
