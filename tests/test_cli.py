@@ -289,7 +289,7 @@ def test_asking_for_help_is_no_error(arguments: list[str], capsys: pytest.Captur
 
 def test_every_command_of_the_parser_does_something() -> None:
     for name in COMMANDS:
-        assert re.search(rf"^    {name} ", build_parser().format_help(), re.MULTILINE)
+        assert re.search(rf"^    {name}\s", build_parser().format_help(), re.MULTILINE)
 
 
 def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

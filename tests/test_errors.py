@@ -3,9 +3,9 @@ import inspect
 import pytest
 
 from wirebert import errors
-from wirebert.errors import UserError
+from wirebert.errors import Terminated, UserError
 
-KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
+KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind is not Terminated]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -19,3 +19,8 @@ def test_a_bug_is_no_error_that_the_user_can_fix() -> None:
     assert not issubclass(ValueError, UserError)
     assert not issubclass(AssertionError, UserError)
     assert not issubclass(UserError, ValueError | OSError | KeyError)
+
+
+def test_being_told_to_end_is_met_like_ctrl_c_and_is_no_mistake() -> None:
+    assert issubclass(Terminated, KeyboardInterrupt)
+    assert not issubclass(Terminated, UserError | Exception)

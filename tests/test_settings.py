@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.config import EvaluationConfig, RunConfig
+from wirebert.config import EvaluationConfig, ProtocolConfig, RunConfig
 from wirebert.data.settings import DataConfig
+from wirebert.deciding import OperatingConfig
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.errors import ConfigError
 from wirebert.model.architecture import ModelConfig
@@ -21,7 +22,9 @@ SECTIONS: dict[str, type] = {
     "encoding": EncodingConfig,
     "model": ModelConfig,
     "training": TrainConfig,
+    "operating": OperatingConfig,
     "evaluation": EvaluationConfig,
+    "protocol": ProtocolConfig,
 }
 
 

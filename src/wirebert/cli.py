@@ -10,10 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, Protocol, runtime_checkable
+from typing import NoReturn
 
 import wirebert
 from wirebert.errors import Terminated, UserError
+from wirebert.serve_options import Commands, add_serve
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (
         *(_add_demo, _add_inspect, _add_train, _add_watch, _add_evaluate, _add_predict, _add_calibrate),
-        *(_add_export, _add_report, _add_compare, _add_datasets),
+        *(_add_export, add_serve, _add_report, _add_compare, _add_datasets),
     ):
         add(commands)
     return parser
@@ -84,15 +85,6 @@ _DATA = (
     "a traffic file (Zeek, Suricata, nfdump or Argus log, delimited text, JSON lines, Parquet, Arrow; compressed or not), "
     "a folder, a glob, or - for standard input"
 )
-
-
-@runtime_checkable
-class Commands(Protocol):
-    """What commands are added to."""
-
-    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:
-        """A parser for the arguments of one more command."""
-        ...
 
 
 def _add_demo(commands: Commands) -> None:

@@ -233,16 +233,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def predict(options: argparse.Namespace) -> None:
     """Verdicts of every flow of a file, in input order."""
-    detector = Detector.load(
-        options.model,
-        device=options.device,
-        backend=options.backend,
-        threads=options.threads,
-        at=options.at,
-        unknown=options.unknown,
-    )
-    for reason in detector.passed_over.values():
-        print(f"wirebert: {reason}", file=sys.stderr)
+    detector = _detector(options)
     if options.follow:
         follow_until_asked(detector, options)
         return
@@ -269,6 +260,34 @@ def export(options: argparse.Namespace) -> None:
     """Write the model as an ONNX file into its folder."""
     path, agreement = export_model(options.model, "onnx-int8" if options.int8 else "onnx", data=options.data)
     Output().print(f"{agreement.said}\n{path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _detector(options: argparse.Namespace) -> Detector:
+    """The detector as the options say; on standard error, which exports it can not use."""
+    detector = Detector.load(
+        options.model,
+        device=options.device,
+        backend=options.backend,
+        threads=options.threads,
+        at=options.at,
+        unknown=options.unknown,
+    )
+    for reason in detector.passed_over.values():
+        print(f"wirebert: {reason}", file=sys.stderr)
+    return detector
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Verdicts over HTTP."""
+    try:
+        from wirebert.serving import limits, service
+    except ImportError as error:
+        raise ConfigError(
+            "the service needs packages that are not installed; install them with `pip install 'wirebert[serve]'`"
+        ) from error
+    place = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
+    bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_waiting")}
+    service.serve(_detector(options), service.Place(**place), limits.Limits(**bounds))
 
 
 def calibrate(options: argparse.Namespace) -> None:
@@ -366,6 +385,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "predict": predict,
     "calibrate": calibrate,
     "export": export,
+    "serve": serve,
     "report": report,
     "compare": compare,
     "datasets": datasets,

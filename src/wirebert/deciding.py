@@ -144,7 +144,8 @@ def parse_prior(entries: tuple[str, ...]) -> dict[str, float]:
     {'normal': 0.99}
     >>> parse_prior(("normal",))
     Traceback (most recent call last):
-    wirebert.errors.ConfigError: operating.prior must be CLASS=SHARE entries with shares in (0, 1) ..., got 'normal'
+    ...
+    wirebert.errors.ConfigError: operating.prior must be CLASS=SHARE entries with shares in (0, 1), each class once, got 'normal'
     """
     shares: dict[str, float] = {}
     for entry in entries:

@@ -5,7 +5,6 @@ only; the best epoch is chosen on validation rows; test rows are scored, and tes
 """
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -35,7 +35,7 @@ def test_linear_add_norm_equals_layer_norm_in_forward_and_gradient(
     gradients = torch.autograd.grad((given.double() * weights.double()).sum(), inputs)
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
     total = exact[0] + exact[2] + exact[1]
-    expected = nn.functional.layer_norm(total, (dim,), *exact[3:], 1e-12)
+    expected = nn.functional.layer_norm(total, (dim,), exact[3], exact[4], 1e-12)
     expected_gradients = torch.autograd.grad((expected * weights.double()).sum(), exact)
     assert given.dtype == dtype
     assert distance(given, expected) < TOLERANCE[dtype]

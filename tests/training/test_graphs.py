@@ -1,6 +1,7 @@
 """Recorded steps against the same steps run one kernel at a time; needs a CUDA GPU."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)
 
 MakeFlows = Callable[..., LabelledRows]
+CONFIG = TrainConfig(epochs=40, batch_size=32, learning_rate=1e-3, device="cuda")
 
 
 def trained(flows: LabelledRows, num_steps: int, *, dropout: float = 0.0, **settings: object) -> TrainState:
@@ -31,9 +33,7 @@ def trained(flows: LabelledRows, num_steps: int, *, dropout: float = 0.0, **sett
         head_dropout=dropout,
     )
     model = DistilBert(architecture, generator=torch.Generator().manual_seed(0))
-    config = TrainConfig(
-        **{"epochs": 40, "batch_size": 32, "learning_rate": 1e-3, "device": "cuda", **settings}
-    )  # pyright: ignore[reportArgumentType]
+    config = replace(CONFIG, **settings)  # pyright: ignore[reportArgumentType]
     counts = np.bincount(flows.class_ids)
     state = TrainState.start(model, config, seed=3, num_steps=400, class_counts=counts)
     for step in train(state, steps(flows, config, seed=3)):
@@ -65,11 +65,10 @@ def test_recorded_steps_draw_new_dropout_each_time(make_flows: MakeFlows):
 
 def test_steps_do_not_wait_for_the_device(make_flows: MakeFlows):
     flows = make_flows(320)
-    config = TrainConfig(epochs=40, batch_size=32, learning_rate=1e-3, device="cuda")
     state = trained(flows, 30)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for step in train(state, steps(flows, config, seed=3, first_step=30)):
+        for step in train(state, steps(flows, CONFIG, seed=3, first_step=30)):
             if step.index == 90:
                 break
     finally:

@@ -102,7 +102,8 @@ class PackedBatch:
     @property
     def packing(self) -> Packing:
         """Where the rows lie."""
-        return Packing(*self.parts[1:5], self.shape.room)
+        _, row_of, starts, tiles, tile_rows, *_ = self.parts
+        return Packing(row_of, starts, tiles, tile_rows, self.shape.room)
 
     @property
     def class_ids(self) -> Int64[Tensor, " R"]:

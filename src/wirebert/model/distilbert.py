@@ -13,7 +13,7 @@ Shape letters: B flows in a batch, L tokens per flow (padded), T tokens of all f
 E width of one head (D / H), C classes, V vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast, final
 
 import torch
@@ -57,6 +57,7 @@ class DistilBert(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.gradient_checkpointing = gradient_checkpointing
+        self._mark_dynamic: Callable[[Tensor, int], None] | None = None
         if token_slots is None:
             token_slots = torch.full((architecture.vocab_size,), NO_SLOT)
         self.pattern = find_pattern(architecture.attention_pattern)
@@ -104,6 +105,9 @@ class DistilBert(nn.Module):
 
     def compile_blocks(self) -> None:
         """Have `torch.compile` fuse each block's elementwise work; all blocks share one compiled form."""
+        from torch._dynamo.decorators import maybe_mark_dynamic  # takes a second to import
+
+        self._mark_dynamic = maybe_mark_dynamic
         for block in self.layer:
             block.compile()
 
@@ -130,10 +134,10 @@ class DistilBert(nn.Module):
         *,
         only_first: bool = False,
     ) -> Tensor:
-        if isinstance(layout, Packing):
+        if self._mark_dynamic is not None and isinstance(layout, Packing):
             # The number of tokens, rows and tiles differs from batch to batch; compiled code is to fit them all.
             for tensor in (hidden, *layout[:4]):
-                torch._dynamo.maybe_mark_dynamic(tensor, 0)
+                self._mark_dynamic(tensor, 0)
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return cast("Tensor", checkpoint(block, hidden, layout, only_first, use_reentrant=False))
         return block(hidden, layout, only_first)
@@ -245,16 +249,21 @@ class Block(nn.Module):
             query = F.linear(asking, weight[:dim], bias[:dim])
             projected = F.linear(hidden, weight[dim:], bias[dim:])
         if isinstance(layout, Packing):
-            how = {"num_heads": self.num_heads, "dropout": dropout, "kernel": self.attention}
-            return attend_packed(projected, query, layout, **how)
+            return attend_packed(
+                *(projected, query, layout),
+                num_heads=self.num_heads,
+                dropout=dropout,
+                kernel=self.attention,
+            )
         parts = projected.chunk(3 if query is None else 2, dim=-1)
-        parts_BHLE = [
+        asks_BHQE, *answers_BHLE = (
             part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for part in (parts if query is None else (query, *parts))
-        ]
+        )
+        key_BHLE, value_BHLE = answers_BHLE
         if layout is not None and layout.dim() == 3:
             layout = layout[:, : asking.shape[1]]
-        context_BHQE = attend(*parts_BHLE, layout, dropout=dropout, kernel=self.attention)
+        context_BHQE = attend(asks_BHQE, key_BHLE, value_BHLE, layout, dropout=dropout, kernel=self.attention)
         return context_BHQE.transpose(1, 2).flatten(2)
 
 

@@ -13,7 +13,7 @@ Shape letters: B flows, L tokens per flow (padded).
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Int
@@ -68,7 +68,7 @@ def import_pattern(name: str) -> Pattern | None:
         except ImportError:
             found = None
         if callable(found):
-            _IMPORTED[name] = found
+            _IMPORTED[name] = cast(Pattern, found)
     return find_pattern(name)
 
 

@@ -17,11 +17,11 @@ from jaxtyping import Bool
 from wirebert.data.context import FlowContext
 from wirebert.data.conversion import Misfits, convert
 from wirebert.encoding.rows import EncodedBlock
-from wirebert.serving.bodies import ARROW, JSON, BodyReader, RawFlows, arrays
+from wirebert.serving.bodies import JSON, JSON_LINES, BodyReader, RawFlows, arrays
 from wirebert.serving.cache import take_rows
 from wirebert.serving.detector import Detector, Scores
 from wirebert.serving.limits import Limits, RequestError
-from wirebert.serving.predictions import JsonLinesWriter, verdict_table
+from wirebert.serving.predictions import verdict_table
 from wirebert.serving.reasons import reasons
 
 
@@ -167,14 +167,13 @@ class Answerer:
 
 def render(verdicts: pa.Table, answer_type: str, misread: dict[str, int]) -> bytes:
     """A verdict table as it is sent; numbers that are not finite are null in JSON."""
-    sink = io.BytesIO()
     if answer_type == JSON:
         return msgspec.json.encode({"flows": verdicts.to_pylist(), "misread": misread})
-    if answer_type == ARROW:
-        with pa.ipc.new_stream(sink, verdicts.schema) as writer:
-            writer.write_table(verdicts)
-    elif verdicts.num_rows:
-        JsonLinesWriter(sink).write(verdicts)
+    if answer_type == JSON_LINES:
+        return msgspec.json.Encoder().encode_lines(verdicts.to_pylist())
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, verdicts.schema) as writer:
+        writer.write_table(verdicts)
     return sink.getvalue()
 
 

@@ -89,19 +89,14 @@ def _plain(column: pa.ChunkedArray, name: str, limits: Limits) -> pa.Array:
     """One array of float64, of text, or of dictionary<int32, string>."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        joined = column.unify_dictionaries().combine_chunks()
-        coded = cast(
-            pa.DictionaryArray,
-            joined.chunk(0) if isinstance(joined, pa.ChunkedArray) and joined.num_chunks else joined,
-        )
-        if not isinstance(coded, pa.DictionaryArray):
-            return pa.array([], pa.string())
+        pieces = [pa.array([], kind), *column.unify_dictionaries().chunks]
+        coded = cast(pa.DictionaryArray, pa.concat_arrays(pieces))
         values = _plain(pa.chunked_array([coded.dictionary]), name, limits)
         if not pa.types.is_string(values.type):
             return values.take(coded.indices)
         return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int32()), values)
     if pa.types.is_timestamp(kind):
-        column = pc.strftime(column, format="%Y-%m-%dT%H:%M:%S")
+        column = cast(pa.ChunkedArray, pc.strftime(column, format="%Y-%m-%dT%H:%M:%S"))
     elif pa.types.is_boolean(kind):
         column = column.cast(pa.int8()).cast(pa.string())
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
@@ -122,17 +117,11 @@ def _plain(column: pa.ChunkedArray, name: str, limits: Limits) -> pa.Array:
 
 def _refuse_compressed(body: bytes) -> None:
     """Look through the heads of all messages, so that a small stream can not unfold into a large one."""
-    with pa.ipc.MessageReader.open_stream(body) as messages:
-        while True:
-            try:
-                message = messages.read_next_message()
-            except StopIteration:
-                return
-            if _is_compressed(message.metadata.to_pybytes()):
-                raise RequestError(
-                    415,
-                    "expected an Arrow stream with plain buffers, found compressed ones; write it without",
-                )
+    for message in pa.ipc.MessageReader.open_stream(body):
+        if _is_compressed(message.metadata.to_pybytes()):
+            raise RequestError(
+                415, "expected an Arrow stream with plain buffers, found compressed ones; write it without"
+            )
 
 
 def _is_compressed(head: bytes) -> bool:

@@ -18,7 +18,7 @@ class Busy(Exception):  # noqa: N818 -- it is no error
     """As many requests wait as may."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Waiting(Generic[Job, Outcome]):
     job: Job
     outcome: "asyncio.Future[Outcome]"
@@ -71,7 +71,7 @@ class Batcher(Generic[Job, Outcome]):
         """
         if self.is_full:
             raise Busy
-        waiting = _Waiting[Job, Outcome](job, asyncio.get_running_loop().create_future())
+        waiting: _Waiting[Job, Outcome] = _Waiting(job, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._has_come.set()
         return await waiting.outcome

@@ -36,8 +36,8 @@ class Limits:
     max_waiting: int = 128
     """Requests that wait for the scoring thread, at least 1; further ones are told to come again."""
 
-    max_held_mb: int = 64
-    """Bodies that are held at a time, at least `max_body_mb`."""
+    max_held_bodies: int = 8
+    """Bodies of the largest size whose memory all requests share, at least 1."""
 
     max_connections: int = 512
     """Open connections."""
@@ -57,10 +57,6 @@ class Limits:
     def __post_init__(self) -> None:
         if not 1 <= self.max_body_mb <= 1024:
             raise ConfigError(f"--max-body-mb must be in [1, 1024], got {self.max_body_mb}")
-        if self.max_held_mb < self.max_body_mb:
-            raise ConfigError(
-                f"max_held_mb must be at least max_body_mb ({self.max_body_mb}), got {self.max_held_mb}"
-            )
         for name in ("max_rows", "max_waiting"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
@@ -72,5 +68,5 @@ class Limits:
 
     @property
     def max_held_bytes(self) -> int:
-        """`max_held_mb` in bytes."""
-        return self.max_held_mb << 20
+        """Memory for all bodies together."""
+        return self.max_held_bodies * self.max_body_bytes

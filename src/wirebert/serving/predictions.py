@@ -21,7 +21,7 @@ from wirebert.data.loading import Flows
 from wirebert.data.schema import ColumnKind, FlowSchema
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.errors import DataError
-from wirebert.serving.ahead import ahead
+from wirebert.ahead import ahead
 from wirebert.serving.cache import take_rows
 from wirebert.serving.detector import Detector, Scores
 from wirebert.serving.reasons import reasons

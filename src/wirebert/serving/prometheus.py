@@ -19,7 +19,7 @@ class Measures:
 
     def __init__(self) -> None:
         self._help: dict[str, tuple[str, str]] = {}
-        self._counts: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+        self._counts: dict[str, dict[tuple[tuple[str, str], ...], int]] = {}
         self._gauges: dict[str, Callable[[], float]] = {}
         self._histograms: dict[str, _Histogram] = {}
 
@@ -38,7 +38,7 @@ class Measures:
         self._help[name] = ("histogram", text)
         self._histograms[name] = _Histogram(bounds)
 
-    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+    def count(self, name: str, amount: int = 1, **labels: str) -> None:
         """Raise a counter."""
         key = tuple(sorted(labels.items()))
         counts = self._counts[name]
@@ -54,7 +54,7 @@ class Measures:
         for name, (kind, text) in self._help.items():
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
             if kind == "counter":
-                lines += [f"{name}{_labels(key)} {value:g}" for key, value in self._counts[name].items()]
+                lines += [f"{name}{_labels(key)} {value}" for key, value in self._counts[name].items()]
             elif kind == "gauge":
                 lines.append(f"{name} {self._gauges[name]()!r}")
             else:

@@ -1,10 +1,9 @@
 """The service as an ASGI application: what is asked, by whom, and what comes back. Opens no file and no connection."""
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, final
 from uuid import uuid4
@@ -18,10 +17,11 @@ from starlette.routing import Route
 
 from wirebert.serving.answers import Answer, Answerer, Question
 from wirebert.serving.batching import Batcher, Busy
-from wirebert.serving.bodies import ARROW, JSON, JSON_LINES, READ
 from wirebert.serving.front_page import POLICY, resources
+from wirebert.serving.heads import answer_type, content_type, explains, what_is_wrong
 from wirebert.serving.keys import ApiKeys
 from wirebert.serving.limits import Limits, RequestError
+from wirebert.serving.logs import LOG
 from wirebert.serving.openapi import about_model, document
 from wirebert.serving.prometheus import CONTENT_TYPE, Measures
 
@@ -29,15 +29,14 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-LOG: Final = logging.getLogger("wirebert.serving")
-ANSWERED: Final = (JSON, JSON_LINES, ARROW)
-"""What verdicts are written as; the first is taken where nothing is asked for."""
 _HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "content-security-policy": POLICY,
     "cache-control": "no-store",
 }
+_ROUTINE: Final = ("/healthz", "/readyz", "/metrics")
+"""What machines ask every few seconds; it is logged where it fails."""
 _COME_AGAIN: Final = {"retry-after": "1"}
 _MAX_BATCH_BYTES: Final = 1 << 20
 
@@ -70,7 +69,7 @@ class Service:
         return self._batcher
 
     @asynccontextmanager
-    async def running(self, _: Starlette) -> Any:
+    async def running(self, _: Starlette) -> AsyncGenerator[None]:
         """Scores while the application runs."""
         self._batcher = Batcher(
             self._answerer.answer,
@@ -89,16 +88,13 @@ class Service:
     async def score(self, request: Request) -> Response:
         """`POST /v1/score`."""
         self._authorise(request)
-        content_type, answer_type = _content_type(request), _answer_type(request)
-        explains = _explains(request)
+        body_type, wanted, is_explained = content_type(request), answer_type(request), explains(request)
         if self.batcher.is_full:
             raise _busy("too many requests wait")
         held = _Held(self)
         try:
             body = await self._body(request, held)
-            question = Question(
-                content_type=content_type, body=body, answer_type=answer_type, explains=explains
-            )
+            question = Question(content_type=body_type, body=body, answer_type=wanted, explains=is_explained)
             async with asyncio.timeout(self.limits.answer_s):
                 answer = await self.batcher.do(question)
         except Busy as error:
@@ -108,14 +104,14 @@ class Service:
         finally:
             held.give_back()
         if isinstance(answer, RequestError):
-            raise HTTPException(answer.status, str(answer))
+            raise answer
         self.measures.count("wirebert_flows_total", answer.num_flows)
         self.measures.count("wirebert_misread_values_total", answer.num_misread)
         for verdict, count in answer.verdicts.items():
             self.measures.count("wirebert_verdicts_total", count, verdict=verdict)
         request.state.num_flows = answer.num_flows
         return Response(
-            answer.content, media_type=answer_type, headers={"wirebert-misread": str(answer.num_misread)}
+            answer.content, media_type=wanted, headers={"wirebert-misread": str(answer.num_misread)}
         )
 
     async def model(self, request: Request) -> Response:
@@ -144,7 +140,7 @@ class Service:
 
     async def _body(self, request: Request, held: "_Held") -> bytes:
         length = request.headers.get("content-length", "0")
-        if int(length) > self.limits.max_body_bytes:
+        if len(length) > 15 or int(length) > self.limits.max_body_bytes:
             raise self._too_large()
         held.take(int(length))
         pieces: list[bytes] = []
@@ -205,7 +201,7 @@ class _Watched:
     """Every request: whether its head makes sense, headers of the answer, one line in the log, and the counts."""
 
     def __init__(self, app: Any, service: Service, paths: frozenset[str]) -> None:
-        self._app, self._service, self._paths = app, service, paths
+        self._app, self._service, self.paths = app, service, paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -228,28 +224,27 @@ class _Watched:
             await send(message)
 
         try:
-            wrong = _what_is_wrong(scope, self._service.hosts)
+            wrong = what_is_wrong(scope, self._service.hosts)
             if wrong is None:
                 await self._app(scope, receive, answer)
             else:
                 await JSONResponse({"error": wrong}, 400, {"connection": "close"})(scope, receive, answer)
         except ClientDisconnect:
             pass
-        except BaseException:
-            status = 500 if status == 499 else status
-            raise
         finally:
             self._note(scope, state, identity, status, time.perf_counter() - start)
 
     def _note(
         self, scope: Scope, state: Mapping[str, Any], identity: str, status: int, took_s: float
     ) -> None:
-        path = scope["path"] if scope["path"] in self._paths else "other"
+        path = scope["path"] if scope["path"] in self.paths else "other"
         measures = self._service.measures
         measures.count("wirebert_requests_total", path=path, status=str(status))
         if path == "/v1/score":
             measures.observe("wirebert_score_seconds", took_s)
-        LOG.info(
+        is_routine = status < 400 and path in _ROUTINE
+        LOG.log(
+            logging.DEBUG if is_routine else logging.INFO,
             "request",
             extra={
                 "fields": {
@@ -267,7 +262,7 @@ class _Watched:
 
 def create_app(
     answerer: Answerer, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None = None
-) -> Starlette:
+) -> "_Watched":
     """The application; `answerer` is used from one thread at a time."""
     service = Service(answerer, limits, keys, hosts)
     handlers: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
@@ -281,12 +276,11 @@ def create_app(
     }
     app = Starlette(
         routes=[Route(path, handler, methods=[method]) for path, (method, handler) in handlers.items()],
-        exception_handlers={HTTPException: _as_json, 500: _our_fault},
+        exception_handlers={HTTPException: _as_json, RequestError: _as_json, 500: _our_fault},
         lifespan=service.running,
     )
     app.router.redirect_slashes = False
-    app.add_middleware(_Watched, service=service, paths=frozenset(handlers))
-    return app
+    return _Watched(app, service, frozenset(handlers))
 
 
 def _sender(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
@@ -297,6 +291,8 @@ def _sender(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Re
 
 
 async def _as_json(_: Request, error: Exception) -> Response:
+    if isinstance(error, RequestError):
+        return JSONResponse({"error": str(error)}, error.status)
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
@@ -307,70 +303,6 @@ async def _our_fault(*_: object) -> Response:
 
 def _busy(reason: str) -> HTTPException:
     return HTTPException(503, f"{reason}; come again", _COME_AGAIN)
-
-
-def _what_is_wrong(scope: Scope, hosts: frozenset[str] | None) -> str | None:
-    """A sentence about a head that two readers could understand in two ways, or that names another host."""
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    names = [name for name, _ in headers]
-    if b"content-length" in names and b"transfer-encoding" in names:
-        return "expected one length of the body, found Content-Length and Transfer-Encoding"
-    for name in (b"content-length", b"content-type", b"authorization", b"host"):
-        if names.count(name) > 1:
-            return f"expected the header {name.decode()} once, found it several times"
-    if hosts is None:
-        return None
-    host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1").lower()
-    if host.rpartition(":")[0] in hosts or host in hosts:
-        return None
-    return "expected this machine's own name in the header Host, found another"
-
-
-def _content_type(request: Request) -> str:
-    """What the body is, by its header."""
-    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise HTTPException(
-            415, "expected a body without Content-Encoding; send it as it is", {"connection": "close"}
-        )
-    given, *parameters = request.headers.get("content-type", "").lower().split(";")
-    kind = READ.get(given.strip())
-    charsets = [one.strip() for one in parameters if one.strip().startswith("charset")]
-    if kind is None or any(one.removeprefix("charset=").strip('"') != "utf-8" for one in charsets):
-        raise HTTPException(
-            415, f"expected the content type {', '.join(dict.fromkeys(READ.values()))}, in UTF-8"
-        )
-    return kind
-
-
-def _answer_type(request: Request) -> str:
-    """What the answer is to be, by the header Accept: of what we write, what the client likes best."""
-    liked = request.headers.get("accept", "*/*") or "*/*"
-    best, best_quality = "", 0.0
-    for entry in liked.lower().split(","):
-        name, *parameters = (part.strip() for part in entry.split(";"))
-        kind = JSON if name in ("*/*", "application/*") else READ.get(name, "")
-        quality = next((_quality(one[2:]) for one in parameters if one.startswith("q=")), 1.0)
-        if kind in ANSWERED and quality > best_quality:
-            best, best_quality = kind, quality
-    if not best:
-        raise HTTPException(406, f"verdicts are written as {', '.join(ANSWERED)}; ask for one of them")
-    return best
-
-
-def _quality(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
-
-
-def _explains(request: Request) -> bool:
-    given = request.query_params.getlist("explain")
-    if given not in ([], ["none"], ["alerts"]):
-        raise HTTPException(422, "expected explain=alerts or explain=none")
-    if set(request.query_params) - {"explain"}:
-        raise HTTPException(422, "expected no other parameter than explain")
-    return given == ["alerts"]
 
 
 def _measures(service: Service) -> Measures:
@@ -391,21 +323,3 @@ def _measures(service: Service) -> Measures:
         "process_resident_memory_bytes", "Resident memory.", lambda: float(psutil.Process().memory_info().rss)
     )
     return measures
-
-
-@final
-class JsonLines(logging.Formatter):
-    """One JSON object for each thing that happens; never the content of a request."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as a line."""
-        entry: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=True)

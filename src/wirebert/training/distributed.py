@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar, cast, final
+from typing import Any, Final, Protocol, TypeVar, cast, final, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -109,12 +109,8 @@ class GradientSum:
     @torch.no_grad()
     def collect(self) -> None:
         """Move this rank's gradients out of the parameters, to where they will be added up; zeros where there are none."""
-        pairs = list(zip(self._pieces, self._parameters, strict=True))
-        found = [(piece, own.grad) for piece, own in pairs if own.grad is not None]
-        if len(found) < len(pairs):
-            self._flat.zero_()
-        if found:
-            torch._foreach_copy_([piece for piece, _ in found], [gradient for _, gradient in found])
+        gradients = [torch.zeros_like(own) if own.grad is None else own.grad for own in self._parameters]
+        torch.cat([gradient.flatten() for gradient in gradients], out=self._flat)
         for parameter in self._parameters:
             parameter.grad = None
 
@@ -155,6 +151,27 @@ class Vote:
         return int(self._ballot)
 
 
+@runtime_checkable
+class Store(Protocol):
+    """torch.distributed's store: values by name, kept by one process for all."""
+
+    def set(self, key: str, value: bytes) -> None:
+        """Keep a value."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """A value; waits until there is one."""
+        ...
+
+    def check(self, keys: list[str]) -> bool:
+        """Whether there are values."""
+        ...
+
+    def add(self, key: str, amount: int) -> int:
+        """The count of this name, with `amount` added."""
+        ...
+
+
 @final
 class Office:
     """What the processes tell each other outside of training: that there is a job, and that one has failed."""
@@ -166,12 +183,12 @@ class Office:
         self._store = self._connect()
         self._num_jobs = 0
         self._is_over = threading.Event()
-        self._others_failed = threading.Event()
+        self._one_failed = threading.Event()
         threading.Thread(target=self._watch, name="other ranks", daemon=True).start()
 
-    def _connect(self) -> dist.Store:
-        store = dist.TCPStore(*self._address, is_master=False)
-        return dist.PrefixStore(self._prefix, store)
+    def _connect(self) -> Store:
+        stores = cast(Any, dist)  # torch's types leave them out
+        return stores.PrefixStore(self._prefix, stores.TCPStore(*self._address, is_master=False))
 
     def give(self, job: object) -> None:
         """Hand a job to the other ranks; None: there will be no more."""
@@ -183,20 +200,33 @@ class Office:
         self._num_jobs += 1
         key = f"job{self._num_jobs}"
         while not self._store.check([key]):
-            if self._others_failed.wait(LOOK_EVERY_S):
+            if self._one_failed.wait(LOOK_EVERY_S):
                 raise SystemExit(2)
         return pickle.loads(self._store.get(key))
 
     def claim_failure(self) -> bool:
-        """Tell all that this rank has failed; whether it is the first to."""
+        """Tell all that this rank has failed, and let them hear it; whether it is the first to."""
         try:
-            return self._store.add("failed", 1) == 1
+            is_first = self._store.add("failed", 1) == 1
         except RuntimeError:  # the store is gone, and so is whoever kept it
-            return not self._others_failed.is_set()
+            return not self._one_failed.is_set()
+        self._one_failed.wait(GRACE_S / 2)
+        deadline_s = time.monotonic() + GRACE_S / 2
+        with suppress(RuntimeError):  # the store may go with the first to leave
+            while (
+                is_first and self._store.add("heard", 0) < self.world.size and time.monotonic() < deadline_s
+            ):
+                time.sleep(LOOK_EVERY_S / 4)
+        return is_first
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the ranks have parted."""
+        return self._is_over.is_set()
 
     def has_failed(self, within_s: float) -> bool:
-        """Whether another rank says that it failed, in this time."""
-        return self._others_failed.wait(within_s)
+        """Whether a rank says that it failed, in this time."""
+        return self._one_failed.wait(within_s)
 
     def part(self) -> None:
         """End the work together; to be called by all, once rank 0 has no more jobs."""
@@ -207,15 +237,16 @@ class Office:
             dist.destroy_process_group()
 
     def _watch(self) -> None:
-        """End this process when another has failed: by SIGTERM first, for it may wait for what will never come."""
+        """End this process when a rank has failed: by SIGTERM first, for it may wait for what will never come."""
         with suppress(RuntimeError):  # the store is gone: torchrun is about to end this process
             store = self._connect()
             while not self._is_over.wait(LOOK_EVERY_S):
                 if store.check(["failed"]):
+                    store.add("heard", 1)
                     break
         if self._is_over.is_set():
             return
-        self._others_failed.set()
+        self._one_failed.set()
         _thread.interrupt_main(signal.SIGTERM)
         end_after(GRACE_S)
 
@@ -291,16 +322,22 @@ def joined(environment: Mapping[str, str]) -> Generator[Crew]:
             )
         yield Crew(world, office)
     except KeyboardInterrupt as stop:
+        if office.is_over:
+            raise
         # All were asked to stop, or torchrun will ask the others when this one is gone.
         end_after(GRACE_S)
-        if not world.is_first or office.has_failed(0):
+        if office.has_failed(0.0):
+            raise SystemExit(2) from stop
+        if not world.is_first:
             raise SystemExit(143 if isinstance(stop, Terminated) else 130) from stop
         raise
     except Exception as error:
+        if office.is_over:
+            raise
         is_lost = type(error) is RuntimeError or isinstance(error, dist.DistError)
         is_lost = is_lost and any(word in str(error) for word in CONNECTION_LOST)
         # Who fails says so before its connections close.
-        is_not_ours = office.has_failed(5 * LOOK_EVERY_S if is_lost else 0) or not office.claim_failure()
+        is_not_ours = office.has_failed(5 * LOOK_EVERY_S if is_lost else 0.0) or not office.claim_failure()
         end_after(GRACE_S)
         if is_not_ours:
             raise SystemExit(2) from error

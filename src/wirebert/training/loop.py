@@ -8,7 +8,7 @@ import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Literal, final
+from typing import Final, final
 
 import numpy as np
 import torch
@@ -27,20 +27,16 @@ from wirebert.training.graphs import Outcome, StepGraphs
 from wirebert.training.losses import Objective
 from wirebert.training.memory import fitting_tokens, free_bytes
 from wirebert.training.optimizer import learning_rates, make_optimizer
-from wirebert.training.prefetch import ahead
+from wirebert.ahead import ahead
 from wirebert.training.seeding import Purpose, mix
 from wirebert.training.settings import TrainConfig
-from wirebert.training.sharding import is_sharded, sharded, whole
+from wirebert.training.sharding import choose_parallel, is_sharded, sharded, whole
 from wirebert.training.tally import Tally, TrainStep
 
 LENGTH_TRIED: Final = 64
 """Tokens of the rows by which memory is measured; a row's length hardly matters, the number of tokens does."""
 # Below this scale gradients overflow whatever fp16 scales them by: the weights themselves are too large.
 SMALLEST_LOSS_SCALE: Final = 2.0**-10
-BYTES_PER_WEIGHT: Final = 20
-"""Weight, gradient, gradients added up, and two moments of AdamW."""
-MOST_FOR_WEIGHTS: Final = 0.6
-"""Share of a GPU's memory that these may take; the rest is for activations."""
 
 
 @final
@@ -200,21 +196,6 @@ def choose_graphs(config: TrainConfig, model: DistilBert, device: torch.device, 
         return False
     is_plain = not (config.compile or model.gradient_checkpointing or precision == "fp16")
     return device.type == "cuda" and (is_plain if config.cuda_graphs is None else config.cuda_graphs)
-
-
-def choose_parallel(
-    config: TrainConfig, model: DistilBert, device: torch.device, world: World
-) -> Literal["ddp", "fsdp"]:
-    """Whether each rank holds all weights or a part of them."""
-    if world.size == 1:
-        return "ddp"
-    if config.parallel != "auto":
-        return config.parallel
-    if device.type == "cpu":
-        return "ddp"
-    size_bytes = BYTES_PER_WEIGHT * sum(weight.numel() for weight in model.parameters())
-    room = world.smallest(torch.cuda.mem_get_info(device)[1])
-    return "fsdp" if size_bytes > MOST_FOR_WEIGHTS * room else "ddp"
 
 
 def choose_micro_batch_tokens(config: TrainConfig, device: torch.device) -> int:

@@ -39,6 +39,8 @@ class StartEvent:
     device: str
     precision: str
     seed: int
+    num_ranks: int = 1
+    """Processes that train together; `device` is the first one's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -91,9 +91,7 @@ def fit_model(
         except KeyboardInterrupt:
             session.save()
             session.wait_for_writer()
-            world.smallest(
-                0
-            )  # a rank that leaves has torchrun end the others: not before the first has saved
+            world.meet()  # a rank that leaves has torchrun end the others: not before the first has saved
             raise
         return session.finish()
 
@@ -170,6 +168,7 @@ class _Session:
                 device=str(state.device),
                 precision=state.precision,
                 seed=state.seed,
+                num_ranks=self.world.size,
             )
         )
         for message in warnings:

@@ -10,13 +10,35 @@ Source: Zhao et al., "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Pa
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import cast
+from typing import Final, Literal, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from wirebert.model.distilbert import DistilBert
+from wirebert.training.distributed import World
+from wirebert.training.settings import TrainConfig
+
+BYTES_PER_WEIGHT: Final = 20
+"""Weight, gradient, gradients added up, and two moments of AdamW."""
+MOST_FOR_WEIGHTS: Final = 0.6
+"""Share of a GPU's memory that these may take; the rest is for activations."""
+
+
+def choose_parallel(
+    config: TrainConfig, model: DistilBert, device: torch.device, world: World
+) -> Literal["ddp", "fsdp"]:
+    """Whether each rank holds all weights or a part of them."""
+    if world.size == 1:
+        return "ddp"
+    if config.parallel != "auto":
+        return config.parallel
+    if device.type == "cpu":
+        return "ddp"
+    size_bytes = BYTES_PER_WEIGHT * sum(weight.numel() for weight in model.parameters())
+    room = world.smallest(torch.cuda.mem_get_info(device)[1])
+    return "fsdp" if size_bytes > MOST_FOR_WEIGHTS * room else "ddp"
 
 
 def sharded(model: DistilBert, device: torch.device) -> DistilBert:
@@ -38,7 +60,7 @@ def sharded(model: DistilBert, device: torch.device) -> DistilBert:
     return model
 
 
-def is_sharded(model: DistilBert) -> bool:
+def is_sharded(model: nn.Module) -> bool:
     """Whether each rank holds a part of the model."""
     if not dist.is_initialized():
         return False
@@ -53,7 +75,8 @@ def whole(tensor: Tensor) -> Tensor:
         return tensor.detach()
     from torch.distributed.tensor import DTensor
 
-    return tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
+    with torch.no_grad():
+        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor.detach()
 
 
 def part_like(own: Tensor, tensor: Tensor) -> Tensor:
@@ -62,7 +85,7 @@ def part_like(own: Tensor, tensor: Tensor) -> Tensor:
         return tensor
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    if not isinstance(own, DTensor):
+    if not isinstance(own, DTensor) or tensor.dim() == 0:  # AdamW's number of steps is everyone's
         return tensor
     return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
 

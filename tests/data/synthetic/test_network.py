@@ -3,6 +3,7 @@ import ipaddress
 import numpy as np
 
 from wirebert.data.synthetic.network import (
+    FIRST_GROUP,
     FIRST_OUTSIDE,
     NUM_CLIENTS,
     NUM_OUTSIDE,
@@ -14,10 +15,10 @@ from wirebert.data.synthetic.network import (
 
 def test_inside_hosts_are_private_and_outside_hosts_are_public():
     addresses = Network(0).addresses
-    assert len(addresses) == FIRST_OUTSIDE + NUM_OUTSIDE
+    assert len(addresses[:FIRST_GROUP]) == FIRST_OUTSIDE + NUM_OUTSIDE
     assert all(ipaddress.ip_address(address).is_private for address in addresses[:FIRST_OUTSIDE])
     assert len(set(addresses[:FIRST_OUTSIDE])) == FIRST_OUTSIDE
-    public = [ipaddress.ip_address(address).is_global for address in addresses[FIRST_OUTSIDE:]]
+    public = [ipaddress.ip_address(address).is_global for address in addresses[FIRST_OUTSIDE:FIRST_GROUP]]
     assert np.mean(public) > 0.99
 
 

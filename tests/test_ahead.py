@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from wirebert.training.prefetch import ahead
+from wirebert.ahead import ahead
 
 
 @pytest.mark.parametrize("depth", [0, 1, 5])
@@ -26,6 +26,19 @@ def test_an_error_comes_in_its_place(depth: int):
         next(items)
 
 
+def test_the_next_item_is_made_while_one_is_used():
+    made = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        made.set()
+        yield 1
+
+    stream = ahead(items())
+    assert next(stream) == 0
+    assert made.wait(10)  # nobody has asked for item 1
+
+
 def test_no_more_than_the_depth_is_made_ahead():
     made: list[int] = []
 
@@ -37,12 +50,12 @@ def test_no_more_than_the_depth_is_made_ahead():
     items = ahead(numbers(), 3)
     assert next(items) == 0
     time.sleep(0.3)
-    assert len(made) <= 1 + 3 + 1  # taken, waiting, and one in the hand of the thread
+    assert len(made) == 1 + 3  # taken, and waiting
     items.close()
 
 
 def test_closing_ends_the_thread():
     items = ahead(iter(range(100)), 2)
-    next(items)
+    assert next(items) == 0
     items.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]

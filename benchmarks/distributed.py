@@ -1,0 +1,161 @@
+"""How much faster several GPUs train than one, at the same batch per GPU.
+
+    python benchmarks/distributed.py [--gpus 1 2 4] [--batch 1024] [--size base] [--out result.json]
+
+Each number of GPUs is a run of torchrun of its own, with the real loop: feeding, corruption
+and clipping as in `wirebert train`. The step grows with the number of GPUs. Warm-up steps are not counted; the rate is the median
+over windows of equally many steps, and the device is waited for at their ends only. Without GPUs the ranks are processes on
+the processor, which share its cores: that tells whether the command works and nothing else. Rows are NSL-KDD's from the
+folder in WIREBERT_DATA (../shared/data without it), else generated traffic.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from encoded import Rows, training_file
+
+from wirebert.evaluation.environment import hardware, versions
+from wirebert.training.distributed import World, joined
+from wirebert.training.feeding import steps, steps_per_epoch
+from wirebert.training.loop import TrainState, train
+
+GENERATED_ROWS = 50_000
+
+
+class Speed(NamedTuple):
+    """What one number of ranks came to."""
+
+    ranks: int
+    rows_per_s: float
+    """Median over the windows."""
+
+    slowest: float
+    fastest: float
+    step_ms: float
+    peak_mb: float
+    """GPU memory of rank 0 at its peak."""
+
+
+def measure(path: Path, given: argparse.Namespace, world: World) -> Speed:
+    """Train, and time windows of steps."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    wanted = [f"model.size={given.size}", f"training.batch_size={given.batch * world.size}"]
+    data = Rows(path, given.rows).data([*wanted, f"training.device={device}", *given.set])
+    model, flows = data.model(), data.flows
+    config = data.settings.training.settled(
+        num_flows=len(flows), width=model.architecture.dim, is_pretrained=False
+    )
+    num_steps = given.warm_up + given.windows * given.steps
+    counts = np.bincount(flows.class_ids, minlength=len(data.classes))
+    state = TrainState.start(model, config, seed=1, num_steps=num_steps, class_counts=counts, world=world)
+    epochs = -(-num_steps // steps_per_epoch(len(flows), config.batch_size))
+    rates: list[float] = []
+    num_rows, since = 0, time.perf_counter()
+    feed = steps(flows, replace(config, epochs=epochs), seed=1, corruption=data.corruption(config))
+    for step in train(state, feed):
+        num_rows += step.num_flows
+        if step.index % config.log_every == 0:
+            state.check_finite()
+            state.tally.read()
+        if (step.index - given.warm_up) % given.steps == 0 and step.index >= given.warm_up:
+            if device == "cuda":
+                torch.cuda.synchronize()
+            now = time.perf_counter()
+            if step.index > given.warm_up:
+                rates.append(num_rows / (now - since))
+            num_rows, since = 0, now
+        if step.index == num_steps:
+            break
+    rate = statistics.median(rates)
+    peak = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else 0.0
+    return Speed(world.size, rate, min(rates), max(rates), 1e3 * config.batch_size / rate, peak)
+
+
+def launched(num_ranks: int, arguments: Sequence[str], result: Path) -> Speed:
+    """The same on so many ranks, in processes of their own."""
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(num_ranks),
+    ]
+    command = [*torchrun, __file__, *arguments, "--measure-to", str(result)]
+    subprocess.run(command, check=True)
+    return Speed(**json.loads(result.read_text(encoding="utf-8")))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Training speed on one GPU and on several.")
+    parser.add_argument(
+        "--gpus", nargs="+", type=int, help="numbers of GPUs (default: 1, 2, 4, ... up to all)"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=1024, help="flows of a step per GPU (default: %(default)s)"
+    )
+    parser.add_argument("--size", default="base", help="base or mini (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=60, help="of a window (default: %(default)s)")
+    parser.add_argument("--windows", type=int, default=5)
+    parser.add_argument("--warm-up", type=int, default=40, help="steps (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=0, help="only the first so many rows of the data")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
+    parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
+    parser.add_argument("--measure-to", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    given = parser().parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if given.measure_to is not None:  # one of torchrun's processes
+            with joined(os.environ) as crew:
+                path = crew.world.of_first(
+                    lambda: training_file(Path(given.measure_to.parent), GENERATED_ROWS)
+                )
+                speed = measure(path, given, crew.world)
+                if crew.world.is_first:
+                    given.measure_to.write_text(json.dumps(speed._asdict()), encoding="utf-8")
+            return
+        most = torch.cuda.device_count() or 2
+        numbers = given.gpus or [1 << power for power in range(most.bit_length()) if 1 << power <= most]
+        speeds: list[Speed] = []
+        print(f"{given.size}, {given.batch:,} flows per rank, {json.dumps(versions())}", flush=True)
+        for number in numbers:
+            speed = launched(number, sys.argv[1:], Path(folder) / "speed.json")
+            speeds.append(speed)
+            print(
+                f"{number} ranks: {speed.rows_per_s:,.0f} rows/s ({speed.slowest:,.0f} to {speed.fastest:,.0f}), "
+                f"{speed.step_ms:.2f} ms a step, {speed.rows_per_s / speeds[0].rows_per_s:.2f} times {numbers[0]}",
+                flush=True,
+            )
+    if given.out is not None:
+        result = {
+            "size": given.size,
+            "batch_per_rank": given.batch,
+            "settings": given.set,
+            "hardware": asdict(hardware()),
+            "versions": versions(),
+            "speeds": [
+                {**speed._asdict(), "ratio": speed.rows_per_s / speeds[0].rows_per_s} for speed in speeds
+            ],
+        }
+        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""The page at `/`: three files of the package, held in memory. No path of a request leads to a file."""
+
+from collections.abc import Mapping
+from importlib import resources as package_files
+from typing import Final
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Content security policy of all answers: our own script and style, and nothing from anywhere else."""
+_FILES: Final = {
+    "/": ("front.html", "text/html"),
+    "/front.css": ("front.css", "text/css"),
+    "/front.js": ("front.js", "text/javascript"),
+}
+
+
+def resources() -> Mapping[str, tuple[bytes, str]]:
+    """Path -> content and media type."""
+    folder = package_files.files("wirebert.serving") / "page"
+    return {path: (folder.joinpath(name).read_bytes(), media) for path, (name, media) in _FILES.items()}

@@ -1,0 +1,75 @@
+"""What the head of a request says: how its body is written, and what the client wants back."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from wirebert.serving.bodies import ARROW, JSON, JSON_LINES, READ
+from wirebert.serving.limits import RequestError
+
+ANSWERED: Final = (JSON, JSON_LINES, ARROW)
+"""What verdicts are written as; the first is taken where nothing is asked for."""
+
+
+def what_is_wrong(scope: Mapping[str, Any], hosts: frozenset[str] | None) -> str | None:
+    """A sentence about a head that two readers could understand in two ways, or that names another host."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    names = [name for name, _ in headers]
+    if b"content-length" in names and b"transfer-encoding" in names:
+        return "expected one length of the body, found Content-Length and Transfer-Encoding"
+    for name in (b"content-length", b"content-type", b"authorization", b"host"):
+        if names.count(name) > 1:
+            return f"expected the header {name.decode()} once, found it several times"
+    if hosts is None:
+        return None
+    host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1").lower()
+    if host.rpartition(":")[0] in hosts or host in hosts:
+        return None
+    return "expected this machine's own name in the header Host, found another"
+
+
+def content_type(request: Request) -> str:
+    """What the body is, by its header."""
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise RequestError(415, "expected a body without Content-Encoding; send it as it is")
+    given, *parameters = request.headers.get("content-type", "").lower().split(";")
+    kind = READ.get(given.strip())
+    charsets = [one.strip() for one in parameters if one.strip().startswith("charset")]
+    if kind is None or any(one.removeprefix("charset=").strip('"') != "utf-8" for one in charsets):
+        raise RequestError(
+            415, f"expected the content type {', '.join(dict.fromkeys(READ.values()))}, in UTF-8"
+        )
+    return kind
+
+
+def answer_type(request: Request) -> str:
+    """What the answer is to be, by the header Accept: of what we write, what the client likes best."""
+    liked = request.headers.get("accept", "*/*") or "*/*"
+    best, best_quality = "", 0.0
+    for entry in liked.lower().split(","):
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        kind = JSON if name in ("*/*", "application/*") else READ.get(name, "")
+        quality = next((_quality(one[2:]) for one in parameters if one.startswith("q=")), 1.0)
+        if kind in ANSWERED and quality > best_quality:
+            best, best_quality = kind, quality
+    if not best:
+        raise RequestError(406, f"verdicts are written as {', '.join(ANSWERED)}; ask for one of them")
+    return best
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def explains(request: Request) -> bool:
+    """Whether reasons are wanted, by the parameter `explain`."""
+    given = request.query_params.getlist("explain")
+    if given not in ([], ["none"], ["alerts"]):
+        raise RequestError(422, "expected explain=alerts or explain=none")
+    if set(request.query_params) - {"explain"}:
+        raise RequestError(422, "expected no other parameter than explain")
+    return given == ["alerts"]

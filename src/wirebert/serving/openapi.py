@@ -1,0 +1,213 @@
+"""What the service says about itself: the model, and an OpenAPI document that is true for this model and these limits."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import wirebert
+from wirebert.serving.bodies import ARROW, CSV, JSON, JSON_LINES
+from wirebert.serving.detector import Detector
+from wirebert.serving.limits import Limits
+from wirebert.serving.prometheus import CONTENT_TYPE
+
+Json = Mapping[str, object]
+_ERROR: Final[Json] = {"$ref": "#/components/schemas/Error"}
+_REASONS: Final = {
+    400: "The request, or its body, is damaged.",
+    401: "The key is missing or not valid.",
+    406: "Verdicts are not written in what Accept asks for.",
+    408: "The body did not come in time.",
+    413: "The body goes beyond a limit.",
+    415: "The body is of a type that is not read, or compressed.",
+    422: "The body is read, but does not fit the model.",
+    503: "Too much is asked for just now; come again after Retry-After seconds.",
+}
+
+
+def about_model(detector: Detector) -> dict[str, object]:
+    """What `GET /v1/model` says: what the model reads and what its verdicts are."""
+    artifact = detector.artifact
+    return {
+        "wirebert": wirebert.__version__,
+        "trained_with": str(artifact.origin.get("wirebert", "")),
+        "classes": list(detector.classes),
+        "benign": artifact.classes.benign,
+        "parameters": detector.num_parameters,
+        "backend": detector.backend,
+        "looks_back": artifact.schema.context is not None,
+        "columns": [
+            {"name": column.name, "kind": str(column.kind), "is_feature": column.is_feature}
+            for column in artifact.schema.columns
+        ],
+    }
+
+
+def document(detector: Detector, limits: Limits, *, needs_key: bool) -> dict[str, object]:
+    """The OpenAPI document, version 3.1."""
+    paths: dict[str, object] = {
+        "/v1/score": {"post": _score(limits, needs_key=needs_key)},
+        "/v1/model": {"get": _get("What the model reads and tells apart.", "Model", needs_key=needs_key)},
+        "/healthz": {"get": _get("The process answers.", "Status")},
+        "/readyz": {"get": _get("A request would be taken now.", "Status", 503)},
+        "/metrics": {"get": _text("Counts for Prometheus.", needs_key=needs_key)},
+    }
+    components: dict[str, object] = {"schemas": _schemas(detector, limits)}
+    if needs_key:
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "wirebert",
+            "version": wirebert.__version__,
+            "description": "Verdicts on network flows.",
+        },
+        "paths": paths,
+        "components": components,
+    }
+
+
+def _score(limits: Limits, *, needs_key: bool) -> Json:
+    text = {"schema": {"type": "string", "maxLength": limits.max_body_bytes}}
+    verdicts = {"$ref": "#/components/schemas/Verdicts"}
+    misread: Json = {
+        "description": "Values that were no numbers where numbers are due, and count as missing.",
+        "schema": {"type": "integer", "minimum": 0},
+        "required": True,
+    }
+    return {
+        "summary": "Verdicts on flows, in their order.",
+        "description": "The flows of one request are taken as one log. Verdicts are those of `wirebert predict`.",
+        "parameters": [
+            {
+                "name": "explain",
+                "in": "query",
+                "description": f"`alerts` adds the features that carried each verdict that is not benign, for at most "
+                f"{limits.max_explained} flows.",
+                "schema": {"type": "string", "enum": ["alerts", "none"]},
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                JSON: {"schema": {"$ref": "#/components/schemas/Flows"}},
+                JSON_LINES: text,
+                CSV: text,
+                ARROW: {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "One verdict a flow.",
+                "headers": {"wirebert-misread": misread},
+                "content": {
+                    JSON: {"schema": verdicts},
+                    JSON_LINES: {"schema": {"type": "string"}},
+                    ARROW: {"schema": {"type": "string", "format": "binary"}},
+                },
+            },
+            **_failures(400, *([401] if needs_key else []), 406, 408, 413, 415, 422, 503),
+        },
+        **({"security": [{"key": []}]} if needs_key else {}),
+    }
+
+
+def _get(summary: str, schema: str, *statuses: int, needs_key: bool = False) -> Json:
+    ok = {
+        "description": "So it is.",
+        "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+    }
+    return {
+        "summary": summary,
+        "responses": {"200": ok, **_failures(400, *([401] if needs_key else []), *statuses)},
+        **({"security": [{"key": []}]} if needs_key else {}),
+    }
+
+
+def _text(summary: str, *, needs_key: bool) -> Json:
+    content = {CONTENT_TYPE.partition(";")[0]: {"schema": {"type": "string"}}}
+    return {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "So it is.", "content": content},
+            **_failures(400, *([401] if needs_key else [])),
+        },
+        **({"security": [{"key": []}]} if needs_key else {}),
+    }
+
+
+def _failures(*statuses: int) -> dict[str, object]:
+    return {
+        str(status): {"description": _REASONS[status], "content": {JSON: {"schema": _ERROR}}}
+        for status in statuses
+    }
+
+
+def _schemas(detector: Detector, limits: Limits) -> dict[str, object]:
+    value = {
+        "anyOf": [
+            {"type": "null"},
+            {"type": "boolean"},
+            {"type": "number", "minimum": -1.7e308, "maximum": 1.7e308},
+            {"type": "string", "maxLength": limits.max_field_characters},
+        ]
+    }
+    features = [column.name for column in detector.schema.features]
+    row = {
+        "type": "object",
+        "description": "Column name to value. Columns that the model does not know are passed over; one is needed that it knows.",
+        "additionalProperties": value,
+        "maxProperties": limits.max_columns,
+        "anyOf": [{"required": [name]} for name in features],
+    }
+    flows = {"type": "array", "items": row, "maxItems": limits.max_rows}
+    return {
+        "Flows": {
+            "type": "object",
+            "properties": {"flows": flows},
+            "required": ["flows"],
+            "additionalProperties": False,
+        },
+        "Verdicts": {
+            "type": "object",
+            "properties": {
+                "flows": {"type": "array", "items": _verdict(detector)},
+                "misread": {
+                    "type": "object",
+                    "description": "Column to number of values that were no numbers, and count as missing.",
+                    "additionalProperties": {"type": "integer"},
+                },
+            },
+            "required": ["flows", "misread"],
+            "additionalProperties": False,
+        },
+        "Error": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]},
+        "Status": {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]},
+        "Model": {
+            "type": "object",
+            "properties": {
+                "classes": {"type": "array", "items": {"type": "string"}},
+                "benign": {"type": ["string", "null"]},
+                "backend": {"type": "string"},
+                "columns": {"type": "array", "items": {"type": "object"}},
+            },
+            "required": ["classes", "benign", "backend", "columns"],
+        },
+    }
+
+
+def _verdict(detector: Detector) -> Json:
+    probability = {"type": "number", "minimum": 0, "maximum": 1}
+    properties: dict[str, object] = {
+        "row": {"type": "integer", "minimum": 0},
+        "predicted_class": {"type": "string", "enum": list(detector.classes)},
+        **{f"p_{name}": probability for name in detector.classes},
+        "attack_score": probability,
+        "novelty": {"type": "number"},
+        "verdict": {"type": "string", "enum": ["alert", "pass", "unknown"]},
+        "why": {"type": ["array", "null"], "items": {"type": "string"}},
+    }
+    return {
+        "type": "object",
+        "description": "With the columns by which a flow is found again: times, identifiers, addresses, ports.",
+        "properties": properties,
+        "required": ["row", "predicted_class", *(f"p_{name}" for name in detector.classes)],
+    }

@@ -1,0 +1,131 @@
+"""`wirebert serve`: a model, a socket, signals and logs around the application of `serving.web`."""
+
+import ipaddress
+import os
+import signal
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from wirebert.errors import ConfigError
+from wirebert.serving.answers import Answerer
+from wirebert.serving.detector import Detector
+from wirebert.serving.keys import VARIABLE, ApiKeys
+from wirebert.serving.limits import Limits
+from wirebert.serving.logs import LOG, json_logs
+from wirebert.serving.protocol import bounded_protocol
+from wirebert.serving.web import create_app
+
+GRACE_S: Final = 60
+"""After SIGTERM, how long requests that were taken may last; beyond that they are cut off."""
+_MAX_HEAD_BYTES: Final = 16_384
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where the service listens, and to whom it answers."""
+
+    host: str = "127.0.0.1"
+    """An address of this machine, or a name for one."""
+
+    port: int = 8080
+    """In [0, 65535]; 0 takes any that is free."""
+
+    keys: Path | None = None
+    """File of API keys; None: those of the environment."""
+
+    allow_anonymous: bool = False
+    """Whether others than this machine may ask without a key."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"--port must be in [0, 65535], got {self.port}")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def serve(detector: Detector, place: Place, limits: Limits) -> None:
+    """Answer requests until SIGTERM or Ctrl-C; then finish what was taken, and return.
+
+    Raises:
+        ConfigError: the address is taken or not ours, the keys can not be read, or strangers would need no key.
+    """
+    with json_logs():
+        keys = ApiKeys(place.keys, os.environ.get(VARIABLE, ""), tell=LOG.warning)
+        if not (place.is_loopback or keys.are_needed or place.allow_anonymous):
+            raise ConfigError(
+                f"--host {place.host} can be reached by others, and no key is set; give --keys FILE, set {VARIABLE}, or "
+                "allow all with --allow-anonymous"
+            )
+        answerer = Answerer(detector, limits)
+        with _listen(place) as listener:
+            answerer.warm_up()
+            hosts = frozenset({"localhost", "127.0.0.1", "[::1]", place.host}) if place.is_loopback else None
+            config = uvicorn.Config(
+                create_app(answerer, limits, keys, hosts),
+                http=bounded_protocol(limits),
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                backlog=limits.max_connections,
+                timeout_keep_alive=int(limits.head_s),
+                timeout_graceful_shutdown=GRACE_S,
+                h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+            )
+            address = listener.getsockname()
+            LOG.info("listening", extra={"fields": {"host": address[0], "port": address[1]}})
+            with _calm_after_signals():
+                uvicorn.Server(config).run(sockets=[listener])
+            LOG.info("stopped")
+
+
+@contextmanager
+def _listen(place: Place) -> Generator[socket.socket]:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise ConfigError(
+            f"--host {place.host} --port {place.port}: can not listen there ({error.strerror}); choose another"
+        ) from error
+    with listener:
+        yield listener
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Nothing is left to do."""
+
+
+@contextmanager
+def _calm_after_signals() -> Generator[None]:
+    """uvicorn raises the signal that ended it once more when it is done; for us that is a good end, not a second one."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, _ignore) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

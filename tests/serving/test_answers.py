@@ -1,0 +1,186 @@
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from wirebert.serving.answers import Answer, Answerer, Question
+from wirebert.serving.bodies import ARROW, CSV, JSON, JSON_LINES
+from wirebert.serving.detector import Detector
+from wirebert.serving.limits import Limits, RequestError
+
+if TYPE_CHECKING:
+    from wirebert.serving.artifact import Artifact
+
+
+@pytest.fixture(scope="module")
+def answerer(artifact: "Artifact") -> Answerer:
+    return Answerer(Detector(artifact), Limits(max_explained=3))
+
+
+def rows_of(table: pa.Table) -> list[dict[str, object]]:
+    return [
+        {name: value for name, value in row.items() if value != float("inf")}
+        for row in table.drop_columns(["label"]).to_pylist()
+    ]
+
+
+def ask(rows: list[dict[str, object]], answer_type: str = JSON, *, explains: bool = False) -> Question:
+    return Question(
+        content_type=JSON,
+        body=json.dumps({"flows": rows}).encode(),
+        answer_type=answer_type,
+        explains=explains,
+    )
+
+
+def verdicts(answer: Answer | RequestError) -> list[dict[str, object]]:
+    assert isinstance(answer, Answer)
+    return json.loads(answer.content)["flows"]
+
+
+def test_verdicts_are_those_of_predict_on_a_file_of_the_same_rows(
+    artifact: "Artifact", table: pa.Table, tmp_path: Path
+):
+    from wirebert.data.loading import open_flows
+    from wirebert.serving.predictions import open_writer, predict_blocks
+
+    answerer = Answerer(Detector(artifact), Limits())
+    lines = "".join(json.dumps(row) + "\n" for row in rows_of(table))
+    (tmp_path / "flows.jsonl").write_text(lines)
+    detector = Detector(artifact)
+    flows = open_flows(tmp_path / "flows.jsonl", schema=detector.schema)
+    with open_writer(tmp_path / "out.jsonl") as writer:
+        for block in predict_blocks(detector, flows):
+            writer.write(block)
+    question = Question(content_type=JSON_LINES, body=lines.encode(), answer_type=JSON_LINES)
+    (answer,) = answerer.answer([question])
+    assert isinstance(answer, Answer)
+    expected = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    found = [json.loads(line) for line in answer.content.decode().splitlines()]
+    assert len(found) == 60
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+
+
+def test_questions_answered_together_get_what_they_get_alone(answerer: Answerer, table: pa.Table):
+    rows = rows_of(table)
+    questions = [
+        ask(rows[:5]),
+        ask([{"bytes": 12, "service": "http"}]),
+        ask([]),
+        ask(rows[5:7]),
+        ask([{"bytes": "12", "service": "http"}]),
+        Question(content_type=CSV, body=b"bytes,service\n12,http\n", answer_type=JSON),
+        Question(content_type=CSV, body=b"bytes,service\n0,dns\n", answer_type=JSON),
+    ]
+    together = answerer.answer(questions)
+    for question, answer in zip(questions, together, strict=True):
+        (alone,) = answerer.answer([question])
+        for one, other in zip(verdicts(answer), verdicts(alone), strict=True):
+            assert one == pytest.approx(other, abs=1e-6)
+    assert verdicts(together[1]) == verdicts(together[4])
+    assert verdicts(together[1])[0]["p_dos"] == pytest.approx(verdicts(together[5])[0]["p_dos"])
+
+
+def test_each_question_counts_its_rows_from_zero(answerer: Answerer, table: pa.Table):
+    found = answerer.answer([ask(rows_of(table)[:3]), ask(rows_of(table)[3:5])])
+    assert [[row["row"] for row in verdicts(answer)] for answer in found] == [[0, 1, 2], [0, 1]]
+
+
+def test_a_question_that_can_not_be_answered_leaves_the_others_alone(answerer: Answerer, table: pa.Table):
+    found = answerer.answer(
+        [
+            ask(rows_of(table)[:2]),
+            ask([{"nothing": 1}]),
+            Question(content_type=CSV, body=b"", answer_type=JSON),
+        ]
+    )
+    assert len(verdicts(found[0])) == 2
+    assert [one.status for one in found[1:] if isinstance(one, RequestError)] == [422, 422]
+
+
+def test_values_that_are_no_numbers_are_told_to_who_sent_them_alone(answerer: Answerer):
+    found = answerer.answer([ask([{"bytes": "many", "duration": 1}]), ask([{"bytes": 1, "duration": 1}])])
+    told = [json.loads(one.content)["misread"] for one in found if isinstance(one, Answer)]
+    assert told == [{"bytes": 1}, {}]
+    assert [one.num_misread for one in found if isinstance(one, Answer)] == [1, 0]
+
+
+def test_no_flows_get_no_verdicts_in_every_format(answerer: Answerer):
+    json_answer, lines, arrow = answerer.answer([ask([], kind) for kind in (JSON, JSON_LINES, ARROW)])
+    assert verdicts(json_answer) == []
+    assert isinstance(lines, Answer)
+    assert lines.content == b""
+    assert isinstance(arrow, Answer)
+    assert pa.ipc.open_stream(io.BytesIO(arrow.content)).read_all().num_rows == 0
+
+
+def test_an_arrow_stream_comes_back_as_one(answerer: Answerer, table: pa.Table):
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    question = Question(content_type=ARROW, body=sink.getvalue(), answer_type=ARROW)
+    (answer,) = answerer.answer([question])
+    assert isinstance(answer, Answer)
+    found = pa.ipc.open_stream(io.BytesIO(answer.content)).read_all()
+    expected = Detector(answerer.detector.artifact).score(table)
+    np.testing.assert_allclose(found["p_dos"].to_numpy(), expected.probabilities[:, 1], atol=1e-6)
+
+
+def test_reasons_are_given_to_the_most_suspicious_flows_only(answerer: Answerer, table: pa.Table):
+    found = verdicts(answerer.answer([ask(rows_of(table)[:2]), ask(rows_of(table), explains=True)])[1])
+    explained = [row for row in found if row["why"] is not None]
+    attacks = [row for row in found if row["predicted_class"] != "normal"]
+    assert len(attacks) > 3
+    assert len(explained) == 3
+    highest = sorted((float(str(row["attack_score"])) for row in attacks), reverse=True)[:3]
+    assert sorted((float(str(row["attack_score"])) for row in explained), reverse=True) == highest
+    assert all(isinstance(row["why"], list) and row["why"] for row in explained)
+
+
+def test_classes_are_counted_where_there_is_no_verdict(answerer: Answerer, table: pa.Table):
+    (answer,) = answerer.answer([ask(rows_of(table))])
+    assert isinstance(answer, Answer)
+    assert set(answer.verdicts) <= {"normal", "dos", "probe"}
+    assert sum(answer.verdicts.values()) == answer.num_flows == 60
+
+
+def test_flows_of_one_question_are_the_context_of_each_other_and_of_no_other():
+    from wirebert.data.context import FlowContext, with_context
+    from wirebert.data.schema import Column, ColumnKind, FlowSchema
+    from wirebert.data.windows import ContextWindows
+
+    from .conftest import tiny_artifact
+
+    kinds = {
+        "ts": ColumnKind.TIME,
+        "src_ip": ColumnKind.ADDRESS,
+        "dst_ip": ColumnKind.ADDRESS,
+        "dst_port": ColumnKind.PORT,
+        "duration": ColumnKind.DURATION,
+    }
+    columns = tuple(
+        Column(name=name, kind=kind, is_feature=kind.can_be_feature) for name, kind in kinds.items()
+    )
+    schema = with_context(FlowSchema(name="flows", columns=columns), ContextWindows())
+    rows = [
+        {
+            "ts": f"{1_772_409_600 + 5 * n}",
+            "src_ip": "10.0.0.1",
+            "dst_ip": f"10.0.1.{n}",
+            "dst_port": 80.0,
+            "duration": 1.0,
+        }
+        for n in range(40)
+    ]
+    bare = pa.Table.from_pylist(rows)
+    artifact, _ = tiny_artifact(schema, FlowContext(ContextWindows()).append(bare))
+    answerer = Answerer(Detector(artifact), Limits())
+    whole, first, second = answerer.answer([ask(rows), ask(rows[:20]), ask(rows[20:])])
+    scores = [[row["attack_score"] for row in verdicts(answer)] for answer in (whole, first, second)]
+    np.testing.assert_allclose(scores[0][:20], scores[1], atol=1e-6)
+    assert not np.allclose(scores[0][20:], scores[2], atol=1e-6)
