@@ -19,7 +19,6 @@ ORDER: Sequence[str] = """
     __init__
     errors
     ahead
-    durable
     files
     settings
     data.__init__
@@ -258,7 +257,6 @@ WALLS = {
 
 # The modules that may touch files. Everything else takes and gives arrays, tables and dataclasses.
 EDGES: Sequence[str] = """
-    durable
     files
     data.dialect
     data.layouts

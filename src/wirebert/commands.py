@@ -29,6 +29,7 @@ from wirebert.errors import ConfigError, DataError
 from wirebert.evaluation.comparison_page import write_comparison
 from wirebert.evaluation.comparison_tables import print_comparison
 from wirebert.evaluation.report import read_json
+from wirebert.files import write_whole
 from wirebert.following import follow_until_asked
 from wirebert.inspection import inspect_data, show_inspection
 from wirebert.joining import follow
@@ -43,7 +44,7 @@ from wirebert.reporting import (
     show_report,
     write_report,
 )
-from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder, write_aside
+from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
 from wirebert.serving.artifact import save_artifact
 from wirebert.serving.detector import Detector
 from wirebert.serving.export import export_model
@@ -146,7 +147,7 @@ def _begin(options: argparse.Namespace, console: Console, crew: Crew) -> None:
     with new_run_folder(options.out or next_run_path(default_name(run.train))) as folder:
         write_run(run, folder.run_toml)
         if options.recipe is not None:
-            write_aside(folder.recipe_toml, options.recipe.read_text(encoding="utf-8"))
+            write_whole(folder.recipe_toml, options.recipe.read_text(encoding="utf-8"))
         _fit(run, folder, console, crew)
 
 

@@ -21,11 +21,12 @@ from wirebert.evaluation.comparison import Comparison
 from wirebert.evaluation.comparison_page import write_comparison
 from wirebert.evaluation.plain import from_plain, to_plain
 from wirebert.evaluation.rivals import RIVALS
+from wirebert.files import write_whole
 from wirebert.ground import text_columns
 from wirebert.ledger import FILE_NAME
 from wirebert.outcome import Entrant, as_markdown, outcome
 from wirebert.pipeline import prepare
-from wirebert.run_folder import RunFolder, write_aside
+from wirebert.run_folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,8 +76,8 @@ def compete(
         entrants = [ours, *entrants]
     comparison, histories = outcome(out, run, entrants, facts.classes, facts.benign)
     write_comparison(comparison, out / "compare.html", histories)
-    write_aside(out / "compare.json", json.dumps(to_plain(comparison), indent=1) + "\n")
-    write_aside(out / "compare.md", as_markdown(comparison))
+    write_whole(out / "compare.json", json.dumps(to_plain(comparison), indent=1) + "\n")
+    write_whole(out / "compare.md", as_markdown(comparison))
     return comparison
 
 
@@ -89,7 +90,7 @@ def _open(run: RunConfig, out: Path, recipe_text: str) -> None:
             "choose another --out"
         )
     write_run(run, settings)
-    write_aside(out / "recipe.toml", recipe_text)
+    write_whole(out / "recipe.toml", recipe_text)
     (out / "jobs").mkdir(exist_ok=True)
     # Jobs write to the ledger beside their folders; it is the one beside this comparison's.
     ledger = out / "jobs" / FILE_NAME
@@ -112,7 +113,7 @@ def _facts(run: RunConfig, out: Path) -> Facts:
             benign_id=None if benign is None else known.index(benign),
             text_columns=tuple(text_columns(data.flows.schema)),
         )
-        write_aside(path, json.dumps(to_plain(facts)) + "\n")
+        write_whole(path, json.dumps(to_plain(facts)) + "\n")
     return from_plain(Facts, json.loads(path.read_text(encoding="utf-8")))
 
 

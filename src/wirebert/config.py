@@ -12,8 +12,8 @@ from wirebert.data.loading import DataConfig
 from wirebert.deciding import OperatingConfig
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.errors import ConfigError
+from wirebert.files import write_whole
 from wirebert.model.architecture import ModelConfig
-from wirebert.run_folder import write_aside
 from wirebert.settings import from_mapping, merge, to_mapping
 from wirebert.training.settings import TrainConfig
 
@@ -132,7 +132,7 @@ def read_toml(path: Path) -> dict[str, object]:
 
 def write_run(run: RunConfig, path: Path) -> None:
     """Write the resolved run; `resolve_run(path)` gives it back."""
-    write_aside(path, tomli_w.dumps(to_mapping(run)))
+    write_whole(path, tomli_w.dumps(to_mapping(run)))
 
 
 def parse_override(text: str) -> dict[str, object]:

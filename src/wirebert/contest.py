@@ -25,6 +25,7 @@ from wirebert.evaluation.priors import fit_addends
 from wirebert.evaluation.rivals import RIVALS, draw_trials, fit_rival
 from wirebert.evaluation.tasks import Params, Predict, Rows
 from wirebert.evaluation.tree_features import Coding, measure
+from wirebert.files import write_whole
 from wirebert.ground import joined_texts, read_ground
 from wirebert.judging import Part, TrueClasses
 from wirebert.model.checkpoints import build
@@ -41,7 +42,7 @@ from wirebert.pipeline import (
     save,
     settle,
 )
-from wirebert.run_folder import RunFolder, locked, write_aside
+from wirebert.run_folder import RunFolder, locked
 from wirebert.serving.detector import Detector
 
 OURS = "wirebert"
@@ -106,7 +107,7 @@ def work(out: Path, job: Job) -> None:
     with locked(folder), (folder.path / "output.txt").open("w", encoding="utf-8") as file:
         console = Console(file=file, width=110)
         if job.opens_tests and (out / "recipe.toml").exists():
-            write_aside(folder.recipe_toml, (out / "recipe.toml").read_text(encoding="utf-8"))
+            write_whole(folder.recipe_toml, (out / "recipe.toml").read_text(encoding="utf-8"))
         if job.kind == "run":
             fit(
                 replace(run, seed=job.number, evaluation=replace(run.evaluation, baseline=False)),
@@ -121,7 +122,7 @@ def work(out: Path, job: Job) -> None:
         else:
             result = _judged_fit(replace(run, seed=job.number), folder, job, out)
         took_s = round(time.perf_counter() - start_s, 1)
-        write_aside(
+        write_whole(
             folder.path / "result.json", json.dumps({**asdict(job), **result, "took_s": took_s}) + "\n"
         )
 
@@ -147,7 +148,7 @@ def choose(out: Path, method: str, run: RunConfig) -> dict[str, object]:
     addends = fit_addends(held_out.probabilities, held_out.class_ids, held_out.folds, benign, figure)
     choice |= {"addends": addends.tolist(), "folds": results[0]["folds"]}
     path.parent.mkdir(exist_ok=True)
-    write_aside(path, json.dumps(choice) + "\n")
+    write_whole(path, json.dumps(choice) + "\n")
     return choice
 
 

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wirebert.errors import RunError, UserError
+from wirebert.files import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,16 +220,6 @@ def check_inputs(folder: RunFolder, fingerprint: str, detected: Mapping[str, obj
                 f"{folder.path}: the training data changed since this run started; start a new run instead of --resume"
             )
         return
-    write_aside(
+    write_whole(
         folder.inputs_json, json.dumps({"train_sha256": fingerprint, "detected": dict(detected or {})}) + "\n"
     )
-
-
-def write_aside(path: Path, text: str) -> None:
-    """Write a small text file so that a reader sees the old content or the new, never a part."""
-    aside = path.with_name(path.name + ".part")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)

@@ -41,11 +41,17 @@ def test_the_model_is_described_without_a_path(artifact: "Artifact"):
 
 
 @pytest.mark.slow
-def test_the_document_is_true(start_service: "Callable[..., tuple[subprocess.Popen[bytes], int]]", tmp_path: Path):
+def test_the_document_is_true(
+    start_service: "Callable[..., tuple[subprocess.Popen[bytes], int]]", tmp_path: Path
+):
     """Schemathesis makes requests that follow the document and some that do not, and holds the answers against it."""
     _, port = start_service("--max-rows", "50")
     command = [
-        *(str(Path(sys.executable).with_name("schemathesis")), "run", f"http://127.0.0.1:{port}/openapi.json"),
+        *(
+            str(Path(sys.executable).with_name("schemathesis")),
+            "run",
+            f"http://127.0.0.1:{port}/openapi.json",
+        ),
         *("--max-examples", "25", "--seed", "1", "--phases", "examples,coverage,fuzzing"),
         *("--include-method", "POST", "--include-method", "GET"),
         # A body of text is described as any text, and most text is no table: positive data may be refused.

@@ -32,9 +32,7 @@ AS_JSON = {"content-type": JSON}
 
 def client_of(artifact: "Artifact", limits: Limits = LIMITS, keys: str = "", **more: Any) -> TestClient:
     answerer = Answerer(Detector(artifact), limits)
-    return TestClient(
-        create_app(answerer, limits, ApiKeys(text=keys), **more), raise_server_exceptions=False
-    )
+    return TestClient(create_app(answerer, limits, ApiKeys(text=keys), **more), raise_server_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +56,13 @@ def test_verdicts_come_in_what_accept_asks_for(client: TestClient, kind: str):
 
 
 def test_reasons_come_where_they_are_asked_for(client: TestClient):
-    flows = json.dumps({"flows": [{"bytes": n, "service": "ssh"} for n in range(20)]}).encode()
+    rows = [
+        {"bytes": n, "service": name, "flags": flags, "dst_port": 10 * n}
+        for n in (0, 5, 8, 44)
+        for name in ("http", "dns", "ssh")
+        for flags in ("SF", "S", "SAF")
+    ]
+    flows = json.dumps({"flows": rows}).encode()
     answer = client.post("/v1/score?explain=alerts", content=flows, headers=AS_JSON).json()
     explained = [flow["why"] for flow in answer["flows"] if flow["predicted_class"] != "normal"]
     assert explained
@@ -215,6 +219,8 @@ CORPUS: dict[str, tuple[str, bytes]] = {
     "csv without a line end": (CSV, b"bytes," + b"a" * 1_000_000),
     "wide csv": (CSV, b",".join(b"c%d" % n for n in range(50_000)) + b"\n" + b"1," * 49_999 + b"1"),
     "long csv": (CSV, b"bytes\n" + b"1\n" * 400_000),
+    "one line of words": (CSV, b"a " * 500_000),
+    "one line of quotes": (CSV, b'"a" ' * 200_000),
     "only line ends in csv": (CSV, b"\r" * 1_000_000),
     "a null in csv": (CSV, b"bytes,service\n1,\x00\n"),
     "formulas": (CSV, b"bytes,service\n=1+1,=cmd|' /C calc'!A0\n"),
@@ -296,7 +302,5 @@ def test_an_arrow_table_of_many_columns_is_refused_in_time(client: TestClient, s
     table = pa.table({f"c{number}": [1] for number in range(size // 20)})
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    answer = client.post(
-        "/v1/score", content=sink.getvalue().to_pybytes(), headers={"content-type": ARROW}
-    )
+    answer = client.post("/v1/score", content=sink.getvalue().to_pybytes(), headers={"content-type": ARROW})
     assert answer.status_code in (413, 422)

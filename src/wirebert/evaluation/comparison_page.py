@@ -30,6 +30,7 @@ from wirebert.evaluation.plots import (
     specification,
     to_svg,
 )
+from wirebert.files import write_whole
 
 _NAME_WIDTH = 220
 
@@ -38,9 +39,7 @@ def write_comparison(
     comparison: Comparison, path: Path, histories: Mapping[str, Sequence[History]] | None = None
 ) -> None:
     """Write the page; the file appears whole or not at all."""
-    aside = path.with_name(path.name + ".aside")
-    aside.write_text(comparison_page(comparison, histories), encoding="utf-8")
-    aside.replace(path)
+    write_whole(path, comparison_page(comparison, histories))
 
 
 def comparison_page(comparison: Comparison, histories: Mapping[str, Sequence[History]] | None = None) -> str:

@@ -27,11 +27,11 @@ from torch import Tensor
 
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema import FlowSchema
-from wirebert.durable import force_to_disk
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError, ConfigError, UserError
 from wirebert.evaluation.novelty import Strangeness
 from wirebert.evaluation.plain import from_plain, to_plain
+from wirebert.files import force_to_disk, write_whole
 from wirebert.model.distilbert import Architecture
 from wirebert.serving.operating import NOTHING, Operating
 
@@ -163,26 +163,16 @@ def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, o
     exports = {known: entry for known, entry in manifest.get("exports", {}).items() if known != backend}
     files = {known: entry for known, entry in manifest["files"].items() if known != name}
     try:
-        _write_whole(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
-        _write_whole(folder / name, content)
+        write_whole(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
+        write_whole(folder / name, content)
         exports[backend] = {"file": name, **about}
         files[name] = _describe(folder / name)
-        _write_whole(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
+        write_whole(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
     except OSError as error:
         raise ArtifactError(
             f"{folder}: the export can not be written ({error.strerror}); make room there"
         ) from error
     return folder / name
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    aside = path.with_name(path.name + ".part")
-    try:
-        aside.write_bytes(content)
-        force_to_disk(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _read_exports(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Export]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wirebert.data.detection import detect_dialect, detect_header
-from wirebert.data.dialect import HEAD_BYTES, clean_names, decode_head, whole_lines
+from wirebert.data.dialect import clean_names, decode_head, whole_lines
 from wirebert.data.files import header_cells, table_rows
 from wirebert.data.intake import Intake
 from wirebert.data.schema import ColumnKind, FlowSchema
@@ -48,6 +48,8 @@ READ: Final[Mapping[str, str]] = {
 Value = bool | int | float | str | None
 """Of one cell."""
 
+_HEAD_BYTES: Final = 1 << 16
+"""By so much of a text it is found out how it is written; its first line has to end in there."""
 _CSV_CONFIG: Final = DataConfig(
     encoding="utf-8", quote='"', escape="", comment="", skip_lines=0, decimal_comma=False
 )
@@ -132,11 +134,21 @@ class BodyReader:
             raise RequestError(422, str(error)) from error
 
     def _table_of(self, body: bytes) -> pa.Table:
-        head = body[:HEAD_BYTES]
+        # Rough bounds first: what is far beyond a limit is not worth being taken apart.
+        if max(body.count(b"\n"), body.count(b"\r")) > 4 * self._limits.max_rows + 4:
+            raise self._too_many()
+        width = max(map(body.partition(b"\n")[0].count, (b",", b";", b"\t", b"|")))
+        if width > self._limits.max_columns:
+            raise self._too_wide(width)
+        head = body[:_HEAD_BYTES]
+        if len(body) > _HEAD_BYTES:
+            head = head[: head.rfind(b"\n") + 1]
+        if body and not head:
+            raise RequestError(413, f"expected lines shorter than {_HEAD_BYTES:,} bytes, found a longer one")
         dialect = detect_dialect(head, "none", "the body", _CSV_CONFIG)
         if dialect.format != "delimited":
             raise RequestError(422, "expected delimited text, found something else")
-        rows = table_rows(whole_lines(decode_head(head, "utf-8"), is_whole=len(head) < HEAD_BYTES), dialect)
+        rows = table_rows(whole_lines(decode_head(head, "utf-8"), is_whole=True), dialect)
         if not rows:
             raise RequestError(422, "expected rows of flows, found none")
         named = {cell.strip() for cell in rows[0]} & set(self._schema.names)
@@ -163,7 +175,7 @@ class BodyReader:
     def _csv_names(self, rows: Sequence[Sequence[str]], *, has_header: bool) -> tuple[str, ...]:
         width = max(Counter(map(len, rows)).items(), key=lambda item: (item[1], item[0]))[0]
         if width > self._limits.max_columns:
-            raise RequestError(413, f"expected at most {self._limits.max_columns:,} columns, found {width:,}")
+            raise self._too_wide(width)
         if has_header:
             return clean_names(header_cells(rows, width))[0]
         names = self._schema.positional_names(width)
@@ -189,6 +201,9 @@ class BodyReader:
         return RequestError(
             413, f"expected at most {self._limits.max_rows:,} flows, found more; send them in several"
         )
+
+    def _too_wide(self, width: int) -> RequestError:
+        return RequestError(413, f"expected at most {self._limits.max_columns:,} columns, found {width:,}")
 
     def _unknown(self) -> RequestError:
         known = ", ".join(sorted(self._features)[:8])

@@ -146,7 +146,7 @@ def _schemas(detector: Detector, limits: Limits) -> dict[str, object]:
         "anyOf": [
             {"type": "null"},
             {"type": "boolean"},
-            {"type": "number", "minimum": -1.7e308, "maximum": 1.7e308},
+            {"type": "number"},
             {"type": "string", "maxLength": limits.max_field_characters},
         ]
     }

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 from pyarrow import csv, parquet
 
+from wirebert.ahead import ahead
 from wirebert.data.context import FlowContext
 from wirebert.data.conversion import Misfits
 from wirebert.data.intake import Intake
@@ -21,7 +22,6 @@ from wirebert.data.loading import Flows
 from wirebert.data.schema import ColumnKind, FlowSchema
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.errors import DataError
-from wirebert.ahead import ahead
 from wirebert.serving.cache import take_rows
 from wirebert.serving.detector import Detector, Scores
 from wirebert.serving.reasons import reasons

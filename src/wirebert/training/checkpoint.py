@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wirebert.durable import force_to_disk
 from wirebert.errors import CheckpointError, RunError
+from wirebert.files import force_to_disk
 
 VERSION: Final = 2
 TENSORS: Final = "tensors.safetensors"

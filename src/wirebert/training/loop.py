@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_
 
+from wirebert.ahead import ahead
 from wirebert.errors import ConfigError, TrainingError
 from wirebert.model.batches import Batch, PackedBatch, Precision, autocast, class_logits, pack
 from wirebert.model.distilbert import DistilBert
@@ -27,7 +28,6 @@ from wirebert.training.graphs import Outcome, StepGraphs
 from wirebert.training.losses import Objective
 from wirebert.training.memory import fitting_tokens, free_bytes
 from wirebert.training.optimizer import learning_rates, make_optimizer
-from wirebert.ahead import ahead
 from wirebert.training.seeding import Purpose, mix
 from wirebert.training.settings import TrainConfig
 from wirebert.training.sharding import choose_parallel, is_sharded, sharded, whole
