@@ -6,6 +6,7 @@ have to be in place before it is imported.
 """
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -16,10 +17,13 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from playwright.sync_api import Browser
+
     from wirebert.training.monitoring import Event
 
 Number = TypeVar("Number", int, float)
 ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 os.environ.update(
     {
@@ -220,3 +224,20 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data sets at {folder}; name their folder in WIREBERT_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Chromium from the system's packages, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if found is None:
+        told = "no Chromium: install the system's package `chromium`, as `make test` does where it may"
+        if os.environ.get("CI"):
+            pytest.fail(told)
+        pytest.skip(told)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -103,13 +103,13 @@ class DistilBert(nn.Module):
             hidden = self._through(block, hidden, layout)
         return self._through(self.layer[-1], hidden, layout, only_first=True).flatten(0, -2)
 
-    def compile_blocks(self) -> None:
-        """Have `torch.compile` fuse each block's elementwise work; all blocks share one compiled form."""
+    def compile_blocks(self, backend: str = "inductor") -> None:
+        """Have `torch.compile` fuse each block's elementwise work; all blocks share what is compiled."""
         from torch._dynamo.decorators import maybe_mark_dynamic  # takes a second to import
 
         self._mark_dynamic = maybe_mark_dynamic
         for block in self.layer:
-            block.compile()
+            block.compile(backend=backend)
 
     def head(self, flow: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
         """Class logits of encoded flows."""

@@ -8,6 +8,8 @@ from starlette.requests import Request
 from wirebert.serving.bodies import ARROW, JSON, JSON_LINES, READ
 from wirebert.serving.limits import RequestError
 
+MAX_HEAD_BYTES: Final = 16_384
+"""Of all headers of a request."""
 ANSWERED: Final = (JSON, JSON_LINES, ARROW)
 """What verdicts are written as; the first is taken where nothing is asked for."""
 
@@ -21,6 +23,8 @@ def what_is_wrong(scope: Mapping[str, Any], hosts: frozenset[str] | None) -> str
     for name in (b"content-length", b"content-type", b"authorization", b"host"):
         if names.count(name) > 1:
             return f"expected the header {name.decode()} once, found it several times"
+    if sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
+        return f"expected a head of at most {MAX_HEAD_BYTES:,} bytes, found more"
     if hosts is None:
         return None
     host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1").lower()

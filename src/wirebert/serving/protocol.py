@@ -9,7 +9,7 @@ from wirebert.serving.limits import Limits
 
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
-    b'content-length: 35\r\n\r\n{"error":"too many connections now"}'
+    b'content-length: 36\r\n\r\n{"error":"too many connections now"}'
 )
 
 

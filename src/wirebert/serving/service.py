@@ -16,6 +16,7 @@ import uvicorn
 from wirebert.errors import ConfigError
 from wirebert.serving.answers import Answerer
 from wirebert.serving.detector import Detector
+from wirebert.serving.heads import MAX_HEAD_BYTES
 from wirebert.serving.keys import VARIABLE, ApiKeys
 from wirebert.serving.limits import Limits
 from wirebert.serving.logs import LOG, json_logs
@@ -24,7 +25,6 @@ from wirebert.serving.web import create_app
 
 GRACE_S: Final = 60
 """After SIGTERM, how long requests that were taken may last; beyond that they are cut off."""
-_MAX_HEAD_BYTES: Final = 16_384
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +85,7 @@ def serve(detector: Detector, place: Place, limits: Limits) -> None:
                 backlog=limits.max_connections,
                 timeout_keep_alive=int(limits.head_s),
                 timeout_graceful_shutdown=GRACE_S,
-                h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             )
             address = listener.getsockname()
             LOG.info("listening", extra={"fields": {"host": address[0], "port": address[1]}})

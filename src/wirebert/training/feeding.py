@@ -5,7 +5,7 @@ Shape letters: N flows of the data set, B flows of a step, T tokens of a step.
 
 import os
 from collections.abc import Iterator
-from typing import Final, NamedTuple, Protocol, final, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, cast, final, runtime_checkable
 
 import numpy as np
 import psutil
@@ -120,7 +120,7 @@ def steps(
             source,
             batch_size=None,  # an item is a whole step
             sampler=numbers,
-            collate_fn=_as_it_is,
+            collate_fn=cast(Any, _as_it_is),  # torch's types know of lists of items only
             num_workers=num_workers,
             prefetch_factor=max(2, config.prefetch),
             persistent_workers=True,

@@ -1,0 +1,28 @@
+# The service, and nothing to build it with. Mount the model folder at /model, and start it with a read-only file system:
+#
+#   docker build -t wirebert .
+#   docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --memory 2g \
+#     -e WIREBERT_API_KEYS -v ./runs/nsl-kdd/model:/model:ro -p 127.0.0.1:8080:8080 wirebert
+
+FROM python:3.12-slim AS build
+WORKDIR /build
+RUN python -m venv /opt/wirebert
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+# PyTorch for processors only: the one from PyPI brings gigabytes for GPUs.
+RUN /opt/wirebert/bin/pip install --no-cache-dir --constraint constraints.txt \
+    --index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple torch setuptools
+COPY src src
+RUN /opt/wirebert/bin/pip install --no-cache-dir --constraint constraints.txt --no-build-isolation '.[serve,onnx]' \
+    && /opt/wirebert/bin/pip uninstall --yes setuptools pip
+
+FROM python:3.12-slim
+RUN pip uninstall --yes pip && rm -rf /usr/local/lib/python3.12/ensurepip
+COPY --from=build /opt/wirebert /opt/wirebert
+ENV PATH=/opt/wirebert/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
+USER 10001:10001
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
+# Within a container all addresses are others': without keys the service refuses to start.
+ENTRYPOINT ["wirebert", "serve", "/model", "--host", "0.0.0.0", "--port", "8080"]

@@ -1,0 +1,108 @@
+"""The container and the unit say the same of the service, and what they say is true of it."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from wirebert.cli import build_parser
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+UNIT = ROOT / "deploy" / "wirebert.service"
+
+
+def instruction(name: str) -> str:
+    """What the last `name` of the Dockerfile's final stage says."""
+    final = DOCKERFILE.rpartition("\nFROM ")[2]
+    return re.findall(rf"^{name} +(.*)$", final, re.MULTILINE)[-1].strip()
+
+
+def settings() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in re.findall(r"^(\w+)=(.*)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def commands() -> list[list[str]]:
+    return [json.loads(instruction("ENTRYPOINT")), shlex.split(settings()["ExecStart"][0])]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_command_is_one_that_wirebert_takes(command: list[str]):
+    assert Path(command[0]).name == "wirebert"
+    options = build_parser().parse_args(command[1:])
+    assert options.command == "serve"
+    assert options.port == 8080
+    assert not options.allow_anonymous
+
+
+def test_the_unit_reads_its_keys_from_a_credential():
+    assert settings()["LoadCredential"][0].startswith("keys:/etc/")
+    assert settings()["ExecStart"][0].endswith("--keys ${CREDENTIALS_DIRECTORY}/keys")
+
+
+def test_the_container_asks_a_path_that_is_there_at_the_port_that_it_opens():
+    web = ROOT / "src" / "wirebert" / "serving" / "web.py"
+    address = re.findall(r"http://[^']+", instruction("HEALTHCHECK"))[0]
+    assert urlsplit(address).path == "/healthz"
+    assert '"/healthz"' in web.read_text(encoding="utf-8")
+    assert str(urlsplit(address).port) == instruction("EXPOSE") == commands()[0][-1]
+
+
+def test_neither_runs_as_root():
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", instruction("USER"))
+    assert settings()["DynamicUser"] == ["yes"]
+
+
+def test_what_was_taken_has_time_to_be_finished():
+    from wirebert.serving.service import GRACE_S
+
+    assert int(settings()["TimeoutStopSec"][0]) > GRACE_S
+    assert instruction("STOPSIGNAL") == "SIGTERM"
+
+
+def test_the_final_image_is_built_in_another():
+    assert DOCKERFILE.count("\nFROM ") == 2
+    final = DOCKERFILE.rpartition("\nFROM ")[2]
+    assert "pip install" not in final
+    assert "apt-get" not in final
+    assert "COPY --from=build" in final
+
+
+@pytest.mark.parametrize(
+    "line",
+    """NoNewPrivileges=yes ProtectSystem=strict ProtectHome=yes PrivateTmp=yes PrivateDevices=yes CapabilityBoundingSet=
+    RestrictNamespaces=yes SystemCallFilter=@system-service IPAddressDeny=any IPAddressAllow=localhost MemoryMax=2G
+    LimitCORE=0""".split(),
+)
+def test_the_unit_is_hardened(line: str):
+    assert re.search(rf"^{re.escape(line)}$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_both_give_it_the_same_memory():
+    assert "--memory 2g" in DOCKERFILE
+    assert settings()["MemoryMax"] == ["2G"]
+    assert "--read-only" in DOCKERFILE
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
+def test_systemd_understands_the_unit_and_finds_it_safe(tmp_path: Path):
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/wirebert/bin/wirebert", "/bin/true"))
+    verified = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False)  # fmt: skip
+    told = [line for line in verified.stderr.splitlines() if UNIT.name in line]
+    assert told == []
+    checked = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=20", str(copy)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "Overall exposure level" not in checked.stdout:
+        pytest.skip("this systemd-analyze does not look at files")
+    assert checked.returncode == 0, checked.stdout
