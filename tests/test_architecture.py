@@ -241,6 +241,7 @@ ORDER: Sequence[str] = """
     dataset_tables
     inspection
     following
+    printing
     commands
     serve_options
     cli

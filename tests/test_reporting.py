@@ -136,7 +136,8 @@ def test_pages_charts_and_card_stand_beside_the_figures(trained: Path, report: d
     assert {"loss", "learning_rates", "confusion_valid", "confusion_test", "f1_valid", "f1_test"} <= plots
     assert plots == {path.stem for path in (trained / "plots").glob("*.png")}
     card = (trained / "model" / "README.md").read_text(encoding="utf-8")
-    assert f"| test | 300 | {report['splits']['test']['accuracy']:.4f} |" in card
+    assert "### test: 300 flows" in card
+    assert f"| {report['splits']['test']['accuracy']:.3f} [" in card
 
 
 def finding(code: str, column: str | None, count: int, **more: Any) -> Finding:

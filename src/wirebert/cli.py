@@ -51,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         COMMANDS[options.command](options)
     except UserError as error:
-        print(f"wirebert: {error}", file=sys.stderr)
+        from wirebert.printing import harmless
+
+        print(harmless(f"wirebert: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         way_on = f"; {stop}" if str(stop) else ""

@@ -35,6 +35,7 @@ from wirebert.inspection import inspect_data, show_inspection
 from wirebert.joining import follow
 from wirebert.judging import Part, judge
 from wirebert.pipeline import fit
+from wirebert.printing import Output
 from wirebert.reporting import (
     count_evaluation,
     default_name,
@@ -61,21 +62,6 @@ DEMO_TEST_SHARE = 3
 
 DATA_OPTIONS = ("label", "benign", "positive", "drop", "schema")
 """Options that are settings of the section `data`."""
-
-PIPE_WIDTH = 110
-"""Columns of text where the output is no terminal and nothing says how wide it is; rich would take 80."""
-
-
-class Output(Console):
-    """Standard output."""
-
-    def __init__(self) -> None:
-        is_open = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-        super().__init__(width=PIPE_WIDTH if is_open else None)
-
-    def on_broken_pipe(self) -> None:
-        """Leave it to the command line what it means that the reader has gone; rich would end the process."""
-        raise BrokenPipeError
 
 
 def demo(options: argparse.Namespace) -> None:

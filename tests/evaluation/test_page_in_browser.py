@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.slow
 
+LEAST_CHARTS = 19  # of a run too short for curves of the machine's use
 WIDTHS = {"telephone": 390, "desk": 1440}
 
 
@@ -98,7 +99,7 @@ def test_every_chart_has_marks(opened: Opened) -> None:
              figure.dataset.chart,
              figure.querySelectorAll('svg .role-mark path[d], svg .role-mark line, svg .role-mark text').length]))"""
     )
-    assert len(marks) >= 21
+    assert len(marks) >= LEAST_CHARTS
     assert min(marks.values()) >= 1, marks
 
 
@@ -204,7 +205,7 @@ def test_dark_text_turns_light_in_dark_charts(browser: Browser, report_page: Pat
 
 def test_without_scripts_the_pictures_and_tables_are_there(browser: Browser, report_page: Path) -> None:
     opened = Opened(browser, report_page, WIDTHS["desk"], java_script_enabled=False)
-    assert len(opened.page.query_selector_all("figure .picture > svg")) >= 21
+    assert len(opened.page.query_selector_all("figure .picture > svg")) >= LEAST_CHARTS
     assert not opened.page.locator(".switches").first.is_visible()
     assert opened.page.locator("table").first.is_visible()
     opened.context.close()

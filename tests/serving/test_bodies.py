@@ -118,14 +118,20 @@ def test_a_body_that_does_not_fit_is_refused(
     assert len(str(caught.value)) < 600
 
 
+def status_of(read: Callable[..., RawFlows], kind: str, body: bytes) -> int | None:
+    """Of the refusal, if there is one."""
+    try:
+        read(kind, body)
+    except RequestError as error:
+        return error.status
+    return None
+
+
 @pytest.mark.parametrize("kind", [JSON, JSON_LINES, CSV])
 @given(body=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_read_or_refused(read: Callable[..., RawFlows], kind: str, body: bytes):
-    try:
-        read(kind, body)
-    except RequestError as error:
-        assert error.status in (400, 413, 422)
+    assert status_of(read, kind, body) in (None, 400, 413, 422)
 
 
 TABLES = st.lists(st.lists(st.sampled_from(['"', "a", ",", "\n", "\r", "'", "\\", "#", ";", "1", " "])))
@@ -134,10 +140,8 @@ TABLES = st.lists(st.lists(st.sampled_from(['"', "a", ",", "\n", "\r", "'", "\\"
 @given(cells=TABLES)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_delimited_text_is_read_or_refused(read: Callable[..., RawFlows], cells: list[list[str]]):
-    try:
-        read(CSV, "\n".join(["bytes,service", *map("".join, cells)]).encode())
-    except RequestError as error:
-        assert error.status in (400, 413, 422)
+    body = "\n".join(["bytes,service", *map("".join, cells)]).encode()
+    assert status_of(read, CSV, body) in (None, 400, 413, 422)
 
 
 def test_values_of_mixed_types_become_the_text_that_a_file_would_hold(schema: "FlowSchema"):

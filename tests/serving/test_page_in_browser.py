@@ -38,11 +38,8 @@ class Visit:
 
 
 @pytest.fixture
-def visit(
-    browser: Browser, start_service: "Callable[..., tuple[subprocess.Popen[bytes], int]]"
-) -> "Iterator[Visit]":
-    _, port = start_service()
-    visit = Visit(browser, port)
+def visit(browser: Browser, service_port: int) -> Iterator[Visit]:
+    visit = Visit(browser, service_port)
     yield visit
     visit.context.close()
 
@@ -128,13 +125,11 @@ def test_markup_in_flows_stays_text(visit: Visit):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440])
 def test_an_accessibility_check_finds_no_violation(
-    browser: Browser,
-    start_service: "Callable[..., tuple[subprocess.Popen[bytes], int]]",
-    width: int,
-    scheme: str,
+    browser: Browser, service_port: int, width: int, scheme: str
 ):
-    _, port = start_service()
-    visit = Visit(browser, port, viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
+    visit = Visit(
+        browser, service_port, viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
+    )
     visit.page.get_by_label("Flows").fill(ROWS)
     visit.page.get_by_role("button", name="Score").click()
     expect(visit.page.locator("#body tr")).to_have_count(36)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,8 +22,10 @@ async def app(scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[A
 
 
 @asynccontextmanager
-async def served(limits: Limits) -> Any:
-    config = uvicorn.Config(app, port=0, http=bounded_protocol(limits), lifespan="off", log_config=None, ws="none")
+async def served(limits: Limits) -> AsyncGenerator[Callable[[], Awaitable[Streams]]]:
+    config = uvicorn.Config(
+        app, port=0, http=bounded_protocol(limits), lifespan="off", log_config=None, ws="none"
+    )
     server = uvicorn.Server(config)
     config.load()
     server.lifespan = config.lifespan_class(config)

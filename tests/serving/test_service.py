@@ -5,7 +5,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -66,7 +65,9 @@ def flows(num_rows: int) -> bytes:
 
 
 @pytest.mark.slow
-def test_a_service_that_is_stopped_finishes_what_it_took_refuses_more_and_ends_well(start_service: Start, tmp_path: Path):
+def test_a_service_that_is_stopped_finishes_what_it_took_refuses_more_and_ends_well(
+    start_service: Start, tmp_path: Path
+):
     process, port = start_service("--max-rows", "20000")
     idle = http.client.HTTPConnection("127.0.0.1", port)
     idle.connect()
@@ -101,7 +102,7 @@ def test_a_service_that_is_stopped_finishes_what_it_took_refuses_more_and_ends_w
 def test_too_many_requests_are_told_to_come_again_and_then_it_goes_on(start_service: Start):
     process, port = start_service("--max-waiting", "2")
     with ThreadPoolExecutor(24) as pool:
-        answers = list(pool.map(lambda _: ask(port, flows(4000)), range(48)))
+        answers = list(pool.map(ask, [port] * 48, [flows(4000)] * 48))
     statuses = {status for status, _ in answers}
     assert statuses == {200, 503}
     assert ask(port, flows(3))[0] == 200
@@ -129,28 +130,11 @@ def test_too_many_requests_are_told_to_come_again_and_then_it_goes_on(start_serv
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
 )
-def test_a_head_that_is_no_sound_head_gets_400_and_the_end(start_service_once: int, head: bytes):
-    with socket.create_connection(("127.0.0.1", start_service_once), timeout=10) as connection:
+def test_a_head_that_is_no_sound_head_gets_400_and_the_end(service_port: int, head: bytes):
+    with socket.create_connection(("127.0.0.1", service_port), timeout=10) as connection:
         connection.sendall(head)
         received = b""
         while chunk := connection.recv(65536):
             received += chunk
     assert received.startswith((b"HTTP/1.1 400", b"HTTP/1.1 413", b"HTTP/1.1 431"))
     assert received.count(b"HTTP/1.1 ") == 1
-
-
-@pytest.fixture(scope="module")
-def start_service_once(artifact: "Artifact", tmp_path_factory: pytest.TempPathFactory):  # noqa: ANN201
-    """The port of one service for several tests."""
-    from wirebert.serving.artifact import save_artifact
-
-    folder = tmp_path_factory.mktemp("service")
-    save_artifact(artifact, folder / "model", card="")
-    command = [sys.executable, "-m", "wirebert.cli", "serve", str(folder / "model"), "--port", "0"]
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:
-        while not (folder / "log").read_text().endswith("\n"):
-            assert process.poll() is None, (folder / "log").read_text()
-            time.sleep(0.1)
-        yield int(json.loads((folder / "log").read_text().splitlines()[0])["port"])
-        process.terminate()
-        assert process.wait(30) == 0

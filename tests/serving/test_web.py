@@ -1,10 +1,11 @@
 """The application, asked as a client asks it, without a socket."""
 
+import asyncio
 import gzip
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -146,6 +147,33 @@ def test_memory_for_bodies_is_shared_and_given_back(artifact: "Artifact"):
         assert "wirebert_held_bytes 0.0" in client.get("/metrics").text
 
 
+def test_a_body_that_does_not_come_is_not_waited_for(artifact: "Artifact"):
+    """Asked as a server asks it: the head is here, and the body is not."""
+
+    async def ask() -> list[MutableMapping[str, Any]]:
+        sent: list[MutableMapping[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(60)
+            return {"type": "http.disconnect"}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        limits = Limits(body_s=0.05)
+        app = create_app(Answerer(Detector(artifact), limits), limits, ApiKeys())
+        head = [(b"content-type", JSON.encode()), (b"content-length", b"10"), (b"host", b"x")]
+        scope = {"type": "http", "method": "POST", "path": "/v1/score", "headers": head, "query_string": b""}
+        async with app.service.running(app.inner):
+            await app({**scope, "client": ("127.0.0.1", 1)}, receive, send)
+        assert app.service.held_bytes == 0
+        return sent
+
+    sent = asyncio.run(ask())
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
 def test_a_compressed_body_is_refused_unread(client: TestClient):
     bomb = gzip.compress(b" " * 10_000_000)
     answer = client.post("/v1/score", content=bomb, headers={**AS_JSON, "content-encoding": "gzip"})
@@ -153,8 +181,11 @@ def test_a_compressed_body_is_refused_unread(client: TestClient):
 
 
 def test_who_waits_too_long_is_told_to_come_again(artifact: "Artifact", monkeypatch: pytest.MonkeyPatch):
+    def sleep(*_: object) -> None:
+        time.sleep(0.5)
+
     own = Answerer(Detector(artifact), LIMITS)
-    monkeypatch.setattr(Answerer, "answer", lambda *_: time.sleep(0.5))
+    monkeypatch.setattr(Answerer, "answer", sleep)
     limits = Limits(answer_s=0.05)
     with TestClient(create_app(own, limits, ApiKeys())) as client:
         answer = client.post("/v1/score", content=FLOW, headers=AS_JSON)

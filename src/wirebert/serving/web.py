@@ -197,16 +197,16 @@ class _Held:
 
 
 @final
-class _Watched:
+class Application:
     """Every request: whether its head makes sense, headers of the answer, one line in the log, and the counts."""
 
-    def __init__(self, app: Any, service: Service, paths: frozenset[str]) -> None:
-        self._app, self._service, self.paths = app, service, paths
+    def __init__(self, inner: Starlette, service: Service, paths: frozenset[str]) -> None:
+        self.inner, self.service, self.paths = inner, service, paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.inner(scope, receive, send)
             return
         start, identity = time.perf_counter(), uuid4().hex[:16]
         state: dict[str, Any] = scope.setdefault("state", {})
@@ -224,9 +224,9 @@ class _Watched:
             await send(message)
 
         try:
-            wrong = what_is_wrong(scope, self._service.hosts)
+            wrong = what_is_wrong(scope, self.service.hosts)
             if wrong is None:
-                await self._app(scope, receive, answer)
+                await self.inner(scope, receive, answer)
             else:
                 await JSONResponse({"error": wrong}, 400, {"connection": "close"})(scope, receive, answer)
         except ClientDisconnect:
@@ -238,7 +238,7 @@ class _Watched:
         self, scope: Scope, state: Mapping[str, Any], identity: str, status: int, took_s: float
     ) -> None:
         path = scope["path"] if scope["path"] in self.paths else "other"
-        measures = self._service.measures
+        measures = self.service.measures
         measures.count("wirebert_requests_total", path=path, status=str(status))
         if path == "/v1/score":
             measures.observe("wirebert_score_seconds", took_s)
@@ -262,7 +262,7 @@ class _Watched:
 
 def create_app(
     answerer: Answerer, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None = None
-) -> "_Watched":
+) -> "Application":
     """The application; `answerer` is used from one thread at a time."""
     service = Service(answerer, limits, keys, hosts)
     handlers: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
@@ -280,7 +280,7 @@ def create_app(
         lifespan=service.running,
     )
     app.router.redirect_slashes = False
-    return _Watched(app, service, frozenset(handlers))
+    return Application(app, service, frozenset(handlers))
 
 
 def _sender(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:

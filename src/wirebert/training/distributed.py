@@ -7,12 +7,11 @@ must reach a process that is busy with something else (a job, a failure) through
 
 import _thread
 import os
-import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar, cast, final, runtime_checkable
 
@@ -29,6 +28,10 @@ LOOK_EVERY_S: Final = 0.2
 
 GRACE_S: Final = 10.0
 """What a process has to end by itself once another has failed; then it is ended, whatever it waits for."""
+
+JOB: Final = b"job"
+END: Final = b"end"
+"""What rank 0 says to those that wait: that a job follows, or that there will be no more."""
 
 CONNECTION_LOST: Final = ("gloo", "Connection", "NCCL", "Broken pipe", "Socket", "socket")
 """What errors say whose cause is that another process is gone."""
@@ -160,7 +163,7 @@ class Store(Protocol):
         ...
 
     def get(self, key: str) -> bytes:
-        """A value; waits until there is one."""
+        """A value that there is."""
         ...
 
     def check(self, keys: list[str]) -> bool:
@@ -181,7 +184,7 @@ class Office:
         self._address = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
         self._prefix = f"wirebert/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}/"
         self._store = self._connect()
-        self._num_jobs = 0
+        self._num_words = 0
         self._is_over = threading.Event()
         self._one_failed = threading.Event()
         threading.Thread(target=self._watch, name="other ranks", daemon=True).start()
@@ -191,18 +194,23 @@ class Office:
         return stores.PrefixStore(self._prefix, stores.TCPStore(*self._address, is_master=False))
 
     def give(self, job: object) -> None:
-        """Hand a job to the other ranks; None: there will be no more."""
-        self._num_jobs += 1
-        self._store.set(f"job{self._num_jobs}", pickle.dumps(job))
+        """Hand a job to the other ranks."""
+        self._say(JOB)
+        self.world.of_first(lambda: job)
+
+    def _say(self, word: bytes) -> None:
+        # A word in the store may be waited for without limit, as a collective may not.
+        self._num_words += 1
+        self._store.set(f"word{self._num_words}", word)
 
     def take(self) -> object:
-        """The next job of rank 0, however long it takes to come."""
-        self._num_jobs += 1
-        key = f"job{self._num_jobs}"
+        """The next job of rank 0, however long it takes to come; None: there will be no more."""
+        self._num_words += 1
+        key = f"word{self._num_words}"
         while not self._store.check([key]):
             if self._one_failed.wait(LOOK_EVERY_S):
                 raise SystemExit(2)
-        return pickle.loads(self._store.get(key))
+        return self.world.of_first(lambda: None) if self._store.get(key) == JOB else None
 
     def claim_failure(self) -> bool:
         """Tell all that this rank has failed, and let them hear it; whether it is the first to."""
@@ -233,7 +241,7 @@ class Office:
         if not self._is_over.is_set():
             self._is_over.set()
             if self.world.is_first:
-                self.give(None)
+                self._say(END)
             dist.destroy_process_group()
 
     def _watch(self) -> None:
@@ -293,59 +301,74 @@ def is_launched(environment: Mapping[str, str]) -> bool:
     return int(environment.get("WORLD_SIZE", "1")) > 1 and "RANK" in environment
 
 
-@contextmanager
-def joined(environment: Mapping[str, str]) -> Generator[Crew]:
+def joined(environment: Mapping[str, str]) -> AbstractContextManager[Crew]:
     """The processes that this one was started with, by torchrun's variables; without them, this one alone.
 
     If one of them fails in this block, all end: that one with its error, the others without a word.
+    """
+    return Membership(environment) if is_launched(environment) else nullcontext(ALONE)
+
+
+@final
+class Membership:
+    """What `joined` enters and leaves.
 
     Raises:
         ConfigError: there are more processes than GPUs on this machine.
         TrainingError: another process ended without saying why.
     """
-    if not is_launched(environment):
-        yield ALONE
-        return
-    world = World(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
-    has_gpu = torch.cuda.is_available()
-    local = int(environment.get("LOCAL_RANK", "0"))
-    if has_gpu and local < torch.cuda.device_count():
-        torch.cuda.set_device(local)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpu else "gloo")
-    office = Office(world, environment)
-    try:
-        if has_gpu and local >= torch.cuda.device_count():
-            num_gpus = torch.cuda.device_count()
-            raise ConfigError(
-                f"torchrun --nproc-per-node must be at most the machine's number of GPUs, {num_gpus}, got {local + 1} "
-                "or more; to train on processors, hide the GPUs by CUDA_VISIBLE_DEVICES=''"
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._world = World(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
+
+    def __enter__(self) -> Crew:
+        place, num_gpus = int(self._environment.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if place < num_gpus:
+            torch.cuda.set_device(place)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if num_gpus else "gloo")
+        self._office = Office(self._world, self._environment)
+        if 0 < num_gpus <= place:
+            error = ConfigError(
+                f"torchrun --nproc-per-node must be at most the machine's number of GPUs, {num_gpus}, got {place + 1} or "
+                "more; to train on processors, hide the GPUs by CUDA_VISIBLE_DEVICES=''"
             )
-        yield Crew(world, office)
-    except KeyboardInterrupt as stop:
-        if office.is_over:
-            raise
-        # All were asked to stop, or torchrun will ask the others when this one is gone.
-        end_after(GRACE_S)
-        if office.has_failed(0.0):
-            raise SystemExit(2) from stop
-        if not world.is_first:
-            raise SystemExit(143 if isinstance(stop, Terminated) else 130) from stop
-        raise
-    except Exception as error:
-        if office.is_over:
-            raise
-        is_lost = type(error) is RuntimeError or isinstance(error, dist.DistError)
-        is_lost = is_lost and any(word in str(error) for word in CONNECTION_LOST)
+            self.__exit__(ConfigError, error)
+            raise error
+        return Crew(self._world, self._office)
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
+        if error is None:
+            self._office.part()
+        if error is None or self._office.is_over:
+            return
+        if isinstance(error, KeyboardInterrupt):
+            # All were asked to stop, or torchrun will ask the others when this one is gone.
+            if self._office.has_failed(0.0):
+                code = 2
+            elif self._world.is_first:
+                code = 0
+            else:
+                code = 143 if isinstance(error, Terminated) else 130
+            end_after(GRACE_S)
+            if code:
+                raise SystemExit(code) from error
+            return  # the first rank says how to go on
+        is_lost = _is_lost(error)
         # Who fails says so before its connections close.
-        is_not_ours = office.has_failed(5 * LOOK_EVERY_S if is_lost else 0.0) or not office.claim_failure()
+        is_known = self._office.has_failed(5 * LOOK_EVERY_S if is_lost else 0.0)
+        is_known = is_known or not self._office.claim_failure()
         end_after(GRACE_S)
-        if is_not_ours:
+        if is_known:
             raise SystemExit(2) from error
         if is_lost:
             raise TrainingError(
-                f"rank {world.rank}: another process of this training ended without saying why (killed, for lack of "
-                "memory?); the training goes on with --resume"
+                f"rank {self._world.rank}: another process of this training ended without saying why (killed, for lack "
+                "of memory?); the training goes on with --resume"
             ) from error
-        raise
-    else:
-        office.part()
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether the error comes from another process being gone."""
+    is_of_torch = type(error) is RuntimeError or isinstance(error, dist.DistError)
+    return is_of_torch and any(word in str(error) for word in CONNECTION_LOST)

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wirebert.errors import RunError
+from wirebert.joining import Job, follow
+from wirebert.model.architecture import Architecture
+from wirebert.training.corruption import Corruption
+from wirebert.training.distributed import ALONE, Crew
+from wirebert.training.settings import TrainConfig
+
+
+def job(folder: Path) -> Job:
+    none = np.empty((0, 3), dtype=np.int64)
+    return Job(
+        train=folder / "train",
+        valid=folder / "valid",
+        checkpoints=folder / "checkpoints",
+        architecture=Architecture(vocab_size=8, num_classes=2),
+        attention="auto",
+        gradient_checkpointing=False,
+        training=TrainConfig(epochs=1, learning_rate=1e-3),
+        seed=1,
+        corruption=Corruption(
+            token_slots=np.full(8, -1),
+            slot_special=none,
+            hidden_ids=none,
+            num_hidden=none[:, 0],
+            slot_columns=none[:, 0],
+            leaves_out=False,
+            feature_share=0.0,
+            column_share=0.0,
+            max_length=8,
+        ),
+    )
+
+
+def test_who_follows_no_one_is_done_at_once():
+    follow(ALONE)
+
+
+def test_flows_that_can_not_be_read_here_are_told_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def take(_crew: Crew) -> Job:
+        return job(tmp_path / "elsewhere")
+
+    monkeypatch.setattr(Crew, "take", take)
+    with pytest.raises(RunError, match=r"elsewhere.* on a file system that all machines share"):
+        follow(ALONE)

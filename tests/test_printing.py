@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.table import Table
+
+from wirebert.cli import main
+from wirebert.printing import Output, harmless
+
+HOSTILE = "\x1b]0;mine\x07\x1b[2J\x9b31m\x08\x7f\u202etxt\r"
+
+
+@given(st.text())
+def test_nothing_is_left_that_a_terminal_obeys(text: str):
+    left = harmless(text)
+    assert not [one for one in left if not one.isprintable() and one in HOSTILE]
+    assert all(ord(one) >= 32 or one in "\t\n" for one in left)
+
+
+def test_plain_text_stays_as_it_is():
+    text = "größe\t10.0.0.1 → 日本\n"
+    assert harmless(text) is text or harmless(text) == text
+
+
+def test_text_and_tables_are_printed_harmlessly(capsys: pytest.CaptureFixture[str]):
+    output = Output()
+    table = Table(HOSTILE)
+    table.add_row(HOSTILE)
+    output.print(HOSTILE, markup=False)
+    output.print(table)
+    told = capsys.readouterr().out
+    assert "\\x1b]0;mine" in told
+    assert not set("\x1b\x07\x9b\x08\x7f\u202e\r") & set(told)
+
+
+def test_colours_of_our_own_are_kept(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    Output().print("[red]alert[/red]")
+    assert "\x1b[31malert" in capsys.readouterr().out
+
+
+@pytest.fixture
+def hostile_file(tmp_path: Path) -> Path:
+    lines = [f"du{HOSTILE.strip()}r,proto,label"]
+    labels = ["normal", "at\x1b[31mtack"]
+    lines += [f"{number},tcp\x1b[2J,{labels[number % 2]}" for number in range(200)]
+    path = tmp_path / "flows\x1b[2J.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_what_inspect_prints_of_a_hostile_file_is_harmless(
+    hostile_file: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["inspect", str(hostile_file)]) == 0
+    told = capsys.readouterr()
+    assert "tcp" in told.out + told.err or "proto" in told.out
+    assert "\x1b" not in told.out + told.err
+
+
+def test_an_error_about_a_hostile_name_is_harmless(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["inspect", str(tmp_path / "none\x1b[2J.csv")]) == 2
+    assert "\x1b" not in capsys.readouterr().err
