@@ -1,6 +1,6 @@
 """How many requests the service answers on this machine, how long they wait, and what it does when too many come.
 
-    python benchmarks/serve.py [--mini MODEL] [--rows 32] [--seconds 20] [--requests 100000] [--out result.json]
+    python benchmarks/serve.py [--mini MODEL] [--rows 32] [--rate 200] [--seconds 20] [--requests 100000] [--out result.json]
 
 Uses NSL-KDD from the folder in WIREBERT_DATA (../shared/data without it); where there is none, generated traffic. A `mini` is
 trained for one epoch and exported unless a model is given. The service runs in a process of its own, with its default
@@ -11,7 +11,7 @@ it was due. So a service that stands still for a second shows in every request o
 measure latency", 2015). Four phases:
 
 1. `most`: as many connections as keep it busy, each asking again at once: the rate that is served.
-2. `half`: half of that rate, open-loop: p50 and p99.
+2. `half`: half of `--rate` (0: of what `most` found), open-loop: p50 and p99.
 3. `flat`: `--requests` requests, closed-loop; resident memory after a tenth of them and at the end.
 4. `flood`: ten times the rate of `most`, open-loop: what is answered and what is refused; then `half` once more.
 """
@@ -216,8 +216,9 @@ async def measure(
     most = await closed_loop(port, requests, Phase("most"), seconds=seconds)
     used = own.cpu_times().user - before[0], service.cpu_times().user - before[1]
     rate = most.served_per_s
+    half_rate = (options.rate or rate) / 2
     half = await open_loop(
-        port, requests, Phase("half"), rate=rate / 2, seconds=seconds, connections=MOST_CONNECTIONS
+        port, requests, Phase("half"), rate=half_rate, seconds=seconds, connections=MOST_CONNECTIONS
     )
     flat = Phase("flat")
     await closed_loop(port, requests, flat, seconds=1e9, most=max(1, options.requests // 10))
@@ -228,7 +229,7 @@ async def measure(
         port, requests, Phase("flood"), rate=10 * rate, seconds=seconds, connections=FLOOD_CONNECTIONS
     )
     after = await open_loop(
-        port, requests, Phase("after"), rate=rate / 2, seconds=seconds, connections=MOST_CONNECTIONS
+        port, requests, Phase("after"), rate=half_rate, seconds=seconds, connections=MOST_CONNECTIONS
     )
     return {
         "rows": options.rows,
@@ -262,6 +263,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Load on `wirebert serve`.")
     parser.add_argument("--mini", type=Path, metavar="MODEL")
     parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--out", type=Path)

@@ -1,13 +1,15 @@
 """Tiny detectors that nobody trained. wirebert is imported inside: jaxtyping's checks have to be in place first."""
 
+import asyncio
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +23,18 @@ if TYPE_CHECKING:
     from wirebert.serving.artifact import Artifact
 
 CLASSES = ("normal", "dos", "probe")
+
+
+@pytest.fixture
+def loop_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`asyncio.run` in a thread: the browser tests, if they came before, keep a loop running in this one."""
+    run = asyncio.run
+
+    def run_in_thread(main: Coroutine[Any, Any, Any]) -> object:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(run, main).result()
+
+    monkeypatch.setattr(asyncio, "run", run_in_thread)
 
 
 def tiny_artifact(

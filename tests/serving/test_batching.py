@@ -6,6 +6,8 @@ import pytest
 
 from wirebert.serving.batching import MAX_JOBS, Batcher, Busy
 
+pytestmark = pytest.mark.usefixtures("loop_of_its_own")
+
 
 class Gate:
     """Work that waits until it is let through, and remembers which jobs came together."""

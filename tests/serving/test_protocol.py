@@ -6,10 +6,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import uvicorn
 
 from wirebert.serving.limits import Limits
 from wirebert.serving.protocol import bounded_protocol
+
+pytestmark = pytest.mark.usefixtures("loop_of_its_own")
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

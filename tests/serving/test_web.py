@@ -22,6 +22,8 @@ from wirebert.serving.keys import ApiKeys
 from wirebert.serving.limits import Limits
 from wirebert.serving.web import create_app
 
+pytestmark = pytest.mark.usefixtures("loop_of_its_own")
+
 if TYPE_CHECKING:
     from wirebert.serving.artifact import Artifact
 

@@ -1,5 +1,6 @@
 """`wirebert serve`: a model, a socket, signals and logs around the application of `serving.web`."""
 
+import gc
 import ipaddress
 import os
 import signal
@@ -87,6 +88,10 @@ def serve(detector: Detector, place: Place, limits: Limits) -> None:
                 timeout_graceful_shutdown=GRACE_S,
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             )
+            # What is here stays: to look through all of PyTorch for garbage takes a tenth of a second, and requests wait.
+            gc.collect()
+            gc.freeze()
+            listener.listen(limits.max_connections)  # who connects from now on waits, and is not refused
             address = listener.getsockname()
             LOG.info("listening", extra={"fields": {"host": address[0], "port": address[1]}})
             with _calm_after_signals():
