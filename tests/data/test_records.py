@@ -63,6 +63,11 @@ def test_an_escape_character_makes_the_next_one_ordinary():
     assert grammar.scan(b'a,"c\\"d"\n', is_last=True).broken == []
 
 
+def test_an_escape_with_nothing_after_it_breaks_its_row():
+    rows = Grammar(escape="\\").split('1,2\n\\"\\')
+    assert [(row.cells, row.is_broken) for row in rows] == [(["1", "2"], False), (['\\"\\'], True)]
+
+
 def test_a_header_may_hold_a_line_break():
     assert Grammar().first_row(b'"a\nb",c\n1,2\n') == (2, 8)
     assert Grammar().first_row(b'a,"b\nc\n') == (1, 5)

@@ -319,6 +319,19 @@ def test_a_whole_manifest_with_strange_content_is_refused_in_a_sentence(
         load_artifact(folder)
 
 
+def test_weights_that_are_none_are_refused_in_a_sentence_even_with_a_fitting_sha256(folder: Path):
+    weights, path = folder / "model.safetensors", folder / "wirebert.json"
+    weights.write_bytes(b"\xff" * 64)
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["files"][weights.name] = {
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "size_bytes": 64,
+    }
+    path.write_text(seal(manifest), encoding="utf-8")
+    with pytest.raises(ArtifactError, match="expected a model of this version"):
+        load_artifact(folder)
+
+
 # Saving
 
 

@@ -123,17 +123,21 @@ class Grammar:
             position += len(text[start:line_stop]) - len(text[start:line_stop].lstrip(" \t"))
         while True:
             match = pattern.match(text, position)
-            assert match is not None  # the pattern matches the empty text too
-            quoted, plain, end = match.group(1), match.group(2), match.group(3)
+            if match is None:  # an escape with nothing after it
+                return self._broken(text, start, line_stop)
+            quoted, plain, end = match.groups()
             if quoted is None and self.quote is not None and plain.lstrip(" ").startswith(self.quote):
-                return Record(
-                    self._split_plain(text[start:line_stop].rstrip("\r\n")), True, 1, start
-                ), line_stop
+                return self._broken(text, start, line_stop)
             cells.append(self._unquoted(plain) if quoted is None else self._unquoted(quoted, in_quotes=True))
             position = match.end()
             if not end or end in ("\r\n", "\r", "\n"):
                 num_lines = len(re.findall(r"\r\n|\r|\n", text[start : position - len(end)])) + 1
                 return Record(cells, False, num_lines, start), position
+
+    def _broken(self, text: str, start: int, line_stop: int) -> tuple[Record, int]:
+        """The line as it is, where its quotes do not fit."""
+        cells = self._split_plain(text[start:line_stop].rstrip("\r\n"))
+        return Record(cells, True, 1, start), line_stop
 
     def _unquoted(self, text: str, *, in_quotes: bool = False) -> str:
         if in_quotes and self.quote is not None:

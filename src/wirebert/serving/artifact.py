@@ -144,7 +144,7 @@ def load_artifact(folder: Path) -> Artifact:
             strangeness=_read_strangeness(folder, manifest),
         )
     # The content is as it was written, so what it says is strange to this version only.
-    except (LookupError, TypeError, ValueError, AttributeError, UserError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, SafetensorError, UserError) as error:
         raise ArtifactError(
             f"{folder / MANIFEST}: expected a model of this version of wirebert, found one that it can not read "
             f"({error}); use wirebert {manifest['origin'].get('wirebert', '')}, which wrote it, or train again"
