@@ -65,6 +65,49 @@ def test_the_default_is_the_most_frequent_of_values_and_missing():
     assert encoder.slots[0].texts[encoder.default] == "7"
 
 
+def counted(*runs: tuple[float, int]) -> NumberCounts:
+    """Counts of each value."""
+    counts = NumberCounts()
+    values, times = zip(*runs, strict=True)
+    counts.add(np.array(values, float), np.array(times))
+    return counts
+
+
+def test_frequent_values_among_many_have_tokens_of_their_own():
+    rare = [(float(value), 1) for value in range(100, 200)]
+    encoder = NumberEncoder.fit(
+        "n", counted((48.0, 500), (52.0, 300), (44.0, 200), *rare), 4, frequent_values=2
+    )
+    assert encoder.exact == (48.0, 52.0)
+
+
+def test_what_holds_less_than_a_thousandth_of_the_flows_is_not_frequent():
+    rare = [(float(value), 1) for value in range(100, 200)]
+    encoder = NumberEncoder.fit("n", counted((48.0, 3000), (52.0, 3), *rare), 4, frequent_values=16)
+    assert encoder.exact == (48.0,)
+
+
+def test_values_that_bins_tell_apart_need_no_tokens_of_their_own():
+    encoder = NumberEncoder.fit("n", counted((1.0, 5), (2.0, 4), (3.0, 4)), 4, frequent_values=16)
+    assert encoder.exact == (1.0,)
+
+
+def test_values_between_frequent_ones_fall_into_bins():
+    rare = [(float(value), 1) for value in range(10)]
+    encoder = NumberEncoder.fit("n", counted((4.5, 50), (5.5, 40), *rare), 4, frequent_values=2)
+    slot, tokens = encoder.slots[0], encoder.encode(pa.array([4.5, 4.6, 5.5]))[:, 0].tolist()
+    assert [token in slot.bins for token in tokens] == [False, True, False]
+
+
+def test_numbers_are_ordered_by_value_across_bins_and_exact_values():
+    rare = [(float(value), 1) for value in range(10)]
+    encoder = NumberEncoder.fit("n", counted((4.5, 50), (5.5, 40), *rare), 4, frequent_values=2)
+    (slot,) = encoder.slots
+    starts = [float(text.split("[")[-1].split(",")[0]) for text in slot.shown]
+    in_order = [starts[token - len(slot.marks)] for token in slot.ordered]
+    assert in_order == sorted(starts)
+
+
 def test_bins_hold_about_as_many_distinct_values_each():
     values = np.arange(1, 101, dtype=np.float64) ** 3
     starts = bin_starts(values, 10)

@@ -144,10 +144,10 @@ def test_no_two_marks_of_any_slot_share_an_id(web: FlowTokenizer):
     assert duration == ["duration:<missing>", "duration:<above>", "duration:<absent>"]
 
 
-def test_bins_are_listed_in_order():
+def test_bins_and_exact_values_are_listed_in_order():
     tokenizer = FlowTokenizer.fit(schema(n=ColumnKind.NUMBER), [table(n=[0.0, 0.0, 1.0, 2.0, 9.0])])
-    (bins,) = tokenizer.ordered_bins
-    assert [tokenizer.vocabulary[token] for token in bins] == ["n:q0", "n:q1", "n:q2"]
+    (numbers,) = tokenizer.ordered_numbers
+    assert [tokenizer.vocabulary[token] for token in numbers] == ["n:0", "n:q0", "n:q1", "n:q2"]
 
 
 # Leave-out

@@ -39,7 +39,7 @@ LAYOUT = TokenLayout(
     token_slots=np.array([-1] * 2 + [0] * 11 + [1] * 7),
     token_groups=np.array([-1] * 2 + [0] * 11 + [1] * 7),
     slot_marks=(np.array([2, 3, 4]), np.array([13, 14, 15])),
-    ordered_bins=(np.arange(5, 13),),
+    ordered_numbers=(np.arange(5, 13),),
     new_tokens=np.arange(0),
     new_token_pieces=(),
 )
@@ -187,7 +187,7 @@ def test_extended_vocabulary_keeps_rows_and_starts_new_tokens_at_the_mean_of_the
         token_slots=np.array([-1, -1, -1, -1, -1, 0]),
         token_groups=np.array([-1, -1, -1, -1, -1, 0]),
         slot_marks=(np.arange(0),),
-        ordered_bins=(),
+        ordered_numbers=(),
         new_tokens=np.array([5]),
         new_token_pieces=(np.array([2, 4, 3]),),
     )

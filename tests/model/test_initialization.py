@@ -13,7 +13,7 @@ from wirebert.model.architecture import Architecture
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import (
     TokenLayout,
-    initialize_bins,
+    initialize_numbers,
     initialize_embeddings,
     initialize_from_pieces,
     initialize_special,
@@ -52,7 +52,7 @@ def test_bins_are_as_large_as_other_embeddings():
 def test_bins_are_laid_out_in_the_order_given_and_nothing_else_moves():
     model, words = tiny()
     before = words.clone()
-    initialize_bins(model, [np.array([30, 10, 20])], generator=generator())
+    initialize_numbers(model, [np.array([30, 10, 20])], generator=generator())
     curve = smooth_curves(3, TINY.dim, 8, generator())
     torch.testing.assert_close(words[[30, 10, 20]], curve)
     others = [index for index in range(50) if index not in (10, 20, 30)]
@@ -64,7 +64,7 @@ def test_around_the_mean_keeps_what_the_bins_had_in_common():
     with torch.no_grad():
         words[10:14] += 5.0
     center = words[10:14].mean(dim=0)
-    initialize_bins(model, [np.arange(10, 14)], generator=generator(), around_mean=True)
+    initialize_numbers(model, [np.arange(10, 14)], generator=generator(), around_mean=True)
     torch.testing.assert_close(
         words[10:14] - center, smooth_curves(4, TINY.dim, 8, generator()), atol=1e-5, rtol=0
     )
@@ -73,7 +73,7 @@ def test_around_the_mean_keeps_what_the_bins_had_in_common():
 def test_columns_of_none_or_one_bin_stay_as_they_are():
     model, words = tiny()
     before = words.clone()
-    initialize_bins(model, [np.array([], dtype=np.int64), np.array([7])], generator=generator())
+    initialize_numbers(model, [np.array([], dtype=np.int64), np.array([7])], generator=generator())
     assert torch.equal(words, before)
 
 
@@ -108,7 +108,7 @@ def test_the_layout_of_a_tokenizer_fits_a_model(leave_out: bool):
     model = DistilBert(architecture, generator=generator())
     initialize_embeddings(model, layout, generator())
     words = model.embeddings.word_embeddings.weight.detach()
-    bins = words[torch.from_numpy(layout.ordered_bins[0])]
+    bins = words[torch.from_numpy(layout.ordered_numbers[0])]
     assert cosine_similarity(bins[0], bins[1], dim=0) > cosine_similarity(bins[0], bins[-1], dim=0)
     for slot, marks in enumerate(layout.slot_marks):
         values = np.setdiff1d(np.flatnonzero(layout.token_slots == slot), marks)

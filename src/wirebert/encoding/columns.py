@@ -55,13 +55,19 @@ def new_counts(kind: ColumnKind) -> ColumnCounts:
 
 
 def fit_encoder(
-    column: Column, counts: ColumnCounts, *, num_bins: int, max_categories: int, networks: tuple[str, ...]
+    column: Column,
+    counts: ColumnCounts,
+    *,
+    num_bins: int,
+    frequent_values: int,
+    max_categories: int,
+    networks: tuple[str, ...],
 ) -> ColumnEncoder:
     """The encoder of a column's kind, fitted on what was counted."""
     if isinstance(counts, NumberCounts):
         if column.kind is ColumnKind.PORT:
             return PortEncoder.fit(column.name, counts)
-        return NumberEncoder.fit(column.name, counts, num_bins)
+        return NumberEncoder.fit(column.name, counts, num_bins, frequent_values)
     if column.kind is ColumnKind.ADDRESS:
         return AddressEncoder.fit(column.name, counts, networks)
     if column.kind is ColumnKind.FLAGS:

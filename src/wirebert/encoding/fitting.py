@@ -49,6 +49,7 @@ def fit_columns(features: tuple[Column, ...], blocks: Blocks, config: EncodingCo
             column,
             counts[column.name],
             num_bins=config.num_bins,
+            frequent_values=config.frequent_values,
             max_categories=config.max_categories,
             networks=config.networks,
         )

@@ -1,4 +1,4 @@
-"""Numbers -> tokens: exact tokens for zero and the most frequent value, quantile bins for the rest."""
+"""Numbers -> tokens: exact tokens for zero and the most frequent values, quantile bins for the rest."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,6 +15,8 @@ MARKS = ("<missing>", "<above>", "<absent>", "<negative>", "<infinite>", "<below
 
 _NEGATIVE, _INFINITE, _BELOW = 3, 4, 5
 _NUM_FREQUENT = 1024
+_FEWEST_SHARE = 0.001
+"""Of the values, the share that one value has to hold to be frequent."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,8 @@ class NumberCounts:
     counts_: Int[np.ndarray, " distinct"] = field(default_factory=lambda: np.empty(0, np.int64))
     num_missing_: int = 0
     num_infinite_: int = 0
+    num_values_: int = 0
+    """Finite ones, those that are not kept included."""
     low_: float = np.inf
     high_: float = -np.inf
     hash_limit_: int = (1 << 64) - 1
@@ -44,6 +48,7 @@ class NumberCounts:
         values, counts = values[finite] + 0.0, counts[finite]  # + 0.0 turns -0.0 into 0.0
         if len(values) == 0:
             return
+        self.num_values_ += int(counts.sum())
         self.low_, self.high_ = min(self.low_, float(values.min())), max(self.high_, float(values.max()))
         merged, inverse = np.unique(np.concatenate([self.values_, values]), return_inverse=True)
         totals = np.zeros(len(merged), np.int64)
@@ -94,6 +99,12 @@ def bin_starts(values: Float[np.ndarray, " distinct"], num_bins: int) -> Float[n
     return starts
 
 
+def _frequent(counts: NumberCounts, most: int) -> Float[np.ndarray, " frequent"]:
+    """At most `most` values that hold a share worth a token, the most frequent first."""
+    order = np.argsort(-counts.counts_, kind="stable")[:most]
+    return counts.values_[order[counts.counts_[order] >= _FEWEST_SHARE * counts.num_values_]]
+
+
 def write_number(value: float) -> str:
     """The shortest text that reads back as `value`; whole numbers without a point.
 
@@ -118,15 +129,24 @@ class NumberEncoder:
     default: int
 
     @classmethod
-    def fit(cls, column: str, counts: NumberCounts, num_bins: int) -> "NumberEncoder":
-        """The encoder for what was counted; bins are cut through the values that have no token of their own."""
+    def fit(
+        cls, column: str, counts: NumberCounts, num_bins: int, frequent_values: int = 0
+    ) -> "NumberEncoder":
+        """The encoder for what was counted; bins are cut through the values that have no token of their own.
+
+        Where there are more values than bins, up to `frequent_values` of them that hold a thousandth of the flows each have
+        one: bins of equally many distinct values would join what whole attacks send with what lies beside it.
+        """
         if len(counts.values_) == 0:
             default = _INFINITE if counts.num_infinite_ > counts.num_missing_ else MISSING
             return cls(column=column, low=None, high=None, exact=(), starts=(), default=default)
         most = int(np.argmax(counts.counts_))  # the lowest of equally frequent values
         mode = float(counts.values_[most])
-        exact = tuple(sorted({mode, 0.0} if bool((counts.values_ == 0).any()) else {mode}))
+        own = {mode, 0.0} if bool((counts.values_ == 0).any()) else {mode}
         sample = counts.sample
+        if len(sample) > num_bins:
+            own |= set(_frequent(counts, frequent_values).tolist())
+        exact = tuple(sorted(own))
         starts = bin_starts(sample[~np.isin(sample, exact)], num_bins)
         if len(starts) == 0 and counts.low_ < counts.high_:
             starts = np.array([counts.low_])  # between two exact values there must be something too
@@ -162,6 +182,7 @@ class NumberEncoder:
             shown=(*exact, *intervals),
             default=self.default,
             bins=tuple(range(first_bin, first_bin + len(self.starts))),
+            ordered=tuple((len(MARKS) + np.argsort([*self.exact, *self.starts], kind="stable")).tolist()),
         )
         return (slot,)
 

@@ -14,6 +14,9 @@ class EncodingConfig:
     num_bins: int = 64
     """Quantile bins per numeric column, 1 to 255; columns of fewer distinct values have a bin for each."""
 
+    frequent_values: int = 16
+    """Values per numeric column with a token of their own: the most frequent ones, where values are more than bins."""
+
     max_categories: int = 1000
     """Known values per categorical column, at least 1; the next ten times as many share the `<rare>` token."""
 
@@ -40,6 +43,7 @@ class EncodingConfig:
 
     def __post_init__(self) -> None:
         _check_range("num_bins", self.num_bins, 1, 255)
+        _check_range("frequent_values", self.frequent_values, 0, None)
         _check_range("max_categories", self.max_categories, 1, None)
         _check_range("text_pieces", self.text_pieces, 1, None)
         _check_range("num_pieces", self.num_pieces, 256, None)

@@ -22,6 +22,8 @@ class Slot:
     """The token of the most frequent value, which rows may leave out."""
     bins: tuple[int, ...] = ()
     """The tokens that are bins of a number, in order."""
+    ordered: tuple[int, ...] = ()
+    """The tokens of a number's values, bins and others, from low to high."""
     shown: tuple[str, ...] = ()
     """What people read for each of `values`, where that is more than the value (`q17 [181, 239)`)."""
 

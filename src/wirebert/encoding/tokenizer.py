@@ -191,10 +191,10 @@ class FlowTokenizer:
         return self._slot_starts + np.array([slot.default for slot in self.slots], np.int32)
 
     @cached_property
-    def ordered_bins(self) -> tuple[Int32[np.ndarray, " bins"], ...]:
-        """Ids of each numeric column's bins, from low to high."""
+    def ordered_numbers(self) -> tuple[Int32[np.ndarray, " numbers"], ...]:
+        """Ids of each numeric column's bins and exact values, from low to high."""
         pairs = zip(self._slot_starts, self.slots, strict=True)
-        return tuple(start + np.array(slot.bins, np.int32) for start, slot in pairs if slot.bins)
+        return tuple(start + np.array(slot.ordered, np.int32) for start, slot in pairs if slot.ordered)
 
     # Tables to ids
 

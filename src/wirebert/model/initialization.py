@@ -1,4 +1,4 @@
-"""How the embeddings of feature tokens start: bins in order, special tokens at their column's mean, new tokens at the
+"""How the embeddings of feature tokens start: numbers in order, special tokens at their column's mean, new tokens at the
 mean of their pieces.
 
 A random start would hide from the model what is known before training: that `src_bytes:q17` lies beside `src_bytes:q18`.
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from wirebert.encoding.slots import ABSENT
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.model.distilbert import INIT_STD, DistilBert
 from wirebert.model.patterns import NO_GROUP
@@ -42,14 +43,20 @@ class TokenLayout:
     slot_marks: tuple[Int[np.ndarray, " _"], ...]
     """Per slot, the tokens that stand for a state (missing, unseen, absent, rare, ...), not for a value."""
 
-    ordered_bins: tuple[Int[np.ndarray, " _"], ...]
-    """Bin tokens of each number column, in the order of their values."""
+    ordered_numbers: tuple[Int[np.ndarray, " _"], ...]
+    """Bins and exact values of each number column, in order."""
 
     new_tokens: Int[np.ndarray, " new"]
     """Tokens that a pretrained vocabulary lacked; none for a vocabulary of its own."""
 
     new_token_pieces: tuple[Int[np.ndarray, " _"], ...]
     """For each of `new_tokens`, the pieces that it is made of, at least one."""
+
+    @property
+    def token_masks(self) -> Int[np.ndarray, " tokens"]:
+        """What each token is shown as where it is masked: the `<absent>` of its column, or `[MASK]`."""
+        absent = [int(marks[ABSENT]) for marks in self.slot_marks]
+        return np.array([*absent, self.vocabulary.index("[MASK]")])[self.token_slots]
 
     @classmethod
     def of(cls, tokenizer: FlowTokenizer) -> "TokenLayout":
@@ -63,7 +70,7 @@ class TokenLayout:
             token_slots=tokenizer.token_slots,
             token_groups=np.append(tokenizer.slot_groups, NO_GROUP)[tokenizer.token_slots],
             slot_marks=tokenizer.slot_marks,
-            ordered_bins=tokenizer.ordered_bins,
+            ordered_numbers=tokenizer.ordered_numbers,
             new_tokens=new_tokens,
             new_token_pieces=tuple(pieces),
         )
@@ -72,30 +79,32 @@ class TokenLayout:
 def initialize_embeddings(model: DistilBert, layout: TokenLayout, generator: torch.Generator) -> None:
     """Give the tokens of `layout` the start that what is known of them suggests."""
     initialize_from_pieces(model, layout.new_tokens, layout.new_token_pieces)
-    initialize_bins(model, layout.ordered_bins, generator=generator, around_mean=len(layout.new_tokens) > 0)
+    initialize_numbers(
+        model, layout.ordered_numbers, generator=generator, around_mean=len(layout.new_tokens) > 0
+    )
     initialize_special(model, layout.slot_marks, layout.token_slots)
 
 
 @torch.no_grad()
-def initialize_bins(
+def initialize_numbers(
     model: DistilBert,
-    ordered_bins: Sequence[Int[np.ndarray, " _"]],
+    ordered_numbers: Sequence[Int[np.ndarray, " _"]],
     *,
     generator: torch.Generator,
     num_frequencies: int = 8,
     around_mean: bool = False,
 ) -> None:
-    """Start each column's bins on a smooth random curve, so that neighbours are more alike than bins far apart.
+    """Start each column's numbers on a smooth random curve, so that neighbours are more alike than numbers far apart.
 
-    With `around_mean` the curve is laid around the mean of what the bins' embeddings were, which keeps what pieces say
+    With `around_mean` the curve is laid around the mean of what their embeddings were, which keeps what pieces say
     of the column; otherwise around zero.
     """
     words_VD = model.embeddings.word_embeddings.weight
-    for bins in ordered_bins:
-        if len(bins) < 2:
+    for numbers in ordered_numbers:
+        if len(numbers) < 2:
             continue  # nothing to order
-        ids = torch.from_numpy(bins.astype(np.int64))
-        curve_ND = smooth_curves(len(bins), words_VD.shape[1], num_frequencies, generator).to(words_VD)
+        ids = torch.from_numpy(numbers.astype(np.int64))
+        curve_ND = smooth_curves(len(numbers), words_VD.shape[1], num_frequencies, generator).to(words_VD)
         words_VD[ids] = curve_ND + words_VD[ids].mean(dim=0) if around_mean else curve_ND
 
 
