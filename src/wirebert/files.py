@@ -1,7 +1,9 @@
-"""Files that appear whole or not at all, and stay when the power goes."""
+"""Files that appear whole or not at all, stay when the power goes, and are written by one process at a time."""
 
+import fcntl
 import os
 from pathlib import Path
+from typing import IO, Any
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -22,3 +24,15 @@ def force_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def has_taken(file: IO[Any]) -> bool:
+    """Keep other processes from taking the file until it is closed, however this process ends; False: one was first.
+
+    Where the file system has no locks, nobody is kept out.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return not isinstance(error, BlockingIOError)
+    return True

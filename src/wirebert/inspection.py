@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -78,13 +79,15 @@ def show_inspection(inspection: Inspection, console: Console) -> None:
     )
     lines = inspection.seen.misfits.lines
     left = {name: count for name, count in lines_of(lines).items() if count and name not in ("lines", "rows")}
-    say(f"{inspection.seen.num_rows:,} rows" + "".join(f", {count:,} {name}" for name, count in left.items()))
+    parts = [f", {count:,} {name if count > 1 else _single(name)}" for name, count in left.items()]
+    say(f"{inspection.seen.num_rows:,} rows{''.join(parts)}")
     counts = {name: count for name, count in inspection.class_counts.items() if count}
     if counts:
         shares = ", ".join(
             f"{row.class_name} {row.num_rows:,} ({row.share:.2%})" for row in distribution(counts)
         )
-        say(f"classes: {shares}; the largest is {imbalance_ratio(counts):,.0f} times the smallest")
+        ratio = f"the largest is {imbalance_ratio(counts):,.0f} times the smallest"
+        say(f"classes: {shares}; {ratio if len(counts) > 1 else 'training needs another'}")
     plain = not console.is_terminal
     console.print(column_table(inspection.seen, plain=plain))
     if console.is_terminal and inspection.findings:
@@ -113,6 +116,11 @@ def lines_of(lines: Intake) -> dict[str, int]:
     }
 
 
+def _single(name: str) -> str:
+    """`line of header and above` for `lines of header and above`."""
+    return re.sub(r"s\b", "", name, count=1)
+
+
 def column_table(seen: Survey, *, plain: bool) -> Table:
     """One line per column."""
     table = Table(box=None if plain else box.HORIZONTALS, title=None)
@@ -123,9 +131,9 @@ def column_table(seen: Survey, *, plain: bool) -> Table:
     for column in seen.columns:
         span = "" if column.minimum is None else f"{column.minimum:.4g} to {column.maximum:.4g}"
         table.add_row(
-            column.column.name,
-            column.column.kind.value,
-            "yes" if column.column.is_feature else "no",
+            column.name,
+            column.kind.value,
+            "yes" if column.is_feature else "no",
             f"{column.num_missing:,}",
             column.distinct_text,
             span,
@@ -153,13 +161,13 @@ def finding_table(findings: Sequence[Finding]) -> Table:
 def _columns(seen: Survey) -> list[Mapping[str, object]]:
     return [
         {
-            "name": column.column.name,
-            "kind": column.column.kind.value,
-            "is_feature": column.column.is_feature,
+            "name": column.name,
+            "kind": column.kind.value,
+            "is_feature": column.is_feature,
             "note": column.column.note,
             "null_values": list(column.column.null_values),
             "missing": column.num_missing,
-            "missing_as": seen.misfits.markers.get(column.column.name, {}),
+            "missing_as": seen.misfits.markers.get(column.name, {}),
             "distinct": column.num_distinct,
             "minimum": column.minimum,
             "maximum": column.maximum,

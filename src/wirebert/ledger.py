@@ -21,6 +21,8 @@ FILE_NAME = "test_reads.jsonl"
 
 _NOT_A_CHOICE = ("train", "test", "seed")
 """Settings that say where the data lies and which dice are thrown, not how the model is made."""
+_NO_CHOICE_OF_DATA = ("cache", "split_seed")
+"""The same of the settings in `data`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,5 +113,5 @@ def settings_hash(settings: Mapping[str, object]) -> str:
     data = chosen.get("data")
     if isinstance(data, Mapping):
         section = cast(Mapping[str, object], data)
-        chosen["data"] = {name: value for name, value in section.items() if name not in ("cache",)}
+        chosen["data"] = {name: value for name, value in section.items() if name not in _NO_CHOICE_OF_DATA}
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()

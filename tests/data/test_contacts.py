@@ -1,6 +1,10 @@
 """What is taken from which column, and what is done where there is none."""
 
+# The pyarrow stubs know no dictionary of columns as an argument.
+# pyright: reportArgumentType=false, reportCallIssue=false
+
 import pyarrow as pa
+import pytest
 
 from wirebert.data.contacts import read_contacts
 
@@ -43,8 +47,22 @@ def test_without_a_state_flows_are_failed_whose_destination_sent_no_packet():
     assert read_contacts(table)[1].is_failed.tolist() == [False, True, False]
 
 
-def test_bytes_are_those_of_packets_before_those_of_content_and_whole():
-    table = pa.table({**ENDS, "src_payload_bytes": [7.0, 8.0, 1e300], "src_ip_bytes": [50.9, None, None]})
-    contacts = read_contacts(table)[1]
-    assert contacts.sent_bytes.tolist() == [50, 8, 1 << 40]
-    assert contacts.received_bytes.tolist() == [0, 0, 0]
+@pytest.mark.parametrize("state", ["S0", "REJ", "RSTOS0", "SH"])
+def test_failed_is_what_was_refused_or_not_answered(state: str):
+    table = pa.table({**ENDS, "conn_state": [state, "RSTO", "S1"]})
+    assert read_contacts(table)[1].is_failed.tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("side", ["src", "dst"])
+def test_bytes_are_those_of_packets_before_those_of_content_and_whole(side: str):
+    columns = {
+        f"{side}_bytes": [1.0, 2.0, 3.0],
+        f"{side}_payload_bytes": [7.0, 1e300, None],
+        f"{side}_ip_bytes": [50.9, None, None],
+    }
+    contacts = read_contacts(pa.table({**ENDS, **columns}))[1]
+    ours, others = contacts.sent_bytes.tolist(), contacts.received_bytes.tolist()
+    if side == "dst":
+        ours, others = others, ours
+    assert ours == [50, 1 << 40, 3]
+    assert others == [0, 0, 0]

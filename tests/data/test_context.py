@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirebert.data.context import FlowContext, context_columns, has_context, with_context
+from wirebert.data.layouts import write_schema
 from wirebert.data.loading import open_flows
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.settings import DataConfig
@@ -258,7 +259,17 @@ def test_columns_of_these_names_in_the_table_are_left_as_they_are():
     assert with_context(schema, WINDOWS) is schema
 
 
-def test_what_is_missing_in_context_is_no_finding(tmp_path: Path):
+def test_what_is_missing_alike_or_all_different_in_context_is_no_finding(tmp_path: Path):
     seen = survey(open_flows(write_log(tmp_path / "flows.csv", 200), DataConfig(context=True)))
-    assert any(column.num_missing for column in seen.columns if column.column.name == "ctx_channel_gap_s")
-    assert not {f.column for f in validate(seen, None) if f.code == "missing_values"} & set(seen.schema.names)
+    assert any(column.num_missing for column in seen.columns if column.name == "ctx_channel_gap_s")
+    found = {finding.column or "" for finding in validate(seen, None)}
+    assert not [name for name in found if seen.schema.is_context(name)]
+
+
+def test_context_can_be_left_out_of_a_schema_that_has_it(tmp_path: Path):
+    log = write_log(tmp_path / "flows.csv", 20)
+    write_schema(open_flows(log, DataConfig(context=True)).schema, tmp_path / "own.toml")
+    own = str(tmp_path / "own.toml")
+    assert open_flows(log, DataConfig(schema=own)).schema.context is not None
+    bare = open_flows(log, DataConfig(schema=own, context=False)).schema
+    assert (bare.context, bare.names) == (None, open_flows(log, DataConfig(context=False)).schema.names)

@@ -1,6 +1,6 @@
 import pytest
 
-from wirebert.data.detection import detect_dialect
+from wirebert.data.detection import detect_dialect, detect_header
 from wirebert.data.dialect import Dialect
 from wirebert.data.settings import DataConfig
 from wirebert.errors import DataError
@@ -48,9 +48,6 @@ def test_dialect_is_detected_from_the_first_bytes(head: bytes, expected: str):
     [
         (b"", "an empty file"),
         (b"\n \r\n", "an empty file"),
-        (b'{"ts": 1}\n', "JSON"),
-        (b"#separator \\x09\n", "a Zeek log"),
-        (b"\xd4\xc3\xb2\xa1\x02\x00", "a packet capture"),
         (bytes(range(256)) * 8, "binary data"),
     ],
 )
@@ -58,6 +55,11 @@ def test_what_is_no_table_is_refused_in_one_sentence(head: bytes, found: str):
     with pytest.raises(DataError, match=found) as caught:
         detect(head)
     assert "\n" not in str(caught.value)
+
+
+def test_a_first_row_that_comes_again_is_a_header_only_over_numbers():
+    assert detect_header([["dur", "proto"], ["1.5", "tcp"], ["dur", "proto"], ["2", "udp"]])
+    assert not detect_header([["tcp", "http"], ["udp", "dns"], ["tcp", "http"]])
 
 
 @pytest.mark.parametrize(

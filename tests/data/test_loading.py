@@ -232,7 +232,7 @@ def test_a_payload_column_is_text(data_dir: Path):
 
 def test_a_packet_capture_is_refused_with_the_remedy(data_dir: Path):
     file = "pcap/malicious-ssh-bruteforce.pcap"
-    with pytest.raises(DataError, match="convert it to one of these"):
+    with pytest.raises(DataError, match="have a sensor such as Zeek or Suricata make flows of it"):
         open_flows(data_dir / "sensors" / file)
 
 
@@ -287,3 +287,20 @@ def test_dropped_columns_are_no_features_and_duplicates_are_found_without_them(t
     assert "left out by data.drop" in dropped.schema.column("dport").note
     assert len(np.unique(survey(whole).feature_hashes)) == 60
     assert len(np.unique(survey(dropped).feature_hashes)) == 2
+
+
+def test_infinity_among_decimal_commas_is_a_number(tmp_path: Path):
+    cells = ["1,5", "Infinity", "0,250", "NaN"] * 20
+    (tmp_path / "f.csv").write_text("rate;label\n" + "".join(f"{cell};benign\n" for cell in cells))
+    flows = open_flows(tmp_path / "f.csv")
+    (table,) = flows.blocks()
+    assert flows.dialect.decimal_comma
+    assert table["rate"].to_pylist()[:4] == [1.5, float("inf"), 0.25, None]
+
+
+def test_a_label_column_that_is_empty_is_told_as_such(tmp_path: Path):
+    (tmp_path / "f.csv").write_text("bytes,label\n" + "".join(f"{row},\n" for row in range(60)))
+    with pytest.raises(
+        SchemaError, match=r"found none among bytes, label \(always missing\); name it with --label"
+    ):
+        open_flows(tmp_path / "f.csv").require_label()

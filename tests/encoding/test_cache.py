@@ -1,3 +1,5 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,16 @@ def test_interrupted_and_damaged_stores_are_written_anew(tmp_path: Path):
     (tmp_path / "key" / "ids.bin").write_bytes(b"")
     flows, was_there = find_or_encode(tmp_path, "key", TOKENIZER, fill)
     assert (len(flows), was_there) == (3, False)
+
+
+def test_runs_that_want_the_same_store_at_once_encode_once(tmp_path: Path):
+    def fill_slowly(store: StoreWriter) -> None:
+        time.sleep(0.1)
+        fill(store)
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(find_or_encode, tmp_path, "key", TOKENIZER, fill_slowly) for _ in range(4)]
+    assert sorted(one.result()[1] for one in asked) == [False, True, True, True]
 
 
 def test_a_tokenizer_is_fitted_once(tmp_path: Path):

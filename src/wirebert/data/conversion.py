@@ -25,7 +25,7 @@ MAX_PADDED = 20
 NUMBER = re.compile(
     r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf(?:inity)?|nan", re.IGNORECASE | re.ASCII
 )
-WITH_COMMA = r"^\s*[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?\s*$"
+WITH_COMMA = r"^\s*[+-]?((\d+,?\d*|,\d+)([eE][+-]?\d+)?|(?i:inf|infinity))\s*$"
 """A number that may have a decimal comma."""
 TRUTH = {"true": "1", "yes": "1", "t": "1", "y": "1", "false": "0", "no": "0", "f": "0", "n": "0"}
 

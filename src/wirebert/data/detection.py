@@ -15,12 +15,12 @@ from wirebert.data.dialect import (
     ONE_COLUMN,
     Compression,
     Dialect,
-    Encoding,
     LineEnd,
     decode_head,
     whole_lines,
 )
 from wirebert.data.encodings import detect_encoding
+from wirebert.data.other_formats import refuse_other_formats
 from wirebert.data.records import Grammar, Record, quoted_fields
 from wirebert.data.settings import DataConfig
 from wirebert.errors import DataError
@@ -31,16 +31,6 @@ LINE_ENDS: dict[LineEnd, str] = {"LF": "\n", "CRLF": "\r\n", "CR": "\r"}
 COMMENT_MARKS = ("#", "//", "%")
 MAX_LINES_BEFORE = 100
 
-OTHER_FORMATS = {
-    b"ARROW1": "an Arrow file",
-    b"\xd4\xc3\xb2\xa1": "a packet capture",
-    b"\xa1\xb2\xc3\xd4": "a packet capture",
-    b"\x0a\x0d\x0d\x0a": "a packet capture",
-    b"#separator": "a Zeek log",
-    b'{"': "JSON",
-    b"[{": "JSON",
-}
-
 NUMBER = re.compile(
     r"[+-]?(?:\d+(?:[.,]\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf(?:inity)?|nan)", re.IGNORECASE
 )
@@ -49,7 +39,6 @@ DECIMAL_POINT = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
 NEVER_A_NAME = re.compile(
     r"\d{1,3}(?:\.\d{1,3}){3}|\d{4}[-/]\d\d?[-/]\d\d?.*|\d\d?[-/]\d\d?[-/]\d{4}.*|0x[0-9a-fA-F]+|[-?]"
 )
-CONTROLS = frozenset(range(32)) - set(b"\t\n\r\f\x0b\x1b\x00\x1f")
 
 
 def detect_dialect(
@@ -66,7 +55,7 @@ def detect_dialect(
     'utf-8, key-value lines'
     >>> detect_dialect(b"", "none", "flows.csv")
     Traceback (most recent call last):
-    wirebert.errors.DataError: flows.csv: expected a table of flows, found an empty file
+    wirebert.errors.DataError: flows.csv: expected a table of flows, found an empty file; give one that holds flows
     """
     config = config or DataConfig()
     if head.startswith(b"PAR1"):
@@ -76,7 +65,7 @@ def detect_dialect(
     refuse_other_formats(head, encoding, where, is_table=config.delimiter is not None)
     lines = whole_lines(decode_head(head, encoding), is_whole=is_whole)
     if not any(line.strip() for line in lines):
-        raise DataError(f"{where}: expected a table of flows, found an empty file")
+        raise DataError(f"{where}: expected a table of flows, found an empty file; give one that holds flows")
     if config.delimiter is None and are_key_value_lines(lines):
         return Dialect(format="key_values", compression=compression, encoding=encoding)
     layout = detect_layout(lines, config)
@@ -311,17 +300,17 @@ def detect_line_end(lines: Sequence[str]) -> LineEnd:
 def has_decimal_commas(rows: Sequence[Sequence[str]], delimiter: str) -> bool:
     """Whether numbers are written 1,5.
 
-    >>> has_decimal_commas([["1,5", "10.0.0.1"]], ";"), has_decimal_commas([["1,500", "2.5"]], ";")
-    (True, False)
+    >>> [has_decimal_commas([[cell, "10.0.0.1"]], ";") for cell in ("1,5", "0,500", "1,500")]
+    [True, True, False]
     """
     if delimiter == ",":
         return False
     cells = [cell.strip() for row in rows[:LOOKED_AT] for cell in row]
     with_comma = [cell for cell in cells if DECIMAL_COMMA.fullmatch(cell)]
     num_with_point = sum(DECIMAL_POINT.fullmatch(cell) is not None for cell in cells)
-    # 1,500 alone may be one and a half or fifteen hundred: it takes a number that can only be the former.
+    # 1,500 alone may be one and a half or fifteen hundred: it takes a number that can only be the former, as 0,500 is.
     return len(with_comma) > num_with_point and any(
-        not re.fullmatch(r".*,\d{3}", cell) for cell in with_comma
+        not re.fullmatch(r"[+-]?[1-9]\d?\d?,\d{3}", cell) for cell in with_comma
     )
 
 
@@ -329,7 +318,8 @@ def detect_header(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row holds names.
 
     It does not if a cell of it is a number, an address, a date or a missing-value marker, or if one of its cells
-    occurs again below it.
+    occurs again below it. It may occur again as a whole, as in files that were put together, if a column has nothing but
+    numbers else.
 
     >>> detect_header([["dur", "proto"], ["1.5", "tcp"]]), detect_header([["0", "tcp"], ["1", "udp"]])
     (True, False)
@@ -346,8 +336,13 @@ def detect_header(rows: Sequence[Sequence[str]]) -> bool:
         return True  # a table saved with its positions as names
     if any(NUMBER.fullmatch(cell) or NEVER_A_NAME.fullmatch(cell) for cell in first):
         return False
-    below = [{row[index].strip() for row in rows[1:] if index < len(row)} for index in range(len(first))]
-    return not any(cell and cell in values for cell, values in zip(first, below, strict=True))
+    rest = [row for row in rows[1:] if row != rows[0]]
+    below = [{row[index].strip() for row in rest if index < len(row)} for index in range(len(first))]
+    if any(cell and cell in values for cell, values in zip(first, below, strict=True)):
+        return False
+    return len(rest) == len(rows) - 1 or any(
+        values and all(map(NUMBER.fullmatch, values)) for values in below
+    )
 
 
 def are_key_value_lines(lines: Sequence[str]) -> bool:
@@ -365,22 +360,3 @@ def are_key_value_lines(lines: Sequence[str]) -> bool:
     return sum(len(re.findall(r"(?:^|[,;\s])\s*[A-Za-z_][\w.\-]*\s*[:=]", line)) >= 2 for line in filled) >= (
         0.9 * len(filled)
     )
-
-
-def refuse_other_formats(head: bytes, encoding: Encoding, where: str, *, is_table: bool = False) -> None:
-    """Raise a DataError for what is no delimited or key-value text; text `is_table` if the user says so."""
-    is_wide = encoding.startswith("utf-16")
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n") if not is_wide else b""
-    for magic, name in OTHER_FORMATS.items():
-        is_meant = is_table and magic.isascii() and magic[:1] in b"#{["
-        if not is_meant and (head.startswith(magic) or start.startswith(magic)):
-            raise DataError(
-                f"{where}: expected delimited text, key-value lines or Parquet, found {name}; "
-                "convert it to one of these"
-            )
-    num_controls = sum(head.count(byte) for byte in CONTROLS)
-    if not is_wide and (num_controls > len(head) // 20 or head.count(0) > len(head) // 10):
-        raise DataError(
-            f"{where}: expected delimited text, key-value lines or Parquet, found binary data; "
-            "convert it to one of these"
-        )

@@ -1,20 +1,24 @@
 """A finding: one thing that a person should know about a traffic table; and what checks look at."""
 
-from collections.abc import Mapping
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Bool, Int64
 
 from wirebert.data.labels import ClassMap
-from wirebert.data.survey import Survey
+from wirebert.data.survey import ColumnSurvey, Survey
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 CODES: tuple[str, ...] = tuple(
     """
-    classes_not_tested conflicting_labels constant_column drift duplicate_column duplicate_rows
+    benign_unknown classes_not_tested conflicting_labels constant_column drift duplicate_column duplicate_rows
     duplicates_without_endpoints footer identifier_like imbalance infinite_values label_derived label_spelling
     misfits missing_markers missing_values missing_with_a_class mixed_types near_duplicate_texts
     near_duplicate_texts_in_test nearly_boolean_column nearly_constant_column negative_values new_classes new_labels
@@ -36,7 +40,7 @@ class Finding:
     column: str | None
     """The column concerned; None for the whole table."""
     count: int
-    """Rows concerned (`conflicting_labels` and `rare_class` too)."""
+    """Rows concerned."""
     example: str
     """One case of it, such as a value or a row."""
     message: str
@@ -66,6 +70,23 @@ class Subject:
         """The class that means no attack, if it is known."""
         return None if self.classes is None else self.classes.benign
 
+    @property
+    def features(self) -> tuple[ColumnSurvey, ...]:
+        """The columns that the model sees and the files hold: in a short log, computed context is alike or all different by
+        its nature.
+        """
+        schema = self.survey.schema
+        return tuple(c for c in self.survey.columns if c.is_feature and not schema.is_context(c.name))
+
+    @property
+    def sampled_ids(self) -> Int64[np.ndarray, " sampled"]:
+        """Class of each row of the sample."""
+        return self.class_ids[self.survey.sample.rows]
+
+    def sampled(self, column: ColumnSurvey) -> pa.Array:
+        """The column's values in the rows of the sample."""
+        return self.survey.sample.table[column.name].combine_chunks()
+
 
 def subject_of(survey: Survey, classes: ClassMap | None) -> Subject:
     """The survey with classes; without a class map, each label is its own class."""
@@ -94,7 +115,7 @@ def rows_of(count: int, total: int) -> str:
     return f"{count:,} of {total:,} rows ({share:.1f} %)"
 
 
-def some(names: "list[str]", limit: int = 5) -> str:
+def some(names: Sequence[str], limit: int = 5) -> str:
     """The first names, quoted, and how many more there are."""
     shown = ", ".join(repr(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

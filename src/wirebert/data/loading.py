@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from wirebert.data.canonical import SENSORS, flow_schema, sensor_table
 from wirebert.data.contacts import NEEDED
-from wirebert.data.context import FlowContext, has_context, with_context
+from wirebert.data.context import FlowContext, has_context, with_context, without_context
 from wirebert.data.conversion import Misfits, convert, with_points
 from wirebert.data.dialect import Dialect
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
@@ -21,7 +21,7 @@ from wirebert.data.inference import infer_schema, take_sample
 from wirebert.data.intake import Intake
 from wirebert.data.layouts import known_schemas, read_schema, recognise
 from wirebert.data.proposals import with_proposals
-from wirebert.data.schema import FlowSchema, missing_name
+from wirebert.data.schema import ColumnKind, FlowSchema, missing_name
 from wirebert.data.settings import DataConfig
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import DataError, SchemaError
@@ -78,7 +78,12 @@ class Flows:
         """The label column; a SchemaError that lists the columns if the files have none."""
         label = self.schema.label
         if label is None:
-            names = ", ".join(self.parts[0].names)
+            notes = {
+                c.name: f" ({c.note})"
+                for c in self.schema.columns
+                if c.kind is ColumnKind.CONSTANT and c.note
+            }
+            names = ", ".join(f"{name}{notes.get(name, '')}" for name in self.parts[0].names)
             raise SchemaError(
                 f"{self.parts[0].where}: expected a label column, found none among {names}; name it with --label"
             )
@@ -257,7 +262,9 @@ def _label_name(label: str, names: tuple[str, ...]) -> str:
 def _with_context(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema:
     """The schema with context where it is asked for or, unless forbidden, the file is a sensor's log with times."""
     is_sensor = part.source is not None and part.source.schema is not None
-    if config.context is False or (config.context is None and not (is_sensor and has_context(part.names))):
+    if config.context is False:
+        return without_context(schema)
+    if config.context is None and not (is_sensor and has_context(part.names)):
         return schema
     if not has_context(part.names):
         missing = next(name for name in NEEDED if name not in part.names)
@@ -265,7 +272,7 @@ def _with_context(config: DataConfig, schema: FlowSchema, part: FlowFile) -> Flo
             f"{part.where}: data.context needs times and addresses, {missing_name('column', missing, part.names)}"
         )
     windows = ContextWindows(short_s=config.context_short_s, long_s=config.context_long_s)
-    return schema if schema.context is not None else with_context(schema, windows)
+    return with_context(schema, windows)
 
 
 def _apply(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema:

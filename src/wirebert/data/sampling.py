@@ -53,7 +53,7 @@ class RowSampler:
     def result(self) -> Sample:
         """What was taken so far."""
         rows = np.concatenate([np.empty(0, np.int64), *self._rows])
-        table = pa.concat_tables(self._tables) if self._tables else pa.table({})
+        table = pa.concat_tables(self._tables, promote_options="default") if self._tables else pa.table({})
         return Sample(table.combine_chunks(), rows)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int64, UInt64
 
-from wirebert.data.findings import Finding, row_name, rows_of, some
+from wirebert.data.findings import Finding, Severity, row_name, rows_of, some
 from wirebert.data.labels import class_of
 from wirebert.data.schema import ColumnKind, FlowSchema, missing_name
 from wirebert.data.settings import DataConfig, Split
@@ -216,7 +216,7 @@ def crossings(
     if not is_judged.any():
         return ()
     findings: list[Finding] = []
-    ways = (
+    ways: tuple[tuple[str, UInt64[np.ndarray, " rows"] | None, str, Severity], ...] = (
         ("split_shares_rows", seen.feature_hashes, "all features", "warning"),
         ("split_shares_flows", seen.inner_hashes, "everything but addresses, ports and times", "info"),
         (
@@ -236,7 +236,7 @@ def crossings(
             findings.append(
                 Finding(
                     code=code,
-                    severity="warning" if severity == "warning" else "info",
+                    severity=severity,
                     column=None,
                     count=count,
                     example=row_name(is_shared),
@@ -253,27 +253,21 @@ def _one_sided(
     is_judged: Bool[np.ndarray, " rows"],
     seen: Survey,
     judged: str,
-) -> list[Finding]:
+) -> Iterator[Finding]:
     trained, tested = set(class_ids[is_train].tolist()), set(class_ids[is_judged].tolist())
-    findings: list[Finding] = []
-    for ids, side in ((trained - tested, "training"), (tested - trained, judged)):
-        if not ids:
-            continue
-        is_one_sided = np.isin(class_ids, list(ids)) & (is_train | is_judged)
-        labels = sorted({seen.label_names[code] for code in np.unique(seen.labels[is_one_sided]).tolist()})
-        findings.append(
-            Finding(
+    untested = "nothing is known of how well they are found, so choose another split or add rows"
+    unknown = "the model can not know them, so choose another split"
+    ways = (("training", judged, trained - tested, untested), (judged, "training", tested - trained, unknown))
+    for side, other, ids, remedy in ways:
+        if ids:
+            is_one_sided = np.isin(class_ids, list(ids)) & (is_train | is_judged)
+            codes = np.unique(seen.labels[is_one_sided]).tolist()
+            labels = sorted(seen.label_names[code] for code in codes)
+            yield Finding(
                 code="split_lacks_classes",
                 severity="warning",
                 column=seen.schema.label,
                 count=int(is_one_sided.sum()),
                 example=labels[0],
-                message=f"labels {some(labels)} stand on the {side} side only, not in {judged if side == 'training' else 'training'}; "
-                + (
-                    "nothing is known of how well they are found, so choose another split or add rows"
-                    if side == "training"
-                    else "the model can not know them, so choose another split"
-                ),
+                message=f"labels {some(labels)} stand on the {side} side only, not in {other}; {remedy}",
             )
-        )
-    return findings

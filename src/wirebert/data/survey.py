@@ -72,6 +72,21 @@ class ColumnSurvey:
     num_infinite: int = 0
 
     @property
+    def name(self) -> str:
+        """Name of the column."""
+        return self.column.name
+
+    @property
+    def kind(self) -> ColumnKind:
+        """What its values are."""
+        return self.column.kind
+
+    @property
+    def is_feature(self) -> bool:
+        """Whether the model sees it."""
+        return self.column.is_feature
+
+    @property
     def is_constant(self) -> bool:
         """Whether all rows hold the same (a column that is missing everywhere too)."""
         return self.num_distinct + (self.num_missing > 0) <= 1

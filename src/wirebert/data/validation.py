@@ -13,13 +13,11 @@ from wirebert.data.checks.comparison import (
     known_endpoints,
     new_labels,
     rows_of_training,
-    shared_rows,
     shared_shapes,
     time_overlap,
 )
 from wirebert.data.checks.labels import (
-    IMBALANCE_LIMIT,
-    RARE_CLASS_ROWS,
+    benign_unknown,
     imbalance,
     label_spellings,
     padded_values,
@@ -61,19 +59,16 @@ from wirebert.data.survey import Survey
 from wirebert.errors import ConfigError, DataError
 
 __all__ = [
-    "IMBALANCE_LIMIT",
-    "RARE_CLASS_ROWS",
     "Finding",
     "Severity",
     "compare",
     "left_out",
     "mark_accepted",
     "require_no_errors",
-    "shared_rows",
     "validate",
 ]
 
-CHECKS: tuple[Callable[[Subject], list[Finding]], ...] = (
+CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     lines_set_aside,
     lines_after_the_table,
     odd_names,
@@ -99,12 +94,13 @@ CHECKS: tuple[Callable[[Subject], list[Finding]], ...] = (
     texts_equal_in_shape,
     conflicting_labels,
     unlabelled_rows,
+    benign_unknown,
     imbalance,
     rare_classes,
 )
 """Every check that looks at one table."""
 
-COMPARISONS: tuple[Callable[[Subject, Subject], list[Finding]], ...] = (
+COMPARISONS: tuple[Callable[[Subject, Subject], Iterable[Finding]], ...] = (
     rows_of_training,
     shared_shapes,
     new_labels,
@@ -125,7 +121,7 @@ def validate(survey: Survey, classes: ClassMap | None = None) -> tuple[Finding, 
     return _in_order(finding for check in CHECKS for finding in check(subject))
 
 
-LEFT_OUT: tuple[Callable[[Subject], list[Finding]], ...] = (
+LEFT_OUT: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     lines_set_aside,
     lines_after_the_table,
     misfits,

@@ -1,8 +1,10 @@
 """Tokenizers and encoded flows that are found again, by the content of the data and the settings that made them."""
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from wirebert.encoding.settings import EncodingConfig
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError
+from wirebert.files import write_whole
 from wirebert.settings import to_mapping
 
 VERSION = 1
@@ -52,16 +55,14 @@ def _digest(fingerprint: str, state: str, arrays: Sequence[Shaped[np.ndarray, ".
 def find_or_fit(cache: Path, key: str, fit: Callable[[], FlowTokenizer]) -> FlowTokenizer:
     """The tokenizer of this key; if there is none (or a damaged one), `fit` makes it."""
     path = cache / f"{key}.tokenizer.json"
-    if path.is_file():
-        try:
-            return FlowTokenizer.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, KeyError, TypeError):
-            pass  # written anew below
-    tokenizer = fit()
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = cache / f".{key}.partial"
-    partial.write_text(json.dumps(tokenizer.to_dict()), encoding="utf-8")
-    partial.replace(path)
+    with _one_at_a_time(cache, key):
+        if path.is_file():
+            try:
+                return FlowTokenizer.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            except (ValueError, KeyError, TypeError):
+                pass  # written anew below
+        tokenizer = fit()
+        write_whole(path, json.dumps(tokenizer.to_dict()))
     return tokenizer
 
 
@@ -73,12 +74,21 @@ def find_or_encode(
     A store appears whole or not at all: what an interrupted run left is written anew, and a damaged one too.
     """
     folder = cache / key
-    if folder.is_dir():
-        try:
-            return EncodedFlows.open(folder), True
-        except DataError:
-            pass  # written anew below, which replaces it
-    cache.mkdir(parents=True, exist_ok=True)
-    with StoreWriter(folder, tokenizer.dtype) as store:
-        write(store)
+    with _one_at_a_time(cache, key):
+        if folder.is_dir():
+            try:
+                return EncodedFlows.open(folder), True
+            except DataError:
+                pass  # written anew below, which replaces it
+        with StoreWriter(folder, tokenizer.dtype) as store:
+            write(store)
     return EncodedFlows.open(folder), False
+
+
+@contextmanager
+def _one_at_a_time(cache: Path, key: str) -> Generator[None]:
+    """Runs that share a cache and want the same at once: one makes it, the others wait and find it."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f".{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, also by the end of the process
+        yield

@@ -13,6 +13,7 @@ from jaxtyping import Int64, UInt16, UInt32
 
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.errors import DataError
+from wirebert.files import force_to_disk, write_whole
 
 FORMAT = 1
 _INDEX = "store.json"
@@ -55,10 +56,10 @@ class EncodedFlows:
         index = _read_index(folder / _INDEX)
         num_flows, num_tokens = int(index["num_flows"]), int(index["num_tokens"])
         return cls(
-            ids=_map(folder / "ids.bin", _ID_TYPES[index["id_type"]], num_tokens),
-            offsets=_map(folder / "offsets.bin", "<i8", num_flows + 1),
-            class_ids=_map(folder / "class_ids.bin", "<i8", num_flows),
-            rows=_map(folder / "rows.bin", "<i8", num_flows),
+            ids=map_file(folder / "ids.bin", _ID_TYPES[index["id_type"]], num_tokens),
+            offsets=map_file(folder / "offsets.bin", "<i8", num_flows + 1),
+            class_ids=map_file(folder / "class_ids.bin", "<i8", num_flows),
+            rows=map_file(folder / "rows.bin", "<i8", num_flows),
             num_truncated=int(index["num_truncated"]),
             folder=folder,
         )
@@ -123,10 +124,10 @@ class StoreWriter:
             shutil.rmtree(self._aside, ignore_errors=True)
             return
         self._write_index()
-        _sync_folder(self._aside)
+        force_to_disk(self._aside)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._aside.rename(self._folder)
-        _sync_folder(self._folder.parent)
+        force_to_disk(self._folder.parent)
 
     def _write_index(self) -> None:
         index = {
@@ -136,19 +137,7 @@ class StoreWriter:
             "num_tokens": self._num_tokens,
             "num_truncated": self._num_truncated,
         }
-        with (self._aside / _INDEX).open("w", encoding="utf-8") as file:
-            json.dump(index, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        write_whole(self._aside / _INDEX, json.dumps(index, indent=2))
 
 
 def _read_index(path: Path) -> dict[str, Any]:
@@ -169,7 +158,8 @@ def _read_index(path: Path) -> dict[str, Any]:
     return known
 
 
-def _map(path: Path, dtype: str, length: int) -> np.ndarray:
+def map_file(path: Path, dtype: str, length: int) -> np.ndarray:
+    """`length` numbers in a file, mapped, not read; a DataError if it holds more or fewer."""
     expected = length * np.dtype(dtype).itemsize
     found = path.stat().st_size if path.is_file() else None
     if found != expected:

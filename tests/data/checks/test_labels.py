@@ -19,12 +19,25 @@ def test_spellings_of_one_label_are_found(subject: Make):
     ("one", "other"), [("dos", "ddos"), ("scan", "scam"), ("class 1", "class 2"), ("xss", "xs")]
 )
 def test_other_labels_are_no_spellings(one: str, other: str, subject: Make):
-    assert labels.label_spellings(subject(label=[one, other])) == []
+    assert not [*labels.label_spellings(subject(label=[one, other]))]
 
 
 def test_values_between_blanks_are_shown_as_they_stand(subject: Make):
     (found,) = labels.padded_values(subject(Misfits(padded={"label": {" Fuzzers": 3}}), label=["a", "b"]))
     assert (found.column, found.count, found.example) == ("label", 3, "' Fuzzers'")
+
+
+def test_rare_classes_are_one_finding_the_rarest_first(subject: Make):
+    table = subject(label=["benign"] * 100 + ["worm"] * 20 + ["scan"] * 3)
+    (found,) = labels.rare_classes(table)
+    assert (found.example, found.count) == ("scan", 23)
+    assert found.message.startswith("'scan (3)', 'worm (20)': fewer than 50 rows")
+
+
+def test_without_a_benign_class_the_way_to_name_it_is_told(subject: Make):
+    (found,) = labels.benign_unknown(subject(label=["dos", "scan"]))
+    assert "--benign" in found.message
+    assert not [*labels.benign_unknown(subject(label=["benign", "scan"]))]
 
 
 def test_rare_classes_and_imbalance_are_findings_of_their_own(subject: Make):

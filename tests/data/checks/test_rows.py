@@ -18,7 +18,7 @@ def test_rows_set_aside_and_footers_name_their_line(subject: Make):
     assert "1 of 10 rows (10.0 %)" in aside.message
     (footer,) = rows.lines_after_the_table(table)
     assert (footer.count, footer.example) == (1, "line 12: Summary")
-    assert rows.lines_set_aside(subject(service=["a"])) == []
+    assert not [*rows.lines_set_aside(subject(service=["a"]))]
 
 
 def test_rows_that_differ_in_addresses_only_are_counted(subject: Make):
@@ -26,17 +26,17 @@ def test_rows_that_differ_in_addresses_only_are_counted(subject: Make):
     (found,) = rows.rows_equal_without_endpoints(table)
     assert (found.count, found.example) == (1, "row 2")
     assert "(1 with the same label)" in found.message
-    assert rows.duplicate_rows(table) == []
-    assert rows.rows_equal_without_endpoints(subject(bytes=[1.0, 1.0])) == []
+    assert not [*rows.duplicate_rows(table)]
+    assert not [*rows.rows_equal_without_endpoints(subject(bytes=[1.0, 1.0]))]
 
 
 def test_texts_that_differ_in_digits_only_are_near_duplicates(subject: Make):
     (found,) = rows.texts_equal_in_shape(subject(uri=["/a?id=1", "/a?id=2", "/b", "/a?id=12"]))
     assert (found.count, found.example) == (1, "row 2")
-    assert rows.texts_equal_in_shape(subject(uri=["/a", "/a"])) == []  # equal, so counted as duplicates
+    assert not [*rows.texts_equal_in_shape(subject(uri=["/a", "/a"]))]  # equal, so counted as duplicates
 
 
 def test_duplicates_and_conflicts_are_different_things(subject: Make):
     table = subject(service=["a", "a", "b", "b"], label=["x", "x", "x", "y"])
-    assert rows.duplicate_rows(table)[0].count == 2
-    assert rows.conflicting_labels(table)[0].count == 2
+    assert next(rows.duplicate_rows(table)).count == 2
+    assert next(rows.conflicting_labels(table)).count == 2

@@ -227,6 +227,20 @@ def test_rows_that_are_not_of_the_encoding_are_set_aside(tmp_path: Path):
         intake.check(0.1, "f")
 
 
+def test_a_header_that_comes_again_is_no_row(tmp_path: Path):
+    rows, intake = take(tmp_path / "f", "a,b\r\n1,2\r\na,b\r\na,bb\r\n3,4\r\na,b", Dialect())
+    assert rows == [["1", "2"], ["a", "bb"], ["3", "4"]]
+    assert (intake.num_set_aside, intake.num_not_text, intake.num_lines) == (2, 0, 6)
+    assert (intake.examples[0].line, intake.examples[0].reason) == (3, "it repeats the header")
+
+
+@pytest.mark.parametrize("text", ["a\nb\na\n", "0,1\n5,6\n0,1\n"])
+def test_a_word_or_numbers_that_come_again_are_a_row(tmp_path: Path, text: str):
+    (tmp_path / "f").write_text(text)
+    names = ["a", "b"][: text.splitlines()[0].count(",") + 1]
+    assert len(rows_of(tmp_path / "f", Dialect(), names)) == 2
+
+
 def test_zero_bytes_are_characters_like_any_other(tmp_path: Path):
     rows, intake = take(tmp_path / "f", "1,\x002\n\x00\x00\x00\n3,4\n")
     assert rows == [["1", "\x002"], ["3", "4"]]

@@ -3,6 +3,8 @@
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +12,6 @@ from jaxtyping import Float64
 
 from wirebert.data.findings import Finding, Subject, present, row_name, rows_of, some
 from wirebert.data.schema import ColumnKind
-from wirebert.data.survey import Survey
 from wirebert.data.times import seconds_of
 
 DRIFT_LIMIT = 0.25
@@ -20,30 +21,22 @@ MAX_DRIFTING = 10
 """Columns that are named, the farthest first."""
 
 
-def shared_rows(train: Survey, test: Survey) -> Finding | None:
-    """Test rows whose features all equal those of some training row; None if there is none."""
-    is_shared = np.isin(test.feature_hashes, train.feature_hashes)
+def rows_of_training(train: Subject, test: Subject) -> Iterator[Finding]:
+    """Test rows whose features all equal those of some training row; or that none does, which is worth knowing too."""
+    is_shared = np.isin(test.survey.feature_hashes, train.survey.feature_hashes)
     count = int(is_shared.sum())
-    if not count:
-        return None
-    return Finding(
-        code="shared_rows",
-        severity="warning",
-        column=None,
-        count=count,
-        example=row_name(is_shared),
-        message=f"{rows_of(count, test.num_rows)} of {test.name} share all features with a row of {train.name}; "
-        "read the figures on the other rows beside the total, because a model may know these by heart",
-    )
-
-
-def rows_of_training(train: Subject, test: Subject) -> list[Finding]:
-    """Test rows that occur in training; or that none does, which is worth knowing too."""
-    found = shared_rows(train.survey, test.survey)
-    if found is not None or not test.survey.num_rows:
-        return [] if found is None else [found]
-    return [
-        Finding(
+    if count:
+        yield Finding(
+            code="shared_rows",
+            severity="warning",
+            column=None,
+            count=count,
+            example=row_name(is_shared),
+            message=f"{rows_of(count, test.survey.num_rows)} of {test.survey.name} share all features with a row of "
+            f"{train.survey.name}; read the figures on the other rows beside the total, because a model may know these by heart",
+        )
+    elif test.survey.num_rows:
+        yield Finding(
             code="no_shared_rows",
             severity="info",
             column=None,
@@ -51,103 +44,88 @@ def rows_of_training(train: Subject, test: Subject) -> list[Finding]:
             example="",
             message=f"no row of {test.survey.name} shares all features with a row of {train.survey.name}; nothing to do",
         )
-    ]
 
 
-def shared_shapes(train: Subject, test: Subject) -> list[Finding]:
+def shared_shapes(train: Subject, test: Subject) -> Iterator[Finding]:
     """Test rows whose texts differ from a training row's in digits at most."""
     if train.survey.shape_hashes is None or test.survey.shape_hashes is None:
-        return []
+        return
     is_shared = np.isin(test.survey.shape_hashes, train.survey.shape_hashes)
     if not is_shared.any():
-        return []
-    return [
-        Finding(
-            code="near_duplicate_texts_in_test",
-            severity="warning",
-            column=None,
-            count=int(is_shared.sum()),
-            example=row_name(is_shared),
-            message=f"{rows_of(int(is_shared.sum()), test.survey.num_rows)} of {test.survey.name} equal a row of "
-            f"{train.survey.name} once every digit is read as 0; read the figures on the other rows beside the total",
-        )
-    ]
+        return
+    yield Finding(
+        code="near_duplicate_texts_in_test",
+        severity="warning",
+        column=None,
+        count=int(is_shared.sum()),
+        example=row_name(is_shared),
+        message=f"{rows_of(int(is_shared.sum()), test.survey.num_rows)} of {test.survey.name} equal a row of "
+        f"{train.survey.name} once every digit is read as 0; read the figures on the other rows beside the total",
+    )
 
 
-def new_labels(train: Subject, test: Subject) -> list[Finding]:
+def new_labels(train: Subject, test: Subject) -> Iterator[Finding]:
     """Labels and classes that only the test data have."""
-    findings: list[Finding] = []
     known = {name for name, count in train.survey.label_counts.items() if count}
     labels = {name: n for name, n in test.survey.label_counts.items() if n and name not in known}
     if labels:
-        findings.append(
-            Finding(
-                code="new_labels",
-                severity="warning",
-                column=test.survey.schema.label,
-                count=sum(labels.values()),
-                example=max(labels, key=lambda name: labels[name]),
-                message=f"{len(labels)} labels ({rows_of(sum(labels.values()), test.survey.num_rows)}) occur only in "
-                f"{test.survey.name}: {some(sorted(labels))}; read how these fare by themselves, because nothing like them was "
-                "learned",
-            )
+        yield Finding(
+            code="new_labels",
+            severity="warning",
+            column=test.survey.schema.label,
+            count=sum(labels.values()),
+            example=max(labels, key=lambda name: labels[name]),
+            message=f"{len(labels)} labels ({rows_of(sum(labels.values()), test.survey.num_rows)}) occur only in "
+            f"{test.survey.name}: {some(sorted(labels))}; read how these fare by themselves, because nothing like them was "
+            "learned",
         )
     classes = {name: n for name, n in present(test.counts).items() if not train.counts.get(name)}
     if classes and set(classes) != set(labels):
-        findings.append(
-            Finding(
-                code="new_classes",
-                severity="warning",
-                column=test.survey.schema.label,
-                count=sum(classes.values()),
-                example=max(classes, key=lambda name: classes[name]),
-                message=f"classes {some(sorted(classes))} occur only in {test.survey.name} and can not be predicted; "
-                "map their labels to known classes",
-            )
+        yield Finding(
+            code="new_classes",
+            severity="warning",
+            column=test.survey.schema.label,
+            count=sum(classes.values()),
+            example=max(classes, key=lambda name: classes[name]),
+            message=f"classes {some(sorted(classes))} occur only in {test.survey.name} and can not be predicted; "
+            "map their labels to known classes",
         )
-    return findings
 
 
-def gone_classes(train: Subject, test: Subject) -> list[Finding]:
+def gone_classes(train: Subject, test: Subject) -> Iterator[Finding]:
     """Classes that the test data lack: there is no figure for them."""
     gone = [name for name in present(train.counts) if not test.counts.get(name)]
     if not gone or not present(test.counts):
-        return []
-    return [
-        Finding(
-            code="classes_not_tested",
-            severity="warning",
-            column=test.survey.schema.label,
-            count=sum(train.counts[name] for name in gone),
-            example=gone[0],
-            message=f"classes {some(gone)} do not occur in {test.survey.name}, so nothing is known of how well they are "
-            "found; add rows of them",
-        )
-    ]
+        return
+    yield Finding(
+        code="classes_not_tested",
+        severity="warning",
+        column=test.survey.schema.label,
+        count=sum(train.counts[name] for name in gone),
+        example=gone[0],
+        message=f"classes {some(gone)} do not occur in {test.survey.name}, so nothing is known of how well they are "
+        "found; add rows of them",
+    )
 
 
-def known_endpoints(train: Subject, test: Subject) -> list[Finding]:
+def known_endpoints(train: Subject, test: Subject) -> Iterator[Finding]:
     """Addresses of the test data that occur in the training data: the same network."""
-    findings: list[Finding] = []
     for name, values, others in _pairs(train, test, (ColumnKind.ADDRESS,)):
         is_known = pc.is_in(values, value_set=pc.unique(others).drop_null())
         share = (pc.sum(is_known.cast(pa.int64())).as_py() or 0) / len(values)
         if share > 0.5:
-            findings.append(
-                Finding(
-                    code="same_hosts",
-                    severity="info",
-                    column=name,
-                    count=round(share * test.survey.num_rows),
-                    example=str(values.filter(is_known)[0].as_py()),
-                    message=f"{share:.0%} of the values of {name!r} in {test.survey.name} occur in {train.survey.name} too; "
-                    "the figures hold for these hosts, so test on another network",
-                )
+            yield Finding(
+                code="same_hosts",
+                severity="info",
+                column=name,
+                count=round(share * test.survey.num_rows),
+                example=str(values.filter(is_known)[0].as_py()),
+                message=f"{share:.0%} of the values of {name!r} in {test.survey.name} occur in {train.survey.name} too; "
+                "the figures hold for these hosts, so test on another network",
             )
-    return findings
 
 
-def time_overlap(train: Subject, test: Subject) -> list[Finding]:
+def time_overlap(train: Subject, test: Subject) -> Iterator[Finding]:
     """Test data that were recorded before training data ended."""
     for name, values, others in _pairs(train, test, (ColumnKind.TIME,)):
         tested, trained = seconds_of(values), seconds_of(others)
@@ -155,21 +133,19 @@ def time_overlap(train: Subject, test: Subject) -> list[Finding]:
             continue
         early = float(np.nanmean(tested < np.nanmax(trained)))
         if early > 0:
-            return [
-                Finding(
-                    code="time_overlap",
-                    severity="info",
-                    column=name,
-                    count=round(early * test.survey.num_rows),
-                    example=f"{early:.1%}",
-                    message=f"{early:.1%} of {test.survey.name} was recorded before {train.survey.name} ends (by {name!r}); "
-                    "figures say nothing about later traffic, so test on what was recorded afterwards",
-                )
-            ]
-    return []
+            yield Finding(
+                code="time_overlap",
+                severity="info",
+                column=name,
+                count=round(early * test.survey.num_rows),
+                example=f"{early:.1%}",
+                message=f"{early:.1%} of {test.survey.name} was recorded before {train.survey.name} ends (by {name!r}); "
+                "figures say nothing about later traffic, so test on what was recorded afterwards",
+            )
+            return
 
 
-def drift(train: Subject, test: Subject) -> list[Finding]:
+def drift(train: Subject, test: Subject) -> Iterator[Finding]:
     """Features that are distributed otherwise in the test data, the farthest first."""
     kinds = tuple(kind for kind in ColumnKind if kind.can_be_feature and kind is not ColumnKind.TEXT)
     features = {column.name for column in test.survey.schema.features}
@@ -181,19 +157,17 @@ def drift(train: Subject, test: Subject) -> list[Finding]:
         ),
         reverse=True,
     )
-    return [
-        Finding(
-            code="drift",
-            severity="info",
-            column=name,
-            count=test.survey.num_rows,
-            example=f"{far:.2f}",
-            message=f"column {name!r} is distributed otherwise in {test.survey.name} than in {train.survey.name} (distance "
-            f"{far:.2f} of 1); expect figures below those of validation",
-        )
-        for far, name in found[:MAX_DRIFTING]
-        if far >= DRIFT_LIMIT
-    ]
+    for far, name in found[:MAX_DRIFTING]:
+        if far >= DRIFT_LIMIT:
+            yield Finding(
+                code="drift",
+                severity="info",
+                column=name,
+                count=test.survey.num_rows,
+                example=f"{far:.2f}",
+                message=f"column {name!r} is distributed otherwise in {test.survey.name} than in {train.survey.name} "
+                f"(distance {far:.2f} of 1); expect figures below those of validation",
+            )
 
 
 def distance(one: pa.Array, other: pa.Array) -> float:
@@ -225,7 +199,7 @@ def _shares(values: pa.Array) -> dict[str, float]:
 
 def _pairs(
     train: Subject, test: Subject, kinds: tuple[ColumnKind, ...]
-) -> "list[tuple[str, pa.Array, pa.Array]]":
+) -> list[tuple[str, pa.Array, pa.Array]]:
     """Name, sampled test values and sampled training values of the columns of these kinds that both have."""
     tested, trained = test.survey.sample.table, train.survey.sample.table
     if min(tested.num_rows, trained.num_rows) < MIN_ROWS:

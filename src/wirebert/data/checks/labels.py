@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 
 from wirebert.data.findings import Finding, Subject, present, row_name, rows_of, some
 from wirebert.data.labels import imbalance_ratio
@@ -13,82 +14,89 @@ RARE_CLASS_ROWS = 50
 """Classes with fewer rows are reported: figures on them say little."""
 
 
-def unlabelled_rows(subject: Subject) -> list[Finding]:
+def unlabelled_rows(subject: Subject) -> Iterator[Finding]:
     """Rows without a label, in a table that has a label column."""
     count = subject.survey.num_unlabelled
-    has_labels = any(column.column.kind is ColumnKind.LABEL for column in subject.survey.columns)
+    has_labels = any(column.kind is ColumnKind.LABEL for column in subject.survey.columns)
     if not count or not has_labels:
-        return []
-    return [
-        Finding(
-            code="unlabelled_rows",
-            severity="warning",
-            column=subject.survey.schema.label,
-            count=count,
-            example=row_name(subject.survey.labels < 0),
-            message=f"{rows_of(count, subject.survey.num_rows)} have no label and are left out of training and figures; "
-            "label them if they belong to a class",
-        )
-    ]
+        return
+    yield Finding(
+        code="unlabelled_rows",
+        severity="warning",
+        column=subject.survey.schema.label,
+        count=count,
+        example=row_name(subject.survey.labels < 0),
+        message=f"{rows_of(count, subject.survey.num_rows)} have no label and are left out of training and figures; "
+        "label them if they belong to a class",
+    )
 
 
-def imbalance(subject: Subject) -> list[Finding]:
+def imbalance(subject: Subject) -> Iterator[Finding]:
     """A largest class more than `IMBALANCE_LIMIT` times as large as the smallest."""
     counts = present(subject.counts)
     ratio = imbalance_ratio(counts)
     if ratio <= IMBALANCE_LIMIT:
-        return []
+        return
     largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    return [
-        Finding(
-            code="imbalance",
-            severity="warning",
-            column=subject.survey.schema.label,
-            count=counts[smallest],
-            example=f"{largest}: {counts[largest]:,}, {smallest}: {counts[smallest]:,}",
-            message=f"class {largest!r} has {ratio:,.0f} times as many rows as {smallest!r}; "
-            "read macro-F1 and the figures per class rather than accuracy, and consider class weights",
-        )
-    ]
+    yield Finding(
+        code="imbalance",
+        severity="warning",
+        column=subject.survey.schema.label,
+        count=counts[smallest],
+        example=f"{largest}: {counts[largest]:,}, {smallest}: {counts[smallest]:,}",
+        message=f"class {largest!r} has {ratio:,.0f} times as many rows as {smallest!r}; "
+        "read macro-F1 and the figures per class rather than accuracy, and consider class weights",
+    )
 
 
-def rare_classes(subject: Subject) -> list[Finding]:
-    """Classes with fewer than `RARE_CLASS_ROWS` rows."""
-    return [
-        Finding(
+def rare_classes(subject: Subject) -> Iterator[Finding]:
+    """Classes with fewer than `RARE_CLASS_ROWS` rows, the rarest first."""
+    counts = sorted(present(subject.counts).items(), key=lambda pair: pair[1])
+    rare = {name: count for name, count in counts if count < RARE_CLASS_ROWS}
+    if rare:
+        yield Finding(
             code="rare_class",
             severity="warning",
             column=subject.survey.schema.label,
-            count=count,
-            example=name,
-            message=f"class {name!r} has only {count:,} rows, fewer than {RARE_CLASS_ROWS}; "
-            "figures on it are uncertain, so gather more of it or map it to a broader class",
+            count=sum(rare.values()),
+            example=next(iter(rare)),
+            message=f"{some([f'{name} ({count})' for name, count in rare.items()])}: fewer than {RARE_CLASS_ROWS} rows of a "
+            "class leave figures on it uncertain, so gather more, or map it to a broader class",
         )
-        for name, count in present(subject.counts).items()
-        if count < RARE_CLASS_ROWS
-    ]
 
 
-def label_spellings(subject: Subject) -> list[Finding]:
-    """Labels that differ in case, white space, punctuation or a plural s only."""
+def benign_unknown(subject: Subject) -> Iterator[Finding]:
+    """Classes of which none is known to mean no attack."""
+    if subject.classes is not None and subject.benign is None:
+        yield Finding(
+            code="benign_unknown",
+            severity="info",
+            column=subject.survey.schema.label,
+            count=subject.survey.num_rows,
+            example=subject.class_names[0],
+            message="no class is known to mean that there is no attack, so there are no figures on attack or not; name it with "
+            "--benign",
+        )
+
+
+def label_spellings(subject: Subject) -> Iterator[Finding]:
+    """Labels that differ in case, white space, punctuation or a plural s only, and are not of one class already."""
     survey = subject.survey
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for label in survey.label_names:
         groups[plain_spelling(label)].append(label)
-    counts = survey.label_counts
-    return [
-        Finding(
-            code="label_spelling",
-            severity="warning",
-            column=survey.schema.label,
-            count=sum(counts[name] for name in names) - max(counts[name] for name in names),
-            example=" / ".join(names),
-            message=f"labels {some(names)} look like spellings of one; map them to one class in the label map of the schema, "
-            "or a model learns to tell the spellings apart",
-        )
-        for names in groups.values()
-        if len(names) > 1 and len({survey.schema.label_map.get(name, name) for name in names}) > 1
-    ]
+    for names in groups.values():
+        counts = [survey.label_counts[name] for name in names]
+        if len({survey.schema.label_map.get(name, name) for name in names}) > 1:
+            yield Finding(
+                code="label_spelling",
+                severity="warning",
+                column=survey.schema.label,
+                count=sum(counts) - max(counts),
+                example=" / ".join(names),
+                message=f"labels {some(names)} look like spellings of one; map them to one class in the label map of the "
+                "schema, or a model learns to tell the spellings apart",
+            )
 
 
 def plain_spelling(label: str) -> str:
@@ -101,19 +109,17 @@ def plain_spelling(label: str) -> str:
     return plain[:-1] if len(plain) > 4 and plain.endswith("s") and not plain.endswith("ss") else plain
 
 
-def padded_values(subject: Subject) -> list[Finding]:
+def padded_values(subject: Subject) -> Iterator[Finding]:
     """Labels and categories that stand between blanks in the file: read without them."""
-    survey = subject.survey
-    return [
-        Finding(
-            code="padded_values",
-            severity="info",
-            column=column,
-            count=sum(counts.values()),
-            example=repr(next(iter(counts))),
-            message=f"column {column!r} has blanks around {some(list(counts))} in {sum(counts.values()):,} rows; they are read "
-            "without the blanks, so other programs may see other values",
-        )
-        for column, counts in survey.misfits.padded.items()
-        if counts
-    ]
+    for column, counts in subject.survey.misfits.padded.items():
+        if counts:
+            num_padded = sum(counts.values())
+            yield Finding(
+                code="padded_values",
+                severity="info",
+                column=column,
+                count=num_padded,
+                example=repr(next(iter(counts))),
+                message=f"column {column!r} has blanks around {some(list(counts))} in {num_padded:,} rows; they are read "
+                "without the blanks, so other programs may see other values",
+            )

@@ -8,6 +8,7 @@ of the rows, tried on the other half, and the other way round.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
+from collections.abc import Iterator
 from shlex import quote
 from typing import NamedTuple
 
@@ -47,145 +48,132 @@ class Told(NamedTuple):
         return (self.accuracy - self.base) / (1 - self.base) if self.base < 1 else 0.0
 
 
-def identifier_like_columns(subject: Subject) -> list[Finding]:
+def identifier_like_columns(subject: Subject) -> Iterator[Finding]:
     """Feature columns, other than texts and fractions, of which no value repeats."""
-    return [
-        Finding(
-            code="identifier_like",
-            severity="error",
-            column=column.column.name,
-            count=column.num_rows - column.num_missing,
-            example=column.example or "",
-            message=f"column {column.column.name!r} has a different value in every row, as an identifier or counter has; "
-            f"leave it out with --drop {quote(column.column.name)}, because a model would learn the order of the file from it",
-        )
-        for column in subject.survey.columns
-        if column.column.is_feature
-        and column.column.kind is not ColumnKind.TEXT
-        and column.no_value_repeats
-        and column.num_rows - column.num_missing >= IDENTIFIER_ROWS
-        and (column.is_whole or not column.column.kind.is_numeric)
-    ]
+    for column in subject.features:
+        num_known = column.num_rows - column.num_missing
+        is_counted = column.is_whole or not column.kind.is_numeric
+        is_unique = column.no_value_repeats and num_known >= IDENTIFIER_ROWS
+        if is_unique and is_counted and column.kind is not ColumnKind.TEXT:
+            yield Finding(
+                code="identifier_like",
+                severity="error",
+                column=column.name,
+                count=num_known,
+                example=column.example or "",
+                message=f"column {column.name!r} has a different value in every row, as an identifier or counter has; leave it "
+                f"out with --drop {quote(column.name)}, because a model would learn the order of the file from it",
+            )
 
 
-def columns_that_tell_the_label(subject: Subject) -> list[Finding]:
+def columns_that_tell_the_label(subject: Subject) -> Iterator[Finding]:
     """Columns of which each value has (nearly) one class."""
-    findings: list[Finding] = []
     for column in subject.survey.columns:
-        if (
-            column.column.kind in (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED, ColumnKind.TEXT)
-            or column.is_constant
-        ):
+        if column.is_constant or column.kind in (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED, ColumnKind.TEXT):
             continue
+        limit = FEATURE_GAIN if _is_exposed(column) else GAIN
         for what, codes in _codes(subject, column):
             told = _best(subject, codes)
-            limit = GAIN if column.column.kind in ENDPOINTS or not column.column.is_feature else FEATURE_GAIN
             if told is not None and told.gain >= limit:
-                findings.append(_tells(subject, column, what, told))
+                yield _tells(subject, column, what, told)
                 break
-    return findings
+
+
+def _is_exposed(column: ColumnSurvey) -> bool:
+    """Whether the model sees the values themselves."""
+    return column.is_feature and column.kind not in ENDPOINTS
 
 
 def _tells(subject: Subject, column: ColumnSurvey, what: str, told: Told) -> Finding:
-    name = column.column.name
-    one = _one_network(subject, column) if column.column.kind is ColumnKind.ADDRESS else ""
-    if column.column.is_feature and column.column.kind not in ENDPOINTS:
+    name = column.name
+    if _is_exposed(column):
         remedy = f"check that it is known before the label is, or leave it out with --drop {quote(name)}"
-    elif column.column.is_feature:
+    elif column.is_feature:
         remedy = "the model does not see its identity, only its kind; keep it so"
     else:
         remedy = "it is left out; keep it so"
-    is_exposed = column.column.is_feature and column.column.kind not in ENDPOINTS
     return Finding(
         code="tells_the_label",
-        severity="warning" if is_exposed else "info",
+        severity="warning" if _is_exposed(column) else "info",
         column=name,
         count=column.num_rows,
         example=f"{told.accuracy:.4f}",
         message=f"column {name!r}{what} alone tells the label of {told.accuracy:.2%} of the rows (the largest class has "
-        f"{told.base:.2%}){one}; {remedy}",
+        f"{told.base:.2%}){_one_network(subject, column)}; {remedy}",
     )
 
 
-def sorted_by_label(subject: Subject) -> list[Finding]:
+def sorted_by_label(subject: Subject) -> Iterator[Finding]:
     """Files whose rows stand class by class: the place of a row tells its class."""
     rows = subject.survey.sample.rows
     if len(rows) < MIN_ROWS:
-        return []
+        return
     codes = rows * _num_bins(len(rows)) // max(1, subject.survey.num_rows)
     told = _best(subject, codes.astype(np.int64))
     if told is None or told.gain < GAIN:
-        return []
-    return [
-        Finding(
-            code="sorted_by_label",
-            severity="info",
-            column=subject.survey.schema.label,
-            count=subject.survey.num_rows,
-            example=f"{told.accuracy:.4f}",
-            message=f"the rows are sorted by label: the place in the file alone tells the label of {told.accuracy:.2%} of them "
-            f"(the largest class has {told.base:.2%}); do not split by position, nor learn from what counts rows",
-        )
-    ]
+        return
+    yield Finding(
+        code="sorted_by_label",
+        severity="info",
+        column=subject.survey.schema.label,
+        count=subject.survey.num_rows,
+        example=f"{told.accuracy:.4f}",
+        message=f"the rows are sorted by label: the place in the file alone tells the label of {told.accuracy:.2%} of them "
+        f"(the largest class has {told.base:.2%}); do not split by position, nor learn from what counts rows",
+    )
 
 
-def label_derived_columns(subject: Subject) -> list[Finding]:
+def label_derived_columns(subject: Subject) -> Iterator[Finding]:
     """Columns that come from the label: other labels, and what was computed with it."""
-    return [
-        Finding(
-            code="label_derived",
-            severity="info",
-            column=column.column.name,
-            count=column.num_rows,
-            example=column.example or "",
-            message=f"column {column.column.name!r} comes from the label ({column.column.note or 'as the schema says'}) and is "
-            "left out; keep it so, because nobody knows it when the flow is seen",
-        )
-        for column in subject.survey.columns
-        if column.column.kind is ColumnKind.LABEL_DERIVED
-    ]
-
-
-def missing_with_a_class(subject: Subject) -> list[Finding]:
-    """Columns that are missing in the rows of one class (or of all others) and nowhere else."""
-    sample, class_ids = subject.survey.sample, subject.class_ids[subject.survey.sample.rows]
-    findings: list[Finding] = []
     for column in subject.survey.columns:
-        if not 0 < column.num_missing < column.num_rows or column.column.kind is ColumnKind.LABEL:
+        if column.kind is ColumnKind.LABEL_DERIVED:
+            yield Finding(
+                code="label_derived",
+                severity="info",
+                column=column.name,
+                count=column.num_rows,
+                example=column.example or "",
+                message=f"column {column.name!r} comes from the label ({column.column.note or 'as the schema says'}) and is "
+                "left out; keep it so, because nobody knows it when the flow is seen",
+            )
+
+
+def missing_with_a_class(subject: Subject) -> Iterator[Finding]:
+    """Columns that are missing in the rows of one class (or of all others) and nowhere else."""
+    is_known = subject.sampled_ids >= 0
+    class_ids = subject.sampled_ids[is_known]
+    sizes = np.bincount(class_ids, minlength=len(subject.class_names))
+    large = [index for index, size in enumerate(sizes) if min(size, len(class_ids) - size) >= 50]
+    for column in subject.survey.columns:
+        if not 0 < column.num_missing < column.num_rows or column.kind is ColumnKind.LABEL:
             continue
-        is_missing = pc.is_null(sample.table[column.column.name]).to_numpy()
-        for index, name in enumerate(subject.class_names):
-            is_class = class_ids == index
-            if is_class.sum() < 50 or (~is_class & (class_ids >= 0)).sum() < 50:
+        is_missing = pc.is_null(subject.sampled(column)).to_numpy(zero_copy_only=False)[is_known]
+        for index in large:
+            num_others = int((is_missing != (class_ids == index)).sum())
+            if num_others > 0.001 * min(sizes[index], len(class_ids) - sizes[index]):
                 continue
-            agreement = float((is_missing == is_class)[class_ids >= 0].mean())
-            share = is_class[class_ids >= 0].mean()
-            if 1 - agreement <= 0.001 * min(share, 1 - share) + 1e-9:
-                findings.append(
-                    Finding(
-                        code="missing_with_a_class",
-                        severity="warning" if column.column.is_feature else "info",
-                        column=column.column.name,
-                        count=column.num_missing,
-                        example=name,
-                        message=f"column {column.column.name!r} is missing exactly where the class is {name!r}; "
-                        + (
-                            f"that tells the label, so leave it out with --drop {quote(column.column.name)}"
-                            if column.column.is_feature
-                            else "if it were the label, its blanks would mean this class"
-                        ),
-                    )
-                )
-    return findings
+            name = subject.class_names[index]
+            yield Finding(
+                code="missing_with_a_class",
+                severity="warning" if column.is_feature else "info",
+                column=column.name,
+                count=column.num_missing,
+                example=name,
+                message=f"column {column.name!r} is missing exactly where the class is {name!r}; "
+                + (
+                    f"that tells the label, so leave it out with --drop {quote(column.name)}"
+                    if column.is_feature
+                    else "if it were the label, its blanks would mean this class"
+                ),
+            )
 
 
 def _codes(subject: Subject, column: ColumnSurvey) -> list[tuple[str, Int64[np.ndarray, " sampled"]]]:
     """Ways to read the values as classes of values; missing is one too."""
-    values = subject.survey.sample.table[column.column.name].combine_chunks()
-    if column.column.kind is ColumnKind.ADDRESS:
-        networks = pc.replace_substring_regex(values, r"^(\d+\.\d+\.\d+)\.\d+$", r"\1.x")
-        return [("", _as_codes(values)), (" (its network)", _as_codes(networks))]
-    if column.column.kind in (ColumnKind.TIME, ColumnKind.IDENTIFIER) and not column.column.kind.is_numeric:
+    values = subject.sampled(column)
+    if column.kind is ColumnKind.ADDRESS:
+        return [("", _as_codes(values)), (" (its network)", _as_codes(_networks(values)))]
+    if column.kind in (ColumnKind.TIME, ColumnKind.IDENTIFIER) and not column.kind.is_numeric:
         seconds = seconds_of(values)
         if np.isfinite(seconds).mean() > 0.9:
             return [("", _bins(seconds))]
@@ -193,6 +181,11 @@ def _codes(subject: Subject, column: ColumnSurvey) -> list[tuple[str, Int64[np.n
         return [("", _bins(values.to_numpy(zero_copy_only=False)))]
     codes = _as_codes(values)
     return [("", codes)] if codes.max(initial=0) <= len(codes) // 2 else []
+
+
+def _networks(addresses: pa.Array) -> pa.Array:
+    """IPv4 addresses without their last number; others as they are."""
+    return pc.replace_substring_regex(addresses, r"^(\d+\.\d+\.\d+)\.\d+$", r"\1.x")
 
 
 def _as_codes(values: pa.Array) -> Int64[np.ndarray, " sampled"]:
@@ -218,7 +211,7 @@ def _num_bins(num_rows: int) -> int:
 
 def _best(subject: Subject, codes: Int64[np.ndarray, " sampled"]) -> Told | None:
     """How well the codes tell benign from attack, or the classes: whichever is told better."""
-    class_ids = subject.class_ids[subject.survey.sample.rows]
+    class_ids = subject.sampled_ids
     is_known = class_ids >= 0
     class_ids, codes = class_ids[is_known], codes[is_known]
     if len(class_ids) < MIN_ROWS or len(np.unique(class_ids)) < 2:
@@ -253,12 +246,8 @@ def guess(codes: Int64[np.ndarray, " rows"], class_ids: Int64[np.ndarray, " rows
 
 def _one_network(subject: Subject, column: ColumnSurvey) -> str:
     """Half a sentence if all attacks come from one network."""
-    if subject.benign is None:
+    if subject.benign is None or column.kind is not ColumnKind.ADDRESS:
         return ""
-    class_ids = subject.class_ids[subject.survey.sample.rows]
-    values = subject.survey.sample.table[column.column.name].combine_chunks()
-    networks = pc.replace_substring_regex(values, r"^(\d+\.\d+\.\d+)\.\d+$", r"\1.x").filter(
-        pa.array(class_ids > 0)
-    )
-    distinct = [str(text) for text in pc.unique(networks).to_pylist()]
+    attacked = _networks(subject.sampled(column).filter(pa.array(subject.sampled_ids > 0)))
+    distinct = [str(text) for text in pc.unique(attacked).to_pylist()]
     return f", and every attack has {some(distinct)}" if len(distinct) == 1 else ""

@@ -1,55 +1,53 @@
 """Checks on whole rows: lines that are no rows, equal rows, equal rows of different classes."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, Shaped, UInt64
 
 from wirebert.data.findings import Finding, Subject, row_name, rows_of
 
 
-def duplicate_rows(subject: Subject) -> list[Finding]:
+def duplicate_rows(subject: Subject) -> Iterator[Finding]:
     """Rows whose features equal those of an earlier row."""
     hashes, labels = subject.survey.feature_hashes, subject.survey.labels
     repeats = repeats_of(hashes)
     count = int(repeats.sum())
     if not count:
-        return []
-    return [
-        Finding(
-            code="duplicate_rows",
-            severity="info",
-            column=None,
-            count=count,
-            example=row_name(repeats),
-            message=f"{rows_of(count, len(hashes))} repeat the features of an earlier row ({same_label(hashes, labels):,} with the same "
-            "label); they never cross a split, but weigh more in training, so remove them if they come from copying",
-        )
-    ]
+        return
+    yield Finding(
+        code="duplicate_rows",
+        severity="info",
+        column=None,
+        count=count,
+        example=row_name(repeats),
+        message=f"{rows_of(count, len(hashes))} repeat the features of an earlier row ({same_label(hashes, labels):,} with the same "
+        "label); they never cross a split, but weigh more in training, so remove them if they come from copying",
+    )
 
 
-def conflicting_labels(subject: Subject) -> list[Finding]:
+def conflicting_labels(subject: Subject) -> Iterator[Finding]:
     """Rows with equal features and different classes: no model can have all of them right."""
     is_labelled = subject.class_ids >= 0
-    conflicts = conflicts_of(subject.survey.feature_hashes[is_labelled], subject.class_ids[is_labelled])
+    hashes, class_ids = subject.survey.feature_hashes[is_labelled], subject.class_ids[is_labelled]
+    conflicts = conflicts_of(hashes, class_ids)
     if not conflicts.any():
-        return []
-    hashes = subject.survey.feature_hashes[is_labelled]
+        return
     num_groups = len(np.unique(hashes[conflicts]))
     mixed = ""
-    if subject.classes is not None and subject.classes.benign is not None:
-        is_attack = (subject.class_ids[is_labelled] != 0).astype(np.int64)
+    if subject.benign is not None:
+        is_attack = (class_ids != 0).astype(np.int64)
         num_mixed = len(np.unique(hashes[conflicts_of(hashes, is_attack)]))
-        mixed = f" ({num_mixed:,} of the groups hold both {subject.classes.benign} and attack rows)"
-    return [
-        Finding(
-            code="conflicting_labels",
-            severity="warning",
-            column=subject.survey.schema.label,
-            count=int(conflicts.sum()),
-            example=f"row {np.flatnonzero(is_labelled)[int(np.argmax(conflicts))] + 1}",
-            message=f"{rows_of(int(conflicts.sum()), subject.survey.num_rows)} in {num_groups:,} {'group' if num_groups == 1 else 'groups'} have equal features but "
-            f"different classes{mixed}; no model can have all of them right, so add a column that tells them apart or correct the labels",
-        )
-    ]
+        mixed = f" ({num_mixed:,} of the groups hold both {subject.benign} and attack rows)"
+    yield Finding(
+        code="conflicting_labels",
+        severity="warning",
+        column=subject.survey.schema.label,
+        count=int(conflicts.sum()),
+        example=f"row {np.flatnonzero(is_labelled)[int(np.argmax(conflicts))] + 1}",
+        message=f"{rows_of(int(conflicts.sum()), subject.survey.num_rows)} in {num_groups:,} {'group' if num_groups == 1 else 'groups'} have equal features but "
+        f"different classes{mixed}; no model can have all of them right, so add a column that tells them apart or correct the labels",
+    )
 
 
 def same_label(hashes: UInt64[np.ndarray, " rows"], labels: Int32[np.ndarray, " rows"]) -> int:
@@ -88,83 +86,75 @@ def _equals_next(values: Shaped[np.ndarray, " rows"]) -> Bool[np.ndarray, " pair
     return values[1:] == values[:-1]
 
 
-def lines_set_aside(subject: Subject) -> list[Finding]:
+def lines_set_aside(subject: Subject) -> Iterator[Finding]:
     """Rows of another width, with open quotes, or with bytes that are no text."""
     lines = subject.survey.misfits.lines
     if not lines.num_set_aside:
-        return []
+        return
     first = lines.examples[0]
-    return [
-        Finding(
-            code="rows_set_aside",
-            severity="warning",
-            column=None,
-            count=lines.num_set_aside,
-            example=f"{first.place}: {first.text}",
-            message=f"{rows_of(lines.num_set_aside, lines.num_rows + lines.num_set_aside)} can not be used and are left out "
-            f"({first.place}: {first.reason}); correct them in the file",
-        )
-    ]
+    yield Finding(
+        code="rows_set_aside",
+        severity="warning",
+        column=None,
+        count=lines.num_set_aside,
+        example=f"{first.place}: {first.text}",
+        message=f"{rows_of(lines.num_set_aside, lines.num_rows + lines.num_set_aside)} can not be used and are left out "
+        f"({first.place}: {first.reason}); correct them in the file",
+    )
 
 
-def lines_after_the_table(subject: Subject) -> list[Finding]:
+def lines_after_the_table(subject: Subject) -> Iterator[Finding]:
     """Totals at the end of a file, or a last row that was cut off."""
     lines = subject.survey.misfits.lines
     if not lines.num_footer:
-        return []
+        return
     first = lines.footer[0]
-    return [
-        Finding(
-            code="footer",
-            severity="info",
-            column=None,
-            count=lines.num_footer,
-            example=f"{first.place}: {first.text}",
-            message=f"{lines.num_footer:,} lines after the table have fewer fields than its rows and are left out ("
-            f"{first.place}: {first.text!r}); if this is a row that was cut off, write the file again",
-        )
-    ]
+    yield Finding(
+        code="footer",
+        severity="info",
+        column=None,
+        count=lines.num_footer,
+        example=f"{first.place}: {first.text}",
+        message=f"{lines.num_footer:,} lines after the table have fewer fields than its rows and are left out ("
+        f"{first.place}: {first.text!r}); if this is a row that was cut off, write the file again",
+    )
 
 
-def rows_equal_without_endpoints(subject: Subject) -> list[Finding]:
+def rows_equal_without_endpoints(subject: Subject) -> Iterator[Finding]:
     """Rows that differ from an earlier one in addresses, ports and times at most."""
     hashes = subject.survey.inner_hashes
     if hashes is None:
-        return []
+        return
     repeats = repeats_of(hashes)
     if not repeats.any():
-        return []
+        return
     num_same = same_label(hashes, subject.survey.labels)
-    return [
-        Finding(
-            code="duplicates_without_endpoints",
-            severity="info",
-            column=None,
-            count=int(repeats.sum()),
-            example=row_name(repeats),
-            message=f"{rows_of(int(repeats.sum()), len(hashes))} equal an earlier row but for addresses, ports and times "
-            f"({num_same:,} with the same label); figures hold for traffic of this kind only, so test on another capture too",
-        )
-    ]
+    yield Finding(
+        code="duplicates_without_endpoints",
+        severity="info",
+        column=None,
+        count=int(repeats.sum()),
+        example=row_name(repeats),
+        message=f"{rows_of(int(repeats.sum()), len(hashes))} equal an earlier row but for addresses, ports and times "
+        f"({num_same:,} with the same label); figures hold for traffic of this kind only, so test on another capture too",
+    )
 
 
-def texts_equal_in_shape(subject: Subject) -> list[Finding]:
+def texts_equal_in_shape(subject: Subject) -> Iterator[Finding]:
     """Rows whose texts differ from an earlier row's in digits only."""
     hashes = subject.survey.shape_hashes
     if hashes is None:
-        return []
+        return
     repeats = repeats_of(hashes)
     num_more = int(repeats.sum()) - int(repeats_of(subject.survey.feature_hashes).sum())
     if not num_more:
-        return []
-    return [
-        Finding(
-            code="near_duplicate_texts",
-            severity="info",
-            column=None,
-            count=num_more,
-            example=row_name(repeats),
-            message=f"{rows_of(num_more, len(hashes))} differ from an earlier row in the digits of a text only; a random "
-            "split puts such rows on both sides, so read its figures as an upper bound",
-        )
-    ]
+        return
+    yield Finding(
+        code="near_duplicate_texts",
+        severity="info",
+        column=None,
+        count=num_more,
+        example=row_name(repeats),
+        message=f"{rows_of(num_more, len(hashes))} differ from an earlier row in the digits of a text only; a random "
+        "split puts such rows on both sides, so read its figures as an upper bound",
+    )

@@ -22,6 +22,7 @@ from wirebert.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
+NOT_TEXT = "bytes that are not of the encoding"
 BLANK_LINE = re.compile(rb"(?:\A|(?<=\n)|(?<=\r)(?!\n))(?:\r\n|\r|\n)")
 
 
@@ -39,7 +40,7 @@ class Taken(NamedTuple):
 
     place: int
     """Its place among the lines of the piece, from 0."""
-    reason: Literal["", "bytes that are not of the encoding"]
+    reason: str
     """Empty for a comment."""
     text: str
 
@@ -56,8 +57,8 @@ def read(
     """Blocks of rows in file order; every column is dictionary<int32, string>.
 
     Where blocks begin depends on the file and `block_bytes` alone. A row with more or fewer fields than `names`, with a
-    quote that is never closed, or with bytes that are not of the encoding is no row of a block: it is set aside in
-    `intake`, which accounts for blank lines and comments too.
+    quote that is never closed, with bytes that are not of the encoding, or that repeats the header is no row of a block: it
+    is set aside in `intake`, which accounts for blank lines and comments too.
 
     Raises:
         DataError: the file is damaged, or a row is longer than a block.
@@ -109,16 +110,17 @@ def row_pieces(
 ) -> Iterator[bytes]:
     """The rows of the stream in pieces of about `block_bytes`, each ending where a row ends.
 
-    Comments, and rows that are broken or not text, are noted in `intake` and leave as many blank lines as they had.
+    Comments, and rows that are broken, not text or the header once more, are noted in `intake` and leave as many blank
+    lines as they had.
     """
-    waiting = skip_head(stream, dialect, block_bytes, intake)
+    waiting, header = skip_head(stream, dialect, block_bytes, intake)
     is_last = False
     while waiting or not is_last:
         fresh = stream.read(block_bytes)
         is_last = not fresh
         text = waiting + fresh
         cut = len(text) if is_last else max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1)) + 1
-        lines, taken = clean(text[:cut], dialect)
+        lines, taken = clean(text[:cut], dialect, header)
         scan = dialect.grammar.scan(lines, is_last=is_last or len(text) > 2 * block_bytes)
         if scan.unfinished is not None:
             num_whole = count_lines(lines[: scan.unfinished])
@@ -134,39 +136,48 @@ def row_pieces(
         yield without_broken(lines, scan.broken, dialect, intake)
 
 
-def skip_head(stream: ByteStream, dialect: Dialect, block_bytes: int, intake: Intake) -> bytes:
-    """What was read beyond the lines before the table and the header."""
+def skip_head(
+    stream: ByteStream, dialect: Dialect, block_bytes: int, intake: Intake
+) -> tuple[bytes, bytes | None]:
+    """What was read beyond the lines before the table and the header; and the header, if it is one line of names."""
     text = stream.read(block_bytes).removeprefix(BYTE_ORDER_MARK)
     for _ in range(dialect.skip_lines):
         while line_end_bytes(text, 0) == len(text) and (fresh := stream.read(block_bytes)):
             text += fresh
         text = text[line_end_bytes(text, 0) :]
-    num_lines = dialect.skip_lines
+    num_lines, names = dialect.skip_lines, None
     if dialect.has_header:
         while not text.strip() and (fresh := stream.read(block_bytes)):
             text += fresh
         num_blank = len(re.findall(rb"\r\n|\r|\n", text[: len(text) - len(text.lstrip(b"\r\n"))]))
         header, end = dialect.grammar.first_row(text.lstrip(b"\r\n"))
-        text = text.lstrip(b"\r\n")[end:]
+        line, text = text.lstrip(b"\r\n")[:end].rstrip(b"\r\n"), text.lstrip(b"\r\n")[end:]
+        has_letters = any(map(str.isalpha, line.decode(errors="replace")))
+        if header == 1 and has_letters and dialect.delimiter.encode() in line:
+            names = line  # numbers, or one word alone, may be a row as well
         num_lines += num_blank + header
     intake.num_before += num_lines
     intake.num_lines += num_lines
-    return text
+    return text, names
 
 
-def clean(text: bytes, dialect: Dialect) -> tuple[bytes, list[Taken]]:
-    """The text with blank lines in place of comments and of lines that are no UTF-8, and what these were."""
+def clean(text: bytes, dialect: Dialect, header: bytes | None) -> tuple[bytes, list[Taken]]:
+    """The text with blank lines in place of comments, of repeated headers, as files that were put together have them, and
+    of lines that are no UTF-8; and what these were.
+    """
     mark = (dialect.comment or "").encode()
     has_comments = bool(mark) and (text.startswith(mark) or b"\n" + mark in text or b"\r" + mark in text)
-    if not has_comments and is_text(text):
+    has_headers = header is not None and header in text
+    if not has_comments and not has_headers and is_text(text):
         return text, []
     kept: list[bytes] = []
     taken: list[Taken] = []
     for index, match in enumerate(LINE.finditer(text)):
         line = match[0]
         is_comment = has_comments and line.startswith(mark)
-        if is_comment or not is_text(line):
-            reason = "" if is_comment else "bytes that are not of the encoding"
+        is_header = has_headers and line.rstrip(b"\r\n") == header
+        if is_comment or is_header or not is_text(line):
+            reason = "" if is_comment else "it repeats the header" if is_header else NOT_TEXT
             taken.append(Taken(index, reason, line.decode(errors="replace").strip()))
             line = emptied(line)
         kept.append(line)
@@ -191,7 +202,7 @@ def note_taken(taken: Sequence[Taken], intake: Intake) -> None:
     """Count lines that were taken out."""
     for line in taken:
         if line.reason:
-            intake.num_not_text += 1
+            intake.num_not_text += line.reason == NOT_TEXT
             intake.set_aside(intake.num_lines + line.place + 1, line.reason, line.text)
         else:
             intake.num_comments += 1

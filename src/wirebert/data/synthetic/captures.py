@@ -2,7 +2,7 @@
 
 `generate` tells of one network at its own pace; what is a crowd there is an idle hour elsewhere. Here hosts, pace, length,
 how much fails and what the hosts do are drawn anew for each capture, over orders of magnitude, so that a count by itself
-gives little away. Some captures begin in the middle of an attack, most have none.
+gives little away. About half of the captures hold an attack, of one kind.
 """
 
 # The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as arguments.
@@ -94,7 +94,7 @@ def _pace(generator: np.random.Generator) -> Pace:
         num_clients=num_clients,
         seconds=seconds,
         num_benign=num_benign,
-        num_attacks=int(np.clip(np.exp(generator.uniform(np.log(12), np.log(300))), 12, 300)) * is_attacked,
+        num_attacks=int(np.exp(generator.uniform(np.log(12), np.log(300)))) * is_attacked,
         failing_share=float(generator.beta(0.6, 14)),
     )
 
