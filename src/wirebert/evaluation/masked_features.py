@@ -1,0 +1,103 @@
+"""How well a pretrained model fills in masked features, column by column, beside who always says the most frequent value."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float, Int
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+PIECES: Final = "(pieces of text)"
+"""What stands for all text columns together."""
+
+COLUMNS_SHOWN: Final = 15
+HEAD: Final = ("column", "masked", "loss", "accuracy", "most frequent", "gain")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskedFigures:
+    """Figures over some masked features."""
+
+    num_masked: int
+    loss: float
+    """Mean of -log P(what was masked)."""
+    accuracy: float
+    """Share of the masked features whose value the model's first choice is."""
+    frequent_accuracy: float
+    """The same of always saying the column's most frequent value in training."""
+
+    @property
+    def gain(self) -> float:
+        """How much more often the model is right than the most frequent value."""
+        return self.accuracy - self.frequent_accuracy
+
+
+def figures(
+    tokens: Int[np.ndarray, " answers"],
+    guessed: Int[np.ndarray, " answers"],
+    losses: Float[np.ndarray, " answers"],
+    default_ids: Int[np.ndarray, " slots"],
+    token_slots: Int[np.ndarray, " tokens"],
+) -> MaskedFigures:
+    """The figures of these answers. Pieces of text have no most frequent value, so nobody is right about them by it.
+
+    Args:
+        default_ids: the most frequent token of each slot.
+        token_slots: slot of each token; -1 for pieces of text.
+    """
+    frequent = np.append(default_ids, -1)[token_slots[tokens]]
+    return MaskedFigures(
+        num_masked=len(tokens),
+        loss=float(np.mean(losses, dtype=np.float64)),
+        accuracy=float(np.mean(guessed == tokens)),
+        frequent_accuracy=float(np.mean(frequent == tokens)),
+    )
+
+
+def column_figures(
+    tokens: Int[np.ndarray, " answers"],
+    guessed: Int[np.ndarray, " answers"],
+    losses: Float[np.ndarray, " answers"],
+    default_ids: Int[np.ndarray, " slots"],
+    token_slots: Int[np.ndarray, " tokens"],
+    slot_names: Sequence[str],
+) -> dict[str, MaskedFigures]:
+    """The figures of each slot that was asked for, in schema order; all pieces of text together are the last entry."""
+    slots = token_slots[tokens]
+    names = [*slot_names, PIECES]
+    found: dict[str, MaskedFigures] = {}
+    for slot in [*range(len(slot_names)), -1]:
+        chosen = slots == slot
+        if chosen.any():
+            answers = tokens[chosen], guessed[chosen], losses[chosen]
+            found[names[slot]] = figures(*answers, default_ids, token_slots)
+    return found
+
+
+def print_masked(overall: MaskedFigures, columns: Mapping[str, MaskedFigures], console: Console) -> None:
+    """The whole in one line, then the columns of which the model has learned most."""
+    console.print(
+        f"masked features of held-out rows: loss {overall.loss:.3f}, accuracy {overall.accuracy:.3f}; "
+        f"the most frequent value of each column: {overall.frequent_accuracy:.3f} ({overall.num_masked:,} masked)",
+        highlight=False,
+        soft_wrap=True,
+    )
+    plain = not console.is_terminal
+    table = Table(box=box.ASCII2 if plain else box.SIMPLE_HEAD)
+    for place, title in enumerate(HEAD):
+        table.add_column(title, justify="right" if place else "left", overflow="fold")
+    best = sorted(columns, key=lambda name: -columns[name].gain)
+    for name in best[:COLUMNS_SHOWN]:
+        own = columns[name]
+        rates = own.accuracy, own.frequent_accuracy
+        cells = f"{own.loss:.3f}", *(f"{rate:.3f}" for rate in rates), f"{own.gain:+.3f}"
+        table.add_row(Text(name), f"{own.num_masked:,}", *cells)
+    console.print(table)
+    if len(best) > COLUMNS_SHOWN:
+        console.print(
+            f"{len(best) - COLUMNS_SHOWN} columns with a smaller gain are in the report", highlight=False
+        )

@@ -1,0 +1,276 @@
+"""Pretraining: rows without labels in, a model out that fills in masked features, from which detectors are trained.
+
+The order of a training holds here too: rows are split before anything is fitted, equal rows on one side; the tokenizer and
+the model see training rows only; the best epoch is chosen on held-out rows. No label is looked at.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from rich.console import Console
+
+import wirebert
+from wirebert.config import PretrainConfig
+from wirebert.data.labels import ClassMap
+from wirebert.data.loading import Flows, open_flows
+from wirebert.data.schema import ColumnKind, FlowSchema
+from wirebert.data.survey import survey
+from wirebert.data.validation import Finding
+from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.store import EncodedFlows, StoreWriter
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.errors import ConfigError, SchemaError
+from wirebert.evaluation.environment import Hardware, hardware, versions
+from wirebert.evaluation.masked_features import MaskedFigures, column_figures, figures, print_masked
+from wirebert.evaluation.plain import from_plain, to_plain
+from wirebert.files import write_whole
+from wirebert.joining import learn
+from wirebert.ledger import count_read
+from wirebert.model.batches import SCORE_WINDOW
+from wirebert.model.checkpoints import build, hugging_face_state
+from wirebert.model.distilbert import DistilBert
+from wirebert.model.guesses import Guesses, guess
+from wirebert.model.initialization import TokenLayout
+from wirebert.pipeline import Clock, settle
+from wirebert.preparing import Prepared, divide, encode, fit_tokenizer
+from wirebert.reporting import command_line, show_data
+from wirebert.run_folder import RunFolder, check_inputs
+from wirebert.serving.artifact import Artifact, save_artifact
+from wirebert.serving.detector import choose_device
+from wirebert.settings import to_mapping
+from wirebert.starting import is_own
+from wirebert.training.distributed import ALONE, Crew
+from wirebert.training.feeding import NEVER, take_rows
+from wirebert.training.masking import Masking
+from wirebert.training.seeding import Purpose, mix
+from wirebert.training.standing import TrainingResult
+from wirebert.watching import Watched
+
+REPORT_FORMAT: Final = "pretraining 1"
+NO_CLASSES: Final = ClassMap(classes=())
+CARD: Final = """# Pretrained on network flows
+
+A DistilBERT that fills in masked features of flows under the schema `{schema}` ({num_features} features). It knows no classes;
+a detector is trained from it, on labelled flows with the same columns:
+
+```bash
+wirebert train DATA --from MODEL
+```
+
+Stock `transformers` loads it as `DistilBertForMaskedLM`. `wirebert.json` holds every setting and the sha256 of each file.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainingReport:
+    """All there is to say about one pretraining; report.json, field by field."""
+
+    name: str
+    command: str
+    seed: int
+    files: tuple[str, ...]
+    fingerprint: str
+    """Sha256 of the files' content."""
+    num_train: int
+    num_valid: int
+    split: str
+    """What the split can and can not show."""
+    findings: tuple[Finding, ...]
+    valid: MaskedFigures
+    """On held-out rows, which were masked once for all evaluations."""
+    columns: Mapping[str, MaskedFigures]
+    """The same for each column."""
+    training: Mapping[str, object]
+    settings: Mapping[str, object]
+    versions: Mapping[str, str]
+    hardware: Hardware
+    timing: Mapping[str, float]
+    """Stage -> seconds."""
+    format_version: str = REPORT_FORMAT
+
+
+def fit_masked(run: PretrainConfig, folder: RunFolder, console: Console, crew: Crew = ALONE) -> None:
+    """Pretrain the run's model in `folder` and report on it; checkpoints of an earlier, killed call are gone on from.
+
+    The other processes of the crew join the training; the rest is this one's alone.
+    """
+    clock = Clock()
+    data, schema = prepare_rows(run, folder)
+    show_data(data.flows, {}, data.findings, console, num_rows=data.seen.num_rows)
+    clock.lap("reading and checking")
+    cache = folder.encoded if run.data.cache is None else Path(run.data.cache)
+    tokenizer = replace(fit_tokenizer(run, data, cache), schema=schema)
+    masking = Masking.of(tokenizer, run.masking)
+    train_flows = encode(data.train, data, tokenizer, cache)
+    plain_flows = encode(data.valid, data, tokenizer, cache)
+    valid_flows = mask_once(plain_flows, masking, folder.encoded / "masked", run.seed)
+    clock.lap("encoding")
+    model = build(run.model, TokenLayout.of(tokenizer), seed=run.seed, num_asked=masking.num_asked)
+    # The head starts new, and so does all the rest: nothing is to learn faster.
+    run = replace(run, training=replace(run.training, classifier_multiplier=1.0))
+    run = settle(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
+    result = learn(run, folder, model, tokenizer, train_flows, valid_flows, console, crew, masking)
+    crew.dismiss()
+    save(run, folder, model, tokenizer, data.fingerprint)
+    clock.lap("training")
+    guesses = guess(model, valid_flows, device=str(choose_device(run.training.device)))
+    clock.lap("scoring")
+    report = describe(run, folder, data, (len(train_flows), len(valid_flows)), tokenizer, guesses, result)
+    report = replace(report, timing=clock.laps)
+    write_whole(folder.report_json, json.dumps(to_plain(report), indent=1, allow_nan=False))
+    folder.discard_encoded()
+    folder.discard_checkpoints()
+    show_pretraining(report, folder, console)
+
+
+def show_pretraining(report: PretrainingReport, folder: RunFolder, console: Console) -> None:
+    """The figures on the terminal, then where the rest is."""
+    print_masked(report.valid, report.columns, console)
+    for what, path in {"report": folder.report_json, "model": folder.model}.items():
+        console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
+
+
+def read_pretraining(path: Path) -> PretrainingReport | None:
+    """The report of a pretraining; None where the file is missing or is something else."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(data, dict) and data.get("format_version") == REPORT_FORMAT
+    return from_plain(PretrainingReport, data) if is_ours else None
+
+
+def prepare_rows(run: PretrainConfig, folder: RunFolder) -> tuple[Prepared, FlowSchema]:
+    """Read all rows once, count the reading of every file, check the rows, and split them; the schema with its labels."""
+    sources = open_rows(run)
+    flows = without_labels(together(sources))
+    fingerprint = flows.fingerprint()
+    is_new = not folder.inputs_json.exists()
+    check_inputs(folder, fingerprint, flows.dialect.to_dict())
+    if is_new:  # a resumed run reads what it has read
+        for data, source in zip(run.rows, sources, strict=True):
+            count_read(
+                folder.path,
+                data=data,
+                sha256=source.fingerprint(),
+                command=command_line(),
+                settings=to_mapping(run),
+            )
+    seen = survey(Watched(flows))
+    return divide(run, flows, fingerprint, seen, NO_CLASSES), sources[0].schema
+
+
+def open_rows(run: PretrainConfig) -> list[Flows]:
+    """Each of the data under the schema of the first, which is found or given as for a training.
+
+    Raises:
+        ConfigError: there is no data, a split that goes by labels is asked for, or a start with another tokenizer.
+        SchemaError: a file lacks a feature that the first one has.
+    """
+    if not run.rows:
+        raise ConfigError("expected data to pretrain on, got none; name files, folders or globs")
+    if is_own(run.model.start):
+        raise ConfigError(
+            f"model.start must not be a model of `wirebert pretrain`, whose tokenizer is fixed, got {run.model.start!r}; pretrain "
+            "on all data at once"
+        )
+    if run.data.split == "leave_attack_out":
+        raise ConfigError("data.split must not go by labels in pretraining, got leave_attack_out")
+    first = open_flows(run.rows[0], run.data)
+    sources = [first, *(open_flows(data, run.data, schema=first.schema) for data in run.rows[1:])]
+    for source in sources:
+        lacking = [name for name in source.absent if name not in first.absent]
+        if lacking:
+            raise SchemaError(
+                f"{source.parts[0].where}: expected the features of {first.parts[0].where}, found no column {lacking[0]!r}; name "
+                "files of one layout, or leave the column out with --drop"
+            )
+    return sources
+
+
+def together(sources: Sequence[Flows]) -> Flows:
+    """All rows as those of one data set; a column that some files lack is absent there."""
+    return replace(
+        sources[0],
+        files=tuple(path for source in sources for path in source.files),
+        parts=tuple(part for source in sources for part in source.parts),
+    )
+
+
+def without_labels(flows: Flows) -> Flows:
+    """The same rows, of which labels and what derives from them are not even read."""
+    kinds = (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)
+    columns = tuple(column for column in flows.schema.columns if column.kind not in kinds)
+    return replace(flows, schema=replace(flows.schema, columns=columns))
+
+
+def mask_once(flows: EncodedFlows, masking: Masking, folder: Path, seed: int) -> EncodedFlows:
+    """The flows with masks that stay, so that every evaluation asks the same; written to `folder`."""
+    with StoreWriter(folder, masking.dtype) as store:
+        for first in range(0, len(flows), SCORE_WINDOW):
+            chosen = np.arange(first, min(first + SCORE_WINDOW, len(flows)))
+            rows = masking.apply(take_rows(flows, chosen), mix(seed, Purpose.CORRUPTION, NEVER, first))
+            block = EncodedBlock(rows.ids, rows.offsets, 0)
+            store.append(block, np.asarray(flows.class_ids[chosen]), np.asarray(flows.rows[chosen]))
+    return EncodedFlows.open(folder)
+
+
+def save(
+    run: PretrainConfig, folder: RunFolder, model: DistilBert, tokenizer: FlowTokenizer, fingerprint: str
+) -> None:
+    """Write the model folder that `wirebert train --from` takes."""
+    artifact = Artifact(
+        architecture=model.architecture,
+        weights=hugging_face_state(model),
+        tokenizer=tokenizer,
+        classes=NO_CLASSES,
+        origin={
+            "wirebert": wirebert.__version__,
+            "torch": torch.__version__,
+            "settings": to_mapping(run),
+            "rows_sha256": fingerprint,
+        },
+    )
+    card = CARD.format(schema=tokenizer.schema.name, num_features=len(tokenizer.schema.features))
+    save_artifact(artifact, folder.model, card=card)
+
+
+def describe(
+    run: PretrainConfig,
+    folder: RunFolder,
+    data: Prepared,
+    sizes: tuple[int, int],
+    tokenizer: FlowTokenizer,
+    guesses: Guesses,
+    result: TrainingResult,
+) -> PretrainingReport:
+    """The report, from what the saved model says of the held-out rows' masked features."""
+    slots = tokenizer.default_ids, tokenizer.token_slots
+    return PretrainingReport(
+        name=folder.path.name,
+        command=command_line(),
+        seed=run.seed,
+        files=tuple(map(str, data.flows.files)),
+        fingerprint=data.fingerprint,
+        num_train=sizes[0],
+        num_valid=sizes[1],
+        split=data.split,
+        findings=data.findings,
+        valid=figures(*guesses, *slots),
+        columns=column_figures(*guesses, *slots, tokenizer.slot_names),
+        training={
+            "best step": result.best_step,
+            "evaluations": len(result.history),
+            "stopped early": result.stopped_early,
+            "flows per second": round(result.rows_per_s),
+        },
+        settings=to_mapping(run),
+        versions=versions(),
+        hardware=hardware(),
+        timing={},
+    )

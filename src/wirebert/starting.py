@@ -1,0 +1,81 @@
+"""What a training takes over from the pretrained model that it starts from, besides the weights: tokenizer and schema.
+
+The embedding of `src_bytes:q17` means the values that were in that bin in pretraining; a tokenizer fitted anew would have
+other bins under the same names.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from wirebert.config import RunConfig
+from wirebert.data.loading import Flows
+from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.errors import ConfigError, SchemaError
+from wirebert.serving.artifact import MANIFEST, is_pretrained, load_artifact
+
+
+def is_own(start: str) -> bool:
+    """Whether `model.start` names a folder that `wirebert pretrain` wrote.
+
+    Raises:
+        ArtifactError: the folder is damaged.
+    """
+    return (Path(start) / MANIFEST).is_file() and is_pretrained(Path(start))
+
+
+def kept_tokenizer(run: RunConfig) -> FlowTokenizer | None:
+    """The tokenizer of the pretrained model that `model.start` names; None: it names none, and the run fits its own.
+
+    Raises:
+        ArtifactError: the pretrained model is damaged.
+        ConfigError: a setting asks for another tokenizer, or for a second model that sees other columns.
+    """
+    folder = Path(run.model.start)
+    if not is_own(run.model.start):
+        return None
+    tokenizer = load_artifact(folder, pretrained=True).tokenizer
+    if run.encoding not in (EncodingConfig(), tokenizer.config):
+        raise ConfigError(
+            f"{folder} brings its tokenizer, so the settings of section encoding must be left as they are, got another value; "
+            "pretrain with them"
+        )
+    if run.data.schema not in (None, tokenizer.schema.name):
+        raise ConfigError(
+            f"{folder} brings its schema, {tokenizer.schema.name!r}, so data.schema must be left out, got {run.data.schema!r}"
+        )
+    if run.evaluation.ablate_context:
+        raise ConfigError(
+            f"evaluation.ablate_context must be false for a run that starts from {folder}, whose columns are fixed, got True"
+        )
+    return tokenizer
+
+
+def as_pretrained(flows: Flows, tokenizer: FlowTokenizer) -> Flows:
+    """The flows, opened under the tokenizer's schema, with the label and benign class that the settings name.
+
+    Raises:
+        SchemaError: a column would be a feature here and was none in pretraining, or the reverse.
+    """
+    config, schema = flows.config, flows.schema
+    if config.label is not None:
+        if config.label not in schema.names:  # rows that were pretrained on had no label
+            label = Column(name=config.label, kind=ColumnKind.LABEL, is_feature=False)
+            columns = tuple(column for column in schema.columns if column.kind is not ColumnKind.LABEL)
+            schema = replace(schema, columns=(*columns, label), label_map={}, benign=None)
+        schema = schema.with_label(config.label)
+    schema = schema.without(config.drop)
+    if config.benign is not None:
+        schema = replace(schema, benign=config.benign)
+    odd = _features(schema) ^ _features(tokenizer.schema)
+    if odd:
+        raise SchemaError(
+            f"{flows.name}: expected the features of the pretrained model, found a difference at {min(odd)!r}; pretrain with the "
+            "same --label and --drop"
+        )
+    return replace(flows, schema=schema)
+
+
+def _features(schema: FlowSchema) -> set[str]:
+    return {column.name for column in schema.features}

@@ -1,0 +1,140 @@
+"""Which features of a flow are masked in pretraining: a fixed share of every row's, drawn anew each time it is shown.
+
+Works on ragged rows as `wirebert.training.corruption` does. A masked token is written as its id + V
+(`wirebert.model.masked`), V being the size of the vocabulary. Where rows leave out their most frequent values, a value that
+is not written is masked all the same: its mask is added to the row, and nothing tells it from the mask of another value.
+
+Source: Devlin et al., "BERT", 2018, section 3.1: 15 % of the tokens, the same number in rows of the same length.
+
+Shape letters: B flows, T tokens of all flows, S slots that are masked, P pieces of text of all flows.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Int, Int64
+
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.encoding.vocabulary import SPECIAL_TOKENS
+from wirebert.errors import ConfigError
+from wirebert.training.corruption import RaggedRows, assemble
+
+MOST_16_BIT: Final = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskingConfig:
+    """What pretraining asks for."""
+
+    share: float = 0.15
+    """Share of a flow's features, and of the pieces of its texts, that are masked, in (0, 1); at least one is."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ConfigError(f"masking.share must be in (0, 1), got {self.share}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Masking:
+    """Masks features and pieces of text; `column:` tokens of texts stay, since their pieces would give them away."""
+
+    num_tokens: int
+    """Size of the vocabulary."""
+
+    token_slots: Int[np.ndarray, " V"]
+    """Slot of each token that may be masked as a feature; -1 for all others."""
+
+    is_piece: Bool[np.ndarray, " V"]
+    """Whether a token is a piece of text."""
+
+    default_ids: Int[np.ndarray, " S"]
+    """Each slot's most frequent value."""
+
+    leaves_out: bool
+    """Whether a slot without a token stands for its most frequent value."""
+
+    share: float
+    most_pieces: int
+    """Pieces of text of the longest row."""
+
+    max_length: int
+    """Longest row that the model takes, in tokens."""
+
+    @classmethod
+    def of(cls, tokenizer: FlowTokenizer, config: MaskingConfig) -> "Masking":
+        """The masking that `config` asks for, of a tokenizer's rows."""
+        num_slots = len(tokenizer.slots) - len(tokenizer.text_columns)
+        special = [tokenizer.vocabulary.index(token) for token in SPECIAL_TOKENS]
+        is_piece = tokenizer.token_slots < 0
+        is_piece[special] = False
+        return cls(
+            num_tokens=tokenizer.num_tokens,
+            token_slots=np.where(tokenizer.token_slots < num_slots, tokenizer.token_slots, -1),
+            is_piece=is_piece,
+            default_ids=tokenizer.default_ids[:num_slots],
+            leaves_out=tokenizer.leaves_out,
+            share=config.share,
+            most_pieces=len(tokenizer.text_columns) * tokenizer.text_budget,
+            max_length=tokenizer.config.max_length,
+        )
+
+    @property
+    def num_features(self) -> int:
+        """Features of a row that are masked: as many in every row."""
+        num_slots = len(self.default_ids)
+        return min(num_slots, max(1, round(self.share * num_slots)))
+
+    @property
+    def num_asked(self) -> int:
+        """Tokens of a row that are masked at most."""
+        return self.num_features + ceil(self.share * self.most_pieces)
+
+    @property
+    def dtype(self) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
+        """Type of ids of which some are masked."""
+        return np.dtype(np.uint16) if 2 * self.num_tokens <= MOST_16_BIT else np.dtype(np.uint32)
+
+    def apply(self, rows: RaggedRows, seed: int) -> RaggedRows:
+        """Copies of the rows in which some tokens are masked; the same seed masks the same."""
+        random = np.random.Generator(np.random.PCG64(seed))
+        num_rows = len(rows.offsets) - 1
+        row_of = np.repeat(np.arange(num_rows), np.diff(rows.offsets))
+        slot_of = self.token_slots[rows.ids]
+        is_feature = slot_of >= 0
+        is_chosen = self._choose_features(num_rows, random)
+        is_masked = self._choose_pieces(rows, row_of, random)
+        is_masked[is_feature] = is_chosen[row_of[is_feature], slot_of[is_feature]]
+        ids = rows.ids.astype(self.dtype)
+        ids[is_masked] += self.num_tokens
+        if not self.leaves_out:
+            return RaggedRows(ids, rows.offsets)
+        is_chosen[row_of[is_feature], slot_of[is_feature]] = False  # written, and masked in place above
+        added_rows, added_slots = np.nonzero(is_chosen)
+        added = (self.default_ids[added_slots] + self.num_tokens).astype(self.dtype)
+        together = np.concatenate([ids, added]), np.concatenate([row_of, added_rows])
+        return assemble(*together, num_rows, self.max_length)
+
+    def _choose_features(self, num_rows: int, random: np.random.Generator) -> Bool[np.ndarray, "B S"]:
+        is_chosen = np.zeros((num_rows, len(self.default_ids)), bool)
+        if self.num_features:
+            lots = random.random(is_chosen.shape, dtype=np.float32)
+            drawn = np.argpartition(lots, self.num_features - 1, axis=1)[:, : self.num_features]
+            np.put_along_axis(is_chosen, drawn, True, axis=1)
+        return is_chosen
+
+    def _choose_pieces(
+        self, rows: RaggedRows, row_of: Int64[np.ndarray, " T"], random: np.random.Generator
+    ) -> Bool[np.ndarray, " T"]:
+        is_masked = np.zeros(len(rows.ids), bool)
+        if not self.most_pieces:
+            return is_masked
+        pieces = np.flatnonzero(self.is_piece[rows.ids])
+        counts = np.bincount(row_of[pieces], minlength=len(rows.offsets) - 1)
+        # Pieces in an order drawn within each row, of which the first ones are masked.
+        order = np.lexsort((random.random(len(pieces)), row_of[pieces]))
+        place = np.arange(len(pieces)) - np.repeat(np.cumsum(counts) - counts, counts)
+        wanted = np.ceil(self.share * counts)
+        is_masked[pieces[order]] = place < np.repeat(wanted, counts)
+        return is_masked
