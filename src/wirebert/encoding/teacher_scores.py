@@ -1,0 +1,61 @@
+"""What a teacher says about encoded flows: one file beside their store, a row of numbers for each flow, memory-mapped."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.store import EncodedFlows, map_file
+from wirebert.errors import DataError
+from wirebert.files import force_to_disk
+
+WINDOW: Final = 8_192
+"""Flows that the teacher is asked about at a time: what is in memory does not grow with the data."""
+
+
+def open_scores(path: Path, num_flows: int, num_classes: int) -> Float32[np.ndarray, "flows classes"]:
+    """Log-probability of each class for each flow, mapped, not read.
+
+    Raises:
+        DataError: the file is missing or of another length.
+    """
+    return map_file(path, "<f4", num_flows * num_classes).reshape(num_flows, num_classes)
+
+
+def find_or_ask(
+    path: Path,
+    blocks: Iterable[EncodedBlock],
+    size: tuple[int, int],
+    ask: Callable[[EncodedBlock], Float[np.ndarray, "flows classes"]],
+) -> Float32[np.ndarray, "flows classes"]:
+    """The scores at `path`; if there are none, they are written: whole or not at all.
+
+    Args:
+        blocks: All flows in order, as `windows` cuts them.
+        size: Number of flows and classes.
+        ask: The teacher's class probabilities of some flows.
+    """
+    try:
+        return open_scores(path, *size)
+    except DataError:
+        pass  # written anew below
+    aside = path.with_name(f".{path.name}.partial")
+    least = np.finfo(np.float32).tiny
+    with aside.open("wb") as file:
+        for block in blocks:
+            file.write(np.log(np.maximum(ask(block), least)).astype("<f4").tobytes())
+    force_to_disk(aside)
+    aside.replace(path)
+    force_to_disk(path.parent)
+    return open_scores(path, *size)
+
+
+def windows(flows: EncodedFlows, size: int = WINDOW) -> Iterator[EncodedBlock]:
+    """All flows in order, `size` at a time."""
+    for first in range(0, len(flows), size):
+        offsets = np.asarray(flows.offsets[first : first + size + 1])
+        ids = np.asarray(flows.ids[offsets[0] : offsets[-1]])
+        yield EncodedBlock(ids, offsets - offsets[0], 0)

@@ -1,0 +1,277 @@
+"""A student and its teacher: what it takes over, what the teacher says of its flows, and how far apart they end."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+from jaxtyping import Bool
+
+from wirebert.comparing import as_judged, positions, read_verdicts
+from wirebert.config import RunConfig
+from wirebert.data.labels import UNLABELLED, ClassMap
+from wirebert.data.loading import DataConfig, Flows, open_flows
+from wirebert.data.schema import FlowSchema
+from wirebert.data.survey import Survey
+from wirebert.encoding.overlap import row_hashes
+from wirebert.encoding.store import EncodedFlows, StoreWriter
+from wirebert.encoding.teacher_scores import find_or_ask, windows
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.errors import ConfigError, DataError, SchemaError
+from wirebert.evaluation.teacher_gap import SplitGap, TeacherGap, split_gap
+from wirebert.judging import Part, judge
+from wirebert.run_folder import RunFolder
+from wirebert.serving.artifact import Artifact, load_artifact
+from wirebert.serving.cache import take_rows
+from wirebert.serving.detector import Detector
+from wirebert.settings import from_mapping, to_mapping
+from wirebert.starting import kept_tokenizer
+from wirebert.training.soft_targets import SoftTargets
+from wirebert.watching import watch
+
+COLUMNS: Final = (
+    *("label", "benign", "positive", "schema", "drop", "combine", "context", "context_short_s"),
+    *("context_long_s", "min_class_rows", "rare_classes"),
+)
+"""Settings of the section `data` that decide columns and classes: the student has its teacher's."""
+
+SPLIT: Final = (
+    *("split", "valid_fraction", "test_fraction", "split_seed"),
+    *("time_column", "group_column", "left_out_class"),
+)
+"""Settings that decide which rows validate: by default the teacher's, so that it has not been trained on them."""
+
+AIM: Final = ("class_weights", "logit_adjustment", "label_smoothing", "corruption", "column_drop")
+"""Settings of the section `training` that decide what is learned, not how fast: by default the teacher's."""
+
+MOST_ABSENT: Final = 0.5
+"""Share of the teacher's features that traffic may lack; beyond, it is traffic of another kind."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained model that teaches another."""
+
+    folder: Path
+    artifact: Artifact
+
+    @classmethod
+    def load(cls, folder: Path) -> "Teacher":
+        """The teacher in a model folder.
+
+        Raises:
+            ArtifactError: there is no model, or a damaged one.
+        """
+        return cls(folder, load_artifact(folder))
+
+    @property
+    def schema(self) -> FlowSchema:
+        """The columns that it reads."""
+        return self.artifact.schema
+
+    @property
+    def tokenizer(self) -> FlowTokenizer:
+        """How it writes flows as tokens."""
+        return self.artifact.tokenizer
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sha256 over all that decides what it says, as hexadecimal text."""
+        classes = self.artifact.classes
+        words = [self.tokenizer.to_dict(), classes.classes, dict(classes.label_map)]
+        digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
+        for name, weight in sorted(self.artifact.weights.items()):
+            digest.update(name.encode() + weight.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def data(self) -> DataConfig:
+        """How its training data was read and split; the seed of the split is named."""
+        own = from_mapping(DataConfig, self._section("data"), "data.")
+        seed = cast(int, self._settings.get("seed", 1))
+        return replace(own, split_seed=seed if own.split_seed is None else own.split_seed, cache=None)
+
+    def settings(self) -> dict[str, object]:
+        """What a student does as its teacher did unless it is told otherwise."""
+        aim = {name: value for name, value in self._section("training").items() if name in AIM}
+        return {
+            "data": to_mapping(self.data),
+            "encoding": to_mapping(self.tokenizer.config),
+            "training": aim,
+            "operating": self._section("operating"),
+            # The columns of context come with the schema; there is nothing to be left out.
+            "evaluation": {**self._section("evaluation"), "ablate_context": False},
+        }
+
+    @property
+    def _settings(self) -> Mapping[str, object]:
+        return cast(Mapping[str, object], self.artifact.origin.get("settings", {}))
+
+    def _section(self, name: str) -> Mapping[str, object]:
+        return cast(Mapping[str, object], self._settings.get(name, {}))
+
+    def check(self, run: RunConfig) -> None:
+        """Raise a ConfigError where the student's settings contradict what it takes over."""
+        ours, theirs = run.encoding, self.tokenizer.config
+        mine = {f"encoding.{name}": (getattr(ours, name), getattr(theirs, name)) for name in _names(ours)}
+        mine |= {f"data.{name}": (getattr(run.data, name), getattr(self.data, name)) for name in COLUMNS}
+        for name, (asked, taken) in mine.items():
+            if asked != taken:
+                raise ConfigError(
+                    f"{name} must be {taken!r} as in the training of the teacher, whose columns and tokens the student "
+                    f"takes over, got {asked!r}; leave it out"
+                )
+        kept = kept_tokenizer(run)
+        if kept is not None and _tokens(kept) != _tokens(self.tokenizer):
+            raise ConfigError(
+                f"model.start={run.model.start!r}: expected a model with the teacher's tokens, found one with others; leave it "
+                "out, or start from the model that the teacher started from"
+            )
+        if run.evaluation.ablate_context:
+            raise ConfigError(
+                "evaluation.ablate_context must be false for a student: its teacher has seen all columns"
+            )
+
+    def require_columns(self, flows: Flows) -> None:
+        """Raise a SchemaError for traffic that lacks most of what the teacher looks at."""
+        features, absent = self.schema.features, flows.absent
+        if len(absent) > MOST_ABSENT * len(features):
+            raise SchemaError(
+                f"{flows.parts[0].where}: expected the {len(features)} features of the teacher's schema "
+                f"{self.schema.name!r}, found {len(features) - len(absent)} of them; give traffic of that kind, or train a "
+                "teacher on this one"
+            )
+
+    def classes_for(self, seen: Survey, left_out: str | None) -> ClassMap:
+        """The teacher's classes, for data that was surveyed.
+
+        Raises:
+            DataError: the data has a class that the teacher does not know and that is not left out, or no labels.
+        """
+        classes = self.artifact.classes
+        counts = {name: count for name, count in classes.counts(seen.label_counts).items() if count}
+        strange = [name for name in counts if name not in (*classes.classes, left_out)]
+        if strange or not counts:
+            found = ", ".join(f"{name!r} ({counts[name]:,} rows)" for name in strange) or "no label at all"
+            raise DataError(
+                f"column {seen.schema.label!r}: expected the classes that the teacher knows "
+                f"({', '.join(classes.classes)}), found {found}; leave these rows out, or train a teacher that knows them"
+            )
+        return classes
+
+    def is_fresh(self, run: RunConfig, fingerprint: str) -> bool:
+        """Whether the run's validation rows are the teacher's own, on which it was not trained."""
+        is_same_split = all(getattr(run.data, name) == getattr(self.data, name) for name in SPLIT)
+        return is_same_split and self.artifact.origin.get("train_sha256") == fingerprint
+
+
+def find_teacher(run: RunConfig) -> Teacher | None:
+    """The teacher that the run names, if it names one.
+
+    Raises:
+        ArtifactError: there is no model, or a damaged one.
+        ConfigError: the run's settings contradict what a student takes over.
+    """
+    if not run.distillation.teacher:
+        return None
+    teacher = Teacher.load(Path(run.distillation.teacher))
+    teacher.check(run)
+    return teacher
+
+
+def taught_inputs(run: RunConfig, teacher: Teacher) -> dict[str, str]:
+    """What a student learns from beside its training data, in words, and its fingerprint."""
+    files = {f"unlabelled data {name}": own.fingerprint() for name, own in _unlabelled(run, teacher).items()}
+    return {"teacher": teacher.fingerprint} | files
+
+
+def unlabelled_parts(
+    run: RunConfig, teacher: Teacher, flows: Flows, is_unlabelled: Bool[np.ndarray, " rows"]
+) -> tuple[Part, ...]:
+    """What the teacher alone says something about: rows of the training data without a label, and other traffic."""
+    own = [Part("unlabelled", flows, is_unlabelled)] if is_unlabelled.any() else []
+    return (*own, *(Part("unlabelled", other) for other in _unlabelled(run, teacher).values()))
+
+
+def append_unlabelled(
+    store: StoreWriter, tokenizer: FlowTokenizer, parts: Sequence[Part], judged: Sequence[Part]
+) -> None:
+    """Write rows without a class to the store, but those that look to a model like one of the `judged` rows."""
+    blocks = (tokenizer.encode(table) for part in judged for table in part.tables())
+    seen = np.unique(np.concatenate([np.empty(0, np.uint64), *map(row_hashes, blocks)]))
+    for part in parts:
+        for table, rows in watch(part.blocks(), "encoding", lambda block: len(block[1])):
+            block = tokenizer.encode(table)
+            kept = np.flatnonzero(~np.isin(row_hashes(block), seen))
+            store.append(take_rows(block, kept), np.full(len(kept), UNLABELLED), rows[kept])
+
+
+def ask(run: RunConfig, teacher: Teacher, flows: EncodedFlows) -> SoftTargets:
+    """What the teacher says about each training flow, on disk beside the flows, once for all trainings on them."""
+    assert flows.folder is not None, "training flows lie on disk"
+    path = flows.folder.with_name(f"{flows.folder.name}.{teacher.fingerprint[:32]}.taught")
+    detector = Detector(teacher.artifact, device=run.training.device, backend="torch")
+    found = find_or_ask(
+        path,
+        watch(windows(flows), "asking the teacher", len, total=len(flows)),
+        (len(flows), len(detector.classes)),
+        lambda block: detector.score_encoded(block).probabilities,
+    )
+    how = run.distillation
+    return SoftTargets(log_probabilities=found, temperature=how.temperature, mix=how.mix, path=path)
+
+
+def compare_with_teacher(
+    run: RunConfig,
+    folder: RunFolder,
+    teacher: Teacher,
+    parts: Sequence[Part],
+    *,
+    fingerprint: str,
+    num_unlabelled: int,
+) -> TeacherGap:
+    """Judge the teacher on the same rows as the student, whose predictions are in `folder` already.
+
+    Args:
+        fingerprint: Of the training data.
+        num_unlabelled: Training flows without a label.
+    """
+    detector = Detector(teacher.artifact, device=run.training.device, backend="torch")
+    seed, num_resamples = run.seed, run.evaluation.num_resamples
+    splits: dict[str, SplitGap] = {}
+    for part in parts:
+        beside = folder.teacher.predictions(part.name)
+        judge(detector, part, beside, seed=seed, num_resamples=num_resamples)
+        ours, theirs = read_verdicts(folder.predictions(part.name)), read_verdicts(beside)
+        names = sorted({*ours.true, *ours.names, *theirs.names})
+        student, taught = (positions(own.names, names)[own.predicted] for own in (ours, theirs))
+        judged = as_judged(ours, names, detector.artifact.classes.benign)
+        splits[part.name] = split_gap(judged, student, taught, seed=seed, num_resamples=num_resamples)
+    return TeacherGap(
+        teacher=str(teacher.folder),
+        teacher_parameters=detector.num_parameters,
+        num_unlabelled=num_unlabelled,
+        is_fresh=teacher.is_fresh(run, fingerprint),
+        splits=splits,
+    )
+
+
+def _unlabelled(run: RunConfig, teacher: Teacher) -> dict[str, Flows]:
+    """The traffic that `distillation.unlabelled` names, under the teacher's schema."""
+    found = {name: open_flows(name, run.data, schema=teacher.schema) for name in run.distillation.unlabelled}
+    for flows in found.values():
+        teacher.require_columns(flows)
+    return found
+
+
+def _tokens(tokenizer: FlowTokenizer) -> dict[str, Any]:
+    """All that decides how a row is written; which column is the label does not."""
+    return {name: value for name, value in tokenizer.to_dict().items() if name != "schema"}
+
+
+def _names(settings: object) -> list[str]:
+    return [field.name for field in fields(cast(Any, settings))]
