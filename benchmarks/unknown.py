@@ -34,6 +34,7 @@ from wirebert import pipeline
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.store import EncodedFlows
+from wirebert.evaluation.alarm import surprise
 from wirebert.evaluation.baselines import fit_trees
 from wirebert.evaluation.calibration import softmax
 from wirebert.evaluation.curves import OperatingCurve
@@ -129,16 +130,7 @@ COMBINED = {
     "columns near and embedding near": ("columns near, bounded", "embedding near"),
     "all three": ("model 1-P(benign)", "columns near, bounded", "embedding near"),
 }
-"""Several scores in one: the sum of the logarithms of their p-values among benign flows (Fisher, "Statistical methods for
-research workers", 1925). The trees get what the model gets."""
-
-
-def surprise(
-    known: Float64[np.ndarray, " benign"], scores: Float64[np.ndarray, " flows"]
-) -> Float64[np.ndarray, " flows"]:
-    """Minus the logarithm of the share of benign flows that score as high."""
-    above = len(known) - np.searchsorted(np.sort(known), scores, side="left")
-    return -np.log((above + 1) / (len(known) + 1))
+"""Several scores in one: their surprise added up (`wirebert.evaluation.alarm`). The trees get what the model gets."""
 
 
 def figures(

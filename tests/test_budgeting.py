@@ -14,6 +14,9 @@ from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.deciding import OperatingConfig, calibrated
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, DataError
+from wirebert.evaluation.alarm import AlarmScore
+from wirebert.evaluation.novelty import Strangeness
+from wirebert.evaluation.tree_features import measure
 from wirebert.model.architecture import ModelConfig
 from wirebert.model.batches import score
 from wirebert.model.checkpoints import build, hugging_face_state
@@ -203,3 +206,43 @@ def test_a_prior_needs_to_know_what_it_replaces(artifact: Artifact, flows: Flows
     tilted = replace(artifact, operating=replace(artifact.operating, shares={}))
     with pytest.raises(ConfigError, match="--prior needs a model that knows the shares"):
         within(Detector(tilted), flows, Allowance(per_day=2.0, prior=("normal=0.9",)))
+
+
+# Attack score and novelty as one
+
+
+@pytest.fixture(scope="module")
+def joined(artifact: Artifact) -> Artifact:
+    """Half of the traffic is known, and what is told of benign flows is told of all."""
+    strangeness = Strangeness.fit(measure(traffic().slice(0, 200), SCHEMA), 200, 0)
+    scores = Detector(artifact).score(traffic()).attack_score
+    assert scores is not None
+    assert artifact.operating is not None
+    alarm = AlarmScore.fit(scores, strangeness.scores(measure(traffic(), SCHEMA)))
+    return replace(artifact, strangeness=strangeness, operating=replace(artifact.operating, alarm=alarm))
+
+
+@pytest.mark.parametrize("prior", [(), ("normal=0.999",)])
+def test_a_budget_of_alerts_is_one_of_the_alarm_score(
+    joined: Artifact, flows: Flows, prior: tuple[str, ...]
+) -> None:
+    found = within(Detector(joined), flows, Allowance(per_day=10.0, prior=prior))
+    assert found.operating is not None
+    assert found.operating.budget is not None
+    assert found.operating.budget.num_alerts == num_alerts(found, traffic()) <= 20
+    scores = Detector(found).score(traffic()).alarm_score
+    assert scores is not None
+    next_lower = scores[scores < found.operating.budget.threshold].max()
+    assert (scores >= next_lower).sum() > 20
+
+
+def test_another_prior_leaves_the_alarm_score_where_it_was(joined: Artifact, flows: Flows) -> None:
+    """Exactly so where all kinds of attack get rarer alike."""
+    found = within(Detector(joined), flows, Allowance(per_day=10.0, prior=("normal=0.999",)))
+    before, after = (Detector(one).score(traffic()) for one in (joined, found))
+    assert before.attack_score is not None
+    assert after.attack_score is not None
+    assert after.attack_score.mean() < 0.5 * before.attack_score.mean()
+    assert before.alarm_score is not None
+    assert after.alarm_score is not None
+    np.testing.assert_allclose(after.alarm_score, before.alarm_score, atol=0.02)

@@ -12,7 +12,15 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from wirebert.data.labels import ClassMap
 from wirebert.data.loading import Flows, open_flows
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
-from wirebert.deciding import OperatingConfig, calibrated, parse_prior, stated_shares, with_strangeness
+from wirebert.deciding import (
+    OperatingConfig,
+    calibrated,
+    folded_attack_scores,
+    parse_prior,
+    require_benign,
+    stated_shares,
+    with_strangeness,
+)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError
 from wirebert.evaluation.calibration import fit_scaling, softmax
@@ -224,3 +232,58 @@ def test_novelty_is_fitted_on_training_rows_and_its_threshold_on_benign_validati
     assert len(few.strangeness.neighbours.kept) == 10
     assert few.operating is not None
     assert few.operating.unknown[0].num_benign == 40
+
+
+# Attack score and novelty as one
+
+IS_BENIGN = (np.arange(300) >= 100) & (CLASS_IDS == 0)
+
+
+@pytest.fixture
+def joined(artifact: Artifact, logits: np.ndarray, flows: Flows) -> Artifact:
+    config = OperatingConfig(calibration="vector", prior=("normal=0.9",), alert_on="attack_and_novelty")
+    plain = calibrated(artifact, logits, CLASS_IDS, config, **HOW)
+    is_train, scores = np.arange(300) < 100, folded_attack_scores(plain, logits)
+    scores[CLASS_IDS != 0] = np.nan  # no one may look
+    return with_strangeness(*(plain, flows, is_train, IS_BENIGN), num_kept=10, seed=0, attack_scores=scores)
+
+
+def test_attack_scores_by_the_folded_model_are_the_detectors(joined: Artifact, logits: np.ndarray) -> None:
+    expected = Detector(joined).score(traffic()).attack_score
+    assert expected is not None
+    np.testing.assert_allclose(folded_attack_scores(joined, logits), expected, atol=1e-5)
+
+
+def test_alarm_scores_of_benign_validation_flows_are_both_surprises(joined: Artifact) -> None:
+    scores = Detector(joined).score(traffic())
+    assert scores.attack_score is not None
+    assert scores.novelty is not None
+    assert scores.alarm_score is not None
+    expected = np.zeros(300)
+    for known in (scores.attack_score, scores.novelty):
+        above = [np.sum(known[IS_BENIGN] >= score * (1 - 1e-6)) for score in known]
+        expected -= np.log((np.array(above) + 1) / (IS_BENIGN.sum() + 1))
+    np.testing.assert_allclose(scores.alarm_score[IS_BENIGN], expected[IS_BENIGN], atol=0.02)
+
+
+def test_thresholds_of_the_alarm_score_keep_their_rate_on_benign_validation_flows(joined: Artifact) -> None:
+    scores = Detector(joined, at=0.01).score(traffic())
+    assert joined.operating is not None
+    assert scores.alarm_score is not None
+    for one in joined.operating.thresholds:
+        assert one.num_benign == IS_BENIGN.sum()  # not only four for each flow that is kept
+        assert one.num_false == (scores.alarm_score[IS_BENIGN] >= one.threshold).sum()
+        assert one.num_false <= one.target_fpr * one.num_benign
+    assert scores.threshold == joined.operating.thresholds[0].threshold
+
+
+def test_novelty_needs_flows_to_compare_with() -> None:
+    with pytest.raises(ConfigError, match=r"operating\.unknown_flows must be above 0 .*attack_and_novelty"):
+        OperatingConfig(alert_on="attack_and_novelty", unknown_flows=0)
+
+
+def test_without_a_benign_class_alerts_can_not_go_by_novelty() -> None:
+    nameless = ClassMap(classes=NAMES)
+    with pytest.raises(ConfigError, match=r"operating\.alert_on must be attack where .* --benign"):
+        require_benign(OperatingConfig(alert_on="attack_and_novelty"), nameless)
+    require_benign(OperatingConfig(), nameless)

@@ -11,6 +11,7 @@ from wirebert.data.schema import ColumnKind
 from wirebert.data.times import seconds_of
 from wirebert.deciding import fold, parse_prior, stated_shares
 from wirebert.errors import ConfigError, DataError
+from wirebert.evaluation.alarm import log_odds
 from wirebert.evaluation.calibration import TINY, Scaling, shares_by_confusion, shares_by_likelihood
 from wirebert.evaluation.metrics import attack_scores
 from wirebert.evaluation.thresholds import laxest_threshold
@@ -62,7 +63,7 @@ def within(detector: Detector, flows: Flows, allowance: Allowance) -> Artifact:
         raise ConfigError(
             "calibrate needs a model that knows the benign class, found one that does not; train it with --benign CLASS"
         )
-    probabilities, seconds = _score(detector, flows)
+    probabilities, novelty, seconds = _score(detector, flows)
     if len(probabilities) == 0:
         raise DataError(f"{flows.name}: expected flows, found none; give more traffic")
     if allowance.prior or allowance.estimates_prior:
@@ -71,6 +72,9 @@ def within(detector: Detector, flows: Flows, allowance: Allowance) -> Artifact:
     days = allowance.days or _days(seconds)
     allowed = _allowed(allowance, days, len(probabilities), flows.name)
     scores = attack_scores(probabilities, artifact.classes.classes.index(benign))
+    operating = artifact.operating or NOTHING
+    if operating.alarm is not None:
+        scores = operating.alarm.scores(scores, novelty)
     threshold = laxest_threshold(scores, np.ones(len(scores), bool), int(allowed + 1e-9))
     budget = Budget(
         threshold=threshold,
@@ -83,7 +87,6 @@ def within(detector: Detector, flows: Flows, allowance: Allowance) -> Artifact:
     notes.append(
         f"threshold {threshold:.6g} set on {len(scores):,} flows of {flows.name}: {budget.num_alerts:,} alerts"
     )
-    operating = artifact.operating or NOTHING
     return replace(artifact, operating=replace(operating, budget=budget, notes=(*operating.notes, *notes)))
 
 
@@ -127,7 +130,14 @@ def _with_prior(
         note = f"prior stated: {_told(names, shares)}"
     change = Scaling.nothing(len(names)).with_prior(trained, shares)
     weighed = probabilities * (shares / trained.clip(TINY))
-    operating = replace(operating, shares=dict(zip(names, shares.tolist(), strict=True)), thresholds=())
+    alarm = operating.alarm
+    if alarm is not None and artifact.classes.benign is not None:
+        # Attack scores of benign flows move with the odds of an attack, so what they were in training does, too.
+        is_attack = np.array([name != artifact.classes.benign for name in names])
+        before, after = log_odds(np.array([part[is_attack].sum() for part in (trained, shares)]))
+        alarm = alarm.shifted(float(after - before))
+    shares_of = dict(zip(names, shares.tolist(), strict=True))
+    operating = replace(operating, shares=shares_of, thresholds=(), alarm=alarm)
     changed = replace(artifact, weights=fold(artifact.weights, change), operating=operating)
     return changed, weighed / weighed.sum(axis=1, keepdims=True), note
 
@@ -138,17 +148,21 @@ def _told(names: tuple[str, ...], shares: Float64[np.ndarray, " classes"]) -> st
 
 def _score(
     detector: Detector, flows: Flows
-) -> tuple[Float64[np.ndarray, "flows classes"], Float64[np.ndarray, " known"]]:
-    """Probabilities, and the times of flows where a column tells them."""
+) -> tuple[
+    Float64[np.ndarray, "flows classes"], Float64[np.ndarray, " flows"], Float64[np.ndarray, " known"]
+]:
+    """Probabilities, novelty if alerts go by it, and the times of flows where a column tells them."""
     times = [c.name for c in detector.schema.columns if c.kind is ColumnKind.TIME]
     probabilities = [np.empty((0, len(detector.classes)))]
-    seconds = [np.empty(0)]
+    novelty, seconds = [np.empty(0)], [np.empty(0)]
     for table in flows.blocks():
-        probabilities.append(detector.score(table).probabilities.astype(np.float64))
+        scores = detector.score(table)
+        probabilities.append(scores.probabilities.astype(np.float64))
+        novelty.append(np.zeros(table.num_rows) if scores.novelty is None else scores.novelty)
         known = next((name for name in times if name in table.column_names), None)
         if known is not None:
             seconds.append(seconds_of(table.column(known)))
-    return np.concatenate(probabilities), np.concatenate(seconds)
+    return np.concatenate(probabilities), np.concatenate(novelty), np.concatenate(seconds)
 
 
 def _days(seconds: Float64[np.ndarray, " known"]) -> float | None:

@@ -14,8 +14,10 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
 
+from wirebert.data.labels import ClassMap
 from wirebert.data.loading import Flows
 from wirebert.errors import ConfigError
+from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.calibration import (
     METHODS,
     Scaling,
@@ -35,6 +37,9 @@ from wirebert.serving.operating import Folded, Operating
 SAMPLE_FACTOR: Final = 4
 """Training flows from which those that stand for all are taken, per flow kept; and validation flows for thresholds."""
 
+MOST_BENIGN: Final = 200_000
+"""Benign validation flows whose novelty is worked out at most where alerts go by it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OperatingConfig:
@@ -51,9 +56,13 @@ class OperatingConfig:
     """False positive rate at which the model raises alerts unless asked otherwise: 0.01, 0.001 or 0.0001; 0: 0.001, or
     0.01 where benign validation flows are too few to fix that."""
 
+    alert_on: Literal["attack", "attack_and_novelty"] = "attack"
+    """What raises alerts: the attack score, or that and the novelty, each by how rarely benign validation flows reach it.
+    The latter finds more attacks of which training had none; it needs unknown_flows and a benign class, and scoring is slower."""
+
     unknown_flows: int = 10_000
-    """Training flows kept in the model folder so that `predict --unknown` can tell what is like none of them, at least 0;
-    0: none."""
+    """Training flows kept in the model folder so that what is like none of them can be told (`predict --unknown`), at
+    least 0; 0: none."""
 
     def __post_init__(self) -> None:
         parse_prior(self.prior)
@@ -62,6 +71,19 @@ class OperatingConfig:
             raise ConfigError(f"operating.alert_at must be 0 or one of {known}, got {self.alert_at}")
         if self.unknown_flows < 0:
             raise ConfigError(f"operating.unknown_flows must be at least 0, got {self.unknown_flows}")
+        if self.alert_on == "attack_and_novelty" and not self.unknown_flows:
+            raise ConfigError(
+                "operating.unknown_flows must be above 0 for operating.alert_on=attack_and_novelty, got 0"
+            )
+
+
+def require_benign(config: OperatingConfig, classes: ClassMap) -> None:
+    """Raise a ConfigError where alerts are to go by a score of benign flows and no class means benign."""
+    if config.alert_on == "attack_and_novelty" and classes.benign is None:
+        raise ConfigError(
+            "operating.alert_on must be attack where no class means benign, got attack_and_novelty; or name that class "
+            "with --benign"
+        )
 
 
 def calibrated(
@@ -87,13 +109,8 @@ def calibrated(
         scaling = choose_scaling(logits, class_ids, methods=methods, seed=seed)
     else:
         scaling = fit_scaling(logits, class_ids, config.calibration)
-    folded = Folded(
-        method=scaling.method,
-        factors=tuple(scaling.factors.tolist()),
-        addends=tuple(scaling.addends.tolist()),
-        num_flows=len(logits),
-        loss_before=float(log_losses(logits, class_ids).mean()),
-        loss_after=float(log_losses(scaling.apply(logits), class_ids).mean()),
+    loss_before, loss_after = (
+        float(log_losses(some, class_ids).mean()) for some in (logits, scaling.apply(logits))
     )
     shares = np.bincount(class_ids, minlength=len(names)) / len(class_ids)
     probabilities = softmax(scaling.apply(logits))
@@ -113,7 +130,14 @@ def calibrated(
     is_named = not is_tilted or scaling.method in ("biases", "vector")
     operating = Operating(
         shares=dict(zip(names, shares.tolist(), strict=True)) if is_named else {},
-        folded=folded,
+        folded=Folded(
+            method=scaling.method,
+            factors=tuple(scaling.factors.tolist()),
+            addends=tuple(scaling.addends.tolist()),
+            num_flows=len(logits),
+            loss_before=loss_before,
+            loss_after=loss_after,
+        ),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         thresholds=thresholds,
         alert_at=config.alert_at or _default_rate(thresholds),
@@ -124,6 +148,17 @@ def calibrated(
 def _default_rate(thresholds: tuple[Threshold, ...]) -> float:
     is_fixed = {one.target_fpr: one.is_fixed for one in thresholds}
     return 0.001 if is_fixed.get(0.001) else 0.01
+
+
+def folded_attack_scores(
+    artifact: Artifact, logits: Float32[np.ndarray, "flows classes"]
+) -> Float64[np.ndarray, " flows"]:
+    """Attack scores by a calibrated artifact, which has a benign class, from the logits it gave before."""
+    assert artifact.operating is not None, "calibrated before"
+    assert artifact.classes.benign is not None, "attack scores need a benign class"
+    folded = artifact.operating.folded
+    probabilities = softmax(logits * np.array(folded.factors) + np.array(folded.addends))
+    return attack_scores(probabilities, artifact.classes.classes.index(artifact.classes.benign))
 
 
 def fold(weights: Mapping[str, Tensor], scaling: Scaling) -> dict[str, Tensor]:
@@ -196,17 +231,22 @@ def with_strangeness(
     *,
     num_kept: int,
     seed: int,
+    attack_scores: Float64[np.ndarray, " rows"] | None = None,
 ) -> Artifact:
     """The artifact with what tells unknown flows, and thresholds of it; one pass over the file.
+
+    With attack scores, alerts go by these and the novelty joined from then on.
 
     Args:
         is_train: Rows that training saw, some of which are kept.
         is_benign: Benign validation rows, on some of which thresholds are fitted; other rows are not looked at.
+        attack_scores: Of the benign validation rows, by the artifact as it is; anything for other rows.
     """
     assert artifact.operating is not None, "thresholds of novelty stand beside those of the attack score"
     rng = np.random.default_rng(seed)
     most = SAMPLE_FACTOR * num_kept
-    chosen = {name: _some(rows, most, rng) for name, rows in {"train": is_train, "valid": is_benign}.items()}
+    most_benign = most if attack_scores is None else MOST_BENIGN
+    chosen = {"train": _some(is_train, most, rng), "valid": _some(is_benign, most_benign, rng)}
     found: dict[str, list[pa.Table]] = {"train": [], "valid": []}
     first = 0
     for table in flows.blocks():
@@ -216,13 +256,21 @@ def with_strangeness(
                 found[name].append(measure(table.filter(pa.array(rows[first:last])), flows.schema))
         first = last
     strangeness = Strangeness.fit(concatenate(found["train"]), num_kept, seed)
-    thresholds: tuple[Threshold, ...] = ()
+    operating = artifact.operating
     if found["valid"]:
-        novelty = strangeness.scores(concatenate(found["valid"]))
-        no_attack = np.zeros(len(novelty), bool)
-        thresholds = tuple(fit_threshold(novelty, no_attack, rate) for rate in FALSE_POSITIVE_RATES)
-    operating = replace(artifact.operating, unknown=thresholds)
+        novelty = np.concatenate([strangeness.scores(table) for table in found["valid"]])
+        operating = replace(operating, unknown=_benign_thresholds(novelty))
+        if attack_scores is not None:
+            known = attack_scores[chosen["valid"]]
+            alarm = AlarmScore.fit(known, novelty)
+            thresholds = _benign_thresholds(alarm.scores(known, novelty))
+            operating = replace(operating, alarm=alarm, thresholds=thresholds)
     return replace(artifact, strangeness=strangeness, operating=operating)
+
+
+def _benign_thresholds(scores: Float64[np.ndarray, " benign"]) -> tuple[Threshold, ...]:
+    no_attack = np.zeros(len(scores), bool)
+    return tuple(fit_threshold(scores, no_attack, rate) for rate in FALSE_POSITIVE_RATES)
 
 
 def _some(rows: Bool[np.ndarray, " rows"], most: int, rng: np.random.Generator) -> Bool[np.ndarray, " rows"]:

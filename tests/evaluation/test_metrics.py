@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from wirebert.evaluation.metrics import SplitMetrics, evaluate
+from wirebert.evaluation.metrics import SplitMetrics, Thresholds, evaluate
 from wirebert.evaluation.plain import from_plain
+from wirebert.evaluation.thresholds import fit_threshold
 
 ZERO = cast(str, 0)  # the stubs only know "warn"
 CLASSES = ("normal", "dos", "probe")
@@ -142,3 +143,38 @@ def test_flows_seen_in_training_and_others_have_figures_of_their_own():
     assert (found.seen.num_flows, found.seen.accuracy, found.seen.macro_f1) == (2, 1.0, 1.0)
     assert (found.unseen.num_flows, found.unseen.accuracy) == (2, 0.5)
     assert found.unseen.macro_f1 == pytest.approx(1 / 3)
+
+
+def test_thresholds_of_another_split_are_tried_as_they_are() -> None:
+    true_ids, probabilities = draw(0, 200, 3)
+    given = Thresholds("valid", (fit_threshold(np.array([0.1, 0.9]), np.array([False, True]), 0.01),))
+    found = evaluate(true_ids, probabilities, CLASSES, "normal", thresholds=given, num_resamples=2)
+    assert [point.threshold for point in found.operating_points] == [given.limits[0].threshold]
+    assert found.operating_points[0].detection == pytest.approx(
+        (1 - probabilities[true_ids != 0, 0] >= given.limits[0].threshold).mean()
+    )
+    assert found.thresholds_from == "valid"
+    assert evaluate(true_ids, probabilities, CLASSES, "normal", num_resamples=2).thresholds_from is None
+
+
+def test_joined_scores_move_alarms_and_nothing_else() -> None:
+    rng = np.random.default_rng(3)
+    true_ids = rng.integers(0, 2, 400)
+    probabilities = rng.dirichlet(np.ones(2), 400)
+    joined = rng.gamma(2, 2, 400) + 3 * true_ids
+    plain, found = (
+        evaluate(true_ids, probabilities, ("ok", "scan"), "ok", alarm_scores=scores, num_resamples=2)
+        for scores in (None, joined)
+    )
+    assert (plain.alerts_on, found.alerts_on) == ("attack", "attack_and_novelty")
+    assert found.binary is not None
+    assert found.binary.auroc == pytest.approx(sk.roc_auc_score(true_ids, joined))
+    assert found.curves is not None
+    assert found.curves.attack is not None
+    assert found.curves.attack.auroc == found.binary.auroc
+    benign = np.sort(joined[true_ids == 0])[::-1]
+    expected = (joined[true_ids == 1] > benign[int(0.01 * len(benign))]).mean()
+    assert found.binary.detection_at_fpr["0.01"] == pytest.approx(expected)
+    assert found.operating_points[0].detection == pytest.approx(expected)
+    same = ("accuracy", "per_class", "confusion", "calibration", "score_histogram", "loss")
+    assert all(getattr(found, name) == getattr(plain, name) for name in same)

@@ -60,6 +60,15 @@ def test_neighbours_are_scikit_learns() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+def test_dimensions_in_which_all_that_were_kept_agree_count_in_the_distance() -> None:
+    flows, _ = points()
+    flows = np.insert(flows, 2, 7.0, axis=1)
+    others = np.random.default_rng(1).normal(size=(1100, 5)) * 4  # more than are looked at at once
+    expected = NearestNeighbors(n_neighbors=1).fit(flows).kneighbors(others)[0][:, 0]
+    found = Neighbours.fit(flows, len(flows), 0).distances(others)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_equal_flows_are_kept_once_and_no_more_than_asked_for() -> None:
     flows = np.repeat(np.arange(20.0)[:, None], 50, axis=0)
     assert len(Neighbours.fit(flows, 100, 0).kept) == 20
@@ -113,3 +122,12 @@ def test_no_columns_and_no_flows_are_no_failure() -> None:
     assert strange.scores(measured().slice(0, 0)).tolist() == []
     nothing = Strangeness.fit(pa.table({"empty": pa.nulls(3, pa.string())}), 100, 0)
     assert nothing.scores(pa.table({"empty": pa.nulls(2, pa.string())})).tolist() == [0, 0]
+
+
+def test_a_missing_category_is_like_no_other_and_one_never_met_is_as_far_as_can_be() -> None:
+    space = ColumnSpace.fit(measured())
+    found = space.points(pa.table({"bytes": [200.0] * 4, "service": ["http", "dns", None, "ssh"]}))
+    assert len(np.unique(found, axis=0)) == 4
+    *_, missing, met_never = found
+    assert (missing < 10).all()
+    assert (met_never == 10).sum() == 1

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -8,9 +9,12 @@ import pytest
 from wirebert.data.loading import open_flows
 from wirebert.data.schema import FlowSchema
 from wirebert.errors import ArtifactError, ConfigError
+from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.novelty import Strangeness
+from wirebert.evaluation.plain import from_plain, to_plain
 from wirebert.evaluation.thresholds import Threshold
 from wirebert.evaluation.tree_features import measure
+from wirebert.serving.agreement import Alerts
 from wirebert.serving.artifact import Artifact, load_artifact, save_artifact
 from wirebert.serving.detector import Detector
 from wirebert.serving.operating import NOTHING, Budget, Operating, verdicts
@@ -139,3 +143,102 @@ def test_columns_missing_from_a_file_are_told_as_missing(
 
 def test_no_flows_have_no_verdicts(able: Artifact, table: pa.Table) -> None:
     assert Detector(able, unknown=True).score(table.slice(0, 0)).verdict == ()
+
+
+# Attack score and novelty as one
+
+
+@pytest.fixture(scope="module")
+def joined(able: Artifact, table: pa.Table) -> Artifact:
+    """Alerts go by both scores; those of the first fifty flows are known of benign flows."""
+    scores = Detector(able, unknown=True).score(table.slice(0, 50))
+    assert scores.attack_score is not None
+    assert scores.novelty is not None
+    operating = replace(
+        OPERATING,
+        alarm=AlarmScore.fit(scores.attack_score, scores.novelty),
+        thresholds=(limit(0.01, 2.0), limit(0.001, 3.0)),
+    )
+    return replace(able, operating=operating)
+
+
+def test_verdicts_go_by_the_alarm_score(able: Artifact, joined: Artifact, table: pa.Table) -> None:
+    plain, scores = (Detector(one, unknown=one is able).score(table) for one in (able, joined))
+    assert (scores.probabilities == plain.probabilities).all()
+    assert scores.attack_score is not None
+    assert plain.attack_score is not None
+    assert (scores.attack_score == plain.attack_score).all()
+    assert scores.novelty is not None
+    assert plain.novelty is not None
+    assert (scores.novelty == plain.novelty).all()
+    assert scores.alarm_score is not None
+    assert scores.verdict == tuple("alert" if score >= 3.0 else "pass" for score in scores.alarm_score)
+    assert {*(scores.verdict or ())} == {"alert", "pass"}
+    assert (scores.alarm_score >= 3.0).tolist() != (scores.attack_score >= 0.9).tolist()
+
+
+def test_what_is_new_raises_alerts_that_the_attack_score_does_not(joined: Artifact, table: pa.Table) -> None:
+    scores = Detector(joined).score(table).alarm_score
+    assert scores is not None
+    flow = table.slice(int(scores.argmin()), 1)
+    place = flow.column_names.index("duration")
+    strange = flow.set_column(place, "duration", pa.array([1e9]))
+    before, after = (Detector(joined).score(one) for one in (flow, strange))
+    assert before.verdict == ("pass",)
+    assert after.alarm_score is not None
+    assert before.alarm_score is not None
+    assert after.alarm_score[0] > before.alarm_score[0] + 1
+
+
+def test_a_new_flow_is_unknown_only_where_that_is_asked_for(joined: Artifact, table: pa.Table) -> None:
+    assert "unknown" not in (Detector(joined).score(table).verdict or ())
+    asked = Detector(joined, unknown=True).score(table)
+    assert asked.novelty is not None
+    assert asked.verdict is not None
+    assert [one == "unknown" for one in asked.verdict] == (asked.novelty >= 2.0).tolist()
+
+
+def test_the_alarm_score_is_a_column_only_where_it_is_another_score(
+    able: Artifact, joined: Artifact, table: pa.Table
+) -> None:
+    scores = Detector(joined).score(table)
+    found = verdict_table(table, scores, joined.schema, np.arange(60))
+    assert scores.alarm_score is not None
+    assert found["alarm_score"].to_pylist() == scores.alarm_score.tolist()
+    plain = verdict_table(table, Detector(able).score(table), able.schema, np.arange(60))
+    assert not {"alarm_score", "novelty"} & {*plain.column_names}
+
+
+def test_what_alerts_go_by_survives_the_folder(joined: Artifact, table: pa.Table, tmp_path: Path) -> None:
+    save_artifact(joined, tmp_path / "model", card="")
+    again = load_artifact(tmp_path / "model")
+    assert again.operating == joined.operating
+    found, expected = (Detector(one).score(table).alarm_score for one in (again, joined))
+    assert found is not None
+    assert expected is not None
+    assert (found == expected).all()
+
+
+def test_a_manifest_from_before_says_nothing_of_an_alarm_score() -> None:
+    old = {
+        name: value for name, value in cast(dict[str, Any], to_plain(OPERATING)).items() if name != "alarm"
+    }
+    assert from_plain(Operating, old) == OPERATING
+
+
+def test_encoded_flows_alone_have_no_novelty_and_no_verdict(joined: Artifact, table: pa.Table) -> None:
+    detector = Detector(joined)
+    scores = detector.score_encoded(detector.encode(table))
+    assert scores.attack_score is not None
+    assert (scores.alarm_score, scores.verdict) == (None, None)
+
+
+def test_another_way_of_computing_is_judged_by_the_alarm_score(joined: Artifact) -> None:
+    assert joined.operating is not None
+    assert joined.operating.alarm is not None
+    probabilities = np.array([[0.5, 0.5, 0.0], [1e-9, 1 - 1e-9, 0.0], [1 - 1e-9, 1e-9, 0.0]])
+    least = joined.operating.alarm.scores(1 - probabilities[:, 0], np.zeros(3))
+    alerts = Alerts.of(joined)
+    assert alerts is not None
+    assert alerts.raised(probabilities).tolist() == (least >= 3.0).tolist()
+    assert alerts.raised(probabilities).tolist()[1:] == [True, False]

@@ -1,4 +1,4 @@
-"""What every threshold of the attack score finds, and what it costs in false alarms."""
+"""What every threshold of the alarm score finds, and what it costs in false alarms."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -133,7 +133,7 @@ class ScoreCurves:
     classes: Mapping[str, ScoreCurve]
     """Each class that the model knows against the rest, by the class's probability."""
     attack: ScoreCurve | None
-    """Attack or not, by the attack score; None where no class means benign."""
+    """Attack or not, by the alarm score; None where no class means benign."""
 
 
 CLASS_POINTS, ATTACK_POINTS = 24, 80

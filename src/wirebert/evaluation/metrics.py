@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypedDict, cast
+from typing import Literal, TypedDict, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
@@ -45,7 +45,7 @@ class BinaryMetrics:
     false_positive_rate: float
     """Share of benign flows that raise an alarm, by the most probable class."""
     auroc: float | None
-    """Of the attack score 1 - P(benign); None where the file lacks attacks or benign flows (as are the next two)."""
+    """Of the alarm score; None where the file lacks attacks or benign flows (as are the next two)."""
     average_precision: float | None
     detection_at_fpr: Mapping[str, float | None]
     """False positive rate -> share of attacks found by the threshold that keeps it, chosen on these very flows."""
@@ -104,6 +104,8 @@ class SplitMetrics:
     """What thresholds that aim at few false alarms do here; none without benign flows."""
     thresholds_from: str | None = None
     """The split on which those thresholds were fitted; None: on this one, so at their best."""
+    alerts_on: Literal["attack", "attack_and_novelty"] = "attack"
+    """What the alarm score is: the attack score 1 - P(benign), or that and the novelty joined."""
     calibration: Calibration | None = None
     """None for an empty split."""
     curves: ScoreCurves | None = None
@@ -124,7 +126,7 @@ class SplitMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Thresholds of the attack score."""
+    """Thresholds of the alarm score."""
 
     split: str
     """On whose flows they were fitted."""
@@ -141,6 +143,7 @@ def evaluate(
     clusters: Int64[np.ndarray, " flows"] | None = None,
     is_seen: Bool[np.ndarray, " flows"] | None = None,
     thresholds: Thresholds | None = None,
+    alarm_scores: Float64[np.ndarray, " flows"] | None = None,
     seed: int = 0,
     num_resamples: int = 1000,
 ) -> SplitMetrics:
@@ -153,6 +156,7 @@ def evaluate(
         clusters: Flows that stand or fall together, for the second kind of interval (see `intervals.bootstrap`).
         is_seen: Whether training has seen a flow that looks the same to the model.
         thresholds: Fitted on other flows; without them, on these, one for each of `FALSE_POSITIVE_RATES`.
+        alarm_scores: Attack score and novelty joined, if alerts go by them; None: they go by the attack score.
 
     Examples:
         >>> metrics = evaluate(np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]), ("ok", "scan"), "ok")
@@ -166,9 +170,8 @@ def evaluate(
     benign_id = classes.index(benign) if benign in classes else None
     matrix = confusion_matrix(true_ids, predicted_ids, len(labels))
     headline = _headline(matrix, benign_id)
-    curve, intervals = None, None
-    if benign_id is not None:
-        curve = OperatingCurve.of(attack_scores(probabilities, benign_id), true_ids != benign_id)
+    curve = _attack_curve(true_ids, probabilities, alarm_scores, benign_id)
+    intervals = None
     if len(true_ids):
         drawn = partial(bootstrap, clusters=clusters, seed=seed, num_resamples=num_resamples)
         intervals = drawn(true_ids, predicted_ids, labels, benign_id)
@@ -188,31 +191,47 @@ def evaluate(
         familiarity=None if is_seen is None else _familiarity(true_ids, predicted_ids, is_seen, len(labels)),
         calibration=_calibration(true_ids, probabilities, benign_id) if len(true_ids) else None,
         curves=score_curves(true_ids, probabilities, classes, curve),
-        **_alarms(true_ids, probabilities, labels, benign_id, thresholds),
+        **_alarms(true_ids, probabilities, alarm_scores, labels, benign_id, thresholds),
     )
+
+
+def _attack_curve(
+    true_ids: Int64[np.ndarray, " flows"],
+    probabilities: Float[np.ndarray, "flows classes"],
+    alarm_scores: Float64[np.ndarray, " flows"] | None,
+    benign_id: int | None,
+) -> OperatingCurve | None:
+    if benign_id is None:
+        return None
+    scores = attack_scores(probabilities, benign_id) if alarm_scores is None else alarm_scores
+    return OperatingCurve.of(scores, true_ids != benign_id)
 
 
 class _Alarms(TypedDict, total=False):
     operating_points: tuple[OperatingPoint, ...]
     thresholds_from: str | None
+    alerts_on: Literal["attack", "attack_and_novelty"]
     score_histogram: ScoreHistogram
 
 
 def _alarms(
     true_ids: Int64[np.ndarray, " flows"],
     probabilities: Float[np.ndarray, "flows classes"],
+    alarm_scores: Float64[np.ndarray, " flows"] | None,
     labels: tuple[str, ...],
     benign_id: int | None,
     thresholds: Thresholds | None,
 ) -> _Alarms:
-    """What the attack score does; nothing where no class means benign."""
+    """What the alarm score does; nothing where no class means benign."""
     if benign_id is None:
         return {}
     scores = attack_scores(probabilities, benign_id)
-    points = _operating_points(scores, true_ids != benign_id, thresholds)
+    alarm = scores if alarm_scores is None else alarm_scores
+    points = _operating_points(alarm, true_ids != benign_id, thresholds)
     return {
         "operating_points": points,
         "thresholds_from": thresholds.split if thresholds and points else None,
+        "alerts_on": "attack" if alarm_scores is None else "attack_and_novelty",
         "score_histogram": score_histogram(scores, true_ids, labels, labels[benign_id]),
     }
 

@@ -7,11 +7,12 @@ model's or plain standardised columns (`Gaussians`, `Neighbours`).
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Float16, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float16, Float32, Float64, Int64
 
 from wirebert.evaluation.tree_features import Coding
 
@@ -28,6 +29,8 @@ MOST_LEVELS = 64
 """Most frequent values of a category that get a dimension each."""
 
 _ROWS_AT_ONCE = 4096
+_POINTS_AT_ONCE = 512
+"""Points whose distances from all that were kept are held at once: few enough for a processor's cache."""
 
 
 def energy(logits: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, " flows"]:
@@ -90,7 +93,7 @@ class Gaussians:
         return np.concatenate([np.empty(0), *found])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Neighbours:
     """Some training flows that stand for all; a flow is as strange as the nearest of them is far.
 
@@ -114,14 +117,28 @@ class Neighbours:
 
     def distances(self, points: Float[np.ndarray, "flows dims"]) -> Float64[np.ndarray, " flows"]:
         """Distance from the nearest flow that was kept."""
-        squares = np.einsum("nd,nd->n", self.kept, self.kept)
+        is_told, factors, squares = self._search
         found = [np.empty(0)]
-        for first in range(0, len(points), _ROWS_AT_ONCE):
-            some = points[first : first + _ROWS_AT_ONCE].astype(np.float32)
-            nearest = (squares - 2 * (some @ self.kept.T)).argmin(axis=1)
+        for first in range(0, len(points), _POINTS_AT_ONCE):
+            some = points[first : first + _POINTS_AT_ONCE].astype(np.float32)
+            squared = some[:, is_told] @ factors
+            squared += squares
+            nearest = squared.argmin(axis=1)
             # Worked out again for the one that is nearest: the difference of large squares would lose a small distance.
             found.append(np.sqrt(((some - self.kept[nearest]).astype(np.float64) ** 2).sum(axis=1)))
         return np.concatenate(found)
+
+    @cached_property
+    def _search(
+        self,
+    ) -> tuple[Bool[np.ndarray, " dims"], Float32[np.ndarray, "told kept"], Float32[np.ndarray, " kept"]]:
+        """What finds the nearest one: the dimensions that tell flows apart, and the terms of |x - y|^2 that depend on y.
+
+        A dimension in which all that were kept agree is as far from each of them, and many are such.
+        """
+        is_told = (self.kept != self.kept[0]).any(axis=0)
+        told = self.kept[:, is_told]
+        return is_told, np.ascontiguousarray(-2 * told.T), np.einsum("nd,nd->n", told, told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Where the attack score raises an alert: thresholds fitted on benign flows, and what each does on other flows.
+"""Where the alarm score raises an alert: thresholds fitted on benign flows, and what each does on other flows.
 
 A threshold keeps its false positive rate only on traffic like that on which it was fitted. So every rate stands here
 with the interval that its number of flows allows, and `operating_point` says what became of it elsewhere.

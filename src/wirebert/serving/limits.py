@@ -31,7 +31,7 @@ class Limits:
     """Length of one value. The model reads less of it."""
 
     max_explained: int = 256
-    """Flows of one request that get reasons, those of the highest attack score: each costs as much as many verdicts."""
+    """Flows of one request that get reasons, those of the highest alarm score: each costs as much as many verdicts."""
 
     max_waiting: int = 128
     """Requests that wait for the scoring thread, at least 1; further ones are told to come again."""

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from wirebert.errors import ConfigError
+from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.thresholds import Threshold
 
 PASS: Final = "pass"
@@ -58,7 +59,7 @@ class Operating:
     confusion: tuple[tuple[float, ...], ...] = ()
     """Row: true class; column: mean probability of each class, on validation flows."""
     thresholds: tuple[Threshold, ...] = ()
-    """Of the attack score, by falling false positive rate; none where no class means benign, or after another prior was
+    """Of the alarm score, by falling false positive rate; none where no class means benign, or after another prior was
     folded in without labels to fit them anew."""
     alert_at: float = 0.001
     """The false positive rate that holds unless another is asked for."""
@@ -66,11 +67,13 @@ class Operating:
     """Of the novelty, at the same rates; none where the artifact can not tell it."""
     budget: Budget | None = None
     """Holds instead of `alert_at` if it is there."""
+    alarm: AlarmScore | None = None
+    """What makes the alarm score of attack score and novelty; None: the attack score is the alarm score."""
     notes: tuple[str, ...] = field(default=())
     """What was done to the artifact since training, in words, oldest first."""
 
     def threshold_at(self, rate: float | None) -> float | None:
-        """The attack score that raises an alert: at this false positive rate, or where the artifact was set.
+        """The alarm score that raises an alert: at this false positive rate, or where the artifact was set.
 
         None where the artifact has no threshold.
 
@@ -96,7 +99,7 @@ NOTHING: Final = Operating(
 
 
 def verdicts(
-    attack_score: Float64[np.ndarray, " flows"] | None,
+    alarm_score: Float64[np.ndarray, " flows"] | None,
     threshold: float | None,
     novelty: Float64[np.ndarray, " flows"] | None = None,
     unknown_from: float | None = None,
@@ -108,7 +111,7 @@ def verdicts(
     >>> verdicts(np.array([0.9, 0.9, 0.1]), 0.5, np.array([0.0, 3.0, 0.0]), 2.0)
     ('alert', 'unknown', 'pass')
     """
-    is_alert = None if attack_score is None or threshold is None else attack_score >= threshold
+    is_alert = None if alarm_score is None or threshold is None else alarm_score >= threshold
     is_unknown = None if novelty is None or unknown_from is None else novelty >= unknown_from
     if is_alert is None and is_unknown is None:
         return None
