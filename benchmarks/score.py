@@ -1,12 +1,13 @@
 """How fast a file becomes verdicts on this machine's processors, next to a stock DistilBERT in the same run.
 
-    python benchmarks/score.py [--mini MODEL] [--rows N] [--out result.json]
+    python benchmarks/score.py [--mini MODEL] [--base MODEL] [--rows N] [--out result.json]
+    python benchmarks/score.py --sizes base --base MODEL --ways onnx-int8    # the stock path and ours, and what 8 bits cost
 
 Uses NSL-KDD from the folder in WIREBERT_DATA (../shared/data without it); where there is none, generated traffic. From the
-test file on disk to a CSV of verdicts on disk, loading not counted. `mini` is trained for one epoch unless a model is given;
+test file on disk to a CSV of verdicts on disk, loading not counted. Unless a model is given, `mini` is trained for one epoch, and
 `base` has random weights and a tokenizer fitted on the training file, since time does not depend on what weights say.
 Three figures each: `alone` scores every row of a sample by itself; `file` is the whole way, equal rows scored once;
-`again` the same file once more, its rows remembered.
+`again` the same file once more, its rows remembered. Of trained models the macro-F1 of each way is told too.
 
 The stock path writes each row as `key: value` text, cuts it into WordPieces and scores it with DistilBERT-base as
 transformers runs it, on a few rows: its rate is taken to hold for the whole file.
@@ -18,17 +19,15 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
-from encode import stock_folder, stock_wordpiece
+from encode import stock_wordpiece
 from machine import matrix_gflops
-from rich.console import Console
-from sklearn.metrics import f1_score
 
 from wirebert.config import resolve_run
 from wirebert.data.labels import ClassMap, fit_classes
@@ -42,13 +41,16 @@ from wirebert.model.batches import Precision
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.initialization import TokenLayout
 from wirebert.pipeline import fit
+from wirebert.printing import Output
 from wirebert.run_folder import new_run_folder
 from wirebert.serving import export
-from wirebert.serving.artifact import Artifact, load_artifact, save_artifact
+from wirebert.serving.agreement import BOUNDS, Bounds
+from wirebert.serving.artifact import Artifact, save_artifact
 from wirebert.serving.backends import BackendName
 from wirebert.serving.cache import take_rows
 from wirebert.serving.detector import Detector
 from wirebert.serving.predictions import open_writer, predict_blocks
+from wirebert.training.validation import macro_f1
 
 GENERATED_ROWS = 20_000
 STOCK_ROWS = 16
@@ -76,6 +78,15 @@ class Timing:
     matrix_gflops: float
 
 
+def name_of(way: tuple[BackendName, Precision]) -> str:
+    """A way in a word or two.
+
+    >>> name_of(("torch", "bf16"))
+    'torch bf16'
+    """
+    return " ".join(way).removesuffix(" fp32")
+
+
 def find_files(folder: Path) -> tuple[Path, Path]:
     """NSL-KDD's training and test file where they are at hand, else generated traffic written to `folder`."""
     data = Path(os.environ.get("WIREBERT_DATA", Path(__file__).parents[2] / "shared" / "data")) / "nsl-kdd"
@@ -100,16 +111,16 @@ def first_rows(path: Path, num_rows: int | None, folder: Path) -> Path:
     return short
 
 
-def train_mini(train: Path, folder: Path) -> Path:
-    """A `mini` trained for one epoch."""
+def train_model(train: Path, folder: Path, size: str, epochs: int, device: str = "cpu") -> Path:
+    """A model trained for a moment."""
     given = {
         "train": str(train),
-        "model": {"size": "mini"},
-        "training": {"epochs": 1},
+        "model": {"size": size},
+        "training": {"epochs": epochs, "device": device},
         "evaluation": {"baseline": False},
     }
-    with new_run_folder(folder / "mini") as run:
-        fit(resolve_run(given=given), run, Console(stderr=True))
+    with new_run_folder(folder / size) as run:
+        fit(resolve_run(given=given), run, Output(stderr=True))
         return run.model
 
 
@@ -129,17 +140,14 @@ def random_base(train: Path, folder: Path) -> Path:
     return folder / "base"
 
 
-def add_exports(model: Path, train: Path, *, is_trained: bool) -> dict[str, float]:
+def add_exports(model: Path, train: Path, *, is_trained: bool) -> dict[str, dict[str, object]]:
     """Write both exports beside the model; how well they agree with PyTorch."""
     if not is_trained:  # its classes are decided by a hair
-        export.MIN_SAME_CLASS, export.MAX_MEAN_DIFFERENCE = 0.0, 1.0  # pyright: ignore[reportConstantRedefinition]
+        BOUNDS["onnx-int8"] = Bounds(same=0.0, mean_difference=1.0)
         export.MAX_ROWS = 1_024  # pyright: ignore[reportConstantRedefinition]
-    same = {}
-    for name in ("onnx", "onnx-int8"):
-        _, agreement = export.export_model(model, name, data=str(train))
-        same[f"{name} same class"] = agreement.same_class
-        same[f"{name} largest difference"] = agreement.max_difference
-    return same
+    return {
+        name: asdict(export.export_model(model, name, data=str(train))[1]) for name in ("onnx", "onnx-int8")
+    }
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -174,9 +182,7 @@ def measure(size: str, model: Path, test: Path, way: tuple[BackendName, Precisio
     few = take_rows(sampled, np.arange(max(8, len(sample) // 100)))
     classes = np.zeros(len(few), np.int64)
     explained = len(few) / seconds(lambda: detector.explain_encoded(few, classes))
-    return Timing(
-        size, f"{backend} {precision}".removesuffix(" fp32"), alone, file, again, explained, load_s, speed
-    )
+    return Timing(size, name_of(way), alone, file, again, explained, load_s, speed)
 
 
 def stock_rate(flows: Flows) -> tuple[float, float]:
@@ -185,7 +191,7 @@ def stock_rate(flows: Flows) -> tuple[float, float]:
 
     names = [column.name for column in flows.schema.features]
     table: pa.Table = next(iter(flows.blocks())).select(names).slice(0, STOCK_ROWS)
-    tokenizer = stock_wordpiece(stock_folder())
+    tokenizer = stock_wordpiece()
     tokenizer.no_padding()
     tokenizer.enable_truncation(512)
     model = DistilBertForSequenceClassification(DistilBertConfig(num_labels=5)).eval()  # pyright: ignore[reportCallIssue]  # a base class takes it
@@ -205,23 +211,45 @@ def stock_rate(flows: Flows) -> tuple[float, float]:
     return table.num_rows / seconds(score), num_tokens / table.num_rows
 
 
-def quality(model: Path, test: Path) -> dict[str, float]:
-    """Macro-F1 of each way on the test file, where it has labels."""
-    found = {}
-    for backend in ("torch", "onnx", "onnx-int8"):
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """What one way of computing says of the labelled test file."""
+
+    macro_f1: float
+    other_classes: int
+    """Rows that get another class than from PyTorch."""
+    other_verdicts: int
+    """Rows that raise an alert where PyTorch raises none, or the reverse."""
+
+
+def quality(model: Path, test: Path, backends: Iterable[BackendName]) -> dict[str, Quality]:
+    """How good each way is on the test file, PyTorch first."""
+    found: dict[str, Quality] = {}
+    exact: tuple[np.ndarray, np.ndarray] | None = None
+    names: list[BackendName] = ["torch", *backends]
+    for backend in dict.fromkeys(names):
         detector = Detector.load(model, backend=backend)
         flows = open_flows(test, schema=detector.schema)
-        label, classes = flows.require_label(), load_artifact(model).classes
-        pairs = [(classes.encode(t.column(label)), detector.score(t).class_ids) for t in flows.blocks()]
-        true, predicted = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        label, classes = flows.require_label(), detector.artifact.classes
+        blocks = [(classes.encode(table.column(label)), detector.score(table)) for table in flows.blocks()]
+        true = np.concatenate([class_ids for class_ids, _ in blocks])
+        predicted = np.concatenate([scores.class_ids for _, scores in blocks])
+        verdicts = np.concatenate([np.array(scores.verdict or [None] * len(ids)) for ids, scores in blocks])
+        exact = exact or (predicted, verdicts)
         known = true >= 0
-        found[backend] = float(f1_score(true[known], predicted[known], average="macro"))
+        found[backend] = Quality(
+            macro_f1=macro_f1(true[known], predicted[known]),
+            other_classes=int((predicted != exact[0]).sum()),
+            other_verdicts=int((verdicts != exact[1]).sum()),
+        )
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Scoring speed, next to stock DistilBERT.")
     parser.add_argument("--mini", type=Path, help="a trained mini model folder, instead of training one")
+    parser.add_argument("--base", type=Path, help="a trained base model folder, instead of random weights")
+    parser.add_argument("--ways", nargs="+", default=[name_of(way) for way in WAYS])
     parser.add_argument("--rows", type=int, help="score the first rows of the test file only")
     parser.add_argument("--sizes", nargs="+", default=["mini", "base"], choices=("mini", "base"))
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
@@ -243,13 +271,14 @@ def main() -> None:
         }
         timings: list[dict[str, object]] = []
         for size in options.sizes:
-            if size == "base":
-                model = random_base(train, folder)
-            else:
-                model = folder / "given"
-                shutil.copytree(options.mini or train_mini(train, folder), model)
-            result[f"{size}_agreement"] = add_exports(model, train, is_trained=size == "mini")
-            for way in WAYS:
+            model, given = folder / f"{size}-model", getattr(options, size)
+            if given is None:
+                given = train_model(train, folder, size, 1) if size == "mini" else random_base(train, folder)
+            shutil.copytree(given, model)
+            is_trained = size == "mini" or options.base is not None
+            result[f"{size}_agreement"] = add_exports(model, train, is_trained=is_trained)
+            ways = [way for way in WAYS if name_of(way) in options.ways]
+            for way in ways:
                 timing = measure(size, model, test, way, folder)
                 timings.append({**vars(timing), "times_stock": timing.file / stock})
                 print(
@@ -258,9 +287,15 @@ def main() -> None:
                     f"  load {timing.load_s:.2f} s  (matrix product {timing.matrix_gflops:.0f} GFLOP/s)",
                     flush=True,
                 )
-            if size == "mini":
-                result["mini_macro_f1"] = scores = quality(model, test)
-                print(f"mini macro-F1 {scores}, int8 - fp32 {scores['onnx-int8'] - scores['torch']:+.4f}")
+            if is_trained:
+                found = quality(model, test, [backend for backend, _ in ways])
+                result[f"{size}_quality"] = {name: asdict(one) for name, one in found.items()}
+                for name, one in found.items():
+                    print(
+                        f"{size} {name:10} macro-F1 {one.macro_f1:.4f} ({one.macro_f1 - found['torch'].macro_f1:+.4f} beside torch), "
+                        f"{one.other_classes} other classes, {one.other_verdicts} other verdicts",
+                        flush=True,
+                    )
     if options.out is not None:
         options.out.write_text(json.dumps({**result, "timings": timings}, indent=2) + "\n", encoding="utf-8")
 

@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from machine import matrix_gflops
-from score import find_files, train_mini
+from score import find_files, train_model
 
 from wirebert.data.loading import open_flows
 from wirebert.serving.detector import Detector
@@ -273,7 +273,7 @@ def main() -> None:
         train, test = find_files(folder)
         model = options.mini
         if model is None:
-            model = train_mini(train, folder)
+            model = train_model(train, folder, "mini", 1)
             export_model(model, "onnx-int8", data=str(train))
         detector = Detector.load(model)
         requests = requests_of(detector, test, options.rows)

@@ -96,6 +96,41 @@ def test_windows_change_no_score(monkeypatch: pytest.MonkeyPatch):
     np.testing.assert_allclose(score(model, flows), whole, atol=1e-6)
 
 
+def packs_all(device: str) -> bool:
+    """As if every device were a GPU."""
+    return bool(device)
+
+
+def not_pinned(batch: batches.PackedBatch) -> batches.PackedBatch:
+    """Only CUDA has pinned memory."""
+    return batch
+
+
+@pytest.mark.parametrize("max_tokens", [1, 40, 4_096])
+def test_a_gpu_scores_as_a_processor_does(max_tokens: int, monkeypatch: pytest.MonkeyPatch):
+    """Packed batches that are made ahead, several of them between two copies; here on the processor."""
+    lengths = np.random.default_rng(1).integers(1, 20, 60).tolist()
+    flows, model = random_rows(lengths), tiny()
+    expected = score(model, flows)
+    monkeypatch.setattr(batches, "takes_packed", packs_all)
+    monkeypatch.setattr(batches.PackedBatch, "pinned", not_pinned)
+    monkeypatch.setattr(batches, "SCORE_WINDOW", 25)
+    np.testing.assert_allclose(score(model, flows, max_tokens=max_tokens), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("longest", [16, 60, 128])
+def test_full_batches_of_a_gpu_are_filled_up_to_their_size_and_no_further(
+    longest: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(batches, "takes_packed", packs_all)
+    monkeypatch.setattr(batches.PackedBatch, "pinned", not_pinned)
+    flows = random_rows(np.random.default_rng(0).integers(longest // 2, longest + 1, 20_000).tolist())
+    made = batches._scoring_batches(tiny(), flows, batches.GPU_TOKENS, "cpu")  # pyright: ignore[reportPrivateUsage]
+    rows, batch = next(made)
+    assert isinstance(batch, batches.PackedBatch)
+    assert flows.offsets[len(rows)] <= batch.shape.num_tokens == batches.GPU_TOKENS
+
+
 def test_scoring_leaves_the_model_as_it_was():
     model = tiny().train()
     first = score(model, random_rows([4, 2]))

@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,10 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from wirebert.evaluation.alarm import AlarmScore
+from wirebert.evaluation.novelty import Strangeness
+from wirebert.evaluation.tree_features import measure
 from wirebert.serving.answers import Answer, Answerer, Question
 from wirebert.serving.bodies import ARROW, CSV, JSON, JSON_LINES
 from wirebert.serving.detector import Detector
 from wirebert.serving.limits import Limits, RequestError
+from wirebert.serving.operating import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,6 +148,20 @@ def test_reasons_are_given_to_the_most_suspicious_flows_only(answerer: Answerer,
     highest = sorted((float(str(row["attack_score"])) for row in attacks), reverse=True)[:3]
     assert sorted((float(str(row["attack_score"])) for row in explained), reverse=True) == highest
     assert all(isinstance(row["why"], list) and row["why"] for row in explained)
+
+
+def test_where_alerts_go_by_novelty_too_so_do_reasons(artifact: "Artifact", table: pa.Table):
+    strangeness = Strangeness.fit(measure(table.slice(0, 20), artifact.schema), 20, 0)
+    known = Detector(artifact).score(table).attack_score
+    assert known is not None
+    alarm = AlarmScore.fit(known, strangeness.scores(measure(table, artifact.schema)))
+    joined = replace(artifact, strangeness=strangeness, operating=replace(NOTHING, alarm=alarm))
+    answerer = Answerer(Detector(joined), Limits(max_explained=3))
+    found = verdicts(answerer.answer([ask(rows_of(table), explains=True)])[0])
+    attacks = [row for row in found if row["predicted_class"] != "normal"]
+    highest = sorted((float(str(row["alarm_score"])) for row in attacks), reverse=True)[:3]
+    explained = [float(str(row["alarm_score"])) for row in found if row["why"] is not None]
+    assert sorted(explained, reverse=True) == highest
 
 
 def test_classes_are_counted_where_there_is_no_verdict(answerer: Answerer, table: pa.Table):

@@ -8,6 +8,7 @@ import pytest
 
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.errors import ConfigError
+from wirebert.model.batches import score
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.backends import OnnxBackend, TorchBackend, agrees, open_session, padded, softmax
 from wirebert.serving.cache import take_rows
@@ -103,3 +104,12 @@ def test_a_backend_leaves_the_weights_alone(artifact: Artifact, block: EncodedBl
     before = {name: weight.clone() for name, weight in artifact.weights.items()}
     torch_backend(replace(artifact)).logits(block)
     assert all((artifact.weights[name] == weight).all() for name, weight in before.items())
+
+
+def test_rows_that_overflow_half_precision_get_single_precision(artifact: Artifact, block: EncodedBlock):
+    """Else their scores were no numbers, which raise no alert."""
+    name = "distilbert.transformer.layer.0.ffn.lin1.weight"
+    large = {**artifact.weights, name: artifact.weights[name] * 1e5}
+    exact = TorchBackend(artifact.architecture, large, device="cpu", precision="fp32", max_tokens=None)
+    assert not np.isfinite(score(exact.model, block, precision="fp16")).all()
+    np.testing.assert_array_equal(exact.at("fp16").logits(block), exact.logits(block))

@@ -13,6 +13,7 @@ from wirebert.serving.limits import Limits, RequestError
 if TYPE_CHECKING:
     from wirebert.data.schema import FlowSchema
 
+Read = Callable[[str, bytes], RawFlows]
 LIMITS = Limits(max_rows=4, max_columns=12, max_field_characters=30)
 
 
@@ -26,7 +27,7 @@ def plain(flows: RawFlows) -> dict[str, list[object]]:
     return columns.to_pydict() if isinstance(columns, pa.Table) else {k: list(v) for k, v in columns.items()}
 
 
-def test_json_rows_become_columns_in_the_order_of_the_schema(read: Callable[..., RawFlows]):
+def test_json_rows_become_columns_in_the_order_of_the_schema(read: Read):
     flows = read(
         JSON, b'{"flows": [{"service": "http", "bytes": 3, "other": 1}, {"bytes": null, "duration": 1.5}]}'
     )
@@ -38,11 +39,11 @@ def test_json_rows_become_columns_in_the_order_of_the_schema(read: Callable[...,
     ]
 
 
-def test_json_lines_are_read_like_json(read: Callable[..., RawFlows]):
+def test_json_lines_are_read_like_json(read: Read):
     assert plain(read(JSON_LINES, b'{"bytes": 3}\n{"bytes": 4}\n')) == {"bytes": [3, 4]}
 
 
-def test_csv_is_read_with_a_header_and_by_position(read: Callable[..., RawFlows], schema: "FlowSchema"):
+def test_csv_is_read_with_a_header_and_by_position(read: Read, schema: "FlowSchema"):
     assert plain(read(CSV, b"service;bytes\nhttp;3\ndns;4\n")) == {
         "service": ["http", "dns"],
         "bytes": ["3", "4"],
@@ -53,11 +54,11 @@ def test_csv_is_read_with_a_header_and_by_position(read: Callable[..., RawFlows]
     ]
 
 
-def test_a_label_is_not_read(read: Callable[..., RawFlows]):
+def test_a_label_is_not_read(read: Read):
     assert plain(read(JSON, b'{"flows": [{"bytes": 1, "label": "smurf"}]}')) == {"bytes": [1]}
 
 
-def test_no_rows_are_no_error(read: Callable[..., RawFlows]):
+def test_no_rows_are_no_error(read: Read):
     assert read(JSON, b'{"flows": []}').num_rows == 0
 
 
@@ -109,16 +110,14 @@ NESTED = b'{"flows": [{"bytes": ' + b"[" * 200_000 + b"]" * 200_000 + b"}]}"
         (CSV, b"\x1f\x8b" + b"\0" * 100, 422),
     ],
 )
-def test_a_body_that_does_not_fit_is_refused(
-    read: Callable[..., RawFlows], kind: str, body: bytes, status: int
-):
+def test_a_body_that_does_not_fit_is_refused(read: Read, kind: str, body: bytes, status: int):
     with pytest.raises(RequestError) as caught:
         read(kind, body)
     assert caught.value.status == status
     assert len(str(caught.value)) < 600
 
 
-def status_of(read: Callable[..., RawFlows], kind: str, body: bytes) -> int | None:
+def status_of(read: Read, kind: str, body: bytes) -> int | None:
     """Of the refusal, if there is one."""
     try:
         read(kind, body)
@@ -127,21 +126,18 @@ def status_of(read: Callable[..., RawFlows], kind: str, body: bytes) -> int | No
     return None
 
 
-@pytest.mark.parametrize("kind", [JSON, JSON_LINES, CSV])
-@given(body=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+ANY = st.binary(max_size=200) | st.text(max_size=200).map(str.encode)
+CELLS = st.lists(st.lists(st.sampled_from(['"', "a", ",", "\n", "\r", "'", "\\", "#", ";", "1", " "])))
+DELIMITED = CELLS.map(lambda cells: "\n".join(["bytes,service", *map("".join, cells)]).encode())
+
+
+@pytest.mark.parametrize(("kind", "bodies"), [(JSON, ANY), (JSON_LINES, ANY), (CSV, ANY), (CSV, DELIMITED)])
+@given(data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_bytes_are_read_or_refused(read: Callable[..., RawFlows], kind: str, body: bytes):
-    assert status_of(read, kind, body) in (None, 400, 413, 422)
-
-
-TABLES = st.lists(st.lists(st.sampled_from(['"', "a", ",", "\n", "\r", "'", "\\", "#", ";", "1", " "])))
-
-
-@given(cells=TABLES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_delimited_text_is_read_or_refused(read: Callable[..., RawFlows], cells: list[list[str]]):
-    body = "\n".join(["bytes,service", *map("".join, cells)]).encode()
-    assert status_of(read, CSV, body) in (None, 400, 413, 422)
+def test_any_bytes_are_read_or_refused(
+    read: Read, kind: str, bodies: st.SearchStrategy[bytes], data: st.DataObject
+):
+    assert status_of(read, kind, data.draw(bodies)) in (None, 400, 413, 422)
 
 
 def test_values_of_mixed_types_become_the_text_that_a_file_would_hold(schema: "FlowSchema"):

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,11 @@ from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.model.attribution import with_tokens
+from wirebert.model.batches import Precision
 from wirebert.model.distilbert import DistilBert
+from wirebert.serving import detector as module
 from wirebert.serving import export
+from wirebert.serving.agreement import BOUNDS, Bounds
 from wirebert.serving.artifact import Artifact, load_artifact, save_artifact
 from wirebert.serving.backends import BackendName, TorchBackend
 from wirebert.serving.detector import Detector, choose_device
@@ -190,7 +194,9 @@ def exported(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("exported") / "model"
     save_artifact(artifact, folder, card="")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "MIN_SAME_CLASS", 0.9)  # nobody trained this model to be sure of anything
+        patch.setitem(
+            BOUNDS, "onnx-int8", Bounds(same=0.9, mean_difference=0.01)
+        )  # nobody trained this model to be sure of anything
         for name in ("onnx", "onnx-int8"):
             export.export_model(folder, name)
     return folder
@@ -226,6 +232,47 @@ def test_auto_passes_over_an_export_that_gives_other_scores_here(
     assert "gives other scores on this processor" in found.passed_over["onnx"]
     with pytest.raises(ArtifactError, match="use --backend torch"):
         Detector.load(exported, backend="onnx")
+
+
+@pytest.mark.parametrize(
+    ("asked", "strict", "used", "passed_over"),
+    [
+        ("auto", False, "fp16", []),
+        ("auto", True, "fp32", ["fp16"]),
+        ("fp32", False, "fp32", []),
+        ("bf16", True, "bf16", []),
+    ],
+)
+def test_a_gpu_computes_in_half_precision_where_it_agrees(
+    artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Literal["auto"] | Precision,
+    strict: bool,
+    used: str,
+    passed_over: list[str],
+):
+    """Here the processor stands in for it."""
+
+    def on_processor(*parts: Any, device: str, **settings: Any) -> TorchBackend:
+        assert device == "cuda"
+        return TorchBackend(*parts, device="cpu", **settings)
+
+    def choose_gpu(name: str) -> str:
+        return name.replace("cpu", "cuda")
+
+    monkeypatch.setattr(module, "choose_device", choose_gpu)
+    monkeypatch.setattr(module, "TorchBackend", on_processor)
+    bounds = Bounds(same=1.1 if strict else 0.99, mean_difference=0.01)
+    monkeypatch.setitem(BOUNDS, "fp16", bounds)
+    found = Detector(artifact, precision=asked)
+    assert isinstance(found._backend, TorchBackend)  # pyright: ignore[reportPrivateUsage]
+    assert found._backend.precision == used  # pyright: ignore[reportPrivateUsage]
+    assert list(found.passed_over) == passed_over
+
+
+def test_a_processor_computes_in_single_precision(detector: Detector):
+    assert isinstance(detector._backend, TorchBackend)  # pyright: ignore[reportPrivateUsage]
+    assert detector._backend.precision == "fp32"  # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_backend_without_its_export_is_refused(artifact: Artifact):

@@ -1,19 +1,15 @@
 import json
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import csv
 
-from wirebert.encoding.settings import EncodingConfig
-from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError
-from wirebert.serving import export
+from wirebert.serving.agreement import BOUNDS, Bounds
 from wirebert.serving.artifact import MANIFEST, Artifact, load_artifact, save_artifact
 from wirebert.serving.detector import Detector
-from wirebert.serving.export import Agreement, export_model, random_rows, rows_of
+from wirebert.serving.export import export_model, rows_of
 
 
 @pytest.fixture
@@ -42,7 +38,9 @@ def test_an_export_lies_beside_the_weights_and_is_listed(folder: Path):
 def test_both_exports_may_lie_there_and_each_is_replaced_alone(
     folder: Path, data: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(export, "MIN_SAME_CLASS", 0.9)  # nobody trained this model to be sure of anything
+    monkeypatch.setitem(
+        BOUNDS, "onnx-int8", Bounds(same=0.9, mean_difference=0.01)
+    )  # nobody trained this model to be sure of anything
     path, _ = export_model(folder, "onnx")
     content = path.read_bytes()
     for given in (None, data):
@@ -55,7 +53,7 @@ def test_both_exports_may_lie_there_and_each_is_replaced_alone(
 def test_ranges_come_from_other_rows_than_those_it_is_checked_on(
     folder: Path, data: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(export, "MIN_SAME_CLASS", 0.9)
+    monkeypatch.setitem(BOUNDS, "onnx-int8", Bounds(same=0.9, mean_difference=0.01))
     tokenizer = load_artifact(folder).tokenizer
     num_rows = len(rows_of(data, tokenizer))
     assert export_model(folder, "onnx-int8", data=data)[1].num_rows == num_rows - num_rows // 2
@@ -76,7 +74,7 @@ def test_a_model_that_is_saved_again_has_no_export_of_the_one_before(folder: Pat
 
 
 def test_an_export_that_does_not_agree_is_not_written(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(export, "MAX_DIFFERENCE", 0.0)
+    monkeypatch.setitem(BOUNDS, "onnx", Bounds(same=0.98, mean_difference=0.01, max_difference=0.0))
     before = (folder / MANIFEST).read_bytes()
     with pytest.raises(ArtifactError, match=r"does not agree.*differ by up to .*give real flows with --data"):
         export_model(folder, "onnx")
@@ -100,46 +98,3 @@ def test_a_manifest_that_lists_a_file_elsewhere_is_refused(folder: Path, artifac
     (folder / MANIFEST).write_text(json.dumps(sealed, indent=1, ensure_ascii=False) + "\n")
     with pytest.raises(ArtifactError, match="no name of a file in it"):
         load_artifact(folder)
-
-
-@pytest.mark.parametrize(
-    ("changes", "fault"),
-    [
-        ({}, None),
-        ({"same_class": 0.97}, "97.0% of rows get the same class"),
-        ({"mean_difference": 0.02}, "differ by 0.02 on average"),
-        ({"max_difference": 0.2}, None),
-    ],
-)
-def test_what_is_asked_of_eight_bit_products(changes: dict[str, float], fault: str | None):
-    good = Agreement(num_rows=9, rows="given", max_difference=0.05, mean_difference=0.001, same_class=0.999)
-    found = replace(good, **changes).fault("onnx-int8")  # pyright: ignore[reportArgumentType]
-    assert (found is None) if fault is None else (found is not None and fault in found)
-    assert good.fault("onnx") is not None
-
-
-@pytest.mark.parametrize("leave_out", [True, False])
-def test_random_rows_hold_one_token_per_slot_at_most(artifact: Artifact, table: pa.Table, leave_out: bool):
-    tokenizer = FlowTokenizer.fit(artifact.schema, [table], EncodingConfig(leave_out=leave_out))
-    block = random_rows(tokenizer, 200)
-    rows = np.split(block.ids, block.offsets[1:-1])
-    assert len(rows) == 200
-    for row in rows:
-        slots = tokenizer.token_slots[row[1:]]
-        assert row[0] == tokenizer.cls_id
-        assert (slots >= 0).all()
-        assert (np.diff(slots) > 0).all()
-        assert leave_out or len(slots) == len(tokenizer.slots)
-
-
-def test_random_rows_have_texts_that_fit(tiny, tmp_path: Path):  # pyright: ignore[reportMissingParameterType, reportUnknownParameterType]
-    from wirebert.data.schema import Column, ColumnKind, FlowSchema
-
-    schema = FlowSchema(name="web", columns=(Column(name="uri", kind=ColumnKind.TEXT, is_feature=True),))
-    artifact, _ = tiny(schema, pa.table({"uri": ["/a", "/b?id=1"]}))
-    lengths = np.diff(random_rows(artifact.tokenizer, 50).offsets)
-    assert lengths.min() >= 2
-    assert len(set(lengths.tolist())) > 5
-    assert lengths.max() <= artifact.tokenizer.config.max_length
-    save_artifact(artifact, tmp_path / "model", card="")
-    assert export_model(tmp_path / "model", "onnx")[1].same_class == 1

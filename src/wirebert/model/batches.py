@@ -9,6 +9,7 @@ batch is fastest.
 Shape letters: B flows in a batch, L tokens per flow (padded), T tokens of all flows (packed), R rows (packed), C classes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -17,6 +18,8 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, UInt16, UInt32
 from torch import Tensor
 
+from wirebert.ahead import ahead
+from wirebert.encoding.rows import ranges
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.packing import Packing, plan, room_for
 
@@ -32,8 +35,17 @@ PACK_MULTIPLE: Final = 64
 PACK_STEPS: Final = 32
 """Tokens of a packed batch are filled up by a 16th to a 32nd at most, so that few shapes occur."""
 
-SCORE_WINDOW: Final = 65_536
-"""Flows that `score` sorts by length and holds at a time."""
+SCORE_WINDOW: Final = 1 << 20
+"""Flows that `score` cuts into batches at a time; the last batch of each is filled up."""
+
+CPU_TOKENS: Final = 16_384
+"""Slots of a batch that is scored on a processor: it has caches."""
+
+GPU_TOKENS: Final = 131_072
+"""The same on a GPU, which wants to be filled."""
+
+READY_BATCHES: Final = 2
+"""Batches made ahead of the GPU."""
 
 
 @runtime_checkable
@@ -63,11 +75,15 @@ class FlowBatch:
     loss_weight: float = 1.0
     """What the sum of the flows' losses is divided by."""
 
+    taught: Float32[Tensor, "B C"] | None = None
+    """Log-probabilities that a teacher gives each flow, if there is a teacher."""
+
     def to(self, device: str | torch.device) -> "FlowBatch":
         """The same batch on `device`; the copy does not make the processor wait."""
         mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
-        ids = self.ids.to(device, non_blocking=True)
-        return FlowBatch(ids, mask, self.class_ids.to(device, non_blocking=True), self.loss_weight)
+        taught = None if self.taught is None else self.taught.to(device, non_blocking=True)
+        ids, class_ids = (part.to(device, non_blocking=True) for part in (self.ids, self.class_ids))
+        return FlowBatch(ids, mask, class_ids, self.loss_weight, taught)
 
 
 class PackedShape(NamedTuple):
@@ -77,6 +93,8 @@ class PackedShape(NamedTuple):
     num_rows: int
     num_tiles: int
     room: int
+    num_taught: int = 0
+    """Classes that a teacher says something about; 0: there is no teacher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +102,16 @@ class PackedBatch:
     """Flows laid end to end, ready for the model; one tensor, so that one copy brings it to the device."""
 
     flat: Int32[Tensor, " numbers"]
-    """ids | the four tensors of the packing | class ids | loss weight (the bits of a float32)"""
+    """ids | the four tensors of the packing | class ids | loss weight | what a teacher says; the last two are the bits of
+    float32 numbers"""
 
     shape: PackedShape
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
         """The tensors that `flat` consists of."""
-        tokens, rows, tiles, _ = self.shape
-        return self.flat.split([tokens, tokens, rows + 1, tiles + 1, tiles + 1, rows, 1])
+        tokens, rows, tiles, _, taught = self.shape
+        return self.flat.split([tokens, tokens, rows + 1, tiles + 1, tiles + 1, rows, 1, rows * taught])
 
     @property
     def ids(self) -> Int32[Tensor, " T"]:
@@ -115,6 +134,13 @@ class PackedBatch:
         """What the sum of the flows' losses is divided by."""
         return self.parts[6].view(torch.float32)[0]
 
+    @property
+    def taught(self) -> Float32[Tensor, "R C"] | None:
+        """Log-probabilities that a teacher gives each row, zeros for rows of padding; None without a teacher."""
+        if self.shape.num_taught == 0:
+            return None
+        return self.parts[7].view(torch.float32).view(self.shape.num_rows, self.shape.num_taught)
+
     def pinned(self) -> "PackedBatch":
         """The same batch in memory that a GPU can read by itself."""
         return PackedBatch(self.flat.pin_memory(), self.shape)
@@ -134,6 +160,13 @@ def class_logits(model: DistilBert, batch: Batch) -> Float[Tensor, "rows C"]:
     return model(batch.ids, batch.mask)
 
 
+def answers(model: DistilBert, batch: Batch) -> Int64[Tensor, " rows"]:
+    """What `class_logits` is to say: the class of each row, or the tokens behind the masks."""
+    if model.masked is None:
+        return batch.class_ids
+    return model.masked.answers(batch.ids, len(batch.class_ids))
+
+
 def pack(
     flows: FlatRows,
     rows: Int64[np.ndarray, " B"],
@@ -142,28 +175,34 @@ def pack(
     pad_id: int,
     num_flows: int = 0,
     loss_weight: float = 1.0,
+    taught: Float32[np.ndarray, "B C"] | None = None,
 ) -> PackedBatch:
     """The flows numbered `rows`, end to end, filled up with rows of padding so that few shapes occur.
 
     Args:
         num_flows: fill up as if there were this many flows of the same mean length, so that the last batch of many is
             like the others; a shape of its own costs seconds on a GPU, which loads kernels for it.
+        taught: log-probabilities that a teacher gives each flow.
     """
     starts = np.asarray(flows.offsets[rows])
     lengths = np.asarray(flows.offsets[rows + 1]) - starts
     room = room_for(int(lengths.max()))
-    ends = np.cumsum(lengths)
-    num_tokens = int(ends[-1])
-    ids = flows.ids[np.arange(num_tokens) + np.repeat(starts - (ends - lengths), lengths)]
+    ids = flows.ids[ranges(starts, lengths)]
     fill = _filling(lengths, room, max(0, num_flows - len(lengths)))
     parts = (
         *(ids, np.full(fill.sum(), pad_id), *plan(np.concatenate([lengths, fill]), room)),
         *(class_ids, np.full(len(fill), NO_CLASS), np.array([loss_weight], np.float32).view(np.int32)),
     )
     flat = np.concatenate([part.astype(np.int32) for part in parts])
-    num_tokens, num_rows = num_tokens + int(fill.sum()), len(lengths) + len(fill)
+    num_tokens, num_rows = len(ids) + int(fill.sum()), len(lengths) + len(fill)
     num_tiles = (len(flat) - 2 * num_tokens - 2 * num_rows - 4) // 2
-    return PackedBatch(torch.from_numpy(flat), PackedShape(num_tokens, num_rows, num_tiles, room))
+    shape = PackedShape(num_tokens, num_rows, num_tiles, room)
+    if taught is not None:
+        soft = np.zeros((num_rows, taught.shape[1]), np.float32)
+        soft[: len(lengths)] = taught
+        flat = np.concatenate([flat, soft.reshape(-1).view(np.int32)])
+        shape = shape._replace(num_taught=taught.shape[1])
+    return PackedBatch(torch.from_numpy(flat), shape)
 
 
 def _filling(lengths: Int[np.ndarray, " B"], room: int, num_more: int) -> Int64[np.ndarray, " _"]:
@@ -245,6 +284,11 @@ def autocast(device: str, precision: Precision) -> torch.autocast:
     return torch.autocast(torch.device(device).type, _DTYPES[precision], enabled=precision != "fp32")
 
 
+def takes_packed(device: str) -> bool:
+    """Whether batches for the device are packed: a GPU is fastest on a long one, a processor on short ones that pad little."""
+    return torch.device(device).type == "cuda"
+
+
 def score(
     model: DistilBert,
     flows: FlatRows,
@@ -256,39 +300,59 @@ def score(
     """Class logits of every flow, in the order of the store.
 
     Dropout is off while this runs. Beyond the result, memory does not grow with the number of flows: they are taken in
-    windows, sorted by length inside each, and cut into batches of at most `max_tokens` slots (None: what suits the device).
+    windows and cut into batches of at most `max_tokens` slots (None: what suits the device), on a processor sorted by length
+    inside each window. A GPU computes one batch while the next is made.
     """
-    on_gpu = torch.device(device).type == "cuda"
-    max_tokens = max_tokens or (
-        65_536 if on_gpu else 16_384
-    )  # a GPU wants to be filled; a processor has caches
-    num_flows = len(flows.offsets) - 1
-    logits = np.empty((num_flows, model.architecture.num_classes), dtype=np.float32)
+    max_tokens = max_tokens or (GPU_TOKENS if takes_packed(device) else CPU_TOKENS)
+    logits = np.empty((len(flows.offsets) - 1, model.architecture.num_classes), dtype=np.float32)
     was_training = model.training
     model.to(device).eval()
     try:
         with torch.inference_mode(), autocast(device, precision):
-            for first in range(0, num_flows, SCORE_WINDOW):
-                last = min(first + SCORE_WINDOW, num_flows)
-                lengths = np.diff(flows.offsets[first : last + 1])
-                batches = by_tokens(lengths, max_tokens) if on_gpu else by_length(lengths, max_tokens)
-                usual = len(batches[0]) if len(batches) > 1 else 0
-                outputs = [_logits(model, flows, first + batch, device, usual) for batch in batches]
-                # One copy per window: the device never waits for the processor between two batches.
-                logits[first + np.concatenate(batches)] = torch.cat(outputs).cpu().numpy()
+            made = _scoring_batches(model, flows, max_tokens, device)
+            waiting: list[tuple[Int64[np.ndarray, " _"], Tensor]] = []
+            for rows, batch in ahead(made, READY_BATCHES if takes_packed(device) else 0):
+                waiting.append((rows, class_logits(model, batch)[: len(rows)].float()))
+                # One copy for many batches: the device does not wait for the processor between two of them.
+                if sum(len(rows) for rows, _ in waiting) >= SCORE_WINDOW:
+                    _fetch(waiting, logits)
+            _fetch(waiting, logits)
     finally:
         model.train(was_training)
     return logits
 
 
-def _logits(
-    model: DistilBert, flows: FlatRows, rows: Int64[np.ndarray, " B"], device: str, usual: int
-) -> Float[Tensor, "B C"]:
-    """Logits of the flows numbered `rows`; most batches have `usual` flows."""
+def _scoring_batches(
+    model: DistilBert, flows: FlatRows, max_tokens: int, device: str
+) -> Iterator[tuple[Int64[np.ndarray, " _"], Batch]]:
+    """All flows in batches on the device, each with the numbers of its flows."""
+    for first in range(0, len(flows.offsets) - 1, SCORE_WINDOW):
+        lengths = np.diff(flows.offsets[first : first + SCORE_WINDOW + 1])
+        # A 512th is left for rows of padding, or a full batch would be filled up by a whole step more.
+        packed = takes_packed(device)
+        cut = by_tokens(lengths, max_tokens - max_tokens // 512) if packed else by_length(lengths, max_tokens)
+        usual = len(cut[0]) if len(cut) > 1 else 0
+        for rows in cut:
+            yield first + rows, scoring_batch(model, flows, first + rows, device, num_flows=usual)
+
+
+def scoring_batch(
+    model: DistilBert, flows: FlatRows, rows: Int64[np.ndarray, " B"], device: str, *, num_flows: int = 0
+) -> Batch:
+    """The flows numbered `rows` on the device: packed on a GPU, where rows of padding may follow (see `pack`)."""
     pad_id = model.architecture.pad_id
     unknown = np.full(len(rows), NO_CLASS, dtype=np.int64)
-    if torch.device(device).type == "cuda":
-        batch = pack(flows, rows, unknown, pad_id=pad_id, num_flows=usual).pinned().to(device)
-        return class_logits(model, batch)[: len(rows)].float()
-    batch = FlowBatch(*pad(flows, rows, pad_id=pad_id), torch.from_numpy(unknown)).to(device)
-    return class_logits(model, batch).float()
+    if takes_packed(device):
+        return pack(flows, rows, unknown, pad_id=pad_id, num_flows=num_flows).pinned().to(device)
+    return FlowBatch(*pad(flows, rows, pad_id=pad_id), torch.from_numpy(unknown)).to(device)
+
+
+def _fetch(
+    waiting: list[tuple[Int64[np.ndarray, " _"], Float32[Tensor, "_ C"]]],
+    logits: Float32[np.ndarray, "flows C"],
+) -> None:
+    """Put what the device has computed where it belongs."""
+    if waiting:
+        rows, outputs = zip(*waiting, strict=True)
+        logits[np.concatenate(rows)] = torch.cat(outputs).cpu().numpy()
+        waiting.clear()

@@ -146,7 +146,7 @@ class Answerer:
         return misfits.counts
 
     def _why(self, block: EncodedBlock, scores: Scores, rows: slice) -> pa.Array:
-        """Reasons for the flows that are not benign, the highest attack scores first if they are too many."""
+        """Reasons for the flows that are not benign, the highest alarm scores first if they are too many."""
         is_explained = self._explained(scores, rows)
         chosen = np.flatnonzero(is_explained) + rows.start
         found = self.detector.explain_encoded(take_rows(block, chosen), scores.class_ids[chosen])
@@ -156,9 +156,9 @@ class Answerer:
         class_ids = scores.class_ids[rows]
         wanted = np.ones(len(class_ids), np.bool_)
         urgency = np.zeros(len(class_ids))
-        if scores.benign is not None and scores.attack_score is not None:
+        if scores.benign is not None and scores.alarm_score is not None:
             wanted = class_ids != scores.classes.index(scores.benign)
-            urgency = scores.attack_score[rows]
+            urgency = scores.alarm_score[rows]
         first = np.argsort(np.where(wanted, -urgency, np.inf), kind="stable")[: self._limits.max_explained]
         is_explained = np.zeros(len(class_ids), np.bool_)
         is_explained[first] = wanted[first]

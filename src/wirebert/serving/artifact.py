@@ -5,7 +5,7 @@
 | `config.json`, `model.safetensors` | a stock DistilBERT for sequence classification |
 | `tokenizer.json`, `tokenizer_config.json` | canonical text -> the same ids |
 | `wirebert.json` | schema, encoders, classes, where it came from, and the sha256 of the files above |
-| `novelty.safetensors` | some training flows as points, if `predict --unknown` is to be possible |
+| `novelty.safetensors` | some training flows as points, if flows that are like none of them are to be told |
 | `README.md` | the model card; for people, who may amend it |
 
 No file is a pickle, and none is interpreted before its sha256 is checked.
@@ -53,7 +53,7 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A trained detector at rest."""
+    """A trained detector at rest; without classes, a pretrained model that detectors are trained from."""
 
     architecture: Architecture
     weights: Mapping[str, Tensor]
@@ -76,7 +76,7 @@ class Artifact:
 
 
 def limits(artifact: Artifact, *, at: float | None, unknown: bool) -> tuple[float | None, float | None]:
-    """The attack score that raises an alert, and the novelty that makes a flow unknown; None for what the artifact lacks.
+    """The alarm score that raises an alert, and the novelty that makes a flow unknown; None for what the artifact lacks.
 
     Raises:
         ConfigError: what is asked for is not there.
@@ -119,18 +119,28 @@ def write_card(folder: Path, card: str) -> None:
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def load_artifact(folder: Path) -> Artifact:
+def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
     """The artifact in `folder`, every file checked first.
+
+    `pretrained` asks for what `wirebert pretrain` leaves: a model of masked tokens, which has no classes.
 
     Where a kill in the middle of replacing it left none, it is the one before, which had stepped aside.
 
     Raises:
-        ArtifactError: a file is missing, truncated or changed (it is named), or another version of wirebert wrote it.
+        ArtifactError: a file is missing, truncated or changed (it is named), another version of wirebert wrote it, or it is
+            a pretrained model and not a detector, or the reverse.
     """
     if not folder.exists() and _before(folder).is_dir():
         folder = _before(folder)
     manifest = _read_manifest(folder)
     _check_files(folder, manifest["files"])
+    if bool(manifest["classes"].get("classes")) == pretrained:
+        raise ArtifactError(
+            f"{folder}: expected a model of `wirebert pretrain`, found a trained detector; give the folder of a pretrained one"
+            if pretrained
+            else f"{folder}: expected a detector, found a pretrained model, which knows no classes yet; train it with "
+            f"`wirebert train DATA --from {folder}`"
+        )
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return Artifact(
@@ -149,6 +159,15 @@ def load_artifact(folder: Path) -> Artifact:
             f"{folder / MANIFEST}: expected a model of this version of wirebert, found one that it can not read "
             f"({error}); use wirebert {manifest['origin'].get('wirebert', '')}, which wrote it, or train again"
         ) from error
+
+
+def is_pretrained(folder: Path) -> bool:
+    """Whether the model in `folder` is a pretrained one, which has no classes.
+
+    Raises:
+        ArtifactError: there is no model, or its manifest is damaged.
+    """
+    return not _read_manifest(folder)["classes"].get("classes")
 
 
 def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, object]) -> Path:

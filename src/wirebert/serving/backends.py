@@ -6,6 +6,7 @@ A backend gives a row the same logits whatever stands beside it, to rounding; so
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, final, runtime_checkable
@@ -18,8 +19,8 @@ from wirebert.encoding.rows import EncodedBlock
 from wirebert.errors import ConfigError
 from wirebert.model.architecture import Architecture
 from wirebert.model.batches import Precision, by_length, score
-from wirebert.model.checkpoints import load_hugging_face_state
-from wirebert.model.distilbert import DistilBert
+from wirebert.model.checkpoints import restored
+from wirebert.serving.cache import take_rows
 
 BackendName = Literal["torch", "onnx", "onnx-int8"]
 BACKENDS: Final[tuple[BackendName, ...]] = ("onnx-int8", "onnx", "torch")
@@ -62,21 +63,29 @@ class TorchBackend:
         precision: Precision,
         max_tokens: int | None,
     ) -> None:
-        model = DistilBert(architecture)
-        load_hugging_face_state(model, weights, where="model.safetensors")
-        self.model = model.to(device).eval()
+        self.model = restored(architecture, weights, where="model.safetensors").to(device).eval()
+        self.precision: Precision = precision
         self._device, self._max_tokens = device, max_tokens
-        self._precision: Precision = precision
+
+    def at(self, precision: Precision) -> "TorchBackend":
+        """The same model at another precision of matrix products."""
+        other = copy(self)
+        other.precision = precision
+        return other
 
     def logits(self, flows: EncodedBlock) -> Float32[np.ndarray, "flows classes"]:
-        """Class logits of every flow, in order."""
-        return score(
-            self.model,
-            flows,
+        """Class logits of every flow, in order. Where 16-bit numbers overflow, single precision takes over."""
+        logits = score(
+            *(self.model, flows),
             device=self._device,
-            precision=self._precision,
+            precision=self.precision,
             max_tokens=self._max_tokens,
         )
+        # What is no number would raise no alert: a flow must not be able to hide behind it.
+        lost = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if len(lost) and self.precision != "fp32":
+            logits[lost] = self.at("fp32").logits(take_rows(flows, lost))
+        return logits
 
 
 @final

@@ -1,7 +1,6 @@
 """`Detector`: a model folder in memory, scoring tables of flows."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal, final
 
@@ -14,9 +13,11 @@ from wirebert.data.schema import FlowSchema
 from wirebert.encoding.overlap import row_hashes
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.errors import ArtifactError, ConfigError
+from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.tree_features import measure
 from wirebert.model.attribution import Attributions, explain
 from wirebert.model.batches import Precision
+from wirebert.serving.agreement import Alerts, compare, random_rows
 from wirebert.serving.artifact import Artifact, limits, load_artifact
 from wirebert.serving.backends import (
     BACKENDS,
@@ -33,6 +34,9 @@ from wirebert.serving.operating import verdicts
 CACHE_MB: Final = 64
 """Memory for the scores of rows seen lately."""
 
+CHECKED_ROWS: Final = 2_048
+"""Rows on which half precision is tried before it is used."""
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -46,11 +50,13 @@ class Scores:
     num_truncated: int
     """Text values cut to their budget."""
     threshold: float | None = None
-    """Attack score that raises an alert; None where the artifact has no threshold."""
+    """Alarm score that raises an alert; None where the artifact has no threshold."""
     novelty: Float64[np.ndarray, " flows"] | None = None
-    """How unlike all training flows each flow is; None unless it was asked for."""
+    """How unlike all training flows each flow is; None unless it was asked for or alerts go by it."""
     unknown_from: float | None = None
     """Novelty that makes a flow unknown."""
+    alarm: AlarmScore | None = None
+    """What joins attack score and novelty; None where alerts go by the attack score alone."""
 
     @property
     def class_ids(self) -> Int64[np.ndarray, " flows"]:
@@ -65,9 +71,16 @@ class Scores:
         return 1.0 - self.probabilities[:, self.classes.index(self.benign)]
 
     @property
+    def alarm_score(self) -> Float[np.ndarray, " flows"] | None:
+        """What alerts go by: the attack score, or that and the novelty joined; None where one of them is not known."""
+        if self.alarm is None or self.attack_score is None:
+            return self.attack_score
+        return None if self.novelty is None else self.alarm.scores(self.attack_score, self.novelty)
+
+    @property
     def verdict(self) -> tuple[str, ...] | None:
         """`alert`, `pass` or `unknown` for each flow; None where the artifact has no threshold to go by."""
-        return verdicts(self.attack_score, self.threshold, self.novelty, self.unknown_from)
+        return verdicts(self.alarm_score, self.threshold, self.novelty, self.unknown_from)
 
 
 @final
@@ -77,7 +90,8 @@ class Detector:
     Args:
         backend: who computes. "auto" takes the fastest export of the artifact that agrees with it on this machine, and
             PyTorch on a GPU or where there is none.
-        precision: of PyTorch's matrix products; bf16 is faster on processors that have it (AMX, AVX512-BF16).
+        precision: of PyTorch's matrix products. "auto" is fp16 on a GPU, if it agrees with fp32 on this model, else fp32;
+            bf16 is faster on processors that have it (AMX, AVX512-BF16).
         threads: processors to use; None: all. For PyTorch it is a setting of the whole process.
         cache_mb: memory for the scores of rows seen lately; 0: none are remembered.
         at: false positive rate at which to raise alerts; None: where the artifact was set.
@@ -93,7 +107,7 @@ class Detector:
         artifact: Artifact,
         *,
         device: str = "cpu",
-        precision: Precision = "fp32",
+        precision: Literal["auto"] | Precision = "auto",
         max_tokens: int | None = None,
         backend: Literal["auto"] | BackendName = "auto",
         threads: int | None = None,
@@ -103,17 +117,17 @@ class Detector:
     ) -> None:
         self.artifact = artifact
         self.device = choose_device(device)
-        self.precision: Precision = precision
         self.max_tokens = max_tokens
-        self.passed_over: dict[BackendName, str] = {}
-        """Backends that "auto" did not take, and why."""
+        self.passed_over: dict[BackendName | Precision, str] = {}
+        """Backends and precisions that "auto" did not take, and why."""
         self._limits = limits(artifact, at=at, unknown=unknown)
-        self._strangeness = artifact.strangeness if unknown else None
+        self._alarm = None if artifact.operating is None else artifact.operating.alarm
+        self._strangeness = artifact.strangeness if unknown or self._alarm is not None else None
         if threads is not None:
             if threads < 1:
                 raise ConfigError(f"--threads must be at least 1, got {threads}")
             torch.set_num_threads(threads)
-        self._backend = self._choose(backend, threads)
+        self._backend = self._choose(backend, threads, precision)
         tokenizer = artifact.tokenizer
         longest_row = 1 + len(tokenizer.slots) + len(tokenizer.text_columns) * tokenizer.text_budget
         self._cache = (
@@ -128,7 +142,7 @@ class Detector:
         folder: str | Path,
         *,
         device: str = "cpu",
-        precision: Precision = "fp32",
+        precision: Literal["auto"] | Precision = "auto",
         backend: Literal["auto"] | BackendName = "auto",
         threads: int | None = None,
         cache_mb: int = CACHE_MB,
@@ -198,6 +212,7 @@ class Detector:
             num_truncated=block.num_truncated,
             threshold=self._limits[0],
             unknown_from=self._limits[1],
+            alarm=self._alarm,
         )
 
     def explain(self, table: pa.Table, class_ids: Int64[np.ndarray, " flows"] | None = None) -> Attributions:
@@ -236,20 +251,23 @@ class Detector:
             self._cache.add(some, hashes[new], logits[new])
         return logits[distinct.numbers]
 
-    def _choose(self, name: Literal["auto"] | BackendName, threads: int | None) -> Backend:
-        if name == "torch" or (name == "auto" and self.device != "cpu"):
-            return self._torch
-        for candidate in BACKENDS if name == "auto" else (name,):
-            if candidate == "torch":
-                break
-            try:
-                return self._open_export(candidate, threads)
-            except (ArtifactError, ConfigError) as error:
-                if name != "auto":
-                    raise
-                if candidate in self.artifact.exports:
+    def _choose(
+        self,
+        name: Literal["auto"] | BackendName,
+        threads: int | None,
+        precision: Literal["auto"] | Precision,
+    ) -> Backend:
+        if name not in ("auto", "torch"):
+            return self._open_export(name, threads)
+        if name == "auto" and self.device == "cpu":
+            for candidate in BACKENDS:
+                if candidate not in self.artifact.exports:
+                    continue
+                try:
+                    return self._open_export(candidate, threads)
+                except (ArtifactError, ConfigError) as error:
                     self.passed_over[candidate] = str(error)
-        return self._torch
+        return self._open_torch(precision)
 
     def _open_export(self, name: BackendName, threads: int | None) -> OnnxBackend:
         export = self.artifact.exports.get(name)
@@ -271,16 +289,23 @@ class Detector:
             )
         return backend
 
-    @cached_property
-    def _torch(self) -> TorchBackend:
-        """The model in PyTorch: made when it is needed; two threads that need it first at once make it twice."""
-        return TorchBackend(
+    def _open_torch(self, precision: Literal["auto"] | Precision) -> TorchBackend:
+        exact = TorchBackend(
             self.artifact.architecture,
             self.artifact.weights,
             device=self.device,
-            precision=self.precision,
+            precision="fp32" if precision == "auto" else precision,
             max_tokens=self.max_tokens,
         )
+        if precision != "auto" or self.device == "cpu":
+            return exact
+        half, rows = exact.at("fp16"), random_rows(self.artifact.tokenizer, CHECKED_ROWS)
+        found, expected = (softmax(backend.logits(rows)) for backend in (half, exact))
+        fault = compare(found, expected, Alerts.of(self.artifact), "generated").fault("fp16")
+        if fault is None:
+            return half
+        self.passed_over["fp16"] = f"fp16 does not agree with fp32 on this model: {fault}; fp32 is used"
+        return exact
 
 
 def choose_device(name: str) -> str:

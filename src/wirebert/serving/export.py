@@ -5,23 +5,22 @@ with it, because a processor without 8-bit dot products may round differently (`
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float
 
 import wirebert
 from wirebert.data.loading import open_flows
 from wirebert.encoding.overlap import row_hashes
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.encoding.vocabulary import SPECIAL_TOKENS
 from wirebert.errors import ArtifactError
 from wirebert.model.batches import by_length
+from wirebert.serving.agreement import Agreement, Alerts, compare, random_rows
 from wirebert.serving.artifact import Artifact, add_export, load_artifact
 from wirebert.serving.backends import OnnxBackend, TorchBackend, open_session, padded, softmax
 from wirebert.serving.cache import distinct_rows, join_blocks, take_rows
@@ -33,50 +32,6 @@ MAX_ROWS: Final = 8_192
 """Different rows on which an export is made and checked."""
 TRAVELLING_ROWS: Final = 32
 """Rows that go along with the file."""
-
-MAX_DIFFERENCE: Final = 1e-3
-"""How far a probability of the float32 file may be from PyTorch's."""
-MIN_SAME_CLASS: Final = 0.98
-"""The least share of rows to which the 8-bit file must give PyTorch's class."""
-MAX_MEAN_DIFFERENCE: Final = 0.01
-"""How far its probabilities may be from PyTorch's on average."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """How an export compares with PyTorch on rows that it was not made from."""
-
-    num_rows: int
-    rows: str
-    """Where the rows are from: `given` or `generated`."""
-    max_difference: float
-    """The largest difference of a class probability."""
-    mean_difference: float
-    same_class: float
-    """Share of rows that get the same class."""
-
-    @property
-    def said(self) -> str:
-        """The figures in a sentence."""
-        return (
-            f"{self.same_class:.2%} of {self.num_rows:,} {self.rows} flows get the same class as from PyTorch; "
-            f"probabilities differ by at most {self.max_difference:.2g}, {self.mean_difference:.2g} on average"
-        )
-
-    def fault(self, name: ExportName) -> str | None:
-        """Why the export is not to be used; None: it is."""
-        if name == "onnx" and self.max_difference > MAX_DIFFERENCE:
-            return f"probabilities differ by up to {self.max_difference:.2g}, at most {MAX_DIFFERENCE} is allowed"
-        if self.same_class < MIN_SAME_CLASS:
-            return (
-                f"{self.same_class:.1%} of rows get the same class, at least {MIN_SAME_CLASS:.0%} is required"
-            )
-        if self.mean_difference > MAX_MEAN_DIFFERENCE:
-            return (
-                f"probabilities differ by {self.mean_difference:.2g} on average, "
-                f"at most {MAX_MEAN_DIFFERENCE} is allowed"
-            )
-        return None
 
 
 def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> tuple[Path, Agreement]:
@@ -92,7 +47,7 @@ def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> 
     """
     artifact = load_artifact(folder)
     tokenizer = artifact.tokenizer
-    sample = random_rows(tokenizer) if data is None else rows_of(data, tokenizer)
+    sample = random_rows(tokenizer, MAX_ROWS) if data is None else rows_of(data, tokenizer)
     made_from, checked_on = _halves(sample, folder)
     weights = {key: weight.numpy() for key, weight in artifact.weights.items()}
     content = model_bytes(
@@ -106,9 +61,8 @@ def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> 
         artifact.architecture, artifact.weights, device="cpu", precision="fp32", max_tokens=None
     )
     found = softmax(backend.logits(checked_on))
-    agreement = compare(
-        found, softmax(reference.logits(checked_on)), "generated" if data is None else "given"
-    )
+    expected = softmax(reference.logits(checked_on))
+    agreement = compare(found, expected, Alerts.of(artifact), "generated" if data is None else "given")
     fault = agreement.fault(name)
     if fault is not None:
         way_out = "give real flows with --data" if data is None else "use the model without this export"
@@ -134,45 +88,6 @@ def rows_of(data: str, tokenizer: FlowTokenizer) -> EncodedBlock:
         if len(sample) >= MAX_ROWS:
             break
     return sample
-
-
-def compare(
-    found: Float[np.ndarray, "rows classes"], expected: Float[np.ndarray, "rows classes"], source: str
-) -> Agreement:
-    """How far two tables of probabilities are apart."""
-    difference = np.abs(found - expected)
-    return Agreement(
-        num_rows=len(found),
-        rows=source,
-        max_difference=float(difference.max()),
-        mean_difference=float(difference.mean()),
-        same_class=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
-    )
-
-
-def random_rows(tokenizer: FlowTokenizer, num_rows: int = MAX_ROWS, seed: int = 1) -> EncodedBlock:
-    """Rows as the model could be given them: in each slot a token of that slot, or none where rows leave defaults out.
-
-    Rows differ in how much they leave out. Pieces of text follow at random where the table has texts.
-    """
-    rng = np.random.default_rng(seed)
-    num_slots = len(tokenizer.slots)
-    sizes = np.array([len(slot) for slot in tokenizer.slots])
-    starts = tokenizer.slot_special[:, 0]
-    tokens = starts + rng.integers(0, sizes, (num_rows, num_slots))
-    is_written = np.ones((num_rows, num_slots), np.bool_)
-    if tokenizer.leaves_out:
-        is_written = rng.random((num_rows, num_slots)) < rng.random((num_rows, 1))
-    if tokenizer.text_columns and tokenizer.pieces is not None:
-        pieces = np.flatnonzero(tokenizer.token_slots < 0)[len(SPECIAL_TOKENS) :]
-        texts = rng.choice(pieces, (num_rows, tokenizer.text_budget))
-        is_text = np.arange(tokenizer.text_budget) < rng.integers(0, tokenizer.text_budget, (num_rows, 1))
-        tokens = np.concatenate([tokens, texts], axis=1)
-        is_written = np.concatenate([is_written, is_text], axis=1)
-    tokens = np.insert(tokens, 0, tokenizer.cls_id, axis=1).astype(tokenizer.dtype)
-    is_written = np.insert(is_written, 0, True, axis=1)
-    offsets = np.insert(np.cumsum(is_written.sum(axis=1)), 0, 0).astype(np.int64)
-    return EncodedBlock(tokens[is_written], offsets, 0)
 
 
 def _halves(sample: EncodedBlock, folder: Path) -> tuple[EncodedBlock, EncodedBlock]:

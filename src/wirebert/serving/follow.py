@@ -8,7 +8,6 @@ but for columns that come from other logs or events, which are absent: they may 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
-import fcntl
 import json
 import os
 import sys
@@ -30,6 +29,7 @@ from wirebert.data.dialect import HEAD_BYTES, read_head
 from wirebert.data.loading import DataConfig, Flows, open_flows
 from wirebert.data.schema import FlowSchema
 from wirebert.errors import DataError
+from wirebert.files import has_taken
 from wirebert.serving.detector import Detector
 from wirebert.serving.predictions import JsonLinesWriter, predict_blocks
 from wirebert.serving.tail import Position, Tail
@@ -291,12 +291,10 @@ def _output(out: Path | None) -> Generator[BinaryIO]:
             f"--out {out}: can not be written ({error.strerror}); choose another place"
         ) from error
     with sink:
-        try:
-            fcntl.flock(sink, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not has_taken(sink):
             raise DataError(
                 f"--out {out}: another process is writing to it; stop it first or choose another name"
-            ) from error
+            )
         yield sink
 
 

@@ -35,6 +35,7 @@ _OURS = (
     "predicted_class",
     "attack_score",
     "novelty",
+    "alarm_score",
     "verdict",
     "why",
     "label",
@@ -58,7 +59,7 @@ def verdict_table(
     places: Mapping[str, pa.Array] | None = None,
 ) -> pa.Table:
     """One line per flow: `row`, its `places` (file, line) if they are known, the locating columns, `predicted_class`, `p_CLASS` of each class, `attack_score`,
-    and where the detector has them `novelty` and `verdict`.
+    and where the detector has them `novelty`, `alarm_score` (if it is not the attack score) and `verdict`.
 
     A locating column that bears such a name is called `flow_NAME`. A port that is no whole number is missing.
     """
@@ -77,6 +78,8 @@ def verdict_table(
         columns["attack_score"] = pa.array(scores.attack_score)
     if scores.novelty is not None:
         columns["novelty"] = pa.array(scores.novelty)
+    if scores.alarm is not None and scores.alarm_score is not None:
+        columns["alarm_score"] = pa.array(scores.alarm_score)
     if (verdict := scores.verdict) is not None:
         columns["verdict"] = pa.array(verdict, pa.string())
     return pa.table(columns)

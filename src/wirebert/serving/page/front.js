@@ -97,7 +97,7 @@ function draw() {
   const flows = chosen.slice(0, SHOWN);
   const first = state.flows[0] ?? {};
   const places = Object.keys(first).slice(1, Object.keys(first).indexOf("predicted_class"));
-  const scored = ["attack_score", "novelty"].filter((name) => name in first);
+  const scored = ["attack_score", "novelty", "alarm_score"].filter((name) => name in first);
   const hasVerdict = "verdict" in first;
   at("head").replaceChildren(...[
     "row", ...places, ...(hasVerdict ? ["verdict"] : []), "class", ...scored, "carried by",

@@ -1,0 +1,152 @@
+"""How far two ways of computing a model are apart, and how far they may be.
+
+Near probabilities are not yet the same verdicts: what a person sees is the class and the alert, so these are compared too.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.encoding.vocabulary import SPECIAL_TOKENS
+from wirebert.evaluation.alarm import AlarmScore
+from wirebert.evaluation.metrics import attack_scores
+from wirebert.serving.artifact import Artifact, limits
+
+Way = Literal["onnx", "onnx-int8", "fp16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bounds:
+    """What is asked of a way of computing, next to PyTorch in single precision."""
+
+    same: float
+    """The least share of rows that get the same class, and of those that get the same verdict."""
+    mean_difference: float
+    """How far class probabilities may be apart on average."""
+    max_difference: float = math.inf
+    """How far any of them may be."""
+
+
+BOUNDS: Final[dict[Way, Bounds]] = {
+    "onnx": Bounds(same=0.98, mean_difference=0.01, max_difference=1e-3),
+    "onnx-int8": Bounds(same=0.98, mean_difference=0.01),
+    "fp16": Bounds(same=0.998, mean_difference=1e-3),
+}
+
+
+class Alerts(NamedTuple):
+    """Which probabilities raise an alert."""
+
+    benign: int
+    """The class that is no attack."""
+    threshold: float
+    """The alarm score from which on there is an alert."""
+    alarm: AlarmScore | None = None
+    """What joins attack score and novelty; tokens have no novelty, so the least is taken."""
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> "Alerts | None":
+        """Where the artifact was set; None: it raises none."""
+        threshold, _ = limits(artifact, at=None, unknown=False)
+        benign = artifact.classes.benign
+        if threshold is None or benign is None:
+            return None
+        alarm = None if artifact.operating is None else artifact.operating.alarm
+        return cls(artifact.classes.classes.index(benign), threshold, alarm)
+
+    def raised(self, probabilities: Float[np.ndarray, "rows classes"]) -> Bool[np.ndarray, " rows"]:
+        """Which rows raise one."""
+        scores = attack_scores(probabilities, self.benign)
+        if self.alarm is not None:
+            scores = self.alarm.scores(scores, np.zeros(len(scores)))
+        return scores >= self.threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How a way of computing compares with PyTorch in single precision."""
+
+    num_rows: int
+    rows: str
+    """Where the rows are from: `given` or `generated`."""
+    max_difference: float
+    """The largest difference of a class probability."""
+    mean_difference: float
+    same_class: float
+    """Share of rows that get the same class."""
+    same_verdict: float | None = None
+    """Share of rows for which both raise an alert, or neither; None where the model raises none."""
+
+    @property
+    def said(self) -> str:
+        """The figures in a sentence."""
+        verdict = "" if self.same_verdict is None else f", {self.same_verdict:.2%} the same verdict"
+        return (
+            f"{self.same_class:.2%} of {self.num_rows:,} {self.rows} flows get the same class as from PyTorch{verdict}; "
+            f"probabilities differ by at most {self.max_difference:.2g}, {self.mean_difference:.2g} on average"
+        )
+
+    def fault(self, way: Way) -> str | None:
+        """Why this way is not to be used; None: it is. What is no number is a fault."""
+        bounds = BOUNDS[way]
+        for what, share in (("class", self.same_class), ("verdict", self.same_verdict)):
+            if share is not None and not share >= bounds.same:
+                return f"{share:.1%} of rows get the same {what}, at least {bounds.same:.1%} is required"
+        if not self.max_difference <= bounds.max_difference:
+            return f"probabilities differ by up to {self.max_difference:.2g}, at most {bounds.max_difference} is allowed"
+        if not self.mean_difference <= bounds.mean_difference:
+            return (
+                f"probabilities differ by {self.mean_difference:.2g} on average, "
+                f"at most {bounds.mean_difference} is allowed"
+            )
+        return None
+
+
+def compare(
+    found: Float[np.ndarray, "rows classes"],
+    expected: Float[np.ndarray, "rows classes"],
+    alerts: Alerts | None,
+    source: str,
+) -> Agreement:
+    """How far two tables of probabilities are apart."""
+    difference = np.abs(found - expected)
+    return Agreement(
+        num_rows=len(found),
+        rows=source,
+        max_difference=float(difference.max()),
+        mean_difference=float(difference.mean()),
+        same_class=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
+        same_verdict=None
+        if alerts is None
+        else float((alerts.raised(found) == alerts.raised(expected)).mean()),
+    )
+
+
+def random_rows(tokenizer: FlowTokenizer, num_rows: int, seed: int = 1) -> EncodedBlock:
+    """Rows as the model could be given them: in each slot a token of that slot, or none where rows leave defaults out.
+
+    Rows differ in how much they leave out. Pieces of text follow at random where the table has texts.
+    """
+    rng = np.random.default_rng(seed)
+    num_slots = len(tokenizer.slots)
+    sizes = np.array([len(slot) for slot in tokenizer.slots])
+    starts = tokenizer.slot_special[:, 0]
+    tokens = starts + rng.integers(0, sizes, (num_rows, num_slots))
+    is_written = np.ones((num_rows, num_slots), np.bool_)
+    if tokenizer.leaves_out:
+        is_written = rng.random((num_rows, num_slots)) < rng.random((num_rows, 1))
+    if tokenizer.text_columns and tokenizer.pieces is not None:
+        pieces = np.flatnonzero(tokenizer.token_slots < 0)[len(SPECIAL_TOKENS) :]
+        texts = rng.choice(pieces, (num_rows, tokenizer.text_budget))
+        is_text = np.arange(tokenizer.text_budget) < rng.integers(0, tokenizer.text_budget, (num_rows, 1))
+        tokens = np.concatenate([tokens, texts], axis=1)
+        is_written = np.concatenate([is_written, is_text], axis=1)
+    tokens = np.insert(tokens, 0, tokenizer.cls_id, axis=1).astype(tokenizer.dtype)
+    is_written = np.insert(is_written, 0, True, axis=1)
+    offsets = np.insert(np.cumsum(is_written.sum(axis=1)), 0, 0).astype(np.int64)
+    return EncodedBlock(tokens[is_written], offsets, 0)
