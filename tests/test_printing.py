@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from wirebert.cli import main
-from wirebert.printing import Output, harmless
+from wirebert.printing import Output, harmless, tell
 
 HOSTILE = "\x1b]0;mine\x07\x1b[2J\x9b31m\x08\x7f\u202etxt\r"
 
@@ -64,3 +65,38 @@ def test_what_inspect_prints_of_a_hostile_file_is_harmless(
 def test_an_error_about_a_hostile_name_is_harmless(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["inspect", str(tmp_path / "none\x1b[2J.csv")]) == 2
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_an_output_whose_reader_is_gone_leaves_it_to_the_command_line() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str, /) -> int:
+            raise BrokenPipeError
+
+    output = Output()
+    output.file = Gone()
+    with pytest.raises(BrokenPipeError):
+        output.print("figures")
+
+
+def test_standard_error_is_as_harmless(capsys: pytest.CaptureFixture[str]):
+    tell(f"{HOSTILE} is no file")
+    Output(stderr=True).print(HOSTILE, markup=False)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("wirebert: \\x1b]0;mine")
+    assert not set("\x1b\x07\x9b\x08\x7f\u202e\r") & set(told.err)
+
+
+@pytest.mark.slow
+def test_what_predict_says_of_a_hostile_log_and_where_it_wrote_is_harmless(
+    trained: Path, traffic: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    log = tmp_path / "flows\x1b[2J.csv"
+    header, first, *rows = (traffic / "test.csv").read_text(encoding="utf-8").splitlines()
+    log.write_text("\n".join([header, first + ",\x1b[2J", *rows, ""]), encoding="utf-8")
+    out = tmp_path / "verdicts\x1b[2J.csv"
+    assert main(["predict", str(trained / "model"), str(log), "--out", str(out)]) == 0
+    told = capfd.readouterr().err
+    assert "verdicts\\x1b[2J.csv" in told
+    assert "rows can not be used" in told
+    assert "\x1b" not in told

@@ -1,4 +1,4 @@
-"""Standard output, on which text of others can do nothing: a terminal shows it and obeys none of it."""
+"""Standard output and standard error, on which text of others can do nothing: a terminal shows it and obeys none of it."""
 
 import os
 import re
@@ -24,12 +24,18 @@ def harmless(text: str) -> str:
     return _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-class Output(Console):
-    """Standard output."""
+def tell(sentence: str) -> None:
+    """Say one sentence on standard error."""
+    print(harmless(f"wirebert: {sentence}"), file=sys.stderr)
 
-    def __init__(self) -> None:
-        is_open = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-        super().__init__(width=PIPE_WIDTH if is_open else None)
+
+class Output(Console):
+    """Standard output, or standard error."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        stream = sys.stderr if stderr else sys.stdout
+        is_open = not stream.isatty() and "COLUMNS" not in os.environ
+        super().__init__(width=PIPE_WIDTH if is_open else None, stderr=stderr)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """What is printed; what rich itself tells the terminal is not text."""

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from wirebert.data.conversion import Misfits
 from wirebert.data.schema import FlowSchema
 from wirebert.data.survey import FlowSource
+from wirebert.printing import Output
 
 Block = TypeVar("Block")
 
@@ -32,7 +33,7 @@ def watch(
         total: rows in all; None where nobody knows yet.
         console: where the bar moves; None: standard error, if it is a terminal.
     """
-    console = console or Console(stderr=True)
+    console = console or Output(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

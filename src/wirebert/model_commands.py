@@ -1,0 +1,148 @@
+"""What the commands do that use a trained model."""
+
+import argparse
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+
+from wirebert.budgeting import Allowance, within
+from wirebert.card import model_card
+from wirebert.data.conversion import Misfits
+from wirebert.data.loading import DataConfig, open_flows
+from wirebert.data.survey import survey
+from wirebert.data.validation import left_out
+from wirebert.errors import ConfigError, DataError
+from wirebert.following import follow_until_asked
+from wirebert.judging import Part, judge
+from wirebert.printing import Output, tell
+from wirebert.reporting import count_evaluation, evaluation_report, show_findings, show_report, write_report
+from wirebert.run_folder import new_run_folder
+from wirebert.serving.artifact import save_artifact
+from wirebert.serving.detector import Detector
+from wirebert.serving.export import export_model
+from wirebert.serving.predictions import CsvWriter, open_writer, predict_blocks
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Figures of a saved model on another labelled file."""
+    console = Output()
+    detector = Detector.load(options.model, device=options.device)
+    config = DataConfig(label=options.label)
+    flows = open_flows(options.data, config, schema=detector.schema)
+    flows.require_label()
+    part = Part(flows.name, flows)
+    with new_run_folder(options.out) if options.out else nullcontext() as folder:
+        predictions = folder.predictions(part.name) if folder else None
+        judged = count_evaluation(options.model, options.out, options.data, detector, flows)
+        metrics = judge(detector, part, predictions, seed=1, num_resamples=1000)
+        if metrics.num_flows == 0:
+            raise DataError(
+                f"{flows.name}: expected labelled flows, found none with a label; use `wirebert predict`"
+            )
+        findings = left_out(survey(flows))
+        show_findings(findings, console, num_rows=metrics.num_flows)
+        report = evaluation_report(detector, part, metrics, findings)
+        benign = detector.artifact.classes.benign
+        report = replace(report, data=replace(report.data, benign=benign, judged={part.name: judged}))
+        if folder:
+            write_report(report, folder)
+    show_report(report, folder, console)
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Verdicts of every flow of a file, in input order."""
+    detector = _detector(options)
+    if options.follow:
+        follow_until_asked(detector, options)
+        return
+    flows = open_flows(options.data, schema=detector.schema)
+    misfits = Misfits()
+    if options.out is None:
+        writer = CsvWriter(sys.stdout.buffer)
+        for table in predict_blocks(detector, flows, misfits, explained=options.explain):
+            writer.write(table)
+        writer.close()
+        _tell_what_is_left_out(misfits)
+        return
+    num_flows = 0
+    with open_writer(options.out) as writer:
+        for table in predict_blocks(detector, flows, misfits, explained=options.explain):
+            writer.write(table)
+            num_flows += table.num_rows
+    done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
+    Output(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
+    _tell_what_is_left_out(misfits)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write the model as an ONNX file into its folder."""
+    path, agreement = export_model(options.model, "onnx-int8" if options.int8 else "onnx", data=options.data)
+    Output().print(f"{agreement.said}\n{path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _detector(options: argparse.Namespace) -> Detector:
+    """The detector as the options say; on standard error, which exports it can not use."""
+    detector = Detector.load(
+        options.model,
+        device=options.device,
+        precision=options.precision,
+        backend=options.backend,
+        threads=options.threads,
+        at=options.at,
+        unknown=options.unknown,
+    )
+    for reason in detector.passed_over.values():
+        tell(reason)
+    return detector
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Verdicts over HTTP."""
+    try:
+        from wirebert.serving import limits, service
+    except ImportError as error:
+        raise ConfigError(
+            "the service needs packages that are not installed; install them with `pip install 'wirebert[serve]'`"
+        ) from error
+    place = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
+    bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_waiting")}
+    service.serve(_detector(options), service.Place(**place), limits.Limits(**bounds))
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """Write a model folder whose alerts are as many as the user can look at."""
+    out = options.out or options.model.with_name(f"{options.model.name}-calibrated")
+    if out.exists():
+        raise ConfigError(
+            f"--out {out}: expected a new folder, found one that exists; it is left as it is, choose another"
+        )
+    allowance = Allowance(
+        per_day=options.alerts_per_day,
+        per_10000=options.alerts_per_10000,
+        days=options.days,
+        prior=tuple(entry for entry in options.prior if entry != "estimate"),
+        estimates_prior="estimate" in options.prior,
+    )
+    detector = Detector.load(options.model, device=options.device, precision="fp32", backend="torch")
+    artifact = within(detector, open_flows(options.data, schema=detector.schema), allowance)
+    save_artifact(artifact, out, card=model_card(artifact))
+    console = Output()
+    for line in (*(artifact.operating.notes if artifact.operating else ()), f"model: {out}"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _tell_what_is_left_out(misfits: Misfits) -> None:
+    """Say on standard error which rows have no verdict and which values were read as missing."""
+    lines = misfits.lines
+    if lines.num_set_aside:
+        first = lines.examples[0]
+        told = f"{lines.num_set_aside:,} rows can not be used and have no verdict ({first.place}: {first.reason})"
+        tell(told)
+    if lines.num_footer:
+        first = lines.footer[0]
+        told = f"{lines.num_footer:,} lines after the table are no rows and have no verdict ({first.place}: {first.text!r})"
+        tell(told)
+    for column, count in misfits.counts.items():
+        first = misfits.examples[column][0]
+        told = f"column {column!r} holds no number in {count:,} rows, read as missing ({first.place}: {first.value!r})"
+        tell(told)

@@ -1,0 +1,256 @@
+"""What the commands do that train."""
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from wirebert.competing import compete
+from wirebert.config import (
+    PretrainConfig,
+    RunConfig,
+    read_toml,
+    resolve_pretraining,
+    resolve_run,
+    write_run,
+)
+from wirebert.data.loading import find_files
+from wirebert.data.synthetic import generate, write_csv
+from wirebert.data.synthetic.conn_log import write_conn_log
+from wirebert.data.synthetic.traffic import FLOWS_PER_BLOCK
+from wirebert.errors import ConfigError, RunError
+from wirebert.evaluation.comparison_tables import print_comparison
+from wirebert.files import write_whole
+from wirebert.joining import follow
+from wirebert.model.architecture import find_architecture
+from wirebert.options import DATA_OPTIONS, given_options
+from wirebert.pipeline import fit
+from wirebert.pretraining import fit_masked
+from wirebert.printing import Output
+from wirebert.reporting import default_name
+from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
+from wirebert.serving.artifact import load_artifact
+from wirebert.teaching import Teacher
+from wirebert.training.distributed import ALONE, Crew, joined
+from wirebert.training.stopping import terminable
+
+COLUMN_OPTIONS = ("label", "drop", "schema")
+"""Those of `DATA_OPTIONS` that mean something without labels."""
+
+DEMO_EPOCHS = 6
+"""Enough to see what the model can do, few enough for minutes on two cores."""
+
+DEMO_TEST_SHARE = 3
+"""The demo tests on a third as many flows as it trains on."""
+
+
+def demo(options: argparse.Namespace) -> None:
+    """Generate traffic, train the mini model on it, report."""
+    fewest = DEMO_TEST_SHARE * FLOWS_PER_BLOCK if options.quiet else 1_000
+    if options.rows < fewest:
+        raise ConfigError(
+            f"--rows must be at least {fewest}{' with --quiet' * options.quiet}, so that every class occurs, "
+            f"got {options.rows}"
+        )
+    console = Output()
+    path = options.out or next_run_path("demo")
+    traffic = path / "traffic"
+    files = [traffic / f"{name}.{'conn.log' if options.quiet else 'csv'}" for name in ("train", "test")]
+    given = {
+        "train": str(files[0]),
+        "test": [str(files[1])],
+        "seed": options.seed,
+        "model": {"size": "mini"},
+        "training": {"epochs": DEMO_EPOCHS},
+        "evaluation": {"ablate_context": options.quiet},
+    }
+    run = resolve_run(given=given)
+    with new_run_folder(path) as folder:
+        traffic.mkdir()
+        console.print(
+            f"generating {options.rows:,} flows to train on, and others to test on", highlight=False
+        )
+        # Another seed makes other hosts: the test traffic is that of a network which training has not seen.
+        for file, num_rows, seed in zip(
+            files,
+            (options.rows, options.rows // DEMO_TEST_SHARE),
+            (options.seed, options.seed + 1),
+            strict=True,
+        ):
+            if options.quiet:
+                write_conn_log(file, generate(num_rows, seed, quiet=True), seed)
+            else:
+                write_csv(file, num_rows, seed)
+        write_run(run, folder.run_toml)
+        _fit(run, folder, console)
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a detector, alone or by a teacher, or pretrain a model; or go on with what was interrupted."""
+    with joined(os.environ) as crew:
+        if not crew.world.is_first:
+            with terminable():
+                follow(crew)
+        elif options.resume is not None:
+            _resume(options, Output(), crew)
+        else:
+            _begin(options, Output(), crew)
+
+
+def _begin(options: argparse.Namespace, console: Console, crew: Crew) -> None:
+    if options.command == "pretrain":
+        run = _described_pretraining(options)
+        name = f"pretrain-{default_name(run.rows[0])}"
+    elif options.command == "distill":
+        run = _described_student(options)
+        name = f"{default_name(run.train)}-{Path(run.model.size).stem}"
+    else:
+        run = _described(options)
+        name = default_name(run.train)
+    with new_run_folder(options.out or next_run_path(name)) as folder:
+        write_run(run, folder.run_toml)
+        if options.recipe is not None:
+            write_whole(folder.recipe_toml, options.recipe.read_text(encoding="utf-8"))
+        _fit(run, folder, console, crew)
+
+
+def _described(
+    options: argparse.Namespace,
+    *,
+    inherited: Mapping[str, object] | None = None,
+    own: Mapping[str, object] | None = None,
+) -> RunConfig:
+    """The run that data, recipe and options of a command describe.
+
+    Args:
+        inherited: What stands in place of the defaults.
+        own: Settings that come from other options of the command.
+    """
+    given: dict[str, object] = {
+        "data": given_options(options, *DATA_OPTIONS),
+        **given_options(options, "seed"),
+        **(own or {}),
+    }
+    # Absolute, so that the run can be resumed from another folder.
+    if options.data is not None:
+        given["train"] = options.data if options.data == "-" else str(Path(options.data).absolute())
+    start: Path | None = getattr(options, "start", None)  # no option of every command that describes a run
+    if start is not None:
+        load_artifact(start, pretrained=True)
+        given["model"] = {"start": str(start.absolute())}
+    if options.test:
+        given["test"] = [data if data == "-" else str(Path(data).absolute()) for data in options.test]
+    run = resolve_run(options.recipe, options.overrides, given, inherited=inherited)
+    if not run.train:
+        raise ConfigError(
+            "expected training data, got none; name a file, a folder or a glob after "
+            f"`wirebert {options.command}`"
+        )
+    if "-" in (run.train, *run.test, *run.distillation.unlabelled):
+        raise ConfigError(
+            "training reads its data several times and resumes from it, so it can not be `-`; save it to a file"
+        )
+    for data in run.test:  # a wrong path is found now; the content is opened after the model is saved
+        find_files(data)
+    return run
+
+
+def _described_student(options: argparse.Namespace) -> RunConfig:
+    """The training of a student that teacher, data, recipe and options describe."""
+    if options.model is None:
+        raise ConfigError(
+            "expected the model folder of a teacher, got none; name RUN/model after `wirebert distill`"
+        )
+    teacher = Teacher.load(options.model)
+    unlabelled = [name if name == "-" else str(Path(name).absolute()) for name in options.unlabelled]
+    own: dict[str, object] = {
+        "model": {"size": options.size or "mini"},
+        "distillation": {"teacher": str(options.model.absolute()), "unlabelled": unlabelled},
+    }
+    run = _described(options, inherited=teacher.settings(), own=own)
+    find_architecture(run.model.size)  # what is wrong is told before anything is read
+    folder, place = options.model.resolve(), None if options.out is None else options.out.resolve()
+    if place is not None and (place == folder.parent or place.is_relative_to(folder)):
+        raise ConfigError(
+            f"--out {options.out}: expected a folder for the student, found that of its teacher; choose another"
+        )
+    return run
+
+
+def _described_pretraining(options: argparse.Namespace) -> PretrainConfig:
+    """The pretraining that data, recipe and options describe."""
+    given: dict[str, object] = {
+        "data": given_options(options, *COLUMN_OPTIONS),
+        **given_options(options, "seed"),
+    }
+    if options.data:
+        given["rows"] = [data if data == "-" else str(Path(data).absolute()) for data in options.data]
+    run = resolve_pretraining(options.recipe, options.overrides, given)
+    if not run.rows or "-" in run.rows:
+        raise ConfigError(
+            f"expected files, folders or globs to pretrain on, got {'`-`' if run.rows else 'none'}; they are read several "
+            "times, so save standard input to a file"
+        )
+    return run
+
+
+def _resume(options: argparse.Namespace, console: Console, crew: Crew) -> None:
+    decided = ("data", "test", "recipe", "overrides", "out", "seed", "start", *DATA_OPTIONS)
+    decided += ("model", "unlabelled", "size")
+    given = [name for name in decided if getattr(options, name, None) not in (None, [])]
+    if given:
+        raise ConfigError(
+            f"--resume continues a run as it was started, so it takes no other option, got {', '.join(given)}"
+        )
+    folder = open_run_folder(options.resume)
+    with locked(folder):
+        is_pretraining = "rows" in read_toml(folder.run_toml)
+        if is_pretraining != (options.command == "pretrain"):
+            command = "pretrain" if is_pretraining else "train"
+            raise RunError(
+                f"{folder.path}: expected a run of `wirebert {options.command}`, found one of `wirebert {command}`; go on with "
+                f"`wirebert {command} --resume {folder.path}`"
+            )
+        if folder.is_finished:
+            folder.discard_checkpoints()  # a kill may have left some
+            console.print(
+                f"{folder.path}: this run is finished; `wirebert report {folder.path}` shows its figures"
+            )
+            return
+        resolve = resolve_pretraining if is_pretraining else resolve_run
+        _fit(resolve(folder.run_toml), folder, console, crew)
+
+
+def _fit(run: RunConfig | PretrainConfig, folder: RunFolder, console: Console, crew: Crew = ALONE) -> None:
+    command = "pretrain" if isinstance(run, PretrainConfig) else "train"
+    try:
+        with terminable():
+            if isinstance(run, PretrainConfig):
+                fit_masked(run, folder, console, crew)
+            else:
+                fit(run, folder, console, crew)
+    except KeyboardInterrupt as stop:
+        raise type(stop)(f"go on with `wirebert {command} --resume {folder.path}`") from stop
+
+
+def compare(options: argparse.Namespace) -> None:
+    """A recipe against other methods on the same rows."""
+    if options.jobs < 1:
+        raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
+    run = _described(options)
+    if not run.test and not run.data.test_fraction:
+        raise ConfigError("expected a test, got none; name --test DATA, or set data.test_fraction")
+    if run.distillation.teacher:
+        raise ConfigError(
+            "distillation.teacher must be empty in a comparison, whose methods learn from labels, got "
+            f"{run.distillation.teacher!r}; give a student of `wirebert distill` as --run"
+        )
+    console = Output()
+    out = options.out or Path("runs") / f"compare-{options.recipe.stem if options.recipe else 'defaults'}"
+    text = options.recipe.read_text(encoding="utf-8") if options.recipe else ""
+    with terminable():
+        comparison = compete(run, out, text, options.run, options.jobs, console)
+    print_comparison(comparison, console)
+    console.print(f"comparison: {out / 'compare.html'}", highlight=False, soft_wrap=True)

@@ -1,0 +1,166 @@
+import csv
+import io
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+from pyarrow import parquet
+
+from wirebert.cli import main
+
+
+@pytest.mark.slow
+def test_evaluating_gives_the_figures_of_the_run_again(
+    trained: Path, traffic: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "again"
+    arguments = [str(trained / "model"), str(traffic / "test.csv")]
+    assert main(["evaluate", *arguments, "--out", str(out)]) == 0
+    screen = capfd.readouterr().out
+    assert f"report: {out / 'report.html'}" in screen
+    ours, first = (json.loads((folder / "report.json").read_text()) for folder in (out, trained))
+    for name in ("num_flows", "accuracy", "macro_f1", "per_class", "confusion", "classes_not_in_training"):
+        assert ours["splits"]["test"][name] == first["splits"]["test"][name]
+    rows = [parquet.read_table(folder / "predictions" / "test.parquet") for folder in (out, trained)]
+    assert rows[0].equals(rows[1])
+    assert {path.name for path in out.iterdir() if not path.name.startswith(".")} == {
+        *("predictions", "plots", "report.json", "report.html")
+    }
+    assert main(["report", str(out), str(trained)]) == 0
+    capfd.readouterr()
+    # Without --out the same is printed, but that the test file was opened once more, and nothing is written.
+    assert main(["evaluate", *arguments]) == 0
+    assert capfd.readouterr().out.partition("Opened")[0] == screen.partition("Opened")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", None])
+def test_verdicts_are_those_of_the_report_in_input_order(
+    ending: str | None, trained: Path, traffic: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["predict", str(trained / "model"), str(traffic / "test.csv")]
+    path = tmp_path / f"verdicts.{ending}"
+    assert main([*arguments, *(["--out", str(path)] if ending else [])]) == 0
+    captured = capfd.readouterr()
+    if ending is None:
+        verdicts = list(csv.DictReader(io.StringIO(captured.out)))
+        assert captured.err == ""
+    else:
+        assert captured.err.startswith("300 flows by torch on ")
+        assert captured.err.endswith(f": {path}\n")
+        verdicts = {
+            "csv": lambda: list(csv.DictReader(io.StringIO(path.read_text()))),
+            "jsonl": lambda: [json.loads(line) for line in path.read_text().splitlines()],
+            "parquet": lambda: parquet.read_table(path).to_pylist(),
+        }[ending]()
+    kept = parquet.read_table(trained / "predictions" / "test.parquet").to_pylist()
+    for verdict, known in zip(verdicts, kept, strict=True):
+        assert int(verdict["row"]) == known["row"]
+        assert int(verdict["line"]) == known["row"] + 2  # one header, and lines are counted from 1
+        assert verdict["predicted_class"] == known["predicted_class"]
+        assert verdict["uid"] == known["uid"]
+        assert math.isclose(float(verdict["attack_score"]), known["attack_score"], abs_tol=1e-6)
+
+
+@pytest.mark.slow
+def test_evaluating_accounts_for_every_row(
+    trained: Path, traffic: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    header, *rows = (traffic / "test.csv").read_text(encoding="utf-8").splitlines()
+    rows[4] += ",one field too many"
+    rows[7] = rows[7].rpartition(",")[0] + ","
+    (tmp_path / "odd.csv").write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    out = tmp_path / "out"
+    assert main(["evaluate", str(trained / "model"), str(tmp_path / "odd.csv"), "--out", str(out)]) == 0
+    screen = capfd.readouterr().out
+    assert "warning: odd: 1 of 300 rows (0.3 %) can not be used and are left out (line 6:" in screen
+    assert "warning: odd: 1 of 299 rows (0.3 %) have no label" in screen
+    report = json.loads((out / "report.json").read_text())
+    left_out = {finding["code"]: finding["count"] for finding in report["data"]["findings"]}
+    assert left_out == {"rows_set_aside": 1, "unlabelled_rows": 1}
+    assert report["splits"]["odd"]["num_flows"] + sum(left_out.values()) == len(rows)
+
+
+@pytest.mark.slow
+def test_calibrating_writes_a_model_that_keeps_to_the_allowance(
+    trained: Path, traffic: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, out = str(trained / "model"), tmp_path / "mine"
+    before = (trained / "model" / "wirebert.json").read_bytes()
+    logs = str(traffic / "test.csv")
+    assert main(["calibrate", model, logs, "--alerts-per-10000", "500", "--out", str(out)]) == 0
+    assert f"model: {out}" in capfd.readouterr().out
+    assert (trained / "model" / "wirebert.json").read_bytes() == before
+    assert main(["predict", str(out), logs, "--unknown", "--out", str(tmp_path / "v.parquet")]) == 0
+    verdicts = parquet.read_table(tmp_path / "v.parquet")
+    assert set(verdicts["verdict"].to_pylist()) <= {"pass", "alert", "unknown"}
+    threshold = json.loads((out / "wirebert.json").read_text())["operating"]["budget"]["threshold"]
+    assert sum(score >= threshold for score in verdicts["attack_score"].to_pylist()) <= 15
+    assert (verdicts["novelty"].to_numpy() >= 0).all()
+    capfd.readouterr()
+    assert main(["calibrate", model, logs, "--alerts-per-day", "5", "--out", str(out)]) == 2
+    assert f"--out {out}: expected a new folder" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_rate_without_a_threshold_is_one_sentence(
+    trained: Path, traffic: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(trained / "model"), str(traffic / "test.csv"), "--at", "0.5"]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("wirebert: --at must be")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_an_exported_model_is_what_predict_uses(
+    trained: Path, traffic: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, logs, out = tmp_path / "model", str(traffic / "test.csv"), tmp_path / "v.jsonl"
+    shutil.copytree(trained / "model", model)
+    assert main(["predict", str(model), logs, "--backend", "onnx-int8"]) == 2
+    assert "`wirebert export MODEL --format onnx --int8`" in capfd.readouterr().err
+    for options in ([], ["--int8", "--data", str(traffic / "train.csv")]):
+        assert main(["export", str(model), "--format", "onnx", *options]) == 0
+        assert "flows get the same class as from PyTorch" in capfd.readouterr().out
+    predict = ["predict", str(model), logs, "--explain", "--device", "cpu", "--out", str(out)]
+    assert main([*predict, "--threads", "1"]) == 0
+    assert capfd.readouterr().err.startswith("300 flows by onnx-int8 on cpu: ")
+    kept = parquet.read_table(trained / "predictions" / "test.parquet").to_pylist()
+    verdicts = [json.loads(line) for line in out.read_text().splitlines()]
+    same = [
+        verdict["predicted_class"] == known["predicted_class"]
+        for verdict, known in zip(verdicts, kept, strict=True)
+    ]
+    assert sum(same) >= 0.98 * len(same)
+    benign = json.loads((model / "wirebert.json").read_text())["classes"]["benign"]
+    assert all((verdict["why"] is None) == (verdict["predicted_class"] == benign) for verdict in verdicts)
+
+
+@pytest.mark.slow
+def test_alerts_go_by_novelty_too_all_the_way(
+    traffic: Path, tiny: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, logs = tmp_path / "run", str(traffic / "test.csv")
+    train = ["train", str(traffic / "train.csv"), "--test", logs, "--out", str(run), *tiny]
+    assert main([*train, "--set", "operating.alert_on=attack_and_novelty"]) == 0
+    said = "are of the attack score and the novelty joined"
+    assert said in " ".join(capfd.readouterr().out.split())
+    assert "It raises an alert at an alarm score" in (run / "model" / "README.md").read_text()
+    assert said in (run / "report.html").read_text(encoding="utf-8")
+    known = parquet.read_table(run / "predictions" / "test.parquet")
+    assert main(["predict", str(run / "model"), logs, "--out", str(tmp_path / "v.parquet")]) == 0
+    verdicts = parquet.read_table(tmp_path / "v.parquet")
+    assert verdicts["alarm_score"].to_numpy() == pytest.approx(known["alarm_score"].to_numpy(), abs=1e-4)
+    report = json.loads((run / "report.json").read_text())["splits"]["test"]
+    assert report["alerts_on"] == "attack_and_novelty"
+    threshold = report["operating_points"][0]["threshold"]
+    benign = known.filter(pc.field("true_class") == "benign")["alarm_score"].to_numpy()
+    assert report["operating_points"][0]["fpr"] == pytest.approx((benign >= threshold).mean())
+    out = tmp_path / "mine"
+    assert main(["calibrate", str(run / "model"), logs, "--alerts-per-10000", "500", "--out", str(out)]) == 0
+    assert main(["predict", str(out), logs, "--out", str(tmp_path / "few.parquet")]) == 0
+    assert parquet.read_table(tmp_path / "few.parquet")["verdict"].to_pylist().count("alert") <= 15

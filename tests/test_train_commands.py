@@ -1,0 +1,60 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from wirebert.cli import main
+from wirebert.config import RunConfig, resolve_run
+from wirebert.data.loading import open_flows
+from wirebert.data.survey import survey
+from wirebert.data.synthetic.quiet import QUIET_ATTACKS
+
+
+@pytest.mark.slow
+def test_the_demo_is_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[tuple[int, list[str]]] = []
+
+    def fit(run: object, *_: object) -> None:
+        resolved = resolve_run(tmp_path / "runs" / "demo" / "run.toml")
+        assert run == resolved
+        calls.append((resolved.seed, [resolved.train, *resolved.test]))
+
+    monkeypatch.setattr("wirebert.train_commands.fit", fit)
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--rows", "1200", "--seed", "4"]) == 0
+    ((seed, files),) = calls
+    assert seed == 4
+    assert [len(Path(file).read_text().splitlines()) - 1 for file in files] == [1200, 400]
+
+
+@pytest.mark.slow
+def test_the_quiet_demo_asks_what_context_adds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[RunConfig] = []
+
+    def fit(run: RunConfig, *_: object) -> None:
+        assert open_flows(run.train).schema.context is not None
+        calls.append(run)
+
+    monkeypatch.setattr("wirebert.train_commands.fit", fit)
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--quiet", "--rows", "24000"]) == 0
+    (run,) = calls
+    assert run.evaluation.ablate_context
+    assert Path(run.train).name == "train.conn.log"
+    test = open_flows(run.test[0])
+    assert set(survey(test).label_counts) == {"benign", *(attack.__name__ for attack in QUIET_ATTACKS)}
+
+
+@pytest.mark.slow
+def test_a_run_fits_thresholds_on_validation_flows_and_reports_what_they_do_on_test(trained: Path) -> None:
+    kept = json.loads((trained / "model" / "wirebert.json").read_text())["operating"]["thresholds"]
+    splits = json.loads((trained / "report.json").read_text())["splits"]
+    assert [point["target_fpr"] for point in kept] == [0.01, 0.001, 0.0001]
+    for split in ("valid", "test"):
+        points = splits[split]["operating_points"]
+        assert [point["threshold"] for point in points] == [point["threshold"] for point in kept]
+        assert splits[split]["thresholds_from"] == "valid"
+    for point, limit in zip(splits["valid"]["operating_points"], kept, strict=True):
+        assert point["fpr"] == pytest.approx(limit["num_false"] / limit["num_benign"])
