@@ -173,3 +173,15 @@ def test_the_command_prints_tables_and_writes_a_page_that_fetches_nothing(
     assert all(address.startswith("#") for address in cells.fetched)
     assert "<b> (2 seeds)" in cells.text
     assert "Validation loss" in (tmp_path / "compare.html").read_text(encoding="utf-8")
+
+
+def test_detection_goes_by_what_alerts_go_by(make_run: MakeRun) -> None:
+    path = make_run("joined", 0.1) / "predictions" / "test.parquet"
+    assert not read_verdicts(path).is_joined
+    table = parquet.read_table(path)
+    alarms = np.random.default_rng(1).random(240)
+    parquet.write_table(table.append_column("alarm_score", pa.array(alarms)), path)
+    found = read_verdicts(path)
+    assert found.is_joined
+    assert found.scores is not None
+    assert found.scores.tolist() == alarms.tolist()

@@ -119,6 +119,18 @@ def test_finished_runs_may_stand_for_ours(
         )
 
 
+def test_a_figure_of_attack_or_not_needs_a_benign_class(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def facts(run: RunConfig, out: Path) -> competing.Facts:
+        return competing.Facts(classes=("a", "b"), benign=None, benign_id=None, text_columns=())
+
+    monkeypatch.setattr(competing, "_facts", facts)
+    wrong = replace(run, evaluation=replace(run.evaluation, primary_metric="binary_accuracy"))
+    with pytest.raises(ConfigError, match="where no class means benign, got binary_accuracy"):
+        compete(wrong, tmp_path / "out", "", [], 1, QUIET)
+
+
 @pytest.mark.slow
 def test_an_unknown_method_is_refused(run: RunConfig, tmp_path: Path) -> None:
     wrong = replace(run, protocol=replace(run.protocol, methods=("forrest",)))

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from pyarrow import csv, parquet
@@ -14,13 +15,18 @@ from wirebert.data.loading import Flows, open_flows
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import SchemaError
+from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.baselines import fit_trees
+from wirebert.evaluation.novelty import Strangeness
+from wirebert.evaluation.thresholds import fit_threshold
+from wirebert.evaluation.tree_features import measure
 from wirebert.judging import Part, TrueClasses, figures, judge, judge_trees, judge_trees_on
 from wirebert.model.architecture import ModelConfig
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.initialization import TokenLayout
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.detector import Detector
+from wirebert.serving.operating import NOTHING
 
 LABEL_MAP = {"normal": "normal", "calm": "normal", "smurf": "dos", "neptune": "dos", "nmap": "probe"}
 CLASSES = ClassMap(classes=("normal", "dos", "probe"), label_map=LABEL_MAP, benign="normal")
@@ -300,10 +306,35 @@ def test_thresholds_of_trees_are_fitted_on_the_first_part_alone(flows: Flows):
     first, second = Part("valid", flows, np.arange(90) < 60), Part("test", flows, np.arange(90) >= 60)
     blocks = [(table, CLASSES.encode(table["attack"])) for table in first.tables()]
     trees = fit_trees(iter(blocks), SCHEMA, 3, seed=0)
-    found = judge_trees_on(trees, CLASSES, [first, second], seed=1, num_resamples=2)
+    third = Part("other", flows)
+    found = judge_trees_on(trees, CLASSES, [first, second, third], seed=1, num_resamples=2)
     fitted, carried = (
         [point.threshold for point in found[name].operating_points] for name in ("valid", "test")
     )
     assert carried == fitted
     assert len(fitted) == 3
-    assert (found["valid"].thresholds_from, found["test"].thresholds_from) == (None, "valid")
+    assert [found[name].thresholds_from for name in found] == [None, "valid", "valid"]
+
+
+def test_where_alerts_go_by_novelty_too_so_do_thresholds_and_curves(
+    detector: Detector, flows: Flows, tmp_path: Path
+) -> None:
+    strangeness = Strangeness.fit(measure(traffic().slice(0, 30), SCHEMA), 30, 0)
+    scores = detector.score(traffic()).attack_score
+    assert scores is not None
+    alarm = AlarmScore.fit(scores, strangeness.scores(measure(traffic(), SCHEMA)))
+    limits = (fit_threshold(np.linspace(0, 4, 90), np.zeros(90, bool), 0.5),)
+    operating = replace(NOTHING, alarm=alarm, thresholds=limits, alert_at=0.5)
+    joined = Detector(replace(detector.artifact, strangeness=strangeness, operating=operating))
+    found = judge(joined, Part("test", flows), tmp_path / "test.parquet", seed=1, num_resamples=20)
+    rows = parquet.read_table(tmp_path / "test.parquet")
+    rows = rows.filter(pc.is_valid(rows["label"]))
+    is_attack = np.array([name != "normal" for name in rows["true_class"].to_pylist()])
+    said = rows["alarm_score"].to_numpy()
+    assert said.tolist() != rows["attack_score"].to_pylist()
+    assert found.alerts_on == "attack_and_novelty"
+    assert found.binary is not None
+    assert found.binary.auroc == pytest.approx(sklearn.roc_auc_score(is_attack, said))
+    (point,) = found.operating_points
+    assert point.fpr == pytest.approx((said[~is_attack] >= limits[0].threshold).mean())
+    assert point.detection == pytest.approx((said[is_attack] >= limits[0].threshold).mean())

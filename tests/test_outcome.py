@@ -1,11 +1,17 @@
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from sklearn.metrics import f1_score
 
-from wirebert.comparing import SplitVerdicts
+from wirebert.comparing import SplitVerdicts, read_verdicts
+from wirebert.contest import OURS
 from wirebert.evaluation.comparison import Comparison, SplitComparison, Standing
 from wirebert.evaluation.paired import Judged
-from wirebert.outcome import Stand, as_markdown, few_classes, few_facts, point_facts
+from wirebert.outcome import Entrant, Stand, as_markdown, few_classes, few_facts, point_facts, stands_of
+from wirebert.run_folder import RunFolder
 
 RNG = np.random.default_rng(0)
 CLASSES = ("normal", "dos", "u2r")
@@ -23,6 +29,7 @@ ROWS = SplitVerdicts(
 STAND = Stand(
     name="ours",
     probabilities=PROBABILITIES,
+    scores=1 - PROBABILITIES[:, :, 0],
     valid_scores=(1 - PROBABILITIES[0, :, 0],),
     valid_attacks=(TRUE != 0,),
 )
@@ -50,6 +57,33 @@ def test_a_threshold_of_validation_is_told_with_what_became_of_it() -> None:
 
 def test_without_a_benign_class_there_is_no_threshold() -> None:
     assert set(point_facts("test", ROWS, STAND, CLASSES, None)) == {"test: calibration error"}
+
+
+@pytest.mark.parametrize("is_joined", [False, True])
+def test_what_alerts_go_by_is_kept_through_every_step(tmp_path: Path, is_joined: bool) -> None:
+    """Attack scores follow the probabilities, which class addends move; joined ones stay as they are."""
+    alarms = RNG.random((2, 300))
+    folders = tuple(RunFolder(tmp_path / str(seed)) for seed in range(2))
+    for folder, own in zip(folders, alarms, strict=True):
+        names = np.array(CLASSES)[TRUE]
+        columns = {f"p_{name}": PROBABILITIES[0, :, at] for at, name in enumerate(CLASSES)}
+        columns |= {"attack_score": 1 - PROBABILITIES[0, :, 0]} | ({"alarm_score": own} if is_joined else {})
+        said = {"row": np.arange(300), "label": names, "true_class": names, "predicted_class": names}
+        (folder.path / "predictions").mkdir(parents=True)
+        for split in ("valid", "test"):
+            parquet.write_table(pa.table(said | columns), folder.predictions(split))
+    entrant = Entrant(name=OURS, plain=folders, chosen=folders, addends=np.array([1.0, 0.0, 0.0]))
+    rows = read_verdicts(folders[0].predictions("test"))
+    plain, stepped, averaged = stands_of(entrant, "test", rows, CLASSES, "normal")
+    for stand in (plain, stepped):
+        assert stand.scores is not None
+        expected = alarms if is_joined else 1 - stand.probabilities[:, :, 0]
+        np.testing.assert_allclose(stand.scores, expected)
+        np.testing.assert_allclose(stand.valid_scores, expected)
+    assert averaged.scores is not None
+    expected = alarms.mean(axis=0) if is_joined else 1 - averaged.probabilities[0, :, 0]
+    np.testing.assert_allclose(averaged.scores[0], expected)
+    assert (plain.probabilities != stepped.probabilities).any()
 
 
 def test_markdown_has_the_deciding_figure_first() -> None:

@@ -14,12 +14,18 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
+    confusion_matrix,
     f1_score,
+    log_loss,
+    precision_recall_fscore_support,
     precision_score,
     recall_score,
     roc_auc_score,
     roc_curve,
 )
+
+from wirebert.data.loading import open_flows
+from wirebert.serving.detector import Detector
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +39,9 @@ class Judged:
 
     def __init__(self, run: Path, split: str) -> None:
         report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
-        self.split, self.data = report["splits"][split], report["data"]
+        self.name, self.split, self.data = split, report["splits"][split], report["data"]
+        (rival,) = report["baseline"].values()
+        self.trees = rival["splits"][split]
         self.predictions = parquet.read_table(run / "predictions" / f"{split}.parquet")
         self.true, self.verdicts = self.texts("true_class"), self.texts("predicted_class")
         self.is_attack = self.true != BENIGN
@@ -49,6 +57,79 @@ class Judged:
 @pytest.fixture(scope="module", params=["valid", "test"])
 def judged(request: pytest.FixtureRequest, trained: Path) -> Judged:
     return Judged(trained, request.param)
+
+
+def assert_follow_from_verdicts(split: dict[str, Any], true: Any, verdicts: Any) -> None:
+    """Every figure that needs no probability."""
+    names = list(split["per_class"])
+    occur = sorted({*true, *verdicts})
+    assert set(occur) <= set(names)
+    assert split["accuracy"] == pytest.approx(accuracy_score(true, verdicts))
+    for figure, average in (("macro_f1", "macro"), ("weighted_f1", "weighted")):
+        expected = f1_score(true, verdicts, labels=occur, average=average, **NOTHING_IS_ZERO)
+        assert split[figure] == pytest.approx(expected)
+    assert split["binary_accuracy"] == pytest.approx(accuracy_score(true != BENIGN, verdicts != BENIGN))
+    assert split["confusion"]["labels"] == names
+    assert split["confusion"]["matrix"] == confusion_matrix(true, verdicts, labels=names).tolist()
+    how: dict[str, Any] = {"labels": names, **NOTHING_IS_ZERO}
+    by_class: Any = precision_recall_fscore_support(true, verdicts, **how)
+    for name, precision, recall, f1, support in zip(names, *by_class, strict=True):
+        assert split["per_class"][name] == pytest.approx(
+            {
+                "precision": precision,
+                "recall": recall,
+                "f1": f1,
+                "support": support,
+                "accuracy": accuracy_score(true == name, verdicts == name),
+            }
+        )
+
+
+def test_headlines_and_classes_follow_from_the_verdicts(judged: Judged) -> None:
+    assert judged.split["num_flows"] == len(judged.true)
+    assert_follow_from_verdicts(judged.split, judged.true, judged.verdicts)
+
+
+def test_the_baselines_figures_follow_from_its_verdicts(judged: Judged) -> None:
+    names = np.array(judged.trees["confusion"]["labels"], dtype=object)
+    matrix = np.array(judged.trees["confusion"]["matrix"])
+    true, verdicts = np.nonzero(matrix)
+    times = matrix[true, verdicts]
+    assert_follow_from_verdicts(
+        judged.trees, names[np.repeat(true, times)], names[np.repeat(verdicts, times)]
+    )
+    supports = {name: own["support"] for name, own in judged.split["per_class"].items()}
+    assert {name: own["support"] for name, own in judged.trees["per_class"].items()} == supports
+
+
+def test_the_loss_is_that_of_the_classes_that_training_knows(judged: Judged) -> None:
+    names = [name[2:] for name in judged.predictions.column_names if name.startswith("p_")]
+    is_known = np.isin(judged.true, names)
+    assert is_known.all() == (judged.name == "valid")
+    probabilities = np.stack([judged.numbers(f"p_{name}") for name in sorted(names)], axis=1)[is_known]
+    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-6)
+    expected = log_loss(judged.true[is_known].astype(str), probabilities, labels=sorted(names))
+    assert judged.split["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_flows_that_training_has_seen_are_those_of_the_same_text(trained: Path, traffic: Path) -> None:
+    judged, detector = Judged(trained, "test"), Detector.load(trained / "model")
+
+    def texts(name: str) -> Any:
+        found: list[str] = []
+        for table in open_flows(traffic / f"{name}.csv", schema=detector.schema).blocks():
+            block = detector.encode(table)
+            rows = np.split(block.ids, block.offsets[1:-1])
+            found += [detector.artifact.tokenizer.to_text(row) for row in rows]
+        return np.array(found, dtype=object)
+
+    is_train = np.ones(1500, dtype=bool)
+    is_train[Judged(trained, "valid").numbers("row")] = False
+    is_seen = np.isin(texts("test"), texts("train")[is_train])
+    for kind, rows in {"seen": is_seen, "unseen": ~is_seen}.items():
+        figures = judged.split["familiarity"][kind]
+        assert figures["num_flows"] == rows.sum()
+        assert figures["accuracy"] == pytest.approx(np.mean((judged.true == judged.verdicts)[rows]))
 
 
 def assert_is_part_of(curve: dict[str, Any], is_member: Any, score: Any) -> None:
@@ -163,6 +244,10 @@ def test_intervals_are_those_of_flows_drawn_again(judged: Judged) -> None:
         "accuracy": [accuracy_score(judged.true[rows], judged.verdicts[rows]) for rows in drawn],
         "binary_accuracy": [
             accuracy_score(judged.is_attack[rows], judged.verdicts[rows] != BENIGN) for rows in drawn
+        ],
+        "macro_f1": [
+            f1_score(judged.true[rows], judged.verdicts[rows], average="macro", **NOTHING_IS_ZERO)
+            for rows in drawn
         ],
     }
     for name, values in figures.items():

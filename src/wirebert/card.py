@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.report import Report
 from wirebert.evaluation.tables import HEADLINES, detections, headline, remarks, times_read
+from wirebert.evaluation.teacher_gap import GAP_HEAD, gap_remarks, gap_rows
 from wirebert.serving.artifact import Artifact
 
 TAGS = ["intrusion-detection", "network-traffic", "distilbert", "wirebert"]
@@ -117,9 +118,10 @@ def _alerts(artifact: Artifact) -> str:
     operating = artifact.operating
     if operating is None or operating.threshold_at(None) is None:
         return ""
-    lines = [
-        f"It raises an alert at an attack score (1 - P({artifact.classes.benign})) of {operating.threshold_at(None):.6g}."
-    ]
+    score = f"attack score (1 - P({artifact.classes.benign}))"
+    if operating.alarm is not None:
+        score = f"alarm score (nats by which {score} and novelty are surprising on benign validation flows, added up)"
+    lines = [f"It raises an alert at an {score} of {operating.threshold_at(None):.6g}."]
     for one in operating.thresholds:
         low, high = one.fpr_interval
         doubt = "" if one.is_fixed else "; benign validation flows are too few to fix this rate"
@@ -191,10 +193,22 @@ def _evaluation(report: Report) -> str:
         ]
         blocks.append(f"### {_cell(name)}: {split.num_flows:,} flows")
         blocks.append(_table(["figure", *columns], rows))
-        blocks.append(_classes(split))
+        blocks += [_classes(split), _teacher(report, name)]
         said = [_cell(line) for line in [*remarks(split), *times_read(report.data.judged.get(name))]]
         blocks.append(" ".join(said))
     return "\n\n".join(block for block in blocks if block)
+
+
+def _teacher(report: Report, split: str) -> str:
+    """The model beside the one that it was distilled from; nothing where there was none."""
+    if report.teacher is None or split not in report.teacher.splits:
+        return ""
+    rows = gap_rows(report.teacher.splits[split], HEADLINES)
+    told = [
+        f"Distilled from `{_cell(Path(report.teacher.teacher).name)}` ({report.teacher.teacher_parameters:,} weights).",
+        *gap_remarks(report.teacher, split),
+    ]
+    return "\n\n".join([_table(list(GAP_HEAD), rows), " ".join(told)])
 
 
 def _classes(split: SplitMetrics) -> str:

@@ -62,7 +62,7 @@ class SplitVerdicts:
     """The labelled rows of one split of one run, as its predictions file has them."""
 
     fingerprint: str
-    """Equal where the same rows of the same file were judged."""
+    """Equal where rows of the same numbers and labels were judged."""
     labels: tuple[str, ...]
     label_ids: Int64[np.ndarray, " flows"]
     true: tuple[str, ...]
@@ -71,6 +71,9 @@ class SplitVerdicts:
     predicted: Int64[np.ndarray, " flows"]
     """Positions in `names`."""
     scores: Float64[np.ndarray, " flows"] | None
+    """What alerts go by; None where no class means benign."""
+    is_joined: bool = False
+    """Whether these are attack scores and novelty joined."""
 
 
 def compare_runs(
@@ -125,7 +128,7 @@ def group_runs(paths: Sequence[Path]) -> list[Method]:
     return methods
 
 
-def read_verdicts(path: Path, sha256: str = "") -> SplitVerdicts:
+def read_verdicts(path: Path) -> SplitVerdicts:
     """The verdicts in a predictions file; rows without a label are passed over.
 
     Raises:
@@ -134,8 +137,8 @@ def read_verdicts(path: Path, sha256: str = "") -> SplitVerdicts:
     columns = ["row", "label", "true_class", "predicted_class"]
     try:
         schema = parquet.read_schema(path)
-        has_scores = "attack_score" in schema.names
-        table = parquet.read_table(path, columns=[*columns, *(["attack_score"] if has_scores else [])])
+        having = [name for name in ("alarm_score", "attack_score") if name in schema.names][:1]
+        table = parquet.read_table(path, columns=[*columns, *having])
     except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise RunError(
             f"{path}: expected the predictions of a finished run, found none that can be read ({error}); run it again"
@@ -145,10 +148,9 @@ def read_verdicts(path: Path, sha256: str = "") -> SplitVerdicts:
     names, predicted = _coded(table.column("predicted_class"))
     first = np.unique(label_ids, return_index=True)[1]
     true = cast(list[str], table.column("true_class").take(row_numbers(first.astype(np.int64))).to_pylist())
-    digest = hashlib.sha256(sha256.encode())
-    digest.update(table.column("row").to_numpy().astype(np.int64).tobytes())
+    digest = hashlib.sha256(table.column("row").to_numpy().astype(np.int64).tobytes())
     digest.update("\0".join(labels).encode() + label_ids.tobytes())
-    scores = table.column("attack_score").to_numpy().astype(np.float64) if has_scores else None
+    scores = table.column(having[0]).to_numpy().astype(np.float64) if having else None
     return SplitVerdicts(
         fingerprint=digest.hexdigest(),
         labels=labels,
@@ -157,6 +159,7 @@ def read_verdicts(path: Path, sha256: str = "") -> SplitVerdicts:
         names=names,
         predicted=predicted,
         scores=scores,
+        is_joined=having == ["alarm_score"],
     )
 
 
@@ -207,7 +210,7 @@ def _compare_split(name: str, methods: Sequence[Method], num_resamples: int) -> 
     contenders = [
         Contender(
             name=method.name,
-            predicted=np.stack([_positions(rows.names, names)[rows.predicted] for rows in runs]),
+            predicted=np.stack([positions(rows.names, names)[rows.predicted] for rows in runs]),
             scores=_stacked(runs),
         )
         for method, runs in zip(methods, read, strict=True)
@@ -215,7 +218,8 @@ def _compare_split(name: str, methods: Sequence[Method], num_resamples: int) -> 
     return compare_methods(name, judged, contenders, tuple(FIGURES), num_resamples=num_resamples)
 
 
-def _positions(own: Sequence[str], names: Sequence[str]) -> Int64[np.ndarray, " own"]:
+def positions(own: Sequence[str], names: Sequence[str]) -> Int64[np.ndarray, " own"]:
+    """Place of each of `own` in `names`."""
     return np.array([names.index(name) for name in own], dtype=np.int64)
 
 

@@ -19,14 +19,18 @@ from wirebert.contest import OURS, Job, choose, is_done, limit_threads, plan, wo
 from wirebert.errors import ConfigError, RunError
 from wirebert.evaluation.comparison import Comparison
 from wirebert.evaluation.comparison_page import write_comparison
+from wirebert.evaluation.paired import DETECTION
 from wirebert.evaluation.plain import from_plain, to_plain
 from wirebert.evaluation.rivals import RIVALS
 from wirebert.files import write_whole
 from wirebert.ground import text_columns
 from wirebert.ledger import FILE_NAME
 from wirebert.outcome import Entrant, as_markdown, outcome
-from wirebert.pipeline import prepare
+from wirebert.preparing import prepare
 from wirebert.run_folder import RunFolder
+
+_NEED_BENIGN = ("binary_accuracy", DETECTION)
+"""Figures of attack or not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,13 +53,18 @@ def compete(
 
     Raises:
         RunError: the folder holds another comparison.
-        ConfigError: a method is unknown.
+        ConfigError: a method is unknown, or the deciding figure needs a benign class and there is none.
     """
     if run.data.test_fraction and run.data.split_seed is None:
         # Seeds are averaged and drawn on the same rows.
         run = replace(run, data=replace(run.data, split_seed=run.seed))
     _open(run, out, recipe_text)
     facts = _facts(run, out)
+    if facts.benign is None and run.evaluation.primary_metric in _NEED_BENIGN:
+        raise ConfigError(
+            "evaluation.primary_metric must be macro_f1 or accuracy where no class means benign, got "
+            f"{run.evaluation.primary_metric}; or name that class with --benign"
+        )
     methods = _methods(run, has_text=bool(facts.text_columns))
     jobs = plan(run, methods, with_ours=not runs)
     _do([job for job in jobs if not job.opens_tests], out, num_jobs, console)

@@ -11,7 +11,7 @@ from typing import final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Int64, UInt64
+from jaxtyping import Bool, Float, Float64, Int64, UInt64
 
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.loading import Flows
@@ -187,6 +187,7 @@ def figures(
     num_resamples: int,
     is_seen: Bool[np.ndarray, " flows"] | None = None,
     thresholds: Thresholds | None = None,
+    alarm_scores: Float64[np.ndarray, " flows"] | None = None,
 ) -> SplitMetrics:
     """Figures of any method's probabilities against the true classes; flows without a label are left out.
 
@@ -209,6 +210,7 @@ def figures(
         clusters=clusters,
         is_seen=None if is_seen is None else is_seen[labelled],
         thresholds=thresholds,
+        alarm_scores=None if alarm_scores is None else alarm_scores[labelled],
         seed=seed,
         num_resamples=num_resamples,
     )
@@ -227,6 +229,7 @@ def _measure(
     truth = TrueClasses(detector.artifact.classes)
     probabilities = [np.empty((0, len(detector.classes)))]
     hashes = [np.empty(0, dtype=np.uint64)]
+    alarm_scores = [np.empty(0)]
     mistaken = MistakenFlows(detector)
     blocks = part.blocks()
     # A part without rows has one block all the same, so that its predictions have their columns.
@@ -235,6 +238,8 @@ def _measure(
         scores = detector.score(table)
         probabilities.append(scores.probabilities)
         hashes.append(scores.row_hashes)
+        if scores.alarm_score is not None:
+            alarm_scores.append(scores.alarm_score)
         truth.add(table.column(label))
         verdicts = verdict_table(table, scores, detector.schema, rows)
         named = truth.named(table.column(label))
@@ -251,5 +256,6 @@ def _measure(
         num_resamples=num_resamples,
         is_seen=is_seen,
         thresholds=Thresholds("valid", operating.thresholds) if operating and operating.thresholds else None,
+        alarm_scores=np.concatenate(alarm_scores) if operating and operating.alarm else None,
     )
     return replace(found, mistakes=mistaken.found())

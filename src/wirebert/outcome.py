@@ -66,8 +66,10 @@ class Stand:
 
     name: str
     probabilities: Float64[np.ndarray, "seeds flows classes"]
+    scores: Float64[np.ndarray, "seeds flows"] | None
+    """What alerts go by; steps that change probabilities leave attack score and novelty joined as they are."""
     valid_scores: tuple[Float64[np.ndarray, " _"], ...]
-    """Attack scores of each seed's validation rows, and below which of them are attacks."""
+    """The same of each seed's validation rows, and below which of them are attacks."""
     valid_attacks: tuple[Bool[np.ndarray, " _"], ...]
 
 
@@ -117,8 +119,10 @@ def stands_of(
     ]
     if len(entrant.chosen) > 1:
         mean = states[-1].probabilities.mean(axis=0, keepdims=True)
+        scores = states[-1].scores
+        scores = None if scores is None else scores.mean(axis=0, keepdims=True)
         name = f"{entrant.title}, {AVERAGED}"
-        states.append(Stand(name=name, probabilities=mean, valid_scores=(), valid_attacks=()))
+        states.append(Stand(name=name, probabilities=mean, scores=scores, valid_scores=(), valid_attacks=()))
     return states
 
 
@@ -133,12 +137,13 @@ def _stand(
 ) -> Stand:
     at = -1 if benign is None else classes.index(benign)
     found: list[Float64[np.ndarray, "flows classes"]] = []
-    scores: list[Float64[np.ndarray, " _"]] = []
+    scores: list[tuple[Float64[np.ndarray, " _"], ...]] = []
     attacks: list[Bool[np.ndarray, " _"]] = []
     for folder in folders:
-        own = _probabilities(folder, test, rows, classes)
-        valid = read_probabilities(folder.predictions("valid"), classes)
-        valid_ids = _true_ids(read_verdicts(folder.predictions("valid")), classes)
+        told = [read_verdicts(folder.predictions(split)) for split in (test, "valid")]
+        assert told[0].fingerprint == rows.fingerprint, f"{folder.path}: other rows"
+        own, valid = (read_probabilities(folder.predictions(split), classes) for split in (test, "valid"))
+        valid_ids = _true_ids(told[1], classes)
         if state == EVERY_STEP:
             # Of validation rows alone: no row of a test has a say in any step.
             own, valid = (with_addends(part, entrant.addends) for part in (own, valid))
@@ -147,12 +152,18 @@ def _stand(
             scaling = choose_scaling(_logs(valid), valid_ids, methods=methods, seed=0)
             own, valid = (softmax(scaling.apply(_logs(part))) for part in (own, valid))
         found.append(own)
-        scores.append(1 - valid[:, at])
+        scores.append(
+            tuple(
+                said.scores if said.is_joined and said.scores is not None else 1 - part[:, at]
+                for said, part in zip(told, (own, valid), strict=True)
+            )
+        )
         attacks.append(valid_ids != at)
     return Stand(
         name=f"{entrant.title}, {state}",
         probabilities=np.stack(found),
-        valid_scores=tuple(scores),
+        scores=None if benign is None else np.stack([own for own, _ in scores]),
+        valid_scores=tuple(valid for _, valid in scores),
         valid_attacks=tuple(attacks),
     )
 
@@ -171,7 +182,7 @@ def _compare(
         Contender(
             name=stand.name,
             predicted=stand.probabilities.argmax(axis=2).astype(np.int64),
-            scores=None if benign is None else 1 - stand.probabilities[:, :, classes.index(benign)],
+            scores=stand.scores,
         )
         for stand in stands
     ]
@@ -225,16 +236,17 @@ def point_facts(
         calibration_error(own.max(axis=1), own.argmax(axis=1) == true_ids) for own in stand.probabilities
     ]
     facts = {f"{name}: calibration error": f"{np.mean(errors):.3f}"}
-    if benign is None or not stand.valid_scores or not all((~own).any() for own in stand.valid_attacks):
+    if (
+        benign is None
+        or stand.scores is None
+        or not stand.valid_scores
+        or not all((~own).any() for own in stand.valid_attacks)
+    ):
         return facts
     place = classes.index(benign)
     points = [
-        operating_point(
-            1 - own[:, place], true_ids != place, fit_threshold(scores, is_attack, DETECTION_RATE)
-        )
-        for own, scores, is_attack in zip(
-            stand.probabilities, stand.valid_scores, stand.valid_attacks, strict=False
-        )
+        operating_point(own, true_ids != place, fit_threshold(scores, is_attack, DETECTION_RATE))
+        for own, scores, is_attack in zip(stand.scores, stand.valid_scores, stand.valid_attacks, strict=True)
     ]
     found = [(point.fpr, point.detection) for point in points]
     shares = np.array([pair for pair in found if None not in pair], dtype=np.float64).reshape(-1, 2)
@@ -254,14 +266,6 @@ def _maps(rows: SplitVerdicts, relabel: Sequence[str]) -> list[tuple[SplitVerdic
     true = tuple(pairs.get(label, own) for label, own in zip(rows.labels, rows.true, strict=True))
     words = ", ".join(f"{label} as {name}" for label, name in pairs.items())
     return [(rows, ""), (replace(rows, true=true), f" ({words})")]
-
-
-def _probabilities(
-    folder: RunFolder, test: str, rows: SplitVerdicts, classes: Sequence[str]
-) -> Float64[np.ndarray, "flows classes"]:
-    own = read_verdicts(folder.predictions(test))
-    assert own.fingerprint == rows.fingerprint, f"{folder.path}: other rows"
-    return read_probabilities(folder.predictions(test), classes)
 
 
 def _true_ids(rows: SplitVerdicts, names: Sequence[str]) -> Int64[np.ndarray, " flows"]:

@@ -31,6 +31,7 @@ from wirebert.evaluation.report import (
 )
 from wirebert.evaluation.run_charts import run_charts
 from wirebert.evaluation.tables import print_report
+from wirebert.evaluation.teacher_gap import TeacherGap
 from wirebert.judging import Part
 from wirebert.ledger import count_read
 from wirebert.run_folder import RunFolder
@@ -130,6 +131,7 @@ def run_report(
     trees_splits: Mapping[str, SplitMetrics],
     timing: Mapping[str, float],
     context: ContextGain | None = None,
+    teacher: TeacherGap | None = None,
 ) -> Report:
     """The report of one training."""
     training: dict[str, object] = {
@@ -154,6 +156,7 @@ def run_report(
         if trees is None
         else {TREES: Baseline(summary=asdict(trees.summary), splits=trees_splits)},
         context=context,
+        teacher=teacher,
     )
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from wirebert.evaluation.report import Report
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def report() -> "Report":
     """Validation and test figures of three classes, one more in the test file, with trees beside them."""
     from wirebert.data.validation import Finding
@@ -80,7 +80,7 @@ def report() -> "Report":
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def history() -> "History":
     """Two epochs of five steps, with samples of a machine without a GPU."""
     from wirebert.evaluation.history import History

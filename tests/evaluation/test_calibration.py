@@ -95,6 +95,13 @@ def test_few_flows_do_not_buy_many_numbers() -> None:
     assert choose_scaling(logits, class_ids, seed=0).method in ("none", "temperature")
 
 
+def test_a_single_flow_speaks_for_nothing() -> None:
+    logits, class_ids = sample(1, EQUAL)
+    found = choose_scaling(logits, class_ids, seed=0)
+    assert found.method == "none"
+    assert (found.apply(logits) == logits).all()
+
+
 def test_calibration_lowers_the_expected_error() -> None:
     logits, class_ids = sample(4_000, EQUAL)
     before, after = 4 * logits, fit_scaling(4 * logits, class_ids, "temperature").apply(4 * logits)

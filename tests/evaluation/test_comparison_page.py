@@ -1,6 +1,8 @@
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +10,7 @@ from wirebert.evaluation.comparison import Comparison, Difference, SplitComparis
 from wirebert.evaluation.comparison_page import comparison_page, overlaid, verdicts, write_comparison
 from wirebert.evaluation.history import Curve, History
 from wirebert.evaluation.paired import Contrast
+from wirebert.evaluation.plots import to_svg
 
 STANDING = Standing(value=0.5, std=None, intervals={"rows": (0.4, 0.6), "clusters": (0.2, 0.8)})
 
@@ -75,8 +78,21 @@ def test_what_there_is_nothing_of_has_no_section() -> None:
 
 
 def test_each_run_is_a_line_and_each_method_a_colour() -> None:
-    curve = Curve("loss", np.arange(3.0), np.array([3.0, np.nan, 1.0]))
-    spec = overlaid("Loss", "nats", {"a": [curve, curve], "b": [curve]})
-    values = spec["data"]["values"]  # pyright: ignore[reportIndexIssue, reportUnknownVariableType, reportArgumentType, reportCallIssue]
-    assert {point["run"] for point in values} == {"a 0", "a 1", "b 0"}
-    assert len(values) == 6  # what is not finite has no point
+    curve = Curve("loss", np.arange(3.0), np.array([3.0, 2.0, 1.0]))
+    chart = overlaid("Loss", "nats", {"a": [curve, curve], "b": [curve]})
+    assert [row[0] for row in chart.rows] == ["a", "a", "b"]
+    svg = to_svg(chart.spec)
+    colours = re.findall(r'class="mark-line role-mark[^>]*>.*?stroke="(#\w{6})"', svg)
+    assert len(colours) == 3
+    assert colours[0] == colours[1] != colours[2]
+    for name in ("a", "b"):
+        assert svg.count(f">{name}</text>") == 1
+
+
+def test_no_spike_of_a_long_run_is_lost() -> None:
+    values = np.ones(500_000)
+    values[123_456] = 77.0
+    chart = overlaid("Loss", "nats", {"a": [Curve("loss", np.arange(500_000.0), values)]})
+    layers: Any = chart.spec["layer"]
+    assert max(row.get("high", 0.0) for layer in layers for row in layer["data"]["values"]) == 77.0
+    assert len(to_svg(chart.spec)) < 60_000

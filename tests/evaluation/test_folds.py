@@ -43,3 +43,12 @@ def test_every_row_is_held_out_once() -> None:
     folds = leave_attacks_out(NAMES, CLASSES, HASHES, None, num_folds=3, seed=1)
     held = sum(folds.train_and_held_out(fold)[1].astype(np.int64) for fold in range(3))
     assert np.array_equal(held, np.ones(600))
+
+
+def test_names_of_benign_rows_are_not_held_out_whole() -> None:
+    """Benign traffic of several names, such as of two captures, is drawn row by row."""
+    names = np.where(NAMES == 7, 0, NAMES) * 2 + RNG.integers(0, 2, 600) * (NAMES == 0)
+    classes = np.where(NAMES == 7, 0, CLASSES)
+    folds = leave_attacks_out(names, classes, np.arange(600, dtype=np.uint64), 0, num_folds=3, seed=1)
+    for name in (0, 1):
+        assert set(folds.held_out[names == name].tolist()) == {0, 1, 2}

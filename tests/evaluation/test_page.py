@@ -112,6 +112,20 @@ def test_a_report_without_baseline_training_and_benign_class_has_a_page(report: 
     parse(sketch(replace(report, splits={})))
 
 
+def test_findings_stand_by_weight_each_with_its_column_and_rows(report: Report) -> None:
+    (known,) = report.data.findings
+    findings = (
+        replace(known, severity="info", column=None, message="first told"),
+        replace(known, severity="error", column="port", count=12_345, message="worst"),
+        replace(known, severity="error", is_accepted=True, message="taken as it is"),
+    )
+    html = sketch(replace(report, data=replace(report.data, findings=findings)))
+    messages = ["worst", "first told", "taken as it is"]
+    assert sorted(messages, key=html.index) == messages
+    assert '<span class="error">error</span> <span class="range">port, 12,345 rows</span>' in html
+    assert '<span class="range">accepted, &lt;script&gt;, 4 rows</span>' in html
+
+
 def test_a_run_that_took_no_samples_of_the_machine_says_so(report: Report, history: History) -> None:
     assert "took no samples" not in sketch(report, history)
     assert "took no samples" in sketch(report, replace(history, resources=()))

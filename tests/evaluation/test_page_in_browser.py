@@ -2,13 +2,25 @@
 
 import gzip
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
+
+from wirebert.evaluation.comparison import Comparison, Contender, compare_methods
+from wirebert.evaluation.comparison_page import write_comparison
+from wirebert.evaluation.history import Curve, History
+from wirebert.evaluation.metrics import evaluate
+from wirebert.evaluation.page import write_page
+from wirebert.evaluation.paired import Judged
+from wirebert.evaluation.plots import draw
+from wirebert.evaluation.report import Report
+from wirebert.evaluation.run_charts import run_charts
 
 pytestmark = pytest.mark.slow
 
@@ -30,9 +42,61 @@ def nsl_kdd(data_dir: Path, tmp_path_factory: pytest.TempPathFactory, tiny: list
     return folder / "run"
 
 
-@pytest.fixture(scope="session", params=["generated", "nsl-kdd"])
+@pytest.fixture(scope="session")
+def large(report: Report, history: History, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty classes of long names, and curves of half a million steps."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 40, 20_000)
+    odds = np.exp(rng.normal(size=(20_000, 40)) + 2 * np.eye(40)[ids])
+    names = ("normal", *(f"attack_of_some_kind_{i}" for i in range(1, 40)))
+    figures = evaluate(ids, odds / odds.sum(axis=1, keepdims=True), names, "normal", num_resamples=20)
+    splits = {name: replace(figures, mistakes=report.splits["test"].mistakes) for name in ("valid", "test")}
+    trees = {name: replace(rival, splits=splits) for name, rival in report.baseline.items()}
+    steps = np.arange(1.0, 500_001.0)
+    drawn = ("train_loss", "grad_norm", "rows_per_s", "tokens_per_s", "backbone_rate", "classifier_rate")
+    curves = {name: Curve(name, steps, rng.lognormal(size=500_000)) for name in drawn}
+    charts = run_charts(whole := replace(report, splits=splits, baseline=trees), replace(history, **curves))
+    folder = tmp_path_factory.mktemp("large")
+    write_page(whole, folder / "report.html", charts, draw(charts))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def compared(history: History, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of three methods, two of them with three seeds."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 3, 600)
+    judged = Judged(true_ids=true, num_labels=3, benign=0, clusters=np.where(true == 0, -1, true * 2))
+    methods = [
+        Contender(name=name, predicted=np.where(rng.random((num_seeds, 600)) < wrong, (true + 1) % 3, true))
+        for name, wrong, num_seeds in (
+            ("wirebert", 0.1, 3),
+            ("gradient boosting", 0.2, 3),
+            ("forest", 0.1, 1),
+        )
+    ]
+    split = compare_methods("test", judged, methods, ["macro_f1"], num_resamples=100)
+    facts = {method.name: {"seeds": "1, 2, 3", "training (s)": "1.0"} for method in methods}
+    settings = {"training.learning_rate": ("0.001", "0.1", "-")}
+    whole = Comparison(
+        title="three methods",
+        primary="macro_f1",
+        splits=(split, replace(split, name="other")),
+        facts=facts,
+        settings=settings,
+        notes=("A note.",),
+    )
+    folder = tmp_path_factory.mktemp("compared")
+    write_comparison(whole, folder / "report.html", {"wirebert": [history] * 3, "forest": [history]})
+    return folder
+
+
+RUNS: dict[str, str] = {"generated": "trained", "nsl-kdd": "nsl_kdd"}
+
+
+@pytest.fixture(scope="session", params=RUNS)
 def report_page(request: pytest.FixtureRequest) -> Path:
-    run: Path = request.getfixturevalue("trained" if request.param == "generated" else "nsl_kdd")
+    run: Path = request.getfixturevalue(RUNS[request.param])
     return run / "report.html"
 
 
@@ -49,6 +113,7 @@ class Opened:
     """A page with every chart brought to life, and what it said on the way."""
 
     def __init__(self, browser: Browser, path: Path, width: int, **settings: Any) -> None:
+        self.path = path
         self.context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
         self.page: Page = self.context.new_page()
         self.said: list[str] = []
@@ -68,9 +133,12 @@ class Opened:
         return self
 
 
-@pytest.fixture(scope="module", params=WIDTHS)
-def opened(request: pytest.FixtureRequest, browser: Browser, report_page: Path) -> Iterator[Opened]:
-    opened = Opened(browser, report_page, WIDTHS[request.param]).enliven()
+@pytest.fixture(scope="module", params=[f"{page} {width}" for page in (*RUNS, "large") for width in WIDTHS])
+def opened(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Opened]:
+    """Pages of ordinary runs and one of a large one, at each width."""
+    page, width = str(request.param).split()
+    run: Path = request.getfixturevalue(RUNS.get(page, page))
+    opened = Opened(browser, run / "report.html", WIDTHS[width]).enliven()
     yield opened
     opened.context.close()
 
@@ -82,15 +150,13 @@ def desk(browser: Browser, report_page: Path) -> Iterator[Page]:
     opened.context.close()
 
 
-def test_nothing_is_complained_about_and_no_request_leaves_the_file(
-    opened: Opened, report_page: Path
-) -> None:
+def test_nothing_is_complained_about_and_no_request_leaves_the_file(opened: Opened) -> None:
     assert opened.said == []
-    assert opened.asked == [report_page.as_uri()]
+    assert opened.asked == [opened.path.as_uri()]
 
 
-def test_the_file_is_at_most_five_megabytes(report_page: Path) -> None:
-    assert report_page.stat().st_size <= 5_000_000
+def test_the_file_is_at_most_five_megabytes(opened: Opened) -> None:
+    assert opened.path.stat().st_size <= 5_000_000
 
 
 def test_every_chart_has_marks(opened: Opened) -> None:
@@ -124,6 +190,20 @@ def test_an_accessibility_check_finds_no_violation(
     result = Axe().run(opened.page)
     opened.context.close()
     assert result.violations_count == 0, result.generate_report()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_comparison_fits_the_screen_and_an_accessibility_check_finds_no_violation(
+    browser: Browser, compared: Path, width: str, scheme: str
+) -> None:
+    opened = Opened(browser, compared / "report.html", WIDTHS[width], color_scheme=scheme)
+    result = Axe().run(opened.page)
+    is_narrow = opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    opened.context.close()
+    assert result.violations_count == 0, result.generate_report()
+    assert is_narrow
+    assert (opened.said, opened.asked) == ([], [opened.path.as_uri()])
 
 
 def test_every_switch_changes_its_chart(desk: Page) -> None:

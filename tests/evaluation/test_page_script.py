@@ -8,10 +8,16 @@ from wirebert.evaluation.page_script import data_element, policy, script
 
 def test_the_policy_names_the_script_and_lets_no_code_be_made() -> None:
     digest = base64.b64encode(hashlib.sha256(script().encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in policy()
+    given = policy(script())
+    assert f"script-src 'sha256-{digest}'" in given
+    assert "default-src 'none'" in given
+    assert "unsafe-eval" not in given
+    assert "http" not in given
+
+
+def test_a_page_without_a_script_may_run_none() -> None:
+    assert "script-src" not in policy()
     assert "default-src 'none'" in policy()
-    assert "unsafe-eval" not in policy()
-    assert "http" not in policy()
 
 
 def test_the_script_has_our_lines_and_the_library_and_can_not_end_its_element() -> None:

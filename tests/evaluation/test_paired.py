@@ -111,3 +111,11 @@ def test_holm_gives_each_test_its_own_place_whatever_the_order() -> None:
         given = [(0.01, 0.02, 0.5)[place] for place in order]
         assert holm(given) == pytest.approx([(0.03, 0.04, 0.5)[place] for place in order])
     assert holm([]) == []
+
+
+def test_a_rate_of_exactly_one_percent_is_allowed() -> None:
+    """Of 100 benign flows one scores above the attack."""
+    judged = Judged(true_ids=np.repeat([0, 1], [100, 1]), num_labels=2, benign=0)
+    scores = np.full((1, 101), 0.1)
+    scores[0, [0, 100]] = 0.9, 0.5
+    assert figures(judged, np.zeros((1, 101), dtype=np.int64), scores)[DETECTION].tolist() == [1.0]

@@ -33,3 +33,10 @@ def test_addends_are_those_of_a_classifier_bias() -> None:
     logits = np.log(PROBABILITIES) + addends
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert with_addends(PROBABILITIES, addends) == pytest.approx(expected)
+
+
+def test_what_helps_every_fold_but_says_nothing_of_another_is_left_alone() -> None:
+    """Each fold asks for the opposite of the other, so what one teaches leaves the other where it was."""
+    told = np.repeat([[0.55, 0.45], [0.45, 0.55]], 50, axis=0)
+    true, folds = np.repeat([1, 0], 50), np.repeat([0, 1], 50)
+    assert (fit_addends(told, true, folds, 0, "accuracy") == 0).all()

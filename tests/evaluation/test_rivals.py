@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.datasets import make_classification
 from sklearn.metrics import accuracy_score
 
-from wirebert.evaluation.rivals import RIVALS, draw_trials, fit_rival
-from wirebert.evaluation.tasks import Rows, Task
+from wirebert.evaluation.rivals import RIVALS, Rival, draw_trials, fit_rival
+from wirebert.evaluation.tasks import Params, Predict, Rows, Task
 
 TABULAR = [name for name, rival in RIVALS.items() if not rival.needs_text]
 SMALL = {"trees": 30, "width": 64, "blocks": 2}
@@ -91,3 +93,18 @@ def test_one_class_alone_is_always_said() -> None:
         num_classes=3,
     )
     assert (fit_rival(RIVALS["xgboost"], only, {}, 1)(test)[:, 2] == 1).all()
+
+
+def test_rows_of_classes_that_training_lacks_do_not_stop_it_early() -> None:
+    task, _, _ = make_task()
+    seen: list[Task] = []
+
+    def fit(task: Task, params: Params, seed: int) -> Predict:
+        seen.append(task)
+        return lambda rows: np.full((len(rows), 2), 0.5)
+
+    kept = np.flatnonzero(task.train_ids != 1)
+    two = replace(task, train=task.train.take(kept), train_ids=task.train_ids[kept])
+    fit_rival(Rival("a", fit, {}), two, {}, 1)
+    assert np.array_equal(seen[0].stop_ids, task.stop_ids[task.stop_ids != 1] // 2)  # 0 and 2 become 0 and 1
+    assert len(seen[0].stop) == len(seen[0].stop_ids)

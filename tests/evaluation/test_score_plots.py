@@ -85,3 +85,13 @@ def test_calibration_shows_the_verdicts_and_the_attack_score() -> None:
     assert metrics.calibration is not None
     assert f"{metrics.calibration.verdict.expected_error:.3f} (verdict)" in chart.words
     assert "NaN" not in to_svg(chart.spec)
+
+
+def test_scores_of_the_chosen_attacks_alone_stand_beside_the_benign_ones() -> None:
+    metrics = noisy(3)
+    assert metrics.score_histogram is not None
+    chart = scores(metrics.score_histogram, "Scores")
+    for shown in chart.switches[0].options:
+        svg = to_svg(chart.spec | {"params": [{"name": "shown", "value": shown}]})
+        bars = svg.split('class="mark-rect role-mark layer_0_marks"')[1].split("</g>")[0].count("<path")
+        assert bars == sum(row["key"] in ("benign", shown) for row in drawn(chart))

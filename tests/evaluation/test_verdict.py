@@ -5,7 +5,7 @@ import pytest
 
 from wirebert.evaluation.metrics import SplitMetrics, evaluate
 from wirebert.evaluation.report import Baseline, Report
-from wirebert.evaluation.verdict import compare, verdict
+from wirebert.evaluation.verdict import compare, doubts, verdict
 
 
 def judged(share_right: float, num_flows: int = 1000) -> SplitMetrics:
@@ -46,3 +46,21 @@ def test_nothing_evaluated_gives_no_verdict(report: Report) -> None:
 def test_touching_intervals_are_level() -> None:
     assert compare((0.1, 0.2), (0.2, 0.3)) == "level"
     assert compare((0.1, 0.2), (0.21, 0.3)) == "below"
+    assert compare((0.15, 0.3), (0.1, 0.2)) == "level"  # higher at both ends, and yet not outside
+
+
+@pytest.mark.parametrize(
+    ("said", "words"), [(0.99, "too sure"), (0.9, "about right"), (0.8, "not sure enough")]
+)
+def test_how_sure_it_is_stands_beside_how_often_it_is_right(said: float, words: str, report: Report) -> None:
+    ids = np.arange(1000) % 2
+    told = np.where(np.arange(1000) < 900, ids, 1 - ids)
+    metrics = evaluate(ids, np.where(np.eye(2)[told] > 0, said, 1 - said), ("normal", "dos"), "normal")
+    text = " ".join(doubts(replace(report, splits={"t": metrics})))
+    assert f"verdicts {said:.1%} on average, and 90.0% of them are right: {words}." in text
+
+
+def test_false_alerts_are_told_for_traffic_with_few_attacks(report: Report) -> None:
+    point = replace(report.splits["test"].operating_points[0], precision_at_prevalence={"0.001": 0.25})
+    metrics = replace(report.splits["test"], operating_points=(point,))
+    assert "75% of its alerts would be false" in " ".join(doubts(replace(report, splits={"t": metrics})))

@@ -64,7 +64,7 @@ def log_losses(
 def fit_scaling(
     logits: Float[np.ndarray, "flows classes"], class_ids: Int64[np.ndarray, " flows"], method: Method
 ) -> Scaling:
-    """The scaling of least log-loss on these flows.
+    """The scaling of least log-loss on these flows; none where there are no flows.
 
     Newton's method on a convex loss. One flow's worth of pull holds factors at 1 and addends at 0, so that a class
     without a flow here is not scaled away.
@@ -77,11 +77,13 @@ def fit_scaling(
     """
     num_classes = logits.shape[1]
     free = _free_directions(method, num_classes)
+    if not free.size or not len(logits):
+        return replace(Scaling.nothing(num_classes), method=method)
     start = np.concatenate([np.ones(num_classes), np.zeros(num_classes)])
     moved = np.zeros(free.shape[1])
     wide = logits.astype(np.float64)
     loss, gradient, curvature = _penalised(wide, class_ids, free, start, moved)
-    for _ in range(_MOST_STEPS if free.shape[1] and len(logits) else 0):
+    for _ in range(_MOST_STEPS):
         step = np.linalg.solve(curvature, gradient)
         if gradient @ step < 1e-12:
             break

@@ -36,17 +36,17 @@ def confusion(metrics: SplitMetrics, title: str) -> Chart:
     of_row = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     of_column = matrix / np.maximum(matrix.sum(axis=0, keepdims=True), 1)
     small = len(labels) <= FEW_CLASSES
-    step = min(64, max(46, 330 // max(1, len(labels)))) if small else 24
+    step = min(64, max(46, 330 // max(1, len(labels)))) if small else 28
     level = small and max(map(len, labels), default=0) * len(labels) <= 50
     switch = Switch("shown", "Cells", _SHADES)
-    # Where there are many, empty cells would be most of the page; lines guide the eye as well.
+    # Where there are many, empty cells would be most of the page; lines between them guide the eye as well.
     cells = [
         cell
         for cell in _cells(labels, matrix.tolist(), of_row, of_column)
         if small or cell["flows"] or cell["right"]
     ]
     place: Spec = {"type": "nominal", "sort": None, "scale": {"domain": list(labels)}}
-    lines: Spec = {"grid": not small, "gridOpacity": 0.5}
+    lines: Spec = {"grid": not small, "gridOpacity": 0.5, "tickBand": "extent"}
     below: Spec = {"labelAngle": 0 if level else -90, "domain": False, "ticks": False, "labelPadding": 6}
     x: Spec = {"field": "predicted", "title": "predicted", **place, "axis": below | lines}
     y: Spec = {"field": "true", "title": "true", **place, "axis": BARE | lines}
@@ -218,7 +218,7 @@ def _number(*, small: bool) -> Spec:
     ink: Spec = {"condition": {"test": "datum.share > 0.9", "value": "#ffffff"}, "value": INK}
     return {
         # Text that takes no pointer leaves its cell the tooltip.
-        "mark": {"type": "text", "fontSize": 12 if small else 8, "tooltip": None},
+        "mark": {"type": "text", "fontSize": 12 if small else 10, "tooltip": None},
         "transform": [{"filter": "datum.flows > 0"}],
         "encoding": {"text": {"field": "said"}, "color": ink},
     }

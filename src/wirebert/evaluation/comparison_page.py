@@ -1,10 +1,7 @@
 """A comparison as one self-contained HTML page, in the look of the report page: no script, nothing fetched."""
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from wirebert.evaluation.comparison import FIGURES, Comparison, SplitComparison
 from wirebert.evaluation.comparison_tables import (
@@ -17,15 +14,27 @@ from wirebert.evaluation.comparison_tables import (
     standing_cells,
 )
 from wirebert.evaluation.history import Curve, History
-from wirebert.evaluation.page_style import STYLE
+from wirebert.evaluation.line_plots import line_chart, spans_magnitudes
+from wirebert.evaluation.page_parts import (
+    Markup,
+    charts,
+    document,
+    figure,
+    heading,
+    join,
+    markup,
+    paragraph,
+    table,
+    with_range,
+)
+from wirebert.evaluation.page_script import policy
 from wirebert.evaluation.plots import (
     ACCENT,
     BARE,
     FAINT_INK,
-    HEIGHT,
-    PALETTE,
     SECOND,
     WIDTH,
+    Chart,
     Spec,
     specification,
     to_svg,
@@ -48,36 +57,20 @@ def comparison_page(comparison: Comparison, histories: Mapping[str, Sequence[His
     Args:
         histories: Method -> how the training of each of its runs went, to be drawn over each other.
     """
+    verdict = join(*map(paragraph, verdicts(comparison)))
     sections = [
+        ("verdict", "Verdict", Markup(f'<div class="verdict">{verdict}</div>') if verdict else Markup("")),
         *(
-            (f"split-{i}", split_heading(split), _split(split, comparison))
+            (f"split-{i}", split_heading(split), _split(f"split-{i}", split, comparison))
             for i, split in enumerate(comparison.splits)
         ),
         ("curves", "Training, run over run", _curves(histories or {})),
-        ("settings", "Settings that differ", _table("", *setting_cells(comparison))),
-        ("runs", "Speed and memory", _table("", *fact_cells(comparison))),
+        ("settings", "Settings that differ", _table("Settings of each method", *setting_cells(comparison))),
+        ("runs", "Speed and memory", _table("Facts of each method", *fact_cells(comparison))),
+        ("notes", "Notes", join(*map(paragraph, comparison.notes))),
     ]
-    sections = [section for section in sections if section[2]]
-    links = "".join(f'<li><a href="#{key}">{escape(title)}</a></li>' for key, title, _ in sections)
-    body = "".join(
-        f'<section aria-labelledby="{key}"><h2 id="{key}">{escape(title)}</h2>{content}</section>\n'
-        for key, title, content in sections
-    )
-    notes = "".join(f"<p>{escape(note)}</p>" for note in comparison.notes)
-    verdict = "".join(f"<p>{escape(sentence)}</p>" for sentence in verdicts(comparison))
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(comparison.title)} - wirebert comparison</title>\n"
-        f"<style>{STYLE}\ntd.cell {{ white-space: pre; text-align: left; }} tbody th {{ white-space: normal; min-width: 14ch; }}</style>\n</head>\n<body>\n"
-        f'<header><h1>{escape(comparison.title)}</h1><p class="faint">wirebert comparison</p></header>\n<main>\n'
-        + (
-            f'<section aria-label="Verdict"><div class="verdict">{verdict}</div></section>\n'
-            if verdict
-            else ""
-        )
-        + f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n{body}{notes}</main>\n</body>\n</html>\n'
-    )
+    about = f"{len(comparison.facts)} methods side by side"
+    return document(comparison.title, "wirebert comparison", sections, about=about, policy=policy())
 
 
 def verdicts(comparison: Comparison) -> list[str]:
@@ -102,22 +95,19 @@ def verdicts(comparison: Comparison) -> list[str]:
     return sentences
 
 
-def _split(split: SplitComparison, comparison: Comparison) -> str:
-    notes = "".join(f'<p class="faint">{escape(line)}</p>' for line in remarks(split, comparison))
+def _split(key: str, split: SplitComparison, comparison: Comparison) -> Markup:
+    notes = join(*(paragraph(line, "faint") for line in remarks(split, comparison)))
     if not split.standings:
         return notes
-    chart = _figure(
-        to_svg(standings_chart(split, comparison.primary)),
-        f"Points with intervals: {FIGURES.get(comparison.primary, comparison.primary)} of each method on {split.name}; "
-        "the table below has the numbers",
-    )
-    tables = _table("Figures", *standing_cells(split, comparison.primary))
+    chart = standings_chart(split, comparison.primary)
+    tables = _table(f"Figures on {split.name}", *standing_cells(split, comparison.primary), text=())
     if split.differences:
-        tables += _table("Differences on the same flows", *difference_cells(split.differences))
-    return f"{chart}{tables}{notes}"
+        told = _table(f"Differences on {split.name}", *difference_cells(split.differences), text=(1,))
+        tables = join(tables, heading("Differences on the same flows"), told)
+    return join(_figure(key, chart), tables, notes)
 
 
-def standings_chart(split: SplitComparison, primary: str) -> Spec:
+def standings_chart(split: SplitComparison, primary: str) -> Chart:
     """The primary figure of each method as a point, with its intervals as lines: the thick one rows, the thin one clusters."""
     rows: list[Spec] = []
     for method, standings in split.standings.items():
@@ -142,82 +132,57 @@ def standings_chart(split: SplitComparison, primary: str) -> Spec:
     }
     axis: Spec = BARE | {"labelLimit": _NAME_WIDTH}
     y: Spec = {"field": "method", "type": "nominal", "sort": None, "title": None, "axis": axis}
-    layers = [rule("clusters", 1.5, SECOND), rule("rows", 4.0, FAINT_INK), point]
+    layers = [rule("rows", 4.0, FAINT_INK), rule("clusters", 1.5, SECOND), point]
     drawn_whole = "; orange, attacks drawn whole" if split.num_clusters else ""
     subtitle = f"95 % intervals: grey, flows drawn one by one{drawn_whole}"
     body: Spec = {"data": {"values": rows}, "width": WIDTH, "height": {"step": 26}, "encoding": {"y": y}}
-    return specification(
-        f"{FIGURES.get(primary, primary)} on {split.name}", subtitle, body | {"layer": layers}
+    title = f"{FIGURES.get(primary, primary)} on {split.name}"
+    told = ", ".join(f"{row['method']} {row['text']}" for row in rows)
+    return Chart(
+        spec=specification(title, subtitle, body | {"layer": layers}), words=f"{title}: {told}.", size="cells"
     )
 
 
-def _curves(histories: Mapping[str, Sequence[History]]) -> str:
+def _curves(histories: Mapping[str, Sequence[History]]) -> Markup:
     quantities = {
-        "Validation loss": ("cross-entropy, nats", "valid_loss"),
-        "Validation macro F1": ("macro F1", "valid_macro_f1"),
-        "Training loss": ("cross-entropy, nats", "train_loss"),
+        "valid_loss": ("Validation loss", "cross-entropy, nats"),
+        "valid_macro_f1": ("Validation macro F1", "macro F1"),
+        "train_loss": ("Training loss", "cross-entropy, nats"),
     }
-    figures = ""
-    for title, (unit, field) in quantities.items():
+    figures: list[Markup] = []
+    for field, (title, unit) in quantities.items():
         curves: dict[str, list[Curve]] = {
             method: [getattr(history, field) for history in runs] for method, runs in histories.items()
         }
         if any(len(curve.at) for runs in curves.values() for curve in runs):
-            svg = to_svg(overlaid(title, unit, curves))
-            figures += _figure(svg, f"Curves: {title.lower()} of every run over steps")
-    return f'<div class="charts">{figures}</div>' if figures else ""
+            figures.append(_figure(field, overlaid(title, unit, curves)))
+    return charts(figures)
 
 
-def overlaid(title: str, unit: str, curves: Mapping[str, Sequence[Curve]]) -> Spec:
+def overlaid(title: str, unit: str, runs: Mapping[str, Sequence[Curve]]) -> Chart:
     """One line for each run, one colour for each method."""
-    points: list[Spec] = []
-    for method, runs in curves.items():
-        for number, curve in enumerate(runs):
-            band = curve.band()
-            steps, values = (band.at, band.mean) if band else (curve.at, curve.values)
-            for step, value in zip(steps.tolist(), values.tolist(), strict=True):
-                if np.isfinite(value):
-                    points.append(
-                        {"step": step, "value": value, "method": method, "run": f"{method} {number}"}
-                    )
-    names = list(curves)
-    colours = [PALETTE[place % len(PALETTE)] for place in range(len(names))]
-    encoding: Spec = {
-        "x": {"field": "step", "type": "quantitative", "title": "optimizer step", "axis": {"grid": False, "format": ",d"}},
-        "y": {"field": "value", "type": "quantitative", "title": unit, "scale": {"zero": False}},
-        "detail": {"field": "run", "type": "nominal"},
-        "color": {
-            "field": "method", "type": "nominal", "scale": {"domain": names, "range": colours},
-            "legend": {"symbolType": "stroke", "symbolOpacity": 1, "columns": 2, "labelLimit": _NAME_WIDTH},
-        },
-    }  # fmt: skip
-    mark: Spec = {"type": "line", "strokeWidth": 2, "opacity": 0.85}
-    body: Spec = {
-        "data": {"values": points},
-        "width": WIDTH,
-        "height": HEIGHT,
-        "encoding": encoding,
-        "mark": mark,
-    }
-    return specification(title, None, body)
+    curves = [Curve(method, own.at, own.values) for method, all_own in runs.items() for own in all_own]
+    return line_chart(title, unit, curves, log="loss" in title.lower() and spans_magnitudes(*curves))
 
 
-def _figure(svg: str, alternative: str) -> str:
-    return f'<figure><div role="img" aria-label="{escape(alternative)}">{svg}</div></figure>'
+def _figure(key: str, chart: Chart) -> Markup:
+    return figure(key, chart, to_svg(chart.spec), is_live=False)
 
 
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(
+    caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], text: Iterable[int] | None = None
+) -> Markup:
+    """A table of cells whose second line, if there is one, stands small below the first.
+
+    Args:
+        text: Columns whose cells may be broken; None: all.
+    """
     if not rows:
-        return ""
-    header = "".join(f'<th scope="col" class="text">{escape(name)}</th>' for name in head)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f'<td class="cell">{escape(cell)}</td>' for cell in row[1:])
-        + "</tr>"
-        for row in rows
-    )
-    label = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return (
-        f'<div class="scroll" tabindex="0"><table>{label}<thead><tr>{header}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+        return Markup("")
+    broken = range(1, len(head)) if text is None else text
+    return table(caption, head, [list(map(_lines, row)) for row in rows], text=broken, hide_caption=True)
+
+
+def _lines(cell: str) -> Markup:
+    first, _, second = cell.partition("\n")
+    return with_range(join(first, Markup("<br>")), second) if second else markup(first)

@@ -60,14 +60,20 @@ def context_gain(
 
 
 def gain_rows(gain: SplitGain) -> list[tuple[str, str, str, str, str]]:
-    """A table of the split for people: name, flows, F1 with and without context, difference; classes, then the means."""
+    """A table of the split for people: name, flows, F1 with and without context, gain; classes, then the means."""
     rows = [(name, f"{gain.num_flows[name]:,}", *_texts(figure)) for name, figure in gain.per_class.items()]
-    means = {"all classes (macro F1)": gain.macro_f1, "attacks (macro F1)": gain.attack_macro_f1}
+    means = {"macro F1": gain.macro_f1, "attacks alone": gain.attack_macro_f1}
     return [*rows, *((name, "", *_texts(figure)) for name, figure in means.items() if figure is not None)]
 
 
-GAIN_HEAD = ("class", "flows", "F1 with context", "F1 without", "difference")
+GAIN_HEAD = ("class", "flows", "F1 with", "F1 without", "gain")
 """Names of the columns of `gain_rows`."""
+
+GAIN_NOTE = (
+    "This model beside a second one, trained on the same flows with the same settings, but without the columns that say "
+    "what a flow's hosts did before it."
+)
+"""What is compared, for people."""
 
 
 def _split_gain(ours: SplitMetrics, theirs: SplitMetrics, benign: str | None) -> SplitGain:

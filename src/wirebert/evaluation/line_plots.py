@@ -40,7 +40,7 @@ def line_chart(
     marked: tuple[float, str] | None = None,
     num_points: int = 300,
 ) -> Chart:
-    """Curves in one plot, each with its colour.
+    """Curves in one plot; those of one name share a colour.
 
     Args:
         log: Draw on a logarithmic axis; values must then be positive.
@@ -54,10 +54,10 @@ def line_chart(
                  **({"tickMinStep": 1} if along == STEPS else {})},
     }  # fmt: skip
     y: Spec = {"type": "quantitative", "title": unit, **_scale(curves, log=log, from_zero=from_zero)}
+    names = list(dict.fromkeys(curve.name for curve in curves))
     colour: Spec = {
-        "field": "curve", "type": "nominal",
-        "scale": {"domain": [curve.name for curve in curves], "range": list(PALETTE)},
-        "legend": {"symbolType": "stroke", "symbolOpacity": 1} if len(curves) > 1 else None,
+        "field": "curve", "type": "nominal", "scale": {"domain": names, "range": list(PALETTE)},
+        "legend": {"symbolType": "stroke", "symbolOpacity": 1} if len(names) > 1 else None,
     }  # fmt: skip
     layers = [] if marked is None else [_mark(marked[0])]
     drawn: list[Spec] = []

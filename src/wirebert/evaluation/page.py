@@ -1,15 +1,17 @@
 """The report as one self-contained HTML page: pictures, tables, and a script that answers a pointer; nothing is fetched."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
+from wirebert.data.findings import SEVERITIES, Finding
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.page_parts import (
     Markup,
     charts,
     disclosure,
+    document,
     facts,
     figure,
     heading,
@@ -22,13 +24,13 @@ from wirebert.evaluation.page_parts import (
 )
 from wirebert.evaluation.page_script import data_element, policy, script
 from wirebert.evaluation.page_split import split_section
-from wirebert.evaluation.page_style import STYLE
 from wirebert.evaluation.plots import Chart
 from wirebert.evaluation.report import DataSection, Report
 from wirebert.evaluation.run_charts import RESOURCE, TRAINING
 from wirebert.evaluation.tables import HEADLINES, interval, times_read
 from wirebert.evaluation.verdict import doubts, verdict
 from wirebert.files import write_whole
+from wirebert.settings import dotted
 
 MOST_BYTES = 5_000_000
 """Size of the page: what mail takes and a browser opens at once."""
@@ -71,45 +73,37 @@ def _page(
     figures = {
         name: figure(name, chart, pictures.get(name), is_live=name in live) for name, chart in drawn.items()
     }
-    sections = _sections(report, figures)
-    links = "".join(f'<li><a href="#{key}">{markup(title)}</a></li>' for key, title, _ in sections)
-    body = "".join(
-        f'<section aria-labelledby="{key}"><h2 id="{key}">{markup(title)}</h2>{content}</section>\n'
-        for key, title, content in sections
-    )
     specs = {name: chart.spec for name, chart in live.items()}
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy()}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{markup(report.name)} - wirebert report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f'<header><a class="skip" href="#main">Skip to the verdict</a><h1>{markup(report.name)}</h1>'
-        f'<p class="faint">wirebert report, seed {report.seed}</p>'
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n<main id="main">\n{body}</main>\n'
-        f'<footer class="faint">wirebert {markup(report.versions.get("wirebert", ""))}</footer>\n'
-        f"{data_element(specs)}\n<script>{script()}</script>\n</body>\n</html>\n"
+    return document(
+        report.name,
+        "wirebert report",
+        _sections(report, figures),
+        about=f"seed {report.seed}, wirebert {report.versions.get('wirebert', '')}".rstrip(),
+        policy=policy(script()),
+        end=Markup(f"{data_element(specs)}\n<script>{script()}</script>\n"),
     )
 
 
 def _sections(report: Report, figures: Mapping[str, Markup]) -> list[tuple[str, str, Markup]]:
-    """Key, title and content of each section; those without content are left out."""
+    """Key, title and content of each section."""
     sections = [("verdict", "Verdict", _verdict(report, figures))]
     for place, (name, metrics) in enumerate(reversed(list(report.splits.items()))):
         kinds = {
             key.removesuffix(f"_{name}"): own for key, own in figures.items() if key.endswith(f"_{name}")
         }
         gain = report.context.splits.get(name) if report.context is not None else None
-        content = split_section(name, metrics, _rivals(report, name), kinds, gain)
+        taught = report.teacher if report.teacher is not None and name in report.teacher.splits else None
+        content = split_section(name, metrics, _rivals(report, name), kinds, gain, taught)
         if place and name == "valid":
             # The model was chosen on these flows; who wants their figures can open them.
             content = join(paragraph(_CHOSEN_ON), disclosure("All figures of valid", content))
         sections.append((f"split-{place}", f"On {name}", content))
-    sections += [
+    return [
+        *sections,
         ("training", "Training", _training(report, figures)),
         ("data", "Data", _data(report.data)),
         ("origin", "How this was made", _origin(report)),
     ]
-    return [section for section in sections if section[2]]
 
 
 def _rivals(report: Report, split: str) -> dict[str, SplitMetrics]:
@@ -162,15 +156,21 @@ def _data(data: DataSection) -> Markup:
     parts += [_distribution(data), heading("Findings")]
     if not data.findings:
         return join(*parts, paragraph("None."))
-    rows = [
-        [Markup(f'<span class="{finding.severity}">{finding.severity}</span>'), finding.column or "-",
-         f"{finding.count:,}", finding.message]
-        for finding in data.findings
-    ]  # fmt: skip
-    head = ("severity", "column", "rows", "finding")
-    return join(
-        *parts, table("What validation of the data found", head, rows, text=(1, 3), hide_caption=True)
-    )
+    caption = "What validation of the data found"
+    rows = [[_concern(finding), finding.message] for finding in sorted(data.findings, key=_weight)]
+    return join(*parts, table(caption, ("concern", "finding"), rows, text=(1,), hide_caption=True))
+
+
+def _weight(finding: Finding) -> int:
+    """What to look at first comes first."""
+    return len(SEVERITIES) if finding.is_accepted else SEVERITIES.index(finding.severity)
+
+
+def _concern(finding: Finding) -> Markup:
+    severity = Markup(f'<span class="{finding.severity}">{finding.severity}</span>')
+    accepted = ["accepted"] if finding.is_accepted else []
+    where = [finding.column] if finding.column else []
+    return with_range(severity, ", ".join([*accepted, *where, f"{finding.count:,} rows"]))
 
 
 def _distribution(data: DataSection) -> Markup:
@@ -208,16 +208,8 @@ def _origin(report: Report) -> Markup:
         )
         for name, rival in report.baseline.items()
     ]
-    rows = list(_flat(report.settings))
+    rows = [(name, words(value)) for name, value in dotted(report.settings)]
     every = table("Every setting as it was used", ("setting", "value"), rows, text=(1,)) if rows else None
     command = Markup(f"<pre><code>{markup(report.command)}</code></pre>")
     settings = [] if every is None else [disclosure("All settings", every)]
     return join(command, facts("Where and with what", told), *rivals, *settings)
-
-
-def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(cast(Mapping[str, object], value), f"{prefix}{name}.")
-        else:
-            yield prefix + name, words(value)

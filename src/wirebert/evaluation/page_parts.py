@@ -6,7 +6,11 @@ from html import escape
 from typing import cast, final
 from zlib import crc32
 
+from wirebert.evaluation.page_style import STYLE
 from wirebert.evaluation.plots import Chart, Switch
+
+_LONG_NAME = 32
+"""From this many characters the name of a row may be broken."""
 
 _LONG_TEXT = 80
 """From this many characters a cell is given room, so that it does not become a tower."""
@@ -34,6 +38,42 @@ def markup(content: str) -> Markup:
 def join(*parts: str) -> Markup:
     """One piece after the other; plain texts among them are escaped."""
     return Markup("".join(map(markup, parts)))
+
+
+def document(
+    title: str,
+    kind: str,
+    sections: Iterable[tuple[str, str, Markup]],
+    *,
+    about: str,
+    policy: str,
+    end: Markup | None = None,
+) -> str:
+    """A whole page.
+
+    Args:
+        kind: What the page is.
+        sections: Key, title and content of each, the verdict first; those without content are left out.
+        about: What stands small below the title, behind the kind.
+        policy: What the page may run and fetch, as a content security policy.
+        end: What comes after everything that is seen.
+    """
+    shown = [section for section in sections if section[2]]
+    links = "".join(f'<li><a href="#{key}">{markup(name)}</a></li>' for key, name, _ in shown)
+    body = "".join(
+        f'<section aria-labelledby="{key}"><h2 id="{key}">{markup(name)}</h2>{content}</section>\n'
+        for key, name, content in shown
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{markup(title)} - {markup(kind)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f'<header><a class="skip" href="#main">Skip to the verdict</a><h1>{markup(title)}</h1>'
+        f'<p class="faint">{markup(kind)}, {markup(about)}</p>'
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n<main id="main">\n{body}</main>\n'
+        f"{end or ''}</body>\n</html>\n"
+    )
 
 
 def paragraph(content: str, kind: str = "") -> Markup:
@@ -85,8 +125,18 @@ def table(
 
 def facts(caption: str, named: Mapping[str, str]) -> Markup:
     """A table of names and what they stand for; nothing where there are none."""
-    rows = [(name.replace("_", " "), value) for name, value in named.items()]
+    rows = [(_spoken(name), value) for name, value in named.items()]
     return table(caption, ("", ""), rows, text=(1,), hide_caption=True) if rows else Markup("")
+
+
+def _spoken(name: str) -> str:
+    """The name of a field as a reader would say it.
+
+    >>> _spoken("num_flows_seen"), _spoken("fit_s"), _spoken("best step")
+    ('flows seen', 'fit (s)', 'best step')
+    """
+    plain = name.removeprefix("num_")
+    return f"{plain.removesuffix('_s')} (s)" if plain.endswith("_s") else plain.replace("_", " ")
 
 
 def disclosure(summary: str, content: Markup, *, about: str = "", is_open: bool = False) -> Markup:
@@ -112,7 +162,7 @@ def figure(name: str, chart: Chart, svg: str | None, *, is_live: bool = True) ->
     above = f'<div class="switches" hidden>{switches}</div>' if switches else ""
     data = f' data-chart="{key}"' if is_live else ""
     return Markup(
-        f'<figure class="{chart.size}"{data}>{above}<div class="picture scroll" role="img" '
+        f'<figure class="{chart.size}"{data}>{above}<div class="picture scroll" role="img" tabindex="0" '
         f'aria-label="{markup(chart.words)}">{_inline(name, svg)}</div>{below}</figure>'
     )
 
@@ -150,7 +200,7 @@ def _inline(name: str, svg: str) -> str:
 def _cell(place: int, content: str, left: frozenset[int]) -> str:
     inner = markup(content)
     if place == 0:
-        return f'<th scope="row">{inner}</th>'
+        return f'<th scope="row"{" class=text" if len(content) > _LONG_NAME else ""}>{inner}</th>'
     if place in left:
         return f'<td class="text{" long" if len(inner) > _LONG_TEXT else ""}">{inner}</td>'
     return f"<td>{inner}</td>"

@@ -26,12 +26,13 @@ def script() -> str:
     return NOTICE + bundle
 
 
-def policy() -> str:
-    """Content security policy: this script and inline styles, and nothing from anywhere else."""
-    digest = base64.b64encode(hashlib.sha256(script().encode("utf-8")).digest()).decode("ascii")
+def policy(runs: str = "") -> str:
+    """Content security policy: this script, if there is one, and inline styles, and nothing from anywhere else."""
+    digest = base64.b64encode(hashlib.sha256(runs.encode("utf-8")).digest()).decode("ascii")
+    allowed = f"script-src 'sha256-{digest}'; " if runs else ""
     return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; {allowed}style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
     )
 
 

@@ -5,7 +5,7 @@ from typing import cast
 
 import numpy as np
 
-from wirebert.evaluation.context_gain import SplitGain
+from wirebert.evaluation.context_gain import GAIN_HEAD, GAIN_NOTE, SplitGain, gain_rows
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.mistakes import Mistake
 from wirebert.evaluation.page_parts import (
@@ -20,12 +20,14 @@ from wirebert.evaluation.page_parts import (
     with_range,
 )
 from wirebert.evaluation.tables import HEADLINES, detections, interval, remarks
+from wirebert.evaluation.teacher_gap import GAP_HEAD, TeacherGap, gap_remarks, gap_rows
 from wirebert.evaluation.thresholds import OperatingPoint
 
-_PREVALENCES = {"0.01": "1 %", "0.001": "0.1 %"}
+_PREVALENCES = {"0.01": "1%", "0.001": "0.1%"}
 """Key of `OperatingPoint.precision_at_prevalence` -> how a reader would write it."""
 
 _OPEN_MISTAKES = 3
+_TEACHER = "Student and teacher"
 
 
 def split_section(
@@ -34,6 +36,7 @@ def split_section(
     rivals: Mapping[str, SplitMetrics],
     figures: Mapping[str, Markup],
     gain: SplitGain | None = None,
+    taught: TeacherGap | None = None,
 ) -> Markup:
     """Figures, classes, scores, alarms and mistakes of one split.
 
@@ -41,6 +44,7 @@ def split_section(
         rivals: Baseline -> its metrics of this split.
         figures: Kind of chart -> the chart, as `run_charts.split_charts` names them.
         gain: What the columns of context add, if it was measured.
+        taught: How far the model is from its teacher, if it had one.
     """
     classes = [figures[kind] for kind in ("f1", "confusion") if kind in figures]
     curves = [
@@ -52,7 +56,12 @@ def split_section(
         heading("Classes"),
         charts(classes),
         class_table(name, metrics, next(iter(rivals.values()), None)),
-        *([heading("What context adds"), context_table(gain)] if gain is not None else []),
+        *(
+            []
+            if gain is None
+            else [heading("What context adds"), paragraph(GAIN_NOTE, "faint"), context_table(name, gain)]
+        ),
+        *([] if taught is None else [heading(_TEACHER), teacher_part(name, taught)]),
         *([heading("Scores and probabilities"), charts(curves)] if curves else []),
         *([heading("Alarms"), alarms(name, metrics)] if metrics.operating_points else []),
         *([heading("The surest mistakes"), mistakes(metrics.mistakes)] if metrics.mistakes else []),
@@ -60,16 +69,17 @@ def split_section(
     return join(*parts)
 
 
-def context_table(gain: SplitGain) -> Markup:
-    """F1 with and without the columns of context, over all classes and of each."""
-    gains = {"macro F1": gain.macro_f1, **gain.per_class}
-    if gain.attack_macro_f1 is not None:
-        gains = {"macro F1": gain.macro_f1, "macro F1 of the attacks": gain.attack_macro_f1, **gain.per_class}
-    rows = [
-        (name, f"{own.with_context:.3f}", f"{own.without_context:.3f}", f"{own.difference:+.3f}")
-        for name, own in gains.items()
-    ]
-    return table("F1 with and without the columns of context", ("F1", "with", "without", "difference"), rows)
+def context_table(name: str, gain: SplitGain) -> Markup:
+    """F1 with and without the columns of context, of each class and over all."""
+    return table(f"What context adds on {name}", GAIN_HEAD, gain_rows(gain), hide_caption=True)
+
+
+def teacher_part(name: str, gap: TeacherGap) -> Markup:
+    """Student and teacher side by side."""
+    return join(
+        table(f"{_TEACHER} on {name}", GAP_HEAD, gap_rows(gap.splits[name], HEADLINES), hide_caption=True),
+        *(paragraph(remark, "faint") for remark in gap_remarks(gap, name)),
+    )
 
 
 def headline_table(name: str, metrics: SplitMetrics, rivals: Mapping[str, SplitMetrics]) -> Markup:
@@ -109,10 +119,13 @@ def class_table(name: str, metrics: SplitMetrics, trees: SplitMetrics | None) ->
 def alarms(name: str, metrics: SplitMetrics) -> Markup:
     """What thresholds that aim at few false alarms find, and what they ask of the people who look at alarms."""
     origin = metrics.thresholds_from
+    scores = (
+        "the attack score" if metrics.alerts_on == "attack" else "the attack score and the novelty joined"
+    )
     told = (
-        f"Thresholds of the attack score, fitted on the benign flows of {origin} and judged here."
+        f"Thresholds of {scores}, fitted on the benign flows of {origin} and judged here."
         if origin
-        else f"Thresholds of the attack score, fitted on these very flows of {name}: the best that could be reached here."
+        else f"Thresholds of {scores}, fitted on these very flows of {name}: the best that could be reached here."
     )
     why = (
         "Test files hold far more attacks than a network does, so precision and alerts are restated for traffic with few. "
@@ -120,7 +133,7 @@ def alarms(name: str, metrics: SplitMetrics) -> Markup:
     )
     head = (
         "false positive rate aimed at",
-        *(f"{100 * point.target_fpr:.4g} %" for point in metrics.operating_points),
+        *(f"{100 * point.target_fpr:.4g}%" for point in metrics.operating_points),
     )
     rows = list(zip(*(_alarm_column(point, metrics) for point in metrics.operating_points), strict=True))
     names = [

@@ -18,8 +18,8 @@ STYLE: Final = f"""
 * {{ box-sizing: border-box; }}
 body {{ margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; }}
-main, header, footer {{ max-width: 1080px; margin: 0 auto; padding: 0 20px; }}
-header {{ padding-top: 36px; }}
+main, header {{ max-width: 1080px; margin: 0 auto; padding: 0 20px; }}
+header {{ padding-top: 36px; }} main {{ padding-bottom: 48px; }}
 h1 {{ font-size: 1.75rem; line-height: 1.2; margin: 0 0 4px; overflow-wrap: anywhere; }}
 h2 {{ font-size: 1.25rem; margin: 44px 0 12px; padding-top: 14px; border-top: 1px solid var(--rule); }}
 h3 {{ font-size: 1.02rem; margin: 28px 0 8px; }}
@@ -82,7 +82,7 @@ caption {{ text-align: left; padding-bottom: 6px; font-size: .9rem; }}
 th, td {{ padding: 5px 14px 5px 0; border-bottom: 1px solid var(--rule); text-align: right; vertical-align: top;
   white-space: nowrap; }}
 th:first-child, td.text, th.text {{ text-align: left; }}
-td.text {{ white-space: normal; overflow-wrap: break-word; min-width: 12ch; }}
+td.text, th.text {{ white-space: normal; overflow-wrap: break-word; min-width: 12ch; }}
 td.long {{ min-width: 28ch; max-width: 70ch; }}
 thead th {{ color: var(--faint); font-weight: 500; }}
 tbody th {{ font-weight: 500; }}
@@ -93,11 +93,10 @@ pre {{ background: var(--panel); border-radius: 6px; padding: 12px 14px; white-s
 summary {{ cursor: pointer; padding: 4px 0; color: var(--accent); }}
 nav ul {{ display: flex; flex-wrap: wrap; gap: 4px 18px; list-style: none; padding: 0; margin: 12px 0 0; }}
 a {{ color: var(--accent); }}
-footer {{ margin-top: 48px; padding-bottom: 32px; font-size: .88rem; }}
 @media (max-width: 600px) {{
-  main, header, footer {{ padding-left: 14px; padding-right: 14px; }}
-  table {{ font-size: .85rem; }} th, td {{ padding-right: 10px; }} td .range {{ display: block; }}
-  tbody th {{ white-space: normal; min-width: 9ch; overflow-wrap: anywhere; }}
+  main, header {{ padding-left: 14px; padding-right: 14px; }}
+  table {{ font-size: .85rem; }} th, td {{ padding-right: 10px; }} td .range, th .range {{ display: block; }}
+  tbody th, tbody th .range {{ white-space: normal; min-width: 9ch; overflow-wrap: anywhere; }}
   .cells .picture svg {{ max-width: none; }}
 }}
 @media print {{

@@ -14,6 +14,7 @@ Rejective Multiple Test Procedure (1979).
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import comb
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -148,7 +149,7 @@ def relabelling_p(
     both = np.concatenate([first, second])
     observed = abs(first.mean() - second.mean())
     size, total = len(first), len(both)
-    if _ways(total, size) <= _MOST_RELABELLINGS:
+    if comb(total, size) <= _MOST_RELABELLINGS:
         chosen = np.array(list(combinations(range(total), size)), dtype=np.int64)
         drawn = 0
     else:
@@ -173,13 +174,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
         corrected[place] = highest
     return corrected
-
-
-def _ways(total: int, chosen: int) -> int:
-    ways = 1
-    for place in range(chosen):
-        ways = ways * (total - place) // (place + 1)
-    return ways
 
 
 def _units(

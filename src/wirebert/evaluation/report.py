@@ -17,6 +17,7 @@ from wirebert.evaluation.context_gain import ContextGain
 from wirebert.evaluation.environment import Hardware
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.plain import from_plain, to_plain
+from wirebert.evaluation.teacher_gap import TeacherGap
 from wirebert.files import write_whole
 
 FORMAT_VERSION = 1
@@ -37,7 +38,7 @@ class JudgedFile:
 
     sha256: str
     num_reads: int = 0
-    """How often the ledger beside the run counts it as opened for a test, this run included; 0: it is no test file."""
+    """How often this run and those beside it opened it for a test; 0: it is no test file."""
     num_settings: int = 0
     """For how many different settings."""
 
@@ -93,6 +94,8 @@ class Report:
     """Name of the method -> its figures on the same splits."""
     context: ContextGain | None = None
     """What the columns of context add; None where no model was trained without them."""
+    teacher: TeacherGap | None = None
+    """How far the model is from its teacher, if it had one."""
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """A report as terminal tables: readable at 80 columns, plain text when the output is no terminal."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 from rich import box
@@ -12,6 +12,8 @@ from wirebert.evaluation.context_gain import GAIN_HEAD, SplitGain, gain_rows
 from wirebert.evaluation.intervals import Interval
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.report import JudgedFile, Report
+from wirebert.evaluation.teacher_gap import GAP_HEAD, SplitGap, gap_remarks, gap_rows
+from wirebert.settings import dotted
 
 HEADLINES = {
     "accuracy": "accuracy",
@@ -37,16 +39,20 @@ def print_report(report: Report, console: Console) -> None:
         console.print(table)
         if report.context is not None and name in report.context.splits:
             console.print(_context(name, report.context.splits[name], plain=not console.is_terminal))
-        for line in [*remarks(metrics), *times_read(report.data.judged.get(name))]:
+        taught: list[str] = []
+        if report.teacher is not None and name in report.teacher.splits:
+            console.print(_teacher(name, report.teacher.splits[name], plain=not console.is_terminal))
+            taught = gap_remarks(report.teacher, name)
+        for line in [*taught, *remarks(metrics), *times_read(report.data.judged.get(name))]:
             console.print(Text(line))
         console.print()
 
 
 def differing_settings(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
     """Dotted setting -> its value in each run, for those that are not the same in all; a dash where a run has none."""
-    flat = [{**dict(_flat(report.settings)), "seed": str(report.seed)} for report in reports]
+    flat = [{**dict(dotted(report.settings)), "seed": report.seed} for report in reports]
     names = dict.fromkeys(name for settings in flat for name in settings)
-    values = {name: tuple(settings.get(name, "-") for settings in flat) for name in names}
+    values = {name: tuple(str(settings.get(name, "-")) for settings in flat) for name in names}
     return {name: row for name, row in values.items() if len(set(row)) > 1}
 
 
@@ -71,20 +77,24 @@ def remarks(metrics: SplitMetrics) -> list[str]:
             f"macro F1 {seen.macro_f1:.3f}); the other {unseen.num_flows:,}: accuracy {unseen.accuracy:.3f}, "
             f"macro F1 {unseen.macro_f1:.3f}."
         )
+    if metrics.alerts_on == "attack_and_novelty":
+        lines.append(
+            "AUROC, thresholds and attacks found at a FPR are of the attack score and the novelty joined."
+        )
     return lines
 
 
 def times_read(judged: JudgedFile | None) -> list[str]:
-    """How often a test file was opened, by the ledger; nothing for what is no test.
+    """How often a test file was opened, by the ledger that runs in one folder share; nothing for what is no test.
 
     >>> times_read(JudgedFile("ab" * 32, 2, 1))
-    ['Opened 2 times for a test, for 1 set of settings, by the ledger beside the run.']
+    ['Opened 2 times for a test, for 1 set of settings, counted over all runs in the same folder.']
     """
     if judged is None or not judged.num_reads:
         return []
     times = "once" if judged.num_reads == 1 else f"{judged.num_reads} times"
     sets = "1 set" if judged.num_settings == 1 else f"{judged.num_settings} sets"
-    return [f"Opened {times} for a test, for {sets} of settings, by the ledger beside the run."]
+    return [f"Opened {times} for a test, for {sets} of settings, counted over all runs in the same folder."]
 
 
 def headline(metrics: SplitMetrics) -> dict[str, str]:
@@ -166,6 +176,15 @@ def _context(name: str, gain: SplitGain, *, plain: bool) -> Table:
     return table
 
 
+def _teacher(name: str, gap: SplitGap, *, plain: bool) -> Table:
+    table = _table(f"{name}: student and teacher", plain=plain)
+    for place, title in enumerate(GAP_HEAD):
+        table.add_column(title, justify="right" if place else "left")
+    for row in gap_rows(gap, HEADLINES):
+        _add_row(table, *row)
+    return table
+
+
 def _add_row(table: Table, *cells: str) -> None:
     """Cells as they are: a class called `[red]` is no markup."""
     table.add_row(*map(Text, cells))
@@ -178,11 +197,3 @@ def _table(title: str, *, plain: bool) -> Table:
         box=box.ASCII2 if plain else box.SIMPLE_HEAD,
         title_style="bold",
     )
-
-
-def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(cast(Mapping[str, object], value), f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", str(value)

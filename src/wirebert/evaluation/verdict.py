@@ -67,7 +67,7 @@ def _rare_attacks(metrics: SplitMetrics) -> list[str]:
         return []
     return [
         f"Where one flow in a thousand is an attack, {1 - precision:.0%} of its alerts would be false at the threshold "
-        "that aims at 1 % false alarms."
+        "that aims at 1% false alarms."
     ]
 
 
@@ -80,8 +80,9 @@ def _weak_ground(report: Report, name: str) -> list[str]:
         told.append(f"Validation of the data found {listed}; they stand in the section on the data.")
     judged = report.data.judged.get(name)
     if judged is not None and judged.num_reads > 1:
+        sets = "1 set" if judged.num_settings == 1 else f"{judged.num_settings} sets"
         told.append(
-            f"The test file was opened {judged.num_reads} times, for {judged.num_settings} different settings: "
+            f"The runs in this folder opened the test file {judged.num_reads} times, for {sets} of settings: "
             "the more often one looks, the less a good figure says."
         )
     return told
