@@ -1,9 +1,20 @@
-from typing import Literal
+from typing import Literal, get_args
 
+import numpy as np
 import pytest
 import torch
 
-from wirebert.model.attention import KERNELS, SHORT_ROW, attend, fastest_kernel
+from wirebert.model.attention import (
+    KERNELS,
+    SHORT_ROW,
+    AttentionKernel,
+    attend,
+    attend_packed,
+    fastest_kernel,
+)
+from wirebert.model.batches import pack
+from wirebert.model.packing import Packing
+from wirebert.training.corruption import RaggedRows
 
 KERNEL_NAMES: tuple[Literal["sdpa", "math"], ...] = ("sdpa", "math")
 
@@ -36,8 +47,20 @@ def test_a_mask_per_pair_says_who_sees_whom(kernel: Literal["sdpa", "math", "fle
     weights = torch.einsum("bhqe,bhle->bhql", query, key) / 4
     weights = torch.where(sees[:, None], weights.exp(), 0.0)
     expected = torch.einsum("bhql,bhle->bhqe", weights / weights.sum(-1, keepdim=True), value)
-    given = attend(query, key, value, sees, dropout=0.0, kernel=kernel)
+    given = KERNELS[kernel](query, key, value, sees[:, None], 0.0)
     torch.testing.assert_close(given, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", get_args(AttentionKernel))
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_every_kernel_trains_on_a_processor(kernel: AttentionKernel, is_padded: bool):
+    query, key, value = (random_heads(2, 2, 5, 4, seed=i) for i in range(3))
+    mask = torch.arange(5) < torch.tensor([[5], [2]]) if is_padded else None
+    given, expected = (attend(query, key, value, mask, dropout=0.0, kernel=name) for name in (kernel, "math"))
+    torch.testing.assert_close(given, expected)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(out.square().sum(), (query, key, value)) for out in (given, expected))
+    )
 
 
 @pytest.mark.parametrize("kernel", KERNEL_NAMES)
@@ -70,3 +93,65 @@ def test_auto_names_a_kernel_that_exists():
     query = torch.zeros(1, 1, SHORT_ROW, 4)
     assert fastest_kernel(query, query) in KERNELS
     assert attend(query, query, query, None, dropout=0.0, kernel="auto").shape == query.shape
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+MOST_OFF = (1e-2, 2e-2, 2e-2, 2e-2)
+"""Of bf16, result and gradients, as a share of the length of what is right."""
+
+
+def share_off(given: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((given.cpu().double() - expected).norm() / expected.norm())
+
+
+@needs_gpu
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what compiling flex_attention says
+@pytest.mark.parametrize("kernel", list(KERNELS))
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_a_kernel_of_a_gpu_equals_the_formula_in_double_precision(kernel: AttentionKernel, is_padded: bool):
+    inputs = [random_heads(6, 12, 40, 64, seed=i).detach().bfloat16() for i in range(3)]
+    mask = torch.arange(40) < torch.tensor([40, 1, 4, 17, 39, 8])[:, None] if is_padded else None
+
+    def through(
+        tensors: list[torch.Tensor], mask: torch.Tensor | None, kernel: AttentionKernel
+    ) -> tuple[torch.Tensor, ...]:
+        query, key, value = tensors
+        out = attend(query, key, value, mask, dropout=0.0, kernel=kernel)
+        return (out, *torch.autograd.grad(out.double().square().sum(), tensors))
+
+    expected = through([tensor.double().requires_grad_() for tensor in inputs], mask, "math")
+    mine = [tensor.cuda().requires_grad_() for tensor in inputs]
+    given = through(mine, None if mask is None else mask.cuda(), kernel)
+    for own, right, most in zip(given, expected, MOST_OFF, strict=True):
+        assert share_off(own, right) < most
+
+
+@needs_gpu
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kernel", ["auto", "tiles", "varlen", *KERNELS])
+@pytest.mark.parametrize("only_first", [False, True])
+def test_a_kernel_for_packed_rows_equals_the_formula_in_double_precision(
+    kernel: AttentionKernel, only_first: bool
+):
+    lengths = [5, 1, 17, 9, 64, 2, 30]
+    rows = RaggedRows(np.zeros(sum(lengths), np.uint16), np.concatenate([[0], np.cumsum(lengths)]))
+    batch = pack(rows, np.arange(7), np.zeros(7, np.int64), pad_id=0)
+    num_tokens, num_rows = batch.shape[:2]
+    sizes = [(num_tokens, 2 * 128), (num_rows, 128)] if only_first else [(num_tokens, 3 * 128)]
+    inputs = [random_heads(*size, seed=i).detach().bfloat16() for i, size in enumerate(sizes)]
+    exact = [tensor.double().requires_grad_() for tensor in inputs]
+    mine = [tensor.cuda().requires_grad_() for tensor in inputs]
+
+    def through(
+        tensors: list[torch.Tensor], packing: Packing, kernel: AttentionKernel
+    ) -> tuple[torch.Tensor, ...]:
+        query = tensors[1] if only_first else None
+        out = attend_packed(tensors[0], query, packing, num_heads=2, dropout=0.0, kernel=kernel)
+        return (out, *torch.autograd.grad(out.double().square().sum(), tensors))
+
+    expected = through(exact, batch.packing, "math")
+    given = through(mine, batch.to("cuda").packing, kernel)
+    for own, right, most in zip(given, expected, MOST_OFF, strict=False):
+        assert share_off(own, right) < most

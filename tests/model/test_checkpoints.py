@@ -1,4 +1,5 @@
 import json
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification, 
 
 from wirebert.errors import CheckpointError, ConfigError
 from wirebert.model.architecture import Architecture, ModelConfig
-from wirebert.model.checkpoints import build, hugging_face_state, load_hugging_face_state, read_pretrained
+from wirebert.model.checkpoints import (
+    build,
+    hugging_face_state,
+    load_hugging_face_state,
+    read_pretrained,
+    restored,
+)
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
 
@@ -128,6 +135,37 @@ def test_folded_weights_loaded_back_give_the_same_logits(padded: tuple[Tensor, T
     second = DistilBert(replace(TINY, num_columns=3), token_slots=slots).eval()
     load_hugging_face_state(second, hugging_face_state(first), where="first")
     torch.testing.assert_close(second(*padded), first(*padded), atol=1e-6, rtol=1e-5)
+
+
+@pytest.fixture
+def junk() -> Generator[None]:
+    """New memory holds what is no number, or the largest one."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.empty(2).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("junk")
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"positions": False}, {"num_columns": 3}, {"attention_pattern": "columns"}, {"num_asked": 2}],
+    ids=lambda settings: "".join(settings),
+)
+def test_every_number_of_a_restored_model_is_set(settings: dict[str, object]):
+    architecture = replace(TINY, num_classes=50, **settings)  # pyright: ignore[reportArgumentType]
+    state = hugging_face_state(ours(architecture))
+    state.pop("token_groups", None)  # as in a pretrained model
+    expected, found = DistilBert(architecture), restored(architecture, state, where="here")
+    load_hugging_face_state(expected, state, where="here")
+    named = found.state_dict()
+    assert all(torch.equal(named[name], tensor) for name, tensor in expected.state_dict().items())
+
+
+def test_a_restored_model_has_drawn_nothing():
+    state, before = stock().state_dict(), torch.get_rng_state()
+    restored(TINY, state, where="here")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_wrong_weight_is_named_and_nothing_is_loaded():

@@ -116,6 +116,27 @@ def test_gradient_checkpointing_gives_the_same_gradients(padded: tuple[Tensor, T
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
+def test_gradient_checkpointing_keeps_a_small_part_for_the_backward_pass():
+    """Of all but weights, after the forward pass; one block's share comes on top while it is computed again."""
+    ids = torch.randint(1, 50, (8, 24), generator=torch.Generator().manual_seed(2))
+    kept: list[int] = []
+    for checkpointing in (False, True):
+        model = seeded(replace(TINY, num_layers=6), gradient_checkpointing=checkpointing).train()
+        sizes: dict[int, int] = {}
+
+        def count(tensor: Tensor, sizes: dict[int, int] = sizes) -> Tensor:
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            logits = model(ids, ids != 0)
+        assert logits.requires_grad
+        own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+        kept.append(sum(size for place, size in sizes.items() if place not in own))
+    assert kept[1] < 0.15 * kept[0]
+
+
 def test_dropout_acts_in_training_only(padded: tuple[Tensor, Tensor]):
     model = seeded()
     assert not torch.equal(model.train()(*padded), model(*padded))

@@ -13,9 +13,9 @@ from wirebert.model.architecture import Architecture
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import (
     TokenLayout,
-    initialize_numbers,
     initialize_embeddings,
     initialize_from_pieces,
+    initialize_numbers,
     initialize_special,
     smooth_curves,
 )

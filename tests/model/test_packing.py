@@ -53,8 +53,7 @@ def small_model(*, positions: bool, kernel: AttentionKernel = "auto", dropout: f
     )
 
 
-@pytest.mark.filterwarnings("ignore:flex_attention called without")
-@pytest.mark.parametrize("kernel", ["auto", "math", "sdpa", "flex"])
+@pytest.mark.parametrize("kernel", ["auto", "math", "sdpa"])
 @pytest.mark.parametrize("positions", [True, False])
 def test_packed_rows_have_the_logits_they_have_alone(kernel: AttentionKernel, positions: bool):
     model = small_model(positions=positions, kernel=kernel).eval()

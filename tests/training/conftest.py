@@ -1,7 +1,9 @@
 """A tiny model and tiny flows, whose class can be read off their tokens."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,13 @@ from jaxtyping import Int64, UInt16
 
 from wirebert.model.architecture import Architecture
 from wirebert.model.distilbert import DistilBert
+from wirebert.training.checkpoint import CheckpointFolder
+from wirebert.training.distributed import ONE, World
+from wirebert.training.monitoring import Listener, MetricsLog
+from wirebert.training.session import fit_model
+from wirebert.training.settings import TrainConfig
+from wirebert.training.soft_targets import SoftTargets
+from wirebert.training.standing import TrainingResult
 
 NUM_TOKENS, NUM_CLASSES, CLS = 40, 3, 1
 
@@ -57,3 +66,33 @@ def make_model() -> Callable[..., DistilBert]:
 @pytest.fixture
 def make_flows() -> Callable[..., Rows]:
     return tiny_flows
+
+
+@pytest.fixture
+def fit(request: pytest.FixtureRequest) -> Callable[..., TrainingResult]:
+    """A training, by the module's CONFIG, in a folder where it may be gone on with; its flows validate it too."""
+
+    def run(
+        model: DistilBert,
+        flows: Rows,
+        folder: Path,
+        config: TrainConfig = request.module.CONFIG,
+        *,
+        seed: int = 5,
+        listeners: tuple[Listener, ...] = (),
+        world: World = ONE,
+        soft: SoftTargets | None = None,
+    ) -> TrainingResult:
+        with MetricsLog(folder / "metrics.jsonl") if world.is_first else nullcontext() as log:
+            return fit_model(
+                *(model, flows, flows, config),
+                seed=seed,
+                corruption=None,
+                checkpoints=CheckpointFolder(folder / "checkpoints"),
+                log=log,
+                listeners=listeners if world.is_first else (),
+                world=world,
+                soft=soft,
+            )
+
+    return run

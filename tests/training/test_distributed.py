@@ -10,10 +10,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import pytest
@@ -26,15 +25,16 @@ from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.distributed import ONE, Crew, Vote, World, joined
 from wirebert.training.feeding import LabelledRows, StepFlows, num_passes, share_of, take_rows
-from wirebert.training.monitoring import Event, Listener, MetricsLog, StepEvent
-from wirebert.training.session import fit_model
+from wirebert.training.monitoring import Event, Listener, StepEvent
 from wirebert.training.settings import TrainConfig
+from wirebert.training.soft_targets import SoftTargets
 from wirebert.training.standing import TrainingResult
 
 pytestmark = pytest.mark.slow
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledRows]
+Fit = Callable[..., TrainingResult]
 Weights = dict[str, torch.Tensor]
 
 CONFIG = TrainConfig(
@@ -93,29 +93,24 @@ def in_ranks(work: Callable[[Crew], None], folder: Path, size: int = 2) -> list[
     return [process.exitcode or 0 for process in ranks]
 
 
-def fit(
-    model: DistilBert,
-    flows: LabelledRows,
-    folder: Path,
-    config: TrainConfig = CONFIG,
-    *,
-    world: World = ONE,
-    listeners: tuple[Listener, ...] = (),
-) -> TrainingResult:
-    folder.mkdir(exist_ok=True)
-    with MetricsLog(folder / "metrics.jsonl") if world.is_first else nullcontext() as log:
-        result = fit_model(
-            *(model, flows, flows, config),
-            seed=5,
-            corruption=None,
-            checkpoints=CheckpointFolder(folder / "checkpoints"),
-            log=log,
-            listeners=listeners if world.is_first else (),
-            world=world,
-        )
-    if world.is_first:
-        torch.save(model.state_dict(), folder / "weights.pt")
-    return result
+@pytest.fixture
+def fit(fit: Fit) -> Fit:
+    """The same; the first rank leaves its weights in the folder."""
+
+    def run(
+        model: DistilBert,
+        flows: LabelledRows,
+        folder: Path,
+        *given: TrainConfig,
+        world: World = ONE,
+        **named: object,
+    ) -> TrainingResult:
+        result = fit(model, flows, folder, *given, world=world, **named)
+        if world.is_first:
+            torch.save(model.state_dict(), folder / "weights.pt")
+        return result
+
+    return run
 
 
 def weights(folder: Path) -> Weights:
@@ -139,7 +134,7 @@ def furthest(one: Weights, other: Weights) -> float:
     ],
 )
 def test_two_ranks_train_the_weights_that_one_process_does(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, changed: dict[str, object]
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, changed: dict[str, object]
 ):
     flows, config = make_flows(NUM_FLOWS), replace(CONFIG, **changed)  # pyright: ignore[reportArgumentType]
     expected = fit(make_model(), flows, tmp_path / "one", config)
@@ -173,7 +168,12 @@ class Stopper:
     ("before", "after"), [(2, 1), (1, 2), ("fsdp", 1), (1, "fsdp"), ("fsdp", 2)], ids=lambda how: f"{how}"
 )
 def test_what_some_ranks_began_others_finish(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, before: int | str, after: int | str
+    fit: Fit,
+    make_model: MakeModel,
+    make_flows: MakeFlows,
+    tmp_path: Path,
+    before: int | str,
+    after: int | str,
 ):
     flows = make_flows(NUM_FLOWS)
     fit(make_model(), flows, tmp_path / "straight")
@@ -200,7 +200,7 @@ def said(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("failing", [0, 1])
 def test_a_rank_that_fails_ends_all_and_alone_says_why(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, failing: int
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, failing: int
 ):
     def work(crew: Crew) -> None:
         if crew.world.rank == failing:
@@ -222,7 +222,7 @@ def test_a_first_rank_that_fails_before_training_lets_no_one_wait(tmp_path: Path
 
 
 def test_an_error_that_all_ranks_meet_is_told_once(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):
     def work(crew: Crew) -> None:
         config = replace(CONFIG, learning_rate=1e30)
@@ -233,7 +233,7 @@ def test_an_error_that_all_ranks_meet_is_told_once(
     assert "not finite" in sentence
 
 
-def test_a_killed_rank_is_missed(make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path):
+def test_a_killed_rank_is_missed(fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path):
     def work(crew: Crew) -> None:
         if crew.world.rank == 1:
             threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
@@ -244,7 +244,7 @@ def test_a_killed_rank_is_missed(make_model: MakeModel, make_flows: MakeFlows, t
     assert "ended without saying why" in said(tmp_path)["said by 0"]
 
 
-def test_ctrl_c_on_one_rank_stops_all(make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path):
+def test_ctrl_c_on_one_rank_stops_all(fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path):
     def work(crew: Crew) -> None:
         if crew.world.rank == 1:
             threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -256,7 +256,7 @@ def test_ctrl_c_on_one_rank_stops_all(make_model: MakeModel, make_flows: MakeFlo
 
 
 def test_memory_that_runs_out_on_one_rank_halves_its_micro_batches_alone(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     flows, config = make_flows(NUM_FLOWS), replace(CONFIG, micro_batch_tokens=60)
     fit(make_model(), flows, tmp_path / "one", config)
@@ -276,8 +276,47 @@ def test_memory_that_runs_out_on_one_rank_halves_its_micro_batches_alone(
     assert furthest(weights(tmp_path / "one"), weights(tmp_path / "two")) < 1e-6
 
 
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_learn_from_a_teacher_what_one_does(
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, parallel: Literal["ddp", "fsdp"]
+):
+    flows, config = make_flows(NUM_FLOWS), replace(CONFIG, parallel=parallel)
+    said = np.random.default_rng(0).normal(size=(NUM_FLOWS, 3)).astype(np.float32)
+    soft = SoftTargets(log_probabilities=said, temperature=2.0, mix=0.7)
+    fit(make_model(), flows, tmp_path / "one", config, soft=soft)
+    fit(make_model(), flows, tmp_path / "alone", config)
+
+    def work(crew: Crew) -> None:
+        fit(make_model(), flows, tmp_path / "two", config, soft=soft, world=crew.world)
+
+    assert in_ranks(work, tmp_path) == [0, 0]
+    assert furthest(weights(tmp_path / "one"), weights(tmp_path / "two")) < 1e-6
+    assert furthest(weights(tmp_path / "one"), weights(tmp_path / "alone")) > 1e-3
+
+
+def test_gradients_are_sent_once_a_step_however_it_is_cut(
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def work(crew: Crew) -> None:
+        sent: list[int] = []
+
+        def counted(tensor: torch.Tensor, *how: object, **named: object) -> object:
+            sent.append(tensor.numel())
+            return all_reduce(tensor, *how, **named)
+
+        monkeypatch.setattr("torch.distributed.all_reduce", counted)
+        config = replace(CONFIG, micro_batch_tokens=20)
+        model = make_model()
+        fit(model, make_flows(NUM_FLOWS), tmp_path / "run", config, world=crew.world)
+        num_weights = sum(weight.numel() for weight in model.parameters())
+        assert sent.count(num_weights) == 2 * 4  # epochs, steps
+
+    all_reduce: Callable[..., object] = torch.distributed.all_reduce
+    assert in_ranks(work, tmp_path) == [0, 0]
+
+
 def test_ranks_draw_dropout_of_their_own(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def work(crew: Crew) -> None:
         seeds: list[int] = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import torch
 from wirebert.model.architecture import Architecture
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.feeding import LabelledRows, steps
-from wirebert.training.loop import TrainState, fit_into_memory, train
+from wirebert.training.loop import TrainState, train
+from wirebert.training.memory import fit_into_memory
 from wirebert.training.settings import TrainConfig
+from wirebert.training.soft_targets import SoftTargets
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)
@@ -20,7 +23,14 @@ MakeFlows = Callable[..., LabelledRows]
 CONFIG = TrainConfig(epochs=40, batch_size=32, learning_rate=1e-3, device="cuda")
 
 
-def trained(flows: LabelledRows, num_steps: int, *, dropout: float = 0.0, **settings: object) -> TrainState:
+def trained(
+    flows: LabelledRows,
+    num_steps: int,
+    *,
+    dropout: float = 0.0,
+    soft: SoftTargets | None = None,
+    **settings: object,
+) -> TrainState:
     architecture = Architecture(
         vocab_size=1000,
         num_classes=int(flows.class_ids.max()) + 1,
@@ -35,8 +45,9 @@ def trained(flows: LabelledRows, num_steps: int, *, dropout: float = 0.0, **sett
     model = DistilBert(architecture, generator=torch.Generator().manual_seed(0))
     config = replace(CONFIG, **settings)  # pyright: ignore[reportArgumentType]
     counts = np.bincount(flows.class_ids)
-    state = TrainState.start(model, config, seed=3, num_steps=400, class_counts=counts)
-    for step in train(state, steps(flows, config, seed=3)):
+    state = TrainState.start(model, config, seed=3, num_steps=400, class_counts=counts, soft=soft)
+    taught = None if soft is None else soft.log_probabilities
+    for step in train(state, steps(flows, config, seed=3, taught=taught)):
         if step.index == num_steps:
             break
     return state
@@ -55,12 +66,31 @@ def test_recorded_steps_move_the_weights_as_others_do(make_flows: MakeFlows):
     torch.testing.assert_close(weights(recorded), weights(plain), atol=1e-5, rtol=1e-4)
 
 
-def test_recorded_steps_draw_new_dropout_each_time(make_flows: MakeFlows):
+def test_recorded_steps_learn_from_a_teacher_as_others_do(make_flows: MakeFlows):
     flows = make_flows(300)
-    same = [weights(trained(flows, 30, dropout=0.3)) for _ in range(2)]
-    none = weights(trained(flows, 30))
-    torch.testing.assert_close(same[0], same[1], atol=1e-3, rtol=1e-2)
-    assert not torch.allclose(same[0], none, atol=1e-3)
+    said = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+    soft = SoftTargets(log_probabilities=said, temperature=2.0, mix=0.7)
+    recorded = trained(flows, 40, soft=soft, precision="fp32")
+    plain = trained(flows, 40, soft=soft, precision="fp32", cuda_graphs=False)
+    alone = trained(flows, 40, precision="fp32")
+    torch.testing.assert_close(weights(recorded), weights(plain), atol=1e-5, rtol=1e-4)
+    assert (weights(recorded) - weights(alone)).abs().max() > 1e-3
+
+
+def test_recorded_steps_draw_the_dropout_that_their_seed_says(make_flows: MakeFlows):
+    one, other = (weights(trained(make_flows(300), 30, dropout=0.3)) for _ in range(2))
+    torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("dropout", "differ"), [(0.3, True), (0.0, False)])
+def test_a_recorded_step_draws_new_dropout_each_time(make_flows: MakeFlows, dropout: float, differ: bool):
+    """One batch again and again, at a learning rate that moves nothing."""
+    flows = make_flows(32)
+    still: dict[str, Any] = {"learning_rate": 1e-30, "weight_decay": 0.0, "precision": "fp32"}
+    state = trained(flows, 3, dropout=dropout, **still)
+    feed = steps(flows, replace(CONFIG, **still), seed=3, first_step=3)
+    losses = [float(step.loss) for step in train(state, feed)]
+    assert (np.ptp(losses[:10]) > 1e-3) == differ
 
 
 def test_steps_do_not_wait_for_the_device(make_flows: MakeFlows):

@@ -1,4 +1,3 @@
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ from torch import nn
 from wirebert.errors import ConfigError, TrainingError
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.feeding import LabelledRows, StepFlows, steps
-from wirebert.training.loop import TrainState, TrainStep, choose_device, train, undisturbed
+from wirebert.training.loop import TrainState, TrainStep, choose_device, train
 from wirebert.training.settings import TrainConfig
 
 MakeModel = Callable[..., DistilBert]
@@ -186,17 +185,3 @@ def test_gpu_asked_for_where_there_is_none_is_a_config_error():
         pytest.skip("there is a GPU")
     with pytest.raises(ConfigError, match=r"training\.device"):
         choose_device(TrainConfig(device="cuda"))
-
-
-def test_ctrl_c_waits_for_the_end_of_the_update():
-    done: list[bool] = []
-
-    def update() -> None:
-        with undisturbed():
-            signal.raise_signal(signal.SIGINT)
-            done.append(True)
-
-    with pytest.raises(KeyboardInterrupt):
-        update()
-    assert done
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,9 +1,17 @@
 """The measured micro-batch against a memory whose size is known."""
 
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.training.memory import SHARE_OF_FREE, SMALL, fitting_tokens
+from wirebert.model.distilbert import DistilBert
+from wirebert.training.loop import TrainState
+from wirebert.training.memory import SHARE_OF_FREE, SMALL, fit_into_memory, fitting_tokens
+from wirebert.training.settings import TrainConfig
 
 
 @given(st.integers(0, 10**9), st.integers(1, 10**6), st.integers(1, 10**7), st.integers(10**9, 10**12))
@@ -21,3 +29,23 @@ def test_a_small_step_is_not_measured():
         raise AssertionError
 
     assert fitting_tokens(fail, 1, wanted=2 * SMALL) == 2 * SMALL
+
+
+@pytest.mark.parametrize(("setting", "chosen"), [(None, 42_400), (77, 77)])
+def test_a_step_is_cut_to_what_fits_unless_a_setting_says_otherwise(
+    make_model: Callable[..., DistilBert], monkeypatch: pytest.MonkeyPatch, setting: int | None, chosen: int
+):
+    config = TrainConfig(batch_size=1000, micro_batch_tokens=setting, learning_rate=1e-3, device="cpu")
+    state = TrainState.start(make_model(), config, seed=1, num_steps=1, class_counts=np.ones(3, np.int64))
+    state.device = torch.device("cuda")
+
+    def peak_bytes(_: TrainState, tokens: int) -> int:
+        return 1_000 + 10 * tokens
+
+    def free_bytes(_: torch.device) -> int:
+        return 500_000
+
+    monkeypatch.setattr("wirebert.training.memory._peak_bytes", peak_bytes)
+    monkeypatch.setattr("wirebert.training.memory.free_bytes", free_bytes)
+    fit_into_memory(state, mean_length=100.0)
+    assert state.micro_batch_tokens == chosen

@@ -1,5 +1,4 @@
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,7 @@ import psutil
 import pytest
 import torch
 
-from wirebert.training.monitoring import Event, MetricsLog, ResourceEvent, WarningEvent, read_metrics
+from wirebert.training.monitoring import Event, MetricsLog, ResourceEvent, read_metrics
 from wirebert.training.resources import Gauges, ResourceSampler
 
 Tell = Callable[..., list[tuple[Event, float]]]
@@ -146,17 +145,6 @@ def test_nothing_is_sampled_before_the_training_begins(tell: Tell, tmp_path: Pat
         sampler.receive(tell()[1][0])
         time.sleep(0.05)
     assert kept.events == []
-
-
-def test_without_the_packages_one_warning_is_all(tell: Tell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for name in ("psutil", "pynvml"):
-        monkeypatch.setitem(sys.modules, name, None)  # importing it fails
-    events = sampled(tell, tmp_path, num_events=4)
-    warnings = [event for event in events if isinstance(event, WarningEvent)]
-    assert [event.message for event in warnings] == [
-        "some of the machine's use is not measured without psutil; pip install psutil"
-    ]
-    assert all(isinstance(event, WarningEvent) or event.cpu_share is None for event in events)  # pyright: ignore[reportAttributeAccessIssue] - only samples are left
 
 
 def test_a_full_disk_ends_the_sampling_and_nothing_else(tell: Tell, tmp_path: Path):

@@ -32,7 +32,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 def test_what_is_written_is_what_was_there_when_it_began(tmp_path: Path, gate: Gate):
     weight = torch.ones(3)
     with BackgroundWriter(CheckpointFolder(tmp_path)) as writer:
-        assert writer.start(1, Checkpoint({"model.weight": weight}, {}), best_step=None) is None
+        assert writer.start(1, Checkpoint({"model.weight": weight}, {})) is None
         assert gate.reached.wait(timeout=20)
         weight.zero_()  # the next step
         assert writer.written() is None
@@ -44,16 +44,16 @@ def test_what_is_written_is_what_was_there_when_it_began(tmp_path: Path, gate: G
 def test_a_save_waits_for_the_one_before(tmp_path: Path, gate: Gate):
     folder = CheckpointFolder(tmp_path)
     with BackgroundWriter(folder) as writer:
-        writer.start(1, Checkpoint({}, {}), best_step=None)
+        writer.start(1, Checkpoint({}, {}))
         threading.Timer(0.1, gate.opened.set).start()
-        assert writer.start(2, Checkpoint({}, {}), best_step=None) == tmp_path / "checkpoint-00000001"
+        assert writer.start(2, Checkpoint({}, {})) == tmp_path / "checkpoint-00000001"
     assert folder.steps() == [1, 2]
 
 
 def test_leaving_waits_until_all_is_on_disk(tmp_path: Path, gate: Gate):
     folder = CheckpointFolder(tmp_path)
     with BackgroundWriter(folder) as writer:
-        writer.start(1, Checkpoint({}, {}), best_step=None)
+        writer.start(1, Checkpoint({}, {}))
         threading.Timer(0.1, gate.opened.set).start()
     assert folder.steps() == [1]
 
@@ -66,6 +66,6 @@ def test_what_went_wrong_in_the_thread_is_raised_at_the_next_question(
 
     monkeypatch.setattr("wirebert.training.checkpoint.save_file", fail)
     with BackgroundWriter(CheckpointFolder(tmp_path)) as writer:
-        writer.start(1, Checkpoint({}, {}), best_step=None)
+        writer.start(1, Checkpoint({}, {}))
         with pytest.raises(RunError, match=r"checkpoint-00000001: .*No space left on device"):
             writer.wait()

@@ -20,18 +20,16 @@ from wirebert.training.feeding import LabelledRows
 from wirebert.training.monitoring import (
     EpochEvent,
     Event,
-    Listener,
-    MetricsLog,
     StartEvent,
     StepEvent,
     read_metrics,
 )
-from wirebert.training.session import fit_model
 from wirebert.training.settings import TrainConfig
 from wirebert.training.standing import TrainingResult
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledRows]
+Fit = Callable[..., TrainingResult]
 CONFIG = TrainConfig(
     epochs=3,
     batch_size=16,
@@ -67,29 +65,6 @@ class Terminator:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def fit(
-    model: DistilBert,
-    flows: LabelledRows,
-    folder: Path,
-    config: TrainConfig = CONFIG,
-    *,
-    seed: int = 5,
-    listeners: tuple[Listener, ...] = (),
-) -> TrainingResult:
-    with MetricsLog(folder / "metrics.jsonl") as log:
-        return fit_model(
-            model,
-            flows,
-            flows,
-            config,
-            seed=seed,
-            corruption=None,
-            checkpoints=CheckpointFolder(folder / "checkpoints"),
-            log=log,
-            listeners=listeners,
-        )
-
-
 def same_bits(one: DistilBert, other: DistilBert) -> bool:
     others = other.state_dict()
     return all(torch.equal(weight, others[name]) for name, weight in one.state_dict().items())
@@ -107,7 +82,7 @@ def without_times(folder: Path) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("interrupted_at", [1, 4, 10, 17])
 def test_interrupted_training_goes_on_to_the_same_bits(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, interrupted_at: int
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, interrupted_at: int
 ):
     flows, straight = make_flows(100), make_model(dropout=0.1)
     expected = fit(straight, flows, tmp_path / "straight")
@@ -124,7 +99,7 @@ def test_interrupted_training_goes_on_to_the_same_bits(
 
 @pytest.mark.parametrize("kind", [StartEvent, StepEvent, EpochEvent])
 def test_terminated_training_saves_the_step_and_goes_on_to_the_same_bits(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, kind: type[Event]
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, kind: type[Event]
 ):
     flows, straight, resumed = make_flows(100), make_model(dropout=0.1), make_model(dropout=0.1)
     fit(straight, flows, tmp_path / "straight")
@@ -138,7 +113,7 @@ def test_terminated_training_saves_the_step_and_goes_on_to_the_same_bits(
 
 
 def test_termination_does_not_wait_for_an_evaluation(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     flows, straight, resumed = make_flows(100), make_model(), make_model()
     fit(straight, flows, tmp_path / "straight")
@@ -158,7 +133,7 @@ def test_termination_does_not_wait_for_an_evaluation(
 
 
 def test_full_disk_stops_a_training_that_can_be_gone_on_with(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     flows, straight, resumed = make_flows(100), make_model(), make_model()
     fit(straight, flows, tmp_path / "straight")
@@ -179,7 +154,7 @@ def test_full_disk_stops_a_training_that_can_be_gone_on_with(
 
 
 def test_lost_gpu_is_a_sentence_that_names_the_last_checkpoint(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def lost(*_: object) -> None:
         raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCompile with ...")
@@ -192,18 +167,21 @@ def test_lost_gpu_is_a_sentence_that_names_the_last_checkpoint(
         fit(make_model(), make_flows(100), tmp_path)
 
 
-def test_best_weights_are_kept_however_long_ago_they_were(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
+def test_best_weights_survive_an_interruption_however_long_ago_they_were(
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):
+    flows, straight, resumed = make_flows(100), make_model(), make_model()
     config = replace(CONFIG, learning_rate=0.3, evaluate_every=2)
-    result = fit(make_model(), make_flows(100), tmp_path, config)
-    steps = CheckpointFolder(tmp_path / "checkpoints").steps()
-    assert result.best_step < 16
-    assert steps == [result.best_step, 20, 21]
+    best_step = fit(straight, flows, tmp_path / "straight", config).best_step
+    with pytest.raises(KeyboardInterrupt):
+        fit(resumed, flows, tmp_path / "stopped", config, listeners=(Interrupter(17),))
+    assert best_step < min(CheckpointFolder(tmp_path / "stopped" / "checkpoints").steps())
+    fit(resumed, flows, tmp_path / "stopped", config)
+    assert same_bits(straight, resumed)
 
 
 def test_a_run_tells_of_every_checkpoint_that_is_on_disk(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):
     fit(make_model(), make_flows(100), tmp_path)
     records = read_metrics(tmp_path / "metrics.jsonl")
@@ -211,7 +189,9 @@ def test_a_run_tells_of_every_checkpoint_that_is_on_disk(
     assert told == [f"checkpoint-{step:08d}" for step in (4, 8, 12, 16, 20, 21)]
 
 
-def test_finished_training_is_not_done_again(make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path):
+def test_finished_training_is_not_done_again(
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
+):
     flows, first, second = make_flows(100), make_model(), make_model(seed=9)
     one = fit(first, flows, tmp_path)
     other = fit(second, flows, tmp_path)
@@ -219,7 +199,7 @@ def test_finished_training_is_not_done_again(make_model: MakeModel, make_flows: 
     assert [event.step for event in one.history] == [event.step for event in other.history]
 
 
-def test_seed_decides_every_bit(make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path):
+def test_seed_decides_every_bit(fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path):
     models = [make_model(dropout=0.1) for _ in range(3)]
     for number, (model, seed) in enumerate(zip(models, (5, 5, 6), strict=True)):
         fit(model, make_flows(100), tmp_path / str(number), seed=seed)
@@ -228,7 +208,7 @@ def test_seed_decides_every_bit(make_model: MakeModel, make_flows: MakeFlows, tm
 
 
 def test_model_ends_with_the_weights_of_the_lowest_validation_loss(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):
     flows, model = make_flows(60), make_model()
     result = fit(
@@ -242,7 +222,7 @@ def test_model_ends_with_the_weights_of_the_lowest_validation_loss(
 
 
 def test_training_stops_when_patience_is_spent_and_says_so_again_on_resume(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):
     config = TrainConfig(
         checkpoint_seconds=0,
@@ -265,7 +245,7 @@ def test_training_stops_when_patience_is_spent_and_says_so_again_on_resume(
 
 
 def test_damaged_newest_checkpoint_costs_time_but_no_bits(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):
     flows, straight, resumed = make_flows(100), make_model(), make_model()
     fit(straight, flows, tmp_path / "straight")
@@ -283,7 +263,7 @@ def test_damaged_newest_checkpoint_costs_time_but_no_bits(
 
 
 def test_resuming_with_other_settings_is_refused_by_name(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):
     flows = make_flows(40)
     started = TrainConfig(epochs=1, device="cpu", learning_rate=3e-4, checkpoint_seconds=0)
@@ -294,7 +274,7 @@ def test_resuming_with_other_settings_is_refused_by_name(
 
 
 def test_no_checkpoint_is_written_of_weights_that_are_not_finite(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):
     model = make_model()
     with torch.no_grad():
@@ -304,13 +284,13 @@ def test_no_checkpoint_is_written_of_weights_that_are_not_finite(
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_no_flows_is_a_sentence(make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path):
+def test_no_flows_is_a_sentence(fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path):
     with pytest.raises(TrainingError, match="there are no training flows"):
         fit(make_model(), make_flows(0), tmp_path)
 
 
 def test_metrics_have_every_figure_that_a_person_follows(
-    make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):
     fit(make_model(), make_flows(100), tmp_path)
     records = read_metrics(tmp_path / "metrics.jsonl")

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ MakeFlows = Callable[..., LabelledRows]
 CONFIG = TrainConfig(epochs=2, batch_size=16, learning_rate=3e-3, device="cpu")
 
 
-def state_of(model: DistilBert, *, seed: int = 5) -> TrainState:
-    return TrainState.start(model, CONFIG, seed=seed, num_steps=8, class_counts=np.array([1, 1, 1]))
+def state_of(model: DistilBert, *, seed: int = 5, config: TrainConfig = CONFIG) -> TrainState:
+    return TrainState.start(model, config, seed=seed, num_steps=8, class_counts=np.array([1, 1, 1]))
 
 
 def test_unpacked_state_takes_the_step_that_the_packed_one_takes(
@@ -30,7 +31,7 @@ def test_unpacked_state_takes_the_step_that_the_packed_one_takes(
     )
     feed = list(steps(flows, CONFIG, seed=5))
     list(train(one, feed[:3]))
-    packed = pack_state(one)
+    packed = pack_state(one, {})
     unpack_state(other, packed._replace(tensors=CpuCopy(packed.tensors).wait()))
     for state in (one, other):
         list(train(state, feed[3:4]))
@@ -42,16 +43,26 @@ def test_unpacked_state_takes_the_step_that_the_packed_one_takes(
 def test_copy_holds_what_the_tensors_were(make_model: MakeModel, make_flows: MakeFlows):
     state = state_of(make_model())
     before = {name: weight.clone() for name, weight in state.model.state_dict().items()}
-    copy = CpuCopy(pack_state(state).tensors)
+    copy = CpuCopy(pack_state(state, {}).tensors)
     list(train(state, steps(make_flows(16), CONFIG, seed=5)))
-    copied = model_weights(pack_state(state)._replace(tensors=copy.wait()))
+    copied = model_weights(pack_state(state, {})._replace(tensors=copy.wait()))
     assert all(torch.equal(copied[name], weight) for name, weight in before.items())
     assert not torch.equal(state.model.classifier.weight, before["classifier.weight"])
 
 
+def test_loss_scale_and_micro_batch_go_on_as_they_were(make_model: MakeModel):
+    config = replace(CONFIG, precision="fp16")
+    one, other = state_of(make_model(), config=config), state_of(make_model(), config=config)
+    one.scaler.load_state_dict({**one.scaler.state_dict(), "scale": 512.0, "_growth_tracker": 7})
+    one.micro_batch_tokens = 77
+    unpack_state(other, pack_state(one, {}))
+    assert other.scaler.state_dict() == one.scaler.state_dict()
+    assert other.micro_batch_tokens == 77
+
+
 @pytest.mark.parametrize("what", ["seed", "shape"])
 def test_state_of_another_training_is_refused(make_model: MakeModel, what: str):
-    packed = pack_state(state_of(make_model()))
+    packed = pack_state(state_of(make_model()), {})
     if what == "seed":
         with pytest.raises(RunError, match="written with seed 5, this run has 6"):
             unpack_state(state_of(make_model(), seed=6), packed)

@@ -1,12 +1,20 @@
 import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 
 from wirebert.errors import Terminated
-from wirebert.training.stopping import Termination, is_device_failure, terminable
+from wirebert.training.checkpoint import CheckpointFolder
+from wirebert.training.stopping import (
+    Termination,
+    device_failures_told,
+    is_device_failure,
+    terminable,
+    undisturbed,
+)
 
 
 def terminate() -> None:
@@ -81,6 +89,20 @@ def test_in_another_thread_nothing_is_changed():
     assert found == [before]
 
 
+def test_ctrl_c_waits_for_the_end_of_the_update():
+    done: list[bool] = []
+
+    def update() -> None:
+        with undisturbed():
+            signal.raise_signal(signal.SIGINT)
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        update()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 @pytest.mark.parametrize(
     ("error", "is_failure"),
     [
@@ -96,3 +118,8 @@ def test_in_another_thread_nothing_is_changed():
 )
 def test_a_gpu_that_fails_is_told_from_a_bug(error: RuntimeError, is_failure: bool):
     assert is_device_failure(error) is is_failure
+
+
+def test_a_bug_keeps_its_own_words(tmp_path: Path):
+    with pytest.raises(RuntimeError, match=r"^mat1"), device_failures_told(CheckpointFolder(tmp_path)):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -12,7 +12,9 @@ def counted(*steps: tuple[float, float, int, int], may_overflow: bool = False) -
     """A tally of steps given as loss, gradient norm, flows, right answers."""
     tally = Tally(CPU)
     for index, (loss, grad_norm, num_flows, num_right) in enumerate(steps, start=1):
-        step = TrainStep(index, 0, torch.tensor(loss), torch.tensor(grad_norm), num_flows, 5 * num_flows)
+        step = TrainStep(
+            index, 0, torch.tensor(loss), torch.tensor(grad_norm), num_flows, 5 * num_flows, num_flows
+        )
         tally.add(step, torch.tensor(num_right), may_overflow=may_overflow)
     return tally
 

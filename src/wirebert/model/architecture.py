@@ -49,7 +49,7 @@ class ModelConfig:
     """`scratch`, a folder with `config.json` and `model.safetensors`, or a model name on the Hugging Face hub."""
 
     attention: AttentionKernel = "auto"
-    """How attention is computed; the results are the same to rounding."""
+    """How attention is computed; the results are the same to rounding. On a CPU all but `math` are `sdpa`."""
 
     attention_pattern: str = FULL
     """Which tokens see each other: `full`, `columns` (of one group in the schema), `window:REACH`, or
@@ -102,6 +102,9 @@ class Architecture:
     attention_pattern: str = FULL
     """Which tokens see each other (`wirebert.model.patterns`)."""
 
+    num_asked: int = 0
+    """Tokens per row that a model of masked tokens is asked for at most; its classes are the tokens. 0: a classifier."""
+
     def __post_init__(self) -> None:
         if self.dim % self.num_heads:
             raise ConfigError(
@@ -139,21 +142,31 @@ class Architecture:
         return cls(**{"vocab_size": 30_522, **values}, num_classes=num_classes, attention_pattern=pattern)  # pyright: ignore[reportArgumentType]  # checked above
 
     def to_hugging_face(self, classes: tuple[str, ...]) -> dict[str, object]:
-        """The `config.json` that a stock `DistilBertForSequenceClassification` of this shape reads."""
+        """The `config.json` that a stock `DistilBertForSequenceClassification` of this shape reads.
+
+        Without classes it is that of a `DistilBertForMaskedLM`.
+        """
+        kind = "SequenceClassification" if classes else "MaskedLM"
         return {
-            "architectures": ["DistilBertForSequenceClassification"],
+            "architectures": [f"DistilBertFor{kind}"],
             # A stock model would compute full attention without a word, so it is not to know this one.
             "model_type": "distilbert" if self.attention_pattern == FULL else _PATTERNED,
             **{theirs: getattr(self, ours) for ours, theirs in _THEIR_NAMES.items()},
             **_ONLY,
             "initializer_range": 0.02,
             "tie_weights_": True,
-            "id2label": {str(index): name for index, name in enumerate(classes)},
-            "label2id": {name: index for index, name in enumerate(classes)},
-            "problem_type": "single_label_classification",
+            **(_class_names(classes) if classes else {}),
             "dtype": "float32",
             **({} if self.attention_pattern == FULL else {"attention_pattern": self.attention_pattern}),
         }
+
+
+def _class_names(classes: tuple[str, ...]) -> dict[str, object]:
+    return {
+        "id2label": {str(index): name for index, name in enumerate(classes)},
+        "label2id": {name: index for index, name in enumerate(classes)},
+        "problem_type": "single_label_classification",
+    }
 
 
 _PATTERNED: Final = "wirebert-distilbert"
@@ -199,6 +212,7 @@ def resolve(
     positions: bool = True,
     num_columns: int = 0,
     pad_id: int = 0,
+    num_asked: int = 0,
     pretrained: Architecture | None = None,
 ) -> Architecture:
     """The architecture that `config` means for this vocabulary and these classes.
@@ -213,7 +227,7 @@ def resolve(
     Traceback (most recent call last):
     wirebert.errors.ConfigError: model.dim must be a multiple of model.num_heads, got 100 and 12
     """
-    named = SIZES[config.size] if config.size in SIZES else read_architecture(Path(config.size))
+    named = find_architecture(config.size)
     origin = named if pretrained is None else pretrained
     asked = {
         name: value
@@ -237,7 +251,13 @@ def resolve(
         num_columns=num_columns,
         pad_id=pad_id,
         attention_pattern=config.attention_pattern,
+        num_asked=num_asked,
     )
+
+
+def find_architecture(size: str) -> Architecture:
+    """The architecture of a size: one with a name, or a `config.json`."""
+    return SIZES[size] if size in SIZES else read_architecture(Path(size))
 
 
 def _shapes(architecture: Architecture) -> dict[str, int]:

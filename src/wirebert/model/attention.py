@@ -8,7 +8,7 @@ rules come from `benchmarks/attention.py` (figures in docs/experiments.md).
 | tiles | our Triton kernel for packed rows of at most 128 tokens, several rows on the chip at once; GPU |
 | math | plain batched products: the reference |
 | sdpa | PyTorch's own choice among its fused kernels |
-| flash | FlashAttention-2 (Dao, 2023): through SDPA where nothing is padded, else over packed rows like `varlen`; GPU, half precision |
+| flash | FlashAttention-2 (Dao, 2023): `varlen` for packed rows, through SDPA for rows without padding, which it can not mask (with padding: `memory_efficient`); GPU, half precision |
 | varlen | FlashAttention-2 over packed rows; GPU, half precision, no dropout of attention weights |
 | memory_efficient | the memory-efficient kernel of SDPA (Rabe and Staats, 2021); GPU |
 | flex | `flex_attention`, compiled on a GPU; no dropout of attention weights |
@@ -19,6 +19,8 @@ T tokens of all rows, A tokens that ask (all T, or the first of each of R rows).
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from importlib.util import find_spec
 from typing import Literal
 
@@ -40,7 +42,7 @@ SHORT_ROW = 64
 """Slots below which plain products beat PyTorch's fused kernels on a GPU at half precision."""
 
 WITHOUT_DROPOUT: tuple[AttentionKernel, ...] = ("flash", "varlen", "flex")
-"""Kernels that can not drop attention weights (of rows of unequal length, in the case of `flash`)."""
+"""Kernels that can not drop attention weights (`flash`: those of packed rows)."""
 
 
 def attend(
@@ -55,11 +57,14 @@ def attend(
     """What each asking slot gathers from the slots that `mask` calls real (None: all are).
 
     A row has at least one real slot, `[CLS]`; padded slots get a weight of exactly zero. `dropout` is the share of
-    attention weights dropped now (pass 0 outside training). A kernel that needs packed rows is `sdpa` here.
+    attention weights dropped now (pass 0 outside training). A kernel that needs packed rows is `sdpa` here, and so is
+    one that needs a GPU where there is none.
     """
     chosen = fastest_kernel(query, key) if kernel == "auto" else kernel
+    if chosen not in KERNELS or (chosen != "math" and not query.is_cuda):
+        chosen = "sdpa"
     mask_BxQL = None if mask is None else mask[:, None, None, :] if mask.dim() == 2 else mask[:, None]
-    return KERNELS.get(chosen, attend_sdpa)(query, key, value, mask_BxQL, dropout)
+    return KERNELS[chosen](query, key, value, mask_BxQL, dropout)
 
 
 def fastest_kernel(query: Float[Tensor, "B H Q E"], key: Float[Tensor, "B H L E"]) -> Literal["sdpa", "math"]:
@@ -74,9 +79,14 @@ def attend_sdpa(
     value: Float[Tensor, "B H L E"],
     mask: Bool[Tensor, "B 1 _ L"] | None,
     dropout: float,
+    *,
+    only: SDPBackend | None = None,
 ) -> Float[Tensor, "B H Q E"]:
-    """PyTorch's own choice among its fused kernels."""
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    """`only` this one of PyTorch's fused kernels, or its own choice; memory-efficient for flash, which takes no mask."""
+    if mask is not None and only is SDPBackend.FLASH_ATTENTION:
+        only = SDPBackend.EFFICIENT_ATTENTION
+    with nullcontext() if only is None else sdpa_kernel(only):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
 
 
 def attend_math(
@@ -94,32 +104,6 @@ def attend_math(
     return F.dropout(weights_BHQL, dropout) @ value
 
 
-def attend_flash(
-    query: Float[Tensor, "B H Q E"],
-    key: Float[Tensor, "B H L E"],
-    value: Float[Tensor, "B H L E"],
-    mask: Bool[Tensor, "B 1 _ L"] | None,
-    dropout: float,
-) -> Float[Tensor, "B H Q E"]:
-    """FlashAttention-2 where nothing is padded; with padding, which it can not mask, the memory-efficient kernel."""
-    if mask is not None:
-        return attend_memory_efficient(query, key, value, mask, dropout)
-    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-
-
-def attend_memory_efficient(
-    query: Float[Tensor, "B H Q E"],
-    key: Float[Tensor, "B H L E"],
-    value: Float[Tensor, "B H L E"],
-    mask: Bool[Tensor, "B 1 _ L"] | None,
-    dropout: float,
-) -> Float[Tensor, "B H Q E"]:
-    """The memory-efficient kernel, which takes masks."""
-    with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-
-
 def attend_flex(
     query: Float[Tensor, "B H Q E"],
     key: Float[Tensor, "B H L E"],
@@ -127,7 +111,7 @@ def attend_flex(
     mask: Bool[Tensor, "B 1 _ L"] | None,
     dropout: float,
 ) -> Float[Tensor, "B H Q E"]:
-    """`flex_attention`, compiled on a GPU; it can not drop attention weights, which `check_kernel` refuses."""
+    """`flex_attention`, compiled on a GPU; it can not drop attention weights, which `ModelConfig` refuses."""
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     del dropout
@@ -146,8 +130,8 @@ def attend_flex(
 KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]] = {
     "sdpa": attend_sdpa,
     "math": attend_math,
-    "flash": attend_flash,
-    "memory_efficient": attend_memory_efficient,
+    "flash": partial(attend_sdpa, only=SDPBackend.FLASH_ATTENTION),
+    "memory_efficient": partial(attend_sdpa, only=SDPBackend.EFFICIENT_ATTENTION),
     "flex": attend_flex,
 }
 """The kernels for padded rows."""

@@ -3,9 +3,10 @@
 A pretrained model is a folder with `config.json` and `model.safetensors` (and its vocabulary), or a name on the hub.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import torch
 from jaxtyping import Int
@@ -13,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from wirebert.errors import CheckpointError
 from wirebert.model.architecture import Architecture, ModelConfig, read_settings, resolve
@@ -21,17 +24,24 @@ from wirebert.model.initialization import TokenLayout, initialize_embeddings
 
 _LAYER, _EMBEDDINGS = "distilbert.transformer.layer.", "distilbert.embeddings."
 _WORDS, _POSITIONS = _EMBEDDINGS + "word_embeddings.weight", _EMBEDDINGS + "position_embeddings.weight"
-_HEAD = ("pre_classifier.weight", "pre_classifier.bias", "classifier.weight", "classifier.bias")
+_HEADS = ("pre_classifier.", "classifier.", "vocab_")
 _OTHER_HEADS = ("vocab_", "qa_outputs.")
 _RENAMED = {"out_lin": "attention.out_lin", "lin1": "ffn.lin1", "lin2": "ffn.lin2"}
+_MASKED_NAMES = {"vocab_bias": "vocab_projector.bias"}
+_DRAWS = (init.kaiming_uniform_, init.normal_, init.uniform_, Tensor.normal_, Tensor.uniform_)
 _FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt")
 
 
-def build(config: ModelConfig, layout: TokenLayout, *, classes: tuple[str, ...], seed: int) -> DistilBert:
-    """A model for the tokens of `layout` and for `classes`, started as `config` says.
+def build(
+    config: ModelConfig, layout: TokenLayout, *, classes: tuple[str, ...] = (), seed: int, num_asked: int = 0
+) -> DistilBert:
+    """A model for the tokens of `layout` and for `classes`, or of masked tokens, started as `config` says.
 
     From a pretrained model come the blocks, the embeddings of the tokens that its vocabulary has, and the head if it
     has the same classes in the same order. Everything else starts new, from `seed`.
+
+    Args:
+        num_asked: tokens per row that a model of masked tokens is asked for at most; 0: a classifier.
 
     Raises:
         CheckpointError: The pretrained model is missing or can not be used.
@@ -41,10 +51,11 @@ def build(config: ModelConfig, layout: TokenLayout, *, classes: tuple[str, ...],
     architecture = resolve(
         config,
         vocab_size=len(layout.vocabulary),
-        num_classes=len(classes),
+        num_classes=len(layout.vocabulary) if num_asked else len(classes),
         positions=layout.positions,
         num_columns=layout.num_slots,
         pad_id=layout.pad_id,
+        num_asked=num_asked,
         pretrained=None if pretrained is None else pretrained.architecture,
     )
     generator = torch.Generator().manual_seed(seed)
@@ -52,6 +63,7 @@ def build(config: ModelConfig, layout: TokenLayout, *, classes: tuple[str, ...],
         architecture,
         token_slots=torch.from_numpy(layout.token_slots).long(),
         token_groups=torch.from_numpy(layout.token_groups).long(),
+        token_masks=torch.from_numpy(layout.token_masks) if num_asked else None,
         attention=config.attention,
         gradient_checkpointing=config.gradient_checkpointing,
         generator=generator,
@@ -71,8 +83,8 @@ def build(config: ModelConfig, layout: TokenLayout, *, classes: tuple[str, ...],
 def hugging_face_state(model: DistilBert) -> dict[str, Tensor]:
     """The weights under Hugging Face's names: a stock model that loads them gives the same logits.
 
-    Query, key and value are split, column embeddings are added into the word embeddings. The tensors may share memory
-    with the model.
+    Query, key and value are split, column embeddings are added into the word embeddings; the projection of a model of
+    masked tokens, which is these embeddings, is left out. The tensors may share memory with the model.
     """
     state: dict[str, Tensor] = {}
     for name, weight in model.state_dict().items():
@@ -84,12 +96,41 @@ def hugging_face_state(model: DistilBert) -> dict[str, Tensor]:
                     state[f"{_LAYER}{index}.attention.{letter}_lin.{kind}"] = piece
             else:
                 state[f"{_LAYER}{index}.{_RENAMED.get(brick, brick)}.{kind}"] = weight
+        elif part == "masked":
+            if rest != "shown_ids":
+                state[_MASKED_NAMES.get(rest, rest)] = weight
         elif part != "embeddings":
             state[name] = weight
         elif rest not in ("column_embeddings.weight", "token_slots"):
             state[_EMBEDDINGS + rest] = weight
     state[_WORDS] = model.embeddings.folded().detach()
     return state
+
+
+def restored(architecture: Architecture, state: Mapping[str, Tensor], *, where: str) -> DistilBert:
+    """A model with weights that carry Hugging Face's names (`load_hugging_face_state`), which has drawn none before.
+
+    Raises:
+        CheckpointError: A weight is missing, unknown, or of another shape.
+    """
+    with _Undrawn():
+        model = DistilBert(architecture)
+    load_hugging_face_state(model, state, where=where)
+    return model
+
+
+@final
+class _Undrawn(TorchFunctionMode):
+    """Within it weights that would be drawn at random are left as memory was; all other values are set."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        return None if func in _DRAWS else func(*args, **(kwargs or {}))
 
 
 @torch.no_grad()
@@ -102,8 +143,9 @@ def load_hugging_face_state(model: DistilBert, state: Mapping[str, Tensor], *, w
     Raises:
         CheckpointError: A weight is missing, unknown, or of another shape; the model is then as it was.
     """
-    given = _full_names(state)
     targets = hugging_face_state(model)
+    given = _full_names(state)
+    given |= {name: weight for name, weight in state.items() if name.startswith("vocab_") and name in targets}
     targets[_WORDS] = model.embeddings.word_embeddings.weight
     if not model.architecture.positions:  # zero and frozen, whatever the source has
         given[_POSITIONS] = targets[_POSITIONS]
@@ -211,8 +253,10 @@ def _fitted_state(
     """The pretrained weights, completed by the model's own rows for new tokens and its own head for new classes."""
     own = hugging_face_state(model)
     state = dict(pretrained.state)
-    if pretrained.classes != classes or any(name not in state for name in _HEAD):
-        state.update({name: own[name] for name in _HEAD})
+    head = [name for name in own if name.startswith(_HEADS)]
+    if pretrained.classes != classes or any(name not in state for name in head):
+        state = {name: weight for name, weight in state.items() if not name.startswith(_HEADS)}
+        state |= {name: own[name] for name in head}
     if _WORDS in state:
         words = model.embeddings.word_embeddings.weight.detach().clone()
         ours, theirs = _shared_tokens(pretrained, layout)

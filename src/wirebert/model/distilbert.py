@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from wirebert.model.architecture import Architecture
 from wirebert.model.attention import AttentionKernel, attend, attend_packed
+from wirebert.model.masked import MaskedHead
 from wirebert.model.normalization import linear_add_norm, linear_gelu, normalized
 from wirebert.model.packing import Packing, padded_places, place_in_row
 from wirebert.model.patterns import NO_GROUP, allowed, find_pattern
@@ -40,6 +41,9 @@ class DistilBert(nn.Module):
     A new model has DistilBERT's random start: normal weights of standard deviation 0.02, zero biases. `token_slots`
     says which column each token of the vocabulary belongs to (-1: none); it matters only with column embeddings.
     `token_groups` says which group of columns (-1: none); it matters only to attention patterns.
+
+    With `architecture.num_asked` it is a model of masked tokens (`wirebert.model.masked`): token logits at the masked
+    places take the place of class logits, and `token_masks` says what each token is shown as where it is masked.
     """
 
     token_groups: Int[Tensor, " V"]
@@ -50,6 +54,7 @@ class DistilBert(nn.Module):
         *,
         token_slots: Int[Tensor, " V"] | None = None,
         token_groups: Int[Tensor, " V"] | None = None,
+        token_masks: Int[Tensor, " V"] | None = None,
         attention: AttentionKernel = "auto",
         gradient_checkpointing: bool = False,
         generator: torch.Generator | None = None,
@@ -67,27 +72,52 @@ class DistilBert(nn.Module):
             self.register_buffer("token_groups", token_groups.long())
         self.embeddings = Embeddings(architecture, token_slots)
         self.layer = nn.ModuleList(Block(architecture, attention) for _ in range(architecture.num_layers))
-        self.pre_classifier = nn.Linear(architecture.dim, architecture.dim)
-        self.classifier = nn.Linear(architecture.dim, architecture.num_classes)
+        self.masked: MaskedHead | None = None
+        if architecture.num_asked:
+            if token_masks is None:
+                token_masks = torch.full((architecture.vocab_size,), architecture.pad_id)
+            self.masked = MaskedHead(
+                architecture.dim, num_asked=architecture.num_asked, token_masks=token_masks
+            )
+        else:
+            self.pre_classifier = nn.Linear(architecture.dim, architecture.dim)
+            self.classifier = nn.Linear(architecture.dim, architecture.num_classes)
         self.reset_parameters(generator)
 
     def forward(
         self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
-    ) -> Float[Tensor, "B C"]:
+    ) -> Float[Tensor, "asked C"]:
         """Class logits, one row per flow. `mask` is True at tokens and False at padding; None: nothing is padded."""
-        layout = mask
+        layout, shown = mask, ids if self.masked is None else self.masked.shown(ids)
         if self.pattern is not None:
-            layout = allowed(self.pattern, ids, self.token_groups[ids], mask)
-        return self.head(self.encode(self.embeddings(ids), layout))
+            layout = allowed(self.pattern, shown, self.token_groups[shown], mask)
+        embedded = self.embeddings(shown)
+        if self.masked is not None:
+            return self._guess(self.masked, embedded, layout, ids, len(ids))
+        return self.head(self.encode(embedded, layout))
 
-    def forward_packed(self, ids: Int[Tensor, " T"], packing: Packing) -> Float[Tensor, "B C"]:
+    def forward_packed(self, ids: Int[Tensor, " T"], packing: Packing) -> Float[Tensor, "asked C"]:
         """Class logits of packed flows, one row per flow."""
         if self.pattern is not None:  # a pattern is a mask per row, which padded rows have
             places, mask = padded_places(packing)
             padded = torch.where(mask, ids[places], self.architecture.pad_id)
-            return self.forward(padded[:, : self.architecture.max_positions], mask)
-        places = place_in_row(packing) if self.architecture.positions else None
+            longest = self.architecture.max_positions  # a batch has room for more than some models take
+            return self.forward(padded[:, :longest], mask[:, :longest])
+        places = None
+        if self.architecture.positions:  # rows of padding may be longer than any flow
+            places = place_in_row(packing).clamp(max=self.architecture.max_positions - 1)
+        if self.masked is not None:
+            embedded = self.embeddings(self.masked.shown(ids), places)
+            return self._guess(self.masked, embedded, packing, ids, packing.starts.shape[0] - 1)
         return self.head(self.encode(self.embeddings(ids, places), packing))
+
+    def _guess(
+        self, head: MaskedHead, hidden: Tensor, layout: Tensor | Packing | None, ids: Tensor, num_rows: int
+    ) -> Float[Tensor, "asked V"]:
+        """Token logits at masked places."""
+        for block in self.layer:
+            hidden = self._through(block, hidden, layout)
+        return head(hidden, ids, num_rows, self.embeddings.folded())
 
     def encode(
         self,
@@ -144,8 +174,9 @@ class DistilBert(nn.Module):
 
     def classifier_parameters(self) -> Iterator[nn.Parameter]:
         """Weights of the head, which start new and learn fast."""
-        yield from self.pre_classifier.parameters()
-        yield from self.classifier.parameters()
+        heads = (self.pre_classifier, self.classifier) if self.masked is None else (self.masked,)
+        for head in heads:
+            yield from head.parameters()
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """All other weights that are trained (not the frozen position rows)."""

@@ -34,11 +34,24 @@ def kept(seed, place, threshold):
 
 
 @triton.jit
-def _weights(
-    query, key, rows_q, rows_k, seed, tile, head, scale, threshold,
+def _weighted(
+    query_ptr, kv_ptr, rows_q_ptr, rows_k_ptr, seed_ptr, tile, head, at_q, at_k, is_q, is_k, columns,
+    query_stride, kv_stride, key_at, value_at, scale, threshold,
     NUM_HEADS: tl.constexpr, BLOCK: tl.constexpr, DROPS: tl.constexpr, KEEP_SCALE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Attention weights of a tile, and what dropout multiplies them by."""
+    """Query, key and value of a tile, its attention weights, and what dropout multiplies them by.
+
+    Addresses are the caller's: were they made here, `torch.compile` would hold all that this reads for written to.
+    """
+    query = tl.load(
+        query_ptr + at_q[:, None] * query_stride + columns[None, :], mask=is_q[:, None], other=0.0
+    )
+    kv = at_k[:, None] * kv_stride + columns[None, :]
+    key = tl.load(kv_ptr + key_at + kv, mask=is_k[:, None], other=0.0)
+    value = tl.load(kv_ptr + value_at + kv, mask=is_k[:, None], other=0.0)
+
+    rows_q = tl.load(rows_q_ptr + at_q, mask=is_q, other=-1)
+    rows_k = tl.load(rows_k_ptr + at_k, mask=is_k, other=-2)
     scores = tl.dot(query, tl.trans(key), input_precision=PRECISION) * scale
     scores = tl.where(rows_q[:, None] == rows_k[None, :], scores, float("-inf"))
     highest = tl.max(scores, 1)
@@ -50,8 +63,8 @@ def _weights(
     if DROPS:
         across = tl.arange(0, BLOCK)
         place = ((tile * NUM_HEADS + head) * BLOCK + across[:, None]) * BLOCK + across[None, :]
-        factors = tl.where(kept(seed, place, threshold), KEEP_SCALE, 0.0)
-    return weights, factors
+        factors = tl.where(kept(tl.load(seed_ptr), place, threshold), KEEP_SCALE, 0.0)
+    return query, key, value, weights, factors
 
 
 @triton.jit
@@ -68,18 +81,11 @@ def _forward_kernel(
     at_q = first_q + tl.arange(0, BLOCK)
     at_k = tl.load(tiles_k_ptr + tile) + tl.arange(0, BLOCK)
     is_q, is_k = at_q < end_q, at_k < tl.load(tiles_k_ptr + tile + 1)
-    rows_q = tl.load(rows_q_ptr + at_q, mask=is_q, other=-1)
-    rows_k = tl.load(rows_k_ptr + at_k, mask=is_k, other=-2)
     columns = head * WIDTH + tl.arange(0, WIDTH)
-    query = tl.load(
-        query_ptr + at_q[:, None] * query_stride + columns[None, :], mask=is_q[:, None], other=0.0
-    )
-    kv = at_k[:, None] * kv_stride + columns[None, :]
-    key = tl.load(kv_ptr + key_at + kv, mask=is_k[:, None], other=0.0)
-    value = tl.load(kv_ptr + value_at + kv, mask=is_k[:, None], other=0.0)
-    seed = tl.load(seed_ptr)
-    weights, factors = _weights(
-        query, key, rows_q, rows_k, seed, tile, head, scale, threshold, NUM_HEADS, BLOCK, DROPS, KEEP_SCALE, PRECISION
+    _, _, value, weights, factors = _weighted(
+        query_ptr, kv_ptr, rows_q_ptr, rows_k_ptr, seed_ptr, tile, head, at_q, at_k, is_q, is_k, columns,
+        query_stride, kv_stride, key_at, value_at, scale, threshold,
+        NUM_HEADS, BLOCK, DROPS, KEEP_SCALE, PRECISION,
     )  # fmt: skip
     out = tl.dot((weights * factors).to(value.dtype), value, input_precision=PRECISION)
     at_out = at_q[:, None] * out_stride + columns[None, :]
@@ -101,20 +107,13 @@ def _backward_kernel(
     at_q = first_q + tl.arange(0, BLOCK)
     at_k = tl.load(tiles_k_ptr + tile) + tl.arange(0, BLOCK)
     is_q, is_k = at_q < end_q, at_k < tl.load(tiles_k_ptr + tile + 1)
-    rows_q = tl.load(rows_q_ptr + at_q, mask=is_q, other=-1)
-    rows_k = tl.load(rows_k_ptr + at_k, mask=is_k, other=-2)
     columns = head * WIDTH + tl.arange(0, WIDTH)
-    query = tl.load(
-        query_ptr + at_q[:, None] * query_stride + columns[None, :], mask=is_q[:, None], other=0.0
-    )
-    kv = at_k[:, None] * kv_stride + columns[None, :]
-    key = tl.load(kv_ptr + key_at + kv, mask=is_k[:, None], other=0.0)
-    value = tl.load(kv_ptr + value_at + kv, mask=is_k[:, None], other=0.0)
-    grad = tl.load(grad_ptr + at_q[:, None] * grad_stride + columns[None, :], mask=is_q[:, None], other=0.0)
-    seed = tl.load(seed_ptr)
-    weights, factors = _weights(
-        query, key, rows_q, rows_k, seed, tile, head, scale, threshold, NUM_HEADS, BLOCK, DROPS, KEEP_SCALE, PRECISION
+    query, key, value, weights, factors = _weighted(
+        query_ptr, kv_ptr, rows_q_ptr, rows_k_ptr, seed_ptr, tile, head, at_q, at_k, is_q, is_k, columns,
+        query_stride, kv_stride, key_at, value_at, scale, threshold,
+        NUM_HEADS, BLOCK, DROPS, KEEP_SCALE, PRECISION,
     )  # fmt: skip
+    grad = tl.load(grad_ptr + at_q[:, None] * grad_stride + columns[None, :], mask=is_q[:, None], other=0.0)
     grad_value = tl.dot(tl.trans((weights * factors).to(grad.dtype)), grad, input_precision=PRECISION)
     grad_weights = tl.dot(grad, tl.trans(value), input_precision=PRECISION) * factors
     mean = tl.sum(weights * grad_weights, 1)

@@ -2,16 +2,13 @@
 
 A checkpoint is a folder `checkpoint-00000123` with two files: `tensors.safetensors` (model and optimizer) and `state.json`
 (everything that is a number, and the sha256 of both). It is written aside, forced to disk and renamed, so under its own
-name it is whole or damaged by something else than us; a damaged one is noticed and passed over.
-
-Each names the step of the best weights so far. The newest checkpoints are kept, and those that they name.
+name it is whole or damaged by something else than us; a damaged one is noticed and passed over. The newest are kept.
 """
 
 import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, cast
@@ -23,7 +20,7 @@ from torch import Tensor
 from wirebert.errors import CheckpointError, RunError
 from wirebert.files import force_to_disk
 
-VERSION: Final = 2
+VERSION: Final = 3
 TENSORS: Final = "tensors.safetensors"
 STATE: Final = "state.json"
 PREFIX: Final = "checkpoint-"
@@ -46,7 +43,7 @@ class CheckpointFolder:
 
     path: Path
     keep: int = 2
-    """Newest checkpoints that stay on disk, beside those with the best weights."""
+    """Newest checkpoints that stay on disk."""
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, oldest first."""
@@ -57,17 +54,15 @@ class CheckpointFolder:
         """The folder of a step's checkpoint."""
         return self.path / f"{PREFIX}{step:08d}"
 
-    def save(self, step: int, checkpoint: Checkpoint, *, best_step: int | None = None) -> Path:
+    def save(self, step: int, checkpoint: Checkpoint) -> Path:
         """Write a checkpoint, then delete those that are not needed any more.
-
-        `best_step` is the step of the best weights so far: this one, or one that has a checkpoint.
 
         Raises:
             RunError: the disk is full or can not be written; older checkpoints are untouched.
         """
         aside = self.path / f"{ASIDE}{step}"
         try:
-            self._write(aside, step, checkpoint, best_step)
+            self._write(aside, step, checkpoint)
             return self._put_in_place(aside, step)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(aside, ignore_errors=True)  # a full disk needs the room
@@ -76,7 +71,7 @@ class CheckpointFolder:
                 f"{self.place(step)}: the checkpoint can not be written ({reason}); make room, then go on with --resume"
             ) from error
 
-    def _write(self, aside: Path, step: int, checkpoint: Checkpoint, best_step: int | None) -> None:
+    def _write(self, aside: Path, step: int, checkpoint: Checkpoint) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self._clear_aside()
         aside.mkdir()
@@ -84,7 +79,6 @@ class CheckpointFolder:
         body = checkpoint.scalars | {
             "version": VERSION,
             "step": step,
-            "best_step": best_step,
             "tensors_sha256": _sha256(aside / TENSORS),
         }
         text = json.dumps({"sha256": _digest(body), "state": body}, indent=1)
@@ -98,16 +92,9 @@ class CheckpointFolder:
             self._delete(undone)
         aside.rename(self.place(step))
         force_to_disk(self.path)
-        newest = self.steps()[-self.keep :]
-        needed = {*newest, *map(self._best_step, newest)}
-        for old in [step for step in self.steps() if step not in needed]:
+        for old in self.steps()[: -self.keep]:
             self._delete(old)
         return self.place(step)
-
-    def _best_step(self, step: int) -> int | None:
-        with suppress(CheckpointError):  # a damaged one names none
-            return cast(int | None, self._scalars(step)["best_step"])
-        return None
 
     def _delete(self, step: int) -> None:
         # Renamed first: a kill in the middle must not leave half a checkpoint under a checkpoint's name.
@@ -120,9 +107,7 @@ class CheckpointFolder:
             shutil.rmtree(leftover)
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
-        """The newest checkpoint that is whole, as is the one with its best weights; None if there is none yet.
-
-        Each damaged one gives a warning.
+        """The newest checkpoint that is whole; None if there is none yet. Each damaged one gives a warning.
 
         Raises:
             RunError: there are checkpoints, and all of them are damaged.
@@ -130,11 +115,7 @@ class CheckpointFolder:
         steps = self.steps()
         for step in reversed(steps):
             try:
-                found = self.load(step)
-                best_step = found.scalars["best_step"]
-                if isinstance(best_step, int) and best_step != step:
-                    self._check(best_step)
-                return found
+                return self.load(step)
             except CheckpointError as error:
                 warn(f"{error}; going back to the checkpoint before {self.place(step).name}")
         if steps:
@@ -147,21 +128,13 @@ class CheckpointFolder:
         Raises:
             CheckpointError: it is missing or damaged.
         """
-        scalars = self._check(step)
-        try:
-            return Checkpoint(load_file(self.place(step) / TENSORS), scalars)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{self.place(step)}: {TENSORS} is damaged or missing") from error
-
-    def _check(self, step: int) -> Scalars:
         place, scalars = self.place(step), self._scalars(step)
         try:
-            is_whole = _sha256(place / TENSORS) == scalars["tensors_sha256"]
-        except OSError as error:
+            if _sha256(place / TENSORS) != scalars["tensors_sha256"]:
+                raise CheckpointError(f"{place}: {TENSORS} is damaged")
+            return Checkpoint(load_file(place / TENSORS), scalars)
+        except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{place}: {TENSORS} is damaged or missing") from error
-        if not is_whole:
-            raise CheckpointError(f"{place}: {TENSORS} is damaged")
-        return scalars
 
     def _scalars(self, step: int) -> Scalars:
         place = self.place(step)

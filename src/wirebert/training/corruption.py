@@ -8,11 +8,12 @@ Shape letters: B flows, T tokens of all flows, S slots.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int, Int64, Integer, UInt16, UInt32
 
+from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.training.settings import TrainConfig
 
 NO_TOKEN: Final = -1
@@ -25,6 +26,15 @@ class RaggedRows(NamedTuple):
 
     ids: UInt16[np.ndarray, " T"] | UInt32[np.ndarray, " T"]
     offsets: Int64[np.ndarray, " B+1"]
+
+
+@runtime_checkable
+class RowChange(Protocol):
+    """How flows are changed before a step sees them."""
+
+    def apply(self, rows: RaggedRows, seed: int) -> RaggedRows:
+        """Changed copies of the rows; the same seed changes the same rows in the same way."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +73,19 @@ class Corruption:
 
     max_length: int
     """Longest row that the model takes, in tokens."""
+
+    @classmethod
+    def of(cls, tokenizer: FlowTokenizer, config: TrainConfig) -> "Corruption":
+        """The corruption that `config` asks for, of a tokenizer's rows."""
+        return cls.from_vocabulary(
+            config,
+            token_slots=tokenizer.token_slots,
+            slot_special=tokenizer.slot_special,
+            leaves_out=tokenizer.leaves_out,
+            max_length=tokenizer.config.max_length,
+            slot_columns=tokenizer.slot_columns,
+            slot_marks=tokenizer.slot_marks,
+        )
 
     @classmethod
     def from_vocabulary(
@@ -122,10 +145,10 @@ class Corruption:
         ids = np.where(changed, replacement, rows.ids).astype(rows.ids.dtype)
         kept = ~(_piece_owner_changed(rows, is_feature, changed))
         if not self.leaves_out:
-            return _assemble(ids[kept], row_of[kept], num_rows, self.max_length)
+            return assemble(ids[kept], row_of[kept], num_rows, self.max_length)
         shown[row_of[is_feature], slot_of[is_feature]] = NO_TOKEN  # replaced in place above
         added_rows, added_slots = np.nonzero(shown >= 0)
-        return _assemble(
+        return assemble(
             np.concatenate([ids[kept], shown[added_rows, added_slots].astype(ids.dtype)]),
             np.concatenate([row_of[kept], added_rows]),
             num_rows,
@@ -160,7 +183,7 @@ def _piece_owner_changed(
     return ~is_feature & changed[np.maximum.accumulate(owner)]
 
 
-def _assemble(
+def assemble(
     ids: Integer[np.ndarray, " T"], row_of: Int[np.ndarray, " T"], num_rows: int, max_length: int
 ) -> RaggedRows:
     """Tokens sorted by row, in their order within a row, each row cut at `max_length`."""

@@ -10,9 +10,10 @@ from typing import Any, Final, NamedTuple, Protocol, cast, final, runtime_checka
 import numpy as np
 import psutil
 import torch
-from jaxtyping import Int, Int64
+from jaxtyping import Float32, Int, Int64
 from torch.utils.data import DataLoader, Dataset
 
+from wirebert.encoding.rows import ranges
 from wirebert.model.batches import (
     NO_CLASS,
     Batch,
@@ -23,7 +24,7 @@ from wirebert.model.batches import (
     pack,
     pad,
 )
-from wirebert.training.corruption import Corruption, RaggedRows
+from wirebert.training.corruption import RaggedRows, RowChange
 from wirebert.training.seeding import Purpose, mix
 from wirebert.training.settings import TrainConfig
 
@@ -53,6 +54,21 @@ class StepFlows(NamedTuple):
 
     rows: RaggedRows
     class_ids: Int64[np.ndarray, " B"]
+    taught: Float32[np.ndarray, "B C"] | None = None
+    """Log-probabilities that a teacher gives each flow, if there is a teacher."""
+
+    def taught_of(self, chosen: Int64[np.ndarray, " K"]) -> Float32[np.ndarray, "K C"] | None:
+        """What the teacher says of these flows of the step."""
+        return None if self.taught is None else self.taught[chosen]
+
+    def answers(self, num_tokens: int) -> Int64[np.ndarray, " A"]:
+        """What the model is to say: the tokens behind the masks, or where nothing is masked each flow's class.
+
+        Args:
+            num_tokens: size of the vocabulary, by which the id of a masked token is raised.
+        """
+        is_masked = self.rows.ids >= num_tokens
+        return self.rows.ids[is_masked].astype(np.int64) - num_tokens if is_masked.any() else self.class_ids
 
 
 def steps_per_epoch(num_flows: int, batch_size: int) -> int:
@@ -78,9 +94,15 @@ class StepSource(Dataset[StepFlows]):
     """
 
     def __init__(
-        self, flows: LabelledRows, config: TrainConfig, *, seed: int, corruption: Corruption | None = None
+        self,
+        flows: LabelledRows,
+        config: TrainConfig,
+        *,
+        seed: int,
+        corruption: RowChange | None = None,
+        taught: Float32[np.ndarray, "N C"] | None = None,
     ) -> None:
-        self.flows = flows
+        self.flows, self.taught = flows, taught
         self._config, self._seed, self._corruption = config, seed, corruption
         self._steps_per_epoch = steps_per_epoch(len(flows.class_ids), config.batch_size)
         self._order = (NEVER, np.empty(0, dtype=np.int64))  # of one epoch
@@ -98,7 +120,8 @@ class StepSource(Dataset[StepFlows]):
         rows = take_rows(self.flows, chosen)
         if self._corruption is not None:
             rows = self._corruption.apply(rows, mix(self._seed, Purpose.CORRUPTION, epoch, index))
-        return StepFlows(index, epoch, rows, self.flows.class_ids[chosen].astype(np.int64))
+        taught = None if self.taught is None else np.asarray(self.taught[chosen])
+        return StepFlows(index, epoch, rows, self.flows.class_ids[chosen].astype(np.int64), taught)
 
 
 def steps(
@@ -106,11 +129,15 @@ def steps(
     config: TrainConfig,
     *,
     seed: int,
-    corruption: Corruption | None = None,
+    corruption: RowChange | None = None,
+    taught: Float32[np.ndarray, "N C"] | None = None,
     first_step: int = 0,
 ) -> Iterator[StepFlows]:
-    """The flows of every step from `first_step` to the end of the last epoch, made by `choose_workers` processes."""
-    source = StepSource(flows, config, seed=seed, corruption=corruption)
+    """The flows of every step from `first_step` to the end of the last epoch, made by `choose_workers` processes.
+
+    `taught` holds a teacher's log-probabilities of each flow as it is: corruption changes what the student sees alone.
+    """
+    source = StepSource(flows, config, seed=seed, corruption=corruption, taught=taught)
     numbers = range(first_step, len(source))
     num_workers = choose_workers(flows, config)
     if num_workers == 0:
@@ -132,8 +159,9 @@ def steps(
 def choose_workers(flows: LabelledRows, config: TrainConfig) -> int:
     """Processes that read the flows of coming steps.
 
-    A thread prepares 450,000 flows/s from memory, four times what an H200 trains on. Only where the encoded flows do not
-    fit into memory, so that reading waits for the disk, other processes are worth their cost.
+    One thread that reads from memory prepares flows several times as fast as an H200 trains on them
+    (`benchmarks/train.py --recipes feeding leave-out`). Only where the encoded flows do not fit into memory, so that
+    reading waits for the disk, other processes are worth their cost.
     """
     if config.workers is not None:
         return config.workers
@@ -150,9 +178,7 @@ def take_rows(flows: FlatRows, chosen: Int[np.ndarray, " B"]) -> RaggedRows:
     starts = flows.offsets[chosen]
     lengths = flows.offsets[chosen + 1] - starts
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    # Token t of the result is token t - offsets[r] of its row r: [a b | c d e] -> row starts + [0 1 | 0 1 2].
-    places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-    return RaggedRows(np.asarray(flows.ids[places]), offsets)
+    return RaggedRows(np.asarray(flows.ids[ranges(starts, lengths)]), offsets)
 
 
 def micro_batches(
@@ -179,12 +205,16 @@ def micro_batches(
                 pad_id=pad_id,
                 num_flows=batch_size if len(chosen) == len(lengths) else 0,
                 loss_weight=loss_weight,
+                taught=flows.taught_of(chosen),
             ).pinned()
             for chosen in parts
         ]
     return [
         FlowBatch(
-            *pad(flows.rows, chosen, pad_id=pad_id), torch.from_numpy(flows.class_ids[chosen]), loss_weight
+            *pad(flows.rows, chosen, pad_id=pad_id),
+            torch.from_numpy(flows.class_ids[chosen]),
+            loss_weight,
+            None if (taught := flows.taught_of(chosen)) is None else torch.from_numpy(taught),
         )
         for chosen in parts
     ]
@@ -204,7 +234,9 @@ def share_of(flows: StepFlows, rank: int, size: int) -> StepFlows:
     if size == 1:
         return flows
     chosen = np.arange(rank, len(flows.class_ids), size)
-    return flows._replace(rows=take_rows(flows.rows, chosen), class_ids=flows.class_ids[chosen])
+    return flows._replace(
+        rows=take_rows(flows.rows, chosen), class_ids=flows.class_ids[chosen], taught=flows.taught_of(chosen)
+    )
 
 
 def num_passes(flows: StepFlows, max_tokens: int, size: int, device: torch.device) -> int:
@@ -216,9 +248,8 @@ def num_passes(flows: StepFlows, max_tokens: int, size: int, device: torch.devic
 
 def idle_batch(flows: StepFlows, *, pad_id: int, device: torch.device) -> Batch:
     """A micro-batch that teaches nothing, for a rank that has no more flows while others have."""
-    one = StepFlows(
-        flows.step, flows.epoch, take_rows(flows.rows, np.zeros(1, np.int64)), np.array([NO_CLASS])
-    )
+    row = RaggedRows(np.full(1, pad_id, flows.rows.ids.dtype), np.array([0, 1]))
+    one = share_of(flows, 0, len(flows.class_ids))._replace(rows=row, class_ids=np.array([NO_CLASS]))
     return micro_batches(one, 0, pad_id=pad_id, device=device)[0]
 
 
@@ -226,6 +257,9 @@ class Prepared(NamedTuple):
     """A step's flows, cut into what the device takes at once."""
 
     flows: StepFlows
+    num_answers: int
+    """What the model is asked about them, on all ranks together."""
+
     max_tokens: int
     """The limit by which they were cut."""
 

@@ -3,10 +3,7 @@
 Shape letters: B flows of a micro-batch, C classes.
 """
 
-import signal
-import threading
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, final
 
@@ -19,22 +16,20 @@ from torch.nn.utils import clip_grad_norm_
 
 from wirebert.ahead import ahead
 from wirebert.errors import ConfigError, TrainingError
-from wirebert.model.batches import Batch, PackedBatch, Precision, autocast, class_logits, pack
+from wirebert.model.batches import Batch, PackedBatch, Precision, answers, autocast, class_logits
 from wirebert.model.distilbert import DistilBert
-from wirebert.training.corruption import RaggedRows
 from wirebert.training.distributed import ONE, GradientSum, World
 from wirebert.training.feeding import Prepared, StepFlows, idle_batch, micro_batches, num_passes, share_of
 from wirebert.training.graphs import Outcome, StepGraphs
 from wirebert.training.losses import Objective
-from wirebert.training.memory import fitting_tokens, free_bytes
 from wirebert.training.optimizer import learning_rates, make_optimizer
 from wirebert.training.seeding import Purpose, mix
 from wirebert.training.settings import TrainConfig
 from wirebert.training.sharding import choose_parallel, is_sharded, sharded, whole
+from wirebert.training.soft_targets import SoftTargets, expected_classes
+from wirebert.training.stopping import undisturbed
 from wirebert.training.tally import Tally, TrainStep
 
-LENGTH_TRIED: Final = 64
-"""Tokens of the rows by which memory is measured; a row's length hardly matters, the number of tokens does."""
 # Below this scale gradients overflow whatever fp16 scales them by: the weights themselves are too large.
 SMALLEST_LOSS_SCALE: Final = 2.0**-10
 
@@ -71,6 +66,9 @@ class TrainState:
     world: World = ONE
     """The processes that train this model together."""
 
+    soft: SoftTargets | None = None
+    """What a teacher says about the training flows, if there is a teacher."""
+
     tally: Tally = field(init=False)
     graphs: StepGraphs | None = field(init=False)
     """Records steps as CUDA graphs, where they can be."""
@@ -92,7 +90,7 @@ class TrainState:
 
     def _recordable(self, batch: PackedBatch) -> Outcome:
         """What of a step is recorded: all of it; with several ranks, what comes before they speak."""
-        loss, num_right = _gradients(self, batch)
+        loss, num_right = gradients(self, batch)
         if self.gradient_sum is None:
             return Outcome(loss, num_right, _update(self))
         self.gradient_sum.collect()
@@ -108,6 +106,7 @@ class TrainState:
         num_steps: int,
         class_counts: Int[np.ndarray, " C"],
         world: World = ONE,
+        soft: SoftTargets | None = None,
     ) -> "TrainState":
         """The state before the first step; moves the model to the device, or a sharded copy of it."""
         device = choose_device(config)
@@ -132,6 +131,7 @@ class TrainState:
             precision=precision,
             micro_batch_tokens=choose_micro_batch_tokens(config, device),
             world=world,
+            soft=soft,
         )
 
     def set_learning_rate(self) -> None:
@@ -208,35 +208,6 @@ def choose_micro_batch_tokens(config: TrainConfig, device: torch.device) -> int:
     return 4_096 if device.type == "cpu" else 0
 
 
-def fit_into_memory(state: TrainState, mean_length: float) -> None:
-    """Have micro-batches fill a GPU's memory and not more, for flows of this mean length; a setting goes before."""
-    if state.device.type != "cuda" or state.config.micro_batch_tokens is not None:
-        return
-    wanted = round(state.config.batch_size * mean_length / state.world.size)
-    fitting = fitting_tokens(
-        lambda tokens: _peak_bytes(state, tokens), free_bytes(state.device), wanted=wanted
-    )
-    if state.is_sharded:  # every rank makes as many passes as the others
-        fitting = state.world.smallest(fitting)
-    state.micro_batch_tokens = 0 if fitting == wanted else fitting
-
-
-def _peak_bytes(state: TrainState, num_tokens: int) -> int:
-    """Memory that a forward and backward pass over this many tokens takes at its peak."""
-    length = min(LENGTH_TRIED, state.model.architecture.max_positions)
-    ids = np.zeros(num_tokens // length * length, dtype=np.uint16)
-    rows = RaggedRows(ids, np.arange(0, len(ids) + 1, length))
-    class_ids = np.zeros(len(rows.offsets) - 1, dtype=np.int64)
-    pad_id = state.model.architecture.pad_id
-    batch = pack(rows, np.arange(len(class_ids)), class_ids, pad_id=pad_id)
-    before = torch.cuda.memory_allocated(state.device)
-    torch.cuda.reset_peak_memory_stats(state.device)
-    state.model.train()
-    _gradients(state, batch)
-    state.optimizer.zero_grad()
-    return torch.cuda.max_memory_allocated(state.device) - before
-
-
 def train(state: TrainState, feed: Iterable[StepFlows]) -> Iterator[TrainStep]:
     """Update `state` in place; yield once per optimizer step. Stop by not asking for the next."""
     prepared = (_prepare(state, flows) for flows in feed)
@@ -254,7 +225,8 @@ def _prepare(state: TrainState, flows: StepFlows) -> Prepared:
     """This rank's share of the step's flows as the device takes them, by the micro-batch of this moment."""
     max_tokens, pad_id = state.micro_batch_tokens, state.model.architecture.pad_id
     # A number of the processor's: the device does not have to be asked for it.
-    weight = float(state.host_objective.weight(torch.from_numpy(flows.class_ids)))
+    asked = flows.answers(state.model.architecture.vocab_size)
+    weight = float(state.host_objective.weight(torch.from_numpy(asked)))
     size = state.world.size
     batches = micro_batches(
         *(share_of(flows, state.world.rank, size), max_tokens),
@@ -266,7 +238,7 @@ def _prepare(state: TrainState, flows: StepFlows) -> Prepared:
     if state.is_sharded:  # no rank may make a pass without the others
         num_idle = num_passes(flows, max_tokens, size, state.device) - len(batches)
         batches += [idle_batch(flows, pad_id=pad_id, device=state.device)] * num_idle
-    return Prepared(flows, max_tokens, batches)
+    return Prepared(flows, len(asked), max_tokens, batches)
 
 
 def _step_within_memory(state: TrainState, ready: Prepared) -> TrainStep:
@@ -294,9 +266,9 @@ def _step(state: TrainState, ready: Prepared) -> TrainStep:
             outcome = state.graphs.run(batch, state.device)
             if state.gradient_sum is not None:
                 outcome = outcome._replace(grad_norm=_update_together(state, state.gradient_sum))
-            return _finish(state, ready.flows, outcome)
+            return _finish(state, ready, outcome)
     none = torch.zeros(2, device=state.device)  # of a rank without flows in a short step
-    parts = [_gradients(state, batch) for batch in ready.batches] or [(none[0], none[1].long())]
+    parts = [gradients(state, batch) for batch in ready.batches] or [(none[0], none[1].long())]
     losses, num_right = zip(*parts, strict=True)
     with undisturbed():
         if state.gradient_sum is None:
@@ -305,7 +277,7 @@ def _step(state: TrainState, ready: Prepared) -> TrainStep:
             state.gradient_sum.collect()
             grad_norm = _update_together(state, state.gradient_sum)
         outcome = Outcome(torch.stack(losses).sum(), torch.stack(num_right).sum(), grad_norm)
-        return _finish(state, ready.flows, outcome)
+        return _finish(state, ready, outcome)
 
 
 def _update_together(state: TrainState, gradient_sum: GradientSum) -> Float[Tensor, ""]:
@@ -320,22 +292,28 @@ def _update_together(state: TrainState, gradient_sum: GradientSum) -> Float[Tens
         ) from error
 
 
-def _finish(state: TrainState, flows: StepFlows, outcome: Outcome) -> TrainStep:
+def _finish(state: TrainState, ready: Prepared, outcome: Outcome) -> TrainStep:
     """Count a step that is done."""
     state.step += 1
-    sizes = len(flows.class_ids), len(flows.rows.ids)
+    flows = ready.flows
+    sizes = len(flows.class_ids), len(flows.rows.ids), ready.num_answers
     step = TrainStep(state.step, flows.epoch, outcome.loss, outcome.grad_norm, *sizes)
     state.tally.add(step, outcome.num_right, may_overflow=state.scaler.is_enabled())
     return step
 
 
-def _gradients(state: TrainState, batch: Batch) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-    """Add a micro-batch's gradients to the parameters; its share of the step's loss, and how many flows were right."""
+def gradients(state: TrainState, batch: Batch) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+    """Add a micro-batch's gradients to the parameters; its share of the step's loss, and how many answers were right."""
     batch = batch.to(state.device)
-    class_ids = batch.class_ids
+    class_ids, taught_BC = answers(state.model, batch), batch.taught
     with autocast(str(state.device), state.precision):
         logits_BC = class_logits(state.model, batch)
-    loss = state.objective.total(logits_BC, class_ids) / batch.loss_weight
+    if state.soft is None or taught_BC is None:
+        total = state.objective.total(logits_BC, class_ids)
+    else:
+        total = state.soft.total(state.objective, logits_BC, class_ids, taught_BC)
+        class_ids = expected_classes(class_ids, taught_BC)
+    loss = total / batch.loss_weight
     state.scaler.scale(loss).backward()
     return loss.detach(), (logits_BC.detach().argmax(1) == class_ids).sum()
 
@@ -365,20 +343,3 @@ def _halve_micro_batches(state: TrainState, flows: StepFlows, failure: str) -> N
             f"model.gradient_checkpointing=true, or a shorter encoding.max_length ({failure.splitlines()[0]})"
         )
     state.micro_batch_tokens = max(longest, used // 2)
-
-
-@contextmanager
-def undisturbed() -> Generator[None]:
-    """Ctrl-C waits until the block is done: a half-made update could not be continued from."""
-    interrupts: list[int] = []
-    previous = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or previous is None:
-        yield  # signals reach the main thread only, and a handler that Python did not set can not be put back
-        return
-    signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if interrupts:
-        signal.raise_signal(signal.SIGINT)

@@ -3,7 +3,7 @@
 Shape letters: B flows, C classes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -50,10 +50,8 @@ class Objective:
 
     def to(self, device: torch.device) -> "Objective":
         """The same objective for logits on `device`."""
-        return type(self)(
-            class_weights=self.class_weights.to(device),
-            logit_offsets=self.logit_offsets.to(device),
-            label_smoothing=self.label_smoothing,
+        return replace(
+            self, class_weights=self.class_weights.to(device), logit_offsets=self.logit_offsets.to(device)
         )
 
     def total(self, logits: Float[Tensor, "B C"], class_ids: Int[Tensor, " B"]) -> Float[Tensor, ""]:
@@ -67,5 +65,5 @@ class Objective:
         )
 
     def weight(self, class_ids: Int[Tensor, " B"]) -> Float[Tensor, ""]:
-        """Sum of the flows' weights: what `total` is divided by."""
-        return self.class_weights[class_ids].sum()
+        """Sum of the flows' weights, 1 for each without a label: what `total` is divided by."""
+        return torch.where(class_ids >= 0, self.class_weights[class_ids.clamp(min=0)], 1.0).sum()

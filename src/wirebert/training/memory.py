@@ -3,13 +3,50 @@
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
 import torch
+
+from wirebert.model.batches import pack
+from wirebert.training.corruption import RaggedRows
+from wirebert.training.loop import TrainState, gradients
+
+LENGTH_TRIED: Final = 64
+"""Tokens of the rows by which memory is measured; a row's length hardly matters, the number of tokens does."""
 
 SMALL: Final = 8_192
 """Tokens of the first of the two passes whose memory is compared."""
 
 SHARE_OF_FREE: Final = 0.85
 """Share of the free memory that a micro-batch may fill: the rest is for fragments and for what other steps need."""
+
+
+def fit_into_memory(state: TrainState, mean_length: float) -> None:
+    """Have micro-batches fill a GPU's memory and not more, for flows of this mean length; a setting goes before."""
+    if state.device.type != "cuda" or state.config.micro_batch_tokens is not None:
+        return
+    wanted = round(state.config.batch_size * mean_length / state.world.size)
+    fitting = fitting_tokens(
+        lambda tokens: _peak_bytes(state, tokens), free_bytes(state.device), wanted=wanted
+    )
+    if state.is_sharded:  # every rank makes as many passes as the others
+        fitting = state.world.smallest(fitting)
+    state.micro_batch_tokens = 0 if fitting == wanted else fitting
+
+
+def _peak_bytes(state: TrainState, num_tokens: int) -> int:
+    """Memory that a forward and backward pass over this many tokens takes at its peak."""
+    length = min(LENGTH_TRIED, state.model.architecture.max_positions)
+    ids = np.zeros(num_tokens // length * length, dtype=np.uint16)
+    rows = RaggedRows(ids, np.arange(0, len(ids) + 1, length))
+    class_ids = np.zeros(len(rows.offsets) - 1, dtype=np.int64)
+    pad_id = state.model.architecture.pad_id
+    batch = pack(rows, np.arange(len(class_ids)), class_ids, pad_id=pad_id)
+    before = torch.cuda.memory_allocated(state.device)
+    torch.cuda.reset_peak_memory_stats(state.device)
+    state.model.train()
+    gradients(state, batch)
+    state.optimizer.zero_grad()
+    return torch.cuda.max_memory_allocated(state.device) - before
 
 
 def fitting_tokens(

@@ -6,15 +6,25 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, cast, final
 
+import psutil
 import torch
+from pynvml import NVMLError
 
-from wirebert.training.monitoring import Event, Listener, ResourceEvent, StartEvent, WarningEvent
+from wirebert.training.monitoring import Event, Listener, ResourceEvent, StartEvent
 
 SECONDS_BETWEEN_SAMPLES: Final = 1.0
 SECONDS_TO_END: Final = 2.0
 """A driver that does not answer holds up the end of the training no longer than this."""
 
 Reading = Callable[[], float | int]
+UNREADABLE: Final = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    ImportError,
+    psutil.Error,
+    cast(type[Exception], NVMLError),
+)
 GAUGES: Final = tuple(field.name for field in fields(ResourceEvent) if field.name != "step")
 
 
@@ -23,27 +33,7 @@ class Gauges:
     """Reads processors, memory and disk, and the GPU that is trained on; what can not be read is None."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        self._readings: dict[str, Reading] = {}
-        self._errors: tuple[type[Exception], ...] = (OSError, RuntimeError, LookupError, ImportError)
-        self.missing: list[str] = []
-        """Packages that would tell more."""
-
-        try:
-            import psutil
-        except ImportError:
-            self.missing.append("psutil")
-        else:
-            self._readings |= _machine(folder)
-            self._errors = (*self._errors, psutil.Error)
-        if device.type == "cuda":
-            self._readings |= _gpu(device)
-            try:
-                from pynvml import NVMLError
-            except ImportError:
-                if torch.version.hip is None:
-                    self.missing.append("nvidia-ml-py")
-            else:
-                self._errors = (*self._errors, cast(type[Exception], NVMLError))
+        self._readings = {**_machine(folder), **(_gpu(device) if device.type == "cuda" else {})}
         self.read(0)  # shares are of the time since the reading before
 
     def read(self, step: int) -> ResourceEvent:
@@ -55,13 +45,11 @@ class Gauges:
         reading = self._readings.get(name)
         try:
             return None if reading is None else reading()
-        except self._errors:
+        except UNREADABLE:
             return None  # this driver, or this system, does not tell
 
 
 def _machine(folder: Path) -> Mapping[str, Reading]:
-    import psutil
-
     process, num_processors = psutil.Process(), psutil.cpu_count() or 1
     return {
         "cpu_share": lambda: psutil.cpu_percent() / 100,
@@ -117,15 +105,6 @@ class ResourceSampler:
 
     def _run(self, device: torch.device) -> None:
         gauges = Gauges(self._folder, device)
-        if gauges.missing:
-            names = " and ".join(gauges.missing)
-            way_on = f"pip install {' '.join(gauges.missing)}"
-            self._tell(
-                WarningEvent(
-                    step=self._step,
-                    message=f"some of the machine's use is not measured without {names}; {way_on}",
-                )
-            )
         while not self._is_over.wait(self._every_s):
             self._tell(gauges.read(self._step))
 

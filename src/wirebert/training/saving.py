@@ -4,7 +4,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import final
 
-from wirebert.training.checkpoint import Checkpoint, CheckpointFolder
+from wirebert.training.checkpoint import Checkpoint, CheckpointFolder, Scalars
 from wirebert.training.snapshot import CpuCopy
 
 
@@ -26,7 +26,7 @@ class BackgroundWriter:
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown(wait=True)
 
-    def start(self, step: int, checkpoint: Checkpoint, *, best_step: int | None) -> Path | None:
+    def start(self, step: int, checkpoint: Checkpoint) -> Path | None:
         """Copy the tensors as they are now and begin to write them; the checkpoint that this had to wait for, if any.
 
         Raises:
@@ -34,11 +34,11 @@ class BackgroundWriter:
         """
         before = self.wait()
         copy = CpuCopy(checkpoint.tensors)
-        self._writing = self._thread.submit(self._write, step, copy, checkpoint, best_step)
+        self._writing = self._thread.submit(self._write, step, copy, checkpoint.scalars)
         return before
 
-    def _write(self, step: int, copy: CpuCopy, checkpoint: Checkpoint, best_step: int | None) -> Path:
-        return self._folder.save(step, Checkpoint(copy.wait(), checkpoint.scalars), best_step=best_step)
+    def _write(self, step: int, copy: CpuCopy, scalars: Scalars) -> Path:
+        return self._folder.save(step, Checkpoint(copy.wait(), scalars))
 
     def written(self) -> Path | None:
         """The checkpoint that came on disk since the last question; does not wait.

@@ -1,8 +1,7 @@
 """One whole training: epochs, validation, early stopping, checkpoints, and going on after an interruption."""
 
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
@@ -14,11 +13,12 @@ from torch import Tensor
 from wirebert.errors import RunError, TrainingError
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import Checkpoint, CheckpointFolder
-from wirebert.training.corruption import Corruption
+from wirebert.training.corruption import RowChange
 from wirebert.training.determinism import same_bits
 from wirebert.training.distributed import ONE, Vote, World
 from wirebert.training.feeding import LabelledRows, steps, steps_per_epoch
-from wirebert.training.loop import TrainState, fit_into_memory, train, undisturbed
+from wirebert.training.loop import TrainState, train
+from wirebert.training.memory import fit_into_memory
 from wirebert.training.monitoring import (
     CheckpointEvent,
     EndEvent,
@@ -34,9 +34,10 @@ from wirebert.training.optimizer import learning_rates
 from wirebert.training.saving import BackgroundWriter
 from wirebert.training.settings import TrainConfig
 from wirebert.training.sharding import whole
-from wirebert.training.snapshot import BEST, best_weights, model_weights, pack_state, unpack_state
+from wirebert.training.snapshot import best_weights, pack_state, unpack_state
+from wirebert.training.soft_targets import SoftTargets
 from wirebert.training.standing import NOT_YET, Progress, TrainingResult
-from wirebert.training.stopping import Termination, is_device_failure, stop_for
+from wirebert.training.stopping import Termination, device_failures_told, stop_for, undisturbed
 from wirebert.training.tally import TrainStep
 from wirebert.training.validation import validate
 
@@ -54,11 +55,12 @@ def fit_model(
     config: TrainConfig,
     *,
     seed: int,
-    corruption: Corruption | None,
+    corruption: RowChange | None,
     checkpoints: CheckpointFolder,
     log: MetricsLog | None,
     listeners: Sequence[Listener] = (),
     world: World = ONE,
+    soft: SoftTargets | None = None,
 ) -> TrainingResult:
     """Train `model` in place; afterwards it is on the CPU and holds the weights with the lowest validation loss.
 
@@ -67,6 +69,8 @@ def fit_model(
 
     With several processes each calls this with the same arguments, and all of them end with the same result; rank 0
     alone writes. The flows of a step, and its corruption, are those of one process; each rank trains on its share.
+
+    With `soft`, a teacher speaks beside the labels, and of flows without a label alone; validation is by labels.
 
     Raises:
         TrainingError: no flows to train or validate on, a loss that is not finite, or a GPU that fails.
@@ -78,12 +82,12 @@ def fit_model(
         if len(flows.class_ids) == 0:
             raise TrainingError(f"there are no {name} flows; give more data or another data.valid_fraction")
     with (
-        _device_failures_told(checkpoints),
+        device_failures_told(checkpoints),
         same_bits(config.deterministic),
         BackgroundWriter(checkpoints) as writer,
         Termination(waits_for_others=world.size > 1) as termination,
     ):
-        data = train_flows, valid_flows, corruption
+        data = train_flows, valid_flows, corruption, soft
         session = _Session(model, data, config, seed, checkpoints, writer, termination, log, listeners, world)
         session.resume()
         try:
@@ -96,26 +100,12 @@ def fit_model(
         return session.finish()
 
 
-@contextmanager
-def _device_failures_told(checkpoints: CheckpointFolder) -> Generator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_device_failure(error):
-            raise
-        steps = checkpoints.steps()
-        kept = f"the last checkpoint is of step {steps[-1]:,}" if steps else "there is no checkpoint yet"
-        raise TrainingError(
-            f"the GPU failed ({str(error).splitlines()[0]}); {kept}; go on with --resume when the GPU works again"
-        ) from error
-
-
 @final
 class _Session:
     def __init__(
         self,
         model: DistilBert,
-        data: tuple[LabelledRows, LabelledRows, Corruption | None],
+        data: tuple[LabelledRows, LabelledRows, RowChange | None, SoftTargets | None],
         config: TrainConfig,
         seed: int,
         checkpoints: CheckpointFolder,
@@ -126,17 +116,19 @@ class _Session:
         world: World,
     ) -> None:
         self.config, self.model, self.world = config, model, world
-        self.train_flows, self.valid_flows, self.corruption = data
+        self.train_flows, self.valid_flows, self.corruption, self.soft = data
         self.checkpoints, self.writer, self.termination = checkpoints, writer, termination
         self.log, self.listeners = log, (*([] if log is None else [log]), *listeners)
         self.steps_per_epoch = steps_per_epoch(len(self.train_flows.class_ids), config.batch_size)
-        counts = np.bincount(self.train_flows.class_ids, minlength=model.architecture.num_classes)
+        class_ids = np.asarray(self.train_flows.class_ids)
+        counts = np.bincount(class_ids[class_ids >= 0], minlength=model.architecture.num_classes)
         self.state = TrainState.start(
             *(model, config),
             seed=seed,
             num_steps=self.steps_per_epoch * config.epochs,
             class_counts=counts,
             world=world,
+            soft=self.soft,
         )
         fit_into_memory(self.state, len(self.train_flows.ids) / len(self.train_flows.class_ids))
         self.progress = Progress()
@@ -186,6 +178,7 @@ class _Session:
             self.config,
             seed=self.state.seed,
             corruption=self.corruption,
+            taught=None if self.soft is None else self.soft.log_probabilities,
             first_step=self.state.step,
         )
         vote = Vote(self.world)
@@ -287,7 +280,8 @@ class _Session:
         with undisturbed():
             if is_best:
                 progress.best_step, progress.best_valid_loss = state.step, result.loss
-                self.best_weights = _copy_of_weights(state.model)
+                weights = state.model.state_dict().items()
+                self.best_weights = {name: weight.detach().clone() for name, weight in weights}
             progress.num_worse = 0 if is_best else progress.num_worse + 1
             patience = self.config.early_stopping_patience
             progress.stopped_early = 0 < patience <= progress.num_worse and state.step < state.num_steps
@@ -303,18 +297,11 @@ class _Session:
         self._read_tally()
         if self.saved_step == state.step or state.step == 0:
             return
-        packed, progress = pack_state(state), replace(self.progress, elapsed_s=self._elapsed_s())
+        progress = replace(self.progress, elapsed_s=self._elapsed_s())
+        packed = pack_state(state, self.best_weights)
         scalars = packed.scalars | {"progress": asdict(progress), "config": asdict(self.config)}
-        # Weights that are the best so far are written once: as those of their own step, or beside later ones.
-        has_best = self.world.of_first(lambda: progress.best_step in self.checkpoints.steps())
-        best_step = progress.best_step if has_best else None
-        if progress.best_step not in (NOT_YET, state.step, best_step):
-            packed.tensors.update(
-                {f"{BEST}{name}": whole(weight) for name, weight in self.best_weights.items()}
-            )
         if self.world.is_first:
-            checkpoint = Checkpoint(packed.tensors, scalars)
-            self._tell_of(self.writer.start(state.step, checkpoint, best_step=best_step))
+            self._tell_of(self.writer.start(state.step, Checkpoint(packed.tensors, scalars)))
         self.saved_step = state.step
         self._read_s = self._saved_s = time.perf_counter()
 
@@ -336,11 +323,7 @@ class _Session:
                 )
         unpack_state(self.state, found)
         self.progress = Progress(**cast(dict[str, Any], found.scalars["progress"]))
-        self.saved_step, best_step = self.state.step, self.progress.best_step
-        if best_step == self.state.step:
-            self.best_weights = _copy_of_weights(self.state.model)
-        elif best_step != NOT_YET:
-            self.best_weights = best_weights(found) or model_weights(self.checkpoints.load(best_step))
+        self.best_weights, self.saved_step = best_weights(found), self.state.step
 
     def finish(self) -> TrainingResult:
         """Give the model its best weights, and say how the training went.
@@ -381,7 +364,3 @@ class _Session:
         epochs, place = divmod(self.state.step, self.steps_per_epoch)
         num_rows = epochs * len(self.train_flows.class_ids) + place * self.config.batch_size
         return num_rows / max(1e-9, elapsed_s)
-
-
-def _copy_of_weights(model: DistilBert) -> dict[str, Tensor]:
-    return {name: weight.detach().clone() for name, weight in model.state_dict().items()}

@@ -63,7 +63,7 @@ class TrainConfig:
     """Number format of the forward pass; auto: bf16 on a GPU that has it, fp16 on other GPUs, fp32 on a CPU."""
 
     micro_batch_tokens: int | None = None
-    """Padded tokens of one forward pass, at least 0; 0: the whole step; none: 4,096 on a CPU, 65,536 on a GPU."""
+    """Padded tokens of one forward pass, at least 0; 0: the whole step; none: 4,096 on a CPU, what fits on a GPU."""
 
     compile: bool = False
     """Have torch.compile fuse the model's blocks."""
@@ -108,7 +108,7 @@ class TrainConfig:
     """Least time between two checkpoints that are written after epochs, at least 0: writing takes time too."""
 
     keep_checkpoints: int = 2
-    """Newest checkpoints that stay on disk while the run is not finished, beside the best; at least 1."""
+    """Newest checkpoints that stay on disk while the run is not finished, at least 1; each holds the best weights too."""
 
     log_every: int = 20
     """Steps between two lines of metrics, at least 1."""
@@ -146,6 +146,11 @@ class TrainConfig:
             *("corruption", "column_drop"),
         ):
             self._check(name, "in [0, 1)", 0 <= getattr(self, name) < 1)
+
+    @property
+    def tilts_classes(self) -> bool:
+        """Whether training weighs classes against their frequency."""
+        return self.class_weights != "none" or self.logit_adjustment > 0
 
     def settled(self, *, num_flows: int, width: int, is_pretrained: bool) -> "TrainConfig":
         """These settings with nothing left to choose, for a model of this width and this many training flows.

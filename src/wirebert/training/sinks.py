@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, cast, final, runtime_checkable
 
 from wirebert.errors import ConfigError
+from wirebert.settings import dotted
 from wirebert.training.monitoring import (
     EndEvent,
     EpochEvent,
@@ -242,7 +243,7 @@ def open_sinks(
         for listener in listeners:
             listener.receive(event)
 
-    flat = dict(_flat(settings))
+    flat = dict(dotted(settings))
     with ExitStack() as stack:
         sinks: list[Aside] = []
         for name in names:
@@ -251,11 +252,3 @@ def open_sinks(
             stack.callback(sink.close)
             sinks.append(sink)
         yield sinks
-
-
-def _flat(settings: Mapping[str, object], prefix: str = "") -> Generator[tuple[str, object]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

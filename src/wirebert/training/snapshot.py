@@ -18,12 +18,14 @@ BEST: Final = "best."
 """Before the names of the best weights so far."""
 
 
-def pack_state(state: TrainState) -> Checkpoint:
-    """Everything that later steps depend on. The tensors are the state's own, which the next step changes: copy them.
+def pack_state(state: TrainState, best: Mapping[str, Tensor]) -> Checkpoint:
+    """Everything that later steps depend on, and the `best` weights so far.
 
-    Sharded ones are put together, by all ranks, so that a checkpoint is the same whoever wrote it.
+    The tensors are the state's own, which the next step changes: copy them. Sharded ones are put together, by all
+    ranks, so that a checkpoint is the same whoever wrote it.
     """
     tensors = {f"model.{name}": whole(tensor) for name, tensor in state.model.state_dict().items()}
+    tensors |= {f"{BEST}{name}": whole(tensor) for name, tensor in best.items()}
     for name, parameter in state.model.named_parameters():
         for key, value in state.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{name}.{key}"] = whole(value)
@@ -84,7 +86,7 @@ def model_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 
 def best_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """The best weights so far, by name, where the checkpoint holds them beside those of its own step."""
+    """The best weights so far, by name; none before the first evaluation."""
     return _under(checkpoint, BEST)
 
 

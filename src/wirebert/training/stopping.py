@@ -1,4 +1,4 @@
-"""What stops a training from outside in such a way that it can be gone on with: SIGTERM, and a GPU that fails."""
+"""What stops a training from outside in such a way that it can be gone on with: Ctrl-C, SIGTERM, a GPU that fails."""
 
 import signal
 import threading
@@ -9,7 +9,8 @@ from typing import Final, final
 
 import torch
 
-from wirebert.errors import Terminated
+from wirebert.errors import Terminated, TrainingError
+from wirebert.training.checkpoint import CheckpointFolder
 
 OUR_FAULT: Final = ("device-side assert", "illegal memory access", "misaligned address", "invalid")
 """Failures that come from what a program asks of a GPU: a bug, which keeps its traceback."""
@@ -89,6 +90,42 @@ def terminable() -> Generator[None]:
     """SIGTERM raises `Terminated` in this block, as Ctrl-C raises KeyboardInterrupt."""
     with Termination() as termination, termination.at_once():
         yield
+
+
+@contextmanager
+def undisturbed() -> Generator[None]:
+    """Ctrl-C waits until the block is done: a half-made update could not be continued from."""
+    interrupts: list[int] = []
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or previous is None:
+        yield  # signals reach the main thread only, and a handler that Python did not set can not be put back
+        return
+    signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if interrupts:
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def device_failures_told(checkpoints: CheckpointFolder) -> Generator[None]:
+    """A GPU that fails in this block is a sentence that names the last checkpoint.
+
+    Raises:
+        TrainingError: it failed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_device_failure(error):
+            raise
+        steps = checkpoints.steps()
+        kept = f"the last checkpoint is of step {steps[-1]:,}" if steps else "there is no checkpoint yet"
+        raise TrainingError(
+            f"the GPU failed ({str(error).splitlines()[0]}); {kept}; go on with --resume when the GPU works again"
+        ) from error
 
 
 def is_device_failure(error: RuntimeError) -> bool:

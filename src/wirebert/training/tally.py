@@ -32,6 +32,9 @@ class TrainStep:
     num_tokens: int
     """Tokens without padding."""
 
+    num_answers: int
+    """What the loss is the mean over: the flows, or in pretraining the masked tokens."""
+
 
 class Totals(NamedTuple):
     """What the steps since the last reading amount to, as plain numbers."""
@@ -40,10 +43,10 @@ class Totals(NamedTuple):
     num_flows: int
     num_tokens: int
     loss: float
-    """Mean over the flows."""
+    """Mean over the flows; in pretraining, over the masked tokens."""
 
     accuracy: float
-    """Share of the flows put into their class, while the weights moved and with dropout and corruption on."""
+    """Share of these that the model was right about, while the weights moved and with dropout and corruption on."""
 
     grad_norm: float
     """Of the last step."""
@@ -60,17 +63,17 @@ class Tally:
         self._world = world
         self._sums = torch.zeros(
             3, dtype=torch.float64, device=device
-        )  # loss * flows, right answers, overflows
+        )  # loss * answers, right answers, overflows
         self._grad_norm = torch.zeros((), device=device)
         self._first_bad_step = torch.full((), NEVER, device=device)
-        self._num_steps = self._num_flows = self._num_tokens = 0
+        self._num_steps = self._num_flows = self._num_tokens = self._num_answers = 0
 
     def add(self, step: TrainStep, num_right: Int[Tensor, ""], *, may_overflow: bool) -> None:
         """Count one step; nothing waits for the device."""
         overflowed = ~torch.isfinite(step.grad_norm)
         is_bad = ~torch.isfinite(step.loss) if may_overflow else overflowed | ~torch.isfinite(step.loss)
         self._sums += torch.stack(
-            [step.loss.double() * step.num_flows, num_right.double(), overflowed.double()]
+            [step.loss.double() * step.num_answers, num_right.double(), overflowed.double()]
         )
         self._grad_norm = step.grad_norm
         is_first = is_bad & (self._first_bad_step == NEVER)
@@ -78,6 +81,7 @@ class Tally:
         self._num_steps += 1
         self._num_flows += step.num_flows
         self._num_tokens += step.num_tokens
+        self._num_answers += step.num_answers
 
     @property
     def num_steps(self) -> int:
@@ -99,11 +103,11 @@ class Tally:
             num_steps=self._num_steps,
             num_flows=self._num_flows,
             num_tokens=self._num_tokens,
-            loss=loss / max(1, self._num_flows),
-            accuracy=num_right / max(1, self._num_flows),
+            loss=loss / max(1, self._num_answers),
+            accuracy=num_right / max(1, self._num_answers),
             grad_norm=float(self._grad_norm),
             num_overflows=int(num_overflows),
         )
         self._sums.zero_()
-        self._num_steps = self._num_flows = self._num_tokens = 0
+        self._num_steps = self._num_flows = self._num_tokens = self._num_answers = 0
         return totals

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 
 from wirebert.model.batches import score
+from wirebert.model.guesses import Guesses, guess
 from wirebert.training.corruption import RaggedRows
 from wirebert.training.feeding import LabelledRows
 from wirebert.training.loop import TrainState
@@ -28,8 +29,12 @@ def validate(state: TrainState, flows: LabelledRows) -> Validation:
     """Loss, accuracy and macro-F1 on `flows`; the same on all ranks.
 
     The loss is what training minimises, class weights and logit adjustment included, without label smoothing, so that
-    the best model by this loss is the best by the training's own aim.
+    the best model by this loss is the best by the training's own aim. In pretraining the masked tokens of `flows` are what
+    is judged, and their ids take the place of classes.
     """
+    if state.model.masked is not None:
+        guesses = all_guesses(state, flows)
+        return state.world.of_first(lambda: judge_guesses(guesses))
     logits = all_logits(state, flows)
     return state.world.of_first(lambda: judge(state, flows, logits))
 
@@ -39,11 +44,29 @@ def all_logits(state: TrainState, flows: LabelledRows) -> Float32[np.ndarray, "f
 
     Where ranks hold parts of the weights each scores all flows, since they compute every pass together.
     """
-    num_flows, size = len(flows.class_ids), 1 if state.is_sharded else state.world.size
-    first, last = (num_flows * (state.world.rank % size + end) // size for end in (0, 1))
-    part = RaggedRows(flows.ids, np.asarray(flows.offsets[first : last + 1]))
+    part = part_to_score(state, flows)
     logits = score(state.model, part, device=str(state.device), precision=state.precision)
-    return logits if size == 1 else np.concatenate(state.world.all_of(logits))
+    return logits if scores_all(state) else np.concatenate(state.world.all_of(logits))
+
+
+def all_guesses(state: TrainState, flows: LabelledRows) -> Guesses:
+    """What the model says of every masked token, the ranks sharing the work in the same way."""
+    part = part_to_score(state, flows)
+    guesses = guess(state.model, part, device=str(state.device), precision=state.precision)
+    found = [guesses] if scores_all(state) else state.world.all_of(guesses)
+    return Guesses(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def scores_all(state: TrainState) -> bool:
+    """Whether each rank scores all flows."""
+    return state.is_sharded or state.world.size == 1
+
+
+def part_to_score(state: TrainState, flows: LabelledRows) -> RaggedRows:
+    """The flows that this rank scores."""
+    num_flows, size = len(flows.class_ids), 1 if scores_all(state) else state.world.size
+    first, last = (num_flows * (state.world.rank % size + end) // size for end in (0, 1))
+    return RaggedRows(flows.ids, np.asarray(flows.offsets[first : last + 1]))
 
 
 def judge(state: TrainState, flows: LabelledRows, logits: Float32[np.ndarray, "flows C"]) -> Validation:
@@ -58,6 +81,15 @@ def judge(state: TrainState, flows: LabelledRows, logits: Float32[np.ndarray, "f
         loss=float(loss),
         accuracy=float(np.mean(predicted == flows.class_ids)),
         macro_f1=macro_f1(np.asarray(flows.class_ids), predicted),
+    )
+
+
+def judge_guesses(guesses: Guesses) -> Validation:
+    """The figures that what is said of masked tokens makes."""
+    return Validation(
+        loss=float(np.mean(guesses.losses, dtype=np.float64)),
+        accuracy=float(np.mean(guesses.guessed == guesses.tokens)),
+        macro_f1=macro_f1(guesses.tokens, guesses.guessed),
     )
 
 
