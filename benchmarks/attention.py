@@ -36,7 +36,10 @@ WIDTH = HEADS * HEAD_WIDTH
 TOKENS = {"cuda": 65_536, "cpu": 4_096}
 LENGTHS = (16, 24, 48, 128, 512)
 DIRECTIONS = ("forward", "backward")
-NAMES: tuple[AttentionKernel, ...] = tuple(name for name in get_args(AttentionKernel) if name != "auto")
+NAMES: dict[str, tuple[AttentionKernel, ...]] = {
+    "cuda": tuple(name for name in get_args(AttentionKernel) if name != "auto"),
+    "cpu": ("math", "sdpa"),  # what the others are there
+}
 
 
 class Timing(NamedTuple):
@@ -100,7 +103,7 @@ def ways(
         for part in plan(np.full(rows, length), room)
     )
     packing = Packing(row_of, starts, tiles, tile_rows, room)
-    for kernel in NAMES:
+    for kernel in NAMES[options.device.type]:
         dropout = 0.0 if kernel in WITHOUT_DROPOUT else options.dropout
         if kernel in KERNELS:
             yield kernel, "padded", padded(kernel, length, dropout), dropout

@@ -67,18 +67,9 @@ class Data(NamedTuple):
         """A new model for these flows."""
         return build(self.settings.model, TokenLayout.of(self.tokenizer), classes=self.classes, seed=1)
 
-    def corruption(self, config: TrainConfig) -> Corruption | None:
+    def corruption(self, config: TrainConfig) -> Corruption:
         """How training shows these flows: as `wirebert train` does."""
-        tokenizer = self.tokenizer
-        return Corruption.from_vocabulary(
-            config,
-            token_slots=tokenizer.token_slots,
-            slot_special=tokenizer.slot_special,
-            leaves_out=tokenizer.leaves_out,
-            max_length=tokenizer.config.max_length,
-            slot_columns=tokenizer.slot_columns,
-            slot_marks=tokenizer.slot_marks,
-        )
+        return Corruption.of(self.tokenizer, config)
 
 
 class Rows:

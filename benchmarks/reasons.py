@@ -21,8 +21,7 @@ from wirebert.encoding.overlap import row_hashes
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.encoding.slots import ABSENT
 from wirebert.model.attribution import explain, log_odds, with_tokens
-from wirebert.model.checkpoints import load_hugging_face_state
-from wirebert.model.distilbert import DistilBert
+from wirebert.model.checkpoints import restored
 from wirebert.serving.cache import distinct_rows, take_rows
 from wirebert.serving.detector import Detector
 
@@ -44,8 +43,8 @@ def occlusion(
 def integrated_gradients(detector: Detector, block: EncodedBlock, class_ids: np.ndarray) -> np.ndarray:
     """Of the written features, from `<absent>` to what they are, one row at a time."""
     tokenizer = detector.artifact.tokenizer
-    model = DistilBert(detector.artifact.architecture).eval()
-    load_hugging_face_state(model, detector.artifact.weights, where="model.safetensors")
+    artifact = detector.artifact
+    model = restored(artifact.architecture, artifact.weights, where="model.safetensors").eval()
     words = model.embeddings.word_embeddings.weight.detach()
     absent = tokenizer.slot_special[:, ABSENT]
     found = np.zeros((len(block), len(absent)))

@@ -1,27 +1,33 @@
 """Whether a detector that saw generated and TON_IoT traffic only finds real port scans, and how many alerts it raises elsewhere.
 
-    python benchmarks/scans.py [--data ../shared/data] [--captures 800] [--seeds 1 2 3] [--trees] [--out FOLDER]
+    python benchmarks/scans.py [--data ../shared/data] [--captures 1600] [--seeds 1 2 3] [--jobs 3] [--trees] [--out scans.json]
 
 Trains the mini model on `captures` of made-up networks and on TON_IoT's flows (which have no times and so no context), in
 the way of `wirebert train`, and picks the threshold of its attack score on other captures and other flows of TON_IoT: the
 one that 1 in 100 of their benign flows exceeds. The sensors' logs are looked at after that. Those beside the two scans have
 no labels, or labels that say more than a flow record can: their alerts are counted, not judged. `--trees` takes boosted
-trees instead, which takes seconds.
+trees instead, which takes seconds. `--out` writes the score of every flow too, for a look at what was alerted.
 """
 
 # The pyarrow stubs know no text literals as arguments.
 # pyright: reportArgumentType=false
 
 import argparse
+import io
+import json
 import os
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from seeds import Report, by_seed
 
 from wirebert.cli import main as wirebert
 from wirebert.data.labels import fit_classes
@@ -67,6 +73,12 @@ TON_CLASSES = {
     "password": "brute_force",
 }
 """What captures call it; other types keep their names."""
+SETTINGS = (
+    "model.size=mini",
+    "training.column_drop=0.3",
+    "evaluation.baseline=false",
+    "evaluation.num_resamples=100",
+)
 MOST_OF_A_TYPE = 3_000
 VALID_SHARE = 0.25
 BENIGN_ABOVE = 0.01
@@ -84,17 +96,8 @@ class Look(NamedTuple):
     """What a detector says of a log."""
 
     attack_score: np.ndarray
-    is_benign: np.ndarray
-    """By its labels; empty where there are none."""
-
-
-class Row(NamedTuple):
-    """Alerts of one log."""
-
-    name: str
-    num_flows: int
-    num_above_half: int
-    num_above_threshold: int
+    label: np.ndarray
+    """Of each flow; empty where the log has none."""
 
 
 def ton_iot_lines(path: Path) -> tuple[list[str], list[str]]:
@@ -133,21 +136,17 @@ def write_logs(folder: Path, data: Path, num_captures: int, seed: int) -> None:
             file.writelines(f"{line}\n" for line in lines)
 
 
-def train_model(folder: Path, seed: int, epochs: int) -> Scorer:
+def train_model(folder: Path, seed: int, settings: Sequence[str]) -> Scorer:
     """The mini model, as the command line trains it."""
     words = ["train", str(folder / "train.conn.log"), "--out", str(folder / "run"), "--seed", str(seed)]
     words += ["--drop", "address"]
-    for setting in (
-        "model.size=mini",
-        f"training.epochs={epochs}",
-        "training.column_drop=0.3",
-        "evaluation.baseline=false",
-        "evaluation.num_resamples=100",
-    ):
+    for setting in (*SETTINGS, *settings):
         words += ["--set", setting]
-    if wirebert(words) != 0:
-        raise SystemExit("training failed")
-    detector = Detector.load(folder / "run" / "model")
+    with redirect_stdout(io.StringIO()) as printed:
+        status = wirebert(words)
+    if status != 0:
+        sys.exit(f"training failed:\n{printed.getvalue()}")
+    detector = Detector.load(folder / "run" / "model", device="auto")
 
     def score(flows: Flows) -> Iterator[np.ndarray]:
         for table in flows.blocks():
@@ -176,40 +175,50 @@ def train_trees(folder: Path, seed: int) -> Scorer:
 def look(scorer: Scorer, path: Path) -> Look:
     """Scores of all flows of a log."""
     flows = open_flows(path, schema=scorer.schema)
-    scores, benign = [np.empty(0)], [np.empty(0, bool)]
+    scores, labels = [np.empty(0)], [np.empty(0, object)]
     for table, found in zip(flows.blocks(), scorer.score(flows), strict=True):
         scores.append(found)
         if "label" in table.column_names:
-            benign.append(pc.equal(table["label"], pa.scalar("benign")).fill_null(False).to_numpy())
-    return Look(np.concatenate(scores), np.concatenate(benign))
+            labels.append(np.array(table["label"].to_pylist(), object))
+    return Look(np.concatenate(scores), np.concatenate(labels))
 
 
-def measure(seed: int, data: Path, folder: Path, num_captures: int, epochs: int, *, trees: bool) -> list[Row]:
-    """One row for each log, after training."""
-    write_logs(folder, data, num_captures, seed)
-    scorer = train_trees(folder, seed) if trees else train_model(folder, seed, epochs)
-    valid = look(scorer, folder / "valid.conn.log")
-    benign = valid.attack_score[valid.is_benign]
-    threshold = float(np.quantile(benign, 1 - BENIGN_ABOVE))
-    attacks = valid.attack_score[~valid.is_benign]
-    rows = [
-        Row(
-            "validation: attacks found",
-            len(attacks),
-            int((attacks > 0.5).sum()),
-            int((attacks > threshold).sum()),
-        ),
-        Row(
-            "validation: false alerts",
-            len(benign),
-            int((benign > 0.5).sum()),
-            int((benign > threshold).sum()),
-        ),
-    ]
-    for name in (*SCANS, *OTHERS):
-        scores = look(scorer, data / name).attack_score
-        rows.append(Row(name, len(scores), int((scores > 0.5).sum()), int((scores > threshold).sum())))
-    return rows
+def measure(data: Path, num_captures: int, settings: Sequence[str], trees: bool, seed: int) -> Report:
+    """Alerts of every log by a detector trained with this seed."""
+    start_s = time.perf_counter()
+
+    def say(what: str) -> None:
+        print(f"seed {seed}: {what} after {time.perf_counter() - start_s:.0f} s", flush=True)
+
+    with tempfile.TemporaryDirectory() as aside:
+        folder = Path(aside)
+        write_logs(folder, data, num_captures, seed)
+        say("captures written")
+        scorer = train_trees(folder, seed) if trees else train_model(folder, seed, settings)
+        say("trained")
+        valid = look(scorer, folder / "valid.conn.log")
+    of_class = {
+        f"validation: {name}": valid.attack_score[valid.label == name] for name in sorted({*valid.label})
+    }
+    threshold = float(np.quantile(of_class["validation: benign"], 1 - BENIGN_ABOVE))
+    looked = {name: look(scorer, data / name).attack_score for name in (*SCANS, *OTHERS)}
+    say("scored")
+    return {
+        "seed": seed,
+        "threshold": threshold,
+        "alerts": {
+            name: (len(scores), int((scores > 0.5).sum()), int((scores > threshold).sum()))
+            for name, scores in (of_class | looked).items()
+        },
+        "scores": {name: np.round(scores, 6).tolist() for name, scores in looked.items()},
+    }
+
+
+def show(report: Report) -> None:
+    """Print a line for each log."""
+    print(f"seed {report['seed']}, threshold {report['threshold']:.4f}")
+    for name, counts in cast(Mapping[str, tuple[int, int, int]], report["alerts"]).items():
+        print("{:58} {:6,}  {:6,} {:6,}".format(name, *counts), flush=True)
 
 
 def main() -> None:
@@ -218,21 +227,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("WIREBERT_DATA", "../shared/data")))
-    parser.add_argument("--captures", type=int, default=800)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--captures", type=int, default=1600)
+    parser.add_argument("--set", dest="settings", action="append", default=[], help="as of wirebert train")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     parser.add_argument("--trees", action="store_true")
-    parser.add_argument("--out", type=Path, help="keep logs and runs in this folder")
+    parser.add_argument("--out", type=Path, help="write what was found to this JSON file")
     given = parser.parse_args()
-    print(f"{'log':58} {'flows':>6}  alerts: score above 0.5, above the threshold")
-    for seed in given.seeds:
-        with tempfile.TemporaryDirectory() as aside:
-            folder = Path(aside) if given.out is None else given.out / str(seed)
-            folder.mkdir(parents=True, exist_ok=True)
-            rows = measure(seed, given.data, folder, given.captures, given.epochs, trees=given.trees)
-        print(f"seed {seed}")
-        for row in rows:
-            print(f"{row.name:58} {row.num_flows:6,}  {row.num_above_half:6,} {row.num_above_threshold:6,}")
+    print(f"{'log':58} {'flows':>6}  alerts: score above 0.5, above the threshold", flush=True)
+    reports: list[Report] = []
+    work = partial(measure, given.data, given.captures, given.settings, given.trees)
+    for report in by_seed(work, given.seeds, given.jobs):
+        show(report)
+        reports.append(report)
+        if given.out is not None:
+            given.out.write_text(json.dumps(reports) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Two ways to show a model what hosts did before: columns that count it, or the host's last flows in one sequence.
 
-    python benchmarks/sequences.py [--seeds 1 2 3] [--rows 64000] [--past 16] [--epochs 6]
+    python benchmarks/sequences.py [--seeds 1 2 3] [--jobs 3] [--rows 64000] [--past 16] [--epochs 6] [--ways columns sequence] [--out sequences.json]
 
 Generated traffic whose attacks look ordinary flow by flow; tested on another network. All ways share the tokenizer of the
 other columns, the mini model and one plain training loop:
@@ -15,20 +15,25 @@ other columns, the mini model and one plain training loop:
 # pyright: reportArgumentType=false
 
 import argparse
+import json
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
+from seeds import Report, by_seed
 from sklearn.metrics import f1_score
 from torch.nn import functional
 
 from wirebert.data.context import without_context
-from wirebert.data.labels import fit_classes
+from wirebert.data.labels import ClassMap, fit_classes
 from wirebert.data.loading import open_flows
+from wirebert.data.schema import FlowSchema
 from wirebert.data.settings import DataConfig
 from wirebert.data.survey import survey
 from wirebert.data.synthetic import generate
@@ -37,12 +42,22 @@ from wirebert.data.times import seconds_of
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.model.architecture import Architecture
 from wirebert.model.distilbert import DistilBert
+from wirebert.model.initialization import TokenLayout, initialize_numbers
 
 WINDOW_S = 3_600.0
 NUM_GAPS = 16
 NUM_RELATIONS = 4 * NUM_GAPS
 BATCH = 256
+WAYS = ("nothing", "columns", "sequence")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class Traffic(NamedTuple):
+    """Flows of one network to train on, and of another to test on."""
+
+    schema: FlowSchema
+    classes: ClassMap
+    tables: list[pa.Table]
 
 
 class Rows(NamedTuple):
@@ -85,8 +100,10 @@ def sequences(ids: np.ndarray, table: pa.Table, num_past: int, first_relation: i
     return np.concatenate(parts, axis=1)
 
 
-def train(rows: Rows, vocab_size: int, num_classes: int, seed: int, epochs: int) -> DistilBert:
-    """The mini model after a plain training loop."""
+def train(
+    rows: Rows, tokenizer: FlowTokenizer, vocab_size: int, num_classes: int, seed: int, epochs: int
+) -> DistilBert:
+    """The mini model after a plain training loop that starts and paces it as the product does."""
     torch.manual_seed(seed)
     architecture = Architecture(
         vocab_size=vocab_size,
@@ -98,8 +115,16 @@ def train(rows: Rows, vocab_size: int, num_classes: int, seed: int, epochs: int)
         max_positions=max(512, rows.ids.shape[1]),
         pad_id=0,
     )
-    model = DistilBert(architecture, attention="sdpa").to(DEVICE).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    model = DistilBert(architecture, attention="sdpa")
+    numbers = [ids + 1 for ids in TokenLayout.of(tokenizer).ordered_numbers]
+    initialize_numbers(model, numbers, generator=torch.Generator().manual_seed(seed))
+    model.to(DEVICE).train()
+    head = [weight for name, weight in model.named_parameters() if name.startswith("classifier")]
+    backbone = [weight for name, weight in model.named_parameters() if not name.startswith("classifier")]
+    optimizer = torch.optim.AdamW(
+        [{"params": backbone, "lr": 1e-3}, {"params": head, "lr": 1e-2, "weight_decay": 0.0}],
+        weight_decay=0.01,
+    )
     num_steps = epochs * -(-len(rows.ids) // BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(step / (0.06 * num_steps), (num_steps - step) / (0.94 * num_steps))
@@ -125,19 +150,29 @@ def forward(model: DistilBert, ids: np.ndarray) -> torch.Tensor:
     return model(tensor, tensor != 0)
 
 
-def measure(folder: Path, seed: int, num_rows: int, num_past: int, epochs: int) -> None:
-    """Print a line for each way."""
-    for name, count, traffic in (("train", num_rows, seed), ("test", num_rows // 3, seed + 1_000)):
-        write_conn_log(folder / f"{name}.conn.log", generate(count, traffic, quiet=True), traffic)
-    flows = open_flows(folder / "train.conn.log")
-    classes = fit_classes(flows.schema, survey(flows).label_counts, DataConfig(), None)
-    tables = [
-        pa.concat_tables(part.blocks()).unify_dictionaries().combine_chunks()
-        for part in (flows, open_flows(folder / "test.conn.log", schema=flows.schema))
-    ]
-    bare = without_context(flows.schema)
-    for name, schema in (("nothing", bare), ("columns", flows.schema), ("sequence", bare)):
-        tokenizer = FlowTokenizer.fit(schema, lambda: iter(tables[:1]))
+def read_traffic(seed: int, num_rows: int) -> Traffic:
+    """Generated as `wirebert demo --quiet` does; a third as many flows to test on."""
+    with tempfile.TemporaryDirectory() as aside:
+        paths = [Path(aside) / f"{name}.conn.log" for name in ("train", "test")]
+        for path, count, traffic in zip(paths, (num_rows, num_rows // 3), (seed, seed + 1_000), strict=True):
+            write_conn_log(path, generate(count, traffic, quiet=True), traffic)
+        flows = open_flows(paths[0])
+        classes = fit_classes(flows.schema, survey(flows).label_counts, DataConfig(), None)
+        tables = [
+            pa.concat_tables(part.blocks()).unify_dictionaries().combine_chunks()
+            for part in (flows, open_flows(paths[1], schema=flows.schema))
+        ]
+    return Traffic(flows.schema, classes, tables)
+
+
+def measure(num_rows: int, num_past: int, epochs: int, ways_wanted: Sequence[str], seed: int) -> Report:
+    """What each way finds; prints a line for each."""
+    schema, classes, tables = read_traffic(seed, num_rows)
+    bare = without_context(schema)
+    ways: list[Report] = []
+    for name in ways_wanted:
+        shown = schema if name == "columns" else bare
+        tokenizer = FlowTokenizer.fit(shown, lambda: iter(tables[:1]))
         size = len(tokenizer.vocabulary) + 1
         parts: list[Rows] = []
         for table in tables:
@@ -145,26 +180,39 @@ def measure(folder: Path, seed: int, num_rows: int, num_past: int, epochs: int) 
             if name == "sequence":
                 ids = sequences(ids, table, num_past, size)
             parts.append(Rows(ids, classes.encode(table["label"])))
-        start = time.perf_counter()
-        model = train(parts[0], size + NUM_RELATIONS, len(classes.classes), seed, epochs)
-        seconds = time.perf_counter() - start
-        with torch.inference_mode():
-            found = [forward(model, chunk).argmax(1).cpu() for chunk in np.array_split(parts[1].ids, 100)]
-        f1 = f1_score(
-            parts[1].class_ids,
-            torch.cat(found).numpy(),
-            labels=range(len(classes.classes)),
-            average=None,
-            zero_division=0,
-        )
-        attacks = np.delete(f1, classes.classes.index("benign")).mean()
-        shown = ", ".join(f"{label} {value:.3f}" for label, value in zip(classes.classes, f1, strict=True))
-        tokens = (parts[0].ids != 0).sum(1).mean()
-        print(
-            f"seed {seed} {name:9} macro-F1 over attacks {attacks:.3f} ({shown}); {tokens:.0f} tokens a flow, "
-            f"{epochs * num_rows / seconds:,.0f} flows/s trained on {DEVICE}",
-            flush=True,
-        )
+        start_s = time.perf_counter()
+        model = train(parts[0], tokenizer, size + NUM_RELATIONS, len(classes.classes), seed, epochs)
+        train_s = time.perf_counter() - start_s
+        f1 = f1_of_classes(model, parts[1], len(classes.classes))
+        way = {
+            "way": name,
+            "attack_macro_f1": float(np.delete(f1, classes.classes.index("benign")).mean()),
+            "f1": dict(zip(classes.classes, f1.tolist(), strict=True)),
+            "tokens_per_flow": float((parts[0].ids != 0).sum(1).mean()),
+            "flows_per_s": epochs * num_rows / train_s,
+        }
+        print(f"seed {seed} {line_of(way)}", flush=True)
+        ways.append(way)
+    return {"seed": seed, "device": DEVICE, "ways": ways}
+
+
+def f1_of_classes(model: DistilBert, rows: Rows, num_classes: int) -> np.ndarray:
+    """F1 of each class."""
+    with torch.inference_mode():
+        found = [forward(model, chunk).argmax(1).cpu() for chunk in np.array_split(rows.ids, 100)]
+    found_ids = torch.cat(found).numpy()
+    return np.asarray(
+        f1_score(rows.class_ids, found_ids, labels=range(num_classes), average=None, zero_division=0)
+    )
+
+
+def line_of(way: Mapping[str, Any]) -> str:
+    """A way's figures in words."""
+    classes = ", ".join(f"{label} {value:.3f}" for label, value in way["f1"].items())
+    return (
+        f"{way['way']:9} macro-F1 over attacks {way['attack_macro_f1']:.3f} ({classes}); "
+        f"{way['tokens_per_flow']:.0f} tokens a flow, {way['flows_per_s']:,.0f} flows/s trained on {DEVICE}"
+    )
 
 
 def main() -> None:
@@ -173,13 +221,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     parser.add_argument("--rows", type=int, default=64_000)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--past", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--out", type=Path, help="write what was found to this JSON file")
     given = parser.parse_args()
-    for seed in given.seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            measure(Path(folder), seed, given.rows, given.past, given.epochs)
+    reports: list[Report] = []
+    for report in by_seed(
+        partial(measure, given.rows, given.past, given.epochs, given.ways), given.seeds, given.jobs
+    ):
+        reports.append(report)
+        if given.out is not None:
+            given.out.write_text(json.dumps(reports) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
