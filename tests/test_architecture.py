@@ -20,6 +20,7 @@ ORDER: Sequence[str] = """
     errors
     ahead
     files
+    printing
     settings
     data.__init__
     data.combination
@@ -31,6 +32,7 @@ ORDER: Sequence[str] = """
     data.dialect
     data.settings
     data.encodings
+    data.other_formats
     data.detection
     data.canonical
     data.states
@@ -108,6 +110,7 @@ ORDER: Sequence[str] = """
     encoding.store
     encoding.cache
     encoding.overlap
+    encoding.teacher_scores
     model.__init__
     model.packing
     model.patterns
@@ -116,9 +119,11 @@ ORDER: Sequence[str] = """
     model.attention
     model.normalization
     model.architecture
+    model.masked
     model.distilbert
     model.attribution
     model.batches
+    model.guesses
     model.initialization
     model.checkpoints
     evaluation.__init__
@@ -127,6 +132,7 @@ ORDER: Sequence[str] = """
     evaluation.curves
     evaluation.intervals
     evaluation.thresholds
+    evaluation.alarm
     evaluation.calibration
     evaluation.paired
     evaluation.reliability
@@ -152,6 +158,8 @@ ORDER: Sequence[str] = """
     evaluation.score_plots
     evaluation.environment
     evaluation.context_gain
+    evaluation.masked_features
+    evaluation.teacher_gap
     evaluation.report
     evaluation.run_charts
     evaluation.tables
@@ -171,17 +179,19 @@ ORDER: Sequence[str] = """
     training.seeding
     training.optimizer
     training.corruption
+    training.masking
     training.feeding
-    training.memory
     training.losses
+    training.soft_targets
     training.graphs
     training.checkpoint
+    training.stopping
     training.tally
     training.loop
+    training.memory
     training.snapshot
     training.saving
     training.validation
-    training.stopping
     training.determinism
     training.monitoring
     training.resources
@@ -196,6 +206,7 @@ ORDER: Sequence[str] = """
     serving.__init__
     serving.operating
     serving.artifact
+    serving.agreement
     serving.cache
     serving.backends
     serving.onnx_graph
@@ -233,7 +244,11 @@ ORDER: Sequence[str] = """
     card
     comparing
     joining
+    starting
+    teaching
+    preparing
     pipeline
+    pretraining
     ground
     contest
     outcome
@@ -241,9 +256,12 @@ ORDER: Sequence[str] = """
     dataset_tables
     inspection
     following
-    printing
+    options
+    train_options
+    model_options
+    train_commands
+    model_commands
     commands
-    serve_options
     cli
 """.split()
 
@@ -277,6 +295,7 @@ EDGES: Sequence[str] = """
     encoding.hugging_face
     encoding.store
     encoding.cache
+    encoding.teacher_scores
     model.architecture
     model.checkpoints
     evaluation.environment
@@ -299,11 +318,12 @@ EDGES: Sequence[str] = """
     run_folder
     ledger
     judging
+    pretraining
     comparing
     contest
     outcome
     competing
-    commands
+    train_commands
     cli
 """.split()
 

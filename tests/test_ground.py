@@ -7,7 +7,7 @@ import pytest
 
 from wirebert.config import resolve_run
 from wirebert.ground import FEW_ROWS, joined_texts, read_ground, sample_by_name
-from wirebert.pipeline import prepare
+from wirebert.preparing import prepare
 from wirebert.run_folder import RunFolder
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from wirebert import pipeline
+from wirebert import pipeline, preparing
 from wirebert.cli import main
 from wirebert.config import resolve_run
 from wirebert.data.loading import find_files, open_flows
@@ -60,7 +60,8 @@ def test_test_files_are_opened_after_the_model_is_saved(
         asked.append(f"{Path(data).name} with model: {(out / 'model' / 'wirebert.json').exists()}")
         return open_flows(data, *more, **named)  # pyright: ignore[reportArgumentType]  # as it was called
 
-    monkeypatch.setattr(pipeline, "open_flows", opened)
+    for module in (preparing, pipeline):
+        monkeypatch.setattr(module, "open_flows", opened)
     arguments = [str(traffic / "train.csv"), "--test", str(test), "--out", str(out), *tiny]
     assert main(["train", *arguments, "--set", "evaluation.baseline=false"]) == 2
     assert "test.csv" in capfd.readouterr().err

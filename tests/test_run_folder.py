@@ -138,6 +138,14 @@ def test_a_run_goes_on_with_the_data_it_started_with_only(tmp_path: Path) -> Non
         check_inputs(folder, "abd")
 
 
+def test_a_run_goes_on_with_the_teacher_it_started_with_only(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    check_inputs(folder, "abc", others={"teacher": "one"})
+    check_inputs(folder, "abc", others={"teacher": "one"})
+    with pytest.raises(RunError, match="the teacher changed since this run started"):
+        check_inputs(folder, "abc", others={"teacher": "two"})
+
+
 def test_a_finished_run_is_one_with_a_report(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert not folder.is_finished

@@ -8,20 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.config import EvaluationConfig, ProtocolConfig, RunConfig
+from wirebert.config import EvaluationConfig, PretrainConfig, ProtocolConfig, RunConfig
 from wirebert.data.settings import DataConfig
 from wirebert.deciding import OperatingConfig
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.errors import ConfigError
 from wirebert.model.architecture import ModelConfig
 from wirebert.settings import from_mapping, merge, to_mapping
+from wirebert.training.masking import MaskingConfig
 from wirebert.training.settings import TrainConfig
+from wirebert.training.soft_targets import DistillationConfig
 
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "encoding": EncodingConfig,
     "model": ModelConfig,
     "training": TrainConfig,
+    "distillation": DistillationConfig,
     "operating": OperatingConfig,
     "evaluation": EvaluationConfig,
     "protocol": ProtocolConfig,
@@ -128,7 +131,7 @@ def test_whole_numbers_are_fractions_and_one_text_is_a_list_of_one() -> None:
     assert isinstance(inner.share, float)
 
 
-@pytest.mark.parametrize("owner", [*SECTIONS.values(), RunConfig])
+@pytest.mark.parametrize("owner", [*SECTIONS.values(), MaskingConfig, RunConfig, PretrainConfig])
 def test_every_setting_says_what_it_is(owner: type) -> None:
     """A string stands under each field: its meaning, its unit, its range. A section speaks for itself."""
     body = cast(ast.ClassDef, ast.parse(inspect.getsource(owner)).body[0]).body
@@ -136,10 +139,12 @@ def test_every_setting_says_what_it_is(owner: type) -> None:
         if isinstance(statement, ast.AnnAssign):
             name = cast(ast.Name, statement.target).id
             is_said = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-            assert is_said or name in SECTIONS, f"{owner.__name__}.{name} has no string under it"
+            assert is_said or name in (*SECTIONS, "masking"), (
+                f"{owner.__name__}.{name} has no string under it"
+            )
 
 
-@pytest.mark.parametrize("owner", [*SECTIONS.values(), RunConfig])
+@pytest.mark.parametrize("owner", [*SECTIONS.values(), MaskingConfig, RunConfig, PretrainConfig])
 def test_settings_are_frozen_and_may_all_be_left_out(owner: type) -> None:
     assert owner.__dataclass_params__.frozen  # pyright: ignore[reportAttributeAccessIssue]  # dataclasses have it
     for part in fields(cast(Any, owner)):

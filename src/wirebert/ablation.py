@@ -36,7 +36,7 @@ def measure_context(
     benign: str | None,
 ) -> ContextGain:
     """Judge the model without context, saved in `folder`, beside the one with it, whose figures are `splits`."""
-    detector = Detector.load(folder.model, device=run.training.device)
+    detector = Detector.load(folder.model, device=run.training.device, precision="fp32")
     without = {
         part.name: judge(
             detector, bare(part), None, seed=run.seed, num_resamples=run.evaluation.num_resamples

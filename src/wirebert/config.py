@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import tomli_w
 
@@ -15,7 +15,9 @@ from wirebert.errors import ConfigError
 from wirebert.files import write_whole
 from wirebert.model.architecture import ModelConfig
 from wirebert.settings import from_mapping, merge, to_mapping
+from wirebert.training.masking import MaskingConfig
 from wirebert.training.settings import TrainConfig
+from wirebert.training.soft_targets import DistillationConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,23 +99,81 @@ class RunConfig:
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     operating: OperatingConfig = field(default_factory=OperatingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**31:
-            raise ConfigError(f"seed must be in [0, 2^31), got {self.seed}")
+        _check_seed(self.seed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainConfig:
+    """Everything that decides the outcome of one pretraining."""
+
+    rows: tuple[str, ...] = ()
+    """Data, labelled or not: files, folders or globs. The first one decides the schema."""
+
+    seed: int = 1
+    """Decides the split, the initial weights, the order of flows, the masks and every other draw."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    encoding: EncodingConfig = field(default_factory=EncodingConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
+        if self.training.tilts_classes:
+            raise ConfigError(
+                "training.class_weights and logit_adjustment must be left as they are in pretraining, which knows no classes, "
+                "got another value"
+            )
+
+
+AnyRun = TypeVar("AnyRun", RunConfig, PretrainConfig)
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**31:
+        raise ConfigError(f"seed must be in [0, 2^31), got {seed}")
 
 
 def resolve_run(
-    recipe: Path | None = None, overrides: Iterable[str] = (), given: Mapping[str, object] | None = None
+    recipe: Path | None = None,
+    overrides: Iterable[str] = (),
+    given: Mapping[str, object] | None = None,
+    *,
+    inherited: Mapping[str, object] | None = None,
 ) -> RunConfig:
-    """The run that a recipe, then `section.name=value` overrides, then command-line options describe."""
-    values: dict[str, object] = {} if recipe is None else read_toml(recipe)
+    """The run that a recipe, then `section.name=value` overrides, then command-line options describe.
+
+    Args:
+        inherited: What stands in place of the defaults.
+    """
+    return _resolve(RunConfig, recipe, overrides, given, inherited)
+
+
+def resolve_pretraining(
+    recipe: Path | None = None, overrides: Iterable[str] = (), given: Mapping[str, object] | None = None
+) -> PretrainConfig:
+    """The pretraining that these describe."""
+    return _resolve(PretrainConfig, recipe, overrides, given)
+
+
+def _resolve(
+    kind: type[AnyRun],
+    recipe: Path | None,
+    overrides: Iterable[str],
+    given: Mapping[str, object] | None,
+    inherited: Mapping[str, object] | None = None,
+) -> AnyRun:
+    values = merge(inherited or {}, {} if recipe is None else read_toml(recipe))
     for override in overrides:
         values = merge(values, parse_override(override))
-    return from_mapping(RunConfig, merge(values, given or {}))
+    return from_mapping(kind, merge(values, given or {}))
 
 
 def read_toml(path: Path) -> dict[str, object]:
@@ -130,8 +190,8 @@ def read_toml(path: Path) -> dict[str, object]:
         raise ConfigError(f"recipe {path}: expected TOML, found an error: {error}") from error
 
 
-def write_run(run: RunConfig, path: Path) -> None:
-    """Write the resolved run; `resolve_run(path)` gives it back."""
+def write_run(run: RunConfig | PretrainConfig, path: Path) -> None:
+    """Write the resolved run; `resolve_run(path)`, or `resolve_pretraining(path)`, gives it back."""
     write_whole(path, tomli_w.dumps(to_mapping(run)))
 
 

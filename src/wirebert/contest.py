@@ -20,7 +20,7 @@ from rich.console import Console
 
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import ClassMap
-from wirebert.evaluation.paired import Judged, figures
+from wirebert.evaluation.paired import DETECTION, Judged, figures
 from wirebert.evaluation.priors import fit_addends
 from wirebert.evaluation.rivals import RIVALS, draw_trials, fit_rival
 from wirebert.evaluation.tasks import Params, Predict, Rows
@@ -30,18 +30,8 @@ from wirebert.ground import joined_texts, read_ground
 from wirebert.judging import Part, TrueClasses
 from wirebert.model.checkpoints import build
 from wirebert.model.initialization import TokenLayout
-from wirebert.pipeline import (
-    Prepared,
-    count_reads,
-    encode,
-    fit,
-    fit_tokenizer,
-    learn,
-    open_tests,
-    prepare,
-    save,
-    settle,
-)
+from wirebert.pipeline import count_reads, fit, learn, open_tests, save, settle
+from wirebert.preparing import Prepared, encode, fit_tokenizer, prepare
 from wirebert.run_folder import RunFolder, locked
 from wirebert.serving.detector import Detector
 
@@ -144,7 +134,7 @@ def choose(out: Path, method: str, run: RunConfig) -> dict[str, object]:
         choice |= {"trial": best, "params": results[best]["params"]}
     benign = json.loads((out / "classes.json").read_text(encoding="utf-8"))["benign_id"]
     # Addends move verdicts; detection at a rate of false alarms is a matter of ranks, so accuracy speaks for it.
-    figure = run.evaluation.primary_metric.replace("detection_at_1_percent", "binary_accuracy")
+    figure = run.evaluation.primary_metric.replace(DETECTION, "binary_accuracy")
     addends = fit_addends(held_out.probabilities, held_out.class_ids, held_out.folds, benign, figure)
     choice |= {"addends": addends.tolist(), "folds": results[0]["folds"]}
     path.parent.mkdir(exist_ok=True)
@@ -234,9 +224,9 @@ def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dic
     settled = settle(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
     learn(settled, folder, model, tokenizer, train_flows, valid_flows, console)
     # No row is to be called unknown here, and what that takes would be the longest part.
-    plain = replace(settled, operating=replace(settled.operating, unknown_flows=0))
+    plain = replace(settled, operating=replace(settled.operating, alert_on="attack", unknown_flows=0))
     save(plain, folder, model, tokenizer, own, valid_flows)
-    detector = Detector.load(folder.model, device=run.training.device)
+    detector = Detector.load(folder.model, device=run.training.device, precision="fp32")
     chosen = is_held_out & ground.is_searched
     tables = ground.part("held_out", data.train, chosen).tables()
     probabilities = np.concatenate([detector.score(table).probabilities for table in tables]).astype(

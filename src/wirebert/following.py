@@ -2,11 +2,11 @@
 
 import argparse
 import signal
-import sys
 from pathlib import Path
 from threading import Event
 
 from wirebert.errors import ConfigError
+from wirebert.printing import tell
 from wirebert.serving.detector import Detector
 from wirebert.serving.follow import follow
 
@@ -32,10 +32,10 @@ def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:
             Path(options.data),
             options.out,
             stop,
-            tell=lambda sentence: print(f"wirebert: {sentence}", file=sys.stderr),
+            tell=tell,
             explained=options.explain,
         )
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    print(f"wirebert: {done.num_flows:,} flows{f': {options.out}' if options.out else ''}", file=sys.stderr)
+    tell(f"{done.num_flows:,} flows{f': {options.out}' if options.out else ''}")

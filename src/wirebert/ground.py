@@ -13,7 +13,7 @@ from wirebert.evaluation.folds import Folds, leave_attacks_out
 from wirebert.evaluation.tasks import Rows, Task
 from wirebert.evaluation.tree_features import Coding, concatenate, measure
 from wirebert.judging import Part
-from wirebert.pipeline import Prepared
+from wirebert.preparing import Prepared
 
 FEW_ROWS = 200
 """Labels with no more rows are kept whole where a search takes a sample."""

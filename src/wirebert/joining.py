@@ -1,14 +1,15 @@
 """Training as one process or as several: the first has the run and its data, the others join it in training only."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from rich.console import Console
 
-from wirebert.config import RunConfig
+from wirebert.config import PretrainConfig, RunConfig
 from wirebert.encoding.store import EncodedFlows
+from wirebert.encoding.teacher_scores import open_scores
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError, RunError
 from wirebert.model.architecture import Architecture
@@ -17,17 +18,19 @@ from wirebert.model.distilbert import Block, DistilBert
 from wirebert.run_folder import RunFolder
 from wirebert.settings import to_mapping
 from wirebert.training.checkpoint import CheckpointFolder
-from wirebert.training.corruption import Corruption
+from wirebert.training.corruption import Corruption, RowChange
 from wirebert.training.distributed import ALONE, Crew
+from wirebert.training.masking import Masking
 from wirebert.training.monitoring import MetricsFollower, MetricsLog
 from wirebert.training.resources import ResourceSampler
 from wirebert.training.screen import display
 from wirebert.training.session import fit_model
 from wirebert.training.settings import TrainConfig
 from wirebert.training.sinks import open_sinks
+from wirebert.training.soft_targets import SoftTargets
 from wirebert.training.standing import TrainingResult
 
-STOP = "Ctrl-C saves and stops; `wirebert train --resume {}` goes on"
+STOP = "Ctrl-C saves and stops; `wirebert {} --resume {}` goes on"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,11 +47,13 @@ class Job:
     gradient_checkpointing: bool
     training: TrainConfig
     seed: int
-    corruption: Corruption
+    corruption: RowChange
+    soft: SoftTargets | None = None
+    """What a teacher says about the training flows, if there is a teacher; the numbers lie at its path."""
 
 
 def learn(
-    run: RunConfig,
+    run: RunConfig | PretrainConfig,
     folder: RunFolder,
     model: DistilBert,
     tokenizer: FlowTokenizer,
@@ -56,17 +61,17 @@ def learn(
     valid_flows: EncodedFlows,
     console: Console,
     crew: Crew = ALONE,
+    masking: Masking | None = None,
+    soft: SoftTargets | None = None,
 ) -> TrainingResult:
-    """Train the model in place, on from the newest checkpoint if there is one; it ends with its best weights."""
-    corruption = Corruption.from_vocabulary(
-        run.training,
-        token_slots=tokenizer.token_slots,
-        slot_special=tokenizer.slot_special,
-        leaves_out=tokenizer.leaves_out,
-        max_length=tokenizer.config.max_length,
-        slot_columns=tokenizer.slot_columns,
-        slot_marks=tokenizer.slot_marks,
-    )
+    """Train the model in place, on from the newest checkpoint if there is one; it ends with its best weights.
+
+    Args:
+        masking: what a model of masked tokens is shown, instead of the corruption that a classifier is.
+        soft: what a teacher says about the training flows.
+    """
+    corruption = masking or Corruption.of(tokenizer, run.training)
+    command = "pretrain" if masking else "train"
     if crew.world.size > 1:
         assert train_flows.folder is not None
         assert valid_flows.folder is not None
@@ -80,6 +85,7 @@ def learn(
             training=run.training,
             seed=run.seed,
             corruption=corruption,
+            soft=None if soft is None else soft.to_be_sent(),
         )
         crew.give(job)
         crew.world.copy_first(model.state_dict().values())
@@ -87,7 +93,7 @@ def learn(
     with (
         MetricsLog(folder.metrics) as log,
         display(
-            console, os.environ, title=str(folder.path), hint=STOP.format(folder.path), past=past
+            console, os.environ, title=str(folder.path), hint=STOP.format(command, folder.path), past=past
         ) as screen,
         open_sinks(run.training.sinks, folder.path, to_mapping(run), [log, screen]) as sinks,
         ResourceSampler([log, screen, *sinks], folder.path) as sampler,
@@ -103,6 +109,7 @@ def learn(
             log=log,
             listeners=[screen, *sinks, sampler],
             world=crew.world,
+            soft=soft,
         )
 
 
@@ -120,6 +127,10 @@ def follow(crew: Crew) -> None:
 def _join(job: Job, crew: Crew) -> None:
     try:
         train_flows, valid_flows = EncodedFlows.open(job.train), EncodedFlows.open(job.valid)
+        soft = job.soft
+        if soft is not None and soft.path is not None:
+            found = open_scores(soft.path, len(train_flows), job.architecture.num_classes)
+            soft = replace(soft, log_probabilities=found)
     except DataError as error:
         raise RunError(
             f"rank {crew.world.rank}: expected the encoded flows of the first process in {job.train.parent}, could not "
@@ -139,4 +150,5 @@ def _join(job: Job, crew: Crew) -> None:
         checkpoints=CheckpointFolder(job.checkpoints),
         log=None,
         world=crew.world,
+        soft=soft,
     )

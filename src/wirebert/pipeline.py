@@ -4,10 +4,9 @@ The order is the promise. The split is made before anything is fitted; the token
 only; the best epoch is chosen on validation rows; test rows are scored, and test files opened, after the model is saved.
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +15,16 @@ from jaxtyping import UInt64
 from rich.console import Console
 
 import wirebert
-from wirebert.ablation import bare, measure_context, require_context
+from wirebert.ablation import bare, measure_context
 from wirebert.card import model_card
-from wirebert.config import RunConfig, write_run
-from wirebert.data.labels import ClassMap, fit_classes
+from wirebert.config import AnyRun, RunConfig, write_run
 from wirebert.data.loading import Flows, open_flows
 from wirebert.data.schema import FlowSchema
-from wirebert.data.splitting import split_rows
-from wirebert.data.survey import Survey, survey
-from wirebert.data.validation import Finding, compare, left_out, mark_accepted, validate
-from wirebert.deciding import calibrated, with_strangeness
-from wirebert.encoding.cache import find_or_encode, find_or_fit, store_key, tokenizer_key
+from wirebert.data.survey import survey
+from wirebert.data.validation import Finding, compare, left_out, mark_accepted
+from wirebert.deciding import calibrated, folded_attack_scores, with_strangeness
 from wirebert.encoding.overlap import row_hashes
-from wirebert.encoding.store import EncodedFlows, StoreWriter
+from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.baselines import Trees, fit_trees
 from wirebert.evaluation.report import JudgedFile, Report
@@ -39,6 +35,7 @@ from wirebert.model.batches import score
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
+from wirebert.preparing import Prepared, encode, fit_tokenizer, prepare
 from wirebert.reporting import (
     command_line,
     data_section,
@@ -49,13 +46,14 @@ from wirebert.reporting import (
     split_names,
     write_report,
 )
-from wirebert.run_folder import RunFolder, check_inputs
+from wirebert.run_folder import RunFolder
 from wirebert.serving.artifact import Artifact, save_artifact, write_card
 from wirebert.serving.detector import Detector, choose_device
 from wirebert.settings import to_mapping
+from wirebert.starting import is_own
+from wirebert.teaching import ask, compare_with_teacher
 from wirebert.training.distributed import ALONE, Crew
 from wirebert.training.standing import TrainingResult
-from wirebert.watching import Watched, watch
 
 
 class Clock:
@@ -72,28 +70,6 @@ class Clock:
         self._since = now
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Labelled training data, looked at once and split, with nothing fitted on it yet."""
-
-    flows: Flows
-    fingerprint: str
-    """Of the files' content."""
-    seen: Survey
-    classes: ClassMap
-    findings: tuple[Finding, ...]
-    train: Part
-    valid: Part
-    held_out: Part | None
-    """Rows of the class that training is not to see, if there is one."""
-    test: Part | None
-    """Rows of the training file that are scored once the model is saved, if some are set apart."""
-    split: str
-    """What the split can and can not show."""
-    train_counts: tuple[int, ...]
-    """Training rows of each class."""
-
-
 def fit(run: RunConfig, folder: RunFolder, console: Console, crew: Crew = ALONE) -> None:
     """Train the run's detector in `folder` and report on it; checkpoints of an earlier, killed call are gone on from.
 
@@ -104,14 +80,20 @@ def fit(run: RunConfig, folder: RunFolder, console: Console, crew: Crew = ALONE)
     counts = data.classes.counts(data.seen.label_counts)
     show_data(data.flows, counts, data.findings, console, num_rows=data.seen.num_rows)
     clock.lap("reading and checking")
+    if data.tokenizer is not None:
+        run = replace(run, encoding=data.tokenizer.config)
     cache = folder.encoded if run.data.cache is None else Path(run.data.cache)
     tokenizer = fit_tokenizer(run, data, cache)
-    train_flows = encode(data.train, data, tokenizer, cache)
+    train_flows = encode(data.train, data, tokenizer, cache, data.unlabelled)
     valid_flows = encode(data.valid, data, tokenizer, cache)
     clock.lap("encoding")
+    soft = None
+    if data.teacher is not None:
+        soft = ask(run, data.teacher, train_flows)
+        clock.lap("asking the teacher")
     model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
     run = settle(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
-    result = learn(run, folder, model, tokenizer, train_flows, valid_flows, console, crew)
+    result = learn(run, folder, model, tokenizer, train_flows, valid_flows, console, crew, soft=soft)
     artifact = save(run, folder, model, tokenizer, data, valid_flows)
     clock.lap("training")
     if run.evaluation.ablate_context:
@@ -127,63 +109,14 @@ def fit(run: RunConfig, folder: RunFolder, console: Console, crew: Crew = ALONE)
     show_report(report, folder, console)
 
 
-def settle(run: RunConfig, folder: RunFolder, *, num_flows: int, width: int) -> RunConfig:
+def settle(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) -> AnyRun:
     """The run with the settings that depend on data and model decided, and written down."""
-    is_pretrained = run.model.start != "scratch"
+    # A model of our own is as small as one from scratch, and as new to classes; 5e-5 is for models of the hub.
+    is_pretrained = run.model.start != "scratch" and not is_own(run.model.start)
     training = run.training.settled(num_flows=num_flows, width=width, is_pretrained=is_pretrained)
     settled = replace(run, training=training)
     write_run(settled, folder.run_toml)
     return settled
-
-
-def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
-    """Read the training data once, check it, and split it."""
-    flows = open_flows(run.train, run.data)
-    flows.require_label()
-    if run.evaluation.ablate_context:
-        require_context(flows)
-    fingerprint = flows.fingerprint()
-    check_inputs(folder, fingerprint, flows.dialect.to_dict())
-    seen = survey(Watched(flows))
-    left_out = run.data.left_out_class if run.data.split == "leave_attack_out" else None
-    classes = fit_classes(flows.schema, seen.label_counts, run.data, left_out)
-    class_ids = seen.class_ids(classes)
-    split_seed = run.seed if run.data.split_seed is None else run.data.split_seed
-    split = split_rows(flows, seen, class_ids, run.data, split_seed)
-    return Prepared(
-        flows=flows,
-        fingerprint=fingerprint,
-        seen=seen,
-        classes=classes,
-        findings=mark_accepted([*validate(seen, classes), *split.findings], run.data.accept),
-        train=Part("train", flows, split.is_train),
-        valid=Part("valid", flows, split.is_valid),
-        held_out=Part("held_out", flows, split.is_held_out) if split.is_held_out.any() else None,
-        test=Part("test", flows, split.is_test) if split.is_test.any() else None,
-        split=split.statement,
-        train_counts=tuple(np.bincount(class_ids[split.is_train], minlength=len(classes.classes)).tolist()),
-    )
-
-
-def fit_tokenizer(run: RunConfig, data: Prepared, cache: Path) -> FlowTokenizer:
-    """The tokenizer fitted on the training rows, or found where an earlier run on the same content left it."""
-    schema, rows = data.flows.schema, data.train.rows
-    key = tokenizer_key(data.fingerprint, schema, run.encoding, *([] if rows is None else [rows]))
-    return find_or_fit(cache, key, lambda: FlowTokenizer.fit(schema, data.train.tables, run.encoding))
-
-
-def encode(part: Part, data: Prepared, tokenizer: FlowTokenizer, cache: Path) -> EncodedFlows:
-    """The part's rows as token ids on disk, memory-mapped; found again where the same content was encoded before."""
-    label = part.flows.require_label()
-
-    def write(store: StoreWriter) -> None:
-        total = data.seen.num_rows if part.rows is None else int(part.rows.sum())
-        for table, rows in watch(part.blocks(), "encoding", lambda block: len(block[1]), total=total):
-            store.append(tokenizer.encode(table), data.classes.encode(table.column(label)), rows)
-
-    note = json.dumps([label, data.classes.classes, dict(data.classes.label_map)])
-    key = store_key(data.fingerprint, tokenizer, *([] if part.rows is None else [part.rows]), note=note)
-    return find_or_encode(cache, key, tokenizer, write)[0]
 
 
 def save(
@@ -205,6 +138,7 @@ def save(
             "torch": torch.__version__,
             "settings": to_mapping(run),
             "train_sha256": data.fingerprint,
+            **({} if data.teacher is None else {"teacher_sha256": data.teacher.fingerprint}),
         },
     )
     artifact = decide(run, artifact, model, data, valid_flows)
@@ -218,7 +152,7 @@ def decide(
     """The artifact with its probabilities calibrated on validation rows, and with thresholds fitted there."""
     logits = score(model, valid_flows, device=choose_device(run.training.device))
     model.cpu()
-    is_tilted = run.training.class_weights != "none" or run.training.logit_adjustment > 0
+    is_tilted = run.training.tilts_classes
     class_ids = np.asarray(valid_flows.class_ids)
     artifact = calibrated(artifact, logits, class_ids, run.operating, is_tilted=is_tilted, seed=run.seed)
     if not run.operating.unknown_flows:
@@ -227,8 +161,15 @@ def decide(
     is_normal = np.zeros(data.seen.num_rows, bool)
     benign = data.classes.benign
     is_normal[valid_flows.rows] = True if benign is None else class_ids == data.classes.classes.index(benign)
+    attack_scores = None
+    if run.operating.alert_on == "attack_and_novelty":
+        attack_scores = np.full(data.seen.num_rows, np.nan)
+        attack_scores[valid_flows.rows] = folded_attack_scores(artifact, logits)
     return with_strangeness(
-        artifact, data.flows, is_train, is_normal, num_kept=run.operating.unknown_flows, seed=run.seed
+        *(artifact, data.flows, is_train, is_normal),
+        num_kept=run.operating.unknown_flows,
+        seed=run.seed,
+        attack_scores=attack_scores,
     )
 
 
@@ -242,6 +183,7 @@ def train_without_context(
     tokenizer = fit_tokenizer(run, data, cache)
     train_flows, valid_flows = (encode(part, data, tokenizer, cache) for part in (train, valid))
     model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
+    console.print("once more without the columns of context, to see what these add", highlight=False)
     learn(run, folder, model, tokenizer, train_flows, valid_flows, console, crew)
     save(run, folder, model, tokenizer, data, valid_flows)
 
@@ -256,10 +198,10 @@ def examine(
     console: Console,
 ) -> Report:
     """Judge the saved artifact, and boosted trees beside it, on validation and test rows."""
-    detector = Detector.load(folder.model, device=run.training.device)
+    detector = Detector.load(folder.model, device=run.training.device, precision="fp32")
     tests = open_tests(run, data.flows.schema)
     judged = count_reads(run, folder, data, tests)
-    parts = [data.valid, *(part for part in (data.held_out, data.test) if part is not None), *tests]
+    parts = [*data.judged, *tests]
     how = {"seed": run.seed, "num_resamples": run.evaluation.num_resamples}
     splits = {
         part.name: judge(detector, part, folder.predictions(part.name), train_hashes=train_hashes, **how)
@@ -270,6 +212,13 @@ def examine(
     if run.evaluation.ablate_context:
         gain = measure_context(run, folder.without_context, parts, splits, data.classes.benign)
         clock.lap("scoring without context")
+    distance = None
+    if data.teacher is not None:
+        num_unlabelled = len(train_hashes) - sum(data.train_counts)
+        distance = compare_with_teacher(
+            *(run, folder, data.teacher, parts), fingerprint=data.fingerprint, num_unlabelled=num_unlabelled
+        )
+        clock.lap("scoring by the teacher")
     trees, trees_splits = None, {}
     if run.evaluation.baseline:
         trees = train_trees(run, data)
@@ -295,6 +244,7 @@ def examine(
         trees_splits=trees_splits,
         timing=clock.laps,
         context=gain,
+        teacher=distance,
     )
 
 

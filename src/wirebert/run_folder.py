@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wirebert.errors import RunError, UserError
-from wirebert.files import write_whole
+from wirebert.files import has_taken, write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,11 @@ class RunFolder:
     def without_context(self) -> "RunFolder":
         """The same training without the columns of context, where that is to be compared."""
         return RunFolder(self.path / "without_context")
+
+    @property
+    def teacher(self) -> "RunFolder":
+        """Predictions of the model's teacher, where it has one."""
+        return RunFolder(self.path / "teacher")
 
     def make(self) -> None:
         """Make the folder, if it is not there."""
@@ -186,12 +191,10 @@ def locked(folder: RunFolder) -> Generator[None]:
             "change its permissions or copy it"
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not has_taken(lock):
             raise RunError(
                 f"{folder.path}: another process is working on this run; wait for it or stop it first"
-            ) from error
+            )
         yield
 
 
@@ -207,19 +210,28 @@ def is_at_work(folder: RunFolder) -> bool:
     return False
 
 
-def check_inputs(folder: RunFolder, fingerprint: str, detected: Mapping[str, object] | None = None) -> None:
+def check_inputs(
+    folder: RunFolder,
+    fingerprint: str,
+    detected: Mapping[str, object] | None = None,
+    others: Mapping[str, str] | None = None,
+) -> None:
     """Remember the training data's fingerprint and detected format; on a resumed run, refuse other data.
+
+    Args:
+        others: What else the run learns from, in words, and its fingerprint.
 
     Raises:
         RunError: the data changed since the run started.
     """
-    if folder.inputs_json.exists():
-        before = json.loads(folder.inputs_json.read_text(encoding="utf-8"))["train_sha256"]
-        if before != fingerprint:
-            raise RunError(
-                f"{folder.path}: the training data changed since this run started; start a new run instead of --resume"
-            )
+    now = {"train_sha256": fingerprint, "detected": dict(detected or {}), "others": dict(others or {})}
+    if not folder.inputs_json.exists():
+        write_whole(folder.inputs_json, json.dumps(now) + "\n")
         return
-    write_whole(
-        folder.inputs_json, json.dumps({"train_sha256": fingerprint, "detected": dict(detected or {})}) + "\n"
-    )
+    before = json.loads(folder.inputs_json.read_text(encoding="utf-8"))
+    changed = ["training data"] if before["train_sha256"] != fingerprint else []
+    changed += [name for name, own in (others or {}).items() if before.get("others", {}).get(name) != own]
+    if changed:
+        raise RunError(
+            f"{folder.path}: the {changed[0]} changed since this run started; start a new run instead of --resume"
+        )

@@ -7,7 +7,7 @@ converted in silence except an integer where a fraction is expected.
 import difflib
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -44,6 +44,19 @@ def to_mapping(settings: object) -> dict[str, object]:
         elif value is not None:
             plain[field.name] = value
     return plain
+
+
+def dotted(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Every setting of all sections under its dotted name.
+
+    >>> dict(dotted({"seed": 1, "model": {"size": "mini"}}))
+    {'seed': 1, 'model.size': 'mini'}
+    """
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from dotted(cast(Mapping[str, object], value), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def merge(base: Mapping[str, object], top: Mapping[str, object]) -> dict[str, object]:

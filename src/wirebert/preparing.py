@@ -1,0 +1,152 @@
+"""From traffic files to encoded flows, each on its side of the split: what a training is given.
+
+The split is made before anything is fitted; tokenizer and classes come from training rows only, or from a model that the
+training starts from or learns from.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from wirebert.ablation import require_context
+from wirebert.config import PretrainConfig, RunConfig
+from wirebert.data.labels import ClassMap, fit_classes
+from wirebert.data.loading import Flows, open_flows
+from wirebert.data.splitting import split_rows
+from wirebert.data.survey import Survey, survey
+from wirebert.data.validation import Finding, mark_accepted, validate
+from wirebert.deciding import require_benign
+from wirebert.encoding.cache import find_or_encode, find_or_fit, store_key, tokenizer_key
+from wirebert.encoding.store import EncodedFlows, StoreWriter
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.judging import Part
+from wirebert.run_folder import RunFolder, check_inputs
+from wirebert.starting import as_pretrained, kept_tokenizer
+from wirebert.teaching import Teacher, append_unlabelled, find_teacher, taught_inputs, unlabelled_parts
+from wirebert.watching import Watched, watch
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Labelled training data, looked at once and split, with nothing fitted on it yet."""
+
+    flows: Flows
+    fingerprint: str
+    """Of the files' content."""
+    seen: Survey
+    classes: ClassMap
+    findings: tuple[Finding, ...]
+    train: Part
+    valid: Part
+    held_out: Part | None
+    """Rows of the class that training is not to see, if there is one."""
+    test: Part | None
+    """Rows of the training file that are scored once the model is saved, if some are set apart."""
+    split: str
+    """What the split can and can not show."""
+    train_counts: tuple[int, ...]
+    """Training rows of each class."""
+    tokenizer: FlowTokenizer | None = None
+    """That of the teacher, or of the pretrained model which the run starts from; None: one is fitted on the training rows."""
+    teacher: Teacher | None = None
+    """Whose columns and classes these are, if there is a teacher."""
+    unlabelled: tuple[Part, ...] = ()
+    """What the teacher alone says something about."""
+
+    @property
+    def judged(self) -> tuple[Part, ...]:
+        """Rows of the training file that the model is judged by."""
+        return tuple(part for part in (self.valid, self.held_out, self.test) if part is not None)
+
+
+def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
+    """Read the training data once, check it, and split it."""
+    teacher = find_teacher(run)
+    tokenizer = kept_tokenizer(run) if teacher is None else teacher.tokenizer
+    flows = open_flows(run.train, run.data, schema=None if tokenizer is None else tokenizer.schema)
+    if teacher is not None:
+        teacher.require_columns(flows)
+    elif tokenizer is not None:
+        flows = as_pretrained(flows, tokenizer)
+        tokenizer = replace(tokenizer, schema=flows.schema)
+    flows.require_label()
+    if run.evaluation.ablate_context:
+        require_context(flows)
+    fingerprint = flows.fingerprint()
+    others = {} if teacher is None else taught_inputs(run, teacher)
+    check_inputs(folder, fingerprint, flows.dialect.to_dict(), others)
+    seen = survey(Watched(flows))
+    left_out = run.data.left_out_class if run.data.split == "leave_attack_out" else None
+    if teacher is None:
+        classes = fit_classes(flows.schema, seen.label_counts, run.data, left_out)
+    else:
+        classes = teacher.classes_for(seen, left_out)
+    require_benign(run.operating, classes)
+    prepared = divide(run, flows, fingerprint, seen, classes)
+    unlabelled = () if teacher is None else unlabelled_parts(run, teacher, flows, seen.labels < 0)
+    return replace(prepared, tokenizer=tokenizer, teacher=teacher, unlabelled=unlabelled)
+
+
+def divide(
+    run: RunConfig | PretrainConfig, flows: Flows, fingerprint: str, seen: Survey, classes: ClassMap
+) -> Prepared:
+    """The rows on their sides of the split; without classes, as in pretraining, all rows are alike."""
+    class_ids = seen.class_ids(classes) if classes.classes else np.zeros(seen.num_rows, np.int64)
+    split_seed = run.seed if run.data.split_seed is None else run.data.split_seed
+    split = split_rows(flows, seen, class_ids, run.data, split_seed)
+    return Prepared(
+        flows=flows,
+        fingerprint=fingerprint,
+        seen=seen,
+        classes=classes,
+        findings=mark_accepted(
+            [*validate(seen, classes if classes.classes else None), *split.findings], run.data.accept
+        ),
+        train=Part("train", flows, split.is_train),
+        valid=Part("valid", flows, split.is_valid),
+        held_out=Part("held_out", flows, split.is_held_out) if split.is_held_out.any() else None,
+        test=Part("test", flows, split.is_test) if split.is_test.any() else None,
+        split=split.statement,
+        train_counts=tuple(np.bincount(class_ids[split.is_train], minlength=len(classes.classes)).tolist()),
+    )
+
+
+def fit_tokenizer(run: RunConfig | PretrainConfig, data: Prepared, cache: Path) -> FlowTokenizer:
+    """The tokenizer fitted on the training rows, or found where an earlier run on the same content left it.
+
+    A run that starts from a pretrained model keeps that model's, a student its teacher's.
+    """
+    if data.tokenizer is not None:
+        return data.tokenizer
+    schema, rows = data.flows.schema, data.train.rows
+    key = tokenizer_key(data.fingerprint, schema, run.encoding, *([] if rows is None else [rows]))
+    return find_or_fit(cache, key, lambda: FlowTokenizer.fit(schema, data.train.tables, run.encoding))
+
+
+def encode(
+    part: Part, data: Prepared, tokenizer: FlowTokenizer, cache: Path, unlabelled: Sequence[Part] = ()
+) -> EncodedFlows:
+    """The part's rows as token ids on disk, memory-mapped; found again where the same content was encoded before.
+
+    Without classes, as in pretraining, every row counts as of class 0. The `unlabelled` rows follow, without a class.
+    """
+    label = part.flows.require_label() if data.classes.classes else None
+
+    def write(store: StoreWriter) -> None:
+        total = data.seen.num_rows if part.rows is None else int(part.rows.sum())
+        for table, rows in watch(part.blocks(), "encoding", lambda block: len(block[1]), total=total):
+            none = np.zeros(len(rows), np.int64)
+            class_ids = none if label is None else data.classes.encode(table.column(label))
+            store.append(tokenizer.encode(table), class_ids, rows)
+        if unlabelled:
+            append_unlabelled(store, tokenizer, unlabelled, data.judged)
+
+    more = [other.flows.fingerprint() for other in unlabelled]
+    note = json.dumps([label, data.classes.classes, dict(data.classes.label_map), *more])
+    parts = [part, *unlabelled, *(data.judged if unlabelled else ())]
+    rows = [own.rows for own in parts if own.rows is not None]
+    key = store_key(data.fingerprint, tokenizer, *rows, note=note)
+    return find_or_encode(cache, key, tokenizer, write)[0]

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import numpy as np
+
+from wirebert.config import resolve_run
+from wirebert.data.labels import UNLABELLED
+from wirebert.encoding.store import EncodedFlows
+from wirebert.judging import Part
+from wirebert.preparing import encode, fit_tokenizer, prepare
+from wirebert.run_folder import RunFolder
+
+
+def test_rows_without_a_class_follow_those_with_one_but_what_looks_like_a_judged_row(
+    traffic: Path, tmp_path: Path
+):
+    run = resolve_run(given={"train": str(traffic / "train.csv"), "encoding": {"num_pieces": 300}})
+    data = prepare(run, RunFolder(tmp_path))
+    tokenizer = fit_tokenizer(run, data, tmp_path / "encoded")
+    alone = encode(data.train, data, tokenizer, tmp_path / "encoded")
+    # All rows of the file once more: those of validation, and what looks like them, are not to be learned from.
+    both = encode(data.train, data, tokenizer, tmp_path / "encoded", [Part("unlabelled", data.flows)])
+    assert np.array_equal(both.class_ids[: len(alone)], alone.class_ids)
+    more = np.asarray(both.class_ids[len(alone) :])
+    assert (more == UNLABELLED).all()
+    valid = encode(data.valid, data, tokenizer, tmp_path / "encoded")
+    looks = {tokens.tobytes() for tokens in rows_of(valid)}
+    kept = [tokens.tobytes() not in looks for tokens in rows_of(alone)]
+    assert len(more) == sum(kept) > 0
+
+
+def rows_of(flows: EncodedFlows) -> list[np.ndarray]:
+    return np.split(np.asarray(flows.ids), np.asarray(flows.offsets[1:-1]))
