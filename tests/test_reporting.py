@@ -125,7 +125,7 @@ def test_what_is_information_or_accepted_is_only_counted(tmp_path: Path) -> None
     assert lines[1].startswith("classes: a 20 (50.00%), b 20 (50.00%)")
     assert lines[2:] == [
         "warning: x in proto",
-        "2 findings are information or accepted; `wirebert inspect` shows all",
+        "findings that are information or accepted: 2; `wirebert inspect` shows all",
     ]
 
 

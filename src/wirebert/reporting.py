@@ -64,7 +64,9 @@ def show_data(
         say(f"classes: {shares}; the largest is {imbalance_ratio(counts):,.0f} times the smallest")
     num_told = show_findings(findings, console, num_rows=num_rows)
     if num_told < len(findings):
-        say(f"{len(findings) - num_told} findings are information or accepted; `wirebert inspect` shows all")
+        say(
+            f"findings that are information or accepted: {len(findings) - num_told}; `wirebert inspect` shows all"
+        )
 
 
 def show_findings(findings: Sequence[Finding], console: Console, *, num_rows: int) -> int:

@@ -73,7 +73,9 @@ def remarks(metrics: SplitMetrics) -> list[str]:
     if metrics.familiarity is not None:
         seen, unseen = metrics.familiarity.seen, metrics.familiarity.unseen
         lines.append(
-            f"{seen.num_flows:,} flows look to the model exactly like a training flow (accuracy {seen.accuracy:.3f}, "
+            "No flow looks to the model exactly like a training flow."
+            if not seen.num_flows
+            else f"{seen.num_flows:,} flows look to the model exactly like a training flow (accuracy {seen.accuracy:.3f}, "
             f"macro F1 {seen.macro_f1:.3f}); the other {unseen.num_flows:,}: accuracy {unseen.accuracy:.3f}, "
             f"macro F1 {unseen.macro_f1:.3f}."
         )

@@ -43,8 +43,9 @@ def start_line(event: StartEvent) -> str:
     """What is about to be trained, on what."""
     ranks = f" in {event.num_ranks} processes" if event.num_ranks > 1 else ""
     verb = f"going on after step {event.step:,}" if event.step else "training"
+    epochs = "1 epoch" if event.num_epochs == 1 else f"{event.num_epochs} epochs"
     return (
-        f"{verb}: {event.num_train:,} flows, {event.num_epochs} epochs, {event.num_steps:,} steps of {event.batch_size}; "
+        f"{verb}: {event.num_train:,} flows, {epochs}, {event.num_steps:,} steps of {event.batch_size}; "
         f"{event.num_parameters:,} parameters, {event.precision} on {event.device}{ranks}"
     )
 
