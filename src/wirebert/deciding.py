@@ -58,7 +58,8 @@ class OperatingConfig:
 
     alert_on: Literal["attack", "attack_and_novelty"] = "attack"
     """What raises alerts: the attack score, or that and the novelty, each by how rarely benign validation flows reach it.
-    The latter finds more attacks of which training had none; it needs unknown_flows and a benign class, and scoring is slower."""
+    The latter finds more attacks of which training had none, and alarms at benign flows that are new, too; it needs
+    unknown_flows and a benign class, and scoring is slower."""
 
     unknown_flows: int = 10_000
     """Training flows kept in the model folder so that what is like none of them can be told (`predict --unknown`), at
