@@ -112,3 +112,20 @@ def test_link_headers_are_taken_off_where_there_are_any():
     tunnel = link_header_bytes(tcp, pa.array([52, 60]), pa.array([1, 1]))
     assert (ethernet, tunnel) == (14, 0)
     assert ip_bytes(pa.array([60, 5, None]), pa.array([1, 1, 1]), 14).to_pylist() == [46, 0, None]
+
+
+def test_days_and_hours_that_do_not_exist_are_no_times():
+    texts = [
+        "2021-06-56T15:57:31",
+        "2021-02-30T00:00:00",
+        "2021-02-28T24:01:00",
+        "2021-02-28T23:59:59",
+        "2021-02-28 23:59:59.5",
+    ]
+    assert epoch_us(pa.array(texts)).to_pylist() == [
+        None,
+        None,
+        None,
+        1_614_556_799_000_000,
+        1_614_556_799_500_000,
+    ]

@@ -26,6 +26,7 @@ ETHERNET_HEADER_BYTES = 14
 
 SENSORS = ("zeek", "suricata", "nfdump", "argus", "ton_iot")
 """Formats with a table of their own in `sensors/`."""
+_STAMP = "%Y-%m-%dT%H:%M:%S"
 _TIME = (
     r"^(?P<date>\d{4}[-/]\d{2}[-/]\d{2})[T ](?P<time>\d{2}:\d{2}:\d{2})(?:[.,](?P<fraction>\d{1,9}))?"
     r"[ ]?(?:Z|(?P<sign>[+-])(?P<hours>\d{2}):?(?P<minutes>\d{2}))?$"
@@ -227,9 +228,7 @@ def epoch_us(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     date = pc.replace_substring(parts.field("date"), "/", "-")
     stamp = _joined(date, parts.field("time"), "T")
     is_time = pc.is_valid(parts)
-    seconds = (
-        pc.if_else(is_time, stamp, pa.scalar(None, pa.string())).cast(pa.timestamp("s")).cast(pa.int64())
-    )
+    seconds = _seconds(pc.if_else(is_time, stamp, pa.scalar(None, pa.string()))).cast(pa.int64())
     offset_s = pc.add(
         pc.multiply(_digits(parts.field("hours")), 3600), pc.multiply(_digits(parts.field("minutes")), 60)
     )
@@ -237,6 +236,16 @@ def epoch_us(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     fraction = _digits(pc.utf8_slice_codeunits(pc.utf8_rpad(parts.field("fraction"), 6, "0"), 0, 6))
     us = pc.add(pc.multiply(pc.subtract(seconds, signed), 1_000_000), fraction)
     return us.take(encoded.indices)
+
+
+def _seconds(stamps: pa.Array) -> pa.Array:
+    """Times as timestamps; null for days and hours that do not exist."""
+    try:
+        return stamps.cast(pa.timestamp("s"))
+    except pa.ArrowInvalid:
+        # It does not say which one. The slower way reads 30 February as 1 or 2 March, so what it read is written again.
+        read = pc.strptime(stamps, format=_STAMP, unit="s", error_is_null=True)
+        return pc.if_else(pc.equal(pc.strftime(read, format=_STAMP), stamps), read, None)
 
 
 def epoch_texts(us: pa.Array) -> pa.Array:
