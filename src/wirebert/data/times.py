@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64
 
+from wirebert.data.canonical import epoch_us
+
 FORMATS = (
     "%Y-%m-%d",
     "%d-%m-%Y %H:%M:%S",
@@ -45,15 +47,11 @@ def _text_seconds(texts: pa.Array) -> Float64[np.ndarray, " values"]:
     seconds[chosen] = numbers.cast(pa.float64()).to_numpy(zero_copy_only=False)
     rest = np.flatnonzero(np.isnan(seconds))
     dates = pc.replace_substring(pc.utf8_trim_whitespace(texts.take(pa.array(rest, pa.int64()))), "/", "-")
-    iso = pc.match_substring_regex(
-        dates, r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?$"
+    # Hours and minutes alone are a time as well.
+    whole = pc.replace_substring_regex(
+        dates, r"^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d)( ?[+-]\d\d:?\d\d|Z)?$", r"\1:00\2"
     )
-    kept = pc.if_else(
-        iso,
-        pc.replace_substring_regex(dates, r"(\.\d{6})\d*|Z$|[+-]\d\d:?\d\d$", r"\1"),
-        pa.scalar(None, pa.string()),
-    )
-    found = _as_seconds(kept.cast(pa.timestamp("us")))
+    found = _as_seconds(epoch_us(whole))
     for layout in FORMATS:
         if not np.isnan(found).any():
             break
