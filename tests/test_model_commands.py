@@ -31,6 +31,16 @@ def test_evaluating_gives_the_figures_of_the_run_again(
     }
     assert main(["report", str(out), str(trained)]) == 0
     capfd.readouterr()
+    # A file that calls its labels otherwise is read by --label.
+    head, _, rest = (traffic / "test.csv").read_text().partition("\n")
+    (tmp_path / "test.csv").write_text(
+        ",".join("truth" if n == "label" else n for n in head.split(",")) + "\n" + rest
+    )
+    assert main(["evaluate", str(trained / "model"), str(tmp_path / "test.csv"), "--label", "truth"]) == 0
+    assert (
+        capfd.readouterr().out.partition("Opened")[0].splitlines()[-12:-4]
+        == screen.partition("Opened")[0].splitlines()[-12:-4]
+    )
     # Without --out the same is printed, but that the test file was opened once more, and nothing is written.
     assert main(["evaluate", *arguments]) == 0
     assert capfd.readouterr().out.partition("Opened")[0] == screen.partition("Opened")[0]

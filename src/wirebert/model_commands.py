@@ -8,7 +8,7 @@ from dataclasses import replace
 from wirebert.budgeting import Allowance, within
 from wirebert.card import model_card
 from wirebert.data.conversion import Misfits
-from wirebert.data.loading import DataConfig, open_flows
+from wirebert.data.loading import open_flows
 from wirebert.data.survey import survey
 from wirebert.data.validation import left_out
 from wirebert.errors import ConfigError, DataError
@@ -27,8 +27,8 @@ def evaluate(options: argparse.Namespace) -> None:
     """Figures of a saved model on another labelled file."""
     console = Output()
     detector = Detector.load(options.model, device=options.device)
-    config = DataConfig(label=options.label)
-    flows = open_flows(options.data, config, schema=detector.schema)
+    schema = detector.schema if options.label is None else detector.schema.labelled_by(options.label)
+    flows = open_flows(options.data, schema=schema)
     flows.require_label()
     part = Part(flows.name, flows)
     with new_run_folder(options.out) if options.out else nullcontext() as folder:

@@ -116,3 +116,19 @@ def test_a_combination_of_a_dropped_column_goes_with_it():
     flows = flows_of("dport", "bytes", "packets")
     assert flows.without(["packets"]).combinations == ()
     assert flows.without(["dport"]).combinations == flows.combinations
+
+
+def test_a_file_may_call_the_label_something_else_but_not_like_a_feature():
+    columns = (
+        Column(name="bytes", kind=ColumnKind.COUNT, is_feature=True),
+        Column(name="attack", kind=ColumnKind.LABEL, is_feature=False),
+    )
+    schema = FlowSchema(name="flows", columns=columns, label_map={"neptune": "dos"})
+    renamed = schema.labelled_by("verdict")
+    assert (renamed.label, renamed.label_map) == ("verdict", {"neptune": "dos"})
+    assert [column.name for column in renamed.features] == ["bytes"]
+    assert schema.labelled_by("attack") == schema
+    with pytest.raises(
+        SchemaError, match="--label must name a column that the model does not read, got 'bytes'"
+    ):
+        schema.labelled_by("bytes")

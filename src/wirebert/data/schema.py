@@ -129,6 +129,28 @@ class FlowSchema:
         columns = tuple(_relabel(column, name) for column in self.columns)
         return replace(self, columns=columns, label_map={}, benign=None)
 
+    def labelled_by(self, name: str) -> "FlowSchema":
+        """The same columns and label map for a file that calls the label `name`.
+
+        Raises:
+            SchemaError: the model reads a column of that name.
+        """
+        if any(column.name == name and column.is_feature for column in self.columns):
+            raise SchemaError(
+                f"--label must name a column that the model does not read, got {name!r}; name the column of the labels"
+            )
+        kept = tuple(
+            column for column in self.columns if column.name != name or column.kind is ColumnKind.LABEL
+        )
+        if self.label is None:
+            return replace(self, columns=(*kept, Column(name=name, kind=ColumnKind.LABEL, is_feature=False)))
+        return replace(
+            self,
+            columns=tuple(
+                replace(column, name=name) if column.kind is ColumnKind.LABEL else column for column in kept
+            ),
+        )
+
     def without(self, dropped: Sequence[str]) -> "FlowSchema":
         """The same columns, of which those of these names or kinds are no features; nor are combinations made of them.
 
