@@ -3,6 +3,7 @@ from typing import Literal, get_args
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from wirebert.model.attention import (
     KERNELS,
@@ -10,7 +11,9 @@ from wirebert.model.attention import (
     AttentionKernel,
     attend,
     attend_packed,
+    compiled_flex,
     fastest_kernel,
+    flex_blocks,
 )
 from wirebert.model.batches import pack
 from wirebert.model.packing import Packing
@@ -49,6 +52,19 @@ def test_a_mask_per_pair_says_who_sees_whom(kernel: Literal["sdpa", "math", "fle
     expected = torch.einsum("bhql,bhle->bhqe", weights / weights.sum(-1, keepdim=True), value)
     given = KERNELS[kernel](query, key, value, sees[:, None], 0.0)
     torch.testing.assert_close(given, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what importing torch.compile says
+def test_flex_is_compiled_once_for_all_masks_and_sizes_of_short_rows():
+    num_graphs = []
+    for seed, (flows, length) in enumerate([(6, 40), (6, 40), (3, 40), (5, 17), (9, 100)]):
+        query, key, value = (random_heads(flows, 2, length, 16, seed=i).detach() for i in range(3))
+        sees = torch.rand(flows, 1, length, length, generator=torch.Generator().manual_seed(seed)) < 0.5
+        sees |= torch.eye(length, dtype=torch.bool)
+        given = compiled_flex("aot_eager")(query, key, value, block_mask=flex_blocks(sees))
+        torch.testing.assert_close(given, KERNELS["math"](query, key, value, sees, 0.0), atol=1e-5, rtol=1e-5)
+        num_graphs.append(counters["stats"]["unique_graphs"])
+    assert num_graphs == num_graphs[:1] * 5
 
 
 @pytest.mark.parametrize("kernel", get_args(AttentionKernel))

@@ -20,7 +20,7 @@ T tokens of all rows, A tokens that ask (all T, or the first of each of R rows).
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Literal
 
@@ -29,6 +29,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user know
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from wirebert.errors import ConfigError
 from wirebert.model.packing import Packing, padded_places
@@ -112,19 +113,28 @@ def attend_flex(
     dropout: float,
 ) -> Float[Tensor, "B H Q E"]:
     """`flex_attention`, compiled on a GPU; it can not drop attention weights, which `ModelConfig` refuses."""
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-
     del dropout
-    blocks = None
-    if mask is not None:
-        sees = mask.expand(-1, -1, query.shape[2], -1)
-        blocks = create_block_mask(
-            lambda flow, _head, asks, answers: sees[flow, 0, asks, answers],
-            *(len(query), None, query.shape[2], key.shape[2]),
-            device=str(query.device),
-        )
-    run = torch.compile(flex_attention, dynamic=True) if query.is_cuda else flex_attention
+    blocks = None if mask is None else flex_blocks(mask.expand(-1, -1, query.shape[2], -1))
+    # Inside a compiled block it is compiled with it.
+    is_apart = query.is_cuda and not torch.compiler.is_compiling()
+    run = compiled_flex() if is_apart else flex_attention
     return run(query, key, value, block_mask=blocks)  # pyright: ignore[reportReturnType]  # a tensor unless asked for more
+
+
+def flex_blocks(mask: Bool[Tensor, "B 1 Q L"]) -> BlockMask:
+    """The mask as `flex_attention` takes it; the mask is data, so that one compiled function serves every pattern."""
+    flows, _, asks, answers = mask.shape
+    return create_block_mask(
+        lambda flow, _, ask, answer: mask[flow, 0, ask, answer],
+        *(flows, None, asks, answers),
+        device=str(mask.device),
+    )
+
+
+@cache
+def compiled_flex(backend: str = "inductor") -> Callable[..., Tensor]:
+    """`flex_attention`, compiled once for all masks and sizes, and once more for rows of more than 128 tokens."""
+    return torch.compile(flex_attention, dynamic=True, backend=backend)  # pyright: ignore[reportReturnType]  # as above
 
 
 KERNELS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]] = {

@@ -35,8 +35,9 @@ COLUMNS_AT_ONCE: Final = 256
 @triton.jit
 def _forward_kernel(
     x_ptr, bias_ptr, residual_ptr, scale_ptr, shift_ptr, seed_ptr, out_ptr, sum_ptr, mean_ptr, rstd_ptr,
-    num_tokens, dim, eps, threshold, keep_scale,
+    num_tokens, dim, threshold,
     HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, DROPS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    KEEP_SCALE: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, WIDTH)
@@ -46,14 +47,14 @@ def _forward_kernel(
     if HAS_BIAS:
         x += tl.load(bias_ptr + columns, mask=columns < dim, other=0.0).to(tl.float32)[None, :]
     if DROPS:
-        x = tl.where(kept(tl.load(seed_ptr), places, threshold), x * keep_scale, 0.0)
+        x = tl.where(kept(tl.load(seed_ptr), places, threshold), x * KEEP_SCALE, 0.0)
     if HAS_RESIDUAL:
         x += tl.load(residual_ptr + places, mask=inside, other=0.0).to(tl.float32)
     if HAS_BIAS or HAS_RESIDUAL or DROPS:
         tl.store(sum_ptr + places, x.to(sum_ptr.dtype.element_ty), mask=inside)
     mean = tl.sum(x, 1) / dim
     away = tl.where(inside, x - mean[:, None], 0.0)
-    rstd = tl.rsqrt(tl.sum(away * away, 1) / dim + eps)
+    rstd = tl.rsqrt(tl.sum(away * away, 1) / dim + EPS)
     scale = tl.load(scale_ptr + columns, mask=columns < dim, other=0.0).to(tl.float32)
     shift = tl.load(shift_ptr + columns, mask=columns < dim, other=0.0).to(tl.float32)
     out = away * rstd[:, None] * scale[None, :] + shift[None, :]
@@ -66,8 +67,8 @@ def _forward_kernel(
 def _backward_kernel(
     grad_ptr, sum_ptr, scale_ptr, mean_ptr, rstd_ptr, seed_ptr,
     grad_sum_ptr, grad_x_ptr, grad_scale_ptr, grad_shift_ptr, grad_bias_ptr,
-    num_tokens, dim, threshold, keep_scale,
-    DROPS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    num_tokens, dim, threshold,
+    DROPS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, KEEP_SCALE: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     columns = tl.arange(0, WIDTH)
@@ -92,7 +93,7 @@ def _backward_kernel(
         grad_sum = (scaled - middle[:, None] - normal * along[:, None]) * rstd[:, None]
         tl.store(grad_sum_ptr + places, grad_sum.to(grad_sum_ptr.dtype.element_ty), mask=inside)
         if DROPS:
-            grad_x = tl.where(kept(tl.load(seed_ptr), places, threshold), grad_sum * keep_scale, 0.0)
+            grad_x = tl.where(kept(tl.load(seed_ptr), places, threshold), grad_sum * KEEP_SCALE, 0.0)
             tl.store(grad_x_ptr + places, grad_x.to(grad_x_ptr.dtype.element_ty), mask=inside)
             grad_bias += tl.sum(tl.where(inside, grad_x, 0.0), 0)
         else:
@@ -105,7 +106,7 @@ def _backward_kernel(
 def _launch(dim: int, dropout: float) -> dict[str, object]:
     return {
         "threshold": int(dropout * 2**32),
-        "keep_scale": 1.0 / (1.0 - dropout),
+        "KEEP_SCALE": 1.0 / (1.0 - dropout),  # a constant: torch.compile passes numbers on as double
         "DROPS": dropout > 0,
         "ROWS": TOKENS_AT_ONCE,
         "WIDTH": triton.next_power_of_2(dim),
@@ -142,8 +143,8 @@ def fused_add_norm(
     rstd = torch.empty_like(mean)
     wrap_triton(_forward_kernel)[(triton.cdiv(num_tokens, TOKENS_AT_ONCE),)](
         x, x if bias is None else bias, x if residual is None else residual,
-        scale, shift, seed, out, total, mean, rstd, num_tokens, dim, eps,
-        HAS_BIAS=bias is not None, HAS_RESIDUAL=residual is not None, **_launch(dim, dropout),
+        scale, shift, seed, out, total, mean, rstd, num_tokens, dim,
+        HAS_BIAS=bias is not None, HAS_RESIDUAL=residual is not None, EPS=eps, **_launch(dim, dropout),
     )  # fmt: skip
     return out, total, mean, rstd
 

@@ -51,7 +51,8 @@ def matmul_dtype(x: Tensor) -> torch.dtype:
 
 
 def _is_fused(x: Tensor) -> bool:
-    return x.is_cuda and HAS_TRITON
+    # torch.compile fuses these operations itself.
+    return x.is_cuda and HAS_TRITON and not torch.compiler.is_compiling()
 
 
 def _fused_norm(

@@ -36,8 +36,9 @@ def kept(seed, place, threshold):
 @triton.jit
 def _weighted(
     query_ptr, kv_ptr, rows_q_ptr, rows_k_ptr, seed_ptr, tile, head, at_q, at_k, is_q, is_k, columns,
-    query_stride, kv_stride, key_at, value_at, scale, threshold,
+    query_stride, kv_stride, key_at, value_at, threshold,
     NUM_HEADS: tl.constexpr, BLOCK: tl.constexpr, DROPS: tl.constexpr, KEEP_SCALE: tl.constexpr, PRECISION: tl.constexpr,
+    SCALE: tl.constexpr,
 ):  # fmt: skip
     """Query, key and value of a tile, its attention weights, and what dropout multiplies them by.
 
@@ -52,7 +53,7 @@ def _weighted(
 
     rows_q = tl.load(rows_q_ptr + at_q, mask=is_q, other=-1)
     rows_k = tl.load(rows_k_ptr + at_k, mask=is_k, other=-2)
-    scores = tl.dot(query, tl.trans(key), input_precision=PRECISION) * scale
+    scores = tl.dot(query, tl.trans(key), input_precision=PRECISION) * SCALE
     scores = tl.where(rows_q[:, None] == rows_k[None, :], scores, float("-inf"))
     highest = tl.max(scores, 1)
     highest = tl.where(highest == float("-inf"), 0.0, highest)  # places beyond the tile have no key
@@ -70,9 +71,9 @@ def _weighted(
 @triton.jit
 def _forward_kernel(
     query_ptr, kv_ptr, out_ptr, tiles_q_ptr, tiles_k_ptr, rows_q_ptr, rows_k_ptr, seed_ptr,
-    query_stride, kv_stride, out_stride, key_at, value_at, scale, threshold,
+    query_stride, kv_stride, out_stride, key_at, value_at, threshold,
     NUM_HEADS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
-    DROPS: tl.constexpr, KEEP_SCALE: tl.constexpr, PRECISION: tl.constexpr,
+    DROPS: tl.constexpr, KEEP_SCALE: tl.constexpr, PRECISION: tl.constexpr, SCALE: tl.constexpr,
 ):  # fmt: skip
     tile, head = tl.program_id(0), tl.program_id(1)
     first_q, end_q = tl.load(tiles_q_ptr + tile), tl.load(tiles_q_ptr + tile + 1)
@@ -84,8 +85,8 @@ def _forward_kernel(
     columns = head * WIDTH + tl.arange(0, WIDTH)
     _, _, value, weights, factors = _weighted(
         query_ptr, kv_ptr, rows_q_ptr, rows_k_ptr, seed_ptr, tile, head, at_q, at_k, is_q, is_k, columns,
-        query_stride, kv_stride, key_at, value_at, scale, threshold,
-        NUM_HEADS, BLOCK, DROPS, KEEP_SCALE, PRECISION,
+        query_stride, kv_stride, key_at, value_at, threshold,
+        NUM_HEADS, BLOCK, DROPS, KEEP_SCALE, PRECISION, SCALE,
     )  # fmt: skip
     out = tl.dot((weights * factors).to(value.dtype), value, input_precision=PRECISION)
     at_out = at_q[:, None] * out_stride + columns[None, :]
@@ -96,9 +97,10 @@ def _forward_kernel(
 def _backward_kernel(
     grad_ptr, query_ptr, kv_ptr, grad_query_ptr, grad_kv_ptr,
     tiles_q_ptr, tiles_k_ptr, rows_q_ptr, rows_k_ptr, seed_ptr,
-    grad_stride, query_stride, kv_stride, grad_query_stride, grad_kv_stride, key_at, value_at, scale, threshold,
+    grad_stride, query_stride, kv_stride, grad_query_stride, grad_kv_stride, key_at, value_at, threshold,
     NUM_HEADS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
-    DROPS: tl.constexpr, KEEP_SCALE: tl.constexpr, PRECISION: tl.constexpr,
+    DROPS: tl.constexpr, KEEP_SCALE: tl.constexpr, PRECISION: tl.constexpr, SCALE: tl.constexpr,
+    IS_APART: tl.constexpr,
 ):  # fmt: skip
     tile, head = tl.program_id(0), tl.program_id(1)
     first_q, end_q = tl.load(tiles_q_ptr + tile), tl.load(tiles_q_ptr + tile + 1)
@@ -110,19 +112,22 @@ def _backward_kernel(
     columns = head * WIDTH + tl.arange(0, WIDTH)
     query, key, value, weights, factors = _weighted(
         query_ptr, kv_ptr, rows_q_ptr, rows_k_ptr, seed_ptr, tile, head, at_q, at_k, is_q, is_k, columns,
-        query_stride, kv_stride, key_at, value_at, scale, threshold,
-        NUM_HEADS, BLOCK, DROPS, KEEP_SCALE, PRECISION,
+        query_stride, kv_stride, key_at, value_at, threshold,
+        NUM_HEADS, BLOCK, DROPS, KEEP_SCALE, PRECISION, SCALE,
     )  # fmt: skip
     grad = tl.load(grad_ptr + at_q[:, None] * grad_stride + columns[None, :], mask=is_q[:, None], other=0.0)
     grad_value = tl.dot(tl.trans((weights * factors).to(grad.dtype)), grad, input_precision=PRECISION)
     grad_weights = tl.dot(grad, tl.trans(value), input_precision=PRECISION) * factors
     mean = tl.sum(weights * grad_weights, 1)
-    grad_scores = (weights * (grad_weights - mean[:, None]) * scale).to(query.dtype)
+    grad_scores = (weights * (grad_weights - mean[:, None]) * SCALE).to(query.dtype)
     grad_query = tl.dot(grad_scores, key, input_precision=PRECISION)
     grad_key = tl.dot(tl.trans(grad_scores), query, input_precision=PRECISION)
     out_type = grad_kv_ptr.dtype.element_ty
     at_grad_q = at_q[:, None] * grad_query_stride + columns[None, :]
-    tl.store(grad_query_ptr + at_grad_q, grad_query.to(out_type), mask=is_q[:, None])
+    if IS_APART:
+        tl.store(grad_query_ptr + at_grad_q, grad_query.to(out_type), mask=is_q[:, None])
+    else:
+        tl.store(grad_kv_ptr + at_grad_q, grad_query.to(out_type), mask=is_q[:, None])
     at_grad_k = at_k[:, None] * grad_kv_stride + columns[None, :]
     tl.store(grad_kv_ptr + key_at + at_grad_k, grad_key.to(out_type), mask=is_k[:, None])
     tl.store(grad_kv_ptr + value_at + at_grad_k, grad_value.to(out_type), mask=is_k[:, None])
@@ -131,16 +136,17 @@ def _backward_kernel(
 def _constants(
     dtype: torch.dtype, num_heads: int, width: int, block: int, dropout: float
 ) -> dict[str, object]:
+    is_tf32 = torch.backends.cuda.matmul.fp32_precision == "tf32"
     return {
-        "scale": width**-0.5,
+        "SCALE": width**-0.5,  # a constant: torch.compile passes numbers on as double
         "threshold": int(dropout * 2**32),
         "NUM_HEADS": num_heads,
         "WIDTH": width,
         "BLOCK": block,
         "DROPS": dropout > 0,
         "KEEP_SCALE": 1.0 / (1.0 - dropout),
-        # Half precision ignores this; single precision is to be single precision and not tf32.
-        "PRECISION": "ieee" if dtype == torch.float32 else "tf32",
+        # Half precision ignores this; single precision is to be single precision, unless PyTorch's products are not.
+        "PRECISION": "ieee" if dtype == torch.float32 and not is_tf32 else "tf32",
         "num_warps": 4 if block <= 64 else 8,
     }
 
@@ -205,13 +211,14 @@ def tile_attention_backward(
     grad = grad.contiguous()
     grad_projected = torch.empty_like(projected, memory_format=torch.contiguous_format)
     grad_query = projected.new_empty((0, dim)) if query is None else torch.empty_like(query)
-    grad_asking = grad_projected if query is None else grad_query
+    # Never one tensor in the place of two that are written to: torch.compile would keep what was written to one of them.
+    grad_stride = grad_projected.stride(0) if query is None else grad_query.stride(0)
     key_at = dim if query is None else 0
     wrap_triton(_backward_kernel)[(tiles.shape[0] - 1, num_heads)](
-        grad, asking, projected, grad_asking, grad_projected,
+        grad, asking, projected, grad_query, grad_projected,
         query_tiles, tiles, query_row_of, row_of, seed,
-        dim, asking.stride(0), projected.stride(0), grad_asking.stride(0), grad_projected.stride(0),
-        key_at, key_at + dim,
+        dim, asking.stride(0), projected.stride(0), grad_stride, grad_projected.stride(0),
+        key_at, key_at + dim, IS_APART=query is not None,
         **_constants(projected.dtype, num_heads, width, block, dropout),
     )  # fmt: skip
     return grad_projected, grad_query
