@@ -1,6 +1,6 @@
 """How fast each attention kernel is, by row length and direction, at DistilBERT-base's shape (12 heads of 64).
 
-    python benchmarks/attention.py [--device cuda] [--lengths 16 24 48 128 512] [--dropout 0.1] [--compile] [--out result.json]
+    python benchmarks/attention.py [--device cuda] [--lengths 16 24 48 128 512] [--kernels tiles varlen] [--dropout 0.1] [--compile] [--out result.json]
 
 Every kernel goes the whole way that a block does: from query, key and value side by side, one row of numbers a token, to
 what each token gathered, so that splitting and reordering count. Padded kernels see rows of equal length with nothing to mask; packed ones
@@ -67,6 +67,7 @@ class Options(NamedTuple):
     dropout: float
     is_compiled: bool
     seconds: float
+    kernels: Sequence[AttentionKernel]
 
 
 def padded(kernel: AttentionKernel, length: int, dropout: float) -> Callable[[Tensor], Tensor]:
@@ -103,7 +104,7 @@ def ways(
         for part in plan(np.full(rows, length), room)
     )
     packing = Packing(row_of, starts, tiles, tile_rows, room)
-    for kernel in NAMES[options.device.type]:
+    for kernel in options.kernels:
         dropout = 0.0 if kernel in WITHOUT_DROPOUT else options.dropout
         if kernel in KERNELS:
             yield kernel, "padded", padded(kernel, length, dropout), dropout
@@ -151,6 +152,12 @@ def _both(run: Callable[[Tensor], Tensor], projected: Tensor, grad: Tensor) -> C
     return call
 
 
+def line(one: Timing) -> str:
+    """One cell, as soon as it is there."""
+    told = one.reason[:80] if one.microseconds is None else f"{one.microseconds:,.0f} us"
+    return f"{one.length:>4} tokens  {one.kernel} {one.layout} {one.direction}: {told}"
+
+
 def table(timings: Sequence[Timing], lengths: Sequence[int]) -> Iterator[str]:
     """Microseconds a call, a line for each kernel and layout and a column for each length."""
     found = {(one.kernel, one.layout, one.direction, one.length): one for one in timings}
@@ -179,16 +186,25 @@ def main() -> None:
     parser.add_argument(
         "--dropout", type=float, default=0.0, help="of attention weights, for kernels that can"
     )
+    parser.add_argument(
+        "--kernels", nargs="+", choices=NAMES["cuda"], help="default: all that the device has"
+    )
     parser.add_argument("--compile", action="store_true", help="through torch.compile")
     parser.add_argument("--seconds", type=float, default=0.5, help="per cell, warm-up not counted")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     given = parser.parse_args()
     tokens = given.tokens or TOKENS[given.device]
-    options = Options(torch.device(given.device), tokens, given.dropout, given.compile, given.seconds)
+    kernels = given.kernels or NAMES[given.device]
+    options = Options(
+        torch.device(given.device), tokens, given.dropout, given.compile, given.seconds, kernels
+    )
     print(f"{tokens:,} tokens a call, {given.device}, dropout {given.dropout}, torch {torch.__version__}")
-    timings = [one for length in given.lengths for one in measure(length, options)]
-    for text in table(timings, given.lengths):
-        print(text)
+    timings: list[Timing] = []
+    for length in given.lengths:
+        for one in measure(length, options):
+            timings.append(one)
+            print(line(one), flush=True)
+    print(*table(timings, given.lengths), sep="\n")
     if given.out is not None:
         result = {
             "tokens": tokens,

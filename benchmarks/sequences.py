@@ -1,6 +1,6 @@
 """Two ways to show a model what hosts did before: columns that count it, or the host's last flows in one sequence.
 
-    python benchmarks/sequences.py [--seeds 1 2 3] [--jobs 3] [--rows 64000] [--past 16] [--epochs 6] [--ways columns sequence] [--out sequences.json]
+    python benchmarks/sequences.py [--seeds 1 2 3] [--jobs 3] [--rows 64000] [--past 16] [--epochs 6] [--ways columns sequence both] [--out sequences.json]
 
 Generated traffic whose attacks look ordinary flow by flow; tested on another network. All ways share the tokenizer of the
 other columns, the mini model and one plain training loop:
@@ -8,7 +8,8 @@ other columns, the mini model and one plain training loop:
 - nothing: a flow by itself;
 - columns: its context columns as tokens (what the product does);
 - sequence: its tokens, then, for each of the last flows of the same source within the hour, latest first, a token that says
-  how long before, whether to the same host and whether to the same port, and that flow's tokens.
+  how long before, whether to the same host and whether to the same port, and that flow's tokens;
+- both: such sequences of flows that have context columns.
 """
 
 # scikit-learn's stubs know neither an average of None nor a number for zero_division.
@@ -48,7 +49,7 @@ WINDOW_S = 3_600.0
 NUM_GAPS = 16
 NUM_RELATIONS = 4 * NUM_GAPS
 BATCH = 256
-WAYS = ("nothing", "columns", "sequence")
+WAYS = ("nothing", "columns", "sequence", "both")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -171,13 +172,13 @@ def measure(num_rows: int, num_past: int, epochs: int, ways_wanted: Sequence[str
     bare = without_context(schema)
     ways: list[Report] = []
     for name in ways_wanted:
-        shown = schema if name == "columns" else bare
+        shown = schema if name in ("columns", "both") else bare
         tokenizer = FlowTokenizer.fit(shown, lambda: iter(tables[:1]))
         size = len(tokenizer.vocabulary) + 1
         parts: list[Rows] = []
         for table in tables:
             ids = padded(tokenizer, table)
-            if name == "sequence":
+            if name in ("sequence", "both"):
                 ids = sequences(ids, table, num_past, size)
             parts.append(Rows(ids, classes.encode(table["label"])))
         start_s = time.perf_counter()

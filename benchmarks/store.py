@@ -182,7 +182,11 @@ def main() -> None:
         for precision, about in told.items():
             print(f"{precision} next to fp32: {json.dumps(about)}")
     if options.out is not None:
-        result = {"hardware": hardware(), "versions": versions(), "rates": [asdict(rate) for rate in rates]}
+        result = {
+            "hardware": asdict(hardware()),
+            "versions": versions(),
+            "rates": [asdict(rate) for rate in rates],
+        }
         options.out.write_text(json.dumps({**result, "agreement": told}, indent=2) + "\n", encoding="utf-8")
 
 

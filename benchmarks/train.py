@@ -47,6 +47,8 @@ from wirebert.evaluation.environment import hardware, versions
 from wirebert.model.architecture import Architecture
 from wirebert.training.feeding import micro_batches, steps, steps_per_epoch
 from wirebert.training.loop import TrainState, train
+from wirebert.training.precision import tf32_products
+from wirebert.training.threads import computing_on
 
 GENERATED_ROWS = 50_000
 WIDTH = 14
@@ -135,17 +137,18 @@ def ours(data: Data, options: Options) -> Speed:
     meter, mean_row = options.meter(num_steps if options.epochs else 0), MeanRow.of(flows)
     state = TrainState.start(model, config, seed=1, num_steps=num_steps, class_counts=counts)
     corruption = data.corruption(config)
-    for step in train(state, steps(flows, config, seed=1, corruption=corruption)):
-        if step.index % config.log_every == 0:
-            state.check_finite()
-            state.tally.read()
-        # Corruption adds and takes away tokens: the step's own are counted, their squares are in proportion.
-        row = MeanRow(
-            step.num_tokens / step.num_flows,
-            mean_row.squared * step.num_tokens / (step.num_flows * mean_row.tokens),
-        )
-        if not meter.step(row.work(model.architecture, step.num_flows)):
-            break
+    with tf32_products(config.precision == "tf32"), computing_on(config.threads):
+        for step in train(state, steps(flows, config, seed=1, corruption=corruption)):
+            if step.index % config.log_every == 0:
+                state.check_finite()
+                state.tally.read()
+            # Corruption adds and takes away tokens: the step's own are counted, their squares are in proportion.
+            row = MeanRow(
+                step.num_tokens / step.num_flows,
+                mean_row.squared * step.num_tokens / (step.num_flows * mean_row.tokens),
+            )
+            if not meter.step(row.work(model.architecture, step.num_flows)):
+                break
     return meter.speed()
 
 

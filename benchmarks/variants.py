@@ -82,8 +82,16 @@ VARIANTS: Mapping[str, Variant] = {
                 "contrast 0.1",
                 "contrast 0.5",
                 "mean over tokens",
+                "mean at first",
             ),
         )
+    },
+    **{
+        name: Variant(change="mean at first", overrides=overrides)
+        for name, overrides in {
+            "mean at first, column_drop=0.2": ("training.column_drop=0.2",),
+            "mean at first, column_drop=0.2, epochs=12": ("training.column_drop=0.2", "training.epochs=12"),
+        }.items()
     },
 }
 """Name in the table -> what is done; the default first."""
@@ -203,10 +211,19 @@ def mean_over_tokens(model: DistilBert, _: FlowTokenizer) -> None:
     cast(Any, model).encode = encode
 
 
+def mean_at_first(model: DistilBert, _: FlowTokenizer) -> None:
+    """The last block's queries start at zero: at first `[CLS]` weighs all tokens alike there, and can learn to choose."""
+    queries = cast(Any, model.layer[-1]).qkv_lin
+    with torch.no_grad():
+        queries.weight[: model.architecture.dim].zero_()
+        queries.bias[: model.architecture.dim].zero_()
+
+
 MODELS: Mapping[str, Callable[[DistilBert, FlowTokenizer], None]] = {
     "smooth bins": smooth_bins,
     "ordinal bins": ordinal_bins,
     "mean over tokens": mean_over_tokens,
+    "mean at first": mean_at_first,
 }
 
 

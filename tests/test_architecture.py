@@ -178,6 +178,8 @@ ORDER: Sequence[str] = """
     training.sharding
     training.seeding
     training.optimizer
+    training.threads
+    training.precision
     training.corruption
     training.masking
     training.feeding

@@ -268,6 +268,7 @@ def describe(
             "evaluations": len(result.history),
             "stopped early": result.stopped_early,
             "flows per second": round(result.rows_per_s),
+            "flows made ready by": result.feeding,
         },
         settings=to_mapping(run),
         versions=versions(),

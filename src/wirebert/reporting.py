@@ -142,6 +142,7 @@ def run_report(
         "evaluations": len(result.history),
         "stopped early": result.stopped_early,
         "flows per second": round(result.rows_per_s),
+        "flows made ready by": result.feeding,
     }
     return Report(
         name=folder.path.name,

@@ -9,6 +9,7 @@ from wirebert.training.feeding import (
     LabelledRows,
     StepFlows,
     choose_workers,
+    describe_feeding,
     epoch_order,
     micro_batches,
     steps,
@@ -76,6 +77,30 @@ def test_flows_that_fit_into_memory_need_no_other_processes(
     assert choose_workers(flows, TrainConfig(workers=3)) == 3
     monkeypatch.setattr("wirebert.training.feeding.MOST_OF_MEMORY", 0.0)
     assert 1 <= choose_workers(flows, TrainConfig()) <= 4
+
+
+@pytest.mark.parametrize(
+    ("device", "settings", "memory", "expected"),
+    [
+        ("cuda", {}, 0.5, "a thread, from memory (0.0 MB)"),
+        ("cuda", {"prefetch": 0}, 0.5, "the training itself, from memory (0.0 MB)"),
+        ("cpu", {}, 0.5, "the training itself, from memory (0.0 MB)"),
+        ("cpu", {"workers": 3}, 0.5, "3 processes, from memory (0.0 MB)"),
+        ("cuda", {"workers": 1}, 0.0, "1 process, from disk (0.0 MB)"),
+        ("cuda", {"workers": 0}, 0.0, "a thread, from disk (0.0 MB)"),
+    ],
+)
+def test_words_say_who_feeds_the_device_from_where(
+    make_flows: MakeFlows,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    settings: dict[str, int],
+    memory: float,
+    expected: str,
+):
+    monkeypatch.setattr("wirebert.training.feeding.MOST_OF_MEMORY", memory)
+    config = TrainConfig(**settings)  # pyright: ignore[reportArgumentType]
+    assert describe_feeding(make_flows(50), config, torch.device(device)) == expected
 
 
 def test_micro_batches_hold_each_flow_once_within_the_budget(make_flows: MakeFlows):

@@ -93,12 +93,24 @@ def test_a_recorded_step_draws_new_dropout_each_time(make_flows: MakeFlows, drop
     assert (np.ptp(losses[:10]) > 1e-3) == differ
 
 
-def test_steps_do_not_wait_for_the_device(make_flows: MakeFlows):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"cuda_graphs": False},
+        {"cuda_graphs": False, "micro_batch_tokens": 100},
+        {"cuda_graphs": False, "precision": "fp16"},
+    ],
+    ids=str,
+)
+def test_steps_do_not_wait_for_the_device(make_flows: MakeFlows, settings: dict[str, Any]):
     flows = make_flows(320)
-    state = trained(flows, 30)
+    state = trained(flows, 30, dropout=0.1, **settings)
+    assert (state.graphs is None) == (settings != {})
+    config = replace(CONFIG, **settings)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for step in train(state, steps(flows, CONFIG, seed=3, first_step=30)):
+        for step in train(state, steps(flows, config, seed=3, first_step=30)):
             if step.index == 90:
                 break
     finally:

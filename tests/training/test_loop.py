@@ -1,10 +1,12 @@
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from wirebert.errors import ConfigError, TrainingError
 from wirebert.model.distilbert import DistilBert
@@ -178,6 +180,34 @@ def test_totals_are_means_over_flows_and_then_start_over(make_model: MakeModel, 
     assert (totals.num_steps, totals.num_flows) == (2, 40)
     assert totals.loss == pytest.approx((32 * float(first.loss) + 8 * float(second.loss)) / 40)
     assert state.tally.read().num_flows == 0
+
+
+class NumbersRead(TorchDispatchMode):
+    """Counts what a GPU would have to be waited for: numbers that Python reads, and results whose size depends on numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_read = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        del types
+        waits = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select)
+        self.num_read += func.overloadpacket in waits
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("micro_batch_tokens", [0, 30])
+def test_a_step_reads_no_number_but_the_weight_of_its_flows_which_the_processor_has(
+    make_model: MakeModel, make_flows: MakeFlows, precision: str, micro_batch_tokens: int
+):
+    settings = {"precision": precision, "micro_batch_tokens": micro_batch_tokens}
+    state, feed = start(make_model(dropout=0.1), make_flows(96), **settings)
+    with NumbersRead() as numbers:
+        counts = [numbers.num_read for _ in train(state, feed[:4])]
+    assert counts == [1, 2, 3, 4]
 
 
 def test_gpu_asked_for_where_there_is_none_is_a_config_error():

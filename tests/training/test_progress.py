@@ -1,9 +1,10 @@
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 from rich.console import Console
 
-from wirebert.training.monitoring import Event, WarningEvent
+from wirebert.training.monitoring import Event, StartEvent, WarningEvent
 from wirebert.training.progress import PlainLines
 
 Tell = Callable[..., list[tuple[Event, float]]]
@@ -40,3 +41,10 @@ def test_lines_are_plain_and_steps_do_not_flood(tell: Tell):
 
 def test_samples_of_the_machine_take_no_lines(tell: Tell):
     assert lines_of(tell(until=20)[1:2]) == []
+
+
+def test_the_first_line_says_who_feeds_the_training(tell: Tell):
+    start, time_s = tell()[0]
+    assert isinstance(start, StartEvent)
+    (line,) = lines_of([(replace(start, feeding="3 processes, from disk (84.2 MB)"), time_s)])
+    assert line.endswith("fp32 on cpu; flows made ready by 3 processes, from disk (84.2 MB)")

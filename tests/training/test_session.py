@@ -189,6 +189,14 @@ def test_a_run_tells_of_every_checkpoint_that_is_on_disk(
     assert told == [f"checkpoint-{step:08d}" for step in (4, 8, 12, 16, 20, 21)]
 
 
+def test_log_and_result_say_who_feeds_the_training(
+    fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
+):
+    result = fit(make_model(), make_flows(100), tmp_path)
+    start = read_metrics(tmp_path / "metrics.jsonl")[0]
+    assert result.feeding == start["feeding"] == "the training itself, from memory (0.0 MB)"
+
+
 def test_finished_training_is_not_done_again(
     fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):

@@ -165,8 +165,21 @@ def choose_workers(flows: LabelledRows, config: TrainConfig) -> int:
     """
     if config.workers is not None:
         return config.workers
-    is_large = flows.ids.nbytes > MOST_OF_MEMORY * psutil.virtual_memory().total
-    return min(4, max(1, (os.cpu_count() or 1) - 1)) if is_large else 0
+    return 0 if fits_memory(flows) else min(4, max(1, (os.cpu_count() or 1) - 1))
+
+
+def fits_memory(flows: LabelledRows) -> bool:
+    """Whether encoded flows, once read from disk, stay in memory."""
+    return flows.ids.nbytes <= MOST_OF_MEMORY * psutil.virtual_memory().total
+
+
+def describe_feeding(flows: LabelledRows, config: TrainConfig, device: torch.device) -> str:
+    """Who makes flows ready for the device, and where they come from: "a thread, from memory (84.2 MB)"."""
+    num_workers = choose_workers(flows, config)
+    who = "a thread" if device.type == "cuda" and config.prefetch else "the training itself"
+    if num_workers:
+        who = "1 process" if num_workers == 1 else f"{num_workers} processes"
+    return f"{who}, from {'memory' if fits_memory(flows) else 'disk'} ({flows.ids.nbytes / 1e6:,.1f} MB)"
 
 
 def _as_it_is(item: StepFlows) -> StepFlows:

@@ -23,6 +23,7 @@ from wirebert.training.feeding import Prepared, StepFlows, idle_batch, micro_bat
 from wirebert.training.graphs import Outcome, StepGraphs
 from wirebert.training.losses import Objective
 from wirebert.training.optimizer import learning_rates, make_optimizer
+from wirebert.training.precision import TrainPrecision, choose_precision
 from wirebert.training.seeding import Purpose, mix
 from wirebert.training.settings import TrainConfig
 from wirebert.training.sharding import choose_parallel, is_sharded, sharded, whole
@@ -54,8 +55,8 @@ class TrainState:
     """Steps of the whole training: what the schedule falls over."""
 
     device: torch.device
-    precision: Precision
-    """Number format of the forward pass; weights and optimizer stay in single precision."""
+    precision: TrainPrecision
+    """How the forward pass computes; weights and optimizer stay in single precision."""
 
     step: int = 0
     """Steps done."""
@@ -82,6 +83,11 @@ class TrainState:
         if self.world.size > 1 and not self.is_sharded:
             self.gradient_sum = GradientSum(self.model.parameters(), self.world)
         self.graphs = StepGraphs(self._recordable) if self.optimizer.defaults["capturable"] else None
+
+    @property
+    def number_format(self) -> Precision:
+        """What activations are kept in."""
+        return "fp32" if self.precision == "tf32" else self.precision
 
     @property
     def is_sharded(self) -> bool:
@@ -176,16 +182,9 @@ def choose_device(config: TrainConfig) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def choose_precision(config: TrainConfig, device: torch.device) -> Precision:
-    """Number format of the forward pass."""
-    if config.precision != "auto":
-        return config.precision
-    if device.type == "cpu":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-
-
-def choose_graphs(config: TrainConfig, model: DistilBert, device: torch.device, precision: Precision) -> bool:
+def choose_graphs(
+    config: TrainConfig, model: DistilBert, device: torch.device, precision: TrainPrecision
+) -> bool:
     """Whether steps are recorded as CUDA graphs.
 
     Not with gradient scaling, whose scale the processor reads, nor with gradient checkpointing, which puts back the
@@ -306,7 +305,7 @@ def gradients(state: TrainState, batch: Batch) -> tuple[Float[Tensor, ""], Int[T
     """Add a micro-batch's gradients to the parameters; its share of the step's loss, and how many answers were right."""
     batch = batch.to(state.device)
     class_ids, taught_BC = answers(state.model, batch), batch.taught
-    with autocast(str(state.device), state.precision):
+    with autocast(str(state.device), state.number_format):
         logits_BC = class_logits(state.model, batch)
     if state.soft is None or taught_BC is None:
         total = state.objective.total(logits_BC, class_ids)

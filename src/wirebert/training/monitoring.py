@@ -42,6 +42,9 @@ class StartEvent:
     num_ranks: int = 1
     """Processes that train together; `device` is the first one's."""
 
+    feeding: str = ""
+    """Who makes flows ready, and from where, in words."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepEvent:

@@ -16,7 +16,7 @@ from wirebert.training.checkpoint import Checkpoint, CheckpointFolder
 from wirebert.training.corruption import RowChange
 from wirebert.training.determinism import same_bits
 from wirebert.training.distributed import ONE, Vote, World
-from wirebert.training.feeding import LabelledRows, steps, steps_per_epoch
+from wirebert.training.feeding import LabelledRows, describe_feeding, steps, steps_per_epoch
 from wirebert.training.loop import TrainState, train
 from wirebert.training.memory import fit_into_memory
 from wirebert.training.monitoring import (
@@ -31,6 +31,7 @@ from wirebert.training.monitoring import (
     WarningEvent,
 )
 from wirebert.training.optimizer import learning_rates
+from wirebert.training.precision import tf32_products
 from wirebert.training.saving import BackgroundWriter
 from wirebert.training.settings import TrainConfig
 from wirebert.training.sharding import whole
@@ -39,12 +40,13 @@ from wirebert.training.soft_targets import SoftTargets
 from wirebert.training.standing import NOT_YET, Progress, TrainingResult
 from wirebert.training.stopping import Termination, device_failures_told, stop_for, undisturbed
 from wirebert.training.tally import TrainStep
+from wirebert.training.threads import computing_on
 from wirebert.training.validation import validate
 
 # Settings that change no weight: a run may be resumed with others.
 FREE_SETTINGS: Final = (
     *("device", "log_every", "keep_checkpoints", "checkpoint_every", "checkpoint_seconds"),
-    *("micro_batch_tokens", "sinks", "prefetch", "workers", "cuda_graphs", "parallel"),
+    *("micro_batch_tokens", "sinks", "prefetch", "workers", "threads", "cuda_graphs", "parallel"),
 )
 
 
@@ -84,6 +86,8 @@ def fit_model(
     with (
         device_failures_told(checkpoints),
         same_bits(config.deterministic),
+        tf32_products(config.precision == "tf32"),
+        computing_on(config.threads),
         BackgroundWriter(checkpoints) as writer,
         Termination(waits_for_others=world.size > 1) as termination,
     ):
@@ -131,6 +135,7 @@ class _Session:
             soft=self.soft,
         )
         fit_into_memory(self.state, len(self.train_flows.ids) / len(self.train_flows.class_ids))
+        self.feeding = describe_feeding(self.train_flows, config, self.state.device)
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] = {}
         self.saved_step = NOT_YET
@@ -161,6 +166,7 @@ class _Session:
                 precision=state.precision,
                 seed=state.seed,
                 num_ranks=self.world.size,
+                feeding=self.feeding,
             )
         )
         for message in warnings:
@@ -351,6 +357,7 @@ class _Session:
             stopped_early=progress.stopped_early,
             seconds=elapsed_s,
             rows_per_s=self._rows_per_s(elapsed_s),
+            feeding=self.feeding,
         )
 
     def _tell(self, event: Event) -> None:

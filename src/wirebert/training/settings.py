@@ -59,8 +59,9 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm, at least 0; 0 turns clipping off."""
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Number format of the forward pass; auto: bf16 on a GPU that has it, fp16 on other GPUs, fp32 on a CPU."""
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """Number format of the forward pass; tf32: fp32 with products rounded by the GPU; auto: bf16 on a GPU that has it,
+    fp16 on other GPUs, fp32 on a CPU."""
 
     micro_batch_tokens: int | None = None
     """Padded tokens of one forward pass, at least 0; 0: the whole step; none: 4,096 on a CPU, what fits on a GPU."""
@@ -76,6 +77,9 @@ class TrainConfig:
 
     workers: int | None = None
     """Processes that read the flows of coming steps, at least 0; none: 0, or up to 4 where flows exceed the memory."""
+
+    threads: int = 0
+    """Threads that a processor computes with, at least 0; 0: as PyTorch finds, one a core (one a process under torchrun)."""
 
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """What several GPUs hold: each all weights, or each a part; auto: parts where all would not fit one GPU."""
@@ -138,6 +142,7 @@ class TrainConfig:
                 "checkpoint_seconds",
                 "prefetch",
                 "workers",
+                "threads",
             ),
         ):
             self._check(name, "at least 0", (getattr(self, name) or 0) >= 0)

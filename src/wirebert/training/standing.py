@@ -24,6 +24,9 @@ class TrainingResult:
     rows_per_s: float
     """Training flows per second of that time."""
 
+    feeding: str
+    """Who made flows ready, and from where, in words."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Progress:

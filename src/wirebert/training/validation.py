@@ -45,14 +45,14 @@ def all_logits(state: TrainState, flows: LabelledRows) -> Float32[np.ndarray, "f
     Where ranks hold parts of the weights each scores all flows, since they compute every pass together.
     """
     part = part_to_score(state, flows)
-    logits = score(state.model, part, device=str(state.device), precision=state.precision)
+    logits = score(state.model, part, device=str(state.device), precision=state.number_format)
     return logits if scores_all(state) else np.concatenate(state.world.all_of(logits))
 
 
 def all_guesses(state: TrainState, flows: LabelledRows) -> Guesses:
     """What the model says of every masked token, the ranks sharing the work in the same way."""
     part = part_to_score(state, flows)
-    guesses = guess(state.model, part, device=str(state.device), precision=state.precision)
+    guesses = guess(state.model, part, device=str(state.device), precision=state.number_format)
     found = [guesses] if scores_all(state) else state.world.all_of(guesses)
     return Guesses(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
