@@ -2,6 +2,8 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import permutation_test
 from sklearn.metrics import accuracy_score, f1_score, roc_curve
 
@@ -10,6 +12,7 @@ from wirebert.evaluation.paired import (
     DETECTION,
     Judged,
     bootstrap_p,
+    detected,
     figures,
     holm,
     relabelling_p,
@@ -43,6 +46,32 @@ def test_detection_is_the_highest_recall_of_the_roc_curve_at_one_percent() -> No
         curve = roc_curve(TRUE != 0, scores, drop_intermediate=False)
         rates, recall = np.asarray(curve[0]), np.asarray(curve[1])
         assert found[place] == pytest.approx(recall[rates <= 0.01].max())
+
+
+@settings(max_examples=200)
+@given(
+    st.integers(2, 80), st.integers(1, 60), st.integers(1, 40), st.floats(0.05, 0.95), st.integers(0, 2**32)
+)
+def test_detection_on_weighted_flows_is_that_of_the_weighted_roc_curve(
+    num_flows: int, num_levels: int, most: int, share: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    is_attack = rng.random(num_flows) < share
+    is_attack[:2] = True, False
+    scores = rng.integers(0, num_levels, (2, num_flows)).astype(np.float64)
+    weights = rng.integers(0, most + 1, (3, num_flows)).astype(np.float64)
+    weights[:, :2] = 1
+    found = detected(scores, is_attack, weights)
+    for own, expected in zip(scores, found, strict=True):
+        for weight, value in zip(weights, expected, strict=True):
+            curve = roc_curve(is_attack, own, sample_weight=weight, drop_intermediate=False)
+            # Rates are quotients there, and products of 1 % here.
+            assert value == pytest.approx(np.asarray(curve[1])[np.asarray(curve[0]) <= 0.01 + 1e-12].max())
+
+
+def test_without_benign_flows_all_attacks_are_found_and_without_attacks_none() -> None:
+    scores, weights = np.array([[0.2, 0.8]]), np.array([[3.0, 0.0], [0.0, 2.0]])
+    assert detected(scores, np.array([True, False]), weights).tolist() == [[1.0, 0.0]]
 
 
 def test_resamples_have_the_spread_of_drawing_flows_one_by_one() -> None:

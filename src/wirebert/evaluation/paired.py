@@ -71,7 +71,7 @@ def figures(
     values = {name: np.concatenate([one[name] for one in found]) for name in (found[0] if found else {})}
     if scores is not None and judged.benign is not None:
         is_attack = judged.true_ids != judged.benign
-        values[DETECTION] = np.concatenate([_detection(row, is_attack, weights) for row in scores])
+        values[DETECTION] = detected(scores, is_attack, weights)[:, 0]
     return values
 
 
@@ -100,7 +100,7 @@ def resample(
         found = [_weighted_figures(kinds, row[first], weights) for row in predicted]
         chunk = {name: np.stack([one[name] for one in found]) for name in found[0]}
         if scores is not None and judged.benign is not None:
-            chunk[DETECTION] = np.stack([_detection(row[first], is_attack, weights) for row in scores])
+            chunk[DETECTION] = detected(scores[:, first], is_attack, weights)
         chunks.append(chunk)
     return {name: np.concatenate([chunk[name] for chunk in chunks], axis=1) for name in chunks[0]}
 
@@ -226,19 +226,66 @@ def _weighted_figures(
     return headline_figures(matrices.reshape(-1, judged.num_labels, judged.num_labels), judged.benign)
 
 
-def _detection(
-    scores: Float64[np.ndarray, " units"],
+def detected(
+    scores: Float64[np.ndarray, "verdicts units"],
     is_attack: Bool[np.ndarray, " units"],
     weights: Float64[np.ndarray, "resamples units"],
+) -> Float64[np.ndarray, "verdicts resamples"]:
+    """Share of attacks above the lowest threshold that at most 1 % of the benign flows exceed; 0 without attacks.
+
+    Args:
+        weights: How many flows each one stands for.
+    """
+    by_unit = np.ascontiguousarray(weights.T)
+    num_attacks, num_benign = by_unit[is_attack].sum(axis=0), by_unit[~is_attack].sum(axis=0)
+    found = np.stack([_num_found(row, is_attack, by_unit, num_attacks, num_benign) for row in scores])
+    return np.divide(found, num_attacks, out=np.zeros_like(found), where=num_attacks > 0)
+
+
+def _num_found(
+    scores: Float64[np.ndarray, " units"],
+    is_attack: Bool[np.ndarray, " units"],
+    weights: Float64[np.ndarray, "units resamples"],
+    num_attacks: Float64[np.ndarray, " resamples"],
+    num_benign: Float64[np.ndarray, " resamples"],
 ) -> Float64[np.ndarray, " resamples"]:
-    """Share of attacks above the lowest threshold that at most 1 % of the benign flows exceed; 0 without attacks."""
-    order = np.argsort(-scores, kind="stable")
-    # Flows of equal score stand above a threshold together.
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    ordered = weights[:, order]
-    alarms = np.cumsum(ordered * ~is_attack[order], axis=1)[:, ends]
-    hits = np.cumsum(ordered * is_attack[order], axis=1)[:, ends]
-    allowed = alarms <= DETECTION_RATE * alarms[:, -1:]
-    reached = np.where(allowed, hits, 0.0).max(axis=1)
-    total = hits[:, -1]
-    return np.divide(reached, total, out=np.zeros_like(total), where=total > 0)
+    """Attacks that score higher than the benign flow with which the alarms become more than 1 %; all if none is."""
+    levels = np.unique(scores[~is_attack])
+    # From the highest benign score down, 0 for it and for attacks above it: flows of equal score stand together.
+    level_of = len(levels) - np.where(
+        is_attack, np.searchsorted(levels, scores), np.searchsorted(levels, scores, side="right")
+    )
+    found, is_open = num_attacks.copy(), num_benign > 0
+    if not is_open.any():
+        return found
+    # The first few levels decide, by far; the rest is looked at where a resample says otherwise.
+    guide = np.bincount(level_of[~is_attack], weights[~is_attack].mean(axis=1), len(levels)).cumsum()
+    few = int(np.searchsorted(guide, 4 * DETECTION_RATE * guide[-1])) + 1
+    for num in (min(few, len(levels)), len(levels)):
+        alarms, hits = (
+            np.cumsum(_summed(level_of, (level_of < num) & side, weights, num), axis=0)
+            for side in (~is_attack, is_attack)
+        )
+        exceeds = alarms > DETECTION_RATE * num_benign
+        is_met = is_open & exceeds[-1]
+        found[is_met] = hits[exceeds.argmax(axis=0), np.arange(len(found))][is_met]
+        is_open &= ~is_met
+        if not is_open.any():
+            break
+    return found
+
+
+def _summed(
+    level_of: Int64[np.ndarray, " units"],
+    chosen: Bool[np.ndarray, " units"],
+    weights: Float64[np.ndarray, "units resamples"],
+    num_levels: int,
+) -> Float64[np.ndarray, "levels resamples"]:
+    """Weight of the chosen units at each level."""
+    sums = np.zeros((num_levels, weights.shape[1]))
+    units = np.flatnonzero(chosen)
+    if len(units):
+        units = units[np.argsort(level_of[units], kind="stable")]
+        names, starts = np.unique(level_of[units], return_index=True)
+        sums[names] = np.add.reduceat(weights[units], starts, axis=0)
+    return sums
