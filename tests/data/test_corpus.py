@@ -161,7 +161,18 @@ CORPUS: dict[str, Case] = {
     ),
     "blanks before quotes": case('n, uri\n1, "a, b"\n2, "c, d"\n', ",", "n|uri", "1|a, b", 2),
     "quoted blanks": case('a b\n"x y" 1\n"z w v" 2\n"q r" 3\n', " ", "a|b", "x y|1", 3),
-    "a quote that is text": case('n,uri\n1,a\n2,"b\n3,c\n4,d\n', ",", "n|uri", "1|a", 4, quote=None),
+    "quotes that are text": case('n,uri\n1,"a\n2,"b\n3,c\n4,"d\n', ",", "n|uri", '1|"a', 4, quote=None),
+    "inch marks": case('disk,n\n3.5",1\n5.25",3\n"2.5,2\n', ",", "disk|n", '3.5"|1', 3, quote=None),
+    "an open quote in a short table": case(
+        'n,uri\n1,a\n2,"b\n3,c\n4,d\n', ",", "n|uri", "1|a", 3, set_aside=1
+    ),
+    "an open quote in one of two rows": case('n,uri\n1,a\n2,"b\n', ",", "n|uri", "1|a", 1, set_aside=1),
+    "an open quote beside apostrophes": case(
+        "n,uri\n1,/it's\n\"2,/he's\n3,c\n", ",", "n|uri", "1|/it's", 2, set_aside=1
+    ),
+    "an open quote beside escaped delimiters": case(
+        'n,uri\n1,/a\\,b\n2,/c\\,d\n"3,/e\n4,/f\n', ",", "n|uri", "1|/a,b", 3, escape="\\", set_aside=1
+    ),
     "open quote among good ones": case(
         'n,uri\n1,"a,b"\n2,"b\n3,"c,d"\n4,"e,f"\n5,"g,h"\n', ",", "n|uri", "1|a,b", 4, set_aside=1
     ),

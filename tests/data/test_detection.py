@@ -71,6 +71,7 @@ def test_a_first_row_that_comes_again_is_a_header_only_over_numbers():
         (DataConfig(escape="\\"), "utf-8, comma-separated, escape \\, header"),
         (DataConfig(comment="%"), "utf-8, comma-separated, header, comments %"),
         (DataConfig(skip_lines=1), "utf-8, comma-separated, no header, 1 line before the table"),
+        (DataConfig(footer_lines=1), "utf-8, comma-separated, header, 1 line after the table"),
         (DataConfig(has_header=False), "utf-8, comma-separated, no header"),
         (DataConfig(decimal_comma=True), "utf-8, comma-separated, header, decimal comma"),
         (DataConfig(encoding="latin-1"), "latin-1, comma-separated, header"),

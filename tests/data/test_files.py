@@ -1,12 +1,16 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from wirebert.data.conversion import Misfits
 from wirebert.data.files import find_files, open_file, stem_of
 from wirebert.data.intake import Intake
 from wirebert.data.loading import open_flows
 from wirebert.data.settings import DataConfig
 from wirebert.errors import DataError
+from wirebert.inspection import inspect_data
 
 
 @pytest.mark.parametrize(
@@ -36,6 +40,52 @@ def test_rows_and_lines_of_a_messy_file_add_up(tmp_path: Path):
     )
 
 
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 99), st.sampled_from(["tcp", "it's", "/a b"]), st.sampled_from("ab")),
+        min_size=2,
+        max_size=90,
+    ),
+    place=st.integers(0, 1_000),
+    column=st.integers(0, 2),
+    delimiter=st.sampled_from(",;\t|"),
+)
+def test_an_open_quote_costs_its_row_in_a_table_of_any_size(
+    rows: list[tuple[int, str, str]],
+    place: int,
+    column: int,
+    delimiter: str,
+    tmp_path_factory: pytest.TempPathFactory,
+):
+    cells = [[str(value) for value in row] for row in rows]
+    sound = cells.copy()
+    del sound[place % len(cells)]
+    cells[place % len(cells)][column] = f'"{cells[place % len(cells)][column]}'
+    path, intake = tmp_path_factory.getbasetemp() / "open_quote.csv", Intake()
+    path.write_text("".join(delimiter.join(row) + "\n" for row in [["n", "uri", "kind"], *cells]))
+    blocks = open_file(path, "flows.csv", DataConfig(), None).raw_blocks(1 << 20, intake)
+    assert [[*row.values()] for block in blocks for row in block.to_pylist()] == sound
+    assert [(row.line, row.text) for row in intake.examples] == [
+        (place % len(cells) + 2, delimiter.join(cells[place % len(cells)]))
+    ]
+
+
+def test_a_short_table_with_an_open_quote_has_a_finding_that_names_the_line(tmp_path: Path):
+    path = tmp_path / "flows.csv"
+    path.write_text('dur,proto,label\n1,tcp,a\n2,udp,b\n"3,tcp,a\n4,udp,b\n')
+    findings = inspect_data(str(path), DataConfig(max_misfit_fraction=0.5)).findings
+    assert [(f.count, f.example) for f in findings if f.code == "rows_set_aside"] == [(1, 'line 4: "3,tcp,a')]
+    with pytest.raises(DataError, match=r"line 4: a quote .* 1 of 4 rows .* data.quote"):
+        inspect_data(str(path), DataConfig())
+
+
+def test_rows_that_all_have_an_open_quote_are_refused_by_that_name(tmp_path: Path):
+    path = tmp_path / "flows.csv"
+    path.write_text('dur,proto\n"1,tcp\n')
+    with pytest.raises(DataError, match=r"found none whose quotes \(\"\) are closed .* data.quote"):
+        open_file(path, "flows.csv", DataConfig(), None)
+
+
 def test_a_delimiter_that_the_user_names_makes_a_sensor_file_a_table(tmp_path: Path):
     path = tmp_path / "conn.log"
     path.write_text("#separator \\x09\n#fields\tts\tuid\n1\tx\n2\ty\n")
@@ -55,3 +105,23 @@ def test_a_folder_without_traffic_is_one_sentence(tmp_path: Path):
     (tmp_path / "notes.md").write_text("x")
     with pytest.raises(DataError, match="found none in the folder"):
         find_files(str(tmp_path))
+
+
+def test_totals_as_wide_as_rows_are_no_rows_if_their_number_is_named(tmp_path: Path):
+    path = tmp_path / "flows.csv"
+    path.write_text("1.5,tcp,10\n0,udp,20\ntcp,udp,30\n\n")
+    for data in (str(path), str(tmp_path)):
+        flows = open_flows(data, DataConfig(footer_lines=1))
+        assert [row for block in flows.blocks() for row in block.to_pylist()] == [
+            {"column_1": 1.5, "column_2": "tcp", "column_3": 10.0},
+            {"column_1": 0.0, "column_2": "udp", "column_3": 20.0},
+        ]
+
+
+def test_each_file_of_a_folder_may_have_lines_after_its_table(tmp_path: Path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("dur,proto\n" + "1,tcp\n2,udp\n" * 50 + "Summary\nflows\n")
+    intake = Misfits()
+    blocks = list(open_flows(tmp_path).blocks(intake))
+    assert sum(block.num_rows for block in blocks) == 200
+    assert (intake.lines.num_footer, intake.lines.num_set_aside) == (4, 0)

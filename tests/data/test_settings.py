@@ -14,6 +14,7 @@ from wirebert.errors import ConfigError
         ({"escape": " "}, r"data\.escape must be"),
         ({"delimiter": ",", "quote": ","}, r"data\.delimiter must differ"),
         ({"skip_lines": -1}, r"data\.skip_lines must be at least 0, got -1"),
+        ({"footer_lines": -1}, r"data\.footer_lines must be at least 0, got -1"),
         ({"min_class_rows": 0}, r"data\.min_class_rows must be at least 1"),
         ({"test_fraction": 0.6}, r"data\.test_fraction must be in \[0, 0\.5\], got 0\.6"),
         ({"split": "group"}, r"data\.split=group needs data\.group_column"),

@@ -67,11 +67,14 @@ class Dialect:
     """Lines that begin so are no rows."""
     skip_lines: int = 0
     """Lines before the table; the header is part of the table."""
+    footer_lines: int | None = None
+    """Lines after the table, blank ones not counted; None: those with too few fields."""
     has_header: bool = True
     decimal_comma: bool = False
     """1,5 is a number."""
     has_byte_order_mark: bool = False
     line_end: LineEnd = "LF"
+    """The usual one; any of them ends a line."""
     blanks_before_quotes: bool = False
     """Blanks between delimiter and quote belong to no value."""
 
@@ -101,6 +104,9 @@ class Dialect:
             f"escape {self.escape}" if self.escape else "",
             "header" if self.has_header else "no header",
             f"{self.skip_lines} line{'s'[: self.skip_lines > 1]} before the table" if self.skip_lines else "",
+            f"{self.footer_lines} line{'s'[: self.footer_lines > 1]} after the table"
+            if self.footer_lines
+            else "",
             f"comments {self.comment}" if self.comment else "",
             "decimal comma" if self.decimal_comma else "",
             f"{self.line_end} line ends" if self.line_end != "LF" else "",
@@ -171,10 +177,15 @@ def decode_head(head: bytes, encoding: Encoding) -> str:
     return head.decode(encoding, errors="ignore").removeprefix("\ufeff")
 
 
-def whole_lines(text: str, *, is_whole: bool) -> list[str]:
-    """Lines with their ends; the last one is left out if it may go on after the head."""
+def whole_lines(text: str, *, is_whole: bool, footer_lines: int | None = None) -> list[str]:
+    """Lines with their ends; the last one is left out if it may go on after the head, and else those after the table."""
     lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", text)
-    return lines if is_whole or len(lines) < 2 else lines[:-1]
+    if not is_whole:
+        return lines if len(lines) < 2 else lines[:-1]
+    left = footer_lines or 0
+    while left and lines:
+        left -= bool(lines.pop().strip())
+    return lines
 
 
 def clean_names(raw: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -151,7 +151,9 @@ def open_file(path: Path, where: str, config: DataConfig, schema: FlowSchema | N
 def _open_delimited(
     path: Path, where: str, head: bytes, dialect: Dialect, config: DataConfig, schema: FlowSchema | None
 ) -> FlowFile:
-    lines = whole_lines(decode_head(head, dialect.encoding), is_whole=len(head) < HEAD_BYTES)
+    is_whole = len(head) < HEAD_BYTES
+    text = decode_head(head, dialect.encoding)
+    lines = whole_lines(text, is_whole=is_whole, footer_lines=dialect.footer_lines)
     rows = table_rows(lines, dialect)
     if not rows:
         raise DataError(f"{where}: expected a table of flows, found no row; check the file or data.delimiter")
@@ -162,6 +164,11 @@ def _open_delimited(
     raw = header_cells(rows, width) if dialect.has_header else [""] * width
     names, notes = clean_names(raw)
     first = tuple(tuple(cell.strip() for cell in row) for row in rows[dialect.has_header :][:1000])
+    if not first and any(record.is_broken for record in dialect.grammar.split("".join(lines))):
+        raise DataError(
+            f"{where}: expected rows below the header, found none whose quotes ({dialect.quote}) are closed at the end of a "
+            "field; correct them, or set data.quote"
+        )
     part = FlowFile(
         path=path,
         where=where,

@@ -88,6 +88,13 @@ class Intake:
         self.footer.append(SetAside(line, reason, text[:SHOWN_CHARACTERS]))
         del self.footer[:-MAX_EXAMPLES]
 
+    def go_on(self) -> None:
+        """The table goes on after lines that were taken for its end: these are rows that can not be used."""
+        self.num_set_aside += self.num_footer
+        self.num_set_aside_lines += self.num_footer
+        self.examples = [*self.examples, *self.footer][:MAX_EXAMPLES]
+        self.num_footer, self.footer = 0, []
+
     def merge(self, other: "Intake", file: str = "") -> None:
         """Count what `other` counted too, in `file` if there are several."""
         for name in (

@@ -246,10 +246,16 @@ def _infer(parts: list[FlowFile], name: str, config: DataConfig) -> tuple[list[F
 
 
 def _sample(parts: list[FlowFile], config: DataConfig) -> tuple[pa.Table, frozenset[str], Intake]:
-    lines = Intake()
-    blocks = (block for part in parts for block in part.raw_blocks(config.block_mb << 20, lines))
+    lines = [Intake() for _ in parts]
+    blocks = (
+        block
+        for part, own in zip(parts, lines, strict=True)
+        for block in part.raw_blocks(config.block_mb << 20, own)
+    )
     sample, varied = take_sample(blocks, parts[0].names)
-    return sample, varied, lines
+    for own in lines[1:]:
+        lines[0].merge(own)
+    return sample, varied, lines[0]
 
 
 def _label_name(label: str, names: tuple[str, ...]) -> str:

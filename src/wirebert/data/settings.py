@@ -97,6 +97,9 @@ class DataConfig:
     skip_lines: int | None = None
     """Lines before the table (its header included in the table), at least 0. Unset: detected."""
 
+    footer_lines: int | None = None
+    """Lines after the table, such as totals, blank ones not counted, at least 0. Unset: those with too few fields."""
+
     decimal_comma: bool | None = None
     """Whether 1,5 is a number. Unset: detected."""
 
@@ -122,8 +125,10 @@ class DataConfig:
             )
         if self.min_class_rows < 1:
             raise ConfigError(f"data.min_class_rows must be at least 1, got {self.min_class_rows}")
-        if self.skip_lines is not None and self.skip_lines < 0:
-            raise ConfigError(f"data.skip_lines must be at least 0, got {self.skip_lines}")
+        for name in ("skip_lines", "footer_lines"):
+            number: int | None = getattr(self, name)
+            if number is not None and number < 0:
+                raise ConfigError(f"data.{name} must be at least 0, got {number}")
         self._check_characters()
         self._check_split()
 

@@ -115,13 +115,18 @@ def test_any_table_without_quotes_or_with_escapes_is_read_back_equal(
     assert rows_of(path, Dialect(delimiter=delimiter, escape="\\", has_header=False), ["a", "b", "c"]) == rows
 
 
-@given(text=st.text('12,"\n\r x', max_size=40), block_bytes=st.sampled_from([4, 8, 1 << 20]))
+@given(
+    text=st.text('12,"\n\r x', max_size=40),
+    block_bytes=st.sampled_from([4, 8, 1 << 20]),
+    footer_lines=st.sampled_from([None, 0, 2]),
+)
 def test_every_line_of_any_text_is_accounted_for(
-    text: str, block_bytes: int, tmp_path_factory: pytest.TempPathFactory
+    text: str, block_bytes: int, footer_lines: int | None, tmp_path_factory: pytest.TempPathFactory
 ):
     path = tmp_path_factory.mktemp("flows") / "flows.csv"
+    dialect = Dialect(has_header=False, footer_lines=footer_lines)
     try:
-        rows, intake = take(path, text, block_bytes=block_bytes)
+        rows, intake = take(path, text, dialect, block_bytes=block_bytes)
     except DataError as error:
         if "expected rows shorter than" in str(error):
             return
@@ -138,7 +143,7 @@ def test_blocks_of_any_size_give_the_same_rows(text: str, tmp_path_factory: pyte
     rows, intake = take(path, text)
     small, again = take(path, text, block_bytes=len(text) // 2 + 1)
     assert small == rows
-    assert again.num_set_aside + again.num_footer == intake.num_set_aside + intake.num_footer
+    assert (again.num_set_aside, again.num_footer) == (intake.num_set_aside, intake.num_footer)
 
 
 def test_a_quote_left_open_swallows_nothing(tmp_path: Path):
@@ -177,6 +182,39 @@ def test_lines_after_the_table_are_a_footer(tmp_path: Path):
     assert len(rows) == 2
     assert (intake.num_footer, intake.num_set_aside, intake.num_blank) == (2, 0, 1)
     assert [line.text for line in intake.footer] == ["Summary", "total 2"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("block_bytes", [8, 12, 1 << 20])
+def test_so_many_lines_after_the_table_as_are_named_are_no_rows(tmp_path: Path, block_bytes: int, end: str):
+    text = end.join(["1,2", "3,4", "", "5", "6,7", "9,9", "", "Total", ""])
+    rows, intake = take(
+        tmp_path / "f", text, Dialect(has_header=False, footer_lines=2), block_bytes=block_bytes
+    )
+    assert rows == [["1", "2"], ["3", "4"], ["6", "7"]]
+    assert [(line.line, line.text) for line in intake.footer] == [(6, "9,9"), (8, "Total")]
+    assert (intake.num_set_aside, intake.num_blank, intake.num_lines) == (1, 2, 8)
+
+
+def test_without_lines_after_the_table_a_row_that_is_cut_off_is_set_aside(tmp_path: Path):
+    rows, intake = take(tmp_path / "f", "1,2\n3", Dialect(has_header=False, footer_lines=0))
+    assert (rows, intake.num_set_aside, intake.num_footer) == ([["1", "2"]], 1, 0)
+
+
+def test_blanks_inside_quotes_stay_where_blanks_are_delimiters(tmp_path: Path):
+    dialect = Dialect(delimiter=" ", has_header=False)
+    assert take(tmp_path / "f", ' "a\t" "\r\t b" \n\tc  d\t\n', dialect)[0] == [["a\t", "\r\t b"], ["c", "d"]]
+
+
+def test_a_line_after_the_table_that_is_two_is_a_row_that_can_not_be_used(tmp_path: Path):
+    for line_break in "\n\r":
+        rows, intake = take(tmp_path / "f", f'1,2\n"3{line_break}4"')
+        assert (rows, intake.num_set_aside, intake.num_set_aside_lines) == ([["1", "2"]], 1, 2)
+
+
+def test_a_short_row_is_found_where_it_stands_not_where_another_begins_like_it(tmp_path: Path):
+    _, intake = take(tmp_path / "f", "12,3\n12\n4,5\n")
+    assert [(row.line, row.text) for row in intake.examples] == [(2, "12")]
 
 
 def test_comments_are_counted_and_quotes_in_them_open_nothing(tmp_path: Path):

@@ -114,19 +114,20 @@ def row_pieces(
     lines as they had.
     """
     waiting, header = skip_head(stream, dialect, block_bytes, intake)
-    is_last = False
+    is_last, footer = False, b""
     while waiting or not is_last:
         fresh = stream.read(block_bytes)
         is_last = not fresh
         text = waiting + fresh
         cut = len(text) if is_last else max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1)) + 1
+        cut = footer_lines_start(text, cut, dialect.footer_lines or 0)
         lines, taken = clean(text[:cut], dialect, header)
         scan = dialect.grammar.scan(lines, is_last=is_last or len(text) > 2 * block_bytes)
         if scan.unfinished is not None:
             num_whole = count_lines(lines[: scan.unfinished])
             lines, taken = lines[: scan.unfinished], [line for line in taken if line.place < num_whole]
             cut = sum(len(line[0]) for line in islice(LINE.finditer(text), num_whole))
-        waiting = text[cut:]
+        waiting, footer = (b"", text[cut:]) if is_last else (text[cut:], b"")
         if not cut and len(waiting) > 2 * block_bytes:
             raise DataError(
                 f"{where}, line {intake.num_lines + 1}: expected rows shorter than {block_bytes:,} bytes, found a "
@@ -134,6 +135,22 @@ def row_pieces(
             )
         note_taken(taken, intake)
         yield without_broken(lines, scan.broken, dialect, intake)
+    for line in footer.splitlines():
+        intake.num_lines += 1
+        if line.strip():
+            intake.note_footer(intake.num_lines, "it stands after the table", line.decode(errors="replace"))
+        else:
+            intake.num_blank += 1
+
+
+def footer_lines_start(text: bytes, stop: int, left: int) -> int:
+    """Where the last `left` lines before `stop` begin, blank ones not counted."""
+    while left and stop:
+        end = stop - (2 if text.endswith(b"\r\n", 0, stop) else text.endswith((b"\r", b"\n"), 0, stop))
+        start = max(text.rfind(b"\n", 0, end), text.rfind(b"\r", 0, end)) + 1
+        left -= bool(text[start:stop].strip())
+        stop = start
+    return stop
 
 
 def skip_head(
@@ -254,10 +271,13 @@ def parse(text: bytes, dialect: Dialect, names: Sequence[str], intake: Intake) -
             strings_can_be_null=False,
         ),
     )
+    if table.num_rows:
+        intake.go_on()
     intake.num_rows += table.num_rows
     if has_quotes:
         intake.num_quoted += count_quoted(table, dialect)
-    starts = note_odd([(row.text, row.actual_columns) for row in odd], text, len(names), intake)
+    rows = [(row.text, row.actual_columns) for row in odd]
+    starts = note_odd(rows, text, len(names), intake, has_footer=dialect.footer_lines is None)
     if intake.finds_lines:
         intake.row_lines = row_lines(text, dialect.grammar, starts, intake.num_lines + 1)
     return table.rename_columns(list(names))
@@ -275,18 +295,21 @@ def count_quoted(table: pa.Table, dialect: Dialect) -> int:
     return total
 
 
-def note_odd(odd: Sequence[tuple[str, int]], text: bytes, width: int, intake: Intake) -> list[int]:
+def note_odd(
+    odd: Sequence[tuple[str, int]], text: bytes, width: int, intake: Intake, *, has_footer: bool
+) -> list[int]:
     """Count rows of another width: blank ones, those after the table, and all others as set aside; where they begin."""
     starts: list[int] = []
     position = 0
-    padded = b"\n" + text
+    padded = b"\n" + text + b"\n"
     for row, _ in odd:
-        found = padded.find(row.encode(), position)
-        while found > 0 and padded[found - 1] not in b"\r\n":
-            found = padded.find(row.encode(), found + 1)
+        sought = row.encode()
+        found = padded.find(sought, position)
+        while found > 0 and not (padded[found - 1] in b"\r\n" and padded[found + len(sought)] in b"\r\n"):
+            found = padded.find(sought, found + 1)
         starts.append(max(found - 1, position - 1, 0))
-        position = starts[-1] + 1 + len(row.encode())
-    footer_from = footer_start(odd, starts, text, width)
+        position = starts[-1] + 1 + len(sought)
+    footer_from = footer_start(odd, starts, text, width) if has_footer else len(odd)
     at, line = 0, intake.num_lines + 1
     for index, ((row, num_fields), start) in enumerate(zip(odd, starts, strict=True)):
         line += count_lines(text[at:start])
@@ -298,6 +321,7 @@ def note_odd(odd: Sequence[tuple[str, int]], text: bytes, width: int, intake: In
             intake.note_footer(line, reason, row)
         else:
             num_lines = count_lines(row.encode())
+            intake.go_on()
             intake.set_aside(line, reason, row, num_lines)
     return starts
 
@@ -308,7 +332,7 @@ def footer_start(odd: Sequence[tuple[str, int]], starts: Sequence[int], text: by
     for index in reversed(range(len(odd))):
         row, num_fields = odd[index]
         stop = starts[index] + len(row.encode().rstrip())
-        if row.strip() and (stop != end or num_fields >= width or b"\n" in row.encode()):
+        if row.strip() and (stop != end or num_fields >= width or count_lines(row.encode()) > 1):
             break
         first = index
         end = min(end, len(text[: starts[index]].rstrip()))
@@ -322,10 +346,10 @@ def without_blanks(text: bytes, dialect: Dialect) -> bytes:
         if quoted is None or (dialect.quote or "").encode() not in text:
             text = re.sub(rb"(?m)^[ \t]+", b"", text)
             return re.sub(rb"[ \t]+", b"\t", re.sub(rb"[ \t]+(?=[\r\n]|\Z)", b"", text))
-        pattern = re.compile(quoted.pattern + rb"|[ \t]+", re.DOTALL)
-        padded = b"\n" + text
-        joined = pattern.sub(lambda match: b"\t" if match[0][:1] in b" \t" else match[0], padded)
-        return re.sub(rb"(?<=[\r\n])\t|\t(?=[\r\n]|\Z)", b"", joined)[1:]
+        ends = rb"(?P<end>(?<=[\r\n])[ \t]+|[ \t]+(?=[\r\n]|\Z))"
+        pattern = re.compile(b"|".join([quoted.pattern, ends, rb"(?P<gap>[ \t]+)"]), re.DOTALL)
+        kept = {"end": b"", "gap": b"\t"}
+        return pattern.sub(lambda match: kept.get(match.lastgroup or "", match[0]), b"\n" + text)[1:]
     if dialect.blanks_before_quotes and dialect.quote:
         gap, mark = re.escape(dialect.delimiter.encode()), re.escape(dialect.quote.encode())
         # An odd number of quotes opens a field; an even one is text (or an empty field).
