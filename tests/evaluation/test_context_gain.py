@@ -1,7 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from wirebert.evaluation.context_gain import GAIN_HEAD, ContextGain, context_gain, gain_rows
+from wirebert.evaluation.context_gain import (
+    GAIN_HEAD,
+    ContextGain,
+    context_gain,
+    gain_remarks,
+    gain_rows,
+)
 from wirebert.evaluation.metrics import SplitMetrics, evaluate
 from wirebert.evaluation.plain import from_plain, to_plain
 
@@ -43,6 +51,16 @@ def test_a_table_has_the_classes_that_occur_then_the_means(gain: ContextGain):
         ("attacks alone", "", "1.000", "0.000", "+1.000"),
     ]
     assert len(GAIN_HEAD) == 5
+
+
+def test_intervals_are_told_of_both(gain: ContextGain):
+    (ours, theirs) = gain.splits["test"].intervals or ((0.0, 0.0), (0.0, 0.0))
+    assert ours[0] > theirs[0]
+    assert gain_remarks(gain.splits["test"]) == [
+        f"Macro F1 is in [{ours[0]:.3f}, {ours[1]:.3f}] with context and in [{theirs[0]:.3f}, {theirs[1]:.3f}] without "
+        "(95% each, flows drawn one by one)."
+    ]
+    assert gain_remarks(replace(gain.splits["test"], intervals=None)) == []
 
 
 def test_it_survives_the_trip_through_json(gain: ContextGain):

@@ -110,6 +110,21 @@ def test_training_flows_that_were_kept_are_no_strangers() -> None:
     assert Strangeness.fit(measured(), 200, 0).scores(measured()).max() < 0.01
 
 
+def test_shares_are_those_of_the_squared_distance_from_the_nearest_flow() -> None:
+    order = ["service", "bytes"]
+    strange = Strangeness.fit(measured().drop_null().select(order), 100, 0)
+    gone = pa.table({"service": pa.array([None, "ssh"], pa.string()), "bytes": [200.0, 200.0]})
+    others = pa.concat_tables([measured(seed=2).select(order), gone])
+    points, kept = strange.space.points(others), strange.neighbours.kept
+    apart = points[:, None].astype(float) - kept
+    nearest = (apart**2).sum(axis=2).argmin(axis=1)
+    squares = apart[np.arange(len(points)), nearest] ** 2
+    columns = np.stack([squares[:, :5].sum(axis=1), squares[:, 5:].sum(axis=1)], axis=1)  # service, bytes
+    found = strange.shares(others)
+    np.testing.assert_allclose(found * strange.scores(others)[:, None] ** 2, columns, atol=1e-9)
+    assert set(np.round(found.sum(axis=1), 9)) <= {0.0, 1.0}
+
+
 def test_strangeness_survives_being_saved() -> None:
     strange = Strangeness.fit(measured(), 100, 0)
     again = Strangeness.of(strange.codes, strange.arrays)
@@ -120,7 +135,9 @@ def test_strangeness_survives_being_saved() -> None:
 def test_no_columns_and_no_flows_are_no_failure() -> None:
     strange = Strangeness.fit(measured(), 100, 0)
     assert strange.scores(measured().slice(0, 0)).tolist() == []
+    assert strange.shares(measured().slice(0, 0)).shape == (0, 2)
     nothing = Strangeness.fit(pa.table({"empty": pa.nulls(3, pa.string())}), 100, 0)
+    assert nothing.shares(pa.table({"empty": pa.nulls(2, pa.string())})).shape == (2, 0)
     assert nothing.scores(pa.table({"empty": pa.nulls(2, pa.string())})).tolist() == [0, 0]
 
 

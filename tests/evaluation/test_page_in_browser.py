@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page
 
 from wirebert.evaluation.comparison import Comparison, Contender, compare_methods
 from wirebert.evaluation.comparison_page import write_comparison
+from wirebert.evaluation.context_gain import context_gain
 from wirebert.evaluation.history import Curve, History
 from wirebert.evaluation.metrics import evaluate
 from wirebert.evaluation.page import write_page
@@ -44,7 +45,7 @@ def nsl_kdd(data_dir: Path, tmp_path_factory: pytest.TempPathFactory, tiny: list
 
 @pytest.fixture(scope="session")
 def large(report: Report, history: History, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty classes of long names, and curves of half a million steps."""
+    """Forty classes of long names, curves of half a million steps, and a path that nothing divides."""
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 40, 20_000)
     odds = np.exp(rng.normal(size=(20_000, 40)) + 2 * np.eye(40)[ids])
@@ -55,7 +56,10 @@ def large(report: Report, history: History, tmp_path_factory: pytest.TempPathFac
     steps = np.arange(1.0, 500_001.0)
     drawn = ("train_loss", "grad_norm", "rows_per_s", "tokens_per_s", "backbone_rate", "classifier_rate")
     curves = {name: Curve(name, steps, rng.lognormal(size=500_000)) for name in drawn}
-    charts = run_charts(whole := replace(report, splits=splits, baseline=trees), replace(history, **curves))
+    data = replace(report.data, files=(f"/{'folder' * 12}/flows.csv",))
+    gain = context_gain(tuple(f"ctx_src_{i}" for i in range(19)), splits, splits, "normal")
+    whole = replace(report, splits=splits, baseline=trees, data=data, context=gain)
+    charts = run_charts(whole, replace(history, **curves))
     folder = tmp_path_factory.mktemp("large")
     write_page(whole, folder / "report.html", charts, draw(charts))
     return folder

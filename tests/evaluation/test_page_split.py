@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from wirebert.evaluation.context_gain import Gain, SplitGain
+from wirebert.evaluation.context_gain import ContextGain, Gain, SplitGain
 from wirebert.evaluation.page_split import alarms, class_table, mistakes, split_section
 from wirebert.evaluation.report import Report
 
@@ -55,12 +55,18 @@ def test_every_class_has_its_row_with_the_baseline_beside_it(report: Report) -> 
 def test_what_context_adds_stands_beside_what_there_is_without_it(report: Report) -> None:
     gain = Gain(with_context=0.75, without_context=0.5)
     own = SplitGain(
-        macro_f1=gain, intervals=None, attack_macro_f1=None, per_class={"dos": gain}, num_flows={"dos": 3}
+        macro_f1=gain,
+        intervals=((0.7, 0.8), (0.4, 0.6)),
+        attack_macro_f1=None,
+        per_class={"dos": gain},
+        num_flows={"dos": 3},
     )
     metrics = report.splits["test"]
-    html = split_section("test", metrics, {}, {}, own)
+    html = split_section("test", metrics, {}, {}, ContextGain(columns=("ctx_a",), splits={"test": own}))
     assert '<th scope="row">dos</th><td>3</td><td>0.750</td><td>0.500</td><td>+0.250</td>' in html
     assert "What context adds" in html
+    assert "in [0.700, 0.800] with context and in [0.400, 0.600] without" in html
+    assert "ctx_a</p></details>" in html
     assert "What context adds" not in split_section("test", metrics, {}, {})
 
 

@@ -9,7 +9,7 @@ Source: Fisher, "Statistical methods for research workers", 4th edition, 1932, s
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 MOST_KNOTS = 500
 """Scores of benign flows that are kept of each kind."""
@@ -99,6 +99,12 @@ class AlarmScore:
     ) -> Float64[np.ndarray, " flows"]:
         """The alarm score of each flow; it falls with neither of the two."""
         return self.attack.of(log_odds(attack_scores)) + self.novelty.of(novelty)
+
+    def goes_by_novelty(
+        self, attack_scores: Float64[np.ndarray, " flows"], novelty: Float64[np.ndarray, " flows"]
+    ) -> Bool[np.ndarray, " flows"]:
+        """Whether the novelty is the greater surprise of the two."""
+        return self.novelty.of(novelty) > self.attack.of(log_odds(attack_scores))
 
     def shifted(self, by: float) -> "AlarmScore":
         """The same where the log-odds of all attack scores are so much higher."""

@@ -66,6 +66,14 @@ def gain_rows(gain: SplitGain) -> list[tuple[str, str, str, str, str]]:
     return [*rows, *((name, "", *_texts(figure)) for name, figure in means.items() if figure is not None)]
 
 
+def gain_remarks(gain: SplitGain) -> list[str]:
+    """What the table of a split does not say by itself."""
+    if gain.intervals is None:
+        return []
+    ours, theirs = (f"[{low:.3f}, {high:.3f}]" for low, high in gain.intervals)
+    return [f"Macro F1 is in {ours} with context and in {theirs} without (95% each, flows drawn one by one)."]
+
+
 GAIN_HEAD = ("class", "flows", "F1 with", "F1 without", "gain")
 """Names of the columns of `gain_rows`."""
 

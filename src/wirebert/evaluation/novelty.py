@@ -5,7 +5,7 @@ its logits (`energy`, `unsureness`) or from where the flow lies among training f
 model's or plain standardised columns (`Gaussians`, `Neighbours`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -117,16 +117,21 @@ class Neighbours:
 
     def distances(self, points: Float[np.ndarray, "flows dims"]) -> Float64[np.ndarray, " flows"]:
         """Distance from the nearest flow that was kept."""
+        found = [np.sqrt((apart**2).sum(axis=1)) for apart in self.differences(points)]
+        return np.concatenate([np.empty(0), *found])
+
+    def differences(
+        self, points: Float[np.ndarray, "flows dims"]
+    ) -> Iterator[Float64[np.ndarray, "some dims"]]:
+        """Each flow less the nearest one that was kept, some flows at a time."""
         is_told, factors, squares = self._search
-        found = [np.empty(0)]
         for first in range(0, len(points), _POINTS_AT_ONCE):
             some = points[first : first + _POINTS_AT_ONCE].astype(np.float32)
             squared = some[:, is_told] @ factors
             squared += squares
             nearest = squared.argmin(axis=1)
             # Worked out again for the one that is nearest: the difference of large squares would lose a small distance.
-            found.append(np.sqrt(((some - self.kept[nearest]).astype(np.float64) ** 2).sum(axis=1)))
-        return np.concatenate(found)
+            yield (some - self.kept[nearest]).astype(np.float64)
 
     @cached_property
     def _search(
@@ -170,6 +175,12 @@ class ColumnSpace:
         standard = (_dimensions(self.coding, measured, self.logarithms) - self.means) / self.spreads
         return standard.clip(-FARTHEST, FARTHEST).astype(np.float16).astype(np.float32)
 
+    @property
+    def starts(self) -> Int64[np.ndarray, " columns"]:
+        """The first dimension of each column."""
+        widths = [2 if values is None else _num_levels(values) + 3 for _, values in self.coding.known]
+        return np.cumsum([0, *widths], dtype=np.int64)[:-1]
+
 
 @dataclass(frozen=True, slots=True)
 class Strangeness:
@@ -187,6 +198,20 @@ class Strangeness:
     def scores(self, measured: pa.Table) -> Float64[np.ndarray, " flows"]:
         """The strangeness of each flow; 0 for one that training has seen just so."""
         return self.neighbours.distances(self.space.points(measured))
+
+    def shares(self, measured: pa.Table) -> Float64[np.ndarray, "flows columns"]:
+        """How far each column (of `space.coding`) sets each flow apart: its share of the squared distance from the nearest flow.
+
+        The shares of a flow add up to 1; all are 0 for one that training has seen just so.
+        """
+        starts = self.space.starts
+        if not len(starts):
+            return np.zeros((measured.num_rows, 0))
+        points = self.space.points(measured)
+        found = [np.add.reduceat(apart**2, starts, axis=1) for apart in self.neighbours.differences(points)]
+        squared = np.concatenate([np.empty((0, len(starts))), *found])
+        total = squared.sum(axis=1, keepdims=True)
+        return squared / np.where(total > 0, total, 1)
 
     @property
     def codes(self) -> dict[str, list[str] | None]:
@@ -226,12 +251,17 @@ def _dimensions(coding: Coding, measured: pa.Table, logarithms: bool) -> Float32
             plain = np.sign(numbers) * np.log1p(np.abs(numbers)) if logarithms else numbers
             found += [np.nan_to_num(plain).astype(np.float32), np.isnan(numbers).astype(np.float32)]
         else:
-            num_levels = min(len(values), MOST_LEVELS)
+            num_levels = _num_levels(values)
             # After the frequent values: rare ones, those never met, missing ones.
             levels = np.digitize(numbers, [*range(1, num_levels + 1), len(values)])
             levels[np.isnan(numbers)] = num_levels + 2
             found += [(levels == level).astype(np.float32) for level in range(num_levels + 3)]
     return np.stack(found, axis=1) if found else np.zeros((measured.num_rows, 1), np.float32)
+
+
+def _num_levels(values: Sized) -> int:
+    """Values of a category that have a dimension each."""
+    return min(len(values), MOST_LEVELS)
 
 
 def _portions(features: Float[np.ndarray, "flows dims"]) -> Iterator[Float64[np.ndarray, "some dims"]]:

@@ -91,7 +91,7 @@ def _sections(report: Report, figures: Mapping[str, Markup]) -> list[tuple[str, 
         kinds = {
             key.removesuffix(f"_{name}"): own for key, own in figures.items() if key.endswith(f"_{name}")
         }
-        gain = report.context.splits.get(name) if report.context is not None else None
+        gain = report.context if report.context is not None and name in report.context.splits else None
         taught = report.teacher if report.teacher is not None and name in report.teacher.splits else None
         content = split_section(name, metrics, _rivals(report, name), kinds, gain, taught)
         if place and name == "valid":

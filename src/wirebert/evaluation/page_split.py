@@ -5,7 +5,7 @@ from typing import cast
 
 import numpy as np
 
-from wirebert.evaluation.context_gain import GAIN_HEAD, GAIN_NOTE, SplitGain, gain_rows
+from wirebert.evaluation.context_gain import GAIN_HEAD, GAIN_NOTE, ContextGain, gain_remarks, gain_rows
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.mistakes import Mistake
 from wirebert.evaluation.page_parts import (
@@ -27,6 +27,7 @@ _PREVALENCES = {"0.01": "1%", "0.001": "0.1%"}
 """Key of `OperatingPoint.precision_at_prevalence` -> how a reader would write it."""
 
 _OPEN_MISTAKES = 3
+_CONTEXT = "What context adds"
 _TEACHER = "Student and teacher"
 
 
@@ -35,7 +36,7 @@ def split_section(
     metrics: SplitMetrics,
     rivals: Mapping[str, SplitMetrics],
     figures: Mapping[str, Markup],
-    gain: SplitGain | None = None,
+    gain: ContextGain | None = None,
     taught: TeacherGap | None = None,
 ) -> Markup:
     """Figures, classes, scores, alarms and mistakes of one split.
@@ -56,11 +57,7 @@ def split_section(
         heading("Classes"),
         charts(classes),
         class_table(name, metrics, next(iter(rivals.values()), None)),
-        *(
-            []
-            if gain is None
-            else [heading("What context adds"), paragraph(GAIN_NOTE, "faint"), context_table(name, gain)]
-        ),
+        *([] if gain is None else [heading(_CONTEXT), context_part(name, gain)]),
         *([] if taught is None else [heading(_TEACHER), teacher_part(name, taught)]),
         *([heading("Scores and probabilities"), charts(curves)] if curves else []),
         *([heading("Alarms"), alarms(name, metrics)] if metrics.operating_points else []),
@@ -69,9 +66,14 @@ def split_section(
     return join(*parts)
 
 
-def context_table(name: str, gain: SplitGain) -> Markup:
+def context_part(name: str, gain: ContextGain) -> Markup:
     """F1 with and without the columns of context, of each class and over all."""
-    return table(f"What context adds on {name}", GAIN_HEAD, gain_rows(gain), hide_caption=True)
+    return join(
+        paragraph(GAIN_NOTE, "faint"),
+        table(f"{_CONTEXT} on {name}", GAIN_HEAD, gain_rows(gain.splits[name]), hide_caption=True),
+        *(paragraph(remark, "faint") for remark in gain_remarks(gain.splits[name])),
+        disclosure("The columns", paragraph(", ".join(gain.columns), "faint"), about=f"{_CONTEXT} on {name}"),
+    )
 
 
 def teacher_part(name: str, gap: TeacherGap) -> Markup:

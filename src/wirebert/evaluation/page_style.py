@@ -17,7 +17,7 @@ STYLE: Final = f"""
 }}
 * {{ box-sizing: border-box; }}
 body {{ margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; }}
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; overflow-wrap: break-word; }}
 main, header {{ max-width: 1080px; margin: 0 auto; padding: 0 20px; }}
 header {{ padding-top: 36px; }} main {{ padding-bottom: 48px; }}
 h1 {{ font-size: 1.75rem; line-height: 1.2; margin: 0 0 4px; overflow-wrap: anywhere; }}
@@ -70,7 +70,7 @@ figure:has(.switches) .zoom {{ top: 32px; }}
 .pairs div {{ display: flex; gap: 6px; padding: 1px 8px; border: 1px solid var(--rule); border-radius: 5px; max-width: 100%;
   font: .82rem/1.6 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
   border-bottom: calc(1px + 4px * var(--strength, 0)) solid color-mix(in srgb, var(--second) calc(100% * var(--strength, 0)), var(--rule)); }}
-.pairs dt {{ color: var(--faint); }} .pairs dt::after {{ content: ":"; }}
+.pairs dt {{ color: var(--faint); overflow-wrap: anywhere; }} .pairs dt::after {{ content: ":"; }}
 .pairs dd {{ margin: 0; overflow-wrap: anywhere; }}
 .doubts {{ margin: 0; padding-left: 20px; }} .doubts li {{ margin-bottom: 8px; }}
 .unseen {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }}

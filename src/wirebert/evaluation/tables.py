@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wirebert.evaluation.context_gain import GAIN_HEAD, SplitGain, gain_rows
+from wirebert.evaluation.context_gain import GAIN_HEAD, SplitGain, gain_remarks, gain_rows
 from wirebert.evaluation.intervals import Interval
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.report import JudgedFile, Report
@@ -37,13 +37,14 @@ def print_report(report: Report, console: Console) -> None:
             # Long class names need the room; the accuracy of a class says least, and report.json has it.
             table = _classes(name, metrics, trees, plain=not console.is_terminal, with_accuracy=False)
         console.print(table)
+        told: list[str] = []
         if report.context is not None and name in report.context.splits:
             console.print(_context(name, report.context.splits[name], plain=not console.is_terminal))
-        taught: list[str] = []
+            told += gain_remarks(report.context.splits[name])
         if report.teacher is not None and name in report.teacher.splits:
             console.print(_teacher(name, report.teacher.splits[name], plain=not console.is_terminal))
-            taught = gap_remarks(report.teacher, name)
-        for line in [*taught, *remarks(metrics), *times_read(report.data.judged.get(name))]:
+            told += gap_remarks(report.teacher, name)
+        for line in [*told, *remarks(metrics), *times_read(report.data.judged.get(name))]:
             console.print(Text(line))
         console.print()
 
