@@ -55,7 +55,9 @@ SETTINGS = (
     *(f"training.learning_rate={rate}" for rate in (5e-4, 2e-3)),
     *(f"training.epochs={number}" for number in (2, 12)),
     "training.classifier_multiplier=1",
+    *(f"model.dropout={share}" for share in (0.2, 0.3)),
 )
+TOGETHER = ("training.column_drop=0.2", "model.dropout=0.3")
 VARIANTS: Mapping[str, Variant] = {
     "default": Variant(),
     # The default again with other draws: what a difference of nothing looks like.
@@ -86,13 +88,8 @@ VARIANTS: Mapping[str, Variant] = {
             ),
         )
     },
-    **{
-        name: Variant(change="mean at first", overrides=overrides)
-        for name, overrides in {
-            "mean at first, column_drop=0.2": ("training.column_drop=0.2",),
-            "mean at first, column_drop=0.2, epochs=12": ("training.column_drop=0.2", "training.epochs=12"),
-        }.items()
-    },
+    "column_drop=0.2, dropout=0.3": Variant(overrides=TOGETHER),
+    "mean at first, column_drop=0.2, dropout=0.3": Variant(change="mean at first", overrides=TOGETHER),
 }
 """Name in the table -> what is done; the default first."""
 

@@ -17,8 +17,14 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import pyarrow as pa
     from playwright.sync_api import Browser
 
+    from wirebert.data.labels import ClassMap
+    from wirebert.data.schema import FlowSchema
+    from wirebert.encoding.settings import EncodingConfig
+    from wirebert.model.distilbert import DistilBert
+    from wirebert.serving.artifact import Artifact
     from wirebert.training.monitoring import Event
 
 Number = TypeVar("Number", int, float)
@@ -91,6 +97,47 @@ TINY = {
 def tiny() -> list[str]:
     """Arguments that make a training take seconds; what it learns is not much."""
     return [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
+
+
+@pytest.fixture(scope="session")
+def untrained() -> "Callable[..., tuple[Artifact, DistilBert]]":
+    """A small model for a table, its weights at random and far apart, so that it is sure of itself and often wrong; and what
+    is saved of it."""
+    import torch
+
+    from wirebert.encoding.tokenizer import FlowTokenizer
+    from wirebert.model.architecture import ModelConfig
+    from wirebert.model.checkpoints import build, hugging_face_state
+    from wirebert.model.initialization import TokenLayout
+    from wirebert.serving.artifact import Artifact
+
+    def made(
+        schema: "FlowSchema",
+        table: "pa.Table",
+        classes: "ClassMap",
+        config: "EncodingConfig | None" = None,
+        *,
+        num_layers: int = 1,
+        spread: float = 0.3,
+    ) -> "tuple[Artifact, DistilBert]":
+        tokenizer = FlowTokenizer.fit(schema, lambda: iter([table]), config)
+        shape = ModelConfig(size="mini", dim=32, num_heads=2, num_layers=num_layers, hidden_dim=64)
+        model = build(shape, TokenLayout.of(tokenizer), classes=classes.classes, seed=0).eval()
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for weight in model.parameters():
+                if weight.requires_grad:
+                    weight += spread * torch.randn(weight.shape, generator=generator)
+            columns = model.embeddings.column_embeddings
+            if columns is not None:
+                columns.weight[-1] = 0  # that of tokens of no column
+        weights = {name: weight.clone() for name, weight in hugging_face_state(model).items()}
+        artifact = Artifact(
+            architecture=model.architecture, weights=weights, tokenizer=tokenizer, classes=classes
+        )
+        return artifact, model
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +13,12 @@ from wirebert.data.labels import ClassMap
 from wirebert.data.loading import Flows, open_flows
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.deciding import OperatingConfig, calibrated
-from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, DataError
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.novelty import Strangeness
 from wirebert.evaluation.tree_features import measure
-from wirebert.model.architecture import ModelConfig
 from wirebert.model.batches import score
-from wirebert.model.checkpoints import build, hugging_face_state
-from wirebert.model.initialization import TokenLayout
+from wirebert.model.distilbert import DistilBert
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.detector import Detector
 
@@ -46,25 +44,12 @@ def traffic(num_rows: int = 400) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def artifact() -> Artifact:
+def artifact(untrained: Callable[..., tuple[Artifact, DistilBert]]) -> Artifact:
     """Untrained; its thresholds are fitted on classes drawn at random."""
     table = traffic()
-    tokenizer = FlowTokenizer.fit(SCHEMA, lambda: iter([table]))
-    shape = ModelConfig(size="mini", dim=32, num_heads=2, num_layers=1, hidden_dim=64)
-    model = build(shape, TokenLayout.of(tokenizer), classes=NAMES, seed=0).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.requires_grad:
-                weight += 0.3 * torch.randn(weight.shape, generator=generator)
-    plain = Artifact(
-        architecture=model.architecture,
-        weights={name: weight.clone() for name, weight in hugging_face_state(model).items()},
-        tokenizer=tokenizer,
-        classes=ClassMap(classes=NAMES, benign="normal"),
-    )
+    plain, model = untrained(SCHEMA, table, ClassMap(classes=NAMES, benign="normal"))
     class_ids = np.random.default_rng(0).choice(3, 400, p=[0.6, 0.3, 0.1])
-    logits = score(model, tokenizer.encode(table))
+    logits = score(model, plain.tokenizer.encode(table))
     config = OperatingConfig(calibration="none")
     return calibrated(plain, logits, class_ids, config, is_tilted=False, seed=0)
 

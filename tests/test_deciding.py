@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,11 @@ from wirebert.deciding import (
     stated_shares,
     with_strangeness,
 )
-from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError
 from wirebert.evaluation.calibration import fit_scaling, softmax
 from wirebert.evaluation.tree_features import measure
-from wirebert.model.architecture import ModelConfig
 from wirebert.model.batches import score
-from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.distilbert import DistilBert
-from wirebert.model.initialization import TokenLayout
 from wirebert.serving.artifact import Artifact, save_artifact
 from wirebert.serving.detector import Detector
 
@@ -53,31 +50,18 @@ def traffic(num_rows: int = 300) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def model() -> DistilBert:
-    """Untrained, its weights far apart, so that it is sure of itself and wrong."""
-    tokenizer = FlowTokenizer.fit(SCHEMA, lambda: iter([traffic()]))
-    shape = ModelConfig(size="mini", dim=32, num_heads=2, num_layers=1, hidden_dim=64)
-    model = build(shape, TokenLayout.of(tokenizer), classes=NAMES, seed=0).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.requires_grad:
-                weight += 0.3 * torch.randn(weight.shape, generator=generator)
-    return model
+def tiny(untrained: Callable[..., tuple[Artifact, DistilBert]]) -> tuple[Artifact, DistilBert]:
+    return untrained(SCHEMA, traffic(), ClassMap(classes=NAMES, benign="normal"))
 
 
 @pytest.fixture(scope="module")
-def artifact(model: DistilBert) -> Artifact:
-    return Artifact(
-        architecture=model.architecture,
-        weights={name: weight.clone() for name, weight in hugging_face_state(model).items()},
-        tokenizer=FlowTokenizer.fit(SCHEMA, lambda: iter([traffic()])),
-        classes=ClassMap(classes=NAMES, benign="normal"),
-    )
+def artifact(tiny: tuple[Artifact, DistilBert]) -> Artifact:
+    return tiny[0]
 
 
 @pytest.fixture(scope="module")
-def logits(artifact: Artifact, model: DistilBert) -> np.ndarray:
+def logits(tiny: tuple[Artifact, DistilBert]) -> np.ndarray:
+    artifact, model = tiny
     return score(model, artifact.tokenizer.encode(traffic()))
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -6,14 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-import torch
 from pyarrow import csv, parquet
 from sklearn import metrics as sklearn
 
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.loading import Flows, open_flows
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
-from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import SchemaError
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.baselines import fit_trees
@@ -21,9 +20,7 @@ from wirebert.evaluation.novelty import Strangeness
 from wirebert.evaluation.thresholds import fit_threshold
 from wirebert.evaluation.tree_features import measure
 from wirebert.judging import Part, TrueClasses, figures, judge, judge_trees, judge_trees_on
-from wirebert.model.architecture import ModelConfig
-from wirebert.model.checkpoints import build, hugging_face_state
-from wirebert.model.initialization import TokenLayout
+from wirebert.model.distilbert import DistilBert
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.detector import Detector
 from wirebert.serving.operating import NOTHING
@@ -59,24 +56,8 @@ def traffic(num_rows: int = 90) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def detector() -> Detector:
-    """Untrained, its weights at random and far apart."""
-    tokenizer = FlowTokenizer.fit(SCHEMA, lambda: iter([traffic()]))
-    shape = ModelConfig(size="mini", dim=32, num_heads=2, num_layers=1, hidden_dim=64)
-    model = build(shape, TokenLayout.of(tokenizer), classes=CLASSES.classes, seed=0)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.requires_grad:
-                weight += 0.5 * torch.randn(weight.shape, generator=generator)
-    return Detector(
-        Artifact(
-            architecture=model.architecture,
-            weights=hugging_face_state(model),
-            tokenizer=tokenizer,
-            classes=CLASSES,
-        )
-    )
+def detector(untrained: Callable[..., tuple[Artifact, DistilBert]]) -> Detector:
+    return Detector(untrained(SCHEMA, traffic(), CLASSES, spread=0.5)[0])
 
 
 @pytest.fixture

@@ -47,7 +47,8 @@ def add_predict(commands: Commands) -> None:
         nargs="?",
         choices=("alerts", "all"),
         const="alerts",
-        help="add a column `why`: the features that carried the verdict (default: of flows that are not benign)",
+        help="add a column `why`: what carried the verdict (default: of flows that are not benign and of alerts); features, or where "
+        "novelty raised the alert the columns that are least like training",
     )
     add_verdict_options(predict)
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 if TYPE_CHECKING:
     from wirebert.data.schema import FlowSchema
     from wirebert.encoding.settings import EncodingConfig
     from wirebert.model.distilbert import DistilBert
     from wirebert.serving.artifact import Artifact
+
+    Untrained = Callable[..., tuple[Artifact, DistilBert]]
 
 CLASSES = ("normal", "dos", "probe")
 
@@ -37,42 +39,20 @@ def loop_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "run", run_in_thread)
 
 
-def tiny_artifact(
-    schema: "FlowSchema", table: pa.Table, config: "EncodingConfig | None" = None
-) -> "tuple[Artifact, DistilBert]":
-    """A model for `table`, its weights at random and far apart, and what is saved of it."""
-    from wirebert.data.labels import ClassMap
-    from wirebert.encoding.tokenizer import FlowTokenizer
-    from wirebert.model.architecture import ModelConfig
-    from wirebert.model.checkpoints import build, hugging_face_state
-    from wirebert.model.initialization import TokenLayout
-    from wirebert.serving.artifact import Artifact
-
-    tokenizer = FlowTokenizer.fit(schema, lambda: iter([table]), config)
-    shape = ModelConfig(size="mini", dim=32, num_heads=2, num_layers=2, hidden_dim=64)
-    model = build(shape, TokenLayout.of(tokenizer), classes=CLASSES, seed=0).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.requires_grad:
-                weight += 0.3 * torch.randn(weight.shape, generator=generator)
-        columns = model.embeddings.column_embeddings
-        assert columns is not None
-        columns.weight[-1] = 0  # that of tokens of no column
-    artifact = Artifact(
-        architecture=model.architecture,
-        weights={name: weight.clone() for name, weight in hugging_face_state(model).items()},
-        tokenizer=tokenizer,
-        classes=ClassMap(classes=CLASSES, label_map={"smurf": "dos", "nmap": "probe"}, benign="normal"),
-        origin={"wirebert": "0.1.0", "settings": {"seed": 1}},
-    )
-    return artifact, model
-
-
 @pytest.fixture(scope="session")
-def tiny() -> "Callable[..., tuple[Artifact, DistilBert]]":
-    """`tiny_artifact`, for tests that bring a table of their own."""
-    return tiny_artifact
+def tiny(untrained: "Untrained") -> "Untrained":
+    """A model for a table, of two layers, and what is saved of it."""
+    from wirebert.data.labels import ClassMap
+
+    classes = ClassMap(classes=CLASSES, label_map={"smurf": "dos", "nmap": "probe"}, benign="normal")
+
+    def made(
+        schema: "FlowSchema", table: pa.Table, config: "EncodingConfig | None" = None
+    ) -> "tuple[Artifact, DistilBert]":
+        artifact, model = untrained(schema, table, classes, config, num_layers=2)
+        return replace(artifact, origin={"wirebert": "0.1.0", "settings": {"seed": 1}}), model
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -122,9 +102,9 @@ def table() -> pa.Table:
 
 
 @pytest.fixture(scope="session")
-def artifact(schema: "FlowSchema", table: pa.Table) -> "Artifact":
+def artifact(tiny: "Untrained", schema: "FlowSchema", table: pa.Table) -> "Artifact":
     """A detector of `table`'s flows."""
-    return tiny_artifact(schema, table)[0]
+    return tiny(schema, table)[0]
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.evaluation.alarm import AlarmScore
 from wirebert.serving.agreement import Agreement, Alerts, Way, compare, random_rows
 from wirebert.serving.artifact import Artifact, save_artifact
 from wirebert.serving.export import export_model
@@ -57,6 +58,26 @@ def test_alerts_are_raised_where_the_artifact_was_set(artifact: Artifact):
     assert alerts is not None
     assert alerts == Alerts(benign=0, threshold=0.7)
     assert alerts.raised(np.array([[0.3, 0.7, 0.0], [0.4, 0.3, 0.3]])).tolist() == [True, False]
+
+
+def test_where_novelty_raises_alerts_too_it_counts_in_verdicts():
+    known = np.linspace(0, 1, 101)
+    alarm = AlarmScore.fit(known, known)
+    alerts = Alerts(benign=0, threshold=2.4, alarm=alarm)
+    probabilities = np.array([[0.5, 0.5], [0.5, 0.5], [0.6, 0.4]])
+    assert alerts.raised(probabilities, np.array([0.0, 0.9, 0.9])).tolist() == [False, True, True]
+    expected, found = np.array([[0.5, 0.5]] * 2), np.array([[0.62, 0.38]] * 2)
+    assert compare(found, expected, alerts, "given", np.array([0.0, 0.85])).same_verdict == 0.5
+
+
+def test_rows_without_a_novelty_get_that_of_some_benign_flow():
+    known = np.linspace(0, 1, 101)
+    alarm = AlarmScore.fit(known, known)
+    same = np.full((500, 2), 0.5)
+    # Half of benign flows have such an attack score: 0.69 nats. A threshold of 2 nats asks for a novelty that 27 % have.
+    raised = Alerts(benign=0, threshold=2.0, alarm=alarm).raised(same)
+    assert 0.2 < raised.mean() < 0.34
+    assert (Alerts(benign=0, threshold=2.0, alarm=alarm).raised(same) == raised).all()
 
 
 @pytest.mark.parametrize("leave_out", [True, False])

@@ -1,15 +1,22 @@
 import json
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import csv
 
 from wirebert.errors import ArtifactError
+from wirebert.evaluation.alarm import AlarmScore
+from wirebert.evaluation.novelty import Strangeness
+from wirebert.evaluation.tree_features import measure
 from wirebert.serving.agreement import BOUNDS, Bounds
 from wirebert.serving.artifact import MANIFEST, Artifact, load_artifact, save_artifact
 from wirebert.serving.detector import Detector
 from wirebert.serving.export import export_model, rows_of
+from wirebert.serving.operating import NOTHING
 
 
 @pytest.fixture
@@ -54,9 +61,28 @@ def test_ranges_come_from_other_rows_than_those_it_is_checked_on(
     folder: Path, data: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(BOUNDS, "onnx-int8", Bounds(same=0.9, mean_difference=0.01))
-    tokenizer = load_artifact(folder).tokenizer
-    num_rows = len(rows_of(data, tokenizer))
+    num_rows = len(rows_of(data, load_artifact(folder)).rows)
     assert export_model(folder, "onnx-int8", data=data)[1].num_rows == num_rows - num_rows // 2
+
+
+def test_given_rows_are_checked_with_their_novelty(
+    artifact: Artifact, table: pa.Table, data: str, tmp_path: Path
+):
+    strangeness = Strangeness.fit(measure(table.slice(0, 30), artifact.schema), 30, 0)
+    novelty = strangeness.scores(measure(table, artifact.schema))
+    alarm = AlarmScore.fit(np.full(60, 0.5), novelty)
+    joined = replace(artifact, strangeness=strangeness, operating=replace(NOTHING, alarm=alarm))
+    sample = rows_of(data, joined)
+    assert sample.novelty is not None
+    encoded = artifact.tokenizer.encode(table)
+    by_tokens = {
+        tuple(encoded.ids[first:last].tolist()): strange
+        for (first, last), strange in zip(pairwise(encoded.offsets.tolist()), novelty.tolist(), strict=True)
+    }
+    rows = [tuple(sample.rows.ids[a:b].tolist()) for a, b in pairwise(sample.rows.offsets.tolist())]
+    assert len(rows) == len(set(rows)) == len(by_tokens)
+    np.testing.assert_allclose(sample.novelty, [by_tokens[row] for row in rows], atol=1e-3)
+    assert rows_of(data, artifact).novelty is None
 
 
 def test_a_changed_export_is_refused(folder: Path):

@@ -1,10 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from wirebert.evaluation.alarm import AlarmScore, Surprise
+from wirebert.evaluation.novelty import Strangeness
+from wirebert.evaluation.tree_features import measure
 from wirebert.model.attribution import Attributions
 from wirebert.serving.artifact import Artifact
-from wirebert.serving.reasons import reasons
+from wirebert.serving.detector import Detector
+from wirebert.serving.operating import NOTHING, Budget
+from wirebert.serving.reasons import NUM_REASONS, novelty_reasons, reasons, wants_reasons, why
 
 
 @pytest.fixture
@@ -35,16 +42,100 @@ def test_only_so_many_are_named(artifact: Artifact, found: Attributions):
     assert [len(each or []) for each in texts] == [1, 0]
 
 
-def test_flows_that_are_not_explained_have_null(artifact: Artifact, found: Attributions):
-    is_explained = np.array([False, True, False, True])
-    texts = reasons(found, artifact.tokenizer, is_explained).to_pylist()
-    assert [None if each is None else len(each) for each in texts] == [None, 2, None, 0]
+def test_nothing_to_explain_gives_no_list(artifact: Artifact):
+    none = np.empty((0, len(artifact.tokenizer.slots)))
+    found = Attributions(none.astype(np.float32), none.astype(np.int64), np.empty(0, np.int64))
+    assert reasons(found, artifact.tokenizer).to_pylist() == []
 
 
-def test_nothing_explained_is_all_null(artifact: Artifact, table: pa.Table):
-    none = Attributions(
-        np.empty((0, len(artifact.tokenizer.slots)), np.float32),
-        np.empty((0, len(artifact.tokenizer.slots)), np.int64),
-        np.empty(0, np.int64),
+def altered(table: pa.Table, row: int, name: str, value: float | str | None) -> pa.Table:
+    """A row of the table with another value in one column."""
+    place = table.column_names.index(name)
+    changed = pa.array([value], table.schema.field(name).type)
+    return table.slice(row, 1).set_column(place, name, changed)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("service", "gopher", "service:<unseen>"),
+        ("service", None, "service:<missing>"),
+        ("service", "ssh", "service:ssh"),
+        ("bytes", 7e9, "bytes:7e+09"),
+        ("bytes", -np.inf, "bytes:-inf"),
+        ("duration", None, "duration:<missing>"),
+    ],
+)
+def test_the_column_that_training_lacks_is_named(
+    artifact: Artifact, table: pa.Table, name: str, value: float | str | None, said: str
+):
+    known = table.take([0, 2, 3, 5])
+    for column, values in {"service": ["http", "dns"] * 2, "bytes": [0.0, 12.0, 181.0, 12.0]}.items():
+        known = known.set_column(known.column_names.index(column), column, pa.array(values))
+    elsewhere = altered(altered(table, 1, "service", "ssh"), 0, "duration", 1e6)
+    rows = measure(pa.concat_tables([known, elsewhere]), artifact.schema)
+    strangeness = Strangeness.fit(rows, 99, 0)
+    flow = measure(altered(known, 1, name, value), artifact.schema)
+    (found,) = novelty_reasons(strangeness, flow, num_reasons=1).to_pylist()
+    assert [text.partition(" (novelty")[0] for text in found or []] == [said]
+
+
+def with_limits(artifact: Artifact, table: pa.Table, *, attack_from: float, novel_from: float) -> Detector:
+    """Alerts from this attack score on, or from this novelty on, whatever the other of the two."""
+    strangeness = Strangeness.fit(measure(table.slice(0, 30), artifact.schema), 30, 0)
+    attack, novelty = (
+        Surprise(scores=(limit, limit + 1e-6), nats=(0.0, 10.0), slope=0.0)
+        for limit in (np.log(attack_from / (1 - attack_from)), novel_from)
     )
-    assert reasons(none, artifact.tokenizer, np.zeros(3, np.bool_)).to_pylist() == [None] * 3
+    limits = Budget(threshold=5.0, alerts_per_10000=1.0, num_flows=1, num_alerts=1)
+    operating = replace(NOTHING, budget=limits, alarm=AlarmScore(attack=attack, novelty=novelty))
+    return Detector(replace(artifact, strangeness=strangeness, operating=operating))
+
+
+def test_an_alert_by_novelty_alone_is_explained_by_novelty_and_any_other_by_the_model(
+    artifact: Artifact, table: pa.Table
+):
+    detector = with_limits(artifact, table, attack_from=0.4, novel_from=3.0)
+    scores = detector.score(table)
+    assert scores.attack_score is not None
+    assert scores.novelty is not None
+    is_benign, is_novel = scores.class_ids == 0, scores.novelty > 3.0
+    is_alert = np.array(scores.verdict) == "alert"
+    assert is_alert.tolist() == ((scores.attack_score > 0.4) | is_novel).tolist()
+    assert wants_reasons(scores).tolist() == (~is_benign | is_alert).tolist()
+    found = why(detector, table, detector.encode(table), scores, wants_reasons(scores)).to_pylist()
+    by_novelty = is_benign & is_novel & (scores.attack_score <= 0.4)
+    by_model = is_alert & ~by_novelty & ~(is_benign & is_novel)
+    assert by_novelty.any()
+    assert (by_model & is_benign).any()
+    assert not (is_benign & ~is_alert & np.array([texts is not None for texts in found])).any()
+    for texts in np.array(found, object)[by_novelty]:
+        assert texts
+        assert all("novelty" in text for text in texts)
+    for texts in np.array(found, object)[by_model]:
+        assert all("novelty" not in text for text in texts)
+
+
+def test_an_alert_of_a_benign_class_is_explained_by_what_speaks_against_it(
+    artifact: Artifact, table: pa.Table
+):
+    detector = with_limits(artifact, table, attack_from=0.05, novel_from=1e9)
+    scores = detector.score(table)
+    rows = np.flatnonzero((scores.class_ids == 0) & (np.array(scores.verdict) == "alert"))
+    assert len(rows)
+    found = why(detector, table, detector.encode(table), scores, np.ones(len(table), np.bool_)).to_pylist()
+    for row in rows.tolist():
+        contributions = detector.explain(table.slice(row, 1)).contributions[0]
+        strongest = np.sort(contributions)[:NUM_REASONS]
+        assert found[row] is not None
+        said = [float(text.rpartition("(")[2].rstrip(")")) for text in found[row] or []]
+        np.testing.assert_allclose(said, -strongest[strongest < 0], atol=0.0051)
+
+
+def test_an_unknown_flow_is_explained_by_novelty_whatever_its_class(artifact: Artifact, table: pa.Table):
+    detector = with_limits(artifact, table, attack_from=0.4, novel_from=1e9)
+    scores = replace(detector.score(table), unknown_from=0.0)
+    assert set(scores.verdict or ()) == {"unknown"}
+    found = why(detector, table, detector.encode(table), scores, np.arange(len(table)) >= 40).to_pylist()
+    assert found[:40] == [None] * 40
+    assert all("novelty" in text for texts in found[40:] for text in texts or [])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
@@ -47,7 +47,7 @@ class Alerts(NamedTuple):
     threshold: float
     """The alarm score from which on there is an alert."""
     alarm: AlarmScore | None = None
-    """What joins attack score and novelty; tokens have no novelty, so the least is taken."""
+    """What joins attack score and novelty; None: the attack score alone counts."""
 
     @classmethod
     def of(cls, artifact: Artifact) -> "Alerts | None":
@@ -59,11 +59,17 @@ class Alerts(NamedTuple):
         alarm = None if artifact.operating is None else artifact.operating.alarm
         return cls(artifact.classes.classes.index(benign), threshold, alarm)
 
-    def raised(self, probabilities: Float[np.ndarray, "rows classes"]) -> Bool[np.ndarray, " rows"]:
-        """Which rows raise one."""
+    def raised(
+        self,
+        probabilities: Float[np.ndarray, "rows classes"],
+        novelty: Float64[np.ndarray, " rows"] | None = None,
+    ) -> Bool[np.ndarray, " rows"]:
+        """Which rows raise one. Without a novelty that counts, each row has that of some benign flow, always the same one."""
         scores = attack_scores(probabilities, self.benign)
         if self.alarm is not None:
-            scores = self.alarm.scores(scores, np.zeros(len(scores)))
+            if novelty is None:
+                novelty = np.random.default_rng(1).choice(self.alarm.novelty.scores, len(scores))
+            scores = self.alarm.scores(scores, novelty)
         return scores >= self.threshold
 
 
@@ -112,8 +118,9 @@ def compare(
     expected: Float[np.ndarray, "rows classes"],
     alerts: Alerts | None,
     source: str,
+    novelty: Float64[np.ndarray, " rows"] | None = None,
 ) -> Agreement:
-    """How far two tables of probabilities are apart."""
+    """How far two tables of probabilities of the same rows are apart; their novelty counts where alerts go by it."""
     difference = np.abs(found - expected)
     return Agreement(
         num_rows=len(found),
@@ -123,7 +130,7 @@ def compare(
         same_class=float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
         same_verdict=None
         if alerts is None
-        else float((alerts.raised(found) == alerts.raised(expected)).mean()),
+        else float((alerts.raised(found, novelty) == alerts.raised(expected, novelty)).mean()),
     )
 
 

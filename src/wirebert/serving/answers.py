@@ -12,17 +12,15 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool
 
 from wirebert.data.context import FlowContext
 from wirebert.data.conversion import Misfits, convert
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.serving.bodies import JSON, JSON_LINES, BodyReader, RawFlows, arrays
-from wirebert.serving.cache import take_rows
 from wirebert.serving.detector import Detector, Scores
 from wirebert.serving.limits import Limits, RequestError
 from wirebert.serving.predictions import verdict_table
-from wirebert.serving.reasons import reasons
+from wirebert.serving.reasons import wants_reasons, why
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,11 +102,12 @@ class Answerer:
         misfits, table, block, scores = self._score(raw, [part.rows for part in parts])
         rows = np.concatenate([np.arange(part.flows.num_rows) for part in parts]).astype(np.int64)
         verdicts = verdict_table(table, scores, self.detector.schema, rows)
+        carried = self._why(parts, table, block, scores)
         answers: dict[int, Answer] = {}
         for part in parts:
             own = verdicts.slice(part.rows.start, part.flows.num_rows)
             if part.question.explains:
-                own = own.append_column("why", self._why(block, scores, part.rows))
+                own = own.append_column("why", carried[part.rows])
             misread = self._misread(raw, part.rows) if misfits.total else {}
             answers[part.place] = Answer(
                 content=render(own, part.question.answer_type, misread),
@@ -145,24 +144,19 @@ class Answerer:
         )
         return misfits.counts
 
-    def _why(self, block: EncodedBlock, scores: Scores, rows: slice) -> pa.Array:
-        """Reasons for the flows that are not benign, the highest alarm scores first if they are too many."""
-        is_explained = self._explained(scores, rows)
-        chosen = np.flatnonzero(is_explained) + rows.start
-        found = self.detector.explain_encoded(take_rows(block, chosen), scores.class_ids[chosen])
-        return reasons(found, self.detector.artifact.tokenizer, is_explained)
-
-    def _explained(self, scores: Scores, rows: slice) -> Bool[np.ndarray, " flows"]:
-        class_ids = scores.class_ids[rows]
-        wanted = np.ones(len(class_ids), np.bool_)
-        urgency = np.zeros(len(class_ids))
-        if scores.benign is not None and scores.alarm_score is not None:
-            wanted = class_ids != scores.classes.index(scores.benign)
-            urgency = scores.alarm_score[rows]
-        first = np.argsort(np.where(wanted, -urgency, np.inf), kind="stable")[: self._limits.max_explained]
-        is_explained = np.zeros(len(class_ids), np.bool_)
-        is_explained[first] = wanted[first]
-        return is_explained
+    def _why(self, parts: Sequence[_Part], table: pa.Table, block: EncodedBlock, scores: Scores) -> pa.Array:
+        """Reasons for the flows that want them, of each question those of the highest alarm scores if they are too many."""
+        asking = [part.rows for part in parts if part.question.explains]
+        if not asking:
+            return pa.nulls(len(block))
+        is_wanted, urgency = wants_reasons(scores), scores.alarm_score
+        is_explained = np.zeros(len(block), np.bool_)
+        for rows in asking:
+            wanted = np.flatnonzero(is_wanted[rows]) + rows.start
+            if urgency is not None:
+                wanted = wanted[np.argsort(-urgency[wanted], kind="stable")]
+            is_explained[wanted[: self._limits.max_explained]] = True
+        return why(self.detector, table, block, scores, is_explained)
 
 
 def render(verdicts: pa.Table, answer_type: str, misread: dict[str, int]) -> bytes:

@@ -122,7 +122,8 @@ class Detector:
         """Backends and precisions that "auto" did not take, and why."""
         self._limits = limits(artifact, at=at, unknown=unknown)
         self._alarm = None if artifact.operating is None else artifact.operating.alarm
-        self._strangeness = artifact.strangeness if unknown or self._alarm is not None else None
+        self.strangeness = artifact.strangeness if unknown or self._alarm is not None else None
+        """What tells how novel a flow is; None where no verdict goes by it."""
         if threads is not None:
             if threads < 1:
                 raise ConfigError(f"--threads must be at least 1, got {threads}")
@@ -193,9 +194,9 @@ class Detector:
         and a table without rows has scores without rows.
         """
         scores = self.score_encoded(self.encode(table) if block is None else block)
-        if self._strangeness is None:
+        if self.strangeness is None:
             return scores
-        return replace(scores, novelty=self._strangeness.scores(measure(table, self.schema)))
+        return replace(scores, novelty=self.strangeness.scores(measure(table, self.schema)))
 
     def encode(self, table: pa.Table) -> EncodedBlock:
         """Token ids of each row of a typed table: the first half of `score`, for who wants to overlap the two."""

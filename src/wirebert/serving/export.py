@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float64, Int64
 
 import wirebert
 from wirebert.data.loading import open_flows
 from wirebert.encoding.overlap import row_hashes
 from wirebert.encoding.rows import EncodedBlock
-from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError
+from wirebert.evaluation.tree_features import measure
 from wirebert.model.batches import by_length
 from wirebert.serving.agreement import Agreement, Alerts, compare, random_rows
 from wirebert.serving.artifact import Artifact, add_export, load_artifact
@@ -47,27 +48,28 @@ def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> 
     """
     artifact = load_artifact(folder)
     tokenizer = artifact.tokenizer
-    sample = random_rows(tokenizer, MAX_ROWS) if data is None else rows_of(data, tokenizer)
+    sample = Sample(random_rows(tokenizer, MAX_ROWS)) if data is None else rows_of(data, artifact)
     made_from, checked_on = _halves(sample, folder)
     weights = {key: weight.numpy() for key, weight in artifact.weights.items()}
     content = model_bytes(
         artifact.architecture,
         weights,
-        ranges=_ranges(artifact, weights, made_from) if name == "onnx-int8" else None,
+        ranges=_ranges(artifact, weights, made_from.rows) if name == "onnx-int8" else None,
         metadata={"wirebert": wirebert.__version__, "classes": "\n".join(artifact.classes.classes)},
     )
     backend = OnnxBackend(name, content, pad_id=tokenizer.pad_id)
     reference = TorchBackend(
         artifact.architecture, artifact.weights, device="cpu", precision="fp32", max_tokens=None
     )
-    found = softmax(backend.logits(checked_on))
-    expected = softmax(reference.logits(checked_on))
-    agreement = compare(found, expected, Alerts.of(artifact), "generated" if data is None else "given")
+    found, expected = (softmax(way.logits(checked_on.rows)) for way in (backend, reference))
+    source = "generated" if data is None else "given"
+    agreement = compare(found, expected, Alerts.of(artifact), source, checked_on.novelty)
     fault = agreement.fault(name)
     if fault is not None:
         way_out = "give real flows with --data" if data is None else "use the model without this export"
         raise ArtifactError(f"{folder}: the {name} export does not agree with the model: {fault}; {way_out}")
-    some = [checked_on.ids[a:b] for a, b in pairwise(checked_on.offsets[: TRAVELLING_ROWS + 1].tolist())]
+    ids, ends = checked_on.rows.ids, checked_on.rows.offsets[: TRAVELLING_ROWS + 1].tolist()
+    some = [ids[first:last] for first, last in pairwise(ends)]
     travelling = {
         "tokens": [" ".join(map(str, ids.tolist())) for ids in some],
         "probabilities": found[:TRAVELLING_ROWS].round(6).tolist(),
@@ -75,30 +77,47 @@ def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> 
     return add_export(folder, name, content, {"agreement": asdict(agreement), "check": travelling}), agreement
 
 
-def rows_of(data: str, tokenizer: FlowTokenizer) -> EncodedBlock:
+class Sample(NamedTuple):
+    """Rows to make an export from, or to check it on."""
+
+    rows: EncodedBlock
+    novelty: Float64[np.ndarray, " rows"] | None = None
+    """Of the flows that the rows were encoded from; None where no alert goes by it."""
+
+    def take(self, rows: Int64[np.ndarray, " some"]) -> "Sample":
+        """Some of the rows."""
+        return Sample(take_rows(self.rows, rows), None if self.novelty is None else self.novelty[rows])
+
+
+def rows_of(data: str, artifact: Artifact) -> Sample:
     """Different rows of a traffic file, from its beginning on until there are `MAX_ROWS`.
 
     Raises:
         DataError: nothing can be read there.
     """
-    sample = tokenizer.encode(pa.table({}))
-    for table in open_flows(data, schema=tokenizer.schema).blocks():
-        sample = join_blocks(sample, tokenizer.encode(table))
-        sample = take_rows(sample, distinct_rows(sample, row_hashes(sample)).rows)
-        if len(sample) >= MAX_ROWS:
+    joins = artifact.operating is not None and artifact.operating.alarm is not None
+    strangeness = artifact.strangeness if joins else None
+    sample = Sample(artifact.tokenizer.encode(pa.table({})), None if strangeness is None else np.empty(0))
+    for table in open_flows(data, schema=artifact.schema).blocks():
+        rows = join_blocks(sample.rows, artifact.tokenizer.encode(table))
+        novelty = sample.novelty
+        if strangeness is not None and novelty is not None:
+            novelty = np.append(novelty, strangeness.scores(measure(table, artifact.schema)))
+        sample = Sample(rows, novelty).take(distinct_rows(rows, row_hashes(rows)).rows)
+        if len(sample.rows) >= MAX_ROWS:
             break
     return sample
 
 
-def _halves(sample: EncodedBlock, folder: Path) -> tuple[EncodedBlock, EncodedBlock]:
+def _halves(sample: Sample, folder: Path) -> tuple[Sample, Sample]:
     """Two parts of the sample that have no row in common, in random order."""
-    rows = distinct_rows(sample, row_hashes(sample)).rows
+    rows = distinct_rows(sample.rows, row_hashes(sample.rows)).rows
     if len(rows) < 2:
         raise ArtifactError(
             f"{folder}: expected at least 2 different flows to check an export on, found {len(rows)}"
         )
     rows = np.random.default_rng(1).permutation(rows)[:MAX_ROWS]
-    return take_rows(sample, rows[: len(rows) // 2]), take_rows(sample, rows[len(rows) // 2 :])
+    return sample.take(rows[: len(rows) // 2]), sample.take(rows[len(rows) // 2 :])
 
 
 def _ranges(

@@ -80,8 +80,8 @@ def _score(limits: Limits, *, needs_key: bool) -> Json:
             {
                 "name": "explain",
                 "in": "query",
-                "description": f"`alerts` adds the features that carried each verdict that is not benign, for at most "
-                f"{limits.max_explained} flows.",
+                "description": f"`alerts` adds what carried each verdict that is not benign (features, or the columns of a flow that is "
+                f"like nothing in training), for at most {limits.max_explained} flows.",
                 "schema": {"type": "string", "enum": ["alerts", "none"]},
             }
         ],

@@ -20,11 +20,9 @@ from wirebert.data.conversion import Misfits
 from wirebert.data.intake import Intake
 from wirebert.data.loading import Flows
 from wirebert.data.schema import ColumnKind, FlowSchema
-from wirebert.encoding.rows import EncodedBlock
 from wirebert.errors import DataError
-from wirebert.serving.cache import take_rows
 from wirebert.serving.detector import Detector, Scores
-from wirebert.serving.reasons import reasons
+from wirebert.serving.reasons import wants_reasons, why
 
 _LOCATING = frozenset({ColumnKind.TIME, ColumnKind.IDENTIFIER, ColumnKind.ADDRESS, ColumnKind.PORT})
 """Kinds of columns by which a person finds a flow again in the original log."""
@@ -97,7 +95,8 @@ def predict_blocks(
     """Verdict tables of a file, in input order; memory is bounded by a few blocks. `misfits` gets what did not fit.
 
     Reading and encoding, scoring, and what the caller does with a table overlap. `explained` flows get a column `why`:
-    `alerts` are those of another class than the benign one, and all where none is known to be benign.
+    `alerts` are those of another class than the benign one, alerts and unknown flows, and all where none is known to be
+    benign.
 
     A `row` is counted from `first_row` over the rows that can be used; `line` is where it begins in its file, for delimited text and
     key-value lines; `file` is there for several files.
@@ -112,7 +111,9 @@ def predict_blocks(
     for part, block, scores in ahead(scored):
         verdicts = verdict_table(part.table, scores, detector.schema, part.rows, part.places)
         if explained is not None:
-            verdicts = verdicts.append_column("why", _why(detector, block, scores, explained))
+            everyone = np.ones(len(block), np.bool_)
+            chosen = everyone if explained == "all" else wants_reasons(scores)
+            verdicts = verdicts.append_column("why", why(detector, part.table, block, scores, chosen))
         yield verdicts
 
 
@@ -136,18 +137,6 @@ def _parts(flows: Flows, misfits: Misfits, context: FlowContext | None, first_ro
             part = slice(start, start + PART_ROWS)
             cut = {name: values.slice(start, PART_ROWS) for name, values in places.items()}
             yield _Part(table.slice(start, PART_ROWS), rows[part], cut)
-
-
-def _why(
-    detector: Detector, block: EncodedBlock, scores: Scores, explained: Literal["alerts", "all"]
-) -> pa.Array:
-    """The features that carried each verdict."""
-    is_explained = np.ones(len(block), np.bool_)
-    if explained == "alerts" and scores.benign is not None:
-        is_explained = scores.class_ids != scores.classes.index(scores.benign)
-    some = take_rows(block, np.flatnonzero(is_explained))
-    found = detector.explain_encoded(some, scores.class_ids[is_explained])
-    return reasons(found, detector.artifact.tokenizer, is_explained)
 
 
 def _places(flows: Flows, lines: Intake, num_rows: int) -> dict[str, pa.Array]:

@@ -1,30 +1,80 @@
-"""Attributions in words: `src_bytes:q17 [181, 239) (+0.31)`, for the column `why` of verdicts."""
+"""What carried a verdict, in words, for the column `why` of verdicts.
+
+`src_bytes:q17 [181, 239) (+0.31)` is a feature and what it adds to the log-odds; `src_bytes:190 (novelty 0.62)` is a column and its
+share of how far the flow lies from anything in training.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float64, Shaped
 
+from wirebert.encoding.rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.evaluation.novelty import Strangeness
+from wirebert.evaluation.tree_features import LARGEST, measure, row_numbers
 from wirebert.model.attribution import Attributions
+from wirebert.serving.cache import take_rows
+from wirebert.serving.detector import Detector, Scores
+from wirebert.serving.operating import ALERT, PASS, UNKNOWN
 
 NUM_REASONS = 3
 """Features named per flow."""
 
+LEAST_SHARE = 0.01
+"""Of the novelty: a column that adds less is not named."""
+
+SHOWN_CHARACTERS = 40
+"""Of a value that training has not cut into tokens."""
+
+
+def wants_reasons(scores: Scores) -> Bool[np.ndarray, " flows"]:
+    """Flows of another class than the benign one, alerts and unknown flows; all where no class is known to be benign."""
+    if scores.benign is None:
+        return np.ones(len(scores.class_ids), np.bool_)
+    return (scores.class_ids != scores.classes.index(scores.benign)) | (_verdicts(scores) != PASS)
+
+
+def why(
+    detector: Detector,
+    table: pa.Table,
+    block: EncodedBlock,
+    scores: Scores,
+    is_explained: Bool[np.ndarray, " flows"],
+) -> pa.Array:
+    """For each flow of `table` what carried its verdict, as a list of texts; null for flows that are not explained.
+
+    A class is explained by what speaks for it; an alert of a flow whose class is benign by what speaks against that class;
+    an unknown flow, and an alert of a benign class that novelty carries more than the attack score, by the columns that set
+    it apart from training.
+    """
+    verdict = _verdicts(scores)
+    is_turned = verdict == ALERT
+    if scores.benign is not None:
+        is_turned &= scores.class_ids == scores.classes.index(scores.benign)
+    is_strange = (verdict == UNKNOWN) | (is_turned & _goes_by_novelty(scores))
+    plain, strange = np.flatnonzero(is_explained & ~is_strange), np.flatnonzero(is_explained & is_strange)
+    found = detector.explain_encoded(take_rows(block, plain), scores.class_ids[plain])
+    signs = np.where(is_turned[plain, None], -1, 1).astype(np.float32)
+    found = replace(found, contributions=signs * found.contributions)
+    texts = [reasons(found, detector.artifact.tokenizer)]
+    if detector.strangeness is not None:
+        measured = measure(table.take(row_numbers(strange)), detector.schema)
+        texts.append(novelty_reasons(detector.strangeness, measured))
+    places = np.full(len(is_explained), -1)
+    places[np.concatenate([plain, strange])] = np.arange(len(plain) + len(strange))
+    return pa.concat_arrays(texts).take(pa.array(places, pa.int64(), mask=places < 0))
+
 
 def reasons(
-    attributions: Attributions,
-    tokenizer: FlowTokenizer,
-    is_explained: Bool[np.ndarray, " flows"] | None = None,
-    *,
-    num_reasons: int = NUM_REASONS,
+    attributions: Attributions, tokenizer: FlowTokenizer, *, num_reasons: int = NUM_REASONS
 ) -> pa.Array:
     """For each flow the features that speak loudest for its class, loudest first, as a list of texts.
 
     Each says by how much the class's log-odds fall without the feature. What speaks against the class is not named, so a
-    list may be shorter. Flows that are not explained have null.
-
-    Args:
-        is_explained: marks the flows of a whole block that `attributions` has, in order; None: it has all.
+    list may be shorter.
     """
     slots = attributions.strongest(num_reasons)
     found = np.take_along_axis(attributions.contributions, slots, axis=1)
@@ -35,10 +85,54 @@ def reasons(
     )
     first = int(tokenizer.slot_special[0, 0]) if len(tokenizer.slots) else 0
     texts = np.char.add(names[tokens[speaks] - first], np.char.mod(" (%+.2f)", found[speaks]))
-    is_explained = np.ones(len(found), np.bool_) if is_explained is None else is_explained
-    counts = np.zeros(len(is_explained), np.int64)
-    counts[is_explained] = speaks.sum(axis=1)
-    offsets = np.insert(np.cumsum(counts), 0, 0)
-    return pa.ListArray.from_arrays(
-        pa.array(offsets, pa.int32()), pa.array(texts, pa.string()), mask=pa.array(~is_explained)
-    )
+    return _lists(texts, speaks)
+
+
+def novelty_reasons(
+    strangeness: Strangeness, measured: pa.Table, *, num_reasons: int = NUM_REASONS
+) -> pa.Array:
+    """For each measured flow the columns that set it farthest apart from training, farthest first, as a list of texts.
+
+    Each has the flow's value, or `<unseen>`, and its share of the squared distance from the nearest training flow.
+    """
+    shares = strangeness.shares(measured)
+    columns = np.argsort(-shares, axis=1, kind="stable")[:, :num_reasons]
+    found = np.take_along_axis(shares, columns, axis=1)
+    speaks = found >= LEAST_SHARE
+    texts = np.empty(found.shape, object)
+    matrix = strangeness.space.coding.matrix(measured)
+    for column, (name, known) in enumerate(strangeness.space.coding.known):
+        rows, places = np.nonzero((columns == column) & speaks)
+        values = _numbers(matrix[rows, column]) if known is None else _categories(matrix[rows, column], known)
+        ends = np.char.mod(" (novelty %.2f)", found[rows, places])
+        texts[rows, places] = np.char.add(np.char.add(f"{name}:", values), ends)
+    return _lists(texts[speaks], speaks)
+
+
+def _verdicts(scores: Scores) -> Shaped[np.ndarray, " flows"]:
+    """The verdict of each flow; `pass` where the artifact has nothing to go by."""
+    return np.array(scores.verdict or [PASS] * len(scores.class_ids))
+
+
+def _goes_by_novelty(scores: Scores) -> Bool[np.ndarray, " flows"]:
+    """Where novelty carries the alarm score more than the attack score does."""
+    if scores.alarm is None or scores.novelty is None or scores.attack_score is None:
+        return np.zeros(len(scores.class_ids), np.bool_)
+    return scores.alarm.goes_by_novelty(scores.attack_score, scores.novelty)
+
+
+def _numbers(values: Float64[np.ndarray, " flows"]) -> Shaped[np.ndarray, " flows"]:
+    told = np.where(np.abs(values) < LARGEST, values, np.copysign(np.inf, values))
+    return np.where(np.isnan(values), "<missing>", np.char.mod("%.6g", told))
+
+
+def _categories(codes: Float64[np.ndarray, " flows"], known: pa.Array) -> Shaped[np.ndarray, " flows"]:
+    named = pa.concat_arrays([pc.utf8_slice_codeunits(known, 0, SHOWN_CHARACTERS), pa.array(["<unseen>"])])
+    places = np.nan_to_num(codes, nan=len(named)).astype(np.int64)
+    return np.append(named.to_numpy(zero_copy_only=False), "<missing>").astype(str)[places]
+
+
+def _lists(texts: Shaped[np.ndarray, " reasons"], speaks: Bool[np.ndarray, "flows features"]) -> pa.Array:
+    """A list for each flow, of as many of the texts as it has features that speak."""
+    offsets = np.insert(np.cumsum(speaks.sum(axis=1)), 0, 0)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(texts, pa.string()))
