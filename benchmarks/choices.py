@@ -1,6 +1,7 @@
 """Which choices of design help against attacks that training has not seen? Each alone, beside the default, on one file.
 
     python benchmarks/choices.py --jobs 8 --minutes 8 --out choices.json
+    python benchmarks/choices.py --jobs 8 --only default xgboost lightgbm --trials 22 --seeds 1 --out search.json
     python benchmarks/choices.py --only default class_weights=sqrt xgboost --rows 6000 --epochs 1 --folds 0 --out tiny.json
 
 Leave-attack-out cross-validation as in `wirebert compare` (`wirebert.ground`): in each fold whole attack names are held out,
@@ -46,6 +47,7 @@ from variants import (
     BINS,
     MIXTURES,
     MODELS,
+    TRIAL,
     VARIANTS,
     Targets,
     Variant,
@@ -73,6 +75,8 @@ from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import Corruption
 from wirebert.training.feeding import LabelledRows
 from wirebert.training.session import fit_model
+
+LISTED = [name for name in VARIANTS if not name.startswith(TRIAL)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +330,7 @@ def main() -> None:
         "training": {"epochs": options.epochs, "device": options.device},
         "protocol": {"max_search_rows": options.rows or 10**9},
     }
-    names = options.only or list(VARIANTS)
+    names = [*(options.only or LISTED), *(f"{TRIAL}{number}" for number in range(1, options.trials + 1))]
     shared = to_mapping(resolve_run(options.recipe, (), given))
     runs = {
         name: resolve_run(
@@ -372,7 +376,8 @@ def parsed() -> argparse.Namespace:
     default = Path(os.environ.get("WIREBERT_DATA", Path(__file__).parents[2] / "shared" / "data"))
     parser.add_argument("--data", type=Path, default=default / "nsl-kdd" / "KDDTrain+.txt.gz")
     parser.add_argument("--recipe", type=Path, help="settings that the default has, too")
-    parser.add_argument("--only", nargs="*", choices=VARIANTS, metavar="CHOICE", help=", ".join(VARIANTS))
+    parser.add_argument("--only", nargs="*", choices=LISTED, metavar="CHOICE", help=", ".join(LISTED))
+    parser.add_argument("--trials", type=int, default=0, help="so many random mixtures of settings as well")
     parser.add_argument(
         "--set", dest="settings", action="append", default=[], help="SECTION.NAME=VALUE, for all"
     )

@@ -6,7 +6,7 @@ into a stock DistilBERT when it is saved.
 Shape letters: T tokens of all flows, R rows, D model width, V vocabulary.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -57,6 +57,32 @@ SETTINGS = (
     "training.classifier_multiplier=1",
     *(f"model.dropout={share}" for share in (0.2, 0.3)),
 )
+SPACE: Mapping[str, Sequence[object]] = {
+    "model.dropout": (0.1, 0.2, 0.3, 0.4),
+    "training.class_weights": ("none", "sqrt", "balanced"),
+    "training.corruption": (0.0, 0.05, 0.1, 0.2),
+    "training.column_drop": (0.0, 0.05, 0.2, 0.4),
+    "training.label_smoothing": (0.0, 0.0, 0.02, 0.1),
+    "training.learning_rate": (5e-4, 1e-3, 2e-3),
+    "training.epochs": (3, 5, 10),
+    "training.weight_decay": (0.01, 0.1),
+    "encoding.num_bins": (16, 32, 64),
+    "encoding.frequent_values": (0, 16, 64),
+}
+"""What trials are drawn from: as many as each rival of `wirebert compare` gets may be asked for."""
+
+
+TRIAL = "trial "
+MOST_TRIALS = 64
+
+
+def trial(number: int) -> Variant:
+    """A random point of the space, and with one half chance the mean at first; the same for a number everywhere."""
+    rng = np.random.default_rng([2, number])
+    overrides = tuple(f"{name}={values[int(rng.integers(len(values)))]}" for name, values in SPACE.items())
+    return Variant(overrides=overrides, change="mean at first" if rng.random() < 0.5 else "")
+
+
 TOGETHER = ("training.column_drop=0.2", "model.dropout=0.3")
 VARIANTS: Mapping[str, Variant] = {
     "default": Variant(),
@@ -88,6 +114,7 @@ VARIANTS: Mapping[str, Variant] = {
             ),
         )
     },
+    **{f"{TRIAL}{number}": trial(number) for number in range(1, MOST_TRIALS + 1)},
     "column_drop=0.2, dropout=0.3": Variant(overrides=TOGETHER),
     "mean at first, column_drop=0.2, dropout=0.3": Variant(change="mean at first", overrides=TOGETHER),
 }
