@@ -11,7 +11,7 @@ from jaxtyping import Int64, UInt16
 
 from wirebert.model import batches
 from wirebert.model.architecture import Architecture
-from wirebert.model.batches import FlowBatch, by_length, pad, score
+from wirebert.model.batches import FlowBatch, by_length, class_logits, pad, score
 from wirebert.model.distilbert import DistilBert
 
 TINY = Architecture(
@@ -87,6 +87,36 @@ def test_a_permutation_of_rows_permutes_the_scores(lengths: list[int], random: R
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
     turned = score(model, Rows(np.concatenate(parts), offsets))
     np.testing.assert_allclose(turned, score(model, flows)[order], atol=1e-6)
+
+
+def test_where_memory_runs_out_smaller_batches_give_the_same_scores(monkeypatch: pytest.MonkeyPatch):
+    rows, model = random_rows([5] * 2_000), tiny()
+    expected = score(model, rows, max_tokens=10_000)
+    tried: list[int] = []
+
+    def within(model: DistilBert, batch: FlowBatch) -> torch.Tensor:
+        tried.append(batch.ids.numel())
+        if tried[-1] > 3_000:
+            raise torch.OutOfMemoryError
+        return class_logits(model, batch)
+
+    monkeypatch.setattr(batches, "class_logits", within)
+    monkeypatch.setattr(batches, "_fitting", {})
+    np.testing.assert_allclose(score(model, rows), expected, atol=1e-5)
+    assert max(tried[-4:]) <= 2_048
+    tried.clear()
+    score(model, rows)
+    assert max(tried) <= 2_048, "it has to begin with what fitted before"
+
+
+def test_memory_that_is_too_small_for_anything_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    def never(model: DistilBert, batch: FlowBatch) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(batches, "class_logits", never)
+    monkeypatch.setattr(batches, "_fitting", {})
+    with pytest.raises(torch.OutOfMemoryError):
+        score(tiny(), random_rows([5] * 10))
 
 
 def test_windows_change_no_score(monkeypatch: pytest.MonkeyPatch):

@@ -44,6 +44,9 @@ CPU_TOKENS: Final = 16_384
 GPU_TOKENS: Final = 131_072
 """The same on a GPU, which wants to be filled."""
 
+LEAST_TOKENS: Final = 1_024
+"""Where not even so many fit, memory is too small for the model."""
+
 READY_BATCHES: Final = 2
 """Batches made ahead of the GPU."""
 
@@ -284,6 +287,10 @@ def autocast(device: str, precision: Precision) -> torch.autocast:
     return torch.autocast(torch.device(device).type, _DTYPES[precision], enabled=precision != "fp32")
 
 
+_fitting: Final[dict[str, int]] = {}
+"""Device -> slots that have fitted since memory ran out there, so that not every call finds it out again."""
+
+
 def takes_packed(device: str) -> bool:
     """Whether batches for the device are packed: a GPU is fastest on a long one, a processor on short ones that pad little."""
     return torch.device(device).type == "cuda"
@@ -301,9 +308,24 @@ def score(
 
     Dropout is off while this runs. Beyond the result, memory does not grow with the number of flows: they are taken in
     windows and cut into batches of at most `max_tokens` slots (None: what suits the device), on a processor sorted by length
-    inside each window. A GPU computes one batch while the next is made.
+    inside each window. A GPU computes one batch while the next is made. Where memory runs out, batches are halved until they fit.
     """
-    max_tokens = max_tokens or (GPU_TOKENS if takes_packed(device) else CPU_TOKENS)
+    usual = GPU_TOKENS if takes_packed(device) else CPU_TOKENS
+    tokens = max_tokens or _fitting.get(device, usual)
+    while True:
+        try:
+            return _score(model, flows, device, precision, tokens)
+        except torch.OutOfMemoryError:
+            if tokens <= LEAST_TOKENS:
+                raise
+        tokens = max(LEAST_TOKENS, tokens // 2)  # here, where no traceback holds the batch any more
+        _fitting[device] = min(tokens, _fitting.get(device, usual))
+        torch.cuda.empty_cache()
+
+
+def _score(
+    model: DistilBert, flows: FlatRows, device: str, precision: Precision, max_tokens: int
+) -> Float32[np.ndarray, "flows C"]:
     logits = np.empty((len(flows.offsets) - 1, model.architecture.num_classes), dtype=np.float32)
     was_training = model.training
     model.to(device).eval()
