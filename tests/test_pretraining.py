@@ -49,7 +49,7 @@ def test_the_report_has_figures_of_held_out_rows_for_every_column(pretrained: Pa
     report = report_of(pretrained)
     assert report["num_train"] + report["num_valid"] == 1800
     columns = report["columns"]
-    assert {"protocol", "service", "src_bytes"} <= set(columns)
+    assert {"protocol", "service", "src_payload_bytes"} <= set(columns)
     assert "label" not in columns
     assert sum(own["num_masked"] for own in columns.values()) == report["valid"]["num_masked"]
     assert report["valid"]["loss"] < np.log(

@@ -61,4 +61,4 @@ def test_beacons_repeat_over_the_whole_span():
 
 def test_exfiltration_sends_far_more_than_it_gets():
     found = exfiltration(scene(), 100)
-    assert pc.sum(found["src_bytes"]).as_py() > 100 * pc.sum(found["dst_bytes"]).as_py()
+    assert pc.sum(found["src_payload_bytes"]).as_py() > 100 * pc.sum(found["dst_payload_bytes"]).as_py()

@@ -46,6 +46,6 @@ def overlap(first: pa.Table, second: pa.Table, column: str) -> float:
 
 def test_what_is_harmless_looks_like_what_is_not():
     assert overlap(ssh_brute_force(scene(), 500), admin_scripts(scene(), 500), "duration_s") > 0.5
-    assert overlap(exfiltration(scene(), 500), uploads(scene(), 500), "src_bytes") > 0.5
+    assert overlap(exfiltration(scene(), 500), uploads(scene(), 500), "src_payload_bytes") > 0.5
     harmless_calls = pa.concat_tables([call(scene()) for call in BENIGN_CALLS])
-    assert overlap(beaconing(scene()), harmless_calls, "src_bytes") > 0.5
+    assert overlap(beaconing(scene()), harmless_calls, "src_payload_bytes") > 0.5

@@ -107,8 +107,8 @@ def test_the_file_reads_back_as_written(tmp_path: Path):
     assert len(rows) == 9_000
     for name in ("uri", "user_agent", "service", "label", "src_ip", "ts"):
         assert [row[name] for row in rows] == [value or "-" for value in expected[name].to_pylist()]
-    sizes = [None if row["src_bytes"] == "-" else float(row["src_bytes"]) for row in rows]
-    assert sizes == expected["src_bytes"].to_pylist()
+    sizes = [None if row["src_payload_bytes"] == "-" else float(row["src_payload_bytes"]) for row in rows]
+    assert sizes == expected["src_payload_bytes"].to_pylist()
 
 
 def test_the_file_is_recognised_and_all_its_values_fit(tmp_path: Path):
@@ -150,7 +150,14 @@ def test_a_good_model_beats_a_lazy_one_and_none_is_perfect():
 
 def plain_features(table: pa.Table) -> np.ndarray:
     """Numbers as they are, categories as codes, and how often some marks occur in the request."""
-    numbers = ("dst_port", "duration_s", "src_bytes", "dst_bytes", "src_packets", "dst_packets")
+    numbers = (
+        "dst_port",
+        "duration_s",
+        "src_payload_bytes",
+        "dst_payload_bytes",
+        "src_packets",
+        "dst_packets",
+    )
     columns = [table[name].to_numpy().astype(float) for name in numbers]
     for name in ("protocol", "service", "conn_state", "tcp_flags"):
         codes = table[name].combine_chunks().dictionary_encode().indices.fill_null(-1)

@@ -32,7 +32,12 @@ def test_flags_follow_from_how_the_connection_ended():
 
 def test_an_answered_connection_has_content_and_packets_for_it():
     row = some_connections(1, {"SF": 1.0}).to_pylist()[0]
-    assert (row["service"], row["uri"], row["src_bytes"], row["dst_bytes"]) == ("http", "/", 400, 9_000)
+    assert (row["service"], row["uri"], row["src_payload_bytes"], row["dst_payload_bytes"]) == (
+        "http",
+        "/",
+        400,
+        9_000,
+    )
     assert row["dst_packets"] > row["src_packets"] > 3
 
 
@@ -41,7 +46,7 @@ def test_a_silent_connection_has_neither_answer_nor_content():
     assert found["service"].null_count == found["uri"].null_count == 200
     assert pc.max(found["dst_packets"]).as_py() == 0
     once = found.filter(pc.equal(found["src_packets"], 1))
-    assert once["duration_s"].null_count == once["src_bytes"].null_count == once.num_rows > 0
+    assert once["duration_s"].null_count == once["src_payload_bytes"].null_count == once.num_rows > 0
 
 
 def test_bursts_stay_in_their_span_and_each_is_short():

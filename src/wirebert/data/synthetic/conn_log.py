@@ -75,7 +75,7 @@ def conn_columns(table: pa.Table, generator: np.random.Generator) -> dict[str, p
     sides: dict[str, pa.Array] = {}
     for side, end in (("src", "orig"), ("dst", "resp")):
         packets = _numbers(columns[f"{side}_packets"])
-        content = np.nan_to_num(_numbers(columns[f"{side}_bytes"]))
+        content = np.nan_to_num(_numbers(columns[f"{side}_payload_bytes"]))
         headers = np.array([_HEADER_BYTES.get(name, 20) for name in protocol.to_pylist()])
         sides[f"{end}_pkts"] = _whole(packets)
         sides[f"{end}_ip_bytes"] = _whole(content + headers * packets)
@@ -96,8 +96,12 @@ def conn_columns(table: pa.Table, generator: np.random.Generator) -> dict[str, p
         "proto": protocol,
         "service": columns["service"],
         "duration": pa.array(np.round(duration_s, 6), mask=~has_two).cast(pa.string()),
-        "orig_bytes": _whole(np.where(has_two, np.nan_to_num(_numbers(columns["src_bytes"])), np.nan)),
-        "resp_bytes": _whole(np.where(has_two, np.nan_to_num(_numbers(columns["dst_bytes"])), np.nan)),
+        "orig_bytes": _whole(
+            np.where(has_two, np.nan_to_num(_numbers(columns["src_payload_bytes"])), np.nan)
+        ),
+        "resp_bytes": _whole(
+            np.where(has_two, np.nan_to_num(_numbers(columns["dst_payload_bytes"])), np.nan)
+        ),
         "conn_state": columns["conn_state"],
         "history": pc.if_else(tcp, history, pa.array(datagram)),
         "label": columns["label"],

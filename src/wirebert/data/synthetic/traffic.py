@@ -31,7 +31,7 @@ MISSING = "-"
 LOSS = 0.01
 """Share of values that the sensor loses, in the columns in which it loses some."""
 
-_LOSSY = ("service", "duration_s", "src_bytes", "dst_bytes", "user_agent")
+_LOSSY = ("service", "duration_s", "src_payload_bytes", "dst_payload_bytes", "user_agent")
 _UID_LETTERS = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", np.uint8)
 
 
