@@ -167,6 +167,14 @@ CORPUS: dict[str, Case] = {
         'n,uri\n1,a\n2,"b\n3,c\n4,d\n', ",", "n|uri", "1|a", 3, set_aside=1
     ),
     "an open quote in one of two rows": case('n,uri\n1,a\n2,"b\n', ",", "n|uri", "1|a", 1, set_aside=1),
+    "open quotes in two rows": case('n,uri\n1,a\n2,"b\n3,"c\n', ",", "n|uri", "1|a", 1, set_aside=2),
+    "open quotes in three rows": case(
+        'n,uri\n1,a\n2,"b\n3,"c\n4,"d\n5,e\n6,f\n', ",", "n|uri", "1|a", 6, quote=None
+    ),
+    "open quotes in all rows": case('n,uri\n"1,a\n"2,b\n', ",", "n|uri", '"1|a', 2, quote=None),
+    "an open quote beside values in apostrophes": case(
+        "n,txt\n1,'a,b'\n2,\"c\n3,'d,e'\n4,'f,g'\n", ",", "n|txt", "1|a,b", 4, quote="'"
+    ),
     "an open quote beside apostrophes": case(
         "n,uri\n1,/it's\n\"2,/he's\n3,c\n", ",", "n|uri", "1|/it's", 2, set_aside=1
     ),

@@ -1,4 +1,7 @@
+import gzip
+import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -86,6 +89,20 @@ def test_rows_that_all_have_an_open_quote_are_refused_by_that_name(tmp_path: Pat
         open_file(path, "flows.csv", DataConfig(), None)
 
 
+def test_lines_after_a_table_are_no_table(tmp_path: Path):
+    path = tmp_path / "flows.csv"
+    path.write_text("dur,proto\n9,all\n")
+    with pytest.raises(DataError, match="expected rows below the header, found none; give a file"):
+        open_file(path, "flows.csv", DataConfig(footer_lines=1), None)
+
+
+def test_without_quotes_a_file_without_rows_is_not_blamed_on_them(tmp_path: Path):
+    path = tmp_path / "flows.csv"
+    path.write_text("dur,proto\n1,tcp\\")
+    with pytest.raises(DataError, match="expected rows below the header, found none; give a file"):
+        open_file(path, "flows.csv", DataConfig(quote="", escape="\\", has_header=True), None)
+
+
 def test_a_delimiter_that_the_user_names_makes_a_sensor_file_a_table(tmp_path: Path):
     path = tmp_path / "conn.log"
     path.write_text("#separator \\x09\n#fields\tts\tuid\n1\tx\n2\ty\n")
@@ -116,6 +133,28 @@ def test_totals_as_wide_as_rows_are_no_rows_if_their_number_is_named(tmp_path: P
             {"column_1": 1.5, "column_2": "tcp", "column_3": 10.0},
             {"column_1": 0.0, "column_2": "udp", "column_3": 20.0},
         ]
+
+
+def test_rows_that_can_not_be_used_are_refused_whichever_file_has_them(tmp_path: Path):
+    rows = "dur,proto\n" + "1,tcp\n2,udp\n" * 5
+    (tmp_path / "a.csv").write_text(rows)
+    (tmp_path / "b.csv").write_text(rows + "3\n" * 5 + "4,tcp\n")
+    with pytest.raises(DataError, match="5 of 26 rows can not be used"):
+        open_flows(tmp_path)
+
+
+def test_each_file_loses_its_own_lines_after_the_table_packed_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    text = b"dur,proto,n\n1.5,tcp,10\n0,udp,20\n9,all,30\n\n"
+    (tmp_path / "a.csv").write_bytes(text)
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(text))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text)))
+    for data, num_files in ((str(tmp_path), 2), ("-", 1)):
+        intake = Misfits()
+        blocks = open_flows(data, DataConfig(footer_lines=1)).blocks(intake)
+        assert [n for block in blocks for n in block["n"].to_pylist()] == [10, 20] * num_files
+        assert [row.text for row in intake.lines.footer] == ["9,all,30"] * num_files
 
 
 def test_each_file_of_a_folder_may_have_lines_after_its_table(tmp_path: Path):

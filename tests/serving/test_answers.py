@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from wirebert.encoding.rows import EncodedBlock
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.novelty import Strangeness
 from wirebert.evaluation.tree_features import measure
+from wirebert.model.attribution import Attributions
 from wirebert.serving.answers import Answer, Answerer, Question
 from wirebert.serving.bodies import ARROW, CSV, JSON, JSON_LINES
 from wirebert.serving.detector import Detector
@@ -148,6 +150,22 @@ def test_reasons_are_given_to_the_most_suspicious_flows_only(answerer: Answerer,
     highest = sorted((float(str(row["attack_score"])) for row in attacks), reverse=True)[:3]
     assert sorted((float(str(row["attack_score"])) for row in explained), reverse=True) == highest
     assert all(isinstance(row["why"], list) and row["why"] for row in explained)
+
+
+def test_flows_of_who_does_not_ask_for_reasons_are_not_explained(
+    answerer: Answerer, table: pa.Table, monkeypatch: pytest.MonkeyPatch
+):
+    nums: list[int] = []
+    explain = Detector.explain_encoded
+
+    def counted(self: Detector, block: EncodedBlock, class_ids: np.ndarray) -> Attributions:
+        nums.append(len(block))
+        return explain(self, block, class_ids)
+
+    monkeypatch.setattr(Detector, "explain_encoded", counted)
+    answerer.answer([ask(rows_of(table)), ask(rows_of(table), explains=True), ask(rows_of(table))])
+    answerer.answer([ask(rows_of(table))])
+    assert nums == [3]
 
 
 def test_where_alerts_go_by_novelty_too_so_do_reasons(artifact: "Artifact", table: pa.Table):

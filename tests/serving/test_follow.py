@@ -184,6 +184,20 @@ def test_rows_that_can_not_be_used_are_told(detector: Detector, whole: Path, tmp
     assert "1 rows can not be used" in told[0]
 
 
+def test_a_short_row_is_told_wherever_the_log_stops_for_a_while(tiny: Tiny, tmp_path: Path):
+    log, out = tmp_path / "flows.csv", tmp_path / "verdicts.jsonl"
+    write_csv(log, 200, seed=5)
+    flows, content = open_flows(log), log.read_bytes()
+    detector = Detector(tiny(flows.schema, pa.concat_tables(flows.blocks()))[0])
+    log.write_bytes(content + b"short\n")
+    told: list[str] = []
+    assert run(detector, log, out, told).num_flows == 200
+    with log.open("ab") as file:
+        file.write(b"too short\n")
+    assert run(detector, log, out, told).num_flows == 200
+    assert ["1 rows can not be used" in line for line in told] == [True, True]
+
+
 def test_too_many_rows_that_can_not_be_used_end_the_following(
     detector: Detector, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

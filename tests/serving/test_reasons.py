@@ -80,6 +80,35 @@ def test_the_column_that_training_lacks_is_named(
     assert [text.partition(" (novelty")[0] for text in found or []] == [said]
 
 
+def test_of_a_long_value_the_beginning_is_shown():
+    measured = pa.table({"host": ["x" * 60, "y" * 60]})
+    strangeness = Strangeness.fit(measured, 1, 0)  # one of the two stands for both
+    told = [text for texts in novelty_reasons(strangeness, measured).to_pylist() for text in texts or []]
+    assert [text.replace("x", "y") for text in told] == [f"host:{'y' * 40} (novelty 1.00)"]
+
+
+def test_columns_that_hardly_count_are_not_named(artifact: Artifact, table: pa.Table):
+    measured = measure(table, artifact.schema)
+    strangeness = Strangeness.fit(measured.slice(0, 30), 30, 0)
+    strongest = -np.sort(-strangeness.shares(measured), axis=1)[:, :NUM_REASONS]
+    assert ((strongest > 0) & (strongest < 0.01)).any()
+    found = novelty_reasons(strangeness, measured).to_pylist()
+    assert [len(texts or []) for texts in found] == (strongest >= 0.01).sum(axis=1).tolist()
+
+
+@pytest.mark.parametrize("num_flows", [0, 60])
+def test_where_no_class_is_benign_each_flow_is_explained_by_what_speaks_for_its_class(
+    artifact: Artifact, table: pa.Table, num_flows: int
+):
+    flows = table.slice(0, num_flows)
+    detector = Detector(replace(artifact, classes=replace(artifact.classes, benign=None)))
+    scores = detector.score(flows)
+    assert scores.verdict is None
+    assert wants_reasons(scores).tolist() == [True] * num_flows
+    found = why(detector, flows, detector.encode(flows), scores, wants_reasons(scores))
+    assert found.to_pylist() == reasons(detector.explain(flows), artifact.tokenizer).to_pylist()
+
+
 def with_limits(artifact: Artifact, table: pa.Table, *, attack_from: float, novel_from: float) -> Detector:
     """Alerts from this attack score on, or from this novelty on, whatever the other of the two."""
     strangeness = Strangeness.fit(measure(table.slice(0, 30), artifact.schema), 30, 0)
@@ -116,20 +145,20 @@ def test_an_alert_by_novelty_alone_is_explained_by_novelty_and_any_other_by_the_
         assert all("novelty" not in text for text in texts)
 
 
-def test_an_alert_of_a_benign_class_is_explained_by_what_speaks_against_it(
+def test_an_alert_is_explained_by_what_speaks_against_the_benign_class_or_for_another(
     artifact: Artifact, table: pa.Table
 ):
     detector = with_limits(artifact, table, attack_from=0.05, novel_from=1e9)
     scores = detector.score(table)
-    rows = np.flatnonzero((scores.class_ids == 0) & (np.array(scores.verdict) == "alert"))
-    assert len(rows)
+    is_alert = np.array(scores.verdict) == "alert"
+    assert {*scores.class_ids[is_alert].tolist()} >= {0, 1}
     found = why(detector, table, detector.encode(table), scores, np.ones(len(table), np.bool_)).to_pylist()
-    for row in rows.tolist():
+    for row in np.flatnonzero(is_alert).tolist():
         contributions = detector.explain(table.slice(row, 1)).contributions[0]
-        strongest = np.sort(contributions)[:NUM_REASONS]
+        strongest = -np.sort(contributions if scores.class_ids[row] == 0 else -contributions)[:NUM_REASONS]
         assert found[row] is not None
         said = [float(text.rpartition("(")[2].rstrip(")")) for text in found[row] or []]
-        np.testing.assert_allclose(said, -strongest[strongest < 0], atol=0.0051)
+        np.testing.assert_allclose(said, strongest[strongest > 0], atol=0.0051)
 
 
 def test_an_unknown_flow_is_explained_by_novelty_whatever_its_class(artifact: Artifact, table: pa.Table):

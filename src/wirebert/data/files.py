@@ -164,7 +164,11 @@ def _open_delimited(
     raw = header_cells(rows, width) if dialect.has_header else [""] * width
     names, notes = clean_names(raw)
     first = tuple(tuple(cell.strip() for cell in row) for row in rows[dialect.has_header :][:1000])
-    if not first and any(record.is_broken for record in dialect.grammar.split("".join(lines))):
+    if (
+        not first
+        and dialect.quote
+        and any(record.is_broken for record in dialect.grammar.split("".join(lines)))
+    ):
         raise DataError(
             f"{where}: expected rows below the header, found none whose quotes ({dialect.quote}) are closed at the end of a "
             "field; correct them, or set data.quote"

@@ -47,7 +47,7 @@ class Intake:
     num_set_aside: int = 0
     num_set_aside_lines: int = 0
     num_footer: int = 0
-    """Lines after the last row that have fewer fields: totals, or a row that was cut off."""
+    """Lines after the table: as many as were named, or those with fewer fields, be it totals or a row that was cut off."""
     num_not_text: int = 0
     """Rows among those set aside whose bytes do not belong to the encoding."""
     num_quoted: int = 0

@@ -197,7 +197,9 @@ class _Scorer:
         if len(rows) < (1 if is_named else 2):  # the first line may be a header
             return False
         self._piece.write_bytes(head)
-        flows = open_flows(self._piece, DataConfig(max_misfit_fraction=1.0), schema=self._detector.schema)
+        # Nothing stands after a table that is still written: a short row at the end of a piece is a row like any.
+        config = DataConfig(max_misfit_fraction=1.0, footer_lines=0)
+        flows = open_flows(self._piece, config, schema=self._detector.schema)
         part = flows.parts[0]
         if part.dialect.format not in FORMATS:
             raise DataError(

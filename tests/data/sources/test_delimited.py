@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wirebert.data.dialect import Dialect, Encoding
@@ -116,15 +116,23 @@ def test_any_table_without_quotes_or_with_escapes_is_read_back_equal(
 
 
 @given(
-    text=st.text('12,"\n\r x', max_size=40),
+    text=st.text('12,"\n\r x\t#', max_size=40),
     block_bytes=st.sampled_from([4, 8, 1 << 20]),
     footer_lines=st.sampled_from([None, 0, 2]),
+    delimiter=st.sampled_from(",,\t "),
+    comment=st.sampled_from([None, "#"]),
 )
+@example(text="1 2\n \n3 4\n ", block_bytes=1 << 20, footer_lines=None, delimiter=" ", comment=None)
 def test_every_line_of_any_text_is_accounted_for(
-    text: str, block_bytes: int, footer_lines: int | None, tmp_path_factory: pytest.TempPathFactory
+    text: str,
+    block_bytes: int,
+    footer_lines: int | None,
+    delimiter: str,
+    comment: str | None,
+    tmp_path_factory: pytest.TempPathFactory,
 ):
-    path = tmp_path_factory.mktemp("flows") / "flows.csv"
-    dialect = Dialect(has_header=False, footer_lines=footer_lines)
+    path = tmp_path_factory.getbasetemp() / "flows.csv"
+    dialect = Dialect(has_header=False, footer_lines=footer_lines, delimiter=delimiter, comment=comment)
     try:
         rows, intake = take(path, text, dialect, block_bytes=block_bytes)
     except DataError as error:
@@ -132,16 +140,22 @@ def test_every_line_of_any_text_is_accounted_for(
             return
         raise
     accounted = intake.num_rows + intake.num_blank + intake.num_set_aside_lines + intake.num_footer
+    accounted += intake.num_comments
     num_breaks = sum(len(re.findall(r"\r\n|\r|\n", value)) for row in rows for value in row)
     assert accounted + num_breaks == intake.num_lines
     assert intake.num_line_breaks == num_breaks
 
 
-@given(text=st.text('12,"\n', max_size=40))
-def test_blocks_of_any_size_give_the_same_rows(text: str, tmp_path_factory: pytest.TempPathFactory):
-    path = tmp_path_factory.mktemp("flows") / "flows.csv"
-    rows, intake = take(path, text)
-    small, again = take(path, text, block_bytes=len(text) // 2 + 1)
+@given(text=st.text('12,"\n\r \t', max_size=40), delimiter=st.sampled_from(",,\t "))
+@example(text="1 1\r\t1 2", delimiter=" ")
+@example(text="111\r\t", delimiter="\t")
+def test_blocks_of_any_size_give_the_same_rows(
+    text: str, delimiter: str, tmp_path_factory: pytest.TempPathFactory
+):
+    path = tmp_path_factory.getbasetemp() / "flows.csv"
+    dialect = Dialect(has_header=False, delimiter=delimiter)
+    rows, intake = take(path, text, dialect)
+    small, again = take(path, text, dialect, block_bytes=len(text) // 2 + 1)
     assert small == rows
     assert (again.num_set_aside, again.num_footer) == (intake.num_set_aside, intake.num_footer)
 
@@ -187,13 +201,27 @@ def test_lines_after_the_table_are_a_footer(tmp_path: Path):
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("block_bytes", [8, 12, 1 << 20])
 def test_so_many_lines_after_the_table_as_are_named_are_no_rows(tmp_path: Path, block_bytes: int, end: str):
-    text = end.join(["1,2", "3,4", "", "5", "6,7", "9,9", "", "Total", ""])
+    text = end.join(["1,2", "3,4", "", "5", "6,7", "9,9", " ", "Total", ""])
     rows, intake = take(
         tmp_path / "f", text, Dialect(has_header=False, footer_lines=2), block_bytes=block_bytes
     )
     assert rows == [["1", "2"], ["3", "4"], ["6", "7"]]
     assert [(line.line, line.text) for line in intake.footer] == [(6, "9,9"), (8, "Total")]
     assert (intake.num_set_aside, intake.num_blank, intake.num_lines) == (1, 2, 8)
+
+
+@pytest.mark.parametrize("block_bytes", [6, 8, 1 << 20])
+@pytest.mark.parametrize("wide", ["5,6", "5,6,7"])
+def test_short_rows_before_another_row_are_set_aside_wherever_a_block_ends(
+    tmp_path: Path, block_bytes: int, wide: str
+):
+    text = f"1,2\n3\n\n4\n{wide}\n7\n"
+    _, intake = take(tmp_path / "f", text, block_bytes=block_bytes)
+    aside = [(2, "3"), (4, "4"), *([(5, wide)] if wide == "5,6,7" else [])]
+    assert [(row.line, row.text) for row in intake.examples] == aside
+    assert (intake.num_set_aside, intake.num_set_aside_lines) == (len(aside), len(aside))
+    assert [(row.line, row.text) for row in intake.footer] == [(6, "7")]
+    assert (intake.num_footer, intake.num_line_breaks) == (1, 0)
 
 
 def test_without_lines_after_the_table_a_row_that_is_cut_off_is_set_aside(tmp_path: Path):
@@ -215,6 +243,16 @@ def test_a_line_after_the_table_that_is_two_is_a_row_that_can_not_be_used(tmp_pa
 def test_a_short_row_is_found_where_it_stands_not_where_another_begins_like_it(tmp_path: Path):
     _, intake = take(tmp_path / "f", "12,3\n12\n4,5\n")
     assert [(row.line, row.text) for row in intake.examples] == [(2, "12")]
+
+
+def test_a_line_inside_quotes_is_not_taken_for_the_short_row_that_equals_it(tmp_path: Path):
+    (tmp_path / "f").write_text('1,"2\n12\n3"\n12\n4,5\n12\n')
+    intake = Intake(finds_lines=True)
+    rows = rows_of(tmp_path / "f", Dialect(has_header=False), ["a", "b"], intake=intake)
+    assert rows == [["1", "2\n12\n3"], ["4", "5"]]
+    assert intake.row_lines is not None
+    assert intake.row_lines.tolist() == [1, 5]
+    assert [row.line for row in (*intake.examples, *intake.footer)] == [4, 6]
 
 
 def test_comments_are_counted_and_quotes_in_them_open_nothing(tmp_path: Path):

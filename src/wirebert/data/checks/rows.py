@@ -115,8 +115,8 @@ def lines_after_the_table(subject: Subject) -> Iterator[Finding]:
         column=None,
         count=lines.num_footer,
         example=f"{first.place}: {first.text}",
-        message=f"{lines.num_footer:,} lines after the table have fewer fields than its rows and are left out ("
-        f"{first.place}: {first.text!r}); if this is a row that was cut off, write the file again",
+        message=f"{lines.num_footer:,} lines after the table are no rows and are left out ({first.place}: {first.text!r}); "
+        "if this is a row that was cut off, write the file again",
     )
 
 

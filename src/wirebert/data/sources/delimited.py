@@ -10,14 +10,15 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from wirebert.data.dialect import Dialect, open_bytes, reason_of
 from wirebert.data.intake import Intake
-from wirebert.data.records import line_end_bytes, quoted_fields
-from wirebert.data.sources.row_lines import row_lines
+from wirebert.data.records import Grammar, line_end_bytes, quoted_fields
+from wirebert.data.sources.row_lines import CR, LF, is_quoted_break, row_lines
 from wirebert.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -92,12 +93,13 @@ def tables(
     """The blocks of a stream of UTF-8 text; see `read`."""
     for piece in row_pieces(stream, dialect, block_bytes, where, intake):
         num_lines = count_lines(piece)
-        if piece.isspace():
+        if piece.isspace() and (dialect.delimiter == " " or dialect.delimiter.encode() not in piece):
             intake.num_blank += num_lines
         elif piece:
-            table = parse(piece, dialect, names, intake)
+            text = without_blanks(piece, dialect)
+            table = parse(text, dialect, names, intake)
             if num_lines > table.num_rows:
-                intake.num_blank += count_blank(piece, dialect)
+                intake.num_blank += count_blank(text, dialect) + num_lines - count_lines(text)
             if table.num_rows:
                 yield table
         intake.num_lines += num_lines
@@ -244,7 +246,6 @@ def without_broken(text: bytes, broken: Sequence[tuple[int, int]], dialect: Dial
 
 def parse(text: bytes, dialect: Dialect, names: Sequence[str], intake: Intake) -> pa.Table:
     """The rows of a piece of text; rows of another width are set aside."""
-    text = without_blanks(text, dialect)
     odd: list[arrow_csv.InvalidRow] = []
 
     def note(row: arrow_csv.InvalidRow) -> Literal["skip", "error"]:
@@ -276,8 +277,7 @@ def parse(text: bytes, dialect: Dialect, names: Sequence[str], intake: Intake) -
     intake.num_rows += table.num_rows
     if has_quotes:
         intake.num_quoted += count_quoted(table, dialect)
-    rows = [(row.text, row.actual_columns) for row in odd]
-    starts = note_odd(rows, text, len(names), intake, has_footer=dialect.footer_lines is None)
+    starts = note_odd([(row.text, row.actual_columns) for row in odd], text, dialect, len(names), intake)
     if intake.finds_lines:
         intake.row_lines = row_lines(text, dialect.grammar, starts, intake.num_lines + 1)
     return table.rename_columns(list(names))
@@ -296,20 +296,11 @@ def count_quoted(table: pa.Table, dialect: Dialect) -> int:
 
 
 def note_odd(
-    odd: Sequence[tuple[str, int]], text: bytes, width: int, intake: Intake, *, has_footer: bool
+    odd: Sequence[tuple[str, int]], text: bytes, dialect: Dialect, width: int, intake: Intake
 ) -> list[int]:
     """Count rows of another width: blank ones, those after the table, and all others as set aside; where they begin."""
-    starts: list[int] = []
-    position = 0
-    padded = b"\n" + text + b"\n"
-    for row, _ in odd:
-        sought = row.encode()
-        found = padded.find(sought, position)
-        while found > 0 and not (padded[found - 1] in b"\r\n" and padded[found + len(sought)] in b"\r\n"):
-            found = padded.find(sought, found + 1)
-        starts.append(max(found - 1, position - 1, 0))
-        position = starts[-1] + 1 + len(sought)
-    footer_from = footer_start(odd, starts, text, width) if has_footer else len(odd)
+    starts = row_starts([row.encode() for row, _ in odd], text, dialect.grammar) if odd else []
+    footer_from = footer_start(odd, starts, text, width) if dialect.footer_lines is None else len(odd)
     at, line = 0, intake.num_lines + 1
     for index, ((row, num_fields), start) in enumerate(zip(odd, starts, strict=True)):
         line += count_lines(text[at:start])
@@ -326,16 +317,32 @@ def note_odd(
     return starts
 
 
+def row_starts(rows: Sequence[bytes], text: bytes, grammar: Grammar) -> list[int]:
+    """Where these rows of the text begin, which are in its order; a line inside a quoted field is no row."""
+    padded = b"\n" + text + b"\n"
+    is_end = np.isin(np.frombuffer(padded, np.uint8), [LF, CR])
+    is_end[1:-1] &= ~is_quoted_break(text, grammar)
+    starts: list[int] = []
+    position = 0
+    for row in rows:
+        found = padded.find(row, position)
+        while found > 0 and not (is_end[found - 1] and is_end[found + len(row)]):
+            found = padded.find(row, found + 1)
+        starts.append(max(found - 1, position - 1, 0))
+        position = starts[-1] + 1 + len(row)
+    return starts
+
+
 def footer_start(odd: Sequence[tuple[str, int]], starts: Sequence[int], text: bytes, width: int) -> int:
     """Index of the first odd row after which no other rows stand, all of them with too few fields."""
-    end, first = len(text.rstrip()), len(odd)
+    end, first = len(text.rstrip(b"\r\n")), len(odd)
     for index in reversed(range(len(odd))):
         row, num_fields = odd[index]
-        stop = starts[index] + len(row.encode().rstrip())
+        stop = starts[index] + len(row.encode().rstrip(b"\r\n"))
         if row.strip() and (stop != end or num_fields >= width or count_lines(row.encode()) > 1):
             break
         first = index
-        end = min(end, len(text[: starts[index]].rstrip()))
+        end = min(end, len(text[: starts[index]].rstrip(b"\r\n")))
     return first
 
 
@@ -344,7 +351,7 @@ def without_blanks(text: bytes, dialect: Dialect) -> bytes:
     if dialect.delimiter == " ":
         quoted = quoted_fields(dialect.grammar)
         if quoted is None or (dialect.quote or "").encode() not in text:
-            text = re.sub(rb"(?m)^[ \t]+", b"", text)
+            text = re.sub(rb"(?<![^\r\n])[ \t]+", b"", text)
             return re.sub(rb"[ \t]+", b"\t", re.sub(rb"[ \t]+(?=[\r\n]|\Z)", b"", text))
         ends = rb"(?P<end>(?<=[\r\n])[ \t]+|[ \t]+(?=[\r\n]|\Z))"
         pattern = re.compile(b"|".join([quoted.pattern, ends, rb"(?P<gap>[ \t]+)"]), re.DOTALL)

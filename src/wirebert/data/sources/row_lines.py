@@ -25,7 +25,7 @@ def row_lines(text: bytes, grammar: Grammar, odd: Sequence[int], first: int) -> 
     is_end = characters == LF
     if b"\r" in text:
         is_end |= (characters == CR) & np.append(characters[1:] != LF, [True] * (len(characters) > 0))
-    ends = np.flatnonzero(is_end & ~_is_quoted_break(text, grammar))
+    ends = np.flatnonzero(is_end & ~is_quoted_break(text, grammar))
     starts = np.append(0, ends + 1)
     stops = np.append(ends, len(text))
     is_blank = (stops == starts) | ((stops == starts + 1) & (np.append(characters, LF)[starts] == CR))
@@ -33,7 +33,7 @@ def row_lines(text: bytes, grammar: Grammar, odd: Sequence[int], first: int) -> 
     return first + np.append(0, np.cumsum(is_end))[rows].astype(np.int64)
 
 
-def _is_quoted_break(text: bytes, grammar: Grammar) -> Bool[np.ndarray, " characters"]:
+def is_quoted_break(text: bytes, grammar: Grammar) -> Bool[np.ndarray, " characters"]:
     """True inside quoted fields that hold a line break."""
     is_inside = np.zeros(len(text), bool)
     quoted = quoted_fields(grammar)
