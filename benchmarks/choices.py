@@ -47,6 +47,7 @@ from variants import (
     BINS,
     MIXTURES,
     MODELS,
+    MOST_TRIALS,
     TRIAL,
     VARIANTS,
     Targets,
@@ -377,7 +378,14 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=default / "nsl-kdd" / "KDDTrain+.txt.gz")
     parser.add_argument("--recipe", type=Path, help="settings that the default has, too")
     parser.add_argument("--only", nargs="*", choices=LISTED, metavar="CHOICE", help=", ".join(LISTED))
-    parser.add_argument("--trials", type=int, default=0, help="so many random mixtures of settings as well")
+    parser.add_argument(
+        "--trials",
+        type=int,
+        default=0,
+        choices=range(MOST_TRIALS + 1),
+        metavar="N",
+        help=f"so many random mixtures of settings as well, at most {MOST_TRIALS}",
+    )
     parser.add_argument(
         "--set", dest="settings", action="append", default=[], help="SECTION.NAME=VALUE, for all"
     )

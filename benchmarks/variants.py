@@ -69,9 +69,7 @@ SPACE: Mapping[str, Sequence[object]] = {
     "encoding.num_bins": (16, 32, 64),
     "encoding.frequent_values": (0, 16, 64),
 }
-"""What trials are drawn from: as many as each rival of `wirebert compare` gets may be asked for."""
-
-
+"""What trials are drawn from, evenly, so that ours can be searched for as long as a rival in `wirebert compare`."""
 TRIAL = "trial "
 MOST_TRIALS = 64
 

@@ -48,6 +48,13 @@ def test_the_report_has_the_promised_shape(report: dict[str, Any]) -> None:
     assert report["baseline"]["boosted trees"]["splits"].keys() == report["splits"].keys()
 
 
+def test_the_report_says_how_the_training_went(report: dict[str, Any]) -> None:
+    told = report["training"]
+    assert list(told)[:4] == ["parameters", "best step", "evaluations", "stopped early"]
+    assert told["flows per second"] > 0
+    assert told["flows made ready by"].startswith("the training itself, from memory (")
+
+
 @pytest.mark.slow
 def test_a_label_that_training_lacks_is_counted_wrong_and_listed(
     report: dict[str, Any], trained: Path

@@ -136,14 +136,6 @@ def run_report(
     teacher: TeacherGap | None = None,
 ) -> Report:
     """The report of one training."""
-    training: dict[str, object] = {
-        "parameters": num_parameters,
-        "best step": result.best_step,
-        "evaluations": len(result.history),
-        "stopped early": result.stopped_early,
-        "flows per second": round(result.rows_per_s),
-        "flows made ready by": result.feeding,
-    }
     return Report(
         name=folder.path.name,
         command=command_line(),
@@ -153,7 +145,7 @@ def run_report(
         settings=to_mapping(run),
         versions=versions(),
         hardware=hardware(),
-        training=training,
+        training={"parameters": num_parameters, **result.to_report()},
         timing=timing,
         baseline={}
         if trees is None

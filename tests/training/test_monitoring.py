@@ -115,6 +115,14 @@ def test_what_a_reader_does_not_know_is_passed_over():
     assert from_record({"event": "step", "step": 1}) is None
 
 
+def test_what_an_older_run_did_not_write_is_what_it_is_by_default(tell: Tell):
+    start, time_s = tell()[0]
+    assert isinstance(start, StartEvent)
+    written = to_record(start, time_s=time_s)
+    older = {name: value for name, value in written.items() if name not in ("num_ranks", "feeding")}
+    assert from_record(older) == replace(start, num_ranks=1, feeding="")
+
+
 def test_lines_of_many_threads_come_whole(tmp_path: Path):
     with MetricsLog(tmp_path / "metrics.jsonl") as log:
         message = "x" * 20_000

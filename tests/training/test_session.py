@@ -278,7 +278,7 @@ def test_resuming_with_other_settings_is_refused_by_name(
     fit(make_model(), flows, tmp_path, started)
     with pytest.raises(RunError, match=r"training\.learning_rate = 0\.0003, now it is 0\.5"):
         fit(make_model(), flows, tmp_path, replace(started, learning_rate=0.5))
-    fit(make_model(), flows, tmp_path, replace(started, log_every=7))
+    fit(make_model(), flows, tmp_path, replace(started, log_every=7, threads=1))
 
 
 def test_no_checkpoint_is_written_of_weights_that_are_not_finite(

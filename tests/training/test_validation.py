@@ -1,4 +1,6 @@
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from wirebert.model.distilbert import DistilBert
 from wirebert.training.feeding import LabelledRows
 from wirebert.training.loop import TrainState
 from wirebert.training.settings import TrainConfig
-from wirebert.training.validation import macro_f1, validate
+from wirebert.training.validation import all_guesses, all_logits, macro_f1, validate
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledRows]
@@ -44,3 +46,22 @@ def test_validating_draws_nothing_and_changes_no_weight(make_model: MakeModel, m
     assert validate(state_of(model), make_flows(50)) == first
     assert torch.equal(model.classifier.weight, before)
     assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("num_asked", [0, 2], ids=["classes", "masked tokens"])
+def test_flows_are_judged_in_the_number_format_of_the_training(
+    make_model: MakeModel, make_flows: MakeFlows, num_asked: int
+):
+    shape, flows = make_model().architecture, make_flows(50)
+    model = DistilBert(replace(shape, num_asked=num_asked))
+    ids, last = flows.ids.copy(), flows.offsets[1:] - 1
+    ids[last] += shape.vocab_size if num_asked else 0  # that shows a token masked
+    seen: set[torch.dtype] = set()
+
+    def note(_: torch.nn.Module, __: object, output: torch.Tensor) -> None:
+        seen.add(output.dtype)
+
+    model.layer[0].register_forward_hook(note)
+    judge = all_guesses if num_asked else all_logits
+    judge(state_of(model, precision="bf16"), replace(cast(Any, flows), ids=ids))
+    assert seen == {torch.bfloat16}

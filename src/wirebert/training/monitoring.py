@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from math import isfinite, nan
 from pathlib import Path
 from threading import Lock
@@ -208,7 +208,7 @@ def _not_finite(value: object) -> bool:
 
 
 def from_record(record: Mapping[str, object]) -> Event | None:
-    """The event that a line of `metrics.jsonl` tells of; None for a kind that is not known here.
+    """The event that a line of `metrics.jsonl` tells of, also an older one; None for a kind that is not known here.
 
     >>> from_record({"v": 1, "event": "warning", "time": 0.0, "step": 3, "message": "disk nearly full"})
     WarningEvent(step=3, message='disk nearly full')
@@ -218,7 +218,11 @@ def from_record(record: Mapping[str, object]) -> Event | None:
     kind = KINDS.get(str(record.get("event")))
     if kind is None:
         return None
-    values = {field.name: _as_type(record.get(field.name), field.type) for field in fields(kind)}
+    values = {
+        field.name: _as_type(record.get(field.name), field.type)
+        for field in fields(kind)
+        if field.name in record or field.default is MISSING
+    }
     return None if _UNFIT in values.values() else cast(type[Any], kind)(**values)
 
 

@@ -11,7 +11,7 @@ from wirebert.model.batches import Precision
 from wirebert.training.settings import TrainConfig
 
 TrainPrecision = Precision | Literal["tf32"]
-"""tf32 is fp32 in memory; only its products are rounded."""
+"""tf32 is fp32 in memory; only the factors of products are rounded."""
 
 
 def choose_precision(config: TrainConfig, device: torch.device) -> TrainPrecision:

@@ -60,7 +60,7 @@ class TrainConfig:
     """Gradients are scaled down to this norm, at least 0; 0 turns clipping off."""
 
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
-    """Number format of the forward pass; tf32: fp32 with products rounded by the GPU; auto: bf16 on a GPU that has it,
+    """Number format of the forward pass; tf32: fp32, the GPU rounds factors of products; auto: bf16 on a GPU that has it,
     fp16 on other GPUs, fp32 on a CPU."""
 
     micro_batch_tokens: int | None = None

@@ -27,6 +27,16 @@ class TrainingResult:
     feeding: str
     """Who made flows ready, and from where, in words."""
 
+    def to_report(self) -> dict[str, object]:
+        """What a report says of the training, by name."""
+        return {
+            "best step": self.best_step,
+            "evaluations": len(self.history),
+            "stopped early": self.stopped_early,
+            "flows per second": round(self.rows_per_s),
+            "flows made ready by": self.feeding,
+        }
+
 
 @dataclass(slots=True, kw_only=True)
 class Progress:

@@ -9,8 +9,11 @@ import torch
 @contextmanager
 def computing_on(num_threads: int) -> Generator[None]:
     """In this block PyTorch computes with so many threads of the processor; 0: with as many as it had."""
+    if num_threads == 0:
+        yield
+        return
     before = torch.get_num_threads()
-    torch.set_num_threads(num_threads or before)
+    torch.set_num_threads(num_threads)
     try:
         yield
     finally:
