@@ -400,3 +400,22 @@ def test_a_reader_that_leaves_early_is_no_error(trained: Path, traffic: Path) ->
         message = process.stderr.read().decode()
         assert process.wait(timeout=120) == 0
     assert message == ""
+
+
+@pytest.mark.parametrize("command", ["train", "pretrain"])
+@pytest.mark.parametrize("setting", ["training.device=cuda", "training.precision=tf32"])
+def test_what_the_machine_lacks_is_told_before_anything_is_read(
+    command: str,
+    setting: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    words = [command, str(tmp_path / "missing.csv"), "--out", str(tmp_path / "run"), "--set", setting]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"wirebert: {setting.partition('=')[0]}")
+    assert error.count("\n") == 1

@@ -53,6 +53,7 @@ from wirebert.settings import to_mapping
 from wirebert.starting import is_own
 from wirebert.teaching import ask, compare_with_teacher
 from wirebert.training.distributed import ALONE, Crew
+from wirebert.training.loop import check_machine
 from wirebert.training.standing import TrainingResult
 
 
@@ -75,6 +76,7 @@ def fit(run: RunConfig, folder: RunFolder, console: Console, crew: Crew = ALONE)
 
     The other processes of the crew join the trainings; the rest is this one's alone.
     """
+    check_machine(run.training)
     clock = Clock()
     data = prepare(run, folder)
     counts = data.classes.counts(data.seen.label_counts)

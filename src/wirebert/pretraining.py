@@ -46,6 +46,7 @@ from wirebert.settings import to_mapping
 from wirebert.starting import is_own
 from wirebert.training.distributed import ALONE, Crew
 from wirebert.training.feeding import NEVER, take_rows
+from wirebert.training.loop import check_machine
 from wirebert.training.masking import Masking
 from wirebert.training.seeding import Purpose, mix
 from wirebert.training.standing import TrainingResult
@@ -99,6 +100,7 @@ def fit_masked(run: PretrainConfig, folder: RunFolder, console: Console, crew: C
 
     The other processes of the crew join the training; the rest is this one's alone.
     """
+    check_machine(run.training)
     clock = Clock()
     data, schema = prepare_rows(run, folder)
     show_data(data.flows, {}, data.findings, console, num_rows=data.seen.num_rows)

@@ -216,14 +216,14 @@ def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:
         if {column.name for column in schema.features}.isdisjoint(part.names):
             raise SchemaError(
                 f"{part.where}: expected columns of schema {schema.name!r} ({', '.join(schema.names[:8])}, ...), found "
-                f"{', '.join(part.names[:8])}, ...; give a file of that layout or another --schema"
+                f"{', '.join(part.names[:8])}, ...; give a file of that layout or, to train or inspect, another --schema"
             )
         return part
     names = schema.positional_names(len(part.names))
     if names is None:
         raise SchemaError(
             f"{part.where}: expected the {len(schema.columns)} columns of schema {schema.name!r}, found "
-            f"{len(part.names)} and no header; add a header line or give another --schema"
+            f"{len(part.names)} and no header; add a header line or, to train or inspect, give another --schema"
         )
     return replace(part, names=names, notes={})
 

@@ -182,6 +182,15 @@ def choose_device(config: TrainConfig) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
+def check_machine(config: TrainConfig) -> None:
+    """Refuse a device or number format that this machine lacks, before anything is read for it.
+
+    Raises:
+        ConfigError: it lacks what is asked for.
+    """
+    choose_precision(config, choose_device(config))
+
+
 def choose_graphs(
     config: TrainConfig, model: DistilBert, device: torch.device, precision: TrainPrecision
 ) -> bool:
