@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
+from wirebert.model import batches
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.feeding import LabelledRows
 from wirebert.training.loop import TrainState
@@ -20,6 +21,29 @@ MakeFlows = Callable[..., LabelledRows]
 def state_of(model: DistilBert, **settings: object) -> TrainState:
     config = TrainConfig(epochs=1, learning_rate=1e-3, device="cpu", **settings)  # pyright: ignore[reportArgumentType]
     return TrainState.start(model, config, seed=1, num_steps=1, class_counts=np.array([90, 9, 1]))
+
+
+def test_ranks_that_hold_parts_of_the_weights_never_halve_their_batches_alone(
+    make_model: MakeModel, make_flows: MakeFlows, monkeypatch: pytest.MonkeyPatch
+):
+    calls: list[int] = []
+
+    def too_much(*_: object) -> torch.Tensor:
+        calls.append(1)
+        raise torch.OutOfMemoryError
+
+    flows = make_flows(50)
+    state = state_of(make_model())
+    monkeypatch.setattr(batches, "class_logits", too_much)
+    monkeypatch.setattr(batches, "_fitting", {})
+    monkeypatch.setattr(TrainState, "is_sharded", property(lambda _: True))
+    with pytest.raises(torch.OutOfMemoryError):
+        all_logits(state, flows)
+    assert len(calls) == 1
+    monkeypatch.setattr(TrainState, "is_sharded", property(lambda _: False))
+    with pytest.raises(torch.OutOfMemoryError):
+        all_logits(state, flows)
+    assert len(calls) > 2
 
 
 def test_macro_f1_is_what_scikit_learn_calls_so():

@@ -296,6 +296,11 @@ def takes_packed(device: str) -> bool:
     return torch.device(device).type == "cuda"
 
 
+def usual_tokens(device: str) -> int:
+    """Slots of a batch that suit the device."""
+    return GPU_TOKENS if takes_packed(device) else CPU_TOKENS
+
+
 def score(
     model: DistilBert,
     flows: FlatRows,
@@ -307,11 +312,15 @@ def score(
     """Class logits of every flow, in the order of the store.
 
     Dropout is off while this runs. Beyond the result, memory does not grow with the number of flows: they are taken in
-    windows and cut into batches of at most `max_tokens` slots (None: what suits the device), on a processor sorted by length
-    inside each window. A GPU computes one batch while the next is made. Where memory runs out, batches are halved until they fit.
+    windows and cut into batches of at most `max_tokens` slots, on a processor sorted by length inside each window. A GPU
+    computes one batch while the next is made.
+
+    Args:
+        max_tokens: None: what suits the device, and half of it again and again where memory runs out.
     """
-    usual = GPU_TOKENS if takes_packed(device) else CPU_TOKENS
-    tokens = max_tokens or _fitting.get(device, usual)
+    if max_tokens is not None:
+        return _score(model, flows, device, precision, max_tokens)
+    tokens = _fitting.get(device, usual_tokens(device))
     while True:
         try:
             return _score(model, flows, device, precision, tokens)
@@ -319,7 +328,7 @@ def score(
             if tokens <= LEAST_TOKENS:
                 raise
         tokens = max(LEAST_TOKENS, tokens // 2)  # here, where no traceback holds the batch any more
-        _fitting[device] = min(tokens, _fitting.get(device, usual))
+        _fitting[device] = tokens
         torch.cuda.empty_cache()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
 
-from wirebert.model.batches import score
+from wirebert.model.batches import score, usual_tokens
 from wirebert.model.guesses import Guesses, guess
 from wirebert.training.corruption import RaggedRows
 from wirebert.training.feeding import LabelledRows
@@ -42,10 +42,12 @@ def validate(state: TrainState, flows: LabelledRows) -> Validation:
 def all_logits(state: TrainState, flows: LabelledRows) -> Float32[np.ndarray, "flows C"]:
     """Class logits of every flow on rank 0, each of several ranks having scored a part of the flows.
 
-    Where ranks hold parts of the weights each scores all flows, since they compute every pass together.
+    Where ranks hold parts of the weights each scores all flows, since they compute every pass together: none may then halve
+    its batches where its own memory runs out.
     """
-    part = part_to_score(state, flows)
-    logits = score(state.model, part, device=str(state.device), precision=state.number_format)
+    part, device = part_to_score(state, flows), str(state.device)
+    max_tokens = usual_tokens(device) if state.is_sharded else None
+    logits = score(state.model, part, device=device, precision=state.number_format, max_tokens=max_tokens)
     return logits if scores_all(state) else np.concatenate(state.world.all_of(logits))
 
 
