@@ -13,6 +13,7 @@ from wirebert.model.attention import (
     attend_packed,
     compiled_flex,
     fastest_kernel,
+    fastest_packed_kernel,
     flex_blocks,
 )
 from wirebert.model.batches import pack
@@ -171,3 +172,25 @@ def test_a_kernel_for_packed_rows_equals_the_formula_in_double_precision(
     given = through(mine, batch.to("cuda").packing, kernel)
     for own, right, most in zip(given, expected, MOST_OFF, strict=False):
         assert share_off(own, right) < most
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    ("length", "dtype", "dropout", "expected"),
+    [
+        (40, torch.bfloat16, 0.1, "tiles"),
+        (200, torch.bfloat16, 0.0, "varlen"),
+        (200, torch.bfloat16, 0.1, "sdpa"),  # varlen can not drop attention weights
+        (200, torch.float32, 0.0, "sdpa"),
+    ],
+)
+def test_auto_takes_what_the_table_of_the_benchmark_has_as_the_fastest(
+    length: int, dtype: torch.dtype, dropout: float, expected: str
+):
+    rows = RaggedRows(np.zeros(4 * length, np.uint16), length * np.arange(5))
+    packing = pack(rows, np.arange(4), np.zeros(4, np.int64), pad_id=0).packing
+    projected = torch.zeros(4 * length, 12, dtype=dtype, device="cuda")
+    assert fastest_packed_kernel(projected, packing, dropout) == expected
+    parts = [torch.zeros(4, 2, length, 8, dtype=dtype, device="cuda")] * 2
+    is_short = length < SHORT_ROW and dtype is not torch.float32
+    assert fastest_kernel(*parts) == ("memory_efficient" if is_short else "sdpa")

@@ -40,7 +40,7 @@ HAS_TRITON = find_spec("triton") is not None
 """Whether PyTorch brought Triton: its CUDA builds do."""
 
 SHORT_ROW = 64
-"""Slots below which plain products beat PyTorch's fused kernels on a GPU at half precision."""
+"""Slots below which the memory-efficient kernel is the fastest of the padded ones on a GPU at half precision."""
 
 WITHOUT_DROPOUT: tuple[AttentionKernel, ...] = ("flash", "varlen", "flex")
 """Kernels that can not drop attention weights (`flash`: those of packed rows)."""
@@ -68,10 +68,10 @@ def attend(
     return KERNELS[chosen](query, key, value, mask_BxQL, dropout)
 
 
-def fastest_kernel(query: Float[Tensor, "B H Q E"], key: Float[Tensor, "B H L E"]) -> Literal["sdpa", "math"]:
+def fastest_kernel(query: Float[Tensor, "B H Q E"], key: Float[Tensor, "B H L E"]) -> AttentionKernel:
     """The kernel that `auto` means for padded tensors like these."""
     half = query.dtype in (torch.bfloat16, torch.float16)
-    return "math" if query.is_cuda and half and key.shape[2] < SHORT_ROW else "sdpa"
+    return "memory_efficient" if query.is_cuda and half and key.shape[2] < SHORT_ROW else "sdpa"
 
 
 def attend_sdpa(
@@ -97,7 +97,7 @@ def attend_math(
     mask: Bool[Tensor, "B 1 _ L"] | None,
     dropout: float,
 ) -> Float[Tensor, "B H Q E"]:
-    """Plain batched products: the reference, and the fastest of the padded kernels for short rows at half precision."""
+    """Plain batched products: the reference."""
     scores_BHQL = (query * (1 / math.sqrt(query.shape[-1]))) @ key.transpose(2, 3)
     if mask is not None:
         scores_BHQL = scores_BHQL.masked_fill(~mask, -math.inf)
@@ -162,7 +162,7 @@ def attend_packed(
         projected: query, key and value of every token side by side, or key and value if `query` is given.
         query: queries of the first token of each row; None: every token asks.
     """
-    chosen = fastest_packed_kernel(projected, packing) if kernel == "auto" else kernel
+    chosen = fastest_packed_kernel(projected, packing, dropout) if kernel == "auto" else kernel
     if chosen == "tiles":
         return _attend_tiles(projected, query, packing, num_heads, dropout)
     parts = projected.unflatten(-1, (2 if query is not None else 3, num_heads, -1)).unbind(1)
@@ -173,11 +173,15 @@ def attend_packed(
     return _attend_padded(asking, key, value, packing, query is not None, dropout, chosen).flatten(1)
 
 
-def fastest_packed_kernel(projected: Float[Tensor, "T _"], packing: Packing) -> AttentionKernel:
+def fastest_packed_kernel(
+    projected: Float[Tensor, "T _"], packing: Packing, dropout: float
+) -> AttentionKernel:
     """The kernel that `auto` means for packed rows like these."""
-    if projected.is_cuda and packing.has_tiles and HAS_TRITON and projected.dtype != torch.float32:
+    if not projected.is_cuda or projected.dtype == torch.float32:
+        return "sdpa"
+    if packing.has_tiles and HAS_TRITON:
         return "tiles"
-    return "sdpa"
+    return "sdpa" if dropout else "varlen"
 
 
 def _attend_tiles(
