@@ -43,6 +43,7 @@ from held_out import (
 )
 from machine import matrix_gflops
 from scipy.special import logsumexp
+from taught import fit_teacher, taught_rows
 from variants import (
     BINS,
     MIXTURES,
@@ -66,6 +67,7 @@ from wirebert.evaluation.novelty import Strangeness
 from wirebert.evaluation.rivals import RIVALS, fit_rival
 from wirebert.files import write_whole
 from wirebert.ground import Ground, read_ground
+from wirebert.lessons import taught
 from wirebert.model.batches import score
 from wirebert.model.checkpoints import build
 from wirebert.model.initialization import TokenLayout
@@ -76,6 +78,7 @@ from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import Corruption
 from wirebert.training.feeding import LabelledRows
 from wirebert.training.session import fit_model
+from wirebert.training.soft_targets import SoftTargets
 
 LISTED = [name for name in VARIANTS if not name.startswith(TRIAL)]
 
@@ -126,7 +129,7 @@ def perform(task: Task, run: RunConfig, work: Path) -> dict[str, object]:
         stage = staged(run, task.fold, variant.change if variant.change in BINS else "", work)
         if task.variant not in VARIANTS:
             return {"seconds": round(time.perf_counter() - start_s, 1)}
-        said = train(run, variant, stage)
+        said = train(run, variant, stage, task.fold, work)
     else:
         said = rival(run, variant, task.fold, work)
     is_tilted = variant.kind == "model" and run.training.tilts_classes
@@ -184,7 +187,7 @@ def hash_of(text: str) -> int:
     return int.from_bytes(text.encode(), "big") % ((1 << 61) - 1)
 
 
-def train(run: RunConfig, variant: Variant, stage: Stage) -> Said:
+def train(run: RunConfig, variant: Variant, stage: Stage, fold: int, work: Path) -> Said:
     """A model trained as `wirebert train` trains it, and its logits."""
     flows, valid, held_out = (EncodedFlows.open(path) for path in (stage.train, stage.valid, stage.held_out))
     seed, classes = run.seed + variant.seed_offset, stage.classes
@@ -201,16 +204,20 @@ def train(run: RunConfig, variant: Variant, stage: Stage) -> Said:
         MODELS[variant.change](model, stage.tokenizer)
     config = run.training.settled(num_flows=len(flows), width=model.architecture.dim, is_pretrained=False)
     corruption = corruption_with(variant.change, Corruption.of(stage.tokenizer, config), stage.tokenizer)
+    soft = None
     with (
         tempfile.TemporaryDirectory() as place,
         further_aim(variant.change, model, learned, names) as learned,
     ):
+        if run.distillation.trees or variant.lesson is not None:
+            learned, soft = lesson(run, variant, stage, (flows, valid), fold, work, Path(place))
         fit_model(
             *(model, learned, judged, config),
             seed=seed,
             corruption=corruption,
             checkpoints=CheckpointFolder(Path(place)),
             log=None,
+            soft=soft,
         )
     device = choose_device(config.device)
     logits = [score(model, part, device=device) for part in (valid, held_out)]
@@ -228,6 +235,24 @@ def train(run: RunConfig, variant: Variant, stage: Stage) -> Said:
     )
 
 
+def lesson(
+    run: RunConfig,
+    variant: Variant,
+    stage: Stage,
+    flows: tuple[EncodedFlows, EncodedFlows],
+    fold: int,
+    work: Path,
+    place: Path,
+) -> tuple[EncodedFlows, SoftTargets | None]:
+    """The flows that a teacher speaks of, and what it says: the product's trees, or a teacher of `taught.py`."""
+    data, ground, sides = sides_of(run, work, fold)
+    if variant.lesson is not None:
+        what = (variant.lesson, data, ground, sides, stage.tokenizer, flows[0])
+        return taught_rows(*what, place / "flows", run.seed)
+    train, stop = (ground.part("some", data.train, side) for side in sides[:2])
+    return taught(run, replace(data, train=train, valid=stop), stage.tokenizer, *flows, place / "encoded")
+
+
 def rival(run: RunConfig, variant: Variant, fold: int, work: Path) -> Said:
     """What trees say, or how far a row lies from the nearest of some training rows."""
     data, ground, (is_train, is_valid, is_held_out) = sides_of(run, work, fold)
@@ -238,7 +263,11 @@ def rival(run: RunConfig, variant: Variant, fold: int, work: Path) -> Said:
         )
     else:
         task, coding = ground.task(is_train, is_valid)
-        predict = fit_rival(RIVALS[variant.kind], task, {}, run.seed)
+        predict = (
+            fit_teacher(variant.change, task, run.seed)
+            if variant.kind == "teacher"
+            else fit_rival(RIVALS[variant.kind], task, {}, run.seed)
+        )
         valid, held_out = (
             np.log(predict(ground.rows(coding, side)).clip(1e-12)) for side in (is_valid, is_held_out)
         )

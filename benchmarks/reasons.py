@@ -18,11 +18,11 @@ from torch.nn import functional
 
 from wirebert.data.loading import open_flows
 from wirebert.encoding.overlap import row_hashes
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.rows import EncodedBlock, take_rows
 from wirebert.encoding.slots import ABSENT
 from wirebert.model.attribution import explain, log_odds, with_tokens
 from wirebert.model.checkpoints import restored
-from wirebert.serving.cache import distinct_rows, take_rows
+from wirebert.serving.cache import distinct_rows
 from wirebert.serving.detector import Detector
 
 STEPS = 8

@@ -35,6 +35,7 @@ from wirebert.data.loading import Flows, open_flows
 from wirebert.data.settings import DataConfig
 from wirebert.data.survey import survey
 from wirebert.data.synthetic import write_csv
+from wirebert.encoding.rows import take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.model.architecture import ModelConfig
 from wirebert.model.batches import Precision
@@ -47,7 +48,6 @@ from wirebert.serving import export
 from wirebert.serving.agreement import BOUNDS, Bounds
 from wirebert.serving.artifact import Artifact, save_artifact
 from wirebert.serving.backends import BackendName
-from wirebert.serving.cache import take_rows
 from wirebert.serving.detector import Detector
 from wirebert.serving.predictions import open_writer, predict_blocks
 from wirebert.training.validation import macro_f1

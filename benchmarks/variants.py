@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from taught import TEACHERS, Lesson
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,7 +29,7 @@ from wirebert.training.losses import Objective
 
 TEMPERATURE = 0.1
 FAR = -1e9
-Kind = Literal["model", "xgboost", "lightgbm", "novelty"]
+Kind = Literal["model", "xgboost", "lightgbm", "novelty", "teacher"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +40,8 @@ class Variant:
     overrides: tuple[str, ...] = ()
     change: str = ""
     """What is changed that no setting changes; one of the names below."""
+    lesson: Lesson | None = None
+    """What another method teaches it."""
     seed_offset: int = 0
     """Added to the seed of the training, not to that of the folds."""
 
@@ -81,6 +84,20 @@ def trial(number: int) -> Variant:
     return Variant(overrides=overrides, change="mean at first" if rng.random() < 0.5 else "")
 
 
+LESSONS = (
+    *(("copies", number) for number in (0.0, 1.0, 4.0)),
+    *(("most", share) for share in (0.2, 1.0)),
+    *(("mix", share) for share in (0.0, 0.9, 1.0)),
+    ("temperature", 2.0),
+)
+TREES_TEACH = ("distillation.trees=true", "distillation.mixed_rows=2", "distillation.temperature=1")
+TAUGHT_WITH: Mapping[str, tuple[str, ...]] = {
+    "column_drop=0.2": ("training.column_drop=0.2",),
+    "recipe": ("training.class_weights=sqrt", "training.corruption=0.05"),
+    "mixed_rows=4": ("distillation.mixed_rows=4",),
+    "mix=0.8": ("distillation.mix=0.8",),
+    "temperature=2": ("distillation.temperature=2",),
+}
 TOGETHER = ("training.column_drop=0.2", "model.dropout=0.3")
 VARIANTS: Mapping[str, Variant] = {
     "default": Variant(),
@@ -113,7 +130,14 @@ VARIANTS: Mapping[str, Variant] = {
         )
     },
     **{f"{TRIAL}{number}": trial(number) for number in range(1, MOST_TRIALS + 1)},
+    "trees teach": Variant(overrides=TREES_TEACH),
+    **{
+        f"trees teach, {what}": Variant(overrides=(*TREES_TEACH, *more)) for what, more in TAUGHT_WITH.items()
+    },
     "column_drop=0.2, dropout=0.3": Variant(overrides=TOGETHER),
+    **{f"teacher {name}": Variant(kind="teacher", change=name) for name in TEACHERS},
+    **{f"taught by {name}": Variant(lesson=Lesson(teacher=name)) for name in TEACHERS},
+    **{f"taught by trees, {n}={v}": Variant(lesson=Lesson(teacher="trees", **{n: v})) for n, v in LESSONS},
     "mean at first, column_drop=0.2, dropout=0.3": Variant(change="mean at first", overrides=TOGETHER),
 }
 """Name in the table -> what is done; the default first."""

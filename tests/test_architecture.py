@@ -110,6 +110,8 @@ ORDER: Sequence[str] = """
     encoding.store
     encoding.cache
     encoding.overlap
+    encoding.slot_matrix
+    encoding.mixing
     encoding.teacher_scores
     model.__init__
     model.packing
@@ -185,6 +187,7 @@ ORDER: Sequence[str] = """
     training.feeding
     training.losses
     training.soft_targets
+    training.token_trees
     training.graphs
     training.checkpoint
     training.stopping
@@ -249,6 +252,7 @@ ORDER: Sequence[str] = """
     starting
     teaching
     preparing
+    lessons
     pipeline
     pretraining
     ground

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard, ModelCardData
 
-from wirebert.card import base_model, model_card
+from wirebert.card import base_model, lesson, model_card
 from wirebert.evaluation.report import Report, read_json
 from wirebert.serving.artifact import load_artifact
 
@@ -79,3 +79,23 @@ def test_a_model_without_a_report_has_a_card_without_figures(trained: Path) -> N
 )
 def test_the_base_model_is_where_training_began(start: str, expected: Any) -> None:
     assert base_model({"settings": {"model": {"start": start}}}) == expected
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({}, ""),
+        ({"trees": False, "mixed_rows": 0.0}, ""),
+        (
+            {"trees": True, "mixed_rows": 0.0},
+            " Boosted trees, fitted on the same flows, taught it beside the labels.",
+        ),
+        (
+            {"trees": True, "mixed_rows": 2.0},
+            " Boosted trees, fitted on the same flows, taught it beside the labels, also about 2 flows of mixed columns for "
+            "each training flow.",
+        ),
+    ],
+)
+def test_it_says_what_trees_taught(how: dict[str, object], expected: str) -> None:
+    assert lesson({"settings": {"distillation": how}}) == expected

@@ -117,8 +117,11 @@ def test_the_teacher_says_of_each_training_flow_what_it_says_when_it_predicts(
         for table in flows.blocks():
             rows = np.arange(table.num_rows)
             store.append(teacher.tokenizer.encode(table), np.full(len(rows), UNLABELLED), rows)
-    soft = ask(run, teacher, EncodedFlows.open(tmp_path / "store"))
-    detector = Detector.load(teacher.folder)
+    stored, detector = EncodedFlows.open(tmp_path / "store"), Detector.load(teacher.folder)
+    size = (len(stored), len(detector.classes))
+    soft = ask(
+        run.distillation, stored, size, "0" * 64, lambda block: detector.score_encoded(block).probabilities
+    )
     expected = np.concatenate([detector.score(table).probabilities for table in flows.blocks()])
     assert np.exp(soft.log_probabilities) == pytest.approx(expected, abs=1e-6)
     assert soft.path is not None

@@ -32,7 +32,8 @@ def model_card(artifact: Artifact, report: Report | None = None) -> str:
         f"---\n{_metadata(artifact, report).to_yaml()}\n---",
         f"# {_title(artifact, report)}",
         f"A DistilBERT classifier of network flows, one token per feature, under the schema `{artifact.schema.name}` "
-        f"({len(artifact.schema.features)} features). Classes: {', '.join(map(_cell, artifact.classes.classes))}.",
+        f"({len(artifact.schema.features)} features). Classes: {', '.join(map(_cell, artifact.classes.classes))}."
+        f"{lesson(artifact.origin)}",
         _use(artifact),
         _alerts(artifact),
         _intended(artifact),
@@ -74,11 +75,24 @@ def _metadata(artifact: Artifact, report: Report | None) -> ModelCardData:
 
 def base_model(origin: Mapping[str, object]) -> str | None:
     """The checkpoint that training began with, if there was one; of a local folder, the name."""
-    settings = cast(Mapping[str, Mapping[str, object]], origin.get("settings", {}))
-    start = settings.get("model", {}).get("start", "scratch")
+    start = _settings(origin, "model").get("start", "scratch")
     if not isinstance(start, str) or start == "scratch":
         return None
     return Path(start).name if Path(start).exists() else start
+
+
+def lesson(origin: Mapping[str, object]) -> str:
+    """What boosted trees taught the model beside the labels, if they did."""
+    how = _settings(origin, "distillation")
+    if not how.get("trees"):
+        return ""
+    mixed = cast(float, how.get("mixed_rows", 0.0))
+    more = f", also about {mixed:g} flows of mixed columns for each training flow" if mixed else ""
+    return f" Boosted trees, fitted on the same flows, taught it beside the labels{more}."
+
+
+def _settings(origin: Mapping[str, object], section: str) -> Mapping[str, object]:
+    return cast(Mapping[str, Mapping[str, object]], origin.get("settings", {})).get(section, {})
 
 
 def _title(artifact: Artifact, report: Report | None) -> str:

@@ -7,6 +7,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Int64, UInt64
 
 from wirebert.config import RunConfig
+from wirebert.data.sampling import sample_by_name
 from wirebert.data.schema import ColumnKind, FlowSchema
 from wirebert.data.splits import duplicate_safe_split
 from wirebert.evaluation.folds import Folds, leave_attacks_out
@@ -14,9 +15,6 @@ from wirebert.evaluation.tasks import Rows, Task
 from wirebert.evaluation.tree_features import Coding, concatenate, measure
 from wirebert.judging import Part
 from wirebert.preparing import Prepared
-
-FEW_ROWS = 200
-"""Labels with no more rows are kept whole where a search takes a sample."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,23 +111,6 @@ def read_ground(run: RunConfig, data: Prepared) -> Ground:
         is_searched=sample_by_name(name_ids, run.protocol.max_search_rows, run.seed),
         num_classes=len(data.classes.classes),
     )
-
-
-def sample_by_name(name_ids: Int64[np.ndarray, " rows"], most: int, seed: int) -> Bool[np.ndarray, " rows"]:
-    """True for about `most` random rows, in proportion to each name's, but for rare names, which are kept whole.
-
-    >>> sample_by_name(np.repeat([0, 1], [100_000, 50]), 1000, 1)[-50:].all()
-    np.True_
-    """
-    order = np.random.default_rng(seed).permutation(len(name_ids))
-    shuffled = name_ids[order]
-    by_name = np.argsort(shuffled, kind="stable")
-    _, starts, sizes = np.unique(shuffled[by_name], return_index=True, return_counts=True)
-    place = np.arange(len(name_ids)) - np.repeat(starts, sizes)  # within its name
-    allowed = np.maximum(FEW_ROWS, np.ceil(sizes * min(1.0, most / max(1, len(name_ids)))))
-    chosen = np.zeros(len(name_ids), bool)
-    chosen[order[by_name[place < np.repeat(allowed, sizes)]]] = True
-    return chosen
 
 
 def text_columns(schema: FlowSchema) -> list[str]:

@@ -31,6 +31,7 @@ from wirebert.evaluation.report import JudgedFile, Report
 from wirebert.joining import learn
 from wirebert.judging import Part, judge, judge_trees_on
 from wirebert.ledger import count_read
+from wirebert.lessons import taught
 from wirebert.model.batches import score
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.distilbert import DistilBert
@@ -42,6 +43,7 @@ from wirebert.reporting import (
     run_report,
     show_data,
     show_findings,
+    show_lesson,
     show_report,
     split_names,
     write_report,
@@ -51,7 +53,7 @@ from wirebert.serving.artifact import Artifact, save_artifact, write_card
 from wirebert.serving.detector import Detector, choose_device
 from wirebert.settings import to_mapping
 from wirebert.starting import is_own
-from wirebert.teaching import ask, compare_with_teacher
+from wirebert.teaching import compare_with_teacher
 from wirebert.training.distributed import ALONE, Crew
 from wirebert.training.loop import check_machine
 from wirebert.training.standing import TrainingResult
@@ -89,9 +91,10 @@ def fit(run: RunConfig, folder: RunFolder, console: Console, crew: Crew = ALONE)
     train_flows = encode(data.train, data, tokenizer, cache, data.unlabelled)
     valid_flows = encode(data.valid, data, tokenizer, cache)
     clock.lap("encoding")
-    soft = None
-    if data.teacher is not None:
-        soft = ask(run, data.teacher, train_flows)
+    hashes = row_hashes(train_flows)
+    train_flows, soft = taught(run, data, tokenizer, train_flows, valid_flows, cache)
+    if soft is not None:
+        show_lesson(run.distillation, len(train_flows) - len(hashes), console)
         clock.lap("asking the teacher")
     model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
     run = settle(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
@@ -103,7 +106,7 @@ def fit(run: RunConfig, folder: RunFolder, console: Console, crew: Crew = ALONE)
         clock.lap("training without context")
     crew.dismiss()
     # From here on test files may be opened: nothing that follows changes the model.
-    report = examine(run, folder, data, result, row_hashes(train_flows), clock, console)
+    report = examine(run, folder, data, result, hashes, clock, console)
     write_card(folder.model, model_card(artifact, report))
     write_report(report, folder)
     folder.discard_encoded()
@@ -184,9 +187,10 @@ def train_without_context(
     data = replace(data, flows=train.flows, train=train, valid=valid)
     tokenizer = fit_tokenizer(run, data, cache)
     train_flows, valid_flows = (encode(part, data, tokenizer, cache) for part in (train, valid))
+    train_flows, soft = taught(run, data, tokenizer, train_flows, valid_flows, cache)
     model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
     console.print("once more without the columns of context, to see what these add", highlight=False)
-    learn(run, folder, model, tokenizer, train_flows, valid_flows, console, crew)
+    learn(run, folder, model, tokenizer, train_flows, valid_flows, console, crew, soft=soft)
     save(run, folder, model, tokenizer, data, valid_flows)
 
 

@@ -7,6 +7,7 @@ training starts from or learns from.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,10 @@ def encode(
             class_ids = none if label is None else data.classes.encode(table.column(label))
             store.append(tokenizer.encode(table), class_ids, rows)
         if unlabelled:
-            append_unlabelled(store, tokenizer, unlabelled, data.judged)
+            blocks = chain.from_iterable(own.blocks() for own in unlabelled)
+            watched = watch(blocks, "encoding", lambda block: len(block[1]))
+            encoded = ((tokenizer.encode(table), rows) for table, rows in watched)
+            append_unlabelled(store, tokenizer, encoded, data.judged)
 
     more = [other.flows.fingerprint() for other in unlabelled]
     note = json.dumps([label, data.classes.classes, dict(data.classes.label_map), *more])

@@ -38,6 +38,7 @@ from wirebert.run_folder import RunFolder
 from wirebert.serving.detector import Detector
 from wirebert.settings import to_mapping
 from wirebert.training.monitoring import read_metrics
+from wirebert.training.soft_targets import DistillationConfig
 from wirebert.training.standing import TrainingResult
 
 TREES = "boosted trees"
@@ -67,6 +68,14 @@ def show_data(
         say(
             f"findings that are information or accepted: {len(findings) - num_told}; `wirebert inspect` shows all"
         )
+
+
+def show_lesson(how: DistillationConfig, num_mixed: int, console: Console) -> None:
+    """Say who teaches beside the labels, and what."""
+    teacher = "boosted trees fitted on the same flows" if how.trees else how.teacher
+    mixed = f"; {num_mixed:,} more flows have columns of several training flows" if num_mixed else ""
+    line = f"beside the labels {teacher} teach{'' if how.trees else 'es'}{mixed}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_findings(findings: Sequence[Finding], console: Console, *, num_rows: int) -> int:

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int64
 
 from wirebert.comparing import as_judged, positions, read_verdicts
 from wirebert.config import RunConfig
@@ -18,6 +18,7 @@ from wirebert.data.loading import DataConfig, Flows, open_flows
 from wirebert.data.schema import FlowSchema
 from wirebert.data.survey import Survey
 from wirebert.encoding.overlap import row_hashes
+from wirebert.encoding.rows import EncodedBlock, take_rows
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.teacher_scores import find_or_ask, windows
 from wirebert.encoding.tokenizer import FlowTokenizer
@@ -26,11 +27,10 @@ from wirebert.evaluation.teacher_gap import SplitGap, TeacherGap, split_gap
 from wirebert.judging import Part, judge
 from wirebert.run_folder import RunFolder
 from wirebert.serving.artifact import Artifact, load_artifact
-from wirebert.serving.cache import take_rows
 from wirebert.serving.detector import Detector
 from wirebert.settings import from_mapping, to_mapping
 from wirebert.starting import kept_tokenizer
-from wirebert.training.soft_targets import SoftTargets
+from wirebert.training.soft_targets import DistillationConfig, SoftTargets
 from wirebert.watching import watch
 
 COLUMNS: Final = (
@@ -47,6 +47,9 @@ SPLIT: Final = (
 
 AIM: Final = ("class_weights", "logit_adjustment", "label_smoothing", "corruption", "column_drop")
 """Settings of the section `training` that decide what is learned, not how fast: by default the teacher's."""
+
+Say = Callable[[EncodedBlock], Float[np.ndarray, "flows classes"]]
+"""What a teacher says: probability of each class."""
 
 MOST_ABSENT: Final = 0.5
 """Share of the teacher's features that traffic may lack; beyond, it is traffic of another kind."""
@@ -198,30 +201,32 @@ def unlabelled_parts(
 
 
 def append_unlabelled(
-    store: StoreWriter, tokenizer: FlowTokenizer, parts: Sequence[Part], judged: Sequence[Part]
+    store: StoreWriter,
+    tokenizer: FlowTokenizer,
+    blocks: Iterable[tuple[EncodedBlock, Int64[np.ndarray, " rows"]]],
+    judged: Sequence[Part],
 ) -> None:
-    """Write rows without a class to the store, but those that look to a model like one of the `judged` rows."""
-    blocks = (tokenizer.encode(table) for part in judged for table in part.tables())
-    seen = np.unique(np.concatenate([np.empty(0, np.uint64), *map(row_hashes, blocks)]))
-    for part in parts:
-        for table, rows in watch(part.blocks(), "encoding", lambda block: len(block[1])):
-            block = tokenizer.encode(table)
-            kept = np.flatnonzero(~np.isin(row_hashes(block), seen))
-            store.append(take_rows(block, kept), np.full(len(kept), UNLABELLED), rows[kept])
+    """Write rows without a class, and their numbers, to the store, but those that look like one of the `judged` rows."""
+    apart = (tokenizer.encode(table) for part in judged for table in part.tables())
+    seen = np.unique(np.concatenate([np.empty(0, np.uint64), *map(row_hashes, apart)]))
+    for block, rows in blocks:
+        kept = np.flatnonzero(~np.isin(row_hashes(block), seen))
+        store.append(take_rows(block, kept), np.full(len(kept), UNLABELLED), rows[kept])
 
 
-def ask(run: RunConfig, teacher: Teacher, flows: EncodedFlows) -> SoftTargets:
-    """What the teacher says about each training flow, on disk beside the flows, once for all trainings on them."""
+def ask(
+    how: DistillationConfig, flows: EncodedFlows, size: tuple[int, int], fingerprint: str, say: Say
+) -> SoftTargets:
+    """What a teacher says about each training flow, on disk beside the flows, once for all trainings on them.
+
+    Args:
+        size: Number of flows and classes.
+        fingerprint: Of all that decides what it says but the flows.
+        say: The teacher's class probabilities of some flows.
+    """
     assert flows.folder is not None, "training flows lie on disk"
-    path = flows.folder.with_name(f"{flows.folder.name}.{teacher.fingerprint[:32]}.taught")
-    detector = Detector(teacher.artifact, device=run.training.device, backend="torch")
-    found = find_or_ask(
-        path,
-        watch(windows(flows), "asking the teacher", len, total=len(flows)),
-        (len(flows), len(detector.classes)),
-        lambda block: detector.score_encoded(block).probabilities,
-    )
-    how = run.distillation
+    path = flows.folder.with_name(f"{flows.folder.name}.{fingerprint[:32]}.taught")
+    found = find_or_ask(path, watch(windows(flows), "asking the teacher", len, total=len(flows)), size, say)
     return SoftTargets(log_probabilities=found, temperature=how.temperature, mix=how.mix, path=path)
 
 

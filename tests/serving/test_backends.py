@@ -6,12 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.rows import EncodedBlock, take_rows
 from wirebert.errors import ConfigError
 from wirebert.model.batches import score
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.backends import OnnxBackend, TorchBackend, agrees, open_session, padded, softmax
-from wirebert.serving.cache import take_rows
 from wirebert.serving.onnx_graph import model_bytes
 
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wirebert.encoding.overlap import row_hashes
-from wirebert.encoding.rows import EncodedBlock
-from wirebert.serving.cache import ScoreCache, distinct_rows, join_blocks, take_rows
+from wirebert.encoding.rows import EncodedBlock, take_rows
+from wirebert.serving.cache import ScoreCache, distinct_rows, join_blocks
 
 ROWS = [[1, 5, 9], [1], [1, 5, 9], [1, 9, 5], [1, 5], [1]]
 

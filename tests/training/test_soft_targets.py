@@ -229,6 +229,12 @@ def test_an_interrupted_student_ends_with_the_same_bits(
     [
         ({"temperature": 0.0}, "distillation.temperature must be above 0, got 0.0"),
         ({"mix": 1.5}, r"distillation.mix must be in \[0, 1\], got 1.5"),
+        (
+            {"trees": True, "teacher": "a/model"},
+            "distillation.trees must be false beside distillation.teacher='a/model'",
+        ),
+        ({"mixed_rows": -1.0, "trees": True}, "distillation.mixed_rows must be at least 0, got -1.0"),
+        ({"mixed_rows": 2.0}, "distillation.mixed_rows needs a teacher"),
         ({"unlabelled": ("a.csv",)}, "distillation.unlabelled needs distillation.teacher"),
     ],
 )

@@ -1,15 +1,19 @@
-"""Rows drawn evenly from a whole table, read block by block, in bounded memory."""
+"""Samples of rows: evenly over a table that is read block by block, in bounded memory, and at random by label."""
 
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 SAMPLE_ROWS = 20_000
 MAX_TEXT = 200
 """Characters of a text that are kept."""
+
+
+FEW_ROWS = 200
+"""Labels with no more rows are kept whole by `sample_by_name`."""
 
 
 class Sample(NamedTuple):
@@ -55,6 +59,23 @@ class RowSampler:
         rows = np.concatenate([np.empty(0, np.int64), *self._rows])
         table = pa.concat_tables(self._tables, promote_options="default") if self._tables else pa.table({})
         return Sample(table.combine_chunks(), rows)
+
+
+def sample_by_name(name_ids: Int64[np.ndarray, " rows"], most: int, seed: int) -> Bool[np.ndarray, " rows"]:
+    """True for about `most` random rows, in proportion to each name's, but for rare names, which are kept whole.
+
+    >>> sample_by_name(np.repeat([0, 1], [100_000, 50]), 1000, 1)[-50:].all()
+    np.True_
+    """
+    order = np.random.default_rng(seed).permutation(len(name_ids))
+    shuffled = name_ids[order]
+    by_name = np.argsort(shuffled, kind="stable")
+    _, starts, sizes = np.unique(shuffled[by_name], return_index=True, return_counts=True)
+    place = np.arange(len(name_ids)) - np.repeat(starts, sizes)  # within its name
+    allowed = np.maximum(FEW_ROWS, np.ceil(sizes * min(1.0, most / max(1, len(name_ids)))))
+    chosen = np.zeros(len(name_ids), bool)
+    chosen[order[by_name[place < np.repeat(allowed, sizes)]]] = True
+    return chosen
 
 
 def _plain(table: pa.Table) -> pa.Table:

@@ -41,6 +41,15 @@ def ranges(starts: Int64[np.ndarray, " n"], lengths: Int64[np.ndarray, " n"]) ->
     return np.repeat(starts - (ends - lengths), lengths) + np.arange(total)
 
 
+def take_rows(block: EncodedBlock, rows: Int64[np.ndarray, " some"]) -> EncodedBlock:
+    """The rows numbered `rows`, in that order."""
+    starts = block.offsets[rows]
+    lengths = block.offsets[rows + 1] - starts
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return EncodedBlock(block.ids[ranges(starts, lengths)], offsets, 0)
+
+
 def join_rows(
     features: UInt16[np.ndarray, "rows slots"] | UInt32[np.ndarray, "rows slots"],
     is_written: Bool[np.ndarray, "rows slots"] | None,

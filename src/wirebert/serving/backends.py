@@ -15,12 +15,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.rows import EncodedBlock, take_rows
 from wirebert.errors import ConfigError
 from wirebert.model.architecture import Architecture
 from wirebert.model.batches import Precision, by_length, score
 from wirebert.model.checkpoints import restored
-from wirebert.serving.cache import take_rows
 
 BackendName = Literal["torch", "onnx", "onnx-int8"]
 BACKENDS: Final[tuple[BackendName, ...]] = ("onnx-int8", "onnx", "torch")

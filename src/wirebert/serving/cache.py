@@ -37,15 +37,6 @@ def distinct_rows(block: EncodedBlock, hashes: UInt64[np.ndarray, " flows"]) -> 
     return Distinct(np.concatenate([rows, strangers]), numbers)
 
 
-def take_rows(block: EncodedBlock, rows: Int64[np.ndarray, " some"]) -> EncodedBlock:
-    """The rows numbered `rows`, in that order."""
-    starts = block.offsets[rows]
-    lengths = block.offsets[rows + 1] - starts
-    offsets = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return EncodedBlock(block.ids[ranges(starts, lengths)], offsets, 0)
-
-
 def join_blocks(first: EncodedBlock, second: EncodedBlock) -> EncodedBlock:
     """The rows of both, one after the other."""
     offsets = np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]])

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Float64, Int64, UInt64
 
 from wirebert.data.schema import FlowSchema
 from wirebert.encoding.overlap import row_hashes
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.rows import EncodedBlock, take_rows
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.tree_features import measure
@@ -28,7 +28,7 @@ from wirebert.serving.backends import (
     agrees,
     softmax,
 )
-from wirebert.serving.cache import ScoreCache, distinct_rows, take_rows
+from wirebert.serving.cache import ScoreCache, distinct_rows
 from wirebert.serving.operating import verdicts
 
 CACHE_MB: Final = 64

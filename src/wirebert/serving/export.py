@@ -17,14 +17,14 @@ from jaxtyping import Float64, Int64
 import wirebert
 from wirebert.data.loading import open_flows
 from wirebert.encoding.overlap import row_hashes
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.rows import EncodedBlock, take_rows
 from wirebert.errors import ArtifactError
 from wirebert.evaluation.tree_features import measure
 from wirebert.model.batches import by_length
 from wirebert.serving.agreement import Agreement, Alerts, compare, random_rows
 from wirebert.serving.artifact import Artifact, add_export, load_artifact
 from wirebert.serving.backends import OnnxBackend, TorchBackend, open_session, padded, softmax
-from wirebert.serving.cache import distinct_rows, join_blocks, take_rows
+from wirebert.serving.cache import distinct_rows, join_blocks
 from wirebert.serving.onnx_graph import model_bytes, probe_bytes
 
 ExportName = Literal["onnx", "onnx-int8"]

@@ -11,12 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Shaped
 
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.rows import EncodedBlock, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.novelty import Strangeness
 from wirebert.evaluation.tree_features import LARGEST, measure, row_numbers
 from wirebert.model.attribution import Attributions
-from wirebert.serving.cache import take_rows
 from wirebert.serving.detector import Detector, Scores
 from wirebert.serving.operating import ALERT, PASS, UNKNOWN
 

@@ -27,6 +27,12 @@ class DistillationConfig:
     teacher: str = ""
     """Model folder of the teacher, whose schema, tokenizer and classes the student takes; empty: labels alone teach."""
 
+    trees: bool = False
+    """Whether boosted trees, fitted on the tokens of the training flows, teach beside the labels; they read no text."""
+
+    mixed_rows: float = 0.0
+    """For each training flow, so many that never were, whose columns come from several flows; the teacher says what they are."""
+
     unlabelled: tuple[str, ...] = ()
     """Traffic that the teacher alone says something about; a label column in it is not looked at."""
 
@@ -41,6 +47,17 @@ class DistillationConfig:
             raise ConfigError(f"distillation.temperature must be above 0, got {self.temperature}")
         if not 0 <= self.mix <= 1:
             raise ConfigError(f"distillation.mix must be in [0, 1], got {self.mix}")
+        if self.trees and self.teacher:
+            raise ConfigError(
+                f"distillation.trees must be false beside distillation.teacher={self.teacher!r}: there is one teacher"
+            )
+        if not 0 <= self.mixed_rows < float("inf"):
+            raise ConfigError(f"distillation.mixed_rows must be at least 0, got {self.mixed_rows}")
+        if self.mixed_rows and not (self.trees or self.teacher):
+            raise ConfigError(
+                "distillation.mixed_rows needs a teacher, which says what these flows are; set distillation.trees=true or "
+                "distillation.teacher"
+            )
         if self.unlabelled and not self.teacher:
             raise ConfigError(
                 "distillation.unlabelled needs distillation.teacher, which says what these flows are"

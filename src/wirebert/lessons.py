@@ -1,0 +1,95 @@
+"""What a model learns beside the labels: flows that its teacher alone speaks of, and what the teacher says of all."""
+
+import json
+from collections.abc import Iterator
+from functools import cache as once
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Int64
+
+from wirebert.config import RunConfig
+from wirebert.data.sampling import sample_by_name
+from wirebert.encoding.cache import find_or_encode, store_key
+from wirebert.encoding.mixing import mixed_rows
+from wirebert.encoding.rows import EncodedBlock, take_rows
+from wirebert.encoding.store import EncodedFlows, StoreWriter
+from wirebert.encoding.teacher_scores import windows
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.errors import ConfigError
+from wirebert.preparing import Prepared
+from wirebert.serving.detector import Detector
+from wirebert.teaching import Say, append_unlabelled, ask
+from wirebert.training.soft_targets import SoftTargets
+from wirebert.training.token_trees import TokenTrees, fingerprint
+from wirebert.watching import watch
+
+MOST_TREE_FLOWS: Final = 200_000
+"""Flows that trees are fitted on at most, rare classes whole: as many as the report's baseline sees."""
+
+
+def taught(
+    run: RunConfig,
+    data: Prepared,
+    tokenizer: FlowTokenizer,
+    train: EncodedFlows,
+    valid: EncodedFlows,
+    cache: Path,
+) -> tuple[EncodedFlows, SoftTargets | None]:
+    """The flows to train on, those that are mixed included, and what the run's teacher says of them, if it has one.
+
+    Raises:
+        ConfigError: trees are to teach what texts mean.
+    """
+    how = run.distillation
+    if data.teacher is None and not how.trees:
+        return train, None
+    assert train.folder is not None, "training flows lie on disk"
+    assert valid.folder is not None, "validation flows lie on disk"
+    flows = _with_mixed(run, data, tokenizer, train, cache) if how.mixed_rows else train
+    size = (len(flows), len(data.classes.classes))
+    if data.teacher is not None:
+        detector = Detector(data.teacher.artifact, device=run.training.device, backend="torch")
+        probabilities: Say = lambda block: detector.score_encoded(block).probabilities  # noqa: E731
+        return flows, ask(how, flows, size, data.teacher.fingerprint, probabilities)
+    if tokenizer.text_columns:
+        raise ConfigError(
+            "distillation.trees must be false for data with text, which trees do not read (columns "
+            f"{', '.join(tokenizer.text_columns)}), got True; leave it out"
+        )
+
+    @once  # fitted only if there are no answers on disk
+    def trees() -> TokenTrees:
+        chosen = np.flatnonzero(sample_by_name(np.asarray(train.class_ids), MOST_TREE_FLOWS, run.seed))
+        block = take_rows(EncodedBlock(np.asarray(train.ids), np.asarray(train.offsets), 0), chosen)
+        class_ids = np.asarray(train.class_ids)[chosen]
+        return TokenTrees.fit(tokenizer, block, class_ids, valid, num_classes=size[1], seed=run.seed)
+
+    said = fingerprint(run.seed, train.folder.name, valid.folder.name)
+    return flows, ask(how, flows, size, said, lambda block: trees().probabilities(block))
+
+
+def _with_mixed(
+    run: RunConfig, data: Prepared, tokenizer: FlowTokenizer, train: EncodedFlows, cache: Path
+) -> EncodedFlows:
+    """The training flows, and mixed ones after them, but those that look like a flow that the model is judged by."""
+    assert train.folder is not None, "training flows lie on disk"
+    num_mixed = round(run.distillation.mixed_rows * len(train))
+    made = watch(mixed_rows(tokenizer, train, num_mixed, run.seed), "mixing", len, total=num_mixed)
+    blocks: Iterator[tuple[EncodedBlock, Int64[np.ndarray, " rows"]]] = (
+        (block, np.full(len(block), -1)) for block in made
+    )
+
+    def write(store: StoreWriter) -> None:
+        first = 0
+        for block in windows(train):
+            own = slice(first, first + len(block))
+            store.append(block, np.asarray(train.class_ids[own]), np.asarray(train.rows[own]))
+            first += len(block)
+        append_unlabelled(store, tokenizer, blocks, data.judged)
+
+    judged = [part.rows for part in data.judged if part.rows is not None]
+    note = json.dumps(["mixed", train.folder.name, num_mixed, run.seed])
+    key = store_key(data.fingerprint, tokenizer, *judged, note=note)
+    return find_or_encode(cache, key, tokenizer, write)[0]

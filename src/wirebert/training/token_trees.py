@@ -1,0 +1,87 @@
+"""Boosted trees on the tokens that a model reads: a teacher that is made from the training flows themselves.
+
+Trees that learn slowly, each split looking at a share of the columns, hold up better than a transformer where traffic is
+unlike that of training (docs/experiments.md); what they say of such rows can be learned (`wirebert.encoding.mixing`).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import numpy as np
+import sklearn
+from jaxtyping import Float64, Int64
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.slot_matrix import Ranks
+from wirebert.encoding.store import EncodedFlows
+from wirebert.encoding.tokenizer import FlowTokenizer
+
+SETTINGS: Final = {
+    "max_iter": 400,
+    "learning_rate": 0.05,
+    "max_leaf_nodes": 15,
+    "l2_regularization": 5.0,
+    "max_features": 0.4,
+    "class_weight": "balanced",
+    "n_iter_no_change": 20,
+}
+"""What the search for boosted trees in `wirebert compare` chose for NSL-KDD, on attacks that it held out."""
+
+MOST_TOKENS: Final = 255
+"""Of a slot whose tokens are split by set; beyond, by their order in the vocabulary, which is by falling frequency."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTrees:
+    """Fitted trees."""
+
+    ranks: Ranks
+    model: HistGradientBoostingClassifier
+    class_ids: Int64[np.ndarray, " known"]
+    """Classes that the fitted flows show."""
+    num_classes: int
+
+    @classmethod
+    def fit(
+        cls,
+        tokenizer: FlowTokenizer,
+        train: EncodedBlock,
+        class_ids: Int64[np.ndarray, " train"],
+        valid: EncodedFlows,
+        *,
+        num_classes: int,
+        seed: int,
+    ) -> "TokenTrees":
+        """Trees on `train`, all of whose flows have a class; those of `valid` say when there are enough."""
+        ranks = Ranks.of(tokenizer)
+        known = np.unique(class_ids)
+        valid_ids = np.asarray(valid.class_ids)
+        stops = np.isin(valid_ids, known)
+        sizes = np.bincount(tokenizer.token_slots[tokenizer.token_slots >= 0], minlength=len(tokenizer.slots))
+        model = HistGradientBoostingClassifier(
+            **cast(Any, SETTINGS),
+            categorical_features=cast(Any, ~ranks.is_ordered & (sizes <= MOST_TOKENS)),
+            early_stopping=cast(Any, True),
+            random_state=seed,
+        ).fit(
+            ranks.matrix(train),
+            class_ids,
+            X_val=ranks.matrix(valid)[stops],
+            y_val=valid_ids[stops],
+        )
+        return cls(ranks, model, known, num_classes)
+
+    def probabilities(self, block: EncodedBlock) -> Float64[np.ndarray, "flows classes"]:
+        """Probability of each class; 0 for classes that the fitted flows lack."""
+        found = np.zeros((len(block), self.num_classes))
+        found[:, self.class_ids] = self.model.predict_proba(self.ranks.matrix(block))
+        return found
+
+
+def fingerprint(seed: int, *flows: str) -> str:
+    """Sha256 over what decides what the trees say, as hexadecimal text; `flows` name those that they are fitted with."""
+    words = [SETTINGS, seed, sklearn.__version__, *flows]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()

@@ -1,0 +1,138 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wirebert.cli import main
+from wirebert.config import RunConfig, resolve_run
+from wirebert.data.labels import UNLABELLED
+from wirebert.encoding.overlap import row_hashes
+from wirebert.encoding.store import EncodedFlows
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.errors import ConfigError
+from wirebert.lessons import taught
+from wirebert.preparing import Prepared, encode, fit_tokenizer, prepare
+from wirebert.run_folder import RunFolder
+from wirebert.training import token_trees
+from wirebert.training.token_trees import TokenTrees
+
+Encoded = tuple[Prepared, FlowTokenizer, EncodedFlows, EncodedFlows]
+NO_TEXT = {"drop": ["uri", "user_agent"]}
+
+
+@pytest.fixture(autouse=True)
+def _few_trees(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(token_trees, "SETTINGS", token_trees.SETTINGS | {"max_iter": 5})
+
+
+@pytest.fixture
+def told(traffic: Path) -> Callable[..., RunConfig]:
+    def made(seed: int = 1, data: dict[str, Any] = NO_TEXT, **how: object) -> RunConfig:
+        given = {"train": str(traffic / "train.csv"), "seed": seed, "data": data, "distillation": how}
+        return resolve_run(given=given)
+
+    return made
+
+
+def encoded(run: RunConfig, folder: Path) -> Encoded:
+    data = prepare(run, RunFolder(folder))
+    tokenizer = fit_tokenizer(run, data, folder)
+    return (
+        data,
+        tokenizer,
+        encode(data.train, data, tokenizer, folder),
+        encode(data.valid, data, tokenizer, folder),
+    )
+
+
+def test_without_a_teacher_the_training_flows_are_all(told: Callable[..., RunConfig], tmp_path: Path):
+    run = told()
+    ready = encoded(run, tmp_path)
+    flows, soft = taught(run, *ready, tmp_path)
+    assert flows is ready[2]
+    assert soft is None
+
+
+def test_what_the_trees_say_of_each_flow_is_what_is_learned(told: Callable[..., RunConfig], tmp_path: Path):
+    run = told(trees=True, mixed_rows=1.5)
+    data, tokenizer, train, valid = encoded(run, tmp_path)
+    flows, soft = taught(run, data, tokenizer, train, valid, tmp_path)
+    assert soft is not None
+    block = tokenizer.encode(next(data.train.tables()))
+    trees = TokenTrees.fit(
+        tokenizer,
+        block,
+        np.asarray(train.class_ids),
+        valid,
+        num_classes=len(data.classes.classes),
+        seed=run.seed,
+    )
+    expected = trees.probabilities(block)
+    assert np.exp(soft.log_probabilities[: len(train)]) == pytest.approx(expected, abs=1e-6)
+    assert len(soft.log_probabilities) == len(flows)
+
+
+def test_mixed_flows_follow_the_training_flows_without_a_class(
+    told: Callable[..., RunConfig], tmp_path: Path
+):
+    run = told(trees=True, mixed_rows=1.5)
+    data, tokenizer, train, valid = encoded(run, tmp_path)
+    flows, _ = taught(run, data, tokenizer, train, valid, tmp_path)
+    assert np.array_equal(flows.ids[: len(train.ids)], train.ids)
+    assert np.array_equal(flows.class_ids[: len(train)], train.class_ids)
+    assert np.array_equal(flows.rows[: len(train)], train.rows)
+    assert (np.asarray(flows.class_ids[len(train) :]) == UNLABELLED).all()
+    assert 0.9 * 1.5 * len(train) < len(flows) - len(train) <= round(1.5 * len(train))
+
+
+def test_no_mixed_flow_looks_like_one_that_the_model_is_judged_by(
+    told: Callable[..., RunConfig], tmp_path: Path
+):
+    # Two columns, so that a mixed flow often is like one of validation.
+    drop = ["uri", "user_agent", "src_ip", "dst_ip", "duration_s", "src_payload_bytes", "dst_payload_bytes"]
+    run = told(data={"drop": [*drop, "src_packets", "dst_packets", "dst_port"]}, trees=True, mixed_rows=3)
+    data, tokenizer, train, valid = encoded(run, tmp_path)
+    flows, _ = taught(run, data, tokenizer, train, valid, tmp_path)
+    mixed = row_hashes(flows)[len(train) :]
+    assert 0 < len(mixed) < 3 * len(train)
+    assert not np.isin(mixed, row_hashes(valid)).any()
+
+
+def test_answers_are_found_again_and_another_seed_asks_anew(
+    told: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = told(trees=True)
+    ready = encoded(run, tmp_path)
+    _, first = taught(run, *ready, tmp_path)
+
+    def fail(*_: object, **__: object) -> TokenTrees:
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr(TokenTrees, "fit", fail)
+    _, again = taught(run, *ready, tmp_path)
+    assert first is not None
+    assert again is not None
+    assert np.array_equal(first.log_probabilities, again.log_probabilities)
+    with pytest.raises(AssertionError, match="fitted again"):
+        taught(told(seed=2, trees=True), *ready, tmp_path)
+
+
+def test_trees_do_not_teach_what_texts_mean(told: Callable[..., RunConfig], tmp_path: Path):
+    run = told(data={}, trees=True)
+    with pytest.raises(ConfigError, match=r"distillation\.trees must be false .* uri, user_agent"):
+        taught(run, *encoded(run, tmp_path), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_training_with_trees_as_teacher_ends_in_a_report(
+    traffic: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    drop = ["--drop", "uri", "--drop", "user_agent"]
+    trees = ["--set", "distillation.trees=true", "--set", "distillation.mixed_rows=1"]
+    out = tmp_path / "run"
+    assert main(["train", str(traffic / "train.csv"), "--out", str(out), *drop, *tiny, *trees]) == 0
+    assert "more flows have columns of several training flows" in capsys.readouterr().out
+    assert (out / "report.json").exists()
+    assert not (out / "encoded").exists()
