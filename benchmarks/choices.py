@@ -250,7 +250,9 @@ def lesson(
         what = (variant.lesson, data, ground, sides, stage.tokenizer, flows[0])
         return taught_rows(*what, place / "flows", run.seed)
     train, stop = (ground.part("some", data.train, side) for side in sides[:2])
-    return taught(run, replace(data, train=train, valid=stop), stage.tokenizer, *flows, place / "encoded")
+    own = replace(data, train=train, valid=stop)
+    found = taught(run, own, stage.tokenizer, *flows, place / "encoded")
+    return found.flows, found.soft
 
 
 def rival(run: RunConfig, variant: Variant, fold: int, work: Path) -> Said:

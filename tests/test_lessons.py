@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,16 @@ def encoded(run: RunConfig, folder: Path) -> Encoded:
 def test_without_a_teacher_the_training_flows_are_all(told: Callable[..., RunConfig], tmp_path: Path):
     run = told()
     ready = encoded(run, tmp_path)
-    flows, soft = taught(run, *ready, tmp_path)
-    assert flows is ready[2]
-    assert soft is None
+    lesson = taught(run, *ready, tmp_path)
+    assert lesson.flows is ready[2]
+    assert lesson.soft is None
 
 
 def test_what_the_trees_say_of_each_flow_is_what_is_learned(told: Callable[..., RunConfig], tmp_path: Path):
     run = told(trees=True, mixed_rows=1.5)
     data, tokenizer, train, valid = encoded(run, tmp_path)
-    flows, soft = taught(run, data, tokenizer, train, valid, tmp_path)
+    lesson = taught(run, data, tokenizer, train, valid, tmp_path)
+    flows, soft = lesson.flows, lesson.soft
     assert soft is not None
     block = tokenizer.encode(next(data.train.tables()))
     trees = TokenTrees.fit(
@@ -69,7 +71,7 @@ def test_what_the_trees_say_of_each_flow_is_what_is_learned(told: Callable[..., 
         num_classes=len(data.classes.classes),
         seed=run.seed,
     )
-    expected = trees.probabilities(block)
+    expected = trees.say(block)
     assert np.exp(soft.log_probabilities[: len(train)]) == pytest.approx(expected, abs=1e-6)
     assert len(soft.log_probabilities) == len(flows)
 
@@ -79,7 +81,7 @@ def test_mixed_flows_follow_the_training_flows_without_a_class(
 ):
     run = told(trees=True, mixed_rows=1.5)
     data, tokenizer, train, valid = encoded(run, tmp_path)
-    flows, _ = taught(run, data, tokenizer, train, valid, tmp_path)
+    flows = taught(run, data, tokenizer, train, valid, tmp_path).flows
     assert np.array_equal(flows.ids[: len(train.ids)], train.ids)
     assert np.array_equal(flows.class_ids[: len(train)], train.class_ids)
     assert np.array_equal(flows.rows[: len(train)], train.rows)
@@ -94,7 +96,7 @@ def test_no_mixed_flow_looks_like_one_that_the_model_is_judged_by(
     drop = ["uri", "user_agent", "src_ip", "dst_ip", "duration_s", "src_payload_bytes", "dst_payload_bytes"]
     run = told(data={"drop": [*drop, "src_packets", "dst_packets", "dst_port"]}, trees=True, mixed_rows=3)
     data, tokenizer, train, valid = encoded(run, tmp_path)
-    flows, _ = taught(run, data, tokenizer, train, valid, tmp_path)
+    flows = taught(run, data, tokenizer, train, valid, tmp_path).flows
     mixed = row_hashes(flows)[len(train) :]
     assert 0 < len(mixed) < 3 * len(train)
     assert not np.isin(mixed, row_hashes(valid)).any()
@@ -105,13 +107,13 @@ def test_answers_are_found_again_and_another_seed_asks_anew(
 ):
     run = told(trees=True)
     ready = encoded(run, tmp_path)
-    _, first = taught(run, *ready, tmp_path)
+    first = taught(run, *ready, tmp_path).soft
 
     def fail(*_: object, **__: object) -> TokenTrees:
         raise AssertionError("fitted again")
 
     monkeypatch.setattr(TokenTrees, "fit", fail)
-    _, again = taught(run, *ready, tmp_path)
+    again = taught(run, *ready, tmp_path).soft
     assert first is not None
     assert again is not None
     assert np.array_equal(first.log_probabilities, again.log_probabilities)
@@ -136,3 +138,6 @@ def test_a_training_with_trees_as_teacher_ends_in_a_report(
     assert "more flows have columns of several training flows" in capsys.readouterr().out
     assert (out / "report.json").exists()
     assert not (out / "encoded").exists()
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert list(report["baseline"]) == ["boosted trees", "its teacher"]
+    assert report["baseline"]["its teacher"]["splits"].keys() == report["splits"].keys()

@@ -221,10 +221,10 @@ def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dic
         encode(own.train, own, tokenizer, cache),
         encode(own.valid, own, tokenizer, cache),
     )
-    train_flows, soft = taught(run, own, tokenizer, train_flows, valid_flows, cache)
+    lesson = taught(run, own, tokenizer, train_flows, valid_flows, cache)
     model = build(run.model, TokenLayout.of(tokenizer), classes=own.classes.classes, seed=run.seed)
-    settled = settle(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
-    learn(settled, folder, model, tokenizer, train_flows, valid_flows, console, soft=soft)
+    settled = settle(run, folder, num_flows=len(lesson.flows), width=model.architecture.dim)
+    learn(settled, folder, model, tokenizer, lesson.flows, valid_flows, console, soft=lesson.soft)
     # No row is to be called unknown here, and what that takes would be the longest part.
     plain = replace(settled, operating=replace(settled.operating, alert_on="attack", unknown_flows=0))
     save(plain, folder, model, tokenizer, own, valid_flows)

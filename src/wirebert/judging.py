@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import final
+from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float, Float64, Int64, UInt64
 
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.loading import Flows
-from wirebert.evaluation.baselines import Trees
 from wirebert.evaluation.intervals import ALONE
 from wirebert.evaluation.metrics import SplitMetrics, Thresholds, evaluate
 from wirebert.evaluation.thresholds import Threshold
@@ -102,6 +101,15 @@ class TrueClasses:
         return np.array([*of_label, UNLABELLED], dtype=np.int64)[self.label_ids]
 
 
+@runtime_checkable
+class Rival(Protocol):
+    """A method beside the model."""
+
+    def probabilities(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
+        """Probability of each class for the rows of a typed table."""
+        ...
+
+
 def judge(
     detector: Detector,
     part: Part,
@@ -128,7 +136,7 @@ def judge(
 
 
 def judge_trees(
-    trees: Trees,
+    trees: Rival,
     classes: ClassMap,
     part: Part,
     *,
@@ -148,7 +156,7 @@ def judge_trees(
 
 
 def judge_trees_on(
-    trees: Trees, classes: ClassMap, parts: Sequence[Part], *, seed: int, num_resamples: int
+    trees: Rival, classes: ClassMap, parts: Sequence[Part], *, seed: int, num_resamples: int
 ) -> dict[str, SplitMetrics]:
     """The baseline's figures of every part; thresholds are fitted on the first, as the model's are."""
     found: dict[str, SplitMetrics] = {}

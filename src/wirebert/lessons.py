@@ -1,7 +1,8 @@
 """What a model learns beside the labels: flows that its teacher alone speaks of, and what the teacher says of all."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,18 @@ MOST_TREE_FLOWS: Final = 200_000
 """Flows that trees are fitted on at most, rare classes whole: as many as the report's baseline sees."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a model is to learn."""
+
+    flows: EncodedFlows
+    """The training flows; after them those without a class, if there are any."""
+    soft: SoftTargets | None = None
+    """What the teacher says of each, if there is one."""
+    trees: Callable[[], TokenTrees] | None = None
+    """The teacher, where trees are; fitted when first asked for."""
+
+
 def taught(
     run: RunConfig,
     data: Prepared,
@@ -36,7 +49,7 @@ def taught(
     train: EncodedFlows,
     valid: EncodedFlows,
     cache: Path,
-) -> tuple[EncodedFlows, SoftTargets | None]:
+) -> Lesson:
     """The flows to train on, those that are mixed included, and what the run's teacher says of them, if it has one.
 
     Raises:
@@ -44,7 +57,7 @@ def taught(
     """
     how = run.distillation
     if data.teacher is None and not how.trees:
-        return train, None
+        return Lesson(train)
     assert train.folder is not None, "training flows lie on disk"
     assert valid.folder is not None, "validation flows lie on disk"
     flows = _with_mixed(run, data, tokenizer, train, cache) if how.mixed_rows else train
@@ -52,14 +65,14 @@ def taught(
     if data.teacher is not None:
         detector = Detector(data.teacher.artifact, device=run.training.device, backend="torch")
         probabilities: Say = lambda block: detector.score_encoded(block).probabilities  # noqa: E731
-        return flows, ask(how, flows, size, data.teacher.fingerprint, probabilities)
+        return Lesson(flows, ask(how, flows, size, data.teacher.fingerprint, probabilities))
     if tokenizer.text_columns:
         raise ConfigError(
             "distillation.trees must be false for data with text, which trees do not read (columns "
             f"{', '.join(tokenizer.text_columns)}), got True; leave it out"
         )
 
-    @once  # fitted only if there are no answers on disk
+    @once  # fitted when asked: there may be answers on disk
     def trees() -> TokenTrees:
         chosen = np.flatnonzero(sample_by_name(np.asarray(train.class_ids), MOST_TREE_FLOWS, run.seed))
         block = take_rows(EncodedBlock(np.asarray(train.ids), np.asarray(train.offsets), 0), chosen)
@@ -67,7 +80,7 @@ def taught(
         return TokenTrees.fit(tokenizer, block, class_ids, valid, num_classes=size[1], seed=run.seed)
 
     said = fingerprint(run.seed, train.folder.name, valid.folder.name)
-    return flows, ask(how, flows, size, said, lambda block: trees().probabilities(block))
+    return Lesson(flows, ask(how, flows, size, said, lambda block: trees().say(block)), trees)
 
 
 def _with_mixed(

@@ -6,7 +6,7 @@ only; the best epoch is chosen on validation rows; test rows are scored, and tes
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +27,19 @@ from wirebert.encoding.overlap import row_hashes
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.baselines import Trees, fit_trees
-from wirebert.evaluation.report import JudgedFile, Report
+from wirebert.evaluation.report import Baseline, JudgedFile, Report
 from wirebert.joining import learn
 from wirebert.judging import Part, judge, judge_trees_on
 from wirebert.ledger import count_read
-from wirebert.lessons import taught
+from wirebert.lessons import Lesson, taught
 from wirebert.model.batches import score
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
 from wirebert.preparing import Prepared, encode, fit_tokenizer, prepare
 from wirebert.reporting import (
+    TEACHER,
+    TREES,
     command_line,
     data_section,
     run_report,
@@ -92,13 +94,13 @@ def fit(run: RunConfig, folder: RunFolder, console: Console, crew: Crew = ALONE)
     valid_flows = encode(data.valid, data, tokenizer, cache)
     clock.lap("encoding")
     hashes = row_hashes(train_flows)
-    train_flows, soft = taught(run, data, tokenizer, train_flows, valid_flows, cache)
-    if soft is not None:
-        show_lesson(run.distillation, len(train_flows) - len(hashes), console)
+    lesson = taught(run, data, tokenizer, train_flows, valid_flows, cache)
+    if lesson.soft is not None:
+        show_lesson(run.distillation, len(lesson.flows) - len(hashes), console)
         clock.lap("asking the teacher")
     model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
-    run = settle(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
-    result = learn(run, folder, model, tokenizer, train_flows, valid_flows, console, crew, soft=soft)
+    run = settle(run, folder, num_flows=len(lesson.flows), width=model.architecture.dim)
+    result = learn(run, folder, model, tokenizer, lesson.flows, valid_flows, console, crew, soft=lesson.soft)
     artifact = save(run, folder, model, tokenizer, data, valid_flows)
     clock.lap("training")
     if run.evaluation.ablate_context:
@@ -106,7 +108,7 @@ def fit(run: RunConfig, folder: RunFolder, console: Console, crew: Crew = ALONE)
         clock.lap("training without context")
     crew.dismiss()
     # From here on test files may be opened: nothing that follows changes the model.
-    report = examine(run, folder, data, result, hashes, clock, console)
+    report = examine(run, folder, data, result, lesson, hashes, clock, console)
     write_card(folder.model, model_card(artifact, report))
     write_report(report, folder)
     folder.discard_encoded()
@@ -187,10 +189,10 @@ def train_without_context(
     data = replace(data, flows=train.flows, train=train, valid=valid)
     tokenizer = fit_tokenizer(run, data, cache)
     train_flows, valid_flows = (encode(part, data, tokenizer, cache) for part in (train, valid))
-    train_flows, soft = taught(run, data, tokenizer, train_flows, valid_flows, cache)
+    lesson = taught(run, data, tokenizer, train_flows, valid_flows, cache)
     model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
     console.print("once more without the columns of context, to see what these add", highlight=False)
-    learn(run, folder, model, tokenizer, train_flows, valid_flows, console, crew, soft=soft)
+    learn(run, folder, model, tokenizer, lesson.flows, valid_flows, console, crew, soft=lesson.soft)
     save(run, folder, model, tokenizer, data, valid_flows)
 
 
@@ -199,6 +201,7 @@ def examine(
     folder: RunFolder,
     data: Prepared,
     result: TrainingResult,
+    lesson: Lesson,
     train_hashes: UInt64[np.ndarray, " train"],
     clock: Clock,
     console: Console,
@@ -225,11 +228,17 @@ def examine(
             *(run, folder, data.teacher, parts), fingerprint=data.fingerprint, num_unlabelled=num_unlabelled
         )
         clock.lap("scoring by the teacher")
-    trees, trees_splits = None, {}
+    baselines: dict[str, Baseline] = {}
     if run.evaluation.baseline:
         trees = train_trees(run, data)
-        trees_splits = judge_trees_on(trees, data.classes, parts, **how)
+        judged_trees = judge_trees_on(trees, data.classes, parts, **how)
+        baselines[TREES] = Baseline(summary=asdict(trees.summary), splits=judged_trees)
         clock.lap("boosted trees")
+    if lesson.trees is not None:
+        teacher = lesson.trees()
+        judged_trees = judge_trees_on(teacher, data.classes, parts, **how)
+        baselines[TEACHER] = Baseline(summary=teacher.summary, splits=judged_trees)
+        clock.lap("scoring by the teacher")
     findings = [
         *data.findings,
         *(found for part in tests for found in beside(run, data, part.flows, console)),
@@ -246,8 +255,7 @@ def examine(
         result=result,
         num_parameters=detector.num_parameters,
         splits=splits,
-        trees=trees,
-        trees_splits=trees_splits,
+        baselines=baselines,
         timing=clock.laps,
         context=gain,
         teacher=distance,

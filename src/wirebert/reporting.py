@@ -3,7 +3,6 @@
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -14,7 +13,6 @@ from wirebert.config import RunConfig
 from wirebert.data.labels import distribution, imbalance_ratio
 from wirebert.data.loading import Flows
 from wirebert.data.validation import Finding
-from wirebert.evaluation.baselines import Trees
 from wirebert.evaluation.context_gain import ContextGain
 from wirebert.evaluation.environment import hardware, versions
 from wirebert.evaluation.history import History
@@ -41,7 +39,8 @@ from wirebert.training.monitoring import read_metrics
 from wirebert.training.soft_targets import DistillationConfig
 from wirebert.training.standing import TrainingResult
 
-TREES = "boosted trees"
+TREES, TEACHER = "boosted trees", "its teacher"
+"""Methods beside the model."""
 """Name of the quick baseline in reports."""
 
 
@@ -138,8 +137,7 @@ def run_report(
     result: TrainingResult,
     num_parameters: int,
     splits: Mapping[str, SplitMetrics],
-    trees: Trees | None,
-    trees_splits: Mapping[str, SplitMetrics],
+    baselines: Mapping[str, Baseline],
     timing: Mapping[str, float],
     context: ContextGain | None = None,
     teacher: TeacherGap | None = None,
@@ -156,9 +154,7 @@ def run_report(
         hardware=hardware(),
         training={"parameters": num_parameters, **result.to_report()},
         timing=timing,
-        baseline={}
-        if trees is None
-        else {TREES: Baseline(summary=asdict(trees.summary), splits=trees_splits)},
+        baseline=baselines,
         context=context,
         teacher=teacher,
     )

@@ -52,14 +52,14 @@ def fitted(*, seed: int = 1, num_classes: int = 4) -> tuple[FlowTokenizer, Token
 def test_trees_find_a_rule_over_two_columns():
     tokenizer, trees = fitted()
     table, class_ids = traffic(500, 3)
-    found = trees.probabilities(tokenizer.encode(table))
+    found = trees.say(tokenizer.encode(table))
     assert np.mean(found.argmax(axis=1) == class_ids) > 0.97
     assert found.sum(axis=1) == pytest.approx(1)
 
 
 def test_a_class_without_a_training_flow_has_no_probability():
     tokenizer, trees = fitted()
-    found = trees.probabilities(tokenizer.encode(traffic(20, 3)[0]))
+    found = trees.say(tokenizer.encode(traffic(20, 3)[0]))
     assert found.shape == (20, 4)
     assert not found[:, 3].any()
 
@@ -67,7 +67,7 @@ def test_a_class_without_a_training_flow_has_no_probability():
 def test_values_that_training_never_shows_are_welcome():
     tokenizer, trees = fitted()
     table = pa.table({"proto": ["sctp", None, "udp"], "bytes": pa.array([None, 5, 10**9], pa.int64())})
-    found = trees.probabilities(tokenizer.encode(table))
+    found = trees.say(tokenizer.encode(table))
     assert np.isfinite(found).all()
     assert found[2].argmax() == 1  # above all that training shows counts as much
 
@@ -75,7 +75,7 @@ def test_values_that_training_never_shows_are_welcome():
 def test_the_same_seed_gives_the_same_trees():
     (tokenizer, one), (_, same) = fitted(), fitted()
     block = tokenizer.encode(traffic(50, 3)[0])
-    assert np.array_equal(one.probabilities(block), same.probabilities(block))
+    assert np.array_equal(one.say(block), same.say(block))
 
 
 def test_rare_classes_count_as_much_as_frequent_ones():
@@ -85,7 +85,13 @@ def test_rare_classes_count_as_much_as_frequent_ones():
     tokenizer = FlowTokenizer.fit(SCHEMA, lambda: iter([table]), EncodingConfig())
     valid = encoded(tokenizer, table, class_ids)
     trees = TokenTrees.fit(tokenizer, tokenizer.encode(table), class_ids, valid, num_classes=2, seed=1)
-    assert trees.probabilities(tokenizer.encode(table[:1]))[0] == pytest.approx([0.5, 0.5], abs=0.02)
+    assert trees.say(tokenizer.encode(table[:1]))[0] == pytest.approx([0.5, 0.5], abs=0.02)
+
+
+def test_rows_of_a_table_are_encoded_first():
+    tokenizer, trees = fitted()
+    table = traffic(20, 3)[0]
+    assert np.array_equal(trees.probabilities(table), trees.say(tokenizer.encode(table)))
 
 
 def test_the_fingerprint_tells_seeds_flows_and_settings_apart(monkeypatch: pytest.MonkeyPatch):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import numpy as np
+import pyarrow as pa
 import sklearn
 from jaxtyping import Float64, Int64
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -43,6 +44,18 @@ class TokenTrees:
     class_ids: Int64[np.ndarray, " known"]
     """Classes that the fitted flows show."""
     num_classes: int
+    num_flows: int
+    """Fitted on."""
+
+    @property
+    def summary(self) -> dict[str, object]:
+        """What they are and what they were given, for the report."""
+        return {
+            "method": "scikit-learn HistGradientBoostingClassifier on the model's tokens",
+            "num_rounds": self.model.n_iter_,
+            "num_flows_used": self.num_flows,
+            **SETTINGS,
+        }
 
     @classmethod
     def fit(
@@ -72,9 +85,13 @@ class TokenTrees:
             X_val=ranks.matrix(valid)[stops],
             y_val=valid_ids[stops],
         )
-        return cls(ranks, model, known, num_classes)
+        return cls(ranks, model, known, num_classes, len(train))
 
-    def probabilities(self, block: EncodedBlock) -> Float64[np.ndarray, "flows classes"]:
+    def probabilities(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
+        """Probability of each class for the rows of a typed table."""
+        return self.say(self.ranks.tokenizer.encode(table))
+
+    def say(self, block: EncodedBlock) -> Float64[np.ndarray, "flows classes"]:
         """Probability of each class; 0 for classes that the fitted flows lack."""
         found = np.zeros((len(block), self.num_classes))
         found[:, self.class_ids] = self.model.predict_proba(self.ranks.matrix(block))
