@@ -69,6 +69,7 @@ def test_what_the_trees_say_of_each_flow_is_what_is_learned(told: Callable[..., 
         np.asarray(train.class_ids),
         valid,
         num_classes=len(data.classes.classes),
+        weights="balanced",
         seed=run.seed,
     )
     expected = trees.say(block)

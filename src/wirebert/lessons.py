@@ -77,9 +77,14 @@ def taught(
         chosen = np.flatnonzero(sample_by_name(np.asarray(train.class_ids), MOST_TREE_FLOWS, run.seed))
         block = take_rows(EncodedBlock(np.asarray(train.ids), np.asarray(train.offsets), 0), chosen)
         class_ids = np.asarray(train.class_ids)[chosen]
-        return TokenTrees.fit(tokenizer, block, class_ids, valid, num_classes=size[1], seed=run.seed)
+        return TokenTrees.fit(
+            *(tokenizer, block, class_ids, valid),
+            num_classes=size[1],
+            weights=how.tree_weights,
+            seed=run.seed,
+        )
 
-    said = fingerprint(run.seed, train.folder.name, valid.folder.name)
+    said = fingerprint(run.seed, how.tree_weights, train.folder.name, valid.folder.name)
     return Lesson(flows, ask(how, flows, size, said, lambda block: trees().say(block)), trees)
 
 

@@ -7,7 +7,7 @@ from wirebert.encoding.settings import EncodingConfig
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.training import token_trees
-from wirebert.training.token_trees import TokenTrees, fingerprint
+from wirebert.training.token_trees import ClassWeights, TokenTrees, fingerprint
 
 NUM_FLOWS = 400
 SCHEMA = FlowSchema(
@@ -45,7 +45,9 @@ def fitted(*, seed: int = 1, num_classes: int = 4) -> tuple[FlowTokenizer, Token
     valid_ids[0] = 3  # which training lacks
     valid = encoded(tokenizer, valid_table, valid_ids)
     block = tokenizer.encode(table)
-    trees = TokenTrees.fit(tokenizer, block, class_ids, valid, num_classes=num_classes, seed=seed)
+    trees = TokenTrees.fit(
+        tokenizer, block, class_ids, valid, num_classes=num_classes, weights="balanced", seed=seed
+    )
     return tokenizer, trees
 
 
@@ -78,14 +80,16 @@ def test_the_same_seed_gives_the_same_trees():
     assert np.array_equal(one.say(block), same.say(block))
 
 
-def test_rare_classes_count_as_much_as_frequent_ones():
-    """Where two classes can not be told apart, balanced weights say one half whatever their shares are."""
+@pytest.mark.parametrize(("weights", "expected"), [("none", 0.1), ("sqrt", 0.25), ("balanced", 0.5)])
+def test_class_weights_say_how_much_a_rare_class_counts(weights: ClassWeights, expected: float):
+    """Two classes of 900 and 100 flows that can not be told apart: 1 to 9, 1 to 3 and 1 to 1."""
     table = pa.table({"proto": ["tcp"] * 1000, "bytes": [1] * 1000})
     class_ids = (np.arange(1000) % 10 == 0).astype(np.int64)
     tokenizer = FlowTokenizer.fit(SCHEMA, lambda: iter([table]), EncodingConfig())
     valid = encoded(tokenizer, table, class_ids)
-    trees = TokenTrees.fit(tokenizer, tokenizer.encode(table), class_ids, valid, num_classes=2, seed=1)
-    assert trees.say(tokenizer.encode(table[:1]))[0] == pytest.approx([0.5, 0.5], abs=0.02)
+    block = tokenizer.encode(table)
+    trees = TokenTrees.fit(tokenizer, block, class_ids, valid, num_classes=2, weights=weights, seed=1)
+    assert trees.say(block)[0, 1] == pytest.approx(expected, abs=0.02)
 
 
 def test_rows_of_a_table_are_encoded_first():
@@ -94,7 +98,10 @@ def test_rows_of_a_table_are_encoded_first():
     assert np.array_equal(trees.probabilities(table), trees.say(tokenizer.encode(table)))
 
 
-def test_the_fingerprint_tells_seeds_flows_and_settings_apart(monkeypatch: pytest.MonkeyPatch):
-    found = {fingerprint(1, "a", "b"), fingerprint(2, "a", "b"), fingerprint(1, "a", "c")}
+def test_the_fingerprint_tells_seeds_weights_flows_and_settings_apart(monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[int, ClassWeights, str, str]] = [
+        *((1, "sqrt", "a", "b"), (2, "sqrt", "a", "b"), (1, "none", "a", "b"), (1, "sqrt", "a", "c"))
+    ]
+    found = {fingerprint(*words) for words in asked}
     monkeypatch.setattr(token_trees, "SETTINGS", {"max_iter": 1})
-    assert len(found | {fingerprint(1, "a", "b")}) == 4
+    assert len(found | {fingerprint(*asked[0])}) == 5

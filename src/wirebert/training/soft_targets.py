@@ -7,6 +7,7 @@ Shape letters: N flows of the data set, B flows, C classes.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ class DistillationConfig:
 
     trees: bool = False
     """Whether boosted trees, fitted on the tokens of the training flows, teach beside the labels; they read no text."""
+
+    tree_weights: Literal["none", "balanced", "sqrt"] = "balanced"
+    """Weight of each class when the trees are fitted: 1, or by the inverse of its share or the root of that."""
 
     mixed_rows: float = 0.0
     """For each training flow, so many that never were, whose columns come from several flows; the teacher says what they are."""

@@ -7,7 +7,7 @@ unlike that of training (docs/experiments.md); what they say of such rows can be
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +20,14 @@ from wirebert.encoding.slot_matrix import Ranks
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 
+ClassWeights = Literal["none", "balanced", "sqrt"]
+
 SETTINGS: Final = {
     "max_iter": 400,
     "learning_rate": 0.05,
     "max_leaf_nodes": 15,
     "l2_regularization": 5.0,
     "max_features": 0.4,
-    "class_weight": "balanced",
     "n_iter_no_change": 20,
 }
 """What the search for boosted trees in `wirebert compare` chose for NSL-KDD, on attacks that it held out."""
@@ -66,17 +67,21 @@ class TokenTrees:
         valid: EncodedFlows,
         *,
         num_classes: int,
+        weights: ClassWeights,
         seed: int,
     ) -> "TokenTrees":
         """Trees on `train`, all of whose flows have a class; those of `valid` say when there are enough."""
         ranks = Ranks.of(tokenizer)
-        known = np.unique(class_ids)
+        known, counts = np.unique(class_ids, return_counts=True)
+        exponent = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[weights]
+        class_weight = dict(zip(known, (len(class_ids) / (len(known) * counts)) ** exponent, strict=True))
         valid_ids = np.asarray(valid.class_ids)
         stops = np.isin(valid_ids, known)
         sizes = np.bincount(tokenizer.token_slots[tokenizer.token_slots >= 0], minlength=len(tokenizer.slots))
         model = HistGradientBoostingClassifier(
             **cast(Any, SETTINGS),
             categorical_features=cast(Any, ~ranks.is_ordered & (sizes <= MOST_TOKENS)),
+            class_weight=class_weight,
             early_stopping=cast(Any, True),
             random_state=seed,
         ).fit(
@@ -98,7 +103,7 @@ class TokenTrees:
         return found
 
 
-def fingerprint(seed: int, *flows: str) -> str:
+def fingerprint(seed: int, weights: ClassWeights, *flows: str) -> str:
     """Sha256 over what decides what the trees say, as hexadecimal text; `flows` name those that they are fitted with."""
-    words = [SETTINGS, seed, sklearn.__version__, *flows]
+    words = [SETTINGS, weights, seed, sklearn.__version__, *flows]
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
