@@ -61,6 +61,7 @@ from variants import (
 from wirebert import pipeline
 from wirebert.config import RunConfig, resolve_run
 from wirebert.contest import limit_threads
+from wirebert.encoding.rows import EncodedBlock
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.novelty import Strangeness
@@ -79,6 +80,7 @@ from wirebert.training.corruption import Corruption
 from wirebert.training.feeding import LabelledRows
 from wirebert.training.session import fit_model
 from wirebert.training.soft_targets import SoftTargets
+from wirebert.training.token_trees import TokenTrees
 
 LISTED = [name for name in VARIANTS if not name.startswith(TRIAL)]
 
@@ -125,11 +127,14 @@ def perform(task: Task, run: RunConfig, work: Path) -> dict[str, object]:
     start_s = time.perf_counter()
     variant = VARIANTS.get(task.variant, Variant())
     run = replace(run, seed=task.seed)
-    if variant.kind == "model":
+    if variant.kind in ("model", "trees"):
         stage = staged(run, task.fold, variant.change if variant.change in BINS else "", work)
         if task.variant not in VARIANTS:
             return {"seconds": round(time.perf_counter() - start_s, 1)}
-        said = train(run, variant, stage, task.fold, work)
+        if variant.kind == "trees":
+            said = say_trees(run, stage)
+        else:
+            said = train(run, variant, stage, task.fold, work)
     else:
         said = rival(run, variant, task.fold, work)
     is_tilted = variant.kind == "model" and run.training.tilts_classes
@@ -223,8 +228,14 @@ def train(run: RunConfig, variant: Variant, stage: Stage, fold: int, work: Path)
     logits = [score(model, part, device=device) for part in (valid, held_out)]
     if by_name:  # a class is as likely as its names together
         logits = [
-            np.stack([logsumexp(part[:, own], axis=1) for own in stage.names_of_class], 1) for part in logits
+            np.stack([cast(Any, logsumexp(part[:, own], axis=1)) for own in stage.names_of_class], 1)
+            for part in logits
         ]
+    return said_of(stage, valid, held_out, logits)
+
+
+def said_of(stage: Stage, valid: EncodedFlows, held_out: EncodedFlows, logits: Sequence[np.ndarray]) -> Said:
+    """The logits of validation rows and of rows held out, with what these are."""
     return Said(
         valid=logits[0],
         held_out=logits[1],
@@ -233,6 +244,20 @@ def train(run: RunConfig, variant: Variant, stage: Stage, fold: int, work: Path)
         name_ids=stage.name_ids[held_out.rows],
         benign_id=stage.benign_id,
     )
+
+
+def say_trees(run: RunConfig, stage: Stage) -> Said:
+    """What the trees say that `distillation.trees` makes teachers."""
+    flows, valid, held_out = (EncodedFlows.open(path) for path in (stage.train, stage.valid, stage.held_out))
+    block = EncodedBlock(np.asarray(flows.ids), np.asarray(flows.offsets), 0)
+    trees = TokenTrees.fit(
+        *(stage.tokenizer, block, np.asarray(flows.class_ids), valid),
+        num_classes=len(stage.classes),
+        weights=run.distillation.tree_weights,
+        seed=run.seed,
+    )
+    whole = [EncodedBlock(np.asarray(part.ids), np.asarray(part.offsets), 0) for part in (valid, held_out)]
+    return said_of(stage, valid, held_out, [np.log(trees.say(part).clip(1e-9)) for part in whole])
 
 
 def lesson(

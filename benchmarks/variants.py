@@ -29,7 +29,7 @@ from wirebert.training.losses import Objective
 
 TEMPERATURE = 0.1
 FAR = -1e9
-Kind = Literal["model", "xgboost", "lightgbm", "novelty", "teacher"]
+Kind = Literal["model", "xgboost", "lightgbm", "novelty", "teacher", "trees"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,12 +91,17 @@ LESSONS = (
     ("temperature", 2.0),
 )
 TREES_TEACH = ("distillation.trees=true", "distillation.mixed_rows=2", "distillation.temperature=1")
+WEIGHED = ("training.class_weights=sqrt", "training.corruption=0.05")
 TAUGHT_WITH: Mapping[str, tuple[str, ...]] = {
     "column_drop=0.2": ("training.column_drop=0.2",),
-    "recipe": ("training.class_weights=sqrt", "training.corruption=0.05"),
-    "mixed_rows=4": ("distillation.mixed_rows=4",),
-    "mix=0.8": ("distillation.mix=0.8",),
-    "temperature=2": ("distillation.temperature=2",),
+    "weighed": WEIGHED,
+    "weighed, column_drop=0.2": (*WEIGHED, "training.column_drop=0.2"),
+    "weighed, column_drop=0.2, mix=0.8": (*WEIGHED, "training.column_drop=0.2", "distillation.mix=0.8"),
+    "weighed, column_drop=0.2, temperature=2": (
+        *WEIGHED,
+        "training.column_drop=0.2",
+        "distillation.temperature=2",
+    ),
 }
 TOGETHER = ("training.column_drop=0.2", "model.dropout=0.3")
 VARIANTS: Mapping[str, Variant] = {
@@ -130,6 +135,7 @@ VARIANTS: Mapping[str, Variant] = {
         )
     },
     **{f"{TRIAL}{number}": trial(number) for number in range(1, MOST_TRIALS + 1)},
+    "trees on tokens": Variant(kind="trees"),
     "trees teach": Variant(overrides=TREES_TEACH),
     **{
         f"trees teach, {what}": Variant(overrides=(*TREES_TEACH, *more)) for what, more in TAUGHT_WITH.items()

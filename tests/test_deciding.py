@@ -18,7 +18,7 @@ from wirebert.deciding import (
     calibrated,
     folded_attack_scores,
     parse_prior,
-    require_benign,
+    require_classes,
     stated_shares,
     with_strangeness,
 )
@@ -97,6 +97,23 @@ def test_stock_transformers_gives_the_calibrated_probabilities(
     np.testing.assert_allclose(Detector.load(tmp_path / "model").score(table).probabilities, given, atol=1e-5)
 
 
+def test_class_addends_multiply_odds_by_their_exponentials(artifact: Artifact, logits: np.ndarray) -> None:
+    plain, moved = (
+        calibrated(artifact, logits, CLASS_IDS, OperatingConfig(class_addends=addends), **HOW)
+        for addends in ((), (f"{NAMES[0]}=-2", f"{NAMES[1]}=0.5"))
+    )
+    before, after = (Detector(one).score(traffic()) for one in (plain, moved))
+    odds = np.ones(len(NAMES))
+    odds[:2] = np.exp([-2, 0.5])
+    expected = before.probabilities * odds
+    np.testing.assert_allclose(after.probabilities, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
+    assert moved.operating is not None
+    assert moved.operating.shares == {}
+    # Thresholds are those of the scores as they are now.
+    assert plain.operating is not None
+    assert moved.operating.thresholds != plain.operating.thresholds
+
+
 def test_a_stated_prior_moves_odds_as_bayes_says(artifact: Artifact, logits: np.ndarray) -> None:
     plain, stated = (
         Detector(calibrated(artifact, logits, CLASS_IDS, OperatingConfig(prior=prior), **HOW))
@@ -168,6 +185,19 @@ def test_without_a_benign_class_there_are_no_thresholds(artifact: Artifact, logi
 def test_a_prior_that_is_none_is_refused(entry: str) -> None:
     with pytest.raises(ConfigError, match=r"operating\.prior must"):
         OperatingConfig(prior=(entry,))
+
+
+@pytest.mark.parametrize("entries", [("normal",), ("normal=x",), ("normal=inf",), ("a=1", "a=2")])
+def test_addends_that_are_none_are_refused(entries: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"operating\.class_addends must be CLASS=NUMBER"):
+        OperatingConfig(class_addends=entries)
+
+
+def test_addends_of_a_class_that_the_data_lack_are_refused_before_training() -> None:
+    with pytest.raises(
+        ConfigError, match=r"operating\.class_addends must name classes of the data .*'nothing'"
+    ):
+        require_classes(OperatingConfig(class_addends=("nothing=1",)), ClassMap(classes=NAMES))
 
 
 def test_shares_of_more_than_everything_are_refused() -> None:
@@ -269,5 +299,5 @@ def test_novelty_needs_flows_to_compare_with() -> None:
 def test_without_a_benign_class_alerts_can_not_go_by_novelty() -> None:
     nameless = ClassMap(classes=NAMES)
     with pytest.raises(ConfigError, match=r"operating\.alert_on must be attack where .* --benign"):
-        require_benign(OperatingConfig(alert_on="attack_and_novelty"), nameless)
-    require_benign(OperatingConfig(), nameless)
+        require_classes(OperatingConfig(alert_on="attack_and_novelty"), nameless)
+    require_classes(OperatingConfig(), nameless)

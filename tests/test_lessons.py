@@ -1,10 +1,12 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 from wirebert.cli import main
 from wirebert.config import RunConfig, resolve_run
@@ -16,6 +18,7 @@ from wirebert.errors import ConfigError
 from wirebert.lessons import taught
 from wirebert.preparing import Prepared, encode, fit_tokenizer, prepare
 from wirebert.run_folder import RunFolder
+from wirebert.teaching import Teacher
 from wirebert.training import token_trees
 from wirebert.training.token_trees import TokenTrees
 
@@ -120,6 +123,35 @@ def test_answers_are_found_again_and_another_seed_asks_anew(
     assert np.array_equal(first.log_probabilities, again.log_probabilities)
     with pytest.raises(AssertionError, match="fitted again"):
         taught(told(seed=2, trees=True), *ready, tmp_path)
+
+
+def test_a_student_learns_what_its_teacher_says_before_its_addends(
+    traffic: Path, trained: Path, tmp_path: Path
+):
+    teacher = Teacher.load(trained / "model")
+    name = teacher.artifact.classes.classes[0]
+    settings = {
+        **cast(dict[str, object], teacher.artifact.origin["settings"]),
+        "operating": {"class_addends": [f"{name}=3"]},
+    }
+    weights = dict(teacher.artifact.weights)
+    weights["classifier.bias"] = (
+        weights["classifier.bias"] + torch.eye(len(weights["classifier.bias"]))[0] * 3
+    )
+    artifact = replace(
+        teacher.artifact, weights=weights, origin={**teacher.artifact.origin, "settings": settings}
+    )
+    given = {"train": str(traffic / "train.csv"), "distillation": {"teacher": str(teacher.folder)}}
+    run = resolve_run(given=given, inherited=teacher.settings())
+    data, tokenizer, train, valid = encoded(run, tmp_path)
+    plain = taught(run, data, tokenizer, train, valid, tmp_path).soft
+    moved = taught(
+        run, replace(data, teacher=Teacher(teacher.folder, artifact)), tokenizer, train, valid, tmp_path
+    ).soft
+    assert plain is not None
+    assert moved is not None
+    assert moved.path != plain.path
+    np.testing.assert_allclose(np.exp(moved.log_probabilities), np.exp(plain.log_probabilities), atol=1e-5)
 
 
 def test_trees_do_not_teach_what_texts_mean(told: Callable[..., RunConfig], tmp_path: Path):

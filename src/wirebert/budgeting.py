@@ -117,8 +117,8 @@ def _with_prior(
     operating, names = artifact.operating, artifact.classes.classes
     if operating is None or not operating.shares:
         raise ConfigError(
-            "--prior needs a model that knows the shares of its classes; train it again without class weights, or with "
-            "operating.calibration=biases"
+            "--prior needs a model that knows the shares of its classes; train it again without operating.class_addends, and "
+            "without class weights or with operating.calibration=biases"
         )
     trained = np.array([operating.shares[name] for name in names])
     if allowance.estimates_prior:

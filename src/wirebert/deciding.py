@@ -52,6 +52,10 @@ class OperatingConfig:
     prior: tuple[str, ...] = ()
     """CLASS=SHARE of traffic in use, shares in (0, 1); other classes share the rest as in training. Empty: as in training."""
 
+    class_addends: tuple[str, ...] = ()
+    """CLASS=NUMBER, added to the logit of the class after all that, in nats: what `wirebert compare` fits on folds that hold
+    attacks out. Verdicts, probabilities and the attack score move with it, so probabilities are calibrated no more."""
+
     alert_at: float = 0.0
     """False positive rate at which the model raises alerts unless asked otherwise: 0.01, 0.001 or 0.0001; 0: 0.001, or
     0.01 where benign validation flows are too few to fix that."""
@@ -67,6 +71,7 @@ class OperatingConfig:
 
     def __post_init__(self) -> None:
         parse_prior(self.prior)
+        parse_addends(self.class_addends)
         if self.alert_at not in (0.0, *FALSE_POSITIVE_RATES):
             known = ", ".join(map(np.format_float_positional, FALSE_POSITIVE_RATES))
             raise ConfigError(f"operating.alert_at must be 0 or one of {known}, got {self.alert_at}")
@@ -78,8 +83,13 @@ class OperatingConfig:
             )
 
 
-def require_benign(config: OperatingConfig, classes: ClassMap) -> None:
-    """Raise a ConfigError where alerts are to go by a score of benign flows and no class means benign."""
+def require_classes(config: OperatingConfig, classes: ClassMap) -> None:
+    """Raise a ConfigError for a class that is none, or where alerts go by a score of benign flows and no class means benign."""
+    for name in parse_addends(config.class_addends):
+        if name not in classes.classes:
+            raise ConfigError(
+                f"operating.class_addends must name classes of the data ({', '.join(classes.classes)}), got {name!r}"
+            )
     if config.alert_on == "attack_and_novelty" and classes.benign is None:
         raise ConfigError(
             "operating.alert_on must be attack where no class means benign, got attack_and_novelty; or name that class "
@@ -120,6 +130,9 @@ def calibrated(
         stated = stated_shares(parse_prior(config.prior), names, shares)
         scaling, shares = scaling.with_prior(shares, stated), stated
         probabilities = softmax(scaling.apply(logits))
+    if config.class_addends:
+        scaling = scaling.moved(addends_of(config, names))
+        probabilities = softmax(scaling.apply(logits))
     thresholds: tuple[Threshold, ...] = ()
     if artifact.classes.benign is not None:
         benign_id = names.index(artifact.classes.benign)
@@ -127,8 +140,8 @@ def calibrated(
         if not is_attack.all():
             scores = attack_scores(probabilities, benign_id)
             thresholds = tuple(fit_threshold(scores, is_attack, rate) for rate in FALSE_POSITIVE_RATES)
-    # With weighed classes and no addends fitted, the probabilities assume no shares that anyone could name.
-    is_named = not is_tilted or scaling.method in ("biases", "vector")
+    # With weighed classes and no biases fitted, or with addends, the probabilities assume no shares that anyone could name.
+    is_named = (not is_tilted or scaling.method in ("biases", "vector")) and not config.class_addends
     operating = Operating(
         shares=dict(zip(names, shares.tolist(), strict=True)) if is_named else {},
         folded=Folded(
@@ -198,6 +211,37 @@ def parse_prior(entries: tuple[str, ...]) -> dict[str, float]:
     if sum(shares.values()) > 1 + 1e-9:
         raise ConfigError(f"operating.prior must add up to at most 1, got {sum(shares.values())}")
     return shares
+
+
+def parse_addends(entries: tuple[str, ...]) -> dict[str, float]:
+    """Class -> what is added to its logit.
+
+    >>> parse_addends(("normal=-3.25",))
+    {'normal': -3.25}
+    >>> parse_addends(("normal=much",))
+    Traceback (most recent call last):
+    ...
+    wirebert.errors.ConfigError: operating.class_addends must be CLASS=NUMBER entries, each class once, got 'normal=much'
+    """
+    addends: dict[str, float] = {}
+    for entry in entries:
+        name, equals, text = entry.rpartition("=")
+        try:
+            addend = float(text)
+        except ValueError:
+            addend = float("nan")
+        if not equals or not np.isfinite(addend) or name in addends:
+            raise ConfigError(
+                f"operating.class_addends must be CLASS=NUMBER entries, each class once, got {entry!r}"
+            )
+        addends[name] = addend
+    return addends
+
+
+def addends_of(config: OperatingConfig, classes: tuple[str, ...]) -> Float64[np.ndarray, " classes"]:
+    """What the settings add to the logit of each class."""
+    addends = parse_addends(config.class_addends)
+    return np.array([addends.get(name, 0.0) for name in classes])
 
 
 def stated_shares(

@@ -19,9 +19,10 @@ from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.teacher_scores import windows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError
+from wirebert.evaluation.priors import with_addends
 from wirebert.preparing import Prepared
 from wirebert.serving.detector import Detector
-from wirebert.teaching import Say, append_unlabelled, ask
+from wirebert.teaching import Say, Teacher, append_unlabelled, ask
 from wirebert.training.soft_targets import SoftTargets
 from wirebert.training.token_trees import TokenTrees, fingerprint
 from wirebert.watching import watch
@@ -63,9 +64,7 @@ def taught(
     flows = _with_mixed(run, data, tokenizer, train, cache) if how.mixed_rows else train
     size = (len(flows), len(data.classes.classes))
     if data.teacher is not None:
-        detector = Detector(data.teacher.artifact, device=run.training.device, backend="torch")
-        probabilities: Say = lambda block: detector.score_encoded(block).probabilities  # noqa: E731
-        return Lesson(flows, ask(how, flows, size, data.teacher.fingerprint, probabilities))
+        return Lesson(flows, ask(how, flows, size, data.teacher.fingerprint, _saying(run, data.teacher)))
     if tokenizer.text_columns:
         raise ConfigError(
             "distillation.trees must be false for data with text, which trees do not read (columns "
@@ -86,6 +85,12 @@ def taught(
 
     said = fingerprint(run.seed, how.tree_weights, train.folder.name, valid.folder.name)
     return Lesson(flows, ask(how, flows, size, said, lambda block: trees().say(block)), trees)
+
+
+def _saying(run: RunConfig, teacher: Teacher) -> Say:
+    """The teacher's probabilities as they were calibrated: the student gets what was added to them afterwards itself."""
+    detector = Detector(teacher.artifact, device=run.training.device, backend="torch")
+    return lambda block: with_addends(detector.score_encoded(block).probabilities, -teacher.class_addends)
 
 
 def _with_mixed(

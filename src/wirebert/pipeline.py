@@ -228,17 +228,7 @@ def examine(
             *(run, folder, data.teacher, parts), fingerprint=data.fingerprint, num_unlabelled=num_unlabelled
         )
         clock.lap("scoring by the teacher")
-    baselines: dict[str, Baseline] = {}
-    if run.evaluation.baseline:
-        trees = train_trees(run, data)
-        judged_trees = judge_trees_on(trees, data.classes, parts, **how)
-        baselines[TREES] = Baseline(summary=asdict(trees.summary), splits=judged_trees)
-        clock.lap("boosted trees")
-    if lesson.trees is not None:
-        teacher = lesson.trees()
-        judged_trees = judge_trees_on(teacher, data.classes, parts, **how)
-        baselines[TEACHER] = Baseline(summary=teacher.summary, splits=judged_trees)
-        clock.lap("scoring by the teacher")
+    baselines = methods_beside(run, data, lesson, parts, clock)
     findings = [
         *data.findings,
         *(found for part in tests for found in beside(run, data, part.flows, console)),
@@ -260,6 +250,25 @@ def examine(
         context=gain,
         teacher=distance,
     )
+
+
+def methods_beside(
+    run: RunConfig, data: Prepared, lesson: Lesson, parts: Sequence[Part], clock: Clock
+) -> dict[str, Baseline]:
+    """Boosted trees, and those that taught the model, judged on the same rows."""
+    how = {"seed": run.seed, "num_resamples": run.evaluation.num_resamples}
+    found: dict[str, Baseline] = {}
+    if run.evaluation.baseline:
+        trees = train_trees(run, data)
+        splits = judge_trees_on(trees, data.classes, parts, **how)
+        found[TREES] = Baseline(summary=asdict(trees.summary), splits=splits)
+        clock.lap("boosted trees")
+    if lesson.trees is not None:
+        teacher = lesson.trees()
+        splits = judge_trees_on(teacher, data.classes, parts, **how)
+        found[TEACHER] = Baseline(summary=teacher.summary, splits=splits)
+        clock.lap("scoring by the teacher")
+    return found
 
 
 def beside(run: RunConfig, data: Prepared, test: Flows, console: Console) -> tuple[Finding, ...]:

@@ -19,7 +19,7 @@ from wirebert.data.loading import Flows, open_flows
 from wirebert.data.splitting import split_rows
 from wirebert.data.survey import Survey, survey
 from wirebert.data.validation import Finding, mark_accepted, validate
-from wirebert.deciding import require_benign
+from wirebert.deciding import require_classes
 from wirebert.encoding.cache import find_or_encode, find_or_fit, store_key, tokenizer_key
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
@@ -85,7 +85,7 @@ def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
         classes = fit_classes(flows.schema, seen.label_counts, run.data, left_out)
     else:
         classes = teacher.classes_for(seen, left_out)
-    require_benign(run.operating, classes)
+    require_classes(run.operating, classes)
     prepared = divide(run, flows, fingerprint, seen, classes)
     unlabelled = () if teacher is None else unlabelled_parts(run, teacher, flows, seen.labels < 0)
     return replace(prepared, tokenizer=tokenizer, teacher=teacher, unlabelled=unlabelled)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from wirebert.comparing import as_judged, positions, read_verdicts
 from wirebert.config import RunConfig
@@ -17,6 +17,7 @@ from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.loading import DataConfig, Flows, open_flows
 from wirebert.data.schema import FlowSchema
 from wirebert.data.survey import Survey
+from wirebert.deciding import OperatingConfig, addends_of
 from wirebert.encoding.overlap import row_hashes
 from wirebert.encoding.rows import EncodedBlock, take_rows
 from wirebert.encoding.store import EncodedFlows, StoreWriter
@@ -97,6 +98,12 @@ class Teacher:
         own = from_mapping(DataConfig, self._section("data"), "data.")
         seed = cast(int, self._settings.get("seed", 1))
         return replace(own, split_seed=seed if own.split_seed is None else own.split_seed, cache=None)
+
+    @cached_property
+    def class_addends(self) -> Float64[np.ndarray, " classes"]:
+        """What was added to its logits after calibration; a student learns without it, and has the setting itself."""
+        own = from_mapping(OperatingConfig, self._section("operating"), "operating.")
+        return addends_of(own, self.artifact.classes.classes)
 
     def settings(self) -> dict[str, object]:
         """What a student does as its teacher did unless it is told otherwise."""

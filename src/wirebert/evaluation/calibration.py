@@ -43,7 +43,11 @@ class Scaling:
         Source: Saerens, Latinne & Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities",
         Neural Computation 2002, equation 2.4.
         """
-        return replace(self, addends=self.addends + np.log(new.clip(TINY)) - np.log(old.clip(TINY)))
+        return self.moved(np.log(new.clip(TINY)) - np.log(old.clip(TINY)))
+
+    def moved(self, addends: Float64[np.ndarray, " classes"]) -> "Scaling":
+        """The same with these added to the logits after it."""
+        return replace(self, addends=self.addends + addends)
 
 
 def softmax(logits: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, "flows classes"]:
