@@ -14,7 +14,6 @@ from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.overlap import row_hashes
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.errors import ConfigError
 from wirebert.lessons import taught
 from wirebert.preparing import Prepared, encode, fit_tokenizer, prepare
 from wirebert.run_folder import RunFolder
@@ -152,12 +151,6 @@ def test_a_student_learns_what_its_teacher_says_before_its_addends(
     assert moved is not None
     assert moved.path != plain.path
     np.testing.assert_allclose(np.exp(moved.log_probabilities), np.exp(plain.log_probabilities), atol=1e-5)
-
-
-def test_trees_do_not_teach_what_texts_mean(told: Callable[..., RunConfig], tmp_path: Path):
-    run = told(data={}, trees=True)
-    with pytest.raises(ConfigError, match=r"distillation\.trees must be false .* uri, user_agent"):
-        taught(run, *encoded(run, tmp_path), tmp_path)
 
 
 @pytest.mark.slow

@@ -1,10 +1,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from wirebert.config import resolve_run
 from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.store import EncodedFlows
+from wirebert.errors import ConfigError
 from wirebert.judging import Part
 from wirebert.preparing import encode, fit_tokenizer, prepare
 from wirebert.run_folder import RunFolder
@@ -30,3 +32,9 @@ def test_rows_without_a_class_follow_those_with_one_but_what_looks_like_a_judged
 
 def rows_of(flows: EncodedFlows) -> list[np.ndarray]:
     return np.split(np.asarray(flows.ids), np.asarray(flows.offsets[1:-1]))
+
+
+def test_trees_do_not_teach_what_texts_mean(traffic: Path, tmp_path: Path):
+    run = resolve_run(given={"train": str(traffic / "train.csv"), "distillation": {"trees": True}})
+    with pytest.raises(ConfigError, match=r"distillation\.trees must be false .* uri, user_agent"):
+        prepare(run, RunFolder(tmp_path))

@@ -18,7 +18,6 @@ from wirebert.encoding.rows import EncodedBlock, take_rows
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.teacher_scores import windows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.errors import ConfigError
 from wirebert.evaluation.priors import with_addends
 from wirebert.preparing import Prepared
 from wirebert.serving.detector import Detector
@@ -51,11 +50,7 @@ def taught(
     valid: EncodedFlows,
     cache: Path,
 ) -> Lesson:
-    """The flows to train on, those that are mixed included, and what the run's teacher says of them, if it has one.
-
-    Raises:
-        ConfigError: trees are to teach what texts mean.
-    """
+    """The flows to train on, those that are mixed included, and what the run's teacher says of them, if it has one."""
     how = run.distillation
     if data.teacher is None and not how.trees:
         return Lesson(train)
@@ -65,11 +60,6 @@ def taught(
     size = (len(flows), len(data.classes.classes))
     if data.teacher is not None:
         return Lesson(flows, ask(how, flows, size, data.teacher.fingerprint, _saying(run, data.teacher)))
-    if tokenizer.text_columns:
-        raise ConfigError(
-            "distillation.trees must be false for data with text, which trees do not read (columns "
-            f"{', '.join(tokenizer.text_columns)}), got True; leave it out"
-        )
 
     @once  # fitted when asked: there may be answers on disk
     def trees() -> TokenTrees:

@@ -16,6 +16,7 @@ from wirebert.ablation import require_context
 from wirebert.config import PretrainConfig, RunConfig
 from wirebert.data.labels import ClassMap, fit_classes
 from wirebert.data.loading import Flows, open_flows
+from wirebert.data.schema import ColumnKind
 from wirebert.data.splitting import split_rows
 from wirebert.data.survey import Survey, survey
 from wirebert.data.validation import Finding, mark_accepted, validate
@@ -23,6 +24,7 @@ from wirebert.deciding import require_classes
 from wirebert.encoding.cache import find_or_encode, find_or_fit, store_key, tokenizer_key
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.errors import ConfigError
 from wirebert.judging import Part
 from wirebert.run_folder import RunFolder, check_inputs
 from wirebert.starting import as_pretrained, kept_tokenizer
@@ -74,6 +76,8 @@ def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
         flows = as_pretrained(flows, tokenizer)
         tokenizer = replace(tokenizer, schema=flows.schema)
     flows.require_label()
+    if run.distillation.trees:
+        require_no_text(flows)
     if run.evaluation.ablate_context:
         require_context(flows)
     fingerprint = flows.fingerprint()
@@ -89,6 +93,16 @@ def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
     prepared = divide(run, flows, fingerprint, seen, classes)
     unlabelled = () if teacher is None else unlabelled_parts(run, teacher, flows, seen.labels < 0)
     return replace(prepared, tokenizer=tokenizer, teacher=teacher, unlabelled=unlabelled)
+
+
+def require_no_text(flows: Flows) -> None:
+    """Raise a ConfigError where trees are to teach what texts mean, which they do not read."""
+    texts = [column.name for column in flows.schema.features if column.kind is ColumnKind.TEXT]
+    if texts:
+        raise ConfigError(
+            f"distillation.trees must be false for data with text, which trees do not read ({flows.name}: columns "
+            f"{', '.join(texts)}), got True; leave it out, or those columns with --drop"
+        )
 
 
 def divide(
