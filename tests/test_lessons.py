@@ -105,6 +105,15 @@ def test_no_mixed_flow_looks_like_one_that_the_model_is_judged_by(
     assert not np.isin(mixed, row_hashes(valid)).any()
 
 
+def test_another_seed_mixes_other_flows(told: Callable[..., RunConfig], tmp_path: Path):
+    ready = encoded(told(), tmp_path)
+    one, same, other = (
+        taught(told(seed=seed, trees=True, mixed_rows=1), *ready, tmp_path).flows for seed in (1, 1, 2)
+    )
+    assert np.array_equal(one.ids, same.ids)
+    assert not np.array_equal(one.ids, other.ids)
+
+
 def test_answers_are_found_again_and_another_seed_asks_anew(
     told: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -51,6 +51,8 @@ def test_columns_come_from_the_same_column_of_one_row_or_of_several():
     most = np.array([np.bincount(row).max() for row in rows])
     assert (most == NUM_COLUMNS).any()
     assert (most == 1).any() or (most == 2).any()
+    # (1 - chance) ** columns, on average over chances: 1 / 9, and a few more that drew the same row again.
+    assert 0.1 < np.mean(most == NUM_COLUMNS) < 0.15
     assert 0.45 < np.mean(most) / NUM_COLUMNS < 0.65
 
 

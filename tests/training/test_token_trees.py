@@ -25,11 +25,11 @@ def _few_trees(monkeypatch: pytest.MonkeyPatch):
 
 
 def traffic(num_flows: int, seed: int) -> tuple[pa.Table, np.ndarray]:
-    """Class 1 is udp with many bytes, class 2 icmp; all else is class 0."""
+    """Class 1 is udp with many bytes, class 3 icmp; all else is class 0, and nothing is class 2."""
     random = np.random.default_rng(seed)
     proto = random.choice(["tcp", "udp", "icmp"], num_flows)
     size = random.integers(0, 1000, num_flows)
-    class_ids = np.where(proto == "icmp", 2, ((proto == "udp") & (size > 500)).astype(np.int64))
+    class_ids = np.where(proto == "icmp", 3, ((proto == "udp") & (size > 500)).astype(np.int64))
     return pa.table({"proto": proto.tolist(), "bytes": size}), class_ids
 
 
@@ -42,7 +42,7 @@ def fitted(*, seed: int = 1, num_classes: int = 4) -> tuple[FlowTokenizer, Token
     table, class_ids = traffic(NUM_FLOWS, 1)
     tokenizer = FlowTokenizer.fit(SCHEMA, lambda: iter([table]), EncodingConfig())
     valid_table, valid_ids = traffic(100, 2)
-    valid_ids[0] = 3  # which training lacks
+    valid_ids[0] = 2  # which training lacks
     valid = encoded(tokenizer, valid_table, valid_ids)
     block = tokenizer.encode(table)
     trees = TokenTrees.fit(
@@ -63,7 +63,7 @@ def test_a_class_without_a_training_flow_has_no_probability():
     tokenizer, trees = fitted()
     found = trees.say(tokenizer.encode(traffic(20, 3)[0]))
     assert found.shape == (20, 4)
-    assert not found[:, 3].any()
+    assert not found[:, 2].any()
 
 
 def test_values_that_training_never_shows_are_welcome():

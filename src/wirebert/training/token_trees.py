@@ -72,9 +72,10 @@ class TokenTrees:
     ) -> "TokenTrees":
         """Trees on `train`, all of whose flows have a class; those of `valid` say when there are enough."""
         ranks = Ranks.of(tokenizer)
-        known, counts = np.unique(class_ids, return_counts=True)
+        # scikit-learn counts the classes that it finds from 0, and takes weights by that number.
+        known, places, counts = np.unique(class_ids, return_inverse=True, return_counts=True)
         exponent = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[weights]
-        class_weight = dict(zip(known, (len(class_ids) / (len(known) * counts)) ** exponent, strict=True))
+        class_weight = dict(enumerate((len(class_ids) / (len(known) * counts)) ** exponent))
         valid_ids = np.asarray(valid.class_ids)
         stops = np.isin(valid_ids, known)
         sizes = np.bincount(tokenizer.token_slots[tokenizer.token_slots >= 0], minlength=len(tokenizer.slots))
@@ -86,9 +87,9 @@ class TokenTrees:
             random_state=seed,
         ).fit(
             ranks.matrix(train),
-            class_ids,
+            places,
             X_val=ranks.matrix(valid)[stops],
-            y_val=valid_ids[stops],
+            y_val=np.searchsorted(known, valid_ids[stops]),
         )
         return cls(ranks, model, known, num_classes, len(train))
 
