@@ -61,7 +61,6 @@ from variants import (
 from wirebert import pipeline
 from wirebert.config import RunConfig, resolve_run
 from wirebert.contest import limit_threads
-from wirebert.encoding.rows import EncodedBlock
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.novelty import Strangeness
@@ -249,15 +248,14 @@ def said_of(stage: Stage, valid: EncodedFlows, held_out: EncodedFlows, logits: S
 def say_trees(run: RunConfig, stage: Stage) -> Said:
     """What the trees say that `distillation.trees` makes teachers."""
     flows, valid, held_out = (EncodedFlows.open(path) for path in (stage.train, stage.valid, stage.held_out))
-    block = EncodedBlock(np.asarray(flows.ids), np.asarray(flows.offsets), 0)
     trees = TokenTrees.fit(
-        *(stage.tokenizer, block, np.asarray(flows.class_ids), valid),
+        *(stage.tokenizer, flows.block, np.asarray(flows.class_ids), valid),
         num_classes=len(stage.classes),
         weights=run.distillation.tree_weights,
         seed=run.seed,
     )
-    whole = [EncodedBlock(np.asarray(part.ids), np.asarray(part.offsets), 0) for part in (valid, held_out)]
-    return said_of(stage, valid, held_out, [np.log(trees.say(part).clip(1e-9)) for part in whole])
+    logits = [np.log(trees.say(part.block).clip(1e-9)) for part in (valid, held_out)]
+    return said_of(stage, valid, held_out, logits)
 
 
 def lesson(

@@ -64,7 +64,7 @@ def taught(
     @once  # fitted when asked: there may be answers on disk
     def trees() -> TokenTrees:
         chosen = np.flatnonzero(sample_by_name(np.asarray(train.class_ids), MOST_TREE_FLOWS, run.seed))
-        block = take_rows(EncodedBlock(np.asarray(train.ids), np.asarray(train.offsets), 0), chosen)
+        block = take_rows(train.block, chosen)
         class_ids = np.asarray(train.class_ids)[chosen]
         return TokenTrees.fit(
             *(tokenizer, block, class_ids, valid),

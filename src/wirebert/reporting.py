@@ -40,8 +40,7 @@ from wirebert.training.soft_targets import DistillationConfig
 from wirebert.training.standing import TrainingResult
 
 TREES, TEACHER = "boosted trees", "its teacher"
-"""Methods beside the model."""
-"""Name of the quick baseline in reports."""
+"""Names of the quick baseline and of the trees that taught, in reports."""
 
 
 def show_data(

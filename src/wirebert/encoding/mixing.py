@@ -34,7 +34,7 @@ def mixed_rows(
     chosen = np.arange(len(flows))
     if len(flows) > MOST_SOURCES:
         chosen = np.sort(random.choice(len(flows), MOST_SOURCES, replace=False))
-    sources = take_rows(EncodedBlock(np.asarray(flows.ids), np.asarray(flows.offsets), 0), chosen)
+    sources = take_rows(flows.block, chosen)
     ids, texts = slot_ids(tokenizer, sources), _texts(tokenizer, sources)
     num_features = len(tokenizer.slots) - len(tokenizer.text_columns)
     columns = tokenizer.slot_columns[:num_features]

@@ -68,6 +68,11 @@ class EncodedFlows:
         return len(self.offsets) - 1
 
     @property
+    def block(self) -> EncodedBlock:
+        """All flows as one block; what is mapped stays mapped."""
+        return EncodedBlock(np.asarray(self.ids), np.asarray(self.offsets), self.num_truncated)
+
+    @property
     def lengths(self) -> Int64[np.ndarray, " flows"]:
         """Tokens of each flow."""
         return np.diff(self.offsets)
