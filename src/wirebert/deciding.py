@@ -4,8 +4,9 @@ Calibration and prior go into the classifier's last layer, so that stock `transf
 thresholds and what tells unknown flows stand beside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import isfinite, nan
 from typing import Final, Literal
 
 import numpy as np
@@ -196,18 +197,8 @@ def parse_prior(entries: tuple[str, ...]) -> dict[str, float]:
     ...
     wirebert.errors.ConfigError: operating.prior must be CLASS=SHARE entries with shares in (0, 1), each class once, got 'normal'
     """
-    shares: dict[str, float] = {}
-    for entry in entries:
-        name, equals, text = entry.rpartition("=")
-        try:
-            share = float(text)
-        except ValueError:
-            share = -1.0
-        if not equals or not 0 < share < 1 or name in shares:
-            raise ConfigError(
-                f"operating.prior must be CLASS=SHARE entries with shares in (0, 1), each class once, got {entry!r}"
-            )
-        shares[name] = share
+    expected = "operating.prior must be CLASS=SHARE entries with shares in (0, 1), each class once"
+    shares = _numbers(entries, expected, lambda share: 0 < share < 1)
     if sum(shares.values()) > 1 + 1e-9:
         raise ConfigError(f"operating.prior must add up to at most 1, got {sum(shares.values())}")
     return shares
@@ -223,19 +214,23 @@ def parse_addends(entries: tuple[str, ...]) -> dict[str, float]:
     ...
     wirebert.errors.ConfigError: operating.class_addends must be CLASS=NUMBER entries, each class once, got 'normal=much'
     """
-    addends: dict[str, float] = {}
+    expected = "operating.class_addends must be CLASS=NUMBER entries, each class once"
+    return _numbers(entries, expected, isfinite)
+
+
+def _numbers(entries: tuple[str, ...], expected: str, is_good: Callable[[float], bool]) -> dict[str, float]:
+    """Class -> number, of `CLASS=NUMBER` entries; a ConfigError that says what was `expected`."""
+    numbers: dict[str, float] = {}
     for entry in entries:
         name, equals, text = entry.rpartition("=")
         try:
-            addend = float(text)
+            number = float(text)
         except ValueError:
-            addend = float("nan")
-        if not equals or not np.isfinite(addend) or name in addends:
-            raise ConfigError(
-                f"operating.class_addends must be CLASS=NUMBER entries, each class once, got {entry!r}"
-            )
-        addends[name] = addend
-    return addends
+            number = nan
+        if not equals or not is_good(number) or name in numbers:
+            raise ConfigError(f"{expected}, got {entry!r}")
+        numbers[name] = number
+    return numbers
 
 
 def addends_of(config: OperatingConfig, classes: tuple[str, ...]) -> Float64[np.ndarray, " classes"]:
