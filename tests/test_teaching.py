@@ -45,6 +45,13 @@ def test_a_student_does_as_its_teacher_but_for_rate_and_length(teacher: Teacher,
     assert (run.training.epochs, run.training.learning_rate) == (0, 0.0)
 
 
+def test_a_student_is_asked_about_mixed_rows_too_unless_told_otherwise(teacher: Teacher, traffic: Path):
+    how = student_of(teacher, traffic).distillation
+    assert (how.mixed_rows, how.temperature, how.mix) == (2.0, 1.0, 0.9)
+    how = student_of(teacher, traffic, distillation={"mixed_rows": 0.0}).distillation
+    assert (how.mixed_rows, how.mix) == (0.0, 0.9)
+
+
 def test_a_student_has_the_split_of_its_teacher_whatever_its_own_seed_is(teacher: Teacher, traffic: Path):
     run = replace(student_of(teacher, traffic), seed=7)
     assert run.data.split_seed == 1

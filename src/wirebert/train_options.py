@@ -82,7 +82,8 @@ def add_distill(commands: Commands) -> None:
         "distill",
         help="a smaller, faster model that learns from a trained one",
         description="Train a smaller model (the student) on labels and on the probabilities that a trained one (the teacher) "
-        "gives each flow, and compare the two on the same rows. The student has its teacher's columns, tokens, classes and "
+        "gives each flow, also to flows made up of the columns of several (--set distillation.mixed_rows=0: without), and compare the "
+        "two on the same rows. The student has its teacher's columns, tokens, classes and "
         "split, and does what is not set here as its teacher did.",
     )
     distill.add_argument(
