@@ -2,6 +2,7 @@
 
     python benchmarks/unknown.py --jobs 8 --out unknown.json
     python benchmarks/unknown.py --names warezclient satan --epochs 1 --rows 20000
+    python benchmarks/unknown.py --set distillation.trees=true --set distillation.mixed_rows=2 --seeds 1 2 3 4 5 --jobs 8
 
 Leave-attack-out on a labelled file (NSL-KDD's training file in WIREBERT_DATA, ../shared/data without it). For every attack
 name with at least 50 rows a model is trained, and every rival fitted, without a single row of that name. Then each score
@@ -41,6 +42,7 @@ from wirebert.evaluation.curves import OperatingCurve
 from wirebert.evaluation.novelty import ColumnSpace, Gaussians, Neighbours, energy, unsureness
 from wirebert.evaluation.tree_features import concatenate, measure
 from wirebert.judging import Part
+from wirebert.lessons import taught
 from wirebert.model.batches import by_length, pad
 from wirebert.model.checkpoints import build
 from wirebert.model.distilbert import DistilBert
@@ -110,6 +112,8 @@ def judge_name(task: Task) -> dict[str, object]:
             benign |= found[0]
             attack |= found[1]
     for name, parts in COMBINED.items():
+        if not benign.keys() >= set(parts):
+            continue  # no teacher
         benign[name] = sum((surprise(benign[part], benign[part]) for part in parts), np.zeros(1))
         attack[name] = sum((surprise(benign[part], attack[part]) for part in parts), np.zeros(1))
     return {
@@ -126,9 +130,17 @@ def judge_name(task: Task) -> dict[str, object]:
 COMBINED = {
     "model 1-P(benign) and columns near": ("model 1-P(benign)", "columns near, bounded"),
     "trees 1-P(benign) and columns near": ("trees 1-P(benign)", "columns near, bounded"),
+    "teacher 1-P(benign) and columns near": ("teacher 1-P(benign)", "columns near, bounded"),
+    "teacher 1-P(benign), columns near and embedding near": (
+        *("teacher 1-P(benign)", "columns near, bounded", "embedding near"),
+    ),
     "model 1-P(benign) and flow near": ("model 1-P(benign)", "flow near"),
     "columns near and embedding near": ("columns near, bounded", "embedding near"),
-    "all three": ("model 1-P(benign)", "columns near, bounded", "embedding near"),
+    "model 1-P(benign), columns near and embedding near": (
+        "model 1-P(benign)",
+        "columns near, bounded",
+        "embedding near",
+    ),
 }
 """Several scores in one: their surprise added up (`wirebert.evaluation.alarm`). The trees get what the model gets."""
 
@@ -177,10 +189,12 @@ def model_scores(
     tokenizer = pipeline.fit_tokenizer(task.run, data, folder.encoded)
     parts = [data.train, data.valid, sides.benign, sides.left_out]
     train, valid, benign, left = (pipeline.encode(part, data, tokenizer, folder.encoded) for part in parts)
+    lesson = taught(task.run, data, tokenizer, train, valid, folder.encoded)
     model = build(task.run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=task.seed)
-    run = pipeline.settle(task.run, folder, num_flows=len(train), width=model.architecture.dim)
+    run = pipeline.settle(task.run, folder, num_flows=len(lesson.flows), width=model.architecture.dim)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 -- the null device
-        pipeline.learn(run, folder, model, tokenizer, train, valid, Console(file=nowhere))
+        console = Console(file=nowhere)
+        pipeline.learn(run, folder, model, tokenizer, lesson.flows, valid, console, soft=lesson.soft)
     device = choose_device(run.training.device)
     points = flow_vectors(model, train, device)
     by_class = Gaussians.fit(points, np.asarray(train.class_ids))
@@ -195,7 +209,10 @@ def model_scores(
         with torch.inference_mode():
             logits = model.head(torch.from_numpy(vectors).to(device)).double().cpu().numpy()
         probabilities = softmax(logits)
-        return {
+        teacher = {}
+        if lesson.trees is not None:
+            teacher = {"teacher 1-P(benign)": 1 - lesson.trees().say(flows.block)[:, benign_id]}
+        return teacher | {
             "model 1-P(benign)": 1 - probabilities[:, benign_id],
             "model 1-max": unsureness(probabilities),
             "model energy": energy(logits),
@@ -316,6 +333,7 @@ def main() -> None:
     parser.add_argument("--data", default=str(default / "nsl-kdd" / "KDDTrain+.txt.gz"))
     parser.add_argument("--names", nargs="*", help="attack names (default: all with at least 50 rows)")
     parser.add_argument("--recipe", type=Path, help="settings of the training")
+    parser.add_argument("--set", metavar="SETTING", action="append", default=[], dest="overrides")
     parser.add_argument("--size", default="mini", choices=("mini", "base"))
     parser.add_argument("--seeds", nargs="*", type=int, default=[1])
     parser.add_argument("--epochs", type=int, default=0, help="0: as in training")
@@ -336,7 +354,7 @@ def main() -> None:
         "model": {"size": options.size},
         "training": {"epochs": options.epochs},
     }
-    run = resolve_run(options.recipe, (), given)
+    run = resolve_run(options.recipe, options.overrides, given)
     with tempfile.TemporaryDirectory() as place:
         known = names_of(run, RunFolder(Path(place)))
     names = options.names or list(known)
@@ -359,9 +377,9 @@ def main() -> None:
             }
             if options.out:
                 options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(f"{'detection at 1 % / AUROC':42}{'mean':>8}{'worst':>8}{'mean':>9}{'worst':>8}")
+    print(f"{'detection at 1 % / AUROC':52}{'mean':>8}{'worst':>8}{'mean':>9}{'worst':>8}")
     for method, row in sorted(summary(results).items(), key=lambda item: -item[1]["mean_detection"]):
-        print(f"{method:42}" + "".join(f"{value:8.3f}" for value in row.values()))
+        print(f"{method:52}" + "".join(f"{value:8.3f}" for value in row.values()))
 
 
 if __name__ == "__main__":
