@@ -53,6 +53,7 @@ SETTINGS = (
     *(f"training.corruption={share}" for share in (0.0, 0.05, 0.2, 0.4)),
     *(f"training.column_drop={share}" for share in (0.0, 0.2, 0.4)),
     "encoding.leave_out=false",
+    "data.combine=true",
     *(f"encoding.frequent_values={number}" for number in (0, 64)),
     *(f"encoding.num_bins={number}" for number in (16, 32, 128)),
     *(f"training.learning_rate={rate}" for rate in (5e-4, 2e-3)),
