@@ -27,7 +27,7 @@ from wirebert.encoding.overlap import row_hashes
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.baselines import Trees, fit_trees
-from wirebert.evaluation.report import Baseline, JudgedFile, Report
+from wirebert.evaluation.report import TREES, Baseline, JudgedFile, Report
 from wirebert.joining import learn
 from wirebert.judging import Part, judge, judge_trees_on
 from wirebert.ledger import count_read
@@ -39,7 +39,6 @@ from wirebert.model.initialization import TokenLayout
 from wirebert.preparing import Prepared, encode, fit_tokenizer, prepare
 from wirebert.reporting import (
     TEACHER,
-    TREES,
     command_line,
     data_section,
     run_report,

@@ -39,8 +39,8 @@ from wirebert.training.monitoring import read_metrics
 from wirebert.training.soft_targets import DistillationConfig
 from wirebert.training.standing import TrainingResult
 
-TREES, TEACHER = "boosted trees", "its teacher"
-"""Names of the quick baseline and of the trees that taught, in reports."""
+TEACHER = "its teacher"
+"""Name of the teacher that was fitted on the training flows, among the baselines."""
 
 
 def show_data(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,8 @@ def test_what_is_no_report_is_refused_by_name(content: str | None, tmp_path: Pat
 def test_a_run_without_baseline_has_no_trees(report: Report) -> None:
     assert report.trees("test") is not None
     assert report.trees("elsewhere") is None
+
+
+def test_another_baseline_is_not_taken_for_trees(report: Report) -> None:
+    taught = replace(report, baseline={"its teacher": report.baseline["boosted trees"]})
+    assert taught.trees("test") is None

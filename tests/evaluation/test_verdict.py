@@ -22,7 +22,7 @@ def test_the_verdict_is_about_intervals_not_points(
     ours: float, theirs: float, words: str, report: Report
 ) -> None:
     rival = Baseline(summary={}, splits={"test": judged(theirs)})
-    sentences = verdict(replace(report, splits={"test": judged(ours)}, baseline={"trees": rival}))
+    sentences = verdict(replace(report, splits={"test": judged(ours)}, baseline={"boosted trees": rival}))
     assert words in sentences[1]
 
 

@@ -19,6 +19,7 @@ from wirebert.evaluation.page_parts import (
     table,
     with_range,
 )
+from wirebert.evaluation.report import TREES
 from wirebert.evaluation.tables import HEADLINES, detections, interval, remarks
 from wirebert.evaluation.teacher_gap import GAP_HEAD, TeacherGap, gap_remarks, gap_rows
 from wirebert.evaluation.thresholds import OperatingPoint
@@ -56,7 +57,7 @@ def split_section(
         *(paragraph(remark, "faint") for remark in remarks(metrics)),
         heading("Classes"),
         charts(classes),
-        class_table(name, metrics, next(iter(rivals.values()), None)),
+        class_table(name, metrics, rivals.get(TREES)),
         *([] if gain is None else [heading(_CONTEXT), context_part(name, gain)]),
         *([] if taught is None else [heading(_TEACHER), teacher_part(name, taught)]),
         *([heading("Scores and probabilities"), charts(curves)] if curves else []),
