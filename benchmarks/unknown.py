@@ -210,8 +210,8 @@ def model_scores(
             logits = model.head(torch.from_numpy(vectors).to(device)).double().cpu().numpy()
         probabilities = softmax(logits)
         teacher = {}
-        if lesson.trees is not None:
-            teacher = {"teacher 1-P(benign)": 1 - lesson.trees().say(flows.block)[:, benign_id]}
+        if lesson.fitted is not None:
+            teacher = {"teacher 1-P(benign)": 1 - lesson.fitted().say(flows.block)[:, benign_id]}
         return teacher | {
             "model 1-P(benign)": 1 - probabilities[:, benign_id],
             "model 1-max": unsureness(probabilities),

@@ -188,6 +188,7 @@ ORDER: Sequence[str] = """
     training.losses
     training.soft_targets
     training.token_trees
+    training.text_machine
     training.graphs
     training.checkpoint
     training.stopping

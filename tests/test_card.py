@@ -91,11 +91,16 @@ def test_the_base_model_is_where_training_began(start: str, expected: Any) -> No
             " Boosted trees, fitted on the same flows, taught it beside the labels.",
         ),
         (
+            {"trees": False, "text": True, "mixed_rows": 4.0},
+            " A linear machine on letters, fitted on the same flows, taught it beside the labels, also about 4 flows of mixed "
+            "texts for each training flow.",
+        ),
+        (
             {"trees": True, "mixed_rows": 2.0},
             " Boosted trees, fitted on the same flows, taught it beside the labels, also about 2 flows of mixed columns for "
             "each training flow.",
         ),
     ],
 )
-def test_it_says_what_trees_taught(how: dict[str, object], expected: str) -> None:
+def test_it_says_what_a_fitted_teacher_taught(how: dict[str, object], expected: str) -> None:
     assert lesson({"settings": {"distillation": how}}) == expected

@@ -19,6 +19,7 @@ from wirebert.preparing import Prepared, encode, fit_tokenizer, prepare
 from wirebert.run_folder import RunFolder
 from wirebert.teaching import Teacher
 from wirebert.training import token_trees
+from wirebert.training.text_machine import TextMachine
 from wirebert.training.token_trees import TokenTrees
 
 Encoded = tuple[Prepared, FlowTokenizer, EncodedFlows, EncodedFlows]
@@ -77,6 +78,22 @@ def test_what_the_trees_say_of_each_flow_is_what_is_learned(told: Callable[..., 
     expected = trees.say(block)
     assert np.exp(soft.log_probabilities[: len(train)]) == pytest.approx(expected, abs=1e-6)
     assert len(soft.log_probabilities) == len(flows)
+
+
+def test_what_the_machine_says_of_texts_is_what_is_learned(told: Callable[..., RunConfig], tmp_path: Path):
+    run = told(data={}, text=True, mixed_rows=1.5)
+    data, tokenizer, train, valid = encoded(run, tmp_path)
+    lesson = taught(run, data, tokenizer, train, valid, tmp_path)
+    assert lesson.soft is not None
+    assert lesson.fitted is not None
+    machine = TextMachine.fit(
+        *(tokenizer, train.block, np.asarray(train.class_ids), valid),
+        num_classes=len(data.classes.classes),
+        seed=run.seed,
+    )
+    expected = machine.say(lesson.flows.block)
+    assert np.exp(lesson.soft.log_probabilities) == pytest.approx(expected, abs=1e-6)
+    assert lesson.fitted().summary == machine.summary
 
 
 def test_mixed_flows_follow_the_training_flows_without_a_class(
@@ -163,14 +180,29 @@ def test_a_student_learns_what_its_teacher_says_before_its_addends(
 
 
 @pytest.mark.slow
-def test_a_training_with_trees_as_teacher_ends_in_a_report(
-    traffic: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("teacher", "said", "drop"),
+    [
+        ("trees", "beside the labels boosted trees fitted on the same flows teach; ", ["uri", "user_agent"]),
+        ("text", "beside the labels a linear machine fitted on the letters of the same flows teaches; ", []),
+    ],
+)
+def test_a_training_with_a_fitted_teacher_ends_in_a_report(
+    teacher: str,
+    said: str,
+    drop: list[str],
+    traffic: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ):
-    drop = ["--drop", "uri", "--drop", "user_agent"]
-    trees = ["--set", "distillation.trees=true", "--set", "distillation.mixed_rows=1"]
+    without = [word for name in drop for word in ("--drop", name)]
+    how = ["--set", f"distillation.{teacher}=true", "--set", "distillation.mixed_rows=1"]
     out = tmp_path / "run"
-    assert main(["train", str(traffic / "train.csv"), "--out", str(out), *drop, *tiny, *trees]) == 0
-    assert "more flows have columns of several training flows" in capsys.readouterr().out
+    assert main(["train", str(traffic / "train.csv"), "--out", str(out), *without, *tiny, *how]) == 0
+    told = capsys.readouterr().out
+    assert said in told
+    assert "more flows are mixed of several training flows" in told
     assert (out / "report.json").exists()
     assert not (out / "encoded").exists()
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))

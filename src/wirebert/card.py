@@ -82,13 +82,15 @@ def base_model(origin: Mapping[str, object]) -> str | None:
 
 
 def lesson(origin: Mapping[str, object]) -> str:
-    """What boosted trees taught the model beside the labels, if they did."""
+    """What a teacher fitted on the training flows taught the model beside the labels, if there was one."""
     how = _settings(origin, "distillation")
-    if not how.get("trees"):
-        return ""
+    teachers = {"trees": ("Boosted trees", "columns"), "text": ("A linear machine on letters", "texts")}
     mixed = cast(float, how.get("mixed_rows", 0.0))
-    more = f", also about {mixed:g} flows of mixed columns for each training flow" if mixed else ""
-    return f" Boosted trees, fitted on the same flows, taught it beside the labels{more}."
+    for name, (teacher, what) in teachers.items():
+        if how.get(name):
+            more = f", also about {mixed:g} flows of mixed {what} for each training flow" if mixed else ""
+            return f" {teacher}, fitted on the same flows, taught it beside the labels{more}."
+    return ""
 
 
 def _settings(origin: Mapping[str, object], section: str) -> Mapping[str, object]:

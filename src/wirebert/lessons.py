@@ -22,12 +22,14 @@ from wirebert.evaluation.priors import with_addends
 from wirebert.preparing import Prepared
 from wirebert.serving.detector import Detector
 from wirebert.teaching import Say, Teacher, append_unlabelled, ask
+from wirebert.training import text_machine, token_trees
 from wirebert.training.soft_targets import SoftTargets
-from wirebert.training.token_trees import TokenTrees, fingerprint
+from wirebert.training.text_machine import TextMachine
+from wirebert.training.token_trees import TokenTrees
 from wirebert.watching import watch
 
-MOST_TREE_FLOWS: Final = 200_000
-"""Flows that trees are fitted on at most, rare classes whole: as many as the report's baseline sees."""
+MOST_FITTED: Final = 200_000
+"""Flows that a teacher is fitted on at most, rare classes whole: as many as the report's baseline sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,8 @@ class Lesson:
     """The training flows; after them those without a class, if there are any."""
     soft: SoftTargets | None = None
     """What the teacher says of each, if there is one."""
-    trees: Callable[[], TokenTrees] | None = None
-    """The teacher, where trees are; fitted when first asked for."""
+    fitted: Callable[[], TokenTrees | TextMachine] | None = None
+    """The teacher, where it is fitted on the training flows; when first asked for."""
 
 
 def taught(
@@ -52,7 +54,7 @@ def taught(
 ) -> Lesson:
     """The flows to train on, those that are mixed included, and what the run's teacher says of them, if it has one."""
     how = run.distillation
-    if data.teacher is None and not how.trees:
+    if data.teacher is None and not (how.trees or how.text):
         return Lesson(train)
     assert train.folder is not None, "training flows lie on disk"
     assert valid.folder is not None, "validation flows lie on disk"
@@ -62,10 +64,12 @@ def taught(
         return Lesson(flows, ask(how, flows, size, data.teacher.fingerprint, _saying(run, data.teacher)))
 
     @once  # fitted when asked: there may be answers on disk
-    def trees() -> TokenTrees:
-        chosen = np.flatnonzero(sample_by_name(np.asarray(train.class_ids), MOST_TREE_FLOWS, run.seed))
+    def fitted() -> TokenTrees | TextMachine:
+        chosen = np.flatnonzero(sample_by_name(np.asarray(train.class_ids), MOST_FITTED, run.seed))
         block = take_rows(train.block, chosen)
         class_ids = np.asarray(train.class_ids)[chosen]
+        if how.text:
+            return TextMachine.fit(tokenizer, block, class_ids, valid, num_classes=size[1], seed=run.seed)
         return TokenTrees.fit(
             *(tokenizer, block, class_ids, valid),
             num_classes=size[1],
@@ -73,8 +77,12 @@ def taught(
             seed=run.seed,
         )
 
-    said = fingerprint(run.seed, how.tree_weights, train.folder.name, valid.folder.name)
-    return Lesson(flows, ask(how, flows, size, said, lambda block: trees().say(block)), trees)
+    said = (
+        text_machine.fingerprint(run.seed, train.folder.name, valid.folder.name)
+        if how.text
+        else token_trees.fingerprint(run.seed, how.tree_weights, train.folder.name, valid.folder.name)
+    )
+    return Lesson(flows, ask(how, flows, size, said, lambda block: fitted().say(block)), fitted)
 
 
 def _saying(run: RunConfig, teacher: Teacher) -> Say:
@@ -103,6 +111,6 @@ def _with_mixed(
         append_unlabelled(store, tokenizer, blocks, data.judged)
 
     judged = [part.rows for part in data.judged if part.rows is not None]
-    note = json.dumps(["mixed", train.folder.name, num_mixed, run.seed])
+    note = json.dumps(["mixed, texts too", train.folder.name, num_mixed, run.seed])
     key = store_key(data.fingerprint, tokenizer, *judged, note=note)
     return find_or_encode(cache, key, tokenizer, write)[0]

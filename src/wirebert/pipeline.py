@@ -262,8 +262,8 @@ def methods_beside(
         splits = judge_trees_on(trees, data.classes, parts, **how)
         found[TREES] = Baseline(summary=asdict(trees.summary), splits=splits)
         clock.lap("boosted trees")
-    if lesson.trees is not None:
-        teacher = lesson.trees()
+    if lesson.fitted is not None:
+        teacher = lesson.fitted()
         splits = judge_trees_on(teacher, data.classes, parts, **how)
         found[TEACHER] = Baseline(summary=teacher.summary, splits=splits)
         clock.lap("scoring by the teacher")

@@ -76,8 +76,7 @@ def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
         flows = as_pretrained(flows, tokenizer)
         tokenizer = replace(tokenizer, schema=flows.schema)
     flows.require_label()
-    if run.distillation.trees:
-        require_no_text(flows)
+    require_readable(run, flows)
     if run.evaluation.ablate_context:
         require_context(flows)
     fingerprint = flows.fingerprint()
@@ -95,13 +94,18 @@ def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
     return replace(prepared, tokenizer=tokenizer, teacher=teacher, unlabelled=unlabelled)
 
 
-def require_no_text(flows: Flows) -> None:
-    """Raise a ConfigError where trees are to teach what texts mean, which they do not read."""
+def require_readable(run: RunConfig, flows: Flows) -> None:
+    """Raise a ConfigError where a teacher would be fitted on columns that it does not read."""
     texts = [column.name for column in flows.schema.features if column.kind is ColumnKind.TEXT]
-    if texts:
+    if run.distillation.trees and texts:
         raise ConfigError(
             f"distillation.trees must be false for data with text, which trees do not read ({flows.name}: columns "
-            f"{', '.join(texts)}), got True; leave it out, or those columns with --drop"
+            f"{', '.join(texts)}), got True; leave it out, or those columns with --drop, or set distillation.text=true"
+        )
+    if run.distillation.text and not texts:
+        raise ConfigError(
+            f"distillation.text must be false for data without text, which alone it reads ({flows.name}), got True; leave it "
+            "out, or set distillation.trees=true"
         )
 
 

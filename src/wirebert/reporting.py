@@ -70,9 +70,15 @@ def show_data(
 
 def show_lesson(how: DistillationConfig, num_mixed: int, console: Console) -> None:
     """Say who teaches beside the labels, and what."""
-    teacher = "boosted trees fitted on the same flows" if how.trees else how.teacher
-    mixed = f"; {num_mixed:,} more flows have columns of several training flows" if num_mixed else ""
-    line = f"beside the labels {teacher} teach{'' if how.trees else 'es'}{mixed}"
+    teaches = (
+        "boosted trees fitted on the same flows teach"
+        if how.trees
+        else "a linear machine fitted on the letters of the same flows teaches"
+        if how.text
+        else f"{how.teacher} teaches"
+    )
+    mixed = f"; {num_mixed:,} more flows are mixed of several training flows" if num_mixed else ""
+    line = f"beside the labels {teaches}{mixed}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

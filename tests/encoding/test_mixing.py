@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -78,12 +80,50 @@ def test_a_mixed_row_leaves_out_defaults_as_an_encoded_one_does():
     assert np.diff(block.offsets).min() < 1 + NUM_COLUMNS
 
 
-def test_texts_stay_with_their_row():
-    tokenizer, flows = fitted(text=True)
-    block = next(mixed_rows(tokenizer, flows, 300, seed=1))
-    tails = {tuple(row[1 + NUM_COLUMNS :]) for row in np.split(flows.ids, flows.offsets[1:-1])}
-    found = [tuple(row[1 + NUM_COLUMNS :]) for row in np.split(block.ids, block.offsets[1:-1])]
-    assert set(found) == tails
+def cells(tokenizer: FlowTokenizer, block: EncodedBlock | EncodedFlows, name: str = "payload") -> list[str]:
+    return [
+        tokenizer.decode(block.ids[first:last])[name]
+        for first, last in zip(block.offsets[:-1], block.offsets[1:], strict=True)
+    ]
+
+
+def of_texts(**columns: list[str | None]) -> tuple[FlowTokenizer, EncodedFlows]:
+    schema = FlowSchema(
+        name="test",
+        columns=tuple(Column(name=name, kind=ColumnKind.TEXT, is_feature=True) for name in columns),
+    )
+    table = pa.table(columns)
+    config = EncodingConfig(num_pieces=300, text_pieces=12)
+    tokenizer = FlowTokenizer.fit(schema, lambda: iter([table]), config)
+    block = tokenizer.encode(table)
+    rows = np.arange(len(block), dtype=np.int64)
+    return tokenizer, EncodedFlows.from_arrays(block.ids, block.offsets, rows, rows)
+
+
+def test_a_text_is_the_head_of_one_and_the_tail_of_another():
+    letters = "abcdefgh"
+    tokenizer, flows = of_texts(payload=[letter * (3 + row) for row, letter in enumerate(letters)])
+    found = cells(tokenizer, next(mixed_rows(tokenizer, flows, 4000, seed=1)))
+    whole = cells(tokenizer, flows)
+    assert all(re.fullmatch(r"(.)\1*(.)?\2*", text) for text in found)
+    assert {text[0] for text in found} == {text[-1] for text in found} == set(letters)
+    is_cut = np.array([text not in whole for text in found])
+    assert (
+        0.35 < is_cut.mean() < 0.5
+    )  # half are; some meet their own tails, or another's that is as long as nothing
+    assert len(set(np.array(found)[is_cut])) > 200
+
+
+def test_a_spliced_text_has_no_more_pieces_than_the_budget_and_an_empty_one_stays_so():
+    tokenizer, flows = of_texts(uri=["12" * 20, "", None, "34" * 20], agent=["56" * 9, "78", "", None])
+    mixed = next(mixed_rows(tokenizer, flows, 2000, seed=1))
+    assert np.diff(mixed.offsets).max() <= 1 + 2 * (1 + 12)
+    for name, letters in (("uri", "1234"), ("agent", "5678")):
+        found, whole = cells(tokenizer, mixed, name), cells(tokenizer, flows, name)
+        no_text = [text for text in whole if not set(text) & set(letters)]
+        assert {text for text in found if not set(text) & set(letters)} == set(no_text)
+        assert set("".join(text for text in found if text not in no_text)) == set(letters)
+        assert 0.45 < np.mean([text in no_text for text in found]) < 0.55  # two of four rows
 
 
 def test_bits_of_one_flags_column_come_from_one_row():

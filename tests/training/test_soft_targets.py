@@ -233,6 +233,11 @@ def test_an_interrupted_student_ends_with_the_same_bits(
             {"trees": True, "teacher": "a/model"},
             "distillation.trees must be false beside distillation.teacher='a/model'",
         ),
+        (
+            {"text": True, "teacher": "a/model"},
+            "distillation.text must be false beside distillation.teacher='a/model'",
+        ),
+        ({"text": True, "trees": True}, "distillation.trees must be false beside distillation.text=true"),
         ({"mixed_rows": -1.0, "trees": True}, "distillation.mixed_rows must be at least 0, got -1.0"),
         ({"mixed_rows": 2.0}, "distillation.mixed_rows needs a teacher"),
         ({"unlabelled": ("a.csv",)}, "distillation.unlabelled needs distillation.teacher"),

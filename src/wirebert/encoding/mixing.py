@@ -6,15 +6,17 @@ from the training rows alone does not get to see that.
 Source: Bucila, Caruana and Niculescu-Mizil, "Model Compression", KDD 2006, section 4.
 
 NOTE[DIFF]: the paper mixes a row with its nearest neighbour, each column with the same chance. Here every column comes from
-a row of its own, drawn from all, and the chance is drawn anew for each row, evenly in [0, 1].
+a row of its own, drawn from all, and the chance is drawn anew for each row, evenly in [0, 1]. Of a text column it is the
+tail of the text that does, cut anywhere.
 """
 
 from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+from jaxtyping import Bool, Int64
 
-from wirebert.encoding.rows import EncodedBlock, TextCells, join_rows, take_rows
+from wirebert.encoding.rows import EncodedBlock, TextCells, join_rows, ranges, take_rows
 from wirebert.encoding.slot_matrix import slot_ids
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.text import Ragged
@@ -29,7 +31,7 @@ MOST_SOURCES: Final = 200_000
 def mixed_rows(
     tokenizer: FlowTokenizer, flows: EncodedFlows, num_rows: int, seed: int
 ) -> Iterator[EncodedBlock]:
-    """`num_rows` rows block by block, the same for the same seed. Text columns stay with their row."""
+    """`num_rows` rows block by block, the same for the same seed."""
     random = np.random.default_rng(seed)
     chosen = np.arange(len(flows))
     if len(flows) > MOST_SOURCES:
@@ -54,16 +56,51 @@ def mixed_rows(
         if tokenizer.leaves_out:
             is_written = np.ones(features.shape, dtype=bool)
             is_written[:, 1:] = features[:, 1:] != default_ids
-        cells = [TextCells(texts, own)] if tokenizer.text_columns else []
+        cells: list[TextCells] = []
+        for column in texts:
+            others = random.integers(0, len(ids), size)
+            spliced = _spliced(
+                column, own, others, random.random(size) < chance, tokenizer.text_budget, random
+            )
+            cells.append(TextCells(spliced, np.arange(size)))
         yield join_rows(features, is_written, cells, 0)
 
 
-def _texts(tokenizer: FlowTokenizer, rows: EncodedBlock) -> Ragged:
-    """What stands after the features of each row: the first token of a text column and all that follow it."""
+def _texts(tokenizer: FlowTokenizer, rows: EncodedBlock) -> list[Ragged]:
+    """What each row holds in each text column: the column's token, and the pieces that follow it."""
     num_features = len(tokenizer.slots) - len(tokenizer.text_columns)
     slots = tokenizer.token_slots[rows.ids]
-    is_feature = (slots >= 0) & (slots < num_features)
-    is_feature[rows.offsets[:-1]] = True  # [CLS]
     row_of = np.repeat(np.arange(len(rows)), np.diff(rows.offsets))
-    num_tokens = np.bincount(row_of[~is_feature], minlength=len(rows))
-    return Ragged(rows.ids[~is_feature], np.concatenate([[0], np.cumsum(num_tokens)]))
+    heads = np.flatnonzero(slots >= num_features)
+    lengths = np.diff(np.append(heads, len(slots)))
+    # Texts stand last in a row, in the order of their columns.
+    lengths = np.minimum(lengths, rows.offsets[1:][row_of[heads]] - heads)
+    found: list[Ragged] = []
+    for slot in range(num_features, len(tokenizer.slots)):
+        is_own = slots[heads] == slot
+        num_tokens = np.zeros(len(rows), np.int64)  # a row may leave its text out
+        num_tokens[row_of[heads[is_own]]] = lengths[is_own]
+        offsets = np.concatenate([[0], np.cumsum(num_tokens)])
+        found.append(Ragged(rows.ids[ranges(heads[is_own], lengths[is_own])], offsets))
+    return found
+
+
+def _spliced(
+    texts: Ragged,
+    own: Int64[np.ndarray, " rows"],
+    others: Int64[np.ndarray, " rows"],
+    is_mixed: Bool[np.ndarray, " rows"],
+    budget: int,
+    random: np.random.Generator,
+) -> Ragged:
+    """Each row's text; where it is mixed, the head of that and the tail of another one, of `budget` pieces at most."""
+    num_pieces = (texts.lengths - 1).clip(0)
+    is_cut = is_mixed & (num_pieces[own] > 0)
+    head = 1 + np.floor(random.random(len(own)) * num_pieces[own]).astype(np.int64)
+    tail = np.floor(random.random(len(own)) * (num_pieces[others] + 1)).astype(np.int64)
+    tail = np.where(is_cut, np.minimum(tail, budget - head), 0)
+    head = np.where(is_cut, 1 + head, texts.lengths[own])  # with the column's token
+    starts, ends = texts.offsets[:-1], texts.offsets[1:]
+    parts = np.stack([starts[own], ends[others] - tail], axis=1), np.stack([head, tail], axis=1)
+    flat = texts.flat[ranges(parts[0].reshape(-1), parts[1].reshape(-1))]
+    return Ragged(flat, np.concatenate([[0], np.cumsum(head + tail)]))

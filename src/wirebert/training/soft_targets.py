@@ -34,8 +34,12 @@ class DistillationConfig:
     tree_weights: Literal["none", "balanced", "sqrt"] = "balanced"
     """Weight of each class when the trees are fitted: 1, or by the inverse of its share or the root of that."""
 
+    text: bool = False
+    """Whether a linear machine, fitted on the texts of the training flows, teaches beside the labels; it reads nothing else."""
+
     mixed_rows: float = 0.0
-    """For each training flow, so many that never were, whose columns come from several flows; the teacher says what they are."""
+    """For each training flow, so many that never were, whose columns and texts come from several flows; the teacher says what
+    they are."""
 
     unlabelled: tuple[str, ...] = ()
     """Traffic that the teacher alone says something about; a label column in it is not looked at."""
@@ -51,16 +55,21 @@ class DistillationConfig:
             raise ConfigError(f"distillation.temperature must be above 0, got {self.temperature}")
         if not 0 <= self.mix <= 1:
             raise ConfigError(f"distillation.mix must be in [0, 1], got {self.mix}")
-        if self.trees and self.teacher:
+        for name, is_asked in (("trees", self.trees), ("text", self.text)):
+            if is_asked and self.teacher:
+                raise ConfigError(
+                    f"distillation.{name} must be false beside distillation.teacher={self.teacher!r}: there is one teacher"
+                )
+        if self.trees and self.text:
             raise ConfigError(
-                f"distillation.trees must be false beside distillation.teacher={self.teacher!r}: there is one teacher"
+                "distillation.trees must be false beside distillation.text=true: there is one teacher"
             )
         if not 0 <= self.mixed_rows < float("inf"):
             raise ConfigError(f"distillation.mixed_rows must be at least 0, got {self.mixed_rows}")
-        if self.mixed_rows and not (self.trees or self.teacher):
+        if self.mixed_rows and not (self.trees or self.text or self.teacher):
             raise ConfigError(
-                "distillation.mixed_rows needs a teacher, which says what these flows are; set distillation.trees=true or "
-                "distillation.teacher"
+                "distillation.mixed_rows needs a teacher, which says what these flows are; set distillation.trees=true, "
+                "distillation.text=true or distillation.teacher"
             )
         if self.unlabelled and not self.teacher:
             raise ConfigError(

@@ -1,0 +1,100 @@
+"""A linear machine on the words of the tokens that a model reads: a teacher where columns are text.
+
+Character n-grams and a wide margin hold up better than a transformer where a class has a few dozen texts
+(docs/experiments.md); what the machine says of spliced texts can be learned (`wirebert.encoding.mixing`).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import sklearn
+from jaxtyping import Float64, Int64
+
+from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.store import EncodedFlows
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.evaluation.calibration import TINY, Scaling, fit_scaling, softmax
+from wirebert.evaluation.rivals import RIVALS, fit_rival
+from wirebert.evaluation.tasks import Predict, Rows, Setting, Task
+
+SETTINGS: Final[dict[str, Setting]] = {"pieces": "char_wb", "longest": 4, "C": 3.0, "lowercase": True}
+"""What the search for linear machines in `wirebert compare` chose for HttpParams, on rows that it held out."""
+
+_RIVAL: Final = RIVALS["text_svm"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextMachine:
+    """A fitted machine."""
+
+    tokenizer: FlowTokenizer
+    predict: Predict
+    scaling: Scaling
+    """Turns margins into logits."""
+    num_flows: int
+    """Fitted on."""
+
+    @property
+    def summary(self) -> dict[str, object]:
+        """What it is and what it was given, for the report."""
+        columns = list(self.tokenizer.text_columns)
+        return {
+            "method": f"{_RIVAL.title} on the model's pieces",
+            "text_columns": columns,
+            "num_flows_used": self.num_flows,
+            **SETTINGS,
+        }
+
+    @classmethod
+    def fit(
+        cls,
+        tokenizer: FlowTokenizer,
+        train: EncodedBlock,
+        class_ids: Int64[np.ndarray, " train"],
+        valid: EncodedFlows,
+        *,
+        num_classes: int,
+        seed: int,
+    ) -> "TextMachine":
+        """A machine on `train`, all of whose flows have a class; those of `valid` say how sure its margins are."""
+        task = Task(
+            train=_rows(tokenizer, train),
+            train_ids=class_ids,
+            stop=Rows(np.zeros((0, 1)), []),  # it does not stop early
+            stop_ids=np.zeros(0, np.int64),
+            is_code=np.zeros(1, dtype=bool),
+            num_classes=num_classes,
+        )
+        predict = fit_rival(_RIVAL, task, SETTINGS, seed)
+        margins = np.log(predict(_rows(tokenizer, valid.block)).clip(TINY))
+        # A flow of a class that training lacks says nothing of margins.
+        tells = np.isin(valid.class_ids, class_ids)
+        scaling = fit_scaling(margins[tells], np.asarray(valid.class_ids)[tells], "temperature")
+        return cls(tokenizer, predict, scaling, len(train))
+
+    def probabilities(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
+        """Probability of each class for the rows of a typed table."""
+        return self.say(self.tokenizer.encode(table))
+
+    def say(self, block: EncodedBlock) -> Float64[np.ndarray, "flows classes"]:
+        """Probability of each class; 0 for classes that the fitted flows lack."""
+        margins = np.log(self.predict(_rows(self.tokenizer, block)).clip(TINY))
+        return softmax(self.scaling.apply(margins))
+
+
+def _rows(tokenizer: FlowTokenizer, block: EncodedBlock) -> Rows:
+    """The text columns of each row in one piece, as far as their tokens tell."""
+    texts: list[str] = []
+    for first, last in zip(block.offsets[:-1], block.offsets[1:], strict=True):
+        said = tokenizer.decode(block.ids[first:last])
+        texts.append(" ".join(said[name] for name in tokenizer.text_columns))
+    return Rows(np.zeros((len(block), 1)), texts)
+
+
+def fingerprint(seed: int, *flows: str) -> str:
+    """Sha256 over what decides what the machine says, as hexadecimal text; `flows` name those that it is fitted with."""
+    return hashlib.sha256(json.dumps([SETTINGS, seed, sklearn.__version__, *flows]).encode()).hexdigest()
