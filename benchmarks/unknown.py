@@ -34,6 +34,7 @@ from sklearn.ensemble import IsolationForest
 from wirebert import pipeline
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import UNLABELLED
+from wirebert.deciding import OperatingConfig
 from wirebert.encoding.store import EncodedFlows
 from wirebert.evaluation.alarm import surprise
 from wirebert.evaluation.baselines import fit_trees
@@ -70,6 +71,8 @@ class Task:
     """Training rows at most; 0: all."""
     kept: int
     """Training flows that stand for all where the number is bounded."""
+    scores: Path | None
+    """Where the scores of each flow are kept."""
     threads: int
 
 
@@ -107,10 +110,12 @@ def judge_name(task: Task) -> dict[str, object]:
         for found in (
             model_scores(task, folder, data, sides),
             tree_scores(task, data, sides),
-            column_scores(task, sides, rng),
+            column_scores(task, data, sides, rng),
         ):
             benign |= found[0]
             attack |= found[1]
+    if task.scores is not None:
+        keep(task.scores / f"{task.name}-{task.seed}.npz", {"benign": benign, "left out": attack})
     for name, parts in COMBINED.items():
         if not benign.keys() >= set(parts):
             continue  # no teacher
@@ -128,21 +133,32 @@ def judge_name(task: Task) -> dict[str, object]:
 
 
 COMBINED = {
-    "model 1-P(benign) and columns near": ("model 1-P(benign)", "columns near, bounded"),
-    "trees 1-P(benign) and columns near": ("trees 1-P(benign)", "columns near, bounded"),
-    "teacher 1-P(benign) and columns near": ("teacher 1-P(benign)", "columns near, bounded"),
-    "teacher 1-P(benign), columns near and embedding near": (
-        *("teacher 1-P(benign)", "columns near, bounded", "embedding near"),
-    ),
+    f"{who} 1-P(benign) and {times}{near}": (f"{who} 1-P(benign)", *([near] * count))
+    for who in ("model", "teacher", "trees")
+    for near in ("columns near, bounded", "columns near benign")
+    for count, times in ((1, ""), (2, "twice "))
+} | {
     "model 1-P(benign) and flow near": ("model 1-P(benign)", "flow near"),
-    "columns near and embedding near": ("columns near, bounded", "embedding near"),
     "model 1-P(benign), columns near and embedding near": (
-        "model 1-P(benign)",
-        "columns near, bounded",
-        "embedding near",
+        *("model 1-P(benign)", "columns near, bounded", "embedding near"),
     ),
 }
-"""Several scores in one: their surprise added up (`wirebert.evaluation.alarm`). The trees get what the model gets."""
+"""Several scores in one: their surprise added up (`wirebert.evaluation.alarm`). The trees get what the model gets; the
+product joins the model's with the bounded one, `operating.novelty_weight` times."""
+
+
+def keep(path: Path, sides: Mapping[str, Scores]) -> None:
+    """Write the scores of each flow, as `side/method`, for looking at how they could be joined."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        path,
+        allow_pickle=False,
+        **{
+            f"{side}/{method}": values.astype(np.float32)
+            for side, scores in sides.items()
+            for method, values in scores.items()
+        },
+    )
 
 
 def figures(
@@ -197,12 +213,14 @@ def model_scores(
         pipeline.learn(run, folder, model, tokenizer, lesson.flows, valid, console, soft=lesson.soft)
     device = choose_device(run.training.device)
     points = flow_vectors(model, train, device)
+    benign_id = data.classes.classes.index(data.classes.benign or "")
+    is_benign = np.asarray(train.class_ids) == benign_id
     by_class = Gaussians.fit(points, np.asarray(train.class_ids))
     near = Neighbours.fit(points, len(points), task.seed)
+    near_benign = Neighbours.fit(points[is_benign], len(points), task.seed)
     bounded = Neighbours.fit(points, task.kept, task.seed)
     table = model.embeddings.folded().detach().cpu().numpy()
     near_tokens = Neighbours.fit(token_sums(train, table), len(points), task.seed)
-    benign_id = data.classes.classes.index(data.classes.benign or "")
 
     def scores(flows: EncodedFlows) -> Scores:
         vectors = flow_vectors(model, flows, device)
@@ -220,6 +238,7 @@ def model_scores(
             "flow Mahalanobis, relative": by_class.relative_distances(vectors),
             "flow near": near.distances(vectors),
             "flow near, bounded": bounded.distances(vectors),
+            "flow near benign": near_benign.distances(vectors),
             "embedding near": near_tokens.distances(token_sums(flows, table)),
         }
 
@@ -263,7 +282,9 @@ def tree_scores(task: Task, data: pipeline.Prepared, sides: Sides) -> tuple[Scor
     return scores(sides.benign), scores(sides.left_out)
 
 
-def column_scores(task: Task, sides: Sides, rng: np.random.Generator) -> tuple[Scores, Scores]:
+def column_scores(
+    task: Task, data: pipeline.Prepared, sides: Sides, rng: np.random.Generator
+) -> tuple[Scores, Scores]:
     """What methods without a model say of standardised columns."""
     schema, label = sides.train.flows.schema, sides.train.flows.require_label()
     tables = {
@@ -271,6 +292,8 @@ def column_scores(task: Task, sides: Sides, rng: np.random.Generator) -> tuple[S
         for name, part in {"train": sides.train, "benign": sides.benign, "left": sides.left_out}.items()
     }
     codes = np.concatenate([codes_of(table.column(label)) for table in sides.train.tables()])
+    classes = np.concatenate([data.classes.encode(table.column(label)) for table in sides.train.tables()])
+    is_benign = classes == data.classes.classes.index(data.classes.benign or "")
     found: dict[str, Scores] = {"benign": {}, "left": {}}
     space = ColumnSpace.fit(tables["train"])
     plain = ColumnSpace.fit(tables["train"], logarithms=False)
@@ -278,6 +301,7 @@ def column_scores(task: Task, sides: Sides, rng: np.random.Generator) -> tuple[S
         points = {name: one.points(table) for name, table in tables.items()}
         methods = {
             "near": Neighbours.fit(points["train"], len(points["train"]), task.seed).distances,
+            "near benign": Neighbours.fit(points["train"][is_benign], len(is_benign), task.seed).distances,
             "near, bounded": Neighbours.fit(points["train"], task.kept, task.seed).distances,
             "Mahalanobis": Gaussians.fit(points["train"], codes).distances,
             "isolation forest": isolation(points["train"], int(rng.integers(2**31))),
@@ -339,10 +363,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=0, help="0: as in training")
     parser.add_argument("--rows", type=int, default=0, help="training rows at most; 0: all")
     parser.add_argument(
-        "--kept", type=int, default=10_000, help="training flows kept where the number is bounded"
+        *("--kept",),
+        type=int,
+        default=OperatingConfig().unknown_flows,
+        help="training flows kept where the number is bounded",
     )
     parser.add_argument("--jobs", type=int, default=1, help="names at a time, each in a process")
     parser.add_argument("--threads", type=int, default=0, help="processors per name; 0: all / jobs")
+    parser.add_argument("--scores", type=Path, help="keep the scores of each flow in this folder")
     parser.add_argument("--out", type=Path, help="write everything to this JSON file")
     options = parser.parse_args()
     threads = options.threads or max(1, (os.cpu_count() or 1) // options.jobs)
@@ -359,7 +387,7 @@ def main() -> None:
         known = names_of(run, RunFolder(Path(place)))
     names = options.names or list(known)
     tasks = [
-        Task(name, seed, replace(run, seed=seed), options.rows, options.kept, threads)
+        Task(name, seed, replace(run, seed=seed), options.rows, options.kept, options.scores, threads)
         for seed in options.seeds
         for name in names
     ]

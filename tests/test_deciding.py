@@ -10,6 +10,7 @@ import torch
 from pyarrow import csv
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from wirebert import deciding
 from wirebert.data.labels import ClassMap
 from wirebert.data.loading import Flows, open_flows
 from wirebert.data.schema import Column, ColumnKind, FlowSchema
@@ -241,11 +242,20 @@ def test_novelty_is_fitted_on_training_rows_and_its_threshold_on_benign_validati
     for one in found.operating.unknown:
         assert one.num_benign == is_benign.sum()
         assert one.num_false == (novelty[is_benign] >= one.threshold).sum()
-    few = with_strangeness(plain, flows, is_train, is_benign, num_kept=10, seed=0)
-    assert few.strangeness is not None
-    assert len(few.strangeness.neighbours.kept) == 10
-    assert few.operating is not None
-    assert few.operating.unknown[0].num_benign == 40
+
+
+def test_of_many_flows_only_some_are_looked_at_for_novelty(
+    artifact: Artifact, logits: np.ndarray, flows: Flows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deciding, "MOST_SAMPLED", 40)
+    is_train = np.arange(300) < 150
+    plain = calibrated(artifact, logits, CLASS_IDS, OperatingConfig(), **HOW)
+    for num_kept, expected in ((10, 10), (1000, 40)):
+        found = with_strangeness(plain, flows, is_train, ~is_train, num_kept=num_kept, seed=0)
+        assert found.strangeness is not None
+        assert len(found.strangeness.neighbours.kept) == expected
+        assert found.operating is not None
+        assert found.operating.unknown[0].num_benign == 40
 
 
 # Attack score and novelty as one
@@ -280,6 +290,27 @@ def test_alarm_scores_of_benign_validation_flows_are_both_surprises(joined: Arti
     np.testing.assert_allclose(scores.alarm_score[IS_BENIGN], expected[IS_BENIGN], atol=0.02)
 
 
+def test_novelty_counts_in_the_alarm_score_as_often_as_asked_for(
+    joined: Artifact, artifact: Artifact, logits: np.ndarray, flows: Flows
+) -> None:
+    attack = np.where(CLASS_IDS == 0, folded_attack_scores(joined, logits), np.nan)
+    thrice = with_strangeness(
+        *(replace(joined, strangeness=None), flows, np.arange(300) < 100, IS_BENIGN),
+        num_kept=10,
+        seed=0,
+        attack_scores=attack,
+        novelty_weight=3.0,
+    )
+    assert joined.operating is not None
+    assert joined.operating.alarm is not None
+    assert thrice.operating is not None
+    assert thrice.operating.alarm == replace(joined.operating.alarm, novelty_weight=3.0)
+    scores = Detector(thrice).score(traffic()).alarm_score
+    assert scores is not None
+    for one in thrice.operating.thresholds:
+        assert one.num_false == (scores[IS_BENIGN] >= one.threshold).sum()
+
+
 def test_thresholds_of_the_alarm_score_keep_their_rate_on_benign_validation_flows(joined: Artifact) -> None:
     scores = Detector(joined, at=0.01).score(traffic())
     assert joined.operating is not None
@@ -294,6 +325,13 @@ def test_thresholds_of_the_alarm_score_keep_their_rate_on_benign_validation_flow
 def test_novelty_needs_flows_to_compare_with() -> None:
     with pytest.raises(ConfigError, match=r"operating\.unknown_flows must be above 0 .*attack_and_novelty"):
         OperatingConfig(alert_on="attack_and_novelty", unknown_flows=0)
+
+
+def test_novelty_has_no_weight_of_nothing_and_none_where_alerts_do_not_go_by_it() -> None:
+    with pytest.raises(ConfigError, match=r"operating\.novelty_weight must be above 0, got -1"):
+        OperatingConfig(alert_on="attack_and_novelty", novelty_weight=-1.0)
+    with pytest.raises(ConfigError, match=r"novelty_weight must be 1 .* set operating\.alert_on"):
+        OperatingConfig(novelty_weight=2.0)
 
 
 def test_without_a_benign_class_alerts_can_not_go_by_novelty() -> None:

@@ -35,8 +35,8 @@ from wirebert.evaluation.tree_features import concatenate, measure
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.operating import Folded, Operating
 
-SAMPLE_FACTOR: Final = 4
-"""Training flows from which those that stand for all are taken, per flow kept; and validation flows for thresholds."""
+MOST_SAMPLED: Final = 100_000
+"""Training flows from which those that stand for all are taken at most; and benign validation flows for thresholds."""
 
 MOST_BENIGN: Final = 200_000
 """Benign validation flows whose novelty is worked out at most where alerts go by it."""
@@ -66,7 +66,11 @@ class OperatingConfig:
     The latter finds more attacks of which training had none, and alarms at benign flows that are new, too; it needs
     unknown_flows and a benign class, and scoring is slower."""
 
-    unknown_flows: int = 10_000
+    novelty_weight: float = 1.0
+    """What novelty counts in attack_and_novelty, above 0, where the attack score counts 1. More finds more of what is like
+    nothing in training, as long as benign traffic is much alike; where it is not, it buries the attack score."""
+
+    unknown_flows: int = 5_000
     """Training flows kept in the model folder so that what is like none of them can be told (`predict --unknown`), at
     least 0; 0: none."""
 
@@ -76,6 +80,13 @@ class OperatingConfig:
         if self.alert_at not in (0.0, *FALSE_POSITIVE_RATES):
             known = ", ".join(map(np.format_float_positional, FALSE_POSITIVE_RATES))
             raise ConfigError(f"operating.alert_at must be 0 or one of {known}, got {self.alert_at}")
+        if not 0 < self.novelty_weight < float("inf"):
+            raise ConfigError(f"operating.novelty_weight must be above 0, got {self.novelty_weight}")
+        if self.novelty_weight != 1 and self.alert_on == "attack":
+            raise ConfigError(
+                f"operating.novelty_weight must be 1 where alerts go by the attack score alone, got {self.novelty_weight}; "
+                "set operating.alert_on=attack_and_novelty"
+            )
         if self.unknown_flows < 0:
             raise ConfigError(f"operating.unknown_flows must be at least 0, got {self.unknown_flows}")
         if self.alert_on == "attack_and_novelty" and not self.unknown_flows:
@@ -272,6 +283,7 @@ def with_strangeness(
     num_kept: int,
     seed: int,
     attack_scores: Float64[np.ndarray, " rows"] | None = None,
+    novelty_weight: float = 1.0,
 ) -> Artifact:
     """The artifact with what tells unknown flows, and thresholds of it; one pass over the file.
 
@@ -281,12 +293,12 @@ def with_strangeness(
         is_train: Rows that training saw, some of which are kept.
         is_benign: Benign validation rows, on some of which thresholds are fitted; other rows are not looked at.
         attack_scores: Of the benign validation rows, by the artifact as it is; anything for other rows.
+        novelty_weight: What novelty counts beside them.
     """
     assert artifact.operating is not None, "thresholds of novelty stand beside those of the attack score"
     rng = np.random.default_rng(seed)
-    most = SAMPLE_FACTOR * num_kept
-    most_benign = most if attack_scores is None else MOST_BENIGN
-    chosen = {"train": _some(is_train, most, rng), "valid": _some(is_benign, most_benign, rng)}
+    most_benign = MOST_SAMPLED if attack_scores is None else MOST_BENIGN
+    chosen = {"train": _some(is_train, MOST_SAMPLED, rng), "valid": _some(is_benign, most_benign, rng)}
     found: dict[str, list[pa.Table]] = {"train": [], "valid": []}
     first = 0
     for table in flows.blocks():
@@ -302,7 +314,7 @@ def with_strangeness(
         operating = replace(operating, unknown=_benign_thresholds(novelty))
         if attack_scores is not None:
             known = attack_scores[chosen["valid"]]
-            alarm = AlarmScore.fit(known, novelty)
+            alarm = AlarmScore.fit(known, novelty, novelty_weight)
             thresholds = _benign_thresholds(alarm.scores(known, novelty))
             operating = replace(operating, alarm=alarm, thresholds=thresholds)
     return replace(artifact, strangeness=strangeness, operating=operating)

@@ -176,6 +176,7 @@ def decide(
         num_kept=run.operating.unknown_flows,
         seed=run.seed,
         attack_scores=attack_scores,
+        novelty_weight=run.operating.novelty_weight,
     )
 
 

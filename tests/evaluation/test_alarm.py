@@ -40,6 +40,20 @@ def test_the_joined_score_of_a_benign_flow_is_both_surprises_added_up() -> None:
     np.testing.assert_allclose(ALARM.scores(ATTACK, NOVELTY), expected, atol=1e-9)
 
 
+def test_novelty_counts_as_often_as_its_weight_says() -> None:
+    twice = AlarmScore.fit(ATTACK, NOVELTY, 2.0)
+    attack, novelty = ALARM.attack.of(log_odds(ATTACK)), ALARM.novelty.of(NOVELTY)
+    np.testing.assert_allclose(twice.scores(ATTACK, NOVELTY), attack + 2 * novelty)
+    assert np.array_equal(twice.goes_by_novelty(ATTACK, NOVELTY), 2 * novelty > attack)
+
+
+def test_an_alarm_score_written_without_a_weight_counts_both_alike() -> None:
+    plain = to_plain(ALARM)
+    assert isinstance(plain, dict)
+    del plain["novelty_weight"]
+    assert from_plain(AlarmScore, plain) == ALARM
+
+
 def test_few_knots_of_many_flows_are_near_the_whole_truth() -> None:
     known = np.random.default_rng(1).gumbel(size=50_000)
     curve = Surprise.fit(known)

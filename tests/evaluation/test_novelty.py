@@ -5,7 +5,15 @@ from scipy.special import logsumexp
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.neighbors import NearestNeighbors
 
-from wirebert.evaluation.novelty import ColumnSpace, Gaussians, Neighbours, Strangeness, energy, unsureness
+from wirebert.evaluation.novelty import (
+    ColumnSpace,
+    Gaussians,
+    Neighbours,
+    Strangeness,
+    energy,
+    farthest_first,
+    unsureness,
+)
 
 
 def points(num_flows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -74,6 +82,33 @@ def test_equal_flows_are_kept_once_and_no_more_than_asked_for() -> None:
     assert len(Neighbours.fit(flows, 100, 0).kept) == 20
     assert len(Neighbours.fit(flows, 7, 0).kept) == 7
     assert len(Neighbours.fit(np.array([[0.0], [-0.0]]), 100, 0).kept) == 1
+
+
+def greedy(points: np.ndarray, num_chosen: int, first: int) -> list[int]:
+    """Farthest-first choice, one point at a time."""
+    chosen, apart = [first], np.full(len(points), np.inf)
+    while len(chosen) < num_chosen:
+        apart = np.minimum(apart, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
+        chosen.append(int(apart.argmax()))
+    return chosen
+
+
+@pytest.mark.parametrize("num_chosen", [1, 2, 300, 1200])
+def test_each_flow_that_is_kept_is_the_farthest_from_all_before_it(num_chosen: int) -> None:
+    points = np.random.default_rng(0).normal(size=(1500, 3)).astype(np.float32)
+    found = farthest_first(points, num_chosen, 5)
+    assert found.tolist() == greedy(points.astype(np.float64), num_chosen, int(found[0]))
+
+
+def test_a_flow_far_from_all_others_is_kept_however_few_are() -> None:
+    points = np.concatenate([np.random.default_rng(0).normal(size=(5000, 2)), [[40.0, 0], [0, -40]]])
+    assert {5000, 5001} <= set(farthest_first(points.astype(np.float32), 4, 1).tolist())
+
+
+def test_points_that_differ_in_nothing_that_can_be_told_are_each_chosen_once() -> None:
+    points = np.full((20, 2), 100.0, np.float32)
+    points[:, 0] += np.arange(20, dtype=np.float32) * 1e-4
+    assert sorted(farthest_first(points, 30, 0).tolist()) == list(range(20))
 
 
 def measured(num_rows: int = 200, seed: int = 0) -> pa.Table:

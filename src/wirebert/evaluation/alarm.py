@@ -1,7 +1,7 @@
 """Several scores of a flow as one: how surprised one would be to see each of them on a benign flow, added up.
 
 A score says nothing about another one's scale, but how rarely benign flows reach it does. Minus the logarithm of that share
-is a surprise in nats, and the surprises of independent scores add up.
+is a surprise in nats, and the surprises of independent scores add up. Where one of them is worth more, it counts more.
 
 Source: Fisher, "Statistical methods for research workers", 4th edition, 1932, section 21.1.
 """
@@ -86,25 +86,33 @@ class AlarmScore:
     attack: Surprise
     """Of the log-odds of the attack score."""
     novelty: Surprise
+    novelty_weight: float = 1.0
+    """What a nat of novelty counts, above 0; a nat of the attack score counts 1."""
 
     @staticmethod
     def fit(
-        attack_scores: Float64[np.ndarray, " benign"], novelty: Float64[np.ndarray, " benign"]
+        attack_scores: Float64[np.ndarray, " benign"],
+        novelty: Float64[np.ndarray, " benign"],
+        novelty_weight: float = 1.0,
     ) -> "AlarmScore":
         """Of both scores of the same benign flows, of which there is at least one."""
-        return AlarmScore(attack=Surprise.fit(log_odds(attack_scores)), novelty=Surprise.fit(novelty))
+        return AlarmScore(
+            attack=Surprise.fit(log_odds(attack_scores)),
+            novelty=Surprise.fit(novelty),
+            novelty_weight=novelty_weight,
+        )
 
     def scores(
         self, attack_scores: Float64[np.ndarray, " flows"], novelty: Float64[np.ndarray, " flows"]
     ) -> Float64[np.ndarray, " flows"]:
         """The alarm score of each flow; it falls with neither of the two."""
-        return self.attack.of(log_odds(attack_scores)) + self.novelty.of(novelty)
+        return self.attack.of(log_odds(attack_scores)) + self.novelty_weight * self.novelty.of(novelty)
 
     def goes_by_novelty(
         self, attack_scores: Float64[np.ndarray, " flows"], novelty: Float64[np.ndarray, " flows"]
     ) -> Bool[np.ndarray, " flows"]:
-        """Whether the novelty is the greater surprise of the two."""
-        return self.novelty.of(novelty) > self.attack.of(log_odds(attack_scores))
+        """Whether the novelty counts more than the attack score."""
+        return self.novelty_weight * self.novelty.of(novelty) > self.attack.of(log_odds(attack_scores))
 
     def shifted(self, by: float) -> "AlarmScore":
         """The same where the log-odds of all attack scores are so much higher."""

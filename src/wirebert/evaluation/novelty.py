@@ -28,6 +28,9 @@ CONSTANT_SPREAD = 0.1
 MOST_LEVELS = 64
 """Most frequent values of a category that get a dimension each."""
 
+_CANDIDATES = 1024
+"""Points among which the next ones are chosen before all others are looked at again."""
+
 _ROWS_AT_ONCE = 4096
 _POINTS_AT_ONCE = 512
 """Points whose distances from all that were kept are held at once: few enough for a processor's cache."""
@@ -104,15 +107,14 @@ class Neighbours:
 
     @staticmethod
     def fit(points: Float[np.ndarray, "flows dims"], num_kept: int, seed: int) -> "Neighbours":
-        """At most `num_kept` different training flows, each with the same chance."""
+        """At most `num_kept` different training flows: so that none lies far from all of them (`farthest_first`)."""
         bits = np.ascontiguousarray(
             points.astype(np.float32) + 0.0
         )  # no negative zeros: equal flows have equal bits
         rows = bits.view([("", bits.dtype)] * bits.shape[1]).ravel()
         distinct = bits[np.unique(rows, return_index=True)[1]]
         if len(distinct) > num_kept:
-            chosen = np.random.default_rng(seed).permutation(len(distinct))[:num_kept]
-            distinct = distinct[np.sort(chosen)]
+            distinct = distinct[np.sort(farthest_first(distinct, num_kept, seed))]
         return Neighbours(distinct)
 
     def distances(self, points: Float[np.ndarray, "flows dims"]) -> Float64[np.ndarray, " flows"]:
@@ -144,6 +146,46 @@ class Neighbours:
         is_told = (self.kept != self.kept[0]).any(axis=0)
         told = self.kept[:, is_told]
         return is_told, np.ascontiguousarray(-2 * told.T), np.einsum("nd,nd->n", told, told)
+
+
+def farthest_first(
+    points: Float32[np.ndarray, "points dims"], num_chosen: int, seed: int
+) -> Int64[np.ndarray, " chosen"]:
+    """Points that stand for all: the first by chance, then always the one that is farthest from all before it.
+
+    Common flows lie close together and need few that stand for them; a random choice takes most of its points there and
+    leaves rare ones out. At most as many as there are points, which are all different.
+
+    Source: Gonzalez, "Clustering to minimize the maximum intercluster distance", Theoretical Computer Science 38, 1985;
+    Roth et al., "Towards total recall in industrial anomaly detection", CVPR 2022, section 3.2.
+    """
+    told = np.ascontiguousarray(points[:, (points != points[0]).any(axis=0)])
+    squares = np.einsum("nd,nd->n", told, told)
+    new = [int(np.random.default_rng(seed).integers(len(points)))]
+    chosen = [*new]
+    apart = np.full(len(points), np.inf, np.float32)  # squared distance from the nearest one chosen
+    while len(chosen) < min(num_chosen, len(points)):
+        for first in range(0, len(points), _ROWS_AT_ONCE):
+            some = slice(first, first + _ROWS_AT_ONCE)
+            squared = squares[some, None] - 2 * told[some] @ told[new].T + squares[new]
+            np.minimum(apart[some], squared.min(axis=1), out=apart[some])
+        apart[new] = -np.inf
+        # The farthest candidate is the farthest point as long as it is as far as any other point was at first: distances
+        # only shrink.
+        pool = np.argsort(apart)[-_CANDIDATES - 1 :]
+        farthest_other = apart[pool[0]] if len(pool) > _CANDIDATES else -np.inf
+        left = apart[pool]
+        between = squares[pool, None] - 2 * told[pool] @ told[pool].T + squares[pool]
+        new = []
+        while len(chosen) < num_chosen:
+            at = int(left.argmax())
+            if new and left[at] < max(farthest_other, 0):
+                break
+            new.append(int(pool[at]))
+            chosen.append(new[-1])
+            np.minimum(left, between[at], out=left)
+            left[at] = -np.inf
+    return np.array(chosen)
 
 
 @dataclass(frozen=True, slots=True)
