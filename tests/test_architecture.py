@@ -172,6 +172,7 @@ ORDER: Sequence[str] = """
     evaluation.page_split
     evaluation.page
     evaluation.comparison
+    evaluation.resplits
     evaluation.comparison_tables
     evaluation.comparison_page
     training.__init__
@@ -260,6 +261,7 @@ ORDER: Sequence[str] = """
     contest
     outcome
     competing
+    resplitting
     dataset_tables
     inspection
     following

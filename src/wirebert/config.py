@@ -53,6 +53,9 @@ class ProtocolConfig:
     num_seeds: int = 5
     """Seeds of every method, from the run's seed on."""
 
+    num_splits: int = 1
+    """Splits of the file, from data.split_seed on, each a comparison of its own, choices included."""
+
     num_trials: int = 8
     """Settings that each other method is tried with: as many as the recipe was chosen among."""
 
@@ -69,7 +72,7 @@ class ProtocolConfig:
     """`LABEL=CLASS`, each: a second class map, under which test files are reported as well."""
 
     def __post_init__(self) -> None:
-        for name in ("num_seeds", "num_trials"):
+        for name in ("num_seeds", "num_splits", "num_trials"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"protocol.{name} must be at least 1, got {getattr(self, name)}")
         if self.num_folds < 2:

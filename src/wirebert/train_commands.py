@@ -30,6 +30,7 @@ from wirebert.pipeline import fit
 from wirebert.pretraining import fit_masked
 from wirebert.printing import Output
 from wirebert.reporting import default_name
+from wirebert.resplitting import compete_on_splits
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
 from wirebert.serving.artifact import load_artifact
 from wirebert.teaching import Teacher
@@ -251,6 +252,13 @@ def compare(options: argparse.Namespace) -> None:
     out = options.out or Path("runs") / f"compare-{options.recipe.stem if options.recipe else 'defaults'}"
     text = options.recipe.read_text(encoding="utf-8") if options.recipe else ""
     with terminable():
-        comparison = compete(run, out, text, options.run, options.jobs, console)
+        if run.protocol.num_splits == 1:
+            comparison = compete(run, out, text, options.run, options.jobs, console)
+        elif options.run:
+            raise ConfigError(
+                "--run must be left out where protocol.num_splits is above 1: a run has one split"
+            )
+        else:
+            comparison = compete_on_splits(run, out, text, options.jobs, console)
     print_comparison(comparison, console)
     console.print(f"comparison: {out / 'compare.html'}", highlight=False, soft_wrap=True)

@@ -34,8 +34,8 @@ FIGURES: Mapping[str, str] = {
 }
 """Figures that are shown side by side -> their names for people."""
 
-Way = Literal["rows", "clusters", "seeds"]
-WAYS: tuple[Way, ...] = ("clusters", "seeds", "rows")
+Way = Literal["rows", "clusters", "seeds", "splits"]
+WAYS: tuple[Way, ...] = ("clusters", "splits", "seeds", "rows")
 
 FEWEST_SEEDS = 2
 """With fewer there is nothing to draw from."""
@@ -56,9 +56,9 @@ class Standing:
     """One figure of one method."""
 
     value: float
-    """Mean over seeds."""
+    """Mean over seeds, or over splits."""
     std: float | None
-    """Standard deviation over seeds; None for one seed."""
+    """Standard deviation over these; None for one seed."""
     intervals: Mapping[str, Interval]
     """Way of resampling -> 95 % interval; only the ways that there are."""
 

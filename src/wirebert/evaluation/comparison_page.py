@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wirebert.evaluation.comparison import FIGURES, Comparison, SplitComparison
 from wirebert.evaluation.comparison_tables import (
+    WAY_WORDS,
     difference_cells,
     fact_cells,
     pair_words,
@@ -108,7 +109,7 @@ def _split(key: str, split: SplitComparison, comparison: Comparison) -> Markup:
 
 
 def standings_chart(split: SplitComparison, primary: str) -> Chart:
-    """The primary figure of each method as a point, with its intervals as lines: the thick one rows, the thin one clusters."""
+    """The primary figure of each method as a point, with its intervals as lines: thick for rows or splits, thin for clusters."""
     rows: list[Spec] = []
     for method, standings in split.standings.items():
         if primary in standings:
@@ -132,9 +133,10 @@ def standings_chart(split: SplitComparison, primary: str) -> Chart:
     }
     axis: Spec = BARE | {"labelLimit": _NAME_WIDTH}
     y: Spec = {"field": "method", "type": "nominal", "sort": None, "title": None, "axis": axis}
-    layers = [rule("rows", 4.0, FAINT_INK), rule("clusters", 1.5, SECOND), point]
-    drawn_whole = "; orange, attacks drawn whole" if split.num_clusters else ""
-    subtitle = f"95 % intervals: grey, flows drawn one by one{drawn_whole}"
+    wide = "splits" if any("splits_low" in row for row in rows) else "rows"
+    layers = [rule(wide, 4.0, FAINT_INK), rule("clusters", 1.5, SECOND), point]
+    drawn_whole = f"; orange, {WAY_WORDS['clusters']}" if split.num_clusters else ""
+    subtitle = f"95 % intervals: grey, {WAY_WORDS[wide]}{drawn_whole}"
     body: Spec = {"data": {"values": rows}, "width": WIDTH, "height": {"step": 26}, "encoding": {"y": y}}
     title = f"{FIGURES.get(primary, primary)} on {split.name}"
     told = ", ".join(f"{row['method']} {row['text']}" for row in rows)

@@ -20,10 +20,14 @@ from wirebert.evaluation.tables import interval, times_read
 
 WAY_WORDS: Final = {
     "clusters": "attacks drawn whole",
+    "splits": "the file split anew",
     "seeds": "seeds drawn",
     "rows": "flows drawn one by one",
 }
 """Way of resampling -> what is drawn, for people."""
+
+_WIDEST: Final = ("clusters", "splits", "rows")
+"""Ways whose interval stands beside a figure, the first that there is."""
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
@@ -73,7 +77,7 @@ def standing_cells(split: SplitComparison, primary: str) -> tuple[list[str], lis
 
 
 def standing_words(standing: Standing | None) -> str:
-    """Mean, spread over seeds, and the widest honest interval below: clusters where there are some, else rows.
+    """Mean, spread over seeds or splits, and the widest honest interval below: clusters where there are some, else rows.
 
     >>> standing_words(Standing(value=0.5, std=0.01, intervals={"rows": (0.4, 0.6), "clusters": (0.2, 0.8)}))
     '0.500 ± 0.010\\n[0.200, 0.800]'
@@ -81,7 +85,7 @@ def standing_words(standing: Standing | None) -> str:
     if standing is None:
         return "-"
     spread = "" if standing.std is None else f" ± {standing.std:.3f}"
-    way = next((way for way in ("clusters", "rows") if way in standing.intervals), None)
+    way = next((way for way in _WIDEST if way in standing.intervals), None)
     return f"{standing.value:.3f}{spread}" + ("" if way is None else f"\n{interval(standing.intervals[way])}")
 
 
@@ -139,14 +143,21 @@ def remarks(split: SplitComparison, comparison: Comparison) -> list[str]:
     """What the figures of a split do not say by themselves."""
     lines = [split.note] if split.note else []
     if split.standings:
-        drawn = WAY_WORDS["clusters" if split.num_clusters else "rows"]
-        lines.append(
-            f"Mean ± standard deviation over seeds where there are several; below, the 95 % interval, {drawn}."
-        )
+        ways = {
+            way for own in split.standings.values() for standing in own.values() for way in standing.intervals
+        }
+        drawn = WAY_WORDS[next(way for way in _WIDEST if way in ways)]
+        over = "splits" if "splits" in ways else "seeds where there are several"
+        lines.append(f"Mean ± standard deviation over {over}; below, the 95 % interval, {drawn}.")
     if split.differences:
+        narrow = any("rows" in difference.ways for difference in split.differences)
         lines.append(
-            "p: two-sided, of no difference; Holm: corrected for the number of differences in that figure. Drawing flows "
-            "one by one makes intervals too narrow, since flows of one attack come together."
+            "p: two-sided, of no difference; Holm: corrected for the number of differences in that figure."
+            + (
+                " Drawing flows one by one makes intervals too narrow, since flows of one attack come together."
+                if narrow
+                else ""
+            )
         )
     return lines + times_read(comparison.judged.get(split.name))
 

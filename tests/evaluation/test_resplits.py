@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
+
+from wirebert.evaluation.comparison import Comparison, Difference, SplitComparison, Standing
+from wirebert.evaluation.comparison_page import standings_chart
+from wirebert.evaluation.comparison_tables import difference_cells, remarks, standing_cells
+from wirebert.evaluation.paired import Contrast, holm
+from wirebert.evaluation.resplits import corrected_contrast, over_splits
+
+OURS, OTHER, THIRD = (0.61, 0.63, 0.62, 0.60), (0.60, 0.60, 0.61, 0.61), (0.5, 0.4, 0.5, 0.4)
+
+
+def comparison(*values: float) -> SplitComparison:
+    """Of three methods with two seeds each."""
+    names = ("ours, every step", "other, every step", "third, every step")
+    rows = {"rows": (0.0, 1.0), "seeds": (0.1, 0.9)}
+    standings = {
+        name: {"macro_f1": Standing(value=value, std=0.1, intervals=rows)}
+        for name, value in zip(names, values, strict=True)
+    }
+    differences = tuple(
+        Difference(
+            first=names[0],
+            second=name,
+            figure="macro_f1",
+            value=values[0] - value,
+            ways={"seeds": Contrast((-1.0, 1.0), 0.5, 1.0)},
+        )
+        for name, value in zip(names[1:], values[1:], strict=True)
+    )
+    return SplitComparison(
+        name="test", num_flows=100, num_clusters=0, standings=standings, differences=differences
+    )
+
+
+SPLITS = [comparison(*values) for values in zip(OURS, OTHER, THIRD, strict=True)]
+
+
+def test_a_figure_is_the_mean_over_splits_with_their_spread() -> None:
+    found = over_splits(SPLITS, 0.3)
+    assert found.name == "test, 4 splits"
+    own = found.standings["ours, every step"]["macro_f1"]
+    assert own.value == pytest.approx(np.mean(OURS))
+    assert own.std == pytest.approx(np.std(OURS, ddof=1))
+    assert own.intervals.keys() == {"splits"}
+
+
+def test_differences_are_paired_split_by_split_and_corrected_for_their_number() -> None:
+    differences = over_splits(SPLITS, 0.3).differences
+    assert [one.second for one in differences] == ["other, every step", "third, every step"]
+    for one, other in zip(differences, (OTHER, THIRD), strict=True):
+        gaps = np.subtract(OURS, other)
+        assert one.value == pytest.approx(gaps.mean())
+        assert one.ways["splits"].interval == pytest.approx(corrected_contrast(gaps, 0.3).interval)
+    ways = [one.ways["splits"] for one in differences]
+    assert [way.p_holm for way in ways] == holm([way.p for way in ways])
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=9).filter(lambda values: np.ptp(values) > 1e-6))
+def test_with_next_to_no_test_rows_it_is_students_test(values: list[float]) -> None:
+    found = corrected_contrast(np.array(values), 1e-12)
+    expected = ttest_1samp(values, 0)
+    _, p = expected
+    assert found.p == pytest.approx(p, rel=1e-6)
+    assert found.interval == pytest.approx(tuple(expected.confidence_interval(0.95)), rel=1e-6, abs=1e-9)
+
+
+def test_the_share_of_test_rows_widens_the_interval() -> None:
+    """Of 5 splits with 30 % test rows: sqrt((1 / 5 + 3 / 7) / (1 / 5)) times Student's."""
+    values = np.array([0.01, 0.02, -0.01, 0.03, 0.0])
+    plain = ttest_1samp(values, 0).confidence_interval(0.95)
+    low, high = corrected_contrast(values, 0.3).interval
+    assert (high - low) / (plain.high - plain.low) == pytest.approx(np.sqrt(22 / 7))
+
+
+@pytest.mark.parametrize(("value", "p"), [(0.0, 1.0), (0.2, 0.0)])
+def test_equal_differences_leave_nothing_to_chance(value: float, p: float) -> None:
+    found = corrected_contrast(np.full(3, value), 0.3)
+    assert found.interval == (value, value)
+    assert found.p == p
+
+
+def test_a_figure_that_one_split_lacks_is_left_out() -> None:
+    few = [*SPLITS[:3], SplitComparison(name="test", num_flows=90, num_clusters=0)]
+    found = over_splits(few, 0.3)
+    assert not found.standings
+    assert not found.differences
+
+
+def test_tables_say_that_splits_were_drawn() -> None:
+    found = over_splits(SPLITS, 0.3)
+    assert standing_cells(found, "macro_f1")[1][0][1].startswith("0.615 ± 0.013\n[")
+    assert difference_cells(found.differences)[0][-1] == "the file split anew"
+    told = " ".join(remarks(found, Comparison(title="", primary="macro_f1", splits=(found,))))
+    assert "over splits; below, the 95 % interval, the file split anew" in told
+    assert "flows one by one" not in told
+    assert "the file split anew" in str(standings_chart(found, "macro_f1").spec)
