@@ -9,7 +9,7 @@ from rich.console import Console
 from wirebert.competing import compete
 from wirebert.config import RunConfig
 from wirebert.errors import ConfigError
-from wirebert.evaluation.comparison import Comparison
+from wirebert.evaluation.comparison import FIGURES, Comparison
 from wirebert.evaluation.comparison_page import write_comparison
 from wirebert.evaluation.plain import to_plain
 from wirebert.evaluation.resplits import over_splits
@@ -58,7 +58,7 @@ def _joined(comparisons: dict[int, Comparison], run: RunConfig) -> Comparison:
     )
     facts = {
         method: {
-            f"split {split_seed}": f"{comparison.splits[0].standings[method][primary].value:.3f}"
+            f"{FIGURES[primary]} on split {split_seed}": f"{comparison.splits[0].standings[method][primary].value:.3f}"
             for split_seed, comparison in comparisons.items()
         }
         for method in splits[0].standings

@@ -73,7 +73,7 @@ def test_the_page_is_whole_and_escapes_what_comes_from_the_data(tmp_path: Path) 
 
 def test_what_there_is_nothing_of_has_no_section() -> None:
     bare = replace(comparison(), facts={})
-    assert "Speed and memory" not in comparison_page(bare)
+    assert "Facts" not in comparison_page(bare)
     assert "Training, run over run" not in comparison_page(bare)
 
 

@@ -67,7 +67,7 @@ def comparison_page(comparison: Comparison, histories: Mapping[str, Sequence[His
         ),
         ("curves", "Training, run over run", _curves(histories or {})),
         ("settings", "Settings that differ", _table("Settings of each method", *setting_cells(comparison))),
-        ("runs", "Speed and memory", _table("Facts of each method", *fact_cells(comparison))),
+        ("runs", "Facts", _table("Facts of each method", *fact_cells(comparison))),
         ("notes", "Notes", join(*map(paragraph, comparison.notes))),
     ]
     about = f"{len(comparison.facts)} methods side by side"
