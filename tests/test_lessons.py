@@ -131,7 +131,7 @@ def test_another_seed_mixes_other_flows(told: Callable[..., RunConfig], tmp_path
     assert not np.array_equal(one.ids, other.ids)
 
 
-def test_answers_are_found_again_and_another_seed_asks_anew(
+def test_answers_are_found_again_and_whatever_decides_them_asks_anew(
     told: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     run = told(trees=True)
@@ -146,8 +146,25 @@ def test_answers_are_found_again_and_another_seed_asks_anew(
     assert first is not None
     assert again is not None
     assert np.array_equal(first.log_probabilities, again.log_probabilities)
+    for other in ({"seed": 2}, {"tree_weights": "sqrt"}):
+        with pytest.raises(AssertionError, match="fitted again"):
+            taught(told(trees=True, **other), *ready, tmp_path)
+    monkeypatch.setattr(token_trees, "SETTINGS", token_trees.SETTINGS | {"max_iter": 6})
     with pytest.raises(AssertionError, match="fitted again"):
-        taught(told(seed=2, trees=True), *ready, tmp_path)
+        taught(run, *ready, tmp_path)
+
+
+def test_the_answers_of_trees_are_not_taken_for_those_of_a_machine_that_reads_texts(
+    told: Callable[..., RunConfig], tmp_path: Path
+):
+    # Trees are refused where there is text, so only the folder of answers can tell.
+    ready = encoded(told(data={}), tmp_path)
+    trees, texts = (
+        taught(told(data={}, **how), *ready, tmp_path).soft for how in ({"trees": True}, {"text": True})
+    )
+    assert trees is not None
+    assert texts is not None
+    assert not np.allclose(trees.log_probabilities, texts.log_probabilities)
 
 
 def test_a_student_learns_what_its_teacher_says_before_its_addends(

@@ -1,13 +1,16 @@
 """What a model learns beside the labels: flows that its teacher alone speaks of, and what the teacher says of all."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache as once
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import sklearn
 from jaxtyping import Int64
 
 from wirebert.config import RunConfig
@@ -63,26 +66,26 @@ def taught(
     if data.teacher is not None:
         return Lesson(flows, ask(how, flows, size, data.teacher.fingerprint, _saying(run, data.teacher)))
 
+    about, fit = (
+        ((text_machine.SETTINGS,), TextMachine.fit)
+        if how.text
+        else ((token_trees.SETTINGS, how.tree_weights), partial(TokenTrees.fit, weights=how.tree_weights))
+    )
+
     @once  # fitted when asked: there may be answers on disk
     def fitted() -> TokenTrees | TextMachine:
         chosen = np.flatnonzero(sample_by_name(np.asarray(train.class_ids), MOST_FITTED, run.seed))
         block = take_rows(train.block, chosen)
         class_ids = np.asarray(train.class_ids)[chosen]
-        if how.text:
-            return TextMachine.fit(tokenizer, block, class_ids, valid, num_classes=size[1], seed=run.seed)
-        return TokenTrees.fit(
-            *(tokenizer, block, class_ids, valid),
-            num_classes=size[1],
-            weights=how.tree_weights,
-            seed=run.seed,
-        )
+        return fit(tokenizer, block, class_ids, valid, num_classes=size[1], seed=run.seed)
 
-    said = (
-        text_machine.fingerprint(run.seed, train.folder.name, valid.folder.name)
-        if how.text
-        else token_trees.fingerprint(run.seed, how.tree_weights, train.folder.name, valid.folder.name)
-    )
+    said = fingerprint(*about, run.seed, train.folder.name, valid.folder.name)
     return Lesson(flows, ask(how, flows, size, said, lambda block: fitted().say(block)), fitted)
+
+
+def fingerprint(*words: object) -> str:
+    """Sha256 over what decides what a fitted teacher says, as hexadecimal text."""
+    return hashlib.sha256(json.dumps([*words, sklearn.__version__]).encode()).hexdigest()
 
 
 def _saying(run: RunConfig, teacher: Teacher) -> Say:

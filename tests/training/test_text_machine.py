@@ -6,8 +6,7 @@ from wirebert.data.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.training import text_machine
-from wirebert.training.text_machine import TextMachine, fingerprint
+from wirebert.training.text_machine import TextMachine
 
 NUM_FLOWS = 300
 SCHEMA = FlowSchema(
@@ -98,9 +97,3 @@ def test_the_same_seed_gives_the_same_machine():
     (tokenizer, one), (_, same) = fitted(), fitted()
     block = tokenizer.encode(traffic(50, 3)[0])
     assert np.array_equal(one.say(block), same.say(block))
-
-
-def test_the_fingerprint_tells_seeds_flows_and_settings_apart(monkeypatch: pytest.MonkeyPatch):
-    found = {fingerprint(1, "a", "b"), fingerprint(2, "a", "b"), fingerprint(1, "a", "c")}
-    monkeypatch.setattr(text_machine, "SETTINGS", {"C": 1.0})
-    assert len(found | {fingerprint(1, "a", "b")}) == 4

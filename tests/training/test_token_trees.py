@@ -7,7 +7,7 @@ from wirebert.encoding.settings import EncodingConfig
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.training import token_trees
-from wirebert.training.token_trees import ClassWeights, TokenTrees, fingerprint
+from wirebert.training.token_trees import ClassWeights, TokenTrees
 
 NUM_FLOWS = 400
 SCHEMA = FlowSchema(
@@ -96,12 +96,3 @@ def test_rows_of_a_table_are_encoded_first():
     tokenizer, trees = fitted()
     table = traffic(20, 3)[0]
     assert np.array_equal(trees.probabilities(table), trees.say(tokenizer.encode(table)))
-
-
-def test_the_fingerprint_tells_seeds_weights_flows_and_settings_apart(monkeypatch: pytest.MonkeyPatch):
-    asked: list[tuple[int, ClassWeights, str, str]] = [
-        *((1, "sqrt", "a", "b"), (2, "sqrt", "a", "b"), (1, "none", "a", "b"), (1, "sqrt", "a", "c"))
-    ]
-    found = {fingerprint(*words) for words in asked}
-    monkeypatch.setattr(token_trees, "SETTINGS", {"max_iter": 1})
-    assert len(found | {fingerprint(*asked[0])}) == 5

@@ -4,14 +4,11 @@ Character n-grams and a wide margin hold up better than a transformer where a cl
 (docs/experiments.md); what the machine says of spliced texts can be learned (`wirebert.encoding.mixing`).
 """
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import sklearn
 from jaxtyping import Float64, Int64
 
 from wirebert.encoding.rows import EncodedBlock
@@ -93,8 +90,3 @@ def _rows(tokenizer: FlowTokenizer, block: EncodedBlock) -> Rows:
         said = tokenizer.decode(block.ids[first:last])
         texts.append(" ".join(said[name] for name in tokenizer.text_columns))
     return Rows(np.zeros((len(block), 1)), texts)
-
-
-def fingerprint(seed: int, *flows: str) -> str:
-    """Sha256 over what decides what the machine says, as hexadecimal text; `flows` name those that it is fitted with."""
-    return hashlib.sha256(json.dumps([SETTINGS, seed, sklearn.__version__, *flows]).encode()).hexdigest()

@@ -4,14 +4,11 @@ Trees that learn slowly, each split looking at a share of the columns, hold up b
 unlike that of training (docs/experiments.md); what they say of such rows can be learned (`wirebert.encoding.mixing`).
 """
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 import numpy as np
 import pyarrow as pa
-import sklearn
 from jaxtyping import Float64, Int64
 from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -102,9 +99,3 @@ class TokenTrees:
         found = np.zeros((len(block), self.num_classes))
         found[:, self.class_ids] = self.model.predict_proba(self.ranks.matrix(block))
         return found
-
-
-def fingerprint(seed: int, weights: ClassWeights, *flows: str) -> str:
-    """Sha256 over what decides what the trees say, as hexadecimal text; `flows` name those that they are fitted with."""
-    words = [SETTINGS, weights, seed, sklearn.__version__, *flows]
-    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
