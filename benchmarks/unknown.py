@@ -140,7 +140,9 @@ COMBINED = {
 } | {
     "model 1-P(benign) and flow near": ("model 1-P(benign)", "flow near"),
     "model 1-P(benign), columns near and embedding near": (
-        *("model 1-P(benign)", "columns near, bounded", "embedding near"),
+        "model 1-P(benign)",
+        "columns near, bounded",
+        "embedding near",
     ),
 }
 """Several scores in one: their surprise added up (`wirebert.evaluation.alarm`). The trees get what the model gets; the
@@ -363,7 +365,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=0, help="0: as in training")
     parser.add_argument("--rows", type=int, default=0, help="training rows at most; 0: all")
     parser.add_argument(
-        *("--kept",),
+        "--kept",
         type=int,
         default=OperatingConfig().unknown_flows,
         help="training flows kept where the number is bounded",

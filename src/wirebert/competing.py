@@ -6,7 +6,7 @@ What is done stays done: the same command goes on where it was stopped.
 import json
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from wirebert.contest import OURS, Job, choose, is_done, limit_threads, plan, wo
 from wirebert.errors import ConfigError, RunError
 from wirebert.evaluation.comparison import Comparison
 from wirebert.evaluation.comparison_page import write_comparison
+from wirebert.evaluation.history import History
 from wirebert.evaluation.paired import DETECTION
 from wirebert.evaluation.plain import from_plain, to_plain
 from wirebert.evaluation.rivals import RIVALS
@@ -84,10 +85,17 @@ def compete(
         )
         entrants = [ours, *entrants]
     comparison, histories = outcome(out, run, entrants, facts.classes, facts.benign)
+    write_outcome(comparison, out, histories)
+    return comparison
+
+
+def write_outcome(
+    comparison: Comparison, out: Path, histories: Mapping[str, Sequence[History]] | None = None
+) -> None:
+    """The page, the figures for programs and the tables."""
     write_comparison(comparison, out / "compare.html", histories)
     write_whole(out / "compare.json", json.dumps(to_plain(comparison), indent=1) + "\n")
     write_whole(out / "compare.md", as_markdown(comparison))
-    return comparison
 
 
 def _open(run: RunConfig, out: Path, recipe_text: str) -> None:

@@ -1,20 +1,15 @@
 """`wirebert compare` on several splits of one file: a comparison for each, choices included, and one over all."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from wirebert.competing import compete
+from wirebert.competing import compete, write_outcome
 from wirebert.config import RunConfig
 from wirebert.errors import ConfigError
 from wirebert.evaluation.comparison import FIGURES, Comparison
-from wirebert.evaluation.comparison_page import write_comparison
-from wirebert.evaluation.plain import to_plain
 from wirebert.evaluation.resplits import over_splits
-from wirebert.files import write_whole
-from wirebert.outcome import as_markdown
 
 
 def compete_on_splits(
@@ -40,9 +35,7 @@ def compete_on_splits(
             one, out / f"split-{split_seed}", recipe_text, (), num_jobs, console
         )
     comparison = _joined(comparisons, run)
-    write_comparison(comparison, out / "compare.html")
-    write_whole(out / "compare.json", json.dumps(to_plain(comparison), indent=1) + "\n")
-    write_whole(out / "compare.md", as_markdown(comparison))
+    write_outcome(comparison, out)
     return comparison
 
 

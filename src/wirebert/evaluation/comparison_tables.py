@@ -143,22 +143,18 @@ def remarks(split: SplitComparison, comparison: Comparison) -> list[str]:
     """What the figures of a split do not say by themselves."""
     lines = [split.note] if split.note else []
     if split.standings:
-        ways = {
-            way for own in split.standings.values() for standing in own.values() for way in standing.intervals
-        }
-        drawn = WAY_WORDS[next(way for way in _WIDEST if way in ways)]
+        ways = {way for own in split.standings.values() for found in own.values() for way in found.intervals}
+        drawn = WAY_WORDS[next((way for way in _WIDEST if way in ways), "rows")]
         over = "splits" if "splits" in ways else "seeds where there are several"
         lines.append(f"Mean ± standard deviation over {over}; below, the 95 % interval, {drawn}.")
     if split.differences:
-        narrow = any("rows" in difference.ways for difference in split.differences)
         lines.append(
             "p: two-sided, of no difference; Holm: corrected for the number of differences in that figure."
-            + (
-                " Drawing flows one by one makes intervals too narrow, since flows of one attack come together."
-                if narrow
-                else ""
-            )
         )
+        if any("rows" in difference.ways for difference in split.differences):
+            lines[-1] += (
+                " Drawing flows one by one makes intervals too narrow, since flows of one attack come together."
+            )
     return lines + times_read(comparison.judged.get(split.name))
 
 

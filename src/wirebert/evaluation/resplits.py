@@ -24,29 +24,30 @@ def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitCo
     Args:
         test_share: Of the rows that were tested on.
     """
-    first, *others = splits
+    first = splits[0]
     standings: dict[str, dict[str, Standing]] = {}
     for method, figures in first.standings.items():
         for figure in figures:
-            found = [other.standings.get(method, {}).get(figure) for other in splits]
-            values = np.array([standing.value for standing in found if standing is not None])
-            if len(values) == len(splits):
-                mean, std = float(values.mean()), float(values.std(ddof=1))
-                intervals = {"splits": corrected_contrast(values, test_share).interval}
-                standings.setdefault(method, {})[figure] = Standing(value=mean, std=std, intervals=intervals)
+            if all(figure in split.standings.get(method, {}) for split in splits):
+                values = np.array([split.standings[method][figure].value for split in splits])
+                standings.setdefault(method, {})[figure] = Standing(
+                    value=float(values.mean()),
+                    std=float(values.std(ddof=1)),
+                    intervals={"splits": corrected_contrast(values, test_share).interval},
+                )
+    gaps = [{(one.first, one.second, one.figure): one.value for one in split.differences} for split in splits]
     differences: list[Difference] = []
-    for one in first.differences:
-        same = [_same(one, other.differences) for other in others]
-        values = np.array([one.value, *(found.value for found in same if found is not None)])
-        if len(values) == len(splits):
-            ways = {"splits": corrected_contrast(values, test_share)}
+    for key in gaps[0]:
+        if all(key in own for own in gaps):
+            values = np.array([own[key] for own in gaps])
+            one, other, figure = key
             differences.append(
                 Difference(
-                    first=one.first,
-                    second=one.second,
-                    figure=one.figure,
+                    first=one,
+                    second=other,
+                    figure=figure,
                     value=float(values.mean()),
-                    ways=ways,
+                    ways={"splits": corrected_contrast(values, test_share)},
                 )
             )
     return corrected(
@@ -77,10 +78,3 @@ def corrected_contrast(values: Float64[np.ndarray, " splits"], test_share: float
     interval: Interval = (mean - reach, mean + reach)
     p = float(2 * student.sf(abs(mean) / error, freedom))
     return Contrast(interval, p, p)
-
-
-def _same(one: Difference, others: Sequence[Difference]) -> Difference | None:
-    def key(difference: Difference) -> tuple[str, str, str]:
-        return difference.first, difference.second, difference.figure
-
-    return next((other for other in others if key(other) == key(one)), None)
