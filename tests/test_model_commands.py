@@ -183,7 +183,11 @@ def test_alerts_go_by_novelty_too_all_the_way(
 ) -> None:
     run, logs = tmp_path / "run", str(traffic / "test.csv")
     train = ["train", str(traffic / "train.csv"), "--test", logs, "--out", str(run), *tiny]
-    assert main([*train, "--set", "operating.alert_on=attack_and_novelty"]) == 0
+    weighed = ["--set", "operating.alert_on=attack_and_novelty", "--set", "operating.novelty_weight=2"]
+    assert main([*train, *weighed]) == 0
+    assert (
+        json.loads((run / "model" / "wirebert.json").read_text())["operating"]["alarm"]["novelty_weight"] == 2
+    )
     said = "are of the attack score and the novelty joined"
     assert said in " ".join(capfd.readouterr().out.split())
     assert "It raises an alert at an alarm score" in (run / "model" / "README.md").read_text()

@@ -52,6 +52,13 @@ def test_every_class_has_its_row_with_the_baseline_beside_it(report: Report) -> 
     assert "trees&#x27; F1" in html
 
 
+def test_another_baseline_than_trees_has_no_column_among_the_classes(report: Report) -> None:
+    metrics, trees = report.splits["test"], report.trees("test")
+    assert trees is not None
+    assert "trees&#x27; F1" in split_section("test", metrics, {"boosted trees": trees}, {})
+    assert "trees&#x27; F1" not in split_section("test", metrics, {"its teacher": trees}, {})
+
+
 def test_what_context_adds_stands_beside_what_there_is_without_it(report: Report) -> None:
     gain = Gain(with_context=0.75, without_context=0.5)
     own = SplitGain(
