@@ -114,11 +114,21 @@ def test_a_text_is_the_head_of_one_and_the_tail_of_another():
     assert len(set(np.array(found)[is_cut])) > 200
 
 
+def test_a_tail_ends_where_its_text_ends():
+    tokenizer, flows = of_texts(payload=["/a/b/c/d", "/1/2/3/4"])
+    found = cells(tokenizer, next(mixed_rows(tokenizer, flows, 1000, seed=1)))
+    tails = {re.sub(r"^/?[a-d/]*[a-d]/?", "", text) for text in found if re.match(r"/?[a-d].*\d", text)}
+    assert tails
+    assert all("/1/2/3/4".endswith(tail) for tail in tails)
+
+
 def test_a_spliced_text_has_no_more_pieces_than_the_budget_and_an_empty_one_stays_so():
-    tokenizer, flows = of_texts(uri=["12" * 20, "", None, "34" * 20], agent=["56" * 9, "78", "", None])
+    tokenizer, flows = of_texts(uri=["/1/2" * 20, "", None, "/3/4" * 20], agent=["56" * 9, "78", "", None])
     mixed = next(mixed_rows(tokenizer, flows, 2000, seed=1))
-    assert np.diff(mixed.offsets).max() <= 1 + 2 * (1 + 12)
-    for name, letters in (("uri", "1234"), ("agent", "5678")):
+    assert np.diff(flows.offsets).max() > 1 + 1 + 12  # a text of 80 signs is cut
+    lengths = np.diff(mixed.offsets)
+    assert 1 + 1 + 12 < lengths.max() <= 1 + 2 * (1 + 12)
+    for name, letters in (("uri", "/1234"), ("agent", "5678")):
         found, whole = cells(tokenizer, mixed, name), cells(tokenizer, flows, name)
         no_text = [text for text in whole if not set(text) & set(letters)]
         assert {text for text in found if not set(text) & set(letters)} == set(no_text)

@@ -105,6 +105,13 @@ def test_a_flow_far_from_all_others_is_kept_however_few_are() -> None:
     assert {5000, 5001} <= set(farthest_first(points.astype(np.float32), 4, 1).tolist())
 
 
+def test_those_that_stand_for_all_are_chosen_like_that() -> None:
+    points = np.concatenate([np.random.default_rng(0).normal(size=(5000, 2)), [[40.0, 0], [0, -40]]])
+    kept = Neighbours.fit(points, 4, 1).kept
+    assert len(kept) == 4
+    assert {40.0, -40.0} <= set(np.asarray(kept, np.float64).ravel().tolist())
+
+
 def test_points_that_differ_in_nothing_that_can_be_told_are_each_chosen_once() -> None:
     points = np.full((20, 2), 100.0, np.float32)
     points[:, 0] += np.arange(20, dtype=np.float32) * 1e-4
