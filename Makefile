@@ -14,9 +14,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INPUTS := pyproject.toml constraints.txt Makefile
 PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS)
 
-# Programs that the tests drive, each in the Debian package of its name. They are installed where that is allowed (root,
-# apt-get); elsewhere their tests say what to install, and fail on a build server.
-SYSTEM_PROGRAMS := chromium tmux
+# What the tests need of the system, as <Debian package>:<program> and <Debian package>:<font family, _ for a space>. It is
+# installed where that is allowed (root, apt-get); elsewhere the tests say what to install, and fail on a build server.
+SYSTEM_PROGRAMS := chromium:chromium tmux:tmux fontconfig:fc-list
+SYSTEM_FONTS := fonts-dejavu-core:DejaVu_Sans fonts-liberation:Liberation_Sans
 
 # One stamp for what `wirebert` needs to run, one for the tools that check it. A stamp holds the folder it was made in,
 # because an editable installation points there: an environment that was copied or moved, or whose Python is gone or too
@@ -64,13 +65,17 @@ quick-tests: $(DEV_STAMP)
 	$(PYTEST) -m "not slow" --hypothesis-profile=quick
 
 system-programs:
-	@missing=; for name in $(SYSTEM_PROGRAMS); do command -v $$name >/dev/null || missing="$$missing $$name"; done; \
+	@missing=; \
+	for need in $(SYSTEM_PROGRAMS); do command -v $${need#*:} >/dev/null || missing="$$missing $${need%:*}"; done; \
+	for need in $(SYSTEM_FONTS); do \
+	  fc-list "$$(echo $${need#*:} | tr _ ' ')" 2>/dev/null | grep -q . || missing="$$missing $${need%:*}"; \
+	done; \
 	test -z "$$missing" || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { \
 	  echo "installing$$missing"; \
 	  export DEBIAN_FRONTEND=noninteractive; \
 	  apt-get install -qq -y --no-install-recommends $$missing >/dev/null 2>&1 \
 	  || { apt-get -qq update && apt-get install -qq -y --no-install-recommends $$missing >/dev/null; } \
-	  || echo "$$missing: can not be installed here"; \
+	  || echo "$$missing: cannot be installed here"; \
 	}
 
 format: $(DEV_STAMP) ## format the code and fix what ruff can fix
