@@ -47,6 +47,15 @@ def test_the_confusion_of_many_classes_is_wide_and_small_in_bytes() -> None:
     assert len(chart.rows) == 40
 
 
+@pytest.mark.parametrize(("name", "angle"), [("dos", 0), ("brute_force", -90)])
+def test_names_that_would_run_into_each_other_are_turned(name: str, angle: int) -> None:
+    metrics = evaluate(
+        np.arange(4) % 2, np.eye(2)[np.arange(4) % 2], ("normal", name), "normal", num_resamples=5
+    )
+    encoding: Any = confusion(metrics, "Confusion").spec["encoding"]
+    assert encoding["x"]["axis"]["labelAngle"] == angle
+
+
 def mixed() -> SplitMetrics:
     ids = np.array([0, 0, 0, 0, 1, 1])
     verdicts = np.array([0, 0, 0, 1, 1, 1])

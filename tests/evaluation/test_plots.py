@@ -58,3 +58,13 @@ def test_nothing_in_a_chart_is_fetched_and_no_name_is_markup(report: Report, his
         for known in ("http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"):
             svg = svg.replace(known, "")
         assert "http" not in svg, name
+
+
+def test_a_picture_has_room_for_letters_a_sixth_wider_than_arial_and_draws_text_at_its_size() -> None:
+    values = {"values": [{"name": "w" * 20, "x": 1}]}
+    y: plots.Spec = {"field": "name", "type": "nominal", "title": None}
+    body: plots.Spec = {"data": values, "mark": "bar", "width": 10, "encoding": {"y": y}}
+    svg = ElementTree.fromstring(to_svg(specification("W", None, body)))
+    assert {text.get("font-size") for text in svg.findall(".//{*}text")} == {"12px", "14px"}
+    arial = 20 * 12 * 0.722  # a `w` of Arial is 0.722 em
+    assert float(svg.get("width", "0")) >= 10 + arial * 1.15

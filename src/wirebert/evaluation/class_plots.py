@@ -22,6 +22,9 @@ from wirebert.evaluation.plots import (
 FIGURES = {"f1": "F1", "precision": "precision", "recall": "recall"}
 """Field of `ClassMetrics` -> its name for people."""
 
+_LETTER = 8
+"""Pixels that a letter of a label takes, on average, in a wide font."""
+
 _SHADES = {
     "counts": "flows",
     "row": "share of the true class",
@@ -37,7 +40,7 @@ def confusion(metrics: SplitMetrics, title: str) -> Chart:
     of_column = matrix / np.maximum(matrix.sum(axis=0, keepdims=True), 1)
     small = len(labels) <= FEW_CLASSES
     step = min(64, max(46, 330 // max(1, len(labels)))) if small else 28
-    level = small and max(map(len, labels), default=0) * len(labels) <= 50
+    level = small and max(map(len, labels), default=0) * _LETTER <= step
     switch = Switch("shown", "Cells", _SHADES)
     # Where there are many, empty cells would be most of the page; lines between them guide the eye as well.
     cells = [

@@ -3,33 +3,96 @@
 "use strict";
 
 const specs = JSON.parse(document.getElementById("specs").textContent);
-const MOST_WIDTH = 640;
-const LEAST_WIDTH = 180;
+const MOST_WIDTH = 640; // of a plot, in pixels
+const LEAST_WIDTH = 100;
+const LEAST_LABEL = 60;
+const LEAST_SCALE = 0.8; // a picture that would have to shrink further scrolls
 
-// How much wider the plot must be for the picture to fill its place; plots of cells and bars keep their size.
-function widthFor(figure, spec) {
-  const picture = figure.querySelector(".picture");
-  const room = picture.clientWidth - figure.drawnWidth;
-  return Math.max(LEAST_WIDTH, Math.min(MOST_WIDTH, spec.width + room));
+// Text as wide as the reader's own font draws it: the still picture knew only another font.
+const pen = document.createElement("canvas").getContext("2d");
+
+function textWidth(text, font) {
+  pen.font = font;
+  return pen.measureText(text).width;
+}
+
+function lines(text, room, font) {
+  const found = [];
+  for (const word of text.split(" ")) {
+    const longer = found.length ? `${found.at(-1)} ${word}` : word;
+    if (found.length && textWidth(longer, font) <= room) found[found.length - 1] = longer;
+    else found.push(word);
+  }
+  return found;
+}
+
+// The specification with what `fit` sets as parameters: lines of the title, columns of the legend, room of axis labels.
+function fittable(spec) {
+  const { axis, legend } = spec.config;
+  const values = {
+    title_lines: [spec.title.text],
+    subtitle_lines: [spec.title.subtitle ?? ""],
+    legend_columns: legend.columns,
+    label_limit: axis.labelLimit,
+  };
+  const params = Object.entries(values).map(([name, value]) => ({ name, value }));
+  const title = { text: { expr: "title_lines" } };
+  if (spec.title.subtitle) title.subtitle = { expr: "subtitle_lines" };
+  const config = {
+    ...spec.config,
+    axis: { ...axis, labelLimit: { expr: "label_limit" } },
+    legend: { ...legend, columns: { expr: "legend_columns" } },
+  };
+  return { ...spec, title, params: [...(spec.params ?? []), ...params], config };
+}
+
+// Fits a picture to its place: long titles are broken; where the plot takes any width, it gets what the text beside it
+// leaves, then the legend gets fewer columns, then long axis labels are cut. Plots of cells keep their size.
+async function fit(figure) {
+  const { view } = figure;
+  const spec = specs[figure.dataset.chart];
+  const { font, padding, axis, legend, title } = spec.config;
+  const room = figure.querySelector(".picture").clientWidth;
+  if (!room) return; // in a part that is closed
+  const svg = view.container().querySelector("svg");
+  const excess = () => svg.viewBox.baseVal.width - room;
+  const inside = room - 2 * padding;
+  const beside = figure.querySelector(".zoom")?.offsetWidth ?? 0;
+  const bold = `${title.fontWeight} ${title.fontSize}px ${font}`;
+  const plain = `${title.subtitleFontSize}px ${font}`;
+  view.signal("title_lines", lines(spec.title.text, inside - beside, bold));
+  view.signal("subtitle_lines", lines(spec.title.subtitle ?? "", inside, plain));
+  view.signal("label_limit", axis.labelLimit);
+  await view.resize().runAsync();
+  if (typeof spec.width === "number") {
+    for (let columns = legend.columns; columns > 0; columns--) {
+      await view.signal("legend_columns", columns).runAsync();
+      const width = view.width() - excess();
+      await view.width(Math.max(LEAST_WIDTH, Math.min(MOST_WIDTH, width))).runAsync();
+      if (excess() <= 0) break;
+    }
+    const names = view.scale("y").bandwidth ? view.scale("y").domain() : [];
+    const longest = Math.max(0, ...names.map((name) => textWidth(name, `${axis.labelFontSize}px ${font}`)));
+    const limit = Math.min(longest, axis.labelLimit) - excess();
+    if (names.length && excess() > 0) await view.signal("label_limit", Math.max(LEAST_LABEL, limit)).runAsync();
+  }
+  svg.style.minWidth = `${LEAST_SCALE * svg.viewBox.baseVal.width}px`;
 }
 
 async function enliven(figure) {
-  const spec = specs[figure.dataset.chart];
   const picture = figure.querySelector(".picture");
-  const isFluid = typeof spec.width === "number";
-  figure.drawnWidth = picture.querySelector("svg").viewBox.baseVal.width;
   const holder = document.createElement("div");
-  const drawn = isFluid ? { ...spec, width: widthFor(figure, spec) } : spec;
   const options = { ast: true, actions: false, renderer: "svg", defaultStyle: false };
-  const { view } = await vegaEmbed(holder, drawn, options);
+  const { view } = await vegaEmbed(holder, fittable(specs[figure.dataset.chart]), options);
   // The picture as a whole has its words; what Vega says about single marks would drown them.
   holder.querySelector("svg").setAttribute("aria-hidden", "true");
-  picture.replaceChildren(holder);
   figure.view = view;
-  figure.isFluid = isFluid;
   addZoom(figure);
+  await fit(figure);
+  picture.replaceChildren(holder);
   for (const control of figure.querySelectorAll("[data-parameter]")) apply(control);
   figure.dataset.live = "yes";
+  markScrolling();
 }
 
 // Switches: radio buttons and lists that set a parameter of their chart.
@@ -94,10 +157,8 @@ function markScrolling() {
   }
 }
 
-function fit() {
-  for (const figure of document.querySelectorAll("figure[data-live]")) {
-    if (figure.isFluid) figure.view.width(widthFor(figure, specs[figure.dataset.chart])).runAsync();
-  }
+async function fitAll(part) {
+  await Promise.all([...part.querySelectorAll("figure[data-live]")].map(fit));
   markScrolling();
 }
 
@@ -115,12 +176,12 @@ const onSight = new IntersectionObserver(
 for (const figure of document.querySelectorAll("figure[data-chart]")) onSight.observe(figure);
 for (const switches of document.querySelectorAll(".switches")) switches.hidden = false;
 document.addEventListener("change", choose);
-document.addEventListener("toggle", markScrolling, true);
+document.addEventListener("toggle", ({ target }) => fitAll(target), true);
 
 let resized;
 window.addEventListener("resize", () => {
   clearTimeout(resized);
-  resized = setTimeout(fit, 150);
+  resized = setTimeout(fitAll, 150, document);
 });
 markScrolling();
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from math import ceil
 from typing import cast, final
 from zlib import crc32
 
@@ -18,6 +19,11 @@ _LONG_TEXT = 80
 _LONG_PLACES = re.compile(r' (?:d|transform|x2|y2)="[^"]*"')
 _DIGITS = re.compile(r"(\.\d)\d+")
 """A tenth of a pixel is enough for a place, and half of a picture's text is digits of places."""
+
+_LEAST_SCALE = 0.8
+"""A picture that would have to shrink further scrolls: 12 pixels of text stay 9.6."""
+
+_SVG_WIDTH = re.compile(r'<svg [^>]*?\bwidth="([\d.]+)"')
 
 _FEW_OPTIONS = 4
 """Up to this many options are radio buttons, more of them a list."""
@@ -194,7 +200,10 @@ def _inline(name: str, svg: str) -> str:
     """The picture as a part of a page: without needless digits, and with names that no other picture has."""
     shorter = _LONG_PLACES.sub(lambda place: _DIGITS.sub(r"\1", place[0]), svg)
     own = re.sub(r'(id="|url\(#)(clip|gradient)', rf"\1p{crc32(name.encode()):08x}-\2", shorter)
-    return own.replace("<svg", '<svg aria-hidden="true"', 1)
+    held = _SVG_WIDTH.sub(
+        lambda head: f'{head[0]} style="min-width: {ceil(_LEAST_SCALE * float(head[1]))}px"', own, count=1
+    )
+    return held.replace("<svg", '<svg aria-hidden="true"', 1)
 
 
 def _cell(place: int, content: str, left: frozenset[int]) -> str:

@@ -96,7 +96,7 @@ a {{ color: var(--accent); }}
 @media (max-width: 600px) {{
   main, header {{ padding-left: 14px; padding-right: 14px; }}
   table {{ font-size: .85rem; }} th, td {{ padding-right: 10px; }} td .range, th .range {{ display: block; }}
-  tbody th, tbody th .range {{ white-space: normal; min-width: 9ch; overflow-wrap: anywhere; }}
+  tbody th, tbody th .range {{ white-space: normal; min-width: 12ch; overflow-wrap: anywhere; }}
   .cells .picture svg {{ max-width: none; }}
 }}
 @media print {{
@@ -104,7 +104,7 @@ a {{ color: var(--accent); }}
   svg [fill="{INK}"], svg [fill="{FAINT_INK}"] {{ fill: #000; }}
   svg [stroke="{RULE}"] {{ stroke: #bbb; }}
   body {{ font-size: 11pt; }} nav {{ display: none; }} h2, h3 {{ break-after: avoid; }} tr {{ break-inside: avoid; }}
-  .picture svg {{ max-width: 100% !important; }} .scroll {{ overflow: visible; }} .switches, .zoom, .skip {{ display: none !important; }}
+  .picture svg {{ min-width: 0 !important; max-width: 100% !important; }} .scroll {{ overflow: visible; }} .switches, .zoom, .skip {{ display: none !important; }}
   table {{ font-size: 8.5pt; }}
 }}
 """

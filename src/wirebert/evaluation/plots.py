@@ -5,6 +5,7 @@ scripts run. Colours are chosen to read on white and on dark; text and rules use
 restyles in dark mode.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,13 @@ FEW_CLASSES = 12
 
 HOVER = "hover"
 """Name of layers that only answer a pointer; pictures do without them."""
+
+_ROOM_FOR_TEXT = 7 / 6
+"""Pictures are laid out for text so much larger than they draw it. They are measured in letters as wide as Arial's; a reader's
+own font, such as DejaVu Sans or Verdana, may be a sixth wider."""
+
+_SIZES = ("fontSize", "labelFontSize", "titleFontSize", "subtitleFontSize", "labelLimit")
+_FONT_SIZE = re.compile(r'font-size="([\d.]+)px"')
 
 BARE: Spec = {"labelColor": INK, "domain": False, "ticks": False}
 
@@ -82,13 +90,18 @@ class Chart:
     whole width of a page and scrolls where there is less."""
 
 
-def specification(title: str, subtitle: str | None, body: Spec) -> Spec:
-    """A whole specification with the look that all charts share."""
+def specification(title: str, subtitle: str | None, body: Spec, *, legend_columns: int = 3) -> Spec:
+    """A whole specification with the look that all charts share.
+
+    Args:
+        legend_columns: Names side by side in the legend; the page takes fewer where the screen is narrow.
+    """
     heading: Spec = {"text": title} if subtitle is None else {"text": title, "subtitle": subtitle}
+    legend = cast(Spec, _THEME["legend"]) | {"columns": legend_columns}
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "title": heading,
-        "config": _THEME,
+        "config": _THEME | {"legend": legend},
         **body,
     }
 
@@ -119,8 +132,22 @@ def still(spec: Spec) -> Spec:
 
 
 def to_svg(spec: Spec) -> str:
-    """The chart as SVG text."""
-    return vl_convert.vegalite_to_svg(still(spec), show_warnings=False)
+    """The chart as SVG text, with room for letters that are wider than Arial's."""
+    svg = vl_convert.vegalite_to_svg(cast(Spec, _enlarged(still(spec))), show_warnings=False)
+    return _FONT_SIZE.sub(lambda size: f'font-size="{float(size[1]) / _ROOM_FOR_TEXT:.3g}px"', svg)
+
+
+def _enlarged(part: object) -> object:
+    """The same part of a specification with larger text."""
+    if isinstance(part, dict):
+        return {key: _enlarged_entry(key, value) for key, value in cast(Spec, part).items()}
+    return [_enlarged(one) for one in cast(list[object], part)] if isinstance(part, list) else part
+
+
+def _enlarged_entry(key: str, value: object) -> object:
+    if key == "data":
+        return value
+    return value * _ROOM_FOR_TEXT if key in _SIZES and isinstance(value, int) else _enlarged(value)
 
 
 def draw(charts: Mapping[str, Chart]) -> dict[str, str]:

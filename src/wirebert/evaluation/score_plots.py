@@ -28,6 +28,13 @@ EVERY_CLASS = "each class"
 
 _AREAS = ("curve", "AUROC", "average precision", "flows")
 _TALL = 260
+_SHARE: Spec = {
+    "type": "quantitative",
+    "scale": {"domain": [0, 1]},
+    "axis": {"values": [0, 0.25, 0.5, 0.75, 1], "format": ".2~f", "labelFlush": True},
+}
+"""Type, scale and axis of what lies between 0 and 1."""
+
 _FADED = "#8fa3bf"
 """For curves that are too many to have a colour each."""
 
@@ -94,10 +101,7 @@ def precision_recall(metrics: SplitMetrics, title: str, trees: SplitMetrics | No
             {"line": line.name, "place": _short(x), "y": _short(y)}
             for x, y in [(0.0, start), *((found / total, found / (found + false)) for found, false in points)]
         ]
-    x: Spec = {
-        "field": "place", "type": "quantitative", "title": "recall", "scale": {"domain": [0, 1]},
-        "axis": {"values": [0, 0.25, 0.5, 0.75, 1], "format": ".2~f", "labelFlush": True},
-    }  # fmt: skip
+    x: Spec = {"field": "place", "title": "recall", **_SHARE}
     said = [("precision", "y", ".2%"), ("recall", "place", ".2%")]
     spec = _curves(title, None, rows, lines, x, "precision", said, [], [])
     return Chart(
@@ -133,7 +137,7 @@ def scores(histogram: ScoreHistogram, title: str) -> Chart:
         ]  # fmt: skip
     options = {"attack": "all attacks", **{f"class {name}": name for name in groups}, "none": "none"}
     switch = Switch("shown", "Attacks", options)
-    x: Spec = {"field": "low", "type": "quantitative", "title": "attack score", "scale": {"domain": [0, 1]}}
+    x: Spec = {"field": "low", "title": "attack score", **_SHARE}
     y: Spec = {
         "field": "top", "type": "quantitative", "title": "share of the flows",
         "scale": {"type": "log", "domain": [floor, 1]}, "axis": {"format": "~%", "values": [10.0**-k for k in range(round(-log10(floor)) + 1)]},
@@ -182,10 +186,8 @@ def calibration(metrics: SplitMetrics, title: str) -> Chart:
         for kind, diagram in kinds.items()
         for part in diagram.bins
     ]
-    unit: Spec = {"domain": [0, 1]}
-    axis: Spec = {"values": [0, 0.25, 0.5, 0.75, 1], "format": ".2~f", "labelFlush": True}
-    x: Spec = {"field": "said", "type": "quantitative", "title": "probability that the model gives", "scale": unit, "axis": axis}  # fmt: skip
-    y: Spec = {"field": "true", "type": "quantitative", "title": "share that came true", "scale": unit, "axis": axis}  # fmt: skip
+    x: Spec = {"field": "said", "title": "probability that the model gives", **_SHARE}
+    y: Spec = {"field": "true", "title": "share that came true", **_SHARE}
     colour: Spec = {
         "field": "kind",
         "type": "nominal",
@@ -270,7 +272,7 @@ def _curves(
     colours = [_FADED if key == EVERY_CLASS else PALETTE[i] for i, key in enumerate(domain)]
     colour: Spec = {
         "field": "colour", "type": "nominal", "scale": {"domain": domain, "range": colours},
-        "legend": {"symbolType": "stroke", "symbolOpacity": 1, "columns": 2},
+        "legend": {"symbolType": "stroke", "symbolOpacity": 1},
     }  # fmt: skip
     encoding: Spec = {"x": x, "y": y, "color": colour, "detail": {"field": "line"}}
     tooltip: list[Spec] = [
@@ -299,7 +301,7 @@ def _curves(
         "height": _TALL,
         "layer": layers,
     }
-    return specification(title, note, body)
+    return specification(title, note, body, legend_columns=2)
 
 
 def _looked_up(lines: list[_Line]) -> Spec:
