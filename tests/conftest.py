@@ -8,8 +8,9 @@ have to be in place before it is imported.
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", int, float)
 ROOT = Path(__file__).resolve().parent.parent
+FONTS = {"wide": ("DejaVu Sans", "fonts-dejavu-core"), "narrow": ("Liberation Sans", "fonts-liberation")}
+"""Width of the letters -> the family that has them, chosen by `fonts/<width>.conf`, and its Debian package."""
+
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 os.environ.update(
@@ -274,17 +278,55 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser() -> "Iterator[Browser]":
-    """Chromium from the system's packages, without a window."""
+def launch() -> "Iterator[Callable[[str], Browser]]":
+    """Starts Chromium from the system's packages, without a window: with the fonts of a family of `FONTS`, or the system's."""
     from playwright.sync_api import sync_playwright
 
     found = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if found is None:
-        told = "no Chromium: install the system's package `chromium`, as `make test` does where it may"
-        if os.environ.get("CI"):
-            pytest.fail(told)
-        pytest.skip(told)
+        skip_or_fail("no Chromium: install the system's package `chromium`, as `make test` does where it may")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+        started: dict[str, Browser] = {}
+
+        def launch(fonts: str) -> "Browser":
+            if fonts not in started:
+                environment = {**os.environ, **chosen_fonts(fonts)} if fonts else dict(os.environ)
+                arguments: dict[str, Any] = {"args": ["--no-sandbox"], "env": environment}
+                started[fonts] = playwright.chromium.launch(executable_path=found, **arguments)
+            return started[fonts]
+
+        yield launch
+        for browser in started.values():
+            browser.close()
+
+
+@pytest.fixture(scope="session")
+def browser(launch: "Callable[[str], Browser]") -> "Browser":
+    """Chromium with the system's fonts."""
+    return launch("")
+
+
+def chosen_fonts(fonts: str) -> dict[str, str]:
+    """The environment of a program that is to know only one family of `FONTS`."""
+    environment = {"FONTCONFIG_FILE": str(ROOT / "tests" / "fonts" / f"{fonts}.conf")}
+    asked = shutil.which("fc-match")
+    command = [asked or "", "--format=%{family}", "sans-serif"]
+    known = (
+        asked
+        and subprocess.run(
+            command, env={**os.environ, **environment}, capture_output=True, text=True, check=True
+        ).stdout
+    )
+    family, package = FONTS[fonts]
+    if not known or family not in known:
+        skip_or_fail(
+            f"no {family}: install the system's packages `{package}` and `fontconfig`, as `make test` does where it may"
+        )
+    return environment
+
+
+def skip_or_fail(told: str) -> NoReturn:
+    """What a test needs is missing: a build server has to have it."""
+    if os.environ.get("CI"):
+        pytest.fail(told)
+    pytest.skip(told)

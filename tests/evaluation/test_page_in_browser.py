@@ -1,7 +1,7 @@
 """The report page as a browser shows it: Chromium from the system's packages, without a window, without a network."""
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -104,6 +104,29 @@ def report_page(request: pytest.FixtureRequest) -> Path:
     return run / "report.html"
 
 
+SCALES = """() => Object.fromEntries([...document.querySelectorAll('figure svg')].map((svg, place) => [
+  svg.closest('figure').dataset.chart ?? place, svg.getBoundingClientRect().width / svg.viewBox.baseVal.width]))"""
+
+CUT = """() => [...document.querySelectorAll('figure svg')].flatMap((svg) => {
+  const own = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll('text')].filter((text) => {
+    const box = text.getBoundingClientRect();
+    // A letter's box is higher than the letter.
+    return box.width && (box.left < own.left || box.right > own.right || box.top < own.top - 2 || box.bottom > own.bottom + 2);
+  }).map((text) => `${svg.closest('figure').dataset.chart}: ${text.textContent}`);
+})"""
+
+OVERLAPPING = """() => [...document.querySelectorAll('figure svg')].flatMap((svg) => {
+  const texts = [...svg.querySelectorAll('[class*=role-axis] text, [class*=role-legend] text, [class*=role-title] text')]
+    .filter((text) => text.textContent.trim() && getComputedStyle(text).opacity !== '0')
+    .map((text) => [text.textContent, text.getBoundingClientRect()]);
+  return texts.flatMap(([one, a], place) => texts.slice(place + 1)
+    .filter(([, b]) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+                    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4)
+    .map(([other]) => `${svg.closest('figure').dataset.chart}: ${one} | ${other}`));
+})"""
+
+
 def until(page: Page, claim: str, arg: Any = None) -> None:
     """Wait for a claim; Playwright's own waiting makes code inside the page, which the page's policy forbids."""
     for _ in range(600):
@@ -137,12 +160,18 @@ class Opened:
         return self
 
 
-@pytest.fixture(scope="module", params=[f"{page} {width}" for page in (*RUNS, "large") for width in WIDTHS])
-def opened(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Opened]:
-    """Pages of ordinary runs and one of a large one, at each width."""
-    page, width = str(request.param).split()
+PAGES = (*RUNS, "large")
+SEEN = [f"{page} {width} wide" for page in PAGES for width in WIDTHS] + [
+    f"{page} telephone narrow" for page in PAGES
+]
+
+
+@pytest.fixture(scope="module", params=SEEN)
+def opened(request: pytest.FixtureRequest, launch: Callable[[str], Browser]) -> Iterator[Opened]:
+    """Pages of ordinary runs and one of a large one, at each width, in letters that are wide or narrow."""
+    page, width, fonts = str(request.param).split()
     run: Path = request.getfixturevalue(RUNS.get(page, page))
-    opened = Opened(browser, run / "report.html", WIDTHS[width]).enliven()
+    opened = Opened(launch(fonts), run / "report.html", WIDTHS[width]).enliven()
     yield opened
     opened.context.close()
 
@@ -178,35 +207,63 @@ def test_nothing_is_wider_than_the_screen(opened: Opened) -> None:
 
 
 def test_no_chart_is_shrunk_until_it_can_not_be_read(opened: Opened) -> None:
-    scales: dict[str, float] = opened.page.evaluate(
-        """() => Object.fromEntries([...document.querySelectorAll('figure[data-chart] svg')].map((svg) => [
-             svg.closest('figure').dataset.chart, svg.getBoundingClientRect().width / svg.viewBox.baseVal.width]))"""
-    )
+    scales: dict[str, float] = opened.page.evaluate(SCALES)
     assert min(scales.values()) >= 0.8, scales  # 12 pixels of text stay 9.6
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+def test_a_chart_of_any_width_fits_its_place_at_full_size(opened: Opened) -> None:
+    excess: dict[str, float] = opened.page.evaluate(
+        """() => Object.fromEntries([...document.querySelectorAll('figure.fluid svg')].map((svg) => [
+             svg.closest('figure').dataset.chart,
+             svg.viewBox.baseVal.width - svg.closest('.picture').clientWidth]))"""
+    )
+    assert max(excess.values()) <= 0, excess
+
+
+def test_no_text_of_a_chart_is_cut_off_or_lies_on_another(opened: Opened) -> None:
+    assert opened.page.evaluate(CUT) == []
+    assert opened.page.evaluate(OVERLAPPING) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme", "fonts"),
+    [
+        ("generated", "telephone", "light", "wide"),
+        ("generated", "desk", "dark", "narrow"),
+        ("nsl-kdd", "telephone", "dark", "narrow"),
+        ("nsl-kdd", "desk", "light", "wide"),
+    ],
+)
 def test_an_accessibility_check_finds_no_violation(
-    browser: Browser, report_page: Path, width: str, scheme: str
+    request: pytest.FixtureRequest,
+    launch: Callable[[str], Browser],
+    name: str,
+    width: str,
+    scheme: str,
+    fonts: str,
 ) -> None:
-    opened = Opened(browser, report_page, WIDTHS[width], color_scheme=scheme).enliven()
+    run: Path = request.getfixturevalue(RUNS[name])
+    opened = Opened(launch(fonts), run / "report.html", WIDTHS[width], color_scheme=scheme).enliven()
     result = Axe().run(opened.page)
     opened.context.close()
     assert result.violations_count == 0, result.generate_report()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("fonts", ["wide", "narrow"])
+@pytest.mark.parametrize(("width", "scheme"), [("telephone", "light"), ("desk", "dark")])
 def test_a_comparison_fits_the_screen_and_an_accessibility_check_finds_no_violation(
-    browser: Browser, compared: Path, width: str, scheme: str
+    launch: Callable[[str], Browser], compared: Path, width: str, scheme: str, fonts: str
 ) -> None:
-    opened = Opened(browser, compared / "report.html", WIDTHS[width], color_scheme=scheme)
+    opened = Opened(launch(fonts), compared / "report.html", WIDTHS[width], color_scheme=scheme)
     result = Axe().run(opened.page)
     is_narrow = opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    scales: dict[str, float] = opened.page.evaluate(SCALES)
+    cut = opened.page.evaluate(CUT)
     opened.context.close()
     assert result.violations_count == 0, result.generate_report()
     assert is_narrow
+    assert min(scales.values()) >= 0.8, scales
+    assert cut == []
     assert (opened.said, opened.asked) == ([], [opened.path.as_uri()])
 
 
@@ -287,11 +344,15 @@ def test_dark_text_turns_light_in_dark_charts(browser: Browser, report_page: Pat
     assert shades == {"light": "rgb(27, 31, 36)", "dark": "rgb(230, 237, 243)"}
 
 
-def test_without_scripts_the_pictures_and_tables_are_there(browser: Browser, report_page: Path) -> None:
-    opened = Opened(browser, report_page, WIDTHS["desk"], java_script_enabled=False)
+def test_without_scripts_the_pictures_and_tables_are_there(
+    launch: Callable[[str], Browser], report_page: Path
+) -> None:
+    opened = Opened(launch("wide"), report_page, WIDTHS["telephone"], java_script_enabled=False)
     assert len(opened.page.query_selector_all("figure .picture > svg")) >= LEAST_CHARTS
     assert not opened.page.locator(".switches").first.is_visible()
     assert opened.page.locator("table").first.is_visible()
+    assert min(opened.page.evaluate(SCALES).values()) >= 0.8
+    assert opened.page.evaluate(CUT) == []
     opened.context.close()
 
 

@@ -122,13 +122,24 @@ def test_markup_in_flows_stays_text(visit: Visit):
     assert visit.said == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
-def test_an_accessibility_check_finds_no_violation(
-    browser: Browser, service_port: int, width: int, scheme: str
+@pytest.mark.parametrize(
+    ("width", "scheme", "fonts"),
+    [
+        (390, "light", "wide"),
+        (390, "dark", "narrow"),
+        (1440, "light", "narrow"),
+        (1440, "dark", "wide"),
+    ],
+)
+def test_the_page_fits_the_screen_and_an_accessibility_check_finds_no_violation(
+    launch: Callable[[str], Browser], service_port: int, width: int, scheme: str, fonts: str
 ):
     visit = Visit(
-        browser, service_port, viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
+        launch(fonts),
+        service_port,
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,
+        bypass_csp=True,
     )
     visit.page.get_by_label("Flows").fill(ROWS)
     visit.page.get_by_role("button", name="Score").click()
