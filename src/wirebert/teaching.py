@@ -117,8 +117,7 @@ class Teacher:
             "training": aim,
             "distillation": LESSON,
             "operating": self._section("operating"),
-            # The columns of context come with the schema; there is nothing to be left out.
-            "evaluation": {**self._section("evaluation"), "ablate_context": False},
+            "evaluation": self._section("evaluation"),
         }
 
     @property
@@ -144,10 +143,6 @@ class Teacher:
             raise ConfigError(
                 f"model.start={run.model.start!r}: expected a model with the teacher's tokens, found one with others; leave it "
                 "out, or start from the model that the teacher started from"
-            )
-        if run.evaluation.ablate_context:
-            raise ConfigError(
-                "evaluation.ablate_context must be false for a student: its teacher has seen all columns"
             )
 
     def require_columns(self, flows: Flows) -> None:
