@@ -66,9 +66,6 @@ class TrainConfig:
     micro_batch_tokens: int | None = None
     """Padded tokens of one forward pass, at least 0; 0: the whole step; none: 4,096 on a CPU, what fits on a GPU."""
 
-    compile: bool = False
-    """Have torch.compile fuse the model's blocks."""
-
     cuda_graphs: bool | None = None
     """Record a step and replay it as one CUDA graph; none: on a GPU, wherever a step can be recorded."""
 
