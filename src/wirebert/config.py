@@ -128,8 +128,8 @@ class PretrainConfig:
         _check_seed(self.seed)
         if self.training.tilts_classes:
             raise ConfigError(
-                "training.class_weights and logit_adjustment must be left as they are in pretraining, which knows no classes, "
-                "got another value"
+                "training.class_weights must be none in pretraining, which knows no classes, "
+                f"got {self.training.class_weights!r}"
             )
 
 

@@ -46,7 +46,7 @@ SPLIT: Final = (
 )
 """Settings that decide which rows validate: by default the teacher's, so that it has not been trained on them."""
 
-AIM: Final = ("class_weights", "logit_adjustment", "label_smoothing", "corruption", "column_drop")
+AIM: Final = ("class_weights", "corruption", "column_drop")
 """Settings of the section `training` that decide what is learned, not how fast: by default the teacher's."""
 
 LESSON: Final = {"mixed_rows": 2.0, "temperature": 1.0, "mix": 0.9}
