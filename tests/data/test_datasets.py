@@ -23,11 +23,6 @@ def test_every_set_says_what_to_cite_and_how_to_split():
         assert data_set.schema is None or data_set.schema in {*known_schemas(), *FORMATS.values()}
 
 
-def test_what_we_have_not_seen_is_unverified():
-    assert not known_datasets()["cic-ids2017"].is_verified
-    assert known_datasets()["nsl-kdd"].is_verified
-
-
 @pytest.mark.parametrize("folder", ["nsl-kdd", "unsw-nb15", "http-params", "iot-23", "ton-iot"])
 def test_real_files_are_recognised_by_content(data_dir: Path, folder: str):
     checked = verify(data_dir / folder)

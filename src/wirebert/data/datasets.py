@@ -25,8 +25,6 @@ class DataFile:
     role: Role
     sha256: str | None = None
     """Of the unpacked content; None: unverified."""
-    size_bytes: int | None = None
-    """Unpacked; None where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,11 +43,6 @@ class DataSet:
     schema: str | None = None
     """The schema its files are read under; None: inferred."""
     files: tuple[DataFile, ...] = ()
-
-    @property
-    def is_verified(self) -> bool:
-        """Whether the content of every listed file is known, and there is one."""
-        return bool(self.files) and all(file.sha256 is not None for file in self.files)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

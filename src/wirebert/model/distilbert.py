@@ -140,7 +140,7 @@ class DistilBert(nn.Module):
     def hidden_states(
         self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
     ) -> list[Float[Tensor, "B L D"]]:
-        """Every slot's embedding, then its state after each block (for tests and for explaining a decision)."""
+        """Every slot's embedding, then its state after each block, as stock models give them."""
         states = [self.embeddings(ids)]
         layout = mask if self.pattern is None else allowed(self.pattern, ids, self.token_groups[ids], mask)
         for block in self.layer:
