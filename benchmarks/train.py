@@ -11,7 +11,7 @@
 | trainer, trainer-compiled | `transformers.Trainer` on the leave-out rows: bf16, fused AdamW, grouped by length, workers |
 | trainer-full | the same on full-length rows |
 | leave-out, full | ours: the real loop with real feeding, corruption and clipping, settings as in `wirebert train` |
-| leave-out-bf16, leave-out-compiled, leave-out-math | ours with one setting changed |
+| leave-out-bf16, leave-out-math | ours with one setting changed |
 | whole, checkpointing, accumulating | ours at full length, kernel by kernel: the whole step at once; the same with gradient checkpointing; in four micro-batches |
 | feeding | no model: one thread chooses, corrupts and packs the steps of leave-out, as it does while others are computed |
 
@@ -62,7 +62,6 @@ OURS: dict[str, tuple[str, ...]] = {
     "leave-out": (),
     "full": FULL,
     "leave-out-bf16": ("training.precision=bf16",),
-    "leave-out-compiled": ("training.compile=true",),
     "leave-out-math": ("model.attention=math",),
     "whole": (*LAUNCHED, "training.micro_batch_tokens=0"),
     "checkpointing": (*LAUNCHED, "training.micro_batch_tokens=0", "model.gradient_checkpointing=true"),

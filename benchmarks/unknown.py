@@ -18,7 +18,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from rich.console import Console
 from sklearn.ensemble import IsolationForest
 
@@ -40,7 +40,7 @@ from wirebert.evaluation.alarm import surprise
 from wirebert.evaluation.baselines import fit_trees
 from wirebert.evaluation.calibration import softmax
 from wirebert.evaluation.curves import OperatingCurve
-from wirebert.evaluation.novelty import ColumnSpace, Gaussians, Neighbours, energy, unsureness
+from wirebert.evaluation.novelty import ColumnSpace, Neighbours
 from wirebert.evaluation.tree_features import concatenate, measure
 from wirebert.judging import Part
 from wirebert.lessons import taught
@@ -53,6 +53,9 @@ from wirebert.serving.detector import choose_device
 
 FEWEST_ROWS = 50
 FALSE_POSITIVE_RATE = 0.01
+RIDGE = 1e-3
+"""Added to a covariance's diagonal, as a share of its mean: directions in which training flows do not differ."""
+ROWS_AT_ONCE = 4096
 MOST_LEFT_OUT = 10_000
 """Rows of the name that are judged at most; neptune has 41,214."""
 
@@ -245,6 +248,90 @@ def model_scores(
         }
 
     return scores(benign), scores(left)
+
+
+def energy(logits: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, " flows"]:
+    """Minus the logarithm of the summed exponentials: high where no class speaks for the flow.
+
+    Source: Liu et al., "Energy-based out-of-distribution detection", NeurIPS 2020, equation 4, temperature 1.
+
+    >>> energy(np.array([[0.0, 0.0], [9.0, 0.0]])).round(3)
+    array([-0.693, -9.   ])
+    """
+    wide = logits.astype(np.float64)
+    top = wide.max(axis=1)
+    return -(top + np.log(np.exp(wide - top[:, None]).sum(axis=1)))
+
+
+def unsureness(probabilities: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, " flows"]:
+    """1 - the largest probability.
+
+    Source: Hendrycks & Gimpel, "A baseline for detecting misclassified and out-of-distribution examples", ICLR 2017.
+    """
+    return 1.0 - probabilities.astype(np.float64).max(axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussians:
+    """One normal distribution per class, all of one covariance, and one of all flows: Mahalanobis distances.
+
+    Source: Lee et al., "A simple unified framework for detecting out-of-distribution samples and adversarial attacks",
+    NeurIPS 2018, section 2.1; Ren et al., "A simple fix to Mahalanobis distance for improving near-OOD detection", 2021.
+    """
+
+    means: Float64[np.ndarray, "known dims"]
+    """Of each class that training flows show."""
+    whitening: Float64[np.ndarray, "dims dims"]
+    """Turns a difference from a class's mean into one whose squared length is the squared distance."""
+    overall_mean: Float64[np.ndarray, " dims"]
+    overall_whitening: Float64[np.ndarray, "dims dims"]
+
+    @staticmethod
+    def fit(features: Float[np.ndarray, "flows dims"], class_ids: Int64[np.ndarray, " flows"]) -> "Gaussians":
+        """The distributions of these training flows, of which there is at least one."""
+        wide = features.astype(np.float64)
+        known, group = np.unique(class_ids, return_inverse=True)
+        means = np.eye(len(known))[:, group] @ wide / np.bincount(group)[:, None]
+        overall = wide.mean(axis=0)
+        return Gaussians(means, whitening_of(wide - means[group]), overall, whitening_of(wide - overall))
+
+    def distances(self, features: Float[np.ndarray, "flows dims"]) -> Float64[np.ndarray, " flows"]:
+        """Squared distance from the nearest class."""
+        found = [nearest(wide, self.means, self.whitening) for wide in portions(features)]
+        return np.concatenate([np.empty(0), *found])
+
+    def relative_distances(self, features: Float[np.ndarray, "flows dims"]) -> Float64[np.ndarray, " flows"]:
+        """The same, less the squared distance from all flows taken together: what is unusual for every class alike."""
+        found = [
+            nearest(wide, self.means, self.whitening)
+            - nearest(wide, self.overall_mean[None], self.overall_whitening)
+            for wide in portions(features)
+        ]
+        return np.concatenate([np.empty(0), *found])
+
+
+def portions(features: Float[np.ndarray, "flows dims"]) -> Iterator[Float64[np.ndarray, "some dims"]]:
+    for first in range(0, len(features), ROWS_AT_ONCE):
+        yield features[first : first + ROWS_AT_ONCE].astype(np.float64)
+
+
+def nearest(
+    features: Float64[np.ndarray, "flows dims"],
+    means: Float64[np.ndarray, "known dims"],
+    whitening: Float64[np.ndarray, "dims dims"],
+) -> Float64[np.ndarray, " flows"]:
+    """Squared whitened distance from the nearest mean."""
+    white, centres = features @ whitening, means @ whitening
+    squared = (white**2).sum(axis=1)[:, None] - 2 * white @ centres.T + (centres**2).sum(axis=1)
+    return squared.min(axis=1).clip(0)
+
+
+def whitening_of(differences: Float64[np.ndarray, "flows dims"]) -> Float64[np.ndarray, "dims dims"]:
+    covariance = differences.T @ differences / len(differences)
+    spread = float(np.trace(covariance)) / len(covariance) or 1.0
+    covariance[np.diag_indices_from(covariance)] += RIDGE * spread
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors / np.sqrt(values)
 
 
 def flow_vectors(model: DistilBert, flows: EncodedFlows, device: str) -> Float32[np.ndarray, "flows dims"]:

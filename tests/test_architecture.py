@@ -159,7 +159,6 @@ ORDER: Sequence[str] = """
     evaluation.class_plots
     evaluation.score_plots
     evaluation.environment
-    evaluation.context_gain
     evaluation.masked_features
     evaluation.teacher_gap
     evaluation.report
@@ -246,7 +245,6 @@ ORDER: Sequence[str] = """
     config
     mistaken
     judging
-    ablation
     reporting
     card
     comparing

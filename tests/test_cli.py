@@ -173,7 +173,7 @@ BAD_CALLS: dict[str, tuple[Make | None, list[str], list[str]]] = {
     "demo seed": (None, ["demo", "--seed", "-1"], ["seed must be in"]),
     "demo into a folder in use": (fill_out, ["demo", "--out", "out"], ["output folder out", "in use"]),
     "inspect nothing": (None, ["inspect", "nothing.csv"], ["nothing.csv", "expected a file"]),
-    "unknown data set": (None, ["datasets", "download", "nsl", "--from", "file:///nowhere"], ["nsl"]),
+    "no data set": (None, ["datasets", "verify", "nothing"], ["nothing", "expected files of a data set"]),
 }  # fmt: skip
 
 

@@ -149,12 +149,14 @@ class Cells(HTMLParser):
         super().__init__()
         self.fetched: list[str] = []
         self.text = ""
+        self.lines: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
 
     def handle_data(self, data: str) -> None:
         self.text += data
+        self.lines.append(data)
 
 
 def test_the_command_prints_tables_and_writes_a_page_that_fetches_nothing(
@@ -172,6 +174,7 @@ def test_the_command_prints_tables_and_writes_a_page_that_fetches_nothing(
     cells.feed((tmp_path / "compare.html").read_text(encoding="utf-8"))
     assert all(address.startswith("#") for address in cells.fetched)
     assert "<b> (2 seeds)" in cells.text
+    assert {f"F1 of {name}" for name in NAMES} <= {line.strip() for line in cells.lines}
     assert "Validation loss" in (tmp_path / "compare.html").read_text(encoding="utf-8")
 
 

@@ -17,8 +17,8 @@ SOURCE = ROOT / "src" / "wirebert"
 DOCUMENT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 MODULES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in SOURCE.rglob("*.py")}  # fmt: skip
 
-# Modules that may import what can open a connection: the service, which listens, and `datasets download`.
-MAY_CONNECT = {"serving/service.py", "data/datasets.py"}
+# The module that may import what can open a connection: the service, which listens.
+MAY_CONNECT = {"serving/service.py"}
 CONNECTING = {
     "socket",
     "ssl",
@@ -69,7 +69,7 @@ def test_no_module_runs_text_as_code_or_starts_a_shell(module: str):
 
 
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - MAY_CONNECT))
-def test_only_the_service_and_the_downloader_know_the_network(module: str):
+def test_only_the_service_knows_the_network(module: str):
     names = {
         alias.name
         for node in ast.walk(MODULES[module])

@@ -70,7 +70,6 @@ def test_a_run_without_a_teacher_has_none():
     [
         ({"encoding": {"num_bins": 7}}, "encoding.num_bins must be 64 as in the training of the teacher"),
         ({"data": {"positive": "xss"}}, "data.positive must be None as in the training of the teacher"),
-        ({"evaluation": {"ablate_context": True}}, "evaluation.ablate_context must be false for a student"),
     ],
 )
 def test_settings_that_contradict_the_teacher_are_refused(

@@ -137,22 +137,12 @@ def _add_datasets(commands: Commands) -> None:
     datasets = commands.add_parser(
         "datasets",
         help="public data sets: what to cite, how to split, files checked by content",
-        description="List the public data sets that wirebert knows, check files by their content, or download some.",
+        description="List the public data sets that wirebert knows, or check files by their content.",
     )
     actions = datasets.add_subparsers(dest="action", metavar="ACTION")
     actions.add_parser("list", help="citation, licence, schema and split of each (the default)")
     verify = actions.add_parser("verify", help="recognise the files of a folder by their content")
     verify.add_argument("folder", metavar="DIR", type=Path)
-    download = actions.add_parser(
-        "download", help="fetch the files of a set, kept only if their content is right"
-    )
-    download.add_argument("name", metavar="NAME", help="a name of `wirebert datasets list`")
-    download.add_argument(
-        "--from", metavar="URL", dest="base_url", required=True, help="the address under which the files lie"
-    )
-    download.add_argument(
-        "--to", metavar="DIR", dest="folder", type=Path, help="where to put them (default: data/NAME)"
-    )
 
 
 if __name__ == "__main__":

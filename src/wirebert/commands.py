@@ -4,12 +4,11 @@ import argparse
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from wirebert.attaching import watch_run
 from wirebert.comparing import compare_runs
 from wirebert.config import resolve_run
-from wirebert.data.datasets import dataset, download, known_datasets, verify
+from wirebert.data.datasets import known_datasets, verify
 from wirebert.data.layouts import write_schema
 from wirebert.data.validation import require_no_errors
 from wirebert.dataset_tables import show_checked, show_datasets
@@ -70,14 +69,10 @@ def report(options: argparse.Namespace) -> None:
 
 
 def datasets(options: argparse.Namespace) -> None:
-    """List public data sets, recognise files of them, or fetch some."""
+    """List public data sets, or recognise files of them."""
     console = Output()
     if options.action == "verify":
         show_checked(verify(options.folder), console)
-    elif options.action == "download":
-        chosen = dataset(options.name)
-        folder = options.folder or Path("data") / options.name
-        download(chosen, options.base_url, folder, lambda line: console.print(line, highlight=False))
     else:
         show_datasets(known_datasets().values(), console)
 

@@ -215,7 +215,9 @@ def _compare_split(name: str, methods: Sequence[Method], num_resamples: int) -> 
         )
         for method, runs in zip(methods, read, strict=True)
     ]
-    return compare_methods(name, judged, contenders, tuple(FIGURES), num_resamples=num_resamples)
+    return compare_methods(
+        name, judged, contenders, tuple(FIGURES), classes=names, num_resamples=num_resamples
+    )
 
 
 def positions(own: Sequence[str], names: Sequence[str]) -> Int64[np.ndarray, " own"]:

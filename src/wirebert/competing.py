@@ -81,7 +81,7 @@ def compete(
             plain=folders,
             chosen=folders,
             addends=np.zeros(len(facts.classes)),
-            is_tilted=is_weighted(run),
+            is_tilted=run.training.tilts_classes,
         )
         entrants = [ours, *entrants]
     comparison, histories = outcome(out, run, entrants, facts.classes, facts.benign)
@@ -150,7 +150,9 @@ def _entrant(out: Path, name: str, run: RunConfig, choice: dict[str, object]) ->
     plain, chosen = ("run", "run") if name == OURS else ("plain", "chosen")
     params = choice.get("params")
     is_tilted = (
-        is_weighted(run) if name == OURS else isinstance(params, dict) and bool(params.get("class_weight"))
+        run.training.tilts_classes
+        if name == OURS
+        else isinstance(params, dict) and bool(params.get("class_weight"))
     )
     return Entrant(
         name=name,
@@ -159,11 +161,6 @@ def _entrant(out: Path, name: str, run: RunConfig, choice: dict[str, object]) ->
         addends=np.array(choice["addends"], dtype=np.float64),
         is_tilted=is_tilted,
     )
-
-
-def is_weighted(run: RunConfig) -> bool:
-    """Whether the recipe weighs the classes."""
-    return run.training.class_weights != "none" or run.training.logit_adjustment > 0
 
 
 def _do(jobs: Sequence[Job], out: Path, num_jobs: int, console: Console) -> None:

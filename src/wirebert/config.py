@@ -36,9 +36,6 @@ class EvaluationConfig:
     primary_metric: Literal["macro_f1", "accuracy", "binary_accuracy", "detection_at_1_percent"] = "macro_f1"
     """The one figure that decides; named before any test file is opened."""
 
-    ablate_context: bool = False
-    """Train a second model without the columns of context, and report what these add. Takes as long again."""
-
     def __post_init__(self) -> None:
         if self.baseline_rows < 100:
             raise ConfigError(f"evaluation.baseline_rows must be at least 100, got {self.baseline_rows}")
@@ -131,8 +128,8 @@ class PretrainConfig:
         _check_seed(self.seed)
         if self.training.tilts_classes:
             raise ConfigError(
-                "training.class_weights and logit_adjustment must be left as they are in pretraining, which knows no classes, "
-                "got another value"
+                "training.class_weights must be none in pretraining, which knows no classes, "
+                f"got {self.training.class_weights!r}"
             )
 
 

@@ -197,7 +197,13 @@ def _compare(
     ]
     figures = dict.fromkeys([run.evaluation.primary_metric, DETECTION])
     split = compare_methods(
-        name, judged, contenders, tuple(figures), pairs=pairs, num_resamples=run.evaluation.num_resamples
+        name,
+        judged,
+        contenders,
+        tuple(figures),
+        classes=names,
+        pairs=pairs,
+        num_resamples=run.evaluation.num_resamples,
     )
     few = few_classes(judged, names)
     note = f"On {name}, classes with fewer than {FEW_FLOWS} rows, whose figures say little: {', '.join(few)}."

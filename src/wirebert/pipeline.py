@@ -15,7 +15,6 @@ from jaxtyping import UInt64
 from rich.console import Console
 
 import wirebert
-from wirebert.ablation import bare, measure_context
 from wirebert.card import model_card
 from wirebert.config import AnyRun, RunConfig, write_run
 from wirebert.data.loading import Flows, open_flows
@@ -102,9 +101,6 @@ def fit(run: RunConfig, folder: RunFolder, console: Console, crew: Crew = ALONE)
     result = learn(run, folder, model, tokenizer, lesson.flows, valid_flows, console, crew, soft=lesson.soft)
     artifact = save(run, folder, model, tokenizer, data, valid_flows)
     clock.lap("training")
-    if run.evaluation.ablate_context:
-        train_without_context(run, folder.without_context, data, cache, console, crew)
-        clock.lap("training without context")
     crew.dismiss()
     # From here on test files may be opened: nothing that follows changes the model.
     report = examine(run, folder, data, result, lesson, hashes, clock, console)
@@ -180,22 +176,6 @@ def decide(
     )
 
 
-def train_without_context(
-    run: RunConfig, folder: RunFolder, data: Prepared, cache: Path, console: Console, crew: Crew
-) -> None:
-    """Train a second model, with the same settings on the same rows, that sees no context."""
-    folder.make()
-    train, valid = bare(data.train), bare(data.valid)
-    data = replace(data, flows=train.flows, train=train, valid=valid)
-    tokenizer = fit_tokenizer(run, data, cache)
-    train_flows, valid_flows = (encode(part, data, tokenizer, cache) for part in (train, valid))
-    lesson = taught(run, data, tokenizer, train_flows, valid_flows, cache)
-    model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
-    console.print("once more without the columns of context, to see what these add", highlight=False)
-    learn(run, folder, model, tokenizer, lesson.flows, valid_flows, console, crew, soft=lesson.soft)
-    save(run, folder, model, tokenizer, data, valid_flows)
-
-
 def examine(
     run: RunConfig,
     folder: RunFolder,
@@ -217,10 +197,6 @@ def examine(
         for part in parts
     }
     clock.lap("scoring")
-    gain = None
-    if run.evaluation.ablate_context:
-        gain = measure_context(run, folder.without_context, parts, splits, data.classes.benign)
-        clock.lap("scoring without context")
     distance = None
     if data.teacher is not None:
         num_unlabelled = len(train_hashes) - sum(data.train_counts)
@@ -247,7 +223,6 @@ def examine(
         splits=splits,
         baselines=baselines,
         timing=clock.laps,
-        context=gain,
         teacher=distance,
     )
 

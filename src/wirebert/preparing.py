@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from wirebert.ablation import require_context
 from wirebert.config import PretrainConfig, RunConfig
 from wirebert.data.labels import ClassMap, fit_classes
 from wirebert.data.loading import Flows, open_flows
@@ -77,8 +76,6 @@ def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
         tokenizer = replace(tokenizer, schema=flows.schema)
     flows.require_label()
     require_readable(run, flows)
-    if run.evaluation.ablate_context:
-        require_context(flows)
     fingerprint = flows.fingerprint()
     others = {} if teacher is None else taught_inputs(run, teacher)
     check_inputs(folder, fingerprint, flows.dialect.to_dict(), others)

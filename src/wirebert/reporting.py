@@ -13,7 +13,6 @@ from wirebert.config import RunConfig
 from wirebert.data.labels import distribution, imbalance_ratio
 from wirebert.data.loading import Flows
 from wirebert.data.validation import Finding
-from wirebert.evaluation.context_gain import ContextGain
 from wirebert.evaluation.environment import hardware, versions
 from wirebert.evaluation.history import History
 from wirebert.evaluation.metrics import SplitMetrics
@@ -144,7 +143,6 @@ def run_report(
     splits: Mapping[str, SplitMetrics],
     baselines: Mapping[str, Baseline],
     timing: Mapping[str, float],
-    context: ContextGain | None = None,
     teacher: TeacherGap | None = None,
 ) -> Report:
     """The report of one training."""
@@ -160,7 +158,6 @@ def run_report(
         training={"parameters": num_parameters, **result.to_report()},
         timing=timing,
         baseline=baselines,
-        context=context,
         teacher=teacher,
     )
 

@@ -69,18 +69,9 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
-    def without_context(self) -> "RunFolder":
-        """The same training without the columns of context, where that is to be compared."""
-        return RunFolder(self.path / "without_context")
-
-    @property
     def teacher(self) -> "RunFolder":
         """Predictions of the model's teacher, where it has one."""
         return RunFolder(self.path / "teacher")
-
-    def make(self) -> None:
-        """Make the folder, if it is not there."""
-        self.path.mkdir(exist_ok=True)
 
     def predictions(self, split: str) -> Path:
         """Class probabilities of every evaluated flow of a split."""

@@ -30,7 +30,7 @@ def kept_tokenizer(run: RunConfig) -> FlowTokenizer | None:
 
     Raises:
         ArtifactError: the pretrained model is damaged.
-        ConfigError: a setting asks for another tokenizer, or for a second model that sees other columns.
+        ConfigError: a setting asks for another tokenizer.
     """
     folder = Path(run.model.start)
     if not is_own(run.model.start):
@@ -44,10 +44,6 @@ def kept_tokenizer(run: RunConfig) -> FlowTokenizer | None:
     if run.data.schema not in (None, tokenizer.schema.name):
         raise ConfigError(
             f"{folder} brings its schema, {tokenizer.schema.name!r}, so data.schema must be left out, got {run.data.schema!r}"
-        )
-    if run.evaluation.ablate_context:
-        raise ConfigError(
-            f"evaluation.ablate_context must be false for a run that starts from {folder}, whose columns are fixed, got True"
         )
     return tokenizer
 

@@ -46,7 +46,7 @@ SPLIT: Final = (
 )
 """Settings that decide which rows validate: by default the teacher's, so that it has not been trained on them."""
 
-AIM: Final = ("class_weights", "logit_adjustment", "label_smoothing", "corruption", "column_drop")
+AIM: Final = ("class_weights", "corruption", "column_drop")
 """Settings of the section `training` that decide what is learned, not how fast: by default the teacher's."""
 
 LESSON: Final = {"mixed_rows": 2.0, "temperature": 1.0, "mix": 0.9}
@@ -117,8 +117,7 @@ class Teacher:
             "training": aim,
             "distillation": LESSON,
             "operating": self._section("operating"),
-            # The columns of context come with the schema; there is nothing to be left out.
-            "evaluation": {**self._section("evaluation"), "ablate_context": False},
+            "evaluation": self._section("evaluation"),
         }
 
     @property
@@ -144,10 +143,6 @@ class Teacher:
             raise ConfigError(
                 f"model.start={run.model.start!r}: expected a model with the teacher's tokens, found one with others; leave it "
                 "out, or start from the model that the teacher started from"
-            )
-        if run.evaluation.ablate_context:
-            raise ConfigError(
-                "evaluation.ablate_context must be false for a student: its teacher has seen all columns"
             )
 
     def require_columns(self, flows: Flows) -> None:

@@ -65,7 +65,6 @@ def demo(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "model": {"size": "mini"},
         "training": {"epochs": DEMO_EPOCHS},
-        "evaluation": {"ablate_context": options.quiet},
     }
     run = resolve_run(given=given)
     with new_run_folder(path) as folder:

@@ -23,7 +23,7 @@ def add_demo(commands: Commands) -> None:
     demo.add_argument(
         "--quiet",
         action="store_true",
-        help="a Zeek log whose attacks no single flow gives away, and what the columns of context find of them",
+        help="a Zeek log whose attacks no single flow gives away, so that the columns of context are needed",
     )
     demo.add_argument("--rows", type=int, default=40_000, help="flows to train on (default: %(default)s)")
     demo.add_argument(

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, f1_score
 
 from wirebert.evaluation.comparison import Contender, SplitComparison, compare_methods
 from wirebert.evaluation.intervals import ALONE
-from wirebert.evaluation.paired import DETECTION, Judged
+from wirebert.evaluation.paired import DETECTION, Judged, holm
 
 RNG = np.random.default_rng(3)
 TRUE = RNG.integers(0, 3, 300)
@@ -70,3 +70,31 @@ def test_the_correction_counts_the_differences_in_one_figure() -> None:
     assert low.p < high.p
     assert low.p_holm == pytest.approx(2 * low.p)  # the smaller of two
     assert high.p_holm == pytest.approx(max(high.p, 2 * low.p))
+
+
+def test_each_class_has_its_f1_by_every_method_and_the_differences_of_the_pairs() -> None:
+    judged = Judged(true_ids=TRUE, num_labels=4, benign=0, clusters=CLUSTERS)
+    names = ["normal", "dos", "probe", "never"]
+    found = compare_methods(
+        "test", judged, [GOOD, BAD, ALIKE], ["accuracy"], classes=names, num_resamples=200
+    )
+    assert list(found.classes) == names[:3]  # "never" has no flows
+    for label, own in enumerate(found.classes.values()):
+        expected = [f1_score(TRUE, row, labels=[label], average="macro") for row in BAD.predicted]
+        assert own.num_flows == np.count_nonzero(label == TRUE)
+        assert own.standings["bad"].value == pytest.approx(np.mean(expected))
+        assert set(own.standings["bad"].intervals) == {"rows", "clusters", "seeds"}
+    assert [(d.class_name, d.second) for d in found.class_differences] == [
+        (name, second) for name in names[:3] for second in ("bad", "alike")
+    ]
+    dos = found.class_differences[2]
+    standings = found.classes["dos"].standings
+    assert dos.value == pytest.approx(standings["good"].value - standings["bad"].value)
+    assert set(found.standings["good"]) == set(compared(GOOD, BAD).standings["good"])
+    drawn = [d.ways["rows"] for d in found.class_differences]
+    assert [way.p_holm for way in drawn] == holm([way.p for way in drawn])  # all classes are one family
+
+
+def test_class_figures_are_for_those_who_name_the_classes() -> None:
+    found = compared(GOOD, BAD)
+    assert (found.classes, found.class_differences) == ({}, ())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from wirebert.evaluation.comparison import Comparison, Difference, SplitComparison, Standing
+from wirebert.evaluation.comparison import ClassStandings, Comparison, Difference, SplitComparison, Standing
 from wirebert.evaluation.comparison_page import comparison_page, overlaid, verdicts, write_comparison
 from wirebert.evaluation.history import Curve, History
 from wirebert.evaluation.paired import Contrast
@@ -75,6 +75,18 @@ def test_what_there_is_nothing_of_has_no_section() -> None:
     bare = replace(comparison(), facts={})
     assert "Facts" not in comparison_page(bare)
     assert "Training, run over run" not in comparison_page(bare)
+
+
+def test_each_class_has_its_f1_by_every_method_and_the_difference() -> None:
+    (split,) = comparison(difference(0.1, 0.01)).splits
+    of_dos = replace(difference(0.25, 0.01), figure="f1", class_name="<u>dos")
+    classes = {"<u>dos": ClassStandings(num_flows=1234, standings={"ours": STANDING, "<i>trees": STANDING})}
+    whole = replace(split, classes=classes, class_differences=(of_dos,))
+    page = comparison_page(replace(comparison(), splits=(whole,)))
+    told = page.split("F1 of each class</h3>")[1]
+    assert '<th scope="row">&lt;u&gt;dos</th><td>1,234</td>' in told
+    assert "F1 of &lt;u&gt;dos</td><td>+0.250" in told.replace('<td class="text">', "<td>")
+    assert "F1 of each class" not in comparison_page(comparison(difference(0.1, 0.01)))
 
 
 def test_each_run_is_a_line_and_each_method_a_colour() -> None:

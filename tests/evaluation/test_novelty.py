@@ -1,18 +1,13 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.special import logsumexp
-from sklearn.covariance import EmpiricalCovariance
 from sklearn.neighbors import NearestNeighbors
 
 from wirebert.evaluation.novelty import (
     ColumnSpace,
-    Gaussians,
     Neighbours,
     Strangeness,
-    energy,
     farthest_first,
-    unsureness,
 )
 
 
@@ -21,43 +16,6 @@ def points(num_flows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     class_ids = rng.integers(0, 3, num_flows)
     centres = np.array([[0.0, 0, 0, 0], [5, 0, 0, 0], [0, 9, 0, 0]])
     return centres[class_ids] + rng.normal(size=(num_flows, 4)) @ np.diag([1.0, 2, 0.5, 1]), class_ids
-
-
-def test_energy_is_minus_the_log_of_summed_exponentials() -> None:
-    logits = np.random.default_rng(0).normal(size=(50, 4)) * 30
-    np.testing.assert_allclose(energy(logits), -logsumexp(logits, axis=1))
-
-
-def test_unsureness_is_what_the_largest_probability_leaves() -> None:
-    np.testing.assert_allclose(unsureness(np.array([[0.7, 0.3], [0.5, 0.5]])), [0.3, 0.5])
-
-
-def test_distances_are_scikit_learns_mahalanobis_to_the_nearest_class() -> None:
-    flows, class_ids = points()
-    others = np.random.default_rng(1).normal(size=(30, 4)) * 6
-    centred = flows - np.stack([flows[class_ids == c].mean(axis=0) for c in range(3)])[class_ids]
-    known = EmpiricalCovariance(assume_centered=True).fit(centred)
-    expected = np.min(
-        [known.mahalanobis(others - flows[class_ids == c].mean(axis=0)) for c in range(3)], axis=0
-    )
-    np.testing.assert_allclose(Gaussians.fit(flows, class_ids).distances(others), expected, rtol=0.01)
-
-
-def test_relative_distances_take_off_that_from_all_flows() -> None:
-    flows, class_ids = points()
-    flows = flows / flows.std(axis=0)
-    fitted = Gaussians.fit(flows, class_ids)
-    everything = EmpiricalCovariance().fit(flows)
-    expected = fitted.distances(flows) - everything.mahalanobis(flows)
-    np.testing.assert_allclose(fitted.relative_distances(flows), expected, atol=0.05)
-
-
-def test_classes_that_no_flow_has_do_not_matter_and_flat_directions_do_not_break() -> None:
-    flows = np.zeros((10, 3))
-    flows[5:, 0] = 1
-    found = Gaussians.fit(flows, np.repeat([2, 7], 5)).distances(np.array([[0.0, 0, 0], [0, 0, 1]]))
-    assert found[0] == pytest.approx(0, abs=1e-9)
-    assert found[1] > 100
 
 
 def test_neighbours_are_scikit_learns() -> None:

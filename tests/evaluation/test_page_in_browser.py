@@ -14,7 +14,6 @@ from playwright.sync_api import Browser, Page
 
 from wirebert.evaluation.comparison import Comparison, Contender, compare_methods
 from wirebert.evaluation.comparison_page import write_comparison
-from wirebert.evaluation.context_gain import context_gain
 from wirebert.evaluation.history import Curve, History
 from wirebert.evaluation.metrics import evaluate
 from wirebert.evaluation.page import write_page
@@ -57,8 +56,7 @@ def large(report: Report, history: History, tmp_path_factory: pytest.TempPathFac
     drawn = ("train_loss", "grad_norm", "rows_per_s", "tokens_per_s", "backbone_rate", "classifier_rate")
     curves = {name: Curve(name, steps, rng.lognormal(size=500_000)) for name in drawn}
     data = replace(report.data, files=(f"/{'folder' * 12}/flows.csv",))
-    gain = context_gain(tuple(f"ctx_src_{i}" for i in range(19)), splits, splits, "normal")
-    whole = replace(report, splits=splits, baseline=trees, data=data, context=gain)
+    whole = replace(report, splits=splits, baseline=trees, data=data)
     charts = run_charts(whole, replace(history, **curves))
     folder = tmp_path_factory.mktemp("large")
     write_page(whole, folder / "report.html", charts, draw(charts))

@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-from wirebert.evaluation.context_gain import ContextGain, Gain, SplitGain
 from wirebert.evaluation.page_split import alarms, class_table, mistakes, split_section
 from wirebert.evaluation.report import Report
 
@@ -57,24 +56,6 @@ def test_another_baseline_than_trees_has_no_column_among_the_classes(report: Rep
     assert trees is not None
     assert "trees&#x27; F1" in split_section("test", metrics, {"boosted trees": trees}, {})
     assert "trees&#x27; F1" not in split_section("test", metrics, {"its teacher": trees}, {})
-
-
-def test_what_context_adds_stands_beside_what_there_is_without_it(report: Report) -> None:
-    gain = Gain(with_context=0.75, without_context=0.5)
-    own = SplitGain(
-        macro_f1=gain,
-        intervals=((0.7, 0.8), (0.4, 0.6)),
-        attack_macro_f1=None,
-        per_class={"dos": gain},
-        num_flows={"dos": 3},
-    )
-    metrics = report.splits["test"]
-    html = split_section("test", metrics, {}, {}, ContextGain(columns=("ctx_a",), splits={"test": own}))
-    assert '<th scope="row">dos</th><td>3</td><td>0.750</td><td>0.500</td><td>+0.250</td>' in html
-    assert "What context adds" in html
-    assert "in [0.700, 0.800] with context and in [0.400, 0.600] without" in html
-    assert "ctx_a</p></details>" in html
-    assert "What context adds" not in split_section("test", metrics, {}, {})
 
 
 def test_a_split_of_an_earlier_report_has_the_parts_that_it_has_figures_for(report: Report) -> None:

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from wirebert.evaluation.comparison import Comparison, Difference, SplitComparison, Standing
+from wirebert.evaluation.comparison import ClassStandings, Comparison, Difference, SplitComparison, Standing
 from wirebert.evaluation.comparison_page import standings_chart
 from wirebert.evaluation.comparison_tables import difference_cells, remarks, standing_cells
 from wirebert.evaluation.paired import Contrast, holm
@@ -98,3 +100,34 @@ def test_tables_say_that_splits_were_drawn() -> None:
     assert "over splits; below, the 95 % interval, the file split anew" in told
     assert "flows one by one" not in told
     assert "the file split anew" in str(standings_chart(found, "macro_f1").spec)
+
+
+def test_classes_that_all_splits_have_are_averaged_too() -> None:
+    splits = [
+        replace(
+            split,
+            classes={
+                name: ClassStandings(
+                    num_flows=10 + number,
+                    standings={
+                        method: Standing(value=value, std=None, intervals={})
+                        for method, value in {"ours": ours, "other": 0.5}.items()
+                    },
+                )
+                for name in (["dos", "rare"] if number else ["dos"])
+            },
+            class_differences=(
+                Difference(
+                    first="ours", second="other", figure="f1", value=ours - 0.5, ways={}, class_name="dos"
+                ),
+            ),
+        )
+        for number, (split, ours) in enumerate(zip(SPLITS, OURS, strict=True))
+    ]
+    found = over_splits(splits, 0.3)
+    assert list(found.classes) == ["dos"]
+    assert found.classes["dos"].num_flows == 12  # of 10 to 13
+    assert found.classes["dos"].standings["ours"].value == pytest.approx(np.mean(OURS))
+    (difference,) = found.class_differences
+    assert (difference.class_name, difference.value) == ("dos", pytest.approx(np.mean(OURS) - 0.5))
+    assert difference.ways["splits"].interval == corrected_contrast(np.subtract(OURS, 0.5), 0.3).interval

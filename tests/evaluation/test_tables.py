@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from wirebert.evaluation.context_gain import ContextGain, Gain, SplitGain
 from wirebert.evaluation.metrics import evaluate
 from wirebert.evaluation.report import Report
 from wirebert.evaluation.tables import differing_settings, print_report
@@ -35,15 +34,7 @@ def test_no_figure_is_cut_at_80_columns(report: Report) -> None:
     assert "..." not in output.getvalue()
 
 
-def test_what_context_and_a_teacher_add_is_told_below_the_tables(report: Report) -> None:
-    macro = Gain(with_context=0.7, without_context=0.5)
-    gain = SplitGain(
-        macro_f1=macro,
-        intervals=((0.6, 0.8), (0.4, 0.6)),
-        attack_macro_f1=None,
-        per_class={},
-        num_flows={},
-    )
+def test_how_far_a_teacher_is_away_is_told_below_the_tables(report: Report) -> None:
     gap = TeacherGap(
         teacher="run/model",
         teacher_parameters=10,
@@ -51,10 +42,8 @@ def test_what_context_and_a_teacher_add_is_told_below_the_tables(report: Report)
         is_fresh=True,
         splits={"test": SplitGap(num_flows=2, agreement=0.5, figures={})},
     )
-    context = ContextGain(columns=("ctx_a",), splits={"test": gain})
     screen, output = console(width=120)
-    print_report(replace(report, context=context, teacher=gap), screen)
-    assert "in [0.600, 0.800] with context and in [0.400, 0.600] without" in output.getvalue()
+    print_report(replace(report, teacher=gap), screen)
     assert "50.00% of the flows into the same class" in output.getvalue()
 
 

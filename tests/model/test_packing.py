@@ -1,7 +1,5 @@
 """Packed rows against the same rows, each by itself."""
 
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -146,29 +144,3 @@ def test_a_batch_carries_its_loss_weight_exactly():
     rows, _ = packed([5, 8])
     batch = pack(rows, np.arange(2), np.zeros(2, np.int64), pad_id=PAD_ID, loss_weight=0.1)
     assert float(batch.loss_weight) == float(np.float32(0.1))
-
-
-@pytest.mark.slow
-def test_compiled_blocks_fit_batches_of_every_size():
-    """In a fresh process, without the checks of types that tests put around functions: these would be compiled too."""
-    program = """
-import numpy as np
-from torch._dynamo.utils import counters
-from wirebert.model.architecture import Architecture
-from wirebert.model.batches import class_logits, pack
-from wirebert.model.distilbert import DistilBert
-from wirebert.training.corruption import RaggedRows
-
-shapes = dict(vocab_size=40, num_classes=3, dim=32, num_layers=3, num_heads=2, hidden_dim=48, positions=False)
-model = DistilBert(Architecture(**shapes)).train()
-model.compile_blocks(backend="aot_eager")
-random = np.random.default_rng(0)
-for size in range(150, 300, 25):
-    lengths = random.integers(1, 60, size)
-    rows = RaggedRows(np.ones(lengths.sum(), np.uint16), np.concatenate([[0], np.cumsum(lengths)]))
-    class_logits(model, pack(rows, np.arange(size), np.zeros(size, np.int64), pad_id=0)).sum().backward()
-print(counters["stats"]["unique_graphs"], len(counters["graph_break"]))
-"""
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    # One for blocks that compute all slots, one for the last, which computes the first alone; nothing broke off.
-    assert run.stdout.split() == ["2", "0"]

@@ -1,8 +1,5 @@
 """The Triton kernel against the plain formula in double precision; needs a CUDA GPU."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -98,42 +95,3 @@ def test_the_gradient_under_dropout_is_that_of_the_drawn_mask():
     with torch.no_grad():
         slope = (total(projected + step) - total(projected - step)) / 2
     torch.testing.assert_close((gradient * step).sum(), slope, rtol=2e-2, atol=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kernel", ["auto", "tiles", "flex"])
-@pytest.mark.parametrize("saved", ["all", "checkpoints"])
-def test_compiled_blocks_give_the_logits_and_gradients_of_others(kernel: str, saved: str):
-    """In a fresh process, without the checks of types that tests put around functions: these would be compiled too."""
-    program = """
-import sys
-import numpy as np
-import torch
-from wirebert.model.architecture import Architecture
-from wirebert.model.batches import class_logits, pack
-from wirebert.model.distilbert import DistilBert
-from wirebert.training.corruption import RaggedRows
-
-shapes = dict(vocab_size=40, num_classes=3, dim=64, num_layers=3, num_heads=2, hidden_dim=48, positions=False)
-still = dict(dropout=0.0, attention_dropout=0.0, head_dropout=0.0)
-random, found = np.random.default_rng(0), []
-lengths = random.integers(1, 60, 150)
-ids = random.integers(1, 40, lengths.sum()).astype(np.uint16)
-rows = RaggedRows(ids, np.concatenate([[0], np.cumsum(lengths)]))
-batch = pack(rows, np.arange(150), np.zeros(150, np.int64), pad_id=0).to("cuda")
-for is_compiled in (False, True):
-    ways = dict(attention=sys.argv[1], gradient_checkpointing=sys.argv[2] == "checkpoints") if is_compiled else {}
-    model = DistilBert(Architecture(**shapes, **still), **ways, generator=torch.Generator().manual_seed(0))
-    model = model.to("cuda").train()
-    if is_compiled:
-        model.compile_blocks()
-    logits = class_logits(model, batch)
-    logits.square().sum().backward()
-    grads = [weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]
-    found.append((logits.detach(), torch.cat(grads)))
-for plain, compiled in zip(*found):
-    print(float((plain - compiled).norm() / plain.norm()))
-"""
-    command = [sys.executable, "-c", program, kernel, saved]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert max(float(off) for off in run.stdout.split()) < 1e-4

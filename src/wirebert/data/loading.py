@@ -67,13 +67,6 @@ class Flows:
             if column.name not in names and not (has_own and self.schema.is_context(column.name))
         )
 
-    @property
-    def extra(self) -> tuple[str, ...]:
-        """Columns of the files that the schema does not name; they are not read."""
-        ignored = [name for part in self.parts if part.source is not None for name in part.source.ignored]
-        names = dict.fromkeys([*self.parts[0].names, *ignored])
-        return tuple(name for name in names if name not in self.schema.names)
-
     def require_label(self) -> str:
         """The label column; a SchemaError that lists the columns if the files have none."""
         label = self.schema.label

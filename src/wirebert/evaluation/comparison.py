@@ -17,6 +17,7 @@ from wirebert.evaluation.paired import (
     Contrast,
     Judged,
     bootstrap_p,
+    f1_of,
     figures,
     holm,
     percentile_interval,
@@ -33,6 +34,9 @@ FIGURES: Mapping[str, str] = {
     DETECTION: "attacks found at 1 % false positives",
 }
 """Figures that are shown side by side -> their names for people."""
+
+CLASS_F1 = "f1"
+"""The figure that each class has of its own."""
 
 Way = Literal["rows", "clusters", "seeds", "splits"]
 WAYS: tuple[Way, ...] = ("clusters", "splits", "seeds", "rows")
@@ -74,6 +78,17 @@ class Difference:
     """First less second."""
     ways: Mapping[str, Contrast]
     """Way of resampling -> interval and p-values; only the ways that there are."""
+    class_name: str | None = None
+    """Whose figure it is; None: of all classes together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassStandings:
+    """F1 of one class by every method."""
+
+    num_flows: int
+    standings: Mapping[str, Standing]
+    """Method -> standing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +102,10 @@ class SplitComparison:
     standings: Mapping[str, Mapping[str, Standing]] = field(default_factory=dict)
     """Method -> figure -> standing."""
     differences: tuple[Difference, ...] = ()
+    classes: Mapping[str, ClassStandings] = field(default_factory=dict)
+    """Each class that has flows."""
+    class_differences: tuple[Difference, ...] = ()
+    """Of the same pairs, in the F1 of each class."""
     note: str = ""
     """Why there is no test, where there is none."""
 
@@ -109,12 +128,21 @@ class Comparison:
     """What a reader has to know to read the figures rightly."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """One figure of every verdict, as it is and on each resample."""
+
+    plain: Float64[np.ndarray, " verdicts"]
+    ways: Mapping[str, Float64[np.ndarray, "verdicts resamples"]]
+
+
 def compare_methods(
     name: str,
     judged: Judged,
     contenders: Sequence[Contender],
     tested: Sequence[str],
     *,
+    classes: Sequence[str] = (),
     pairs: Sequence[tuple[str, str]] | None = None,
     seed: int = 1,
     num_resamples: int = 1000,
@@ -122,69 +150,92 @@ def compare_methods(
     """Figures of every method, and the differences of `pairs` in the figures `tested`.
 
     Args:
+        classes: Name of each class id, for the F1 of each class; empty: only figures of all classes together.
         pairs: Names of methods; None: the first method against each other one.
     """
-    predicted = np.concatenate([contender.predicted for contender in contenders])
-    given = [contender.scores for contender in contenders if contender.scores is not None]
-    scores = np.concatenate(given) if len(given) == len(contenders) else None
-    seeds_of = _places(contenders)
-    plain = figures(judged, predicted, scores)
-    ways: dict[str, dict[str, Float64[np.ndarray, "verdicts resamples"]]] = {}
-    for way, by_cluster in (("clusters", True), ("rows", False)):
-        if judged.has_clusters or not by_cluster:
-            ways[way] = resample(
-                judged, predicted, scores, by_cluster=by_cluster, seed=seed, num_resamples=num_resamples
-            )
-    standings = {
-        contender.name: {
-            figure: _standing(values[place], {way: drawn[figure][place] for way, drawn in ways.items()}, seed)
-            for figure, values in plain.items()
-        }
-        for contender, place in zip(contenders, seeds_of, strict=True)
-    }
-    place_of = {contender.name: place for contender, place in zip(contenders, seeds_of, strict=True)}
+    measured = _measure(judged, contenders, per_class=bool(classes), seed=seed, num_resamples=num_resamples)
+    places = _places(contenders)
     if pairs is None:
         pairs = [(contenders[0].name, other.name) for other in contenders[1:]]
-    differences = tuple(
-        _difference(
-            (first, second),
-            figure,
-            plain[figure],
-            {way: drawn[figure] for way, drawn in ways.items()},
-            (place_of[first], place_of[second]),
-            seed,
-        )
-        for first, second in pairs
-        for figure in tested
-        if figure in plain
-    )
+    counts = np.bincount(judged.true_ids, minlength=judged.num_labels).tolist()
+    f1_of_class = {own: measured.pop(f1_of(label)) for label, own in enumerate(classes)}
+    num_flows = {own: count for own, count in zip(classes, counts, strict=False) if count}
     return corrected(
         SplitComparison(
             name=name,
             num_flows=len(judged.true_ids),
             num_clusters=_num_clusters(judged),
-            standings=standings,
-            differences=differences,
+            standings={
+                method: {figure: _standing(values, place, seed) for figure, values in measured.items()}
+                for method, place in places.items()
+            },
+            differences=tuple(
+                _difference(pair, figure, measured[figure], places, seed)
+                for pair in pairs
+                for figure in tested
+                if figure in measured
+            ),
+            classes={
+                own: ClassStandings(
+                    num_flows=count,
+                    standings={
+                        method: _standing(f1_of_class[own], at, seed) for method, at in places.items()
+                    },
+                )
+                for own, count in num_flows.items()
+            },
+            class_differences=tuple(
+                _difference(pair, CLASS_F1, f1_of_class[own], places, seed, class_name=own)
+                for own in num_flows
+                for pair in pairs
+            ),
         )
     )
+
+
+def _measure(
+    judged: Judged, contenders: Sequence[Contender], *, per_class: bool, seed: int, num_resamples: int
+) -> dict[str, _Measured]:
+    predicted = np.concatenate([contender.predicted for contender in contenders])
+    given = [contender.scores for contender in contenders if contender.scores is not None]
+    scores = np.concatenate(given) if len(given) == len(contenders) else None
+    ways = {
+        way: resample(
+            judged,
+            predicted,
+            scores,
+            by_cluster=by_cluster,
+            seed=seed,
+            num_resamples=num_resamples,
+            per_class=per_class,
+        )
+        for way, by_cluster in (("clusters", True), ("rows", False))
+        if judged.has_clusters or not by_cluster
+    }
+    return {
+        figure: _Measured(values, {way: drawn[figure] for way, drawn in ways.items()})
+        for figure, values in figures(judged, predicted, scores, per_class=per_class).items()
+    }
 
 
 def _difference(
     names: tuple[str, str],
     figure: str,
-    plain: Float64[np.ndarray, " verdicts"],
-    ways: Mapping[str, Float64[np.ndarray, "verdicts resamples"]],
-    places: tuple[slice, slice],
+    measured: _Measured,
+    places: Mapping[str, slice],
     seed: int,
+    class_name: str | None = None,
 ) -> Difference:
-    first, second = places
-    contrasts = {way: _drawn_contrast(drawn[first], drawn[second]) for way, drawn in ways.items()}
+    first, second = (places[name] for name in names)
+    plain = measured.plain
+    contrasts = {way: _drawn_contrast(drawn[first], drawn[second]) for way, drawn in measured.ways.items()}
     return Difference(
         first=names[0],
         second=names[1],
         figure=figure,
         value=float(plain[first].mean() - plain[second].mean()),
         ways=contrasts | _seed_contrast(plain[first], plain[second], seed),
+        class_name=class_name,
     )
 
 
@@ -192,29 +243,36 @@ def corrected(split: SplitComparison) -> SplitComparison:
     """The same with Holm's correction over all differences in one figure, each way of resampling by itself.
 
     One figure was named before the test was opened, and each split is a question of its own. A wider family would ask for
-    p-values that five seeds each (252 ways to swap them) can not give.
+    p-values that five seeds each (252 ways to swap them) can not give. The F1 of all classes is one family: whoever looks at
+    each of them looks for the one that differs.
     """
-    differences = list(split.differences)
+    return replace(
+        split, differences=_holm(split.differences), class_differences=_holm(split.class_differences)
+    )
+
+
+def _holm(given: Sequence[Difference]) -> tuple[Difference, ...]:
+    differences = list(given)
     for figure in dict.fromkeys(difference.figure for difference in differences):
         for way in WAYS:
             places = [at for at, own in enumerate(differences) if own.figure == figure and way in own.ways]
             for at, p in zip(places, holm([differences[at].ways[way].p for at in places]), strict=True):
                 ways = {**differences[at].ways, way: replace(differences[at].ways[way], p_holm=p)}
                 differences[at] = replace(differences[at], ways=ways)
-    return replace(split, differences=tuple(differences))
+    return tuple(differences)
 
 
-def _places(contenders: Sequence[Contender]) -> list[slice]:
+def _places(contenders: Sequence[Contender]) -> dict[str, slice]:
     ends = np.cumsum([len(contender.predicted) for contender in contenders]).tolist()
-    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return {
+        contender.name: slice(start, end)
+        for contender, start, end in zip(contenders, [0, *ends[:-1]], ends, strict=True)
+    }
 
 
-def _standing(
-    values: Float64[np.ndarray, " seeds"],
-    drawn: Mapping[str, Float64[np.ndarray, "seeds resamples"]],
-    seed: int,
-) -> Standing:
-    intervals = {way: percentile_interval(found.mean(axis=0)) for way, found in drawn.items()}
+def _standing(measured: _Measured, place: slice, seed: int) -> Standing:
+    values = measured.plain[place]
+    intervals = {way: percentile_interval(drawn[place].mean(axis=0)) for way, drawn in measured.ways.items()}
     has_seeds = len(values) >= FEWEST_SEEDS
     if has_seeds:
         intervals["seeds"] = seed_interval(values, seed=seed)

@@ -6,6 +6,7 @@ from pathlib import Path
 from wirebert.evaluation.comparison import FIGURES, Comparison, SplitComparison
 from wirebert.evaluation.comparison_tables import (
     WAY_WORDS,
+    class_cells,
     difference_cells,
     fact_cells,
     pair_words,
@@ -105,7 +106,25 @@ def _split(key: str, split: SplitComparison, comparison: Comparison) -> Markup:
     if split.differences:
         told = _table(f"Differences on {split.name}", *difference_cells(split.differences), text=(1,))
         tables = join(tables, heading("Differences on the same flows"), told)
-    return join(_figure(key, chart), tables, notes)
+    return join(_figure(key, chart), tables, notes, _classes(split))
+
+
+def _classes(split: SplitComparison) -> Markup:
+    """F1 of each class by every method, and the differences of the same pairs."""
+    if not split.classes:
+        return Markup("")
+    parts = [
+        heading("F1 of each class"),
+        _table(f"F1 of each class of {split.name}", *class_cells(split), text=(2,)),
+    ]
+    if split.class_differences:
+        cells = difference_cells(split.class_differences)
+        note = "Holm: corrected for the number of differences in this table, over all classes."
+        parts += [
+            _table(f"Differences in the F1 of each class of {split.name}", *cells, text=(1,)),
+            paragraph(note, "faint"),
+        ]
+    return join(*parts)
 
 
 def standings_chart(split: SplitComparison, primary: str) -> Chart:

@@ -96,13 +96,23 @@ def difference_cells(differences: Sequence[Difference]) -> tuple[list[str], list
     rows = [
         [
             pair_words(difference, "-"),
-            FIGURES[difference.figure],
+            _figure_words(difference),
             f"{difference.value:+.3f}",
             *(_contrast_words(difference, way) for way in ways),
         ]
         for difference in differences
     ]
     return head, rows
+
+
+def class_cells(split: SplitComparison) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: one row a class and method, with its F1."""
+    rows = [
+        [name, f"{own.num_flows:,}", method, standing_words(standing)]
+        for name, own in split.classes.items()
+        for method, standing in own.standings.items()
+    ]
+    return ["class", "flows", "method", "F1"], rows
 
 
 def pair_words(difference: Difference, between: str) -> str:
@@ -117,6 +127,10 @@ def pair_words(difference: Difference, between: str) -> str:
     if state and state == other:
         return f"{first} {between} {second}, {state}"
     return f"{difference.first} {between} {difference.second}"
+
+
+def _figure_words(difference: Difference) -> str:
+    return FIGURES[difference.figure] if difference.class_name is None else f"F1 of {difference.class_name}"
 
 
 def _contrast_words(difference: Difference, way: str) -> str:

@@ -80,10 +80,6 @@ class OperatingCurve:
         allowed = self.num_false / max(self.num_benign, 1) <= false_positive_rate
         return int(np.flatnonzero(allowed)[-1])
 
-    def place_of(self, threshold: float) -> int:
-        """Position of the last threshold that is at or above this one: its alarms are those of scores >= `threshold`."""
-        return int(np.searchsorted(-self.thresholds, -threshold, side="right")) - 1
-
     def thinned(self, num_stretches: int) -> "ScoreCurve":
         """The curve in few points, for drawing: each is a point of the whole curve, and its extremes are kept.
 

@@ -1,8 +1,7 @@
-"""How unlike anything in training a flow is: scores from arrays, the higher the stranger.
+"""How unlike anything in training a flow is: its distance from training flows among standardised columns.
 
-A classifier has to name one of its classes. These scores say whether it has met anything like the flow before: from
-its logits (`energy`, `unsureness`) or from where the flow lies among training flows in any space of features, be it the
-model's or plain standardised columns (`Gaussians`, `Neighbours`).
+A classifier has to name one of its classes. These scores say whether training has met anything like the flow before, the
+higher the stranger.
 """
 
 from collections.abc import Iterator, Mapping, Sized
@@ -15,9 +14,6 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Float16, Float32, Float64, Int64
 
 from wirebert.evaluation.tree_features import Coding
-
-RIDGE = 1e-3
-"""Added to a covariance's diagonal, as a share of its mean: directions in which training flows do not differ."""
 
 FARTHEST = 10.0
 """Spreads from the mean at which a dimension is cut."""
@@ -34,66 +30,6 @@ _CANDIDATES = 1024
 _ROWS_AT_ONCE = 4096
 _POINTS_AT_ONCE = 512
 """Points whose distances from all that were kept are held at once: few enough for a processor's cache."""
-
-
-def energy(logits: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, " flows"]:
-    """Minus the logarithm of the summed exponentials: high where no class speaks for the flow.
-
-    Source: Liu et al., "Energy-based out-of-distribution detection", NeurIPS 2020, equation 4, temperature 1.
-
-    >>> energy(np.array([[0.0, 0.0], [9.0, 0.0]])).round(3)
-    array([-0.693, -9.   ])
-    """
-    wide = logits.astype(np.float64)
-    top = wide.max(axis=1)
-    return -(top + np.log(np.exp(wide - top[:, None]).sum(axis=1)))
-
-
-def unsureness(probabilities: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, " flows"]:
-    """1 - the largest probability.
-
-    Source: Hendrycks & Gimpel, "A baseline for detecting misclassified and out-of-distribution examples", ICLR 2017.
-    """
-    return 1.0 - probabilities.astype(np.float64).max(axis=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Gaussians:
-    """One normal distribution per class, all of one covariance, and one of all flows: Mahalanobis distances.
-
-    Source: Lee et al., "A simple unified framework for detecting out-of-distribution samples and adversarial attacks",
-    NeurIPS 2018, section 2.1; Ren et al., "A simple fix to Mahalanobis distance for improving near-OOD detection", 2021.
-    """
-
-    means: Float64[np.ndarray, "known dims"]
-    """Of each class that training flows show."""
-    whitening: Float64[np.ndarray, "dims dims"]
-    """Turns a difference from a class's mean into one whose squared length is the squared distance."""
-    overall_mean: Float64[np.ndarray, " dims"]
-    overall_whitening: Float64[np.ndarray, "dims dims"]
-
-    @staticmethod
-    def fit(features: Float[np.ndarray, "flows dims"], class_ids: Int64[np.ndarray, " flows"]) -> "Gaussians":
-        """The distributions of these training flows, of which there is at least one."""
-        wide = features.astype(np.float64)
-        known, group = np.unique(class_ids, return_inverse=True)
-        means = np.eye(len(known))[:, group] @ wide / np.bincount(group)[:, None]
-        overall = wide.mean(axis=0)
-        return Gaussians(means, _whitening(wide - means[group]), overall, _whitening(wide - overall))
-
-    def distances(self, features: Float[np.ndarray, "flows dims"]) -> Float64[np.ndarray, " flows"]:
-        """Squared distance from the nearest class."""
-        found = [_nearest(wide, self.means, self.whitening) for wide in _portions(features)]
-        return np.concatenate([np.empty(0), *found])
-
-    def relative_distances(self, features: Float[np.ndarray, "flows dims"]) -> Float64[np.ndarray, " flows"]:
-        """The same, less the squared distance from all flows taken together: what is unusual for every class alike."""
-        found = [
-            _nearest(wide, self.means, self.whitening)
-            - _nearest(wide, self.overall_mean[None], self.overall_whitening)
-            for wide in _portions(features)
-        ]
-        return np.concatenate([np.empty(0), *found])
 
 
 @dataclass(frozen=True)
@@ -304,27 +240,3 @@ def _dimensions(coding: Coding, measured: pa.Table, logarithms: bool) -> Float32
 def _num_levels(values: Sized) -> int:
     """Values of a category that have a dimension each."""
     return min(len(values), MOST_LEVELS)
-
-
-def _portions(features: Float[np.ndarray, "flows dims"]) -> Iterator[Float64[np.ndarray, "some dims"]]:
-    for first in range(0, len(features), _ROWS_AT_ONCE):
-        yield features[first : first + _ROWS_AT_ONCE].astype(np.float64)
-
-
-def _nearest(
-    features: Float64[np.ndarray, "flows dims"],
-    means: Float64[np.ndarray, "known dims"],
-    whitening: Float64[np.ndarray, "dims dims"],
-) -> Float64[np.ndarray, " flows"]:
-    """Squared whitened distance from the nearest mean."""
-    white, centres = features @ whitening, means @ whitening
-    squared = (white**2).sum(axis=1)[:, None] - 2 * white @ centres.T + (centres**2).sum(axis=1)
-    return squared.min(axis=1).clip(0)
-
-
-def _whitening(differences: Float64[np.ndarray, "flows dims"]) -> Float64[np.ndarray, "dims dims"]:
-    covariance = differences.T @ differences / len(differences)
-    spread = float(np.trace(covariance)) / len(covariance) or 1.0
-    covariance[np.diag_indices_from(covariance)] += RIDGE * spread
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors / np.sqrt(values)

@@ -91,9 +91,8 @@ def _sections(report: Report, figures: Mapping[str, Markup]) -> list[tuple[str, 
         kinds = {
             key.removesuffix(f"_{name}"): own for key, own in figures.items() if key.endswith(f"_{name}")
         }
-        gain = report.context if report.context is not None and name in report.context.splits else None
         taught = report.teacher if report.teacher is not None and name in report.teacher.splits else None
-        content = split_section(name, metrics, _rivals(report, name), kinds, gain, taught)
+        content = split_section(name, metrics, _rivals(report, name), kinds, taught)
         if place and name == "valid":
             # The model was chosen on these flows; who wants their figures can open them.
             content = join(paragraph(_CHOSEN_ON), disclosure("All figures of valid", content))

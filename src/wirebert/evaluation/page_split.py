@@ -5,7 +5,6 @@ from typing import cast
 
 import numpy as np
 
-from wirebert.evaluation.context_gain import GAIN_HEAD, GAIN_NOTE, ContextGain, gain_remarks, gain_rows
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.mistakes import Mistake
 from wirebert.evaluation.page_parts import (
@@ -28,7 +27,6 @@ _PREVALENCES = {"0.01": "1%", "0.001": "0.1%"}
 """Key of `OperatingPoint.precision_at_prevalence` -> how a reader would write it."""
 
 _OPEN_MISTAKES = 3
-_CONTEXT = "What context adds"
 _TEACHER = "Student and teacher"
 
 
@@ -37,7 +35,6 @@ def split_section(
     metrics: SplitMetrics,
     rivals: Mapping[str, SplitMetrics],
     figures: Mapping[str, Markup],
-    gain: ContextGain | None = None,
     taught: TeacherGap | None = None,
 ) -> Markup:
     """Figures, classes, scores, alarms and mistakes of one split.
@@ -45,7 +42,6 @@ def split_section(
     Args:
         rivals: Baseline -> its metrics of this split.
         figures: Kind of chart -> the chart, as `run_charts.split_charts` names them.
-        gain: What the columns of context add, if it was measured.
         taught: How far the model is from its teacher, if it had one.
     """
     classes = [figures[kind] for kind in ("f1", "confusion") if kind in figures]
@@ -58,23 +54,12 @@ def split_section(
         heading("Classes"),
         charts(classes),
         class_table(name, metrics, rivals.get(TREES)),
-        *([] if gain is None else [heading(_CONTEXT), context_part(name, gain)]),
         *([] if taught is None else [heading(_TEACHER), teacher_part(name, taught)]),
         *([heading("Scores and probabilities"), charts(curves)] if curves else []),
         *([heading("Alarms"), alarms(name, metrics)] if metrics.operating_points else []),
         *([heading("The surest mistakes"), mistakes(metrics.mistakes)] if metrics.mistakes else []),
     ]
     return join(*parts)
-
-
-def context_part(name: str, gain: ContextGain) -> Markup:
-    """F1 with and without the columns of context, of each class and over all."""
-    return join(
-        paragraph(GAIN_NOTE, "faint"),
-        table(f"{_CONTEXT} on {name}", GAIN_HEAD, gain_rows(gain.splits[name]), hide_caption=True),
-        *(paragraph(remark, "faint") for remark in gain_remarks(gain.splits[name])),
-        disclosure("The columns", paragraph(", ".join(gain.columns), "faint"), about=f"{_CONTEXT} on {name}"),
-    )
 
 
 def teacher_part(name: str, gap: TeacherGap) -> Markup:

@@ -19,7 +19,7 @@ from math import comb
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from wirebert.evaluation.confusion import headline_figures
+from wirebert.evaluation.confusion import class_figures, headline_figures
 from wirebert.evaluation.intervals import ALONE, Interval
 
 DETECTION_RATE = 0.01
@@ -60,14 +60,29 @@ class Contrast:
     """Corrected for the number of differences that were looked at."""
 
 
+def f1_of(label: int) -> str:
+    """Name of the figure: F1 of the class with this id.
+
+    >>> f1_of(3)
+    'f1_of_3'
+    """
+    return f"f1_of_{label}"
+
+
 def figures(
     judged: Judged,
     predicted: Int64[np.ndarray, "verdicts flows"],
     scores: Float64[np.ndarray, "verdicts flows"] | None = None,
+    *,
+    per_class: bool = False,
 ) -> dict[str, Float64[np.ndarray, " verdicts"]]:
-    """Headline figures of each verdict on the flows as they are; with attack scores also `DETECTION`."""
+    """Headline figures of each verdict on the flows as they are; with attack scores also `DETECTION`.
+
+    Args:
+        per_class: Give the F1 of every class too, by the name `f1_of` has for it.
+    """
     weights = np.ones((1, len(judged.true_ids)))
-    found = [_weighted_figures(judged, row, weights) for row in predicted]
+    found = [_weighted_figures(judged, row, weights, per_class=per_class) for row in predicted]
     values = {name: np.concatenate([one[name] for one in found]) for name in (found[0] if found else {})}
     if scores is not None and judged.benign is not None:
         is_attack = judged.true_ids != judged.benign
@@ -83,11 +98,13 @@ def resample(
     by_cluster: bool,
     seed: int,
     num_resamples: int = 1000,
+    per_class: bool = False,
 ) -> dict[str, Float64[np.ndarray, "verdicts resamples"]]:
     """Figures of each verdict on resamples that all verdicts share; a verdict is one method trained with one seed.
 
     Args:
         by_cluster: Draw clusters whole, and the other flows one by one, instead of all flows one by one.
+        per_class: Give the F1 of every class too, by the name `f1_of` has for it.
     """
     clusters = judged.clusters if by_cluster and judged.clusters is not None else None
     rng = np.random.default_rng([seed, by_cluster])
@@ -97,7 +114,7 @@ def resample(
     kinds = Judged(true_ids=judged.true_ids[first], num_labels=judged.num_labels, benign=judged.benign)
     is_attack = kinds.true_ids != judged.benign
     for weights in _draws(counts, units, num_resamples, rng):
-        found = [_weighted_figures(kinds, row[first], weights) for row in predicted]
+        found = [_weighted_figures(kinds, row[first], weights, per_class=per_class) for row in predicted]
         chunk = {name: np.stack([one[name] for one in found]) for name in found[0]}
         if scores is not None and judged.benign is not None:
             chunk[DETECTION] = detected(scores[:, first], is_attack, weights)
@@ -218,12 +235,18 @@ def _weighted_figures(
     judged: Judged,
     predicted: Int64[np.ndarray, " units"],
     weights: Float64[np.ndarray, "resamples units"],
+    *,
+    per_class: bool,
 ) -> dict[str, Float64[np.ndarray, " resamples"]]:
     cells, cell_of = np.unique(judged.true_ids * judged.num_labels + predicted, return_inverse=True)
     is_cell = (cell_of[:, np.newaxis] == np.arange(len(cells))).astype(np.float64)
     matrices = np.zeros((len(weights), judged.num_labels**2))
     matrices[:, cells] = weights @ is_cell
-    return headline_figures(matrices.reshape(-1, judged.num_labels, judged.num_labels), judged.benign)
+    matrices = matrices.reshape(-1, judged.num_labels, judged.num_labels)
+    found = headline_figures(matrices, judged.benign)
+    if per_class:
+        found |= {f1_of(label): values for label, values in enumerate(class_figures(matrices)["f1"].T)}
+    return found
 
 
 def detected(

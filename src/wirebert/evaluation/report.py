@@ -13,7 +13,6 @@ from typing import Final, cast
 from wirebert.data.labels import distribution
 from wirebert.data.validation import Finding
 from wirebert.errors import RunError
-from wirebert.evaluation.context_gain import ContextGain
 from wirebert.evaluation.environment import Hardware
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.plain import from_plain, to_plain
@@ -95,8 +94,6 @@ class Report:
     """Stage -> seconds."""
     baseline: Mapping[str, Baseline] = field(default_factory=dict)
     """Name of the method -> its figures on the same splits."""
-    context: ContextGain | None = None
-    """What the columns of context add; None where no model was trained without them."""
     teacher: TeacherGap | None = None
     """How far the model is from its teacher, if it had one."""
     format_version: int = FORMAT_VERSION

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.stats import t as student
 
-from wirebert.evaluation.comparison import Difference, SplitComparison, Standing, corrected
+from wirebert.evaluation.comparison import ClassStandings, Difference, SplitComparison, Standing, corrected
 from wirebert.evaluation.intervals import Interval
 from wirebert.evaluation.paired import Contrast
 
@@ -29,26 +29,19 @@ def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitCo
     for method, figures in first.standings.items():
         for figure in figures:
             if all(figure in split.standings.get(method, {}) for split in splits):
-                values = np.array([split.standings[method][figure].value for split in splits])
-                standings.setdefault(method, {})[figure] = Standing(
-                    value=float(values.mean()),
-                    std=float(values.std(ddof=1)),
-                    intervals={"splits": corrected_contrast(values, test_share).interval},
-                )
-    gaps = [{(one.first, one.second, one.figure): one.value for one in split.differences} for split in splits]
-    differences: list[Difference] = []
-    for key in gaps[0]:
-        if all(key in own for own in gaps):
-            values = np.array([own[key] for own in gaps])
-            one, other, figure = key
-            differences.append(
-                Difference(
-                    first=one,
-                    second=other,
-                    figure=figure,
-                    value=float(values.mean()),
-                    ways={"splits": corrected_contrast(values, test_share)},
-                )
+                values = [split.standings[method][figure].value for split in splits]
+                standings.setdefault(method, {})[figure] = _standing(values, test_share)
+    classes: dict[str, ClassStandings] = {}
+    for name, own in first.classes.items():
+        if all(name in split.classes for split in splits):
+            classes[name] = ClassStandings(
+                num_flows=round(float(np.mean([split.classes[name].num_flows for split in splits]))),
+                standings={
+                    method: _standing(
+                        [split.classes[name].standings[method].value for split in splits], test_share
+                    )
+                    for method in own.standings
+                },
             )
     return corrected(
         SplitComparison(
@@ -56,9 +49,43 @@ def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitCo
             num_flows=round(float(np.mean([split.num_flows for split in splits]))),
             num_clusters=0,
             standings=standings,
-            differences=tuple(differences),
+            differences=_differences([split.differences for split in splits], test_share),
+            classes=classes,
+            class_differences=_differences([split.class_differences for split in splits], test_share),
         )
     )
+
+
+def _standing(values: Sequence[float], test_share: float) -> Standing:
+    drawn = np.array(values)
+    return Standing(
+        value=float(drawn.mean()),
+        std=float(drawn.std(ddof=1)),
+        intervals={"splits": corrected_contrast(drawn, test_share).interval},
+    )
+
+
+def _differences(splits: Sequence[Sequence[Difference]], test_share: float) -> tuple[Difference, ...]:
+    """The mean of each difference that all splits have."""
+    gaps = [
+        {(one.first, one.second, one.figure, one.class_name): one.value for one in split} for split in splits
+    ]
+    found: list[Difference] = []
+    for key in gaps[0]:
+        if all(key in own for own in gaps):
+            values = np.array([own[key] for own in gaps])
+            first, second, figure, class_name = key
+            found.append(
+                Difference(
+                    first=first,
+                    second=second,
+                    figure=figure,
+                    value=float(values.mean()),
+                    ways={"splits": corrected_contrast(values, test_share)},
+                    class_name=class_name,
+                )
+            )
+    return tuple(found)
 
 
 def corrected_contrast(values: Float64[np.ndarray, " splits"], test_share: float) -> Contrast:

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wirebert.evaluation.context_gain import GAIN_HEAD, SplitGain, gain_remarks, gain_rows
 from wirebert.evaluation.intervals import Interval
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.report import JudgedFile, Report
@@ -38,9 +37,6 @@ def print_report(report: Report, console: Console) -> None:
             table = _classes(name, metrics, trees, plain=not console.is_terminal, with_accuracy=False)
         console.print(table)
         told: list[str] = []
-        if report.context is not None and name in report.context.splits:
-            console.print(_context(name, report.context.splits[name], plain=not console.is_terminal))
-            told += gain_remarks(report.context.splits[name])
         if report.teacher is not None and name in report.teacher.splits:
             console.print(_teacher(name, report.teacher.splits[name], plain=not console.is_terminal))
             told += gap_remarks(report.teacher, name)
@@ -167,15 +163,6 @@ def _classes(
         if trees is not None and label in trees.per_class:
             shown.append(trees.per_class[label].f1)
         _add_row(table, label, f"{figures.support:,}", *(f"{value:.3f}" for value in shown))
-    return table
-
-
-def _context(name: str, gain: SplitGain, *, plain: bool) -> Table:
-    table = _table(f"{name}: what context adds", plain=plain)
-    for place, title in enumerate(GAIN_HEAD):
-        table.add_column(title, overflow="fold", justify="right" if place else "left")
-    for row in gain_rows(gain):
-        _add_row(table, *row)
     return table
 
 

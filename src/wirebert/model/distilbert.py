@@ -13,7 +13,7 @@ Shape letters: B flows in a batch, L tokens per flow (padded), T tokens of all f
 E width of one head (D / H), C classes, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import cast, final
 
 import torch
@@ -62,7 +62,6 @@ class DistilBert(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.gradient_checkpointing = gradient_checkpointing
-        self._mark_dynamic: Callable[[Tensor, int], None] | None = None
         if token_slots is None:
             token_slots = torch.full((architecture.vocab_size,), NO_SLOT)
         self.pattern = find_pattern(architecture.attention_pattern)
@@ -133,14 +132,6 @@ class DistilBert(nn.Module):
             hidden = self._through(block, hidden, layout)
         return self._through(self.layer[-1], hidden, layout, only_first=True).flatten(0, -2)
 
-    def compile_blocks(self, backend: str = "inductor") -> None:
-        """Have `torch.compile` fuse each block's elementwise work; all blocks share what is compiled."""
-        from torch._dynamo.decorators import maybe_mark_dynamic  # takes a second to import
-
-        self._mark_dynamic = maybe_mark_dynamic
-        for block in self.layer:
-            block.compile(backend=backend)
-
     def head(self, flow: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
         """Class logits of encoded flows."""
         hidden_BD = F.relu(self.pre_classifier(flow))
@@ -149,7 +140,7 @@ class DistilBert(nn.Module):
     def hidden_states(
         self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
     ) -> list[Float[Tensor, "B L D"]]:
-        """Every slot's embedding, then its state after each block (for tests and for explaining a decision)."""
+        """Every slot's embedding, then its state after each block, as stock models give them."""
         states = [self.embeddings(ids)]
         layout = mask if self.pattern is None else allowed(self.pattern, ids, self.token_groups[ids], mask)
         for block in self.layer:
@@ -164,10 +155,6 @@ class DistilBert(nn.Module):
         *,
         only_first: bool = False,
     ) -> Tensor:
-        if self._mark_dynamic is not None and isinstance(layout, Packing):
-            # The number of tokens, rows and tiles differs from batch to batch; compiled code is to fit them all.
-            for tensor in (hidden, *layout[:4]):
-                self._mark_dynamic(tensor, 0)
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return cast("Tensor", checkpoint(block, hidden, layout, only_first, use_reentrant=False))
         return block(hidden, layout, only_first)

@@ -119,8 +119,6 @@ class TrainState:
         precision = choose_precision(config, device)
         is_whole = choose_parallel(config, model, device, world) == "ddp"
         model = model.to(device) if is_whole else sharded(model, device)
-        if config.compile:
-            model.compile_blocks()
         objective = Objective.for_classes(class_counts, config)
         return cls(
             model=model,
@@ -197,12 +195,11 @@ def choose_graphs(
     """Whether steps are recorded as CUDA graphs.
 
     Not with gradient scaling, whose scale the processor reads, nor with gradient checkpointing, which puts back the
-    state of the random generator; nor with compiled code, which records by itself; never with weights in parts, whose
-    passes all ranks would have to record at once.
+    state of the random generator; never with weights in parts, whose passes all ranks would have to record at once.
     """
     if is_sharded(model):
         return False
-    is_plain = not (config.compile or model.gradient_checkpointing or precision == "fp16")
+    is_plain = not (model.gradient_checkpointing or precision == "fp16")
     return device.type == "cuda" and (is_plain if config.cuda_graphs is None else config.cuda_graphs)
 
 

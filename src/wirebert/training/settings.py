@@ -66,9 +66,6 @@ class TrainConfig:
     micro_batch_tokens: int | None = None
     """Padded tokens of one forward pass, at least 0; 0: the whole step; none: 4,096 on a CPU, what fits on a GPU."""
 
-    compile: bool = False
-    """Have torch.compile fuse the model's blocks."""
-
     cuda_graphs: bool | None = None
     """Record a step and replay it as one CUDA graph; none: on a GPU, wherever a step can be recorded."""
 
@@ -86,12 +83,6 @@ class TrainConfig:
 
     class_weights: Literal["none", "balanced", "sqrt"] = "none"
     """Weight of a class in the loss: equal, by inverse frequency, or by its square root."""
-
-    logit_adjustment: float = 0.0
-    """Tau of logit adjustment: how far the model unlearns the class frequencies of the training flows, at least 0."""
-
-    label_smoothing: float = 0.0
-    """Share of each label spread over all classes, in [0, 1)."""
 
     corruption: float = 0.01
     """Share of features shown as missing or unseen, so that these tokens are trained, in [0, 1)."""
@@ -133,7 +124,7 @@ class TrainConfig:
             self._check(name, "above 0", getattr(self, name) > 0)
         for name in (
             *("epochs", "learning_rate"),
-            *("weight_decay", "classifier_weight_decay", "max_grad_norm", "logit_adjustment"),
+            *("weight_decay", "classifier_weight_decay", "max_grad_norm"),
             *(
                 "micro_batch_tokens",
                 "evaluate_every",
@@ -147,7 +138,7 @@ class TrainConfig:
         ):
             self._check(name, "at least 0", (getattr(self, name) or 0) >= 0)
         for name in (
-            *("adam_beta1", "adam_beta2", "warmup_fraction", "label_smoothing"),
+            *("adam_beta1", "adam_beta2", "warmup_fraction"),
             *("corruption", "column_drop"),
         ):
             self._check(name, "in [0, 1)", 0 <= getattr(self, name) < 1)
@@ -155,7 +146,7 @@ class TrainConfig:
     @property
     def tilts_classes(self) -> bool:
         """Whether training weighs classes against their frequency."""
-        return self.class_weights != "none" or self.logit_adjustment > 0
+        return self.class_weights != "none"
 
     def settled(self, *, num_flows: int, width: int, is_pretrained: bool) -> "TrainConfig":
         """These settings with nothing left to choose, for a model of this width and this many training flows.

@@ -105,13 +105,13 @@ class SoftTargets:
         temperature T; one without costs the latter with mix = 1. The divergence is the paper's cross entropy but for a
         constant, and 0 where both agree.
 
-        NOTE[DIFF]: class weights weigh both parts and logit adjustment shifts the student's logits in both, for the
-        teacher's probabilities stand for the class shares of training as the labels do.
+        NOTE[DIFF]: class weights weigh both parts, for the teacher's probabilities stand for the class shares of training
+        as the labels do.
         """
         is_labelled = class_ids >= 0
         hard = objective.total(logits, torch.where(is_labelled, class_ids, NO_CLASS))
         divergence_B = functional.kl_div(
-            functional.log_softmax((logits.float() + objective.logit_offsets) / self.temperature, dim=1),
+            functional.log_softmax(logits.float() / self.temperature, dim=1),
             functional.log_softmax(taught / self.temperature, dim=1),
             reduction="none",
             log_target=True,

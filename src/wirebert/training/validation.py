@@ -3,7 +3,6 @@
 Shape letters: C classes.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,8 +27,8 @@ class Validation(NamedTuple):
 def validate(state: TrainState, flows: LabelledRows) -> Validation:
     """Loss, accuracy and macro-F1 on `flows`; the same on all ranks.
 
-    The loss is what training minimises, class weights and logit adjustment included, without label smoothing, so that
-    the best model by this loss is the best by the training's own aim. In pretraining the masked tokens of `flows` are what
+    The loss is what training minimises, class weights included, so that the best model by this loss is the best by the
+    training's own aim. In pretraining the masked tokens of `flows` are what
     is judged, and their ids take the place of classes.
     """
     if state.model.masked is not None:
@@ -73,7 +72,7 @@ def part_to_score(state: TrainState, flows: LabelledRows) -> RaggedRows:
 
 def judge(state: TrainState, flows: LabelledRows, logits: Float32[np.ndarray, "flows C"]) -> Validation:
     """The figures that the flows' logits make."""
-    objective = replace(state.objective.to(torch.device("cpu")), label_smoothing=0.0)
+    objective = state.host_objective
     class_ids = torch.from_numpy(
         np.array(flows.class_ids, dtype=np.int64)
     )  # a copy: a store on disk is read-only

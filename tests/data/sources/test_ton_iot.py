@@ -13,7 +13,6 @@ def table(data_dir: Path) -> pa.Table:
     head, compression = read_head(path)
     source = open_ton_iot(path, head, compression, path.name)
     assert isinstance(source, TonIotFlows)
-    assert source.ignored == ()
     assert source.schema.label == "type"
     return pa.concat_tables(source.read(8 << 20)).unify_dictionaries()
 

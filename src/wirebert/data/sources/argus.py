@@ -68,11 +68,6 @@ class ArgusFlows:
         return (*self._columns, "conn_state", "tcp_flags", "src_ip_bytes", "dst_ip_bytes", *packets)
 
     @property
-    def ignored(self) -> tuple[str, ...]:
-        """Fields without canonical column."""
-        return tuple(name for name in self.fields if name not in NEEDED | set(self._columns.values()))
-
-    @property
     def schema(self) -> FlowSchema:
         """The canonical schema of these columns."""
         return flow_schema("argus", self.names)

@@ -28,7 +28,6 @@ class ArrowTable:
     names: tuple[str, ...]
     title: str
     schema: FlowSchema | None = None
-    ignored: tuple[str, ...] = ()
 
     def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order, about `block_bytes` each."""

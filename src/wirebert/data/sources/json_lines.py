@@ -29,7 +29,6 @@ class JsonLines:
     names: tuple[str, ...]
     title: str = "JSON lines"
     schema: FlowSchema | None = None
-    ignored: tuple[str, ...] = ()
 
     def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order, all with the same columns; a field that a line lacks is null."""

@@ -56,12 +56,6 @@ class NfdumpFlows:
         )
 
     @property
-    def ignored(self) -> tuple[str, ...]:
-        """Fields without canonical column."""
-        used = {*sensor_table("nfdump").columns.values(), *NEEDED}
-        return tuple(name for name in self.fields if name not in used)
-
-    @property
     def schema(self) -> FlowSchema:
         """The canonical schema of these columns."""
         return flow_schema("nfdump", self.names)

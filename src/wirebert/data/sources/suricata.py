@@ -107,11 +107,6 @@ class SuricataFlows:
         return tuple(dict.fromkeys([*table.columns, *table.frames, *computed, *joined]))
 
     @property
-    def ignored(self) -> tuple[str, ...]:
-        """Nothing that is named: EVE is as wide as its events."""
-        return ()
-
-    @property
     def schema(self) -> FlowSchema:
         """The canonical schema of flow events."""
         return flow_schema("suricata", self.names)

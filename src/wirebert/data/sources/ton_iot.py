@@ -52,12 +52,6 @@ class TonIotFlows:
         return tuple(self._columns)
 
     @property
-    def ignored(self) -> tuple[str, ...]:
-        """Fields without canonical column."""
-        used = set(self._columns.values())
-        return tuple(name for name in self.fields if name not in used)
-
-    @property
     def schema(self) -> FlowSchema:
         """The canonical schema with what the set has of its own."""
         return flow_schema("ton_iot", self.names, sensor_table("ton_iot").own)

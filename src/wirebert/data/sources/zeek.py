@@ -132,11 +132,6 @@ class ZeekTable:
         """Its columns."""
         return self.log.fields
 
-    @property
-    def ignored(self) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
-
     def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order."""
         for table in self.log.blocks(block_bytes, intake or Intake()):
@@ -179,12 +174,6 @@ class ZeekFlows:
         side = [name for log in self.beside for name in _present(log, joined[log.kind])]
         flags = ["tcp_flags"] if "history" in self._columns else []
         return tuple(dict.fromkeys([*self._columns, *flags, *side]))
-
-    @property
-    def ignored(self) -> tuple[str, ...]:
-        """Fields of conn.log that have no canonical column."""
-        used = set(self._columns.values())
-        return tuple(name for name in self.conn.fields if name not in used)
 
     @property
     def schema(self) -> FlowSchema:
