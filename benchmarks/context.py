@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from machine import matrix_gflops
+from harness import matrix_gflops
 
 from wirebert.data.context import FlowContext
 from wirebert.data.windows import ContextWindows

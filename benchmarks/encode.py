@@ -7,7 +7,6 @@ time is the best of three, with the speed of a fixed matrix product measured bes
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -18,13 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from machine import matrix_gflops
+from harness import matrix_gflops, traffic, write_figures
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from wirebert.data.dialect import Dialect
 from wirebert.data.loading import Flows, open_flows
 from wirebert.data.sources import key_values
-from wirebert.data.synthetic import write_csv
 from wirebert.encoding.store import StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 
@@ -112,20 +110,9 @@ def read_key_values(path: Path) -> int:
     return num_values
 
 
-def find_flows(folder: Path) -> Flows:
-    """NSL-KDD where it is at hand, else generated traffic written to `folder`."""
-    data = Path(os.environ.get("WIREBERT_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    train = data / "nsl-kdd" / "KDDTrain+.txt.gz"
-    if train.is_file():
-        return open_flows(train)
-    path = folder / "generated.csv"
-    write_csv(path, GENERATED_ROWS, 0)
-    return open_flows(path)
-
-
 def measure(folder: Path) -> tuple[str, list[Timing]]:
     """The name of the data and all timings."""
-    flows = find_flows(folder)
+    flows = open_flows(traffic(folder, GENERATED_ROWS)[0])
     blocks = list(flows.blocks())
     num_rows = sum(block.num_rows for block in blocks)
     tokenizer = FlowTokenizer.fit(flows.schema, blocks)
@@ -159,13 +146,7 @@ def main() -> None:
             f"{timing.name:36} {timing.rows_per_s:12,.0f} rows/s  {timing.tokens_per_row:6.1f} tokens/row"
             f"  (matrix product {timing.matrix_gflops:.0f} GFLOP/s)"
         )
-    if out is not None:
-        result = {
-            "data": name,
-            "num_processors": os.cpu_count(),
-            "timings": [one._asdict() for one in timings],
-        }
-        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_figures(out, data=name, timings=[one._asdict() for one in timings])
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from encode import stock_encode, stock_wordpiece
-from machine import matrix_gflops
+from harness import matrix_gflops
 from rich.progress import track
 
 from wirebert.data.labels import ClassMap

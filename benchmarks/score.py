@@ -27,14 +27,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 from encode import stock_wordpiece
-from machine import matrix_gflops
+from harness import matrix_gflops, traffic
 
 from wirebert.config import resolve_run
 from wirebert.data.labels import ClassMap, fit_classes
 from wirebert.data.loading import Flows, open_flows
 from wirebert.data.settings import DataConfig
 from wirebert.data.survey import survey
-from wirebert.data.synthetic import write_csv
 from wirebert.encoding.rows import take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.model.architecture import ModelConfig
@@ -85,16 +84,6 @@ def name_of(way: tuple[BackendName, Precision]) -> str:
     'torch bf16'
     """
     return " ".join(way).removesuffix(" fp32")
-
-
-def find_files(folder: Path) -> tuple[Path, Path]:
-    """NSL-KDD's training and test file where they are at hand, else generated traffic written to `folder`."""
-    data = Path(os.environ.get("WIREBERT_DATA", Path(__file__).parents[2] / "shared" / "data")) / "nsl-kdd"
-    if (data / "KDDTrain+.txt.gz").is_file():
-        return data / "KDDTrain+.txt.gz", data / "KDDTest+.txt.gz"
-    for seed, name in enumerate(("train.csv", "test.csv")):
-        write_csv(folder / name, GENERATED_ROWS, seed)
-    return folder / "train.csv", folder / "test.csv"
 
 
 def first_rows(path: Path, num_rows: int | None, folder: Path) -> Path:
@@ -256,7 +245,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train, test = find_files(folder)
+        train, test = traffic(folder, GENERATED_ROWS)
         test = first_rows(test, options.rows, folder)
         stock, stock_tokens = stock_rate(open_flows(test, schema=open_flows(train).schema))
         print(

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from meter import peak_tflops
-from score import find_files, train_model
+from harness import peak_tflops, traffic
+from score import GENERATED_ROWS, train_model
 
 from wirebert.data.loading import open_flows
 from wirebert.encoding.rows import EncodedBlock
@@ -162,7 +162,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train, test = find_files(folder)
+        train, test = traffic(folder, GENERATED_ROWS)
         path = options.model or train_model(train, folder, options.size, options.epochs, options.device)
         artifact = load_artifact(path)
         model = TorchBackend(
