@@ -142,7 +142,7 @@ class Data(NamedTuple):
 
     run: "RunConfig"
     tokenizer: FlowTokenizer
-    classes: tuple[str, ...]
+    classes: ClassMap
     flows: EncodedFlows
 
     def model(self) -> "DistilBert":
@@ -150,7 +150,7 @@ class Data(NamedTuple):
         from wirebert.model.checkpoints import build
         from wirebert.model.initialization import TokenLayout
 
-        return build(self.run.model, TokenLayout.of(self.tokenizer), classes=self.classes, seed=1)
+        return build(self.run.model, TokenLayout.of(self.tokenizer), classes=self.classes.classes, seed=1)
 
     def config(self, *, epochs: int) -> "TrainConfig":
         """The settings of the training, with nothing left to choose."""
@@ -179,7 +179,7 @@ class Rows:
             flows = encode(self.flows, tokenizer, self._classes)
             self._encoded[run.encoding] = tokenizer, first_flows(flows, self._num_rows or len(flows))
         tokenizer, flows = self._encoded[run.encoding]
-        return Data(run, tokenizer, self._classes.classes, flows)
+        return Data(run, tokenizer, self._classes, flows)
 
 
 def training_steps(
@@ -199,7 +199,7 @@ def training_steps(
     model, flows = data.model(), data.flows
     config = data.config(epochs=epochs)
     num_steps = steps_per_epoch(len(flows), config.batch_size) * epochs
-    counts = np.bincount(flows.class_ids, minlength=len(data.classes))
+    counts = np.bincount(flows.class_ids, minlength=len(data.classes.classes))
     state = TrainState.start(
         model, config, seed=1, num_steps=num_steps, class_counts=counts, world=world or ONE
     )

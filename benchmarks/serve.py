@@ -273,7 +273,7 @@ def main() -> None:
         train, test = traffic(folder, GENERATED_ROWS)
         model = options.mini
         if model is None:
-            model = train_model(train, folder, "mini", 1)
+            model = train_model(train, folder, "mini")
             export_model(model, "onnx-int8", data=str(train))
         detector = Detector.load(model)
         requests = requests_of(detector, test, options.rows)
