@@ -5,17 +5,14 @@
 Every kernel goes the whole way that a block does: from query, key and value side by side, one row of numbers a token, to
 what each token gathered, so that splitting and reordering count. Padded kernels see rows of equal length with nothing to mask; packed ones
 see the same rows end to end. Tokens a call are the same at every length (65,536 on a GPU in bf16; 4,096 on a CPU in fp32).
-Times are medians of windows of calls, the device waited for at their ends, after warm-up and compilation. `backward` is forward and backward.
+Times are medians of blocks of calls, the device waited for at their ends, after warm-up and compilation. `backward` is forward and backward.
 TFLOP/s counts the products of queries with keys and of weights with values: 4 * tokens * length * width forward, and 2.5
 times that backward, as for FlashAttention.
 """
 
 import argparse
-import json
 import os
-import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -23,11 +20,10 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
 
 import numpy as np
 import torch
-from meter import seconds_of
+from harness import timed, write_figures
 from torch import Tensor
 
 from wirebert.errors import UserError
-from wirebert.evaluation.environment import hardware, versions
 from wirebert.model.attention import KERNELS, WITHOUT_DROPOUT, AttentionKernel, attend, attend_packed
 from wirebert.model.packing import Packing, plan, room_for
 
@@ -127,11 +123,11 @@ def measure(length: int, options: Options) -> Iterator[Timing]:
             call = _forward(chosen, projected) if direction == "forward" else _both(chosen, projected, grad)
             start = (kernel, layout, length, direction)
             try:
-                seconds = seconds_of(call, options.device, num_windows=7, window_s=options.seconds / 7)
+                measurement = timed(call, options.seconds)
             except (RuntimeError, ImportError, NotImplementedError, ValueError, UserError) as error:
                 yield Timing(*start, dropout, str(error).strip().splitlines()[0])
                 continue
-            median = statistics.median(seconds)
+            median, seconds = measurement.median, measurement.times
             flop = 4 * tokens * length * WIDTH * (1 if direction == "forward" else 3.5)
             times = (median * 1e6, min(seconds) * 1e6, max(seconds) * 1e6)
             yield Timing(*start, dropout, "", *times, tokens / median, flop / median / 1e12)
@@ -154,26 +150,10 @@ def _both(run: Callable[[Tensor], Tensor], projected: Tensor, grad: Tensor) -> C
 
 def line(one: Timing) -> str:
     """One cell, as soon as it is there."""
-    told = one.reason[:80] if one.microseconds is None else f"{one.microseconds:,.0f} us"
-    return f"{one.length:>4} tokens  {one.kernel} {one.layout} {one.direction}: {told}"
-
-
-def table(timings: Sequence[Timing], lengths: Sequence[int]) -> Iterator[str]:
-    """Microseconds a call, a line for each kernel and layout and a column for each length."""
-    found = {(one.kernel, one.layout, one.direction, one.length): one for one in timings}
-    for direction in DIRECTIONS:
-        named = "forward" if direction == "forward" else "forward and backward"
-        yield f"{named}, microseconds (TFLOP/s)" + "".join(f"{f'{length} tokens':>20}" for length in lengths)
-        for kernel, layout in dict.fromkeys((one.kernel, one.layout) for one in timings):
-            cells = [found[kernel, layout, direction, length] for length in lengths]
-            if all(cell.microseconds is None for cell in cells):
-                yield f"{kernel:18} {layout:8} not run: {cells[0].reason[:80]}"
-                continue
-            texts = [
-                "-" if cell.microseconds is None else f"{cell.microseconds:,.0f} ({cell.tflops:.3g})"
-                for cell in cells
-            ]
-            yield f"{kernel:18} {layout:8}" + " " * 13 + "".join(f"{text:>20}" for text in texts)
+    told = f"{one.length:>4} tokens  {one.kernel:18} {one.layout:8} {one.direction:8}"
+    if one.microseconds is None:
+        return f"{told} not run: {one.reason[:80]}"
+    return f"{told} {one.microseconds:>12,.0f} us ({one.fastest:,.0f} to {one.slowest:,.0f}) {one.tflops:8.3g} TFLOP/s"
 
 
 def main() -> None:
@@ -204,16 +184,9 @@ def main() -> None:
         for one in measure(length, options):
             timings.append(one)
             print(line(one), flush=True)
-    print(*table(timings, given.lengths), sep="\n")
-    if given.out is not None:
-        result = {
-            "tokens": tokens,
-            "is_compiled": given.compile,
-            "hardware": asdict(hardware()),
-            "versions": versions(),
-            "timings": [one._asdict() for one in timings],
-        }
-        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_figures(
+        given.out, tokens=tokens, is_compiled=given.compile, timings=[one._asdict() for one in timings]
+    )
 
 
 if __name__ == "__main__":

@@ -18,18 +18,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from encoded import Rows, training_file
+from harness import Rows, now_on, traffic, training_steps, write_figures
 
-from wirebert.evaluation.environment import hardware, versions
+from wirebert.evaluation.environment import versions
 from wirebert.training.distributed import World, joined
-from wirebert.training.feeding import steps, steps_per_epoch
-from wirebert.training.loop import TrainState, train
+from wirebert.training.feeding import steps_per_epoch
 
 GENERATED_ROWS = 50_000
 
@@ -50,50 +47,31 @@ class Speed(NamedTuple):
 
 def measure(path: Path, given: argparse.Namespace, world: World) -> Speed:
     """Train, and time windows of steps."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     wanted = [f"model.size={given.size}", f"training.batch_size={given.batch * world.size}"]
     data = Rows(path, given.rows).data([*wanted, f"training.device={device}", *given.set])
-    model, flows = data.model(), data.flows
-    config = data.settings.training.settled(
-        num_flows=len(flows), width=model.architecture.dim, is_pretrained=False
-    )
     num_steps = given.warm_up + given.windows * given.steps
-    counts = np.bincount(flows.class_ids, minlength=len(data.classes))
-    state = TrainState.start(model, config, seed=1, num_steps=num_steps, class_counts=counts, world=world)
-    epochs = -(-num_steps // steps_per_epoch(len(flows), config.batch_size))
+    epochs = -(-num_steps // steps_per_epoch(len(data.flows), given.batch * world.size))
     rates: list[float] = []
     num_rows, since = 0, time.perf_counter()
-    feed = steps(flows, replace(config, epochs=epochs), seed=1, corruption=data.corruption(config))
-    for step in train(state, feed):
+    for _, step, _ in training_steps(data, epochs=epochs, world=world):
         num_rows += step.num_flows
-        if step.index % config.log_every == 0:
-            state.check_finite()
-            state.tally.read()
         if (step.index - given.warm_up) % given.steps == 0 and step.index >= given.warm_up:
-            if device == "cuda":
-                torch.cuda.synchronize()
-            now = time.perf_counter()
+            now = now_on(device)
             if step.index > given.warm_up:
                 rates.append(num_rows / (now - since))
             num_rows, since = 0, now
         if step.index == num_steps:
             break
     rate = statistics.median(rates)
-    peak = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else 0.0
-    return Speed(world.size, rate, min(rates), max(rates), 1e3 * config.batch_size / rate, peak)
+    peak = torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else 0.0
+    return Speed(world.size, rate, min(rates), max(rates), 1e3 * given.batch * world.size / rate, peak)
 
 
 def launched(num_ranks: int, arguments: Sequence[str], result: Path) -> Speed:
     """The same on so many ranks, in processes of their own."""
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        str(num_ranks),
-    ]
-    command = [*torchrun, __file__, *arguments, "--measure-to", str(result)]
+    torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {num_ranks}".split()
+    command = [sys.executable, *torchrun, __file__, *arguments, "--measure-to", str(result)]
     subprocess.run(command, check=True)
     return Speed(**json.loads(result.read_text(encoding="utf-8")))
 
@@ -124,9 +102,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if given.measure_to is not None:  # one of torchrun's processes
             with joined(os.environ) as crew:
-                path = crew.world.of_first(
-                    lambda: training_file(Path(given.measure_to.parent), GENERATED_ROWS)
-                )
+                path, _ = crew.world.of_first(lambda: traffic(given.measure_to.parent, GENERATED_ROWS))
                 speed = measure(path, given, crew.world)
                 if crew.world.is_first:
                     given.measure_to.write_text(json.dumps(speed._asdict()), encoding="utf-8")
@@ -143,18 +119,9 @@ def main() -> None:
                 f"{speed.step_ms:.2f} ms a step, {speed.rows_per_s / speeds[0].rows_per_s:.2f} times {numbers[0]}",
                 flush=True,
             )
-    if given.out is not None:
-        result = {
-            "size": given.size,
-            "batch_per_rank": given.batch,
-            "settings": given.set,
-            "hardware": asdict(hardware()),
-            "versions": versions(),
-            "speeds": [
-                {**speed._asdict(), "ratio": speed.rows_per_s / speeds[0].rows_per_s} for speed in speeds
-            ],
-        }
-        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    ratios = [speed.rows_per_s / speeds[0].rows_per_s for speed in speeds]
+    found = [{**speed._asdict(), "ratio": ratio} for speed, ratio in zip(speeds, ratios, strict=True)]
+    write_figures(given.out, size=given.size, batch_per_rank=given.batch, settings=given.set, speeds=found)
 
 
 if __name__ == "__main__":

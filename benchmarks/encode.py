@@ -7,7 +7,6 @@ time is the best of three, with the speed of a fixed matrix product measured bes
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -18,13 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from machine import matrix_gflops
+from harness import matrix_gflops, traffic, write_figures
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from wirebert.data.dialect import Dialect
 from wirebert.data.loading import Flows, open_flows
-from wirebert.data.sources import key_values
-from wirebert.data.synthetic import write_csv
 from wirebert.encoding.store import StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 
@@ -45,7 +41,7 @@ class Timing(NamedTuple):
 
 
 def best_of(name: str, num_rows: int, run: Callable[[], int]) -> Timing:
-    """Time `run`, which gives the number of tokens (of key-value lines: values) it made."""
+    """Time `run`, which gives the number of tokens it made."""
     timings: list[Timing] = []
     for _ in range(REPEATS):
         speed = matrix_gflops()
@@ -92,50 +88,16 @@ def stock_encode(tokenizer: Tokenizer, columns: Mapping[str, Sequence[object]]) 
     return sum(len(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts))
 
 
-def write_key_values(flows: Flows, path: Path) -> None:
-    """The features of the rows as `key:value` lines, as they stand in the file."""
-    names = [column.name for column in flows.schema.features]
-    with path.open("w", encoding="utf-8") as file:
-        for block in flows.parts[0].raw_blocks(flows.config.block_mb << 20):
-            for row in zip(*(block[name].to_pylist() for name in names), strict=True):
-                fields = (f"{name}:{value}" for name, value in zip(names, row, strict=True))
-                file.write(", ".join(fields) + "\n")
-
-
-def read_key_values(path: Path) -> int:
-    """Read key-value lines into columns of text on one core; the number of values."""
-    num_threads = pa.cpu_count()
-    pa.set_cpu_count(1)
-    blocks = key_values.read(path, Dialect(format="key_values"), 8 << 20)
-    num_values = sum(block.num_rows * block.num_columns for block in blocks)
-    pa.set_cpu_count(num_threads)
-    return num_values
-
-
-def find_flows(folder: Path) -> Flows:
-    """NSL-KDD where it is at hand, else generated traffic written to `folder`."""
-    data = Path(os.environ.get("WIREBERT_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    train = data / "nsl-kdd" / "KDDTrain+.txt.gz"
-    if train.is_file():
-        return open_flows(train)
-    path = folder / "generated.csv"
-    write_csv(path, GENERATED_ROWS, 0)
-    return open_flows(path)
-
-
 def measure(folder: Path) -> tuple[str, list[Timing]]:
     """The name of the data and all timings."""
-    flows = find_flows(folder)
+    flows = open_flows(traffic(folder, GENERATED_ROWS)[0])
     blocks = list(flows.blocks())
     num_rows = sum(block.num_rows for block in blocks)
     tokenizer = FlowTokenizer.fit(flows.schema, blocks)
     names = [column.name for column in flows.schema.features]
     some = blocks[0].select(names).slice(0, STOCK_ROWS)
     stock = stock_wordpiece()
-    lines = folder / "flows.kv"
-    write_key_values(flows, lines)
     return flows.name, [
-        best_of("key-value lines to columns, one core", num_rows, lambda: read_key_values(lines)),
         best_of("fit", num_rows, lambda: FlowTokenizer.fit(flows.schema, blocks).num_tokens),
         best_of(
             "table in memory to ids on disk", num_rows, lambda: encode_to_disk(tokenizer, blocks, folder)
@@ -159,13 +121,7 @@ def main() -> None:
             f"{timing.name:36} {timing.rows_per_s:12,.0f} rows/s  {timing.tokens_per_row:6.1f} tokens/row"
             f"  (matrix product {timing.matrix_gflops:.0f} GFLOP/s)"
         )
-    if out is not None:
-        result = {
-            "data": name,
-            "num_processors": os.cpu_count(),
-            "timings": [one._asdict() for one in timings],
-        }
-        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_figures(out, data=name, timings=[one._asdict() for one in timings])
 
 
 if __name__ == "__main__":

@@ -1,35 +1,42 @@
 """How fast and in how much memory a large traffic file is inspected and encoded, next to pandas and stock WordPiece.
 
     python benchmarks/ingest.py [--rows 100000 1000000 10000000] [--folder DIR] [--out result.json]
+    python benchmarks/ingest.py --context [--flows 3000000] [--hosts 1000000] [--batch 50000]
 
 Generated traffic is written to DIR (a temporary folder by default; 10 million flows need 4 GB), then each step runs in a
 process of its own, whose anonymous memory (what can not be dropped and read again) is sampled every 20 ms. The speed of a
 fixed matrix product is measured beside it, so that machines compare. pandas is needed for its own figures only.
+
+`--context` says how fast flows get their context, and what its state takes with a million hosts. Random flows between random
+hosts, hardly one channel twice, are the worst case for the state; a busy network, in which half of all flows are of a
+thousand hosts, stands beside it.
 """
 
 import argparse
-import json
 import multiprocessing
-import os
+import resource
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from encode import stock_encode, stock_wordpiece
-from machine import matrix_gflops
+from harness import matrix_gflops, write_figures
 from rich.progress import track
 
+from wirebert.data.context import FlowContext
 from wirebert.data.labels import ClassMap
 from wirebert.data.loading import open_flows
 from wirebert.data.survey import survey
 from wirebert.data.synthetic import write_csv
 from wirebert.data.validation import validate
+from wirebert.data.windows import ContextWindows
 from wirebert.encoding.cache import find_or_encode, find_or_fit, store_key, tokenizer_key
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.encoding.store import StoreWriter
@@ -37,6 +44,9 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 
 STOCK_ROWS = 20_000
 SAMPLE_S = 0.02
+SERVICES = np.array([53, 80, 443, 22, 25, 123, 445, 3389])
+RUNS = {"busy network, 4 h": (4 * 3_600.0, 0.5), "random hosts, one hour": (3_600.0, 0.0)}
+"""Seconds that the flows span, and the share that is of a thousand hosts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,20 +190,80 @@ def measure(row_counts: list[int], folder: Path) -> list[Step]:
     return found
 
 
+def batches(given: argparse.Namespace, span_s: float, busy_share: float) -> Iterator[pa.Table]:
+    """Typed tables as readers give them: addresses and states as dictionaries of the batch."""
+    generator = np.random.default_rng(0)
+    states = pa.array(["SF", "S0", "REJ"])
+    for first in range(0, given.flows, given.batch):
+        count = min(given.batch, given.flows - first)
+        ends = generator.integers(0, given.hosts, (2, count))
+        ends = np.where(generator.random((2, count)) < busy_share, ends % 1_000, ends)
+        ts = 1.7e9 + (first + np.arange(count)) * (span_s / given.flows)
+        columns = {
+            "ts": pa.array(ts).cast(pa.string()),
+            "src_ip": addresses(ends[0]),
+            "dst_ip": addresses(ends[1]),
+            "dst_port": pa.array(generator.choice(SERVICES, count).astype(float)),
+            "conn_state": pa.DictionaryArray.from_arrays(
+                generator.integers(0, 3, count).astype(np.int32), states
+            ),
+            "src_ip_bytes": pa.array(generator.integers(40, 100_000, count).astype(float)),
+            "dst_ip_bytes": pa.array(generator.integers(40, 100_000, count).astype(float)),
+        }
+        yield pa.table(columns)
+
+
+def addresses(hosts: np.ndarray) -> pa.DictionaryArray:
+    """Hosts as dotted addresses, each distinct one spelled once."""
+    distinct, index = np.unique(hosts, return_inverse=True)
+    texts = [f"10.{host >> 16}.{host >> 8 & 255}.{host & 255}" for host in distinct.tolist()]
+    return pa.DictionaryArray.from_arrays(index.astype(np.int32), pa.array(texts))
+
+
+def measure_context(given: argparse.Namespace) -> list[dict[str, object]]:
+    """Time both networks; making the flows does not count."""
+    found: list[dict[str, object]] = []
+    for name, (span_s, busy_share) in RUNS.items():
+        context, speed = FlowContext(ContextWindows()), matrix_gflops()
+        seconds, cpu_s, size_bytes = [0.0], 0.0, 0
+        for table in batches(given, span_s, busy_share):
+            start, cpu_start = time.perf_counter(), time.process_time()
+            context.append(table)
+            seconds.append(time.perf_counter() - start)
+            cpu_s += time.process_time() - cpu_start
+            size_bytes = max(size_bytes, context.size_bytes)
+        timing = {
+            "flows_per_s": given.flows / sum(seconds),
+            "flows_per_cpu_s": given.flows / cpu_s,
+            "slowest_batch_s": max(seconds),
+            "state_mb": size_bytes / 1e6,
+            "process_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+            "matrix_gflops": speed,
+        }
+        print(
+            f"{name}: " + ", ".join(f"{figure} {value:,.2f}" for figure, value in timing.items()), flush=True
+        )
+        found.append({"network": name, "flows": given.flows, "hosts": given.hosts, **timing})
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Speed and memory of inspecting and encoding large files.")
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--folder", type=Path, help="where the generated files lie and stay")
+    parser.add_argument("--context", action="store_true", help="measure the context of flows instead")
+    parser.add_argument("--flows", type=int, default=3_000_000, help="with --context")
+    parser.add_argument("--hosts", type=int, default=1_000_000, help="with --context")
+    parser.add_argument("--batch", type=int, default=50_000, help="flows at a time, with --context")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
-    options = parser.parse_args()
-    print(f"{os.cpu_count()} processors")
+    given = parser.parse_args()
+    if given.context:
+        write_figures(given.out, runs=measure_context(given))
+        return
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
+        folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        steps = measure(options.rows, folder)
-    if options.out is not None:
-        result = {"num_processors": os.cpu_count(), "steps": [asdict(step) for step in steps]}
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_figures(given.out, steps=[asdict(step) for step in measure(given.rows, folder)])
 
 
 if __name__ == "__main__":

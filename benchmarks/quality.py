@@ -8,13 +8,12 @@ and writes `quality.md`, the table of all of them. What is done is not done agai
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import matrix_gflops
+from harness import DATA, matrix_gflops
 
 from wirebert.cli import main as wirebert
 
@@ -58,7 +57,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("WIREBERT_DATA", "../shared/data")))
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--out", type=Path, default=Path("runs/quality"))
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--only", choices=SETS, action="append", default=[], help="these data sets alone")

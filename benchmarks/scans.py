@@ -15,7 +15,6 @@ trees instead, which takes seconds. `--out` writes the score of every flow too, 
 import argparse
 import io
 import json
-import os
 import sys
 import tempfile
 import time
@@ -27,7 +26,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
-from seeds import Report, by_seed
+from harness import DATA, Report, by_seed
 
 from wirebert.cli import main as wirebert
 from wirebert.data.labels import fit_classes
@@ -226,7 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("WIREBERT_DATA", "../shared/data")))
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--captures", type=int, default=1600)
     parser.add_argument("--set", dest="settings", action="append", default=[], help="as of wirebert train")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])

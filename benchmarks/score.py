@@ -2,6 +2,8 @@
 
     python benchmarks/score.py [--mini MODEL] [--base MODEL] [--rows N] [--out result.json]
     python benchmarks/score.py --sizes base --base MODEL --ways onnx-int8    # the stock path and ours, and what 8 bits cost
+    python benchmarks/score.py --encoded --device cuda [--base MODEL] [--flows 3000000]    # rows that are encoded already
+    python benchmarks/score.py --novelty 2000 5000 10000    # what it costs to tell what is new
 
 Uses NSL-KDD from the folder in WIREBERT_DATA (../shared/data without it); where there is none, generated traffic. From the
 test file on disk to a CSV of verdicts on disk, loading not counted. Unless a model is given, `mini` is trained for one epoch, and
@@ -11,43 +13,50 @@ Three figures each: `alone` scores every row of a sample by itself; `file` is th
 
 The stock path writes each row as `key: value` text, cuts it into WordPieces and scores it with DistilBERT-base as
 transformers runs it, on a few rows: its rate is taken to hold for the whole file.
+
+`--encoded`: the test file is encoded, repeated to `--flows` rows and written as a store, which is opened as training opens
+its own, mapped from disk; every row is computed, equal ones again and again. Rates are medians of `--repeats` from the
+store to logits in memory, with the slowest and the fastest. `share` is the matrix products over the speed of one large
+matrix product in the same precision, measured right before. Of a given model it is told what each precision changes.
+
+`--novelty`: nine tenths of the training file's flows are there to be kept, the others are scored, the best of five rounds.
 """
 
 import argparse
-import json
-import os
+import gzip
+import itertools
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
 from encode import stock_wordpiece
-from machine import matrix_gflops
+from harness import Rows, encode, matrix_gflops, peak_tflops, traffic, write_figures
 
 from wirebert.config import resolve_run
-from wirebert.data.labels import ClassMap, fit_classes
 from wirebert.data.loading import Flows, open_flows
-from wirebert.data.settings import DataConfig
-from wirebert.data.survey import survey
-from wirebert.data.synthetic import write_csv
 from wirebert.encoding.rows import take_rows
-from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.model.architecture import ModelConfig
-from wirebert.model.batches import Precision
-from wirebert.model.checkpoints import build, hugging_face_state
-from wirebert.model.initialization import TokenLayout
+from wirebert.encoding.store import EncodedFlows, StoreWriter
+from wirebert.evaluation.novelty import Strangeness
+from wirebert.evaluation.tree_features import concatenate
+from wirebert.evaluation.tree_features import measure as measure_columns
+from wirebert.model.architecture import Architecture
+from wirebert.model.batches import Precision, score
+from wirebert.model.checkpoints import hugging_face_state
 from wirebert.pipeline import fit
 from wirebert.printing import Output
 from wirebert.run_folder import new_run_folder
 from wirebert.serving import export
 from wirebert.serving.agreement import BOUNDS, Bounds
-from wirebert.serving.artifact import Artifact, save_artifact
-from wirebert.serving.backends import BackendName
+from wirebert.serving.artifact import Artifact, load_artifact, save_artifact
+from wirebert.serving.backends import BackendName, TorchBackend
 from wirebert.serving.detector import Detector
 from wirebert.serving.predictions import open_writer, predict_blocks
 from wirebert.training.validation import macro_f1
@@ -55,7 +64,14 @@ from wirebert.training.validation import macro_f1
 GENERATED_ROWS = 20_000
 STOCK_ROWS = 16
 ALONE_ROWS = {"base": 1_000, "mini": 20_000}
-WAYS: tuple[tuple[BackendName, Precision], ...] = (
+SEED = 1
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp32": torch.float32,
+}
+Way = tuple[BackendName, Precision]
+WAYS: tuple[Way, ...] = (
     ("torch", "fp32"),
     ("torch", "bf16"),
     ("onnx", "fp32"),
@@ -78,7 +94,7 @@ class Timing:
     matrix_gflops: float
 
 
-def name_of(way: tuple[BackendName, Precision]) -> str:
+def name_of(way: Way) -> str:
     """A way in a word or two.
 
     >>> name_of(("torch", "bf16"))
@@ -87,36 +103,22 @@ def name_of(way: tuple[BackendName, Precision]) -> str:
     return " ".join(way).removesuffix(" fp32")
 
 
-def find_files(folder: Path) -> tuple[Path, Path]:
-    """NSL-KDD's training and test file where they are at hand, else generated traffic written to `folder`."""
-    data = Path(os.environ.get("WIREBERT_DATA", Path(__file__).parents[2] / "shared" / "data")) / "nsl-kdd"
-    if (data / "KDDTrain+.txt.gz").is_file():
-        return data / "KDDTrain+.txt.gz", data / "KDDTest+.txt.gz"
-    for seed, name in enumerate(("train.csv", "test.csv")):
-        write_csv(folder / name, GENERATED_ROWS, seed)
-    return folder / "train.csv", folder / "test.csv"
-
-
 def first_rows(path: Path, num_rows: int | None, folder: Path) -> Path:
     """The file, or a new one with its first rows."""
     if num_rows is None:
         return path
-    import gzip
-
-    short = folder / f"first-{path.name}"
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rb") as source, opened(short, "wb") as target:
-        for _, line in zip(range(num_rows), source, strict=False):
-            target.write(line)  # pyright: ignore[reportArgumentType]  # both are opened as bytes
+    short = folder / f"first-{path.name.removesuffix('.gz')}"
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as source:
+        short.write_text("".join(itertools.islice(source, num_rows)))
     return short
 
 
-def train_model(train: Path, folder: Path, size: str, epochs: int, device: str = "cpu") -> Path:
-    """A model trained for a moment."""
+def train_model(train: Path, folder: Path, size: str) -> Path:
+    """A model trained for one epoch."""
     given = {
         "train": str(train),
         "model": {"size": size},
-        "training": {"epochs": epochs, "device": device},
+        "training": {"epochs": 1, "device": "cpu"},
         "evaluation": {"baseline": False},
     }
     with new_run_folder(folder / size) as run:
@@ -124,23 +126,21 @@ def train_model(train: Path, folder: Path, size: str, epochs: int, device: str =
         return run.model
 
 
-def random_base(train: Path, folder: Path) -> Path:
-    """A `base` that knows the columns of `train` and nothing else."""
-    flows = open_flows(train)
-    classes: ClassMap = fit_classes(flows.schema, survey(flows).label_counts, DataConfig())
-    tokenizer = FlowTokenizer.fit(flows.schema, flows.blocks)
-    model = build(ModelConfig(size="base"), TokenLayout.of(tokenizer), classes=classes.classes, seed=1)
+def random_model(train: Path, folder: Path, size: str) -> Path:
+    """A model that knows the columns of `train` and nothing else."""
+    data = Rows(train).data([f"model.size={size}"])
+    model = data.model()
     artifact = Artifact(
         architecture=model.architecture,
         weights=hugging_face_state(model),
-        tokenizer=tokenizer,
-        classes=classes,
+        tokenizer=data.tokenizer,
+        classes=data.classes,
     )
-    save_artifact(artifact, folder / "base", card="")
-    return folder / "base"
+    save_artifact(artifact, folder / size, card="")
+    return folder / size
 
 
-def add_exports(model: Path, train: Path, *, is_trained: bool) -> dict[str, dict[str, object]]:
+def add_exports(model: Path, train: Path, *, is_trained: bool) -> dict[str, object]:
     """Write both exports beside the model; how well they agree with PyTorch."""
     if not is_trained:  # its classes are decided by a hair
         BOUNDS["onnx-int8"] = Bounds(same=0.0, mean_difference=1.0)
@@ -150,10 +150,10 @@ def add_exports(model: Path, train: Path, *, is_trained: bool) -> dict[str, dict
     }
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[..., object], *arguments: object) -> float:
     """How long it takes."""
     start = time.perf_counter()
-    work()
+    work(*arguments)
     return time.perf_counter() - start
 
 
@@ -164,7 +164,7 @@ def write_verdicts(detector: Detector, flows: Flows, out: Path) -> None:
             writer.write(table)
 
 
-def measure(size: str, model: Path, test: Path, way: tuple[BackendName, Precision], folder: Path) -> Timing:
+def measure(size: str, model: Path, test: Path, way: Way, folder: Path) -> Timing:
     """Time one model, computed in one way."""
     backend, precision = way
     speed = matrix_gflops()
@@ -175,13 +175,13 @@ def measure(size: str, model: Path, test: Path, way: tuple[BackendName, Precisio
     block = detector.encode(next(iter(flows.blocks())))
     sample = np.random.default_rng(0).permutation(len(block))[: ALONE_ROWS[size]]
     sampled = take_rows(block, sample)
-    alone = len(sample) / seconds(lambda: detector._backend.logits(sampled))  # pyright: ignore[reportPrivateUsage]
+    alone = len(sample) / seconds(detector._backend.logits, sampled)  # pyright: ignore[reportPrivateUsage]
     num_flows = sum(table.num_rows for table in flows.blocks())
     out = folder / "verdicts.csv"
-    file, again = (num_flows / seconds(lambda: write_verdicts(detector, flows, out)) for _ in range(2))
+    file, again = (num_flows / seconds(write_verdicts, detector, flows, out) for _ in range(2))
     few = take_rows(sampled, np.arange(max(8, len(sample) // 100)))
     classes = np.zeros(len(few), np.int64)
-    explained = len(few) / seconds(lambda: detector.explain_encoded(few, classes))
+    explained = len(few) / seconds(detector.explain_encoded, few, classes)
     return Timing(size, name_of(way), alone, file, again, explained, load_s, speed)
 
 
@@ -222,13 +222,12 @@ class Quality:
     """Rows that raise an alert where PyTorch raises none, or the reverse."""
 
 
-def quality(model: Path, test: Path, backends: Iterable[BackendName]) -> dict[str, Quality]:
-    """How good each way is on the test file, PyTorch first."""
+def quality(model: Path, test: Path, ways: Iterable[Way], device: str) -> dict[str, Quality]:
+    """How good each way is on the test file, PyTorch in single precision first."""
     found: dict[str, Quality] = {}
     exact: tuple[np.ndarray, np.ndarray] | None = None
-    names: list[BackendName] = ["torch", *backends]
-    for backend in dict.fromkeys(names):
-        detector = Detector.load(model, backend=backend)
+    for backend, precision in dict.fromkeys((WAYS[0], *ways)):
+        detector = Detector.load(model, backend=backend, precision=precision, device=device)
         flows = open_flows(test, schema=detector.schema)
         label, classes = flows.require_label(), detector.artifact.classes
         blocks = [(classes.encode(table.column(label)), detector.score(table)) for table in flows.blocks()]
@@ -237,7 +236,7 @@ def quality(model: Path, test: Path, backends: Iterable[BackendName]) -> dict[st
         verdicts = np.concatenate([np.array(scores.verdict or [None] * len(ids)) for ids, scores in blocks])
         exact = exact or (predicted, verdicts)
         known = true >= 0
-        found[backend] = Quality(
+        found[name_of((backend, precision))] = Quality(
             macro_f1=macro_f1(true[known], predicted[known]),
             other_classes=int((predicted != exact[0]).sum()),
             other_verdicts=int((verdicts != exact[1]).sum()),
@@ -245,59 +244,145 @@ def quality(model: Path, test: Path, backends: Iterable[BackendName]) -> dict[st
     return found
 
 
+def show_quality(size: str, found: dict[str, Quality]) -> None:
+    """Print a line for each way."""
+    for name, one in found.items():
+        print(
+            f"{size} {name:10} macro-F1 {one.macro_f1:.4f}, beside torch {one.other_classes} other classes, "
+            f"{one.other_verdicts} other verdicts",
+            flush=True,
+        )
+
+
+def measure_files(options: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """From a file to verdicts: each model in each way."""
+    train, test = traffic(folder, GENERATED_ROWS)
+    test = first_rows(test, options.rows, folder)
+    stock, stock_tokens = stock_rate(open_flows(test, schema=open_flows(train).schema))
+    print(f"{test.name}; stock path: {stock:.1f} flows/s, {stock_tokens:.0f} tokens a row")
+    result: dict[str, object] = {"stock_flows_per_s": stock, "stock_tokens": stock_tokens}
+    timings: list[dict[str, object]] = []
+    ways = [way for way in WAYS if name_of(way) in options.ways]
+    for size in options.sizes or ("mini", "base"):
+        given: Path | None = getattr(options, size)
+        is_trained = size == "mini" or given is not None
+        given = given or (train_model if is_trained else random_model)(train, folder, size)
+        model = folder / f"{size}-model"
+        shutil.copytree(given, model)
+        result[f"{size}_agreement"] = add_exports(model, train, is_trained=is_trained)
+        for way in ways:
+            timing = measure(size, model, test, way, folder)
+            timings.append({**vars(timing), "times_stock": timing.file / stock})
+            print(
+                f"{size} {timing.way:10} alone {timing.alone:9,.0f}  file {timing.file:9,.0f} flows/s"
+                f" ({timing.file / stock:7,.0f} x stock)  again {timing.again:9,.0f}  explained {timing.explained:7,.1f}"
+                f"  load {timing.load_s:.2f} s  (matrix product {timing.matrix_gflops:.0f} GFLOP/s)",
+                flush=True,
+            )
+        if is_trained:
+            found = quality(model, test, ways, "cpu")
+            show_quality(size, found)
+            result[f"{size}_quality"] = {name: asdict(one) for name, one in found.items()}
+    return {"data": test.name, **result, "timings": timings}
+
+
+def repeated(flows: EncodedFlows, num_flows: int, folder: Path) -> EncodedFlows:
+    """A store in `folder` of at least so many rows: the flows, again and again."""
+    with StoreWriter(folder, flows.ids.dtype) as store:
+        for _ in range(-(-num_flows // len(flows))):
+            store.append(flows.block, flows.class_ids, flows.rows)
+    return EncodedFlows.open(folder)
+
+
+def scoring_flop(architecture: Architecture, num_flows: int, num_tokens: int) -> float:
+    """Multiplications and additions of the matrix products that scoring takes; the last block's are of `[CLS]` alone."""
+    dim, hidden = architecture.dim, architecture.hidden_dim
+    block = 4 * dim**2 + 2 * dim * hidden
+    per_token = (architecture.num_layers - 1) * block + 2 * dim**2
+    return 2.0 * (num_tokens * per_token + num_flows * (block - 2 * dim**2 + dim**2))
+
+
+def measure_encoded(options: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """From encoded rows on disk to logits in memory, at each precision."""
+    train, test = traffic(folder, GENERATED_ROWS)
+    test, device = first_rows(test, options.rows, folder), torch.device(options.device)
+    result: dict[str, object] = {"data": test.name}
+    for size in options.sizes or ("base",):
+        given: Path | None = getattr(options, size)
+        path = given or random_model(train, folder, size)
+        artifact = load_artifact(path)
+        model = TorchBackend(
+            artifact.architecture, artifact.weights, device=options.device, precision="fp32", max_tokens=None
+        ).model
+        flows = encode(open_flows(test, schema=artifact.schema), artifact.tokenizer, artifact.classes)
+        store = repeated(flows, options.flows, folder / f"{size}-store")
+        print(f"{test.name}: {len(store):,} flows, {len(store.ids) / len(store):.1f} tokens each", flush=True)
+        work = scoring_flop(artifact.architecture, len(store), len(store.ids))
+        for precision in options.precisions:
+            peak = peak_tflops(device, DTYPES[precision])
+            run = partial(score, device=options.device, precision=precision, max_tokens=options.max_tokens)
+            once_s = seconds(run, model, flows)
+            took = sorted(seconds(run, model, store) for _ in range(options.repeats))
+            rates = [len(store) / one for one in (statistics.median(took), took[-1], took[0])]
+            share = work / statistics.median(took) / 1e12 / peak
+            result[f"{size} {precision}"] = {"flows_per_s": rates, "share": share, "once_s": once_s}
+            print(
+                f"{size} {precision}: {rates[0]:,.0f} flows/s ({rates[1]:,.0f} to {rates[2]:,.0f}), "
+                f"{share:.0%} of the matrix rate; first pass over the file {once_s:.1f} s",
+                flush=True,
+            )
+        if given is not None:
+            found = quality(path, test, [("torch", one) for one in options.precisions], options.device)
+            show_quality(size, found)
+            result[f"{size}_quality"] = {name: asdict(one) for name, one in found.items()}
+    return result
+
+
+def measure_novelty(options: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """Choosing the flows that are kept, and measuring how far others are from them: by the columns, without a model."""
+    flows = open_flows(traffic(folder, GENERATED_ROWS)[0])
+    table = concatenate([measure_columns(block, flows.schema) for block in flows.blocks()])
+    order = np.random.default_rng(SEED).permutation(table.num_rows)[: options.rows]
+    train, others = table.take(order[: -len(order) // 10]), table.take(order[-len(order) // 10 :])
+    result: dict[str, object] = {"data": flows.name}
+    for num_kept in options.novelty:
+        start_s = time.perf_counter()
+        strangeness = Strangeness.fit(train, num_kept, SEED)
+        fit_s = time.perf_counter() - start_s
+        points = strangeness.space.points(others)
+        took = [seconds(strangeness.neighbours.distances, points) for _ in range(5)]
+        rates = [len(points) / one for one in (min(took), max(took))]
+        result[f"{num_kept} kept"] = {"fit_s": fit_s, "flows_per_s": rates}
+        print(
+            f"{num_kept:,} of {train.num_rows:,} flows, {points.shape[1]} dimensions: fitted in {fit_s:.1f} s; "
+            f"{rates[0]:,.0f} flows/s ({rates[1]:,.0f} at worst)"
+        )
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Scoring speed, next to stock DistilBERT.")
     parser.add_argument("--mini", type=Path, help="a trained mini model folder, instead of training one")
     parser.add_argument("--base", type=Path, help="a trained base model folder, instead of random weights")
+    parser.add_argument("--sizes", nargs="+", choices=("mini", "base"))
+    parser.add_argument("--rows", type=int, help="the first rows of the file only")
     parser.add_argument("--ways", nargs="+", default=[name_of(way) for way in WAYS])
-    parser.add_argument("--rows", type=int, help="score the first rows of the test file only")
-    parser.add_argument("--sizes", nargs="+", default=["mini", "base"], choices=("mini", "base"))
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--encoded", action="store_true", help="score rows that are encoded already")
+    mode.add_argument(
+        "--novelty", nargs="+", type=int, metavar="KEPT", help="time novelty, so many flows kept"
+    )
+    encoded = parser.add_argument_group("with --encoded")
+    encoded.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    encoded.add_argument("--flows", type=int, default=3_000_000)
+    encoded.add_argument("--repeats", type=int, default=5)
+    encoded.add_argument("--max-tokens", type=int, help="of one batch, instead of what suits the device")
+    encoded.add_argument("--precisions", nargs="+", default=["fp16", "bf16"], choices=tuple(DTYPES))
     options = parser.parse_args()
+    measured = measure_encoded if options.encoded else measure_novelty if options.novelty else measure_files
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        train, test = find_files(folder)
-        test = first_rows(test, options.rows, folder)
-        stock, stock_tokens = stock_rate(open_flows(test, schema=open_flows(train).schema))
-        print(
-            f"{test.name}, {os.cpu_count()} processors; stock path: {stock:.1f} flows/s, {stock_tokens:.0f} tokens a row"
-        )
-        result: dict[str, object] = {
-            "data": test.name,
-            "num_processors": os.cpu_count(),
-            "stock_flows_per_s": stock,
-            "stock_tokens": stock_tokens,
-            "stock_rows": STOCK_ROWS,
-        }
-        timings: list[dict[str, object]] = []
-        for size in options.sizes:
-            model, given = folder / f"{size}-model", getattr(options, size)
-            if given is None:
-                given = train_model(train, folder, size, 1) if size == "mini" else random_base(train, folder)
-            shutil.copytree(given, model)
-            is_trained = size == "mini" or options.base is not None
-            result[f"{size}_agreement"] = add_exports(model, train, is_trained=is_trained)
-            ways = [way for way in WAYS if name_of(way) in options.ways]
-            for way in ways:
-                timing = measure(size, model, test, way, folder)
-                timings.append({**vars(timing), "times_stock": timing.file / stock})
-                print(
-                    f"{size} {timing.way:10} alone {timing.alone:9,.0f}  file {timing.file:9,.0f} flows/s"
-                    f" ({timing.file / stock:7,.0f} x stock)  again {timing.again:9,.0f}  explained {timing.explained:7,.1f}"
-                    f"  load {timing.load_s:.2f} s  (matrix product {timing.matrix_gflops:.0f} GFLOP/s)",
-                    flush=True,
-                )
-            if is_trained:
-                found = quality(model, test, [backend for backend, _ in ways])
-                result[f"{size}_quality"] = {name: asdict(one) for name, one in found.items()}
-                for name, one in found.items():
-                    print(
-                        f"{size} {name:10} macro-F1 {one.macro_f1:.4f} ({one.macro_f1 - found['torch'].macro_f1:+.4f} beside torch), "
-                        f"{one.other_classes} other classes, {one.other_verdicts} other verdicts",
-                        flush=True,
-                    )
-    if options.out is not None:
-        options.out.write_text(json.dumps({**result, "timings": timings}, indent=2) + "\n", encoding="utf-8")
+        write_figures(options.out, **measured(options, Path(name)))
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from machine import matrix_gflops
-from score import find_files, train_model
+from harness import matrix_gflops, traffic, write_figures
+from score import GENERATED_ROWS, train_model
 
 from wirebert.data.loading import open_flows
 from wirebert.serving.detector import Detector
@@ -270,10 +270,10 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="wirebert-serve-") as name:
         folder = Path(name)
-        train, test = find_files(folder)
+        train, test = traffic(folder, GENERATED_ROWS)
         model = options.mini
         if model is None:
-            model = train_model(train, folder, "mini", 1)
+            model = train_model(train, folder, "mini")
             export_model(model, "onnx-int8", data=str(train))
         detector = Detector.load(model)
         requests = requests_of(detector, test, options.rows)
@@ -285,8 +285,7 @@ def main() -> None:
             code = process.wait(timeout=60)
         result |= {"backend": detector.backend, "exit": code, "processors": os.cpu_count()}
     show(result)
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_figures(options.out, **result)
 
 
 if __name__ == "__main__":

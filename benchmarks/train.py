@@ -2,17 +2,17 @@
 
     python benchmarks/train.py [--device cuda] [--size base] [--recipes leave-out trainer ...] [--out result.json]
     python benchmarks/train.py --epochs 5 --recipes leave-out trainer    # as long as a training of five epochs
+    python benchmarks/train.py --monitoring [--size mini] [--trackers tensorboard]    # what dashboard and metrics cost
 
 | recipe | what it is |
 |---|---|
 | replaced | fp16 with gradient scaling (fp32 on a CPU), batch 32, WordPiece rows padded to 512, stock model, AdamW |
 | transformers | stock model, batch 256, WordPiece rows cut at 256, fused AdamW, bf16 autocast |
-| features, features-compiled | our model on full-length rows in a plain loop on padded batches, without and with torch.compile |
 | trainer, trainer-compiled | `transformers.Trainer` on the leave-out rows: bf16, fused AdamW, grouped by length, workers |
 | trainer-full | the same on full-length rows |
 | leave-out, full | ours: the real loop with real feeding, corruption and clipping, settings as in `wirebert train` |
 | leave-out-bf16, leave-out-math | ours with one setting changed |
-| whole, checkpointing, accumulating | ours at full length, kernel by kernel: the whole step at once; the same with gradient checkpointing; in four micro-batches |
+| whole, checkpointing | ours at full length, kernel by kernel: the whole step at once, without and with gradient checkpointing |
 | feeding | no model: one thread chooses, corrupts and packs the steps of leave-out, as it does while others are computed |
 
 Rows are NSL-KDD's from the folder in WIREBERT_DATA (../shared/data without it), else generated traffic; WordPiece rows are
@@ -22,36 +22,63 @@ the fastest; the device is waited for at the ends of windows only. `share` is th
 padding included, over the speed of one large matrix product in the recipe's precision, measured right before; `useful`
 leaves padding out. Both count a stock model's products; ours skips some in the last block, as only `[CLS]` is read.
 `activations` is GPU memory at its peak less what rests between two steps.
+
+`--monitoring` takes pairs of windows of one training of ours, with and without dashboard, resource samples, metrics file and
+trackers, in turns, so that both see the same machine. The figure to read is the median over the pairs of time a step
+with monitoring, divided by that without. Beside it stands what a sample and a drawing cost a processor, which no
+noise of the machine can hide. The dashboard draws into a terminal that another process reads, as a person's would be.
 """
 
 import argparse
 import gc
 import json
 import os
+import pty
+import statistics
+import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # one GPU: Trainer would spread over all that it sees
 
-import numpy as np
 import torch
-from encoded import Data, Rows, training_file
-from meter import Meter, Speed, Work, peak_tflops
-from rivals import WORDPIECE_VOCABULARY, Batch, MeanRow, loop, stock_loop, trainer_loop
+from harness import (
+    Data,
+    MeanRow,
+    Meter,
+    Rows,
+    Speed,
+    Work,
+    first_flows,
+    matrix_gflops,
+    peak_tflops,
+    traffic,
+    training_steps,
+    write_figures,
+)
+from rich.console import Console
+from stock_models import WORDPIECE_VOCABULARY, stock_loop, trainer_loop
 
-from wirebert.encoding.store import EncodedFlows
-from wirebert.evaluation.environment import hardware, versions
-from wirebert.model.architecture import Architecture
+from wirebert.evaluation.environment import versions
+from wirebert.training.checkpoint import CheckpointFolder
+from wirebert.training.corruption import Corruption
+from wirebert.training.dashboard import frame
 from wirebert.training.feeding import micro_batches, steps, steps_per_epoch
-from wirebert.training.loop import TrainState, train
-from wirebert.training.precision import tf32_products
-from wirebert.training.threads import computing_on
+from wirebert.training.monitoring import Event, Listener, MetricsLog, StartEvent, StepEvent
+from wirebert.training.picture import Picture
+from wirebert.training.resources import Gauges, ResourceSampler
+from wirebert.training.screen import Dashboard
+from wirebert.training.session import fit_model
+from wirebert.training.sinks import open_sinks
 
 GENERATED_ROWS = 50_000
 WIDTH = 14
+SCREEN = (200, 60)
 LOSSLESS_EPOCHS = 1_000
 """More than any window needs."""
 
@@ -65,14 +92,9 @@ OURS: dict[str, tuple[str, ...]] = {
     "leave-out-math": ("model.attention=math",),
     "whole": (*LAUNCHED, "training.micro_batch_tokens=0"),
     "checkpointing": (*LAUNCHED, "training.micro_batch_tokens=0", "model.gradient_checkpointing=true"),
-    "accumulating": LAUNCHED,
     "feeding": (),
 }
-RIVALS = (
-    *("replaced", "transformers", "features", "features-compiled"),
-    *("trainer", "trainer-compiled", "trainer-full"),
-)
-RECIPES = (*RIVALS, *OURS)
+RECIPES = ("replaced", "transformers", "trainer", "trainer-compiled", "trainer-full", *OURS)
 STANDARD = {
     "cuda": tuple(name for name in RECIPES if name != "leave-out-bf16"),
     "cpu": tuple(name for name in RECIPES if name != "trainer-compiled"),
@@ -96,6 +118,12 @@ class Options:
     def dtype(self) -> torch.dtype:
         """Precision of what is not ours: bf16, single on a processor."""
         return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+
+    def dtype_of(self, recipe: str) -> torch.dtype:
+        """Precision of a recipe."""
+        if "training.precision=bf16" in (*OURS.get(recipe, ()), *self.overrides):
+            return torch.bfloat16
+        return torch.float16 if recipe == "replaced" and self.device.type == "cuda" else self.dtype
 
     def assignments(self, changed: Sequence[str] = ()) -> list[str]:
         """Settings of a recipe that differ from the defaults."""
@@ -125,94 +153,44 @@ class Row(NamedTuple):
 
 
 def ours(data: Data, options: Options) -> Speed:
-    """The loop of `wirebert train`, fed as there; validation and checkpoints are not part of it."""
-    model, flows = data.model(), data.flows
-    config = data.settings.training.settled(
-        num_flows=len(flows), width=model.architecture.dim, is_pretrained=False
-    )
-    config = replace(config, epochs=options.epochs or LOSSLESS_EPOCHS)
-    num_steps = steps_per_epoch(len(flows), config.batch_size) * config.epochs
-    counts = np.bincount(flows.class_ids, minlength=len(data.classes))
-    meter, mean_row = options.meter(num_steps if options.epochs else 0), MeanRow.of(flows)
-    state = TrainState.start(model, config, seed=1, num_steps=num_steps, class_counts=counts)
-    corruption = data.corruption(config)
-    with tf32_products(config.precision == "tf32"), computing_on(config.threads):
-        for step in train(state, steps(flows, config, seed=1, corruption=corruption)):
-            if step.index % config.log_every == 0:
-                state.check_finite()
-                state.tally.read()
-            # Corruption adds and takes away tokens: the step's own are counted, their squares are in proportion.
-            row = MeanRow(
-                step.num_tokens / step.num_flows,
-                mean_row.squared * step.num_tokens / (step.num_flows * mean_row.tokens),
-            )
-            if not meter.step(row.work(model.architecture, step.num_flows)):
-                break
+    """The loop of `wirebert train`."""
+    num_steps = steps_per_epoch(len(data.flows), options.batch_size) * options.epochs
+    meter, mean_row = options.meter(num_steps), MeanRow.of(data.flows)
+    for state, step, _ in training_steps(data, epochs=options.epochs or LOSSLESS_EPOCHS):
+        # Corruption adds and takes away tokens: the step's own are counted, their squares are in proportion.
+        num_tokens = step.num_tokens / step.num_flows
+        row = MeanRow(num_tokens, mean_row.squared * num_tokens / mean_row.tokens)
+        if not meter.step(row.work(state.model.architecture, step.num_flows)):
+            break
     return meter.speed()
 
 
 def feeding(data: Data, options: Options) -> Speed:
     """What is ready before a step begins: its rows, and nothing computed with them."""
-    flows, pad_id = data.flows, data.tokenizer.pad_id
-    config = replace(data.settings.training, epochs=LOSSLESS_EPOCHS)
+    config = replace(data.run.training, epochs=LOSSLESS_EPOCHS)
+    corruption, pad_id = Corruption.of(data.tokenizer, config), data.tokenizer.pad_id
     meter, max_tokens = options.meter(), config.micro_batch_tokens or 0
-    for step in steps(flows, config, seed=1, corruption=data.corruption(config)):
+    for step in steps(data.flows, config, seed=1, corruption=corruption):
         micro_batches(step, max_tokens, pad_id=pad_id, device=options.device, batch_size=config.batch_size)
-        tokens = len(step.rows.ids)
-        if not meter.step(Work(len(step.class_ids), tokens, tokens, 0.0, 0.0)):
+        if not meter.step(Work(len(step.class_ids), len(step.rows.ids), 0.0, 0.0)):
             break
     return meter.speed()
 
 
-def features(data: Data, options: Options, *, compiled: bool) -> Speed:
-    """Our model in a plain loop on padded batches that lie on the device."""
-    model, flows, meter = data.model().to(options.device).train(), data.flows, options.meter()
-    length = int(np.diff(flows.offsets).max())
-    batches = _padded_batches(flows, model.architecture, length, options)
-    run = cast("Callable[..., torch.Tensor]", torch.compile(model)) if compiled else model
-    parameters = [weight for weight in model.parameters() if weight.requires_grad]
-    loop(
-        lambda batch: run(batch.ids, batch.mask), parameters, batches, meter, dtype=options.dtype, fused=True
-    )
-    return meter.speed()
+def stock(name: str, rows: Rows, options: Options) -> tuple[Speed, int]:
+    """A stock model in a plain loop; its speed and its batch size."""
+    batch_size, padded_to = (32, 512) if name == "replaced" else (256, 256)
+    base = rows.data(options.assignments()).model().architecture
+    architecture = replace(base, vocab_size=WORDPIECE_VOCABULARY, positions=True, num_columns=0)
+    dtype, meter, fused = options.dtype_of(name), options.meter(), name == "transformers"
+    stock_loop(architecture, meter, batch_size=batch_size, padded_to=padded_to, dtype=dtype, fused=fused)
+    return meter.speed(), batch_size
 
 
-def _padded_batches(
-    flows: EncodedFlows, architecture: Architecture, length: int, options: Options
-) -> list[Batch]:
-    mean_row, batches = MeanRow.of(flows), list[Batch]()
-    size = min(options.batch_size, len(flows))
-    for first in range(0, min(len(flows), 8 * size) - size + 1, size):
-        lengths = np.diff(flows.offsets[first : first + size + 1])
-        mask = np.arange(length) < lengths[:, None]
-        ids = np.full(mask.shape, architecture.pad_id)
-        ids[mask] = flows.ids[flows.offsets[first] : flows.offsets[first + size]]
-        class_ids = np.array(flows.class_ids[first : first + size])
-        tensors = [torch.from_numpy(values).to(options.device) for values in (ids, mask, class_ids)]
-        is_padded = bool(lengths.min() < length)
-        work = mean_row.work(architecture, size, length)
-        batches.append(Batch(tensors[0], tensors[1] if is_padded else None, tensors[2], work))
-    return batches
-
-
-def rival(name: str, rows: Rows, options: Options) -> tuple[Speed, int]:
-    """A recipe that is not ours; its speed and its batch size."""
-    if name in ("replaced", "transformers"):
-        batch_size, padded_to = (32, 512) if name == "replaced" else (256, 256)
-        base = rows.data(options.assignments()).model().architecture
-        architecture = replace(base, vocab_size=WORDPIECE_VOCABULARY, positions=True, num_columns=0)
-        dtype = torch.float16 if name == "replaced" and options.device.type == "cuda" else options.dtype
-        meter = options.meter()
-        how = {"batch_size": batch_size, "padded_to": padded_to}
-        stock_loop(architecture, meter, **how, dtype=dtype, fused=name == "transformers")
-        return meter.speed(), batch_size
-    if name.startswith("features"):
-        return features(
-            rows.data(options.assignments(FULL)), options, compiled=name.endswith("compiled")
-        ), options.batch_size
+def trainer(name: str, rows: Rows, options: Options) -> Speed:
+    """`transformers.Trainer`."""
     data = rows.data(options.assignments(FULL if name == "trainer-full" else ()))
-    num_steps = steps_per_epoch(len(data.flows), options.batch_size) * options.epochs
-    meter = options.meter(num_steps)
+    meter = options.meter(steps_per_epoch(len(data.flows), options.batch_size) * options.epochs)
     trainer_loop(
         replace(data.model().architecture, num_columns=0),
         data.flows,
@@ -222,28 +200,21 @@ def rival(name: str, rows: Rows, options: Options) -> tuple[Speed, int]:
         epochs=options.epochs,
         compiled=name.endswith("compiled"),
     )
-    return meter.speed(), options.batch_size
+    return meter.speed()
 
 
 def measure(name: str, rows: Rows, options: Options) -> Row:
     """Run one recipe; if it can not run here, say why."""
-    changed = OURS.get(name, ())
-    dtype = options.dtype
-    if "training.precision=bf16" in (*changed, *options.overrides):
-        dtype = torch.bfloat16
-    if name == "replaced" and options.device.type == "cuda":
-        dtype = torch.float16
-    peak = peak_tflops(options.device, dtype)
+    peak = peak_tflops(options.device, options.dtype_of(name))
     speed, batch_size, reason = None, options.batch_size, ""
     try:
         if name in OURS:
-            data = rows.data(options.assignments(changed))
-            if name == "accumulating":
-                quarter = round(MeanRow.of(data.flows).tokens * options.batch_size / 4)
-                data = rows.data(options.assignments((*changed, f"training.micro_batch_tokens={quarter}")))
+            data = rows.data(options.assignments(OURS[name]))
             speed = (feeding if name == "feeding" else ours)(data, options)
+        elif name.startswith("trainer"):
+            speed = trainer(name, rows, options)
         else:
-            speed, batch_size = rival(name, rows, options)
+            speed, batch_size = stock(name, rows, options)
     except (ImportError, RuntimeError) as error:  # not installed, or not enough memory
         reason = str(error).splitlines()[0]
     gc.collect()
@@ -278,19 +249,114 @@ def line(row: Row, replaced: Speed | None) -> str:
     return start + " ".join(f"{cell:>{WIDTH}}" for cell in cells)
 
 
-def comparisons(rows: Sequence[Row]) -> Iterator[str]:
-    """What cutting a step and computing it twice cost and save."""
-    speeds = {row.recipe: row.speed for row in rows if row.speed is not None}
-    whole = speeds.pop("whole", None)
-    for name in ("checkpointing", "accumulating"):
-        if whole is None or name not in speeds:
-            continue
-        speed = speeds[name]
-        told = f"{name}: {speed.step_ms / whole.step_ms - 1:+.0%} time"
-        activations = whole.peak_mb - whole.resting_mb
-        if activations:
-            told += f", {(speed.peak_mb - speed.resting_mb) / activations - 1:+.0%} activation memory"
-        yield told
+class Enough(Exception):  # noqa: N818 -- nothing went wrong
+    """All windows are measured."""
+
+
+class Turns:
+    """Listens to a training, and passes on what it hears in every other window only."""
+
+    def __init__(
+        self,
+        opened: Callable[[StartEvent], AbstractContextManager[Sequence[Listener]]],
+        seconds: float,
+        num_pairs: int,
+    ) -> None:
+        self.opened, self.seconds, self.num_pairs = opened, seconds, num_pairs
+        self.times: list[float] = []
+        """Seconds of a step in each window; the first warms up."""
+        self._listeners: Sequence[Listener] = ()
+        self._stack = ExitStack()
+        self._since_step, self._since_s = 0, time.perf_counter()
+
+    def receive(self, event: Event) -> None:
+        if isinstance(event, StartEvent):
+            self._start = event
+        if not isinstance(event, StepEvent):
+            return
+        for listener in self._listeners:
+            listener.receive(event)
+        now_s = time.perf_counter()
+        if now_s - self._since_s < self.seconds:
+            return
+        self.times.append((now_s - self._since_s) / (event.step - self._since_step))
+        self._stack.close()
+        self._listeners = ()
+        if len(self.times) > 2 * self.num_pairs:
+            raise Enough
+        # Which comes first alternates (off on, on off), so that a machine that slows down favours neither.
+        if len(self.times) % 4 in (2, 3):
+            self._listeners = self._stack.enter_context(self.opened(self._start))
+        self._since_step, self._since_s = event.step, time.perf_counter()
+
+    def ratios(self) -> list[float]:
+        """Of each pair: the time of a step with monitoring, in parts of the time without."""
+        pairs = zip(self.times[1::2], self.times[2::2], strict=True)
+        return [one / other if number % 2 else other / one for number, (one, other) in enumerate(pairs)]
+
+
+@contextmanager
+def terminal() -> Generator[Console]:
+    """A console on a terminal whose content another process reads."""
+    leader, follower = pty.openpty()
+    width, height = SCREEN
+    reader = subprocess.Popen(["cat"], stdin=leader, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with os.fdopen(follower, "w", encoding="utf-8") as file:
+        yield Console(file=file, force_terminal=True, color_system="256", width=width, height=height)
+    reader.terminate()
+    reader.wait()
+    os.close(leader)
+
+
+def monitoring(data: Data, options: Options, trackers: Sequence[str], folder: Path) -> dict[str, object]:
+    """Time of a step with monitoring, in parts of the time without, and what a sample and a drawing cost."""
+    picture = Picture(title="benchmark", hint="")
+    config = replace(data.config(epochs=LOSSLESS_EPOCHS), evaluate_every=10**9, checkpoint_seconds=1e9)
+
+    @contextmanager
+    def opened(start: StartEvent) -> Generator[Sequence[Listener]]:
+        """The listeners of `wirebert train` on a terminal."""
+        with (
+            MetricsLog(folder / "metrics.jsonl") as log,
+            Dashboard(console, picture) as screen,
+            open_sinks(trackers, folder, {}, [log, screen]) as sinks,
+            ResourceSampler([log, screen, *sinks], folder) as sampler,
+        ):
+            listeners = [log, screen, *sinks, sampler]
+            for listener in listeners:
+                listener.receive(start)
+            yield listeners
+
+    turns = Turns(opened, options.seconds / options.windows, options.windows)
+    with terminal() as console, suppress(Enough):
+        fit_model(
+            data.model(),
+            data.flows,
+            first_flows(data.flows, 1),
+            config,
+            seed=1,
+            corruption=Corruption.of(data.tokenizer, config),
+            checkpoints=CheckpointFolder(folder / "checkpoints"),
+            log=None,
+            listeners=[turns],
+        )
+    gauges, ratios = Gauges(folder, options.device), turns.ratios()
+    return {
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+        "step_ms": [seconds * 1e3 for seconds in turns.times[1:]],
+        "sample_ms": processor_ms(lambda: gauges.read(0)),
+        "frame_ms": processor_ms(lambda: frame(picture, *SCREEN, 0.0)),
+        "matrix_gflops": matrix_gflops(),
+    }
+
+
+def processor_ms(call: Callable[[], object]) -> float:
+    """What a call costs this thread, which no noise of the machine can hide."""
+    began_s = time.thread_time()
+    for _ in range(50):
+        call()
+    return (time.thread_time() - began_s) / 50 * 1e3
 
 
 def parser() -> argparse.ArgumentParser:
@@ -307,6 +373,10 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seconds", type=float, default=10.0, help="per recipe, warm-up not counted")
     parser.add_argument("--windows", type=int, default=5)
+    parser.add_argument(
+        "--monitoring", action="store_true", help="so many windows with monitoring and without"
+    )
+    parser.add_argument("--trackers", nargs="*", default=[], help="tracking tools to feed too")
     parser.add_argument("--warm-up", type=int, help="steps (default: 30, CPU 4)")
     parser.add_argument(
         "--epochs", type=int, default=0, help="ours and Trainer: so many epochs, not --seconds"
@@ -337,33 +407,28 @@ def main() -> None:
     given = parser().parse_args()
     options = options_of(given)
     lines: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = training_file(Path(folder), GENERATED_ROWS)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path, _ = traffic(folder, GENERATED_ROWS)
         rows = Rows(path, given.rows)
         print(f"{path.name}, {options.size}, {options.device}, {json.dumps(versions())}", flush=True)
+        about = {"data": path.name, "size": options.size}
+        if given.monitoring:
+            figures = monitoring(rows.data(options.assignments()), options, given.trackers, folder)
+            print(json.dumps(figures, indent=1))
+            write_figures(given.out, **about, **figures)
+            return
         print(header(), flush=True)
         for name in given.recipes or STANDARD[given.device]:
             lines.append(measure(name, rows, options))
             replaced = next((row.speed for row in lines if row.recipe == "replaced"), None)
             print(line(lines[-1], replaced), flush=True)
-    for told in comparisons(lines):
-        print(told)
     if options.epochs:
         print("; ".join(f"{row.recipe} {row.speed.total_s:.1f} s" for row in lines if row.speed))
     peaks = sorted(row.peak_tflops for row in lines)
     print(f"one large matrix product before each recipe: {peaks[0]:.3g} to {peaks[-1]:.3g} TFLOP/s")
-    if given.out is not None:
-        result = {
-            "data": path.name,
-            "size": options.size,
-            "hardware": asdict(hardware()),
-            "versions": versions(),
-            "rows": [
-                {**row._asdict(), "speed": None if row.speed is None else row.speed.to_dict()}
-                for row in lines
-            ],
-        }
-        given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    found = [{**row._asdict(), "speed": row.speed and asdict(row.speed)} for row in lines]
+    write_figures(given.out, **about, rows=found)
 
 
 if __name__ == "__main__":

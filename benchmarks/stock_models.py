@@ -4,9 +4,10 @@ Nothing is fetched: models start from random weights, which are as fast as train
 """
 
 import inspect
+import itertools
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, final
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -14,7 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np
 import torch
-from meter import Meter, Work
+from harness import MeanRow, Meter, Work
 from torch import Tensor
 
 from wirebert.model.architecture import Architecture
@@ -25,35 +26,6 @@ WORDPIECE_TOKENS = 397
 WORDPIECE_VOCABULARY = 30_522
 POOL = 16
 """Different batches of random ids that a loop goes round in."""
-
-
-def flop_of(architecture: Architecture, slots: int, pairs: float) -> float:
-    """Operations of the blocks' matrix products, forward and backward: `pairs` is the sum over rows of slots squared."""
-    weights = 4 * architecture.dim**2 + 2 * architecture.dim * architecture.hidden_dim
-    return architecture.num_layers * (6 * weights * slots + 12 * architecture.dim * pairs)
-
-
-class MeanRow(NamedTuple):
-    """The average row of a store: what a step's work is made of where its own rows can not be counted without waiting."""
-
-    tokens: float
-    squared: float
-    """Mean of the squared number of tokens."""
-
-    @classmethod
-    def of(cls, flows: LabelledRows) -> "MeanRow":
-        """Over all rows."""
-        lengths = np.diff(flows.offsets).astype(float)
-        return cls(float(lengths.mean()), float(np.square(lengths).mean()))
-
-    def work(self, architecture: Architecture, rows: int, padded_to: int = 0) -> Work:
-        """A step on so many of these rows, padded to one length (0: none is padded)."""
-        tokens = round(rows * self.tokens)
-        useful_flop = flop_of(architecture, tokens, rows * self.squared)
-        if padded_to == 0:
-            return Work(rows, tokens, tokens, useful_flop, useful_flop)
-        slots = rows * padded_to
-        return Work(rows, tokens, slots, flop_of(architecture, slots, slots * padded_to), useful_flop)
 
 
 def stock_model(architecture: Architecture) -> Any:
@@ -76,13 +48,14 @@ class Batch(NamedTuple):
 
 
 def random_batches(
-    architecture: Architecture, *, batch_size: int, padded_to: int, num_tokens: int, device: torch.device
+    architecture: Architecture, *, batch_size: int, padded_to: int, device: torch.device
 ) -> list[Batch]:
-    """Rows of WordPiece ids at random, about `num_tokens` each, cut at `padded_to`: speed does not depend on the ids."""
+    """Rows of WordPiece ids at random, as long as NSL-KDD's, cut at `padded_to`: speed does not depend on the ids."""
     random = np.random.default_rng(0)
     batches: list[Batch] = []
     for _ in range(POOL):
-        lengths = random.normal(num_tokens, 0.05 * num_tokens, batch_size).astype(int).clip(1, padded_to)
+        lengths = random.normal(WORDPIECE_TOKENS, 0.05 * WORDPIECE_TOKENS, batch_size)
+        lengths = lengths.astype(int).clip(1, padded_to)
         ids = torch.from_numpy(random.integers(1, architecture.vocab_size, (batch_size, padded_to)))
         mask = torch.from_numpy((np.arange(padded_to) < lengths[:, None]).astype(np.int64))
         class_ids = torch.from_numpy(random.integers(0, architecture.num_classes, batch_size))
@@ -95,33 +68,6 @@ def random_batches(
     return batches
 
 
-def loop(
-    model: Callable[[Batch], Tensor],
-    parameters: list[torch.nn.Parameter],
-    batches: list[Batch],
-    meter: Meter,
-    *,
-    dtype: torch.dtype,
-    fused: bool,
-) -> None:
-    """A plain training loop, at most as careful as most are; fp16 comes with gradient scaling."""
-    device = batches[0].ids.device
-    optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=fused)
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)  # pyright: ignore[reportPrivateImportUsage]  # torch documents this name
-    number = 0
-    while True:
-        batch = batches[number % len(batches)]
-        number += 1
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = torch.nn.functional.cross_entropy(model(batch).float(), batch.class_ids)
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad()
-        if not meter.step(batch.work):
-            return
-
-
 def stock_loop(
     architecture: Architecture,
     meter: Meter,
@@ -131,15 +77,22 @@ def stock_loop(
     dtype: torch.dtype,
     fused: bool,
 ) -> None:
-    """A stock model on WordPiece rows."""
-    model = stock_model(architecture).to(meter.device).train()
-    shape = {"batch_size": batch_size, "padded_to": padded_to, "num_tokens": WORDPIECE_TOKENS}
-    batches = random_batches(architecture, **shape, device=meter.device)
-
-    def logits(batch: Batch) -> Tensor:
-        return model(input_ids=batch.ids, attention_mask=batch.mask).logits
-
-    loop(logits, list(model.parameters()), batches, meter, dtype=dtype, fused=fused)
+    """A stock model on WordPiece rows in a plain loop, as careful as most are; fp16 comes with gradient scaling."""
+    device = meter.device
+    model = stock_model(architecture).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=fused)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)  # pyright: ignore[reportPrivateImportUsage]  # torch documents this name
+    batches = random_batches(architecture, batch_size=batch_size, padded_to=padded_to, device=device)
+    for batch in itertools.cycle(batches):
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits
+            loss = torch.nn.functional.cross_entropy(logits.float(), batch.class_ids)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        if not meter.step(batch.work):
+            return
 
 
 @final
