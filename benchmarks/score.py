@@ -51,7 +51,7 @@ from wirebert.model.architecture import Architecture
 from wirebert.model.batches import Precision, score
 from wirebert.model.checkpoints import hugging_face_state
 from wirebert.pipeline import fit
-from wirebert.printing import Output
+from wirebert.console import (Output)
 from wirebert.run_folder import new_run_folder
 from wirebert.serving import export
 from wirebert.serving.agreement import BOUNDS, Bounds

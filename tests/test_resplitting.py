@@ -15,7 +15,7 @@ from wirebert.config import RunConfig, resolve_run
 from wirebert.contest import Job, is_done, work
 from wirebert.errors import ConfigError
 from wirebert.evaluation.comparison import Comparison
-from wirebert.evaluation.plain import from_plain
+from wirebert.serialization import (from_plain)
 from wirebert.resplitting import compete_on_splits
 
 QUIET = Console(quiet=True)

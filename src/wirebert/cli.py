@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(sentence: str) -> None:
-    from wirebert.printing import tell  # loads rich, which `--help` has no use for
+    from wirebert.console import (tell)  # loads rich, which `--help` has no use for
 
     tell(sentence)
 

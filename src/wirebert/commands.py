@@ -19,7 +19,7 @@ from wirebert.inspection import inspect_data, show_inspection
 from wirebert.model_commands import calibrate, evaluate, export, predict, serve
 from wirebert.options import DATA_OPTIONS, given_options
 from wirebert.pretraining import read_pretraining, show_pretraining
-from wirebert.printing import Output
+from wirebert.console import (Output)
 from wirebert.reporting import draw_page, show_report
 from wirebert.run_folder import RunFolder, open_run_folder
 from wirebert.train_commands import compare, demo, train

@@ -21,7 +21,7 @@ from wirebert.evaluation.comparison import Comparison
 from wirebert.evaluation.comparison_page import write_comparison
 from wirebert.evaluation.history import History
 from wirebert.evaluation.paired import DETECTION
-from wirebert.evaluation.plain import from_plain, to_plain
+from wirebert.serialization import (from_plain, to_plain)
 from wirebert.evaluation.rivals import RIVALS
 from wirebert.files import write_whole
 from wirebert.ground import text_columns

@@ -14,7 +14,7 @@ from wirebert.encoding.settings import EncodingConfig
 from wirebert.errors import ConfigError
 from wirebert.files import write_whole
 from wirebert.model.architecture import ModelConfig
-from wirebert.settings import from_mapping, merge, to_mapping
+from wirebert.serialization import (from_mapping, merge, to_mapping)
 from wirebert.training.masking import MaskingConfig
 from wirebert.training.settings import TrainConfig
 from wirebert.training.soft_targets import DistillationConfig

@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Event
 
 from wirebert.errors import ConfigError
-from wirebert.printing import tell
+from wirebert.console import (tell)
 from wirebert.serving.detector import Detector
 from wirebert.serving.follow import follow
 

@@ -16,7 +16,7 @@ from wirebert.model.architecture import Architecture
 from wirebert.model.attention import AttentionKernel
 from wirebert.model.distilbert import Block, DistilBert
 from wirebert.run_folder import RunFolder
-from wirebert.settings import to_mapping
+from wirebert.serialization import (to_mapping)
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import Corruption, RowChange
 from wirebert.training.distributed import ALONE, Crew

@@ -14,7 +14,7 @@ from wirebert.data.validation import left_out
 from wirebert.errors import ConfigError, DataError
 from wirebert.following import follow_until_asked
 from wirebert.judging import Part, judge
-from wirebert.printing import Output, tell
+from wirebert.console import (Output, tell)
 from wirebert.reporting import count_evaluation, evaluation_report, show_findings, show_report, write_report
 from wirebert.run_folder import new_run_folder
 from wirebert.serving.artifact import save_artifact

@@ -51,7 +51,7 @@ from wirebert.reporting import (
 from wirebert.run_folder import RunFolder
 from wirebert.serving.artifact import Artifact, save_artifact, write_card
 from wirebert.serving.detector import Detector, choose_device
-from wirebert.settings import to_mapping
+from wirebert.serialization import (to_mapping)
 from wirebert.starting import is_own
 from wirebert.teaching import compare_with_teacher
 from wirebert.training.distributed import ALONE, Crew

@@ -27,7 +27,7 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, SchemaError
 from wirebert.evaluation.environment import Hardware, hardware, versions
 from wirebert.evaluation.masked_features import MaskedFigures, column_figures, figures, print_masked
-from wirebert.evaluation.plain import from_plain, to_plain
+from wirebert.serialization import (from_plain, to_plain)
 from wirebert.files import write_whole
 from wirebert.joining import learn
 from wirebert.ledger import count_read
@@ -42,7 +42,7 @@ from wirebert.reporting import command_line, show_data
 from wirebert.run_folder import RunFolder, check_inputs
 from wirebert.serving.artifact import Artifact, save_artifact
 from wirebert.serving.detector import choose_device
-from wirebert.settings import to_mapping
+from wirebert.serialization import (to_mapping)
 from wirebert.starting import is_own
 from wirebert.training.distributed import ALONE, Crew
 from wirebert.training.feeding import NEVER, take_rows

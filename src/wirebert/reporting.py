@@ -33,7 +33,7 @@ from wirebert.judging import Part
 from wirebert.ledger import count_read
 from wirebert.run_folder import RunFolder
 from wirebert.serving.detector import Detector
-from wirebert.settings import to_mapping
+from wirebert.serialization import (to_mapping)
 from wirebert.training.monitoring import read_metrics
 from wirebert.training.soft_targets import DistillationConfig
 from wirebert.training.standing import TrainingResult

@@ -29,7 +29,7 @@ from wirebert.judging import Part, judge
 from wirebert.run_folder import RunFolder
 from wirebert.serving.artifact import Artifact, load_artifact
 from wirebert.serving.detector import Detector
-from wirebert.settings import from_mapping, to_mapping
+from wirebert.serialization import (from_mapping, to_mapping)
 from wirebert.starting import kept_tokenizer
 from wirebert.training.soft_targets import DistillationConfig, SoftTargets
 from wirebert.watching import watch

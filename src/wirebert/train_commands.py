@@ -28,7 +28,7 @@ from wirebert.model.architecture import find_architecture
 from wirebert.options import DATA_OPTIONS, given_options
 from wirebert.pipeline import fit
 from wirebert.pretraining import fit_masked
-from wirebert.printing import Output
+from wirebert.console import (Output)
 from wirebert.reporting import default_name
 from wirebert.resplitting import compete_on_splits
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from wirebert.data.conversion import Misfits
 from wirebert.data.schema import FlowSchema
 from wirebert.data.survey import FlowSource
-from wirebert.printing import Output
+from wirebert.console import (Output)
 
 Block = TypeVar("Block")
 

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wirebert.evaluation.alarm import MOST_KNOTS, AlarmScore, Surprise, log_odds, surprise
-from wirebert.evaluation.plain import from_plain, to_plain
+from wirebert.serialization import (from_plain, to_plain)
 
 
 def slow_surprise(known: list[float], score: float) -> float:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from wirebert.evaluation.metrics import SplitMetrics, Thresholds, evaluate
-from wirebert.evaluation.plain import from_plain
+from wirebert.serialization import (from_plain)
 from wirebert.evaluation.thresholds import fit_threshold
 
 ZERO = cast(str, 0)  # the stubs only know "warn"

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from wirebert.evaluation.paired import Judged
-from wirebert.evaluation.plain import from_plain, to_plain
+from wirebert.serialization import (from_plain, to_plain)
 from wirebert.evaluation.teacher_gap import SplitGap, TeacherGap, gap_remarks, gap_rows, split_gap
 
 TRUE = np.array([0, 0, 0, 1, 1, 2] * 20)

@@ -11,7 +11,7 @@ from wirebert.data.schema import FlowSchema
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.novelty import Strangeness
-from wirebert.evaluation.plain import from_plain, to_plain
+from wirebert.serialization import (from_plain, to_plain)
 from wirebert.evaluation.thresholds import Threshold
 from wirebert.evaluation.tree_features import measure
 from wirebert.serving.agreement import Alerts

@@ -16,7 +16,7 @@ from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError
 from wirebert.files import write_whole
-from wirebert.settings import to_mapping
+from wirebert.serialization import (to_mapping)
 
 VERSION = 1
 """Raised when the same rows and the same tokenizer give other ids than before."""

@@ -33,7 +33,7 @@ from wirebert.encoding.text import Pieces, Ragged
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS, Vocabulary, escape
 from wirebert.encoding.wordpieces import start_pieces
 from wirebert.errors import ConfigError
-from wirebert.settings import from_mapping, to_mapping
+from wirebert.serialization import (from_mapping, to_mapping)
 
 TEXT_MARKS = ("<missing>", "<empty>", "<absent>", "")
 """Tokens of a text column: a text is never unseen, so its second token is that of the empty text; `column:` is last."""

@@ -12,7 +12,7 @@ from wirebert.evaluation.confusion import class_figures, confusion_matrix, headl
 from wirebert.evaluation.curves import OperatingCurve, ScoreCurves, score_curves
 from wirebert.evaluation.intervals import Intervals, bootstrap
 from wirebert.evaluation.mistakes import Mistake
-from wirebert.evaluation.plain import to_plain
+from wirebert.serialization import (to_plain)
 from wirebert.evaluation.reliability import Calibration, reliability
 from wirebert.evaluation.score_histogram import ScoreHistogram, score_histogram
 from wirebert.evaluation.thresholds import OperatingPoint, Threshold, fit_threshold, operating_point

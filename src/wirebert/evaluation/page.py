@@ -30,7 +30,7 @@ from wirebert.evaluation.run_charts import RESOURCE, TRAINING
 from wirebert.evaluation.tables import HEADLINES, interval, times_read
 from wirebert.evaluation.verdict import doubts, verdict
 from wirebert.files import write_whole
-from wirebert.settings import dotted
+from wirebert.serialization import (dotted)
 
 MOST_BYTES = 5_000_000
 """Size of the page: what mail takes and a browser opens at once."""

@@ -15,7 +15,7 @@ from wirebert.data.validation import Finding
 from wirebert.errors import RunError
 from wirebert.evaluation.environment import Hardware
 from wirebert.evaluation.metrics import SplitMetrics
-from wirebert.evaluation.plain import from_plain, to_plain
+from wirebert.serialization import (from_plain, to_plain)
 from wirebert.evaluation.teacher_gap import TeacherGap
 from wirebert.files import write_whole
 

@@ -12,7 +12,7 @@ from wirebert.evaluation.intervals import Interval
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.report import JudgedFile, Report
 from wirebert.evaluation.teacher_gap import GAP_HEAD, SplitGap, gap_remarks, gap_rows
-from wirebert.settings import dotted
+from wirebert.serialization import (dotted)
 
 HEADLINES = {
     "accuracy": "accuracy",

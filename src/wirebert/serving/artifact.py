@@ -30,7 +30,7 @@ from wirebert.data.schema import FlowSchema
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError, ConfigError, UserError
 from wirebert.evaluation.novelty import Strangeness
-from wirebert.evaluation.plain import from_plain, to_plain
+from wirebert.serialization import (from_plain, to_plain)
 from wirebert.files import force_to_disk, write_whole
 from wirebert.model.distilbert import Architecture
 from wirebert.serving.operating import NOTHING, Operating

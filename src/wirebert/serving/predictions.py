@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 from pyarrow import csv, parquet
 
-from wirebert.ahead import ahead
+from wirebert.prefetch import (ahead)
 from wirebert.data.context import FlowContext
 from wirebert.data.conversion import Misfits
 from wirebert.data.intake import Intake

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_
 
-from wirebert.ahead import ahead
+from wirebert.prefetch import (ahead)
 from wirebert.errors import ConfigError, TrainingError
 from wirebert.model.batches import Batch, PackedBatch, Precision, answers, autocast, class_logits
 from wirebert.model.distilbert import DistilBert

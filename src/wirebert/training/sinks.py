@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, cast, final, runtime_checkable
 
 from wirebert.errors import ConfigError
-from wirebert.settings import dotted
+from wirebert.serialization import (dotted)
 from wirebert.training.monitoring import (
     EndEvent,
     EpochEvent,

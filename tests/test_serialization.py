@@ -3,21 +3,26 @@ import inspect
 from dataclasses import MISSING, dataclass, field, fields
 from itertools import permutations
 from typing import Any, Literal, cast
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from wirebert.config import EvaluationConfig, PretrainConfig, ProtocolConfig, RunConfig
 from wirebert.data.settings import DataConfig
 from wirebert.deciding import OperatingConfig
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.errors import ConfigError
 from wirebert.model.architecture import ModelConfig
-from wirebert.settings import from_mapping, merge, to_mapping
+from wirebert.serialization import (from_mapping, merge, to_mapping)
 from wirebert.training.masking import MaskingConfig
 from wirebert.training.settings import TrainConfig
 from wirebert.training.soft_targets import DistillationConfig
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+import pytest
+from wirebert.serialization import (from_plain, to_plain)
+
 
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
@@ -164,3 +169,37 @@ def test_the_sections_are_those_of_a_run() -> None:
     run = RunConfig()
     assert {name: type(getattr(run, name)) for name in SECTIONS} == SECTIONS
     assert run == from_mapping(RunConfig, to_mapping(run))
+
+
+@dataclass(frozen=True)
+class Inner_of_plain:
+    rate: float
+    kind: Literal["a", "b"] = "a"
+
+
+@dataclass(frozen=True)
+class Outer_of_plain:
+    name: str
+    inner: tuple[Inner_of_plain, ...]
+    ends: tuple[int, float]
+    by_name: Mapping[str, Inner_of_plain | None]
+    anything: object = None
+
+
+def test_dataclasses_survive_json() -> None:
+    outer = Outer_of_plain("x", (Inner_of_plain(1.0), Inner_of_plain(0.5, "b")), (1, 2.0), {"one": Inner_of_plain(3.0), "none": None}, {"a": [1]})
+    assert from_plain(Outer_of_plain, json.loads(json.dumps(to_plain(outer)))) == outer
+
+
+def test_whole_numbers_become_floats_where_floats_belong() -> None:
+    assert isinstance(from_plain(Inner_of_plain, {"rate": 1}).rate, float)
+
+
+@pytest.mark.parametrize("data", [{"rate": "fast"}, {}, {"rate": 1.0, "kind": "c"}, [1.0], None])
+def test_a_value_of_the_wrong_type_is_refused(data: object) -> None:
+    with pytest.raises(TypeError):
+        from_plain(Inner_of_plain, data)
+
+
+def test_unknown_fields_are_passed_over() -> None:
+    assert from_plain(Inner_of_plain, {"rate": 1.0, "newer": 2}) == Inner_of_plain(1.0)
