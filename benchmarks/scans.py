@@ -31,7 +31,7 @@ from harness import DATA, Report, by_seed
 from wirebert.cli import main as wirebert
 from wirebert.data.labels import fit_classes
 from wirebert.data.loading import Flows, open_flows
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.settings import DataConfig
 from wirebert.data.survey import survey
 from wirebert.data.synthetic.captures import captures

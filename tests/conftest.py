@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from wirebert.data.labels import ClassMap
-    from wirebert.data.schema import FlowSchema
+    from wirebert.data.schema.schema import (FlowSchema)
     from wirebert.encoding.settings import EncodingConfig
     from wirebert.model.distilbert import DistilBert
     from wirebert.serving.artifact import Artifact

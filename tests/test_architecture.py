@@ -380,7 +380,7 @@ def tree_of(module: str) -> ast.Module:
 def as_module(dotted: str) -> str:
     """The module of ours that `wirebert.a.b` names, be it a module, a package or a name inside a module.
 
-    `wirebert.data.schema.Column` -> `data.schema`; `wirebert.data` -> `data.__init__`.
+    `wirebert.data.schema.schema.Column` -> `data.schema`; `wirebert.data` -> `data.__init__`.
     """
     name = dotted.removeprefix("wirebert").removeprefix(".")
     while name:

@@ -12,7 +12,7 @@ from sklearn import metrics as sklearn
 
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.loading import Flows, open_flows
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.errors import SchemaError
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.baselines import fit_trees

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from wirebert.data.loading import Flows
-from wirebert.data.schema import ColumnKind
+from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.data.times import seconds_of
 from wirebert.deciding import fold, parse_prior, stated_shares
 from wirebert.errors import ConfigError, DataError

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int64, UInt64
 
 from wirebert.config import RunConfig
 from wirebert.data.sampling import sample_by_name
-from wirebert.data.schema import ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.data.splits import duplicate_safe_split
 from wirebert.evaluation.folds import Folds, leave_attacks_out
 from wirebert.evaluation.tasks import Rows, Task

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from wirebert.budgeting import Allowance, within
 from wirebert.card import model_card
-from wirebert.data.conversion import Misfits
+from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.loading import open_flows
 from wirebert.data.survey import survey
 from wirebert.data.validation import left_out

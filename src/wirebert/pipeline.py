@@ -18,7 +18,7 @@ import wirebert
 from wirebert.card import model_card
 from wirebert.config import AnyRun, RunConfig, write_run
 from wirebert.data.loading import Flows, open_flows
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.survey import survey
 from wirebert.data.validation import Finding, compare, left_out, mark_accepted
 from wirebert.deciding import calibrated, folded_attack_scores, with_strangeness

@@ -15,7 +15,7 @@ import numpy as np
 from wirebert.config import PretrainConfig, RunConfig
 from wirebert.data.labels import ClassMap, fit_classes
 from wirebert.data.loading import Flows, open_flows
-from wirebert.data.schema import ColumnKind
+from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.data.splitting import split_rows
 from wirebert.data.survey import Survey, survey
 from wirebert.data.validation import Finding, mark_accepted, validate

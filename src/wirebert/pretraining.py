@@ -18,7 +18,7 @@ import wirebert
 from wirebert.config import PretrainConfig
 from wirebert.data.labels import ClassMap
 from wirebert.data.loading import Flows, open_flows
-from wirebert.data.schema import ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.data.survey import survey
 from wirebert.data.validation import Finding
 from wirebert.encoding.rows import EncodedBlock

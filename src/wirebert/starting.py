@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wirebert.config import RunConfig
 from wirebert.data.loading import Flows
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, SchemaError

@@ -8,8 +8,8 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from wirebert.data.conversion import Misfits
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.conversion import (Misfits)
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.survey import FlowSource
 from wirebert.console import (Output)
 

@@ -18,7 +18,7 @@ from wirebert.data.canonical import (
     sensor_table,
     service_names,
 )
-from wirebert.data.schema import ColumnKind
+from wirebert.data.schema.schema import (ColumnKind)
 
 SENSORS = ("zeek", "suricata", "nfdump", "argus", "ton_iot")
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirebert.data.context import FlowContext, context_columns, has_context, with_context
-from wirebert.data.layouts import write_schema
+from wirebert.data.schema.library import (write_schema)
 from wirebert.data.loading import open_flows
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.data.settings import DataConfig
 from wirebert.data.survey import survey
 from wirebert.data.validation import validate

@@ -5,7 +5,7 @@ import pytest
 
 from wirebert.data.datasets import known_datasets, verify
 from wirebert.data.formats import FORMATS
-from wirebert.data.layouts import known_schemas
+from wirebert.data.schema.library import (known_schemas)
 from wirebert.errors import DataError
 
 CONTENT = b"dur,proto\n1,tcp\n"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.conversion import Misfits
+from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.files import find_files, open_file, stem_of
 from wirebert.data.intake import Intake
 from wirebert.data.loading import open_flows

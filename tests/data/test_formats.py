@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 from wirebert.data.formats import flow_files
-from wirebert.data.layouts import known_schemas
+from wirebert.data.schema.library import (known_schemas)
 from wirebert.data.loading import DataConfig, Flows, open_flows
-from wirebert.data.schema import ColumnKind
+from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 EVE = (

@@ -13,7 +13,7 @@ from wirebert.data.labels import (
     fit_classes,
     imbalance_ratio,
 )
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.data.settings import DataConfig
 from wirebert.errors import DataError
 

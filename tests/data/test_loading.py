@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wirebert.data.conversion import Misfits
-from wirebert.data.layouts import known_schemas, write_schema
+from wirebert.data.schema.conversion import (Misfits)
+from wirebert.data.schema.library import (known_schemas, write_schema)
 from wirebert.data.loading import DataConfig, Flows, open_flows
-from wirebert.data.schema import ColumnKind
+from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.data.survey import survey
 from wirebert.errors import ConfigError, DataError, SchemaError
 

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 
 from wirebert.data.context import with_context
-from wirebert.data.conversion import Misfits
+from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.labels import fit_classes
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.data.settings import DataConfig
 from wirebert.data.splitting import RowSplit, split_rows
 from wirebert.data.survey import survey

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.conversion import Misfits
+from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.data.survey import DISTINCT_CAP, ColumnSurvey, Survey, feature_hashes, survey
 
 SCHEMA = FlowSchema(

@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from wirebert.data.conversion import Misfits
+from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.findings import CODES
 from wirebert.data.labels import ClassMap
 from wirebert.data.loading import DataConfig, open_flows
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.data.survey import survey
 from wirebert.data.validation import Finding, compare, left_out, mark_accepted, validate
 from wirebert.errors import ConfigError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.cache import find_or_encode, find_or_fit, store_key, tokenizer_key
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.encoding.store import StoreWriter

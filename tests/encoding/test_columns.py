@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.data.schema import Column, ColumnKind
+from wirebert.data.schema.schema import (Column, ColumnKind)
 from wirebert.encoding.categories import ValueCounts
 from wirebert.encoding.columns import (
     count_values,

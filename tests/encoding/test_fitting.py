@@ -1,6 +1,6 @@
 import pyarrow as pa
 
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.encoding.fitting import fit_columns
 from wirebert.encoding.settings import EncodingConfig
 

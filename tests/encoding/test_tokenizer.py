@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from wirebert.data.loading import open_flows
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.data.synthetic import write_csv
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.encoding.settings import EncodingConfig

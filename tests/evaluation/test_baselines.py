@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from sklearn import metrics as sk
 
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.evaluation.baselines import Trees, fit_trees
 
 

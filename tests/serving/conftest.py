@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 if TYPE_CHECKING:
-    from wirebert.data.schema import FlowSchema
+    from wirebert.data.schema.schema import (FlowSchema)
     from wirebert.encoding.settings import EncodingConfig
     from wirebert.model.distilbert import DistilBert
     from wirebert.serving.artifact import Artifact
@@ -58,7 +58,7 @@ def tiny(untrained: "Untrained") -> "Untrained":
 @pytest.fixture(scope="session")
 def schema() -> "FlowSchema":
     """A column of every kind of feature, and of every kind by which a person finds a flow again."""
-    from wirebert.data.schema import Column, ColumnKind, FlowSchema
+    from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 
     kinds = {
         "ts": ColumnKind.TIME,

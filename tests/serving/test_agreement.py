@@ -95,7 +95,7 @@ def test_random_rows_hold_one_token_per_slot_at_most(artifact: Artifact, table: 
 
 
 def test_random_rows_have_texts_that_fit(tiny, tmp_path: Path):  # pyright: ignore[reportMissingParameterType, reportUnknownParameterType]
-    from wirebert.data.schema import Column, ColumnKind, FlowSchema
+    from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 
     schema = FlowSchema(name="web", columns=(Column(name="uri", kind=ColumnKind.TEXT, is_feature=True),))
     artifact, _ = tiny(schema, pa.table({"uri": ["/a", "/b?id=1"]}))

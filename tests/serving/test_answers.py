@@ -193,7 +193,7 @@ def test_flows_of_one_question_are_the_context_of_each_other_and_of_no_other(
     tiny: "Callable[..., tuple[Artifact, DistilBert]]",
 ):
     from wirebert.data.context import FlowContext, with_context
-    from wirebert.data.schema import Column, ColumnKind, FlowSchema
+    from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
     from wirebert.data.windows import ContextWindows
 
     kinds = {

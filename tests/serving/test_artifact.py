@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError

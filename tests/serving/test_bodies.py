@@ -11,7 +11,7 @@ from wirebert.serving.bodies import CSV, JSON, JSON_LINES, BodyReader, RawFlows,
 from wirebert.serving.limits import Limits, RequestError
 
 if TYPE_CHECKING:
-    from wirebert.data.schema import FlowSchema
+    from wirebert.data.schema.schema import (FlowSchema)
 
 Read = Callable[[str, bytes], RawFlows]
 LIMITS = Limits(max_rows=4, max_columns=12, max_field_characters=30)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.model.attribution import with_tokens

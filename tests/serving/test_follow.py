@@ -17,7 +17,7 @@ import pytest
 
 from wirebert.cli import main
 from wirebert.data.loading import open_flows
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.data.windows import ContextWindows

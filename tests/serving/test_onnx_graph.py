@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.model.distilbert import DistilBert
 from wirebert.serving import onnx_graph

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from wirebert.data.loading import open_flows
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.novelty import Strangeness

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import csv, parquet
 
 from wirebert.data.loading import DataConfig, Flows, open_flows
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.errors import DataError
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.detector import Detector, Scores

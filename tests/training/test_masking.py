@@ -9,7 +9,7 @@ import pytest
 import torch
 from jaxtyping import Int64, UInt16
 
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.layouts import known_schemas
-from wirebert.data.schema import Column, FlowSchema
+from wirebert.data.schema.library import (known_schemas)
+from wirebert.data.schema.schema import (Column, FlowSchema)
 
 ETHERNET_HEADER_BYTES = 14
 """What a capture on Ethernet counts in front of each IP packet."""

@@ -24,7 +24,7 @@ from wirebert.data.contacts import MAX_BYTES, NEEDED, Contacts, read_contacts
 from wirebert.data.hashing import mix
 from wirebert.data.keys import KeyTable
 from wirebert.data.recent import RecentRows
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.data.sliding import running_totals
 from wirebert.data.windows import ContextWindows
 

@@ -12,7 +12,7 @@ from wirebert.data.detection import detect_dialect, detect_header
 from wirebert.data.dialect import HEAD_BYTES, Dialect, clean_names, decode_head, read_head, whole_lines
 from wirebert.data.formats import FORMATS, SUFFIXES, Source, open_source
 from wirebert.data.intake import Intake
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.settings import DataConfig
 from wirebert.data.sources import delimited, key_values, parquet
 from wirebert.errors import DataError

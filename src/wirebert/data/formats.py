@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wirebert.data.canonical import flow_schema, sensor_table
 from wirebert.data.dialect import Compression, Format
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.sources.argus import ArgusFlows, open_argus
 from wirebert.data.sources.arrow import ArrowTable, open_arrow
 from wirebert.data.sources.json_lines import JsonLines, open_json_lines

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64
 
-from wirebert.data.schema import FlowSchema, missing_name
+from wirebert.data.schema.schema import (FlowSchema, missing_name)
 from wirebert.data.settings import DataConfig
 from wirebert.errors import DataError
 

@@ -13,15 +13,15 @@ import pyarrow as pa
 from wirebert.data.canonical import SENSORS, flow_schema, sensor_table
 from wirebert.data.contacts import NEEDED
 from wirebert.data.context import FlowContext, has_context, with_context, without_context
-from wirebert.data.conversion import Misfits, convert, with_points
+from wirebert.data.schema.conversion import (Misfits, convert, with_points)
 from wirebert.data.dialect import Dialect
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.formats import flow_files, joined_files, shared_schema
-from wirebert.data.inference import infer_schema, take_sample
+from wirebert.data.schema.inference import (infer_schema, take_sample)
 from wirebert.data.intake import Intake
-from wirebert.data.layouts import known_schemas, read_schema, recognise
-from wirebert.data.proposals import with_proposals
-from wirebert.data.schema import ColumnKind, FlowSchema, missing_name
+from wirebert.data.schema.library import (known_schemas, read_schema, recognise)
+from wirebert.data.schema.proposals import (with_proposals)
+from wirebert.data.schema.schema import (ColumnKind, FlowSchema, missing_name)
 from wirebert.data.settings import DataConfig
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import DataError, SchemaError

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64, Int64, UInt64
 
 from wirebert.data.findings import Finding, Severity, row_name, rows_of, some
 from wirebert.data.labels import class_of
-from wirebert.data.schema import ColumnKind, FlowSchema, missing_name
+from wirebert.data.schema.schema import (ColumnKind, FlowSchema, missing_name)
 from wirebert.data.settings import DataConfig, Split
 from wirebert.data.splits import DUPLICATE_SAFE_STATEMENT, duplicate_safe_split
 from wirebert.data.survey import FlowSource, Survey

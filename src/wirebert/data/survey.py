@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64, Int32, Int64, UInt64
 
-from wirebert.data.conversion import Misfits
+from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.growing import Growing
 from wirebert.data.hashing import NULL_HASH, mix, number_hashes, text_hashes
 from wirebert.data.labels import ClassMap
 from wirebert.data.sampling import RowSampler, Sample
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 
 DISTINCT_CAP = 10_000
 """Distinct values of a column are counted exactly up to here."""

@@ -54,7 +54,7 @@ from wirebert.data.checks.values import (
 )
 from wirebert.data.findings import CODES, SEVERITIES, Finding, Severity, Subject, subject_of
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema import missing_name
+from wirebert.data.schema.schema import (missing_name)
 from wirebert.data.survey import Survey
 from wirebert.errors import ConfigError, DataError
 

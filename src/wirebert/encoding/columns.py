@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
-from wirebert.data.schema import Column, ColumnKind
+from wirebert.data.schema.schema import (Column, ColumnKind)
 from wirebert.encoding.categories import CategoryEncoder, ValueCounts
 from wirebert.encoding.network import AddressEncoder, FlagsEncoder, PortEncoder
 from wirebert.encoding.numbers import NumberCounts, NumberEncoder

@@ -11,8 +11,8 @@ import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64
 
 from wirebert.data.canonical import encode
-from wirebert.data.combination import Combination
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.combination import (Combination)
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.fitting import Blocks
 
 SEPARATOR = "|"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from wirebert.data.schema import Column, ColumnKind
+from wirebert.data.schema.schema import (Column, ColumnKind)
 from wirebert.encoding.columns import (
     ColumnCounts,
     ColumnEncoder,

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int, Int32, Integer, UInt16, UInt32
 
-from wirebert.data.conversion import Misfits, convert
-from wirebert.data.schema import ColumnKind, FlowSchema
+from wirebert.data.schema.conversion import (Misfits, convert)
+from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.data.sources.key_values import parse
 from wirebert.encoding.columns import (
     ColumnEncoder,

@@ -10,7 +10,7 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.evaluation.tree_features import Coding, concatenate, measure, row_numbers, usage
 
 NUM_TREES = 600

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wirebert.data.context import FlowContext
-from wirebert.data.conversion import Misfits, convert
+from wirebert.data.schema.conversion import (Misfits, convert)
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.serving.bodies import JSON, JSON_LINES, BodyReader, RawFlows, arrays
 from wirebert.serving.detector import Detector, Scores

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError, ConfigError, UserError
 from wirebert.evaluation.novelty import Strangeness

@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 from jaxtyping import Float, Float32, Float64, Int64, UInt64
 
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.encoding.overlap import row_hashes
 from wirebert.encoding.rows import EncodedBlock, take_rows
 from wirebert.errors import ArtifactError, ConfigError
@@ -85,7 +85,7 @@ class Scores:
 
 @final
 class Detector:
-    """Scores typed tables (see `wirebert.data.conversion`) with a saved model; several threads may share one.
+    """Scores typed tables (see `wirebert.data.schema.conversion`) with a saved model; several threads may share one.
 
     Args:
         backend: who computes. "auto" takes the fastest export of the artifact that agrees with it on this machine, and

@@ -24,10 +24,10 @@ import pyarrow as pa
 
 from wirebert.data.canonical import sensor_table
 from wirebert.data.context import FlowContext
-from wirebert.data.conversion import Misfits
+from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.dialect import HEAD_BYTES, read_head
 from wirebert.data.loading import DataConfig, Flows, open_flows
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.errors import DataError
 from wirebert.files import has_taken
 from wirebert.serving.detector import Detector

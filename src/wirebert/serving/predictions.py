@@ -16,10 +16,10 @@ from pyarrow import csv, parquet
 
 from wirebert.prefetch import (ahead)
 from wirebert.data.context import FlowContext
-from wirebert.data.conversion import Misfits
+from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.intake import Intake
 from wirebert.data.loading import Flows
-from wirebert.data.schema import ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.errors import DataError
 from wirebert.serving.detector import Detector, Scores
 from wirebert.serving.reasons import wants_reasons, why

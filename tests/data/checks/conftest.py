@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 import pytest
 
-from wirebert.data.conversion import Misfits
+from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.findings import Subject, subject_of
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.data.survey import survey
 
 Cells = Sequence[str | None] | Sequence[float | None]

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from wirebert.data.checks import labels
-from wirebert.data.conversion import Misfits
+from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.findings import Subject
 
 Make = Callable[..., Subject]

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
 from wirebert.data.checks import values
-from wirebert.data.conversion import Misfits
+from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.findings import Subject
 
 Make = Callable[..., Subject]

@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.tree import DecisionTreeClassifier
 
 from wirebert.data.labels import ClassMap
-from wirebert.data.layouts import known_schemas
+from wirebert.data.schema.library import (known_schemas)
 from wirebert.data.loading import open_flows
 from wirebert.data.survey import survey
 from wirebert.data.synthetic import generate, write_csv

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float64
 
 from wirebert.data.findings import Finding, Subject, present, row_name, rows_of, some
-from wirebert.data.schema import ColumnKind
+from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.data.times import seconds_of
 
 DRIFT_LIMIT = 0.25

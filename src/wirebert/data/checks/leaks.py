@@ -19,7 +19,7 @@ from jaxtyping import Int64
 
 from wirebert.data.findings import Finding, Subject, some
 from wirebert.data.hashing import mix
-from wirebert.data.schema import ColumnKind
+from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.data.survey import ColumnSurvey
 from wirebert.data.times import seconds_of
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wirebert.data.findings import Finding, Subject, rows_of, some
-from wirebert.data.schema import ColumnKind
+from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.data.survey import ColumnSurvey
 
 MISSING_WARNING_SHARE = 0.5

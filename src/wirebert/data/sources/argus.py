@@ -27,7 +27,7 @@ from wirebert.data.canonical import (
 )
 from wirebert.data.dialect import Compression
 from wirebert.data.intake import Intake
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.sources.lines import header_names, line_blocks, parse_delimited, without_first_line
 from wirebert.data.states import bits_of, conn_states, flag_bits, flag_texts, is_protocol
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from wirebert.data.canonical import flat
 from wirebert.data.dialect import Compression
 from wirebert.data.intake import Intake
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.sources.lines import line_blocks, parse_json
 from wirebert.errors import DataError
 

@@ -31,7 +31,7 @@ from wirebert.data.canonical import (
 )
 from wirebert.data.dialect import Compression
 from wirebert.data.intake import Intake
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.sources.joining import SideTable, SideTableBuilder
 from wirebert.data.sources.lines import line_blocks, parse_json
 from wirebert.data.states import bits_of, conn_states, flag_texts, header_bits, is_protocol

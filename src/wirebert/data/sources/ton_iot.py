@@ -23,7 +23,7 @@ from wirebert.data.canonical import (
 )
 from wirebert.data.dialect import Compression
 from wirebert.data.intake import Intake
-from wirebert.data.schema import ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.data.sources.lines import header_names, line_blocks, parse_delimited, without_first_line
 
 NEEDED = frozenset(

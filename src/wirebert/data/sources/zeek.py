@@ -31,7 +31,7 @@ from wirebert.data.canonical import (
 )
 from wirebert.data.dialect import Compression, read_head
 from wirebert.data.intake import Intake
-from wirebert.data.schema import FlowSchema
+from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.sources.joining import SideTable, SideTableBuilder, text_keys
 from wirebert.data.sources.lines import line_blocks, parse_delimited, parse_json
 from wirebert.data.states import bits_of, flag_bits, flag_texts, is_protocol

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tomli_w
 
-from wirebert.data.schema import ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.errors import SchemaError
 
 

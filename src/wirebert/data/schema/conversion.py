@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 
 from wirebert.data.intake import Intake
-from wirebert.data.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import (DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema)
 from wirebert.errors import DataError
 
 MAX_EXAMPLES = 3
