@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Int64, UInt64
 
-from wirebert.data.canonical import encode
+from wirebert.data.sensors.canonical import (encode)
 from wirebert.data.hashing import number_hashes, text_hashes
 from wirebert.data.times import seconds_of
 

@@ -10,7 +10,7 @@ from typing import IO
 
 import pyarrow as pa
 
-from wirebert.data.canonical import SENSORS, flow_schema, sensor_table
+from wirebert.data.sensors.canonical import (SENSORS, flow_schema, sensor_table)
 from wirebert.data.contacts import NEEDED
 from wirebert.data.context import FlowContext, has_context, with_context, without_context
 from wirebert.data.schema.conversion import (Misfits, convert, with_points)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64
 
-from wirebert.data.canonical import epoch_us
+from wirebert.data.sensors.canonical import (epoch_us)
 
 FORMATS = (
     "%Y-%m-%d",

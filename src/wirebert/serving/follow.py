@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Literal, cast, final
 
 import pyarrow as pa
 
-from wirebert.data.canonical import sensor_table
+from wirebert.data.sensors.canonical import (sensor_table)
 from wirebert.data.context import FlowContext
 from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.dialect import HEAD_BYTES, read_head

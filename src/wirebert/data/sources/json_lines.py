@@ -11,7 +11,7 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.canonical import flat
+from wirebert.data.sensors.canonical import (flat)
 from wirebert.data.dialect import Compression
 from wirebert.data.intake import Intake
 from wirebert.data.schema.schema import (FlowSchema)

@@ -10,17 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.canonical import (
-    canonical_columns,
-    change_texts,
-    encode,
-    flat,
-    flow_schema,
-    integers_of,
-    protocol_names,
-    sensor_table,
-    service_names,
-)
+from wirebert.data.sensors.canonical import (canonical_columns, change_texts, encode, flat, flow_schema, integers_of, protocol_names, sensor_table, service_names)
 from wirebert.data.dialect import Compression
 from wirebert.data.intake import Intake
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema)

@@ -16,25 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.canonical import (
-    SensorTable,
-    change_texts,
-    encode,
-    epoch_texts,
-    epoch_us,
-    flat,
-    flow_schema,
-    protocol_names,
-    sensor_table,
-    service_names,
-    texts_of,
-)
+from wirebert.data.sensors.canonical import (SensorTable, change_texts, encode, epoch_texts, epoch_us, flat, flow_schema, protocol_names, sensor_table, service_names, texts_of)
 from wirebert.data.dialect import Compression, read_head
 from wirebert.data.intake import Intake
 from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.sources.joining import SideTable, SideTableBuilder, text_keys
+from wirebert.data.sensors.side_table import (SideTable, SideTableBuilder, text_keys)
 from wirebert.data.sources.lines import line_blocks, parse_delimited, parse_json
-from wirebert.data.states import bits_of, flag_bits, flag_texts, is_protocol
+from wirebert.data.sensors.states import (bits_of, flag_bits, flag_texts, is_protocol)
 from wirebert.errors import DataError
 
 COMMENT = re.compile(rb"^[ \t]*#[^\n]*(?:\n|$)", re.MULTILINE)

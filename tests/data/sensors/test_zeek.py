@@ -7,7 +7,7 @@ import pytest
 
 from wirebert.data.dialect import read_head
 from wirebert.data.intake import Intake
-from wirebert.data.sources.zeek import ZeekFlows, ZeekTable, open_zeek, split_fields
+from wirebert.data.sensors.zeek import (ZeekFlows, ZeekTable, open_zeek, split_fields)
 from wirebert.errors import DataError
 
 FIELDS: list[str] = [

@@ -15,26 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, UInt8, UInt64
 
-from wirebert.data.canonical import (
-    SensorTable,
-    change_texts,
-    epoch_texts,
-    epoch_us,
-    flat,
-    flow_schema,
-    ip_bytes,
-    link_header_bytes,
-    protocol_names,
-    sensor_table,
-    service_names,
-    texts_of,
-)
+from wirebert.data.sensors.canonical import (SensorTable, change_texts, epoch_texts, epoch_us, flat, flow_schema, ip_bytes, link_header_bytes, protocol_names, sensor_table, service_names, texts_of)
 from wirebert.data.dialect import Compression
 from wirebert.data.intake import Intake
 from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.sources.joining import SideTable, SideTableBuilder
+from wirebert.data.sensors.side_table import (SideTable, SideTableBuilder)
 from wirebert.data.sources.lines import line_blocks, parse_json
-from wirebert.data.states import bits_of, conn_states, flag_texts, header_bits, is_protocol
+from wirebert.data.sensors.states import (bits_of, conn_states, flag_texts, header_bits, is_protocol)
 
 _TEXT, _COUNT = pa.string(), pa.int64()
 _FLOW = pa.struct(

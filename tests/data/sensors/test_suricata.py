@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from wirebert.data.dialect import read_head
 from wirebert.data.intake import Intake
-from wirebert.data.sources.suricata import SuricataFlows, open_suricata
+from wirebert.data.sensors.suricata import (SuricataFlows, open_suricata)
 
 FLOW: dict[str, object] = {
     "timestamp": "2021-06-06T15:57:37.272281+0200",
