@@ -14,7 +14,8 @@ from wirebert.data.formats import FORMATS, SUFFIXES, Source, open_source
 from wirebert.data.intake import Intake
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.settings import DataConfig
-from wirebert.data.sources import delimited, key_values, parquet
+from wirebert.data.sources import (delimited)
+from wirebert.data.readers import (key_values, parquet)
 from wirebert.errors import DataError
 
 DATA_SUFFIXES = {

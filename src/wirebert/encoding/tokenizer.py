@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int, Int32, Integer, UInt16, UInt32
 
 from wirebert.data.schema.conversion import (Misfits, convert)
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
-from wirebert.data.sources.key_values import parse
+from wirebert.data.readers.key_values import (parse)
 from wirebert.encoding.columns import (
     ColumnEncoder,
     distinct_parts,

@@ -16,7 +16,7 @@ from wirebert.data.sensors.canonical import (SensorTable, change_texts, epoch_te
 from wirebert.data.dialect import Compression
 from wirebert.data.intake import Intake
 from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.sources.lines import header_names, line_blocks, parse_delimited, without_first_line
+from wirebert.data.readers.lines import (header_names, line_blocks, parse_delimited, without_first_line)
 from wirebert.data.sensors.states import (bits_of, conn_states, flag_bits, flag_texts, is_protocol)
 
 NEEDED = frozenset(

@@ -18,7 +18,7 @@ from wirebert.data.dialect import Compression
 from wirebert.data.intake import Intake
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.sensors.side_table import (text_keys)
-from wirebert.data.sources.lines import header_names, line_blocks, parse_delimited, without_first_line
+from wirebert.data.readers.lines import (header_names, line_blocks, parse_delimited, without_first_line)
 from wirebert.data.sensors.states import (bits_of, conn_states, flag_bits, flag_texts, is_protocol)
 
 NEEDED = frozenset("ts te td sa da sp dp pr flg ipkt ibyt".split())

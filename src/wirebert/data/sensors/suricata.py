@@ -20,7 +20,7 @@ from wirebert.data.dialect import Compression
 from wirebert.data.intake import Intake
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.sensors.side_table import (SideTable, SideTableBuilder)
-from wirebert.data.sources.lines import line_blocks, parse_json
+from wirebert.data.readers.lines import (line_blocks, parse_json)
 from wirebert.data.sensors.states import (bits_of, conn_states, flag_texts, header_bits, is_protocol)
 
 _TEXT, _COUNT = pa.string(), pa.int64()

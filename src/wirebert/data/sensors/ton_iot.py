@@ -14,7 +14,7 @@ from wirebert.data.sensors.canonical import (canonical_columns, change_texts, en
 from wirebert.data.dialect import Compression
 from wirebert.data.intake import Intake
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
-from wirebert.data.sources.lines import header_names, line_blocks, parse_delimited, without_first_line
+from wirebert.data.readers.lines import (header_names, line_blocks, parse_delimited, without_first_line)
 
 NEEDED = frozenset(
     "src_ip dst_ip proto conn_state src_bytes src_ip_bytes dst_pkts dns_qclass http_trans_depth".split()

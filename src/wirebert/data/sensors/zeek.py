@@ -21,7 +21,7 @@ from wirebert.data.dialect import Compression, read_head
 from wirebert.data.intake import Intake
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.sensors.side_table import (SideTable, SideTableBuilder, text_keys)
-from wirebert.data.sources.lines import line_blocks, parse_delimited, parse_json
+from wirebert.data.readers.lines import (line_blocks, parse_delimited, parse_json)
 from wirebert.data.sensors.states import (bits_of, flag_bits, flag_texts, is_protocol)
 from wirebert.errors import DataError
 

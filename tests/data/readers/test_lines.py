@@ -7,13 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirebert.data.intake import Intake
-from wirebert.data.sources.lines import (
-    header_names,
-    line_blocks,
-    parse_delimited,
-    parse_json,
-    without_first_line,
-)
+from wirebert.data.readers.lines import (header_names, line_blocks, parse_delimited, parse_json, without_first_line)
 from wirebert.errors import DataError
 
 

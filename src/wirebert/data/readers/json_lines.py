@@ -15,7 +15,7 @@ from wirebert.data.sensors.canonical import (flat)
 from wirebert.data.dialect import Compression
 from wirebert.data.intake import Intake
 from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.sources.lines import line_blocks, parse_json
+from wirebert.data.readers.lines import (line_blocks, parse_json)
 from wirebert.errors import DataError
 
 
