@@ -17,13 +17,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.detection import detect_dialect, detect_header
+from wirebert.data.delimited.detection import (detect_dialect, detect_header)
 from wirebert.data.dialect import clean_names, decode_head, whole_lines
 from wirebert.data.files import header_cells, table_rows
 from wirebert.data.intake import Intake
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.data.settings import DataConfig
-from wirebert.data.sources.delimited import tables
+from wirebert.data.delimited.reader import (tables)
 from wirebert.errors import UserError
 from wirebert.serving.arrow_stream import read_stream
 from wirebert.serving.limits import Limits, RequestError

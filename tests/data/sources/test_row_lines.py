@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wirebert.data.dialect import Dialect
 from wirebert.data.intake import Intake
 from wirebert.data.records import Grammar
-from wirebert.data.sources import (delimited)
+from wirebert.data.delimited import (reader as delimited)
 from wirebert.data.readers import (key_values)
 from wirebert.data.sources.row_lines import row_lines
 

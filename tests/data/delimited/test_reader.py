@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wirebert.data.dialect import Dialect, Encoding
 from wirebert.data.intake import Intake
-from wirebert.data.sources.delimited import read
+from wirebert.data.delimited.reader import (read)
 from wirebert.errors import DataError
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from wirebert.data.detection import detect_dialect, detect_header
+from wirebert.data.delimited.detection import (detect_dialect, detect_header)
 from wirebert.data.dialect import Dialect
 from wirebert.data.settings import DataConfig
 from wirebert.errors import DataError
