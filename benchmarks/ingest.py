@@ -30,7 +30,7 @@ from encode import stock_encode, stock_wordpiece
 from harness import matrix_gflops, write_figures
 from rich.progress import track
 
-from wirebert.data.context import FlowContext
+from wirebert.data.context.context import (FlowContext)
 from wirebert.data.labels import ClassMap
 from wirebert.data.loading import open_flows
 from wirebert.data.survey import survey

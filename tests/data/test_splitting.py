@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.data.context import with_context
+from wirebert.data.context.context import (with_context)
 from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.labels import fit_classes
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)

@@ -192,7 +192,7 @@ def test_classes_are_counted_where_there_is_no_verdict(answerer: Answerer, table
 def test_flows_of_one_question_are_the_context_of_each_other_and_of_no_other(
     tiny: "Callable[..., tuple[Artifact, DistilBert]]",
 ):
-    from wirebert.data.context import FlowContext, with_context
+    from wirebert.data.context.context import (FlowContext, with_context)
     from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
     from wirebert.data.windows import ContextWindows
 

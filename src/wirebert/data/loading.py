@@ -11,8 +11,8 @@ from typing import IO
 import pyarrow as pa
 
 from wirebert.data.sensors.canonical import (SENSORS, flow_schema, sensor_table)
-from wirebert.data.contacts import NEEDED
-from wirebert.data.context import FlowContext, has_context, with_context, without_context
+from wirebert.data.context.contacts import (NEEDED)
+from wirebert.data.context.context import (FlowContext, has_context, with_context, without_context)
 from wirebert.data.schema.conversion import (Misfits, convert, with_points)
 from wirebert.data.dialect import Dialect
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of

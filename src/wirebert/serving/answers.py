@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.context import FlowContext
+from wirebert.data.context.context import (FlowContext)
 from wirebert.data.schema.conversion import (Misfits, convert)
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.serving.bodies import JSON, JSON_LINES, BodyReader, RawFlows, arrays

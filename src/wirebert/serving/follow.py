@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Literal, cast, final
 import pyarrow as pa
 
 from wirebert.data.sensors.canonical import (sensor_table)
-from wirebert.data.context import FlowContext
+from wirebert.data.context.context import (FlowContext)
 from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.dialect import HEAD_BYTES, read_head
 from wirebert.data.loading import DataConfig, Flows, open_flows

@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from pyarrow import csv, parquet
 
 from wirebert.prefetch import (ahead)
-from wirebert.data.context import FlowContext
+from wirebert.data.context.context import (FlowContext)
 from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.intake import Intake
 from wirebert.data.loading import Flows

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.context import FlowContext, context_columns, has_context, with_context
+from wirebert.data.context.context import (FlowContext, context_columns, has_context, with_context)
 from wirebert.data.schema.library import (write_schema)
 from wirebert.data.loading import open_flows
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
@@ -128,7 +128,7 @@ def test_columns_are_the_same_however_the_log_is_cut_and_across_restarts(
 ):
     table = table_of(flows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wirebert.data.context._BATCH", 2)  # so that keys are forgotten at this size
+        patch.setattr("wirebert.data.context.context._BATCH", 2)  # so that keys are forgotten at this size
         cut = values_of(FlowContext(WINDOWS).append(table))
     whole = values_of(FlowContext(WINDOWS).append(table))
     bounds = [0, *sorted(min(cut, len(flows)) for cut in cuts), len(flows)]
@@ -151,7 +151,7 @@ def resumed(context: FlowContext) -> FlowContext:
 
 @pytest.mark.slow
 def test_hosts_that_left_the_window_are_forgotten(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("wirebert.data.context._BATCH", 100)
+    monkeypatch.setattr("wirebert.data.context.context._BATCH", 100)
     context = FlowContext(ContextWindows(short_s=1, long_s=10))
     sizes = list[int]()
     for start in range(0, 30_000, 1_000):
