@@ -18,7 +18,7 @@ import numpy as np
 
 from wirebert.data.labels import ClassMap, fit_classes
 from wirebert.data.loading import Flows, open_flows
-from wirebert.data.survey import survey
+from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic import write_csv
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.encoding.store import EncodedFlows

@@ -33,9 +33,9 @@ from rich.progress import track
 from wirebert.data.context.context import (FlowContext)
 from wirebert.data.labels import ClassMap
 from wirebert.data.loading import open_flows
-from wirebert.data.survey import survey
+from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic import write_csv
-from wirebert.data.validation import validate
+from wirebert.data.checks.checks import (validate)
 from wirebert.data.windows import ContextWindows
 from wirebert.encoding.cache import find_or_encode, find_or_fit, store_key, tokenizer_key
 from wirebert.encoding.settings import EncodingConfig

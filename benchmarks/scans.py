@@ -33,7 +33,7 @@ from wirebert.data.labels import fit_classes
 from wirebert.data.loading import Flows, open_flows
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.settings import DataConfig
-from wirebert.data.survey import survey
+from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic.captures import captures
 from wirebert.data.synthetic.conn_log import FIELDS, write_conn_log
 from wirebert.evaluation.baselines import fit_trees

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from wirebert.config import resolve_run
-from wirebert.data.sampling import FEW_ROWS, sample_by_name
+from wirebert.data.checks.sampling import (FEW_ROWS, sample_by_name)
 from wirebert.ground import joined_texts, read_ground
 from wirebert.preparing import prepare
 from wirebert.run_folder import RunFolder

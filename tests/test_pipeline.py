@@ -15,7 +15,7 @@ from wirebert import pipeline, preparing
 from wirebert.cli import main
 from wirebert.config import resolve_run
 from wirebert.data.loading import find_files, open_flows
-from wirebert.data.survey import survey
+from wirebert.data.checks.profile import (survey)
 from wirebert.run_folder import RunFolder, locked
 
 

@@ -15,7 +15,7 @@ from wirebert.cli import main
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import UNLABELLED
 from wirebert.data.loading import open_flows
-from wirebert.data.survey import survey
+from wirebert.data.checks.profile import (survey)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.errors import ConfigError, DataError, SchemaError
 from wirebert.run_folder import RunFolder

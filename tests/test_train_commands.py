@@ -6,7 +6,7 @@ import pytest
 from wirebert.cli import main
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.loading import open_flows
-from wirebert.data.survey import survey
+from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic.quiet import QUIET_ATTACKS
 
 

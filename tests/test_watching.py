@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from wirebert.data.loading import open_flows
-from wirebert.data.survey import survey
+from wirebert.data.checks.profile import (survey)
 from wirebert.watching import Watched, watch
 
 

@@ -10,7 +10,7 @@ from wirebert.comparing import compare_runs
 from wirebert.config import resolve_run
 from wirebert.data.datasets import known_datasets, verify
 from wirebert.data.schema.library import (write_schema)
-from wirebert.data.validation import require_no_errors
+from wirebert.data.checks.checks import (require_no_errors)
 from wirebert.dataset_tables import show_checked, show_datasets
 from wirebert.evaluation.comparison_page import write_comparison
 from wirebert.evaluation.comparison_tables import print_comparison

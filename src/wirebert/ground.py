@@ -7,7 +7,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Int64, UInt64
 
 from wirebert.config import RunConfig
-from wirebert.data.sampling import sample_by_name
+from wirebert.data.checks.sampling import (sample_by_name)
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.data.splits import duplicate_safe_split
 from wirebert.evaluation.folds import Folds, leave_attacks_out

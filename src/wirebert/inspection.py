@@ -14,8 +14,8 @@ from rich.table import Table
 from wirebert.data.intake import Intake
 from wirebert.data.labels import ClassMap, distribution, fit_classes, imbalance_ratio
 from wirebert.data.loading import DataConfig, Flows, open_flows
-from wirebert.data.survey import Survey, survey
-from wirebert.data.validation import Finding, compare, mark_accepted, validate
+from wirebert.data.checks.profile import (Survey, survey)
+from wirebert.data.checks.checks import (Finding, compare, mark_accepted, validate)
 from wirebert.watching import Watched
 
 

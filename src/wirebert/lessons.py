@@ -14,7 +14,7 @@ import sklearn
 from jaxtyping import Int64
 
 from wirebert.config import RunConfig
-from wirebert.data.sampling import sample_by_name
+from wirebert.data.checks.sampling import (sample_by_name)
 from wirebert.encoding.cache import find_or_encode, store_key
 from wirebert.encoding.mixing import mixed_rows
 from wirebert.encoding.rows import EncodedBlock, take_rows

@@ -9,8 +9,8 @@ from wirebert.budgeting import Allowance, within
 from wirebert.card import model_card
 from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.loading import open_flows
-from wirebert.data.survey import survey
-from wirebert.data.validation import left_out
+from wirebert.data.checks.profile import (survey)
+from wirebert.data.checks.checks import (left_out)
 from wirebert.errors import ConfigError, DataError
 from wirebert.following import follow_until_asked
 from wirebert.judging import Part, judge

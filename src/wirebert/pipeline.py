@@ -19,8 +19,8 @@ from wirebert.card import model_card
 from wirebert.config import AnyRun, RunConfig, write_run
 from wirebert.data.loading import Flows, open_flows
 from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.survey import survey
-from wirebert.data.validation import Finding, compare, left_out, mark_accepted
+from wirebert.data.checks.profile import (survey)
+from wirebert.data.checks.checks import (Finding, compare, left_out, mark_accepted)
 from wirebert.deciding import calibrated, folded_attack_scores, with_strangeness
 from wirebert.encoding.overlap import row_hashes
 from wirebert.encoding.store import EncodedFlows

@@ -17,8 +17,8 @@ from wirebert.data.labels import ClassMap, fit_classes
 from wirebert.data.loading import Flows, open_flows
 from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.data.splitting import split_rows
-from wirebert.data.survey import Survey, survey
-from wirebert.data.validation import Finding, mark_accepted, validate
+from wirebert.data.checks.profile import (Survey, survey)
+from wirebert.data.checks.checks import (Finding, mark_accepted, validate)
 from wirebert.deciding import require_classes
 from wirebert.encoding.cache import find_or_encode, find_or_fit, store_key, tokenizer_key
 from wirebert.encoding.store import EncodedFlows, StoreWriter

@@ -19,8 +19,8 @@ from wirebert.config import PretrainConfig
 from wirebert.data.labels import ClassMap
 from wirebert.data.loading import Flows, open_flows
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
-from wirebert.data.survey import survey
-from wirebert.data.validation import Finding
+from wirebert.data.checks.profile import (survey)
+from wirebert.data.checks.checks import (Finding)
 from wirebert.encoding.rows import EncodedBlock
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer

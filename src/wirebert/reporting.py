@@ -12,7 +12,7 @@ from rich.console import Console
 from wirebert.config import RunConfig
 from wirebert.data.labels import distribution, imbalance_ratio
 from wirebert.data.loading import Flows
-from wirebert.data.validation import Finding
+from wirebert.data.checks.checks import (Finding)
 from wirebert.evaluation.environment import hardware, versions
 from wirebert.evaluation.history import History
 from wirebert.evaluation.metrics import SplitMetrics

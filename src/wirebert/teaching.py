@@ -16,7 +16,7 @@ from wirebert.config import RunConfig
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.loading import DataConfig, Flows, open_flows
 from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.survey import Survey
+from wirebert.data.checks.profile import (Survey)
 from wirebert.deciding import OperatingConfig, addends_of
 from wirebert.encoding.overlap import row_hashes
 from wirebert.encoding.rows import EncodedBlock, take_rows

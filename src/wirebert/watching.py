@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.survey import FlowSource
+from wirebert.data.checks.profile import (FlowSource)
 from wirebert.console import (Output)
 
 Block = TypeVar("Block")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wirebert.data.findings import Finding
+from wirebert.data.checks.findings import (Finding)
 from wirebert.data.loading import DataConfig
 from wirebert.inspection import Inspection, inspect_data
 

@@ -10,7 +10,7 @@ from wirebert.data.labels import fit_classes
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.data.settings import DataConfig
 from wirebert.data.splitting import RowSplit, split_rows
-from wirebert.data.survey import survey
+from wirebert.data.checks.profile import (survey)
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import DataError, SchemaError
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def report() -> "Report":
     """Validation and test figures of three classes, one more in the test file, with trees beside them."""
-    from wirebert.data.validation import Finding
+    from wirebert.data.checks.checks import (Finding)
     from wirebert.evaluation.environment import Hardware
     from wirebert.evaluation.metrics import SplitMetrics, evaluate
     from wirebert.evaluation.mistakes import Mistake

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64, UInt64
 
-from wirebert.data.findings import Finding, Severity, row_name, rows_of, some
+from wirebert.data.checks.findings import (Finding, Severity, row_name, rows_of, some)
 from wirebert.data.labels import class_of
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema, missing_name)
 from wirebert.data.settings import DataConfig, Split
 from wirebert.data.splits import DUPLICATE_SAFE_STATEMENT, duplicate_safe_split
-from wirebert.data.survey import FlowSource, Survey
+from wirebert.data.checks.profile import (FlowSource, Survey)
 from wirebert.data.times import seconds_of
 from wirebert.errors import DataError, SchemaError
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from wirebert.data.findings import SEVERITIES, Finding
+from wirebert.data.checks.findings import (SEVERITIES, Finding)
 from wirebert.evaluation.metrics import SplitMetrics
 from wirebert.evaluation.page_parts import (
     Markup,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from wirebert.data.labels import distribution
-from wirebert.data.validation import Finding
+from wirebert.data.checks.checks import (Finding)
 from wirebert.errors import RunError
 from wirebert.evaluation.environment import Hardware
 from wirebert.evaluation.metrics import SplitMetrics

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pytest
 
 from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.findings import Subject, subject_of
+from wirebert.data.checks.findings import (Subject, subject_of)
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.data.survey import survey
+from wirebert.data.checks.profile import (survey)
 
 Cells = Sequence[str | None] | Sequence[float | None]
 

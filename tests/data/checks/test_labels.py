@@ -4,7 +4,7 @@ import pytest
 
 from wirebert.data.checks import labels
 from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.findings import Subject
+from wirebert.data.checks.findings import (Subject)
 
 Make = Callable[..., Subject]
 

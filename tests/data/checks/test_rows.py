@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 from wirebert.data.checks import rows
 from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.findings import Subject
+from wirebert.data.checks.findings import (Subject)
 from wirebert.data.intake import Intake
 
 Make = Callable[..., Subject]

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 from wirebert.data.checks import values
 from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.findings import Subject
+from wirebert.data.checks.findings import (Subject)
 
 Make = Callable[..., Subject]
 NAN = float("nan")

@@ -19,8 +19,8 @@ from wirebert.data.schema.library import (write_schema)
 from wirebert.data.loading import open_flows
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.data.settings import DataConfig
-from wirebert.data.survey import survey
-from wirebert.data.validation import validate
+from wirebert.data.checks.profile import (survey)
+from wirebert.data.checks.checks import (validate)
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import ConfigError, SchemaError
 

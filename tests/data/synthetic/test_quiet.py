@@ -16,7 +16,7 @@ from sklearn.metrics import f1_score
 from wirebert.data.labels import fit_classes
 from wirebert.data.loading import open_flows
 from wirebert.data.settings import DataConfig
-from wirebert.data.survey import survey
+from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.network import Network
 from wirebert.data.synthetic.quiet import QUIET_ATTACKS, beacon, brute_force, exfiltration, scan

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64
 
-from wirebert.data.findings import Finding, Subject, present, row_name, rows_of, some
+from wirebert.data.checks.findings import (Finding, Subject, present, row_name, rows_of, some)
 from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.data.times import seconds_of
 

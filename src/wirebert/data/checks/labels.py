@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from wirebert.data.findings import Finding, Subject, present, row_name, rows_of, some
+from wirebert.data.checks.findings import (Finding, Subject, present, row_name, rows_of, some)
 from wirebert.data.labels import imbalance_ratio
 from wirebert.data.schema.schema import (ColumnKind)
 

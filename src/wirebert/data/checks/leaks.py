@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-from wirebert.data.findings import Finding, Subject, some
+from wirebert.data.checks.findings import (Finding, Subject, some)
 from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import (ColumnKind)
-from wirebert.data.survey import ColumnSurvey
+from wirebert.data.checks.profile import (ColumnSurvey)
 from wirebert.data.times import seconds_of
 
 IDENTIFIER_ROWS = 50

@@ -2,17 +2,20 @@
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
 from collections.abc import Iterator, Sequence
-
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.data.survey import DISTINCT_CAP, ColumnSurvey, Survey, feature_hashes, survey
+from wirebert.data.checks.profile import (DISTINCT_CAP, ColumnSurvey, Survey, feature_hashes, survey)
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from wirebert.data.checks.profile import (Growing)
+
 
 SCHEMA = FlowSchema(
     name="flows",
@@ -196,3 +199,21 @@ def test_long_texts_are_hashed_whole():
     hashes = feature_hashes(table(service=texts), SCHEMA).tolist()
     assert len(set(hashes)) == 4
     assert hashes[0] == hashes[4]
+
+
+@given(st.lists(st.integers(0, 50_000), max_size=12))
+def test_blocks_of_any_length_stand_one_after_the_other(lengths: list[int]):
+    growing = Growing(np.dtype(np.int32))
+    for number, length in enumerate(lengths):
+        growing.add(np.full(length, number, np.int32))
+    expected = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    assert np.array_equal(growing.values, expected)
+    assert growing.values.dtype == np.int32
+
+
+def test_nothing_added_differs_from_no_rows():
+    growing = Growing(np.dtype(np.uint64))
+    growing.add(None)
+    assert not growing.has_any
+    growing.add(np.empty(0, np.uint64))
+    assert growing.has_any

@@ -2,6 +2,8 @@
 
 Memory is bounded: 12 to 28 bytes a row are kept (hashes and label), at most `DISTINCT_CAP` distinct values a column, and
 a sample of rows.
+
+Numbers per row, collected block by block in one piece of memory.
 """
 
 # pyarrow's array types take no type arguments at run time, so annotations can not give them.
@@ -10,18 +12,46 @@ a sample of rows.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64, Int32, Int64, UInt64
-
 from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.growing import Growing
 from wirebert.data.hashing import NULL_HASH, mix, number_hashes, text_hashes
 from wirebert.data.labels import ClassMap
-from wirebert.data.sampling import RowSampler, Sample
+from wirebert.data.checks.sampling import (RowSampler, Sample)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
+from typing import Any
+import numpy as np
+from jaxtyping import Shaped
+
+
+class Growing:
+    """One array that blocks are appended to: many small ones, joined at the end, would take twice the memory."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._buffer = np.empty(1 << 16, dtype)
+        self._length = 0
+        self.has_any = False
+
+    def add(self, block: Shaped[np.ndarray, " rows"] | None) -> None:
+        """Append a block; None appends nothing."""
+        if block is None:
+            return
+        self.has_any = True
+        end = self._length + len(block)
+        if end > len(self._buffer):
+            grown = np.empty(max(end, 2 * len(self._buffer)), self._buffer.dtype)
+            grown[: self._length] = self.values
+            self._buffer = grown
+        self._buffer[self._length : end] = block
+        self._length = end
+
+    @property
+    def values(self) -> Shaped[np.ndarray, " rows"]:
+        """What was appended."""
+        return self._buffer[: self._length]
+
 
 DISTINCT_CAP = 10_000
 """Distinct values of a column are counted exactly up to here."""

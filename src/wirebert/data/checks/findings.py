@@ -12,7 +12,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Int64
 
 from wirebert.data.labels import ClassMap
-from wirebert.data.survey import ColumnSurvey, Survey
+from wirebert.data.checks.profile import (ColumnSurvey, Survey)
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")

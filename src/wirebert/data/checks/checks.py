@@ -52,10 +52,10 @@ from wirebert.data.checks.values import (
     negative_values,
     odd_names,
 )
-from wirebert.data.findings import CODES, SEVERITIES, Finding, Severity, Subject, subject_of
+from wirebert.data.checks.findings import (CODES, SEVERITIES, Finding, Severity, Subject, subject_of)
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import (missing_name)
-from wirebert.data.survey import Survey
+from wirebert.data.checks.profile import (Survey)
 from wirebert.errors import ConfigError, DataError
 
 __all__ = [
