@@ -7,7 +7,7 @@ from wirebert.cli import main
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.loading import open_flows
 from wirebert.data.checks.profile import (survey)
-from wirebert.data.synthetic.quiet import QUIET_ATTACKS
+from wirebert.data.synthetic.stealthy import (QUIET_ATTACKS)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from wirebert.data.settings import DataConfig
 from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.network import Network
-from wirebert.data.synthetic.quiet import QUIET_ATTACKS, beacon, brute_force, exfiltration, scan
+from wirebert.data.synthetic.stealthy import (QUIET_ATTACKS, beacon, brute_force, exfiltration, scan)
 from wirebert.data.synthetic.wire import Scene
 from wirebert.evaluation.baselines import fit_trees
 
