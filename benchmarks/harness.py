@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 import numpy as np
 
 from wirebert.data.labels import ClassMap, fit_classes
-from wirebert.data.loading import Flows, open_flows
+from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic import write_csv
 from wirebert.encoding.settings import EncodingConfig

@@ -32,7 +32,7 @@ from rich.progress import track
 
 from wirebert.data.context.context import (FlowContext)
 from wirebert.data.labels import ClassMap
-from wirebert.data.loading import open_flows
+from wirebert.data.flows import (open_flows)
 from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic import write_csv
 from wirebert.data.checks.checks import (validate)

@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wirebert.data.loading import DataConfig
+from wirebert.data.flows import (DataConfig)
 from wirebert.errors import UserError
 from wirebert.inspection import Inspection, inspect_data
 

@@ -30,9 +30,9 @@ from harness import DATA, Report, by_seed
 
 from wirebert.cli import main as wirebert
 from wirebert.data.labels import fit_classes
-from wirebert.data.loading import Flows, open_flows
+from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.settings import DataConfig
+from wirebert.data.config import (DataConfig)
 from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic.captures import captures
 from wirebert.data.synthetic.conn_log import FIELDS, write_conn_log

@@ -41,7 +41,7 @@ from encode import stock_wordpiece
 from harness import Rows, encode, matrix_gflops, peak_tflops, traffic, write_figures
 
 from wirebert.config import resolve_run
-from wirebert.data.loading import Flows, open_flows
+from wirebert.data.flows import (Flows, open_flows)
 from wirebert.encoding.rows import take_rows
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.evaluation.novelty import Strangeness

@@ -36,7 +36,7 @@ import psutil
 from harness import matrix_gflops, traffic, write_figures
 from score import GENERATED_ROWS, train_model
 
-from wirebert.data.loading import open_flows
+from wirebert.data.flows import (open_flows)
 from wirebert.serving.detector import Detector
 from wirebert.serving.export import export_model
 

@@ -42,7 +42,7 @@ from wirebert.evaluation.calibration import softmax
 from wirebert.evaluation.curves import OperatingCurve
 from wirebert.evaluation.novelty import ColumnSpace, Neighbours
 from wirebert.evaluation.tree_features import concatenate, measure
-from wirebert.judging import Part
+from wirebert.data.flows import (Part)
 from wirebert.lessons import taught
 from wirebert.model.batches import by_length, pad
 from wirebert.model.checkpoints import build

@@ -10,7 +10,7 @@ from pyarrow import csv
 
 from wirebert.budgeting import Allowance, within
 from wirebert.data.labels import ClassMap
-from wirebert.data.loading import Flows, open_flows
+from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.deciding import OperatingConfig, calibrated
 from wirebert.errors import ConfigError, DataError

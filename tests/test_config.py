@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirebert.config import RunConfig, parse_override, read_toml, resolve_run, write_run
-from wirebert.data.settings import DataConfig
+from wirebert.data.config import (DataConfig)
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.errors import ConfigError
 from wirebert.model.architecture import ModelConfig

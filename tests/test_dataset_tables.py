@@ -2,7 +2,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wirebert.data.datasets import Checked, known_datasets
+from wirebert.data.registry import (Checked, known_datasets)
 from wirebert.dataset_tables import show_checked, show_datasets
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from wirebert.cli import main
-from wirebert.data.loading import DataConfig
+from wirebert.data.flows import (DataConfig)
 from wirebert.errors import UserError
 from wirebert.inspection import inspect_data, show_inspection
 

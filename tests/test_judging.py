@@ -11,7 +11,7 @@ from pyarrow import csv, parquet
 from sklearn import metrics as sklearn
 
 from wirebert.data.labels import UNLABELLED, ClassMap
-from wirebert.data.loading import Flows, open_flows
+from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.errors import SchemaError
 from wirebert.evaluation.alarm import AlarmScore
@@ -19,7 +19,8 @@ from wirebert.evaluation.baselines import fit_trees
 from wirebert.evaluation.novelty import Strangeness
 from wirebert.evaluation.thresholds import fit_threshold
 from wirebert.evaluation.tree_features import measure
-from wirebert.judging import Part, TrueClasses, figures, judge, judge_trees, judge_trees_on
+from wirebert.data.flows import (Part)
+from wirebert.judging import (TrueClasses, figures, judge, judge_trees, judge_trees_on)
 from wirebert.model.distilbert import DistilBert
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.detector import Detector

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.data.loading import open_flows
+from wirebert.data.flows import (open_flows)
 from wirebert.mistaken import MistakenFlows
 from wirebert.serving.detector import Detector
 

@@ -4,7 +4,7 @@ import sys
 from dataclasses import fields
 
 from wirebert.cli import build_parser
-from wirebert.data.settings import DataConfig
+from wirebert.data.config import (DataConfig)
 from wirebert.options import DATA_OPTIONS, add_data_options, given_options
 
 

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from wirebert import pipeline, preparing
 from wirebert.cli import main
 from wirebert.config import resolve_run
-from wirebert.data.loading import find_files, open_flows
+from wirebert.data.flows import (find_files, open_flows)
 from wirebert.data.checks.profile import (survey)
 from wirebert.run_folder import RunFolder, locked
 

@@ -7,7 +7,7 @@ from wirebert.config import resolve_run
 from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.store import EncodedFlows
 from wirebert.errors import ConfigError
-from wirebert.judging import Part
+from wirebert.data.flows import (Part)
 from wirebert.preparing import encode, fit_tokenizer, prepare
 from wirebert.run_folder import RunFolder
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from wirebert.cli import main
 from wirebert.config import resolve_pretraining
-from wirebert.data.loading import open_flows
+from wirebert.data.flows import (open_flows)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.ledger import read_ledger
 from wirebert.pretraining import mask_once, open_rows, read_pretraining, together, without_labels

@@ -24,7 +24,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from wirebert.data.loading import open_flows
+from wirebert.data.flows import (open_flows)
 from wirebert.serving.detector import Detector
 
 pytestmark = pytest.mark.slow

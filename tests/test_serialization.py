@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wirebert.config import EvaluationConfig, PretrainConfig, ProtocolConfig, RunConfig
-from wirebert.data.settings import DataConfig
+from wirebert.data.config import (DataConfig)
 from wirebert.deciding import OperatingConfig
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.errors import ConfigError

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from wirebert.config import resolve_run
-from wirebert.data.loading import open_flows
-from wirebert.data.settings import DataConfig
+from wirebert.data.flows import (open_flows)
+from wirebert.data.config import (DataConfig)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import SchemaError
 from wirebert.starting import as_pretrained, kept_tokenizer

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from wirebert.cli import main
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import UNLABELLED
-from wirebert.data.loading import open_flows
+from wirebert.data.flows import (open_flows)
 from wirebert.data.checks.profile import (survey)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.errors import ConfigError, DataError, SchemaError

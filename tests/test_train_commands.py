@@ -5,7 +5,7 @@ import pytest
 
 from wirebert.cli import main
 from wirebert.config import RunConfig, resolve_run
-from wirebert.data.loading import open_flows
+from wirebert.data.flows import (open_flows)
 from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic.stealthy import (QUIET_ATTACKS)
 

@@ -6,9 +6,9 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64
 
-from wirebert.data.loading import Flows
+from wirebert.data.flows import (Flows)
 from wirebert.data.schema.schema import (ColumnKind)
-from wirebert.data.times import seconds_of
+from wirebert.data.arrow_columns import (seconds_of)
 from wirebert.deciding import fold, parse_prior, stated_shares
 from wirebert.errors import ConfigError, DataError
 from wirebert.evaluation.alarm import log_odds

@@ -8,7 +8,7 @@ from contextlib import suppress
 from wirebert.attaching import watch_run
 from wirebert.comparing import compare_runs
 from wirebert.config import resolve_run
-from wirebert.data.datasets import known_datasets, verify
+from wirebert.data.registry import (known_datasets, verify)
 from wirebert.data.schema.library import (write_schema)
 from wirebert.data.checks.checks import (require_no_errors)
 from wirebert.dataset_tables import show_checked, show_datasets

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 import tomli_w
 
-from wirebert.data.loading import DataConfig
+from wirebert.data.flows import (DataConfig)
 from wirebert.deciding import OperatingConfig
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.errors import ConfigError

@@ -27,7 +27,8 @@ from wirebert.evaluation.tasks import Params, Predict, Rows
 from wirebert.evaluation.tree_features import Coding, measure
 from wirebert.files import write_whole
 from wirebert.ground import joined_texts, read_ground
-from wirebert.judging import Part, TrueClasses
+from wirebert.data.flows import (Part)
+from wirebert.judging import (TrueClasses)
 from wirebert.lessons import taught
 from wirebert.model.checkpoints import build
 from wirebert.model.initialization import TokenLayout

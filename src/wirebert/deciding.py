@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
 
 from wirebert.data.labels import ClassMap
-from wirebert.data.loading import Flows
+from wirebert.data.flows import (Flows)
 from wirebert.errors import ConfigError
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.calibration import (

@@ -13,7 +13,7 @@ from wirebert.data.splits import duplicate_safe_split
 from wirebert.evaluation.folds import Folds, leave_attacks_out
 from wirebert.evaluation.tasks import Rows, Task
 from wirebert.evaluation.tree_features import Coding, concatenate, measure
-from wirebert.judging import Part
+from wirebert.data.flows import (Part)
 from wirebert.preparing import Prepared
 
 

@@ -8,45 +8,18 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Protocol, final, runtime_checkable
-
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Float64, Int64, UInt64
-
 from wirebert.data.labels import UNLABELLED, ClassMap
-from wirebert.data.loading import Flows
+from wirebert.data.flows import (Flows)
 from wirebert.evaluation.intervals import ALONE
 from wirebert.evaluation.metrics import SplitMetrics, Thresholds, evaluate
 from wirebert.evaluation.thresholds import Threshold
 from wirebert.mistaken import MistakenFlows
 from wirebert.serving.detector import Detector
 from wirebert.serving.predictions import no_rows, open_writer, verdict_table
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some rows of a data set: the training rows of a file, say, or all rows of a test file."""
-
-    name: str
-    flows: Flows
-    rows: Bool[np.ndarray, " flows"] | None = None
-    """Which rows belong to the part; None means all."""
-
-    def blocks(self) -> Iterator[tuple[pa.Table, Int64[np.ndarray, " rows"]]]:
-        """Typed tables of the part's rows, each with its row numbers in the file."""
-        first = 0
-        for table in self.flows.blocks():
-            numbers = np.arange(first, first + table.num_rows, dtype=np.int64)
-            first += table.num_rows
-            if self.rows is not None:
-                kept = self.rows[numbers]
-                table, numbers = table.filter(pa.array(kept)), numbers[kept]
-            if len(numbers):
-                yield table, numbers
-
-    def tables(self) -> Iterator[pa.Table]:
-        """The typed tables alone."""
-        return (table for table, _ in self.blocks())
+from wirebert.data.flows import (Part)
 
 
 @final

@@ -29,7 +29,7 @@ from wirebert.training import text_machine, token_trees
 from wirebert.training.soft_targets import SoftTargets
 from wirebert.training.text_machine import TextMachine
 from wirebert.training.token_trees import TokenTrees
-from wirebert.watching import watch
+from wirebert.data.progress import (watch)
 
 MOST_FITTED: Final = 200_000
 """Flows that a teacher is fitted on at most, rare classes whole: as many as the report's baseline sees."""

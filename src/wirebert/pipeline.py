@@ -17,7 +17,7 @@ from rich.console import Console
 import wirebert
 from wirebert.card import model_card
 from wirebert.config import AnyRun, RunConfig, write_run
-from wirebert.data.loading import Flows, open_flows
+from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.checks.profile import (survey)
 from wirebert.data.checks.checks import (Finding, compare, left_out, mark_accepted)
@@ -28,7 +28,8 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.baselines import Trees, fit_trees
 from wirebert.evaluation.report import TREES, Baseline, JudgedFile, Report
 from wirebert.joining import learn
-from wirebert.judging import Part, judge, judge_trees_on
+from wirebert.data.flows import (Part)
+from wirebert.judging import (judge, judge_trees_on)
 from wirebert.ledger import count_read
 from wirebert.lessons import Lesson, taught
 from wirebert.model.batches import score

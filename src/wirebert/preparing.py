@@ -14,9 +14,9 @@ import numpy as np
 
 from wirebert.config import PretrainConfig, RunConfig
 from wirebert.data.labels import ClassMap, fit_classes
-from wirebert.data.loading import Flows, open_flows
+from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (ColumnKind)
-from wirebert.data.splitting import split_rows
+from wirebert.data.splits import (split_rows)
 from wirebert.data.checks.profile import (Survey, survey)
 from wirebert.data.checks.checks import (Finding, mark_accepted, validate)
 from wirebert.deciding import require_classes
@@ -24,11 +24,11 @@ from wirebert.encoding.cache import find_or_encode, find_or_fit, store_key, toke
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError
-from wirebert.judging import Part
+from wirebert.data.flows import (Part)
 from wirebert.run_folder import RunFolder, check_inputs
 from wirebert.starting import as_pretrained, kept_tokenizer
 from wirebert.teaching import Teacher, append_unlabelled, find_teacher, taught_inputs, unlabelled_parts
-from wirebert.watching import Watched, watch
+from wirebert.data.progress import (Watched, watch)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rich.console import Console
 import wirebert
 from wirebert.config import PretrainConfig
 from wirebert.data.labels import ClassMap
-from wirebert.data.loading import Flows, open_flows
+from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.data.checks.profile import (survey)
 from wirebert.data.checks.checks import (Finding)
@@ -50,7 +50,7 @@ from wirebert.training.loop import check_machine
 from wirebert.training.masking import Masking
 from wirebert.training.seeding import Purpose, mix
 from wirebert.training.standing import TrainingResult
-from wirebert.watching import Watched
+from wirebert.data.progress import (Watched)
 
 REPORT_FORMAT: Final = "pretraining 1"
 NO_CLASSES: Final = ClassMap(classes=())

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from wirebert.config import RunConfig
 from wirebert.data.labels import distribution, imbalance_ratio
-from wirebert.data.loading import Flows
+from wirebert.data.flows import (Flows)
 from wirebert.data.checks.checks import (Finding)
 from wirebert.evaluation.environment import hardware, versions
 from wirebert.evaluation.history import History
@@ -29,7 +29,7 @@ from wirebert.evaluation.report import (
 from wirebert.evaluation.run_charts import run_charts
 from wirebert.evaluation.tables import print_report
 from wirebert.evaluation.teacher_gap import TeacherGap
-from wirebert.judging import Part
+from wirebert.data.flows import (Part)
 from wirebert.ledger import count_read
 from wirebert.run_folder import RunFolder
 from wirebert.serving.detector import Detector

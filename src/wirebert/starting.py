@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wirebert.config import RunConfig
-from wirebert.data.loading import Flows
+from wirebert.data.flows import (Flows)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.settings import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer

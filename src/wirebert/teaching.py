@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from wirebert.comparing import as_judged, positions, read_verdicts
 from wirebert.config import RunConfig
 from wirebert.data.labels import UNLABELLED, ClassMap
-from wirebert.data.loading import DataConfig, Flows, open_flows
+from wirebert.data.flows import (DataConfig, Flows, open_flows)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.checks.profile import (Survey)
 from wirebert.deciding import OperatingConfig, addends_of
@@ -25,14 +25,15 @@ from wirebert.encoding.teacher_scores import find_or_ask, windows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, DataError, SchemaError
 from wirebert.evaluation.teacher_gap import SplitGap, TeacherGap, split_gap
-from wirebert.judging import Part, judge
+from wirebert.data.flows import (Part)
+from wirebert.judging import (judge)
 from wirebert.run_folder import RunFolder
 from wirebert.serving.artifact import Artifact, load_artifact
 from wirebert.serving.detector import Detector
 from wirebert.serialization import (from_mapping, to_mapping)
 from wirebert.starting import kept_tokenizer
 from wirebert.training.soft_targets import DistillationConfig, SoftTargets
-from wirebert.watching import watch
+from wirebert.data.progress import (watch)
 
 COLUMNS: Final = (
     *("label", "benign", "positive", "schema", "drop", "combine", "context", "context_short_s"),

@@ -16,7 +16,7 @@ from wirebert.config import (
     resolve_run,
     write_run,
 )
-from wirebert.data.loading import find_files
+from wirebert.data.flows import (find_files)
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.data.synthetic.traffic import FLOWS_PER_BLOCK

@@ -3,12 +3,17 @@ import gzip
 import lzma
 import zipfile
 from pathlib import Path
-
 import pyarrow as pa
 import pytest
-
 from wirebert.data.dialect import clean_names, open_bytes, read_head
 from wirebert.errors import DataError
+import pytest
+from wirebert.data.dialect import Encoding
+from wirebert.data.dialect import (detect_encoding)
+import pytest
+from wirebert.data.dialect import (refuse_other_formats)
+from wirebert.errors import DataError
+
 
 TABLE = b"dur,proto,label\n1.5,tcp,normal\n0,udp,dos\n"
 
@@ -53,3 +58,41 @@ def test_names_are_stripped_unique_and_not_blank():
     names, notes = clean_names(["\ufeffid", " id ", "id_2", "", "id"])
     assert names == ("id", "id_3", "id_2", "column_4", "id_4")
     assert set(notes) == {"id_3", "column_4", "id_4"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+def test_text_is_told_by_its_bytes(encoding: Encoding):
+    assert detect_encoding("name,n\nZürich,1\nGenève,2\n".encode(encoding), is_whole=True) == encoding
+
+
+def test_a_few_damaged_bytes_do_not_make_utf_8_another_encoding():
+    text = "Zürich,1\nKøln,2\nŁódź,3\n".encode()
+    assert detect_encoding(text + b"\xff,4\n", is_whole=True) == "utf-8"
+    assert detect_encoding(b"Z\xfcrich,1\n", is_whole=True) == "cp1252"
+    assert detect_encoding(text[:2], is_whole=False) == "utf-8"
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        (b'{"ts": 1}\n', "JSON; convert it to one of these"),
+        (b"#separator \\x09\n", "a Zeek log"),
+        (
+            b"\xd4\xc3\xb2\xa1\x02\x00",
+            "a packet capture; have a sensor such as Zeek or Suricata make flows of it",
+        ),
+        (b"\r\n<!DOCTYPE html>\n<html>", "a web page; download the file itself"),
+        (bytes(range(256)) * 8, "binary data; convert it to one of these"),
+    ],
+)
+def test_what_is_no_table_is_named_with_the_way_out(head: bytes, found: str):
+    with pytest.raises(DataError) as caught:
+        refuse_other_formats(head, "utf-8", "flows.csv")
+    message = "flows.csv: expected delimited text, key-value or JSON lines, Parquet or Arrow, found "
+    assert str(caught.value).startswith(message + found)
+
+
+def test_text_that_the_user_calls_a_table_is_one_whatever_it_begins_with():
+    with pytest.raises(DataError):
+        refuse_other_formats(b"#separator,a\n", "utf-8", "flows.csv")
+    refuse_other_formats(b"#separator,a\n", "utf-8", "flows.csv", is_table=True)

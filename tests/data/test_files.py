@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.files import find_files, open_file, stem_of
-from wirebert.data.intake import Intake
-from wirebert.data.loading import open_flows
-from wirebert.data.settings import DataConfig
+from wirebert.data.accounting import (Intake)
+from wirebert.data.flows import (open_flows)
+from wirebert.data.config import (DataConfig)
 from wirebert.errors import DataError
 from wirebert.inspection import inspect_data
 

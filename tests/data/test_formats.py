@@ -8,7 +8,7 @@ import pytest
 
 from wirebert.data.formats import flow_files
 from wirebert.data.schema.library import (known_schemas)
-from wirebert.data.loading import DataConfig, Flows, open_flows
+from wirebert.data.flows import (DataConfig, Flows, open_flows)
 from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.encoding.tokenizer import FlowTokenizer
 

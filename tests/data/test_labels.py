@@ -14,7 +14,7 @@ from wirebert.data.labels import (
     imbalance_ratio,
 )
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.data.settings import DataConfig
+from wirebert.data.config import (DataConfig)
 from wirebert.errors import DataError
 
 

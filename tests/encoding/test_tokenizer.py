@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from wirebert.data.loading import open_flows
+from wirebert.data.flows import (open_flows)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.data.synthetic import write_csv
 from wirebert.encoding.rows import EncodedBlock

@@ -55,7 +55,7 @@ def verdicts(answer: Answer | RequestError) -> list[dict[str, object]]:
 def test_verdicts_are_those_of_predict_on_a_file_of_the_same_rows(
     artifact: "Artifact", table: pa.Table, tmp_path: Path
 ):
-    from wirebert.data.loading import open_flows
+    from wirebert.data.flows import (open_flows)
     from wirebert.serving.predictions import open_writer, predict_blocks
 
     answerer = Answerer(Detector(artifact), Limits())

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from wirebert.cli import main
-from wirebert.data.loading import open_flows
+from wirebert.data.flows import (open_flows)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.conn_log import write_conn_log

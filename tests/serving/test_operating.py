@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.data.loading import open_flows
+from wirebert.data.flows import (open_flows)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.evaluation.alarm import AlarmScore

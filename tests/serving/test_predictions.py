@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from wirebert.data.loading import DataConfig, Flows, open_flows
+from wirebert.data.flows import (DataConfig, Flows, open_flows)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.errors import DataError
 from wirebert.serving.artifact import Artifact

@@ -1,4 +1,9 @@
-"""How a traffic file is written: compression, encoding, delimiter, quotes, header; and its bytes as a stream."""
+"""How a traffic file is written: compression, encoding, delimiter, quotes, header; and its bytes as a stream.
+
+How text is encoded: UTF-8, UTF-16, Windows-1252 or Latin-1.
+
+Files that hold no table of flows, told by their first bytes: what they are, and what to do.
+"""
 
 import io
 import lzma
@@ -8,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, cast
-
 import pyarrow as pa
-
-from wirebert.data.records import Grammar
+from wirebert.data.grammar import (Grammar)
 from wirebert.errors import DataError
+from wirebert.errors import DataError
+
 
 Compression = Literal["none", "gzip", "bz2", "xz", "zstd", "zip"]
 Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1"]
@@ -209,3 +214,72 @@ def clean_names(raw: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
         elif not text.strip():
             notes[name] = "the name is blank in the file"
     return tuple(names), notes
+
+
+def detect_encoding(head: bytes, *, is_whole: bool) -> Encoding:
+    """UTF-16 where a byte-order mark or the zero bytes say so, else UTF-8 where the bytes are valid, else one byte a character.
+
+    >>> detect_encoding("dur,café".encode("cp1252"), is_whole=True)
+    'cp1252'
+    """
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if len(head) >= 4 and head.count(0) > 0.4 * len(head):
+        even, odd = head[0::2].count(0), head[1::2].count(0)
+        if even + odd > 0 and min(even, odd) < 0.02 * max(even, odd):
+            return "utf-16-le" if odd > even else "utf-16-be"
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        is_cut_character = not is_whole and error.start >= len(head) - 3
+        if not is_cut_character and not holds_utf_8(head):
+            return single_byte_encoding(head)
+    return "utf-8"
+
+
+def holds_utf_8(head: bytes) -> bool:
+    """Whether characters beyond ASCII are, most of them, proper UTF-8: then the others are damage."""
+    text = head.decode("utf-8", errors="replace")
+    num_damaged = text.count("\ufffd")
+    return len(text) - len(text.encode("ascii", errors="ignore")) - num_damaged > 2 * num_damaged
+
+
+def single_byte_encoding(head: bytes) -> Encoding:
+    """Windows-1252, or Latin-1 where bytes occur that Windows-1252 leaves undefined."""
+    return "latin-1" if set(head) & set(b"\x81\x8d\x8f\x90\x9d") else "cp1252"
+
+
+EXPECTED = "expected delimited text, key-value or JSON lines, Parquet or Arrow"
+CONVERT = "convert it to one of these"
+CAPTURE = "a packet capture"
+WEB_PAGE = "a web page"
+OTHER_FORMATS = {
+    b"ARROW1": "an Arrow file",
+    b"\xd4\xc3\xb2\xa1": CAPTURE,
+    b"\xa1\xb2\xc3\xd4": CAPTURE,
+    b"\x0a\x0d\x0d\x0a": CAPTURE,
+    b"#separator": "a Zeek log",
+    b'{"': "JSON",
+    b"[{": "JSON",
+    b"<!DOCTYPE": WEB_PAGE,
+    b"<!doctype": WEB_PAGE,
+    b"<html": WEB_PAGE,
+}
+REMEDIES = {
+    CAPTURE: "have a sensor such as Zeek or Suricata make flows of it",
+    WEB_PAGE: "download the file itself",
+}
+CONTROLS = frozenset(range(32)) - set(b"\t\n\r\f\x0b\x1b\x00\x1f")
+
+
+def refuse_other_formats(head: bytes, encoding: Encoding, where: str, *, is_table: bool = False) -> None:
+    """Raise a DataError for what is no delimited or key-value text; text `is_table` if the user says so."""
+    is_wide = encoding.startswith("utf-16")
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n") if not is_wide else b""
+    for magic, name in OTHER_FORMATS.items():
+        is_meant = is_table and magic.isascii() and magic[:1] in b"#{["
+        if not is_meant and (head.startswith(magic) or start.startswith(magic)):
+            raise DataError(f"{where}: {EXPECTED}, found {name}; {REMEDIES.get(name, CONVERT)}")
+    num_controls = sum(head.count(byte) for byte in CONTROLS)
+    if not is_wide and (num_controls > len(head) // 20 or head.count(0) > len(head) // 10):
+        raise DataError(f"{where}: {EXPECTED}, found binary data; {CONVERT}")

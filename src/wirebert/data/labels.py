@@ -13,7 +13,7 @@ import pyarrow as pa
 from jaxtyping import Int64
 
 from wirebert.data.schema.schema import (FlowSchema, missing_name)
-from wirebert.data.settings import DataConfig
+from wirebert.data.config import (DataConfig)
 from wirebert.errors import DataError
 
 KNOWN_BENIGN = ("benign", "normal", "legitimate", "legit", "clean", "background", "norm")

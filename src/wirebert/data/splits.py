@@ -1,9 +1,28 @@
-"""Which rows validate and which train: decided before anything is fitted."""
+"""Which rows validate and which train: decided before anything is fitted.
+
+Which rows train, which validate, which test and which are held out, by time, by group, by attack or at random; decided before
+anything is fitted, with a statement of what the split can show and with checks for what crosses it.
+"""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt64
-
 from wirebert.errors import ConfigError, DataError
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Float64, Int64, UInt64
+from wirebert.data.checks.findings import (Finding, Severity, row_name, rows_of, some)
+from wirebert.data.labels import class_of
+from wirebert.data.schema.schema import (ColumnKind, FlowSchema, missing_name)
+from wirebert.data.config import (DataConfig, Split)
+from wirebert.data.checks.profile import (FlowSource, Survey)
+from wirebert.data.arrow_columns import (seconds_of)
+from wirebert.errors import DataError, SchemaError
+
 
 DUPLICATE_SAFE_STATEMENT = (
     "Validation rows are drawn at random from the training data, class by class; rows whose features are equal stay on "
@@ -80,3 +99,255 @@ def _draw(
     if fits.all():
         reached = reached[:-1]  # one group always trains
     return groups[fits][: 1 + int(np.argmin(np.abs(reached - fraction * sizes[fits].sum())))]
+
+
+STATEMENTS: Mapping[Split, str] = {
+    "random": DUPLICATE_SAFE_STATEMENT,
+    "time": (
+        "Validation rows are the latest ones by {column}. The split shows how well the model tells apart flows that are "
+        "recorded after its training data on the same network. It can not show how the model fares on another network, "
+        "and an attack that lasts over the cut stands on both sides."
+    ),
+    "group": (
+        "Validation rows are those of some values of {column}, and no value stands on both sides. The split shows how "
+        "well the model carries over to groups it has not met. It can not show more than the groups differ: groups of "
+        "one network or one tool are still alike."
+    ),
+    "leave_attack_out": (
+        "The model never sees class {column}; its rows are held out, and validation rows are drawn at random from the "
+        "others, equal rows on one side. The held-out rows show how many attacks of a kind the model has not met it still "
+        "calls an attack. They can not show which attack it would call them, and other unknown attacks may fare otherwise."
+    ),
+}
+
+TEST_STATEMENT = (
+    " Test rows ({share:.0%}) were set apart from the same file first, in the same way: nothing was fitted or chosen on them, "
+    "they were scored after the model was saved, and what is said of validation rows holds for them."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowSplit:
+    """The side of every row."""
+
+    is_train: Bool[np.ndarray, " rows"]
+    is_valid: Bool[np.ndarray, " rows"]
+    is_test: Bool[np.ndarray, " rows"]
+    """Rows that are scored once the model is saved; no row without `data.test_fraction`."""
+    is_held_out: Bool[np.ndarray, " rows"]
+    """Rows of the class that is left out; no row in other splits."""
+    statement: str
+    """What the split can and can not show."""
+    findings: tuple[Finding, ...]
+    """What crosses it."""
+
+
+def split_rows(
+    flows: FlowSource, seen: Survey, class_ids: Int64[np.ndarray, " rows"], config: DataConfig, seed: int
+) -> RowSplit:
+    """The split that `config` asks for; rows without a class (id below 0) are on no side.
+
+    Raises:
+        SchemaError: there is no such column, or no column of times.
+        DataError: one side would be empty.
+    """
+    is_labelled = class_ids >= 0
+    is_held_out = np.zeros(len(class_ids), bool)
+    column, seconds, groups = None, None, seen.feature_hashes
+    if config.split == "time":
+        column = config.time_column or _time_column(seen.schema)
+        seconds = column_seconds(flows, column)
+    elif config.split == "group":
+        column = config.group_column or ""
+        groups = column_groups(flows, column).astype(np.uint64)
+    elif config.split == "leave_attack_out":
+        column = config.left_out_class
+        names = [class_of(seen.schema.label_map, label) == column for label in seen.label_names]
+        is_held_out = np.array([*names, False], bool)[seen.labels]
+    is_used = is_labelled & ~is_held_out
+
+    def draw(is_open: Bool[np.ndarray, " rows"], fraction: float) -> Bool[np.ndarray, " rows"]:
+        if seconds is not None:
+            return time_split(seconds, is_open & is_used, fraction)
+        is_drawn = np.zeros(len(class_ids), bool)
+        is_drawn[is_open] = duplicate_safe_split(groups[is_open], class_ids[is_open], fraction, seed)
+        return is_drawn & is_used
+
+    everything = np.ones(len(class_ids), bool)
+    is_test = draw(everything, config.test_fraction) if config.test_fraction else ~everything
+    is_valid = draw(~is_test, config.valid_fraction)
+    is_purged = ~everything
+    if seconds is not None and seen.schema.context is not None:
+        window_s = seen.schema.context.long_s
+        is_purged = purged(seconds, is_test, window_s) | purged(seconds, is_test | is_valid, window_s)
+    is_train = is_used & ~is_test & ~is_valid & ~is_purged
+    is_valid &= ~is_purged
+    if not is_valid.any() or not is_train.any():
+        raise DataError(
+            f"data.split={config.split}: expected rows on both sides, found {int(is_train.sum()):,} for training and "
+            f"{int(is_valid.sum()):,} for validation; choose another column or data.valid_fraction"
+        )
+    statement = STATEMENTS[config.split].format(column=column)
+    if config.test_fraction:
+        statement += TEST_STATEMENT.format(share=config.test_fraction)
+    return RowSplit(
+        is_train=is_train,
+        is_valid=is_valid,
+        is_test=is_test,
+        is_held_out=is_held_out,
+        statement=statement,
+        findings=(
+            *crossings(seen, is_train, is_valid, class_ids, "validation"),
+            *crossings(seen, is_train | is_valid, is_test, class_ids, "test"),
+            *_context_findings(seen, config, is_purged & is_used),
+        ),
+    )
+
+
+def time_split(
+    seconds: Float64[np.ndarray, " rows"], is_labelled: Bool[np.ndarray, " rows"], valid_fraction: float
+) -> Bool[np.ndarray, " rows"]:
+    """True for the latest rows, about `valid_fraction` of those with a label. Rows of one instant stay together; rows
+    without a time train.
+
+    >>> time_split(np.array([4.0, 1.0, 2.0, 4.0]), np.ones(4, bool), 0.25)
+    array([ True, False, False,  True])
+    """
+    known = np.sort(seconds[is_labelled & ~np.isnan(seconds)])
+    if not len(known):
+        raise DataError(
+            "data.split=time: expected times, found none that can be read; name another data.time_column"
+        )
+    cut = known[min(len(known) - 1, int(np.floor(len(known) * (1 - valid_fraction))))]
+    return is_labelled & (seconds >= cut)
+
+
+def purged(
+    seconds: Float64[np.ndarray, " rows"], is_valid: Bool[np.ndarray, " rows"], window_s: int
+) -> Bool[np.ndarray, " rows"]:
+    """True for the rows of one window before the first validation row, which the context of validation rows counts.
+
+    >>> purged(np.array([1.0, 9.0, 10.0, 11.0]), np.array([False, False, False, True]), 2)
+    array([False, False,  True, False])
+    """
+    first = seconds[is_valid].min(initial=np.inf)
+    return ~is_valid & (seconds > first - window_s)
+
+
+def _context_findings(
+    seen: Survey, config: DataConfig, is_purged: Bool[np.ndarray, " rows"]
+) -> tuple[Finding, ...]:
+    """What a split does about context, in which each flow counts the flows before it."""
+    if seen.schema.context is None:
+        return ()
+    if config.split != "time":
+        code, count, example = "split_shares_context", seen.num_rows, ""
+        message = (
+            "flows on either side are in each other's context; data.split=time keeps a window between them"
+        )
+    else:
+        code, count, example = "split_purged_rows", int(is_purged.sum()), row_name(is_purged)
+        message = "rows right before the cut train nothing: they are in the context of validation rows"
+    finding = Finding(code=code, severity="info", column=None, count=count, example=example, message=message)
+    return (finding,) if count else ()
+
+
+def column_seconds(flows: FlowSource, name: str) -> Float64[np.ndarray, " rows"]:
+    """The times in a column, by one more pass over the files."""
+    return np.concatenate([np.empty(0), *(seconds_of(values) for values in _column(flows, name))])
+
+
+def column_groups(flows: FlowSource, name: str) -> Int64[np.ndarray, " rows"]:
+    """A number for each value of a column, the same for equal values; missing is one too."""
+    codes: dict[object, int] = {}
+    groups = [np.empty(0, np.int64)]
+    for values in _column(flows, name):
+        encoded = values if isinstance(values, pa.DictionaryArray) else values.dictionary_encode()
+        known = [codes.setdefault(value, len(codes)) for value in [*encoded.dictionary.to_pylist(), None]]
+        groups.append(np.array(known)[encoded.indices.fill_null(len(known) - 1).to_numpy()])
+    return np.concatenate(groups)
+
+
+def _column(flows: FlowSource, name: str) -> Iterator[pa.Array]:
+    for block in flows.blocks():
+        if name not in block.column_names:
+            raise SchemaError(f"{flows.name}: {missing_name('column', name, block.column_names)}")
+        yield block.column(name).unify_dictionaries().combine_chunks()
+
+
+def _time_column(schema: FlowSchema) -> str:
+    times = [column.name for column in schema.columns if column.kind is ColumnKind.TIME]
+    if not times:
+        raise SchemaError(
+            f"schema {schema.name!r}: expected a column of kind time for data.split=time, found none among "
+            f"{', '.join(schema.names)}; name one with data.time_column"
+        )
+    return times[0]
+
+
+def crossings(
+    seen: Survey,
+    is_train: Bool[np.ndarray, " rows"],
+    is_judged: Bool[np.ndarray, " rows"],
+    class_ids: Int64[np.ndarray, " rows"],
+    side: str,
+) -> tuple[Finding, ...]:
+    """What stands on both sides of a split, and classes that stand on one; `side` is what the judged rows are for."""
+    if not is_judged.any():
+        return ()
+    findings: list[Finding] = []
+    ways: tuple[tuple[str, UInt64[np.ndarray, " rows"] | None, str, Severity], ...] = (
+        ("split_shares_rows", seen.feature_hashes, "all features", "warning"),
+        ("split_shares_flows", seen.inner_hashes, "everything but addresses, ports and times", "info"),
+        (
+            "split_shares_texts",
+            seen.shape_hashes,
+            "all features once every digit of a text is read as 0",
+            "info",
+        ),
+    )
+    for code, hashes, what, severity in ways:
+        if hashes is None:
+            continue
+        is_shared = np.zeros(len(hashes), bool)
+        is_shared[is_judged] = np.isin(hashes[is_judged], hashes[is_train])
+        count = int(is_shared.sum())
+        if count:
+            findings.append(
+                Finding(
+                    code=code,
+                    severity=severity,
+                    column=None,
+                    count=count,
+                    example=row_name(is_shared),
+                    message=f"{rows_of(count, int(is_judged.sum()))} of {side} share {what} with a training row; read the "
+                    f"{side} figures as an upper bound",
+                )
+            )
+    return (*findings, *_one_sided(class_ids, is_train, is_judged, seen, side))
+
+
+def _one_sided(
+    class_ids: Int64[np.ndarray, " rows"],
+    is_train: Bool[np.ndarray, " rows"],
+    is_judged: Bool[np.ndarray, " rows"],
+    seen: Survey,
+    judged: str,
+) -> Iterator[Finding]:
+    trained, tested = set(class_ids[is_train].tolist()), set(class_ids[is_judged].tolist())
+    untested = "nothing is known of how well they are found, so choose another split or add rows"
+    unknown = "the model can not know them, so choose another split"
+    ways = (("training", judged, trained - tested, untested), (judged, "training", tested - trained, unknown))
+    for side, other, ids, remedy in ways:
+        if ids:
+            is_one_sided = np.isin(class_ids, list(ids)) & (is_train | is_judged)
+            codes = np.unique(seen.labels[is_one_sided]).tolist()
+            labels = sorted(seen.label_names[code] for code in codes)
+            yield Finding(
+                code="split_lacks_classes",
+                severity="warning",
+                column=seen.schema.label,
+                count=int(is_one_sided.sum()),
+                example=labels[0],
+                message=f"labels {some(labels)} stand on the {side} side only, not in {other}; {remedy}",
+            )

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64
 
-from wirebert.data.sensors.canonical import (encode)
+from wirebert.data.arrow_columns import (encode)
 from wirebert.data.schema.combination import (Combination)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.fitting import Blocks

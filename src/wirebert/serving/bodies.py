@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 from wirebert.data.delimited.detection import (detect_dialect, detect_header)
 from wirebert.data.dialect import clean_names, decode_head, whole_lines
 from wirebert.data.files import header_cells, table_rows
-from wirebert.data.intake import Intake
+from wirebert.data.accounting import (Intake)
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
-from wirebert.data.settings import DataConfig
+from wirebert.data.config import (DataConfig)
 from wirebert.data.delimited.reader import (tables)
 from wirebert.errors import UserError
 from wirebert.serving.arrow_stream import read_stream

@@ -15,7 +15,7 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 
 import wirebert
-from wirebert.data.loading import open_flows
+from wirebert.data.flows import (open_flows)
 from wirebert.encoding.overlap import row_hashes
 from wirebert.encoding.rows import EncodedBlock, take_rows
 from wirebert.errors import ArtifactError

@@ -26,7 +26,7 @@ from wirebert.data.sensors.canonical import (sensor_table)
 from wirebert.data.context.context import (FlowContext)
 from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.dialect import HEAD_BYTES, read_head
-from wirebert.data.loading import DataConfig, Flows, open_flows
+from wirebert.data.flows import (DataConfig, Flows, open_flows)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.errors import DataError
 from wirebert.files import has_taken

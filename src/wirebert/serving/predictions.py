@@ -17,8 +17,8 @@ from pyarrow import csv, parquet
 from wirebert.prefetch import (ahead)
 from wirebert.data.context.context import (FlowContext)
 from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.intake import Intake
-from wirebert.data.loading import Flows
+from wirebert.data.accounting import (Intake)
+from wirebert.data.flows import (Flows)
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.errors import DataError
 from wirebert.serving.detector import Detector, Scores

@@ -8,7 +8,7 @@ import pytest
 from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.checks.findings import (CODES)
 from wirebert.data.labels import ClassMap
-from wirebert.data.loading import DataConfig, open_flows
+from wirebert.data.flows import (DataConfig, open_flows)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.data.checks.profile import (survey)
 from wirebert.data.checks.checks import (Finding, compare, left_out, mark_accepted, validate)

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from wirebert.data.checks import rows
 from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.checks.findings import (Subject)
-from wirebert.data.intake import Intake
+from wirebert.data.accounting import (Intake)
 
 Make = Callable[..., Subject]
 

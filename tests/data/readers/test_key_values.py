@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirebert.data.dialect import Dialect
-from wirebert.data.intake import Intake
+from wirebert.data.accounting import (Intake)
 from wirebert.data.readers.key_values import (MIN_ALIKE, parse, read, read_names)
 from wirebert.errors import DataError
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from wirebert.data.schema.library import (known_schemas)
-from wirebert.data.loading import DataConfig, open_flows
+from wirebert.data.flows import (DataConfig, open_flows)
 from wirebert.data.schema.proposals import (propose, with_proposals)
 from wirebert.data.schema.schema import (FlowSchema)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from wirebert.data.dialect import read_head
-from wirebert.data.intake import Intake
+from wirebert.data.accounting import (Intake)
 from wirebert.data.sensors.suricata import (SuricataFlows, open_suricata)
 
 FLOW: dict[str, object] = {

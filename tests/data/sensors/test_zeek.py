@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from wirebert.data.dialect import read_head
-from wirebert.data.intake import Intake
+from wirebert.data.accounting import (Intake)
 from wirebert.data.sensors.zeek import (ZeekFlows, ZeekTable, open_zeek, split_fields)
 from wirebert.errors import DataError
 

@@ -14,8 +14,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 from wirebert.data.labels import fit_classes
-from wirebert.data.loading import open_flows
-from wirebert.data.settings import DataConfig
+from wirebert.data.flows import (open_flows)
+from wirebert.data.config import (DataConfig)
 from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.network import Network

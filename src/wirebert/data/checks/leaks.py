@@ -21,7 +21,7 @@ from wirebert.data.checks.findings import (Finding, Subject, some)
 from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.data.checks.profile import (ColumnSurvey)
-from wirebert.data.times import seconds_of
+from wirebert.data.arrow_columns import (seconds_of)
 
 IDENTIFIER_ROWS = 50
 """Below this many values, all different is no sign of an identifier."""

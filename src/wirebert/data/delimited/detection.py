@@ -19,10 +19,10 @@ from wirebert.data.dialect import (
     decode_head,
     whole_lines,
 )
-from wirebert.data.encodings import detect_encoding
-from wirebert.data.other_formats import refuse_other_formats
-from wirebert.data.records import Grammar, Record, quoted_fields
-from wirebert.data.settings import DataConfig
+from wirebert.data.dialect import (detect_encoding)
+from wirebert.data.dialect import (refuse_other_formats)
+from wirebert.data.grammar import (Grammar, Record, quoted_fields)
+from wirebert.data.config import (DataConfig)
 from wirebert.errors import DataError
 
 LOOKED_AT = 300

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from wirebert.data.dialect import Dialect, open_bytes, reason_of
-from wirebert.data.intake import Intake
-from wirebert.data.records import Grammar, line_end_bytes, quoted_fields
-from wirebert.data.sources.row_lines import CR, LF, is_quoted_break, row_lines
+from wirebert.data.accounting import (Intake)
+from wirebert.data.grammar import (Grammar, line_end_bytes, quoted_fields)
+from wirebert.data.grammar import (CR, LF, is_quoted_break, row_lines)
 from wirebert.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

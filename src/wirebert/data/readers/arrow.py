@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.feather as feather
 
 from wirebert.data.dialect import Compression, clean_names, reason_of
-from wirebert.data.intake import Intake
+from wirebert.data.accounting import (Intake)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.readers.parquet import (MAX_BLOCK_ROWS, MIN_BLOCK_ROWS, plain)
 from wirebert.errors import DataError

@@ -11,9 +11,9 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.sensors.canonical import (flat)
+from wirebert.data.arrow_columns import (flat)
 from wirebert.data.dialect import Compression
-from wirebert.data.intake import Intake
+from wirebert.data.accounting import (Intake)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.readers.lines import (line_blocks, parse_json)
 from wirebert.errors import DataError

@@ -18,7 +18,7 @@ import pyarrow.csv as arrow_csv
 from jaxtyping import Bool, Int32, Int64
 
 from wirebert.data.dialect import Dialect, open_bytes, reason_of
-from wirebert.data.intake import Intake
+from wirebert.data.accounting import (Intake)
 from wirebert.errors import DataError
 
 KEY = r"[A-Za-z_][\w.\-]*"

@@ -12,7 +12,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.json as arrow_json
 
 from wirebert.data.dialect import Compression, open_bytes, reason_of
-from wirebert.data.intake import Intake
+from wirebert.data.accounting import (Intake)
 from wirebert.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

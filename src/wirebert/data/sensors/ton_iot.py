@@ -10,9 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.sensors.canonical import (canonical_columns, change_texts, encode, flat, flow_schema, integers_of, protocol_names, sensor_table, service_names)
+from wirebert.data.sensors.canonical import (canonical_columns, flow_schema, protocol_names, sensor_table, service_names)
+from wirebert.data.arrow_columns import (change_texts, encode, flat, integers_of)
 from wirebert.data.dialect import Compression
-from wirebert.data.intake import Intake
+from wirebert.data.accounting import (Intake)
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.data.readers.lines import (header_names, line_blocks, parse_delimited, without_first_line)
 

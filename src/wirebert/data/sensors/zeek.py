@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.sensors.canonical import (SensorTable, change_texts, encode, epoch_texts, epoch_us, flat, flow_schema, protocol_names, sensor_table, service_names, texts_of)
+from wirebert.data.sensors.canonical import (SensorTable, flow_schema, protocol_names, sensor_table, service_names)
+from wirebert.data.arrow_columns import (change_texts, encode, epoch_texts, epoch_us, flat, texts_of)
 from wirebert.data.dialect import Compression, read_head
-from wirebert.data.intake import Intake
+from wirebert.data.accounting import (Intake)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.sensors.side_table import (SideTable, SideTableBuilder, text_keys)
 from wirebert.data.readers.lines import (line_blocks, parse_delimited, parse_json)

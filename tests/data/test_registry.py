@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.data.datasets import known_datasets, verify
+from wirebert.data.registry import (known_datasets, verify)
 from wirebert.data.formats import FORMATS
 from wirebert.data.schema.library import (known_schemas)
 from wirebert.errors import DataError

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
-
 import pyarrow as pa
-
 from wirebert.data.sensors.canonical import (SENSORS, flow_schema, sensor_table)
 from wirebert.data.context.contacts import (NEEDED)
 from wirebert.data.context.context import (FlowContext, has_context, with_context, without_context)
@@ -18,13 +16,17 @@ from wirebert.data.dialect import Dialect
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.formats import flow_files, joined_files, shared_schema
 from wirebert.data.schema.inference import (infer_schema, take_sample)
-from wirebert.data.intake import Intake
+from wirebert.data.accounting import (Intake)
 from wirebert.data.schema.library import (known_schemas, read_schema, recognise)
 from wirebert.data.schema.proposals import (with_proposals)
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema, missing_name)
-from wirebert.data.settings import DataConfig
+from wirebert.data.config import (DataConfig)
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import DataError, SchemaError
+import numpy as np
+from jaxtyping import Bool
+from jaxtyping import Int64
+
 
 __all__ = ["DataConfig", "FlowFile", "Flows", "find_files", "open_flows"]
 
@@ -284,3 +286,29 @@ def _apply(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema
     schema = schema if config.benign is None else replace(schema, benign=config.benign)
     schema = with_proposals(schema) if config.combine else schema
     return _with_context(config, schema, part).without(config.drop)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a data set: the training rows of a file, say, or all rows of a test file."""
+
+    name: str
+    flows: Flows
+    rows: Bool[np.ndarray, " flows"] | None = None
+    """Which rows belong to the part; None means all."""
+
+    def blocks(self) -> Iterator[tuple[pa.Table, Int64[np.ndarray, " rows"]]]:
+        """Typed tables of the part's rows, each with its row numbers in the file."""
+        first = 0
+        for table in self.flows.blocks():
+            numbers = np.arange(first, first + table.num_rows, dtype=np.int64)
+            first += table.num_rows
+            if self.rows is not None:
+                kept = self.rows[numbers]
+                table, numbers = table.filter(pa.array(kept)), numbers[kept]
+            if len(numbers):
+                yield table, numbers
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The typed tables alone."""
+        return (table for table, _ in self.blocks())

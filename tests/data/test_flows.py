@@ -11,7 +11,7 @@ import pytest
 
 from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.schema.library import (known_schemas, write_schema)
-from wirebert.data.loading import DataConfig, Flows, open_flows
+from wirebert.data.flows import (DataConfig, Flows, open_flows)
 from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.data.checks.profile import (survey)
 from wirebert.errors import ConfigError, DataError, SchemaError

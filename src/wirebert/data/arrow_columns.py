@@ -1,0 +1,178 @@
+"""Times as they stand in files -> seconds."""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float64
+from collections.abc import Callable
+from typing import cast
+
+
+FORMATS = (
+    "%Y-%m-%d",
+    "%d-%m-%Y %H:%M:%S",
+    "%d-%m-%Y %H:%M",
+    "%d-%m-%Y %I:%M:%S %p",
+    "%m-%d-%Y %H:%M:%S",
+    "%H:%M:%S",
+)
+
+
+def seconds_of(column: pa.ChunkedArray | pa.Array) -> Float64[np.ndarray, " rows"]:
+    """Seconds since 1970 (or whatever the source counts from), NaN where a value is missing or no time.
+
+    Numbers are taken as they are; dates may be ISO 8601, with slashes, or with the day first.
+
+    >>> seconds_of(pa.array(["1970-01-01T00:01:00.5", "1970/01/01 00:02", "90", None]))
+    array([ 60.5, 120. ,  90. ,   nan])
+    """
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    encoded = whole if isinstance(whole, pa.DictionaryArray) else whole.dictionary_encode()
+    values = encoded.dictionary
+    if pa.types.is_string(values.type):
+        distinct = _text_seconds(values)
+    else:
+        distinct = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    indices = encoded.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)
+    return np.append(distinct, np.nan)[indices]
+
+
+def _text_seconds(texts: pa.Array) -> Float64[np.ndarray, " values"]:
+    seconds = np.full(len(texts), np.nan)
+    is_number = pc.match_substring_regex(texts, r"^\s*-?\d+(\.\d*)?([eE][+-]?\d+)?\s*$")
+    chosen = np.flatnonzero(is_number.fill_null(False).to_numpy(zero_copy_only=False))
+    numbers = pc.utf8_trim_whitespace(texts.take(pa.array(chosen, pa.int64())))
+    seconds[chosen] = numbers.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    rest = np.flatnonzero(np.isnan(seconds))
+    dates = pc.replace_substring(pc.utf8_trim_whitespace(texts.take(pa.array(rest, pa.int64()))), "/", "-")
+    # Hours and minutes alone are a time as well.
+    whole = pc.replace_substring_regex(
+        dates, r"^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d)( ?[+-]\d\d:?\d\d|Z)?$", r"\1:00\2"
+    )
+    found = _as_seconds(epoch_us(whole))
+    for layout in FORMATS:
+        if not np.isnan(found).any():
+            break
+        tried = _as_seconds(pc.strptime(dates, format=layout, unit="us", error_is_null=True))
+        found = np.where(np.isnan(found), tried, found)
+    seconds[rest] = found
+    return seconds
+
+
+def _as_seconds(stamps: pa.Array) -> Float64[np.ndarray, " values"]:
+    micro = stamps.cast(pa.int64())
+    return micro.cast(pa.float64()).to_numpy(zero_copy_only=False) / 1e6
+
+
+_STAMP = "%Y-%m-%dT%H:%M:%S"
+_TIME = (
+    r"^(?P<date>\d{4}[-/]\d{2}[-/]\d{2})[T ](?P<time>\d{2}:\d{2}:\d{2})(?:[.,](?P<fraction>\d{1,9}))?"
+    r"[ ]?(?:Z|(?P<sign>[+-])(?P<hours>\d{2}):?(?P<minutes>\d{2}))?$"
+)
+
+
+def change_texts(column: pa.ChunkedArray | pa.Array, change: Callable[[str], str | None]) -> pa.Array:
+    """The column as text, each distinct value changed; null stays null, and `change` may give it.
+
+    >>> change_texts(pa.array(["TCP", None, "UDP"]), str.lower).to_pylist()
+    ['tcp', None, 'udp']
+    """
+    encoded = encode(column)
+    texts = [None if text is None else change(str(text)) for text in encoded.dictionary.to_pylist()]
+    return pa.array(texts, pa.string()).take(encoded.indices)
+
+
+def encode(column: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:
+    """The column as one dictionary array."""
+    array = flat(column)
+    return array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
+
+
+def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """The column in one piece."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    if column.num_chunks == 1:
+        return cast(pa.Array, column.chunk(0))
+    if pa.types.is_dictionary(column.type):
+        column = column.unify_dictionaries()
+    return column.combine_chunks()
+
+
+def texts_of(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """The column as plain text; numbers as they print."""
+    array = flat(column)
+    if isinstance(array, pa.DictionaryArray):
+        array = array.dictionary.take(array.indices)
+    return array if pa.types.is_string(array.type) else array.cast(pa.string())
+
+
+def integers_of(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """The column as int64; what is no whole number is null.
+
+    >>> integers_of(pa.array(["60", "-", "x"])).to_pylist()
+    [60, None, None]
+    """
+    array = flat(column)
+    if pa.types.is_integer(array.type):
+        return array.cast(pa.int64())
+    encoded = encode(texts_of(array) if not isinstance(array, pa.DictionaryArray) else array)
+    values = pc.utf8_trim_whitespace(encoded.dictionary)
+    is_whole = pc.match_substring_regex(values, r"^[0-9]{1,18}$")
+    return pc.if_else(is_whole, values, pa.scalar(None, pa.string())).cast(pa.int64()).take(encoded.indices)
+
+
+def epoch_us(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Microseconds since 1970 of dates with times (a time without zone is taken for UTC); null for other texts.
+
+    >>> epoch_us(pa.array(["1970-01-01T01:00:00.5+0100", "1970/01/01 00:00:01", "soon"])).to_pylist()
+    [500000, 1000000, None]
+    """
+    encoded = encode(column)
+    parts = pc.extract_regex(encoded.dictionary, pattern=_TIME)
+    date = pc.replace_substring(parts.field("date"), "/", "-")
+    stamp = _joined(date, parts.field("time"), "T")
+    is_time = pc.is_valid(parts)
+    seconds = _seconds(pc.if_else(is_time, stamp, pa.scalar(None, pa.string()))).cast(pa.int64())
+    offset_s = pc.add(
+        pc.multiply(_digits(parts.field("hours")), 3600), pc.multiply(_digits(parts.field("minutes")), 60)
+    )
+    signed = pc.if_else(pc.equal(parts.field("sign"), pa.scalar("-")), pc.negate(offset_s), offset_s)
+    fraction = _digits(pc.utf8_slice_codeunits(pc.utf8_rpad(parts.field("fraction"), 6, "0"), 0, 6))
+    us = pc.add(pc.multiply(pc.subtract(seconds, signed), 1_000_000), fraction)
+    return us.take(encoded.indices)
+
+
+def _seconds(stamps: pa.Array) -> pa.Array:
+    """Times as timestamps; null for days and hours that do not exist."""
+    try:
+        return stamps.cast(pa.timestamp("s"))
+    except pa.ArrowInvalid:
+        # It does not say which one. The slower way reads 30 February as 1 or 2 March, so what it read is written again.
+        read = pc.strptime(stamps, format=_STAMP, unit="s", error_is_null=True)
+        return pc.if_else(pc.equal(pc.strftime(read, format=_STAMP), stamps), read, None)
+
+
+def epoch_texts(us: pa.Array) -> pa.Array:
+    """Decimal seconds, with six digits behind the point.
+
+    >>> epoch_texts(pa.array([1_500_000, None])).to_pylist()
+    ['1.500000', None]
+    """
+    seconds = pc.divide(us, 1_000_000)
+    rest = pc.abs(pc.subtract(us, pc.multiply(seconds, 1_000_000)))
+    digits = pc.utf8_lpad(rest.cast(pa.string()), 6, "0")
+    return _joined(seconds.cast(pa.string()), digits, ".")
+
+
+def _joined(left: pa.Array, right: pa.Array, mark: str) -> pa.Array:
+    separator = pa.array([mark]).take(pa.array(np.zeros(len(left), np.int64), pa.int64()))
+    return pc.binary_join_element_wise(left, right, separator)
+
+
+def _digits(texts: pa.Array) -> pa.Array:
+    """Digits as int64; no digits are 0."""
+    return pc.if_else(pc.equal(texts, pa.scalar("")), "0", texts).cast(pa.int64())
