@@ -20,7 +20,7 @@ from wirebert.data.labels import ClassMap, fit_classes
 from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic import write_csv
-from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 

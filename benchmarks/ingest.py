@@ -37,8 +37,8 @@ from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic import write_csv
 from wirebert.data.checks.checks import (validate)
 from wirebert.data.windows import ContextWindows
-from wirebert.encoding.cache import find_or_encode, find_or_fit, store_key, tokenizer_key
-from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.store import (find_or_encode, find_or_fit, store_key, tokenizer_key)
+from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.store import StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 

@@ -42,11 +42,11 @@ from harness import Rows, encode, matrix_gflops, peak_tflops, traffic, write_fig
 
 from wirebert.config import resolve_run
 from wirebert.data.flows import (Flows, open_flows)
-from wirebert.encoding.rows import take_rows
+from wirebert.encoding.token_rows import (take_rows)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.evaluation.novelty import Strangeness
-from wirebert.evaluation.tree_features import concatenate
-from wirebert.evaluation.tree_features import measure as measure_columns
+from wirebert.encoding.matrix import (concatenate)
+from wirebert.encoding.matrix import (measure as measure_columns)
 from wirebert.model.architecture import Architecture
 from wirebert.model.batches import Precision, score
 from wirebert.model.checkpoints import hugging_face_state

@@ -41,7 +41,7 @@ from wirebert.evaluation.baselines import fit_trees
 from wirebert.evaluation.calibration import softmax
 from wirebert.evaluation.curves import OperatingCurve
 from wirebert.evaluation.novelty import ColumnSpace, Neighbours
-from wirebert.evaluation.tree_features import concatenate, measure
+from wirebert.encoding.matrix import (concatenate, measure)
 from wirebert.data.flows import (Part)
 from wirebert.lessons import taught
 from wirebert.model.batches import by_length, pad

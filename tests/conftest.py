@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from wirebert.data.labels import ClassMap
     from wirebert.data.schema.schema import (FlowSchema)
-    from wirebert.encoding.settings import EncodingConfig
+    from wirebert.encoding.config import (EncodingConfig)
     from wirebert.model.distilbert import DistilBert
     from wirebert.serving.artifact import Artifact
     from wirebert.training.monitoring import Event

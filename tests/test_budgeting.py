@@ -16,7 +16,7 @@ from wirebert.deciding import OperatingConfig, calibrated
 from wirebert.errors import ConfigError, DataError
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.novelty import Strangeness
-from wirebert.evaluation.tree_features import measure
+from wirebert.encoding.matrix import (measure)
 from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
 from wirebert.serving.artifact import Artifact

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wirebert.config import RunConfig, parse_override, read_toml, resolve_run, write_run
 from wirebert.data.config import (DataConfig)
-from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.config import (EncodingConfig)
 from wirebert.errors import ConfigError
 from wirebert.model.architecture import ModelConfig
 from wirebert.training.settings import TrainConfig

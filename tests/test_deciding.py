@@ -25,7 +25,7 @@ from wirebert.deciding import (
 )
 from wirebert.errors import ConfigError
 from wirebert.evaluation.calibration import fit_scaling, softmax
-from wirebert.evaluation.tree_features import measure
+from wirebert.encoding.matrix import (measure)
 from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
 from wirebert.serving.artifact import Artifact, save_artifact

@@ -18,7 +18,7 @@ from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.baselines import fit_trees
 from wirebert.evaluation.novelty import Strangeness
 from wirebert.evaluation.thresholds import fit_threshold
-from wirebert.evaluation.tree_features import measure
+from wirebert.encoding.matrix import (measure)
 from wirebert.data.flows import (Part)
 from wirebert.judging import (TrueClasses, figures, judge, judge_trees, judge_trees_on)
 from wirebert.model.distilbert import DistilBert

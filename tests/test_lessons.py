@@ -11,7 +11,7 @@ import torch
 from wirebert.cli import main
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import UNLABELLED
-from wirebert.encoding.overlap import row_hashes
+from wirebert.encoding.store import (row_hashes)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.lessons import taught

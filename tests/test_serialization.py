@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from wirebert.config import EvaluationConfig, PretrainConfig, ProtocolConfig, RunConfig
 from wirebert.data.config import (DataConfig)
 from wirebert.deciding import OperatingConfig
-from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.config import (EncodingConfig)
 from wirebert.errors import ConfigError
 from wirebert.model.architecture import ModelConfig
 from wirebert.serialization import (from_mapping, merge, to_mapping)

@@ -29,7 +29,7 @@ from wirebert.evaluation.intervals import ALONE
 from wirebert.evaluation.paired import Judged
 from wirebert.evaluation.report import Report, read_json
 from wirebert.evaluation.tables import differing_settings
-from wirebert.evaluation.tree_features import row_numbers
+from wirebert.encoding.matrix import (row_numbers)
 from wirebert.ledger import settings_hash
 from wirebert.run_folder import RunFolder
 from wirebert.training.monitoring import read_metrics

@@ -10,7 +10,7 @@ import tomli_w
 
 from wirebert.data.flows import (DataConfig)
 from wirebert.deciding import OperatingConfig
-from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.config import (EncodingConfig)
 from wirebert.errors import ConfigError
 from wirebert.files import write_whole
 from wirebert.model.architecture import ModelConfig

@@ -24,7 +24,7 @@ from wirebert.evaluation.paired import DETECTION, Judged, figures
 from wirebert.evaluation.priors import fit_addends
 from wirebert.evaluation.rivals import RIVALS, draw_trials, fit_rival
 from wirebert.evaluation.tasks import Params, Predict, Rows
-from wirebert.evaluation.tree_features import Coding, measure
+from wirebert.encoding.matrix import (Coding, measure)
 from wirebert.files import write_whole
 from wirebert.ground import joined_texts, read_ground
 from wirebert.data.flows import (Part)

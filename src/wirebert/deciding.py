@@ -31,7 +31,7 @@ from wirebert.evaluation.calibration import (
 from wirebert.evaluation.metrics import FALSE_POSITIVE_RATES, attack_scores
 from wirebert.evaluation.novelty import Strangeness
 from wirebert.evaluation.thresholds import Threshold, fit_threshold
-from wirebert.evaluation.tree_features import concatenate, measure
+from wirebert.encoding.matrix import (concatenate, measure)
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.operating import Folded, Operating
 

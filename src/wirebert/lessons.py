@@ -15,9 +15,9 @@ from jaxtyping import Int64
 
 from wirebert.config import RunConfig
 from wirebert.data.checks.sampling import (sample_by_name)
-from wirebert.encoding.cache import find_or_encode, store_key
-from wirebert.encoding.mixing import mixed_rows
-from wirebert.encoding.rows import EncodedBlock, take_rows
+from wirebert.encoding.store import (find_or_encode, store_key)
+from wirebert.encoding.augmentation import (mixed_rows)
+from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.teacher_scores import windows
 from wirebert.encoding.tokenizer import FlowTokenizer

@@ -20,7 +20,7 @@ from wirebert.data.splits import (split_rows)
 from wirebert.data.checks.profile import (Survey, survey)
 from wirebert.data.checks.checks import (Finding, mark_accepted, validate)
 from wirebert.deciding import require_classes
-from wirebert.encoding.cache import find_or_encode, find_or_fit, store_key, tokenizer_key
+from wirebert.encoding.store import (find_or_encode, find_or_fit, store_key, tokenizer_key)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError

@@ -21,7 +21,7 @@ from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.data.checks.profile import (survey)
 from wirebert.data.checks.checks import (Finding)
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, SchemaError

@@ -10,7 +10,7 @@ from pathlib import Path
 from wirebert.config import RunConfig
 from wirebert.data.flows import (Flows)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, SchemaError
 from wirebert.serving.artifact import MANIFEST, is_pretrained, load_artifact

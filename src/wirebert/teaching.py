@@ -18,8 +18,8 @@ from wirebert.data.flows import (DataConfig, Flows, open_flows)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.checks.profile import (Survey)
 from wirebert.deciding import OperatingConfig, addends_of
-from wirebert.encoding.overlap import row_hashes
-from wirebert.encoding.rows import EncodedBlock, take_rows
+from wirebert.encoding.store import (row_hashes)
+from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.teacher_scores import find_or_ask, windows
 from wirebert.encoding.tokenizer import FlowTokenizer

@@ -1,11 +1,9 @@
 import json
-
 import numpy as np
 import pyarrow as pa
 import pytest
-
 from wirebert.data.schema.schema import (Column, ColumnKind)
-from wirebert.encoding.categories import ValueCounts
+from wirebert.encoding.categorical import (ValueCounts)
 from wirebert.encoding.columns import (
     count_values,
     distinct_parts,
@@ -14,7 +12,12 @@ from wirebert.encoding.columns import (
     fit_encoder,
     new_counts,
 )
-from wirebert.encoding.numbers import NumberCounts
+from wirebert.encoding.numeric import (NumberCounts)
+import pyarrow as pa
+from wirebert.data.schema.schema import (FlowSchema)
+from wirebert.encoding.columns import (fit_columns)
+from wirebert.encoding.config import (EncodingConfig)
+
 
 COLUMNS = {
     ColumnKind.NUMBER: pa.chunked_array([[0.1, 0.1, None, 1e-300], [3.0, 1 / 3]], pa.float64()),
@@ -65,3 +68,28 @@ def test_a_null_inside_a_dictionary_is_a_null():
     assert part.codes is not None
     values = np.array([*part.values.to_pylist(), None], object)
     assert values[part.codes].tolist() == [None, "a", None]
+
+
+def test_columns_are_fitted_over_all_blocks_whatever_their_order(web_schema: FlowSchema):
+    blocks = [
+        pa.table({"duration": [0.0, 1.5], "service": ["http", "dns"], "uri": ["/a b", None]}),
+        pa.table({"duration": [2.5, None], "service": ["dns", "http"], "uri": ["/c", "/a b"]}),
+    ]
+    config = EncodingConfig(num_pieces=300)
+    fitted = fit_columns(web_schema.features, blocks, config)
+    again = fit_columns(web_schema.features, lambda: reversed(blocks), config)
+    assert fitted == again
+    assert [encoder.column for encoder in fitted.encoders] == [
+        "duration",
+        "service",
+        "dst_port",
+        "src_ip",
+        "tcp_flags",
+    ]
+    assert fitted.pieces is not None
+
+
+def test_a_table_without_text_columns_has_no_pieces(web_schema: FlowSchema):
+    fitted = fit_columns(web_schema.features[:2], [], EncodingConfig())
+    assert fitted.pieces is None
+    assert len(fitted.encoders) == 2

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.teacher_scores import find_or_ask, open_scores, windows
 from wirebert.errors import DataError

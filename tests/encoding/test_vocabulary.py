@@ -1,10 +1,8 @@
 from urllib.parse import unquote
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from wirebert.encoding.vocabulary import (
     SPECIAL_TOKENS,
     Vocabulary,
@@ -13,6 +11,7 @@ from wirebert.encoding.vocabulary import (
     escape_value,
 )
 from wirebert.errors import ArtifactError, SchemaError
+from wirebert.encoding.vocabulary import (Slot)
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
@@ -45,3 +44,22 @@ def test_two_features_written_alike_are_refused_by_name():
 def test_a_vocabulary_without_special_tokens_is_refused():
     with pytest.raises(ArtifactError, match=r"\[MASK\]"):
         Vocabulary(SPECIAL_TOKENS[:-1])
+
+
+SLOT = Slot(
+    name="src bytes", marks=("<missing>", "<rare>"), values=("0", "q0"), default=2, shown=("0", "q0 [1, 2]")
+)
+
+
+def test_a_token_is_its_slot_and_its_value_and_holds_no_white_space():
+    assert SLOT.tokens == (
+        "src%20bytes:<missing>",
+        "src%20bytes:<rare>",
+        "src%20bytes:0",
+        "src%20bytes:q0",
+    )
+
+
+def test_people_read_what_a_bin_holds():
+    assert SLOT.texts == ("<missing>", "<rare>", "0", "q0 [1, 2]")
+    assert len(SLOT) == 4

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wirebert.encoding.slots import Slot
+from wirebert.encoding.vocabulary import (Slot)
 from wirebert.encoding.text import pieces_of_words
 from wirebert.encoding.wordpieces import read_wordpieces, start_pieces
 from wirebert.errors import CheckpointError

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.rows import EncodedBlock
-from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.token_rows import (EncodedBlock)
+from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.model.attribution import explain, log_odds, slot_tokens, with_tokens
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.model.architecture import Architecture
 from wirebert.model.distilbert import DistilBert

@@ -18,7 +18,7 @@ import pytest
 
 if TYPE_CHECKING:
     from wirebert.data.schema.schema import (FlowSchema)
-    from wirebert.encoding.settings import EncodingConfig
+    from wirebert.encoding.config import (EncodingConfig)
     from wirebert.model.distilbert import DistilBert
     from wirebert.serving.artifact import Artifact
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.serving.agreement import Agreement, Alerts, Way, compare, random_rows

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.novelty import Strangeness
-from wirebert.evaluation.tree_features import measure
+from wirebert.encoding.matrix import (measure)
 from wirebert.model.attribution import Attributions
 from wirebert.serving.answers import Answer, Answerer, Question
 from wirebert.serving.bodies import ARROW, CSV, JSON, JSON_LINES

@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError
 from wirebert.model.batches import score

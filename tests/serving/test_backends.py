@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.encoding.rows import EncodedBlock, take_rows
+from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.errors import ConfigError
 from wirebert.model.batches import score
 from wirebert.serving.artifact import Artifact

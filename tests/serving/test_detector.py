@@ -12,7 +12,7 @@ import torch
 
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.model.attribution import with_tokens
 from wirebert.model.batches import Precision

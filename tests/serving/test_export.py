@@ -11,7 +11,7 @@ from pyarrow import csv
 from wirebert.errors import ArtifactError
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.novelty import Strangeness
-from wirebert.evaluation.tree_features import measure
+from wirebert.encoding.matrix import (measure)
 from wirebert.serving.agreement import BOUNDS, Bounds
 from wirebert.serving.artifact import MANIFEST, Artifact, load_artifact, save_artifact
 from wirebert.serving.detector import Detector

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.config import (EncodingConfig)
 from wirebert.model.distilbert import DistilBert
 from wirebert.serving import onnx_graph
 from wirebert.serving.artifact import Artifact

@@ -13,7 +13,7 @@ from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.novelty import Strangeness
 from wirebert.serialization import (from_plain, to_plain)
 from wirebert.evaluation.thresholds import Threshold
-from wirebert.evaluation.tree_features import measure
+from wirebert.encoding.matrix import (measure)
 from wirebert.serving.agreement import Alerts
 from wirebert.serving.artifact import Artifact, load_artifact, save_artifact
 from wirebert.serving.detector import Detector

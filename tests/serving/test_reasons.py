@@ -6,7 +6,7 @@ import pytest
 
 from wirebert.evaluation.alarm import AlarmScore, Surprise
 from wirebert.evaluation.novelty import Strangeness
-from wirebert.evaluation.tree_features import measure
+from wirebert.encoding.matrix import (measure)
 from wirebert.model.attribution import Attributions
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.detector import Detector

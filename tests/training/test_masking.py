@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64, UInt16
 
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError
 from wirebert.model.architecture import Architecture

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.settings import EncodingConfig
+from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.training import token_trees

@@ -1,21 +1,28 @@
 """One fitted encoder per kind of column, and the counting that they are fitted from.
 
 Work is done once per distinct value and then gathered: a dictionary column is encoded through its dictionary.
+
+Training tables -> fitted column encoders and text pieces, in one pass and bounded memory.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
-
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
-
 from wirebert.data.schema.schema import (Column, ColumnKind)
-from wirebert.encoding.categories import CategoryEncoder, ValueCounts
+from wirebert.encoding.categorical import (CategoryEncoder, ValueCounts)
 from wirebert.encoding.network import AddressEncoder, FlagsEncoder, PortEncoder
-from wirebert.encoding.numbers import NumberCounts, NumberEncoder
-from wirebert.encoding.slots import Slot
+from wirebert.encoding.numeric import (NumberCounts, NumberEncoder)
+from wirebert.encoding.vocabulary import (Slot)
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+import pyarrow as pa
+from wirebert.data.schema.schema import (Column, ColumnKind)
+from wirebert.encoding.config import (EncodingConfig)
+from wirebert.encoding.text import Pieces, TextSample, learn_pieces, pieces_of_words
+from wirebert.encoding.wordpieces import read_wordpieces
 
 
 @runtime_checkable
@@ -132,3 +139,53 @@ def count_values(column: pa.ChunkedArray, counts: ColumnCounts) -> None:
             counts.add(np.asarray(part.values.to_numpy(zero_copy_only=False), np.float64), totals)
         else:
             counts.add(part.values.to_pylist(), totals)
+
+
+Blocks = Iterable[pa.Table] | Callable[[], Iterable[pa.Table]]
+"""Typed tables, or something to call for them."""
+
+
+class Fitted(NamedTuple):
+    """What is learned from training rows."""
+
+    encoders: tuple[ColumnEncoder, ...]
+    """One per feature column that is not text, in schema order."""
+    pieces: Pieces | None
+    """Sub-words; None where there is nothing to cut."""
+
+
+def fit_columns(features: tuple[Column, ...], blocks: Blocks, config: EncodingConfig) -> Fitted:
+    """Encoders for `features`, fitted on all rows of `blocks`."""
+    counts: dict[str, ColumnCounts] = {
+        column.name: new_counts(column.kind) for column in features if column.kind is not ColumnKind.TEXT
+    }
+    texts = {column.name: TextSample() for column in features if column.kind is ColumnKind.TEXT}
+    for block in blocks() if callable(blocks) else blocks:
+        for name in block.column_names:
+            if name in counts:
+                count_values(block[name], counts[name])
+            elif name in texts:
+                for part in distinct_parts(block[name]):
+                    texts[name].add(part.values.to_pylist())
+    encoders = tuple(
+        fit_encoder(
+            column,
+            counts[column.name],
+            num_bins=config.num_bins,
+            frequent_values=config.frequent_values,
+            max_categories=config.max_categories,
+            networks=config.networks,
+        )
+        for column in features
+        if column.name in counts
+    )
+    return Fitted(encoders, _fit_pieces(list(texts.values()), config))
+
+
+def _fit_pieces(samples: list[TextSample], config: EncodingConfig) -> Pieces | None:
+    if config.vocabulary == "extend":
+        assert config.wordpieces is not None, "EncodingConfig requires a source with this vocabulary"
+        return pieces_of_words(read_wordpieces(config.wordpieces))
+    if not samples:
+        return None
+    return learn_pieces([text for sample in samples for text in sample.texts], config.num_pieces)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64, Int64
 from wirebert.data.arrow_columns import (encode)
 from wirebert.data.schema.combination import (Combination)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.fitting import Blocks
+from wirebert.encoding.columns import (Blocks)
 
 SEPARATOR = "|"
 KINDS = {"ratio": ColumnKind.NUMBER, "share": ColumnKind.RATE, "pair": ColumnKind.CATEGORY}

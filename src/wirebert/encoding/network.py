@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
-from wirebert.encoding.categories import ValueCounts
-from wirebert.encoding.numbers import NumberCounts
-from wirebert.encoding.services import SERVICES
-from wirebert.encoding.slots import ABSENT, MISSING, UNSEEN, Slot
+from wirebert.encoding.categorical import (ValueCounts)
+from wirebert.encoding.numeric import (NumberCounts)
+from wirebert.encoding.ports import (SERVICES)
+from wirebert.encoding.vocabulary import (ABSENT, MISSING, UNSEEN, Slot)
 
 MARKS = ("<missing>", "<unseen>", "<absent>")
 

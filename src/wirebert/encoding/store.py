@@ -1,4 +1,11 @@
-"""Encoded flows on disk: raw little-endian arrays that are memory-mapped, and one JSON file that says what they hold."""
+"""Encoded flows on disk: raw little-endian arrays that are memory-mapped, and one JSON file that says what they hold.
+
+Tokenizers and encoded flows that are found again, by the content of the data and the settings that made them.
+
+Rows that become equal by encoding: flows of the same tokens look the same to a model.
+
+Figures on flows that look like a training flow show memory; figures on the others show what was learned.
+"""
 
 import json
 import os
@@ -7,13 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
-
 import numpy as np
 from jaxtyping import Int64, UInt16, UInt32
-
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.errors import DataError
 from wirebert.files import force_to_disk, write_whole
+import fcntl
+import hashlib
+import json
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+import numpy as np
+from jaxtyping import Shaped
+from wirebert.data.schema.schema import (FlowSchema)
+from wirebert.encoding.config import (EncodingConfig)
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.errors import DataError
+from wirebert.files import write_whole
+from wirebert.serialization import (to_mapping)
+import numpy as np
+from jaxtyping import Int64, UInt64
+from wirebert.encoding.token_rows import (EncodedBlock)
+
 
 FORMAT = 1
 _INDEX = "store.json"
@@ -173,3 +196,112 @@ def map_file(path: Path, dtype: str, length: int) -> np.ndarray:
             f"encode the data again"
         )
     return np.memmap(path, dtype, "r", shape=(length,)) if length else np.empty(0, dtype)
+
+
+VERSION = 1
+"""Raised when the same rows and the same tokenizer give other ids than before."""
+
+
+def tokenizer_key(
+    fingerprint: str, schema: FlowSchema, config: EncodingConfig, *arrays: Shaped[np.ndarray, "..."]
+) -> str:
+    """The name of the tokenizer that is fitted on these flows; `arrays` say which rows are taken."""
+    state = {"schema": schema.to_dict(), "config": to_mapping(config)}
+    return _digest(fingerprint, json.dumps(state, sort_keys=True), arrays)
+
+
+def store_key(
+    fingerprint: str, tokenizer: FlowTokenizer, *arrays: Shaped[np.ndarray, "..."], note: str = ""
+) -> str:
+    """The name of the store that holds these flows as this tokenizer encodes them.
+
+    Args:
+        fingerprint: that of the files, see `Flows.fingerprint`.
+        tokenizer: its whole state counts: schema, settings, what it was fitted on.
+        arrays: what else decides the content, such as which rows are taken and their classes.
+        note: the same in words, such as class names.
+    """
+    return _digest(fingerprint, note + json.dumps(tokenizer.to_dict(), sort_keys=True), arrays)
+
+
+def _digest(fingerprint: str, state: str, arrays: Sequence[Shaped[np.ndarray, "..."]]) -> str:
+    digest = hashlib.sha256(f"{VERSION}\n{fingerprint}\n{state}".encode())
+    for array in arrays:
+        digest.update(f"\n{array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:32]
+
+
+def find_or_fit(cache: Path, key: str, fit: Callable[[], FlowTokenizer]) -> FlowTokenizer:
+    """The tokenizer of this key; if there is none (or a damaged one), `fit` makes it."""
+    path = cache / f"{key}.tokenizer.json"
+    with _one_at_a_time(cache, key):
+        if path.is_file():
+            try:
+                return FlowTokenizer.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            except (ValueError, KeyError, TypeError):
+                pass  # written anew below
+        tokenizer = fit()
+        write_whole(path, json.dumps(tokenizer.to_dict()))
+    return tokenizer
+
+
+def find_or_encode(
+    cache: Path, key: str, tokenizer: FlowTokenizer, write: Callable[[StoreWriter], None]
+) -> tuple[EncodedFlows, bool]:
+    """The store of this key, and whether it was there; if not, `write` fills it.
+
+    A store appears whole or not at all: what an interrupted run left is written anew, and a damaged one too.
+    """
+    folder = cache / key
+    with _one_at_a_time(cache, key):
+        if folder.is_dir():
+            try:
+                return EncodedFlows.open(folder), True
+            except DataError:
+                pass  # written anew below, which replaces it
+        with StoreWriter(folder, tokenizer.dtype) as store:
+            write(store)
+    return EncodedFlows.open(folder), False
+
+
+@contextmanager
+def _one_at_a_time(cache: Path, key: str) -> Generator[None]:
+    """Runs that share a cache and want the same at once: one makes it, the others wait and find it."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f".{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, also by the end of the process
+        yield
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_PIECE_ROWS = 1 << 18
+
+
+def row_hashes(flows: EncodedFlows | EncodedBlock) -> UInt64[np.ndarray, " rows"]:
+    """A 64-bit hash of each row's tokens and their places: equal rows have equal hashes."""
+    hashes = np.zeros(len(flows), np.uint64)
+    for start in range(0, len(flows), _PIECE_ROWS):
+        stop = min(start + _PIECE_ROWS, len(flows))
+        offsets = np.asarray(flows.offsets[start : stop + 1], np.int64)
+        ids = np.asarray(flows.ids[offsets[0] : offsets[-1]], np.uint64)
+        hashes[start:stop] = _hash_pieces(ids, offsets - offsets[0])
+    return hashes
+
+
+def _hash_pieces(
+    ids: UInt64[np.ndarray, " tokens"], offsets: Int64[np.ndarray, " bounds"]
+) -> UInt64[np.ndarray, " rows"]:
+    lengths = np.diff(offsets)
+    places = (np.arange(len(ids)) - np.repeat(offsets[:-1], lengths)).astype(np.uint64)
+    sums = np.zeros(len(ids) + 1, np.uint64)
+    np.cumsum(_mix(_mix(ids + np.uint64(1)) ^ _mix(places)), out=sums[1:])
+    return _mix(sums[offsets[1:]] - sums[offsets[:-1]] + _mix(lengths.astype(np.uint64)))
+
+
+def _mix(numbers: UInt64[np.ndarray, " numbers"]) -> UInt64[np.ndarray, " numbers"]:
+    """The splitmix64 finaliser."""
+    mixed = numbers + _GOLDEN
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))

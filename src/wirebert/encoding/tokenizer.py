@@ -24,11 +24,11 @@ from wirebert.encoding.columns import (
     encoder_to_dict,
 )
 from wirebert.encoding.combinations import absent_parts, all_features, combine, combined_blocks
-from wirebert.encoding.fitting import Blocks, fit_columns
+from wirebert.encoding.columns import (Blocks, fit_columns)
 from wirebert.encoding.hugging_face import write_hugging_face
-from wirebert.encoding.rows import EncodedBlock, TextCells, join_rows, within_budget
-from wirebert.encoding.settings import EncodingConfig
-from wirebert.encoding.slots import ABSENT, MISSING, UNSEEN, Slot
+from wirebert.encoding.token_rows import (EncodedBlock, TextCells, join_rows, within_budget)
+from wirebert.encoding.config import (EncodingConfig)
+from wirebert.encoding.vocabulary import (ABSENT, MISSING, UNSEEN, Slot)
 from wirebert.encoding.text import Pieces, Ragged
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS, Vocabulary, escape
 from wirebert.encoding.wordpieces import start_pieces

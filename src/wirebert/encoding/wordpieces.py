@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
-from wirebert.encoding.slots import Slot
+from wirebert.encoding.vocabulary import (Slot)
 from wirebert.encoding.text import Pieces
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
 from wirebert.errors import CheckpointError

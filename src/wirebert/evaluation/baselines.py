@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.evaluation.tree_features import Coding, concatenate, measure, row_numbers, usage
+from wirebert.encoding.matrix import (Coding, concatenate, measure, row_numbers, usage)
 
 NUM_TREES = 600
 """Trees in all: one per class and round, so rounds are cut where there are many classes."""

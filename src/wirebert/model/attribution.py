@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int64
 
-from wirebert.encoding.rows import EncodedBlock, ranges
-from wirebert.encoding.slots import ABSENT
+from wirebert.encoding.token_rows import (EncodedBlock, ranges)
+from wirebert.encoding.vocabulary import (ABSENT)
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 Logits = Callable[[EncodedBlock], Float32[np.ndarray, "flows classes"]]

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, UInt16, UInt32
 from torch import Tensor
 
 from wirebert.prefetch import (ahead)
-from wirebert.encoding.rows import ranges
+from wirebert.encoding.token_rows import (ranges)
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.packing import Packing, plan, room_for
 

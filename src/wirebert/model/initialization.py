@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from wirebert.encoding.slots import ABSENT
+from wirebert.encoding.vocabulary import (ABSENT)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.model.distilbert import INIT_STD, DistilBert
 from wirebert.model.patterns import NO_GROUP

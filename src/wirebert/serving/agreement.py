@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
 from wirebert.evaluation.alarm import AlarmScore

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from wirebert.data.context.context import (FlowContext)
 from wirebert.data.schema.conversion import (Misfits, convert)
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.serving.bodies import JSON, JSON_LINES, BodyReader, RawFlows, arrays
 from wirebert.serving.detector import Detector, Scores
 from wirebert.serving.limits import Limits, RequestError

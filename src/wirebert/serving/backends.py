@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
-from wirebert.encoding.rows import EncodedBlock, take_rows
+from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.errors import ConfigError
 from wirebert.model.architecture import Architecture
 from wirebert.model.batches import Precision, by_length, score

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64, UInt64
 
 from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.encoding.overlap import row_hashes
-from wirebert.encoding.rows import EncodedBlock, take_rows
+from wirebert.encoding.store import (row_hashes)
+from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.evaluation.alarm import AlarmScore
-from wirebert.evaluation.tree_features import measure
+from wirebert.encoding.matrix import (measure)
 from wirebert.model.attribution import Attributions, explain
 from wirebert.model.batches import Precision
 from wirebert.serving.agreement import Alerts, compare, random_rows

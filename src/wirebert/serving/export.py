@@ -16,10 +16,10 @@ from jaxtyping import Float64, Int64
 
 import wirebert
 from wirebert.data.flows import (open_flows)
-from wirebert.encoding.overlap import row_hashes
-from wirebert.encoding.rows import EncodedBlock, take_rows
+from wirebert.encoding.store import (row_hashes)
+from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.errors import ArtifactError
-from wirebert.evaluation.tree_features import measure
+from wirebert.encoding.matrix import (measure)
 from wirebert.model.batches import by_length
 from wirebert.serving.agreement import Agreement, Alerts, compare, random_rows
 from wirebert.serving.artifact import Artifact, add_export, load_artifact

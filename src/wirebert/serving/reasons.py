@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Shaped
 
-from wirebert.encoding.rows import EncodedBlock, take_rows
+from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.novelty import Strangeness
-from wirebert.evaluation.tree_features import LARGEST, measure, row_numbers
+from wirebert.encoding.matrix import (LARGEST, measure, row_numbers)
 from wirebert.model.attribution import Attributions
 from wirebert.serving.detector import Detector, Scores
 from wirebert.serving.operating import ALERT, PASS, UNKNOWN

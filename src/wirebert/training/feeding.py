@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float32, Int, Int64
 from torch.utils.data import DataLoader, Dataset
 
-from wirebert.encoding.rows import ranges
+from wirebert.encoding.token_rows import (ranges)
 from wirebert.model.batches import (
     NO_CLASS,
     Batch,

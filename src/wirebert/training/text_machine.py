@@ -1,7 +1,7 @@
 """A linear machine on the words of the tokens that a model reads: a teacher where columns are text.
 
 Character n-grams and a wide margin hold up better than a transformer where a class has a few dozen texts
-(docs/experiments.md); what the machine says of spliced texts can be learned (`wirebert.encoding.mixing`).
+(docs/experiments.md); what the machine says of spliced texts can be learned (`wirebert.encoding.augmentation`).
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64, Int64
 
-from wirebert.encoding.rows import EncodedBlock
+from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.calibration import TINY, Scaling, fit_scaling, softmax

@@ -1,7 +1,7 @@
 """Boosted trees on the tokens that a model reads: a teacher that is made from the training flows themselves.
 
 Trees that learn slowly, each split looking at a share of the columns, hold up better than a transformer where traffic is
-unlike that of training (docs/experiments.md); what they say of such rows can be learned (`wirebert.encoding.mixing`).
+unlike that of training (docs/experiments.md); what they say of such rows can be learned (`wirebert.encoding.augmentation`).
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from wirebert.encoding.rows import EncodedBlock
-from wirebert.encoding.slot_matrix import Ranks
+from wirebert.encoding.token_rows import (EncodedBlock)
+from wirebert.encoding.matrix import (Ranks)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 

@@ -1,27 +1,77 @@
-"""Typed tables as the numbers that boosted trees eat.
+"""Encoded rows as a matrix with a column for each slot: what left-out values stand for is put in again.
+
+Text is not in it: of a text column only its first token is, which says that there is text.
+
+Typed tables as the numbers that boosted trees eat.
 
 Numbers and ports stay numbers. Categories, booleans and flags become codes, by falling frequency in training; what
 training never showed has a code of its own (which scikit-learn takes for missing where it splits by set). Text becomes a few statistics: trees read no words, and a reader of the
 report should know. Addresses are left out, since their codes would be identities.
 """
 
+from dataclasses import dataclass
+import numpy as np
+from jaxtyping import Bool, Float64, Integer
+from wirebert.encoding.token_rows import (EncodedBlock)
+from wirebert.encoding.store import EncodedFlows
+from wirebert.encoding.tokenizer import FlowTokenizer
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Int64
-
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-
 if TYPE_CHECKING:
     AnyArray = pa.Array[Any]
     AnyChunkedArray = pa.ChunkedArray[Any]
 else:  # Arrow's own classes take no type arguments at run time; its stubs insist on them.
     AnyArray = pa.Array
     AnyChunkedArray = pa.ChunkedArray
+
+
+def slot_ids(
+    tokenizer: FlowTokenizer, rows: EncodedFlows | EncodedBlock
+) -> Integer[np.ndarray, "rows slots"]:
+    """The token of each slot; that of the most frequent value where a row leaves it out."""
+    matrix = np.tile(tokenizer.default_ids.astype(tokenizer.dtype), (len(rows), 1))
+    ids = np.asarray(rows.ids)
+    slots = tokenizer.token_slots[ids]
+    is_slot = slots >= 0
+    matrix[np.repeat(np.arange(len(rows)), np.diff(rows.offsets))[is_slot], slots[is_slot]] = ids[is_slot]
+    return matrix
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranks:
+    """Where a token stands among those of its slot, for methods that split columns."""
+
+    tokenizer: FlowTokenizer
+    of_token: Float64[np.ndarray, " tokens"]
+    """Numbers from low to high, <above> on top, other marks NaN; all tokens of other slots in the vocabulary's order."""
+    is_ordered: Bool[np.ndarray, " slots"]
+    """Which slots hold numbers; the order of the others means nothing."""
+
+    @classmethod
+    def of(cls, tokenizer: FlowTokenizer) -> "Ranks":
+        """The ranks of a tokenizer's tokens."""
+        token_slots, marks = tokenizer.token_slots, tokenizer.slot_special
+        of_token = np.full(tokenizer.num_tokens, np.nan)
+        is_ordered = np.zeros(len(tokenizer.slots), dtype=bool)
+        for ids in tokenizer.ordered_numbers:
+            slot = int(token_slots[ids[0]])
+            is_ordered[slot] = True
+            of_token[ids] = np.arange(len(ids))
+            of_token[marks[slot, 1]] = len(ids)
+        others = np.flatnonzero((token_slots >= 0) & ~is_ordered[token_slots])
+        of_token[others] = others - marks[token_slots[others]].min(axis=1)
+        return cls(tokenizer, of_token, is_ordered)
+
+    def matrix(self, rows: EncodedFlows | EncodedBlock) -> Float64[np.ndarray, "rows slots"]:
+        """The rank in each slot."""
+        return self.of_token[slot_ids(self.tokenizer, rows)]
+
 
 LARGEST = 1e300
 """Stands for infinity, which the trees' bins can not hold."""

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.encoding.rows import TextCells, join_rows, within_budget
+from wirebert.encoding.token_rows import (TextCells, join_rows, within_budget)
 from wirebert.encoding.text import Ragged
 
 
