@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch.utils.benchmark import Measurement
 
     from wirebert.config import RunConfig
-    from wirebert.model.architecture import Architecture
+    from wirebert.model.config import (Architecture)
     from wirebert.model.distilbert import DistilBert
     from wirebert.training.distributed import World
     from wirebert.training.feeding import LabelledRows

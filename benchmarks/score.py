@@ -47,7 +47,7 @@ from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.evaluation.novelty import Strangeness
 from wirebert.encoding.matrix import (concatenate)
 from wirebert.encoding.matrix import (measure as measure_columns)
-from wirebert.model.architecture import Architecture
+from wirebert.model.config import (Architecture)
 from wirebert.model.batches import Precision, score
 from wirebert.model.checkpoints import hugging_face_state
 from wirebert.pipeline import fit

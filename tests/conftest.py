@@ -110,7 +110,7 @@ def untrained() -> "Callable[..., tuple[Artifact, DistilBert]]":
     import torch
 
     from wirebert.encoding.tokenizer import FlowTokenizer
-    from wirebert.model.architecture import ModelConfig
+    from wirebert.model.config import (ModelConfig)
     from wirebert.model.checkpoints import build, hugging_face_state
     from wirebert.model.initialization import TokenLayout
     from wirebert.serving.artifact import Artifact

@@ -11,7 +11,7 @@ from wirebert.config import RunConfig, parse_override, read_toml, resolve_run, w
 from wirebert.data.config import (DataConfig)
 from wirebert.encoding.config import (EncodingConfig)
 from wirebert.errors import ConfigError
-from wirebert.model.architecture import ModelConfig
+from wirebert.model.config import (ModelConfig)
 from wirebert.training.settings import TrainConfig
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

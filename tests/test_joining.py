@@ -5,7 +5,7 @@ import pytest
 
 from wirebert.errors import RunError
 from wirebert.joining import Job, follow
-from wirebert.model.architecture import Architecture
+from wirebert.model.config import (Architecture)
 from wirebert.training.corruption import Corruption
 from wirebert.training.distributed import ALONE, Crew
 from wirebert.training.settings import TrainConfig

@@ -11,7 +11,7 @@ from wirebert.data.config import (DataConfig)
 from wirebert.deciding import OperatingConfig
 from wirebert.encoding.config import (EncodingConfig)
 from wirebert.errors import ConfigError
-from wirebert.model.architecture import ModelConfig
+from wirebert.model.config import (ModelConfig)
 from wirebert.serialization import (from_mapping, merge, to_mapping)
 from wirebert.training.masking import MaskingConfig
 from wirebert.training.settings import TrainConfig

@@ -12,7 +12,7 @@ from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.teacher_scores import open_scores
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError, RunError
-from wirebert.model.architecture import Architecture
+from wirebert.model.config import (Architecture)
 from wirebert.model.attention import AttentionKernel
 from wirebert.model.distilbert import Block, DistilBert
 from wirebert.run_folder import RunFolder

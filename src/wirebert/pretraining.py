@@ -34,7 +34,7 @@ from wirebert.ledger import count_read
 from wirebert.model.batches import SCORE_WINDOW
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.distilbert import DistilBert
-from wirebert.model.guesses import Guesses, guess
+from wirebert.model.masked_predictions import (Guesses, guess)
 from wirebert.model.initialization import TokenLayout
 from wirebert.pipeline import Clock, settle
 from wirebert.preparing import Prepared, divide, encode, fit_tokenizer

@@ -24,7 +24,7 @@ from wirebert.errors import ConfigError, RunError
 from wirebert.evaluation.comparison_tables import print_comparison
 from wirebert.files import write_whole
 from wirebert.joining import follow
-from wirebert.model.architecture import find_architecture
+from wirebert.model.config import (find_architecture)
 from wirebert.options import DATA_OPTIONS, given_options
 from wirebert.pipeline import fit
 from wirebert.pretraining import fit_masked

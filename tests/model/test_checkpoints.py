@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
 
 from wirebert.errors import CheckpointError, ConfigError
-from wirebert.model.architecture import Architecture, ModelConfig
+from wirebert.model.config import (Architecture, ModelConfig)
 from wirebert.model.checkpoints import (
     build,
     hugging_face_state,

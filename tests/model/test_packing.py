@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.model.architecture import Architecture
+from wirebert.model.config import (Architecture)
 from wirebert.model.attention import AttentionKernel
 from wirebert.model.batches import NO_CLASS, PackedBatch, class_logits, pack
 from wirebert.model.distilbert import DistilBert

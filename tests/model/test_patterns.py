@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wirebert.errors import ConfigError
-from wirebert.model.architecture import Architecture, ModelConfig
+from wirebert.model.config import (Architecture, ModelConfig)
 from wirebert.model.batches import class_logits, pack
 from wirebert.model.checkpoints import hugging_face_state, load_hugging_face_state
 from wirebert.model.distilbert import DistilBert

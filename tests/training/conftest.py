@@ -10,7 +10,7 @@ import pytest
 import torch
 from jaxtyping import Int64, UInt16
 
-from wirebert.model.architecture import Architecture
+from wirebert.model.config import (Architecture)
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.distributed import ONE, World

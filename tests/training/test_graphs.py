@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from wirebert.model.architecture import Architecture
+from wirebert.model.config import (Architecture)
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.feeding import LabelledRows, steps
 from wirebert.training.loop import TrainState, train

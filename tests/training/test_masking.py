@@ -13,7 +13,7 @@ from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError
-from wirebert.model.architecture import Architecture
+from wirebert.model.config import (Architecture)
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import RaggedRows

@@ -22,9 +22,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from wirebert.model.architecture import Architecture
+from wirebert.model.config import (Architecture)
 from wirebert.model.attention import AttentionKernel, attend, attend_packed
-from wirebert.model.masked import MaskedHead
+from wirebert.model.masked_lm import (MaskedHead)
 from wirebert.model.normalization import linear_add_norm, linear_gelu, normalized
 from wirebert.model.packing import Packing, padded_places, place_in_row
 from wirebert.model.patterns import NO_GROUP, allowed, find_pattern
@@ -42,7 +42,7 @@ class DistilBert(nn.Module):
     says which column each token of the vocabulary belongs to (-1: none); it matters only with column embeddings.
     `token_groups` says which group of columns (-1: none); it matters only to attention patterns.
 
-    With `architecture.num_asked` it is a model of masked tokens (`wirebert.model.masked`): token logits at the masked
+    With `architecture.num_asked` it is a model of masked tokens (`wirebert.model.masked_lm`): token logits at the masked
     places take the place of class logits, and `token_masks` says what each token is shown as where it is masked.
     """
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.errors import ConfigError
-from wirebert.model.architecture import Architecture
+from wirebert.model.config import (Architecture)
 from wirebert.model.batches import Precision, by_length, score
 from wirebert.model.checkpoints import restored
 

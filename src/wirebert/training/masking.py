@@ -1,7 +1,7 @@
 """Which features of a flow are masked in pretraining: a fixed share of every row's, drawn anew each time it is shown.
 
 Works on ragged rows as `wirebert.training.corruption` does. A masked token is written as its id + V
-(`wirebert.model.masked`), V being the size of the vocabulary. Where rows leave out their most frequent values, a value that
+(`wirebert.model.masked_lm`), V being the size of the vocabulary. Where rows leave out their most frequent values, a value that
 is not written is masked all the same: its mask is added to the row, and nothing tells it from the mask of another value.
 
 Source: Devlin et al., "BERT", 2018, section 3.1: 15 % of the tokens, the same number in rows of the same length.
