@@ -109,7 +109,7 @@ def test_products_of_a_gpu_are_rounded_in_the_block_alone():
 @has_tf32
 def test_tile_kernel_follows_the_switch():
     pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA builds")
-    from wirebert.model.tiles import tile_attention
+    from wirebert.model.kernels.tiles import (tile_attention)
 
     generator = torch.Generator().manual_seed(0)
     num_heads, width, length = 2, 64, 32

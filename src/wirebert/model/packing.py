@@ -14,7 +14,7 @@ ROOMS: Final = (64, 128, 256, 512)
 """Row lengths that kernels are built for; a batch is treated as the first that its longest row fits."""
 
 LONGEST_TILE: Final = 128
-"""Tokens of the longest tile: its scores stay on the chip (`wirebert.model.tiles`)."""
+"""Tokens of the longest tile: its scores stay on the chip (`wirebert.model.kernels.tiles`)."""
 
 
 class Packing(NamedTuple):
