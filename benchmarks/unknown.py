@@ -39,7 +39,7 @@ from wirebert.encoding.store import EncodedFlows
 from wirebert.evaluation.alarm import surprise
 from wirebert.evaluation.baselines import fit_trees
 from wirebert.evaluation.calibration import softmax
-from wirebert.evaluation.curves import OperatingCurve
+from wirebert.metrics.curves import (OperatingCurve)
 from wirebert.evaluation.novelty import ColumnSpace, Neighbours
 from wirebert.encoding.matrix import (concatenate, measure)
 from wirebert.data.flows import (Part)

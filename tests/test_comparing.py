@@ -27,7 +27,7 @@ MakeRun = Callable[..., Path]
 def make_run(tmp_path: Path) -> MakeRun:
     """Writes a finished run: a report, and predictions that are wrong for a share of the rows."""
     from wirebert.evaluation.environment import Hardware
-    from wirebert.evaluation.metrics import evaluate
+    from wirebert.metrics.split_metrics import (evaluate)
     from wirebert.evaluation.report import DataSection, JudgedFile, Report, write_json
 
     def make(

@@ -17,7 +17,7 @@ from wirebert.errors import SchemaError
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.baselines import fit_trees
 from wirebert.evaluation.novelty import Strangeness
-from wirebert.evaluation.thresholds import fit_threshold
+from wirebert.metrics.thresholds import (fit_threshold)
 from wirebert.encoding.matrix import (measure)
 from wirebert.data.flows import (Part)
 from wirebert.judging import (TrueClasses, figures, judge, judge_trees, judge_trees_on)

@@ -13,8 +13,8 @@ from wirebert.deciding import fold, parse_prior, stated_shares
 from wirebert.errors import ConfigError, DataError
 from wirebert.evaluation.alarm import log_odds
 from wirebert.evaluation.calibration import TINY, Scaling, shares_by_confusion, shares_by_likelihood
-from wirebert.evaluation.metrics import attack_scores
-from wirebert.evaluation.thresholds import laxest_threshold
+from wirebert.metrics.split_metrics import (attack_scores)
+from wirebert.metrics.thresholds import (laxest_threshold)
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.detector import Detector
 from wirebert.serving.operating import NOTHING, Budget

@@ -9,10 +9,10 @@ from typing import cast
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.evaluation.report import Report
 from wirebert.evaluation.tables import HEADLINES, detections, headline, remarks, times_read
-from wirebert.evaluation.teacher_gap import GAP_HEAD, gap_remarks, gap_rows
+from wirebert.metrics.student_gap import (GAP_HEAD, gap_remarks, gap_rows)
 from wirebert.serving.artifact import Artifact
 
 TAGS = ["intrusion-detection", "network-traffic", "distilbert", "wirebert"]

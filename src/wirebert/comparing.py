@@ -25,8 +25,8 @@ from wirebert.evaluation.comparison import (
     compare_methods,
 )
 from wirebert.evaluation.history import History
-from wirebert.evaluation.intervals import ALONE
-from wirebert.evaluation.paired import Judged
+from wirebert.metrics.intervals import (ALONE)
+from wirebert.metrics.significance import (Judged)
 from wirebert.evaluation.report import Report, read_json
 from wirebert.evaluation.tables import differing_settings
 from wirebert.encoding.matrix import (row_numbers)

@@ -20,7 +20,7 @@ from wirebert.errors import ConfigError, RunError
 from wirebert.evaluation.comparison import Comparison
 from wirebert.evaluation.comparison_page import write_comparison
 from wirebert.evaluation.history import History
-from wirebert.evaluation.paired import DETECTION
+from wirebert.metrics.significance import (DETECTION)
 from wirebert.serialization import (from_plain, to_plain)
 from wirebert.evaluation.rivals import RIVALS
 from wirebert.files import write_whole

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import ClassMap
-from wirebert.evaluation.paired import DETECTION, Judged, figures
+from wirebert.metrics.significance import (DETECTION, Judged, figures)
 from wirebert.evaluation.priors import fit_addends
 from wirebert.evaluation.rivals import RIVALS, draw_trials, fit_rival
 from wirebert.evaluation.tasks import Params, Predict, Rows

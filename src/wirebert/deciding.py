@@ -28,9 +28,9 @@ from wirebert.evaluation.calibration import (
     mean_probabilities,
     softmax,
 )
-from wirebert.evaluation.metrics import FALSE_POSITIVE_RATES, attack_scores
+from wirebert.metrics.split_metrics import (FALSE_POSITIVE_RATES, attack_scores)
 from wirebert.evaluation.novelty import Strangeness
-from wirebert.evaluation.thresholds import Threshold, fit_threshold
+from wirebert.metrics.thresholds import (Threshold, fit_threshold)
 from wirebert.encoding.matrix import (concatenate, measure)
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.operating import Folded, Operating

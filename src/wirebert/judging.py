@@ -13,9 +13,9 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Float64, Int64, UInt64
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.flows import (Flows)
-from wirebert.evaluation.intervals import ALONE
-from wirebert.evaluation.metrics import SplitMetrics, Thresholds, evaluate
-from wirebert.evaluation.thresholds import Threshold
+from wirebert.metrics.intervals import (ALONE)
+from wirebert.metrics.split_metrics import (SplitMetrics, Thresholds, evaluate)
+from wirebert.metrics.thresholds import (Threshold)
 from wirebert.mistaken import MistakenFlows
 from wirebert.serving.detector import Detector
 from wirebert.serving.predictions import no_rows, open_writer, verdict_table

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64, Int64, UInt64
 
-from wirebert.evaluation.mistakes import Mistake, surest_mistakes
+from wirebert.metrics.split_metrics import (Mistake, surest_mistakes)
 from wirebert.serving.detector import Detector, Scores
 
 _MOST_TEXT = 300

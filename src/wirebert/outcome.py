@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float64, Int64
 from wirebert.comparing import SplitVerdicts, as_judged, read_probabilities, read_verdicts
 from wirebert.config import RunConfig
 from wirebert.contest import OURS
-from wirebert.evaluation.calibration import METHODS, calibration_error, choose_scaling, softmax
+from wirebert.evaluation.calibration import (METHODS, choose_scaling, softmax)
+from wirebert.metrics.reliability import (calibration_error)
 from wirebert.evaluation.comparison import (
     FIGURES,
     Comparison,
@@ -25,13 +26,13 @@ from wirebert.evaluation.comparison import (
     SplitComparison,
     compare_methods,
 )
-from wirebert.evaluation.confusion import class_figures, confusion_matrix
+from wirebert.metrics.confusion import (class_figures, confusion_matrix)
 from wirebert.evaluation.history import History
-from wirebert.evaluation.paired import DETECTION, DETECTION_RATE, Judged
+from wirebert.metrics.significance import (DETECTION, DETECTION_RATE, Judged)
 from wirebert.evaluation.priors import with_addends
 from wirebert.evaluation.report import JudgedFile, read_json
 from wirebert.evaluation.rivals import RIVALS
-from wirebert.evaluation.thresholds import fit_threshold, operating_point
+from wirebert.metrics.thresholds import (fit_threshold, operating_point)
 from wirebert.evaluation.verdict import FEW_FLOWS
 from wirebert.ledger import num_reads, read_ledger
 from wirebert.run_folder import RunFolder

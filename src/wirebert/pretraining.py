@@ -26,7 +26,7 @@ from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, SchemaError
 from wirebert.evaluation.environment import Hardware, hardware, versions
-from wirebert.evaluation.masked_features import MaskedFigures, column_figures, figures, print_masked
+from wirebert.metrics.masked_lm import (MaskedFigures, column_figures, figures, print_masked)
 from wirebert.serialization import (from_plain, to_plain)
 from wirebert.files import write_whole
 from wirebert.joining import learn

@@ -15,7 +15,7 @@ from wirebert.data.flows import (Flows)
 from wirebert.data.checks.checks import (Finding)
 from wirebert.evaluation.environment import hardware, versions
 from wirebert.evaluation.history import History
-from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.evaluation.page import write_page
 from wirebert.evaluation.plots import draw, write_pictures
 from wirebert.evaluation.report import (
@@ -28,7 +28,7 @@ from wirebert.evaluation.report import (
 )
 from wirebert.evaluation.run_charts import run_charts
 from wirebert.evaluation.tables import print_report
-from wirebert.evaluation.teacher_gap import TeacherGap
+from wirebert.metrics.student_gap import (TeacherGap)
 from wirebert.data.flows import (Part)
 from wirebert.ledger import count_read
 from wirebert.run_folder import RunFolder

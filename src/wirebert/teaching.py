@@ -24,7 +24,7 @@ from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.teacher_scores import find_or_ask, windows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, DataError, SchemaError
-from wirebert.evaluation.teacher_gap import SplitGap, TeacherGap, split_gap
+from wirebert.metrics.student_gap import (SplitGap, TeacherGap, split_gap)
 from wirebert.data.flows import (Part)
 from wirebert.judging import (judge)
 from wirebert.run_folder import RunFolder

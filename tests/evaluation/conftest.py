@@ -16,8 +16,8 @@ def report() -> "Report":
     """Validation and test figures of three classes, one more in the test file, with trees beside them."""
     from wirebert.data.checks.checks import (Finding)
     from wirebert.evaluation.environment import Hardware
-    from wirebert.evaluation.metrics import SplitMetrics, evaluate
-    from wirebert.evaluation.mistakes import Mistake
+    from wirebert.metrics.split_metrics import (SplitMetrics, evaluate)
+    from wirebert.metrics.split_metrics import (Mistake)
     from wirebert.evaluation.report import Baseline, DataSection, Report, class_distribution
 
     def figures(seed: int, extra: tuple[str, ...] = (), **settings: Any) -> SplitMetrics:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from wirebert.evaluation.class_plots import class_figures, class_shares, confusion
-from wirebert.evaluation.metrics import SplitMetrics, evaluate
+from wirebert.metrics.split_metrics import (SplitMetrics, evaluate)
 from wirebert.evaluation.plots import Chart, Spec, to_svg
 
 

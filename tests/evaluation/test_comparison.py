@@ -3,8 +3,8 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from wirebert.evaluation.comparison import Contender, SplitComparison, compare_methods
-from wirebert.evaluation.intervals import ALONE
-from wirebert.evaluation.paired import DETECTION, Judged, holm
+from wirebert.metrics.intervals import (ALONE)
+from wirebert.metrics.significance import (DETECTION, Judged, holm)
 
 RNG = np.random.default_rng(3)
 TRUE = RNG.integers(0, 3, 300)

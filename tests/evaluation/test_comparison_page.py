@@ -9,7 +9,7 @@ import numpy as np
 from wirebert.evaluation.comparison import ClassStandings, Comparison, Difference, SplitComparison, Standing
 from wirebert.evaluation.comparison_page import comparison_page, overlaid, verdicts, write_comparison
 from wirebert.evaluation.history import Curve, History
-from wirebert.evaluation.paired import Contrast
+from wirebert.metrics.significance import (Contrast)
 from wirebert.evaluation.plots import to_svg
 
 STANDING = Standing(value=0.5, std=None, intervals={"rows": (0.4, 0.6), "clusters": (0.2, 0.8)})

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from wirebert.evaluation.comparison import Comparison, Difference, SplitComparison, Standing
 from wirebert.evaluation.comparison_tables import print_comparison, remarks
-from wirebert.evaluation.paired import Contrast
+from wirebert.metrics.significance import (Contrast)
 from wirebert.evaluation.report import JudgedFile
 
 

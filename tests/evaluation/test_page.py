@@ -7,7 +7,7 @@ import pytest
 
 from wirebert.evaluation import page as page_module
 from wirebert.evaluation.history import History
-from wirebert.evaluation.metrics import evaluate
+from wirebert.metrics.split_metrics import (evaluate)
 from wirebert.evaluation.page import page, write_page
 from wirebert.evaluation.plots import draw
 from wirebert.evaluation.report import Report

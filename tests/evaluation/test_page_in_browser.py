@@ -15,9 +15,9 @@ from playwright.sync_api import Browser, Page
 from wirebert.evaluation.comparison import Comparison, Contender, compare_methods
 from wirebert.evaluation.comparison_page import write_comparison
 from wirebert.evaluation.history import Curve, History
-from wirebert.evaluation.metrics import evaluate
+from wirebert.metrics.split_metrics import (evaluate)
 from wirebert.evaluation.page import write_page
-from wirebert.evaluation.paired import Judged
+from wirebert.metrics.significance import (Judged)
 from wirebert.evaluation.plots import draw
 from wirebert.evaluation.report import Report
 from wirebert.evaluation.run_charts import run_charts

@@ -9,7 +9,7 @@ from scipy.stats import ttest_1samp
 from wirebert.evaluation.comparison import ClassStandings, Comparison, Difference, SplitComparison, Standing
 from wirebert.evaluation.comparison_page import standings_chart
 from wirebert.evaluation.comparison_tables import difference_cells, remarks, standing_cells
-from wirebert.evaluation.paired import Contrast, holm
+from wirebert.metrics.significance import (Contrast, holm)
 from wirebert.evaluation.resplits import corrected_contrast, over_splits
 
 OURS, OTHER, THIRD = (0.61, 0.63, 0.62, 0.60), (0.60, 0.60, 0.61, 0.61), (0.5, 0.4, 0.5, 0.4)

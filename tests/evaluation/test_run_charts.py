@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from wirebert.evaluation.history import History
-from wirebert.evaluation.metrics import evaluate
+from wirebert.metrics.split_metrics import (evaluate)
 from wirebert.evaluation.report import Report
 from wirebert.evaluation.run_charts import run_charts, split_charts
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wirebert.evaluation.metrics import SplitMetrics, evaluate
+from wirebert.metrics.split_metrics import (SplitMetrics, evaluate)
 from wirebert.evaluation.plots import Chart, to_svg
 from wirebert.evaluation.score_plots import calibration, precision_recall, roc, scores
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from wirebert.evaluation.metrics import evaluate
+from wirebert.metrics.split_metrics import (evaluate)
 from wirebert.evaluation.report import Report
 from wirebert.evaluation.tables import differing_settings, print_report
-from wirebert.evaluation.teacher_gap import SplitGap, TeacherGap
+from wirebert.metrics.student_gap import (SplitGap, TeacherGap)
 
 
 def console(width: int = 80) -> tuple[Console, io.StringIO]:

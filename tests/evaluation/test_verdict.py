@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wirebert.evaluation.metrics import SplitMetrics, evaluate
+from wirebert.metrics.split_metrics import (SplitMetrics, evaluate)
 from wirebert.evaluation.report import Baseline, Report
 from wirebert.evaluation.verdict import compare, doubts, verdict
 

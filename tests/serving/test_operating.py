@@ -12,7 +12,7 @@ from wirebert.errors import ArtifactError, ConfigError
 from wirebert.evaluation.alarm import AlarmScore
 from wirebert.evaluation.novelty import Strangeness
 from wirebert.serialization import (from_plain, to_plain)
-from wirebert.evaluation.thresholds import Threshold
+from wirebert.metrics.thresholds import (Threshold)
 from wirebert.encoding.matrix import (measure)
 from wirebert.serving.agreement import Alerts
 from wirebert.serving.artifact import Artifact, load_artifact, save_artifact

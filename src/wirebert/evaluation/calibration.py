@@ -5,9 +5,9 @@ Everything here is a factor and an addend per class logit, so that it can be fol
 
 from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
-
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
+
 
 Method = Literal["none", "temperature", "biases", "vector"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
@@ -140,21 +140,6 @@ def held_out_losses(
         scaling = fit_scaling(logits[~is_out], class_ids[~is_out], method)
         losses[is_out] = log_losses(scaling.apply(logits[is_out]), class_ids[is_out])
     return losses
-
-
-def calibration_error(
-    confidence: Float64[np.ndarray, " flows"], is_right: Bool[np.ndarray, " flows"], num_bins: int = 15
-) -> float:
-    """Expected calibration error: how far confidence and share of right verdicts lie apart, over bins of equal width.
-
-    Source: Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3.
-
-    >>> calibration_error(np.array([0.9, 0.9, 0.9, 0.9]), np.array([True, True, True, False]))
-    0.15...
-    """
-    bins = np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)
-    apart = np.bincount(bins, weights=confidence - is_right, minlength=num_bins)
-    return float(np.abs(apart).sum() / max(1, len(confidence)))
 
 
 def shares_by_likelihood(

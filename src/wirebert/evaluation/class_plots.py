@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 
-from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.evaluation.plots import (
     ACCENT,
     BARE,

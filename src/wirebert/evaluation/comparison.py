@@ -11,20 +11,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from wirebert.evaluation.intervals import Interval
-from wirebert.evaluation.paired import (
-    DETECTION,
-    Contrast,
-    Judged,
-    bootstrap_p,
-    f1_of,
-    figures,
-    holm,
-    percentile_interval,
-    relabelling_p,
-    resample,
-    seed_interval,
-)
+from wirebert.metrics.intervals import (Interval)
+from wirebert.metrics.significance import (DETECTION, Contrast, Judged, bootstrap_p, f1_of, figures, holm, percentile_interval, relabelling_p, resample, seed_interval)
 from wirebert.evaluation.report import JudgedFile
 
 FIGURES: Mapping[str, str] = {

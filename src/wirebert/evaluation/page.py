@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from wirebert.data.checks.findings import (SEVERITIES, Finding)
-from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.evaluation.page_parts import (
     Markup,
     charts,

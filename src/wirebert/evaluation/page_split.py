@@ -5,8 +5,8 @@ from typing import cast
 
 import numpy as np
 
-from wirebert.evaluation.metrics import SplitMetrics
-from wirebert.evaluation.mistakes import Mistake
+from wirebert.metrics.split_metrics import (SplitMetrics)
+from wirebert.metrics.split_metrics import (Mistake)
 from wirebert.evaluation.page_parts import (
     Markup,
     charts,
@@ -20,8 +20,8 @@ from wirebert.evaluation.page_parts import (
 )
 from wirebert.evaluation.report import TREES
 from wirebert.evaluation.tables import HEADLINES, detections, interval, remarks
-from wirebert.evaluation.teacher_gap import GAP_HEAD, TeacherGap, gap_remarks, gap_rows
-from wirebert.evaluation.thresholds import OperatingPoint
+from wirebert.metrics.student_gap import (GAP_HEAD, TeacherGap, gap_remarks, gap_rows)
+from wirebert.metrics.thresholds import (OperatingPoint)
 
 _PREVALENCES = {"0.01": "1%", "0.001": "0.1%"}
 """Key of `OperatingPoint.precision_at_prevalence` -> how a reader would write it."""

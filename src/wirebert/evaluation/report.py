@@ -14,9 +14,9 @@ from wirebert.data.labels import distribution
 from wirebert.data.checks.checks import (Finding)
 from wirebert.errors import RunError
 from wirebert.evaluation.environment import Hardware
-from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.serialization import (from_plain, to_plain)
-from wirebert.evaluation.teacher_gap import TeacherGap
+from wirebert.metrics.student_gap import (TeacherGap)
 from wirebert.files import write_whole
 
 FORMAT_VERSION = 1

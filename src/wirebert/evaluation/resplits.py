@@ -14,8 +14,8 @@ from jaxtyping import Float64
 from scipy.stats import t as student
 
 from wirebert.evaluation.comparison import ClassStandings, Difference, SplitComparison, Standing, corrected
-from wirebert.evaluation.intervals import Interval
-from wirebert.evaluation.paired import Contrast
+from wirebert.metrics.intervals import (Interval)
+from wirebert.metrics.significance import (Contrast)
 
 
 def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitComparison:

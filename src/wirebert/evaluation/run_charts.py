@@ -2,7 +2,7 @@
 
 from wirebert.evaluation.class_plots import class_figures, class_shares, confusion
 from wirebert.evaluation.history import History
-from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.evaluation.plots import Chart
 from wirebert.evaluation.report import Report
 from wirebert.evaluation.resource_plots import resource_charts

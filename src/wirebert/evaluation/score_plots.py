@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, log10
 
-from wirebert.evaluation.curves import ScoreCurve
-from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.metrics.curves import (ScoreCurve)
+from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.evaluation.plots import (
     ACCENT,
     FAINT_INK,
@@ -20,8 +20,8 @@ from wirebert.evaluation.plots import (
     specification,
     zoom,
 )
-from wirebert.evaluation.reliability import Reliability
-from wirebert.evaluation.score_histogram import ScoreHistogram
+from wirebert.metrics.reliability import (Reliability)
+from wirebert.metrics.curves import (ScoreHistogram)
 
 ATTACK = "attack or not"
 EVERY_CLASS = "each class"

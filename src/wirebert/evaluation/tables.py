@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wirebert.evaluation.intervals import Interval
-from wirebert.evaluation.metrics import SplitMetrics
+from wirebert.metrics.intervals import (Interval)
+from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.evaluation.report import JudgedFile, Report
-from wirebert.evaluation.teacher_gap import GAP_HEAD, SplitGap, gap_remarks, gap_rows
+from wirebert.metrics.student_gap import (GAP_HEAD, SplitGap, gap_remarks, gap_rows)
 from wirebert.serialization import (dotted)
 
 HEADLINES = {

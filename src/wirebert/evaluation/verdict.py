@@ -1,8 +1,8 @@
 """What a report amounts to, in sentences: the verdict that a reader meets first."""
 
-from wirebert.evaluation.intervals import Interval
-from wirebert.evaluation.metrics import SplitMetrics
-from wirebert.evaluation.reliability import Reliability
+from wirebert.metrics.intervals import (Interval)
+from wirebert.metrics.split_metrics import (SplitMetrics)
+from wirebert.metrics.reliability import (Reliability)
 from wirebert.evaluation.report import Report
 
 FEW_FLOWS = 50

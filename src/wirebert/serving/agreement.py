@@ -14,7 +14,7 @@ from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
 from wirebert.evaluation.alarm import AlarmScore
-from wirebert.evaluation.metrics import attack_scores
+from wirebert.metrics.split_metrics import (attack_scores)
 from wirebert.serving.artifact import Artifact, limits
 
 Way = Literal["onnx", "onnx-int8", "fp16"]

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from wirebert.errors import ConfigError
 from wirebert.evaluation.alarm import AlarmScore
-from wirebert.evaluation.thresholds import Threshold
+from wirebert.metrics.thresholds import (Threshold)
 
 PASS: Final = "pass"
 ALERT: Final = "alert"

@@ -1,15 +1,16 @@
 import json
 from typing import cast
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
-
-from wirebert.evaluation.metrics import SplitMetrics, Thresholds, evaluate
+from wirebert.metrics.split_metrics import (SplitMetrics, Thresholds, evaluate)
 from wirebert.serialization import (from_plain)
-from wirebert.evaluation.thresholds import fit_threshold
+from wirebert.metrics.thresholds import (fit_threshold)
+import numpy as np
+from wirebert.metrics.split_metrics import (NUM_MISTAKES, PER_CONFUSION, surest_mistakes)
+
 
 ZERO = cast(str, 0)  # the stubs only know "warn"
 CLASSES = ("normal", "dos", "probe")
@@ -178,3 +179,27 @@ def test_joined_scores_move_alarms_and_nothing_else() -> None:
     assert found.operating_points[0].detection == pytest.approx(expected)
     same = ("accuracy", "per_class", "confusion", "calibration", "score_histogram", "loss")
     assert all(getattr(found, name) == getattr(plain, name) for name in same)
+
+
+def choose(probabilities: list[float], confusions: list[int], hashes: list[int]) -> list[int]:
+    arrays = np.array(probabilities), np.array(confusions, dtype=np.int64), np.array(hashes, dtype=np.uint64)
+    return surest_mistakes(*arrays).tolist()
+
+
+def test_the_surest_come_first_and_of_equals_the_first() -> None:
+    assert choose([0.5, 0.9, 0.7, 0.9], [0, 1, 2, 3], [1, 2, 3, 4]) == [1, 3, 2, 0]
+
+
+def test_flows_that_look_alike_are_shown_once_per_confusion() -> None:
+    assert choose([0.5, 0.9, 0.8, 0.7], [0, 0, 0, 1], [7, 7, 8, 7]) == [1, 2, 3]
+
+
+def test_no_confusion_takes_all_places() -> None:
+    many = 100
+    chosen = choose([0.9] * many + [0.1], [0] * many + [1], list(range(many + 1)))
+    assert chosen == [*range(PER_CONFUSION), many]
+    assert len(choose([0.5] * 100, list(range(100)), list(range(100)))) == NUM_MISTAKES
+
+
+def test_without_mistakes_none_is_chosen() -> None:
+    assert choose([], [], []) == []

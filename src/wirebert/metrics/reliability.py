@@ -1,11 +1,9 @@
 """Whether a probability means what it says: of the flows called 80 % likely, are 80 % what they are called?"""
 
 from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from wirebert.evaluation.calibration import calibration_error
 
 NUM_BINS = 15
 
@@ -58,3 +56,18 @@ def reliability(
         for i in np.flatnonzero(counts).tolist()
     ]
     return Reliability(calibration_error(probabilities, came_true, NUM_BINS), tuple(bins))
+
+
+def calibration_error(
+    confidence: Float64[np.ndarray, " flows"], is_right: Bool[np.ndarray, " flows"], num_bins: int = 15
+) -> float:
+    """Expected calibration error: how far confidence and share of right verdicts lie apart, over bins of equal width.
+
+    Source: Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3.
+
+    >>> calibration_error(np.array([0.9, 0.9, 0.9, 0.9]), np.array([True, True, True, False]))
+    0.15...
+    """
+    bins = np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)
+    apart = np.bincount(bins, weights=confidence - is_right, minlength=num_bins)
+    return float(np.abs(apart).sum() / max(1, len(confidence)))

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-
-from wirebert.evaluation.curves import OperatingCurve, score_curves
+from wirebert.metrics.curves import (OperatingCurve, score_curves)
+import numpy as np
+from wirebert.metrics.curves import (NUM_BINS, score_histogram)
 
 
 def curve(attacks: list[float], benign: list[float]) -> OperatingCurve:
@@ -95,3 +96,15 @@ def test_each_class_and_the_attack_score_have_a_curve() -> None:
     assert curves.classes["dos"].thresholds == (0.8, 0.4, 0.1)
     assert curves.classes["dos"].num_found == (1, 2, 2)
     assert curves.attack is None
+
+
+def test_every_flow_is_in_the_bin_of_its_score_and_class() -> None:
+    scores = np.random.default_rng(0).random(1000)
+    scores[:2] = 0.0, 1.0
+    ids = np.arange(1000) % 2
+    found = score_histogram(scores, ids, ("normal", "dos", "absent"), "normal")
+    assert found.benign == "normal"
+    assert list(found.counts) == ["normal", "dos"]
+    for number, name in enumerate(found.counts):
+        expected, _ = np.histogram(scores[ids == number], NUM_BINS, (0, 1))
+        assert list(found.counts[name]) == expected.tolist()
