@@ -37,7 +37,7 @@ from wirebert.data.labels import UNLABELLED
 from wirebert.deciding import OperatingConfig
 from wirebert.encoding.store import EncodedFlows
 from wirebert.evaluation.alarm import surprise
-from wirebert.evaluation.baselines import fit_trees
+from wirebert.baselines.quick_trees import (fit_trees)
 from wirebert.evaluation.calibration import softmax
 from wirebert.metrics.curves import (OperatingCurve)
 from wirebert.evaluation.novelty import ColumnSpace, Neighbours

@@ -15,7 +15,7 @@ from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.errors import SchemaError
 from wirebert.evaluation.alarm import AlarmScore
-from wirebert.evaluation.baselines import fit_trees
+from wirebert.baselines.quick_trees import (fit_trees)
 from wirebert.evaluation.novelty import Strangeness
 from wirebert.metrics.thresholds import (fit_threshold)
 from wirebert.encoding.matrix import (measure)

@@ -18,9 +18,9 @@ from wirebert.lessons import taught
 from wirebert.preparing import Prepared, encode, fit_tokenizer, prepare
 from wirebert.run_folder import RunFolder
 from wirebert.teaching import Teacher
-from wirebert.training import token_trees
-from wirebert.training.text_machine import TextMachine
-from wirebert.training.token_trees import TokenTrees
+from wirebert.baselines import (token_trees)
+from wirebert.baselines.text_svm import (TextMachine)
+from wirebert.baselines.token_trees import (TokenTrees)
 
 Encoded = tuple[Prepared, FlowTokenizer, EncodedFlows, EncodedFlows]
 NO_TEXT = {"drop": ["uri", "user_agent"]}

@@ -22,7 +22,7 @@ from wirebert.evaluation.comparison_page import write_comparison
 from wirebert.evaluation.history import History
 from wirebert.metrics.significance import (DETECTION)
 from wirebert.serialization import (from_plain, to_plain)
-from wirebert.evaluation.rivals import RIVALS
+from wirebert.baselines.methods import (RIVALS)
 from wirebert.files import write_whole
 from wirebert.ground import text_columns
 from wirebert.ledger import FILE_NAME

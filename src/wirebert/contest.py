@@ -22,8 +22,8 @@ from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import ClassMap
 from wirebert.metrics.significance import (DETECTION, Judged, figures)
 from wirebert.evaluation.priors import fit_addends
-from wirebert.evaluation.rivals import RIVALS, draw_trials, fit_rival
-from wirebert.evaluation.tasks import Params, Predict, Rows
+from wirebert.baselines.methods import (RIVALS, draw_trials, fit_rival)
+from wirebert.baselines.task import (Params, Predict, Rows)
 from wirebert.encoding.matrix import (Coding, measure)
 from wirebert.files import write_whole
 from wirebert.ground import joined_texts, read_ground

@@ -11,7 +11,7 @@ from wirebert.data.checks.sampling import (sample_by_name)
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.data.splits import duplicate_safe_split
 from wirebert.evaluation.folds import Folds, leave_attacks_out
-from wirebert.evaluation.tasks import Rows, Task
+from wirebert.baselines.task import (Rows, Task)
 from wirebert.encoding.matrix import (Coding, concatenate, measure)
 from wirebert.data.flows import (Part)
 from wirebert.preparing import Prepared

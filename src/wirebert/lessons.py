@@ -25,10 +25,10 @@ from wirebert.evaluation.priors import with_addends
 from wirebert.preparing import Prepared
 from wirebert.serving.detector import Detector
 from wirebert.teaching import Say, Teacher, append_unlabelled, ask
-from wirebert.training import text_machine, token_trees
+from wirebert.baselines import (text_svm as text_machine, token_trees)
 from wirebert.training.soft_targets import SoftTargets
-from wirebert.training.text_machine import TextMachine
-from wirebert.training.token_trees import TokenTrees
+from wirebert.baselines.text_svm import (TextMachine)
+from wirebert.baselines.token_trees import (TokenTrees)
 from wirebert.data.progress import (watch)
 
 MOST_FITTED: Final = 200_000

@@ -31,7 +31,7 @@ from wirebert.evaluation.history import History
 from wirebert.metrics.significance import (DETECTION, DETECTION_RATE, Judged)
 from wirebert.evaluation.priors import with_addends
 from wirebert.evaluation.report import JudgedFile, read_json
-from wirebert.evaluation.rivals import RIVALS
+from wirebert.baselines.methods import (RIVALS)
 from wirebert.metrics.thresholds import (fit_threshold, operating_point)
 from wirebert.evaluation.verdict import FEW_FLOWS
 from wirebert.ledger import num_reads, read_ledger

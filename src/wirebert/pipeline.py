@@ -25,7 +25,7 @@ from wirebert.deciding import calibrated, folded_attack_scores, with_strangeness
 from wirebert.encoding.store import (row_hashes)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.evaluation.baselines import Trees, fit_trees
+from wirebert.baselines.quick_trees import (Trees, fit_trees)
 from wirebert.evaluation.report import TREES, Baseline, JudgedFile, Report
 from wirebert.joining import learn
 from wirebert.data.flows import (Part)

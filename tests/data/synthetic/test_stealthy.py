@@ -21,7 +21,7 @@ from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.network import Network
 from wirebert.data.synthetic.stealthy import (QUIET_ATTACKS, beacon, brute_force, exfiltration, scan)
 from wirebert.data.synthetic.wire import Scene
-from wirebert.evaluation.baselines import fit_trees
+from wirebert.baselines.quick_trees import (fit_trees)
 
 
 def scene() -> Scene:

@@ -6,8 +6,8 @@ from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.training import token_trees
-from wirebert.training.token_trees import ClassWeights, TokenTrees
+from wirebert.baselines import (token_trees)
+from wirebert.baselines.token_trees import (ClassWeights, TokenTrees)
 
 NUM_FLOWS = 400
 SCHEMA = FlowSchema(

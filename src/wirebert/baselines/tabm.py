@@ -14,9 +14,9 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from wirebert.evaluation.boosting import need
-from wirebert.evaluation.dense import Dense
-from wirebert.evaluation.tasks import Params, Predict, Rows, Task, class_weights
+from wirebert.baselines.boosting import (need)
+from wirebert.baselines.task import (Dense)
+from wirebert.baselines.task import (Params, Predict, Rows, Task, class_weights)
 
 MOST_EPOCHS = 60
 PATIENCE = 6

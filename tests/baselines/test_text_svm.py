@@ -6,7 +6,7 @@ from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.training.text_machine import TextMachine
+from wirebert.baselines.text_svm import (TextMachine)
 
 NUM_FLOWS = 300
 SCHEMA = FlowSchema(

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from wirebert.errors import ConfigError
-from wirebert.evaluation.boosting import fit_lightgbm, fit_xgboost, need
-from wirebert.evaluation.tasks import Rows, Task
+from wirebert.baselines.boosting import (fit_lightgbm, fit_xgboost, need)
+from wirebert.baselines.task import (Rows, Task)
 
 
 def test_a_package_that_is_not_there_is_named_with_the_way_out() -> None:

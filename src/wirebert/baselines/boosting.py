@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from wirebert.errors import ConfigError
-from wirebert.evaluation.tasks import Params, Predict, Rows, Task, class_weights
+from wirebert.baselines.task import (Params, Predict, Rows, Task, class_weights)
 
 MOST_ROUNDS = 600
 PATIENCE = 30

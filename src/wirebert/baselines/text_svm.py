@@ -15,8 +15,8 @@ from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.calibration import TINY, Scaling, fit_scaling, softmax
-from wirebert.evaluation.rivals import RIVALS, fit_rival
-from wirebert.evaluation.tasks import Predict, Rows, Setting, Task
+from wirebert.baselines.methods import (RIVALS, fit_rival)
+from wirebert.baselines.task import (Predict, Rows, Setting, Task)
 
 SETTINGS: Final[dict[str, Setting]] = {"pieces": "char_wb", "longest": 4, "C": 3.0, "lowercase": True}
 """What the search for linear machines in `wirebert compare` chose for HttpParams, on rows that it held out."""

@@ -1,0 +1,144 @@
+"""What a rival method is given: rows as numbers, their classes, and rows to stop early by.
+
+Rows as finite, scaled numbers for methods that know neither codes nor missing values.
+"""
+
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from dataclasses import dataclass
+import numpy as np
+from jaxtyping import Bool, Float64
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
+
+
+Setting = float | int | str | bool | None
+"""Value of one setting."""
+Params = Mapping[str, Setting]
+"""Settings of a method by name; the method's defaults where one is not named."""
+
+
+def number(params: Params, name: str, default: float | int) -> float:
+    """The setting, or its default where the params do not name it.
+
+    >>> number({"depth": 6}, "depth", 4), number({}, "depth", 4)
+    (6.0, 4.0)
+    """
+    value = params.get(name, default)
+    assert isinstance(value, int | float), f"{name} is no number: {value!r}"
+    return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Flows as a rival sees them."""
+
+    numbers: Float64[np.ndarray, "flows columns"]
+    """NaN for missing values; codes of categories by falling frequency."""
+    texts: list[str] | None = None
+    """The text columns of each flow in one piece; None where there are none."""
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def take(self, rows: Int64[np.ndarray, " rows"]) -> "Rows":
+        """These rows."""
+        return Rows(self.numbers[rows], None if self.texts is None else [self.texts[row] for row in rows])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """Rows to train on, and rows whose log-loss says when to stop."""
+
+    train: Rows
+    train_ids: Int64[np.ndarray, " train"]
+    stop: Rows
+    stop_ids: Int64[np.ndarray, " stop"]
+    is_code: Bool[np.ndarray, " columns"]
+    """Which columns hold codes of categories."""
+    num_classes: int
+
+
+Predict = Callable[[Rows], Float64[np.ndarray, "flows classes"]]
+"""Probability of each class."""
+
+
+def class_weights(
+    class_ids: Int64[np.ndarray, " flows"], num_classes: int, kind: Setting
+) -> Float64[np.ndarray, " classes"]:
+    """Weight of each class: 1, or by the inverse (`balanced`) or the inverse root (`sqrt`) of its share; mean 1 over flows.
+
+    >>> class_weights(np.array([0, 0, 0, 1]), 2, "balanced").round(3).tolist()
+    [0.667, 2.0]
+    """
+    counts = np.bincount(class_ids, minlength=num_classes).astype(np.float64).clip(1)
+    if kind is None:
+        return np.ones(num_classes)
+    weights = counts ** (-1.0 if kind == "balanced" else -0.5)
+    return weights * counts.sum() / (weights * counts).sum()
+
+
+@contextmanager
+def known(message: str) -> Generator[None]:
+    """Pass over a warning that begins like this: what it says is known and wanted."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+MOST_LEVELS = 64
+"""Most frequent codes of a column that get a column each where a method needs that; the others share one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """Rows as finite, scaled numbers for methods that know neither codes nor missing values."""
+
+    levels: tuple[Float64[np.ndarray, " _"] | None, ...]
+    """Frequent codes of each column; None for numbers."""
+    is_number: Bool[np.ndarray, " columns"]
+    scaler: StandardScaler | QuantileTransformer
+    is_logarithmic: bool
+
+    @staticmethod
+    def fit(task: Task, scaling: str, seed: int) -> "Dense":
+        """Scales and levels of the training rows."""
+        numbers = task.train.numbers
+        levels: list[Float64[np.ndarray, " _"] | None] = []
+        for place, is_code in enumerate(task.is_code):
+            column = numbers[:, place]
+            levels.append(np.unique(column[column < MOST_LEVELS]) if is_code else None)
+        is_quantile = scaling == "quantile"
+        scaler = (
+            QuantileTransformer(
+                n_quantiles=min(1000, len(numbers)), output_distribution="normal", random_state=seed
+            )
+            if is_quantile
+            else StandardScaler()
+        )
+        is_number = ~task.is_code
+        if is_number.any():
+            scaler.fit(_plain(numbers[:, is_number], scaling == "logarithm"))
+        return Dense(tuple(levels), is_number, scaler, scaling == "logarithm")
+
+    def __call__(self, rows: Rows) -> Float64[np.ndarray, "flows dense"]:
+        """Scaled numbers, whether each is missing, and one column for each frequent code."""
+        own = rows.numbers[:, self.is_number]
+        parts = [np.isnan(own).astype(np.float64)]
+        if own.shape[1]:
+            scaled = np.asarray(self.scaler.transform(_plain(own, self.is_logarithmic)), dtype=np.float64)
+            parts.append(np.clip(scaled, -20, 20))
+        for place, levels in enumerate(self.levels):
+            if levels is not None:
+                parts.append((rows.numbers[:, [place]] == levels).astype(np.float64))
+        return np.concatenate(parts, axis=1)
+
+
+def _plain(
+    numbers: Float64[np.ndarray, "flows numbers"], is_logarithmic: bool
+) -> Float64[np.ndarray, "flows numbers"]:
+    filled = np.clip(np.nan_to_num(numbers), -1e30, 1e30)
+    return np.sign(filled) * np.log1p(np.abs(filled)) if is_logarithmic else filled
