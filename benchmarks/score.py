@@ -44,7 +44,7 @@ from wirebert.config import resolve_run
 from wirebert.data.flows import (Flows, open_flows)
 from wirebert.encoding.token_rows import (take_rows)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
-from wirebert.evaluation.novelty import Strangeness
+from wirebert.decision.novelty import (Strangeness)
 from wirebert.encoding.matrix import (concatenate)
 from wirebert.encoding.matrix import (measure as measure_columns)
 from wirebert.model.config import (Architecture)

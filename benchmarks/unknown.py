@@ -34,13 +34,13 @@ from sklearn.ensemble import IsolationForest
 from wirebert import pipeline
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import UNLABELLED
-from wirebert.deciding import OperatingConfig
+from wirebert.decision.config import (OperatingConfig)
 from wirebert.encoding.store import EncodedFlows
-from wirebert.evaluation.alarm import surprise
+from wirebert.decision.alert_score import (surprise)
 from wirebert.baselines.quick_trees import (fit_trees)
-from wirebert.evaluation.calibration import softmax
+from wirebert.decision.calibration import (softmax)
 from wirebert.metrics.curves import (OperatingCurve)
-from wirebert.evaluation.novelty import ColumnSpace, Neighbours
+from wirebert.decision.novelty import (ColumnSpace, Neighbours)
 from wirebert.encoding.matrix import (concatenate, measure)
 from wirebert.data.flows import (Part)
 from wirebert.lessons import taught
@@ -148,7 +148,7 @@ COMBINED = {
         "embedding near",
     ),
 }
-"""Several scores in one: their surprise added up (`wirebert.evaluation.alarm`). The trees get what the model gets; the
+"""Several scores in one: their surprise added up (`wirebert.decision.alert_score`). The trees get what the model gets; the
 product joins the model's with the bounded one, `operating.novelty_weight` times."""
 
 

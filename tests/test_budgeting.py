@@ -12,10 +12,11 @@ from wirebert.budgeting import Allowance, within
 from wirebert.data.labels import ClassMap
 from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.deciding import OperatingConfig, calibrated
+from wirebert.decision.config import (OperatingConfig)
+from wirebert.decision.fit import (calibrated)
 from wirebert.errors import ConfigError, DataError
-from wirebert.evaluation.alarm import AlarmScore
-from wirebert.evaluation.novelty import Strangeness
+from wirebert.decision.alert_score import (AlarmScore)
+from wirebert.decision.novelty import (Strangeness)
 from wirebert.encoding.matrix import (measure)
 from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert

@@ -14,9 +14,9 @@ from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.errors import SchemaError
-from wirebert.evaluation.alarm import AlarmScore
+from wirebert.decision.alert_score import (AlarmScore)
 from wirebert.baselines.quick_trees import (fit_trees)
-from wirebert.evaluation.novelty import Strangeness
+from wirebert.decision.novelty import (Strangeness)
 from wirebert.metrics.thresholds import (fit_threshold)
 from wirebert.encoding.matrix import (measure)
 from wirebert.data.flows import (Part)
@@ -24,7 +24,7 @@ from wirebert.judging import (TrueClasses, figures, judge, judge_trees, judge_tr
 from wirebert.model.distilbert import DistilBert
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.detector import Detector
-from wirebert.serving.operating import NOTHING
+from wirebert.decision.operating_point import (NOTHING)
 
 LABEL_MAP = {"normal": "normal", "calm": "normal", "smurf": "dos", "neptune": "dos", "nmap": "probe"}
 CLASSES = ClassMap(classes=("normal", "dos", "probe"), label_map=LABEL_MAP, benign="normal")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wirebert.config import EvaluationConfig, PretrainConfig, ProtocolConfig, RunConfig
 from wirebert.data.config import (DataConfig)
-from wirebert.deciding import OperatingConfig
+from wirebert.decision.config import (OperatingConfig)
 from wirebert.encoding.config import (EncodingConfig)
 from wirebert.errors import ConfigError
 from wirebert.model.config import (ModelConfig)

@@ -9,15 +9,16 @@ from jaxtyping import Float64
 from wirebert.data.flows import (Flows)
 from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.data.arrow_columns import (seconds_of)
-from wirebert.deciding import fold, parse_prior, stated_shares
+from wirebert.decision.fit import (fold)
+from wirebert.decision.config import (parse_prior, stated_shares)
 from wirebert.errors import ConfigError, DataError
-from wirebert.evaluation.alarm import log_odds
-from wirebert.evaluation.calibration import TINY, Scaling, shares_by_confusion, shares_by_likelihood
+from wirebert.decision.alert_score import (log_odds)
+from wirebert.decision.calibration import (TINY, Scaling, shares_by_confusion, shares_by_likelihood)
 from wirebert.metrics.split_metrics import (attack_scores)
 from wirebert.metrics.thresholds import (laxest_threshold)
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.detector import Detector
-from wirebert.serving.operating import NOTHING, Budget
+from wirebert.decision.operating_point import (NOTHING, Budget)
 
 _SECONDS_PER_DAY: Final = 86_400
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 import tomli_w
 
 from wirebert.data.flows import (DataConfig)
-from wirebert.deciding import OperatingConfig
+from wirebert.decision.config import (OperatingConfig)
 from wirebert.encoding.config import (EncodingConfig)
 from wirebert.errors import ConfigError
 from wirebert.files import write_whole

@@ -21,7 +21,7 @@ from rich.console import Console
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import ClassMap
 from wirebert.metrics.significance import (DETECTION, Judged, figures)
-from wirebert.evaluation.priors import fit_addends
+from wirebert.decision.logit_offsets import (fit_addends)
 from wirebert.baselines.methods import (RIVALS, draw_trials, fit_rival)
 from wirebert.baselines.task import (Params, Predict, Rows)
 from wirebert.encoding.matrix import (Coding, measure)

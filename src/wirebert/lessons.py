@@ -21,7 +21,7 @@ from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.teacher_scores import windows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.evaluation.priors import with_addends
+from wirebert.decision.logit_offsets import (with_addends)
 from wirebert.preparing import Prepared
 from wirebert.serving.detector import Detector
 from wirebert.teaching import Say, Teacher, append_unlabelled, ask

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float64, Int64
 from wirebert.comparing import SplitVerdicts, as_judged, read_probabilities, read_verdicts
 from wirebert.config import RunConfig
 from wirebert.contest import OURS
-from wirebert.evaluation.calibration import (METHODS, choose_scaling, softmax)
+from wirebert.decision.calibration import (METHODS, choose_scaling, softmax)
 from wirebert.metrics.reliability import (calibration_error)
 from wirebert.evaluation.comparison import (
     FIGURES,
@@ -29,7 +29,7 @@ from wirebert.evaluation.comparison import (
 from wirebert.metrics.confusion import (class_figures, confusion_matrix)
 from wirebert.evaluation.history import History
 from wirebert.metrics.significance import (DETECTION, DETECTION_RATE, Judged)
-from wirebert.evaluation.priors import with_addends
+from wirebert.decision.logit_offsets import (with_addends)
 from wirebert.evaluation.report import JudgedFile, read_json
 from wirebert.baselines.methods import (RIVALS)
 from wirebert.metrics.thresholds import (fit_threshold, operating_point)

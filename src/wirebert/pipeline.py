@@ -21,7 +21,7 @@ from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.checks.profile import (survey)
 from wirebert.data.checks.checks import (Finding, compare, left_out, mark_accepted)
-from wirebert.deciding import calibrated, folded_attack_scores, with_strangeness
+from wirebert.decision.fit import (calibrated, folded_attack_scores, with_strangeness)
 from wirebert.encoding.store import (row_hashes)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer

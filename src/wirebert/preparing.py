@@ -19,7 +19,7 @@ from wirebert.data.schema.schema import (ColumnKind)
 from wirebert.data.splits import (split_rows)
 from wirebert.data.checks.profile import (Survey, survey)
 from wirebert.data.checks.checks import (Finding, mark_accepted, validate)
-from wirebert.deciding import require_classes
+from wirebert.decision.config import (require_classes)
 from wirebert.encoding.store import (find_or_encode, find_or_fit, store_key, tokenizer_key)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer

@@ -17,7 +17,7 @@ from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.flows import (DataConfig, Flows, open_flows)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.checks.profile import (Survey)
-from wirebert.deciding import OperatingConfig, addends_of
+from wirebert.decision.config import (OperatingConfig, addends_of)
 from wirebert.encoding.store import (row_hashes)
 from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.encoding.store import EncodedFlows, StoreWriter

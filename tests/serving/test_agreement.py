@@ -8,11 +8,11 @@ import pytest
 
 from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.evaluation.alarm import AlarmScore
+from wirebert.decision.alert_score import (AlarmScore)
 from wirebert.serving.agreement import Agreement, Alerts, Way, compare, random_rows
 from wirebert.serving.artifact import Artifact, save_artifact
 from wirebert.serving.export import export_model
-from wirebert.serving.operating import NOTHING, Budget
+from wirebert.decision.operating_point import (NOTHING, Budget)
 
 GOOD = Agreement(
     num_rows=9, rows="given", max_difference=0.0005, mean_difference=0.0001, same_class=1.0, same_verdict=1.0

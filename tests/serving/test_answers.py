@@ -9,15 +9,15 @@ import pyarrow as pa
 import pytest
 
 from wirebert.encoding.token_rows import (EncodedBlock)
-from wirebert.evaluation.alarm import AlarmScore
-from wirebert.evaluation.novelty import Strangeness
+from wirebert.decision.alert_score import (AlarmScore)
+from wirebert.decision.novelty import (Strangeness)
 from wirebert.encoding.matrix import (measure)
 from wirebert.model.attribution import Attributions
 from wirebert.serving.answers import Answer, Answerer, Question
 from wirebert.serving.bodies import ARROW, CSV, JSON, JSON_LINES
 from wirebert.serving.detector import Detector
 from wirebert.serving.limits import Limits, RequestError
-from wirebert.serving.operating import NOTHING
+from wirebert.decision.operating_point import (NOTHING)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,14 +9,14 @@ import pytest
 from pyarrow import csv
 
 from wirebert.errors import ArtifactError
-from wirebert.evaluation.alarm import AlarmScore
-from wirebert.evaluation.novelty import Strangeness
+from wirebert.decision.alert_score import (AlarmScore)
+from wirebert.decision.novelty import (Strangeness)
 from wirebert.encoding.matrix import (measure)
 from wirebert.serving.agreement import BOUNDS, Bounds
 from wirebert.serving.artifact import MANIFEST, Artifact, load_artifact, save_artifact
 from wirebert.serving.detector import Detector
 from wirebert.serving.export import export_model, rows_of
-from wirebert.serving.operating import NOTHING
+from wirebert.decision.operating_point import (NOTHING)
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.evaluation.alarm import AlarmScore, Surprise
-from wirebert.evaluation.novelty import Strangeness
+from wirebert.decision.alert_score import (AlarmScore, Surprise)
+from wirebert.decision.novelty import (Strangeness)
 from wirebert.encoding.matrix import (measure)
 from wirebert.model.attribution import Attributions
 from wirebert.serving.artifact import Artifact
 from wirebert.serving.detector import Detector
-from wirebert.serving.operating import NOTHING, Budget
+from wirebert.decision.operating_point import (NOTHING, Budget)
 from wirebert.serving.reasons import NUM_REASONS, novelty_reasons, reasons, wants_reasons, why
 
 

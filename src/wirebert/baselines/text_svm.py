@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int64
 from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.evaluation.calibration import TINY, Scaling, fit_scaling, softmax
+from wirebert.decision.calibration import (TINY, Scaling, fit_scaling, softmax)
 from wirebert.baselines.methods import (RIVALS, fit_rival)
 from wirebert.baselines.task import (Predict, Rows, Setting, Task)
 

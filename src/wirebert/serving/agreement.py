@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Float64
 from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
-from wirebert.evaluation.alarm import AlarmScore
+from wirebert.decision.alert_score import (AlarmScore)
 from wirebert.metrics.split_metrics import (attack_scores)
 from wirebert.serving.artifact import Artifact, limits
 

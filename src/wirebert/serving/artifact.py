@@ -29,11 +29,11 @@ from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError, ConfigError, UserError
-from wirebert.evaluation.novelty import Strangeness
+from wirebert.decision.novelty import (Strangeness)
 from wirebert.serialization import (from_plain, to_plain)
 from wirebert.files import force_to_disk, write_whole
 from wirebert.model.distilbert import Architecture
-from wirebert.serving.operating import NOTHING, Operating
+from wirebert.decision.operating_point import (NOTHING, Operating)
 
 FORMAT_VERSION = 1
 MANIFEST = "wirebert.json"

@@ -13,7 +13,7 @@ from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.encoding.store import (row_hashes)
 from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.errors import ArtifactError, ConfigError
-from wirebert.evaluation.alarm import AlarmScore
+from wirebert.decision.alert_score import (AlarmScore)
 from wirebert.encoding.matrix import (measure)
 from wirebert.model.attribution import Attributions, explain
 from wirebert.model.batches import Precision
@@ -29,7 +29,7 @@ from wirebert.serving.backends import (
     softmax,
 )
 from wirebert.serving.cache import ScoreCache, distinct_rows
-from wirebert.serving.operating import verdicts
+from wirebert.decision.operating_point import (verdicts)
 
 CACHE_MB: Final = 64
 """Memory for the scores of rows seen lately."""

@@ -13,11 +13,11 @@ from jaxtyping import Bool, Float64, Shaped
 
 from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.evaluation.novelty import Strangeness
+from wirebert.decision.novelty import (Strangeness)
 from wirebert.encoding.matrix import (LARGEST, measure, row_numbers)
 from wirebert.model.attribution import Attributions
 from wirebert.serving.detector import Detector, Scores
-from wirebert.serving.operating import ALERT, PASS, UNKNOWN
+from wirebert.decision.operating_point import (ALERT, PASS, UNKNOWN)
 
 NUM_REASONS = 3
 """Features named per flow."""

@@ -9,15 +9,15 @@ import pytest
 from wirebert.data.flows import (open_flows)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.errors import ArtifactError, ConfigError
-from wirebert.evaluation.alarm import AlarmScore
-from wirebert.evaluation.novelty import Strangeness
+from wirebert.decision.alert_score import (AlarmScore)
+from wirebert.decision.novelty import (Strangeness)
 from wirebert.serialization import (from_plain, to_plain)
 from wirebert.metrics.thresholds import (Threshold)
 from wirebert.encoding.matrix import (measure)
 from wirebert.serving.agreement import Alerts
 from wirebert.serving.artifact import Artifact, load_artifact, save_artifact
 from wirebert.serving.detector import Detector
-from wirebert.serving.operating import NOTHING, Budget, Operating, verdicts
+from wirebert.decision.operating_point import (NOTHING, Budget, Operating, verdicts)
 from wirebert.serving.predictions import verdict_table
 
 

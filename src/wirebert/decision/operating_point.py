@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from wirebert.errors import ConfigError
-from wirebert.evaluation.alarm import AlarmScore
+from wirebert.decision.alert_score import (AlarmScore)
 from wirebert.metrics.thresholds import (Threshold)
 
 PASS: Final = "pass"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wirebert.evaluation.alarm import MOST_KNOTS, AlarmScore, Surprise, log_odds, surprise
+from wirebert.decision.alert_score import (MOST_KNOTS, AlarmScore, Surprise, log_odds, surprise)
 from wirebert.serialization import (from_plain, to_plain)
 
 

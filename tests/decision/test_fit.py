@@ -10,21 +10,14 @@ import torch
 from pyarrow import csv
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from wirebert import deciding
+from wirebert.decision import (fit as deciding)
 from wirebert.data.labels import ClassMap
 from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.deciding import (
-    OperatingConfig,
-    calibrated,
-    folded_attack_scores,
-    parse_prior,
-    require_classes,
-    stated_shares,
-    with_strangeness,
-)
+from wirebert.decision.config import (OperatingConfig, parse_prior, require_classes, stated_shares)
+from wirebert.decision.fit import (calibrated, folded_attack_scores, with_strangeness)
 from wirebert.errors import ConfigError
-from wirebert.evaluation.calibration import fit_scaling, softmax
+from wirebert.decision.calibration import (fit_scaling, softmax)
 from wirebert.encoding.matrix import (measure)
 from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
