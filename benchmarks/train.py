@@ -67,14 +67,14 @@ from stock_models import WORDPIECE_VOCABULARY, stock_loop, trainer_loop
 from wirebert.evaluation.environment import versions
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import Corruption
-from wirebert.training.dashboard import frame
+from wirebert.telemetry.dashboard import (frame)
 from wirebert.training.feeding import micro_batches, steps, steps_per_epoch
-from wirebert.training.monitoring import Event, Listener, MetricsLog, StartEvent, StepEvent
-from wirebert.training.picture import Picture
-from wirebert.training.resources import Gauges, ResourceSampler
-from wirebert.training.screen import Dashboard
+from wirebert.telemetry.events import (Event, Listener, MetricsLog, StartEvent, StepEvent)
+from wirebert.telemetry.state import (Picture)
+from wirebert.telemetry.resources import (Gauges, ResourceSampler)
+from wirebert.telemetry.screen import (Dashboard)
 from wirebert.training.session import fit_model
-from wirebert.training.sinks import open_sinks
+from wirebert.telemetry.sinks import (open_sinks)
 
 GENERATED_ROWS = 50_000
 WIDTH = 14

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wirebert.encoding.config import (EncodingConfig)
     from wirebert.model.distilbert import DistilBert
     from wirebert.serving.artifact import Artifact
-    from wirebert.training.monitoring import Event
+    from wirebert.telemetry.events import (Event)
 
 Number = TypeVar("Number", int, float)
 ROOT = Path(__file__).resolve().parent.parent
@@ -172,14 +172,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, traffic: Path, tiny: list[
 @pytest.fixture(scope="session")
 def tell() -> "Callable[..., list[tuple[Event, float]]]":
     """The events of a training, each with its time: `tell(gpu=True, num_steps=300, until=200)` stops telling after step 200."""
-    from wirebert.training.monitoring import (
-        CheckpointEvent,
-        EndEvent,
-        EpochEvent,
-        ResourceEvent,
-        StartEvent,
-        StepEvent,
-    )
+    from wirebert.telemetry.events import (CheckpointEvent, EndEvent, EpochEvent, ResourceEvent, StartEvent, StepEvent)
 
     def events(*, gpu: bool, num_steps: int, until: int) -> "Iterator[tuple[Event, float]]":
         def gauge(value: "Number") -> "Number | None":

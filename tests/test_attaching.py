@@ -9,7 +9,7 @@ from rich.console import Console
 from wirebert.attaching import watch_run
 from wirebert.cli import main
 from wirebert.run_folder import RunFolder, is_at_work, locked
-from wirebert.training.monitoring import Event, MetricsLog, to_record
+from wirebert.telemetry.events import (Event, MetricsLog, to_record)
 
 Tell = Callable[..., list[tuple[Event, float]]]
 

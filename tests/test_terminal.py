@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from wirebert.run_folder import RunFolder, locked
-from wirebert.training.monitoring import Event, MetricsLog
+from wirebert.telemetry.events import (Event, MetricsLog)
 
 Tell = Callable[..., list[tuple[Event, float]]]
 SECONDS_TO_WAIT = 120

@@ -24,7 +24,7 @@ from wirebert.evaluation.comparison import (
     SplitComparison,
     compare_methods,
 )
-from wirebert.evaluation.history import History
+from wirebert.telemetry.history import (History)
 from wirebert.metrics.intervals import (ALONE)
 from wirebert.metrics.significance import (Judged)
 from wirebert.evaluation.report import Report, read_json
@@ -32,7 +32,7 @@ from wirebert.evaluation.tables import differing_settings
 from wirebert.encoding.matrix import (row_numbers)
 from wirebert.ledger import settings_hash
 from wirebert.run_folder import RunFolder
-from wirebert.training.monitoring import read_metrics
+from wirebert.telemetry.events import (read_metrics)
 
 DEFAULT_PRIMARY = "macro_f1"
 

@@ -19,7 +19,7 @@ from wirebert.contest import OURS, Job, choose, is_done, limit_threads, plan, wo
 from wirebert.errors import ConfigError, RunError
 from wirebert.evaluation.comparison import Comparison
 from wirebert.evaluation.comparison_page import write_comparison
-from wirebert.evaluation.history import History
+from wirebert.telemetry.history import (History)
 from wirebert.metrics.significance import (DETECTION)
 from wirebert.serialization import (from_plain, to_plain)
 from wirebert.baselines.methods import (RIVALS)

@@ -21,12 +21,12 @@ from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import Corruption, RowChange
 from wirebert.training.distributed import ALONE, Crew
 from wirebert.training.masking import Masking
-from wirebert.training.monitoring import MetricsFollower, MetricsLog
-from wirebert.training.resources import ResourceSampler
-from wirebert.training.screen import display
+from wirebert.telemetry.events import (MetricsFollower, MetricsLog)
+from wirebert.telemetry.resources import (ResourceSampler)
+from wirebert.telemetry.screen import (display)
 from wirebert.training.session import fit_model
 from wirebert.training.settings import TrainConfig
-from wirebert.training.sinks import open_sinks
+from wirebert.telemetry.sinks import (open_sinks)
 from wirebert.training.soft_targets import SoftTargets
 from wirebert.training.standing import TrainingResult
 

@@ -27,7 +27,7 @@ from wirebert.evaluation.comparison import (
     compare_methods,
 )
 from wirebert.metrics.confusion import (class_figures, confusion_matrix)
-from wirebert.evaluation.history import History
+from wirebert.telemetry.history import (History)
 from wirebert.metrics.significance import (DETECTION, DETECTION_RATE, Judged)
 from wirebert.decision.logit_offsets import (with_addends)
 from wirebert.evaluation.report import JudgedFile, read_json
@@ -36,7 +36,7 @@ from wirebert.metrics.thresholds import (fit_threshold, operating_point)
 from wirebert.evaluation.verdict import FEW_FLOWS
 from wirebert.ledger import num_reads, read_ledger
 from wirebert.run_folder import RunFolder
-from wirebert.training.monitoring import read_metrics
+from wirebert.telemetry.events import (read_metrics)
 
 AS_TRAINED, EVERY_STEP, AVERAGED = "as trained", "every step", "every step, seeds averaged"
 _SMALLEST = 1e-12

@@ -14,7 +14,7 @@ from wirebert.data.labels import distribution, imbalance_ratio
 from wirebert.data.flows import (Flows)
 from wirebert.data.checks.checks import (Finding)
 from wirebert.evaluation.environment import hardware, versions
-from wirebert.evaluation.history import History
+from wirebert.telemetry.history import (History)
 from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.evaluation.page import write_page
 from wirebert.evaluation.plots import draw, write_pictures
@@ -34,7 +34,7 @@ from wirebert.ledger import count_read
 from wirebert.run_folder import RunFolder
 from wirebert.serving.detector import Detector
 from wirebert.serialization import (to_mapping)
-from wirebert.training.monitoring import read_metrics
+from wirebert.telemetry.events import (read_metrics)
 from wirebert.training.soft_targets import DistillationConfig
 from wirebert.training.standing import TrainingResult
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from wirebert.evaluation.history import History
+    from wirebert.telemetry.history import (History)
     from wirebert.evaluation.report import Report
 
 
@@ -83,7 +83,7 @@ def report() -> "Report":
 @pytest.fixture(scope="session")
 def history() -> "History":
     """Two epochs of five steps, with samples of a machine without a GPU."""
-    from wirebert.evaluation.history import History
+    from wirebert.telemetry.history import (History)
 
     steps = [
         {

@@ -8,7 +8,7 @@ import numpy as np
 
 from wirebert.evaluation.comparison import ClassStandings, Comparison, Difference, SplitComparison, Standing
 from wirebert.evaluation.comparison_page import comparison_page, overlaid, verdicts, write_comparison
-from wirebert.evaluation.history import Curve, History
+from wirebert.telemetry.history import (Curve, History)
 from wirebert.metrics.significance import (Contrast)
 from wirebert.evaluation.plots import to_svg
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wirebert.evaluation.history import Curve
+from wirebert.telemetry.history import (Curve)
 from wirebert.evaluation.line_plots import above, line_chart, spans_magnitudes
 from wirebert.evaluation.plots import Chart, to_svg
 

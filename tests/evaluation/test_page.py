@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wirebert.evaluation import page as page_module
-from wirebert.evaluation.history import History
+from wirebert.telemetry.history import (History)
 from wirebert.metrics.split_metrics import (evaluate)
 from wirebert.evaluation.page import page, write_page
 from wirebert.evaluation.plots import draw

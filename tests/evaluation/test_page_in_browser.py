@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 
 from wirebert.evaluation.comparison import Comparison, Contender, compare_methods
 from wirebert.evaluation.comparison_page import write_comparison
-from wirebert.evaluation.history import Curve, History
+from wirebert.telemetry.history import (Curve, History)
 from wirebert.metrics.split_metrics import (evaluate)
 from wirebert.evaluation.page import write_page
 from wirebert.metrics.significance import (Judged)

@@ -2,7 +2,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from wirebert.evaluation import plots
-from wirebert.evaluation.history import History
+from wirebert.telemetry.history import (History)
 from wirebert.evaluation.plots import (
     HOVER,
     Switch,

@@ -1,9 +1,9 @@
 from dataclasses import fields
 
 from wirebert.evaluation import resource_plots
-from wirebert.evaluation.history import History
+from wirebert.telemetry.history import (History)
 from wirebert.evaluation.resource_plots import resource_charts
-from wirebert.training.monitoring import ResourceEvent
+from wirebert.telemetry.events import (ResourceEvent)
 
 
 def test_what_the_machine_tells_is_drawn_and_what_it_does_not_is_left_out(history: History) -> None:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wirebert.evaluation.history import History
+from wirebert.telemetry.history import (History)
 from wirebert.metrics.split_metrics import (evaluate)
 from wirebert.evaluation.report import Report
 from wirebert.evaluation.run_charts import run_charts, split_charts

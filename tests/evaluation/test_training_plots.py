@@ -1,4 +1,4 @@
-from wirebert.evaluation.history import History
+from wirebert.telemetry.history import (History)
 from wirebert.evaluation.plots import to_svg
 from wirebert.evaluation.training_plots import training_charts
 

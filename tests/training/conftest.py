@@ -14,7 +14,7 @@ from wirebert.model.config import (Architecture)
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.distributed import ONE, World
-from wirebert.training.monitoring import Listener, MetricsLog
+from wirebert.telemetry.events import (Listener, MetricsLog)
 from wirebert.training.session import fit_model
 from wirebert.training.settings import TrainConfig
 from wirebert.training.soft_targets import SoftTargets

@@ -25,7 +25,7 @@ from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.distributed import ONE, Crew, Vote, World, joined
 from wirebert.training.feeding import LabelledRows, StepFlows, num_passes, share_of, take_rows
-from wirebert.training.monitoring import Event, Listener, StepEvent
+from wirebert.telemetry.events import (Event, Listener, StepEvent)
 from wirebert.training.settings import TrainConfig
 from wirebert.training.soft_targets import SoftTargets
 from wirebert.training.standing import TrainingResult

@@ -18,7 +18,7 @@ from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import RaggedRows
 from wirebert.training.masking import Masking, MaskingConfig
-from wirebert.training.monitoring import Event, StepEvent
+from wirebert.telemetry.events import (Event, StepEvent)
 from wirebert.training.session import fit_model
 from wirebert.training.settings import TrainConfig
 from wirebert.training.standing import TrainingResult

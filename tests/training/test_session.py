@@ -17,13 +17,7 @@ from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.feeding import LabelledRows
-from wirebert.training.monitoring import (
-    EpochEvent,
-    Event,
-    StartEvent,
-    StepEvent,
-    read_metrics,
-)
+from wirebert.telemetry.events import (EpochEvent, Event, StartEvent, StepEvent, read_metrics)
 from wirebert.training.settings import TrainConfig
 from wirebert.training.standing import TrainingResult
 
@@ -333,7 +327,7 @@ import torch
 from safetensors.torch import save_file
 from conftest import tiny_flows, tiny_model
 from wirebert.training.checkpoint import CheckpointFolder
-from wirebert.training.monitoring import MetricsLog
+from wirebert.telemetry.events import MetricsLog
 from wirebert.training.session import fit_model
 from wirebert.training.settings import TrainConfig
 

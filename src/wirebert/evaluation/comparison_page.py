@@ -15,7 +15,7 @@ from wirebert.evaluation.comparison_tables import (
     split_heading,
     standing_cells,
 )
-from wirebert.evaluation.history import Curve, History
+from wirebert.telemetry.history import (Curve, History)
 from wirebert.evaluation.line_plots import line_chart, spans_magnitudes
 from wirebert.evaluation.page_parts import (
     Markup,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 
-from wirebert.evaluation.history import Curve
+from wirebert.telemetry.history import (Curve)
 from wirebert.evaluation.plots import (
     HEIGHT,
     PALETTE,

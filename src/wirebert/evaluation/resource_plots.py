@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from wirebert.evaluation.history import Curve, History
+from wirebert.telemetry.history import (Curve, History)
 from wirebert.evaluation.line_plots import line_chart
 from wirebert.evaluation.plots import Chart
 

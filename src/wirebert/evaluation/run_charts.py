@@ -1,7 +1,7 @@
 """Every chart of a run, by the name of its file in `plots/`."""
 
 from wirebert.evaluation.class_plots import class_figures, class_shares, confusion
-from wirebert.evaluation.history import History
+from wirebert.telemetry.history import (History)
 from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.evaluation.plots import Chart
 from wirebert.evaluation.report import Report

@@ -1,6 +1,6 @@
 """Charts of how a training went."""
 
-from wirebert.evaluation.history import History
+from wirebert.telemetry.history import (History)
 from wirebert.evaluation.line_plots import above, line_chart, spans_magnitudes
 from wirebert.evaluation.plots import Chart
 

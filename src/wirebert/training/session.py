@@ -19,17 +19,7 @@ from wirebert.training.distributed import ONE, Vote, World
 from wirebert.training.feeding import LabelledRows, describe_feeding, steps, steps_per_epoch
 from wirebert.training.loop import TrainState, train
 from wirebert.training.memory import fit_into_memory
-from wirebert.training.monitoring import (
-    CheckpointEvent,
-    EndEvent,
-    EpochEvent,
-    Event,
-    Listener,
-    MetricsLog,
-    StartEvent,
-    StepEvent,
-    WarningEvent,
-)
+from wirebert.telemetry.events import (CheckpointEvent, EndEvent, EpochEvent, Event, Listener, MetricsLog, StartEvent, StepEvent, WarningEvent)
 from wirebert.training.optimizer import learning_rates
 from wirebert.training.precision import tf32_products
 from wirebert.training.saving import BackgroundWriter

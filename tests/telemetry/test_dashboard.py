@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from wirebert.training.dashboard import frame
-from wirebert.training.monitoring import Event, StartEvent, StepEvent, WarningEvent
-from wirebert.training.picture import Picture
+from wirebert.telemetry.dashboard import (frame)
+from wirebert.telemetry.events import (Event, StartEvent, StepEvent, WarningEvent)
+from wirebert.telemetry.state import (Picture)
 
 Tell = Callable[..., list[tuple[Event, float]]]
 

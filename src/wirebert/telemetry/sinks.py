@@ -18,16 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol, cast, final, runtime_checka
 
 from wirebert.errors import ConfigError
 from wirebert.serialization import (dotted)
-from wirebert.training.monitoring import (
-    EndEvent,
-    EpochEvent,
-    Event,
-    Listener,
-    ResourceEvent,
-    StartEvent,
-    StepEvent,
-    WarningEvent,
-)
+from wirebert.telemetry.events import (EndEvent, EpochEvent, Event, Listener, ResourceEvent, StartEvent, StepEvent, WarningEvent)
 
 Settings = Mapping[str, object]
 """The run's settings, flat: `training.epochs` and its like."""
@@ -36,7 +27,7 @@ Settings = Mapping[str, object]
 def numbers(event: Event) -> dict[str, float]:
     """The finite numbers of an event that belong to a curve, by `kind/field`; empty for an event without.
 
-    >>> from wirebert.training.monitoring import CheckpointEvent
+    >>> from wirebert.telemetry.events import CheckpointEvent
     >>> numbers(CheckpointEvent(step=1, path="checkpoint-00000001"))
     {}
     """

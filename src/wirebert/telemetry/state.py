@@ -6,17 +6,8 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import final
 
-from wirebert.training.braille import Trace
-from wirebert.training.monitoring import (
-    CheckpointEvent,
-    EndEvent,
-    EpochEvent,
-    Event,
-    ResourceEvent,
-    StartEvent,
-    StepEvent,
-    WarningEvent,
-)
+from wirebert.telemetry.sparkline import (Trace)
+from wirebert.telemetry.events import (CheckpointEvent, EndEvent, EpochEvent, Event, ResourceEvent, StartEvent, StepEvent, WarningEvent)
 
 NUM_EVALUATIONS = 1000
 """How many of the latest evaluations are kept."""
