@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from wirebert.training.distributed import World
     from wirebert.training.feeding import LabelledRows
     from wirebert.training.loop import TrainState, TrainStep
-    from wirebert.training.settings import TrainConfig
-    from wirebert.training.tally import Totals
+    from wirebert.training.config import (TrainConfig)
+    from wirebert.training.step_metrics import (Totals)
 
 DATA = Path(os.environ.get("WIREBERT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 """The folder of the public data sets."""
@@ -194,7 +194,7 @@ def training_steps(
     from wirebert.training.feeding import steps, steps_per_epoch
     from wirebert.training.loop import TrainState, train
     from wirebert.training.precision import tf32_products
-    from wirebert.training.threads import computing_on
+    from wirebert.training.precision import (computing_on)
 
     model, flows = data.model(), data.flows
     config = data.config(epochs=epochs)

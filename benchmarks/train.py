@@ -73,7 +73,7 @@ from wirebert.telemetry.events import (Event, Listener, MetricsLog, StartEvent, 
 from wirebert.telemetry.state import (Picture)
 from wirebert.telemetry.resources import (Gauges, ResourceSampler)
 from wirebert.telemetry.screen import (Dashboard)
-from wirebert.training.session import fit_model
+from wirebert.training.trainer import (fit_model)
 from wirebert.telemetry.sinks import (open_sinks)
 
 GENERATED_ROWS = 50_000

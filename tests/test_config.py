@@ -12,7 +12,7 @@ from wirebert.data.config import (DataConfig)
 from wirebert.encoding.config import (EncodingConfig)
 from wirebert.errors import ConfigError
 from wirebert.model.config import (ModelConfig)
-from wirebert.training.settings import TrainConfig
+from wirebert.training.config import (TrainConfig)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 # Settings are built inside the test: their checks draw random numbers, which strategies must not.

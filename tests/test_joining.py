@@ -8,7 +8,7 @@ from wirebert.joining import Job, follow
 from wirebert.model.config import (Architecture)
 from wirebert.training.corruption import Corruption
 from wirebert.training.distributed import ALONE, Crew
-from wirebert.training.settings import TrainConfig
+from wirebert.training.config import (TrainConfig)
 
 
 def job(folder: Path) -> Job:

@@ -14,8 +14,8 @@ from wirebert.errors import ConfigError
 from wirebert.model.config import (ModelConfig)
 from wirebert.serialization import (from_mapping, merge, to_mapping)
 from wirebert.training.masking import MaskingConfig
-from wirebert.training.settings import TrainConfig
-from wirebert.training.soft_targets import DistillationConfig
+from wirebert.training.config import (TrainConfig)
+from wirebert.training.distillation import (DistillationConfig)
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

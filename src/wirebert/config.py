@@ -16,8 +16,8 @@ from wirebert.files import write_whole
 from wirebert.model.config import (ModelConfig)
 from wirebert.serialization import (from_mapping, merge, to_mapping)
 from wirebert.training.masking import MaskingConfig
-from wirebert.training.settings import TrainConfig
-from wirebert.training.soft_targets import DistillationConfig
+from wirebert.training.config import (TrainConfig)
+from wirebert.training.distillation import (DistillationConfig)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

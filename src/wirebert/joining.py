@@ -9,7 +9,7 @@ from rich.console import Console
 
 from wirebert.config import PretrainConfig, RunConfig
 from wirebert.encoding.store import EncodedFlows
-from wirebert.encoding.teacher_scores import open_scores
+from wirebert.training.teacher_store import (open_scores)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError, RunError
 from wirebert.model.config import (Architecture)
@@ -24,11 +24,11 @@ from wirebert.training.masking import Masking
 from wirebert.telemetry.events import (MetricsFollower, MetricsLog)
 from wirebert.telemetry.resources import (ResourceSampler)
 from wirebert.telemetry.screen import (display)
-from wirebert.training.session import fit_model
-from wirebert.training.settings import TrainConfig
+from wirebert.training.trainer import (fit_model)
+from wirebert.training.config import (TrainConfig)
 from wirebert.telemetry.sinks import (open_sinks)
-from wirebert.training.soft_targets import SoftTargets
-from wirebert.training.standing import TrainingResult
+from wirebert.training.distillation import (SoftTargets)
+from wirebert.training.result import (TrainingResult)
 
 STOP = "Ctrl-C saves and stops; `wirebert {} --resume {}` goes on"
 

@@ -19,14 +19,14 @@ from wirebert.encoding.store import (find_or_encode, store_key)
 from wirebert.encoding.augmentation import (mixed_rows)
 from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
-from wirebert.encoding.teacher_scores import windows
+from wirebert.training.teacher_store import (windows)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.decision.logit_offsets import (with_addends)
 from wirebert.preparing import Prepared
 from wirebert.serving.detector import Detector
 from wirebert.teaching import Say, Teacher, append_unlabelled, ask
 from wirebert.baselines import (text_svm as text_machine, token_trees)
-from wirebert.training.soft_targets import SoftTargets
+from wirebert.training.distillation import (SoftTargets)
 from wirebert.baselines.text_svm import (TextMachine)
 from wirebert.baselines.token_trees import (TokenTrees)
 from wirebert.data.progress import (watch)

@@ -57,7 +57,7 @@ from wirebert.starting import is_own
 from wirebert.teaching import compare_with_teacher
 from wirebert.training.distributed import ALONE, Crew
 from wirebert.training.loop import check_machine
-from wirebert.training.standing import TrainingResult
+from wirebert.training.result import (TrainingResult)
 
 
 class Clock:

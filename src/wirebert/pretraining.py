@@ -49,7 +49,7 @@ from wirebert.training.feeding import NEVER, take_rows
 from wirebert.training.loop import check_machine
 from wirebert.training.masking import Masking
 from wirebert.training.seeding import Purpose, mix
-from wirebert.training.standing import TrainingResult
+from wirebert.training.result import (TrainingResult)
 from wirebert.data.progress import (Watched)
 
 REPORT_FORMAT: Final = "pretraining 1"

@@ -35,8 +35,8 @@ from wirebert.run_folder import RunFolder
 from wirebert.serving.detector import Detector
 from wirebert.serialization import (to_mapping)
 from wirebert.telemetry.events import (read_metrics)
-from wirebert.training.soft_targets import DistillationConfig
-from wirebert.training.standing import TrainingResult
+from wirebert.training.distillation import (DistillationConfig)
+from wirebert.training.result import (TrainingResult)
 
 TEACHER = "its teacher"
 """Name of the teacher that was fitted on the training flows, among the baselines."""

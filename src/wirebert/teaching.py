@@ -21,7 +21,7 @@ from wirebert.decision.config import (OperatingConfig, addends_of)
 from wirebert.encoding.store import (row_hashes)
 from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
-from wirebert.encoding.teacher_scores import find_or_ask, windows
+from wirebert.training.teacher_store import (find_or_ask, windows)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, DataError, SchemaError
 from wirebert.metrics.student_gap import (SplitGap, TeacherGap, split_gap)
@@ -32,7 +32,7 @@ from wirebert.serving.artifact import Artifact, load_artifact
 from wirebert.serving.detector import Detector
 from wirebert.serialization import (from_mapping, to_mapping)
 from wirebert.starting import kept_tokenizer
-from wirebert.training.soft_targets import DistillationConfig, SoftTargets
+from wirebert.training.distillation import (DistillationConfig, SoftTargets)
 from wirebert.data.progress import (watch)
 
 COLUMNS: Final = (

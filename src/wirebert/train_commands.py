@@ -35,7 +35,7 @@ from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path
 from wirebert.serving.artifact import load_artifact
 from wirebert.teaching import Teacher
 from wirebert.training.distributed import ALONE, Crew, joined
-from wirebert.training.stopping import terminable
+from wirebert.training.interruption import (terminable)
 
 COLUMN_OPTIONS = ("label", "drop", "schema")
 """Those of `DATA_OPTIONS` that mean something without labels."""

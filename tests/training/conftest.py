@@ -15,10 +15,10 @@ from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.distributed import ONE, World
 from wirebert.telemetry.events import (Listener, MetricsLog)
-from wirebert.training.session import fit_model
-from wirebert.training.settings import TrainConfig
-from wirebert.training.soft_targets import SoftTargets
-from wirebert.training.standing import TrainingResult
+from wirebert.training.trainer import (fit_model)
+from wirebert.training.config import (TrainConfig)
+from wirebert.training.distillation import (SoftTargets)
+from wirebert.training.result import (TrainingResult)
 
 NUM_TOKENS, NUM_CLASSES, CLS = 40, 3, 1
 

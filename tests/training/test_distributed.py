@@ -26,9 +26,9 @@ from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.distributed import ONE, Crew, Vote, World, joined
 from wirebert.training.feeding import LabelledRows, StepFlows, num_passes, share_of, take_rows
 from wirebert.telemetry.events import (Event, Listener, StepEvent)
-from wirebert.training.settings import TrainConfig
-from wirebert.training.soft_targets import SoftTargets
-from wirebert.training.standing import TrainingResult
+from wirebert.training.config import (TrainConfig)
+from wirebert.training.distillation import (SoftTargets)
+from wirebert.training.result import (TrainingResult)
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from wirebert.training.feeding import (
     steps_per_epoch,
     take_rows,
 )
-from wirebert.training.settings import TrainConfig
+from wirebert.training.config import (TrainConfig)
 
 MakeFlows = Callable[..., LabelledRows]
 

@@ -12,7 +12,7 @@ from wirebert.errors import ConfigError, TrainingError
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.feeding import LabelledRows, StepFlows, steps
 from wirebert.training.loop import TrainState, TrainStep, choose_device, train
-from wirebert.training.settings import TrainConfig
+from wirebert.training.config import (TrainConfig)
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledRows]

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from wirebert.training.losses import Objective
-from wirebert.training.settings import TrainConfig
+from wirebert.training.config import (TrainConfig)
 
 LOGITS = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 CLASS_IDS = torch.tensor([0, 0, 1])

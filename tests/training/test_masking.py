@@ -19,9 +19,9 @@ from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import RaggedRows
 from wirebert.training.masking import Masking, MaskingConfig
 from wirebert.telemetry.events import (Event, StepEvent)
-from wirebert.training.session import fit_model
-from wirebert.training.settings import TrainConfig
-from wirebert.training.standing import TrainingResult
+from wirebert.training.trainer import (fit_model)
+from wirebert.training.config import (TrainConfig)
+from wirebert.training.result import (TrainingResult)
 
 V, CLS, NUM_SLOTS = 50, 2, 4
 # Token 5 + 10 s + i is value i of slot s; 45 is the `column:` token of a text, 46 to 49 are pieces.

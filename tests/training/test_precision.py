@@ -1,16 +1,31 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-
 import pytest
 import torch
-
 from wirebert.errors import ConfigError
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.feeding import LabelledRows
 from wirebert.training.precision import choose_precision, tf32_products
-from wirebert.training.settings import TrainConfig
-from wirebert.training.standing import TrainingResult
+from wirebert.training.config import (TrainConfig)
+from wirebert.training.result import (TrainingResult)
+import os
+import pytest
+import torch
+from wirebert.errors import ConfigError
+from wirebert.training.precision import (same_bits)
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+import pytest
+import torch
+from wirebert.errors import ConfigError
+from wirebert.model.distilbert import DistilBert
+from wirebert.training.feeding import LabelledRows
+from wirebert.training.config import (TrainConfig)
+from wirebert.training.result import (TrainingResult)
+from wirebert.training.precision import (computing_on)
+
 
 CONFIG = TrainConfig(epochs=2, batch_size=32, learning_rate=1e-2)
 GPU = torch.device("cuda")
@@ -132,3 +147,75 @@ def test_tile_kernel_follows_the_switch():
         rounded = error()
     assert exact < 1e-5 < 1e-4 < rounded < 1e-2
     assert error() == exact
+
+
+def test_asked_for_it_holds_in_the_block_and_no_longer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    with same_bits(True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert torch.backends.cudnn.deterministic
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic
+
+
+def test_not_asked_for_nothing_changes():
+    with same_bits(False):
+        assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_operation_without_such_a_kernel_is_a_sentence_with_a_way_out():
+    with (
+        pytest.raises(ConfigError, match=r"training\.deterministic: .*put_.*set model\.attention=math"),
+        same_bits(True),
+    ):
+        torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2), accumulate=False)
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="cannot be multiplied"), same_bits(True):
+        torch.mm(torch.ones(2, 3), torch.ones(2, 3))
+
+
+CONFIG_of_threads = TrainConfig(epochs=1, batch_size=32, learning_rate=1e-2, device="cpu")
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    with computing_on(2):
+        yield
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("asked", "expected"), [(0, 2), (1, 1), (3, 3)])
+def test_a_training_computes_on_as_many_threads_as_asked_and_gives_them_back(
+    make_model: Callable[..., DistilBert],
+    make_flows: Callable[..., LabelledRows],
+    fit: Callable[..., TrainingResult],
+    tmp_path: Path,
+    asked: int,
+    expected: int,
+):
+    seen: set[int] = set()
+
+    def note(*_: object) -> None:
+        seen.add(torch.get_num_threads())
+
+    model = make_model()
+    model.classifier.register_forward_hook(note)
+    fit(model, make_flows(64), tmp_path, replace(CONFIG_of_threads, threads=asked))
+    assert seen == {expected}
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_failure_gives_the_threads_back_too():
+    with pytest.raises(KeyError), computing_on(1):
+        raise KeyError
+    assert torch.get_num_threads() == 2
+
+
+def test_a_negative_number_of_threads_is_refused():
+    with pytest.raises(ConfigError, match=r"training\.threads must be at least 0, got -1"):
+        TrainConfig(threads=-1)

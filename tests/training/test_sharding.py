@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.distributed import ONE, World
-from wirebert.training.settings import TrainConfig
+from wirebert.training.config import (TrainConfig)
 from wirebert.training.sharding import choose_parallel, is_sharded, load_weights, part_like, sharded, whole
 
 MakeModel = Callable[..., DistilBert]

@@ -26,7 +26,7 @@ from wirebert.model.batches import (
 )
 from wirebert.training.corruption import RaggedRows, RowChange
 from wirebert.training.seeding import Purpose, mix
-from wirebert.training.settings import TrainConfig
+from wirebert.training.config import (TrainConfig)
 
 NEVER: Final = -1
 MOST_OF_MEMORY: Final = 0.5

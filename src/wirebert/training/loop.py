@@ -20,16 +20,16 @@ from wirebert.model.batches import Batch, PackedBatch, Precision, answers, autoc
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.distributed import ONE, GradientSum, World
 from wirebert.training.feeding import Prepared, StepFlows, idle_batch, micro_batches, num_passes, share_of
-from wirebert.training.graphs import Outcome, StepGraphs
+from wirebert.training.cuda_graphs import (Outcome, StepGraphs)
 from wirebert.training.losses import Objective
 from wirebert.training.optimizer import learning_rates, make_optimizer
 from wirebert.training.precision import TrainPrecision, choose_precision
 from wirebert.training.seeding import Purpose, mix
-from wirebert.training.settings import TrainConfig
+from wirebert.training.config import (TrainConfig)
 from wirebert.training.sharding import choose_parallel, is_sharded, sharded, whole
-from wirebert.training.soft_targets import SoftTargets, expected_classes
-from wirebert.training.stopping import undisturbed
-from wirebert.training.tally import Tally, TrainStep
+from wirebert.training.distillation import (SoftTargets, expected_classes)
+from wirebert.training.interruption import (undisturbed)
+from wirebert.training.step_metrics import (Tally, TrainStep)
 
 # Below this scale gradients overflow whatever fp16 scales them by: the weights themselves are too large.
 SMALLEST_LOSS_SCALE: Final = 2.0**-10

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.distributed import World
-from wirebert.training.settings import TrainConfig
+from wirebert.training.config import (TrainConfig)
 
 BYTES_PER_WEIGHT: Final = 20
 """Weight, gradient, gradients added up, and two moments of AdamW."""

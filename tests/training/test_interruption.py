@@ -8,13 +8,7 @@ import torch
 
 from wirebert.errors import Terminated
 from wirebert.training.checkpoint import CheckpointFolder
-from wirebert.training.stopping import (
-    Termination,
-    device_failures_told,
-    is_device_failure,
-    terminable,
-    undisturbed,
-)
+from wirebert.training.interruption import (Termination, device_failures_told, is_device_failure, terminable, undisturbed)
 
 
 def terminate() -> None:

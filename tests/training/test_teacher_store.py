@@ -5,7 +5,7 @@ import pytest
 
 from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.encoding.store import EncodedFlows
-from wirebert.encoding.teacher_scores import find_or_ask, open_scores, windows
+from wirebert.training.teacher_store import (find_or_ask, open_scores, windows)
 from wirebert.errors import DataError
 
 

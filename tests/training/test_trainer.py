@@ -18,8 +18,8 @@ from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.feeding import LabelledRows
 from wirebert.telemetry.events import (EpochEvent, Event, StartEvent, StepEvent, read_metrics)
-from wirebert.training.settings import TrainConfig
-from wirebert.training.standing import TrainingResult
+from wirebert.training.config import (TrainConfig)
+from wirebert.training.result import (TrainingResult)
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledRows]
@@ -117,7 +117,7 @@ def test_termination_does_not_wait_for_an_evaluation(
         pytest.fail("went on")
 
     with monkeypatch.context() as patch:
-        patch.setattr("wirebert.training.session.validate", long)
+        patch.setattr("wirebert.training.trainer.validate", long)
         with pytest.raises(Terminated):
             fit(resumed, flows, tmp_path / "stopped")
     assert CheckpointFolder(tmp_path / "stopped" / "checkpoints").steps()[-1] == 5
@@ -153,7 +153,7 @@ def test_lost_gpu_is_a_sentence_that_names_the_last_checkpoint(
     def lost(*_: object) -> None:
         raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCompile with ...")
 
-    monkeypatch.setattr("wirebert.training.session.validate", lost)
+    monkeypatch.setattr("wirebert.training.trainer.validate", lost)
     expected = (
         r"the GPU failed \(CUDA error: unspecified launch failure\); the last checkpoint is of step 4; go on"
     )
@@ -328,8 +328,8 @@ from safetensors.torch import save_file
 from conftest import tiny_flows, tiny_model
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.telemetry.events import MetricsLog
-from wirebert.training.session import fit_model
-from wirebert.training.settings import TrainConfig
+from wirebert.training.trainer import fit_model
+from wirebert.training.config import TrainConfig
 
 folder = Path(sys.argv[2])
 config = TrainConfig(

@@ -14,9 +14,9 @@ from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.feeding import LabelledRows, StepFlows, micro_batches, share_of, steps, take_rows
 from wirebert.training.losses import Objective
 from wirebert.telemetry.events import (CheckpointEvent, Event, Listener)
-from wirebert.training.session import fit_model
-from wirebert.training.settings import TrainConfig
-from wirebert.training.soft_targets import DistillationConfig, SoftTargets, expected_classes
+from wirebert.training.trainer import (fit_model)
+from wirebert.training.config import (TrainConfig)
+from wirebert.training.distillation import (DistillationConfig, SoftTargets, expected_classes)
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledRows]
