@@ -25,7 +25,7 @@ import torch
 from harness import Rows, now_on, traffic, training_steps, write_figures
 
 from wirebert.evaluation.environment import versions
-from wirebert.training.distributed import World, joined
+from wirebert.training.parallel.process_group import (World, joined)
 from wirebert.training.feeding import steps_per_epoch
 
 GENERATED_ROWS = 50_000

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wirebert.config import RunConfig
     from wirebert.model.config import (Architecture)
     from wirebert.model.distilbert import DistilBert
-    from wirebert.training.distributed import World
+    from wirebert.training.parallel.process_group import (World)
     from wirebert.training.feeding import LabelledRows
     from wirebert.training.loop import TrainState, TrainStep
     from wirebert.training.config import (TrainConfig)
@@ -190,7 +190,7 @@ def training_steps(
     As in a training, what the steps amount to is read every `training.log_every` steps, which waits for the device.
     """
     from wirebert.training.corruption import Corruption
-    from wirebert.training.distributed import ONE
+    from wirebert.training.parallel.process_group import (ONE)
     from wirebert.training.feeding import steps, steps_per_epoch
     from wirebert.training.loop import TrainState, train
     from wirebert.training.precision import tf32_products

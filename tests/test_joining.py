@@ -7,7 +7,7 @@ from wirebert.errors import RunError
 from wirebert.joining import Job, follow
 from wirebert.model.config import (Architecture)
 from wirebert.training.corruption import Corruption
-from wirebert.training.distributed import ALONE, Crew
+from wirebert.training.parallel.process_group import (ALONE, Crew)
 from wirebert.training.config import (TrainConfig)
 
 

@@ -19,7 +19,7 @@ from wirebert.run_folder import RunFolder
 from wirebert.serialization import (to_mapping)
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import Corruption, RowChange
-from wirebert.training.distributed import ALONE, Crew
+from wirebert.training.parallel.process_group import (ALONE, Crew)
 from wirebert.training.masking import Masking
 from wirebert.telemetry.events import (MetricsFollower, MetricsLog)
 from wirebert.telemetry.resources import (ResourceSampler)

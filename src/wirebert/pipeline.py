@@ -55,7 +55,7 @@ from wirebert.serving.detector import Detector, choose_device
 from wirebert.serialization import (to_mapping)
 from wirebert.starting import is_own
 from wirebert.teaching import compare_with_teacher
-from wirebert.training.distributed import ALONE, Crew
+from wirebert.training.parallel.process_group import (ALONE, Crew)
 from wirebert.training.loop import check_machine
 from wirebert.training.result import (TrainingResult)
 

@@ -44,7 +44,7 @@ from wirebert.serving.artifact import Artifact, save_artifact
 from wirebert.serving.detector import choose_device
 from wirebert.serialization import (to_mapping)
 from wirebert.starting import is_own
-from wirebert.training.distributed import ALONE, Crew
+from wirebert.training.parallel.process_group import (ALONE, Crew)
 from wirebert.training.feeding import NEVER, take_rows
 from wirebert.training.loop import check_machine
 from wirebert.training.masking import Masking

@@ -34,7 +34,7 @@ from wirebert.resplitting import compete_on_splits
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
 from wirebert.serving.artifact import load_artifact
 from wirebert.teaching import Teacher
-from wirebert.training.distributed import ALONE, Crew, joined
+from wirebert.training.parallel.process_group import (ALONE, Crew, joined)
 from wirebert.training.interruption import (terminable)
 
 COLUMN_OPTIONS = ("label", "drop", "schema")

@@ -13,7 +13,7 @@ from jaxtyping import Int64, UInt16
 from wirebert.model.config import (Architecture)
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import CheckpointFolder
-from wirebert.training.distributed import ONE, World
+from wirebert.training.parallel.process_group import (ONE, World)
 from wirebert.telemetry.events import (Listener, MetricsLog)
 from wirebert.training.trainer import (fit_model)
 from wirebert.training.config import (TrainConfig)

@@ -12,7 +12,7 @@ from torch import Tensor
 from wirebert.errors import RunError
 from wirebert.training.checkpoint import Checkpoint
 from wirebert.training.loop import TrainState
-from wirebert.training.sharding import load_weights, part_like, whole
+from wirebert.training.parallel.fsdp import (load_weights, part_like, whole)
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import final

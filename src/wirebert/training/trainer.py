@@ -15,7 +15,7 @@ from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import Checkpoint, CheckpointFolder
 from wirebert.training.corruption import RowChange
 from wirebert.training.precision import (same_bits)
-from wirebert.training.distributed import ONE, Vote, World
+from wirebert.training.parallel.process_group import (ONE, Vote, World)
 from wirebert.training.feeding import LabelledRows, describe_feeding, steps, steps_per_epoch
 from wirebert.training.loop import TrainState, train
 from wirebert.training.memory import fit_into_memory
@@ -24,7 +24,7 @@ from wirebert.training.optimizer import learning_rates
 from wirebert.training.precision import tf32_products
 from wirebert.training.snapshot import (BackgroundWriter)
 from wirebert.training.config import (TrainConfig)
-from wirebert.training.sharding import whole
+from wirebert.training.parallel.fsdp import (whole)
 from wirebert.training.snapshot import best_weights, pack_state, unpack_state
 from wirebert.training.distillation import (SoftTargets)
 from wirebert.training.result import (NOT_YET, Progress, TrainingResult)

@@ -23,7 +23,7 @@ from wirebert.errors import Terminated, TrainingError, UserError
 from wirebert.evaluation.report import read_json
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import CheckpointFolder
-from wirebert.training.distributed import ONE, Crew, Vote, World, joined
+from wirebert.training.parallel.process_group import (ONE, Crew, Vote, World, joined)
 from wirebert.training.feeding import LabelledRows, StepFlows, num_passes, share_of, take_rows
 from wirebert.telemetry.events import (Event, Listener, StepEvent)
 from wirebert.training.config import (TrainConfig)

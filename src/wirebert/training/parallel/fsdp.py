@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from wirebert.model.distilbert import DistilBert
-from wirebert.training.distributed import World
+from wirebert.training.parallel.process_group import (World)
 from wirebert.training.config import (TrainConfig)
 
 BYTES_PER_WEIGHT: Final = 20
