@@ -37,7 +37,7 @@ from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic.captures import captures
 from wirebert.data.synthetic.conn_log import FIELDS, write_conn_log
 from wirebert.baselines.quick_trees import (fit_trees)
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import (Detector)
 
 SCANS = ("sensors/zeek-scans/horizontal.conn.log", "sensors/zeek-scans/vertical.conn.log")
 OTHERS = (

@@ -53,12 +53,12 @@ from wirebert.model.checkpoints import hugging_face_state
 from wirebert.pipeline import fit
 from wirebert.console import (Output)
 from wirebert.run_folder import new_run_folder
-from wirebert.serving import export
-from wirebert.serving.agreement import BOUNDS, Bounds
-from wirebert.serving.artifact import Artifact, load_artifact, save_artifact
-from wirebert.serving.backends import BackendName, TorchBackend
-from wirebert.serving.detector import Detector
-from wirebert.serving.predictions import open_writer, predict_blocks
+from wirebert.inference import (export)
+from wirebert.inference.parity import (BOUNDS, Bounds)
+from wirebert.inference.artifact import (Artifact, load_artifact, save_artifact)
+from wirebert.inference.backends import (BackendName, TorchBackend)
+from wirebert.inference.detector import (Detector)
+from wirebert.inference.predictions import (open_writer, predict_blocks)
 from wirebert.training.validation import macro_f1
 
 GENERATED_ROWS = 20_000

@@ -37,8 +37,8 @@ from harness import matrix_gflops, traffic, write_figures
 from score import GENERATED_ROWS, train_model
 
 from wirebert.data.flows import (open_flows)
-from wirebert.serving.detector import Detector
-from wirebert.serving.export import export_model
+from wirebert.inference.detector import (Detector)
+from wirebert.inference.export import (export_model)
 
 MOST_CONNECTIONS = 32
 FLOOD_CONNECTIONS = 256

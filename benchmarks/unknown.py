@@ -49,7 +49,7 @@ from wirebert.model.checkpoints import build
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
 from wirebert.run_folder import RunFolder
-from wirebert.serving.detector import choose_device
+from wirebert.inference.detector import (choose_device)
 
 FEWEST_ROWS = 50
 FALSE_POSITIVE_RATE = 0.01

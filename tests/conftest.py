@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wirebert.data.schema.schema import (FlowSchema)
     from wirebert.encoding.config import (EncodingConfig)
     from wirebert.model.distilbert import DistilBert
-    from wirebert.serving.artifact import Artifact
+    from wirebert.inference.artifact import (Artifact)
     from wirebert.telemetry.events import (Event)
 
 Number = TypeVar("Number", int, float)
@@ -113,7 +113,7 @@ def untrained() -> "Callable[..., tuple[Artifact, DistilBert]]":
     from wirebert.model.config import (ModelConfig)
     from wirebert.model.checkpoints import build, hugging_face_state
     from wirebert.model.initialization import TokenLayout
-    from wirebert.serving.artifact import Artifact
+    from wirebert.inference.artifact import (Artifact)
 
     def made(
         schema: "FlowSchema",

@@ -20,8 +20,8 @@ from wirebert.decision.novelty import (Strangeness)
 from wirebert.encoding.matrix import (measure)
 from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
-from wirebert.serving.artifact import Artifact
-from wirebert.serving.detector import Detector
+from wirebert.inference.artifact import (Artifact)
+from wirebert.inference.detector import (Detector)
 
 NAMES = ("normal", "dos", "probe")
 KINDS = {"ts": ColumnKind.TIME, "bytes": ColumnKind.COUNT, "service": ColumnKind.CATEGORY}

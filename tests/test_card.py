@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from wirebert.card import base_model, lesson, model_card
 from wirebert.evaluation.report import Report, read_json
-from wirebert.serving.artifact import load_artifact
+from wirebert.inference.artifact import (load_artifact)
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ import pytest
 
 from wirebert import following
 from wirebert.following import follow_until_asked
-from wirebert.serving.detector import Detector
-from wirebert.serving.follow import Progress
+from wirebert.inference.detector import (Detector)
+from wirebert.inference.follow import (Progress)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -22,8 +22,8 @@ from wirebert.encoding.matrix import (measure)
 from wirebert.data.flows import (Part)
 from wirebert.judging import (TrueClasses, figures, judge, judge_trees, judge_trees_on)
 from wirebert.model.distilbert import DistilBert
-from wirebert.serving.artifact import Artifact
-from wirebert.serving.detector import Detector
+from wirebert.inference.artifact import (Artifact)
+from wirebert.inference.detector import (Detector)
 from wirebert.decision.operating_point import (NOTHING)
 
 LABEL_MAP = {"normal": "normal", "calm": "normal", "smurf": "dos", "neptune": "dos", "nmap": "probe"}

@@ -7,7 +7,7 @@ import pytest
 
 from wirebert.data.flows import (open_flows)
 from wirebert.mistaken import MistakenFlows
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import (Detector)
 
 pytestmark = pytest.mark.slow
 

@@ -25,7 +25,7 @@ from sklearn.metrics import (
 )
 
 from wirebert.data.flows import (open_flows)
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import (Detector)
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from wirebert.data.checks.profile import (survey)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.errors import ConfigError, DataError, SchemaError
 from wirebert.run_folder import RunFolder
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import (Detector)
 from wirebert.teaching import Teacher, ask, find_teacher, taught_inputs, unlabelled_parts
 
 SMALL = ["--set", "model.dim=16", "--set", "model.hidden_dim=16", "--set", "model.num_heads=2"]

@@ -16,8 +16,8 @@ from wirebert.decision.alert_score import (log_odds)
 from wirebert.decision.calibration import (TINY, Scaling, shares_by_confusion, shares_by_likelihood)
 from wirebert.metrics.split_metrics import (attack_scores)
 from wirebert.metrics.thresholds import (laxest_threshold)
-from wirebert.serving.artifact import Artifact
-from wirebert.serving.detector import Detector
+from wirebert.inference.artifact import (Artifact)
+from wirebert.inference.detector import (Detector)
 from wirebert.decision.operating_point import (NOTHING, Budget)
 
 _SECONDS_PER_DAY: Final = 86_400

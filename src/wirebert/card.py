@@ -13,7 +13,7 @@ from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.evaluation.report import Report
 from wirebert.evaluation.tables import HEADLINES, detections, headline, remarks, times_read
 from wirebert.metrics.student_gap import (GAP_HEAD, gap_remarks, gap_rows)
-from wirebert.serving.artifact import Artifact
+from wirebert.inference.artifact import (Artifact)
 
 TAGS = ["intrusion-detection", "network-traffic", "distilbert", "wirebert"]
 
@@ -117,7 +117,7 @@ With stock `transformers`. The model reads canonical text, which wirebert's toke
 ```python
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import Detector
 
 encoder = Detector.load("MODEL").artifact.tokenizer
 text = encoder.to_text(encoder.encode_key_values(["{fields}"]).ids)

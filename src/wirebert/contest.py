@@ -35,7 +35,7 @@ from wirebert.model.initialization import TokenLayout
 from wirebert.pipeline import count_reads, fit, learn, open_tests, save, settle
 from wirebert.preparing import Prepared, encode, fit_tokenizer, prepare
 from wirebert.run_folder import RunFolder, locked
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import (Detector)
 
 OURS = "wirebert"
 """Name of the recipe's own method."""

@@ -7,8 +7,8 @@ from threading import Event
 
 from wirebert.errors import ConfigError
 from wirebert.console import (tell)
-from wirebert.serving.detector import Detector
-from wirebert.serving.follow import follow
+from wirebert.inference.detector import (Detector)
+from wirebert.inference.follow import (follow)
 
 
 def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:

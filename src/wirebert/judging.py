@@ -17,8 +17,8 @@ from wirebert.metrics.intervals import (ALONE)
 from wirebert.metrics.split_metrics import (SplitMetrics, Thresholds, evaluate)
 from wirebert.metrics.thresholds import (Threshold)
 from wirebert.mistaken import MistakenFlows
-from wirebert.serving.detector import Detector
-from wirebert.serving.predictions import no_rows, open_writer, verdict_table
+from wirebert.inference.detector import (Detector)
+from wirebert.inference.predictions import (no_rows, open_writer, verdict_table)
 from wirebert.data.flows import (Part)
 
 

@@ -23,7 +23,7 @@ from wirebert.training.teacher_store import (windows)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.decision.logit_offsets import (with_addends)
 from wirebert.preparing import Prepared
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import (Detector)
 from wirebert.teaching import Say, Teacher, append_unlabelled, ask
 from wirebert.baselines import (text_svm as text_machine, token_trees)
 from wirebert.training.distillation import (SoftTargets)

@@ -7,7 +7,7 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64, UInt64
 
 from wirebert.metrics.split_metrics import (Mistake, surest_mistakes)
-from wirebert.serving.detector import Detector, Scores
+from wirebert.inference.detector import (Detector, Scores)
 
 _MOST_TEXT = 300
 """Characters of a value that are shown."""

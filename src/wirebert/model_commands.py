@@ -18,10 +18,10 @@ from wirebert.judging import (judge)
 from wirebert.console import (Output, tell)
 from wirebert.reporting import count_evaluation, evaluation_report, show_findings, show_report, write_report
 from wirebert.run_folder import new_run_folder
-from wirebert.serving.artifact import save_artifact
-from wirebert.serving.detector import Detector
-from wirebert.serving.export import export_model
-from wirebert.serving.predictions import CsvWriter, open_writer, predict_blocks
+from wirebert.inference.artifact import (save_artifact)
+from wirebert.inference.detector import (Detector)
+from wirebert.inference.export import (export_model)
+from wirebert.inference.predictions import (CsvWriter, open_writer, predict_blocks)
 
 
 def evaluate(options: argparse.Namespace) -> None:

@@ -50,8 +50,8 @@ from wirebert.reporting import (
     write_report,
 )
 from wirebert.run_folder import RunFolder
-from wirebert.serving.artifact import Artifact, save_artifact, write_card
-from wirebert.serving.detector import Detector, choose_device
+from wirebert.inference.artifact import (Artifact, save_artifact, write_card)
+from wirebert.inference.detector import (Detector, choose_device)
 from wirebert.serialization import (to_mapping)
 from wirebert.starting import is_own
 from wirebert.teaching import compare_with_teacher

@@ -40,8 +40,8 @@ from wirebert.pipeline import Clock, settle
 from wirebert.preparing import Prepared, divide, encode, fit_tokenizer
 from wirebert.reporting import command_line, show_data
 from wirebert.run_folder import RunFolder, check_inputs
-from wirebert.serving.artifact import Artifact, save_artifact
-from wirebert.serving.detector import choose_device
+from wirebert.inference.artifact import (Artifact, save_artifact)
+from wirebert.inference.detector import (choose_device)
 from wirebert.serialization import (to_mapping)
 from wirebert.starting import is_own
 from wirebert.training.parallel.process_group import (ALONE, Crew)

@@ -32,7 +32,7 @@ from wirebert.metrics.student_gap import (TeacherGap)
 from wirebert.data.flows import (Part)
 from wirebert.ledger import count_read
 from wirebert.run_folder import RunFolder
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import (Detector)
 from wirebert.serialization import (to_mapping)
 from wirebert.telemetry.events import (read_metrics)
 from wirebert.training.distillation import (DistillationConfig)

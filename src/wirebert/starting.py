@@ -13,7 +13,7 @@ from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, SchemaError
-from wirebert.serving.artifact import MANIFEST, is_pretrained, load_artifact
+from wirebert.inference.artifact import (MANIFEST, is_pretrained, load_artifact)
 
 
 def is_own(start: str) -> bool:

@@ -28,8 +28,8 @@ from wirebert.metrics.student_gap import (SplitGap, TeacherGap, split_gap)
 from wirebert.data.flows import (Part)
 from wirebert.judging import (judge)
 from wirebert.run_folder import RunFolder
-from wirebert.serving.artifact import Artifact, load_artifact
-from wirebert.serving.detector import Detector
+from wirebert.inference.artifact import (Artifact, load_artifact)
+from wirebert.inference.detector import (Detector)
 from wirebert.serialization import (from_mapping, to_mapping)
 from wirebert.starting import kept_tokenizer
 from wirebert.training.distillation import (DistillationConfig, SoftTargets)

@@ -32,7 +32,7 @@ from wirebert.console import (Output)
 from wirebert.reporting import default_name
 from wirebert.resplitting import compete_on_splits
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
-from wirebert.serving.artifact import load_artifact
+from wirebert.inference.artifact import (load_artifact)
 from wirebert.teaching import Teacher
 from wirebert.training.parallel.process_group import (ALONE, Crew, joined)
 from wirebert.training.interruption import (terminable)

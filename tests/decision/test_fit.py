@@ -21,8 +21,8 @@ from wirebert.decision.calibration import (fit_scaling, softmax)
 from wirebert.encoding.matrix import (measure)
 from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
-from wirebert.serving.artifact import Artifact, save_artifact
-from wirebert.serving.detector import Detector
+from wirebert.inference.artifact import (Artifact, save_artifact)
+from wirebert.inference.detector import (Detector)
 
 NAMES = ("normal", "dos", "probe")
 KINDS = {"bytes": ColumnKind.COUNT, "service": ColumnKind.CATEGORY, "label": ColumnKind.LABEL}

@@ -14,11 +14,11 @@ from wirebert.decision.novelty import (Strangeness)
 from wirebert.serialization import (from_plain, to_plain)
 from wirebert.metrics.thresholds import (Threshold)
 from wirebert.encoding.matrix import (measure)
-from wirebert.serving.agreement import Alerts
-from wirebert.serving.artifact import Artifact, load_artifact, save_artifact
-from wirebert.serving.detector import Detector
+from wirebert.inference.parity import (Alerts)
+from wirebert.inference.artifact import (Artifact, load_artifact, save_artifact)
+from wirebert.inference.detector import (Detector)
 from wirebert.decision.operating_point import (NOTHING, Budget, Operating, verdicts)
-from wirebert.serving.predictions import verdict_table
+from wirebert.inference.predictions import (verdict_table)
 
 
 def limit(rate: float, threshold: float) -> Threshold:

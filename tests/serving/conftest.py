@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wirebert.data.schema.schema import (FlowSchema)
     from wirebert.encoding.config import (EncodingConfig)
     from wirebert.model.distilbert import DistilBert
-    from wirebert.serving.artifact import Artifact
+    from wirebert.inference.artifact import (Artifact)
 
     Untrained = Callable[..., tuple[Artifact, DistilBert]]
 
@@ -117,7 +117,7 @@ class Services:
     """`wirebert serve` in processes of their own."""
 
     def __init__(self, artifact: "Artifact", folder: Path) -> None:
-        from wirebert.serving.artifact import save_artifact
+        from wirebert.inference.artifact import (save_artifact)
 
         self.folder, self._started = folder, list[subprocess.Popen[bytes]]()
         save_artifact(artifact, folder / "model", card="")

@@ -12,10 +12,10 @@ from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.decision.alert_score import (AlarmScore)
 from wirebert.decision.novelty import (Strangeness)
 from wirebert.encoding.matrix import (measure)
-from wirebert.model.attribution import Attributions
+from wirebert.inference.attribution import (Attributions)
 from wirebert.serving.answers import Answer, Answerer, Question
 from wirebert.serving.bodies import ARROW, CSV, JSON, JSON_LINES
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import (Detector)
 from wirebert.serving.limits import Limits, RequestError
 from wirebert.decision.operating_point import (NOTHING)
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wirebert.model.distilbert import DistilBert
-    from wirebert.serving.artifact import Artifact
+    from wirebert.inference.artifact import (Artifact)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_verdicts_are_those_of_predict_on_a_file_of_the_same_rows(
     artifact: "Artifact", table: pa.Table, tmp_path: Path
 ):
     from wirebert.data.flows import (open_flows)
-    from wirebert.serving.predictions import open_writer, predict_blocks
+    from wirebert.inference.predictions import (open_writer, predict_blocks)
 
     answerer = Answerer(Detector(artifact), Limits())
     lines = "".join(json.dumps(row) + "\n" for row in rows_of(table))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wirebert.serving.answers import Answerer
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import (Detector)
 from wirebert.serving.keys import ApiKeys
 from wirebert.serving.limits import Limits
 from wirebert.serving.openapi import about_model, document
@@ -16,7 +16,7 @@ from wirebert.serving.openapi import about_model, document
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wirebert.serving.artifact import Artifact
+    from wirebert.inference.artifact import (Artifact)
 
 
 def test_the_document_lists_every_path_but_those_of_the_page(artifact: "Artifact"):

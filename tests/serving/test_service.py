@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wirebert.errors import ConfigError
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import (Detector)
 from wirebert.serving.keys import VARIABLE
 from wirebert.serving.limits import Limits
 from wirebert.serving.service import Place, serve
 
 if TYPE_CHECKING:
-    from wirebert.serving.artifact import Artifact
+    from wirebert.inference.artifact import (Artifact)
 
 Start = Callable[..., tuple["subprocess.Popen[bytes]", int]]
 AS_JSON = {"content-type": "application/json"}

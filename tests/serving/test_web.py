@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from wirebert.serving import web
 from wirebert.serving.answers import Answerer
 from wirebert.serving.bodies import ARROW, CSV, JSON, JSON_LINES
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import (Detector)
 from wirebert.serving.keys import ApiKeys
 from wirebert.serving.limits import Limits
 from wirebert.serving.web import create_app
@@ -25,7 +25,7 @@ from wirebert.serving.web import create_app
 pytestmark = pytest.mark.usefixtures("loop_of_its_own")
 
 if TYPE_CHECKING:
-    from wirebert.serving.artifact import Artifact
+    from wirebert.inference.artifact import (Artifact)
 
 KEY, OTHER = "k" * 20, "l" * 20
 LIMITS = Limits(max_body_mb=1, max_rows=100)

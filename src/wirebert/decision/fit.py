@@ -22,7 +22,7 @@ from wirebert.metrics.split_metrics import (FALSE_POSITIVE_RATES, attack_scores)
 from wirebert.decision.novelty import (Strangeness)
 from wirebert.metrics.thresholds import (Threshold, fit_threshold)
 from wirebert.encoding.matrix import (concatenate, measure)
-from wirebert.serving.artifact import Artifact
+from wirebert.inference.artifact import (Artifact)
 from wirebert.decision.operating_point import (Folded, Operating)
 from wirebert.decision.config import OperatingConfig, addends_of, parse_prior, stated_shares
 

@@ -17,10 +17,10 @@ from wirebert.data.context.context import (FlowContext)
 from wirebert.data.schema.conversion import (Misfits, convert)
 from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.serving.bodies import JSON, JSON_LINES, BodyReader, RawFlows, arrays
-from wirebert.serving.detector import Detector, Scores
+from wirebert.inference.detector import (Detector, Scores)
 from wirebert.serving.limits import Limits, RequestError
-from wirebert.serving.predictions import verdict_table
-from wirebert.serving.reasons import wants_reasons, why
+from wirebert.inference.predictions import (verdict_table)
+from wirebert.inference.explanations import (wants_reasons, why)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Final
 
 import wirebert
 from wirebert.serving.bodies import ARROW, CSV, JSON, JSON_LINES
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import (Detector)
 from wirebert.serving.limits import Limits
 from wirebert.serving.prometheus import CONTENT_TYPE
 

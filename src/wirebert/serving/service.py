@@ -16,7 +16,7 @@ import uvicorn
 
 from wirebert.errors import ConfigError
 from wirebert.serving.answers import Answerer
-from wirebert.serving.detector import Detector
+from wirebert.inference.detector import (Detector)
 from wirebert.serving.heads import MAX_HEAD_BYTES
 from wirebert.serving.keys import VARIABLE, ApiKeys
 from wirebert.serving.limits import Limits

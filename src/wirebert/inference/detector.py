@@ -15,20 +15,12 @@ from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.decision.alert_score import (AlarmScore)
 from wirebert.encoding.matrix import (measure)
-from wirebert.model.attribution import Attributions, explain
+from wirebert.inference.attribution import (Attributions, explain)
 from wirebert.model.batches import Precision
-from wirebert.serving.agreement import Alerts, compare, random_rows
-from wirebert.serving.artifact import Artifact, limits, load_artifact
-from wirebert.serving.backends import (
-    BACKENDS,
-    Backend,
-    BackendName,
-    OnnxBackend,
-    TorchBackend,
-    agrees,
-    softmax,
-)
-from wirebert.serving.cache import ScoreCache, distinct_rows
+from wirebert.inference.parity import (Alerts, compare, random_rows)
+from wirebert.inference.artifact import (Artifact, limits, load_artifact)
+from wirebert.inference.backends import (BACKENDS, Backend, BackendName, OnnxBackend, TorchBackend, agrees, softmax)
+from wirebert.inference.score_cache import (ScoreCache, distinct_rows)
 from wirebert.decision.operating_point import (verdicts)
 
 CACHE_MB: Final = 64

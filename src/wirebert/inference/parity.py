@@ -15,7 +15,7 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
 from wirebert.decision.alert_score import (AlarmScore)
 from wirebert.metrics.split_metrics import (attack_scores)
-from wirebert.serving.artifact import Artifact, limits
+from wirebert.inference.artifact import (Artifact, limits)
 
 Way = Literal["onnx", "onnx-int8", "fp16"]
 

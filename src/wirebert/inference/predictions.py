@@ -21,8 +21,8 @@ from wirebert.data.accounting import (Intake)
 from wirebert.data.flows import (Flows)
 from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.errors import DataError
-from wirebert.serving.detector import Detector, Scores
-from wirebert.serving.reasons import wants_reasons, why
+from wirebert.inference.detector import (Detector, Scores)
+from wirebert.inference.explanations import (wants_reasons, why)
 
 _LOCATING = frozenset({ColumnKind.TIME, ColumnKind.IDENTIFIER, ColumnKind.ADDRESS, ColumnKind.PORT})
 """Kinds of columns by which a person finds a flow again in the original log."""

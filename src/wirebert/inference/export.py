@@ -1,7 +1,7 @@
 """The detector as an ONNX file: made from the artifact, checked against PyTorch, then put into the artifact.
 
 The file is checked twice: here, on many rows, before it is written; and wherever it is loaded, on a few rows that travel
-with it, because a processor without 8-bit dot products may round differently (`wirebert.serving.backends.agrees`).
+with it, because a processor without 8-bit dot products may round differently (`wirebert.inference.backends.agrees`).
 """
 
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.errors import ArtifactError
 from wirebert.encoding.matrix import (measure)
 from wirebert.model.batches import by_length
-from wirebert.serving.agreement import Agreement, Alerts, compare, random_rows
-from wirebert.serving.artifact import Artifact, add_export, load_artifact
-from wirebert.serving.backends import OnnxBackend, TorchBackend, open_session, padded, softmax
-from wirebert.serving.cache import distinct_rows, join_blocks
-from wirebert.serving.onnx_graph import model_bytes, probe_bytes
+from wirebert.inference.parity import (Agreement, Alerts, compare, random_rows)
+from wirebert.inference.artifact import (Artifact, add_export, load_artifact)
+from wirebert.inference.backends import (OnnxBackend, TorchBackend, open_session, padded, softmax)
+from wirebert.inference.score_cache import (distinct_rows, join_blocks)
+from wirebert.inference.onnx_graph import (model_bytes, probe_bytes)
 
 ExportName = Literal["onnx", "onnx-int8"]
 

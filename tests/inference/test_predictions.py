@@ -13,10 +13,10 @@ from pyarrow import csv, parquet
 from wirebert.data.flows import (DataConfig, Flows, open_flows)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.errors import DataError
-from wirebert.serving.artifact import Artifact
-from wirebert.serving.detector import Detector, Scores
-from wirebert.serving.predictions import WRITERS, open_writer, predict_blocks, verdict_table
-from wirebert.serving.reasons import reasons
+from wirebert.inference.artifact import (Artifact)
+from wirebert.inference.detector import (Detector, Scores)
+from wirebert.inference.predictions import (WRITERS, open_writer, predict_blocks, verdict_table)
+from wirebert.inference.explanations import (reasons)
 
 ENDINGS = tuple(WRITERS)
 PROBABILITIES = ["p_normal", "p_dos", "p_probe", "attack_score"]
@@ -345,7 +345,7 @@ def test_why_names_the_features_of_each_explained_flow(
 
 def test_a_large_block_is_judged_in_parts(detector: Detector, flows: Flows, monkeypatch: pytest.MonkeyPatch):
     whole = pa.concat_tables(predict_blocks(detector, flows))
-    monkeypatch.setattr("wirebert.serving.predictions.PART_ROWS", 7)
+    monkeypatch.setattr("wirebert.inference.predictions.PART_ROWS", 7)
     parts = list(predict_blocks(detector, flows))
     assert [part.num_rows for part in parts] == [7, 7, 7, 4, 7, 7, 7, 4, 7, 3]
     assert pa.concat_tables(parts).drop_columns(PROBABILITIES).equals(whole.drop_columns(PROBABILITIES))

@@ -8,7 +8,7 @@ from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.model.attribution import explain, log_odds, slot_tokens, with_tokens
+from wirebert.inference.attribution import (explain, log_odds, slot_tokens, with_tokens)
 
 KINDS = {"duration": ColumnKind.DURATION, "service": ColumnKind.CATEGORY, "flags": ColumnKind.CATEGORY}
 TABLE = pa.table(
@@ -106,7 +106,7 @@ def test_the_pieces_of_work_change_nothing(monkeypatch: pytest.MonkeyPatch):
     tokenizer = TOKENIZERS[0]
     model, block = additive(tokenizer), tokenizer.encode(TABLE)
     whole = explain(model, tokenizer, block, np.zeros(5, np.int64)).contributions
-    monkeypatch.setattr("wirebert.model.attribution.TOKENS_AT_ONCE", 1)
+    monkeypatch.setattr("wirebert.inference.attribution.TOKENS_AT_ONCE", 1)
     np.testing.assert_array_equal(
         explain(model, tokenizer, block, np.zeros(5, np.int64)).contributions, whole
     )

@@ -9,9 +9,9 @@ import pytest
 from wirebert.encoding.config import (EncodingConfig)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.decision.alert_score import (AlarmScore)
-from wirebert.serving.agreement import Agreement, Alerts, Way, compare, random_rows
-from wirebert.serving.artifact import Artifact, save_artifact
-from wirebert.serving.export import export_model
+from wirebert.inference.parity import (Agreement, Alerts, Way, compare, random_rows)
+from wirebert.inference.artifact import (Artifact, save_artifact)
+from wirebert.inference.export import (export_model)
 from wirebert.decision.operating_point import (NOTHING, Budget)
 
 GOOD = Agreement(

@@ -30,9 +30,9 @@ from wirebert.data.flows import (DataConfig, Flows, open_flows)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.errors import DataError
 from wirebert.files import has_taken
-from wirebert.serving.detector import Detector
-from wirebert.serving.predictions import JsonLinesWriter, predict_blocks
-from wirebert.serving.tail import Position, Tail
+from wirebert.inference.detector import (Detector)
+from wirebert.inference.predictions import (JsonLinesWriter, predict_blocks)
+from wirebert.inference.tail import (Position, Tail)
 
 POLL_S = 0.5
 """Seconds between two looks at a log that stands still."""

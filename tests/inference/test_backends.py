@@ -9,9 +9,9 @@ import pytest
 from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.errors import ConfigError
 from wirebert.model.batches import score
-from wirebert.serving.artifact import Artifact
-from wirebert.serving.backends import OnnxBackend, TorchBackend, agrees, open_session, padded, softmax
-from wirebert.serving.onnx_graph import model_bytes
+from wirebert.inference.artifact import (Artifact)
+from wirebert.inference.backends import (OnnxBackend, TorchBackend, agrees, open_session, padded, softmax)
+from wirebert.inference.onnx_graph import (model_bytes)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_onnx_gives_the_logits_of_torch(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """In one batch and in many, which other threads score."""
-    monkeypatch.setattr("wirebert.serving.backends.ONNX_TOKENS", slots)
+    monkeypatch.setattr("wirebert.inference.backends.ONNX_TOKENS", slots)
     onnx = OnnxBackend("onnx", onnx_file, pad_id=artifact.tokenizer.pad_id, threads=threads)
     np.testing.assert_allclose(onnx.logits(block), torch_backend(artifact).logits(block), atol=2e-5)
 

@@ -21,9 +21,9 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError
 from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
-from wirebert.serving import artifact as artifact_module
-from wirebert.serving.artifact import Artifact, load_artifact, save_artifact, write_card
-from wirebert.serving.detector import Detector
+from wirebert.inference import (artifact as artifact_module)
+from wirebert.inference.artifact import (Artifact, load_artifact, save_artifact, write_card)
+from wirebert.inference.detector import (Detector)
 
 Tiny = Callable[..., tuple[Artifact, DistilBert]]
 

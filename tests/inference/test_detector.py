@@ -14,15 +14,15 @@ from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.errors import ArtifactError, ConfigError
-from wirebert.model.attribution import with_tokens
+from wirebert.inference.attribution import (with_tokens)
 from wirebert.model.batches import Precision
 from wirebert.model.distilbert import DistilBert
-from wirebert.serving import detector as module
-from wirebert.serving import export
-from wirebert.serving.agreement import BOUNDS, Bounds
-from wirebert.serving.artifact import Artifact, load_artifact, save_artifact
-from wirebert.serving.backends import BackendName, TorchBackend
-from wirebert.serving.detector import Detector, choose_device
+from wirebert.inference import (detector as module)
+from wirebert.inference import (export)
+from wirebert.inference.parity import (BOUNDS, Bounds)
+from wirebert.inference.artifact import (Artifact, load_artifact, save_artifact)
+from wirebert.inference.backends import (BackendName, TorchBackend)
+from wirebert.inference.detector import (Detector, choose_device)
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_auto_takes_the_fastest_backend_there_is(exported: Path, artifact: Artif
 def test_auto_passes_over_an_export_that_gives_other_scores_here(
     exported: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("wirebert.serving.backends.MAX_DRIFT", -1.0)
+    monkeypatch.setattr("wirebert.inference.backends.MAX_DRIFT", -1.0)
     found = Detector.load(exported)
     assert found.backend == "torch"
     assert list(found.passed_over) == ["onnx-int8", "onnx"]

@@ -10,10 +10,10 @@ import torch
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
 from wirebert.encoding.config import (EncodingConfig)
 from wirebert.model.distilbert import DistilBert
-from wirebert.serving import onnx_graph
-from wirebert.serving.artifact import Artifact
-from wirebert.serving.backends import OnnxBackend, open_session, padded, softmax
-from wirebert.serving.onnx_graph import model_bytes, probe_bytes
+from wirebert.inference import (onnx_graph)
+from wirebert.inference.artifact import (Artifact)
+from wirebert.inference.backends import (OnnxBackend, open_session, padded, softmax)
+from wirebert.inference.onnx_graph import (model_bytes, probe_bytes)
 
 Tiny = Callable[..., tuple[Artifact, DistilBert]]
 

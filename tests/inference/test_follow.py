@@ -22,15 +22,15 @@ from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import DataError
-from wirebert.serving import follow as following
-from wirebert.serving.artifact import save_artifact
-from wirebert.serving.detector import Detector
-from wirebert.serving.follow import Progress, follow, state_path
-from wirebert.serving.predictions import open_writer, predict_blocks
+from wirebert.inference import (follow as following)
+from wirebert.inference.artifact import (save_artifact)
+from wirebert.inference.detector import (Detector)
+from wirebert.inference.follow import (Progress, follow, state_path)
+from wirebert.inference.predictions import (open_writer, predict_blocks)
 
 if TYPE_CHECKING:
     from wirebert.model.distilbert import DistilBert
-    from wirebert.serving.artifact import Artifact
+    from wirebert.inference.artifact import (Artifact)
 
 Tiny = Callable[..., "tuple[Artifact, DistilBert]"]
 

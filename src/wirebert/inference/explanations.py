@@ -15,8 +15,8 @@ from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.decision.novelty import (Strangeness)
 from wirebert.encoding.matrix import (LARGEST, measure, row_numbers)
-from wirebert.model.attribution import Attributions
-from wirebert.serving.detector import Detector, Scores
+from wirebert.inference.attribution import (Attributions)
+from wirebert.inference.detector import (Detector, Scores)
 from wirebert.decision.operating_point import (ALERT, PASS, UNKNOWN)
 
 NUM_REASONS = 3
