@@ -62,7 +62,7 @@ def test_neither_runs_as_root():
 
 
 def test_what_was_taken_has_time_to_be_finished():
-    from wirebert.serving.service import GRACE_S
+    from wirebert.service.server import (GRACE_S)
 
     assert int(settings()["TimeoutStopSec"][0]) > GRACE_S
     assert instruction("STOPSIGNAL") == "SIGTERM"

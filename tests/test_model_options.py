@@ -8,8 +8,8 @@ from wirebert.cli import build_parser
 
 
 def test_options_that_bound_requests_have_the_defaults_of_the_limits():
-    from wirebert.serving.limits import Limits
-    from wirebert.serving.service import Place
+    from wirebert.service.limits import (Limits)
+    from wirebert.service.server import (Place)
 
     options = vars(build_parser().parse_args(["serve", "model"]))
     for settings in (Limits(), Place()):

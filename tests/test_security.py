@@ -100,7 +100,7 @@ def test_serving_asks_nobody(trained: Path):
     """A service that scores, refuses and ends; what it opens is what it listens on."""
     program = f"""{AUDIT}
 import http.client, json, signal, threading, time
-import wirebert.serving.service as service
+import wirebert.service.server as service
 own = threading.Thread
 sys.addaudithook(lambda event, arguments: watch(event, arguments) if threading.current_thread().name != "client" else None)
 ready = threading.Event()

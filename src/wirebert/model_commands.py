@@ -100,7 +100,7 @@ def _detector(options: argparse.Namespace) -> Detector:
 def serve(options: argparse.Namespace) -> None:
     """Verdicts over HTTP."""
     try:
-        from wirebert.serving import limits, service
+        from wirebert.service import (limits, server as service)
     except ImportError as error:
         raise ConfigError(
             "the service needs packages that are not installed; install them with `pip install 'wirebert[serve]'`"

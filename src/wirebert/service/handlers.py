@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 from wirebert.data.context.context import (FlowContext)
 from wirebert.data.schema.conversion import (Misfits, convert)
 from wirebert.encoding.token_rows import (EncodedBlock)
-from wirebert.serving.bodies import JSON, JSON_LINES, BodyReader, RawFlows, arrays
+from wirebert.service.bodies import (JSON, JSON_LINES, BodyReader, RawFlows, arrays)
 from wirebert.inference.detector import (Detector, Scores)
-from wirebert.serving.limits import Limits, RequestError
+from wirebert.service.limits import (Limits, RequestError)
 from wirebert.inference.predictions import (verdict_table)
 from wirebert.inference.explanations import (wants_reasons, why)
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wirebert.serving.answers import Answerer
+from wirebert.service.handlers import (Answerer)
 from wirebert.inference.detector import (Detector)
-from wirebert.serving.keys import ApiKeys
-from wirebert.serving.limits import Limits
-from wirebert.serving.openapi import about_model, document
+from wirebert.service.api_keys import (ApiKeys)
+from wirebert.service.limits import (Limits)
+from wirebert.service.openapi import (about_model, document)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def test_the_document_lists_every_path_but_those_of_the_page(artifact: "Artifact"):
-    from wirebert.serving.front_page import resources
-    from wirebert.serving.web import create_app
+    from wirebert.service.web_page import (resources)
+    from wirebert.service.app import (create_app)
 
     app = create_app(Answerer(Detector(artifact), Limits()), Limits(), ApiKeys())
     listed = document(Detector(artifact), Limits(), needs_key=False)["paths"]

@@ -25,8 +25,8 @@ from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
 from wirebert.data.config import (DataConfig)
 from wirebert.data.delimited.reader import (tables)
 from wirebert.errors import UserError
-from wirebert.serving.arrow_stream import read_stream
-from wirebert.serving.limits import Limits, RequestError
+from wirebert.service.arrow_stream import (read_stream)
+from wirebert.service.limits import (Limits, RequestError)
 
 JSON, JSON_LINES, CSV, ARROW = (
     "application/json",

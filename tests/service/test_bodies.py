@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wirebert.serving.bodies import CSV, JSON, JSON_LINES, BodyReader, RawFlows, arrays
-from wirebert.serving.limits import Limits, RequestError
+from wirebert.service.bodies import (CSV, JSON, JSON_LINES, BodyReader, RawFlows, arrays)
+from wirebert.service.limits import (Limits, RequestError)
 
 if TYPE_CHECKING:
     from wirebert.data.schema.schema import (FlowSchema)

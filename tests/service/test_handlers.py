@@ -13,10 +13,10 @@ from wirebert.decision.alert_score import (AlarmScore)
 from wirebert.decision.novelty import (Strangeness)
 from wirebert.encoding.matrix import (measure)
 from wirebert.inference.attribution import (Attributions)
-from wirebert.serving.answers import Answer, Answerer, Question
-from wirebert.serving.bodies import ARROW, CSV, JSON, JSON_LINES
+from wirebert.service.handlers import (Answer, Answerer, Question)
+from wirebert.service.bodies import (ARROW, CSV, JSON, JSON_LINES)
 from wirebert.inference.detector import (Detector)
-from wirebert.serving.limits import Limits, RequestError
+from wirebert.service.limits import (Limits, RequestError)
 from wirebert.decision.operating_point import (NOTHING)
 
 if TYPE_CHECKING:

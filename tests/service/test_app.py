@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from wirebert.serving import web
-from wirebert.serving.answers import Answerer
-from wirebert.serving.bodies import ARROW, CSV, JSON, JSON_LINES
+from wirebert.service import (app as web)
+from wirebert.service.handlers import (Answerer)
+from wirebert.service.bodies import (ARROW, CSV, JSON, JSON_LINES)
 from wirebert.inference.detector import (Detector)
-from wirebert.serving.keys import ApiKeys
-from wirebert.serving.limits import Limits
-from wirebert.serving.web import create_app
+from wirebert.service.api_keys import (ApiKeys)
+from wirebert.service.limits import (Limits)
+from wirebert.service.app import (create_app)
 
 pytestmark = pytest.mark.usefixtures("loop_of_its_own")
 
