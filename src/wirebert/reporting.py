@@ -17,7 +17,7 @@ from wirebert.evaluation.environment import hardware, versions
 from wirebert.telemetry.history import (History)
 from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.evaluation.page import write_page
-from wirebert.evaluation.plots import draw, write_pictures
+from wirebert.report.plots.chart import (draw, write_pictures)
 from wirebert.evaluation.report import (
     Baseline,
     DataSection,
@@ -26,7 +26,7 @@ from wirebert.evaluation.report import (
     class_distribution,
     write_json,
 )
-from wirebert.evaluation.run_charts import run_charts
+from wirebert.report.plots.run import (run_charts)
 from wirebert.evaluation.tables import print_report
 from wirebert.metrics.student_gap import (TeacherGap)
 from wirebert.data.flows import (Part)

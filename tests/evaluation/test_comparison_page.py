@@ -10,7 +10,7 @@ from wirebert.evaluation.comparison import ClassStandings, Comparison, Differenc
 from wirebert.evaluation.comparison_page import comparison_page, overlaid, verdicts, write_comparison
 from wirebert.telemetry.history import (Curve, History)
 from wirebert.metrics.significance import (Contrast)
-from wirebert.evaluation.plots import to_svg
+from wirebert.report.plots.chart import (to_svg)
 
 STANDING = Standing(value=0.5, std=None, intervals={"rows": (0.4, 0.6), "clusters": (0.2, 0.8)})
 

@@ -9,9 +9,9 @@ from wirebert.evaluation import page as page_module
 from wirebert.telemetry.history import (History)
 from wirebert.metrics.split_metrics import (evaluate)
 from wirebert.evaluation.page import page, write_page
-from wirebert.evaluation.plots import draw
+from wirebert.report.plots.chart import (draw)
 from wirebert.evaluation.report import Report
-from wirebert.evaluation.run_charts import run_charts
+from wirebert.report.plots.run import (run_charts)
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 SVG = '<svg viewBox="0 0 9 9"></svg>'

@@ -18,9 +18,9 @@ from wirebert.telemetry.history import (Curve, History)
 from wirebert.metrics.split_metrics import (evaluate)
 from wirebert.evaluation.page import write_page
 from wirebert.metrics.significance import (Judged)
-from wirebert.evaluation.plots import draw
+from wirebert.report.plots.chart import (draw)
 from wirebert.evaluation.report import Report
-from wirebert.evaluation.run_charts import run_charts
+from wirebert.report.plots.run import (run_charts)
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from wirebert.evaluation.page_parts import (
     table,
     with_range,
 )
-from wirebert.evaluation.plots import Chart, Switch
+from wirebert.report.plots.chart import (Chart, Switch)
 
 
 def test_text_is_escaped_once_and_markup_is_not() -> None:

@@ -16,7 +16,7 @@ from wirebert.evaluation.comparison_tables import (
     standing_cells,
 )
 from wirebert.telemetry.history import (Curve, History)
-from wirebert.evaluation.line_plots import line_chart, spans_magnitudes
+from wirebert.report.plots.lines import (line_chart, spans_magnitudes)
 from wirebert.evaluation.page_parts import (
     Markup,
     charts,
@@ -30,17 +30,7 @@ from wirebert.evaluation.page_parts import (
     with_range,
 )
 from wirebert.evaluation.page_script import policy
-from wirebert.evaluation.plots import (
-    ACCENT,
-    BARE,
-    FAINT_INK,
-    SECOND,
-    WIDTH,
-    Chart,
-    Spec,
-    specification,
-    to_svg,
-)
+from wirebert.report.plots.chart import (ACCENT, BARE, FAINT_INK, SECOND, WIDTH, Chart, Spec, specification, to_svg)
 from wirebert.files import write_whole
 
 _NAME_WIDTH = 220

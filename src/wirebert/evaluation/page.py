@@ -24,9 +24,9 @@ from wirebert.evaluation.page_parts import (
 )
 from wirebert.evaluation.page_script import data_element, policy, script
 from wirebert.evaluation.page_split import split_section
-from wirebert.evaluation.plots import Chart
+from wirebert.report.plots.chart import (Chart)
 from wirebert.evaluation.report import DataSection, Report
-from wirebert.evaluation.run_charts import RESOURCE, TRAINING
+from wirebert.report.plots.run import (RESOURCE, TRAINING)
 from wirebert.evaluation.tables import HEADLINES, interval, times_read
 from wirebert.evaluation.verdict import doubts, verdict
 from wirebert.files import write_whole

@@ -8,7 +8,7 @@ from typing import cast, final
 from zlib import crc32
 
 from wirebert.evaluation.page_style import STYLE
-from wirebert.evaluation.plots import Chart, Switch
+from wirebert.report.plots.chart import (Chart, Switch)
 
 _LONG_NAME = 32
 """From this many characters the name of a row may be broken."""

@@ -9,7 +9,7 @@ from importlib import resources
 
 import vl_convert
 
-from wirebert.evaluation.plots import Spec
+from wirebert.report.plots.chart import (Spec)
 
 NOTICE = """/*! With Vega, Vega-Lite and Vega-Embed, (c) 2013-2026 University of Washington Interactive Data Lab and others,
 BSD-3-Clause, and D3, (c) 2010-2026 Mike Bostock, ISC. They come as they are, without warranty of any kind; the whole

@@ -7,17 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from wirebert.telemetry.history import (Curve)
-from wirebert.evaluation.plots import (
-    HEIGHT,
-    PALETTE,
-    THIRD,
-    WIDTH,
-    Chart,
-    Spec,
-    nearest,
-    specification,
-    zoom,
-)
+from wirebert.report.plots.chart import (HEIGHT, PALETTE, THIRD, WIDTH, Chart, Spec, nearest, specification, zoom)
 
 STEPS = "optimizer step"
 """Title of the axis that most curves run along."""

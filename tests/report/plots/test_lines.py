@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from wirebert.telemetry.history import (Curve)
-from wirebert.evaluation.line_plots import above, line_chart, spans_magnitudes
-from wirebert.evaluation.plots import Chart, to_svg
+from wirebert.report.plots.lines import (above, line_chart, spans_magnitudes)
+from wirebert.report.plots.chart import (Chart, to_svg)
 
 
 def values_of(chart: Chart) -> list[dict[str, Any]]:

@@ -1,13 +1,13 @@
 """Every chart of a run, by the name of its file in `plots/`."""
 
-from wirebert.evaluation.class_plots import class_figures, class_shares, confusion
+from wirebert.report.plots.classes import (class_figures, class_shares, confusion)
 from wirebert.telemetry.history import (History)
 from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.evaluation.plots import Chart
+from wirebert.report.plots.chart import (Chart)
 from wirebert.evaluation.report import Report
-from wirebert.evaluation.resource_plots import resource_charts
-from wirebert.evaluation.score_plots import calibration, precision_recall, roc, scores
-from wirebert.evaluation.training_plots import training_charts
+from wirebert.report.plots.training import (resource_charts)
+from wirebert.report.plots.scores import (calibration, precision_recall, roc, scores)
+from wirebert.report.plots.training import (training_charts)
 
 TRAINING = ("loss", "quality", "learning_rates", "gradient_norm", "throughput", "token_throughput")
 """Charts of the training."""

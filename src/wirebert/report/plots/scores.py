@@ -7,19 +7,7 @@ from math import ceil, log10
 
 from wirebert.metrics.curves import (ScoreCurve)
 from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.evaluation.plots import (
-    ACCENT,
-    FAINT_INK,
-    PALETTE,
-    SECOND,
-    WIDTH,
-    Chart,
-    Spec,
-    Switch,
-    nearest,
-    specification,
-    zoom,
-)
+from wirebert.report.plots.chart import (ACCENT, FAINT_INK, PALETTE, SECOND, WIDTH, Chart, Spec, Switch, nearest, specification, zoom)
 from wirebert.metrics.reliability import (Reliability)
 from wirebert.metrics.curves import (ScoreHistogram)
 

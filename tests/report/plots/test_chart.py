@@ -1,21 +1,11 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from wirebert.evaluation import plots
+from wirebert.report.plots import (chart as plots)
 from wirebert.telemetry.history import (History)
-from wirebert.evaluation.plots import (
-    HOVER,
-    Switch,
-    draw,
-    nearest,
-    specification,
-    still,
-    to_svg,
-    write_pictures,
-    zoom,
-)
+from wirebert.report.plots.chart import (HOVER, Switch, draw, nearest, specification, still, to_svg, write_pictures, zoom)
 from wirebert.evaluation.report import Report
-from wirebert.evaluation.run_charts import run_charts
+from wirebert.report.plots.run import (run_charts)
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

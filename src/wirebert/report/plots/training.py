@@ -1,0 +1,97 @@
+"""Charts of how a training went.
+
+Charts of what a training asked of the machine, over time.
+"""
+
+from wirebert.telemetry.history import (History)
+from wirebert.report.plots.lines import (above, line_chart, spans_magnitudes)
+from wirebert.report.plots.chart import (Chart)
+from collections.abc import Mapping
+from wirebert.telemetry.history import (Curve, History)
+from wirebert.report.plots.lines import (line_chart)
+from wirebert.report.plots.chart import (Chart)
+
+
+def training_charts(history: History) -> dict[str, Chart]:
+    """Every chart of the training, by file name; without one for what was not recorded."""
+    drawn = {"loss": loss(history), "quality": quality(history), "learning_rates": learning_rates(history)}
+    for name, curve, unit in (
+        ("gradient_norm", history.grad_norm, "norm before clipping"),
+        ("throughput", history.rows_per_s, "flows per second"),
+        ("token_throughput", history.tokens_per_s, "tokens per second"),
+    ):
+        if len(curve.values):
+            title = {"gradient_norm": "Gradient norm", "throughput": "Throughput"}.get(name, "Tokens")
+            log = name == "gradient_norm" and spans_magnitudes(curve)
+            drawn[name] = line_chart(title, unit, [curve], log=log, from_zero=not log)
+    return drawn
+
+
+def loss(history: History) -> Chart:
+    """Training and validation loss over steps."""
+    curves = [history.train_loss, history.valid_loss]
+    # Losses fall by orders of magnitude; on a linear scale the end of training would be one flat line.
+    log = spans_magnitudes(*curves)
+    return line_chart("Loss", "cross-entropy, nats", curves, log=log, marked=_kept(history))
+
+
+def quality(history: History) -> Chart:
+    """Accuracy on training and validation flows and macro F1 on validation flows, over steps."""
+    curves = [history.valid_accuracy, history.valid_macro_f1, history.train_accuracy]
+    return line_chart("Accuracy and macro F1", "share", curves, marked=_kept(history))
+
+
+def learning_rates(history: History) -> Chart:
+    """Both learning rates over steps, on a scale that shows the small one too."""
+    curves = [above(curve, 1e-2) for curve in (history.backbone_rate, history.classifier_rate)]
+    return line_chart("Learning rates", "learning rate", curves, log=True)
+
+
+def _kept(history: History) -> tuple[float, str] | None:
+    step = history.best_step
+    return None if step is None else (float(step), f"step {step:,}, the model that was kept")
+
+
+_MINUTES = "minutes"
+
+_GIB = 1 / 2**30
+
+# File name -> title, unit, scale, and the fields of a sample that are drawn together, each with its name.
+DRAWN: Mapping[str, tuple[str, str, float, Mapping[str, str]]] = {
+    "resource_use": (
+        "Processors and GPU in use",
+        "share of the time",
+        1.0,
+        {"cpu_share": "all processors", "process_cpu_share": "this training", "gpu_share": "GPU"},
+    ),
+    "resource_memory": (
+        "Memory",
+        "GiB",
+        _GIB,
+        {
+            "resident_bytes": "this training",
+            "gpu_memory_used_bytes": "GPU, all programs",
+            "gpu_memory_allocated_bytes": "GPU, this training",
+        },
+    ),
+    "resource_free": (
+        "Memory and disk left",
+        "GiB",
+        _GIB,
+        {"memory_free_bytes": "memory", "disk_free_bytes": "disk"},
+    ),
+    "resource_power": ("GPU power", "watts", 1.0, {"gpu_power_w": "power"}),
+    "resource_temperature": ("GPU temperature", "degrees Celsius", 1.0, {"gpu_temperature_c": "temperature"}),
+}
+
+
+def resource_charts(history: History) -> dict[str, Chart]:
+    """Every chart of the machine's samples by file name; without one for what the machine did not tell."""
+    charts: dict[str, Chart] = {}
+    for key, (title, unit, scale, fields) in DRAWN.items():
+        samples = history.resources
+        curves = [Curve.between(name, samples, "minutes", field, scale) for field, name in fields.items()]
+        told = [curve for curve in curves if len(curve.values)]
+        if told:
+            charts[key] = line_chart(title, unit, told, along=_MINUTES, from_zero=True)
+    return charts
