@@ -16,7 +16,7 @@ from wirebert.data.checks.checks import (Finding)
 from wirebert.evaluation.environment import hardware, versions
 from wirebert.telemetry.history import (History)
 from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.evaluation.page import write_page
+from wirebert.report.html.page import (write_page)
 from wirebert.report.plots.chart import (draw, write_pictures)
 from wirebert.evaluation.report import (
     Baseline,

@@ -17,19 +17,8 @@ from wirebert.evaluation.comparison_tables import (
 )
 from wirebert.telemetry.history import (Curve, History)
 from wirebert.report.plots.lines import (line_chart, spans_magnitudes)
-from wirebert.evaluation.page_parts import (
-    Markup,
-    charts,
-    document,
-    figure,
-    heading,
-    join,
-    markup,
-    paragraph,
-    table,
-    with_range,
-)
-from wirebert.evaluation.page_script import policy
+from wirebert.report.html.parts import (Markup, charts, document, figure, heading, join, markup, paragraph, table, with_range)
+from wirebert.report.html.script import (policy)
 from wirebert.report.plots.chart import (ACCENT, BARE, FAINT_INK, SECOND, WIDTH, Chart, Spec, specification, to_svg)
 from wirebert.files import write_whole
 

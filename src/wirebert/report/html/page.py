@@ -7,23 +7,9 @@ from typing import cast
 
 from wirebert.data.checks.findings import (SEVERITIES, Finding)
 from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.evaluation.page_parts import (
-    Markup,
-    charts,
-    disclosure,
-    document,
-    facts,
-    figure,
-    heading,
-    join,
-    markup,
-    paragraph,
-    table,
-    with_range,
-    words,
-)
-from wirebert.evaluation.page_script import data_element, policy, script
-from wirebert.evaluation.page_split import split_section
+from wirebert.report.html.parts import (Markup, charts, disclosure, document, facts, figure, heading, join, markup, paragraph, table, with_range, words)
+from wirebert.report.html.script import (data_element, policy, script)
+from wirebert.report.html.split import (split_section)
 from wirebert.report.plots.chart import (Chart)
 from wirebert.evaluation.report import DataSection, Report
 from wirebert.report.plots.run import (RESOURCE, TRAINING)

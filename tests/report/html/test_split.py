@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from wirebert.evaluation.page_split import alarms, class_table, mistakes, split_section
+from wirebert.report.html.split import (alarms, class_table, mistakes, split_section)
 from wirebert.evaluation.report import Report
 
 

@@ -1,14 +1,4 @@
-from wirebert.evaluation.page_parts import (
-    Markup,
-    disclosure,
-    facts,
-    figure,
-    join,
-    markup,
-    paragraph,
-    table,
-    with_range,
-)
+from wirebert.report.html.parts import (Markup, disclosure, facts, figure, join, markup, paragraph, table, with_range)
 from wirebert.report.plots.chart import (Chart, Switch)
 
 

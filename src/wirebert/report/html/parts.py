@@ -7,7 +7,7 @@ from math import ceil
 from typing import cast, final
 from zlib import crc32
 
-from wirebert.evaluation.page_style import STYLE
+from wirebert.report.html.style import (STYLE)
 from wirebert.report.plots.chart import (Chart, Switch)
 
 _LONG_NAME = 32

@@ -16,7 +16,7 @@ from wirebert.evaluation.comparison import Comparison, Contender, compare_method
 from wirebert.evaluation.comparison_page import write_comparison
 from wirebert.telemetry.history import (Curve, History)
 from wirebert.metrics.split_metrics import (evaluate)
-from wirebert.evaluation.page import write_page
+from wirebert.report.html.page import (write_page)
 from wirebert.metrics.significance import (Judged)
 from wirebert.report.plots.chart import (draw)
 from wirebert.evaluation.report import Report

@@ -1,6 +1,6 @@
 import re
 
-from wirebert.evaluation.page_style import STYLE
+from wirebert.report.html.style import (STYLE)
 
 
 def luminance(colour: str) -> float:

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wirebert.evaluation import page as page_module
+from wirebert.report.html import (page as page_module)
 from wirebert.telemetry.history import (History)
 from wirebert.metrics.split_metrics import (evaluate)
-from wirebert.evaluation.page import page, write_page
+from wirebert.report.html.page import (page, write_page)
 from wirebert.report.plots.chart import (draw)
 from wirebert.evaluation.report import Report
 from wirebert.report.plots.run import (run_charts)
