@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from harness import Rows, now_on, traffic, training_steps, write_figures
 
-from wirebert.evaluation.environment import versions
+from wirebert.report.environment import (versions)
 from wirebert.training.parallel.process_group import (World, joined)
 from wirebert.training.feeding import steps_per_epoch
 

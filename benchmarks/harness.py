@@ -61,7 +61,7 @@ def write_figures(path: Path | None, **figures: object) -> None:
     """Write the figures to a JSON file, if one was asked for, with the machine and the versions that they come from."""
     if path is None:
         return
-    from wirebert.evaluation.environment import hardware, versions
+    from wirebert.report.environment import (hardware, versions)
 
     result = {"hardware": asdict(hardware()), "versions": versions(), **figures}
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

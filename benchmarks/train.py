@@ -64,7 +64,7 @@ from harness import (
 from rich.console import Console
 from stock_models import WORDPIECE_VOCABULARY, stock_loop, trainer_loop
 
-from wirebert.evaluation.environment import versions
+from wirebert.report.environment import (versions)
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import Corruption
 from wirebert.telemetry.dashboard import (frame)

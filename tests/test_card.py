@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import ModelCard, ModelCardData
 
 from wirebert.card import base_model, lesson, model_card
-from wirebert.evaluation.report import Report, read_json
+from wirebert.report.report import (Report, read_json)
 from wirebert.inference.artifact import (load_artifact)
 
 pytestmark = pytest.mark.slow

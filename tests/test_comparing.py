@@ -26,9 +26,9 @@ MakeRun = Callable[..., Path]
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """Writes a finished run: a report, and predictions that are wrong for a share of the rows."""
-    from wirebert.evaluation.environment import Hardware
+    from wirebert.report.environment import (Hardware)
     from wirebert.metrics.split_metrics import (evaluate)
-    from wirebert.evaluation.report import DataSection, JudgedFile, Report, write_json
+    from wirebert.report.report import (DataSection, JudgedFile, Report, write_json)
 
     def make(
         name: str, wrong: float, *, seed: int = 1, epochs: int = 5, sha256: str = "aa", rows: int = 240

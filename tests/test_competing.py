@@ -17,7 +17,7 @@ from wirebert.competing import compete
 from wirebert.config import RunConfig, resolve_run
 from wirebert.contest import Job, is_done, work
 from wirebert.errors import ConfigError, RunError
-from wirebert.evaluation.comparison import Comparison
+from wirebert.report.comparison import (Comparison)
 from wirebert.ledger import read_ledger
 
 QUIET = Console(quiet=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wirebert.errors import RunError
-from wirebert.evaluation.report import JudgedFile
+from wirebert.report.report import (JudgedFile)
 from wirebert.ledger import count_read, ledger_beside, num_reads, read_ledger, settings_hash
 
 

@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 
 from wirebert.comparing import SplitVerdicts, read_verdicts
 from wirebert.contest import OURS
-from wirebert.evaluation.comparison import Comparison, SplitComparison, Standing
+from wirebert.report.comparison import (Comparison, SplitComparison, Standing)
 from wirebert.metrics.significance import (Judged)
 from wirebert.outcome import Entrant, Stand, as_markdown, few_classes, few_facts, point_facts, stands_of
 from wirebert.run_folder import RunFolder

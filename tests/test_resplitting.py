@@ -14,7 +14,7 @@ from wirebert.cli import main
 from wirebert.config import RunConfig, resolve_run
 from wirebert.contest import Job, is_done, work
 from wirebert.errors import ConfigError
-from wirebert.evaluation.comparison import Comparison
+from wirebert.report.comparison import (Comparison)
 from wirebert.serialization import (from_plain)
 from wirebert.resplitting import compete_on_splits
 

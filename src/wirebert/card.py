@@ -10,8 +10,8 @@ from typing import cast
 from huggingface_hub import EvalResult, ModelCardData
 
 from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.evaluation.report import Report
-from wirebert.evaluation.tables import HEADLINES, detections, headline, remarks, times_read
+from wirebert.report.report import (Report)
+from wirebert.report.terminal import (HEADLINES, detections, headline, remarks, times_read)
 from wirebert.metrics.student_gap import (GAP_HEAD, gap_remarks, gap_rows)
 from wirebert.inference.artifact import (Artifact)
 

@@ -12,9 +12,9 @@ from wirebert.data.registry import (known_datasets, verify)
 from wirebert.data.schema.library import (write_schema)
 from wirebert.data.checks.checks import (require_no_errors)
 from wirebert.dataset_tables import show_checked, show_datasets
-from wirebert.evaluation.comparison_page import write_comparison
-from wirebert.evaluation.comparison_tables import print_comparison
-from wirebert.evaluation.report import read_json
+from wirebert.report.comparison_page import (write_comparison)
+from wirebert.report.comparison_terminal import (print_comparison)
+from wirebert.report.report import (read_json)
 from wirebert.inspection import inspect_data, show_inspection
 from wirebert.model_commands import calibrate, evaluate, export, predict, serve
 from wirebert.options import DATA_OPTIONS, given_options

@@ -17,18 +17,12 @@ from jaxtyping import Float64, Int64
 from pyarrow import parquet
 
 from wirebert.errors import RunError
-from wirebert.evaluation.comparison import (
-    FIGURES,
-    Comparison,
-    Contender,
-    SplitComparison,
-    compare_methods,
-)
+from wirebert.report.comparison import (FIGURES, Comparison, Contender, SplitComparison, compare_methods)
 from wirebert.telemetry.history import (History)
 from wirebert.metrics.intervals import (ALONE)
 from wirebert.metrics.significance import (Judged)
-from wirebert.evaluation.report import Report, read_json
-from wirebert.evaluation.tables import differing_settings
+from wirebert.report.report import (Report, read_json)
+from wirebert.report.terminal import (differing_settings)
 from wirebert.encoding.matrix import (row_numbers)
 from wirebert.ledger import settings_hash
 from wirebert.run_folder import RunFolder

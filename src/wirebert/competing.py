@@ -17,8 +17,8 @@ from rich.console import Console
 from wirebert.config import RunConfig, resolve_run, write_run
 from wirebert.contest import OURS, Job, choose, is_done, limit_threads, plan, work
 from wirebert.errors import ConfigError, RunError
-from wirebert.evaluation.comparison import Comparison
-from wirebert.evaluation.comparison_page import write_comparison
+from wirebert.report.comparison import (Comparison)
+from wirebert.report.comparison_page import (write_comparison)
 from wirebert.telemetry.history import (History)
 from wirebert.metrics.significance import (DETECTION)
 from wirebert.serialization import (from_plain, to_plain)

@@ -19,21 +19,15 @@ from wirebert.config import RunConfig
 from wirebert.contest import OURS
 from wirebert.decision.calibration import (METHODS, choose_scaling, softmax)
 from wirebert.metrics.reliability import (calibration_error)
-from wirebert.evaluation.comparison import (
-    FIGURES,
-    Comparison,
-    Contender,
-    SplitComparison,
-    compare_methods,
-)
+from wirebert.report.comparison import (FIGURES, Comparison, Contender, SplitComparison, compare_methods)
 from wirebert.metrics.confusion import (class_figures, confusion_matrix)
 from wirebert.telemetry.history import (History)
 from wirebert.metrics.significance import (DETECTION, DETECTION_RATE, Judged)
 from wirebert.decision.logit_offsets import (with_addends)
-from wirebert.evaluation.report import JudgedFile, read_json
+from wirebert.report.report import (JudgedFile, read_json)
 from wirebert.baselines.methods import (RIVALS)
 from wirebert.metrics.thresholds import (fit_threshold, operating_point)
-from wirebert.evaluation.verdict import FEW_FLOWS
+from wirebert.report.summary import (FEW_FLOWS)
 from wirebert.ledger import num_reads, read_ledger
 from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import (read_metrics)

@@ -26,7 +26,7 @@ from wirebert.encoding.store import (row_hashes)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.baselines.quick_trees import (Trees, fit_trees)
-from wirebert.evaluation.report import TREES, Baseline, JudgedFile, Report
+from wirebert.report.report import (TREES, Baseline, JudgedFile, Report)
 from wirebert.joining import learn
 from wirebert.data.flows import (Part)
 from wirebert.judging import (judge, judge_trees_on)

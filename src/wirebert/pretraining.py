@@ -25,7 +25,7 @@ from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, SchemaError
-from wirebert.evaluation.environment import Hardware, hardware, versions
+from wirebert.report.environment import (Hardware, hardware, versions)
 from wirebert.metrics.masked_lm import (MaskedFigures, column_figures, figures, print_masked)
 from wirebert.serialization import (from_plain, to_plain)
 from wirebert.files import write_whole

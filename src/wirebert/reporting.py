@@ -13,21 +13,14 @@ from wirebert.config import RunConfig
 from wirebert.data.labels import distribution, imbalance_ratio
 from wirebert.data.flows import (Flows)
 from wirebert.data.checks.checks import (Finding)
-from wirebert.evaluation.environment import hardware, versions
+from wirebert.report.environment import (hardware, versions)
 from wirebert.telemetry.history import (History)
 from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.report.html.page import (write_page)
 from wirebert.report.plots.chart import (draw, write_pictures)
-from wirebert.evaluation.report import (
-    Baseline,
-    DataSection,
-    JudgedFile,
-    Report,
-    class_distribution,
-    write_json,
-)
+from wirebert.report.report import (Baseline, DataSection, JudgedFile, Report, class_distribution, write_json)
 from wirebert.report.plots.run import (run_charts)
-from wirebert.evaluation.tables import print_report
+from wirebert.report.terminal import (print_report)
 from wirebert.metrics.student_gap import (TeacherGap)
 from wirebert.data.flows import (Part)
 from wirebert.ledger import count_read

@@ -8,7 +8,7 @@ from rich.console import Console
 from wirebert.competing import compete, write_outcome
 from wirebert.config import RunConfig
 from wirebert.errors import ConfigError
-from wirebert.evaluation.comparison import FIGURES, Comparison
+from wirebert.report.comparison import (FIGURES, Comparison)
 from wirebert.evaluation.resplits import over_splits
 
 

@@ -21,7 +21,7 @@ from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.data.synthetic.traffic import FLOWS_PER_BLOCK
 from wirebert.errors import ConfigError, RunError
-from wirebert.evaluation.comparison_tables import print_comparison
+from wirebert.report.comparison_terminal import (print_comparison)
 from wirebert.files import write_whole
 from wirebert.joining import follow
 from wirebert.model.config import (find_architecture)

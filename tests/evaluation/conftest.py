@@ -8,17 +8,17 @@ import pytest
 
 if TYPE_CHECKING:
     from wirebert.telemetry.history import (History)
-    from wirebert.evaluation.report import Report
+    from wirebert.report.report import (Report)
 
 
 @pytest.fixture(scope="session")
 def report() -> "Report":
     """Validation and test figures of three classes, one more in the test file, with trees beside them."""
     from wirebert.data.checks.checks import (Finding)
-    from wirebert.evaluation.environment import Hardware
+    from wirebert.report.environment import (Hardware)
     from wirebert.metrics.split_metrics import (SplitMetrics, evaluate)
     from wirebert.metrics.split_metrics import (Mistake)
-    from wirebert.evaluation.report import Baseline, DataSection, Report, class_distribution
+    from wirebert.report.report import (Baseline, DataSection, Report, class_distribution)
 
     def figures(seed: int, extra: tuple[str, ...] = (), **settings: Any) -> SplitMetrics:
         rng = np.random.default_rng(seed)

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from wirebert.evaluation.comparison import ClassStandings, Comparison, Difference, SplitComparison, Standing
-from wirebert.evaluation.comparison_page import standings_chart
-from wirebert.evaluation.comparison_tables import difference_cells, remarks, standing_cells
+from wirebert.report.comparison import (ClassStandings, Comparison, Difference, SplitComparison, Standing)
+from wirebert.report.comparison_page import (standings_chart)
+from wirebert.report.comparison_terminal import (difference_cells, remarks, standing_cells)
 from wirebert.metrics.significance import (Contrast, holm)
 from wirebert.evaluation.resplits import corrected_contrast, over_splits
 

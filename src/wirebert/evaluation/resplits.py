@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.stats import t as student
 
-from wirebert.evaluation.comparison import ClassStandings, Difference, SplitComparison, Standing, corrected
+from wirebert.report.comparison import (ClassStandings, Difference, SplitComparison, Standing, corrected)
 from wirebert.metrics.intervals import (Interval)
 from wirebert.metrics.significance import (Contrast)
 

@@ -10,7 +10,7 @@ from wirebert.telemetry.history import (History)
 from wirebert.metrics.split_metrics import (evaluate)
 from wirebert.report.html.page import (page, write_page)
 from wirebert.report.plots.chart import (draw)
-from wirebert.evaluation.report import Report
+from wirebert.report.report import (Report)
 from wirebert.report.plots.run import (run_charts)
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}

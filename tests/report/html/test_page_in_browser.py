@@ -12,14 +12,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from wirebert.evaluation.comparison import Comparison, Contender, compare_methods
-from wirebert.evaluation.comparison_page import write_comparison
+from wirebert.report.comparison import (Comparison, Contender, compare_methods)
+from wirebert.report.comparison_page import (write_comparison)
 from wirebert.telemetry.history import (Curve, History)
 from wirebert.metrics.split_metrics import (evaluate)
 from wirebert.report.html.page import (write_page)
 from wirebert.metrics.significance import (Judged)
 from wirebert.report.plots.chart import (draw)
-from wirebert.evaluation.report import Report
+from wirebert.report.report import (Report)
 from wirebert.report.plots.run import (run_charts)
 
 pytestmark = pytest.mark.slow

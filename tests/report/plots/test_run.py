@@ -4,7 +4,7 @@ import numpy as np
 
 from wirebert.telemetry.history import (History)
 from wirebert.metrics.split_metrics import (evaluate)
-from wirebert.evaluation.report import Report
+from wirebert.report.report import (Report)
 from wirebert.report.plots.run import (run_charts, split_charts)
 
 KINDS = ["f1", "confusion", "roc", "precision_recall", "scores", "calibration"]

@@ -20,7 +20,7 @@ import torch
 
 from wirebert.data.synthetic import write_csv
 from wirebert.errors import Terminated, TrainingError, UserError
-from wirebert.evaluation.report import read_json
+from wirebert.report.report import (read_json)
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.parallel.process_group import (ONE, Crew, Vote, World, joined)

@@ -11,10 +11,10 @@ from wirebert.report.html.parts import (Markup, charts, disclosure, document, fa
 from wirebert.report.html.script import (data_element, policy, script)
 from wirebert.report.html.split import (split_section)
 from wirebert.report.plots.chart import (Chart)
-from wirebert.evaluation.report import DataSection, Report
+from wirebert.report.report import (DataSection, Report)
 from wirebert.report.plots.run import (RESOURCE, TRAINING)
-from wirebert.evaluation.tables import HEADLINES, interval, times_read
-from wirebert.evaluation.verdict import doubts, verdict
+from wirebert.report.terminal import (HEADLINES, interval, times_read)
+from wirebert.report.summary import (doubts, verdict)
 from wirebert.files import write_whole
 from wirebert.serialization import (dotted)
 

@@ -8,8 +8,8 @@ import numpy as np
 from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.metrics.split_metrics import (Mistake)
 from wirebert.report.html.parts import (Markup, charts, disclosure, heading, join, markup, paragraph, table, with_range)
-from wirebert.evaluation.report import TREES
-from wirebert.evaluation.tables import HEADLINES, detections, interval, remarks
+from wirebert.report.report import (TREES)
+from wirebert.report.terminal import (HEADLINES, detections, interval, remarks)
 from wirebert.metrics.student_gap import (GAP_HEAD, TeacherGap, gap_remarks, gap_rows)
 from wirebert.metrics.thresholds import (OperatingPoint)
 

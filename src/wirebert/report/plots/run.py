@@ -4,7 +4,7 @@ from wirebert.report.plots.classes import (class_figures, class_shares, confusio
 from wirebert.telemetry.history import (History)
 from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.report.plots.chart import (Chart)
-from wirebert.evaluation.report import Report
+from wirebert.report.report import (Report)
 from wirebert.report.plots.training import (resource_charts)
 from wirebert.report.plots.scores import (calibration, precision_recall, roc, scores)
 from wirebert.report.plots.training import (training_charts)

@@ -13,7 +13,7 @@ from typing import Final, cast
 from wirebert.data.labels import distribution
 from wirebert.data.checks.checks import (Finding)
 from wirebert.errors import RunError
-from wirebert.evaluation.environment import Hardware
+from wirebert.report.environment import (Hardware)
 from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.serialization import (from_plain, to_plain)
 from wirebert.metrics.student_gap import (TeacherGap)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from wirebert.metrics.intervals import (Interval)
 from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.evaluation.report import JudgedFile, Report
+from wirebert.report.report import (JudgedFile, Report)
 from wirebert.metrics.student_gap import (GAP_HEAD, SplitGap, gap_remarks, gap_rows)
 from wirebert.serialization import (dotted)
 

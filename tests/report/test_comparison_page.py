@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from wirebert.evaluation.comparison import ClassStandings, Comparison, Difference, SplitComparison, Standing
-from wirebert.evaluation.comparison_page import comparison_page, overlaid, verdicts, write_comparison
+from wirebert.report.comparison import (ClassStandings, Comparison, Difference, SplitComparison, Standing)
+from wirebert.report.comparison_page import (comparison_page, overlaid, verdicts, write_comparison)
 from wirebert.telemetry.history import (Curve, History)
 from wirebert.metrics.significance import (Contrast)
 from wirebert.report.plots.chart import (to_svg)

@@ -3,7 +3,7 @@
 from wirebert.metrics.intervals import (Interval)
 from wirebert.metrics.split_metrics import (SplitMetrics)
 from wirebert.metrics.reliability import (Reliability)
-from wirebert.evaluation.report import Report
+from wirebert.report.report import (Report)
 
 FEW_FLOWS = 50
 """A class with fewer flows in a split has figures that say little."""

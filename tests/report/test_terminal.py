@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from wirebert.metrics.split_metrics import (evaluate)
-from wirebert.evaluation.report import Report
-from wirebert.evaluation.tables import differing_settings, print_report
+from wirebert.report.report import (Report)
+from wirebert.report.terminal import (differing_settings, print_report)
 from wirebert.metrics.student_gap import (SplitGap, TeacherGap)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from wirebert.evaluation.comparison import Contender, SplitComparison, compare_methods
+from wirebert.report.comparison import (Contender, SplitComparison, compare_methods)
 from wirebert.metrics.intervals import (ALONE)
 from wirebert.metrics.significance import (DETECTION, Judged, holm)
 

@@ -3,18 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from wirebert.evaluation.comparison import FIGURES, Comparison, SplitComparison
-from wirebert.evaluation.comparison_tables import (
-    WAY_WORDS,
-    class_cells,
-    difference_cells,
-    fact_cells,
-    pair_words,
-    remarks,
-    setting_cells,
-    split_heading,
-    standing_cells,
-)
+from wirebert.report.comparison import (FIGURES, Comparison, SplitComparison)
+from wirebert.report.comparison_terminal import (WAY_WORDS, class_cells, difference_cells, fact_cells, pair_words, remarks, setting_cells, split_heading, standing_cells)
 from wirebert.telemetry.history import (Curve, History)
 from wirebert.report.plots.lines import (line_chart, spans_magnitudes)
 from wirebert.report.html.parts import (Markup, charts, document, figure, heading, join, markup, paragraph, table, with_range)
