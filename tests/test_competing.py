@@ -18,7 +18,7 @@ from wirebert.config import RunConfig, resolve_run
 from wirebert.contest import Job, is_done, work
 from wirebert.errors import ConfigError, RunError
 from wirebert.report.comparison import (Comparison)
-from wirebert.ledger import read_ledger
+from wirebert.evaluation.test_ledger import (read_ledger)
 
 QUIET = Console(quiet=True)
 NOTHING_IS_ZERO: dict[str, Any] = {"zero_division": 0.0}

@@ -6,7 +6,7 @@ import pytest
 from pyarrow import parquet
 from sklearn.metrics import f1_score
 
-from wirebert.comparing import SplitVerdicts, read_verdicts
+from wirebert.evaluation.predictions_file import (SplitVerdicts, read_verdicts)
 from wirebert.contest import OURS
 from wirebert.report.comparison import (Comparison, SplitComparison, Standing)
 from wirebert.metrics.significance import (Judged)

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import cast
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64, Int64
 from pyarrow import parquet
-
 from wirebert.errors import RunError
 from wirebert.report.comparison import (FIGURES, Comparison, Contender, SplitComparison, compare_methods)
 from wirebert.telemetry.history import (History)
@@ -24,9 +22,11 @@ from wirebert.metrics.significance import (Judged)
 from wirebert.report.report import (Report, read_json)
 from wirebert.report.terminal import (differing_settings)
 from wirebert.encoding.matrix import (row_numbers)
-from wirebert.ledger import settings_hash
+from wirebert.evaluation.test_ledger import (settings_hash)
 from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import (read_metrics)
+from wirebert.evaluation.predictions_file import SplitVerdicts, as_judged, positions, read_verdicts
+
 
 DEFAULT_PRIMARY = "macro_f1"
 
@@ -49,25 +49,6 @@ class Method:
         """How the trainings went, as far as it was recorded."""
         paths = [folder.metrics for folder in self.folders if folder.metrics.exists()]
         return [History.of(read_metrics(path)) for path in paths]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SplitVerdicts:
-    """The labelled rows of one split of one run, as its predictions file has them."""
-
-    fingerprint: str
-    """Equal where rows of the same numbers and labels were judged."""
-    labels: tuple[str, ...]
-    label_ids: Int64[np.ndarray, " flows"]
-    true: tuple[str, ...]
-    """Class of each of `labels`."""
-    names: tuple[str, ...]
-    predicted: Int64[np.ndarray, " flows"]
-    """Positions in `names`."""
-    scores: Float64[np.ndarray, " flows"] | None
-    """What alerts go by; None where no class means benign."""
-    is_joined: bool = False
-    """Whether these are attack scores and novelty joined."""
 
 
 def compare_runs(
@@ -122,67 +103,6 @@ def group_runs(paths: Sequence[Path]) -> list[Method]:
     return methods
 
 
-def read_verdicts(path: Path) -> SplitVerdicts:
-    """The verdicts in a predictions file; rows without a label are passed over.
-
-    Raises:
-        RunError: the file is missing or is none of ours.
-    """
-    columns = ["row", "label", "true_class", "predicted_class"]
-    try:
-        schema = parquet.read_schema(path)
-        having = [name for name in ("alarm_score", "attack_score") if name in schema.names][:1]
-        table = parquet.read_table(path, columns=[*columns, *having])
-    except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise RunError(
-            f"{path}: expected the predictions of a finished run, found none that can be read ({error}); run it again"
-        ) from error
-    table = table.filter(pc.is_valid(table.column("label")))
-    labels, label_ids = _coded(table.column("label"))
-    names, predicted = _coded(table.column("predicted_class"))
-    first = np.unique(label_ids, return_index=True)[1]
-    true = cast(list[str], table.column("true_class").take(row_numbers(first.astype(np.int64))).to_pylist())
-    digest = hashlib.sha256(table.column("row").to_numpy().astype(np.int64).tobytes())
-    digest.update("\0".join(labels).encode() + label_ids.tobytes())
-    scores = table.column(having[0]).to_numpy().astype(np.float64) if having else None
-    return SplitVerdicts(
-        fingerprint=digest.hexdigest(),
-        labels=labels,
-        label_ids=label_ids,
-        true=tuple(true),
-        names=names,
-        predicted=predicted,
-        scores=scores,
-        is_joined=having == ["alarm_score"],
-    )
-
-
-def read_probabilities(path: Path, classes: Sequence[str]) -> Float64[np.ndarray, "flows classes"]:
-    """Class probabilities of the labelled rows of a predictions file, in the order of `classes`."""
-    names = [f"p_{name}" for name in classes]
-    table = parquet.read_table(path, columns=["label", *names])
-    table = table.filter(pc.is_valid(table.column("label")))
-    return np.stack([table.column(name).to_numpy().astype(np.float64) for name in names], axis=1)
-
-
-def as_judged(rows: SplitVerdicts, names: Sequence[str], benign: str | None) -> Judged:
-    """The true classes as positions in `names`; clusters are attack names where classes hold several of them.
-
-    Benign flows have no attack name in common: each is drawn by itself.
-    """
-    of_label = np.array([names.index(true) for true in rows.true], dtype=np.int64)
-    true_ids = of_label[rows.label_ids]
-    benign_id = names.index(benign) if benign in names else None
-    clusters = None
-    if rows.true != rows.labels:
-        clusters = (
-            np.where(true_ids == benign_id, ALONE, rows.label_ids)
-            if benign_id is not None
-            else rows.label_ids
-        )
-    return Judged(true_ids=true_ids, num_labels=len(names), benign=benign_id, clusters=clusters)
-
-
 def _compare_split(name: str, methods: Sequence[Method], num_resamples: int) -> SplitComparison:
     reports = [report for method in methods for report in method.reports]
     having = [report for report in reports if name in report.splits]
@@ -214,21 +134,9 @@ def _compare_split(name: str, methods: Sequence[Method], num_resamples: int) -> 
     )
 
 
-def positions(own: Sequence[str], names: Sequence[str]) -> Int64[np.ndarray, " own"]:
-    """Place of each of `own` in `names`."""
-    return np.array([names.index(name) for name in own], dtype=np.int64)
-
-
 def _stacked(runs: Sequence[SplitVerdicts]) -> Float64[np.ndarray, "seeds flows"] | None:
     scores = [rows.scores for rows in runs if rows.scores is not None]
     return np.stack(scores) if len(scores) == len(runs) else None
-
-
-def _coded(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Int64[np.ndarray, " rows"]]:
-    """Texts as positions in the list of distinct ones, by first appearance."""
-    coded = column.cast(pa.string()).combine_chunks().dictionary_encode()
-    texts = cast(list[str], coded.dictionary.to_pylist())
-    return tuple(texts), coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def _primary(methods: Sequence[Method]) -> str:

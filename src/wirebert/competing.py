@@ -25,7 +25,7 @@ from wirebert.serialization import (from_plain, to_plain)
 from wirebert.baselines.methods import (RIVALS)
 from wirebert.files import write_whole
 from wirebert.ground import text_columns
-from wirebert.ledger import FILE_NAME
+from wirebert.evaluation.test_ledger import (FILE_NAME)
 from wirebert.outcome import Entrant, as_markdown, outcome
 from wirebert.preparing import prepare
 from wirebert.run_folder import RunFolder

@@ -28,7 +28,7 @@ from wirebert.encoding.matrix import (Coding, measure)
 from wirebert.files import write_whole
 from wirebert.ground import joined_texts, read_ground
 from wirebert.data.flows import (Part)
-from wirebert.judging import (TrueClasses)
+from wirebert.evaluation.evaluate import (TrueClasses)
 from wirebert.lessons import taught
 from wirebert.model.checkpoints import build
 from wirebert.model.initialization import TokenLayout

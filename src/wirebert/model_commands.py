@@ -14,7 +14,7 @@ from wirebert.data.checks.checks import (left_out)
 from wirebert.errors import ConfigError, DataError
 from wirebert.following import follow_until_asked
 from wirebert.data.flows import (Part)
-from wirebert.judging import (judge)
+from wirebert.evaluation.evaluate import (judge)
 from wirebert.console import (Output, tell)
 from wirebert.reporting import count_evaluation, evaluation_report, show_findings, show_report, write_report
 from wirebert.run_folder import new_run_folder

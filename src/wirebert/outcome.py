@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from wirebert.comparing import SplitVerdicts, as_judged, read_probabilities, read_verdicts
+from wirebert.evaluation.predictions_file import (SplitVerdicts, as_judged, read_probabilities, read_verdicts)
 from wirebert.config import RunConfig
 from wirebert.contest import OURS
 from wirebert.decision.calibration import (METHODS, choose_scaling, softmax)
@@ -28,7 +28,7 @@ from wirebert.report.report import (JudgedFile, read_json)
 from wirebert.baselines.methods import (RIVALS)
 from wirebert.metrics.thresholds import (fit_threshold, operating_point)
 from wirebert.report.summary import (FEW_FLOWS)
-from wirebert.ledger import num_reads, read_ledger
+from wirebert.evaluation.test_ledger import (num_reads, read_ledger)
 from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import (read_metrics)
 

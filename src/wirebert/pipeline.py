@@ -29,8 +29,8 @@ from wirebert.baselines.quick_trees import (Trees, fit_trees)
 from wirebert.report.report import (TREES, Baseline, JudgedFile, Report)
 from wirebert.joining import learn
 from wirebert.data.flows import (Part)
-from wirebert.judging import (judge, judge_trees_on)
-from wirebert.ledger import count_read
+from wirebert.evaluation.evaluate import (judge, judge_trees_on)
+from wirebert.evaluation.test_ledger import (count_read)
 from wirebert.lessons import Lesson, taught
 from wirebert.model.batches import score
 from wirebert.model.checkpoints import build, hugging_face_state

@@ -30,7 +30,7 @@ from wirebert.metrics.masked_lm import (MaskedFigures, column_figures, figures, 
 from wirebert.serialization import (from_plain, to_plain)
 from wirebert.files import write_whole
 from wirebert.joining import learn
-from wirebert.ledger import count_read
+from wirebert.evaluation.test_ledger import (count_read)
 from wirebert.model.batches import SCORE_WINDOW
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.distilbert import DistilBert

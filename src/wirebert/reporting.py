@@ -23,7 +23,7 @@ from wirebert.report.plots.run import (run_charts)
 from wirebert.report.terminal import (print_report)
 from wirebert.metrics.student_gap import (TeacherGap)
 from wirebert.data.flows import (Part)
-from wirebert.ledger import count_read
+from wirebert.evaluation.test_ledger import (count_read)
 from wirebert.run_folder import RunFolder
 from wirebert.inference.detector import (Detector)
 from wirebert.serialization import (to_mapping)

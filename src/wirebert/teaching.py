@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
-from wirebert.comparing import as_judged, positions, read_verdicts
+from wirebert.evaluation.predictions_file import (as_judged, positions, read_verdicts)
 from wirebert.config import RunConfig
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.flows import (DataConfig, Flows, open_flows)
@@ -26,7 +26,7 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, DataError, SchemaError
 from wirebert.metrics.student_gap import (SplitGap, TeacherGap, split_gap)
 from wirebert.data.flows import (Part)
-from wirebert.judging import (judge)
+from wirebert.evaluation.evaluate import (judge)
 from wirebert.run_folder import RunFolder
 from wirebert.inference.artifact import (Artifact, load_artifact)
 from wirebert.inference.detector import (Detector)

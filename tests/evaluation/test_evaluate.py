@@ -20,7 +20,7 @@ from wirebert.decision.novelty import (Strangeness)
 from wirebert.metrics.thresholds import (fit_threshold)
 from wirebert.encoding.matrix import (measure)
 from wirebert.data.flows import (Part)
-from wirebert.judging import (TrueClasses, figures, judge, judge_trees, judge_trees_on)
+from wirebert.evaluation.evaluate import (TrueClasses, figures, judge, judge_trees, judge_trees_on)
 from wirebert.model.distilbert import DistilBert
 from wirebert.inference.artifact import (Artifact)
 from wirebert.inference.detector import (Detector)

@@ -7,7 +7,7 @@ import pytest
 
 from wirebert.errors import RunError
 from wirebert.report.report import (JudgedFile)
-from wirebert.ledger import count_read, ledger_beside, num_reads, read_ledger, settings_hash
+from wirebert.evaluation.test_ledger import (count_read, ledger_beside, num_reads, read_ledger, settings_hash)
 
 
 def note(folder: Path, sha256: str = "aa", seed: int = 1, **more: object) -> JudgedFile:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from wirebert.data.flows import (open_flows)
-from wirebert.mistaken import MistakenFlows
+from wirebert.evaluation.mistakes import (MistakenFlows)
 from wirebert.inference.detector import (Detector)
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from wirebert.data.flows import (Flows)
 from wirebert.metrics.intervals import (ALONE)
 from wirebert.metrics.split_metrics import (SplitMetrics, Thresholds, evaluate)
 from wirebert.metrics.thresholds import (Threshold)
-from wirebert.mistaken import MistakenFlows
+from wirebert.evaluation.mistakes import (MistakenFlows)
 from wirebert.inference.detector import (Detector)
 from wirebert.inference.predictions import (no_rows, open_writer, verdict_table)
 from wirebert.data.flows import (Part)
