@@ -108,7 +108,7 @@ def peak_tflops(device: "torch.device", dtype: "torch.dtype") -> float:
 
 def by_seed(measure: Callable[[int], Report], seeds: Sequence[int], num_jobs: int) -> Iterator[Report]:
     """The report of each seed, each in a process of its own and some side by side, whichever is done first."""
-    from wirebert.contest import limit_threads
+    from wirebert.comparison.jobs import (limit_threads)
 
     os.environ.update(limit_threads(num_jobs))  # for the processes to come: this one computes nothing
     with ProcessPoolExecutor(num_jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from wirebert.attaching import watch_run
-from wirebert.comparing import compare_runs
+from wirebert.comparison.runs import (compare_runs)
 from wirebert.config import resolve_run
 from wirebert.data.registry import (known_datasets, verify)
 from wirebert.data.schema.library import (write_schema)

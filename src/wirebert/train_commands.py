@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wirebert.competing import compete
+from wirebert.comparison.compare import (compete)
 from wirebert.config import (
     PretrainConfig,
     RunConfig,
@@ -30,7 +30,7 @@ from wirebert.pipeline import fit
 from wirebert.pretraining import fit_masked
 from wirebert.console import (Output)
 from wirebert.reporting import default_name
-from wirebert.resplitting import compete_on_splits
+from wirebert.comparison.splits import (compete_on_splits)
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
 from wirebert.inference.artifact import (load_artifact)
 from wirebert.teaching import Teacher

@@ -11,7 +11,7 @@ from pyarrow import parquet
 from sklearn.metrics import f1_score
 
 from wirebert.cli import main
-from wirebert.comparing import (compare_runs, group_runs)
+from wirebert.comparison.runs import (compare_runs, group_runs)
 from wirebert.evaluation.predictions_file import (read_verdicts)
 from wirebert.errors import RunError
 

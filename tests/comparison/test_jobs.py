@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from wirebert.config import RunConfig, resolve_run, write_run
-from wirebert.contest import OURS, HeldOut, Job, is_done, limit_threads, plan, work
+from wirebert.comparison.jobs import (OURS, HeldOut, Job, is_done, limit_threads, plan, work)
 
 
 def small(traffic: Path, test: Path) -> RunConfig:

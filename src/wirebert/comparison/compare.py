@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from wirebert.config import RunConfig, resolve_run, write_run
-from wirebert.contest import OURS, Job, choose, is_done, limit_threads, plan, work
+from wirebert.comparison.jobs import (OURS, Job, choose, is_done, limit_threads, plan, work)
 from wirebert.errors import ConfigError, RunError
 from wirebert.report.comparison import (Comparison)
 from wirebert.report.comparison_page import (write_comparison)
@@ -24,9 +24,9 @@ from wirebert.metrics.significance import (DETECTION)
 from wirebert.serialization import (from_plain, to_plain)
 from wirebert.baselines.methods import (RIVALS)
 from wirebert.files import write_whole
-from wirebert.ground import text_columns
+from wirebert.comparison.folds import (text_columns)
 from wirebert.evaluation.test_ledger import (FILE_NAME)
-from wirebert.outcome import Entrant, as_markdown, outcome
+from wirebert.comparison.results import (Entrant, as_markdown, outcome)
 from wirebert.preparing import prepare
 from wirebert.run_folder import RunFolder
 

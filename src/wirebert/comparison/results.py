@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from wirebert.evaluation.predictions_file import (SplitVerdicts, as_judged, read_probabilities, read_verdicts)
 from wirebert.config import RunConfig
-from wirebert.contest import OURS
+from wirebert.comparison.jobs import (OURS)
 from wirebert.decision.calibration import (METHODS, choose_scaling, softmax)
 from wirebert.metrics.reliability import (calibration_error)
 from wirebert.report.comparison import (FIGURES, Comparison, Contender, SplitComparison, compare_methods)

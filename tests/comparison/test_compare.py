@@ -12,10 +12,10 @@ from pyarrow import parquet
 from rich.console import Console
 from sklearn.metrics import f1_score
 
-from wirebert import competing
-from wirebert.competing import compete
+from wirebert.comparison import (compare as competing)
+from wirebert.comparison.compare import (compete)
 from wirebert.config import RunConfig, resolve_run
-from wirebert.contest import Job, is_done, work
+from wirebert.comparison.jobs import (Job, is_done, work)
 from wirebert.errors import ConfigError, RunError
 from wirebert.report.comparison import (Comparison)
 from wirebert.evaluation.test_ledger import (read_ledger)

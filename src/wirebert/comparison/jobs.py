@@ -26,7 +26,7 @@ from wirebert.baselines.methods import (RIVALS, draw_trials, fit_rival)
 from wirebert.baselines.task import (Params, Predict, Rows)
 from wirebert.encoding.matrix import (Coding, measure)
 from wirebert.files import write_whole
-from wirebert.ground import joined_texts, read_ground
+from wirebert.comparison.folds import (joined_texts, read_ground)
 from wirebert.data.flows import (Part)
 from wirebert.evaluation.evaluate import (TrueClasses)
 from wirebert.lessons import taught
