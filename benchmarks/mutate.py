@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from wirebert.data.flows import (DataConfig)
 from wirebert.errors import UserError
-from wirebert.inspection import Inspection, inspect_data
+from wirebert.workflows.inspect import (Inspection, inspect_data)
 
 MAX_SECONDS = 10
 CHUNK = 500

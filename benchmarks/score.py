@@ -50,7 +50,7 @@ from wirebert.encoding.matrix import (measure as measure_columns)
 from wirebert.model.config import (Architecture)
 from wirebert.model.batches import Precision, score
 from wirebert.model.checkpoints import hugging_face_state
-from wirebert.pipeline import fit
+from wirebert.workflows.train import (fit)
 from wirebert.console import (Output)
 from wirebert.run_folder import new_run_folder
 from wirebert.inference import (export)

@@ -31,7 +31,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 from rich.console import Console
 from sklearn.ensemble import IsolationForest
 
-from wirebert import pipeline
+from wirebert.workflows import (train as pipeline)
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import UNLABELLED
 from wirebert.decision.config import (OperatingConfig)
@@ -43,7 +43,7 @@ from wirebert.metrics.curves import (OperatingCurve)
 from wirebert.decision.novelty import (ColumnSpace, Neighbours)
 from wirebert.encoding.matrix import (concatenate, measure)
 from wirebert.data.flows import (Part)
-from wirebert.lessons import taught
+from wirebert.workflows.distill import (taught)
 from wirebert.model.batches import by_length, pad
 from wirebert.model.checkpoints import build
 from wirebert.model.distilbert import DistilBert

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from wirebert.attaching import watch_run
+from wirebert.workflows.watch import (watch_run)
 from wirebert.comparison.runs import (compare_runs)
 from wirebert.config import resolve_run
 from wirebert.data.registry import (known_datasets, verify)
@@ -15,12 +15,12 @@ from wirebert.dataset_tables import show_checked, show_datasets
 from wirebert.report.comparison_page import (write_comparison)
 from wirebert.report.comparison_terminal import (print_comparison)
 from wirebert.report.report import (read_json)
-from wirebert.inspection import inspect_data, show_inspection
+from wirebert.workflows.inspect import (inspect_data, show_inspection)
 from wirebert.model_commands import calibrate, evaluate, export, predict, serve
 from wirebert.options import DATA_OPTIONS, given_options
-from wirebert.pretraining import read_pretraining, show_pretraining
+from wirebert.workflows.pretrain import (read_pretraining, show_pretraining)
 from wirebert.console import (Output)
-from wirebert.reporting import draw_page, show_report
+from wirebert.workflows.report import (draw_page, show_report)
 from wirebert.run_folder import RunFolder, open_run_folder
 from wirebert.train_commands import compare, demo, train
 

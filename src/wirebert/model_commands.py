@@ -5,18 +5,18 @@ import sys
 from contextlib import nullcontext
 from dataclasses import replace
 
-from wirebert.budgeting import Allowance, within
-from wirebert.card import model_card
+from wirebert.workflows.calibrate import (Allowance, within)
+from wirebert.workflows.model_card import (model_card)
 from wirebert.data.schema.conversion import (Misfits)
 from wirebert.data.flows import (open_flows)
 from wirebert.data.checks.profile import (survey)
 from wirebert.data.checks.checks import (left_out)
 from wirebert.errors import ConfigError, DataError
-from wirebert.following import follow_until_asked
+from wirebert.workflows.predict import (follow_until_asked)
 from wirebert.data.flows import (Part)
 from wirebert.evaluation.evaluate import (judge)
 from wirebert.console import (Output, tell)
-from wirebert.reporting import count_evaluation, evaluation_report, show_findings, show_report, write_report
+from wirebert.workflows.report import (count_evaluation, evaluation_report, show_findings, show_report, write_report)
 from wirebert.run_folder import new_run_folder
 from wirebert.inference.artifact import (save_artifact)
 from wirebert.inference.detector import (Detector)

@@ -23,17 +23,17 @@ from wirebert.data.synthetic.traffic import FLOWS_PER_BLOCK
 from wirebert.errors import ConfigError, RunError
 from wirebert.report.comparison_terminal import (print_comparison)
 from wirebert.files import write_whole
-from wirebert.joining import follow
+from wirebert.workflows.fit import (follow)
 from wirebert.model.config import (find_architecture)
 from wirebert.options import DATA_OPTIONS, given_options
-from wirebert.pipeline import fit
-from wirebert.pretraining import fit_masked
+from wirebert.workflows.train import (fit)
+from wirebert.workflows.pretrain import (fit_masked)
 from wirebert.console import (Output)
-from wirebert.reporting import default_name
+from wirebert.workflows.report import (default_name)
 from wirebert.comparison.splits import (compete_on_splits)
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
 from wirebert.inference.artifact import (load_artifact)
-from wirebert.teaching import Teacher
+from wirebert.workflows.teacher import (Teacher)
 from wirebert.training.parallel.process_group import (ALONE, Crew, joined)
 from wirebert.training.interruption import (terminable)
 

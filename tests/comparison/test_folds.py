@@ -8,7 +8,7 @@ import pytest
 from wirebert.config import resolve_run
 from wirebert.data.checks.sampling import (FEW_ROWS, sample_by_name)
 from wirebert.comparison.folds import (joined_texts, read_ground)
-from wirebert.preparing import prepare
+from wirebert.workflows.prepare import (prepare)
 from wirebert.run_folder import RunFolder
 
 

@@ -13,7 +13,7 @@ from wirebert.data.accounting import (Intake)
 from wirebert.data.flows import (open_flows)
 from wirebert.data.config import (DataConfig)
 from wirebert.errors import DataError
-from wirebert.inspection import inspect_data
+from wirebert.workflows.inspect import (inspect_data)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from wirebert.files import write_whole
 from wirebert.comparison.folds import (text_columns)
 from wirebert.evaluation.test_ledger import (FILE_NAME)
 from wirebert.comparison.results import (Entrant, as_markdown, outcome)
-from wirebert.preparing import prepare
+from wirebert.workflows.prepare import (prepare)
 from wirebert.run_folder import RunFolder
 
 _NEED_BENIGN = ("binary_accuracy", DETECTION)

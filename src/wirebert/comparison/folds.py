@@ -21,7 +21,7 @@ from wirebert.data.splits import duplicate_safe_split
 from wirebert.baselines.task import (Rows, Task)
 from wirebert.encoding.matrix import (Coding, concatenate, measure)
 from wirebert.data.flows import (Part)
-from wirebert.preparing import Prepared
+from wirebert.workflows.prepare import (Prepared)
 
 
 ATTACKS_WHOLE = "whole attack names held out, benign rows at random; equal rows on one side"

@@ -29,11 +29,12 @@ from wirebert.files import write_whole
 from wirebert.comparison.folds import (joined_texts, read_ground)
 from wirebert.data.flows import (Part)
 from wirebert.evaluation.evaluate import (TrueClasses)
-from wirebert.lessons import taught
+from wirebert.workflows.distill import (taught)
 from wirebert.model.checkpoints import build
 from wirebert.model.initialization import TokenLayout
-from wirebert.pipeline import count_reads, fit, learn, open_tests, save, settle
-from wirebert.preparing import Prepared, encode, fit_tokenizer, prepare
+from wirebert.workflows.train import (count_reads, fit, learn, open_tests, save)
+from wirebert.workflows.fit import (settle)
+from wirebert.workflows.prepare import (Prepared, encode, fit_tokenizer, prepare)
 from wirebert.run_folder import RunFolder, locked
 from wirebert.inference.detector import (Detector)
 

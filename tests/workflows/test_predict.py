@@ -6,8 +6,8 @@ from threading import Event
 
 import pytest
 
-from wirebert import following
-from wirebert.following import follow_until_asked
+from wirebert.workflows import (predict as following)
+from wirebert.workflows.predict import (follow_until_asked)
 from wirebert.inference.detector import (Detector)
 from wirebert.inference.follow import (Progress)
 

@@ -14,10 +14,10 @@ from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.store import (row_hashes)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.lessons import taught
-from wirebert.preparing import Prepared, encode, fit_tokenizer, prepare
+from wirebert.workflows.distill import (taught)
+from wirebert.workflows.prepare import (Prepared, encode, fit_tokenizer, prepare)
 from wirebert.run_folder import RunFolder
-from wirebert.teaching import Teacher
+from wirebert.workflows.teacher import (Teacher)
 from wirebert.baselines import (token_trees)
 from wirebert.baselines.text_svm import (TextMachine)
 from wirebert.baselines.token_trees import (TokenTrees)

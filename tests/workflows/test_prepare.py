@@ -8,7 +8,7 @@ from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.store import EncodedFlows
 from wirebert.errors import ConfigError
 from wirebert.data.flows import (Part)
-from wirebert.preparing import encode, fit_tokenizer, prepare
+from wirebert.workflows.prepare import (encode, fit_tokenizer, prepare)
 from wirebert.run_folder import RunFolder
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard, ModelCardData
 
-from wirebert.card import base_model, lesson, model_card
+from wirebert.workflows.model_card import (base_model, lesson, model_card)
 from wirebert.report.report import (Report, read_json)
 from wirebert.inference.artifact import (load_artifact)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wirebert.errors import RunError
-from wirebert.joining import Job, follow
+from wirebert.workflows.fit import (Job, follow)
 from wirebert.model.config import (Architecture)
 from wirebert.training.corruption import Corruption
 from wirebert.training.parallel.process_group import (ALONE, Crew)

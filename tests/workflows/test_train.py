@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from wirebert import pipeline, preparing
+from wirebert.workflows import (train as pipeline, prepare as preparing)
 from wirebert.cli import main
 from wirebert.config import resolve_run
 from wirebert.data.flows import (find_files, open_flows)

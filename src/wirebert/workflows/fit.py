@@ -4,9 +4,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
-
 from rich.console import Console
-
 from wirebert.config import PretrainConfig, RunConfig
 from wirebert.encoding.store import EncodedFlows
 from wirebert.training.teacher_store import (open_scores)
@@ -29,6 +27,11 @@ from wirebert.training.config import (TrainConfig)
 from wirebert.telemetry.sinks import (open_sinks)
 from wirebert.training.distillation import (SoftTargets)
 from wirebert.training.result import (TrainingResult)
+import time
+from wirebert.config import AnyRun
+from wirebert.config import write_run
+from wirebert.workflows.pretrained import (is_own)
+
 
 STOP = "Ctrl-C saves and stops; `wirebert {} --resume {}` goes on"
 
@@ -152,3 +155,27 @@ def _join(job: Job, crew: Crew) -> None:
         world=crew.world,
         soft=soft,
     )
+
+
+class Clock:
+    """Seconds of each stage, one after the other."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """The stage that just ended took the time since the one before."""
+        now = time.perf_counter()
+        self.laps[stage] = now - self._since
+        self._since = now
+
+
+def settle(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) -> AnyRun:
+    """The run with the settings that depend on data and model decided, and written down."""
+    # A model of our own is as small as one from scratch, and as new to classes; 5e-5 is for models of the hub.
+    is_pretrained = run.model.start != "scratch" and not is_own(run.model.start)
+    training = run.training.settled(num_flows=num_flows, width=width, is_pretrained=is_pretrained)
+    settled = replace(run, training=training)
+    write_run(settled, folder.run_toml)
+    return settled

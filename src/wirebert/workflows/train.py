@@ -8,14 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-
 import numpy as np
 import torch
 from jaxtyping import UInt64
 from rich.console import Console
-
 import wirebert
-from wirebert.card import model_card
+from wirebert.workflows.model_card import (model_card)
 from wirebert.config import AnyRun, RunConfig, write_run
 from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (FlowSchema)
@@ -27,51 +25,27 @@ from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.baselines.quick_trees import (Trees, fit_trees)
 from wirebert.report.report import (TREES, Baseline, JudgedFile, Report)
-from wirebert.joining import learn
+from wirebert.workflows.fit import (learn)
 from wirebert.data.flows import (Part)
 from wirebert.evaluation.evaluate import (judge, judge_trees_on)
 from wirebert.evaluation.test_ledger import (count_read)
-from wirebert.lessons import Lesson, taught
+from wirebert.workflows.distill import (Lesson, taught)
 from wirebert.model.batches import score
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
-from wirebert.preparing import Prepared, encode, fit_tokenizer, prepare
-from wirebert.reporting import (
-    TEACHER,
-    command_line,
-    data_section,
-    run_report,
-    show_data,
-    show_findings,
-    show_lesson,
-    show_report,
-    split_names,
-    write_report,
-)
+from wirebert.workflows.prepare import (Prepared, encode, fit_tokenizer, prepare)
+from wirebert.workflows.report import (TEACHER, command_line, data_section, run_report, show_data, show_findings, show_lesson, show_report, split_names, write_report)
 from wirebert.run_folder import RunFolder
 from wirebert.inference.artifact import (Artifact, save_artifact, write_card)
 from wirebert.inference.detector import (Detector, choose_device)
 from wirebert.serialization import (to_mapping)
-from wirebert.starting import is_own
-from wirebert.teaching import compare_with_teacher
+from wirebert.workflows.pretrained import (is_own)
+from wirebert.workflows.teacher import (compare_with_teacher)
 from wirebert.training.parallel.process_group import (ALONE, Crew)
 from wirebert.training.loop import check_machine
 from wirebert.training.result import (TrainingResult)
-
-
-class Clock:
-    """Seconds of each stage, one after the other."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """The stage that just ended took the time since the one before."""
-        now = time.perf_counter()
-        self.laps[stage] = now - self._since
-        self._since = now
+from wirebert.workflows.fit import (Clock, settle)
 
 
 def fit(run: RunConfig, folder: RunFolder, console: Console, crew: Crew = ALONE) -> None:
@@ -110,16 +84,6 @@ def fit(run: RunConfig, folder: RunFolder, console: Console, crew: Crew = ALONE)
     folder.discard_encoded()
     folder.discard_checkpoints()
     show_report(report, folder, console)
-
-
-def settle(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) -> AnyRun:
-    """The run with the settings that depend on data and model decided, and written down."""
-    # A model of our own is as small as one from scratch, and as new to classes; 5e-5 is for models of the hub.
-    is_pretrained = run.model.start != "scratch" and not is_own(run.model.start)
-    training = run.training.settled(num_flows=num_flows, width=width, is_pretrained=is_pretrained)
-    settled = replace(run, training=training)
-    write_run(settled, folder.run_toml)
-    return settled
 
 
 def save(

@@ -22,9 +22,9 @@ from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.training.teacher_store import (windows)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.decision.logit_offsets import (with_addends)
-from wirebert.preparing import Prepared
+from wirebert.workflows.prepare import (Prepared)
 from wirebert.inference.detector import (Detector)
-from wirebert.teaching import Say, Teacher, append_unlabelled, ask
+from wirebert.workflows.teacher import (Say, Teacher, append_unlabelled, ask)
 from wirebert.baselines import (text_svm as text_machine, token_trees)
 from wirebert.training.distillation import (SoftTargets)
 from wirebert.baselines.text_svm import (TextMachine)

@@ -13,7 +13,7 @@ from wirebert.config import resolve_pretraining
 from wirebert.data.flows import (open_flows)
 from wirebert.encoding.store import EncodedFlows
 from wirebert.evaluation.test_ledger import (read_ledger)
-from wirebert.pretraining import mask_once, open_rows, read_pretraining, together, without_labels
+from wirebert.workflows.pretrain import (mask_once, open_rows, read_pretraining, together, without_labels)
 from wirebert.inference.artifact import (load_artifact)
 from wirebert.training.masking import Masking
 

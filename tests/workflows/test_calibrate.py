@@ -8,7 +8,7 @@ import pytest
 import torch
 from pyarrow import csv
 
-from wirebert.budgeting import Allowance, within
+from wirebert.workflows.calibrate import (Allowance, within)
 from wirebert.data.labels import ClassMap
 from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)

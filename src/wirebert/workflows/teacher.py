@@ -31,7 +31,7 @@ from wirebert.run_folder import RunFolder
 from wirebert.inference.artifact import (Artifact, load_artifact)
 from wirebert.inference.detector import (Detector)
 from wirebert.serialization import (from_mapping, to_mapping)
-from wirebert.starting import kept_tokenizer
+from wirebert.workflows.pretrained import (kept_tokenizer)
 from wirebert.training.distillation import (DistillationConfig, SoftTargets)
 from wirebert.data.progress import (watch)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from wirebert.attaching import watch_run
+from wirebert.workflows.watch import (watch_run)
 from wirebert.cli import main
 from wirebert.run_folder import RunFolder, is_at_work, locked
 from wirebert.telemetry.events import (Event, MetricsLog, to_record)
@@ -96,7 +96,7 @@ def void(_: object) -> None:
 def test_an_interrupted_training_is_shown_with_the_way_on(
     tell: Tell, tmp_path: Path, is_terminal: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("wirebert.attaching.QUIET_S", 0.0)
+    monkeypatch.setattr("wirebert.workflows.watch.QUIET_S", 0.0)
     folder = folder_with(tmp_path / "run", tell(until=280))
     text = watched(folder, is_terminal=is_terminal)
     assert "0.7533" in text  # macro-F1 of the last evaluation

@@ -20,7 +20,7 @@ from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.errors import ConfigError, DataError, SchemaError
 from wirebert.run_folder import RunFolder
 from wirebert.inference.detector import (Detector)
-from wirebert.teaching import Teacher, ask, find_teacher, taught_inputs, unlabelled_parts
+from wirebert.workflows.teacher import (Teacher, ask, find_teacher, taught_inputs, unlabelled_parts)
 
 SMALL = ["--set", "model.dim=16", "--set", "model.hidden_dim=16", "--set", "model.num_heads=2"]
 

@@ -26,8 +26,8 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError
 from wirebert.data.flows import (Part)
 from wirebert.run_folder import RunFolder, check_inputs
-from wirebert.starting import as_pretrained, kept_tokenizer
-from wirebert.teaching import Teacher, append_unlabelled, find_teacher, taught_inputs, unlabelled_parts
+from wirebert.workflows.pretrained import (as_pretrained, kept_tokenizer)
+from wirebert.workflows.teacher import (Teacher, append_unlabelled, find_teacher, taught_inputs, unlabelled_parts)
 from wirebert.data.progress import (Watched, watch)
 
 

@@ -29,21 +29,21 @@ from wirebert.report.environment import (Hardware, hardware, versions)
 from wirebert.metrics.masked_lm import (MaskedFigures, column_figures, figures, print_masked)
 from wirebert.serialization import (from_plain, to_plain)
 from wirebert.files import write_whole
-from wirebert.joining import learn
+from wirebert.workflows.fit import (learn)
 from wirebert.evaluation.test_ledger import (count_read)
 from wirebert.model.batches import SCORE_WINDOW
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.masked_predictions import (Guesses, guess)
 from wirebert.model.initialization import TokenLayout
-from wirebert.pipeline import Clock, settle
-from wirebert.preparing import Prepared, divide, encode, fit_tokenizer
-from wirebert.reporting import command_line, show_data
+from wirebert.workflows.fit import (Clock, settle)
+from wirebert.workflows.prepare import (Prepared, divide, encode, fit_tokenizer)
+from wirebert.workflows.report import (command_line, show_data)
 from wirebert.run_folder import RunFolder, check_inputs
 from wirebert.inference.artifact import (Artifact, save_artifact)
 from wirebert.inference.detector import (choose_device)
 from wirebert.serialization import (to_mapping)
-from wirebert.starting import is_own
+from wirebert.workflows.pretrained import (is_own)
 from wirebert.training.parallel.process_group import (ALONE, Crew)
 from wirebert.training.feeding import NEVER, take_rows
 from wirebert.training.loop import check_machine
