@@ -27,11 +27,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-import wirebert.commands  # loaded before the first fork
-from wirebert.cli import main as main_of_wirebert
+import wirebert.cli.commands  # loaded before the first fork
+from wirebert.cli.main import (main as main_of_wirebert)
 from wirebert.data.synthetic import write_csv
 
-assert wirebert.commands.COMMANDS
+assert wirebert.cli.commands.COMMANDS
 
 DECIDED = ("model/model.safetensors", "model/tokenizer.json", "predictions/valid.parquet")
 SETTINGS = (

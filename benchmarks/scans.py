@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 from harness import DATA, Report, by_seed
 
-from wirebert.cli import main as wirebert
+from wirebert.cli.main import (main as wirebert)
 from wirebert.data.labels import fit_classes
 from wirebert.data.flows import (Flows, open_flows)
 from wirebert.data.schema.schema import (FlowSchema)

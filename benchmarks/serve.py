@@ -192,7 +192,7 @@ def start_service(model: Path, folder: Path) -> tuple["subprocess.Popen[bytes]",
     log = folder / "serve.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "wirebert.cli", "serve", str(model), "--port", "0"], stderr=sink
+            [sys.executable, "-m", "wirebert.cli.main", "serve", str(model), "--port", "0"], stderr=sink
         )
     for _ in range(600):
         for line in log.read_text().splitlines():

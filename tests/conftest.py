@@ -161,7 +161,7 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, traffic: Path, tiny: list[str]) -> Path:
     """The folder of a finished run on `traffic`, as `wirebert train` left it. Tests look, and do not write there."""
-    from wirebert.cli import main
+    from wirebert.cli.main import (main)
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
     data = [str(traffic / "train.csv"), "--test", str(traffic / "test.csv")]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from wirebert.cli import build_parser
+from wirebert.cli.main import (build_parser)
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.cli import main
+from wirebert.cli.main import (main)
 
 # In a process of its own, since an audit hook can not be taken off again.
 WATCHER = """
@@ -22,7 +22,7 @@ def watch(event, arguments):
         print("opened with model" if manifest.exists() else "opened without model")
 
 sys.addaudithook(watch)
-from wirebert.cli import main
+from wirebert.cli.main import main
 sys.exit(main(sys.argv[3:]))
 """
 

@@ -41,8 +41,8 @@ def watch(event, arguments):
         asked.append((event, repr(arguments[1:])))
     if event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"):
         asked.append((event, repr(arguments)))
-from wirebert.cli import main
-import wirebert.commands
+from wirebert.cli.main import main
+import wirebert.cli.commands
 """
 
 

@@ -49,7 +49,7 @@ class Terminal:
 
     def wirebert(self, *arguments: str) -> None:
         """Start a command, which then says its exit code."""
-        command = shlex.join([sys.executable, "-m", "wirebert.cli", *arguments])
+        command = shlex.join([sys.executable, "-m", "wirebert.cli.main", *arguments])
         self.press(f"clear; {command}; echo exit code $?", "Enter")
 
     def press(self, *keys: str) -> None:

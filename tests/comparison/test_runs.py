@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 from sklearn.metrics import f1_score
 
-from wirebert.cli import main
+from wirebert.cli.main import (main)
 from wirebert.comparison.runs import (compare_runs, group_runs)
 from wirebert.evaluation.predictions_file import (read_verdicts)
 from wirebert.errors import RunError

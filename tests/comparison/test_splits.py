@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from wirebert.comparison import (compare as competing)
-from wirebert.cli import main
+from wirebert.cli.main import (main)
 from wirebert.config import RunConfig, resolve_run
 from wirebert.comparison.jobs import (Job, is_done, work)
 from wirebert.errors import ConfigError

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from wirebert.cli import main
+from wirebert.cli.main import (main)
 from wirebert.data.flows import (open_flows)
 from wirebert.data.schema.schema import (FlowSchema)
 from wirebert.data.synthetic import generate, write_csv
@@ -291,7 +291,7 @@ def test_a_process_that_is_asked_to_end_ends_well_and_goes_on_later(
     for _ in range(2):
         before = out.stat().st_size if out.exists() else 0
         with subprocess.Popen(
-            [sys.executable, "-m", "wirebert.cli", *words], stderr=subprocess.PIPE
+            [sys.executable, "-m", "wirebert.cli.main", *words], stderr=subprocess.PIPE
         ) as process:
             while process.poll() is None and not (out.exists() and out.stat().st_size > before):
                 time.sleep(0.05)

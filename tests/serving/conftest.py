@@ -124,7 +124,7 @@ class Services:
 
     def start(self, *options: str) -> "tuple[subprocess.Popen[bytes], int]":
         """One with these options, once it listens, and its port; its log is `folder / "log"`."""
-        command = [sys.executable, "-m", "wirebert.cli", "serve", str(self.folder / "model"), "--port", "0"]
+        command = [sys.executable, "-m", "wirebert.cli.main", "serve", str(self.folder / "model"), "--port", "0"]
         log = self.folder / "log"
         with log.open("wb") as sink:
             process = subprocess.Popen([*command, *options], stderr=sink)

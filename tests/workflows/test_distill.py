@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from wirebert.cli import main
+from wirebert.cli.main import (main)
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.store import (row_hashes)

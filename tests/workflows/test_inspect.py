@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from wirebert.cli import main
+from wirebert.cli.main import (main)
 from wirebert.data.flows import (DataConfig)
 from wirebert.errors import UserError
 from wirebert.workflows.inspect import (inspect_data, show_inspection)

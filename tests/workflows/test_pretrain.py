@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from wirebert.cli import main
+from wirebert.cli.main import (main)
 from wirebert.config import resolve_pretraining
 from wirebert.data.flows import (open_flows)
 from wirebert.encoding.store import EncodedFlows

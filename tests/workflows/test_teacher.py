@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 from safetensors.numpy import load_file
 
-from wirebert.cli import main
+from wirebert.cli.main import (main)
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import UNLABELLED
 from wirebert.data.flows import (open_flows)
@@ -217,7 +217,7 @@ def test_a_killed_student_goes_on_to_the_same_bits(
         trained / "model", traffic, tmp_path / "cut", "--unlabelled", str(traffic / "test.csv")
     )
     often = ["--set", "training.checkpoint_every=2"]
-    command = [sys.executable, "-m", "wirebert.cli"]
+    command = [sys.executable, "-m", "wirebert.cli.main"]
     with subprocess.Popen([*command, *arguments, *often]) as process:
         while process.poll() is None and not list((tmp_path / "cut").glob("checkpoints/*")):
             time.sleep(0.01)

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from wirebert.workflows import (train as pipeline, prepare as preparing)
-from wirebert.cli import main
+from wirebert.cli.main import (main)
 from wirebert.config import resolve_run
 from wirebert.data.flows import (find_files, open_flows)
 from wirebert.data.checks.profile import (survey)
@@ -121,8 +121,8 @@ def test_a_second_process_is_kept_out_of_a_run(unfinished: Path, capfd: pytest.C
 # first thing that it does to a file whose path holds the next word of the plan, or after so many file operations.
 KILLER = """
 import json, os, signal, sys
-import wirebert.commands
-from wirebert.cli import main
+import wirebert.cli.commands
+from wirebert.cli.main import main
 
 WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from wirebert.workflows.watch import (watch_run)
-from wirebert.cli import main
+from wirebert.cli.main import (main)
 from wirebert.run_folder import RunFolder, is_at_work, locked
 from wirebert.telemetry.events import (Event, MetricsLog, to_record)
 
@@ -115,7 +115,7 @@ def test_to_stop_looking_is_no_failure(tmp_path: Path, monkeypatch: pytest.Monke
         raise KeyboardInterrupt
 
     folder_with(tmp_path / "run", [])
-    monkeypatch.setattr("wirebert.commands.watch_run", stop)
+    monkeypatch.setattr("wirebert.cli.commands.watch_run", stop)
     assert main(["watch", str(tmp_path / "run")]) == 0
 
 

@@ -31,7 +31,7 @@ WIDTHS = {"telephone": 390, "desk": 1440}
 @pytest.fixture(scope="session")
 def nsl_kdd(data_dir: Path, tmp_path_factory: pytest.TempPathFactory, tiny: list[str]) -> Path:
     """A run on some rows of NSL-KDD: no header, labels that are attack names, five classes."""
-    from wirebert.cli import main
+    from wirebert.cli.main import (main)
 
     folder = tmp_path_factory.mktemp("nsl-kdd")
     for name, num_rows in (("KDDTrain+.txt", 4000), ("KDDTest+.txt", 1500)):

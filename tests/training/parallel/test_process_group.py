@@ -370,7 +370,7 @@ SETTINGS = (
 def wirebert(folder: Path, num_ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command in processes of its own; more than one are started by torchrun."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_ranks)]
-    command = [sys.executable, *(torchrun if num_ranks > 1 else []), "-m", "wirebert.cli", *arguments]
+    command = [sys.executable, *(torchrun if num_ranks > 1 else []), "-m", "wirebert.cli.main", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=200)
 
 

@@ -11,18 +11,18 @@ from wirebert.config import resolve_run
 from wirebert.data.registry import (known_datasets, verify)
 from wirebert.data.schema.library import (write_schema)
 from wirebert.data.checks.checks import (require_no_errors)
-from wirebert.dataset_tables import show_checked, show_datasets
+from wirebert.cli.datasets import (show_checked, show_datasets)
 from wirebert.report.comparison_page import (write_comparison)
 from wirebert.report.comparison_terminal import (print_comparison)
 from wirebert.report.report import (read_json)
 from wirebert.workflows.inspect import (inspect_data, show_inspection)
-from wirebert.model_commands import calibrate, evaluate, export, predict, serve
-from wirebert.options import DATA_OPTIONS, given_options
+from wirebert.cli.inference_commands import (calibrate, evaluate, export, predict, serve)
+from wirebert.cli.arguments import (DATA_OPTIONS, given_options)
 from wirebert.workflows.pretrain import (read_pretraining, show_pretraining)
 from wirebert.console import (Output)
 from wirebert.workflows.report import (draw_page, show_report)
 from wirebert.run_folder import RunFolder, open_run_folder
-from wirebert.train_commands import compare, demo, train
+from wirebert.cli.training_commands import (compare, demo, train)
 
 
 def inspect(options: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from wirebert.cli import build_parser
+from wirebert.cli.main import (build_parser)
 
 
 def test_options_that_bound_requests_have_the_defaults_of_the_limits():
@@ -30,7 +30,7 @@ def test_without_the_extra_one_sentence_says_what_to_install():
     program = """
 import sys
 sys.modules["uvicorn"] = None
-from wirebert.cli import main
+from wirebert.cli.main import main
 sys.exit(main(["serve", "model"]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

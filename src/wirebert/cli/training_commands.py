@@ -25,7 +25,7 @@ from wirebert.report.comparison_terminal import (print_comparison)
 from wirebert.files import write_whole
 from wirebert.workflows.fit import (follow)
 from wirebert.model.config import (find_architecture)
-from wirebert.options import DATA_OPTIONS, given_options
+from wirebert.cli.arguments import (DATA_OPTIONS, given_options)
 from wirebert.workflows.train import (fit)
 from wirebert.workflows.pretrain import (fit_masked)
 from wirebert.console import (Output)

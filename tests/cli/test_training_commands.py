@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.cli import main
+from wirebert.cli.main import (main)
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.flows import (open_flows)
 from wirebert.data.checks.profile import (survey)
@@ -21,7 +21,7 @@ def test_the_demo_is_one_command(
         assert run == resolved
         calls.append((resolved.seed, [resolved.train, *resolved.test]))
 
-    monkeypatch.setattr("wirebert.train_commands.fit", fit)
+    monkeypatch.setattr("wirebert.cli.training_commands.fit", fit)
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--rows", "1200", "--seed", "4"]) == 0
     ((seed, files),) = calls
@@ -37,7 +37,7 @@ def test_the_quiet_demo_trains_on_a_log_with_context(tmp_path: Path, monkeypatch
         assert open_flows(run.train).schema.context is not None
         calls.append(run)
 
-    monkeypatch.setattr("wirebert.train_commands.fit", fit)
+    monkeypatch.setattr("wirebert.cli.training_commands.fit", fit)
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--quiet", "--rows", "24000"]) == 0
     (run,) = calls

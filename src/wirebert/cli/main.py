@@ -14,9 +14,9 @@ from typing import NoReturn
 
 import wirebert
 from wirebert.errors import Terminated, UserError
-from wirebert.model_options import add_calibrate, add_evaluate, add_export, add_predict, add_serve
-from wirebert.options import DATA, Commands, add_data_options, add_recipe_options, add_test
-from wirebert.train_options import add_compare, add_demo, add_distill, add_pretrain, add_train
+from wirebert.cli.inference import (add_calibrate, add_evaluate, add_export, add_predict, add_serve)
+from wirebert.cli.arguments import (DATA, Commands, add_data_options, add_recipe_options, add_test)
+from wirebert.cli.training import (add_compare, add_demo, add_distill, add_pretrain, add_train)
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         # Imported here so that `--help` and a mistyped option answer at once, without loading torch.
-        from wirebert.commands import COMMANDS
+        from wirebert.cli.commands import (COMMANDS)
 
         COMMANDS[options.command](options)
     except UserError as error:

@@ -3,9 +3,9 @@ import subprocess
 import sys
 from dataclasses import fields
 
-from wirebert.cli import build_parser
+from wirebert.cli.main import (build_parser)
 from wirebert.data.config import (DataConfig)
-from wirebert.options import DATA_OPTIONS, add_data_options, given_options
+from wirebert.cli.arguments import (DATA_OPTIONS, add_data_options, given_options)
 
 
 def test_data_options_are_settings_of_the_section_data():
@@ -23,7 +23,7 @@ def test_what_is_not_given_is_left_to_the_recipe():
 def test_help_answers_without_loading_anything_heavy():
     program = """
 import sys
-from wirebert.cli import main
+from wirebert.cli.main import main
 try:
     main(["train", "--help"])
 finally:
