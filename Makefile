@@ -37,7 +37,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
 
 demo: $(RUN_STAMP) ## train a small model on generated traffic and show its report
-	$(BIN)/python -m wirebert.cli.main demo
+	$(BIN)/python -m wirebert demo
 
 test: format-check lint types tests ## the gate: format, lint, types and all tests
 

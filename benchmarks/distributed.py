@@ -24,9 +24,9 @@ from typing import NamedTuple
 import torch
 from harness import Rows, now_on, traffic, training_steps, write_figures
 
-from wirebert.report.environment import (versions)
-from wirebert.training.parallel.process_group import (World, joined)
+from wirebert.report.environment import versions
 from wirebert.training.feeding import steps_per_epoch
+from wirebert.training.parallel.process_group import World, joined
 
 GENERATED_ROWS = 50_000
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from harness import matrix_gflops, traffic, write_figures
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from wirebert.data.flows import (Flows, open_flows)
+from wirebert.data.flows import Flows, open_flows
 from wirebert.encoding.store import StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 

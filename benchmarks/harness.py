@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple, final
 
 import numpy as np
 
+from wirebert.data.checks.profile import survey
+from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import ClassMap, fit_classes
-from wirebert.data.flows import (Flows, open_flows)
-from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic import write_csv
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from torch.utils.benchmark import Measurement
 
     from wirebert.config import RunConfig
-    from wirebert.model.config import (Architecture)
+    from wirebert.model.config import Architecture
     from wirebert.model.distilbert import DistilBert
-    from wirebert.training.parallel.process_group import (World)
+    from wirebert.training.config import TrainConfig
     from wirebert.training.feeding import LabelledRows
     from wirebert.training.loop import TrainState, TrainStep
-    from wirebert.training.config import (TrainConfig)
-    from wirebert.training.step_metrics import (Totals)
+    from wirebert.training.parallel.process_group import World
+    from wirebert.training.step_metrics import Totals
 
 DATA = Path(os.environ.get("WIREBERT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 """The folder of the public data sets."""
@@ -61,7 +61,7 @@ def write_figures(path: Path | None, **figures: object) -> None:
     """Write the figures to a JSON file, if one was asked for, with the machine and the versions that they come from."""
     if path is None:
         return
-    from wirebert.report.environment import (hardware, versions)
+    from wirebert.report.environment import hardware, versions
 
     result = {"hardware": asdict(hardware()), "versions": versions(), **figures}
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -108,7 +108,7 @@ def peak_tflops(device: "torch.device", dtype: "torch.dtype") -> float:
 
 def by_seed(measure: Callable[[int], Report], seeds: Sequence[int], num_jobs: int) -> Iterator[Report]:
     """The report of each seed, each in a process of its own and some side by side, whichever is done first."""
-    from wirebert.comparison.jobs import (limit_threads)
+    from wirebert.comparison.jobs import limit_threads
 
     os.environ.update(limit_threads(num_jobs))  # for the processes to come: this one computes nothing
     with ProcessPoolExecutor(num_jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
@@ -190,11 +190,10 @@ def training_steps(
     As in a training, what the steps amount to is read every `training.log_every` steps, which waits for the device.
     """
     from wirebert.training.corruption import Corruption
-    from wirebert.training.parallel.process_group import (ONE)
     from wirebert.training.feeding import steps, steps_per_epoch
     from wirebert.training.loop import TrainState, train
-    from wirebert.training.precision import tf32_products
-    from wirebert.training.precision import (computing_on)
+    from wirebert.training.parallel.process_group import ONE
+    from wirebert.training.precision import computing_on, tf32_products
 
     model, flows = data.model(), data.flows
     config = data.config(epochs=epochs)

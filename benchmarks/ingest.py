@@ -30,16 +30,15 @@ from encode import stock_encode, stock_wordpiece
 from harness import matrix_gflops, write_figures
 from rich.progress import track
 
-from wirebert.data.context.context import (FlowContext)
+from wirebert.data.checks.checks import validate
+from wirebert.data.checks.profile import survey
+from wirebert.data.context.context import FlowContext
+from wirebert.data.flows import open_flows
 from wirebert.data.labels import ClassMap
-from wirebert.data.flows import (open_flows)
-from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic import write_csv
-from wirebert.data.checks.checks import (validate)
 from wirebert.data.windows import ContextWindows
-from wirebert.encoding.store import (find_or_encode, find_or_fit, store_key, tokenizer_key)
-from wirebert.encoding.config import (EncodingConfig)
-from wirebert.encoding.store import StoreWriter
+from wirebert.encoding.config import EncodingConfig
+from wirebert.encoding.store import StoreWriter, find_or_encode, find_or_fit, store_key, tokenizer_key
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 STOCK_ROWS = 20_000

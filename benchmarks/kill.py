@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 import wirebert.cli.commands  # loaded before the first fork
-from wirebert.cli.main import (main as main_of_wirebert)
+from wirebert.cli.main import main as main_of_wirebert
 from wirebert.data.synthetic import write_csv
 
 assert wirebert.cli.commands.COMMANDS

@@ -27,9 +27,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wirebert.data.flows import (DataConfig)
+from wirebert.data.flows import DataConfig
 from wirebert.errors import UserError
-from wirebert.workflows.inspect import (Inspection, inspect_data)
+from wirebert.workflows.inspect import Inspection, inspect_data
 
 MAX_SECONDS = 10
 CHUNK = 500

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness import DATA, matrix_gflops
 
-from wirebert.cli.main import (main as wirebert)
+from wirebert.cli.main import main as wirebert
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 

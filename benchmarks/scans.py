@@ -28,16 +28,16 @@ import numpy as np
 import pyarrow as pa
 from harness import DATA, Report, by_seed
 
-from wirebert.cli.main import (main as wirebert)
+from wirebert.baselines.quick_trees import fit_trees
+from wirebert.cli.main import main as wirebert
+from wirebert.data.checks.profile import survey
+from wirebert.data.config import DataConfig
+from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import fit_classes
-from wirebert.data.flows import (Flows, open_flows)
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.config import (DataConfig)
-from wirebert.data.checks.profile import (survey)
+from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.synthetic.captures import captures
 from wirebert.data.synthetic.conn_log import FIELDS, write_conn_log
-from wirebert.baselines.quick_trees import (fit_trees)
-from wirebert.inference.detector import (Detector)
+from wirebert.inference.detector import Detector
 
 SCANS = ("sensors/zeek-scans/horizontal.conn.log", "sensors/zeek-scans/vertical.conn.log")
 OTHERS = (

@@ -41,25 +41,25 @@ from encode import stock_wordpiece
 from harness import Rows, encode, matrix_gflops, peak_tflops, traffic, write_figures
 
 from wirebert.config import resolve_run
-from wirebert.data.flows import (Flows, open_flows)
-from wirebert.encoding.token_rows import (take_rows)
+from wirebert.console import Output
+from wirebert.data.flows import Flows, open_flows
+from wirebert.decision.novelty import Strangeness
+from wirebert.encoding.matrix import concatenate
+from wirebert.encoding.matrix import measure as measure_columns
 from wirebert.encoding.store import EncodedFlows, StoreWriter
-from wirebert.decision.novelty import (Strangeness)
-from wirebert.encoding.matrix import (concatenate)
-from wirebert.encoding.matrix import (measure as measure_columns)
-from wirebert.model.config import (Architecture)
+from wirebert.encoding.token_rows import take_rows
+from wirebert.inference import export
+from wirebert.inference.artifact import Artifact, load_artifact, save_artifact
+from wirebert.inference.backends import BackendName, TorchBackend
+from wirebert.inference.detector import Detector
+from wirebert.inference.parity import BOUNDS, Bounds
+from wirebert.inference.predictions import open_writer, predict_blocks
 from wirebert.model.batches import Precision, score
 from wirebert.model.checkpoints import hugging_face_state
-from wirebert.workflows.train import (fit)
-from wirebert.console import (Output)
+from wirebert.model.config import Architecture
 from wirebert.run_folder import new_run_folder
-from wirebert.inference import (export)
-from wirebert.inference.parity import (BOUNDS, Bounds)
-from wirebert.inference.artifact import (Artifact, load_artifact, save_artifact)
-from wirebert.inference.backends import (BackendName, TorchBackend)
-from wirebert.inference.detector import (Detector)
-from wirebert.inference.predictions import (open_writer, predict_blocks)
 from wirebert.training.validation import macro_f1
+from wirebert.workflows.train import fit
 
 GENERATED_ROWS = 20_000
 STOCK_ROWS = 16

@@ -36,9 +36,9 @@ import psutil
 from harness import matrix_gflops, traffic, write_figures
 from score import GENERATED_ROWS, train_model
 
-from wirebert.data.flows import (open_flows)
-from wirebert.inference.detector import (Detector)
-from wirebert.inference.export import (export_model)
+from wirebert.data.flows import open_flows
+from wirebert.inference.detector import Detector
+from wirebert.inference.export import export_model
 
 MOST_CONNECTIONS = 32
 FLOOD_CONNECTIONS = 256
@@ -192,7 +192,7 @@ def start_service(model: Path, folder: Path) -> tuple["subprocess.Popen[bytes]",
     log = folder / "serve.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "wirebert.cli.main", "serve", str(model), "--port", "0"], stderr=sink
+            [sys.executable, "-m", "wirebert", "serve", str(model), "--port", "0"], stderr=sink
         )
     for _ in range(600):
         for line in log.read_text().splitlines():

@@ -18,7 +18,7 @@ import torch
 from harness import MeanRow, Meter, Work
 from torch import Tensor
 
-from wirebert.model.config import (Architecture)
+from wirebert.model.config import Architecture
 from wirebert.training.feeding import LabelledRows
 
 WORDPIECE_TOKENS = 397

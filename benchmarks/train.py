@@ -64,17 +64,17 @@ from harness import (
 from rich.console import Console
 from stock_models import WORDPIECE_VOCABULARY, stock_loop, trainer_loop
 
-from wirebert.report.environment import (versions)
+from wirebert.report.environment import versions
+from wirebert.telemetry.dashboard import frame
+from wirebert.telemetry.events import Event, Listener, MetricsLog, StartEvent, StepEvent
+from wirebert.telemetry.resources import Gauges, ResourceSampler
+from wirebert.telemetry.screen import Dashboard
+from wirebert.telemetry.sinks import open_sinks
+from wirebert.telemetry.state import Picture
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import Corruption
-from wirebert.telemetry.dashboard import (frame)
 from wirebert.training.feeding import micro_batches, steps, steps_per_epoch
-from wirebert.telemetry.events import (Event, Listener, MetricsLog, StartEvent, StepEvent)
-from wirebert.telemetry.state import (Picture)
-from wirebert.telemetry.resources import (Gauges, ResourceSampler)
-from wirebert.telemetry.screen import (Dashboard)
-from wirebert.training.trainer import (fit_model)
-from wirebert.telemetry.sinks import (open_sinks)
+from wirebert.training.trainer import fit_model
 
 GENERATED_ROWS = 50_000
 WIDTH = 14

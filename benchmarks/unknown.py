@@ -31,25 +31,25 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 from rich.console import Console
 from sklearn.ensemble import IsolationForest
 
-from wirebert.workflows import (train as pipeline)
+from wirebert.baselines.quick_trees import fit_trees
 from wirebert.config import RunConfig, resolve_run
+from wirebert.data.flows import Part
 from wirebert.data.labels import UNLABELLED
-from wirebert.decision.config import (OperatingConfig)
+from wirebert.decision.alert_score import surprise
+from wirebert.decision.calibration import softmax
+from wirebert.decision.config import OperatingConfig
+from wirebert.decision.novelty import ColumnSpace, Neighbours
+from wirebert.encoding.matrix import concatenate, measure
 from wirebert.encoding.store import EncodedFlows
-from wirebert.decision.alert_score import (surprise)
-from wirebert.baselines.quick_trees import (fit_trees)
-from wirebert.decision.calibration import (softmax)
-from wirebert.metrics.curves import (OperatingCurve)
-from wirebert.decision.novelty import (ColumnSpace, Neighbours)
-from wirebert.encoding.matrix import (concatenate, measure)
-from wirebert.data.flows import (Part)
-from wirebert.workflows.distill import (taught)
+from wirebert.inference.detector import choose_device
+from wirebert.metrics.curves import OperatingCurve
 from wirebert.model.batches import by_length, pad
 from wirebert.model.checkpoints import build
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
 from wirebert.run_folder import RunFolder
-from wirebert.inference.detector import (choose_device)
+from wirebert.workflows import train as pipeline
+from wirebert.workflows.distill import taught
 
 FEWEST_ROWS = 50
 FALSE_POSITIVE_RATE = 0.01

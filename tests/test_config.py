@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirebert.config import RunConfig, parse_override, read_toml, resolve_run, write_run
-from wirebert.data.config import (DataConfig)
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.data.config import DataConfig
+from wirebert.encoding.config import EncodingConfig
 from wirebert.errors import ConfigError
-from wirebert.model.config import (ModelConfig)
-from wirebert.training.config import (TrainConfig)
+from wirebert.model.config import ModelConfig
+from wirebert.training.config import TrainConfig
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 # Settings are built inside the test: their checks draw random numbers, which strategies must not.

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from wirebert.cli.main import (main)
-from wirebert.console import (Output, harmless, tell)
+from wirebert.cli.main import main
+from wirebert.console import Output, harmless, tell
 
 HOSTILE = "\x1b]0;mine\x07\x1b[2J\x9b31m\x08\x7f\u202etxt\r"
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from wirebert.cli.main import (build_parser)
+from wirebert.cli.main import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
@@ -49,7 +49,7 @@ def test_the_unit_reads_its_keys_from_a_credential():
 
 
 def test_the_container_asks_a_path_that_is_there_at_the_port_that_it_opens():
-    web = ROOT / "src" / "wirebert" / "serving" / "web.py"
+    web = ROOT / "src" / "wirebert" / "service" / "app.py"
     address = re.findall(r"http://[^']+", instruction("HEALTHCHECK"))[0]
     assert urlsplit(address).path == "/healthz"
     assert '"/healthz"' in web.read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def test_neither_runs_as_root():
 
 
 def test_what_was_taken_has_time_to_be_finished():
-    from wirebert.service.server import (GRACE_S)
+    from wirebert.service.server import GRACE_S
 
     assert int(settings()["TimeoutStopSec"][0]) > GRACE_S
     assert instruction("STOPSIGNAL") == "SIGTERM"

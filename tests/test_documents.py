@@ -40,7 +40,7 @@ def render_cli_reference(parser: argparse.ArgumentParser) -> str:
     sys.version_info >= (3, 13), reason="argparse lays out its help differently from Python 3.13 on"
 )
 def test_the_command_line_page_is_what_help_prints(request: pytest.FixtureRequest):
-    from wirebert.cli.main import (build_parser)
+    from wirebert.cli.main import build_parser
 
     page = render_cli_reference(build_parser())
     if request.config.getoption("--update-docs"):

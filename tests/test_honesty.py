@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.cli.main import (main)
+from wirebert.cli.main import main
 
 # In a process of its own, since an audit hook can not be taken off again.
 WATCHER = """

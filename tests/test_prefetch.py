@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from wirebert.prefetch import (ahead)
+from wirebert.prefetch import ahead
 
 
 @pytest.mark.parametrize("depth", [0, 1, 5])

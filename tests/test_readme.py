@@ -37,7 +37,7 @@ def test_make_command_names_a_target(page: str, arguments: list[str]):
 
 @pytest.mark.parametrize(("page", "arguments"), list(commands("wirebert")))
 def test_wirebert_command_parses(page: str, arguments: list[str]):
-    from wirebert.cli.main import (build_parser)
+    from wirebert.cli.main import build_parser
 
     build_parser().parse_args(arguments)  # exits (an error here) at the first word it does not know
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wirebert.config import read_toml, resolve_run
-from wirebert.data.schema.library import (known_schemas)
+from wirebert.data.schema.library import known_schemas
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 NAMES = sorted(path.name for path in RECIPES.glob("*.toml"))

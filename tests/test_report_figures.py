@@ -24,8 +24,8 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from wirebert.data.flows import (open_flows)
-from wirebert.inference.detector import (Detector)
+from wirebert.data.flows import open_flows
+from wirebert.inference.detector import Detector
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ DOCUMENT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 MODULES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in SOURCE.rglob("*.py")}  # fmt: skip
 
 # The module that may import what can open a connection: the service, which listens.
-MAY_CONNECT = {"serving/service.py"}
+MAY_CONNECT = {"service/server.py"}
 CONNECTING = {
     "socket",
     "ssl",
@@ -133,7 +133,7 @@ assert asked == [], asked
 
 def resealed(folder: Path, **sections: object) -> None:
     """Change the manifest as someone would who knows how it is sealed."""
-    from wirebert.inference import (artifact)
+    from wirebert.inference import artifact
 
     path = folder / "wirebert.json"
     manifest = {**json.loads(path.read_text(encoding="utf-8")), **sections}
@@ -151,7 +151,7 @@ def model(trained: Path, tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "..", "a/b"])
 def test_no_path_of_an_artifact_leads_out_of_its_folder(model: Path, name: str):
-    from wirebert.inference.artifact import (load_artifact)
+    from wirebert.inference.artifact import load_artifact
 
     files = json.loads((model / "wirebert.json").read_text(encoding="utf-8"))["files"]
     resealed(model, files={**files, name: {"sha256": "", "size_bytes": 0}})
@@ -167,7 +167,7 @@ def test_an_artifact_imports_no_code(model: Path, tmp_path: Path, monkeypatch: p
     """A model folder from elsewhere names a function as its attention pattern; nothing of that name is imported."""
     import hashlib
 
-    from wirebert.inference.detector import (Detector)
+    from wirebert.inference.detector import Detector
 
     (tmp_path / "evil.py").write_text(
         "from pathlib import Path\nPath('ran').touch()\ndef pattern(a, b): ...\n"
@@ -192,7 +192,7 @@ def test_a_pickle_in_place_of_weights_is_not_opened(model: Path, tmp_path: Path)
     import hashlib
     import pickle
 
-    from wirebert.inference.artifact import (load_artifact)
+    from wirebert.inference.artifact import load_artifact
 
     class Runs:
         def __reduce__(self) -> tuple[object, ...]:

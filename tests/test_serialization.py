@@ -1,28 +1,25 @@
 import ast
 import inspect
+import json
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from itertools import permutations
 from typing import Any, Literal, cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wirebert.config import EvaluationConfig, PretrainConfig, ProtocolConfig, RunConfig
-from wirebert.data.config import (DataConfig)
-from wirebert.decision.config import (OperatingConfig)
-from wirebert.encoding.config import (EncodingConfig)
-from wirebert.errors import ConfigError
-from wirebert.model.config import (ModelConfig)
-from wirebert.serialization import (from_mapping, merge, to_mapping)
-from wirebert.training.masking import MaskingConfig
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.distillation import (DistillationConfig)
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
-import pytest
-from wirebert.serialization import (from_plain, to_plain)
 
+from wirebert.config import EvaluationConfig, PretrainConfig, ProtocolConfig, RunConfig
+from wirebert.data.config import DataConfig
+from wirebert.decision.config import OperatingConfig
+from wirebert.encoding.config import EncodingConfig
+from wirebert.errors import ConfigError
+from wirebert.model.config import ModelConfig
+from wirebert.serialization import from_mapping, from_plain, merge, to_mapping, to_plain
+from wirebert.training.config import TrainConfig
+from wirebert.training.distillation import DistillationConfig
+from wirebert.training.masking import MaskingConfig
 
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
@@ -172,34 +169,40 @@ def test_the_sections_are_those_of_a_run() -> None:
 
 
 @dataclass(frozen=True)
-class Inner_of_plain:
+class InnerReport:
     rate: float
     kind: Literal["a", "b"] = "a"
 
 
 @dataclass(frozen=True)
-class Outer_of_plain:
+class OuterReport:
     name: str
-    inner: tuple[Inner_of_plain, ...]
+    inner: tuple[InnerReport, ...]
     ends: tuple[int, float]
-    by_name: Mapping[str, Inner_of_plain | None]
+    by_name: Mapping[str, InnerReport | None]
     anything: object = None
 
 
 def test_dataclasses_survive_json() -> None:
-    outer = Outer_of_plain("x", (Inner_of_plain(1.0), Inner_of_plain(0.5, "b")), (1, 2.0), {"one": Inner_of_plain(3.0), "none": None}, {"a": [1]})
-    assert from_plain(Outer_of_plain, json.loads(json.dumps(to_plain(outer)))) == outer
+    outer = OuterReport(
+        "x",
+        (InnerReport(1.0), InnerReport(0.5, "b")),
+        (1, 2.0),
+        {"one": InnerReport(3.0), "none": None},
+        {"a": [1]},
+    )
+    assert from_plain(OuterReport, json.loads(json.dumps(to_plain(outer)))) == outer
 
 
 def test_whole_numbers_become_floats_where_floats_belong() -> None:
-    assert isinstance(from_plain(Inner_of_plain, {"rate": 1}).rate, float)
+    assert isinstance(from_plain(InnerReport, {"rate": 1}).rate, float)
 
 
 @pytest.mark.parametrize("data", [{"rate": "fast"}, {}, {"rate": 1.0, "kind": "c"}, [1.0], None])
 def test_a_value_of_the_wrong_type_is_refused(data: object) -> None:
     with pytest.raises(TypeError):
-        from_plain(Inner_of_plain, data)
+        from_plain(InnerReport, data)
 
 
 def test_unknown_fields_are_passed_over() -> None:
-    assert from_plain(Inner_of_plain, {"rate": 1.0, "newer": 2}) == Inner_of_plain(1.0)
+    assert from_plain(InnerReport, {"rate": 1.0, "newer": 2}) == InnerReport(1.0)

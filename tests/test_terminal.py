@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from wirebert.run_folder import RunFolder, locked
-from wirebert.telemetry.events import (Event, MetricsLog)
+from wirebert.telemetry.events import Event, MetricsLog
 
 Tell = Callable[..., list[tuple[Event, float]]]
 SECONDS_TO_WAIT = 120
@@ -49,7 +49,7 @@ class Terminal:
 
     def wirebert(self, *arguments: str) -> None:
         """Start a command, which then says its exit code."""
-        command = shlex.join([sys.executable, "-m", "wirebert.cli.main", *arguments])
+        command = shlex.join([sys.executable, "-m", "wirebert", *arguments])
         self.press(f"clear; {command}; echo exit code $?", "Enter")
 
     def press(self, *keys: str) -> None:

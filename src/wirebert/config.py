@@ -8,16 +8,16 @@ from typing import Literal, TypeVar
 
 import tomli_w
 
-from wirebert.data.flows import (DataConfig)
-from wirebert.decision.config import (OperatingConfig)
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.data.flows import DataConfig
+from wirebert.decision.config import OperatingConfig
+from wirebert.encoding.config import EncodingConfig
 from wirebert.errors import ConfigError
 from wirebert.files import write_whole
-from wirebert.model.config import (ModelConfig)
-from wirebert.serialization import (from_mapping, merge, to_mapping)
+from wirebert.model.config import ModelConfig
+from wirebert.serialization import from_mapping, merge, to_mapping
+from wirebert.training.config import TrainConfig
+from wirebert.training.distillation import DistillationConfig
 from wirebert.training.masking import MaskingConfig
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.distillation import (DistillationConfig)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

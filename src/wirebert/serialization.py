@@ -9,19 +9,17 @@ The report is written by one process and shown by another, so every part of it t
 """
 
 import difflib
+import math
 import sys
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
-from wirebert.errors import ConfigError
-import math
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
 import numpy as np
 
+from wirebert.errors import ConfigError
 
 T = TypeVar("T")
 

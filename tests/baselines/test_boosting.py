@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from wirebert.baselines.boosting import fit_lightgbm, fit_xgboost, need
+from wirebert.baselines.task import Rows, Task
 from wirebert.errors import ConfigError
-from wirebert.baselines.boosting import (fit_lightgbm, fit_xgboost, need)
-from wirebert.baselines.task import (Rows, Task)
 
 
 def test_a_package_that_is_not_there_is_named_with_the_way_out() -> None:

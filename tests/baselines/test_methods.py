@@ -5,8 +5,8 @@ import pytest
 from sklearn.datasets import make_classification
 from sklearn.metrics import accuracy_score
 
-from wirebert.baselines.methods import (RIVALS, Rival, draw_trials, fit_rival)
-from wirebert.baselines.task import (Params, Predict, Rows, Task)
+from wirebert.baselines.methods import RIVALS, Rival, draw_trials, fit_rival
+from wirebert.baselines.task import Params, Predict, Rows, Task
 
 TABULAR = [name for name, rival in RIVALS.items() if not rival.needs_text]
 SMALL = {"trees": 30, "width": 64, "blocks": 2}

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from sklearn import metrics as sk
 
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.baselines.quick_trees import (Trees, fit_trees)
+from wirebert.baselines.quick_trees import Trees, fit_trees
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
 
 def column(name: str, kind: ColumnKind, *, is_feature: bool = True) -> Column:

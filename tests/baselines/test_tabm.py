@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from wirebert.baselines.tabm import (fit_tabm)
-from wirebert.baselines.task import (Rows, Task)
+from wirebert.baselines.tabm import fit_tabm
+from wirebert.baselines.task import Rows, Task
 
 
 def test_training_leaves_the_global_dice_as_they_were_and_stops_at_the_best_epoch() -> None:

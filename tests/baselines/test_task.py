@@ -1,13 +1,10 @@
 import warnings
+
 import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
-from wirebert.baselines.task import (Rows, class_weights, known)
-import numpy as np
-import pytest
-from wirebert.baselines.task import (Dense)
-from wirebert.baselines.task import (Rows, Task)
 
+from wirebert.baselines.task import Dense, Rows, Task, class_weights, known
 
 IDS = np.array([0, 0, 0, 0, 0, 1, 1, 2], dtype=np.int64)
 

@@ -2,11 +2,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.baselines.text_svm import TextMachine
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.baselines.text_svm import (TextMachine)
 
 NUM_FLOWS = 300
 SCHEMA = FlowSchema(

@@ -2,12 +2,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.baselines import token_trees
+from wirebert.baselines.token_trees import ClassWeights, TokenTrees
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.baselines import (token_trees)
-from wirebert.baselines.token_trees import (ClassWeights, TokenTrees)
 
 NUM_FLOWS = 400
 SCHEMA = FlowSchema(

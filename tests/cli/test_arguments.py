@@ -3,9 +3,9 @@ import subprocess
 import sys
 from dataclasses import fields
 
-from wirebert.cli.main import (build_parser)
-from wirebert.data.config import (DataConfig)
-from wirebert.cli.arguments import (DATA_OPTIONS, add_data_options, given_options)
+from wirebert.cli.arguments import DATA_OPTIONS, add_data_options, given_options
+from wirebert.cli.main import build_parser
+from wirebert.data.config import DataConfig
 
 
 def test_data_options_are_settings_of_the_section_data():

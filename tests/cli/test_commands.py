@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.cli.main import (build_parser, main)
-from wirebert.cli.commands import (COMMANDS)
+from wirebert.cli.commands import COMMANDS
+from wirebert.cli.main import build_parser, main
 
 
 @pytest.mark.slow

@@ -2,8 +2,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wirebert.data.registry import (Checked, known_datasets)
-from wirebert.cli.datasets import (show_checked, show_datasets)
+from wirebert.cli.datasets import show_checked, show_datasets
+from wirebert.data.registry import Checked, known_datasets
 
 
 def test_every_set_is_shown_with_citation_licence_split_and_what_is_verified():

@@ -4,12 +4,12 @@ from dataclasses import fields
 
 import pytest
 
-from wirebert.cli.main import (build_parser)
+from wirebert.cli.main import build_parser
 
 
 def test_options_that_bound_requests_have_the_defaults_of_the_limits():
-    from wirebert.service.limits import (Limits)
-    from wirebert.service.server import (Place)
+    from wirebert.service.limits import Limits
+    from wirebert.service.server import Place
 
     options = vars(build_parser().parse_args(["serve", "model"]))
     for settings in (Limits(), Place()):

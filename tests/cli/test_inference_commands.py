@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 from pyarrow import parquet
 
-from wirebert.cli.main import (main)
+from wirebert.cli.main import main
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wirebert.cli.main import (build_parser, main)
-from wirebert.cli.commands import (COMMANDS)
+from wirebert.cli.commands import COMMANDS
+from wirebert.cli.main import build_parser, main
 
 Make = Callable[[Path], None]
 
@@ -362,7 +362,7 @@ def test_a_stopped_training_goes_on_to_its_end(
         "evaluation.baseline=false",
     ]
     settings = [*tiny, *(word for setting in more for word in ("--set", setting))]
-    command = [sys.executable, "-m", "wirebert.cli.main", "train", str(traffic / "train.csv"), "--out", str(out)]
+    command = [sys.executable, "-m", "wirebert", "train", str(traffic / "train.csv"), "--out", str(out)]
     with subprocess.Popen(
         [*command, *settings], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:
@@ -392,7 +392,7 @@ def test_a_stopped_training_goes_on_to_its_end(
 @pytest.mark.slow
 def test_a_reader_that_leaves_early_is_no_error(trained: Path, traffic: Path) -> None:
     arguments = ["predict", str(trained / "model"), str(traffic / "train.csv")]
-    full = [sys.executable, "-m", "wirebert.cli.main", *arguments]
+    full = [sys.executable, "-m", "wirebert", *arguments]
     with subprocess.Popen(full, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()  # gone before the first line

@@ -1,5 +1,5 @@
-from wirebert.cli.main import (build_parser)
-from wirebert.cli.arguments import (DATA_OPTIONS)
+from wirebert.cli.arguments import DATA_OPTIONS
+from wirebert.cli.main import build_parser
 
 
 def test_training_and_comparing_describe_a_run_in_the_same_words():

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.cli.main import (main)
+from wirebert.cli.main import main
 from wirebert.config import RunConfig, resolve_run
-from wirebert.data.flows import (open_flows)
-from wirebert.data.checks.profile import (survey)
-from wirebert.data.synthetic.stealthy import (QUIET_ATTACKS)
+from wirebert.data.checks.profile import survey
+from wirebert.data.flows import open_flows
+from wirebert.data.synthetic.stealthy import QUIET_ATTACKS
 
 
 @pytest.mark.slow

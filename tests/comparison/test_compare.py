@@ -12,13 +12,13 @@ from pyarrow import parquet
 from rich.console import Console
 from sklearn.metrics import f1_score
 
-from wirebert.comparison import (compare as competing)
-from wirebert.comparison.compare import (compete)
+from wirebert.comparison import compare as competing
+from wirebert.comparison.compare import compete
+from wirebert.comparison.jobs import Job, is_done, work
 from wirebert.config import RunConfig, resolve_run
-from wirebert.comparison.jobs import (Job, is_done, work)
 from wirebert.errors import ConfigError, RunError
-from wirebert.report.comparison import (Comparison)
-from wirebert.evaluation.test_ledger import (read_ledger)
+from wirebert.evaluation.test_ledger import read_ledger
+from wirebert.report.comparison import Comparison
 
 QUIET = Console(quiet=True)
 NOTHING_IS_ZERO: dict[str, Any] = {"zero_division": 0.0}

@@ -1,16 +1,15 @@
-import numpy as np
-from wirebert.comparison.folds import (AT_RANDOM, ATTACKS_WHOLE, leave_attacks_out)
 from dataclasses import replace
 from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from wirebert.config import resolve_run
-from wirebert.data.checks.sampling import (FEW_ROWS, sample_by_name)
-from wirebert.comparison.folds import (joined_texts, read_ground)
-from wirebert.workflows.prepare import (prepare)
-from wirebert.run_folder import RunFolder
 
+from wirebert.comparison.folds import AT_RANDOM, ATTACKS_WHOLE, joined_texts, leave_attacks_out, read_ground
+from wirebert.config import resolve_run
+from wirebert.data.checks.sampling import FEW_ROWS, sample_by_name
+from wirebert.run_folder import RunFolder
+from wirebert.workflows.prepare import prepare
 
 RNG = np.random.default_rng(0)
 NAMES = RNG.integers(0, 8, 600)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from wirebert.comparison.jobs import OURS, HeldOut, Job, is_done, limit_threads, plan, work
 from wirebert.config import RunConfig, resolve_run, write_run
-from wirebert.comparison.jobs import (OURS, HeldOut, Job, is_done, limit_threads, plan, work)
 
 
 def small(traffic: Path, test: Path) -> RunConfig:

@@ -6,11 +6,19 @@ import pytest
 from pyarrow import parquet
 from sklearn.metrics import f1_score
 
-from wirebert.evaluation.predictions_file import (SplitVerdicts, read_verdicts)
-from wirebert.comparison.jobs import (OURS)
-from wirebert.report.comparison import (Comparison, SplitComparison, Standing)
-from wirebert.metrics.significance import (Judged)
-from wirebert.comparison.results import (Entrant, Stand, as_markdown, few_classes, few_facts, point_facts, stands_of)
+from wirebert.comparison.jobs import OURS
+from wirebert.comparison.results import (
+    Entrant,
+    Stand,
+    as_markdown,
+    few_classes,
+    few_facts,
+    point_facts,
+    stands_of,
+)
+from wirebert.evaluation.predictions_file import SplitVerdicts, read_verdicts
+from wirebert.metrics.significance import Judged
+from wirebert.report.comparison import Comparison, SplitComparison, Standing
 from wirebert.run_folder import RunFolder
 
 RNG = np.random.default_rng(0)

@@ -10,10 +10,9 @@ import pytest
 from pyarrow import parquet
 from sklearn.metrics import f1_score
 
-from wirebert.cli.main import (main)
-from wirebert.comparison.runs import (compare_runs, group_runs)
-from wirebert.evaluation.predictions_file import (read_verdicts)
-from wirebert.errors import RunError
+from wirebert.cli.main import main
+from wirebert.comparison.runs import compare_runs, group_runs
+from wirebert.evaluation.predictions_file import read_verdicts
 
 NAMES = np.array(["normal", "dos", "probe"])
 ATTACKS = np.array(["normal", "smurf", "neptune", "land", "satan", "nmap"])
@@ -27,9 +26,9 @@ MakeRun = Callable[..., Path]
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """Writes a finished run: a report, and predictions that are wrong for a share of the rows."""
-    from wirebert.report.environment import (Hardware)
-    from wirebert.metrics.split_metrics import (evaluate)
-    from wirebert.report.report import (DataSection, JudgedFile, Report, write_json)
+    from wirebert.metrics.split_metrics import evaluate
+    from wirebert.report.environment import Hardware
+    from wirebert.report.report import DataSection, JudgedFile, Report, write_json
 
     def make(
         name: str, wrong: float, *, seed: int = 1, epochs: int = 5, sha256: str = "aa", rows: int = 240
@@ -120,27 +119,6 @@ def test_other_flows_give_a_sentence_and_no_test(make_run: MakeRun, other: dict[
     assert "did not judge the same flows" in split.note
     assert not split.standings
     assert not split.differences
-
-
-def test_rows_without_a_label_are_passed_over(tmp_path: Path) -> None:
-    table = pa.table(
-        {
-            "row": [0, 1, 2],
-            "label": ["smurf", None, "normal"],
-            "true_class": ["dos", None, "normal"],
-            "predicted_class": ["dos", "dos", "dos"],
-        }
-    )
-    parquet.write_table(table, tmp_path / "test.parquet")
-    found = read_verdicts(tmp_path / "test.parquet")
-    assert (found.labels, found.true, found.names) == (("smurf", "normal"), ("dos", "normal"), ("dos",))
-    assert found.label_ids.tolist() == [0, 1]
-    assert found.scores is None
-
-
-def test_missing_predictions_are_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"test\.parquet: expected the predictions"):
-        read_verdicts(tmp_path / "test.parquet")
 
 
 class Cells(HTMLParser):

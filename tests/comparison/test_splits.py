@@ -4,29 +4,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-import numpy as np
-import pytest
-from rich.console import Console
-from wirebert.comparison import (compare as competing)
-from wirebert.cli.main import (main)
-from wirebert.config import RunConfig, resolve_run
-from wirebert.comparison.jobs import (Job, is_done, work)
-from wirebert.errors import ConfigError
-from wirebert.report.comparison import (Comparison)
-from wirebert.serialization import (from_plain)
-from wirebert.comparison.splits import (compete_on_splits)
-from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy.stats import ttest_1samp
-from wirebert.report.comparison import (ClassStandings, Comparison, Difference, SplitComparison, Standing)
-from wirebert.report.comparison_page import (standings_chart)
-from wirebert.report.comparison_terminal import (difference_cells, remarks, standing_cells)
-from wirebert.metrics.significance import (Contrast, holm)
-from wirebert.comparison.splits import (corrected_contrast, over_splits)
 
+from wirebert.cli.main import main
+from wirebert.comparison import compare as competing
+from wirebert.comparison.jobs import Job, is_done, work
+from wirebert.comparison.splits import compete_on_splits, corrected_contrast, over_splits
+from wirebert.config import RunConfig, resolve_run
+from wirebert.errors import ConfigError
+from wirebert.metrics.significance import Contrast, holm
+from wirebert.report.comparison import ClassStandings, Comparison, Difference, SplitComparison, Standing
+from wirebert.report.comparison_page import standings_chart
+from wirebert.report.comparison_terminal import difference_cells, remarks, standing_cells
+from wirebert.serialization import from_plain
 
 QUIET = Console(quiet=True)
 

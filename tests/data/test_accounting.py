@@ -1,6 +1,6 @@
 import pytest
 
-from wirebert.data.accounting import (MAX_EXAMPLES, Intake)
+from wirebert.data.accounting import MAX_EXAMPLES, Intake
 from wirebert.errors import DataError
 
 

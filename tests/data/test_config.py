@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from wirebert.data.config import (DataConfig)
+from wirebert.data.config import DataConfig
 from wirebert.errors import ConfigError
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.data.dialect import (detect_encoding)
+from wirebert.data.accounting import Intake
+from wirebert.data.config import DataConfig
+from wirebert.data.dialect import detect_encoding
 from wirebert.data.files import open_file
-from wirebert.data.accounting import (Intake)
-from wirebert.data.config import (DataConfig)
 
 
 @dataclass(frozen=True, kw_only=True)

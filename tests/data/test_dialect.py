@@ -3,17 +3,19 @@ import gzip
 import lzma
 import zipfile
 from pathlib import Path
+
 import pyarrow as pa
 import pytest
-from wirebert.data.dialect import clean_names, open_bytes, read_head
-from wirebert.errors import DataError
-import pytest
-from wirebert.data.dialect import Encoding
-from wirebert.data.dialect import (detect_encoding)
-import pytest
-from wirebert.data.dialect import (refuse_other_formats)
-from wirebert.errors import DataError
 
+from wirebert.data.dialect import (
+    Encoding,
+    clean_names,
+    detect_encoding,
+    open_bytes,
+    read_head,
+    refuse_other_formats,
+)
+from wirebert.errors import DataError
 
 TABLE = b"dur,proto,label\n1.5,tcp,normal\n0,udp,dos\n"
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.schema.conversion import (Misfits)
+from wirebert.data.accounting import Intake
+from wirebert.data.config import DataConfig
 from wirebert.data.files import find_files, open_file, stem_of
-from wirebert.data.accounting import (Intake)
-from wirebert.data.flows import (open_flows)
-from wirebert.data.config import (DataConfig)
+from wirebert.data.flows import open_flows
+from wirebert.data.schema.conversion import Misfits
 from wirebert.errors import DataError
-from wirebert.workflows.inspect import (inspect_data)
+from wirebert.workflows.inspect import inspect_data
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.schema.library import (known_schemas, write_schema)
-from wirebert.data.flows import (DataConfig, Flows, open_flows)
-from wirebert.data.schema.schema import (ColumnKind)
-from wirebert.data.checks.profile import (survey)
+from wirebert.data.checks.profile import survey
+from wirebert.data.flows import DataConfig, Flows, open_flows
+from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.library import known_schemas, write_schema
+from wirebert.data.schema.schema import ColumnKind
 from wirebert.errors import ConfigError, DataError, SchemaError
 
 TABLE = "dur,proto,label\n1.5,tcp,normal\n0,udp,dos\n2,tcp,normal\n"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.formats import flow_files
-from wirebert.data.schema.library import (known_schemas)
-from wirebert.data.flows import (DataConfig, Flows, open_flows)
-from wirebert.data.schema.schema import (ColumnKind)
+from wirebert.data.schema.library import known_schemas
+from wirebert.data.schema.schema import ColumnKind
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 EVE = (

@@ -1,21 +1,17 @@
 import csv
 import io
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from wirebert.data.grammar import (Grammar)
 from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wirebert.data.dialect import Dialect
-from wirebert.data.accounting import (Intake)
-from wirebert.data.grammar import (Grammar)
-from wirebert.data.delimited import (reader as delimited)
-from wirebert.data.readers import (key_values)
-from wirebert.data.grammar import (row_lines)
 
+from wirebert.data.accounting import Intake
+from wirebert.data.delimited import reader as delimited
+from wirebert.data.dialect import Dialect
+from wirebert.data.grammar import Grammar, row_lines
+from wirebert.data.readers import key_values
 
 fields = st.text("ab,;\t\n\r\"' \\é", max_size=6)
 

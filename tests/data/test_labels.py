@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wirebert.data.config import DataConfig
 from wirebert.data.labels import (
     UNKNOWN_CLASS,
     UNLABELLED,
@@ -13,8 +14,7 @@ from wirebert.data.labels import (
     fit_classes,
     imbalance_ratio,
 )
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.data.config import (DataConfig)
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.errors import DataError
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from wirebert.data.flows import (open_flows)
-from wirebert.data.checks.profile import (survey)
-from wirebert.data.progress import (Watched, watch)
+from wirebert.data.checks.profile import survey
+from wirebert.data.flows import open_flows
+from wirebert.data.progress import Watched, watch
 
 
 def test_blocks_pass_unchanged_and_a_terminal_sees_rows():

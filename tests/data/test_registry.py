@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.data.registry import (known_datasets, verify)
 from wirebert.data.formats import FORMATS
-from wirebert.data.schema.library import (known_schemas)
+from wirebert.data.registry import known_datasets, verify
+from wirebert.data.schema.library import known_schemas
 from wirebert.errors import DataError
 
 CONTENT = b"dur,proto\n1,tcp\n"

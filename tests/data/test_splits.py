@@ -1,23 +1,20 @@
-import numpy as np
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from wirebert.data.splits import duplicate_safe_split
-from wirebert.errors import ConfigError, DataError
 from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from wirebert.data.context.context import (with_context)
-from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.labels import fit_classes
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.data.config import (DataConfig)
-from wirebert.data.splits import (RowSplit, split_rows)
-from wirebert.data.checks.profile import (survey)
-from wirebert.data.windows import ContextWindows
-from wirebert.errors import DataError, SchemaError
+from hypothesis import given
+from hypothesis import strategies as st
 
+from wirebert.data.checks.profile import survey
+from wirebert.data.config import DataConfig
+from wirebert.data.context.context import with_context
+from wirebert.data.labels import fit_classes
+from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.splits import RowSplit, duplicate_safe_split, split_rows
+from wirebert.data.windows import ContextWindows
+from wirebert.errors import ConfigError, DataError, SchemaError
 
 # Groups of rows: (class of the group, rows in it).
 GROUPS = st.lists(st.tuples(st.integers(-1, 3), st.integers(1, 6)), min_size=2, max_size=60)

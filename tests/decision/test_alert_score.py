@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wirebert.decision.alert_score import (MOST_KNOTS, AlarmScore, Surprise, log_odds, surprise)
-from wirebert.serialization import (from_plain, to_plain)
+from wirebert.decision.alert_score import MOST_KNOTS, AlarmScore, Surprise, log_odds, surprise
+from wirebert.serialization import from_plain, to_plain
 
 
 def slow_surprise(known: list[float], score: float) -> float:

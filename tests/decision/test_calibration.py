@@ -6,8 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from wirebert.decision.calibration import (METHODS, Method, Scaling, choose_scaling, fit_scaling, log_losses, mean_probabilities, shares_by_confusion, shares_by_likelihood, softmax)
-from wirebert.metrics.reliability import (calibration_error)
+from wirebert.decision.calibration import (
+    METHODS,
+    Method,
+    Scaling,
+    choose_scaling,
+    fit_scaling,
+    log_losses,
+    mean_probabilities,
+    shares_by_confusion,
+    shares_by_likelihood,
+    softmax,
+)
+from wirebert.metrics.reliability import calibration_error
 
 
 def sample(

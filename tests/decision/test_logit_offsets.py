@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from wirebert.decision.logit_offsets import (fit_addends, with_addends)
+from wirebert.decision.logit_offsets import fit_addends, with_addends
 
 RNG = np.random.default_rng(0)
 TRUE = RNG.choice(3, 900, p=[0.6, 0.3, 0.1]).astype(np.int64)

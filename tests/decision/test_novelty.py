@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from wirebert.decision.novelty import (ColumnSpace, Neighbours, Strangeness, farthest_first)
+from wirebert.decision.novelty import ColumnSpace, Neighbours, Strangeness, farthest_first
 
 
 def points(num_flows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

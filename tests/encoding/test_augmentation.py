@@ -4,13 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding import (augmentation as mixing)
-from wirebert.encoding.augmentation import (mixed_rows)
-from wirebert.encoding.token_rows import (EncodedBlock)
-from wirebert.encoding.config import (EncodingConfig)
-from wirebert.encoding.matrix import (slot_ids)
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding import augmentation as mixing
+from wirebert.encoding.augmentation import mixed_rows
+from wirebert.encoding.config import EncodingConfig
+from wirebert.encoding.matrix import slot_ids
 from wirebert.encoding.store import EncodedFlows
+from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 NUM_COLUMNS = 8

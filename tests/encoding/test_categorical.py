@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow as pa
 
-from wirebert.encoding.categorical import (CategoryEncoder, ValueCounts)
+from wirebert.encoding.categorical import CategoryEncoder, ValueCounts
 
 
 def fit(values: list[str | None], max_categories: int = 1000) -> CategoryEncoder:

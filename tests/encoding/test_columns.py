@@ -1,23 +1,22 @@
 import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from wirebert.data.schema.schema import (Column, ColumnKind)
-from wirebert.encoding.categorical import (ValueCounts)
+
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.categorical import ValueCounts
 from wirebert.encoding.columns import (
     count_values,
     distinct_parts,
     encoder_from_dict,
     encoder_to_dict,
+    fit_columns,
     fit_encoder,
     new_counts,
 )
-from wirebert.encoding.numeric import (NumberCounts)
-import pyarrow as pa
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.encoding.columns import (fit_columns)
-from wirebert.encoding.config import (EncodingConfig)
-
+from wirebert.encoding.config import EncodingConfig
+from wirebert.encoding.numeric import NumberCounts
 
 COLUMNS = {
     ColumnKind.NUMBER: pa.chunked_array([[0.1, 0.1, None, 1e-300], [3.0, 1 / 3]], pa.float64()),

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wirebert.data.schema.combination import (Combination)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
+from wirebert.data.schema.combination import Combination
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.combinations import absent_parts, all_features, combine
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import SchemaError

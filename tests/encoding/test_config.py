@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.encoding.config import EncodingConfig
 from wirebert.errors import ConfigError
 
 

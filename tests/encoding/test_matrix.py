@@ -1,19 +1,16 @@
-import numpy as np
-import pyarrow as pa
-import pytest
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.config import (EncodingConfig)
-from wirebert.encoding.matrix import (Ranks, slot_ids)
-from wirebert.encoding.tokenizer import FlowTokenizer
 import math
 from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wirebert.encoding.matrix import (Coding, text_statistics)
 
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.config import EncodingConfig
+from wirebert.encoding.matrix import Coding, Ranks, slot_ids, text_statistics
+from wirebert.encoding.tokenizer import FlowTokenizer
 
 SCHEMA = FlowSchema(
     name="test",

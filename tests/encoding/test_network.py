@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.encoding.categorical import (ValueCounts)
+from wirebert.encoding.categorical import ValueCounts
 from wirebert.encoding.network import (
     FLAG_BITS,
     AddressEncoder,
@@ -13,7 +13,7 @@ from wirebert.encoding.network import (
     address_scope,
     read_flags,
 )
-from wirebert.encoding.numeric import (NumberCounts)
+from wirebert.encoding.numeric import NumberCounts
 
 
 def fit_ports(ports: list[float]) -> PortEncoder:

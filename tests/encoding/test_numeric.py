@@ -5,7 +5,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.encoding.numeric import (NumberCounts, NumberEncoder, bin_starts, write_number)
+from wirebert.encoding.numeric import NumberCounts, NumberEncoder, bin_starts, write_number
 
 NUMBERS = st.lists(
     st.none() | st.floats(allow_nan=False) | st.sampled_from([0.0, 1.0, -1.0, 0.5]), max_size=40

@@ -1,4 +1,4 @@
-from wirebert.encoding.ports import (SERVICES)
+from wirebert.encoding.ports import SERVICES
 
 
 def test_ports_are_ports_and_names_are_unique_words():

@@ -1,23 +1,25 @@
-from pathlib import Path
-import numpy as np
-import pytest
-from wirebert.encoding.token_rows import (EncodedBlock)
-from wirebert.encoding.store import EncodedFlows, StoreWriter
-from wirebert.errors import DataError
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.store import (find_or_encode, find_or_fit, store_key, tokenizer_key)
-from wirebert.encoding.config import (EncodingConfig)
-from wirebert.encoding.store import StoreWriter
+
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.config import EncodingConfig
+from wirebert.encoding.store import (
+    EncodedFlows,
+    StoreWriter,
+    find_or_encode,
+    find_or_fit,
+    row_hashes,
+    store_key,
+    tokenizer_key,
+)
+from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
-import numpy as np
-from wirebert.encoding.store import (row_hashes)
-from wirebert.encoding.store import EncodedFlows
+from wirebert.errors import DataError
 
 
 def block(rows: list[list[int]], dtype: type[np.unsignedinteger] = np.uint16) -> EncodedBlock:

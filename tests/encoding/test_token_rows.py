@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.encoding.token_rows import (TextCells, join_rows, within_budget)
 from wirebert.encoding.text import Ragged
+from wirebert.encoding.token_rows import TextCells, join_rows, within_budget
 
 
 def ragged(sequences: list[list[int]]) -> Ragged:

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from wirebert.data.flows import (open_flows)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
+from wirebert.data.flows import open_flows
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.synthetic import write_csv
-from wirebert.encoding.token_rows import (EncodedBlock)
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.encoding.config import EncodingConfig
+from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, DataError, SchemaError
 

@@ -1,17 +1,19 @@
 from urllib.parse import unquote
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wirebert.encoding.vocabulary import (
     SPECIAL_TOKENS,
+    Slot,
     Vocabulary,
     escape,
     escape_column,
     escape_value,
 )
 from wirebert.errors import ArtifactError, SchemaError
-from wirebert.encoding.vocabulary import (Slot)
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wirebert.encoding.vocabulary import (Slot)
 from wirebert.encoding.text import pieces_of_words
+from wirebert.encoding.vocabulary import Slot
 from wirebert.encoding.wordpieces import read_wordpieces, start_pieces
 from wirebert.errors import CheckpointError
 

@@ -10,21 +10,20 @@ import pytest
 from pyarrow import csv, parquet
 from sklearn import metrics as sklearn
 
+from wirebert.baselines.quick_trees import fit_trees
+from wirebert.data.flows import Flows, Part, open_flows
 from wirebert.data.labels import UNLABELLED, ClassMap
-from wirebert.data.flows import (Flows, open_flows)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.decision.alert_score import AlarmScore
+from wirebert.decision.novelty import Strangeness
+from wirebert.decision.operating_point import NOTHING
+from wirebert.encoding.matrix import measure
 from wirebert.errors import SchemaError
-from wirebert.decision.alert_score import (AlarmScore)
-from wirebert.baselines.quick_trees import (fit_trees)
-from wirebert.decision.novelty import (Strangeness)
-from wirebert.metrics.thresholds import (fit_threshold)
-from wirebert.encoding.matrix import (measure)
-from wirebert.data.flows import (Part)
-from wirebert.evaluation.evaluate import (TrueClasses, figures, judge, judge_trees, judge_trees_on)
+from wirebert.evaluation.evaluate import TrueClasses, figures, judge, judge_trees, judge_trees_on
+from wirebert.inference.artifact import Artifact
+from wirebert.inference.detector import Detector
+from wirebert.metrics.thresholds import fit_threshold
 from wirebert.model.distilbert import DistilBert
-from wirebert.inference.artifact import (Artifact)
-from wirebert.inference.detector import (Detector)
-from wirebert.decision.operating_point import (NOTHING)
 
 LABEL_MAP = {"normal": "normal", "calm": "normal", "smurf": "dos", "neptune": "dos", "nmap": "probe"}
 CLASSES = ClassMap(classes=("normal", "dos", "probe"), label_map=LABEL_MAP, benign="normal")

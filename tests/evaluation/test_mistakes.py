@@ -5,9 +5,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.data.flows import (open_flows)
-from wirebert.evaluation.mistakes import (MistakenFlows)
-from wirebert.inference.detector import (Detector)
+from wirebert.data.flows import open_flows
+from wirebert.evaluation.mistakes import MistakenFlows
+from wirebert.inference.detector import Detector
 
 pytestmark = pytest.mark.slow
 

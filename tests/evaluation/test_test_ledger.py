@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from wirebert.errors import RunError
-from wirebert.report.report import (JudgedFile)
-from wirebert.evaluation.test_ledger import (count_read, ledger_beside, num_reads, read_ledger, settings_hash)
+from wirebert.evaluation.test_ledger import count_read, ledger_beside, num_reads, read_ledger, settings_hash
+from wirebert.report.report import JudgedFile
 
 
 def note(folder: Path, sha256: str = "aa", seed: int = 1, **more: object) -> JudgedFile:

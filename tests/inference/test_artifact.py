@@ -15,15 +15,15 @@ from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError
+from wirebert.inference import artifact as artifact_module
+from wirebert.inference.artifact import Artifact, load_artifact, save_artifact, write_card
+from wirebert.inference.detector import Detector
 from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
-from wirebert.inference import (artifact as artifact_module)
-from wirebert.inference.artifact import (Artifact, load_artifact, save_artifact, write_card)
-from wirebert.inference.detector import (Detector)
 
 Tiny = Callable[..., tuple[Artifact, DistilBert]]
 
@@ -94,7 +94,7 @@ def stock_probabilities(folder: Path, texts: list[str]) -> np.ndarray:
 def test_stock_transformers_gives_the_probabilities_of_the_detector(
     schema: FlowSchema,
     table: pa.Table,
-    tiny: Tiny,
+    make_artifact: Tiny,
     wordpieces: str,
     tmp_path: Path,
     texts: bool,
@@ -109,7 +109,7 @@ def test_stock_transformers_gives_the_probabilities_of_the_detector(
         wordpieces=wordpieces if vocabulary == "extend" else None,
         num_pieces=300,
     )
-    artifact, model = tiny(schema, table, config)
+    artifact, model = make_artifact(schema, table, config)
     save_artifact(artifact, tmp_path / "model", card="")
     detector = Detector.load(tmp_path / "model")
     found = detector.score(table).probabilities
@@ -128,13 +128,13 @@ def test_stock_transformers_gives_the_probabilities_of_the_detector(
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_no_category_changes_another_token(
-    schema: FlowSchema, table: pa.Table, tiny: Tiny, tmp_path: Path, is_known: bool
+    schema: FlowSchema, table: pa.Table, make_artifact: Tiny, tmp_path: Path, is_known: bool
 ):
     rows = table.slice(0, 1).take([0] * (1 + len(UGLY)))
     at = table.column_names.index("service")
     rows = rows.set_column(at, "service", pa.array(["http", *UGLY]))
     seen = pa.concat_tables([table, rows]) if is_known else table
-    artifact, _ = tiny(schema, seen, EncodingConfig(leave_out=False))
+    artifact, _ = make_artifact(schema, seen, EncodingConfig(leave_out=False))
     save_artifact(artifact, tmp_path / "model", card="")
     written, ids = canonical(artifact.tokenizer, rows)
     assert stock_ids(tmp_path / "model", written) == ids
@@ -146,9 +146,11 @@ def test_no_category_changes_another_token(
     assert len({row[1 + slot] for row in ids}) == (1 + len(UGLY) if is_known else 2)
 
 
-def test_no_text_changes_another_token(schema: FlowSchema, table: pa.Table, tiny: Tiny, tmp_path: Path):
+def test_no_text_changes_another_token(
+    schema: FlowSchema, table: pa.Table, make_artifact: Tiny, tmp_path: Path
+):
     schema, table = with_texts(schema, table)
-    artifact, _ = tiny(schema, table, EncodingConfig(num_pieces=300))
+    artifact, _ = make_artifact(schema, table, EncodingConfig(num_pieces=300))
     save_artifact(artifact, tmp_path / "model", card="")
     rows = table.slice(0, 1).take([0] * (1 + len(UGLY)))
     rows = rows.set_column(table.column_names.index("uri"), "uri", pa.array(["/", *UGLY]))

@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.token_rows import (EncodedBlock)
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.config import EncodingConfig
+from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.inference.attribution import (explain, log_odds, slot_tokens, with_tokens)
+from wirebert.inference.attribution import explain, log_odds, slot_tokens, with_tokens
 
 KINDS = {"duration": ColumnKind.DURATION, "service": ColumnKind.CATEGORY, "flags": ColumnKind.CATEGORY}
 TABLE = pa.table(

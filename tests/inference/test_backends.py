@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
+from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.errors import ConfigError
+from wirebert.inference.artifact import Artifact
+from wirebert.inference.backends import OnnxBackend, TorchBackend, agrees, open_session, padded, softmax
+from wirebert.inference.onnx_graph import model_bytes
 from wirebert.model.batches import score
-from wirebert.inference.artifact import (Artifact)
-from wirebert.inference.backends import (OnnxBackend, TorchBackend, agrees, open_session, padded, softmax)
-from wirebert.inference.onnx_graph import (model_bytes)
 
 
 @pytest.fixture(scope="module")

@@ -11,18 +11,18 @@ import pytest
 import torch
 
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.token_rows import (EncodedBlock)
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.errors import ArtifactError, ConfigError
-from wirebert.inference.attribution import (with_tokens)
+from wirebert.inference import detector as module
+from wirebert.inference import export
+from wirebert.inference.artifact import Artifact, load_artifact, save_artifact
+from wirebert.inference.attribution import with_tokens
+from wirebert.inference.backends import BackendName, TorchBackend
+from wirebert.inference.detector import Detector, choose_device
+from wirebert.inference.parity import BOUNDS, Bounds
 from wirebert.model.batches import Precision
 from wirebert.model.distilbert import DistilBert
-from wirebert.inference import (detector as module)
-from wirebert.inference import (export)
-from wirebert.inference.parity import (BOUNDS, Bounds)
-from wirebert.inference.artifact import (Artifact, load_artifact, save_artifact)
-from wirebert.inference.backends import (BackendName, TorchBackend)
-from wirebert.inference.detector import (Detector, choose_device)
 
 
 @pytest.fixture(scope="module")
@@ -152,10 +152,10 @@ def test_an_empty_table_has_no_scores(detector: Detector, table: pa.Table, lacks
     assert scores.num_truncated == 0
 
 
-def test_cut_texts_are_counted(tiny: Callable[..., tuple[Artifact, DistilBert]]):
+def test_cut_texts_are_counted(make_artifact: Callable[..., tuple[Artifact, DistilBert]]):
     schema = FlowSchema(name="web", columns=(Column(name="uri", kind=ColumnKind.TEXT, is_feature=True),))
     table = pa.table({"uri": ["/a", "/" + "b4%" * 100, None]})
-    artifact, _ = tiny(schema, table)
+    artifact, _ = make_artifact(schema, table)
     assert Detector(artifact).score(table).num_truncated == 1
 
 

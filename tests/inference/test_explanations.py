@@ -4,20 +4,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.decision.alert_score import (AlarmScore, Surprise)
-from wirebert.decision.novelty import (Strangeness)
-from wirebert.encoding.matrix import (measure)
-from wirebert.inference.attribution import (Attributions)
-from wirebert.inference.artifact import (Artifact)
-from wirebert.inference.detector import (Detector)
-from wirebert.decision.operating_point import (NOTHING, Budget)
-from wirebert.inference.explanations import (NUM_REASONS, novelty_reasons, reasons, wants_reasons, why)
+from wirebert.decision.alert_score import AlarmScore, Surprise
+from wirebert.decision.novelty import Strangeness
+from wirebert.decision.operating_point import NOTHING, Budget
+from wirebert.encoding.matrix import measure
+from wirebert.inference.artifact import Artifact
+from wirebert.inference.attribution import Attributions
+from wirebert.inference.detector import Detector
+from wirebert.inference.explanations import NUM_REASONS, novelty_reasons, reasons, wants_reasons, why
 
 
 @pytest.fixture
 def found(artifact: Artifact, table: pa.Table) -> Attributions:
     """Two flows: `service` and `bytes` speak for the first one's class, nothing for the second one's."""
-    from wirebert.inference.attribution import (slot_tokens)
+    from wirebert.inference.attribution import slot_tokens
 
     tokenizer = artifact.tokenizer
     contributions = np.full((2, len(tokenizer.slots)), -1, np.float32)

@@ -8,15 +8,15 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
+from wirebert.decision.alert_score import AlarmScore
+from wirebert.decision.novelty import Strangeness
+from wirebert.decision.operating_point import NOTHING
+from wirebert.encoding.matrix import measure
 from wirebert.errors import ArtifactError
-from wirebert.decision.alert_score import (AlarmScore)
-from wirebert.decision.novelty import (Strangeness)
-from wirebert.encoding.matrix import (measure)
-from wirebert.inference.parity import (BOUNDS, Bounds)
-from wirebert.inference.artifact import (MANIFEST, Artifact, load_artifact, save_artifact)
-from wirebert.inference.detector import (Detector)
-from wirebert.inference.export import (export_model, rows_of)
-from wirebert.decision.operating_point import (NOTHING)
+from wirebert.inference.artifact import MANIFEST, Artifact, load_artifact, save_artifact
+from wirebert.inference.detector import Detector
+from wirebert.inference.export import export_model, rows_of
+from wirebert.inference.parity import BOUNDS, Bounds
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_an_export_that_does_not_agree_is_not_written(folder: Path, monkeypatch:
 
 def test_a_manifest_that_lists_a_file_elsewhere_is_refused(folder: Path, artifact: Artifact):
     """A hostile model folder can not make wirebert open what lies outside it."""
-    from wirebert.inference.artifact import (add_export)
+    from wirebert.inference.artifact import add_export
 
     (folder.parent / "secret").write_text("")
     add_export(folder, "onnx", b"", {})

@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from wirebert.cli.main import (main)
-from wirebert.data.flows import (open_flows)
-from wirebert.data.schema.schema import (FlowSchema)
+from wirebert.cli.main import main
+from wirebert.data.flows import open_flows
+from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import DataError
-from wirebert.inference import (follow as following)
-from wirebert.inference.artifact import (save_artifact)
-from wirebert.inference.detector import (Detector)
-from wirebert.inference.follow import (Progress, follow, state_path)
-from wirebert.inference.predictions import (open_writer, predict_blocks)
+from wirebert.inference import follow as following
+from wirebert.inference.artifact import save_artifact
+from wirebert.inference.detector import Detector
+from wirebert.inference.follow import Progress, follow, state_path
+from wirebert.inference.predictions import open_writer, predict_blocks
 
 if TYPE_CHECKING:
+    from wirebert.inference.artifact import Artifact
     from wirebert.model.distilbert import DistilBert
-    from wirebert.inference.artifact import (Artifact)
 
 Tiny = Callable[..., "tuple[Artifact, DistilBert]"]
 
@@ -52,11 +52,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def detector(whole: Path, tiny: Tiny) -> Detector:
+def detector(whole: Path, make_artifact: Tiny) -> Detector:
     """It sees context."""
     flows = open_flows(whole)
     assert flows.schema.context is not None
-    return Detector(tiny(flows.schema, pa.concat_tables(flows.blocks()))[0])
+    return Detector(make_artifact(flows.schema, pa.concat_tables(flows.blocks()))[0])
 
 
 def verdicts_of(detector: Detector, path: Path) -> list[dict[str, object]]:
@@ -162,11 +162,11 @@ def test_an_empty_log_is_waited_for(detector: Detector, tmp_path: Path):
     assert run(detector, log, tmp_path / "verdicts.jsonl").num_flows == 0
 
 
-def test_a_table_with_a_header_can_be_followed(tiny: Tiny, tmp_path: Path):
+def test_a_table_with_a_header_can_be_followed(make_artifact: Tiny, tmp_path: Path):
     log, out = tmp_path / "flows.csv", tmp_path / "verdicts.jsonl"
     write_csv(log, 200, seed=5)
     flows = open_flows(log)
-    detector = Detector(tiny(flows.schema, pa.concat_tables(flows.blocks()))[0])
+    detector = Detector(make_artifact(flows.schema, pa.concat_tables(flows.blocks()))[0])
     expected, content = verdicts_of(detector, log), log.read_bytes()
     for verdict in expected:
         del verdict["line"]  # a log that is rotated begins to count anew
@@ -184,11 +184,11 @@ def test_rows_that_can_not_be_used_are_told(detector: Detector, whole: Path, tmp
     assert "1 rows can not be used" in told[0]
 
 
-def test_a_short_row_is_told_wherever_the_log_stops_for_a_while(tiny: Tiny, tmp_path: Path):
+def test_a_short_row_is_told_wherever_the_log_stops_for_a_while(make_artifact: Tiny, tmp_path: Path):
     log, out = tmp_path / "flows.csv", tmp_path / "verdicts.jsonl"
     write_csv(log, 200, seed=5)
     flows, content = open_flows(log), log.read_bytes()
-    detector = Detector(tiny(flows.schema, pa.concat_tables(flows.blocks()))[0])
+    detector = Detector(make_artifact(flows.schema, pa.concat_tables(flows.blocks()))[0])
     log.write_bytes(content + b"short\n")
     told: list[str] = []
     assert run(detector, log, out, told).num_flows == 200
@@ -208,13 +208,15 @@ def test_too_many_rows_that_can_not_be_used_end_the_following(
         run(detector, log, tmp_path / "verdicts.jsonl")
 
 
-def test_a_state_of_other_windows_is_refused(detector: Detector, whole: Path, tiny: Tiny, tmp_path: Path):
+def test_a_state_of_other_windows_is_refused(
+    detector: Detector, whole: Path, make_artifact: Tiny, tmp_path: Path
+):
     out = tmp_path / "verdicts.jsonl"
     run(detector, whole, out)
     schema = FlowSchema.from_dict(
         {**detector.schema.to_dict(), "context": ContextWindows(long_s=7_200).to_dict()}
     )
-    other = Detector(tiny(schema, pa.concat_tables(open_flows(whole).blocks()))[0])
+    other = Detector(make_artifact(schema, pa.concat_tables(open_flows(whole).blocks()))[0])
     with pytest.raises(DataError, match="looks back as far as this one"):
         run(other, whole, out)
 
@@ -290,9 +292,7 @@ def test_a_process_that_is_asked_to_end_ends_well_and_goes_on_later(
     words = ["predict", str(tmp_path / "model"), str(log), "--follow", "--out", str(out)]
     for _ in range(2):
         before = out.stat().st_size if out.exists() else 0
-        with subprocess.Popen(
-            [sys.executable, "-m", "wirebert.cli.main", *words], stderr=subprocess.PIPE
-        ) as process:
+        with subprocess.Popen([sys.executable, "-m", "wirebert", *words], stderr=subprocess.PIPE) as process:
             while process.poll() is None and not (out.exists() and out.stat().st_size > before):
                 time.sleep(0.05)
             process.send_signal(number)

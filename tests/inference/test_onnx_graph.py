@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 import torch
 
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.config import EncodingConfig
+from wirebert.inference import onnx_graph
+from wirebert.inference.artifact import Artifact
+from wirebert.inference.backends import OnnxBackend, open_session, padded, softmax
+from wirebert.inference.onnx_graph import model_bytes, probe_bytes
 from wirebert.model.distilbert import DistilBert
-from wirebert.inference import (onnx_graph)
-from wirebert.inference.artifact import (Artifact)
-from wirebert.inference.backends import (OnnxBackend, open_session, padded, softmax)
-from wirebert.inference.onnx_graph import (model_bytes, probe_bytes)
 
 Tiny = Callable[..., tuple[Artifact, DistilBert]]
 
@@ -30,7 +30,7 @@ def torch_logits(model: DistilBert, ids: np.ndarray, mask: np.ndarray) -> np.nda
 @pytest.mark.parametrize("leave_out", [True, False])
 @pytest.mark.parametrize("folded_tokens", [0, 4096])
 def test_the_graph_computes_what_the_model_does(
-    tiny: Tiny,
+    make_artifact: Tiny,
     schema: FlowSchema,
     table: pa.Table,
     leave_out: bool,
@@ -39,7 +39,7 @@ def test_the_graph_computes_what_the_model_does(
 ):
     """With and without positions, with and without the first block looked up by token; rows of many lengths at once."""
     monkeypatch.setattr(onnx_graph, "FOLDED_TOKENS", folded_tokens)
-    artifact, model = tiny(schema, table, EncodingConfig(leave_out=leave_out))
+    artifact, model = make_artifact(schema, table, EncodingConfig(leave_out=leave_out))
     assert artifact.weights["distilbert.embeddings.position_embeddings.weight"].any() != leave_out
     block = artifact.tokenizer.encode(table)
     ids, mask = padded(block, np.arange(60), pad_id=artifact.tokenizer.pad_id)
@@ -49,10 +49,10 @@ def test_the_graph_computes_what_the_model_does(
     np.testing.assert_allclose(found, torch_logits(model, ids, mask), atol=2e-5)
 
 
-def test_texts_of_many_lengths_are_scored(tiny: Tiny):
+def test_texts_of_many_lengths_are_scored(make_artifact: Tiny):
     schema = FlowSchema(name="web", columns=(Column(name="uri", kind=ColumnKind.TEXT, is_feature=True),))
     table = pa.table({"uri": ["/a", "/index.php?id=1%20or%201=1", None, "/" * 300, ""]})
-    artifact, model = tiny(schema, table)
+    artifact, model = make_artifact(schema, table)
     ids, mask = padded(artifact.tokenizer.encode(table), np.arange(5), pad_id=artifact.tokenizer.pad_id)
     session = open_session(model_bytes(artifact.architecture, weights_of(artifact)))
     found = session.run(None, {"ids": ids, "mask": mask})[0]
@@ -85,9 +85,9 @@ def eight_bit(artifact: Artifact, table: pa.Table) -> bytes:
 
 
 def test_eight_bit_products_are_near_the_model(
-    artifact: Artifact, tiny: Tiny, schema: FlowSchema, table: pa.Table, eight_bit: bytes
+    artifact: Artifact, make_artifact: Tiny, schema: FlowSchema, table: pa.Table, eight_bit: bytes
 ):
-    _, model = tiny(schema, table)
+    _, model = make_artifact(schema, table)
     ids, mask = padded(artifact.tokenizer.encode(table), np.arange(60), pad_id=artifact.tokenizer.pad_id)
     found = softmax(open_session(eight_bit).run(None, {"ids": ids, "mask": mask})[0])
     expected = softmax(torch_logits(model, ids, mask))

@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.decision.alert_score import AlarmScore
+from wirebert.decision.operating_point import NOTHING, Budget
+from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.decision.alert_score import (AlarmScore)
-from wirebert.inference.parity import (Agreement, Alerts, Way, compare, random_rows)
-from wirebert.inference.artifact import (Artifact, save_artifact)
-from wirebert.inference.export import (export_model)
-from wirebert.decision.operating_point import (NOTHING, Budget)
+from wirebert.inference.artifact import Artifact, save_artifact
+from wirebert.inference.export import export_model
+from wirebert.inference.parity import Agreement, Alerts, Way, compare, random_rows
 
 GOOD = Agreement(
     num_rows=9, rows="given", max_difference=0.0005, mean_difference=0.0001, same_class=1.0, same_verdict=1.0
@@ -94,11 +94,11 @@ def test_random_rows_hold_one_token_per_slot_at_most(artifact: Artifact, table: 
         assert leave_out or len(slots) == len(tokenizer.slots)
 
 
-def test_random_rows_have_texts_that_fit(tiny, tmp_path: Path):  # pyright: ignore[reportMissingParameterType, reportUnknownParameterType]
-    from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
+def test_random_rows_have_texts_that_fit(make_artifact, tmp_path: Path):  # pyright: ignore[reportMissingParameterType, reportUnknownParameterType]
+    from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
     schema = FlowSchema(name="web", columns=(Column(name="uri", kind=ColumnKind.TEXT, is_feature=True),))
-    artifact, _ = tiny(schema, pa.table({"uri": ["/a", "/b?id=1"]}))
+    artifact, _ = make_artifact(schema, pa.table({"uri": ["/a", "/b?id=1"]}))
     lengths = np.diff(random_rows(artifact.tokenizer, 50).offsets)
     assert lengths.min() >= 2
     assert len(set(lengths.tolist())) > 5

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from wirebert.data.flows import (DataConfig, Flows, open_flows)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
+from wirebert.data.flows import DataConfig, Flows, open_flows
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.errors import DataError
-from wirebert.inference.artifact import (Artifact)
-from wirebert.inference.detector import (Detector, Scores)
-from wirebert.inference.predictions import (WRITERS, open_writer, predict_blocks, verdict_table)
-from wirebert.inference.explanations import (reasons)
+from wirebert.inference.artifact import Artifact
+from wirebert.inference.detector import Detector, Scores
+from wirebert.inference.explanations import reasons
+from wirebert.inference.predictions import WRITERS, open_writer, predict_blocks, verdict_table
 
 ENDINGS = tuple(WRITERS)
 PROBABILITIES = ["p_normal", "p_dos", "p_probe", "attack_score"]

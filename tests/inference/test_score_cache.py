@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wirebert.encoding.store import (row_hashes)
-from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
-from wirebert.inference.score_cache import (ScoreCache, distinct_rows, join_blocks)
+from wirebert.encoding.store import row_hashes
+from wirebert.encoding.token_rows import EncodedBlock, take_rows
+from wirebert.inference.score_cache import ScoreCache, distinct_rows, join_blocks
 
 ROWS = [[1, 5, 9], [1], [1, 5, 9], [1, 9, 5], [1, 5], [1]]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirebert.errors import DataError
-from wirebert.inference.tail import (Position, Tail)
+from wirebert.inference.tail import Position, Tail
 
 ROOM = 1 << 20
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wirebert.metrics.confusion import (class_figures, confusion_matrix, headline_figures)
+from wirebert.metrics.confusion import class_figures, confusion_matrix, headline_figures
 
 MATRIX = np.array([[6, 1, 1], [0, 3, 1], [2, 0, 0]])  # normal, dos, probe
 

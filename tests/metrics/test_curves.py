@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from wirebert.metrics.curves import (OperatingCurve, score_curves)
-import numpy as np
-from wirebert.metrics.curves import (NUM_BINS, score_histogram)
+
+from wirebert.metrics.curves import NUM_BINS, OperatingCurve, score_curves, score_histogram
 
 
 def curve(attacks: list[float], benign: list[float]) -> OperatingCurve:

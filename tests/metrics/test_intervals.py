@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from wirebert.metrics.intervals import (ALONE, bootstrap)
+from wirebert.metrics.intervals import ALONE, bootstrap
 
 ZERO = cast(str, 0)  # the stubs only know "warn"
 LABELS = ("normal", "dos", "probe", "worm")

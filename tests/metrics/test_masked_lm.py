@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from wirebert.metrics.masked_lm import (COLUMNS_SHOWN, PIECES, MaskedFigures, column_figures, figures, print_masked)
+from wirebert.metrics.masked_lm import (
+    COLUMNS_SHOWN,
+    PIECES,
+    MaskedFigures,
+    column_figures,
+    figures,
+    print_masked,
+)
 
 # Tokens 1 and 2 are of slot 0, 3 and 4 of slot 1, 5 is a piece. Most frequent: 1 and 4.
 SLOTS = (np.array([1, 4]), np.array([-1, 0, 0, 1, 1, -1]))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wirebert.metrics.reliability import (reliability)
+from wirebert.metrics.reliability import reliability
 
 
 def test_bins_hold_the_mean_probability_and_the_share_that_came_true() -> None:

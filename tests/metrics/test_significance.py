@@ -7,8 +7,18 @@ from hypothesis import strategies as st
 from scipy.stats import permutation_test
 from sklearn.metrics import accuracy_score, f1_score, roc_curve
 
-from wirebert.metrics.intervals import (ALONE)
-from wirebert.metrics.significance import (DETECTION, Judged, bootstrap_p, detected, figures, holm, relabelling_p, resample, seed_interval)
+from wirebert.metrics.intervals import ALONE
+from wirebert.metrics.significance import (
+    DETECTION,
+    Judged,
+    bootstrap_p,
+    detected,
+    figures,
+    holm,
+    relabelling_p,
+    resample,
+    seed_interval,
+)
 
 RNG = np.random.default_rng(0)
 TRUE = RNG.integers(0, 3, 400)

@@ -1,16 +1,22 @@
 import json
 from typing import cast
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
-from wirebert.metrics.split_metrics import (SplitMetrics, Thresholds, evaluate)
-from wirebert.serialization import (from_plain)
-from wirebert.metrics.thresholds import (fit_threshold)
-import numpy as np
-from wirebert.metrics.split_metrics import (NUM_MISTAKES, PER_CONFUSION, surest_mistakes)
 
+from wirebert.metrics.split_metrics import (
+    NUM_MISTAKES,
+    PER_CONFUSION,
+    SplitMetrics,
+    Thresholds,
+    evaluate,
+    surest_mistakes,
+)
+from wirebert.metrics.thresholds import fit_threshold
+from wirebert.serialization import from_plain
 
 ZERO = cast(str, 0)  # the stubs only know "warn"
 CLASSES = ("normal", "dos", "probe")

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from wirebert.metrics.significance import (Judged)
-from wirebert.serialization import (from_plain, to_plain)
-from wirebert.metrics.student_gap import (SplitGap, TeacherGap, gap_remarks, gap_rows, split_gap)
+from wirebert.metrics.significance import Judged
+from wirebert.metrics.student_gap import SplitGap, TeacherGap, gap_remarks, gap_rows, split_gap
+from wirebert.serialization import from_plain, to_plain
 
 TRUE = np.array([0, 0, 0, 1, 1, 2] * 20)
 TEACHER = np.array([0, 0, 1, 1, 1, 2] * 20)

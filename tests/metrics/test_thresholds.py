@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from wirebert.metrics.thresholds import (Threshold, fit_threshold, laxest_threshold, operating_point, precision_at, share_interval)
+from wirebert.metrics.thresholds import (
+    Threshold,
+    fit_threshold,
+    laxest_threshold,
+    operating_point,
+    precision_at,
+    share_interval,
+)
 
 
 def draw(seed: int, num_flows: int, decimals: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from jaxtyping import Int64, UInt16
 
 from wirebert.model import batches
-from wirebert.model.config import (Architecture)
 from wirebert.model.batches import FlowBatch, by_length, class_logits, pad, score
+from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
 
 TINY = Architecture(

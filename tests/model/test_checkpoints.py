@@ -13,7 +13,6 @@ from torch.nn.functional import cross_entropy
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
 
 from wirebert.errors import CheckpointError, ConfigError
-from wirebert.model.config import (Architecture, ModelConfig)
 from wirebert.model.checkpoints import (
     build,
     hugging_face_state,
@@ -21,6 +20,7 @@ from wirebert.model.checkpoints import (
     read_pretrained,
     restored,
 )
+from wirebert.model.config import Architecture, ModelConfig
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
 

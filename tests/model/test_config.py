@@ -5,7 +5,7 @@ import pytest
 from transformers import DistilBertConfig
 
 from wirebert.errors import ConfigError
-from wirebert.model.config import (Architecture, ModelConfig, read_architecture, resolve)
+from wirebert.model.config import Architecture, ModelConfig, read_architecture, resolve
 
 
 def write_config(folder: Path, **changes: object) -> str:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from wirebert.model.config import (Architecture)
+from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
 
 TINY = Architecture(

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.model.config import (Architecture)
+from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import (
     TokenLayout,

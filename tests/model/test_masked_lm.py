@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from transformers import DistilBertConfig, DistilBertForMaskedLM
 
-from wirebert.model.config import (Architecture)
 from wirebert.model.batches import answers, class_logits, pack
 from wirebert.model.checkpoints import hugging_face_state, load_hugging_face_state
+from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
-from wirebert.model.masked_lm import (NO_TOKEN, MaskedHead)
+from wirebert.model.masked_lm import NO_TOKEN, MaskedHead
 from wirebert.training.corruption import RaggedRows
 
 V, MASK = 50, 4

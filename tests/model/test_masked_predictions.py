@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from wirebert.model.config import (Architecture)
+from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
-from wirebert.model.masked_predictions import (guess)
+from wirebert.model.masked_predictions import guess
 from wirebert.training.corruption import RaggedRows
 
 V = 20

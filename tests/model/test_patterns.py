@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from wirebert.errors import ConfigError
-from wirebert.model.config import (Architecture, ModelConfig)
 from wirebert.model.batches import class_logits, pack
 from wirebert.model.checkpoints import hugging_face_state, load_hugging_face_state
+from wirebert.model.config import Architecture, ModelConfig
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.patterns import Tokens, allowed, columns, import_pattern, window
 from wirebert.training.corruption import RaggedRows

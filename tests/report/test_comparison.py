@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from wirebert.report.comparison import (Contender, SplitComparison, compare_methods)
-from wirebert.metrics.intervals import (ALONE)
-from wirebert.metrics.significance import (DETECTION, Judged, holm)
+from wirebert.metrics.intervals import ALONE
+from wirebert.metrics.significance import DETECTION, Judged, holm
+from wirebert.report.comparison import Contender, SplitComparison, compare_methods
 
 RNG = np.random.default_rng(3)
 TRUE = RNG.integers(0, 3, 300)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from wirebert.report.comparison import (ClassStandings, Comparison, Difference, SplitComparison, Standing)
-from wirebert.report.comparison_page import (comparison_page, overlaid, verdicts, write_comparison)
-from wirebert.telemetry.history import (Curve, History)
-from wirebert.metrics.significance import (Contrast)
-from wirebert.report.plots.chart import (to_svg)
+from wirebert.metrics.significance import Contrast
+from wirebert.report.comparison import ClassStandings, Comparison, Difference, SplitComparison, Standing
+from wirebert.report.comparison_page import comparison_page, overlaid, verdicts, write_comparison
+from wirebert.report.plots.chart import to_svg
+from wirebert.telemetry.history import Curve, History
 
 STANDING = Standing(value=0.5, std=None, intervals={"rows": (0.4, 0.6), "clusters": (0.2, 0.8)})
 

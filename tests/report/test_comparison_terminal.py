@@ -2,10 +2,10 @@ import io
 
 from rich.console import Console
 
-from wirebert.report.comparison import (Comparison, Difference, SplitComparison, Standing)
-from wirebert.report.comparison_terminal import (print_comparison, remarks)
-from wirebert.metrics.significance import (Contrast)
-from wirebert.report.report import (JudgedFile)
+from wirebert.metrics.significance import Contrast
+from wirebert.report.comparison import Comparison, Difference, SplitComparison, Standing
+from wirebert.report.comparison_terminal import print_comparison, remarks
+from wirebert.report.report import JudgedFile
 
 
 def standing(value: float, std: float | None = 0.01) -> Standing:

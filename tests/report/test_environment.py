@@ -1,6 +1,6 @@
 import platform
 
-from wirebert.report.environment import (hardware, versions)
+from wirebert.report.environment import hardware, versions
 
 
 def test_versions_name_what_decides_numbers() -> None:

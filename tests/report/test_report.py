@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wirebert.errors import RunError
-from wirebert.report.report import (Report, read_json, write_json)
+from wirebert.report.report import Report, read_json, write_json
 
 
 def test_a_report_survives_the_trip_through_its_file(report: Report, tmp_path: Path) -> None:

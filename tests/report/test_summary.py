@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wirebert.metrics.split_metrics import (SplitMetrics, evaluate)
-from wirebert.report.report import (Baseline, Report)
-from wirebert.report.summary import (compare, doubts, verdict)
+from wirebert.metrics.split_metrics import SplitMetrics, evaluate
+from wirebert.report.report import Baseline, Report
+from wirebert.report.summary import compare, doubts, verdict
 
 
 def judged(share_right: float, num_flows: int = 1000) -> SplitMetrics:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from wirebert.metrics.split_metrics import (evaluate)
-from wirebert.report.report import (Report)
-from wirebert.report.terminal import (differing_settings, print_report)
-from wirebert.metrics.student_gap import (SplitGap, TeacherGap)
+from wirebert.metrics.split_metrics import evaluate
+from wirebert.metrics.student_gap import SplitGap, TeacherGap
+from wirebert.report.report import Report
+from wirebert.report.terminal import differing_settings, print_report
 
 
 def console(width: int = 80) -> tuple[Console, io.StringIO]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from wirebert.errors import ConfigError
-from wirebert.service import (api_keys as keys)
-from wirebert.service.api_keys import (ApiKeys)
+from wirebert.service import api_keys as keys
+from wirebert.service.api_keys import ApiKeys
 
 OLD, NEW = "a" * 16, "b" * 16
 

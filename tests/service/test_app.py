@@ -14,18 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from wirebert.service import (app as web)
-from wirebert.service.handlers import (Answerer)
-from wirebert.service.bodies import (ARROW, CSV, JSON, JSON_LINES)
-from wirebert.inference.detector import (Detector)
-from wirebert.service.api_keys import (ApiKeys)
-from wirebert.service.limits import (Limits)
-from wirebert.service.app import (create_app)
+from wirebert.inference.detector import Detector
+from wirebert.service import app as web
+from wirebert.service.api_keys import ApiKeys
+from wirebert.service.app import create_app
+from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES
+from wirebert.service.handlers import Answerer
+from wirebert.service.limits import Limits
 
 pytestmark = pytest.mark.usefixtures("loop_of_its_own")
 
 if TYPE_CHECKING:
-    from wirebert.inference.artifact import (Artifact)
+    from wirebert.inference.artifact import Artifact
 
 KEY, OTHER = "k" * 20, "l" * 20
 LIMITS = Limits(max_body_mb=1, max_rows=100)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.service.arrow_stream import (read_stream)
-from wirebert.service.limits import (Limits, RequestError)
+from wirebert.service.arrow_stream import read_stream
+from wirebert.service.limits import Limits, RequestError
 
 LIMITS = Limits(max_rows=50, max_columns=8, max_field_characters=20)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from wirebert.service.batching import (MAX_JOBS, Batcher, Busy)
+from wirebert.service.batching import MAX_JOBS, Batcher, Busy
 
 pytestmark = pytest.mark.usefixtures("loop_of_its_own")
 

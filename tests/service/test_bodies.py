@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wirebert.service.bodies import (CSV, JSON, JSON_LINES, BodyReader, RawFlows, arrays)
-from wirebert.service.limits import (Limits, RequestError)
+from wirebert.service.bodies import CSV, JSON, JSON_LINES, BodyReader, RawFlows, arrays
+from wirebert.service.limits import Limits, RequestError
 
 if TYPE_CHECKING:
-    from wirebert.data.schema.schema import (FlowSchema)
+    from wirebert.data.schema.schema import FlowSchema
 
 Read = Callable[[str, bytes], RawFlows]
 LIMITS = Limits(max_rows=4, max_columns=12, max_field_characters=30)

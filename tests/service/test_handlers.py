@@ -8,22 +8,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.encoding.token_rows import (EncodedBlock)
-from wirebert.decision.alert_score import (AlarmScore)
-from wirebert.decision.novelty import (Strangeness)
-from wirebert.encoding.matrix import (measure)
-from wirebert.inference.attribution import (Attributions)
-from wirebert.service.handlers import (Answer, Answerer, Question)
-from wirebert.service.bodies import (ARROW, CSV, JSON, JSON_LINES)
-from wirebert.inference.detector import (Detector)
-from wirebert.service.limits import (Limits, RequestError)
-from wirebert.decision.operating_point import (NOTHING)
+from wirebert.decision.alert_score import AlarmScore
+from wirebert.decision.novelty import Strangeness
+from wirebert.decision.operating_point import NOTHING
+from wirebert.encoding.matrix import measure
+from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.inference.attribution import Attributions
+from wirebert.inference.detector import Detector
+from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES
+from wirebert.service.handlers import Answer, Answerer, Question
+from wirebert.service.limits import Limits, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from wirebert.inference.artifact import Artifact
     from wirebert.model.distilbert import DistilBert
-    from wirebert.inference.artifact import (Artifact)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def verdicts(answer: Answer | RequestError) -> list[dict[str, object]]:
 def test_verdicts_are_those_of_predict_on_a_file_of_the_same_rows(
     artifact: "Artifact", table: pa.Table, tmp_path: Path
 ):
-    from wirebert.data.flows import (open_flows)
-    from wirebert.inference.predictions import (open_writer, predict_blocks)
+    from wirebert.data.flows import open_flows
+    from wirebert.inference.predictions import open_writer, predict_blocks
 
     answerer = Answerer(Detector(artifact), Limits())
     lines = "".join(json.dumps(row) + "\n" for row in rows_of(table))
@@ -190,10 +190,10 @@ def test_classes_are_counted_where_there_is_no_verdict(answerer: Answerer, table
 
 
 def test_flows_of_one_question_are_the_context_of_each_other_and_of_no_other(
-    tiny: "Callable[..., tuple[Artifact, DistilBert]]",
+    make_artifact: "Callable[..., tuple[Artifact, DistilBert]]",
 ):
-    from wirebert.data.context.context import (FlowContext, with_context)
-    from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
+    from wirebert.data.context.context import FlowContext, with_context
+    from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
     from wirebert.data.windows import ContextWindows
 
     kinds = {
@@ -218,7 +218,7 @@ def test_flows_of_one_question_are_the_context_of_each_other_and_of_no_other(
         for n in range(40)
     ]
     bare = pa.Table.from_pylist(rows)
-    artifact, _ = tiny(schema, FlowContext(ContextWindows()).append(bare))
+    artifact, _ = make_artifact(schema, FlowContext(ContextWindows()).append(bare))
     answerer = Answerer(Detector(artifact), Limits())
     whole, first, second = answerer.answer([ask(rows), ask(rows[:20]), ask(rows[20:])])
     scores = [

@@ -1,9 +1,9 @@
 import pytest
 from starlette.requests import Request
 
-from wirebert.service.bodies import (ARROW, CSV, JSON, JSON_LINES)
-from wirebert.service.headers import (answer_type, content_type, explains, what_is_wrong)
-from wirebert.service.limits import (RequestError)
+from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES
+from wirebert.service.headers import answer_type, content_type, explains, what_is_wrong
+from wirebert.service.limits import RequestError
 
 
 def request(query: str = "", **headers: str) -> Request:

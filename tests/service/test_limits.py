@@ -1,7 +1,7 @@
 import pytest
 
 from wirebert.errors import ConfigError
-from wirebert.service.limits import (Limits)
+from wirebert.service.limits import Limits
 
 
 def test_memory_for_all_bodies_grows_with_the_largest_one():

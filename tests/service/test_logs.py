@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from wirebert.service.logs import (LOG, JsonLines, json_logs)
+from wirebert.service.logs import LOG, JsonLines, json_logs
 
 
 def test_what_happens_is_one_json_object_a_line(capsys: pytest.CaptureFixture[str]):

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wirebert.service.handlers import (Answerer)
-from wirebert.inference.detector import (Detector)
-from wirebert.service.api_keys import (ApiKeys)
-from wirebert.service.limits import (Limits)
-from wirebert.service.openapi import (about_model, document)
+from wirebert.inference.detector import Detector
+from wirebert.service.api_keys import ApiKeys
+from wirebert.service.handlers import Answerer
+from wirebert.service.limits import Limits
+from wirebert.service.openapi import about_model, document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wirebert.inference.artifact import (Artifact)
+    from wirebert.inference.artifact import Artifact
 
 
 def test_the_document_lists_every_path_but_those_of_the_page(artifact: "Artifact"):
-    from wirebert.service.web_page import (resources)
-    from wirebert.service.app import (create_app)
+    from wirebert.service.app import create_app
+    from wirebert.service.web_page import resources
 
     app = create_app(Answerer(Detector(artifact), Limits()), Limits(), ApiKeys())
     listed = document(Detector(artifact), Limits(), needs_key=False)["paths"]

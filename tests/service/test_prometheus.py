@@ -1,4 +1,4 @@
-from wirebert.service.prometheus import (Measures)
+from wirebert.service.prometheus import Measures
 
 
 def test_the_text_is_what_prometheus_reads():

@@ -10,24 +10,25 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
+
 import pytest
+
 from wirebert.errors import ConfigError
-from wirebert.inference.detector import (Detector)
-from wirebert.service.api_keys import (VARIABLE)
-from wirebert.service.limits import (Limits)
-from wirebert.service.server import (Place, serve)
+from wirebert.inference.detector import Detector
+from wirebert.service.api_keys import VARIABLE
+from wirebert.service.limits import Limits
+from wirebert.service.server import Place, serve
+
 if TYPE_CHECKING:
-    from wirebert.inference.artifact import (Artifact)
+    from wirebert.inference.artifact import Artifact
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
-import pytest
-import uvicorn
-from wirebert.service.limits import (Limits)
-from wirebert.service.server import (bounded_protocol)
 
+import uvicorn
+
+from wirebert.service.server import bounded_protocol
 
 Start = Callable[..., tuple["subprocess.Popen[bytes]", int]]
 AS_JSON = {"content-type": "application/json"}

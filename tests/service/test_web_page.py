@@ -1,6 +1,6 @@
 import re
 
-from wirebert.service.web_page import (POLICY, resources)
+from wirebert.service.web_page import POLICY, resources
 
 
 def test_the_page_names_nothing_from_elsewhere():

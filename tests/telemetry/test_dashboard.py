@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 from rich.cells import cell_len
 
-from wirebert.telemetry.dashboard import (frame)
-from wirebert.telemetry.events import (Event, StartEvent, StepEvent, WarningEvent)
-from wirebert.telemetry.state import (Picture)
+from wirebert.telemetry.dashboard import frame
+from wirebert.telemetry.events import Event, StartEvent, StepEvent, WarningEvent
+from wirebert.telemetry.state import Picture
 
 Tell = Callable[..., list[tuple[Event, float]]]
 

@@ -5,7 +5,23 @@ from dataclasses import replace
 from math import isnan
 from pathlib import Path
 
-from wirebert.telemetry.events import (KINDS, CheckpointEvent, EndEvent, EpochEvent, Event, Listener, MetricsFollower, MetricsLog, ResourceEvent, StartEvent, StepEvent, WarningEvent, from_record, read_metrics, to_record)
+from wirebert.telemetry.events import (
+    KINDS,
+    CheckpointEvent,
+    EndEvent,
+    EpochEvent,
+    Event,
+    Listener,
+    MetricsFollower,
+    MetricsLog,
+    ResourceEvent,
+    StartEvent,
+    StepEvent,
+    WarningEvent,
+    from_record,
+    read_metrics,
+    to_record,
+)
 
 Tell = Callable[..., list[tuple[Event, float]]]
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from wirebert.telemetry.history import (Curve, History)
+from wirebert.telemetry.history import Curve, History
 
 
 def test_curves_come_from_their_events_and_skip_what_is_not_a_number() -> None:

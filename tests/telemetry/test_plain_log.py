@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from wirebert.telemetry.events import (Event, StartEvent, WarningEvent)
-from wirebert.telemetry.plain_log import (PlainLines)
+from wirebert.telemetry.events import Event, StartEvent, WarningEvent
+from wirebert.telemetry.plain_log import PlainLines
 
 Tell = Callable[..., list[tuple[Event, float]]]
 

@@ -7,8 +7,8 @@ import psutil
 import pytest
 import torch
 
-from wirebert.telemetry.events import (Event, MetricsLog, ResourceEvent, read_metrics)
-from wirebert.telemetry.resources import (Gauges, ResourceSampler)
+from wirebert.telemetry.events import Event, MetricsLog, ResourceEvent, read_metrics
+from wirebert.telemetry.resources import Gauges, ResourceSampler
 
 Tell = Callable[..., list[tuple[Event, float]]]
 CPU = torch.device("cpu")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from wirebert.telemetry import (screen)
-from wirebert.telemetry.events import (Event)
-from wirebert.telemetry.state import (Picture)
-from wirebert.telemetry.plain_log import (PlainLines)
-from wirebert.telemetry.screen import (Dashboard, display, show_still)
+from wirebert.telemetry import screen
+from wirebert.telemetry.events import Event
+from wirebert.telemetry.plain_log import PlainLines
+from wirebert.telemetry.screen import Dashboard, display, show_still
+from wirebert.telemetry.state import Picture
 
 Tell = Callable[..., list[tuple[Event, float]]]
 ALT_SCREEN_ON, ALT_SCREEN_OFF = "\x1b[?1049h", "\x1b[?1049l"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from wirebert.errors import ConfigError
-from wirebert.telemetry import (sinks)
-from wirebert.telemetry.events import (Event, WarningEvent)
-from wirebert.telemetry.sinks import (SINKS, Aside, Tool, numbers, open_sinks)
+from wirebert.telemetry import sinks
+from wirebert.telemetry.events import Event, WarningEvent
+from wirebert.telemetry.sinks import SINKS, Aside, Tool, numbers, open_sinks
 
 Tell = Callable[..., list[tuple[Event, float]]]
 SETTINGS = {"seed": 7, "model": {"size": "mini"}, "training": {"epochs": 3, "sinks": ["mlflow"]}}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.telemetry.sparkline import (Trace, draw)
+from wirebert.telemetry.sparkline import Trace, draw
 
 
 def dots(lines: list[str]) -> np.ndarray:

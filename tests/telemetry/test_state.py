@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from wirebert.telemetry.events import (Event, StartEvent, WarningEvent)
-from wirebert.telemetry.state import (Picture)
+from wirebert.telemetry.events import Event, StartEvent, WarningEvent
+from wirebert.telemetry.state import Picture
 
 Tell = Callable[..., list[tuple[Event, float]]]
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 from jaxtyping import Int64, UInt16
 
-from wirebert.model.config import (Architecture)
+from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
+from wirebert.telemetry.events import Listener, MetricsLog
 from wirebert.training.checkpoint import CheckpointFolder
-from wirebert.training.parallel.process_group import (ONE, World)
-from wirebert.telemetry.events import (Listener, MetricsLog)
-from wirebert.training.trainer import (fit_model)
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.distillation import (SoftTargets)
-from wirebert.training.result import (TrainingResult)
+from wirebert.training.config import TrainConfig
+from wirebert.training.distillation import SoftTargets
+from wirebert.training.parallel.process_group import ONE, World
+from wirebert.training.result import TrainingResult
+from wirebert.training.trainer import fit_model
 
 NUM_TOKENS, NUM_CLASSES, CLS = 40, 3, 1
 

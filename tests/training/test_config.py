@@ -1,7 +1,7 @@
 import pytest
 
 from wirebert.errors import ConfigError
-from wirebert.training.config import (TrainConfig)
+from wirebert.training.config import TrainConfig
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import Corruption, RaggedRows
-from wirebert.training.config import (TrainConfig)
 
 CLS, A, B, T = 1, 10, 20, 30
 SPECIAL = np.array([[13, 14, 15], [23, 24, 25], [33, -1, 35]], dtype=np.int32)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from wirebert.model.config import (Architecture)
+from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
+from wirebert.training.config import TrainConfig
+from wirebert.training.distillation import SoftTargets
 from wirebert.training.feeding import LabelledRows, steps
 from wirebert.training.loop import TrainState, train
 from wirebert.training.memory import fit_into_memory
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.distillation import (SoftTargets)
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)

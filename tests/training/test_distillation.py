@@ -10,13 +10,13 @@ from jaxtyping import Int64, UInt16, UInt32
 from wirebert.errors import ConfigError
 from wirebert.model.batches import NO_CLASS, pack, score
 from wirebert.model.distilbert import DistilBert
+from wirebert.telemetry.events import CheckpointEvent, Event, Listener
 from wirebert.training.checkpoint import CheckpointFolder
+from wirebert.training.config import TrainConfig
+from wirebert.training.distillation import DistillationConfig, SoftTargets, expected_classes
 from wirebert.training.feeding import LabelledRows, StepFlows, micro_batches, share_of, steps, take_rows
 from wirebert.training.losses import Objective
-from wirebert.telemetry.events import (CheckpointEvent, Event, Listener)
-from wirebert.training.trainer import (fit_model)
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.distillation import (DistillationConfig, SoftTargets, expected_classes)
+from wirebert.training.trainer import fit_model
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledRows]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import RaggedRows
 from wirebert.training.feeding import (
     LabelledRows,
@@ -16,7 +17,6 @@ from wirebert.training.feeding import (
     steps_per_epoch,
     take_rows,
 )
-from wirebert.training.config import (TrainConfig)
 
 MakeFlows = Callable[..., LabelledRows]
 

@@ -8,7 +8,13 @@ import torch
 
 from wirebert.errors import Terminated
 from wirebert.training.checkpoint import CheckpointFolder
-from wirebert.training.interruption import (Termination, device_failures_told, is_device_failure, terminable, undisturbed)
+from wirebert.training.interruption import (
+    Termination,
+    device_failures_told,
+    is_device_failure,
+    terminable,
+    undisturbed,
+)
 
 
 def terminate() -> None:

@@ -10,9 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from wirebert.errors import ConfigError, TrainingError
 from wirebert.model.distilbert import DistilBert
+from wirebert.training.config import TrainConfig
 from wirebert.training.feeding import LabelledRows, StepFlows, steps
 from wirebert.training.loop import TrainState, TrainStep, choose_device, train
-from wirebert.training.config import (TrainConfig)
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledRows]

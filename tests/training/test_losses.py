@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from wirebert.training.config import TrainConfig
 from wirebert.training.losses import Objective
-from wirebert.training.config import (TrainConfig)
 
 LOGITS = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 CLASS_IDS = torch.tensor([0, 0, 1])

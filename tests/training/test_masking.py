@@ -9,19 +9,19 @@ import pytest
 import torch
 from jaxtyping import Int64, UInt16
 
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError
-from wirebert.model.config import (Architecture)
+from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
+from wirebert.telemetry.events import Event, StepEvent
 from wirebert.training.checkpoint import CheckpointFolder
+from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import RaggedRows
 from wirebert.training.masking import Masking, MaskingConfig
-from wirebert.telemetry.events import (Event, StepEvent)
-from wirebert.training.trainer import (fit_model)
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.result import (TrainingResult)
+from wirebert.training.result import TrainingResult
+from wirebert.training.trainer import fit_model
 
 V, CLS, NUM_SLOTS = 50, 2, 4
 # Token 5 + 10 s + i is value i of slot s; 45 is the `column:` token of a text, 46 to 49 are pieces.

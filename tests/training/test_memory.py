@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirebert.model.distilbert import DistilBert
+from wirebert.training.config import TrainConfig
 from wirebert.training.loop import TrainState
 from wirebert.training.memory import SHARE_OF_FREE, SMALL, fit_into_memory, fitting_tokens
-from wirebert.training.config import (TrainConfig)
 
 
 @given(st.integers(0, 10**9), st.integers(1, 10**6), st.integers(1, 10**7), st.integers(10**9, 10**12))

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from wirebert.model.distilbert import DistilBert
+from wirebert.training.config import TrainConfig
 from wirebert.training.optimizer import learning_rates, make_optimizer, schedule_share
-from wirebert.training.config import (TrainConfig)
 
 
 def test_every_parameter_is_in_the_group_its_name_says(make_model: Callable[..., DistilBert]):

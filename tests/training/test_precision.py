@@ -1,31 +1,17 @@
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-import pytest
-import torch
-from wirebert.errors import ConfigError
-from wirebert.model.distilbert import DistilBert
-from wirebert.training.feeding import LabelledRows
-from wirebert.training.precision import choose_precision, tf32_products
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.result import (TrainingResult)
 import os
-import pytest
-import torch
-from wirebert.errors import ConfigError
-from wirebert.training.precision import (same_bits)
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+
 import pytest
 import torch
+
 from wirebert.errors import ConfigError
 from wirebert.model.distilbert import DistilBert
+from wirebert.training.config import TrainConfig
 from wirebert.training.feeding import LabelledRows
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.result import (TrainingResult)
-from wirebert.training.precision import (computing_on)
-
+from wirebert.training.precision import choose_precision, computing_on, same_bits, tf32_products
+from wirebert.training.result import TrainingResult
 
 CONFIG = TrainConfig(epochs=2, batch_size=32, learning_rate=1e-2)
 GPU = torch.device("cuda")
@@ -124,7 +110,7 @@ def test_products_of_a_gpu_are_rounded_in_the_block_alone():
 @has_tf32
 def test_tile_kernel_follows_the_switch():
     pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA builds")
-    from wirebert.model.kernels.tiles import (tile_attention)
+    from wirebert.model.kernels.tiles import tile_attention
 
     generator = torch.Generator().manual_seed(0)
     num_heads, width, length = 2, 64, 32

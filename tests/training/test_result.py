@@ -1,7 +1,7 @@
 import json
 from dataclasses import asdict
 
-from wirebert.training.result import (NOT_YET, Progress)
+from wirebert.training.result import NOT_YET, Progress
 
 
 def test_progress_survives_json():

@@ -1,22 +1,19 @@
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+
 from wirebert.errors import RunError
 from wirebert.model.distilbert import DistilBert
+from wirebert.training.checkpoint import Checkpoint, CheckpointFolder
+from wirebert.training.config import TrainConfig
 from wirebert.training.feeding import LabelledRows, steps
 from wirebert.training.loop import TrainState, train
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.snapshot import CpuCopy, model_weights, pack_state, unpack_state
-import threading
-from pathlib import Path
-import pytest
-import torch
-from wirebert.errors import RunError
-from wirebert.training.checkpoint import Checkpoint, CheckpointFolder
-from wirebert.training.snapshot import (BackgroundWriter)
-
+from wirebert.training.snapshot import BackgroundWriter, CpuCopy, model_weights, pack_state, unpack_state
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledRows]

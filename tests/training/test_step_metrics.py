@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from wirebert.training.step_metrics import (Tally, TrainStep)
+from wirebert.training.step_metrics import Tally, TrainStep
 
 CPU = torch.device("cpu")
 

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.encoding.store import EncodedFlows
-from wirebert.training.teacher_store import (find_or_ask, open_scores, windows)
+from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.errors import DataError
+from wirebert.training.teacher_store import find_or_ask, open_scores, windows
 
 
 def flows(num_flows: int) -> EncodedFlows:

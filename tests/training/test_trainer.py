@@ -15,11 +15,11 @@ import torch
 from wirebert.errors import RunError, Terminated, TrainingError
 from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
+from wirebert.telemetry.events import EpochEvent, Event, StartEvent, StepEvent, read_metrics
 from wirebert.training.checkpoint import CheckpointFolder
+from wirebert.training.config import TrainConfig
 from wirebert.training.feeding import LabelledRows
-from wirebert.telemetry.events import (EpochEvent, Event, StartEvent, StepEvent, read_metrics)
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.result import (TrainingResult)
+from wirebert.training.result import TrainingResult
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledRows]

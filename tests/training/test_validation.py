@@ -9,9 +9,9 @@ from sklearn.metrics import f1_score
 
 from wirebert.model import batches
 from wirebert.model.distilbert import DistilBert
+from wirebert.training.config import TrainConfig
 from wirebert.training.feeding import LabelledRows
 from wirebert.training.loop import TrainState
-from wirebert.training.config import (TrainConfig)
 from wirebert.training.validation import all_guesses, all_logits, macro_f1, validate
 
 MakeModel = Callable[..., DistilBert]

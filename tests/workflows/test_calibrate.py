@@ -8,20 +8,20 @@ import pytest
 import torch
 from pyarrow import csv
 
-from wirebert.workflows.calibrate import (Allowance, within)
+from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import ClassMap
-from wirebert.data.flows import (Flows, open_flows)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.decision.config import (OperatingConfig)
-from wirebert.decision.fit import (calibrated)
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.decision.alert_score import AlarmScore
+from wirebert.decision.config import OperatingConfig
+from wirebert.decision.fit import calibrated
+from wirebert.decision.novelty import Strangeness
+from wirebert.encoding.matrix import measure
 from wirebert.errors import ConfigError, DataError
-from wirebert.decision.alert_score import (AlarmScore)
-from wirebert.decision.novelty import (Strangeness)
-from wirebert.encoding.matrix import (measure)
+from wirebert.inference.artifact import Artifact
+from wirebert.inference.detector import Detector
 from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
-from wirebert.inference.artifact import (Artifact)
-from wirebert.inference.detector import (Detector)
+from wirebert.workflows.calibrate import Allowance, within
 
 NAMES = ("normal", "dos", "probe")
 KINDS = {"ts": ColumnKind.TIME, "bytes": ColumnKind.COUNT, "service": ColumnKind.CATEGORY}

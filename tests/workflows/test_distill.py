@@ -8,19 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from wirebert.cli.main import (main)
+from wirebert.baselines import token_trees
+from wirebert.baselines.text_svm import TextMachine
+from wirebert.baselines.token_trees import TokenTrees
+from wirebert.cli.main import main
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import UNLABELLED
-from wirebert.encoding.store import (row_hashes)
-from wirebert.encoding.store import EncodedFlows
+from wirebert.encoding.store import EncodedFlows, row_hashes
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.workflows.distill import (taught)
-from wirebert.workflows.prepare import (Prepared, encode, fit_tokenizer, prepare)
 from wirebert.run_folder import RunFolder
-from wirebert.workflows.teacher import (Teacher)
-from wirebert.baselines import (token_trees)
-from wirebert.baselines.text_svm import (TextMachine)
-from wirebert.baselines.token_trees import (TokenTrees)
+from wirebert.workflows.distill import taught
+from wirebert.workflows.prepare import Prepared, encode, fit_tokenizer, prepare
+from wirebert.workflows.teacher import Teacher
 
 Encoded = tuple[Prepared, FlowTokenizer, EncodedFlows, EncodedFlows]
 NO_TEXT = {"drop": ["uri", "user_agent"]}

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from wirebert.errors import RunError
-from wirebert.workflows.fit import (Job, follow)
-from wirebert.model.config import (Architecture)
+from wirebert.model.config import Architecture
+from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import Corruption
-from wirebert.training.parallel.process_group import (ALONE, Crew)
-from wirebert.training.config import (TrainConfig)
+from wirebert.training.parallel.process_group import ALONE, Crew
+from wirebert.workflows.fit import Job, follow
 
 
 def job(folder: Path) -> Job:

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from wirebert.cli.main import (main)
-from wirebert.data.flows import (DataConfig)
+from wirebert.cli.main import main
+from wirebert.data.flows import DataConfig
 from wirebert.errors import UserError
-from wirebert.workflows.inspect import (inspect_data, show_inspection)
+from wirebert.workflows.inspect import inspect_data, show_inspection
 
 TABLE = "Report\nid,bytes,service,label\n" + "".join(
     f"{row},{row * 7 % 50},{'http' if row % 3 else '-'},{'benign' if row % 2 else ' scan'}\n"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard, ModelCardData
 
-from wirebert.workflows.model_card import (base_model, lesson, model_card)
-from wirebert.report.report import (Report, read_json)
-from wirebert.inference.artifact import (load_artifact)
+from wirebert.inference.artifact import load_artifact
+from wirebert.report.report import Report, read_json
+from wirebert.workflows.model_card import base_model, lesson, model_card
 
 pytestmark = pytest.mark.slow
 

@@ -6,10 +6,10 @@ from threading import Event
 
 import pytest
 
-from wirebert.workflows import (predict as following)
-from wirebert.workflows.predict import (follow_until_asked)
-from wirebert.inference.detector import (Detector)
-from wirebert.inference.follow import (Progress)
+from wirebert.inference.detector import Detector
+from wirebert.inference.follow import Progress
+from wirebert.workflows import predict as following
+from wirebert.workflows.predict import follow_until_asked
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from wirebert.config import resolve_run
+from wirebert.data.flows import Part
 from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.store import EncodedFlows
 from wirebert.errors import ConfigError
-from wirebert.data.flows import (Part)
-from wirebert.workflows.prepare import (encode, fit_tokenizer, prepare)
 from wirebert.run_folder import RunFolder
+from wirebert.workflows.prepare import encode, fit_tokenizer, prepare
 
 
 def test_rows_without_a_class_follow_those_with_one_but_what_looks_like_a_judged_row(

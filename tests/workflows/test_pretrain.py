@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from wirebert.cli.main import (main)
+from wirebert.cli.main import main
 from wirebert.config import resolve_pretraining
-from wirebert.data.flows import (open_flows)
+from wirebert.data.flows import open_flows
 from wirebert.encoding.store import EncodedFlows
-from wirebert.evaluation.test_ledger import (read_ledger)
-from wirebert.workflows.pretrain import (mask_once, open_rows, read_pretraining, together, without_labels)
-from wirebert.inference.artifact import (load_artifact)
+from wirebert.evaluation.test_ledger import read_ledger
+from wirebert.inference.artifact import load_artifact
 from wirebert.training.masking import Masking
+from wirebert.workflows.pretrain import mask_once, open_rows, read_pretraining, together, without_labels
 
 
 def settings(tiny: list[str]) -> list[str]:

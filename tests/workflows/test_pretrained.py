@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 
 from wirebert.config import resolve_run
-from wirebert.data.flows import (open_flows)
-from wirebert.data.config import (DataConfig)
+from wirebert.data.config import DataConfig
+from wirebert.data.flows import open_flows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import SchemaError
-from wirebert.workflows.pretrained import (as_pretrained, kept_tokenizer)
+from wirebert.workflows.pretrained import as_pretrained, kept_tokenizer
 
 ROWS = "proto,bytes,label\n" + "".join(
     f"{'tcp' if n % 3 else 'udp'},{n % 7},{'normal' if n % 2 else 'dos'}\n" for n in range(60)

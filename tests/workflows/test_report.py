@@ -11,10 +11,10 @@ from pyarrow import parquet
 from rich.console import Console
 
 from wirebert.config import resolve_run
-from wirebert.data.flows import (open_flows)
-from wirebert.data.checks.checks import (Finding)
-from wirebert.report.report import (read_json)
-from wirebert.workflows.report import (default_name, finding_lines, show_data, show_report, split_names)
+from wirebert.data.checks.checks import Finding
+from wirebert.data.flows import open_flows
+from wirebert.report.report import read_json
+from wirebert.workflows.report import default_name, finding_lines, show_data, show_report, split_names
 
 SPLITS = ("valid", "test")
 

@@ -11,16 +11,16 @@ import pytest
 from pyarrow import parquet
 from safetensors.numpy import load_file
 
-from wirebert.cli.main import (main)
+from wirebert.cli.main import main
 from wirebert.config import RunConfig, resolve_run
+from wirebert.data.checks.profile import survey
+from wirebert.data.flows import open_flows
 from wirebert.data.labels import UNLABELLED
-from wirebert.data.flows import (open_flows)
-from wirebert.data.checks.profile import (survey)
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.errors import ConfigError, DataError, SchemaError
+from wirebert.inference.detector import Detector
 from wirebert.run_folder import RunFolder
-from wirebert.inference.detector import (Detector)
-from wirebert.workflows.teacher import (Teacher, ask, find_teacher, taught_inputs, unlabelled_parts)
+from wirebert.workflows.teacher import Teacher, ask, find_teacher, taught_inputs, unlabelled_parts
 
 SMALL = ["--set", "model.dim=16", "--set", "model.hidden_dim=16", "--set", "model.num_heads=2"]
 
@@ -217,7 +217,7 @@ def test_a_killed_student_goes_on_to_the_same_bits(
         trained / "model", traffic, tmp_path / "cut", "--unlabelled", str(traffic / "test.csv")
     )
     often = ["--set", "training.checkpoint_every=2"]
-    command = [sys.executable, "-m", "wirebert.cli.main"]
+    command = [sys.executable, "-m", "wirebert"]
     with subprocess.Popen([*command, *arguments, *often]) as process:
         while process.poll() is None and not list((tmp_path / "cut").glob("checkpoints/*")):
             time.sleep(0.01)

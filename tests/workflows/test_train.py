@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from wirebert.workflows import (train as pipeline, prepare as preparing)
-from wirebert.cli.main import (main)
+from wirebert.cli.main import main
 from wirebert.config import resolve_run
-from wirebert.data.flows import (find_files, open_flows)
-from wirebert.data.checks.profile import (survey)
+from wirebert.data.checks.profile import survey
+from wirebert.data.flows import find_files, open_flows
 from wirebert.run_folder import RunFolder, locked
+from wirebert.workflows import prepare as preparing
+from wirebert.workflows import train as pipeline
 
 
 @pytest.mark.slow

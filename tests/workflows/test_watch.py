@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from wirebert.workflows.watch import (watch_run)
-from wirebert.cli.main import (main)
+from wirebert.cli.main import main
 from wirebert.run_folder import RunFolder, is_at_work, locked
-from wirebert.telemetry.events import (Event, MetricsLog, to_record)
+from wirebert.telemetry.events import Event, MetricsLog, to_record
+from wirebert.workflows.watch import watch_run
 
 Tell = Callable[..., list[tuple[Event, float]]]
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float64
 
+from wirebert.baselines.task import Params, Predict, Rows, Task, class_weights
 from wirebert.errors import ConfigError
-from wirebert.baselines.task import (Params, Predict, Rows, Task, class_weights)
 
 MOST_ROUNDS = 600
 PATIENCE = 30

@@ -16,10 +16,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from wirebert.baselines.boosting import (fit_lightgbm, fit_xgboost)
-from wirebert.baselines.task import (Dense)
-from wirebert.baselines.tabm import (fit_tabm)
-from wirebert.baselines.task import (Params, Predict, Rows, Setting, Task, known, number)
+from wirebert.baselines.boosting import fit_lightgbm, fit_xgboost
+from wirebert.baselines.tabm import fit_tabm
+from wirebert.baselines.task import Dense, Params, Predict, Rows, Setting, Task, known, number
 
 COLUMN_DROP = 0.15
 """Chance of each column to be left out in a trial that selects columns."""

@@ -10,8 +10,8 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.encoding.matrix import (Coding, concatenate, measure, row_numbers, usage)
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.encoding.matrix import Coding, concatenate, measure, row_numbers, usage
 
 NUM_TREES = 600
 """Trees in all: one per class and round, so rounds are cut where there are many classes."""

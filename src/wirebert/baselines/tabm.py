@@ -14,9 +14,8 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from wirebert.baselines.boosting import (need)
-from wirebert.baselines.task import (Dense)
-from wirebert.baselines.task import (Params, Predict, Rows, Task, class_weights)
+from wirebert.baselines.boosting import need
+from wirebert.baselines.task import Dense, Params, Predict, Rows, Task, class_weights
 
 MOST_EPOCHS = 60
 PATIENCE = 6

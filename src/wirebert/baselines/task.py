@@ -7,13 +7,10 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-from dataclasses import dataclass
-import numpy as np
-from jaxtyping import Bool, Float64
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
-
 
 Setting = float | int | str | bool | None
 """Value of one setting."""

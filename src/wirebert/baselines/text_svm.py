@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64, Int64
 
-from wirebert.encoding.token_rows import (EncodedBlock)
+from wirebert.baselines.methods import RIVALS, fit_rival
+from wirebert.baselines.task import Predict, Rows, Setting, Task
+from wirebert.decision.calibration import TINY, Scaling, fit_scaling, softmax
 from wirebert.encoding.store import EncodedFlows
+from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.decision.calibration import (TINY, Scaling, fit_scaling, softmax)
-from wirebert.baselines.methods import (RIVALS, fit_rival)
-from wirebert.baselines.task import (Predict, Rows, Setting, Task)
 
 SETTINGS: Final[dict[str, Setting]] = {"pieces": "char_wb", "longest": 4, "C": 3.0, "lowercase": True}
 """What the search for linear machines in `wirebert compare` chose for HttpParams, on rows that it held out."""

@@ -12,9 +12,9 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from wirebert.encoding.token_rows import (EncodedBlock)
-from wirebert.encoding.matrix import (Ranks)
+from wirebert.encoding.matrix import Ranks
 from wirebert.encoding.store import EncodedFlows
+from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 ClassWeights = Literal["none", "balanced", "sqrt"]

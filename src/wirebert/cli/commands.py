@@ -5,24 +5,24 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from wirebert.workflows.watch import (watch_run)
-from wirebert.comparison.runs import (compare_runs)
+from wirebert.cli.arguments import DATA_OPTIONS, given_options
+from wirebert.cli.datasets import show_checked, show_datasets
+from wirebert.cli.inference_commands import calibrate, evaluate, export, predict, serve
+from wirebert.cli.training_commands import compare, demo, train
+from wirebert.comparison.runs import compare_runs
 from wirebert.config import resolve_run
-from wirebert.data.registry import (known_datasets, verify)
-from wirebert.data.schema.library import (write_schema)
-from wirebert.data.checks.checks import (require_no_errors)
-from wirebert.cli.datasets import (show_checked, show_datasets)
-from wirebert.report.comparison_page import (write_comparison)
-from wirebert.report.comparison_terminal import (print_comparison)
-from wirebert.report.report import (read_json)
-from wirebert.workflows.inspect import (inspect_data, show_inspection)
-from wirebert.cli.inference_commands import (calibrate, evaluate, export, predict, serve)
-from wirebert.cli.arguments import (DATA_OPTIONS, given_options)
-from wirebert.workflows.pretrain import (read_pretraining, show_pretraining)
-from wirebert.console import (Output)
-from wirebert.workflows.report import (draw_page, show_report)
+from wirebert.console import Output
+from wirebert.data.checks.checks import require_no_errors
+from wirebert.data.registry import known_datasets, verify
+from wirebert.data.schema.library import write_schema
+from wirebert.report.comparison_page import write_comparison
+from wirebert.report.comparison_terminal import print_comparison
+from wirebert.report.report import read_json
 from wirebert.run_folder import RunFolder, open_run_folder
-from wirebert.cli.training_commands import (compare, demo, train)
+from wirebert.workflows.inspect import inspect_data, show_inspection
+from wirebert.workflows.pretrain import read_pretraining, show_pretraining
+from wirebert.workflows.report import draw_page, show_report
+from wirebert.workflows.watch import watch_run
 
 
 def inspect(options: argparse.Namespace) -> None:

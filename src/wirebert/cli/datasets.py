@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from wirebert.data.registry import (Checked, DataSet)
+from wirebert.data.registry import Checked, DataSet
 
 
 def show_datasets(data_sets: Iterable[DataSet], console: Console) -> None:

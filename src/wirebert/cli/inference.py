@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wirebert.cli.arguments import (DATA, Commands, add_device, add_model, add_verdict_options)
+from wirebert.cli.arguments import DATA, Commands, add_device, add_model, add_verdict_options
 
 
 def add_evaluate(commands: Commands) -> None:

@@ -5,23 +5,28 @@ import sys
 from contextlib import nullcontext
 from dataclasses import replace
 
-from wirebert.workflows.calibrate import (Allowance, within)
-from wirebert.workflows.model_card import (model_card)
-from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.flows import (open_flows)
-from wirebert.data.checks.profile import (survey)
-from wirebert.data.checks.checks import (left_out)
+from wirebert.console import Output, tell
+from wirebert.data.checks.checks import left_out
+from wirebert.data.checks.profile import survey
+from wirebert.data.flows import Part, open_flows
+from wirebert.data.schema.conversion import Misfits
 from wirebert.errors import ConfigError, DataError
-from wirebert.workflows.predict import (follow_until_asked)
-from wirebert.data.flows import (Part)
-from wirebert.evaluation.evaluate import (judge)
-from wirebert.console import (Output, tell)
-from wirebert.workflows.report import (count_evaluation, evaluation_report, show_findings, show_report, write_report)
+from wirebert.evaluation.evaluate import judge
+from wirebert.inference.artifact import save_artifact
+from wirebert.inference.detector import Detector
+from wirebert.inference.export import export_model
+from wirebert.inference.predictions import CsvWriter, open_writer, predict_blocks
 from wirebert.run_folder import new_run_folder
-from wirebert.inference.artifact import (save_artifact)
-from wirebert.inference.detector import (Detector)
-from wirebert.inference.export import (export_model)
-from wirebert.inference.predictions import (CsvWriter, open_writer, predict_blocks)
+from wirebert.workflows.calibrate import Allowance, within
+from wirebert.workflows.model_card import model_card
+from wirebert.workflows.predict import follow_until_asked
+from wirebert.workflows.report import (
+    count_evaluation,
+    evaluation_report,
+    show_findings,
+    show_report,
+    write_report,
+)
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -100,7 +105,8 @@ def _detector(options: argparse.Namespace) -> Detector:
 def serve(options: argparse.Namespace) -> None:
     """Verdicts over HTTP."""
     try:
-        from wirebert.service import (limits, server as service)
+        from wirebert.service import limits
+        from wirebert.service import server as service
     except ImportError as error:
         raise ConfigError(
             "the service needs packages that are not installed; install them with `pip install 'wirebert[serve]'`"

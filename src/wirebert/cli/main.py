@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import wirebert
+from wirebert.cli.arguments import DATA, Commands, add_data_options, add_recipe_options, add_test
+from wirebert.cli.inference import add_calibrate, add_evaluate, add_export, add_predict, add_serve
+from wirebert.cli.training import add_compare, add_demo, add_distill, add_pretrain, add_train
 from wirebert.errors import Terminated, UserError
-from wirebert.cli.inference import (add_calibrate, add_evaluate, add_export, add_predict, add_serve)
-from wirebert.cli.arguments import (DATA, Commands, add_data_options, add_recipe_options, add_test)
-from wirebert.cli.training import (add_compare, add_demo, add_distill, add_pretrain, add_train)
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         # Imported here so that `--help` and a mistyped option answer at once, without loading torch.
-        from wirebert.cli.commands import (COMMANDS)
+        from wirebert.cli.commands import COMMANDS
 
         COMMANDS[options.command](options)
     except UserError as error:
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(sentence: str) -> None:
-    from wirebert.console import (tell)  # loads rich, which `--help` has no use for
+    from wirebert.console import tell  # loads rich, which `--help` has no use for
 
     tell(sentence)
 
@@ -143,7 +143,3 @@ def _add_datasets(commands: Commands) -> None:
     actions.add_parser("list", help="citation, licence, schema and split of each (the default)")
     verify = actions.add_parser("verify", help="recognise the files of a folder by their content")
     verify.add_argument("folder", metavar="DIR", type=Path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

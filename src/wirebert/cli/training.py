@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from wirebert.cli.arguments import (DATA, Commands, add_column_options, add_recipe_options, add_run_options, add_test)
+from wirebert.cli.arguments import (
+    DATA,
+    Commands,
+    add_column_options,
+    add_recipe_options,
+    add_run_options,
+    add_test,
+)
 
 
 def add_demo(commands: Commands) -> None:

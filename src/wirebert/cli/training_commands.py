@@ -7,7 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from wirebert.comparison.compare import (compete)
+from wirebert.cli.arguments import DATA_OPTIONS, given_options
+from wirebert.comparison.compare import compete
+from wirebert.comparison.splits import compete_on_splits
 from wirebert.config import (
     PretrainConfig,
     RunConfig,
@@ -16,26 +18,24 @@ from wirebert.config import (
     resolve_run,
     write_run,
 )
-from wirebert.data.flows import (find_files)
+from wirebert.console import Output
+from wirebert.data.flows import find_files
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.data.synthetic.traffic import FLOWS_PER_BLOCK
 from wirebert.errors import ConfigError, RunError
-from wirebert.report.comparison_terminal import (print_comparison)
 from wirebert.files import write_whole
-from wirebert.workflows.fit import (follow)
-from wirebert.model.config import (find_architecture)
-from wirebert.cli.arguments import (DATA_OPTIONS, given_options)
-from wirebert.workflows.train import (fit)
-from wirebert.workflows.pretrain import (fit_masked)
-from wirebert.console import (Output)
-from wirebert.workflows.report import (default_name)
-from wirebert.comparison.splits import (compete_on_splits)
+from wirebert.inference.artifact import load_artifact
+from wirebert.model.config import find_architecture
+from wirebert.report.comparison_terminal import print_comparison
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
-from wirebert.inference.artifact import (load_artifact)
-from wirebert.workflows.teacher import (Teacher)
-from wirebert.training.parallel.process_group import (ALONE, Crew, joined)
-from wirebert.training.interruption import (terminable)
+from wirebert.training.interruption import terminable
+from wirebert.training.parallel.process_group import ALONE, Crew, joined
+from wirebert.workflows.fit import follow
+from wirebert.workflows.pretrain import fit_masked
+from wirebert.workflows.report import default_name
+from wirebert.workflows.teacher import Teacher
+from wirebert.workflows.train import fit
 
 COLUMN_OPTIONS = ("label", "drop", "schema")
 """Those of `DATA_OPTIONS` that mean something without labels."""

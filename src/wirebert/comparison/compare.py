@@ -14,21 +14,21 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from wirebert.baselines.methods import RIVALS
+from wirebert.comparison.folds import text_columns
+from wirebert.comparison.jobs import OURS, Job, choose, is_done, limit_threads, plan, work
+from wirebert.comparison.results import Entrant, as_markdown, outcome
 from wirebert.config import RunConfig, resolve_run, write_run
-from wirebert.comparison.jobs import (OURS, Job, choose, is_done, limit_threads, plan, work)
 from wirebert.errors import ConfigError, RunError
-from wirebert.report.comparison import (Comparison)
-from wirebert.report.comparison_page import (write_comparison)
-from wirebert.telemetry.history import (History)
-from wirebert.metrics.significance import (DETECTION)
-from wirebert.serialization import (from_plain, to_plain)
-from wirebert.baselines.methods import (RIVALS)
+from wirebert.evaluation.test_ledger import FILE_NAME
 from wirebert.files import write_whole
-from wirebert.comparison.folds import (text_columns)
-from wirebert.evaluation.test_ledger import (FILE_NAME)
-from wirebert.comparison.results import (Entrant, as_markdown, outcome)
-from wirebert.workflows.prepare import (prepare)
+from wirebert.metrics.significance import DETECTION
+from wirebert.report.comparison import Comparison
+from wirebert.report.comparison_page import write_comparison
 from wirebert.run_folder import RunFolder
+from wirebert.serialization import from_plain, to_plain
+from wirebert.telemetry.history import History
+from wirebert.workflows.prepare import prepare
 
 _NEED_BENIGN = ("binary_accuracy", DETECTION)
 """Figures of attack or not."""

@@ -8,21 +8,19 @@ The training file as other methods see it: rows, folds and sides, with no test r
 """
 
 from dataclasses import dataclass
-import numpy as np
-from jaxtyping import Bool, Int64, UInt64
-from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int64, UInt64
-from wirebert.config import RunConfig
-from wirebert.data.checks.sampling import (sample_by_name)
-from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
-from wirebert.data.splits import duplicate_safe_split
-from wirebert.baselines.task import (Rows, Task)
-from wirebert.encoding.matrix import (Coding, concatenate, measure)
-from wirebert.data.flows import (Part)
-from wirebert.workflows.prepare import (Prepared)
 
+from wirebert.baselines.task import Rows, Task
+from wirebert.config import RunConfig
+from wirebert.data.checks.sampling import sample_by_name
+from wirebert.data.flows import Part
+from wirebert.data.schema.schema import ColumnKind, FlowSchema
+from wirebert.data.splits import duplicate_safe_split
+from wirebert.encoding.matrix import Coding, concatenate, measure
+from wirebert.workflows.prepare import Prepared
 
 ATTACKS_WHOLE = "whole attack names held out, benign rows at random; equal rows on one side"
 AT_RANDOM = "rows at random, equal rows on one side (each class has one name, so none can be held out)"

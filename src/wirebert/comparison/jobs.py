@@ -18,25 +18,25 @@ from jaxtyping import Float64, Int64
 from pyarrow import parquet
 from rich.console import Console
 
+from wirebert.baselines.methods import RIVALS, draw_trials, fit_rival
+from wirebert.baselines.task import Params, Predict, Rows
+from wirebert.comparison.folds import joined_texts, read_ground
 from wirebert.config import RunConfig, resolve_run
+from wirebert.data.flows import Part
 from wirebert.data.labels import ClassMap
-from wirebert.metrics.significance import (DETECTION, Judged, figures)
-from wirebert.decision.logit_offsets import (fit_addends)
-from wirebert.baselines.methods import (RIVALS, draw_trials, fit_rival)
-from wirebert.baselines.task import (Params, Predict, Rows)
-from wirebert.encoding.matrix import (Coding, measure)
+from wirebert.decision.logit_offsets import fit_addends
+from wirebert.encoding.matrix import Coding, measure
+from wirebert.evaluation.evaluate import TrueClasses
 from wirebert.files import write_whole
-from wirebert.comparison.folds import (joined_texts, read_ground)
-from wirebert.data.flows import (Part)
-from wirebert.evaluation.evaluate import (TrueClasses)
-from wirebert.workflows.distill import (taught)
+from wirebert.inference.detector import Detector
+from wirebert.metrics.significance import DETECTION, Judged, figures
 from wirebert.model.checkpoints import build
 from wirebert.model.initialization import TokenLayout
-from wirebert.workflows.train import (count_reads, fit, learn, open_tests, save)
-from wirebert.workflows.fit import (settle)
-from wirebert.workflows.prepare import (Prepared, encode, fit_tokenizer, prepare)
 from wirebert.run_folder import RunFolder, locked
-from wirebert.inference.detector import (Detector)
+from wirebert.workflows.distill import taught
+from wirebert.workflows.fit import settle
+from wirebert.workflows.prepare import Prepared, encode, fit_tokenizer, prepare
+from wirebert.workflows.train import count_reads, fit, learn, open_tests, save
 
 OURS = "wirebert"
 """Name of the recipe's own method."""

@@ -14,23 +14,23 @@ from typing import cast
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from wirebert.evaluation.predictions_file import (SplitVerdicts, as_judged, read_probabilities, read_verdicts)
+from wirebert.baselines.methods import RIVALS
+from wirebert.comparison.jobs import OURS
 from wirebert.config import RunConfig
-from wirebert.comparison.jobs import (OURS)
-from wirebert.decision.calibration import (METHODS, choose_scaling, softmax)
-from wirebert.metrics.reliability import (calibration_error)
-from wirebert.report.comparison import (FIGURES, Comparison, Contender, SplitComparison, compare_methods)
-from wirebert.metrics.confusion import (class_figures, confusion_matrix)
-from wirebert.telemetry.history import (History)
-from wirebert.metrics.significance import (DETECTION, DETECTION_RATE, Judged)
-from wirebert.decision.logit_offsets import (with_addends)
-from wirebert.report.report import (JudgedFile, read_json)
-from wirebert.baselines.methods import (RIVALS)
-from wirebert.metrics.thresholds import (fit_threshold, operating_point)
-from wirebert.report.summary import (FEW_FLOWS)
-from wirebert.evaluation.test_ledger import (num_reads, read_ledger)
+from wirebert.decision.calibration import METHODS, choose_scaling, softmax
+from wirebert.decision.logit_offsets import with_addends
+from wirebert.evaluation.predictions_file import SplitVerdicts, as_judged, read_probabilities, read_verdicts
+from wirebert.evaluation.test_ledger import num_reads, read_ledger
+from wirebert.metrics.confusion import class_figures, confusion_matrix
+from wirebert.metrics.reliability import calibration_error
+from wirebert.metrics.significance import DETECTION, DETECTION_RATE, Judged
+from wirebert.metrics.thresholds import fit_threshold, operating_point
+from wirebert.report.comparison import FIGURES, Comparison, Contender, SplitComparison, compare_methods
+from wirebert.report.report import JudgedFile, read_json
+from wirebert.report.summary import FEW_FLOWS
 from wirebert.run_folder import RunFolder
-from wirebert.telemetry.events import (read_metrics)
+from wirebert.telemetry.events import read_metrics
+from wirebert.telemetry.history import History
 
 AS_TRAINED, EVERY_STEP, AVERAGED = "as trained", "every step", "every step, seeds averaged"
 _SMALLEST = 1e-12

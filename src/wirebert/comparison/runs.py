@@ -3,30 +3,23 @@
 Runs that share every setting but the seed are one method, trained several times.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import cast
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from jaxtyping import Float64, Int64
-from pyarrow import parquet
-from wirebert.errors import RunError
-from wirebert.report.comparison import (FIGURES, Comparison, Contender, SplitComparison, compare_methods)
-from wirebert.telemetry.history import (History)
-from wirebert.metrics.intervals import (ALONE)
-from wirebert.metrics.significance import (Judged)
-from wirebert.report.report import (Report, read_json)
-from wirebert.report.terminal import (differing_settings)
-from wirebert.encoding.matrix import (row_numbers)
-from wirebert.evaluation.test_ledger import (settings_hash)
-from wirebert.run_folder import RunFolder
-from wirebert.telemetry.events import (read_metrics)
-from wirebert.evaluation.predictions_file import SplitVerdicts, as_judged, positions, read_verdicts
 
+import numpy as np
+from jaxtyping import Float64
+
+from wirebert.evaluation.predictions_file import SplitVerdicts, as_judged, positions, read_verdicts
+from wirebert.evaluation.test_ledger import settings_hash
+from wirebert.report.comparison import FIGURES, Comparison, Contender, SplitComparison, compare_methods
+from wirebert.report.report import Report, read_json
+from wirebert.report.terminal import differing_settings
+from wirebert.run_folder import RunFolder
+from wirebert.telemetry.events import read_metrics
+from wirebert.telemetry.history import History
 
 DEFAULT_PRIMARY = "macro_f1"
 

@@ -9,20 +9,29 @@ Source: Nadeau and Bengio, "Inference for the generalization error", Machine Lea
 resampled t-test).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from rich.console import Console
-from wirebert.comparison.compare import (compete, write_outcome)
-from wirebert.config import RunConfig
-from wirebert.errors import ConfigError
-from wirebert.report.comparison import (FIGURES, Comparison)
-from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float64
+from rich.console import Console
 from scipy.stats import t as student
-from wirebert.report.comparison import (ClassStandings, Difference, SplitComparison, Standing, corrected)
-from wirebert.metrics.intervals import (Interval)
-from wirebert.metrics.significance import (Contrast)
+
+from wirebert.comparison.compare import compete, write_outcome
+from wirebert.config import RunConfig
+from wirebert.errors import ConfigError
+from wirebert.metrics.intervals import Interval
+from wirebert.metrics.significance import Contrast
+from wirebert.report.comparison import (
+    FIGURES,
+    ClassStandings,
+    Comparison,
+    Difference,
+    SplitComparison,
+    Standing,
+    corrected,
+)
 
 
 def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitComparison:

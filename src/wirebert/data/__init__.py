@@ -1,1 +1,1 @@
-"""Bytes to checked, labelled Arrow tables."""
+"""Files to checked, labelled Arrow tables."""

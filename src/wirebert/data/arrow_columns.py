@@ -3,13 +3,13 @@
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
+from collections.abc import Callable
+from typing import cast
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64
-from collections.abc import Callable
-from typing import cast
-
 
 FORMATS = (
     "%Y-%m-%d",

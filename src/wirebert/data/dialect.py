@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, cast
-import pyarrow as pa
-from wirebert.data.grammar import (Grammar)
-from wirebert.errors import DataError
-from wirebert.errors import DataError
 
+import pyarrow as pa
+
+from wirebert.data.grammar import Grammar
+from wirebert.errors import DataError
 
 Compression = Literal["none", "gzip", "bz2", "xz", "zstd", "zip"]
 Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1"]

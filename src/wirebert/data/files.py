@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from wirebert.data.delimited.detection import (detect_dialect, detect_header)
+from wirebert.data.accounting import Intake
+from wirebert.data.config import DataConfig
+from wirebert.data.delimited import reader as delimited
+from wirebert.data.delimited.detection import detect_dialect, detect_header
 from wirebert.data.dialect import HEAD_BYTES, Dialect, clean_names, decode_head, read_head, whole_lines
 from wirebert.data.formats import FORMATS, SUFFIXES, Source, open_source
-from wirebert.data.accounting import (Intake)
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.config import (DataConfig)
-from wirebert.data.delimited import (reader as delimited)
-from wirebert.data.readers import (key_values, parquet)
+from wirebert.data.readers import key_values, parquet
+from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
 
 DATA_SUFFIXES = {

@@ -7,26 +7,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
+
+import numpy as np
 import pyarrow as pa
-from wirebert.data.sensors.canonical import (SENSORS, flow_schema, sensor_table)
-from wirebert.data.context.contacts import (NEEDED)
-from wirebert.data.context.context import (FlowContext, has_context, with_context, without_context)
-from wirebert.data.schema.conversion import (Misfits, convert, with_points)
+from jaxtyping import Bool, Int64
+
+from wirebert.data.accounting import Intake
+from wirebert.data.config import DataConfig
+from wirebert.data.context.contacts import NEEDED
+from wirebert.data.context.context import FlowContext, has_context, with_context, without_context
 from wirebert.data.dialect import Dialect
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.formats import flow_files, joined_files, shared_schema
-from wirebert.data.schema.inference import (infer_schema, take_sample)
-from wirebert.data.accounting import (Intake)
-from wirebert.data.schema.library import (known_schemas, read_schema, recognise)
-from wirebert.data.schema.proposals import (with_proposals)
-from wirebert.data.schema.schema import (ColumnKind, FlowSchema, missing_name)
-from wirebert.data.config import (DataConfig)
+from wirebert.data.schema.conversion import Misfits, convert, with_points
+from wirebert.data.schema.inference import infer_schema, take_sample
+from wirebert.data.schema.library import known_schemas, read_schema, recognise
+from wirebert.data.schema.proposals import with_proposals
+from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
+from wirebert.data.sensors.canonical import SENSORS, flow_schema, sensor_table
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import DataError, SchemaError
-import numpy as np
-from jaxtyping import Bool
-from jaxtyping import Int64
-
 
 __all__ = ["DataConfig", "FlowFile", "Flows", "find_files", "open_flows"]
 

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from wirebert.data.sensors.canonical import (flow_schema, sensor_table)
 from wirebert.data.dialect import Compression, Format
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.sensors.argus import (ArgusFlows, open_argus)
-from wirebert.data.readers.arrow import (ArrowTable, open_arrow)
-from wirebert.data.readers.json_lines import (JsonLines, open_json_lines)
-from wirebert.data.sensors.nfdump import (NfdumpFlows, open_nfdump)
-from wirebert.data.sensors.suricata import (SuricataFlows, open_suricata)
-from wirebert.data.sensors.ton_iot import (TonIotFlows, open_ton_iot)
-from wirebert.data.sensors.zeek import (ZeekFlows, ZeekTable, open_zeek)
+from wirebert.data.readers.arrow import ArrowTable, open_arrow
+from wirebert.data.readers.json_lines import JsonLines, open_json_lines
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.data.sensors.argus import ArgusFlows, open_argus
+from wirebert.data.sensors.canonical import flow_schema, sensor_table
+from wirebert.data.sensors.nfdump import NfdumpFlows, open_nfdump
+from wirebert.data.sensors.suricata import SuricataFlows, open_suricata
+from wirebert.data.sensors.ton_iot import TonIotFlows, open_ton_iot
+from wirebert.data.sensors.zeek import ZeekFlows, ZeekTable, open_zeek
 
 Source = (
     ZeekFlows | ZeekTable | SuricataFlows | NfdumpFlows | ArgusFlows | TonIotFlows | ArrowTable | JsonLines

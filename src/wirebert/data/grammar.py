@@ -9,10 +9,11 @@ On which line each row of a piece of delimited text begins.
 
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
-from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Int64
 

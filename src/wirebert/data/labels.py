@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64
 
-from wirebert.data.schema.schema import (FlowSchema, missing_name)
-from wirebert.data.config import (DataConfig)
+from wirebert.data.config import DataConfig
+from wirebert.data.schema.schema import FlowSchema, missing_name
 from wirebert.errors import DataError
 
 KNOWN_BENIGN = ("benign", "normal", "legitimate", "legit", "clean", "background", "norm")

@@ -8,10 +8,10 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.checks.profile import (FlowSource)
-from wirebert.console import (Output)
+from wirebert.console import Output
+from wirebert.data.checks.profile import FlowSource
+from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.schema import FlowSchema
 
 Block = TypeVar("Block")
 

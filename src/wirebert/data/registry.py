@@ -59,7 +59,7 @@ class Checked:
 
 def known_datasets() -> Mapping[str, DataSet]:
     """The data sets that wirebert knows, by name."""
-    text = resources.files("wirebert.data").joinpath("datasets.toml").read_text(encoding="utf-8")
+    text = resources.files("wirebert.data").joinpath("registry.toml").read_text(encoding="utf-8")
     found: dict[str, DataSet] = {}
     for plain in tomllib.loads(text)["datasets"]:
         files = tuple(DataFile(**file) for file in plain.pop("files", []))

@@ -7,22 +7,20 @@ anything is fitted, with a statement of what the split can show and with checks 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
-import numpy as np
-from jaxtyping import Bool, Int64, UInt64
-from wirebert.errors import ConfigError, DataError
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64, UInt64
-from wirebert.data.checks.findings import (Finding, Severity, row_name, rows_of, some)
-from wirebert.data.labels import class_of
-from wirebert.data.schema.schema import (ColumnKind, FlowSchema, missing_name)
-from wirebert.data.config import (DataConfig, Split)
-from wirebert.data.checks.profile import (FlowSource, Survey)
-from wirebert.data.arrow_columns import (seconds_of)
-from wirebert.errors import DataError, SchemaError
 
+from wirebert.data.arrow_columns import seconds_of
+from wirebert.data.checks.findings import Finding, Severity, row_name, rows_of, some
+from wirebert.data.checks.profile import FlowSource, Survey
+from wirebert.data.config import DataConfig, Split
+from wirebert.data.labels import class_of
+from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
+from wirebert.errors import ConfigError, DataError, SchemaError
 
 DUPLICATE_SAFE_STATEMENT = (
     "Validation rows are drawn at random from the training data, class by class; rows whose features are equal stay on "

@@ -5,9 +5,9 @@ Everything here is a factor and an addend per class logit, so that it can be fol
 
 from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
-import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
 
+import numpy as np
+from jaxtyping import Float, Float64, Int64
 
 Method = Literal["none", "temperature", "biases", "vector"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)

@@ -1,13 +1,13 @@
 """TODO docstring."""
 
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
-from math import nan
+from math import isfinite, nan
 from typing import Literal
+
 import numpy as np
 from jaxtyping import Float64
+
 from wirebert.data.labels import ClassMap
 from wirebert.errors import ConfigError
 from wirebert.metrics.split_metrics import FALSE_POSITIVE_RATES

@@ -4,28 +4,34 @@ Calibration and prior go into the classifier's last layer, so that stock `transf
 thresholds and what tells unknown flows stand beside it.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from math import isfinite, nan
-from typing import Final, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
 import numpy as np
 import pyarrow as pa
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
-from wirebert.data.labels import ClassMap
-from wirebert.data.flows import (Flows)
-from wirebert.errors import ConfigError
-from wirebert.decision.alert_score import (AlarmScore)
-from wirebert.decision.calibration import (METHODS, Scaling, choose_scaling, fit_scaling, log_losses, mean_probabilities, softmax)
-from wirebert.metrics.split_metrics import (FALSE_POSITIVE_RATES, attack_scores)
-from wirebert.decision.novelty import (Strangeness)
-from wirebert.metrics.thresholds import (Threshold, fit_threshold)
-from wirebert.encoding.matrix import (concatenate, measure)
-from wirebert.inference.artifact import (Artifact)
-from wirebert.decision.operating_point import (Folded, Operating)
-from wirebert.decision.config import OperatingConfig, addends_of, parse_prior, stated_shares
 
+from wirebert.data.flows import Flows
+from wirebert.decision.alert_score import AlarmScore
+from wirebert.decision.calibration import (
+    METHODS,
+    Scaling,
+    choose_scaling,
+    fit_scaling,
+    log_losses,
+    mean_probabilities,
+    softmax,
+)
+from wirebert.decision.config import OperatingConfig, addends_of, parse_prior, stated_shares
+from wirebert.decision.novelty import Strangeness
+from wirebert.decision.operating_point import Folded, Operating
+from wirebert.encoding.matrix import concatenate, measure
+from wirebert.inference.artifact import Artifact
+from wirebert.metrics.split_metrics import FALSE_POSITIVE_RATES, attack_scores
+from wirebert.metrics.thresholds import Threshold, fit_threshold
 
 MOST_SAMPLED: Final = 100_000
 """Training flows from which those that stand for all are taken at most; and benign validation flows for thresholds."""

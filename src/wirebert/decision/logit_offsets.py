@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from wirebert.metrics.confusion import (confusion_matrix, headline_figures)
+from wirebert.metrics.confusion import confusion_matrix, headline_figures
 
 STEPS = (-2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 2.0)
 """How far one number is moved at once, in nats."""

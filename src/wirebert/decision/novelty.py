@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Float16, Float32, Float64, Int64
 
-from wirebert.encoding.matrix import (Coding)
+from wirebert.encoding.matrix import Coding
 
 FARTHEST = 10.0
 """Spreads from the mean at which a dimension is cut."""

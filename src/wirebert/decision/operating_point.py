@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64
 
+from wirebert.decision.alert_score import AlarmScore
 from wirebert.errors import ConfigError
-from wirebert.decision.alert_score import (AlarmScore)
-from wirebert.metrics.thresholds import (Threshold)
+from wirebert.metrics.thresholds import Threshold
 
 PASS: Final = "pass"
 ALERT: Final = "alert"

@@ -16,10 +16,10 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from wirebert.encoding.token_rows import (EncodedBlock, TextCells, join_rows, ranges, take_rows)
-from wirebert.encoding.matrix import (slot_ids)
+from wirebert.encoding.matrix import slot_ids
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.text import Ragged
+from wirebert.encoding.token_rows import EncodedBlock, TextCells, join_rows, ranges, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 BLOCK_ROWS: Final = 65_536

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int
 
-from wirebert.encoding.vocabulary import (MISSING, UNSEEN, Slot)
+from wirebert.encoding.vocabulary import MISSING, UNSEEN, Slot
 
 MARKS = ("<missing>", "<unseen>", "<absent>", "<rare>")
 _RARE = 3

@@ -5,23 +5,21 @@ Work is done once per distinct value and then gathered: a dictionary column is e
 Training tables -> fitted column encoders and text pieces, in one pass and bounded memory.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
-from wirebert.data.schema.schema import (Column, ColumnKind)
-from wirebert.encoding.categorical import (CategoryEncoder, ValueCounts)
+
+from wirebert.data.schema.schema import Column, ColumnKind
+from wirebert.encoding.categorical import CategoryEncoder, ValueCounts
+from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.network import AddressEncoder, FlagsEncoder, PortEncoder
-from wirebert.encoding.numeric import (NumberCounts, NumberEncoder)
-from wirebert.encoding.vocabulary import (Slot)
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
-import pyarrow as pa
-from wirebert.data.schema.schema import (Column, ColumnKind)
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.encoding.numeric import NumberCounts, NumberEncoder
 from wirebert.encoding.text import Pieces, TextSample, learn_pieces, pieces_of_words
+from wirebert.encoding.vocabulary import Slot
 from wirebert.encoding.wordpieces import read_wordpieces
 
 

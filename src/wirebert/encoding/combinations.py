@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64
 
-from wirebert.data.arrow_columns import (encode)
-from wirebert.data.schema.combination import (Combination)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.columns import (Blocks)
+from wirebert.data.arrow_columns import encode
+from wirebert.data.schema.combination import Combination
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.columns import Blocks
 
 SEPARATOR = "|"
 KINDS = {"ratio": ColumnKind.NUMBER, "share": ColumnKind.RATE, "pair": ColumnKind.CATEGORY}

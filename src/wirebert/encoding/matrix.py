@@ -9,20 +9,20 @@ training never showed has a code of its own (which scikit-learn takes for missin
 report should know. Addresses are left out, since their codes would be identities.
 """
 
-from dataclasses import dataclass
-import numpy as np
-from jaxtyping import Bool, Float64, Integer
-from wirebert.encoding.token_rows import (EncodedBlock)
-from wirebert.encoding.store import EncodedFlows
-from wirebert.encoding.tokenizer import FlowTokenizer
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Bool, Float64, Int64
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
+from jaxtyping import Bool, Float64, Int64, Integer
+
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.store import EncodedFlows
+from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.tokenizer import FlowTokenizer
+
 if TYPE_CHECKING:
     AnyArray = pa.Array[Any]
     AnyChunkedArray = pa.ChunkedArray[Any]

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int
 
-from wirebert.encoding.categorical import (ValueCounts)
-from wirebert.encoding.numeric import (NumberCounts)
-from wirebert.encoding.ports import (SERVICES)
-from wirebert.encoding.vocabulary import (ABSENT, MISSING, UNSEEN, Slot)
+from wirebert.encoding.categorical import ValueCounts
+from wirebert.encoding.numeric import NumberCounts
+from wirebert.encoding.ports import SERVICES
+from wirebert.encoding.vocabulary import ABSENT, MISSING, UNSEEN, Slot
 
 MARKS = ("<missing>", "<unseen>", "<absent>")
 

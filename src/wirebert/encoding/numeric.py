@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, Int, UInt64
 
-from wirebert.encoding.vocabulary import (MISSING, UNSEEN, Slot)
+from wirebert.encoding.vocabulary import MISSING, UNSEEN, Slot
 
 MARKS = ("<missing>", "<above>", "<absent>", "<negative>", "<infinite>", "<below>")
 """For a number, the unseen value is above all that training showed; `<below>` is rarer, `<negative>` is a case apart."""

@@ -7,36 +7,28 @@ Rows that become equal by encoding: flows of the same tokens look the same to a 
 Figures on flows that look like a training flow show memory; figures on the others show what was learned.
 """
 
+import fcntl
+import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
+
 import numpy as np
-from jaxtyping import Int64, UInt16, UInt32
-from wirebert.encoding.token_rows import (EncodedBlock)
-from wirebert.errors import DataError
-from wirebert.files import force_to_disk, write_whole
-import fcntl
-import hashlib
-import json
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-import numpy as np
-from jaxtyping import Shaped
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.encoding.config import (EncodingConfig)
+from jaxtyping import Int64, Shaped, UInt16, UInt32, UInt64
+
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.encoding.config import EncodingConfig
+from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError
-from wirebert.files import write_whole
-from wirebert.serialization import (to_mapping)
-import numpy as np
-from jaxtyping import Int64, UInt64
-from wirebert.encoding.token_rows import (EncodedBlock)
-
+from wirebert.files import force_to_disk, write_whole
+from wirebert.serialization import to_mapping
 
 FORMAT = 1
 _INDEX = "store.json"

@@ -14,26 +14,26 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int, Int32, Integer, UInt16, UInt32
 
-from wirebert.data.schema.conversion import (Misfits, convert)
-from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
-from wirebert.data.readers.key_values import (parse)
+from wirebert.data.readers.key_values import parse
+from wirebert.data.schema.conversion import Misfits, convert
+from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.encoding.columns import (
+    Blocks,
     ColumnEncoder,
     distinct_parts,
     encoder_from_dict,
     encoder_to_dict,
+    fit_columns,
 )
 from wirebert.encoding.combinations import absent_parts, all_features, combine, combined_blocks
-from wirebert.encoding.columns import (Blocks, fit_columns)
+from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.hugging_face import write_hugging_face
-from wirebert.encoding.token_rows import (EncodedBlock, TextCells, join_rows, within_budget)
-from wirebert.encoding.config import (EncodingConfig)
-from wirebert.encoding.vocabulary import (ABSENT, MISSING, UNSEEN, Slot)
 from wirebert.encoding.text import Pieces, Ragged
-from wirebert.encoding.vocabulary import SPECIAL_TOKENS, Vocabulary, escape
+from wirebert.encoding.token_rows import EncodedBlock, TextCells, join_rows, within_budget
+from wirebert.encoding.vocabulary import ABSENT, MISSING, SPECIAL_TOKENS, UNSEEN, Slot, Vocabulary, escape
 from wirebert.encoding.wordpieces import start_pieces
 from wirebert.errors import ConfigError
-from wirebert.serialization import (from_mapping, to_mapping)
+from wirebert.serialization import from_mapping, to_mapping
 
 TEXT_MARKS = ("<missing>", "<empty>", "<absent>", "")
 """Tokens of a text column: a text is never unseen, so its second token is that of the empty text; `column:` is last."""

@@ -10,10 +10,10 @@ A slot: one feature position of a row, with the tokens that can stand there.
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-import numpy as np
-from wirebert.errors import ArtifactError, SchemaError
-from dataclasses import dataclass
 
+import numpy as np
+
+from wirebert.errors import ArtifactError, SchemaError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """Padding, unknown, start of a row, separator, mask: the tokens every BERT vocabulary has."""

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
-from wirebert.encoding.vocabulary import (Slot)
 from wirebert.encoding.text import Pieces
-from wirebert.encoding.vocabulary import SPECIAL_TOKENS
+from wirebert.encoding.vocabulary import SPECIAL_TOKENS, Slot
 from wirebert.errors import CheckpointError
 
 _FILES = ("vocab.txt", "tokenizer.json")

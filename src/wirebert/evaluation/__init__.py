@@ -1,1 +1,1 @@
-"""Arrays to evidence; knows no model."""
+"""A detector on labelled rows: the room that joins inference and metrics."""

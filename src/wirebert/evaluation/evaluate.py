@@ -3,23 +3,24 @@
 What is judged is the artifact as it will be deployed, loaded from its folder, not the model in memory.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Protocol, final, runtime_checkable
+
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Float64, Int64, UInt64
+
+from wirebert.data.flows import Part
 from wirebert.data.labels import UNLABELLED, ClassMap
-from wirebert.data.flows import (Flows)
-from wirebert.metrics.intervals import (ALONE)
-from wirebert.metrics.split_metrics import (SplitMetrics, Thresholds, evaluate)
-from wirebert.metrics.thresholds import (Threshold)
-from wirebert.evaluation.mistakes import (MistakenFlows)
-from wirebert.inference.detector import (Detector)
-from wirebert.inference.predictions import (no_rows, open_writer, verdict_table)
-from wirebert.data.flows import (Part)
+from wirebert.evaluation.mistakes import MistakenFlows
+from wirebert.inference.detector import Detector
+from wirebert.inference.predictions import no_rows, open_writer, verdict_table
+from wirebert.metrics.intervals import ALONE
+from wirebert.metrics.split_metrics import SplitMetrics, Thresholds, evaluate
+from wirebert.metrics.thresholds import Threshold
 
 
 @final

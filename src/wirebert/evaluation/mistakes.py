@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64, Int64, UInt64
 
-from wirebert.metrics.split_metrics import (Mistake, surest_mistakes)
-from wirebert.inference.detector import (Detector, Scores)
+from wirebert.inference.detector import Detector, Scores
+from wirebert.metrics.split_metrics import Mistake, surest_mistakes
 
 _MOST_TEXT = 300
 """Characters of a value that are shown."""

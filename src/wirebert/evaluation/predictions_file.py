@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float64
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from pyarrow import parquet
+
+from wirebert.encoding.matrix import row_numbers
 from wirebert.errors import RunError
 from wirebert.metrics.intervals import ALONE
 from wirebert.metrics.significance import Judged
-from wirebert.encoding.matrix import row_numbers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

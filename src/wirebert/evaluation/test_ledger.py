@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from wirebert.errors import RunError
-from wirebert.report.report import (JudgedFile)
+from wirebert.report.report import JudgedFile
 
 FILE_NAME = "test_reads.jsonl"
 

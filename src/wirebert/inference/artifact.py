@@ -26,14 +26,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema.schema import (FlowSchema)
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.decision.novelty import Strangeness
+from wirebert.decision.operating_point import NOTHING, Operating
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError, ConfigError, UserError
-from wirebert.decision.novelty import (Strangeness)
-from wirebert.serialization import (from_plain, to_plain)
 from wirebert.files import force_to_disk, write_whole
 from wirebert.model.distilbert import Architecture
-from wirebert.decision.operating_point import (NOTHING, Operating)
+from wirebert.serialization import from_plain, to_plain
 
 FORMAT_VERSION = 1
 MANIFEST = "wirebert.json"

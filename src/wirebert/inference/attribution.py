@@ -16,9 +16,9 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int64
 
-from wirebert.encoding.token_rows import (EncodedBlock, ranges)
-from wirebert.encoding.vocabulary import (ABSENT)
+from wirebert.encoding.token_rows import EncodedBlock, ranges
 from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.encoding.vocabulary import ABSENT
 
 Logits = Callable[[EncodedBlock], Float32[np.ndarray, "flows classes"]]
 """Scores encoded rows."""

@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
-from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
+from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.errors import ConfigError
-from wirebert.model.config import (Architecture)
 from wirebert.model.batches import Precision, by_length, score
 from wirebert.model.checkpoints import restored
+from wirebert.model.config import Architecture
 
 BackendName = Literal["torch", "onnx", "onnx-int8"]
 BACKENDS: Final[tuple[BackendName, ...]] = ("onnx-int8", "onnx", "torch")

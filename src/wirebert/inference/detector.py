@@ -9,19 +9,27 @@ import pyarrow as pa
 import torch
 from jaxtyping import Float, Float32, Float64, Int64, UInt64
 
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.encoding.store import (row_hashes)
-from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.decision.alert_score import AlarmScore
+from wirebert.decision.operating_point import verdicts
+from wirebert.encoding.matrix import measure
+from wirebert.encoding.store import row_hashes
+from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.errors import ArtifactError, ConfigError
-from wirebert.decision.alert_score import (AlarmScore)
-from wirebert.encoding.matrix import (measure)
-from wirebert.inference.attribution import (Attributions, explain)
+from wirebert.inference.artifact import Artifact, limits, load_artifact
+from wirebert.inference.attribution import Attributions, explain
+from wirebert.inference.backends import (
+    BACKENDS,
+    Backend,
+    BackendName,
+    OnnxBackend,
+    TorchBackend,
+    agrees,
+    softmax,
+)
+from wirebert.inference.parity import Alerts, compare, random_rows
+from wirebert.inference.score_cache import ScoreCache, distinct_rows
 from wirebert.model.batches import Precision
-from wirebert.inference.parity import (Alerts, compare, random_rows)
-from wirebert.inference.artifact import (Artifact, limits, load_artifact)
-from wirebert.inference.backends import (BACKENDS, Backend, BackendName, OnnxBackend, TorchBackend, agrees, softmax)
-from wirebert.inference.score_cache import (ScoreCache, distinct_rows)
-from wirebert.decision.operating_point import (verdicts)
 
 CACHE_MB: Final = 64
 """Memory for the scores of rows seen lately."""

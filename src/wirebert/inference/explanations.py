@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Shaped
 
-from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
+from wirebert.decision.novelty import Strangeness
+from wirebert.decision.operating_point import ALERT, PASS, UNKNOWN
+from wirebert.encoding.matrix import LARGEST, measure, row_numbers
+from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.decision.novelty import (Strangeness)
-from wirebert.encoding.matrix import (LARGEST, measure, row_numbers)
-from wirebert.inference.attribution import (Attributions)
-from wirebert.inference.detector import (Detector, Scores)
-from wirebert.decision.operating_point import (ALERT, PASS, UNKNOWN)
+from wirebert.inference.attribution import Attributions
+from wirebert.inference.detector import Detector, Scores
 
 NUM_REASONS = 3
 """Features named per flow."""

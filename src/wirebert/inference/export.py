@@ -15,17 +15,17 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 
 import wirebert
-from wirebert.data.flows import (open_flows)
-from wirebert.encoding.store import (row_hashes)
-from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
+from wirebert.data.flows import open_flows
+from wirebert.encoding.matrix import measure
+from wirebert.encoding.store import row_hashes
+from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.errors import ArtifactError
-from wirebert.encoding.matrix import (measure)
+from wirebert.inference.artifact import Artifact, add_export, load_artifact
+from wirebert.inference.backends import OnnxBackend, TorchBackend, open_session, padded, softmax
+from wirebert.inference.onnx_graph import model_bytes, probe_bytes
+from wirebert.inference.parity import Agreement, Alerts, compare, random_rows
+from wirebert.inference.score_cache import distinct_rows, join_blocks
 from wirebert.model.batches import by_length
-from wirebert.inference.parity import (Agreement, Alerts, compare, random_rows)
-from wirebert.inference.artifact import (Artifact, add_export, load_artifact)
-from wirebert.inference.backends import (OnnxBackend, TorchBackend, open_session, padded, softmax)
-from wirebert.inference.score_cache import (distinct_rows, join_blocks)
-from wirebert.inference.onnx_graph import (model_bytes, probe_bytes)
 
 ExportName = Literal["onnx", "onnx-int8"]
 

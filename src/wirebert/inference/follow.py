@@ -22,17 +22,17 @@ from typing import Any, BinaryIO, Literal, cast, final
 
 import pyarrow as pa
 
-from wirebert.data.sensors.canonical import (sensor_table)
-from wirebert.data.context.context import (FlowContext)
-from wirebert.data.schema.conversion import (Misfits)
+from wirebert.data.context.context import FlowContext
 from wirebert.data.dialect import HEAD_BYTES, read_head
-from wirebert.data.flows import (DataConfig, Flows, open_flows)
-from wirebert.data.schema.schema import (FlowSchema)
+from wirebert.data.flows import DataConfig, Flows, open_flows
+from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.data.sensors.canonical import sensor_table
 from wirebert.errors import DataError
 from wirebert.files import has_taken
-from wirebert.inference.detector import (Detector)
-from wirebert.inference.predictions import (JsonLinesWriter, predict_blocks)
-from wirebert.inference.tail import (Position, Tail)
+from wirebert.inference.detector import Detector
+from wirebert.inference.predictions import JsonLinesWriter, predict_blocks
+from wirebert.inference.tail import Position, Tail
 
 POLL_S = 0.5
 """Seconds between two looks at a log that stands still."""

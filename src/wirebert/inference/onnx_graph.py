@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from wirebert.errors import ConfigError
-from wirebert.model.config import (Architecture)
+from wirebert.model.config import Architecture
 
 FOLDED_TOKENS: Final = 4_096
 """Largest vocabulary whose first query, key and value are stored per token."""

@@ -10,12 +10,12 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
-from wirebert.encoding.token_rows import (EncodedBlock)
+from wirebert.decision.alert_score import AlarmScore
+from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
-from wirebert.decision.alert_score import (AlarmScore)
-from wirebert.metrics.split_metrics import (attack_scores)
-from wirebert.inference.artifact import (Artifact, limits)
+from wirebert.inference.artifact import Artifact, limits
+from wirebert.metrics.split_metrics import attack_scores
 
 Way = Literal["onnx", "onnx-int8", "fp16"]
 

@@ -14,15 +14,15 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 from pyarrow import csv, parquet
 
-from wirebert.prefetch import (ahead)
-from wirebert.data.context.context import (FlowContext)
-from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.accounting import (Intake)
-from wirebert.data.flows import (Flows)
-from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
+from wirebert.data.accounting import Intake
+from wirebert.data.context.context import FlowContext
+from wirebert.data.flows import Flows
+from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.errors import DataError
-from wirebert.inference.detector import (Detector, Scores)
-from wirebert.inference.explanations import (wants_reasons, why)
+from wirebert.inference.detector import Detector, Scores
+from wirebert.inference.explanations import wants_reasons, why
+from wirebert.prefetch import ahead
 
 _LOCATING = frozenset({ColumnKind.TIME, ColumnKind.IDENTIFIER, ColumnKind.ADDRESS, ColumnKind.PORT})
 """Kinds of columns by which a person finds a flow again in the original log."""

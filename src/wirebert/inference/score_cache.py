@@ -11,7 +11,7 @@ from typing import NamedTuple, final
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt64
 
-from wirebert.encoding.token_rows import (EncodedBlock, ranges)
+from wirebert.encoding.token_rows import EncodedBlock, ranges
 
 _PIECE_ROWS = 8_192
 """Rows looked up at a time, which bounds what a lookup takes beside the cache."""

@@ -5,12 +5,9 @@ Where the attack scores of each class lie.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
-from collections.abc import Mapping
-from dataclasses import dataclass
-import numpy as np
-from jaxtyping import Float64, Int64
 
 
 @dataclass(frozen=True, slots=True)

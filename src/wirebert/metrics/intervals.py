@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from wirebert.metrics.confusion import (class_figures, headline_figures)
+from wirebert.metrics.confusion import class_figures, headline_figures
 
 Interval = tuple[float, float]
 """Lower and upper end."""

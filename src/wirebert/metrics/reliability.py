@@ -1,9 +1,9 @@
 """Whether a probability means what it says: of the flows called 80 % likely, are 80 % what they are called?"""
 
 from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Float64
-
 
 NUM_BINS = 15
 

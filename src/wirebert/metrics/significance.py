@@ -19,8 +19,8 @@ from math import comb
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from wirebert.metrics.confusion import (class_figures, headline_figures)
-from wirebert.metrics.intervals import (ALONE, Interval)
+from wirebert.metrics.confusion import class_figures, headline_figures
+from wirebert.metrics.intervals import ALONE, Interval
 
 DETECTION_RATE = 0.01
 """False positive rate at which detection is resampled."""

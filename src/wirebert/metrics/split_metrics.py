@@ -4,23 +4,19 @@ The mistakes that a reader learns most from: those the model was surest of, one 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, TypedDict, cast
-import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
-from wirebert.metrics.confusion import (class_figures, confusion_matrix, headline_figures)
-from wirebert.metrics.curves import (OperatingCurve, ScoreCurves, score_curves)
-from wirebert.metrics.intervals import (Intervals, bootstrap)
-from wirebert.serialization import (to_plain)
-from wirebert.metrics.reliability import (Calibration, reliability)
-from wirebert.metrics.curves import (ScoreHistogram, score_histogram)
-from wirebert.metrics.thresholds import (OperatingPoint, Threshold, fit_threshold, operating_point)
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-import numpy as np
-from jaxtyping import Float64, Int64, UInt64
 
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64, UInt64
+
+from wirebert.metrics.confusion import class_figures, confusion_matrix, headline_figures
+from wirebert.metrics.curves import OperatingCurve, ScoreCurves, ScoreHistogram, score_curves, score_histogram
+from wirebert.metrics.intervals import Intervals, bootstrap
+from wirebert.metrics.reliability import Calibration, reliability
+from wirebert.metrics.thresholds import OperatingPoint, Threshold, fit_threshold, operating_point
+from wirebert.serialization import to_plain
 
 NUM_MISTAKES = 20
 PER_CONFUSION = 4

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from wirebert.metrics.intervals import (Interval)
-from wirebert.metrics.significance import (Judged, figures, percentile_interval, resample)
+from wirebert.metrics.intervals import Interval
+from wirebert.metrics.significance import Judged, figures, percentile_interval, resample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

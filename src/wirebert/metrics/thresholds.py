@@ -11,7 +11,7 @@ from math import nextafter, sqrt
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from wirebert.metrics.intervals import (Interval)
+from wirebert.metrics.intervals import Interval
 
 PREVALENCES = (0.01, 0.001, 0.0001)
 """Shares of attacks for which precision is restated: in traffic attacks are far rarer than in most data sets."""

@@ -187,7 +187,7 @@ def fastest_packed_kernel(
 def _attend_tiles(
     projected: Tensor, query: Tensor | None, packing: Packing, num_heads: int, dropout: float
 ) -> Tensor:
-    from wirebert.model.kernels.tiles import (tile_attention)  # needs Triton, which CPU builds lack
+    from wirebert.model.kernels.tiles import tile_attention  # needs Triton, which CPU builds lack
 
     if not packing.has_tiles:
         raise ConfigError(

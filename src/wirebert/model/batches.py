@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, UInt16, UInt32
 from torch import Tensor
 
-from wirebert.prefetch import (ahead)
-from wirebert.encoding.token_rows import (ranges)
+from wirebert.encoding.token_rows import ranges
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.packing import Packing, plan, room_for
+from wirebert.prefetch import ahead
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

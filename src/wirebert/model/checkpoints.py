@@ -18,7 +18,7 @@ from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from wirebert.errors import CheckpointError
-from wirebert.model.config import (Architecture, ModelConfig, read_settings, resolve)
+from wirebert.model.config import Architecture, ModelConfig, read_settings, resolve
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout, initialize_embeddings
 

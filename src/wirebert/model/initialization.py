@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from wirebert.encoding.vocabulary import (ABSENT)
 from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.encoding.vocabulary import ABSENT
 from wirebert.model.distilbert import INIT_STD, DistilBert
 from wirebert.model.patterns import NO_GROUP
 

@@ -23,7 +23,7 @@ from wirebert.model.batches import (
     scoring_batch,
 )
 from wirebert.model.distilbert import DistilBert
-from wirebert.model.masked_lm import (NO_TOKEN)
+from wirebert.model.masked_lm import NO_TOKEN
 
 MOST_TOKENS = 16_384
 """Tokens of one forward pass; the logits of all that is masked in them are held at once."""

@@ -38,7 +38,7 @@ def linear_gelu(x: Float[Tensor, "*tokens I"], linear: nn.Linear) -> Float[Tenso
     """GELU(linear(x))."""
     if not _is_fused(x):
         return F.gelu(linear(x))
-    from wirebert.model.kernels.fused_norm import (fused_bias_gelu)  # needs Triton, which CPU builds lack
+    from wirebert.model.kernels.fused_norm import fused_bias_gelu  # needs Triton, which CPU builds lack
 
     out = F.linear(x, linear.weight)
     return fused_bias_gelu(out.reshape(-1, out.shape[-1]), linear.bias).view(out.shape)
@@ -58,7 +58,7 @@ def _is_fused(x: Tensor) -> bool:
 def _fused_norm(
     x: Tensor, bias: Tensor | None, residual: Tensor | None, norm: nn.LayerNorm, dropout: float
 ) -> Tensor:
-    from wirebert.model.kernels.fused_norm import (fused_add_norm)  # needs Triton, which CPU builds lack
+    from wirebert.model.kernels.fused_norm import fused_add_norm  # needs Triton, which CPU builds lack
 
     dim = x.shape[-1]
     seed = torch.randint(2**31, (), device=x.device) if dropout else norm.bias

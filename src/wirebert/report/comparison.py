@@ -11,9 +11,21 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from wirebert.metrics.intervals import (Interval)
-from wirebert.metrics.significance import (DETECTION, Contrast, Judged, bootstrap_p, f1_of, figures, holm, percentile_interval, relabelling_p, resample, seed_interval)
-from wirebert.report.report import (JudgedFile)
+from wirebert.metrics.intervals import Interval
+from wirebert.metrics.significance import (
+    DETECTION,
+    Contrast,
+    Judged,
+    bootstrap_p,
+    f1_of,
+    figures,
+    holm,
+    percentile_interval,
+    relabelling_p,
+    resample,
+    seed_interval,
+)
+from wirebert.report.report import JudgedFile
 
 FIGURES: Mapping[str, str] = {
     "accuracy": "accuracy",

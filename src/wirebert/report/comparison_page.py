@@ -3,14 +3,45 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from wirebert.report.comparison import (FIGURES, Comparison, SplitComparison)
-from wirebert.report.comparison_terminal import (WAY_WORDS, class_cells, difference_cells, fact_cells, pair_words, remarks, setting_cells, split_heading, standing_cells)
-from wirebert.telemetry.history import (Curve, History)
-from wirebert.report.plots.lines import (line_chart, spans_magnitudes)
-from wirebert.report.html.parts import (Markup, charts, document, figure, heading, join, markup, paragraph, table, with_range)
-from wirebert.report.html.script import (policy)
-from wirebert.report.plots.chart import (ACCENT, BARE, FAINT_INK, SECOND, WIDTH, Chart, Spec, specification, to_svg)
 from wirebert.files import write_whole
+from wirebert.report.comparison import FIGURES, Comparison, SplitComparison
+from wirebert.report.comparison_terminal import (
+    WAY_WORDS,
+    class_cells,
+    difference_cells,
+    fact_cells,
+    pair_words,
+    remarks,
+    setting_cells,
+    split_heading,
+    standing_cells,
+)
+from wirebert.report.html.parts import (
+    Markup,
+    charts,
+    document,
+    figure,
+    heading,
+    join,
+    markup,
+    paragraph,
+    table,
+    with_range,
+)
+from wirebert.report.html.script import policy
+from wirebert.report.plots.chart import (
+    ACCENT,
+    BARE,
+    FAINT_INK,
+    SECOND,
+    WIDTH,
+    Chart,
+    Spec,
+    specification,
+    to_svg,
+)
+from wirebert.report.plots.lines import line_chart, spans_magnitudes
+from wirebert.telemetry.history import Curve, History
 
 _NAME_WIDTH = 220
 

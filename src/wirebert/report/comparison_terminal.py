@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wirebert.report.comparison import (FIGURES, WAYS, Comparison, Difference, SplitComparison, Standing)
-from wirebert.report.terminal import (interval, times_read)
+from wirebert.report.comparison import FIGURES, WAYS, Comparison, Difference, SplitComparison, Standing
+from wirebert.report.terminal import interval, times_read
 
 WAY_WORDS: Final = {
     "clusters": "attacks drawn whole",

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
+from wirebert.data.checks.checks import Finding
 from wirebert.data.labels import distribution
-from wirebert.data.checks.checks import (Finding)
 from wirebert.errors import RunError
-from wirebert.report.environment import (Hardware)
-from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.serialization import (from_plain, to_plain)
-from wirebert.metrics.student_gap import (TeacherGap)
 from wirebert.files import write_whole
+from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.metrics.student_gap import TeacherGap
+from wirebert.report.environment import Hardware
+from wirebert.serialization import from_plain, to_plain
 
 FORMAT_VERSION = 1
 

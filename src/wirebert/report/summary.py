@@ -1,9 +1,9 @@
 """What a report amounts to, in sentences: the verdict that a reader meets first."""
 
-from wirebert.metrics.intervals import (Interval)
-from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.metrics.reliability import (Reliability)
-from wirebert.report.report import (Report)
+from wirebert.metrics.intervals import Interval
+from wirebert.metrics.reliability import Reliability
+from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.report.report import Report
 
 FEW_FLOWS = 50
 """A class with fewer flows in a split has figures that say little."""

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wirebert.metrics.intervals import (Interval)
-from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.report.report import (JudgedFile, Report)
-from wirebert.metrics.student_gap import (GAP_HEAD, SplitGap, gap_remarks, gap_rows)
-from wirebert.serialization import (dotted)
+from wirebert.metrics.intervals import Interval
+from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.metrics.student_gap import GAP_HEAD, SplitGap, gap_remarks, gap_rows
+from wirebert.report.report import JudgedFile, Report
+from wirebert.serialization import dotted
 
 HEADLINES = {
     "accuracy": "accuracy",

@@ -15,15 +15,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from wirebert.service.handlers import (Answer, Answerer, Question)
-from wirebert.service.batching import (Batcher, Busy)
-from wirebert.service.web_page import (POLICY, resources)
-from wirebert.service.headers import (answer_type, content_type, explains, what_is_wrong)
-from wirebert.service.api_keys import (ApiKeys)
-from wirebert.service.limits import (Limits, RequestError)
-from wirebert.service.logs import (LOG)
-from wirebert.service.openapi import (about_model, document)
-from wirebert.service.prometheus import (CONTENT_TYPE, Measures)
+from wirebert.service.api_keys import ApiKeys
+from wirebert.service.batching import Batcher, Busy
+from wirebert.service.handlers import Answer, Answerer, Question
+from wirebert.service.headers import answer_type, content_type, explains, what_is_wrong
+from wirebert.service.limits import Limits, RequestError
+from wirebert.service.logs import LOG
+from wirebert.service.openapi import about_model, document
+from wirebert.service.prometheus import CONTENT_TYPE, Measures
+from wirebert.service.web_page import POLICY, resources
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -14,7 +14,7 @@ from typing import Final, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.service.limits import (Limits, RequestError)
+from wirebert.service.limits import Limits, RequestError
 
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 _HEADER_TYPE, _HEADER, _DATA, _COMPRESSION = 1, 2, 1, 3

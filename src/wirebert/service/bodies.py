@@ -17,16 +17,16 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.delimited.detection import (detect_dialect, detect_header)
+from wirebert.data.accounting import Intake
+from wirebert.data.config import DataConfig
+from wirebert.data.delimited.detection import detect_dialect, detect_header
+from wirebert.data.delimited.reader import tables
 from wirebert.data.dialect import clean_names, decode_head, whole_lines
 from wirebert.data.files import header_cells, table_rows
-from wirebert.data.accounting import (Intake)
-from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
-from wirebert.data.config import (DataConfig)
-from wirebert.data.delimited.reader import (tables)
+from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.errors import UserError
-from wirebert.service.arrow_stream import (read_stream)
-from wirebert.service.limits import (Limits, RequestError)
+from wirebert.service.arrow_stream import read_stream
+from wirebert.service.limits import Limits, RequestError
 
 JSON, JSON_LINES, CSV, ARROW = (
     "application/json",

@@ -13,14 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.context.context import (FlowContext)
-from wirebert.data.schema.conversion import (Misfits, convert)
-from wirebert.encoding.token_rows import (EncodedBlock)
-from wirebert.service.bodies import (JSON, JSON_LINES, BodyReader, RawFlows, arrays)
-from wirebert.inference.detector import (Detector, Scores)
-from wirebert.service.limits import (Limits, RequestError)
-from wirebert.inference.predictions import (verdict_table)
-from wirebert.inference.explanations import (wants_reasons, why)
+from wirebert.data.context.context import FlowContext
+from wirebert.data.schema.conversion import Misfits, convert
+from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.inference.detector import Detector, Scores
+from wirebert.inference.explanations import wants_reasons, why
+from wirebert.inference.predictions import verdict_table
+from wirebert.service.bodies import JSON, JSON_LINES, BodyReader, RawFlows, arrays
+from wirebert.service.limits import Limits, RequestError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from wirebert.service.bodies import (ARROW, JSON, JSON_LINES, READ)
-from wirebert.service.limits import (RequestError)
+from wirebert.service.bodies import ARROW, JSON, JSON_LINES, READ
+from wirebert.service.limits import RequestError
 
 MAX_HEAD_BYTES: Final = 16_384
 """Of all headers of a request."""

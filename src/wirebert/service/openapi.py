@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Final
 
 import wirebert
-from wirebert.service.bodies import (ARROW, CSV, JSON, JSON_LINES)
-from wirebert.inference.detector import (Detector)
-from wirebert.service.limits import (Limits)
-from wirebert.service.prometheus import (CONTENT_TYPE)
+from wirebert.inference.detector import Detector
+from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES
+from wirebert.service.limits import Limits
+from wirebert.service.prometheus import CONTENT_TYPE
 
 Json = Mapping[str, object]
 _ERROR: Final[Json] = {"$ref": "#/components/schemas/Error"}

@@ -3,6 +3,7 @@
 HTTP/1.1 connections that do not wait for slow clients: uvicorn's own protocol, with a bound on time and number.
 """
 
+import asyncio
 import gc
 import ipaddress
 import os
@@ -13,21 +14,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final
-import uvicorn
-from wirebert.errors import ConfigError
-from wirebert.service.handlers import (Answerer)
-from wirebert.inference.detector import (Detector)
-from wirebert.service.headers import (MAX_HEAD_BYTES)
-from wirebert.service.api_keys import (VARIABLE, ApiKeys)
-from wirebert.service.limits import (Limits)
-from wirebert.service.logs import (LOG, json_logs)
-from wirebert.service.app import (create_app)
-import asyncio
 from typing import Any, Final, final
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from wirebert.service.limits import (Limits)
 
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from wirebert.errors import ConfigError
+from wirebert.inference.detector import Detector
+from wirebert.service.api_keys import VARIABLE, ApiKeys
+from wirebert.service.app import create_app
+from wirebert.service.handlers import Answerer
+from wirebert.service.headers import MAX_HEAD_BYTES
+from wirebert.service.limits import Limits
+from wirebert.service.logs import LOG, json_logs
 
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"

@@ -18,5 +18,5 @@ _FILES: Final = {
 
 def resources() -> Mapping[str, tuple[bytes, str]]:
     """Path -> content and media type."""
-    folder = package_files.files("wirebert.serving") / "page"
+    folder = package_files.files("wirebert.service") / "page"
     return {path: (folder.joinpath(name).read_bytes(), media) for path, (name, media) in _FILES.items()}

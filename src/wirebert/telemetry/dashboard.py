@@ -12,9 +12,9 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 
-from wirebert.telemetry.sparkline import (Trace)
-from wirebert.telemetry.events import (EpochEvent, ResourceEvent)
-from wirebert.telemetry.state import (Picture)
+from wirebert.telemetry.events import EpochEvent, ResourceEvent
+from wirebert.telemetry.sparkline import Trace
+from wirebert.telemetry.state import Picture
 
 PLAIN: Final = Style()
 BOLD: Final = Style(bold=True)

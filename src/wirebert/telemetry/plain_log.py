@@ -5,7 +5,7 @@ from typing import Final, final
 
 from rich.console import Console
 
-from wirebert.telemetry.events import (EndEvent, EpochEvent, Event, StartEvent, StepEvent, WarningEvent)
+from wirebert.telemetry.events import EndEvent, EpochEvent, Event, StartEvent, StepEvent, WarningEvent
 
 SECONDS_BETWEEN_LINES: Final = 10.0
 

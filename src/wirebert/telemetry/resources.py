@@ -10,7 +10,7 @@ import psutil
 import torch
 from pynvml import NVMLError
 
-from wirebert.telemetry.events import (Event, Listener, ResourceEvent, StartEvent)
+from wirebert.telemetry.events import Event, Listener, ResourceEvent, StartEvent
 
 SECONDS_BETWEEN_SAMPLES: Final = 1.0
 SECONDS_TO_END: Final = 2.0

@@ -15,10 +15,10 @@ from typing import Final, final
 from rich.console import Console
 from rich.segment import SegmentLines
 
-from wirebert.telemetry.dashboard import (MIN_HEIGHT, frame)
-from wirebert.telemetry.events import (Event)
-from wirebert.telemetry.state import (Picture)
-from wirebert.telemetry.plain_log import (PlainLines, end_line, epoch_line, start_line)
+from wirebert.telemetry.dashboard import MIN_HEIGHT, frame
+from wirebert.telemetry.events import Event
+from wirebert.telemetry.plain_log import PlainLines, end_line, epoch_line, start_line
+from wirebert.telemetry.state import Picture
 
 SECONDS_BETWEEN_LOOKS: Final = 0.25
 REST_TO_WORK: Final = 200.0

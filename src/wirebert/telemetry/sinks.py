@@ -17,8 +17,17 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, cast, final, runtime_checkable
 
 from wirebert.errors import ConfigError
-from wirebert.serialization import (dotted)
-from wirebert.telemetry.events import (EndEvent, EpochEvent, Event, Listener, ResourceEvent, StartEvent, StepEvent, WarningEvent)
+from wirebert.serialization import dotted
+from wirebert.telemetry.events import (
+    EndEvent,
+    EpochEvent,
+    Event,
+    Listener,
+    ResourceEvent,
+    StartEvent,
+    StepEvent,
+    WarningEvent,
+)
 
 Settings = Mapping[str, object]
 """The run's settings, flat: `training.epochs` and its like."""

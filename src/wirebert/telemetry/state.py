@@ -6,8 +6,17 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import final
 
-from wirebert.telemetry.sparkline import (Trace)
-from wirebert.telemetry.events import (CheckpointEvent, EndEvent, EpochEvent, Event, ResourceEvent, StartEvent, StepEvent, WarningEvent)
+from wirebert.telemetry.events import (
+    CheckpointEvent,
+    EndEvent,
+    EpochEvent,
+    Event,
+    ResourceEvent,
+    StartEvent,
+    StepEvent,
+    WarningEvent,
+)
+from wirebert.telemetry.sparkline import Trace
 
 NUM_EVALUATIONS = 1000
 """How many of the latest evaluations are kept."""

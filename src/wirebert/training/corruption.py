@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Int64, Integer, UInt16, UInt32
 
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.training.config import (TrainConfig)
+from wirebert.training.config import TrainConfig
 
 NO_TOKEN: Final = -1
 # A flow that loses columns loses up to this share of them, each share equally likely.

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float32, Int, Int64
 from torch.utils.data import DataLoader, Dataset
 
-from wirebert.encoding.token_rows import (ranges)
+from wirebert.encoding.token_rows import ranges
 from wirebert.model.batches import (
     NO_CLASS,
     Batch,
@@ -24,9 +24,9 @@ from wirebert.model.batches import (
     pack,
     pad,
 )
+from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import RaggedRows, RowChange
 from wirebert.training.seeding import Purpose, mix
-from wirebert.training.config import (TrainConfig)
 
 NEVER: Final = -1
 MOST_OF_MEMORY: Final = 0.5

@@ -14,22 +14,22 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_
 
-from wirebert.prefetch import (ahead)
 from wirebert.errors import ConfigError, TrainingError
 from wirebert.model.batches import Batch, PackedBatch, Precision, answers, autocast, class_logits
 from wirebert.model.distilbert import DistilBert
-from wirebert.training.parallel.process_group import (ONE, GradientSum, World)
+from wirebert.prefetch import ahead
+from wirebert.training.config import TrainConfig
+from wirebert.training.cuda_graphs import Outcome, StepGraphs
+from wirebert.training.distillation import SoftTargets, expected_classes
 from wirebert.training.feeding import Prepared, StepFlows, idle_batch, micro_batches, num_passes, share_of
-from wirebert.training.cuda_graphs import (Outcome, StepGraphs)
+from wirebert.training.interruption import undisturbed
 from wirebert.training.losses import Objective
 from wirebert.training.optimizer import learning_rates, make_optimizer
+from wirebert.training.parallel.fsdp import choose_parallel, is_sharded, sharded, whole
+from wirebert.training.parallel.process_group import ONE, GradientSum, World
 from wirebert.training.precision import TrainPrecision, choose_precision
 from wirebert.training.seeding import Purpose, mix
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.parallel.fsdp import (choose_parallel, is_sharded, sharded, whole)
-from wirebert.training.distillation import (SoftTargets, expected_classes)
-from wirebert.training.interruption import (undisturbed)
-from wirebert.training.step_metrics import (Tally, TrainStep)
+from wirebert.training.step_metrics import Tally, TrainStep
 
 # Below this scale gradients overflow whatever fp16 scales them by: the weights themselves are too large.
 SMALLEST_LOSS_SCALE: Final = 2.0**-10

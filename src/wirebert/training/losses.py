@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from wirebert.training.config import (TrainConfig)
+from wirebert.training.config import TrainConfig
 
 # Stands in for the count of a class without a training flow, whose inverse would be infinite.
 LEAST_COUNT: Final = 0.5

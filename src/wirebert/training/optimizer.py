@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from wirebert.model.distilbert import DistilBert
-from wirebert.training.config import (TrainConfig)
+from wirebert.training.config import TrainConfig
 
 
 class ParameterGroup(TypedDict):

@@ -7,24 +7,17 @@ A CPU gives the same bits anyway.
 How many processors a training computes on.
 """
 
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import Literal
-import torch
-from wirebert.errors import ConfigError
-from wirebert.model.batches import Precision
-from wirebert.training.config import (TrainConfig)
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
+
 import torch
 import torch.utils.deterministic
-from wirebert.errors import ConfigError
-from collections.abc import Generator
-from contextlib import contextmanager
-import torch
 
+from wirebert.errors import ConfigError
+from wirebert.model.batches import Precision
+from wirebert.training.config import TrainConfig
 
 TrainPrecision = Precision | Literal["tf32"]
 """tf32 is fp32 in memory; only the factors of products are rounded."""

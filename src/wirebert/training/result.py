@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from wirebert.telemetry.events import (EpochEvent)
+from wirebert.telemetry.events import EpochEvent
 
 NOT_YET: Final = -1
 

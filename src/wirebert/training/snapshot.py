@@ -6,18 +6,17 @@ Checkpoints written while training goes on: copied now, put on disk by a thread.
 """
 
 from collections.abc import Mapping
-from typing import Final, cast, final
-import torch
-from torch import Tensor
-from wirebert.errors import RunError
-from wirebert.training.checkpoint import Checkpoint
-from wirebert.training.loop import TrainState
-from wirebert.training.parallel.fsdp import (load_weights, part_like, whole)
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import final
-from wirebert.training.checkpoint import Checkpoint, CheckpointFolder, Scalars
+from typing import Final, cast, final
 
+import torch
+from torch import Tensor
+
+from wirebert.errors import RunError
+from wirebert.training.checkpoint import Checkpoint, CheckpointFolder, Scalars
+from wirebert.training.loop import TrainState
+from wirebert.training.parallel.fsdp import load_weights, part_like, whole
 
 BEST: Final = "best."
 """Before the names of the best weights so far."""

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from wirebert.training.parallel.process_group import (ONE, World)
+from wirebert.training.parallel.process_group import ONE, World
 
 NEVER: Final = -1
 LATER: Final = 2**62

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float, Float32
 
-from wirebert.encoding.token_rows import (EncodedBlock)
 from wirebert.encoding.store import EncodedFlows, map_file
+from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.errors import DataError
 from wirebert.files import force_to_disk
 

@@ -12,25 +12,32 @@ from torch import Tensor
 
 from wirebert.errors import RunError, TrainingError
 from wirebert.model.distilbert import DistilBert
+from wirebert.telemetry.events import (
+    CheckpointEvent,
+    EndEvent,
+    EpochEvent,
+    Event,
+    Listener,
+    MetricsLog,
+    StartEvent,
+    StepEvent,
+    WarningEvent,
+)
 from wirebert.training.checkpoint import Checkpoint, CheckpointFolder
+from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import RowChange
-from wirebert.training.precision import (same_bits)
-from wirebert.training.parallel.process_group import (ONE, Vote, World)
+from wirebert.training.distillation import SoftTargets
 from wirebert.training.feeding import LabelledRows, describe_feeding, steps, steps_per_epoch
+from wirebert.training.interruption import Termination, device_failures_told, stop_for, undisturbed
 from wirebert.training.loop import TrainState, train
 from wirebert.training.memory import fit_into_memory
-from wirebert.telemetry.events import (CheckpointEvent, EndEvent, EpochEvent, Event, Listener, MetricsLog, StartEvent, StepEvent, WarningEvent)
 from wirebert.training.optimizer import learning_rates
-from wirebert.training.precision import tf32_products
-from wirebert.training.snapshot import (BackgroundWriter)
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.parallel.fsdp import (whole)
-from wirebert.training.snapshot import best_weights, pack_state, unpack_state
-from wirebert.training.distillation import (SoftTargets)
-from wirebert.training.result import (NOT_YET, Progress, TrainingResult)
-from wirebert.training.interruption import (Termination, device_failures_told, stop_for, undisturbed)
-from wirebert.training.step_metrics import (TrainStep)
-from wirebert.training.precision import (computing_on)
+from wirebert.training.parallel.fsdp import whole
+from wirebert.training.parallel.process_group import ONE, Vote, World
+from wirebert.training.precision import computing_on, same_bits, tf32_products
+from wirebert.training.result import NOT_YET, Progress, TrainingResult
+from wirebert.training.snapshot import BackgroundWriter, best_weights, pack_state, unpack_state
+from wirebert.training.step_metrics import TrainStep
 from wirebert.training.validation import validate
 
 # Settings that change no weight: a run may be resumed with others.

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 
 from wirebert.model.batches import score, usual_tokens
-from wirebert.model.masked_predictions import (Guesses, guess)
+from wirebert.model.masked_predictions import Guesses, guess
 from wirebert.training.corruption import RaggedRows
 from wirebert.training.feeding import LabelledRows
 from wirebert.training.loop import TrainState

@@ -6,19 +6,19 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64
 
-from wirebert.data.flows import (Flows)
-from wirebert.data.schema.schema import (ColumnKind)
-from wirebert.data.arrow_columns import (seconds_of)
-from wirebert.decision.fit import (fold)
-from wirebert.decision.config import (parse_prior, stated_shares)
+from wirebert.data.arrow_columns import seconds_of
+from wirebert.data.flows import Flows
+from wirebert.data.schema.schema import ColumnKind
+from wirebert.decision.alert_score import log_odds
+from wirebert.decision.calibration import TINY, Scaling, shares_by_confusion, shares_by_likelihood
+from wirebert.decision.config import parse_prior, stated_shares
+from wirebert.decision.fit import fold
+from wirebert.decision.operating_point import NOTHING, Budget
 from wirebert.errors import ConfigError, DataError
-from wirebert.decision.alert_score import (log_odds)
-from wirebert.decision.calibration import (TINY, Scaling, shares_by_confusion, shares_by_likelihood)
-from wirebert.metrics.split_metrics import (attack_scores)
-from wirebert.metrics.thresholds import (laxest_threshold)
-from wirebert.inference.artifact import (Artifact)
-from wirebert.inference.detector import (Detector)
-from wirebert.decision.operating_point import (NOTHING, Budget)
+from wirebert.inference.artifact import Artifact
+from wirebert.inference.detector import Detector
+from wirebert.metrics.split_metrics import attack_scores
+from wirebert.metrics.thresholds import laxest_threshold
 
 _SECONDS_PER_DAY: Final = 86_400
 

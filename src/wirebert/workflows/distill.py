@@ -13,23 +13,23 @@ import numpy as np
 import sklearn
 from jaxtyping import Int64
 
+from wirebert.baselines import text_svm as text_machine
+from wirebert.baselines import token_trees
+from wirebert.baselines.text_svm import TextMachine
+from wirebert.baselines.token_trees import TokenTrees
 from wirebert.config import RunConfig
-from wirebert.data.checks.sampling import (sample_by_name)
-from wirebert.encoding.store import (find_or_encode, store_key)
-from wirebert.encoding.augmentation import (mixed_rows)
-from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
-from wirebert.encoding.store import EncodedFlows, StoreWriter
-from wirebert.training.teacher_store import (windows)
+from wirebert.data.checks.sampling import sample_by_name
+from wirebert.data.progress import watch
+from wirebert.decision.logit_offsets import with_addends
+from wirebert.encoding.augmentation import mixed_rows
+from wirebert.encoding.store import EncodedFlows, StoreWriter, find_or_encode, store_key
+from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.decision.logit_offsets import (with_addends)
-from wirebert.workflows.prepare import (Prepared)
-from wirebert.inference.detector import (Detector)
-from wirebert.workflows.teacher import (Say, Teacher, append_unlabelled, ask)
-from wirebert.baselines import (text_svm as text_machine, token_trees)
-from wirebert.training.distillation import (SoftTargets)
-from wirebert.baselines.text_svm import (TextMachine)
-from wirebert.baselines.token_trees import (TokenTrees)
-from wirebert.data.progress import (watch)
+from wirebert.inference.detector import Detector
+from wirebert.training.distillation import SoftTargets
+from wirebert.training.teacher_store import windows
+from wirebert.workflows.prepare import Prepared
+from wirebert.workflows.teacher import Say, Teacher, append_unlabelled, ask
 
 MOST_FITTED: Final = 200_000
 """Flows that a teacher is fitted on at most, rare classes whole: as many as the report's baseline sees."""

@@ -1,37 +1,36 @@
 """Training as one process or as several: the first has the run and its data, the others join it in training only."""
 
 import os
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
+
 from rich.console import Console
-from wirebert.config import PretrainConfig, RunConfig
+
+from wirebert.config import AnyRun, PretrainConfig, RunConfig, write_run
 from wirebert.encoding.store import EncodedFlows
-from wirebert.training.teacher_store import (open_scores)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError, RunError
-from wirebert.model.config import (Architecture)
 from wirebert.model.attention import AttentionKernel
+from wirebert.model.config import Architecture
 from wirebert.model.distilbert import Block, DistilBert
 from wirebert.run_folder import RunFolder
-from wirebert.serialization import (to_mapping)
+from wirebert.serialization import to_mapping
+from wirebert.telemetry.events import MetricsFollower, MetricsLog
+from wirebert.telemetry.resources import ResourceSampler
+from wirebert.telemetry.screen import display
+from wirebert.telemetry.sinks import open_sinks
 from wirebert.training.checkpoint import CheckpointFolder
+from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import Corruption, RowChange
-from wirebert.training.parallel.process_group import (ALONE, Crew)
+from wirebert.training.distillation import SoftTargets
 from wirebert.training.masking import Masking
-from wirebert.telemetry.events import (MetricsFollower, MetricsLog)
-from wirebert.telemetry.resources import (ResourceSampler)
-from wirebert.telemetry.screen import (display)
-from wirebert.training.trainer import (fit_model)
-from wirebert.training.config import (TrainConfig)
-from wirebert.telemetry.sinks import (open_sinks)
-from wirebert.training.distillation import (SoftTargets)
-from wirebert.training.result import (TrainingResult)
-import time
-from wirebert.config import AnyRun
-from wirebert.config import write_run
-from wirebert.workflows.pretrained import (is_own)
-
+from wirebert.training.parallel.process_group import ALONE, Crew
+from wirebert.training.result import TrainingResult
+from wirebert.training.teacher_store import open_scores
+from wirebert.training.trainer import fit_model
+from wirebert.workflows.pretrained import is_own
 
 STOP = "Ctrl-C saves and stops; `wirebert {} --resume {}` goes on"
 

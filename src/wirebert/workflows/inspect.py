@@ -11,12 +11,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wirebert.data.accounting import (Intake)
+from wirebert.data.accounting import Intake
+from wirebert.data.checks.checks import Finding, compare, mark_accepted, validate
+from wirebert.data.checks.profile import Survey, survey
+from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.labels import ClassMap, distribution, fit_classes, imbalance_ratio
-from wirebert.data.flows import (DataConfig, Flows, open_flows)
-from wirebert.data.checks.profile import (Survey, survey)
-from wirebert.data.checks.checks import (Finding, compare, mark_accepted, validate)
-from wirebert.data.progress import (Watched)
+from wirebert.data.progress import Watched
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,11 +9,11 @@ from typing import cast
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.report.report import (Report)
-from wirebert.report.terminal import (HEADLINES, detections, headline, remarks, times_read)
-from wirebert.metrics.student_gap import (GAP_HEAD, gap_remarks, gap_rows)
-from wirebert.inference.artifact import (Artifact)
+from wirebert.inference.artifact import Artifact
+from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.metrics.student_gap import GAP_HEAD, gap_remarks, gap_rows
+from wirebert.report.report import Report
+from wirebert.report.terminal import HEADLINES, detections, headline, remarks, times_read
 
 TAGS = ["intrusion-detection", "network-traffic", "distilbert", "wirebert"]
 

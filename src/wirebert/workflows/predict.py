@@ -5,10 +5,10 @@ import signal
 from pathlib import Path
 from threading import Event
 
+from wirebert.console import tell
 from wirebert.errors import ConfigError
-from wirebert.console import (tell)
-from wirebert.inference.detector import (Detector)
-from wirebert.inference.follow import (follow)
+from wirebert.inference.detector import Detector
+from wirebert.inference.follow import follow
 
 
 def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:

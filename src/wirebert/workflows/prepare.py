@@ -13,22 +13,33 @@ from pathlib import Path
 import numpy as np
 
 from wirebert.config import PretrainConfig, RunConfig
+from wirebert.data.checks.checks import Finding, mark_accepted, validate
+from wirebert.data.checks.profile import Survey, survey
+from wirebert.data.flows import Flows, Part, open_flows
 from wirebert.data.labels import ClassMap, fit_classes
-from wirebert.data.flows import (Flows, open_flows)
-from wirebert.data.schema.schema import (ColumnKind)
-from wirebert.data.splits import (split_rows)
-from wirebert.data.checks.profile import (Survey, survey)
-from wirebert.data.checks.checks import (Finding, mark_accepted, validate)
-from wirebert.decision.config import (require_classes)
-from wirebert.encoding.store import (find_or_encode, find_or_fit, store_key, tokenizer_key)
-from wirebert.encoding.store import EncodedFlows, StoreWriter
+from wirebert.data.progress import Watched, watch
+from wirebert.data.schema.schema import ColumnKind
+from wirebert.data.splits import split_rows
+from wirebert.decision.config import require_classes
+from wirebert.encoding.store import (
+    EncodedFlows,
+    StoreWriter,
+    find_or_encode,
+    find_or_fit,
+    store_key,
+    tokenizer_key,
+)
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError
-from wirebert.data.flows import (Part)
 from wirebert.run_folder import RunFolder, check_inputs
-from wirebert.workflows.pretrained import (as_pretrained, kept_tokenizer)
-from wirebert.workflows.teacher import (Teacher, append_unlabelled, find_teacher, taught_inputs, unlabelled_parts)
-from wirebert.data.progress import (Watched, watch)
+from wirebert.workflows.pretrained import as_pretrained, kept_tokenizer
+from wirebert.workflows.teacher import (
+    Teacher,
+    append_unlabelled,
+    find_teacher,
+    taught_inputs,
+    unlabelled_parts,
+)
 
 
 @dataclass(frozen=True)

@@ -16,41 +16,39 @@ from rich.console import Console
 
 import wirebert
 from wirebert.config import PretrainConfig
+from wirebert.data.checks.checks import Finding
+from wirebert.data.checks.profile import survey
+from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import ClassMap
-from wirebert.data.flows import (Flows, open_flows)
-from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
-from wirebert.data.checks.profile import (survey)
-from wirebert.data.checks.checks import (Finding)
-from wirebert.encoding.token_rows import (EncodedBlock)
+from wirebert.data.progress import Watched
+from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.encoding.store import EncodedFlows, StoreWriter
+from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, SchemaError
-from wirebert.report.environment import (Hardware, hardware, versions)
-from wirebert.metrics.masked_lm import (MaskedFigures, column_figures, figures, print_masked)
-from wirebert.serialization import (from_plain, to_plain)
+from wirebert.evaluation.test_ledger import count_read
 from wirebert.files import write_whole
-from wirebert.workflows.fit import (learn)
-from wirebert.evaluation.test_ledger import (count_read)
+from wirebert.inference.artifact import Artifact, save_artifact
+from wirebert.inference.detector import choose_device
+from wirebert.metrics.masked_lm import MaskedFigures, column_figures, figures, print_masked
 from wirebert.model.batches import SCORE_WINDOW
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.distilbert import DistilBert
-from wirebert.model.masked_predictions import (Guesses, guess)
 from wirebert.model.initialization import TokenLayout
-from wirebert.workflows.fit import (Clock, settle)
-from wirebert.workflows.prepare import (Prepared, divide, encode, fit_tokenizer)
-from wirebert.workflows.report import (command_line, show_data)
+from wirebert.model.masked_predictions import Guesses, guess
+from wirebert.report.environment import Hardware, hardware, versions
 from wirebert.run_folder import RunFolder, check_inputs
-from wirebert.inference.artifact import (Artifact, save_artifact)
-from wirebert.inference.detector import (choose_device)
-from wirebert.serialization import (to_mapping)
-from wirebert.workflows.pretrained import (is_own)
-from wirebert.training.parallel.process_group import (ALONE, Crew)
+from wirebert.serialization import from_plain, to_mapping, to_plain
 from wirebert.training.feeding import NEVER, take_rows
 from wirebert.training.loop import check_machine
 from wirebert.training.masking import Masking
+from wirebert.training.parallel.process_group import ALONE, Crew
+from wirebert.training.result import TrainingResult
 from wirebert.training.seeding import Purpose, mix
-from wirebert.training.result import (TrainingResult)
-from wirebert.data.progress import (Watched)
+from wirebert.workflows.fit import Clock, learn, settle
+from wirebert.workflows.prepare import Prepared, divide, encode, fit_tokenizer
+from wirebert.workflows.pretrained import is_own
+from wirebert.workflows.report import command_line, show_data
 
 REPORT_FORMAT: Final = "pretraining 1"
 NO_CLASSES: Final = ClassMap(classes=())

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from wirebert.config import RunConfig
-from wirebert.data.flows import (Flows)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.encoding.config import (EncodingConfig)
+from wirebert.data.flows import Flows
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, SchemaError
-from wirebert.inference.artifact import (MANIFEST, is_pretrained, load_artifact)
+from wirebert.inference.artifact import MANIFEST, is_pretrained, load_artifact
 
 
 def is_own(start: str) -> bool:

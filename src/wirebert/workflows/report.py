@@ -10,26 +10,25 @@ from typing import cast
 from rich.console import Console
 
 from wirebert.config import RunConfig
+from wirebert.data.checks.checks import Finding
+from wirebert.data.flows import Flows, Part
 from wirebert.data.labels import distribution, imbalance_ratio
-from wirebert.data.flows import (Flows)
-from wirebert.data.checks.checks import (Finding)
-from wirebert.report.environment import (hardware, versions)
-from wirebert.telemetry.history import (History)
-from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.report.html.page import (write_page)
-from wirebert.report.plots.chart import (draw, write_pictures)
-from wirebert.report.report import (Baseline, DataSection, JudgedFile, Report, class_distribution, write_json)
-from wirebert.report.plots.run import (run_charts)
-from wirebert.report.terminal import (print_report)
-from wirebert.metrics.student_gap import (TeacherGap)
-from wirebert.data.flows import (Part)
-from wirebert.evaluation.test_ledger import (count_read)
+from wirebert.evaluation.test_ledger import count_read
+from wirebert.inference.detector import Detector
+from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.metrics.student_gap import TeacherGap
+from wirebert.report.environment import hardware, versions
+from wirebert.report.html.page import write_page
+from wirebert.report.plots.chart import draw, write_pictures
+from wirebert.report.plots.run import run_charts
+from wirebert.report.report import Baseline, DataSection, JudgedFile, Report, class_distribution, write_json
+from wirebert.report.terminal import print_report
 from wirebert.run_folder import RunFolder
-from wirebert.inference.detector import (Detector)
-from wirebert.serialization import (to_mapping)
-from wirebert.telemetry.events import (read_metrics)
-from wirebert.training.distillation import (DistillationConfig)
-from wirebert.training.result import (TrainingResult)
+from wirebert.serialization import to_mapping
+from wirebert.telemetry.events import read_metrics
+from wirebert.telemetry.history import History
+from wirebert.training.distillation import DistillationConfig
+from wirebert.training.result import TrainingResult
 
 TEACHER = "its teacher"
 """Name of the teacher that was fitted on the training flows, among the baselines."""

@@ -11,29 +11,27 @@ from typing import Any, Final, cast
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
-from wirebert.evaluation.predictions_file import (as_judged, positions, read_verdicts)
 from wirebert.config import RunConfig
+from wirebert.data.checks.profile import Survey
+from wirebert.data.flows import DataConfig, Flows, Part, open_flows
 from wirebert.data.labels import UNLABELLED, ClassMap
-from wirebert.data.flows import (DataConfig, Flows, open_flows)
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.checks.profile import (Survey)
-from wirebert.decision.config import (OperatingConfig, addends_of)
-from wirebert.encoding.store import (row_hashes)
-from wirebert.encoding.token_rows import (EncodedBlock, take_rows)
-from wirebert.encoding.store import EncodedFlows, StoreWriter
-from wirebert.training.teacher_store import (find_or_ask, windows)
+from wirebert.data.progress import watch
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.decision.config import OperatingConfig, addends_of
+from wirebert.encoding.store import EncodedFlows, StoreWriter, row_hashes
+from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, DataError, SchemaError
-from wirebert.metrics.student_gap import (SplitGap, TeacherGap, split_gap)
-from wirebert.data.flows import (Part)
-from wirebert.evaluation.evaluate import (judge)
+from wirebert.evaluation.evaluate import judge
+from wirebert.evaluation.predictions_file import as_judged, positions, read_verdicts
+from wirebert.inference.artifact import Artifact, load_artifact
+from wirebert.inference.detector import Detector
+from wirebert.metrics.student_gap import SplitGap, TeacherGap, split_gap
 from wirebert.run_folder import RunFolder
-from wirebert.inference.artifact import (Artifact, load_artifact)
-from wirebert.inference.detector import (Detector)
-from wirebert.serialization import (from_mapping, to_mapping)
-from wirebert.workflows.pretrained import (kept_tokenizer)
-from wirebert.training.distillation import (DistillationConfig, SoftTargets)
-from wirebert.data.progress import (watch)
+from wirebert.serialization import from_mapping, to_mapping
+from wirebert.training.distillation import DistillationConfig, SoftTargets
+from wirebert.training.teacher_store import find_or_ask, windows
+from wirebert.workflows.pretrained import kept_tokenizer
 
 COLUMNS: Final = (
     *("label", "benign", "positive", "schema", "drop", "combine", "context", "context_short_s"),

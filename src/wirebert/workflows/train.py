@@ -4,48 +4,56 @@ The order is the promise. The split is made before anything is fitted; the token
 only; the best epoch is chosen on validation rows; test rows are scored, and test files opened, after the model is saved.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+
 import numpy as np
 import torch
 from jaxtyping import UInt64
 from rich.console import Console
+
 import wirebert
-from wirebert.workflows.model_card import (model_card)
-from wirebert.config import AnyRun, RunConfig, write_run
-from wirebert.data.flows import (Flows, open_flows)
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.checks.profile import (survey)
-from wirebert.data.checks.checks import (Finding, compare, left_out, mark_accepted)
-from wirebert.decision.fit import (calibrated, folded_attack_scores, with_strangeness)
-from wirebert.encoding.store import (row_hashes)
-from wirebert.encoding.store import EncodedFlows
+from wirebert.baselines.quick_trees import Trees, fit_trees
+from wirebert.config import RunConfig
+from wirebert.data.checks.checks import Finding, compare, left_out, mark_accepted
+from wirebert.data.checks.profile import survey
+from wirebert.data.flows import Flows, Part, open_flows
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.decision.fit import calibrated, folded_attack_scores, with_strangeness
+from wirebert.encoding.store import EncodedFlows, row_hashes
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.baselines.quick_trees import (Trees, fit_trees)
-from wirebert.report.report import (TREES, Baseline, JudgedFile, Report)
-from wirebert.workflows.fit import (learn)
-from wirebert.data.flows import (Part)
-from wirebert.evaluation.evaluate import (judge, judge_trees_on)
-from wirebert.evaluation.test_ledger import (count_read)
-from wirebert.workflows.distill import (Lesson, taught)
+from wirebert.evaluation.evaluate import judge, judge_trees_on
+from wirebert.evaluation.test_ledger import count_read
+from wirebert.inference.artifact import Artifact, save_artifact, write_card
+from wirebert.inference.detector import Detector, choose_device
 from wirebert.model.batches import score
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
-from wirebert.workflows.prepare import (Prepared, encode, fit_tokenizer, prepare)
-from wirebert.workflows.report import (TEACHER, command_line, data_section, run_report, show_data, show_findings, show_lesson, show_report, split_names, write_report)
+from wirebert.report.report import TREES, Baseline, JudgedFile, Report
 from wirebert.run_folder import RunFolder
-from wirebert.inference.artifact import (Artifact, save_artifact, write_card)
-from wirebert.inference.detector import (Detector, choose_device)
-from wirebert.serialization import (to_mapping)
-from wirebert.workflows.pretrained import (is_own)
-from wirebert.workflows.teacher import (compare_with_teacher)
-from wirebert.training.parallel.process_group import (ALONE, Crew)
+from wirebert.serialization import to_mapping
 from wirebert.training.loop import check_machine
-from wirebert.training.result import (TrainingResult)
-from wirebert.workflows.fit import (Clock, settle)
+from wirebert.training.parallel.process_group import ALONE, Crew
+from wirebert.training.result import TrainingResult
+from wirebert.workflows.distill import Lesson, taught
+from wirebert.workflows.fit import Clock, learn, settle
+from wirebert.workflows.model_card import model_card
+from wirebert.workflows.prepare import Prepared, encode, fit_tokenizer, prepare
+from wirebert.workflows.report import (
+    TEACHER,
+    command_line,
+    data_section,
+    run_report,
+    show_data,
+    show_findings,
+    show_lesson,
+    show_report,
+    split_names,
+    write_report,
+)
+from wirebert.workflows.teacher import compare_with_teacher
 
 
 def fit(run: RunConfig, folder: RunFolder, console: Console, crew: Crew = ALONE) -> None:

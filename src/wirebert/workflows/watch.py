@@ -7,9 +7,9 @@ from typing import Final, final
 from rich.console import Console
 
 from wirebert.run_folder import RunFolder, is_at_work
-from wirebert.telemetry.events import (EndEvent, Event, MetricsFollower, StartEvent)
-from wirebert.telemetry.state import (Picture)
-from wirebert.telemetry.screen import (display, is_live, show_still)
+from wirebert.telemetry.events import EndEvent, Event, MetricsFollower, StartEvent
+from wirebert.telemetry.screen import display, is_live, show_still
+from wirebert.telemetry.state import Picture
 
 SECONDS_BETWEEN_LOOKS: Final = 0.5
 QUIET_S: Final = 3.0

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 import pytest
 
-from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.checks.findings import (Subject, subject_of)
+from wirebert.data.checks.findings import Subject, subject_of
+from wirebert.data.checks.profile import survey
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.data.checks.profile import (survey)
+from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
 Cells = Sequence[str | None] | Sequence[float | None]
 

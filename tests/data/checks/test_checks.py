@@ -5,13 +5,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.checks.findings import (CODES)
+from wirebert.data.checks.checks import Finding, compare, left_out, mark_accepted, validate
+from wirebert.data.checks.findings import CODES
+from wirebert.data.checks.profile import survey
+from wirebert.data.flows import DataConfig, open_flows
 from wirebert.data.labels import ClassMap
-from wirebert.data.flows import (DataConfig, open_flows)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.data.checks.profile import (survey)
-from wirebert.data.checks.checks import (Finding, compare, left_out, mark_accepted, validate)
+from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.errors import ConfigError
 
 SCHEMA = FlowSchema(
@@ -211,7 +211,7 @@ def test_a_finding_that_no_check_makes_can_not_be_accepted():
 
 
 def test_every_code_in_the_source_can_be_accepted():
-    source = Path(__file__).parents[2] / "src" / "wirebert"
+    source = Path(__file__).parents[3] / "src" / "wirebert"
     text = "".join(file.read_text(encoding="utf-8") for file in sorted(source.rglob("*.py")))
     made = set(re.findall(r'code="([a-z_]+)"', text)) | set(re.findall(r'"(split_[a-z]+_[a-z_]+)"', text))
     assert made == set(CODES)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from wirebert.data.checks.findings import (present, row_name, rows_of, some)
+from wirebert.data.checks.findings import present, row_name, rows_of, some
 
 
 def test_words_for_people():

@@ -3,8 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from wirebert.data.checks import labels
-from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.checks.findings import (Subject)
+from wirebert.data.checks.findings import Subject
+from wirebert.data.schema.conversion import Misfits
 
 Make = Callable[..., Subject]
 

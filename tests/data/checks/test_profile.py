@@ -2,20 +2,17 @@
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 
 from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.labels import ClassMap
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.data.checks.profile import (DISTINCT_CAP, ColumnSurvey, Survey, feature_hashes, survey)
-import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
-from wirebert.data.checks.profile import (Growing)
 
+from wirebert.data.checks.profile import DISTINCT_CAP, ColumnSurvey, Growing, Survey, feature_hashes, survey
+from wirebert.data.labels import ClassMap
+from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
 SCHEMA = FlowSchema(
     name="flows",

@@ -1,9 +1,9 @@
 from collections.abc import Callable
 
+from wirebert.data.accounting import Intake
 from wirebert.data.checks import rows
-from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.checks.findings import (Subject)
-from wirebert.data.accounting import (Intake)
+from wirebert.data.checks.findings import Subject
+from wirebert.data.schema.conversion import Misfits
 
 Make = Callable[..., Subject]
 

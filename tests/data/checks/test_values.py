@@ -1,8 +1,8 @@
 from collections.abc import Callable
 
 from wirebert.data.checks import values
-from wirebert.data.schema.conversion import (Misfits)
-from wirebert.data.checks.findings import (Subject)
+from wirebert.data.checks.findings import Subject
+from wirebert.data.schema.conversion import Misfits
 
 Make = Callable[..., Subject]
 NAN = float("nan")

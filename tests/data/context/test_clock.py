@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wirebert.data.context.clock import (ArrivalClock)
+from wirebert.data.context.clock import ArrivalClock
 
 DAY_S = 86_400.0
 NONE = float("nan")

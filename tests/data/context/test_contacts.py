@@ -6,7 +6,7 @@
 import pyarrow as pa
 import pytest
 
-from wirebert.data.context.contacts import (read_contacts)
+from wirebert.data.context.contacts import read_contacts
 
 ENDS = {"ts": ["1", "2.5", None], "src_ip": ["a", "b", "a"], "dst_ip": ["x", "x", "b"]}
 

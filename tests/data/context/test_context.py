@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.context.context import (FlowContext, context_columns, has_context, with_context)
-from wirebert.data.schema.library import (write_schema)
-from wirebert.data.flows import (open_flows)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.data.config import (DataConfig)
-from wirebert.data.checks.profile import (survey)
-from wirebert.data.checks.checks import (validate)
+from wirebert.data.checks.checks import validate
+from wirebert.data.checks.profile import survey
+from wirebert.data.config import DataConfig
+from wirebert.data.context.context import FlowContext, context_columns, has_context, with_context
+from wirebert.data.flows import open_flows
+from wirebert.data.schema.library import write_schema
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import ConfigError, SchemaError
 

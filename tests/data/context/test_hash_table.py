@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.context.hash_table import (KeyTable)
+from wirebert.data.context.hash_table import KeyTable
 
 
 @given(st.lists(st.lists(st.integers(0, 40), max_size=30), max_size=8), st.integers(0, 2**63))

@@ -1,14 +1,12 @@
 """Running totals against a loop."""
 
 from random import Random
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from wirebert.data.context.sliding import (running_totals)
-import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
-from wirebert.data.context.sliding import (RecentRows)
+
+from wirebert.data.context.sliding import RecentRows, running_totals
 
 
 @given(

@@ -1,8 +1,8 @@
 import pytest
 
-from wirebert.data.delimited.detection import (detect_dialect, detect_header)
+from wirebert.data.config import DataConfig
+from wirebert.data.delimited.detection import detect_dialect, detect_header
 from wirebert.data.dialect import Dialect
-from wirebert.data.config import (DataConfig)
 from wirebert.errors import DataError
 
 TABLE = b"dur,proto,label\n1.5,tcp,normal\n0,udp,dos\n"

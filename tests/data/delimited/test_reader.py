@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from wirebert.data.accounting import Intake
+from wirebert.data.delimited.reader import read
 from wirebert.data.dialect import Dialect, Encoding
-from wirebert.data.accounting import (Intake)
-from wirebert.data.delimited.reader import (read)
 from wirebert.errors import DataError
 
 

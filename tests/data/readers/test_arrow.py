@@ -5,7 +5,7 @@ import pyarrow.feather as feather
 import pytest
 
 from wirebert.data.dialect import read_head
-from wirebert.data.readers.arrow import (ArrowTable, open_arrow)
+from wirebert.data.readers.arrow import ArrowTable, open_arrow
 from wirebert.errors import DataError
 
 TABLE = pa.table({"n": list(range(5000)), "proto": ["tcp", "udp"] * 2500, "flag": [True, None] * 2500})

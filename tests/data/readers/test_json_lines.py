@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from wirebert.data.dialect import read_head
-from wirebert.data.readers.json_lines import (JsonLines, open_json_lines)
+from wirebert.data.readers.json_lines import JsonLines, open_json_lines
 from wirebert.errors import DataError
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wirebert.data.accounting import Intake
 from wirebert.data.dialect import Dialect
-from wirebert.data.accounting import (Intake)
-from wirebert.data.readers.key_values import (MIN_ALIKE, parse, read, read_names)
+from wirebert.data.readers.key_values import MIN_ALIKE, parse, read, read_names
 from wirebert.errors import DataError
 
 

@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.accounting import (Intake)
-from wirebert.data.readers.lines import (header_names, line_blocks, parse_delimited, parse_json, without_first_line)
+from wirebert.data.accounting import Intake
+from wirebert.data.readers.lines import (
+    header_names,
+    line_blocks,
+    parse_delimited,
+    parse_json,
+    without_first_line,
+)
 from wirebert.errors import DataError
 
 

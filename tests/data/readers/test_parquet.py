@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wirebert.data.readers.parquet import (read, read_names)
+from wirebert.data.readers.parquet import read, read_names
 from wirebert.errors import DataError
 
 

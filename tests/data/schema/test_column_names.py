@@ -1,7 +1,7 @@
 import pytest
 
-from wirebert.data.schema.schema import (column_names as names)
-from wirebert.data.schema.column_names import (plain_name)
+from wirebert.data.schema import column_names as names
+from wirebert.data.schema.column_names import plain_name
 
 
 @pytest.mark.parametrize("name", ["Dst Port", " dst_port", "dstPort", "dst-port", "Dst.Port"])

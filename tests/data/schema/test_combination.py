@@ -1,6 +1,6 @@
 import pytest
 
-from wirebert.data.schema.combination import (Combination)
+from wirebert.data.schema.combination import Combination
 from wirebert.errors import SchemaError
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.delimited import (detection)
-from wirebert.data.schema.conversion import (NUMBER, Misfits, as_text, convert)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
+from wirebert.data.delimited import detection
+from wirebert.data.schema.conversion import NUMBER, Misfits, as_text, convert
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.errors import DataError
 
 

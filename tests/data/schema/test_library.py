@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.data.schema.library import (known_schemas, read_schema, recognise, write_schema)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
+from wirebert.data.schema.library import known_schemas, read_schema, recognise, write_schema
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.errors import SchemaError
 
 

@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from wirebert.data.schema.library import (known_schemas)
-from wirebert.data.flows import (DataConfig, open_flows)
-from wirebert.data.schema.proposals import (propose, with_proposals)
-from wirebert.data.schema.schema import (FlowSchema)
+from wirebert.data.flows import DataConfig, open_flows
+from wirebert.data.schema.library import known_schemas
+from wirebert.data.schema.proposals import propose, with_proposals
+from wirebert.data.schema.schema import FlowSchema
 
 
 def test_sensor_columns_lend_themselves_to_all_kinds():

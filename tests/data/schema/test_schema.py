@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.schema.combination import (Combination)
-from wirebert.data.schema.library import (known_schemas)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
+from wirebert.data.schema.combination import Combination
+from wirebert.data.schema.library import known_schemas
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.errors import SchemaError
 
 columns = st.tuples(

@@ -5,9 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.sensors.canonical import (canonical_columns, flow_schema, ip_bytes, link_header_bytes, protocol_names, sensor_table, service_names)
-from wirebert.data.arrow_columns import (change_texts, epoch_texts, epoch_us, integers_of)
-from wirebert.data.schema.schema import (ColumnKind)
+from wirebert.data.arrow_columns import change_texts, epoch_texts, epoch_us, integers_of
+from wirebert.data.schema.schema import ColumnKind
+from wirebert.data.sensors.canonical import (
+    canonical_columns,
+    flow_schema,
+    ip_bytes,
+    link_header_bytes,
+    protocol_names,
+    sensor_table,
+    service_names,
+)
 
 SENSORS = ("zeek", "suricata", "nfdump", "argus", "ton_iot")
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wirebert.data.accounting import Intake
 from wirebert.data.dialect import read_head
-from wirebert.data.accounting import (Intake)
-from wirebert.data.sensors.nfdump import (NfdumpFlows, open_nfdump)
+from wirebert.data.sensors.nfdump import NfdumpFlows, open_nfdump
 
 HEADER = "ts,te,td,sa,da,sp,dp,pr,flg,fwd,stos,ipkt,ibyt,opkt,obyt"
 

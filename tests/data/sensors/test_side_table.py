@@ -3,7 +3,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.sensors.side_table import (SideTableBuilder, text_keys)
+from wirebert.data.sensors.side_table import SideTableBuilder, text_keys
 
 SCHEMA = pa.schema([("name", pa.string())])
 

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.data.sensors.states import (bits_of, conn_states, flag_bits, flag_texts, header_bits)
+from wirebert.data.sensors.states import bits_of, conn_states, flag_bits, flag_texts, header_bits
 
 
 def state_of(protocol: str, src: str, dst: str, *, has_src: bool = True, has_dst: bool = True) -> str:

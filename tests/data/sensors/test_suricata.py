@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from wirebert.data.accounting import Intake
 from wirebert.data.dialect import read_head
-from wirebert.data.accounting import (Intake)
-from wirebert.data.sensors.suricata import (SuricataFlows, open_suricata)
+from wirebert.data.sensors.suricata import SuricataFlows, open_suricata
 
 FLOW: dict[str, object] = {
     "timestamp": "2021-06-06T15:57:37.272281+0200",

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from wirebert.data.dialect import read_head
-from wirebert.data.sensors.ton_iot import (TonIotFlows, open_ton_iot)
+from wirebert.data.sensors.ton_iot import TonIotFlows, open_ton_iot
 
 
 @pytest.fixture(scope="module")

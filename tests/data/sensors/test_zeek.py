@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from wirebert.data.accounting import Intake
 from wirebert.data.dialect import read_head
-from wirebert.data.accounting import (Intake)
-from wirebert.data.sensors.zeek import (ZeekFlows, ZeekTable, open_zeek, split_fields)
+from wirebert.data.sensors.zeek import ZeekFlows, ZeekTable, open_zeek, split_fields
 from wirebert.errors import DataError
 
 FIELDS: list[str] = [

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from wirebert.data.flows import (open_flows)
+from wirebert.data.flows import open_flows
 from wirebert.data.synthetic import generate
 from wirebert.data.synthetic.conn_log import write_conn_log
 

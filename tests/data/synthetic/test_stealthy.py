@@ -13,15 +13,15 @@ import pyarrow.compute as pc
 import pytest
 from sklearn.metrics import f1_score
 
+from wirebert.baselines.quick_trees import fit_trees
+from wirebert.data.checks.profile import survey
+from wirebert.data.config import DataConfig
+from wirebert.data.flows import open_flows
 from wirebert.data.labels import fit_classes
-from wirebert.data.flows import (open_flows)
-from wirebert.data.config import (DataConfig)
-from wirebert.data.checks.profile import (survey)
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.network import Network
-from wirebert.data.synthetic.stealthy import (QUIET_ATTACKS, beacon, brute_force, exfiltration, scan)
+from wirebert.data.synthetic.stealthy import QUIET_ATTACKS, beacon, brute_force, exfiltration, scan
 from wirebert.data.synthetic.wire import Scene
-from wirebert.baselines.quick_trees import (fit_trees)
 
 
 def scene() -> Scene:

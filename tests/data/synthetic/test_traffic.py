@@ -15,10 +15,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.tree import DecisionTreeClassifier
 
+from wirebert.data.checks.profile import survey
+from wirebert.data.flows import open_flows
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema.library import (known_schemas)
-from wirebert.data.flows import (open_flows)
-from wirebert.data.checks.profile import (survey)
+from wirebert.data.schema.library import known_schemas
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.traffic import FLOWS_PER_BLOCK
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wirebert.report.html import (page as page_module)
-from wirebert.telemetry.history import (History)
-from wirebert.metrics.split_metrics import (evaluate)
-from wirebert.report.html.page import (page, write_page)
-from wirebert.report.plots.chart import (draw)
-from wirebert.report.report import (Report)
-from wirebert.report.plots.run import (run_charts)
+from wirebert.metrics.split_metrics import evaluate
+from wirebert.report.html import page as page_module
+from wirebert.report.html.page import page, write_page
+from wirebert.report.plots.chart import draw
+from wirebert.report.plots.run import run_charts
+from wirebert.report.report import Report
+from wirebert.telemetry.history import History
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 SVG = '<svg viewBox="0 0 9 9"></svg>'

@@ -12,15 +12,15 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from wirebert.report.comparison import (Comparison, Contender, compare_methods)
-from wirebert.report.comparison_page import (write_comparison)
-from wirebert.telemetry.history import (Curve, History)
-from wirebert.metrics.split_metrics import (evaluate)
-from wirebert.report.html.page import (write_page)
-from wirebert.metrics.significance import (Judged)
-from wirebert.report.plots.chart import (draw)
-from wirebert.report.report import (Report)
-from wirebert.report.plots.run import (run_charts)
+from wirebert.metrics.significance import Judged
+from wirebert.metrics.split_metrics import evaluate
+from wirebert.report.comparison import Comparison, Contender, compare_methods
+from wirebert.report.comparison_page import write_comparison
+from wirebert.report.html.page import write_page
+from wirebert.report.plots.chart import draw
+from wirebert.report.plots.run import run_charts
+from wirebert.report.report import Report
+from wirebert.telemetry.history import Curve, History
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ WIDTHS = {"telephone": 390, "desk": 1440}
 @pytest.fixture(scope="session")
 def nsl_kdd(data_dir: Path, tmp_path_factory: pytest.TempPathFactory, tiny: list[str]) -> Path:
     """A run on some rows of NSL-KDD: no header, labels that are attack names, five classes."""
-    from wirebert.cli.main import (main)
+    from wirebert.cli.main import main
 
     folder = tmp_path_factory.mktemp("nsl-kdd")
     for name, num_rows in (("KDDTrain+.txt", 4000), ("KDDTest+.txt", 1500)):

@@ -1,5 +1,15 @@
-from wirebert.report.html.parts import (Markup, disclosure, facts, figure, join, markup, paragraph, table, with_range)
-from wirebert.report.plots.chart import (Chart, Switch)
+from wirebert.report.html.parts import (
+    Markup,
+    disclosure,
+    facts,
+    figure,
+    join,
+    markup,
+    paragraph,
+    table,
+    with_range,
+)
+from wirebert.report.plots.chart import Chart, Switch
 
 
 def test_text_is_escaped_once_and_markup_is_not() -> None:

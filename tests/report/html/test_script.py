@@ -3,7 +3,7 @@ import hashlib
 import json
 import re
 
-from wirebert.report.html.script import (data_element, policy, script)
+from wirebert.report.html.script import data_element, policy, script
 
 
 def test_the_policy_names_the_script_and_lets_no_code_be_made() -> None:

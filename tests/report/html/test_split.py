@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-from wirebert.report.html.split import (alarms, class_table, mistakes, split_section)
-from wirebert.report.report import (Report)
+from wirebert.report.html.split import alarms, class_table, mistakes, split_section
+from wirebert.report.report import Report
 
 
 def test_thresholds_say_where_they_come_from(report: Report) -> None:

@@ -1,6 +1,6 @@
 import re
 
-from wirebert.report.html.style import (STYLE)
+from wirebert.report.html.style import STYLE
 
 
 def luminance(colour: str) -> float:

@@ -1,11 +1,21 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from wirebert.report.plots import (chart as plots)
-from wirebert.telemetry.history import (History)
-from wirebert.report.plots.chart import (HOVER, Switch, draw, nearest, specification, still, to_svg, write_pictures, zoom)
-from wirebert.report.report import (Report)
-from wirebert.report.plots.run import (run_charts)
+from wirebert.report.plots import chart as plots
+from wirebert.report.plots.chart import (
+    HOVER,
+    Switch,
+    draw,
+    nearest,
+    specification,
+    still,
+    to_svg,
+    write_pictures,
+    zoom,
+)
+from wirebert.report.plots.run import run_charts
+from wirebert.report.report import Report
+from wirebert.telemetry.history import History
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

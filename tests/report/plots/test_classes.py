@@ -4,9 +4,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from wirebert.report.plots.classes import (class_figures, class_shares, confusion)
-from wirebert.metrics.split_metrics import (SplitMetrics, evaluate)
-from wirebert.report.plots.chart import (Chart, Spec, to_svg)
+from wirebert.metrics.split_metrics import SplitMetrics, evaluate
+from wirebert.report.plots.chart import Chart, Spec, to_svg
+from wirebert.report.plots.classes import class_figures, class_shares, confusion
 
 
 def num_marks(svg: str, kind: str, layer: int) -> int:

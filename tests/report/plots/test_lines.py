@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wirebert.telemetry.history import (Curve)
-from wirebert.report.plots.lines import (above, line_chart, spans_magnitudes)
-from wirebert.report.plots.chart import (Chart, to_svg)
+from wirebert.report.plots.chart import Chart, to_svg
+from wirebert.report.plots.lines import above, line_chart, spans_magnitudes
+from wirebert.telemetry.history import Curve
 
 
 def values_of(chart: Chart) -> list[dict[str, Any]]:

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from wirebert.telemetry.history import (History)
-from wirebert.metrics.split_metrics import (evaluate)
-from wirebert.report.report import (Report)
-from wirebert.report.plots.run import (run_charts, split_charts)
+from wirebert.metrics.split_metrics import evaluate
+from wirebert.report.plots.run import run_charts, split_charts
+from wirebert.report.report import Report
+from wirebert.telemetry.history import History
 
 KINDS = ["f1", "confusion", "roc", "precision_recall", "scores", "calibration"]
 TRAINING = ["loss", "quality", "learning_rates", "gradient_norm", "throughput", "token_throughput"]

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wirebert.metrics.split_metrics import (SplitMetrics, evaluate)
-from wirebert.report.plots.chart import (Chart, to_svg)
-from wirebert.report.plots.scores import (calibration, precision_recall, roc, scores)
+from wirebert.metrics.split_metrics import SplitMetrics, evaluate
+from wirebert.report.plots.chart import Chart, to_svg
+from wirebert.report.plots.scores import calibration, precision_recall, roc, scores
 
 
 def noisy(num_classes: int, num_flows: int = 2000) -> SplitMetrics:

@@ -1,11 +1,10 @@
-from wirebert.telemetry.history import (History)
-from wirebert.report.plots.chart import (to_svg)
-from wirebert.report.plots.training import (training_charts)
 from dataclasses import fields
-from wirebert.report.plots import (training as resource_plots)
-from wirebert.telemetry.history import (History)
-from wirebert.report.plots.training import (resource_charts)
-from wirebert.telemetry.events import (ResourceEvent)
+
+from wirebert.report.plots import training as resource_plots
+from wirebert.report.plots.chart import to_svg
+from wirebert.report.plots.training import resource_charts, training_charts
+from wirebert.telemetry.events import ResourceEvent
+from wirebert.telemetry.history import History
 
 
 def test_a_training_has_its_charts_in_order(history: History) -> None:

@@ -8,9 +8,16 @@ import torch
 import torch.distributed as dist
 
 from wirebert.model.distilbert import DistilBert
-from wirebert.training.parallel.process_group import (ONE, World)
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.parallel.fsdp import (choose_parallel, is_sharded, load_weights, part_like, sharded, whole)
+from wirebert.training.config import TrainConfig
+from wirebert.training.parallel.fsdp import (
+    choose_parallel,
+    is_sharded,
+    load_weights,
+    part_like,
+    sharded,
+    whole,
+)
+from wirebert.training.parallel.process_group import ONE, World
 
 MakeModel = Callable[..., DistilBert]
 CPU = torch.device("cpu")

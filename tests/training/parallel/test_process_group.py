@@ -20,15 +20,15 @@ import torch
 
 from wirebert.data.synthetic import write_csv
 from wirebert.errors import Terminated, TrainingError, UserError
-from wirebert.report.report import (read_json)
 from wirebert.model.distilbert import DistilBert
+from wirebert.report.report import read_json
+from wirebert.telemetry.events import Event, Listener, StepEvent
 from wirebert.training.checkpoint import CheckpointFolder
-from wirebert.training.parallel.process_group import (ONE, Crew, Vote, World, joined)
+from wirebert.training.config import TrainConfig
+from wirebert.training.distillation import SoftTargets
 from wirebert.training.feeding import LabelledRows, StepFlows, num_passes, share_of, take_rows
-from wirebert.telemetry.events import (Event, Listener, StepEvent)
-from wirebert.training.config import (TrainConfig)
-from wirebert.training.distillation import (SoftTargets)
-from wirebert.training.result import (TrainingResult)
+from wirebert.training.parallel.process_group import ONE, Crew, Vote, World, joined
+from wirebert.training.result import TrainingResult
 
 pytestmark = pytest.mark.slow
 
@@ -370,7 +370,7 @@ SETTINGS = (
 def wirebert(folder: Path, num_ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command in processes of its own; more than one are started by torchrun."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_ranks)]
-    command = [sys.executable, *(torchrun if num_ranks > 1 else []), "-m", "wirebert.cli.main", *arguments]
+    command = [sys.executable, *(torchrun if num_ranks > 1 else []), "-m", "wirebert", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=200)
 
 

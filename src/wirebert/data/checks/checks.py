@@ -16,6 +16,7 @@ from wirebert.data.checks.comparison import (
     shared_shapes,
     time_overlap,
 )
+from wirebert.data.checks.findings import CODES, SEVERITIES, Finding, Severity, Subject, subject_of
 from wirebert.data.checks.labels import (
     benign_unknown,
     imbalance,
@@ -31,6 +32,7 @@ from wirebert.data.checks.leaks import (
     missing_with_a_class,
     sorted_by_label,
 )
+from wirebert.data.checks.profile import Survey
 from wirebert.data.checks.rows import (
     conflicting_labels,
     duplicate_rows,
@@ -52,10 +54,8 @@ from wirebert.data.checks.values import (
     negative_values,
     odd_names,
 )
-from wirebert.data.checks.findings import (CODES, SEVERITIES, Finding, Severity, Subject, subject_of)
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema.schema import (missing_name)
-from wirebert.data.checks.profile import (Survey)
+from wirebert.data.schema.schema import missing_name
 from wirebert.errors import ConfigError, DataError
 
 __all__ = [

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64
 
-from wirebert.data.checks.findings import (Finding, Subject, present, row_name, rows_of, some)
-from wirebert.data.schema.schema import (ColumnKind)
-from wirebert.data.arrow_columns import (seconds_of)
+from wirebert.data.arrow_columns import seconds_of
+from wirebert.data.checks.findings import Finding, Subject, present, row_name, rows_of, some
+from wirebert.data.schema.schema import ColumnKind
 
 DRIFT_LIMIT = 0.25
 """Distance of two distributions, in [0, 1], from which a column is said to drift."""

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int64
 
+from wirebert.data.checks.profile import ColumnSurvey, Survey
 from wirebert.data.labels import ClassMap
-from wirebert.data.checks.profile import (ColumnSurvey, Survey)
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")

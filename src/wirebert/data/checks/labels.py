@@ -4,9 +4,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from wirebert.data.checks.findings import (Finding, Subject, present, row_name, rows_of, some)
+from wirebert.data.checks.findings import Finding, Subject, present, row_name, rows_of, some
 from wirebert.data.labels import imbalance_ratio
-from wirebert.data.schema.schema import (ColumnKind)
+from wirebert.data.schema.schema import ColumnKind
 
 IMBALANCE_LIMIT = 20.0
 """Largest class over smallest class from which imbalance is reported."""

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-from wirebert.data.checks.findings import (Finding, Subject, some)
+from wirebert.data.arrow_columns import seconds_of
+from wirebert.data.checks.findings import Finding, Subject, some
+from wirebert.data.checks.profile import ColumnSurvey
 from wirebert.data.hashing import mix
-from wirebert.data.schema.schema import (ColumnKind)
-from wirebert.data.checks.profile import (ColumnSurvey)
-from wirebert.data.arrow_columns import (seconds_of)
+from wirebert.data.schema.schema import ColumnKind
 
 IDENTIFIER_ROWS = 50
 """Below this many values, all different is no sign of an identifier."""

@@ -11,19 +11,18 @@ Numbers per row, collected block by block in one piece of memory.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float64, Int32, Int64, UInt64
-from wirebert.data.schema.conversion import (Misfits)
+from jaxtyping import Float64, Int32, Int64, Shaped, UInt64
+
+from wirebert.data.checks.sampling import RowSampler, Sample
 from wirebert.data.hashing import NULL_HASH, mix, number_hashes, text_hashes
 from wirebert.data.labels import ClassMap
-from wirebert.data.checks.sampling import (RowSampler, Sample)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from typing import Any
-import numpy as np
-from jaxtyping import Shaped
+from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
 
 class Growing:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, Shaped, UInt64
 
-from wirebert.data.checks.findings import (Finding, Subject, row_name, rows_of)
+from wirebert.data.checks.findings import Finding, Subject, row_name, rows_of
 
 
 def duplicate_rows(subject: Subject) -> Iterator[Finding]:

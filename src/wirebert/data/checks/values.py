@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.checks.findings import (Finding, Subject, rows_of, some)
-from wirebert.data.schema.schema import (ColumnKind)
-from wirebert.data.checks.profile import (ColumnSurvey)
+from wirebert.data.checks.findings import Finding, Subject, rows_of, some
+from wirebert.data.checks.profile import ColumnSurvey
+from wirebert.data.schema.schema import ColumnKind
 
 MISSING_WARNING_SHARE = 0.5
 """A column of which more than this share is missing is a warning, below it is information."""

@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Int64, UInt64
 
-from wirebert.data.arrow_columns import (encode)
+from wirebert.data.arrow_columns import encode, seconds_of
 from wirebert.data.hashing import number_hashes, text_hashes
-from wirebert.data.arrow_columns import (seconds_of)
 
 NEEDED = ("ts", "src_ip", "dst_ip")
 """Columns without which nothing is known of who met whom."""

@@ -19,13 +19,12 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64, Int64
 
-from wirebert.data.context.clock import (ArrivalClock)
-from wirebert.data.context.contacts import (MAX_BYTES, NEEDED, Contacts, read_contacts)
+from wirebert.data.context.clock import ArrivalClock
+from wirebert.data.context.contacts import MAX_BYTES, NEEDED, Contacts, read_contacts
+from wirebert.data.context.hash_table import KeyTable
+from wirebert.data.context.sliding import RecentRows, running_totals
 from wirebert.data.hashing import mix
-from wirebert.data.context.hash_table import (KeyTable)
-from wirebert.data.context.sliding import (RecentRows)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
-from wirebert.data.context.sliding import (running_totals)
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.windows import ContextWindows
 
 _SIZE_STEPS = 256  # per doubling

@@ -3,10 +3,10 @@
 `RecentRows`: the latest rows of an endless table, numbered from its beginning.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Int64
-from collections.abc import Mapping
-import numpy as np
 
 
 def running_totals(

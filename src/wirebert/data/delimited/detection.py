@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from wirebert.data.config import DataConfig
 from wirebert.data.dialect import (
     HEAD_BYTES,
     ONE_COLUMN,
@@ -17,12 +18,11 @@ from wirebert.data.dialect import (
     Dialect,
     LineEnd,
     decode_head,
+    detect_encoding,
+    refuse_other_formats,
     whole_lines,
 )
-from wirebert.data.dialect import (detect_encoding)
-from wirebert.data.dialect import (refuse_other_formats)
-from wirebert.data.grammar import (Grammar, Record, quoted_fields)
-from wirebert.data.config import (DataConfig)
+from wirebert.data.grammar import Grammar, Record, quoted_fields
 from wirebert.errors import DataError
 
 LOOKED_AT = 300

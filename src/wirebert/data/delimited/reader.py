@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
+from wirebert.data.accounting import Intake
 from wirebert.data.dialect import Dialect, open_bytes, reason_of
-from wirebert.data.accounting import (Intake)
-from wirebert.data.grammar import (Grammar, line_end_bytes, quoted_fields)
-from wirebert.data.grammar import (CR, LF, is_quoted_break, row_lines)
+from wirebert.data.grammar import CR, LF, Grammar, is_quoted_break, line_end_bytes, quoted_fields, row_lines
 from wirebert.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.feather as feather
 
+from wirebert.data.accounting import Intake
 from wirebert.data.dialect import Compression, clean_names, reason_of
-from wirebert.data.accounting import (Intake)
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.readers.parquet import (MAX_BLOCK_ROWS, MIN_BLOCK_ROWS, plain)
+from wirebert.data.readers.parquet import MAX_BLOCK_ROWS, MIN_BLOCK_ROWS, plain
+from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
 
 FILE_MAGIC, STREAM_MAGIC, FEATHER_MAGIC = b"ARROW1", b"\xff\xff\xff\xff", b"FEA1"

@@ -11,11 +11,11 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.arrow_columns import (flat)
+from wirebert.data.accounting import Intake
+from wirebert.data.arrow_columns import flat
 from wirebert.data.dialect import Compression
-from wirebert.data.accounting import (Intake)
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.readers.lines import (line_blocks, parse_json)
+from wirebert.data.readers.lines import line_blocks, parse_json
+from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
 
 

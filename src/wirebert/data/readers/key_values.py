@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 from jaxtyping import Bool, Int32, Int64
 
+from wirebert.data.accounting import Intake
 from wirebert.data.dialect import Dialect, open_bytes, reason_of
-from wirebert.data.accounting import (Intake)
 from wirebert.errors import DataError
 
 KEY = r"[A-Za-z_][\w.\-]*"

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.json as arrow_json
 
+from wirebert.data.accounting import Intake
 from wirebert.data.dialect import Compression, open_bytes, reason_of
-from wirebert.data.accounting import (Intake)
 from wirebert.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

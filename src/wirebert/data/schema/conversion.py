@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-from wirebert.data.accounting import (Intake)
-from wirebert.data.schema.schema import (DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema)
+from wirebert.data.accounting import Intake
+from wirebert.data.schema.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema
 from wirebert.errors import DataError
 
 MAX_EXAMPLES = 3

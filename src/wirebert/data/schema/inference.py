@@ -15,9 +15,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64
 
-from wirebert.data.schema.conversion import (NUMBER, as_text)
-from wirebert.data.schema.column_names import (BENIGN_WORDS, CODES, FLAG_NAMES, HOST_NAMES, LABELS, PORT, SOURCE_PORT, TEXTS, TIMES, WEAK_LABELS, plain_name)
-from wirebert.data.schema.schema import (DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema, missing_name)
+from wirebert.data.schema.column_names import (
+    BENIGN_WORDS,
+    CODES,
+    FLAG_NAMES,
+    HOST_NAMES,
+    LABELS,
+    PORT,
+    SOURCE_PORT,
+    TEXTS,
+    TIMES,
+    WEAK_LABELS,
+    plain_name,
+)
+from wirebert.data.schema.conversion import NUMBER, as_text
+from wirebert.data.schema.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema, missing_name
 from wirebert.errors import SchemaError
 
 ADDRESS = r"^(\d{1,3}(\.\d{1,3}){3}|[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}|[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}(%\w+)?)$"

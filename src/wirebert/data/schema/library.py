@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tomli_w
 
-from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
+from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.errors import SchemaError
 
 
@@ -41,7 +41,7 @@ def known_schemas() -> dict[str, FlowSchema]:
     """The schemas that come with wirebert, by name."""
     files = [
         file
-        for file in resources.files("wirebert.data").joinpath("schemas").iterdir()
+        for file in resources.files("wirebert.data.schema").joinpath("known").iterdir()
         if file.name.endswith(".toml")
     ]
     read = [

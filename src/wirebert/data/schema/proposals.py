@@ -3,9 +3,9 @@
 import re
 from dataclasses import replace
 
-from wirebert.data.schema.combination import (Combination, Operation)
-from wirebert.data.schema.inference import (plain_name)
-from wirebert.data.schema.schema import (Column, ColumnKind, FlowSchema)
+from wirebert.data.schema.combination import Combination, Operation
+from wirebert.data.schema.inference import plain_name
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
 SIDES = (("src_", "dst_"), ("orig_", "resp_"), ("s", "d"), ("fwd_", "bwd_"), ("in_", "out_"))
 """How columns of one side and of the other are called."""

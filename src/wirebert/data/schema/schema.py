@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from wirebert.data.schema.combination import (Combination)
+from wirebert.data.schema.combination import Combination
 from wirebert.data.windows import CONTEXT_PREFIX, ContextWindows
 from wirebert.errors import SchemaError
 

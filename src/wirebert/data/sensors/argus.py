@@ -12,13 +12,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import UInt8
 
-from wirebert.data.sensors.canonical import (SensorTable, flow_schema, ip_bytes, link_header_bytes, protocol_names, sensor_table)
-from wirebert.data.arrow_columns import (change_texts, epoch_texts, epoch_us, integers_of, texts_of)
+from wirebert.data.accounting import Intake
+from wirebert.data.arrow_columns import change_texts, epoch_texts, epoch_us, integers_of, texts_of
 from wirebert.data.dialect import Compression
-from wirebert.data.accounting import (Intake)
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.readers.lines import (header_names, line_blocks, parse_delimited, without_first_line)
-from wirebert.data.sensors.states import (bits_of, conn_states, flag_bits, flag_texts, is_protocol)
+from wirebert.data.readers.lines import header_names, line_blocks, parse_delimited, without_first_line
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.data.sensors.canonical import (
+    SensorTable,
+    flow_schema,
+    ip_bytes,
+    link_header_bytes,
+    protocol_names,
+    sensor_table,
+)
+from wirebert.data.sensors.states import bits_of, conn_states, flag_bits, flag_texts, is_protocol
 
 NEEDED = frozenset(
     "StartTime Dur Proto SrcAddr Sport Dir DstAddr Dport State TotPkts TotBytes SrcBytes".split()

@@ -8,18 +8,18 @@ Values become comparable here too: one spelling for protocols and services, one 
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any, cast
-import numpy as np
+
 import pyarrow as pa
 import pyarrow.compute as pc
-from wirebert.data.schema.library import (known_schemas)
-from wirebert.data.schema.schema import (Column, FlowSchema)
-from wirebert.data.arrow_columns import (change_texts)
 
+from wirebert.data.arrow_columns import change_texts
+from wirebert.data.schema.library import known_schemas
+from wirebert.data.schema.schema import Column, FlowSchema
 
 ETHERNET_HEADER_BYTES = 14
 """What a capture on Ethernet counts in front of each IP packet."""
@@ -84,9 +84,7 @@ def sensor_table(name: str) -> SensorTable:
 @cache
 def read_words(file: str) -> Mapping[str, object]:
     """A TOML file of `sensors/`."""
-    return tomllib.loads(
-        resources.files("wirebert.data").joinpath("sensors", file).read_text(encoding="utf-8")
-    )
+    return tomllib.loads(resources.files("wirebert.data.sensors").joinpath(file).read_text(encoding="utf-8"))
 
 
 @cache

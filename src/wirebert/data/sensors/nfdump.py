@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Int64, UInt8, UInt64
 
-from wirebert.data.arrow_columns import (epoch_texts, epoch_us, integers_of, texts_of)
-from wirebert.data.sensors.canonical import (flow_schema, protocol_names, sensor_table)
+from wirebert.data.accounting import Intake
+from wirebert.data.arrow_columns import epoch_texts, epoch_us, integers_of, texts_of
 from wirebert.data.dialect import Compression
-from wirebert.data.accounting import (Intake)
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.sensors.side_table import (text_keys)
-from wirebert.data.readers.lines import (header_names, line_blocks, parse_delimited, without_first_line)
-from wirebert.data.sensors.states import (bits_of, conn_states, flag_bits, flag_texts, is_protocol)
+from wirebert.data.readers.lines import header_names, line_blocks, parse_delimited, without_first_line
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.data.sensors.canonical import flow_schema, protocol_names, sensor_table
+from wirebert.data.sensors.side_table import text_keys
+from wirebert.data.sensors.states import bits_of, conn_states, flag_bits, flag_texts, is_protocol
 
 NEEDED = frozenset("ts te td sa da sp dp pr flg ipkt ibyt".split())
 SUMMARY = re.compile(rb"^Summary\r?\n", re.MULTILINE)

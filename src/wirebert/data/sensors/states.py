@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int32, UInt8
 
-from wirebert.data.arrow_columns import (encode)
-from wirebert.data.sensors.canonical import (read_words)
+from wirebert.data.arrow_columns import encode
+from wirebert.data.sensors.canonical import read_words
 
 FLAG_BITS = {"F": 1, "S": 2, "R": 4, "A": 8}
 """The flags that every sensor reports: Zeek says nothing of PSH, URG, ECE and CWR."""

@@ -15,14 +15,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, UInt8, UInt64
 
-from wirebert.data.sensors.canonical import (SensorTable, flow_schema, ip_bytes, link_header_bytes, protocol_names, sensor_table, service_names)
-from wirebert.data.arrow_columns import (change_texts, epoch_texts, epoch_us, flat, texts_of)
+from wirebert.data.accounting import Intake
+from wirebert.data.arrow_columns import change_texts, epoch_texts, epoch_us, flat, texts_of
 from wirebert.data.dialect import Compression
-from wirebert.data.accounting import (Intake)
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.sensors.side_table import (SideTable, SideTableBuilder)
-from wirebert.data.readers.lines import (line_blocks, parse_json)
-from wirebert.data.sensors.states import (bits_of, conn_states, flag_texts, header_bits, is_protocol)
+from wirebert.data.readers.lines import line_blocks, parse_json
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.data.sensors.canonical import (
+    SensorTable,
+    flow_schema,
+    ip_bytes,
+    link_header_bytes,
+    protocol_names,
+    sensor_table,
+    service_names,
+)
+from wirebert.data.sensors.side_table import SideTable, SideTableBuilder
+from wirebert.data.sensors.states import bits_of, conn_states, flag_texts, header_bits, is_protocol
 
 _TEXT, _COUNT = pa.string(), pa.int64()
 _FLOW = pa.struct(

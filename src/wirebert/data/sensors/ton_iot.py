@@ -10,12 +10,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.sensors.canonical import (canonical_columns, flow_schema, protocol_names, sensor_table, service_names)
-from wirebert.data.arrow_columns import (change_texts, encode, flat, integers_of)
+from wirebert.data.accounting import Intake
+from wirebert.data.arrow_columns import change_texts, encode, flat, integers_of
 from wirebert.data.dialect import Compression
-from wirebert.data.accounting import (Intake)
-from wirebert.data.schema.schema import (ColumnKind, FlowSchema)
-from wirebert.data.readers.lines import (header_names, line_blocks, parse_delimited, without_first_line)
+from wirebert.data.readers.lines import header_names, line_blocks, parse_delimited, without_first_line
+from wirebert.data.schema.schema import ColumnKind, FlowSchema
+from wirebert.data.sensors.canonical import (
+    canonical_columns,
+    flow_schema,
+    protocol_names,
+    sensor_table,
+    service_names,
+)
 
 NEEDED = frozenset(
     "src_ip dst_ip proto conn_state src_bytes src_ip_bytes dst_pkts dns_qclass http_trans_depth".split()

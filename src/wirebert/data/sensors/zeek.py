@@ -16,14 +16,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.sensors.canonical import (SensorTable, flow_schema, protocol_names, sensor_table, service_names)
-from wirebert.data.arrow_columns import (change_texts, encode, epoch_texts, epoch_us, flat, texts_of)
+from wirebert.data.accounting import Intake
+from wirebert.data.arrow_columns import change_texts, encode, epoch_texts, epoch_us, flat, texts_of
 from wirebert.data.dialect import Compression, read_head
-from wirebert.data.accounting import (Intake)
-from wirebert.data.schema.schema import (FlowSchema)
-from wirebert.data.sensors.side_table import (SideTable, SideTableBuilder, text_keys)
-from wirebert.data.readers.lines import (line_blocks, parse_delimited, parse_json)
-from wirebert.data.sensors.states import (bits_of, flag_bits, flag_texts, is_protocol)
+from wirebert.data.readers.lines import line_blocks, parse_delimited, parse_json
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.data.sensors.canonical import (
+    SensorTable,
+    flow_schema,
+    protocol_names,
+    sensor_table,
+    service_names,
+)
+from wirebert.data.sensors.side_table import SideTable, SideTableBuilder, text_keys
+from wirebert.data.sensors.states import bits_of, flag_bits, flag_texts, is_protocol
 from wirebert.errors import DataError
 
 COMMENT = re.compile(rb"^[ \t]*#[^\n]*(?:\n|$)", re.MULTILINE)

@@ -25,7 +25,7 @@ from wirebert.data.synthetic.network import (
     Network,
     server,
 )
-from wirebert.data.synthetic.stealthy import (beacon, brute_force, exfiltration)
+from wirebert.data.synthetic.stealthy import beacon, brute_force, exfiltration
 from wirebert.data.synthetic.traffic import as_sensed
 from wirebert.data.synthetic.wire import (
     PROBED_PORTS,

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64
 
-from wirebert.data.arrow_columns import (epoch_texts, epoch_us)
+from wirebert.data.arrow_columns import epoch_texts, epoch_us
 
 FIELDS: Mapping[str, str] = {
     "ts": "time",

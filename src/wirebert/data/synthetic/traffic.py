@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from wirebert.data.synthetic.attacks import ATTACK_CALLS, ATTACKS
 from wirebert.data.synthetic.benign import BENIGN, BENIGN_CALLS
 from wirebert.data.synthetic.network import Network
-from wirebert.data.synthetic.stealthy import (QUIET_ATTACKS)
+from wirebert.data.synthetic.stealthy import QUIET_ATTACKS
 from wirebert.data.synthetic.wire import Scene
 
 FLOWS_PER_BLOCK = 8_000

@@ -23,7 +23,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-from wirebert.model.kernels.tiles import (kept)
+from wirebert.model.kernels.tiles import kept
 
 TOKENS_AT_ONCE: Final = 4
 MOST_PROGRAMS: Final = 264

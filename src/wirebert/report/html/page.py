@@ -5,18 +5,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from wirebert.data.checks.findings import (SEVERITIES, Finding)
-from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.report.html.parts import (Markup, charts, disclosure, document, facts, figure, heading, join, markup, paragraph, table, with_range, words)
-from wirebert.report.html.script import (data_element, policy, script)
-from wirebert.report.html.split import (split_section)
-from wirebert.report.plots.chart import (Chart)
-from wirebert.report.report import (DataSection, Report)
-from wirebert.report.plots.run import (RESOURCE, TRAINING)
-from wirebert.report.terminal import (HEADLINES, interval, times_read)
-from wirebert.report.summary import (doubts, verdict)
+from wirebert.data.checks.findings import SEVERITIES, Finding
 from wirebert.files import write_whole
-from wirebert.serialization import (dotted)
+from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.report.html.parts import (
+    Markup,
+    charts,
+    disclosure,
+    document,
+    facts,
+    figure,
+    heading,
+    join,
+    markup,
+    paragraph,
+    table,
+    with_range,
+    words,
+)
+from wirebert.report.html.script import data_element, policy, script
+from wirebert.report.html.split import split_section
+from wirebert.report.plots.chart import Chart
+from wirebert.report.plots.run import RESOURCE, TRAINING
+from wirebert.report.report import DataSection, Report
+from wirebert.report.summary import doubts, verdict
+from wirebert.report.terminal import HEADLINES, interval, times_read
+from wirebert.serialization import dotted
 
 MOST_BYTES = 5_000_000
 """Size of the page: what mail takes and a browser opens at once."""

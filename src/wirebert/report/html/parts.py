@@ -7,8 +7,8 @@ from math import ceil
 from typing import cast, final
 from zlib import crc32
 
-from wirebert.report.html.style import (STYLE)
-from wirebert.report.plots.chart import (Chart, Switch)
+from wirebert.report.html.style import STYLE
+from wirebert.report.plots.chart import Chart, Switch
 
 _LONG_NAME = 32
 """From this many characters the name of a row may be broken."""

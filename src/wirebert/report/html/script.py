@@ -9,7 +9,7 @@ from importlib import resources
 
 import vl_convert
 
-from wirebert.report.plots.chart import (Spec)
+from wirebert.report.plots.chart import Spec
 
 NOTICE = """/*! With Vega, Vega-Lite and Vega-Embed, (c) 2013-2026 University of Washington Interactive Data Lab and others,
 BSD-3-Clause, and D3, (c) 2010-2026 Mike Bostock, ISC. They come as they are, without warranty of any kind; the whole
@@ -20,7 +20,7 @@ licences stand in the repositories of these projects. */
 @cache
 def script() -> str:
     """The whole script; made once in a process, since it takes seconds."""
-    own = resources.files("wirebert.evaluation").joinpath("page.js").read_text(encoding="utf-8")
+    own = resources.files("wirebert.report.html").joinpath("page.js").read_text(encoding="utf-8")
     bundle = vl_convert.javascript_bundle(own)
     assert "</script" not in bundle.lower(), "would end the element that holds it"
     return NOTICE + bundle

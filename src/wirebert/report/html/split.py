@@ -5,13 +5,22 @@ from typing import cast
 
 import numpy as np
 
-from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.metrics.split_metrics import (Mistake)
-from wirebert.report.html.parts import (Markup, charts, disclosure, heading, join, markup, paragraph, table, with_range)
-from wirebert.report.report import (TREES)
-from wirebert.report.terminal import (HEADLINES, detections, interval, remarks)
-from wirebert.metrics.student_gap import (GAP_HEAD, TeacherGap, gap_remarks, gap_rows)
-from wirebert.metrics.thresholds import (OperatingPoint)
+from wirebert.metrics.split_metrics import Mistake, SplitMetrics
+from wirebert.metrics.student_gap import GAP_HEAD, TeacherGap, gap_remarks, gap_rows
+from wirebert.metrics.thresholds import OperatingPoint
+from wirebert.report.html.parts import (
+    Markup,
+    charts,
+    disclosure,
+    heading,
+    join,
+    markup,
+    paragraph,
+    table,
+    with_range,
+)
+from wirebert.report.report import TREES
+from wirebert.report.terminal import HEADLINES, detections, interval, remarks
 
 _PREVALENCES = {"0.01": "1%", "0.001": "0.1%"}
 """Key of `OperatingPoint.precision_at_prevalence` -> how a reader would write it."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from wirebert.report.plots.chart import (FAINT_INK, INK, RULE)
+from wirebert.report.plots.chart import FAINT_INK, INK, RULE
 
 STYLE: Final = f"""
 :root {{ --ink: {INK}; --faint: {FAINT_INK}; --rule: {RULE}; --paper: #ffffff; --panel: #f6f8fa; --accent: #2459b8;

@@ -5,8 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 
-from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.report.plots.chart import (ACCENT, BARE, FEW_CLASSES, INK, SECOND, Chart, Spec, Switch, short_count, specification)
+from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.report.plots.chart import (
+    ACCENT,
+    BARE,
+    FEW_CLASSES,
+    INK,
+    SECOND,
+    Chart,
+    Spec,
+    Switch,
+    short_count,
+    specification,
+)
 
 FIGURES = {"f1": "F1", "precision": "precision", "recall": "recall"}
 """Field of `ClassMetrics` -> its name for people."""

@@ -6,8 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 
-from wirebert.telemetry.history import (Curve)
-from wirebert.report.plots.chart import (HEIGHT, PALETTE, THIRD, WIDTH, Chart, Spec, nearest, specification, zoom)
+from wirebert.report.plots.chart import (
+    HEIGHT,
+    PALETTE,
+    THIRD,
+    WIDTH,
+    Chart,
+    Spec,
+    nearest,
+    specification,
+    zoom,
+)
+from wirebert.telemetry.history import Curve
 
 STEPS = "optimizer step"
 """Title of the axis that most curves run along."""

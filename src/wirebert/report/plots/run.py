@@ -1,13 +1,12 @@
 """Every chart of a run, by the name of its file in `plots/`."""
 
-from wirebert.report.plots.classes import (class_figures, class_shares, confusion)
-from wirebert.telemetry.history import (History)
-from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.report.plots.chart import (Chart)
-from wirebert.report.report import (Report)
-from wirebert.report.plots.training import (resource_charts)
-from wirebert.report.plots.scores import (calibration, precision_recall, roc, scores)
-from wirebert.report.plots.training import (training_charts)
+from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.report.plots.chart import Chart
+from wirebert.report.plots.classes import class_figures, class_shares, confusion
+from wirebert.report.plots.scores import calibration, precision_recall, roc, scores
+from wirebert.report.plots.training import resource_charts, training_charts
+from wirebert.report.report import Report
+from wirebert.telemetry.history import History
 
 TRAINING = ("loss", "quality", "learning_rates", "gradient_norm", "throughput", "token_throughput")
 """Charts of the training."""

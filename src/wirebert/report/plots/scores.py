@@ -5,11 +5,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, log10
 
-from wirebert.metrics.curves import (ScoreCurve)
-from wirebert.metrics.split_metrics import (SplitMetrics)
-from wirebert.report.plots.chart import (ACCENT, FAINT_INK, PALETTE, SECOND, WIDTH, Chart, Spec, Switch, nearest, specification, zoom)
-from wirebert.metrics.reliability import (Reliability)
-from wirebert.metrics.curves import (ScoreHistogram)
+from wirebert.metrics.curves import ScoreCurve, ScoreHistogram
+from wirebert.metrics.reliability import Reliability
+from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.report.plots.chart import (
+    ACCENT,
+    FAINT_INK,
+    PALETTE,
+    SECOND,
+    WIDTH,
+    Chart,
+    Spec,
+    Switch,
+    nearest,
+    specification,
+    zoom,
+)
 
 ATTACK = "attack or not"
 EVERY_CLASS = "each class"

@@ -3,13 +3,11 @@
 Charts of what a training asked of the machine, over time.
 """
 
-from wirebert.telemetry.history import (History)
-from wirebert.report.plots.lines import (above, line_chart, spans_magnitudes)
-from wirebert.report.plots.chart import (Chart)
 from collections.abc import Mapping
-from wirebert.telemetry.history import (Curve, History)
-from wirebert.report.plots.lines import (line_chart)
-from wirebert.report.plots.chart import (Chart)
+
+from wirebert.report.plots.chart import Chart
+from wirebert.report.plots.lines import above, line_chart, spans_magnitudes
+from wirebert.telemetry.history import Curve, History
 
 
 def training_charts(history: History) -> dict[str, Chart]:

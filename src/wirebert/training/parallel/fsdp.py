@@ -17,8 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from wirebert.model.distilbert import DistilBert
-from wirebert.training.parallel.process_group import (World)
-from wirebert.training.config import (TrainConfig)
+from wirebert.training.config import TrainConfig
+from wirebert.training.parallel.process_group import World
 
 BYTES_PER_WEIGHT: Final = 20
 """Weight, gradient, gradients added up, and two moments of AdamW."""

@@ -7,18 +7,17 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from wirebert.telemetry.history import (History)
-    from wirebert.report.report import (Report)
+    from wirebert.report.report import Report
+    from wirebert.telemetry.history import History
 
 
 @pytest.fixture(scope="session")
 def report() -> "Report":
     """Validation and test figures of three classes, one more in the test file, with trees beside them."""
-    from wirebert.data.checks.checks import (Finding)
-    from wirebert.report.environment import (Hardware)
-    from wirebert.metrics.split_metrics import (SplitMetrics, evaluate)
-    from wirebert.metrics.split_metrics import (Mistake)
-    from wirebert.report.report import (Baseline, DataSection, Report, class_distribution)
+    from wirebert.data.checks.checks import Finding
+    from wirebert.metrics.split_metrics import Mistake, SplitMetrics, evaluate
+    from wirebert.report.environment import Hardware
+    from wirebert.report.report import Baseline, DataSection, Report, class_distribution
 
     def figures(seed: int, extra: tuple[str, ...] = (), **settings: Any) -> SplitMetrics:
         rng = np.random.default_rng(seed)
@@ -83,7 +82,7 @@ def report() -> "Report":
 @pytest.fixture(scope="session")
 def history() -> "History":
     """Two epochs of five steps, with samples of a machine without a GPU."""
-    from wirebert.telemetry.history import (History)
+    from wirebert.telemetry.history import History
 
     steps = [
         {

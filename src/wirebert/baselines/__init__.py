@@ -1,0 +1,1 @@
+"""Other methods, trained and tuned on the same rows."""

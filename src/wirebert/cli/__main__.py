@@ -1,0 +1,8 @@
+"""Lets `python -m wirebert.cli` and `torchrun -m wirebert.cli` be the command `wirebert`."""
+
+import sys
+
+from wirebert.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

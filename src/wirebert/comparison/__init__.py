@@ -1,0 +1,1 @@
+"""What `wirebert compare` and `wirebert report A B` do."""

@@ -1,0 +1,1 @@
+"""Columns computed from the flows before: windows per host and pair."""

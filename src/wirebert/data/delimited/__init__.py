@@ -1,0 +1,1 @@
+"""Delimited text: its dialect, and its reader."""

@@ -1,0 +1,1 @@
+"""Sensor logs to canonical flow columns."""

@@ -1,1 +1,0 @@
-"""One module per file format; each yields blocks of uninterpreted columns in bounded memory."""

@@ -1,0 +1,1 @@
+"""From logits to verdicts; knows no model and no artifact."""

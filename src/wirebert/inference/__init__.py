@@ -1,0 +1,1 @@
+"""The model folder and everything that scores with it; never imports training."""

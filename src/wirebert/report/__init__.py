@@ -1,0 +1,1 @@
+"""Dataclasses to words, tables and pages; knows no model."""

@@ -1,1 +1,0 @@
-"""A model folder to verdicts; never imports training."""

@@ -1,0 +1,1 @@
+"""One module per use case, readable on a page each."""
