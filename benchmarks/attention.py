@@ -150,26 +150,10 @@ def _both(run: Callable[[Tensor], Tensor], projected: Tensor, grad: Tensor) -> C
 
 def line(one: Timing) -> str:
     """One cell, as soon as it is there."""
-    told = one.reason[:80] if one.microseconds is None else f"{one.microseconds:,.0f} us"
-    return f"{one.length:>4} tokens  {one.kernel} {one.layout} {one.direction}: {told}"
-
-
-def table(timings: Sequence[Timing], lengths: Sequence[int]) -> Iterator[str]:
-    """Microseconds a call, a line for each kernel and layout and a column for each length."""
-    found = {(one.kernel, one.layout, one.direction, one.length): one for one in timings}
-    for direction in DIRECTIONS:
-        named = "forward" if direction == "forward" else "forward and backward"
-        yield f"{named}, microseconds (TFLOP/s)" + "".join(f"{f'{length} tokens':>20}" for length in lengths)
-        for kernel, layout in dict.fromkeys((one.kernel, one.layout) for one in timings):
-            cells = [found[kernel, layout, direction, length] for length in lengths]
-            if all(cell.microseconds is None for cell in cells):
-                yield f"{kernel:18} {layout:8} not run: {cells[0].reason[:80]}"
-                continue
-            texts = [
-                "-" if cell.microseconds is None else f"{cell.microseconds:,.0f} ({cell.tflops:.3g})"
-                for cell in cells
-            ]
-            yield f"{kernel:18} {layout:8}" + " " * 13 + "".join(f"{text:>20}" for text in texts)
+    told = f"{one.length:>4} tokens  {one.kernel:18} {one.layout:8} {one.direction:8}"
+    if one.microseconds is None:
+        return f"{told} not run: {one.reason[:80]}"
+    return f"{told} {one.microseconds:>12,.0f} us ({one.fastest:,.0f} to {one.slowest:,.0f}) {one.tflops:8.3g} TFLOP/s"
 
 
 def main() -> None:
@@ -200,7 +184,6 @@ def main() -> None:
         for one in measure(length, options):
             timings.append(one)
             print(line(one), flush=True)
-    print(*table(timings, given.lengths), sep="\n")
     write_figures(
         given.out, tokens=tokens, is_compiled=given.compile, timings=[one._asdict() for one in timings]
     )

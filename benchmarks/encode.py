@@ -20,9 +20,7 @@ import pyarrow as pa
 from harness import matrix_gflops, traffic, write_figures
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from wirebert.data.dialect import Dialect
 from wirebert.data.loading import Flows, open_flows
-from wirebert.data.sources import key_values
 from wirebert.encoding.store import StoreWriter
 from wirebert.encoding.tokenizer import FlowTokenizer
 
@@ -43,7 +41,7 @@ class Timing(NamedTuple):
 
 
 def best_of(name: str, num_rows: int, run: Callable[[], int]) -> Timing:
-    """Time `run`, which gives the number of tokens (of key-value lines: values) it made."""
+    """Time `run`, which gives the number of tokens it made."""
     timings: list[Timing] = []
     for _ in range(REPEATS):
         speed = matrix_gflops()
@@ -90,26 +88,6 @@ def stock_encode(tokenizer: Tokenizer, columns: Mapping[str, Sequence[object]]) 
     return sum(len(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts))
 
 
-def write_key_values(flows: Flows, path: Path) -> None:
-    """The features of the rows as `key:value` lines, as they stand in the file."""
-    names = [column.name for column in flows.schema.features]
-    with path.open("w", encoding="utf-8") as file:
-        for block in flows.parts[0].raw_blocks(flows.config.block_mb << 20):
-            for row in zip(*(block[name].to_pylist() for name in names), strict=True):
-                fields = (f"{name}:{value}" for name, value in zip(names, row, strict=True))
-                file.write(", ".join(fields) + "\n")
-
-
-def read_key_values(path: Path) -> int:
-    """Read key-value lines into columns of text on one core; the number of values."""
-    num_threads = pa.cpu_count()
-    pa.set_cpu_count(1)
-    blocks = key_values.read(path, Dialect(format="key_values"), 8 << 20)
-    num_values = sum(block.num_rows * block.num_columns for block in blocks)
-    pa.set_cpu_count(num_threads)
-    return num_values
-
-
 def measure(folder: Path) -> tuple[str, list[Timing]]:
     """The name of the data and all timings."""
     flows = open_flows(traffic(folder, GENERATED_ROWS)[0])
@@ -119,10 +97,7 @@ def measure(folder: Path) -> tuple[str, list[Timing]]:
     names = [column.name for column in flows.schema.features]
     some = blocks[0].select(names).slice(0, STOCK_ROWS)
     stock = stock_wordpiece()
-    lines = folder / "flows.kv"
-    write_key_values(flows, lines)
     return flows.name, [
-        best_of("key-value lines to columns, one core", num_rows, lambda: read_key_values(lines)),
         best_of("fit", num_rows, lambda: FlowTokenizer.fit(flows.schema, blocks).num_tokens),
         best_of(
             "table in memory to ids on disk", num_rows, lambda: encode_to_disk(tokenizer, blocks, folder)
