@@ -14,9 +14,9 @@ from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.decision import fit as deciding
-from wirebert.decision.calibration import fit_scaling, softmax
+from wirebert.decision.calibration import Scaling, fit_scaling, softmax
 from wirebert.decision.config import OperatingConfig
-from wirebert.decision.fit import calibrated, folded_attack_scores, with_strangeness
+from wirebert.decision.fit import calibrated_attack_scores, fit_calibration, fit_novelty
 from wirebert.encoding.matrix import measure
 from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.detector import Detector
@@ -60,6 +60,19 @@ def logits(tiny: tuple[Artifact, DistilBert]) -> np.ndarray:
 
 CLASS_IDS = np.array([NAMES.index(name) for name in traffic()["label"].to_pylist()])
 HOW: dict[str, Any] = {"is_tilted": False, "seed": 0}
+
+
+def calibrated(
+    artifact: Artifact, logits: np.ndarray, class_ids: np.ndarray, config: OperatingConfig, **how: Any
+) -> Artifact:
+    scaling, operating = fit_calibration(logits, class_ids, artifact.classes, config, **how)
+    return artifact.scaled(scaling, operating)
+
+
+def with_novelty(artifact: Artifact, *arguments: Any, **how: Any) -> Artifact:
+    assert artifact.operating is not None
+    strangeness, operating = fit_novelty(artifact.operating, *arguments, **how)
+    return replace(artifact, strangeness=strangeness, operating=operating)
 
 
 @pytest.mark.parametrize("method", ["none", "temperature", "biases", "vector"])
@@ -188,7 +201,7 @@ def test_novelty_is_fitted_on_training_rows_and_its_threshold_on_benign_validati
     is_train = np.arange(300) < 150
     is_benign = (np.arange(300) >= 180) & (CLASS_IDS == 0)
     plain = calibrated(artifact, logits, CLASS_IDS, OperatingConfig(), **HOW)
-    found = with_strangeness(plain, flows, is_train, is_benign, num_kept=1000, seed=0)
+    found = with_novelty(plain, flows, is_train, is_benign, num_kept=1000, seed=0)
     assert found.strangeness is not None
     assert found.operating is not None
     novelty = found.strangeness.scores(measure(traffic(), SCHEMA))
@@ -205,7 +218,7 @@ def test_of_many_flows_only_some_are_looked_at_for_novelty(
     is_train = np.arange(300) < 150
     plain = calibrated(artifact, logits, CLASS_IDS, OperatingConfig(), **HOW)
     for num_kept, expected in ((10, 10), (1000, 40)):
-        found = with_strangeness(plain, flows, is_train, ~is_train, num_kept=num_kept, seed=0)
+        found = with_novelty(plain, flows, is_train, ~is_train, num_kept=num_kept, seed=0)
         assert found.strangeness is not None
         assert len(found.strangeness.neighbours.kept) == expected
         assert found.operating is not None
@@ -217,19 +230,28 @@ def test_of_many_flows_only_some_are_looked_at_for_novelty(
 IS_BENIGN = (np.arange(300) >= 100) & (CLASS_IDS == 0)
 
 
+def scores_of(artifact: Artifact, logits: np.ndarray) -> np.ndarray:
+    assert artifact.operating is not None
+    summary = artifact.operating.folded
+    scaling = Scaling(
+        method=summary.method, factors=np.array(summary.factors), addends=np.array(summary.addends)
+    )
+    return calibrated_attack_scores(logits, scaling, 0)
+
+
 @pytest.fixture
 def joined(artifact: Artifact, logits: np.ndarray, flows: Flows) -> Artifact:
     config = OperatingConfig(calibration="vector", prior=("normal=0.9",), alert_on="attack_and_novelty")
     plain = calibrated(artifact, logits, CLASS_IDS, config, **HOW)
-    is_train, scores = np.arange(300) < 100, folded_attack_scores(plain, logits)
+    is_train, scores = np.arange(300) < 100, scores_of(plain, logits)
     scores[CLASS_IDS != 0] = np.nan  # no one may look
-    return with_strangeness(*(plain, flows, is_train, IS_BENIGN), num_kept=10, seed=0, attack_scores=scores)
+    return with_novelty(*(plain, flows, is_train, IS_BENIGN), num_kept=10, seed=0, attack_scores=scores)
 
 
 def test_attack_scores_by_the_folded_model_are_the_detectors(joined: Artifact, logits: np.ndarray) -> None:
     expected = Detector(joined).score(traffic()).attack_score
     assert expected is not None
-    np.testing.assert_allclose(folded_attack_scores(joined, logits), expected, atol=1e-5)
+    np.testing.assert_allclose(scores_of(joined, logits), expected, atol=1e-5)
 
 
 def test_alarm_scores_of_benign_validation_flows_are_both_surprises(joined: Artifact) -> None:
@@ -247,8 +269,8 @@ def test_alarm_scores_of_benign_validation_flows_are_both_surprises(joined: Arti
 def test_novelty_counts_in_the_alarm_score_as_often_as_asked_for(
     joined: Artifact, artifact: Artifact, logits: np.ndarray, flows: Flows
 ) -> None:
-    attack = np.where(CLASS_IDS == 0, folded_attack_scores(joined, logits), np.nan)
-    thrice = with_strangeness(
+    attack = np.where(CLASS_IDS == 0, scores_of(joined, logits), np.nan)
+    thrice = with_novelty(
         *(replace(joined, strangeness=None), flows, np.arange(300) < 100, IS_BENIGN),
         num_kept=10,
         seed=0,

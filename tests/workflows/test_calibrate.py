@@ -13,7 +13,7 @@ from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.decision.alert_score import AlarmScore
 from wirebert.decision.config import OperatingConfig
-from wirebert.decision.fit import calibrated
+from wirebert.decision.fit import fit_calibration
 from wirebert.decision.novelty import Strangeness
 from wirebert.encoding.matrix import measure
 from wirebert.errors import ConfigError, DataError
@@ -52,7 +52,8 @@ def artifact(untrained: Callable[..., tuple[Artifact, DistilBert]]) -> Artifact:
     class_ids = np.random.default_rng(0).choice(3, 400, p=[0.6, 0.3, 0.1])
     logits = score(model, plain.tokenizer.encode(table))
     config = OperatingConfig(calibration="none")
-    return calibrated(plain, logits, class_ids, config, is_tilted=False, seed=0)
+    fitted = fit_calibration(logits, class_ids, plain.classes, config, is_tilted=False, seed=0)
+    return plain.scaled(*fitted)
 
 
 @pytest.fixture

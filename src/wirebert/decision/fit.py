@@ -1,20 +1,18 @@
-"""What is decided on validation flows when training is over, and folded or put into the artifact.
+"""Calibration, thresholds and novelty, fitted on validation flows when training is over. Arrays in, settings out.
 
-Calibration and prior go into the classifier's last layer, so that stock `transformers` gives the same probabilities;
-thresholds and what tells unknown flows stand beside it.
+Calibration and prior are a scale and a bias of the logits, which the artifact folds into the classifier's last layer, so
+that stock `transformers` gives the same probabilities; thresholds and the novelty scorer are saved beside the weights.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import torch
 from jaxtyping import Bool, Float32, Float64, Int64
-from torch import Tensor
 
 from wirebert.data.flows import Flows
+from wirebert.data.labels import ClassMap
 from wirebert.decision.alert_score import AlarmScore
 from wirebert.decision.calibration import (
     METHODS,
@@ -29,7 +27,6 @@ from wirebert.decision.config import OperatingConfig, addends_of, parse_prior, s
 from wirebert.decision.novelty import Strangeness
 from wirebert.decision.operating_point import Folded, Operating
 from wirebert.encoding.matrix import concatenate, measure
-from wirebert.inference.artifact import Artifact
 from wirebert.metrics.split_metrics import FALSE_POSITIVE_RATES, attack_scores
 from wirebert.metrics.thresholds import Threshold, fit_threshold
 
@@ -40,24 +37,25 @@ MOST_BENIGN: Final = 200_000
 """Benign validation flows whose novelty is worked out at most where alerts go by it."""
 
 
-def calibrated(
-    artifact: Artifact,
+def fit_calibration(
     logits: Float32[np.ndarray, "flows classes"],
     class_ids: Int64[np.ndarray, " flows"],
+    classes: ClassMap,
     config: OperatingConfig,
     *,
     is_tilted: bool,
     seed: int,
-) -> Artifact:
-    """The artifact with calibration and prior folded in, and thresholds of its attack score.
+) -> tuple[Scaling, Operating]:
+    """Scale and bias of the logits (calibration, prior, offsets), and the thresholds of the attack score under them.
 
     Args:
-        logits: Of validation flows, by the artifact as it is.
+        logits: Of validation flows, by the model as it was trained.
         class_ids: Their classes; flows with a negative one are left out.
+        classes: What the columns of the logits stand for.
         is_tilted: Whether training weighed classes against their frequency.
     """
     logits, class_ids = logits[class_ids >= 0], class_ids[class_ids >= 0]
-    names = artifact.classes.classes
+    names = classes.classes
     if config.calibration == "auto":
         methods = METHODS[:2] if is_tilted and not config.prior else METHODS
         scaling = choose_scaling(logits, class_ids, methods=methods, seed=seed)
@@ -76,13 +74,7 @@ def calibrated(
     if config.class_addends:
         scaling = scaling.moved(addends_of(config, names))
         probabilities = softmax(scaling.apply(logits))
-    thresholds: tuple[Threshold, ...] = ()
-    if artifact.classes.benign is not None:
-        benign_id = names.index(artifact.classes.benign)
-        is_attack = class_ids != benign_id
-        if not is_attack.all():
-            scores = attack_scores(probabilities, benign_id)
-            thresholds = tuple(fit_threshold(scores, is_attack, rate) for rate in FALSE_POSITIVE_RATES)
+    thresholds = _attack_thresholds(probabilities, class_ids, classes)
     # With weighed classes and no biases fitted, or with addends, the probabilities assume no shares that anyone could name.
     is_named = (not is_tilted or scaling.method in ("biases", "vector")) and not config.class_addends
     operating = Operating(
@@ -99,7 +91,23 @@ def calibrated(
         thresholds=thresholds,
         alert_at=config.alert_at or _default_rate(thresholds),
     )
-    return replace(artifact, weights=fold(artifact.weights, scaling), operating=operating)
+    return scaling, operating
+
+
+def _attack_thresholds(
+    probabilities: Float64[np.ndarray, "flows classes"],
+    class_ids: Int64[np.ndarray, " flows"],
+    classes: ClassMap,
+) -> tuple[Threshold, ...]:
+    """Thresholds of the attack score at each usual rate; none without a benign class, or without benign flows."""
+    if classes.benign is None:
+        return ()
+    benign_id = classes.classes.index(classes.benign)
+    is_attack = class_ids != benign_id
+    if is_attack.all():
+        return ()
+    scores = attack_scores(probabilities, benign_id)
+    return tuple(fit_threshold(scores, is_attack, rate) for rate in FALSE_POSITIVE_RATES)
 
 
 def _default_rate(thresholds: tuple[Threshold, ...]) -> float:
@@ -107,30 +115,15 @@ def _default_rate(thresholds: tuple[Threshold, ...]) -> float:
     return 0.001 if is_fixed.get(0.001) else 0.01
 
 
-def folded_attack_scores(
-    artifact: Artifact, logits: Float32[np.ndarray, "flows classes"]
+def calibrated_attack_scores(
+    logits: Float32[np.ndarray, "flows classes"], scaling: Scaling, benign_id: int
 ) -> Float64[np.ndarray, " flows"]:
-    """Attack scores by a calibrated artifact, which has a benign class, from the logits it gave before."""
-    assert artifact.operating is not None, "calibrated before"
-    assert artifact.classes.benign is not None, "attack scores need a benign class"
-    folded = artifact.operating.folded
-    probabilities = softmax(logits * np.array(folded.factors) + np.array(folded.addends))
-    return attack_scores(probabilities, artifact.classes.classes.index(artifact.classes.benign))
+    """Attack scores by the calibrated model, from the logits it gave before."""
+    return attack_scores(softmax(scaling.apply(logits)), benign_id)
 
 
-def fold(weights: Mapping[str, Tensor], scaling: Scaling) -> dict[str, Tensor]:
-    """The weights of a model whose logits are the scaled ones."""
-    factors, addends = (torch.from_numpy(part) for part in (scaling.factors, scaling.addends))
-    weight, bias = weights["classifier.weight"].double().cpu(), weights["classifier.bias"].double().cpu()
-    return {
-        **weights,
-        "classifier.weight": (weight * factors[:, None]).float(),
-        "classifier.bias": (bias * factors + addends).float(),
-    }
-
-
-def with_strangeness(
-    artifact: Artifact,
+def fit_novelty(
+    operating: Operating,
     flows: Flows,
     is_train: Bool[np.ndarray, " rows"],
     is_benign: Bool[np.ndarray, " rows"],
@@ -139,18 +132,18 @@ def with_strangeness(
     seed: int,
     attack_scores: Float64[np.ndarray, " rows"] | None = None,
     novelty_weight: float = 1.0,
-) -> Artifact:
-    """The artifact with what tells unknown flows, and thresholds of it; one pass over the file.
+) -> tuple[Strangeness, Operating]:
+    """The novelty scorer, and the operating point with its thresholds; one pass over the file.
 
     With attack scores, alerts go by these and the novelty joined from then on.
 
     Args:
+        operating: As `fit_calibration` gave it.
         is_train: Rows that training saw, some of which are kept.
         is_benign: Benign validation rows, on some of which thresholds are fitted; other rows are not looked at.
-        attack_scores: Of the benign validation rows, by the artifact as it is; anything for other rows.
-        novelty_weight: What novelty counts beside them.
+        attack_scores: Of the benign validation rows, by the calibrated model; anything for other rows.
+        novelty_weight: How many times novelty counts beside them.
     """
-    assert artifact.operating is not None, "thresholds of novelty stand beside those of the attack score"
     rng = np.random.default_rng(seed)
     most_benign = MOST_SAMPLED if attack_scores is None else MOST_BENIGN
     chosen = {"train": _some(is_train, MOST_SAMPLED, rng), "valid": _some(is_benign, most_benign, rng)}
@@ -163,7 +156,6 @@ def with_strangeness(
                 found[name].append(measure(table.filter(pa.array(rows[first:last])), flows.schema))
         first = last
     strangeness = Strangeness.fit(concatenate(found["train"]), num_kept, seed)
-    operating = artifact.operating
     if found["valid"]:
         novelty = np.concatenate([strangeness.scores(table) for table in found["valid"]])
         operating = replace(operating, unknown=_benign_thresholds(novelty))
@@ -172,7 +164,7 @@ def with_strangeness(
             alarm = AlarmScore.fit(known, novelty, novelty_weight)
             thresholds = _benign_thresholds(alarm.scores(known, novelty))
             operating = replace(operating, alarm=alarm, thresholds=thresholds)
-    return replace(artifact, strangeness=strangeness, operating=operating)
+    return strangeness, operating
 
 
 def _benign_thresholds(scores: Float64[np.ndarray, " benign"]) -> tuple[Threshold, ...]:

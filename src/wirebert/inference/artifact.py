@@ -15,10 +15,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import FlowSchema
+from wirebert.decision.calibration import Scaling
 from wirebert.decision.novelty import Strangeness
 from wirebert.decision.operating_point import NOTHING, Operating
 from wirebert.encoding.tokenizer import FlowTokenizer
@@ -73,6 +75,17 @@ class Artifact:
     def schema(self) -> FlowSchema:
         """The columns it reads."""
         return self.tokenizer.schema
+
+    def scaled(self, scaling: Scaling, operating: Operating | None) -> "Artifact":
+        """The artifact whose logits are the scaled ones, at this operating point.
+
+        Scale and bias go into the classifier's last layer, so that stock `transformers` gives the same probabilities.
+        """
+        factors, addends = (torch.from_numpy(part) for part in (scaling.factors, scaling.addends))
+        weight = self.weights["classifier.weight"].double().cpu() * factors[:, None]
+        bias = self.weights["classifier.bias"].double().cpu() * factors + addends
+        folded = {"classifier.weight": weight.float(), "classifier.bias": bias.float()}
+        return replace(self, weights={**self.weights, **folded}, operating=operating)
 
 
 def limits(artifact: Artifact, *, at: float | None, unknown: bool) -> tuple[float | None, float | None]:

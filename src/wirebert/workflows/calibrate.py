@@ -12,7 +12,6 @@ from wirebert.data.schema.schema import ColumnKind
 from wirebert.decision.alert_score import log_odds
 from wirebert.decision.calibration import TINY, Scaling, shares_by_confusion, shares_by_likelihood
 from wirebert.decision.config import parse_prior, stated_shares
-from wirebert.decision.fit import fold
 from wirebert.decision.operating_point import NOTHING, Budget
 from wirebert.errors import ConfigError, DataError
 from wirebert.inference.artifact import Artifact
@@ -139,7 +138,7 @@ def _with_prior(
         alarm = alarm.shifted(float(after - before))
     shares_of = dict(zip(names, shares.tolist(), strict=True))
     operating = replace(operating, shares=shares_of, thresholds=(), alarm=alarm)
-    changed = replace(artifact, weights=fold(artifact.weights, change), operating=operating)
+    changed = artifact.scaled(change, operating)
     return changed, weighed / weighed.sum(axis=1, keepdims=True), note
 
 

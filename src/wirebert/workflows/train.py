@@ -20,7 +20,7 @@ from wirebert.data.checks.checks import Finding, compare, left_out, mark_accepte
 from wirebert.data.checks.profile import survey
 from wirebert.data.flows import Flows, Part, open_flows
 from wirebert.data.schema.schema import FlowSchema
-from wirebert.decision.fit import calibrated, folded_attack_scores, with_strangeness
+from wirebert.decision.fit import calibrated_attack_scores, fit_calibration, fit_novelty
 from wirebert.encoding.store import EncodedFlows, row_hashes
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.evaluate import judge, judge_trees_on
@@ -127,26 +127,30 @@ def decide(
     """The artifact with its probabilities calibrated on validation rows, and with thresholds fitted there."""
     logits = score(model, valid_flows, device=choose_device(run.training.device))
     model.cpu()
+    classes, class_ids = data.classes, np.asarray(valid_flows.class_ids)
     is_tilted = run.training.tilts_classes
-    class_ids = np.asarray(valid_flows.class_ids)
-    artifact = calibrated(artifact, logits, class_ids, run.operating, is_tilted=is_tilted, seed=run.seed)
+    scaling, operating = fit_calibration(
+        logits, class_ids, classes, run.operating, is_tilted=is_tilted, seed=run.seed
+    )
+    artifact = artifact.scaled(scaling, operating)
     if not run.operating.unknown_flows:
         return artifact
     is_train = np.ones(data.seen.num_rows, bool) if data.train.rows is None else data.train.rows
-    is_normal = np.zeros(data.seen.num_rows, bool)
-    benign = data.classes.benign
-    is_normal[valid_flows.rows] = True if benign is None else class_ids == data.classes.classes.index(benign)
-    attack_scores = None
+    is_benign, attack_scores = np.zeros(data.seen.num_rows, bool), None
+    benign_id = None if classes.benign is None else classes.classes.index(classes.benign)
+    is_benign[valid_flows.rows] = True if benign_id is None else class_ids == benign_id
     if run.operating.alert_on == "attack_and_novelty":
+        assert benign_id is not None, "checked before training"
         attack_scores = np.full(data.seen.num_rows, np.nan)
-        attack_scores[valid_flows.rows] = folded_attack_scores(artifact, logits)
-    return with_strangeness(
-        *(artifact, data.flows, is_train, is_normal),
+        attack_scores[valid_flows.rows] = calibrated_attack_scores(logits, scaling, benign_id)
+    strangeness, operating = fit_novelty(
+        *(operating, data.flows, is_train, is_benign),
         num_kept=run.operating.unknown_flows,
         seed=run.seed,
         attack_scores=attack_scores,
         novelty_weight=run.operating.novelty_weight,
     )
+    return replace(artifact, operating=operating, strangeness=strangeness)
 
 
 def examine(
