@@ -232,7 +232,7 @@ IS_BENIGN = (np.arange(300) >= 100) & (CLASS_IDS == 0)
 
 def scores_of(artifact: Artifact, logits: np.ndarray) -> np.ndarray:
     assert artifact.operating is not None
-    summary = artifact.operating.folded
+    summary: Any = artifact.operating.folded
     scaling = Scaling(
         method=summary.method, factors=np.array(summary.factors), addends=np.array(summary.addends)
     )
