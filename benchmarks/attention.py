@@ -25,7 +25,7 @@ from torch import Tensor
 
 from wirebert.errors import UserError
 from wirebert.model.attention import KERNELS, WITHOUT_DROPOUT, AttentionKernel, attend, attend_packed
-from wirebert.model.packing import Packing, plan, room_for
+from wirebert.model.packing import Packing, plan, tile_capacity
 
 HEADS, HEAD_WIDTH = 12, 64
 WIDTH = HEADS * HEAD_WIDTH
@@ -94,7 +94,7 @@ def ways(
 ) -> Iterator[tuple[AttentionKernel, str, Callable[[Tensor], Tensor], float]]:
     """Every kernel in every layout that it takes, and the dropout that it can do."""
     rows = options.tokens // length
-    room = room_for(length)
+    room = tile_capacity(length)
     row_of, starts, tiles, tile_rows = (
         torch.from_numpy(part.astype(np.int32)).to(options.device)
         for part in plan(np.full(rows, length), room)

@@ -26,7 +26,7 @@ from harness import Rows, now_on, traffic, training_steps, write_figures
 
 from wirebert.report.environment import versions
 from wirebert.training.feeding import steps_per_epoch
-from wirebert.training.parallel.process_group import World, joined
+from wirebert.training.parallel.process_group import Communicator, init_process_group
 
 GENERATED_ROWS = 50_000
 
@@ -45,7 +45,7 @@ class Speed(NamedTuple):
     """GPU memory of rank 0 at its peak."""
 
 
-def measure(path: Path, given: argparse.Namespace, world: World) -> Speed:
+def measure(path: Path, given: argparse.Namespace, world: Communicator) -> Speed:
     """Train, and time windows of steps."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     wanted = [f"model.size={given.size}", f"training.batch_size={given.batch * world.size}"]
@@ -101,10 +101,12 @@ def main() -> None:
     given = parser().parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.measure_to is not None:  # one of torchrun's processes
-            with joined(os.environ) as crew:
-                path, _ = crew.world.of_first(lambda: traffic(given.measure_to.parent, GENERATED_ROWS))
-                speed = measure(path, given, crew.world)
-                if crew.world.is_first:
+            with init_process_group(os.environ) as crew:
+                path, _ = crew.communicator.broadcast_object(
+                    lambda: traffic(given.measure_to.parent, GENERATED_ROWS)
+                )
+                speed = measure(path, given, crew.communicator)
+                if crew.communicator.is_main:
                     given.measure_to.write_text(json.dumps(speed._asdict()), encoding="utf-8")
             return
         most = torch.cuda.device_count() or 2

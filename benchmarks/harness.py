@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 
 import numpy as np
 
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import ClassMap, fit_classes
 from wirebert.data.synthetic import write_csv
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from wirebert.training.config import TrainConfig
     from wirebert.training.feeding import LabelledRows
     from wirebert.training.loop import TrainState, TrainStep
-    from wirebert.training.parallel.process_group import World
-    from wirebert.training.step_metrics import Totals
+    from wirebert.training.parallel.process_group import Communicator
+    from wirebert.training.step_metrics import MetricTotals
 
 DATA = Path(os.environ.get("WIREBERT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 """The folder of the public data sets."""
@@ -155,7 +155,7 @@ class Data(NamedTuple):
     def config(self, *, epochs: int) -> "TrainConfig":
         """The settings of the training, with nothing left to choose."""
         num_flows, width = len(self.flows), self.model().architecture.dim
-        settled = self.run.training.settled(num_flows=num_flows, width=width, is_pretrained=False)
+        settled = self.run.training.resolved(num_flows=num_flows, width=width, is_pretrained=False)
         return replace(settled, epochs=epochs)
 
 
@@ -166,7 +166,7 @@ class Rows:
         """`num_rows` takes only so many of the file's rows, 0 all."""
         self.flows = open_flows(path)
         self._num_rows = num_rows
-        self._classes = fit_classes(self.flows.schema, survey(self.flows).label_counts)
+        self._classes = fit_classes(self.flows.schema, profile_table(self.flows).label_counts)
         self._encoded: dict[EncodingConfig, tuple[FlowTokenizer, EncodedFlows]] = {}
 
     def data(self, overrides: Sequence[str]) -> Data:
@@ -183,8 +183,8 @@ class Rows:
 
 
 def training_steps(
-    data: Data, *, epochs: int, world: "World | None" = None
-) -> "Iterator[tuple[TrainState, TrainStep, Totals | None]]":
+    data: Data, *, epochs: int, world: "Communicator | None" = None
+) -> "Iterator[tuple[TrainState, TrainStep, MetricTotals | None]]":
     """The loop of `wirebert train`, fed as there; validation and checkpoints are not part of it.
 
     As in a training, what the steps amount to is read every `training.log_every` steps, which waits for the device.
@@ -192,23 +192,23 @@ def training_steps(
     from wirebert.training.corruption import Corruption
     from wirebert.training.feeding import steps, steps_per_epoch
     from wirebert.training.loop import TrainState, train
-    from wirebert.training.parallel.process_group import ONE
-    from wirebert.training.precision import computing_on, tf32_products
+    from wirebert.training.parallel.process_group import SINGLE_RANK
+    from wirebert.training.precision import allow_tf32, torch_threads
 
     model, flows = data.model(), data.flows
     config = data.config(epochs=epochs)
     num_steps = steps_per_epoch(len(flows), config.batch_size) * epochs
     counts = np.bincount(flows.class_ids, minlength=len(data.classes.classes))
     state = TrainState.start(
-        model, config, seed=1, num_steps=num_steps, class_counts=counts, world=world or ONE
+        model, config, seed=1, num_steps=num_steps, class_counts=counts, world=world or SINGLE_RANK
     )
     feed = steps(flows, config, seed=1, corruption=Corruption.of(data.tokenizer, config))
-    with tf32_products(config.precision == "tf32"), computing_on(config.threads):
+    with allow_tf32(config.precision == "tf32"), torch_threads(config.threads):
         for step in train(state, feed):
             totals = None
             if step.index % config.log_every == 0:
                 state.check_finite()
-                totals = state.tally.read()
+                totals = state.step_metrics.read()
             yield state, step, totals
 
 

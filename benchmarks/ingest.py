@@ -31,7 +31,7 @@ from harness import matrix_gflops, write_figures
 from rich.progress import track
 
 from wirebert.data.checks.checks import validate
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.context.context import FlowContext
 from wirebert.data.flows import open_flows
 from wirebert.data.labels import ClassMap
@@ -88,7 +88,7 @@ class MemoryWatch:
 def inspect_file(path: Path, _folder: Path) -> tuple[int, int]:
     """What `wirebert inspect` does; rows and bytes on disk."""
     flows = open_flows(path)
-    seen = survey(flows)
+    seen = profile_table(flows)
     validate(seen, ClassMap.fit(flows.schema, seen.label_counts))
     return seen.num_rows, path.stat().st_size
 

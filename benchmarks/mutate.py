@@ -229,7 +229,7 @@ def judge(path: Path, data: bytes) -> str:
     """`read`, `refused`, or what went wrong."""
     path.write_bytes(data)
     try:
-        found = inspect_data(str(path), DataConfig(max_misfit_fraction=0.5))
+        found = inspect_data(str(path), DataConfig(max_invalid_fraction=0.5))
         json.loads(found.to_json())
     except UserError as error:
         return "refused" if "\n" not in str(error) else f"message of several lines: {error}"
@@ -242,12 +242,16 @@ def judge(path: Path, data: bytes) -> str:
 
 def account(found: Inspection, data: bytes) -> str:
     """Whether all rows and lines are accounted for."""
-    lines, dialect = found.seen.misfits.lines, found.flows.dialect
+    lines, dialect = found.profile.invalid_values.lines, found.flows.dialect
     if dialect.format == "delimited" and dialect.compression == "none":
         codec = "utf-8" if dialect.encoding == "utf-8" else dialect.encoding
         text = data.decode(codec, errors="replace").removeprefix("\ufeff")
         num_lines = len(re.findall(r"\r\n|\r|\n", text)) + (text != "" and text[-1] not in "\r\n")
-        if lines.num_lines != num_lines or lines.num_line_breaks < 0 or found.seen.num_rows != lines.num_rows:
+        if (
+            lines.num_lines != num_lines
+            or lines.num_line_breaks < 0
+            or found.profile.num_rows != lines.num_rows
+        ):
             return f"{num_lines} lines, accounted {lines}"
     return "read"
 

@@ -30,13 +30,13 @@ from harness import DATA, Report, by_seed
 
 from wirebert.baselines.quick_trees import fit_trees
 from wirebert.cli.main import main as wirebert
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.config import DataConfig
 from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import fit_classes
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.synthetic.captures import captures
-from wirebert.data.synthetic.conn_log import FIELDS, write_conn_log
+from wirebert.data.synthetic.conn_log import CONN_LOG_FIELDS, write_conn_log
 from wirebert.inference.detector import Detector
 
 SCANS = ("sensors/zeek-scans/horizontal.conn.log", "sensors/zeek-scans/vertical.conn.log")
@@ -74,7 +74,7 @@ TON_CLASSES = {
 """What captures call it; other types keep their names."""
 SETTINGS = (
     "model.size=mini",
-    "training.column_drop=0.3",
+    "training.column_dropout=0.3",
     "evaluation.baseline=false",
     "evaluation.num_resamples=100",
 )
@@ -107,7 +107,7 @@ def ton_iot_lines(path: Path) -> tuple[list[str], list[str]]:
     for table in flows.blocks():
         columns = [table[name].cast(pa.string()).fill_null("-").to_pylist() for name in TON_FIELDS.values()]
         for label_text, *values in zip(table[label].to_pylist(), *columns, strict=True):
-            fields = dict.fromkeys(FIELDS, "-") | dict(zip(TON_FIELDS, values, strict=True))
+            fields = dict.fromkeys(CONN_LOG_FIELDS, "-") | dict(zip(TON_FIELDS, values, strict=True))
             rows.setdefault("\t".join(fields.values()), TON_CLASSES.get(str(label_text), str(label_text)))
     generator = np.random.default_rng(0)
     names = np.array(list(rows.values()))
@@ -159,14 +159,14 @@ def train_model(folder: Path, seed: int, settings: Sequence[str]) -> Scorer:
 def train_trees(folder: Path, seed: int) -> Scorer:
     """Boosted trees on the same rows."""
     flows = open_flows(folder / "train.conn.log", DataConfig(drop=("address",)))
-    classes = fit_classes(flows.schema, survey(flows).label_counts, DataConfig(), None)
+    classes = fit_classes(flows.schema, profile_table(flows).label_counts, DataConfig(), None)
     blocks = ((table, classes.encode(table.column("label"))) for table in flows.blocks())
     trees = fit_trees(blocks, flows.schema, len(classes.classes), seed=seed, max_rows=400_000)
     benign = classes.classes.index("benign")
 
     def score(flows: Flows) -> Iterator[np.ndarray]:
         for table in flows.blocks():
-            yield 1.0 - trees.probabilities(table)[:, benign]
+            yield 1.0 - trees.predict_proba(table)[:, benign]
 
     return Scorer(flows.schema, score)
 

@@ -41,11 +41,11 @@ from encode import stock_wordpiece
 from harness import Rows, encode, matrix_gflops, peak_tflops, traffic, write_figures
 
 from wirebert.config import resolve_run
-from wirebert.console import Output
+from wirebert.console import SafeConsole
 from wirebert.data.flows import Flows, open_flows
-from wirebert.decision.novelty import Strangeness
+from wirebert.decision.novelty import NoveltyScorer
 from wirebert.encoding.matrix import concatenate
-from wirebert.encoding.matrix import measure as measure_columns
+from wirebert.encoding.matrix import extract_features as measure_columns
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.token_rows import take_rows
 from wirebert.inference import export
@@ -59,7 +59,7 @@ from wirebert.model.checkpoints import hugging_face_state
 from wirebert.model.config import Architecture
 from wirebert.run_folder import new_run_folder
 from wirebert.training.validation import macro_f1
-from wirebert.workflows.train import fit
+from wirebert.workflows.train import train as run_training
 
 GENERATED_ROWS = 20_000
 STOCK_ROWS = 16
@@ -122,7 +122,7 @@ def train_model(train: Path, folder: Path, size: str) -> Path:
         "evaluation": {"baseline": False},
     }
     with new_run_folder(folder / size) as run:
-        fit(resolve_run(given=given), run, Output(stderr=True))
+        run_training(resolve_run(given=given), run, SafeConsole(stderr=True))
         return run.model
 
 
@@ -347,7 +347,7 @@ def measure_novelty(options: argparse.Namespace, folder: Path) -> dict[str, obje
     result: dict[str, object] = {"data": flows.name}
     for num_kept in options.novelty:
         start_s = time.perf_counter()
-        strangeness = Strangeness.fit(train, num_kept, SEED)
+        strangeness = NoveltyScorer.fit(train, num_kept, SEED)
         fit_s = time.perf_counter() - start_s
         points = strangeness.space.points(others)
         took = [seconds(strangeness.neighbours.distances, points) for _ in range(5)]

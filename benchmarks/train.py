@@ -69,8 +69,8 @@ from wirebert.telemetry.dashboard import frame
 from wirebert.telemetry.events import Event, Listener, MetricsLog, StartEvent, StepEvent
 from wirebert.telemetry.resources import Gauges, ResourceSampler
 from wirebert.telemetry.screen import Dashboard
-from wirebert.telemetry.sinks import open_sinks
-from wirebert.telemetry.state import Picture
+from wirebert.telemetry.sinks import open_trackers
+from wirebert.telemetry.state import DashboardState
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import Corruption
 from wirebert.training.feeding import micro_batches, steps, steps_per_epoch
@@ -82,7 +82,7 @@ SCREEN = (200, 60)
 LOSSLESS_EPOCHS = 1_000
 """More than any window needs."""
 
-FULL = ("encoding.leave_out=false",)
+FULL = ("encoding.omit_most_frequent=false",)
 LAUNCHED = (*FULL, "training.cuda_graphs=false")
 """The memory of a recorded step is the graph's own, and not among what is counted."""
 OURS: dict[str, tuple[str, ...]] = {
@@ -310,7 +310,7 @@ def terminal() -> Generator[Console]:
 
 def monitoring(data: Data, options: Options, trackers: Sequence[str], folder: Path) -> dict[str, object]:
     """Time of a step with monitoring, in parts of the time without, and what a sample and a drawing cost."""
-    picture = Picture(title="benchmark", hint="")
+    picture = DashboardState(title="benchmark", hint="")
     config = replace(data.config(epochs=LOSSLESS_EPOCHS), evaluate_every=10**9, checkpoint_seconds=1e9)
 
     @contextmanager
@@ -319,7 +319,7 @@ def monitoring(data: Data, options: Options, trackers: Sequence[str], folder: Pa
         with (
             MetricsLog(folder / "metrics.jsonl") as log,
             Dashboard(console, picture) as screen,
-            open_sinks(trackers, folder, {}, [log, screen]) as sinks,
+            open_trackers(trackers, folder, {}, [log, screen]) as sinks,
             ResourceSampler([log, screen, *sinks], folder) as sampler,
         ):
             listeners = [log, screen, *sinks, sampler]

@@ -2,7 +2,7 @@
 
     python benchmarks/unknown.py --jobs 8 --out unknown.json
     python benchmarks/unknown.py --names warezclient satan --epochs 1 --rows 20000
-    python benchmarks/unknown.py --set distillation.trees=true --set distillation.mixed_rows=2 --seeds 1 2 3 4 5 --jobs 8
+    python benchmarks/unknown.py --set distillation.trees=true --set distillation.augmentation_factor=2 --seeds 1 2 3 4 5 --jobs 8
 
 Leave-attack-out on a labelled file (NSL-KDD's training file in WIREBERT_DATA, ../shared/data without it). For every attack
 name with at least 50 rows a model is trained, and every rival fitted, without a single row of that name. Then each score
@@ -33,13 +33,13 @@ from sklearn.ensemble import IsolationForest
 
 from wirebert.baselines.quick_trees import fit_trees
 from wirebert.config import RunConfig, resolve_run
-from wirebert.data.flows import Part
+from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import UNLABELLED
-from wirebert.decision.alert_score import surprise
+from wirebert.decision.alert_score import neg_log_p_value
 from wirebert.decision.calibration import softmax
-from wirebert.decision.config import OperatingConfig
+from wirebert.decision.config import DecisionConfig
 from wirebert.decision.novelty import ColumnSpace, Neighbours
-from wirebert.encoding.matrix import concatenate, measure
+from wirebert.encoding.matrix import concatenate, extract_features
 from wirebert.encoding.store import EncodedFlows
 from wirebert.inference.detector import choose_device
 from wirebert.metrics.curves import OperatingCurve
@@ -49,7 +49,7 @@ from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
 from wirebert.run_folder import RunFolder
 from wirebert.workflows import train as pipeline
-from wirebert.workflows.distill import taught
+from wirebert.workflows.distill import build_distillation_data
 
 FEWEST_ROWS = 50
 FALSE_POSITIVE_RATE = 0.01
@@ -83,9 +83,9 @@ class Task:
 class Sides:
     """Training rows, benign validation rows and rows of the name that was left out."""
 
-    train: Part
-    benign: Part
-    left_out: Part
+    train: FlowSubset
+    benign: FlowSubset
+    left_out: FlowSubset
 
 
 def names_of(run: RunConfig, folder: RunFolder) -> dict[str, int]:
@@ -95,7 +95,7 @@ def names_of(run: RunConfig, folder: RunFolder) -> dict[str, int]:
     assert benign is not None, "the data set has to have a benign class"
     return {
         name: count
-        for name, count in sorted(data.seen.label_counts.items())
+        for name, count in sorted(data.profile.label_counts.items())
         if count >= FEWEST_ROWS and data.classes.class_of_label(name) != benign
     }
 
@@ -122,8 +122,8 @@ def judge_name(task: Task) -> dict[str, object]:
     for name, parts in COMBINED.items():
         if not benign.keys() >= set(parts):
             continue  # no teacher
-        benign[name] = sum((surprise(benign[part], benign[part]) for part in parts), np.zeros(1))
-        attack[name] = sum((surprise(benign[part], attack[part]) for part in parts), np.zeros(1))
+        benign[name] = sum((neg_log_p_value(benign[part], benign[part]) for part in parts), np.zeros(1))
+        attack[name] = sum((neg_log_p_value(benign[part], attack[part]) for part in parts), np.zeros(1))
     return {
         "name": task.name,
         "seed": task.seed,
@@ -149,7 +149,7 @@ COMBINED = {
     ),
 }
 """Several scores in one: their surprise added up (`wirebert.decision.alert_score`). The trees get what the model gets; the
-product joins the model's with the bounded one, `operating.novelty_weight` times."""
+product joins the model's with the bounded one, `decision.novelty_weight` times."""
 
 
 def keep(path: Path, sides: Mapping[str, Scores]) -> None:
@@ -172,26 +172,26 @@ def figures(
     """Detection at 1 % false positives, and AUROC."""
     is_attack = np.arange(len(benign) + len(attack)) >= len(benign)
     curve = OperatingCurve.of(np.concatenate([benign, attack]), is_attack)
-    return {"detection": curve.detection_at(FALSE_POSITIVE_RATE), "auroc": curve.auroc}
+    return {"detection": curve.tpr_at_fpr(FALSE_POSITIVE_RATE), "auroc": curve.auroc}
 
 
-def leave_out(data: pipeline.Prepared, task: Task) -> tuple[pipeline.Prepared, Sides]:
+def leave_out(data: pipeline.PreparedData, task: Task) -> tuple[pipeline.PreparedData, Sides]:
     """The data without a row of the name, and what is judged."""
     rng = np.random.default_rng(task.seed)
-    labels = np.array([*data.seen.label_names, ""])[data.seen.labels]
+    labels = np.array([*data.profile.label_names, ""])[data.profile.labels]
     is_left = labels == task.name
-    classes = np.array([data.classes.class_of_label(name) for name in data.seen.label_names] + [""])
-    is_benign = classes[data.seen.labels] == data.classes.benign
+    classes = np.array([data.classes.class_of_label(name) for name in data.profile.label_names] + [""])
+    is_benign = classes[data.profile.labels] == data.classes.benign
     assert data.train.rows is not None
     assert data.valid.rows is not None
     is_train, is_valid = data.train.rows & ~is_left, data.valid.rows & ~is_left
     if task.rows:
         is_train &= chosen(is_train, task.rows, rng)
-    train, valid = Part("train", data.flows, is_train), Part("valid", data.flows, is_valid)
+    train, valid = FlowSubset("train", data.flows, is_train), FlowSubset("valid", data.flows, is_valid)
     sides = Sides(
         train,
-        Part("benign", data.flows, is_valid & is_benign),
-        Part("left_out", data.flows, chosen(is_left, MOST_LEFT_OUT, rng)),
+        FlowSubset("benign", data.flows, is_valid & is_benign),
+        FlowSubset("left_out", data.flows, chosen(is_left, MOST_LEFT_OUT, rng)),
     )
     return replace(data, train=train, valid=valid), sides
 
@@ -204,18 +204,20 @@ def chosen(rows: Bool[np.ndarray, " rows"], most: int, rng: np.random.Generator)
 
 
 def model_scores(
-    task: Task, folder: RunFolder, data: pipeline.Prepared, sides: Sides
+    task: Task, folder: RunFolder, data: pipeline.PreparedData, sides: Sides
 ) -> tuple[Scores, Scores]:
     """What the model's probabilities, logits and flow vectors say."""
     tokenizer = pipeline.fit_tokenizer(task.run, data, folder.encoded)
     parts = [data.train, data.valid, sides.benign, sides.left_out]
     train, valid, benign, left = (pipeline.encode(part, data, tokenizer, folder.encoded) for part in parts)
-    lesson = taught(task.run, data, tokenizer, train, valid, folder.encoded)
+    lesson = build_distillation_data(task.run, data, tokenizer, train, valid, folder.encoded)
     model = build(task.run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=task.seed)
-    run = pipeline.settle(task.run, folder, num_flows=len(lesson.flows), width=model.architecture.dim)
+    run = pipeline.resolve_auto(task.run, folder, num_flows=len(lesson.flows), width=model.architecture.dim)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 -- the null device
         console = Console(file=nowhere)
-        pipeline.learn(run, folder, model, tokenizer, lesson.flows, valid, console, soft=lesson.soft)
+        pipeline.run_training(
+            run, folder, model, tokenizer, lesson.flows, valid, console, soft=lesson.soft_targets
+        )
     device = choose_device(run.training.device)
     points = flow_vectors(model, train, device)
     benign_id = data.classes.classes.index(data.classes.benign or "")
@@ -233,8 +235,11 @@ def model_scores(
             logits = model.head(torch.from_numpy(vectors).to(device)).double().cpu().numpy()
         probabilities = softmax(logits)
         teacher = {}
-        if lesson.fitted is not None:
-            teacher = {"teacher 1-P(benign)": 1 - lesson.fitted().say(flows.block)[:, benign_id]}
+        if lesson.fitted_teacher is not None:
+            teacher = {
+                "teacher 1-P(benign)": 1
+                - lesson.fitted_teacher().predict_log_proba(flows.block)[:, benign_id]
+            }
         return teacher | {
             "model 1-P(benign)": 1 - probabilities[:, benign_id],
             "model 1-max": unsureness(probabilities),
@@ -354,15 +359,15 @@ def token_sums(
     return np.add.reduceat(table[flows.ids], flows.offsets[:-1], axis=0)
 
 
-def tree_scores(task: Task, data: pipeline.Prepared, sides: Sides) -> tuple[Scores, Scores]:
+def tree_scores(task: Task, data: pipeline.PreparedData, sides: Sides) -> tuple[Scores, Scores]:
     """What boosted trees say."""
     label = data.flows.require_label()
     blocks = ((table, data.classes.encode(table.column(label))) for table in sides.train.tables())
     trees = fit_trees(blocks, data.flows.schema, len(data.classes.classes), seed=task.seed)
     benign_id = data.classes.classes.index(data.classes.benign or "")
 
-    def scores(part: Part) -> Scores:
-        probabilities = np.concatenate([trees.probabilities(table) for table in part.tables()])
+    def scores(part: FlowSubset) -> Scores:
+        probabilities = np.concatenate([trees.predict_proba(table) for table in part.tables()])
         return {
             "trees 1-P(benign)": 1 - probabilities[:, benign_id],
             "trees 1-max": unsureness(probabilities),
@@ -372,12 +377,12 @@ def tree_scores(task: Task, data: pipeline.Prepared, sides: Sides) -> tuple[Scor
 
 
 def column_scores(
-    task: Task, data: pipeline.Prepared, sides: Sides, rng: np.random.Generator
+    task: Task, data: pipeline.PreparedData, sides: Sides, rng: np.random.Generator
 ) -> tuple[Scores, Scores]:
     """What methods without a model say of standardised columns."""
     schema, label = sides.train.flows.schema, sides.train.flows.require_label()
     tables = {
-        name: concatenate([measure(table, schema) for table in part.tables()])
+        name: concatenate([extract_features(table, schema) for table in part.tables()])
         for name, part in {"train": sides.train, "benign": sides.benign, "left": sides.left_out}.items()
     }
     codes = np.concatenate([codes_of(table.column(label)) for table in sides.train.tables()])
@@ -454,7 +459,7 @@ def main() -> None:
     parser.add_argument(
         "--kept",
         type=int,
-        default=OperatingConfig().unknown_flows,
+        default=DecisionConfig().novelty_reference_flows,
         help="training flows kept where the number is bounded",
     )
     parser.add_argument("--jobs", type=int, default=1, help="names at a time, each in a process")

@@ -97,7 +97,7 @@ TINY = {
     "model.num_layers": "1",
     "model.num_heads": "2",
     "model.hidden_dim": "32",
-    "encoding.num_pieces": "300",
+    "encoding.subword_vocab_size": "300",
     "training.epochs": "1",
     "training.batch_size": "128",
     "evaluation.num_resamples": "100",

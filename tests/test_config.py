@@ -31,13 +31,13 @@ runs = st.fixed_dictionaries(
             {
                 "label": st.none() | texts.filter(lambda text: text != "none"),
                 "quote": st.sampled_from([None, "", "'"]),
-                "accept": st.lists(texts, max_size=2).map(tuple),
+                "accepted_findings": st.lists(texts, max_size=2).map(tuple),
                 "valid_fraction": st.floats(0.01, 0.5),
                 "has_header": st.sampled_from([None, True, False]),
             }
         ),
         "encoding": st.fixed_dictionaries(
-            {"num_bins": st.integers(1, 255), "leave_out": st.none() | st.booleans()}
+            {"num_bins": st.integers(1, 255), "omit_most_frequent": st.none() | st.booleans()}
         ),
         "model": st.fixed_dictionaries(
             {"dim": st.none() | st.integers(1), "dropout": st.none() | st.floats(0, 0.99)}
@@ -86,7 +86,7 @@ def test_of_two_values_for_one_setting_the_last_counts() -> None:
         ("evaluation.baseline=false", {"evaluation": {"baseline": False}}),
         ("model.size=mini", {"model": {"size": "mini"}}),
         ("model.size = mini", {"model": {"size": "mini"}}),
-        ("model.start=/models/a=b", {"model": {"start": "/models/a=b"}}),
+        ("model.init_from=/models/a=b", {"model": {"init_from": "/models/a=b"}}),
         ('data.benign="0"', {"data": {"benign": "0"}}),
         ('encoding.networks=["10.0.0.0/8"]', {"encoding": {"networks": ["10.0.0.0/8"]}}),
         ("encoding.networks=10.0.0.0/8", {"encoding": {"networks": "10.0.0.0/8"}}),

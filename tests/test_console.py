@@ -7,25 +7,25 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from wirebert.cli.main import main
-from wirebert.console import Output, harmless, tell
+from wirebert.console import SafeConsole, escape_control_chars, warn
 
 HOSTILE = "\x1b]0;mine\x07\x1b[2J\x9b31m\x08\x7f\u202etxt\r"
 
 
 @given(st.text())
 def test_nothing_is_left_that_a_terminal_obeys(text: str):
-    left = harmless(text)
+    left = escape_control_chars(text)
     assert not [one for one in left if not one.isprintable() and one in HOSTILE]
     assert all(ord(one) >= 32 or one in "\t\n" for one in left)
 
 
 def test_plain_text_stays_as_it_is():
     text = "größe\t10.0.0.1 → 日本\n"
-    assert harmless(text) is text or harmless(text) == text
+    assert escape_control_chars(text) is text or escape_control_chars(text) == text
 
 
 def test_text_and_tables_are_printed_harmlessly(capsys: pytest.CaptureFixture[str]):
-    output = Output()
+    output = SafeConsole()
     table = Table(HOSTILE)
     table.add_row(HOSTILE)
     output.print(HOSTILE, markup=False)
@@ -39,7 +39,7 @@ def test_colours_of_our_own_are_kept(capsys: pytest.CaptureFixture[str], monkeyp
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    Output().print("[red]alert[/red]")
+    SafeConsole().print("[red]alert[/red]")
     assert "\x1b[31malert" in capsys.readouterr().out
 
 
@@ -72,15 +72,15 @@ def test_an_output_whose_reader_is_gone_leaves_it_to_the_command_line() -> None:
         def write(self, text: str, /) -> int:
             raise BrokenPipeError
 
-    output = Output()
+    output = SafeConsole()
     output.file = Gone()
     with pytest.raises(BrokenPipeError):
         output.print("figures")
 
 
 def test_standard_error_is_as_harmless(capsys: pytest.CaptureFixture[str]):
-    tell(f"{HOSTILE} is no file")
-    Output(stderr=True).print(HOSTILE, markup=False)
+    warn(f"{HOSTILE} is no file")
+    SafeConsole(stderr=True).print(HOSTILE, markup=False)
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.startswith("wirebert: \\x1b]0;mine")

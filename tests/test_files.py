@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.files import force_to_disk, has_taken, write_whole
+from wirebert.files import fsync_path, try_lock, write_atomic
 
 
 def test_new_text_takes_the_place_of_the_old_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "note.txt"
     path.write_text("old")
-    write_whole(path, "nöu\n")
+    write_atomic(path, "nöu\n")
     assert path.read_bytes() == "nöu\n".encode()
     assert list(tmp_path.iterdir()) == [path]
 
@@ -20,7 +20,7 @@ def test_text_that_can_not_be_written_leaves_the_old(tmp_path: Path) -> None:
     path = tmp_path / "note.txt"
     path.write_text("old")
     with pytest.raises(UnicodeEncodeError):
-        write_whole(path, "\ud800")
+        write_atomic(path, "\ud800")
     assert path.read_text() == "old"
 
 
@@ -31,7 +31,7 @@ def test_file_or_folder_is_synced_and_its_descriptor_closed(
     (tmp_path / "file").write_text("content")
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
-    force_to_disk(tmp_path / name)
+    fsync_path(tmp_path / name)
     (descriptor,) = synced
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
@@ -40,10 +40,10 @@ def test_file_or_folder_is_synced_and_its_descriptor_closed(
 def test_a_file_is_taken_once_until_it_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with path.open("w") as first, path.open("w") as second:
-        assert has_taken(first)
-        assert not has_taken(second)
+        assert try_lock(first)
+        assert not try_lock(second)
         first.close()
-        assert has_taken(second)
+        assert try_lock(second)
 
 
 def test_where_nothing_can_be_locked_nobody_is_kept_out(
@@ -54,4 +54,4 @@ def test_where_nothing_can_be_locked_nobody_is_kept_out(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with (tmp_path / "lock").open("w") as file:
-        assert has_taken(file)
+        assert try_lock(file)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from wirebert.prefetch import ahead
+from wirebert.prefetch import prefetch
 
 
 @pytest.mark.parametrize("depth", [0, 1, 5])
 def test_items_come_in_order(depth: int):
-    assert list(ahead(iter(range(20)), depth)) == list(range(20))
+    assert list(prefetch(iter(range(20)), depth)) == list(range(20))
 
 
 @pytest.mark.parametrize("depth", [0, 2])
@@ -20,7 +20,7 @@ def test_an_error_comes_in_its_place(depth: int):
         yield 1
         raise ValueError("the third is missing")
 
-    items = ahead(failing(), depth)
+    items = prefetch(failing(), depth)
     assert next(items) == 1
     with pytest.raises(ValueError, match="the third is missing"):
         next(items)
@@ -34,7 +34,7 @@ def test_the_next_item_is_made_while_one_is_used():
         made.set()
         yield 1
 
-    stream = ahead(items())
+    stream = prefetch(items())
     assert next(stream) == 0
     assert made.wait(10)  # nobody has asked for item 1
 
@@ -47,7 +47,7 @@ def test_no_more_than_the_depth_is_made_ahead():
             made.append(number)
             yield number
 
-    items = ahead(numbers(), 3)
+    items = prefetch(numbers(), 3)
     assert next(items) == 0
     time.sleep(0.3)
     assert len(made) == 1 + 3  # taken, and waiting
@@ -55,7 +55,7 @@ def test_no_more_than_the_depth_is_made_ahead():
 
 
 def test_closing_ends_the_thread():
-    items = ahead(iter(range(100)), 2)
+    items = prefetch(iter(range(100)), 2)
     assert next(items) == 0
     items.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wirebert.errors import DataError, RunError
-from wirebert.files import write_whole
+from wirebert.files import write_atomic
 from wirebert.run_folder import (
     RunFolder,
     check_inputs,
@@ -54,7 +54,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 def fill(folder: RunFolder) -> None:
     folder.encoded.mkdir()
-    write_whole(folder.run_toml, "seed = 1\n")
+    write_atomic(folder.run_toml, "seed = 1\n")
 
 
 def make_a_neighbour(folder: RunFolder) -> None:
@@ -149,6 +149,6 @@ def test_a_run_goes_on_with_the_teacher_it_started_with_only(tmp_path: Path) -> 
 def test_a_finished_run_is_one_with_a_report(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert not folder.is_finished
-    write_whole(folder.report_json, "{}")
+    write_atomic(folder.report_json, "{}")
     assert folder.is_finished
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]  # nothing is left aside

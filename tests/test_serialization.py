@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.config import EvaluationConfig, PretrainConfig, ProtocolConfig, RunConfig
+from wirebert.config import ComparisonConfig, EvaluationConfig, PretrainConfig, RunConfig
 from wirebert.data.config import DataConfig
-from wirebert.decision.config import OperatingConfig
+from wirebert.decision.config import DecisionConfig
 from wirebert.encoding.config import EncodingConfig
 from wirebert.errors import ConfigError
 from wirebert.model.config import ModelConfig
-from wirebert.serialization import from_mapping, from_plain, merge, to_mapping, to_plain
+from wirebert.serialization import from_builtins, merge, settings_from_dict, settings_to_dict, to_builtins
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation import DistillationConfig
 from wirebert.training.masking import MaskingConfig
@@ -27,9 +27,9 @@ SECTIONS: dict[str, type] = {
     "model": ModelConfig,
     "training": TrainConfig,
     "distillation": DistillationConfig,
-    "operating": OperatingConfig,
+    "decision": DecisionConfig,
     "evaluation": EvaluationConfig,
-    "protocol": ProtocolConfig,
+    "comparison": ComparisonConfig,
 }
 
 
@@ -62,7 +62,7 @@ outers = st.builds(Outer, seed=st.integers(), fast=st.booleans(), inner=inners)
 
 @given(outers)
 def test_settings_come_back_from_their_plain_values(settings: Outer) -> None:
-    assert from_mapping(Outer, to_mapping(settings)) == settings
+    assert settings_from_dict(Outer, settings_to_dict(settings)) == settings
 
 
 names = st.sampled_from(["a", "b", "c"])
@@ -97,7 +97,7 @@ def test_settings_of_different_names_can_be_given_in_any_order() -> None:
         values: dict[str, object] = {}
         for part in order:
             values = merge(values, part)
-        resolved.add(from_mapping(Outer, values))
+        resolved.add(settings_from_dict(Outer, values))
     assert resolved == {Outer(seed=7, inner=Inner(share=1.0, size="mini"))}
 
 
@@ -123,12 +123,12 @@ def test_settings_of_different_names_can_be_given_in_any_order() -> None:
 )
 def test_a_setting_that_can_not_be_is_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        from_mapping(Outer, values)
+        settings_from_dict(Outer, values)
     assert str(caught.value).startswith(message)
 
 
 def test_whole_numbers_are_fractions_and_one_text_is_a_list_of_one() -> None:
-    inner = from_mapping(Inner, {"share": 1, "names": "a", "limit": "none"})
+    inner = settings_from_dict(Inner, {"share": 1, "names": "a", "limit": "none"})
     assert inner == Inner(share=1.0, names=("a",), limit=None)
     assert isinstance(inner.share, float)
 
@@ -165,7 +165,7 @@ def test_what_may_be_none_is_none_by_default(owner: type) -> None:
 def test_the_sections_are_those_of_a_run() -> None:
     run = RunConfig()
     assert {name: type(getattr(run, name)) for name in SECTIONS} == SECTIONS
-    assert run == from_mapping(RunConfig, to_mapping(run))
+    assert run == settings_from_dict(RunConfig, settings_to_dict(run))
 
 
 @dataclass(frozen=True)
@@ -191,18 +191,18 @@ def test_dataclasses_survive_json() -> None:
         {"one": InnerReport(3.0), "none": None},
         {"a": [1]},
     )
-    assert from_plain(OuterReport, json.loads(json.dumps(to_plain(outer)))) == outer
+    assert from_builtins(OuterReport, json.loads(json.dumps(to_builtins(outer)))) == outer
 
 
 def test_whole_numbers_become_floats_where_floats_belong() -> None:
-    assert isinstance(from_plain(InnerReport, {"rate": 1}).rate, float)
+    assert isinstance(from_builtins(InnerReport, {"rate": 1}).rate, float)
 
 
 @pytest.mark.parametrize("data", [{"rate": "fast"}, {}, {"rate": 1.0, "kind": "c"}, [1.0], None])
 def test_a_value_of_the_wrong_type_is_refused(data: object) -> None:
     with pytest.raises(TypeError):
-        from_plain(InnerReport, data)
+        from_builtins(InnerReport, data)
 
 
 def test_unknown_fields_are_passed_over() -> None:
-    assert from_plain(InnerReport, {"rate": 1.0, "newer": 2}) == InnerReport(1.0)
+    assert from_builtins(InnerReport, {"rate": 1.0, "newer": 2}) == InnerReport(1.0)

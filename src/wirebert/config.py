@@ -9,12 +9,12 @@ from typing import Literal, TypeVar
 import tomli_w
 
 from wirebert.data.flows import DataConfig
-from wirebert.decision.config import OperatingConfig
+from wirebert.decision.config import DecisionConfig
 from wirebert.encoding.config import EncodingConfig
 from wirebert.errors import ConfigError
-from wirebert.files import write_whole
+from wirebert.files import write_atomic
 from wirebert.model.config import ModelConfig
-from wirebert.serialization import from_mapping, merge, to_mapping
+from wirebert.serialization import merge, settings_from_dict, settings_to_dict
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation import DistillationConfig
 from wirebert.training.masking import MaskingConfig
@@ -44,7 +44,7 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ProtocolConfig:
+class ComparisonConfig:
     """How `wirebert compare` sets the recipe against other methods."""
 
     num_seeds: int = 5
@@ -65,7 +65,7 @@ class ProtocolConfig:
     methods: tuple[str, ...] = ("xgboost", "lightgbm", "forest", "logistic", "tabm", "text_svm")
     """The other methods; `text_svm` is passed over where there are no text columns."""
 
-    relabel: tuple[str, ...] = ()
+    alternative_label_map: tuple[str, ...] = ()
     """`LABEL=CLASS`, each: a second class map, under which test files are reported as well."""
 
     def __post_init__(self) -> None:
@@ -73,13 +73,13 @@ class ProtocolConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"protocol.{name} must be at least 1, got {getattr(self, name)}")
         if self.num_folds < 2:
-            raise ConfigError(f"protocol.num_folds must be at least 2, got {self.num_folds}")
+            raise ConfigError(f"comparison.num_folds must be at least 2, got {self.num_folds}")
         if self.max_search_rows < 100:
-            raise ConfigError(f"protocol.max_search_rows must be at least 100, got {self.max_search_rows}")
-        for pair in self.relabel:
+            raise ConfigError(f"comparison.max_search_rows must be at least 100, got {self.max_search_rows}")
+        for pair in self.alternative_label_map:
             label, equals, name = pair.partition("=")
             if not (label and equals and name):
-                raise ConfigError(f"protocol.relabel must hold LABEL=CLASS, got {pair!r}")
+                raise ConfigError(f"comparison.alternative_label_map must hold LABEL=CLASS, got {pair!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,9 +100,9 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
-    operating: OperatingConfig = field(default_factory=OperatingConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    comparison: ComparisonConfig = field(default_factory=ComparisonConfig)
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
@@ -126,7 +126,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
-        if self.training.tilts_classes:
+        if self.training.reweights_classes:
             raise ConfigError(
                 "training.class_weights must be none in pretraining, which knows no classes, "
                 f"got {self.training.class_weights!r}"
@@ -173,7 +173,7 @@ def _resolve(
     values = merge(inherited or {}, {} if recipe is None else read_toml(recipe))
     for override in overrides:
         values = merge(values, parse_override(override))
-    return from_mapping(kind, merge(values, given or {}))
+    return settings_from_dict(kind, merge(values, given or {}))
 
 
 def read_toml(path: Path) -> dict[str, object]:
@@ -192,7 +192,7 @@ def read_toml(path: Path) -> dict[str, object]:
 
 def write_run(run: RunConfig | PretrainConfig, path: Path) -> None:
     """Write the resolved run; `resolve_run(path)`, or `resolve_pretraining(path)`, gives it back."""
-    write_whole(path, tomli_w.dumps(to_mapping(run)))
+    write_atomic(path, tomli_w.dumps(settings_to_dict(run)))
 
 
 def parse_override(text: str) -> dict[str, object]:

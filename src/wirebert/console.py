@@ -15,21 +15,21 @@ _COMMANDS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2
 """Control characters, by which a terminal is told to move, to colour or to answer, and those that turn text around."""
 
 
-def harmless(text: str) -> str:
+def escape_control_chars(text: str) -> str:
     """The text with what a terminal would obey written out; line ends and tabs stay.
 
-    >>> print(harmless("a\\x1b[2Jb"))
+    >>> print(escape_control_chars("a\\x1b[2Jb"))
     a\\x1b[2Jb
     """
     return _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def tell(sentence: str) -> None:
+def warn(sentence: str) -> None:
     """Say one sentence on standard error."""
-    print(harmless(f"wirebert: {sentence}"), file=sys.stderr)
+    print(escape_control_chars(f"wirebert: {sentence}"), file=sys.stderr)
 
 
-class Output(Console):
+class SafeConsole(Console):
     """Standard output, or standard error."""
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -40,7 +40,7 @@ class Output(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """What is printed; what rich itself tells the terminal is not text."""
         for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=harmless(segment.text))
+            yield segment if segment.control else segment._replace(text=escape_control_chars(segment.text))
 
     def on_broken_pipe(self) -> None:
         """Leave it to the command line what it means that the reader has gone; rich would end the process."""

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import IO, Any
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes) -> None:
     """Write `content` (a text as UTF-8) beside `path`, and move it there in one step when all of it is on the disk."""
     aside = path.with_name(path.name + ".aside")
     try:
         aside.write_bytes(content.encode() if isinstance(content, str) else content)
-        force_to_disk(aside)
+        fsync_path(aside)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def force_to_disk(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """Wait until a file's content, or the names in a folder, are on the disk itself."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -26,7 +26,7 @@ def force_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def has_taken(file: IO[Any]) -> bool:
+def try_lock(file: IO[Any]) -> bool:
     """Keep other processes from taking the file until it is closed, however this process ends; False: one was first.
 
     Where the file system has no locks, nobody is kept out.

@@ -8,7 +8,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterator[Item], depth: int = 1) -> Generator[Item]:
+def prefetch(items: Iterator[Item], depth: int = 1) -> Generator[Item]:
     """The items in order, each made by a thread while those before are used; up to `depth` wait (0: no thread).
 
     NumPy, Arrow, PyTorch and ONNX Runtime compute without holding up other threads, so stages wrapped in this run side by

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wirebert.errors import RunError, UserError
-from wirebert.files import has_taken, write_whole
+from wirebert.files import try_lock, write_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ def locked(folder: RunFolder) -> Generator[None]:
             "change its permissions or copy it"
         ) from error
     with lock:
-        if not has_taken(lock):
+        if not try_lock(lock):
             raise RunError(
                 f"{folder.path}: another process is working on this run; wait for it or stop it first"
             )
@@ -217,7 +217,7 @@ def check_inputs(
     """
     now = {"train_sha256": fingerprint, "detected": dict(detected or {}), "others": dict(others or {})}
     if not folder.inputs_json.exists():
-        write_whole(folder.inputs_json, json.dumps(now) + "\n")
+        write_atomic(folder.inputs_json, json.dumps(now) + "\n")
         return
     before = json.loads(folder.inputs_json.read_text(encoding="utf-8"))
     changed = ["training data"] if before["train_sha256"] != fingerprint else []

@@ -24,7 +24,7 @@ from wirebert.errors import ConfigError
 T = TypeVar("T")
 
 
-def from_mapping(cls: type[T], values: Mapping[str, object], path: str = "") -> T:
+def settings_from_dict(cls: type[T], values: Mapping[str, object], path: str = "") -> T:
     """An instance of the settings dataclass `cls` with `values` in place of its defaults.
 
     Raises:
@@ -40,13 +40,13 @@ def from_mapping(cls: type[T], values: Mapping[str, object], path: str = "") -> 
     return cls(**{name: _convert(hints[name], value, f"{path}{name}") for name, value in values.items()})
 
 
-def to_mapping(settings: object) -> dict[str, object]:
+def settings_to_dict(settings: object) -> dict[str, object]:
     """The settings as plain values that TOML can hold; what is None is left out."""
     plain: dict[str, object] = {}
     for field in fields(cast(Any, settings)):
         value = getattr(settings, field.name)
         if is_dataclass(value):
-            plain[field.name] = to_mapping(value)
+            plain[field.name] = settings_to_dict(value)
         elif isinstance(value, tuple):
             plain[field.name] = list(cast(tuple[object, ...], value))
         elif value is not None:
@@ -54,15 +54,15 @@ def to_mapping(settings: object) -> dict[str, object]:
     return plain
 
 
-def dotted(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+def flatten(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     """Every setting of all sections under its dotted name.
 
-    >>> dict(dotted({"seed": 1, "model": {"size": "mini"}}))
+    >>> dict(flatten({"seed": 1, "model": {"size": "mini"}}))
     {'seed': 1, 'model.size': 'mini'}
     """
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            yield from dotted(cast(Mapping[str, object], value), f"{prefix}{name}.")
+            yield from flatten(cast(Mapping[str, object], value), f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
@@ -87,7 +87,7 @@ def _convert(hint: Any, value: object, path: str) -> object:
     if is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{path} is a section: set {path}.NAME=VALUE, got {value!r}")
-        return from_mapping(cast(type[object], hint), cast(Mapping[str, object], value), f"{path}.")
+        return settings_from_dict(cast(type[object], hint), cast(Mapping[str, object], value), f"{path}.")
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         if value is None or value == "none":
@@ -113,23 +113,23 @@ def _convert(hint: Any, value: object, path: str) -> object:
 _KIND_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
-def to_plain(value: object) -> object:
+def to_builtins(value: object) -> object:
     """`value` as dicts, lists, texts and numbers; what is not finite becomes None, since JSON has no NaN.
 
-    >>> to_plain({"loss": np.float32("nan"), "matrix": np.eye(2, dtype=int), "range": (0.5, math.inf)})
+    >>> to_builtins({"loss": np.float32("nan"), "matrix": np.eye(2, dtype=int), "range": (0.5, math.inf)})
     {'loss': None, 'matrix': [[1, 0], [0, 1]], 'range': [0.5, None]}
-    >>> to_plain({1, 2})
+    >>> to_builtins({1, 2})
     Traceback (most recent call last):
     TypeError: a set has no place in a report
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: to_builtins(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in cast(Mapping[object, object], value).items()}
+        return {str(key): to_builtins(item) for key, item in cast(Mapping[object, object], value).items()}
     if isinstance(value, list | tuple):
-        return [to_plain(item) for item in cast(list[object], value)]
+        return [to_builtins(item) for item in cast(list[object], value)]
     if isinstance(value, np.ndarray | np.generic):
-        return to_plain(cast(object, value.tolist()))
+        return to_builtins(cast(object, value.tolist()))
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | bool | int):
@@ -137,8 +137,8 @@ def to_plain(value: object) -> object:
     raise TypeError(f"a {type(value).__name__} has no place in a report")
 
 
-def from_plain(kind: type[T], data: object) -> T:
-    """The inverse of `to_plain` for a dataclass; fields that `data` lacks take their defaults.
+def from_builtins(kind: type[T], data: object) -> T:
+    """The inverse of `to_builtins` for a dataclass; fields that `data` lacks take their defaults.
 
     Raises:
         TypeError: A field without a default is missing, or a value is not of the field's type.

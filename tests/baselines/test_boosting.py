@@ -22,7 +22,7 @@ def test_training_goes_on_without_rows_to_stop_by(fit: object) -> None:
         train_ids=ids,
         stop=Rows(numbers[:0]),
         stop_ids=ids[:0],
-        is_code=np.zeros(3, dtype=bool),
+        is_categorical=np.zeros(3, dtype=bool),
         num_classes=2,
     )
     predict = (fit_xgboost if fit is fit_xgboost else fit_lightgbm)(task, {"learning_rate": 0.3}, 1)

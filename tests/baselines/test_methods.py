@@ -5,10 +5,10 @@ import pytest
 from sklearn.datasets import make_classification
 from sklearn.metrics import accuracy_score
 
-from wirebert.baselines.methods import RIVALS, Rival, draw_trials, fit_rival
+from wirebert.baselines.methods import BASELINES, BaselineMethod, draw_trials, fit_baseline
 from wirebert.baselines.task import Params, Predict, Rows, Task
 
-TABULAR = [name for name, rival in RIVALS.items() if not rival.needs_text]
+TABULAR = [name for name, rival in BASELINES.items() if not rival.needs_text]
 SMALL = {"trees": 30, "width": 64, "blocks": 2}
 
 
@@ -28,7 +28,7 @@ def make_task(num_classes: int = 3) -> tuple[Task, Rows, np.ndarray]:
         train_ids=classes[parts[0]],
         stop=stop,
         stop_ids=classes[parts[1]],
-        is_code=np.arange(8) == 7,
+        is_categorical=np.arange(8) == 7,
         num_classes=num_classes,
     )
     return task, test, classes[parts[2]]
@@ -38,7 +38,7 @@ def make_task(num_classes: int = 3) -> tuple[Task, Rows, np.ndarray]:
 def test_a_method_learns_and_gives_probabilities(name: str) -> None:
     pytest.importorskip({"xgboost": "xgboost", "lightgbm": "lightgbm", "tabm": "tabm"}.get(name, "sklearn"))
     task, test, classes = make_task(4)  # a class without a row
-    found = fit_rival(RIVALS[name], task, SMALL, 1)(test)
+    found = fit_baseline(BASELINES[name], task, SMALL, 1)(test)
     assert accuracy_score(classes, found.argmax(axis=1)) > 0.8
     assert found.sum(axis=1) == pytest.approx(1, abs=1e-4)
     assert (found[:, 3] == 0).all()
@@ -49,8 +49,8 @@ def test_the_same_seed_gives_the_same_figures_and_unseen_values_are_welcome(name
     pytest.importorskip({"xgboost": "xgboost", "lightgbm": "lightgbm", "tabm": "tabm"}.get(name, "sklearn"))
     task, test, _ = make_task()
     odd = Rows(np.where(np.arange(8) == 7, 5.0, np.nan) * np.ones((len(test), 1)))
-    trial = {**draw_trials(RIVALS[name], 3, seed=1)[2], **SMALL}
-    first, second = (fit_rival(RIVALS[name], task, trial, 1) for _ in range(2))
+    trial = {**draw_trials(BASELINES[name], 3, seed=1)[2], **SMALL}
+    first, second = (fit_baseline(BASELINES[name], task, trial, 1) for _ in range(2))
     assert np.array_equal(first(test), second(test))
     assert np.isfinite(first(odd)).all()
 
@@ -64,17 +64,17 @@ def test_the_text_machine_reads_words() -> None:
         train_ids=classes,
         stop=rows.take(np.arange(4)),
         stop_ids=classes[:4],
-        is_code=np.empty(0, dtype=bool),
+        is_categorical=np.empty(0, dtype=bool),
         num_classes=2,
     )
-    found = fit_rival(RIVALS["text_svm"], task, {}, 1)(
+    found = fit_baseline(BASELINES["text_svm"], task, {}, 1)(
         Rows(np.empty((2, 0)), ["select * from t", "page=alice"])
     )
     assert found.argmax(axis=1).tolist() == [1, 0]
 
 
 def test_trials_begin_with_the_defaults_and_are_as_many_as_asked_for() -> None:
-    for rival in RIVALS.values():
+    for rival in BASELINES.values():
         trials = draw_trials(rival, 6, seed=3)
         assert len(trials) == 6
         assert trials[0] == {}
@@ -89,10 +89,10 @@ def test_one_class_alone_is_always_said() -> None:
         train_ids=np.full(500, 2),
         stop=task.stop,
         stop_ids=task.stop_ids,
-        is_code=task.is_code,
+        is_categorical=task.is_categorical,
         num_classes=3,
     )
-    assert (fit_rival(RIVALS["xgboost"], only, {}, 1)(test)[:, 2] == 1).all()
+    assert (fit_baseline(BASELINES["xgboost"], only, {}, 1)(test)[:, 2] == 1).all()
 
 
 def test_rows_of_classes_that_training_lacks_do_not_stop_it_early() -> None:
@@ -105,6 +105,6 @@ def test_rows_of_classes_that_training_lacks_do_not_stop_it_early() -> None:
 
     kept = np.flatnonzero(task.train_ids != 1)
     two = replace(task, train=task.train.take(kept), train_ids=task.train_ids[kept])
-    fit_rival(Rival("a", fit, {}), two, {}, 1)
+    fit_baseline(BaselineMethod("a", fit, {}), two, {}, 1)
     assert np.array_equal(seen[0].stop_ids, task.stop_ids[task.stop_ids != 1] // 2)  # 0 and 2 become 0 and 1
     assert len(seen[0].stop) == len(seen[0].stop_ids)

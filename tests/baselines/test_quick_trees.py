@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from sklearn import metrics as sk
 
-from wirebert.baselines.quick_trees import Trees, fit_trees
+from wirebert.baselines.quick_trees import QuickTrees, fit_trees
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
 
@@ -44,7 +44,7 @@ def block(num_flows: int, seed: int) -> tuple[pa.Table, np.ndarray]:
     return table, ids
 
 
-def fit(num_blocks: int = 3, num_classes: int = 4, **settings: int) -> Trees:
+def fit(num_blocks: int = 3, num_classes: int = 4, **settings: int) -> QuickTrees:
     return fit_trees(
         (block(200, seed) for seed in range(num_blocks)), SCHEMA, num_classes, seed=0, **settings
     )
@@ -52,7 +52,7 @@ def fit(num_blocks: int = 3, num_classes: int = 4, **settings: int) -> Trees:
 
 def test_trees_tell_classes_apart_by_numbers_categories_and_text_statistics() -> None:
     table, ids = block(300, seed=99)
-    probabilities = fit().probabilities(table)
+    probabilities = fit().predict_proba(table)
     assert probabilities.shape == (300, 4)
     assert (probabilities.argmax(axis=1) == ids).all()
     assert np.allclose(probabilities.sum(axis=1), 1)
@@ -63,20 +63,20 @@ def test_trees_never_see_an_address() -> None:
     trees = fit()
     table, _ = block(50, seed=99)
     other = table.set_column(2, "source", pa.array(["8.8.8.8"] * 50))
-    assert (trees.probabilities(table) == trees.probabilities(other)).all()
+    assert (trees.predict_proba(table) == trees.predict_proba(other)).all()
     assert trees.summary.left_out == ("source",)
 
 
 def test_missing_columns_and_unseen_missing_and_infinite_values_are_scored() -> None:
     table = pa.table({"bytes": [None, np.inf, -np.inf], "service": ["gopher", None, "http"]})
-    probabilities = fit().probabilities(table)
+    probabilities = fit().predict_proba(table)
     assert np.isfinite(probabilities).all()
-    assert fit().probabilities(table.slice(0, 0)).shape == (0, 4)
+    assert fit().predict_proba(table.slice(0, 0)).shape == (0, 4)
 
 
 def test_the_same_seed_gives_the_same_probabilities() -> None:
     table, _ = block(300, seed=99)
-    assert (fit().probabilities(table) == fit().probabilities(table)).all()
+    assert (fit().predict_proba(table) == fit().predict_proba(table)).all()
 
 
 def test_no_more_rows_than_allowed_are_fitted_and_they_come_from_the_whole_file() -> None:
@@ -111,10 +111,10 @@ def test_rows_without_a_label_are_passed_over() -> None:
 def test_a_training_set_of_one_class_or_without_columns_gives_a_constant_verdict() -> None:
     table, ids = block(100, 0)
     one = fit_trees([(table, np.zeros_like(ids))], SCHEMA, 2, seed=0)
-    assert one.probabilities(table)[:, 0].tolist() == [1.0] * 100
+    assert one.predict_proba(table)[:, 0].tolist() == [1.0] * 100
     bare = FlowSchema(name="bare", columns=(column("source", ColumnKind.ADDRESS),))
     guess = fit_trees([(table, np.array([0] * 40 + [1] * 60))], bare, 2, seed=0)
-    assert guess.probabilities(table)[:, 1].tolist() == [1.0] * 100
+    assert guess.predict_proba(table)[:, 1].tolist() == [1.0] * 100
 
 
 @pytest.mark.slow
@@ -130,6 +130,6 @@ def test_nsl_kdd_trees_are_as_good_as_xgboost(data_dir: Path) -> None:
     schema = FlowSchema(name="nsl", columns=tuple(column(name, kind) for name, kind in kinds.items()))
     trees = fit_trees([(train, ids)], schema, 2, seed=0)
     test, true_ids = read("KDDTest+.txt.gz")
-    probabilities = trees.probabilities(test)
+    probabilities = trees.predict_proba(test)
     assert sk.accuracy_score(true_ids, probabilities.argmax(axis=1)) > 0.77
     assert sk.roc_auc_score(true_ids, probabilities[:, 1]) > 0.93

@@ -17,7 +17,7 @@ def test_training_leaves_the_global_dice_as_they_were_and_stops_at_the_best_epoc
         train_ids=ids[:200],
         stop=rows.take(np.arange(200, 300)),
         stop_ids=ids[200:],
-        is_code=np.zeros(4, dtype=bool),
+        is_categorical=np.zeros(4, dtype=bool),
         num_classes=2,
     )
     before = torch.get_rng_state()

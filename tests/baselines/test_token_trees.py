@@ -21,7 +21,7 @@ SCHEMA = FlowSchema(
 
 @pytest.fixture(autouse=True)
 def _few_trees(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(token_trees, "SETTINGS", token_trees.SETTINGS | {"max_iter": 30})
+    monkeypatch.setattr(token_trees, "TREE_SETTINGS", token_trees.TREE_SETTINGS | {"max_iter": 30})
 
 
 def traffic(num_flows: int, seed: int) -> tuple[pa.Table, np.ndarray]:
@@ -54,14 +54,14 @@ def fitted(*, seed: int = 1, num_classes: int = 4) -> tuple[FlowTokenizer, Token
 def test_trees_find_a_rule_over_two_columns():
     tokenizer, trees = fitted()
     table, class_ids = traffic(500, 3)
-    found = trees.say(tokenizer.encode(table))
+    found = trees.predict_log_proba(tokenizer.encode(table))
     assert np.mean(found.argmax(axis=1) == class_ids) > 0.97
     assert found.sum(axis=1) == pytest.approx(1)
 
 
 def test_a_class_without_a_training_flow_has_no_probability():
     tokenizer, trees = fitted()
-    found = trees.say(tokenizer.encode(traffic(20, 3)[0]))
+    found = trees.predict_log_proba(tokenizer.encode(traffic(20, 3)[0]))
     assert found.shape == (20, 4)
     assert not found[:, 2].any()
 
@@ -69,7 +69,7 @@ def test_a_class_without_a_training_flow_has_no_probability():
 def test_values_that_training_never_shows_are_welcome():
     tokenizer, trees = fitted()
     table = pa.table({"proto": ["sctp", None, "udp"], "bytes": pa.array([None, 5, 10**9], pa.int64())})
-    found = trees.say(tokenizer.encode(table))
+    found = trees.predict_log_proba(tokenizer.encode(table))
     assert np.isfinite(found).all()
     assert found[2].argmax() == 1  # above all that training shows counts as much
 
@@ -77,7 +77,7 @@ def test_values_that_training_never_shows_are_welcome():
 def test_the_same_seed_gives_the_same_trees():
     (tokenizer, one), (_, same) = fitted(), fitted()
     block = tokenizer.encode(traffic(50, 3)[0])
-    assert np.array_equal(one.say(block), same.say(block))
+    assert np.array_equal(one.predict_log_proba(block), same.predict_log_proba(block))
 
 
 @pytest.mark.parametrize(("weights", "expected"), [("none", 0.1), ("sqrt", 0.25), ("balanced", 0.5)])
@@ -89,10 +89,10 @@ def test_class_weights_say_how_much_a_rare_class_counts(weights: ClassWeights, e
     valid = encoded(tokenizer, table, class_ids)
     block = tokenizer.encode(table)
     trees = TokenTrees.fit(tokenizer, block, class_ids, valid, num_classes=2, weights=weights, seed=1)
-    assert trees.say(block)[0, 1] == pytest.approx(expected, abs=0.02)
+    assert trees.predict_log_proba(block)[0, 1] == pytest.approx(expected, abs=0.02)
 
 
 def test_rows_of_a_table_are_encoded_first():
     tokenizer, trees = fitted()
     table = traffic(20, 3)[0]
-    assert np.array_equal(trees.probabilities(table), trees.say(tokenizer.encode(table)))
+    assert np.array_equal(trees.predict_proba(table), trees.predict_log_proba(tokenizer.encode(table)))

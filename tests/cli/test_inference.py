@@ -9,16 +9,14 @@ from wirebert.cli.main import build_parser
 
 def test_options_that_bound_requests_have_the_defaults_of_the_limits():
     from wirebert.service.limits import Limits
-    from wirebert.service.server import Place
+    from wirebert.service.server import ServerConfig
 
     options = vars(build_parser().parse_args(["serve", "model"]))
-    for settings in (Limits(), Place()):
+    for settings in (Limits(), ServerConfig()):
         for field in fields(settings):
             if field.name in options:
                 assert options[field.name] == getattr(settings, field.name), field.name
-    assert {"max_body_mb", "max_rows", "max_waiting", "host", "port", "keys", "allow_anonymous"} <= set(
-        options
-    )
+    assert {"max_body_mb", "max_rows", "max_queue", "host", "port", "keys", "allow_anonymous"} <= set(options)
 
 
 def test_only_this_machine_is_listened_to_by_default():

@@ -126,7 +126,7 @@ def test_calibrating_writes_a_model_that_keeps_to_the_allowance(
     assert main(["calibrate", model, logs, "--alerts-per-10000", "500", "--out", str(out)]) == 0
     assert f"model: {out}" in capfd.readouterr().out
     assert (trained / "model" / "wirebert.json").read_bytes() == before
-    assert main(["predict", str(out), logs, "--unknown", "--out", str(tmp_path / "v.parquet")]) == 0
+    assert main(["predict", str(out), logs, "--novelty", "--out", str(tmp_path / "v.parquet")]) == 0
     verdicts = parquet.read_table(tmp_path / "v.parquet")
     assert set(verdicts["verdict"].to_pylist()) <= {"pass", "alert", "unknown"}
     threshold = json.loads((out / "wirebert.json").read_text())["operating"]["budget"]["threshold"]
@@ -141,9 +141,9 @@ def test_calibrating_writes_a_model_that_keeps_to_the_allowance(
 def test_a_rate_without_a_threshold_is_one_sentence(
     trained: Path, traffic: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["predict", str(trained / "model"), str(traffic / "test.csv"), "--at", "0.5"]) == 2
+    assert main(["predict", str(trained / "model"), str(traffic / "test.csv"), "--fpr", "0.5"]) == 2
     error = capfd.readouterr().err
-    assert error.startswith("wirebert: --at must be")
+    assert error.startswith("wirebert: --fpr must be")
     assert error.count("\n") == 1
 
 
@@ -183,7 +183,7 @@ def test_alerts_go_by_novelty_too_all_the_way(
 ) -> None:
     run, logs = tmp_path / "run", str(traffic / "test.csv")
     train = ["train", str(traffic / "train.csv"), "--test", logs, "--out", str(run), *tiny]
-    weighed = ["--set", "operating.alert_on=attack_and_novelty", "--set", "operating.novelty_weight=2"]
+    weighed = ["--set", "decision.alert_score=attack_and_novelty", "--set", "decision.novelty_weight=2"]
     assert main([*train, *weighed]) == 0
     assert (
         json.loads((run / "model" / "wirebert.json").read_text())["operating"]["alarm"]["novelty_weight"] == 2
@@ -195,11 +195,11 @@ def test_alerts_go_by_novelty_too_all_the_way(
     known = parquet.read_table(run / "predictions" / "test.parquet")
     assert main(["predict", str(run / "model"), logs, "--out", str(tmp_path / "v.parquet")]) == 0
     verdicts = parquet.read_table(tmp_path / "v.parquet")
-    assert verdicts["alarm_score"].to_numpy() == pytest.approx(known["alarm_score"].to_numpy(), abs=1e-4)
+    assert verdicts["alert_score"].to_numpy() == pytest.approx(known["alert_score"].to_numpy(), abs=1e-4)
     report = json.loads((run / "report.json").read_text())["splits"]["test"]
     assert report["alerts_on"] == "attack_and_novelty"
     threshold = report["operating_points"][0]["threshold"]
-    benign = known.filter(pc.field("true_class") == "benign")["alarm_score"].to_numpy()
+    benign = known.filter(pc.field("true_class") == "benign")["alert_score"].to_numpy()
     assert report["operating_points"][0]["fpr"] == pytest.approx((benign >= threshold).mean())
     out = tmp_path / "mine"
     assert main(["calibrate", str(run / "model"), logs, "--alerts-per-10000", "500", "--out", str(out)]) == 0

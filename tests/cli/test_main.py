@@ -117,7 +117,7 @@ BAD_TRAINING_DATA: dict[str, tuple[str | bytes | None, list[str], list[str]]] = 
     ),
     "no checkpoint there": (
         flows(),
-        ["--set", "model.start=./no-model"],
+        ["--set", "model.init_from=./no-model"],
         ["no-model", "there is no such folder; check the path"],
     ),
     "model size that is no size": (flows(), ["--set", "model.size=hueg"], ["hueg", "base", "mini"]),

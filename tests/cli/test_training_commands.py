@@ -5,9 +5,9 @@ import pytest
 
 from wirebert.cli.main import main
 from wirebert.config import RunConfig, resolve_run
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import open_flows
-from wirebert.data.synthetic.stealthy import QUIET_ATTACKS
+from wirebert.data.synthetic.stealthy import STEALTHY_ATTACKS
 
 
 @pytest.mark.slow
@@ -39,11 +39,14 @@ def test_the_quiet_demo_trains_on_a_log_with_context(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr("wirebert.cli.training_commands.fit", fit)
     monkeypatch.chdir(tmp_path)
-    assert main(["demo", "--quiet", "--rows", "24000"]) == 0
+    assert main(["demo", "--stealthy", "--rows", "24000"]) == 0
     (run,) = calls
     assert Path(run.train).name == "train.conn.log"
     test = open_flows(run.test[0])
-    assert set(survey(test).label_counts) == {"benign", *(attack.__name__ for attack in QUIET_ATTACKS)}
+    assert set(profile_table(test).label_counts) == {
+        "benign",
+        *(attack.__name__ for attack in STEALTHY_ATTACKS),
+    }
 
 
 @pytest.mark.slow

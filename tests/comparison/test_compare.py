@@ -13,8 +13,8 @@ from rich.console import Console
 from sklearn.metrics import f1_score
 
 from wirebert.comparison import compare as competing
-from wirebert.comparison.compare import compete
-from wirebert.comparison.jobs import Job, is_done, work
+from wirebert.comparison.compare import run_comparison
+from wirebert.comparison.jobs import ComparisonJob, is_done, work
 from wirebert.config import RunConfig, resolve_run
 from wirebert.errors import ConfigError, RunError
 from wirebert.evaluation.test_ledger import read_ledger
@@ -24,7 +24,7 @@ QUIET = Console(quiet=True)
 NOTHING_IS_ZERO: dict[str, Any] = {"zero_division": 0.0}
 
 
-def in_this_process(jobs: Sequence[Job], out: Path, num_jobs: int, console: Console) -> None:
+def in_this_process(jobs: Sequence[ComparisonJob], out: Path, num_jobs: int, console: Console) -> None:
     for job in jobs:
         if not is_done(out, job):
             work(out, job)
@@ -34,8 +34,8 @@ def in_this_process(jobs: Sequence[Job], out: Path, num_jobs: int, console: Cons
 def run(traffic: Path, tiny: list[str]) -> RunConfig:
     given = {"train": str(traffic / "train.csv"), "test": [str(traffic / "test.csv")]}
     run = resolve_run(None, tiny[1::2], given)
-    few = replace(run.protocol, num_seeds=2, num_trials=2, num_folds=2, methods=("logistic",))
-    return replace(run, protocol=replace(few, relabel=("novel=xss",)))
+    few = replace(run.comparison, num_seeds=2, num_trials=2, num_folds=2, methods=("logistic",))
+    return replace(run, comparison=replace(few, alternative_label_map=("novel=xss",)))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def compared(run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     out = tmp_path_factory.mktemp("compare") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(competing, "_do", in_this_process)
-        return out, compete(run, out, "# a recipe\n", [], 1, QUIET)
+        return out, run_comparison(run, out, "# a recipe\n", [], 1, QUIET)
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_every_method_stands_in_every_state_on_the_same_rows(compared: tuple[Pat
         ("wirebert", "logistic regression"),
         ("as trained", "every step", "every step, seeds averaged"),
     )
-    assert list(split.standings) == [f"{title}, {state}" for title in titles for state in states]
+    assert list(split.estimates) == [f"{title}, {state}" for title in titles for state in states]
     for method, state in (("wirebert-run", "wirebert"), ("logistic-plain", "logistic regression")):
         expected: list[float] = []
         for seed in (1, 2):
@@ -66,7 +66,7 @@ def test_every_method_stands_in_every_state_on_the_same_rows(compared: tuple[Pat
             )
             labels = sorted({*true, *said})
             expected.append(f1_score(true, said, labels=labels, average="macro", **NOTHING_IS_ZERO))
-        assert split.standings[f"{state}, as trained"]["macro_f1"].value == pytest.approx(np.mean(expected))
+        assert split.estimates[f"{state}, as trained"]["macro_f1"].value == pytest.approx(np.mean(expected))
     assert {(d.first, d.second) for d in split.differences} == {
         (f"wirebert, {state}", f"logistic regression, {state}") for state in states[1:]
     }
@@ -84,11 +84,11 @@ def test_it_leaves_a_page_a_table_and_figures_for_programs(compared: tuple[Path,
 @pytest.mark.slow
 def test_every_read_of_the_test_is_in_the_ledger_beside_it(compared: tuple[Path, Comparison]) -> None:
     out, comparison = compared
-    reads = read_ledger(out.parent / "test_reads.jsonl")
+    reads = read_ledger(out.parent / "format_file_usage.jsonl")
     assert len(reads) == 2 + 2 * 2  # ours, and the other method as it is and as chosen, with two seeds each
-    assert comparison.judged["test"].num_reads == 6
+    assert comparison.files["test"].num_reads == 6
     assert len({read.recipe_sha256 for read in reads} - {""}) == 1
-    assert len({read.settings_sha256 for read in reads}) == comparison.judged["test"].num_settings
+    assert len({read.settings_sha256 for read in reads}) == comparison.files["test"].num_settings
 
 
 @pytest.mark.slow
@@ -97,13 +97,13 @@ def test_what_is_done_is_not_done_again(
 ) -> None:
     out, comparison = compared
 
-    def refuse(jobs: Sequence[Job], out: Path, num_jobs: int, console: Console) -> None:
+    def refuse(jobs: Sequence[ComparisonJob], out: Path, num_jobs: int, console: Console) -> None:
         assert all(is_done(out, job) for job in jobs)
 
     monkeypatch.setattr(competing, "_do", refuse)
-    assert compete(run, out, "# a recipe\n", [], 1, QUIET) == comparison
+    assert run_comparison(run, out, "# a recipe\n", [], 1, QUIET) == comparison
     with pytest.raises(RunError, match="other settings"):
-        compete(replace(run, seed=7), out, "", [], 1, QUIET)
+        run_comparison(replace(run, seed=7), out, "", [], 1, QUIET)
 
 
 @pytest.mark.slow
@@ -112,10 +112,10 @@ def test_finished_runs_may_stand_for_ours(
 ) -> None:
     monkeypatch.setattr(competing, "_do", in_this_process)
     runs = [compared[0] / "jobs" / f"wirebert-run-{seed}" for seed in (1, 2)]
-    found = compete(run, tmp_path / "again", "", runs, 1, QUIET)
-    for figure, standing in found.splits[0].standings["wirebert, as trained"].items():
+    found = run_comparison(run, tmp_path / "again", "", runs, 1, QUIET)
+    for figure, standing in found.splits[0].estimates["wirebert, as trained"].items():
         assert standing.value == pytest.approx(
-            compared[1].splits[0].standings["wirebert, as trained"][figure].value
+            compared[1].splits[0].estimates["wirebert, as trained"][figure].value
         )
 
 
@@ -128,11 +128,11 @@ def test_a_figure_of_attack_or_not_needs_a_benign_class(
     monkeypatch.setattr(competing, "_facts", facts)
     wrong = replace(run, evaluation=replace(run.evaluation, primary_metric="binary_accuracy"))
     with pytest.raises(ConfigError, match="where no class means benign, got binary_accuracy"):
-        compete(wrong, tmp_path / "out", "", [], 1, QUIET)
+        run_comparison(wrong, tmp_path / "out", "", [], 1, QUIET)
 
 
 @pytest.mark.slow
 def test_an_unknown_method_is_refused(run: RunConfig, tmp_path: Path) -> None:
-    wrong = replace(run, protocol=replace(run.protocol, methods=("forrest",)))
+    wrong = replace(run, comparison=replace(run.comparison, methods=("forrest",)))
     with pytest.raises(ConfigError, match="got 'forrest'"):
-        compete(wrong, tmp_path / "out", "", [], 1, QUIET)
+        run_comparison(wrong, tmp_path / "out", "", [], 1, QUIET)

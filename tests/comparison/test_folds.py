@@ -5,7 +5,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.comparison.folds import AT_RANDOM, ATTACKS_WHOLE, joined_texts, leave_attacks_out, read_ground
+from wirebert.comparison.folds import (
+    AT_RANDOM,
+    ATTACKS_WHOLE,
+    joined_texts,
+    leave_attacks_out,
+    read_search_pool,
+)
 from wirebert.config import resolve_run
 from wirebert.data.checks.sampling import FEW_ROWS, sample_by_name
 from wirebert.run_folder import RunFolder
@@ -75,16 +81,16 @@ def test_a_sample_keeps_rare_names_whole_and_the_proportions_of_the_others() -> 
 @pytest.mark.slow
 def test_no_test_row_is_among_the_rows_to_choose_from(traffic: Path, tmp_path: Path) -> None:
     run = resolve_run(given={"train": str(traffic / "train.csv"), "data": {"test_fraction": 0.3}})
-    run = replace(run, protocol=replace(run.protocol, num_folds=2, max_search_rows=400))
+    run = replace(run, comparison=replace(run.comparison, num_folds=2, max_search_rows=400))
     data = prepare(run, RunFolder(tmp_path))
-    ground = read_ground(run, data)
+    ground = read_search_pool(run, data)
     assert data.test is not None
     assert data.test.rows is not None
     assert not data.test.rows[ground.row_numbers].any()
     assert len(ground.row_numbers) == (~data.test.rows).sum()
-    assert ground.measured.num_rows == len(ground.class_ids) == len(ground.texts or [])
+    assert ground.features.num_rows == len(ground.class_ids) == len(ground.texts or [])
     for fold in range(2):
-        is_train, is_stop, is_held_out = ground.sides(fold, 0.1, 1)
+        is_train, is_stop, is_held_out = ground.fold_split(fold, 0.1, 1)
         assert not (is_train & is_stop).any()
         assert not set(ground.hashes[is_held_out].tolist()) & set(ground.hashes[is_train | is_stop].tolist())
         part = ground.part("held_out", data.train, is_held_out)

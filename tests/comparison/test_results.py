@@ -6,26 +6,26 @@ import pytest
 from pyarrow import parquet
 from sklearn.metrics import f1_score
 
-from wirebert.comparison.jobs import OURS
+from wirebert.comparison.jobs import RECIPE
 from wirebert.comparison.results import (
-    Entrant,
-    Stand,
+    MethodPredictions,
+    MethodRuns,
     as_markdown,
     few_classes,
     few_facts,
     point_facts,
-    stands_of,
+    predictions_of,
 )
-from wirebert.evaluation.predictions_file import SplitVerdicts, read_verdicts
-from wirebert.metrics.significance import Judged
-from wirebert.report.comparison import Comparison, SplitComparison, Standing
+from wirebert.evaluation.predictions_file import SplitPredictions, read_predictions
+from wirebert.metrics.significance import LabelledRows
+from wirebert.report.comparison import Comparison, MetricEstimate, SplitComparison
 from wirebert.run_folder import RunFolder
 
 RNG = np.random.default_rng(0)
 CLASSES = ("normal", "dos", "u2r")
 TRUE = np.concatenate([np.zeros(200), np.ones(90), np.full(10, 2)]).astype(np.int64)
 PROBABILITIES = (np.eye(3)[TRUE] + RNG.dirichlet(np.ones(3), 300))[np.newaxis] / 2
-ROWS = SplitVerdicts(
+ROWS = SplitPredictions(
     fingerprint="",
     labels=CLASSES,
     label_ids=TRUE,
@@ -34,7 +34,7 @@ ROWS = SplitVerdicts(
     predicted=PROBABILITIES[0].argmax(axis=1).astype(np.int64),
     scores=None,
 )
-STAND = Stand(
+STAND = MethodPredictions(
     name="ours",
     probabilities=PROBABILITIES,
     scores=1 - PROBABILITIES[:, :, 0],
@@ -44,7 +44,7 @@ STAND = Stand(
 
 
 def test_classes_with_few_rows_are_named_with_their_number() -> None:
-    judged = Judged(true_ids=TRUE, num_labels=3, benign=0)
+    judged = LabelledRows(true_ids=TRUE, num_labels=3, benign=0)
     assert few_classes(judged, CLASSES) == ["u2r (10)"]
 
 
@@ -75,14 +75,14 @@ def test_what_alerts_go_by_is_kept_through_every_step(tmp_path: Path, is_joined:
     for folder, own in zip(folders, alarms, strict=True):
         names = np.array(CLASSES)[TRUE]
         columns = {f"p_{name}": PROBABILITIES[0, :, at] for at, name in enumerate(CLASSES)}
-        columns |= {"attack_score": 1 - PROBABILITIES[0, :, 0]} | ({"alarm_score": own} if is_joined else {})
+        columns |= {"attack_score": 1 - PROBABILITIES[0, :, 0]} | ({"alert_score": own} if is_joined else {})
         said = {"row": np.arange(300), "label": names, "true_class": names, "predicted_class": names}
         (folder.path / "predictions").mkdir(parents=True)
         for split in ("valid", "test"):
             parquet.write_table(pa.table(said | columns), folder.predictions(split))
-    entrant = Entrant(name=OURS, plain=folders, chosen=folders, addends=np.array([1.0, 0.0, 0.0]))
-    rows = read_verdicts(folders[0].predictions("test"))
-    plain, stepped, averaged = stands_of(entrant, "test", rows, CLASSES, "normal")
+    entrant = MethodRuns(name=RECIPE, plain=folders, chosen=folders, logit_offsets=np.array([1.0, 0.0, 0.0]))
+    rows = read_predictions(folders[0].predictions("test"))
+    plain, stepped, averaged = predictions_of(entrant, "test", rows, CLASSES, "normal")
     for stand in (plain, stepped):
         assert stand.scores is not None
         expected = alarms if is_joined else 1 - stand.probabilities[:, :, 0]
@@ -97,11 +97,11 @@ def test_what_alerts_go_by_is_kept_through_every_step(tmp_path: Path, is_joined:
 def test_markdown_has_the_deciding_figure_first() -> None:
     standings = {
         "ours": {
-            "accuracy": Standing(value=0.9, std=0.01, intervals={}),
-            "macro_f1": Standing(value=0.5, std=None, intervals={}),
+            "accuracy": MetricEstimate(value=0.9, std=0.01, intervals={}),
+            "macro_f1": MetricEstimate(value=0.5, std=None, intervals={}),
         }
     }
-    split = SplitComparison(name="test", num_flows=1, num_clusters=0, standings=standings)
+    split = SplitComparison(name="test", num_flows=1, num_clusters=0, estimates=standings)
     text = as_markdown(Comparison(title="", primary="macro_f1", splits=(split,)))
     assert text.splitlines()[0] == "| test | macro F1 | accuracy |"
     assert text.splitlines()[2] == "| ours | 0.500 | 0.900 ± 0.010 |"

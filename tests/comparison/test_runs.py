@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 
 from wirebert.cli.main import main
 from wirebert.comparison.runs import compare_runs, group_runs
-from wirebert.evaluation.predictions_file import read_verdicts
+from wirebert.evaluation.predictions_file import read_predictions
 
 NAMES = np.array(["normal", "dos", "probe"])
 ATTACKS = np.array(["normal", "smurf", "neptune", "land", "satan", "nmap"])
@@ -26,9 +26,9 @@ MakeRun = Callable[..., Path]
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """Writes a finished run: a report, and predictions that are wrong for a share of the rows."""
-    from wirebert.metrics.split_metrics import evaluate
+    from wirebert.metrics.split_metrics import compute_metrics
     from wirebert.report.environment import Hardware
-    from wirebert.report.report import DataSection, JudgedFile, Report, write_json
+    from wirebert.report.report import DataSection, FileUsage, Report, write_json
 
     def make(
         name: str, wrong: float, *, seed: int = 1, epochs: int = 5, sha256: str = "aa", rows: int = 240
@@ -48,7 +48,7 @@ def make_run(tmp_path: Path) -> MakeRun:
             }
         )
         parquet.write_table(table, folder / "predictions" / "test.parquet")
-        metrics = evaluate(true, probabilities, tuple(NAMES.tolist()), "normal", num_resamples=20)
+        metrics = compute_metrics(true, probabilities, tuple(NAMES.tolist()), "normal", num_resamples=20)
         made = Report(
             name=name,
             command="wirebert train train.csv --test test.csv",
@@ -60,7 +60,7 @@ def make_run(tmp_path: Path) -> MakeRun:
                 split="A tenth",
                 distribution={},
                 benign="normal",
-                judged={"test": JudgedFile(sha256, 3, 2)},
+                test_usage={"test": FileUsage(sha256, 3, 2)},
             ),
             settings={"training": {"epochs": epochs}, "seed": seed},
             versions={},
@@ -104,9 +104,9 @@ def test_figures_are_those_of_the_predictions(make_run: MakeRun) -> None:
             table.column("predicted_class").to_pylist(),
             average="macro",
         )
-        assert split.standings[path.name]["macro_f1"].value == pytest.approx(expected)
+        assert split.estimates[path.name]["macro_f1"].value == pytest.approx(expected)
     assert (split.num_flows, split.num_clusters) == (240, 5)  # five attacks; benign flows are drawn alone
-    assert set(split.differences[0].ways) == {"rows", "clusters"}
+    assert set(split.differences[0].intervals) == {"rows", "clusters"}
     assert comparison.settings == {"training.epochs": ("5", "9")}
     assert comparison.facts["good"]["flows per second"] == "1,000"
     assert comparison.facts["good"]["memory (GiB)"] == "3.00"
@@ -117,7 +117,7 @@ def test_other_flows_give_a_sentence_and_no_test(make_run: MakeRun, other: dict[
     paths = [make_run("one", 0.1), make_run("two", 0.1, epochs=9, **other)]
     (split,) = compare_runs(paths, num_resamples=100)[0].splits
     assert "did not judge the same flows" in split.note
-    assert not split.standings
+    assert not split.estimates
     assert not split.differences
 
 
@@ -159,11 +159,11 @@ def test_the_command_prints_tables_and_writes_a_page_that_fetches_nothing(
 
 def test_detection_goes_by_what_alerts_go_by(make_run: MakeRun) -> None:
     path = make_run("joined", 0.1) / "predictions" / "test.parquet"
-    assert not read_verdicts(path).is_joined
+    assert not read_predictions(path).is_joined
     table = parquet.read_table(path)
     alarms = np.random.default_rng(1).random(240)
-    parquet.write_table(table.append_column("alarm_score", pa.array(alarms)), path)
-    found = read_verdicts(path)
+    parquet.write_table(table.append_column("alert_score", pa.array(alarms)), path)
+    found = read_predictions(path)
     assert found.is_joined
     assert found.scores is not None
     assert found.scores.tolist() == alarms.tolist()

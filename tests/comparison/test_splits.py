@@ -14,20 +14,20 @@ from scipy.stats import ttest_1samp
 
 from wirebert.cli.main import main
 from wirebert.comparison import compare as competing
-from wirebert.comparison.jobs import Job, is_done, work
-from wirebert.comparison.splits import compete_on_splits, corrected_contrast, over_splits
+from wirebert.comparison.jobs import ComparisonJob, is_done, work
+from wirebert.comparison.splits import compare_on_splits, corrected_interval, over_splits
 from wirebert.config import RunConfig, resolve_run
 from wirebert.errors import ConfigError
-from wirebert.metrics.significance import Contrast, holm
-from wirebert.report.comparison import ClassStandings, Comparison, Difference, SplitComparison, Standing
-from wirebert.report.comparison_page import standings_chart
-from wirebert.report.comparison_terminal import difference_cells, remarks, standing_cells
-from wirebert.serialization import from_plain
+from wirebert.metrics.significance import DifferenceInterval, holm
+from wirebert.report.comparison import ClassStandings, Comparison, Difference, MetricEstimate, SplitComparison
+from wirebert.report.comparison_page import estimates_chart
+from wirebert.report.comparison_terminal import comparison_remarks, difference_cells, estimate_cells
+from wirebert.serialization import from_builtins
 
 QUIET = Console(quiet=True)
 
 
-def in_this_process(jobs: Sequence[Job], out: Path, num_jobs: int, console: Console) -> None:
+def in_this_process(jobs: Sequence[ComparisonJob], out: Path, num_jobs: int, console: Console) -> None:
     for job in jobs:
         if not is_done(out, job):
             work(out, job)
@@ -38,9 +38,9 @@ def run(traffic: Path, tiny: list[str]) -> RunConfig:
     given = {"train": str(traffic / "train.csv"), "data": {"test_fraction": 0.3, "split_seed": 4}}
     run = resolve_run(None, tiny[1::2], given)
     few = replace(
-        run.protocol, num_splits=2, num_seeds=1, num_trials=1, num_folds=2, methods=("logistic", "forest")
+        run.comparison, num_splits=2, num_seeds=1, num_trials=1, num_folds=2, methods=("logistic", "forest")
     )
-    return replace(run, protocol=few)
+    return replace(run, comparison=few)
 
 
 @pytest.mark.slow
@@ -48,17 +48,19 @@ def test_each_split_is_a_comparison_and_the_whole_their_mean(
     run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(competing, "_do", in_this_process)
-    found = compete_on_splits(run, tmp_path / "out", "", 1, QUIET)
+    found = compare_on_splits(run, tmp_path / "out", "", 1, QUIET)
     parts = [
-        from_plain(Comparison, json.loads((tmp_path / "out" / f"split-{seed}" / "compare.json").read_text()))
+        from_builtins(
+            Comparison, json.loads((tmp_path / "out" / f"split-{seed}" / "compare.json").read_text())
+        )
         for seed in (4, 5)
     ]
     (split,) = found.splits
-    for method, figures in split.standings.items():
+    for method, figures in split.estimates.items():
         for figure, standing in figures.items():
-            values = [part.splits[0].standings[method][figure].value for part in parts]
+            values = [part.splits[0].estimates[method][figure].value for part in parts]
             assert standing.value == pytest.approx(np.mean(values))
-    assert split.standings.keys() == parts[0].splits[0].standings.keys()
+    assert split.estimates.keys() == parts[0].splits[0].estimates.keys()
     assert {one.second for one in split.differences} == {
         "logistic regression, every step",
         "random forest, every step",
@@ -71,15 +73,15 @@ def test_each_split_is_a_comparison_and_the_whole_their_mean(
 
 def test_a_test_file_is_the_same_whatever_the_split(run: RunConfig, traffic: Path, tmp_path: Path) -> None:
     wrong = replace(run, test=(str(traffic / "test.csv"),))
-    with pytest.raises(ConfigError, match=r"protocol\.num_splits must be 1 where tests are files"):
-        compete_on_splits(wrong, tmp_path / "out", "", 1, QUIET)
+    with pytest.raises(ConfigError, match=r"comparison\.num_splits must be 1 where tests are files"):
+        compare_on_splits(wrong, tmp_path / "out", "", 1, QUIET)
     assert not (tmp_path / "out").exists()
 
 
 def test_finished_runs_do_not_stand_for_several_splits(
     traffic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--set", "data.test_fraction=0.3", "--set", "protocol.num_splits=2", "--run", str(tmp_path)]
+    words = ["--set", "data.test_fraction=0.3", "--set", "comparison.num_splits=2", "--run", str(tmp_path)]
     assert main(["compare", str(traffic / "train.csv"), "--out", str(tmp_path / "out"), *words]) == 2
     assert "--run must be left out" in capsys.readouterr().err
 
@@ -92,7 +94,7 @@ def comparison(*values: float) -> SplitComparison:
     names = ("ours, every step", "other, every step", "third, every step")
     rows = {"rows": (0.0, 1.0), "seeds": (0.1, 0.9)}
     standings = {
-        name: {"macro_f1": Standing(value=value, std=0.1, intervals=rows)}
+        name: {"macro_f1": MetricEstimate(value=value, std=0.1, intervals=rows)}
         for name, value in zip(names, values, strict=True)
     }
     differences = tuple(
@@ -101,12 +103,12 @@ def comparison(*values: float) -> SplitComparison:
             second=name,
             figure="macro_f1",
             value=values[0] - value,
-            ways={"seeds": Contrast((-1.0, 1.0), 0.5, 1.0)},
+            intervals={"seeds": DifferenceInterval((-1.0, 1.0), 0.5, 1.0)},
         )
         for name, value in zip(names[1:], values[1:], strict=True)
     )
     return SplitComparison(
-        name="test", num_flows=100, num_clusters=0, standings=standings, differences=differences
+        name="test", num_flows=100, num_clusters=0, estimates=standings, differences=differences
     )
 
 
@@ -116,7 +118,7 @@ SPLITS = [comparison(*values) for values in zip(OURS, OTHER, THIRD, strict=True)
 def test_a_figure_is_the_mean_over_splits_with_their_spread() -> None:
     found = over_splits(SPLITS, 0.3)
     assert found.name == "test, 4 splits"
-    own = found.standings["ours, every step"]["macro_f1"]
+    own = found.estimates["ours, every step"]["macro_f1"]
     assert own.value == pytest.approx(np.mean(OURS))
     assert own.std == pytest.approx(np.std(OURS, ddof=1))
     assert own.intervals.keys() == {"splits"}
@@ -128,14 +130,14 @@ def test_differences_are_paired_split_by_split_and_corrected_for_their_number() 
     for one, other in zip(differences, (OTHER, THIRD), strict=True):
         gaps = np.subtract(OURS, other)
         assert one.value == pytest.approx(gaps.mean())
-        assert one.ways["splits"].interval == pytest.approx(corrected_contrast(gaps, 0.3).interval)
-    ways = [one.ways["splits"] for one in differences]
+        assert one.intervals["splits"].interval == pytest.approx(corrected_interval(gaps, 0.3).interval)
+    ways = [one.intervals["splits"] for one in differences]
     assert [way.p_holm for way in ways] == holm([way.p for way in ways])
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=9).filter(lambda values: np.ptp(values) > 1e-6))
 def test_with_next_to_no_test_rows_it_is_students_test(values: list[float]) -> None:
-    found = corrected_contrast(np.array(values), 1e-12)
+    found = corrected_interval(np.array(values), 1e-12)
     expected = ttest_1samp(values, 0)
     _, p = expected
     assert found.p == pytest.approx(p, rel=1e-6)
@@ -146,13 +148,13 @@ def test_the_share_of_test_rows_widens_the_interval() -> None:
     """Of 5 splits with 30 % test rows: sqrt((1 / 5 + 3 / 7) / (1 / 5)) times Student's."""
     values = np.array([0.01, 0.02, -0.01, 0.03, 0.0])
     plain = ttest_1samp(values, 0).confidence_interval(0.95)
-    low, high = corrected_contrast(values, 0.3).interval
+    low, high = corrected_interval(values, 0.3).interval
     assert (high - low) / (plain.high - plain.low) == pytest.approx(np.sqrt(22 / 7))
 
 
 @pytest.mark.parametrize(("value", "p"), [(0.0, 1.0), (0.2, 0.0)])
 def test_equal_differences_leave_nothing_to_chance(value: float, p: float) -> None:
-    found = corrected_contrast(np.full(3, value), 0.3)
+    found = corrected_interval(np.full(3, value), 0.3)
     assert found.interval == (value, value)
     assert found.p == p
 
@@ -160,18 +162,18 @@ def test_equal_differences_leave_nothing_to_chance(value: float, p: float) -> No
 def test_a_figure_that_one_split_lacks_is_left_out() -> None:
     few = [*SPLITS[:3], SplitComparison(name="test", num_flows=90, num_clusters=0)]
     found = over_splits(few, 0.3)
-    assert not found.standings
+    assert not found.estimates
     assert not found.differences
 
 
 def test_tables_say_that_splits_were_drawn() -> None:
     found = over_splits(SPLITS, 0.3)
-    assert standing_cells(found, "macro_f1")[1][0][1].startswith("0.615 ± 0.013\n[")
+    assert estimate_cells(found, "macro_f1")[1][0][1].startswith("0.615 ± 0.013\n[")
     assert difference_cells(found.differences)[0][-1] == "the file split anew"
-    told = " ".join(remarks(found, Comparison(title="", primary="macro_f1", splits=(found,))))
+    told = " ".join(comparison_remarks(found, Comparison(title="", primary="macro_f1", splits=(found,))))
     assert "over splits; below, the 95 % interval, the file split anew" in told
     assert "flows one by one" not in told
-    assert "the file split anew" in str(standings_chart(found, "macro_f1").spec)
+    assert "the file split anew" in str(estimates_chart(found, "macro_f1").spec)
 
 
 def test_classes_that_all_splits_have_are_averaged_too() -> None:
@@ -182,7 +184,7 @@ def test_classes_that_all_splits_have_are_averaged_too() -> None:
                 name: ClassStandings(
                     num_flows=10 + number,
                     standings={
-                        method: Standing(value=value, std=None, intervals={})
+                        method: MetricEstimate(value=value, std=None, intervals={})
                         for method, value in {"ours": ours, "other": 0.5}.items()
                     },
                 )
@@ -190,7 +192,12 @@ def test_classes_that_all_splits_have_are_averaged_too() -> None:
             },
             class_differences=(
                 Difference(
-                    first="ours", second="other", figure="f1", value=ours - 0.5, ways={}, class_name="dos"
+                    first="ours",
+                    second="other",
+                    figure="f1",
+                    value=ours - 0.5,
+                    intervals={},
+                    class_name="dos",
                 ),
             ),
         )
@@ -202,4 +209,4 @@ def test_classes_that_all_splits_have_are_averaged_too() -> None:
     assert found.classes["dos"].standings["ours"].value == pytest.approx(np.mean(OURS))
     (difference,) = found.class_differences
     assert (difference.class_name, difference.value) == ("dos", pytest.approx(np.mean(OURS) - 0.5))
-    assert difference.ways["splits"].interval == corrected_contrast(np.subtract(OURS, 0.5), 0.3).interval
+    assert difference.intervals["splits"].interval == corrected_interval(np.subtract(OURS, 0.5), 0.3).interval

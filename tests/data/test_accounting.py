@@ -1,13 +1,13 @@
 import pytest
 
-from wirebert.data.accounting import MAX_EXAMPLES, Intake
+from wirebert.data.accounting import MAX_LINE_EXAMPLES, ParseStats
 from wirebert.errors import DataError
 
 
 def test_too_many_rows_set_aside_are_one_sentence_with_the_first():
-    intake = Intake(num_rows=98)
-    intake.set_aside(7, "expected 2 fields, found 3", "a,b,c")
-    intake.set_aside(9, "expected 2 fields, found 1", "a")
+    intake = ParseStats(num_rows=98)
+    intake.reject(7, "expected 2 fields, found 3", "a,b,c")
+    intake.reject(9, "expected 2 fields, found 1", "a")
     intake.check(0.02, "flows.csv")
     with pytest.raises(
         DataError, match=r"flows\.csv, line 7: expected 2 fields, found 3 in 'a,b,c', and so 2 of 100 rows"
@@ -16,19 +16,22 @@ def test_too_many_rows_set_aside_are_one_sentence_with_the_first():
 
 
 def test_a_footer_fails_nothing():
-    intake = Intake(num_rows=1)
-    intake.note_footer(3, "expected 2 fields, found 1", "Summary")
+    intake = ParseStats(num_rows=1)
+    intake.add_footer(3, "expected 2 fields, found 1", "Summary")
     intake.check(0.0, "flows.csv")
 
 
 def test_accounts_of_files_add_up():
-    one, other = Intake(num_lines=5, num_rows=3, num_before=1, num_blank=1), Intake(num_lines=4, num_rows=2)
+    one, other = (
+        ParseStats(num_lines=5, num_rows=3, num_before=1, num_blank=1),
+        ParseStats(num_lines=4, num_rows=2),
+    )
     for line in range(5):
-        other.set_aside(line, "reason", "text")
+        other.reject(line, "reason", "text")
     one.merge(other)
-    assert (one.num_lines, one.num_rows, one.num_set_aside, len(one.examples)) == (9, 5, 5, MAX_EXAMPLES)
+    assert (one.num_lines, one.num_rows, one.num_rejected, len(one.examples)) == (9, 5, 5, MAX_LINE_EXAMPLES)
 
 
 def test_what_is_left_of_the_lines_are_line_breaks_in_quotes():
-    intake = Intake(num_lines=10, num_before=1, num_rows=5, num_blank=1, num_comments=1, num_footer=1)
+    intake = ParseStats(num_lines=10, num_before=1, num_rows=5, num_blank=1, num_comments=1, num_footer=1)
     assert intake.num_line_breaks == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.dialect import detect_encoding
 from wirebert.data.files import open_file
@@ -253,7 +253,7 @@ CORPUS: dict[str, Case] = {
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_the_table_in_the_file_is_found(name: str, tmp_path: Path):
-    case, path, intake = CORPUS[name], tmp_path / "flows.csv", Intake()
+    case, path, intake = CORPUS[name], tmp_path / "flows.csv", ParseStats()
     path.write_bytes(case.content)
     part = open_file(path, "flows.csv", DataConfig(), None)
     rows = [row for block in part.raw_blocks(1 << 20, intake) for row in block.to_pylist()]
@@ -263,7 +263,7 @@ def test_the_table_in_the_file_is_found(name: str, tmp_path: Path):
     if case.names is not None:
         assert "|".join(part.names) == case.names
     assert "|".join(value.strip() for value in rows[0].values()) == case.first
-    assert (len(rows), intake.num_set_aside) == (case.rows, case.set_aside)
+    assert (len(rows), intake.num_rejected) == (case.rows, case.set_aside)
     assert (intake.num_footer, intake.num_comments) == (case.footer, case.comments)
     assert (dialect.skip_lines, dialect.comment) == (case.skip_lines, case.comment)
     assert (dialect.escape, dialect.decimal_comma) == (case.escape, case.decimal_comma)

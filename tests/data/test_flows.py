@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import DataConfig, Flows, open_flows
-from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.library import known_schemas, write_schema
 from wirebert.data.schema.schema import ColumnKind
 from wirebert.errors import ConfigError, DataError, SchemaError
@@ -144,11 +144,11 @@ def test_missing_paths_empty_folders_and_differing_files_are_one_sentence(tmp_pa
 def test_values_that_do_not_fit_fail_above_the_limit_and_are_counted_below(tmp_path: Path):
     schema = open_flows(write(tmp_path / "train.csv")).schema
     path = write(tmp_path / "new.csv", "dur,proto\n" + "1,tcp\n" * 99 + "5%,tcp\n")
-    misfits = Misfits()
+    misfits = InvalidValues()
     assert sum(table.num_rows for table in open_flows(path, schema=schema).blocks(misfits)) == 100
     assert (misfits.counts, misfits.num_rows) == ({"dur": 1}, 100)
     with pytest.raises(DataError, match="column 'dur', row 100: expected a number, found '5%'"):
-        rows_of(open_flows(path, DataConfig(max_misfit_fraction=0.0), schema=schema))
+        rows_of(open_flows(path, DataConfig(max_invalid_fraction=0.0), schema=schema))
 
 
 def test_bytes_that_are_not_utf_8_after_the_head_are_read_as_windows_1252(tmp_path: Path):
@@ -171,8 +171,8 @@ def test_settings_out_of_range_are_refused():
         DataConfig(block_mb=0)
     with pytest.raises(ConfigError, match=r"data\.valid_fraction"):
         DataConfig(valid_fraction=1.0)
-    with pytest.raises(ConfigError, match=r"data\.max_misfit_fraction"):
-        DataConfig(max_misfit_fraction=-0.1)
+    with pytest.raises(ConfigError, match=r"data\.max_invalid_fraction"):
+        DataConfig(max_invalid_fraction=-0.1)
     with pytest.raises(ConfigError, match=r"data\.delimiter"):
         DataConfig(delimiter="::")
 
@@ -219,7 +219,7 @@ def test_real_data_sets_are_understood_without_being_told(
     assert len(counts) == num_classes
     assert counts.total() == num_rows
     assert left_out <= {column.name for column in flows.schema.columns if not column.is_feature}
-    misfits = Misfits()
+    misfits = InvalidValues()
     for _ in flows.blocks(misfits):
         pass
     assert misfits.total == 0
@@ -240,7 +240,7 @@ def test_what_does_not_fit_is_named_with_its_file_among_several(tmp_path: Path):
     good = "dur,proto,label\n" + "".join(f"{row},tcp,a\n{row}.5,udp,b\n" for row in range(100))
     write(tmp_path / "a.csv", good)
     write(tmp_path / "b.csv", good + "5%,tcp,a\n7,tcp,a,x\n7,tcp,a\n")
-    misfits = Misfits()
+    misfits = InvalidValues()
     for _ in open_flows(tmp_path).blocks(misfits):
         pass
     assert misfits.examples["dur"][0].place == f"row 201 of {tmp_path / 'b.csv'}"
@@ -285,8 +285,8 @@ def test_dropped_columns_are_no_features_and_duplicates_are_found_without_them(t
     assert [column.name for column in whole.schema.features] == ["dur", "dport"]
     assert [column.name for column in dropped.schema.features] == ["dur"]
     assert "left out by data.drop" in dropped.schema.column("dport").note
-    assert len(np.unique(survey(whole).feature_hashes)) == 60
-    assert len(np.unique(survey(dropped).feature_hashes)) == 2
+    assert len(np.unique(profile_table(whole).feature_hashes)) == 60
+    assert len(np.unique(profile_table(dropped).feature_hashes)) == 2
 
 
 def test_infinity_among_decimal_commas_is_a_number(tmp_path: Path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.delimited import reader as delimited
 from wirebert.data.dialect import Dialect
 from wirebert.data.grammar import Grammar, row_lines
@@ -108,7 +108,7 @@ def test_rows_begin_where_reading_by_characters_says(rows: list[tuple[str, str, 
 @given(st.lists(st.sampled_from(["1,2", "", "3", '4,"5\n6"', "7,8,9"])), ENDS, st.booleans())
 def test_every_row_that_is_read_has_the_line_of_its_first_field(rows: list[str], end: str, has_end: bool):
     text = end.join(["a,b", *rows]) + end * has_end
-    intake = Intake(finds_lines=True)
+    intake = ParseStats(finds_lines=True)
     grammar_text = text.encode()
 
     class Stream:
@@ -133,8 +133,8 @@ def test_every_row_that_is_read_has_the_line_of_its_first_field(rows: list[str],
 
 def test_nothing_is_counted_unless_it_is_wanted(tmp_path: Path):
     (tmp_path / "flows.csv").write_text("a,b\n1,2\n", encoding="utf-8")
-    intake = Intake()
-    list(delimited.read(tmp_path / "flows.csv", Dialect(), 100, names=["a", "b"], intake=intake))
+    intake = ParseStats()
+    list(delimited.read_delimited(tmp_path / "flows.csv", Dialect(), 100, names=["a", "b"], intake=intake))
     assert intake.row_lines is None
 
 
@@ -142,9 +142,9 @@ def test_nothing_is_counted_unless_it_is_wanted(tmp_path: Path):
 def test_key_value_lines_are_numbered_too(tmp_path: Path, block_bytes: int):
     text = "a:1, b:2\n\nno pair at all\na:3, b:4\na:5, b:6\n"
     (tmp_path / "flows.txt").write_text(text, encoding="utf-8")
-    intake = Intake(finds_lines=True)
+    intake = ParseStats(finds_lines=True)
     lines = [np.empty(0, np.int64)]
-    for _ in key_values.read(
+    for _ in key_values.read_key_values(
         tmp_path / "flows.txt", Dialect(format="key_values"), block_bytes, intake=intake
     ):
         assert intake.row_lines is not None

@@ -38,7 +38,7 @@ def marker(found: Inspection, text: str) -> Finding:
 def test_nsl_kdd_train(data_dir: Path):
     found = inspected(data_dir / "nsl-kdd" / "KDDTrain+.txt.gz")
     assert found.flows.described == "gzip, utf-8, comma-separated, no header"
-    assert (found.seen.num_rows, len(found.flows.schema.columns), len(found.seen.label_names)) == (
+    assert (found.profile.num_rows, len(found.flows.schema.columns), len(found.profile.label_names)) == (
         125_973,
         43,
         23,
@@ -59,9 +59,9 @@ def test_nsl_kdd_test_beside_train(data_dir: Path):
 
 def test_nsl_kdd_test_holds_equal_rows_of_both_kinds(data_dir: Path):
     found = inspected(data_dir / "nsl-kdd" / "KDDTest+.txt.gz")
-    assert len(found.seen.label_names) == 38
+    assert len(found.profile.label_names) == 38
     assert "54 of the groups hold both normal and attack rows" in finding(found, "conflicting_labels").message
-    assert inspected(data_dir / "nsl-kdd" / "KDDTest-21.txt.gz").seen.num_rows == 11_850
+    assert inspected(data_dir / "nsl-kdd" / "KDDTest-21.txt.gz").profile.num_rows == 11_850
 
 
 def nothing(names: object, rows: object) -> None:
@@ -85,7 +85,7 @@ def test_unsw_nb15_partition(data_dir: Path):
     assert (
         found.flows.described == "gzip, utf-8 with byte-order mark, comma-separated, header, CRLF line ends"
     )
-    assert found.seen.num_rows == 82_332
+    assert found.profile.num_rows == 82_332
     assert finding(found, "tells_the_label").column == "id"
     assert accuracy(found, "tells_the_label") > 0.99
     assert accuracy(found, "sorted_by_label") > 0.99
@@ -99,7 +99,7 @@ def test_unsw_nb15_partition(data_dir: Path):
 
 def test_unsw_nb15_raw_slice(data_dir: Path):
     found = inspected(data_dir / "unsw-nb15" / "UNSW-NB15_1.rows_0-10000.csv.gz")
-    assert (found.seen.num_rows, len(found.flows.schema.columns)) == (10_000, 49)
+    assert (found.profile.num_rows, len(found.flows.schema.columns)) == (10_000, 49)
     assert finding(found, "padded_values", "attack_cat").example == "' Fuzzers'"
     assert finding(found, "odd_column_name").column == "ct_src_ ltm"
     blank = finding(found, "missing_with_a_class", "attack_cat")
@@ -109,7 +109,7 @@ def test_unsw_nb15_raw_slice(data_dir: Path):
 
 def test_ton_iot(data_dir: Path):
     found = inspected(data_dir / "ton-iot" / "train_test_network.csv.gz")
-    assert (found.seen.num_rows, len(found.class_counts)) == (211_043, 10)
+    assert (found.profile.num_rows, len(found.class_counts)) == (211_043, 10)
     assert accuracy(found, "sorted_by_label") > 0.99
     assert accuracy(found, "tells_the_label", "src_ip") == pytest.approx(0.9905, abs=0.002)
     assert "(117,118 with the same label)" in finding(found, "duplicates_without_endpoints").message
@@ -130,8 +130,8 @@ def test_http_params(data_dir: Path):
     folder = data_dir / "http-params"
     found = inspected(folder / "payload_train.csv", (folder / "payload_test.csv",))
     assert found.flows.described == "utf-8, comma-separated, header, CRLF line ends"
-    assert (found.seen.num_rows, len(found.class_counts)) == (20_712, 5)
-    assert found.seen.misfits.lines.num_quoted > 0  # values that hold commas or quotes
+    assert (found.profile.num_rows, len(found.class_counts)) == (20_712, 5)
+    assert found.profile.invalid_values.lines.num_quoted > 0  # values that hold commas or quotes
     assert not [f for f in found.findings if f.code == "shared_rows"]
     assert finding(found, "no_shared_rows").count == 0
     near = finding(found, "near_duplicate_texts_in_test")
@@ -141,10 +141,10 @@ def test_http_params(data_dir: Path):
 def test_iot_23(data_dir: Path):
     folder = data_dir / "iot-23"
     large = inspected(folder / "CTU-IoT-Malware-Capture-42-1.conn.log.labeled.gz")
-    assert large.seen.num_rows == 4_426
+    assert large.profile.num_rows == 4_426
     assert large.class_counts["Malicious"] == 6
     small = inspected(folder / "CTU-Honeypot-Capture-4-1.conn.log.labeled.gz")
-    assert (small.seen.num_rows, small.class_counts) == (452, {"benign": 452})
+    assert (small.profile.num_rows, small.class_counts) == (452, {"benign": 452})
     assert marker(small, "-").count > 100
     assert finding(inspected(folder), "label_spelling").example == "benign / Benign"
 
@@ -161,7 +161,7 @@ def test_iot_23(data_dir: Path):
 )
 def test_sensor_logs(path: str, num_rows: int, format_name: str, data_dir: Path):
     found = inspected(data_dir / "sensors" / path)
-    assert found.seen.num_rows == num_rows
+    assert found.profile.num_rows == num_rows
     assert found.flows.described.startswith(format_name)
 
 
@@ -172,9 +172,9 @@ def test_labelled_zeek_log(data_dir: Path):
 
 def test_nfdump_records_are_one_way_and_the_summary_is_no_record(data_dir: Path):
     found = inspected(data_dir / "sensors" / "netflow" / "nfdump.csv.gz")
-    assert found.seen.misfits.lines.num_rows == 4_593
+    assert found.profile.invalid_values.lines.num_rows == 4_593
     found = inspected(data_dir / "sensors" / "netflow" / "nfdump.csv.gz", delimiter=",")
-    assert found.seen.num_rows == 4_593
+    assert found.profile.num_rows == 4_593
     assert (finding(found, "footer").count, finding(found, "footer").example[:15]) == (3, "line 4595: Summ")
 
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.config import DataConfig
 from wirebert.data.context.context import with_context
 from wirebert.data.labels import fit_classes
-from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.splits import RowSplit, duplicate_safe_split, split_rows
 from wirebert.data.windows import ContextWindows
@@ -142,7 +142,7 @@ class Tables:
             }
         )
 
-    def blocks(self, misfits: Misfits | None = None) -> Iterator[pa.Table]:
+    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
         half = self.table.num_rows // 2
         yield self.table.slice(0, half)
         yield self.table.slice(half)
@@ -150,7 +150,7 @@ class Tables:
 
 def split(config: DataConfig, **columns: Sequence[float | None] | Sequence[str | None]) -> RowSplit:
     flows = Tables(**columns)
-    seen = survey(flows)
+    seen = profile_table(flows)
     left_out = config.left_out_class if config.split == "leave_attack_out" else None
     class_ids = seen.class_ids(fit_classes(SCHEMA, seen.label_counts, config, left_out))
     return split_rows(flows, seen, class_ids, config, seed=1)

@@ -5,8 +5,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wirebert.decision.alert_score import MOST_KNOTS, AlarmScore, Surprise, log_odds, surprise
-from wirebert.serialization import from_plain, to_plain
+from wirebert.decision.alert_score import (
+    MAX_KNOTS,
+    CombinedAlertScore,
+    NegLogPValue,
+    log_odds,
+    neg_log_p_value,
+)
+from wirebert.serialization import from_builtins, to_builtins
 
 
 def slow_surprise(known: list[float], score: float) -> float:
@@ -23,13 +29,13 @@ def benign(num_flows: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
 
 
 ATTACK, NOVELTY = benign()
-ALARM = AlarmScore.fit(ATTACK, NOVELTY)
+ALARM = CombinedAlertScore.fit(ATTACK, NOVELTY)
 
 
 def test_surprise_is_the_share_of_benign_flows_that_score_as_high() -> None:
     scores = np.array([-1.0, 0.0, 0.7, NOVELTY[5], NOVELTY.max(), 99.0])
     expected = [slow_surprise(NOVELTY.tolist(), score) for score in scores]
-    np.testing.assert_allclose(surprise(NOVELTY, scores), expected, atol=1e-12)
+    np.testing.assert_allclose(neg_log_p_value(NOVELTY, scores), expected, atol=1e-12)
 
 
 def test_the_joined_score_of_a_benign_flow_is_both_surprises_added_up() -> None:
@@ -41,32 +47,32 @@ def test_the_joined_score_of_a_benign_flow_is_both_surprises_added_up() -> None:
 
 
 def test_novelty_counts_as_often_as_its_weight_says() -> None:
-    twice = AlarmScore.fit(ATTACK, NOVELTY, 2.0)
+    twice = CombinedAlertScore.fit(ATTACK, NOVELTY, 2.0)
     attack, novelty = ALARM.attack.of(log_odds(ATTACK)), ALARM.novelty.of(NOVELTY)
     np.testing.assert_allclose(twice.scores(ATTACK, NOVELTY), attack + 2 * novelty)
     assert np.array_equal(twice.goes_by_novelty(ATTACK, NOVELTY), 2 * novelty > attack)
 
 
 def test_an_alarm_score_written_without_a_weight_counts_both_alike() -> None:
-    plain = to_plain(ALARM)
+    plain = to_builtins(ALARM)
     assert isinstance(plain, dict)
     del plain["novelty_weight"]
-    assert from_plain(AlarmScore, plain) == ALARM
+    assert from_builtins(CombinedAlertScore, plain) == ALARM
 
 
 def test_few_knots_of_many_flows_are_near_the_whole_truth() -> None:
     known = np.random.default_rng(1).gumbel(size=50_000)
-    curve = Surprise.fit(known)
-    assert len(curve.scores) <= MOST_KNOTS
-    np.testing.assert_allclose(curve.of(known), surprise(known, known), atol=0.02)
+    curve = NegLogPValue.fit(known)
+    assert len(curve.scores) <= MAX_KNOTS
+    np.testing.assert_allclose(curve.of(known), neg_log_p_value(known, known), atol=0.02)
     top = np.sort(known)[-20:]
-    np.testing.assert_allclose(curve.of(top), surprise(known, top), atol=1e-9)
+    np.testing.assert_allclose(curve.of(top), neg_log_p_value(known, top), atol=1e-9)
 
 
 def test_above_all_benign_flows_an_exponential_tail_goes_on_as_it_is() -> None:
     known = np.random.default_rng(2).exponential(3.0, 100_000)
     far = np.array([50.0, 60.0, 90.0])
-    np.testing.assert_allclose(Surprise.fit(known).of(far), far / 3, rtol=0.15)
+    np.testing.assert_allclose(NegLogPValue.fit(known).of(far), far / 3, rtol=0.15)
 
 
 Attack = st.one_of(st.floats(0, 1), st.floats(1e-15, 1e-3).map(lambda rest: 1 - rest))
@@ -84,7 +90,7 @@ def test_the_alarm_score_falls_with_neither_score(a: float, b: float, c: float, 
 def test_whatever_the_benign_flows_the_alarm_score_is_finite_and_in_order(
     known: list[float], a: float, b: float, novelty: float
 ) -> None:
-    alarm = AlarmScore.fit(np.array(known), np.array(known))
+    alarm = CombinedAlertScore.fit(np.array(known), np.array(known))
     low, high = alarm.scores(np.array([min(a, b), max(a, b)]), np.full(2, novelty))
     assert np.isfinite([low, high]).all()
     assert low <= high + 1e-9 * max(1.0, high)
@@ -109,7 +115,7 @@ def test_log_odds_are_finite_and_undo_the_logistic_function() -> None:
 
 
 def test_everything_survives_being_written_as_json() -> None:
-    again = from_plain(AlarmScore, to_plain(ALARM))
+    again = from_builtins(CombinedAlertScore, to_builtins(ALARM))
     assert again == ALARM
 
 
@@ -122,7 +128,7 @@ def test_where_all_attack_scores_move_the_shifted_score_is_what_it_was() -> None
 
 @pytest.mark.parametrize("num_flows", [1, 2, 5])
 def test_the_fewest_benign_flows_will_do(num_flows: int) -> None:
-    alarm = AlarmScore.fit(np.full(num_flows, 0.5), np.zeros(num_flows))
+    alarm = CombinedAlertScore.fit(np.full(num_flows, 0.5), np.zeros(num_flows))
     found = alarm.scores(np.array([0.1, 0.5, 0.9]), np.array([0.0, 0.0, 2.0]))
     assert found[0] == found[1] == 0
     assert 0 < found[2] < 100

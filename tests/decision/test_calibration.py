@@ -8,14 +8,14 @@ from scipy.optimize import minimize
 
 from wirebert.decision.calibration import (
     METHODS,
+    LogitScaling,
     Method,
-    Scaling,
     choose_scaling,
     fit_scaling,
     log_losses,
     mean_probabilities,
-    shares_by_confusion,
-    shares_by_likelihood,
+    priors_by_confusion,
+    priors_by_likelihood,
     softmax,
 )
 from wirebert.metrics.reliability import calibration_error
@@ -59,14 +59,14 @@ def test_a_scaling_has_the_least_penalised_loss_that_a_general_optimiser_finds(m
         return loss(*unpack(free))
 
     best: Any = minimize(of, start, tol=1e-10)
-    assert loss(found.factors, found.addends) == pytest.approx(best.fun, abs=1e-7)
+    assert loss(found.scale, found.bias) == pytest.approx(best.fun, abs=1e-7)
 
 
 def test_a_temperature_that_was_put_in_is_found_again() -> None:
     logits, class_ids = sample(20_000, EQUAL)
     found = fit_scaling(4 * logits, class_ids, "temperature")
-    np.testing.assert_allclose(found.factors, 0.25, rtol=0.05)
-    assert not found.addends.any()
+    np.testing.assert_allclose(found.scale, 0.25, rtol=0.05)
+    assert not found.bias.any()
 
 
 def test_temperature_never_changes_the_most_probable_class() -> None:
@@ -78,8 +78,8 @@ def test_temperature_never_changes_the_most_probable_class() -> None:
 def test_a_class_without_a_flow_is_not_scaled_away() -> None:
     logits, class_ids = sample(400, np.array([0.5, 0.5, 0.0]))
     found = fit_scaling(logits, class_ids, "vector")
-    assert np.isfinite(found.factors).all()
-    assert np.abs(found.addends).max() < 10
+    assert np.isfinite(found.scale).all()
+    assert np.abs(found.bias).max() < 10
 
 
 def test_the_richest_scaling_is_taken_only_if_flows_left_out_speak_for_it() -> None:
@@ -131,14 +131,16 @@ def test_another_prior_is_bayes_rule(seed: int) -> None:
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(5, 3))
     old, new = rng.dirichlet(np.ones(3) * 5, 2)
-    found = softmax(Scaling.nothing(3).with_prior(old, new).apply(logits))
+    found = softmax(LogitScaling.identity(3).with_prior(old, new).apply(logits))
     expected = softmax(logits) * new / old
     np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), atol=1e-9)
 
 
 def test_a_prior_of_nothing_stays_finite() -> None:
     found = softmax(
-        Scaling.nothing(2).with_prior(np.array([0.5, 0.5]), np.array([1.0, 0.0])).apply(np.zeros((1, 2)))
+        LogitScaling.identity(2)
+        .with_prior(np.array([0.5, 0.5]), np.array([1.0, 0.0]))
+        .apply(np.zeros((1, 2)))
     )
     np.testing.assert_allclose(found, [[1, 0]], atol=1e-12)
 
@@ -148,21 +150,21 @@ SHIFTED = np.array([0.9, 0.08, 0.02])
 
 def test_shares_of_unlabelled_traffic_are_found_by_likelihood() -> None:
     logits, _ = sample(20_000, SHIFTED, seed=3, spread=2.5)
-    np.testing.assert_allclose(shares_by_likelihood(softmax(logits), EQUAL), SHIFTED, atol=0.01)
+    np.testing.assert_allclose(priors_by_likelihood(softmax(logits), EQUAL), SHIFTED, atol=0.01)
 
 
 def test_shares_of_unlabelled_traffic_are_found_by_confusion() -> None:
     known, class_ids = sample(20_000, EQUAL, seed=4, spread=2.5)
     logits, _ = sample(20_000, SHIFTED, seed=3, spread=2.5)
     confusion = mean_probabilities(softmax(known), class_ids)
-    np.testing.assert_allclose(shares_by_confusion(softmax(logits), confusion, EQUAL), SHIFTED, atol=0.02)
+    np.testing.assert_allclose(priors_by_confusion(softmax(logits), confusion, EQUAL), SHIFTED, atol=0.02)
 
 
 def test_shares_are_shares_whatever_the_traffic() -> None:
     probabilities = np.tile([0.999, 0.001, 0.0], (10, 1))
     for found in (
-        shares_by_likelihood(probabilities, EQUAL),
-        shares_by_confusion(probabilities, np.eye(3), EQUAL),
+        priors_by_likelihood(probabilities, EQUAL),
+        priors_by_confusion(probabilities, np.eye(3), EQUAL),
     ):
         assert found.sum() == pytest.approx(1)
         assert (found >= 0).all()

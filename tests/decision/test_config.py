@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wirebert.data.labels import ClassMap
-from wirebert.decision.config import OperatingConfig, parse_prior, require_classes, stated_shares
+from wirebert.decision.config import DecisionConfig, parse_prior, require_classes, stated_priors
 from wirebert.errors import ConfigError
 
 # Priors
@@ -13,21 +13,21 @@ NAMES = ("normal", "dos", "probe")
 
 @pytest.mark.parametrize("entry", ["normal", "normal=x", "=", "normal=0", "normal=1.5", "normal=nan"])
 def test_a_prior_that_is_none_is_refused(entry: str) -> None:
-    with pytest.raises(ConfigError, match=r"operating\.prior must"):
-        OperatingConfig(prior=(entry,))
+    with pytest.raises(ConfigError, match=r"decision\.prior must"):
+        DecisionConfig(prior=(entry,))
 
 
 @pytest.mark.parametrize("entries", [("normal",), ("normal=x",), ("normal=inf",), ("a=1", "a=2")])
 def test_addends_that_are_none_are_refused(entries: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"operating\.class_addends must be CLASS=NUMBER"):
-        OperatingConfig(class_addends=entries)
+    with pytest.raises(ConfigError, match=r"decision\.logit_offsets must be CLASS=NUMBER"):
+        DecisionConfig(logit_offsets=entries)
 
 
 def test_addends_of_a_class_that_the_data_lack_are_refused_before_training() -> None:
     with pytest.raises(
-        ConfigError, match=r"operating\.class_addends must name classes of the data .*'nothing'"
+        ConfigError, match=r"decision\.logit_offsets must name classes of the data .*'nothing'"
     ):
-        require_classes(OperatingConfig(class_addends=("nothing=1",)), ClassMap(classes=NAMES))
+        require_classes(DecisionConfig(logit_offsets=("nothing=1",)), ClassMap(classes=NAMES))
 
 
 def test_shares_of_more_than_everything_are_refused() -> None:
@@ -38,28 +38,30 @@ def test_shares_of_more_than_everything_are_refused() -> None:
 
 
 def test_classes_that_are_not_stated_share_the_rest_as_in_training() -> None:
-    found = stated_shares({"a": 0.9}, ("a", "b", "c"), np.array([0.5, 0.4, 0.1]))
+    found = stated_priors({"a": 0.9}, ("a", "b", "c"), np.array([0.5, 0.4, 0.1]))
     np.testing.assert_allclose(found, [0.9, 0.08, 0.02])
     with pytest.raises(ConfigError, match=r"classes of the model \(a, b\), got 'x'"):
-        stated_shares({"x": 0.5}, ("a", "b"), np.array([0.5, 0.5]))
+        stated_priors({"x": 0.5}, ("a", "b"), np.array([0.5, 0.5]))
     with pytest.raises(ConfigError, match="add up to 1"):
-        stated_shares({"a": 0.5, "b": 0.1}, ("a", "b"), np.array([0.5, 0.5]))
+        stated_priors({"a": 0.5, "b": 0.1}, ("a", "b"), np.array([0.5, 0.5]))
 
 
 def test_novelty_needs_flows_to_compare_with() -> None:
-    with pytest.raises(ConfigError, match=r"operating\.unknown_flows must be above 0 .*attack_and_novelty"):
-        OperatingConfig(alert_on="attack_and_novelty", unknown_flows=0)
+    with pytest.raises(
+        ConfigError, match=r"decision\.novelty_reference_flows must be above 0 .*attack_and_novelty"
+    ):
+        DecisionConfig(alert_score="attack_and_novelty", novelty_reference_flows=0)
 
 
 def test_novelty_has_no_weight_of_nothing_and_none_where_alerts_do_not_go_by_it() -> None:
-    with pytest.raises(ConfigError, match=r"operating\.novelty_weight must be above 0, got -1"):
-        OperatingConfig(alert_on="attack_and_novelty", novelty_weight=-1.0)
-    with pytest.raises(ConfigError, match=r"novelty_weight must be 1 .* set operating\.alert_on"):
-        OperatingConfig(novelty_weight=2.0)
+    with pytest.raises(ConfigError, match=r"decision\.novelty_weight must be above 0, got -1"):
+        DecisionConfig(alert_score="attack_and_novelty", novelty_weight=-1.0)
+    with pytest.raises(ConfigError, match=r"novelty_weight must be 1 .* set decision\.alert_score"):
+        DecisionConfig(novelty_weight=2.0)
 
 
 def test_without_a_benign_class_alerts_can_not_go_by_novelty() -> None:
     nameless = ClassMap(classes=NAMES)
-    with pytest.raises(ConfigError, match=r"operating\.alert_on must be attack where .* --benign"):
-        require_classes(OperatingConfig(alert_on="attack_and_novelty"), nameless)
-    require_classes(OperatingConfig(), nameless)
+    with pytest.raises(ConfigError, match=r"decision\.alert_score must be attack where .* --benign"):
+        require_classes(DecisionConfig(alert_score="attack_and_novelty"), nameless)
+    require_classes(DecisionConfig(), nameless)

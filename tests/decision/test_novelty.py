@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from wirebert.decision.novelty import ColumnSpace, Neighbours, Strangeness, farthest_first
+from wirebert.decision.novelty import ColumnSpace, Neighbours, NoveltyScorer, farthest_first
 
 
 def points(num_flows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +93,7 @@ def test_dimensions_are_standardised_and_cut() -> None:
 
 
 def test_what_is_unlike_training_is_stranger_than_what_is_not() -> None:
-    strange = Strangeness.fit(measured(), 150, 0)
+    strange = NoveltyScorer.fit(measured(), 150, 0)
     usual = strange.scores(measured(seed=1))
     odd = strange.scores(pa.table({"bytes": [1e12, 200.0, 200.0], "service": ["http", "ssh", "dns"]}))
     assert odd[0] > np.quantile(usual, 0.99)  # a number that training never had
@@ -102,12 +102,12 @@ def test_what_is_unlike_training_is_stranger_than_what_is_not() -> None:
 
 
 def test_training_flows_that_were_kept_are_no_strangers() -> None:
-    assert Strangeness.fit(measured(), 200, 0).scores(measured()).max() < 0.01
+    assert NoveltyScorer.fit(measured(), 200, 0).scores(measured()).max() < 0.01
 
 
 def test_shares_are_those_of_the_squared_distance_from_the_nearest_flow() -> None:
     order = ["service", "bytes"]
-    strange = Strangeness.fit(measured().drop_null().select(order), 100, 0)
+    strange = NoveltyScorer.fit(measured().drop_null().select(order), 100, 0)
     gone = pa.table({"service": pa.array([None, "ssh"], pa.string()), "bytes": [200.0, 200.0]})
     others = pa.concat_tables([measured(seed=2).select(order), gone])
     points, kept = strange.space.points(others), strange.neighbours.kept
@@ -115,25 +115,27 @@ def test_shares_are_those_of_the_squared_distance_from_the_nearest_flow() -> Non
     nearest = (apart**2).sum(axis=2).argmin(axis=1)
     squares = apart[np.arange(len(points)), nearest] ** 2
     columns = np.stack([squares[:, :5].sum(axis=1), squares[:, 5:].sum(axis=1)], axis=1)  # service, bytes
-    found = strange.shares(others)
+    found = strange.contributions(others)
     np.testing.assert_allclose(found * strange.scores(others)[:, None] ** 2, columns, atol=1e-9)
     np.testing.assert_allclose(found.sum(axis=1), 1)
-    assert strange.shares(measured().drop_null().select(order)).sum(axis=1).min() == 0  # of one that was kept
+    assert (
+        strange.contributions(measured().drop_null().select(order)).sum(axis=1).min() == 0
+    )  # of one that was kept
 
 
 def test_strangeness_survives_being_saved() -> None:
-    strange = Strangeness.fit(measured(), 100, 0)
-    again = Strangeness.of(strange.codes, strange.arrays)
+    strange = NoveltyScorer.fit(measured(), 100, 0)
+    again = NoveltyScorer.of(strange.codes, strange.arrays)
     others = measured(seed=2)
     assert (again.scores(others) == strange.scores(others)).all()
 
 
 def test_no_columns_and_no_flows_are_no_failure() -> None:
-    strange = Strangeness.fit(measured(), 100, 0)
+    strange = NoveltyScorer.fit(measured(), 100, 0)
     assert strange.scores(measured().slice(0, 0)).tolist() == []
-    assert strange.shares(measured().slice(0, 0)).shape == (0, 2)
-    nothing = Strangeness.fit(pa.table({"empty": pa.nulls(3, pa.string())}), 100, 0)
-    assert nothing.shares(pa.table({"empty": pa.nulls(2, pa.string())})).shape == (2, 0)
+    assert strange.contributions(measured().slice(0, 0)).shape == (0, 2)
+    nothing = NoveltyScorer.fit(pa.table({"empty": pa.nulls(3, pa.string())}), 100, 0)
+    assert nothing.contributions(pa.table({"empty": pa.nulls(2, pa.string())})).shape == (2, 0)
     assert nothing.scores(pa.table({"empty": pa.nulls(2, pa.string())})).tolist() == [0, 0]
 
 

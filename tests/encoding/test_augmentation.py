@@ -6,7 +6,7 @@ import pytest
 
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding import augmentation as mixing
-from wirebert.encoding.augmentation import mixed_rows
+from wirebert.encoding.augmentation import augment_rows
 from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.matrix import slot_ids
 from wirebert.encoding.store import EncodedFlows
@@ -26,7 +26,7 @@ def fitted(*, leave_out: bool = False, text: bool = False) -> tuple[FlowTokenize
         columns.append(Column(name="payload", kind=ColumnKind.TEXT, is_feature=True))
         table = TABLE.append_column("payload", pa.array(["select " * row for row in range(20)]))
     schema = FlowSchema(name="test", columns=tuple(columns))
-    config = EncodingConfig(leave_out=leave_out, num_pieces=256)
+    config = EncodingConfig(omit_most_frequent=leave_out, subword_vocab_size=256)
     tokenizer = FlowTokenizer.fit(schema, lambda: iter([table]), config)
     block = tokenizer.encode(table)
     rows = np.arange(len(block), dtype=np.int64)
@@ -42,7 +42,7 @@ def sources(tokenizer: FlowTokenizer, flows: EncodedFlows, blocks: list[EncodedB
 
 def test_columns_come_from_the_same_column_of_one_row_or_of_several():
     tokenizer, flows = fitted()
-    blocks = list(mixed_rows(tokenizer, flows, 4000, seed=1))
+    blocks = list(augment_rows(tokenizer, flows, 4000, seed=1))
     assert sum(map(len, blocks)) == 4000
     rows = sources(tokenizer, flows, blocks)
     own = slot_ids(tokenizer, flows)
@@ -60,21 +60,23 @@ def test_columns_come_from_the_same_column_of_one_row_or_of_several():
 
 def test_every_row_gives_columns_about_equally_often():
     tokenizer, flows = fitted()
-    counts = np.bincount(sources(tokenizer, flows, list(mixed_rows(tokenizer, flows, 4000, seed=1))).ravel())
+    counts = np.bincount(
+        sources(tokenizer, flows, list(augment_rows(tokenizer, flows, 4000, seed=1))).ravel()
+    )
     assert counts.min() > 0.8 * counts.mean()
     assert counts.max() < 1.2 * counts.mean()
 
 
 def test_the_same_seed_gives_the_same_rows_and_another_others():
     tokenizer, flows = fitted()
-    one, same, other = (next(mixed_rows(tokenizer, flows, 50, seed)).ids for seed in (1, 1, 2))
+    one, same, other = (next(augment_rows(tokenizer, flows, 50, seed)).ids for seed in (1, 1, 2))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 
 
 def test_a_mixed_row_leaves_out_defaults_as_an_encoded_one_does():
     tokenizer, flows = fitted(leave_out=True)
-    block = next(mixed_rows(tokenizer, flows, 500, seed=1))
+    block = next(augment_rows(tokenizer, flows, 500, seed=1))
     assert not np.isin(block.ids, tokenizer.default_ids).any()
     assert (block.ids[block.offsets[:-1]] == tokenizer.cls_id).all()
     assert np.diff(block.offsets).min() < 1 + NUM_COLUMNS
@@ -93,7 +95,7 @@ def of_texts(**columns: list[str | None]) -> tuple[FlowTokenizer, EncodedFlows]:
         columns=tuple(Column(name=name, kind=ColumnKind.TEXT, is_feature=True) for name in columns),
     )
     table = pa.table(columns)
-    config = EncodingConfig(num_pieces=300, text_pieces=12)
+    config = EncodingConfig(subword_vocab_size=300, max_text_tokens=12)
     tokenizer = FlowTokenizer.fit(schema, lambda: iter([table]), config)
     block = tokenizer.encode(table)
     rows = np.arange(len(block), dtype=np.int64)
@@ -103,7 +105,7 @@ def of_texts(**columns: list[str | None]) -> tuple[FlowTokenizer, EncodedFlows]:
 def test_a_text_is_the_head_of_one_and_the_tail_of_another():
     letters = "abcdefgh"
     tokenizer, flows = of_texts(payload=[letter * (3 + row) for row, letter in enumerate(letters)])
-    found = cells(tokenizer, next(mixed_rows(tokenizer, flows, 4000, seed=1)))
+    found = cells(tokenizer, next(augment_rows(tokenizer, flows, 4000, seed=1)))
     whole = cells(tokenizer, flows)
     assert all(re.fullmatch(r"(.)\1*(.)?\2*", text) for text in found)
     assert {text[0] for text in found} == {text[-1] for text in found} == set(letters)
@@ -116,7 +118,7 @@ def test_a_text_is_the_head_of_one_and_the_tail_of_another():
 
 def test_a_tail_ends_where_its_text_ends():
     tokenizer, flows = of_texts(payload=["/a/b/c/d", "/1/2/3/4"])
-    found = cells(tokenizer, next(mixed_rows(tokenizer, flows, 1000, seed=1)))
+    found = cells(tokenizer, next(augment_rows(tokenizer, flows, 1000, seed=1)))
     tails = {re.sub(r"^/?[a-d/]*[a-d]/?", "", text) for text in found if re.match(r"/?[a-d].*\d", text)}
     assert tails
     assert all("/1/2/3/4".endswith(tail) for tail in tails)
@@ -124,7 +126,7 @@ def test_a_tail_ends_where_its_text_ends():
 
 def test_a_spliced_text_has_no_more_pieces_than_the_budget_and_an_empty_one_stays_so():
     tokenizer, flows = of_texts(uri=["/1/2" * 20, "", None, "/3/4" * 20], agent=["56" * 9, "78", "", None])
-    mixed = next(mixed_rows(tokenizer, flows, 2000, seed=1))
+    mixed = next(augment_rows(tokenizer, flows, 2000, seed=1))
     assert np.diff(flows.offsets).max() > 1 + 1 + 12  # a text of 80 signs is cut
     lengths = np.diff(mixed.offsets)
     assert 1 + 1 + 12 < lengths.max() <= 1 + 2 * (1 + 12)
@@ -143,24 +145,26 @@ def test_bits_of_one_flags_column_come_from_one_row():
     )
     table = pa.table({"flags": ["SA", "F", "SA", "F"], "proto": ["a", "b", "c", "d"]})
     tokenizer = FlowTokenizer.fit(
-        FlowSchema(name="test", columns=columns), lambda: iter([table]), EncodingConfig(leave_out=False)
+        FlowSchema(name="test", columns=columns),
+        lambda: iter([table]),
+        EncodingConfig(omit_most_frequent=False),
     )
     block = tokenizer.encode(table)
     flows = EncodedFlows.from_arrays(block.ids, block.offsets, np.zeros(4, np.int64), np.arange(4))
     bits = tokenizer.slot_columns == 0
     assert bits.sum() > 1
     allowed = {tuple(row) for row in slot_ids(tokenizer, flows)[:, bits]}
-    mixed = slot_ids(tokenizer, next(mixed_rows(tokenizer, flows, 200, seed=1)))
+    mixed = slot_ids(tokenizer, next(augment_rows(tokenizer, flows, 200, seed=1)))
     assert {tuple(row) for row in mixed[:, bits]} == allowed
 
 
 def test_a_sample_of_a_large_data_set_gives_the_columns(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(mixing, "MOST_SOURCES", 5)
+    monkeypatch.setattr(mixing, "MAX_SOURCES", 5)
     tokenizer, flows = fitted()
-    assert len(np.unique(sources(tokenizer, flows, list(mixed_rows(tokenizer, flows, 400, seed=1))))) == 5
+    assert len(np.unique(sources(tokenizer, flows, list(augment_rows(tokenizer, flows, 400, seed=1))))) == 5
 
 
 def test_rows_come_block_by_block(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(mixing, "BLOCK_ROWS", 30)
     tokenizer, flows = fitted()
-    assert [len(block) for block in mixed_rows(tokenizer, flows, 70, seed=1)] == [30, 30, 10]
+    assert [len(block) for block in augment_rows(tokenizer, flows, 70, seed=1)] == [30, 30, 10]

@@ -8,7 +8,7 @@ from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.categorical import ValueCounts
 from wirebert.encoding.columns import (
     count_values,
-    distinct_parts,
+    distinct,
     encoder_from_dict,
     encoder_to_dict,
     fit_columns,
@@ -63,7 +63,7 @@ def test_numbers_count_the_same_plain_and_through_a_dictionary():
 
 def test_a_null_inside_a_dictionary_is_a_null():
     coded = pa.DictionaryArray.from_arrays(pa.array([0, 1, None], pa.int32()), pa.array([None, "a"]))
-    (part,) = distinct_parts(pa.chunked_array([coded]))
+    (part,) = distinct(pa.chunked_array([coded]))
     assert part.codes is not None
     values = np.array([*part.values.to_pylist(), None], object)
     assert values[part.codes].tolist() == [None, "a", None]
@@ -74,7 +74,7 @@ def test_columns_are_fitted_over_all_blocks_whatever_their_order(web_schema: Flo
         pa.table({"duration": [0.0, 1.5], "service": ["http", "dns"], "uri": ["/a b", None]}),
         pa.table({"duration": [2.5, None], "service": ["dns", "http"], "uri": ["/c", "/a b"]}),
     ]
-    config = EncodingConfig(num_pieces=300)
+    config = EncodingConfig(subword_vocab_size=300)
     fitted = fit_columns(web_schema.features, blocks, config)
     again = fit_columns(web_schema.features, lambda: reversed(blocks), config)
     assert fitted == again
@@ -85,10 +85,10 @@ def test_columns_are_fitted_over_all_blocks_whatever_their_order(web_schema: Flo
         "src_ip",
         "tcp_flags",
     ]
-    assert fitted.pieces is not None
+    assert fitted.subwords is not None
 
 
 def test_a_table_without_text_columns_has_no_pieces(web_schema: FlowSchema):
     fitted = fit_columns(web_schema.features[:2], [], EncodingConfig())
-    assert fitted.pieces is None
+    assert fitted.subwords is None
     assert len(fitted.encoders) == 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.config import EncodingConfig
-from wirebert.encoding.matrix import Coding, Ranks, slot_ids, text_statistics
+from wirebert.encoding.matrix import FeatureEncoder, Ranks, slot_ids, text_statistics
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 SCHEMA = FlowSchema(
@@ -23,7 +23,7 @@ TABLE = pa.table({"proto": ["tcp"] * 6 + ["udp"] * 2, "bytes": [0, 0, 0, 0, 10, 
 
 
 def fitted(*, leave_out: bool) -> FlowTokenizer:
-    config = EncodingConfig(leave_out=leave_out, num_bins=4, frequent_values=1)
+    config = EncodingConfig(omit_most_frequent=leave_out, num_bins=4, num_exact_values=1)
     return FlowTokenizer.fit(SCHEMA, lambda: iter([TABLE]), config)
 
 
@@ -58,28 +58,28 @@ def test_of_a_text_column_only_the_first_token_counts():
         columns=(*SCHEMA.columns, Column(name="payload", kind=ColumnKind.TEXT, is_feature=True)),
     )
     table = TABLE.append_column("payload", pa.array(["select 1 from a", "a", "", None, "b", "c", "d", "e e"]))
-    tokenizer = FlowTokenizer.fit(schema, lambda: iter([table]), EncodingConfig(num_pieces=256))
+    tokenizer = FlowTokenizer.fit(schema, lambda: iter([table]), EncodingConfig(subword_vocab_size=256))
     found = slot_ids(tokenizer, tokenizer.encode(table))
     assert found.shape == (8, 3)
     assert found[0, 2] == found[1, 2] != found[2, 2]
 
 
 def test_codes_fall_with_frequency_and_the_unseen_has_its_own() -> None:
-    coding = Coding.fit(pa.table({"service": ["http", "dns", "http", None, "http", "dns", "ssh"]}))
+    coding = FeatureEncoder.fit(pa.table({"service": ["http", "dns", "http", None, "http", "dns", "ssh"]}))
     codes = coding.matrix(pa.table({"service": ["http", "dns", "ssh", "gopher", None]}))
     assert codes[:4, 0].tolist() == [0, 1, 2, 3]
     assert math.isnan(codes[4, 0])
 
 
 def test_a_column_without_values_is_left_out() -> None:
-    coding = Coding.fit(pa.table({"a": [1.0, 2.0], "b": pa.nulls(2, pa.float64())}))
+    coding = FeatureEncoder.fit(pa.table({"a": [1.0, 2.0], "b": pa.nulls(2, pa.float64())}))
     assert coding.matrix(pa.table({"a": [3.0], "b": [4.0]})).tolist() == [[3.0]]
 
 
 def test_only_few_categories_are_split_by_set() -> None:
     many = [f"v{i}" for i in range(255)]
-    coding = Coding.fit(pa.table({"few": ["a"] * 255, "many": many, "number": [1.0] * 255}))
-    assert coding.unordered.tolist() == [True, False, False]
+    coding = FeatureEncoder.fit(pa.table({"few": ["a"] * 255, "many": many, "number": [1.0] * 255}))
+    assert coding.is_categorical.tolist() == [True, False, False]
 
 
 def entropy(text: str) -> float:

@@ -22,7 +22,7 @@ def fit(values: list[float | None], num_bins: int = 64) -> NumberEncoder:
 def texts(encoder: NumberEncoder, values: list[float | None]) -> list[str]:
     slot = encoder.slots[0]
     tokens = encoder.encode(pa.array(values, pa.float64()))[:, 0]
-    return [(*slot.marks, *slot.values)[token] for token in tokens.tolist()]
+    return [(*slot.special_states, *slot.values)[token] for token in tokens.tolist()]
 
 
 def test_zero_and_the_most_frequent_value_have_their_own_tokens():
@@ -104,7 +104,7 @@ def test_numbers_are_ordered_by_value_across_bins_and_exact_values():
     encoder = NumberEncoder.fit("n", counted((4.5, 50), (5.5, 40), *rare), 4, frequent_values=2)
     (slot,) = encoder.slots
     starts = [float(text.split("[")[-1].split(",")[0]) for text in slot.shown]
-    in_order = [starts[token - len(slot.marks)] for token in slot.ordered]
+    in_order = [starts[token - len(slot.special_states)] for token in slot.ordered]
     assert in_order == sorted(starts)
 
 

@@ -84,7 +84,7 @@ def test_a_damaged_index_is_refused_by_name(content: str, tmp_path: Path):
 def test_a_store_of_another_format_is_refused(tmp_path: Path):
     write(tmp_path / "s", [])
     path = tmp_path / "s" / "store.json"
-    path.write_text(path.read_text(encoding="utf-8").replace('"format": 1', '"format": 9'), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace('"format": 2', '"format": 9'), encoding="utf-8")
     with pytest.raises(DataError, match="format 9"):
         EncodedFlows.open(tmp_path / "s")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.encoding.text import Pieces, TextSample, learn_pieces, pieces_of_words
+from wirebert.encoding.text import Subwords, TextSample, learn_subwords, subwords_of_wordpieces
 from wirebert.encoding.wordpieces import read_wordpieces
 
 TEXTS = [
@@ -17,39 +17,39 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def learned() -> Pieces:
-    return learn_pieces(TEXTS, 400)
+def learned() -> Subwords:
+    return learn_subwords(TEXTS, 400)
 
 
 @pytest.fixture(scope="module")
-def stock(wordpieces: str) -> Pieces:
-    return pieces_of_words(read_wordpieces(wordpieces))
+def stock(wordpieces: str) -> Subwords:
+    return subwords_of_wordpieces(read_wordpieces(wordpieces))
 
 
-def cut(pieces: Pieces, text: str) -> list[str]:
+def cut(pieces: Subwords, text: str) -> list[str]:
     return [pieces.strings[index] for index in pieces.encode([text]).flat.tolist()]
 
 
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
-def test_learned_pieces_give_every_text_back_exactly(learned: Pieces, text: str):
+def test_learned_pieces_give_every_text_back_exactly(learned: Subwords, text: str):
     assert learned.decode(learned.encode([text]).flat.tolist()) == text
 
 
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=300))
-def test_wordpieces_never_answer_unknown(stock: Pieces, text: str):
+def test_wordpieces_never_answer_unknown(stock: Subwords, text: str):
     assert "[UNK]" not in cut(stock, text)
 
 
 @pytest.mark.parametrize(
     "text", ["a" * 5000, "漢" * 500, "\0", "\u2028", "😀" * 200, "[UNK] [SEP] ##x", "é" * 64]
 )
-def test_wordpieces_never_answer_unknown_for_ugly_texts(stock: Pieces, text: str):
+def test_wordpieces_never_answer_unknown_for_ugly_texts(stock: Subwords, text: str):
     found = cut(stock, text)
     assert found
     assert not {"[UNK]", "[SEP]"} & set(found)
 
 
-def test_wordpieces_keep_their_ids_and_words_stay_whole(stock: Pieces, wordpieces: str):
+def test_wordpieces_keep_their_ids_and_words_stay_whole(stock: Subwords, wordpieces: str):
     words = read_wordpieces(wordpieces)
     assert stock.strings[: len(words)] == words
     assert len(words) == stock.num_given == 30_522
@@ -59,11 +59,11 @@ def test_wordpieces_keep_their_ids_and_words_stay_whole(stock: Pieces, wordpiece
 
 @pytest.mark.parametrize("pieces", ["learned", "stock"])
 def test_no_piece_but_the_colon_holds_a_colon(pieces: str, request: pytest.FixtureRequest):
-    found: Pieces = request.getfixturevalue(pieces)
+    found: Subwords = request.getfixturevalue(pieces)
     assert {piece for piece in found.strings if ":" in piece} <= {":", "##:"}
 
 
-def test_domain_patterns_cut_before_sub_words_do(learned: Pieces):
+def test_domain_patterns_cut_before_sub_words_do(learned: Subwords):
     assert cut(learned, "%27%20")[-1].endswith("20")
     assert "/" in cut(learned, "/index.php")
     assert "10.0.0.1" in "".join(cut(learned, "http://10.0.0.1:8080"))
@@ -71,17 +71,19 @@ def test_domain_patterns_cut_before_sub_words_do(learned: Pieces):
 
 
 def test_all_bytes_have_a_piece_even_without_training_texts():
-    assert len(learn_pieces([], 256).strings) == 256
+    assert len(learn_subwords([], 256).strings) == 256
 
 
-def test_pieces_survive_json(learned: Pieces):
-    again = Pieces(kind="bpe", state=json.loads(json.dumps(dict(learned.state))))
+def test_pieces_survive_json(learned: Subwords):
+    again = Subwords(kind="bpe", state=json.loads(json.dumps(dict(learned.state))))
     assert again.strings == learned.strings
     assert again.encode(TEXTS[:3]).flat.tolist() == learned.encode(TEXTS[:3]).flat.tolist()
 
 
-def test_learning_gives_the_same_pieces_in_every_process(learned: Pieces):
-    code = f"from wirebert.encoding.text import learn_pieces as l; print('|'.join(l({TEXTS!r}, 400).strings))"
+def test_learning_gives_the_same_pieces_in_every_process(learned: Subwords):
+    code = (
+        f"from wirebert.encoding.text import learn_subwords as l; print('|'.join(l({TEXTS!r}, 400).strings))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout.decode().strip() == "|".join(learned.strings)
 

@@ -73,7 +73,7 @@ def web_table() -> pa.Table:
 
 @pytest.fixture(scope="module")
 def web(web_schema: FlowSchema, web_table: pa.Table) -> FlowTokenizer:
-    return FlowTokenizer.fit(web_schema, [web_table], EncodingConfig(num_pieces=300))
+    return FlowTokenizer.fit(web_schema, [web_table], EncodingConfig(subword_vocab_size=300))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_wordpieces_keep_their_ids_and_domain_tokens_come_after(extended: FlowTo
     assert extended.vocabulary[2000] == "to"
     assert (extended.pad_id, extended.cls_id) == (0, 101)
     assert int(extended.slot_special.min()) >= 30_522
-    ids, starts = extended.new_token_pieces()
+    ids, starts = extended.new_token_subwords()
     assert ids.tolist() == list(range(30_522, extended.num_tokens))
     service = int(extended.vocabulary.index("service:http"))
     words = [extended.vocabulary[index] for index in starts[service - 30_522]]
@@ -118,7 +118,7 @@ def test_wordpieces_keep_their_ids_and_domain_tokens_come_after(extended: FlowTo
 
 
 def test_a_compact_vocabulary_has_no_new_tokens(web: FlowTokenizer):
-    ids, starts = web.new_token_pieces()
+    ids, starts = web.new_token_subwords()
     assert len(ids) == len(starts) == 0
 
 
@@ -130,14 +130,14 @@ def test_every_slot_owns_its_tokens_and_pieces_belong_to_none(which: str, reques
         owned = np.flatnonzero(slots == index)
         key = name.replace(":", "%3A") + ":"
         assert all(tokenizer.vocabulary[token].startswith(key) for token in owned)
-        assert set(tokenizer.slot_marks[index]) <= set(owned)
+        assert set(tokenizer.slot_special_states[index]) <= set(owned)
         assert tokenizer.default_ids[index] in owned
     others = [token for token, slot in zip(tokenizer.vocabulary, slots, strict=True) if slot < 0]
     assert {token for token in others if ":" in token} <= {":", "##:"}
 
 
 def test_no_two_marks_of_any_slot_share_an_id(web: FlowTokenizer):
-    marks = np.concatenate(web.slot_marks)
+    marks = np.concatenate(web.slot_special_states)
     assert len(np.unique(marks)) == len(marks)
     assert len(np.unique(web.slot_special)) == web.slot_special.size
     duration = [web.vocabulary[token] for token in web.slot_special[0]]
@@ -156,7 +156,7 @@ def test_bins_and_exact_values_are_listed_in_order():
 def test_a_feature_that_holds_its_usual_value_is_not_written_and_absence_means_it():
     kinds = schema(proto=ColumnKind.CATEGORY, bytes=ColumnKind.COUNT)
     tokenizer = FlowTokenizer.fit(kinds, [table(proto=["tcp", "tcp", "udp"], bytes=[0.0, 0.0, 7.0])])
-    assert tokenizer.leaves_out
+    assert tokenizer.omits_most_frequent
     assert texts(tokenizer, table(proto=["tcp", "udp", None], bytes=[0.0, 7.0, 0.0])) == [
         "",
         "proto:udp bytes:q0",
@@ -173,8 +173,8 @@ def test_missing_can_be_the_usual_value_and_absent_is_always_written():
 
 
 def test_tables_with_text_write_every_feature_unless_asked(web: FlowTokenizer, web_table: pa.Table):
-    assert not web.leaves_out
-    config = EncodingConfig(leave_out=True, num_pieces=300)
+    assert not web.omits_most_frequent
+    config = EncodingConfig(omit_most_frequent=True, subword_vocab_size=300)
     asked = FlowTokenizer.fit(web.schema, [web_table], config)
     assert texts(asked, web_table.slice(0, 1))[0].startswith("uri: ")
     usual = web_table.set_column(5, "uri", pa.array([None] * 5, pa.string()))
@@ -184,7 +184,7 @@ def test_tables_with_text_write_every_feature_unless_asked(web: FlowTokenizer, w
 
 
 def test_leave_out_off_writes_every_feature():
-    config = EncodingConfig(leave_out=False)
+    config = EncodingConfig(omit_most_frequent=False)
     tokenizer = FlowTokenizer.fit(schema(p=ColumnKind.CATEGORY), [table(p=["a"])], config)
     assert texts(tokenizer, table(p=["a"])) == ["p:a"]
 
@@ -221,8 +221,8 @@ def test_transformers_maps_canonical_text_back_to_the_same_ids(
     config = EncodingConfig(
         vocabulary=vocabulary,
         wordpieces=wordpieces if vocabulary == "extend" else None,
-        leave_out=leave_out,
-        num_pieces=300,
+        omit_most_frequent=leave_out,
+        subword_vocab_size=300,
     )
     tokenizer = FlowTokenizer.fit(schema(**kinds), [rows], config)
     tokenizer.write_hugging_face(tmp_path)
@@ -244,7 +244,7 @@ def test_column_names_that_clash_are_refused_by_name():
 
 
 def test_long_texts_keep_head_and_tail_within_the_budget_and_are_counted():
-    config = EncodingConfig(text_pieces=8, num_pieces=256)
+    config = EncodingConfig(max_text_tokens=8, subword_vocab_size=256)
     tokenizer = FlowTokenizer.fit(schema(uri=ColumnKind.TEXT), [table(uri=["ab"])], config)
     block = tokenizer.encode(table(uri=["".join(map(chr, range(97, 123))), "abc", "".join("/" * 9)]))
     assert tokenizer.decode(row(block, 0))["uri"] == "abcdefyz"
@@ -255,7 +255,7 @@ def test_long_texts_keep_head_and_tail_within_the_budget_and_are_counted():
 @pytest.mark.parametrize("max_length", [6, 20, 512])
 def test_no_row_is_longer_than_max_length_and_no_feature_is_cut(max_length: int):
     kinds = schema(a=ColumnKind.TEXT, b=ColumnKind.TEXT, n=ColumnKind.NUMBER)
-    config = EncodingConfig(max_length=max_length, text_pieces=400, num_pieces=256)
+    config = EncodingConfig(max_length=max_length, max_text_tokens=400, subword_vocab_size=256)
     rows = table(a=["?" * 1000, "x"], b=["!" * 1000, None], n=[1.0, 2.0])
     tokenizer = FlowTokenizer.fit(kinds, [rows], config)
     block = tokenizer.encode(rows)
@@ -275,7 +275,7 @@ def test_more_features_than_a_row_holds_are_refused_at_once():
 def test_key_value_text_encodes_like_the_row_and_a_key_that_is_not_there_is_absent():
     kinds = schema(protocol_type=ColumnKind.CATEGORY, service=ColumnKind.CATEGORY, src_bytes=ColumnKind.COUNT)
     rows = table(protocol_type=["tcp", "udp"], service=["http", "dns"], src_bytes=[181.0, 44.0])
-    tokenizer = FlowTokenizer.fit(kinds, [rows], EncodingConfig(leave_out=False))
+    tokenizer = FlowTokenizer.fit(kinds, [rows], EncodingConfig(omit_most_frequent=False))
     lines = ["protocol_type:tcp, service=http, src_bytes:181", "src_bytes = 44, protocol_type=udp"]
     block = tokenizer.encode_key_values(lines)
     assert row(block, 0).tolist() == row(tokenizer.encode(rows), 0).tolist()
@@ -335,7 +335,7 @@ def test_decoding_keeps_every_category_the_bin_of_every_number_and_the_text(
     training: list[tuple[Any, ...]], asked: list[tuple[Any, ...]], dictionary: bool, leave_out: bool
 ):
     kinds = schema(c=ColumnKind.CATEGORY, n=ColumnKind.NUMBER, p=ColumnKind.PORT, t=ColumnKind.TEXT)
-    config = EncodingConfig(leave_out=leave_out, num_bins=4, num_pieces=256)
+    config = EncodingConfig(omit_most_frequent=leave_out, num_bins=4, subword_vocab_size=256)
     tokenizer = FlowTokenizer.fit(kinds, [any_table(training, dictionary=dictionary)], config)
     known = {cells[0] for cells in training} - {None}
     numbers = tokenizer.encoders[1]
@@ -354,7 +354,7 @@ def test_decoding_keeps_every_category_the_bin_of_every_number_and_the_text(
 def test_rows_encode_the_same_alone_and_together(rows: list[tuple[Any, ...]]):
     kinds = schema(c=ColumnKind.CATEGORY, n=ColumnKind.NUMBER, p=ColumnKind.PORT, t=ColumnKind.TEXT)
     whole = any_table(rows, dictionary=True)
-    tokenizer = FlowTokenizer.fit(kinds, [whole], EncodingConfig(num_pieces=256))
+    tokenizer = FlowTokenizer.fit(kinds, [whole], EncodingConfig(subword_vocab_size=256))
     together = tokenizer.encode(pa.concat_tables([whole, whole.slice(0, 1)]))
     alone = [tokenizer.encode(whole.slice(index, 1)).ids for index in [*range(len(rows)), 0]]
     assert together.ids.tolist() == np.concatenate(alone).tolist()
@@ -388,7 +388,7 @@ def test_no_token_of_generated_traffic_is_unknown_and_no_row_too_long(
     write_csv(tmp_path / "flows.csv", 2000, 0)
     flows = open_flows(tmp_path / "flows.csv")
     source = wordpieces if vocabulary == "extend" else None
-    config = EncodingConfig(vocabulary=vocabulary, wordpieces=source, num_pieces=500)
+    config = EncodingConfig(vocabulary=vocabulary, wordpieces=source, subword_vocab_size=500)
     tokenizer = FlowTokenizer.fit(flows.schema, flows.blocks, config)
     for table in flows.blocks():
         block = tokenizer.encode(table)

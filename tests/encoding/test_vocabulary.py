@@ -49,7 +49,11 @@ def test_a_vocabulary_without_special_tokens_is_refused():
 
 
 SLOT = Slot(
-    name="src bytes", marks=("<missing>", "<rare>"), values=("0", "q0"), default=2, shown=("0", "q0 [1, 2]")
+    name="src bytes",
+    special_states=("<missing>", "<rare>"),
+    values=("0", "q0"),
+    default=2,
+    shown=("0", "q0 [1, 2]"),
 )
 
 

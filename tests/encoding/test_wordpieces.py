@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wirebert.encoding.text import pieces_of_words
+from wirebert.encoding.text import subwords_of_wordpieces
 from wirebert.encoding.vocabulary import Slot
-from wirebert.encoding.wordpieces import read_wordpieces, start_pieces
+from wirebert.encoding.wordpieces import initial_subwords, read_wordpieces
 from wirebert.errors import CheckpointError
 
 
@@ -42,11 +42,15 @@ def test_a_hub_name_that_can_not_be_had_is_one_sentence(monkeypatch: pytest.Monk
 
 def test_a_new_token_starts_as_the_words_it_is_made_of(wordpieces: str):
     words = read_wordpieces(wordpieces)
-    pieces = pieces_of_words(words)
+    pieces = subwords_of_wordpieces(words)
     slot = Slot(
-        name="service_name", marks=("<missing>", ""), values=("http", "\0", "q0"), default=0, bins=(4,)
+        name="service_name",
+        special_states=("<missing>", ""),
+        values=("http", "\0", "q0"),
+        default=0,
+        bins=(4,),
     )
-    starts = start_pieces([slot], pieces)
+    starts = initial_subwords([slot], pieces)
     assert len(starts) == len(pieces.strings) - len(words) + len(slot)
     told = [[words[index] for index in start] for start in starts[-len(slot) :]]
     name = ["service", "name"]

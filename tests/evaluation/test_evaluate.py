@@ -11,15 +11,21 @@ from pyarrow import csv, parquet
 from sklearn import metrics as sklearn
 
 from wirebert.baselines.quick_trees import fit_trees
-from wirebert.data.flows import Flows, Part, open_flows
+from wirebert.data.flows import Flows, FlowSubset, open_flows
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
-from wirebert.decision.alert_score import AlarmScore
-from wirebert.decision.novelty import Strangeness
-from wirebert.decision.operating_point import NOTHING
-from wirebert.encoding.matrix import measure
+from wirebert.decision.alert_score import CombinedAlertScore
+from wirebert.decision.novelty import NoveltyScorer
+from wirebert.decision.operating_point import NO_OPERATING_POINT
+from wirebert.encoding.matrix import extract_features
 from wirebert.errors import SchemaError
-from wirebert.evaluation.evaluate import TrueClasses, figures, judge, judge_trees, judge_trees_on
+from wirebert.evaluation.evaluate import (
+    TrueClasses,
+    evaluate_baseline,
+    evaluate_baseline_on,
+    evaluate_detector,
+    split_metrics,
+)
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.detector import Detector
 from wirebert.metrics.thresholds import fit_threshold
@@ -77,7 +83,7 @@ def chosen(*rows: int) -> np.ndarray:
 
 
 def test_a_part_is_all_rows_unless_some_are_chosen(flows: Flows):
-    blocks = list(Part("all", flows).blocks())
+    blocks = list(FlowSubset("all", flows).blocks())
     assert [numbers.tolist() for _, numbers in blocks] == [
         list(range(30)),
         list(range(30, 60)),
@@ -87,14 +93,14 @@ def test_a_part_is_all_rows_unless_some_are_chosen(flows: Flows):
 
 
 def test_chosen_rows_keep_their_numbers_and_blocks_without_any_are_passed_over(flows: Flows):
-    part = Part("some", flows, chosen(3, 29, 60, 89))
+    part = FlowSubset("some", flows, chosen(3, 29, 60, 89))
     blocks = [(table["uid"].to_pylist(), numbers.tolist()) for table, numbers in part.blocks()]
     assert blocks == [(["C3", "C29"], [3, 29]), (["C60", "C89"], [60, 89])]
     assert [table["uid"].to_pylist() for table in part.tables()] == [["C3", "C29"], ["C60", "C89"]]
 
 
 def test_a_part_may_be_empty(flows: Flows):
-    assert list(Part("none", flows, chosen()).blocks()) == []
+    assert list(FlowSubset("none", flows, chosen()).blocks()) == []
 
 
 # True classes
@@ -143,7 +149,9 @@ def test_labels_and_classes_are_named_row_by_row(coded: bool):
 def test_figures_are_those_of_scikit_learn_on_the_predictions_file(
     detector: Detector, flows: Flows, tmp_path: Path
 ):
-    found = judge(detector, Part("test", flows), tmp_path / "new" / "test.parquet", seed=1, num_resamples=20)
+    found = evaluate_detector(
+        detector, FlowSubset("test", flows), tmp_path / "new" / "test.parquet", seed=1, num_resamples=20
+    )
     rows = parquet.read_table(tmp_path / "new" / "test.parquet")
     assert rows["row"].to_pylist() == list(range(90))
     assert rows["uid"].to_pylist() == traffic()["uid"].to_pylist()
@@ -184,8 +192,8 @@ def test_figures_are_those_of_scikit_learn_on_the_predictions_file(
 
 def test_chosen_rows_alone_are_judged_under_their_numbers(detector: Detector, flows: Flows, tmp_path: Path):
     whole, some = tmp_path / "whole.parquet", tmp_path / "some.parquet"
-    judge(detector, Part("whole", flows), whole, seed=1, num_resamples=2)
-    judge(detector, Part("some", flows, chosen(80, 2, 31)), some, seed=1, num_resamples=2)
+    evaluate_detector(detector, FlowSubset("whole", flows), whole, seed=1, num_resamples=2)
+    evaluate_detector(detector, FlowSubset("some", flows, chosen(80, 2, 31)), some, seed=1, num_resamples=2)
     expected = parquet.read_table(whole).take([2, 31, 80])
     found = parquet.read_table(some)
     assert found.column_names == expected.column_names
@@ -200,10 +208,10 @@ def test_chosen_rows_alone_are_judged_under_their_numbers(detector: Detector, fl
 def test_predictions_are_written_anew_or_not_at_all(detector: Detector, flows: Flows, tmp_path: Path):
     path = tmp_path / "test.parquet"
     path.write_text("of a killed run")
-    first = judge(detector, Part("test", flows), path, seed=1, num_resamples=2)
+    first = evaluate_detector(detector, FlowSubset("test", flows), path, seed=1, num_resamples=2)
     assert parquet.read_table(path).num_rows == 90
     path.unlink()
-    assert judge(detector, Part("test", flows), None, seed=1, num_resamples=2) == first
+    assert evaluate_detector(detector, FlowSubset("test", flows), None, seed=1, num_resamples=2) == first
     assert not path.exists()
 
 
@@ -211,8 +219,8 @@ def test_a_part_without_rows_has_figures_of_nothing_and_predictions_with_columns
     detector: Detector, flows: Flows, tmp_path: Path
 ):
     whole, none = tmp_path / "whole.parquet", tmp_path / "none.parquet"
-    judge(detector, Part("whole", flows), whole, seed=1, num_resamples=2)
-    found = judge(detector, Part("none", flows, chosen()), none, seed=1, num_resamples=2)
+    evaluate_detector(detector, FlowSubset("whole", flows), whole, seed=1, num_resamples=2)
+    found = evaluate_detector(detector, FlowSubset("none", flows, chosen()), none, seed=1, num_resamples=2)
     assert (found.num_flows, found.intervals) == (0, None)
     assert parquet.read_table(none).num_rows == 0
     assert parquet.read_schema(none) == parquet.read_schema(whole)
@@ -220,9 +228,9 @@ def test_a_part_without_rows_has_figures_of_nothing_and_predictions_with_columns
 
 def test_a_file_without_labels_is_refused(detector: Detector, tmp_path: Path):
     csv.write_csv(traffic().drop_columns(["attack"]), tmp_path / "flows.csv")
-    part = Part("test", open_flows(tmp_path / "flows.csv", schema=SCHEMA))
+    part = FlowSubset("test", open_flows(tmp_path / "flows.csv", schema=SCHEMA))
     with pytest.raises(SchemaError, match="there is no label column 'attack'"):
-        judge(detector, part, tmp_path / "test.parquet", seed=1, num_resamples=2)
+        evaluate_detector(detector, part, tmp_path / "test.parquet", seed=1, num_resamples=2)
     assert [path.name for path in tmp_path.iterdir()] == ["flows.csv"]
 
 
@@ -230,7 +238,7 @@ def judged(classes: ClassMap, names: list[str | None]) -> Any:
     truth = TrueClasses(classes)
     truth.add(labels(names, coded=True))
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), len(names))
-    return figures(truth, probabilities, seed=1, num_resamples=50)
+    return split_metrics(truth, probabilities, seed=1, num_resamples=50)
 
 
 def test_clusters_are_attack_names_and_benign_flows_are_drawn_alone():
@@ -255,11 +263,11 @@ def test_labels_that_are_the_classes_make_no_clusters():
 
 
 def test_trees_are_judged_on_the_same_rows_in_the_same_way(detector: Detector, flows: Flows):
-    part = Part("test", flows, chosen(*range(20, 90)))
+    part = FlowSubset("test", flows, chosen(*range(20, 90)))
     blocks = [(table, CLASSES.encode(table["attack"])) for table in part.tables()]
     trees = fit_trees(iter(blocks), SCHEMA, 3, seed=0)
-    found = judge_trees(trees, CLASSES, part, seed=1, num_resamples=20)
-    beside = judge(detector, part, None, seed=1, num_resamples=20)
+    found = evaluate_baseline(trees, CLASSES, part, seed=1, num_resamples=20)
+    beside = evaluate_detector(detector, part, None, seed=1, num_resamples=20)
     assert found.num_flows == beside.num_flows
     assert found.classes_not_in_training == beside.classes_not_in_training
     assert {name: figure.support for name, figure in found.per_class.items()} == {
@@ -268,27 +276,30 @@ def test_trees_are_judged_on_the_same_rows_in_the_same_way(detector: Detector, f
     truth = TrueClasses(CLASSES)
     for table in part.tables():
         truth.add(table["attack"])
-    probabilities = np.concatenate([trees.probabilities(table) for table in part.tables()])
-    assert found == figures(truth, probabilities, seed=1, num_resamples=20)
+    probabilities = np.concatenate([trees.predict_proba(table) for table in part.tables()])
+    assert found == split_metrics(truth, probabilities, seed=1, num_resamples=20)
 
 
 def test_flows_whose_tokens_training_has_seen_are_told_apart(detector: Detector, flows: Flows):
-    part = Part("test", flows)
+    part = FlowSubset("test", flows)
     hashes = np.concatenate([detector.score(table).row_hashes for table in part.tables()])
     seen = hashes[:30]
-    found = judge(detector, part, None, seed=1, num_resamples=2, train_hashes=seen)
+    found = evaluate_detector(detector, part, None, seed=1, num_resamples=2, train_hashes=seen)
     is_labelled = np.array([label is not None for label in traffic()["attack"].to_pylist()])
-    assert found.familiarity is not None
-    assert found.familiarity.seen.num_flows == int((np.isin(hashes, seen) & is_labelled).sum())
-    assert found.familiarity.seen.num_flows + found.familiarity.unseen.num_flows == found.num_flows
+    assert found.train_overlap is not None
+    assert found.train_overlap.seen.num_flows == int((np.isin(hashes, seen) & is_labelled).sum())
+    assert found.train_overlap.seen.num_flows + found.train_overlap.unseen.num_flows == found.num_flows
 
 
 def test_thresholds_of_trees_are_fitted_on_the_first_part_alone(flows: Flows):
-    first, second = Part("valid", flows, np.arange(90) < 60), Part("test", flows, np.arange(90) >= 60)
+    first, second = (
+        FlowSubset("valid", flows, np.arange(90) < 60),
+        FlowSubset("test", flows, np.arange(90) >= 60),
+    )
     blocks = [(table, CLASSES.encode(table["attack"])) for table in first.tables()]
     trees = fit_trees(iter(blocks), SCHEMA, 3, seed=0)
-    third = Part("other", flows)
-    found = judge_trees_on(trees, CLASSES, [first, second, third], seed=1, num_resamples=2)
+    third = FlowSubset("other", flows)
+    found = evaluate_baseline_on(trees, CLASSES, [first, second, third], seed=1, num_resamples=2)
     fitted, carried = (
         [point.threshold for point in found[name].operating_points] for name in ("valid", "test")
     )
@@ -300,22 +311,24 @@ def test_thresholds_of_trees_are_fitted_on_the_first_part_alone(flows: Flows):
 def test_where_alerts_go_by_novelty_too_so_do_thresholds_and_curves(
     detector: Detector, flows: Flows, tmp_path: Path
 ) -> None:
-    strangeness = Strangeness.fit(measure(traffic().slice(0, 30), SCHEMA), 30, 0)
+    strangeness = NoveltyScorer.fit(extract_features(traffic().slice(0, 30), SCHEMA), 30, 0)
     scores = detector.score(traffic()).attack_score
     assert scores is not None
-    alarm = AlarmScore.fit(scores, strangeness.scores(measure(traffic(), SCHEMA)))
+    alarm = CombinedAlertScore.fit(scores, strangeness.scores(extract_features(traffic(), SCHEMA)))
     limits = (fit_threshold(np.linspace(0, 4, 90), np.zeros(90, bool), 0.5),)
-    operating = replace(NOTHING, alarm=alarm, thresholds=limits, alert_at=0.5)
-    joined = Detector(replace(detector.artifact, strangeness=strangeness, operating=operating))
-    found = judge(joined, Part("test", flows), tmp_path / "test.parquet", seed=1, num_resamples=20)
+    operating = replace(NO_OPERATING_POINT, alert_score=alarm, thresholds=limits, alert_fpr=0.5)
+    joined = Detector(replace(detector.artifact, novelty=strangeness, operating_point=operating))
+    found = evaluate_detector(
+        joined, FlowSubset("test", flows), tmp_path / "test.parquet", seed=1, num_resamples=20
+    )
     rows = parquet.read_table(tmp_path / "test.parquet")
     rows = rows.filter(pc.is_valid(rows["label"]))
     is_attack = np.array([name != "normal" for name in rows["true_class"].to_pylist()])
-    said = rows["alarm_score"].to_numpy()
+    said = rows["alert_score"].to_numpy()
     assert said.tolist() != rows["attack_score"].to_pylist()
-    assert found.alerts_on == "attack_and_novelty"
+    assert found.alert_score == "attack_and_novelty"
     assert found.binary is not None
     assert found.binary.auroc == pytest.approx(sklearn.roc_auc_score(is_attack, said))
     (point,) = found.operating_points
     assert point.fpr == pytest.approx((said[~is_attack] >= limits[0].threshold).mean())
-    assert point.detection == pytest.approx((said[is_attack] >= limits[0].threshold).mean())
+    assert point.tpr == pytest.approx((said[is_attack] >= limits[0].threshold).mean())

@@ -41,8 +41,8 @@ def test_the_blocks_do_not_matter(collect: Blocks) -> None:
 
 def test_what_carried_a_verdict_are_features_by_falling_strength(collect: Blocks) -> None:
     for mistake in collect(1000).found():
-        assert set(mistake.carried_by) & {"label", "ts", "uid"} == set()
-        strengths = list(mistake.carried_by.values())
+        assert set(mistake.top_features) & {"label", "ts", "uid"} == set()
+        strengths = list(mistake.top_features.values())
         assert strengths == sorted(strengths, reverse=True)
         assert min(strengths, default=1) > 0
 

@@ -5,7 +5,7 @@ import pytest
 from pyarrow import parquet
 
 from wirebert.errors import RunError
-from wirebert.evaluation.predictions_file import read_verdicts
+from wirebert.evaluation.predictions_file import read_predictions
 
 
 def test_rows_without_a_label_are_passed_over(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_rows_without_a_label_are_passed_over(tmp_path: Path) -> None:
         }
     )
     parquet.write_table(table, tmp_path / "test.parquet")
-    found = read_verdicts(tmp_path / "test.parquet")
+    found = read_predictions(tmp_path / "test.parquet")
     assert (found.labels, found.true, found.names) == (("smurf", "normal"), ("dos", "normal"), ("dos",))
     assert found.label_ids.tolist() == [0, 1]
     assert found.scores is None
@@ -26,4 +26,4 @@ def test_rows_without_a_label_are_passed_over(tmp_path: Path) -> None:
 
 def test_missing_predictions_are_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"test\.parquet: expected the predictions"):
-        read_verdicts(tmp_path / "test.parquet")
+        read_predictions(tmp_path / "test.parquet")

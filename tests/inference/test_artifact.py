@@ -105,9 +105,9 @@ def test_stock_transformers_gives_the_probabilities_of_the_detector(
         schema, table = with_texts(schema, table)
     config = EncodingConfig(
         vocabulary=vocabulary,
-        leave_out=leave_out,
+        omit_most_frequent=leave_out,
         wordpieces=wordpieces if vocabulary == "extend" else None,
-        num_pieces=300,
+        subword_vocab_size=300,
     )
     artifact, model = make_artifact(schema, table, config)
     save_artifact(artifact, tmp_path / "model", card="")
@@ -134,7 +134,7 @@ def test_no_category_changes_another_token(
     at = table.column_names.index("service")
     rows = rows.set_column(at, "service", pa.array(["http", *UGLY]))
     seen = pa.concat_tables([table, rows]) if is_known else table
-    artifact, _ = make_artifact(schema, seen, EncodingConfig(leave_out=False))
+    artifact, _ = make_artifact(schema, seen, EncodingConfig(omit_most_frequent=False))
     save_artifact(artifact, tmp_path / "model", card="")
     written, ids = canonical(artifact.tokenizer, rows)
     assert stock_ids(tmp_path / "model", written) == ids
@@ -150,7 +150,7 @@ def test_no_text_changes_another_token(
     schema: FlowSchema, table: pa.Table, make_artifact: Tiny, tmp_path: Path
 ):
     schema, table = with_texts(schema, table)
-    artifact, _ = make_artifact(schema, table, EncodingConfig(num_pieces=300))
+    artifact, _ = make_artifact(schema, table, EncodingConfig(subword_vocab_size=300))
     save_artifact(artifact, tmp_path / "model", card="")
     rows = table.slice(0, 1).take([0] * (1 + len(UGLY)))
     rows = rows.set_column(table.column_names.index("uri"), "uri", pa.array(["/", *UGLY]))
@@ -265,12 +265,12 @@ def test_a_manifest_that_says_too_little_is_refused_in_a_sentence(folder: Path, 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1"])
+@pytest.mark.parametrize("version", [0, 1, "2"])
 def test_another_format_version_is_refused(folder: Path, version: object):
     path = folder / "wirebert.json"
-    path.write_text(path.read_text().replace('"format": 1', f'"format": {json.dumps(version)}'))
+    path.write_text(path.read_text().replace('"format": 2', f'"format": {json.dumps(version)}'))
     with pytest.raises(
-        ArtifactError, match=rf"expected format version 1, found {version!r}; use the wirebert"
+        ArtifactError, match=rf"expected format version 2, found {version!r}; use the wirebert"
     ):
         load_artifact(folder)
 

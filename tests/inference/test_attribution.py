@@ -26,7 +26,7 @@ def fit(leave_out: bool | None, *, with_text: bool) -> FlowTokenizer:
     if with_text:
         columns.append(Column(name="uri", kind=ColumnKind.TEXT, is_feature=True))
     schema = FlowSchema(name="flows", columns=tuple(columns))
-    return FlowTokenizer.fit(schema, [TABLE], EncodingConfig(leave_out=leave_out))
+    return FlowTokenizer.fit(schema, [TABLE], EncodingConfig(omit_most_frequent=leave_out))
 
 
 TOKENIZERS = [
@@ -90,7 +90,7 @@ def test_a_row_with_a_feature_taken_away_is_that_of_a_table_without_it(tokenizer
     assert found.offsets.tolist() == expected.offsets.tolist()
     for first, last in zip(found.offsets[:-1], found.offsets[1:], strict=True):
         ours, theirs = found.ids[first:last].tolist(), expected.ids[first:last].tolist()
-        assert (sorted(ours) == sorted(theirs)) if tokenizer.leaves_out else (ours == theirs)
+        assert (sorted(ours) == sorted(theirs)) if tokenizer.omits_most_frequent else (ours == theirs)
 
 
 def test_a_text_goes_as_a_whole():

@@ -9,7 +9,14 @@ import pytest
 from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact
-from wirebert.inference.backends import OnnxBackend, TorchBackend, agrees, open_session, padded, softmax
+from wirebert.inference.backends import (
+    OnnxBackend,
+    TorchBackend,
+    matches_reference,
+    open_session,
+    padded,
+    softmax,
+)
 from wirebert.inference.onnx_graph import model_bytes
 from wirebert.model.batches import score
 
@@ -70,7 +77,7 @@ def test_an_export_agrees_unless_its_probabilities_have_moved(
     probabilities = softmax(onnx.logits(some))
     probabilities[4, 1] += shift
     about: dict[str, Any] = {"check": {"tokens": tokens, "probabilities": probabilities.tolist()}}
-    assert agrees(onnx, about, artifact.tokenizer.dtype) is expected
+    assert matches_reference(onnx, about, artifact.tokenizer.dtype) is expected
 
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch):

@@ -228,8 +228,8 @@ def test_auto_passes_over_an_export_that_gives_other_scores_here(
     monkeypatch.setattr("wirebert.inference.backends.MAX_DRIFT", -1.0)
     found = Detector.load(exported)
     assert found.backend == "torch"
-    assert list(found.passed_over) == ["onnx-int8", "onnx"]
-    assert "gives other scores on this processor" in found.passed_over["onnx"]
+    assert list(found.rejected_backends) == ["onnx-int8", "onnx"]
+    assert "gives other scores on this processor" in found.rejected_backends["onnx"]
     with pytest.raises(ArtifactError, match="use --backend torch"):
         Detector.load(exported, backend="onnx")
 
@@ -267,7 +267,7 @@ def test_a_gpu_computes_in_half_precision_where_it_agrees(
     found = Detector(artifact, precision=asked)
     assert isinstance(found._backend, TorchBackend)  # pyright: ignore[reportPrivateUsage]
     assert found._backend.precision == used  # pyright: ignore[reportPrivateUsage]
-    assert list(found.passed_over) == passed_over
+    assert list(found.rejected_backends) == passed_over
 
 
 def test_a_processor_computes_in_single_precision(detector: Detector):

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
-from wirebert.decision.alert_score import AlarmScore
-from wirebert.decision.novelty import Strangeness
-from wirebert.decision.operating_point import NOTHING
-from wirebert.encoding.matrix import measure
+from wirebert.decision.alert_score import CombinedAlertScore
+from wirebert.decision.novelty import NoveltyScorer
+from wirebert.decision.operating_point import NO_OPERATING_POINT
+from wirebert.encoding.matrix import extract_features
 from wirebert.errors import ArtifactError
 from wirebert.inference.artifact import MANIFEST, Artifact, load_artifact, save_artifact
 from wirebert.inference.detector import Detector
@@ -68,10 +68,12 @@ def test_ranges_come_from_other_rows_than_those_it_is_checked_on(
 def test_given_rows_are_checked_with_their_novelty(
     artifact: Artifact, table: pa.Table, data: str, tmp_path: Path
 ):
-    strangeness = Strangeness.fit(measure(table.slice(0, 30), artifact.schema), 30, 0)
-    novelty = strangeness.scores(measure(table, artifact.schema))
-    alarm = AlarmScore.fit(np.full(60, 0.5), novelty)
-    joined = replace(artifact, strangeness=strangeness, operating=replace(NOTHING, alarm=alarm))
+    strangeness = NoveltyScorer.fit(extract_features(table.slice(0, 30), artifact.schema), 30, 0)
+    novelty = strangeness.scores(extract_features(table, artifact.schema))
+    alarm = CombinedAlertScore.fit(np.full(60, 0.5), novelty)
+    joined = replace(
+        artifact, novelty=strangeness, operating_point=replace(NO_OPERATING_POINT, alert_score=alarm)
+    )
     sample = rows_of(data, joined)
     assert sample.novelty is not None
     encoded = artifact.tokenizer.encode(table)

@@ -25,7 +25,7 @@ from wirebert.errors import DataError
 from wirebert.inference import follow as following
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.detector import Detector
-from wirebert.inference.follow import Progress, follow, state_path
+from wirebert.inference.follow import FollowProgress, follow, state_path
 from wirebert.inference.predictions import open_writer, predict_blocks
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class UntilIdle(Event):
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Zeek log of 400 flows."""
     path = tmp_path_factory.mktemp("whole") / "conn.log"
-    write_conn_log(path, generate(400, seed=3, quiet=True))
+    write_conn_log(path, generate(400, seed=3, stealthy=True))
     return path
 
 
@@ -69,7 +69,7 @@ def verdicts_of(detector: Detector, path: Path) -> list[dict[str, object]]:
     return read(out)
 
 
-def run(detector: Detector, log: Path, out: Path, told: list[str] | None = None) -> Progress:
+def run(detector: Detector, log: Path, out: Path, told: list[str] | None = None) -> FollowProgress:
     """Score what there is."""
     return follow(detector, log, out, UntilIdle(), tell=[].append if told is None else told.append)
 

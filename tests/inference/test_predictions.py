@@ -15,7 +15,7 @@ from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.errors import DataError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.detector import Detector, Scores
-from wirebert.inference.explanations import reasons
+from wirebert.inference.explanations import top_reasons
 from wirebert.inference.predictions import WRITERS, open_writer, predict_blocks, verdict_table
 
 ENDINGS = tuple(WRITERS)
@@ -297,7 +297,7 @@ def test_a_verdict_names_the_line_of_its_flow(
     rows[10:10] = ["", "one,field"]
     path = tmp_path / "gaps.csv"
     path.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
-    flows = open_flows(path, DataConfig(max_misfit_fraction=0.1), schema=schema)
+    flows = open_flows(path, DataConfig(max_invalid_fraction=0.1), schema=schema)
     found = pa.concat_tables(predict_blocks(detector, flows))
     lines = path.read_text(encoding="utf-8").splitlines()
     assert "file" not in found.column_names
@@ -331,11 +331,11 @@ def test_why_names_the_features_of_each_explained_flow(
 ):
     """A list in JSON and Parquet, one text in CSV."""
     path = write(tmp_path / f"out{ending}", *predict_blocks(detector, flows, explained=explained))
-    found = read(path)["why"].to_pylist()
+    found = read(path)["explanation"].to_pylist()
     is_alert = detector.score(table).class_ids != 0
     if ending == ".csv":
         found = [None if text in (None, "") else text.split("; ") for text in found]
-    expected = reasons(detector.explain(table), detector.artifact.tokenizer).to_pylist()
+    expected = top_reasons(detector.explain(table), detector.artifact.tokenizer).to_pylist()
     for texts, wanted, alert in zip(found, expected, is_alert, strict=True):
         assert (texts or []) == (wanted if alert or explained == "all" else [])
     assert explained == "all" or {

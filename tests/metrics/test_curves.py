@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wirebert.metrics.curves import NUM_BINS, OperatingCurve, score_curves, score_histogram
+from wirebert.metrics.curves import HISTOGRAM_BINS, OperatingCurve, score_curves, score_histogram
 
 
 def curve(attacks: list[float], benign: list[float]) -> OperatingCurve:
@@ -11,19 +11,19 @@ def curve(attacks: list[float], benign: list[float]) -> OperatingCurve:
 def test_equal_scores_raise_the_alarm_together() -> None:
     # The threshold that finds the second attack costs both benign flows.
     tied = curve([0.9, 0.5], [0.5, 0.5])
-    assert tied.num_found.tolist() == [0, 1, 2]
-    assert tied.num_false.tolist() == [0, 0, 2]
-    assert tied.detection_at(0.99) == 0.5
+    assert tied.num_true_positives.tolist() == [0, 1, 2]
+    assert tied.num_false_positives.tolist() == [0, 0, 2]
+    assert tied.tpr_at_fpr(0.99) == 0.5
 
 
 def test_detection_at_a_rate_that_allows_no_false_alarm() -> None:
-    assert curve([0.9, 0.8, 0.1], [0.5, 0.2]).detection_at(0.01) == pytest.approx(2 / 3)
+    assert curve([0.9, 0.8, 0.1], [0.5, 0.2]).tpr_at_fpr(0.01) == pytest.approx(2 / 3)
 
 
 def test_a_file_of_one_kind_has_no_curve_figures() -> None:
     assert curve([], [0.5]).auroc is None
     assert curve([], [0.5]).average_precision is None
-    assert curve([0.5], []).detection_at(0.01) is None
+    assert curve([0.5], []).tpr_at_fpr(0.01) is None
     assert curve([0.5], []).average_precision == 1.0
 
 
@@ -48,21 +48,31 @@ def test_a_thinned_curve_has_few_points_and_all_of_them_are_points_of_the_whole(
     thin = whole.thinned(40)
     assert len(thin.thresholds) <= 3 * 40 + 4
     points = set(
-        zip(whole.thresholds.tolist(), whole.num_found.tolist(), whole.num_false.tolist(), strict=True)
+        zip(
+            whole.thresholds.tolist(),
+            whole.num_true_positives.tolist(),
+            whole.num_false_positives.tolist(),
+            strict=True,
+        )
     )
-    assert set(zip(thin.thresholds, thin.num_found, thin.num_false, strict=True)) <= points
-    assert (thin.num_found[-1], thin.num_false[-1]) == (whole.num_attacks, whole.num_benign)
+    assert set(zip(thin.thresholds, thin.num_true_positives, thin.num_false_positives, strict=True)) <= points
+    assert (thin.num_true_positives[-1], thin.num_false_positives[-1]) == (
+        whole.num_attacks,
+        whole.num_benign,
+    )
     assert (thin.auroc, thin.average_precision) == (whole.auroc, whole.average_precision)
 
 
 def test_thinning_keeps_the_extremes_of_precision_in_every_stretch() -> None:
     whole = wobbly(20_000)
     thin, stretches = whole.thinned(30), 30
-    found, false = whole.num_found[1:], whole.num_false[1:]
+    found, false = whole.num_true_positives[1:], whole.num_false_positives[1:]
     precision = found / (found + false)
     stretch = found * stretches // whole.num_attacks
-    kept = np.array(thin.num_found) / (np.array(thin.num_found) + np.array(thin.num_false))
-    of_kept = np.array(thin.num_found) * stretches // whole.num_attacks
+    kept = np.array(thin.num_true_positives) / (
+        np.array(thin.num_true_positives) + np.array(thin.num_false_positives)
+    )
+    of_kept = np.array(thin.num_true_positives) * stretches // whole.num_attacks
     for number in np.unique(stretch):
         own = precision[stretch == number]
         assert kept[of_kept == number].max() == own.max()
@@ -74,9 +84,11 @@ def test_thinning_keeps_what_is_found_at_low_false_positive_rates() -> None:
     thin = whole.thinned(80)
     for rate in (0.1, 0.01, 0.001, 0.0001):
         kept = max(
-            f for f, n in zip(thin.num_found, thin.num_false, strict=True) if n <= rate * whole.num_benign
+            f
+            for f, n in zip(thin.num_true_positives, thin.num_false_positives, strict=True)
+            if n <= rate * whole.num_benign
         )
-        exact = whole.detection_at(rate)
+        exact = whole.tpr_at_fpr(rate)
         assert exact is not None
         assert kept / whole.num_attacks == pytest.approx(exact, abs=0.02)
 
@@ -93,7 +105,7 @@ def test_each_class_and_the_attack_score_have_a_curve() -> None:
     curves = score_curves(np.array([0, 1, 1]), probabilities, ("normal", "dos"), None)
     assert list(curves.classes) == ["normal", "dos"]
     assert curves.classes["dos"].thresholds == (0.8, 0.4, 0.1)
-    assert curves.classes["dos"].num_found == (1, 2, 2)
+    assert curves.classes["dos"].num_true_positives == (1, 2, 2)
     assert curves.attack is None
 
 
@@ -105,5 +117,5 @@ def test_every_flow_is_in_the_bin_of_its_score_and_class() -> None:
     assert found.benign == "normal"
     assert list(found.counts) == ["normal", "dos"]
     for number, name in enumerate(found.counts):
-        expected, _ = np.histogram(scores[ids == number], NUM_BINS, (0, 1))
+        expected, _ = np.histogram(scores[ids == number], HISTOGRAM_BINS, (0, 1))
         assert list(found.counts[name]) == expected.tolist()

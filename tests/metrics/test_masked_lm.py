@@ -6,10 +6,10 @@ from rich.console import Console
 
 from wirebert.metrics.masked_lm import (
     COLUMNS_SHOWN,
-    PIECES,
-    MaskedFigures,
-    column_figures,
-    figures,
+    SUBWORDS,
+    MaskedMetrics,
+    column_metrics,
+    masked_metrics,
     print_masked,
 )
 
@@ -20,22 +20,22 @@ LOSSES = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
 
 
 def test_figures_are_those_worked_out_by_hand():
-    found = figures(TOKENS, GUESSED, LOSSES, *SLOTS)
-    assert found == MaskedFigures(num_masked=6, loss=2.5, accuracy=4 / 6, frequent_accuracy=2 / 6)
+    found = masked_metrics(TOKENS, GUESSED, LOSSES, *SLOTS)
+    assert found == MaskedMetrics(num_masked=6, loss=2.5, accuracy=4 / 6, frequent_accuracy=2 / 6)
     assert found.gain == pytest.approx(1 / 3)
 
 
 def test_each_column_has_its_own_and_pieces_come_last():
-    found = column_figures(TOKENS, GUESSED, LOSSES, *SLOTS, ("protocol", "service"))
-    assert list(found) == ["protocol", "service", PIECES]
-    assert found["protocol"] == MaskedFigures(num_masked=3, loss=1.0, accuracy=2 / 3, frequent_accuracy=1 / 3)
-    assert found["service"] == MaskedFigures(num_masked=2, loss=3.5, accuracy=0.5, frequent_accuracy=0.5)
-    assert found[PIECES] == MaskedFigures(num_masked=1, loss=5.0, accuracy=1.0, frequent_accuracy=0.0)
+    found = column_metrics(TOKENS, GUESSED, LOSSES, *SLOTS, ("protocol", "service"))
+    assert list(found) == ["protocol", "service", SUBWORDS]
+    assert found["protocol"] == MaskedMetrics(num_masked=3, loss=1.0, accuracy=2 / 3, frequent_accuracy=1 / 3)
+    assert found["service"] == MaskedMetrics(num_masked=2, loss=3.5, accuracy=0.5, frequent_accuracy=0.5)
+    assert found[SUBWORDS] == MaskedMetrics(num_masked=1, loss=5.0, accuracy=1.0, frequent_accuracy=0.0)
 
 
 def test_the_columns_with_the_largest_gain_are_shown_and_the_others_counted():
     columns = {
-        f"c{number:02}": MaskedFigures(num_masked=9, loss=1.0, accuracy=number / 100, frequent_accuracy=0.0)
+        f"c{number:02}": MaskedMetrics(num_masked=9, loss=1.0, accuracy=number / 100, frequent_accuracy=0.0)
         for number in range(COLUMNS_SHOWN + 3)
     }
     out = io.StringIO()

@@ -7,8 +7,8 @@ from wirebert.metrics.reliability import reliability
 def test_bins_hold_the_mean_probability_and_the_share_that_came_true() -> None:
     diagram = reliability(np.array([0.02, 0.04, 0.99, 1.0]), np.array([False, True, True, True]))
     low, high = diagram.bins
-    assert (low.num_flows, low.probability, low.share) == (2, pytest.approx(0.03), 0.5)
-    assert (high.num_flows, high.probability, high.share) == (2, pytest.approx(0.995), 1.0)
+    assert (low.num_flows, low.probability, low.observed_frequency) == (2, pytest.approx(0.03), 0.5)
+    assert (high.num_flows, high.probability, high.observed_frequency) == (2, pytest.approx(0.995), 1.0)
     assert diagram.expected_error == pytest.approx((2 * 0.47 + 2 * 0.005) / 4)
 
 

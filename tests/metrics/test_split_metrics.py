@@ -10,13 +10,13 @@ from sklearn import metrics as sk
 from wirebert.metrics.split_metrics import (
     NUM_MISTAKES,
     PER_CONFUSION,
+    FittedThresholds,
     SplitMetrics,
-    Thresholds,
-    evaluate,
-    surest_mistakes,
+    compute_metrics,
+    most_confident_errors,
 )
 from wirebert.metrics.thresholds import fit_threshold
-from wirebert.serialization import from_plain
+from wirebert.serialization import from_builtins
 
 ZERO = cast(str, 0)  # the stubs only know "warn"
 CLASSES = ("normal", "dos", "probe")
@@ -40,7 +40,7 @@ def test_headline_figures_equal_scikit_learns(
     true_ids, probabilities = draw(seed, num_flows, num_classes, num_extra)
     classes = tuple(f"c{i}" for i in range(num_classes))
     extra = tuple(f"x{i}" for i in range(num_extra))
-    result = evaluate(true_ids, probabilities, classes, None, extra_classes=extra, num_resamples=2)
+    result = compute_metrics(true_ids, probabilities, classes, None, extra_classes=extra, num_resamples=2)
     predicted = probabilities.argmax(axis=1)
     assert result.accuracy == pytest.approx(sk.accuracy_score(true_ids, predicted))
     for average in ("macro", "weighted"):
@@ -56,7 +56,7 @@ def test_headline_figures_equal_scikit_learns(
 @given(st.integers(0, 10_000), st.integers(1, 60))
 def test_per_class_figures_equal_scikit_learns(seed: int, num_flows: int) -> None:
     true_ids, probabilities = draw(seed, num_flows, 3)
-    result = evaluate(true_ids, probabilities, CLASSES, "normal", num_resamples=2)
+    result = compute_metrics(true_ids, probabilities, CLASSES, "normal", num_resamples=2)
     predicted = probabilities.argmax(axis=1)
     expected = sk.precision_recall_fscore_support(true_ids, predicted, labels=[0, 1, 2], zero_division=ZERO)
     for position, figures in enumerate(result.per_class.values()):
@@ -72,7 +72,7 @@ def test_attack_or_not_figures_equal_scikit_learns(seed: int, num_flows: int, de
     # One decimal makes many equal scores, which is where rankings go wrong.
     true_ids, probabilities = draw(seed, num_flows, 3, decimals=decimals)
     true_ids[:2] = [0, 1]
-    result = evaluate(true_ids, probabilities, CLASSES, "normal", num_resamples=2).binary
+    result = compute_metrics(true_ids, probabilities, CLASSES, "normal", num_resamples=2).binary
     assert result is not None
     is_attack, scores = true_ids != 0, 1.0 - probabilities[:, 0]
     alarm = probabilities.argmax(axis=1) != 0
@@ -84,7 +84,7 @@ def test_attack_or_not_figures_equal_scikit_learns(seed: int, num_flows: int, de
     assert result.auroc == pytest.approx(sk.roc_auc_score(is_attack, scores))
     assert result.average_precision == pytest.approx(sk.average_precision_score(is_attack, scores))
     fpr, tpr, _ = sk.roc_curve(is_attack, scores, drop_intermediate=False)
-    for rate, detection in result.detection_at_fpr.items():
+    for rate, detection in result.tpr_at_fpr.items():
         assert detection == pytest.approx(tpr[fpr <= float(rate)].max())
 
 
@@ -92,13 +92,13 @@ def test_attack_or_not_figures_equal_scikit_learns(seed: int, num_flows: int, de
 def test_loss_equals_scikit_learns_even_for_a_probability_of_zero(dtype: type) -> None:
     true_ids = np.array([0, 1, 2, 1])
     probabilities = np.array([[1, 0, 0], [0.5, 0.25, 0.25], [0, 0.9, 0.1], [1, 0, 0]], dtype=dtype)
-    result = evaluate(true_ids, probabilities, CLASSES, "normal", num_resamples=2)
+    result = compute_metrics(true_ids, probabilities, CLASSES, "normal", num_resamples=2)
     assert result.loss == pytest.approx(sk.log_loss(true_ids, probabilities, labels=[0, 1, 2]), rel=1e-6)
 
 
 def test_flows_of_a_class_training_lacks_are_wrong_and_listed() -> None:
     probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1]])
-    result = evaluate(
+    result = compute_metrics(
         np.array([0, 3, 3]), probabilities, CLASSES, "normal", extra_classes=("worm",), num_resamples=2
     )
     assert result.classes_not_in_training == {"worm": 2}
@@ -109,23 +109,23 @@ def test_flows_of_a_class_training_lacks_are_wrong_and_listed() -> None:
 
 
 def test_the_figures_of_a_file_without_benign_flows_are_numbers_or_none() -> None:
-    result = evaluate(np.array([1, 2]), np.eye(3)[[1, 0]], CLASSES, "normal", num_resamples=2)
+    result = compute_metrics(np.array([1, 2]), np.eye(3)[[1, 0]], CLASSES, "normal", num_resamples=2)
     assert result.binary is not None
     assert result.binary.auroc is None
     assert result.binary.false_positive_rate == 0.0
-    assert set(result.binary.detection_at_fpr) == {"0.01", "0.001", "0.0001"}
-    assert set(result.binary.detection_at_fpr.values()) == {None}
+    assert set(result.binary.tpr_at_fpr) == {"0.01", "0.001", "0.0001"}
+    assert set(result.binary.tpr_at_fpr.values()) == {None}
 
 
 def test_an_empty_split_has_figures_too() -> None:
-    result = evaluate(np.empty(0, dtype=np.int64), np.empty((0, 3)), CLASSES, "normal")
+    result = compute_metrics(np.empty(0, dtype=np.int64), np.empty((0, 3)), CLASSES, "normal")
     assert (result.num_flows, result.accuracy, result.loss, result.intervals) == (0, 0.0, None, None)
 
 
 @pytest.mark.parametrize("benign", ["normal", None])
 def test_metrics_survive_the_trip_through_a_file(benign: str | None) -> None:
     true_ids, probabilities = draw(0, 50, 3, 1)
-    result = evaluate(
+    result = compute_metrics(
         true_ids,
         probabilities,
         CLASSES,
@@ -135,16 +135,16 @@ def test_metrics_survive_the_trip_through_a_file(benign: str | None) -> None:
         num_resamples=20,
     )
     text = json.dumps(result.to_json(), allow_nan=False)
-    assert from_plain(SplitMetrics, json.loads(text)) == result
+    assert from_builtins(SplitMetrics, json.loads(text)) == result
     assert ("binary_accuracy" in json.loads(text)) == (benign is not None)
 
 
 def test_flows_seen_in_training_and_others_have_figures_of_their_own():
     true, probabilities = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
     is_seen = np.array([True, False, True, False])
-    found = evaluate(
+    found = compute_metrics(
         true, probabilities, ("ok", "scan"), "ok", is_seen=is_seen, num_resamples=100
-    ).familiarity
+    ).train_overlap
     assert found is not None
     # Seen: both right. Others: one right of two; F1 of "ok" 2/3, of "scan" 0.
     assert (found.seen.num_flows, found.seen.accuracy, found.seen.macro_f1) == (2, 1.0, 1.0)
@@ -154,14 +154,16 @@ def test_flows_seen_in_training_and_others_have_figures_of_their_own():
 
 def test_thresholds_of_another_split_are_tried_as_they_are() -> None:
     true_ids, probabilities = draw(0, 200, 3)
-    given = Thresholds("valid", (fit_threshold(np.array([0.1, 0.9]), np.array([False, True]), 0.01),))
-    found = evaluate(true_ids, probabilities, CLASSES, "normal", thresholds=given, num_resamples=2)
+    given = FittedThresholds("valid", (fit_threshold(np.array([0.1, 0.9]), np.array([False, True]), 0.01),))
+    found = compute_metrics(true_ids, probabilities, CLASSES, "normal", thresholds=given, num_resamples=2)
     assert [point.threshold for point in found.operating_points] == [given.limits[0].threshold]
-    assert found.operating_points[0].detection == pytest.approx(
+    assert found.operating_points[0].tpr == pytest.approx(
         (1 - probabilities[true_ids != 0, 0] >= given.limits[0].threshold).mean()
     )
     assert found.thresholds_from == "valid"
-    assert evaluate(true_ids, probabilities, CLASSES, "normal", num_resamples=2).thresholds_from is None
+    assert (
+        compute_metrics(true_ids, probabilities, CLASSES, "normal", num_resamples=2).thresholds_from is None
+    )
 
 
 def test_joined_scores_move_alarms_and_nothing_else() -> None:
@@ -170,10 +172,10 @@ def test_joined_scores_move_alarms_and_nothing_else() -> None:
     probabilities = rng.dirichlet(np.ones(2), 400)
     joined = rng.gamma(2, 2, 400) + 3 * true_ids
     plain, found = (
-        evaluate(true_ids, probabilities, ("ok", "scan"), "ok", alarm_scores=scores, num_resamples=2)
+        compute_metrics(true_ids, probabilities, ("ok", "scan"), "ok", alert_scores=scores, num_resamples=2)
         for scores in (None, joined)
     )
-    assert (plain.alerts_on, found.alerts_on) == ("attack", "attack_and_novelty")
+    assert (plain.alert_score, found.alert_score) == ("attack", "attack_and_novelty")
     assert found.binary is not None
     assert found.binary.auroc == pytest.approx(sk.roc_auc_score(true_ids, joined))
     assert found.curves is not None
@@ -181,15 +183,15 @@ def test_joined_scores_move_alarms_and_nothing_else() -> None:
     assert found.curves.attack.auroc == found.binary.auroc
     benign = np.sort(joined[true_ids == 0])[::-1]
     expected = (joined[true_ids == 1] > benign[int(0.01 * len(benign))]).mean()
-    assert found.binary.detection_at_fpr["0.01"] == pytest.approx(expected)
-    assert found.operating_points[0].detection == pytest.approx(expected)
+    assert found.binary.tpr_at_fpr["0.01"] == pytest.approx(expected)
+    assert found.operating_points[0].tpr == pytest.approx(expected)
     same = ("accuracy", "per_class", "confusion", "calibration", "score_histogram", "loss")
     assert all(getattr(found, name) == getattr(plain, name) for name in same)
 
 
 def choose(probabilities: list[float], confusions: list[int], hashes: list[int]) -> list[int]:
     arrays = np.array(probabilities), np.array(confusions, dtype=np.int64), np.array(hashes, dtype=np.uint64)
-    return surest_mistakes(*arrays).tolist()
+    return most_confident_errors(*arrays).tolist()
 
 
 def test_the_surest_come_first_and_of_equals_the_first() -> None:

@@ -11,9 +11,9 @@ from wirebert.metrics.thresholds import (
     Threshold,
     fit_threshold,
     laxest_threshold,
-    operating_point,
     precision_at,
-    share_interval,
+    threshold_metrics,
+    wilson_interval,
 )
 
 
@@ -50,9 +50,9 @@ def test_a_threshold_lies_between_two_scores() -> None:
 def test_the_rate_on_its_own_flows_is_kept(seed: int, num_flows: int, rate: float) -> None:
     scores, is_attack = draw(seed, num_flows, 2)
     found = fit_threshold(scores, is_attack, rate)
-    assert found.num_false == int((scores[~is_attack] >= found.threshold).sum())
-    assert found.num_false <= rate * found.num_benign
-    assert found.fpr_interval == share_interval(found.num_false, found.num_benign)
+    assert found.num_false_positives == int((scores[~is_attack] >= found.threshold).sum())
+    assert found.num_false_positives <= rate * found.num_benign
+    assert found.fpr_interval == wilson_interval(found.num_false_positives, found.num_benign)
 
 
 @pytest.mark.parametrize(("num_benign", "is_fixed"), [(100, False), (5_000, True)])
@@ -64,18 +64,20 @@ def test_too_few_benign_flows_do_not_fix_a_rate(num_benign: int, is_fixed: bool)
 @pytest.mark.parametrize(("hits", "tries"), [(0, 50), (3, 50), (50, 50), (7, 6734)])
 def test_the_interval_of_a_share_is_wilsons(hits: int, tries: int) -> None:
     expected: Any = binomtest(hits, tries).proportion_ci(method="wilson")
-    assert share_interval(hits, tries) == pytest.approx((expected.low, expected.high))
+    assert wilson_interval(hits, tries) == pytest.approx((expected.low, expected.high))
 
 
 def at(threshold: float) -> Threshold:
-    return Threshold(target_fpr=0.01, threshold=threshold, num_benign=1, num_false=0, fpr_interval=(0.0, 1.0))
+    return Threshold(
+        target_fpr=0.01, threshold=threshold, num_benign=1, num_false_positives=0, fpr_interval=(0.0, 1.0)
+    )
 
 
 def test_an_operating_point_counts_what_a_hand_counts() -> None:
     scores = np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1, 0.1, 0.1])
     is_attack = np.array([True, True, False, True, False, False, False, True])
-    point = operating_point(scores, is_attack, at(0.7))
-    assert (point.fpr, point.detection, point.precision) == (1 / 4, 2 / 4, 2 / 3)
+    point = threshold_metrics(scores, is_attack, at(0.7))
+    assert (point.fpr, point.tpr, point.precision) == (1 / 4, 2 / 4, 2 / 3)
     assert point.alerts_per_10000 == 3750
     # Of 10,000 flows 100 are attacks: 50 found; of 9,900 benign ones 2,475 alert.
     assert point.precision_at_prevalence["0.01"] == pytest.approx(50 / (50 + 2475))
@@ -83,12 +85,12 @@ def test_an_operating_point_counts_what_a_hand_counts() -> None:
 
 
 def test_what_can_not_be_divided_is_not_known() -> None:
-    benign = operating_point(np.array([0.2, 0.4]), np.zeros(2, bool), at(0.5))
-    assert (benign.fpr, benign.detection, benign.precision, benign.alerts_per_10000) == (0.0, None, None, 0)
-    attacks = operating_point(np.array([0.2, 0.6]), np.ones(2, bool), at(0.5))
-    assert (attacks.fpr, attacks.fpr_interval, attacks.detection) == (None, None, 0.5)
-    nothing = operating_point(np.empty(0), np.empty(0, bool), at(0.5))
-    assert (nothing.fpr, nothing.detection, nothing.alerts_per_10000) == (None, None, 0)
+    benign = threshold_metrics(np.array([0.2, 0.4]), np.zeros(2, bool), at(0.5))
+    assert (benign.fpr, benign.tpr, benign.precision, benign.alerts_per_10000) == (0.0, None, None, 0)
+    attacks = threshold_metrics(np.array([0.2, 0.6]), np.ones(2, bool), at(0.5))
+    assert (attacks.fpr, attacks.fpr_interval, attacks.tpr) == (None, None, 0.5)
+    nothing = threshold_metrics(np.empty(0), np.empty(0, bool), at(0.5))
+    assert (nothing.fpr, nothing.tpr, nothing.alerts_per_10000) == (None, None, 0)
 
 
 def test_without_a_false_alert_precision_elsewhere_is_not_known() -> None:

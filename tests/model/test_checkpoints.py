@@ -45,10 +45,10 @@ LAYOUT = TokenLayout(
     num_slots=2,
     token_slots=np.array([-1] * 2 + [0] * 11 + [1] * 7),
     token_groups=np.array([-1] * 2 + [0] * 11 + [1] * 7),
-    slot_marks=(np.array([2, 3, 4]), np.array([13, 14, 15])),
+    slot_special_states=(np.array([2, 3, 4]), np.array([13, 14, 15])),
     ordered_numbers=(np.arange(5, 13),),
     new_tokens=np.arange(0),
-    new_token_pieces=(),
+    new_token_subwords=(),
 )
 
 
@@ -149,7 +149,7 @@ def junk() -> Generator[None]:
 @pytest.mark.usefixtures("junk")
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"positions": False}, {"num_columns": 3}, {"attention_pattern": "columns"}, {"num_asked": 2}],
+    [{}, {"positions": False}, {"num_columns": 3}, {"attention_pattern": "columns"}, {"max_masked": 2}],
     ids=lambda settings: "".join(settings),
 )
 def test_every_number_of_a_restored_model_is_set(settings: dict[str, object]):
@@ -196,7 +196,7 @@ def test_a_model_from_scratch_fits_its_tokenizer():
 def test_an_own_model_started_again_gives_the_same_logits(tmp_path: Path):
     layout, theirs = replace(LAYOUT, positions=True), stock(replace(TINY, vocab_size=20))
     start = save(tmp_path, theirs, layout.vocabulary)
-    model = build(ModelConfig(start=start), layout, classes=CLASSES, seed=0).eval()
+    model = build(ModelConfig(init_from=start), layout, classes=CLASSES, seed=0).eval()
     ids = torch.arange(1, 20)[None]
     torch.testing.assert_close(model(ids), theirs(ids).logits, atol=1e-5, rtol=1e-5)
 
@@ -204,7 +204,7 @@ def test_an_own_model_started_again_gives_the_same_logits(tmp_path: Path):
 def test_tokens_are_matched_by_text_and_the_rest_starts_new(tmp_path: Path):
     theirs = stock(replace(TINY, vocab_size=3))
     start = save(tmp_path, theirs, ("[CLS]", "service:ssh", "elsewhere"))
-    model = build(ModelConfig(start=start), LAYOUT, classes=CLASSES, seed=0)
+    model = build(ModelConfig(init_from=start), LAYOUT, classes=CLASSES, seed=0)
     words, known = (
         model.embeddings.word_embeddings.weight,
         theirs.distilbert.embeddings.word_embeddings.weight,
@@ -224,12 +224,12 @@ def test_extended_vocabulary_keeps_rows_and_starts_new_tokens_at_the_mean_of_the
         num_slots=1,
         token_slots=np.array([-1, -1, -1, -1, -1, 0]),
         token_groups=np.array([-1, -1, -1, -1, -1, 0]),
-        slot_marks=(np.arange(0),),
+        slot_special_states=(np.arange(0),),
         ordered_numbers=(),
         new_tokens=np.array([5]),
-        new_token_pieces=(np.array([2, 4, 3]),),
+        new_token_subwords=(np.array([2, 4, 3]),),
     )
-    model = build(ModelConfig(start=start), layout, classes=CLASSES, seed=0)
+    model = build(ModelConfig(init_from=start), layout, classes=CLASSES, seed=0)
     words, known = (
         model.embeddings.word_embeddings.weight,
         theirs.distilbert.embeddings.word_embeddings.weight,
@@ -238,15 +238,15 @@ def test_extended_vocabulary_keeps_rows_and_starts_new_tokens_at_the_mean_of_the
     torch.testing.assert_close(words[5], known[2:].mean(dim=0))
     short = replace(layout, new_tokens=np.array([4]))
     with pytest.raises(CheckpointError, match=r"has 5 tokens, .* extended has 4"):
-        build(ModelConfig(start=start), short, classes=CLASSES, seed=0)
+        build(ModelConfig(init_from=start), short, classes=CLASSES, seed=0)
 
 
 def test_the_head_is_new_for_other_classes(tmp_path: Path):
     theirs = stock(replace(TINY, vocab_size=20))
     start = save(tmp_path, theirs, LAYOUT.vocabulary)
-    same = build(ModelConfig(start=start), LAYOUT, classes=CLASSES, seed=0)
+    same = build(ModelConfig(init_from=start), LAYOUT, classes=CLASSES, seed=0)
     assert torch.equal(same.classifier.weight, theirs.classifier.weight)
-    turned = build(ModelConfig(start=start), LAYOUT, classes=CLASSES[::-1], seed=0)
+    turned = build(ModelConfig(init_from=start), LAYOUT, classes=CLASSES[::-1], seed=0)
     assert turned.classifier.weight.std() < 0.1
     name = "transformer.layer.0.ffn.lin1.weight"
     assert torch.equal(turned.layer[0].state_dict()["lin1.weight"], theirs.distilbert.state_dict()[name])
@@ -255,17 +255,17 @@ def test_the_head_is_new_for_other_classes(tmp_path: Path):
 def test_a_body_without_head_and_prefix_can_be_started_from(tmp_path: Path):
     body = stock(replace(TINY, vocab_size=20)).distilbert
     start = save(tmp_path, body, LAYOUT.vocabulary)
-    model = build(ModelConfig(start=start), LAYOUT, classes=CLASSES, seed=0)
+    model = build(ModelConfig(init_from=start), LAYOUT, classes=CLASSES, seed=0)
     name = "transformer.layer.1.ffn.lin2.bias"
     assert torch.equal(model.layer[1].state_dict()["lin2.bias"], body.state_dict()[name])
 
 
 def test_a_setting_that_contradicts_the_start_is_refused(tmp_path: Path):
     start = save(tmp_path, stock(), ())
-    for config in (ModelConfig(start=start, num_layers=5), ModelConfig(start=start, size="mini")):
+    for config in (ModelConfig(init_from=start, num_layers=5), ModelConfig(init_from=start, size="mini")):
         with pytest.raises(ConfigError, match=r"model\.\w+ is \d+ in .*, where the model starts"):
             build(config, LAYOUT, classes=CLASSES, seed=0)
-    freer = build(ModelConfig(start=start, dropout=0.0), LAYOUT, classes=CLASSES, seed=0)
+    freer = build(ModelConfig(init_from=start, dropout=0.0), LAYOUT, classes=CLASSES, seed=0)
     assert freer.architecture.dropout == 0.0
 
 

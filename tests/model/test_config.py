@@ -65,7 +65,7 @@ def test_a_size_that_is_no_config_file_is_refused(tmp_path: Path, text: str | No
 
 
 @pytest.mark.parametrize(
-    "settings", [{"dim": 0}, {"num_layers": -1}, {"dropout": 1.0}, {"head_dropout": -0.1}, {"start": ""}]
+    "settings", [{"dim": 0}, {"num_layers": -1}, {"dropout": 1.0}, {"head_dropout": -0.1}, {"init_from": ""}]
 )
 def test_a_setting_out_of_range_is_refused(settings: dict[str, int]):
     with pytest.raises(ConfigError, match=r"model\."):

@@ -14,7 +14,7 @@ from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import (
     TokenLayout,
     initialize_embeddings,
-    initialize_from_pieces,
+    initialize_from_subwords,
     initialize_numbers,
     initialize_special,
     smooth_curves,
@@ -89,7 +89,7 @@ def test_special_tokens_start_at_the_mean_of_their_column():
 def test_a_new_token_starts_at_the_mean_of_its_pieces():
     model, words = tiny()
     before = words.clone()
-    initialize_from_pieces(model, np.array([40, 41]), [np.array([3, 5, 5]), np.array([9])])
+    initialize_from_subwords(model, np.array([40, 41]), [np.array([3, 5, 5]), np.array([9])])
     torch.testing.assert_close(words[40], (before[3] + 2 * before[5]) / 3)
     torch.testing.assert_close(words[41], before[9])
 
@@ -100,7 +100,7 @@ def test_the_layout_of_a_tokenizer_fits_a_model(leave_out: bool):
     columns = tuple(Column(name=name, kind=kind, is_feature=True) for name, kind in kinds.items())
     table = pa.table({"bytes": np.arange(40.0), "service": ["http", "ftp"] * 20})
     schema = FlowSchema(name="two", columns=columns)
-    tokenizer = FlowTokenizer.fit(schema, lambda: iter([table]), EncodingConfig(leave_out=leave_out))
+    tokenizer = FlowTokenizer.fit(schema, lambda: iter([table]), EncodingConfig(omit_most_frequent=leave_out))
     layout = TokenLayout.of(tokenizer)
     assert layout.positions is not leave_out
     assert layout.num_slots == 2
@@ -110,6 +110,6 @@ def test_the_layout_of_a_tokenizer_fits_a_model(leave_out: bool):
     words = model.embeddings.word_embeddings.weight.detach()
     bins = words[torch.from_numpy(layout.ordered_numbers[0])]
     assert cosine_similarity(bins[0], bins[1], dim=0) > cosine_similarity(bins[0], bins[-1], dim=0)
-    for slot, marks in enumerate(layout.slot_marks):
+    for slot, marks in enumerate(layout.slot_special_states):
         values = np.setdiff1d(np.flatnonzero(layout.token_slots == slot), marks)
         torch.testing.assert_close(words[marks], words[values].mean(dim=0).expand(len(marks), -1))

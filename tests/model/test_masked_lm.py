@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DistilBertConfig, DistilBertForMaskedLM
 
-from wirebert.model.batches import answers, class_logits, pack
+from wirebert.model.batches import class_logits, masked_logits, pack
 from wirebert.model.checkpoints import hugging_face_state, load_hugging_face_state
 from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
@@ -27,7 +27,7 @@ TINY = Architecture(
     num_heads=4,
     hidden_dim=32,
     max_positions=24,
-    num_asked=2,
+    max_masked=2,
 )
 
 
@@ -57,7 +57,7 @@ def test_places_and_answers_are_those_of_the_masked_tokens_in_order_and_then_non
     ids = torch.tensor([[2, 5 + 2, 3], [5 + 4, 0, 0]])
     asked = head(torch.zeros(5, dtype=torch.int64), 2)
     assert asked.places(ids, 2).tolist() == [1, 3, 6, 6]
-    assert asked.answers(ids, 2).tolist() == [2, 4, NO_TOKEN, NO_TOKEN]
+    assert asked.logits_of(ids, 2).tolist() == [2, 4, NO_TOKEN, NO_TOKEN]
 
 
 @pytest.mark.parametrize("num_columns", [0, 3])
@@ -105,7 +105,7 @@ def test_packed_rows_get_the_logits_of_padded_ones(pattern: str):
     ids = random.integers(5, V, offsets[-1]).astype(np.uint16)
     ids[[1, 4, 7, 13]] += V
     packed = pack(RaggedRows(ids, offsets), np.arange(3), np.zeros(3, np.int64), pad_id=0)
-    tokens = answers(model, packed)
+    tokens = masked_logits(model, packed)
     with torch.no_grad():
         found = class_logits(model, packed)[tokens != NO_TOKEN]
         alone = [

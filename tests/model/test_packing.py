@@ -12,7 +12,7 @@ from wirebert.model.attention import AttentionKernel
 from wirebert.model.batches import NO_CLASS, PackedBatch, class_logits, pack
 from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
-from wirebert.model.packing import first_rows, plan, room_for
+from wirebert.model.packing import first_rows, plan, tile_capacity
 from wirebert.training.corruption import RaggedRows
 
 PAD_ID = 0
@@ -125,7 +125,7 @@ def test_steps_of_as_many_flows_have_few_shapes(lengths: list[int], seed: int):
 
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=60))
 def test_tiles_are_runs_of_whole_rows_that_cover_all_tokens_and_fit(lengths: list[int]):
-    room = room_for(max(lengths))
+    room = tile_capacity(max(lengths))
     row_of, starts, tiles, firsts = (part.tolist() for part in plan(np.array(lengths), room))
     assert tiles[0] == 0
     assert tiles[-1] == sum(lengths)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def report() -> "Report":
     """Validation and test figures of three classes, one more in the test file, with trees beside them."""
     from wirebert.data.checks.checks import Finding
-    from wirebert.metrics.split_metrics import Mistake, SplitMetrics, evaluate
+    from wirebert.metrics.split_metrics import Mistake, SplitMetrics, compute_metrics
     from wirebert.report.environment import Hardware
     from wirebert.report.report import Baseline, DataSection, Report, class_distribution
 
@@ -25,7 +25,7 @@ def report() -> "Report":
         probabilities = rng.dirichlet(np.ones(3), 200) + np.eye(4)[true_ids][:, :3]
         probabilities /= probabilities.sum(axis=1, keepdims=True)
         names = ("normal", "dos", "<b>probe")
-        return evaluate(
+        return compute_metrics(
             true_ids, probabilities, names, "normal", extra_classes=extra, num_resamples=20, **settings
         )
 
@@ -37,7 +37,7 @@ def report() -> "Report":
             predicted_class="normal",
             probability=0.99,
             flow={"service": "<u>http", "src_bytes": "181"},
-            carried_by={"src_bytes": 1.25},
+            top_features={"src_bytes": 1.25},
         )
         for row in (7, 11)
     )

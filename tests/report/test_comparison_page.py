@@ -6,18 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from wirebert.metrics.significance import Contrast
-from wirebert.report.comparison import ClassStandings, Comparison, Difference, SplitComparison, Standing
-from wirebert.report.comparison_page import comparison_page, overlaid, verdicts, write_comparison
+from wirebert.metrics.significance import DifferenceInterval
+from wirebert.report.comparison import ClassStandings, Comparison, Difference, MetricEstimate, SplitComparison
+from wirebert.report.comparison_page import comparison_page, overlaid, summary_sentences, write_comparison
 from wirebert.report.plots.chart import to_svg
 from wirebert.telemetry.history import Curve, History
 
-STANDING = Standing(value=0.5, std=None, intervals={"rows": (0.4, 0.6), "clusters": (0.2, 0.8)})
+STANDING = MetricEstimate(value=0.5, std=None, intervals={"rows": (0.4, 0.6), "clusters": (0.2, 0.8)})
 
 
 def difference(value: float, p: float) -> Difference:
-    ways = {"rows": Contrast((0.0, 0.1), 0.001, 0.002), "clusters": Contrast((0.0, 0.1), p, p)}
-    return Difference(first="ours", second="<i>trees", figure="macro_f1", value=value, ways=ways)
+    ways = {
+        "rows": DifferenceInterval((0.0, 0.1), 0.001, 0.002),
+        "clusters": DifferenceInterval((0.0, 0.1), p, p),
+    }
+    return Difference(first="ours", second="<i>trees", figure="macro_f1", value=value, intervals=ways)
 
 
 def comparison(*differences: Difference) -> Comparison:
@@ -25,14 +28,14 @@ def comparison(*differences: Difference) -> Comparison:
         name="test",
         num_flows=100,
         num_clusters=3,
-        standings={"ours": {"macro_f1": STANDING}, "<i>trees": {"macro_f1": STANDING}},
+        estimates={"ours": {"macro_f1": STANDING}, "<i>trees": {"macro_f1": STANDING}},
         differences=differences,
     )
     return Comparison(title="<script>", primary="macro_f1", splits=(split,), facts={"ours": {"seeds": "1"}})
 
 
 def test_a_difference_counts_only_if_every_way_of_drawing_agrees() -> None:
-    above, below, level = verdicts(
+    above, below, level = summary_sentences(
         comparison(difference(0.1, 0.01), difference(-0.1, 0.01), difference(0.1, 0.3))
     )
     assert "ours is above <i>trees, in macro F1" in above

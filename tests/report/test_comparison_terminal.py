@@ -2,21 +2,21 @@ import io
 
 from rich.console import Console
 
-from wirebert.metrics.significance import Contrast
-from wirebert.report.comparison import Comparison, Difference, SplitComparison, Standing
-from wirebert.report.comparison_terminal import print_comparison, remarks
-from wirebert.report.report import JudgedFile
+from wirebert.metrics.significance import DifferenceInterval
+from wirebert.report.comparison import Comparison, Difference, MetricEstimate, SplitComparison
+from wirebert.report.comparison_terminal import comparison_remarks, print_comparison
+from wirebert.report.report import FileUsage
 
 
-def standing(value: float, std: float | None = 0.01) -> Standing:
-    return Standing(value=value, std=std, intervals={"rows": (0.4, 0.6), "clusters": (0.1, 0.9)})
+def standing(value: float, std: float | None = 0.01) -> MetricEstimate:
+    return MetricEstimate(value=value, std=std, intervals={"rows": (0.4, 0.6), "clusters": (0.1, 0.9)})
 
 
 SPLIT = SplitComparison(
     name="test",
     num_flows=1000,
     num_clusters=7,
-    standings={
+    estimates={
         "[red]ours": {"accuracy": standing(0.8), "macro_f1": standing(0.55)},
         "trees": {"accuracy": standing(0.7, None), "macro_f1": standing(0.5, None)},
     },
@@ -26,7 +26,10 @@ SPLIT = SplitComparison(
             second="trees",
             figure="macro_f1",
             value=0.05,
-            ways={"clusters": Contrast((-0.1, 0.2), 0.4, 0.8), "rows": Contrast((0.01, 0.09), 0.01, 0.02)},
+            intervals={
+                "clusters": DifferenceInterval((-0.1, 0.2), 0.4, 0.8),
+                "rows": DifferenceInterval((0.01, 0.09), 0.01, 0.02),
+            },
         ),
     ),
 )
@@ -36,7 +39,7 @@ COMPARISON = Comparison(
     splits=(SPLIT, SplitComparison(name="valid", num_flows=5, num_clusters=0, note="Other flows.")),
     facts={"[red]ours": {"seeds": "1, 2"}, "trees": {"seeds": "1"}},
     settings={"training.epochs": ("5", "9")},
-    judged={"test": JudgedFile("ab" * 32, 1, 1)},
+    files={"test": FileUsage("ab" * 32, 1, 1)},
 )
 
 
@@ -69,7 +72,7 @@ def test_a_split_without_a_test_says_why() -> None:
 
 
 def test_reads_of_the_file_are_told() -> None:
-    assert "Opened once for a test, for 1 set of settings" in " ".join(remarks(SPLIT, COMPARISON))
+    assert "Opened once for a test, for 1 set of settings" in " ".join(comparison_remarks(SPLIT, COMPARISON))
 
 
 def test_what_is_piped_is_plain_text() -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from wirebert.metrics.split_metrics import evaluate
+from wirebert.metrics.split_metrics import compute_metrics
 from wirebert.metrics.student_gap import SplitGap, TeacherGap
 from wirebert.report.report import Report
 from wirebert.report.terminal import differing_settings, print_report
@@ -40,7 +40,7 @@ def test_how_far_a_teacher_is_away_is_told_below_the_tables(report: Report) -> N
         teacher_parameters=10,
         num_unlabelled=0,
         is_fresh=True,
-        splits={"test": SplitGap(num_flows=2, agreement=0.5, figures={})},
+        splits={"test": SplitGap(num_flows=2, agreement=0.5, metrics={})},
     )
     screen, output = console(width=120)
     print_report(replace(report, teacher=gap), screen)
@@ -60,7 +60,7 @@ def test_settings_that_differ_are_found_by_their_dotted_names(report: Report) ->
 
 @pytest.mark.parametrize("name", ["dos", "udp_amplification", "a" * 26])
 def test_class_names_stand_whole_at_80_columns(name: str, report: Report) -> None:
-    metrics = evaluate(np.array([0, 1]), np.eye(2), ("benign", name), "benign", num_resamples=5)
+    metrics = compute_metrics(np.array([0, 1]), np.eye(2), ("benign", name), "benign", num_resamples=5)
     trees = replace(report.baseline["boosted trees"], splits={"test": metrics})
     screen, output = console()
     print_report(replace(report, splits={"test": metrics}, baseline={"boosted trees": trees}), screen)
@@ -71,7 +71,7 @@ def test_class_names_stand_whole_at_80_columns(name: str, report: Report) -> Non
 
 @pytest.mark.parametrize("num_flows", [0, 2])
 def test_a_split_without_benign_class_or_without_flows_is_printed(num_flows: int, report: Report) -> None:
-    bare = evaluate(np.arange(num_flows), np.eye(2)[:num_flows], ("a", "b"), None, num_resamples=5)
+    bare = compute_metrics(np.arange(num_flows), np.eye(2)[:num_flows], ("a", "b"), None, num_resamples=5)
     screen, output = console()
     print_report(replace(report, splits={"bare": bare}), screen)
     assert "attack" not in output.getvalue()
@@ -79,7 +79,7 @@ def test_a_split_without_benign_class_or_without_flows_is_printed(num_flows: int
 
 def test_names_are_shown_as_they_are(report: Report) -> None:
     name = "[/red]:smile:[b]"
-    metrics = evaluate(np.array([0, 1]), np.eye(2), (name, "b"), None, num_resamples=5)
+    metrics = compute_metrics(np.array([0, 1]), np.eye(2), (name, "b"), None, num_resamples=5)
     screen, output = console()
     odd = replace(report, name=name, splits={name: metrics})
     print_report(odd, screen)

@@ -19,7 +19,7 @@ from wirebert.service import app as web
 from wirebert.service.api_keys import ApiKeys
 from wirebert.service.app import create_app
 from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES
-from wirebert.service.handlers import Answerer
+from wirebert.service.handlers import RequestHandler
 from wirebert.service.limits import Limits
 
 pytestmark = pytest.mark.usefixtures("loop_of_its_own")
@@ -34,7 +34,7 @@ AS_JSON = {"content-type": JSON}
 
 
 def client_of(artifact: "Artifact", limits: Limits = LIMITS, keys: str = "", **more: Any) -> TestClient:
-    answerer = Answerer(Detector(artifact), limits)
+    answerer = RequestHandler(Detector(artifact), limits)
     return TestClient(create_app(answerer, limits, ApiKeys(text=keys), **more), raise_server_exceptions=False)
 
 
@@ -67,7 +67,7 @@ def test_reasons_come_where_they_are_asked_for(client: TestClient):
     ]
     flows = json.dumps({"flows": rows}).encode()
     answer = client.post("/v1/score?explain=alerts", content=flows, headers=AS_JSON).json()
-    explained = [flow["why"] for flow in answer["flows"] if flow["predicted_class"] != "normal"]
+    explained = [flow["explanation"] for flow in answer["flows"] if flow["predicted_class"] != "normal"]
     assert explained
     assert all(explained)
 
@@ -163,7 +163,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(artifact: "Artifact"):
             sent.append(message)
 
         limits = Limits(body_s=0.05)
-        app = create_app(Answerer(Detector(artifact), limits), limits, ApiKeys())
+        app = create_app(RequestHandler(Detector(artifact), limits), limits, ApiKeys())
         head = [(b"content-type", JSON.encode()), (b"content-length", b"10"), (b"host", b"x")]
         scope = {"type": "http", "method": "POST", "path": "/v1/score", "headers": head, "query_string": b""}
         async with app.service.running(app.inner):
@@ -186,8 +186,8 @@ def test_who_waits_too_long_is_told_to_come_again(artifact: "Artifact", monkeypa
     def sleep(*_: object) -> None:
         time.sleep(0.5)
 
-    own = Answerer(Detector(artifact), LIMITS)
-    monkeypatch.setattr(Answerer, "answer", sleep)
+    own = RequestHandler(Detector(artifact), LIMITS)
+    monkeypatch.setattr(RequestHandler, "handle", sleep)
     limits = Limits(answer_s=0.05)
     with TestClient(create_app(own, limits, ApiKeys())) as client:
         answer = client.post("/v1/score", content=FLOW, headers=AS_JSON)
@@ -199,7 +199,7 @@ def test_our_own_failure_tells_no_detail(artifact: "Artifact", monkeypatch: pyte
     def fail(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(Answerer, "answer", fail)
+    monkeypatch.setattr(RequestHandler, "handle", fail)
     with client_of(artifact) as client:
         answer = client.post("/v1/score", content=FLOW, headers=AS_JSON)
         assert answer.status_code == 500

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from wirebert.service.batching import MAX_JOBS, Batcher, Busy
+from wirebert.service.batching import MAX_JOBS, Batcher, QueueFull
 
 pytestmark = pytest.mark.usefixtures("loop_of_its_own")
 
@@ -25,7 +25,7 @@ class Gate:
 
 
 def batcher(gate: Gate, *, max_waiting: int = 100, max_size: int = 1000) -> Batcher[int, int]:
-    return Batcher(gate, size=lambda job: job, max_size=max_size, max_waiting=max_waiting, wait_s=0.01)
+    return Batcher(gate, size=lambda job: job, max_size=max_size, max_queue=max_waiting, wait_s=0.01)
 
 
 def outcomes(jobs: Sequence[int], **bounds: int) -> tuple[list[int | BaseException], list[list[int]]]:
@@ -64,7 +64,7 @@ def test_a_job_that_fails_spoils_no_other():
 def test_more_jobs_than_may_wait_are_turned_away():
     found, _ = outcomes([1, 2, 3], max_waiting=2)
     assert found[:2] == [2, 4]
-    assert isinstance(found[2], Busy)
+    assert isinstance(found[2], QueueFull)
 
 
 def test_a_job_whose_client_has_gone_is_not_done():

@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.decision.alert_score import AlarmScore
-from wirebert.decision.novelty import Strangeness
-from wirebert.decision.operating_point import NOTHING
-from wirebert.encoding.matrix import measure
+from wirebert.decision.alert_score import CombinedAlertScore
+from wirebert.decision.novelty import NoveltyScorer
+from wirebert.decision.operating_point import NO_OPERATING_POINT
+from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.inference.attribution import Attributions
 from wirebert.inference.detector import Detector
 from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES
-from wirebert.service.handlers import Answer, Answerer, Question
+from wirebert.service.handlers import RequestHandler, ScoreRequest, ScoreResponse
 from wirebert.service.limits import Limits, RequestError
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def answerer(artifact: "Artifact") -> Answerer:
-    return Answerer(Detector(artifact), Limits(max_explained=3))
+def answerer(artifact: "Artifact") -> RequestHandler:
+    return RequestHandler(Detector(artifact), Limits(max_explained=3))
 
 
 def rows_of(table: pa.Table) -> list[dict[str, object]]:
@@ -38,8 +38,8 @@ def rows_of(table: pa.Table) -> list[dict[str, object]]:
     ]
 
 
-def ask(rows: list[dict[str, object]], answer_type: str = JSON, *, explains: bool = False) -> Question:
-    return Question(
+def ask(rows: list[dict[str, object]], answer_type: str = JSON, *, explains: bool = False) -> ScoreRequest:
+    return ScoreRequest(
         content_type=JSON,
         body=json.dumps({"flows": rows}).encode(),
         answer_type=answer_type,
@@ -47,8 +47,8 @@ def ask(rows: list[dict[str, object]], answer_type: str = JSON, *, explains: boo
     )
 
 
-def verdicts(answer: Answer | RequestError) -> list[dict[str, object]]:
-    assert isinstance(answer, Answer)
+def verdicts(answer: ScoreResponse | RequestError) -> list[dict[str, object]]:
+    assert isinstance(answer, ScoreResponse)
     return json.loads(answer.content)["flows"]
 
 
@@ -58,7 +58,7 @@ def test_verdicts_are_those_of_predict_on_a_file_of_the_same_rows(
     from wirebert.data.flows import open_flows
     from wirebert.inference.predictions import open_writer, predict_blocks
 
-    answerer = Answerer(Detector(artifact), Limits())
+    answerer = RequestHandler(Detector(artifact), Limits())
     lines = "".join(json.dumps(row) + "\n" for row in rows_of(table))
     (tmp_path / "flows.jsonl").write_text(lines)
     detector = Detector(artifact)
@@ -66,9 +66,9 @@ def test_verdicts_are_those_of_predict_on_a_file_of_the_same_rows(
     with open_writer(tmp_path / "out.jsonl") as writer:
         for block in predict_blocks(detector, flows):
             writer.write(block)
-    question = Question(content_type=JSON_LINES, body=lines.encode(), answer_type=JSON_LINES)
-    (answer,) = answerer.answer([question])
-    assert isinstance(answer, Answer)
+    question = ScoreRequest(content_type=JSON_LINES, body=lines.encode(), answer_type=JSON_LINES)
+    (answer,) = answerer.handle([question])
+    assert isinstance(answer, ScoreResponse)
     expected = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     found = [json.loads(line) for line in answer.content.decode().splitlines()]
     assert len(found) == 60
@@ -76,7 +76,7 @@ def test_verdicts_are_those_of_predict_on_a_file_of_the_same_rows(
         assert one == pytest.approx(other, abs=1e-6)
 
 
-def test_questions_answered_together_get_what_they_get_alone(answerer: Answerer, table: pa.Table):
+def test_questions_answered_together_get_what_they_get_alone(answerer: RequestHandler, table: pa.Table):
     rows = rows_of(table)
     questions = [
         ask(rows[:5]),
@@ -84,76 +84,78 @@ def test_questions_answered_together_get_what_they_get_alone(answerer: Answerer,
         ask([]),
         ask(rows[5:7]),
         ask([{"bytes": "12", "service": "http"}]),
-        Question(content_type=CSV, body=b"bytes,service\n12,http\n", answer_type=JSON),
-        Question(content_type=CSV, body=b"bytes,service\n0,dns\n", answer_type=JSON),
+        ScoreRequest(content_type=CSV, body=b"bytes,service\n12,http\n", answer_type=JSON),
+        ScoreRequest(content_type=CSV, body=b"bytes,service\n0,dns\n", answer_type=JSON),
     ]
-    together = answerer.answer(questions)
+    together = answerer.handle(questions)
     for question, answer in zip(questions, together, strict=True):
-        (alone,) = answerer.answer([question])
+        (alone,) = answerer.handle([question])
         for one, other in zip(verdicts(answer), verdicts(alone), strict=True):
             assert one == pytest.approx(other, abs=1e-6)
     assert verdicts(together[1]) == verdicts(together[4])
     assert verdicts(together[1])[0]["p_dos"] == pytest.approx(verdicts(together[5])[0]["p_dos"])
 
 
-def test_each_question_counts_its_rows_from_zero(answerer: Answerer, table: pa.Table):
-    found = answerer.answer([ask(rows_of(table)[:3]), ask(rows_of(table)[3:5])])
+def test_each_question_counts_its_rows_from_zero(answerer: RequestHandler, table: pa.Table):
+    found = answerer.handle([ask(rows_of(table)[:3]), ask(rows_of(table)[3:5])])
     assert [[row["row"] for row in verdicts(answer)] for answer in found] == [[0, 1, 2], [0, 1]]
 
 
-def test_a_question_that_can_not_be_answered_leaves_the_others_alone(answerer: Answerer, table: pa.Table):
-    found = answerer.answer(
+def test_a_question_that_can_not_be_answered_leaves_the_others_alone(
+    answerer: RequestHandler, table: pa.Table
+):
+    found = answerer.handle(
         [
             ask(rows_of(table)[:2]),
             ask([{"nothing": 1}]),
-            Question(content_type=CSV, body=b"", answer_type=JSON),
+            ScoreRequest(content_type=CSV, body=b"", answer_type=JSON),
         ]
     )
     assert len(verdicts(found[0])) == 2
     assert [one.status for one in found[1:] if isinstance(one, RequestError)] == [422, 422]
 
 
-def test_values_that_are_no_numbers_are_told_to_who_sent_them_alone(answerer: Answerer):
-    found = answerer.answer([ask([{"bytes": "many", "duration": 1}]), ask([{"bytes": 1, "duration": 1}])])
-    told = [json.loads(one.content)["misread"] for one in found if isinstance(one, Answer)]
+def test_values_that_are_no_numbers_are_told_to_who_sent_them_alone(answerer: RequestHandler):
+    found = answerer.handle([ask([{"bytes": "many", "duration": 1}]), ask([{"bytes": 1, "duration": 1}])])
+    told = [json.loads(one.content)["misread"] for one in found if isinstance(one, ScoreResponse)]
     assert told == [{"bytes": 1}, {}]
-    assert [one.num_misread for one in found if isinstance(one, Answer)] == [1, 0]
+    assert [one.num_invalid for one in found if isinstance(one, ScoreResponse)] == [1, 0]
 
 
-def test_no_flows_get_no_verdicts_in_every_format(answerer: Answerer):
-    json_answer, lines, arrow = answerer.answer([ask([], kind) for kind in (JSON, JSON_LINES, ARROW)])
+def test_no_flows_get_no_verdicts_in_every_format(answerer: RequestHandler):
+    json_answer, lines, arrow = answerer.handle([ask([], kind) for kind in (JSON, JSON_LINES, ARROW)])
     assert verdicts(json_answer) == []
-    assert isinstance(lines, Answer)
+    assert isinstance(lines, ScoreResponse)
     assert lines.content == b""
-    assert isinstance(arrow, Answer)
+    assert isinstance(arrow, ScoreResponse)
     assert pa.ipc.open_stream(io.BytesIO(arrow.content)).read_all().num_rows == 0
 
 
-def test_an_arrow_stream_comes_back_as_one(answerer: Answerer, table: pa.Table):
+def test_an_arrow_stream_comes_back_as_one(answerer: RequestHandler, table: pa.Table):
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    question = Question(content_type=ARROW, body=sink.getvalue(), answer_type=ARROW)
-    (answer,) = answerer.answer([question])
-    assert isinstance(answer, Answer)
+    question = ScoreRequest(content_type=ARROW, body=sink.getvalue(), answer_type=ARROW)
+    (answer,) = answerer.handle([question])
+    assert isinstance(answer, ScoreResponse)
     found = pa.ipc.open_stream(io.BytesIO(answer.content)).read_all()
     expected = Detector(answerer.detector.artifact).score(table)
     np.testing.assert_allclose(found["p_dos"].to_numpy(), expected.probabilities[:, 1], atol=1e-6)
 
 
-def test_reasons_are_given_to_the_most_suspicious_flows_only(answerer: Answerer, table: pa.Table):
-    found = verdicts(answerer.answer([ask(rows_of(table)[:2]), ask(rows_of(table), explains=True)])[1])
-    explained = [row for row in found if row["why"] is not None]
+def test_reasons_are_given_to_the_most_suspicious_flows_only(answerer: RequestHandler, table: pa.Table):
+    found = verdicts(answerer.handle([ask(rows_of(table)[:2]), ask(rows_of(table), explains=True)])[1])
+    explained = [row for row in found if row["explanation"] is not None]
     attacks = [row for row in found if row["predicted_class"] != "normal"]
     assert len(attacks) > 3
     assert len(explained) == 3
     highest = sorted((float(str(row["attack_score"])) for row in attacks), reverse=True)[:3]
     assert sorted((float(str(row["attack_score"])) for row in explained), reverse=True) == highest
-    assert all(isinstance(row["why"], list) and row["why"] for row in explained)
+    assert all(isinstance(row["explanation"], list) and row["explanation"] for row in explained)
 
 
 def test_flows_of_who_does_not_ask_for_reasons_are_not_explained(
-    answerer: Answerer, table: pa.Table, monkeypatch: pytest.MonkeyPatch
+    answerer: RequestHandler, table: pa.Table, monkeypatch: pytest.MonkeyPatch
 ):
     nums: list[int] = []
     explain = Detector.explain_encoded
@@ -163,28 +165,30 @@ def test_flows_of_who_does_not_ask_for_reasons_are_not_explained(
         return explain(self, block, class_ids)
 
     monkeypatch.setattr(Detector, "explain_encoded", counted)
-    answerer.answer([ask(rows_of(table)), ask(rows_of(table), explains=True), ask(rows_of(table))])
-    answerer.answer([ask(rows_of(table))])
+    answerer.handle([ask(rows_of(table)), ask(rows_of(table), explains=True), ask(rows_of(table))])
+    answerer.handle([ask(rows_of(table))])
     assert nums == [3]
 
 
 def test_where_alerts_go_by_novelty_too_so_do_reasons(artifact: "Artifact", table: pa.Table):
-    strangeness = Strangeness.fit(measure(table.slice(0, 20), artifact.schema), 20, 0)
+    strangeness = NoveltyScorer.fit(extract_features(table.slice(0, 20), artifact.schema), 20, 0)
     known = Detector(artifact).score(table).attack_score
     assert known is not None
-    alarm = AlarmScore.fit(known, strangeness.scores(measure(table, artifact.schema)))
-    joined = replace(artifact, strangeness=strangeness, operating=replace(NOTHING, alarm=alarm))
-    answerer = Answerer(Detector(joined), Limits(max_explained=3))
-    found = verdicts(answerer.answer([ask(rows_of(table), explains=True)])[0])
+    alarm = CombinedAlertScore.fit(known, strangeness.scores(extract_features(table, artifact.schema)))
+    joined = replace(
+        artifact, novelty=strangeness, operating_point=replace(NO_OPERATING_POINT, alert_score=alarm)
+    )
+    answerer = RequestHandler(Detector(joined), Limits(max_explained=3))
+    found = verdicts(answerer.handle([ask(rows_of(table), explains=True)])[0])
     attacks = [row for row in found if row["predicted_class"] != "normal"]
-    highest = sorted((float(str(row["alarm_score"])) for row in attacks), reverse=True)[:3]
-    explained = [float(str(row["alarm_score"])) for row in found if row["why"] is not None]
+    highest = sorted((float(str(row["alert_score"])) for row in attacks), reverse=True)[:3]
+    explained = [float(str(row["alert_score"])) for row in found if row["explanation"] is not None]
     assert sorted(explained, reverse=True) == highest
 
 
-def test_classes_are_counted_where_there_is_no_verdict(answerer: Answerer, table: pa.Table):
-    (answer,) = answerer.answer([ask(rows_of(table))])
-    assert isinstance(answer, Answer)
+def test_classes_are_counted_where_there_is_no_verdict(answerer: RequestHandler, table: pa.Table):
+    (answer,) = answerer.handle([ask(rows_of(table))])
+    assert isinstance(answer, ScoreResponse)
     assert set(answer.verdicts) <= {"normal", "dos", "probe"}
     assert sum(answer.verdicts.values()) == answer.num_flows == 60
 
@@ -219,8 +223,8 @@ def test_flows_of_one_question_are_the_context_of_each_other_and_of_no_other(
     ]
     bare = pa.Table.from_pylist(rows)
     artifact, _ = make_artifact(schema, FlowContext(ContextWindows()).append(bare))
-    answerer = Answerer(Detector(artifact), Limits())
-    whole, first, second = answerer.answer([ask(rows), ask(rows[:20]), ask(rows[20:])])
+    answerer = RequestHandler(Detector(artifact), Limits())
+    whole, first, second = answerer.handle([ask(rows), ask(rows[:20]), ask(rows[20:])])
     scores = [
         [float(str(row["attack_score"])) for row in verdicts(answer)] for answer in (whole, first, second)
     ]

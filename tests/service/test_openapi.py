@@ -9,7 +9,7 @@ import pytest
 
 from wirebert.inference.detector import Detector
 from wirebert.service.api_keys import ApiKeys
-from wirebert.service.handlers import Answerer
+from wirebert.service.handlers import RequestHandler
 from wirebert.service.limits import Limits
 from wirebert.service.openapi import about_model, document
 
@@ -23,7 +23,7 @@ def test_the_document_lists_every_path_but_those_of_the_page(artifact: "Artifact
     from wirebert.service.app import create_app
     from wirebert.service.web_page import resources
 
-    app = create_app(Answerer(Detector(artifact), Limits()), Limits(), ApiKeys())
+    app = create_app(RequestHandler(Detector(artifact), Limits()), Limits(), ApiKeys())
     listed = document(Detector(artifact), Limits(), needs_key=False)["paths"]
     assert set(listed) == app.paths - set(resources()) - {"/openapi.json"}  # pyright: ignore[reportArgumentType]
 

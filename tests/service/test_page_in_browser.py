@@ -51,7 +51,7 @@ def test_pasted_rows_get_verdicts_with_what_carried_them(visit: Visit):
     page.get_by_role("button", name="Score").click()
     expect(page.locator("#body tr")).to_have_count(36)
     expect(page.locator("#summary")).to_contain_text("36 flows")
-    assert page.locator("#body .why span").count() > 0
+    assert page.locator("#body .explanation span").count() > 0
     assert "src ip" in page.locator("#head").inner_text()
     expect(page.locator("#verdicts-title")).to_be_focused()
     page.get_by_label("Only what is not benign").check()

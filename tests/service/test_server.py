@@ -17,7 +17,7 @@ from wirebert.errors import ConfigError
 from wirebert.inference.detector import Detector
 from wirebert.service.api_keys import VARIABLE
 from wirebert.service.limits import Limits
-from wirebert.service.server import Place, serve
+from wirebert.service.server import ServerConfig, serve
 
 if TYPE_CHECKING:
     from wirebert.inference.artifact import Artifact
@@ -38,24 +38,24 @@ AS_JSON = {"content-type": "application/json"}
 def test_strangers_need_a_key_or_a_word(artifact: "Artifact", host: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     with pytest.raises(ConfigError, match="can be reached by others, and no key is set"):
-        serve(Detector(artifact), Place(host=host), Limits())
+        serve(Detector(artifact), ServerConfig(host=host), Limits())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_this_machine_needs_none(host: str):
-    assert Place(host=host).is_loopback
+    assert ServerConfig(host=host).is_loopback
 
 
 def test_an_address_that_is_taken_is_told_in_one_sentence(artifact: "Artifact"):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"--port {port}: can not listen there"):
-            serve(Detector(artifact), Place(port=port), Limits())
+            serve(Detector(artifact), ServerConfig(port=port), Limits())
 
 
 def test_a_port_is_a_port():
     with pytest.raises(ConfigError, match="--port"):
-        Place(port=70000)
+        ServerConfig(port=70000)
 
 
 def ask(port: int, body: bytes) -> tuple[int, dict[str, list[object]]]:
@@ -108,7 +108,7 @@ def test_a_service_that_is_stopped_finishes_what_it_took_refuses_more_and_ends_w
 
 @pytest.mark.slow
 def test_too_many_requests_are_told_to_come_again_and_then_it_goes_on(start_service: Start):
-    process, port = start_service("--max-waiting", "2")
+    process, port = start_service("--max-queue", "2")
     with ThreadPoolExecutor(24) as pool:
         answers = list(pool.map(ask, [port] * 48, [flows(4000)] * 48))
     statuses = {status for status, _ in answers}

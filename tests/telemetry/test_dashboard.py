@@ -6,7 +6,7 @@ from rich.cells import cell_len
 
 from wirebert.telemetry.dashboard import frame
 from wirebert.telemetry.events import Event, StartEvent, StepEvent, WarningEvent
-from wirebert.telemetry.state import Picture
+from wirebert.telemetry.state import DashboardState
 
 Tell = Callable[..., list[tuple[Event, float]]]
 
@@ -32,12 +32,12 @@ NAMES = (
 GPU_NAMES = ("GPU memory", "by this run", "GPU power", "GPU temperature")
 
 
-def lines_of(picture: Picture, width: int, height: int, now_s: float = 1029.0) -> list[str]:
+def lines_of(picture: DashboardState, width: int, height: int, now_s: float = 1029.0) -> list[str]:
     return ["".join(segment.text for segment in line) for line in frame(picture, width, height, now_s)]
 
 
-def picture(tell: Tell, *, gpu: bool = True) -> Picture:
-    return Picture.of(tell(gpu=gpu, until=280), title="runs/x", hint="press here")
+def picture(tell: Tell, *, gpu: bool = True) -> DashboardState:
+    return DashboardState.of(tell(gpu=gpu, until=280), title="runs/x", hint="press here")
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60), (120, 40), (150, 24), (80, 100)])
@@ -55,7 +55,7 @@ def test_a_frame_fills_the_screen_exactly(tell: Tell, width: int, height: int):
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60)])
 def test_before_the_first_event_there_are_names_and_no_figures(width: int, height: int):
-    text = "\n".join(lines_of(Picture(title="runs/x", hint=""), width, height))
+    text = "\n".join(lines_of(DashboardState(title="runs/x", hint=""), width, height))
     assert "waiting for the training to begin" in text
     assert all(name in text for name in NAMES)
 
@@ -73,7 +73,7 @@ def test_both_losses_have_curves_with_the_ends_of_their_axes(tell: Tell):
 
 
 def test_a_long_title_and_wide_letters_are_cut_to_the_width(tell: Tell):
-    wide = Picture.of(tell(until=100), title="runs/" + "流" * 100, hint="流" * 100)
+    wide = DashboardState.of(tell(until=100), title="runs/" + "流" * 100, hint="流" * 100)
     assert {cell_len(line) for line in lines_of(wide, 80, 24)} == {80}
     head = lines_of(wide, 80, 24)[0]
     assert "流… " in head
@@ -86,7 +86,7 @@ def test_huge_numbers_do_not_push_each_other_out_of_place(tell: Tell):
         for kind in (StartEvent, StepEvent)
     )
     many = 123_456_789
-    huge = Picture(title="x", hint="")
+    huge = DashboardState(title="x", hint="")
     huge.add(replace(start, num_steps=many, num_epochs=1000, num_train=10**10, num_parameters=10**9), 0.0)
     huge.add(
         replace(
@@ -113,5 +113,5 @@ def test_the_latest_evaluations_are_listed_where_there_is_room(tell: Tell):
 
 
 def test_a_finished_training_says_done(tell: Tell):
-    text = "\n".join(lines_of(Picture.of(tell(), title="x", hint=""), 80, 24, 9999.0))
+    text = "\n".join(lines_of(DashboardState.of(tell(), title="x", hint=""), 80, 24, 9999.0))
     assert "0:00:30 gone  done" in text

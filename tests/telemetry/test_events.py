@@ -48,7 +48,7 @@ def test_a_line_is_readable_as_soon_as_it_is_written(tmp_path: Path):
     with MetricsLog(tmp_path / "metrics.jsonl") as log:
         log.receive(step_event(10))
         (record,) = read_metrics(log.path)
-    assert (record["v"], record["event"], record["step"], record["lr_classifier"]) == (1, "step", 10, 1e-3)
+    assert (record["v"], record["event"], record["step"], record["lr_classifier"]) == (2, "step", 10, 1e-3)
 
 
 def test_line_cut_short_is_left_out(tmp_path: Path):

@@ -11,7 +11,7 @@ from wirebert.telemetry import screen
 from wirebert.telemetry.events import Event
 from wirebert.telemetry.plain_log import PlainLines
 from wirebert.telemetry.screen import Dashboard, display, show_still
-from wirebert.telemetry.state import Picture
+from wirebert.telemetry.state import DashboardState
 
 Tell = Callable[..., list[tuple[Event, float]]]
 ALT_SCREEN_ON, ALT_SCREEN_OFF = "\x1b[?1049h", "\x1b[?1049l"
@@ -72,7 +72,7 @@ def test_a_terminal_that_knows_ascii_only_gets_plain_lines():
 @pytest.mark.usefixtures("quick")
 def test_the_screen_is_given_back_with_what_is_worth_keeping(tell: Tell):
     terminal = Terminal()
-    with Dashboard(console_on(terminal), Picture(title="runs/x", hint="press here")) as dashboard:
+    with Dashboard(console_on(terminal), DashboardState(title="runs/x", hint="press here")) as dashboard:
         assert terminal.getvalue().startswith(ALT_SCREEN_ON)
         assert CURSOR_OFF in terminal.getvalue()
         for event, time_s in tell():
@@ -88,14 +88,17 @@ def test_the_screen_is_given_back_with_what_is_worth_keeping(tell: Tell):
 @pytest.mark.usefixtures("quick")
 def test_the_screen_is_given_back_when_training_fails(tell: Tell):
     terminal = Terminal()
-    with pytest.raises(KeyboardInterrupt), Dashboard(console_on(terminal), Picture(title="x", hint="")):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Dashboard(console_on(terminal), DashboardState(title="x", hint="")),
+    ):
         raise KeyboardInterrupt
     assert terminal.getvalue().endswith(CURSOR_ON + ALT_SCREEN_OFF)
 
 
 @pytest.mark.usefixtures("quick")
 def test_what_is_said_on_standard_error_comes_after_the_dashboard(capsys: pytest.CaptureFixture[str]):
-    with Dashboard(console_on(Terminal()), Picture(title="x", hint="")):
+    with Dashboard(console_on(Terminal()), DashboardState(title="x", hint="")):
         print("careful", file=sys.stderr)
         assert capsys.readouterr().err == ""
     assert capsys.readouterr().err == "careful\n"
@@ -103,7 +106,7 @@ def test_what_is_said_on_standard_error_comes_after_the_dashboard(capsys: pytest
 
 @pytest.mark.usefixtures("quick")
 def test_a_terminal_that_hangs_holds_up_no_step(tell: Tell, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(screen, "SECONDS_TO_END", 0.1)
+    monkeypatch.setattr(screen, "SCREEN_END_S", 0.1)
     goes_on, hangs = threading.Event(), threading.Event()
 
     class Hanging(Terminal):
@@ -113,7 +116,7 @@ def test_a_terminal_that_hangs_holds_up_no_step(tell: Tell, monkeypatch: pytest.
                 goes_on.wait(20)
             return super().write(text)
 
-    dashboard = Dashboard(console_on(Hanging()), Picture(title="x", hint=""))
+    dashboard = Dashboard(console_on(Hanging()), DashboardState(title="x", hint=""))
     with dashboard:
         assert hangs.wait(20)
         began_s = time.perf_counter()
@@ -135,14 +138,14 @@ def test_drawing_takes_a_two_hundredth_of_the_time_at_most(monkeypatch: pytest.M
 
     monkeypatch.setattr(screen, "SECONDS_BETWEEN_LOOKS", 0.01)
     monkeypatch.setattr(screen, "frame", slow)
-    with Dashboard(console_on(Terminal()), Picture(title="x", hint="")):
+    with Dashboard(console_on(Terminal()), DashboardState(title="x", hint="")):
         wait_for(lambda: len(times) >= 2)
     assert times[1] - times[0] >= 200 * 0.004
 
 
 def test_a_still_shows_the_figures_in_at_least_24_lines(tell: Tell):
     terminal = Terminal()
-    show_still(console_on(terminal), Picture.of(tell(gpu=True), title="runs/x", hint=""))
+    show_still(console_on(terminal), DashboardState.of(tell(gpu=True), title="runs/x", hint=""))
     lines = terminal.getvalue().splitlines()
     assert len(lines) == 24
     assert all(part in terminal.getvalue() for part in ("runs/x", "0:00:30 gone  done", "612 W"))

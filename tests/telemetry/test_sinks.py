@@ -14,10 +14,10 @@ import pytest
 from wirebert.errors import ConfigError
 from wirebert.telemetry import sinks
 from wirebert.telemetry.events import Event, WarningEvent
-from wirebert.telemetry.sinks import SINKS, Aside, Tool, numbers, open_sinks
+from wirebert.telemetry.sinks import TRACKERS, BackgroundTracker, Tool, numbers, open_trackers
 
 Tell = Callable[..., list[tuple[Event, float]]]
-SETTINGS = {"seed": 7, "model": {"size": "mini"}, "training": {"epochs": 3, "sinks": ["mlflow"]}}
+SETTINGS = {"seed": 7, "model": {"size": "mini"}, "training": {"epochs": 3, "trackers": ["mlflow"]}}
 
 
 class Kept:
@@ -46,10 +46,10 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(name: str, folder: Path, events: list[tuple[Event, float]]) -> None:
-    for module in SINKS[name].modules:
+    for module in TRACKERS[name].modules:
         pytest.importorskip(module)
     kept = Kept()
-    with open_sinks([name], folder, SETTINGS, [kept]) as opened:
+    with open_trackers([name], folder, SETTINGS, [kept]) as opened:
         for event, _ in events:
             opened[0].receive(event)
     assert kept.events == []  # nothing failed
@@ -115,7 +115,7 @@ def test_mlflow_reads_every_number_and_setting_also_after_a_resume(tell: Tell, t
         "seed": "7",
         "model.size": "mini",
         "training.epochs": "3",
-        "training.sinks": "['mlflow']",
+        "training.trackers": "['mlflow']",
     }
     assert set(run.data.metrics) == {name for event, _ in events for name in numbers(event)}
     for name in ("step/loss", "epoch/valid_loss"):
@@ -169,7 +169,7 @@ class Failing:
 
 def test_a_sink_that_fails_is_told_of_once_and_training_goes_on(tell: Tell):
     failing, warnings = Failing(2), list[WarningEvent]()
-    aside = Aside("mlflow", lambda: failing, warnings.append)
+    aside = BackgroundTracker("mlflow", lambda: failing, warnings.append)
     for event, _ in tell():
         aside.receive(event)
     aside.close()
@@ -184,7 +184,7 @@ def test_a_sink_that_can_not_be_opened_is_told_of_once(tell: Tell):
         raise ValueError("no such store")
 
     warnings: list[WarningEvent] = []
-    aside = Aside("wandb", fail, warnings.append)
+    aside = BackgroundTracker("wandb", fail, warnings.append)
     for event, _ in tell():
         aside.receive(event)
     aside.close()
@@ -202,7 +202,7 @@ def test_training_does_not_wait_for_a_slow_sink_and_closing_does(tell: Tell):
             super().receive(event)
 
     slow = Slow(100)
-    aside = Aside("tensorboard", lambda: slow, lambda _: None)
+    aside = BackgroundTracker("tensorboard", lambda: slow, lambda _: None)
     for event, _ in tell():
         aside.receive(event)
     assert slow.taken == []
@@ -217,9 +217,11 @@ def test_a_tool_that_is_not_installed_is_named_with_its_extra(
     def never(folder: Path, settings: object) -> Failing:
         raise AssertionError("opened")
 
-    monkeypatch.setattr(sinks, "SINKS", {"wandb": Tool(("no_such_module",), never)})
+    monkeypatch.setattr(sinks, "TRACKERS", {"wandb": Tool(("no_such_module",), never)})
     with (
-        pytest.raises(ConfigError, match=r"training\.sinks: wandb needs no_such_module.*'wirebert\[wandb\]'"),
-        open_sinks(["wandb"], tmp_path, {}, []),
+        pytest.raises(
+            ConfigError, match=r"training\.trackers: wandb needs no_such_module.*'wirebert\[wandb\]'"
+        ),
+        open_trackers(["wandb"], tmp_path, {}, []),
     ):
         pass

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.telemetry.sparkline import Trace, draw
+from wirebert.telemetry.sparkline import Sparkline, draw
 
 
 def dots(lines: list[str]) -> np.ndarray:
@@ -70,7 +70,7 @@ def test_every_column_is_drawn_within_the_field(values: list[float], width: int,
 
 
 def test_a_trace_stays_small_and_keeps_its_mean():
-    trace = Trace(max_points=8)
+    trace = Sparkline(max_points=8)
     for step in range(1, 1025):
         trace.add(step, float(step))
     assert len(trace.steps) <= 8
@@ -79,7 +79,7 @@ def test_a_trace_stays_small_and_keeps_its_mean():
 
 
 def test_a_drawing_is_made_anew_when_the_trace_has_changed():
-    trace = Trace()
+    trace = Sparkline()
     trace.add(0, 1.0)
     flat = trace.draw(4, 2, is_log=False)
     assert trace.draw(4, 2, is_log=False) is flat
@@ -88,7 +88,7 @@ def test_a_drawing_is_made_anew_when_the_trace_has_changed():
 
 
 def test_going_back_forgets_the_points_after_the_step():
-    trace = Trace()
+    trace = Sparkline()
     for step in (10, 20, 30):
         trace.add(step, float(step))
     trace.go_back_to(20)

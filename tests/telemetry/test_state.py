@@ -4,13 +4,13 @@ from dataclasses import replace
 import pytest
 
 from wirebert.telemetry.events import Event, StartEvent, WarningEvent
-from wirebert.telemetry.state import Picture
+from wirebert.telemetry.state import DashboardState
 
 Tell = Callable[..., list[tuple[Event, float]]]
 
 
-def picture(events: list[tuple[Event, float]]) -> Picture:
-    return Picture.of(events, title="runs/x", hint="")
+def picture(events: list[tuple[Event, float]]) -> DashboardState:
+    return DashboardState.of(events, title="runs/x", hint="")
 
 
 def test_time_left_is_the_steps_left_at_the_mean_pace(tell: Tell):
@@ -40,8 +40,8 @@ def test_training_that_goes_on_forgets_the_steps_it_makes_again(tell: Tell):
     start = events[0][0]
     assert isinstance(start, StartEvent)
     told = picture([*events, (replace(start, step=200), 2000.0)])
-    assert told.traces["loss"].steps[-1] == 200
-    assert told.traces["valid_loss"].steps == [100.0, 200.0]
+    assert told.sparklines["loss"].steps[-1] == 200
+    assert told.sparklines["valid_loss"].steps == [100.0, 200.0]
     assert told.step is None
     assert [event.step for event in told.evaluations] == [100, 200]
 
@@ -49,14 +49,14 @@ def test_training_that_goes_on_forgets_the_steps_it_makes_again(tell: Tell):
 def test_training_that_starts_over_forgets_everything(tell: Tell):
     events = tell(until=280)
     told = picture([*events, (events[0][0], 2000.0)])
-    assert (told.epoch, told.step, told.traces["loss"].steps) == (None, None, [])
+    assert (told.epoch, told.step, told.sparklines["loss"].steps) == (None, None, [])
 
 
 def test_a_number_that_is_not_finite_leaves_a_gap(tell: Tell):
     events = tell(until=40)
     step = events[-1][0]
     told = picture([*events, (replace(step, step=60, grad_norm=float("inf")), 1006.0)])
-    assert told.traces["grad_norm"].steps == [20.0, 40.0]
+    assert told.sparklines["grad_norm"].steps == [20.0, 40.0]
 
 
 def test_warnings_are_kept_and_the_last_one_is_noted():

@@ -16,7 +16,7 @@ from wirebert.telemetry.events import Listener, MetricsLog
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation import SoftTargets
-from wirebert.training.parallel.process_group import ONE, World
+from wirebert.training.parallel.process_group import SINGLE_RANK, Communicator
 from wirebert.training.result import TrainingResult
 from wirebert.training.trainer import fit_model
 
@@ -80,17 +80,17 @@ def fit(request: pytest.FixtureRequest) -> Callable[..., TrainingResult]:
         *,
         seed: int = 5,
         listeners: tuple[Listener, ...] = (),
-        world: World = ONE,
+        world: Communicator = SINGLE_RANK,
         soft: SoftTargets | None = None,
     ) -> TrainingResult:
-        with MetricsLog(folder / "metrics.jsonl") if world.is_first else nullcontext() as log:
+        with MetricsLog(folder / "metrics.jsonl") if world.is_main else nullcontext() as log:
             return fit_model(
                 *(model, flows, flows, config),
                 seed=seed,
                 corruption=None,
                 checkpoints=CheckpointFolder(folder / "checkpoints"),
                 log=log,
-                listeners=listeners if world.is_first else (),
+                listeners=listeners if world.is_main else (),
                 world=world,
                 soft=soft,
             )

@@ -23,7 +23,7 @@ def corruption(
     *, feature: float = 0.0, column: float = 0.0, leaves_out: bool = False, max_length: int = 512
 ) -> Corruption:
     return Corruption.from_vocabulary(
-        TrainConfig(corruption=feature, column_drop=column),
+        TrainConfig(feature_corruption=feature, column_dropout=column),
         token_slots=TOKEN_SLOTS,
         slot_special=SPECIAL,
         slot_columns=np.arange(3),
@@ -109,7 +109,7 @@ def test_dropped_column_is_absent_where_its_value_was_left_out():
 
 def test_slots_of_one_column_are_dropped_together():
     noise = Corruption.from_vocabulary(
-        TrainConfig(corruption=0.0, column_drop=0.9),
+        TrainConfig(feature_corruption=0.0, column_dropout=0.9),
         token_slots=TOKEN_SLOTS,
         slot_special=SPECIAL,
         slot_columns=np.array([0, 0, 1]),
@@ -162,7 +162,7 @@ def _seconds(noise: Corruption, rows: RaggedRows) -> float:
 def test_every_mark_of_a_slot_is_trained_but_absent_only_with_its_column():
     marks = [np.array([13, 14, 15, 11, 12]), np.array([23, 24, 25]), np.array([33])]
     noise = Corruption.from_vocabulary(
-        TrainConfig(corruption=0.9, column_drop=0.0),
+        TrainConfig(feature_corruption=0.9, column_dropout=0.0),
         token_slots=TOKEN_SLOTS,
         slot_special=SPECIAL,
         slot_columns=np.arange(3),

@@ -69,7 +69,7 @@ def test_recorded_steps_move_the_weights_as_others_do(make_flows: MakeFlows):
 def test_recorded_steps_learn_from_a_teacher_as_others_do(make_flows: MakeFlows):
     flows = make_flows(300)
     said = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
-    soft = SoftTargets(log_probabilities=said, temperature=2.0, mix=0.7)
+    soft = SoftTargets(log_probabilities=said, temperature=2.0, teacher_weight=0.7)
     recorded = trained(flows, 40, soft=soft, precision="fp32")
     plain = trained(flows, 40, soft=soft, precision="fp32", cuda_graphs=False)
     alone = trained(flows, 40, precision="fp32")

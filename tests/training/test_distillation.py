@@ -28,7 +28,7 @@ COUNTS = np.array([90, 10])
 
 
 def soft(*, temperature: float = 1.0, mix: float = 1.0) -> SoftTargets:
-    return SoftTargets(log_probabilities=TAUGHT.numpy(), temperature=temperature, mix=mix)
+    return SoftTargets(log_probabilities=TAUGHT.numpy(), temperature=temperature, teacher_weight=mix)
 
 
 def objective(**settings: object) -> Objective:
@@ -201,7 +201,7 @@ def learn(
         checkpoints=CheckpointFolder(folder),
         log=None,
         listeners=listeners,
-        soft=SoftTargets(log_probabilities=known, temperature=2.0, mix=0.5),
+        soft=SoftTargets(log_probabilities=known, temperature=2.0, teacher_weight=0.5),
     )
     return model
 
@@ -228,7 +228,7 @@ def test_an_interrupted_student_ends_with_the_same_bits(
     ("settings", "message"),
     [
         ({"temperature": 0.0}, "distillation.temperature must be above 0, got 0.0"),
-        ({"mix": 1.5}, r"distillation.mix must be in \[0, 1\], got 1.5"),
+        ({"teacher_weight": 1.5}, r"distillation.teacher_weight must be in \[0, 1\], got 1.5"),
         (
             {"trees": True, "teacher": "a/model"},
             "distillation.trees must be false beside distillation.teacher='a/model'",
@@ -238,8 +238,11 @@ def test_an_interrupted_student_ends_with_the_same_bits(
             "distillation.text must be false beside distillation.teacher='a/model'",
         ),
         ({"text": True, "trees": True}, "distillation.trees must be false beside distillation.text=true"),
-        ({"mixed_rows": -1.0, "trees": True}, "distillation.mixed_rows must be at least 0, got -1.0"),
-        ({"mixed_rows": 2.0}, "distillation.mixed_rows needs a teacher"),
+        (
+            {"augmentation_factor": -1.0, "trees": True},
+            "distillation.augmentation_factor must be at least 0, got -1.0",
+        ),
+        ({"augmentation_factor": 2.0}, "distillation.augmentation_factor needs a teacher"),
         ({"unlabelled": ("a.csv",)}, "distillation.unlabelled needs distillation.teacher"),
     ],
 )

@@ -75,7 +75,7 @@ def test_flows_that_fit_into_memory_need_no_other_processes(
     flows = make_flows(50)
     assert choose_workers(flows, TrainConfig()) == 0
     assert choose_workers(flows, TrainConfig(workers=3)) == 3
-    monkeypatch.setattr("wirebert.training.feeding.MOST_OF_MEMORY", 0.0)
+    monkeypatch.setattr("wirebert.training.feeding.MAX_MEMORY_FRACTION", 0.0)
     assert 1 <= choose_workers(flows, TrainConfig()) <= 4
 
 
@@ -98,7 +98,7 @@ def test_words_say_who_feeds_the_device_from_where(
     memory: float,
     expected: str,
 ):
-    monkeypatch.setattr("wirebert.training.feeding.MOST_OF_MEMORY", memory)
+    monkeypatch.setattr("wirebert.training.feeding.MAX_MEMORY_FRACTION", memory)
     config = TrainConfig(**settings)  # pyright: ignore[reportArgumentType]
     assert describe_feeding(make_flows(50), config, torch.device(device)) == expected
 

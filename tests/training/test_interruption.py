@@ -10,10 +10,10 @@ from wirebert.errors import Terminated
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.interruption import (
     Termination,
+    defer_signals,
     device_failures_told,
     is_device_failure,
-    terminable,
-    undisturbed,
+    sigterm_as_exception,
 )
 
 
@@ -70,7 +70,7 @@ def test_sigterm_that_no_one_asked_for_is_not_forgotten():
 
 def test_handler_before_is_put_back():
     before = signal.getsignal(signal.SIGTERM)
-    with terminable():
+    with sigterm_as_exception():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -93,7 +93,7 @@ def test_ctrl_c_waits_for_the_end_of_the_update():
     done: list[bool] = []
 
     def update() -> None:
-        with undisturbed():
+        with defer_signals():
             signal.raise_signal(signal.SIGINT)
             done.append(True)
 

@@ -111,7 +111,7 @@ def test_overflowed_fp16_steps_are_counted_and_change_no_weight(make_model: Make
     state.check_finite()  # an overflow is no failure
     *_, last = train(state, feed[1:])
     assert torch.isfinite(last.grad_norm)
-    assert 1 <= state.tally.read().num_overflows < 40
+    assert 1 <= state.step_metrics.read().num_overflows < 40
 
 
 def test_loss_scale_that_falls_without_end_stops_with_a_sentence(
@@ -176,10 +176,10 @@ def test_flow_that_does_not_fit_alone_stops_with_a_sentence(make_model: MakeMode
 def test_totals_are_means_over_flows_and_then_start_over(make_model: MakeModel, make_flows: MakeFlows):
     state, feed = start(make_model(), make_flows(40), epochs=1)  # steps of 32 and 8 flows
     first, second = train(state, feed)
-    totals = state.tally.read()
+    totals = state.step_metrics.read()
     assert (totals.num_steps, totals.num_flows) == (2, 40)
     assert totals.loss == pytest.approx((32 * float(first.loss) + 8 * float(second.loss)) / 40)
-    assert state.tally.read().num_flows == 0
+    assert state.step_metrics.read().num_flows == 0
 
 
 class NumbersRead(TorchDispatchMode):

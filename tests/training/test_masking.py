@@ -31,9 +31,9 @@ PLAIN = Masking(
     token_slots=TOKEN_SLOTS,
     is_piece=np.arange(V) >= 46,
     default_ids=np.array([5, 15, 25, 35]),
-    leaves_out=False,
-    share=0.5,
-    most_pieces=0,
+    omits_most_frequent=False,
+    mask_fraction=0.5,
+    max_text_masked=0,
     max_length=64,
 )
 
@@ -75,7 +75,7 @@ def test_the_same_seed_masks_the_same_and_another_seed_something_else():
 
 def test_a_value_that_is_left_out_is_masked_like_any_other():
     rows = full_rows(300)
-    found = replace(PLAIN, leaves_out=True).apply(without_defaults(rows), seed=1)
+    found = replace(PLAIN, omits_most_frequent=True).apply(without_defaults(rows), seed=1)
     row_of = np.repeat(np.arange(300), np.diff(found.offsets))
     masked = found.ids >= V
     assert (np.bincount(row_of[masked]) == 2).all()
@@ -93,7 +93,7 @@ def test_a_value_that_is_left_out_is_masked_like_any_other():
 
 
 def test_pieces_are_masked_by_their_share_and_the_token_of_their_column_never():
-    masking = replace(PLAIN, most_pieces=4, share=0.25)
+    masking = replace(PLAIN, max_text_masked=4, mask_fraction=0.25)
     rows = rows_of(*[[CLS, 5, 15, 25, 35, 45, *[46, 47, 48, 49][:length]] for length in (0, 1, 4) * 40])
     found = masking.apply(rows, seed=1)
     row_of = np.repeat(np.arange(120), np.diff(found.offsets))
@@ -101,7 +101,7 @@ def test_pieces_are_masked_by_their_share_and_the_token_of_their_column_never():
     num_masked = np.bincount(row_of[(found.ids >= V) & is_piece], minlength=120)
     assert num_masked.reshape(40, 3).tolist() == [[0, 1, 1]] * 40
     assert not (found.ids == 45 + V).any()
-    assert masking.num_asked == 1 + 1
+    assert masking.max_masked == 1 + 1
     pieces = found.ids[(found.ids >= V) & is_piece] - V
     assert len(set(pieces.tolist())) == 4
 
@@ -113,9 +113,11 @@ def test_of_a_tokenizer_neither_special_tokens_nor_those_of_text_columns_are_mas
     )
     schema = FlowSchema(name="flows", columns=columns)
     table = pa.table({"proto": ["tcp", "udp"] * 30, "uri": ["/a?b=c", "/login/now"] * 30})
-    tokenizer = FlowTokenizer.fit(schema, lambda: [table], EncodingConfig(num_pieces=256))
+    tokenizer = FlowTokenizer.fit(schema, lambda: [table], EncodingConfig(subword_vocab_size=256))
     block = tokenizer.encode(table)
-    found = Masking.of(tokenizer, MaskingConfig(share=0.99)).apply(RaggedRows(block.ids, block.offsets), 1)
+    found = Masking.of(tokenizer, MaskingConfig(mask_fraction=0.99)).apply(
+        RaggedRows(block.ids, block.offsets), 1
+    )
     words = np.array(tokenizer.vocabulary)
     kept = set(words[found.ids[found.ids < tokenizer.num_tokens]].tolist())
     masked = set(words[found.ids[found.ids >= tokenizer.num_tokens] - tokenizer.num_tokens].tolist())
@@ -130,8 +132,8 @@ def test_ids_get_wide_enough_for_twice_the_vocabulary():
 
 def test_a_share_that_masks_all_or_nothing_is_refused():
     for share in (0.0, 1.0, -0.1):
-        with pytest.raises(ConfigError, match=r"masking\.share must be in \(0, 1\)"):
-            MaskingConfig(share=share)
+        with pytest.raises(ConfigError, match=r"masking\.mask_fraction must be in \(0, 1\)"):
+            MaskingConfig(mask_fraction=share)
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def pretrain(folder: Path, *, stops_after: int = 0) -> tuple[DistilBert, Trainin
         num_heads=2,
         hidden_dim=32,
         max_positions=8,
-        num_asked=PLAIN.num_asked,
+        max_masked=PLAIN.max_masked,
     )
     absent = torch.from_numpy(np.where(TOKEN_SLOTS < 0, 4, TOKEN_SLOTS))
     model = DistilBert(architecture, token_masks=absent, generator=torch.Generator().manual_seed(0))

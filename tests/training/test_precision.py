@@ -10,7 +10,7 @@ from wirebert.errors import ConfigError
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.config import TrainConfig
 from wirebert.training.feeding import LabelledRows
-from wirebert.training.precision import choose_precision, computing_on, same_bits, tf32_products
+from wirebert.training.precision import allow_tf32, choose_precision, deterministic_algorithms, torch_threads
 from wirebert.training.result import TrainingResult
 
 CONFIG = TrainConfig(epochs=2, batch_size=32, learning_rate=1e-2)
@@ -30,7 +30,7 @@ def product_error() -> float:
 
 def test_rounded_products_are_switched_on_for_the_block_alone():
     matmul = torch.backends.cuda.matmul
-    with tf32_products(True):
+    with allow_tf32(True):
         assert matmul.fp32_precision == "tf32"
         assert torch.get_float32_matmul_precision() == "high"  # torch.compile reads this, which can refuse
     assert matmul.fp32_precision in ("none", "ieee")
@@ -38,12 +38,12 @@ def test_rounded_products_are_switched_on_for_the_block_alone():
 
 
 def test_not_asked_for_products_stay_as_they_were():
-    with tf32_products(False):
+    with allow_tf32(False):
         assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_a_failure_in_the_block_switches_back_too():
-    with pytest.raises(KeyError), tf32_products(True):
+    with pytest.raises(KeyError), allow_tf32(True):
         raise KeyError
     assert torch.get_float32_matmul_precision() == "highest"
 
@@ -101,7 +101,7 @@ def test_a_training_in_tf32_multiplies_so_and_no_longer_than_it_lasts(
 @has_tf32
 def test_products_of_a_gpu_are_rounded_in_the_block_alone():
     before = product_error()
-    with tf32_products(True):
+    with allow_tf32(True):
         rounded = product_error()
     assert before < 1e-6 < 1e-4 < rounded < 3e-3
     assert product_error() == before
@@ -129,7 +129,7 @@ def test_tile_kernel_follows_the_switch():
         return float((given.cpu().double() - expected).norm() / expected.norm())
 
     exact = error()
-    with tf32_products(True):
+    with allow_tf32(True):
         rounded = error()
     assert exact < 1e-5 < 1e-4 < rounded < 1e-2
     assert error() == exact
@@ -138,7 +138,7 @@ def test_tile_kernel_follows_the_switch():
 def test_asked_for_it_holds_in_the_block_and_no_longer(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
-    with same_bits(True):
+    with deterministic_algorithms(True):
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
         assert torch.backends.cudnn.deterministic
@@ -147,20 +147,20 @@ def test_asked_for_it_holds_in_the_block_and_no_longer(monkeypatch: pytest.Monke
 
 
 def test_not_asked_for_nothing_changes():
-    with same_bits(False):
+    with deterministic_algorithms(False):
         assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_operation_without_such_a_kernel_is_a_sentence_with_a_way_out():
     with (
         pytest.raises(ConfigError, match=r"training\.deterministic: .*put_.*set model\.attention=math"),
-        same_bits(True),
+        deterministic_algorithms(True),
     ):
         torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2), accumulate=False)
 
 
 def test_other_errors_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="cannot be multiplied"), same_bits(True):
+    with pytest.raises(RuntimeError, match="cannot be multiplied"), deterministic_algorithms(True):
         torch.mm(torch.ones(2, 3), torch.ones(2, 3))
 
 
@@ -169,7 +169,7 @@ CONFIG_of_threads = TrainConfig(epochs=1, batch_size=32, learning_rate=1e-2, dev
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    with computing_on(2):
+    with torch_threads(2):
         yield
 
 
@@ -197,7 +197,7 @@ def test_a_training_computes_on_as_many_threads_as_asked_and_gives_them_back(
 
 @pytest.mark.usefixtures("two_threads")
 def test_a_failure_gives_the_threads_back_too():
-    with pytest.raises(KeyError), computing_on(1):
+    with pytest.raises(KeyError), torch_threads(1):
         raise KeyError
     assert torch.get_num_threads() == 2
 

@@ -6,7 +6,7 @@ import pytest
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.errors import DataError
-from wirebert.training.teacher_store import find_or_ask, open_scores, windows
+from wirebert.training.teacher_store import cached_log_probs, open_log_probs, windows
 
 
 def flows(num_flows: int) -> EncodedFlows:
@@ -35,14 +35,16 @@ def test_windows_hold_every_flow_once_and_in_order():
 
 
 def test_scores_are_the_logarithms_of_what_the_teacher_says_of_each_flow(tmp_path: Path):
-    found = find_or_ask(tmp_path / "scores.bin", windows(flows(5)), (5, 2), by_last_token)
+    found = cached_log_probs(tmp_path / "scores.bin", windows(flows(5)), (5, 2), by_last_token)
     assert found.shape == (5, 2)
     # Flow 0 is the token 1 alone.
     assert np.exp(found[:, 0]) == pytest.approx(1 / np.array([3, 3, 4, 5, 6]))
 
 
 def test_a_probability_of_zero_has_a_finite_score(tmp_path: Path):
-    found = find_or_ask(tmp_path / "scores.bin", windows(flows(1)), (1, 2), lambda _: np.array([[0.0, 1.0]]))
+    found = cached_log_probs(
+        tmp_path / "scores.bin", windows(flows(1)), (1, 2), lambda _: np.array([[0.0, 1.0]])
+    )
     assert np.isfinite(found).all()
 
 
@@ -50,17 +52,17 @@ def test_scores_that_are_there_are_not_asked_for_again(tmp_path: Path):
     def refuse(_: EncodedBlock) -> np.ndarray:
         raise AssertionError("asked again")
 
-    first = find_or_ask(tmp_path / "scores.bin", windows(flows(5)), (5, 2), by_last_token)
-    assert np.array_equal(find_or_ask(tmp_path / "scores.bin", windows(flows(5)), (5, 2), refuse), first)
+    first = cached_log_probs(tmp_path / "scores.bin", windows(flows(5)), (5, 2), by_last_token)
+    assert np.array_equal(cached_log_probs(tmp_path / "scores.bin", windows(flows(5)), (5, 2), refuse), first)
 
 
 def test_half_a_file_is_written_anew(tmp_path: Path):
     path = tmp_path / "scores.bin"
-    whole = np.array(find_or_ask(path, windows(flows(5)), (5, 2), by_last_token))
+    whole = np.array(cached_log_probs(path, windows(flows(5)), (5, 2), by_last_token))
     path.write_bytes(path.read_bytes()[:17])
     with pytest.raises(DataError, match="expected 40 bytes, found 17"):
-        open_scores(path, 5, 2)
-    assert np.array_equal(find_or_ask(path, windows(flows(5)), (5, 2), by_last_token), whole)
+        open_log_probs(path, 5, 2)
+    assert np.array_equal(cached_log_probs(path, windows(flows(5)), (5, 2), by_last_token), whole)
 
 
 def test_a_teacher_that_fails_leaves_no_scores(tmp_path: Path):
@@ -68,5 +70,5 @@ def test_a_teacher_that_fails_leaves_no_scores(tmp_path: Path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        find_or_ask(tmp_path / "scores.bin", windows(flows(5)), (5, 2), fail)
+        cached_log_probs(tmp_path / "scores.bin", windows(flows(5)), (5, 2), fail)
     assert not (tmp_path / "scores.bin").exists()

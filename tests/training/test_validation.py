@@ -12,7 +12,7 @@ from wirebert.model.distilbert import DistilBert
 from wirebert.training.config import TrainConfig
 from wirebert.training.feeding import LabelledRows
 from wirebert.training.loop import TrainState
-from wirebert.training.validation import all_guesses, all_logits, macro_f1, validate
+from wirebert.training.validation import all_logits, all_masked_predictions, macro_f1, validate
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledRows]
@@ -76,7 +76,7 @@ def test_flows_are_judged_in_the_number_format_of_the_training(
     make_model: MakeModel, make_flows: MakeFlows, num_asked: int
 ):
     shape, flows = make_model().architecture, make_flows(50)
-    model = DistilBert(replace(shape, num_asked=num_asked))
+    model = DistilBert(replace(shape, max_masked=num_asked))
     ids, last = flows.ids.copy(), flows.offsets[1:] - 1
     ids[last] += shape.vocab_size if num_asked else 0  # that shows a token masked
     seen: set[torch.dtype] = set()
@@ -85,6 +85,6 @@ def test_flows_are_judged_in_the_number_format_of_the_training(
         seen.add(output.dtype)
 
     model.layer[0].register_forward_hook(note)
-    judge = all_guesses if num_asked else all_logits
+    judge = all_masked_predictions if num_asked else all_logits
     judge(state_of(model, precision="bf16"), replace(cast(Any, flows), ids=ids))
     assert seen == {torch.bfloat16}

@@ -11,17 +11,17 @@ from pyarrow import csv
 from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
-from wirebert.decision.alert_score import AlarmScore
-from wirebert.decision.config import OperatingConfig
+from wirebert.decision.alert_score import CombinedAlertScore
+from wirebert.decision.config import DecisionConfig
 from wirebert.decision.fit import fit_calibration
-from wirebert.decision.novelty import Strangeness
-from wirebert.encoding.matrix import measure
+from wirebert.decision.novelty import NoveltyScorer
+from wirebert.encoding.matrix import extract_features
 from wirebert.errors import ConfigError, DataError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.detector import Detector
 from wirebert.model.batches import score
 from wirebert.model.distilbert import DistilBert
-from wirebert.workflows.calibrate import Allowance, within
+from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
 
 NAMES = ("normal", "dos", "probe")
 KINDS = {"ts": ColumnKind.TIME, "bytes": ColumnKind.COUNT, "service": ColumnKind.CATEGORY}
@@ -51,8 +51,8 @@ def artifact(untrained: Callable[..., tuple[Artifact, DistilBert]]) -> Artifact:
     plain, model = untrained(SCHEMA, table, ClassMap(classes=NAMES, benign="normal"))
     class_ids = np.random.default_rng(0).choice(3, 400, p=[0.6, 0.3, 0.1])
     logits = score(model, plain.tokenizer.encode(table))
-    config = OperatingConfig(calibration="none")
-    fitted = fit_calibration(logits, class_ids, plain.classes, config, is_tilted=False, seed=0)
+    config = DecisionConfig(calibration="none")
+    fitted = fit_calibration(logits, class_ids, plain.classes, config, reweights_classes=False, seed=0)
     return plain.scaled(*fitted)
 
 
@@ -81,9 +81,9 @@ def num_alerts(artifact: Artifact, table: pa.Table) -> int:
 def test_no_more_alerts_come_than_are_allowed_and_no_lower_threshold_does_that(
     detector: Detector, flows: Flows, per_day: float
 ) -> None:
-    found = within(detector, flows, Allowance(per_day=per_day))
-    assert found.operating is not None
-    budget = found.operating.budget
+    found = fit_alert_budget(detector, flows, AlertBudgetRequest(per_day=per_day))
+    assert found.operating_point is not None
+    budget = found.operating_point.alert_budget
     assert budget is not None
     assert budget.num_days == pytest.approx(2)
     assert budget.num_alerts == num_alerts(found, traffic()) <= 2 * per_day
@@ -94,9 +94,9 @@ def test_no_more_alerts_come_than_are_allowed_and_no_lower_threshold_does_that(
 
 
 def test_time_and_alerts_may_be_given_in_other_ways(detector: Detector, flows: Flows) -> None:
-    expected = within(detector, flows, Allowance(per_day=6.0)).operating
-    for allowance in (Allowance(per_day=3.0, days=4.0), Allowance(per_10000=300.0)):
-        found = within(detector, flows, allowance).operating
+    expected = fit_alert_budget(detector, flows, AlertBudgetRequest(per_day=6.0)).operating_point
+    for allowance in (AlertBudgetRequest(per_day=3.0, days=4.0), AlertBudgetRequest(per_10000=300.0)):
+        found = fit_alert_budget(detector, flows, allowance).operating_point
         assert found is not None
         assert expected is not None
         assert found.threshold_at(None) == expected.threshold_at(None)
@@ -106,47 +106,55 @@ def test_the_old_artifact_stays_as_it_is_and_the_new_one_says_what_was_done(
     detector: Detector, flows: Flows
 ) -> None:
     before = detector.artifact
-    found = within(detector, flows, Allowance(per_day=2.0))
-    assert before.operating is not None
-    assert before.operating.budget is None
-    assert found.operating is not None
-    assert found.operating.thresholds == before.operating.thresholds
-    assert found.operating.notes[-1].endswith(
+    found = fit_alert_budget(detector, flows, AlertBudgetRequest(per_day=2.0))
+    assert before.operating_point is not None
+    assert before.operating_point.alert_budget is None
+    assert found.operating_point is not None
+    assert found.operating_point.thresholds == before.operating_point.thresholds
+    assert found.operating_point.notes[-1].endswith(
         f"set on 400 flows of flows: {num_alerts(found, traffic())} alerts"
     )
-    assert found.operating.budget is not None
-    assert found.operating.budget.traffic_sha256 == flows.fingerprint()
+    assert found.operating_point.alert_budget is not None
+    assert found.operating_point.alert_budget.traffic_sha256 == flows.fingerprint()
     assert all(torch.equal(found.weights[name], weight) for name, weight in before.weights.items())
 
 
 def test_without_times_the_user_has_to_say(detector: Detector, tmp_path: Path) -> None:
     flows = write(tmp_path, traffic().drop_columns(["ts"]))
     with pytest.raises(DataError, match=r"--days, or give --alerts-per-10000"):
-        within(detector, flows, Allowance(per_day=2.0))
-    assert 1 <= num_alerts(within(detector, flows, Allowance(per_day=4.0, days=1.0)), traffic()) <= 4
+        fit_alert_budget(detector, flows, AlertBudgetRequest(per_day=2.0))
+    assert (
+        1
+        <= num_alerts(fit_alert_budget(detector, flows, AlertBudgetRequest(per_day=4.0, days=1.0)), traffic())
+        <= 4
+    )
 
 
 def test_traffic_too_short_for_an_alert_is_refused(detector: Detector, flows: Flows) -> None:
     with pytest.raises(DataError, match=r"400 flows, on which 0\.2 alerts are allowed"):
-        within(detector, flows, Allowance(per_day=0.1))
+        fit_alert_budget(detector, flows, AlertBudgetRequest(per_day=0.1))
 
 
 def test_traffic_without_flows_is_refused(detector: Detector, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found none"):
-        within(detector, write(tmp_path, traffic().slice(0, 0)), Allowance(per_day=1.0))
+        fit_alert_budget(detector, write(tmp_path, traffic().slice(0, 0)), AlertBudgetRequest(per_day=1.0))
 
 
 def test_a_model_without_a_benign_class_is_refused(artifact: Artifact, flows: Flows) -> None:
     nameless = replace(artifact, classes=ClassMap(classes=NAMES))
     with pytest.raises(ConfigError, match="knows the benign class"):
-        within(Detector(nameless), flows, Allowance(per_day=1.0))
+        fit_alert_budget(Detector(nameless), flows, AlertBudgetRequest(per_day=1.0))
 
 
 def test_an_artifact_of_which_nothing_is_known_gets_a_threshold_all_the_same(
     artifact: Artifact, flows: Flows
 ) -> None:
-    plain = replace(artifact, operating=None)
-    assert 1 <= num_alerts(within(Detector(plain), flows, Allowance(per_day=2.0)), traffic()) <= 4
+    plain = replace(artifact, operating_point=None)
+    assert (
+        1
+        <= num_alerts(fit_alert_budget(Detector(plain), flows, AlertBudgetRequest(per_day=2.0)), traffic())
+        <= 4
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,39 +168,39 @@ def test_an_artifact_of_which_nothing_is_known_gets_a_threshold_all_the_same(
 )
 def test_allowances_that_are_none_are_refused(bad: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        Allowance(**bad)  # pyright: ignore[reportArgumentType]  # one wrong thing at a time
+        AlertBudgetRequest(**bad)  # pyright: ignore[reportArgumentType]  # one wrong thing at a time
 
 
 def test_a_stated_prior_changes_probabilities_and_takes_the_old_thresholds_away(
     detector: Detector, flows: Flows
 ) -> None:
-    found = within(detector, flows, Allowance(per_day=2.0, prior=("normal=0.999",)))
+    found = fit_alert_budget(detector, flows, AlertBudgetRequest(per_day=2.0, prior=("normal=0.999",)))
     before, after = (one.score(traffic()).probabilities for one in (detector, Detector(found)))
     assert after[:, 0].mean() > before[:, 0].mean()
     assert 1 <= num_alerts(found, traffic()) <= 4
-    assert found.operating is not None
-    assert found.operating.thresholds == ()
-    assert found.operating.shares["normal"] == pytest.approx(0.999)
-    with pytest.raises(ConfigError, match=r"--at must be .*it has none"):
-        Detector(found, at=0.01)
+    assert found.operating_point is not None
+    assert found.operating_point.thresholds == ()
+    assert found.operating_point.class_priors["normal"] == pytest.approx(0.999)
+    with pytest.raises(ConfigError, match=r"--fpr must be .*it has none"):
+        Detector(found, fpr=0.01)
 
 
 def test_an_estimated_prior_is_the_one_under_which_the_mean_probabilities_are_the_shares(
     detector: Detector, flows: Flows
 ) -> None:
-    found = within(detector, flows, Allowance(per_day=2.0, estimates_prior=True))
-    assert found.operating is not None
-    shares = list(found.operating.shares.values())
+    found = fit_alert_budget(detector, flows, AlertBudgetRequest(per_day=2.0, estimates_prior=True))
+    assert found.operating_point is not None
+    shares = list(found.operating_point.class_priors.values())
     mean = Detector(found).score(traffic()).probabilities.mean(axis=0)
     np.testing.assert_allclose(mean, shares, atol=1e-3)
-    assert "prior estimated from traffic: normal" in found.operating.notes[0]
+    assert "prior estimated from traffic: normal" in found.operating_point.notes[0]
 
 
 def test_a_prior_needs_to_know_what_it_replaces(artifact: Artifact, flows: Flows) -> None:
-    assert artifact.operating is not None
-    tilted = replace(artifact, operating=replace(artifact.operating, shares={}))
+    assert artifact.operating_point is not None
+    tilted = replace(artifact, operating_point=replace(artifact.operating_point, class_priors={}))
     with pytest.raises(ConfigError, match="--prior needs a model that knows the shares"):
-        within(Detector(tilted), flows, Allowance(per_day=2.0, prior=("normal=0.9",)))
+        fit_alert_budget(Detector(tilted), flows, AlertBudgetRequest(per_day=2.0, prior=("normal=0.9",)))
 
 
 # Attack score and novelty as one
@@ -201,35 +209,39 @@ def test_a_prior_needs_to_know_what_it_replaces(artifact: Artifact, flows: Flows
 @pytest.fixture(scope="module")
 def joined(artifact: Artifact) -> Artifact:
     """Half of the traffic is known, and what is told of benign flows is told of all."""
-    strangeness = Strangeness.fit(measure(traffic().slice(0, 200), SCHEMA), 200, 0)
+    strangeness = NoveltyScorer.fit(extract_features(traffic().slice(0, 200), SCHEMA), 200, 0)
     scores = Detector(artifact).score(traffic()).attack_score
     assert scores is not None
-    assert artifact.operating is not None
-    alarm = AlarmScore.fit(scores, strangeness.scores(measure(traffic(), SCHEMA)))
-    return replace(artifact, strangeness=strangeness, operating=replace(artifact.operating, alarm=alarm))
+    assert artifact.operating_point is not None
+    alarm = CombinedAlertScore.fit(scores, strangeness.scores(extract_features(traffic(), SCHEMA)))
+    return replace(
+        artifact, novelty=strangeness, operating_point=replace(artifact.operating_point, alert_score=alarm)
+    )
 
 
 @pytest.mark.parametrize("prior", [(), ("normal=0.999",)])
 def test_a_budget_of_alerts_is_one_of_the_alarm_score(
     joined: Artifact, flows: Flows, prior: tuple[str, ...]
 ) -> None:
-    found = within(Detector(joined), flows, Allowance(per_day=10.0, prior=prior))
-    assert found.operating is not None
-    assert found.operating.budget is not None
-    assert found.operating.budget.num_alerts == num_alerts(found, traffic()) <= 20
-    scores = Detector(found).score(traffic()).alarm_score
+    found = fit_alert_budget(Detector(joined), flows, AlertBudgetRequest(per_day=10.0, prior=prior))
+    assert found.operating_point is not None
+    assert found.operating_point.alert_budget is not None
+    assert found.operating_point.alert_budget.num_alerts == num_alerts(found, traffic()) <= 20
+    scores = Detector(found).score(traffic()).alert_score
     assert scores is not None
-    next_lower = scores[scores < found.operating.budget.threshold].max()
+    next_lower = scores[scores < found.operating_point.alert_budget.threshold].max()
     assert (scores >= next_lower).sum() > 20
 
 
 def test_another_prior_leaves_the_alarm_score_where_it_was(joined: Artifact, flows: Flows) -> None:
     """Exactly so where all kinds of attack get rarer alike."""
-    found = within(Detector(joined), flows, Allowance(per_day=10.0, prior=("normal=0.999",)))
+    found = fit_alert_budget(
+        Detector(joined), flows, AlertBudgetRequest(per_day=10.0, prior=("normal=0.999",))
+    )
     before, after = (Detector(one).score(traffic()) for one in (joined, found))
     assert before.attack_score is not None
     assert after.attack_score is not None
     assert after.attack_score.mean() < 0.5 * before.attack_score.mean()
-    assert before.alarm_score is not None
-    assert after.alarm_score is not None
-    np.testing.assert_allclose(after.alarm_score, before.alarm_score, atol=0.02)
+    assert before.alert_score is not None
+    assert after.alert_score is not None
+    np.testing.assert_allclose(after.alert_score, before.alert_score, atol=0.02)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from wirebert.baselines import token_trees
-from wirebert.baselines.text_svm import TextMachine
+from wirebert.baselines.text_svm import TextSvm
 from wirebert.baselines.token_trees import TokenTrees
 from wirebert.cli.main import main
 from wirebert.config import RunConfig, resolve_run
@@ -17,17 +17,17 @@ from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.store import EncodedFlows, row_hashes
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.run_folder import RunFolder
-from wirebert.workflows.distill import taught
-from wirebert.workflows.prepare import Prepared, encode, fit_tokenizer, prepare
+from wirebert.workflows.distill import build_distillation_data
+from wirebert.workflows.prepare import PreparedData, encode, fit_tokenizer, prepare
 from wirebert.workflows.teacher import Teacher
 
-Encoded = tuple[Prepared, FlowTokenizer, EncodedFlows, EncodedFlows]
+Encoded = tuple[PreparedData, FlowTokenizer, EncodedFlows, EncodedFlows]
 NO_TEXT = {"drop": ["uri", "user_agent"]}
 
 
 @pytest.fixture(autouse=True)
 def _few_trees(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(token_trees, "SETTINGS", token_trees.SETTINGS | {"max_iter": 5})
+    monkeypatch.setattr(token_trees, "TREE_SETTINGS", token_trees.TREE_SETTINGS | {"max_iter": 5})
 
 
 @pytest.fixture
@@ -53,16 +53,16 @@ def encoded(run: RunConfig, folder: Path) -> Encoded:
 def test_without_a_teacher_the_training_flows_are_all(told: Callable[..., RunConfig], tmp_path: Path):
     run = told()
     ready = encoded(run, tmp_path)
-    lesson = taught(run, *ready, tmp_path)
+    lesson = build_distillation_data(run, *ready, tmp_path)
     assert lesson.flows is ready[2]
-    assert lesson.soft is None
+    assert lesson.soft_targets is None
 
 
 def test_what_the_trees_say_of_each_flow_is_what_is_learned(told: Callable[..., RunConfig], tmp_path: Path):
-    run = told(trees=True, mixed_rows=1.5)
+    run = told(trees=True, augmentation_factor=1.5)
     data, tokenizer, train, valid = encoded(run, tmp_path)
-    lesson = taught(run, data, tokenizer, train, valid, tmp_path)
-    flows, soft = lesson.flows, lesson.soft
+    lesson = build_distillation_data(run, data, tokenizer, train, valid, tmp_path)
+    flows, soft = lesson.flows, lesson.soft_targets
     assert soft is not None
     block = tokenizer.encode(next(data.train.tables()))
     trees = TokenTrees.fit(
@@ -74,33 +74,33 @@ def test_what_the_trees_say_of_each_flow_is_what_is_learned(told: Callable[..., 
         weights="balanced",
         seed=run.seed,
     )
-    expected = trees.say(block)
+    expected = trees.predict_log_proba(block)
     assert np.exp(soft.log_probabilities[: len(train)]) == pytest.approx(expected, abs=1e-6)
     assert len(soft.log_probabilities) == len(flows)
 
 
 def test_what_the_machine_says_of_texts_is_what_is_learned(told: Callable[..., RunConfig], tmp_path: Path):
-    run = told(data={}, text=True, mixed_rows=1.5)
+    run = told(data={}, text=True, augmentation_factor=1.5)
     data, tokenizer, train, valid = encoded(run, tmp_path)
-    lesson = taught(run, data, tokenizer, train, valid, tmp_path)
-    assert lesson.soft is not None
-    assert lesson.fitted is not None
-    machine = TextMachine.fit(
+    lesson = build_distillation_data(run, data, tokenizer, train, valid, tmp_path)
+    assert lesson.soft_targets is not None
+    assert lesson.fitted_teacher is not None
+    machine = TextSvm.fit(
         *(tokenizer, train.block, np.asarray(train.class_ids), valid),
         num_classes=len(data.classes.classes),
         seed=run.seed,
     )
-    expected = machine.say(lesson.flows.block)
-    assert np.exp(lesson.soft.log_probabilities) == pytest.approx(expected, abs=1e-6)
-    assert lesson.fitted().summary == machine.summary
+    expected = machine.predict_log_proba(lesson.flows.block)
+    assert np.exp(lesson.soft_targets.log_probabilities) == pytest.approx(expected, abs=1e-6)
+    assert lesson.fitted_teacher().summary == machine.summary
 
 
 def test_mixed_flows_follow_the_training_flows_without_a_class(
     told: Callable[..., RunConfig], tmp_path: Path
 ):
-    run = told(trees=True, mixed_rows=1.5)
+    run = told(trees=True, augmentation_factor=1.5)
     data, tokenizer, train, valid = encoded(run, tmp_path)
-    flows = taught(run, data, tokenizer, train, valid, tmp_path).flows
+    flows = build_distillation_data(run, data, tokenizer, train, valid, tmp_path).flows
     assert np.array_equal(flows.ids[: len(train.ids)], train.ids)
     assert np.array_equal(flows.class_ids[: len(train)], train.class_ids)
     assert np.array_equal(flows.rows[: len(train)], train.rows)
@@ -113,9 +113,11 @@ def test_no_mixed_flow_looks_like_one_that_the_model_is_judged_by(
 ):
     # Two columns, so that a mixed flow often is like one of validation.
     drop = ["uri", "user_agent", "src_ip", "dst_ip", "duration_s", "src_payload_bytes", "dst_payload_bytes"]
-    run = told(data={"drop": [*drop, "src_packets", "dst_packets", "dst_port"]}, trees=True, mixed_rows=3)
+    run = told(
+        data={"drop": [*drop, "src_packets", "dst_packets", "dst_port"]}, trees=True, augmentation_factor=3
+    )
     data, tokenizer, train, valid = encoded(run, tmp_path)
-    flows = taught(run, data, tokenizer, train, valid, tmp_path).flows
+    flows = build_distillation_data(run, data, tokenizer, train, valid, tmp_path).flows
     mixed = row_hashes(flows)[len(train) :]
     assert 0 < len(mixed) < 3 * len(train)
     assert not np.isin(mixed, row_hashes(valid)).any()
@@ -124,7 +126,8 @@ def test_no_mixed_flow_looks_like_one_that_the_model_is_judged_by(
 def test_another_seed_mixes_other_flows(told: Callable[..., RunConfig], tmp_path: Path):
     ready = encoded(told(), tmp_path)
     one, same, other = (
-        taught(told(seed=seed, trees=True, mixed_rows=1), *ready, tmp_path).flows for seed in (1, 1, 2)
+        build_distillation_data(told(seed=seed, trees=True, augmentation_factor=1), *ready, tmp_path).flows
+        for seed in (1, 1, 2)
     )
     assert np.array_equal(one.ids, same.ids)
     assert not np.array_equal(one.ids, other.ids)
@@ -135,22 +138,22 @@ def test_answers_are_found_again_and_whatever_decides_them_asks_anew(
 ):
     run = told(trees=True)
     ready = encoded(run, tmp_path)
-    first = taught(run, *ready, tmp_path).soft
+    first = build_distillation_data(run, *ready, tmp_path).soft_targets
 
     def fail(*_: object, **__: object) -> TokenTrees:
         raise AssertionError("fitted again")
 
     monkeypatch.setattr(TokenTrees, "fit", fail)
-    again = taught(run, *ready, tmp_path).soft
+    again = build_distillation_data(run, *ready, tmp_path).soft_targets
     assert first is not None
     assert again is not None
     assert np.array_equal(first.log_probabilities, again.log_probabilities)
     for other in ({"seed": 2}, {"tree_weights": "sqrt"}):
         with pytest.raises(AssertionError, match="fitted again"):
-            taught(told(trees=True, **other), *ready, tmp_path)
-    monkeypatch.setattr(token_trees, "SETTINGS", token_trees.SETTINGS | {"max_iter": 6})
+            build_distillation_data(told(trees=True, **other), *ready, tmp_path)
+    monkeypatch.setattr(token_trees, "TREE_SETTINGS", token_trees.TREE_SETTINGS | {"max_iter": 6})
     with pytest.raises(AssertionError, match="fitted again"):
-        taught(run, *ready, tmp_path)
+        build_distillation_data(run, *ready, tmp_path)
 
 
 def test_the_answers_of_trees_are_not_taken_for_those_of_a_machine_that_reads_texts(
@@ -159,7 +162,8 @@ def test_the_answers_of_trees_are_not_taken_for_those_of_a_machine_that_reads_te
     # Trees are refused where there is text, so only the folder of answers can tell.
     ready = encoded(told(data={}), tmp_path)
     trees, texts = (
-        taught(told(data={}, **how), *ready, tmp_path).soft for how in ({"trees": True}, {"text": True})
+        build_distillation_data(told(data={}, **how), *ready, tmp_path).soft_targets
+        for how in ({"trees": True}, {"text": True})
     )
     assert trees is not None
     assert texts is not None
@@ -173,7 +177,7 @@ def test_a_student_learns_what_its_teacher_says_before_its_addends(
     name = teacher.artifact.classes.classes[0]
     settings = {
         **cast(dict[str, object], teacher.artifact.origin["settings"]),
-        "operating": {"class_addends": [f"{name}=3"]},
+        "decision": {"logit_offsets": [f"{name}=3"]},
     }
     weights = dict(teacher.artifact.weights)
     weights["classifier.bias"] = (
@@ -185,10 +189,10 @@ def test_a_student_learns_what_its_teacher_says_before_its_addends(
     given = {"train": str(traffic / "train.csv"), "distillation": {"teacher": str(teacher.folder)}}
     run = resolve_run(given=given, inherited=teacher.settings())
     data, tokenizer, train, valid = encoded(run, tmp_path)
-    plain = taught(run, data, tokenizer, train, valid, tmp_path).soft
-    moved = taught(
+    plain = build_distillation_data(run, data, tokenizer, train, valid, tmp_path).soft_targets
+    moved = build_distillation_data(
         run, replace(data, teacher=Teacher(teacher.folder, artifact)), tokenizer, train, valid, tmp_path
-    ).soft
+    ).soft_targets
     assert plain is not None
     assert moved is not None
     assert moved.path != plain.path
@@ -213,7 +217,7 @@ def test_a_training_with_a_fitted_teacher_ends_in_a_report(
     capsys: pytest.CaptureFixture[str],
 ):
     without = [word for name in drop for word in ("--drop", name)]
-    how = ["--set", f"distillation.{teacher}=true", "--set", "distillation.mixed_rows=1"]
+    how = ["--set", f"distillation.{teacher}=true", "--set", "distillation.augmentation_factor=1"]
     out = tmp_path / "run"
     assert main(["train", str(traffic / "train.csv"), "--out", str(out), *without, *tiny, *how]) == 0
     told = capsys.readouterr().out

@@ -57,8 +57,8 @@ def test_strict_fails_on_errors_until_they_are_accepted(
     (tmp_path / "flows.csv").write_text(text)
     arguments = ["inspect", str(tmp_path / "flows.csv"), "--strict"]
     assert main(arguments) == 2
-    assert "or accept it with data.accept='identifier_like:serial'" in capsys.readouterr().err
-    assert main([*arguments, "--set", 'data.accept=["identifier_like:serial"]']) == 0
+    assert "or accept it with data.accepted_findings='identifier_like:serial'" in capsys.readouterr().err
+    assert main([*arguments, "--set", 'data.accepted_findings=["identifier_like:serial"]']) == 0
     assert "accepted: identifier_like" in capsys.readouterr().out
 
 
@@ -100,13 +100,13 @@ def test_any_damage_ends_in_a_result_or_in_one_sentence(
     path = tmp_path_factory.mktemp("flows") / "flows.csv"
     path.write_bytes(text.encode())
     try:
-        found = inspect_data(str(path), DataConfig(max_misfit_fraction=1.0))
+        found = inspect_data(str(path), DataConfig(max_invalid_fraction=1.0))
     except UserError as error:
         message = str(error)
     else:
         message = ""
-        lines = found.seen.misfits.lines
-        assert found.seen.num_rows == lines.num_rows
+        lines = found.profile.invalid_values.lines
+        assert found.profile.num_rows == lines.num_rows
         if found.flows.dialect.format == "delimited":
             assert lines.num_lines == len(re.findall(r"\r\n|\r|\n|[^\r\n]\Z", text))
             assert lines.num_line_breaks >= 0

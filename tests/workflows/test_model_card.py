@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from wirebert.inference.artifact import load_artifact
 from wirebert.report.report import Report, read_json
-from wirebert.workflows.model_card import base_model, lesson, model_card
+from wirebert.workflows.model_card import base_model, distillation_facts, model_card
 
 pytestmark = pytest.mark.slow
 
@@ -78,29 +78,29 @@ def test_a_model_without_a_report_has_a_card_without_figures(trained: Path) -> N
     [("scratch", None), ("distilbert-base-uncased", "distilbert-base-uncased"), ("/tmp", "tmp")],
 )
 def test_the_base_model_is_where_training_began(start: str, expected: Any) -> None:
-    assert base_model({"settings": {"model": {"start": start}}}) == expected
+    assert base_model({"settings": {"model": {"init_from": start}}}) == expected
 
 
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
         ({}, ""),
-        ({"trees": False, "mixed_rows": 0.0}, ""),
+        ({"trees": False, "augmentation_factor": 0.0}, ""),
         (
-            {"trees": True, "mixed_rows": 0.0},
+            {"trees": True, "augmentation_factor": 0.0},
             " Boosted trees, fitted on the same flows, taught it beside the labels.",
         ),
         (
-            {"trees": False, "text": True, "mixed_rows": 4.0},
+            {"trees": False, "text": True, "augmentation_factor": 4.0},
             " A linear machine on letters, fitted on the same flows, taught it beside the labels, also about 4 flows of mixed "
             "texts for each training flow.",
         ),
         (
-            {"trees": True, "mixed_rows": 2.0},
+            {"trees": True, "augmentation_factor": 2.0},
             " Boosted trees, fitted on the same flows, taught it beside the labels, also about 2 flows of mixed columns for "
             "each training flow.",
         ),
     ],
 )
 def test_it_says_what_a_fitted_teacher_taught(how: dict[str, object], expected: str) -> None:
-    assert lesson({"settings": {"distillation": how}}) == expected
+    assert distillation_facts({"settings": {"distillation": how}}) == expected

@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 
 from wirebert.inference.detector import Detector
-from wirebert.inference.follow import Progress
+from wirebert.inference.follow import FollowProgress
 from wirebert.workflows import predict as following
 from wirebert.workflows.predict import follow_until_asked
 
@@ -18,12 +18,12 @@ def test_a_signal_asks_once_and_the_next_one_is_as_before(
 ) -> None:
     before = signal.getsignal(number)
 
-    def follow(detector: object, log: Path, out: Path | None, stop: Event, **_: object) -> Progress:
+    def follow(detector: object, log: Path, out: Path | None, stop: Event, **_: object) -> FollowProgress:
         assert not stop.is_set()
         os.kill(os.getpid(), number)
         assert stop.wait(10)
         assert signal.getsignal(number) == before
-        return Progress(num_flows=3)
+        return FollowProgress(num_flows=3)
 
     monkeypatch.setattr(following, "follow", follow)
     options = argparse.Namespace(data="conn.log", out=None, explain=None)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wirebert.config import resolve_run
-from wirebert.data.flows import Part
+from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.store import EncodedFlows
 from wirebert.errors import ConfigError
@@ -15,12 +15,12 @@ from wirebert.workflows.prepare import encode, fit_tokenizer, prepare
 def test_rows_without_a_class_follow_those_with_one_but_what_looks_like_a_judged_row(
     traffic: Path, tmp_path: Path
 ):
-    run = resolve_run(given={"train": str(traffic / "train.csv"), "encoding": {"num_pieces": 300}})
+    run = resolve_run(given={"train": str(traffic / "train.csv"), "encoding": {"subword_vocab_size": 300}})
     data = prepare(run, RunFolder(tmp_path))
     tokenizer = fit_tokenizer(run, data, tmp_path / "encoded")
     alone = encode(data.train, data, tokenizer, tmp_path / "encoded")
     # All rows of the file once more: those of validation, and what looks like them, are not to be learned from.
-    both = encode(data.train, data, tokenizer, tmp_path / "encoded", [Part("unlabelled", data.flows)])
+    both = encode(data.train, data, tokenizer, tmp_path / "encoded", [FlowSubset("unlabelled", data.flows)])
     assert np.array_equal(both.class_ids[: len(alone)], alone.class_ids)
     more = np.asarray(both.class_ids[len(alone) :])
     assert (more == UNLABELLED).all()

@@ -61,7 +61,7 @@ def test_the_report_has_figures_of_held_out_rows_for_every_column(pretrained: Pa
 
 @pytest.mark.slow
 def test_every_file_is_counted_in_the_ledger(pretrained: Path):
-    reads = read_ledger(pretrained.parent / "test_reads.jsonl")
+    reads = read_ledger(pretrained.parent / "format_file_usage.jsonl")
     assert [Path(read.data).name for read in reads] == ["train.csv", "more.csv"]
     assert reads[1].sha256 == open_flows(pretrained.parent / "more.csv").fingerprint()
 
@@ -86,7 +86,9 @@ def test_a_detector_keeps_tokenizer_and_schema_and_starts_from_the_weights(
     start, out = pretrained / "model", tmp_path / "run"
     settings = ["training.epochs=1", "training.learning_rate=1e-12", "evaluation.num_resamples=100"]
     words = [word for setting in (*settings, "evaluation.baseline=false") for word in ("--set", setting)]
-    assert main(["train", str(traffic / "train.csv"), "--from", str(start), "--out", str(out), *words]) == 0
+    assert (
+        main(["train", str(traffic / "train.csv"), "--init-from", str(start), "--out", str(out), *words]) == 0
+    )
     before, after = load_artifact(start, pretrained=True), load_artifact(out / "model")
     assert after.tokenizer.to_dict() == before.tokenizer.to_dict()
     words_name = "distilbert.embeddings.word_embeddings.weight"
@@ -115,15 +117,15 @@ def test_a_finished_pretraining_is_shown_and_not_gone_on_with(
         (["train", "--resume", "{run}"], "found one of `wirebert pretrain`"),
         (
             ["predict", "{run}/model", "{data}"],
-            "knows no classes yet; train it with `wirebert train DATA --from",
+            "knows no classes yet; train it with `wirebert train DATA --init-from",
         ),
-        (["train", "{data}", "--from", "{run}"], "expected a model folder, found no wirebert.json"),
+        (["train", "{data}", "--init-from", "{run}"], "expected a model folder, found no wirebert.json"),
         (
-            ["train", "{data}", "--from", "{run}/model", "--set", "encoding.num_bins=7"],
+            ["train", "{data}", "--init-from", "{run}/model", "--set", "encoding.num_bins=7"],
             "brings its tokenizer",
         ),
-        (["train", "{data}", "--from", "{run}/model", "--drop", "port"], "difference at 'dst_port'"),
-        (["train", "{data}", "--from", "{run}/model", "--set", "model.dim=64"], "model.dim is 32"),
+        (["train", "{data}", "--init-from", "{run}/model", "--drop", "port"], "difference at 'dst_port'"),
+        (["train", "{data}", "--init-from", "{run}/model", "--set", "model.dim=64"], "model.dim is 32"),
     ],
 )
 def test_what_does_not_go_with_a_pretrained_model_is_told_in_one_sentence(
@@ -148,7 +150,10 @@ def test_what_does_not_go_with_a_pretrained_model_is_told_in_one_sentence(
         ([], "expected files, folders or globs to pretrain on, got none"),
         (["-"], "got `-`"),
         (["nothing-here.csv"], "nothing-here.csv"),
-        (["{data}", "--set", "masking.share=1.5"], "masking.share must be in (0, 1), got 1.5"),
+        (
+            ["{data}", "--set", "masking.mask_fraction=1.5"],
+            "masking.mask_fraction must be in (0, 1), got 1.5",
+        ),
         (["{data}", "--set", "training.class_weights=sqrt"], "pretraining, which knows no classes"),
         (
             ["{data}", "--set", "data.split=leave_attack_out", "--set", "data.left_out_class=x"],
@@ -187,9 +192,9 @@ def test_held_out_rows_are_masked_once_for_all_evaluations(tmp_path: Path):
         token_slots=np.array([-1, -1, -1, -1, -1, 0, 0, 1, 1]),
         is_piece=np.zeros(9, bool),
         default_ids=np.array([5, 7]),
-        leaves_out=False,
-        share=0.5,
-        most_pieces=0,
+        omits_most_frequent=False,
+        mask_fraction=0.5,
+        max_text_masked=0,
         max_length=8,
     )
     flows = EncodedFlows.from_arrays(

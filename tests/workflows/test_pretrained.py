@@ -7,7 +7,7 @@ from wirebert.data.config import DataConfig
 from wirebert.data.flows import open_flows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import SchemaError
-from wirebert.workflows.pretrained import as_pretrained, kept_tokenizer
+from wirebert.workflows.pretrained import align_schema, pretrained_tokenizer
 
 ROWS = "proto,bytes,label\n" + "".join(
     f"{'tcp' if n % 3 else 'udp'},{n % 7},{'normal' if n % 2 else 'dos'}\n" for n in range(60)
@@ -29,15 +29,15 @@ def tokenizer_of(path: Path) -> FlowTokenizer:
 
 
 def test_a_run_that_starts_from_scratch_or_from_another_kind_of_model_keeps_no_tokenizer(tmp_path: Path):
-    assert kept_tokenizer(resolve_run()) is None
-    assert kept_tokenizer(resolve_run(given={"model": {"start": str(tmp_path)}})) is None
+    assert pretrained_tokenizer(resolve_run()) is None
+    assert pretrained_tokenizer(resolve_run(given={"model": {"init_from": str(tmp_path)}})) is None
 
 
 def test_rows_pretrained_on_without_a_label_get_the_one_that_is_named(tmp_path: Path):
     tokenizer = tokenizer_of(without_label(tmp_path / "bare.csv"))
     config = DataConfig(label="label", benign="normal")
     flows = open_flows(write(tmp_path / "full.csv"), config, schema=tokenizer.schema)
-    found = as_pretrained(flows, tokenizer)
+    found = align_schema(flows, tokenizer)
     assert (found.require_label(), found.schema.benign) == ("label", "normal")
     assert next(iter(found.blocks())).column("label").to_pylist()[:2] == ["dos", "normal"]
     assert [column.name for column in found.schema.features] == ["proto", "bytes"]
@@ -49,4 +49,4 @@ def test_a_feature_of_pretraining_can_not_become_the_label(tmp_path: Path):
     with pytest.raises(
         SchemaError, match=r"difference at 'proto'; pretrain with the same --label and --drop"
     ):
-        as_pretrained(flows, tokenizer)
+        align_schema(flows, tokenizer)

@@ -13,14 +13,20 @@ from safetensors.numpy import load_file
 
 from wirebert.cli.main import main
 from wirebert.config import RunConfig, resolve_run
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import open_flows
 from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.errors import ConfigError, DataError, SchemaError
 from wirebert.inference.detector import Detector
 from wirebert.run_folder import RunFolder
-from wirebert.workflows.teacher import Teacher, ask, find_teacher, taught_inputs, unlabelled_parts
+from wirebert.workflows.teacher import (
+    Teacher,
+    distillation_inputs,
+    find_teacher,
+    teacher_log_probs,
+    unlabelled_parts,
+)
 
 SMALL = ["--set", "model.dim=16", "--set", "model.hidden_dim=16", "--set", "model.num_heads=2"]
 
@@ -40,16 +46,16 @@ def student_of(teacher: Teacher, traffic: Path, **sections: dict[str, object]) -
 
 def test_a_student_does_as_its_teacher_but_for_rate_and_length(teacher: Teacher, traffic: Path):
     run = student_of(teacher, traffic)
-    assert run.encoding.num_pieces == 300  # as `tiny` says
+    assert run.encoding.subword_vocab_size == 300  # as `tiny` says
     assert run.evaluation.num_resamples == 100
     assert (run.training.epochs, run.training.learning_rate) == (0, 0.0)
 
 
 def test_a_student_is_asked_about_mixed_rows_too_unless_told_otherwise(teacher: Teacher, traffic: Path):
     how = student_of(teacher, traffic).distillation
-    assert (how.mixed_rows, how.temperature, how.mix) == (2.0, 1.0, 0.9)
-    how = student_of(teacher, traffic, distillation={"mixed_rows": 0.0}).distillation
-    assert (how.mixed_rows, how.mix) == (0.0, 0.9)
+    assert (how.augmentation_factor, how.temperature, how.teacher_weight) == (2.0, 1.0, 0.9)
+    how = student_of(teacher, traffic, distillation={"augmentation_factor": 0.0}).distillation
+    assert (how.augmentation_factor, how.teacher_weight) == (0.0, 0.9)
 
 
 def test_a_student_has_the_split_of_its_teacher_whatever_its_own_seed_is(teacher: Teacher, traffic: Path):
@@ -88,7 +94,7 @@ def test_traffic_of_another_kind_is_refused(teacher: Teacher, tmp_path: Path):
 
 
 def test_a_class_that_the_teacher_does_not_know_is_refused_with_its_rows(teacher: Teacher, traffic: Path):
-    seen = survey(open_flows(traffic / "test.csv", schema=teacher.schema))
+    seen = profile_table(open_flows(traffic / "test.csv", schema=teacher.schema))
     with pytest.raises(DataError, match=r"found 'novel' \(20 rows\); leave these rows out"):
         teacher.classes_for(seen, None)
     assert teacher.classes_for(seen, "novel") == teacher.artifact.classes
@@ -111,7 +117,7 @@ def test_rows_without_a_label_and_other_traffic_are_the_teachers_alone(teacher: 
     own, more = unlabelled_parts(run, teacher, flows, is_unlabelled)
     assert [rows.tolist() for _, rows in own.blocks()] == [[3]]
     assert sum(len(rows) for _, rows in more.blocks()) == 300
-    assert list(taught_inputs(run, teacher)) == ["teacher", f"unlabelled data {other}"]
+    assert list(distillation_inputs(run, teacher)) == ["teacher", f"unlabelled data {other}"]
 
 
 def test_the_teacher_says_of_each_training_flow_what_it_says_when_it_predicts(
@@ -125,7 +131,7 @@ def test_the_teacher_says_of_each_training_flow_what_it_says_when_it_predicts(
             store.append(teacher.tokenizer.encode(table), np.full(len(rows), UNLABELLED), rows)
     stored, detector = EncodedFlows.open(tmp_path / "store"), Detector.load(teacher.folder)
     size = (len(stored), len(detector.classes))
-    soft = ask(
+    soft = teacher_log_probs(
         run.distillation, stored, size, "0" * 64, lambda block: detector.score_encoded(block).probabilities
     )
     expected = np.concatenate([detector.score(table).probabilities for table in flows.blocks()])

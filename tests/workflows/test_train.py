@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from wirebert.cli.main import main
 from wirebert.config import resolve_run
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import find_files, open_flows
 from wirebert.run_folder import RunFolder, locked
 from wirebert.workflows import prepare as preparing
@@ -277,7 +277,7 @@ def test_rows_set_apart_for_a_test_are_judged_and_nothing_else(
     flows = open_flows(traffic / "train.csv")
     (tmp_path / "other").mkdir()
     prepared = pipeline.prepare(resolve_run(out / "run.toml"), RunFolder(tmp_path / "other"))
-    hashes = survey(flows).feature_hashes
+    hashes = profile_table(flows).feature_hashes
     assert prepared.test is not None
     assert prepared.test.rows is not None
     assert not np.isin(hashes[prepared.test.rows], hashes[~prepared.test.rows]).any()

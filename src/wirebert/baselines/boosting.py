@@ -10,8 +10,8 @@ from jaxtyping import Float64
 from wirebert.baselines.task import Params, Predict, Rows, Task, class_weights
 from wirebert.errors import ConfigError
 
-MOST_ROUNDS = 600
-PATIENCE = 30
+MAX_ROUNDS = 600
+BOOSTING_PATIENCE = 30
 """Rounds without a lower log-loss after which training stops."""
 
 
@@ -52,9 +52,9 @@ def fit_xgboost(task: Task, params: Params, seed: int) -> Predict:
     model = xgboost.train(
         settings,
         train,
-        num_boost_round=MOST_ROUNDS,
+        num_boost_round=MAX_ROUNDS,
         evals=[(stop, "stop")] if len(task.stop) else [],
-        early_stopping_rounds=PATIENCE if len(task.stop) else None,
+        early_stopping_rounds=BOOSTING_PATIENCE if len(task.stop) else None,
         verbose_eval=False,
     )
     last = int(model.best_iteration) + 1 if len(task.stop) else 0
@@ -70,7 +70,7 @@ def fit_lightgbm(task: Task, params: Params, seed: int) -> Predict:
     """LightGBM; categories are split by set."""
     lightgbm = need("lightgbm")
     weights = class_weights(task.train_ids, task.num_classes, params.get("class_weight"))
-    codes = np.flatnonzero(task.is_code).tolist()
+    codes = np.flatnonzero(task.is_categorical).tolist()
     train = lightgbm.Dataset(
         task.train.numbers, task.train_ids, weight=weights[task.train_ids], categorical_feature=codes
     )
@@ -95,9 +95,9 @@ def fit_lightgbm(task: Task, params: Params, seed: int) -> Predict:
     model = lightgbm.train(
         settings,
         train,
-        num_boost_round=MOST_ROUNDS,
+        num_boost_round=MAX_ROUNDS,
         valid_sets=[stop] if has_stop else [],
-        callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)] if has_stop else [],
+        callbacks=[lightgbm.early_stopping(BOOSTING_PATIENCE, verbose=False)] if has_stop else [],
     )
 
     def predict(rows: Rows) -> Float64[np.ndarray, "flows classes"]:

@@ -18,16 +18,16 @@ from sklearn.svm import LinearSVC
 
 from wirebert.baselines.boosting import fit_lightgbm, fit_xgboost
 from wirebert.baselines.tabm import fit_tabm
-from wirebert.baselines.task import Dense, Params, Predict, Rows, Setting, Task, known, number
+from wirebert.baselines.task import Params, Predict, Rows, ScaledFeatures, Setting, Task, known, number
 
-COLUMN_DROP = 0.15
+COLUMN_DROPOUT = 0.15
 """Chance of each column to be left out in a trial that selects columns."""
 
 Fit = Callable[[Task, Params, int], Predict]
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class BaselineMethod:
     """One method."""
 
     title: str
@@ -38,12 +38,12 @@ class Rival:
     """Whether it reads text columns, and nothing else."""
 
 
-def fit_rival(rival: Rival, task: Task, params: Params, seed: int) -> Predict:
+def fit_baseline(rival: BaselineMethod, task: Task, params: Params, seed: int) -> Predict:
     """Train on the task with these settings; probabilities have a column for every class, 0 where training has no row."""
     column_seed = int(number(params, "column_seed", 0))
-    kept = np.ones(len(task.is_code), dtype=bool)
+    kept = np.ones(len(task.is_categorical), dtype=bool)
     if column_seed and not rival.needs_text:
-        kept = np.random.default_rng(column_seed).random(len(task.is_code)) >= COLUMN_DROP
+        kept = np.random.default_rng(column_seed).random(len(task.is_categorical)) >= COLUMN_DROPOUT
         kept |= not kept.any()
     present = np.unique(task.train_ids)
     if len(present) == 1:
@@ -59,7 +59,7 @@ def fit_rival(rival: Rival, task: Task, params: Params, seed: int) -> Predict:
     return probabilities
 
 
-def draw_trials(rival: Rival, num_trials: int, seed: int) -> list[Params]:
+def draw_trials(rival: BaselineMethod, num_trials: int, seed: int) -> list[Params]:
     """Settings to try: first the defaults with all columns, then random ones, every second with columns left out."""
     rng = np.random.default_rng(seed)
     trials: list[Params] = [{}]
@@ -89,7 +89,7 @@ def fit_forest(task: Task, params: Params, seed: int) -> Predict:
 
 def fit_logistic(task: Task, params: Params, seed: int) -> Predict:
     """scikit-learn's multinomial logistic regression on scaled numbers and one column for each frequent code."""
-    prepare = Dense.fit(task, str(params.get("scaling", "standard")), seed)
+    prepare = ScaledFeatures.fit(task, str(params.get("scaling", "standard")), seed)
     model = LogisticRegression(
         C=number(params, "C", 1.0), class_weight=params.get("class_weight"), max_iter=300, tol=1e-3
     )
@@ -103,7 +103,7 @@ def fit_logistic(task: Task, params: Params, seed: int) -> Predict:
     return predict
 
 
-def fit_text_machine(task: Task, params: Params, seed: int) -> Predict:
+def fit_text_svm(task: Task, params: Params, seed: int) -> Predict:
     """TF-IDF of pieces of the text and scikit-learn's linear support vector machine.
 
     It has no probabilities of its own: margins stand for log-odds until calibration has seen them.
@@ -145,7 +145,7 @@ def _narrowed(task: Task, kept: Bool[np.ndarray, " columns"], present: Int64[np.
         train_ids=np.searchsorted(present, task.train_ids),
         stop=stop,
         stop_ids=np.searchsorted(present, task.stop_ids[stops]),
-        is_code=task.is_code[kept],
+        is_categorical=task.is_categorical[kept],
         num_classes=len(present),
     )
 
@@ -166,14 +166,14 @@ _BOOSTING: Mapping[str, Sequence[Setting]] = {
     "class_weight": (None, "sqrt", "balanced"),
 }
 
-RIVALS: Mapping[str, Rival] = {
-    "xgboost": Rival(
+BASELINES: Mapping[str, BaselineMethod] = {
+    "xgboost": BaselineMethod(
         "XGBoost", fit_xgboost, {**_BOOSTING, "depth": (4, 6, 8, 10), "min_weight": (0.5, 1.0, 5.0, 20.0)}
     ),
-    "lightgbm": Rival(
+    "lightgbm": BaselineMethod(
         "LightGBM", fit_lightgbm, {**_BOOSTING, "leaves": (15, 31, 63, 127), "min_leaf": (5, 20, 100)}
     ),
-    "forest": Rival(
+    "forest": BaselineMethod(
         "random forest",
         fit_forest,
         {
@@ -183,7 +183,7 @@ RIVALS: Mapping[str, Rival] = {
             "class_weight": (None, "balanced", "balanced_subsample"),
         },
     ),
-    "logistic": Rival(
+    "logistic": BaselineMethod(
         "logistic regression",
         fit_logistic,
         {
@@ -192,7 +192,7 @@ RIVALS: Mapping[str, Rival] = {
             "class_weight": _WEIGHTS,
         },
     ),
-    "tabm": Rival(
+    "tabm": BaselineMethod(
         "TabM",
         fit_tabm,
         {
@@ -204,9 +204,9 @@ RIVALS: Mapping[str, Rival] = {
             "class_weight": (None, "sqrt"),
         },
     ),
-    "text_svm": Rival(
+    "text_svm": BaselineMethod(
         "TF-IDF and linear SVM",
-        fit_text_machine,
+        fit_text_svm,
         {
             "pieces": ("char", "char_wb", "word"),
             "longest": (2, 3, 4, 5),

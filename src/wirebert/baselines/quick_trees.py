@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from wirebert.data.schema.schema import FlowSchema
-from wirebert.encoding.matrix import Coding, concatenate, measure, row_numbers, usage
+from wirebert.encoding.matrix import FeatureEncoder, column_usage, concatenate, extract_features, row_numbers
 
 NUM_TREES = 600
 """Trees in all: one per class and round, so rounds are cut where there are many classes."""
@@ -40,11 +40,11 @@ class TreesSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Trees:
+class QuickTrees:
     """Fitted boosted trees."""
 
     schema: FlowSchema
-    coding: Coding
+    encoder: FeatureEncoder
     model: HistGradientBoostingClassifier | None
     """None where all training rows are of one class."""
     class_ids: Int64[np.ndarray, " known"]
@@ -52,13 +52,13 @@ class Trees:
     num_classes: int
     summary: TreesSummary
 
-    def probabilities(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
+    def predict_proba(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
         """Probability of each class; 0 for classes that the fitted rows lack. Unseen and missing values are welcome."""
         probabilities = np.zeros((table.num_rows, self.num_classes))
         if self.model is None:
             probabilities[:, self.class_ids] = 1.0
         elif table.num_rows:
-            matrix = self.coding.matrix(measure(table, self.schema))
+            matrix = self.encoder.matrix(extract_features(table, self.schema))
             probabilities[:, self.class_ids] = self.model.predict_proba(matrix)
         return probabilities
 
@@ -69,7 +69,7 @@ def fit_trees(
     num_classes: int,
     seed: int,
     max_rows: int = 200_000,
-) -> Trees:
+) -> QuickTrees:
     """scikit-learn's histogram gradient boosting on the training rows, untuned, the same for the same seed.
 
     Args:
@@ -78,7 +78,7 @@ def fit_trees(
     """
     start_s = time.perf_counter()
     rows = _sample(blocks, schema, max_rows, np.random.default_rng(seed))
-    coding = Coding.fit(rows.measured)
+    coding = FeatureEncoder.fit(rows.features)
     known = np.unique(rows.class_ids)
     num_rounds = int(np.clip(NUM_TREES // max(1, len(known)), _FEWEST_ROUNDS, _MOST_ROUNDS))
     model = None
@@ -88,15 +88,15 @@ def fit_trees(
             max_iter=num_rounds,
             # As in XGBoost. Without it leaves with few rare-class flows blow up: NSL-KDD's test loss is eight times as high.
             l2_regularization=1.0,
-            categorical_features=cast(str, coding.unordered),
+            categorical_features=cast(str, coding.is_categorical),
             early_stopping=cast(str, False),
             random_state=seed,
-        ).fit(coding.matrix(rows.measured), rows.class_ids)
+        ).fit(coding.matrix(rows.features), rows.class_ids)
     elif len(known) > 1:
         known = known[
             [int(np.bincount(rows.class_ids)[known].argmax())]
         ]  # nothing to learn from: guess the largest
-    use = usage(schema)
+    use = column_usage(schema)
     summary = TreesSummary(
         method="scikit-learn HistGradientBoostingClassifier, untuned",
         num_rounds=num_rounds,
@@ -108,12 +108,12 @@ def fit_trees(
         left_out=use.left_out,
         fit_s=time.perf_counter() - start_s,
     )
-    return Trees(schema, coding, model, known.astype(np.int64), num_classes, summary)
+    return QuickTrees(schema, coding, model, known.astype(np.int64), num_classes, summary)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    measured: pa.Table
+    features: pa.Table
     class_ids: Int64[np.ndarray, " flows"]
     num_seen: int
 
@@ -136,7 +136,7 @@ def _sample(
     for table, class_ids in blocks:
         labelled = np.flatnonzero(class_ids >= 0)
         num_seen += len(labelled)
-        tables.append(measure(table.take(row_numbers(labelled)), schema))
+        tables.append(extract_features(table.take(row_numbers(labelled)), schema))
         ids.append(class_ids[labelled])
         tickets = np.concatenate([tickets, rng.random(len(labelled))])
         if len(tickets) > 2 * max_rows:

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from wirebert.baselines.boosting import need
-from wirebert.baselines.task import Dense, Params, Predict, Rows, Task, class_weights
+from wirebert.baselines.task import Params, Predict, Rows, ScaledFeatures, Task, class_weights
 
-MOST_EPOCHS = 60
-PATIENCE = 6
+MAX_EPOCHS = 60
+TABM_PATIENCE = 6
 """Epochs without a lower log-loss after which training stops."""
 
 BATCH_SIZE = 1024
@@ -29,7 +29,7 @@ def fit_tabm(task: Task, params: Params, seed: int) -> Predict:
     """TabM on scaled numbers and one column for each frequent code, on a GPU if there is one."""
     tabm = need("tabm")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    prepare = Dense.fit(task, "quantile", seed)
+    prepare = ScaledFeatures.fit(task, "quantile", seed)
     train = _tensor(prepare(task.train), device)
     stop = _tensor(prepare(task.stop), device)
     train_ids, stop_ids = (torch.from_numpy(ids).to(device) for ids in (task.train_ids, task.stop_ids))
@@ -51,7 +51,7 @@ def fit_tabm(task: Task, params: Params, seed: int) -> Predict:
             weight_decay=float(params.get("weight_decay") or 0.0),
         )
         best, best_state, waited = float("inf"), copy.deepcopy(model.state_dict()), 0
-        for _ in range(MOST_EPOCHS):
+        for _ in range(MAX_EPOCHS):
             model.train()
             for rows in torch.randperm(len(train), generator=generator).split(BATCH_SIZE):
                 logits_BKC: Tensor = model(train[rows.to(device)])
@@ -67,7 +67,7 @@ def fit_tabm(task: Task, params: Params, seed: int) -> Predict:
                 best, best_state, waited = log_loss, copy.deepcopy(model.state_dict()), 0
             else:
                 waited += 1
-            if waited >= PATIENCE:
+            if waited >= TABM_PATIENCE:
                 break
     model.load_state_dict(best_state)
 

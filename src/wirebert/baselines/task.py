@@ -54,7 +54,7 @@ class Task:
     train_ids: Int64[np.ndarray, " train"]
     stop: Rows
     stop_ids: Int64[np.ndarray, " stop"]
-    is_code: Bool[np.ndarray, " columns"]
+    is_categorical: Bool[np.ndarray, " columns"]
     """Which columns hold codes of categories."""
     num_classes: int
 
@@ -86,12 +86,12 @@ def known(message: str) -> Generator[None]:
         yield
 
 
-MOST_LEVELS = 64
+MAX_LEVELS = 64
 """Most frequent codes of a column that get a column each where a method needs that; the others share one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Dense:
+class ScaledFeatures:
     """Rows as finite, scaled numbers for methods that know neither codes nor missing values."""
 
     levels: tuple[Float64[np.ndarray, " _"] | None, ...]
@@ -101,13 +101,13 @@ class Dense:
     is_logarithmic: bool
 
     @staticmethod
-    def fit(task: Task, scaling: str, seed: int) -> "Dense":
+    def fit(task: Task, scaling: str, seed: int) -> "ScaledFeatures":
         """Scales and levels of the training rows."""
         numbers = task.train.numbers
         levels: list[Float64[np.ndarray, " _"] | None] = []
-        for place, is_code in enumerate(task.is_code):
+        for place, is_code in enumerate(task.is_categorical):
             column = numbers[:, place]
-            levels.append(np.unique(column[column < MOST_LEVELS]) if is_code else None)
+            levels.append(np.unique(column[column < MAX_LEVELS]) if is_code else None)
         is_quantile = scaling == "quantile"
         scaler = (
             QuantileTransformer(
@@ -116,10 +116,10 @@ class Dense:
             if is_quantile
             else StandardScaler()
         )
-        is_number = ~task.is_code
+        is_number = ~task.is_categorical
         if is_number.any():
             scaler.fit(_plain(numbers[:, is_number], scaling == "logarithm"))
-        return Dense(tuple(levels), is_number, scaler, scaling == "logarithm")
+        return ScaledFeatures(tuple(levels), is_number, scaler, scaling == "logarithm")
 
     def __call__(self, rows: Rows) -> Float64[np.ndarray, "flows dense"]:
         """Scaled numbers, whether each is missing, and one column for each frequent code."""

@@ -11,26 +11,26 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64, Int64
 
-from wirebert.baselines.methods import RIVALS, fit_rival
+from wirebert.baselines.methods import BASELINES, fit_baseline
 from wirebert.baselines.task import Predict, Rows, Setting, Task
-from wirebert.decision.calibration import TINY, Scaling, fit_scaling, softmax
+from wirebert.decision.calibration import TINY, LogitScaling, fit_scaling, softmax
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
 
-SETTINGS: Final[dict[str, Setting]] = {"pieces": "char_wb", "longest": 4, "C": 3.0, "lowercase": True}
+SVM_SETTINGS: Final[dict[str, Setting]] = {"pieces": "char_wb", "longest": 4, "C": 3.0, "lowercase": True}
 """What the search for linear machines in `wirebert compare` chose for HttpParams, on rows that it held out."""
 
-_RIVAL: Final = RIVALS["text_svm"]
+_METHOD: Final = BASELINES["text_svm"]
 
 
 @dataclass(frozen=True, slots=True)
-class TextMachine:
+class TextSvm:
     """A fitted machine."""
 
     tokenizer: FlowTokenizer
     predict: Predict
-    scaling: Scaling
+    scaling: LogitScaling
     """Turns margins into logits."""
     num_flows: int
     """Fitted on."""
@@ -40,10 +40,10 @@ class TextMachine:
         """What it is and what it was given, for the report."""
         columns = list(self.tokenizer.text_columns)
         return {
-            "method": f"{_RIVAL.title} on the model's pieces",
+            "method": f"{_METHOD.title} on the model's pieces",
             "text_columns": columns,
             "num_flows_used": self.num_flows,
-            **SETTINGS,
+            **SVM_SETTINGS,
         }
 
     @classmethod
@@ -56,28 +56,28 @@ class TextMachine:
         *,
         num_classes: int,
         seed: int,
-    ) -> "TextMachine":
+    ) -> "TextSvm":
         """A machine on `train`, all of whose flows have a class; those of `valid` say how sure its margins are."""
         task = Task(
             train=_rows(tokenizer, train),
             train_ids=class_ids,
             stop=Rows(np.zeros((0, 1)), []),  # it does not stop early
             stop_ids=np.zeros(0, np.int64),
-            is_code=np.zeros(1, dtype=bool),
+            is_categorical=np.zeros(1, dtype=bool),
             num_classes=num_classes,
         )
-        predict = fit_rival(_RIVAL, task, SETTINGS, seed)
+        predict = fit_baseline(_METHOD, task, SVM_SETTINGS, seed)
         margins = np.log(predict(_rows(tokenizer, valid.block)).clip(TINY))
         # A flow of a class that training lacks says nothing of margins.
         tells = np.isin(valid.class_ids, class_ids)
         scaling = fit_scaling(margins[tells], np.asarray(valid.class_ids)[tells], "temperature")
         return cls(tokenizer, predict, scaling, len(train))
 
-    def probabilities(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
+    def predict_proba(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
         """Probability of each class for the rows of a typed table."""
-        return self.say(self.tokenizer.encode(table))
+        return self.predict_log_proba(self.tokenizer.encode(table))
 
-    def say(self, block: EncodedBlock) -> Float64[np.ndarray, "flows classes"]:
+    def predict_log_proba(self, block: EncodedBlock) -> Float64[np.ndarray, "flows classes"]:
         """Probability of each class; 0 for classes that the fitted flows lack."""
         margins = np.log(self.predict(_rows(self.tokenizer, block)).clip(TINY))
         return softmax(self.scaling.apply(margins))

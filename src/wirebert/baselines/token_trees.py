@@ -19,7 +19,7 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 
 ClassWeights = Literal["none", "balanced", "sqrt"]
 
-SETTINGS: Final = {
+TREE_SETTINGS: Final = {
     "max_iter": 400,
     "learning_rate": 0.05,
     "max_leaf_nodes": 15,
@@ -29,7 +29,7 @@ SETTINGS: Final = {
 }
 """What the search for boosted trees in `wirebert compare` chose for NSL-KDD, on attacks that it held out."""
 
-MOST_TOKENS: Final = 255
+MAX_TOKENS: Final = 255
 """Of a slot whose tokens are split by set; beyond, by their order in the vocabulary, which is by falling frequency."""
 
 
@@ -52,7 +52,7 @@ class TokenTrees:
             "method": "scikit-learn HistGradientBoostingClassifier on the model's tokens",
             "num_rounds": self.model.n_iter_,
             "num_flows_used": self.num_flows,
-            **SETTINGS,
+            **TREE_SETTINGS,
         }
 
     @classmethod
@@ -77,8 +77,8 @@ class TokenTrees:
         stops = np.isin(valid_ids, known)
         sizes = np.bincount(tokenizer.token_slots[tokenizer.token_slots >= 0], minlength=len(tokenizer.slots))
         model = HistGradientBoostingClassifier(
-            **cast(Any, SETTINGS),
-            categorical_features=cast(Any, ~ranks.is_ordered & (sizes <= MOST_TOKENS)),
+            **cast(Any, TREE_SETTINGS),
+            categorical_features=cast(Any, ~ranks.is_ordered & (sizes <= MAX_TOKENS)),
             class_weight=class_weight,
             early_stopping=cast(Any, True),
             random_state=seed,
@@ -90,11 +90,11 @@ class TokenTrees:
         )
         return cls(ranks, model, known, num_classes, len(train))
 
-    def probabilities(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
+    def predict_proba(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
         """Probability of each class for the rows of a typed table."""
-        return self.say(self.ranks.tokenizer.encode(table))
+        return self.predict_log_proba(self.ranks.tokenizer.encode(table))
 
-    def say(self, block: EncodedBlock) -> Float64[np.ndarray, "flows classes"]:
+    def predict_log_proba(self, block: EncodedBlock) -> Float64[np.ndarray, "flows classes"]:
         """Probability of each class; 0 for classes that the fitted flows lack."""
         found = np.zeros((len(block), self.num_classes))
         found[:, self.class_ids] = self.model.predict_proba(self.ranks.matrix(block))

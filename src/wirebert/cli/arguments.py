@@ -102,13 +102,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_verdict_options(parser: argparse.ArgumentParser) -> None:
     """By what flows are judged, and who computes."""
     parser.add_argument(
-        "--at",
+        "--fpr",
         type=float,
         metavar="RATE",
         help="alert at the threshold for this false positive rate: 0.01, 0.001 or 0.0001 (default: where the model was set)",
     )
     parser.add_argument(
-        "--unknown",
+        "--novelty",
         action="store_true",
         help="also tell flows that are like nothing in training: verdict `unknown`, and a column `novelty`",
     )

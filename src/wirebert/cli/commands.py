@@ -11,7 +11,7 @@ from wirebert.cli.inference_commands import calibrate, evaluate, export, predict
 from wirebert.cli.training_commands import compare, demo, train
 from wirebert.comparison.runs import compare_runs
 from wirebert.config import resolve_run
-from wirebert.console import Output
+from wirebert.console import SafeConsole
 from wirebert.data.checks.checks import require_no_errors
 from wirebert.data.registry import known_datasets, verify
 from wirebert.data.schema.library import write_schema
@@ -35,7 +35,7 @@ def inspect(options: argparse.Namespace) -> None:
     if options.json:
         print(inspection.to_json())
     else:
-        show_inspection(inspection, Output())
+        show_inspection(inspection, SafeConsole())
     if options.strict:
         require_no_errors(inspection.findings, inspection.flows.name)
 
@@ -43,12 +43,12 @@ def inspect(options: argparse.Namespace) -> None:
 def watch(options: argparse.Namespace) -> None:
     """Show how a training goes that another process makes, or how it went."""
     with suppress(KeyboardInterrupt):  # to stop looking is no failure
-        watch_run(open_run_folder(options.run), Output(), os.environ)
+        watch_run(open_run_folder(options.run), SafeConsole(), os.environ)
 
 
 def report(options: argparse.Namespace) -> None:
     """Figures of one run, or of several side by side."""
-    console = Output()
+    console = SafeConsole()
     if len(options.runs) == 1:
         folder = RunFolder(options.runs[0])
         pretraining = read_pretraining(folder.report_json)
@@ -70,7 +70,7 @@ def report(options: argparse.Namespace) -> None:
 
 def datasets(options: argparse.Namespace) -> None:
     """List public data sets, or recognise files of them."""
-    console = Output()
+    console = SafeConsole()
     if options.action == "verify":
         show_checked(verify(options.folder), console)
     else:

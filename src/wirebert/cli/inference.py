@@ -139,7 +139,7 @@ def add_serve(commands: Commands) -> None:
         "--max-rows", type=int, default=10_000, metavar="N", help="flows of a request (default: %(default)s)"
     )
     serve.add_argument(
-        "--max-waiting",
+        "--max-queue",
         type=int,
         default=128,
         metavar="N",

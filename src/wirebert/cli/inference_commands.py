@@ -5,24 +5,24 @@ import sys
 from contextlib import nullcontext
 from dataclasses import replace
 
-from wirebert.console import Output, tell
-from wirebert.data.checks.checks import left_out
-from wirebert.data.checks.profile import survey
-from wirebert.data.flows import Part, open_flows
-from wirebert.data.schema.conversion import Misfits
+from wirebert.console import SafeConsole, warn
+from wirebert.data.checks.checks import check_unscored_rows
+from wirebert.data.checks.profile import profile_table
+from wirebert.data.flows import FlowSubset, open_flows
+from wirebert.data.schema.conversion import InvalidValues
 from wirebert.errors import ConfigError, DataError
-from wirebert.evaluation.evaluate import judge
+from wirebert.evaluation.evaluate import evaluate_detector
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.detector import Detector
 from wirebert.inference.export import export_model
 from wirebert.inference.predictions import CsvWriter, open_writer, predict_blocks
 from wirebert.run_folder import new_run_folder
-from wirebert.workflows.calibrate import Allowance, within
+from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
 from wirebert.workflows.model_card import model_card
 from wirebert.workflows.predict import follow_until_asked
 from wirebert.workflows.report import (
-    count_evaluation,
     evaluation_report,
+    record_evaluation,
     show_findings,
     show_report,
     write_report,
@@ -31,25 +31,25 @@ from wirebert.workflows.report import (
 
 def evaluate(options: argparse.Namespace) -> None:
     """Figures of a saved model on another labelled file."""
-    console = Output()
+    console = SafeConsole()
     detector = Detector.load(options.model, device=options.device)
     schema = detector.schema if options.label is None else detector.schema.labelled_by(options.label)
     flows = open_flows(options.data, schema=schema)
     flows.require_label()
-    part = Part(flows.name, flows)
+    part = FlowSubset(flows.name, flows)
     with new_run_folder(options.out) if options.out else nullcontext() as folder:
         predictions = folder.predictions(part.name) if folder else None
-        judged = count_evaluation(options.model, options.out, options.data, detector, flows)
-        metrics = judge(detector, part, predictions, seed=1, num_resamples=1000)
+        judged = record_evaluation(options.model, options.out, options.data, detector, flows)
+        metrics = evaluate_detector(detector, part, predictions, seed=1, num_resamples=1000)
         if metrics.num_flows == 0:
             raise DataError(
                 f"{flows.name}: expected labelled flows, found none with a label; use `wirebert predict`"
             )
-        findings = left_out(survey(flows))
+        findings = check_unscored_rows(profile_table(flows))
         show_findings(findings, console, num_rows=metrics.num_flows)
         report = evaluation_report(detector, part, metrics, findings)
         benign = detector.artifact.classes.benign
-        report = replace(report, data=replace(report.data, benign=benign, judged={part.name: judged}))
+        report = replace(report, data=replace(report.data, benign=benign, test_usage={part.name: judged}))
         if folder:
             write_report(report, folder)
     show_report(report, folder, console)
@@ -62,7 +62,7 @@ def predict(options: argparse.Namespace) -> None:
         follow_until_asked(detector, options)
         return
     flows = open_flows(options.data, schema=detector.schema)
-    misfits = Misfits()
+    misfits = InvalidValues()
     if options.out is None:
         writer = CsvWriter(sys.stdout.buffer)
         for table in predict_blocks(detector, flows, misfits, explained=options.explain):
@@ -76,14 +76,14 @@ def predict(options: argparse.Namespace) -> None:
             writer.write(table)
             num_flows += table.num_rows
     done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
-    Output(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
+    SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
     _tell_what_is_left_out(misfits)
 
 
 def export(options: argparse.Namespace) -> None:
     """Write the model as an ONNX file into its folder."""
     path, agreement = export_model(options.model, "onnx-int8" if options.int8 else "onnx", data=options.data)
-    Output().print(f"{agreement.said}\n{path}", highlight=False, markup=False, soft_wrap=True)
+    SafeConsole().print(f"{agreement.said}\n{path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _detector(options: argparse.Namespace) -> Detector:
@@ -94,11 +94,11 @@ def _detector(options: argparse.Namespace) -> Detector:
         precision=options.precision,
         backend=options.backend,
         threads=options.threads,
-        at=options.at,
-        unknown=options.unknown,
+        fpr=options.fpr,
+        novelty=options.novelty,
     )
-    for reason in detector.passed_over.values():
-        tell(reason)
+    for reason in detector.rejected_backends.values():
+        warn(reason)
     return detector
 
 
@@ -112,8 +112,8 @@ def serve(options: argparse.Namespace) -> None:
             "the service needs packages that are not installed; install them with `pip install 'wirebert[serve]'`"
         ) from error
     place = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
-    bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_waiting")}
-    service.serve(_detector(options), service.Place(**place), limits.Limits(**bounds))
+    bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
+    service.serve(_detector(options), service.ServerConfig(**place), limits.Limits(**bounds))
 
 
 def calibrate(options: argparse.Namespace) -> None:
@@ -123,7 +123,7 @@ def calibrate(options: argparse.Namespace) -> None:
         raise ConfigError(
             f"--out {out}: expected a new folder, found one that exists; it is left as it is, choose another"
         )
-    allowance = Allowance(
+    allowance = AlertBudgetRequest(
         per_day=options.alerts_per_day,
         per_10000=options.alerts_per_10000,
         days=options.days,
@@ -131,25 +131,27 @@ def calibrate(options: argparse.Namespace) -> None:
         estimates_prior="estimate" in options.prior,
     )
     detector = Detector.load(options.model, device=options.device, precision="fp32", backend="torch")
-    artifact = within(detector, open_flows(options.data, schema=detector.schema), allowance)
+    artifact = fit_alert_budget(detector, open_flows(options.data, schema=detector.schema), allowance)
     save_artifact(artifact, out, card=model_card(artifact))
-    console = Output()
-    for line in (*(artifact.operating.notes if artifact.operating else ()), f"model: {out}"):
+    console = SafeConsole()
+    for line in (*(artifact.operating_point.notes if artifact.operating_point else ()), f"model: {out}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _tell_what_is_left_out(misfits: Misfits) -> None:
+def _tell_what_is_left_out(misfits: InvalidValues) -> None:
     """Say on standard error which rows have no verdict and which values were read as missing."""
     lines = misfits.lines
-    if lines.num_set_aside:
+    if lines.num_rejected:
         first = lines.examples[0]
-        told = f"{lines.num_set_aside:,} rows can not be used and have no verdict ({first.place}: {first.reason})"
-        tell(told)
+        told = (
+            f"{lines.num_rejected:,} rows can not be used and have no verdict ({first.place}: {first.reason})"
+        )
+        warn(told)
     if lines.num_footer:
         first = lines.footer[0]
         told = f"{lines.num_footer:,} lines after the table are no rows and have no verdict ({first.place}: {first.text!r})"
-        tell(told)
+        warn(told)
     for column, count in misfits.counts.items():
         first = misfits.examples[column][0]
         told = f"column {column!r} holds no number in {count:,} rows, read as missing ({first.place}: {first.value!r})"
-        tell(told)
+        warn(told)

@@ -73,9 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(sentence: str) -> None:
-    from wirebert.console import tell  # loads rich, which `--help` has no use for
+    from wirebert.console import warn  # loads rich, which `--help` has no use for
 
-    tell(sentence)
+    warn(sentence)
 
 
 _DISK_TROUBLE = {

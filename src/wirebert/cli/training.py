@@ -21,7 +21,7 @@ def add_demo(commands: Commands) -> None:
         description="Generate labelled traffic, train the mini model on it, and write a report.",
     )
     demo.add_argument(
-        "--quiet",
+        "--stealthy",
         action="store_true",
         help="a Zeek log whose attacks no single flow gives away, so that the columns of context are needed",
     )
@@ -41,10 +41,10 @@ def add_train(commands: Commands) -> None:
     )
     add_run_options(train)
     train.add_argument(
-        "--from",
+        "--init-from",
         type=Path,
         metavar="MODEL",
-        dest="start",
+        dest="init_from",
         help="start from a model of `wirebert pretrain` (RUN/model), with its tokenizer and schema",
     )
     _add_run_folder(train)
@@ -56,7 +56,7 @@ def add_pretrain(commands: Commands) -> None:
         "pretrain",
         help="learn from unlabelled traffic, to train detectors from",
         description="Pretrain a model on traffic without looking at labels: features are masked, and the model learns to fill "
-        "them in. `wirebert train DATA --from RUN/model` makes a detector of it. Files that you will test on are better "
+        "them in. `wirebert train DATA --init-from RUN/model` makes a detector of it. Files that you will test on are better "
         "left out; each reading is counted in the ledger beside the run.",
     )
     pretrain.add_argument("data", metavar="DATA", nargs="*", help=f"{DATA}; the first decides the schema")
@@ -82,7 +82,7 @@ def add_distill(commands: Commands) -> None:
         "distill",
         help="a smaller, faster model that learns from a trained one",
         description="Train a smaller model (the student) on labels and on the probabilities that a trained one (the teacher) "
-        "gives each flow, also to flows made up of the columns of several (--set distillation.mixed_rows=0: without), and compare the "
+        "gives each flow, also to flows made up of the columns of several (--set distillation.augmentation_factor=0: without), and compare the "
         "two on the same rows. The student has its teacher's columns, tokens, classes and "
         "split, and does what is not set here as its teacher did.",
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from wirebert.cli.arguments import DATA_OPTIONS, given_options
-from wirebert.comparison.compare import compete
-from wirebert.comparison.splits import compete_on_splits
+from wirebert.comparison.compare import run_comparison
+from wirebert.comparison.splits import compare_on_splits
 from wirebert.config import (
     PretrainConfig,
     RunConfig,
@@ -18,24 +18,24 @@ from wirebert.config import (
     resolve_run,
     write_run,
 )
-from wirebert.console import Output
+from wirebert.console import SafeConsole
 from wirebert.data.flows import find_files
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.data.synthetic.traffic import FLOWS_PER_BLOCK
 from wirebert.errors import ConfigError, RunError
-from wirebert.files import write_whole
+from wirebert.files import write_atomic
 from wirebert.inference.artifact import load_artifact
 from wirebert.model.config import find_architecture
 from wirebert.report.comparison_terminal import print_comparison
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
-from wirebert.training.interruption import terminable
-from wirebert.training.parallel.process_group import ALONE, Crew, joined
-from wirebert.workflows.fit import follow
+from wirebert.training.interruption import sigterm_as_exception
+from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup, init_process_group
+from wirebert.workflows.fit import run_worker
 from wirebert.workflows.pretrain import fit_masked
 from wirebert.workflows.report import default_name
 from wirebert.workflows.teacher import Teacher
-from wirebert.workflows.train import fit
+from wirebert.workflows.train import train as train_detector
 
 COLUMN_OPTIONS = ("label", "drop", "schema")
 """Those of `DATA_OPTIONS` that mean something without labels."""
@@ -49,16 +49,16 @@ DEMO_TEST_SHARE = 3
 
 def demo(options: argparse.Namespace) -> None:
     """Generate traffic, train the mini model on it, report."""
-    fewest = DEMO_TEST_SHARE * FLOWS_PER_BLOCK if options.quiet else 1_000
+    fewest = DEMO_TEST_SHARE * FLOWS_PER_BLOCK if options.stealthy else 1_000
     if options.rows < fewest:
         raise ConfigError(
-            f"--rows must be at least {fewest}{' with --quiet' * options.quiet}, so that every class occurs, "
+            f"--rows must be at least {fewest}{' with --stealthy' * options.stealthy}, so that every class occurs, "
             f"got {options.rows}"
         )
-    console = Output()
+    console = SafeConsole()
     path = options.out or next_run_path("demo")
     traffic = path / "traffic"
-    files = [traffic / f"{name}.{'conn.log' if options.quiet else 'csv'}" for name in ("train", "test")]
+    files = [traffic / f"{name}.{'conn.log' if options.stealthy else 'csv'}" for name in ("train", "test")]
     given = {
         "train": str(files[0]),
         "test": [str(files[1])],
@@ -79,8 +79,8 @@ def demo(options: argparse.Namespace) -> None:
             (options.seed, options.seed + 1),
             strict=True,
         ):
-            if options.quiet:
-                write_conn_log(file, generate(num_rows, seed, quiet=True), seed)
+            if options.stealthy:
+                write_conn_log(file, generate(num_rows, seed, stealthy=True), seed)
             else:
                 write_csv(file, num_rows, seed)
         write_run(run, folder.run_toml)
@@ -89,17 +89,17 @@ def demo(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train a detector, alone or by a teacher, or pretrain a model; or go on with what was interrupted."""
-    with joined(os.environ) as crew:
-        if not crew.world.is_first:
-            with terminable():
-                follow(crew)
+    with init_process_group(os.environ) as crew:
+        if not crew.communicator.is_main:
+            with sigterm_as_exception():
+                run_worker(crew)
         elif options.resume is not None:
-            _resume(options, Output(), crew)
+            _resume(options, SafeConsole(), crew)
         else:
-            _begin(options, Output(), crew)
+            _begin(options, SafeConsole(), crew)
 
 
-def _begin(options: argparse.Namespace, console: Console, crew: Crew) -> None:
+def _begin(options: argparse.Namespace, console: Console, crew: ProcessGroup) -> None:
     if options.command == "pretrain":
         run = _described_pretraining(options)
         name = f"pretrain-{default_name(run.rows[0])}"
@@ -112,7 +112,7 @@ def _begin(options: argparse.Namespace, console: Console, crew: Crew) -> None:
     with new_run_folder(options.out or next_run_path(name)) as folder:
         write_run(run, folder.run_toml)
         if options.recipe is not None:
-            write_whole(folder.recipe_toml, options.recipe.read_text(encoding="utf-8"))
+            write_atomic(folder.recipe_toml, options.recipe.read_text(encoding="utf-8"))
         _fit(run, folder, console, crew)
 
 
@@ -136,10 +136,12 @@ def _described(
     # Absolute, so that the run can be resumed from another folder.
     if options.data is not None:
         given["train"] = options.data if options.data == "-" else str(Path(options.data).absolute())
-    start: Path | None = getattr(options, "start", None)  # no option of every command that describes a run
+    start: Path | None = getattr(
+        options, "init_from", None
+    )  # no option of every command that describes a run
     if start is not None:
         load_artifact(start, pretrained=True)
-        given["model"] = {"start": str(start.absolute())}
+        given["model"] = {"init_from": str(start.absolute())}
     if options.test:
         given["test"] = [data if data == "-" else str(Path(data).absolute()) for data in options.test]
     run = resolve_run(options.recipe, options.overrides, given, inherited=inherited)
@@ -196,8 +198,8 @@ def _described_pretraining(options: argparse.Namespace) -> PretrainConfig:
     return run
 
 
-def _resume(options: argparse.Namespace, console: Console, crew: Crew) -> None:
-    decided = ("data", "test", "recipe", "overrides", "out", "seed", "start", *DATA_OPTIONS)
+def _resume(options: argparse.Namespace, console: Console, crew: ProcessGroup) -> None:
+    decided = ("data", "test", "recipe", "overrides", "out", "seed", "init_from", *DATA_OPTIONS)
     decided += ("model", "unlabelled", "size")
     given = [name for name in decided if getattr(options, name, None) not in (None, [])]
     if given:
@@ -223,14 +225,16 @@ def _resume(options: argparse.Namespace, console: Console, crew: Crew) -> None:
         _fit(resolve(folder.run_toml), folder, console, crew)
 
 
-def _fit(run: RunConfig | PretrainConfig, folder: RunFolder, console: Console, crew: Crew = ALONE) -> None:
+def _fit(
+    run: RunConfig | PretrainConfig, folder: RunFolder, console: Console, crew: ProcessGroup = SINGLE_PROCESS
+) -> None:
     command = "pretrain" if isinstance(run, PretrainConfig) else "train"
     try:
-        with terminable():
+        with sigterm_as_exception():
             if isinstance(run, PretrainConfig):
                 fit_masked(run, folder, console, crew)
             else:
-                fit(run, folder, console, crew)
+                train_detector(run, folder, console, crew)
     except KeyboardInterrupt as stop:
         raise type(stop)(f"go on with `wirebert {command} --resume {folder.path}`") from stop
 
@@ -247,17 +251,17 @@ def compare(options: argparse.Namespace) -> None:
             "distillation.teacher must be empty in a comparison, whose methods learn from labels, got "
             f"{run.distillation.teacher!r}; give a student of `wirebert distill` as --run"
         )
-    console = Output()
+    console = SafeConsole()
     out = options.out or Path("runs") / f"compare-{options.recipe.stem if options.recipe else 'defaults'}"
     text = options.recipe.read_text(encoding="utf-8") if options.recipe else ""
-    with terminable():
-        if run.protocol.num_splits == 1:
-            comparison = compete(run, out, text, options.run, options.jobs, console)
+    with sigterm_as_exception():
+        if run.comparison.num_splits == 1:
+            comparison = run_comparison(run, out, text, options.run, options.jobs, console)
         elif options.run:
             raise ConfigError(
-                "--run must be left out where protocol.num_splits is above 1: a run has one split"
+                "--run must be left out where comparison.num_splits is above 1: a run has one split"
             )
         else:
-            comparison = compete_on_splits(run, out, text, options.jobs, console)
+            comparison = compare_on_splits(run, out, text, options.jobs, console)
     print_comparison(comparison, console)
     console.print(f"comparison: {out / 'compare.html'}", highlight=False, soft_wrap=True)

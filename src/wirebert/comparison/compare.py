@@ -14,23 +14,23 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from wirebert.baselines.methods import RIVALS
+from wirebert.baselines.methods import BASELINES
 from wirebert.comparison.folds import text_columns
-from wirebert.comparison.jobs import OURS, Job, choose, is_done, limit_threads, plan, work
-from wirebert.comparison.results import Entrant, as_markdown, outcome
+from wirebert.comparison.jobs import RECIPE, ComparisonJob, choose, is_done, limit_threads, plan, work
+from wirebert.comparison.results import MethodRuns, as_markdown, compare_results
 from wirebert.config import RunConfig, resolve_run, write_run
 from wirebert.errors import ConfigError, RunError
 from wirebert.evaluation.test_ledger import FILE_NAME
-from wirebert.files import write_whole
-from wirebert.metrics.significance import DETECTION
+from wirebert.files import write_atomic
+from wirebert.metrics.significance import TPR_AT_1PCT_FPR
 from wirebert.report.comparison import Comparison
 from wirebert.report.comparison_page import write_comparison
 from wirebert.run_folder import RunFolder
-from wirebert.serialization import from_plain, to_plain
+from wirebert.serialization import from_builtins, to_builtins
 from wirebert.telemetry.history import History
 from wirebert.workflows.prepare import prepare
 
-_NEED_BENIGN = ("binary_accuracy", DETECTION)
+_NEED_BENIGN = ("binary_accuracy", TPR_AT_1PCT_FPR)
 """Figures of attack or not."""
 
 
@@ -44,7 +44,7 @@ class Facts:
     text_columns: tuple[str, ...]
 
 
-def compete(
+def run_comparison(
     run: RunConfig, out: Path, recipe_text: str, runs: Sequence[Path], num_jobs: int, console: Console
 ) -> Comparison:
     """Every job that is not done yet, then what came of all.
@@ -69,33 +69,33 @@ def compete(
     methods = _methods(run, has_text=bool(facts.text_columns))
     jobs = plan(run, methods, with_ours=not runs)
     _do([job for job in jobs if not job.opens_tests], out, num_jobs, console)
-    names = [*([] if runs else [OURS]), *methods]
+    names = [*([] if runs else [RECIPE]), *methods]
     choices = {name: choose(out, name, run) for name in names}
     # From here on test files are opened: nothing that follows changes a choice.
     _do([job for job in jobs if job.opens_tests], out, num_jobs, console)
-    entrants = [_entrant(out, name, run, choices[name]) for name in names]
+    entrants = [_method_runs(out, name, run, choices[name]) for name in names]
     if runs:
         folders = tuple(RunFolder(path) for path in runs)
-        ours = Entrant(
-            name=OURS,
+        ours = MethodRuns(
+            name=RECIPE,
             plain=folders,
             chosen=folders,
-            addends=np.zeros(len(facts.classes)),
-            is_tilted=run.training.tilts_classes,
+            logit_offsets=np.zeros(len(facts.classes)),
+            reweights_classes=run.training.reweights_classes,
         )
         entrants = [ours, *entrants]
-    comparison, histories = outcome(out, run, entrants, facts.classes, facts.benign)
-    write_outcome(comparison, out, histories)
+    comparison, histories = compare_results(out, run, entrants, facts.classes, facts.benign)
+    write_results(comparison, out, histories)
     return comparison
 
 
-def write_outcome(
+def write_results(
     comparison: Comparison, out: Path, histories: Mapping[str, Sequence[History]] | None = None
 ) -> None:
     """The page, the figures for programs and the tables."""
     write_comparison(comparison, out / "compare.html", histories)
-    write_whole(out / "compare.json", json.dumps(to_plain(comparison), indent=1) + "\n")
-    write_whole(out / "compare.md", as_markdown(comparison))
+    write_atomic(out / "compare.json", json.dumps(to_builtins(comparison), indent=1) + "\n")
+    write_atomic(out / "compare.md", as_markdown(comparison))
 
 
 def _open(run: RunConfig, out: Path, recipe_text: str) -> None:
@@ -107,7 +107,7 @@ def _open(run: RunConfig, out: Path, recipe_text: str) -> None:
             "choose another --out"
         )
     write_run(run, settings)
-    write_whole(out / "recipe.toml", recipe_text)
+    write_atomic(out / "recipe.toml", recipe_text)
     (out / "jobs").mkdir(exist_ok=True)
     # Jobs write to the ledger beside their folders; it is the one beside this comparison's.
     ledger = out / "jobs" / FILE_NAME
@@ -130,40 +130,40 @@ def _facts(run: RunConfig, out: Path) -> Facts:
             benign_id=None if benign is None else known.index(benign),
             text_columns=tuple(text_columns(data.flows.schema)),
         )
-        write_whole(path, json.dumps(to_plain(facts)) + "\n")
-    return from_plain(Facts, json.loads(path.read_text(encoding="utf-8")))
+        write_atomic(path, json.dumps(to_builtins(facts)) + "\n")
+    return from_builtins(Facts, json.loads(path.read_text(encoding="utf-8")))
 
 
 def _methods(run: RunConfig, *, has_text: bool) -> tuple[str, ...]:
-    unknown = [name for name in run.protocol.methods if name not in RIVALS]
+    unknown = [name for name in run.comparison.methods if name not in BASELINES]
     if unknown:
-        raise ConfigError(f"protocol.methods must be of {', '.join(RIVALS)}, got {unknown[0]!r}")
-    return tuple(name for name in run.protocol.methods if has_text or not RIVALS[name].needs_text)
+        raise ConfigError(f"comparison.methods must be of {', '.join(BASELINES)}, got {unknown[0]!r}")
+    return tuple(name for name in run.comparison.methods if has_text or not BASELINES[name].needs_text)
 
 
-def _entrant(out: Path, name: str, run: RunConfig, choice: dict[str, object]) -> Entrant:
-    seeds = range(run.seed, run.seed + run.protocol.num_seeds)
+def _method_runs(out: Path, name: str, run: RunConfig, choice: dict[str, object]) -> MethodRuns:
+    seeds = range(run.seed, run.seed + run.comparison.num_seeds)
 
     def folders(kind: str) -> tuple[RunFolder, ...]:
         return tuple(RunFolder(out / "jobs" / f"{name}-{kind}-{seed}") for seed in seeds)
 
-    plain, chosen = ("run", "run") if name == OURS else ("plain", "chosen")
+    plain, chosen = ("run", "run") if name == RECIPE else ("plain", "chosen")
     params = choice.get("params")
     is_tilted = (
-        run.training.tilts_classes
-        if name == OURS
+        run.training.reweights_classes
+        if name == RECIPE
         else isinstance(params, dict) and bool(params.get("class_weight"))
     )
-    return Entrant(
+    return MethodRuns(
         name=name,
         plain=folders(plain),
         chosen=folders(chosen),
-        addends=np.array(choice["addends"], dtype=np.float64),
-        is_tilted=is_tilted,
+        logit_offsets=np.array(choice["logit_offsets"], dtype=np.float64),
+        reweights_classes=is_tilted,
     )
 
 
-def _do(jobs: Sequence[Job], out: Path, num_jobs: int, console: Console) -> None:
+def _do(jobs: Sequence[ComparisonJob], out: Path, num_jobs: int, console: Console) -> None:
     """Each job that is not done, in a process of its own."""
     waiting = [job for job in jobs if not is_done(out, job)]
     if not waiting:

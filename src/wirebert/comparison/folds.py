@@ -16,11 +16,11 @@ from jaxtyping import Bool, Int64, UInt64
 from wirebert.baselines.task import Rows, Task
 from wirebert.config import RunConfig
 from wirebert.data.checks.sampling import sample_by_name
-from wirebert.data.flows import Part
+from wirebert.data.flows import FlowSubset
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.data.splits import duplicate_safe_split
-from wirebert.encoding.matrix import Coding, concatenate, measure
-from wirebert.workflows.prepare import Prepared
+from wirebert.encoding.matrix import FeatureEncoder, concatenate, extract_features
+from wirebert.workflows.prepare import PreparedData
 
 ATTACKS_WHOLE = "whole attack names held out, benign rows at random; equal rows on one side"
 AT_RANDOM = "rows at random, equal rows on one side (each class has one name, so none can be held out)"
@@ -82,11 +82,11 @@ def leave_attacks_out(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ground:
+class SearchPool:
     """The rows of the training file that may be learned or chosen from, in file order."""
 
     schema: FlowSchema
-    measured: pa.Table
+    features: pa.Table
     texts: list[str] | None
     class_ids: Int64[np.ndarray, " rows"]
     row_numbers: Int64[np.ndarray, " rows"]
@@ -100,27 +100,27 @@ class Ground:
 
     def task(
         self, is_train: Bool[np.ndarray, " rows"], is_stop: Bool[np.ndarray, " rows"]
-    ) -> tuple[Task, Coding]:
+    ) -> tuple[Task, FeatureEncoder]:
         """What a method is given; codes are those of the rows it trains on."""
-        coding = Coding.fit(self.measured.filter(pa.array(is_train)))
-        rows = Rows(coding.matrix(self.measured), self.texts)
+        coding = FeatureEncoder.fit(self.features.filter(pa.array(is_train)))
+        rows = Rows(coding.matrix(self.features), self.texts)
         train, stop = np.flatnonzero(is_train), np.flatnonzero(is_stop)
         task = Task(
             train=rows.take(train),
             train_ids=self.class_ids[train],
             stop=rows.take(stop),
             stop_ids=self.class_ids[stop],
-            is_code=np.array([values is not None for _, values in coding.known], dtype=bool),
+            is_categorical=np.array([values is not None for _, values in coding.known], dtype=bool),
             num_classes=self.num_classes,
         )
         return task, coding
 
-    def rows(self, coding: Coding, chosen: Bool[np.ndarray, " rows"]) -> Rows:
+    def rows(self, coding: FeatureEncoder, chosen: Bool[np.ndarray, " rows"]) -> Rows:
         """These rows under a coding."""
         texts = None if self.texts is None else [self.texts[row] for row in np.flatnonzero(chosen)]
-        return Rows(coding.matrix(self.measured.filter(pa.array(chosen))), texts)
+        return Rows(coding.matrix(self.features.filter(pa.array(chosen))), texts)
 
-    def sides(
+    def fold_split(
         self, fold: int, valid_fraction: float, seed: int
     ) -> tuple[Bool[np.ndarray, " rows"], Bool[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
         """Rows of a fold that train, that stop training early, and that are held out."""
@@ -131,15 +131,15 @@ class Ground:
         )
         return is_open & ~is_stop, is_stop, is_held_out
 
-    def part(self, name: str, like: Part, chosen: Bool[np.ndarray, " rows"]) -> Part:
+    def part(self, name: str, like: FlowSubset, chosen: Bool[np.ndarray, " rows"]) -> FlowSubset:
         """These rows as a part of the training file."""
         assert like.rows is not None
         rows = np.zeros(len(like.rows), bool)
         rows[self.row_numbers[chosen]] = True
-        return Part(name, like.flows, rows)
+        return FlowSubset(name, like.flows, rows)
 
 
-def read_ground(run: RunConfig, data: Prepared) -> Ground:
+def read_search_pool(run: RunConfig, data: PreparedData) -> SearchPool:
     """The training and validation rows of the training file."""
     schema = data.flows.schema
     tables: list[pa.Table] = []
@@ -148,17 +148,17 @@ def read_ground(run: RunConfig, data: Prepared) -> Ground:
     assert data.valid.rows is not None
     is_open = data.train.rows | data.valid.rows
     numbers = np.flatnonzero(is_open).astype(np.int64)
-    for table in Part("open", data.flows, is_open).tables():
-        tables.append(measure(table, schema))
+    for table in FlowSubset("open", data.flows, is_open).tables():
+        tables.append(extract_features(table, schema))
         if texts is not None:
             texts += joined_texts(table, schema)
-    class_ids = data.seen.class_ids(data.classes)[numbers]
-    name_ids = data.seen.labels[numbers].astype(np.int64)
-    hashes = data.seen.feature_hashes[numbers]
+    class_ids = data.profile.class_ids(data.classes)[numbers]
+    name_ids = data.profile.labels[numbers].astype(np.int64)
+    hashes = data.profile.feature_hashes[numbers]
     benign = data.classes.benign
-    return Ground(
+    return SearchPool(
         schema=schema,
-        measured=concatenate(tables),
+        features=concatenate(tables),
         texts=texts,
         class_ids=class_ids,
         row_numbers=numbers,
@@ -169,10 +169,10 @@ def read_ground(run: RunConfig, data: Prepared) -> Ground:
             class_ids,
             hashes,
             None if benign is None else data.classes.classes.index(benign),
-            num_folds=run.protocol.num_folds,
+            num_folds=run.comparison.num_folds,
             seed=run.seed,
         ),
-        is_searched=sample_by_name(name_ids, run.protocol.max_search_rows, run.seed),
+        is_searched=sample_by_name(name_ids, run.comparison.max_search_rows, run.seed),
         num_classes=len(data.classes.classes),
     )
 

@@ -18,34 +18,34 @@ from jaxtyping import Float64, Int64
 from pyarrow import parquet
 from rich.console import Console
 
-from wirebert.baselines.methods import RIVALS, draw_trials, fit_rival
+from wirebert.baselines.methods import BASELINES, draw_trials, fit_baseline
 from wirebert.baselines.task import Params, Predict, Rows
-from wirebert.comparison.folds import joined_texts, read_ground
+from wirebert.comparison.folds import joined_texts, read_search_pool
 from wirebert.config import RunConfig, resolve_run
-from wirebert.data.flows import Part
+from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import ClassMap
-from wirebert.decision.logit_offsets import fit_addends
-from wirebert.encoding.matrix import Coding, measure
+from wirebert.decision.logit_offsets import fit_logit_offsets
+from wirebert.encoding.matrix import FeatureEncoder, extract_features
 from wirebert.evaluation.evaluate import TrueClasses
-from wirebert.files import write_whole
+from wirebert.files import write_atomic
 from wirebert.inference.detector import Detector
-from wirebert.metrics.significance import DETECTION, Judged, figures
+from wirebert.metrics.significance import TPR_AT_1PCT_FPR, LabelledRows, paired_metrics
 from wirebert.model.checkpoints import build
 from wirebert.model.initialization import TokenLayout
 from wirebert.run_folder import RunFolder, locked
-from wirebert.workflows.distill import taught
-from wirebert.workflows.fit import settle
-from wirebert.workflows.prepare import Prepared, encode, fit_tokenizer, prepare
-from wirebert.workflows.train import count_reads, fit, learn, open_tests, save
+from wirebert.workflows.distill import build_distillation_data
+from wirebert.workflows.fit import resolve_auto
+from wirebert.workflows.prepare import PreparedData, encode, fit_tokenizer, prepare
+from wirebert.workflows.train import open_tests, record_test_reads, run_training, save_detector, train
 
-OURS = "wirebert"
+RECIPE = "wirebert"
 """Name of the recipe's own method."""
 
 Kind = Literal["trial", "fold", "plain", "chosen", "run"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class ComparisonJob:
     """One process of a comparison."""
 
     kind: Kind
@@ -66,28 +66,30 @@ class Job:
         return self.kind in ("plain", "chosen", "run")
 
 
-def plan(run: RunConfig, methods: tuple[str, ...], *, with_ours: bool) -> list[Job]:
+def plan(run: RunConfig, methods: tuple[str, ...], *, with_ours: bool) -> list[ComparisonJob]:
     """Every job, those before the choices first; long ones before short ones."""
-    protocol = run.protocol
-    seeds = range(run.seed, run.seed + protocol.num_seeds)
-    jobs: list[Job] = []
+    comparison = run.comparison
+    seeds = range(run.seed, run.seed + comparison.num_seeds)
+    jobs: list[ComparisonJob] = []
     if with_ours:
-        jobs += [Job(kind="fold", method=OURS, number=fold) for fold in range(protocol.num_folds)]
-    for trial in range(protocol.num_trials):
-        jobs += [Job(kind="trial", method=method, number=trial) for method in methods]
+        jobs += [
+            ComparisonJob(kind="fold", method=RECIPE, number=fold) for fold in range(comparison.num_folds)
+        ]
+    for trial in range(comparison.num_trials):
+        jobs += [ComparisonJob(kind="trial", method=method, number=trial) for method in methods]
     if with_ours:
-        jobs += [Job(kind="run", method=OURS, number=seed) for seed in seeds]
+        jobs += [ComparisonJob(kind="run", method=RECIPE, number=seed) for seed in seeds]
     for kind in ("plain", "chosen"):
-        jobs += [Job(kind=kind, method=method, number=seed) for method in methods for seed in seeds]
+        jobs += [ComparisonJob(kind=kind, method=method, number=seed) for method in methods for seed in seeds]
     return jobs
 
 
-def is_done(out: Path, job: Job) -> bool:
+def is_done(out: Path, job: ComparisonJob) -> bool:
     """Whether the job has left its result."""
     return (out / "jobs" / job.name / ("report.json" if job.kind == "run" else "result.json")).exists()
 
 
-def work(out: Path, job: Job) -> None:
+def work(out: Path, job: ComparisonJob) -> None:
     """Do one job in its folder; called in a process of its own.
 
     Raises:
@@ -100,9 +102,9 @@ def work(out: Path, job: Job) -> None:
     with locked(folder), (folder.path / "output.txt").open("w", encoding="utf-8") as file:
         console = Console(file=file, width=110)
         if job.opens_tests and (out / "recipe.toml").exists():
-            write_whole(folder.recipe_toml, (out / "recipe.toml").read_text(encoding="utf-8"))
+            write_atomic(folder.recipe_toml, (out / "recipe.toml").read_text(encoding="utf-8"))
         if job.kind == "run":
-            fit(
+            train(
                 replace(run, seed=job.number, evaluation=replace(run.evaluation, baseline=False)),
                 folder,
                 console,
@@ -115,7 +117,7 @@ def work(out: Path, job: Job) -> None:
         else:
             result = _judged_fit(replace(run, seed=job.number), folder, job, out)
         took_s = round(time.perf_counter() - start_s, 1)
-        write_whole(
+        write_atomic(
             folder.path / "result.json", json.dumps({**asdict(job), **result, "took_s": took_s}) + "\n"
         )
 
@@ -125,28 +127,30 @@ def choose(out: Path, method: str, run: RunConfig) -> dict[str, object]:
     path = out / "choices" / f"{method}.json"
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))
-    kind, count = ("fold", run.protocol.num_folds) if method == OURS else ("trial", run.protocol.num_trials)
+    kind, count = (
+        ("fold", run.comparison.num_folds) if method == RECIPE else ("trial", run.comparison.num_trials)
+    )
     folders = [out / "jobs" / f"{method}-{kind}-{number}" for number in range(count)]
     results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
     choice: dict[str, object] = {"scores": [result["score"] for result in results]}
-    if method == OURS:
-        held_out = HeldOut.joined([HeldOut.read(folder) for folder in folders])
+    if method == RECIPE:
+        held_out = HeldOutPredictions.joined([HeldOutPredictions.read(folder) for folder in folders])
     else:
         best = max(range(count), key=lambda trial: results[trial]["score"])
-        held_out = HeldOut.read(folders[best])
+        held_out = HeldOutPredictions.read(folders[best])
         choice |= {"trial": best, "params": results[best]["params"]}
     benign = json.loads((out / "classes.json").read_text(encoding="utf-8"))["benign_id"]
     # Addends move verdicts; detection at a rate of false alarms is a matter of ranks, so accuracy speaks for it.
-    figure = run.evaluation.primary_metric.replace(DETECTION, "binary_accuracy")
-    addends = fit_addends(held_out.probabilities, held_out.class_ids, held_out.folds, benign, figure)
-    choice |= {"addends": addends.tolist(), "folds": results[0]["folds"]}
+    figure = run.evaluation.primary_metric.replace(TPR_AT_1PCT_FPR, "binary_accuracy")
+    addends = fit_logit_offsets(held_out.probabilities, held_out.class_ids, held_out.folds, benign, figure)
+    choice |= {"logit_offsets": addends.tolist(), "folds": results[0]["folds"]}
     path.parent.mkdir(exist_ok=True)
-    write_whole(path, json.dumps(choice) + "\n")
+    write_atomic(path, json.dumps(choice) + "\n")
     return choice
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
+class HeldOutPredictions:
     """Probabilities of rows by models that had not seen their attack."""
 
     probabilities: Float64[np.ndarray, "rows classes"]
@@ -154,9 +158,9 @@ class HeldOut:
     folds: Int64[np.ndarray, " rows"]
 
     @staticmethod
-    def joined(parts: Sequence["HeldOut"]) -> "HeldOut":
+    def joined(parts: Sequence["HeldOutPredictions"]) -> "HeldOutPredictions":
         """All folds in one."""
-        return HeldOut(
+        return HeldOutPredictions(
             np.concatenate([part.probabilities for part in parts]),
             np.concatenate([part.class_ids for part in parts]),
             np.concatenate([part.folds for part in parts]),
@@ -169,30 +173,30 @@ class HeldOut:
         parquet.write_table(table, folder / "held_out.parquet")
 
     @staticmethod
-    def read(folder: Path) -> "HeldOut":
+    def read(folder: Path) -> "HeldOutPredictions":
         """What `write` wrote."""
         table = parquet.read_table(folder / "held_out.parquet")
         folds, class_ids, *columns = (table.column(name).to_numpy() for name in table.column_names)
-        return HeldOut(np.stack(columns, axis=1), class_ids, folds)
+        return HeldOutPredictions(np.stack(columns, axis=1), class_ids, folds)
 
 
-def _trial(run: RunConfig, folder: RunFolder, job: Job) -> dict[str, object]:
-    rival = RIVALS[job.method]
-    params = draw_trials(rival, run.protocol.num_trials, run.seed)[job.number]
+def _trial(run: RunConfig, folder: RunFolder, job: ComparisonJob) -> dict[str, object]:
+    rival = BASELINES[job.method]
+    params = draw_trials(rival, run.comparison.num_trials, run.seed)[job.number]
     data = prepare(run, folder)
-    ground = read_ground(run, data)
+    ground = read_search_pool(run, data)
     scores: list[float] = []
-    found: list[HeldOut] = []
-    for fold in range(run.protocol.num_folds):
+    found: list[HeldOutPredictions] = []
+    for fold in range(run.comparison.num_folds):
         is_train, is_stop, is_held_out = (
-            side & ground.is_searched for side in ground.sides(fold, run.data.valid_fraction, run.seed)
+            side & ground.is_searched for side in ground.fold_split(fold, run.data.valid_fraction, run.seed)
         )
         task, coding = ground.task(is_train, is_stop)
-        probabilities = fit_rival(rival, task, params, run.seed)(ground.rows(coding, is_held_out))
+        probabilities = fit_baseline(rival, task, params, run.seed)(ground.rows(coding, is_held_out))
         class_ids = ground.class_ids[is_held_out]
         scores.append(_score(probabilities, class_ids, data.classes, run.evaluation.primary_metric))
-        found.append(HeldOut(probabilities, class_ids, np.full(len(class_ids), fold)))
-    HeldOut.joined(found).write(folder.path)
+        found.append(HeldOutPredictions(probabilities, class_ids, np.full(len(class_ids), fold)))
+    HeldOutPredictions.joined(found).write(folder.path)
     said: dict[str, object] = {"params": dict(params), "folds": ground.folds.statement}
     return {**said, "scores": scores, "score": float(np.mean(scores))}
 
@@ -204,17 +208,17 @@ def _score(
     figure: str,
 ) -> float:
     benign = None if classes.benign is None else classes.classes.index(classes.benign)
-    judged = Judged(true_ids=class_ids, num_labels=len(classes.classes), benign=benign)
+    judged = LabelledRows(true_ids=class_ids, num_labels=len(classes.classes), benign=benign)
     scores = None if benign is None else 1 - probabilities[np.newaxis, :, benign]
-    found = figures(judged, probabilities.argmax(axis=1)[np.newaxis].astype(np.int64), scores)
+    found = paired_metrics(judged, probabilities.argmax(axis=1)[np.newaxis].astype(np.int64), scores)
     return float(found[figure][0])
 
 
 def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dict[str, object]:
-    """The recipe trained on one fold, as `pipeline.fit` would, and what it makes of the rows held out."""
+    """The recipe trained on one fold, as `pipeline.train` would, and what it makes of the rows held out."""
     data = prepare(run, folder)
-    ground = read_ground(run, data)
-    is_train, is_stop, is_held_out = ground.sides(fold, run.data.valid_fraction, run.seed)
+    ground = read_search_pool(run, data)
+    is_train, is_stop, is_held_out = ground.fold_split(fold, run.data.valid_fraction, run.seed)
     train, valid = (ground.part(n, data.train, s) for n, s in (("train", is_train), ("valid", is_stop)))
     own = replace(data, train=train, valid=valid)
     cache = folder.encoded
@@ -223,13 +227,17 @@ def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dic
         encode(own.train, own, tokenizer, cache),
         encode(own.valid, own, tokenizer, cache),
     )
-    lesson = taught(run, own, tokenizer, train_flows, valid_flows, cache)
+    lesson = build_distillation_data(run, own, tokenizer, train_flows, valid_flows, cache)
     model = build(run.model, TokenLayout.of(tokenizer), classes=own.classes.classes, seed=run.seed)
-    settled = settle(run, folder, num_flows=len(lesson.flows), width=model.architecture.dim)
-    learn(settled, folder, model, tokenizer, lesson.flows, valid_flows, console, soft=lesson.soft)
+    settled = resolve_auto(run, folder, num_flows=len(lesson.flows), width=model.architecture.dim)
+    run_training(
+        settled, folder, model, tokenizer, lesson.flows, valid_flows, console, soft=lesson.soft_targets
+    )
     # No row is to be called unknown here, and what that takes would be the longest part.
-    plain = replace(settled, operating=replace(settled.operating, alert_on="attack", unknown_flows=0))
-    save(plain, folder, model, tokenizer, own, valid_flows)
+    plain = replace(
+        settled, decision=replace(settled.decision, alert_score="attack", novelty_reference_flows=0)
+    )
+    save_detector(plain, folder, model, tokenizer, own, valid_flows)
     detector = Detector.load(folder.model, device=run.training.device, precision="fp32")
     chosen = is_held_out & ground.is_searched
     tables = ground.part("held_out", data.train, chosen).tables()
@@ -237,26 +245,26 @@ def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dic
         np.float64
     )
     class_ids = ground.class_ids[chosen]
-    HeldOut(probabilities, class_ids, np.full(len(class_ids), fold)).write(folder.path)
+    HeldOutPredictions(probabilities, class_ids, np.full(len(class_ids), fold)).write(folder.path)
     folder.discard_encoded()
     score = _score(probabilities, class_ids, own.classes, run.evaluation.primary_metric)
     return {"score": score, "folds": ground.folds.statement}
 
 
-def _judged_fit(run: RunConfig, folder: RunFolder, job: Job, out: Path) -> dict[str, object]:
+def _judged_fit(run: RunConfig, folder: RunFolder, job: ComparisonJob, out: Path) -> dict[str, object]:
     """One method on the rows that the recipe of this seed trains on; tests are opened when its choices stand on disk."""
     params: Params = {}
     if job.kind == "chosen":
         params = cast(Params, json.loads((out / "choices" / f"{job.method}.json").read_text())["params"])
     data = prepare(run, folder)
-    ground = read_ground(run, data)
+    ground = read_search_pool(run, data)
     task, coding = ground.task(~ground.is_valid, ground.is_valid)
     start_s = time.perf_counter()
-    predict = fit_rival(RIVALS[job.method], task, params, job.number)
+    predict = fit_baseline(BASELINES[job.method], task, params, job.number)
     fit_s = time.perf_counter() - start_s
     write_predictions(folder.predictions("valid"), data.valid, data, coding, predict)
     tests = open_tests(run, data.flows.schema)
-    count_reads(run, folder, data, tests, {"method": job.method, "settings": dict(params)})
+    record_test_reads(run, folder, data, tests, {"method": job.method, "settings": dict(params)})
     start_s, num_flows = time.perf_counter(), 0
     for part in [*([data.test] if data.test else []), *tests]:
         num_flows += write_predictions(folder.predictions(part.name), part, data, coding, predict)
@@ -264,7 +272,9 @@ def _judged_fit(run: RunConfig, folder: RunFolder, job: Job, out: Path) -> dict[
     return {"params": dict(params), "fit_s": round(fit_s, 2), "rows_per_s": round(rows_per_s)}
 
 
-def write_predictions(path: Path, part: Part, data: Prepared, coding: Coding, predict: Predict) -> int:
+def write_predictions(
+    path: Path, part: FlowSubset, data: PreparedData, coding: FeatureEncoder, predict: Predict
+) -> int:
     """Verdicts on a part, in the columns that matter of what `predict` writes; returns their number."""
     label = part.flows.require_label()
     truth = TrueClasses(data.classes)
@@ -272,7 +282,7 @@ def write_predictions(path: Path, part: Part, data: Prepared, coding: Coding, pr
     written: list[pa.Table] = []
     for table, rows in part.blocks():
         texts = joined_texts(table, data.flows.schema) or None
-        found = predict(Rows(coding.matrix(measure(table, data.flows.schema)), texts))
+        found = predict(Rows(coding.matrix(extract_features(table, data.flows.schema)), texts))
         columns = {f"p_{name}": found[:, place] for place, name in enumerate(names)}
         if data.classes.benign is not None:
             columns["attack_score"] = 1 - found[:, names.index(data.classes.benign)]

@@ -14,19 +14,24 @@ from typing import cast
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from wirebert.baselines.methods import RIVALS
-from wirebert.comparison.jobs import OURS
+from wirebert.baselines.methods import BASELINES
+from wirebert.comparison.jobs import RECIPE
 from wirebert.config import RunConfig
 from wirebert.decision.calibration import METHODS, choose_scaling, softmax
-from wirebert.decision.logit_offsets import with_addends
-from wirebert.evaluation.predictions_file import SplitVerdicts, as_judged, read_probabilities, read_verdicts
+from wirebert.decision.logit_offsets import add_logit_offsets
+from wirebert.evaluation.predictions_file import (
+    SplitPredictions,
+    as_labelled_rows,
+    read_predictions,
+    read_probabilities,
+)
 from wirebert.evaluation.test_ledger import num_reads, read_ledger
-from wirebert.metrics.confusion import class_figures, confusion_matrix
+from wirebert.metrics.confusion import class_metrics, confusion_matrix
 from wirebert.metrics.reliability import calibration_error
-from wirebert.metrics.significance import DETECTION, DETECTION_RATE, Judged
-from wirebert.metrics.thresholds import fit_threshold, operating_point
-from wirebert.report.comparison import FIGURES, Comparison, Contender, SplitComparison, compare_methods
-from wirebert.report.report import JudgedFile, read_json
+from wirebert.metrics.significance import TPR_AT_1PCT_FPR, TPR_TARGET_FPR, LabelledRows
+from wirebert.metrics.thresholds import fit_threshold, threshold_metrics
+from wirebert.report.comparison import FIGURES, Comparison, Predictions, SplitComparison, compare_methods
+from wirebert.report.report import FileUsage, read_json
 from wirebert.report.summary import FEW_FLOWS
 from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import read_metrics
@@ -37,7 +42,7 @@ _SMALLEST = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entrant:
+class MethodRuns:
     """One method of a comparison: a folder with predictions for each seed."""
 
     name: str
@@ -45,18 +50,18 @@ class Entrant:
     """With the method's own defaults."""
     chosen: tuple[RunFolder, ...]
     """With the settings that the search chose; our own are chosen by the recipe."""
-    addends: Float64[np.ndarray, " classes"]
-    is_tilted: bool = False
+    logit_offsets: Float64[np.ndarray, " classes"]
+    reweights_classes: bool = False
     """Whether training weighed the classes, so that probabilities are not to follow their shares."""
 
     @property
     def title(self) -> str:
         """For people."""
-        return OURS if self.name == OURS else RIVALS[self.name].title
+        return RECIPE if self.name == RECIPE else BASELINES[self.name].title
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stand:
+class MethodPredictions:
     """One method in one state on one split, once per seed."""
 
     name: str
@@ -68,8 +73,8 @@ class Stand:
     valid_attacks: tuple[Bool[np.ndarray, " _"], ...]
 
 
-def outcome(
-    out: Path, run: RunConfig, entrants: Sequence[Entrant], classes: Sequence[str], benign: str | None
+def compare_results(
+    out: Path, run: RunConfig, entrants: Sequence[MethodRuns], classes: Sequence[str], benign: str | None
 ) -> tuple[Comparison, dict[str, list[History]]]:
     """Everything that is said of the methods, on every test split, and how our trainings went."""
     first = entrants[0].chosen[0]
@@ -79,9 +84,11 @@ def outcome(
     facts: dict[str, dict[str, str]] = {}
     notes: list[str] = []
     for test in tests:
-        rows = read_verdicts(first.predictions(test))
-        stands = [stand for entrant in entrants for stand in stands_of(entrant, test, rows, classes, benign)]
-        for mapped, suffix in _maps(rows, run.protocol.relabel):
+        rows = read_predictions(first.predictions(test))
+        stands = [
+            stand for entrant in entrants for stand in predictions_of(entrant, test, rows, classes, benign)
+        ]
+        for mapped, suffix in _maps(rows, run.comparison.alternative_label_map):
             split, few = _compare(f"{test}{suffix}", mapped, stands, classes, benign, run)
             splits.append(split)
             for stand in stands:
@@ -96,54 +103,56 @@ def outcome(
         primary=run.evaluation.primary_metric,
         splits=tuple(splits),
         facts=facts,
-        judged=_judged(out, first, tests),
+        files=_judged(out, first, tests),
         notes=(*notes, *_familiarity(entrants, tests), *_choice_notes(out)),
     )
-    ours = [folder for entrant in entrants if entrant.name == OURS for folder in entrant.chosen]
+    ours = [folder for entrant in entrants if entrant.name == RECIPE for folder in entrant.chosen]
     histories = [History.of(read_metrics(folder.metrics)) for folder in ours if folder.metrics.exists()]
-    return comparison, {OURS: histories} if histories else {}
+    return comparison, {RECIPE: histories} if histories else {}
 
 
-def stands_of(
-    entrant: Entrant, test: str, rows: SplitVerdicts, classes: Sequence[str], benign: str | None
-) -> list[Stand]:
+def predictions_of(
+    entrant: MethodRuns, test: str, rows: SplitPredictions, classes: Sequence[str], benign: str | None
+) -> list[MethodPredictions]:
     """The method as trained, with every step, and with every step and its seeds averaged."""
     states = [
-        _stand(entrant, AS_TRAINED, entrant.plain, test, rows, classes, benign),
-        _stand(entrant, EVERY_STEP, entrant.chosen, test, rows, classes, benign),
+        _predictions(entrant, AS_TRAINED, entrant.plain, test, rows, classes, benign),
+        _predictions(entrant, EVERY_STEP, entrant.chosen, test, rows, classes, benign),
     ]
     if len(entrant.chosen) > 1:
         mean = states[-1].probabilities.mean(axis=0, keepdims=True)
         scores = states[-1].scores
         scores = None if scores is None else scores.mean(axis=0, keepdims=True)
         name = f"{entrant.title}, {AVERAGED}"
-        states.append(Stand(name=name, probabilities=mean, scores=scores, valid_scores=(), valid_attacks=()))
+        states.append(
+            MethodPredictions(name=name, probabilities=mean, scores=scores, valid_scores=(), valid_attacks=())
+        )
     return states
 
 
-def _stand(
-    entrant: Entrant,
+def _predictions(
+    entrant: MethodRuns,
     state: str,
     folders: Sequence[RunFolder],
     test: str,
-    rows: SplitVerdicts,
+    rows: SplitPredictions,
     classes: Sequence[str],
     benign: str | None,
-) -> Stand:
+) -> MethodPredictions:
     at = -1 if benign is None else classes.index(benign)
     found: list[Float64[np.ndarray, "flows classes"]] = []
     scores: list[tuple[Float64[np.ndarray, " _"], ...]] = []
     attacks: list[Bool[np.ndarray, " _"]] = []
     for folder in folders:
-        told = [read_verdicts(folder.predictions(split)) for split in (test, "valid")]
+        told = [read_predictions(folder.predictions(split)) for split in (test, "valid")]
         assert told[0].fingerprint == rows.fingerprint, f"{folder.path}: other rows"
         own, valid = (read_probabilities(folder.predictions(split), classes) for split in (test, "valid"))
         valid_ids = _true_ids(told[1], classes)
         if state == EVERY_STEP:
             # Of validation rows alone: no row of a test has a say in any step.
-            own, valid = (with_addends(part, entrant.addends) for part in (own, valid))
+            own, valid = (add_logit_offsets(part, entrant.logit_offsets) for part in (own, valid))
             # Addends and class weights tilt the classes on purpose, and a richer scaling would put them back.
-            methods = METHODS[:2] if entrant.is_tilted or entrant.addends.any() else METHODS
+            methods = METHODS[:2] if entrant.reweights_classes or entrant.logit_offsets.any() else METHODS
             scaling = choose_scaling(_logs(valid), valid_ids, methods=methods, seed=0)
             own, valid = (softmax(scaling.apply(_logs(part))) for part in (own, valid))
         found.append(own)
@@ -154,7 +163,7 @@ def _stand(
             )
         )
         attacks.append(valid_ids != at)
-    return Stand(
+    return MethodPredictions(
         name=f"{entrant.title}, {state}",
         probabilities=np.stack(found),
         scores=None if benign is None else np.stack([own for own, _ in scores]),
@@ -165,32 +174,32 @@ def _stand(
 
 def _compare(
     name: str,
-    rows: SplitVerdicts,
-    stands: Sequence[Stand],
+    rows: SplitPredictions,
+    stands: Sequence[MethodPredictions],
     classes: Sequence[str],
     benign: str | None,
     run: RunConfig,
 ) -> tuple[SplitComparison, list[str]]:
     names = [*classes, *sorted(set(rows.true) - set(classes))]
-    judged = as_judged(rows, names, benign)
+    judged = as_labelled_rows(rows, names, benign)
     contenders = [
-        Contender(
+        Predictions(
             name=stand.name,
             predicted=stand.probabilities.argmax(axis=2).astype(np.int64),
             scores=stand.scores,
         )
         for stand in stands
     ]
-    states = [state for state in (EVERY_STEP, AVERAGED) if stands[0].name.startswith(f"{OURS}, ")]
+    states = [state for state in (EVERY_STEP, AVERAGED) if stands[0].name.startswith(f"{RECIPE}, ")]
     having = {stand.name for stand in stands}
     titles = dict.fromkeys(stand.name.partition(", ")[0] for stand in stands)
     pairs = [
-        (f"{OURS}, {state}", f"{title}, {state}")
+        (f"{RECIPE}, {state}", f"{title}, {state}")
         for state in states
         for title in titles
-        if title != OURS and {f"{OURS}, {state}", f"{title}, {state}"} <= having
+        if title != RECIPE and {f"{RECIPE}, {state}", f"{title}, {state}"} <= having
     ]
-    figures = dict.fromkeys([run.evaluation.primary_metric, DETECTION])
+    figures = dict.fromkeys([run.evaluation.primary_metric, TPR_AT_1PCT_FPR])
     split = compare_methods(
         name,
         judged,
@@ -205,7 +214,7 @@ def _compare(
     return split, [note] if few else []
 
 
-def few_classes(judged: Judged, names: Sequence[str]) -> list[str]:
+def few_classes(judged: LabelledRows, names: Sequence[str]) -> list[str]:
     """Classes that have rows, but fewer than `FEW_FLOWS`."""
     counts = np.bincount(judged.true_ids, minlength=len(names))
     return [
@@ -215,7 +224,9 @@ def few_classes(judged: Judged, names: Sequence[str]) -> list[str]:
     ]
 
 
-def few_facts(name: str, rows: SplitVerdicts, stand: Stand, classes: Sequence[str]) -> dict[str, str]:
+def few_facts(
+    name: str, rows: SplitPredictions, stand: MethodPredictions, classes: Sequence[str]
+) -> dict[str, str]:
     """Macro F1 over the classes with rows enough, where there are others."""
     names = [*classes, *sorted(set(rows.true) - set(classes))]
     true_ids = _true_ids(rows, names)
@@ -224,12 +235,12 @@ def few_facts(name: str, rows: SplitVerdicts, stand: Stand, classes: Sequence[st
         return {}
     predicted = stand.probabilities.argmax(axis=2).astype(np.int64)
     matrices = np.stack([confusion_matrix(true_ids, own, len(names)) for own in predicted]).astype(np.float64)
-    f1 = class_figures(matrices)["f1"][:, counts >= FEW_FLOWS].mean(axis=1)
+    f1 = class_metrics(matrices)["f1"][:, counts >= FEW_FLOWS].mean(axis=1)
     return {f"{name}: macro F1 without classes below {FEW_FLOWS} rows": f"{f1.mean():.3f}"}
 
 
 def point_facts(
-    name: str, rows: SplitVerdicts, stand: Stand, classes: Sequence[str], benign: str | None
+    name: str, rows: SplitPredictions, stand: MethodPredictions, classes: Sequence[str], benign: str | None
 ) -> dict[str, str]:
     """Calibration, and what becomes of a threshold that keeps 1 % false positives on validation rows."""
     true_ids = _true_ids(rows, [*classes, *sorted(set(rows.true) - set(classes))])
@@ -246,10 +257,10 @@ def point_facts(
         return facts
     place = classes.index(benign)
     points = [
-        operating_point(own, true_ids != place, fit_threshold(scores, is_attack, DETECTION_RATE))
+        threshold_metrics(own, true_ids != place, fit_threshold(scores, is_attack, TPR_TARGET_FPR))
         for own, scores, is_attack in zip(stand.scores, stand.valid_scores, stand.valid_attacks, strict=True)
     ]
-    found = [(point.fpr, point.detection) for point in points]
+    found = [(point.fpr, point.tpr) for point in points]
     shares = np.array([pair for pair in found if None not in pair], dtype=np.float64).reshape(-1, 2)
     if len(shares):
         rate, detection = shares.mean(axis=0)
@@ -259,7 +270,7 @@ def point_facts(
     return facts
 
 
-def _maps(rows: SplitVerdicts, relabel: Sequence[str]) -> list[tuple[SplitVerdicts, str]]:
+def _maps(rows: SplitPredictions, relabel: Sequence[str]) -> list[tuple[SplitPredictions, str]]:
     """The rows under their own class map, and under the second one if there is one."""
     pairs = dict(cast(tuple[str, str], pair.split("=", 1)) for pair in relabel)
     if not pairs.keys() & set(rows.labels):
@@ -269,7 +280,7 @@ def _maps(rows: SplitVerdicts, relabel: Sequence[str]) -> list[tuple[SplitVerdic
     return [(rows, ""), (replace(rows, true=true), f" ({words})")]
 
 
-def _true_ids(rows: SplitVerdicts, names: Sequence[str]) -> Int64[np.ndarray, " flows"]:
+def _true_ids(rows: SplitPredictions, names: Sequence[str]) -> Int64[np.ndarray, " flows"]:
     return np.array([names.index(true) for true in rows.true], dtype=np.int64)[rows.label_ids]
 
 
@@ -277,8 +288,8 @@ def _logs(probabilities: Float64[np.ndarray, "flows classes"]) -> Float64[np.nda
     return np.log(probabilities.clip(_SMALLEST))
 
 
-def _choice_facts(out: Path, entrant: Entrant) -> dict[str, str]:
-    facts = {"class addends": ", ".join(f"{value:+.2f}" for value in entrant.addends)}
+def _choice_facts(out: Path, entrant: MethodRuns) -> dict[str, str]:
+    facts = {"class addends": ", ".join(f"{value:+.2f}" for value in entrant.logit_offsets)}
     results = [folder.path / "result.json" for folder in entrant.chosen]
     found = [json.loads(path.read_text(encoding="utf-8")) for path in results if path.exists()]
     if found:
@@ -314,35 +325,37 @@ def _choice_notes(out: Path) -> list[str]:
     ]
 
 
-def _judged(out: Path, first: RunFolder, tests: Sequence[str]) -> dict[str, JudgedFile]:
+def _judged(out: Path, first: RunFolder, tests: Sequence[str]) -> dict[str, FileUsage]:
     if not first.report_json.exists():
         return {}
-    reads = read_ledger(out / "jobs" / "test_reads.jsonl")
-    own = read_json(first.report_json).data.judged
+    reads = read_ledger(out / "jobs" / "format_file_usage.jsonl")
+    own = read_json(first.report_json).data.test_usage
     return {
-        name: JudgedFile(own[name].sha256, *num_reads(reads, own[name].sha256))
+        name: FileUsage(own[name].sha256, *num_reads(reads, own[name].sha256))
         for name in tests
         if name in own
     }
 
 
-def _familiarity(entrants: Sequence[Entrant], tests: Sequence[str]) -> list[str]:
+def _familiarity(entrants: Sequence[MethodRuns], tests: Sequence[str]) -> list[str]:
     """Our figures on rows that training has seen, and has not."""
     reports = [
         read_json(folder.report_json)
         for entrant in entrants
-        if entrant.name == OURS
+        if entrant.name == RECIPE
         for folder in entrant.chosen
     ]
     notes: list[str] = []
     for test in tests:
         found = [
-            split.familiarity for report in reports if (split := report.splits[test]).familiarity is not None
+            split.train_overlap
+            for report in reports
+            if (split := report.splits[test]).train_overlap is not None
         ]
         if found:
             seen, unseen = [own.seen for own in found], [own.unseen for own in found]
             notes.append(
-                f"On {test}, {OURS} as trained, {seen[0].num_flows:,} rows whose tokens occur in training: accuracy "
+                f"On {test}, {RECIPE} as trained, {seen[0].num_flows:,} rows whose tokens occur in training: accuracy "
                 f"{np.mean([own.accuracy for own in seen]):.3f}, macro F1 {np.mean([own.macro_f1 for own in seen]):.3f}; the other "
                 f"{unseen[0].num_flows:,}: {np.mean([own.accuracy for own in unseen]):.3f}, {np.mean([own.macro_f1 for own in unseen]):.3f}."
             )
@@ -353,13 +366,13 @@ def as_markdown(comparison: Comparison) -> str:
     """The tables as Markdown, for a page of results."""
     blocks: list[str] = []
     for split in comparison.splits:
-        shown = [name for name in FIGURES if any(name in own for own in split.standings.values())]
+        shown = [name for name in FIGURES if any(name in own for own in split.estimates.values())]
         shown.sort(key=lambda name: name != comparison.primary)
         lines = [
             f"| {split.name} | " + " | ".join(FIGURES[name] for name in shown) + " |",
             "|---" * (len(shown) + 1) + "|",
         ]
-        for method, own in split.standings.items():
+        for method, own in split.estimates.items():
             cells = [
                 f"{own[name].value:.3f}" + ("" if own[name].std is None else f" ± {own[name].std:.3f}")
                 for name in shown

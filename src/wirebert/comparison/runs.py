@@ -12,9 +12,14 @@ from typing import cast
 import numpy as np
 from jaxtyping import Float64
 
-from wirebert.evaluation.predictions_file import SplitVerdicts, as_judged, positions, read_verdicts
+from wirebert.evaluation.predictions_file import (
+    SplitPredictions,
+    as_labelled_rows,
+    positions,
+    read_predictions,
+)
 from wirebert.evaluation.test_ledger import settings_hash
-from wirebert.report.comparison import FIGURES, Comparison, Contender, SplitComparison, compare_methods
+from wirebert.report.comparison import FIGURES, Comparison, Predictions, SplitComparison, compare_methods
 from wirebert.report.report import Report, read_json
 from wirebert.report.terminal import differing_settings
 from wirebert.run_folder import RunFolder
@@ -25,7 +30,7 @@ DEFAULT_PRIMARY = "macro_f1"
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class RunGroup:
     """Finished runs that differ in nothing but the seed."""
 
     name: str
@@ -57,19 +62,19 @@ def compare_runs(
     names = dict.fromkeys(split for method in methods for report in method.reports for split in report.splits)
     splits = [_compare_split(name, methods, num_resamples) for name in names]
     reports = [method.reports[0] for method in methods]
-    files = {name: report.data.judged[name] for report in reports for name in report.data.judged}
+    files = {name: report.data.test_usage[name] for report in reports for name in report.data.test_usage}
     comparison = Comparison(
         title=", ".join(method.name for method in methods),
         primary=primary,
         splits=tuple(splits),
         facts={method.name: _facts(method) for method in methods},
         settings={name: row for name, row in differing_settings(reports).items() if name != "seed"},
-        judged=files,
+        files=files,
     )
     return comparison, {method.name: method.histories for method in methods}
 
 
-def group_runs(paths: Sequence[Path]) -> list[Method]:
+def group_runs(paths: Sequence[Path]) -> list[RunGroup]:
     """Runs with the same settings but for the seed as one method, in the order given; each method has a name of its own.
 
     A run of equal settings and seed is the same training again, and stands by itself.
@@ -83,7 +88,7 @@ def group_runs(paths: Sequence[Path]) -> list[Method]:
         while report.seed in [other.seed for _, other in groups.get((key, again), [])]:
             again += 1
         groups.setdefault((key, again), []).append((folder, report))
-    methods: list[Method] = []
+    methods: list[RunGroup] = []
     for runs in groups.values():
         name = _group_name([report.name for _, report in runs])
         taken = [method.name for method in methods]
@@ -91,20 +96,20 @@ def group_runs(paths: Sequence[Path]) -> list[Method]:
         while unique in taken:
             unique, number = f"{name} ({number})", number + 1
         methods.append(
-            Method(unique, *cast(tuple[tuple[RunFolder, ...], tuple[Report, ...]], zip(*runs, strict=True)))
+            RunGroup(unique, *cast(tuple[tuple[RunFolder, ...], tuple[Report, ...]], zip(*runs, strict=True)))
         )
     return methods
 
 
-def _compare_split(name: str, methods: Sequence[Method], num_resamples: int) -> SplitComparison:
+def _compare_split(name: str, methods: Sequence[RunGroup], num_resamples: int) -> SplitComparison:
     reports = [report for method in methods for report in method.reports]
     having = [report for report in reports if name in report.splits]
     size = having[0].splits[name].num_flows
     if len(having) < len(reports):
         note = f"Only {len(having)} of {len(reports)} runs have this split, so there is no test of the difference."
         return SplitComparison(name=name, num_flows=size, num_clusters=0, note=note)
-    shas = {report.data.judged[name].sha256 for report in reports if name in report.data.judged}
-    read = [[read_verdicts(folder.predictions(name)) for folder in method.folders] for method in methods]
+    shas = {report.data.test_usage[name].sha256 for report in reports if name in report.data.test_usage}
+    read = [[read_predictions(folder.predictions(name)) for folder in method.folders] for method in methods]
     every = [rows for runs in read for rows in runs]
     if len(shas) > 1 or len({rows.fingerprint for rows in every}) > 1:
         note = (
@@ -113,9 +118,9 @@ def _compare_split(name: str, methods: Sequence[Method], num_resamples: int) -> 
         )
         return SplitComparison(name=name, num_flows=size, num_clusters=0, note=note)
     names = sorted({name for rows in every for name in (*rows.true, *rows.names)})
-    judged = as_judged(every[0], names, reports[0].data.benign)
+    judged = as_labelled_rows(every[0], names, reports[0].data.benign)
     contenders = [
-        Contender(
+        Predictions(
             name=method.name,
             predicted=np.stack([positions(rows.names, names)[rows.predicted] for rows in runs]),
             scores=_stacked(runs),
@@ -127,12 +132,12 @@ def _compare_split(name: str, methods: Sequence[Method], num_resamples: int) -> 
     )
 
 
-def _stacked(runs: Sequence[SplitVerdicts]) -> Float64[np.ndarray, "seeds flows"] | None:
+def _stacked(runs: Sequence[SplitPredictions]) -> Float64[np.ndarray, "seeds flows"] | None:
     scores = [rows.scores for rows in runs if rows.scores is not None]
     return np.stack(scores) if len(scores) == len(runs) else None
 
 
-def _primary(methods: Sequence[Method]) -> str:
+def _primary(methods: Sequence[RunGroup]) -> str:
     """The primary figure that all runs name, else macro F1."""
     named: set[object] = set()
     for report in (report for method in methods for report in method.reports):
@@ -159,7 +164,7 @@ def _group_name(names: Sequence[str]) -> str:
     return f"{stem or names[0]} ({len(names)} seeds)"
 
 
-def _facts(method: Method) -> dict[str, str]:
+def _facts(method: RunGroup) -> dict[str, str]:
     """Speed and memory, as means over the runs; what was not recorded is left out."""
     facts = {"seeds": ", ".join(map(str, method.seeds))}
     for name in ("parameters", "flows per second"):
@@ -180,7 +185,7 @@ _PEAKS = {"resident_bytes": "memory (GiB)", "gpu_memory_allocated_bytes": "GPU m
 """Field of resource events -> its name for people."""
 
 
-def peak_memory(method: Method) -> dict[str, str]:
+def peak_memory(method: RunGroup) -> dict[str, str]:
     """The most memory that any sample of the runs shows; nothing where none was taken."""
     peaks: dict[str, float] = {}
     for sample in (sample for history in method.histories for sample in history.resources):

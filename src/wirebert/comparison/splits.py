@@ -18,18 +18,18 @@ from jaxtyping import Float64
 from rich.console import Console
 from scipy.stats import t as student
 
-from wirebert.comparison.compare import compete, write_outcome
+from wirebert.comparison.compare import run_comparison, write_results
 from wirebert.config import RunConfig
 from wirebert.errors import ConfigError
 from wirebert.metrics.intervals import Interval
-from wirebert.metrics.significance import Contrast
+from wirebert.metrics.significance import DifferenceInterval
 from wirebert.report.comparison import (
     FIGURES,
     ClassStandings,
     Comparison,
     Difference,
+    MetricEstimate,
     SplitComparison,
-    Standing,
     corrected,
 )
 
@@ -41,11 +41,11 @@ def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitCo
         test_share: Of the rows that were tested on.
     """
     first = splits[0]
-    standings: dict[str, dict[str, Standing]] = {}
-    for method, figures in first.standings.items():
+    standings: dict[str, dict[str, MetricEstimate]] = {}
+    for method, figures in first.estimates.items():
         for figure in figures:
-            if all(figure in split.standings.get(method, {}) for split in splits):
-                values = [split.standings[method][figure].value for split in splits]
+            if all(figure in split.estimates.get(method, {}) for split in splits):
+                values = [split.estimates[method][figure].value for split in splits]
                 standings.setdefault(method, {})[figure] = _standing(values, test_share)
     classes: dict[str, ClassStandings] = {}
     for name, own in first.classes.items():
@@ -64,7 +64,7 @@ def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitCo
             name=f"{first.name}, {len(splits)} splits",
             num_flows=round(float(np.mean([split.num_flows for split in splits]))),
             num_clusters=0,
-            standings=standings,
+            estimates=standings,
             differences=_differences([split.differences for split in splits], test_share),
             classes=classes,
             class_differences=_differences([split.class_differences for split in splits], test_share),
@@ -72,12 +72,12 @@ def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitCo
     )
 
 
-def _standing(values: Sequence[float], test_share: float) -> Standing:
+def _standing(values: Sequence[float], test_share: float) -> MetricEstimate:
     drawn = np.array(values)
-    return Standing(
+    return MetricEstimate(
         value=float(drawn.mean()),
         std=float(drawn.std(ddof=1)),
-        intervals={"splits": corrected_contrast(drawn, test_share).interval},
+        intervals={"splits": corrected_interval(drawn, test_share).interval},
     )
 
 
@@ -97,56 +97,56 @@ def _differences(splits: Sequence[Sequence[Difference]], test_share: float) -> t
                     second=second,
                     figure=figure,
                     value=float(values.mean()),
-                    ways={"splits": corrected_contrast(values, test_share)},
+                    intervals={"splits": corrected_interval(values, test_share)},
                     class_name=class_name,
                 )
             )
     return tuple(found)
 
 
-def corrected_contrast(values: Float64[np.ndarray, " splits"], test_share: float) -> Contrast:
+def corrected_interval(values: Float64[np.ndarray, " splits"], test_share: float) -> DifferenceInterval:
     """95 % interval of the mean of one value per split, and p-value of none, from Student's t distribution.
 
-    >>> corrected_contrast(np.array([0.01, 0.03]), 0.5).p  # t = 0.02 / sqrt((1 / 2 + 1) * 0.0002), one degree of freedom
+    >>> corrected_interval(np.array([0.01, 0.03]), 0.5).p  # t = 0.02 / sqrt((1 / 2 + 1) * 0.0002), one degree of freedom
     0.454...
     """
     if np.ptp(values) == 0:
         value = float(values[0])
         p = float(value == 0)
-        return Contrast((value, value), p, p)
+        return DifferenceInterval((value, value), p, p)
     mean, variance = float(values.mean()), float(values.var(ddof=1))
     error = float(np.sqrt((1 / len(values) + test_share / (1 - test_share)) * variance))
     freedom = len(values) - 1
     reach = float(student.ppf(0.975, freedom)) * error
     interval: Interval = (mean - reach, mean + reach)
     p = float(2 * student.sf(abs(mean) / error, freedom))
-    return Contrast(interval, p, p)
+    return DifferenceInterval(interval, p, p)
 
 
-def compete_on_splits(
+def compare_on_splits(
     run: RunConfig, out: Path, recipe_text: str, num_jobs: int, console: Console
 ) -> Comparison:
-    """`competing.compete` on each of `protocol.num_splits` splits, in a folder of its own, and the mean over them.
+    """`competing.run_comparison` on each of `comparison.num_splits` splits, in a folder of its own, and the mean over them.
 
     Raises:
         ConfigError: there is a test file, which is the same whatever the split.
     """
     if run.test or not run.data.test_fraction:
         raise ConfigError(
-            f"protocol.num_splits must be 1 where tests are files of their own, got {run.protocol.num_splits}; set "
+            f"comparison.num_splits must be 1 where tests are files of their own, got {run.comparison.num_splits}; set "
             "data.test_fraction instead of --test"
         )
     first = run.seed if run.data.split_seed is None else run.data.split_seed
-    alone = replace(run.protocol, num_splits=1)
+    alone = replace(run.comparison, num_splits=1)
     comparisons: dict[int, Comparison] = {}
-    for split_seed in range(first, first + run.protocol.num_splits):
-        one = replace(run, protocol=alone, data=replace(run.data, split_seed=split_seed))
+    for split_seed in range(first, first + run.comparison.num_splits):
+        one = replace(run, comparison=alone, data=replace(run.data, split_seed=split_seed))
         console.print(f"split {split_seed}", highlight=False)
-        comparisons[split_seed] = compete(
+        comparisons[split_seed] = run_comparison(
             one, out / f"split-{split_seed}", recipe_text, (), num_jobs, console
         )
     comparison = _joined(comparisons, run)
-    write_outcome(comparison, out)
+    write_results(comparison, out)
     return comparison
 
 
@@ -162,10 +162,10 @@ def _joined(comparisons: dict[int, Comparison], run: RunConfig) -> Comparison:
     )
     facts = {
         method: {
-            f"{FIGURES[primary]} on split {split_seed}": f"{comparison.splits[0].standings[method][primary].value:.3f}"
+            f"{FIGURES[primary]} on split {split_seed}": f"{comparison.splits[0].estimates[method][primary].value:.3f}"
             for split_seed, comparison in comparisons.items()
         }
-        for method in splits[0].standings
+        for method in splits[0].estimates
     }
     return Comparison(
         title=f"{len(found)} splits of {Path(run.train).name}",

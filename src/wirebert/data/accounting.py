@@ -12,12 +12,12 @@ from jaxtyping import Int64
 
 from wirebert.errors import DataError
 
-MAX_EXAMPLES = 3
+MAX_LINE_EXAMPLES = 3
 SHOWN_CHARACTERS = 80
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class RejectedRow:
     """A row that could not be used."""
 
     line: int
@@ -35,7 +35,7 @@ class SetAside:
 
 
 @dataclass(kw_only=True, slots=True)
-class Intake:
+class ParseStats:
     """Counts over the lines of one or more files."""
 
     num_lines: int = 0
@@ -44,8 +44,8 @@ class Intake:
     num_rows: int = 0
     num_blank: int = 0
     num_comments: int = 0
-    num_set_aside: int = 0
-    num_set_aside_lines: int = 0
+    num_rejected: int = 0
+    num_rejected_lines: int = 0
     num_footer: int = 0
     """Lines after the table: as many as were named, or those with fewer fields, be it totals or a row that was cut off."""
     num_not_text: int = 0
@@ -60,8 +60,8 @@ class Intake:
     """Line on which each row of the block read last begins; None where it is not wanted, and for formats without lines."""
     row_file: str = ""
     """The file that the block read last comes from."""
-    examples: list[SetAside] = field(default_factory=list)
-    footer: list[SetAside] = field(default_factory=list)
+    examples: list[RejectedRow] = field(default_factory=list)
+    footer: list[RejectedRow] = field(default_factory=list)
 
     @property
     def num_line_breaks(self) -> int:
@@ -71,31 +71,31 @@ class Intake:
             + self.num_rows
             + self.num_blank
             + self.num_comments
-            + self.num_set_aside_lines
+            + self.num_rejected_lines
             + self.num_footer
         )
 
-    def set_aside(self, line: int, reason: str, text: str, num_lines: int = 1) -> None:
+    def reject(self, line: int, reason: str, text: str, num_lines: int = 1) -> None:
         """Count a row that can not be used."""
-        self.num_set_aside += 1
-        self.num_set_aside_lines += num_lines
-        if len(self.examples) < MAX_EXAMPLES:
-            self.examples.append(SetAside(line, reason, text[:SHOWN_CHARACTERS]))
+        self.num_rejected += 1
+        self.num_rejected_lines += num_lines
+        if len(self.examples) < MAX_LINE_EXAMPLES:
+            self.examples.append(RejectedRow(line, reason, text[:SHOWN_CHARACTERS]))
 
-    def note_footer(self, line: int, reason: str, text: str) -> None:
+    def add_footer(self, line: int, reason: str, text: str) -> None:
         """Count a line after the table."""
         self.num_footer += 1
-        self.footer.append(SetAside(line, reason, text[:SHOWN_CHARACTERS]))
-        del self.footer[:-MAX_EXAMPLES]
+        self.footer.append(RejectedRow(line, reason, text[:SHOWN_CHARACTERS]))
+        del self.footer[:-MAX_LINE_EXAMPLES]
 
     def go_on(self) -> None:
         """The table goes on after lines that were taken for its end: these are rows that can not be used."""
-        self.num_set_aside += self.num_footer
-        self.num_set_aside_lines += self.num_footer
-        self.examples = [*self.examples, *self.footer][:MAX_EXAMPLES]
+        self.num_rejected += self.num_footer
+        self.num_rejected_lines += self.num_footer
+        self.examples = [*self.examples, *self.footer][:MAX_LINE_EXAMPLES]
         self.num_footer, self.footer = 0, []
 
-    def merge(self, other: "Intake", file: str = "") -> None:
+    def merge(self, other: "ParseStats", file: str = "") -> None:
         """Count what `other` counted too, in `file` if there are several."""
         for name in (
             "num_lines",
@@ -103,27 +103,27 @@ class Intake:
             "num_rows",
             "num_blank",
             "num_comments",
-            "num_set_aside",
-            "num_set_aside_lines",
+            "num_rejected",
+            "num_rejected_lines",
             "num_footer",
             "num_not_text",
             "num_quoted",
         ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.examples = [*self.examples, *_named(other.examples, file)][:MAX_EXAMPLES]
-        self.footer = [*self.footer, *_named(other.footer, file)][:MAX_EXAMPLES]
+        self.examples = [*self.examples, *_named(other.examples, file)][:MAX_LINE_EXAMPLES]
+        self.footer = [*self.footer, *_named(other.footer, file)][:MAX_LINE_EXAMPLES]
 
     def check(self, limit_fraction: float, where: str) -> None:
         """Raise a DataError if more than this share of the rows was set aside."""
-        if self.num_set_aside > limit_fraction * (self.num_rows + self.num_set_aside):
+        if self.num_rejected > limit_fraction * (self.num_rows + self.num_rejected):
             first = self.examples[0]
-            total = self.num_rows + self.num_set_aside
+            total = self.num_rows + self.num_rejected
             raise DataError(
-                f"{where}, line {first.line}: {first.reason} in {first.text!r}, and so {self.num_set_aside:,} of "
+                f"{where}, line {first.line}: {first.reason} in {first.text!r}, and so {self.num_rejected:,} of "
                 f"{total:,} rows can not be used; correct them, set data.delimiter, data.quote or data.encoding, or "
-                "raise data.max_misfit_fraction"
+                "raise data.max_invalid_fraction"
             )
 
 
-def _named(rows: Sequence[SetAside], file: str) -> list[SetAside]:
+def _named(rows: Sequence[RejectedRow], file: str) -> list[RejectedRow]:
     return [replace(row, file=file or row.file) for row in rows]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64
 
-FORMATS = (
+TIME_FORMATS = (
     "%Y-%m-%d",
     "%d-%m-%Y %H:%M:%S",
     "%d-%m-%Y %H:%M",
@@ -53,7 +53,7 @@ def _text_seconds(texts: pa.Array) -> Float64[np.ndarray, " values"]:
         dates, r"^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d)( ?[+-]\d\d:?\d\d|Z)?$", r"\1:00\2"
     )
     found = _as_seconds(epoch_us(whole))
-    for layout in FORMATS:
+    for layout in TIME_FORMATS:
         if not np.isnan(found).any():
             break
         tried = _as_seconds(pc.strptime(dates, format=layout, unit="us", error_is_null=True))
@@ -80,18 +80,18 @@ def change_texts(column: pa.ChunkedArray | pa.Array, change: Callable[[str], str
     >>> change_texts(pa.array(["TCP", None, "UDP"]), str.lower).to_pylist()
     ['tcp', None, 'udp']
     """
-    encoded = encode(column)
+    encoded = dictionary_encode(column)
     texts = [None if text is None else change(str(text)) for text in encoded.dictionary.to_pylist()]
     return pa.array(texts, pa.string()).take(encoded.indices)
 
 
-def encode(column: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:
+def dictionary_encode(column: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:
     """The column as one dictionary array."""
-    array = flat(column)
+    array = combine_chunks(column)
     return array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
 
 
-def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+def combine_chunks(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """The column in one piece."""
     if not isinstance(column, pa.ChunkedArray):
         return column
@@ -102,24 +102,24 @@ def flat(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return column.combine_chunks()
 
 
-def texts_of(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+def to_texts(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """The column as plain text; numbers as they print."""
-    array = flat(column)
+    array = combine_chunks(column)
     if isinstance(array, pa.DictionaryArray):
         array = array.dictionary.take(array.indices)
     return array if pa.types.is_string(array.type) else array.cast(pa.string())
 
 
-def integers_of(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+def to_integers(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """The column as int64; what is no whole number is null.
 
-    >>> integers_of(pa.array(["60", "-", "x"])).to_pylist()
+    >>> to_integers(pa.array(["60", "-", "x"])).to_pylist()
     [60, None, None]
     """
-    array = flat(column)
+    array = combine_chunks(column)
     if pa.types.is_integer(array.type):
         return array.cast(pa.int64())
-    encoded = encode(texts_of(array) if not isinstance(array, pa.DictionaryArray) else array)
+    encoded = dictionary_encode(to_texts(array) if not isinstance(array, pa.DictionaryArray) else array)
     values = pc.utf8_trim_whitespace(encoded.dictionary)
     is_whole = pc.match_substring_regex(values, r"^[0-9]{1,18}$")
     return pc.if_else(is_whole, values, pa.scalar(None, pa.string())).cast(pa.int64()).take(encoded.indices)
@@ -131,7 +131,7 @@ def epoch_us(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     >>> epoch_us(pa.array(["1970-01-01T01:00:00.5+0100", "1970/01/01 00:00:01", "soon"])).to_pylist()
     [500000, 1000000, None]
     """
-    encoded = encode(column)
+    encoded = dictionary_encode(column)
     parts = pc.extract_regex(encoded.dictionary, pattern=_TIME)
     date = pc.replace_substring(parts.field("date"), "/", "-")
     stamp = _joined(date, parts.field("time"), "T")

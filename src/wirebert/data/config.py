@@ -32,7 +32,7 @@ class DataConfig:
     drop: tuple[str, ...] = ()
     """Columns that the model is not to see: names, or kinds (such as port or address) for all columns of a kind."""
 
-    combine: bool = False
+    feature_combinations: bool = False
     """Whether columns made of two (bytes per packet, service with state) are added to a schema that lists none."""
 
     context: bool | None = None
@@ -47,7 +47,7 @@ class DataConfig:
     block_mb: int = 8
     """Size of the blocks in which files are read, in [1, 1024] MB; no row may be longer."""
 
-    max_misfit_fraction: float = 0.01
+    max_invalid_fraction: float = 0.01
     """Share, in [0, 1], of the rows that may be set aside (other width, open quote), and of a column's values that may
     be no number where numbers are due."""
 
@@ -79,7 +79,7 @@ class DataConfig:
     left_out_class: str | None = None
     """Class that training never sees in the split `leave_attack_out`."""
 
-    accept: tuple[str, ...] = ()
+    accepted_findings: tuple[str, ...] = ()
     """Findings that are known and accepted: `code` or `code:column`. They are shown as accepted and fail nothing."""
 
     delimiter: str | None = None
@@ -112,8 +112,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.block_mb <= 1024:
             raise ConfigError(f"data.block_mb must be in [1, 1024], got {self.block_mb}")
-        if not 0 <= self.max_misfit_fraction <= 1:
-            raise ConfigError(f"data.max_misfit_fraction must be in [0, 1], got {self.max_misfit_fraction}")
+        if not 0 <= self.max_invalid_fraction <= 1:
+            raise ConfigError(f"data.max_invalid_fraction must be in [0, 1], got {self.max_invalid_fraction}")
         if not 0 < self.valid_fraction <= 0.5:
             raise ConfigError(f"data.valid_fraction must be in (0, 0.5], got {self.valid_fraction}")
         if not 0 <= self.test_fraction <= 0.5:

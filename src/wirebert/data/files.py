@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.delimited import reader as delimited
 from wirebert.data.delimited.detection import detect_dialect, detect_header
@@ -61,20 +61,20 @@ class FlowFile:
         """Whether the file itself says what its columns are called."""
         return self.dialect.format != "delimited" or self.dialect.has_header
 
-    def raw_blocks(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
+    def raw_blocks(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks as the file has them, nothing interpreted, all with the same columns; `intake` accounts for its lines."""
         if self.source is not None:
             for block in self.source.read(block_bytes, intake):
                 yield _with_columns(block, self.names)
         elif self.dialect.format == "parquet":
-            yield from parquet.read(self.path, block_bytes, names=self.names)
+            yield from parquet.read_parquet(self.path, block_bytes, names=self.names)
         elif self.dialect.format == "key_values":
-            for block in key_values.read(
+            for block in key_values.read_key_values(
                 self.path, self.dialect, block_bytes, where=self.where, intake=intake
             ):
                 yield _with_columns(block, self.names)
         else:
-            yield from delimited.read(
+            yield from delimited.read_delimited(
                 self.path, self.dialect, block_bytes, names=self.names, where=self.where, intake=intake
             )
 
@@ -140,11 +140,11 @@ def open_file(path: Path, where: str, config: DataConfig, schema: FlowSchema | N
             raise DataError(
                 f"{where}: expected plain Parquet, found it inside {compression}; unpack it first"
             )
-        raw, num_rows = parquet.read_names(path)
+        raw, num_rows = parquet.read_parquet_names(path)
         names, notes = clean_names(raw)
         return _checked(FlowFile(path=path, where=where, dialect=dialect, names=names, notes=notes), num_rows)
     if dialect.format == "key_values":
-        keys = key_values.read_names(path, dialect, config.block_mb << 20, where=where)
+        keys = key_values.read_keys(path, dialect, config.block_mb << 20, where=where)
         return FlowFile(path=path, where=where, dialect=dialect, names=keys, is_ascii=head.isascii())
     return _open_delimited(path, where, head, dialect, config, schema)
 

@@ -12,17 +12,17 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int64
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
-from wirebert.data.context.contacts import NEEDED
+from wirebert.data.context.contacts import CONTEXT_REQUIRED
 from wirebert.data.context.context import FlowContext, has_context, with_context, without_context
 from wirebert.data.dialect import Dialect
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.formats import flow_files, joined_files, shared_schema
-from wirebert.data.schema.conversion import Misfits, convert, with_points
+from wirebert.data.schema.conversion import InvalidValues, convert, with_points
 from wirebert.data.schema.inference import infer_schema, take_sample
-from wirebert.data.schema.library import known_schemas, read_schema, recognise
-from wirebert.data.schema.proposals import with_proposals
+from wirebert.data.schema.library import known_schemas, match_schema, read_schema
+from wirebert.data.schema.proposals import with_suggested_combinations
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
 from wirebert.data.sensors.canonical import SENSORS, flow_schema, sensor_table
 from wirebert.data.windows import ContextWindows
@@ -89,7 +89,7 @@ class Flows:
         return label
 
     def blocks(
-        self, misfits: Misfits | None = None, context: FlowContext | None = None
+        self, misfits: InvalidValues | None = None, context: FlowContext | None = None
     ) -> Iterator[pa.Table]:
         """Typed tables in file order; see `convert`. Can be called again and gives the same blocks.
 
@@ -103,7 +103,7 @@ class Flows:
         if context is None and self.schema.context is not None:
             context = FlowContext(self.schema.context)  # the files are one log
         for part in self.parts:
-            first_row, counted = 1, Misfits()
+            first_row, counted = 1, InvalidValues()
             counted.lines.finds_lines = misfits is not None and misfits.lines.finds_lines
             for block in part.raw_blocks(self.config.block_mb << 20, counted.lines):
                 table = convert(
@@ -117,8 +117,8 @@ class Flows:
                     misfits.lines.row_lines, misfits.lines.row_file = counted.lines.row_lines, part.where
                 yield table if context is None else context.append(table)
                 first_row += block.num_rows
-            counted.lines.check(self.config.max_misfit_fraction, part.where)
-            counted.check(self.config.max_misfit_fraction, part.where)
+            counted.lines.check(self.config.max_invalid_fraction, part.where)
+            counted.check(self.config.max_invalid_fraction, part.where)
             if misfits is not None:
                 misfits.merge(counted, part.where if len(self.parts) > 1 else "")
 
@@ -162,7 +162,7 @@ def open_flows(
                 "give files of one layout"
             )
     recognised = (
-        given or shared or recognise(parts[0].names if parts[0].has_names else None, parts[0].first_rows)
+        given or shared or match_schema(parts[0].names if parts[0].has_names else None, parts[0].first_rows)
     )
     if recognised is not None:
         parts = [_under(part, recognised) for part in parts]
@@ -230,7 +230,7 @@ def _infer(parts: list[FlowFile], name: str, config: DataConfig) -> tuple[list[F
         # Nothing in the head spoke for UTF-8, and something below it speaks against.
         parts = [replace(part, dialect=replace(part.dialect, encoding="cp1252")) for part in parts]
         sample, varied, lines = _sample(parts, config)
-    lines.check(config.max_misfit_fraction, parts[0].where if len(parts) == 1 else name)
+    lines.check(config.max_invalid_fraction, parts[0].where if len(parts) == 1 else name)
     if sample.num_rows == 0:
         raise DataError(f"{parts[0].where}: expected rows, found none; give a file that holds flows")
     if any(part.dialect.decimal_comma for part in parts):
@@ -240,8 +240,8 @@ def _infer(parts: list[FlowFile], name: str, config: DataConfig) -> tuple[list[F
     return parts, inferred
 
 
-def _sample(parts: list[FlowFile], config: DataConfig) -> tuple[pa.Table, frozenset[str], Intake]:
-    lines = [Intake() for _ in parts]
+def _sample(parts: list[FlowFile], config: DataConfig) -> tuple[pa.Table, frozenset[str], ParseStats]:
+    lines = [ParseStats() for _ in parts]
     blocks = (
         block
         for part, own in zip(parts, lines, strict=True)
@@ -268,7 +268,7 @@ def _with_context(config: DataConfig, schema: FlowSchema, part: FlowFile) -> Flo
     if config.context is None and not (is_sensor and has_context(part.names)):
         return schema
     if not has_context(part.names):
-        missing = next(name for name in NEEDED if name not in part.names)
+        missing = next(name for name in CONTEXT_REQUIRED if name not in part.names)
         raise SchemaError(
             f"{part.where}: data.context needs times and addresses, {missing_name('column', missing, part.names)}"
         )
@@ -284,12 +284,12 @@ def _apply(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema
             raise SchemaError(f"{part.where}: {missing_name('label column', label, part.names)}")
         schema = schema.with_label(label)
     schema = schema if config.benign is None else replace(schema, benign=config.benign)
-    schema = with_proposals(schema) if config.combine else schema
+    schema = with_suggested_combinations(schema) if config.feature_combinations else schema
     return _with_context(config, schema, part).without(config.drop)
 
 
 @dataclass(frozen=True)
-class Part:
+class FlowSubset:
     """Some rows of a data set: the training rows of a file, say, or all rows of a test file."""
 
     name: str

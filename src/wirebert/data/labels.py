@@ -129,7 +129,7 @@ def fit_classes(
     """The classes of the labels met, as the settings want them: two classes only, rare ones merged or refused, one left out.
 
     Raises:
-        DataError: see `ClassMap.fit`; and a class that is to be positive or left out and does not occur, or is too rare.
+        DataError: see `ClassMap.train`; and a class that is to be positive or left out and does not occur, or is too rare.
 
     >>> flows = FlowSchema(name="flows", columns=())
     >>> counts = {"normal": 90, "dos": 9, "worm": 1}

@@ -8,15 +8,15 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from wirebert.console import Output
+from wirebert.console import SafeConsole
 from wirebert.data.checks.profile import FlowSource
-from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import FlowSchema
 
 Block = TypeVar("Block")
 
 
-def watch(
+def progress_bar(
     blocks: Iterable[Block],
     what: str,
     num_rows: Callable[[Block], int],
@@ -33,7 +33,7 @@ def watch(
         total: rows in all; None where nobody knows yet.
         console: where the bar moves; None: standard error, if it is a terminal.
     """
-    console = console or Output(stderr=True)
+    console = console or SafeConsole(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -50,7 +50,7 @@ def watch(
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class TrackedFlows:
     """Traffic that shows a bar while it is read."""
 
     flows: FlowSource
@@ -66,8 +66,8 @@ class Watched:
         """What the columns mean."""
         return self.flows.schema
 
-    def blocks(self, misfits: Misfits | None = None) -> Iterator[pa.Table]:
+    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
         """Typed tables in file order."""
-        return watch(
+        return progress_bar(
             self.flows.blocks(misfits), "reading", lambda block: block.num_rows, console=self.console
         )

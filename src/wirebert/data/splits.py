@@ -15,8 +15,8 @@ import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64, UInt64
 
 from wirebert.data.arrow_columns import seconds_of
-from wirebert.data.checks.findings import Finding, Severity, row_name, rows_of, some
-from wirebert.data.checks.profile import FlowSource, Survey
+from wirebert.data.checks.findings import Finding, Severity, format_names, format_row_count, row_name
+from wirebert.data.checks.profile import FlowSource, TableProfile
 from wirebert.data.config import DataConfig, Split
 from wirebert.data.labels import class_of
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
@@ -141,7 +141,11 @@ class RowSplit:
 
 
 def split_rows(
-    flows: FlowSource, seen: Survey, class_ids: Int64[np.ndarray, " rows"], config: DataConfig, seed: int
+    flows: FlowSource,
+    seen: TableProfile,
+    class_ids: Int64[np.ndarray, " rows"],
+    config: DataConfig,
+    seed: int,
 ) -> RowSplit:
     """The split that `config` asks for; rows without a class (id below 0) are on no side.
 
@@ -233,7 +237,7 @@ def purged(
 
 
 def _context_findings(
-    seen: Survey, config: DataConfig, is_purged: Bool[np.ndarray, " rows"]
+    seen: TableProfile, config: DataConfig, is_purged: Bool[np.ndarray, " rows"]
 ) -> tuple[Finding, ...]:
     """What a split does about context, in which each flow counts the flows before it."""
     if seen.schema.context is None:
@@ -284,7 +288,7 @@ def _time_column(schema: FlowSchema) -> str:
 
 
 def crossings(
-    seen: Survey,
+    seen: TableProfile,
     is_train: Bool[np.ndarray, " rows"],
     is_judged: Bool[np.ndarray, " rows"],
     class_ids: Int64[np.ndarray, " rows"],
@@ -318,7 +322,7 @@ def crossings(
                     column=None,
                     count=count,
                     example=row_name(is_shared),
-                    message=f"{rows_of(count, int(is_judged.sum()))} of {side} share {what} with a training row; read the "
+                    message=f"{format_row_count(count, int(is_judged.sum()))} of {side} share {what} with a training row; read the "
                     f"{side} figures as an upper bound",
                 )
             )
@@ -329,7 +333,7 @@ def _one_sided(
     class_ids: Int64[np.ndarray, " rows"],
     is_train: Bool[np.ndarray, " rows"],
     is_judged: Bool[np.ndarray, " rows"],
-    seen: Survey,
+    seen: TableProfile,
     judged: str,
 ) -> Iterator[Finding]:
     trained, tested = set(class_ids[is_train].tolist()), set(class_ids[is_judged].tolist())
@@ -347,5 +351,5 @@ def _one_sided(
                 column=seen.schema.label,
                 count=int(is_one_sided.sum()),
                 example=labels[0],
-                message=f"labels {some(labels)} stand on the {side} side only, not in {other}; {remedy}",
+                message=f"labels {format_names(labels)} stand on the {side} side only, not in {other}; {remedy}",
             )

@@ -19,25 +19,25 @@ TINY: Final = 1e-300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scaling:
+class LogitScaling:
     """Logit of class c -> `factors[c]` * logit + `addends[c]`."""
 
     method: Method
-    factors: Float64[np.ndarray, " classes"]
-    addends: Float64[np.ndarray, " classes"]
+    scale: Float64[np.ndarray, " classes"]
+    bias: Float64[np.ndarray, " classes"]
 
     @staticmethod
-    def nothing(num_classes: int) -> "Scaling":
+    def identity(num_classes: int) -> "LogitScaling":
         """Leaves logits as they are."""
-        return Scaling(method="none", factors=np.ones(num_classes), addends=np.zeros(num_classes))
+        return LogitScaling(method="none", scale=np.ones(num_classes), bias=np.zeros(num_classes))
 
     def apply(self, logits: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, "flows classes"]:
         """The scaled logits."""
-        return logits * self.factors + self.addends
+        return logits * self.scale + self.bias
 
     def with_prior(
         self, old: Float64[np.ndarray, " classes"], new: Float64[np.ndarray, " classes"]
-    ) -> "Scaling":
+    ) -> "LogitScaling":
         """The same for traffic in which the classes have the shares `new` instead of `old`; shares of 0 count as tiny.
 
         Source: Saerens, Latinne & Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities",
@@ -45,9 +45,9 @@ class Scaling:
         """
         return self.moved(np.log(new.clip(TINY)) - np.log(old.clip(TINY)))
 
-    def moved(self, addends: Float64[np.ndarray, " classes"]) -> "Scaling":
+    def moved(self, addends: Float64[np.ndarray, " classes"]) -> "LogitScaling":
         """The same with these added to the logits after it."""
-        return replace(self, addends=self.addends + addends)
+        return replace(self, bias=self.bias + addends)
 
 
 def softmax(logits: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, "flows classes"]:
@@ -67,7 +67,7 @@ def log_losses(
 
 def fit_scaling(
     logits: Float[np.ndarray, "flows classes"], class_ids: Int64[np.ndarray, " flows"], method: Method
-) -> Scaling:
+) -> LogitScaling:
     """The scaling of least log-loss on these flows; none where there are no flows.
 
     Newton's method on a convex loss. One flow's worth of pull holds factors at 1 and addends at 0, so that a class
@@ -82,7 +82,7 @@ def fit_scaling(
     num_classes = logits.shape[1]
     free = _free_directions(method, num_classes)
     if not free.size or not len(logits):
-        return replace(Scaling.nothing(num_classes), method=method)
+        return replace(LogitScaling.identity(num_classes), method=method)
     start = np.concatenate([np.ones(num_classes), np.zeros(num_classes)])
     moved = np.zeros(free.shape[1])
     wide = logits.astype(np.float64)
@@ -102,7 +102,7 @@ def fit_scaling(
         moved = moved - length * step
         loss, gradient, curvature = tried
     factors, addends = np.split(start + free @ moved, 2)
-    return Scaling(method=method, factors=factors, addends=addends)
+    return LogitScaling(method=method, scale=factors, bias=addends)
 
 
 def choose_scaling(
@@ -111,7 +111,7 @@ def choose_scaling(
     *,
     methods: tuple[Method, ...] = METHODS,
     seed: int,
-) -> Scaling:
+) -> LogitScaling:
     """The simplest of `methods` that no richer one beats in cross-validation by more than two standard errors of their
     difference, fitted on all flows.
 
@@ -142,7 +142,7 @@ def held_out_losses(
     return losses
 
 
-def shares_by_likelihood(
+def priors_by_likelihood(
     probabilities: Float[np.ndarray, "flows classes"],
     trained: Float64[np.ndarray, " classes"],
     *,
@@ -168,7 +168,7 @@ def shares_by_likelihood(
     return shares
 
 
-def shares_by_confusion(
+def priors_by_confusion(
     probabilities: Float[np.ndarray, "flows classes"],
     confusion: Float64[np.ndarray, "classes classes"],
     trained: Float64[np.ndarray, " classes"],

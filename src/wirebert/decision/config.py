@@ -14,7 +14,7 @@ from wirebert.metrics.split_metrics import FALSE_POSITIVE_RATES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OperatingConfig:
+class DecisionConfig:
     """What probabilities mean and where alerts are raised: the settings of section `operating`."""
 
     calibration: Literal["auto", "none", "temperature", "biases", "vector"] = "auto"
@@ -24,15 +24,15 @@ class OperatingConfig:
     prior: tuple[str, ...] = ()
     """CLASS=SHARE of traffic in use, shares in (0, 1); other classes share the rest as in training. Empty: as in training."""
 
-    class_addends: tuple[str, ...] = ()
+    logit_offsets: tuple[str, ...] = ()
     """CLASS=NUMBER, added to the logit of the class after all that, in nats: what `wirebert compare` fits on folds that hold
     attacks out. Verdicts, probabilities and the attack score move with it, so probabilities are calibrated no more."""
 
-    alert_at: float = 0.0
+    alert_fpr: float = 0.0
     """False positive rate at which the model raises alerts unless asked otherwise: 0.01, 0.001 or 0.0001; 0: 0.001, or
     0.01 where benign validation flows are too few to fix that."""
 
-    alert_on: Literal["attack", "attack_and_novelty"] = "attack"
+    alert_score: Literal["attack", "attack_and_novelty"] = "attack"
     """What raises alerts: the attack score, or that and the novelty, each by how rarely benign validation flows reach it.
     The latter finds more attacks of which training had none, and alarms at benign flows that are new, too; it needs
     unknown_flows and a benign class, and scoring is slower."""
@@ -41,41 +41,43 @@ class OperatingConfig:
     """What novelty counts in attack_and_novelty, above 0, where the attack score counts 1. More finds more of what is like
     nothing in training, as long as benign traffic is much alike; where it is not, it buries the attack score."""
 
-    unknown_flows: int = 5_000
-    """Training flows kept in the model folder so that what is like none of them can be told (`predict --unknown`), at
+    novelty_reference_flows: int = 5_000
+    """Training flows kept in the model folder so that what is like none of them can be told (`predict --novelty`), at
     least 0; 0: none."""
 
     def __post_init__(self) -> None:
         parse_prior(self.prior)
-        parse_addends(self.class_addends)
-        if self.alert_at not in (0.0, *FALSE_POSITIVE_RATES):
+        parse_logit_offsets(self.logit_offsets)
+        if self.alert_fpr not in (0.0, *FALSE_POSITIVE_RATES):
             known = ", ".join(map(np.format_float_positional, FALSE_POSITIVE_RATES))
-            raise ConfigError(f"operating.alert_at must be 0 or one of {known}, got {self.alert_at}")
+            raise ConfigError(f"decision.alert_fpr must be 0 or one of {known}, got {self.alert_fpr}")
         if not 0 < self.novelty_weight < float("inf"):
-            raise ConfigError(f"operating.novelty_weight must be above 0, got {self.novelty_weight}")
-        if self.novelty_weight != 1 and self.alert_on == "attack":
+            raise ConfigError(f"decision.novelty_weight must be above 0, got {self.novelty_weight}")
+        if self.novelty_weight != 1 and self.alert_score == "attack":
             raise ConfigError(
-                f"operating.novelty_weight must be 1 where alerts go by the attack score alone, got {self.novelty_weight}; "
-                "set operating.alert_on=attack_and_novelty"
+                f"decision.novelty_weight must be 1 where alerts go by the attack score alone, got {self.novelty_weight}; "
+                "set decision.alert_score=attack_and_novelty"
             )
-        if self.unknown_flows < 0:
-            raise ConfigError(f"operating.unknown_flows must be at least 0, got {self.unknown_flows}")
-        if self.alert_on == "attack_and_novelty" and not self.unknown_flows:
+        if self.novelty_reference_flows < 0:
             raise ConfigError(
-                "operating.unknown_flows must be above 0 for operating.alert_on=attack_and_novelty, got 0"
+                f"decision.novelty_reference_flows must be at least 0, got {self.novelty_reference_flows}"
+            )
+        if self.alert_score == "attack_and_novelty" and not self.novelty_reference_flows:
+            raise ConfigError(
+                "decision.novelty_reference_flows must be above 0 for decision.alert_score=attack_and_novelty, got 0"
             )
 
 
-def require_classes(config: OperatingConfig, classes: ClassMap) -> None:
+def require_classes(config: DecisionConfig, classes: ClassMap) -> None:
     """Raise a ConfigError for a class that is none, or where alerts go by a score of benign flows and no class means benign."""
-    for name in parse_addends(config.class_addends):
+    for name in parse_logit_offsets(config.logit_offsets):
         if name not in classes.classes:
             raise ConfigError(
-                f"operating.class_addends must name classes of the data ({', '.join(classes.classes)}), got {name!r}"
+                f"decision.logit_offsets must name classes of the data ({', '.join(classes.classes)}), got {name!r}"
             )
-    if config.alert_on == "attack_and_novelty" and classes.benign is None:
+    if config.alert_score == "attack_and_novelty" and classes.benign is None:
         raise ConfigError(
-            "operating.alert_on must be attack where no class means benign, got attack_and_novelty; or name that class "
+            "decision.alert_score must be attack where no class means benign, got attack_and_novelty; or name that class "
             "with --benign"
         )
 
@@ -88,26 +90,26 @@ def parse_prior(entries: tuple[str, ...]) -> dict[str, float]:
     >>> parse_prior(("normal",))
     Traceback (most recent call last):
     ...
-    wirebert.errors.ConfigError: operating.prior must be CLASS=SHARE entries with shares in (0, 1), each class once, got 'normal'
+    wirebert.errors.ConfigError: decision.prior must be CLASS=SHARE entries with shares in (0, 1), each class once, got 'normal'
     """
-    expected = "operating.prior must be CLASS=SHARE entries with shares in (0, 1), each class once"
+    expected = "decision.prior must be CLASS=SHARE entries with shares in (0, 1), each class once"
     shares = _numbers(entries, expected, lambda share: 0 < share < 1)
     if sum(shares.values()) > 1 + 1e-9:
-        raise ConfigError(f"operating.prior must add up to at most 1, got {sum(shares.values())}")
+        raise ConfigError(f"decision.prior must add up to at most 1, got {sum(shares.values())}")
     return shares
 
 
-def parse_addends(entries: tuple[str, ...]) -> dict[str, float]:
+def parse_logit_offsets(entries: tuple[str, ...]) -> dict[str, float]:
     """Class -> what is added to its logit.
 
-    >>> parse_addends(("normal=-3.25",))
+    >>> parse_logit_offsets(("normal=-3.25",))
     {'normal': -3.25}
-    >>> parse_addends(("normal=much",))
+    >>> parse_logit_offsets(("normal=much",))
     Traceback (most recent call last):
     ...
-    wirebert.errors.ConfigError: operating.class_addends must be CLASS=NUMBER entries, each class once, got 'normal=much'
+    wirebert.errors.ConfigError: decision.logit_offsets must be CLASS=NUMBER entries, each class once, got 'normal=much'
     """
-    expected = "operating.class_addends must be CLASS=NUMBER entries, each class once"
+    expected = "decision.logit_offsets must be CLASS=NUMBER entries, each class once"
     return _numbers(entries, expected, isfinite)
 
 
@@ -126,13 +128,13 @@ def _numbers(entries: tuple[str, ...], expected: str, is_good: Callable[[float],
     return numbers
 
 
-def addends_of(config: OperatingConfig, classes: tuple[str, ...]) -> Float64[np.ndarray, " classes"]:
+def logit_offsets_of(config: DecisionConfig, classes: tuple[str, ...]) -> Float64[np.ndarray, " classes"]:
     """What the settings add to the logit of each class."""
-    addends = parse_addends(config.class_addends)
+    addends = parse_logit_offsets(config.logit_offsets)
     return np.array([addends.get(name, 0.0) for name in classes])
 
 
-def stated_shares(
+def stated_priors(
     stated: Mapping[str, float], classes: tuple[str, ...], trained: Float64[np.ndarray, " classes"]
 ) -> Float64[np.ndarray, " classes"]:
     """The share of every class: as stated, and of the rest as in training.
@@ -143,13 +145,13 @@ def stated_shares(
     for name in stated:
         if name not in classes:
             raise ConfigError(
-                f"operating.prior must name classes of the model ({', '.join(classes)}), got {name!r}"
+                f"decision.prior must name classes of the model ({', '.join(classes)}), got {name!r}"
             )
     shares = np.array([stated.get(name, 0.0) for name in classes])
     is_open = np.array([name not in stated for name in classes])
     rest = 1 - shares.sum()
     if not is_open.any() and abs(rest) > 1e-6:
-        raise ConfigError(f"operating.prior must add up to 1 where it names every class, got {shares.sum()}")
+        raise ConfigError(f"decision.prior must add up to 1 where it names every class, got {shares.sum()}")
     total = trained[is_open].sum()
     if total > 0:
         shares[is_open] = rest * trained[is_open] / total

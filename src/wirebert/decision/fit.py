@@ -13,27 +13,27 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from wirebert.data.flows import Flows
 from wirebert.data.labels import ClassMap
-from wirebert.decision.alert_score import AlarmScore
+from wirebert.decision.alert_score import CombinedAlertScore
 from wirebert.decision.calibration import (
     METHODS,
-    Scaling,
+    LogitScaling,
     choose_scaling,
     fit_scaling,
     log_losses,
     mean_probabilities,
     softmax,
 )
-from wirebert.decision.config import OperatingConfig, addends_of, parse_prior, stated_shares
-from wirebert.decision.novelty import Strangeness
-from wirebert.decision.operating_point import Folded, Operating
-from wirebert.encoding.matrix import concatenate, measure
+from wirebert.decision.config import DecisionConfig, logit_offsets_of, parse_prior, stated_priors
+from wirebert.decision.novelty import NoveltyScorer
+from wirebert.decision.operating_point import CalibrationSummary, OperatingPoint
+from wirebert.encoding.matrix import concatenate, extract_features
 from wirebert.metrics.split_metrics import FALSE_POSITIVE_RATES, attack_scores
 from wirebert.metrics.thresholds import Threshold, fit_threshold
 
-MOST_SAMPLED: Final = 100_000
+MAX_SAMPLED: Final = 100_000
 """Training flows from which those that stand for all are taken at most; and benign validation flows for thresholds."""
 
-MOST_BENIGN: Final = 200_000
+MAX_BENIGN: Final = 200_000
 """Benign validation flows whose novelty is worked out at most where alerts go by it."""
 
 
@@ -41,11 +41,11 @@ def fit_calibration(
     logits: Float32[np.ndarray, "flows classes"],
     class_ids: Int64[np.ndarray, " flows"],
     classes: ClassMap,
-    config: OperatingConfig,
+    config: DecisionConfig,
     *,
-    is_tilted: bool,
+    reweights_classes: bool,
     seed: int,
-) -> tuple[Scaling, Operating]:
+) -> tuple[LogitScaling, OperatingPoint]:
     """Scale and bias of the logits (calibration, prior, offsets), and the thresholds of the attack score under them.
 
     Args:
@@ -57,7 +57,7 @@ def fit_calibration(
     logits, class_ids = logits[class_ids >= 0], class_ids[class_ids >= 0]
     names = classes.classes
     if config.calibration == "auto":
-        methods = METHODS[:2] if is_tilted and not config.prior else METHODS
+        methods = METHODS[:2] if reweights_classes and not config.prior else METHODS
         scaling = choose_scaling(logits, class_ids, methods=methods, seed=seed)
     else:
         scaling = fit_scaling(logits, class_ids, config.calibration)
@@ -68,28 +68,28 @@ def fit_calibration(
     probabilities = softmax(scaling.apply(logits))
     confusion = mean_probabilities(probabilities, class_ids)
     if config.prior:
-        stated = stated_shares(parse_prior(config.prior), names, shares)
+        stated = stated_priors(parse_prior(config.prior), names, shares)
         scaling, shares = scaling.with_prior(shares, stated), stated
         probabilities = softmax(scaling.apply(logits))
-    if config.class_addends:
-        scaling = scaling.moved(addends_of(config, names))
+    if config.logit_offsets:
+        scaling = scaling.moved(logit_offsets_of(config, names))
         probabilities = softmax(scaling.apply(logits))
     thresholds = _attack_thresholds(probabilities, class_ids, classes)
     # With weighed classes and no biases fitted, or with addends, the probabilities assume no shares that anyone could name.
-    is_named = (not is_tilted or scaling.method in ("biases", "vector")) and not config.class_addends
-    operating = Operating(
-        shares=dict(zip(names, shares.tolist(), strict=True)) if is_named else {},
-        folded=Folded(
+    is_named = (not reweights_classes or scaling.method in ("biases", "vector")) and not config.logit_offsets
+    operating = OperatingPoint(
+        class_priors=dict(zip(names, shares.tolist(), strict=True)) if is_named else {},
+        calibration=CalibrationSummary(
             method=scaling.method,
-            factors=tuple(scaling.factors.tolist()),
-            addends=tuple(scaling.addends.tolist()),
+            scale=tuple(scaling.scale.tolist()),
+            bias=tuple(scaling.bias.tolist()),
             num_flows=len(logits),
             loss_before=loss_before,
             loss_after=loss_after,
         ),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         thresholds=thresholds,
-        alert_at=config.alert_at or _default_rate(thresholds),
+        alert_fpr=config.alert_fpr or _default_rate(thresholds),
     )
     return scaling, operating
 
@@ -116,14 +116,14 @@ def _default_rate(thresholds: tuple[Threshold, ...]) -> float:
 
 
 def calibrated_attack_scores(
-    logits: Float32[np.ndarray, "flows classes"], scaling: Scaling, benign_id: int
+    logits: Float32[np.ndarray, "flows classes"], scaling: LogitScaling, benign_id: int
 ) -> Float64[np.ndarray, " flows"]:
     """Attack scores by the calibrated model, from the logits it gave before."""
     return attack_scores(softmax(scaling.apply(logits)), benign_id)
 
 
 def fit_novelty(
-    operating: Operating,
+    operating: OperatingPoint,
     flows: Flows,
     is_train: Bool[np.ndarray, " rows"],
     is_benign: Bool[np.ndarray, " rows"],
@@ -132,7 +132,7 @@ def fit_novelty(
     seed: int,
     attack_scores: Float64[np.ndarray, " rows"] | None = None,
     novelty_weight: float = 1.0,
-) -> tuple[Strangeness, Operating]:
+) -> tuple[NoveltyScorer, OperatingPoint]:
     """The novelty scorer, and the operating point with its thresholds; one pass over the file.
 
     With attack scores, alerts go by these and the novelty joined from then on.
@@ -145,25 +145,25 @@ def fit_novelty(
         novelty_weight: How many times novelty counts beside them.
     """
     rng = np.random.default_rng(seed)
-    most_benign = MOST_SAMPLED if attack_scores is None else MOST_BENIGN
-    chosen = {"train": _some(is_train, MOST_SAMPLED, rng), "valid": _some(is_benign, most_benign, rng)}
+    most_benign = MAX_SAMPLED if attack_scores is None else MAX_BENIGN
+    chosen = {"train": _some(is_train, MAX_SAMPLED, rng), "valid": _some(is_benign, most_benign, rng)}
     found: dict[str, list[pa.Table]] = {"train": [], "valid": []}
     first = 0
     for table in flows.blocks():
         last = first + table.num_rows
         for name, rows in chosen.items():
             if rows[first:last].any():
-                found[name].append(measure(table.filter(pa.array(rows[first:last])), flows.schema))
+                found[name].append(extract_features(table.filter(pa.array(rows[first:last])), flows.schema))
         first = last
-    strangeness = Strangeness.fit(concatenate(found["train"]), num_kept, seed)
+    strangeness = NoveltyScorer.fit(concatenate(found["train"]), num_kept, seed)
     if found["valid"]:
         novelty = np.concatenate([strangeness.scores(table) for table in found["valid"]])
-        operating = replace(operating, unknown=_benign_thresholds(novelty))
+        operating = replace(operating, novelty_thresholds=_benign_thresholds(novelty))
         if attack_scores is not None:
             known = attack_scores[chosen["valid"]]
-            alarm = AlarmScore.fit(known, novelty, novelty_weight)
+            alarm = CombinedAlertScore.fit(known, novelty, novelty_weight)
             thresholds = _benign_thresholds(alarm.scores(known, novelty))
-            operating = replace(operating, alarm=alarm, thresholds=thresholds)
+            operating = replace(operating, alert_score=alarm, thresholds=thresholds)
     return strangeness, operating
 
 

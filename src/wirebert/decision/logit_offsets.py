@@ -10,29 +10,29 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from wirebert.metrics.confusion import confusion_matrix, headline_figures
+from wirebert.metrics.confusion import confusion_matrix, headline_metrics
 
 STEPS = (-2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 2.0)
 """How far one number is moved at once, in nats."""
 
-FARTHEST = 8.0
-_MOST_PASSES = 20
+MAX_OFFSET = 8.0
+_MAX_PASSES = 20
 _SMALLEST = 1e-9
 
 
-def with_addends(
+def add_logit_offsets(
     probabilities: Float[np.ndarray, "flows classes"], addends: Float64[np.ndarray, " classes"]
 ) -> Float64[np.ndarray, "flows classes"]:
     """Probabilities with the addends in them, as they would be folded into the bias of a classifier.
 
-    >>> with_addends(np.array([[0.75, 0.25]]), np.log([1.0, 3.0])).tolist()
+    >>> add_logit_offsets(np.array([[0.75, 0.25]]), np.log([1.0, 3.0])).tolist()
     [[0.5, 0.5]]
     """
     weighed = probabilities.astype(np.float64) * np.exp(addends - addends.max())
     return weighed / weighed.sum(axis=1, keepdims=True).clip(np.finfo(np.float64).tiny)
 
 
-def fit_addends(
+def fit_logit_offsets(
     probabilities: Float[np.ndarray, "flows classes"],
     true_ids: Int64[np.ndarray, " flows"],
     folds: Int64[np.ndarray, " flows"],
@@ -43,48 +43,48 @@ def fit_addends(
 
     Args:
         folds: Which fold held each row out.
-        figure: A name of `confusion.headline_figures`.
+        figure: A name of `confusion.headline_metrics`.
     """
     logs = np.log(probabilities.astype(np.float64).clip(_SMALLEST))
     nothing = np.zeros(probabilities.shape[1])
     gains: list[float] = []
     for fold in np.unique(folds):
         own = folds == fold
-        found = _climb(_judge(logs[~own], true_ids[~own], benign, figure), nothing)
-        judge = _judge(logs[own], true_ids[own], benign, figure)
+        found = _climb(_objective(logs[~own], true_ids[~own], benign, figure), nothing)
+        judge = _objective(logs[own], true_ids[own], benign, figure)
         gains.append(judge(found) - judge(nothing))
     # Better on average and in more than half of the folds: folds are few, and one of them may be odd.
     if len(gains) < 2 or np.mean(gains) <= 0 or np.median(gains) <= 0:
         return nothing
-    return _climb(_judge(logs, true_ids, benign, figure), nothing)
+    return _climb(_objective(logs, true_ids, benign, figure), nothing)
 
 
-Judge = Callable[[Float64[np.ndarray, " classes"]], float]
+Objective = Callable[[Float64[np.ndarray, " classes"]], float]
 
 
-def _judge(
+def _objective(
     logs: Float64[np.ndarray, "flows classes"],
     true_ids: Int64[np.ndarray, " flows"],
     benign: int | None,
     figure: str,
-) -> Judge:
+) -> Objective:
     def judge(addends: Float64[np.ndarray, " classes"]) -> float:
         predicted = (logs + addends).argmax(axis=1).astype(np.int64)
         matrix = confusion_matrix(true_ids, predicted, logs.shape[1]).astype(np.float64)
-        return float(headline_figures(matrix[np.newaxis], benign)[figure][0])
+        return float(headline_metrics(matrix[np.newaxis], benign)[figure][0])
 
     return judge
 
 
-def _climb(judge: Judge, start: Float64[np.ndarray, " classes"]) -> Float64[np.ndarray, " classes"]:
+def _climb(judge: Objective, start: Float64[np.ndarray, " classes"]) -> Float64[np.ndarray, " classes"]:
     """Move one number at a time, the way that helps most, until none helps."""
     best, height = start, judge(start)
-    for _ in range(_MOST_PASSES):
+    for _ in range(_MAX_PASSES):
         moved = False
         for place in range(len(best)):
             for step in STEPS:
                 tried = best.copy()
-                tried[place] = np.clip(tried[place] + step, -FARTHEST, FARTHEST)
+                tried[place] = np.clip(tried[place] + step, -MAX_OFFSET, MAX_OFFSET)
                 found = judge(tried)
                 if found > height + 1e-6:
                     best, height, moved = tried, found, True

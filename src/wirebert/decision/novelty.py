@@ -13,15 +13,15 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Float16, Float32, Float64, Int64
 
-from wirebert.encoding.matrix import Coding
+from wirebert.encoding.matrix import FeatureEncoder
 
-FARTHEST = 10.0
+MAX_DISTANCE = 10.0
 """Spreads from the mean at which a dimension is cut."""
 
 CONSTANT_SPREAD = 0.1
 """Taken for the spread of a dimension that never moves in training: a category never met lies as far out as can be."""
 
-MOST_LEVELS = 64
+MAX_LEVELS = 64
 """Most frequent values of a category that get a dimension each."""
 
 _CANDIDATES = 1024
@@ -133,7 +133,7 @@ class ColumnSpace:
     that no single column can drown the others. Columns that trees do not read (`tree_features`) have no dimension.
     """
 
-    coding: Coding
+    encoder: FeatureEncoder
     logarithms: bool
     """Whether numbers are taken by their logarithm; plain ones are a rival's."""
     means: Float32[np.ndarray, " dims"]
@@ -141,8 +141,8 @@ class ColumnSpace:
 
     @staticmethod
     def fit(measured: pa.Table, *, logarithms: bool = True) -> "ColumnSpace":
-        """The space of these measured training flows (`tree_features.measure`)."""
-        coding = Coding.fit(measured)
+        """The space of these measured training flows (`tree_features.extract_features`)."""
+        coding = FeatureEncoder.fit(measured)
         plain = _dimensions(coding, measured, logarithms)
         spreads = plain.std(axis=0)
         spreads[spreads == 0] = CONSTANT_SPREAD
@@ -150,35 +150,35 @@ class ColumnSpace:
 
     def points(self, measured: pa.Table) -> Float32[np.ndarray, "flows dims"]:
         """A point for each flow, in half precision, so that it is the same after it was saved."""
-        standard = (_dimensions(self.coding, measured, self.logarithms) - self.means) / self.spreads
-        return standard.clip(-FARTHEST, FARTHEST).astype(np.float16).astype(np.float32)
+        standard = (_dimensions(self.encoder, measured, self.logarithms) - self.means) / self.spreads
+        return standard.clip(-MAX_DISTANCE, MAX_DISTANCE).astype(np.float16).astype(np.float32)
 
     @property
     def starts(self) -> Int64[np.ndarray, " columns"]:
         """The first dimension of each column."""
-        widths = [2 if values is None else _num_levels(values) + 3 for _, values in self.coding.known]
+        widths = [2 if values is None else _num_levels(values) + 3 for _, values in self.encoder.known]
         return np.cumsum([0, *widths], dtype=np.int64)[:-1]
 
 
 @dataclass(frozen=True, slots=True)
-class Strangeness:
+class NoveltyScorer:
     """What tells how unlike all training flows a flow is: its distance from the nearest of some of them."""
 
     space: ColumnSpace
     neighbours: Neighbours
 
     @staticmethod
-    def fit(measured: pa.Table, num_kept: int, seed: int) -> "Strangeness":
+    def fit(measured: pa.Table, num_kept: int, seed: int) -> "NoveltyScorer":
         """Of these measured training flows, of which there is at least one."""
         space = ColumnSpace.fit(measured)
-        return Strangeness(space, Neighbours.fit(space.points(measured), num_kept, seed))
+        return NoveltyScorer(space, Neighbours.fit(space.points(measured), num_kept, seed))
 
     def scores(self, measured: pa.Table) -> Float64[np.ndarray, " flows"]:
         """The strangeness of each flow; 0 for one that training has seen just so."""
         return self.neighbours.distances(self.space.points(measured))
 
-    def shares(self, measured: pa.Table) -> Float64[np.ndarray, "flows columns"]:
-        """How far each column (of `space.coding`) sets each flow apart: its share of the squared distance from the nearest flow.
+    def contributions(self, measured: pa.Table) -> Float64[np.ndarray, "flows columns"]:
+        """How far each column (of `space.encoder`) sets each flow apart: its share of the squared distance from the nearest flow.
 
         The shares of a flow add up to 1; all are 0 for one that training has seen just so.
         """
@@ -196,7 +196,7 @@ class Strangeness:
         """Column -> its known values by falling frequency, None for numbers; with `arrays` all there is to save."""
         return {
             name: None if values is None else cast(list[str], values.to_pylist())
-            for name, values in self.space.coding.known
+            for name, values in self.space.encoder.known
         }
 
     @property
@@ -209,17 +209,19 @@ class Strangeness:
         }
 
     @staticmethod
-    def of(codes: Mapping[str, list[str] | None], arrays: Mapping[str, np.ndarray]) -> "Strangeness":
+    def of(codes: Mapping[str, list[str] | None], arrays: Mapping[str, np.ndarray]) -> "NoveltyScorer":
         """The inverse of `codes` and `arrays`."""
         known = [
             (name, None if values is None else pa.array(values, pa.string()))
             for name, values in codes.items()
         ]
-        space = ColumnSpace(Coding(tuple(known)), True, arrays["means"], arrays["spreads"])
-        return Strangeness(space, Neighbours(arrays["kept"].astype(np.float32)))
+        space = ColumnSpace(FeatureEncoder(tuple(known)), True, arrays["means"], arrays["spreads"])
+        return NoveltyScorer(space, Neighbours(arrays["kept"].astype(np.float32)))
 
 
-def _dimensions(coding: Coding, measured: pa.Table, logarithms: bool) -> Float32[np.ndarray, "flows dims"]:
+def _dimensions(
+    coding: FeatureEncoder, measured: pa.Table, logarithms: bool
+) -> Float32[np.ndarray, "flows dims"]:
     """Dimensions before they are standardised."""
     found: list[Float32[np.ndarray, " flows"]] = []
     matrix = coding.matrix(measured)
@@ -239,4 +241,4 @@ def _dimensions(coding: Coding, measured: pa.Table, logarithms: bool) -> Float32
 
 def _num_levels(values: Sized) -> int:
     """Values of a category that have a dimension each."""
-    return min(len(values), MOST_LEVELS)
+    return min(len(values), MAX_LEVELS)

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64
 
-from wirebert.decision.alert_score import AlarmScore
+from wirebert.decision.alert_score import CombinedAlertScore
 from wirebert.errors import ConfigError
 from wirebert.metrics.thresholds import Threshold
 
@@ -17,13 +17,13 @@ UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Folded:
+class CalibrationSummary:
     """What was folded into the classifier's last layer after training, class by class in the model's order."""
 
     method: str
     """How logits were scaled: none, temperature, biases or vector."""
-    factors: tuple[float, ...]
-    addends: tuple[float, ...]
+    scale: tuple[float, ...]
+    bias: tuple[float, ...]
     num_flows: int
     """Validation flows it was fitted on."""
     loss_before: float
@@ -33,7 +33,7 @@ class Folded:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
+class AlertBudget:
     """A threshold set on unlabelled traffic so that no more than a number of alerts comes."""
 
     threshold: float
@@ -50,24 +50,24 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Operating:
+class OperatingPoint:
     """How the artifact's probabilities came to mean what they say, and where they raise an alert."""
 
-    shares: Mapping[str, float]
+    class_priors: Mapping[str, float]
     """Share of each class that the probabilities assume."""
-    folded: Folded
+    calibration: CalibrationSummary
     confusion: tuple[tuple[float, ...], ...] = ()
     """Row: true class; column: mean probability of each class, on validation flows."""
     thresholds: tuple[Threshold, ...] = ()
     """Of the alarm score, by falling false positive rate; none where no class means benign, or after another prior was
     folded in without labels to fit them anew."""
-    alert_at: float = 0.001
+    alert_fpr: float = 0.001
     """The false positive rate that holds unless another is asked for."""
-    unknown: tuple[Threshold, ...] = ()
+    novelty_thresholds: tuple[Threshold, ...] = ()
     """Of the novelty, at the same rates; none where the artifact can not tell it."""
-    budget: Budget | None = None
-    """Holds instead of `alert_at` if it is there."""
-    alarm: AlarmScore | None = None
+    alert_budget: AlertBudget | None = None
+    """Holds instead of `alert_fpr` if it is there."""
+    alert_score: CombinedAlertScore | None = None
     """What makes the alarm score of attack score and novelty; None: the attack score is the alarm score."""
     notes: tuple[str, ...] = field(default=())
     """What was done to the artifact since training, in words, oldest first."""
@@ -80,39 +80,45 @@ class Operating:
         Raises:
             ConfigError: no threshold was fitted for this rate.
         """
-        if rate is None and self.budget is not None:
-            return self.budget.threshold
+        if rate is None and self.alert_budget is not None:
+            return self.alert_budget.threshold
         if rate is None and not self.thresholds:
             return None
-        return _at(self.thresholds, self.alert_at if rate is None else rate).threshold
+        return _at(self.thresholds, self.alert_fpr if rate is None else rate).threshold
 
-    def unknown_at(self, rate: float | None) -> float | None:
+    def novelty_threshold_at(self, rate: float | None) -> float | None:
         """The novelty from which a flow is unknown, at the same rate; None where the artifact can not tell."""
-        return _at(self.unknown, self.alert_at if rate is None else rate).threshold if self.unknown else None
+        return (
+            _at(self.novelty_thresholds, self.alert_fpr if rate is None else rate).threshold
+            if self.novelty_thresholds
+            else None
+        )
 
 
-NOTHING: Final = Operating(
-    shares={},
-    folded=Folded(method="none", factors=(), addends=(), num_flows=0, loss_before=0.0, loss_after=0.0),
+NO_OPERATING_POINT: Final = OperatingPoint(
+    class_priors={},
+    calibration=CalibrationSummary(
+        method="none", scale=(), bias=(), num_flows=0, loss_before=0.0, loss_after=0.0
+    ),
 )
 """Of an artifact for which nothing was fitted."""
 
 
 def verdicts(
-    alarm_score: Float64[np.ndarray, " flows"] | None,
+    alert_score: Float64[np.ndarray, " flows"] | None,
     threshold: float | None,
     novelty: Float64[np.ndarray, " flows"] | None = None,
-    unknown_from: float | None = None,
+    novelty_threshold: float | None = None,
 ) -> tuple[str, ...] | None:
-    """`alert` or `pass` for each flow, or `unknown` for one that is like nothing in training, whatever its score.
+    """`alert` or `pass` for each flow, or `novelty_thresholds` for one that is like nothing in training, whatever its score.
 
     None where there is nothing to go by.
 
     >>> verdicts(np.array([0.9, 0.9, 0.1]), 0.5, np.array([0.0, 3.0, 0.0]), 2.0)
     ('alert', 'unknown', 'pass')
     """
-    is_alert = None if alarm_score is None or threshold is None else alarm_score >= threshold
-    is_unknown = None if novelty is None or unknown_from is None else novelty >= unknown_from
+    is_alert = None if alert_score is None or threshold is None else alert_score >= threshold
+    is_unknown = None if novelty is None or novelty_threshold is None else novelty >= novelty_threshold
     if is_alert is None and is_unknown is None:
         return None
     known = PASS if is_alert is None else np.where(is_alert, ALERT, PASS)
@@ -126,6 +132,6 @@ def _at(thresholds: tuple[Threshold, ...], rate: float) -> Threshold:
             return threshold
     known = ", ".join(np.format_float_positional(one.target_fpr) for one in thresholds)
     raise ConfigError(
-        f"--at must be a false positive rate that the model has a threshold for ({known or 'it has none'}), got {rate}; "
+        f"--fpr must be a false positive rate that the model has a threshold for ({known or 'it has none'}), got {rate}; "
         "set one from your own traffic with `wirebert calibrate`"
     )

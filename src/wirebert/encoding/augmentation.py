@@ -24,18 +24,18 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 
 BLOCK_ROWS: Final = 65_536
 
-MOST_SOURCES: Final = 200_000
+MAX_SOURCES: Final = 200_000
 """Rows that columns are taken from at most: what is in memory does not grow with the data."""
 
 
-def mixed_rows(
+def augment_rows(
     tokenizer: FlowTokenizer, flows: EncodedFlows, num_rows: int, seed: int
 ) -> Iterator[EncodedBlock]:
     """`num_rows` rows block by block, the same for the same seed."""
     random = np.random.default_rng(seed)
     chosen = np.arange(len(flows))
-    if len(flows) > MOST_SOURCES:
-        chosen = np.sort(random.choice(len(flows), MOST_SOURCES, replace=False))
+    if len(flows) > MAX_SOURCES:
+        chosen = np.sort(random.choice(len(flows), MAX_SOURCES, replace=False))
     sources = take_rows(flows.block, chosen)
     ids, texts = slot_ids(tokenizer, sources), _texts(tokenizer, sources)
     num_features = len(tokenizer.slots) - len(tokenizer.text_columns)
@@ -53,7 +53,7 @@ def mixed_rows(
             slots = np.flatnonzero(columns == column)
             features[:, 1 + slots] = ids[rows[:, None], slots]
         is_written = None
-        if tokenizer.leaves_out:
+        if tokenizer.omits_most_frequent:
             is_written = np.ones(features.shape, dtype=bool)
             is_written[:, 1:] = features[:, 1:] != default_ids
         cells: list[TextCells] = []

@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from wirebert.encoding.vocabulary import MISSING, UNSEEN, Slot
 
-MARKS = ("<missing>", "<unseen>", "<absent>", "<rare>")
+CATEGORICAL_STATES = ("<missing>", "<unseen>", "<absent>", "<rare>")
 _RARE = 3
 _RARE_PER_KNOWN = 10
 
@@ -69,13 +69,17 @@ class CategoryEncoder:
             column=column,
             known=tuple(names[:max_categories]),
             rare=tuple(names[max_categories:]),
-            default=MISSING if is_missing_usual else len(MARKS),
+            default=MISSING if is_missing_usual else len(CATEGORICAL_STATES),
         )
 
     @property
     def slots(self) -> tuple[Slot, ...]:
         """One slot: marks, then the known values."""
-        return (Slot(name=self.column, marks=MARKS, values=self.known, default=self.default),)
+        return (
+            Slot(
+                name=self.column, special_states=CATEGORICAL_STATES, values=self.known, default=self.default
+            ),
+        )
 
     @cached_property
     def _seen(self) -> pa.Array:
@@ -87,7 +91,7 @@ class CategoryEncoder:
             return np.empty((0, 1), np.int32)
         found = pc.index_in(values.cast(pa.string()), value_set=self._seen)
         index = found.fill_null(-1).to_numpy(zero_copy_only=False)
-        tokens = np.where(index < len(self.known), index + len(MARKS), _RARE)
+        tokens = np.where(index < len(self.known), index + len(CATEGORICAL_STATES), _RARE)
         tokens[index < 0] = UNSEEN
         if values.null_count:
             tokens[values.is_null().to_numpy(zero_copy_only=False)] = MISSING

@@ -18,7 +18,7 @@ from wirebert.encoding.categorical import CategoryEncoder, ValueCounts
 from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.network import AddressEncoder, FlagsEncoder, PortEncoder
 from wirebert.encoding.numeric import NumberCounts, NumberEncoder
-from wirebert.encoding.text import Pieces, TextSample, learn_pieces, pieces_of_words
+from wirebert.encoding.text import Subwords, TextSample, learn_subwords, subwords_of_wordpieces
 from wirebert.encoding.vocabulary import Slot
 from wirebert.encoding.wordpieces import read_wordpieces
 
@@ -97,7 +97,7 @@ def _frozen(value: object) -> object:
     return tuple(cast(list[object], value)) if isinstance(value, list) else value
 
 
-class Distinct(NamedTuple):
+class DistinctValues(NamedTuple):
     """Part of a column as its distinct values and, per row, which of them it holds."""
 
     values: pa.Array
@@ -106,14 +106,14 @@ class Distinct(NamedTuple):
     num_rows: int
 
 
-def distinct_parts(column: pa.ChunkedArray) -> Iterator[Distinct]:
+def distinct(column: pa.ChunkedArray) -> Iterator[DistinctValues]:
     """A column part by part (as it is chunked), each through its distinct values.
 
     Plain numbers are passed on as they are, since searching a sorted list beats hashing each number.
     """
     for chunk in column.chunks:
         if pa.types.is_floating(chunk.type):
-            yield Distinct(chunk, None, len(chunk))
+            yield DistinctValues(chunk, None, len(chunk))
             continue
         coded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
         if coded.dictionary.null_count:  # a null as a dictionary value: write it as every other null
@@ -121,12 +121,12 @@ def distinct_parts(column: pa.ChunkedArray) -> Iterator[Distinct]:
         codes = coded.indices
         if codes.null_count:
             codes = codes.fill_null(len(coded.dictionary))
-        yield Distinct(coded.dictionary, codes.to_numpy(zero_copy_only=False), len(chunk))
+        yield DistinctValues(coded.dictionary, codes.to_numpy(zero_copy_only=False), len(chunk))
 
 
 def count_values(column: pa.ChunkedArray, counts: ColumnCounts) -> None:
     """Add a column's values to `counts`."""
-    for part in distinct_parts(column):
+    for part in distinct(column):
         if part.codes is None:
             totals = np.ones(len(part.values), np.int64)
         else:
@@ -143,16 +143,16 @@ Blocks = Iterable[pa.Table] | Callable[[], Iterable[pa.Table]]
 """Typed tables, or something to call for them."""
 
 
-class Fitted(NamedTuple):
+class FittedColumns(NamedTuple):
     """What is learned from training rows."""
 
     encoders: tuple[ColumnEncoder, ...]
     """One per feature column that is not text, in schema order."""
-    pieces: Pieces | None
+    subwords: Subwords | None
     """Sub-words; None where there is nothing to cut."""
 
 
-def fit_columns(features: tuple[Column, ...], blocks: Blocks, config: EncodingConfig) -> Fitted:
+def fit_columns(features: tuple[Column, ...], blocks: Blocks, config: EncodingConfig) -> FittedColumns:
     """Encoders for `features`, fitted on all rows of `blocks`."""
     counts: dict[str, ColumnCounts] = {
         column.name: new_counts(column.kind) for column in features if column.kind is not ColumnKind.TEXT
@@ -163,27 +163,27 @@ def fit_columns(features: tuple[Column, ...], blocks: Blocks, config: EncodingCo
             if name in counts:
                 count_values(block[name], counts[name])
             elif name in texts:
-                for part in distinct_parts(block[name]):
+                for part in distinct(block[name]):
                     texts[name].add(part.values.to_pylist())
     encoders = tuple(
         fit_encoder(
             column,
             counts[column.name],
             num_bins=config.num_bins,
-            frequent_values=config.frequent_values,
+            frequent_values=config.num_exact_values,
             max_categories=config.max_categories,
             networks=config.networks,
         )
         for column in features
         if column.name in counts
     )
-    return Fitted(encoders, _fit_pieces(list(texts.values()), config))
+    return FittedColumns(encoders, _fit_subwords(list(texts.values()), config))
 
 
-def _fit_pieces(samples: list[TextSample], config: EncodingConfig) -> Pieces | None:
+def _fit_subwords(samples: list[TextSample], config: EncodingConfig) -> Subwords | None:
     if config.vocabulary == "extend":
         assert config.wordpieces is not None, "EncodingConfig requires a source with this vocabulary"
-        return pieces_of_words(read_wordpieces(config.wordpieces))
+        return subwords_of_wordpieces(read_wordpieces(config.wordpieces))
     if not samples:
         return None
-    return learn_pieces([text for sample in samples for text in sample.texts], config.num_pieces)
+    return learn_subwords([text for sample in samples for text in sample.texts], config.subword_vocab_size)

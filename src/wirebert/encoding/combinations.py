@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64
 
-from wirebert.data.arrow_columns import encode
+from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.schema.combination import Combination
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.columns import Blocks
@@ -101,7 +101,7 @@ def _pairs(first: pa.ChunkedArray, second: pa.ChunkedArray) -> pa.Array:
 
 def _codes(column: pa.ChunkedArray) -> tuple[Int64[np.ndarray, " rows"], list[str | None]]:
     """Place of each row's value among the distinct ones; null is behind the last."""
-    encoded = encode(column)
+    encoded = dictionary_encode(column)
     values: list[str | None] = encoded.dictionary.to_pylist()
     places = encoded.indices.cast(pa.int64()).fill_null(len(values))
     return places.to_numpy(zero_copy_only=False), values

@@ -14,13 +14,13 @@ class EncodingConfig:
     num_bins: int = 64
     """Quantile bins per numeric column, 1 to 255; columns of fewer distinct values have a bin for each."""
 
-    frequent_values: int = 16
+    num_exact_values: int = 16
     """Values per numeric column with a token of their own: the most frequent ones, where values are more than bins."""
 
     max_categories: int = 1000
     """Known values per categorical column, at least 1; the next ten times as many share the `<rare>` token."""
 
-    leave_out: bool | None = None
+    omit_most_frequent: bool | None = None
     """Whether rows leave out features that hold their column's most frequent value; None: in tables without text."""
 
     vocabulary: Literal["compact", "extend"] = "compact"
@@ -29,10 +29,10 @@ class EncodingConfig:
     wordpieces: str | None = None
     """Folder that holds vocab.txt or tokenizer.json, or a name on the hub; only for "extend", which needs it."""
 
-    text_pieces: int = 64
+    max_text_tokens: int = 64
     """Pieces per text column and flow, at least 1; of longer texts three quarters are head, a quarter is tail."""
 
-    num_pieces: int = 2000
+    subword_vocab_size: int = 2000
     """Pieces learned for text columns, 256 or more (a piece for each byte is always there); only for "compact"."""
 
     max_length: int = 512
@@ -43,10 +43,10 @@ class EncodingConfig:
 
     def __post_init__(self) -> None:
         _check_range("num_bins", self.num_bins, 1, 255)
-        _check_range("frequent_values", self.frequent_values, 0, None)
+        _check_range("num_exact_values", self.num_exact_values, 0, None)
         _check_range("max_categories", self.max_categories, 1, None)
-        _check_range("text_pieces", self.text_pieces, 1, None)
-        _check_range("num_pieces", self.num_pieces, 256, None)
+        _check_range("max_text_tokens", self.max_text_tokens, 1, None)
+        _check_range("subword_vocab_size", self.subword_vocab_size, 256, None)
         _check_range("max_length", self.max_length, 2, 512)
         if self.vocabulary not in ("compact", "extend"):
             raise ConfigError(f"encoding.vocabulary must be compact or extend, got {self.vocabulary!r}")

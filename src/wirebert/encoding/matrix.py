@@ -76,7 +76,7 @@ class Ranks:
 LARGEST = 1e300
 """Stands for infinity, which the trees' bins can not hold."""
 
-MOST_CATEGORIES = 254
+MAX_CATEGORIES = 254
 """Categories that scikit-learn's trees can split by set, less one for the unseen."""
 
 _CODED = frozenset({ColumnKind.CATEGORY, ColumnKind.BOOLEAN, ColumnKind.FLAGS})
@@ -84,7 +84,7 @@ _BYTES_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class ColumnUsage:
     """How the columns of a schema reach the trees, for the report."""
 
     numbers: tuple[str, ...]
@@ -93,7 +93,7 @@ class Usage:
     left_out: tuple[str, ...]
 
 
-def usage(schema: FlowSchema) -> Usage:
+def column_usage(schema: FlowSchema) -> ColumnUsage:
     """Which feature columns are numbers, codes, text statistics, or not used at all."""
 
     def names(*kinds: ColumnKind) -> tuple[str, ...]:
@@ -102,15 +102,15 @@ def usage(schema: FlowSchema) -> Usage:
     numbers = names(*(kind for kind in ColumnKind if kind.is_numeric))
     codes, texts = names(*_CODED), names(ColumnKind.TEXT)
     used = {*numbers, *codes, *texts}
-    return Usage(numbers, codes, texts, tuple(c.name for c in schema.features if c.name not in used))
+    return ColumnUsage(numbers, codes, texts, tuple(c.name for c in schema.features if c.name not in used))
 
 
-def measure(table: pa.Table, schema: FlowSchema) -> pa.Table:
+def extract_features(table: pa.Table, schema: FlowSchema) -> pa.Table:
     """Everything that needs no fitting: plain numbers for numbers and texts, plain strings for what will be coded.
 
     Feature columns that the table lacks are missing in every row, so that tables of several files fit together.
     """
-    use = usage(schema)
+    use = column_usage(schema)
     columns: dict[str, AnyArray] = {}
     for column in schema.features:
         values = _column(table, column)
@@ -125,14 +125,14 @@ def measure(table: pa.Table, schema: FlowSchema) -> pa.Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Coding:
+class FeatureEncoder:
     """Measured tables to matrices, with the codes of the training rows."""
 
     known: tuple[tuple[str, AnyArray | None], ...]
     """Column -> its known values by falling frequency; None for numbers."""
 
     @staticmethod
-    def fit(measured: pa.Table) -> "Coding":
+    def fit(measured: pa.Table) -> "FeatureEncoder":
         """Codes for the strings of these rows; columns without any value are left out."""
         known: list[tuple[str, AnyArray | None]] = []
         for name in measured.column_names:
@@ -140,13 +140,13 @@ class Coding:
             if column.null_count == len(column):
                 continue
             known.append((name, _by_frequency(column) if pa.types.is_string(column.type) else None))
-        return Coding(tuple(known))
+        return FeatureEncoder(tuple(known))
 
     @property
-    def unordered(self) -> Bool[np.ndarray, " columns"]:
+    def is_categorical(self) -> Bool[np.ndarray, " columns"]:
         """Which columns are codes few enough for trees to split by set rather than by order."""
         return np.array(
-            [known is not None and len(known) <= MOST_CATEGORIES for _, known in self.known], dtype=bool
+            [known is not None and len(known) <= MAX_CATEGORIES for _, known in self.known], dtype=bool
         )
 
     def matrix(self, measured: pa.Table) -> Float64[np.ndarray, "flows columns"]:

@@ -16,7 +16,7 @@ from wirebert.encoding.numeric import NumberCounts
 from wirebert.encoding.ports import SERVICES
 from wirebert.encoding.vocabulary import ABSENT, MISSING, UNSEEN, Slot
 
-MARKS = ("<missing>", "<unseen>", "<absent>")
+NETWORK_STATES = ("<missing>", "<unseen>", "<absent>")
 
 PORT_RANGES = (("well_known", 0, 1024), ("registered", 1024, 49152), ("ephemeral", 49152, 65536))
 """IANA's ranges: name, first port, end."""
@@ -45,7 +45,7 @@ class PortEncoder:
         services = tuple(sorted({SERVICES[int(port)] for port in ports if port in SERVICES}))
         encoder = cls(column=column, services=services, default=MISSING)
         tokens = encoder.encode(pa.array(ports, pa.float64()))[:, 0]
-        totals = np.bincount(tokens, weights=counts.counts_, minlength=len(MARKS))
+        totals = np.bincount(tokens, weights=counts.counts_, minlength=len(NETWORK_STATES))
         totals[MISSING] = counts.num_missing_
         totals[[UNSEEN, ABSENT]] = -1
         return cls(column=column, services=services, default=int(totals.argmax()))
@@ -54,14 +54,21 @@ class PortEncoder:
     def slots(self) -> tuple[Slot, ...]:
         """One slot: marks, ranges, services."""
         ranges = tuple(name for name, _, _ in PORT_RANGES)
-        return (Slot(name=self.column, marks=MARKS, values=(*ranges, *self.services), default=self.default),)
+        return (
+            Slot(
+                name=self.column,
+                special_states=NETWORK_STATES,
+                values=(*ranges, *self.services),
+                default=self.default,
+            ),
+        )
 
     @cached_property
     def _token_of_port(self) -> Int[np.ndarray, " ports"]:
         tokens = np.empty(1 << 16, np.int32)
         for index, (_, first, end) in enumerate(PORT_RANGES):
-            tokens[first:end] = len(MARKS) + index
-        first_service = len(MARKS) + len(PORT_RANGES)
+            tokens[first:end] = len(NETWORK_STATES) + index
+        first_service = len(NETWORK_STATES) + len(PORT_RANGES)
         for port, name in SERVICES.items():
             if name in self.services:
                 tokens[port] = first_service + self.services.index(name)
@@ -108,7 +115,11 @@ class AddressEncoder:
     @property
     def slots(self) -> tuple[Slot, ...]:
         """One slot: marks, then scopes."""
-        return (Slot(name=self.column, marks=MARKS, values=ADDRESS_SCOPES, default=self.default),)
+        return (
+            Slot(
+                name=self.column, special_states=NETWORK_STATES, values=ADDRESS_SCOPES, default=self.default
+            ),
+        )
 
     @cached_property
     def _inside(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -116,7 +127,7 @@ class AddressEncoder:
 
     def _token(self, address: str) -> int:
         scope = address_scope(address, self._inside)
-        return UNSEEN if scope is None else len(MARKS) + ADDRESS_SCOPES.index(scope)
+        return UNSEEN if scope is None else len(NETWORK_STATES) + ADDRESS_SCOPES.index(scope)
 
     def encode(self, values: pa.Array) -> Int[np.ndarray, "values 1"]:
         """Token of each address; what is no address is unseen."""
@@ -187,20 +198,22 @@ class FlagsEncoder:
     def fit(cls, column: str, counts: ValueCounts) -> "FlagsEncoder":
         """The encoder for what was counted."""
         is_hex = _looks_hexadecimal(counts.counts_)
-        totals = np.zeros((len(FLAG_BITS), len(MARKS) + 2), np.int64)
+        totals = np.zeros((len(FLAG_BITS), len(NETWORK_STATES) + 2), np.int64)
         totals[:, MISSING] = counts.num_missing_
         for text, count in counts.counts_.items():
             bits = read_flags(text, is_hex=is_hex)
             if bits is not None:
                 values = bits >> np.arange(len(FLAG_BITS)) & 1
-                totals[np.arange(len(FLAG_BITS)), len(MARKS) + values] += count
+                totals[np.arange(len(FLAG_BITS)), len(NETWORK_STATES) + values] += count
         return cls(column=column, is_hex=is_hex, defaults=tuple(totals.argmax(axis=1).tolist()))
 
     @property
     def slots(self) -> tuple[Slot, ...]:
         """One slot per bit: marks, 0, 1."""
         return tuple(
-            Slot(name=f"{self.column}.{bit}", marks=MARKS, values=("0", "1"), default=default)
+            Slot(
+                name=f"{self.column}.{bit}", special_states=NETWORK_STATES, values=("0", "1"), default=default
+            )
             for bit, default in zip(FLAG_BITS, self.defaults, strict=True)
         )
 
@@ -211,7 +224,7 @@ class FlagsEncoder:
     def encode(self, values: pa.Array) -> Int[np.ndarray, "values slots"]:
         """Token of each bit; text that names no flags is unseen in every slot."""
         bits = _tokens_of(values, self._bits)[:, None]
-        tokens = len(MARKS) + (bits >> np.arange(len(FLAG_BITS), dtype=np.int32) & 1)
+        tokens = len(NETWORK_STATES) + (bits >> np.arange(len(FLAG_BITS), dtype=np.int32) & 1)
         tokens[bits[:, 0] == -1] = MISSING
         tokens[bits[:, 0] == -2] = UNSEEN
         return tokens.astype(np.int32)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt64
 
 from wirebert.encoding.vocabulary import MISSING, UNSEEN, Slot
 
-MARKS = ("<missing>", "<above>", "<absent>", "<negative>", "<infinite>", "<below>")
+NUMERIC_STATES = ("<missing>", "<above>", "<absent>", "<negative>", "<infinite>", "<below>")
 """For a number, the unseen value is above all that training showed; `<below>` is rarer, `<negative>` is a case apart."""
 
 _NEGATIVE, _INFINITE, _BELOW = 3, 4, 5
@@ -134,7 +134,7 @@ class NumberEncoder:
     ) -> "NumberEncoder":
         """The encoder for what was counted; bins are cut through the values that have no token of their own.
 
-        Where there are more values than bins, up to `frequent_values` of them that hold a thousandth of the flows each have
+        Where there are more values than bins, up to `num_exact_values` of them that hold a thousandth of the flows each have
         one: bins of equally many distinct values would join what whole attacks send with what lies beside it.
         """
         if len(counts.values_) == 0:
@@ -151,7 +151,7 @@ class NumberEncoder:
         if len(starts) == 0 and counts.low_ < counts.high_:
             starts = np.array([counts.low_])  # between two exact values there must be something too
         candidates = {
-            len(MARKS) + exact.index(mode): int(counts.counts_[most]),
+            len(NUMERIC_STATES) + exact.index(mode): int(counts.counts_[most]),
             MISSING: counts.num_missing_,
             _INFINITE: counts.num_infinite_,
         }
@@ -174,15 +174,17 @@ class NumberEncoder:
             if end is not None
         ]
         exact = [write_number(value) for value in self.exact]
-        first_bin = len(MARKS) + len(exact)
+        first_bin = len(NUMERIC_STATES) + len(exact)
         slot = Slot(
             name=self.column,
-            marks=MARKS,
+            special_states=NUMERIC_STATES,
             values=(*exact, *(f"q{index}" for index in range(len(self.starts)))),
             shown=(*exact, *intervals),
             default=self.default,
             bins=tuple(range(first_bin, first_bin + len(self.starts))),
-            ordered=tuple((len(MARKS) + np.argsort([*self.exact, *self.starts], kind="stable")).tolist()),
+            ordered=tuple(
+                (len(NUMERIC_STATES) + np.argsort([*self.exact, *self.starts], kind="stable")).tolist()
+            ),
         )
         return (slot,)
 
@@ -212,14 +214,14 @@ class NumberEncoder:
         high = (
             -1.0 if self.high is None else self.high
         )  # without training values, all that is not negative is above
-        first_bin = len(MARKS) + len(self.exact)
+        first_bin = len(NUMERIC_STATES) + len(self.exact)
         tokens = first_bin + (np.searchsorted(self.starts, numbers, side="right") - 1).clip(0)
         tokens[numbers < low] = _BELOW
         if low >= 0:
             tokens[numbers < 0] = _NEGATIVE
         tokens[(numbers > high) & (numbers >= low)] = UNSEEN
         for index, value in enumerate(self.exact):
-            tokens[numbers == value] = len(MARKS) + index
+            tokens[numbers == value] = len(NUMERIC_STATES) + index
         tokens[np.isinf(numbers)] = _INFINITE
         tokens[np.isnan(numbers)] = MISSING
         return tokens.astype(np.int32)

@@ -27,10 +27,10 @@ from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError
-from wirebert.files import force_to_disk, write_whole
-from wirebert.serialization import to_mapping
+from wirebert.files import fsync_path, write_atomic
+from wirebert.serialization import settings_to_dict
 
-FORMAT = 1
+FORMAT = 2
 _INDEX = "store.json"
 _ID_TYPES = {"uint16": "<u2", "uint32": "<u4"}
 
@@ -144,10 +144,10 @@ class StoreWriter:
             shutil.rmtree(self._aside, ignore_errors=True)
             return
         self._write_index()
-        force_to_disk(self._aside)
+        fsync_path(self._aside)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._aside.rename(self._folder)
-        force_to_disk(self._folder.parent)
+        fsync_path(self._folder.parent)
 
     def _write_index(self) -> None:
         index = {
@@ -157,7 +157,7 @@ class StoreWriter:
             "num_tokens": self._num_tokens,
             "num_truncated": self._num_truncated,
         }
-        write_whole(self._aside / _INDEX, json.dumps(index, indent=2))
+        write_atomic(self._aside / _INDEX, json.dumps(index, indent=2))
 
 
 def _read_index(path: Path) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def tokenizer_key(
     fingerprint: str, schema: FlowSchema, config: EncodingConfig, *arrays: Shaped[np.ndarray, "..."]
 ) -> str:
     """The name of the tokenizer that is fitted on these flows; `arrays` say which rows are taken."""
-    state = {"schema": schema.to_dict(), "config": to_mapping(config)}
+    state = {"schema": schema.to_dict(), "config": settings_to_dict(config)}
     return _digest(fingerprint, json.dumps(state, sort_keys=True), arrays)
 
 
@@ -234,7 +234,7 @@ def find_or_fit(cache: Path, key: str, fit: Callable[[], FlowTokenizer]) -> Flow
             except (ValueError, KeyError, TypeError):
                 pass  # written anew below
         tokenizer = fit()
-        write_whole(path, json.dumps(tokenizer.to_dict()))
+        write_atomic(path, json.dumps(tokenizer.to_dict()))
     return tokenizer
 
 

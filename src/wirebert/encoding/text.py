@@ -103,7 +103,7 @@ class Ragged(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pieces:
+class Subwords:
     """A fixed set of sub-words and how text is cut into them."""
 
     kind: Literal["bpe", "wordpiece"]
@@ -166,8 +166,8 @@ def _text_of_bytes(signs: str) -> str:
     ).decode(errors="replace")
 
 
-def learn_pieces(texts: Sequence[str], num_pieces: int) -> Pieces:
-    """Byte-level BPE of at most `num_pieces` pieces (256 of them bytes), learned from `texts`; case is kept."""
+def learn_subwords(texts: Sequence[str], num_pieces: int) -> Subwords:
+    """Byte-level BPE of at most `subword_vocab_size` pieces (256 of them bytes), learned from `texts`; case is kept."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = _cut_words(joins_blank=True)
     trainer = trainers.BpeTrainer(
@@ -178,10 +178,10 @@ def learn_pieces(texts: Sequence[str], num_pieces: int) -> Pieces:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return Pieces(kind="bpe", state=json.loads(tokenizer.to_str()))
+    return Subwords(kind="bpe", state=json.loads(tokenizer.to_str()))
 
 
-def pieces_of_words(wordpieces: Sequence[str]) -> Pieces:
+def subwords_of_wordpieces(wordpieces: Sequence[str]) -> Subwords:
     """DistilBERT's WordPieces, in their order, with the byte signs they lack appended in both forms (`x`, `##x`)."""
     known = set(wordpieces)
     signs = byte_alphabet()
@@ -193,4 +193,4 @@ def pieces_of_words(wordpieces: Sequence[str]) -> Pieces:
     )
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = _cut_words(joins_blank=False)
-    return Pieces(kind="wordpiece", state=json.loads(tokenizer.to_str()), num_given=len(wordpieces))
+    return Subwords(kind="wordpiece", state=json.loads(tokenizer.to_str()), num_given=len(wordpieces))

@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int, Int32, Integer, UInt16, UInt32
 
-from wirebert.data.readers.key_values import parse
-from wirebert.data.schema.conversion import Misfits, convert
+from wirebert.data.readers.key_values import parse_key_values
+from wirebert.data.schema.conversion import InvalidValues, convert
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.encoding.columns import (
     Blocks,
     ColumnEncoder,
-    distinct_parts,
+    distinct,
     encoder_from_dict,
     encoder_to_dict,
     fit_columns,
@@ -28,14 +28,14 @@ from wirebert.encoding.columns import (
 from wirebert.encoding.combinations import absent_parts, all_features, combine, combined_blocks
 from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.hugging_face import write_hugging_face
-from wirebert.encoding.text import Pieces, Ragged
+from wirebert.encoding.text import Ragged, Subwords
 from wirebert.encoding.token_rows import EncodedBlock, TextCells, join_rows, within_budget
 from wirebert.encoding.vocabulary import ABSENT, MISSING, SPECIAL_TOKENS, UNSEEN, Slot, Vocabulary, escape
-from wirebert.encoding.wordpieces import start_pieces
+from wirebert.encoding.wordpieces import initial_subwords
 from wirebert.errors import ConfigError
-from wirebert.serialization import from_mapping, to_mapping
+from wirebert.serialization import settings_from_dict, settings_to_dict
 
-TEXT_MARKS = ("<missing>", "<empty>", "<absent>", "")
+TEXT_STATES = ("<missing>", "<empty>", "<absent>", "")
 """Tokens of a text column: a text is never unseen, so its second token is that of the empty text; `column:` is last."""
 _HAS_TEXT = 3
 
@@ -51,7 +51,7 @@ class FlowTokenizer:
     config: EncodingConfig
     encoders: tuple[ColumnEncoder, ...]
     """One per feature column that is not text, in schema order."""
-    pieces: Pieces | None
+    subwords: Subwords | None
     """Sub-words of text columns, or the WordPieces; None in a compact vocabulary without text columns."""
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class FlowTokenizer:
         config = config or EncodingConfig()
         combined = combined_blocks(blocks, schema.combinations)
         fitted = fit_columns(all_features(schema), combined, config)
-        return cls(schema=schema, config=config, encoders=fitted.encoders, pieces=fitted.pieces)
+        return cls(schema=schema, config=config, encoders=fitted.encoders, subwords=fitted.subwords)
 
     # What the tokens are
 
@@ -78,9 +78,13 @@ class FlowTokenizer:
         return tuple(column.name for column in self.schema.features if column.kind is ColumnKind.TEXT)
 
     @cached_property
-    def leaves_out(self) -> bool:
+    def omits_most_frequent(self) -> bool:
         """Whether rows leave out features that hold their default."""
-        return not self.text_columns if self.config.leave_out is None else self.config.leave_out
+        return (
+            not self.text_columns
+            if self.config.omit_most_frequent is None
+            else self.config.omit_most_frequent
+        )
 
     @cached_property
     def _slots_by_encoder(self) -> tuple[tuple[Slot, ...], ...]:
@@ -90,7 +94,10 @@ class FlowTokenizer:
     def slots(self) -> tuple[Slot, ...]:
         """The feature positions of a row, text columns last."""
         features = [slot for slots in self._slots_by_encoder for slot in slots]
-        texts = [Slot(name=name, marks=TEXT_MARKS, values=(), default=MISSING) for name in self.text_columns]
+        texts = [
+            Slot(name=name, special_states=TEXT_STATES, values=(), default=MISSING)
+            for name in self.text_columns
+        ]
         return (*features, *texts)
 
     @cached_property
@@ -103,13 +110,13 @@ class FlowTokenizer:
         """Id of each slot's first token: after the special tokens, or after the WordPieces."""
         first = len(SPECIAL_TOKENS)
         if self.config.vocabulary == "extend":
-            assert self.pieces is not None, "fit gives this vocabulary its pieces"
-            first = len(self.pieces.strings)
+            assert self.subwords is not None, "fit gives this vocabulary its pieces"
+            first = len(self.subwords.strings)
         sizes = [len(slot) for slot in self.slots]
         return (first + np.cumsum([0, *sizes])[: len(sizes)]).astype(np.int32)
 
     @cached_property
-    def _first_piece(self) -> int:
+    def _first_subword(self) -> int:
         """What is added to a piece's number to make its id."""
         if self.config.vocabulary == "extend":
             return 0
@@ -118,7 +125,7 @@ class FlowTokenizer:
     @cached_property
     def _entries(self) -> Vocabulary:
         features = [token for slot in self.slots for token in slot.tokens]
-        pieces = [] if self.pieces is None else self.pieces.strings
+        pieces = [] if self.subwords is None else self.subwords.strings
         if self.config.vocabulary == "extend":
             words = [piece if piece in SPECIAL_TOKENS else escape(piece) for piece in pieces]
             return Vocabulary((*words, *features))
@@ -178,10 +185,10 @@ class FlowTokenizer:
         return np.array([numbers[key] for key in keys], np.int32)[self.slot_columns]
 
     @cached_property
-    def slot_marks(self) -> tuple[Int32[np.ndarray, " marks"], ...]:
+    def slot_special_states(self) -> tuple[Int32[np.ndarray, " marks"], ...]:
         """Per slot, the ids of all tokens that training may lack: `slot_special`, `<rare>`, `<negative>` and so on."""
         return tuple(
-            start + np.arange(len([mark for mark in slot.marks if mark]), dtype=np.int32)
+            start + np.arange(len([mark for mark in slot.special_states if mark]), dtype=np.int32)
             for start, slot in zip(self._slot_starts, self.slots, strict=True)
         )
 
@@ -209,8 +216,8 @@ class FlowTokenizer:
         """
         if not lines:
             return self._encode(pa.table({}), {})
-        raw = parse(lines)
-        misfits = Misfits()
+        raw = parse_key_values(lines)
+        misfits = InvalidValues()
         table = convert(raw, self.schema, misfits=misfits, first_row=1)
         misfits.check(_MAX_MISFIT_FRACTION, "key-value text")
         is_absent = {
@@ -238,7 +245,7 @@ class FlowTokenizer:
             if encoder.column in is_absent:
                 cells[is_absent[encoder.column]] = self.slot_special[own, 2]
         is_written = None
-        if self.leaves_out:
+        if self.omits_most_frequent:
             defaults = np.array([self.pad_id, *self.default_ids[:num_features]], self.dtype)
             is_written = matrix != defaults  # [CLS] is no [PAD], so it stays
         texts, num_truncated = self._encode_texts(table, is_absent)
@@ -253,7 +260,7 @@ class FlowTokenizer:
     ) -> None:
         """Write a column's ids into its cells of the matrix."""
         row = 0
-        for part in distinct_parts(column):
+        for part in distinct(column):
             ids = (encoder.encode(part.values) + starts).astype(self.dtype)
             if part.codes is not None:
                 null = (starts + MISSING).astype(self.dtype)
@@ -265,7 +272,7 @@ class FlowTokenizer:
     def text_budget(self) -> int:
         """Pieces that each text column may fill, so that the longest row fits."""
         room = self.config.max_length - 1 - len(self.slots)
-        return min(self.config.text_pieces, room // max(len(self.text_columns), 1))
+        return min(self.config.max_text_tokens, room // max(len(self.text_columns), 1))
 
     def _encode_texts(
         self, table: pa.Table, is_absent: Mapping[str, Bool[np.ndarray, " rows"]]
@@ -285,12 +292,12 @@ class FlowTokenizer:
 
     def _text_ids(self, texts: list[str], start: int) -> tuple[Ragged, Bool[np.ndarray, " texts"]]:
         """Ids of each text, then of a missing and of an absent one; and which were cut."""
-        assert self.pieces is not None, "fit gives a table with text columns its pieces"
-        cut, is_cut = within_budget(self.pieces.encode([*texts, "", ""]), self.text_budget)
+        assert self.subwords is not None, "fit gives a table with text columns its pieces"
+        cut, is_cut = within_budget(self.subwords.encode([*texts, "", ""]), self.text_budget)
         heads = [_HAS_TEXT if text else UNSEEN for text in texts] + [MISSING, ABSENT]
-        flat = np.insert(cut.flat + self._first_piece, cut.offsets[:-1], start + np.array(heads))
+        flat = np.insert(cut.flat + self._first_subword, cut.offsets[:-1], start + np.array(heads))
         offsets = cut.offsets + np.arange(len(cut.offsets))
-        if self.leaves_out:  # a text is never left out, its lack is
+        if self.omits_most_frequent:  # a text is never left out, its lack is
             flat = np.delete(flat, offsets[-3])
             offsets[-2:] -= 1
         return Ragged(flat, offsets), is_cut
@@ -306,7 +313,9 @@ class FlowTokenizer:
 
         Text loses what the budget cut. `[PAD]` and other special tokens say nothing.
         """
-        said = {slot.name: slot.texts[slot.default] for slot in self.slots} if self.leaves_out else {}
+        said = (
+            {slot.name: slot.texts[slot.default] for slot in self.slots} if self.omits_most_frequent else {}
+        )
         texts: dict[str, list[int]] = {}
         current = ""
         for token in ids.tolist():
@@ -314,21 +323,21 @@ class FlowTokenizer:
             if index >= 0:
                 slot, local = self.slots[index], token - int(self._slot_starts[index])
                 said[slot.name] = slot.texts[local]
-                if slot.marks is TEXT_MARKS and local == _HAS_TEXT:
+                if slot.special_states is TEXT_STATES and local == _HAS_TEXT:
                     current = slot.name
                     texts[current] = []
             elif current and self.vocabulary[token] not in SPECIAL_TOKENS:
-                texts[current].append(token - self._first_piece)
-        if self.pieces is not None:
-            said |= {name: self.pieces.decode(pieces) for name, pieces in texts.items()}
+                texts[current].append(token - self._first_subword)
+        if self.subwords is not None:
+            said |= {name: self.subwords.decode(pieces) for name, pieces in texts.items()}
         return said
 
-    def new_token_pieces(self) -> tuple[Int32[np.ndarray, " new"], list[Int32[np.ndarray, " pieces"]]]:
+    def new_token_subwords(self) -> tuple[Int32[np.ndarray, " new"], list[Int32[np.ndarray, " subwords"]]]:
         """For "extend": each id that the WordPieces lack, and the WordPieces whose mean its embedding starts as."""
-        if self.config.vocabulary != "extend" or self.pieces is None:
+        if self.config.vocabulary != "extend" or self.subwords is None:
             return np.empty(0, np.int32), []
-        starts = start_pieces(self.slots, self.pieces)
-        return np.arange(self.pieces.num_given, self.num_tokens, dtype=np.int32), starts
+        starts = initial_subwords(self.slots, self.subwords)
+        return np.arange(self.subwords.num_given, self.num_tokens, dtype=np.int32), starts
 
     # Saved state
 
@@ -340,9 +349,9 @@ class FlowTokenizer:
         """Everything as plain values for JSON; floats survive exactly."""
         return {
             "schema": self.schema.to_dict(),
-            "config": to_mapping(self.config),
+            "config": settings_to_dict(self.config),
             "encoders": [encoder_to_dict(encoder) for encoder in self.encoders],
-            "pieces": None if self.pieces is None else asdict(self.pieces),
+            "subwords": None if self.subwords is None else asdict(self.subwords),
         }
 
     @classmethod
@@ -350,9 +359,9 @@ class FlowTokenizer:
         """The tokenizer that `to_dict` wrote."""
         return cls(
             schema=FlowSchema.from_dict(state["schema"]),
-            config=from_mapping(EncodingConfig, state["config"], "encoding."),
+            config=settings_from_dict(EncodingConfig, state["config"], "encoding."),
             encoders=tuple(encoder_from_dict(encoder) for encoder in state["encoders"]),
-            pieces=None if state["pieces"] is None else Pieces(**state["pieces"]),
+            subwords=None if state["subwords"] is None else Subwords(**state["subwords"]),
         )
 
 
@@ -361,7 +370,7 @@ def _distinct_texts(table: pa.Table, name: str) -> tuple[list[str], Int[np.ndarr
     if name not in table.column_names:
         return [], np.ones(table.num_rows, np.int64)
     column = table[name].unify_dictionaries() if pa.types.is_dictionary(table[name].type) else table[name]
-    for part in distinct_parts(pa.chunked_array([column.combine_chunks()])):
+    for part in distinct(pa.chunked_array([column.combine_chunks()])):
         assert part.codes is not None, "only plain numbers are not worth finding the distinct of"
         return [text or "" for text in part.values.to_pylist()], part.codes  # no null is left among them
     return [], np.empty(0, np.int64)

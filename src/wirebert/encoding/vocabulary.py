@@ -104,7 +104,7 @@ class Slot:
 
     name: str
     """The column, or `column.bit` for a flag."""
-    marks: tuple[str, ...]
+    special_states: tuple[str, ...]
     """Tokens that stand for a state rather than a value (`<missing>`, `<rare>`), first in the slot."""
     values: tuple[str, ...]
     """What the other tokens stand for, as the file writes it (or as `q17`)."""
@@ -118,16 +118,16 @@ class Slot:
     """What people read for each of `values`, where that is more than the value (`q17 [181, 239)`)."""
 
     def __len__(self) -> int:
-        return len(self.marks) + len(self.values)
+        return len(self.special_states) + len(self.values)
 
     @property
     def tokens(self) -> tuple[str, ...]:
         """The vocabulary strings, in order."""
         key = escape_column(self.name)
-        marks = [f"{key}:{mark}" for mark in self.marks]
+        marks = [f"{key}:{mark}" for mark in self.special_states]
         return (*marks, *(f"{key}:{escape_value(value)}" for value in self.values))
 
     @property
     def texts(self) -> tuple[str, ...]:
         """What each token says, for people."""
-        return (*self.marks, *(self.shown or self.values))
+        return (*self.special_states, *(self.shown or self.values))

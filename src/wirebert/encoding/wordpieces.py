@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
-from wirebert.encoding.text import Pieces
+from wirebert.encoding.text import Subwords
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS, Slot
 from wirebert.errors import CheckpointError
 
@@ -72,7 +72,7 @@ def _checked(pieces: list[str], path: Path) -> tuple[str, ...]:
     return tuple(pieces)
 
 
-def start_pieces(slots: Sequence[Slot], pieces: Pieces) -> list[Int32[np.ndarray, " pieces"]]:
+def initial_subwords(slots: Sequence[Slot], pieces: Subwords) -> list[Int32[np.ndarray, " pieces"]]:
     """For every new token, the WordPieces whose mean embedding it starts as; never none of them.
 
     New are the byte signs that `pieces` appended (they start as `[UNK]`), then the tokens of `slots`: `service:http`
@@ -93,5 +93,5 @@ def start_pieces(slots: Sequence[Slot], pieces: Pieces) -> list[Int32[np.ndarray
 
 def _words(slot: Slot, index: int) -> list[str]:
     """The words of a token's name and value; of a bin, only its name's."""
-    value = "" if index in slot.bins else (*slot.marks, *slot.values)[index]
+    value = "" if index in slot.bins else (*slot.special_states, *slot.values)[index]
     return re.sub(r"[_:.<>\s]+", " ", f"{slot.name} {value}").split()

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Float64, Int64, UInt64
 
-from wirebert.data.flows import Part
+from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.evaluation.mistakes import MistakenFlows
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import no_rows, open_writer, verdict_table
 from wirebert.metrics.intervals import ALONE
-from wirebert.metrics.split_metrics import SplitMetrics, Thresholds, evaluate
+from wirebert.metrics.split_metrics import FittedThresholds, SplitMetrics, compute_metrics
 from wirebert.metrics.thresholds import Threshold
 
 
@@ -76,17 +76,17 @@ class TrueClasses:
 
 
 @runtime_checkable
-class Rival(Protocol):
+class Classifier(Protocol):
     """A method beside the model."""
 
-    def probabilities(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
+    def predict_proba(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
         """Probability of each class for the rows of a typed table."""
         ...
 
 
-def judge(
+def evaluate_detector(
     detector: Detector,
-    part: Part,
+    part: FlowSubset,
     predictions: Path | None,
     *,
     seed: int,
@@ -109,41 +109,41 @@ def judge(
         return _measure(detector, part, writer.write, train_hashes, seed=seed, num_resamples=num_resamples)
 
 
-def judge_trees(
-    trees: Rival,
+def evaluate_baseline(
+    trees: Classifier,
     classes: ClassMap,
-    part: Part,
+    part: FlowSubset,
     *,
     seed: int,
     num_resamples: int,
-    thresholds: Thresholds | None = None,
+    thresholds: FittedThresholds | None = None,
 ) -> SplitMetrics:
     """The same figures for the baseline."""
     label = part.flows.require_label()
     truth = TrueClasses(classes)
     probabilities = [np.empty((0, len(classes.classes)))]
     for table in part.tables():
-        probabilities.append(trees.probabilities(table))
+        probabilities.append(trees.predict_proba(table))
         truth.add(table.column(label))
     found = np.concatenate(probabilities)
-    return figures(truth, found, seed=seed, num_resamples=num_resamples, thresholds=thresholds)
+    return split_metrics(truth, found, seed=seed, num_resamples=num_resamples, thresholds=thresholds)
 
 
-def judge_trees_on(
-    trees: Rival, classes: ClassMap, parts: Sequence[Part], *, seed: int, num_resamples: int
+def evaluate_baseline_on(
+    trees: Classifier, classes: ClassMap, parts: Sequence[FlowSubset], *, seed: int, num_resamples: int
 ) -> dict[str, SplitMetrics]:
     """The baseline's figures of every part; thresholds are fitted on the first, as the model's are."""
     found: dict[str, SplitMetrics] = {}
     thresholds = None
     for part in parts:
-        found[part.name] = judge_trees(
+        found[part.name] = evaluate_baseline(
             trees, classes, part, seed=seed, num_resamples=num_resamples, thresholds=thresholds
         )
         thresholds = thresholds or fitted_thresholds(part.name, found[part.name], classes)
     return found
 
 
-def fitted_thresholds(split: str, metrics: SplitMetrics, classes: ClassMap) -> Thresholds | None:
+def fitted_thresholds(split: str, metrics: SplitMetrics, classes: ClassMap) -> FittedThresholds | None:
     """The thresholds that were fitted on this split, to be tried on others; None where there are none."""
     if not metrics.operating_points or classes.benign is None:
         return None
@@ -153,23 +153,23 @@ def fitted_thresholds(split: str, metrics: SplitMetrics, classes: ClassMap) -> T
             target_fpr=point.target_fpr,
             threshold=point.threshold,
             num_benign=num_benign,
-            num_false=round((point.fpr or 0) * num_benign),
+            num_false_positives=round((point.fpr or 0) * num_benign),
             fpr_interval=point.fpr_interval or (0.0, 1.0),
         )
         for point in metrics.operating_points
     ]
-    return Thresholds(split, tuple(limits))
+    return FittedThresholds(split, tuple(limits))
 
 
-def figures(
+def split_metrics(
     truth: TrueClasses,
     probabilities: Float[np.ndarray, "flows classes"],
     *,
     seed: int,
     num_resamples: int,
     is_seen: Bool[np.ndarray, " flows"] | None = None,
-    thresholds: Thresholds | None = None,
-    alarm_scores: Float64[np.ndarray, " flows"] | None = None,
+    thresholds: FittedThresholds | None = None,
+    alert_scores: Float64[np.ndarray, " flows"] | None = None,
 ) -> SplitMetrics:
     """Figures of any method's probabilities against the true classes; flows without a label are left out.
 
@@ -183,7 +183,7 @@ def figures(
         benign = truth.classes.benign
         is_benign = class_ids == (truth.classes.classes.index(benign) if benign else UNLABELLED)
         clusters = np.where(is_benign, ALONE, truth.label_ids)[labelled]
-    return evaluate(
+    return compute_metrics(
         class_ids[labelled],
         probabilities[labelled],
         truth.classes.classes,
@@ -192,7 +192,7 @@ def figures(
         clusters=clusters,
         is_seen=None if is_seen is None else is_seen[labelled],
         thresholds=thresholds,
-        alarm_scores=None if alarm_scores is None else alarm_scores[labelled],
+        alert_scores=None if alert_scores is None else alert_scores[labelled],
         seed=seed,
         num_resamples=num_resamples,
     )
@@ -200,7 +200,7 @@ def figures(
 
 def _measure(
     detector: Detector,
-    part: Part,
+    part: FlowSubset,
     write: Callable[[pa.Table], None],
     train_hashes: UInt64[np.ndarray, " train"] | None,
     *,
@@ -211,7 +211,7 @@ def _measure(
     truth = TrueClasses(detector.artifact.classes)
     probabilities = [np.empty((0, len(detector.classes)))]
     hashes = [np.empty(0, dtype=np.uint64)]
-    alarm_scores = [np.empty(0)]
+    alert_scores = [np.empty(0)]
     mistaken = MistakenFlows(detector)
     blocks = part.blocks()
     # A part without rows has one block all the same, so that its predictions have their columns.
@@ -220,8 +220,8 @@ def _measure(
         scores = detector.score(table)
         probabilities.append(scores.probabilities)
         hashes.append(scores.row_hashes)
-        if scores.alarm_score is not None:
-            alarm_scores.append(scores.alarm_score)
+        if scores.alert_score is not None:
+            alert_scores.append(scores.alert_score)
         truth.add(table.column(label))
         verdicts = verdict_table(table, scores, detector.schema, rows)
         named = truth.named(table.column(label))
@@ -230,14 +230,16 @@ def _measure(
             verdicts = verdicts.append_column(name, texts)
         write(verdicts)
     is_seen = None if train_hashes is None else np.isin(np.concatenate(hashes), train_hashes)
-    operating = detector.artifact.operating
-    found = figures(
+    operating = detector.artifact.operating_point
+    found = split_metrics(
         truth,
         np.concatenate(probabilities),
         seed=seed,
         num_resamples=num_resamples,
         is_seen=is_seen,
-        thresholds=Thresholds("valid", operating.thresholds) if operating and operating.thresholds else None,
-        alarm_scores=np.concatenate(alarm_scores) if operating and operating.alarm else None,
+        thresholds=FittedThresholds("valid", operating.thresholds)
+        if operating and operating.thresholds
+        else None,
+        alert_scores=np.concatenate(alert_scores) if operating and operating.alert_score else None,
     )
     return replace(found, mistakes=mistaken.found())

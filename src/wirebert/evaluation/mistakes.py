@@ -7,7 +7,7 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64, UInt64
 
 from wirebert.inference.detector import Detector, Scores
-from wirebert.metrics.split_metrics import Mistake, surest_mistakes
+from wirebert.metrics.split_metrics import Mistake, most_confident_errors
 
 _MOST_TEXT = 300
 """Characters of a value that are shown."""
@@ -61,7 +61,7 @@ class MistakenFlows:
         kinds = np.array(numbers, dtype=np.int64)[of_pair]
         hashes = scores.row_hashes[wrong]
         # First the surest of this block, then of these and of those that were kept before.
-        own = surest_mistakes(probabilities, kinds, hashes)
+        own = most_confident_errors(probabilities, kinds, hashes)
         chosen = self._choose(probabilities[own], kinds[own], hashes[own])
         flows, places = table.take(wrong[own]), wrong[own]
         if self._flows is not None:
@@ -87,7 +87,7 @@ class MistakenFlows:
         self._probabilities = np.concatenate([self._probabilities, probabilities])
         self._kinds = np.concatenate([self._kinds, kinds])
         self._hashes = np.concatenate([self._hashes, hashes])
-        chosen = surest_mistakes(self._probabilities, self._kinds, self._hashes)
+        chosen = most_confident_errors(self._probabilities, self._kinds, self._hashes)
         self._probabilities = self._probabilities[chosen]
         self._kinds, self._hashes = self._kinds[chosen], self._hashes[chosen]
         return chosen
@@ -107,7 +107,7 @@ class MistakenFlows:
                 predicted_class=verdict,
                 probability=float(self._probabilities[number]),
                 flow={name: _shown(value) for name, value in flow.items() if self._is_shown(name, value)},
-                carried_by=carried[number],
+                top_features=carried[number],
             )
             for number, ((true_class, verdict), flow) in enumerate(
                 zip(confusions, self._flows.to_pylist(), strict=True)

@@ -15,11 +15,11 @@ from pyarrow import parquet
 from wirebert.encoding.matrix import row_numbers
 from wirebert.errors import RunError
 from wirebert.metrics.intervals import ALONE
-from wirebert.metrics.significance import Judged
+from wirebert.metrics.significance import LabelledRows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SplitVerdicts:
+class SplitPredictions:
     """The labelled rows of one split of one run, as its predictions file has them."""
 
     fingerprint: str
@@ -37,7 +37,7 @@ class SplitVerdicts:
     """Whether these are attack scores and novelty joined."""
 
 
-def read_verdicts(path: Path) -> SplitVerdicts:
+def read_predictions(path: Path) -> SplitPredictions:
     """The verdicts in a predictions file; rows without a label are passed over.
 
     Raises:
@@ -46,7 +46,7 @@ def read_verdicts(path: Path) -> SplitVerdicts:
     columns = ["row", "label", "true_class", "predicted_class"]
     try:
         schema = parquet.read_schema(path)
-        having = [name for name in ("alarm_score", "attack_score") if name in schema.names][:1]
+        having = [name for name in ("alert_score", "attack_score") if name in schema.names][:1]
         table = parquet.read_table(path, columns=[*columns, *having])
     except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise RunError(
@@ -60,7 +60,7 @@ def read_verdicts(path: Path) -> SplitVerdicts:
     digest = hashlib.sha256(table.column("row").to_numpy().astype(np.int64).tobytes())
     digest.update("\0".join(labels).encode() + label_ids.tobytes())
     scores = table.column(having[0]).to_numpy().astype(np.float64) if having else None
-    return SplitVerdicts(
+    return SplitPredictions(
         fingerprint=digest.hexdigest(),
         labels=labels,
         label_ids=label_ids,
@@ -68,7 +68,7 @@ def read_verdicts(path: Path) -> SplitVerdicts:
         names=names,
         predicted=predicted,
         scores=scores,
-        is_joined=having == ["alarm_score"],
+        is_joined=having == ["alert_score"],
     )
 
 
@@ -80,7 +80,7 @@ def read_probabilities(path: Path, classes: Sequence[str]) -> Float64[np.ndarray
     return np.stack([table.column(name).to_numpy().astype(np.float64) for name in names], axis=1)
 
 
-def as_judged(rows: SplitVerdicts, names: Sequence[str], benign: str | None) -> Judged:
+def as_labelled_rows(rows: SplitPredictions, names: Sequence[str], benign: str | None) -> LabelledRows:
     """The true classes as positions in `names`; clusters are attack names where classes hold several of them.
 
     Benign flows have no attack name in common: each is drawn by itself.
@@ -95,7 +95,7 @@ def as_judged(rows: SplitVerdicts, names: Sequence[str], benign: str | None) -> 
             if benign_id is not None
             else rows.label_ids
         )
-    return Judged(true_ids=true_ids, num_labels=len(names), benign=benign_id, clusters=clusters)
+    return LabelledRows(true_ids=true_ids, num_labels=len(names), benign=benign_id, clusters=clusters)
 
 
 def positions(own: Sequence[str], names: Sequence[str]) -> Int64[np.ndarray, " own"]:

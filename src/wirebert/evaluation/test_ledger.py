@@ -1,6 +1,6 @@
 """Who has looked at which test file: one line per read, appended and never changed.
 
-A test file that many settings have been tried on has become a validation file. `test_reads.jsonl` lies beside the run
+A test file that many settings have been tried on has become a validation file. `format_file_usage.jsonl` lies beside the run
 folders, so that what several runs saw adds up, and reports print the count.
 """
 
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import cast
 
 from wirebert.errors import RunError
-from wirebert.report.report import JudgedFile
+from wirebert.report.report import FileUsage
 
-FILE_NAME = "test_reads.jsonl"
+FILE_NAME = "format_file_usage.jsonl"
 
 _NOT_A_CHOICE = ("train", "test", "seed")
 """Settings that say where the data lies and which dice are thrown, not how the model is made."""
@@ -49,7 +49,7 @@ def ledger_beside(run: Path) -> Path:
     return run.absolute().parent / FILE_NAME
 
 
-def count_read(
+def record_test_read(
     run: Path,
     *,
     data: str,
@@ -57,7 +57,7 @@ def count_read(
     command: str,
     settings: Mapping[str, object],
     recipe: Path | None = None,
-) -> JudgedFile:
+) -> FileUsage:
     """Put one read into the ledger beside the run, and say how often the ledger has this content; several processes may
     write to one ledger.
     """
@@ -76,7 +76,7 @@ def count_read(
         file.write(json.dumps(asdict(read)) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    return JudgedFile(sha256, *num_reads(read_ledger(ledger), sha256))
+    return FileUsage(sha256, *num_reads(read_ledger(ledger), sha256))
 
 
 def read_ledger(ledger: Path) -> list[FileRead]:

@@ -28,16 +28,16 @@ from torch import Tensor
 
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import FlowSchema
-from wirebert.decision.calibration import Scaling
-from wirebert.decision.novelty import Strangeness
-from wirebert.decision.operating_point import NOTHING, Operating
+from wirebert.decision.calibration import LogitScaling
+from wirebert.decision.novelty import NoveltyScorer
+from wirebert.decision.operating_point import NO_OPERATING_POINT, OperatingPoint
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError, ConfigError, UserError
-from wirebert.files import force_to_disk, write_whole
+from wirebert.files import fsync_path, write_atomic
 from wirebert.model.distilbert import Architecture
-from wirebert.serialization import from_plain, to_plain
+from wirebert.serialization import from_builtins, to_builtins
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "wirebert.json"
 _STOCK_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 _NOVELTY = "novelty.safetensors"
@@ -66,9 +66,9 @@ class Artifact:
     """Where it came from: wirebert version, settings, seed, fingerprint of the training data."""
     exports: Mapping[str, "Export"] = field(default_factory=dict)
     """The same model in other forms, by backend. Saving writes none: they are made from what was saved."""
-    operating: Operating | None = None
+    operating_point: OperatingPoint | None = None
     """Where it raises an alert; None: nothing was fitted."""
-    strangeness: Strangeness | None = None
+    novelty: NoveltyScorer | None = None
     """What tells flows that are like nothing in training; None: it can not."""
 
     @property
@@ -76,30 +76,32 @@ class Artifact:
         """The columns it reads."""
         return self.tokenizer.schema
 
-    def scaled(self, scaling: Scaling, operating: Operating | None) -> "Artifact":
+    def scaled(self, scaling: LogitScaling, operating: OperatingPoint | None) -> "Artifact":
         """The artifact whose logits are the scaled ones, at this operating point.
 
         Scale and bias go into the classifier's last layer, so that stock `transformers` gives the same probabilities.
         """
-        factors, addends = (torch.from_numpy(part) for part in (scaling.factors, scaling.addends))
+        factors, addends = (torch.from_numpy(part) for part in (scaling.scale, scaling.bias))
         weight = self.weights["classifier.weight"].double().cpu() * factors[:, None]
         bias = self.weights["classifier.bias"].double().cpu() * factors + addends
         folded = {"classifier.weight": weight.float(), "classifier.bias": bias.float()}
-        return replace(self, weights={**self.weights, **folded}, operating=operating)
+        return replace(self, weights={**self.weights, **folded}, operating_point=operating)
 
 
-def limits(artifact: Artifact, *, at: float | None, unknown: bool) -> tuple[float | None, float | None]:
+def thresholds_for(
+    artifact: Artifact, *, fpr: float | None, novelty: bool
+) -> tuple[float | None, float | None]:
     """The alarm score that raises an alert, and the novelty that makes a flow unknown; None for what the artifact lacks.
 
     Raises:
         ConfigError: what is asked for is not there.
     """
-    operating = artifact.operating or NOTHING
-    if unknown and (artifact.strangeness is None or not operating.unknown):
+    operating = artifact.operating_point or NO_OPERATING_POINT
+    if novelty and (artifact.novelty is None or not operating.novelty_thresholds):
         raise ConfigError(
-            "--unknown needs a model that was trained with operating.unknown_flows above 0; train it again"
+            "--novelty needs a model that was trained with decision.novelty_reference_flows above 0; train it again"
         )
-    return operating.threshold_at(at), operating.unknown_at(at) if unknown else None
+    return operating.threshold_at(fpr), operating.novelty_threshold_at(fpr) if novelty else None
 
 
 def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
@@ -118,7 +120,7 @@ def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
         aside.mkdir(parents=True)
         _write_files(artifact, aside, card)
         for path in (*aside.iterdir(), aside):
-            force_to_disk(path)
+            fsync_path(path)
         _move(aside, folder)
     except (OSError, SafetensorError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -152,7 +154,7 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             f"{folder}: expected a model of `wirebert pretrain`, found a trained detector; give the folder of a pretrained one"
             if pretrained
             else f"{folder}: expected a detector, found a pretrained model, which knows no classes yet; train it with "
-            f"`wirebert train DATA --from {folder}`"
+            f"`wirebert train DATA --init-from {folder}`"
         )
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -163,8 +165,10 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             classes=_read_classes(manifest["classes"]),
             origin=manifest["origin"],
             exports=_read_exports(folder, manifest),
-            operating=from_plain(Operating, manifest["operating"]) if "operating" in manifest else None,
-            strangeness=_read_strangeness(folder, manifest),
+            operating_point=from_builtins(OperatingPoint, manifest["operating_point"])
+            if "operating_point" in manifest
+            else None,
+            novelty=_read_novelty(folder, manifest),
         )
     # The content is as it was written, so what it says is strange to this version only.
     except (LookupError, TypeError, ValueError, AttributeError, SafetensorError, UserError) as error:
@@ -195,11 +199,11 @@ def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, o
     exports = {known: entry for known, entry in manifest.get("exports", {}).items() if known != backend}
     files = {known: entry for known, entry in manifest["files"].items() if known != name}
     try:
-        write_whole(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
-        write_whole(folder / name, content)
+        write_atomic(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
+        write_atomic(folder / name, content)
         exports[backend] = {"file": name, **about}
         files[name] = _describe(folder / name)
-        write_whole(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
+        write_atomic(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
     except OSError as error:
         raise ArtifactError(
             f"{folder}: the export can not be written ({error.strerror}); make room there"
@@ -217,12 +221,12 @@ def _read_exports(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Export
     return exports
 
 
-def _read_strangeness(folder: Path, manifest: Mapping[str, Any]) -> Strangeness | None:
+def _read_novelty(folder: Path, manifest: Mapping[str, Any]) -> NoveltyScorer | None:
     if "novelty" not in manifest:
         return None
     if _NOVELTY not in manifest["files"]:
         raise _damaged(folder / MANIFEST, f"it does not list {_NOVELTY}")
-    return Strangeness.of(manifest["novelty"]["codes"], load_arrays(folder / _NOVELTY))
+    return NoveltyScorer.of(manifest["novelty"]["codes"], load_arrays(folder / _NOVELTY))
 
 
 def _is_empty(folder: Path) -> bool:
@@ -246,11 +250,11 @@ def _write_files(artifact: Artifact, folder: Path, card: str) -> None:
         "origin": dict(artifact.origin),
     }
     files: list[str] = [*_STOCK_FILES]
-    if artifact.operating is not None:
-        manifest["operating"] = to_plain(artifact.operating)
-    if artifact.strangeness is not None:
-        save_arrays(dict(artifact.strangeness.arrays), folder / _NOVELTY)
-        manifest["novelty"] = {"codes": artifact.strangeness.codes}
+    if artifact.operating_point is not None:
+        manifest["operating_point"] = to_builtins(artifact.operating_point)
+    if artifact.novelty is not None:
+        save_arrays(dict(artifact.novelty.arrays), folder / _NOVELTY)
+        manifest["novelty"] = {"codes": artifact.novelty.codes}
         files.append(_NOVELTY)
     manifest["files"] = {name: _describe(folder / name) for name in files}
     (folder / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
@@ -264,7 +268,7 @@ def _move(aside: Path, folder: Path) -> None:
         folder.replace(before)
     # Killed here, there is the one before alone; loading finds it, and the next save goes on from here.
     aside.replace(folder)
-    force_to_disk(folder.parent)
+    fsync_path(folder.parent)
     shutil.rmtree(before, ignore_errors=True)
 
 

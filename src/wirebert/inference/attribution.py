@@ -112,7 +112,7 @@ def with_tokens(
     copies = np.repeat(np.arange(len(rows)), lengths)
     token_slots = tokenizer.token_slots[ids]
     is_own = _owners(token_slots, ids == tokenizer.cls_id) == slots[copies]
-    is_left_out = tokenizer.leaves_out & (tokens == tokenizer.default_ids[slots])
+    is_left_out = tokenizer.omits_most_frequent & (tokens == tokenizer.default_ids[slots])
     is_kept = ~is_own | ((token_slots >= 0) & ~is_left_out[copies])
     is_missing = ~is_left_out
     is_missing[copies[is_own]] = False

@@ -121,7 +121,7 @@ class OnnxBackend:
         return self._session.run(["logits"], {"ids": ids, "mask": mask})[0]
 
 
-def agrees(backend: OnnxBackend, about: Mapping[str, Any], dtype: np.dtype[Any]) -> bool:
+def matches_reference(backend: OnnxBackend, about: Mapping[str, Any], dtype: np.dtype[Any]) -> bool:
     """Whether the export gives here what it gave where it was made, on the rows that travel with it."""
     rows = [np.array(tokens.split(), dtype) for tokens in about["check"]["tokens"]]
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)

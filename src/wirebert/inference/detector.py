@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64, UInt64
 
 from wirebert.data.schema.schema import FlowSchema
-from wirebert.decision.alert_score import AlarmScore
+from wirebert.decision.alert_score import CombinedAlertScore
 from wirebert.decision.operating_point import verdicts
-from wirebert.encoding.matrix import measure
+from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
 from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.errors import ArtifactError, ConfigError
-from wirebert.inference.artifact import Artifact, limits, load_artifact
+from wirebert.inference.artifact import Artifact, load_artifact, thresholds_for
 from wirebert.inference.attribution import Attributions, explain
 from wirebert.inference.backends import (
     BACKENDS,
@@ -24,10 +24,10 @@ from wirebert.inference.backends import (
     BackendName,
     OnnxBackend,
     TorchBackend,
-    agrees,
+    matches_reference,
     softmax,
 )
-from wirebert.inference.parity import Alerts, compare, random_rows
+from wirebert.inference.parity import Alerts, compare_scores, random_rows
 from wirebert.inference.score_cache import ScoreCache, distinct_rows
 from wirebert.model.batches import Precision
 
@@ -53,9 +53,9 @@ class Scores:
     """Alarm score that raises an alert; None where the artifact has no threshold."""
     novelty: Float64[np.ndarray, " flows"] | None = None
     """How unlike all training flows each flow is; None unless it was asked for or alerts go by it."""
-    unknown_from: float | None = None
+    novelty_threshold: float | None = None
     """Novelty that makes a flow unknown."""
-    alarm: AlarmScore | None = None
+    combined_alert: CombinedAlertScore | None = None
     """What joins attack score and novelty; None where alerts go by the attack score alone."""
 
     @property
@@ -71,16 +71,16 @@ class Scores:
         return 1.0 - self.probabilities[:, self.classes.index(self.benign)]
 
     @property
-    def alarm_score(self) -> Float[np.ndarray, " flows"] | None:
+    def alert_score(self) -> Float[np.ndarray, " flows"] | None:
         """What alerts go by: the attack score, or that and the novelty joined; None where one of them is not known."""
-        if self.alarm is None or self.attack_score is None:
+        if self.combined_alert is None or self.attack_score is None:
             return self.attack_score
-        return None if self.novelty is None else self.alarm.scores(self.attack_score, self.novelty)
+        return None if self.novelty is None else self.combined_alert.scores(self.attack_score, self.novelty)
 
     @property
     def verdict(self) -> tuple[str, ...] | None:
         """`alert`, `pass` or `unknown` for each flow; None where the artifact has no threshold to go by."""
-        return verdicts(self.alarm_score, self.threshold, self.novelty, self.unknown_from)
+        return verdicts(self.alert_score, self.threshold, self.novelty, self.novelty_threshold)
 
 
 @final
@@ -112,17 +112,17 @@ class Detector:
         backend: Literal["auto"] | BackendName = "auto",
         threads: int | None = None,
         cache_mb: int = CACHE_MB,
-        at: float | None = None,
-        unknown: bool = False,
+        fpr: float | None = None,
+        novelty: bool = False,
     ) -> None:
         self.artifact = artifact
         self.device = choose_device(device)
         self.max_tokens = max_tokens
-        self.passed_over: dict[BackendName | Precision, str] = {}
+        self.rejected_backends: dict[BackendName | Precision, str] = {}
         """Backends and precisions that "auto" did not take, and why."""
-        self._limits = limits(artifact, at=at, unknown=unknown)
-        self._alarm = None if artifact.operating is None else artifact.operating.alarm
-        self.strangeness = artifact.strangeness if unknown or self._alarm is not None else None
+        self._limits = thresholds_for(artifact, fpr=fpr, novelty=novelty)
+        self._alarm = None if artifact.operating_point is None else artifact.operating_point.alert_score
+        self.strangeness = artifact.novelty if novelty or self._alarm is not None else None
         """What tells how novel a flow is; None where no verdict goes by it."""
         if threads is not None:
             if threads < 1:
@@ -147,8 +147,8 @@ class Detector:
         backend: Literal["auto"] | BackendName = "auto",
         threads: int | None = None,
         cache_mb: int = CACHE_MB,
-        at: float | None = None,
-        unknown: bool = False,
+        fpr: float | None = None,
+        novelty: bool = False,
     ) -> "Detector":
         """The detector saved in `folder`, on `device` ("auto" takes a GPU if there is one).
 
@@ -163,8 +163,8 @@ class Detector:
             backend=backend,
             threads=threads,
             cache_mb=cache_mb,
-            at=at,
-            unknown=unknown,
+            fpr=fpr,
+            novelty=novelty,
         )
 
     @property
@@ -179,7 +179,7 @@ class Detector:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes it tells apart, in the order of `Scores.probabilities`."""
+        """The classes it tells apart, in the order of `Scores.predict_proba`."""
         return self.artifact.classes.classes
 
     @property
@@ -196,7 +196,7 @@ class Detector:
         scores = self.score_encoded(self.encode(table) if block is None else block)
         if self.strangeness is None:
             return scores
-        return replace(scores, novelty=self.strangeness.scores(measure(table, self.schema)))
+        return replace(scores, novelty=self.strangeness.scores(extract_features(table, self.schema)))
 
     def encode(self, table: pa.Table) -> EncodedBlock:
         """Token ids of each row of a typed table: the first half of `score`, for who wants to overlap the two."""
@@ -212,8 +212,8 @@ class Detector:
             row_hashes=hashes,
             num_truncated=block.num_truncated,
             threshold=self._limits[0],
-            unknown_from=self._limits[1],
-            alarm=self._alarm,
+            novelty_threshold=self._limits[1],
+            combined_alert=self._alarm,
         )
 
     def explain(self, table: pa.Table, class_ids: Int64[np.ndarray, " flows"] | None = None) -> Attributions:
@@ -267,7 +267,7 @@ class Detector:
                 try:
                     return self._open_export(candidate, threads)
                 except (ArtifactError, ConfigError) as error:
-                    self.passed_over[candidate] = str(error)
+                    self.rejected_backends[candidate] = str(error)
         return self._open_torch(precision)
 
     def _open_export(self, name: BackendName, threads: int | None) -> OnnxBackend:
@@ -283,7 +283,7 @@ class Detector:
             )
         tokenizer = self.artifact.tokenizer
         backend = OnnxBackend(name, export.path, pad_id=tokenizer.pad_id, threads=threads)
-        if not agrees(backend, export.about, tokenizer.dtype):
+        if not matches_reference(backend, export.about, tokenizer.dtype):
             raise ArtifactError(
                 f"{export.path}: gives other scores on this processor than where it was made; "
                 "use --backend torch, or export again on this machine"
@@ -302,10 +302,10 @@ class Detector:
             return exact
         half, rows = exact.at("fp16"), random_rows(self.artifact.tokenizer, CHECKED_ROWS)
         found, expected = (softmax(backend.logits(rows)) for backend in (half, exact))
-        fault = compare(found, expected, Alerts.of(self.artifact), "generated").fault("fp16")
+        fault = compare_scores(found, expected, Alerts.of(self.artifact), "generated").fault("fp16")
         if fault is None:
             return half
-        self.passed_over["fp16"] = f"fp16 does not agree with fp32 on this model: {fault}; fp32 is used"
+        self.rejected_backends["fp16"] = f"fp16 does not agree with fp32 on this model: {fault}; fp32 is used"
         return exact
 
 

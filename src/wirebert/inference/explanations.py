@@ -1,4 +1,4 @@
-"""What carried a verdict, in words, for the column `why` of verdicts.
+"""What carried a verdict, in words, for the column `explanation` of verdicts.
 
 `src_bytes:q17 [181, 239) (+0.31)` is a feature and what it adds to the log-odds; `src_bytes:190 (novelty 0.62)` is a column and its
 share of how far the flow lies from anything in training.
@@ -11,15 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Shaped
 
-from wirebert.decision.novelty import Strangeness
+from wirebert.decision.novelty import NoveltyScorer
 from wirebert.decision.operating_point import ALERT, PASS, UNKNOWN
-from wirebert.encoding.matrix import LARGEST, measure, row_numbers
+from wirebert.encoding.matrix import LARGEST, extract_features, row_numbers
 from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.inference.attribution import Attributions
 from wirebert.inference.detector import Detector, Scores
 
-NUM_REASONS = 3
+NUM_FEATURES = 3
 """Features named per flow."""
 
 LEAST_SHARE = 0.01
@@ -29,14 +29,14 @@ SHOWN_CHARACTERS = 40
 """Of a value that training has not cut into tokens."""
 
 
-def wants_reasons(scores: Scores) -> Bool[np.ndarray, " flows"]:
+def needs_explanation(scores: Scores) -> Bool[np.ndarray, " flows"]:
     """Flows of another class than the benign one, alerts and unknown flows; all where no class is known to be benign."""
     if scores.benign is None:
         return np.ones(len(scores.class_ids), np.bool_)
     return (scores.class_ids != scores.classes.index(scores.benign)) | (_verdicts(scores) != PASS)
 
 
-def why(
+def explain_rows(
     detector: Detector,
     table: pa.Table,
     block: EncodedBlock,
@@ -58,17 +58,17 @@ def why(
     found = detector.explain_encoded(take_rows(block, plain), scores.class_ids[plain])
     signs = np.where(is_turned[plain, None], -1, 1).astype(np.float32)
     found = replace(found, contributions=signs * found.contributions)
-    texts = [reasons(found, detector.artifact.tokenizer)]
+    texts = [top_reasons(found, detector.artifact.tokenizer)]
     if detector.strangeness is not None:
-        measured = measure(table.take(row_numbers(strange)), detector.schema)
+        measured = extract_features(table.take(row_numbers(strange)), detector.schema)
         texts.append(novelty_reasons(detector.strangeness, measured))
     places = np.full(len(is_explained), -1)
     places[np.concatenate([plain, strange])] = np.arange(len(plain) + len(strange))
     return pa.concat_arrays(texts).take(pa.array(places, pa.int64(), mask=places < 0))
 
 
-def reasons(
-    attributions: Attributions, tokenizer: FlowTokenizer, *, num_reasons: int = NUM_REASONS
+def top_reasons(
+    attributions: Attributions, tokenizer: FlowTokenizer, *, num_reasons: int = NUM_FEATURES
 ) -> pa.Array:
     """For each flow the features that speak loudest for its class, loudest first, as a list of texts.
 
@@ -88,19 +88,19 @@ def reasons(
 
 
 def novelty_reasons(
-    strangeness: Strangeness, measured: pa.Table, *, num_reasons: int = NUM_REASONS
+    strangeness: NoveltyScorer, measured: pa.Table, *, num_reasons: int = NUM_FEATURES
 ) -> pa.Array:
     """For each measured flow the columns that set it farthest apart from training, farthest first, as a list of texts.
 
     Each has the flow's value, or `<unseen>`, and its share of the squared distance from the nearest training flow.
     """
-    shares = strangeness.shares(measured)
+    shares = strangeness.contributions(measured)
     columns = np.argsort(-shares, axis=1, kind="stable")[:, :num_reasons]
     found = np.take_along_axis(shares, columns, axis=1)
     speaks = found >= LEAST_SHARE
     texts = np.empty(found.shape, object)
-    matrix = strangeness.space.coding.matrix(measured)
-    for column, (name, known) in enumerate(strangeness.space.coding.known):
+    matrix = strangeness.space.encoder.matrix(measured)
+    for column, (name, known) in enumerate(strangeness.space.encoder.known):
         rows, places = np.nonzero((columns == column) & speaks)
         values = _numbers(matrix[rows, column]) if known is None else _categories(matrix[rows, column], known)
         ends = np.char.mod(" (novelty %.2f)", found[rows, places])
@@ -115,9 +115,9 @@ def _verdicts(scores: Scores) -> Shaped[np.ndarray, " flows"]:
 
 def _goes_by_novelty(scores: Scores) -> Bool[np.ndarray, " flows"]:
     """Where novelty carries the alarm score more than the attack score does."""
-    if scores.alarm is None or scores.novelty is None or scores.attack_score is None:
+    if scores.combined_alert is None or scores.novelty is None or scores.attack_score is None:
         return np.zeros(len(scores.class_ids), np.bool_)
-    return scores.alarm.goes_by_novelty(scores.attack_score, scores.novelty)
+    return scores.combined_alert.goes_by_novelty(scores.attack_score, scores.novelty)
 
 
 def _numbers(values: Float64[np.ndarray, " flows"]) -> Shaped[np.ndarray, " flows"]:
@@ -131,7 +131,7 @@ def _categories(codes: Float64[np.ndarray, " flows"], known: pa.Array) -> Shaped
     return np.append(named.to_numpy(zero_copy_only=False), "<missing>").astype(str)[places]
 
 
-def _lists(texts: Shaped[np.ndarray, " reasons"], speaks: Bool[np.ndarray, "flows features"]) -> pa.Array:
+def _lists(texts: Shaped[np.ndarray, " top_reasons"], speaks: Bool[np.ndarray, "flows features"]) -> pa.Array:
     """A list for each flow, of as many of the texts as it has features that speak."""
     offsets = np.insert(np.cumsum(speaks.sum(axis=1)), 0, 0)
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(texts, pa.string()))

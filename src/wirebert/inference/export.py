@@ -1,7 +1,7 @@
 """The detector as an ONNX file: made from the artifact, checked against PyTorch, then put into the artifact.
 
 The file is checked twice: here, on many rows, before it is written; and wherever it is loaded, on a few rows that travel
-with it, because a processor without 8-bit dot products may round differently (`wirebert.inference.backends.agrees`).
+with it, because a processor without 8-bit dot products may round differently (`wirebert.inference.backends.matches_reference`).
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from jaxtyping import Float64, Int64
 
 import wirebert
 from wirebert.data.flows import open_flows
-from wirebert.encoding.matrix import measure
+from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
 from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.errors import ArtifactError
 from wirebert.inference.artifact import Artifact, add_export, load_artifact
 from wirebert.inference.backends import OnnxBackend, TorchBackend, open_session, padded, softmax
 from wirebert.inference.onnx_graph import model_bytes, probe_bytes
-from wirebert.inference.parity import Agreement, Alerts, compare, random_rows
+from wirebert.inference.parity import Alerts, ParityReport, compare_scores, random_rows
 from wirebert.inference.score_cache import distinct_rows, join_blocks
 from wirebert.model.batches import by_length
 
@@ -35,7 +35,7 @@ TRAVELLING_ROWS: Final = 32
 """Rows that go along with the file."""
 
 
-def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> tuple[Path, Agreement]:
+def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> tuple[Path, ParityReport]:
     """Export the model in `folder`, check it, and put it beside the weights; its path, and how well it agrees.
 
     Args:
@@ -48,7 +48,7 @@ def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> 
     """
     artifact = load_artifact(folder)
     tokenizer = artifact.tokenizer
-    sample = Sample(random_rows(tokenizer, MAX_ROWS)) if data is None else rows_of(data, artifact)
+    sample = CalibrationRows(random_rows(tokenizer, MAX_ROWS)) if data is None else rows_of(data, artifact)
     made_from, checked_on = _halves(sample, folder)
     weights = {key: weight.numpy() for key, weight in artifact.weights.items()}
     content = model_bytes(
@@ -63,7 +63,7 @@ def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> 
     )
     found, expected = (softmax(way.logits(checked_on.rows)) for way in (backend, reference))
     source = "generated" if data is None else "given"
-    agreement = compare(found, expected, Alerts.of(artifact), source, checked_on.novelty)
+    agreement = compare_scores(found, expected, Alerts.of(artifact), source, checked_on.novelty)
     fault = agreement.fault(name)
     if fault is not None:
         way_out = "give real flows with --data" if data is None else "use the model without this export"
@@ -77,39 +77,43 @@ def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> 
     return add_export(folder, name, content, {"agreement": asdict(agreement), "check": travelling}), agreement
 
 
-class Sample(NamedTuple):
+class CalibrationRows(NamedTuple):
     """Rows to make an export from, or to check it on."""
 
     rows: EncodedBlock
     novelty: Float64[np.ndarray, " rows"] | None = None
     """Of the flows that the rows were encoded from; None where no alert goes by it."""
 
-    def take(self, rows: Int64[np.ndarray, " some"]) -> "Sample":
+    def take(self, rows: Int64[np.ndarray, " some"]) -> "CalibrationRows":
         """Some of the rows."""
-        return Sample(take_rows(self.rows, rows), None if self.novelty is None else self.novelty[rows])
+        return CalibrationRows(
+            take_rows(self.rows, rows), None if self.novelty is None else self.novelty[rows]
+        )
 
 
-def rows_of(data: str, artifact: Artifact) -> Sample:
+def rows_of(data: str, artifact: Artifact) -> CalibrationRows:
     """Different rows of a traffic file, from its beginning on until there are `MAX_ROWS`.
 
     Raises:
         DataError: nothing can be read there.
     """
-    joins = artifact.operating is not None and artifact.operating.alarm is not None
-    strangeness = artifact.strangeness if joins else None
-    sample = Sample(artifact.tokenizer.encode(pa.table({})), None if strangeness is None else np.empty(0))
+    joins = artifact.operating_point is not None and artifact.operating_point.alert_score is not None
+    strangeness = artifact.novelty if joins else None
+    sample = CalibrationRows(
+        artifact.tokenizer.encode(pa.table({})), None if strangeness is None else np.empty(0)
+    )
     for table in open_flows(data, schema=artifact.schema).blocks():
         rows = join_blocks(sample.rows, artifact.tokenizer.encode(table))
         novelty = sample.novelty
         if strangeness is not None and novelty is not None:
-            novelty = np.append(novelty, strangeness.scores(measure(table, artifact.schema)))
-        sample = Sample(rows, novelty).take(distinct_rows(rows, row_hashes(rows)).rows)
+            novelty = np.append(novelty, strangeness.scores(extract_features(table, artifact.schema)))
+        sample = CalibrationRows(rows, novelty).take(distinct_rows(rows, row_hashes(rows)).rows)
         if len(sample.rows) >= MAX_ROWS:
             break
     return sample
 
 
-def _halves(sample: Sample, folder: Path) -> tuple[Sample, Sample]:
+def _halves(sample: CalibrationRows, folder: Path) -> tuple[CalibrationRows, CalibrationRows]:
     """Two parts of the sample that have no row in common, in random order."""
     rows = distinct_rows(sample.rows, row_hashes(sample.rows)).rows
     if len(rows) < 2:

@@ -25,11 +25,11 @@ import pyarrow as pa
 from wirebert.data.context.context import FlowContext
 from wirebert.data.dialect import HEAD_BYTES, read_head
 from wirebert.data.flows import DataConfig, Flows, open_flows
-from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.sensors.canonical import sensor_table
 from wirebert.errors import DataError
-from wirebert.files import has_taken
+from wirebert.files import try_lock
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import JsonLinesWriter, predict_blocks
 from wirebert.inference.tail import Position, Tail
@@ -48,7 +48,7 @@ _METADATA = b"wirebert.follow"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class FollowProgress:
     """What has been scored, and what the hosts of it did; saved whole or not at all."""
 
     position: Position | None = None
@@ -66,7 +66,7 @@ def follow(
     stop: Event,
     tell: Callable[[str], None],
     explained: Literal["alerts", "all"] | None = None,
-) -> Progress:
+) -> FollowProgress:
     """Score what stands in `log` and what is appended to it, until `stop` is set. Verdicts are JSON lines.
 
     With `out`, progress is kept beside it (`FILE.state`), and a later call goes on from there: each flow has exactly one
@@ -129,7 +129,7 @@ class _Scorer:
         detector: Detector,
         tail: Tail,
         folder: Path,
-        progress: Progress,
+        progress: FollowProgress,
         sink: BinaryIO,
         tell: Callable[[str], None],
         explained: Literal["alerts", "all"] | None,
@@ -139,7 +139,7 @@ class _Scorer:
         self._detector, self._tail, self._sink, self._tell = detector, tail, sink, tell
         self._piece = folder / tail.path.name
         self._writer = JsonLinesWriter(sink)
-        self._misfits = Misfits()
+        self._misfits = InvalidValues()
         self._file = 0
         """Which of the tail's files `_flows` and `_header` are of."""
         self._flows: Flows | None = None
@@ -198,7 +198,7 @@ class _Scorer:
             return False
         self._piece.write_bytes(head)
         # Nothing stands after a table that is still written: a short row at the end of a piece is a row like any.
-        config = DataConfig(max_misfit_fraction=1.0, footer_lines=0)
+        config = DataConfig(max_invalid_fraction=1.0, footer_lines=0)
         flows = open_flows(self._piece, config, schema=self._detector.schema)
         part = flows.parts[0]
         if part.dialect.format not in FORMATS:
@@ -222,10 +222,10 @@ class _Scorer:
     def tell_left_out(self) -> None:
         """Say how many rows had no verdict and which columns held values that were read as missing."""
         lines, counts = self._misfits.lines, self._misfits.counts
-        if lines.num_set_aside:
+        if lines.num_rejected:
             first = lines.examples[0]
             self._tell(
-                f"{lines.num_set_aside:,} rows can not be used and have no verdict ({first.reason}: {first.text!r})"
+                f"{lines.num_rejected:,} rows can not be used and have no verdict ({first.reason}: {first.text!r})"
             )
         for column, count in counts.items():
             value = self._misfits.examples[column][0].value
@@ -233,11 +233,11 @@ class _Scorer:
 
     def _check(self) -> None:
         lines = self._misfits.lines
-        total = lines.num_rows + lines.num_set_aside
-        if total >= FEWEST_ROWS and lines.num_set_aside > MAX_SET_ASIDE_FRACTION * total:
+        total = lines.num_rows + lines.num_rejected
+        if total >= FEWEST_ROWS and lines.num_rejected > MAX_SET_ASIDE_FRACTION * total:
             first = lines.examples[0]
             raise DataError(
-                f"{self._tail.path}: {first.reason} in {first.text!r}, and so {lines.num_set_aside:,} of {total:,} rows "
+                f"{self._tail.path}: {first.reason} in {first.text!r}, and so {lines.num_rejected:,} of {total:,} rows "
                 "can not be used; is it a log like those that the model was trained on?"
             )
 
@@ -256,10 +256,10 @@ class _Saver:
 
     def __init__(self, out: Path | None, sink: BinaryIO) -> None:
         self._out, self._sink = out, sink
-        self._saved: Progress | None = None
+        self._saved: FollowProgress | None = None
         self._saved_at, self._took_s = -1e9, 0.0
 
-    def save(self, progress: Progress, *, must: bool) -> None:
+    def save(self, progress: FollowProgress, *, must: bool) -> None:
         """Save, if something is new and (unless it `must` be) enough time has passed since the last time."""
         now = time.monotonic()
         if self._out is None or progress is self._saved:
@@ -293,20 +293,20 @@ def _output(out: Path | None) -> Generator[BinaryIO]:
             f"--out {out}: can not be written ({error.strerror}); choose another place"
         ) from error
     with sink:
-        if not has_taken(sink):
+        if not try_lock(sink):
             raise DataError(
                 f"--out {out}: another process is writing to it; stop it first or choose another name"
             )
         yield sink
 
 
-def _read_progress(out: Path | None, schema: FlowSchema) -> Progress:
+def _read_progress(out: Path | None, schema: FlowSchema) -> FollowProgress:
     """What the last process saved; a beginning where none did.
 
     Raises:
         DataError: the state is damaged, of a model that looks back differently, or its verdicts are gone.
     """
-    fresh = Progress(context=None if schema.context is None else FlowContext(schema.context))
+    fresh = FollowProgress(context=None if schema.context is None else FlowContext(schema.context))
     if out is None or not state_path(out).exists():
         return fresh
     path = state_path(out)
@@ -317,7 +317,7 @@ def _read_progress(out: Path | None, schema: FlowSchema) -> Progress:
         position = plain["position"]
         has_context = plain["has_context"]
         context = FlowContext.from_table(table) if has_context else None
-        progress = Progress(
+        progress = FollowProgress(
             position=None if position is None else Position(**position),
             num_flows=plain["num_flows"],
             num_out_bytes=plain["num_out_bytes"],
@@ -340,7 +340,7 @@ def _read_progress(out: Path | None, schema: FlowSchema) -> Progress:
     return progress
 
 
-def _write_progress(out: Path, progress: Progress) -> None:
+def _write_progress(out: Path, progress: FollowProgress) -> None:
     table = pa.table({}) if progress.context is None else progress.context.to_table()
     plain = {
         "position": None if progress.position is None else progress.position.to_dict(),

@@ -10,14 +10,14 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
-from wirebert.decision.alert_score import AlarmScore
+from wirebert.decision.alert_score import CombinedAlertScore
 from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
-from wirebert.inference.artifact import Artifact, limits
+from wirebert.inference.artifact import Artifact, thresholds_for
 from wirebert.metrics.split_metrics import attack_scores
 
-Way = Literal["onnx", "onnx-int8", "fp16"]
+Precision = Literal["onnx", "onnx-int8", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,7 @@ class Bounds:
     """How far any of them may be."""
 
 
-BOUNDS: Final[dict[Way, Bounds]] = {
+BOUNDS: Final[dict[Precision, Bounds]] = {
     "onnx": Bounds(same=0.98, mean_difference=0.01, max_difference=1e-3),
     "onnx-int8": Bounds(same=0.98, mean_difference=0.01),
     "fp16": Bounds(same=0.998, mean_difference=1e-3),
@@ -46,17 +46,17 @@ class Alerts(NamedTuple):
     """The class that is no attack."""
     threshold: float
     """The alarm score from which on there is an alert."""
-    alarm: AlarmScore | None = None
+    alarm: CombinedAlertScore | None = None
     """What joins attack score and novelty; None: the attack score alone counts."""
 
     @classmethod
     def of(cls, artifact: Artifact) -> "Alerts | None":
         """Where the artifact was set; None: it raises none."""
-        threshold, _ = limits(artifact, at=None, unknown=False)
+        threshold, _ = thresholds_for(artifact, fpr=None, novelty=False)
         benign = artifact.classes.benign
         if threshold is None or benign is None:
             return None
-        alarm = None if artifact.operating is None else artifact.operating.alarm
+        alarm = None if artifact.operating_point is None else artifact.operating_point.alert_score
         return cls(artifact.classes.classes.index(benign), threshold, alarm)
 
     def raised(
@@ -74,7 +74,7 @@ class Alerts(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agreement:
+class ParityReport:
     """How a way of computing compares with PyTorch in single precision."""
 
     num_rows: int
@@ -97,7 +97,7 @@ class Agreement:
             f"probabilities differ by at most {self.max_difference:.2g}, {self.mean_difference:.2g} on average"
         )
 
-    def fault(self, way: Way) -> str | None:
+    def fault(self, way: Precision) -> str | None:
         """Why this way is not to be used; None: it is. What is no number is a fault."""
         bounds = BOUNDS[way]
         for what, share in (("class", self.same_class), ("verdict", self.same_verdict)):
@@ -113,16 +113,16 @@ class Agreement:
         return None
 
 
-def compare(
+def compare_scores(
     found: Float[np.ndarray, "rows classes"],
     expected: Float[np.ndarray, "rows classes"],
     alerts: Alerts | None,
     source: str,
     novelty: Float64[np.ndarray, " rows"] | None = None,
-) -> Agreement:
+) -> ParityReport:
     """How far two tables of probabilities of the same rows are apart; their novelty counts where alerts go by it."""
     difference = np.abs(found - expected)
-    return Agreement(
+    return ParityReport(
         num_rows=len(found),
         rows=source,
         max_difference=float(difference.max()),
@@ -145,9 +145,9 @@ def random_rows(tokenizer: FlowTokenizer, num_rows: int, seed: int = 1) -> Encod
     starts = tokenizer.slot_special[:, 0]
     tokens = starts + rng.integers(0, sizes, (num_rows, num_slots))
     is_written = np.ones((num_rows, num_slots), np.bool_)
-    if tokenizer.leaves_out:
+    if tokenizer.omits_most_frequent:
         is_written = rng.random((num_rows, num_slots)) < rng.random((num_rows, 1))
-    if tokenizer.text_columns and tokenizer.pieces is not None:
+    if tokenizer.text_columns and tokenizer.subwords is not None:
         pieces = np.flatnonzero(tokenizer.token_slots < 0)[len(SPECIAL_TOKENS) :]
         texts = rng.choice(pieces, (num_rows, tokenizer.text_budget))
         is_text = np.arange(tokenizer.text_budget) < rng.integers(0, tokenizer.text_budget, (num_rows, 1))

@@ -14,15 +14,15 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 from pyarrow import csv, parquet
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.context.context import FlowContext
 from wirebert.data.flows import Flows
-from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.errors import DataError
 from wirebert.inference.detector import Detector, Scores
-from wirebert.inference.explanations import wants_reasons, why
-from wirebert.prefetch import ahead
+from wirebert.inference.explanations import explain_rows, needs_explanation
+from wirebert.prefetch import prefetch
 
 _LOCATING = frozenset({ColumnKind.TIME, ColumnKind.IDENTIFIER, ColumnKind.ADDRESS, ColumnKind.PORT})
 """Kinds of columns by which a person finds a flow again in the original log."""
@@ -33,9 +33,9 @@ _OURS = (
     "predicted_class",
     "attack_score",
     "novelty",
-    "alarm_score",
+    "alert_score",
     "verdict",
-    "why",
+    "explanation",
     "label",
     "true_class",
 )
@@ -57,7 +57,7 @@ def verdict_table(
     places: Mapping[str, pa.Array] | None = None,
 ) -> pa.Table:
     """One line per flow: `row`, its `places` (file, line) if they are known, the locating columns, `predicted_class`, `p_CLASS` of each class, `attack_score`,
-    and where the detector has them `novelty`, `alarm_score` (if it is not the attack score) and `verdict`.
+    and where the detector has them `novelty`, `alert_score` (if it is not the attack score) and `verdict`.
 
     A locating column that bears such a name is called `flow_NAME`. A port that is no whole number is missing.
     """
@@ -76,8 +76,8 @@ def verdict_table(
         columns["attack_score"] = pa.array(scores.attack_score)
     if scores.novelty is not None:
         columns["novelty"] = pa.array(scores.novelty)
-    if scores.alarm is not None and scores.alarm_score is not None:
-        columns["alarm_score"] = pa.array(scores.alarm_score)
+    if scores.combined_alert is not None and scores.alert_score is not None:
+        columns["alert_score"] = pa.array(scores.alert_score)
     if (verdict := scores.verdict) is not None:
         columns["verdict"] = pa.array(verdict, pa.string())
     return pa.table(columns)
@@ -86,7 +86,7 @@ def verdict_table(
 def predict_blocks(
     detector: Detector,
     flows: Flows,
-    misfits: Misfits | None = None,
+    misfits: InvalidValues | None = None,
     *,
     explained: Literal["alerts", "all"] | None = None,
     context: FlowContext | None = None,
@@ -94,7 +94,7 @@ def predict_blocks(
 ) -> Iterator[pa.Table]:
     """Verdict tables of a file, in input order; memory is bounded by a few blocks. `misfits` gets what did not fit.
 
-    Reading and encoding, scoring, and what the caller does with a table overlap. `explained` flows get a column `why`:
+    Reading and encoding, scoring, and what the caller does with a table overlap. `explained` flows get a column `explanation`:
     `alerts` are those of another class than the benign one, alerts and unknown flows, and all where none is known to be
     benign.
 
@@ -105,15 +105,17 @@ def predict_blocks(
 
     Without a row there is one table all the same, so that a file of verdicts always has its columns.
     """
-    misfits = misfits or Misfits()
+    misfits = misfits or InvalidValues()
     encoded = ((part, detector.encode(part.table)) for part in _parts(flows, misfits, context, first_row))
-    scored = ((part, block, detector.score(part.table, block)) for part, block in ahead(encoded))
-    for part, block, scores in ahead(scored):
+    scored = ((part, block, detector.score(part.table, block)) for part, block in prefetch(encoded))
+    for part, block, scores in prefetch(scored):
         verdicts = verdict_table(part.table, scores, detector.schema, part.rows, part.places)
         if explained is not None:
             everyone = np.ones(len(block), np.bool_)
-            chosen = everyone if explained == "all" else wants_reasons(scores)
-            verdicts = verdicts.append_column("why", why(detector, part.table, block, scores, chosen))
+            chosen = everyone if explained == "all" else needs_explanation(scores)
+            verdicts = verdicts.append_column(
+                "explanation", explain_rows(detector, part.table, block, scores, chosen)
+            )
         yield verdicts
 
 
@@ -125,7 +127,9 @@ class _Part(NamedTuple):
     places: dict[str, pa.Array]
 
 
-def _parts(flows: Flows, misfits: Misfits, context: FlowContext | None, first_row: int) -> Iterator[_Part]:
+def _parts(
+    flows: Flows, misfits: InvalidValues, context: FlowContext | None, first_row: int
+) -> Iterator[_Part]:
     """The rows of the file, at most `PART_ROWS` at a time; one part without rows if there is none."""
     misfits.lines.finds_lines = True
     blocks = flows.blocks(misfits, context)
@@ -139,7 +143,7 @@ def _parts(flows: Flows, misfits: Misfits, context: FlowContext | None, first_ro
             yield _Part(table.slice(start, PART_ROWS), rows[part], cut)
 
 
-def _places(flows: Flows, lines: Intake, num_rows: int) -> dict[str, pa.Array]:
+def _places(flows: Flows, lines: ParseStats, num_rows: int) -> dict[str, pa.Array]:
     """Where rows stand: `file` if there are several, and `line` in formats that have lines of their own."""
     places: dict[str, pa.Array] = {}
     if len(flows.parts) > 1:

@@ -18,7 +18,7 @@ _PIECE_ROWS = 8_192
 _MAX_SLOTS = 1 << 22
 
 
-class Distinct(NamedTuple):
+class DistinctRows(NamedTuple):
     """The different rows of a block."""
 
     rows: Int64[np.ndarray, " distinct"]
@@ -27,14 +27,14 @@ class Distinct(NamedTuple):
     """For each row of the block, which of `rows` it equals."""
 
 
-def distinct_rows(block: EncodedBlock, hashes: UInt64[np.ndarray, " flows"]) -> Distinct:
+def distinct_rows(block: EncodedBlock, hashes: UInt64[np.ndarray, " flows"]) -> DistinctRows:
     """The different rows of `block`; `hashes` are equal where rows are equal, and hardly ever elsewhere."""
     _, rows, numbers = np.unique(hashes, return_index=True, return_inverse=True)
     others = np.flatnonzero(rows[numbers] != np.arange(len(block)))
     same = _are_equal(block, others, rows[numbers[others]])
     strangers = others[~same]  # of one hash with a row that differs: each stands for itself
     numbers[strangers] = len(rows) + np.arange(len(strangers))
-    return Distinct(np.concatenate([rows, strangers]), numbers)
+    return DistinctRows(np.concatenate([rows, strangers]), numbers)
 
 
 def join_blocks(first: EncodedBlock, second: EncodedBlock) -> EncodedBlock:

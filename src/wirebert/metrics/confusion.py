@@ -21,12 +21,12 @@ def confusion_matrix(
     return cells.reshape(num_labels, num_labels).astype(np.int64)
 
 
-def class_figures(
+def class_metrics(
     matrices: Float64[np.ndarray, "matrices labels labels"],
 ) -> dict[str, Float64[np.ndarray, "matrices labels"]]:
     """Precision, recall, F1, one-against-rest accuracy and support of every class; 0 where nothing is to divide by.
 
-    >>> {name: figure[0].tolist() for name, figure in class_figures(np.array([[[3.0, 1.0], [0.0, 0.0]]])).items()}
+    >>> {name: figure[0].tolist() for name, figure in class_metrics(np.array([[[3.0, 1.0], [0.0, 0.0]]])).items()}
     {'precision': [1.0, 0.0], 'recall': [0.75, 0.0], 'f1': [0.85..., 0.0], 'accuracy': [0.75, 0.75], 'support': [4.0, 0.0]}
     """
     hits = np.diagonal(matrices, axis1=-2, axis2=-1)
@@ -43,14 +43,14 @@ def class_figures(
     }
 
 
-def headline_figures(
+def headline_metrics(
     matrices: Float64[np.ndarray, "matrices labels labels"], benign: int | None
 ) -> dict[str, Float64[np.ndarray, " matrices"]]:
     """Accuracy, macro and weighted F1; with a benign class also the attack-or-not figures, as `binary_*`.
 
     The macro mean runs over classes that occur or are predicted (as in scikit-learn), in each matrix by itself.
     """
-    classes = class_figures(matrices)
+    classes = class_metrics(matrices)
     support = classes["support"]
     seen = (support + matrices.sum(axis=-2)) > 0
     total = support.sum(axis=-1)
@@ -61,7 +61,7 @@ def headline_figures(
     }
     if benign is None:
         return figures
-    attack = class_figures(_attack_or_not(matrices, benign))
+    attack = class_metrics(_binary_metrics(matrices, benign))
     false_alarms = 1 - attack["recall"][:, 0]
     return figures | {
         "binary_accuracy": attack["accuracy"][:, 1],
@@ -72,7 +72,7 @@ def headline_figures(
     }
 
 
-def _attack_or_not(
+def _binary_metrics(
     matrices: Float64[np.ndarray, "matrices labels labels"], benign: int
 ) -> Float64[np.ndarray, "matrices 2 2"]:
     is_attack = np.arange(matrices.shape[-1]) != benign

@@ -17,16 +17,16 @@ class OperatingCurve:
     At `thresholds[i]` every flow that scores at least that much is an alarm. Equal scores raise the alarm together.
 
     >>> curve = OperatingCurve.of(np.array([0.9, 0.8, 0.8, 0.1]), np.array([True, True, False, False]))
-    >>> curve.thresholds.tolist(), curve.num_found.tolist(), curve.num_false.tolist()
+    >>> curve.thresholds.tolist(), curve.num_true_positives.tolist(), curve.num_false_positives.tolist()
     ([inf, 0.9, 0.8, 0.1], [0, 1, 2, 2], [0, 0, 1, 2])
-    >>> curve.detection_at(0.1), curve.detection_at(0.5), curve.auroc
+    >>> curve.tpr_at_fpr(0.1), curve.tpr_at_fpr(0.5), curve.auroc
     (0.5, 1.0, 0.875)
     """
 
     thresholds: Float64[np.ndarray, " points"]
-    num_found: Int64[np.ndarray, " points"]
+    num_true_positives: Int64[np.ndarray, " points"]
     """Attacks among the alarms."""
-    num_false: Int64[np.ndarray, " points"]
+    num_false_positives: Int64[np.ndarray, " points"]
     """Benign flows among the alarms."""
 
     @staticmethod
@@ -46,19 +46,21 @@ class OperatingCurve:
     @property
     def num_attacks(self) -> int:
         """Attacks in the file."""
-        return int(self.num_found[-1])
+        return int(self.num_true_positives[-1])
 
     @property
     def num_benign(self) -> int:
         """Benign flows in the file."""
-        return int(self.num_false[-1])
+        return int(self.num_false_positives[-1])
 
     @property
     def auroc(self) -> float | None:
         """Area under the ROC curve; None unless there are both attacks and benign flows."""
         if not self.num_attacks or not self.num_benign:
             return None
-        area = np.trapezoid(self.num_found.astype(np.float64), self.num_false.astype(np.float64))
+        area = np.trapezoid(
+            self.num_true_positives.astype(np.float64), self.num_false_positives.astype(np.float64)
+        )
         return float(area) / (self.num_attacks * self.num_benign)
 
     @property
@@ -66,21 +68,21 @@ class OperatingCurve:
         """Mean precision over the attacks, in order of score; None without attacks."""
         if not self.num_attacks:
             return None
-        precision = self.num_found[1:] / (self.num_found[1:] + self.num_false[1:])
-        return float(np.sum(np.diff(self.num_found) * precision)) / self.num_attacks
+        precision = self.num_true_positives[1:] / (self.num_true_positives[1:] + self.num_false_positives[1:])
+        return float(np.sum(np.diff(self.num_true_positives) * precision)) / self.num_attacks
 
-    def detection_at(self, false_positive_rate: float) -> float | None:
+    def tpr_at_fpr(self, false_positive_rate: float) -> float | None:
         """Share of attacks found by the laxest threshold that keeps the false positive rate at or below this one.
 
         None unless there are both attacks and benign flows.
         """
         if not self.num_attacks or not self.num_benign:
             return None
-        return float(self.num_found[self.place_at(false_positive_rate)]) / self.num_attacks
+        return float(self.num_true_positives[self.index_at_fpr(false_positive_rate)]) / self.num_attacks
 
-    def place_at(self, false_positive_rate: float) -> int:
+    def index_at_fpr(self, false_positive_rate: float) -> int:
         """Position of the laxest threshold that keeps the false positive rate at or below this one."""
-        allowed = self.num_false / max(self.num_benign, 1) <= false_positive_rate
+        allowed = self.num_false_positives / max(self.num_benign, 1) <= false_positive_rate
         return int(np.flatnonzero(allowed)[-1])
 
     def thinned(self, num_stretches: int) -> "ScoreCurve":
@@ -90,7 +92,7 @@ class OperatingCurve:
         positive rate passes the next of `num_stretches` steps between one flow and all, each a constant factor above
         the one before.
         """
-        found, false = self.num_found[1:], self.num_false[1:]
+        found, false = self.num_true_positives[1:], self.num_false_positives[1:]
         if not len(found):
             return ScoreCurve((), (), (), None, None)
         precision = found / (found + false)
@@ -117,9 +119,9 @@ class ScoreCurve:
     """Some points of an `OperatingCurve`, from the strictest threshold to the laxest; the areas are of the whole curve."""
 
     thresholds: tuple[float, ...]
-    num_found: tuple[int, ...]
+    num_true_positives: tuple[int, ...]
     """Flows of the class among the alarms; the last is all of them."""
-    num_false: tuple[int, ...]
+    num_false_positives: tuple[int, ...]
     """Other flows among the alarms; the last is all of them."""
     auroc: float | None
     average_precision: float | None
@@ -153,7 +155,7 @@ def score_curves(
     return ScoreCurves(of_class, None if attack is None else attack.thinned(ATTACK_POINTS))
 
 
-NUM_BINS = 40
+HISTOGRAM_BINS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,9 @@ def score_histogram(
     >>> score_histogram(np.array([0.0, 1.0, 1.0]), np.array([0, 1, 1]), ("ok", "scan", "dos"), "ok").counts["scan"][-1]
     2
     """
-    place = np.minimum((scores * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-    flat = np.bincount(true_ids * NUM_BINS + place, minlength=len(labels) * NUM_BINS)
-    counts = dict(zip(labels, flat.reshape(len(labels), NUM_BINS).tolist(), strict=True))
-    return ScoreHistogram(NUM_BINS, benign, {name: tuple(row) for name, row in counts.items() if any(row)})
+    place = np.minimum((scores * HISTOGRAM_BINS).astype(np.int64), HISTOGRAM_BINS - 1)
+    flat = np.bincount(true_ids * HISTOGRAM_BINS + place, minlength=len(labels) * HISTOGRAM_BINS)
+    counts = dict(zip(labels, flat.reshape(len(labels), HISTOGRAM_BINS).tolist(), strict=True))
+    return ScoreHistogram(
+        HISTOGRAM_BINS, benign, {name: tuple(row) for name, row in counts.items() if any(row)}
+    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from wirebert.metrics.confusion import class_figures, headline_figures
+from wirebert.metrics.confusion import class_metrics, headline_metrics
 
 Interval = tuple[float, float]
 """Lower and upper end."""
@@ -56,7 +56,7 @@ def bootstrap(
     """Intervals of every figure that follows from the confusion matrix.
 
     Args:
-        clusters: Cluster number of each flow, `ALONE` (-1) for flows that are drawn by themselves. With attack names as
+        clusters: Cluster number of each flow, `SINGLE_PROCESS` (-1) for flows that are drawn by themselves. With attack names as
             clusters give benign flows -1: one cluster of all benign flows would be missing from every third resample.
     """
     rows_rng, clusters_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
@@ -142,8 +142,8 @@ def _resampled_figures(
     classes: list[dict[str, Float64[np.ndarray, "chunk labels"]]] = []
     for size in cells.chunks(num_resamples):
         matrices = cells.draw(size, rng)
-        headlines.append(headline_figures(matrices, benign))
-        classes.append(class_figures(matrices))
+        headlines.append(headline_metrics(matrices, benign))
+        classes.append(class_metrics(matrices))
     return (
         {name: np.concatenate([part[name] for part in headlines]) for name in headlines[0]},
         {name: np.concatenate([part[name] for part in classes]) for name in classes[0]},

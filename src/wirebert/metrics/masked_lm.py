@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-PIECES: Final = "(pieces of text)"
+SUBWORDS: Final = "(pieces of text)"
 """What stands for all text columns together."""
 
 COLUMNS_SHOWN: Final = 15
@@ -19,7 +19,7 @@ HEAD: Final = ("column", "masked", "loss", "accuracy", "most frequent", "gain")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MaskedFigures:
+class MaskedMetrics:
     """Figures over some masked features."""
 
     num_masked: int
@@ -36,13 +36,13 @@ class MaskedFigures:
         return self.accuracy - self.frequent_accuracy
 
 
-def figures(
+def masked_metrics(
     tokens: Int[np.ndarray, " answers"],
     guessed: Int[np.ndarray, " answers"],
     losses: Float[np.ndarray, " answers"],
     default_ids: Int[np.ndarray, " slots"],
     token_slots: Int[np.ndarray, " tokens"],
-) -> MaskedFigures:
+) -> MaskedMetrics:
     """The figures of these answers. Pieces of text have no most frequent value, so nobody is right about them by it.
 
     Args:
@@ -50,7 +50,7 @@ def figures(
         token_slots: slot of each token; -1 for pieces of text.
     """
     frequent = np.append(default_ids, -1)[token_slots[tokens]]
-    return MaskedFigures(
+    return MaskedMetrics(
         num_masked=len(tokens),
         loss=float(np.mean(losses, dtype=np.float64)),
         accuracy=float(np.mean(guessed == tokens)),
@@ -58,27 +58,27 @@ def figures(
     )
 
 
-def column_figures(
+def column_metrics(
     tokens: Int[np.ndarray, " answers"],
     guessed: Int[np.ndarray, " answers"],
     losses: Float[np.ndarray, " answers"],
     default_ids: Int[np.ndarray, " slots"],
     token_slots: Int[np.ndarray, " tokens"],
     slot_names: Sequence[str],
-) -> dict[str, MaskedFigures]:
+) -> dict[str, MaskedMetrics]:
     """The figures of each slot that was asked for, in schema order; all pieces of text together are the last entry."""
     slots = token_slots[tokens]
-    names = [*slot_names, PIECES]
-    found: dict[str, MaskedFigures] = {}
+    names = [*slot_names, SUBWORDS]
+    found: dict[str, MaskedMetrics] = {}
     for slot in [*range(len(slot_names)), -1]:
         chosen = slots == slot
         if chosen.any():
             answers = tokens[chosen], guessed[chosen], losses[chosen]
-            found[names[slot]] = figures(*answers, default_ids, token_slots)
+            found[names[slot]] = masked_metrics(*answers, default_ids, token_slots)
     return found
 
 
-def print_masked(overall: MaskedFigures, columns: Mapping[str, MaskedFigures], console: Console) -> None:
+def print_masked(overall: MaskedMetrics, columns: Mapping[str, MaskedMetrics], console: Console) -> None:
     """The whole in one line, then the columns of which the model has learned most."""
     console.print(
         f"masked features of held-out rows: loss {overall.loss:.3f}, accuracy {overall.accuracy:.3f}; "

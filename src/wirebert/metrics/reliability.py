@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
-NUM_BINS = 15
+RELIABILITY_BINS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class ReliabilityBin:
     num_flows: int
     probability: float
     """Mean of what the model says."""
-    share: float
+    observed_frequency: float
     """Share of the flows for which it came true."""
 
 
@@ -24,7 +24,7 @@ class Reliability:
     """A reliability diagram."""
 
     expected_error: float
-    """Mean distance of `probability` and `share`, each bin weighted by its flows."""
+    """Mean distance of `probability` and `observed_frequency`, each bin weighted by its flows."""
     bins: tuple[ReliabilityBin, ...]
     """From low to high; empty ones are left out."""
 
@@ -47,15 +47,15 @@ def reliability(
     >>> reliability(np.array([0.9, 0.9, 0.1]), np.array([True, False, False])).expected_error
     0.3...
     """
-    place = np.minimum((probabilities * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-    counts = np.bincount(place, minlength=NUM_BINS)
-    said = np.bincount(place, probabilities, NUM_BINS)
-    true = np.bincount(place, came_true, NUM_BINS)
+    place = np.minimum((probabilities * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
+    counts = np.bincount(place, minlength=RELIABILITY_BINS)
+    said = np.bincount(place, probabilities, RELIABILITY_BINS)
+    true = np.bincount(place, came_true, RELIABILITY_BINS)
     bins = [
         ReliabilityBin(int(counts[i]), float(said[i] / counts[i]), float(true[i] / counts[i]))
         for i in np.flatnonzero(counts).tolist()
     ]
-    return Reliability(calibration_error(probabilities, came_true, NUM_BINS), tuple(bins))
+    return Reliability(calibration_error(probabilities, came_true, RELIABILITY_BINS), tuple(bins))
 
 
 def calibration_error(

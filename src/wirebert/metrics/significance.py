@@ -19,20 +19,20 @@ from math import comb
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from wirebert.metrics.confusion import class_figures, headline_figures
+from wirebert.metrics.confusion import class_metrics, headline_metrics
 from wirebert.metrics.intervals import ALONE, Interval
 
-DETECTION_RATE = 0.01
+TPR_TARGET_FPR = 0.01
 """False positive rate at which detection is resampled."""
-DETECTION = "detection_at_1_percent"
+TPR_AT_1PCT_FPR = "detection_at_1_percent"
 """Name of the figure: share of attacks found by the threshold that 1 % of these very benign flows exceed."""
 
 _CHUNK_VALUES = 8_000_000
-_MOST_RELABELLINGS = 20_000
+_MAX_PERMUTATIONS = 20_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
+class LabelledRows:
     """The true classes of some flows, and what they have in common."""
 
     true_ids: Int64[np.ndarray, " flows"]
@@ -40,7 +40,7 @@ class Judged:
     benign: int | None
     """Id of the class that means no attack; None: there are no attack-or-not figures."""
     clusters: Int64[np.ndarray, " flows"] | None = None
-    """Cluster number of each flow, `ALONE` for flows that are drawn by themselves; None: rows only."""
+    """Cluster number of each flow, `SINGLE_PROCESS` for flows that are drawn by themselves; None: rows only."""
 
     @property
     def has_clusters(self) -> bool:
@@ -49,7 +49,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Contrast:
+class DifferenceInterval:
     """A difference under one way of resampling."""
 
     interval: Interval
@@ -69,29 +69,29 @@ def f1_of(label: int) -> str:
     return f"f1_of_{label}"
 
 
-def figures(
-    judged: Judged,
+def paired_metrics(
+    judged: LabelledRows,
     predicted: Int64[np.ndarray, "verdicts flows"],
     scores: Float64[np.ndarray, "verdicts flows"] | None = None,
     *,
     per_class: bool = False,
 ) -> dict[str, Float64[np.ndarray, " verdicts"]]:
-    """Headline figures of each verdict on the flows as they are; with attack scores also `DETECTION`.
+    """Headline figures of each verdict on the flows as they are; with attack scores also `TPR_AT_1PCT_FPR`.
 
     Args:
         per_class: Give the F1 of every class too, by the name `f1_of` has for it.
     """
     weights = np.ones((1, len(judged.true_ids)))
-    found = [_weighted_figures(judged, row, weights, per_class=per_class) for row in predicted]
+    found = [_weighted_metrics(judged, row, weights, per_class=per_class) for row in predicted]
     values = {name: np.concatenate([one[name] for one in found]) for name in (found[0] if found else {})}
     if scores is not None and judged.benign is not None:
         is_attack = judged.true_ids != judged.benign
-        values[DETECTION] = detected(scores, is_attack, weights)[:, 0]
+        values[TPR_AT_1PCT_FPR] = tpr_at_fpr(scores, is_attack, weights)[:, 0]
     return values
 
 
 def resample(
-    judged: Judged,
+    judged: LabelledRows,
     predicted: Int64[np.ndarray, "verdicts flows"],
     scores: Float64[np.ndarray, "verdicts flows"] | None = None,
     *,
@@ -111,13 +111,13 @@ def resample(
     # Flows that no verdict tells apart are drawn together: a few thousand kinds instead of all the flows.
     units, counts, first = _units(judged, predicted, clusters, None if judged.benign is None else scores)
     chunks: list[dict[str, Float64[np.ndarray, "verdicts chunk"]]] = []
-    kinds = Judged(true_ids=judged.true_ids[first], num_labels=judged.num_labels, benign=judged.benign)
+    kinds = LabelledRows(true_ids=judged.true_ids[first], num_labels=judged.num_labels, benign=judged.benign)
     is_attack = kinds.true_ids != judged.benign
     for weights in _draws(counts, units, num_resamples, rng):
-        found = [_weighted_figures(kinds, row[first], weights, per_class=per_class) for row in predicted]
+        found = [_weighted_metrics(kinds, row[first], weights, per_class=per_class) for row in predicted]
         chunk = {name: np.stack([one[name] for one in found]) for name in found[0]}
         if scores is not None and judged.benign is not None:
-            chunk[DETECTION] = detected(scores[:, first], is_attack, weights)
+            chunk[TPR_AT_1PCT_FPR] = tpr_at_fpr(scores[:, first], is_attack, weights)
         chunks.append(chunk)
     return {name: np.concatenate([chunk[name] for chunk in chunks], axis=1) for name in chunks[0]}
 
@@ -128,10 +128,10 @@ def percentile_interval(values: Float64[np.ndarray, " resamples"], level: float 
     return float(low), float(high)
 
 
-def bootstrap_p(differences: Float64[np.ndarray, " resamples"]) -> float:
+def bootstrap_p_value(differences: Float64[np.ndarray, " resamples"]) -> float:
     """Two-sided p-value of no difference: twice the share of resamples on the rarer side of zero, never 0.
 
-    >>> bootstrap_p(np.array([0.1, 0.2, 0.3]))
+    >>> bootstrap_p_value(np.array([0.1, 0.2, 0.3]))
     0.5
     """
     rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
@@ -153,25 +153,25 @@ def seed_interval(
     return percentile_interval(means)
 
 
-def relabelling_p(
+def permutation_p_value(
     first: Float64[np.ndarray, " seeds"], second: Float64[np.ndarray, " others"], *, seed: int = 0
 ) -> float:
     """Two-sided p-value of no difference between two methods' seeds, by swapping seeds between the methods.
 
     Exact where there are few enough ways to swap (252 for five seeds each), else from random swaps.
 
-    >>> relabelling_p(np.array([0.9, 0.8]), np.array([0.1, 0.2]))  # 2 of the 6 ways are as far apart
+    >>> permutation_p_value(np.array([0.9, 0.8]), np.array([0.1, 0.2]))  # 2 of the 6 ways are as far apart
     0.333...
     """
     both = np.concatenate([first, second])
     observed = abs(first.mean() - second.mean())
     size, total = len(first), len(both)
-    if comb(total, size) <= _MOST_RELABELLINGS:
+    if comb(total, size) <= _MAX_PERMUTATIONS:
         chosen = np.array(list(combinations(range(total), size)), dtype=np.int64)
         drawn = 0
     else:
         rng = np.random.default_rng(seed)
-        chosen = rng.permuted(np.tile(np.arange(total), (_MOST_RELABELLINGS, 1)), axis=1)[:, :size]
+        chosen = rng.permuted(np.tile(np.arange(total), (_MAX_PERMUTATIONS, 1)), axis=1)[:, :size]
         drawn = 1  # the seeds as they are count as one more way
     sums = both[chosen].sum(axis=1)
     gaps = np.abs(sums / size - (both.sum() - sums) / (total - size))
@@ -194,7 +194,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _units(
-    judged: Judged,
+    judged: LabelledRows,
     predicted: Int64[np.ndarray, "verdicts flows"],
     clusters: Int64[np.ndarray, " flows"] | None,
     scores: Float64[np.ndarray, "verdicts flows"] | None,
@@ -231,8 +231,8 @@ def _draws(
         yield weights
 
 
-def _weighted_figures(
-    judged: Judged,
+def _weighted_metrics(
+    judged: LabelledRows,
     predicted: Int64[np.ndarray, " units"],
     weights: Float64[np.ndarray, "resamples units"],
     *,
@@ -243,13 +243,13 @@ def _weighted_figures(
     matrices = np.zeros((len(weights), judged.num_labels**2))
     matrices[:, cells] = weights @ is_cell
     matrices = matrices.reshape(-1, judged.num_labels, judged.num_labels)
-    found = headline_figures(matrices, judged.benign)
+    found = headline_metrics(matrices, judged.benign)
     if per_class:
-        found |= {f1_of(label): values for label, values in enumerate(class_figures(matrices)["f1"].T)}
+        found |= {f1_of(label): values for label, values in enumerate(class_metrics(matrices)["f1"].T)}
     return found
 
 
-def detected(
+def tpr_at_fpr(
     scores: Float64[np.ndarray, "verdicts units"],
     is_attack: Bool[np.ndarray, " units"],
     weights: Float64[np.ndarray, "resamples units"],
@@ -283,13 +283,13 @@ def _num_found(
         return found
     # The first few levels decide, by far; the rest is looked at where a resample says otherwise.
     guide = np.bincount(level_of[~is_attack], weights[~is_attack].mean(axis=1), len(levels)).cumsum()
-    few = int(np.searchsorted(guide, 4 * DETECTION_RATE * guide[-1])) + 1
+    few = int(np.searchsorted(guide, 4 * TPR_TARGET_FPR * guide[-1])) + 1
     for num in (min(few, len(levels)), len(levels)):
         alarms, hits = (
             np.cumsum(_summed(level_of, (level_of < num) & side, weights, num), axis=0)
             for side in (~is_attack, is_attack)
         )
-        exceeds = alarms > DETECTION_RATE * num_benign
+        exceeds = alarms > TPR_TARGET_FPR * num_benign
         is_met = is_open & exceeds[-1]
         found[is_met] = hits[exceeds.argmax(axis=0), np.arange(len(found))][is_met]
         is_open &= ~is_met

@@ -1,4 +1,4 @@
-"""How good the verdicts on one evaluated split are: `evaluate` -> `SplitMetrics`.
+"""How good the verdicts on one evaluated split are: `compute_metrics` -> `SplitMetrics`.
 
 The mistakes that a reader learns most from: those the model was surest of, one of each kind of flow.
 """
@@ -11,12 +11,12 @@ from typing import Literal, TypedDict, cast
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, UInt64
 
-from wirebert.metrics.confusion import class_figures, confusion_matrix, headline_figures
+from wirebert.metrics.confusion import class_metrics, confusion_matrix, headline_metrics
 from wirebert.metrics.curves import OperatingCurve, ScoreCurves, ScoreHistogram, score_curves, score_histogram
 from wirebert.metrics.intervals import Intervals, bootstrap
 from wirebert.metrics.reliability import Calibration, reliability
-from wirebert.metrics.thresholds import OperatingPoint, Threshold, fit_threshold, operating_point
-from wirebert.serialization import to_plain
+from wirebert.metrics.thresholds import Threshold, ThresholdMetrics, fit_threshold, threshold_metrics
+from wirebert.serialization import to_builtins
 
 NUM_MISTAKES = 20
 PER_CONFUSION = 4
@@ -37,11 +37,11 @@ class Mistake:
     """Of the predicted class."""
     flow: Mapping[str, str]
     """Column -> value, in the order of the file; missing values are left out."""
-    carried_by: Mapping[str, float] = field(default_factory=dict)
+    top_features: Mapping[str, float] = field(default_factory=dict)
     """Feature -> its share in the verdict, the strongest first; empty where it is not known."""
 
 
-def surest_mistakes(
+def most_confident_errors(
     probabilities: Float64[np.ndarray, " wrong"],
     confusions: Int64[np.ndarray, " wrong"],
     row_hashes: UInt64[np.ndarray, " wrong"],
@@ -95,7 +95,7 @@ class BinaryMetrics:
     auroc: float | None
     """Of the alarm score; None where the file lacks attacks or benign flows (as are the next two)."""
     average_precision: float | None
-    detection_at_fpr: Mapping[str, float | None]
+    tpr_at_fpr: Mapping[str, float | None]
     """False positive rate -> share of attacks found by the threshold that keeps it, chosen on these very flows."""
 
 
@@ -108,7 +108,7 @@ class Confusion:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShareMetrics:
+class SubsetMetrics:
     """Headline figures on some of a split's flows."""
 
     num_flows: int
@@ -117,12 +117,12 @@ class ShareMetrics:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Familiarity:
+class TrainOverlap:
     """A split in two: flows that look to the model exactly like some training flow, and all others."""
 
-    seen: ShareMetrics
+    seen: SubsetMetrics
     """What the model may know by heart."""
-    unseen: ShareMetrics
+    unseen: SubsetMetrics
     """What it has to tell from what it learned."""
 
 
@@ -146,13 +146,13 @@ class SplitMetrics:
     binary_accuracy: float | None = None
     """Attack or not; None (as is `binary`) where no class means benign."""
     binary: BinaryMetrics | None = None
-    familiarity: Familiarity | None = None
+    train_overlap: TrainOverlap | None = None
     """None where it is not known which flows training has seen."""
-    operating_points: tuple[OperatingPoint, ...] = ()
+    operating_points: tuple[ThresholdMetrics, ...] = ()
     """What thresholds that aim at few false alarms do here; none without benign flows."""
     thresholds_from: str | None = None
     """The split on which those thresholds were fitted; None: on this one, so at their best."""
-    alerts_on: Literal["attack", "attack_and_novelty"] = "attack"
+    alert_score: Literal["attack", "attack_and_novelty"] = "attack"
     """What the alarm score is: the attack score 1 - P(benign), or that and the novelty joined."""
     calibration: Calibration | None = None
     """None for an empty split."""
@@ -164,16 +164,16 @@ class SplitMetrics:
 
     def to_json(self) -> dict[str, object]:
         """The shape of `splits.<name>` in report.json; without a benign class there are no binary figures."""
-        data = cast(dict[str, object], to_plain(self))
+        data = cast(dict[str, object], to_builtins(self))
         if self.binary is None:
             del data["binary"], data["binary_accuracy"]
-        if self.familiarity is None:
-            del data["familiarity"]
+        if self.train_overlap is None:
+            del data["train_overlap"]
         return data
 
 
 @dataclass(frozen=True, slots=True)
-class Thresholds:
+class FittedThresholds:
     """Thresholds of the alarm score."""
 
     split: str
@@ -181,7 +181,7 @@ class Thresholds:
     limits: tuple[Threshold, ...]
 
 
-def evaluate(
+def compute_metrics(
     true_ids: Int64[np.ndarray, " flows"],
     probabilities: Float[np.ndarray, "flows classes"],
     classes: tuple[str, ...],
@@ -190,8 +190,8 @@ def evaluate(
     extra_classes: tuple[str, ...] = (),
     clusters: Int64[np.ndarray, " flows"] | None = None,
     is_seen: Bool[np.ndarray, " flows"] | None = None,
-    thresholds: Thresholds | None = None,
-    alarm_scores: Float64[np.ndarray, " flows"] | None = None,
+    thresholds: FittedThresholds | None = None,
+    alert_scores: Float64[np.ndarray, " flows"] | None = None,
     seed: int = 0,
     num_resamples: int = 1000,
 ) -> SplitMetrics:
@@ -204,10 +204,10 @@ def evaluate(
         clusters: Flows that stand or fall together, for the second kind of interval (see `intervals.bootstrap`).
         is_seen: Whether training has seen a flow that looks the same to the model.
         thresholds: Fitted on other flows; without them, on these, one for each of `FALSE_POSITIVE_RATES`.
-        alarm_scores: Attack score and novelty joined, if alerts go by them; None: they go by the attack score.
+        alert_scores: Attack score and novelty joined, if alerts go by them; None: they go by the attack score.
 
     Examples:
-        >>> metrics = evaluate(np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]), ("ok", "scan"), "ok")
+        >>> metrics = compute_metrics(np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]), ("ok", "scan"), "ok")
         >>> metrics.accuracy, metrics.per_class["scan"].recall
         (0.66..., 1.0)
     """
@@ -218,7 +218,7 @@ def evaluate(
     benign_id = classes.index(benign) if benign in classes else None
     matrix = confusion_matrix(true_ids, predicted_ids, len(labels))
     headline = _headline(matrix, benign_id)
-    curve = _attack_curve(true_ids, probabilities, alarm_scores, benign_id)
+    curve = _attack_curve(true_ids, probabilities, alert_scores, benign_id)
     intervals = None
     if len(true_ids):
         drawn = partial(bootstrap, clusters=clusters, seed=seed, num_resamples=num_resamples)
@@ -236,50 +236,52 @@ def evaluate(
         binary=None if curve is None else _binary_metrics(headline, curve),
         classes_not_in_training={name: per_class[name].support for name in extra_classes},
         intervals=intervals,
-        familiarity=None if is_seen is None else _familiarity(true_ids, predicted_ids, is_seen, len(labels)),
+        train_overlap=None
+        if is_seen is None
+        else _train_overlap(true_ids, predicted_ids, is_seen, len(labels)),
         calibration=_calibration(true_ids, probabilities, benign_id) if len(true_ids) else None,
         curves=score_curves(true_ids, probabilities, classes, curve),
-        **_alarms(true_ids, probabilities, alarm_scores, labels, benign_id, thresholds),
+        **_alerts(true_ids, probabilities, alert_scores, labels, benign_id, thresholds),
     )
 
 
 def _attack_curve(
     true_ids: Int64[np.ndarray, " flows"],
     probabilities: Float[np.ndarray, "flows classes"],
-    alarm_scores: Float64[np.ndarray, " flows"] | None,
+    alert_scores: Float64[np.ndarray, " flows"] | None,
     benign_id: int | None,
 ) -> OperatingCurve | None:
     if benign_id is None:
         return None
-    scores = attack_scores(probabilities, benign_id) if alarm_scores is None else alarm_scores
+    scores = attack_scores(probabilities, benign_id) if alert_scores is None else alert_scores
     return OperatingCurve.of(scores, true_ids != benign_id)
 
 
-class _Alarms(TypedDict, total=False):
-    operating_points: tuple[OperatingPoint, ...]
+class _Alerts(TypedDict, total=False):
+    operating_points: tuple[ThresholdMetrics, ...]
     thresholds_from: str | None
-    alerts_on: Literal["attack", "attack_and_novelty"]
+    alert_score: Literal["attack", "attack_and_novelty"]
     score_histogram: ScoreHistogram
 
 
-def _alarms(
+def _alerts(
     true_ids: Int64[np.ndarray, " flows"],
     probabilities: Float[np.ndarray, "flows classes"],
-    alarm_scores: Float64[np.ndarray, " flows"] | None,
+    alert_scores: Float64[np.ndarray, " flows"] | None,
     labels: tuple[str, ...],
     benign_id: int | None,
-    thresholds: Thresholds | None,
-) -> _Alarms:
+    thresholds: FittedThresholds | None,
+) -> _Alerts:
     """What the alarm score does; nothing where no class means benign."""
     if benign_id is None:
         return {}
     scores = attack_scores(probabilities, benign_id)
-    alarm = scores if alarm_scores is None else alarm_scores
+    alarm = scores if alert_scores is None else alert_scores
     points = _operating_points(alarm, true_ids != benign_id, thresholds)
     return {
         "operating_points": points,
         "thresholds_from": thresholds.split if thresholds and points else None,
-        "alerts_on": "attack" if alarm_scores is None else "attack_and_novelty",
+        "alert_score": "attack" if alert_scores is None else "attack_and_novelty",
         "score_histogram": score_histogram(scores, true_ids, labels, labels[benign_id]),
     }
 
@@ -291,18 +293,18 @@ def attack_scores(
     return 1.0 - probabilities[:, benign_id].astype(np.float64)
 
 
-def _familiarity(
+def _train_overlap(
     true_ids: Int64[np.ndarray, " flows"],
     predicted_ids: Int64[np.ndarray, " flows"],
     is_seen: Bool[np.ndarray, " flows"],
     num_labels: int,
-) -> Familiarity:
-    shares: list[ShareMetrics] = []
+) -> TrainOverlap:
+    shares: list[SubsetMetrics] = []
     for chosen in (is_seen, ~is_seen):
         headline = _headline(confusion_matrix(true_ids[chosen], predicted_ids[chosen], num_labels), None)
         figures = {name: headline[name] for name in ("accuracy", "macro_f1")}
-        shares.append(ShareMetrics(num_flows=int(chosen.sum()), **figures))
-    return Familiarity(seen=shares[0], unseen=shares[1])
+        shares.append(SubsetMetrics(num_flows=int(chosen.sum()), **figures))
+    return TrainOverlap(seen=shares[0], unseen=shares[1])
 
 
 def cross_entropy(
@@ -325,14 +327,14 @@ def cross_entropy(
 
 def _headline(matrix: Int64[np.ndarray, "labels labels"], benign_id: int | None) -> dict[str, float]:
     stack = matrix[np.newaxis].astype(np.float64)
-    return {name: float(value[0]) for name, value in headline_figures(stack, benign_id).items()}
+    return {name: float(value[0]) for name, value in headline_metrics(stack, benign_id).items()}
 
 
 def _per_class(
     matrix: Int64[np.ndarray, "labels labels"], labels: tuple[str, ...]
 ) -> dict[str, ClassMetrics]:
     stack = matrix[np.newaxis].astype(np.float64)
-    figures = {name: values[0].tolist() for name, values in class_figures(stack).items()}
+    figures = {name: values[0].tolist() for name, values in class_metrics(stack).items()}
     return {
         label: ClassMetrics(
             precision=figures["precision"][position],
@@ -346,14 +348,16 @@ def _per_class(
 
 
 def _operating_points(
-    scores: Float64[np.ndarray, " flows"], is_attack: Bool[np.ndarray, " flows"], given: Thresholds | None
-) -> tuple[OperatingPoint, ...]:
+    scores: Float64[np.ndarray, " flows"],
+    is_attack: Bool[np.ndarray, " flows"],
+    given: FittedThresholds | None,
+) -> tuple[ThresholdMetrics, ...]:
     if given is None and not (~is_attack).any():
         return ()
     limits = (
         given.limits if given else [fit_threshold(scores, is_attack, rate) for rate in FALSE_POSITIVE_RATES]
     )
-    return tuple(operating_point(scores, is_attack, limit) for limit in limits)
+    return tuple(threshold_metrics(scores, is_attack, limit) for limit in limits)
 
 
 def _calibration(
@@ -377,7 +381,7 @@ def _binary_metrics(headline: Mapping[str, float], curve: OperatingCurve) -> Bin
         false_positive_rate=headline["binary_false_positive_rate"],
         auroc=curve.auroc,
         average_precision=curve.average_precision,
-        detection_at_fpr={
-            np.format_float_positional(rate): curve.detection_at(rate) for rate in FALSE_POSITIVE_RATES
+        tpr_at_fpr={
+            np.format_float_positional(rate): curve.tpr_at_fpr(rate) for rate in FALSE_POSITIVE_RATES
         },
     )

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from wirebert.metrics.intervals import Interval
-from wirebert.metrics.significance import Judged, figures, percentile_interval, resample
+from wirebert.metrics.significance import LabelledRows, paired_metrics, percentile_interval, resample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PairedFigure:
+class PairedMetric:
     """A figure in [0, 1] of both."""
 
     student: float
@@ -35,7 +35,7 @@ class SplitGap:
     """Flows with a label."""
     agreement: float | None
     """Share of the flows that both put into the same class; None for an empty split."""
-    figures: Mapping[str, PairedFigure]
+    metrics: Mapping[str, PairedMetric]
     """Headline figure -> its values."""
 
 
@@ -58,7 +58,7 @@ GAP_HEAD = ("figure", "student", "teacher", "difference", "95 % interval")
 
 
 def split_gap(
-    judged: Judged,
+    judged: LabelledRows,
     student: Int64[np.ndarray, " flows"],
     teacher: Int64[np.ndarray, " flows"],
     *,
@@ -68,8 +68,8 @@ def split_gap(
     """The comparison on one split; `student` and `teacher` are the classes that they say."""
     predicted = np.stack([student, teacher])
     if not len(student):
-        return SplitGap(num_flows=0, agreement=None, figures={})
-    plain = figures(judged, predicted)
+        return SplitGap(num_flows=0, agreement=None, metrics={})
+    plain = paired_metrics(judged, predicted)
     drawn = {
         way: resample(judged, predicted, by_cluster=way == "clusters", seed=seed, num_resamples=num_resamples)
         for way in ("rows", "clusters")
@@ -78,8 +78,8 @@ def split_gap(
     return SplitGap(
         num_flows=len(student),
         agreement=float(np.mean(student == teacher)),
-        figures={
-            name: PairedFigure(
+        metrics={
+            name: PairedMetric(
                 student=float(ours),
                 teacher=float(theirs),
                 **{way: percentile_interval(found[name][0] - found[name][1]) for way, found in drawn.items()},
@@ -91,7 +91,7 @@ def split_gap(
 
 def gap_rows(gap: SplitGap, names: Mapping[str, str]) -> list[tuple[str, str, str, str, str]]:
     """A table of the split for people; `names` are the figures to show, with their names."""
-    shown = [(names[name], own) for name, own in gap.figures.items() if name in names]
+    shown = [(names[name], own) for name, own in gap.metrics.items() if name in names]
     return [
         (
             title,
@@ -110,7 +110,7 @@ def gap_remarks(gap: TeacherGap, split: str) -> list[str]:
     if own.agreement is None:
         return []
     lines = [f"Student and teacher put {own.agreement:.2%} of the flows into the same class."]
-    macro = own.figures.get("macro_f1")
+    macro = own.metrics.get("macro_f1")
     if macro is not None and macro.clusters is not None:
         low, high = macro.clusters
         lines.append(

@@ -1,7 +1,7 @@
 """Where the alarm score raises an alert: thresholds fitted on benign flows, and what each does on other flows.
 
 A threshold keeps its false positive rate only on traffic like that on which it was fitted. So every rate stands here
-with the interval that its number of flows allows, and `operating_point` says what became of it elsewhere.
+with the interval that its number of flows allows, and `threshold_metrics` says what became of it elsewhere.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Threshold:
     threshold: float
     num_benign: int
     """Benign flows on which it was fitted."""
-    num_false: int
+    num_false_positives: int
     """Those of them that raise an alert."""
     fpr_interval: Interval
     """95 % interval of the false positive rate on other benign flows of the same traffic."""
@@ -41,7 +41,7 @@ class Threshold:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OperatingPoint:
+class ThresholdMetrics:
     """What a threshold does on the flows of one split."""
 
     target_fpr: float
@@ -51,7 +51,7 @@ class OperatingPoint:
     """The rate that came of it; None without benign flows."""
     fpr_interval: Interval | None
     """Its 95 % interval, flows drawn one by one."""
-    detection: float | None
+    tpr: float | None
     """Share of attacks that raise an alert; None without attacks."""
     precision: float | None
     """Share of attacks among the alerts of this file; None without alerts."""
@@ -98,14 +98,14 @@ def fit_threshold(
         target_fpr=target_fpr,
         threshold=threshold,
         num_benign=num_benign,
-        num_false=num_false,
-        fpr_interval=share_interval(num_false, num_benign),
+        num_false_positives=num_false,
+        fpr_interval=wilson_interval(num_false, num_benign),
     )
 
 
-def operating_point(
+def threshold_metrics(
     scores: Float64[np.ndarray, " flows"], is_attack: Bool[np.ndarray, " flows"], at: Threshold
-) -> OperatingPoint:
+) -> ThresholdMetrics:
     """What the threshold does on these flows."""
     is_alert = scores >= at.threshold
     num_alerts, num_found = int(is_alert.sum()), int((is_alert & is_attack).sum())
@@ -113,12 +113,12 @@ def operating_point(
     num_benign, num_false = len(scores) - num_attacks, num_alerts - num_found
     fpr = num_false / num_benign if num_benign else None
     detection = num_found / num_attacks if num_attacks else None
-    return OperatingPoint(
+    return ThresholdMetrics(
         target_fpr=at.target_fpr,
         threshold=at.threshold,
         fpr=fpr,
-        fpr_interval=share_interval(num_false, num_benign) if num_benign else None,
-        detection=detection,
+        fpr_interval=wilson_interval(num_false, num_benign) if num_benign else None,
+        tpr=detection,
         precision=num_found / num_alerts if num_alerts else None,
         precision_at_prevalence={
             np.format_float_positional(share): precision_at(share, detection, fpr) for share in PREVALENCES
@@ -139,12 +139,12 @@ def precision_at(prevalence: float, detection: float | None, fpr: float | None) 
     return found / (found + (1 - prevalence) * fpr)
 
 
-def share_interval(num_hits: int, num_tries: int) -> Interval:
+def wilson_interval(num_hits: int, num_tries: int) -> Interval:
     """95 % interval of a share, also where no or every try is a hit.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
 
-    >>> low, high = share_interval(0, 1000)
+    >>> low, high = wilson_interval(0, 1000)
     >>> low, round(high, 5)
     (0.0, 0.00383)
     """

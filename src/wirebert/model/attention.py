@@ -32,7 +32,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from wirebert.errors import ConfigError
-from wirebert.model.packing import Packing, padded_places
+from wirebert.model.packing import Packing, padded_positions
 
 AttentionKernel = Literal["auto", "tiles", "math", "sdpa", "flash", "varlen", "memory_efficient", "flex"]
 
@@ -191,7 +191,7 @@ def _attend_tiles(
 
     if not packing.has_tiles:
         raise ConfigError(
-            f"model.attention=tiles takes rows of at most 128 tokens, found up to {packing.room}; use auto"
+            f"model.attention=tiles takes rows of at most 128 tokens, found up to {packing.capacity}; use auto"
         )
     seed = torch.randint(2**31, (), device=projected.device) if dropout else packing.starts[0]
     rows = torch.arange(packing.starts.shape[0] - 1, dtype=torch.int32, device=projected.device)
@@ -200,7 +200,12 @@ def _attend_tiles(
     )
     return tile_attention(
         *(projected, query, packing.tiles, query_tiles, packing.row_of, query_row_of, seed),
-        *(num_heads, projected.shape[1] // (num_heads * (3 if query is None else 2)), packing.room, dropout),
+        *(
+            num_heads,
+            projected.shape[1] // (num_heads * (3 if query is None else 2)),
+            packing.capacity,
+            dropout,
+        ),
     )
 
 
@@ -214,7 +219,7 @@ def _attend_padded(
     kernel: AttentionKernel,
 ) -> Float[Tensor, "A H E"]:
     """Through one of the padded kernels: rows are padded for attention alone."""
-    places, mask = padded_places(packing)
+    places, mask = padded_positions(packing)
     key, value = (part[places].transpose(1, 2) for part in (key, value))
     if is_first:
         return attend(query[:, :, None], key, value, mask, dropout=dropout, kernel=kernel)[:, :, 0]
@@ -234,5 +239,5 @@ def _attend_varlen(
     from torch.nn.attention.varlen import varlen_attn  # torch 2.10 and later
 
     rows = torch.arange(len(packing.starts), dtype=torch.int32, device=query.device)
-    starts_q, longest_q = (rows, 1) if is_first else (packing.starts, packing.room)
-    return varlen_attn(query, key, value, starts_q, packing.starts, longest_q, packing.room)  # pyright: ignore[reportReturnType]  # a tensor unless asked for more
+    starts_q, longest_q = (rows, 1) if is_first else (packing.starts, packing.capacity)
+    return varlen_attn(query, key, value, starts_q, packing.starts, longest_q, packing.capacity)  # pyright: ignore[reportReturnType]  # a tensor unless asked for more

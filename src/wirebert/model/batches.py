@@ -20,8 +20,8 @@ from torch import Tensor
 
 from wirebert.encoding.token_rows import ranges
 from wirebert.model.distilbert import DistilBert
-from wirebert.model.packing import Packing, plan, room_for
-from wirebert.prefetch import ahead
+from wirebert.model.packing import Packing, plan, tile_capacity
+from wirebert.prefetch import prefetch
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -52,7 +52,7 @@ READY_BATCHES: Final = 2
 
 
 @runtime_checkable
-class FlatRows(Protocol):
+class TokenRows(Protocol):
     """Encoded flows, one after another."""
 
     @property
@@ -163,15 +163,15 @@ def class_logits(model: DistilBert, batch: Batch) -> Float[Tensor, "rows C"]:
     return model(batch.ids, batch.mask)
 
 
-def answers(model: DistilBert, batch: Batch) -> Int64[Tensor, " rows"]:
+def masked_logits(model: DistilBert, batch: Batch) -> Int64[Tensor, " rows"]:
     """What `class_logits` is to say: the class of each row, or the tokens behind the masks."""
     if model.masked is None:
         return batch.class_ids
-    return model.masked.answers(batch.ids, len(batch.class_ids))
+    return model.masked.logits_of(batch.ids, len(batch.class_ids))
 
 
 def pack(
-    flows: FlatRows,
+    flows: TokenRows,
     rows: Int64[np.ndarray, " B"],
     class_ids: Int64[np.ndarray, " B"],
     *,
@@ -189,7 +189,7 @@ def pack(
     """
     starts = np.asarray(flows.offsets[rows])
     lengths = np.asarray(flows.offsets[rows + 1]) - starts
-    room = room_for(int(lengths.max()))
+    room = tile_capacity(int(lengths.max()))
     ids = flows.ids[ranges(starts, lengths)]
     fill = _filling(lengths, room, max(0, num_flows - len(lengths)))
     parts = (
@@ -225,7 +225,7 @@ def _filling(lengths: Int[np.ndarray, " B"], room: int, num_more: int) -> Int64[
 
 
 def pad(
-    flows: FlatRows, rows: Int64[np.ndarray, " B"], *, pad_id: int
+    flows: TokenRows, rows: Int64[np.ndarray, " B"], *, pad_id: int
 ) -> tuple[Int64[Tensor, "B L"], Bool[Tensor, "B L"] | None]:
     """The flows numbered `rows`, padded to the longest of them, and the mask of their tokens (None: none is padded)."""
     starts = np.asarray(flows.offsets[rows])
@@ -303,7 +303,7 @@ def usual_tokens(device: str) -> int:
 
 def score(
     model: DistilBert,
-    flows: FlatRows,
+    flows: TokenRows,
     *,
     device: str = "cpu",
     precision: Precision = "fp32",
@@ -333,7 +333,7 @@ def score(
 
 
 def _score(
-    model: DistilBert, flows: FlatRows, device: str, precision: Precision, max_tokens: int
+    model: DistilBert, flows: TokenRows, device: str, precision: Precision, max_tokens: int
 ) -> Float32[np.ndarray, "flows C"]:
     logits = np.empty((len(flows.offsets) - 1, model.architecture.num_classes), dtype=np.float32)
     was_training = model.training
@@ -342,7 +342,7 @@ def _score(
         with torch.inference_mode(), autocast(device, precision):
             made = _scoring_batches(model, flows, max_tokens, device)
             waiting: list[tuple[Int64[np.ndarray, " _"], Tensor]] = []
-            for rows, batch in ahead(made, READY_BATCHES if takes_packed(device) else 0):
+            for rows, batch in prefetch(made, READY_BATCHES if takes_packed(device) else 0):
                 waiting.append((rows, class_logits(model, batch)[: len(rows)].float()))
                 # One copy for many batches: the device does not wait for the processor between two of them.
                 if sum(len(rows) for rows, _ in waiting) >= SCORE_WINDOW:
@@ -354,7 +354,7 @@ def _score(
 
 
 def _scoring_batches(
-    model: DistilBert, flows: FlatRows, max_tokens: int, device: str
+    model: DistilBert, flows: TokenRows, max_tokens: int, device: str
 ) -> Iterator[tuple[Int64[np.ndarray, " _"], Batch]]:
     """All flows in batches on the device, each with the numbers of its flows."""
     for first in range(0, len(flows.offsets) - 1, SCORE_WINDOW):
@@ -368,7 +368,7 @@ def _scoring_batches(
 
 
 def scoring_batch(
-    model: DistilBert, flows: FlatRows, rows: Int64[np.ndarray, " B"], device: str, *, num_flows: int = 0
+    model: DistilBert, flows: TokenRows, rows: Int64[np.ndarray, " B"], device: str, *, num_flows: int = 0
 ) -> Batch:
     """The flows numbered `rows` on the device: packed on a GPU, where rows of padding may follow (see `pack`)."""
     pad_id = model.architecture.pad_id

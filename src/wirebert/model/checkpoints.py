@@ -33,7 +33,7 @@ _FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt")
 
 
 def build(
-    config: ModelConfig, layout: TokenLayout, *, classes: tuple[str, ...] = (), seed: int, num_asked: int = 0
+    config: ModelConfig, layout: TokenLayout, *, classes: tuple[str, ...] = (), seed: int, max_masked: int = 0
 ) -> DistilBert:
     """A model for the tokens of `layout` and for `classes`, or of masked tokens, started as `config` says.
 
@@ -47,15 +47,15 @@ def build(
         CheckpointError: The pretrained model is missing or can not be used.
         ConfigError: A setting contradicts the pretrained model.
     """
-    pretrained = None if config.start == "scratch" else read_pretrained(config.start)
+    pretrained = None if config.init_from == "scratch" else read_pretrained(config.init_from)
     architecture = resolve(
         config,
         vocab_size=len(layout.vocabulary),
-        num_classes=len(layout.vocabulary) if num_asked else len(classes),
+        num_classes=len(layout.vocabulary) if max_masked else len(classes),
         positions=layout.positions,
         num_columns=layout.num_slots,
         pad_id=layout.pad_id,
-        num_asked=num_asked,
+        max_masked=max_masked,
         pretrained=None if pretrained is None else pretrained.architecture,
     )
     generator = torch.Generator().manual_seed(seed)
@@ -63,7 +63,7 @@ def build(
         architecture,
         token_slots=torch.from_numpy(layout.token_slots).long(),
         token_groups=torch.from_numpy(layout.token_groups).long(),
-        token_masks=torch.from_numpy(layout.token_masks) if num_asked else None,
+        token_masks=torch.from_numpy(layout.token_masks) if max_masked else None,
         attention=config.attention,
         gradient_checkpointing=config.gradient_checkpointing,
         generator=generator,
@@ -222,7 +222,7 @@ def read_pretrained(start: str) -> Pretrained:
 def _download(name: str) -> Path:
     """The local copy of a model of the hub; a copy from earlier is used without a network."""
     if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
-        raise CheckpointError(f"model.start={name!r}: there is no such folder; check the path")
+        raise CheckpointError(f"model.init_from={name!r}: there is no such folder; check the path")
     # Here, since it takes long to import and a saved model never needs it.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -232,8 +232,8 @@ def _download(name: str) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
-            f"model.start={name!r}: no such folder, and it can not be had from the Hugging Face hub ({reason}); "
-            "without a network give a folder with config.json and model.safetensors, or use model.start=scratch"
+            f"model.init_from={name!r}: no such folder, and it can not be had from the Hugging Face hub ({reason}); "
+            "without a network give a folder with config.json and model.safetensors, or use model.init_from=scratch"
         ) from error
 
 
@@ -278,7 +278,7 @@ def _shared_tokens(
         if int(layout.new_tokens.min()) != num_known:
             raise CheckpointError(
                 f"{pretrained.name}: has {num_known} tokens, but the vocabulary being extended has {layout.new_tokens.min()}; "
-                "set encoding.wordpieces to the vocabulary of model.start"
+                "set encoding.wordpieces to the vocabulary of model.init_from"
             )
         ids = torch.arange(num_known)
         return ids, ids

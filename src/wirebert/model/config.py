@@ -45,7 +45,7 @@ class ModelConfig:
     max_positions: int | None = None
     """Longest row in tokens, at least 1; None: as the size says (512)."""
 
-    start: str = "scratch"
+    init_from: str = "scratch"
     """`scratch`, a folder with `config.json` and `model.safetensors`, or a model name on the Hugging Face hub."""
 
     attention: AttentionKernel = "auto"
@@ -73,8 +73,8 @@ class ModelConfig:
                 f"model.attention={self.attention} can not drop attention weights: model.attention_dropout must be 0, "
                 f"got {self.attention_dropout}"
             )
-        if not self.size or not self.start:
-            raise ConfigError("model.size and model.start must not be empty")
+        if not self.size or not self.init_from:
+            raise ConfigError("model.size and model.init_from must not be empty")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +102,7 @@ class Architecture:
     attention_pattern: str = FULL
     """Which tokens see each other (`wirebert.model.patterns`)."""
 
-    num_asked: int = 0
+    max_masked: int = 0
     """Tokens per row that a model of masked tokens is asked for at most; its classes are the tokens. 0: a classifier."""
 
     def __post_init__(self) -> None:
@@ -212,7 +212,7 @@ def resolve(
     positions: bool = True,
     num_columns: int = 0,
     pad_id: int = 0,
-    num_asked: int = 0,
+    max_masked: int = 0,
     pretrained: Architecture | None = None,
 ) -> Architecture:
     """The architecture that `config` means for this vocabulary and these classes.
@@ -239,7 +239,7 @@ def resolve(
         for name, fixed in _shapes(pretrained).items():
             if wanted.get(name, fixed) != fixed:
                 raise ConfigError(
-                    f"model.{name} is {fixed} in {config.start!r}, where the model starts, "
+                    f"model.{name} is {fixed} in {config.init_from!r}, where the model starts, "
                     f"but model.size={config.size} and the other settings ask for {wanted[name]}; leave them out"
                 )
     return replace(
@@ -251,7 +251,7 @@ def resolve(
         num_columns=num_columns,
         pad_id=pad_id,
         attention_pattern=config.attention_pattern,
-        num_asked=num_asked,
+        max_masked=max_masked,
     )
 
 

@@ -26,7 +26,7 @@ from wirebert.model.attention import AttentionKernel, attend, attend_packed
 from wirebert.model.config import Architecture
 from wirebert.model.masked_lm import MaskedHead
 from wirebert.model.normalization import linear_add_norm, linear_gelu, normalized
-from wirebert.model.packing import Packing, padded_places, place_in_row
+from wirebert.model.packing import Packing, padded_positions, position_in_row
 from wirebert.model.patterns import NO_GROUP, allowed, find_pattern
 
 NORM_EPS = 1e-12
@@ -42,7 +42,7 @@ class DistilBert(nn.Module):
     says which column each token of the vocabulary belongs to (-1: none); it matters only with column embeddings.
     `token_groups` says which group of columns (-1: none); it matters only to attention patterns.
 
-    With `architecture.num_asked` it is a model of masked tokens (`wirebert.model.masked_lm`): token logits at the masked
+    With `architecture.max_masked` it is a model of masked tokens (`wirebert.model.masked_lm`): token logits at the masked
     places take the place of class logits, and `token_masks` says what each token is shown as where it is masked.
     """
 
@@ -72,11 +72,11 @@ class DistilBert(nn.Module):
         self.embeddings = Embeddings(architecture, token_slots)
         self.layer = nn.ModuleList(Block(architecture, attention) for _ in range(architecture.num_layers))
         self.masked: MaskedHead | None = None
-        if architecture.num_asked:
+        if architecture.max_masked:
             if token_masks is None:
                 token_masks = torch.full((architecture.vocab_size,), architecture.pad_id)
             self.masked = MaskedHead(
-                architecture.dim, num_asked=architecture.num_asked, token_masks=token_masks
+                architecture.dim, num_asked=architecture.max_masked, token_masks=token_masks
             )
         else:
             self.pre_classifier = nn.Linear(architecture.dim, architecture.dim)
@@ -92,25 +92,25 @@ class DistilBert(nn.Module):
             layout = allowed(self.pattern, shown, self.token_groups[shown], mask)
         embedded = self.embeddings(shown)
         if self.masked is not None:
-            return self._guess(self.masked, embedded, layout, ids, len(ids))
+            return self._predict_masked(self.masked, embedded, layout, ids, len(ids))
         return self.head(self.encode(embedded, layout))
 
     def forward_packed(self, ids: Int[Tensor, " T"], packing: Packing) -> Float[Tensor, "asked C"]:
         """Class logits of packed flows, one row per flow."""
         if self.pattern is not None:  # a pattern is a mask per row, which padded rows have
-            places, mask = padded_places(packing)
+            places, mask = padded_positions(packing)
             padded = torch.where(mask, ids[places], self.architecture.pad_id)
             longest = self.architecture.max_positions  # a batch has room for more than some models take
             return self.forward(padded[:, :longest], mask[:, :longest])
         places = None
         if self.architecture.positions:  # rows of padding may be longer than any flow
-            places = place_in_row(packing).clamp(max=self.architecture.max_positions - 1)
+            places = position_in_row(packing).clamp(max=self.architecture.max_positions - 1)
         if self.masked is not None:
             embedded = self.embeddings(self.masked.shown(ids), places)
-            return self._guess(self.masked, embedded, packing, ids, packing.starts.shape[0] - 1)
+            return self._predict_masked(self.masked, embedded, packing, ids, packing.starts.shape[0] - 1)
         return self.head(self.encode(self.embeddings(ids, places), packing))
 
-    def _guess(
+    def _predict_masked(
         self, head: MaskedHead, hidden: Tensor, layout: Tensor | Packing | None, ids: Tensor, num_rows: int
     ) -> Float[Tensor, "asked V"]:
         """Token logits at masked places."""

@@ -40,7 +40,7 @@ class TokenLayout:
     token_groups: Int[np.ndarray, " tokens"]
     """Each token's group of columns, -1 for tokens of none."""
 
-    slot_marks: tuple[Int[np.ndarray, " _"], ...]
+    slot_special_states: tuple[Int[np.ndarray, " _"], ...]
     """Per slot, the tokens that stand for a state (missing, unseen, absent, rare, ...), not for a value."""
 
     ordered_numbers: tuple[Int[np.ndarray, " _"], ...]
@@ -49,40 +49,40 @@ class TokenLayout:
     new_tokens: Int[np.ndarray, " new"]
     """Tokens that a pretrained vocabulary lacked; none for a vocabulary of its own."""
 
-    new_token_pieces: tuple[Int[np.ndarray, " _"], ...]
+    new_token_subwords: tuple[Int[np.ndarray, " _"], ...]
     """For each of `new_tokens`, the pieces that it is made of, at least one."""
 
     @property
     def token_masks(self) -> Int[np.ndarray, " tokens"]:
         """What each token is shown as where it is masked: the `<absent>` of its column, or `[MASK]`."""
-        absent = [int(marks[ABSENT]) for marks in self.slot_marks]
+        absent = [int(marks[ABSENT]) for marks in self.slot_special_states]
         return np.array([*absent, self.vocabulary.index("[MASK]")])[self.token_slots]
 
     @classmethod
     def of(cls, tokenizer: FlowTokenizer) -> "TokenLayout":
         """The layout of a fitted tokenizer's vocabulary."""
-        new_tokens, pieces = tokenizer.new_token_pieces()
+        new_tokens, pieces = tokenizer.new_token_subwords()
         return cls(
             vocabulary=tokenizer.vocabulary,
             pad_id=tokenizer.pad_id,
-            positions=not tokenizer.leaves_out,
+            positions=not tokenizer.omits_most_frequent,
             num_slots=len(tokenizer.slot_names),
             token_slots=tokenizer.token_slots,
             token_groups=np.append(tokenizer.slot_groups, NO_GROUP)[tokenizer.token_slots],
-            slot_marks=tokenizer.slot_marks,
+            slot_special_states=tokenizer.slot_special_states,
             ordered_numbers=tokenizer.ordered_numbers,
             new_tokens=new_tokens,
-            new_token_pieces=tuple(pieces),
+            new_token_subwords=tuple(pieces),
         )
 
 
 def initialize_embeddings(model: DistilBert, layout: TokenLayout, generator: torch.Generator) -> None:
     """Give the tokens of `layout` the start that what is known of them suggests."""
-    initialize_from_pieces(model, layout.new_tokens, layout.new_token_pieces)
+    initialize_from_subwords(model, layout.new_tokens, layout.new_token_subwords)
     initialize_numbers(
         model, layout.ordered_numbers, generator=generator, around_mean=len(layout.new_tokens) > 0
     )
-    initialize_special(model, layout.slot_marks, layout.token_slots)
+    initialize_special(model, layout.slot_special_states, layout.token_slots)
 
 
 @torch.no_grad()
@@ -146,7 +146,7 @@ def initialize_special(
 
 
 @torch.no_grad()
-def initialize_from_pieces(
+def initialize_from_subwords(
     model: DistilBert, ids: Int[np.ndarray, " new"], pieces: Sequence[Int[np.ndarray, " _"]]
 ) -> None:
     """Start each new token at the mean of the embeddings of its pieces (each token has at least one)."""

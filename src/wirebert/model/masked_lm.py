@@ -28,7 +28,7 @@ NO_TOKEN: Final = -100
 class MaskedHead(nn.Module):
     """Token logits at masked places, by the word embeddings themselves (tied weights).
 
-    A batch is asked at `num_asked` places per row, whatever it holds, so that shapes do not depend on what is masked and a
+    A batch is asked at `max_masked` places per row, whatever it holds, so that shapes do not depend on what is masked and a
     step can be recorded as a CUDA graph; places left over have the answer `NO_TOKEN`.
     """
 
@@ -55,7 +55,7 @@ class MaskedHead(nn.Module):
         wanted_M = torch.arange(1, num_rows * self.num_asked + 1, device=ids.device)
         return torch.searchsorted(num_before_N, wanted_M)
 
-    def answers(self, ids: Int[Tensor, "*tokens"], num_rows: int) -> Int64[Tensor, " M"]:
+    def logits_of(self, ids: Int[Tensor, "*tokens"], num_rows: int) -> Int64[Tensor, " M"]:
         """The token behind each mask, in the order of `places`."""
         places_M = self.places(ids, num_rows)
         tokens_M = ids.flatten()[places_M.clamp(max=ids.numel() - 1)].long() - self.num_tokens

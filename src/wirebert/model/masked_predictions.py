@@ -13,38 +13,38 @@ from torch import Tensor
 
 from wirebert.model.batches import (
     SCORE_WINDOW,
-    FlatRows,
     Precision,
-    answers,
+    TokenRows,
     autocast,
     by_length,
     by_tokens,
     class_logits,
+    masked_logits,
     scoring_batch,
 )
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.masked_lm import NO_TOKEN
 
-MOST_TOKENS = 16_384
+MAX_TOKENS = 16_384
 """Tokens of one forward pass; the logits of all that is masked in them are held at once."""
 
 
-class Guesses(NamedTuple):
+class MaskedPredictions(NamedTuple):
     """One entry per masked token of some flows, in an order of no meaning."""
 
     tokens: Int64[np.ndarray, " A"]
     """What was masked."""
 
-    guessed: Int64[np.ndarray, " A"]
+    predicted: Int64[np.ndarray, " A"]
     """The model's first choice."""
 
     losses: Float32[np.ndarray, " A"]
     """-log of the probability that it gives what was masked."""
 
 
-def guess(
-    model: DistilBert, flows: FlatRows, *, device: str = "cpu", precision: Precision = "fp32"
-) -> Guesses:
+def predict_masked(
+    model: DistilBert, flows: TokenRows, *, device: str = "cpu", precision: Precision = "fp32"
+) -> MaskedPredictions:
     """What the model says of every masked token of the flows. Dropout is off while this runs."""
     choose = by_tokens if torch.device(device).type == "cuda" else by_length
     was_training = model.training
@@ -54,18 +54,18 @@ def guess(
         with torch.inference_mode(), autocast(device, precision):
             for first in range(0, len(flows.offsets) - 1, SCORE_WINDOW):
                 lengths = np.diff(flows.offsets[first : first + SCORE_WINDOW + 1])
-                batches = choose(lengths, MOST_TOKENS)
-                found += [_guess_batch(model, flows, first + rows, device) for rows in batches]
+                batches = choose(lengths, MAX_TOKENS)
+                found += [_predict_batch(model, flows, first + rows, device) for rows in batches]
     finally:
         model.train(was_training)
     together = torch.cat(found).cpu().numpy() if found else np.empty((0, 3))
     tokens, guessed, losses = together[together[:, 0] != NO_TOKEN].T
-    return Guesses(tokens.astype(np.int64), guessed.astype(np.int64), losses.astype(np.float32))
+    return MaskedPredictions(tokens.astype(np.int64), guessed.astype(np.int64), losses.astype(np.float32))
 
 
-def _guess_batch(model: DistilBert, flows: FlatRows, rows: Int64[np.ndarray, " B"], device: str) -> Tensor:
+def _predict_batch(model: DistilBert, flows: TokenRows, rows: Int64[np.ndarray, " B"], device: str) -> Tensor:
     """Token, first choice and loss at every place asked, side by side as doubles, which hold all three exactly."""
     batch = scoring_batch(model, flows, rows, device)
-    tokens_A, logits_AV = answers(model, batch), class_logits(model, batch).float()
+    tokens_A, logits_AV = masked_logits(model, batch), class_logits(model, batch).float()
     losses_A = F.cross_entropy(logits_AV, tokens_A, reduction="none")
     return torch.stack([tokens_A.double(), logits_AV.argmax(1).double(), losses_A.double()], dim=1)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int, Int32, Int64
 from torch import Tensor
 
-ROOMS: Final = (64, 128, 256, 512)
+CAPACITIES: Final = (64, 128, 256, 512)
 """Row lengths that kernels are built for; a batch is treated as the first that its longest row fits."""
 
 LONGEST_TILE: Final = 128
@@ -27,45 +27,45 @@ class Packing(NamedTuple):
     """First token of each row, then T."""
 
     tiles: Int32[Tensor, " tiles_and_end"]
-    """First token of each tile, then T. A tile is a run of whole rows, at most `room` tokens; the last may be empty."""
+    """First token of each tile, then T. A tile is a run of whole rows, at most `capacity` tokens; the last may be empty."""
 
     tile_rows: Int32[Tensor, " tiles_and_end"]
     """First row of each tile, then R."""
 
-    room: int
+    capacity: int
     """No row is longer; one of few values, so that compiled code fits all batches."""
 
     @property
     def has_tiles(self) -> bool:
         """Whether every row fits a tile."""
-        return self.room <= LONGEST_TILE
+        return self.capacity <= LONGEST_TILE
 
 
-def room_for(longest: int) -> int:
+def tile_capacity(longest: int) -> int:
     """The room for rows of at most `longest` tokens.
 
-    >>> room_for(16), room_for(65), room_for(600)
+    >>> tile_capacity(16), tile_capacity(65), tile_capacity(600)
     (64, 128, 1024)
     """
-    fitting = [room for room in ROOMS if room >= longest]
-    return fitting[0] if fitting else -(-longest // ROOMS[-1]) * ROOMS[-1]
+    fitting = [room for room in CAPACITIES if room >= longest]
+    return fitting[0] if fitting else -(-longest // CAPACITIES[-1]) * CAPACITIES[-1]
 
 
 def plan(lengths: Int[np.ndarray, " R"], room: int) -> list[Int64[np.ndarray, " _"]]:
-    """The tensors of a packing of rows of these lengths (at least 1 each, at most `room`), in order, as arrays.
+    """The tensors of a packing of rows of these lengths (at least 1 each, at most `capacity`), in order, as arrays.
 
     Their sizes follow from the numbers of tokens and rows alone: empty tiles fill up to the most that there can be.
     """
     starts: Int64[np.ndarray, " rows_and_end"] = np.concatenate([[0], np.cumsum(lengths)])
     firsts = first_rows(starts, room)
-    # Two neighbouring tiles hold more than `room` tokens, else they were one.
+    # Two neighbouring tiles hold more than `capacity` tokens, else they were one.
     most = 2 * int(starts[-1]) // room + 2
     firsts = np.concatenate([firsts, np.full(most + 1 - len(firsts), len(lengths), dtype=np.int64)])
     return [np.repeat(np.arange(len(lengths)), lengths), starts, starts[firsts], firsts]
 
 
 def first_rows(starts: Int64[np.ndarray, " rows_and_end"], room: int) -> Int64[np.ndarray, " tiles_and_end"]:
-    """First row of each tile, then R: each tile takes as many of the rows that follow as fit `room` tokens.
+    """First row of each tile, then R: each tile takes as many of the rows that follow as fit `capacity` tokens.
 
     >>> first_rows(np.array([0, 5, 9, 30, 40]), 32)
     array([0, 3, 4])
@@ -78,15 +78,15 @@ def first_rows(starts: Int64[np.ndarray, " rows_and_end"], room: int) -> Int64[n
     return np.array(firsts, dtype=np.int64)
 
 
-def padded_places(packing: Packing) -> tuple[Int64[Tensor, "R _"], Tensor]:
+def padded_positions(packing: Packing) -> tuple[Int64[Tensor, "R _"], Tensor]:
     """For each slot of the padded form, which token it holds (padding: some token), and the mask of the real slots."""
-    slots = torch.arange(packing.room, device=packing.starts.device)
+    slots = torch.arange(packing.capacity, device=packing.starts.device)
     places = packing.starts[:-1, None].long() + slots
     mask = places < packing.starts[1:, None]
     return places.clamp(max=packing.row_of.shape[0] - 1), mask
 
 
-def place_in_row(packing: Packing) -> Int64[Tensor, " T"]:
+def position_in_row(packing: Packing) -> Int64[Tensor, " T"]:
     """Position of each token in its row, from 0."""
     tokens = torch.arange(packing.row_of.shape[0], device=packing.row_of.device)
     return tokens - packing.starts[packing.row_of.long()]

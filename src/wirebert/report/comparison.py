@@ -13,40 +13,40 @@ from jaxtyping import Float64, Int64
 
 from wirebert.metrics.intervals import Interval
 from wirebert.metrics.significance import (
-    DETECTION,
-    Contrast,
-    Judged,
-    bootstrap_p,
+    TPR_AT_1PCT_FPR,
+    DifferenceInterval,
+    LabelledRows,
+    bootstrap_p_value,
     f1_of,
-    figures,
     holm,
+    paired_metrics,
     percentile_interval,
-    relabelling_p,
+    permutation_p_value,
     resample,
     seed_interval,
 )
-from wirebert.report.report import JudgedFile
+from wirebert.report.report import FileUsage
 
 FIGURES: Mapping[str, str] = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
     "binary_accuracy": "attack or not: accuracy",
-    DETECTION: "attacks found at 1 % false positives",
+    TPR_AT_1PCT_FPR: "attacks found at 1 % false positives",
 }
 """Figures that are shown side by side -> their names for people."""
 
 CLASS_F1 = "f1"
 """The figure that each class has of its own."""
 
-Way = Literal["rows", "clusters", "seeds", "splits"]
-WAYS: tuple[Way, ...] = ("clusters", "splits", "seeds", "rows")
+ResamplingUnit = Literal["rows", "clusters", "seeds", "splits"]
+RESAMPLING_UNITS: tuple[ResamplingUnit, ...] = ("clusters", "splits", "seeds", "rows")
 
 FEWEST_SEEDS = 2
 """With fewer there is nothing to draw from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Contender:
+class Predictions:
     """What one method said about the flows, once per seed."""
 
     name: str
@@ -56,7 +56,7 @@ class Contender:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
+class MetricEstimate:
     """One figure of one method."""
 
     value: float
@@ -76,7 +76,7 @@ class Difference:
     figure: str
     value: float
     """First less second."""
-    ways: Mapping[str, Contrast]
+    intervals: Mapping[str, DifferenceInterval]
     """Way of resampling -> interval and p-values; only the ways that there are."""
     class_name: str | None = None
     """Whose figure it is; None: of all classes together."""
@@ -87,7 +87,7 @@ class ClassStandings:
     """F1 of one class by every method."""
 
     num_flows: int
-    standings: Mapping[str, Standing]
+    standings: Mapping[str, MetricEstimate]
     """Method -> standing."""
 
 
@@ -99,7 +99,7 @@ class SplitComparison:
     num_flows: int
     num_clusters: int
     """0: rows have no clusters."""
-    standings: Mapping[str, Mapping[str, Standing]] = field(default_factory=dict)
+    estimates: Mapping[str, Mapping[str, MetricEstimate]] = field(default_factory=dict)
     """Method -> figure -> standing."""
     differences: tuple[Difference, ...] = ()
     classes: Mapping[str, ClassStandings] = field(default_factory=dict)
@@ -122,7 +122,7 @@ class Comparison:
     """Method -> what is worth knowing of it (seeds, speed, memory): name in words -> value in words."""
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Dotted setting -> its value in each method of `facts`, where they differ."""
-    judged: Mapping[str, JudgedFile] = field(default_factory=dict)
+    files: Mapping[str, FileUsage] = field(default_factory=dict)
     """Split -> its content and how often it was opened."""
     notes: tuple[str, ...] = ()
     """What a reader has to know to read the figures rightly."""
@@ -138,8 +138,8 @@ class _Measured:
 
 def compare_methods(
     name: str,
-    judged: Judged,
-    contenders: Sequence[Contender],
+    judged: LabelledRows,
+    contenders: Sequence[Predictions],
     tested: Sequence[str],
     *,
     classes: Sequence[str] = (),
@@ -165,8 +165,8 @@ def compare_methods(
             name=name,
             num_flows=len(judged.true_ids),
             num_clusters=_num_clusters(judged),
-            standings={
-                method: {figure: _standing(values, place, seed) for figure, values in measured.items()}
+            estimates={
+                method: {figure: _estimate(values, place, seed) for figure, values in measured.items()}
                 for method, place in places.items()
             },
             differences=tuple(
@@ -179,7 +179,7 @@ def compare_methods(
                 own: ClassStandings(
                     num_flows=count,
                     standings={
-                        method: _standing(f1_of_class[own], at, seed) for method, at in places.items()
+                        method: _estimate(f1_of_class[own], at, seed) for method, at in places.items()
                     },
                 )
                 for own, count in num_flows.items()
@@ -194,7 +194,7 @@ def compare_methods(
 
 
 def _measure(
-    judged: Judged, contenders: Sequence[Contender], *, per_class: bool, seed: int, num_resamples: int
+    judged: LabelledRows, contenders: Sequence[Predictions], *, per_class: bool, seed: int, num_resamples: int
 ) -> dict[str, _Measured]:
     predicted = np.concatenate([contender.predicted for contender in contenders])
     given = [contender.scores for contender in contenders if contender.scores is not None]
@@ -214,7 +214,7 @@ def _measure(
     }
     return {
         figure: _Measured(values, {way: drawn[figure] for way, drawn in ways.items()})
-        for figure, values in figures(judged, predicted, scores, per_class=per_class).items()
+        for figure, values in paired_metrics(judged, predicted, scores, per_class=per_class).items()
     }
 
 
@@ -228,13 +228,15 @@ def _difference(
 ) -> Difference:
     first, second = (places[name] for name in names)
     plain = measured.plain
-    contrasts = {way: _drawn_contrast(drawn[first], drawn[second]) for way, drawn in measured.ways.items()}
+    contrasts = {
+        way: _bootstrap_interval(drawn[first], drawn[second]) for way, drawn in measured.ways.items()
+    }
     return Difference(
         first=names[0],
         second=names[1],
         figure=figure,
         value=float(plain[first].mean() - plain[second].mean()),
-        ways=contrasts | _seed_contrast(plain[first], plain[second], seed),
+        intervals=contrasts | _seed_interval(plain[first], plain[second], seed),
         class_name=class_name,
     )
 
@@ -254,15 +256,17 @@ def corrected(split: SplitComparison) -> SplitComparison:
 def _holm(given: Sequence[Difference]) -> tuple[Difference, ...]:
     differences = list(given)
     for figure in dict.fromkeys(difference.figure for difference in differences):
-        for way in WAYS:
-            places = [at for at, own in enumerate(differences) if own.figure == figure and way in own.ways]
-            for at, p in zip(places, holm([differences[at].ways[way].p for at in places]), strict=True):
-                ways = {**differences[at].ways, way: replace(differences[at].ways[way], p_holm=p)}
-                differences[at] = replace(differences[at], ways=ways)
+        for way in RESAMPLING_UNITS:
+            places = [
+                at for at, own in enumerate(differences) if own.figure == figure and way in own.intervals
+            ]
+            for at, p in zip(places, holm([differences[at].intervals[way].p for at in places]), strict=True):
+                ways = {**differences[at].intervals, way: replace(differences[at].intervals[way], p_holm=p)}
+                differences[at] = replace(differences[at], intervals=ways)
     return tuple(differences)
 
 
-def _places(contenders: Sequence[Contender]) -> dict[str, slice]:
+def _places(contenders: Sequence[Predictions]) -> dict[str, slice]:
     ends = np.cumsum([len(contender.predicted) for contender in contenders]).tolist()
     return {
         contender.name: slice(start, end)
@@ -270,35 +274,35 @@ def _places(contenders: Sequence[Contender]) -> dict[str, slice]:
     }
 
 
-def _standing(measured: _Measured, place: slice, seed: int) -> Standing:
+def _estimate(measured: _Measured, place: slice, seed: int) -> MetricEstimate:
     values = measured.plain[place]
     intervals = {way: percentile_interval(drawn[place].mean(axis=0)) for way, drawn in measured.ways.items()}
     has_seeds = len(values) >= FEWEST_SEEDS
     if has_seeds:
         intervals["seeds"] = seed_interval(values, seed=seed)
-    return Standing(
+    return MetricEstimate(
         value=float(values.mean()), std=float(values.std(ddof=1)) if has_seeds else None, intervals=intervals
     )
 
 
-def _drawn_contrast(
+def _bootstrap_interval(
     first: Float64[np.ndarray, "seeds resamples"], second: Float64[np.ndarray, "others resamples"]
-) -> Contrast:
+) -> DifferenceInterval:
     differences = first.mean(axis=0) - second.mean(axis=0)
-    p = bootstrap_p(differences)
-    return Contrast(percentile_interval(differences), p, p)
+    p = bootstrap_p_value(differences)
+    return DifferenceInterval(percentile_interval(differences), p, p)
 
 
-def _seed_contrast(
+def _seed_interval(
     first: Float64[np.ndarray, " seeds"], second: Float64[np.ndarray, " others"], seed: int
-) -> dict[str, Contrast]:
+) -> dict[str, DifferenceInterval]:
     if min(len(first), len(second)) < FEWEST_SEEDS:
         return {}
-    p = relabelling_p(first, second, seed=seed)
-    return {"seeds": Contrast(seed_interval(first, second, seed=seed), p, p)}
+    p = permutation_p_value(first, second, seed=seed)
+    return {"seeds": DifferenceInterval(seed_interval(first, second, seed=seed), p, p)}
 
 
-def _num_clusters(judged: Judged) -> int:
+def _num_clusters(judged: LabelledRows) -> int:
     if judged.clusters is None or not judged.has_clusters:
         return 0
     return len(np.unique(judged.clusters[judged.clusters >= 0]))

@@ -3,18 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from wirebert.files import write_whole
+from wirebert.files import write_atomic
 from wirebert.report.comparison import FIGURES, Comparison, SplitComparison
 from wirebert.report.comparison_terminal import (
-    WAY_WORDS,
+    UNIT_WORDS,
     class_cells,
+    comparison_remarks,
     difference_cells,
+    estimate_cells,
     fact_cells,
     pair_words,
-    remarks,
     setting_cells,
     split_heading,
-    standing_cells,
 )
 from wirebert.report.html.parts import (
     Markup,
@@ -50,7 +50,7 @@ def write_comparison(
     comparison: Comparison, path: Path, histories: Mapping[str, Sequence[History]] | None = None
 ) -> None:
     """Write the page; the file appears whole or not at all."""
-    write_whole(path, comparison_page(comparison, histories))
+    write_atomic(path, comparison_page(comparison, histories))
 
 
 def comparison_page(comparison: Comparison, histories: Mapping[str, Sequence[History]] | None = None) -> str:
@@ -59,7 +59,7 @@ def comparison_page(comparison: Comparison, histories: Mapping[str, Sequence[His
     Args:
         histories: Method -> how the training of each of its runs went, to be drawn over each other.
     """
-    verdict = join(*map(paragraph, verdicts(comparison)))
+    verdict = join(*map(paragraph, summary_sentences(comparison)))
     sections = [
         ("verdict", "Verdict", Markup(f'<div class="verdict">{verdict}</div>') if verdict else Markup("")),
         *(
@@ -75,14 +75,14 @@ def comparison_page(comparison: Comparison, histories: Mapping[str, Sequence[His
     return document(comparison.title, "wirebert comparison", sections, about=about, policy=policy())
 
 
-def verdicts(comparison: Comparison) -> list[str]:
+def summary_sentences(comparison: Comparison) -> list[str]:
     """One sentence for each difference in the primary figure: above, below or not to be told apart."""
     sentences: list[str] = []
     for split in comparison.splits:
         for difference in split.differences:
             if difference.figure != comparison.primary:
                 continue
-            strictest = max((contrast.p_holm for contrast in difference.ways.values()), default=1.0)
+            strictest = max((contrast.p_holm for contrast in difference.intervals.values()), default=1.0)
             outcome = (
                 "can not be told from"
                 if strictest >= 0.05
@@ -98,11 +98,11 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 
 def _split(key: str, split: SplitComparison, comparison: Comparison) -> Markup:
-    notes = join(*(paragraph(line, "faint") for line in remarks(split, comparison)))
-    if not split.standings:
+    notes = join(*(paragraph(line, "faint") for line in comparison_remarks(split, comparison)))
+    if not split.estimates:
         return notes
-    chart = standings_chart(split, comparison.primary)
-    tables = _table(f"Figures on {split.name}", *standing_cells(split, comparison.primary), text=())
+    chart = estimates_chart(split, comparison.primary)
+    tables = _table(f"Figures on {split.name}", *estimate_cells(split, comparison.primary), text=())
     if split.differences:
         told = _table(f"Differences on {split.name}", *difference_cells(split.differences), text=(1,))
         tables = join(tables, heading("Differences on the same flows"), told)
@@ -127,10 +127,10 @@ def _classes(split: SplitComparison) -> Markup:
     return join(*parts)
 
 
-def standings_chart(split: SplitComparison, primary: str) -> Chart:
+def estimates_chart(split: SplitComparison, primary: str) -> Chart:
     """The primary figure of each method as a point, with its intervals as lines: thick for rows or splits, thin for clusters."""
     rows: list[Spec] = []
-    for method, standings in split.standings.items():
+    for method, standings in split.estimates.items():
         if primary in standings:
             found = standings[primary]
             row: Spec = {"method": method, "value": found.value, "text": f"{found.value:.3f}"}
@@ -154,8 +154,8 @@ def standings_chart(split: SplitComparison, primary: str) -> Chart:
     y: Spec = {"field": "method", "type": "nominal", "sort": None, "title": None, "axis": axis}
     wide = "splits" if any("splits_low" in row for row in rows) else "rows"
     layers = [rule(wide, 4.0, FAINT_INK), rule("clusters", 1.5, SECOND), point]
-    drawn_whole = f"; orange, {WAY_WORDS['clusters']}" if split.num_clusters else ""
-    subtitle = f"95 % intervals: grey, {WAY_WORDS[wide]}{drawn_whole}"
+    drawn_whole = f"; orange, {UNIT_WORDS['clusters']}" if split.num_clusters else ""
+    subtitle = f"95 % intervals: grey, {UNIT_WORDS[wide]}{drawn_whole}"
     body: Spec = {"data": {"values": rows}, "width": WIDTH, "height": {"step": 26}, "encoding": {"y": y}}
     title = f"{FIGURES.get(primary, primary)} on {split.name}"
     told = ", ".join(f"{row['method']} {row['text']}" for row in rows)

@@ -8,10 +8,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wirebert.report.comparison import FIGURES, WAYS, Comparison, Difference, SplitComparison, Standing
-from wirebert.report.terminal import interval, times_read
+from wirebert.report.comparison import (
+    FIGURES,
+    RESAMPLING_UNITS,
+    Comparison,
+    Difference,
+    MetricEstimate,
+    SplitComparison,
+)
+from wirebert.report.terminal import interval, format_file_usage
 
-WAY_WORDS: Final = {
+UNIT_WORDS: Final = {
     "clusters": "attacks drawn whole",
     "splits": "the file split anew",
     "seeds": "seeds drawn",
@@ -31,11 +38,11 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     plain = not console.is_terminal
     for split in comparison.splits:
         console.print(
-            _table_of(split_heading(split), *standing_cells(split, comparison.primary), plain=plain)
+            _table_of(split_heading(split), *estimate_cells(split, comparison.primary), plain=plain)
         )
         if split.differences:
             console.print(_table_of("differences", *difference_cells(split.differences), plain=plain))
-        for line in remarks(split, comparison):
+        for line in comparison_remarks(split, comparison):
             console.print(Text(_ascii(line) if plain else line))
         console.print()
     head, rows = setting_cells(comparison)
@@ -57,22 +64,22 @@ def split_heading(split: SplitComparison) -> str:
     return f"{split.name}: {split.num_flows:,} flows{clusters}"
 
 
-def standing_cells(split: SplitComparison, primary: str) -> tuple[list[str], list[list[str]]]:
+def estimate_cells(split: SplitComparison, primary: str) -> tuple[list[str], list[list[str]]]:
     """Head and rows: one row a method, one column a figure, the primary one first."""
-    shown = {figure for standings in split.standings.values() for figure in standings}
+    shown = {figure for standings in split.estimates.values() for figure in standings}
     names = sorted((name for name in FIGURES if name in shown), key=lambda name: name != primary)
     head = ["method", *(FIGURES[name] for name in names)]
     rows = [
-        [method, *(standing_words(standings.get(name)) for name in names)]
-        for method, standings in split.standings.items()
+        [method, *(estimate_words(standings.get(name)) for name in names)]
+        for method, standings in split.estimates.items()
     ]
     return head, rows
 
 
-def standing_words(standing: Standing | None) -> str:
+def estimate_words(standing: MetricEstimate | None) -> str:
     """Mean, spread over seeds or splits, and the widest honest interval below: clusters where there are some, else rows.
 
-    >>> standing_words(Standing(value=0.5, std=0.01, intervals={"rows": (0.4, 0.6), "clusters": (0.2, 0.8)}))
+    >>> estimate_words(MetricEstimate(value=0.5, std=0.01, intervals={"rows": (0.4, 0.6), "clusters": (0.2, 0.8)}))
     '0.500 ± 0.010\\n[0.200, 0.800]'
     """
     if standing is None:
@@ -84,14 +91,14 @@ def standing_words(standing: Standing | None) -> str:
 
 def difference_cells(differences: Sequence[Difference]) -> tuple[list[str], list[list[str]]]:
     """Head and rows: one row a difference, one column a way of resampling."""
-    ways = [way for way in WAYS if any(way in difference.ways for difference in differences)]
-    head = ["difference", "figure", "value", *(WAY_WORDS[way] for way in ways)]
+    ways = [way for way in RESAMPLING_UNITS if any(way in difference.intervals for difference in differences)]
+    head = ["difference", "figure", "value", *(UNIT_WORDS[way] for way in ways)]
     rows = [
         [
             pair_words(difference, "-"),
             _figure_words(difference),
             f"{difference.value:+.3f}",
-            *(_contrast_words(difference, way) for way in ways),
+            *(_interval_words(difference, way) for way in ways),
         ]
         for difference in differences
     ]
@@ -101,7 +108,7 @@ def difference_cells(differences: Sequence[Difference]) -> tuple[list[str], list
 def class_cells(split: SplitComparison) -> tuple[list[str], list[list[str]]]:
     """Head and rows: one row a class and method, with its F1."""
     rows = [
-        [name, f"{own.num_flows:,}", method, standing_words(standing)]
+        [name, f"{own.num_flows:,}", method, estimate_words(standing)]
         for name, own in split.classes.items()
         for method, standing in own.standings.items()
     ]
@@ -111,7 +118,7 @@ def class_cells(split: SplitComparison) -> tuple[list[str], list[list[str]]]:
 def pair_words(difference: Difference, between: str) -> str:
     """Both methods, and what both are once.
 
-    >>> pair_words(Difference(first="a, tuned", second="b, tuned", figure="", value=0.0, ways={}), "-")
+    >>> pair_words(Difference(first="a, tuned", second="b, tuned", figure="", value=0.0, intervals={}), "-")
     'a - b, tuned'
     """
     (first, _, state), (second, _, other) = (
@@ -126,10 +133,10 @@ def _figure_words(difference: Difference) -> str:
     return FIGURES[difference.figure] if difference.class_name is None else f"F1 of {difference.class_name}"
 
 
-def _contrast_words(difference: Difference, way: str) -> str:
-    if way not in difference.ways:
+def _interval_words(difference: Difference, way: str) -> str:
+    if way not in difference.intervals:
         return "-"
-    found = difference.ways[way]
+    found = difference.intervals[way]
     low, high = found.interval
     return f"[{low:+.3f}, {high:+.3f}]\np {found.p:.3f}, Holm {found.p_holm:.3f}"
 
@@ -146,23 +153,23 @@ def fact_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     return ["method", *names], rows
 
 
-def remarks(split: SplitComparison, comparison: Comparison) -> list[str]:
+def comparison_remarks(split: SplitComparison, comparison: Comparison) -> list[str]:
     """What the figures of a split do not say by themselves."""
     lines = [split.note] if split.note else []
-    if split.standings:
-        ways = {way for own in split.standings.values() for found in own.values() for way in found.intervals}
-        drawn = WAY_WORDS[next((way for way in _WIDEST if way in ways), "rows")]
+    if split.estimates:
+        ways = {way for own in split.estimates.values() for found in own.values() for way in found.intervals}
+        drawn = UNIT_WORDS[next((way for way in _WIDEST if way in ways), "rows")]
         over = "splits" if "splits" in ways else "seeds where there are several"
         lines.append(f"Mean ± standard deviation over {over}; below, the 95 % interval, {drawn}.")
     if split.differences:
         lines.append(
             "p: two-sided, of no difference; Holm: corrected for the number of differences in that figure."
         )
-        if any("rows" in difference.ways for difference in split.differences):
+        if any("rows" in difference.intervals for difference in split.differences):
             lines[-1] += (
                 " Drawing flows one by one makes intervals too narrow, since flows of one attack come together."
             )
-    return lines + times_read(comparison.judged.get(split.name))
+    return lines + format_file_usage(comparison.files.get(split.name))
 
 
 def _table_of(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, plain: bool) -> Table:

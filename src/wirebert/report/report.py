@@ -13,13 +13,13 @@ from typing import Final, cast
 from wirebert.data.checks.checks import Finding
 from wirebert.data.labels import distribution
 from wirebert.errors import RunError
-from wirebert.files import write_whole
+from wirebert.files import write_atomic
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
 from wirebert.report.environment import Hardware
-from wirebert.serialization import from_plain, to_plain
+from wirebert.serialization import from_builtins, to_builtins
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 TREES: Final = "boosted trees"
 """Name of the baseline that stands beside the model wherever one does."""
@@ -35,7 +35,7 @@ class ReportedClass:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedFile:
+class FileUsage:
     """The content that a split was read from."""
 
     sha256: str
@@ -61,7 +61,7 @@ class DataSection:
     """What validation of the data found."""
     benign: str | None = None
     """The class that means no attack, if there is one."""
-    judged: Mapping[str, JudgedFile] = field(default_factory=dict)
+    test_usage: Mapping[str, FileUsage] = field(default_factory=dict)
     """Split -> the content that its rows come from."""
 
 
@@ -100,11 +100,11 @@ class Report:
 
     def to_json(self) -> dict[str, object]:
         """The content of report.json."""
-        data = cast(dict[str, object], to_plain(self))
+        data = cast(dict[str, object], to_builtins(self))
         data["splits"] = {name: metrics.to_json() for name, metrics in self.splits.items()}
         data["baseline"] = {
             name: {
-                "summary": to_plain(rival.summary),
+                "summary": to_builtins(rival.summary),
                 "splits": {split: metrics.to_json() for split, metrics in rival.splits.items()},
             }
             for name, rival in self.baseline.items()
@@ -131,7 +131,7 @@ def class_distribution(counts: Mapping[str, int]) -> tuple[ReportedClass, ...]:
 
 def write_json(report: Report, path: Path) -> None:
     """Write report.json; the file appears whole or not at all."""
-    write_whole(path, json.dumps(report.to_json(), indent=1, allow_nan=False))
+    write_atomic(path, json.dumps(report.to_json(), indent=1, allow_nan=False))
 
 
 def read_json(path: Path) -> Report:
@@ -152,6 +152,6 @@ def read_json(path: Path) -> Report:
             f"{path}: expected a report of format version {FORMAT_VERSION}, found {found!r}; run the training or evaluation again"
         )
     try:
-        return from_plain(Report, data)
+        return from_builtins(Report, data)
     except (TypeError, KeyError, ValueError) as error:
         raise RunError(f"{path}: expected a wirebert report, found something else ({error})") from error

@@ -9,7 +9,7 @@ FEW_FLOWS = 50
 """A class with fewer flows in a split has figures that say little."""
 
 
-def verdict(report: Report) -> list[str]:
+def summarize(report: Report) -> list[str]:
     """Two to five sentences on the last split, the one that training saw least of; none where nothing was evaluated."""
     if not report.splits:
         return []
@@ -24,7 +24,7 @@ def verdict(report: Report) -> list[str]:
     return sentences
 
 
-def doubts(report: Report) -> list[str]:
+def caveats(report: Report) -> list[str]:
     """What stands between the figures of the last split and what would happen elsewhere; none where nothing was evaluated."""
     if not report.splits:
         return []
@@ -36,8 +36,8 @@ def doubts(report: Report) -> list[str]:
             f"Had it met other attacks of the same kinds, macro F1 could have come out anywhere from {low:.3f} to {high:.3f} "
             f"({metrics.intervals.num_clusters} attack names drawn whole)."
         )
-    if metrics.familiarity is not None and metrics.num_flows:
-        seen, unseen = metrics.familiarity.seen, metrics.familiarity.unseen
+    if metrics.train_overlap is not None and metrics.num_flows:
+        seen, unseen = metrics.train_overlap.seen, metrics.train_overlap.unseen
         told.append(
             f"{seen.num_flows / metrics.num_flows:.1%} of the flows look to the model exactly like a training flow; "
             f"on the others accuracy is {unseen.accuracy:.1%} and macro F1 {unseen.macro_f1:.3f}."
@@ -78,7 +78,7 @@ def _weak_ground(report: Report, name: str) -> list[str]:
     if any(counts.values()):
         listed = " and ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items() if count)
         told.append(f"Validation of the data found {listed}; they stand in the section on the data.")
-    judged = report.data.judged.get(name)
+    judged = report.data.test_usage.get(name)
     if judged is not None and judged.num_reads > 1:
         sets = "1 set" if judged.num_settings == 1 else f"{judged.num_settings} sets"
         told.append(
@@ -88,10 +88,10 @@ def _weak_ground(report: Report, name: str) -> list[str]:
     return told
 
 
-def compare(ours: Interval, theirs: Interval) -> str:
+def compare_with_baseline(ours: Interval, theirs: Interval) -> str:
     """ "above", "below", or "level" where the intervals overlap.
 
-    >>> compare((0.5, 0.6), (0.3, 0.4)), compare((0.5, 0.6), (0.55, 0.7))
+    >>> compare_with_baseline((0.5, 0.6), (0.3, 0.4)), compare_with_baseline((0.5, 0.6), (0.55, 0.7))
     ('above', 'level')
     """
     if ours[0] > theirs[1]:
@@ -112,7 +112,7 @@ def _against_trees(metrics: SplitMetrics, trees: SplitMetrics) -> str:
     figures = f"(accuracy {trees.accuracy:.1%}, macro F1 {trees.macro_f1:.3f})"
     if metrics.intervals is None or trees.intervals is None:
         return f"Boosted trees on the same rows: {figures}."
-    outcome = compare(metrics.intervals.rows["macro_f1"], trees.intervals.rows["macro_f1"])
+    outcome = compare_with_baseline(metrics.intervals.rows["macro_f1"], trees.intervals.rows["macro_f1"])
     words = {
         "above": "In macro F1 it is above boosted trees on the same rows, outside both intervals",
         "below": "In macro F1 it is below boosted trees on the same rows, outside both intervals",
@@ -128,7 +128,7 @@ def _alarms(metrics: SplitMetrics) -> str:
         f"It finds {binary.recall:.1%} of the attacks and raises false alarms on "
         f"{binary.false_positive_rate:.2%} of benign flows"
     )
-    at_one_percent = binary.detection_at_fpr.get("0.01")
+    at_one_percent = binary.tpr_at_fpr.get("0.01")
     if at_one_percent is None:
         return sentence + "."
     return sentence + f"; held to 1% false alarms, its score finds {at_one_percent:.1%}."

@@ -11,10 +11,10 @@ from rich.text import Text
 from wirebert.metrics.intervals import Interval
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, SplitGap, gap_remarks, gap_rows
-from wirebert.report.report import JudgedFile, Report
-from wirebert.serialization import dotted
+from wirebert.report.report import FileUsage, Report
+from wirebert.serialization import flatten
 
-HEADLINES = {
+HEADLINE_METRICS = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
     "weighted_f1": "weighted F1",
@@ -40,20 +40,20 @@ def print_report(report: Report, console: Console) -> None:
         if report.teacher is not None and name in report.teacher.splits:
             console.print(_teacher(name, report.teacher.splits[name], plain=not console.is_terminal))
             told += gap_remarks(report.teacher, name)
-        for line in [*told, *remarks(metrics), *times_read(report.data.judged.get(name))]:
+        for line in [*told, *split_remarks(metrics), *format_file_usage(report.data.test_usage.get(name))]:
             console.print(Text(line))
         console.print()
 
 
 def differing_settings(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
     """Dotted setting -> its value in each run, for those that are not the same in all; a dash where a run has none."""
-    flat = [{**dict(dotted(report.settings)), "seed": report.seed} for report in reports]
+    flat = [{**dict(flatten(report.settings)), "seed": report.seed} for report in reports]
     names = dict.fromkeys(name for settings in flat for name in settings)
     values = {name: tuple(str(settings.get(name, "-")) for settings in flat) for name in names}
     return {name: row for name, row in values.items() if len(set(row)) > 1}
 
 
-def remarks(metrics: SplitMetrics) -> list[str]:
+def split_remarks(metrics: SplitMetrics) -> list[str]:
     """What the figures do not say by themselves."""
     lines: list[str] = []
     if metrics.classes_not_in_training:
@@ -67,8 +67,8 @@ def remarks(metrics: SplitMetrics) -> list[str]:
         )
     elif metrics.intervals:
         lines.append(f"Intervals: {metrics.intervals.level:.0%}, flows drawn one by one.")
-    if metrics.familiarity is not None:
-        seen, unseen = metrics.familiarity.seen, metrics.familiarity.unseen
+    if metrics.train_overlap is not None:
+        seen, unseen = metrics.train_overlap.seen, metrics.train_overlap.unseen
         lines.append(
             "No flow looks to the model exactly like a training flow."
             if not seen.num_flows
@@ -76,17 +76,17 @@ def remarks(metrics: SplitMetrics) -> list[str]:
             f"macro F1 {seen.macro_f1:.3f}); the other {unseen.num_flows:,}: accuracy {unseen.accuracy:.3f}, "
             f"macro F1 {unseen.macro_f1:.3f}."
         )
-    if metrics.alerts_on == "attack_and_novelty":
+    if metrics.alert_score == "attack_and_novelty":
         lines.append(
             "AUROC, thresholds and attacks found at a FPR are of the attack score and the novelty joined."
         )
     return lines
 
 
-def times_read(judged: JudgedFile | None) -> list[str]:
+def format_file_usage(judged: FileUsage | None) -> list[str]:
     """How often a test file was opened, by the ledger that runs in one folder share; nothing for what is no test.
 
-    >>> times_read(JudgedFile("ab" * 32, 2, 1))
+    >>> format_file_usage(FileUsage("ab" * 32, 2, 1))
     ['Opened 2 times for a test, for 1 set of settings, counted over all runs in the same folder.']
     """
     if judged is None or not judged.num_reads:
@@ -102,7 +102,7 @@ def headline(metrics: SplitMetrics) -> dict[str, str]:
     A figure without an interval (an empty split) stands alone.
     """
     figures: dict[str, str] = {}
-    for name in HEADLINES:
+    for name in HEADLINE_METRICS:
         value = cast(float | None, getattr(metrics, name))
         if value is not None:
             rows = metrics.intervals.rows if metrics.intervals else {}
@@ -110,7 +110,7 @@ def headline(metrics: SplitMetrics) -> dict[str, str]:
     return figures
 
 
-def detections(metrics: SplitMetrics) -> dict[str, str]:
+def tpr_rows(metrics: SplitMetrics) -> dict[str, str]:
     """Attack-or-not figures of the score, by their names for people."""
     if metrics.binary is None:
         return {}
@@ -119,7 +119,7 @@ def detections(metrics: SplitMetrics) -> dict[str, str]:
         "false positive rate": metrics.binary.false_positive_rate,
         "AUROC": metrics.binary.auroc,
     }
-    for rate, detection in metrics.binary.detection_at_fpr.items():
+    for rate, detection in metrics.binary.tpr_at_fpr.items():
         figures[f"attacks found at FPR {float(rate):.4g}"] = detection
     return {name: "-" if value is None else f"{value:.3f}" for name, value in figures.items()}
 
@@ -142,10 +142,12 @@ def _headline(name: str, metrics: SplitMetrics, report: Report, *, plain: bool) 
     }
     for rival in rivals:
         table.add_column(Text(rival), justify="right", no_wrap=True)
-    columns = [headline(shown) | detections(shown) for shown in (metrics, *rivals.values())]
+    columns = [headline(shown) | tpr_rows(shown) for shown in (metrics, *rivals.values())]
     loss = [shown.loss for shown in (metrics, *rivals.values())]
     for figure in columns[0]:
-        _add_row(table, HEADLINES.get(figure, figure), *(column.get(figure, "-") for column in columns))
+        _add_row(
+            table, HEADLINE_METRICS.get(figure, figure), *(column.get(figure, "-") for column in columns)
+        )
     _add_row(table, "loss (nats)", *("-" if value is None else f"{value:.3f}" for value in loss))
     return table
 
@@ -170,7 +172,7 @@ def _teacher(name: str, gap: SplitGap, *, plain: bool) -> Table:
     table = _table(f"{name}: student and teacher", plain=plain)
     for place, title in enumerate(GAP_HEAD):
         table.add_column(title, justify="right" if place else "left")
-    for row in gap_rows(gap, HEADLINES):
+    for row in gap_rows(gap, HEADLINE_METRICS):
         _add_row(table, *row)
     return table
 

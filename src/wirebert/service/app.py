@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from wirebert.service.api_keys import ApiKeys
-from wirebert.service.batching import Batcher, Busy
-from wirebert.service.handlers import Answer, Answerer, Question
+from wirebert.service.batching import Batcher, QueueFull
+from wirebert.service.handlers import RequestHandler, ScoreRequest, ScoreResponse
 from wirebert.service.headers import answer_type, content_type, explains, what_is_wrong
 from wirebert.service.limits import Limits, RequestError
 from wirebert.service.logs import LOG
@@ -51,7 +51,7 @@ class Service:
     """
 
     def __init__(
-        self, answerer: Answerer, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None
+        self, answerer: RequestHandler, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None
     ) -> None:
         self.limits, self.keys, self.hosts = limits, keys, hosts
         self.about = about_model(answerer.detector)
@@ -59,11 +59,11 @@ class Service:
         self.held_bytes = 0
         """Of bodies that are being read or wait."""
         self._answerer = answerer
-        self._batcher: Batcher[Question, Answer | RequestError] | None = None
+        self._batcher: Batcher[ScoreRequest, ScoreResponse | RequestError] | None = None
         self.measures = _measures(self)
 
     @property
-    def batcher(self) -> Batcher[Question, Answer | RequestError]:
+    def batcher(self) -> Batcher[ScoreRequest, ScoreResponse | RequestError]:
         """Scores; there while the application runs."""
         assert self._batcher is not None
         return self._batcher
@@ -72,10 +72,10 @@ class Service:
     async def running(self, _: Starlette) -> AsyncGenerator[None]:
         """Scores while the application runs."""
         self._batcher = Batcher(
-            self._answerer.answer,
+            self._answerer.handle,
             size=lambda question: len(question.body),
             max_size=_MAX_BATCH_BYTES,
-            max_waiting=self.limits.max_waiting,
+            max_queue=self.limits.max_queue,
             wait_s=self.limits.batch_wait_ms / 1000,
         )
         task = asyncio.create_task(self._batcher.run())
@@ -94,10 +94,12 @@ class Service:
         held = _Held(self)
         try:
             body = await self._body(request, held)
-            question = Question(content_type=body_type, body=body, answer_type=wanted, explains=is_explained)
+            question = ScoreRequest(
+                content_type=body_type, body=body, answer_type=wanted, explains=is_explained
+            )
             async with asyncio.timeout(self.limits.answer_s):
                 answer = await self.batcher.do(question)
-        except Busy as error:
+        except QueueFull as error:
             raise _busy("too many requests wait") from error
         except TimeoutError as error:
             raise _busy(f"no answer within {self.limits.answer_s:g} s") from error
@@ -106,12 +108,12 @@ class Service:
         if isinstance(answer, RequestError):
             raise answer
         self.measures.count("wirebert_flows_total", answer.num_flows)
-        self.measures.count("wirebert_misread_values_total", answer.num_misread)
+        self.measures.count("wirebert_misread_values_total", answer.num_invalid)
         for verdict, count in answer.verdicts.items():
             self.measures.count("wirebert_verdicts_total", count, verdict=verdict)
         request.state.num_flows = answer.num_flows
         return Response(
-            answer.content, media_type=wanted, headers={"wirebert-misread": str(answer.num_misread)}
+            answer.content, media_type=wanted, headers={"wirebert-misread": str(answer.num_invalid)}
         )
 
     async def model(self, request: Request) -> Response:
@@ -261,7 +263,7 @@ class Application:
 
 
 def create_app(
-    answerer: Answerer, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None = None
+    answerer: RequestHandler, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None = None
 ) -> "Application":
     """The application; `answerer` is used from one thread at a time."""
     service = Service(answerer, limits, keys, hosts)

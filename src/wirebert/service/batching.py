@@ -14,7 +14,7 @@ MAX_JOBS: Final = 64
 """Requests of one batch."""
 
 
-class Busy(Exception):  # noqa: N818 -- it is no error
+class QueueFull(Exception):  # noqa: N818 -- it is no error
     """As many requests wait as may."""
 
 
@@ -32,7 +32,7 @@ class Batcher(Generic[Job, Outcome]):
         work: does several jobs; one outcome each, in order. If it raises, each job is done by itself, so that one can
             not spoil the others.
         size: of a job. A batch ends before it is larger than `max_size`, a single job aside.
-        max_waiting: jobs that may wait; further ones are `Busy`.
+        max_waiting: jobs that may wait; further ones are `QueueFull`.
         wait_s: how long the first job of a batch waits for others, where nothing is being done.
     """
 
@@ -42,11 +42,11 @@ class Batcher(Generic[Job, Outcome]):
         *,
         size: Callable[[Job], int],
         max_size: int,
-        max_waiting: int,
+        max_queue: int,
         wait_s: float,
     ) -> None:
         self._work, self._size = work, size
-        self._max_size, self._max_waiting, self._wait_s = max_size, max_waiting, wait_s
+        self._max_size, self._max_waiting, self._wait_s = max_size, max_queue, wait_s
         self._waiting: deque[_Waiting[Job, Outcome]] = deque()
         self._has_come = asyncio.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="wirebert-score")
@@ -60,7 +60,7 @@ class Batcher(Generic[Job, Outcome]):
 
     @property
     def is_full(self) -> bool:
-        """Whether the next job would be `Busy`."""
+        """Whether the next job would be `QueueFull`."""
         return len(self._waiting) >= self._max_waiting
 
     async def do(self, job: Job) -> Outcome:
@@ -70,7 +70,7 @@ class Batcher(Generic[Job, Outcome]):
             Busy: too many wait already.
         """
         if self.is_full:
-            raise Busy
+            raise QueueFull
         waiting: _Waiting[Job, Outcome] = _Waiting(job, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._has_come.set()

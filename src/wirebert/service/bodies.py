@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.delimited.detection import detect_dialect, detect_header
 from wirebert.data.delimited.reader import tables
@@ -154,7 +154,7 @@ class BodyReader:
         named = {cell.strip() for cell in rows[0]} & set(self._schema.names)
         dialect = replace(dialect, has_header=bool(named) or detect_header(rows))
         names = self._csv_names(rows, has_header=dialect.has_header)
-        intake = Intake()
+        intake = ParseStats()
         blocks = [
             table.select([name for name in self._names if name in names])
             for table in tables(

@@ -14,17 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wirebert.data.context.context import FlowContext
-from wirebert.data.schema.conversion import Misfits, convert
+from wirebert.data.schema.conversion import InvalidValues, convert
 from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.inference.detector import Detector, Scores
-from wirebert.inference.explanations import wants_reasons, why
+from wirebert.inference.explanations import explain_rows, needs_explanation
 from wirebert.inference.predictions import verdict_table
 from wirebert.service.bodies import JSON, JSON_LINES, BodyReader, RawFlows, arrays
 from wirebert.service.limits import Limits, RequestError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
+class ScoreRequest:
     """Flows to be scored."""
 
     content_type: str
@@ -33,16 +33,16 @@ class Question:
     answer_type: str
     """What the answer is written as: JSON, JSON_LINES or ARROW of `bodies`."""
     explains: bool = False
-    """Whether alerts get a column `why`."""
+    """Whether alerts get a column `explanation`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class ScoreResponse:
     """Verdicts, ready to be sent."""
 
     content: bytes
     num_flows: int
-    num_misread: int = 0
+    num_invalid: int = 0
     """Values that were no numbers where numbers are due, and count as missing."""
     verdicts: dict[str, int] = field(default_factory=dict)
     """How often each verdict was given; the class where there is no verdict."""
@@ -53,13 +53,13 @@ class _Part:
     """The flows of one question among those of a group."""
 
     place: int
-    question: Question
+    question: ScoreRequest
     flows: RawFlows
     rows: slice
 
 
 @final
-class Answerer:
+class RequestHandler:
     """Answers several questions at once with a detector.
 
     A question is one log: its flows have context from each other, and from no other question. So the verdicts are those
@@ -75,10 +75,10 @@ class Answerer:
         name = next(column.name for column in self.detector.schema.features)
         self._score(pa.table({name: pa.nulls(1, pa.string())}), [slice(0, 1)])
 
-    def answer(self, questions: Sequence[Question]) -> list[Answer | RequestError]:
+    def handle(self, questions: Sequence[ScoreRequest]) -> list[ScoreResponse | RequestError]:
         """One answer each, in order; a RequestError for a question that can not be answered."""
-        found: dict[int, Answer | RequestError] = {}
-        groups: dict[object, list[tuple[int, Question, RawFlows]]] = {}
+        found: dict[int, ScoreResponse | RequestError] = {}
+        groups: dict[object, list[tuple[int, ScoreRequest, RawFlows]]] = {}
         for place, question in enumerate(questions):
             try:
                 flows = self._reader.read(question.content_type, question.body)
@@ -89,10 +89,12 @@ class Answerer:
                 key = columns.schema if isinstance(columns, pa.Table) else flows.names
                 groups.setdefault(key, []).append((place, question, flows))
         for members in groups.values():
-            found |= self._answer_group(members)
+            found |= self._handle_group(members)
         return [found[place] for place in range(len(questions))]
 
-    def _answer_group(self, members: Sequence[tuple[int, Question, RawFlows]]) -> dict[int, Answer]:
+    def _handle_group(
+        self, members: Sequence[tuple[int, ScoreRequest, RawFlows]]
+    ) -> dict[int, ScoreResponse]:
         ends = np.cumsum([flows.num_rows for _, _, flows in members]).tolist()
         parts = [
             _Part(place, question, flows, slice(end - flows.num_rows, end))
@@ -103,16 +105,16 @@ class Answerer:
         rows = np.concatenate([np.arange(part.flows.num_rows) for part in parts]).astype(np.int64)
         verdicts = verdict_table(table, scores, self.detector.schema, rows)
         carried = self._why(parts, table, block, scores)
-        answers: dict[int, Answer] = {}
+        answers: dict[int, ScoreResponse] = {}
         for part in parts:
             own = verdicts.slice(part.rows.start, part.flows.num_rows)
             if part.question.explains:
-                own = own.append_column("why", carried[part.rows])
+                own = own.append_column("explanation", carried[part.rows])
             misread = self._misread(raw, part.rows) if misfits.total else {}
-            answers[part.place] = Answer(
+            answers[part.place] = ScoreResponse(
                 content=render(own, part.question.answer_type, misread),
                 num_flows=own.num_rows,
-                num_misread=sum(misread.values()),
+                num_invalid=sum(misread.values()),
                 verdicts=_counts(own),
             )
         return answers
@@ -127,8 +129,10 @@ class Answerer:
         joined = {name: [value for columns in lists for value in columns[name]] for name in lists[0]}
         return arrays(joined, self.detector.schema)
 
-    def _score(self, raw: pa.Table, parts: Sequence[slice]) -> tuple[Misfits, pa.Table, EncodedBlock, Scores]:
-        schema, misfits = self.detector.schema, Misfits()
+    def _score(
+        self, raw: pa.Table, parts: Sequence[slice]
+    ) -> tuple[InvalidValues, pa.Table, EncodedBlock, Scores]:
+        schema, misfits = self.detector.schema, InvalidValues()
         table = convert(raw, schema, misfits=misfits, first_row=0)
         if schema.context is not None:
             cut = [table.slice(part.start, part.stop - part.start) for part in parts]
@@ -138,7 +142,7 @@ class Answerer:
 
     def _misread(self, raw: pa.Table, rows: slice) -> dict[str, int]:
         """Values of one question's columns that are no numbers."""
-        misfits = Misfits()
+        misfits = InvalidValues()
         convert(
             raw.slice(rows.start, rows.stop - rows.start), self.detector.schema, misfits=misfits, first_row=0
         )
@@ -149,14 +153,14 @@ class Answerer:
         asking = [part.rows for part in parts if part.question.explains]
         if not asking:
             return pa.nulls(len(block))
-        is_wanted, urgency = wants_reasons(scores), scores.alarm_score
+        is_wanted, urgency = needs_explanation(scores), scores.alert_score
         is_explained = np.zeros(len(block), np.bool_)
         for rows in asking:
             wanted = np.flatnonzero(is_wanted[rows]) + rows.start
             if urgency is not None:
                 wanted = wanted[np.argsort(-urgency[wanted], kind="stable")]
             is_explained[wanted[: self._limits.max_explained]] = True
-        return why(self.detector, table, block, scores, is_explained)
+        return explain_rows(self.detector, table, block, scores, is_explained)
 
 
 def render(verdicts: pa.Table, answer_type: str, misread: dict[str, int]) -> bytes:

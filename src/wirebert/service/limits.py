@@ -33,7 +33,7 @@ class Limits:
     max_explained: int = 256
     """Flows of one request that get reasons, those of the highest alarm score: each costs as much as many verdicts."""
 
-    max_waiting: int = 128
+    max_queue: int = 128
     """Requests that wait for the scoring thread, at least 1; further ones are told to come again."""
 
     max_held_bodies: int = 8
@@ -57,7 +57,7 @@ class Limits:
     def __post_init__(self) -> None:
         if not 1 <= self.max_body_mb <= 1024:
             raise ConfigError(f"--max-body-mb must be in [1, 1024], got {self.max_body_mb}")
-        for name in ("max_rows", "max_waiting"):
+        for name in ("max_rows", "max_queue"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
 

@@ -202,9 +202,9 @@ def _verdict(detector: Detector) -> Json:
         **{f"p_{name}": probability for name in detector.classes},
         "attack_score": probability,
         "novelty": {"type": "number"},
-        "alarm_score": {"type": "number"},
+        "alert_score": {"type": "number"},
         "verdict": {"type": "string", "enum": ["alert", "pass", "unknown"]},
-        "why": {"type": ["array", "null"], "items": {"type": "string"}},
+        "explanation": {"type": ["array", "null"], "items": {"type": "string"}},
     }
     return {
         "type": "object",

@@ -23,7 +23,7 @@ from wirebert.errors import ConfigError
 from wirebert.inference.detector import Detector
 from wirebert.service.api_keys import VARIABLE, ApiKeys
 from wirebert.service.app import create_app
-from wirebert.service.handlers import Answerer
+from wirebert.service.handlers import RequestHandler
 from wirebert.service.headers import MAX_HEAD_BYTES
 from wirebert.service.limits import Limits
 from wirebert.service.logs import LOG, json_logs
@@ -95,7 +95,7 @@ GRACE_S: Final = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class ServerConfig:
     """Where the service listens, and to whom it answers."""
 
     host: str = "127.0.0.1"
@@ -123,7 +123,7 @@ class Place:
             return self.host == "localhost"
 
 
-def serve(detector: Detector, place: Place, limits: Limits) -> None:
+def serve(detector: Detector, place: ServerConfig, limits: Limits) -> None:
     """Answer requests until SIGTERM or Ctrl-C; then finish what was taken, and return.
 
     Raises:
@@ -136,7 +136,7 @@ def serve(detector: Detector, place: Place, limits: Limits) -> None:
                 f"--host {place.host} can be reached by others, and no key is set; give --keys FILE, set {VARIABLE}, or "
                 "allow all with --allow-anonymous"
             )
-        answerer = Answerer(detector, limits)
+        answerer = RequestHandler(detector, limits)
         with _listen(place) as listener:
             answerer.warm_up()
             hosts = frozenset({"localhost", "127.0.0.1", "[::1]", place.host}) if place.is_loopback else None
@@ -166,7 +166,7 @@ def serve(detector: Detector, place: Place, limits: Limits) -> None:
 
 
 @contextmanager
-def _listen(place: Place) -> Generator[socket.socket]:
+def _listen(place: ServerConfig) -> Generator[socket.socket]:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

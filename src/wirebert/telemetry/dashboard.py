@@ -13,8 +13,8 @@ from rich.segment import Segment
 from rich.style import Style
 
 from wirebert.telemetry.events import EpochEvent, ResourceEvent
-from wirebert.telemetry.sparkline import Trace
-from wirebert.telemetry.state import Picture
+from wirebert.telemetry.sparkline import Sparkline
+from wirebert.telemetry.state import DashboardState
 
 PLAIN: Final = Style()
 BOLD: Final = Style(bold=True)
@@ -54,17 +54,17 @@ class Row(NamedTuple):
     value: str
 
 
-class Chart(NamedTuple):
+class CurvePanel(NamedTuple):
     """One curve."""
 
     title: str
     value: str
-    trace: Trace | None
+    sparkline: Sparkline | None
     is_share: bool = False
     may_be_log: bool = False
 
 
-def frame(picture: Picture, width: int, height: int, now_s: float) -> list[Line]:
+def frame(picture: DashboardState, width: int, height: int, now_s: float) -> list[Line]:
     """The picture as `height` lines that are each `width` characters wide.
 
     From 80 x 24 on everything has its place, and the room beyond that goes to the curves and a table of evaluations. On
@@ -85,7 +85,7 @@ def frame(picture: Picture, width: int, height: int, now_s: float) -> list[Line]
     return [Segment.adjust_line_length(line, width, PLAIN) for line in lines]
 
 
-def _body(picture: Picture, width: int, height: int) -> list[Line]:
+def _body(picture: DashboardState, width: int, height: int) -> list[Line]:
     """Charts, panels of figures, and evaluations where there is room."""
     thirds = _parts(width, 3)
     panels = [
@@ -108,19 +108,19 @@ def _body(picture: Picture, width: int, height: int) -> list[Line]:
     lines: list[Line] = []
     for index, part in enumerate(_parts(rest - table_height, num_rows)):
         chosen = charts[index * per_row : (index + 1) * per_row]
-        lines += _beside(
+        lines += _side_by_side(
             [
                 _chart(chart, chart_width, part)
                 for chart, chart_width in zip(chosen, _parts(width, per_row), strict=False)
             ]
         )
-    lines += _beside(panels)
+    lines += _side_by_side(panels)
     if table_height:
         lines += _box("evaluations", _table(picture.evaluations, table_height - 2), width, table_height)
     return lines
 
 
-def training_rows(picture: Picture) -> list[Row]:
+def training_rows(picture: DashboardState) -> list[Row]:
     """How the steps go."""
     step = picture.step
     names = ("loss", "accuracy", "backbone rate", "classifier rate")
@@ -140,7 +140,7 @@ def training_rows(picture: Picture) -> list[Row]:
     return [Row(name, value) for name, value in zip(names, values, strict=True)]
 
 
-def validation_rows(picture: Picture) -> list[Row]:
+def validation_rows(picture: DashboardState) -> list[Row]:
     """How the last evaluation went, and the best."""
     last, best = picture.epoch, picture.best
     return [
@@ -189,27 +189,29 @@ def _gib(size_bytes: int | None) -> str:
     return f"{gib:,.0f} GiB" if gib >= 100 else f"{gib:.1f} GiB"
 
 
-def _charts(picture: Picture) -> list[Chart]:
+def _charts(picture: DashboardState) -> list[CurvePanel]:
     """Curves, those that matter most first."""
-    traces, step, epoch, resource = picture.traces, picture.step, picture.epoch, picture.resource
+    traces, step, epoch, resource = picture.sparklines, picture.step, picture.epoch, picture.resource
     has_gpu = "gpu_share" in traces
     share = None if resource is None else (resource.gpu_share if has_gpu else resource.cpu_share)
     return [
-        Chart("loss", f"{step.loss:.4f}" if step else "", traces.get("loss"), may_be_log=True),
-        Chart(
+        CurvePanel("loss", f"{step.loss:.4f}" if step else "", traces.get("loss"), may_be_log=True),
+        CurvePanel(
             "validation loss",
             f"{epoch.valid_loss:.4f}" if epoch else "after the first evaluation",
             traces.get("valid_loss"),
             may_be_log=True,
         ),
-        Chart(
+        CurvePanel(
             "validation macro-F1",
             f"{epoch.valid_macro_f1:.4f}" if epoch else "",
             traces.get("valid_macro_f1"),
         ),
-        Chart("learning rate, backbone", _short(step.lr_backbone) if step else "", traces.get("lr_backbone")),
-        Chart("rows/s", f"{step.rows_per_s:,.0f}" if step else "", traces.get("rows_per_s")),
-        Chart(
+        CurvePanel(
+            "learning rate, backbone", _short(step.lr_backbone) if step else "", traces.get("lr_backbone")
+        ),
+        CurvePanel("rows/s", f"{step.rows_per_s:,.0f}" if step else "", traces.get("rows_per_s")),
+        CurvePanel(
             "GPU" if has_gpu else "CPU",
             _percent(share),
             traces.get("gpu_share" if has_gpu else "cpu_share"),
@@ -218,9 +220,9 @@ def _charts(picture: Picture) -> list[Chart]:
     ]
 
 
-def _chart(chart: Chart, width: int, height: int) -> list[Line]:
+def _chart(chart: CurvePanel, width: int, height: int) -> list[Line]:
     """A boxed curve with the ends of its axes written beside it."""
-    trace, rows, columns = chart.trace, height - 2, width - 4 - AXIS_WIDTH
+    trace, rows, columns = chart.sparkline, height - 2, width - 4 - AXIS_WIDTH
     title = f"{chart.title} {chart.value}".rstrip()
     if trace is None or not trace.values:
         return _box(title, [], width, height)
@@ -265,7 +267,7 @@ def _table(evaluations: Sequence[EpochEvent], num_rows: int) -> list[Line]:
     return lines
 
 
-def _header(picture: Picture, width: int) -> Line:
+def _header(picture: DashboardState, width: int) -> Line:
     start, title = picture.start, f" wirebert {picture.title} "
     what = ""
     if start is not None and width >= MIN_WIDTH:
@@ -276,7 +278,7 @@ def _header(picture: Picture, width: int) -> Line:
     return [*Segment.adjust_line_length([Segment(title, BOLD)], room, PLAIN), Segment(what, DIM)]
 
 
-def _progress(picture: Picture, width: int, now_s: float) -> Line:
+def _progress(picture: DashboardState, width: int, now_s: float) -> Line:
     start, step = picture.start, picture.step
     if start is None:
         return [Segment(" waiting for the training to begin", DIM)]
@@ -299,7 +301,7 @@ def _duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
-def _note(picture: Picture) -> Line:
+def _note(picture: DashboardState) -> Line:
     return [Segment(f" {picture.note}", WARNING if picture.is_warning else PLAIN)]
 
 
@@ -335,7 +337,7 @@ def _box(title: str, body: Sequence[Line], width: int, height: int, foot: str = 
     return lines
 
 
-def _beside(boxes: Sequence[list[Line]]) -> list[Line]:
+def _side_by_side(boxes: Sequence[list[Line]]) -> list[Line]:
     """Boxes of one height, side by side."""
     return [[segment for line in lines for segment in line] for lines in zip(*boxes, strict=True)]
 

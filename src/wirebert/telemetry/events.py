@@ -17,9 +17,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar, Final, Protocol, TextIO, cast, final, get_args, runtime_checkable
 
-from wirebert.files import write_whole
+from wirebert.files import write_atomic
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -274,7 +274,7 @@ class MetricsLog:
             kept = [record for record in read_metrics(self.path) if _step_of(record) <= step]
             if step == 0:
                 kept = []
-            write_whole(self.path, "".join(json.dumps(record) + "\n" for record in kept))
+            write_atomic(self.path, "".join(json.dumps(record) + "\n" for record in kept))
             self._file = self.path.open("a", encoding="utf-8")
 
 

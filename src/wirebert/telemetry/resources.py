@@ -13,7 +13,7 @@ from pynvml import NVMLError
 from wirebert.telemetry.events import Event, Listener, ResourceEvent, StartEvent
 
 SECONDS_BETWEEN_SAMPLES: Final = 1.0
-SECONDS_TO_END: Final = 2.0
+SAMPLER_END_S: Final = 2.0
 """A driver that does not answer holds up the end of the training no longer than this."""
 
 Reading = Callable[[], float | int]
@@ -93,7 +93,7 @@ class ResourceSampler:
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
         if self._thread is not None:
-            self._thread.join(SECONDS_TO_END)
+            self._thread.join(SAMPLER_END_S)
 
     def receive(self, event: Event) -> None:
         """Remember the step; the first event of a training starts the sampling."""

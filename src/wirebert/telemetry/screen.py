@@ -18,14 +18,14 @@ from rich.segment import SegmentLines
 from wirebert.telemetry.dashboard import MIN_HEIGHT, frame
 from wirebert.telemetry.events import Event
 from wirebert.telemetry.plain_log import PlainLines, end_line, epoch_line, start_line
-from wirebert.telemetry.state import Picture
+from wirebert.telemetry.state import DashboardState
 
 SECONDS_BETWEEN_LOOKS: Final = 0.25
 REST_TO_WORK: Final = 200.0
 """The screen is drawn so seldom that drawing takes at most this share (1 in 200) of the time."""
 
 STILL_HEIGHT: Final = 30
-SECONDS_TO_END: Final = 2.0
+SCREEN_END_S: Final = 2.0
 NUM_LINES_KEPT: Final = 20
 """Evaluations that stay on the terminal when the dashboard has gone."""
 
@@ -46,11 +46,11 @@ def display(
 ) -> "Dashboard | PlainLines":
     """The listener that fits the output; use it as a context. A dashboard shows what came in the `past`, too."""
     if is_live(console, environment):
-        return Dashboard(console, Picture.of(past, title=title, hint=hint))
+        return Dashboard(console, DashboardState.of(past, title=title, hint=hint))
     return PlainLines(console)
 
 
-def show_still(console: Console, picture: Picture) -> None:
+def show_still(console: Console, picture: DashboardState) -> None:
     """Draw the dashboard once, where the terminal is, as it stays."""
     height = max(MIN_HEIGHT, min(console.size.height - 1, STILL_HEIGHT))
     console.print(SegmentLines(frame(picture, console.size.width, height, 0.0), new_lines=True), end="")
@@ -86,7 +86,9 @@ class Dashboard:
     of the time. What is written to standard error meanwhile comes after it.
     """
 
-    def __init__(self, console: Console, picture: Picture, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, console: Console, picture: DashboardState, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self.picture = picture
         self._console, self._clock = console, clock
         self._events: SimpleQueue[tuple[Event, float]] = SimpleQueue()
@@ -108,7 +110,7 @@ class Dashboard:
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
         try:
-            self._thread.join(SECONDS_TO_END)
+            self._thread.join(SCREEN_END_S)
         finally:
             self._stack.close()
         self._take_in()

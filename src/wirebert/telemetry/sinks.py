@@ -1,7 +1,7 @@
 """Tracking tools that a training can tell its metrics to: TensorBoard, MLflow, Weights & Biases; all on this machine.
 
 Each is a `Listener` that writes under the run folder and talks to no network. Numbers have the names of
-`metrics.jsonl`: the kind of event, a slash, the field. To add a tool, write such a class and list it in `SINKS`.
+`metrics.jsonl`: the kind of event, a slash, the field. To add a tool, write such a class and list it in `TRACKERS`.
 """
 
 import logging
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, cast, final, runtime_checkable
 
 from wirebert.errors import ConfigError
-from wirebert.serialization import dotted
+from wirebert.serialization import flatten
 from wirebert.telemetry.events import (
     EndEvent,
     EpochEvent,
@@ -51,7 +51,7 @@ def numbers(event: Event) -> dict[str, float]:
 
 
 @final
-class TensorBoardSink:
+class TensorBoardTracker:
     """Scalars in `RUN/tensorboard`, for `tensorboard --logdir`."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
@@ -84,7 +84,7 @@ class TensorBoardSink:
 
 
 @final
-class MlflowSink:
+class MlflowTracker:
     """One run in the SQLite store `RUN/mlflow.db`, for `mlflow ui --backend-store-uri sqlite:///RUN/mlflow.db`."""
 
     EXPERIMENT: Final = "wirebert"
@@ -125,7 +125,7 @@ class MlflowSink:
 
 
 @final
-class WandbSink:
+class WandbTracker:
     """An offline run in `RUN/wandb`: `wandb leet RUN/wandb` reads it, `wandb sync` uploads it if you ever want that."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
@@ -163,7 +163,7 @@ class WandbSink:
 
 
 @runtime_checkable
-class Sink(Listener, Protocol):
+class Tracker(Listener, Protocol):
     """A listener that holds something open."""
 
     def close(self) -> None:
@@ -175,25 +175,25 @@ class Tool(NamedTuple):
     """A tracking tool: what must be installed for it, and what takes the events to it."""
 
     modules: Sequence[str]
-    open: Callable[[Path, Settings], Sink]
+    open: Callable[[Path, Settings], Tracker]
 
 
-SINKS: Final[Mapping[str, Tool]] = {
-    "tensorboard": Tool(("tensorboard",), TensorBoardSink),
-    "mlflow": Tool(("mlflow", "sqlalchemy", "alembic"), MlflowSink),
-    "wandb": Tool(("wandb",), WandbSink),
+TRACKERS: Final[Mapping[str, Tool]] = {
+    "tensorboard": Tool(("tensorboard",), TensorBoardTracker),
+    "mlflow": Tool(("mlflow", "sqlalchemy", "alembic"), MlflowTracker),
+    "wandb": Tool(("wandb",), WandbTracker),
 }
 
 
 @final
-class Aside:
+class BackgroundTracker:
     """A listener that hands events to a sink in a thread of its own: training waits for no database.
 
     A sink that fails is told of once and left; the training goes on.
     """
 
     def __init__(
-        self, name: str, open_sink: Callable[[], Sink], warn: Callable[[WarningEvent], None]
+        self, name: str, open_sink: Callable[[], Tracker], warn: Callable[[WarningEvent], None]
     ) -> None:
         self._name, self._warn = name, warn
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
@@ -214,7 +214,7 @@ class Aside:
             self._thread.submit(lambda: self._sink.result().close()).add_done_callback(self._look)
         self._thread.shutdown()
 
-    def _look(self, done: "Future[Sink] | Future[None]") -> None:
+    def _look(self, done: "Future[Tracker] | Future[None]") -> None:
         error = None if done.cancelled() else done.exception()
         if error is not None and not self._has_failed:
             self._has_failed = True
@@ -224,31 +224,31 @@ class Aside:
 
 
 @contextmanager
-def open_sinks(
+def open_trackers(
     names: Sequence[str], folder: Path, settings: Mapping[str, object], listeners: Sequence[Listener]
-) -> Generator[list[Aside]]:
+) -> Generator[list[BackgroundTracker]]:
     """The sinks of these names, writing under `folder`; `listeners` hear of one that fails.
 
     Raises:
         ConfigError: a tool is not installed.
     """
     for name in names:
-        missing = [module for module in SINKS[name].modules if find_spec(module) is None]
+        missing = [module for module in TRACKERS[name].modules if find_spec(module) is None]
         if missing:
             raise ConfigError(
-                f"training.sinks: {name} needs {' and '.join(missing)}, found none; pip install 'wirebert[{name}]'"
+                f"training.trackers: {name} needs {' and '.join(missing)}, found none; pip install 'wirebert[{name}]'"
             )
 
     def warn(event: WarningEvent) -> None:
         for listener in listeners:
             listener.receive(event)
 
-    flat = dict(dotted(settings))
+    flat = dict(flatten(settings))
     with ExitStack() as stack:
-        sinks: list[Aside] = []
+        sinks: list[BackgroundTracker] = []
         for name in names:
-            tool = SINKS[name]
-            sink = Aside(name, lambda tool=tool: tool.open(folder, flat), warn)
+            tool = TRACKERS[name]
+            sink = BackgroundTracker(name, lambda tool=tool: tool.open(folder, flat), warn)
             stack.callback(sink.close)
             sinks.append(sink)
         yield sinks

@@ -14,10 +14,10 @@ BLANK: Final = 0x2800
 
 
 @final
-class Trace:
+class Sparkline:
     """A curve as it grows, kept in at most `max_points` points: when they are full, neighbours become their mean.
 
-    >>> trace = Trace(max_points=4)
+    >>> trace = Sparkline(max_points=4)
     >>> for step in range(5):
     ...     trace.add(step, float(step))
     >>> trace.steps, trace.values

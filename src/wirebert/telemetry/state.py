@@ -16,7 +16,7 @@ from wirebert.telemetry.events import (
     StepEvent,
     WarningEvent,
 )
-from wirebert.telemetry.sparkline import Trace
+from wirebert.telemetry.sparkline import Sparkline
 
 NUM_EVALUATIONS = 1000
 """How many of the latest evaluations are kept."""
@@ -24,7 +24,7 @@ NUM_EVALUATIONS = 1000
 
 @final
 @dataclass(slots=True, kw_only=True)
-class Picture:
+class DashboardState:
     """The state of a training, as far as its events have told; knows no clock."""
 
     title: str
@@ -43,15 +43,15 @@ class Picture:
     is_warning: bool = False
     warnings: list[str] = field(default_factory=list[str])
     evaluations: deque[EpochEvent] = field(default_factory=lambda: deque[EpochEvent](maxlen=NUM_EVALUATIONS))
-    traces: dict[str, Trace] = field(default_factory=dict[str, Trace])
+    sparklines: dict[str, Sparkline] = field(default_factory=dict[str, Sparkline])
     """Curves by the name of the event's field."""
 
     _told_at_s: float = 0.0
 
     @staticmethod
-    def of(events: Iterable[tuple[Event, float]], *, title: str, hint: str) -> "Picture":
+    def of(events: Iterable[tuple[Event, float]], *, title: str, hint: str) -> "DashboardState":
         """The picture that events give with their times, in seconds since 1970."""
-        picture = Picture(title=title, hint=hint)
+        picture = DashboardState(title=title, hint=hint)
         for event, time_s in events:
             picture.add(event, time_s)
         return picture
@@ -85,7 +85,7 @@ class Picture:
 
     def _go_back_to(self, step: int) -> None:
         """A training that begins at `step` makes again what came after it."""
-        for trace in self.traces.values():
+        for trace in self.sparklines.values():
             trace.go_back_to(step)
         kept = [event for event in self.evaluations if 0 < event.step <= step]
         self.evaluations = deque(kept, maxlen=NUM_EVALUATIONS)
@@ -96,7 +96,7 @@ class Picture:
         for name in names:
             value = getattr(event, name)
             if value is not None and isfinite(value):
-                self.traces.setdefault(name, Trace()).add(event.step, value)
+                self.sparklines.setdefault(name, Sparkline()).add(event.step, value)
 
     @property
     def epoch(self) -> EpochEvent | None:

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wirebert.errors import CheckpointError, RunError
-from wirebert.files import force_to_disk
+from wirebert.files import fsync_path
 
-VERSION: Final = 3
+VERSION: Final = 4
 TENSORS: Final = "tensors.safetensors"
 STATE: Final = "state.json"
 PREFIX: Final = "checkpoint-"
@@ -84,14 +84,14 @@ class CheckpointFolder:
         text = json.dumps({"sha256": _digest(body), "state": body}, indent=1)
         (aside / STATE).write_text(text, encoding="utf-8")
         for path in (aside / TENSORS, aside / STATE, aside):
-            force_to_disk(path)
+            fsync_path(path)
 
     def _put_in_place(self, aside: Path, step: int) -> Path:
         # From this step on, earlier ones were damaged or belong to a future that did not happen.
         for undone in [later for later in self.steps() if later >= step]:
             self._delete(undone)
         aside.rename(self.place(step))
-        force_to_disk(self.path)
+        fsync_path(self.path)
         for old in self.steps()[: -self.keep]:
             self._delete(old)
         return self.place(step)

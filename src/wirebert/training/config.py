@@ -6,9 +6,9 @@ from typing import Final, Literal
 
 from wirebert.errors import ConfigError
 
-FEWEST_EPOCHS: Final = 5
-MOST_EPOCHS: Final = 40
-FEWEST_STEPS: Final = 2000
+MIN_EPOCHS: Final = 5
+MAX_EPOCHS: Final = 40
+MIN_STEPS: Final = 2000
 PRETRAINED_RATE: Final = 5e-5
 RATE_TIMES_WIDTH: Final = 0.128
 
@@ -32,7 +32,7 @@ class TrainConfig:
     learning_rate: float = 0.0
     """Peak learning rate of the backbone; 0: 5e-5 for a pretrained model, else 0.128 / width of the model."""
 
-    classifier_multiplier: float = 10.0
+    classifier_lr_multiplier: float = 10.0
     """The classifier learns at this many times the backbone's rate, above 0."""
 
     weight_decay: float = 0.01
@@ -84,10 +84,10 @@ class TrainConfig:
     class_weights: Literal["none", "balanced", "sqrt"] = "none"
     """Weight of a class in the loss: equal, by inverse frequency, or by its square root."""
 
-    corruption: float = 0.01
+    feature_corruption: float = 0.01
     """Share of features shown as missing or unseen, so that these tokens are trained, in [0, 1)."""
 
-    column_drop: float = 0.05
+    column_dropout: float = 0.05
     """Share of flows shown without a random set of whole columns, in [0, 1)."""
 
     evaluate_every: int = 0
@@ -108,7 +108,7 @@ class TrainConfig:
     log_every: int = 20
     """Steps between two lines of metrics, at least 1."""
 
-    sinks: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
+    trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
     """Tracking tools that take the metrics too, beside metrics.jsonl; each is an extra to install."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -120,7 +120,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "keep_checkpoints", "log_every"):
             self._check(name, "at least 1", getattr(self, name) >= 1)
-        for name in ("classifier_multiplier", "adam_epsilon"):
+        for name in ("classifier_lr_multiplier", "adam_epsilon"):
             self._check(name, "above 0", getattr(self, name) > 0)
         for name in (
             *("epochs", "learning_rate"),
@@ -139,22 +139,22 @@ class TrainConfig:
             self._check(name, "at least 0", (getattr(self, name) or 0) >= 0)
         for name in (
             *("adam_beta1", "adam_beta2", "warmup_fraction"),
-            *("corruption", "column_drop"),
+            *("feature_corruption", "column_dropout"),
         ):
             self._check(name, "in [0, 1)", 0 <= getattr(self, name) < 1)
 
     @property
-    def tilts_classes(self) -> bool:
+    def reweights_classes(self) -> bool:
         """Whether training weighs classes against their frequency."""
         return self.class_weights != "none"
 
-    def settled(self, *, num_flows: int, width: int, is_pretrained: bool) -> "TrainConfig":
+    def resolved(self, *, num_flows: int, width: int, is_pretrained: bool) -> "TrainConfig":
         """These settings with nothing left to choose, for a model of this width and this many training flows.
 
         Both rules were chosen on validation figures (docs/experiments.md, 2026-11-23).
         """
         steps_per_epoch = -(-num_flows // self.batch_size)
-        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, -(-FEWEST_STEPS // max(1, steps_per_epoch))))
+        epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, -(-MIN_STEPS // max(1, steps_per_epoch))))
         learning_rate = PRETRAINED_RATE if is_pretrained else RATE_TIMES_WIDTH / width
         return replace(self, epochs=self.epochs or epochs, learning_rate=self.learning_rate or learning_rate)
 

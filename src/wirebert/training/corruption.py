@@ -18,7 +18,7 @@ from wirebert.training.config import TrainConfig
 
 NO_TOKEN: Final = -1
 # A flow that loses columns loses up to this share of them, each share equally likely.
-MOST_COLUMNS_DROPPED: Final = 0.5
+MAX_COLUMNS_DROPPED: Final = 0.5
 
 
 class RaggedRows(NamedTuple):
@@ -62,7 +62,7 @@ class Corruption:
     slot_columns: Int[np.ndarray, " slots"]
     """Column of each slot, counted from 0: slots of one column are dropped together."""
 
-    leaves_out: bool
+    omits_most_frequent: bool
     """Whether a slot without a token stands for its most frequent value."""
 
     feature_share: float
@@ -81,10 +81,10 @@ class Corruption:
             config,
             token_slots=tokenizer.token_slots,
             slot_special=tokenizer.slot_special,
-            leaves_out=tokenizer.leaves_out,
+            leaves_out=tokenizer.omits_most_frequent,
             max_length=tokenizer.config.max_length,
             slot_columns=tokenizer.slot_columns,
-            slot_marks=tokenizer.slot_marks,
+            slot_marks=tokenizer.slot_special_states,
         )
 
     @classmethod
@@ -117,9 +117,9 @@ class Corruption:
             hidden_ids=hidden_ids,
             num_hidden=num_hidden,
             slot_columns=slot_columns,
-            leaves_out=leaves_out,
-            feature_share=config.corruption,
-            column_share=config.column_drop,
+            omits_most_frequent=leaves_out,
+            feature_share=config.feature_corruption,
+            column_share=config.column_dropout,
             max_length=max_length,
         )
 
@@ -144,7 +144,7 @@ class Corruption:
         changed = replacement >= 0
         ids = np.where(changed, replacement, rows.ids).astype(rows.ids.dtype)
         kept = ~(_piece_owner_changed(rows, is_feature, changed))
-        if not self.leaves_out:
+        if not self.omits_most_frequent:
             return assemble(ids[kept], row_of[kept], num_rows, self.max_length)
         shown[row_of[is_feature], slot_of[is_feature]] = NO_TOKEN  # replaced in place above
         added_rows, added_slots = np.nonzero(shown >= 0)
@@ -168,7 +168,7 @@ class Corruption:
         if self.column_share == 0:
             return
         flows = np.flatnonzero(random.random(len(shown)) < self.column_share)
-        share = random.random((len(flows), 1)) * MOST_COLUMNS_DROPPED
+        share = random.random((len(flows), 1)) * MAX_COLUMNS_DROPPED
         is_dropped = random.random((len(flows), int(self.slot_columns.max()) + 1)) < share
         absent = self.slot_special[:, 2]
         shown[flows] = np.where(is_dropped[:, self.slot_columns] & (absent >= 0), absent, shown[flows])

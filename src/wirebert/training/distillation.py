@@ -37,7 +37,7 @@ class DistillationConfig:
     text: bool = False
     """Whether a linear machine, fitted on the texts of the training flows, teaches beside the labels; it reads nothing else."""
 
-    mixed_rows: float = 0.0
+    augmentation_factor: float = 0.0
     """For each training flow, so many that never were, whose columns and texts come from several flows; the teacher says what
     they are."""
 
@@ -47,14 +47,14 @@ class DistillationConfig:
     temperature: float = 2.0
     """Logits of teacher and student are divided by this before they are compared, above 0."""
 
-    mix: float = 0.5
+    teacher_weight: float = 0.5
     """The teacher's share in the loss of a flow that has a label, in [0, 1]; a flow without one has the teacher alone."""
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
             raise ConfigError(f"distillation.temperature must be above 0, got {self.temperature}")
-        if not 0 <= self.mix <= 1:
-            raise ConfigError(f"distillation.mix must be in [0, 1], got {self.mix}")
+        if not 0 <= self.teacher_weight <= 1:
+            raise ConfigError(f"distillation.teacher_weight must be in [0, 1], got {self.teacher_weight}")
         for name, is_asked in (("trees", self.trees), ("text", self.text)):
             if is_asked and self.teacher:
                 raise ConfigError(
@@ -64,11 +64,13 @@ class DistillationConfig:
             raise ConfigError(
                 "distillation.trees must be false beside distillation.text=true: there is one teacher"
             )
-        if not 0 <= self.mixed_rows < float("inf"):
-            raise ConfigError(f"distillation.mixed_rows must be at least 0, got {self.mixed_rows}")
-        if self.mixed_rows and not (self.trees or self.text or self.teacher):
+        if not 0 <= self.augmentation_factor < float("inf"):
             raise ConfigError(
-                "distillation.mixed_rows needs a teacher, which says what these flows are; set distillation.trees=true, "
+                f"distillation.augmentation_factor must be at least 0, got {self.augmentation_factor}"
+            )
+        if self.augmentation_factor and not (self.trees or self.text or self.teacher):
+            raise ConfigError(
+                "distillation.augmentation_factor needs a teacher, which says what these flows are; set distillation.trees=true, "
                 "distillation.text=true or distillation.teacher"
             )
         if self.unlabelled and not self.teacher:
@@ -83,7 +85,7 @@ class SoftTargets:
 
     log_probabilities: Float32[np.ndarray, "N C"]
     temperature: float
-    mix: float
+    teacher_weight: float
     path: Path | None = None
     """Where the log-probabilities lie on disk, if they do."""
 
@@ -99,7 +101,7 @@ class SoftTargets:
         class_ids: Int[Tensor, " B"],
         taught: Float32[Tensor, "B C"],
     ) -> Float[Tensor, ""]:
-        """Weighted sum of the flows' losses, as `Objective.total` is, with `taught` as the teacher's log-probabilities.
+        """Weighted sum of the flows' losses, as `Objective.total` is, with `build_distillation_data` as the teacher's log-probabilities.
 
         A flow with a label costs (1 - mix) times what `objective` says plus mix * T^2 * KL(teacher || student), both at
         temperature T; one without costs the latter with mix = 1. The divergence is the paper's cross entropy but for a
@@ -116,9 +118,9 @@ class SoftTargets:
             reduction="none",
             log_target=True,
         ).sum(dim=1)
-        own_B = self.mix * objective.class_weights[class_ids.clamp(min=0)]
+        own_B = self.teacher_weight * objective.class_weights[class_ids.clamp(min=0)]
         weight_B = torch.where(is_labelled, own_B, (class_ids == UNLABELLED).float())
-        return (1 - self.mix) * hard + self.temperature**2 * (weight_B * divergence_B).sum()
+        return (1 - self.teacher_weight) * hard + self.temperature**2 * (weight_B * divergence_B).sum()
 
 
 def expected_classes(class_ids: Int[Tensor, " B"], taught: Float32[Tensor, "B C"]) -> Int[Tensor, " B"]:

@@ -17,8 +17,8 @@ from wirebert.encoding.token_rows import ranges
 from wirebert.model.batches import (
     NO_CLASS,
     Batch,
-    FlatRows,
     FlowBatch,
+    TokenRows,
     by_length,
     by_tokens,
     pack,
@@ -28,13 +28,13 @@ from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import RaggedRows, RowChange
 from wirebert.training.seeding import Purpose, mix
 
-NEVER: Final = -1
-MOST_OF_MEMORY: Final = 0.5
+NO_STEP: Final = -1
+MAX_MEMORY_FRACTION: Final = 0.5
 """Share of the machine's memory that encoded flows may take to count as being in it."""
 
 
 @runtime_checkable
-class LabelledRows(FlatRows, Protocol):
+class LabelledRows(TokenRows, Protocol):
     """Encoded flows whose classes are known."""
 
     @property
@@ -105,7 +105,7 @@ class StepSource(Dataset[StepFlows]):
         self.flows, self.taught = flows, taught
         self._config, self._seed, self._corruption = config, seed, corruption
         self._steps_per_epoch = steps_per_epoch(len(flows.class_ids), config.batch_size)
-        self._order = (NEVER, np.empty(0, dtype=np.int64))  # of one epoch
+        self._order = (NO_STEP, np.empty(0, dtype=np.int64))  # of one epoch
 
     def __len__(self) -> int:
         return self._steps_per_epoch * self._config.epochs
@@ -135,7 +135,7 @@ def steps(
 ) -> Iterator[StepFlows]:
     """The flows of every step from `first_step` to the end of the last epoch, made by `choose_workers` processes.
 
-    `taught` holds a teacher's log-probabilities of each flow as it is: corruption changes what the student sees alone.
+    `build_distillation_data` holds a teacher's log-probabilities of each flow as it is: corruption changes what the student sees alone.
     """
     source = StepSource(flows, config, seed=seed, corruption=corruption, taught=taught)
     numbers = range(first_step, len(source))
@@ -170,7 +170,7 @@ def choose_workers(flows: LabelledRows, config: TrainConfig) -> int:
 
 def fits_memory(flows: LabelledRows) -> bool:
     """Whether encoded flows, once read from disk, stay in memory."""
-    return flows.ids.nbytes <= MOST_OF_MEMORY * psutil.virtual_memory().total
+    return flows.ids.nbytes <= MAX_MEMORY_FRACTION * psutil.virtual_memory().total
 
 
 def describe_feeding(flows: LabelledRows, config: TrainConfig, device: torch.device) -> str:
@@ -186,7 +186,7 @@ def _as_it_is(item: StepFlows) -> StepFlows:
     return item
 
 
-def take_rows(flows: FlatRows, chosen: Int[np.ndarray, " B"]) -> RaggedRows:
+def take_rows(flows: TokenRows, chosen: Int[np.ndarray, " B"]) -> RaggedRows:
     """The chosen rows laid end to end, in memory of their own."""
     starts = flows.offsets[chosen]
     lengths = flows.offsets[chosen + 1] - starts
@@ -266,7 +266,7 @@ def idle_batch(flows: StepFlows, *, pad_id: int, device: torch.device) -> Batch:
     return micro_batches(one, 0, pad_id=pad_id, device=device)[0]
 
 
-class Prepared(NamedTuple):
+class PreparedStep(NamedTuple):
     """A step's flows, cut into what the device takes at once."""
 
     flows: StepFlows

@@ -86,14 +86,14 @@ def stop_for(number: int) -> None:
 
 
 @contextmanager
-def terminable() -> Generator[None]:
+def sigterm_as_exception() -> Generator[None]:
     """SIGTERM raises `Terminated` in this block, as Ctrl-C raises KeyboardInterrupt."""
     with Termination() as termination, termination.at_once():
         yield
 
 
 @contextmanager
-def undisturbed() -> Generator[None]:
+def defer_signals() -> Generator[None]:
     """Ctrl-C waits until the block is done: a half-made update could not be continued from."""
     interrupts: list[int] = []
     previous = signal.getsignal(signal.SIGINT)

@@ -15,21 +15,21 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_
 
 from wirebert.errors import ConfigError, TrainingError
-from wirebert.model.batches import Batch, PackedBatch, Precision, answers, autocast, class_logits
+from wirebert.model.batches import Batch, PackedBatch, Precision, autocast, class_logits, masked_logits
 from wirebert.model.distilbert import DistilBert
-from wirebert.prefetch import ahead
+from wirebert.prefetch import prefetch
 from wirebert.training.config import TrainConfig
 from wirebert.training.cuda_graphs import Outcome, StepGraphs
 from wirebert.training.distillation import SoftTargets, expected_classes
-from wirebert.training.feeding import Prepared, StepFlows, idle_batch, micro_batches, num_passes, share_of
-from wirebert.training.interruption import undisturbed
+from wirebert.training.feeding import PreparedStep, StepFlows, idle_batch, micro_batches, num_passes, share_of
+from wirebert.training.interruption import defer_signals
 from wirebert.training.losses import Objective
 from wirebert.training.optimizer import learning_rates, make_optimizer
 from wirebert.training.parallel.fsdp import choose_parallel, is_sharded, sharded, whole
-from wirebert.training.parallel.process_group import ONE, GradientSum, World
+from wirebert.training.parallel.process_group import SINGLE_RANK, Communicator, GradientSum
 from wirebert.training.precision import TrainPrecision, choose_precision
 from wirebert.training.seeding import Purpose, mix
-from wirebert.training.step_metrics import Tally, TrainStep
+from wirebert.training.step_metrics import StepMetrics, TrainStep
 
 # Below this scale gradients overflow whatever fp16 scales them by: the weights themselves are too large.
 SMALLEST_LOSS_SCALE: Final = 2.0**-10
@@ -64,13 +64,13 @@ class TrainState:
     micro_batch_tokens: int
     """Padded tokens of one forward pass; halved when memory runs out."""
 
-    world: World = ONE
+    communicator: Communicator = SINGLE_RANK
     """The processes that train this model together."""
 
-    soft: SoftTargets | None = None
+    soft_targets: SoftTargets | None = None
     """What a teacher says about the training flows, if there is a teacher."""
 
-    tally: Tally = field(init=False)
+    step_metrics: StepMetrics = field(init=False)
     graphs: StepGraphs | None = field(init=False)
     """Records steps as CUDA graphs, where they can be."""
 
@@ -78,10 +78,10 @@ class TrainState:
     """Adds up the ranks' gradients, where each rank holds all weights."""
 
     def __post_init__(self) -> None:
-        self.tally = Tally(self.device, self.world)
+        self.step_metrics = StepMetrics(self.device, self.communicator)
         self.gradient_sum = None
-        if self.world.size > 1 and not self.is_sharded:
-            self.gradient_sum = GradientSum(self.model.parameters(), self.world)
+        if self.communicator.size > 1 and not self.is_sharded:
+            self.gradient_sum = GradientSum(self.model.parameters(), self.communicator)
         self.graphs = StepGraphs(self._recordable) if self.optimizer.defaults["capturable"] else None
 
     @property
@@ -111,7 +111,7 @@ class TrainState:
         seed: int,
         num_steps: int,
         class_counts: Int[np.ndarray, " C"],
-        world: World = ONE,
+        world: Communicator = SINGLE_RANK,
         soft: SoftTargets | None = None,
     ) -> "TrainState":
         """The state before the first step; moves the model to the device, or a sharded copy of it."""
@@ -134,8 +134,8 @@ class TrainState:
             device=device,
             precision=precision,
             micro_batch_tokens=choose_micro_batch_tokens(config, device),
-            world=world,
-            soft=soft,
+            communicator=world,
+            soft_targets=soft,
         )
 
     def set_learning_rate(self) -> None:
@@ -153,7 +153,7 @@ class TrainState:
         Raises:
             TrainingError: names the step, its learning rate and the way out.
         """
-        bad = self.tally.first_bad_step()
+        bad = self.step_metrics.first_bad_step()
         if bad is not None:
             rate, _ = learning_rates(bad - 1, self.num_steps, self.config)
             raise TrainingError(
@@ -216,25 +216,25 @@ def choose_micro_batch_tokens(config: TrainConfig, device: torch.device) -> int:
 def train(state: TrainState, feed: Iterable[StepFlows]) -> Iterator[TrainStep]:
     """Update `state` in place; yield once per optimizer step. Stop by not asking for the next."""
     prepared = (_prepare(state, flows) for flows in feed)
-    for ready in ahead(prepared, state.config.prefetch if state.device.type == "cuda" else 0):
+    for ready in prefetch(prepared, state.config.prefetch if state.device.type == "cuda" else 0):
         state.model.train()
         state.set_learning_rate()
         # What dropout draws depends on seed and step alone, so a resumed or replayed step draws the same.
         # Rank 0 draws what a single process would, the others something else for their other flows.
-        rank = [state.world.rank] if state.world.rank else []
+        rank = [state.communicator.rank] if state.communicator.rank else []
         torch.manual_seed(mix(state.seed, Purpose.DROPOUT, state.step, *rank))
         yield _step_within_memory(state, ready)
 
 
-def _prepare(state: TrainState, flows: StepFlows) -> Prepared:
+def _prepare(state: TrainState, flows: StepFlows) -> PreparedStep:
     """This rank's share of the step's flows as the device takes them, by the micro-batch of this moment."""
     max_tokens, pad_id = state.micro_batch_tokens, state.model.architecture.pad_id
     # A number of the processor's: the device does not have to be asked for it.
     asked = flows.answers(state.model.architecture.vocab_size)
     weight = float(state.host_objective.weight(torch.from_numpy(asked)))
-    size = state.world.size
+    size = state.communicator.size
     batches = micro_batches(
-        *(share_of(flows, state.world.rank, size), max_tokens),
+        *(share_of(flows, state.communicator.rank, size), max_tokens),
         pad_id=pad_id,
         device=state.device,
         batch_size=-(-state.config.batch_size // size),
@@ -243,10 +243,10 @@ def _prepare(state: TrainState, flows: StepFlows) -> Prepared:
     if state.is_sharded:  # no rank may make a pass without the others
         num_idle = num_passes(flows, max_tokens, size, state.device) - len(batches)
         batches += [idle_batch(flows, pad_id=pad_id, device=state.device)] * num_idle
-    return Prepared(flows, len(asked), max_tokens, batches)
+    return PreparedStep(flows, len(asked), max_tokens, batches)
 
 
-def _step_within_memory(state: TrainState, ready: Prepared) -> TrainStep:
+def _step_within_memory(state: TrainState, ready: PreparedStep) -> TrainStep:
     """`_step`, with the micro-batches halved and the step played again for as long as memory runs out."""
     while True:
         if ready.max_tokens != state.micro_batch_tokens:  # cut ahead of time, before memory ran out
@@ -256,7 +256,7 @@ def _step_within_memory(state: TrainState, ready: Prepared) -> TrainStep:
         except torch.OutOfMemoryError as error:
             if state.is_sharded:
                 raise TrainingError(
-                    f"step {state.step + 1}: memory ran out on rank {state.world.rank}; set training.micro_batch_tokens "
+                    f"step {state.step + 1}: memory ran out on rank {state.communicator.rank}; set training.micro_batch_tokens "
                     f"to less than {state.micro_batch_tokens or len(ready.flows.rows.ids):,}, or use more GPUs"
                 ) from error
             failure = str(error)
@@ -264,10 +264,10 @@ def _step_within_memory(state: TrainState, ready: Prepared) -> TrainStep:
         _halve_micro_batches(state, ready.flows, failure)
 
 
-def _step(state: TrainState, ready: Prepared) -> TrainStep:
+def _step(state: TrainState, ready: PreparedStep) -> TrainStep:
     batch = ready.batches[0] if len(ready.batches) == 1 else None
     if state.graphs is not None and isinstance(batch, PackedBatch):
-        with undisturbed():
+        with defer_signals():
             outcome = state.graphs.run(batch, state.device)
             if state.gradient_sum is not None:
                 outcome = outcome._replace(grad_norm=_update_together(state, state.gradient_sum))
@@ -275,7 +275,7 @@ def _step(state: TrainState, ready: Prepared) -> TrainStep:
     none = torch.zeros(2, device=state.device)  # of a rank without flows in a short step
     parts = [gradients(state, batch) for batch in ready.batches] or [(none[0], none[1].long())]
     losses, num_right = zip(*parts, strict=True)
-    with undisturbed():
+    with defer_signals():
         if state.gradient_sum is None:
             grad_norm = _update(state)
         else:
@@ -292,31 +292,31 @@ def _update_together(state: TrainState, gradient_sum: GradientSum) -> Float[Tens
         return _update(state)
     except torch.OutOfMemoryError as error:  # the others are past this: the step can not be played again
         raise TrainingError(
-            f"step {state.step + 1}: memory of rank {state.world.rank} ran out in the optimizer; set "
+            f"step {state.step + 1}: memory of rank {state.communicator.rank} ran out in the optimizer; set "
             "training.micro_batch_tokens lower, or training.parallel=fsdp"
         ) from error
 
 
-def _finish(state: TrainState, ready: Prepared, outcome: Outcome) -> TrainStep:
+def _finish(state: TrainState, ready: PreparedStep, outcome: Outcome) -> TrainStep:
     """Count a step that is done."""
     state.step += 1
     flows = ready.flows
     sizes = len(flows.class_ids), len(flows.rows.ids), ready.num_answers
     step = TrainStep(state.step, flows.epoch, outcome.loss, outcome.grad_norm, *sizes)
-    state.tally.add(step, outcome.num_right, may_overflow=state.scaler.is_enabled())
+    state.step_metrics.add(step, outcome.num_right, may_overflow=state.scaler.is_enabled())
     return step
 
 
 def gradients(state: TrainState, batch: Batch) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """Add a micro-batch's gradients to the parameters; its share of the step's loss, and how many answers were right."""
     batch = batch.to(state.device)
-    class_ids, taught_BC = answers(state.model, batch), batch.taught
+    class_ids, taught_BC = masked_logits(state.model, batch), batch.taught
     with autocast(str(state.device), state.number_format):
         logits_BC = class_logits(state.model, batch)
-    if state.soft is None or taught_BC is None:
+    if state.soft_targets is None or taught_BC is None:
         total = state.objective.total(logits_BC, class_ids)
     else:
-        total = state.soft.total(state.objective, logits_BC, class_ids, taught_BC)
+        total = state.soft_targets.total(state.objective, logits_BC, class_ids, taught_BC)
         class_ids = expected_classes(class_ids, taught_BC)
     loss = total / batch.loss_weight
     state.scaler.scale(loss).backward()

@@ -1,6 +1,6 @@
 """Which features of a flow are masked in pretraining: a fixed share of every row's, drawn anew each time it is shown.
 
-Works on ragged rows as `wirebert.training.corruption` does. A masked token is written as its id + V
+Works on ragged rows as `wirebert.training.feature_corruption` does. A masked token is written as its id + V
 (`wirebert.model.masked_lm`), V being the size of the vocabulary. Where rows leave out their most frequent values, a value that
 is not written is masked all the same: its mask is added to the row, and nothing tells it from the mask of another value.
 
@@ -28,12 +28,12 @@ MOST_16_BIT: Final = 1 << 16
 class MaskingConfig:
     """What pretraining asks for."""
 
-    share: float = 0.15
+    mask_fraction: float = 0.15
     """Share of a flow's features, and of the pieces of its texts, that are masked, in (0, 1); at least one is."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ConfigError(f"masking.share must be in (0, 1), got {self.share}")
+        if not 0 < self.mask_fraction < 1:
+            raise ConfigError(f"masking.mask_fraction must be in (0, 1), got {self.mask_fraction}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,11 +52,11 @@ class Masking:
     default_ids: Int[np.ndarray, " S"]
     """Each slot's most frequent value."""
 
-    leaves_out: bool
+    omits_most_frequent: bool
     """Whether a slot without a token stands for its most frequent value."""
 
-    share: float
-    most_pieces: int
+    mask_fraction: float
+    max_text_masked: int
     """Pieces of text of the longest row."""
 
     max_length: int
@@ -74,9 +74,9 @@ class Masking:
             token_slots=np.where(tokenizer.token_slots < num_slots, tokenizer.token_slots, -1),
             is_piece=is_piece,
             default_ids=tokenizer.default_ids[:num_slots],
-            leaves_out=tokenizer.leaves_out,
-            share=config.share,
-            most_pieces=len(tokenizer.text_columns) * tokenizer.text_budget,
+            omits_most_frequent=tokenizer.omits_most_frequent,
+            mask_fraction=config.mask_fraction,
+            max_text_masked=len(tokenizer.text_columns) * tokenizer.text_budget,
             max_length=tokenizer.config.max_length,
         )
 
@@ -84,12 +84,12 @@ class Masking:
     def num_features(self) -> int:
         """Features of a row that are masked: as many in every row."""
         num_slots = len(self.default_ids)
-        return min(num_slots, max(1, round(self.share * num_slots)))
+        return min(num_slots, max(1, round(self.mask_fraction * num_slots)))
 
     @property
-    def num_asked(self) -> int:
+    def max_masked(self) -> int:
         """Tokens of a row that are masked at most."""
-        return self.num_features + ceil(self.share * self.most_pieces)
+        return self.num_features + ceil(self.mask_fraction * self.max_text_masked)
 
     @property
     def dtype(self) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
@@ -108,7 +108,7 @@ class Masking:
         is_masked[is_feature] = is_chosen[row_of[is_feature], slot_of[is_feature]]
         ids = rows.ids.astype(self.dtype)
         ids[is_masked] += self.num_tokens
-        if not self.leaves_out:
+        if not self.omits_most_frequent:
             return RaggedRows(ids, rows.offsets)
         is_chosen[row_of[is_feature], slot_of[is_feature]] = False  # written, and masked in place above
         added_rows, added_slots = np.nonzero(is_chosen)
@@ -128,13 +128,13 @@ class Masking:
         self, rows: RaggedRows, row_of: Int64[np.ndarray, " T"], random: np.random.Generator
     ) -> Bool[np.ndarray, " T"]:
         is_masked = np.zeros(len(rows.ids), bool)
-        if not self.most_pieces:
+        if not self.max_text_masked:
             return is_masked
         pieces = np.flatnonzero(self.is_piece[rows.ids])
         counts = np.bincount(row_of[pieces], minlength=len(rows.offsets) - 1)
         # Pieces in an order drawn within each row, of which the first ones are masked.
         order = np.lexsort((random.random(len(pieces)), row_of[pieces]))
         place = np.arange(len(pieces)) - np.repeat(np.cumsum(counts) - counts, counts)
-        wanted = np.ceil(self.share * counts)
+        wanted = np.ceil(self.mask_fraction * counts)
         is_masked[pieces[order]] = place < np.repeat(wanted, counts)
         return is_masked

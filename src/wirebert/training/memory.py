@@ -24,12 +24,12 @@ def fit_into_memory(state: TrainState, mean_length: float) -> None:
     """Have micro-batches fill a GPU's memory and not more, for flows of this mean length; a setting goes before."""
     if state.device.type != "cuda" or state.config.micro_batch_tokens is not None:
         return
-    wanted = round(state.config.batch_size * mean_length / state.world.size)
+    wanted = round(state.config.batch_size * mean_length / state.communicator.size)
     fitting = fitting_tokens(
         lambda tokens: _peak_bytes(state, tokens), free_bytes(state.device), wanted=wanted
     )
     if state.is_sharded:  # every rank makes as many passes as the others
-        fitting = state.world.smallest(fitting)
+        fitting = state.communicator.all_reduce_min(fitting)
     state.micro_batch_tokens = 0 if fitting == wanted else fitting
 
 

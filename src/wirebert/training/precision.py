@@ -42,7 +42,7 @@ def choose_precision(config: TrainConfig, device: torch.device) -> TrainPrecisio
 
 
 @contextmanager
-def tf32_products(is_asked: bool) -> Generator[None]:
+def allow_tf32(is_asked: bool) -> Generator[None]:
     """In this block, with `is_asked`, GPUs round factors of single precision to TensorFloat-32 (10 bits of fraction).
 
     Not through PyTorch's newer switch, `fp32_precision`, alone: torch.compile still reads the older one (up to 2.13), which
@@ -65,7 +65,7 @@ FIXED_WORKSPACE: Final = ":4096:8"
 
 
 @contextmanager
-def same_bits(is_asked: bool) -> Generator[None]:
+def deterministic_algorithms(is_asked: bool) -> Generator[None]:
     """In this block, with `is_asked`, kernels that add in no fixed order are replaced by others that do, or refused.
 
     cuBLAS reads its setting when a process first uses a GPU, so enter the block before that.
@@ -102,7 +102,7 @@ def same_bits(is_asked: bool) -> Generator[None]:
 
 
 @contextmanager
-def computing_on(num_threads: int) -> Generator[None]:
+def torch_threads(num_threads: int) -> Generator[None]:
     """In this block PyTorch computes with so many threads of the processor; 0: with as many as it had."""
     if num_threads == 0:
         yield

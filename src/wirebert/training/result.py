@@ -5,7 +5,7 @@ from typing import Final
 
 from wirebert.telemetry.events import EpochEvent
 
-NOT_YET: Final = -1
+NOT_EVALUATED: Final = -1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,16 +39,16 @@ class TrainingResult:
 
 
 @dataclass(slots=True, kw_only=True)
-class Progress:
+class TrainerState:
     """What the driver knows beyond the training state; plain values, saved with every checkpoint."""
 
-    best_step: int = NOT_YET
+    best_step: int = NOT_EVALUATED
     best_valid_loss: float = 0.0
     num_worse: int = 0
     """Evaluations since the best one."""
 
     stopped_early: bool = False
-    evaluated_step: int = NOT_YET
+    evaluated_step: int = NOT_EVALUATED
     overflows: int = 0
     elapsed_s: float = 0.0
     flows_since: int = 0

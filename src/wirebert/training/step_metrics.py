@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from wirebert.training.parallel.process_group import ONE, World
+from wirebert.training.parallel.process_group import SINGLE_RANK, Communicator
 
 NEVER: Final = -1
 LATER: Final = 2**62
@@ -36,7 +36,7 @@ class TrainStep:
     """What the loss is the mean over: the flows, or in pretraining the masked tokens."""
 
 
-class Totals(NamedTuple):
+class MetricTotals(NamedTuple):
     """What the steps since the last reading amount to, as plain numbers."""
 
     num_steps: int
@@ -56,10 +56,10 @@ class Totals(NamedTuple):
 
 
 @final
-class Tally:
+class StepMetrics:
     """Sums over steps that stay on the device until they are read: by all ranks, after the same step."""
 
-    def __init__(self, device: torch.device, world: World = ONE) -> None:
+    def __init__(self, device: torch.device, world: Communicator = SINGLE_RANK) -> None:
         self._world = world
         self._sums = torch.zeros(
             3, dtype=torch.float64, device=device
@@ -91,15 +91,15 @@ class Tally:
     def first_bad_step(self) -> int | None:
         """The first step since the last reading whose loss or gradient was not finite. Waits for the device."""
         step = int(self._first_bad_step)
-        first = self._world.smallest(LATER if step == NEVER else step)
+        first = self._world.all_reduce_min(LATER if step == NEVER else step)
         return None if first == LATER else first
 
-    def read(self) -> Totals:
+    def read(self) -> MetricTotals:
         """The sums, which then start over. Waits for the device."""
         sums = self._sums.cpu()
-        self._world.add_up(sums[:2])  # an overflow is everyone's
+        self._world.all_reduce_sum(sums[:2])  # an overflow is everyone's
         loss, num_right, num_overflows = sums.tolist()
-        totals = Totals(
+        totals = MetricTotals(
             num_steps=self._num_steps,
             num_flows=self._num_flows,
             num_tokens=self._num_tokens,

@@ -10,13 +10,13 @@ from jaxtyping import Float, Float32
 from wirebert.encoding.store import EncodedFlows, map_file
 from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.errors import DataError
-from wirebert.files import force_to_disk
+from wirebert.files import fsync_path
 
 WINDOW: Final = 8_192
 """Flows that the teacher is asked about at a time: what is in memory does not grow with the data."""
 
 
-def open_scores(path: Path, num_flows: int, num_classes: int) -> Float32[np.ndarray, "flows classes"]:
+def open_log_probs(path: Path, num_flows: int, num_classes: int) -> Float32[np.ndarray, "flows classes"]:
     """Log-probability of each class for each flow, mapped, not read.
 
     Raises:
@@ -25,7 +25,7 @@ def open_scores(path: Path, num_flows: int, num_classes: int) -> Float32[np.ndar
     return map_file(path, "<f4", num_flows * num_classes).reshape(num_flows, num_classes)
 
 
-def find_or_ask(
+def cached_log_probs(
     path: Path,
     blocks: Iterable[EncodedBlock],
     size: tuple[int, int],
@@ -39,7 +39,7 @@ def find_or_ask(
         ask: The teacher's class probabilities of some flows.
     """
     try:
-        return open_scores(path, *size)
+        return open_log_probs(path, *size)
     except DataError:
         pass  # written anew below
     aside = path.with_name(f".{path.name}.partial")
@@ -47,10 +47,10 @@ def find_or_ask(
     with aside.open("wb") as file:
         for block in blocks:
             file.write(np.log(np.maximum(ask(block), least)).astype("<f4").tobytes())
-    force_to_disk(aside)
+    fsync_path(aside)
     aside.replace(path)
-    force_to_disk(path.parent)
-    return open_scores(path, *size)
+    fsync_path(path.parent)
+    return open_log_probs(path, *size)
 
 
 def windows(flows: EncodedFlows, size: int = WINDOW) -> Iterator[EncodedBlock]:

@@ -28,14 +28,14 @@ from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import RowChange
 from wirebert.training.distillation import SoftTargets
 from wirebert.training.feeding import LabelledRows, describe_feeding, steps, steps_per_epoch
-from wirebert.training.interruption import Termination, device_failures_told, stop_for, undisturbed
+from wirebert.training.interruption import Termination, defer_signals, device_failures_told, stop_for
 from wirebert.training.loop import TrainState, train
 from wirebert.training.memory import fit_into_memory
 from wirebert.training.optimizer import learning_rates
 from wirebert.training.parallel.fsdp import whole
-from wirebert.training.parallel.process_group import ONE, Vote, World
-from wirebert.training.precision import computing_on, same_bits, tf32_products
-from wirebert.training.result import NOT_YET, Progress, TrainingResult
+from wirebert.training.parallel.process_group import SINGLE_RANK, Communicator, StopVote
+from wirebert.training.precision import allow_tf32, deterministic_algorithms, torch_threads
+from wirebert.training.result import NOT_EVALUATED, TrainerState, TrainingResult
 from wirebert.training.snapshot import BackgroundWriter, best_weights, pack_state, unpack_state
 from wirebert.training.step_metrics import TrainStep
 from wirebert.training.validation import validate
@@ -43,7 +43,7 @@ from wirebert.training.validation import validate
 # Settings that change no weight: a run may be resumed with others.
 FREE_SETTINGS: Final = (
     *("device", "log_every", "keep_checkpoints", "checkpoint_every", "checkpoint_seconds"),
-    *("micro_batch_tokens", "sinks", "prefetch", "workers", "threads", "cuda_graphs", "parallel"),
+    *("micro_batch_tokens", "trackers", "prefetch", "workers", "threads", "cuda_graphs", "parallel"),
 )
 
 
@@ -58,7 +58,7 @@ def fit_model(
     checkpoints: CheckpointFolder,
     log: MetricsLog | None,
     listeners: Sequence[Listener] = (),
-    world: World = ONE,
+    world: Communicator = SINGLE_RANK,
     soft: SoftTargets | None = None,
 ) -> TrainingResult:
     """Train `model` in place; afterwards it is on the CPU and holds the weights with the lowest validation loss.
@@ -82,9 +82,9 @@ def fit_model(
             raise TrainingError(f"there are no {name} flows; give more data or another data.valid_fraction")
     with (
         device_failures_told(checkpoints),
-        same_bits(config.deterministic),
-        tf32_products(config.precision == "tf32"),
-        computing_on(config.threads),
+        deterministic_algorithms(config.deterministic),
+        allow_tf32(config.precision == "tf32"),
+        torch_threads(config.threads),
         BackgroundWriter(checkpoints) as writer,
         Termination(waits_for_others=world.size > 1) as termination,
     ):
@@ -96,7 +96,7 @@ def fit_model(
         except KeyboardInterrupt:
             session.save()
             session.wait_for_writer()
-            world.meet()  # a rank that leaves has torchrun end the others: not before the first has saved
+            world.barrier()  # a rank that leaves has torchrun end the others: not before the first has saved
             raise
         return session.finish()
 
@@ -114,7 +114,7 @@ class _Session:
         termination: Termination,
         log: MetricsLog | None,
         listeners: Sequence[Listener],
-        world: World,
+        world: Communicator,
     ) -> None:
         self.config, self.model, self.world = config, model, world
         self.train_flows, self.valid_flows, self.corruption, self.soft = data
@@ -133,17 +133,19 @@ class _Session:
         )
         fit_into_memory(self.state, len(self.train_flows.ids) / len(self.train_flows.class_ids))
         self.feeding = describe_feeding(self.train_flows, config, self.state.device)
-        self.progress = Progress()
+        self.progress = TrainerState()
         self.best_weights: dict[str, Tensor] = {}
-        self.saved_step = NOT_YET
+        self.saved_step = NOT_EVALUATED
         self._began_s = self._read_s = self._saved_s = time.perf_counter()
         self._micro_batch_tokens = self.state.micro_batch_tokens
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, if there is one, and tell the listeners that training starts."""
         warnings: list[str] = []
-        found = self.checkpoints.newest(warnings.append) if self.world.is_first else None
-        step = self.world.of_first(lambda: None if found is None else cast(int, found.scalars["step"]))
+        found = self.checkpoints.newest(warnings.append) if self.world.is_main else None
+        step = self.world.broadcast_object(
+            lambda: None if found is None else cast(int, found.scalars["step"])
+        )
         if step is not None:
             self._unpack(found or self.checkpoints.load(step))
         state = self.state
@@ -184,7 +186,7 @@ class _Session:
             taught=None if self.soft is None else self.soft.log_probabilities,
             first_step=self.state.step,
         )
-        vote = Vote(self.world)
+        vote = StopVote(self.world)
         for step in train(self.state, feed):
             self._after(step)
             if self._is_done:
@@ -206,7 +208,7 @@ class _Session:
             self._read_tally()
         if is_evaluation:
             self._evaluate()
-        if (is_checkpoint or self._is_done) and self.world.of_first(self._has_waited):
+        if (is_checkpoint or self._is_done) and self.world.broadcast_object(self._has_waited):
             self.save()
         self._tell_of(self.writer.written())
 
@@ -218,11 +220,11 @@ class _Session:
     def _read_tally(self) -> None:
         """Report the steps since the last reading; the only place where training waits for the device."""
         state, progress = self.state, self.progress
-        if state.tally.num_steps == 0:
+        if state.step_metrics.num_steps == 0:
             return
         state.check_finite()
-        with undisturbed():
-            totals = state.tally.read()
+        with defer_signals():
+            totals = state.step_metrics.read()
             progress.overflows += totals.num_overflows
             progress.flows_since += totals.num_flows
             progress.loss_since += totals.loss * totals.num_flows
@@ -263,7 +265,7 @@ class _Session:
                 f"step {state.step}: the validation loss is not finite; lower training.learning_rate "
                 f"(now {self.config.learning_rate:g}) or set training.precision=fp32"
             )
-        is_best = progress.best_step == NOT_YET or result.loss < progress.best_valid_loss
+        is_best = progress.best_step == NOT_EVALUATED or result.loss < progress.best_valid_loss
         rates = learning_rates(state.step - 1, state.num_steps, self.config)
         elapsed_s = self._elapsed_s()
         event = EpochEvent(
@@ -280,7 +282,7 @@ class _Session:
             rows_per_s=self._rows_per_s(elapsed_s),
             elapsed_s=elapsed_s,
         )
-        with undisturbed():
+        with defer_signals():
             if is_best:
                 progress.best_step, progress.best_valid_loss = state.step, result.loss
                 weights = state.model.state_dict().items()
@@ -303,7 +305,7 @@ class _Session:
         progress = replace(self.progress, elapsed_s=self._elapsed_s())
         packed = pack_state(state, self.best_weights)
         scalars = packed.scalars | {"progress": asdict(progress), "config": asdict(self.config)}
-        if self.world.is_first:
+        if self.world.is_main:
             self._tell_of(self.writer.start(state.step, Checkpoint(packed.tensors, scalars)))
         self.saved_step = state.step
         self._read_s = self._saved_s = time.perf_counter()
@@ -325,7 +327,7 @@ class _Session:
                     f"{ours!r}; resume with the settings that the run started with"
                 )
         unpack_state(self.state, found)
-        self.progress = Progress(**cast(dict[str, Any], found.scalars["progress"]))
+        self.progress = TrainerState(**cast(dict[str, Any], found.scalars["progress"]))
         self.best_weights, self.saved_step = best_weights(found), self.state.step
 
     def finish(self) -> TrainingResult:

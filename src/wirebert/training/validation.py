@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 
 from wirebert.model.batches import score, usual_tokens
-from wirebert.model.masked_predictions import Guesses, guess
+from wirebert.model.masked_predictions import MaskedPredictions, predict_masked
 from wirebert.training.corruption import RaggedRows
 from wirebert.training.feeding import LabelledRows
 from wirebert.training.loop import TrainState
@@ -32,10 +32,10 @@ def validate(state: TrainState, flows: LabelledRows) -> Validation:
     is judged, and their ids take the place of classes.
     """
     if state.model.masked is not None:
-        guesses = all_guesses(state, flows)
-        return state.world.of_first(lambda: judge_guesses(guesses))
+        guesses = all_masked_predictions(state, flows)
+        return state.communicator.broadcast_object(lambda: masked_validation_metrics(guesses))
     logits = all_logits(state, flows)
-    return state.world.of_first(lambda: judge(state, flows, logits))
+    return state.communicator.broadcast_object(lambda: validation_metrics(state, flows, logits))
 
 
 def all_logits(state: TrainState, flows: LabelledRows) -> Float32[np.ndarray, "flows C"]:
@@ -47,30 +47,32 @@ def all_logits(state: TrainState, flows: LabelledRows) -> Float32[np.ndarray, "f
     part, device = part_to_score(state, flows), str(state.device)
     max_tokens = usual_tokens(device) if state.is_sharded else None
     logits = score(state.model, part, device=device, precision=state.number_format, max_tokens=max_tokens)
-    return logits if scores_all(state) else np.concatenate(state.world.all_of(logits))
+    return logits if scores_all(state) else np.concatenate(state.communicator.all_gather(logits))
 
 
-def all_guesses(state: TrainState, flows: LabelledRows) -> Guesses:
+def all_masked_predictions(state: TrainState, flows: LabelledRows) -> MaskedPredictions:
     """What the model says of every masked token, the ranks sharing the work in the same way."""
     part = part_to_score(state, flows)
-    guesses = guess(state.model, part, device=str(state.device), precision=state.number_format)
-    found = [guesses] if scores_all(state) else state.world.all_of(guesses)
-    return Guesses(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    guesses = predict_masked(state.model, part, device=str(state.device), precision=state.number_format)
+    found = [guesses] if scores_all(state) else state.communicator.all_gather(guesses)
+    return MaskedPredictions(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def scores_all(state: TrainState) -> bool:
     """Whether each rank scores all flows."""
-    return state.is_sharded or state.world.size == 1
+    return state.is_sharded or state.communicator.size == 1
 
 
 def part_to_score(state: TrainState, flows: LabelledRows) -> RaggedRows:
     """The flows that this rank scores."""
-    num_flows, size = len(flows.class_ids), 1 if scores_all(state) else state.world.size
-    first, last = (num_flows * (state.world.rank % size + end) // size for end in (0, 1))
+    num_flows, size = len(flows.class_ids), 1 if scores_all(state) else state.communicator.size
+    first, last = (num_flows * (state.communicator.rank % size + end) // size for end in (0, 1))
     return RaggedRows(flows.ids, np.asarray(flows.offsets[first : last + 1]))
 
 
-def judge(state: TrainState, flows: LabelledRows, logits: Float32[np.ndarray, "flows C"]) -> Validation:
+def validation_metrics(
+    state: TrainState, flows: LabelledRows, logits: Float32[np.ndarray, "flows C"]
+) -> Validation:
     """The figures that the flows' logits make."""
     objective = state.host_objective
     class_ids = torch.from_numpy(
@@ -85,12 +87,12 @@ def judge(state: TrainState, flows: LabelledRows, logits: Float32[np.ndarray, "f
     )
 
 
-def judge_guesses(guesses: Guesses) -> Validation:
+def masked_validation_metrics(guesses: MaskedPredictions) -> Validation:
     """The figures that what is said of masked tokens makes."""
     return Validation(
         loss=float(np.mean(guesses.losses, dtype=np.float64)),
-        accuracy=float(np.mean(guesses.guessed == guesses.tokens)),
-        macro_f1=macro_f1(guesses.tokens, guesses.guessed),
+        accuracy=float(np.mean(guesses.predicted == guesses.tokens)),
+        macro_f1=macro_f1(guesses.tokens, guesses.predicted),
     )
 
 

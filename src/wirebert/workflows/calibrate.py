@@ -10,9 +10,9 @@ from wirebert.data.arrow_columns import seconds_of
 from wirebert.data.flows import Flows
 from wirebert.data.schema.schema import ColumnKind
 from wirebert.decision.alert_score import log_odds
-from wirebert.decision.calibration import TINY, Scaling, shares_by_confusion, shares_by_likelihood
-from wirebert.decision.config import parse_prior, stated_shares
-from wirebert.decision.operating_point import NOTHING, Budget
+from wirebert.decision.calibration import TINY, LogitScaling, priors_by_confusion, priors_by_likelihood
+from wirebert.decision.config import parse_prior, stated_priors
+from wirebert.decision.operating_point import NO_OPERATING_POINT, AlertBudget
 from wirebert.errors import ConfigError, DataError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.detector import Detector
@@ -23,7 +23,7 @@ _SECONDS_PER_DAY: Final = 86_400
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Allowance:
+class AlertBudgetRequest:
     """How many alerts the user can look at."""
 
     per_day: float | None = None
@@ -32,7 +32,7 @@ class Allowance:
     per_10000: float | None = None
     """In place of the above: alerts per 10,000 flows."""
     prior: tuple[str, ...] = ()
-    """As `OperatingConfig.prior`."""
+    """As `DecisionConfig.prior`."""
     estimates_prior: bool = False
     """Take the prior that makes the traffic likeliest."""
 
@@ -49,7 +49,7 @@ class Allowance:
         parse_prior(self.prior)
 
 
-def within(detector: Detector, flows: Flows, allowance: Allowance) -> Artifact:
+def fit_alert_budget(detector: Detector, flows: Flows, allowance: AlertBudgetRequest) -> Artifact:
     """The detector's artifact with a threshold that raises no more alerts on these unlabelled flows than are allowed.
 
     Raises:
@@ -72,11 +72,11 @@ def within(detector: Detector, flows: Flows, allowance: Allowance) -> Artifact:
     days = allowance.days or _days(seconds)
     allowed = _allowed(allowance, days, len(probabilities), flows.name)
     scores = attack_scores(probabilities, artifact.classes.classes.index(benign))
-    operating = artifact.operating or NOTHING
-    if operating.alarm is not None:
-        scores = operating.alarm.scores(scores, novelty)
+    operating = artifact.operating_point or NO_OPERATING_POINT
+    if operating.alert_score is not None:
+        scores = operating.alert_score.scores(scores, novelty)
     threshold = laxest_threshold(scores, np.ones(len(scores), bool), int(allowed + 1e-9))
-    budget = Budget(
+    budget = AlertBudget(
         threshold=threshold,
         alerts_per_10000=allowed * 10_000 / len(scores),
         num_flows=len(scores),
@@ -87,10 +87,12 @@ def within(detector: Detector, flows: Flows, allowance: Allowance) -> Artifact:
     notes.append(
         f"threshold {threshold:.6g} set on {len(scores):,} flows of {flows.name}: {budget.num_alerts:,} alerts"
     )
-    return replace(artifact, operating=replace(operating, budget=budget, notes=(*operating.notes, *notes)))
+    return replace(
+        artifact, operating_point=replace(operating, alert_budget=budget, notes=(*operating.notes, *notes))
+    )
 
 
-def _allowed(allowance: Allowance, days: float | None, num_flows: int, name: str) -> float:
+def _allowed(allowance: AlertBudgetRequest, days: float | None, num_flows: int, name: str) -> float:
     """Alerts that are allowed on these flows."""
     if allowance.per_10000 is not None:
         allowed = allowance.per_10000 * num_flows / 10_000
@@ -111,33 +113,33 @@ def _allowed(allowance: Allowance, days: float | None, num_flows: int, name: str
 
 
 def _with_prior(
-    artifact: Artifact, probabilities: Float64[np.ndarray, "flows classes"], allowance: Allowance
+    artifact: Artifact, probabilities: Float64[np.ndarray, "flows classes"], allowance: AlertBudgetRequest
 ) -> tuple[Artifact, Float64[np.ndarray, "flows classes"], str]:
     """The artifact and the probabilities under another prior. Thresholds of the old one say nothing any more."""
-    operating, names = artifact.operating, artifact.classes.classes
-    if operating is None or not operating.shares:
+    operating, names = artifact.operating_point, artifact.classes.classes
+    if operating is None or not operating.class_priors:
         raise ConfigError(
-            "--prior needs a model that knows the shares of its classes; train it again without operating.class_addends, and "
-            "without class weights or with operating.calibration=biases"
+            "--prior needs a model that knows the shares of its classes; train it again without decision.logit_offsets, and "
+            "without class weights or with decision.calibration=biases"
         )
-    trained = np.array([operating.shares[name] for name in names])
+    trained = np.array([operating.class_priors[name] for name in names])
     if allowance.estimates_prior:
-        shares = shares_by_likelihood(probabilities, trained)
-        beside = shares_by_confusion(probabilities, np.array(operating.confusion), trained)
+        shares = priors_by_likelihood(probabilities, trained)
+        beside = priors_by_confusion(probabilities, np.array(operating.confusion), trained)
         note = f"prior estimated from traffic: {_told(names, shares)} (by confusion: {_told(names, beside)})"
     else:
-        shares = stated_shares(parse_prior(allowance.prior), names, trained)
+        shares = stated_priors(parse_prior(allowance.prior), names, trained)
         note = f"prior stated: {_told(names, shares)}"
-    change = Scaling.nothing(len(names)).with_prior(trained, shares)
+    change = LogitScaling.identity(len(names)).with_prior(trained, shares)
     weighed = probabilities * (shares / trained.clip(TINY))
-    alarm = operating.alarm
+    alarm = operating.alert_score
     if alarm is not None and artifact.classes.benign is not None:
         # Attack scores of benign flows move with the odds of an attack, so what they were in training does, too.
         is_attack = np.array([name != artifact.classes.benign for name in names])
         before, after = log_odds(np.array([part[is_attack].sum() for part in (trained, shares)]))
         alarm = alarm.shifted(float(after - before))
     shares_of = dict(zip(names, shares.tolist(), strict=True))
-    operating = replace(operating, shares=shares_of, thresholds=(), alarm=alarm)
+    operating = replace(operating, class_priors=shares_of, thresholds=(), alert_score=alarm)
     changed = artifact.scaled(change, operating)
     return changed, weighed / weighed.sum(axis=1, keepdims=True), note
 

@@ -15,72 +15,84 @@ from jaxtyping import Int64
 
 from wirebert.baselines import text_svm as text_machine
 from wirebert.baselines import token_trees
-from wirebert.baselines.text_svm import TextMachine
+from wirebert.baselines.text_svm import TextSvm
 from wirebert.baselines.token_trees import TokenTrees
 from wirebert.config import RunConfig
 from wirebert.data.checks.sampling import sample_by_name
-from wirebert.data.progress import watch
-from wirebert.decision.logit_offsets import with_addends
-from wirebert.encoding.augmentation import mixed_rows
+from wirebert.data.progress import progress_bar
+from wirebert.decision.logit_offsets import add_logit_offsets
+from wirebert.encoding.augmentation import augment_rows
 from wirebert.encoding.store import EncodedFlows, StoreWriter, find_or_encode, store_key
 from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.inference.detector import Detector
 from wirebert.training.distillation import SoftTargets
 from wirebert.training.teacher_store import windows
-from wirebert.workflows.prepare import Prepared
-from wirebert.workflows.teacher import Say, Teacher, append_unlabelled, ask
+from wirebert.workflows.prepare import PreparedData
+from wirebert.workflows.teacher import PredictLogProba, Teacher, append_unlabelled, teacher_log_probs
 
-MOST_FITTED: Final = 200_000
+MAX_FITTED: Final = 200_000
 """Flows that a teacher is fitted on at most, rare classes whole: as many as the report's baseline sees."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class DistillationData:
     """What a model is to learn."""
 
     flows: EncodedFlows
     """The training flows; after them those without a class, if there are any."""
-    soft: SoftTargets | None = None
+    soft_targets: SoftTargets | None = None
     """What the teacher says of each, if there is one."""
-    fitted: Callable[[], TokenTrees | TextMachine] | None = None
+    fitted_teacher: Callable[[], TokenTrees | TextSvm] | None = None
     """The teacher, where it is fitted on the training flows; when first asked for."""
 
 
-def taught(
+def build_distillation_data(
     run: RunConfig,
-    data: Prepared,
+    data: PreparedData,
     tokenizer: FlowTokenizer,
     train: EncodedFlows,
     valid: EncodedFlows,
     cache: Path,
-) -> Lesson:
+) -> DistillationData:
     """The flows to train on, those that are mixed included, and what the run's teacher says of them, if it has one."""
     how = run.distillation
     if data.teacher is None and not (how.trees or how.text):
-        return Lesson(train)
+        return DistillationData(train)
     assert train.folder is not None, "training flows lie on disk"
     assert valid.folder is not None, "validation flows lie on disk"
-    flows = _with_mixed(run, data, tokenizer, train, cache) if how.mixed_rows else train
+    flows = _with_augmented(run, data, tokenizer, train, cache) if how.augmentation_factor else train
     size = (len(flows), len(data.classes.classes))
     if data.teacher is not None:
-        return Lesson(flows, ask(how, flows, size, data.teacher.fingerprint, _saying(run, data.teacher)))
+        return DistillationData(
+            flows,
+            teacher_log_probs(
+                how, flows, size, data.teacher.fingerprint, _teacher_log_probs(run, data.teacher)
+            ),
+        )
 
     about, fit = (
-        ((text_machine.SETTINGS,), TextMachine.fit)
+        ((text_machine.SVM_SETTINGS,), TextSvm.fit)
         if how.text
-        else ((token_trees.SETTINGS, how.tree_weights), partial(TokenTrees.fit, weights=how.tree_weights))
+        else (
+            (token_trees.TREE_SETTINGS, how.tree_weights),
+            partial(TokenTrees.fit, weights=how.tree_weights),
+        )
     )
 
     @once  # fitted when asked: there may be answers on disk
-    def fitted() -> TokenTrees | TextMachine:
-        chosen = np.flatnonzero(sample_by_name(np.asarray(train.class_ids), MOST_FITTED, run.seed))
+    def fitted() -> TokenTrees | TextSvm:
+        chosen = np.flatnonzero(sample_by_name(np.asarray(train.class_ids), MAX_FITTED, run.seed))
         block = take_rows(train.block, chosen)
         class_ids = np.asarray(train.class_ids)[chosen]
         return fit(tokenizer, block, class_ids, valid, num_classes=size[1], seed=run.seed)
 
     said = fingerprint(*about, run.seed, train.folder.name, valid.folder.name)
-    return Lesson(flows, ask(how, flows, size, said, lambda block: fitted().say(block)), fitted)
+    return DistillationData(
+        flows,
+        teacher_log_probs(how, flows, size, said, lambda block: fitted().predict_log_proba(block)),
+        fitted,
+    )
 
 
 def fingerprint(*words: object) -> str:
@@ -88,19 +100,21 @@ def fingerprint(*words: object) -> str:
     return hashlib.sha256(json.dumps([*words, sklearn.__version__]).encode()).hexdigest()
 
 
-def _saying(run: RunConfig, teacher: Teacher) -> Say:
+def _teacher_log_probs(run: RunConfig, teacher: Teacher) -> PredictLogProba:
     """The teacher's probabilities as they were calibrated: the student gets what was added to them afterwards itself."""
     detector = Detector(teacher.artifact, device=run.training.device, backend="torch")
-    return lambda block: with_addends(detector.score_encoded(block).probabilities, -teacher.class_addends)
+    return lambda block: add_logit_offsets(
+        detector.score_encoded(block).probabilities, -teacher.class_addends
+    )
 
 
-def _with_mixed(
-    run: RunConfig, data: Prepared, tokenizer: FlowTokenizer, train: EncodedFlows, cache: Path
+def _with_augmented(
+    run: RunConfig, data: PreparedData, tokenizer: FlowTokenizer, train: EncodedFlows, cache: Path
 ) -> EncodedFlows:
     """The training flows, and mixed ones after them, but those that look like a flow that the model is judged by."""
     assert train.folder is not None, "training flows lie on disk"
-    num_mixed = round(run.distillation.mixed_rows * len(train))
-    made = watch(mixed_rows(tokenizer, train, num_mixed, run.seed), "mixing", len, total=num_mixed)
+    num_mixed = round(run.distillation.augmentation_factor * len(train))
+    made = progress_bar(augment_rows(tokenizer, train, num_mixed, run.seed), "mixing", len, total=num_mixed)
     blocks: Iterator[tuple[EncodedBlock, Int64[np.ndarray, " rows"]]] = (
         (block, np.full(len(block), -1)) for block in made
     )
@@ -111,9 +125,9 @@ def _with_mixed(
             own = slice(first, first + len(block))
             store.append(block, np.asarray(train.class_ids[own]), np.asarray(train.rows[own]))
             first += len(block)
-        append_unlabelled(store, tokenizer, blocks, data.judged)
+        append_unlabelled(store, tokenizer, blocks, data.evaluated)
 
-    judged = [part.rows for part in data.judged if part.rows is not None]
+    judged = [part.rows for part in data.evaluated if part.rows is not None]
     note = json.dumps(["mixed, texts too", train.folder.name, num_mixed, run.seed])
     key = store_key(data.fingerprint, tokenizer, *judged, note=note)
     return find_or_encode(cache, key, tokenizer, write)[0]

@@ -16,27 +16,27 @@ from wirebert.model.attention import AttentionKernel
 from wirebert.model.config import Architecture
 from wirebert.model.distilbert import Block, DistilBert
 from wirebert.run_folder import RunFolder
-from wirebert.serialization import to_mapping
+from wirebert.serialization import settings_to_dict
 from wirebert.telemetry.events import MetricsFollower, MetricsLog
 from wirebert.telemetry.resources import ResourceSampler
 from wirebert.telemetry.screen import display
-from wirebert.telemetry.sinks import open_sinks
+from wirebert.telemetry.sinks import open_trackers
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import Corruption, RowChange
 from wirebert.training.distillation import SoftTargets
 from wirebert.training.masking import Masking
-from wirebert.training.parallel.process_group import ALONE, Crew
+from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.training.result import TrainingResult
-from wirebert.training.teacher_store import open_scores
+from wirebert.training.teacher_store import open_log_probs
 from wirebert.training.trainer import fit_model
-from wirebert.workflows.pretrained import is_own
+from wirebert.workflows.pretrained import is_wirebert_model
 
 STOP = "Ctrl-C saves and stops; `wirebert {} --resume {}` goes on"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class TrainingJob:
     """What another process needs to join a training; the start weights are sent after it."""
 
     train: Path
@@ -54,7 +54,7 @@ class Job:
     """What a teacher says about the training flows, if there is a teacher; the numbers lie at its path."""
 
 
-def learn(
+def run_training(
     run: RunConfig | PretrainConfig,
     folder: RunFolder,
     model: DistilBert,
@@ -62,7 +62,7 @@ def learn(
     train_flows: EncodedFlows,
     valid_flows: EncodedFlows,
     console: Console,
-    crew: Crew = ALONE,
+    crew: ProcessGroup = SINGLE_PROCESS,
     masking: Masking | None = None,
     soft: SoftTargets | None = None,
 ) -> TrainingResult:
@@ -74,10 +74,10 @@ def learn(
     """
     corruption = masking or Corruption.of(tokenizer, run.training)
     command = "pretrain" if masking else "train"
-    if crew.world.size > 1:
+    if crew.communicator.size > 1:
         assert train_flows.folder is not None
         assert valid_flows.folder is not None
-        job = Job(
+        job = TrainingJob(
             train=train_flows.folder.absolute(),
             valid=valid_flows.folder.absolute(),
             checkpoints=folder.checkpoints.absolute(),
@@ -89,15 +89,15 @@ def learn(
             corruption=corruption,
             soft=None if soft is None else soft.to_be_sent(),
         )
-        crew.give(job)
-        crew.world.copy_first(model.state_dict().values())
+        crew.send_job(job)
+        crew.communicator.broadcast(model.state_dict().values())
     past = MetricsFollower(folder.metrics).news()
     with (
         MetricsLog(folder.metrics) as log,
         display(
             console, os.environ, title=str(folder.path), hint=STOP.format(command, folder.path), past=past
         ) as screen,
-        open_sinks(run.training.sinks, folder.path, to_mapping(run), [log, screen]) as sinks,
+        open_trackers(run.training.trackers, folder.path, settings_to_dict(run), [log, screen]) as sinks,
         ResourceSampler([log, screen, *sinks], folder.path) as sampler,
     ):
         return fit_model(
@@ -110,38 +110,38 @@ def learn(
             checkpoints=CheckpointFolder(folder.checkpoints, keep=run.training.keep_checkpoints),
             log=log,
             listeners=[screen, *sinks, sampler],
-            world=crew.world,
+            world=crew.communicator,
             soft=soft,
         )
 
 
-def follow(crew: Crew) -> None:
+def run_worker(crew: ProcessGroup) -> None:
     """What every process but the first does: join each training that the first one begins, until there are no more.
 
     Raises:
         RunError: the run folder, or data.cache, is not where this process can read it.
     """
-    while (job := crew.take()) is not None:
-        _join(cast(Job, job), crew)
-    crew.dismiss()
+    while (job := crew.receive_job()) is not None:
+        _join(cast(TrainingJob, job), crew)
+    crew.release_workers()
 
 
-def _join(job: Job, crew: Crew) -> None:
+def _join(job: TrainingJob, crew: ProcessGroup) -> None:
     try:
         train_flows, valid_flows = EncodedFlows.open(job.train), EncodedFlows.open(job.valid)
         soft = job.soft
         if soft is not None and soft.path is not None:
-            found = open_scores(soft.path, len(train_flows), job.architecture.num_classes)
+            found = open_log_probs(soft.path, len(train_flows), job.architecture.num_classes)
             soft = replace(soft, log_probabilities=found)
     except DataError as error:
         raise RunError(
-            f"rank {crew.world.rank}: expected the encoded flows of the first process in {job.train.parent}, could not "
+            f"rank {crew.communicator.rank}: expected the encoded flows of the first process in {job.train.parent}, could not "
             "read them; put the run folder (--out), or data.cache, on a file system that all machines share"
         ) from error
     model = DistilBert(
         job.architecture, attention=job.attention, gradient_checkpointing=job.gradient_checkpointing
     )
-    crew.world.copy_first(model.state_dict().values())
+    crew.communicator.broadcast(model.state_dict().values())
     fit_model(
         model,
         train_flows,
@@ -151,7 +151,7 @@ def _join(job: Job, crew: Crew) -> None:
         corruption=job.corruption,
         checkpoints=CheckpointFolder(job.checkpoints),
         log=None,
-        world=crew.world,
+        world=crew.communicator,
         soft=soft,
     )
 
@@ -170,11 +170,11 @@ class Clock:
         self._since = now
 
 
-def settle(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) -> AnyRun:
+def resolve_auto(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) -> AnyRun:
     """The run with the settings that depend on data and model decided, and written down."""
     # A model of our own is as small as one from scratch, and as new to classes; 5e-5 is for models of the hub.
-    is_pretrained = run.model.start != "scratch" and not is_own(run.model.start)
-    training = run.training.settled(num_flows=num_flows, width=width, is_pretrained=is_pretrained)
+    is_pretrained = run.model.init_from != "scratch" and not is_wirebert_model(run.model.init_from)
+    training = run.training.resolved(num_flows=num_flows, width=width, is_pretrained=is_pretrained)
     settled = replace(run, training=training)
     write_run(settled, folder.run_toml)
     return settled

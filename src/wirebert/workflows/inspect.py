@@ -11,12 +11,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wirebert.data.accounting import Intake
-from wirebert.data.checks.checks import Finding, compare, mark_accepted, validate
-from wirebert.data.checks.profile import Survey, survey
+from wirebert.data.accounting import ParseStats
+from wirebert.data.checks.checks import Finding, compare_with_training, mark_accepted, validate
+from wirebert.data.checks.profile import TableProfile, profile_table
 from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.labels import ClassMap, distribution, fit_classes, imbalance_ratio
-from wirebert.data.progress import Watched
+from wirebert.data.progress import TrackedFlows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class Inspection:
     """One look at traffic files."""
 
     flows: Flows
-    seen: Survey
+    profile: TableProfile
     classes: ClassMap | None
     """None without a label column, and where all labels are the same."""
     findings: tuple[Finding, ...]
@@ -32,7 +32,7 @@ class Inspection:
     @property
     def class_counts(self) -> dict[str, int]:
         """Rows per class, or per label where there are no two classes."""
-        counts = self.seen.label_counts
+        counts = self.profile.label_counts
         return counts if self.classes is None else self.classes.counts(counts)
 
     def to_json(self) -> str:
@@ -42,14 +42,14 @@ class Inspection:
             "files": [str(path) for path in self.flows.files],
             "format": self.flows.described,
             "dialect": self.flows.dialect.to_dict(),
-            "num_rows": self.seen.num_rows,
-            "lines": lines_of(self.seen.misfits.lines),
-            "quoted_values": self.seen.misfits.lines.num_quoted,
+            "num_rows": self.profile.num_rows,
+            "lines": lines_of(self.profile.invalid_values.lines),
+            "quoted_values": self.profile.invalid_values.lines.num_quoted,
             "schema": self.flows.schema.name,
             "label": self.flows.schema.label,
             "benign": None if self.classes is None else self.classes.benign,
             "classes": self.class_counts,
-            "columns": [_column(column) for column in _columns(self.seen)],
+            "columns": [_column(column) for column in _columns(self.profile)],
             "findings": [asdict(finding) for finding in self.findings],
         }
         return json.dumps(plain, indent=2, ensure_ascii=False)
@@ -58,15 +58,17 @@ class Inspection:
 def inspect_data(data: str, config: DataConfig, tests: Sequence[str] = ()) -> Inspection:
     """Look at traffic files, and at test files beside them."""
     flows = open_flows(data, config)
-    seen = survey(Watched(flows))
+    seen = profile_table(TrackedFlows(flows))
     classes = None
     if flows.schema.label is not None and len(seen.label_counts) > 1:
         classes = fit_classes(flows.schema, seen.label_counts, config)
     findings = validate(seen, classes)
     for test in tests:
-        findings += compare(seen, survey(open_flows(test, config, schema=flows.schema)), classes)
+        findings += compare_with_training(
+            seen, profile_table(open_flows(test, config, schema=flows.schema)), classes
+        )
     return Inspection(
-        flows=flows, seen=seen, classes=classes, findings=mark_accepted(findings, config.accept)
+        flows=flows, profile=seen, classes=classes, findings=mark_accepted(findings, config.accepted_findings)
     )
 
 
@@ -77,10 +79,10 @@ def show_inspection(inspection: Inspection, console: Console) -> None:
     say(
         f"{flows.name}: {flows.described}; schema {schema.name}, {len(schema.columns)} columns, {len(schema.features)} of them features"
     )
-    lines = inspection.seen.misfits.lines
+    lines = inspection.profile.invalid_values.lines
     left = {name: count for name, count in lines_of(lines).items() if count and name not in ("lines", "rows")}
     parts = [f", {count:,} {name if count > 1 else _single(name)}" for name, count in left.items()]
-    say(f"{inspection.seen.num_rows:,} rows{''.join(parts)}")
+    say(f"{inspection.profile.num_rows:,} rows{''.join(parts)}")
     counts = {name: count for name, count in inspection.class_counts.items() if count}
     if counts:
         shares = ", ".join(
@@ -89,7 +91,7 @@ def show_inspection(inspection: Inspection, console: Console) -> None:
         ratio = f"the largest is {imbalance_ratio(counts):,.0f} times the smallest"
         say(f"classes: {shares}; {ratio if len(counts) > 1 else 'training needs another'}")
     plain = not console.is_terminal
-    console.print(column_table(inspection.seen, plain=plain))
+    console.print(column_table(inspection.profile, plain=plain))
     if console.is_terminal and inspection.findings:
         console.print(finding_table(inspection.findings))
         return
@@ -98,10 +100,10 @@ def show_inspection(inspection: Inspection, console: Console) -> None:
         say(f"{severity}: {finding.code}: {finding.message}")
 
 
-def lines_of(lines: Intake) -> dict[str, int]:
+def lines_of(lines: ParseStats) -> dict[str, int]:
     """What became of the lines of the files, in words; all but the first add up to the first.
 
-    >>> lines_of(Intake(num_lines=3, num_before=1, num_rows=2))["rows"]
+    >>> lines_of(ParseStats(num_lines=3, num_before=1, num_rows=2))["rows"]
     2
     """
     return {
@@ -110,7 +112,7 @@ def lines_of(lines: Intake) -> dict[str, int]:
         "lines of header and above": lines.num_before,
         "blank lines": lines.num_blank,
         "comments": lines.num_comments,
-        "lines set aside": lines.num_set_aside_lines,
+        "lines set aside": lines.num_rejected_lines,
         "lines after the table": lines.num_footer,
         "line breaks in quotes": lines.num_line_breaks,
     }
@@ -121,7 +123,7 @@ def _single(name: str) -> str:
     return re.sub(r"s\b", "", name, count=1)
 
 
-def column_table(seen: Survey, *, plain: bool) -> Table:
+def column_table(seen: TableProfile, *, plain: bool) -> Table:
     """One line per column."""
     table = Table(box=None if plain else box.HORIZONTALS, title=None)
     for heading in ("column", "kind", "feature", "missing", "distinct", "range", "note"):
@@ -158,7 +160,7 @@ def finding_table(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def _columns(seen: Survey) -> list[Mapping[str, object]]:
+def _columns(seen: TableProfile) -> list[Mapping[str, object]]:
     return [
         {
             "name": column.name,
@@ -167,7 +169,7 @@ def _columns(seen: Survey) -> list[Mapping[str, object]]:
             "note": column.column.note,
             "null_values": list(column.column.null_values),
             "missing": column.num_missing,
-            "missing_as": seen.misfits.markers.get(column.name, {}),
+            "missing_as": seen.invalid_values.markers.get(column.name, {}),
             "distinct": column.num_distinct,
             "minimum": column.minimum,
             "maximum": column.maximum,

@@ -13,7 +13,7 @@ from wirebert.inference.artifact import Artifact
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, gap_remarks, gap_rows
 from wirebert.report.report import Report
-from wirebert.report.terminal import HEADLINES, detections, headline, remarks, times_read
+from wirebert.report.terminal import HEADLINE_METRICS, headline, split_remarks, format_file_usage, tpr_rows
 
 TAGS = ["intrusion-detection", "network-traffic", "distilbert", "wirebert"]
 
@@ -33,7 +33,7 @@ def model_card(artifact: Artifact, report: Report | None = None) -> str:
         f"# {_title(artifact, report)}",
         f"A DistilBERT classifier of network flows, one token per feature, under the schema `{artifact.schema.name}` "
         f"({len(artifact.schema.features)} features). Classes: {', '.join(map(_cell, artifact.classes.classes))}."
-        f"{lesson(artifact.origin)}",
+        f"{distillation_facts(artifact.origin)}",
         _use(artifact),
         _alerts(artifact),
         _intended(artifact),
@@ -54,7 +54,7 @@ def _metadata(artifact: Artifact, report: Report | None) -> ModelCardData:
             dataset_name=artifact.schema.name,
             dataset_split=name,
             metric_type=kind,
-            metric_name=HEADLINES[figure],
+            metric_name=HEADLINE_METRICS[figure],
             metric_value=round(value, 6),
         )
         for name, split in splits.items()
@@ -75,17 +75,17 @@ def _metadata(artifact: Artifact, report: Report | None) -> ModelCardData:
 
 def base_model(origin: Mapping[str, object]) -> str | None:
     """The checkpoint that training began with, if there was one; of a local folder, the name."""
-    start = _settings(origin, "model").get("start", "scratch")
+    start = _settings(origin, "model").get("init_from", "scratch")
     if not isinstance(start, str) or start == "scratch":
         return None
     return Path(start).name if Path(start).exists() else start
 
 
-def lesson(origin: Mapping[str, object]) -> str:
+def distillation_facts(origin: Mapping[str, object]) -> str:
     """What a teacher fitted on the training flows taught the model beside the labels, if there was one."""
     how = _settings(origin, "distillation")
     teachers = {"trees": ("Boosted trees", "columns"), "text": ("A linear machine on letters", "texts")}
-    mixed = cast(float, how.get("mixed_rows", 0.0))
+    mixed = cast(float, how.get("augmentation_factor", 0.0))
     for name, (teacher, what) in teachers.items():
         if how.get(name):
             more = f", also about {mixed:g} flows of mixed {what} for each training flow" if mixed else ""
@@ -131,18 +131,18 @@ print({{model.config.id2label[i]: round(p, 3) for i, p in enumerate(probabilitie
 
 def _alerts(artifact: Artifact) -> str:
     """Where the model raises alerts, and how sure that is."""
-    operating = artifact.operating
+    operating = artifact.operating_point
     if operating is None or operating.threshold_at(None) is None:
         return ""
     score = f"attack score (1 - P({artifact.classes.benign}))"
-    if operating.alarm is not None:
+    if operating.alert_score is not None:
         score = f"alarm score (nats by which {score} and novelty are surprising on benign validation flows, added up)"
     lines = [f"It raises an alert at an {score} of {operating.threshold_at(None):.6g}."]
     for one in operating.thresholds:
         low, high = one.fpr_interval
         doubt = "" if one.is_fixed else "; benign validation flows are too few to fix this rate"
         lines.append(
-            f"At {one.threshold:.6g}, {one.num_false:,} of {one.num_benign:,} benign validation flows do: "
+            f"At {one.threshold:.6g}, {one.num_false_positives:,} of {one.num_benign:,} benign validation flows do: "
             f"{low:.3%} to {high:.3%} (aim {one.target_fpr:.2%}){doubt}."
         )
     lines += [f"{note}." for note in operating.notes]
@@ -199,18 +199,21 @@ def _training_data(report: Report) -> str:
 def _evaluation(report: Report) -> str:
     blocks = ["## Evaluation\n\nIn brackets: 95 % intervals, flows drawn one by one."]
     for name, split in report.splits.items():
-        columns = {"this model": headline(split) | detections(split)}
+        columns = {"this model": headline(split) | tpr_rows(split)}
         for rival, other in report.baseline.items():
             if name in other.splits:
-                columns[rival] = headline(other.splits[name]) | detections(other.splits[name])
+                columns[rival] = headline(other.splits[name]) | tpr_rows(other.splits[name])
         rows = [
-            [HEADLINES.get(figure, figure), *(column.get(figure, "-") for column in columns.values())]
+            [HEADLINE_METRICS.get(figure, figure), *(column.get(figure, "-") for column in columns.values())]
             for figure in columns["this model"]
         ]
         blocks.append(f"### {_cell(name)}: {split.num_flows:,} flows")
         blocks.append(_table(["figure", *columns], rows))
         blocks += [_classes(split), _teacher(report, name)]
-        said = [_cell(line) for line in [*remarks(split), *times_read(report.data.judged.get(name))]]
+        said = [
+            _cell(line)
+            for line in [*split_remarks(split), *format_file_usage(report.data.test_usage.get(name))]
+        ]
         blocks.append(" ".join(said))
     return "\n\n".join(block for block in blocks if block)
 
@@ -219,7 +222,7 @@ def _teacher(report: Report, split: str) -> str:
     """The model beside the one that it was distilled from; nothing where there was none."""
     if report.teacher is None or split not in report.teacher.splits:
         return ""
-    rows = gap_rows(report.teacher.splits[split], HEADLINES)
+    rows = gap_rows(report.teacher.splits[split], HEADLINE_METRICS)
     told = [
         f"Distilled from `{_cell(Path(report.teacher.teacher).name)}` ({report.teacher.teacher_parameters:,} weights).",
         *gap_remarks(report.teacher, split),

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 from threading import Event
 
-from wirebert.console import tell
+from wirebert.console import warn
 from wirebert.errors import ConfigError
 from wirebert.inference.detector import Detector
 from wirebert.inference.follow import follow
@@ -32,10 +32,10 @@ def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:
             Path(options.data),
             options.out,
             stop,
-            tell=tell,
+            tell=warn,
             explained=options.explain,
         )
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    tell(f"{done.num_flows:,} flows{f': {options.out}' if options.out else ''}")
+    warn(f"{done.num_flows:,} flows{f': {options.out}' if options.out else ''}")

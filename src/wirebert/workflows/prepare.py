@@ -14,10 +14,10 @@ import numpy as np
 
 from wirebert.config import PretrainConfig, RunConfig
 from wirebert.data.checks.checks import Finding, mark_accepted, validate
-from wirebert.data.checks.profile import Survey, survey
-from wirebert.data.flows import Flows, Part, open_flows
+from wirebert.data.checks.profile import TableProfile, profile_table
+from wirebert.data.flows import Flows, FlowSubset, open_flows
 from wirebert.data.labels import ClassMap, fit_classes
-from wirebert.data.progress import Watched, watch
+from wirebert.data.progress import TrackedFlows, progress_bar
 from wirebert.data.schema.schema import ColumnKind
 from wirebert.data.splits import split_rows
 from wirebert.decision.config import require_classes
@@ -32,31 +32,31 @@ from wirebert.encoding.store import (
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError
 from wirebert.run_folder import RunFolder, check_inputs
-from wirebert.workflows.pretrained import as_pretrained, kept_tokenizer
+from wirebert.workflows.pretrained import align_schema, pretrained_tokenizer
 from wirebert.workflows.teacher import (
     Teacher,
     append_unlabelled,
+    distillation_inputs,
     find_teacher,
-    taught_inputs,
     unlabelled_parts,
 )
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedData:
     """Labelled training data, looked at once and split, with nothing fitted on it yet."""
 
     flows: Flows
     fingerprint: str
     """Of the files' content."""
-    seen: Survey
+    profile: TableProfile
     classes: ClassMap
     findings: tuple[Finding, ...]
-    train: Part
-    valid: Part
-    held_out: Part | None
+    train: FlowSubset
+    valid: FlowSubset
+    held_out: FlowSubset | None
     """Rows of the class that training is not to see, if there is one."""
-    test: Part | None
+    test: FlowSubset | None
     """Rows of the training file that are scored once the model is saved, if some are set apart."""
     split: str
     """What the split can and can not show."""
@@ -66,43 +66,43 @@ class Prepared:
     """That of the teacher, or of the pretrained model which the run starts from; None: one is fitted on the training rows."""
     teacher: Teacher | None = None
     """Whose columns and classes these are, if there is a teacher."""
-    unlabelled: tuple[Part, ...] = ()
+    unlabelled: tuple[FlowSubset, ...] = ()
     """What the teacher alone says something about."""
 
     @property
-    def judged(self) -> tuple[Part, ...]:
+    def evaluated(self) -> tuple[FlowSubset, ...]:
         """Rows of the training file that the model is judged by."""
         return tuple(part for part in (self.valid, self.held_out, self.test) if part is not None)
 
 
-def prepare(run: RunConfig, folder: RunFolder) -> Prepared:
+def prepare(run: RunConfig, folder: RunFolder) -> PreparedData:
     """Read the training data once, check it, and split it."""
     teacher = find_teacher(run)
-    tokenizer = kept_tokenizer(run) if teacher is None else teacher.tokenizer
+    tokenizer = pretrained_tokenizer(run) if teacher is None else teacher.tokenizer
     flows = open_flows(run.train, run.data, schema=None if tokenizer is None else tokenizer.schema)
     if teacher is not None:
         teacher.require_columns(flows)
     elif tokenizer is not None:
-        flows = as_pretrained(flows, tokenizer)
+        flows = align_schema(flows, tokenizer)
         tokenizer = replace(tokenizer, schema=flows.schema)
     flows.require_label()
-    require_readable(run, flows)
+    require_teachable_columns(run, flows)
     fingerprint = flows.fingerprint()
-    others = {} if teacher is None else taught_inputs(run, teacher)
+    others = {} if teacher is None else distillation_inputs(run, teacher)
     check_inputs(folder, fingerprint, flows.dialect.to_dict(), others)
-    seen = survey(Watched(flows))
+    seen = profile_table(TrackedFlows(flows))
     left_out = run.data.left_out_class if run.data.split == "leave_attack_out" else None
     if teacher is None:
         classes = fit_classes(flows.schema, seen.label_counts, run.data, left_out)
     else:
         classes = teacher.classes_for(seen, left_out)
-    require_classes(run.operating, classes)
-    prepared = divide(run, flows, fingerprint, seen, classes)
+    require_classes(run.decision, classes)
+    prepared = split_data(run, flows, fingerprint, seen, classes)
     unlabelled = () if teacher is None else unlabelled_parts(run, teacher, flows, seen.labels < 0)
     return replace(prepared, tokenizer=tokenizer, teacher=teacher, unlabelled=unlabelled)
 
 
-def require_readable(run: RunConfig, flows: Flows) -> None:
+def require_teachable_columns(run: RunConfig, flows: Flows) -> None:
     """Raise a ConfigError where a teacher would be fitted on columns that it does not read."""
     texts = [column.name for column in flows.schema.features if column.kind is ColumnKind.TEXT]
     if run.distillation.trees and texts:
@@ -117,31 +117,32 @@ def require_readable(run: RunConfig, flows: Flows) -> None:
         )
 
 
-def divide(
-    run: RunConfig | PretrainConfig, flows: Flows, fingerprint: str, seen: Survey, classes: ClassMap
-) -> Prepared:
+def split_data(
+    run: RunConfig | PretrainConfig, flows: Flows, fingerprint: str, seen: TableProfile, classes: ClassMap
+) -> PreparedData:
     """The rows on their sides of the split; without classes, as in pretraining, all rows are alike."""
     class_ids = seen.class_ids(classes) if classes.classes else np.zeros(seen.num_rows, np.int64)
     split_seed = run.seed if run.data.split_seed is None else run.data.split_seed
     split = split_rows(flows, seen, class_ids, run.data, split_seed)
-    return Prepared(
+    return PreparedData(
         flows=flows,
         fingerprint=fingerprint,
-        seen=seen,
+        profile=seen,
         classes=classes,
         findings=mark_accepted(
-            [*validate(seen, classes if classes.classes else None), *split.findings], run.data.accept
+            [*validate(seen, classes if classes.classes else None), *split.findings],
+            run.data.accepted_findings,
         ),
-        train=Part("train", flows, split.is_train),
-        valid=Part("valid", flows, split.is_valid),
-        held_out=Part("held_out", flows, split.is_held_out) if split.is_held_out.any() else None,
-        test=Part("test", flows, split.is_test) if split.is_test.any() else None,
+        train=FlowSubset("train", flows, split.is_train),
+        valid=FlowSubset("valid", flows, split.is_valid),
+        held_out=FlowSubset("held_out", flows, split.is_held_out) if split.is_held_out.any() else None,
+        test=FlowSubset("test", flows, split.is_test) if split.is_test.any() else None,
         split=split.statement,
         train_counts=tuple(np.bincount(class_ids[split.is_train], minlength=len(classes.classes)).tolist()),
     )
 
 
-def fit_tokenizer(run: RunConfig | PretrainConfig, data: Prepared, cache: Path) -> FlowTokenizer:
+def fit_tokenizer(run: RunConfig | PretrainConfig, data: PreparedData, cache: Path) -> FlowTokenizer:
     """The tokenizer fitted on the training rows, or found where an earlier run on the same content left it.
 
     A run that starts from a pretrained model keeps that model's, a student its teacher's.
@@ -154,7 +155,11 @@ def fit_tokenizer(run: RunConfig | PretrainConfig, data: Prepared, cache: Path) 
 
 
 def encode(
-    part: Part, data: Prepared, tokenizer: FlowTokenizer, cache: Path, unlabelled: Sequence[Part] = ()
+    part: FlowSubset,
+    data: PreparedData,
+    tokenizer: FlowTokenizer,
+    cache: Path,
+    unlabelled: Sequence[FlowSubset] = (),
 ) -> EncodedFlows:
     """The part's rows as token ids on disk, memory-mapped; found again where the same content was encoded before.
 
@@ -163,20 +168,20 @@ def encode(
     label = part.flows.require_label() if data.classes.classes else None
 
     def write(store: StoreWriter) -> None:
-        total = data.seen.num_rows if part.rows is None else int(part.rows.sum())
-        for table, rows in watch(part.blocks(), "encoding", lambda block: len(block[1]), total=total):
+        total = data.profile.num_rows if part.rows is None else int(part.rows.sum())
+        for table, rows in progress_bar(part.blocks(), "encoding", lambda block: len(block[1]), total=total):
             none = np.zeros(len(rows), np.int64)
             class_ids = none if label is None else data.classes.encode(table.column(label))
             store.append(tokenizer.encode(table), class_ids, rows)
         if unlabelled:
             blocks = chain.from_iterable(own.blocks() for own in unlabelled)
-            watched = watch(blocks, "encoding", lambda block: len(block[1]))
+            watched = progress_bar(blocks, "encoding", lambda block: len(block[1]))
             encoded = ((tokenizer.encode(table), rows) for table, rows in watched)
-            append_unlabelled(store, tokenizer, encoded, data.judged)
+            append_unlabelled(store, tokenizer, encoded, data.evaluated)
 
     more = [other.flows.fingerprint() for other in unlabelled]
     note = json.dumps([label, data.classes.classes, dict(data.classes.label_map), *more])
-    parts = [part, *unlabelled, *(data.judged if unlabelled else ())]
+    parts = [part, *unlabelled, *(data.evaluated if unlabelled else ())]
     rows = [own.rows for own in parts if own.rows is not None]
     key = store_key(data.fingerprint, tokenizer, *rows, note=note)
     return find_or_encode(cache, key, tokenizer, write)[0]

@@ -17,40 +17,40 @@ from rich.console import Console
 import wirebert
 from wirebert.config import PretrainConfig
 from wirebert.data.checks.checks import Finding
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import ClassMap
-from wirebert.data.progress import Watched
+from wirebert.data.progress import TrackedFlows
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, SchemaError
-from wirebert.evaluation.test_ledger import count_read
-from wirebert.files import write_whole
+from wirebert.evaluation.test_ledger import record_test_read
+from wirebert.files import write_atomic
 from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.detector import choose_device
-from wirebert.metrics.masked_lm import MaskedFigures, column_figures, figures, print_masked
+from wirebert.metrics.masked_lm import MaskedMetrics, column_metrics, masked_metrics, print_masked
 from wirebert.model.batches import SCORE_WINDOW
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
-from wirebert.model.masked_predictions import Guesses, guess
+from wirebert.model.masked_predictions import MaskedPredictions, predict_masked
 from wirebert.report.environment import Hardware, hardware, versions
 from wirebert.run_folder import RunFolder, check_inputs
-from wirebert.serialization import from_plain, to_mapping, to_plain
-from wirebert.training.feeding import NEVER, take_rows
+from wirebert.serialization import from_builtins, settings_to_dict, to_builtins
+from wirebert.training.feeding import NO_STEP, take_rows
 from wirebert.training.loop import check_machine
 from wirebert.training.masking import Masking
-from wirebert.training.parallel.process_group import ALONE, Crew
+from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.training.result import TrainingResult
 from wirebert.training.seeding import Purpose, mix
-from wirebert.workflows.fit import Clock, learn, settle
-from wirebert.workflows.prepare import Prepared, divide, encode, fit_tokenizer
-from wirebert.workflows.pretrained import is_own
+from wirebert.workflows.fit import Clock, resolve_auto, run_training
+from wirebert.workflows.prepare import PreparedData, encode, fit_tokenizer, split_data
+from wirebert.workflows.pretrained import is_wirebert_model
 from wirebert.workflows.report import command_line, show_data
 
-REPORT_FORMAT: Final = "pretraining 1"
+REPORT_FORMAT: Final = "pretraining 2"
 NO_CLASSES: Final = ClassMap(classes=())
 CARD: Final = """# Pretrained on network flows
 
@@ -58,7 +58,7 @@ A DistilBERT that fills in masked features of flows under the schema `{schema}` 
 a detector is trained from it, on labelled flows with the same columns:
 
 ```bash
-wirebert train DATA --from MODEL
+wirebert train DATA --init-from MODEL
 ```
 
 Stock `transformers` loads it as `DistilBertForMaskedLM`. `wirebert.json` holds every setting and the sha256 of each file.
@@ -80,9 +80,9 @@ class PretrainingReport:
     split: str
     """What the split can and can not show."""
     findings: tuple[Finding, ...]
-    valid: MaskedFigures
+    valid: MaskedMetrics
     """On held-out rows, which were masked once for all evaluations."""
-    columns: Mapping[str, MaskedFigures]
+    columns: Mapping[str, MaskedMetrics]
     """The same for each column."""
     training: Mapping[str, object]
     settings: Mapping[str, object]
@@ -93,7 +93,9 @@ class PretrainingReport:
     format_version: str = REPORT_FORMAT
 
 
-def fit_masked(run: PretrainConfig, folder: RunFolder, console: Console, crew: Crew = ALONE) -> None:
+def fit_masked(
+    run: PretrainConfig, folder: RunFolder, console: Console, crew: ProcessGroup = SINGLE_PROCESS
+) -> None:
     """Pretrain the run's model in `folder` and report on it; checkpoints of an earlier, killed call are gone on from.
 
     The other processes of the crew join the training; the rest is this one's alone.
@@ -101,7 +103,7 @@ def fit_masked(run: PretrainConfig, folder: RunFolder, console: Console, crew: C
     check_machine(run.training)
     clock = Clock()
     data, schema = prepare_rows(run, folder)
-    show_data(data.flows, {}, data.findings, console, num_rows=data.seen.num_rows)
+    show_data(data.flows, {}, data.findings, console, num_rows=data.profile.num_rows)
     clock.lap("reading and checking")
     cache = folder.encoded if run.data.cache is None else Path(run.data.cache)
     tokenizer = replace(fit_tokenizer(run, data, cache), schema=schema)
@@ -110,19 +112,19 @@ def fit_masked(run: PretrainConfig, folder: RunFolder, console: Console, crew: C
     plain_flows = encode(data.valid, data, tokenizer, cache)
     valid_flows = mask_once(plain_flows, masking, folder.encoded / "masked", run.seed)
     clock.lap("encoding")
-    model = build(run.model, TokenLayout.of(tokenizer), seed=run.seed, num_asked=masking.num_asked)
+    model = build(run.model, TokenLayout.of(tokenizer), seed=run.seed, max_masked=masking.max_masked)
     # The head starts new, and so does all the rest: nothing is to learn faster.
-    run = replace(run, training=replace(run.training, classifier_multiplier=1.0))
-    run = settle(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
-    result = learn(run, folder, model, tokenizer, train_flows, valid_flows, console, crew, masking)
-    crew.dismiss()
-    save(run, folder, model, tokenizer, data.fingerprint)
+    run = replace(run, training=replace(run.training, classifier_lr_multiplier=1.0))
+    run = resolve_auto(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
+    result = run_training(run, folder, model, tokenizer, train_flows, valid_flows, console, crew, masking)
+    crew.release_workers()
+    save_pretrained(run, folder, model, tokenizer, data.fingerprint)
     clock.lap("training")
-    guesses = guess(model, valid_flows, device=str(choose_device(run.training.device)))
+    guesses = predict_masked(model, valid_flows, device=str(choose_device(run.training.device)))
     clock.lap("scoring")
     report = describe(run, folder, data, (len(train_flows), len(valid_flows)), tokenizer, guesses, result)
     report = replace(report, timing=clock.laps)
-    write_whole(folder.report_json, json.dumps(to_plain(report), indent=1, allow_nan=False))
+    write_atomic(folder.report_json, json.dumps(to_builtins(report), indent=1, allow_nan=False))
     folder.discard_encoded()
     folder.discard_checkpoints()
     show_pretraining(report, folder, console)
@@ -142,10 +144,10 @@ def read_pretraining(path: Path) -> PretrainingReport | None:
     except (OSError, ValueError):
         return None
     is_ours = isinstance(data, dict) and data.get("format_version") == REPORT_FORMAT
-    return from_plain(PretrainingReport, data) if is_ours else None
+    return from_builtins(PretrainingReport, data) if is_ours else None
 
 
-def prepare_rows(run: PretrainConfig, folder: RunFolder) -> tuple[Prepared, FlowSchema]:
+def prepare_rows(run: PretrainConfig, folder: RunFolder) -> tuple[PreparedData, FlowSchema]:
     """Read all rows once, count the reading of every file, check the rows, and split them; the schema with its labels."""
     sources = open_rows(run)
     flows = without_labels(together(sources))
@@ -154,15 +156,15 @@ def prepare_rows(run: PretrainConfig, folder: RunFolder) -> tuple[Prepared, Flow
     check_inputs(folder, fingerprint, flows.dialect.to_dict())
     if is_new:  # a resumed run reads what it has read
         for data, source in zip(run.rows, sources, strict=True):
-            count_read(
+            record_test_read(
                 folder.path,
                 data=data,
                 sha256=source.fingerprint(),
                 command=command_line(),
-                settings=to_mapping(run),
+                settings=settings_to_dict(run),
             )
-    seen = survey(Watched(flows))
-    return divide(run, flows, fingerprint, seen, NO_CLASSES), sources[0].schema
+    seen = profile_table(TrackedFlows(flows))
+    return split_data(run, flows, fingerprint, seen, NO_CLASSES), sources[0].schema
 
 
 def open_rows(run: PretrainConfig) -> list[Flows]:
@@ -174,9 +176,9 @@ def open_rows(run: PretrainConfig) -> list[Flows]:
     """
     if not run.rows:
         raise ConfigError("expected data to pretrain on, got none; name files, folders or globs")
-    if is_own(run.model.start):
+    if is_wirebert_model(run.model.init_from):
         raise ConfigError(
-            f"model.start must not be a model of `wirebert pretrain`, whose tokenizer is fixed, got {run.model.start!r}; pretrain "
+            f"model.init_from must not be a model of `wirebert pretrain`, whose tokenizer is fixed, got {run.model.init_from!r}; pretrain "
             "on all data at once"
         )
     if run.data.split == "leave_attack_out":
@@ -214,16 +216,16 @@ def mask_once(flows: EncodedFlows, masking: Masking, folder: Path, seed: int) ->
     with StoreWriter(folder, masking.dtype) as store:
         for first in range(0, len(flows), SCORE_WINDOW):
             chosen = np.arange(first, min(first + SCORE_WINDOW, len(flows)))
-            rows = masking.apply(take_rows(flows, chosen), mix(seed, Purpose.CORRUPTION, NEVER, first))
+            rows = masking.apply(take_rows(flows, chosen), mix(seed, Purpose.CORRUPTION, NO_STEP, first))
             block = EncodedBlock(rows.ids, rows.offsets, 0)
             store.append(block, np.asarray(flows.class_ids[chosen]), np.asarray(flows.rows[chosen]))
     return EncodedFlows.open(folder)
 
 
-def save(
+def save_pretrained(
     run: PretrainConfig, folder: RunFolder, model: DistilBert, tokenizer: FlowTokenizer, fingerprint: str
 ) -> None:
-    """Write the model folder that `wirebert train --from` takes."""
+    """Write the model folder that `wirebert train --init-from` takes."""
     artifact = Artifact(
         architecture=model.architecture,
         weights=hugging_face_state(model),
@@ -232,7 +234,7 @@ def save(
         origin={
             "wirebert": wirebert.__version__,
             "torch": torch.__version__,
-            "settings": to_mapping(run),
+            "settings": settings_to_dict(run),
             "rows_sha256": fingerprint,
         },
     )
@@ -243,10 +245,10 @@ def save(
 def describe(
     run: PretrainConfig,
     folder: RunFolder,
-    data: Prepared,
+    data: PreparedData,
     sizes: tuple[int, int],
     tokenizer: FlowTokenizer,
-    guesses: Guesses,
+    guesses: MaskedPredictions,
     result: TrainingResult,
 ) -> PretrainingReport:
     """The report, from what the saved model says of the held-out rows' masked features."""
@@ -261,10 +263,10 @@ def describe(
         num_valid=sizes[1],
         split=data.split,
         findings=data.findings,
-        valid=figures(*guesses, *slots),
-        columns=column_figures(*guesses, *slots, tokenizer.slot_names),
+        valid=masked_metrics(*guesses, *slots),
+        columns=column_metrics(*guesses, *slots, tokenizer.slot_names),
         training=result.to_report(),
-        settings=to_mapping(run),
+        settings=settings_to_dict(run),
         versions=versions(),
         hardware=hardware(),
         timing={},

@@ -16,8 +16,8 @@ from wirebert.errors import ConfigError, SchemaError
 from wirebert.inference.artifact import MANIFEST, is_pretrained, load_artifact
 
 
-def is_own(start: str) -> bool:
-    """Whether `model.start` names a folder that `wirebert pretrain` wrote.
+def is_wirebert_model(start: str) -> bool:
+    """Whether `model.init_from` names a folder that `wirebert pretrain` wrote.
 
     Raises:
         ArtifactError: the folder is damaged.
@@ -25,15 +25,15 @@ def is_own(start: str) -> bool:
     return (Path(start) / MANIFEST).is_file() and is_pretrained(Path(start))
 
 
-def kept_tokenizer(run: RunConfig) -> FlowTokenizer | None:
-    """The tokenizer of the pretrained model that `model.start` names; None: it names none, and the run fits its own.
+def pretrained_tokenizer(run: RunConfig) -> FlowTokenizer | None:
+    """The tokenizer of the pretrained model that `model.init_from` names; None: it names none, and the run fits its own.
 
     Raises:
         ArtifactError: the pretrained model is damaged.
         ConfigError: a setting asks for another tokenizer.
     """
-    folder = Path(run.model.start)
-    if not is_own(run.model.start):
+    folder = Path(run.model.init_from)
+    if not is_wirebert_model(run.model.init_from):
         return None
     tokenizer = load_artifact(folder, pretrained=True).tokenizer
     if run.encoding not in (EncodingConfig(), tokenizer.config):
@@ -48,7 +48,7 @@ def kept_tokenizer(run: RunConfig) -> FlowTokenizer | None:
     return tokenizer
 
 
-def as_pretrained(flows: Flows, tokenizer: FlowTokenizer) -> Flows:
+def align_schema(flows: Flows, tokenizer: FlowTokenizer) -> Flows:
     """The flows, opened under the tokenizer's schema, with the label and benign class that the settings name.
 
     Raises:

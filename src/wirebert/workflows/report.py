@@ -11,9 +11,9 @@ from rich.console import Console
 
 from wirebert.config import RunConfig
 from wirebert.data.checks.checks import Finding
-from wirebert.data.flows import Flows, Part
+from wirebert.data.flows import Flows, FlowSubset
 from wirebert.data.labels import distribution, imbalance_ratio
-from wirebert.evaluation.test_ledger import count_read
+from wirebert.evaluation.test_ledger import record_test_read
 from wirebert.inference.detector import Detector
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
@@ -21,10 +21,17 @@ from wirebert.report.environment import hardware, versions
 from wirebert.report.html.page import write_page
 from wirebert.report.plots.chart import draw, write_pictures
 from wirebert.report.plots.run import run_charts
-from wirebert.report.report import Baseline, DataSection, JudgedFile, Report, class_distribution, write_json
+from wirebert.report.report import (
+    Baseline,
+    DataSection,
+    FileUsage,
+    Report,
+    class_distribution,
+    write_json,
+)
 from wirebert.report.terminal import print_report
 from wirebert.run_folder import RunFolder
-from wirebert.serialization import to_mapping
+from wirebert.serialization import settings_to_dict
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 from wirebert.training.distillation import DistillationConfig
@@ -59,7 +66,7 @@ def show_data(
         )
 
 
-def show_lesson(how: DistillationConfig, num_mixed: int, console: Console) -> None:
+def show_distillation(how: DistillationConfig, num_mixed: int, console: Console) -> None:
     """Say who teaches beside the labels, and what."""
     teaches = (
         "boosted trees fitted on the same flows teach"
@@ -103,7 +110,7 @@ def finding_lines(findings: Sequence[Finding], num_rows: int) -> list[str]:
 
 
 def data_section(
-    parts: Sequence[Part],
+    parts: Sequence[FlowSubset],
     train_counts: Mapping[str, int],
     splits: Mapping[str, SplitMetrics],
     findings: Sequence[Finding],
@@ -144,7 +151,7 @@ def run_report(
         seed=run.seed,
         splits=splits,
         data=data,
-        settings=to_mapping(run),
+        settings=settings_to_dict(run),
         versions=versions(),
         hardware=hardware(),
         training={"parameters": num_parameters, **result.to_report()},
@@ -155,7 +162,7 @@ def run_report(
 
 
 def evaluation_report(
-    detector: Detector, part: Part, metrics: SplitMetrics, findings: Sequence[Finding] = ()
+    detector: Detector, part: FlowSubset, metrics: SplitMetrics, findings: Sequence[Finding] = ()
 ) -> Report:
     """The report of a saved model on one more file."""
     origin = detector.artifact.origin
@@ -179,18 +186,18 @@ def evaluation_report(
     )
 
 
-def count_evaluation(
+def record_evaluation(
     model: Path, out: Path | None, data: str, detector: Detector, flows: Flows
-) -> JudgedFile:
+) -> FileUsage:
     """Put a labelled file into the ledger beside the model's run, or else beside the folder that the report goes to."""
     run = model.absolute().parent
     sha256 = flows.fingerprint()
     if not RunFolder(run).run_toml.exists():
         if out is None:
-            return JudgedFile(sha256)
+            return FileUsage(sha256)
         run = out
     settings = cast(dict[str, object], detector.artifact.origin.get("settings", {}))
-    return count_read(run, data=data, sha256=sha256, command=command_line(), settings=settings)
+    return record_test_read(run, data=data, sha256=sha256, command=command_line(), settings=settings)
 
 
 def write_report(report: Report, folder: RunFolder) -> None:

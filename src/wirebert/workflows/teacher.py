@@ -12,29 +12,29 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from wirebert.config import RunConfig
-from wirebert.data.checks.profile import Survey
-from wirebert.data.flows import DataConfig, Flows, Part, open_flows
+from wirebert.data.checks.profile import TableProfile
+from wirebert.data.flows import DataConfig, Flows, FlowSubset, open_flows
 from wirebert.data.labels import UNLABELLED, ClassMap
-from wirebert.data.progress import watch
+from wirebert.data.progress import progress_bar
 from wirebert.data.schema.schema import FlowSchema
-from wirebert.decision.config import OperatingConfig, addends_of
+from wirebert.decision.config import DecisionConfig, logit_offsets_of
 from wirebert.encoding.store import EncodedFlows, StoreWriter, row_hashes
 from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, DataError, SchemaError
-from wirebert.evaluation.evaluate import judge
-from wirebert.evaluation.predictions_file import as_judged, positions, read_verdicts
+from wirebert.evaluation.evaluate import evaluate_detector
+from wirebert.evaluation.predictions_file import as_labelled_rows, positions, read_predictions
 from wirebert.inference.artifact import Artifact, load_artifact
 from wirebert.inference.detector import Detector
 from wirebert.metrics.student_gap import SplitGap, TeacherGap, split_gap
 from wirebert.run_folder import RunFolder
-from wirebert.serialization import from_mapping, to_mapping
+from wirebert.serialization import settings_from_dict, settings_to_dict
 from wirebert.training.distillation import DistillationConfig, SoftTargets
-from wirebert.training.teacher_store import find_or_ask, windows
-from wirebert.workflows.pretrained import kept_tokenizer
+from wirebert.training.teacher_store import cached_log_probs, windows
+from wirebert.workflows.pretrained import pretrained_tokenizer
 
 COLUMNS: Final = (
-    *("label", "benign", "positive", "schema", "drop", "combine", "context", "context_short_s"),
+    *("label", "benign", "positive", "schema", "drop", "feature_combinations", "context", "context_short_s"),
     *("context_long_s", "min_class_rows", "rare_classes"),
 )
 """Settings of the section `data` that decide columns and classes: the student has its teacher's."""
@@ -45,16 +45,16 @@ SPLIT: Final = (
 )
 """Settings that decide which rows validate: by default the teacher's, so that it has not been trained on them."""
 
-AIM: Final = ("class_weights", "corruption", "column_drop")
+STUDENT_AIM: Final = ("class_weights", "feature_corruption", "column_dropout")
 """Settings of the section `training` that decide what is learned, not how fast: by default the teacher's."""
 
-LESSON: Final = {"mixed_rows": 2.0, "temperature": 1.0, "mix": 0.9}
+STUDENT_DEFAULTS: Final = {"augmentation_factor": 2.0, "temperature": 1.0, "teacher_weight": 0.9}
 """How a student is taught by default: of the ways tried it gives its teacher's class to the most validation rows."""
 
-Say = Callable[[EncodedBlock], Float[np.ndarray, "flows classes"]]
+PredictLogProba = Callable[[EncodedBlock], Float[np.ndarray, "flows classes"]]
 """What a teacher says: probability of each class."""
 
-MOST_ABSENT: Final = 0.5
+MAX_ABSENT: Final = 0.5
 """Share of the teacher's features that traffic may lack; beyond, it is traffic of another kind."""
 
 
@@ -97,25 +97,25 @@ class Teacher:
     @property
     def data(self) -> DataConfig:
         """How its training data was read and split; the seed of the split is named."""
-        own = from_mapping(DataConfig, self._section("data"), "data.")
+        own = settings_from_dict(DataConfig, self._section("data"), "data.")
         seed = cast(int, self._settings.get("seed", 1))
         return replace(own, split_seed=seed if own.split_seed is None else own.split_seed, cache=None)
 
     @cached_property
     def class_addends(self) -> Float64[np.ndarray, " classes"]:
         """What was added to its logits after calibration; a student learns without it, and has the setting itself."""
-        own = from_mapping(OperatingConfig, self._section("operating"), "operating.")
-        return addends_of(own, self.artifact.classes.classes)
+        own = settings_from_dict(DecisionConfig, self._section("decision"), "decision.")
+        return logit_offsets_of(own, self.artifact.classes.classes)
 
     def settings(self) -> dict[str, object]:
         """What a student does as its teacher did unless it is told otherwise."""
-        aim = {name: value for name, value in self._section("training").items() if name in AIM}
+        aim = {name: value for name, value in self._section("training").items() if name in STUDENT_AIM}
         return {
-            "data": to_mapping(self.data),
-            "encoding": to_mapping(self.tokenizer.config),
+            "data": settings_to_dict(self.data),
+            "encoding": settings_to_dict(self.tokenizer.config),
             "training": aim,
-            "distillation": LESSON,
-            "operating": self._section("operating"),
+            "distillation": STUDENT_DEFAULTS,
+            "decision": self._section("decision"),
             "evaluation": self._section("evaluation"),
         }
 
@@ -137,24 +137,24 @@ class Teacher:
                     f"{name} must be {taken!r} as in the training of the teacher, whose columns and tokens the student "
                     f"takes over, got {asked!r}; leave it out"
                 )
-        kept = kept_tokenizer(run)
+        kept = pretrained_tokenizer(run)
         if kept is not None and _tokens(kept) != _tokens(self.tokenizer):
             raise ConfigError(
-                f"model.start={run.model.start!r}: expected a model with the teacher's tokens, found one with others; leave it "
+                f"model.init_from={run.model.init_from!r}: expected a model with the teacher's tokens, found one with others; leave it "
                 "out, or start from the model that the teacher started from"
             )
 
     def require_columns(self, flows: Flows) -> None:
         """Raise a SchemaError for traffic that lacks most of what the teacher looks at."""
         features, absent = self.schema.features, flows.absent
-        if len(absent) > MOST_ABSENT * len(features):
+        if len(absent) > MAX_ABSENT * len(features):
             raise SchemaError(
                 f"{flows.parts[0].where}: expected the {len(features)} features of the teacher's schema "
                 f"{self.schema.name!r}, found {len(features) - len(absent)} of them; give traffic of that kind, or train a "
                 "teacher on this one"
             )
 
-    def classes_for(self, seen: Survey, left_out: str | None) -> ClassMap:
+    def classes_for(self, seen: TableProfile, left_out: str | None) -> ClassMap:
         """The teacher's classes, for data that was surveyed.
 
         Raises:
@@ -191,7 +191,7 @@ def find_teacher(run: RunConfig) -> Teacher | None:
     return teacher
 
 
-def taught_inputs(run: RunConfig, teacher: Teacher) -> dict[str, str]:
+def distillation_inputs(run: RunConfig, teacher: Teacher) -> dict[str, str]:
     """What a student learns from beside its training data, in words, and its fingerprint."""
     files = {f"unlabelled data {name}": own.fingerprint() for name, own in _unlabelled(run, teacher).items()}
     return {"teacher": teacher.fingerprint} | files
@@ -199,17 +199,17 @@ def taught_inputs(run: RunConfig, teacher: Teacher) -> dict[str, str]:
 
 def unlabelled_parts(
     run: RunConfig, teacher: Teacher, flows: Flows, is_unlabelled: Bool[np.ndarray, " rows"]
-) -> tuple[Part, ...]:
+) -> tuple[FlowSubset, ...]:
     """What the teacher alone says something about: rows of the training data without a label, and other traffic."""
-    own = [Part("unlabelled", flows, is_unlabelled)] if is_unlabelled.any() else []
-    return (*own, *(Part("unlabelled", other) for other in _unlabelled(run, teacher).values()))
+    own = [FlowSubset("unlabelled", flows, is_unlabelled)] if is_unlabelled.any() else []
+    return (*own, *(FlowSubset("unlabelled", other) for other in _unlabelled(run, teacher).values()))
 
 
 def append_unlabelled(
     store: StoreWriter,
     tokenizer: FlowTokenizer,
     blocks: Iterable[tuple[EncodedBlock, Int64[np.ndarray, " rows"]]],
-    judged: Sequence[Part],
+    judged: Sequence[FlowSubset],
 ) -> None:
     """Write rows without a class, and their numbers, to the store, but those that look like one of the `judged` rows."""
     apart = (tokenizer.encode(table) for part in judged for table in part.tables())
@@ -219,8 +219,12 @@ def append_unlabelled(
         store.append(take_rows(block, kept), np.full(len(kept), UNLABELLED), rows[kept])
 
 
-def ask(
-    how: DistillationConfig, flows: EncodedFlows, size: tuple[int, int], fingerprint: str, say: Say
+def teacher_log_probs(
+    how: DistillationConfig,
+    flows: EncodedFlows,
+    size: tuple[int, int],
+    fingerprint: str,
+    say: PredictLogProba,
 ) -> SoftTargets:
     """What a teacher says about each training flow, on disk beside the flows, once for all trainings on them.
 
@@ -232,15 +236,17 @@ def ask(
     assert flows.folder is not None, "training flows lie on disk"
     path = flows.folder.with_name(f"{flows.folder.name}.{fingerprint[:32]}.taught")
     what = "fitting and asking trees" if how.trees else "asking the teacher"
-    found = find_or_ask(path, watch(windows(flows), what, len, total=len(flows)), size, say)
-    return SoftTargets(log_probabilities=found, temperature=how.temperature, mix=how.mix, path=path)
+    found = cached_log_probs(path, progress_bar(windows(flows), what, len, total=len(flows)), size, say)
+    return SoftTargets(
+        log_probabilities=found, temperature=how.temperature, teacher_weight=how.teacher_weight, path=path
+    )
 
 
 def compare_with_teacher(
     run: RunConfig,
     folder: RunFolder,
     teacher: Teacher,
-    parts: Sequence[Part],
+    parts: Sequence[FlowSubset],
     *,
     fingerprint: str,
     num_unlabelled: int,
@@ -256,11 +262,11 @@ def compare_with_teacher(
     splits: dict[str, SplitGap] = {}
     for part in parts:
         beside = folder.teacher.predictions(part.name)
-        judge(detector, part, beside, seed=seed, num_resamples=num_resamples)
-        ours, theirs = read_verdicts(folder.predictions(part.name)), read_verdicts(beside)
+        evaluate_detector(detector, part, beside, seed=seed, num_resamples=num_resamples)
+        ours, theirs = read_predictions(folder.predictions(part.name)), read_predictions(beside)
         names = sorted({*ours.true, *ours.names, *theirs.names})
         student, taught = (positions(own.names, names)[own.predicted] for own in (ours, theirs))
-        judged = as_judged(ours, names, detector.artifact.classes.benign)
+        judged = as_labelled_rows(ours, names, detector.artifact.classes.benign)
         splits[part.name] = split_gap(judged, student, taught, seed=seed, num_resamples=num_resamples)
     return TeacherGap(
         teacher=str(teacher.folder),

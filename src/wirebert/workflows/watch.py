@@ -9,7 +9,7 @@ from rich.console import Console
 from wirebert.run_folder import RunFolder, is_at_work
 from wirebert.telemetry.events import EndEvent, Event, MetricsFollower, StartEvent
 from wirebert.telemetry.screen import display, is_live, show_still
-from wirebert.telemetry.state import Picture
+from wirebert.telemetry.state import DashboardState
 
 SECONDS_BETWEEN_LOOKS: Final = 0.5
 QUIET_S: Final = 3.0
@@ -19,7 +19,7 @@ HINT: Final = "Ctrl-C leaves; the training goes on"
 
 
 @final
-class Onlooker:
+class RunMonitor:
     """Follows the events of one run."""
 
     def __init__(self, folder: RunFolder) -> None:
@@ -51,11 +51,11 @@ def watch_run(
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Show how the training in `folder` goes until it ends; of one that is over, show how it went."""
-    onlooker = Onlooker(folder)
+    onlooker = RunMonitor(folder)
     events = onlooker.news()
     title = str(folder.path)
     if onlooker.is_over() and is_live(console, environment):
-        show_still(console, Picture.of(events, title=title, hint=""))
+        show_still(console, DashboardState.of(events, title=title, hint=""))
     else:
         with display(console, environment, title=title, hint=HINT) as screen:
             while True:

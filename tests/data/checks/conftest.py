@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 
 from wirebert.data.checks.findings import Subject, subject_of
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
 Cells = Sequence[str | None] | Sequence[float | None]
@@ -32,7 +32,7 @@ class Tables:
 
     name = "flows"
 
-    def __init__(self, columns: dict[str, Cells], misfits: Misfits | None) -> None:
+    def __init__(self, columns: dict[str, Cells], misfits: InvalidValues | None) -> None:
         kinds = {name: KINDS[name.rstrip("0123456789 ")] for name in columns}
         self.schema = FlowSchema(
             name="flows",
@@ -48,15 +48,15 @@ class Tables:
             }
         )
 
-    def blocks(self, misfits: Misfits | None = None) -> Iterator[pa.Table]:
+    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
         yield self.table
         if misfits is not None and self.misfits is not None:
             misfits.merge(self.misfits)
 
 
-def make_subject(misfits: Misfits | None = None, /, **columns: Cells) -> Subject:
+def make_subject(misfits: InvalidValues | None = None, /, **columns: Cells) -> Subject:
     tables = Tables(columns, misfits)
-    seen = survey(tables)
+    seen = profile_table(tables)
     several = tables.schema.label is not None and len(seen.label_names) > 1
     return subject_of(seen, ClassMap.fit(tables.schema, seen.label_counts) if several else None)
 

@@ -5,12 +5,18 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from wirebert.data.checks.checks import Finding, compare, left_out, mark_accepted, validate
+from wirebert.data.checks.checks import (
+    Finding,
+    check_unscored_rows,
+    compare_with_training,
+    mark_accepted,
+    validate,
+)
 from wirebert.data.checks.findings import CODES
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.errors import ConfigError
 
@@ -38,7 +44,7 @@ class Tables:
             {key: pa.array(values, kinds.get(key, pa.string())) for key, values in columns.items()}
         )
 
-    def blocks(self, misfits: Misfits | None = None) -> Iterator[pa.Table]:
+    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
         yield self.table
 
 
@@ -46,7 +52,7 @@ def findings(
     classes: ClassMap | None = None, **columns: Sequence[float | None] | Sequence[str | None]
 ) -> dict[str, Finding]:
     """Findings by code; of several with the same code, the first."""
-    found = validate(survey(Tables("flows", **columns)), classes)
+    found = validate(profile_table(Tables("flows", **columns)), classes)
     return {finding.code: finding for finding in reversed(found)}
 
 
@@ -141,7 +147,7 @@ def test_fractions_texts_and_short_columns_are_no_identifiers():
 def test_errors_come_first_then_the_most_rows():
     numbers: list[float | None] = [float(number) for number in range(60)]
     found = validate(
-        survey(
+        profile_table(
             Tables("flows", count=numbers, rate=[None, *[0.5] * 59], service=[None, None, *["a", "b"] * 29])
         )
     )
@@ -155,7 +161,7 @@ def test_errors_come_first_then_the_most_rows():
 def test_every_message_is_one_sentence_with_a_remedy():
     numbers: list[float | None] = [float(number) for number in range(60)]
     for finding in validate(
-        survey(Tables("flows", count=numbers, service=["a"] * 60, label=["x"] * 59 + [None]))
+        profile_table(Tables("flows", count=numbers, service=["a"] * 60, label=["x"] * 59 + [None]))
     ):
         assert ". " not in finding.message
         assert not finding.message.endswith(".")
@@ -166,12 +172,12 @@ def test_an_empty_table_has_no_findings():
 
 
 def test_shared_rows_are_counted_in_the_test_table():
-    train = survey(Tables("train", service=["a", "b"], count=[1.0, 2.0]))
-    test = survey(Tables("test", service=["b", "a", "b", "b"], count=[2.0, 9.0, 2.0, None]))
-    (finding,) = compare(train, test)
+    train = profile_table(Tables("train", service=["a", "b"], count=[1.0, 2.0]))
+    test = profile_table(Tables("test", service=["b", "a", "b", "b"], count=[2.0, 9.0, 2.0, None]))
+    (finding,) = compare_with_training(train, test)
     assert (finding.code, finding.count, finding.example) == ("shared_rows", 2, "row 1")
     assert "2 of 4 rows (50.0 %) of test" in finding.message
-    (finding,) = compare(train, survey(Tables("flows", service=["c"], count=[1.0])))
+    (finding,) = compare_with_training(train, profile_table(Tables("flows", service=["c"], count=[1.0])))
     assert finding.code == "no_shared_rows"
 
 
@@ -181,8 +187,8 @@ def nsl_kdd(data_dir: Path) -> Path:
 
 
 def test_the_known_facts_of_nsl_kdd_are_found(nsl_kdd: Path):
-    train = survey(open_flows(nsl_kdd / "KDDTrain+.txt.gz"))
-    test = survey(open_flows(nsl_kdd / "KDDTest+.txt.gz"))
+    train = profile_table(open_flows(nsl_kdd / "KDDTrain+.txt.gz"))
+    test = profile_table(open_flows(nsl_kdd / "KDDTest+.txt.gz"))
     assert (train.num_rows, test.num_rows) == (125_973, 22_544)
     classes = ClassMap.fit(train.schema, train.label_counts)
     assert classes.classes == ("normal", "dos", "probe", "r2l", "u2r")
@@ -193,7 +199,9 @@ def test_the_known_facts_of_nsl_kdd_are_found(nsl_kdd: Path):
         "r2l": 2_754,
         "u2r": 200,
     }
-    assert {finding.code: finding.count for finding in compare(train, test)}["shared_rows"] == 664
+    assert {finding.code: finding.count for finding in compare_with_training(train, test)}[
+        "shared_rows"
+    ] == 664
     constant = [finding.column for finding in validate(train, classes) if finding.code == "constant_column"]
     assert constant == ["num_outbound_cmds"]
     conflict = next(finding for finding in validate(test, classes) if finding.code == "conflicting_labels")
@@ -202,7 +210,8 @@ def test_the_known_facts_of_nsl_kdd_are_found(nsl_kdd: Path):
 
 def test_a_finding_that_no_check_makes_can_not_be_accepted():
     with pytest.raises(
-        ConfigError, match=r"data\.accept: there is no finding 'duplicate_row', did you mean 'duplicate_rows'"
+        ConfigError,
+        match=r"data\.accepted_findings: there is no finding 'duplicate_row', did you mean 'duplicate_rows'",
     ):
         mark_accepted([], ["duplicate_row"])
     with pytest.raises(ConfigError, match=r"no finding 'drifts', did you mean 'drift'"):
@@ -223,11 +232,11 @@ def test_what_counts_in_no_figure_adds_up_to_the_rows_of_the_file(tmp_path: Path
     rows[5], rows[9], rows[20], rows[33] = "5,dos,extra", "many,dos", "20,", "33,"
     path = tmp_path / "flows.csv"
     path.write_text("bytes,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    seen = survey(open_flows(path, DataConfig(max_misfit_fraction=0.1)))
-    found = {finding.code: finding for finding in left_out(seen)}
+    seen = profile_table(open_flows(path, DataConfig(max_invalid_fraction=0.1)))
+    found = {finding.code: finding for finding in check_unscored_rows(seen)}
     assert {code: finding.count for code, finding in found.items()} == {
         "rows_set_aside": 1,
-        "misfits": 1,
+        "invalid_values": 1,
         "unlabelled_rows": 2,
     }
     assert sum(seen.label_counts.values()) + 1 + 2 == len(rows)

@@ -4,7 +4,7 @@ import pytest
 
 from wirebert.data.checks import labels
 from wirebert.data.checks.findings import Subject
-from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.conversion import InvalidValues
 
 Make = Callable[..., Subject]
 
@@ -23,7 +23,9 @@ def test_other_labels_are_no_spellings(one: str, other: str, subject: Make):
 
 
 def test_values_between_blanks_are_shown_as_they_stand(subject: Make):
-    (found,) = labels.padded_values(subject(Misfits(padded={"label": {" Fuzzers": 3}}), label=["a", "b"]))
+    (found,) = labels.padded_values(
+        subject(InvalidValues(padded={"label": {" Fuzzers": 3}}), label=["a", "b"])
+    )
     assert (found.column, found.count, found.example) == ("label", 3, "' Fuzzers'")
 
 

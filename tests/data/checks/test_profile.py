@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.checks.profile import DISTINCT_CAP, ColumnSurvey, Growing, Survey, feature_hashes, survey
+from wirebert.data.checks.profile import (
+    DISTINCT_CAP,
+    ArrayBuilder,
+    ColumnProfile,
+    TableProfile,
+    feature_hashes,
+    profile_table,
+)
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
 SCHEMA = FlowSchema(
@@ -34,7 +41,7 @@ class Tables:
     def __init__(self, *tables: pa.Table) -> None:
         self.tables = tables
 
-    def blocks(self, misfits: Misfits | None = None) -> Iterator[pa.Table]:
+    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
         return iter(self.tables)
 
 
@@ -45,7 +52,7 @@ def table(**columns: Sequence[float | None] | Sequence[str | None]) -> pa.Table:
     )
 
 
-def column(seen: Survey, name: str) -> ColumnSurvey:
+def column(seen: TableProfile, name: str) -> ColumnProfile:
     return next(found for found in seen.columns if found.column.name == name)
 
 
@@ -65,7 +72,7 @@ def as_dictionaries(plain: pa.Table, rotate: int = 0) -> pa.Table:
 
 
 def test_counts_go_over_all_blocks():
-    seen = survey(
+    seen = profile_table(
         Tables(
             table(bytes=[1.0, None], service=["http", "http"], label=["a", None]),
             table(bytes=[5.5], service=["dns"], label=["b"]),
@@ -83,25 +90,25 @@ def test_counts_go_over_all_blocks():
 
 
 def test_an_empty_source_gives_a_survey_of_no_rows():
-    seen = survey(Tables())
+    seen = profile_table(Tables())
     assert (seen.num_rows, seen.columns, seen.label_names) == (0, (), ())
 
 
 def test_columns_that_the_table_lacks_are_not_surveyed():
-    assert [found.column.name for found in survey(Tables(table(bytes=[1.0]))).columns] == ["bytes"]
+    assert [found.column.name for found in profile_table(Tables(table(bytes=[1.0]))).columns] == ["bytes"]
 
 
 def test_a_table_without_label_column_has_unlabelled_rows():
-    assert survey(Tables(table(bytes=[1.0, 2.0]))).labels.tolist() == [-1, -1]
+    assert profile_table(Tables(table(bytes=[1.0, 2.0]))).labels.tolist() == [-1, -1]
 
 
 def test_class_ids_of_unlabelled_rows_are_minus_one():
-    seen = survey(Tables(table(label=["worm", None, "normal", "new"])))
+    seen = profile_table(Tables(table(label=["worm", None, "normal", "new"])))
     assert seen.class_ids(ClassMap(classes=("normal", "worm"))).tolist() == [1, -1, 0, -2]
 
 
 def test_a_column_is_constant_if_all_rows_hold_the_same_or_nothing():
-    seen = survey(Tables(table(bytes=[2.0, 2.0], service=[None, None], label=["a", None])))
+    seen = profile_table(Tables(table(bytes=[2.0, 2.0], service=[None, None], label=["a", None])))
     assert column(seen, "bytes").is_constant
     assert column(seen, "service").is_constant
     assert not column(seen, "label").is_constant
@@ -109,28 +116,30 @@ def test_a_column_is_constant_if_all_rows_hold_the_same_or_nothing():
 
 def test_unused_dictionary_entries_are_not_counted():
     values = pa.DictionaryArray.from_arrays(pa.array([0, 0], pa.int32()), pa.array(["http", "dns"]))
-    assert column(survey(Tables(pa.table({"service": values}))), "service").num_distinct == 1
+    assert column(profile_table(Tables(pa.table({"service": values}))), "service").num_distinct == 1
 
 
 @pytest.mark.parametrize("as_dictionary", [False, True])
 def test_nan_counts_as_missing_and_infinity_as_a_value(as_dictionary: bool):
     plain = table(bytes=[float("nan"), float("inf"), 1.0, None])
-    found = column(survey(Tables(as_dictionaries(plain) if as_dictionary else plain)), "bytes")
+    found = column(profile_table(Tables(as_dictionaries(plain) if as_dictionary else plain)), "bytes")
     assert (found.num_missing, found.num_distinct, found.minimum, found.maximum) == (2, 2, 1.0, float("inf"))
 
 
 def test_distinct_values_are_counted_up_to_a_cap():
     numbers = np.arange(DISTINCT_CAP + 500, dtype=np.float64)
-    found = column(survey(Tables(pa.table({"bytes": numbers}), pa.table({"bytes": numbers + 7}))), "bytes")
+    found = column(
+        profile_table(Tables(pa.table({"bytes": numbers}), pa.table({"bytes": numbers + 7}))), "bytes"
+    )
     assert found.distinct_text == ">10,000"
     assert not found.no_value_repeats
-    assert column(survey(Tables(pa.table({"bytes": numbers[:300]}))), "bytes").distinct_text == "300"
+    assert column(profile_table(Tables(pa.table({"bytes": numbers[:300]}))), "bytes").distinct_text == "300"
 
 
 def test_values_that_never_repeat_are_noticed_beyond_the_cap():
     numbers = np.arange(3 * DISTINCT_CAP, dtype=np.float64)
     halves = [pa.table({"bytes": half}) for half in np.split(numbers, 2)]
-    assert column(survey(Tables(*halves)), "bytes").no_value_repeats
+    assert column(profile_table(Tables(*halves)), "bytes").no_value_repeats
 
 
 def test_the_hash_looks_at_features_only():
@@ -170,7 +179,7 @@ def test_equal_rows_hash_equal_whatever_the_blocks_and_dictionaries(
     plain = table(bytes=[number for number, _ in rows], service=[text for _, text in rows])
     expected = feature_hashes(plain, SCHEMA)
     blocks = [plain.slice(0, cut), as_dictionaries(plain, rotate).slice(min(cut, len(rows)))]
-    assert survey(Tables(*blocks)).feature_hashes.tolist() == expected.tolist()
+    assert profile_table(Tables(*blocks)).feature_hashes.tolist() == expected.tolist()
     groups: dict[tuple[float | None, str | None], set[int]] = {}
     for row, value in zip(rows, expected.tolist(), strict=True):
         groups.setdefault(row, set()).add(value)
@@ -200,7 +209,7 @@ def test_long_texts_are_hashed_whole():
 
 @given(st.lists(st.integers(0, 50_000), max_size=12))
 def test_blocks_of_any_length_stand_one_after_the_other(lengths: list[int]):
-    growing = Growing(np.dtype(np.int32))
+    growing = ArrayBuilder(np.dtype(np.int32))
     for number, length in enumerate(lengths):
         growing.add(np.full(length, number, np.int32))
     expected = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
@@ -209,7 +218,7 @@ def test_blocks_of_any_length_stand_one_after_the_other(lengths: list[int]):
 
 
 def test_nothing_added_differs_from_no_rows():
-    growing = Growing(np.dtype(np.uint64))
+    growing = ArrayBuilder(np.dtype(np.uint64))
     growing.add(None)
     assert not growing.has_any
     growing.add(np.empty(0, np.uint64))

@@ -1,18 +1,18 @@
 from collections.abc import Callable
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.checks import rows
 from wirebert.data.checks.findings import Subject
-from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.conversion import InvalidValues
 
 Make = Callable[..., Subject]
 
 
 def test_rows_set_aside_and_footers_name_their_line(subject: Make):
-    lines = Intake(num_rows=9)
-    lines.set_aside(4, "expected 2 fields, found 3", "a,b,c")
-    lines.note_footer(12, "expected 2 fields, found 1", "Summary")
-    table = subject(Misfits(lines=lines), service=["a"])
+    lines = ParseStats(num_rows=9)
+    lines.reject(4, "expected 2 fields, found 3", "a,b,c")
+    lines.add_footer(12, "expected 2 fields, found 1", "Summary")
+    table = subject(InvalidValues(lines=lines), service=["a"])
     (aside,) = rows.lines_set_aside(table)
     assert (aside.count, aside.example) == (1, "line 4: a,b,c")
     assert "1 of 10 rows (10.0 %)" in aside.message

@@ -6,13 +6,13 @@
 import pyarrow as pa
 import pytest
 
-from wirebert.data.context.contacts import read_contacts
+from wirebert.data.context.contacts import read_endpoints
 
 ENDS = {"ts": ["1", "2.5", None], "src_ip": ["a", "b", "a"], "dst_ip": ["x", "x", "b"]}
 
 
 def test_equal_hosts_have_equal_keys_at_either_end():
-    is_usable, contacts = read_contacts(pa.table(ENDS))
+    is_usable, contacts = read_endpoints(pa.table(ENDS))
     assert is_usable.all()
     assert contacts.source[0] == contacts.source[2] != contacts.source[1] == contacts.destination[2]
     assert contacts.time_s[:2].tolist() == [1.0, 2.5]
@@ -20,8 +20,8 @@ def test_equal_hosts_have_equal_keys_at_either_end():
 
 def test_dictionaries_read_like_plain_columns():
     table = pa.table({**ENDS, "dst_port": [80.0, None, 80.0], "conn_state": ["SF", "S0", None]})
-    plain = read_contacts(table)[1]
-    encoded = read_contacts(
+    plain = read_endpoints(table)[1]
+    encoded = read_endpoints(
         pa.table({name: table.column(name).dictionary_encode() for name in table.column_names})
     )[1]
     for one, other in zip(plain, encoded, strict=True):
@@ -30,27 +30,27 @@ def test_dictionaries_read_like_plain_columns():
 
 def test_flows_without_an_end_are_left_out():
     table = pa.table({**ENDS, "dst_ip": ["x", None, "b"]})
-    is_usable, contacts = read_contacts(table)
+    is_usable, contacts = read_endpoints(table)
     assert is_usable.tolist() == [True, False, True]
     assert len(contacts.source) == 2
 
 
 def test_a_missing_port_is_a_port_of_its_own():
-    port = read_contacts(pa.table({**ENDS, "dst_port": [0.0, None, None]}))[1].port
+    port = read_endpoints(pa.table({**ENDS, "dst_port": [0.0, None, None]}))[1].port
     assert port[1] == port[2] != port[0]
 
 
 def test_without_a_state_flows_are_failed_whose_destination_sent_no_packet():
     table = pa.table({**ENDS, "dst_packets": [0.0, 5.0, None]})
-    assert read_contacts(table)[1].is_failed.tolist() == [True, False, False]
+    assert read_endpoints(table)[1].is_failed.tolist() == [True, False, False]
     table = table.append_column("conn_state", pa.array(["SF", "REJ", None]))
-    assert read_contacts(table)[1].is_failed.tolist() == [False, True, False]
+    assert read_endpoints(table)[1].is_failed.tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("state", ["S0", "REJ", "RSTOS0", "SH"])
 def test_failed_is_what_was_refused_or_not_answered(state: str):
     table = pa.table({**ENDS, "conn_state": [state, "RSTO", "S1"]})
-    assert read_contacts(table)[1].is_failed.tolist() == [True, False, False]
+    assert read_endpoints(table)[1].is_failed.tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("side", ["src", "dst"])
@@ -60,7 +60,7 @@ def test_bytes_are_those_of_packets_before_those_of_content_and_whole(side: str)
         f"{side}_payload_bytes": [7.0, 1e300, None],
         f"{side}_ip_bytes": [50.9, None, None],
     }
-    contacts = read_contacts(pa.table({**ENDS, **columns}))[1]
+    contacts = read_endpoints(pa.table({**ENDS, **columns}))[1]
     ours, others = contacts.sent_bytes.tolist(), contacts.received_bytes.tolist()
     if side == "dst":
         ours, others = others, ours

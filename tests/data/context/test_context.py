@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirebert.data.checks.checks import validate
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.config import DataConfig
 from wirebert.data.context.context import FlowContext, context_columns, has_context, with_context
 from wirebert.data.flows import open_flows
@@ -260,7 +260,7 @@ def test_columns_of_these_names_in_the_table_are_left_as_they_are():
 
 
 def test_what_is_missing_alike_or_all_different_in_context_is_no_finding(tmp_path: Path):
-    seen = survey(open_flows(write_log(tmp_path / "flows.csv", 200), DataConfig(context=True)))
+    seen = profile_table(open_flows(write_log(tmp_path / "flows.csv", 200), DataConfig(context=True)))
     assert any(column.num_missing for column in seen.columns if column.name == "ctx_channel_gap_s")
     found = {finding.column or "" for finding in validate(seen, None)}
     assert not [name for name in found if seen.schema.is_context(name)]

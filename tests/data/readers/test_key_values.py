@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import Dialect
-from wirebert.data.readers.key_values import MIN_ALIKE, parse, read, read_names
+from wirebert.data.readers.key_values import MIN_ALIKE, parse_key_values, read_key_values, read_keys
 from wirebert.errors import DataError
 
 
@@ -22,18 +22,22 @@ from wirebert.errors import DataError
     ],
 )
 def test_all_separators_and_marks_give_the_same_row(line: str):
-    assert parse([line]).to_pylist() == [{"protocol_type": "tcp", "service": "http", "src_bytes": "181"}]
+    assert parse_key_values([line]).to_pylist() == [
+        {"protocol_type": "tcp", "service": "http", "src_bytes": "181"}
+    ]
 
 
 def test_a_key_some_lines_lack_is_null_and_a_key_all_lack_is_no_column():
-    assert parse(["a:1", "b:2", "", "a:, b:3"]).to_pydict() == {
+    assert parse_key_values(["a:1", "b:2", "", "a:, b:3"]).to_pydict() == {
         "a": ["1", None, None, ""],
         "b": [None, "2", None, "3"],
     }
 
 
 def test_values_may_hold_marks_and_separators():
-    table = parse(['uri:/a?b=c;d, agent:Mozilla (KHTML, like Gecko), t=10:30:00, q="x, y: \\"z\\""'])
+    table = parse_key_values(
+        ['uri:/a?b=c;d, agent:Mozilla (KHTML, like Gecko), t=10:30:00, q="x, y: \\"z\\""']
+    )
     assert table.to_pylist() == [
         {"uri": "/a?b=c;d", "agent": "Mozilla (KHTML, like Gecko)", "t": "10:30:00", "q": 'x, y: "z"'}
     ]
@@ -46,27 +50,29 @@ keys = st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True)
 @given(rows=st.lists(st.dictionaries(keys, words, min_size=2, max_size=4), min_size=1, max_size=5))
 def test_any_rows_are_read_back(rows: list[dict[str, str]]):
     for separator in (", ", "; ", " "):
-        found = parse([separator.join(f"{key}:{value}" for key, value in row.items()) for row in rows])
+        found = parse_key_values(
+            [separator.join(f"{key}:{value}" for key, value in row.items()) for row in rows]
+        )
         assert [{k: v for k, v in row.items() if v is not None} for row in found.to_pylist()] == rows
 
 
 def test_what_is_no_pair_and_a_repeated_key_name_their_row():
     with pytest.raises(DataError, match="row 2: expected key:value or key=value, found 'hello'"):
-        parse(["a:1", "hello"])
+        parse_key_values(["a:1", "hello"])
     with pytest.raises(DataError, match="row 3: expected each key once, found 'a' twice"):
-        parse(["a:1", "a:2", "a:1, a:2"])
+        parse_key_values(["a:1", "a:2", "a:1, a:2"])
 
 
 def test_no_lines_and_blank_lines_have_no_columns():
-    assert parse([]).column_names == []
-    assert parse(["", ""]).column_names == []
+    assert parse_key_values([]).column_names == []
+    assert parse_key_values(["", ""]).column_names == []
 
 
 def test_a_compressed_file_is_read_in_blocks(tmp_path: Path):
     path = tmp_path / "flows.gz"
     path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + b"".join(b"n:%d, s=x\r\n\n" % i for i in range(100))))
     dialect = Dialect(format="key_values", compression="gzip")
-    tables = list(read(path, dialect, 64))
+    tables = list(read_key_values(path, dialect, 64))
     assert len(tables) > 3
     assert [v for table in tables for v in table["n"].to_pylist()] == [str(i) for i in range(100)]
 
@@ -84,21 +90,25 @@ def test_many_lines_are_read_as_each_alone(rows: list[dict[str, str]], separator
 
     def alone(line: str) -> dict[str, str] | None:
         try:
-            (row,) = parse([line], separator=separator[0]).to_pylist() or [{}]
+            (row,) = parse_key_values([line], separator=separator[0]).to_pylist() or [{}]
         except DataError:
             return None
         return row
 
     expected = [alone(line) for line in lines]
     good = [(line, row) for line, row in zip(lines, expected, strict=True) if row is not None]
-    found = parse([line for line, _ in good] * MIN_ALIKE, separator=separator[0]).to_pylist() if good else []
+    found = (
+        parse_key_values([line for line, _ in good] * MIN_ALIKE, separator=separator[0]).to_pylist()
+        if good
+        else []
+    )
     known = [{key: value for key, value in row.items() if value is not None} for row in found]
     assert known == [row for _, row in good] * MIN_ALIKE or not any(row for _, row in good)
 
 
 def test_keys_that_come_and_go_and_change_places_are_put_in_their_columns():
     lines = ["a:1, b:2, c:3", "b:5, a:4, c:6", "a:7, d:8", "c:9, b, a:0"] * MIN_ALIKE
-    table = parse(lines, separator=",")
+    table = parse_key_values(lines, separator=",")
     assert table.slice(0, 4).to_pydict() == {
         "a": ["1", "4", "7", "0"],
         "b": ["2", "5", None, None],
@@ -110,15 +120,15 @@ def test_keys_that_come_and_go_and_change_places_are_put_in_their_columns():
 
 def test_a_key_twice_is_found_among_many_lines():
     with pytest.raises(DataError, match="row 22: expected each key once, found 'a' twice"):
-        parse(["a:1, b:2"] * 21 + ["a:1, a:2"] + ["a:1, b:2"] * 21)
+        parse_key_values(["a:1, b:2"] * 21 + ["a:1, a:2"] + ["a:1, b:2"] * 21)
 
 
 def test_lines_that_hold_no_pairs_are_set_aside_when_a_file_is_read(tmp_path: Path):
     path = tmp_path / "flows.txt"
     path.write_text("a:1, b:2\n\nhello\na:3, a:4\na:5, b:6\n")
-    intake = Intake()
-    (table,) = read(path, Dialect(format="key_values"), 1 << 20, intake=intake)
+    intake = ParseStats()
+    (table,) = read_key_values(path, Dialect(format="key_values"), 1 << 20, intake=intake)
     assert table.to_pydict() == {"a": ["1", "5"], "b": ["2", "6"]}
     assert [(odd.line, odd.text) for odd in intake.examples] == [(3, "hello"), (4, "a:3, a:4")]
-    assert (intake.num_lines, intake.num_rows, intake.num_blank, intake.num_set_aside) == (5, 2, 1, 2)
-    assert read_names(path, Dialect(format="key_values"), 1 << 20) == ("a", "b")
+    assert (intake.num_lines, intake.num_rows, intake.num_blank, intake.num_rejected) == (5, 2, 1, 2)
+    assert read_keys(path, Dialect(format="key_values"), 1 << 20) == ("a", "b")

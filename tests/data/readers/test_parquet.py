@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wirebert.data.readers.parquet import read, read_names
+from wirebert.data.readers.parquet import read_parquet, read_parquet_names
 from wirebert.errors import DataError
 
 
@@ -20,8 +20,8 @@ def test_numbers_stay_numbers_and_all_else_becomes_text(tmp_path: Path):
         }
     )
     pq.write_table(table, tmp_path / "f.parquet")
-    assert read_names(tmp_path / "f.parquet") == (("n", "x", "b", "s", "t"), 2)
-    (block,) = read(tmp_path / "f.parquet", 1 << 20, names=("n", "x", "b", "s", "t"))
+    assert read_parquet_names(tmp_path / "f.parquet") == (("n", "x", "b", "s", "t"), 2)
+    (block,) = read_parquet(tmp_path / "f.parquet", 1 << 20, names=("n", "x", "b", "s", "t"))
     assert block["n"].to_pylist() == [1, None]
     assert block["x"].to_pylist() == [0.5, 2.0]
     assert block["b"].to_pylist() == ["1", None]
@@ -31,7 +31,7 @@ def test_numbers_stay_numbers_and_all_else_becomes_text(tmp_path: Path):
 
 def test_rows_come_in_order_in_bounded_blocks(tmp_path: Path):
     pq.write_table(pa.table({"n": range(10_000)}), tmp_path / "f.parquet")
-    blocks = list(read(tmp_path / "f.parquet", 8_192, names=("n",)))
+    blocks = list(read_parquet(tmp_path / "f.parquet", 8_192, names=("n",)))
     assert max(block.num_rows for block in blocks) <= 2_048
     assert [n for block in blocks for n in block["n"].to_pylist()] == list(range(10_000))
 
@@ -39,11 +39,11 @@ def test_rows_come_in_order_in_bounded_blocks(tmp_path: Path):
 def test_nested_columns_and_damaged_files_are_one_sentence(tmp_path: Path):
     pq.write_table(pa.table({"n": [[1]]}), tmp_path / "f.parquet")
     with pytest.raises(DataError, match="column 'n': expected numbers, text"):
-        list(read(tmp_path / "f.parquet", 1 << 20, names=("n",)))
+        list(read_parquet(tmp_path / "f.parquet", 1 << 20, names=("n",)))
     bad_text = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xad"))
     pq.write_table(pa.table({"n": bad_text}), tmp_path / "f.parquet")
     with pytest.raises(DataError, match="the Parquet data is damaged"):
-        list(read(tmp_path / "f.parquet", 1 << 20, names=("n",)))
+        list(read_parquet(tmp_path / "f.parquet", 1 << 20, names=("n",)))
     (tmp_path / "f.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(DataError, match="damaged"):
-        read_names(tmp_path / "f.parquet")
+        read_parquet_names(tmp_path / "f.parquet")

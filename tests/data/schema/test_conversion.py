@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirebert.data.delimited import detection
-from wirebert.data.schema.conversion import NUMBER, Misfits, as_text, convert
+from wirebert.data.schema.conversion import NUMBER_PATTERN, InvalidValues, as_text, convert
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.errors import DataError
 
@@ -19,9 +19,11 @@ def schema_of(**kinds: ColumnKind) -> FlowSchema:
     return FlowSchema(name="flows", columns=tuple(columns))
 
 
-def converted(values: list[str | None], kind: ColumnKind, misfits: Misfits | None = None) -> list[object]:
+def converted(
+    values: list[str | None], kind: ColumnKind, misfits: InvalidValues | None = None
+) -> list[object]:
     block = pa.table({"x": pa.array(values, pa.string()).dictionary_encode()})
-    table = convert(block, schema_of(x=kind), misfits=misfits or Misfits(), first_row=1)
+    table = convert(block, schema_of(x=kind), misfits=misfits or InvalidValues(), first_row=1)
     return [*table["x"].to_pylist()]
 
 
@@ -38,14 +40,16 @@ def test_infinities_are_values_whatever_their_spelling():
 
 def test_spellings_of_one_number_become_one_dictionary_value():
     block = pa.table({"x": pa.array(["1", "1.0", " 1", "0", "-0"]).dictionary_encode()})
-    column = convert(block, schema_of(x=ColumnKind.NUMBER), misfits=Misfits(), first_row=1)["x"].chunk(0)
+    column = convert(block, schema_of(x=ColumnKind.NUMBER), misfits=InvalidValues(), first_row=1)["x"].chunk(
+        0
+    )
     assert isinstance(column, pa.DictionaryArray)
     assert column.type == pa.dictionary(pa.int32(), pa.float64())
     assert column.dictionary.to_pylist() == [1.0, 0.0]
 
 
 def test_what_is_no_number_is_missing_and_counted_with_row_and_value():
-    misfits = Misfits()
+    misfits = InvalidValues()
     assert converted(["1", "5%", "1_0", "5%", "0x1F"], ColumnKind.COUNT, misfits) == [
         1.0,
         None,
@@ -65,7 +69,7 @@ def test_what_is_no_number_is_missing_and_counted_with_row_and_value():
 
 
 def test_misfit_rows_are_counted_from_the_first_row_of_the_block():
-    misfits = Misfits()
+    misfits = InvalidValues()
     block = pa.table({"x": ["1", "bad"]})
     convert(block, schema_of(x=ColumnKind.COUNT), misfits=misfits, first_row=101)
     assert misfits.examples["x"][0].row == 102
@@ -90,7 +94,7 @@ def test_whole_floats_of_a_typed_source_are_labels_without_fraction():
         {"label": [1.0, 0.0, None, math.nan, 0.5], "port": pa.array([80, None, 1, 2, 3], pa.uint16())}
     )
     schema = schema_of(label=ColumnKind.LABEL, port=ColumnKind.PORT)
-    table = convert(block, schema, misfits=Misfits(), first_row=1)
+    table = convert(block, schema, misfits=InvalidValues(), first_row=1)
     assert table["label"].to_pylist() == ["1", "0", None, None, "0.5"]
     assert table["port"].to_pylist() == [80.0, None, 1.0, 2.0, 3.0]
     assert table["port"].type == pa.float64()
@@ -98,7 +102,9 @@ def test_whole_floats_of_a_typed_source_are_labels_without_fraction():
 
 def test_columns_come_in_schema_order_without_those_the_block_lacks():
     schema = schema_of(a=ColumnKind.TEXT, b=ColumnKind.COUNT, c=ColumnKind.TEXT)
-    table = convert(pa.table({"c": ["x"], "z": ["y"], "a": ["w"]}), schema, misfits=Misfits(), first_row=1)
+    table = convert(
+        pa.table({"c": ["x"], "z": ["y"], "a": ["w"]}), schema, misfits=InvalidValues(), first_row=1
+    )
     assert table.column_names == ["a", "c"]
 
 
@@ -107,7 +113,7 @@ def test_an_empty_block_gives_empty_typed_columns():
         {"x": pa.array([], pa.dictionary(pa.int32(), pa.string())), "n": pa.array([], pa.string())}
     )
     schema = schema_of(x=ColumnKind.TEXT, n=ColumnKind.COUNT)
-    table = convert(block, schema, misfits=Misfits(), first_row=1)
+    table = convert(block, schema, misfits=InvalidValues(), first_row=1)
     assert table.num_rows == 0
     assert table.schema.types == [
         pa.dictionary(pa.int32(), pa.string()),
@@ -130,7 +136,7 @@ def test_conversion_does_not_depend_on_chunks_or_dictionaries(values: list[str |
         [plain.slice(0, cut).dictionary_encode(), plain.slice(cut).dictionary_encode()]
     )
     for kind in (ColumnKind.NUMBER, ColumnKind.CATEGORY):
-        first, second = Misfits(), Misfits()
+        first, second = InvalidValues(), InvalidValues()
         one = convert(pa.table({"x": plain}), schema_of(x=kind), misfits=first, first_row=1)
         two = convert(pa.table({"x": chunked}), schema_of(x=kind), misfits=second, first_row=1)
         assert one["x"].to_pylist() == two["x"].to_pylist()
@@ -142,7 +148,7 @@ def test_as_text_shows_numbers_without_needless_fraction():
     assert as_text(pa.chunked_array([pa.array([" a "]), pa.array(["b"])])).to_pylist() == ["a", "b"]
 
 
-@pytest.mark.parametrize("pattern", [NUMBER, detection.NUMBER])
+@pytest.mark.parametrize("pattern", [NUMBER_PATTERN, detection.NUMBER_CELL])
 def test_a_long_run_of_digits_is_looked_at_once(pattern: re.Pattern[str]):
     since = time.process_time()
     assert pattern.fullmatch("1" * 100_000 + "x") is None  # took time by the square of the length

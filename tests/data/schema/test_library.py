@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.data.schema.library import known_schemas, read_schema, recognise, write_schema
+from wirebert.data.schema.library import known_schemas, match_schema, read_schema, write_schema
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.errors import SchemaError
 
@@ -43,18 +43,18 @@ def test_nsl_kdd_has_41_features_and_maps_40_labels_to_five_classes():
 @pytest.mark.parametrize("num_columns", [41, 42, 43])
 def test_nsl_kdd_is_recognised_with_and_without_label_and_difficulty(num_columns: int):
     row = ["0", "tcp", "http", "SF", *["0"] * 37, "neptune", "21"][:num_columns]
-    found = recognise(None, [row])
+    found = match_schema(None, [row])
     assert found is not None
     assert found.name == "nsl_kdd"
 
 
 def test_rows_that_only_have_as_many_fields_are_not_nsl_kdd():
-    assert recognise(None, [["0", "tcp", "http", "SF", *["0"] * 37, "exploit", "21"]]) is None
-    assert recognise(None, [["0"] * 43]) is None
+    assert match_schema(None, [["0", "tcp", "http", "SF", *["0"] * 37, "exploit", "21"]]) is None
+    assert match_schema(None, [["0"] * 43]) is None
 
 
 def test_a_header_with_the_names_of_a_known_schema_is_that_schema():
     schema = known_schemas()["nsl_kdd"]
     without_difficulty = [name for name in schema.names if name != "difficulty"]
-    assert recognise(without_difficulty, []) == schema
-    assert recognise([*schema.names, "extra"], []) is None
+    assert match_schema(without_difficulty, []) == schema
+    assert match_schema([*schema.names, "extra"], []) is None

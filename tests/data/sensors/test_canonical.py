@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.arrow_columns import change_texts, epoch_texts, epoch_us, integers_of
+from wirebert.data.arrow_columns import change_texts, epoch_texts, epoch_us, to_integers
 from wirebert.data.schema.schema import ColumnKind
 from wirebert.data.sensors.canonical import (
     canonical_columns,
@@ -70,7 +70,7 @@ def test_times_of_all_sensors_are_read():
 
 def test_what_is_no_time_or_number_is_null():
     assert epoch_us(pa.array(["", "12:00", "2018-13-01"[:4]])).null_count == 3
-    assert integers_of(pa.array(["1", " 2", "-", "1.5", "-1", None])).to_pylist() == [
+    assert to_integers(pa.array(["1", " 2", "-", "1.5", "-1", None])).to_pylist() == [
         1,
         2,
         None,
@@ -78,7 +78,7 @@ def test_what_is_no_time_or_number_is_null():
         None,
         None,
     ]
-    assert integers_of(pa.array(["7", "7", "x"]).dictionary_encode()).to_pylist() == [7, 7, None]
+    assert to_integers(pa.array(["7", "7", "x"]).dictionary_encode()).to_pylist() == [7, 7, None]
 
 
 def test_chunks_with_dictionaries_of_their_own_are_one_column():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import read_head
 from wirebert.data.sensors.nfdump import NfdumpFlows, open_nfdump
 
@@ -35,7 +35,7 @@ def write(path: Path, *records: str, summary: bool = True) -> Path:
     return path
 
 
-def rows_of(path: Path, block_bytes: int = 1 << 20, intake: Intake | None = None) -> pa.Table:
+def rows_of(path: Path, block_bytes: int = 1 << 20, intake: ParseStats | None = None) -> pa.Table:
     head, compression = read_head(path)
     source = open_nfdump(path, head, compression, path.name)
     assert isinstance(source, NfdumpFlows)
@@ -64,7 +64,7 @@ def test_two_records_that_answer_each_other_are_one_flow(tmp_path: Path):
 
 
 def test_the_summary_is_no_row_and_is_counted(tmp_path: Path):
-    intake = Intake()
+    intake = ParseStats()
     rows = rows_of(write(tmp_path / "n.csv", record("10:00:00", "a:1", "b:2")), intake=intake)
     assert rows.num_rows == 1
     assert (intake.num_rows, intake.num_footer, intake.num_lines) == (1, 3, 4)
@@ -120,7 +120,7 @@ def test_packets_and_bytes_are_kept_whatever_the_blocks(
 
 def test_the_real_log_is_read_whole(data_dir: Path):
     path = data_dir / "sensors" / "netflow" / "nfdump.csv.gz"
-    intake = Intake()
+    intake = ParseStats()
     table = rows_of(path, intake=intake)
     assert intake.num_rows == 4593
     # The summary of the log itself: 241,025 bytes, 4,652 packets.

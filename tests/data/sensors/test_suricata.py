@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import read_head
 from wirebert.data.sensors.suricata import SuricataFlows, open_suricata
 
@@ -46,7 +46,7 @@ def write(path: Path, *events: dict[str, object]) -> Path:
     return path
 
 
-def rows_of(path: Path, block_bytes: int = 1 << 20, intake: Intake | None = None) -> pa.Table:
+def rows_of(path: Path, block_bytes: int = 1 << 20, intake: ParseStats | None = None) -> pa.Table:
     head, compression = read_head(path)
     source = open_suricata(path, head, compression, path.name)
     assert isinstance(source, SuricataFlows)
@@ -89,7 +89,7 @@ def test_alerts_and_application_events_are_joined_wherever_they_stand(tmp_path: 
         event("http", {"url": "/x", "protocol": "HTTP/1.1", "status": 404}),
     )
     for block_bytes in (1 << 20, 400):
-        intake = Intake()
+        intake = ParseStats()
         first, second = rows_of(write(tmp_path / "eve.json", *events), block_bytes, intake).to_pylist()
         assert (first["num_alerts"], first["alert_signature"], first["alert_severity"]) == (2, "first", "2")
         assert (first["ssl_version"], first["ssl_ja3"], first["ssl_server_name"]) == (
@@ -111,9 +111,9 @@ def test_vlan_tags_are_link_headers_too(tmp_path: Path):
 def test_a_log_that_is_still_written_loses_its_last_line_only(tmp_path: Path):
     write(tmp_path / "eve.json", FLOW, FLOW)
     (tmp_path / "eve.json").write_text((tmp_path / "eve.json").read_text()[:-20])
-    intake = Intake()
+    intake = ParseStats()
     assert rows_of(tmp_path / "eve.json", intake=intake).num_rows == 1
-    assert intake.num_set_aside == 1
+    assert intake.num_rejected == 1
 
 
 def test_other_files_are_no_eve_logs(tmp_path: Path):
@@ -122,7 +122,7 @@ def test_other_files_are_no_eve_logs(tmp_path: Path):
 
 
 def test_the_real_log_is_read_whole(data_dir: Path):
-    intake = Intake()
+    intake = ParseStats()
     table = rows_of(data_dir / "sensors" / "suricata" / "eve.json.gz", intake=intake)
     assert table.num_rows == 3512
     assert intake.num_lines == 5000

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import read_head
 from wirebert.data.sensors.zeek import ZeekFlows, ZeekTable, open_zeek, split_fields
 from wirebert.errors import DataError
@@ -33,7 +33,7 @@ def flows_of(path: Path) -> ZeekFlows:
     return source
 
 
-def rows_of(path: Path, block_bytes: int = 1 << 20, intake: Intake | None = None) -> pa.Table:
+def rows_of(path: Path, block_bytes: int = 1 << 20, intake: ParseStats | None = None) -> pa.Table:
     return pa.concat_tables(flows_of(path).read(block_bytes, intake), promote_options="permissive")
 
 
@@ -94,7 +94,7 @@ def test_labels_after_three_spaces_and_a_labelled_close_line(tmp_path: Path):
     text[4] += "\t(empty)   Malicious   C&C"
     text[5] += "   benign   -"
     (tmp_path / "conn.log.labeled").write_text("\r\n".join(text) + "\r\n")
-    intake = Intake()
+    intake = ParseStats()
     (row,) = rows_of(tmp_path / "conn.log.labeled", intake=intake).to_pylist()
     assert (row["label"], row["detailed_label"]) == ("Malicious", "C&C")
     assert (intake.num_rows, intake.num_comments, intake.num_lines) == (1, 5, 6)
@@ -260,7 +260,7 @@ MIXED = (
 @pytest.mark.parametrize("block_bytes", [400, 1 << 20])
 def test_one_file_may_hold_all_logs_where_each_line_names_its_own(tmp_path: Path, block_bytes: int):
     (tmp_path / "corelight.json").write_text("".join(MIXED))
-    flows, intake = flows_of(tmp_path / "corelight.json"), Intake()
+    flows, intake = flows_of(tmp_path / "corelight.json"), ParseStats()
     table = pa.concat_tables(flows.read(block_bytes, intake), promote_options="permissive")
     assert flows.title == "Zeek conn log, JSON, joined with dns, ssl"
     assert table["uid"].to_pylist() == ["C1", "C2"]

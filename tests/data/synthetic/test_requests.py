@@ -14,32 +14,32 @@ from wirebert.data.synthetic.requests import (
     sql_injection_uris,
     user_agents,
 )
-from wirebert.data.synthetic.text import Grammar
+from wirebert.data.synthetic.text import TextGrammar
 
-GRAMMARS: list[Grammar] = [benign_uris, sql_injection_uris, cross_site_scripting_uris]
+GRAMMARS: list[TextGrammar] = [benign_uris, sql_injection_uris, cross_site_scripting_uris]
 
 
-def texts(grammar: Grammar, count: int = 3_000) -> list[str]:
+def texts(grammar: TextGrammar, count: int = 3_000) -> list[str]:
     return grammar(np.random.default_rng(0), count).to_pylist()
 
 
 @pytest.mark.parametrize("grammar", GRAMMARS)
 @pytest.mark.parametrize("count", [0, 1, 2, 100])
-def test_as_many_requests_as_asked_for(grammar: Grammar, count: int):
+def test_as_many_requests_as_asked_for(grammar: TextGrammar, count: int):
     found = grammar(np.random.default_rng(0), count)
     assert len(found) == count
     assert found.null_count == 0
 
 
 @pytest.mark.parametrize("grammar", GRAMMARS)
-def test_requests_are_paths_of_one_line_without_spaces(grammar: Grammar):
+def test_requests_are_paths_of_one_line_without_spaces(grammar: TextGrammar):
     for text in texts(grammar):
         assert text.startswith("/")
         assert not set(text) & set(" \t\r\n#")
 
 
 @pytest.mark.parametrize("grammar", GRAMMARS)
-def test_most_requests_are_different(grammar: Grammar):
+def test_most_requests_are_different(grammar: TextGrammar):
     assert len(set(texts(grammar))) > 2_700
 
 

@@ -14,13 +14,13 @@ import pytest
 from sklearn.metrics import f1_score
 
 from wirebert.baselines.quick_trees import fit_trees
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.config import DataConfig
 from wirebert.data.flows import open_flows
 from wirebert.data.labels import fit_classes
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.network import Network
-from wirebert.data.synthetic.stealthy import QUIET_ATTACKS, beacon, brute_force, exfiltration, scan
+from wirebert.data.synthetic.stealthy import STEALTHY_ATTACKS, beacon, brute_force, scan, slow_exfiltration
 from wirebert.data.synthetic.wire import Scene
 
 
@@ -28,7 +28,7 @@ def scene() -> Scene:
     return Scene(Network(0), np.random.default_rng(0), 1 / 3, 2 / 3)
 
 
-@pytest.mark.parametrize("attack", QUIET_ATTACKS)
+@pytest.mark.parametrize("attack", STEALTHY_ATTACKS)
 @pytest.mark.parametrize("count", [0, 1, 7, 300])
 def test_as_many_flows_as_asked_for_within_the_span(attack: Callable[[Scene, int], pa.Table], count: int):
     found = attack(scene(), count)
@@ -46,7 +46,7 @@ def test_a_scan_is_one_source_at_many_hosts_within_minutes():
 
 
 def test_brute_force_and_exfiltration_keep_to_one_host():
-    for attack, count in ((brute_force, 40), (exfiltration, 20)):
+    for attack, count in ((brute_force, 40), (slow_exfiltration, 20)):
         found = attack(scene(), count)
         assert (
             pc.count_distinct(found["source"]).as_py() == pc.count_distinct(found["destination"]).as_py() == 1
@@ -59,9 +59,9 @@ def test_a_beacon_keeps_its_beat():
 
 
 def test_quiet_traffic_holds_quiet_attacks_alone():
-    labels = pc.value_counts(next(generate(16_000, seed=0, quiet=True))["label"]).to_pylist()
+    labels = pc.value_counts(next(generate(16_000, seed=0, stealthy=True))["label"]).to_pylist()
     counts = {row["values"]: row["counts"] for row in labels}
-    assert set(counts) == {"benign", *(attack.__name__ for attack in QUIET_ATTACKS)}
+    assert set(counts) == {"benign", *(attack.__name__ for attack in STEALTHY_ATTACKS)}
     assert counts["scan"] == 2 * 56
 
 
@@ -69,18 +69,18 @@ def attack_f1(folder: Path, *, context: bool) -> float:
     """Macro-F1 over the attacks, of boosted trees on another network's traffic."""
     config = DataConfig(context=context)
     trained = open_flows(folder / "train.csv", config)
-    classes = fit_classes(trained.schema, survey(trained).label_counts, config, None)
+    classes = fit_classes(trained.schema, profile_table(trained).label_counts, config, None)
     blocks = ((table, classes.encode(table.column("label"))) for table in trained.blocks())
     trees = fit_trees(blocks, trained.schema, len(classes.classes), seed=0, max_rows=100_000)
     test = list(open_flows(folder / "test.csv", config, schema=trained.schema).blocks())
     true_ids = np.concatenate([classes.encode(table.column("label")) for table in test])
-    found_ids = np.concatenate([trees.probabilities(table).argmax(axis=1) for table in test])
+    found_ids = np.concatenate([trees.predict_proba(table).argmax(axis=1) for table in test])
     return float(np.mean(f1_score(true_ids, found_ids, labels=range(1, len(classes.classes)), average=None)))
 
 
 @pytest.mark.slow
 def test_context_finds_what_single_flows_do_not_show(tmp_path: Path):
     for name, seed in (("train", 1), ("test", 2)):
-        write_csv(tmp_path / f"{name}.csv", 32_000, seed, quiet=True)
+        write_csv(tmp_path / f"{name}.csv", 32_000, seed, stealthy=True)
     assert attack_f1(tmp_path, context=False) < 0.3
     assert attack_f1(tmp_path, context=True) > 0.7

@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.tree import DecisionTreeClassifier
 
-from wirebert.data.checks.profile import survey
+from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import open_flows
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.library import known_schemas
@@ -115,7 +115,7 @@ def test_the_file_is_recognised_and_all_its_values_fit(tmp_path: Path):
     write_csv(tmp_path / "flows.csv", 4_000, seed=0)
     opened = open_flows(tmp_path / "flows.csv")
     assert opened.schema == known_schemas()["synthetic"]
-    seen = survey(opened)
+    seen = profile_table(opened)
     assert seen.num_rows == 4_000
     assert ClassMap.fit(opened.schema, seen.label_counts).benign == "benign"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wirebert.metrics.split_metrics import evaluate
+from wirebert.metrics.split_metrics import compute_metrics
 from wirebert.report.html import page as page_module
 from wirebert.report.html.page import page, write_page
 from wirebert.report.plots.chart import draw
@@ -104,7 +104,7 @@ def test_every_chart_has_words_and_every_link_a_target(report: Report, history: 
 
 
 def test_a_report_without_baseline_training_and_benign_class_has_a_page(report: Report) -> None:
-    bare = evaluate(np.array([0, 1]), np.eye(2), ("a", "b"), None, num_resamples=5)
+    bare = compute_metrics(np.array([0, 1]), np.eye(2), ("a", "b"), None, num_resamples=5)
     plain = replace(report, splits={"flows": bare}, baseline={}, training={}, settings={})
     checked = parse(sketch(plain))
     assert "attack" not in checked.text

@@ -12,9 +12,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from wirebert.metrics.significance import Judged
-from wirebert.metrics.split_metrics import evaluate
-from wirebert.report.comparison import Comparison, Contender, compare_methods
+from wirebert.metrics.significance import LabelledRows
+from wirebert.metrics.split_metrics import compute_metrics
+from wirebert.report.comparison import Comparison, Predictions, compare_methods
 from wirebert.report.comparison_page import write_comparison
 from wirebert.report.html.page import write_page
 from wirebert.report.plots.chart import draw
@@ -49,7 +49,7 @@ def large(report: Report, history: History, tmp_path_factory: pytest.TempPathFac
     ids = rng.integers(0, 40, 20_000)
     odds = np.exp(rng.normal(size=(20_000, 40)) + 2 * np.eye(40)[ids])
     names = ("normal", *(f"attack_of_some_kind_{i}" for i in range(1, 40)))
-    figures = evaluate(ids, odds / odds.sum(axis=1, keepdims=True), names, "normal", num_resamples=20)
+    figures = compute_metrics(ids, odds / odds.sum(axis=1, keepdims=True), names, "normal", num_resamples=20)
     splits = {name: replace(figures, mistakes=report.splits["test"].mistakes) for name in ("valid", "test")}
     trees = {name: replace(rival, splits=splits) for name, rival in report.baseline.items()}
     steps = np.arange(1.0, 500_001.0)
@@ -68,9 +68,9 @@ def compared(history: History, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The page of three methods, two of them with three seeds."""
     rng = np.random.default_rng(0)
     true = rng.integers(0, 3, 600)
-    judged = Judged(true_ids=true, num_labels=3, benign=0, clusters=np.where(true == 0, -1, true * 2))
+    judged = LabelledRows(true_ids=true, num_labels=3, benign=0, clusters=np.where(true == 0, -1, true * 2))
     methods = [
-        Contender(name=name, predicted=np.where(rng.random((num_seeds, 600)) < wrong, (true + 1) % 3, true))
+        Predictions(name=name, predicted=np.where(rng.random((num_seeds, 600)) < wrong, (true + 1) % 3, true))
         for name, wrong, num_seeds in (
             ("wirebert", 0.1, 3),
             ("gradient boosting", 0.2, 3),

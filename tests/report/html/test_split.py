@@ -22,7 +22,7 @@ def test_precision_is_restated_for_rare_attacks_and_a_dash_stands_for_what_can_n
     one = replace(
         point,
         fpr=0.01,
-        detection=0.5,
+        tpr=0.5,
         precision_at_prevalence={"0.01": 0.336, "0.001": 0.0477},
         precision=0.9,
     )

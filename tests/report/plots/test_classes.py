@@ -4,9 +4,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from wirebert.metrics.split_metrics import SplitMetrics, evaluate
+from wirebert.metrics.split_metrics import SplitMetrics, compute_metrics
 from wirebert.report.plots.chart import Chart, Spec, to_svg
-from wirebert.report.plots.classes import class_figures, class_shares, confusion
+from wirebert.report.plots.classes import class_metrics, class_shares, confusion
 
 
 def num_marks(svg: str, kind: str, layer: int) -> int:
@@ -19,7 +19,7 @@ def num_marks(svg: str, kind: str, layer: int) -> int:
 def perfect(num_classes: int) -> SplitMetrics:
     names = tuple(f"attack_{i}" for i in range(num_classes))
     ids = np.arange(5 * num_classes) % num_classes
-    return evaluate(ids, np.eye(num_classes)[ids], names, names[0], num_resamples=5)
+    return compute_metrics(ids, np.eye(num_classes)[ids], names, names[0], num_resamples=5)
 
 
 def switched(chart: Chart, value: str) -> Spec:
@@ -32,7 +32,7 @@ def switched(chart: Chart, value: str) -> Spec:
 @pytest.mark.parametrize("num_classes", [2, 40])
 def test_there_is_a_mark_for_every_class(num_classes: int) -> None:
     metrics = perfect(num_classes)
-    bars = to_svg(class_figures(metrics, "Classes", metrics).spec)
+    bars = to_svg(class_metrics(metrics, "Classes", metrics).spec)
     assert num_marks(bars, "rect", 0) == num_classes
     assert all(f">attack_{i} (5)<" in bars for i in range(num_classes))
     cells = to_svg(confusion(metrics, "Confusion").spec)
@@ -49,7 +49,7 @@ def test_the_confusion_of_many_classes_is_wide_and_small_in_bytes() -> None:
 
 @pytest.mark.parametrize(("name", "angle"), [("dos", 0), ("brute_force", -90)])
 def test_names_that_would_run_into_each_other_are_turned(name: str, angle: int) -> None:
-    metrics = evaluate(
+    metrics = compute_metrics(
         np.arange(4) % 2, np.eye(2)[np.arange(4) % 2], ("normal", name), "normal", num_resamples=5
     )
     encoding: Any = confusion(metrics, "Confusion").spec["encoding"]
@@ -59,7 +59,7 @@ def test_names_that_would_run_into_each_other_are_turned(name: str, angle: int) 
 def mixed() -> SplitMetrics:
     ids = np.array([0, 0, 0, 0, 1, 1])
     verdicts = np.array([0, 0, 0, 1, 1, 1])
-    return evaluate(ids, np.eye(2)[verdicts], ("normal", "dos"), "normal", num_resamples=5)
+    return compute_metrics(ids, np.eye(2)[verdicts], ("normal", "dos"), "normal", num_resamples=5)
 
 
 def test_the_switch_of_the_confusion_shows_counts_and_both_shares() -> None:
@@ -72,7 +72,7 @@ def test_the_switch_of_the_confusion_shows_counts_and_both_shares() -> None:
 
 
 def test_the_switch_of_the_classes_shows_f1_precision_and_recall() -> None:
-    chart = class_figures(mixed(), "Classes")
+    chart = class_metrics(mixed(), "Classes")
     for figure in ("f1", "precision", "recall"):
         svg = to_svg(switched(chart, figure))
         for own in mixed().per_class.values():

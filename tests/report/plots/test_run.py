@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wirebert.metrics.split_metrics import evaluate
+from wirebert.metrics.split_metrics import compute_metrics
 from wirebert.report.plots.run import run_charts, split_charts
 from wirebert.report.report import Report
 from wirebert.telemetry.history import History
@@ -18,7 +18,7 @@ def test_a_run_has_every_chart_that_of_the_last_split_first(report: Report, hist
 
 
 def test_without_a_benign_class_there_are_no_attack_scores() -> None:
-    metrics = evaluate(np.array([0, 1]), np.eye(2), ("a", "b"), None, num_resamples=5)
+    metrics = compute_metrics(np.array([0, 1]), np.eye(2), ("a", "b"), None, num_resamples=5)
     assert list(split_charts("flows", metrics)) == [kind for kind in KINDS if kind != "scores"]
 
 

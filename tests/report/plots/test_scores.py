@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wirebert.metrics.split_metrics import SplitMetrics, evaluate
+from wirebert.metrics.split_metrics import SplitMetrics, compute_metrics
 from wirebert.report.plots.chart import Chart, to_svg
 from wirebert.report.plots.scores import calibration, precision_recall, roc, scores
 
@@ -16,7 +16,7 @@ def noisy(num_classes: int, num_flows: int = 2000) -> SplitMetrics:
     logits = rng.normal(size=(num_flows, num_classes)) + 2 * np.eye(num_classes)[ids]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     names = ("normal", *(f"attack_{i}" for i in range(1, num_classes)))
-    return evaluate(ids, probabilities, names, "normal", num_resamples=5)
+    return compute_metrics(ids, probabilities, names, "normal", num_resamples=5)
 
 
 def drawn(chart: Chart) -> list[dict[str, Any]]:
@@ -62,7 +62,9 @@ def test_roc_curves_begin_at_nothing_and_end_at_everything() -> None:
 
 
 def test_classes_that_a_file_lacks_have_no_curve() -> None:
-    metrics = evaluate(np.array([0, 0]), np.full((2, 3), 1 / 3), ("a", "b", "c"), None, num_resamples=5)
+    metrics = compute_metrics(
+        np.array([0, 0]), np.full((2, 3), 1 / 3), ("a", "b", "c"), None, num_resamples=5
+    )
     assert metrics.curves is not None
     assert all(curve.auroc is None for curve in metrics.curves.classes.values())
 

@@ -38,7 +38,7 @@ def test_a_run_without_samples_has_no_charts() -> None:
 
 
 def test_every_field_that_is_drawn_is_one_that_training_samples() -> None:
-    drawn = {name for _, _, _, group in resource_plots.DRAWN.values() for name in group}
+    drawn = {name for _, _, _, group in resource_plots.RESOURCE_CURVES.values() for name in group}
     known = {field.name for field in fields(ResourceEvent)}
     assert drawn <= known
     assert known - drawn == {"step", "gpu_memory_total_bytes"}

@@ -17,7 +17,7 @@ from wirebert.training.parallel.fsdp import (
     sharded,
     whole,
 )
-from wirebert.training.parallel.process_group import ONE, World
+from wirebert.training.parallel.process_group import SINGLE_RANK, Communicator
 
 MakeModel = Callable[..., DistilBert]
 CPU = torch.device("cpu")
@@ -70,6 +70,6 @@ def test_without_other_ranks_a_tensor_is_whole():
 
 def test_one_process_holds_all_weights_whatever_is_asked_for(make_model: MakeModel):
     config = TrainConfig(parallel="fsdp")
-    assert choose_parallel(config, make_model(), CPU, ONE) == "ddp"
-    assert choose_parallel(config, make_model(), CPU, World(0, 2)) == "fsdp"
-    assert choose_parallel(replace(config, parallel="auto"), make_model(), CPU, World(0, 2)) == "ddp"
+    assert choose_parallel(config, make_model(), CPU, SINGLE_RANK) == "ddp"
+    assert choose_parallel(config, make_model(), CPU, Communicator(0, 2)) == "fsdp"
+    assert choose_parallel(replace(config, parallel="auto"), make_model(), CPU, Communicator(0, 2)) == "ddp"

@@ -27,7 +27,13 @@ from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation import SoftTargets
 from wirebert.training.feeding import LabelledRows, StepFlows, num_passes, share_of, take_rows
-from wirebert.training.parallel.process_group import ONE, Crew, Vote, World, joined
+from wirebert.training.parallel.process_group import (
+    SINGLE_RANK,
+    Communicator,
+    ProcessGroup,
+    StopVote,
+    init_process_group,
+)
 from wirebert.training.result import TrainingResult
 
 pytestmark = pytest.mark.slow
@@ -61,7 +67,7 @@ def free_port() -> int:
         return cast(int, listening.getsockname()[1])
 
 
-def in_ranks(work: Callable[[Crew], None], folder: Path, size: int = 2) -> list[int]:
+def in_ranks(work: Callable[[ProcessGroup], None], folder: Path, size: int = 2) -> list[int]:
     """Exit codes of forked processes that do this work together; what they would tell the user lands in `folder`."""
     port = free_port()
 
@@ -70,7 +76,7 @@ def in_ranks(work: Callable[[Crew], None], folder: Path, size: int = 2) -> list[
             RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
         )
         try:
-            with joined(os.environ) as crew:
+            with init_process_group(os.environ) as crew:
                 work(crew)
         except UserError as error:
             (folder / f"said by {rank}").write_text(str(error))
@@ -102,11 +108,11 @@ def fit(fit: Fit) -> Fit:
         flows: LabelledRows,
         folder: Path,
         *given: TrainConfig,
-        world: World = ONE,
+        world: Communicator = SINGLE_RANK,
         **named: object,
     ) -> TrainingResult:
         result = fit(model, flows, folder, *given, world=world, **named)
-        if world.is_first:
+        if world.is_main:
             torch.save(model.state_dict(), folder / "weights.pt")
         return result
 
@@ -139,9 +145,9 @@ def test_two_ranks_train_the_weights_that_one_process_does(
     flows, config = make_flows(NUM_FLOWS), replace(CONFIG, **changed)  # pyright: ignore[reportArgumentType]
     expected = fit(make_model(), flows, tmp_path / "one", config)
 
-    def work(crew: Crew) -> None:
+    def work(crew: ProcessGroup) -> None:
         folder = tmp_path / "two"
-        result = fit(make_model(), flows, folder, config, world=crew.world)
+        result = fit(make_model(), flows, folder, config, world=crew.communicator)
         assert (result.best_step, result.stopped_early) == (expected.best_step, expected.stopped_early)
         for ours, theirs in zip(result.history, expected.history, strict=True):
             assert ours.train_loss == pytest.approx(theirs.train_loss, abs=1e-5)
@@ -181,8 +187,8 @@ def test_what_some_ranks_began_others_finish(
     def part(how: int | str, *listeners: Listener) -> list[int]:
         config = replace(CONFIG, parallel="fsdp" if how == "fsdp" else "ddp")
 
-        def work(crew: Crew) -> None:
-            fit(make_model(), flows, tmp_path / "parts", config, world=crew.world, listeners=listeners)
+        def work(crew: ProcessGroup) -> None:
+            fit(make_model(), flows, tmp_path / "parts", config, world=crew.communicator, listeners=listeners)
 
         return in_ranks(work, tmp_path, 1 if how == 1 else 2)
 
@@ -202,20 +208,20 @@ def said(folder: Path) -> dict[str, str]:
 def test_a_rank_that_fails_ends_all_and_alone_says_why(
     fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, failing: int
 ):
-    def work(crew: Crew) -> None:
-        if crew.world.rank == failing:
+    def work(crew: ProcessGroup) -> None:
+        if crew.communicator.rank == failing:
             raise TrainingError("this is why")
-        fit(make_model(), make_flows(NUM_FLOWS), tmp_path / "run", world=crew.world)
+        fit(make_model(), make_flows(NUM_FLOWS), tmp_path / "run", world=crew.communicator)
 
     assert in_ranks(work, tmp_path) == [FAILED, FAILED]
     assert said(tmp_path) == {f"said by {failing}": "this is why"}
 
 
 def test_a_first_rank_that_fails_before_training_lets_no_one_wait(tmp_path: Path):
-    def work(crew: Crew) -> None:
-        if crew.world.is_first:
+    def work(crew: ProcessGroup) -> None:
+        if crew.communicator.is_main:
             raise TrainingError("this is why")
-        crew.take()
+        crew.receive_job()
 
     assert in_ranks(work, tmp_path) == [FAILED, FAILED]
     assert said(tmp_path) == {"said by 0": "this is why"}
@@ -224,9 +230,9 @@ def test_a_first_rank_that_fails_before_training_lets_no_one_wait(tmp_path: Path
 def test_an_error_that_all_ranks_meet_is_told_once(
     fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path
 ):
-    def work(crew: Crew) -> None:
+    def work(crew: ProcessGroup) -> None:
         config = replace(CONFIG, learning_rate=1e30)
-        fit(make_model(), make_flows(NUM_FLOWS), tmp_path / "run", config, world=crew.world)
+        fit(make_model(), make_flows(NUM_FLOWS), tmp_path / "run", config, world=crew.communicator)
 
     assert in_ranks(work, tmp_path) == [FAILED, FAILED]
     (sentence,) = said(tmp_path).values()
@@ -234,22 +240,22 @@ def test_an_error_that_all_ranks_meet_is_told_once(
 
 
 def test_a_killed_rank_is_missed(fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path):
-    def work(crew: Crew) -> None:
-        if crew.world.rank == 1:
+    def work(crew: ProcessGroup) -> None:
+        if crew.communicator.rank == 1:
             threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
         config = replace(CONFIG, epochs=10_000)
-        fit(make_model(), make_flows(NUM_FLOWS), tmp_path / "run", config, world=crew.world)
+        fit(make_model(), make_flows(NUM_FLOWS), tmp_path / "run", config, world=crew.communicator)
 
     assert in_ranks(work, tmp_path) == [FAILED, -signal.SIGKILL]
     assert "ended without saying why" in said(tmp_path)["said by 0"]
 
 
 def test_ctrl_c_on_one_rank_stops_all(fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path):
-    def work(crew: Crew) -> None:
-        if crew.world.rank == 1:
+    def work(crew: ProcessGroup) -> None:
+        if crew.communicator.rank == 1:
             threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
         config = replace(CONFIG, epochs=10_000)
-        fit(make_model(), make_flows(NUM_FLOWS), tmp_path / "run", config, world=crew.world)
+        fit(make_model(), make_flows(NUM_FLOWS), tmp_path / "run", config, world=crew.communicator)
 
     assert in_ranks(work, tmp_path) == [INTERRUPTED, INTERRUPTED]
     assert CheckpointFolder(tmp_path / "run" / "checkpoints").steps()
@@ -267,10 +273,10 @@ def test_memory_that_runs_out_on_one_rank_halves_its_micro_batches_alone(
             raise torch.OutOfMemoryError("a test's")
         return whole_forward(model, ids, mask)
 
-    def work(crew: Crew) -> None:
-        if crew.world.rank == 1:
+    def work(crew: ProcessGroup) -> None:
+        if crew.communicator.rank == 1:
             monkeypatch.setattr(DistilBert, "forward", small_forward)
-        fit(make_model(), flows, tmp_path / "two", config, world=crew.world)
+        fit(make_model(), flows, tmp_path / "two", config, world=crew.communicator)
 
     assert in_ranks(work, tmp_path) == [0, 0]
     assert furthest(weights(tmp_path / "one"), weights(tmp_path / "two")) < 1e-6
@@ -282,12 +288,12 @@ def test_two_processes_learn_from_a_teacher_what_one_does(
 ):
     flows, config = make_flows(NUM_FLOWS), replace(CONFIG, parallel=parallel)
     said = np.random.default_rng(0).normal(size=(NUM_FLOWS, 3)).astype(np.float32)
-    soft = SoftTargets(log_probabilities=said, temperature=2.0, mix=0.7)
+    soft = SoftTargets(log_probabilities=said, temperature=2.0, teacher_weight=0.7)
     fit(make_model(), flows, tmp_path / "one", config, soft=soft)
     fit(make_model(), flows, tmp_path / "alone", config)
 
-    def work(crew: Crew) -> None:
-        fit(make_model(), flows, tmp_path / "two", config, soft=soft, world=crew.world)
+    def work(crew: ProcessGroup) -> None:
+        fit(make_model(), flows, tmp_path / "two", config, soft=soft, world=crew.communicator)
 
     assert in_ranks(work, tmp_path) == [0, 0]
     assert furthest(weights(tmp_path / "one"), weights(tmp_path / "two")) < 1e-6
@@ -297,7 +303,7 @@ def test_two_processes_learn_from_a_teacher_what_one_does(
 def test_gradients_are_sent_once_a_step_however_it_is_cut(
     fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def work(crew: Crew) -> None:
+    def work(crew: ProcessGroup) -> None:
         sent: list[int] = []
 
         def counted(tensor: torch.Tensor, *how: object, **named: object) -> object:
@@ -307,7 +313,7 @@ def test_gradients_are_sent_once_a_step_however_it_is_cut(
         monkeypatch.setattr("torch.distributed.all_reduce", counted)
         config = replace(CONFIG, micro_batch_tokens=20)
         model = make_model()
-        fit(model, make_flows(NUM_FLOWS), tmp_path / "run", config, world=crew.world)
+        fit(model, make_flows(NUM_FLOWS), tmp_path / "run", config, world=crew.communicator)
         num_weights = sum(weight.numel() for weight in model.parameters())
         assert sent.count(num_weights) == 2 * 4  # epochs, steps
 
@@ -318,20 +324,20 @@ def test_gradients_are_sent_once_a_step_however_it_is_cut(
 def test_ranks_draw_dropout_of_their_own(
     fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def work(crew: Crew) -> None:
+    def work(crew: ProcessGroup) -> None:
         seeds: list[int] = []
         monkeypatch.setattr("wirebert.training.loop.torch.manual_seed", seeds.append)
-        fit(make_model(dropout=0.1), make_flows(NUM_FLOWS), tmp_path / "run", world=crew.world)
-        first, second = crew.world.all_of(seeds)
+        fit(make_model(dropout=0.1), make_flows(NUM_FLOWS), tmp_path / "run", world=crew.communicator)
+        first, second = crew.communicator.all_gather(seeds)
         assert len(set(first) | set(second)) == len(first) + len(second)
 
     assert in_ranks(work, tmp_path) == [0, 0]
 
 
 def test_a_vote_is_for_the_call_before_and_the_largest_wins(tmp_path: Path):
-    def work(crew: Crew) -> None:
-        vote = Vote(crew.world)
-        mine = [[0, 2, 0, 0], [0, 15, 0, 2]][crew.world.rank]
+    def work(crew: ProcessGroup) -> None:
+        vote = StopVote(crew.communicator)
+        mine = [[0, 2, 0, 0], [0, 15, 0, 2]][crew.communicator.rank]
         assert [vote.result(number) for number in mine] == [0, 0, 15, 0]
         assert vote.close() == 2
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from wirebert.data.checks.comparison import (
     drift,
-    gone_classes,
     known_endpoints,
+    missing_classes,
     new_labels,
-    rows_of_training,
     shared_shapes,
     time_overlap,
+    train_overlap,
 )
 from wirebert.data.checks.findings import CODES, SEVERITIES, Finding, Severity, Subject, subject_of
 from wirebert.data.checks.labels import (
@@ -26,13 +26,13 @@ from wirebert.data.checks.labels import (
     unlabelled_rows,
 )
 from wirebert.data.checks.leaks import (
-    columns_that_tell_the_label,
     identifier_like_columns,
     label_derived_columns,
+    label_leaking_columns,
     missing_with_a_class,
     sorted_by_label,
 )
-from wirebert.data.checks.profile import Survey
+from wirebert.data.checks.profile import TableProfile
 from wirebert.data.checks.rows import (
     conflicting_labels,
     duplicate_rows,
@@ -45,7 +45,7 @@ from wirebert.data.checks.values import (
     constant_columns,
     duplicate_columns,
     infinite_values,
-    misfits,
+    invalid_values,
     missing_markers,
     missing_values,
     mixed_types,
@@ -61,8 +61,8 @@ from wirebert.errors import ConfigError, DataError
 __all__ = [
     "Finding",
     "Severity",
-    "compare",
-    "left_out",
+    "check_unscored_rows",
+    "compare_with_training",
     "mark_accepted",
     "require_no_errors",
     "validate",
@@ -79,7 +79,7 @@ CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     missing_values,
     missing_markers,
     missing_with_a_class,
-    misfits,
+    invalid_values,
     mixed_types,
     infinite_values,
     negative_values,
@@ -87,7 +87,7 @@ CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     padded_values,
     label_spellings,
     label_derived_columns,
-    columns_that_tell_the_label,
+    label_leaking_columns,
     sorted_by_label,
     duplicate_rows,
     rows_equal_without_endpoints,
@@ -101,10 +101,10 @@ CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
 """Every check that looks at one table."""
 
 COMPARISONS: tuple[Callable[[Subject, Subject], Iterable[Finding]], ...] = (
-    rows_of_training,
+    train_overlap,
     shared_shapes,
     new_labels,
-    gone_classes,
+    missing_classes,
     known_endpoints,
     time_overlap,
     drift,
@@ -112,7 +112,7 @@ COMPARISONS: tuple[Callable[[Subject, Subject], Iterable[Finding]], ...] = (
 """Every check that looks at training and test data."""
 
 
-def validate(survey: Survey, classes: ClassMap | None = None) -> tuple[Finding, ...]:
+def validate(survey: TableProfile, classes: ClassMap | None = None) -> tuple[Finding, ...]:
     """All findings about one table, errors first, then by number of rows.
 
     With `classes`, labels are judged as the classes they map to; without, each label is its own class.
@@ -124,13 +124,13 @@ def validate(survey: Survey, classes: ClassMap | None = None) -> tuple[Finding, 
 LEFT_OUT: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     lines_set_aside,
     lines_after_the_table,
-    misfits,
+    invalid_values,
     unlabelled_rows,
 )
 """The checks among them that say which rows and values count in no figure."""
 
 
-def left_out(survey: Survey) -> tuple[Finding, ...]:
+def check_unscored_rows(survey: TableProfile) -> tuple[Finding, ...]:
     """What of a table counts in no figure: rows in the file are rows judged and rows named here."""
     subject = subject_of(survey, None)
     return _in_order(
@@ -140,7 +140,9 @@ def left_out(survey: Survey) -> tuple[Finding, ...]:
     )
 
 
-def compare(train: Survey, test: Survey, classes: ClassMap | None = None) -> tuple[Finding, ...]:
+def compare_with_training(
+    train: TableProfile, test: TableProfile, classes: ClassMap | None = None
+) -> tuple[Finding, ...]:
     """All findings about test data beside its training data; to be made after the model is saved."""
     sides = subject_of(train, classes), subject_of(test, classes)
     return _in_order(finding for check in COMPARISONS for finding in check(*sides))
@@ -154,14 +156,16 @@ def mark_accepted(findings: Iterable[Finding], accept: Sequence[str]) -> tuple[F
 
     >>> mark_accepted([], ["duplicate_rows:"])
     Traceback (most recent call last):
-    wirebert.errors.ConfigError: data.accept must name findings as code or code:column, got 'duplicate_rows:'
+    wirebert.errors.ConfigError: data.accepted_findings must name findings as code or code:column, got 'duplicate_rows:'
     """
     for name in accept:
         code, colon, column = name.partition(":")
         if not code or (colon and not column):
-            raise ConfigError(f"data.accept must name findings as code or code:column, got {name!r}")
+            raise ConfigError(
+                f"data.accepted_findings must name findings as code or code:column, got {name!r}"
+            )
         if code not in CODES:
-            raise ConfigError(f"data.accept: {missing_name('finding', code, CODES)}")
+            raise ConfigError(f"data.accepted_findings: {missing_name('finding', code, CODES)}")
     names = set(accept)
     return tuple(
         replace(finding, is_accepted=bool(names & {finding.code, f"{finding.code}:{finding.column}"}))
@@ -177,7 +181,7 @@ def require_no_errors(findings: Iterable[Finding], where: str) -> None:
         name = first.code if first.column is None else f"{first.code}:{first.column}"
         raise DataError(
             f"{where}: {len(errors)} finding{'s' if len(errors) > 1 else ''} of severity error, first {first.message}; or "
-            f"accept it with data.accept={name!r}"
+            f"accept it with data.accepted_findings={name!r}"
         )
 
 

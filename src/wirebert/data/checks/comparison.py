@@ -11,19 +11,19 @@ import pyarrow.compute as pc
 from jaxtyping import Float64
 
 from wirebert.data.arrow_columns import seconds_of
-from wirebert.data.checks.findings import Finding, Subject, present, row_name, rows_of, some
+from wirebert.data.checks.findings import Finding, Subject, format_names, format_row_count, present, row_name
 from wirebert.data.schema.schema import ColumnKind
 
 DRIFT_LIMIT = 0.25
 """Distance of two distributions, in [0, 1], from which a column is said to drift."""
-MIN_ROWS = 100
+DRIFT_MIN_ROWS = 100
 MAX_DRIFTING = 10
 """Columns that are named, the farthest first."""
 
 
-def rows_of_training(train: Subject, test: Subject) -> Iterator[Finding]:
+def train_overlap(train: Subject, test: Subject) -> Iterator[Finding]:
     """Test rows whose features all equal those of some training row; or that none does, which is worth knowing too."""
-    is_shared = np.isin(test.survey.feature_hashes, train.survey.feature_hashes)
+    is_shared = np.isin(test.profile.feature_hashes, train.profile.feature_hashes)
     count = int(is_shared.sum())
     if count:
         yield Finding(
@@ -32,25 +32,25 @@ def rows_of_training(train: Subject, test: Subject) -> Iterator[Finding]:
             column=None,
             count=count,
             example=row_name(is_shared),
-            message=f"{rows_of(count, test.survey.num_rows)} of {test.survey.name} share all features with a row of "
-            f"{train.survey.name}; read the figures on the other rows beside the total, because a model may know these by heart",
+            message=f"{format_row_count(count, test.profile.num_rows)} of {test.profile.name} share all features with a row of "
+            f"{train.profile.name}; read the figures on the other rows beside the total, because a model may know these by heart",
         )
-    elif test.survey.num_rows:
+    elif test.profile.num_rows:
         yield Finding(
             code="no_shared_rows",
             severity="info",
             column=None,
             count=0,
             example="",
-            message=f"no row of {test.survey.name} shares all features with a row of {train.survey.name}; nothing to do",
+            message=f"no row of {test.profile.name} shares all features with a row of {train.profile.name}; nothing to do",
         )
 
 
 def shared_shapes(train: Subject, test: Subject) -> Iterator[Finding]:
     """Test rows whose texts differ from a training row's in digits at most."""
-    if train.survey.shape_hashes is None or test.survey.shape_hashes is None:
+    if train.profile.shape_hashes is None or test.profile.shape_hashes is None:
         return
-    is_shared = np.isin(test.survey.shape_hashes, train.survey.shape_hashes)
+    is_shared = np.isin(test.profile.shape_hashes, train.profile.shape_hashes)
     if not is_shared.any():
         return
     yield Finding(
@@ -59,24 +59,24 @@ def shared_shapes(train: Subject, test: Subject) -> Iterator[Finding]:
         column=None,
         count=int(is_shared.sum()),
         example=row_name(is_shared),
-        message=f"{rows_of(int(is_shared.sum()), test.survey.num_rows)} of {test.survey.name} equal a row of "
-        f"{train.survey.name} once every digit is read as 0; read the figures on the other rows beside the total",
+        message=f"{format_row_count(int(is_shared.sum()), test.profile.num_rows)} of {test.profile.name} equal a row of "
+        f"{train.profile.name} once every digit is read as 0; read the figures on the other rows beside the total",
     )
 
 
 def new_labels(train: Subject, test: Subject) -> Iterator[Finding]:
     """Labels and classes that only the test data have."""
-    known = {name for name, count in train.survey.label_counts.items() if count}
-    labels = {name: n for name, n in test.survey.label_counts.items() if n and name not in known}
+    known = {name for name, count in train.profile.label_counts.items() if count}
+    labels = {name: n for name, n in test.profile.label_counts.items() if n and name not in known}
     if labels:
         yield Finding(
             code="new_labels",
             severity="warning",
-            column=test.survey.schema.label,
+            column=test.profile.schema.label,
             count=sum(labels.values()),
             example=max(labels, key=lambda name: labels[name]),
-            message=f"{len(labels)} labels ({rows_of(sum(labels.values()), test.survey.num_rows)}) occur only in "
-            f"{test.survey.name}: {some(sorted(labels))}; read how these fare by themselves, because nothing like them was "
+            message=f"{len(labels)} labels ({format_row_count(sum(labels.values()), test.profile.num_rows)}) occur only in "
+            f"{test.profile.name}: {format_names(sorted(labels))}; read how these fare by themselves, because nothing like them was "
             "learned",
         )
     classes = {name: n for name, n in present(test.counts).items() if not train.counts.get(name)}
@@ -84,15 +84,15 @@ def new_labels(train: Subject, test: Subject) -> Iterator[Finding]:
         yield Finding(
             code="new_classes",
             severity="warning",
-            column=test.survey.schema.label,
+            column=test.profile.schema.label,
             count=sum(classes.values()),
             example=max(classes, key=lambda name: classes[name]),
-            message=f"classes {some(sorted(classes))} occur only in {test.survey.name} and can not be predicted; "
+            message=f"classes {format_names(sorted(classes))} occur only in {test.profile.name} and can not be predicted; "
             "map their labels to known classes",
         )
 
 
-def gone_classes(train: Subject, test: Subject) -> Iterator[Finding]:
+def missing_classes(train: Subject, test: Subject) -> Iterator[Finding]:
     """Classes that the test data lack: there is no figure for them."""
     gone = [name for name in present(train.counts) if not test.counts.get(name)]
     if not gone or not present(test.counts):
@@ -100,10 +100,10 @@ def gone_classes(train: Subject, test: Subject) -> Iterator[Finding]:
     yield Finding(
         code="classes_not_tested",
         severity="warning",
-        column=test.survey.schema.label,
+        column=test.profile.schema.label,
         count=sum(train.counts[name] for name in gone),
         example=gone[0],
-        message=f"classes {some(gone)} do not occur in {test.survey.name}, so nothing is known of how well they are "
+        message=f"classes {format_names(gone)} do not occur in {test.profile.name}, so nothing is known of how well they are "
         "found; add rows of them",
     )
 
@@ -118,9 +118,9 @@ def known_endpoints(train: Subject, test: Subject) -> Iterator[Finding]:
                 code="same_hosts",
                 severity="info",
                 column=name,
-                count=round(share * test.survey.num_rows),
+                count=round(share * test.profile.num_rows),
                 example=str(values.filter(is_known)[0].as_py()),
-                message=f"{share:.0%} of the values of {name!r} in {test.survey.name} occur in {train.survey.name} too; "
+                message=f"{share:.0%} of the values of {name!r} in {test.profile.name} occur in {train.profile.name} too; "
                 "the figures hold for these hosts, so test on another network",
             )
 
@@ -137,9 +137,9 @@ def time_overlap(train: Subject, test: Subject) -> Iterator[Finding]:
                 code="time_overlap",
                 severity="info",
                 column=name,
-                count=round(early * test.survey.num_rows),
+                count=round(early * test.profile.num_rows),
                 example=f"{early:.1%}",
-                message=f"{early:.1%} of {test.survey.name} was recorded before {train.survey.name} ends (by {name!r}); "
+                message=f"{early:.1%} of {test.profile.name} was recorded before {train.profile.name} ends (by {name!r}); "
                 "figures say nothing about later traffic, so test on what was recorded afterwards",
             )
             return
@@ -148,10 +148,10 @@ def time_overlap(train: Subject, test: Subject) -> Iterator[Finding]:
 def drift(train: Subject, test: Subject) -> Iterator[Finding]:
     """Features that are distributed otherwise in the test data, the farthest first."""
     kinds = tuple(kind for kind in ColumnKind if kind.can_be_feature and kind is not ColumnKind.TEXT)
-    features = {column.name for column in test.survey.schema.features}
+    features = {column.name for column in test.profile.schema.features}
     found = sorted(
         (
-            (distance(others, values), name)
+            (ks_distance(others, values), name)
             for name, values, others in _pairs(train, test, kinds)
             if name in features
         ),
@@ -163,18 +163,18 @@ def drift(train: Subject, test: Subject) -> Iterator[Finding]:
                 code="drift",
                 severity="info",
                 column=name,
-                count=test.survey.num_rows,
+                count=test.profile.num_rows,
                 example=f"{far:.2f}",
-                message=f"column {name!r} is distributed otherwise in {test.survey.name} than in {train.survey.name} "
+                message=f"column {name!r} is distributed otherwise in {test.profile.name} than in {train.profile.name} "
                 f"(distance {far:.2f} of 1); expect figures below those of validation",
             )
 
 
-def distance(one: pa.Array, other: pa.Array) -> float:
+def ks_distance(one: pa.Array, other: pa.Array) -> float:
     """How far two columns are apart, in [0, 1]: the largest gap of the distribution functions of numbers (Kolmogorov and
     Smirnov), and the total variation of shares of texts. Missing is a value.
 
-    >>> distance(pa.array(["a", "a"]), pa.array(["a", "b"])), distance(pa.array([1.0, 2.0]), pa.array([3.0, 4.0]))
+    >>> ks_distance(pa.array(["a", "a"]), pa.array(["a", "b"])), ks_distance(pa.array([1.0, 2.0]), pa.array([3.0, 4.0]))
     (0.5, 1.0)
     """
     if pa.types.is_floating(one.type) and pa.types.is_floating(other.type):
@@ -201,11 +201,11 @@ def _pairs(
     train: Subject, test: Subject, kinds: tuple[ColumnKind, ...]
 ) -> list[tuple[str, pa.Array, pa.Array]]:
     """Name, sampled test values and sampled training values of the columns of these kinds that both have."""
-    tested, trained = test.survey.sample.table, train.survey.sample.table
-    if min(tested.num_rows, trained.num_rows) < MIN_ROWS:
+    tested, trained = test.profile.sample.table, train.profile.sample.table
+    if min(tested.num_rows, trained.num_rows) < DRIFT_MIN_ROWS:
         return []
     return [
         (column.name, tested[column.name].combine_chunks(), trained[column.name].combine_chunks())
-        for column in train.survey.schema.columns
+        for column in train.profile.schema.columns
         if column.kind in kinds and column.name in tested.column_names and column.name in trained.column_names
     ]

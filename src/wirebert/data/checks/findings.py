@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int64
 
-from wirebert.data.checks.profile import ColumnSurvey, Survey
+from wirebert.data.checks.profile import ColumnProfile, TableProfile
 from wirebert.data.labels import ClassMap
 
 Severity = Literal["error", "warning", "info"]
@@ -20,7 +20,7 @@ CODES: tuple[str, ...] = tuple(
     """
     benign_unknown classes_not_tested conflicting_labels constant_column drift duplicate_column duplicate_rows
     duplicates_without_endpoints footer identifier_like imbalance infinite_values label_derived label_spelling
-    misfits missing_markers missing_values missing_with_a_class mixed_types near_duplicate_texts
+    invalid_values missing_markers missing_values missing_with_a_class mixed_types near_duplicate_texts
     near_duplicate_texts_in_test nearly_boolean_column nearly_constant_column negative_values new_classes new_labels
     no_shared_rows odd_column_name padded_values rare_class rows_set_aside same_hosts shared_rows sorted_by_label
     split_lacks_classes split_purged_rows split_shares_context split_shares_flows split_shares_rows
@@ -53,7 +53,7 @@ class Finding:
 class Subject:
     """What the checks look at: a survey, and the class (or label) of each row."""
 
-    survey: Survey
+    profile: TableProfile
     classes: ClassMap | None
     class_names: tuple[str, ...]
     class_ids: Int64[np.ndarray, " rows"]
@@ -71,24 +71,24 @@ class Subject:
         return None if self.classes is None else self.classes.benign
 
     @property
-    def features(self) -> tuple[ColumnSurvey, ...]:
+    def features(self) -> tuple[ColumnProfile, ...]:
         """The columns that the model sees and the files hold: in a short log, computed context is alike or all different by
         its nature.
         """
-        schema = self.survey.schema
-        return tuple(c for c in self.survey.columns if c.is_feature and not schema.is_context(c.name))
+        schema = self.profile.schema
+        return tuple(c for c in self.profile.columns if c.is_feature and not schema.is_context(c.name))
 
     @property
     def sampled_ids(self) -> Int64[np.ndarray, " sampled"]:
         """Class of each row of the sample."""
-        return self.class_ids[self.survey.sample.rows]
+        return self.class_ids[self.profile.sample.rows]
 
-    def sampled(self, column: ColumnSurvey) -> pa.Array:
+    def sampled(self, column: ColumnProfile) -> pa.Array:
         """The column's values in the rows of the sample."""
-        return self.survey.sample.table[column.name].combine_chunks()
+        return self.profile.sample.table[column.name].combine_chunks()
 
 
-def subject_of(survey: Survey, classes: ClassMap | None) -> Subject:
+def subject_of(survey: TableProfile, classes: ClassMap | None) -> Subject:
     """The survey with classes; without a class map, each label is its own class."""
     if classes is None:
         return Subject(survey, None, survey.label_names, survey.labels.astype(np.int64))
@@ -109,13 +109,13 @@ def row_name(mask: Bool[np.ndarray, " rows"]) -> str:
     return f"row {int(np.argmax(mask)) + 1}"
 
 
-def rows_of(count: int, total: int) -> str:
+def format_row_count(count: int, total: int) -> str:
     """`3 of 12 rows (25.0 %)`."""
     share = 100 * count / max(total, 1)
     return f"{count:,} of {total:,} rows ({share:.1f} %)"
 
 
-def some(names: Sequence[str], limit: int = 5) -> str:
+def format_names(names: Sequence[str], limit: int = 5) -> str:
     """The first names, quoted, and how many more there are."""
     shown = ", ".join(repr(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from wirebert.data.checks.findings import Finding, Subject, present, row_name, rows_of, some
+from wirebert.data.checks.findings import Finding, Subject, format_names, format_row_count, present, row_name
 from wirebert.data.labels import imbalance_ratio
 from wirebert.data.schema.schema import ColumnKind
 
@@ -16,17 +16,17 @@ RARE_CLASS_ROWS = 50
 
 def unlabelled_rows(subject: Subject) -> Iterator[Finding]:
     """Rows without a label, in a table that has a label column."""
-    count = subject.survey.num_unlabelled
-    has_labels = any(column.kind is ColumnKind.LABEL for column in subject.survey.columns)
+    count = subject.profile.num_unlabelled
+    has_labels = any(column.kind is ColumnKind.LABEL for column in subject.profile.columns)
     if not count or not has_labels:
         return
     yield Finding(
         code="unlabelled_rows",
         severity="warning",
-        column=subject.survey.schema.label,
+        column=subject.profile.schema.label,
         count=count,
-        example=row_name(subject.survey.labels < 0),
-        message=f"{rows_of(count, subject.survey.num_rows)} have no label and are left out of training and figures; "
+        example=row_name(subject.profile.labels < 0),
+        message=f"{format_row_count(count, subject.profile.num_rows)} have no label and are left out of training and figures; "
         "label them if they belong to a class",
     )
 
@@ -41,7 +41,7 @@ def imbalance(subject: Subject) -> Iterator[Finding]:
     yield Finding(
         code="imbalance",
         severity="warning",
-        column=subject.survey.schema.label,
+        column=subject.profile.schema.label,
         count=counts[smallest],
         example=f"{largest}: {counts[largest]:,}, {smallest}: {counts[smallest]:,}",
         message=f"class {largest!r} has {ratio:,.0f} times as many rows as {smallest!r}; "
@@ -57,10 +57,10 @@ def rare_classes(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             code="rare_class",
             severity="warning",
-            column=subject.survey.schema.label,
+            column=subject.profile.schema.label,
             count=sum(rare.values()),
             example=next(iter(rare)),
-            message=f"{some([f'{name} ({count})' for name, count in rare.items()])}: fewer than {RARE_CLASS_ROWS} rows of a "
+            message=f"{format_names([f'{name} ({count})' for name, count in rare.items()])}: fewer than {RARE_CLASS_ROWS} rows of a "
             "class leave figures on it uncertain, so gather more, or map it to a broader class",
         )
 
@@ -71,8 +71,8 @@ def benign_unknown(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             code="benign_unknown",
             severity="info",
-            column=subject.survey.schema.label,
-            count=subject.survey.num_rows,
+            column=subject.profile.schema.label,
+            count=subject.profile.num_rows,
             example=subject.class_names[0],
             message="no class is known to mean that there is no attack, so there are no figures on attack or not; name it with "
             "--benign",
@@ -81,7 +81,7 @@ def benign_unknown(subject: Subject) -> Iterator[Finding]:
 
 def label_spellings(subject: Subject) -> Iterator[Finding]:
     """Labels that differ in case, white space, punctuation or a plural s only, and are not of one class already."""
-    survey = subject.survey
+    survey = subject.profile
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for label in survey.label_names:
         groups[plain_spelling(label)].append(label)
@@ -94,7 +94,7 @@ def label_spellings(subject: Subject) -> Iterator[Finding]:
                 column=survey.schema.label,
                 count=sum(counts) - max(counts),
                 example=" / ".join(names),
-                message=f"labels {some(names)} look like spellings of one; map them to one class in the label map of the "
+                message=f"labels {format_names(names)} look like spellings of one; map them to one class in the label map of the "
                 "schema, or a model learns to tell the spellings apart",
             )
 
@@ -111,7 +111,7 @@ def plain_spelling(label: str) -> str:
 
 def padded_values(subject: Subject) -> Iterator[Finding]:
     """Labels and categories that stand between blanks in the file: read without them."""
-    for column, counts in subject.survey.misfits.padded.items():
+    for column, counts in subject.profile.invalid_values.padded.items():
         if counts:
             num_padded = sum(counts.values())
             yield Finding(
@@ -120,6 +120,6 @@ def padded_values(subject: Subject) -> Iterator[Finding]:
                 column=column,
                 count=num_padded,
                 example=repr(next(iter(counts))),
-                message=f"column {column!r} has blanks around {some(list(counts))} in {num_padded:,} rows; they are read "
+                message=f"column {column!r} has blanks around {format_names(list(counts))} in {num_padded:,} rows; they are read "
                 "without the blanks, so other programs may see other values",
             )

@@ -18,15 +18,15 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 
 from wirebert.data.arrow_columns import seconds_of
-from wirebert.data.checks.findings import Finding, Subject, some
-from wirebert.data.checks.profile import ColumnSurvey
+from wirebert.data.checks.findings import Finding, Subject, format_names
+from wirebert.data.checks.profile import ColumnProfile
 from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import ColumnKind
 
 IDENTIFIER_ROWS = 50
 """Below this many values, all different is no sign of an identifier."""
 NUM_BINS = 500
-MIN_ROWS = 200
+LEAK_MIN_ROWS = 200
 """Fewer labelled rows in the sample say nothing."""
 GAIN = 0.8
 """Share of the way from always guessing the largest class to never being wrong, from which a column tells the label."""
@@ -35,7 +35,7 @@ FEATURE_GAIN = 0.97
 ENDPOINTS = (ColumnKind.ADDRESS, ColumnKind.PORT, ColumnKind.TIME, ColumnKind.IDENTIFIER)
 
 
-class Told(NamedTuple):
+class LabelGuess(NamedTuple):
     """How often a guess from one column is right."""
 
     accuracy: float
@@ -66,9 +66,9 @@ def identifier_like_columns(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def columns_that_tell_the_label(subject: Subject) -> Iterator[Finding]:
+def label_leaking_columns(subject: Subject) -> Iterator[Finding]:
     """Columns of which each value has (nearly) one class."""
-    for column in subject.survey.columns:
+    for column in subject.profile.columns:
         if column.is_constant or column.kind in (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED, ColumnKind.TEXT):
             continue
         limit = FEATURE_GAIN if _is_exposed(column) else GAIN
@@ -79,12 +79,12 @@ def columns_that_tell_the_label(subject: Subject) -> Iterator[Finding]:
                 break
 
 
-def _is_exposed(column: ColumnSurvey) -> bool:
+def _is_exposed(column: ColumnProfile) -> bool:
     """Whether the model sees the values themselves."""
     return column.is_feature and column.kind not in ENDPOINTS
 
 
-def _tells(subject: Subject, column: ColumnSurvey, what: str, told: Told) -> Finding:
+def _tells(subject: Subject, column: ColumnProfile, what: str, told: LabelGuess) -> Finding:
     name = column.name
     if _is_exposed(column):
         remedy = f"check that it is known before the label is, or leave it out with --drop {quote(name)}"
@@ -105,18 +105,18 @@ def _tells(subject: Subject, column: ColumnSurvey, what: str, told: Told) -> Fin
 
 def sorted_by_label(subject: Subject) -> Iterator[Finding]:
     """Files whose rows stand class by class: the place of a row tells its class."""
-    rows = subject.survey.sample.rows
-    if len(rows) < MIN_ROWS:
+    rows = subject.profile.sample.rows
+    if len(rows) < LEAK_MIN_ROWS:
         return
-    codes = rows * _num_bins(len(rows)) // max(1, subject.survey.num_rows)
+    codes = rows * _num_bins(len(rows)) // max(1, subject.profile.num_rows)
     told = _best(subject, codes.astype(np.int64))
     if told is None or told.gain < GAIN:
         return
     yield Finding(
         code="sorted_by_label",
         severity="info",
-        column=subject.survey.schema.label,
-        count=subject.survey.num_rows,
+        column=subject.profile.schema.label,
+        count=subject.profile.num_rows,
         example=f"{told.accuracy:.4f}",
         message=f"the rows are sorted by label: the place in the file alone tells the label of {told.accuracy:.2%} of them "
         f"(the largest class has {told.base:.2%}); do not split by position, nor learn from what counts rows",
@@ -125,7 +125,7 @@ def sorted_by_label(subject: Subject) -> Iterator[Finding]:
 
 def label_derived_columns(subject: Subject) -> Iterator[Finding]:
     """Columns that come from the label: other labels, and what was computed with it."""
-    for column in subject.survey.columns:
+    for column in subject.profile.columns:
         if column.kind is ColumnKind.LABEL_DERIVED:
             yield Finding(
                 code="label_derived",
@@ -144,7 +144,7 @@ def missing_with_a_class(subject: Subject) -> Iterator[Finding]:
     class_ids = subject.sampled_ids[is_known]
     sizes = np.bincount(class_ids, minlength=len(subject.class_names))
     large = [index for index, size in enumerate(sizes) if min(size, len(class_ids) - size) >= 50]
-    for column in subject.survey.columns:
+    for column in subject.profile.columns:
         if not 0 < column.num_missing < column.num_rows or column.kind is ColumnKind.LABEL:
             continue
         is_missing = pc.is_null(subject.sampled(column)).to_numpy(zero_copy_only=False)[is_known]
@@ -168,7 +168,7 @@ def missing_with_a_class(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _codes(subject: Subject, column: ColumnSurvey) -> list[tuple[str, Int64[np.ndarray, " sampled"]]]:
+def _codes(subject: Subject, column: ColumnProfile) -> list[tuple[str, Int64[np.ndarray, " sampled"]]]:
     """Ways to read the values as classes of values; missing is one too."""
     values = subject.sampled(column)
     if column.kind is ColumnKind.ADDRESS:
@@ -209,24 +209,24 @@ def _num_bins(num_rows: int) -> int:
     return min(NUM_BINS, max(2, num_rows // 8))
 
 
-def _best(subject: Subject, codes: Int64[np.ndarray, " sampled"]) -> Told | None:
+def _best(subject: Subject, codes: Int64[np.ndarray, " sampled"]) -> LabelGuess | None:
     """How well the codes tell benign from attack, or the classes: whichever is told better."""
     class_ids = subject.sampled_ids
     is_known = class_ids >= 0
     class_ids, codes = class_ids[is_known], codes[is_known]
-    if len(class_ids) < MIN_ROWS or len(np.unique(class_ids)) < 2:
+    if len(class_ids) < LEAK_MIN_ROWS or len(np.unique(class_ids)) < 2:
         return None
-    told = [guess(codes, class_ids)]
+    told = [guess_label(codes, class_ids)]
     if subject.benign is not None and len(subject.class_names) > 2:
-        told.append(guess(codes, (class_ids != 0).astype(np.int64)))
+        told.append(guess_label(codes, (class_ids != 0).astype(np.int64)))
     return max(told, key=lambda one: one.gain)
 
 
-def guess(codes: Int64[np.ndarray, " rows"], class_ids: Int64[np.ndarray, " rows"]) -> Told:
+def guess_label(codes: Int64[np.ndarray, " rows"], class_ids: Int64[np.ndarray, " rows"]) -> LabelGuess:
     """Accuracy of guessing the most common class of each code, learned on one half of the rows and tried on the other.
 
-    >>> guess(np.repeat([3, 8], 4), np.repeat([0, 1], 4))
-    Told(accuracy=1.0, base=0.5)
+    >>> guess_label(np.repeat([3, 8], 4), np.repeat([0, 1], 4))
+    LabelGuess(accuracy=1.0, base=0.5)
     """
     _, codes = np.unique(codes, return_inverse=True)
     num_classes, num_codes = int(class_ids.max()) + 1, int(codes.max()) + 1
@@ -241,13 +241,13 @@ def guess(codes: Int64[np.ndarray, " rows"], class_ids: Int64[np.ndarray, " rows
         best = np.where(table.sum(axis=1) > 0, table.argmax(axis=1), fallback)
         num_right += int((best[codes[~learned]] == class_ids[~learned]).sum())
     base = np.bincount(class_ids).max() / len(class_ids)
-    return Told(num_right / len(codes), float(base))
+    return LabelGuess(num_right / len(codes), float(base))
 
 
-def _one_network(subject: Subject, column: ColumnSurvey) -> str:
+def _one_network(subject: Subject, column: ColumnProfile) -> str:
     """Half a sentence if all attacks come from one network."""
     if subject.benign is None or column.kind is not ColumnKind.ADDRESS:
         return ""
     attacked = _networks(subject.sampled(column).filter(pa.array(subject.sampled_ids > 0)))
     distinct = [str(text) for text in pc.unique(attacked).to_pylist()]
-    return f", and every attack has {some(distinct)}" if len(distinct) == 1 else ""
+    return f", and every attack has {format_names(distinct)}" if len(distinct) == 1 else ""

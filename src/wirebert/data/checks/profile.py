@@ -21,11 +21,11 @@ from jaxtyping import Float64, Int32, Int64, Shaped, UInt64
 from wirebert.data.checks.sampling import RowSampler, Sample
 from wirebert.data.hashing import NULL_HASH, mix, number_hashes, text_hashes
 from wirebert.data.labels import ClassMap
-from wirebert.data.schema.conversion import Misfits
+from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
 
-class Growing:
+class ArrayBuilder:
     """One array that blocks are appended to: many small ones, joined at the end, would take twice the memory."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
@@ -73,13 +73,13 @@ class FlowSource(Protocol):
         """What the columns mean."""
         ...
 
-    def blocks(self, misfits: Misfits | None = None) -> Iterator[pa.Table]:
-        """Typed tables in file order; `misfits` gets what did not fit."""
+    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
+        """Typed tables in file order; `invalid_values` gets what did not fit."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ColumnSurvey:
+class ColumnProfile:
     """What one column holds."""
 
     column: Column
@@ -127,12 +127,12 @@ class ColumnSurvey:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Survey:
+class TableProfile:
     """What a traffic table holds."""
 
     name: str
     schema: FlowSchema
-    columns: tuple[ColumnSurvey, ...]
+    columns: tuple[ColumnProfile, ...]
     """The columns that the table has, in schema order."""
     feature_hashes: UInt64[np.ndarray, " rows"]
     """Hash of all feature columns: equal rows have equal hashes, in this and in any other table."""
@@ -145,7 +145,7 @@ class Survey:
     addresses and ports."""
     shape_hashes: UInt64[np.ndarray, " rows"] | None = None
     """Hash of the feature columns with every digit of a text read as 0; None where there is no text."""
-    misfits: Misfits = field(default_factory=Misfits)
+    invalid_values: InvalidValues = field(default_factory=InvalidValues)
     """What did not fit, which lines are no rows, and how missing values are written."""
     sample: Sample = field(default_factory=lambda: RowSampler().result())
     """Rows from all over the table, for checks that look at values."""
@@ -167,25 +167,25 @@ class Survey:
         return int((self.labels < 0).sum())
 
     def class_ids(self, classes: ClassMap) -> Int64[np.ndarray, " rows"]:
-        """Class of each row, as `ClassMap.encode` gives it for the label column."""
+        """Class of each row, as `ClassMap.dictionary_encode` gives it for the label column."""
         return classes.encode_names(self.label_names)[self.labels]
 
 
-def survey(flows: FlowSource) -> Survey:
+def profile_table(flows: FlowSource) -> TableProfile:
     """Read all blocks once and say what they hold. An empty source gives a survey of no rows."""
     tallies: dict[str, _Tally] = {}
     label_codes: dict[str, int] = {}
-    features, inner, shapes = (Growing(np.dtype(np.uint64)) for _ in range(3))
-    labels = Growing(np.dtype(np.int32))
-    misfits, sampler = Misfits(), RowSampler()
+    features, inner, shapes = (ArrayBuilder(np.dtype(np.uint64)) for _ in range(3))
+    labels = ArrayBuilder(np.dtype(np.int32))
+    misfits, sampler = InvalidValues(), RowSampler()
     for block in flows.blocks(misfits):
-        hashes = _survey_block(block, flows.schema, tallies)
+        hashes = _profile_block(block, flows.schema, tallies)
         features.add(hashes.features)
         inner.add(hashes.inner)
         shapes.add(hashes.shapes)
         labels.add(_label_codes(block, flows.schema, label_codes))
         sampler.add(block)
-    return Survey(
+    return TableProfile(
         name=flows.name,
         schema=flows.schema,
         columns=tuple(tallies[c.name].result() for c in flows.schema.columns if c.name in tallies),
@@ -194,7 +194,7 @@ def survey(flows: FlowSource) -> Survey:
         shape_hashes=shapes.values if shapes.has_any else None,
         labels=labels.values,
         label_names=tuple(label_codes),
-        misfits=misfits,
+        invalid_values=misfits,
         sample=sampler.result(),
     )
 
@@ -205,7 +205,7 @@ def feature_hashes(table: pa.Table, schema: FlowSchema) -> UInt64[np.ndarray, " 
     Numbers count by value (0.0 equals -0.0, NaN is missing), so spelling, block borders and dictionary layout change
     nothing. A feature column that the table lacks adds nothing.
     """
-    return _survey_block(table, schema, {}).features
+    return _profile_block(table, schema, {}).features
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class _RowHashes:
     shapes: UInt64[np.ndarray, " rows"] | None
 
 
-def _survey_block(block: pa.Table, schema: FlowSchema, tallies: "dict[str, _Tally]") -> _RowHashes:
+def _profile_block(block: pa.Table, schema: FlowSchema, tallies: "dict[str, _Tally]") -> _RowHashes:
     # A row's hash is the sum of one random-looking number per column and value: mixed once per distinct value, then
     # gathered.
     total = np.zeros(block.num_rows, np.uint64)
@@ -339,9 +339,9 @@ class _Tally:
         self.num_rows += num_rows
         self.num_missing += num_missing
 
-    def result(self) -> ColumnSurvey:
+    def result(self) -> ColumnProfile:
         has_numbers = self.minimum <= self.maximum
-        return ColumnSurvey(
+        return ColumnProfile(
             column=self.column,
             num_rows=self.num_rows,
             num_missing=self.num_missing,

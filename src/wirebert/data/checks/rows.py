@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, Shaped, UInt64
 
-from wirebert.data.checks.findings import Finding, Subject, row_name, rows_of
+from wirebert.data.checks.findings import Finding, Subject, format_row_count, row_name
 
 
 def duplicate_rows(subject: Subject) -> Iterator[Finding]:
     """Rows whose features equal those of an earlier row."""
-    hashes, labels = subject.survey.feature_hashes, subject.survey.labels
+    hashes, labels = subject.profile.feature_hashes, subject.profile.labels
     repeats = repeats_of(hashes)
     count = int(repeats.sum())
     if not count:
@@ -21,7 +21,7 @@ def duplicate_rows(subject: Subject) -> Iterator[Finding]:
         column=None,
         count=count,
         example=row_name(repeats),
-        message=f"{rows_of(count, len(hashes))} repeat the features of an earlier row ({same_label(hashes, labels):,} with the same "
+        message=f"{format_row_count(count, len(hashes))} repeat the features of an earlier row ({same_label(hashes, labels):,} with the same "
         "label); they never cross a split, but weigh more in training, so remove them if they come from copying",
     )
 
@@ -29,7 +29,7 @@ def duplicate_rows(subject: Subject) -> Iterator[Finding]:
 def conflicting_labels(subject: Subject) -> Iterator[Finding]:
     """Rows with equal features and different classes: no model can have all of them right."""
     is_labelled = subject.class_ids >= 0
-    hashes, class_ids = subject.survey.feature_hashes[is_labelled], subject.class_ids[is_labelled]
+    hashes, class_ids = subject.profile.feature_hashes[is_labelled], subject.class_ids[is_labelled]
     conflicts = conflicts_of(hashes, class_ids)
     if not conflicts.any():
         return
@@ -42,10 +42,10 @@ def conflicting_labels(subject: Subject) -> Iterator[Finding]:
     yield Finding(
         code="conflicting_labels",
         severity="warning",
-        column=subject.survey.schema.label,
+        column=subject.profile.schema.label,
         count=int(conflicts.sum()),
         example=f"row {np.flatnonzero(is_labelled)[int(np.argmax(conflicts))] + 1}",
-        message=f"{rows_of(int(conflicts.sum()), subject.survey.num_rows)} in {num_groups:,} {'group' if num_groups == 1 else 'groups'} have equal features but "
+        message=f"{format_row_count(int(conflicts.sum()), subject.profile.num_rows)} in {num_groups:,} {'group' if num_groups == 1 else 'groups'} have equal features but "
         f"different classes{mixed}; no model can have all of them right, so add a column that tells them apart or correct the labels",
     )
 
@@ -88,24 +88,24 @@ def _equals_next(values: Shaped[np.ndarray, " rows"]) -> Bool[np.ndarray, " pair
 
 def lines_set_aside(subject: Subject) -> Iterator[Finding]:
     """Rows of another width, with open quotes, or with bytes that are no text."""
-    lines = subject.survey.misfits.lines
-    if not lines.num_set_aside:
+    lines = subject.profile.invalid_values.lines
+    if not lines.num_rejected:
         return
     first = lines.examples[0]
     yield Finding(
         code="rows_set_aside",
         severity="warning",
         column=None,
-        count=lines.num_set_aside,
+        count=lines.num_rejected,
         example=f"{first.place}: {first.text}",
-        message=f"{rows_of(lines.num_set_aside, lines.num_rows + lines.num_set_aside)} can not be used and are left out "
+        message=f"{format_row_count(lines.num_rejected, lines.num_rows + lines.num_rejected)} can not be used and are left out "
         f"({first.place}: {first.reason}); correct them in the file",
     )
 
 
 def lines_after_the_table(subject: Subject) -> Iterator[Finding]:
     """Totals at the end of a file, or a last row that was cut off."""
-    lines = subject.survey.misfits.lines
+    lines = subject.profile.invalid_values.lines
     if not lines.num_footer:
         return
     first = lines.footer[0]
@@ -122,31 +122,31 @@ def lines_after_the_table(subject: Subject) -> Iterator[Finding]:
 
 def rows_equal_without_endpoints(subject: Subject) -> Iterator[Finding]:
     """Rows that differ from an earlier one in addresses, ports and times at most."""
-    hashes = subject.survey.inner_hashes
+    hashes = subject.profile.inner_hashes
     if hashes is None:
         return
     repeats = repeats_of(hashes)
     if not repeats.any():
         return
-    num_same = same_label(hashes, subject.survey.labels)
+    num_same = same_label(hashes, subject.profile.labels)
     yield Finding(
         code="duplicates_without_endpoints",
         severity="info",
         column=None,
         count=int(repeats.sum()),
         example=row_name(repeats),
-        message=f"{rows_of(int(repeats.sum()), len(hashes))} equal an earlier row but for addresses, ports and times "
+        message=f"{format_row_count(int(repeats.sum()), len(hashes))} equal an earlier row but for addresses, ports and times "
         f"({num_same:,} with the same label); figures hold for traffic of this kind only, so test on another capture too",
     )
 
 
 def texts_equal_in_shape(subject: Subject) -> Iterator[Finding]:
     """Rows whose texts differ from an earlier row's in digits only."""
-    hashes = subject.survey.shape_hashes
+    hashes = subject.profile.shape_hashes
     if hashes is None:
         return
     repeats = repeats_of(hashes)
-    num_more = int(repeats.sum()) - int(repeats_of(subject.survey.feature_hashes).sum())
+    num_more = int(repeats.sum()) - int(repeats_of(subject.profile.feature_hashes).sum())
     if not num_more:
         return
     yield Finding(
@@ -155,6 +155,6 @@ def texts_equal_in_shape(subject: Subject) -> Iterator[Finding]:
         column=None,
         count=num_more,
         example=row_name(repeats),
-        message=f"{rows_of(num_more, len(hashes))} differ from an earlier row in the digits of a text only; a random "
+        message=f"{format_row_count(num_more, len(hashes))} differ from an earlier row in the digits of a text only; a random "
         "split puts such rows on both sides, so read its figures as an upper bound",
     )

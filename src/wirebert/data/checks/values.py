@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.checks.findings import Finding, Subject, rows_of, some
-from wirebert.data.checks.profile import ColumnSurvey
+from wirebert.data.checks.findings import Finding, Subject, format_names, format_row_count
+from wirebert.data.checks.profile import ColumnProfile
 from wirebert.data.schema.schema import ColumnKind
 
 MISSING_WARNING_SHARE = 0.5
@@ -23,7 +23,7 @@ NEARLY = 0.999
 NEVER_NEGATIVE = frozenset(
     "bytes byte packets packet pkts pkt count duration dur length len size port rate ttl num total".split()
 )
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+NUMBER_TEXT = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 TRUTH_NAME = re.compile(r"(^|_)(is|has|was|logged)(_|$)|(ed|flag|login)$", re.IGNORECASE)
 ODD_NAME = re.compile(r"[_.] | [_.]|\s{2,}|[\x00-\x1f]")
 
@@ -39,14 +39,14 @@ def missing_values(subject: Subject) -> Iterator[Finding]:
                 column=column.name,
                 count=column.num_missing,
                 example="",
-                message=f"column {column.name!r} is missing in {rows_of(column.num_missing, column.num_rows)}; "
+                message=f"column {column.name!r} is missing in {format_row_count(column.num_missing, column.num_rows)}; "
                 "this is learned as a value of its own, so check that it does not merely mark the source of a row",
             )
 
 
 def constant_columns(subject: Subject) -> Iterator[Finding]:
     """Columns that hold the same in every row, and are features or would be."""
-    of_kind = (column for column in subject.survey.columns if column.kind is ColumnKind.CONSTANT)
+    of_kind = (column for column in subject.profile.columns if column.kind is ColumnKind.CONSTANT)
     for column in (*subject.features, *of_kind):
         if column.is_constant and column.num_rows > 1:
             value = column.example or "missing"
@@ -65,7 +65,7 @@ def missing_markers(subject: Subject) -> Iterator[Finding]:
     """How missing values are written, and in how many columns."""
     columns: defaultdict[str, list[str]] = defaultdict(list)
     counts: defaultdict[str, int] = defaultdict(int)
-    for name, markers in subject.survey.misfits.markers.items():
+    for name, markers in subject.profile.invalid_values.markers.items():
         for text, count in markers.items():
             columns[text].append(name)
             counts[text] += count
@@ -77,7 +77,7 @@ def missing_markers(subject: Subject) -> Iterator[Finding]:
             count=counts[text],
             example=repr(text),
             message=f"{repr(text) if text else 'an empty field'} stands for a missing value in {len(names)} "
-            f"column{'s' if len(names) > 1 else ''} ({some(names)}), {counts[text]:,} times; if it is a value, set "
+            f"column{'s' if len(names) > 1 else ''} ({format_names(names)}), {counts[text]:,} times; if it is a value, set "
             "null_values of the column in the schema",
         )
 
@@ -110,7 +110,7 @@ def mixed_types(subject: Subject) -> Iterator[Finding]:
         if column.kind is not ColumnKind.CATEGORY:
             continue
         values = subject.sampled(column).drop_null()
-        is_number = pc.match_substring_regex(values, NUMBER)
+        is_number = pc.match_substring_regex(values, NUMBER_TEXT)
         share = np.asarray(is_number, bool).sum() / max(1, len(values))
         if 0.02 < share < 0.98:
             word, number = (values.filter(chosen)[0].as_py() for chosen in (pc.invert(is_number), is_number))
@@ -126,20 +126,20 @@ def mixed_types(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def misfits(subject: Subject) -> Iterator[Finding]:
+def invalid_values(subject: Subject) -> Iterator[Finding]:
     """Values that are no numbers in columns of numbers."""
-    found = subject.survey.misfits
+    found = subject.profile.invalid_values
     for name, count in found.counts.items():
         if not count:  # a block without misfits is counted too
             continue
         first = found.examples[name][0]
         yield Finding(
-            code="misfits",
+            code="invalid_values",
             severity="warning",
             column=name,
             count=count,
             example=f"{first.place}: {first.value}",
-            message=f"column {name!r} holds no number in {rows_of(count, found.num_rows)} ({first.place}: {first.value!r}); "
+            message=f"column {name!r} holds no number in {format_row_count(count, found.num_rows)} ({first.place}: {first.value!r}); "
             "these are read as missing, so correct them or declare the column a category",
         )
 
@@ -154,7 +154,7 @@ def infinite_values(subject: Subject) -> Iterator[Finding]:
                 column=column.name,
                 count=column.num_infinite,
                 example="inf",
-                message=f"column {column.name!r} is infinite in {rows_of(column.num_infinite, column.num_rows)}; this is "
+                message=f"column {column.name!r} is infinite in {format_row_count(column.num_infinite, column.num_rows)}; this is "
                 "learned as a value of its own, so check the division that made it",
             )
 
@@ -169,12 +169,12 @@ def negative_values(subject: Subject) -> Iterator[Finding]:
                 column=column.name,
                 count=column.num_negative,
                 example=f"{column.minimum:g}",
-                message=f"column {column.name!r} is negative in {rows_of(column.num_negative, column.num_rows)} (down to "
+                message=f"column {column.name!r} is negative in {format_row_count(column.num_negative, column.num_rows)} (down to "
                 f"{column.minimum:g}), where counts and durations never are; check for overflow or a marker such as -1",
             )
 
 
-def _is_never_negative(column: ColumnSurvey) -> bool:
+def _is_never_negative(column: ColumnProfile) -> bool:
     """By its kind or by a word of its name: `FlowDuration` and `dst_pkts` have one."""
     words = re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column.name).lower())
     kinds = (ColumnKind.COUNT, ColumnKind.DURATION, ColumnKind.PORT)
@@ -226,7 +226,7 @@ def duplicate_columns(subject: Subject) -> Iterator[Finding]:
 
 def odd_names(subject: Subject) -> Iterator[Finding]:
     """Column names with stray blanks, and names that had to be changed."""
-    for column in subject.survey.columns:
+    for column in subject.profile.columns:
         reason = _oddness(column)
         if reason is not None:
             yield Finding(
@@ -240,7 +240,7 @@ def odd_names(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _oddness(column: ColumnSurvey) -> str | None:
+def _oddness(column: ColumnProfile) -> str | None:
     if ODD_NAME.search(column.name):
         return "a stray blank in the name"
     note = column.column.note

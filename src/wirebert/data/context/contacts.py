@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Int64, UInt64
 
-from wirebert.data.arrow_columns import encode, seconds_of
+from wirebert.data.arrow_columns import dictionary_encode, seconds_of
 from wirebert.data.hashing import number_hashes, text_hashes
 
-NEEDED = ("ts", "src_ip", "dst_ip")
+CONTEXT_REQUIRED = ("ts", "src_ip", "dst_ip")
 """Columns without which nothing is known of who met whom."""
 FAILED_STATES = ("S0", "REJ", "RSTOS0", "SH")
 """How a connection ends that its destination refused or left without an answer, in Zeek's words."""
@@ -25,7 +25,7 @@ _SENT = ("src_ip_bytes", "src_payload_bytes", "src_bytes")
 _RECEIVED = ("dst_ip_bytes", "dst_payload_bytes", "dst_bytes")
 
 
-class Contacts(NamedTuple):
+class FlowEndpoints(NamedTuple):
     """Flows as context sees them, one array per property; ends and ports as hashes."""
 
     time_s: Float64[np.ndarray, " flows"]
@@ -37,11 +37,11 @@ class Contacts(NamedTuple):
     received_bytes: Int64[np.ndarray, " flows"]
 
 
-def read_contacts(table: pa.Table) -> tuple[Bool[np.ndarray, " rows"], Contacts]:
+def read_endpoints(table: pa.Table) -> tuple[Bool[np.ndarray, " rows"], FlowEndpoints]:
     """Which rows of a typed table have both ends, and what is known of those."""
     ends = [_hashes(table.column(name)) for name in ("src_ip", "dst_ip")]
     is_usable = ends[0][1] & ends[1][1]
-    rows = Contacts(
+    rows = FlowEndpoints(
         time_s=seconds_of(table.column("ts")),
         source=ends[0][0],
         destination=ends[1][0],
@@ -50,12 +50,12 @@ def read_contacts(table: pa.Table) -> tuple[Bool[np.ndarray, " rows"], Contacts]
         sent_bytes=_bytes(table, _SENT),
         received_bytes=_bytes(table, _RECEIVED),
     )
-    return is_usable, rows if is_usable.all() else Contacts(*(values[is_usable] for values in rows))
+    return is_usable, rows if is_usable.all() else FlowEndpoints(*(values[is_usable] for values in rows))
 
 
 def _hashes(column: pa.ChunkedArray) -> tuple[UInt64[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
     """Hash of each text, and whether there is one."""
-    encoded = encode(column)
+    encoded = dictionary_encode(column)
     hashes = np.append(text_hashes(encoded.dictionary), np.uint64(0))
     index = encoded.indices.fill_null(len(hashes) - 1).to_numpy(zero_copy_only=False)
     return hashes[index], index < len(hashes) - 1
@@ -83,7 +83,7 @@ def _is_failed(table: pa.Table) -> Bool[np.ndarray, " rows"]:
     is_silent = _numbers(table, ("dst_packets",)) == 0
     if "conn_state" not in table.column_names:
         return is_silent
-    encoded = encode(table.column("conn_state"))
+    encoded = dictionary_encode(table.column("conn_state"))
     is_failed = pc.is_in(encoded.dictionary, value_set=pa.array(FAILED_STATES)).to_numpy(zero_copy_only=False)
     index = encoded.indices.fill_null(len(is_failed)).to_numpy(zero_copy_only=False)
     return np.where(index < len(is_failed), np.append(is_failed, False)[index], is_silent)

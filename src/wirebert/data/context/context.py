@@ -20,9 +20,9 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 
 from wirebert.data.context.clock import ArrivalClock
-from wirebert.data.context.contacts import MAX_BYTES, NEEDED, Contacts, read_contacts
-from wirebert.data.context.hash_table import KeyTable
-from wirebert.data.context.sliding import RecentRows, running_totals
+from wirebert.data.context.contacts import CONTEXT_REQUIRED, MAX_BYTES, FlowEndpoints, read_endpoints
+from wirebert.data.context.hash_table import HashTable
+from wirebert.data.context.sliding import RingBuffer, rolling_sums
 from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.windows import ContextWindows
@@ -82,7 +82,7 @@ def without_context(schema: FlowSchema) -> FlowSchema:
 
 def has_context(names: Iterable[str]) -> bool:
     """Whether a table with these columns can have context: times and the addresses of both ends."""
-    return set(NEEDED) <= set(names)
+    return set(CONTEXT_REQUIRED) <= set(names)
 
 
 class FlowContext:
@@ -91,16 +91,16 @@ class FlowContext:
     def __init__(self, windows: ContextWindows) -> None:
         self.windows = windows
         self._clock = ArrivalClock(reset_us=windows.long_s * 1_000_000)
-        self._log = RecentRows(_LOG_COLUMNS)
+        self._log = RingBuffer(_LOG_COLUMNS)
         self._heads = [0, 0]
         """Oldest row inside each window."""
         # Totals: of each window, one after the other; see `_slide` for their order.
         self._tables = {
-            "source": KeyTable(2 * 6),
-            "destination": KeyTable(2 * 2),
-            "pair": KeyTable(2),
-            "source_port": KeyTable(2),
-            "channel": KeyTable(7),
+            "source": HashTable(2 * 6),
+            "destination": HashTable(2 * 2),
+            "pair": HashTable(2),
+            "source_port": HashTable(2),
+            "channel": HashTable(7),
         }
         self._limits = dict.fromkeys(self._tables, _BATCH)
         """Keys of each table beyond which it is worth a look whether some have left."""
@@ -118,7 +118,7 @@ class FlowContext:
         """
         if not has_context(table.column_names):
             return table
-        is_usable, rows = read_contacts(table)
+        is_usable, rows = read_endpoints(table)
         values = np.full((2 * len(_COLUMNS) + len(_CHANNEL_COLUMNS), table.num_rows), np.nan)
         parts = [self.add(part) for part in _parts(rows)]
         if parts:
@@ -127,7 +127,7 @@ class FlowContext:
             table = table.append_column(column.name, pa.array(numbers, mask=np.isnan(numbers)))
         return table
 
-    def add(self, rows: Contacts) -> Float64[np.ndarray, "columns flows"]:
+    def add(self, rows: FlowEndpoints) -> Float64[np.ndarray, "columns flows"]:
         """Context of the next flows, one line per column; NaN is missing."""
         first, num_rows = self._log.stop, len(rows.time_s)
         pair = mix(rows.source * np.uint64(3) + mix(rows.destination))
@@ -139,7 +139,7 @@ class FlowContext:
             "channel": mix(pair * np.uint64(7) + mix(rows.port)),
         }
         self._log.add(
-            {name: table.numbers_of(keys[name]) for name, table in self._tables.items()}
+            {name: table.indices_of(keys[name]) for name, table in self._tables.items()}
             | {
                 "arrival_us": self._clock.arrivals(rows.time_s),
                 "is_failed": rows.is_failed,
@@ -180,8 +180,8 @@ class FlowContext:
         short, long = state["heads"]
         columns = {name: table.column(name).to_numpy() for name in _LOG_COLUMNS}
         for name, keys in context._tables.items():
-            columns[name] = keys.numbers_of(columns[name])
-        context._log = RecentRows(_LOG_COLUMNS, first=long)
+            columns[name] = keys.indices_of(columns[name])
+        context._log = RingBuffer(_LOG_COLUMNS, first=long)
         context._log.add(columns)
         context._heads = [short, long]
         for window, head in enumerate((short, long)):
@@ -270,7 +270,7 @@ class FlowContext:
     ) -> Int64[np.ndarray, "lines events"]:
         """What each event finds in its key's totals, to which it then adds its amounts."""
         numbers = events.column(name).astype(np.int64)
-        return running_totals(self._tables[name].totals[lines], numbers, events.moments, amounts)
+        return rolling_sums(self._tables[name].totals[lines], numbers, events.moments, amounts)
 
     def _forget(self) -> None:
         """Drop rows that left the long window and, now and then, the keys that have none left."""
@@ -314,10 +314,10 @@ class _Events(NamedTuple):
     """Number of the first row that leaves."""
     first: int
     """Number of the first row that arrives."""
-    log: RecentRows
+    log: RingBuffer
 
     @classmethod
-    def of(cls, head: int, first: int, start: Int64[np.ndarray, " flows"], log: RecentRows) -> "_Events":
+    def of(cls, head: int, first: int, start: Int64[np.ndarray, " flows"], log: RingBuffer) -> "_Events":
         """A flow leaves before the first one whose window starts behind it looks; a flow looks, then arrives."""
         leaving = np.arange(head, int(start[-1]) if len(start) else head)
         moments = [2 * np.searchsorted(start, leaving, side="right"), 2 * np.arange(len(start)) + 1]
@@ -340,7 +340,7 @@ class _Events(NamedTuple):
         return self.column(name) * self.signs
 
 
-def _parts(rows: Contacts) -> Iterator[Contacts]:
+def _parts(rows: FlowEndpoints) -> Iterator[FlowEndpoints]:
     """At most `_BATCH` flows at a time, which keeps temporary arrays in the processor's cache."""
     for start in range(0, len(rows.time_s), _BATCH):
-        yield Contacts(*(values[start : start + _BATCH] for values in rows))
+        yield FlowEndpoints(*(values[start : start + _BATCH] for values in rows))

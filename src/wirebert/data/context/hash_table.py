@@ -1,4 +1,4 @@
-"""`KeyTable`: 64-bit keys -> small numbers, a column at a time, with running totals for each key.
+"""`HashTable`: 64-bit keys -> small numbers, a column at a time, with running totals for each key.
 
 The numbers count up from 0, batch by batch, and index the totals, so memory is 8 bytes a key, 8 to 16 for the index
 and what the totals take.
@@ -10,13 +10,13 @@ from jaxtyping import Bool, Int64, UInt64
 MIN_INDEX = 1 << 10
 
 
-class KeyTable:
+class HashTable:
     """An open-addressing hash table whose look-ups work on whole columns.
 
     Keys are expected to be well mixed already: their low bits say where to look first.
 
-    >>> table = KeyTable(num_totals=1)
-    >>> table.numbers_of(np.array([70, 80, 70], np.uint64)).tolist(), len(table)
+    >>> table = HashTable(num_totals=1)
+    >>> table.indices_of(np.array([70, 80, 70], np.uint64)).tolist(), len(table)
     ([1, 0, 1], 2)
     """
 
@@ -42,7 +42,7 @@ class KeyTable:
             self._keys.itemsize + self.totals.itemsize * len(self.totals)
         )
 
-    def numbers_of(self, keys: UInt64[np.ndarray, " rows"]) -> Int64[np.ndarray, " rows"]:
+    def indices_of(self, keys: UInt64[np.ndarray, " rows"]) -> Int64[np.ndarray, " rows"]:
         """The number of each key; new keys get the next ones, and totals of zero."""
         self._make_room(len(keys))
         mask = np.uint64(len(self._index) - 1)

@@ -1,6 +1,6 @@
 """Totals of many keys while flows come and go, each event seeing what stands before it.
 
-`RecentRows`: the latest rows of an endless table, numbered from its beginning.
+`RingBuffer`: the latest rows of an endless table, numbered from its beginning.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 
 
-def running_totals(
+def rolling_sums(
     totals: Int64[np.ndarray, "lines keys"],
     keys: Int64[np.ndarray, " events"],
     moments: Int64[np.ndarray, " events"],
@@ -24,7 +24,7 @@ def running_totals(
         amounts: what each event adds.
 
     >>> totals = np.array([[5, 0]])
-    >>> running_totals(totals, np.array([0, 1, 0]), np.array([0, 1, 2]), np.array([[1, 1, -4]]))
+    >>> rolling_sums(totals, np.array([0, 1, 0]), np.array([0, 1, 2]), np.array([[1, 1, -4]]))
     array([[5, 0, 6]])
     >>> totals
     array([[2, 1]])
@@ -52,10 +52,10 @@ def running_totals(
 _SLACK = 1.25
 
 
-class RecentRows:
+class RingBuffer:
     """Columns that grow at one end and are forgotten from the other.
 
-    >>> rows = RecentRows({"x": np.int64})
+    >>> rows = RingBuffer({"x": np.int64})
     >>> rows.add({"x": np.array([7, 8, 9])})
     >>> rows.drop(1)
     >>> rows.of("x", 2).tolist(), rows.stop

@@ -25,7 +25,7 @@ from wirebert.data.dialect import (
 from wirebert.data.grammar import Grammar, Record, quoted_fields
 from wirebert.errors import DataError
 
-LOOKED_AT = 300
+HEAD_ROWS = 300
 """Rows of the head that decide."""
 LINE_ENDS: dict[LineEnd, str] = {"LF": "\n", "CRLF": "\r\n", "CR": "\r"}
 COMMENT_MARKS = ("#", "//", "%")
@@ -33,7 +33,7 @@ MAX_LINES_BEFORE = 100
 MAX_SLIPS = 2
 """Rows with an open quote that are taken for damage however short the text is."""
 
-NUMBER = re.compile(
+NUMBER_CELL = re.compile(
     r"[+-]?(?:\d+(?:[.,]\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf(?:inity)?|nan)", re.IGNORECASE
 )
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
@@ -89,7 +89,7 @@ def detect_dialect(
         has_byte_order_mark=encoding == "utf-8" and head.startswith(b"\xef\xbb\xbf"),
         line_end=detect_line_end(lines),
         blanks_before_quotes=layout.grammar.quote is not None
-        and f"{layout.grammar.delimiter} {layout.grammar.quote}" in "".join(lines[:LOOKED_AT]),
+        and f"{layout.grammar.delimiter} {layout.grammar.quote}" in "".join(lines[:HEAD_ROWS]),
     )
 
 
@@ -106,11 +106,11 @@ class Layout:
 
 def detect_layout(lines: Sequence[str], config: DataConfig) -> Layout:
     """Grammar, comments, and where the table begins."""
-    head = lines[: LOOKED_AT + MAX_LINES_BEFORE]
+    head = lines[: HEAD_ROWS + MAX_LINES_BEFORE]
     start = config.skip_lines or 0
     marks = COMMENT_MARKS if config.comment is None else (config.comment,)
     free = [line for line in head[start:] if not line.startswith(tuple(filter(None, marks)))]
-    grammar = detect_grammar([line for line in (free or head) if line.strip()][:LOOKED_AT], config)
+    grammar = detect_grammar([line for line in (free or head) if line.strip()][:HEAD_ROWS], config)
     comment = config.comment or None
     if config.comment is None:
         comment = detect_comment(head[start:], grammar)
@@ -326,7 +326,7 @@ def has_decimal_commas(rows: Sequence[Sequence[str]], delimiter: str) -> bool:
     """
     if delimiter == ",":
         return False
-    cells = [cell.strip() for row in rows[:LOOKED_AT] for cell in row]
+    cells = [cell.strip() for row in rows[:HEAD_ROWS] for cell in row]
     with_comma = [cell for cell in cells if DECIMAL_COMMA.fullmatch(cell)]
     num_with_point = sum(DECIMAL_POINT.fullmatch(cell) is not None for cell in cells)
     # 1,500 alone may be one and a half or fifteen hundred: it takes a number that can only be the former, as 0,500 is.
@@ -355,14 +355,14 @@ def detect_header(rows: Sequence[Sequence[str]]) -> bool:
         [str(i + 1) for i in range(len(first))],
     ):
         return True  # a table saved with its positions as names
-    if any(NUMBER.fullmatch(cell) or NEVER_A_NAME.fullmatch(cell) for cell in first):
+    if any(NUMBER_CELL.fullmatch(cell) or NEVER_A_NAME.fullmatch(cell) for cell in first):
         return False
     rest = [row for row in rows[1:] if row != rows[0]]
     below = [{row[index].strip() for row in rest if index < len(row)} for index in range(len(first))]
     if any(cell and cell in values for cell, values in zip(first, below, strict=True)):
         return False
     return len(rest) == len(rows) - 1 or any(
-        values and all(map(NUMBER.fullmatch, values)) for values in below
+        values and all(map(NUMBER_CELL.fullmatch, values)) for values in below
     )
 
 

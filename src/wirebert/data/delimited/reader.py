@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import Dialect, open_bytes, reason_of
 from wirebert.data.grammar import CR, LF, Grammar, is_quoted_break, line_end_bytes, quoted_fields, row_lines
 from wirebert.errors import DataError
@@ -45,14 +45,14 @@ class Taken(NamedTuple):
     text: str
 
 
-def read(
+def read_delimited(
     path: Path,
     dialect: Dialect,
     block_bytes: int,
     *,
     names: Sequence[str],
     where: str = "",
-    intake: Intake | None = None,
+    intake: ParseStats | None = None,
 ) -> Iterator[pa.Table]:
     """Blocks of rows in file order; every column is dictionary<int32, string>.
 
@@ -64,7 +64,7 @@ def read(
         DataError: the file is damaged, or a row is longer than a block.
     """
     where = where or str(path)
-    intake = Intake() if intake is None else intake
+    intake = ParseStats() if intake is None else intake
     try:
         with open_bytes(path, dialect.compression) as raw:
             stream = (
@@ -87,16 +87,16 @@ def tables(
     *,
     names: Sequence[str],
     where: str,
-    intake: Intake,
+    intake: ParseStats,
 ) -> Iterator[pa.Table]:
-    """The blocks of a stream of UTF-8 text; see `read`."""
+    """The blocks of a stream of UTF-8 text; see `read_delimited`."""
     for piece in row_pieces(stream, dialect, block_bytes, where, intake):
         num_lines = count_lines(piece)
         if piece.isspace() and (dialect.delimiter == " " or dialect.delimiter.encode() not in piece):
             intake.num_blank += num_lines
         elif piece:
             text = without_blanks(piece, dialect)
-            table = parse(text, dialect, names, intake)
+            table = parse_text(text, dialect, names, intake)
             if num_lines > table.num_rows:
                 intake.num_blank += count_blank(text, dialect) + num_lines - count_lines(text)
             if table.num_rows:
@@ -107,7 +107,7 @@ def tables(
 
 
 def row_pieces(
-    stream: ByteStream, dialect: Dialect, block_bytes: int, where: str, intake: Intake
+    stream: ByteStream, dialect: Dialect, block_bytes: int, where: str, intake: ParseStats
 ) -> Iterator[bytes]:
     """The rows of the stream in pieces of about `block_bytes`, each ending where a row ends.
 
@@ -139,7 +139,7 @@ def row_pieces(
     for line in footer.splitlines():
         intake.num_lines += 1
         if line.strip():
-            intake.note_footer(intake.num_lines, "it stands after the table", line.decode(errors="replace"))
+            intake.add_footer(intake.num_lines, "it stands after the table", line.decode(errors="replace"))
         else:
             intake.num_blank += 1
 
@@ -155,7 +155,7 @@ def footer_lines_start(text: bytes, stop: int, left: int) -> int:
 
 
 def skip_head(
-    stream: ByteStream, dialect: Dialect, block_bytes: int, intake: Intake
+    stream: ByteStream, dialect: Dialect, block_bytes: int, intake: ParseStats
 ) -> tuple[bytes, bytes | None]:
     """What was read beyond the lines before the table and the header; and the header, if it is one line of names."""
     text = stream.read(block_bytes).removeprefix(BYTE_ORDER_MARK)
@@ -216,18 +216,20 @@ def is_text(text: bytes) -> bool:
     return True
 
 
-def note_taken(taken: Sequence[Taken], intake: Intake) -> None:
+def note_taken(taken: Sequence[Taken], intake: ParseStats) -> None:
     """Count lines that were taken out."""
     for line in taken:
         if line.reason:
             intake.num_not_text += line.reason == NOT_TEXT
-            intake.set_aside(intake.num_lines + line.place + 1, line.reason, line.text)
+            intake.reject(intake.num_lines + line.place + 1, line.reason, line.text)
         else:
             intake.num_comments += 1
     intake.num_emptied += len(taken)
 
 
-def without_broken(text: bytes, broken: Sequence[tuple[int, int]], dialect: Dialect, intake: Intake) -> bytes:
+def without_broken(
+    text: bytes, broken: Sequence[tuple[int, int]], dialect: Dialect, intake: ParseStats
+) -> bytes:
     """The text with blank lines in place of rows with broken quotes."""
     kept: list[bytes] = []
     position, line = 0, intake.num_lines + 1
@@ -235,7 +237,7 @@ def without_broken(text: bytes, broken: Sequence[tuple[int, int]], dialect: Dial
         line += count_lines(text[position:start])
         num_lines = count_lines(text[start:stop])
         reason = f"a quote ({dialect.quote}) is opened and not closed at the end of a field"
-        intake.set_aside(line, reason, text[start:stop].decode().strip(), num_lines)
+        intake.reject(line, reason, text[start:stop].decode().strip(), num_lines)
         intake.num_emptied += num_lines
         line += num_lines
         kept += [text[position:start], emptied(text[start:stop])]
@@ -243,7 +245,7 @@ def without_broken(text: bytes, broken: Sequence[tuple[int, int]], dialect: Dial
     return b"".join([*kept, text[position:]]) if broken else text
 
 
-def parse(text: bytes, dialect: Dialect, names: Sequence[str], intake: Intake) -> pa.Table:
+def parse_text(text: bytes, dialect: Dialect, names: Sequence[str], intake: ParseStats) -> pa.Table:
     """The rows of a piece of text; rows of another width are set aside."""
     odd: list[arrow_csv.InvalidRow] = []
 
@@ -295,7 +297,7 @@ def count_quoted(table: pa.Table, dialect: Dialect) -> int:
 
 
 def note_odd(
-    odd: Sequence[tuple[str, int]], text: bytes, dialect: Dialect, width: int, intake: Intake
+    odd: Sequence[tuple[str, int]], text: bytes, dialect: Dialect, width: int, intake: ParseStats
 ) -> list[int]:
     """Count rows of another width: blank ones, those after the table, and all others as set aside; where they begin."""
     starts = row_starts([row.encode() for row, _ in odd], text, dialect.grammar) if odd else []
@@ -308,11 +310,11 @@ def note_odd(
         if not row.strip():
             intake.num_blank += 1
         elif index >= footer_from:
-            intake.note_footer(line, reason, row)
+            intake.add_footer(line, reason, row)
         else:
             num_lines = count_lines(row.encode())
             intake.go_on()
-            intake.set_aside(line, reason, row, num_lines)
+            intake.reject(line, reason, row, num_lines)
     return starts
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.feather as feather
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import Compression, clean_names, reason_of
 from wirebert.data.readers.parquet import MAX_BLOCK_ROWS, MIN_BLOCK_ROWS, plain
 from wirebert.data.schema.schema import FlowSchema
@@ -29,7 +29,7 @@ class ArrowTable:
     title: str
     schema: FlowSchema | None = None
 
-    def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order, about `block_bytes` each."""
         try:
             for batch in _batches(self.path, self.title):

@@ -11,8 +11,8 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.accounting import Intake
-from wirebert.data.arrow_columns import flat
+from wirebert.data.accounting import ParseStats
+from wirebert.data.arrow_columns import combine_chunks
 from wirebert.data.dialect import Compression
 from wirebert.data.readers.lines import line_blocks, parse_json
 from wirebert.data.schema.schema import FlowSchema
@@ -30,10 +30,10 @@ class JsonLines:
     title: str = "JSON lines"
     schema: FlowSchema | None = None
 
-    def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order, all with the same columns; a field that a line lacks is null."""
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
-            table = _read_block(block, self.where, intake or Intake())
+            table = _read_block(block, self.where, intake or ParseStats())
             nulls = pa.nulls(table.num_rows, pa.string())
             yield pa.table(
                 {name: _plain(table[name]) if name in table.column_names else nulls for name in self.names}
@@ -60,11 +60,11 @@ def open_json_lines(
         return None
     names: dict[str, None] = {}
     for block in line_blocks(path, compression, block_bytes, where):
-        names.update(dict.fromkeys(_read_block(block, where, Intake()).column_names))
+        names.update(dict.fromkeys(_read_block(block, where, ParseStats()).column_names))
     return JsonLines(path=path, where=where, compression=compression, names=tuple(names))
 
 
-def _read_block(block: bytes, where: str, intake: Intake) -> pa.Table:
+def _read_block(block: bytes, where: str, intake: ParseStats) -> pa.Table:
     table = parse_json(block, None, where, intake)
     if any(pa.types.is_timestamp(field.type) for field in table.schema):
         # Arrow takes some texts for times; the text itself is wanted.
@@ -72,7 +72,7 @@ def _read_block(block: bytes, where: str, intake: Intake) -> pa.Table:
             field.with_type(pa.string()) if pa.types.is_timestamp(field.type) else field
             for field in table.schema
         ]
-        table = parse_json(block, pa.schema(fields), where, Intake())
+        table = parse_json(block, pa.schema(fields), where, ParseStats())
     while any(pa.types.is_struct(field.type) for field in table.schema):
         table = table.flatten()
     return table
@@ -80,7 +80,7 @@ def _read_block(block: bytes, where: str, intake: Intake) -> pa.Table:
 
 def _plain(column: pa.ChunkedArray) -> pa.Array:
     """Numbers and text as they are, truth values as 1 and 0, lists of values joined by commas, other lists counted."""
-    array = flat(column)
+    array = combine_chunks(column)
     kind = array.type
     if pa.types.is_null(kind):
         return pa.nulls(len(array), pa.string())

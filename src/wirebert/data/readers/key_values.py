@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 from jaxtyping import Bool, Int32, Int64
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import Dialect, open_bytes, reason_of
 from wirebert.errors import DataError
 
@@ -58,7 +58,7 @@ def find_separator(lines: Sequence[str]) -> str:
     return max(counts, key=lambda separator: counts[separator])
 
 
-def parse(
+def parse_key_values(
     lines: Sequence[str], *, where: str = "", first_row: int = 1, separator: str | None = None
 ) -> pa.Table:
     """One row per line, one text column per key, in the order in which keys first occur.
@@ -69,11 +69,11 @@ def parse(
     Raises:
         DataError: a line holds something that is no pair, or one key twice.
 
-    >>> parse(["protocol_type:tcp, service=http", "service = dns"]).to_pydict()
+    >>> parse_key_values(["protocol_type:tcp, service=http", "service = dns"]).to_pydict()
     {'protocol_type': ['tcp', None], 'service': ['http', 'dns']}
-    >>> parse(["protocol_type:tcp, service"])["protocol_type"].to_pylist()  # no key follows: part of the value
+    >>> parse_key_values(["protocol_type:tcp, service"])["protocol_type"].to_pylist()  # no key follows: part of the value
     ['tcp, service']
-    >>> parse(["GET /index.html"])
+    >>> parse_key_values(["GET /index.html"])
     Traceback (most recent call last):
     wirebert.errors.DataError: row 1: expected key:value or key=value, found 'GET /index.html'
     """
@@ -84,15 +84,15 @@ def parse(
     return table
 
 
-def read(
-    path: Path, dialect: Dialect, block_bytes: int, *, where: str = "", intake: Intake | None = None
+def read_key_values(
+    path: Path, dialect: Dialect, block_bytes: int, *, where: str = "", intake: ParseStats | None = None
 ) -> Iterator[pa.Table]:
     """Blocks of rows in file order; a block has the columns whose keys occur in it.
 
     Blank lines are left out. A line that holds something that is no pair, or one key twice, is set aside in `intake`.
     """
     where = where or str(path)
-    intake = Intake() if intake is None else intake
+    intake = ParseStats() if intake is None else intake
     separator: str | None = None
     with open_bytes(path, dialect.compression) as raw:
         text = io.TextIOWrapper(
@@ -105,7 +105,7 @@ def read(
                 separator = separator or find_separator(filled)
                 table, odd = _parse(filled, separator)
                 for index, reason in sorted(odd.items()):
-                    intake.set_aside(intake.num_lines + numbers[index] + 1, reason, filled[index])
+                    intake.reject(intake.num_lines + numbers[index] + 1, reason, filled[index])
                 if intake.finds_lines:
                     good = [number for index, number in enumerate(numbers) if index not in odd]
                     intake.row_lines = intake.num_lines + 1 + np.array(good, np.int64)
@@ -124,10 +124,10 @@ def read(
             ) from error
 
 
-def read_names(path: Path, dialect: Dialect, block_bytes: int, *, where: str = "") -> tuple[str, ...]:
+def read_keys(path: Path, dialect: Dialect, block_bytes: int, *, where: str = "") -> tuple[str, ...]:
     """All keys of a file, in the order in which they first occur."""
     keys: dict[str, None] = {}
-    for block in read(path, dialect, block_bytes, where=where):
+    for block in read_key_values(path, dialect, block_bytes, where=where):
         keys.update(dict.fromkeys(block.column_names))
     return tuple(keys)
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.json as arrow_json
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import Compression, open_bytes, reason_of
 from wirebert.errors import DataError
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+UTF8_MARK = b"\xef\xbb\xbf"
 MAX_BLOCKS_PER_LINE = 8
 
 
@@ -29,7 +29,7 @@ def line_blocks(path: Path, compression: Compression, block_bytes: int, where: s
     try:
         with open_bytes(path, compression) as stream:
             while chunk := stream.read(block_bytes):
-                chunk = chunk.removeprefix(BYTE_ORDER_MARK) if is_first else chunk
+                chunk = chunk.removeprefix(UTF8_MARK) if is_first else chunk
                 is_first = False
                 cut = chunk.rfind(b"\n") + 1
                 if cut:
@@ -47,7 +47,7 @@ def line_blocks(path: Path, compression: Compression, block_bytes: int, where: s
 
 
 def parse_delimited(
-    block: bytes, names: Sequence[str], delimiter: str, *, quote: str | None, where: str, intake: Intake
+    block: bytes, names: Sequence[str], delimiter: str, *, quote: str | None, where: str, intake: ParseStats
 ) -> pa.Table:
     """The rows of a block; every column is dictionary<int32, string>, nothing is interpreted, blank lines are left out.
 
@@ -63,7 +63,7 @@ def parse_delimited(
         return "skip"
 
     columns = [f"{position}" for position in range(len(names))]
-    if not is_text(block):
+    if not is_text_block(block):
         block = _valid_lines(block, intake)
     if not block.strip():
         empty = pa.array([], pa.dictionary(pa.int32(), pa.string()))
@@ -90,13 +90,13 @@ def parse_delimited(
     for row in sorted((row.text, row.actual_columns) for row in ragged):
         text, width = row
         line = intake.num_lines + 1 + block[: max(0, block.find(text.encode()))].count(b"\n")
-        intake.set_aside(line, f"expected {len(names)} fields, found {width}", text)
+        intake.reject(line, f"expected {len(names)} fields, found {width}", text)
     intake.num_lines += table.num_rows + len(ragged)
     intake.num_rows += table.num_rows
     return table.rename_columns(list(names))
 
 
-def parse_json(block: bytes, schema: pa.Schema | None, where: str, intake: Intake) -> pa.Table:
+def parse_json(block: bytes, schema: pa.Schema | None, where: str, intake: ParseStats) -> pa.Table:
     """The objects of a block, one a line. With a schema, its fields and no others; without, whatever is there.
 
     A line that is no JSON object (the last one of a log that is still written, say) is set aside, and `intake` counts it.
@@ -104,7 +104,7 @@ def parse_json(block: bytes, schema: pa.Schema | None, where: str, intake: Intak
     Raises:
         DataError: a field is now a number, now a text.
     """
-    if not is_text(block):
+    if not is_text_block(block):
         block = _valid_objects(block, intake)
     for attempt in (0, 1):
         if not block.strip():
@@ -125,7 +125,7 @@ def parse_json(block: bytes, schema: pa.Schema | None, where: str, intake: Intak
     raise AssertionError("the second attempt returns or raises")
 
 
-def is_text(block: bytes) -> bool:
+def is_text_block(block: bytes) -> bool:
     """Whether the bytes are UTF-8."""
     try:
         block.decode()
@@ -134,16 +134,16 @@ def is_text(block: bytes) -> bool:
     return True
 
 
-def _valid_lines(block: bytes, intake: Intake) -> bytes:
+def _valid_lines(block: bytes, intake: ParseStats) -> bytes:
     """The lines that are UTF-8; needed for a block that has others only, so lines are looked at one by one."""
     kept: list[bytes] = []
     for number, line in enumerate(block.splitlines(), start=1):
-        if is_text(line):
+        if is_text_block(line):
             kept.append(line)
         else:
             intake.num_lines += 1
             reason = "bytes that are not of the encoding"
-            intake.set_aside(intake.num_lines + number - 1, reason, line.decode("utf-8", "replace"))
+            intake.reject(intake.num_lines + number - 1, reason, line.decode("utf-8", "replace"))
     return b"\n".join(kept) + b"\n"
 
 
@@ -157,7 +157,7 @@ def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
     )
 
 
-def _valid_objects(block: bytes, intake: Intake) -> bytes:
+def _valid_objects(block: bytes, intake: ParseStats) -> bytes:
     """The lines that are JSON objects; needed for a block that has others only, so lines are looked at one by one."""
     kept: list[bytes] = []
     for number, line in enumerate(block.splitlines(), start=1):
@@ -169,7 +169,7 @@ def _valid_objects(block: bytes, intake: Intake) -> bytes:
             kept.append(line)
         elif line.strip():
             intake.num_lines += 1
-            intake.set_aside(
+            intake.reject(
                 intake.num_lines + number - 1, "expected a JSON object", line.decode("utf-8", "replace")
             )
     return b"\n".join(kept)
@@ -181,7 +181,7 @@ def header_names(head: bytes, delimiter: str) -> tuple[str, ...]:
     >>> header_names(b"ts, te\\r\\n1,2", ",")
     ('ts', 'te')
     """
-    line = head.removeprefix(BYTE_ORDER_MARK).split(b"\n", 1)[0].decode("utf-8", "replace")
+    line = head.removeprefix(UTF8_MARK).split(b"\n", 1)[0].decode("utf-8", "replace")
     return tuple(name.strip().strip('"') for name in line.split(delimiter))
 
 

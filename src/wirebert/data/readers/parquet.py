@@ -16,7 +16,7 @@ from wirebert.errors import DataError
 MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 1_024, 262_144
 
 
-def read_names(path: Path) -> tuple[tuple[str, ...], int]:
+def read_parquet_names(path: Path) -> tuple[tuple[str, ...], int]:
     """Column names as in the file, and the number of rows."""
     with _open(path) as file:
         try:
@@ -25,7 +25,7 @@ def read_names(path: Path) -> tuple[tuple[str, ...], int]:
             raise DataError(f"{path}: the Parquet data is damaged ({reason_of(error)})") from error
 
 
-def read(path: Path, block_bytes: int, *, names: tuple[str, ...]) -> Iterator[pa.Table]:
+def read_parquet(path: Path, block_bytes: int, *, names: tuple[str, ...]) -> Iterator[pa.Table]:
     """Blocks of rows in file order, about `block_bytes` of uncompressed data each.
 
     Raises:

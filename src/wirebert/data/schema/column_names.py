@@ -19,7 +19,7 @@ HOST_NAMES = frozenset(
     "dns_query query server_name sni host hostname ssl_subject ssl_issuer subject issuer".split()
 )
 FLAG_NAMES = frozenset("flags tcp_flags tcpflags flg tcp_flg".split())
-CODES = frozenset(
+CODE_NAMES = frozenset(
     "proto protocol tos dscp vlan version status opcode rcode qtype qclass method code type cipher curve "
     "status_msg ja3 ja3s ja4 ja4s hassh alpn".split()
 )

@@ -16,22 +16,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-from wirebert.data.accounting import Intake
+from wirebert.data.accounting import ParseStats
 from wirebert.data.schema.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema
 from wirebert.errors import DataError
 
-MAX_EXAMPLES = 3
+MAX_VALUE_EXAMPLES = 3
 MAX_PADDED = 20
-NUMBER = re.compile(
+NUMBER_PATTERN = re.compile(
     r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf(?:inity)?|nan", re.IGNORECASE | re.ASCII
 )
 WITH_COMMA = r"^\s*[+-]?((\d+,?\d*|,\d+)([eE][+-]?\d+)?|(?i:inf|infinity))\s*$"
 """A number that may have a decimal comma."""
-TRUTH = {"true": "1", "yes": "1", "t": "1", "y": "1", "false": "0", "no": "0", "f": "0", "n": "0"}
+TRUTH_VALUES = {"true": "1", "yes": "1", "t": "1", "y": "1", "false": "0", "no": "0", "f": "0", "n": "0"}
 
 
 @dataclass(frozen=True, slots=True)
-class Misfit:
+class InvalidValue:
     """A value that does not fit the kind of its column."""
 
     column: str
@@ -47,18 +47,18 @@ class Misfit:
 
 
 @dataclass(kw_only=True, slots=True)
-class Misfits:
+class InvalidValues:
     """Values that did not fit and became missing: how many per column, with the first examples."""
 
     counts: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[Misfit]] = field(default_factory=dict)
+    examples: dict[str, list[InvalidValue]] = field(default_factory=dict)
     num_rows: int = 0
     """Rows converted so far."""
     markers: dict[str, dict[str, int]] = field(default_factory=dict)
     """Column -> text that means "no value" -> rows with it."""
     padded: dict[str, dict[str, int]] = field(default_factory=dict)
     """Column -> value that stands between blanks -> rows with it; the first `MAX_PADDED` values."""
-    lines: Intake = field(default_factory=Intake)
+    lines: ParseStats = field(default_factory=ParseStats)
     """What became of the lines of the files."""
 
     @property
@@ -70,8 +70,8 @@ class Misfits:
         """Count `count` misfits, of which the first are given."""
         self.counts[column] = self.counts.get(column, 0) + count
         kept = self.examples.setdefault(column, [])
-        kept += [Misfit(column, row, value) for row, value in zip(rows, values, strict=True)]
-        del kept[MAX_EXAMPLES:]
+        kept += [InvalidValue(column, row, value) for row, value in zip(rows, values, strict=True)]
+        del kept[MAX_VALUE_EXAMPLES:]
 
     def count_texts(self, into: dict[str, dict[str, int]], column: str, counts: Mapping[str, int]) -> None:
         """Add rows per text."""
@@ -80,7 +80,7 @@ class Misfits:
             if text in known or len(known) < MAX_PADDED:
                 known[text] = known.get(text, 0) + count
 
-    def merge(self, other: "Misfits", file: str = "") -> None:
+    def merge(self, other: "InvalidValues", file: str = "") -> None:
         """Count what `other` counted too, in `file` if there are several."""
         for into, texts in ((self.markers, other.markers), (self.padded, other.padded)):
             for column, counts in texts.items():
@@ -90,7 +90,7 @@ class Misfits:
         for column, count in other.counts.items():
             self.counts[column] = self.counts.get(column, 0) + count
             found = [replace(example, file=file or example.file) for example in other.examples[column]]
-            self.examples[column] = [*self.examples.get(column, []), *found][:MAX_EXAMPLES]
+            self.examples[column] = [*self.examples.get(column, []), *found][:MAX_VALUE_EXAMPLES]
 
     def check(self, limit_fraction: float, where: str) -> None:
         """Raise a DataError if more than this share of a column's rows did not fit."""
@@ -100,12 +100,17 @@ class Misfits:
                 raise DataError(
                     f"{where}, column {column!r}, row {first.row}: expected a number, found {first.value!r}, and so in "
                     f"{count:,} of {self.num_rows:,} rows; declare the column a category in the schema, list the value "
-                    "under its null_values, or raise data.max_misfit_fraction"
+                    "under its null_values, or raise data.max_invalid_fraction"
                 )
 
 
 def convert(
-    block: pa.Table, schema: FlowSchema, *, misfits: Misfits, first_row: int, decimal_comma: bool = False
+    block: pa.Table,
+    schema: FlowSchema,
+    *,
+    misfits: InvalidValues,
+    first_row: int,
+    decimal_comma: bool = False,
 ) -> pa.Table:
     """The columns of `block` that the schema names, typed, in schema order.
 
@@ -168,7 +173,7 @@ def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return pa.concat_arrays(chunks)
 
 
-def _convert_column(array: pa.Array, column: Column, misfits: Misfits, first_row: int) -> pa.Array:
+def _convert_column(array: pa.Array, column: Column, misfits: InvalidValues, first_row: int) -> pa.Array:
     if column.kind.is_numeric and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
         numbers = array.cast(pa.float64(), safe=False)
         return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
@@ -182,19 +187,20 @@ def _convert_column(array: pa.Array, column: Column, misfits: Misfits, first_row
     values = pc.if_else(is_marker, pa.scalar(None, pa.string()), encoded.dictionary)
     if column.kind is ColumnKind.BOOLEAN:
         values = pa.array(
-            [TRUTH.get(v.lower(), v) if v is not None else None for v in values.to_pylist()], pa.string()
+            [TRUTH_VALUES.get(v.lower(), v) if v is not None else None for v in values.to_pylist()],
+            pa.string(),
         )
     if column.kind.is_numeric:
         numbers = _numbers(values, column.kind)
         if numbers.null_count > values.null_count:
-            _count_misfits(encoded, values, numbers, column.name, misfits, first_row)
+            _count_invalid(encoded, values, numbers, column.name, misfits, first_row)
         is_nan = pc.fill_null(pc.is_nan(numbers), pa.scalar(value=False))
         values = pc.add(pc.if_else(is_nan, pa.scalar(None, pa.float64()), numbers), 0.0)  # -0.0 + 0.0 is 0.0
     return _gather(encoded, values)
 
 
 def _count_markers(
-    encoded: pa.DictionaryArray, is_marker: pa.Array, column: Column, misfits: Misfits
+    encoded: pa.DictionaryArray, is_marker: pa.Array, column: Column, misfits: InvalidValues
 ) -> None:
     """Count how missing values are written."""
     counts = _row_counts(encoded)
@@ -205,7 +211,7 @@ def _count_markers(
         misfits.count_texts(misfits.markers, column.name, found)
 
 
-def _count_padded(array: pa.DictionaryArray, column: Column, misfits: Misfits) -> None:
+def _count_padded(array: pa.DictionaryArray, column: Column, misfits: InvalidValues) -> None:
     """Count values of a category or label between blanks: spellings that become one by stripping."""
     if column.kind.is_numeric or column.kind is ColumnKind.TEXT:
         return
@@ -265,20 +271,20 @@ def _number(text: str | None, kind: ColumnKind) -> float | None:
         return None
     if kind is ColumnKind.PORT and re.fullmatch(r"0[xX][0-9a-fA-F]{1,4}", text):
         return float(int(text, 16))  # Argus writes ICMP types as hexadecimal ports
-    return float(text) if NUMBER.fullmatch(text) else None
+    return float(text) if NUMBER_PATTERN.fullmatch(text) else None
 
 
-def _count_misfits(
+def _count_invalid(
     encoded: pa.DictionaryArray,
     values: pa.Array,
     numbers: pa.Array,
     name: str,
-    misfits: Misfits,
+    misfits: InvalidValues,
     first_row: int,
 ) -> None:
     is_misfit = pc.and_(pc.is_valid(values), pc.is_null(numbers))
     places = np.flatnonzero(is_misfit.to_numpy(zero_copy_only=False))
     rows = np.flatnonzero(np.isin(encoded.indices.fill_null(-1).to_numpy(), places))
-    first = rows[:MAX_EXAMPLES]
+    first = rows[:MAX_VALUE_EXAMPLES]
     texts = [str(encoded[int(row)].as_py()) for row in first]
     misfits.add(name, texts, [first_row + int(row) for row in first], len(rows))

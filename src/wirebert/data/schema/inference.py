@@ -17,7 +17,7 @@ from jaxtyping import Float64
 
 from wirebert.data.schema.column_names import (
     BENIGN_WORDS,
-    CODES,
+    CODE_NAMES,
     FLAG_NAMES,
     HOST_NAMES,
     LABELS,
@@ -28,13 +28,13 @@ from wirebert.data.schema.column_names import (
     WEAK_LABELS,
     plain_name,
 )
-from wirebert.data.schema.conversion import NUMBER, as_text
+from wirebert.data.schema.conversion import NUMBER_PATTERN, as_text
 from wirebert.data.schema.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema, missing_name
 from wirebert.errors import SchemaError
 
 ADDRESS = r"^(\d{1,3}(\.\d{1,3}){3}|[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}|[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}(%\w+)?)$"
 DATE = r"^\d{4}[-/.]\d\d?[-/.]\d\d?([T ].*)?$|^\d\d?[-/.]\d\d?[-/.]\d{4}( .*)?$"
-FLAGS = r"^[FSRPAUECWN.\-]{1,10}$|^0x[0-9a-fA-F]{1,4}$|^\d{1,3}$"
+FLAG_PATTERN = r"^[FSRPAUECWN.\-]{1,10}$|^0x[0-9a-fA-F]{1,4}$|^\d{1,3}$"
 CODE_LIKE = re.compile(r"^[A-Za-z0-9+/=_:{}\-]{8,}$")
 PLAIN_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 PERCENT_ENCODED = r"%[0-9a-fA-F]{2}"
@@ -42,7 +42,7 @@ HEXADECIMAL = r"^(?:0x)?(?:[0-9a-fA-F]{2}){4,}$|(?:\\x[0-9a-fA-F]{2}){2}"
 DERIVED_SHARE = 0.1
 """Share of the variance, from which a number behind the label is taken for derived from it."""
 MAX_LABELS = 500
-SAMPLE_ROWS = 20_000
+INFERENCE_ROWS = 20_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,7 +135,7 @@ def infer_schema(
 
 
 def take_sample(
-    blocks: Iterable[pa.Table], names: tuple[str, ...], num_rows: int = SAMPLE_ROWS
+    blocks: Iterable[pa.Table], names: tuple[str, ...], num_rows: int = INFERENCE_ROWS
 ) -> tuple[pa.Table, frozenset[str]]:
     """Every k-th row of all blocks as text, and which columns hold more than one value anywhere.
 
@@ -182,7 +182,7 @@ def summarize(texts: pa.Array) -> Values:
     counts = pc.value_counts(present)
     distinct = [str(text) for text in counts.field("values").to_pylist()]
     rows = counts.field("counts").to_numpy()
-    is_number = np.array([NUMBER.fullmatch(text) is not None for text in distinct], bool)
+    is_number = np.array([NUMBER_PATTERN.fullmatch(text) is not None for text in distinct], bool)
     return Values(
         texts=tuple(distinct),
         counts=tuple(rows.tolist()),
@@ -304,7 +304,7 @@ def _by_meaning(name: str, plain: str, values: Values) -> Column | None:
         words & {"id", "uid", "uuid", "guid", "index", "unnamed"} and values.distinct_share > 0.5
     ):
         return _column(name, ColumnKind.IDENTIFIER, note="names or counts the rows")
-    if plain in FLAG_NAMES and values.share(FLAGS) > 0.95:
+    if plain in FLAG_NAMES and values.share(FLAG_PATTERN) > 0.95:
         return _column(name, ColumnKind.FLAGS)
     if plain in HOST_NAMES and values.numeric_share < 0.5:
         return _column(
@@ -320,7 +320,7 @@ def _as_text_kind(name: str, plain: str, values: Values) -> Column | None:
     lowered = {text.lower() for text in values.texts}
     if any(lowered <= pair for pair in ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"})):
         return _column(name, ColumnKind.BOOLEAN)
-    if plain.split("_")[-1] in CODES:
+    if plain.split("_")[-1] in CODE_NAMES:
         return _column(name, ColumnKind.CATEGORY)
     is_telling = any(plain == word or plain.endswith(f"_{word}") for word in TEXTS)
     if is_telling and len(values.texts) >= 100:
@@ -341,7 +341,7 @@ def _text_column(name: str, values: Values) -> Column:
 
 
 def _as_number(name: str, plain: str, values: Values) -> Column | None:
-    others = [text for text in values.texts if not NUMBER.fullmatch(text)]
+    others = [text for text in values.texts if not NUMBER_PATTERN.fullmatch(text)]
     if any(plain == word or plain.endswith(f"_{word}") for word in TEXTS) and len(others) >= 100:
         return _text_column(name, values)
     if values.numeric_share < 0.99 and (len(others) > 3 or len(values.numbers) < 10):
@@ -349,7 +349,7 @@ def _as_number(name: str, plain: str, values: Values) -> Column | None:
     numbers = values.numbers[np.isfinite(values.numbers)]
     is_whole = bool((numbers == np.floor(numbers)).all())
     words = plain.split("_")
-    is_code = words[-1] in CODES
+    is_code = words[-1] in CODE_NAMES
     if is_code and len(values.texts) <= 256:
         return None
     if is_whole and words[0] in {"is", "has"} and set(numbers) <= {0, 1}:

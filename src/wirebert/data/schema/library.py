@@ -50,13 +50,13 @@ def known_schemas() -> dict[str, FlowSchema]:
     return {schema.name: schema for schema in sorted(read, key=lambda schema: schema.name)}
 
 
-def recognise(names: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> FlowSchema | None:
+def match_schema(names: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> FlowSchema | None:
     """The known schema of a file with these column names; or, without names, with rows that match; or None.
 
     A header must name all columns but labels, and no others. Rows must have as many fields as the schema has columns, and 95
     in 100 must hold what the schema's `match` allows and, where there is a label map, a known label.
 
-    >>> recognise(["dur", "proto"], []) is None
+    >>> match_schema(["dur", "proto"], []) is None
     True
     """
     for schema in known_schemas().values():

@@ -18,7 +18,7 @@ PAIRS = (
 )
 
 
-def propose(schema: FlowSchema) -> tuple[Combination, ...]:
+def suggest_combinations(schema: FlowSchema) -> tuple[Combination, ...]:
     """Bytes per packet, one side's share of both, rates over duration, service with state, protocol with service.
 
     A combination is proposed where both its parts are features.
@@ -26,7 +26,7 @@ def propose(schema: FlowSchema) -> tuple[Combination, ...]:
     >>> columns = [
     ...     Column(name=name, kind=ColumnKind.COUNT, is_feature=True) for name in ("sbytes", "dbytes", "spkts")
     ... ]
-    >>> [combination.name for combination in propose(FlowSchema(name="flows", columns=tuple(columns)))]
+    >>> [combination.name for combination in suggest_combinations(FlowSchema(name="flows", columns=tuple(columns)))]
     ['sbytes_per_spkts', 'share_of_sbytes']
     """
     numbers = {
@@ -44,9 +44,9 @@ def propose(schema: FlowSchema) -> tuple[Combination, ...]:
     return tuple(combination for combination in found if combination.name not in taken)
 
 
-def with_proposals(schema: FlowSchema) -> FlowSchema:
+def with_suggested_combinations(schema: FlowSchema) -> FlowSchema:
     """The schema with the proposed combinations, unless it lists its own."""
-    return schema if schema.combinations else replace(schema, combinations=propose(schema))
+    return schema if schema.combinations else replace(schema, combinations=suggest_combinations(schema))
 
 
 def _per_packet(numbers: dict[str, str]) -> list[Combination]:

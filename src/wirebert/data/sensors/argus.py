@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import UInt8
 
-from wirebert.data.accounting import Intake
-from wirebert.data.arrow_columns import change_texts, epoch_texts, epoch_us, integers_of, texts_of
+from wirebert.data.accounting import ParseStats
+from wirebert.data.arrow_columns import change_texts, epoch_texts, epoch_us, to_integers, to_texts
 from wirebert.data.dialect import Compression
 from wirebert.data.readers.lines import header_names, line_blocks, parse_delimited, without_first_line
 from wirebert.data.schema.schema import FlowSchema
@@ -27,7 +27,7 @@ from wirebert.data.sensors.canonical import (
 )
 from wirebert.data.sensors.states import bits_of, conn_states, flag_bits, flag_texts, is_protocol
 
-NEEDED = frozenset(
+ARGUS_REQUIRED = frozenset(
     "StartTime Dur Proto SrcAddr Sport Dir DstAddr Dport State TotPkts TotBytes SrcBytes".split()
 )
 _SIDES = (
@@ -68,10 +68,10 @@ class ArgusFlows:
         """The canonical schema of these columns."""
         return flow_schema("argus", self.names)
 
-    def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in file order."""
         header_bytes: int | None = None
-        intake = intake or Intake()
+        intake = intake or ParseStats()
         for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
             rows = parse_delimited(
                 block, self.fields, self.delimiter, quote=None, where=self.where, intake=intake
@@ -85,7 +85,7 @@ def open_argus(path: Path, head: bytes, compression: Compression, where: str) ->
     """The binetflow file that begins with `head`; None for another file."""
     for delimiter in (",", "\t"):
         fields = header_names(head, delimiter)
-        if set(fields) >= NEEDED and len(set(fields)) == len(fields):
+        if set(fields) >= ARGUS_REQUIRED and len(set(fields)) == len(fields):
             return ArgusFlows(
                 path=path, where=where, compression=compression, delimiter=delimiter, fields=fields
             )
@@ -94,21 +94,21 @@ def open_argus(path: Path, head: bytes, compression: Compression, where: str) ->
 
 def _header_bytes(rows: pa.Table) -> int:
     return link_header_bytes(
-        protocol_names(rows["Proto"]), integers_of(rows["TotBytes"]), integers_of(rows["TotPkts"])
+        protocol_names(rows["Proto"]), to_integers(rows["TotBytes"]), to_integers(rows["TotPkts"])
     )
 
 
 def _canonical(rows: pa.Table, columns: dict[str, str], header_bytes: int) -> dict[str, pa.Array]:
     table = sensor_table("argus")
-    canonical = {name: texts_of(rows[raw]) for name, raw in columns.items()}
+    canonical = {name: to_texts(rows[raw]) for name, raw in columns.items()}
     canonical["ts"] = epoch_texts(epoch_us(rows["StartTime"]))
     canonical["protocol"] = protocol_names(rows["Proto"])
-    src_bytes, both_packets = integers_of(rows["SrcBytes"]), integers_of(rows["TotPkts"])
-    dst_bytes = pc.subtract(integers_of(rows["TotBytes"]), src_bytes)
+    src_bytes, both_packets = to_integers(rows["SrcBytes"]), to_integers(rows["TotPkts"])
+    dst_bytes = pc.subtract(to_integers(rows["TotBytes"]), src_bytes)
     has_dst = dst_bytes.fill_null(0).to_numpy() > 0
     has_src = src_bytes.fill_null(0).to_numpy() > 0
     if "src_packets" in canonical:
-        canonical["src_packets"] = integers_of(rows["SrcPkts"])
+        canonical["src_packets"] = to_integers(rows["SrcPkts"])
         canonical["dst_packets"] = pc.subtract(both_packets, canonical["src_packets"])
         canonical["src_ip_bytes"] = ip_bytes(src_bytes, canonical["src_packets"], header_bytes)
         canonical["dst_ip_bytes"] = ip_bytes(dst_bytes, canonical["dst_packets"], header_bytes)
@@ -146,7 +146,7 @@ def _share(src: pa.Array, dst: pa.Array) -> np.ndarray:
 
 def _turned(canonical: dict[str, pa.Array], rows: pa.Table) -> dict[str, pa.Array]:
     """Flows that Argus draws from right to left (`<-`) with their sides exchanged."""
-    is_left = pc.equal(pc.utf8_trim_whitespace(texts_of(rows["Dir"])), pa.scalar("<-"))
+    is_left = pc.equal(pc.utf8_trim_whitespace(to_texts(rows["Dir"])), pa.scalar("<-"))
     if pc.any(is_left).as_py():
         for src, dst in _SIDES:
             if src in canonical and dst in canonical:

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Int64, UInt8, UInt64
 
-from wirebert.data.accounting import Intake
-from wirebert.data.arrow_columns import epoch_texts, epoch_us, integers_of, texts_of
+from wirebert.data.accounting import ParseStats
+from wirebert.data.arrow_columns import epoch_texts, epoch_us, to_integers, to_texts
 from wirebert.data.dialect import Compression
 from wirebert.data.readers.lines import header_names, line_blocks, parse_delimited, without_first_line
 from wirebert.data.schema.schema import FlowSchema
@@ -22,7 +22,7 @@ from wirebert.data.sensors.canonical import flow_schema, protocol_names, sensor_
 from wirebert.data.sensors.side_table import text_keys
 from wirebert.data.sensors.states import bits_of, conn_states, flag_bits, flag_texts, is_protocol
 
-NEEDED = frozenset("ts te td sa da sp dp pr flg ipkt ibyt".split())
+NFDUMP_REQUIRED = frozenset("ts te td sa da sp dp pr flg ipkt ibyt".split())
 SUMMARY = re.compile(rb"^Summary\r?\n", re.MULTILINE)
 MAX_WAITING = 1_000_000
 """Records that may wait for their answer in a later block."""
@@ -53,7 +53,7 @@ class NfdumpFlows:
         """The canonical schema of these columns."""
         return flow_schema("nfdump", self.names)
 
-    def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows, by their first record.
 
         A record waits for its answer until the log is `max_gap_s` past its end; what then has none is a flow of its
@@ -61,7 +61,7 @@ class NfdumpFlows:
         """
         max_gap_us = int(sensor_table("nfdump").max_gap_s * _MICRO)
         waiting = _no_records()
-        for rows in self._records(block_bytes, intake or Intake()):
+        for rows in self._records(block_bytes, intake or ParseStats()):
             records = pa.concat_tables([waiting, _plain_records(rows)]).combine_chunks()
             now_us = pc.max(records["start_us"]).as_py() or 0
             pairs = pair_records(records, max_gap_us)
@@ -72,7 +72,7 @@ class NfdumpFlows:
             pairs = np.full(waiting.num_rows, -1, np.int64)
             yield _canonical(waiting, pairs, np.ones(waiting.num_rows, np.bool_)).select(list(self.names))
 
-    def _records(self, block_bytes: int, intake: Intake) -> Iterator[pa.Table]:
+    def _records(self, block_bytes: int, intake: ParseStats) -> Iterator[pa.Table]:
         """Rows as the file has them, without the summary at its end."""
         for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
             end = SUMMARY.search(block)
@@ -81,14 +81,14 @@ class NfdumpFlows:
             if end:
                 for line in block[end.start() :].decode("utf-8", "replace").splitlines():
                     intake.num_lines += 1
-                    intake.note_footer(intake.num_lines, "summary of the log", line)
+                    intake.add_footer(intake.num_lines, "summary of the log", line)
                 return
 
 
 def open_nfdump(path: Path, head: bytes, compression: Compression, where: str) -> NfdumpFlows | None:
     """The nfdump CSV that begins with `head`; None for another file."""
     fields = header_names(head, ",")
-    if not set(fields) >= NEEDED or len(set(fields)) < len(fields):
+    if not set(fields) >= NFDUMP_REQUIRED or len(set(fields)) < len(fields):
         return None
     return NfdumpFlows(path=path, where=where, compression=compression, fields=fields)
 
@@ -144,17 +144,17 @@ def _begun_by_the_client(
 def _plain_records(rows: pa.Table) -> pa.Table:
     """The columns that pairing needs, typed."""
     protocols = protocol_names(rows["pr"])
-    ends = [texts_of(rows[name]) for name in ("sa", "sp", "da", "dp")]
+    ends = [to_texts(rows[name]) for name in ("sa", "sp", "da", "dp")]
     # A client's end and a server's end, hashed apart, so that the two ways of a flow give each other's keys.
     left = _mixed(text_keys(ends[0]), text_keys(ends[1]))
     right = _mixed(text_keys(ends[2]), text_keys(ends[3]))
     kind = text_keys(protocols)
     start_us = epoch_us(rows["ts"])
     length_us = pa.array(np.round(_seconds(rows["td"]) * _MICRO).astype(np.int64))
-    sent = {name: integers_of(rows[name]) for name in ("ipkt", "ibyt")}
+    sent = {name: to_integers(rows[name]) for name in ("ipkt", "ibyt")}
     nothing = pa.array(np.zeros(rows.num_rows, np.int64))
     answered = {
-        name: integers_of(rows[name]) if name in rows.column_names else nothing for name in ("opkt", "obyt")
+        name: to_integers(rows[name]) if name in rows.column_names else nothing for name in ("opkt", "obyt")
     }
     return pa.table(
         {
@@ -171,7 +171,7 @@ def _plain_records(rows: pa.Table) -> pa.Table:
 
 
 def _no_records() -> pa.Table:
-    texts = dict.fromkeys(("ts", "td", *NEEDED), pa.array([], pa.string()))
+    texts = dict.fromkeys(("ts", "td", *NFDUMP_REQUIRED), pa.array([], pa.string()))
     return _plain_records(pa.table(texts))
 
 
@@ -234,7 +234,7 @@ def _is_two_way(records: pa.Table) -> Bool[np.ndarray, " records"]:
 
 
 def _seconds(column: pa.ChunkedArray) -> Float64[np.ndarray, " records"]:
-    texts = pc.utf8_trim_whitespace(texts_of(column))
+    texts = pc.utf8_trim_whitespace(to_texts(column))
     is_number = pc.match_substring_regex(texts, r"^[0-9]+(\.[0-9]+)?$")
     numbers = pc.if_else(is_number, texts, "0").cast(pa.float64())
     return numbers.to_numpy(zero_copy_only=False)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int32, UInt8
 
-from wirebert.data.arrow_columns import encode
+from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.sensors.canonical import read_words
 
 FLAG_BITS = {"F": 1, "S": 2, "R": 4, "A": 8}
@@ -39,7 +39,7 @@ def header_bits(value: int) -> int:
 
 def bits_of(column: pa.ChunkedArray | pa.Array, read: Callable[[str], int]) -> UInt8[np.ndarray, " flows"]:
     """Bits of each flow, `read` once per distinct text; 0 where there is none."""
-    encoded = encode(column)
+    encoded = dictionary_encode(column)
     values = [0 if text is None else read(str(text)) for text in encoded.dictionary.to_pylist()]
     index = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
     return np.array([*values, 0], np.uint8)[index]

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, UInt8, UInt64
 
-from wirebert.data.accounting import Intake
-from wirebert.data.arrow_columns import change_texts, epoch_texts, epoch_us, flat, texts_of
+from wirebert.data.accounting import ParseStats
+from wirebert.data.arrow_columns import change_texts, combine_chunks, epoch_texts, epoch_us, to_texts
 from wirebert.data.dialect import Compression
 from wirebert.data.readers.lines import line_blocks, parse_json
 from wirebert.data.schema.schema import FlowSchema
@@ -107,14 +107,14 @@ class SuricataFlows:
         """The canonical schema of flow events."""
         return flow_schema("suricata", self.names)
 
-    def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows, in the order in which they ended."""
         table = sensor_table("suricata")
         sides = self._side_tables(table, block_bytes)
         header_bytes: int | None = None
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
             before = intake.num_rows if intake else 0
-            events = parse_json(block, _FLOW_FIELDS, self.where, intake or Intake())
+            events = parse_json(block, _FLOW_FIELDS, self.where, intake or ParseStats())
             flows = _flattened(events.filter(pc.equal(events["event_type"], pa.scalar("flow"))))
             if intake:
                 intake.num_rows = before + flows.num_rows
@@ -127,7 +127,7 @@ class SuricataFlows:
             for kind, side in sides.items():
                 found, counts, is_found = side.look_up(keys)
                 for name in found.column_names:
-                    column, before = flat(found[name]), canonical.get(name)
+                    column, before = combine_chunks(found[name]), canonical.get(name)
                     # quic and tls events both name the server.
                     canonical[name] = column if before is None else pc.if_else(is_found, column, before)
                 if kind == "alert":
@@ -143,7 +143,7 @@ class SuricataFlows:
         builders = {kind: SideTableBuilder(schema) for kind, schema in schemas.items()}
         fields = pa.schema([*_COMMON, *_EVENT_FIELDS.items()])
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
-            events = parse_json(block, fields, self.where, Intake())
+            events = parse_json(block, fields, self.where, ParseStats())
             for kind, columns in table.joined.items():
                 event_type = kind.removesuffix("_answer")
                 chosen = _flattened(events.filter(pc.equal(events["event_type"], pa.scalar(event_type))))
@@ -153,7 +153,7 @@ class SuricataFlows:
                     chosen = _with_query(chosen)
                 if chosen.num_rows:
                     arrays = {
-                        name: _plain(flat(chosen[raw]), table.values.get(name, {}))
+                        name: _plain(combine_chunks(chosen[raw]), table.values.get(name, {}))
                         for name, raw in columns.items()
                     }
                     builders[kind].add(_flow_keys(chosen["flow_id"]), pa.table(arrays, schema=schemas[kind]))
@@ -177,9 +177,11 @@ def _flattened(table: pa.Table) -> pa.Table:
 
 def _with_query(events: pa.Table) -> pa.Table:
     """DNS events with the first of their `queries`, which version 3 lists, as name and type; and with the bits of `flags`."""
-    first = pc.list_element(pc.list_slice(flat(events["dns.queries"]), 0, 1, return_fixed_size_list=True), 0)
+    first = pc.list_element(
+        pc.list_slice(combine_chunks(events["dns.queries"]), 0, 1, return_fixed_size_list=True), 0
+    )
     for name, _ in _QUERY:
-        column = pc.coalesce(flat(events[f"dns.{name}"]), pc.struct_field(first, name))
+        column = pc.coalesce(combine_chunks(events[f"dns.{name}"]), pc.struct_field(first, name))
         events = events.set_column(events.column_names.index(f"dns.{name}"), f"dns.{name}", column)
     for name, bit in DNS_FLAGS.items():
         bits = change_texts(events["dns.flags"], lambda text, bit=bit: _bit(text, bit))
@@ -199,29 +201,33 @@ def _plain(column: pa.Array, words: Mapping[str, str]) -> pa.Array:
 
 
 def _flow_keys(column: pa.ChunkedArray) -> UInt64[np.ndarray, " flows"]:
-    return flat(column).cast(pa.int64()).fill_null(-1).to_numpy().astype(np.int64).view(np.uint64)
+    return combine_chunks(column).cast(pa.int64()).fill_null(-1).to_numpy().astype(np.int64).view(np.uint64)
 
 
 def _header_bytes(flows: pa.Table) -> int:
     protocols = protocol_names(flows["proto"])
-    both_bytes = pc.add(flat(flows["flow.bytes_toserver"]), flat(flows["flow.bytes_toclient"]))
-    both_packets = pc.add(flat(flows["flow.pkts_toserver"]), flat(flows["flow.pkts_toclient"]))
+    both_bytes = pc.add(
+        combine_chunks(flows["flow.bytes_toserver"]), combine_chunks(flows["flow.bytes_toclient"])
+    )
+    both_packets = pc.add(
+        combine_chunks(flows["flow.pkts_toserver"]), combine_chunks(flows["flow.pkts_toclient"])
+    )
     return link_header_bytes(protocols, both_bytes, both_packets)
 
 
 def _canonical(flows: pa.Table, table: SensorTable, header_bytes: int) -> dict[str, pa.Array]:
-    canonical = {name: flat(flows[raw]) for name, raw in table.columns.items()}
+    canonical = {name: combine_chunks(flows[raw]) for name, raw in table.columns.items()}
     canonical["protocol"] = protocol_names(canonical["protocol"])
     canonical["service"] = service_names(canonical["service"], table)
     start_us, end_us = epoch_us(flows["flow.start"]), epoch_us(flows["flow.end"])
     canonical["ts"] = epoch_texts(start_us)
     canonical["duration_s"] = pc.divide(pc.subtract(end_us, start_us).cast(pa.float64()), 1e6)
-    canonical["uid"] = texts_of(canonical["uid"])
-    tags = pc.list_value_length(flat(flows["vlan"])).cast(pa.int64()).fill_null(0)
+    canonical["uid"] = to_texts(canonical["uid"])
+    tags = pc.list_value_length(combine_chunks(flows["vlan"])).cast(pa.int64()).fill_null(0)
     for side, name in (("src", "src_ip_bytes"), ("dst", "dst_ip_bytes")):
         packets = canonical[f"{side}_packets"]
         tag_bytes = pc.multiply(pc.multiply(packets, tags), VLAN_TAG_BYTES if header_bytes else 0)
-        frames = pc.subtract(flat(flows[table.frames[name]]), tag_bytes)
+        frames = pc.subtract(combine_chunks(flows[table.frames[name]]), tag_bytes)
         canonical[name] = ip_bytes(frames, packets, header_bytes)
     is_tcp = is_protocol(canonical["protocol"], "tcp")
     src, dst = _flags(flows["tcp.tcp_flags_ts"]), _flags(flows["tcp.tcp_flags_tc"])

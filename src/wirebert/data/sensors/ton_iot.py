@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.accounting import Intake
-from wirebert.data.arrow_columns import change_texts, encode, flat, integers_of
+from wirebert.data.accounting import ParseStats
+from wirebert.data.arrow_columns import change_texts, combine_chunks, dictionary_encode, to_integers
 from wirebert.data.dialect import Compression
 from wirebert.data.readers.lines import header_names, line_blocks, parse_delimited, without_first_line
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
@@ -23,10 +23,10 @@ from wirebert.data.sensors.canonical import (
     service_names,
 )
 
-NEEDED = frozenset(
+TON_IOT_REQUIRED = frozenset(
     "src_ip dst_ip proto conn_state src_bytes src_ip_bytes dst_pkts dns_qclass http_trans_depth".split()
 )
-TRUTH = {"T": "1", "F": "0"}
+TRUTH_LETTERS = {"T": "1", "F": "0"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,20 +53,24 @@ class TonIotFlows:
         """The canonical schema with what the set has of its own."""
         return flow_schema("ton_iot", self.names, sensor_table("ton_iot").own)
 
-    def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in file order."""
-        table, intake = sensor_table("ton_iot"), intake or Intake()
+        table, intake = sensor_table("ton_iot"), intake or ParseStats()
         for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
             rows = parse_delimited(block, self.fields, ",", quote='"', where=self.where, intake=intake)
-            canonical: dict[str, pa.Array] = {name: flat(rows[raw]) for name, raw in self._columns.items()}
+            canonical: dict[str, pa.Array] = {
+                name: combine_chunks(rows[raw]) for name, raw in self._columns.items()
+            }
             for name, judge in table.only_where.items():
                 if name in canonical and judge in rows.column_names:
-                    applies = pc.greater(integers_of(rows[judge]), pa.scalar(0))
-                    canonical[name] = _where(applies, encode(canonical[name]))
+                    applies = pc.greater(to_integers(rows[judge]), pa.scalar(0))
+                    canonical[name] = _where(applies, dictionary_encode(canonical[name]))
             for name in canonical:
                 column = canonical_columns().get(name)
                 if column is not None and column.kind is ColumnKind.BOOLEAN:
-                    canonical[name] = change_texts(canonical[name], lambda text: TRUTH.get(text, text))
+                    canonical[name] = change_texts(
+                        canonical[name], lambda text: TRUTH_LETTERS.get(text, text)
+                    )
             canonical["protocol"] = protocol_names(canonical["protocol"])
             canonical["service"] = service_names(canonical["service"], table)
             yield pa.table(canonical)
@@ -75,7 +79,7 @@ class TonIotFlows:
 def open_ton_iot(path: Path, head: bytes, compression: Compression, where: str) -> TonIotFlows | None:
     """The TON_IoT table that begins with `head`; None for another file."""
     fields = header_names(head, ",")
-    if not set(fields) >= NEEDED or len(set(fields)) < len(fields):
+    if not set(fields) >= TON_IOT_REQUIRED or len(set(fields)) < len(fields):
         return None
     return TonIotFlows(path=path, where=where, compression=compression, fields=fields)
 

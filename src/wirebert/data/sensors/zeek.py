@@ -16,8 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.accounting import Intake
-from wirebert.data.arrow_columns import change_texts, encode, epoch_texts, epoch_us, flat, texts_of
+from wirebert.data.accounting import ParseStats
+from wirebert.data.arrow_columns import (
+    change_texts,
+    combine_chunks,
+    dictionary_encode,
+    epoch_texts,
+    epoch_us,
+    to_texts,
+)
 from wirebert.data.dialect import Compression, read_head
 from wirebert.data.readers.lines import line_blocks, parse_delimited, parse_json
 from wirebert.data.schema.schema import FlowSchema
@@ -33,10 +40,10 @@ from wirebert.data.sensors.states import bits_of, flag_bits, flag_texts, is_prot
 from wirebert.errors import DataError
 
 COMMENT = re.compile(rb"^[ \t]*#[^\n]*(?:\n|$)", re.MULTILINE)
-FIELDS = re.compile(rb"^[ \t]*#fields[ \t]+([^\r\n]*)", re.MULTILINE)
-NEEDED = frozenset("ts uid id.orig_h id.resp_h proto service conn_state".split())
+FIELDS_LINE = re.compile(rb"^[ \t]*#fields[ \t]+([^\r\n]*)", re.MULTILINE)
+ZEEK_REQUIRED = frozenset("ts uid id.orig_h id.resp_h proto service conn_state".split())
 """Fields without which a conn.log in tabs is a table like any."""
-LOOKED_AT = 1_000
+JSON_HEAD_LINES = 1_000
 """Lines of a JSON log that say which fields, and which logs, there are."""
 LABEL_GAP = b"   "
 """IoT-23 appends its labels with three spaces where a tab is due."""
@@ -67,7 +74,7 @@ class ZeekLog:
     """Whether each line says in `_path` which log it belongs to: one file may hold several."""
 
     def blocks(
-        self, block_bytes: int, intake: Intake, wanted: tuple[str, ...] | None = None
+        self, block_bytes: int, intake: ParseStats, wanted: tuple[str, ...] | None = None
     ) -> Iterator[pa.Table]:
         """Blocks of the log's columns (of a JSON log only those `wanted`), nothing interpreted."""
         schema = self._json_schema(wanted or self.fields) if self.layout == "json" else None
@@ -86,8 +93,8 @@ class ZeekLog:
             else:
                 yield self._parse_tabs(block, intake)
 
-    def _parse_tabs(self, block: bytes, intake: Intake) -> pa.Table:
-        for match in FIELDS.finditer(block):
+    def _parse_tabs(self, block: bytes, intake: ParseStats) -> pa.Table:
+        for match in FIELDS_LINE.finditer(block):
             if split_fields(match.group(1)) != self.fields:
                 raise DataError(
                     f"{self.where}: expected one set of #fields, found another near line {intake.num_lines}; "
@@ -127,9 +134,9 @@ class ZeekTable:
         """Its columns."""
         return self.log.fields
 
-    def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order."""
-        for table in self.log.blocks(block_bytes, intake or Intake()):
+        for table in self.log.blocks(block_bytes, intake or ParseStats()):
             yield pa.table({name: _without_empty(table[name]) for name in table.column_names})
 
 
@@ -175,19 +182,19 @@ class ZeekFlows:
         """The canonical schema of these logs."""
         return flow_schema("zeek", self.names)
 
-    def read(self, block_bytes: int, intake: Intake | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in the order of conn.log."""
         table, columns = sensor_table("zeek"), self._columns
         sides = [(log, _side_table(log, table.joined[log.kind], block_bytes)) for log in self.beside]
         wanted = tuple(dict.fromkeys(columns.values()))
-        for block in self.conn.blocks(block_bytes, intake or Intake(), wanted):
+        for block in self.conn.blocks(block_bytes, intake or ParseStats(), wanted):
             arrays = {name: _without_empty(block[raw]) for name, raw in columns.items()}
             canonical = _canonical(arrays, table)
-            keys = text_keys(texts_of(arrays["uid"])) if sides else np.empty(0, np.uint64)
+            keys = text_keys(to_texts(arrays["uid"])) if sides else np.empty(0, np.uint64)
             for _, side in sides:
                 found, _, is_found = side.look_up(keys)
                 for name in found.column_names:
-                    column = flat(found[name])
+                    column = combine_chunks(found[name])
                     before = canonical.get(name)
                     # quic.log and ssl.log both name the server: the first log that knows the flow is believed.
                     canonical[name] = column if before is None else pc.if_else(is_found, column, before)
@@ -199,7 +206,7 @@ def open_zeek(path: Path, head: bytes, compression: Compression, where: str) -> 
     log = _recognise(path, head, compression, where)
     if log is None:
         return None
-    if log.kind != "conn" or (log.layout == "tabs" and not set(log.fields) >= NEEDED):
+    if log.kind != "conn" or (log.layout == "tabs" and not set(log.fields) >= ZEEK_REQUIRED):
         # A JSON log without flows is JSON lines like any other.
         return ZeekTable(log=log) if log.layout == "tabs" else None
     beside = _inside(log, head)
@@ -264,7 +271,7 @@ def _kind_of(path: Path) -> str:
 
 
 def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: str) -> ZeekLog:
-    fields = FIELDS.search(head)
+    fields = FIELDS_LINE.search(head)
     if fields is None:
         raise DataError(
             f"{where}: expected a #fields line at the head of the Zeek log, found none; restore it"
@@ -296,7 +303,7 @@ def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: st
 def _objects_of(head: bytes) -> list[Mapping[str, object]]:
     """The JSON objects among the first lines."""
     objects: list[Mapping[str, object]] = []
-    for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:LOOKED_AT]:
+    for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:JSON_HEAD_LINES]:
         try:
             found = json.loads(line)
         except ValueError:
@@ -328,9 +335,9 @@ def _side_table(log: ZeekLog, columns: Mapping[str, str], block_bytes: int) -> S
     present = _present(log, columns)
     schema = pa.schema([(name, pa.string()) for name in present])
     builder = SideTableBuilder(schema)
-    for block in log.blocks(block_bytes, Intake(), ("uid", *dict.fromkeys(present.values()))):
+    for block in log.blocks(block_bytes, ParseStats(), ("uid", *dict.fromkeys(present.values()))):
         chosen = {name: as_plain_text(_without_empty(block[raw])) for name, raw in present.items()}
-        builder.add(text_keys(texts_of(block["uid"])), pa.table(chosen, schema=schema))
+        builder.add(text_keys(to_texts(block["uid"])), pa.table(chosen, schema=schema))
     return builder.finish()
 
 
@@ -343,12 +350,12 @@ def as_plain_text(column: pa.Array) -> pa.Array:
     marks = {"T": "1", "F": "0", "-": None}
     if isinstance(column, pa.DictionaryArray):
         return change_texts(column, lambda text: marks.get(text, text))
-    return texts_of(column)
+    return to_texts(column)
 
 
 def _without_empty(column: pa.ChunkedArray) -> pa.Array:
     """The column in one piece; `(empty)`, Zeek's word for an empty set, is an empty text."""
-    array = flat(column)
+    array = combine_chunks(column)
     if not isinstance(array, pa.DictionaryArray):
         return array
     values = pc.if_else(pc.equal(array.dictionary, pa.scalar("(empty)")), "", array.dictionary)
@@ -375,8 +382,8 @@ def _times(column: pa.Array) -> pa.Array:
     """Decimal seconds, from decimal text, numbers or dates."""
     if pa.types.is_floating(column.type):
         return column.cast(pa.decimal128(24, 6), safe=False).cast(pa.string())
-    encoded = encode(column)
+    encoded = dictionary_encode(column)
     is_date = pc.match_substring(encoded.dictionary, "T")
     if not pc.any(is_date).as_py():
-        return texts_of(column)
+        return to_texts(column)
     return epoch_texts(epoch_us(column))

@@ -25,7 +25,7 @@ from wirebert.data.synthetic.network import (
     Network,
     server,
 )
-from wirebert.data.synthetic.stealthy import beacon, brute_force, exfiltration
+from wirebert.data.synthetic.stealthy import beacon, brute_force, slow_exfiltration
 from wirebert.data.synthetic.traffic import as_sensed
 from wirebert.data.synthetic.wire import (
     PROBED_PORTS,
@@ -293,7 +293,7 @@ CAPTURED_ATTACKS: Mapping[Callable[[Scene, int], pa.Table], str] = {
     sweep: "scan",
     brute_force: "brute_force",
     beacon: "beacon",
-    exfiltration: "exfiltration",
+    slow_exfiltration: "exfiltration",
     syn_flood: "flood",
 }
 """Attacks of captures, and what they are called."""

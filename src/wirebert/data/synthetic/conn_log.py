@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from wirebert.data.arrow_columns import epoch_texts, epoch_us
 
-FIELDS: Mapping[str, str] = {
+CONN_LOG_FIELDS: Mapping[str, str] = {
     "ts": "time",
     "uid": "string",
     "id.orig_h": "addr",
@@ -50,7 +50,7 @@ HISTORIES: Mapping[str, str] = {
 _HEADER_BYTES = {"tcp": 52, "udp": 28, "icmp": 28}
 _HEADER = (
     "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\tconn\n"
-    f"#fields\t{chr(9).join(FIELDS)}\n#types\t{chr(9).join(FIELDS.values())}\n"
+    f"#fields\t{chr(9).join(CONN_LOG_FIELDS)}\n#types\t{chr(9).join(CONN_LOG_FIELDS.values())}\n"
 )
 
 
@@ -107,7 +107,7 @@ def conn_columns(table: pa.Table, generator: np.random.Generator) -> dict[str, p
         "label": columns["label"],
     }
     every = ends | sides
-    return {name: every[name] for name in FIELDS}
+    return {name: every[name] for name in CONN_LOG_FIELDS}
 
 
 def _lines(table: pa.Table, generator: np.random.Generator) -> bytes:

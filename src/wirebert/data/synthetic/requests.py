@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wirebert.data.synthetic.text import (
-    Grammar,
+    TextGrammar,
     either,
     encoded,
     hexadecimal,
@@ -84,7 +84,7 @@ def benign_uris(generator: np.random.Generator, count: int) -> pa.Array:
 
 def sql_injection_uris(generator: np.random.Generator, count: int) -> pa.Array:
     """Request targets that carry SQL; about one in eight is a mild probe that a visitor may send too."""
-    grammars: list[tuple[float | int, Grammar]] = [
+    grammars: list[tuple[float | int, TextGrammar]] = [
         (0.27, _tautology),
         (0.25, _union),
         (0.12, _stacked),
@@ -96,7 +96,7 @@ def sql_injection_uris(generator: np.random.Generator, count: int) -> pa.Array:
 
 def cross_site_scripting_uris(generator: np.random.Generator, count: int) -> pa.Array:
     """Request targets that carry HTML or script; about one in eight is a mild probe that a visitor may send too."""
-    grammars: list[tuple[float | int, Grammar]] = [
+    grammars: list[tuple[float | int, TextGrammar]] = [
         (0.3, _script_tag),
         (0.38, _event_handler),
         (0.2, _script_link),
@@ -115,7 +115,7 @@ def user_agents(
 
 
 def _attack_uris(
-    generator: np.random.Generator, count: int, grammars: Sequence[tuple[float | int, Grammar]]
+    generator: np.random.Generator, count: int, grammars: Sequence[tuple[float | int, TextGrammar]]
 ) -> pa.Array:
     num_probes = int(generator.binomial(count, 0.12))
     values = mixture(generator, count - num_probes, grammars)

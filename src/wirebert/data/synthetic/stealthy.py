@@ -42,7 +42,7 @@ def beacon(scene: Scene, count: int) -> pa.Table:
     return _turned(web_browsing(scene, count), _steady(scene, campaign), source, destination)
 
 
-def exfiltration(scene: Scene, count: int) -> pa.Table:
+def slow_exfiltration(scene: Scene, count: int) -> pa.Table:
     """An infected client putting files outside as people do, but one after the other at one host."""
     campaign, time_s = bursts(scene, count, mean_size=20, gap_s=90)
     source = one_each(scene, campaign, scene.network.infected)
@@ -68,10 +68,10 @@ def _turned(flows: pa.Table, time_s: Numbers, source: Codes, destination: Codes)
     return pa.table(columns, schema=flows.schema)
 
 
-QUIET_ATTACKS: Mapping[Callable[[Scene, int], pa.Table], float] = {
+STEALTHY_ATTACKS: Mapping[Callable[[Scene, int], pa.Table], float] = {
     scan: 0.007,
     brute_force: 0.006,
     beacon: 0.012,
-    exfiltration: 0.005,
+    slow_exfiltration: 0.005,
 }
 """Attacks with their share of all flows; the label is the function's name."""

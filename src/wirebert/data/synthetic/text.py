@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool
 
-Grammar = Callable[[np.random.Generator, int], pa.Array]
+TextGrammar = Callable[[np.random.Generator, int], pa.Array]
 """Makes so many texts of one shape."""
 
 # What a client makes of the characters of a value; the percent sign first, so that nothing is encoded twice by mistake.
@@ -55,7 +55,7 @@ def either(generator: np.random.Generator, share: float | int, first: pa.Array, 
 
 
 def mixture(
-    generator: np.random.Generator, count: int, grammars: Sequence[tuple[float | int, Grammar]]
+    generator: np.random.Generator, count: int, grammars: Sequence[tuple[float | int, TextGrammar]]
 ) -> pa.Array:
     """`count` texts, each from one of the grammars, with chances in proportion to the weights."""
     weights = np.array([weight for weight, _ in grammars])

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from wirebert.data.synthetic.attacks import ATTACK_CALLS, ATTACKS
 from wirebert.data.synthetic.benign import BENIGN, BENIGN_CALLS
 from wirebert.data.synthetic.network import Network
-from wirebert.data.synthetic.stealthy import QUIET_ATTACKS
+from wirebert.data.synthetic.stealthy import STEALTHY_ATTACKS
 from wirebert.data.synthetic.wire import Scene
 
 FLOWS_PER_BLOCK = 8_000
@@ -36,11 +36,11 @@ _UID_LETTERS = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm
 
 
 def generate(
-    num_rows: int, seed: int, block_rows: int = 50_000, *, quiet: bool = False
+    num_rows: int, seed: int, block_rows: int = 50_000, *, stealthy: bool = False
 ) -> Iterator[pa.Table]:
     """Tables of `block_rows` flows (the last one shorter), in order of time; a column's missing values are null.
 
-    With `quiet`, all attacks are such that only several flows together give them away.
+    With `stealthy`, all attacks are such that only several flows together give them away.
 
     >>> first = next(generate(3, seed=0))
     >>> first.num_rows, first.column_names[:4], first.column_names[-1]
@@ -50,7 +50,7 @@ def generate(
     waiting: list[pa.Table] = []
     num_waiting = num_done = 0
     for place in range(-(-num_rows // FLOWS_PER_BLOCK)):
-        flows = _block(network, place, quiet=quiet)
+        flows = _block(network, place, stealthy=stealthy)
         waiting.append(flows.slice(0, num_rows - num_done))
         num_done += waiting[-1].num_rows
         num_waiting += waiting[-1].num_rows
@@ -61,21 +61,21 @@ def generate(
             num_waiting = waiting[0].num_rows
 
 
-def write_csv(path: str | Path, num_rows: int, seed: int, *, quiet: bool = False) -> None:
+def write_csv(path: str | Path, num_rows: int, seed: int, *, stealthy: bool = False) -> None:
     """Write generated flows as comma-separated text with a header, quoted where needed."""
     with Path(path).open("wb") as file:
-        for index, table in enumerate(generate(num_rows, seed, quiet=quiet)):
+        for index, table in enumerate(generate(num_rows, seed, stealthy=stealthy)):
             if index == 0:
                 file.write((",".join(table.column_names) + "\n").encode())
             file.write(_csv_lines(table))
 
 
-def _block(network: Network, place: int, *, quiet: bool) -> pa.Table:
+def _block(network: Network, place: int, *, stealthy: bool) -> pa.Table:
     generator = np.random.default_rng([network.seed, 7, place])
     scene = Scene(network, generator, place / BLOCKS_PER_DAY, (place + 1) / BLOCKS_PER_DAY)
     parts = [(activity(scene), "benign") for activity in BENIGN_CALLS]
-    parts += [(attack(scene), attack.__name__) for attack in ATTACK_CALLS if not quiet]
-    attacks = QUIET_ATTACKS if quiet else ATTACKS
+    parts += [(attack(scene), attack.__name__) for attack in ATTACK_CALLS if not stealthy]
+    attacks = STEALTHY_ATTACKS if stealthy else ATTACKS
     parts += [
         (attack(scene, round(share * FLOWS_PER_BLOCK)), attack.__name__) for attack, share in attacks.items()
     ]

@@ -23,7 +23,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-from wirebert.model.kernels.tiles import kept
+from wirebert.model.kernels.tiles import dropout_mask
 
 TOKENS_AT_ONCE: Final = 4
 MOST_PROGRAMS: Final = 264
@@ -47,7 +47,7 @@ def _forward_kernel(
     if HAS_BIAS:
         x += tl.load(bias_ptr + columns, mask=columns < dim, other=0.0).to(tl.float32)[None, :]
     if DROPS:
-        x = tl.where(kept(tl.load(seed_ptr), places, threshold), x * KEEP_SCALE, 0.0)
+        x = tl.where(dropout_mask(tl.load(seed_ptr), places, threshold), x * KEEP_SCALE, 0.0)
     if HAS_RESIDUAL:
         x += tl.load(residual_ptr + places, mask=inside, other=0.0).to(tl.float32)
     if HAS_BIAS or HAS_RESIDUAL or DROPS:
@@ -93,7 +93,7 @@ def _backward_kernel(
         grad_sum = (scaled - middle[:, None] - normal * along[:, None]) * rstd[:, None]
         tl.store(grad_sum_ptr + places, grad_sum.to(grad_sum_ptr.dtype.element_ty), mask=inside)
         if DROPS:
-            grad_x = tl.where(kept(tl.load(seed_ptr), places, threshold), grad_sum * KEEP_SCALE, 0.0)
+            grad_x = tl.where(dropout_mask(tl.load(seed_ptr), places, threshold), grad_sum * KEEP_SCALE, 0.0)
             tl.store(grad_x_ptr + places, grad_x.to(grad_x_ptr.dtype.element_ty), mask=inside)
             grad_bias += tl.sum(tl.where(inside, grad_x, 0.0), 0)
         else:

@@ -25,7 +25,7 @@ from torch.library import triton_op, wrap_triton
 
 
 @triton.jit
-def kept(seed, place, threshold):
+def dropout_mask(seed, place, threshold):
     """Whether the value at `place` survives dropout: a 32-bit hash against the threshold."""
     x = place.to(tl.uint32) * 0x9E3779B1 + seed.to(tl.uint32)
     x = (x ^ (x >> 16)) * 0x7FEB352D
@@ -64,7 +64,7 @@ def _weighted(
     if DROPS:
         across = tl.arange(0, BLOCK)
         place = ((tile * NUM_HEADS + head) * BLOCK + across[:, None]) * BLOCK + across[None, :]
-        factors = tl.where(kept(tl.load(seed_ptr), place, threshold), KEEP_SCALE, 0.0)
+        factors = tl.where(dropout_mask(tl.load(seed_ptr), place, threshold), KEEP_SCALE, 0.0)
     return query, key, value, weights, factors
 
 

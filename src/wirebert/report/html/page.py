@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from wirebert.data.checks.findings import SEVERITIES, Finding
-from wirebert.files import write_whole
+from wirebert.files import write_atomic
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.report.html.parts import (
     Markup,
@@ -28,9 +28,9 @@ from wirebert.report.html.split import split_section
 from wirebert.report.plots.chart import Chart
 from wirebert.report.plots.run import RESOURCE, TRAINING
 from wirebert.report.report import DataSection, Report
-from wirebert.report.summary import doubts, verdict
-from wirebert.report.terminal import HEADLINES, interval, times_read
-from wirebert.serialization import dotted
+from wirebert.report.summary import caveats, summarize
+from wirebert.report.terminal import HEADLINE_METRICS, interval, format_file_usage
+from wirebert.serialization import flatten
 
 MOST_BYTES = 5_000_000
 """Size of the page: what mail takes and a browser opens at once."""
@@ -41,7 +41,7 @@ _NO_SAMPLES = "This run took no samples of what the machine did."
 
 def write_page(report: Report, path: Path, drawn: Mapping[str, Chart], pictures: Mapping[str, str]) -> None:
     """Write report.html; the file appears whole or not at all."""
-    write_whole(path, page(report, drawn, pictures))
+    write_atomic(path, page(report, drawn, pictures))
 
 
 def page(report: Report, drawn: Mapping[str, Chart], pictures: Mapping[str, str]) -> str:
@@ -110,13 +110,13 @@ def _rivals(report: Report, split: str) -> dict[str, SplitMetrics]:
 
 
 def _verdict(report: Report, figures: Mapping[str, Markup]) -> Markup:
-    sentences = join(*map(paragraph, verdict(report)))
+    sentences = join(*map(paragraph, summarize(report)))
     if not sentences:
         return sentences
     name, metrics = list(report.splits.items())[-1]
     trees = report.trees(name)
-    cards = join(*(_card(field, title, metrics, trees) for field, title in HEADLINES.items()))
-    told = "".join(f"<li>{markup(doubt)}</li>" for doubt in doubts(report))
+    cards = join(*(_card(field, title, metrics, trees) for field, title in HEADLINE_METRICS.items()))
+    told = "".join(f"<li>{markup(doubt)}</li>" for doubt in caveats(report))
     doubt = f'<div><h3>How far to trust it</h3><ul class="doubts">{told}</ul></div>' if told else ""
     shares = figures.get("classes", "")
     return Markup(
@@ -151,7 +151,11 @@ def _training(report: Report, figures: Mapping[str, Markup]) -> Markup:
 def _data(data: DataSection) -> Markup:
     files = "".join(f"<li><code>{markup(file)}</code></li>" for file in data.files)
     parts = [Markup(f"<ul>{files}</ul>"), paragraph(data.detected), paragraph(data.split)]
-    parts += [paragraph(f"{name}: {line}") for name, read in data.judged.items() for line in times_read(read)]
+    parts += [
+        paragraph(f"{name}: {line}")
+        for name, read in data.test_usage.items()
+        for line in format_file_usage(read)
+    ]
     parts += [_distribution(data), heading("Findings")]
     if not data.findings:
         return join(*parts, paragraph("None."))
@@ -207,7 +211,7 @@ def _origin(report: Report) -> Markup:
         )
         for name, rival in report.baseline.items()
     ]
-    rows = [(name, words(value)) for name, value in dotted(report.settings)]
+    rows = [(name, words(value)) for name, value in flatten(report.settings)]
     every = table("Every setting as it was used", ("setting", "value"), rows, text=(1,)) if rows else None
     command = Markup(f"<pre><code>{markup(report.command)}</code></pre>")
     settings = [] if every is None else [disclosure("All settings", every)]

@@ -7,7 +7,7 @@ import numpy as np
 
 from wirebert.metrics.split_metrics import Mistake, SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, TeacherGap, gap_remarks, gap_rows
-from wirebert.metrics.thresholds import OperatingPoint
+from wirebert.metrics.thresholds import ThresholdMetrics
 from wirebert.report.html.parts import (
     Markup,
     charts,
@@ -20,10 +20,10 @@ from wirebert.report.html.parts import (
     with_range,
 )
 from wirebert.report.report import TREES
-from wirebert.report.terminal import HEADLINES, detections, interval, remarks
+from wirebert.report.terminal import HEADLINE_METRICS, interval, split_remarks, tpr_rows
 
 _PREVALENCES = {"0.01": "1%", "0.001": "0.1%"}
-"""Key of `OperatingPoint.precision_at_prevalence` -> how a reader would write it."""
+"""Key of `ThresholdMetrics.precision_at_prevalence` -> how a reader would write it."""
 
 _OPEN_MISTAKES = 3
 _TEACHER = "Student and teacher"
@@ -49,7 +49,7 @@ def split_section(
     ]
     parts = [
         headline_table(name, metrics, rivals),
-        *(paragraph(remark, "faint") for remark in remarks(metrics)),
+        *(paragraph(remark, "faint") for remark in split_remarks(metrics)),
         heading("Classes"),
         charts(classes),
         class_table(name, metrics, rivals.get(TREES)),
@@ -64,16 +64,18 @@ def split_section(
 def teacher_part(name: str, gap: TeacherGap) -> Markup:
     """Student and teacher side by side."""
     return join(
-        table(f"{_TEACHER} on {name}", GAP_HEAD, gap_rows(gap.splits[name], HEADLINES), hide_caption=True),
+        table(
+            f"{_TEACHER} on {name}", GAP_HEAD, gap_rows(gap.splits[name], HEADLINE_METRICS), hide_caption=True
+        ),
         *(paragraph(remark, "faint") for remark in gap_remarks(gap, name)),
     )
 
 
 def headline_table(name: str, metrics: SplitMetrics, rivals: Mapping[str, SplitMetrics]) -> Markup:
     """Every headline figure with its interval, beside the baseline's."""
-    columns = [_headline(shown) | detections(shown) for shown in (metrics, *rivals.values())]
+    columns = [_headline(shown) | tpr_rows(shown) for shown in (metrics, *rivals.values())]
     rows = [
-        [HEADLINES.get(figure, figure), *(column.get(figure, "-") for column in columns)]
+        [HEADLINE_METRICS.get(figure, figure), *(column.get(figure, "-") for column in columns)]
         for figure in columns[0]
     ]
     losses = [shown.loss for shown in (metrics, *rivals.values())]
@@ -107,7 +109,7 @@ def alarms(name: str, metrics: SplitMetrics) -> Markup:
     """What thresholds that aim at few false alarms find, and what they ask of the people who look at alarms."""
     origin = metrics.thresholds_from
     scores = (
-        "the attack score" if metrics.alerts_on == "attack" else "the attack score and the novelty joined"
+        "the attack score" if metrics.alert_score == "attack" else "the attack score and the novelty joined"
     )
     told = (
         f"Thresholds of {scores}, fitted on the benign flows of {origin} and judged here."
@@ -147,7 +149,7 @@ def mistakes(found: Sequence[Mistake]) -> Markup:
 
 def _headline(metrics: SplitMetrics) -> dict[str, str]:
     cells: dict[str, str] = {}
-    for field in HEADLINES:
+    for field in HEADLINE_METRICS:
         value = cast(float | None, getattr(metrics, field))
         if value is not None:
             ends = interval(metrics.intervals.rows[field]) if metrics.intervals else ""
@@ -155,16 +157,16 @@ def _headline(metrics: SplitMetrics) -> dict[str, str]:
     return cells
 
 
-def _alarm_column(point: OperatingPoint, metrics: SplitMetrics) -> list[str]:
+def _alarm_column(point: ThresholdMetrics, metrics: SplitMetrics) -> list[str]:
     here = f"[{point.fpr_interval[0]:.3%}, {point.fpr_interval[1]:.3%}]" if point.fpr_interval else ""
     best: list[str] = []
     if metrics.thresholds_from is not None and metrics.binary is not None:
         key = np.format_float_positional(point.target_fpr)
-        best = [_percent(metrics.binary.detection_at_fpr.get(key), 1)]
+        best = [_percent(metrics.binary.tpr_at_fpr.get(key), 1)]
     return [
         f"{point.threshold:.6g}",
         with_range(_percent(point.fpr, 3), here),
-        _percent(point.detection, 1),
+        _percent(point.tpr, 1),
         *best,
         _percent(point.precision, 1),
         f"{point.alerts_per_10000:,.1f}",
@@ -173,11 +175,11 @@ def _alarm_column(point: OperatingPoint, metrics: SplitMetrics) -> list[str]:
     ]
 
 
-def _alerts(point: OperatingPoint, prevalence: float) -> str:
+def _alerts(point: ThresholdMetrics, prevalence: float) -> str:
     """Alerts in 10,000 flows of traffic with this share of attacks."""
-    if point.detection is None or not point.fpr:
+    if point.tpr is None or not point.fpr:
         return "-"
-    return f"{10_000 * (prevalence * point.detection + (1 - prevalence) * point.fpr):,.1f}"
+    return f"{10_000 * (prevalence * point.tpr + (1 - prevalence) * point.fpr):,.1f}"
 
 
 def _percent(share: float | None, digits: int) -> str:
@@ -185,7 +187,7 @@ def _percent(share: float | None, digits: int) -> str:
 
 
 def _mistake(mistake: Mistake, *, is_open: bool) -> Markup:
-    carried = {name: share for name, share in mistake.carried_by.items() if share > 0}
+    carried = {name: share for name, share in mistake.top_features.items() if share > 0}
     highest = max(carried.values(), default=0.0)
     pairs = [
         _pair(column, value, (carried.get(column, 0.0) / highest) ** 0.5 if highest else 0.0)

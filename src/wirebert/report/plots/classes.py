@@ -19,7 +19,7 @@ from wirebert.report.plots.chart import (
     specification,
 )
 
-FIGURES = {"f1": "F1", "precision": "precision", "recall": "recall"}
+METRICS = {"f1": "F1", "precision": "precision", "recall": "recall"}
 """Field of `ClassMetrics` -> its name for people."""
 
 _LETTER = 8
@@ -79,9 +79,9 @@ def confusion(metrics: SplitMetrics, title: str) -> Chart:
     )
 
 
-def class_figures(metrics: SplitMetrics, title: str, trees: SplitMetrics | None = None) -> Chart:
+def class_metrics(metrics: SplitMetrics, title: str, trees: SplitMetrics | None = None) -> Chart:
     """F1, precision or recall of every class as bars, with interval, support, and what the baseline reaches."""
-    switch = Switch("figure", "Figure", FIGURES)
+    switch = Switch("figure", "Figure", METRICS)
     axis: Spec = {"values": [0, 0.25, 0.5, 0.75, 1], "format": ".2~f"}
     x: Spec = {"type": "quantitative", "scale": {"domain": [0, 1]}, "title": None, "axis": axis}
     tooltip: list[Spec] = [
@@ -230,7 +230,7 @@ def _number(*, small: bool) -> Spec:
 def _bars(metrics: SplitMetrics, trees: SplitMetrics | None) -> list[Spec]:
     intervals = metrics.intervals.per_class if metrics.intervals else {}
     rows: list[Spec] = []
-    for figure, name in FIGURES.items():
+    for figure, name in METRICS.items():
         for label, own in metrics.per_class.items():
             value = float(getattr(own, figure))
             low, high = intervals[label][figure] if label in intervals else (value, value)

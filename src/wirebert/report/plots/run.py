@@ -2,7 +2,7 @@
 
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.report.plots.chart import Chart
-from wirebert.report.plots.classes import class_figures, class_shares, confusion
+from wirebert.report.plots.classes import class_metrics, class_shares, confusion
 from wirebert.report.plots.scores import calibration, precision_recall, roc, scores
 from wirebert.report.plots.training import resource_charts, training_charts
 from wirebert.report.report import Report
@@ -36,7 +36,7 @@ def run_charts(report: Report, history: History | None = None) -> dict[str, Char
 def split_charts(name: str, metrics: SplitMetrics, trees: SplitMetrics | None = None) -> dict[str, Chart]:
     """Charts of one split by kind; those whose figures the report lacks are left out."""
     charts = {
-        "f1": class_figures(metrics, f"Classes on {name}", trees),
+        "f1": class_metrics(metrics, f"Classes on {name}", trees),
         "confusion": confusion(metrics, f"Confusion on {name}"),
     }
     if metrics.curves is not None and any(

@@ -56,9 +56,9 @@ def roc(metrics: SplitMetrics, title: str, trees: SplitMetrics | None = None) ->
     rows: list[Mapping[str, object]] = []
     fewest = 1.0
     for line in lines:
-        total, rest = line.curve.num_found[-1], line.curve.num_false[-1]
+        total, rest = line.curve.num_true_positives[-1], line.curve.num_false_positives[-1]
         fewest = min(fewest, 1 / rest)
-        points = zip(line.curve.num_found, line.curve.num_false, strict=True)
+        points = zip(line.curve.num_true_positives, line.curve.num_false_positives, strict=True)
         rows += [
             {"line": line.name, "x": _short(false / rest), "y": _short(found / total)}
             for found, false in [(0, 0), *points]
@@ -93,8 +93,8 @@ def precision_recall(metrics: SplitMetrics, title: str, trees: SplitMetrics | No
     lines = _lines(metrics, trees)
     rows: list[Mapping[str, object]] = []
     for line in lines:
-        total = line.curve.num_found[-1]
-        points = list(zip(line.curve.num_found, line.curve.num_false, strict=True))
+        total = line.curve.num_true_positives[-1]
+        points = list(zip(line.curve.num_true_positives, line.curve.num_false_positives, strict=True))
         start = points[0][0] / sum(points[0])
         rows += [
             {"line": line.name, "place": _short(x), "y": _short(y)}
@@ -181,7 +181,12 @@ def calibration(metrics: SplitMetrics, title: str) -> Chart:
     if metrics.calibration.attack is not None:
         kinds["attack score"] = metrics.calibration.attack
     rows: list[Spec] = [
-        {"kind": kind, "said": _short(part.probability), "true": _short(part.share), "flows": part.num_flows}
+        {
+            "kind": kind,
+            "said": _short(part.probability),
+            "true": _short(part.observed_frequency),
+            "flows": part.num_flows,
+        }
         for kind, diagram in kinds.items()
         for part in diagram.bins
     ]
@@ -332,7 +337,7 @@ def _area_rows(lines: list[_Line]) -> tuple[tuple[str, ...], ...]:
             line.name,
             _figure(line.curve.auroc),
             _figure(line.curve.average_precision),
-            f"{line.curve.num_found[-1]:,}",
+            f"{line.curve.num_true_positives[-1]:,}",
         )
         for line in lines
     )
@@ -352,5 +357,6 @@ def _quarters(counts: tuple[int, ...]) -> tuple[str, ...]:
 
 def _bin_rows(kind: str, diagram: Reliability) -> list[tuple[str, ...]]:
     return [
-        (kind, f"{part.probability:.1%}", f"{part.share:.1%}", f"{part.num_flows:,}") for part in diagram.bins
+        (kind, f"{part.probability:.1%}", f"{part.observed_frequency:.1%}", f"{part.num_flows:,}")
+        for part in diagram.bins
     ]

@@ -55,7 +55,7 @@ _MINUTES = "minutes"
 _GIB = 1 / 2**30
 
 # File name -> title, unit, scale, and the fields of a sample that are drawn together, each with its name.
-DRAWN: Mapping[str, tuple[str, str, float, Mapping[str, str]]] = {
+RESOURCE_CURVES: Mapping[str, tuple[str, str, float, Mapping[str, str]]] = {
     "resource_use": (
         "Processors and GPU in use",
         "share of the time",
@@ -86,7 +86,7 @@ DRAWN: Mapping[str, tuple[str, str, float, Mapping[str, str]]] = {
 def resource_charts(history: History) -> dict[str, Chart]:
     """Every chart of the machine's samples by file name; without one for what the machine did not tell."""
     charts: dict[str, Chart] = {}
-    for key, (title, unit, scale, fields) in DRAWN.items():
+    for key, (title, unit, scale, fields) in RESOURCE_CURVES.items():
         samples = history.resources
         curves = [Curve.between(name, samples, "minutes", field, scale) for field, name in fields.items()]
         told = [curve for curve in curves if len(curve.values)]

@@ -97,7 +97,7 @@ function draw() {
   const flows = chosen.slice(0, SHOWN);
   const first = state.flows[0] ?? {};
   const places = Object.keys(first).slice(1, Object.keys(first).indexOf("predicted_class"));
-  const scored = ["attack_score", "novelty", "alarm_score"].filter((name) => name in first);
+  const scored = ["attack_score", "novelty", "alert_score"].filter((name) => name in first);
   const hasVerdict = "verdict" in first;
   at("head").replaceChildren(...[
     "row", ...places, ...(hasVerdict ? ["verdict"] : []), "class", ...scored, "carried by",
@@ -114,11 +114,11 @@ function draw() {
     if (hasVerdict) cell(row, flow.verdict, ["alert", "pass", "unknown"].includes(flow.verdict) ? flow.verdict : "");
     cell(row, flow.predicted_class);
     for (const name of scored) cell(row, flow[name].toFixed(4), "number");
-    const why = cell(row, "", "why");
-    for (const reason of flow.why ?? []) {
+    const explanation = cell(row, "", "explanation");
+    for (const reason of flow.explanation ?? []) {
       const part = document.createElement("span");
       part.textContent = reason;
-      why.append(part);
+      explanation.append(part);
     }
     return row;
   }));

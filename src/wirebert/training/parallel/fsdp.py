@@ -18,16 +18,16 @@ from torch import Tensor, nn
 
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.config import TrainConfig
-from wirebert.training.parallel.process_group import World
+from wirebert.training.parallel.process_group import Communicator
 
 BYTES_PER_WEIGHT: Final = 20
 """Weight, gradient, gradients added up, and two moments of AdamW."""
-MOST_FOR_WEIGHTS: Final = 0.6
+MAX_WEIGHT_FRACTION: Final = 0.6
 """Share of a GPU's memory that these may take; the rest is for activations."""
 
 
 def choose_parallel(
-    config: TrainConfig, model: DistilBert, device: torch.device, world: World
+    config: TrainConfig, model: DistilBert, device: torch.device, world: Communicator
 ) -> Literal["ddp", "fsdp"]:
     """Whether each rank holds all weights or a part of them."""
     if world.size == 1:
@@ -37,8 +37,8 @@ def choose_parallel(
     if device.type == "cpu":
         return "ddp"
     size_bytes = BYTES_PER_WEIGHT * sum(weight.numel() for weight in model.parameters())
-    room = world.smallest(torch.cuda.mem_get_info(device)[1])
-    return "fsdp" if size_bytes > MOST_FOR_WEIGHTS * room else "ddp"
+    room = world.all_reduce_min(torch.cuda.mem_get_info(device)[1])
+    return "fsdp" if size_bytes > MAX_WEIGHT_FRACTION * room else "ddp"
 
 
 def sharded(model: DistilBert, device: torch.device) -> DistilBert:

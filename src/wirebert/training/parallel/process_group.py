@@ -39,23 +39,23 @@ CONNECTION_LOST: Final = ("gloo", "Connection", "NCCL", "Broken pipe", "Socket",
 
 @final
 @dataclass(frozen=True, slots=True)
-class World:
+class Communicator:
     """The processes of one training, as one of them sees it. Every method is to be called by all, in the same order."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def is_first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process reads, decides, writes and tells; the others train only."""
         return self.rank == 0
 
-    def add_up(self, numbers: Tensor) -> None:
+    def all_reduce_sum(self, numbers: Tensor) -> None:
         """Replace the tensor by the sum of every rank's."""
         if self.size > 1:
             dist.all_reduce(numbers)
 
-    def smallest(self, number: int) -> int:
+    def all_reduce_min(self, number: int) -> int:
         """The smallest of the ranks' numbers."""
         if self.size == 1:
             return number
@@ -63,11 +63,11 @@ class World:
         dist.all_reduce(box, op=dist.ReduceOp.MIN)
         return int(box)
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait until all are here."""
-        self.smallest(0)
+        self.all_reduce_min(0)
 
-    def all_of(self, value: Value) -> list[Value]:
+    def all_gather(self, value: Value) -> list[Value]:
         """Every rank's value, by rank."""
         if self.size == 1:
             return [value]
@@ -75,22 +75,22 @@ class World:
         dist.all_gather_object(values, value)
         return cast("list[Value]", values)
 
-    def of_first(self, make: Callable[[], Value]) -> Value:
+    def broadcast_object(self, make: Callable[[], Value]) -> Value:
         """What rank 0 makes of it; the others do not call `make`."""
         if self.size == 1:
             return make()
-        box: list[Value | None] = [make() if self.is_first else None]
+        box: list[Value | None] = [make() if self.is_main else None]
         dist.broadcast_object_list(box, src=0)
         return cast("Value", box[0])
 
-    def copy_first(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite the tensors, on the processor, by those of rank 0."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor.detach(), src=0)
 
 
-ONE: Final = World()
+SINGLE_RANK: Final = Communicator()
 """A training in one process."""
 
 
@@ -101,7 +101,7 @@ class GradientSum:
     As in DistributedDataParallel every rank holds all weights, sees its share of a step's flows and makes the same update.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], world: World) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], world: Communicator) -> None:
         self._world = world
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
         sizes = [parameter.numel() for parameter in self._parameters]
@@ -119,19 +119,19 @@ class GradientSum:
 
     def exchange(self) -> None:
         """Give every parameter the sum of all ranks' gradients, until they are set to None again."""
-        self._world.add_up(self._flat)
+        self._world.all_reduce_sum(self._flat)
         for piece, parameter in zip(self._pieces, self._parameters, strict=True):
             parameter.grad = piece
 
 
 @final
-class Vote:
+class StopVote:
     """Lets all ranks stop after the same step, whichever of them is asked to.
 
     The answer comes one step late, so that no one waits for it: it travels while a step is computed.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Communicator) -> None:
         self._world = world
         self._ballot: Tensor | None = None
         self._work: dist.Work | None = None
@@ -176,10 +176,10 @@ class Store(Protocol):
 
 
 @final
-class Office:
+class JobQueue:
     """What the processes tell each other outside of training: that there is a job, and that one has failed."""
 
-    def __init__(self, world: World, environment: Mapping[str, str]) -> None:
+    def __init__(self, world: Communicator, environment: Mapping[str, str]) -> None:
         self.world = world
         self._address = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
         self._prefix = f"wirebert/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}/"
@@ -193,24 +193,24 @@ class Office:
         stores = cast(Any, dist)  # torch's types leave them out
         return stores.PrefixStore(self._prefix, stores.TCPStore(*self._address, is_master=False))
 
-    def give(self, job: object) -> None:
+    def send(self, job: object) -> None:
         """Hand a job to the other ranks."""
         self._say(JOB)
-        self.world.of_first(lambda: job)
+        self.world.broadcast_object(lambda: job)
 
     def _say(self, word: bytes) -> None:
         # A word in the store may be waited for without limit, as a collective may not.
         self._num_words += 1
         self._store.set(f"word{self._num_words}", word)
 
-    def take(self) -> object:
+    def receive(self) -> object:
         """The next job of rank 0, however long it takes to come; None: there will be no more."""
         self._num_words += 1
         key = f"word{self._num_words}"
         while not self._store.check([key]):
             if self._one_failed.wait(LOOK_EVERY_S):
                 raise SystemExit(2)
-        return self.world.of_first(lambda: None) if self._store.get(key) == JOB else None
+        return self.world.broadcast_object(lambda: None) if self._store.get(key) == JOB else None
 
     def claim_failure(self) -> bool:
         """Tell all that this rank has failed, and let them hear it; whether it is the first to."""
@@ -240,7 +240,7 @@ class Office:
         """End the work together; to be called by all, once rank 0 has no more jobs."""
         if not self._is_over.is_set():
             self._is_over.set()
-            if self.world.is_first:
+            if self.world.is_main:
                 self._say(END)
             dist.destroy_process_group()
 
@@ -271,28 +271,28 @@ def end_after(seconds: float) -> None:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Crew:
+class ProcessGroup:
     """The processes of one command: a world, and how rank 0 gives it work."""
 
-    world: World = ONE
-    office: Office | None = None
+    communicator: Communicator = SINGLE_RANK
+    queue: JobQueue | None = None
 
-    def give(self, job: object) -> None:
+    def send_job(self, job: object) -> None:
         """Have the other ranks begin a job."""
-        if self.office is not None:
-            self.office.give(job)
+        if self.queue is not None:
+            self.queue.send(job)
 
-    def take(self) -> object:
+    def receive_job(self) -> object:
         """The job that rank 0 gives next; None: there will be no more."""
-        return None if self.office is None else self.office.take()
+        return None if self.queue is None else self.queue.receive()
 
-    def dismiss(self) -> None:
+    def release_workers(self) -> None:
         """Let the other ranks go; what follows is rank 0's alone."""
-        if self.office is not None:
-            self.office.part()
+        if self.queue is not None:
+            self.queue.part()
 
 
-ALONE: Final = Crew()
+SINGLE_PROCESS: Final = ProcessGroup()
 """A command in one process."""
 
 
@@ -301,17 +301,17 @@ def is_launched(environment: Mapping[str, str]) -> bool:
     return int(environment.get("WORLD_SIZE", "1")) > 1 and "RANK" in environment
 
 
-def joined(environment: Mapping[str, str]) -> AbstractContextManager[Crew]:
+def init_process_group(environment: Mapping[str, str]) -> AbstractContextManager[ProcessGroup]:
     """The processes that this one was started with, by torchrun's variables; without them, this one alone.
 
     If one of them fails in this block, all end: that one with its error, the others without a word.
     """
-    return Membership(environment) if is_launched(environment) else nullcontext(ALONE)
+    return Membership(environment) if is_launched(environment) else nullcontext(SINGLE_PROCESS)
 
 
 @final
 class Membership:
-    """What `joined` enters and leaves.
+    """What `init_process_group` enters and leaves.
 
     Raises:
         ConfigError: there are more processes than GPUs on this machine.
@@ -320,14 +320,14 @@ class Membership:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
-        self._world = World(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
+        self._world = Communicator(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> ProcessGroup:
         place, num_gpus = int(self._environment.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if place < num_gpus:
             torch.cuda.set_device(place)
         dist.init_process_group("cpu:gloo,cuda:nccl" if num_gpus else "gloo")
-        self._office = Office(self._world, self._environment)
+        self._office = JobQueue(self._world, self._environment)
         if 0 < num_gpus <= place:
             error = ConfigError(
                 f"torchrun --nproc-per-node must be at most the machine's number of GPUs, {num_gpus}, got {place + 1} or "
@@ -335,7 +335,7 @@ class Membership:
             )
             self.__exit__(ConfigError, error)
             raise error
-        return Crew(self._world, self._office)
+        return ProcessGroup(self._world, self._office)
 
     def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         if error is None:
@@ -346,7 +346,7 @@ class Membership:
             # All were asked to stop, or torchrun will ask the others when this one is gone.
             if self._office.has_failed(0.0):
                 code = 2
-            elif self._world.is_first:
+            elif self._world.is_main:
                 code = 0
             else:
                 code = 143 if isinstance(error, Terminated) else 130
