@@ -90,7 +90,7 @@ class Sides:
 
 def names_of(run: RunConfig, folder: RunFolder) -> dict[str, int]:
     """Attack names with rows enough, and their rows."""
-    data = pipeline.prepare(run, folder)
+    data = pipeline.prepare(run, pipeline.write_typed_rows(run, folder))
     benign = data.classes.benign
     assert benign is not None, "the data set has to have a benign class"
     return {
@@ -106,7 +106,7 @@ def judge_name(task: Task) -> dict[str, object]:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(Path(place))
-        data = pipeline.prepare(task.run, folder)
+        data = pipeline.prepare(task.run, pipeline.write_typed_rows(task.run, folder))
         data, sides = leave_out(data, task)
         rng = np.random.default_rng(task.seed)
         benign, attack = {}, {}

@@ -15,7 +15,7 @@ from wirebert.comparison.folds import (
 from wirebert.config import resolve_run
 from wirebert.data.checks.sampling import FEW_ROWS, sample_by_name
 from wirebert.run_folder import RunFolder
-from wirebert.workflows.prepare import prepare
+from wirebert.workflows.prepare import prepare, write_typed_rows
 
 RNG = np.random.default_rng(0)
 NAMES = RNG.integers(0, 8, 600)
@@ -82,7 +82,7 @@ def test_a_sample_keeps_rare_names_whole_and_the_proportions_of_the_others() -> 
 def test_no_test_row_is_among_the_rows_to_choose_from(traffic: Path, tmp_path: Path) -> None:
     run = resolve_run(given={"train": str(traffic / "train.csv"), "data": {"test_fraction": 0.3}})
     run = replace(run, comparison=replace(run.comparison, num_folds=2, max_search_rows=400))
-    data = prepare(run, RunFolder(tmp_path))
+    data = prepare(run, write_typed_rows(run, RunFolder(tmp_path)))
     ground = read_search_pool(run, data)
     assert data.test is not None
     assert data.test.rows is not None

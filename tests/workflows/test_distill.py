@@ -18,7 +18,7 @@ from wirebert.encoding.store import EncodedFlows, row_hashes
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.run_folder import RunFolder
 from wirebert.workflows.distill import build_distillation_data
-from wirebert.workflows.prepare import PreparedData, encode, fit_tokenizer, prepare
+from wirebert.workflows.prepare import PreparedData, encode, fit_tokenizer, prepare, write_typed_rows
 from wirebert.workflows.teacher import Teacher
 
 Encoded = tuple[PreparedData, FlowTokenizer, EncodedFlows, EncodedFlows]
@@ -40,7 +40,7 @@ def told(traffic: Path) -> Callable[..., RunConfig]:
 
 
 def encoded(run: RunConfig, folder: Path) -> Encoded:
-    data = prepare(run, RunFolder(folder))
+    data = prepare(run, write_typed_rows(run, RunFolder(folder)))
     tokenizer = fit_tokenizer(run, data, folder)
     return (
         data,

@@ -9,14 +9,14 @@ from wirebert.data.labels import UNLABELLED
 from wirebert.encoding.store import EncodedFlows
 from wirebert.errors import ConfigError
 from wirebert.run_folder import RunFolder
-from wirebert.workflows.prepare import encode, fit_tokenizer, prepare
+from wirebert.workflows.prepare import encode, fit_tokenizer, prepare, write_typed_rows
 
 
 def test_rows_without_a_class_follow_those_with_one_but_what_looks_like_a_judged_row(
     traffic: Path, tmp_path: Path
 ):
     run = resolve_run(given={"train": str(traffic / "train.csv"), "encoding": {"subword_vocab_size": 300}})
-    data = prepare(run, RunFolder(tmp_path))
+    data = prepare(run, write_typed_rows(run, RunFolder(tmp_path)))
     tokenizer = fit_tokenizer(run, data, tmp_path / "encoded")
     alone = encode(data.train, data, tokenizer, tmp_path / "encoded")
     # All rows of the file once more: those of validation, and what looks like them, are not to be learned from.
@@ -37,7 +37,7 @@ def rows_of(flows: EncodedFlows) -> list[np.ndarray]:
 def test_trees_do_not_teach_what_texts_mean(traffic: Path, tmp_path: Path):
     run = resolve_run(given={"train": str(traffic / "train.csv"), "distillation": {"trees": True}})
     with pytest.raises(ConfigError, match=r"distillation\.trees must be false .* uri, user_agent"):
-        prepare(run, RunFolder(tmp_path))
+        prepare(run, write_typed_rows(run, RunFolder(tmp_path)))
 
 
 def test_a_machine_that_reads_texts_alone_does_not_teach_where_there_are_none(traffic: Path, tmp_path: Path):
@@ -47,4 +47,4 @@ def test_a_machine_that_reads_texts_alone_does_not_teach_where_there_are_none(tr
         "distillation": {"text": True},
     }
     with pytest.raises(ConfigError, match=r"distillation\.text must be false for data without text"):
-        prepare(resolve_run(given=given), RunFolder(tmp_path))
+        write_typed_rows(resolve_run(given=given), RunFolder(tmp_path))

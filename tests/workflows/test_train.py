@@ -276,7 +276,8 @@ def test_rows_set_apart_for_a_test_are_judged_and_nothing_else(
     assert "Test rows (30%) were set apart" in str(report["data"]["split"])
     flows = open_flows(traffic / "train.csv")
     (tmp_path / "other").mkdir()
-    prepared = pipeline.prepare(resolve_run(out / "run.toml"), RunFolder(tmp_path / "other"))
+    run = resolve_run(out / "run.toml")
+    prepared = preparing.prepare(run, preparing.write_typed_rows(run, RunFolder(tmp_path / "other")))
     hashes = profile_table(flows).feature_hashes
     assert prepared.test is not None
     assert prepared.test.rows is not None

@@ -28,7 +28,7 @@ from wirebert.report.comparison_page import write_comparison
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import from_builtins, to_builtins
 from wirebert.telemetry.history import History
-from wirebert.workflows.prepare import prepare
+from wirebert.workflows.prepare import prepare, write_typed_rows
 
 _NEED_BENIGN = ("binary_accuracy", TPR_AT_1PCT_FPR)
 """Figures of attack or not."""
@@ -121,7 +121,7 @@ def _facts(run: RunConfig, out: Path) -> Facts:
     if not path.exists():
         folder = RunFolder(out / "jobs" / "reading")
         folder.path.mkdir(parents=True, exist_ok=True)
-        data = prepare(run, folder)
+        data = prepare(run, write_typed_rows(run, folder))
         benign = data.classes.benign
         known = data.classes.classes
         facts = Facts(

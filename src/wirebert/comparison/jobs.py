@@ -35,7 +35,7 @@ from wirebert.model.initialization import TokenLayout
 from wirebert.run_folder import RunFolder, locked
 from wirebert.workflows.distill import build_distillation_data
 from wirebert.workflows.fit import resolve_auto
-from wirebert.workflows.prepare import PreparedData, encode, fit_tokenizer, prepare
+from wirebert.workflows.prepare import PreparedData, encode, fit_tokenizer, prepare, write_typed_rows
 from wirebert.workflows.train import open_tests, record_test_reads, run_training, save_detector, train
 
 RECIPE = "wirebert"
@@ -183,7 +183,7 @@ class HeldOutPredictions:
 def _trial(run: RunConfig, folder: RunFolder, job: ComparisonJob) -> dict[str, object]:
     rival = BASELINES[job.method]
     params = draw_trials(rival, run.comparison.num_trials, run.seed)[job.number]
-    data = prepare(run, folder)
+    data = prepare(run, write_typed_rows(run, folder))
     ground = read_search_pool(run, data)
     scores: list[float] = []
     found: list[HeldOutPredictions] = []
@@ -216,7 +216,7 @@ def _score(
 
 def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dict[str, object]:
     """The recipe trained on one fold, as `pipeline.train` would, and what it makes of the rows held out."""
-    data = prepare(run, folder)
+    data = prepare(run, write_typed_rows(run, folder))
     ground = read_search_pool(run, data)
     is_train, is_stop, is_held_out = ground.fold_split(fold, run.data.valid_fraction, run.seed)
     train, valid = (ground.part(n, data.train, s) for n, s in (("train", is_train), ("valid", is_stop)))
@@ -256,7 +256,7 @@ def _judged_fit(run: RunConfig, folder: RunFolder, job: ComparisonJob, out: Path
     params: Params = {}
     if job.kind == "chosen":
         params = cast(Params, json.loads((out / "choices" / f"{job.method}.json").read_text())["params"])
-    data = prepare(run, folder)
+    data = prepare(run, write_typed_rows(run, folder))
     ground = read_search_pool(run, data)
     task, coding = ground.task(~ground.is_valid, ground.is_valid)
     start_s = time.perf_counter()

@@ -5,14 +5,15 @@ How text is encoded: UTF-8, UTF-16, Windows-1252 or Latin-1.
 Files that hold no table of flows, told by their first bytes: what they are, and what to do.
 """
 
+import hashlib
 import io
 import lzma
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import BinaryIO, Literal, cast
 
 import pyarrow as pa
 
@@ -127,28 +128,86 @@ class Dialect:
         return {name: "" if value is None else value for name, value in plain.items()}
 
 
+class ContentDigest:
+    """Sha256 over the sizes and contents of files, one after the other."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def hexdigest(self) -> str:
+        """The digest of all files so far, as hexadecimal text."""
+        return self._digest.hexdigest()
+
+    def open(self, path: Path) -> "HashingReader":
+        """The next file, which is added to the digest while it is read."""
+        self._digest.update(f"{path.stat().st_size}\n".encode())
+        return HashingReader(path, self._digest.update)
+
+    def add(self, path: Path) -> None:
+        """Read the next file from beginning to end."""
+        with self.open(path) as file:
+            file.drain()
+
+
+class HashingReader(io.RawIOBase):
+    """A file read forwards, each byte of which is added to a digest."""
+
+    def __init__(self, path: Path, update: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._file = path.open("rb")
+        self._update = update
+
+    def readable(self) -> bool:
+        """True: reading is all it is for."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+        data = self._file.read(size)
+        self._update(data)
+        return data
+
+    def drain(self) -> None:
+        """Read the rest: what follows compressed data or the last row belongs to the content too."""
+        while self.read(1 << 20):
+            pass
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
 def compression_of(path: Path) -> Compression:
     """How the file is compressed, by its first bytes."""
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            return _compression_of(file)
     except OSError as error:
         raise DataError(f"{path}: can not be read ({error.strerror or error})") from error
+
+
+def _compression_of(file: io.BufferedReader) -> Compression:
+    start = file.read(8)
+    file.seek(0)
     for magic, name in MAGIC_BYTES.items():
         if start.startswith(magic):
             return name
     return "none"
 
 
-def open_bytes(path: Path, compression: Compression) -> pa.NativeFile:
+def open_bytes(path: Path, compression: Compression, file: io.IOBase | None = None) -> pa.NativeFile:
     """The uncompressed bytes of a file as a stream.
 
     A zip archive must hold exactly one file.
+
+    Args:
+        file: The file where it is open already, at its beginning; it is closed with the stream.
     """
     if compression == "xz":
-        return pa.PythonFile(lzma.open(path), mode="r")
+        return pa.PythonFile(lzma.open(path if file is None else cast(BinaryIO, file)), mode="r")
     if compression == "zip":
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(path if file is None else cast(BinaryIO, file))
         members = [entry for entry in archive.infolist() if not entry.is_dir()]
         if len(members) != 1:
             raise DataError(
@@ -156,8 +215,10 @@ def open_bytes(path: Path, compression: Compression) -> pa.NativeFile:
             )
         return pa.PythonFile(cast(io.IOBase, archive.open(members[0])), mode="r")
     if compression == "none":
-        return pa.OSFile(str(path), "rb")
-    return pa.input_stream(str(path), compression=compression)
+        return pa.OSFile(str(path), "rb") if file is None else pa.PythonFile(file, mode="r")
+    if file is None:
+        return pa.input_stream(str(path), compression=compression)
+    return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), compression)
 
 
 def reason_of(error: BaseException) -> str:
@@ -167,10 +228,19 @@ def reason_of(error: BaseException) -> str:
 
 def read_head(path: Path, num_bytes: int = HEAD_BYTES) -> tuple[bytes, Compression]:
     """The first uncompressed bytes of a file, and how it is compressed."""
-    compression = compression_of(path)
     try:
-        with open_bytes(path, compression) as stream:
-            return stream.read(num_bytes), compression
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: can not be read ({error.strerror or error})") from error
+    with file:
+        compression = _compression_of(file)
+        return _read_start(path, compression, file, num_bytes), compression
+
+
+def _read_start(path: Path, compression: Compression, file: io.BufferedReader, num_bytes: int) -> bytes:
+    try:
+        with open_bytes(path, compression, file) as stream:
+            return stream.read(num_bytes)
     except (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path}: the {compression} data is damaged or incomplete ({reason_of(error)}); copy or download the file again"

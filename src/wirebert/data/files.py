@@ -12,7 +12,15 @@ from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.delimited import reader as delimited
 from wirebert.data.delimited.detection import detect_dialect, detect_header
-from wirebert.data.dialect import HEAD_BYTES, Dialect, clean_names, decode_head, read_head, whole_lines
+from wirebert.data.dialect import (
+    HEAD_BYTES,
+    ContentDigest,
+    Dialect,
+    clean_names,
+    decode_head,
+    read_head,
+    whole_lines,
+)
 from wirebert.data.formats import FORMATS, SUFFIXES, Source, open_source
 from wirebert.data.readers import key_values, parquet
 from wirebert.data.schema.schema import FlowSchema
@@ -61,8 +69,22 @@ class FlowFile:
         """Whether the file itself says what its columns are called."""
         return self.dialect.format != "delimited" or self.dialect.has_header
 
-    def raw_blocks(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
-        """Blocks as the file has them, nothing interpreted, all with the same columns; `intake` accounts for its lines."""
+    @property
+    def is_read_forwards(self) -> bool:
+        """Whether `raw_blocks` reads the file's bytes once and in order, so that they can be hashed on the way."""
+        is_text = self.source is None and self.dialect.format == "delimited"
+        return is_text and self.dialect.compression != "zip"
+
+    def raw_blocks(
+        self, block_bytes: int, intake: ParseStats | None = None, content: ContentDigest | None = None
+    ) -> Iterator[pa.Table]:
+        """Blocks as the file has them, nothing interpreted, all with the same columns.
+
+        Args:
+            block_bytes: About the size of a block.
+            intake: Accounts for the lines of the file.
+            content: The file's bytes are added to it, if the file `is_read_forwards`.
+        """
         if self.source is not None:
             for block in self.source.read(block_bytes, intake):
                 yield _with_columns(block, self.names)
@@ -75,7 +97,13 @@ class FlowFile:
                 yield _with_columns(block, self.names)
         else:
             yield from delimited.read_delimited(
-                self.path, self.dialect, block_bytes, names=self.names, where=self.where, intake=intake
+                self.path,
+                self.dialect,
+                block_bytes,
+                names=self.names,
+                where=self.where,
+                intake=intake,
+                content=content if self.is_read_forwards else None,
             )
 
 

@@ -1,6 +1,5 @@
 """A file, a folder, a glob or standard input -> `Flows`: typed tables under one schema, read in bounded blocks."""
 
-import hashlib
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.context.contacts import CONTEXT_REQUIRED
 from wirebert.data.context.context import FlowContext, has_context, with_context, without_context
-from wirebert.data.dialect import Dialect
+from wirebert.data.dialect import ContentDigest, Dialect
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.formats import flow_files, joined_files, shared_schema
 from wirebert.data.schema.conversion import InvalidValues, convert, with_points
@@ -25,6 +24,7 @@ from wirebert.data.schema.library import known_schemas, match_schema, read_schem
 from wirebert.data.schema.proposals import with_suggested_combinations
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
 from wirebert.data.sensors.canonical import SENSORS, flow_schema, sensor_table
+from wirebert.data.typed_rows import read_typed_rows
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import DataError, SchemaError
 
@@ -42,6 +42,8 @@ class Flows:
     parts: tuple[FlowFile, ...]
     spool: "IO[bytes] | None" = None
     """Holds standard input, which is read several times; goes with this object."""
+    typed_rows: Path | None = None
+    """What parsing the files under this schema gave, where it lies on disk; see `wirebert.data.typed_rows`."""
 
     @property
     def dialect(self) -> Dialect:
@@ -88,24 +90,39 @@ class Flows:
             )
         return label
 
+    @property
+    def is_read_forwards(self) -> bool:
+        """Whether the files can be hashed while they are parsed."""
+        paths = tuple(part.path for part in self.parts)
+        return paths == self.files and all(part.is_read_forwards for part in self.parts)
+
     def blocks(
-        self, misfits: InvalidValues | None = None, context: FlowContext | None = None
+        self,
+        misfits: InvalidValues | None = None,
+        context: FlowContext | None = None,
+        content: ContentDigest | None = None,
     ) -> Iterator[pa.Table]:
         """Typed tables in file order; see `convert`. Can be called again and gives the same blocks.
 
+        Files are parsed, unless their typed rows lie on disk and none of the arguments is given.
+
         Args:
-            misfits: gets what did not fit and which lines are no rows, once a file is read to its end.
-            context: of the flows before these, which it then knows too; None: there are none.
+            misfits: Gets the values that are not valid and the lines that are no rows, once a file is read to its end.
+            context: Of the flows before these, to which these are added; None: there are none.
+            content: Gets the bytes of the files, if they are `is_read_forwards`.
 
         Raises:
             DataError: a file is damaged, or too many rows can not be used or values of a column do not fit.
         """
+        if self.typed_rows is not None and misfits is None and context is None and content is None:
+            yield from read_typed_rows(self.typed_rows)
+            return
         if context is None and self.schema.context is not None:
             context = FlowContext(self.schema.context)  # the files are one log
         for part in self.parts:
             first_row, counted = 1, InvalidValues()
             counted.lines.finds_lines = misfits is not None and misfits.lines.finds_lines
-            for block in part.raw_blocks(self.config.block_mb << 20, counted.lines):
+            for block in part.raw_blocks(self.config.block_mb << 20, counted.lines, content):
                 table = convert(
                     block,
                     self.schema,
@@ -124,13 +141,10 @@ class Flows:
 
     def fingerprint(self) -> str:
         """Sha256 over the sizes and contents of the files, as hexadecimal text."""
-        digest = hashlib.sha256()
+        content = ContentDigest()
         for path in self.files:
-            digest.update(f"{path.stat().st_size}\n".encode())
-            with path.open("rb") as file:
-                while chunk := file.read(1 << 20):
-                    digest.update(chunk)
-        return digest.hexdigest()
+            content.add(path)
+        return content.hexdigest()
 
 
 def open_flows(

@@ -227,7 +227,7 @@ def _digest(fingerprint: str, state: str, arrays: Sequence[Shaped[np.ndarray, ".
 def find_or_fit(cache: Path, key: str, fit: Callable[[], FlowTokenizer]) -> FlowTokenizer:
     """The tokenizer of this key; if there is none (or a damaged one), `fit` makes it."""
     path = cache / f"{key}.tokenizer.json"
-    with _one_at_a_time(cache, key):
+    with one_at_a_time(cache, key):
         if path.is_file():
             try:
                 return FlowTokenizer.from_dict(json.loads(path.read_text(encoding="utf-8")))
@@ -246,7 +246,7 @@ def find_or_encode(
     A store appears whole or not at all: what an interrupted run left is written anew, and a damaged one too.
     """
     folder = cache / key
-    with _one_at_a_time(cache, key):
+    with one_at_a_time(cache, key):
         if folder.is_dir():
             try:
                 return EncodedFlows.open(folder), True
@@ -258,7 +258,7 @@ def find_or_encode(
 
 
 @contextmanager
-def _one_at_a_time(cache: Path, key: str) -> Generator[None]:
+def one_at_a_time(cache: Path, key: str) -> Generator[None]:
     """Runs that share a cache and want the same at once: one makes it, the others wait and find it."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f".{key}.lock").open("w") as lock:

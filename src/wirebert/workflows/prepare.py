@@ -14,10 +14,10 @@ import numpy as np
 
 from wirebert.config import PretrainConfig, RunConfig
 from wirebert.data.checks.checks import Finding, mark_accepted, validate
-from wirebert.data.checks.profile import TableProfile, profile_table
+from wirebert.data.checks.profile import TableProfile
 from wirebert.data.flows import Flows, FlowSubset, open_flows
 from wirebert.data.labels import ClassMap, fit_classes
-from wirebert.data.progress import TrackedFlows, progress_bar
+from wirebert.data.progress import progress_bar
 from wirebert.data.schema.schema import ColumnKind
 from wirebert.data.splits import split_rows
 from wirebert.decision.config import require_classes
@@ -40,6 +40,7 @@ from wirebert.workflows.teacher import (
     find_teacher,
     unlabelled_parts,
 )
+from wirebert.workflows.typed_rows import ParsedFlows, parse_once
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,21 @@ class PreparedData:
         return tuple(part for part in (self.valid, self.held_out, self.test) if part is not None)
 
 
-def prepare(run: RunConfig, folder: RunFolder) -> PreparedData:
-    """Read the training data once, check it, and split it."""
+@dataclass(frozen=True)
+class TrainingRows:
+    """The training data as typed rows on disk, with the model whose columns it is read by, if there is one."""
+
+    parsed: ParsedFlows
+    tokenizer: FlowTokenizer | None = None
+    """Of the teacher or of the pretrained model; None: one is fitted on the training rows."""
+    teacher: Teacher | None = None
+
+
+def write_typed_rows(run: RunConfig, folder: RunFolder) -> TrainingRows:
+    """Parse the training file, the only time in a training, and write its typed rows beside the encoded flows.
+
+    A resumed run finds the rows again, and refuses a file whose content has changed.
+    """
     teacher = find_teacher(run)
     tokenizer = pretrained_tokenizer(run) if teacher is None else teacher.tokenizer
     flows = open_flows(run.train, run.data, schema=None if tokenizer is None else tokenizer.schema)
@@ -87,19 +101,33 @@ def prepare(run: RunConfig, folder: RunFolder) -> PreparedData:
         tokenizer = replace(tokenizer, schema=flows.schema)
     flows.require_label()
     require_teachable_columns(run, flows)
-    fingerprint = flows.fingerprint()
     others = {} if teacher is None else distillation_inputs(run, teacher)
-    check_inputs(folder, fingerprint, flows.dialect.to_dict(), others)
-    seen = profile_table(TrackedFlows(flows))
+    fingerprint: str | None = None
+    if folder.inputs_json.exists():
+        fingerprint = flows.fingerprint()
+        check_inputs(folder, fingerprint, flows.dialect.to_dict(), others)
+    parsed = parse_once(flows, encoded_folder(run, folder), fingerprint)
+    check_inputs(folder, parsed.fingerprint, flows.dialect.to_dict(), others)
+    return TrainingRows(parsed, tokenizer, teacher)
+
+
+def encoded_folder(run: RunConfig | PretrainConfig, folder: RunFolder) -> Path:
+    """Where typed rows, tokenizer and encoded flows of a run lie: in its folder, or in the cache that it names."""
+    return folder.encoded if run.data.cache is None else Path(run.data.cache)
+
+
+def prepare(run: RunConfig, rows: TrainingRows) -> PreparedData:
+    """Check the training data, decide its classes, and split it; nothing is fitted yet."""
+    teacher, flows, seen = rows.teacher, rows.parsed.flows, rows.parsed.profile
     left_out = run.data.left_out_class if run.data.split == "leave_attack_out" else None
     if teacher is None:
         classes = fit_classes(flows.schema, seen.label_counts, run.data, left_out)
     else:
         classes = teacher.classes_for(seen, left_out)
     require_classes(run.decision, classes)
-    prepared = split_data(run, flows, fingerprint, seen, classes)
+    prepared = split_data(run, rows.parsed, classes)
     unlabelled = () if teacher is None else unlabelled_parts(run, teacher, flows, seen.labels < 0)
-    return replace(prepared, tokenizer=tokenizer, teacher=teacher, unlabelled=unlabelled)
+    return replace(prepared, tokenizer=rows.tokenizer, teacher=teacher, unlabelled=unlabelled)
 
 
 def require_teachable_columns(run: RunConfig, flows: Flows) -> None:
@@ -117,16 +145,15 @@ def require_teachable_columns(run: RunConfig, flows: Flows) -> None:
         )
 
 
-def split_data(
-    run: RunConfig | PretrainConfig, flows: Flows, fingerprint: str, seen: TableProfile, classes: ClassMap
-) -> PreparedData:
+def split_data(run: RunConfig | PretrainConfig, parsed: ParsedFlows, classes: ClassMap) -> PreparedData:
     """The rows on their sides of the split; without classes, as in pretraining, all rows are alike."""
+    flows, seen = parsed.flows, parsed.profile
     class_ids = seen.class_ids(classes) if classes.classes else np.zeros(seen.num_rows, np.int64)
     split_seed = run.seed if run.data.split_seed is None else run.data.split_seed
     split = split_rows(flows, seen, class_ids, run.data, split_seed)
     return PreparedData(
         flows=flows,
-        fingerprint=fingerprint,
+        fingerprint=parsed.fingerprint,
         profile=seen,
         classes=classes,
         findings=mark_accepted(

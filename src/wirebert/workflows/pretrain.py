@@ -17,10 +17,8 @@ from rich.console import Console
 import wirebert
 from wirebert.config import PretrainConfig
 from wirebert.data.checks.checks import Finding
-from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import ClassMap
-from wirebert.data.progress import TrackedFlows
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.encoding.store import EncodedFlows, StoreWriter
 from wirebert.encoding.token_rows import EncodedBlock
@@ -46,9 +44,10 @@ from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGrou
 from wirebert.training.result import TrainingResult
 from wirebert.training.seeding import Purpose, mix
 from wirebert.workflows.fit import Clock, resolve_auto, run_training
-from wirebert.workflows.prepare import PreparedData, encode, fit_tokenizer, split_data
+from wirebert.workflows.prepare import PreparedData, encode, encoded_folder, fit_tokenizer, split_data
 from wirebert.workflows.pretrained import is_wirebert_model
 from wirebert.workflows.report import command_line, show_data
+from wirebert.workflows.typed_rows import parse_once
 
 REPORT_FORMAT: Final = "pretraining 2"
 NO_CLASSES: Final = ClassMap(classes=())
@@ -105,7 +104,7 @@ def fit_masked(
     data, schema = prepare_rows(run, folder)
     show_data(data.flows, {}, data.findings, console, num_rows=data.profile.num_rows)
     clock.lap("reading and checking")
-    cache = folder.encoded if run.data.cache is None else Path(run.data.cache)
+    cache = encoded_folder(run, folder)
     tokenizer = replace(fit_tokenizer(run, data, cache), schema=schema)
     masking = Masking.of(tokenizer, run.masking)
     train_flows = encode(data.train, data, tokenizer, cache)
@@ -151,9 +150,12 @@ def prepare_rows(run: PretrainConfig, folder: RunFolder) -> tuple[PreparedData, 
     """Read all rows once, count the reading of every file, check the rows, and split them; the schema with its labels."""
     sources = open_rows(run)
     flows = without_labels(together(sources))
-    fingerprint = flows.fingerprint()
     is_new = not folder.inputs_json.exists()
-    check_inputs(folder, fingerprint, flows.dialect.to_dict())
+    fingerprint = None if is_new else flows.fingerprint()
+    if fingerprint is not None:
+        check_inputs(folder, fingerprint, flows.dialect.to_dict())
+    parsed = parse_once(flows, encoded_folder(run, folder), fingerprint)
+    check_inputs(folder, parsed.fingerprint, flows.dialect.to_dict())
     if is_new:  # a resumed run reads what it has read
         for data, source in zip(run.rows, sources, strict=True):
             record_test_read(
@@ -163,8 +165,7 @@ def prepare_rows(run: PretrainConfig, folder: RunFolder) -> tuple[PreparedData, 
                 command=command_line(),
                 settings=settings_to_dict(run),
             )
-    seen = profile_table(TrackedFlows(flows))
-    return split_data(run, flows, fingerprint, seen, NO_CLASSES), sources[0].schema
+    return split_data(run, parsed, NO_CLASSES), sources[0].schema
 
 
 def open_rows(run: PretrainConfig) -> list[Flows]:

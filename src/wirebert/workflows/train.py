@@ -40,7 +40,7 @@ from wirebert.training.result import TrainingResult
 from wirebert.workflows.distill import DistillationData, build_distillation_data
 from wirebert.workflows.fit import Clock, resolve_auto, run_training
 from wirebert.workflows.model_card import model_card
-from wirebert.workflows.prepare import PreparedData, encode, fit_tokenizer, prepare
+from wirebert.workflows.prepare import PreparedData, encode, fit_tokenizer, prepare, write_typed_rows
 from wirebert.workflows.report import (
     TEACHER,
     command_line,
@@ -63,7 +63,7 @@ def train(run: RunConfig, folder: RunFolder, console: Console, crew: ProcessGrou
     """
     check_machine(run.training)
     clock = Clock()
-    data = prepare(run, folder)
+    data = prepare(run, write_typed_rows(run, folder))
     counts = data.classes.counts(data.profile.label_counts)
     show_data(data.flows, counts, data.findings, console, num_rows=data.profile.num_rows)
     clock.lap("reading and checking")

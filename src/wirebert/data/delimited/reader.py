@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.dialect import Dialect, open_bytes, reason_of
+from wirebert.data.dialect import ContentDigest, Dialect, open_bytes, reason_of
 from wirebert.data.grammar import CR, LF, Grammar, is_quoted_break, line_end_bytes, quoted_fields, row_lines
 from wirebert.errors import DataError
 
@@ -53,12 +53,13 @@ def read_delimited(
     names: Sequence[str],
     where: str = "",
     intake: ParseStats | None = None,
+    content: ContentDigest | None = None,
 ) -> Iterator[pa.Table]:
     """Blocks of rows in file order; every column is dictionary<int32, string>.
 
     Where blocks begin depends on the file and `block_bytes` alone. A row with more or fewer fields than `names`, with a
     quote that is never closed, with bytes that are not of the encoding, or that repeats the header is no row of a block: it
-    is set aside in `intake`, which accounts for blank lines and comments too.
+    is set aside in `intake`, which accounts for blank lines and comments too. The bytes of the file are added to `content`.
 
     Raises:
         DataError: the file is damaged, or a row is longer than a block.
@@ -66,13 +67,16 @@ def read_delimited(
     where = where or str(path)
     intake = ParseStats() if intake is None else intake
     try:
-        with open_bytes(path, dialect.compression) as raw:
+        file = None if content is None else content.open(path)
+        with open_bytes(path, dialect.compression, file) as raw:
             stream = (
                 raw
                 if dialect.encoding == "utf-8"
                 else pa.transcoding_input_stream(raw, dialect.encoding, "utf-8")
             )
             yield from tables(stream, dialect, block_bytes, names=names, where=where, intake=intake)
+            if file is not None:
+                file.drain()
     except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
         raise DataError(
             f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); copy it again, or set "

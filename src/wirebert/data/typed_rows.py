@@ -1,0 +1,154 @@
+"""Typed rows on disk: the blocks that parsing a traffic file gave, written once and read by every later pass.
+
+The file is a series of Arrow IPC streams, one for each run of blocks of the same columns, with its buffers compressed.
+It is read block by block: a pass holds one block in memory, whatever the number of rows.
+
+Beside it lies an account of the parsing (rows that could not be used, values that are not valid), so that a resumed run
+reports it without parsing again.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Final, cast
+
+import pyarrow as pa
+from pyarrow import ipc
+
+from wirebert.data.accounting import ParseStats, RejectedRow
+from wirebert.data.schema.conversion import InvalidValue, InvalidValues
+from wirebert.errors import DataError
+from wirebert.files import fsync_path, write_atomic
+from wirebert.serialization import to_builtins
+
+FORMAT: Final = 1
+ROWS: Final = "rows.arrows"
+INDEX: Final = "index.json"
+COMPRESSION: Final = "lz4"
+
+
+class TypedRowsWriter:
+    """Writes blocks of typed rows into a folder beside its final place; `finish` moves it there in one step."""
+
+    def __init__(self, partial: Path) -> None:
+        self._partial = partial
+        self._num_rows = 0
+        self._writer: ipc.RecordBatchStreamWriter | None = None
+        self._schema: pa.Schema | None = None
+
+    def __enter__(self) -> "TypedRowsWriter":
+        shutil.rmtree(self._partial, ignore_errors=True)  # an interrupted writer's
+        self._partial.mkdir(parents=True)
+        self._file = pa.OSFile(str(self._partial / ROWS), "wb")
+        return self
+
+    def write(self, block: pa.Table) -> None:
+        """Append a block; it is read again as it is written, with the same columns, types and dictionaries."""
+        if self._writer is None or block.schema != self._schema:
+            self._end_stream()
+            options = ipc.IpcWriteOptions(compression=COMPRESSION)
+            self._writer = ipc.new_stream(self._file, block.schema, options=options)
+            self._schema = block.schema
+        arrays = [_whole(column) for column in block.columns]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=block.schema))
+        self._num_rows += block.num_rows
+
+    def _end_stream(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def finish(self, folder: Path, fingerprint: str, invalid_values: InvalidValues) -> None:
+        """Move the rows to `folder`, whole, with the account of the parsing.
+
+        Args:
+            folder: Beside the folder that is written to; an older one is replaced.
+            fingerprint: Of the content of the files that were parsed.
+            invalid_values: As the parsing counted them.
+        """
+        self._end_stream()
+        num_bytes = self._file.tell()
+        self._file.close()
+        index = {
+            "format": FORMAT,
+            "fingerprint": fingerprint,
+            "num_rows": self._num_rows,
+            "num_bytes": num_bytes,
+            "invalid_values": to_builtins(invalid_values),
+        }
+        write_atomic(self._partial / INDEX, json.dumps(index))
+        fsync_path(self._partial / ROWS)
+        fsync_path(self._partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        self._partial.rename(folder)
+        fsync_path(folder.parent)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._file.closed:
+            self._file.close()
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """The column as one array: blocks are made of whole columns, but a caller's table may have several chunks."""
+    chunks: list[pa.Array] = [pa.array([], column.type), *column.unify_dictionaries().chunks]
+    return cast(pa.Array, column.chunk(0)) if column.num_chunks == 1 else pa.concat_arrays(chunks)
+
+
+def read_typed_rows(folder: Path) -> Iterator[pa.Table]:
+    """The blocks in the order in which they were written, each read when it is asked for.
+
+    Raises:
+        DataError: the rows are missing or damaged.
+    """
+    path = folder / ROWS
+    try:
+        size = path.stat().st_size
+        with pa.OSFile(str(path), "rb") as file:
+            while file.tell() < size:
+                with ipc.open_stream(file) as stream:
+                    for batch in stream:
+                        yield pa.Table.from_batches([batch])
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{path}: expected typed rows of the training data, could not read them ({error}); delete the folder "
+            f"{folder} and run the command again"
+        ) from error
+
+
+def read_index(folder: Path) -> tuple[str, InvalidValues] | None:
+    """The fingerprint of the parsed files and the account of their parsing; None where the rows are not whole."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        size = (folder / ROWS).stat().st_size
+        if (index["format"], index["num_bytes"]) != (FORMAT, size):
+            return None
+        return str(index["fingerprint"]), _invalid_values(index["invalid_values"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _invalid_values(plain: dict[str, object]) -> InvalidValues:
+    lines = cast(dict[str, object], plain["lines"])
+    for name in ("examples", "footer"):
+        lines[name] = [RejectedRow(**row) for row in cast(list[dict[str, object]], lines[name])]  # pyright: ignore[reportArgumentType]
+    examples = cast(dict[str, list[dict[str, object]]], plain["examples"])
+    plain["examples"] = {name: [InvalidValue(**row) for row in rows] for name, rows in examples.items()}  # pyright: ignore[reportArgumentType]
+    return InvalidValues(**{**plain, "lines": ParseStats(**lines)})  # pyright: ignore[reportArgumentType]
+
+
+def restore(into: InvalidValues, saved: InvalidValues) -> None:
+    """Make one account equal to another."""
+    for field in fields(InvalidValues):
+        setattr(into, field.name, getattr(saved, field.name))
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that can be written to the disk of a folder, which need not exist yet."""
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(existing).free

@@ -1,0 +1,150 @@
+"""The training file is parsed once: its typed rows are written beside the encoded flows, and every later pass reads them.
+
+That one pass also makes the profile of the rows and the fingerprint of the file, so a file of delimited text is opened
+twice in a whole training: once for its head, once to parse it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from wirebert.data.checks.profile import TableProfile, profile_table
+from wirebert.data.dialect import ContentDigest, Dialect
+from wirebert.data.flows import Flows
+from wirebert.data.progress import TrackedFlows
+from wirebert.data.schema.conversion import InvalidValues
+from wirebert.data.schema.schema import FlowSchema
+from wirebert.data.typed_rows import FORMAT, TypedRowsWriter, free_bytes, read_index, read_typed_rows, restore
+from wirebert.encoding.store import one_at_a_time
+from wirebert.errors import RunError
+
+BYTES_PER_TEXT_BYTE: Final = 1
+"""Typed rows take no more than this for each byte of plain text; see docs/experiments.md."""
+
+BYTES_PER_PACKED_BYTE: Final = 6
+"""The same for each byte of a compressed or binary file."""
+
+
+@dataclass(frozen=True)
+class ParsedFlows:
+    """Traffic that was parsed: every pass from now on reads its typed rows."""
+
+    flows: Flows
+    profile: TableProfile
+    fingerprint: str
+    """Sha256 of the files' content."""
+
+
+def parse_once(flows: Flows, cache: Path, fingerprint: str | None = None) -> ParsedFlows:
+    """Parse the files and write their typed rows to `cache`, or find those that an earlier run on them left there.
+
+    Args:
+        flows: The traffic, under its final schema.
+        cache: The folder of the encoded flows.
+        fingerprint: Of the content of the files, where it is known already.
+
+    Raises:
+        DataError: a file is damaged, or too many of its rows or values are not valid.
+        RunError: the disk has too little space.
+    """
+    key = _reading_key(flows)
+    with one_at_a_time(cache, key):
+        left = sorted(cache.glob(f"{key}-*.rows"))
+        if left and fingerprint is None:
+            fingerprint = flows.fingerprint()
+        folder = None if fingerprint is None else cache / f"{key}-{fingerprint[:32]}.rows"
+        index = None if folder is None else read_index(folder)
+        if folder is not None and index is not None and index[0] == fingerprint:
+            found = _SavedRows(flows.name, flows.schema, folder, index[1])
+            return ParsedFlows(
+                replace(flows, typed_rows=folder), profile_table(TrackedFlows(found)), index[0]
+            )
+        return _parse(flows, cache, key)
+
+
+def _parse(flows: Flows, cache: Path, key: str) -> ParsedFlows:
+    require_space(flows, cache)
+    content = ContentDigest() if flows.is_read_forwards else None
+    try:
+        with TypedRowsWriter(cache / f".{key}.partial") as writer:
+            profile = profile_table(TrackedFlows(_RecordedRows(flows, writer, content)))
+            fingerprint = flows.fingerprint() if content is None else content.hexdigest()
+            folder = cache / f"{key}-{fingerprint[:32]}.rows"
+            writer.finish(folder, fingerprint, profile.invalid_values)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(
+            f"{cache}: the typed rows of {flows.name} can not be written ({error}); free some space, or set data.cache to "
+            "a folder on a larger disk"
+        ) from error
+    return ParsedFlows(replace(flows, typed_rows=folder), profile, fingerprint)
+
+
+def require_space(flows: Flows, cache: Path) -> None:
+    """Raise a RunError where the disk of `cache` has too little space for the typed rows of these files."""
+    needed = sum(
+        part.path.stat().st_size
+        * (BYTES_PER_TEXT_BYTE if _is_plain_text(part.dialect) else BYTES_PER_PACKED_BYTE)
+        for part in flows.parts
+    )
+    free = free_bytes(cache)
+    if free < needed:
+        raise RunError(
+            f"{cache}: expected {needed / 1e9:.2f} GB of free disk space for the typed rows of {flows.name}, found "
+            f"{free / 1e9:.2f} GB; free some space, or set data.cache to a folder on a larger disk"
+        )
+
+
+def _is_plain_text(dialect: Dialect) -> bool:
+    return dialect.compression == "none" and dialect.format not in ("parquet", "arrow", "nfdump")
+
+
+def _reading_key(flows: Flows) -> str:
+    """The name of typed rows by everything but the content that decides them."""
+    files = [
+        [asdict(part.dialect), part.names, part.described, part.path.stat().st_size] for part in flows.parts
+    ]
+    config = [flows.config.block_mb, flows.config.max_invalid_fraction]
+    state = json.dumps([FORMAT, flows.schema.to_dict(), files, config], sort_keys=True)
+    return hashlib.sha256(state.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class _RecordedRows:
+    """Files that are parsed, hashed and written as typed rows in one pass."""
+
+    flows: Flows
+    writer: TypedRowsWriter
+    content: ContentDigest | None
+
+    @property
+    def name(self) -> str:
+        return self.flows.name
+
+    @property
+    def schema(self) -> FlowSchema:
+        return self.flows.schema
+
+    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
+        for block in self.flows.blocks(misfits, content=self.content):
+            self.writer.write(block)
+            yield block
+
+
+@dataclass(frozen=True, slots=True)
+class _SavedRows:
+    """Typed rows of an earlier run, with the account of their parsing."""
+
+    name: str
+    schema: FlowSchema
+    folder: Path
+    invalid_values: InvalidValues
+
+    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
+        yield from read_typed_rows(self.folder)
+        if misfits is not None:
+            restore(misfits, self.invalid_values)
