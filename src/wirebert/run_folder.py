@@ -45,7 +45,7 @@ class RunFolder:
 
     @property
     def encoded(self) -> Path:
-        """Token ids of the training and validation flows."""
+        """Typed rows of the training file, and token ids of its training and validation flows."""
         return self.path / "encoded"
 
     @property
@@ -77,12 +77,12 @@ class RunFolder:
         """Class probabilities of every evaluated flow of a split."""
         return self.path / "predictions" / f"{split}.parquet"
 
-    def discard_encoded(self) -> None:
-        """Delete the token ids, which a finished run needs no more; a cache outside the folder stays."""
-        shutil.rmtree(self.encoded, ignore_errors=True)
+    def discard_working_files(self) -> None:
+        """Delete what a finished run no longer needs: typed rows, encoded flows and checkpoints.
 
-    def discard_checkpoints(self) -> None:
-        """Delete the checkpoints, which a finished run needs no more: its best weights are in the artifact."""
+        A cache outside the folder stays; the best weights are in the artifact.
+        """
+        shutil.rmtree(self.encoded, ignore_errors=True)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     @property

@@ -216,7 +216,7 @@ def _resume(options: argparse.Namespace, console: Console, crew: ProcessGroup) -
                 f"`wirebert {command} --resume {folder.path}`"
             )
         if folder.is_finished:
-            folder.discard_checkpoints()  # a kill may have left some
+            folder.discard_working_files()  # a kill may have left some
             console.print(
                 f"{folder.path}: this run is finished; `wirebert report {folder.path}` shows its figures"
             )

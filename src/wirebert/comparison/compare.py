@@ -122,6 +122,7 @@ def _facts(run: RunConfig, out: Path) -> Facts:
         folder = RunFolder(out / "jobs" / "reading")
         folder.path.mkdir(parents=True, exist_ok=True)
         data = prepare(run, write_typed_rows(run, folder))
+        folder.discard_working_files()
         benign = data.classes.benign
         known = data.classes.classes
         facts = Facts(

@@ -28,15 +28,15 @@ from wirebert.decision.logit_offsets import fit_logit_offsets
 from wirebert.encoding.matrix import FeatureEncoder, extract_features
 from wirebert.evaluation.evaluate import TrueClasses
 from wirebert.files import write_atomic
+from wirebert.inference.artifact import save_artifact
 from wirebert.inference.detector import Detector
 from wirebert.metrics.significance import TPR_AT_1PCT_FPR, LabelledRows, paired_metrics
-from wirebert.model.checkpoints import build
-from wirebert.model.initialization import TokenLayout
 from wirebert.run_folder import RunFolder, locked
-from wirebert.workflows.distill import build_distillation_data
-from wirebert.workflows.fit import resolve_auto
-from wirebert.workflows.prepare import PreparedData, encode, fit_tokenizer, prepare, write_typed_rows
-from wirebert.workflows.train import open_tests, record_test_reads, run_training, save_detector, train
+from wirebert.workflows.fit import fit_decision, train_model
+from wirebert.workflows.model_card import model_card
+from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
+from wirebert.workflows.report import RunLog
+from wirebert.workflows.train import open_tests, record_test_reads, train
 
 RECIPE = "wirebert"
 """Name of the recipe's own method."""
@@ -120,6 +120,7 @@ def work(out: Path, job: ComparisonJob) -> None:
         write_atomic(
             folder.path / "result.json", json.dumps({**asdict(job), **result, "took_s": took_s}) + "\n"
         )
+        folder.discard_working_files()
 
 
 def choose(out: Path, method: str, run: RunConfig) -> dict[str, object]:
@@ -215,29 +216,17 @@ def _score(
 
 
 def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dict[str, object]:
-    """The recipe trained on one fold, as `pipeline.train` would, and what it makes of the rows held out."""
+    """The recipe trained on one fold, as `workflows.train` would, and what it makes of the rows held out."""
     data = prepare(run, write_typed_rows(run, folder))
     ground = read_search_pool(run, data)
     is_train, is_stop, is_held_out = ground.fold_split(fold, run.data.valid_fraction, run.seed)
     train, valid = (ground.part(n, data.train, s) for n, s in (("train", is_train), ("valid", is_stop)))
-    own = replace(data, train=train, valid=valid)
-    cache = folder.encoded
-    tokenizer = fit_tokenizer(run, own, cache)
-    train_flows, valid_flows = (
-        encode(own.train, own, tokenizer, cache),
-        encode(own.valid, own, tokenizer, cache),
-    )
-    lesson = build_distillation_data(run, own, tokenizer, train_flows, valid_flows, cache)
-    model = build(run.model, TokenLayout.of(tokenizer), classes=own.classes.classes, seed=run.seed)
-    settled = resolve_auto(run, folder, num_flows=len(lesson.flows), width=model.architecture.dim)
-    run_training(
-        settled, folder, model, tokenizer, lesson.flows, valid_flows, console, soft=lesson.soft_targets
-    )
-    # No row is to be called unknown here, and what that takes would be the longest part.
-    plain = replace(
-        settled, decision=replace(settled.decision, alert_score="attack", novelty_reference_flows=0)
-    )
-    save_detector(plain, folder, model, tokenizer, own, valid_flows)
+    # No row is to be called unknown here, and the novelty scorer would take most of the time.
+    decision = replace(run.decision, alert_score="attack", novelty_reference_flows=0)
+    fold_data = replace(data, train=train, valid=valid)
+    trained = train_model(replace(run, decision=decision), fold_data, folder, RunLog(console))
+    artifact = fit_decision(trained, fold_data)
+    save_artifact(artifact, folder.model, card=model_card(artifact))
     detector = Detector.load(folder.model, device=run.training.device, precision="fp32")
     chosen = is_held_out & ground.is_searched
     tables = ground.part("held_out", data.train, chosen).tables()
@@ -246,8 +235,7 @@ def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dic
     )
     class_ids = ground.class_ids[chosen]
     HeldOutPredictions(probabilities, class_ids, np.full(len(class_ids), fold)).write(folder.path)
-    folder.discard_encoded()
-    score = _score(probabilities, class_ids, own.classes, run.evaluation.primary_metric)
+    score = _score(probabilities, class_ids, data.classes, run.evaluation.primary_metric)
     return {"score": score, "folds": ground.folds.statement}
 
 

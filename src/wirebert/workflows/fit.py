@@ -1,20 +1,32 @@
-"""Training as one process or as several: the first has the run and its data, the others join it in training only."""
+"""Training data in, trained model out: tokenizer, encoded flows, distillation data, model, training.
+
+A training runs as one process or as several: the first has the run and its data, the others join it in training only.
+"""
 
 import os
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+import torch
+from jaxtyping import UInt64
 from rich.console import Console
 
+import wirebert
 from wirebert.config import AnyRun, PretrainConfig, RunConfig, write_run
-from wirebert.encoding.store import EncodedFlows
+from wirebert.decision.fit import calibrated_attack_scores, fit_calibration, fit_novelty
+from wirebert.encoding.store import EncodedFlows, row_hashes
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError, RunError
+from wirebert.inference.artifact import Artifact
+from wirebert.inference.detector import choose_device
 from wirebert.model.attention import AttentionKernel
+from wirebert.model.batches import score
+from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.config import Architecture
 from wirebert.model.distilbert import Block, DistilBert
+from wirebert.model.initialization import TokenLayout
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict
 from wirebert.telemetry.events import MetricsFollower, MetricsLog
@@ -30,7 +42,10 @@ from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGrou
 from wirebert.training.result import TrainingResult
 from wirebert.training.teacher_store import open_log_probs
 from wirebert.training.trainer import fit_model
+from wirebert.workflows.distill import DistillationData, build_distillation_data
+from wirebert.workflows.prepare import PreparedData, encode, encoded_folder, fit_tokenizer
 from wirebert.workflows.pretrained import is_wirebert_model
+from wirebert.workflows.report import RunLog, show_distillation
 
 STOP = "Ctrl-C saves and stops; `wirebert {} --resume {}` goes on"
 
@@ -156,18 +171,60 @@ def _join(job: TrainingJob, crew: ProcessGroup) -> None:
     )
 
 
-class Clock:
-    """Seconds of each stage, one after the other."""
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """A trained classifier, and what its training leaves for the steps after it."""
 
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._since = time.perf_counter()
+    run: RunConfig
+    """With the encoding that was used and every automatic setting resolved."""
+    model: DistilBert
+    """With its best weights."""
+    tokenizer: FlowTokenizer
+    valid_flows: EncodedFlows
+    train_hashes: UInt64[np.ndarray, " train"]
+    """Of the training flows as they are encoded; see `row_hashes`."""
+    distillation: DistillationData
+    result: TrainingResult
 
-    def lap(self, stage: str) -> None:
-        """The stage that just ended took the time since the one before."""
-        now = time.perf_counter()
-        self.laps[stage] = now - self._since
-        self._since = now
+
+def train_model(
+    run: RunConfig,
+    data: PreparedData,
+    folder: RunFolder,
+    log: RunLog,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> TrainedModel:
+    """Fit the tokenizer, encode the rows, add distillation data, build the model, and train it.
+
+    A training that was interrupted goes on from its newest checkpoint.
+    """
+    if data.tokenizer is not None:
+        run = replace(run, encoding=data.tokenizer.config)
+    cache = encoded_folder(run, folder)
+    tokenizer = fit_tokenizer(run, data, cache)
+    train_flows = encode(data.train, data, tokenizer, cache, data.unlabelled)
+    valid_flows = encode(data.valid, data, tokenizer, cache)
+    train_hashes = row_hashes(train_flows)
+    log.end_stage("encoding")
+    distillation = build_distillation_data(run, data, tokenizer, train_flows, valid_flows, cache)
+    if distillation.soft_targets is not None:
+        show_distillation(run.distillation, len(distillation.flows) - len(train_flows), log.console)
+        log.end_stage("asking the teacher")
+    model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
+    run = resolve_auto(run, folder, num_flows=len(distillation.flows), width=model.architecture.dim)
+    result = run_training(
+        *(run, folder, model, tokenizer, distillation.flows, valid_flows, log.console, group),
+        soft=distillation.soft_targets,
+    )
+    return TrainedModel(
+        run=run,
+        model=model,
+        tokenizer=tokenizer,
+        valid_flows=valid_flows,
+        train_hashes=train_hashes,
+        distillation=distillation,
+        result=result,
+    )
 
 
 def resolve_auto(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) -> AnyRun:
@@ -178,3 +235,57 @@ def resolve_auto(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) 
     settled = replace(run, training=training)
     write_run(settled, folder.run_toml)
     return settled
+
+
+def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
+    """The artifact of a trained model: probabilities calibrated, thresholds and novelty fitted, all on validation rows."""
+    run, classes = trained.run, data.classes
+    logits = score(trained.model, trained.valid_flows, device=choose_device(run.training.device))
+    trained.model.cpu()
+    class_ids = np.asarray(trained.valid_flows.class_ids)
+    artifact = Artifact(
+        architecture=trained.model.architecture,
+        weights=hugging_face_state(trained.model),
+        tokenizer=trained.tokenizer,
+        classes=classes,
+        origin=_origin(trained, data),
+    )
+    scaling, operating_point = fit_calibration(
+        logits,
+        class_ids,
+        classes,
+        run.decision,
+        reweights_classes=run.training.reweights_classes,
+        seed=run.seed,
+    )
+    artifact = artifact.scaled(scaling, operating_point)
+    if not run.decision.novelty_reference_flows:
+        return artifact
+    num_rows, valid_rows = data.profile.num_rows, trained.valid_flows.rows
+    is_train = np.ones(num_rows, bool) if data.train.rows is None else data.train.rows
+    is_benign, attack_scores = np.zeros(num_rows, bool), None
+    benign_id = None if classes.benign is None else classes.classes.index(classes.benign)
+    is_benign[valid_rows] = True if benign_id is None else class_ids == benign_id
+    if run.decision.alert_score == "attack_and_novelty":
+        assert benign_id is not None, "checked before training"
+        attack_scores = np.full(num_rows, np.nan)
+        attack_scores[valid_rows] = calibrated_attack_scores(logits, scaling, benign_id)
+    novelty, operating_point = fit_novelty(
+        *(operating_point, data.flows, is_train, is_benign),
+        num_kept=run.decision.novelty_reference_flows,
+        seed=run.seed,
+        attack_scores=attack_scores,
+        novelty_weight=run.decision.novelty_weight,
+    )
+    return replace(artifact, operating_point=operating_point, novelty=novelty)
+
+
+def _origin(trained: TrainedModel, data: PreparedData) -> dict[str, object]:
+    """Where a model comes from: versions, settings, and the content of the files it was trained on."""
+    origin: dict[str, object] = {
+        "wirebert": wirebert.__version__,
+        "torch": torch.__version__,
+        "settings": settings_to_dict(trained.run),
+        "train_sha256": data.fingerprint,
+    }
+    return origin if data.teacher is None else {**origin, "teacher_sha256": data.teacher.fingerprint}

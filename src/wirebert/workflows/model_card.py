@@ -13,7 +13,7 @@ from wirebert.inference.artifact import Artifact
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, gap_remarks, gap_rows
 from wirebert.report.report import Report
-from wirebert.report.terminal import HEADLINE_METRICS, headline, split_remarks, format_file_usage, tpr_rows
+from wirebert.report.terminal import HEADLINE_METRICS, format_file_usage, headline, split_remarks, tpr_rows
 
 TAGS = ["intrusion-detection", "network-traffic", "distilbert", "wirebert"]
 

@@ -43,10 +43,10 @@ from wirebert.training.masking import Masking
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.training.result import TrainingResult
 from wirebert.training.seeding import Purpose, mix
-from wirebert.workflows.fit import Clock, resolve_auto, run_training
+from wirebert.workflows.fit import resolve_auto, run_training
 from wirebert.workflows.prepare import PreparedData, encode, encoded_folder, fit_tokenizer, split_data
 from wirebert.workflows.pretrained import is_wirebert_model
-from wirebert.workflows.report import command_line, show_data
+from wirebert.workflows.report import RunLog, command_line, show_data
 from wirebert.workflows.typed_rows import parse_once
 
 REPORT_FORMAT: Final = "pretraining 2"
@@ -100,17 +100,17 @@ def fit_masked(
     The other processes of the crew join the training; the rest is this one's alone.
     """
     check_machine(run.training)
-    clock = Clock()
+    log = RunLog(console)
     data, schema = prepare_rows(run, folder)
     show_data(data.flows, {}, data.findings, console, num_rows=data.profile.num_rows)
-    clock.lap("reading and checking")
+    log.end_stage("reading and checking")
     cache = encoded_folder(run, folder)
     tokenizer = replace(fit_tokenizer(run, data, cache), schema=schema)
     masking = Masking.of(tokenizer, run.masking)
     train_flows = encode(data.train, data, tokenizer, cache)
     plain_flows = encode(data.valid, data, tokenizer, cache)
     valid_flows = mask_once(plain_flows, masking, folder.encoded / "masked", run.seed)
-    clock.lap("encoding")
+    log.end_stage("encoding")
     model = build(run.model, TokenLayout.of(tokenizer), seed=run.seed, max_masked=masking.max_masked)
     # The head starts new, and so does all the rest: nothing is to learn faster.
     run = replace(run, training=replace(run.training, classifier_lr_multiplier=1.0))
@@ -118,14 +118,13 @@ def fit_masked(
     result = run_training(run, folder, model, tokenizer, train_flows, valid_flows, console, crew, masking)
     crew.release_workers()
     save_pretrained(run, folder, model, tokenizer, data.fingerprint)
-    clock.lap("training")
+    log.end_stage("training")
     guesses = predict_masked(model, valid_flows, device=str(choose_device(run.training.device)))
-    clock.lap("scoring")
+    log.end_stage("scoring")
     report = describe(run, folder, data, (len(train_flows), len(valid_flows)), tokenizer, guesses, result)
-    report = replace(report, timing=clock.laps)
+    report = replace(report, timing=log.seconds)
     write_atomic(folder.report_json, json.dumps(to_builtins(report), indent=1, allow_nan=False))
-    folder.discard_encoded()
-    folder.discard_checkpoints()
+    folder.discard_working_files()
     show_pretraining(report, folder, console)
 
 

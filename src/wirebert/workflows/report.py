@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,20 +10,18 @@ from typing import cast
 
 from rich.console import Console
 
-from wirebert.config import RunConfig
 from wirebert.data.checks.checks import Finding
 from wirebert.data.flows import Flows, FlowSubset
 from wirebert.data.labels import distribution, imbalance_ratio
 from wirebert.evaluation.test_ledger import record_test_read
+from wirebert.inference.artifact import write_card
 from wirebert.inference.detector import Detector
 from wirebert.metrics.split_metrics import SplitMetrics
-from wirebert.metrics.student_gap import TeacherGap
 from wirebert.report.environment import hardware, versions
 from wirebert.report.html.page import write_page
 from wirebert.report.plots.chart import draw, write_pictures
 from wirebert.report.plots.run import run_charts
 from wirebert.report.report import (
-    Baseline,
     DataSection,
     FileUsage,
     Report,
@@ -31,14 +30,28 @@ from wirebert.report.report import (
 )
 from wirebert.report.terminal import print_report
 from wirebert.run_folder import RunFolder
-from wirebert.serialization import settings_to_dict
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 from wirebert.training.distillation import DistillationConfig
-from wirebert.training.result import TrainingResult
 
 TEACHER = "its teacher"
 """Name of the teacher that was fitted on the training flows, among the baselines."""
+
+
+class RunLog:
+    """What a run prints, and the seconds that each of its stages takes."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.seconds: dict[str, float] = {}
+        """Stage -> seconds, in order."""
+        self._since = time.perf_counter()
+
+    def end_stage(self, stage: str) -> None:
+        """The stage has taken the time since the end of the one before."""
+        now = time.perf_counter()
+        self.seconds[stage] = now - self._since
+        self._since = now
 
 
 def show_data(
@@ -132,35 +145,6 @@ def data_section(
     )
 
 
-def run_report(
-    run: RunConfig,
-    folder: RunFolder,
-    *,
-    data: DataSection,
-    result: TrainingResult,
-    num_parameters: int,
-    splits: Mapping[str, SplitMetrics],
-    baselines: Mapping[str, Baseline],
-    timing: Mapping[str, float],
-    teacher: TeacherGap | None = None,
-) -> Report:
-    """The report of one training."""
-    return Report(
-        name=folder.path.name,
-        command=command_line(),
-        seed=run.seed,
-        splits=splits,
-        data=data,
-        settings=settings_to_dict(run),
-        versions=versions(),
-        hardware=hardware(),
-        training={"parameters": num_parameters, **result.to_report()},
-        timing=timing,
-        baseline=baselines,
-        teacher=teacher,
-    )
-
-
 def evaluation_report(
     detector: Detector, part: FlowSubset, metrics: SplitMetrics, findings: Sequence[Finding] = ()
 ) -> Report:
@@ -200,8 +184,10 @@ def record_evaluation(
     return record_test_read(run, data=data, sha256=sha256, command=command_line(), settings=settings)
 
 
-def write_report(report: Report, folder: RunFolder) -> None:
-    """Page and charts first, then report.json, whose presence means that the run is finished."""
+def write_report(report: Report, folder: RunFolder, card: str | None = None) -> None:
+    """Model card, page and charts first, then report.json, whose presence means that the run is finished."""
+    if card is not None:
+        write_card(folder.model, card)
     drawn = run_charts(report, _history(folder))
     pictures = draw(drawn)
     write_pictures(pictures, folder.plots)

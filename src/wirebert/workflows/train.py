@@ -1,53 +1,44 @@
-"""The whole story on one page: traffic files in, a trained detector and an honest report out.
+"""A whole training on one page: traffic files in, a trained detector and its report out. Start reading here.
 
-The order is the promise. The split is made before anything is fitted; the tokenizer and the model see training rows
-only; the best epoch is chosen on validation rows; test rows are scored, and test files opened, after the model is saved.
+The order of the steps keeps the report honest. The split is made before anything is fitted. The tokenizer and the model
+see training rows only. The best epoch is chosen on validation rows. Test files are opened after the model is saved.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
+from functools import partial
+from typing import TypedDict
 
-import numpy as np
-import torch
-from jaxtyping import UInt64
 from rich.console import Console
 
-import wirebert
 from wirebert.baselines.quick_trees import QuickTrees, fit_trees
 from wirebert.config import RunConfig
 from wirebert.data.checks.checks import Finding, check_unscored_rows, compare_with_training, mark_accepted
 from wirebert.data.checks.profile import profile_table
-from wirebert.data.flows import Flows, FlowSubset, open_flows
+from wirebert.data.flows import FlowSubset, open_flows
 from wirebert.data.schema.schema import FlowSchema
-from wirebert.decision.fit import calibrated_attack_scores, fit_calibration, fit_novelty
-from wirebert.encoding.store import EncodedFlows, row_hashes
-from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.evaluation.evaluate import evaluate_baseline_on, evaluate_detector
 from wirebert.evaluation.test_ledger import record_test_read
-from wirebert.inference.artifact import Artifact, save_artifact, write_card
-from wirebert.inference.detector import Detector, choose_device
-from wirebert.model.batches import score
-from wirebert.model.checkpoints import build, hugging_face_state
-from wirebert.model.distilbert import DistilBert
-from wirebert.model.initialization import TokenLayout
-from wirebert.report.report import TREES, Baseline, FileUsage, Report
+from wirebert.inference.artifact import save_artifact
+from wirebert.inference.detector import Detector
+from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.metrics.student_gap import TeacherGap
+from wirebert.model.checkpoints import hugging_face_state
+from wirebert.report.environment import hardware, versions
+from wirebert.report.report import TREES, Baseline, DataSection, FileUsage, Report
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict
 from wirebert.training.loop import check_machine
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
-from wirebert.training.result import TrainingResult
-from wirebert.workflows.distill import DistillationData, build_distillation_data
-from wirebert.workflows.fit import Clock, resolve_auto, run_training
+from wirebert.workflows.fit import TrainedModel, fit_decision, train_model
 from wirebert.workflows.model_card import model_card
-from wirebert.workflows.prepare import PreparedData, encode, fit_tokenizer, prepare, write_typed_rows
+from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
 from wirebert.workflows.report import (
     TEACHER,
+    RunLog,
     command_line,
     data_section,
-    run_report,
     show_data,
-    show_distillation,
     show_findings,
     show_report,
     split_names,
@@ -56,186 +47,153 @@ from wirebert.workflows.report import (
 from wirebert.workflows.teacher import compare_with_teacher
 
 
-def train(run: RunConfig, folder: RunFolder, console: Console, crew: ProcessGroup = SINGLE_PROCESS) -> None:
-    """Train the run's detector in `folder` and report on it; checkpoints of an earlier, killed call are gone on from.
+def train(
+    run: RunConfig, folder: RunFolder, console: Console, group: ProcessGroup = SINGLE_PROCESS
+) -> Report:
+    """Train the run's detector in `folder` and report on it; an interrupted run goes on from its newest checkpoint.
 
-    The other processes of the crew join the trainings; the rest is this one's alone.
+    The other processes of the group join the training; the rest is done by this one alone.
     """
     check_machine(run.training)
-    clock = Clock()
-    data = prepare(run, write_typed_rows(run, folder))
-    counts = data.classes.counts(data.profile.label_counts)
-    show_data(data.flows, counts, data.findings, console, num_rows=data.profile.num_rows)
-    clock.lap("reading and checking")
-    if data.tokenizer is not None:
-        run = replace(run, encoding=data.tokenizer.config)
-    cache = folder.encoded if run.data.cache is None else Path(run.data.cache)
-    tokenizer = fit_tokenizer(run, data, cache)
-    train_flows = encode(data.train, data, tokenizer, cache, data.unlabelled)
-    valid_flows = encode(data.valid, data, tokenizer, cache)
-    clock.lap("encoding")
-    hashes = row_hashes(train_flows)
-    lesson = build_distillation_data(run, data, tokenizer, train_flows, valid_flows, cache)
-    if lesson.soft_targets is not None:
-        show_distillation(run.distillation, len(lesson.flows) - len(hashes), console)
-        clock.lap("asking the teacher")
-    model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
-    run = resolve_auto(run, folder, num_flows=len(lesson.flows), width=model.architecture.dim)
-    result = run_training(
-        run, folder, model, tokenizer, lesson.flows, valid_flows, console, crew, soft=lesson.soft_targets
-    )
-    artifact = save_detector(run, folder, model, tokenizer, data, valid_flows)
-    clock.lap("training")
-    crew.release_workers()
-    # From here on test files may be opened: nothing that follows changes the model.
-    report = evaluate_run(run, folder, data, result, lesson, hashes, clock, console)
-    write_card(folder.model, model_card(artifact, report))
-    write_report(report, folder)
-    folder.discard_encoded()
-    folder.discard_checkpoints()
-    show_report(report, folder, console)
-
-
-def save_detector(
-    run: RunConfig,
-    folder: RunFolder,
-    model: DistilBert,
-    tokenizer: FlowTokenizer,
-    data: PreparedData,
-    valid_flows: EncodedFlows,
-) -> Artifact:
-    """Write the artifact."""
-    artifact = Artifact(
-        architecture=model.architecture,
-        weights=hugging_face_state(model),
-        tokenizer=tokenizer,
-        classes=data.classes,
-        origin={
-            "wirebert": wirebert.__version__,
-            "torch": torch.__version__,
-            "settings": settings_to_dict(run),
-            "train_sha256": data.fingerprint,
-            **({} if data.teacher is None else {"teacher_sha256": data.teacher.fingerprint}),
-        },
-    )
-    artifact = fit_decision(run, artifact, model, data, valid_flows)
+    log = RunLog(console)
+    rows = write_typed_rows(run, folder)  # the training file is parsed once: later passes read these rows
+    data = prepare(run, rows)  # classes, findings, split; nothing is fitted yet
+    show_prepared(data, log)
+    trained = train_model(run, data, folder, log, group)  # tokenizer, encoding, distillation, model, training
+    artifact = fit_decision(trained, data)  # calibration, thresholds, novelty: from validation rows
     save_artifact(artifact, folder.model, card=model_card(artifact))
-    return artifact
-
-
-def fit_decision(
-    run: RunConfig, artifact: Artifact, model: DistilBert, data: PreparedData, valid_flows: EncodedFlows
-) -> Artifact:
-    """The artifact with its probabilities calibrated on validation rows, and with thresholds fitted there."""
-    logits = score(model, valid_flows, device=choose_device(run.training.device))
-    model.cpu()
-    classes, class_ids = data.classes, np.asarray(valid_flows.class_ids)
-    is_tilted = run.training.reweights_classes
-    scaling, operating = fit_calibration(
-        logits, class_ids, classes, run.decision, reweights_classes=is_tilted, seed=run.seed
-    )
-    artifact = artifact.scaled(scaling, operating)
-    if not run.decision.novelty_reference_flows:
-        return artifact
-    is_train = np.ones(data.profile.num_rows, bool) if data.train.rows is None else data.train.rows
-    is_benign, attack_scores = np.zeros(data.profile.num_rows, bool), None
-    benign_id = None if classes.benign is None else classes.classes.index(classes.benign)
-    is_benign[valid_flows.rows] = True if benign_id is None else class_ids == benign_id
-    if run.decision.alert_score == "attack_and_novelty":
-        assert benign_id is not None, "checked before training"
-        attack_scores = np.full(data.profile.num_rows, np.nan)
-        attack_scores[valid_flows.rows] = calibrated_attack_scores(logits, scaling, benign_id)
-    strangeness, operating = fit_novelty(
-        *(operating, data.flows, is_train, is_benign),
-        num_kept=run.decision.novelty_reference_flows,
-        seed=run.seed,
-        attack_scores=attack_scores,
-        novelty_weight=run.decision.novelty_weight,
-    )
-    return replace(artifact, operating_point=operating, novelty=strangeness)
-
-
-def evaluate_run(
-    run: RunConfig,
-    folder: RunFolder,
-    data: PreparedData,
-    result: TrainingResult,
-    lesson: DistillationData,
-    train_hashes: UInt64[np.ndarray, " train"],
-    clock: Clock,
-    console: Console,
-) -> Report:
-    """Judge the saved artifact, and boosted trees beside it, on validation and test rows."""
-    detector = Detector.load(folder.model, device=run.training.device, precision="fp32")
+    log.end_stage("training")
+    group.release_workers()
+    # Test files are opened from here on: nothing that follows changes the model.
+    run = trained.run
     tests = open_tests(run, data.flows.schema)
-    judged = record_test_reads(run, folder, data, tests)
-    parts = [*data.evaluated, *tests]
-    how = {"seed": run.seed, "num_resamples": run.evaluation.num_resamples}
-    splits = {
-        part.name: evaluate_detector(
-            detector, part, folder.predictions(part.name), train_hashes=train_hashes, **how
-        )
-        for part in parts
-    }
-    clock.lap("scoring")
-    distance = None
-    if data.teacher is not None:
-        num_unlabelled = len(train_hashes) - sum(data.train_counts)
-        distance = compare_with_teacher(
-            *(run, folder, data.teacher, parts), fingerprint=data.fingerprint, num_unlabelled=num_unlabelled
-        )
-        clock.lap("scoring by the teacher")
-    baselines = evaluate_baselines(run, data, lesson, parts, clock)
-    findings = [
-        *data.findings,
-        *(found for part in tests for found in check_test_file(run, data, part.flows, console)),
-    ]
-    train_counts = dict(zip(data.classes.classes, data.train_counts, strict=True))
-    return run_report(
-        run,
+    usage = record_test_reads(run, folder, data, tests)
+    splits = [*data.evaluated, *tests]
+    detector = Detector.load(folder.model, device=run.training.device, precision="fp32")
+    evaluate = partial(evaluate_detector, detector, train_hashes=trained.train_hashes, **resampling(run))
+    metrics = {split.name: evaluate(split, folder.predictions(split.name)) for split in splits}
+    log.end_stage("scoring")
+    teacher_gap = evaluate_teacher(trained, data, folder, splits, log)
+    baselines = evaluate_baselines(trained, data, splits, log)
+    findings = check_tests(run, data, tests, log)
+    section = describe_data(data, splits, metrics, findings, usage)
+    report = run_report(trained, folder, section, metrics, baselines, teacher_gap, log)
+    write_report(report, folder, card=model_card(artifact, report))
+    folder.discard_working_files()
+    show_report(report, folder, console)
+    return report
+
+
+def show_prepared(data: PreparedData, log: RunLog) -> None:
+    """Print what was recognised, the classes, and the findings on the training data."""
+    counts = data.classes.counts(data.profile.label_counts)
+    show_data(data.flows, counts, data.findings, log.console, num_rows=data.profile.num_rows)
+    log.end_stage("reading and checking")
+
+
+class Resampling(TypedDict):
+    """How the intervals of all metrics are drawn."""
+
+    seed: int
+    num_resamples: int
+
+
+def resampling(run: RunConfig) -> Resampling:
+    """The run's seed and number of resamples, so that every method is measured in the same way."""
+    return {"seed": run.seed, "num_resamples": run.evaluation.num_resamples}
+
+
+def evaluate_teacher(
+    trained: TrainedModel, data: PreparedData, folder: RunFolder, splits: Sequence[FlowSubset], log: RunLog
+) -> TeacherGap | None:
+    """The gap between the student and the model that was its teacher, on the same rows; None without a teacher."""
+    if data.teacher is None:
+        return None
+    gap = compare_with_teacher(
+        trained.run,
         folder,
-        data=replace(
-            data_section([data.train, *parts], train_counts, splits, findings, data.split),
-            benign=data.classes.benign,
-            test_usage=judged,
-        ),
-        result=result,
-        num_parameters=detector.num_parameters,
-        splits=splits,
-        baselines=baselines,
-        timing=clock.laps,
-        teacher=distance,
+        data.teacher,
+        splits,
+        fingerprint=data.fingerprint,
+        num_unlabelled=len(trained.train_hashes) - sum(data.train_counts),
     )
+    log.end_stage("scoring by the teacher")
+    return gap
 
 
 def evaluate_baselines(
-    run: RunConfig, data: PreparedData, lesson: DistillationData, parts: Sequence[FlowSubset], clock: Clock
+    trained: TrainedModel, data: PreparedData, splits: Sequence[FlowSubset], log: RunLog
 ) -> dict[str, Baseline]:
-    """Boosted trees, and those that taught the model, judged on the same rows."""
-    how = {"seed": run.seed, "num_resamples": run.evaluation.num_resamples}
-    found: dict[str, Baseline] = {}
+    """Boosted trees, and a teacher that was fitted on the training rows, evaluated on the same rows as the model."""
+    run = trained.run
+    baselines: dict[str, Baseline] = {}
     if run.evaluation.baseline:
         trees = train_trees(run, data)
-        splits = evaluate_baseline_on(trees, data.classes, parts, **how)
-        found[TREES] = Baseline(summary=asdict(trees.summary), splits=splits)
-        clock.lap("boosted trees")
-    if lesson.fitted_teacher is not None:
-        teacher = lesson.fitted_teacher()
-        splits = evaluate_baseline_on(teacher, data.classes, parts, **how)
-        found[TEACHER] = Baseline(summary=teacher.summary, splits=splits)
-        clock.lap("scoring by the teacher")
-    return found
+        metrics = evaluate_baseline_on(trees, data.classes, splits, **resampling(run))
+        baselines[TREES] = Baseline(summary=asdict(trees.summary), splits=metrics)
+        log.end_stage("boosted trees")
+    if trained.distillation.fitted_teacher is not None:
+        teacher = trained.distillation.fitted_teacher()
+        metrics = evaluate_baseline_on(teacher, data.classes, splits, **resampling(run))
+        baselines[TEACHER] = Baseline(summary=teacher.summary, splits=metrics)
+        log.end_stage("scoring by the teacher")
+    return baselines
 
 
-def check_test_file(run: RunConfig, data: PreparedData, test: Flows, console: Console) -> tuple[Finding, ...]:
-    """What a test file is beside the training file, and what of it counts in no figure; the latter is shown."""
-    seen = profile_table(test)
-    aside = mark_accepted(check_unscored_rows(seen), run.data.accepted_findings)
-    show_findings(aside, console, num_rows=seen.num_rows)
-    return (
-        *aside,
-        *mark_accepted(compare_with_training(data.profile, seen, data.classes), run.data.accepted_findings),
+def describe_data(
+    data: PreparedData,
+    splits: Sequence[FlowSubset],
+    metrics: Mapping[str, SplitMetrics],
+    findings: Sequence[Finding],
+    usage: Mapping[str, FileUsage],
+) -> DataSection:
+    """The part of the report about data: files, classes of every split, findings on training and test files."""
+    train_counts = dict(zip(data.classes.classes, data.train_counts, strict=True))
+    section = data_section(
+        [data.train, *splits], train_counts, metrics, [*data.findings, *findings], data.split
     )
+    return replace(section, benign=data.classes.benign, test_usage=usage)
+
+
+def run_report(
+    trained: TrainedModel,
+    folder: RunFolder,
+    section: DataSection,
+    metrics: Mapping[str, SplitMetrics],
+    baselines: Mapping[str, Baseline],
+    teacher_gap: TeacherGap | None,
+    log: RunLog,
+) -> Report:
+    """The report of the run, from what each step gave."""
+    num_parameters = sum(weight.numel() for weight in hugging_face_state(trained.model).values())
+    return Report(
+        name=folder.path.name,
+        command=command_line(),
+        seed=trained.run.seed,
+        splits=metrics,
+        data=section,
+        settings=settings_to_dict(trained.run),
+        versions=versions(),
+        hardware=hardware(),
+        training={"parameters": num_parameters, **trained.result.to_report()},
+        timing=log.seconds,
+        baseline=baselines,
+        teacher=teacher_gap,
+    )
+
+
+def check_tests(
+    run: RunConfig, data: PreparedData, tests: Sequence[FlowSubset], log: RunLog
+) -> tuple[Finding, ...]:
+    """How the test files differ from the training file, and which of their rows are in no metric; the latter are shown."""
+    findings: list[Finding] = []
+    for test in tests:
+        profile = profile_table(test.flows)
+        unscored = mark_accepted(check_unscored_rows(profile), run.data.accepted_findings)
+        show_findings(unscored, log.console, num_rows=profile.num_rows)
+        differences = compare_with_training(data.profile, profile, data.classes)
+        findings += [*unscored, *mark_accepted(differences, run.data.accepted_findings)]
+    return tuple(findings)
 
 
 def open_tests(run: RunConfig, schema: FlowSchema) -> list[FlowSubset]:
@@ -252,17 +210,17 @@ def record_test_reads(
     tests: Sequence[FlowSubset],
     settings: Mapping[str, object] | None = None,
 ) -> dict[str, FileUsage]:
-    """What each split is read from; each test goes into the ledger beside the run before it is scored.
+    """The file of each split; each test is recorded in the ledger beside the run before it is scored.
 
     Args:
-        settings: What is judged, where it is not the run's own model.
+        settings: Of the method that is evaluated, where it is not the run's own model.
     """
-    own = [part for part in (data.valid, data.held_out) if part is not None]
-    judged = {part.name: FileUsage(sha256=data.fingerprint) for part in own}
-    asked = {} if data.test is None else {data.test.name: (run.train, data.fingerprint)}
-    asked |= {test.name: (path, test.flows.fingerprint()) for path, test in zip(run.test, tests, strict=True)}
-    for name, (path, sha256) in asked.items():
-        judged[name] = record_test_read(
+    valid = [part for part in (data.valid, data.held_out) if part is not None]
+    usage = {part.name: FileUsage(sha256=data.fingerprint) for part in valid}
+    files = {} if data.test is None else {data.test.name: (run.train, data.fingerprint)}
+    files |= {test.name: (path, test.flows.fingerprint()) for path, test in zip(run.test, tests, strict=True)}
+    for name, (path, sha256) in files.items():
+        usage[name] = record_test_read(
             folder.path,
             data=path,
             sha256=sha256,
@@ -270,7 +228,7 @@ def record_test_reads(
             settings=settings or settings_to_dict(run),
             recipe=folder.recipe_toml,
         )
-    return judged
+    return usage
 
 
 def train_trees(run: RunConfig, data: PreparedData) -> QuickTrees:
