@@ -74,6 +74,7 @@ from wirebert.telemetry.state import DashboardState
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import Corruption
 from wirebert.training.feeding import micro_batches, steps, steps_per_epoch
+from wirebert.training.loop import choose_micro_batch_tokens
 from wirebert.training.trainer import fit_model
 
 GENERATED_ROWS = 50_000
@@ -90,8 +91,8 @@ OURS: dict[str, tuple[str, ...]] = {
     "full": FULL,
     "leave-out-bf16": ("training.precision=bf16",),
     "leave-out-math": ("model.attention=math",),
-    "whole": (*LAUNCHED, "training.micro_batch_tokens=0"),
-    "checkpointing": (*LAUNCHED, "training.micro_batch_tokens=0", "model.gradient_checkpointing=true"),
+    "whole": (*LAUNCHED, "training.micro_batch_tokens=whole"),
+    "checkpointing": (*LAUNCHED, "training.micro_batch_tokens=whole", "model.gradient_checkpointing=true"),
     "feeding": (),
 }
 RECIPES = ("replaced", "transformers", "trainer", "trainer-compiled", "trainer-full", *OURS)
@@ -169,7 +170,7 @@ def feeding(data: Data, options: Options) -> Speed:
     """What is ready before a step begins: its rows, and nothing computed with them."""
     config = replace(data.run.training, epochs=LOSSLESS_EPOCHS)
     corruption, pad_id = Corruption.of(data.tokenizer, config), data.tokenizer.pad_id
-    meter, max_tokens = options.meter(), config.micro_batch_tokens or 0
+    meter, max_tokens = options.meter(), choose_micro_batch_tokens(config, options.device)
     for step in steps(data.flows, config, seed=1, corruption=corruption):
         micro_batches(step, max_tokens, pad_id=pad_id, device=options.device, batch_size=config.batch_size)
         if not meter.step(Work(len(step.class_ids), len(step.rows.ids), 0.0, 0.0)):

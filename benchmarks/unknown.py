@@ -2,7 +2,7 @@
 
     python benchmarks/unknown.py --jobs 8 --out unknown.json
     python benchmarks/unknown.py --names warezclient satan --epochs 1 --rows 20000
-    python benchmarks/unknown.py --set distillation.trees=true --set distillation.augmentation_factor=2 --seeds 1 2 3 4 5 --jobs 8
+    python benchmarks/unknown.py --set distillation.teacher=gbdt --set distillation.augmentation_factor=2 --seeds 1 2 3 4 5 --jobs 8
 
 Leave-attack-out on a labelled file (NSL-KDD's training file in WIREBERT_DATA, ../shared/data without it). For every attack
 name with at least 50 rows a model is trained, and every rival fitted, without a single row of that name. Then each score

@@ -44,9 +44,9 @@ runs = st.fixed_dictionaries(
         ),
         "training": st.fixed_dictionaries(
             {
-                "learning_rate": st.floats(0, 1e300),
+                "learning_rate": st.none() | st.floats(1e-300, 1e300),
                 "schedule": st.sampled_from(["linear", "cosine"]),
-                "micro_batch_tokens": st.none() | st.integers(0, 2**40),
+                "micro_batch_tokens": st.sampled_from([None, "whole"]) | st.integers(1, 2**40),
             }
         ),
     }
@@ -74,6 +74,29 @@ def test_overrides_may_stand_in_any_order() -> None:
     assert len({resolve_run(overrides=order) for order in permutations(overrides)}) == 1
 
 
+def test_a_table_is_set_entry_by_entry_and_cleared_by_none(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[decision.logit_offsets]\ndos = 1\n")
+    assert resolve_run(recipe, ["decision.logit_offsets.r2l=2"]).decision.logit_offsets == {
+        "dos": 1,
+        "r2l": 2,
+    }
+    assert resolve_run(recipe, ["decision.logit_offsets=none"]).decision.logit_offsets == {}
+    with pytest.raises(
+        ConfigError, match=r"decision\.logit_offsets is a table: set .*NAME=VALUE, got 'r2l=2'"
+    ):
+        resolve_run(recipe, ["decision.logit_offsets=r2l=2"])
+    with pytest.raises(ConfigError, match=r"decision\.logit_offsets\.r2l must be a number, got 'much'"):
+        resolve_run(recipe, ["decision.logit_offsets.r2l=much"])
+
+
+@pytest.mark.parametrize("word", ["none", "auto"])
+def test_a_setting_of_a_recipe_is_made_automatic_again(word: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[training]\nepochs = 9\n")
+    assert resolve_run(recipe, [f"training.epochs={word}"]).training.epochs is None
+
+
 def test_of_two_values_for_one_setting_the_last_counts() -> None:
     assert resolve_run(overrides=["seed=5", "seed=6"]).seed == 6
 
@@ -91,6 +114,10 @@ def test_of_two_values_for_one_setting_the_last_counts() -> None:
         ('encoding.networks=["10.0.0.0/8"]', {"encoding": {"networks": ["10.0.0.0/8"]}}),
         ("encoding.networks=10.0.0.0/8", {"encoding": {"networks": "10.0.0.0/8"}}),
         ("data.quote=", {"data": {"quote": ""}}),
+        ("decision.prior.normal=0.99", {"decision": {"prior": {"normal": 0.99}}}),
+        ("decision.prior.Web Attack=0.1", {"decision": {"prior": {"Web Attack": 0.1}}}),
+        ('decision.prior."a.b=c"=0.1', {"decision": {"prior": {"a.b=c": 0.1}}}),
+        ("decision.prior={dos = 0.1}", {"decision": {"prior": {"dos": 0.1}}}),
         ("data.label=a\nseed=3", {"data": {"label": "a\nseed=3"}}),
         ("seed=3\nseed_too=4", {"seed": "3\nseed_too=4"}),
     ],
@@ -144,7 +171,5 @@ def test_a_run_that_is_written_has_no_setting_left_out_but_those_that_are_unset(
     training = written["training"]
     assert isinstance(training, dict)
     assert set(training) == set(TrainConfig.__dataclass_fields__) - {
-        "micro_batch_tokens",
-        "workers",
-        "cuda_graphs",
+        *("epochs", "learning_rate", "micro_batch_tokens", "workers", "threads", "cuda_graphs"),
     }

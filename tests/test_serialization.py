@@ -40,6 +40,8 @@ class Inner:
     names: tuple[str, ...] = ()
     limit: int | None = None
     note: str | None = None
+    budget: int | Literal["whole"] | None = None
+    weights: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +58,8 @@ inners = st.builds(
     names=st.lists(st.text(), max_size=3).map(tuple),
     limit=st.none() | st.integers(),
     note=st.none() | st.text().filter(lambda text: text != "none"),
+    budget=st.sampled_from([None, "whole"]) | st.integers(),
+    weights=st.dictionaries(st.text(), st.floats(allow_nan=False)),
 )
 outers = st.builds(Outer, seed=st.integers(), fast=st.booleans(), inner=inners)
 
@@ -117,6 +121,9 @@ def test_settings_of_different_names_can_be_given_in_any_order() -> None:
         ({"inner": {"share": 10**400}}, "inner.share must be a number"),
         ({"inner": {"size": "huge"}}, "inner.size must be one of mini, base, got 'huge'"),
         ({"inner": {"size": ["mini"]}}, "inner.size must be one of mini, base, got ['mini']"),
+        ({"inner": {"budget": "half"}}, "inner.budget must be a whole number or whole, got 'half'"),
+        ({"inner": {"weights": 1}}, "inner.weights is a table: set inner.weights.NAME=VALUE, got 1"),
+        ({"inner": {"weights": {"a": "b"}}}, "inner.weights.a must be a number, got 'b'"),
         ({"inner": {"names": ["a", 1]}}, "inner.names must be a text, got 1"),
         ({"inner": {"note": 0}}, """inner.note must be a text, got 0; write it as inner.note='"0"'"""),
     ],

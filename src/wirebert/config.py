@@ -1,10 +1,11 @@
 """One run as one frozen dataclass: a TOML recipe, with dotted overrides on top."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import tomli_w
 
@@ -65,21 +66,17 @@ class ComparisonConfig:
     methods: tuple[str, ...] = ("xgboost", "lightgbm", "forest", "logistic", "tabm", "text_svm")
     """The other methods; `text_svm` is passed over where there are no text columns."""
 
-    alternative_label_map: tuple[str, ...] = ()
-    """`LABEL=CLASS`, each: a second class map, under which test files are reported as well."""
+    alternative_label_map: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    """Label -> class: a second class map, under which test files are reported as well."""
 
     def __post_init__(self) -> None:
         for name in ("num_seeds", "num_splits", "num_trials"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"protocol.{name} must be at least 1, got {getattr(self, name)}")
+                raise ConfigError(f"comparison.{name} must be at least 1, got {getattr(self, name)}")
         if self.num_folds < 2:
             raise ConfigError(f"comparison.num_folds must be at least 2, got {self.num_folds}")
         if self.max_search_rows < 100:
             raise ConfigError(f"comparison.max_search_rows must be at least 100, got {self.max_search_rows}")
-        for pair in self.alternative_label_map:
-            label, equals, name = pair.partition("=")
-            if not (label and equals and name):
-                raise ConfigError(f"comparison.alternative_label_map must hold LABEL=CLASS, got {pair!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,21 +192,30 @@ def write_run(run: RunConfig | PretrainConfig, path: Path) -> None:
     write_atomic(path, tomli_w.dumps(settings_to_dict(run)))
 
 
+_NAME: Final = r'(?:"[^"]+"|[^."=]+)'
+_OVERRIDE: Final = re.compile(rf"({_NAME}(?:\.{_NAME})*)=(.*)", re.DOTALL)
+
+
 def parse_override(text: str) -> dict[str, object]:
     """The nested value that `section.name=value` sets; a value that is not TOML is taken as text.
+
+    A name that holds a dot or an equals sign is quoted as in TOML.
 
     >>> parse_override("training.epochs=3")
     {'training': {'epochs': 3}}
     >>> parse_override("model.size=mini")
     {'model': {'size': 'mini'}}
+    >>> parse_override('decision.prior."v1.0"=0.2')
+    {'decision': {'prior': {'v1.0': 0.2}}}
     >>> parse_override("mini")
     Traceback (most recent call last):
     wirebert.errors.ConfigError: --set expects SECTION.NAME=VALUE, got 'mini'
     """
-    path, equals, value_text = text.partition("=")
-    names = path.strip().split(".")
-    if not equals or not all(names):
+    found = _OVERRIDE.fullmatch(text)
+    names = [name.strip().strip('"') for name in re.findall(_NAME, found[1])] if found else []
+    if found is None or not all(names):
         raise ConfigError(f"--set expects SECTION.NAME=VALUE, got {text!r}")
+    value_text = found[2]
     try:
         parsed = tomllib.loads(f"value = {value_text}")
     except tomllib.TOMLDecodeError:

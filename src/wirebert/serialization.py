@@ -41,7 +41,7 @@ def settings_from_dict(cls: type[T], values: Mapping[str, object], path: str = "
 
 
 def settings_to_dict(settings: object) -> dict[str, object]:
-    """The settings as plain values that TOML can hold; what is None is left out."""
+    """The settings as plain values that TOML can hold; None and empty tables are left out, as TOML has no null."""
     plain: dict[str, object] = {}
     for field in fields(cast(Any, settings)):
         value = getattr(settings, field.name)
@@ -49,6 +49,9 @@ def settings_to_dict(settings: object) -> dict[str, object]:
             plain[field.name] = settings_to_dict(value)
         elif isinstance(value, tuple):
             plain[field.name] = list(cast(tuple[object, ...], value))
+        elif isinstance(value, Mapping):
+            if value:
+                plain[field.name] = dict(cast(Mapping[str, object], value))
         elif value is not None:
             plain[field.name] = value
     return plain
@@ -90,10 +93,9 @@ def _convert(hint: Any, value: object, path: str) -> object:
         return settings_from_dict(cast(type[object], hint), cast(Mapping[str, object], value), f"{path}.")
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        if value is None or value == "none":
-            return None
-        (inner,) = (arg for arg in args if arg is not type(None))
-        return _convert(inner, value, path)
+        return _convert_union(args, value, path)
+    if origin is Mapping:
+        return _convert_table(args[1], value, path)
     if origin is Literal:
         if value not in args:
             raise ConfigError(f"{path} must be one of {', '.join(map(str, args))}, got {value!r}")
@@ -108,6 +110,29 @@ def _convert(hint: Any, value: object, path: str) -> object:
         way_out = f"; write it as {path}='\"{value}\"'" if is_bare else ""
         raise ConfigError(f"{path} must be {_KIND_WORDS[hint]}, got {value!r}{way_out}")
     return value
+
+
+def _convert_union(args: tuple[Any, ...], value: object, path: str) -> object:
+    """A value of `kind | None`, `kind` or some words, or both; "auto" is None where no text is expected."""
+    if value is None or value == "none" or (value == "auto" and str not in args):
+        return None
+    words = [word for arg in args if get_origin(arg) is Literal for word in get_args(arg)]
+    kinds = [arg for arg in args if arg is not NoneType and get_origin(arg) is not Literal]
+    if value in words or not kinds:
+        return _convert(Literal[*words], value, path)
+    if words and isinstance(value, str):
+        raise ConfigError(f"{path} must be {_KIND_WORDS[kinds[0]]} or {' or '.join(words)}, got {value!r}")
+    return _convert(kinds[0], value, path)
+
+
+def _convert_table(kind: Any, value: object, path: str) -> Mapping[str, object]:
+    """A TOML table of values of one kind; "none" is the empty table, which clears what a recipe set."""
+    if value == "none":
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path} is a table: set {path}.NAME=VALUE, got {value!r}")
+    items = cast(Mapping[str, object], value).items()
+    return {name: _convert(kind, item, f"{path}.{name}") for name, item in items}
 
 
 _KIND_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

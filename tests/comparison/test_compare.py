@@ -35,7 +35,7 @@ def run(traffic: Path, tiny: list[str]) -> RunConfig:
     given = {"train": str(traffic / "train.csv"), "test": [str(traffic / "test.csv")]}
     run = resolve_run(None, tiny[1::2], given)
     few = replace(run.comparison, num_seeds=2, num_trials=2, num_folds=2, methods=("logistic",))
-    return replace(run, comparison=replace(few, alternative_label_map=("novel=xss",)))
+    return replace(run, comparison=replace(few, alternative_label_map={"novel": "xss"}))
 
 
 @pytest.fixture(scope="module")

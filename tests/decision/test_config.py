@@ -11,23 +11,34 @@ from wirebert.errors import ConfigError
 NAMES = ("normal", "dos", "probe")
 
 
-@pytest.mark.parametrize("entry", ["normal", "normal=x", "=", "normal=0", "normal=1.5", "normal=nan"])
-def test_a_prior_that_is_none_is_refused(entry: str) -> None:
-    with pytest.raises(ConfigError, match=r"decision\.prior must"):
-        DecisionConfig(prior=(entry,))
+@pytest.mark.parametrize("entry", ["normal", "normal=x", "=", "=0.5", "normal=0", "normal=1.5", "normal=nan"])
+def test_an_invalid_prior_entry_is_refused(entry: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--prior.* got '?" + entry):
+        parse_prior((entry,))
 
 
-@pytest.mark.parametrize("entries", [("normal",), ("normal=x",), ("normal=inf",), ("a=1", "a=2")])
-def test_addends_that_are_none_are_refused(entries: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"decision\.logit_offsets must be CLASS=NUMBER"):
-        DecisionConfig(logit_offsets=entries)
+@pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
+def test_a_share_outside_0_to_1_is_refused(share: float) -> None:
+    with pytest.raises(ConfigError, match=rf"decision\.prior.* in \(0, 1\), got normal={share}"):
+        DecisionConfig(prior={"normal": share})
 
 
-def test_addends_of_a_class_that_the_data_lack_are_refused_before_training() -> None:
+@pytest.mark.parametrize("offset", [float("inf"), float("nan")])
+def test_an_infinite_logit_offset_is_refused(offset: float) -> None:
+    with pytest.raises(ConfigError, match=rf"decision\.logit_offsets\.normal must be .*, got {offset}"):
+        DecisionConfig(logit_offsets={"normal": offset})
+
+
+def test_an_alert_rate_without_a_threshold_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"decision\.alert_fpr must be one of 0\.01, .*, got 0\.0"):
+        DecisionConfig(alert_fpr=0.0)
+
+
+def test_a_logit_offset_of_an_unknown_class_is_refused_before_training() -> None:
     with pytest.raises(
         ConfigError, match=r"decision\.logit_offsets must name classes of the data .*'nothing'"
     ):
-        require_classes(DecisionConfig(logit_offsets=("nothing=1",)), ClassMap(classes=NAMES))
+        require_classes(DecisionConfig(logit_offsets={"nothing": 1.0}), ClassMap(classes=NAMES))
 
 
 def test_shares_of_more_than_everything_are_refused() -> None:

@@ -87,7 +87,7 @@ def test_the_folded_model_gives_the_scaled_probabilities(
 def test_stock_transformers_gives_the_calibrated_probabilities(
     artifact: Artifact, logits: np.ndarray, tmp_path: Path
 ) -> None:
-    config = DecisionConfig(calibration="vector", prior=("normal=0.99",))
+    config = DecisionConfig(calibration="vector", prior={"normal": 0.99})
     found = calibrated(artifact, logits, CLASS_IDS, config, **HOW)
     save_artifact(found, tmp_path / "model", card="")
     table = traffic().slice(0, 20)
@@ -106,7 +106,7 @@ def test_stock_transformers_gives_the_calibrated_probabilities(
 def test_class_addends_multiply_odds_by_their_exponentials(artifact: Artifact, logits: np.ndarray) -> None:
     plain, moved = (
         calibrated(artifact, logits, CLASS_IDS, DecisionConfig(logit_offsets=addends), **HOW)
-        for addends in ((), (f"{NAMES[0]}=-2", f"{NAMES[1]}=0.5"))
+        for addends in ({}, {NAMES[0]: -2.0, NAMES[1]: 0.5})
     )
     before, after = (Detector(one).score(traffic()) for one in (plain, moved))
     odds = np.ones(len(NAMES))
@@ -123,7 +123,7 @@ def test_class_addends_multiply_odds_by_their_exponentials(artifact: Artifact, l
 def test_a_stated_prior_moves_odds_as_bayes_says(artifact: Artifact, logits: np.ndarray) -> None:
     plain, stated = (
         Detector(calibrated(artifact, logits, CLASS_IDS, DecisionConfig(prior=prior), **HOW))
-        for prior in ((), ("normal=0.99",))
+        for prior in ({}, {"normal": 0.99})
     )
     before, after = (one.score(traffic()).probabilities for one in (plain, stated))
     shares = np.bincount(CLASS_IDS) / len(CLASS_IDS)
@@ -243,7 +243,7 @@ def scores_of(artifact: Artifact, logits: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def joined(artifact: Artifact, logits: np.ndarray, flows: Flows) -> Artifact:
-    config = DecisionConfig(calibration="vector", prior=("normal=0.9",), alert_score="attack_and_novelty")
+    config = DecisionConfig(calibration="vector", prior={"normal": 0.9}, alert_score="attack_and_novelty")
     plain = calibrated(artifact, logits, CLASS_IDS, config, **HOW)
     is_train, scores = np.arange(300) < 100, scores_of(plain, logits)
     scores[CLASS_IDS != 0] = np.nan  # no one may look

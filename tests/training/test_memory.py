@@ -1,6 +1,7 @@
 """The measured micro-batch against a memory whose size is known."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,9 +32,9 @@ def test_a_small_step_is_not_measured():
     assert fitting_tokens(fail, 1, wanted=2 * SMALL) == 2 * SMALL
 
 
-@pytest.mark.parametrize(("setting", "chosen"), [(None, 42_400), (77, 77)])
+@pytest.mark.parametrize(("setting", "chosen"), [(None, 42_400), (77, 77), ("whole", 0)])
 def test_a_step_is_cut_to_what_fits_unless_a_setting_says_otherwise(
-    make_model: Callable[..., DistilBert], monkeypatch: pytest.MonkeyPatch, setting: int | None, chosen: int
+    make_model: Callable[..., DistilBert], monkeypatch: pytest.MonkeyPatch, setting: Any, chosen: int
 ):
     config = TrainConfig(batch_size=1000, micro_batch_tokens=setting, learning_rate=1e-3, device="cpu")
     state = TrainState.start(make_model(), config, seed=1, num_steps=1, class_counts=np.ones(3, np.int64))

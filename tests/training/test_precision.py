@@ -174,13 +174,13 @@ def two_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize(("asked", "expected"), [(0, 2), (1, 1), (3, 3)])
+@pytest.mark.parametrize(("asked", "expected"), [(None, 2), (1, 1), (3, 3)])
 def test_a_training_computes_on_as_many_threads_as_asked_and_gives_them_back(
     make_model: Callable[..., DistilBert],
     make_flows: Callable[..., LabelledRows],
     fit: Callable[..., TrainingResult],
     tmp_path: Path,
-    asked: int,
+    asked: int | None,
     expected: int,
 ):
     seen: set[int] = set()
@@ -202,6 +202,6 @@ def test_a_failure_gives_the_threads_back_too():
     assert torch.get_num_threads() == 2
 
 
-def test_a_negative_number_of_threads_is_refused():
-    with pytest.raises(ConfigError, match=r"training\.threads must be at least 0, got -1"):
-        TrainConfig(threads=-1)
+def test_no_threads_at_all_are_refused():
+    with pytest.raises(ConfigError, match=r"training\.threads must be at least 1, got 0"):
+        TrainConfig(threads=0)

@@ -59,7 +59,7 @@ def test_without_a_teacher_the_training_flows_are_all(told: Callable[..., RunCon
 
 
 def test_what_the_trees_say_of_each_flow_is_what_is_learned(told: Callable[..., RunConfig], tmp_path: Path):
-    run = told(trees=True, augmentation_factor=1.5)
+    run = told(teacher="gbdt", augmentation_factor=1.5)
     data, tokenizer, train, valid = encoded(run, tmp_path)
     lesson = build_distillation_data(run, data, tokenizer, train, valid, tmp_path)
     flows, soft = lesson.flows, lesson.soft_targets
@@ -80,7 +80,7 @@ def test_what_the_trees_say_of_each_flow_is_what_is_learned(told: Callable[..., 
 
 
 def test_what_the_machine_says_of_texts_is_what_is_learned(told: Callable[..., RunConfig], tmp_path: Path):
-    run = told(data={}, text=True, augmentation_factor=1.5)
+    run = told(data={}, teacher="text_svm", augmentation_factor=1.5)
     data, tokenizer, train, valid = encoded(run, tmp_path)
     lesson = build_distillation_data(run, data, tokenizer, train, valid, tmp_path)
     assert lesson.soft_targets is not None
@@ -98,7 +98,7 @@ def test_what_the_machine_says_of_texts_is_what_is_learned(told: Callable[..., R
 def test_mixed_flows_follow_the_training_flows_without_a_class(
     told: Callable[..., RunConfig], tmp_path: Path
 ):
-    run = told(trees=True, augmentation_factor=1.5)
+    run = told(teacher="gbdt", augmentation_factor=1.5)
     data, tokenizer, train, valid = encoded(run, tmp_path)
     flows = build_distillation_data(run, data, tokenizer, train, valid, tmp_path).flows
     assert np.array_equal(flows.ids[: len(train.ids)], train.ids)
@@ -114,7 +114,9 @@ def test_no_mixed_flow_looks_like_one_that_the_model_is_judged_by(
     # Two columns, so that a mixed flow often is like one of validation.
     drop = ["uri", "user_agent", "src_ip", "dst_ip", "duration_s", "src_payload_bytes", "dst_payload_bytes"]
     run = told(
-        data={"drop": [*drop, "src_packets", "dst_packets", "dst_port"]}, trees=True, augmentation_factor=3
+        data={"drop": [*drop, "src_packets", "dst_packets", "dst_port"]},
+        teacher="gbdt",
+        augmentation_factor=3,
     )
     data, tokenizer, train, valid = encoded(run, tmp_path)
     flows = build_distillation_data(run, data, tokenizer, train, valid, tmp_path).flows
@@ -126,7 +128,9 @@ def test_no_mixed_flow_looks_like_one_that_the_model_is_judged_by(
 def test_another_seed_mixes_other_flows(told: Callable[..., RunConfig], tmp_path: Path):
     ready = encoded(told(), tmp_path)
     one, same, other = (
-        build_distillation_data(told(seed=seed, trees=True, augmentation_factor=1), *ready, tmp_path).flows
+        build_distillation_data(
+            told(seed=seed, teacher="gbdt", augmentation_factor=1), *ready, tmp_path
+        ).flows
         for seed in (1, 1, 2)
     )
     assert np.array_equal(one.ids, same.ids)
@@ -136,7 +140,7 @@ def test_another_seed_mixes_other_flows(told: Callable[..., RunConfig], tmp_path
 def test_answers_are_found_again_and_whatever_decides_them_asks_anew(
     told: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    run = told(trees=True)
+    run = told(teacher="gbdt")
     ready = encoded(run, tmp_path)
     first = build_distillation_data(run, *ready, tmp_path).soft_targets
 
@@ -148,9 +152,9 @@ def test_answers_are_found_again_and_whatever_decides_them_asks_anew(
     assert first is not None
     assert again is not None
     assert np.array_equal(first.log_probabilities, again.log_probabilities)
-    for other in ({"seed": 2}, {"tree_weights": "sqrt"}):
+    for other in ({"seed": 2}, {"gbdt_class_weights": "sqrt"}):
         with pytest.raises(AssertionError, match="fitted again"):
-            build_distillation_data(told(trees=True, **other), *ready, tmp_path)
+            build_distillation_data(told(teacher="gbdt", **other), *ready, tmp_path)
     monkeypatch.setattr(token_trees, "TREE_SETTINGS", token_trees.TREE_SETTINGS | {"max_iter": 6})
     with pytest.raises(AssertionError, match="fitted again"):
         build_distillation_data(run, *ready, tmp_path)
@@ -163,7 +167,7 @@ def test_the_answers_of_trees_are_not_taken_for_those_of_a_machine_that_reads_te
     ready = encoded(told(data={}), tmp_path)
     trees, texts = (
         build_distillation_data(told(data={}, **how), *ready, tmp_path).soft_targets
-        for how in ({"trees": True}, {"text": True})
+        for how in ({"teacher": "gbdt"}, {"teacher": "text_svm"})
     )
     assert trees is not None
     assert texts is not None
@@ -177,7 +181,7 @@ def test_a_student_learns_what_its_teacher_says_before_its_addends(
     name = teacher.artifact.classes.classes[0]
     settings = {
         **cast(dict[str, object], teacher.artifact.origin["settings"]),
-        "decision": {"logit_offsets": [f"{name}=3"]},
+        "decision": {"logit_offsets": {name: 3}},
     }
     weights = dict(teacher.artifact.weights)
     weights["classifier.bias"] = (
@@ -203,8 +207,12 @@ def test_a_student_learns_what_its_teacher_says_before_its_addends(
 @pytest.mark.parametrize(
     ("teacher", "said", "drop"),
     [
-        ("trees", "beside the labels boosted trees fitted on the same flows teach; ", ["uri", "user_agent"]),
-        ("text", "beside the labels a linear machine fitted on the letters of the same flows teaches; ", []),
+        ("gbdt", "beside the labels boosted trees fitted on the same flows teach; ", ["uri", "user_agent"]),
+        (
+            "text_svm",
+            "beside the labels a linear machine fitted on the letters of the same flows teaches; ",
+            [],
+        ),
     ],
 )
 def test_a_training_with_a_fitted_teacher_ends_in_a_report(
@@ -217,7 +225,7 @@ def test_a_training_with_a_fitted_teacher_ends_in_a_report(
     capsys: pytest.CaptureFixture[str],
 ):
     without = [word for name in drop for word in ("--drop", name)]
-    how = ["--set", f"distillation.{teacher}=true", "--set", "distillation.augmentation_factor=1"]
+    how = ["--set", f"distillation.teacher={teacher}", "--set", "distillation.augmentation_factor=1"]
     out = tmp_path / "run"
     assert main(["train", str(traffic / "train.csv"), "--out", str(out), *without, *tiny, *how]) == 0
     told = capsys.readouterr().out

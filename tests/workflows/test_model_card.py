@@ -85,18 +85,18 @@ def test_the_base_model_is_where_training_began(start: str, expected: Any) -> No
     ("how", "expected"),
     [
         ({}, ""),
-        ({"trees": False, "augmentation_factor": 0.0}, ""),
+        ({"teacher": "", "augmentation_factor": 0.0}, ""),
         (
-            {"trees": True, "augmentation_factor": 0.0},
+            {"teacher": "gbdt", "augmentation_factor": 0.0},
             " Boosted trees, fitted on the same flows, taught it beside the labels.",
         ),
         (
-            {"trees": False, "text": True, "augmentation_factor": 4.0},
-            " A linear machine on letters, fitted on the same flows, taught it beside the labels, also about 4 flows of mixed "
-            "texts for each training flow.",
+            {"teacher": "text_svm", "augmentation_factor": 4.0},
+            " A linear SVM on character n-grams, fitted on the same flows, taught it beside the labels, also about 4 flows of mixed "
+            "text for each training flow.",
         ),
         (
-            {"trees": True, "augmentation_factor": 2.0},
+            {"teacher": "gbdt", "augmentation_factor": 2.0},
             " Boosted trees, fitted on the same flows, taught it beside the labels, also about 2 flows of mixed columns for "
             "each training flow.",
         ),

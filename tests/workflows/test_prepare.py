@@ -35,8 +35,8 @@ def rows_of(flows: EncodedFlows) -> list[np.ndarray]:
 
 
 def test_trees_do_not_teach_what_texts_mean(traffic: Path, tmp_path: Path):
-    run = resolve_run(given={"train": str(traffic / "train.csv"), "distillation": {"trees": True}})
-    with pytest.raises(ConfigError, match=r"distillation\.trees must be false .* uri, user_agent"):
+    run = resolve_run(given={"train": str(traffic / "train.csv"), "distillation": {"teacher": "gbdt"}})
+    with pytest.raises(ConfigError, match=r"distillation\.teacher cannot be gbdt .* uri, user_agent"):
         prepare(run, write_typed_rows(run, RunFolder(tmp_path)))
 
 
@@ -44,7 +44,7 @@ def test_a_machine_that_reads_texts_alone_does_not_teach_where_there_are_none(tr
     given = {
         "train": str(traffic / "train.csv"),
         "data": {"drop": ["uri", "user_agent"]},
-        "distillation": {"text": True},
+        "distillation": {"teacher": "text_svm"},
     }
-    with pytest.raises(ConfigError, match=r"distillation\.text must be false for data without text"):
+    with pytest.raises(ConfigError, match=r"distillation\.teacher cannot be text_svm for data without text"):
         write_typed_rows(resolve_run(given=given), RunFolder(tmp_path))

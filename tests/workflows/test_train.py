@@ -40,7 +40,7 @@ def test_run_toml_is_the_whole_run_with_nothing_left_to_choose(trained: Path, tr
     assert run.train == str(traffic / "train.csv")
     assert run.test == (str(traffic / "test.csv"),)
     assert (run.model.size, run.model.dim, run.training.epochs) == ("mini", 32, 1)
-    assert run.training.learning_rate > 0  # 0 was: by the width of the model
+    assert run.training.learning_rate is not None  # by the width of the model
     assert resolve_run(trained / "run.toml", ["training.epochs=1"]) == run
 
 

@@ -246,9 +246,9 @@ def compare(options: argparse.Namespace) -> None:
     run = _described(options)
     if not run.test and not run.data.test_fraction:
         raise ConfigError("expected a test, got none; name --test DATA, or set data.test_fraction")
-    if run.distillation.teacher:
+    if run.distillation.model_folder is not None:
         raise ConfigError(
-            "distillation.teacher must be empty in a comparison, whose methods learn from labels, got "
+            "distillation.teacher cannot be a trained model in a comparison, whose methods learn from labels, got "
             f"{run.distillation.teacher!r}; give a student of `wirebert distill` as --run"
         )
     console = SafeConsole()

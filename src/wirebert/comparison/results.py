@@ -270,13 +270,12 @@ def point_facts(
     return facts
 
 
-def _maps(rows: SplitPredictions, relabel: Sequence[str]) -> list[tuple[SplitPredictions, str]]:
+def _maps(rows: SplitPredictions, label_map: Mapping[str, str]) -> list[tuple[SplitPredictions, str]]:
     """The rows under their own class map, and under the second one if there is one."""
-    pairs = dict(cast(tuple[str, str], pair.split("=", 1)) for pair in relabel)
-    if not pairs.keys() & set(rows.labels):
+    if not label_map.keys() & set(rows.labels):
         return [(rows, "")]
-    true = tuple(pairs.get(label, own) for label, own in zip(rows.labels, rows.true, strict=True))
-    words = ", ".join(f"{label} as {name}" for label, name in pairs.items())
+    true = tuple(label_map.get(label, own) for label, own in zip(rows.labels, rows.true, strict=True))
+    words = ", ".join(f"{label} as {name}" for label, name in label_map.items())
     return [(rows, ""), (replace(rows, true=true), f" ({words})")]
 
 

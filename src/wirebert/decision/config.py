@@ -1,8 +1,8 @@
-"""TODO docstring."""
+"""The settings of section `decision`, and the class priors that they state."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from math import isfinite, nan
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
 from typing import Literal
 
 import numpy as np
@@ -15,22 +15,23 @@ from wirebert.metrics.split_metrics import FALSE_POSITIVE_RATES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecisionConfig:
-    """What probabilities mean and where alerts are raised: the settings of section `operating`."""
+    """What probabilities mean and where alerts are raised: the settings of section `decision`."""
 
     calibration: Literal["auto", "none", "temperature", "biases", "vector"] = "auto"
     """How logits are scaled to the validation flows; auto: the best in cross-validation by log-loss, but none or
     temperature where class weights or logit adjustment tilt the classes on purpose."""
 
-    prior: tuple[str, ...] = ()
-    """CLASS=SHARE of traffic in use, shares in (0, 1); other classes share the rest as in training. Empty: as in training."""
+    prior: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
+    """Class -> its share of the traffic in use, in (0, 1); other classes share the rest as in training. Empty: as in
+    training."""
 
-    logit_offsets: tuple[str, ...] = ()
-    """CLASS=NUMBER, added to the logit of the class after all that, in nats: what `wirebert compare` fits on folds that hold
-    attacks out. Verdicts, probabilities and the attack score move with it, so probabilities are calibrated no more."""
+    logit_offsets: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
+    """Class -> number added to its logit after calibration and prior, in nats; `wirebert compare` fits them on folds that
+    hold attacks out. They move verdicts, probabilities and attack score, so probabilities are no longer calibrated."""
 
-    alert_fpr: float = 0.0
-    """False positive rate at which the model raises alerts unless asked otherwise: 0.01, 0.001 or 0.0001; 0: 0.001, or
-    0.01 where benign validation flows are too few to fix that."""
+    alert_fpr: float | None = None
+    """Target false positive rate of alerts: 0.01, 0.001 or 0.0001; none: 0.001, or 0.01 where benign validation flows are
+    too few for that."""
 
     alert_score: Literal["attack", "attack_and_novelty"] = "attack"
     """What raises alerts: the attack score, or that and the novelty, each by how rarely benign validation flows reach it.
@@ -46,11 +47,13 @@ class DecisionConfig:
     least 0; 0: none."""
 
     def __post_init__(self) -> None:
-        parse_prior(self.prior)
-        parse_logit_offsets(self.logit_offsets)
-        if self.alert_fpr not in (0.0, *FALSE_POSITIVE_RATES):
+        require_shares(self.prior, "decision.prior")
+        for name, offset in self.logit_offsets.items():
+            if not isfinite(offset):
+                raise ConfigError(f"decision.logit_offsets.{name} must be a finite number, got {offset}")
+        if self.alert_fpr not in (None, *FALSE_POSITIVE_RATES):
             known = ", ".join(map(np.format_float_positional, FALSE_POSITIVE_RATES))
-            raise ConfigError(f"decision.alert_fpr must be 0 or one of {known}, got {self.alert_fpr}")
+            raise ConfigError(f"decision.alert_fpr must be one of {known}, got {self.alert_fpr}")
         if not 0 < self.novelty_weight < float("inf"):
             raise ConfigError(f"decision.novelty_weight must be above 0, got {self.novelty_weight}")
         if self.novelty_weight != 1 and self.alert_score == "attack":
@@ -70,7 +73,7 @@ class DecisionConfig:
 
 def require_classes(config: DecisionConfig, classes: ClassMap) -> None:
     """Raise a ConfigError for a class that is none, or where alerts go by a score of benign flows and no class means benign."""
-    for name in parse_logit_offsets(config.logit_offsets):
+    for name in config.logit_offsets:
         if name not in classes.classes:
             raise ConfigError(
                 f"decision.logit_offsets must name classes of the data ({', '.join(classes.classes)}), got {name!r}"
@@ -82,56 +85,42 @@ def require_classes(config: DecisionConfig, classes: ClassMap) -> None:
         )
 
 
-def parse_prior(entries: tuple[str, ...]) -> dict[str, float]:
-    """Class -> share.
+def parse_prior(entries: Iterable[str]) -> dict[str, float]:
+    """Class -> share, from the entries of `--prior`.
 
     >>> parse_prior(("normal=0.99",))
     {'normal': 0.99}
     >>> parse_prior(("normal",))
     Traceback (most recent call last):
     ...
-    wirebert.errors.ConfigError: decision.prior must be CLASS=SHARE entries with shares in (0, 1), each class once, got 'normal'
+    wirebert.errors.ConfigError: --prior must be CLASS=SHARE, each class once, got 'normal'
     """
-    expected = "decision.prior must be CLASS=SHARE entries with shares in (0, 1), each class once"
-    shares = _numbers(entries, expected, lambda share: 0 < share < 1)
-    if sum(shares.values()) > 1 + 1e-9:
-        raise ConfigError(f"decision.prior must add up to at most 1, got {sum(shares.values())}")
+    shares: dict[str, float] = {}
+    for entry in entries:
+        name, _, text = entry.rpartition("=")
+        try:
+            share = float(text)
+        except ValueError:
+            name, share = "", 0.0
+        if not name or name in shares:
+            raise ConfigError(f"--prior must be CLASS=SHARE, each class once, got {entry!r}")
+        shares[name] = share
+    require_shares(shares, "--prior")
     return shares
 
 
-def parse_logit_offsets(entries: tuple[str, ...]) -> dict[str, float]:
-    """Class -> what is added to its logit.
-
-    >>> parse_logit_offsets(("normal=-3.25",))
-    {'normal': -3.25}
-    >>> parse_logit_offsets(("normal=much",))
-    Traceback (most recent call last):
-    ...
-    wirebert.errors.ConfigError: decision.logit_offsets must be CLASS=NUMBER entries, each class once, got 'normal=much'
-    """
-    expected = "decision.logit_offsets must be CLASS=NUMBER entries, each class once"
-    return _numbers(entries, expected, isfinite)
-
-
-def _numbers(entries: tuple[str, ...], expected: str, is_good: Callable[[float], bool]) -> dict[str, float]:
-    """Class -> number, of `CLASS=NUMBER` entries; a ConfigError that says what was `expected`."""
-    numbers: dict[str, float] = {}
-    for entry in entries:
-        name, equals, text = entry.rpartition("=")
-        try:
-            number = float(text)
-        except ValueError:
-            number = nan
-        if not equals or not is_good(number) or name in numbers:
-            raise ConfigError(f"{expected}, got {entry!r}")
-        numbers[name] = number
-    return numbers
+def require_shares(shares: Mapping[str, float], where: str) -> None:
+    """Raise a ConfigError for shares outside (0, 1), or that add up to more than 1."""
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise ConfigError(f"{where}: the share of a class must be in (0, 1), got {name}={share}")
+    if sum(shares.values()) > 1 + 1e-9:
+        raise ConfigError(f"{where}: shares must add up to at most 1, got {sum(shares.values())}")
 
 
 def logit_offsets_of(config: DecisionConfig, classes: tuple[str, ...]) -> Float64[np.ndarray, " classes"]:
     """What the settings add to the logit of each class."""
-    addends = parse_logit_offsets(config.logit_offsets)
-    return np.array([addends.get(name, 0.0) for name in classes])
+    return np.array([config.logit_offsets.get(name, 0.0) for name in classes])
 
 
 def stated_priors(

@@ -23,7 +23,7 @@ from wirebert.decision.calibration import (
     mean_probabilities,
     softmax,
 )
-from wirebert.decision.config import DecisionConfig, logit_offsets_of, parse_prior, stated_priors
+from wirebert.decision.config import DecisionConfig, logit_offsets_of, stated_priors
 from wirebert.decision.novelty import NoveltyScorer
 from wirebert.decision.operating_point import CalibrationSummary, OperatingPoint
 from wirebert.encoding.matrix import concatenate, extract_features
@@ -68,7 +68,7 @@ def fit_calibration(
     probabilities = softmax(scaling.apply(logits))
     confusion = mean_probabilities(probabilities, class_ids)
     if config.prior:
-        stated = stated_priors(parse_prior(config.prior), names, shares)
+        stated = stated_priors(config.prior, names, shares)
         scaling, shares = scaling.with_prior(shares, stated), stated
         probabilities = softmax(scaling.apply(logits))
     if config.logit_offsets:
@@ -89,7 +89,7 @@ def fit_calibration(
         ),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         thresholds=thresholds,
-        alert_fpr=config.alert_fpr or _default_rate(thresholds),
+        alert_fpr=_default_rate(thresholds) if config.alert_fpr is None else config.alert_fpr,
     )
     return scaling, operating
 

@@ -23,14 +23,14 @@ class TrainConfig:
     wirebert.errors.ConfigError: training.batch_size must be at least 1, got 0
     """
 
-    epochs: int = 0
-    """Passes over the training flows; 0: 5, or more where flows are few (until 2,000 steps, at most 40 passes)."""
+    epochs: int | None = None
+    """Passes over the training flows, at least 1; none: 5, or more for few flows (up to 2,000 steps, at most 40 passes)."""
 
     batch_size: int = 256
     """Flows per optimizer step, over all devices; the last step of an epoch takes what is left."""
 
-    learning_rate: float = 0.0
-    """Peak learning rate of the backbone; 0: 5e-5 for a pretrained model, else 0.128 / width of the model."""
+    learning_rate: float | None = None
+    """Peak learning rate of the backbone, above 0; none: 5e-5 for a pretrained model, else 0.128 / width of the model."""
 
     classifier_lr_multiplier: float = 10.0
     """The classifier learns at this many times the backbone's rate, above 0."""
@@ -63,8 +63,8 @@ class TrainConfig:
     """Number format of the forward pass; tf32: fp32, the GPU rounds factors of products; auto: bf16 on a GPU that has it,
     fp16 on other GPUs, fp32 on a CPU."""
 
-    micro_batch_tokens: int | None = None
-    """Padded tokens of one forward pass, at least 0; 0: the whole step; none: 4,096 on a CPU, what fits on a GPU."""
+    micro_batch_tokens: int | Literal["whole"] | None = None
+    """Padded tokens of one forward pass, at least 1; whole: the whole step; none: 4,096 on a CPU, what fits on a GPU."""
 
     cuda_graphs: bool | None = None
     """Record a step and replay it as one CUDA graph; none: on a GPU, wherever a step can be recorded."""
@@ -75,8 +75,8 @@ class TrainConfig:
     workers: int | None = None
     """Processes that read the flows of coming steps, at least 0; none: 0, or up to 4 where flows exceed the memory."""
 
-    threads: int = 0
-    """Threads that a processor computes with, at least 0; 0: as PyTorch finds, one a core (one a process under torchrun)."""
+    threads: int | None = None
+    """CPU threads, at least 1; none: PyTorch's choice, one per core (one per process under torchrun)."""
 
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """What several GPUs hold: each all weights, or each a part; auto: parts where all would not fit one GPU."""
@@ -118,25 +118,19 @@ class TrainConfig:
     """Same seed, same GPU, same bits, at some cost in speed; on a CPU this holds anyway."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "keep_checkpoints", "log_every"):
-            self._check(name, "at least 1", getattr(self, name) >= 1)
-        for name in ("classifier_lr_multiplier", "adam_epsilon"):
-            self._check(name, "above 0", getattr(self, name) > 0)
+        for name in ("batch_size", "keep_checkpoints", "log_every", "epochs", "threads"):
+            self._check(name, "at least 1", self._or_valid(name) >= 1)
+        if self.micro_batch_tokens != "whole":
+            self._check(
+                "micro_batch_tokens", "at least 1 or whole", self._or_valid("micro_batch_tokens") >= 1
+            )
+        for name in ("learning_rate", "classifier_lr_multiplier", "adam_epsilon"):
+            self._check(name, "above 0", self._or_valid(name) > 0)
         for name in (
-            *("epochs", "learning_rate"),
-            *("weight_decay", "classifier_weight_decay", "max_grad_norm"),
-            *(
-                "micro_batch_tokens",
-                "evaluate_every",
-                "early_stopping_patience",
-                "checkpoint_every",
-                "checkpoint_seconds",
-                "prefetch",
-                "workers",
-                "threads",
-            ),
+            *("weight_decay", "classifier_weight_decay", "max_grad_norm", "evaluate_every"),
+            *("early_stopping_patience", "checkpoint_every", "checkpoint_seconds", "prefetch", "workers"),
         ):
-            self._check(name, "at least 0", (getattr(self, name) or 0) >= 0)
+            self._check(name, "at least 0", self._or_valid(name) >= 0)
         for name in (
             *("adam_beta1", "adam_beta2", "warmup_fraction"),
             *("feature_corruption", "column_dropout"),
@@ -156,7 +150,28 @@ class TrainConfig:
         steps_per_epoch = -(-num_flows // self.batch_size)
         epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, -(-MIN_STEPS // max(1, steps_per_epoch))))
         learning_rate = PRETRAINED_RATE if is_pretrained else RATE_TIMES_WIDTH / width
-        return replace(self, epochs=self.epochs or epochs, learning_rate=self.learning_rate or learning_rate)
+        return replace(
+            self,
+            epochs=epochs if self.epochs is None else self.epochs,
+            learning_rate=learning_rate if self.learning_rate is None else self.learning_rate,
+        )
+
+    @property
+    def num_epochs(self) -> int:
+        """The epochs of resolved settings."""
+        assert self.epochs is not None, "TrainConfig.resolved() chooses the epochs"
+        return self.epochs
+
+    @property
+    def peak_lr(self) -> float:
+        """The backbone's peak learning rate of resolved settings."""
+        assert self.learning_rate is not None, "TrainConfig.resolved() chooses the learning rate"
+        return self.learning_rate
+
+    def _or_valid(self, name: str) -> int | float:
+        """The setting, or a valid value where it is left open."""
+        value = getattr(self, name)
+        return 1 if value is None else value
 
     def _check(self, name: str, expected: str, holds: bool) -> None:
         value = getattr(self, name)

@@ -7,7 +7,7 @@ Shape letters: N flows of the data set, B flows, C classes.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -20,63 +20,59 @@ from wirebert.errors import ConfigError
 from wirebert.model.batches import NO_CLASS
 from wirebert.training.losses import Objective
 
+FITTED_TEACHERS: Final = ("gbdt", "text_svm")
+"""Teachers that are fitted on the training flows themselves."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistillationConfig:
-    """What a student learns from a teacher."""
+    """Distillation: the teacher, the flows it labels, and the loss."""
 
     teacher: str = ""
-    """Model folder of the teacher, whose schema, tokenizer and classes the student takes; empty: labels alone teach."""
+    """The teacher: gbdt (boosted trees, fitted on the tokens of the training flows; for data without text columns),
+    text_svm (a linear SVM, fitted on the text columns of the training flows), or the model folder of a trained model, whose
+    schema, tokenizer and classes the student takes over; empty: train on labels only."""
 
-    trees: bool = False
-    """Whether boosted trees, fitted on the tokens of the training flows, teach beside the labels; they read no text."""
-
-    tree_weights: Literal["none", "balanced", "sqrt"] = "balanced"
-    """Weight of each class when the trees are fitted: 1, or by the inverse of its share or the root of that."""
-
-    text: bool = False
-    """Whether a linear machine, fitted on the texts of the training flows, teaches beside the labels; it reads nothing else."""
+    gbdt_class_weights: Literal["none", "balanced", "sqrt"] = "balanced"
+    """Class weights for fitting the teacher gbdt: equal, by inverse class frequency, or by its square root."""
 
     augmentation_factor: float = 0.0
-    """For each training flow, so many that never were, whose columns and texts come from several flows; the teacher says what
-    they are."""
+    """Synthetic flows per training flow, at least 0: each mixes columns and text of several training flows; trained on the
+    teacher's predictions only."""
 
     unlabelled: tuple[str, ...] = ()
-    """Traffic that the teacher alone says something about; a label column in it is not looked at."""
+    """Unlabelled traffic, trained on the teacher's predictions only; a label column in it is not read."""
 
     temperature: float = 2.0
-    """Logits of teacher and student are divided by this before they are compared, above 0."""
+    """Softmax temperature of the distillation loss, for teacher and student, above 0."""
 
     teacher_weight: float = 0.5
-    """The teacher's share in the loss of a flow that has a label, in [0, 1]; a flow without one has the teacher alone."""
+    """Weight of the distillation loss for a labelled flow, in [0, 1]; an unlabelled flow has this loss only."""
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
             raise ConfigError(f"distillation.temperature must be above 0, got {self.temperature}")
         if not 0 <= self.teacher_weight <= 1:
             raise ConfigError(f"distillation.teacher_weight must be in [0, 1], got {self.teacher_weight}")
-        for name, is_asked in (("trees", self.trees), ("text", self.text)):
-            if is_asked and self.teacher:
-                raise ConfigError(
-                    f"distillation.{name} must be false beside distillation.teacher={self.teacher!r}: there is one teacher"
-                )
-        if self.trees and self.text:
-            raise ConfigError(
-                "distillation.trees must be false beside distillation.text=true: there is one teacher"
-            )
         if not 0 <= self.augmentation_factor < float("inf"):
             raise ConfigError(
                 f"distillation.augmentation_factor must be at least 0, got {self.augmentation_factor}"
             )
-        if self.augmentation_factor and not (self.trees or self.text or self.teacher):
+        if self.augmentation_factor and not self.teacher:
             raise ConfigError(
-                "distillation.augmentation_factor needs a teacher, which says what these flows are; set distillation.trees=true, "
-                "distillation.text=true or distillation.teacher"
+                "distillation.augmentation_factor needs a teacher, whose predictions synthetic flows are trained on; set "
+                "distillation.teacher to gbdt, text_svm or a model folder"
             )
-        if self.unlabelled and not self.teacher:
+        if self.unlabelled and self.model_folder is None:
             raise ConfigError(
-                "distillation.unlabelled needs distillation.teacher, which says what these flows are"
+                "distillation.unlabelled needs a trained teacher, whose predictions these flows are trained on; set "
+                f"distillation.teacher to a model folder, got {self.teacher!r}"
             )
+
+    @property
+    def model_folder(self) -> Path | None:
+        """The model folder of a trained teacher; None for a fitted teacher and for none."""
+        return Path(self.teacher) if self.teacher and self.teacher not in FITTED_TEACHERS else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -108,7 +108,7 @@ class StepSource(Dataset[StepFlows]):
         self._order = (NO_STEP, np.empty(0, dtype=np.int64))  # of one epoch
 
     def __len__(self) -> int:
-        return self._steps_per_epoch * self._config.epochs
+        return self._steps_per_epoch * self._config.num_epochs
 
     def __getitem__(self, index: int) -> StepFlows:
         epoch, place = divmod(index, self._steps_per_epoch)

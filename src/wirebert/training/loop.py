@@ -158,7 +158,7 @@ class TrainState:
             rate, _ = learning_rates(bad - 1, self.num_steps, self.config)
             raise TrainingError(
                 f"step {bad}: the loss or its gradient is not finite, at learning rate {rate:.2g}; lower "
-                f"training.learning_rate (now {self.config.learning_rate:g}) or set training.precision=fp32"
+                f"training.learning_rate (now {self.config.peak_lr:g}) or set training.precision=fp32"
             )
         if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_LOSS_SCALE:
             raise TrainingError(
@@ -208,6 +208,8 @@ def choose_micro_batch_tokens(config: TrainConfig, device: torch.device) -> int:
 
     A processor is fastest while activations stay in its cache and little is padded; a GPU wants to be filled.
     """
+    if config.micro_batch_tokens == "whole":
+        return 0
     if config.micro_batch_tokens is not None:
         return config.micro_batch_tokens
     return 4_096 if device.type == "cpu" else 0

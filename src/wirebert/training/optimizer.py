@@ -23,12 +23,12 @@ def parameter_groups(model: DistilBert, config: TrainConfig) -> list[ParameterGr
     return [
         {
             "params": [parameter for parameter in model.backbone_parameters() if parameter.requires_grad],
-            "lr": config.learning_rate,
+            "lr": config.peak_lr,
             "weight_decay": config.weight_decay,
         },
         {
             "params": [parameter for parameter in model.classifier_parameters() if parameter.requires_grad],
-            "lr": config.learning_rate * config.classifier_lr_multiplier,
+            "lr": config.peak_lr * config.classifier_lr_multiplier,
             "weight_decay": config.classifier_weight_decay,
         },
     ]
@@ -72,5 +72,5 @@ def schedule_share(step: int, num_steps: int, config: TrainConfig) -> float:
 
 def learning_rates(step: int, num_steps: int, config: TrainConfig) -> tuple[float, float]:
     """Learning rates of backbone and classifier for update `step`, counted from 0."""
-    backbone = config.learning_rate * schedule_share(step, num_steps, config)
+    backbone = config.peak_lr * schedule_share(step, num_steps, config)
     return backbone, backbone * config.classifier_lr_multiplier

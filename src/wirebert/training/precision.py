@@ -102,9 +102,9 @@ def deterministic_algorithms(is_asked: bool) -> Generator[None]:
 
 
 @contextmanager
-def torch_threads(num_threads: int) -> Generator[None]:
-    """In this block PyTorch computes with so many threads of the processor; 0: with as many as it had."""
-    if num_threads == 0:
+def torch_threads(num_threads: int | None) -> Generator[None]:
+    """Set the number of CPU threads of PyTorch within this block; None leaves it as it is."""
+    if num_threads is None:
         yield
         return
     before = torch.get_num_threads()

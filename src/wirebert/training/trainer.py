@@ -75,8 +75,6 @@ def fit_model(
         TrainingError: no flows to train or validate on, a loss that is not finite, or a GPU that fails.
         RunError: the checkpoints are damaged, belong to other settings, or can not be written.
     """
-    assert config.epochs > 0, "TrainConfig.settled() chooses what is left open"
-    assert config.learning_rate > 0, "TrainConfig.settled() chooses what is left open"
     for name, flows in {"training": train_flows, "validation": valid_flows}.items():
         if len(flows.class_ids) == 0:
             raise TrainingError(f"there are no {name} flows; give more data or another data.valid_fraction")
@@ -126,7 +124,7 @@ class _Session:
         self.state = TrainState.start(
             *(model, config),
             seed=seed,
-            num_steps=self.steps_per_epoch * config.epochs,
+            num_steps=self.steps_per_epoch * config.num_epochs,
             class_counts=counts,
             world=world,
             soft=self.soft,
@@ -156,7 +154,7 @@ class _Session:
             StartEvent(
                 step=state.step,
                 num_steps=state.num_steps,
-                num_epochs=self.config.epochs,
+                num_epochs=self.config.num_epochs,
                 num_train=len(self.train_flows.class_ids),
                 num_valid=len(self.valid_flows.class_ids),
                 num_parameters=sum(weight.numel() for weight in state.model.parameters()),
@@ -263,7 +261,7 @@ class _Session:
         if not isfinite(result.loss):
             raise TrainingError(
                 f"step {state.step}: the validation loss is not finite; lower training.learning_rate "
-                f"(now {self.config.learning_rate:g}) or set training.precision=fp32"
+                f"(now {self.config.peak_lr:g}) or set training.precision=fp32"
             )
         is_best = progress.best_step == NOT_EVALUATED or result.loss < progress.best_valid_loss
         rates = learning_rates(state.step - 1, state.num_steps, self.config)

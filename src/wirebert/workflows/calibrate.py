@@ -32,7 +32,7 @@ class AlertBudgetRequest:
     per_10000: float | None = None
     """In place of the above: alerts per 10,000 flows."""
     prior: tuple[str, ...] = ()
-    """As `DecisionConfig.prior`."""
+    """CLASS=SHARE entries, as `DecisionConfig.prior`."""
     estimates_prior: bool = False
     """Take the prior that makes the traffic likeliest."""
 

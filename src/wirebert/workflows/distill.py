@@ -57,7 +57,7 @@ def build_distillation_data(
 ) -> DistillationData:
     """The flows to train on, those that are mixed included, and what the run's teacher says of them, if it has one."""
     how = run.distillation
-    if data.teacher is None and not (how.trees or how.text):
+    if not how.teacher:
         return DistillationData(train)
     assert train.folder is not None, "training flows lie on disk"
     assert valid.folder is not None, "validation flows lie on disk"
@@ -73,10 +73,10 @@ def build_distillation_data(
 
     about, fit = (
         ((text_machine.SVM_SETTINGS,), TextSvm.fit)
-        if how.text
+        if how.teacher == "text_svm"
         else (
-            (token_trees.TREE_SETTINGS, how.tree_weights),
-            partial(TokenTrees.fit, weights=how.tree_weights),
+            (token_trees.TREE_SETTINGS, how.gbdt_class_weights),
+            partial(TokenTrees.fit, weights=how.gbdt_class_weights),
         )
     )
 

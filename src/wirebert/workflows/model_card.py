@@ -84,10 +84,13 @@ def base_model(origin: Mapping[str, object]) -> str | None:
 def distillation_facts(origin: Mapping[str, object]) -> str:
     """What a teacher fitted on the training flows taught the model beside the labels, if there was one."""
     how = _settings(origin, "distillation")
-    teachers = {"trees": ("Boosted trees", "columns"), "text": ("A linear machine on letters", "texts")}
+    teachers = {
+        "gbdt": ("Boosted trees", "columns"),
+        "text_svm": ("A linear SVM on character n-grams", "text"),
+    }
     mixed = cast(float, how.get("augmentation_factor", 0.0))
     for name, (teacher, what) in teachers.items():
-        if how.get(name):
+        if how.get("teacher") == name:
             more = f", also about {mixed:g} flows of mixed {what} for each training flow" if mixed else ""
             return f" {teacher}, fitted on the same flows, taught it beside the labels{more}."
     return ""

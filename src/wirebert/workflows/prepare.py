@@ -133,15 +133,15 @@ def prepare(run: RunConfig, rows: TrainingRows) -> PreparedData:
 def require_teachable_columns(run: RunConfig, flows: Flows) -> None:
     """Raise a ConfigError where a teacher would be fitted on columns that it does not read."""
     texts = [column.name for column in flows.schema.features if column.kind is ColumnKind.TEXT]
-    if run.distillation.trees and texts:
+    if run.distillation.teacher == "gbdt" and texts:
         raise ConfigError(
-            f"distillation.trees must be false for data with text, which trees do not read ({flows.name}: columns "
-            f"{', '.join(texts)}), got True; leave it out, or those columns with --drop, or set distillation.text=true"
+            f"distillation.teacher cannot be gbdt for data with text, which trees do not read ({flows.name}: columns "
+            f"{', '.join(texts)}); leave out these columns with --drop, or set distillation.teacher=text_svm"
         )
-    if run.distillation.text and not texts:
+    if run.distillation.teacher == "text_svm" and not texts:
         raise ConfigError(
-            f"distillation.text must be false for data without text, which alone it reads ({flows.name}), got True; leave it "
-            "out, or set distillation.trees=true"
+            f"distillation.teacher cannot be text_svm for data without text columns ({flows.name}); set "
+            "distillation.teacher=gbdt"
         )
 
 

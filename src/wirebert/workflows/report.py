@@ -83,9 +83,9 @@ def show_distillation(how: DistillationConfig, num_mixed: int, console: Console)
     """Say who teaches beside the labels, and what."""
     teaches = (
         "boosted trees fitted on the same flows teach"
-        if how.trees
+        if how.teacher == "gbdt"
         else "a linear machine fitted on the letters of the same flows teaches"
-        if how.text
+        if how.teacher == "text_svm"
         else f"{how.teacher} teaches"
     )
     mixed = f"; {num_mixed:,} more flows are mixed of several training flows" if num_mixed else ""

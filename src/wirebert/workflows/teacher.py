@@ -184,9 +184,9 @@ def find_teacher(run: RunConfig) -> Teacher | None:
         ArtifactError: there is no model, or a damaged one.
         ConfigError: the run's settings contradict what a student takes over.
     """
-    if not run.distillation.teacher:
+    if run.distillation.model_folder is None:
         return None
-    teacher = Teacher.load(Path(run.distillation.teacher))
+    teacher = Teacher.load(run.distillation.model_folder)
     teacher.check(run)
     return teacher
 
@@ -235,7 +235,7 @@ def teacher_log_probs(
     """
     assert flows.folder is not None, "training flows lie on disk"
     path = flows.folder.with_name(f"{flows.folder.name}.{fingerprint[:32]}.taught")
-    what = "fitting and asking trees" if how.trees else "asking the teacher"
+    what = "fitting and asking trees" if how.teacher == "gbdt" else "asking the teacher"
     found = cached_log_probs(path, progress_bar(windows(flows), what, len, total=len(flows)), size, say)
     return SoftTargets(
         log_probabilities=found, temperature=how.temperature, teacher_weight=how.teacher_weight, path=path
