@@ -29,7 +29,8 @@ from wirebert.encoding.matrix import FeatureEncoder, extract_features
 from wirebert.evaluation.evaluate import TrueClasses
 from wirebert.files import write_atomic
 from wirebert.inference.detector import Detector
-from wirebert.metrics.significance import TPR_AT_1PCT_FPR, LabelledRows, paired_metrics
+from wirebert.metrics.registry import BINARY_ACCURACY, TPR_AT_1PCT_FPR
+from wirebert.metrics.significance import LabelledRows, paired_metrics
 from wirebert.model.checkpoints import build
 from wirebert.model.initialization import TokenLayout
 from wirebert.run_folder import RunFolder, locked
@@ -140,8 +141,9 @@ def choose(out: Path, method: str, run: RunConfig) -> dict[str, object]:
         held_out = HeldOutPredictions.read(folders[best])
         choice |= {"trial": best, "params": results[best]["params"]}
     benign = json.loads((out / "classes.json").read_text(encoding="utf-8"))["benign_id"]
-    # Addends move verdicts; detection at a rate of false alarms is a matter of ranks, so accuracy speaks for it.
-    figure = run.evaluation.primary_metric.replace(TPR_AT_1PCT_FPR, "binary_accuracy")
+    # Offsets change predicted classes; the TPR at a fixed FPR depends on ranks only, so accuracy stands in for it.
+    primary = run.evaluation.primary_metric
+    figure = BINARY_ACCURACY if primary == TPR_AT_1PCT_FPR else primary
     addends = fit_logit_offsets(held_out.probabilities, held_out.class_ids, held_out.folds, benign, figure)
     choice |= {"logit_offsets": addends.tolist(), "folds": results[0]["folds"]}
     path.parent.mkdir(exist_ok=True)
