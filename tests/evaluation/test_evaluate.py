@@ -10,7 +10,7 @@ import pytest
 from pyarrow import csv, parquet
 from sklearn import metrics as sklearn
 
-from wirebert.baselines.quick_trees import fit_trees
+from wirebert.baselines.fitted import fit_columns
 from wirebert.data.flows import Flows, FlowSubset, open_flows
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
@@ -267,7 +267,7 @@ def test_labels_that_are_the_classes_make_no_clusters():
 def test_trees_are_judged_on_the_same_rows_in_the_same_way(detector: Detector, flows: Flows):
     part = FlowSubset("test", flows, chosen(*range(20, 90)))
     blocks = [(table, CLASSES.encode(table["attack"])) for table in part.tables()]
-    trees = fit_trees(iter(blocks), SCHEMA, 3, seed=0)
+    trees = fit_columns("gbdt", {}, iter(blocks), SCHEMA, 3, seed=0)
     found = evaluate_baseline(trees, CLASSES, part, seed=1, num_resamples=20)
     beside = evaluate_detector(detector, part, None, seed=1, num_resamples=20)
     assert found.num_flows == beside.num_flows
@@ -299,7 +299,7 @@ def test_thresholds_of_trees_are_fitted_on_the_first_part_alone(flows: Flows):
         FlowSubset("test", flows, np.arange(90) >= 60),
     )
     blocks = [(table, CLASSES.encode(table["attack"])) for table in first.tables()]
-    trees = fit_trees(iter(blocks), SCHEMA, 3, seed=0)
+    trees = fit_columns("gbdt", {}, iter(blocks), SCHEMA, 3, seed=0)
     third = FlowSubset("other", flows)
     found = evaluate_baseline_on(trees, CLASSES, [first, second, third], seed=1, num_resamples=2)
     fitted, carried = (

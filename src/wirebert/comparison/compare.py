@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from wirebert.baselines.methods import BASELINES
-from wirebert.comparison.folds import text_columns
+from wirebert.baselines.task import text_columns
 from wirebert.comparison.jobs import RECIPE, ComparisonJob, choose, is_done, limit_threads, plan, work
 from wirebert.comparison.results import MethodRuns, as_markdown, compare_results
 from wirebert.config import RunConfig, resolve_run, write_run
@@ -64,7 +64,7 @@ def run_comparison(
             f"evaluation.primary_metric must be one of {', '.join(choices)} where no class means benign, got "
             f"{run.evaluation.primary_metric}; choose one of these, or name the benign class with --benign"
         )
-    methods = _methods(run, has_text=bool(facts.text_columns))
+    methods = check_methods(run, has_text=bool(facts.text_columns))
     jobs = plan(run, methods, with_ours=not runs)
     _do([job for job in jobs if not job.opens_tests], out, num_jobs, console)
     names = [*([] if runs else [RECIPE]), *methods]
@@ -132,7 +132,12 @@ def _facts(run: RunConfig, out: Path) -> Facts:
     return from_builtins(Facts, json.loads(path.read_text(encoding="utf-8")))
 
 
-def _methods(run: RunConfig, *, has_text: bool) -> tuple[str, ...]:
+def check_methods(run: RunConfig, *, has_text: bool) -> tuple[str, ...]:
+    """The methods to compare with, without those that need text where there is none.
+
+    Raises:
+        ConfigError: a method is unknown.
+    """
     unknown = [name for name in run.comparison.methods if name not in BASELINES]
     if unknown:
         raise ConfigError(f"comparison.methods must be of {', '.join(BASELINES)}, got {unknown[0]!r}")

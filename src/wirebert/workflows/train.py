@@ -5,7 +5,7 @@ only; the best epoch is chosen on validation rows; test rows are scored, and tes
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from jaxtyping import UInt64
 from rich.console import Console
 
 import wirebert
-from wirebert.baselines.quick_trees import QuickTrees, fit_trees
+from wirebert.baselines.fitted import ColumnBaseline, fit_columns
 from wirebert.config import RunConfig
 from wirebert.data.checks.checks import Finding, check_unscored_rows, compare_with_training, mark_accepted
 from wirebert.data.checks.profile import profile_table
@@ -217,7 +217,7 @@ def evaluate_baselines(
     if run.evaluation.baseline:
         trees = train_trees(run, data)
         splits = evaluate_baseline_on(trees, data.classes, parts, **how)
-        found[TREES] = Baseline(summary=asdict(trees.summary), splits=splits)
+        found[TREES] = Baseline(summary=trees.summary, splits=splits)
         clock.lap("boosted trees")
     if lesson.fitted_teacher is not None:
         teacher = lesson.fitted_teacher()
@@ -273,11 +273,13 @@ def record_test_reads(
     return judged
 
 
-def train_trees(run: RunConfig, data: PreparedData) -> QuickTrees:
+def train_trees(run: RunConfig, data: PreparedData) -> ColumnBaseline:
     """The quick baseline, on the rows that the model was trained on."""
     label = data.flows.require_label()
     blocks = ((table, data.classes.encode(table.column(label))) for table in data.train.tables())
-    return fit_trees(
+    return fit_columns(
+        "gbdt",
+        {},
         blocks,
         data.flows.schema,
         len(data.classes.classes),
