@@ -127,7 +127,9 @@ def digests(run: Path) -> list[str]:
 
 def macro_f1(run: Path) -> float:
     """Of the validation rows."""
-    return json.loads((run / "report.json").read_text(encoding="utf-8"))["splits"]["valid"]["macro_f1"]
+    return json.loads((run / "report.json").read_text(encoding="utf-8"))["splits"]["valid"]["headline"][
+        "macro_f1"
+    ]
 
 
 def disturb(plan: Plan, run: Path, whole_s: float, random: np.random.Generator) -> list[str]:

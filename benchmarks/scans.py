@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 from harness import DATA, Report, by_seed
 
-from wirebert.baselines.quick_trees import fit_trees
+from wirebert.baselines.fitted import fit_columns
 from wirebert.cli.main import main as wirebert
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.config import DataConfig
@@ -161,7 +161,7 @@ def train_trees(folder: Path, seed: int) -> Scorer:
     flows = open_flows(folder / "train.conn.log", DataConfig(drop=("address",)))
     classes = fit_classes(flows.schema, profile_table(flows).label_counts, DataConfig(), None)
     blocks = ((table, classes.encode(table.column("label"))) for table in flows.blocks())
-    trees = fit_trees(blocks, flows.schema, len(classes.classes), seed=seed, max_rows=400_000)
+    trees = fit_columns("gbdt", {}, blocks, flows.schema, len(classes.classes), seed=seed, max_rows=400_000)
     benign = classes.classes.index("benign")
 
     def score(flows: Flows) -> Iterator[np.ndarray]:

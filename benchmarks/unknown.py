@@ -31,7 +31,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 from rich.console import Console
 from sklearn.ensemble import IsolationForest
 
-from wirebert.baselines.quick_trees import fit_trees
+from wirebert.baselines.fitted import fit_columns
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import UNLABELLED
@@ -237,8 +237,7 @@ def model_scores(
         teacher = {}
         if lesson.fitted_teacher is not None:
             teacher = {
-                "teacher 1-P(benign)": 1
-                - lesson.fitted_teacher().predict_log_proba(flows.block)[:, benign_id]
+                "teacher 1-P(benign)": 1 - lesson.fitted_teacher().predict_encoded(flows.block)[:, benign_id]
             }
         return teacher | {
             "model 1-P(benign)": 1 - probabilities[:, benign_id],
@@ -363,7 +362,7 @@ def tree_scores(task: Task, data: pipeline.PreparedData, sides: Sides) -> tuple[
     """What boosted trees say."""
     label = data.flows.require_label()
     blocks = ((table, data.classes.encode(table.column(label))) for table in sides.train.tables())
-    trees = fit_trees(blocks, data.flows.schema, len(data.classes.classes), seed=task.seed)
+    trees = fit_columns("gbdt", {}, blocks, data.flows.schema, len(data.classes.classes), seed=task.seed)
     benign_id = data.classes.classes.index(data.classes.benign or "")
 
     def scores(part: FlowSubset) -> Scores:

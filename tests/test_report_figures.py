@@ -64,11 +64,13 @@ def assert_follow_from_verdicts(split: dict[str, Any], true: Any, verdicts: Any)
     names = list(split["per_class"])
     occur = sorted({*true, *verdicts})
     assert set(occur) <= set(names)
-    assert split["accuracy"] == pytest.approx(accuracy_score(true, verdicts))
+    assert split["headline"]["accuracy"] == pytest.approx(accuracy_score(true, verdicts))
     for figure, average in (("macro_f1", "macro"), ("weighted_f1", "weighted")):
         expected = f1_score(true, verdicts, labels=occur, average=average, **NOTHING_IS_ZERO)
         assert split[figure] == pytest.approx(expected)
-    assert split["binary_accuracy"] == pytest.approx(accuracy_score(true != BENIGN, verdicts != BENIGN))
+    assert split["headline"]["binary_accuracy"] == pytest.approx(
+        accuracy_score(true != BENIGN, verdicts != BENIGN)
+    )
     assert split["confusion"]["labels"] == names
     assert split["confusion"]["matrix"] == confusion_matrix(true, verdicts, labels=names).tolist()
     how: dict[str, Any] = {"labels": names, **NOTHING_IS_ZERO}

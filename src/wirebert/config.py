@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 import tomli_w
 
@@ -14,6 +14,7 @@ from wirebert.decision.config import DecisionConfig
 from wirebert.encoding.config import EncodingConfig
 from wirebert.errors import ConfigError
 from wirebert.files import write_atomic
+from wirebert.metrics.registry import MACRO_F1, primary_choices
 from wirebert.model.config import ModelConfig
 from wirebert.serialization import merge, settings_from_dict, settings_to_dict
 from wirebert.training.config import TrainConfig
@@ -34,14 +35,19 @@ class EvaluationConfig:
     num_resamples: int = 1000
     """Bootstrap resamples behind every interval."""
 
-    primary_metric: Literal["macro_f1", "accuracy", "binary_accuracy", "detection_at_1_percent"] = "macro_f1"
-    """The one figure that decides; named before any test file is opened."""
+    primary_metric: str = MACRO_F1
+    """The one metric that decides; named before any test file is opened."""
 
     def __post_init__(self) -> None:
         if self.baseline_rows < 100:
             raise ConfigError(f"evaluation.baseline_rows must be at least 100, got {self.baseline_rows}")
         if self.num_resamples < 100:
             raise ConfigError(f"evaluation.num_resamples must be at least 100, got {self.num_resamples}")
+        if self.primary_metric not in primary_choices():
+            choices = ", ".join(primary_choices())
+            raise ConfigError(
+                f"evaluation.primary_metric must be one of {choices}, got {self.primary_metric!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,8 +8,8 @@ from sklearn.metrics import accuracy_score
 from wirebert.baselines.methods import BASELINES, BaselineMethod, draw_trials, fit_baseline
 from wirebert.baselines.task import Params, Predict, Rows, Task
 
-TABULAR = [name for name, rival in BASELINES.items() if not rival.needs_text]
-SMALL = {"trees": 30, "width": 64, "blocks": 2}
+TABULAR = [name for name, method in BASELINES.items() if not method.needs_text]
+SMALL = {"trees": 30, "rounds": 30, "width": 64, "blocks": 2}
 
 
 def make_task(num_classes: int = 3) -> tuple[Task, Rows, np.ndarray]:
@@ -74,11 +74,11 @@ def test_the_text_machine_reads_words() -> None:
 
 
 def test_trials_begin_with_the_defaults_and_are_as_many_as_asked_for() -> None:
-    for rival in BASELINES.values():
-        trials = draw_trials(rival, 6, seed=3)
+    for method in BASELINES.values():
+        trials = draw_trials(method, 6, seed=3)
         assert len(trials) == 6
         assert trials[0] == {}
-        assert trials == draw_trials(rival, 6, seed=3)
+        assert trials == draw_trials(method, 6, seed=3)
         assert sum(bool(trial.get("column_seed")) for trial in trials) == 2
 
 

@@ -10,7 +10,7 @@ import pytest
 from pyarrow import csv, parquet
 from sklearn import metrics as sklearn
 
-from wirebert.baselines.quick_trees import fit_trees
+from wirebert.baselines.fitted import fit_columns
 from wirebert.data.flows import Flows, FlowSubset, open_flows
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
@@ -170,7 +170,9 @@ def test_figures_are_those_of_scikit_learn_on_the_predictions_file(
     assert [list(row) for row in found.confusion.matrix] == matrix.tolist()
     how: dict[str, Any] = {"labels": names, "zero_division": 0}
     assert found.macro_f1 == pytest.approx(sklearn.f1_score(true, predicted, average="macro", **how))
-    assert found.weighted_f1 == pytest.approx(sklearn.f1_score(true, predicted, average="weighted", **how))
+    assert found.headline["weighted_f1"] == pytest.approx(
+        sklearn.f1_score(true, predicted, average="weighted", **how)
+    )
     by_class: Any = sklearn.precision_recall_fscore_support(true, predicted, **how)
     for name, precision, recall, f1, support in zip(names, *by_class, strict=True):
         figure = found.per_class[name]
@@ -181,7 +183,7 @@ def test_figures_are_those_of_scikit_learn_on_the_predictions_file(
     assert found.binary.auroc == pytest.approx(
         sklearn.roc_auc_score(is_attack, labelled["attack_score"].to_pylist())
     )
-    assert found.binary_accuracy == pytest.approx(
+    assert found.headline["binary_accuracy"] == pytest.approx(
         sklearn.accuracy_score(is_attack, [name != "normal" for name in predicted])
     )
     known = [name != "worm" for name in true]
@@ -265,7 +267,7 @@ def test_labels_that_are_the_classes_make_no_clusters():
 def test_trees_are_judged_on_the_same_rows_in_the_same_way(detector: Detector, flows: Flows):
     part = FlowSubset("test", flows, chosen(*range(20, 90)))
     blocks = [(table, CLASSES.encode(table["attack"])) for table in part.tables()]
-    trees = fit_trees(iter(blocks), SCHEMA, 3, seed=0)
+    trees = fit_columns("gbdt", {}, iter(blocks), SCHEMA, 3, seed=0)
     found = evaluate_baseline(trees, CLASSES, part, seed=1, num_resamples=20)
     beside = evaluate_detector(detector, part, None, seed=1, num_resamples=20)
     assert found.num_flows == beside.num_flows
@@ -297,7 +299,7 @@ def test_thresholds_of_trees_are_fitted_on_the_first_part_alone(flows: Flows):
         FlowSubset("test", flows, np.arange(90) >= 60),
     )
     blocks = [(table, CLASSES.encode(table["attack"])) for table in first.tables()]
-    trees = fit_trees(iter(blocks), SCHEMA, 3, seed=0)
+    trees = fit_columns("gbdt", {}, iter(blocks), SCHEMA, 3, seed=0)
     third = FlowSubset("other", flows)
     found = evaluate_baseline_on(trees, CLASSES, [first, second, third], seed=1, num_resamples=2)
     fitted, carried = (

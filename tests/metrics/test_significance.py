@@ -8,8 +8,8 @@ from scipy.stats import permutation_test
 from sklearn.metrics import accuracy_score, f1_score, roc_curve
 
 from wirebert.metrics.intervals import ALONE
+from wirebert.metrics.registry import TPR_AT_1PCT_FPR
 from wirebert.metrics.significance import (
-    TPR_AT_1PCT_FPR,
     LabelledRows,
     bootstrap_p_value,
     holm,

@@ -3,7 +3,8 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from wirebert.metrics.intervals import ALONE
-from wirebert.metrics.significance import TPR_AT_1PCT_FPR, LabelledRows, holm
+from wirebert.metrics.registry import TPR_AT_1PCT_FPR
+from wirebert.metrics.significance import LabelledRows, holm
 from wirebert.report.comparison import Predictions, SplitComparison, compare_methods
 
 RNG = np.random.default_rng(3)

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from wirebert.baselines import token_trees
-from wirebert.baselines.text_svm import TextSvm
-from wirebert.baselines.token_trees import TokenTrees
+from wirebert.baselines.fitted import TEACHER_SETTINGS, TokenBaseline
 from wirebert.cli.main import main
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.labels import UNLABELLED
@@ -27,7 +25,7 @@ NO_TEXT = {"drop": ["uri", "user_agent"]}
 
 @pytest.fixture(autouse=True)
 def _few_trees(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(token_trees, "TREE_SETTINGS", token_trees.TREE_SETTINGS | {"max_iter": 5})
+    monkeypatch.setitem(TEACHER_SETTINGS["gbdt"], "rounds", 5)
 
 
 @pytest.fixture
@@ -65,16 +63,17 @@ def test_what_the_trees_say_of_each_flow_is_what_is_learned(told: Callable[..., 
     flows, soft = lesson.flows, lesson.soft_targets
     assert soft is not None
     block = tokenizer.encode(next(data.train.tables()))
-    trees = TokenTrees.fit(
+    trees = TokenBaseline.fit(
+        "gbdt",
+        TEACHER_SETTINGS["gbdt"] | {"class_weight": "balanced"},
         tokenizer,
         block,
         np.asarray(train.class_ids),
         valid,
         num_classes=len(data.classes.classes),
-        weights="balanced",
         seed=run.seed,
     )
-    expected = trees.predict_log_proba(block)
+    expected = trees.predict_encoded(block)
     assert np.exp(soft.log_probabilities[: len(train)]) == pytest.approx(expected, abs=1e-6)
     assert len(soft.log_probabilities) == len(flows)
 
@@ -85,12 +84,19 @@ def test_what_the_machine_says_of_texts_is_what_is_learned(told: Callable[..., R
     lesson = build_distillation_data(run, data, tokenizer, train, valid, tmp_path)
     assert lesson.soft_targets is not None
     assert lesson.fitted_teacher is not None
-    machine = TextSvm.fit(
-        *(tokenizer, train.block, np.asarray(train.class_ids), valid),
+    machine = TokenBaseline.fit(
+        *(
+            "text_svm",
+            TEACHER_SETTINGS["text_svm"],
+            tokenizer,
+            train.block,
+            np.asarray(train.class_ids),
+            valid,
+        ),
         num_classes=len(data.classes.classes),
         seed=run.seed,
     )
-    expected = machine.predict_log_proba(lesson.flows.block)
+    expected = machine.predict_encoded(lesson.flows.block)
     assert np.exp(lesson.soft_targets.log_probabilities) == pytest.approx(expected, abs=1e-6)
     assert lesson.fitted_teacher().summary == machine.summary
 
@@ -144,10 +150,10 @@ def test_answers_are_found_again_and_whatever_decides_them_asks_anew(
     ready = encoded(run, tmp_path)
     first = build_distillation_data(run, *ready, tmp_path).soft_targets
 
-    def fail(*_: object, **__: object) -> TokenTrees:
+    def fail(*_: object, **__: object) -> TokenBaseline:
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr(TokenTrees, "fit", fail)
+    monkeypatch.setattr(TokenBaseline, "fit", fail)
     again = build_distillation_data(run, *ready, tmp_path).soft_targets
     assert first is not None
     assert again is not None
@@ -155,7 +161,7 @@ def test_answers_are_found_again_and_whatever_decides_them_asks_anew(
     for other in ({"seed": 2}, {"gbdt_class_weights": "sqrt"}):
         with pytest.raises(AssertionError, match="fitted again"):
             build_distillation_data(told(teacher="gbdt", **other), *ready, tmp_path)
-    monkeypatch.setattr(token_trees, "TREE_SETTINGS", token_trees.TREE_SETTINGS | {"max_iter": 6})
+    monkeypatch.setitem(TEACHER_SETTINGS["gbdt"], "rounds", 6)
     with pytest.raises(AssertionError, match="fitted again"):
         build_distillation_data(run, *ready, tmp_path)
 

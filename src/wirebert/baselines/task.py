@@ -7,10 +7,15 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
+
+from wirebert.data.schema.schema import ColumnKind, FlowSchema
+from wirebert.metrics.class_weights import ClassWeighting, inverse_frequency_weights
 
 Setting = float | int | str | bool | None
 """Value of one setting."""
@@ -46,6 +51,21 @@ class Rows:
         return Rows(self.numbers[rows], None if self.texts is None else [self.texts[row] for row in rows])
 
 
+def text_columns(schema: FlowSchema) -> list[str]:
+    """Feature columns of kind text."""
+    return [column.name for column in schema.features if column.kind is ColumnKind.TEXT]
+
+
+def joined_texts(table: pa.Table, schema: FlowSchema) -> list[str]:
+    """The text columns of each row as one text; missing ones are empty."""
+    columns = [
+        [text or "" for text in table.column(name).cast(pa.string()).to_pylist()]
+        for name in text_columns(schema)
+        if name in table.column_names
+    ]
+    return [" ".join(parts) for parts in zip(*columns, strict=True)] if columns else [""] * table.num_rows
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
     """Rows to train on, and rows whose log-loss says when to stop."""
@@ -72,9 +92,7 @@ def class_weights(
     [0.667, 2.0]
     """
     counts = np.bincount(class_ids, minlength=num_classes).astype(np.float64).clip(1)
-    if kind is None:
-        return np.ones(num_classes)
-    weights = counts ** (-1.0 if kind == "balanced" else -0.5)
+    weights = inverse_frequency_weights(counts, cast(ClassWeighting, kind or "none"))
     return weights * counts.sum() / (weights * counts).sum()
 
 

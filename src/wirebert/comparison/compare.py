@@ -15,23 +15,20 @@ import numpy as np
 from rich.console import Console
 
 from wirebert.baselines.methods import BASELINES
-from wirebert.comparison.folds import text_columns
+from wirebert.baselines.task import text_columns
 from wirebert.comparison.jobs import RECIPE, ComparisonJob, choose, is_done, limit_threads, plan, work
 from wirebert.comparison.results import MethodRuns, as_markdown, compare_results
 from wirebert.config import RunConfig, resolve_run, write_run
 from wirebert.errors import ConfigError, RunError
 from wirebert.evaluation.test_ledger import FILE_NAME
 from wirebert.files import write_atomic
-from wirebert.metrics.significance import TPR_AT_1PCT_FPR
+from wirebert.metrics.registry import primary_choices
 from wirebert.report.comparison import Comparison
 from wirebert.report.comparison_page import write_comparison
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import from_builtins, to_builtins
 from wirebert.telemetry.history import History
 from wirebert.workflows.prepare import prepare, write_typed_rows
-
-_NEED_BENIGN = ("binary_accuracy", TPR_AT_1PCT_FPR)
-"""Figures of attack or not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,12 +58,13 @@ def run_comparison(
         run = replace(run, data=replace(run.data, split_seed=run.seed))
     _open(run, out, recipe_text)
     facts = _facts(run, out)
-    if facts.benign is None and run.evaluation.primary_metric in _NEED_BENIGN:
+    choices = primary_choices(has_benign=facts.benign is not None)
+    if run.evaluation.primary_metric not in choices:
         raise ConfigError(
-            "evaluation.primary_metric must be macro_f1 or accuracy where no class means benign, got "
-            f"{run.evaluation.primary_metric}; or name that class with --benign"
+            f"evaluation.primary_metric must be one of {', '.join(choices)} where no class means benign, got "
+            f"{run.evaluation.primary_metric}; choose one of these, or name the benign class with --benign"
         )
-    methods = _methods(run, has_text=bool(facts.text_columns))
+    methods = check_methods(run, has_text=bool(facts.text_columns))
     jobs = plan(run, methods, with_ours=not runs)
     _do([job for job in jobs if not job.opens_tests], out, num_jobs, console)
     names = [*([] if runs else [RECIPE]), *methods]
@@ -135,7 +133,12 @@ def _facts(run: RunConfig, out: Path) -> Facts:
     return from_builtins(Facts, json.loads(path.read_text(encoding="utf-8")))
 
 
-def _methods(run: RunConfig, *, has_text: bool) -> tuple[str, ...]:
+def check_methods(run: RunConfig, *, has_text: bool) -> tuple[str, ...]:
+    """The methods to compare with, without those that need text where there is none.
+
+    Raises:
+        ConfigError: a method is unknown.
+    """
     unknown = [name for name in run.comparison.methods if name not in BASELINES]
     if unknown:
         raise ConfigError(f"comparison.methods must be of {', '.join(BASELINES)}, got {unknown[0]!r}")

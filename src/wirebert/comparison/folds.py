@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int64, UInt64
 
-from wirebert.baselines.task import Rows, Task
+from wirebert.baselines.task import Rows, Task, joined_texts, text_columns
 from wirebert.config import RunConfig
 from wirebert.data.checks.sampling import sample_by_name
 from wirebert.data.flows import FlowSubset
-from wirebert.data.schema.schema import ColumnKind, FlowSchema
+from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.splits import duplicate_safe_split
 from wirebert.encoding.matrix import FeatureEncoder, concatenate, extract_features
 from wirebert.workflows.prepare import PreparedData
@@ -175,18 +175,3 @@ def read_search_pool(run: RunConfig, data: PreparedData) -> SearchPool:
         is_searched=sample_by_name(name_ids, run.comparison.max_search_rows, run.seed),
         num_classes=len(data.classes.classes),
     )
-
-
-def text_columns(schema: FlowSchema) -> list[str]:
-    """Feature columns of kind text."""
-    return [column.name for column in schema.features if column.kind is ColumnKind.TEXT]
-
-
-def joined_texts(table: pa.Table, schema: FlowSchema) -> list[str]:
-    """The text columns of each row in one piece; missing ones are empty."""
-    columns = [
-        [text or "" for text in table.column(name).cast(pa.string()).to_pylist()]
-        for name in text_columns(schema)
-        if name in table.column_names
-    ]
-    return [" ".join(parts) for parts in zip(*columns, strict=True)] if columns else [""] * table.num_rows

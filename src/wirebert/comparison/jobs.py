@@ -18,19 +18,20 @@ from jaxtyping import Float64, Int64
 from pyarrow import parquet
 from rich.console import Console
 
+from wirebert.baselines.fitted import Baseline, ColumnBaseline
 from wirebert.baselines.methods import BASELINES, draw_trials, fit_baseline
-from wirebert.baselines.task import Params, Predict, Rows
-from wirebert.comparison.folds import joined_texts, read_search_pool
+from wirebert.baselines.task import Params
+from wirebert.comparison.folds import read_search_pool
 from wirebert.config import RunConfig, resolve_run
 from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import ClassMap
 from wirebert.decision.logit_offsets import fit_logit_offsets
-from wirebert.encoding.matrix import FeatureEncoder, extract_features
 from wirebert.evaluation.evaluate import TrueClasses
 from wirebert.files import write_atomic
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.detector import Detector
-from wirebert.metrics.significance import TPR_AT_1PCT_FPR, LabelledRows, paired_metrics
+from wirebert.metrics.registry import BINARY_ACCURACY, TPR_AT_1PCT_FPR
+from wirebert.metrics.significance import LabelledRows, paired_metrics
 from wirebert.run_folder import RunFolder, locked
 from wirebert.workflows.fit import fit_decision, train_model
 from wirebert.workflows.model_card import model_card
@@ -141,8 +142,9 @@ def choose(out: Path, method: str, run: RunConfig) -> dict[str, object]:
         held_out = HeldOutPredictions.read(folders[best])
         choice |= {"trial": best, "params": results[best]["params"]}
     benign = json.loads((out / "classes.json").read_text(encoding="utf-8"))["benign_id"]
-    # Addends move verdicts; detection at a rate of false alarms is a matter of ranks, so accuracy speaks for it.
-    figure = run.evaluation.primary_metric.replace(TPR_AT_1PCT_FPR, "binary_accuracy")
+    # Offsets change predicted classes; the TPR at a fixed FPR depends on ranks only, so accuracy stands in for it.
+    primary = run.evaluation.primary_metric
+    figure = BINARY_ACCURACY if primary == TPR_AT_1PCT_FPR else primary
     addends = fit_logit_offsets(held_out.probabilities, held_out.class_ids, held_out.folds, benign, figure)
     choice |= {"logit_offsets": addends.tolist(), "folds": results[0]["folds"]}
     path.parent.mkdir(exist_ok=True)
@@ -248,29 +250,28 @@ def _judged_fit(run: RunConfig, folder: RunFolder, job: ComparisonJob, out: Path
     ground = read_search_pool(run, data)
     task, coding = ground.task(~ground.is_valid, ground.is_valid)
     start_s = time.perf_counter()
-    predict = fit_baseline(BASELINES[job.method], task, params, job.number)
+    method = BASELINES[job.method]
+    predict = fit_baseline(method, task, params, job.number)
     fit_s = time.perf_counter() - start_s
-    write_predictions(folder.predictions("valid"), data.valid, data, coding, predict)
+    baseline = ColumnBaseline(data.flows.schema, coding, predict, method.needs_text, params)
+    write_predictions(folder.predictions("valid"), data.valid, data, baseline)
     tests = open_tests(run, data.flows.schema)
     record_test_reads(run, folder, data, tests, {"method": job.method, "settings": dict(params)})
     start_s, num_flows = time.perf_counter(), 0
     for part in [*([data.test] if data.test else []), *tests]:
-        num_flows += write_predictions(folder.predictions(part.name), part, data, coding, predict)
+        num_flows += write_predictions(folder.predictions(part.name), part, data, baseline)
     rows_per_s = num_flows / max(time.perf_counter() - start_s, 1e-9)
     return {"params": dict(params), "fit_s": round(fit_s, 2), "rows_per_s": round(rows_per_s)}
 
 
-def write_predictions(
-    path: Path, part: FlowSubset, data: PreparedData, coding: FeatureEncoder, predict: Predict
-) -> int:
+def write_predictions(path: Path, part: FlowSubset, data: PreparedData, baseline: Baseline) -> int:
     """Verdicts on a part, in the columns that matter of what `predict` writes; returns their number."""
     label = part.flows.require_label()
     truth = TrueClasses(data.classes)
     names = data.classes.classes
     written: list[pa.Table] = []
     for table, rows in part.blocks():
-        texts = joined_texts(table, data.flows.schema) or None
-        found = predict(Rows(coding.matrix(extract_features(table, data.flows.schema)), texts))
+        found = baseline.predict_proba(table)
         columns = {f"p_{name}": found[:, place] for place, name in enumerate(names)}
         if data.classes.benign is not None:
             columns["attack_score"] = 1 - found[:, names.index(data.classes.benign)]

@@ -27,10 +27,11 @@ from wirebert.evaluation.predictions_file import (
 )
 from wirebert.evaluation.test_ledger import num_reads, read_ledger
 from wirebert.metrics.confusion import class_metrics, confusion_matrix
+from wirebert.metrics.registry import TPR_AT_1PCT_FPR, compared_titles
 from wirebert.metrics.reliability import calibration_error
-from wirebert.metrics.significance import TPR_AT_1PCT_FPR, TPR_TARGET_FPR, LabelledRows
+from wirebert.metrics.significance import TPR_TARGET_FPR, LabelledRows
 from wirebert.metrics.thresholds import fit_threshold, threshold_metrics
-from wirebert.report.comparison import FIGURES, Comparison, Predictions, SplitComparison, compare_methods
+from wirebert.report.comparison import Comparison, Predictions, SplitComparison, compare_methods
 from wirebert.report.report import FileUsage, read_json
 from wirebert.report.summary import FEW_FLOWS
 from wirebert.run_folder import RunFolder
@@ -365,10 +366,11 @@ def as_markdown(comparison: Comparison) -> str:
     """The tables as Markdown, for a page of results."""
     blocks: list[str] = []
     for split in comparison.splits:
-        shown = [name for name in FIGURES if any(name in own for own in split.estimates.values())]
+        titles = compared_titles()
+        shown = [name for name in titles if any(name in own for own in split.estimates.values())]
         shown.sort(key=lambda name: name != comparison.primary)
         lines = [
-            f"| {split.name} | " + " | ".join(FIGURES[name] for name in shown) + " |",
+            f"| {split.name} | " + " | ".join(titles[name] for name in shown) + " |",
             "|---" * (len(shown) + 1) + "|",
         ]
         for method, own in split.estimates.items():

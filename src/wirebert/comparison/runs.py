@@ -19,14 +19,13 @@ from wirebert.evaluation.predictions_file import (
     read_predictions,
 )
 from wirebert.evaluation.test_ledger import settings_hash
-from wirebert.report.comparison import FIGURES, Comparison, Predictions, SplitComparison, compare_methods
+from wirebert.metrics.registry import MACRO_F1, compared_titles
+from wirebert.report.comparison import Comparison, Predictions, SplitComparison, compare_methods
 from wirebert.report.report import Report, read_json
 from wirebert.report.terminal import differing_settings
 from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
-
-DEFAULT_PRIMARY = "macro_f1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ def _compare_split(name: str, methods: Sequence[RunGroup], num_resamples: int) -
         for method, runs in zip(methods, read, strict=True)
     ]
     return compare_methods(
-        name, judged, contenders, tuple(FIGURES), classes=names, num_resamples=num_resamples
+        name, judged, contenders, tuple(compared_titles()), classes=names, num_resamples=num_resamples
     )
 
 
@@ -148,7 +147,7 @@ def _primary(methods: Sequence[RunGroup]) -> str:
             else None
         )
     (only,) = named if len(named) == 1 else (None,)
-    return only if isinstance(only, str) and only in FIGURES else DEFAULT_PRIMARY
+    return only if isinstance(only, str) and only in compared_titles() else MACRO_F1
 
 
 def _group_name(names: Sequence[str]) -> str:

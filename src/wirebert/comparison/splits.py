@@ -22,9 +22,9 @@ from wirebert.comparison.compare import run_comparison, write_results
 from wirebert.config import RunConfig
 from wirebert.errors import ConfigError
 from wirebert.metrics.intervals import Interval
+from wirebert.metrics.registry import METRICS
 from wirebert.metrics.significance import DifferenceInterval
 from wirebert.report.comparison import (
-    FIGURES,
     ClassStandings,
     Comparison,
     Difference,
@@ -162,7 +162,7 @@ def _joined(comparisons: dict[int, Comparison], run: RunConfig) -> Comparison:
     )
     facts = {
         method: {
-            f"{FIGURES[primary]} on split {split_seed}": f"{comparison.splits[0].estimates[method][primary].value:.3f}"
+            f"{METRICS[primary].title} on split {split_seed}": f"{comparison.splits[0].estimates[method][primary].value:.3f}"
             for split_seed, comparison in comparisons.items()
         }
         for method in splits[0].estimates

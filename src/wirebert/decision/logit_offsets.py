@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from wirebert.metrics.confusion import confusion_matrix, headline_metrics
+from wirebert.metrics.confusion import confusion_matrix
+from wirebert.metrics.registry import headline_metrics
 
 STEPS = (-2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 2.0)
 """How far one number is moved at once, in nats."""
@@ -43,7 +44,7 @@ def fit_logit_offsets(
 
     Args:
         folds: Which fold held each row out.
-        figure: A name of `confusion.headline_metrics`.
+        figure: A key of `registry.headline_metrics`.
     """
     logs = np.log(probabilities.astype(np.float64).clip(_SMALLEST))
     nothing = np.zeros(probabilities.shape[1])

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Protocol, final, runtime_checkable
+from typing import final
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Float64, Int64, UInt64
 
+from wirebert.baselines.fitted import Baseline
 from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.evaluation.mistakes import MistakenFlows
@@ -75,15 +76,6 @@ class TrueClasses:
         return np.array([*of_label, UNLABELLED], dtype=np.int64)[self.label_ids]
 
 
-@runtime_checkable
-class Classifier(Protocol):
-    """A method beside the model."""
-
-    def predict_proba(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
-        """Probability of each class for the rows of a typed table."""
-        ...
-
-
 def evaluate_detector(
     detector: Detector,
     part: FlowSubset,
@@ -110,7 +102,7 @@ def evaluate_detector(
 
 
 def evaluate_baseline(
-    trees: Classifier,
+    baseline: Baseline,
     classes: ClassMap,
     part: FlowSubset,
     *,
@@ -123,21 +115,21 @@ def evaluate_baseline(
     truth = TrueClasses(classes)
     probabilities = [np.empty((0, len(classes.classes)))]
     for table in part.tables():
-        probabilities.append(trees.predict_proba(table))
+        probabilities.append(baseline.predict_proba(table))
         truth.add(table.column(label))
     found = np.concatenate(probabilities)
     return split_metrics(truth, found, seed=seed, num_resamples=num_resamples, thresholds=thresholds)
 
 
 def evaluate_baseline_on(
-    trees: Classifier, classes: ClassMap, parts: Sequence[FlowSubset], *, seed: int, num_resamples: int
+    baseline: Baseline, classes: ClassMap, parts: Sequence[FlowSubset], *, seed: int, num_resamples: int
 ) -> dict[str, SplitMetrics]:
     """The baseline's figures of every part; thresholds are fitted on the first, as the model's are."""
     found: dict[str, SplitMetrics] = {}
     thresholds = None
     for part in parts:
         found[part.name] = evaluate_baseline(
-            trees, classes, part, seed=seed, num_resamples=num_resamples, thresholds=thresholds
+            baseline, classes, part, seed=seed, num_resamples=num_resamples, thresholds=thresholds
         )
         thresholds = thresholds or fitted_thresholds(part.name, found[part.name], classes)
     return found

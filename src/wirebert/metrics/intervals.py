@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from wirebert.metrics.confusion import class_metrics, headline_metrics
+from wirebert.metrics.confusion import class_metrics
+from wirebert.metrics.registry import headline_metrics
 
 Interval = tuple[float, float]
 """Lower and upper end."""

@@ -19,13 +19,12 @@ from math import comb
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from wirebert.metrics.confusion import class_metrics, headline_metrics
+from wirebert.metrics.confusion import class_metrics
 from wirebert.metrics.intervals import ALONE, Interval
+from wirebert.metrics.registry import TPR_AT_1PCT_FPR, headline_metrics
 
 TPR_TARGET_FPR = 0.01
 """False positive rate at which detection is resampled."""
-TPR_AT_1PCT_FPR = "detection_at_1_percent"
-"""Name of the figure: share of attacks found by the threshold that 1 % of these very benign flows exceed."""
 
 _CHUNK_VALUES = 8_000_000
 _MAX_PERMUTATIONS = 20_000

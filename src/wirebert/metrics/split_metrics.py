@@ -11,9 +11,10 @@ from typing import Literal, TypedDict, cast
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, UInt64
 
-from wirebert.metrics.confusion import class_metrics, confusion_matrix, headline_metrics
+from wirebert.metrics.confusion import class_metrics, confusion_matrix
 from wirebert.metrics.curves import OperatingCurve, ScoreCurves, ScoreHistogram, score_curves, score_histogram
 from wirebert.metrics.intervals import Intervals, bootstrap
+from wirebert.metrics.registry import BINARY_ACCURACY, METRICS, headline_metrics
 from wirebert.metrics.reliability import Calibration, reliability
 from wirebert.metrics.thresholds import Threshold, ThresholdMetrics, fit_threshold, threshold_metrics
 from wirebert.serialization import to_builtins
@@ -133,19 +134,16 @@ class SplitMetrics:
     num_flows: int
     loss: float | None
     """Mean cross-entropy (nats) of the flows whose class the model knows; None where there are none."""
-    accuracy: float
-    macro_f1: float
-    """Mean F1 of the classes that occur or are predicted."""
-    weighted_f1: float
+    headline: Mapping[str, float]
+    """Key of `registry.METRICS` -> value, for the metrics that follow from predicted classes."""
     per_class: Mapping[str, ClassMetrics]
     confusion: Confusion
     classes_not_in_training: Mapping[str, int]
     """Classes that only this file has -> flows. Always wrong, and counted so in every figure but the loss."""
     intervals: Intervals | None
     """None for an empty split."""
-    binary_accuracy: float | None = None
-    """Attack or not; None (as is `binary`) where no class means benign."""
     binary: BinaryMetrics | None = None
+    """None where no class means benign."""
     train_overlap: TrainOverlap | None = None
     """None where it is not known which flows training has seen."""
     operating_points: tuple[ThresholdMetrics, ...] = ()
@@ -162,11 +160,21 @@ class SplitMetrics:
     mistakes: tuple[Mistake, ...] = ()
     """The surest ones, as far as they were kept."""
 
+    @property
+    def accuracy(self) -> float:
+        """Fraction of flows whose predicted class is the true one."""
+        return self.headline["accuracy"]
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes that occur or are predicted."""
+        return self.headline["macro_f1"]
+
     def to_json(self) -> dict[str, object]:
-        """The shape of `splits.<name>` in report.json; without a benign class there are no binary figures."""
+        """The shape of `splits.<name>` in report.json; without a benign class there are no binary metrics."""
         data = cast(dict[str, object], to_builtins(self))
         if self.binary is None:
-            del data["binary"], data["binary_accuracy"]
+            del data["binary"]
         if self.train_overlap is None:
             del data["train_overlap"]
         return data
@@ -207,7 +215,8 @@ def compute_metrics(
         alert_scores: Attack score and novelty joined, if alerts go by them; None: they go by the attack score.
 
     Examples:
-        >>> metrics = compute_metrics(np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]), ("ok", "scan"), "ok")
+        >>> probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
+        >>> metrics = compute_metrics(np.array([0, 0, 1]), probabilities, ("ok", "scan"), "ok")
         >>> metrics.accuracy, metrics.per_class["scan"].recall
         (0.66..., 1.0)
     """
@@ -219,26 +228,18 @@ def compute_metrics(
     matrix = confusion_matrix(true_ids, predicted_ids, len(labels))
     headline = _headline(matrix, benign_id)
     curve = _attack_curve(true_ids, probabilities, alert_scores, benign_id)
-    intervals = None
-    if len(true_ids):
-        drawn = partial(bootstrap, clusters=clusters, seed=seed, num_resamples=num_resamples)
-        intervals = drawn(true_ids, predicted_ids, labels, benign_id)
+    resample = partial(bootstrap, clusters=clusters, seed=seed, num_resamples=num_resamples)
     per_class = _per_class(matrix, labels)
     return SplitMetrics(
         num_flows=len(true_ids),
         loss=cross_entropy(true_ids, probabilities),
-        accuracy=headline["accuracy"],
-        macro_f1=headline["macro_f1"],
-        weighted_f1=headline["weighted_f1"],
-        binary_accuracy=headline.get("binary_accuracy"),
+        headline={key: value for key, value in headline.items() if key in METRICS},
         per_class=per_class,
         confusion=Confusion(labels, tuple(tuple(row) for row in matrix.tolist())),
         binary=None if curve is None else _binary_metrics(headline, curve),
         classes_not_in_training={name: per_class[name].support for name in extra_classes},
-        intervals=intervals,
-        train_overlap=None
-        if is_seen is None
-        else _train_overlap(true_ids, predicted_ids, is_seen, len(labels)),
+        intervals=resample(true_ids, predicted_ids, labels, benign_id) if len(true_ids) else None,
+        train_overlap=_train_overlap(true_ids, predicted_ids, is_seen, len(labels)),
         calibration=_calibration(true_ids, probabilities, benign_id) if len(true_ids) else None,
         curves=score_curves(true_ids, probabilities, classes, curve),
         **_alerts(true_ids, probabilities, alert_scores, labels, benign_id, thresholds),
@@ -296,15 +297,19 @@ def attack_scores(
 def _train_overlap(
     true_ids: Int64[np.ndarray, " flows"],
     predicted_ids: Int64[np.ndarray, " flows"],
-    is_seen: Bool[np.ndarray, " flows"],
+    is_seen: Bool[np.ndarray, " flows"] | None,
     num_labels: int,
-) -> TrainOverlap:
-    shares: list[SubsetMetrics] = []
-    for chosen in (is_seen, ~is_seen):
-        headline = _headline(confusion_matrix(true_ids[chosen], predicted_ids[chosen], num_labels), None)
-        figures = {name: headline[name] for name in ("accuracy", "macro_f1")}
-        shares.append(SubsetMetrics(num_flows=int(chosen.sum()), **figures))
-    return TrainOverlap(seen=shares[0], unseen=shares[1])
+) -> TrainOverlap | None:
+    if is_seen is None:
+        return None
+
+    def metrics_of(subset: Bool[np.ndarray, " flows"]) -> SubsetMetrics:
+        headline = _headline(confusion_matrix(true_ids[subset], predicted_ids[subset], num_labels), None)
+        return SubsetMetrics(
+            num_flows=int(subset.sum()), accuracy=headline["accuracy"], macro_f1=headline["macro_f1"]
+        )
+
+    return TrainOverlap(seen=metrics_of(is_seen), unseen=metrics_of(~is_seen))
 
 
 def cross_entropy(
@@ -374,7 +379,7 @@ def _calibration(
 
 def _binary_metrics(headline: Mapping[str, float], curve: OperatingCurve) -> BinaryMetrics:
     return BinaryMetrics(
-        accuracy=headline["binary_accuracy"],
+        accuracy=headline[BINARY_ACCURACY],
         precision=headline["binary_precision"],
         recall=headline["binary_recall"],
         f1=headline["binary_f1"],

@@ -13,7 +13,6 @@ from jaxtyping import Float64, Int64
 
 from wirebert.metrics.intervals import Interval
 from wirebert.metrics.significance import (
-    TPR_AT_1PCT_FPR,
     DifferenceInterval,
     LabelledRows,
     bootstrap_p_value,
@@ -26,14 +25,6 @@ from wirebert.metrics.significance import (
     seed_interval,
 )
 from wirebert.report.report import FileUsage
-
-FIGURES: Mapping[str, str] = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "binary_accuracy": "attack or not: accuracy",
-    TPR_AT_1PCT_FPR: "attacks found at 1 % false positives",
-}
-"""Figures that are shown side by side -> their names for people."""
 
 CLASS_F1 = "f1"
 """The figure that each class has of its own."""

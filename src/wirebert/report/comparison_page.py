@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wirebert.files import write_atomic
-from wirebert.report.comparison import FIGURES, Comparison, SplitComparison
+from wirebert.metrics.registry import METRICS
+from wirebert.report.comparison import Comparison, SplitComparison
 from wirebert.report.comparison_terminal import (
     UNIT_WORDS,
     class_cells,
@@ -91,7 +92,7 @@ def summary_sentences(comparison: Comparison) -> list[str]:
                 else "is below"
             )
             sentences.append(
-                f"On {split.name}, {pair_words(difference, outcome)}, in {FIGURES[difference.figure]} "
+                f"On {split.name}, {pair_words(difference, outcome)}, in {METRICS[difference.figure].title} "
                 f"({difference.value:+.3f}; largest corrected p of all ways of drawing: {strictest:.3f})."
             )
     return sentences
@@ -137,7 +138,7 @@ def estimates_chart(split: SplitComparison, primary: str) -> Chart:
             for way, (low, high) in found.intervals.items():
                 row |= {f"{way}_low": low, f"{way}_high": high}
             rows.append(row)
-    x: Spec = {"type": "quantitative", "title": FIGURES.get(primary, primary), "scale": {"zero": False}}
+    x: Spec = {"type": "quantitative", "title": METRICS[primary].title, "scale": {"zero": False}}
 
     def rule(way: str, width: float, colour: str) -> Spec:
         return {
@@ -157,7 +158,7 @@ def estimates_chart(split: SplitComparison, primary: str) -> Chart:
     drawn_whole = f"; orange, {UNIT_WORDS['clusters']}" if split.num_clusters else ""
     subtitle = f"95 % intervals: grey, {UNIT_WORDS[wide]}{drawn_whole}"
     body: Spec = {"data": {"values": rows}, "width": WIDTH, "height": {"step": 26}, "encoding": {"y": y}}
-    title = f"{FIGURES.get(primary, primary)} on {split.name}"
+    title = f"{METRICS[primary].title} on {split.name}"
     told = ", ".join(f"{row['method']} {row['text']}" for row in rows)
     return Chart(
         spec=specification(title, subtitle, body | {"layer": layers}), words=f"{title}: {told}.", size="cells"

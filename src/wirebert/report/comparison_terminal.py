@@ -8,15 +8,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wirebert.metrics.registry import METRICS, compared_titles
 from wirebert.report.comparison import (
-    FIGURES,
     RESAMPLING_UNITS,
     Comparison,
     Difference,
     MetricEstimate,
     SplitComparison,
 )
-from wirebert.report.terminal import interval, format_file_usage
+from wirebert.report.terminal import format_file_usage, interval
 
 UNIT_WORDS: Final = {
     "clusters": "attacks drawn whole",
@@ -67,8 +67,9 @@ def split_heading(split: SplitComparison) -> str:
 def estimate_cells(split: SplitComparison, primary: str) -> tuple[list[str], list[list[str]]]:
     """Head and rows: one row a method, one column a figure, the primary one first."""
     shown = {figure for standings in split.estimates.values() for figure in standings}
-    names = sorted((name for name in FIGURES if name in shown), key=lambda name: name != primary)
-    head = ["method", *(FIGURES[name] for name in names)]
+    titles = compared_titles()
+    names = sorted((name for name in titles if name in shown), key=lambda name: name != primary)
+    head = ["method", *(titles[name] for name in names)]
     rows = [
         [method, *(estimate_words(standings.get(name)) for name in names)]
         for method, standings in split.estimates.items()
@@ -130,7 +131,11 @@ def pair_words(difference: Difference, between: str) -> str:
 
 
 def _figure_words(difference: Difference) -> str:
-    return FIGURES[difference.figure] if difference.class_name is None else f"F1 of {difference.class_name}"
+    return (
+        METRICS[difference.figure].title
+        if difference.class_name is None
+        else f"F1 of {difference.class_name}"
+    )
 
 
 def _interval_words(difference: Difference, way: str) -> str:

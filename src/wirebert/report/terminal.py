@@ -1,7 +1,6 @@
 """A report as terminal tables: readable at 80 columns, plain text when the output is no terminal."""
 
 from collections.abc import Sequence
-from typing import cast
 
 from rich import box
 from rich.console import Console
@@ -9,18 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from wirebert.metrics.intervals import Interval
+from wirebert.metrics.registry import METRICS, headline_titles
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, SplitGap, gap_remarks, gap_rows
 from wirebert.report.report import FileUsage, Report
 from wirebert.serialization import flatten
-
-HEADLINE_METRICS = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "weighted_f1": "weighted F1",
-    "binary_accuracy": "attack or not: accuracy",
-}
-"""Field of `SplitMetrics` -> its name for people."""
 
 _WIDE = 1000
 """Wider than any table."""
@@ -102,12 +94,15 @@ def headline(metrics: SplitMetrics) -> dict[str, str]:
     A figure without an interval (an empty split) stands alone.
     """
     figures: dict[str, str] = {}
-    for name in HEADLINE_METRICS:
-        value = cast(float | None, getattr(metrics, name))
-        if value is not None:
-            rows = metrics.intervals.rows if metrics.intervals else {}
-            figures[name] = f"{value:.3f} {interval(rows[name])}" if name in rows else f"{value:.3f}"
+    for name, value in metrics.headline.items():
+        rows = metrics.intervals.rows if metrics.intervals else {}
+        figures[name] = f"{value:.3f} {interval(rows[name])}" if name in rows else f"{value:.3f}"
     return figures
+
+
+def metric_title(name: str) -> str:
+    """The title of a headline metric; other rows are named by their title already."""
+    return METRICS[name].title if name in METRICS else name
 
 
 def tpr_rows(metrics: SplitMetrics) -> dict[str, str]:
@@ -115,12 +110,12 @@ def tpr_rows(metrics: SplitMetrics) -> dict[str, str]:
     if metrics.binary is None:
         return {}
     figures: dict[str, float | None] = {
-        "attacks found": metrics.binary.recall,
+        "true positive rate": metrics.binary.recall,
         "false positive rate": metrics.binary.false_positive_rate,
         "AUROC": metrics.binary.auroc,
     }
     for rate, detection in metrics.binary.tpr_at_fpr.items():
-        figures[f"attacks found at FPR {float(rate):.4g}"] = detection
+        figures[f"TPR at {100 * float(rate):.4g} % FPR"] = detection
     return {name: "-" if value is None else f"{value:.3f}" for name, value in figures.items()}
 
 
@@ -145,9 +140,7 @@ def _headline(name: str, metrics: SplitMetrics, report: Report, *, plain: bool) 
     columns = [headline(shown) | tpr_rows(shown) for shown in (metrics, *rivals.values())]
     loss = [shown.loss for shown in (metrics, *rivals.values())]
     for figure in columns[0]:
-        _add_row(
-            table, HEADLINE_METRICS.get(figure, figure), *(column.get(figure, "-") for column in columns)
-        )
+        _add_row(table, metric_title(figure), *(column.get(figure, "-") for column in columns))
     _add_row(table, "loss (nats)", *("-" if value is None else f"{value:.3f}" for value in loss))
     return table
 
@@ -172,7 +165,7 @@ def _teacher(name: str, gap: SplitGap, *, plain: bool) -> Table:
     table = _table(f"{name}: student and teacher", plain=plain)
     for place, title in enumerate(GAP_HEAD):
         table.add_column(title, justify="right" if place else "left")
-    for row in gap_rows(gap, HEADLINE_METRICS):
+    for row in gap_rows(gap, headline_titles()):
         _add_row(table, *row)
     return table
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from wirebert.metrics.class_weights import inverse_frequency_weights
 from wirebert.training.config import TrainConfig
 
 # Stands in for the count of a class without a training flow, whose inverse would be infinite.
@@ -29,9 +30,7 @@ class Objective:
     def for_classes(cls, class_counts: Int[np.ndarray, " C"], config: TrainConfig) -> "Objective":
         """The objective for training flows with these many flows per class."""
         counts = np.maximum(class_counts, LEAST_COUNT)
-        shares = counts / counts.sum()
-        exponent = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}[config.class_weights]
-        weights = (1 / (len(shares) * shares)) ** exponent
+        weights = inverse_frequency_weights(counts.astype(np.float64), config.class_weights)
         return cls(class_weights=torch.as_tensor(weights, dtype=torch.float32))
 
     def to(self, device: torch.device) -> "Objective":

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache as once
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +12,7 @@ import numpy as np
 import sklearn
 from jaxtyping import Int64
 
-from wirebert.baselines import text_svm as text_machine
-from wirebert.baselines import token_trees
-from wirebert.baselines.text_svm import TextSvm
-from wirebert.baselines.token_trees import TokenTrees
+from wirebert.baselines.fitted import TEACHER_SETTINGS, TokenBaseline
 from wirebert.config import RunConfig
 from wirebert.data.checks.sampling import sample_by_name
 from wirebert.data.progress import progress_bar
@@ -43,7 +39,7 @@ class DistillationData:
     """The training flows; after them those without a class, if there are any."""
     soft_targets: SoftTargets | None = None
     """What the teacher says of each, if there is one."""
-    fitted_teacher: Callable[[], TokenTrees | TextSvm] | None = None
+    fitted_teacher: Callable[[], TokenBaseline] | None = None
     """The teacher, where it is fitted on the training flows; when first asked for."""
 
 
@@ -71,26 +67,22 @@ def build_distillation_data(
             ),
         )
 
-    about, fit = (
-        ((text_machine.SVM_SETTINGS,), TextSvm.fit)
-        if how.teacher == "text_svm"
-        else (
-            (token_trees.TREE_SETTINGS, how.gbdt_class_weights),
-            partial(TokenTrees.fit, weights=how.gbdt_class_weights),
-        )
-    )
+    name = "text_svm" if how.teacher == "text_svm" else "gbdt"
+    params = TEACHER_SETTINGS[name] | ({} if name == "text_svm" else {"class_weight": how.gbdt_class_weights})
 
     @once  # fitted when asked: there may be answers on disk
-    def fitted() -> TokenTrees | TextSvm:
+    def fitted() -> TokenBaseline:
         chosen = np.flatnonzero(sample_by_name(np.asarray(train.class_ids), MAX_FITTED, run.seed))
         block = take_rows(train.block, chosen)
         class_ids = np.asarray(train.class_ids)[chosen]
-        return fit(tokenizer, block, class_ids, valid, num_classes=size[1], seed=run.seed)
+        return TokenBaseline.fit(
+            name, params, tokenizer, block, class_ids, valid, num_classes=size[1], seed=run.seed
+        )
 
-    said = fingerprint(*about, run.seed, train.folder.name, valid.folder.name)
+    said = fingerprint(name, params, run.seed, train.folder.name, valid.folder.name)
     return DistillationData(
         flows,
-        teacher_log_probs(how, flows, size, said, lambda block: fitted().predict_log_proba(block)),
+        teacher_log_probs(how, flows, size, said, lambda block: fitted().predict_encoded(block)),
         fitted,
     )
 

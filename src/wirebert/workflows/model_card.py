@@ -10,20 +10,13 @@ from typing import cast
 from huggingface_hub import EvalResult, ModelCardData
 
 from wirebert.inference.artifact import Artifact
+from wirebert.metrics.registry import METRICS, headline_titles
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, gap_remarks, gap_rows
 from wirebert.report.report import Report
-from wirebert.report.terminal import HEADLINE_METRICS, format_file_usage, headline, split_remarks, tpr_rows
+from wirebert.report.terminal import format_file_usage, headline, metric_title, split_remarks, tpr_rows
 
 TAGS = ["intrusion-detection", "network-traffic", "distilbert", "wirebert"]
-
-_HUB_METRICS = {
-    "accuracy": "accuracy",
-    "macro_f1": "f1",
-    "weighted_f1": "f1",
-    "binary_accuracy": "accuracy",
-}
-"""Headline figure -> the kind of metric that hubs know it as."""
 
 
 def model_card(artifact: Artifact, report: Report | None = None) -> str:
@@ -53,13 +46,13 @@ def _metadata(artifact: Artifact, report: Report | None) -> ModelCardData:
             dataset_type=artifact.schema.name,
             dataset_name=artifact.schema.name,
             dataset_split=name,
-            metric_type=kind,
-            metric_name=HEADLINE_METRICS[figure],
-            metric_value=round(value, 6),
+            metric_type=metric.hub_type,
+            metric_name=metric.title,
+            metric_value=round(split.headline[metric.key], 6),
         )
         for name, split in splits.items()
-        for figure, kind in _HUB_METRICS.items()
-        if (value := cast(float | None, getattr(split, figure))) is not None
+        for metric in METRICS.values()
+        if metric.hub_type is not None and metric.key in split.headline
     ]
     return ModelCardData(
         library_name="transformers",
@@ -207,7 +200,7 @@ def _evaluation(report: Report) -> str:
             if name in other.splits:
                 columns[rival] = headline(other.splits[name]) | tpr_rows(other.splits[name])
         rows = [
-            [HEADLINE_METRICS.get(figure, figure), *(column.get(figure, "-") for column in columns.values())]
+            [metric_title(figure), *(column.get(figure, "-") for column in columns.values())]
             for figure in columns["this model"]
         ]
         blocks.append(f"### {_cell(name)}: {split.num_flows:,} flows")
@@ -225,7 +218,7 @@ def _teacher(report: Report, split: str) -> str:
     """The model beside the one that it was distilled from; nothing where there was none."""
     if report.teacher is None or split not in report.teacher.splits:
         return ""
-    rows = gap_rows(report.teacher.splits[split], HEADLINE_METRICS)
+    rows = gap_rows(report.teacher.splits[split], headline_titles())
     told = [
         f"Distilled from `{_cell(Path(report.teacher.teacher).name)}` ({report.teacher.teacher_parameters:,} weights).",
         *gap_remarks(report.teacher, split),

@@ -5,13 +5,13 @@ see training rows only. The best epoch is chosen on validation rows. Test files 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypedDict
 
 from rich.console import Console
 
-from wirebert.baselines.quick_trees import QuickTrees, fit_trees
+from wirebert.baselines.fitted import ColumnBaseline, fit_columns
 from wirebert.config import RunConfig
 from wirebert.data.checks.checks import Finding, check_unscored_rows, compare_with_training, mark_accepted
 from wirebert.data.checks.profile import profile_table
@@ -130,7 +130,7 @@ def evaluate_baselines(
     if run.evaluation.baseline:
         trees = train_trees(run, data)
         metrics = evaluate_baseline_on(trees, data.classes, splits, **resampling(run))
-        baselines[TREES] = Baseline(summary=asdict(trees.summary), splits=metrics)
+        baselines[TREES] = Baseline(summary=trees.summary, splits=metrics)
         log.end_stage("boosted trees")
     if trained.distillation.fitted_teacher is not None:
         teacher = trained.distillation.fitted_teacher()
@@ -231,11 +231,13 @@ def record_test_reads(
     return usage
 
 
-def train_trees(run: RunConfig, data: PreparedData) -> QuickTrees:
+def train_trees(run: RunConfig, data: PreparedData) -> ColumnBaseline:
     """The quick baseline, on the rows that the model was trained on."""
     label = data.flows.require_label()
     blocks = ((table, data.classes.encode(table.column(label))) for table in data.train.tables())
-    return fit_trees(
+    return fit_columns(
+        "gbdt",
+        {},
         blocks,
         data.flows.schema,
         len(data.classes.classes),

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pytest
 from sklearn.metrics import f1_score
 
-from wirebert.baselines.quick_trees import fit_trees
+from wirebert.baselines.fitted import fit_columns
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.config import DataConfig
 from wirebert.data.flows import open_flows
@@ -71,7 +71,7 @@ def attack_f1(folder: Path, *, context: bool) -> float:
     trained = open_flows(folder / "train.csv", config)
     classes = fit_classes(trained.schema, profile_table(trained).label_counts, config, None)
     blocks = ((table, classes.encode(table.column("label"))) for table in trained.blocks())
-    trees = fit_trees(blocks, trained.schema, len(classes.classes), seed=0, max_rows=100_000)
+    trees = fit_columns("gbdt", {}, blocks, trained.schema, len(classes.classes), seed=0, max_rows=100_000)
     test = list(open_flows(folder / "test.csv", config, schema=trained.schema).blocks())
     true_ids = np.concatenate([classes.encode(table.column("label")) for table in test])
     found_ids = np.concatenate([trees.predict_proba(table).argmax(axis=1) for table in test])

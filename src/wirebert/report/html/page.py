@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 from wirebert.data.checks.findings import SEVERITIES, Finding
 from wirebert.files import write_atomic
+from wirebert.metrics.registry import headline_titles
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.report.html.parts import (
     Markup,
@@ -29,7 +29,7 @@ from wirebert.report.plots.chart import Chart
 from wirebert.report.plots.run import RESOURCE, TRAINING
 from wirebert.report.report import DataSection, Report
 from wirebert.report.summary import caveats, summarize
-from wirebert.report.terminal import HEADLINE_METRICS, interval, format_file_usage
+from wirebert.report.terminal import format_file_usage, interval
 from wirebert.serialization import flatten
 
 MOST_BYTES = 5_000_000
@@ -115,7 +115,7 @@ def _verdict(report: Report, figures: Mapping[str, Markup]) -> Markup:
         return sentences
     name, metrics = list(report.splits.items())[-1]
     trees = report.trees(name)
-    cards = join(*(_card(field, title, metrics, trees) for field, title in HEADLINE_METRICS.items()))
+    cards = join(*(_card(key, title, metrics, trees) for key, title in headline_titles().items()))
     told = "".join(f"<li>{markup(doubt)}</li>" for doubt in caveats(report))
     doubt = f'<div><h3>How far to trust it</h3><ul class="doubts">{told}</ul></div>' if told else ""
     shares = figures.get("classes", "")
@@ -124,14 +124,14 @@ def _verdict(report: Report, figures: Mapping[str, Markup]) -> Markup:
     )
 
 
-def _card(field: str, title: str, metrics: SplitMetrics, trees: SplitMetrics | None) -> Markup:
-    value = cast(float | None, getattr(metrics, field))
+def _card(key: str, title: str, metrics: SplitMetrics, trees: SplitMetrics | None) -> Markup:
+    value = metrics.headline.get(key)
     if value is None:
         return Markup("")
-    more = interval(metrics.intervals.rows[field]) if metrics.intervals else ""
+    more = interval(metrics.intervals.rows[key]) if metrics.intervals else ""
     if trees is not None:
-        rival = cast(float, getattr(trees, field))
-        ends = f"{interval(trees.intervals.rows[field])}" if trees.intervals else ""
+        rival = trees.headline[key]
+        ends = f"{interval(trees.intervals.rows[key])}" if trees.intervals else ""
         more += f"<br><span>trees {rival:.3f}</span> <span>{ends}</span>"
     return Markup(
         f'<div><dt>{title}</dt><dd class="value">{value:.3f}</dd><dd class="more">{more}</dd></div>'

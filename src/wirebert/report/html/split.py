@@ -1,10 +1,10 @@
 """The part of the report page that is about one evaluated split."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import numpy as np
 
+from wirebert.metrics.registry import headline_titles
 from wirebert.metrics.split_metrics import Mistake, SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, TeacherGap, gap_remarks, gap_rows
 from wirebert.metrics.thresholds import ThresholdMetrics
@@ -20,7 +20,7 @@ from wirebert.report.html.parts import (
     with_range,
 )
 from wirebert.report.report import TREES
-from wirebert.report.terminal import HEADLINE_METRICS, interval, split_remarks, tpr_rows
+from wirebert.report.terminal import interval, metric_title, split_remarks, tpr_rows
 
 _PREVALENCES = {"0.01": "1%", "0.001": "0.1%"}
 """Key of `ThresholdMetrics.precision_at_prevalence` -> how a reader would write it."""
@@ -65,7 +65,10 @@ def teacher_part(name: str, gap: TeacherGap) -> Markup:
     """Student and teacher side by side."""
     return join(
         table(
-            f"{_TEACHER} on {name}", GAP_HEAD, gap_rows(gap.splits[name], HEADLINE_METRICS), hide_caption=True
+            f"{_TEACHER} on {name}",
+            GAP_HEAD,
+            gap_rows(gap.splits[name], headline_titles()),
+            hide_caption=True,
         ),
         *(paragraph(remark, "faint") for remark in gap_remarks(gap, name)),
     )
@@ -74,10 +77,7 @@ def teacher_part(name: str, gap: TeacherGap) -> Markup:
 def headline_table(name: str, metrics: SplitMetrics, rivals: Mapping[str, SplitMetrics]) -> Markup:
     """Every headline figure with its interval, beside the baseline's."""
     columns = [_headline(shown) | tpr_rows(shown) for shown in (metrics, *rivals.values())]
-    rows = [
-        [HEADLINE_METRICS.get(figure, figure), *(column.get(figure, "-") for column in columns)]
-        for figure in columns[0]
-    ]
+    rows = [[metric_title(figure), *(column.get(figure, "-") for column in columns)] for figure in columns[0]]
     losses = [shown.loss for shown in (metrics, *rivals.values())]
     rows.append(["loss (nats)", *("-" if loss is None else f"{loss:.3f}" for loss in losses)])
     # Left-aligned: every figure is 0.xxx, and the intervals stand behind or, on narrow screens, below.
@@ -149,11 +149,9 @@ def mistakes(found: Sequence[Mistake]) -> Markup:
 
 def _headline(metrics: SplitMetrics) -> dict[str, str]:
     cells: dict[str, str] = {}
-    for field in HEADLINE_METRICS:
-        value = cast(float | None, getattr(metrics, field))
-        if value is not None:
-            ends = interval(metrics.intervals.rows[field]) if metrics.intervals else ""
-            cells[field] = with_range(f"{value:.3f}", ends)
+    for key, value in metrics.headline.items():
+        ends = interval(metrics.intervals.rows[key]) if metrics.intervals else ""
+        cells[key] = with_range(f"{value:.3f}", ends)
     return cells
 
 

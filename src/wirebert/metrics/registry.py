@@ -1,0 +1,150 @@
+"""The headline metrics, each named once: every page, table, settings check and test of significance reads this list.
+
+A new metric is one entry in `METRICS`. It then appears in the terminal, on the pages, in report.json, on the model card,
+with its intervals, and as a choice of `evaluation.primary_metric`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float64
+
+from wirebert.metrics.confusion import binary_matrices, class_metrics, ratio
+
+ClassArrays = Mapping[str, Float64[np.ndarray, "matrices _"]]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionStack:
+    """Confusion matrices, and the per-class metrics that several headline metrics share."""
+
+    matrices: Float64[np.ndarray, "matrices labels labels"]
+    classes: ClassArrays
+    """As `class_metrics` gives them."""
+    binary: ClassArrays | None
+    """The same for two classes, benign (0) and attack (1); None without a benign class."""
+
+    @staticmethod
+    def of(matrices: Float64[np.ndarray, "matrices labels labels"], benign: int | None) -> "ConfusionStack":
+        """Per-class metrics of these matrices; `benign` is the class that means no attack."""
+        binary = None if benign is None else class_metrics(binary_matrices(matrices, benign))
+        return ConfusionStack(matrices, class_metrics(matrices), binary)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """One headline metric."""
+
+    key: str
+    """In report.json, compare.json and settings."""
+    title: str
+    """As people read it."""
+    of_confusion: Callable[[ConfusionStack], Float64[np.ndarray, " matrices"]] | None = None
+    """Its value for each matrix; None: it follows from attack scores, not from predicted classes."""
+    needs_benign: bool = False
+    """Whether it exists only where a class means benign."""
+    higher_is_better: bool = True
+    hub_type: str | None = None
+    """The metric's name on model hubs; None: it is not on the card's header."""
+    is_compared: bool = True
+    """Whether comparisons of methods show it."""
+
+
+def _accuracy(stack: ConfusionStack) -> Float64[np.ndarray, " matrices"]:
+    return ratio(np.trace(stack.matrices, axis1=-2, axis2=-1), stack.matrices.sum(axis=(-2, -1)))
+
+
+def _macro_f1(stack: ConfusionStack) -> Float64[np.ndarray, " matrices"]:
+    occurs = (stack.classes["support"] + stack.matrices.sum(axis=-2)) > 0
+    return ratio(stack.classes["f1"].sum(axis=-1), occurs.sum(axis=-1).astype(np.float64))
+
+
+def _weighted_f1(stack: ConfusionStack) -> Float64[np.ndarray, " matrices"]:
+    support = stack.classes["support"]
+    return ratio((stack.classes["f1"] * support).sum(axis=-1), support.sum(axis=-1))
+
+
+def _binary_accuracy(stack: ConfusionStack) -> Float64[np.ndarray, " matrices"]:
+    assert stack.binary is not None, "needs a benign class"
+    return stack.binary["accuracy"][:, 1]
+
+
+MACRO_F1: Final = "macro_f1"
+BINARY_ACCURACY: Final = "binary_accuracy"
+TPR_AT_1PCT_FPR: Final = "tpr_at_1pct_fpr"
+
+METRICS: Final[dict[str, Metric]] = {
+    metric.key: metric
+    for metric in (
+        Metric(key="accuracy", title="accuracy", of_confusion=_accuracy, hub_type="accuracy"),
+        Metric(key=MACRO_F1, title="macro F1", of_confusion=_macro_f1, hub_type="f1"),
+        Metric(
+            key="weighted_f1",
+            title="weighted F1",
+            of_confusion=_weighted_f1,
+            hub_type="f1",
+            is_compared=False,
+        ),
+        Metric(
+            key=BINARY_ACCURACY,
+            title="binary accuracy (attack vs benign)",
+            of_confusion=_binary_accuracy,
+            needs_benign=True,
+            hub_type="accuracy",
+        ),
+        Metric(key=TPR_AT_1PCT_FPR, title="TPR at 1 % FPR", needs_benign=True),
+    )
+}
+"""Key -> metric, in the order in which tables show them."""
+
+
+def headline_titles() -> dict[str, str]:
+    """Key -> title of the metrics that follow from predicted classes: the head of every report."""
+    return {metric.key: metric.title for metric in METRICS.values() if metric.of_confusion is not None}
+
+
+def compared_titles() -> dict[str, str]:
+    """Key -> title of the metrics that comparisons show."""
+    return {metric.key: metric.title for metric in METRICS.values() if metric.is_compared}
+
+
+def primary_choices(*, has_benign: bool = True) -> tuple[str, ...]:
+    """Keys that `evaluation.primary_metric` may name; without a benign class only those that do without one."""
+    compared = [metric for metric in METRICS.values() if metric.is_compared]
+    return tuple(metric.key for metric in compared if has_benign or not metric.needs_benign)
+
+
+def headline_metrics(
+    matrices: Float64[np.ndarray, "matrices labels labels"], benign: int | None
+) -> dict[str, Float64[np.ndarray, " matrices"]]:
+    """Every metric of `METRICS` that follows from predicted classes; with a benign class also the other `binary_*`.
+
+    The macro mean is taken over classes that occur or are predicted (as in scikit-learn), in each matrix by itself.
+    """
+    stack = ConfusionStack.of(matrices, benign)
+    values = {
+        metric.key: metric.of_confusion(stack)
+        for metric in METRICS.values()
+        if metric.of_confusion is not None and (benign is not None or not metric.needs_benign)
+    }
+    if stack.binary is None:
+        return values
+    attack = stack.binary
+    false_positive_rate = 1 - attack["recall"][:, 0]
+    return values | {
+        "binary_precision": attack["precision"][:, 1],
+        "binary_recall": attack["recall"][:, 1],
+        "binary_f1": attack["f1"][:, 1],
+        "binary_false_positive_rate": np.where(attack["support"][:, 0] > 0, false_positive_rate, 0.0),
+    }
+
+
+def macro_f1(matrix: Float64[np.ndarray, "labels labels"]) -> float:
+    """Mean F1 over the classes that occur or are predicted.
+
+    >>> macro_f1(np.array([[2.0, 0.0], [1.0, 1.0]]))  # (0.8 + 0.6667) / 2
+    0.733...
+    """
+    return float(_macro_f1(ConfusionStack.of(matrix[np.newaxis], None))[0])
