@@ -41,9 +41,10 @@ from wirebert.decision.config import DecisionConfig
 from wirebert.decision.novelty import ColumnSpace, Neighbours
 from wirebert.encoding.matrix import concatenate, extract_features
 from wirebert.encoding.store import EncodedFlows
+from wirebert.encoding.token_rows import by_length
 from wirebert.inference.detector import choose_device
 from wirebert.metrics.curves import OperatingCurve
-from wirebert.model.batches import by_length, pad
+from wirebert.model.batches import pad
 from wirebert.model.checkpoints import build
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout

@@ -12,8 +12,7 @@ from wirebert.config import AnyRun, PretrainConfig, RunConfig, write_run
 from wirebert.encoding.store import EncodedFlows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError, RunError
-from wirebert.model.attention import AttentionKernel
-from wirebert.model.config import Architecture
+from wirebert.model.config import Architecture, AttentionKernel
 from wirebert.model.distilbert import Block, DistilBert
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict

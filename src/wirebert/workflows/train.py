@@ -28,7 +28,7 @@ from wirebert.evaluation.test_ledger import record_test_read
 from wirebert.inference.artifact import Artifact, save_artifact, write_card
 from wirebert.inference.detector import Detector, choose_device
 from wirebert.model.batches import score
-from wirebert.model.checkpoints import build, hugging_face_state
+from wirebert.model.checkpoints import build, numpy_state
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
 from wirebert.report.report import TREES, Baseline, FileUsage, Report
@@ -107,7 +107,7 @@ def save_detector(
     """Write the artifact."""
     artifact = Artifact(
         architecture=model.architecture,
-        weights=hugging_face_state(model),
+        weights=numpy_state(model),
         tokenizer=tokenizer,
         classes=data.classes,
         origin={
