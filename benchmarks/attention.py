@@ -24,7 +24,8 @@ from harness import timed, write_figures
 from torch import Tensor
 
 from wirebert.errors import UserError
-from wirebert.model.attention import KERNELS, WITHOUT_DROPOUT, AttentionKernel, attend, attend_packed
+from wirebert.model.attention import KERNELS, attend, attend_packed
+from wirebert.model.config import WITHOUT_DROPOUT, AttentionKernel
 from wirebert.model.packing import Packing, plan, tile_capacity
 
 HEADS, HEAD_WIDTH = 12, 64

@@ -118,7 +118,7 @@ def untrained() -> "Callable[..., tuple[Artifact, DistilBert]]":
 
     from wirebert.encoding.tokenizer import FlowTokenizer
     from wirebert.inference.artifact import Artifact
-    from wirebert.model.checkpoints import build, hugging_face_state
+    from wirebert.model.checkpoints import build, numpy_state
     from wirebert.model.config import ModelConfig
     from wirebert.model.initialization import TokenLayout
 
@@ -142,7 +142,7 @@ def untrained() -> "Callable[..., tuple[Artifact, DistilBert]]":
             columns = model.embeddings.column_embeddings
             if columns is not None:
                 columns.weight[-1] = 0  # that of tokens of no column
-        weights = {name: weight.clone() for name, weight in hugging_face_state(model).items()}
+        weights = {name: weight.copy() for name, weight in numpy_state(model).items()}
         artifact = Artifact(
             architecture=model.architecture, weights=weights, tokenizer=tokenizer, classes=classes
         )

@@ -87,10 +87,11 @@ EDGES: Sequence[str] = """
     evaluation.test_ledger
     files
     inference.artifact
-    inference.backends
     inference.follow
     inference.predictions
+    inference.onnx_backend
     inference.tail
+    inference.weights
     model.checkpoints
     model.config
     report.comparison_page
@@ -108,6 +109,13 @@ EDGES: Sequence[str] = """
     training.teacher_store
     workflows.pretrain
 """.split()
+
+# The core without PyTorch: these rooms import none of the heavy packages, not even through others.
+LIGHT_ROOMS = ("data", "encoding", "decision", "inference", "service")
+HEAVY_PACKAGES = {"torch", "scipy", "sklearn"}
+# The modules of these rooms that may, and that the others import inside functions only.
+USES_TORCH = {"inference.torch_backend", "inference.export"}
+LIGHT_MODULES_OF_CLI = {"cli.main", "cli.scoring_commands"}
 
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
@@ -192,6 +200,40 @@ def reach_of(module: str) -> set[str]:
         reached |= new
         waiting += new
     return reached
+
+
+def names_imported_at_once(module: str) -> Iterator[str]:
+    """Every dotted name that is imported when `module` is: those outside of functions."""
+    waiting: list[ast.AST] = [tree_of(module)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+
+
+@cache
+def packages_imported_with(module: str) -> frozenset[str]:
+    """`PACKAGE in MODULE` for every package that comes along when `module` is imported."""
+    packages: set[str] = set()
+    reached, waiting = {module}, [module]
+    while waiting:
+        current = waiting.pop()
+        for name in names_imported_at_once(current):
+            if name.split(".")[0] != "wirebert":
+                packages.add(f"{name.split('.')[0]} in {current}")
+            elif (ours := as_module(name)) not in reached:
+                reached.add(ours)
+                waiting.append(ours)
+    return frozenset(packages)
+
+
+def is_light(module: str) -> bool:
+    """Whether a module must be importable without PyTorch."""
+    return module in LIGHT_MODULES_OF_CLI or (room_of(module) in LIGHT_ROOMS and module not in USES_TORCH)
 
 
 def dotted(node: ast.expr) -> str:
@@ -287,6 +329,18 @@ def test_folder_never_reaches(folder: str, forbidden: tuple[str, ...]):
         if module.split(".")[0] == folder:
             crossed = {name for name in reach_of(module) if name.split(".")[0] in forbidden}
             assert not crossed, f"{module} reaches {sorted(crossed)}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if is_light(name)])
+def test_the_core_imports_no_heavy_package(module: str):
+    heavy = {entry for entry in packages_imported_with(module) if entry.split(" ")[0] in HEAVY_PACKAGES}
+    assert not heavy, f"importing {module} imports {sorted(heavy)}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if is_light(name)])
+def test_the_core_names_no_heavy_package_inside_functions_either(module: str):
+    heavy = {name for name in imported_names(module) if name.split(".")[0] in HEAVY_PACKAGES}
+    assert not heavy, f"{module} imports {sorted(heavy)}; move that to one of {sorted(USES_TORCH)}"
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -1,121 +1,99 @@
-import builtins
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.encoding.token_rows import EncodedBlock, take_rows
-from wirebert.errors import ConfigError
-from wirebert.inference.artifact import Artifact
-from wirebert.inference.backends import (
-    OnnxBackend,
-    TorchBackend,
-    matches_reference,
-    open_session,
-    padded,
-    softmax,
+from wirebert.cli.main import build_parser
+from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.errors import ArtifactError, ConfigError
+from wirebert.inference.artifact import Artifact, add_export, load_artifact, save_artifact
+from wirebert.inference.backends import EngineOptions, open_backend, softmax
+from wirebert.inference.detector import Detector
+from wirebert.inference.engines import ENGINES, Engine
+
+
+@dataclass(frozen=True)
+class FirstClassBackend:
+    """A toy engine: every flow is of the first class."""
+
+    name: str
+    num_classes: int
+
+    @classmethod
+    def open(cls, engine: Engine, artifact: Artifact, options: EngineOptions) -> "FirstClassBackend":
+        if artifact.exports[engine.name].path.read_bytes() != b"toy":
+            raise ArtifactError("this is no toy")
+        return cls(engine.name, len(artifact.classes.classes))
+
+    def logits(self, flows: EncodedBlock) -> np.ndarray:
+        logits = np.zeros((len(flows), self.num_classes), np.float32)
+        logits[:, 0] = 9.0
+        return logits
+
+
+@pytest.fixture
+def toy(artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model folder with an export for an engine that one entry of the registry adds."""
+    backend = f"{__name__}:{FirstClassBackend.__name__}"
+    monkeypatch.setitem(
+        ENGINES,
+        "toy",
+        Engine(name="toy", title="Toy", backend=backend, file="toy.bin", export_command="make toy"),
+    )
+    monkeypatch.setitem(__import__("sys").modules, __name__, __import__("types").SimpleNamespace(**globals()))
+    save_artifact(artifact, tmp_path / "model", card="")
+    return tmp_path / "model"
+
+
+def test_one_entry_of_the_registry_adds_an_engine(toy: Path, table: pa.Table):
+    with pytest.raises(ConfigError, match=r"--backend toy: .* `make toy`"):
+        Detector.load(toy, backend="toy")
+    add_export(toy, "toy", b"toy", {})
+    detector = Detector.load(toy, backend="toy")
+    assert detector.backend == "toy"
+    assert set(detector.score(table).class_ids.tolist()) == {0}
+    parser = build_parser()
+    assert parser.parse_args(["predict", "model", "data", "--backend", "toy"]).backend == "toy"
+
+
+def test_auto_prefers_an_export_of_any_engine_to_the_weights(toy: Path):
+    add_export(toy, "toy", b"toy", {})
+    torch = ENGINES.pop("torch")
+    ENGINES["torch"] = torch  # PyTorch is tried last again
+    assert Detector.load(toy).backend == "toy"
+
+
+def test_auto_says_why_it_does_not_use_an_export(toy: Path):
+    add_export(toy, "toy", b"other", {})
+    rejected: dict[str, str] = {}
+    ENGINES["torch"] = ENGINES.pop("torch")
+    options = EngineOptions(on_rejection=rejected.__setitem__)
+    assert open_backend("auto", load_artifact(toy), options).name == "torch"
+    assert rejected == {"toy": "this is no toy"}
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "message"),
+    [
+        ("tensorflow", "cpu", "--backend must be auto or one of onnx-int8, onnx, torch"),
+        ("auto", "tpu", "no inference engine can use --device tpu"),
+        ("torch", "tpu", "--backend torch computes on cpu, cuda, got --device tpu"),
+    ],
 )
-from wirebert.inference.onnx_graph import model_bytes
-from wirebert.model.batches import score
+def test_an_engine_that_cannot_be_used_is_refused(artifact: Artifact, name: str, device: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        open_backend(name, artifact, EngineOptions(device=device))
 
 
-@pytest.fixture(scope="module")
-def block(artifact: Artifact, table: pa.Table) -> EncodedBlock:
-    return artifact.tokenizer.encode(table)
-
-
-@pytest.fixture(scope="module")
-def onnx_file(artifact: Artifact) -> bytes:
-    return model_bytes(
-        artifact.architecture, {name: weight.numpy() for name, weight in artifact.weights.items()}
-    )
-
-
-def torch_backend(artifact: Artifact) -> TorchBackend:
-    return TorchBackend(
-        artifact.architecture, artifact.weights, device="cpu", precision="fp32", max_tokens=None
-    )
-
-
-@pytest.mark.parametrize("threads", [1, 2, None])
-@pytest.mark.parametrize("slots", [16, 704])
-def test_onnx_gives_the_logits_of_torch(
-    artifact: Artifact,
-    block: EncodedBlock,
-    onnx_file: bytes,
-    threads: int | None,
-    slots: int,
-    monkeypatch: pytest.MonkeyPatch,
-):
-    """In one batch and in many, which other threads score."""
-    monkeypatch.setattr("wirebert.inference.backends.ONNX_TOKENS", slots)
-    onnx = OnnxBackend("onnx", onnx_file, pad_id=artifact.tokenizer.pad_id, threads=threads)
-    np.testing.assert_allclose(onnx.logits(block), torch_backend(artifact).logits(block), atol=2e-5)
-
-
-def test_no_flows_have_no_logits(artifact: Artifact, block: EncodedBlock, onnx_file: bytes):
-    none = take_rows(block, np.arange(0))
-    assert OnnxBackend("onnx", onnx_file, pad_id=0).logits(none).shape == (0, 3)
-
-
-def test_padding_is_marked(block: EncodedBlock):
-    flows = EncodedBlock(np.array([1, 5, 9, 1], np.uint16), np.array([0, 3, 4]), 0)
-    ids, mask = padded(flows, np.array([1, 0]), pad_id=7)
-    assert ids.tolist() == [[1, 7, 7], [1, 5, 9]]
-    assert mask.tolist() == [[1, 0, 0], [1, 1, 1]]
-
-
-@pytest.mark.parametrize(("shift", "expected"), [(0.0, True), (0.01, True), (0.03, False)])
-def test_an_export_agrees_unless_its_probabilities_have_moved(
-    artifact: Artifact, block: EncodedBlock, onnx_file: bytes, shift: float, expected: bool
-):
-    onnx = OnnxBackend("onnx", onnx_file, pad_id=artifact.tokenizer.pad_id)
-    some = take_rows(block, np.arange(9))
-    tokens = [" ".join(map(str, ids)) for ids in np.split(some.ids, some.offsets[1:-1])]
-    probabilities = softmax(onnx.logits(some))
-    probabilities[4, 1] += shift
-    about: dict[str, Any] = {"check": {"tokens": tokens, "probabilities": probabilities.tolist()}}
-    assert matches_reference(onnx, about, artifact.tokenizer.dtype) is expected
-
-
-def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch):
-    real = builtins.__import__
-
-    def missing(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "onnxruntime":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(ConfigError, match=r"pip install 'wirebert\[onnx\]'"):
-        open_session(b"")
+def test_a_package_that_is_missing_is_named(artifact: Artifact, monkeypatch: pytest.MonkeyPatch):
+    engine = Engine(name="gone", title="Gone 1.0", backend="no_such_package:Backend")
+    monkeypatch.setitem(ENGINES, "gone", engine)
+    with pytest.raises(ConfigError, match=r"--backend gone needs Gone 1\.0, which is not installed"):
+        open_backend("gone", artifact, EngineOptions())
 
 
 def test_softmax_survives_large_logits():
     found = softmax(np.array([[1000.0, 1000.0], [-1000.0, 0.0]], np.float32))
     np.testing.assert_allclose(found, [[0.5, 0.5], [0.0, 1.0]])
-
-
-def test_bf16_is_near_fp32(artifact: Artifact, block: EncodedBlock):
-    half = TorchBackend(
-        artifact.architecture, artifact.weights, device="cpu", precision="bf16", max_tokens=None
-    )
-    difference = np.abs(softmax(half.logits(block)) - softmax(torch_backend(artifact).logits(block)))
-    assert 0 < difference.max() < 0.1
-
-
-def test_a_backend_leaves_the_weights_alone(artifact: Artifact, block: EncodedBlock):
-    before = {name: weight.clone() for name, weight in artifact.weights.items()}
-    torch_backend(replace(artifact)).logits(block)
-    assert all((artifact.weights[name] == weight).all() for name, weight in before.items())
-
-
-def test_rows_that_overflow_half_precision_get_single_precision(artifact: Artifact, block: EncodedBlock):
-    """Else their scores were no numbers, which raise no alert."""
-    name = "distilbert.transformer.layer.0.ffn.lin1.weight"
-    large = {**artifact.weights, name: artifact.weights[name] * 1e5}
-    exact = TorchBackend(artifact.architecture, large, device="cpu", precision="fp32", max_tokens=None)
-    assert not np.isfinite(score(exact.model, block, precision="fp16")).all()
-    np.testing.assert_array_equal(exact.at("fp16").logits(block), exact.logits(block))

@@ -18,10 +18,10 @@ from wirebert.inference import detector as module
 from wirebert.inference import export
 from wirebert.inference.artifact import Artifact, load_artifact, save_artifact
 from wirebert.inference.attribution import with_tokens
-from wirebert.inference.backends import BackendName, TorchBackend
 from wirebert.inference.detector import Detector, choose_device
-from wirebert.inference.parity import BOUNDS, Bounds
-from wirebert.model.batches import Precision
+from wirebert.inference.engines import ENGINES, Bounds
+from wirebert.inference.torch_backend import TorchBackend
+from wirebert.model.config import Precision
 from wirebert.model.distilbert import DistilBert
 
 
@@ -59,7 +59,7 @@ def test_a_folder_scores_as_the_artifact_does(
         loaded.score(table).probabilities, detector.score(table).probabilities, atol=1e-6
     )
     assert loaded.schema == artifact.schema
-    assert loaded.num_parameters == sum(weight.numel() for weight in artifact.weights.values())
+    assert loaded.num_parameters == sum(weight.size for _, weight in artifact.weights.items())
 
 
 def test_a_damaged_folder_is_refused(artifact: Artifact, tmp_path: Path):
@@ -173,6 +173,7 @@ def test_threads_may_share_a_detector(artifact: Artifact, table: pa.Table):
 
 @pytest.mark.parametrize(("is_there", "auto"), [(False, "cpu"), (True, "cuda")])
 def test_auto_takes_a_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch, is_there: bool, auto: str):
+    monkeypatch.setattr(module, "has_gpu_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: is_there)
     assert choose_device("auto") == auto
     assert choose_device("cpu") == "cpu"
@@ -194,9 +195,8 @@ def exported(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("exported") / "model"
     save_artifact(artifact, folder, card="")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(
-            BOUNDS, "onnx-int8", Bounds(same=0.9, mean_difference=0.01)
-        )  # nobody trained this model to be sure of anything
+        lax = Bounds(same=0.9, mean_difference=0.01)  # nobody trained this model to be sure of anything
+        patch.setitem(ENGINES, "onnx-int8", replace(ENGINES["onnx-int8"], bounds=lax))
         for name in ("onnx", "onnx-int8"):
             export.export_model(folder, name)
     return folder
@@ -204,7 +204,7 @@ def exported(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.mark.parametrize("backend", ["torch", "onnx", "onnx-int8"])
 def test_every_backend_gives_the_scores_of_torch(
-    exported: Path, detector: Detector, table: pa.Table, backend: BackendName
+    exported: Path, detector: Detector, table: pa.Table, backend: str
 ):
     chosen = Detector.load(exported, backend=backend)
     assert chosen.backend == backend
@@ -225,7 +225,7 @@ def test_auto_takes_the_fastest_backend_there_is(exported: Path, artifact: Artif
 def test_auto_passes_over_an_export_that_gives_other_scores_here(
     exported: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("wirebert.inference.backends.MAX_DRIFT", -1.0)
+    monkeypatch.setattr("wirebert.inference.onnx_backend.MAX_DRIFT", -1.0)
     found = Detector.load(exported)
     assert found.backend == "torch"
     assert list(found.rejected_backends) == ["onnx-int8", "onnx"]
@@ -253,17 +253,19 @@ def test_a_gpu_computes_in_half_precision_where_it_agrees(
 ):
     """Here the processor stands in for it."""
 
-    def on_processor(*parts: Any, device: str, **settings: Any) -> TorchBackend:
+    real = TorchBackend.__init__
+
+    def on_processor(self: TorchBackend, *parts: Any, device: str, **settings: Any) -> None:
         assert device == "cuda"
-        return TorchBackend(*parts, device="cpu", **settings)
+        real(self, *parts, device="cpu", **settings)
 
     def choose_gpu(name: str) -> str:
         return name.replace("cpu", "cuda")
 
     monkeypatch.setattr(module, "choose_device", choose_gpu)
-    monkeypatch.setattr(module, "TorchBackend", on_processor)
+    monkeypatch.setattr(TorchBackend, "__init__", on_processor)
     bounds = Bounds(same=1.1 if strict else 0.99, mean_difference=0.01)
-    monkeypatch.setitem(BOUNDS, "fp16", bounds)
+    monkeypatch.setattr("wirebert.inference.torch_backend.HALF_BOUNDS", bounds)
     found = Detector(artifact, precision=asked)
     assert isinstance(found._backend, TorchBackend)  # pyright: ignore[reportPrivateUsage]
     assert found._backend.precision == used  # pyright: ignore[reportPrivateUsage]

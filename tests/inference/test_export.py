@@ -15,8 +15,8 @@ from wirebert.encoding.matrix import extract_features
 from wirebert.errors import ArtifactError
 from wirebert.inference.artifact import MANIFEST, Artifact, load_artifact, save_artifact
 from wirebert.inference.detector import Detector
+from wirebert.inference.engines import ENGINES, Bounds
 from wirebert.inference.export import export_model, rows_of
-from wirebert.inference.parity import BOUNDS, Bounds
 
 
 @pytest.fixture
@@ -29,6 +29,10 @@ def folder(artifact: Artifact, tmp_path: Path) -> Path:
 def data(table: pa.Table, tmp_path: Path) -> str:
     csv.write_csv(table, tmp_path / "flows.csv")
     return str(tmp_path / "flows.csv")
+
+
+def accept(monkeypatch: pytest.MonkeyPatch, engine: str, bounds: Bounds) -> None:
+    monkeypatch.setitem(ENGINES, engine, replace(ENGINES[engine], bounds=bounds))
 
 
 def test_an_export_lies_beside_the_weights_and_is_listed(folder: Path):
@@ -45,9 +49,9 @@ def test_an_export_lies_beside_the_weights_and_is_listed(folder: Path):
 def test_both_exports_may_lie_there_and_each_is_replaced_alone(
     folder: Path, data: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(
-        BOUNDS, "onnx-int8", Bounds(same=0.9, mean_difference=0.01)
-    )  # nobody trained this model to be sure of anything
+    accept(
+        monkeypatch, "onnx-int8", Bounds(same=0.9, mean_difference=0.01)
+    )  # an untrained model is never sure
     path, _ = export_model(folder, "onnx")
     content = path.read_bytes()
     for given in (None, data):
@@ -60,7 +64,7 @@ def test_both_exports_may_lie_there_and_each_is_replaced_alone(
 def test_ranges_come_from_other_rows_than_those_it_is_checked_on(
     folder: Path, data: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(BOUNDS, "onnx-int8", Bounds(same=0.9, mean_difference=0.01))
+    accept(monkeypatch, "onnx-int8", Bounds(same=0.9, mean_difference=0.01))
     num_rows = len(rows_of(data, load_artifact(folder)).rows)
     assert export_model(folder, "onnx-int8", data=data)[1].num_rows == num_rows - num_rows // 2
 
@@ -102,7 +106,7 @@ def test_a_model_that_is_saved_again_has_no_export_of_the_one_before(folder: Pat
 
 
 def test_an_export_that_does_not_agree_is_not_written(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(BOUNDS, "onnx", Bounds(same=0.98, mean_difference=0.01, max_difference=0.0))
+    accept(monkeypatch, "onnx", Bounds(same=0.98, mean_difference=0.01, max_difference=0.0))
     before = (folder / MANIFEST).read_bytes()
     with pytest.raises(ArtifactError, match=r"does not agree.*differ by up to .*give real flows with --data"):
         export_model(folder, "onnx")

@@ -11,7 +11,8 @@ from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.config import EncodingConfig
 from wirebert.inference import onnx_graph
 from wirebert.inference.artifact import Artifact
-from wirebert.inference.backends import OnnxBackend, open_session, padded, softmax
+from wirebert.inference.backends import softmax
+from wirebert.inference.onnx_backend import OnnxBackend, open_session, padded
 from wirebert.inference.onnx_graph import model_bytes, probe_bytes
 from wirebert.model.distilbert import DistilBert
 
@@ -19,7 +20,7 @@ Tiny = Callable[..., tuple[Artifact, DistilBert]]
 
 
 def weights_of(artifact: Artifact) -> dict[str, np.ndarray]:
-    return {name: weight.numpy() for name, weight in artifact.weights.items()}
+    return dict(artifact.weights)
 
 
 def torch_logits(model: DistilBert, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:

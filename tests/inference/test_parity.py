@@ -11,8 +11,10 @@ from wirebert.decision.operating_point import NO_OPERATING_POINT, AlertBudget
 from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.inference.artifact import Artifact, save_artifact
+from wirebert.inference.engines import ENGINES
 from wirebert.inference.export import export_model
-from wirebert.inference.parity import Alerts, ParityReport, Precision, compare_scores, random_rows
+from wirebert.inference.parity import Alerts, ParityReport, compare_scores, random_rows
+from wirebert.inference.torch_backend import HALF_BOUNDS
 
 GOOD = ParityReport(
     num_rows=9, rows="given", max_difference=0.0005, mean_difference=0.0001, same_class=1.0, same_verdict=1.0
@@ -35,8 +37,10 @@ GOOD = ParityReport(
         ("onnx", {"max_difference": math.nan}, "differ by up to nan"),
     ],
 )
-def test_what_is_asked_of_each_way(way: Precision, changes: dict[str, float], fault: str | None):
-    found = replace(GOOD, **changes).fault(way)  # pyright: ignore[reportArgumentType]
+def test_what_is_asked_of_each_engine(way: str, changes: dict[str, float], fault: str | None):
+    bounds = HALF_BOUNDS if way == "fp16" else ENGINES[way].bounds
+    assert bounds is not None
+    found = replace(GOOD, **changes).fault(bounds)  # pyright: ignore[reportArgumentType]
     assert (found is None) if fault is None else (found is not None and fault in found)
 
 

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import Int64, UInt16
 
+from wirebert.encoding.token_rows import by_length
 from wirebert.model import batches
-from wirebert.model.batches import FlowBatch, by_length, class_logits, pad, score
-from wirebert.model.config import Architecture
+from wirebert.model.batches import FlowBatch, class_logits, pad, score
+from wirebert.model.config import Architecture, Precision
 from wirebert.model.distilbert import DistilBert
 
 TINY = Architecture(
@@ -169,7 +170,7 @@ def test_scoring_leaves_the_model_as_it_was():
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_lower_precision_scores_are_close(precision: batches.Precision):
+def test_lower_precision_scores_are_close(precision: Precision):
     flows, model = random_rows([5, 12, 12, 3]), tiny()
     exact = score(model, flows)
     lower = score(model, flows, precision=precision)

@@ -8,9 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.model.attention import AttentionKernel
 from wirebert.model.batches import NO_CLASS, PackedBatch, class_logits, pack
-from wirebert.model.config import Architecture
+from wirebert.model.config import Architecture, AttentionKernel
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.packing import first_rows, plan, tile_capacity
 from wirebert.training.corruption import RaggedRows

@@ -14,7 +14,8 @@ from wirebert.model.batches import class_logits, pack
 from wirebert.model.checkpoints import hugging_face_state, load_hugging_face_state
 from wirebert.model.config import Architecture, ModelConfig
 from wirebert.model.distilbert import DistilBert
-from wirebert.model.patterns import Tokens, allowed, columns, import_pattern, window
+from wirebert.model.pattern_names import import_pattern
+from wirebert.model.patterns import Tokens, allowed, columns, find_pattern, window
 from wirebert.training.corruption import RaggedRows
 
 IDS = torch.tensor(
@@ -56,7 +57,8 @@ def test_a_function_of_the_user_is_imported_for_settings_and_never_for_a_model_f
         Architecture.from_hugging_face(settings, where="config.json")
     sys.modules["patterns_of_a_user"] = SimpleNamespace(later_ones=later_ones)  # pyright: ignore[reportArgumentType]
     try:
-        assert import_pattern("patterns_of_a_user:later_ones") is later_ones
+        import_pattern("patterns_of_a_user:later_ones")
+        assert find_pattern("patterns_of_a_user:later_ones") is later_ones
     finally:
         del sys.modules["patterns_of_a_user"]
     sees = allowed(later_ones, IDS, GROUPS[IDS], None)

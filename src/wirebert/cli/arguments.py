@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
+from wirebert.inference.engines import ENGINES
+
 DATA: Final = (
     "a traffic file (Zeek, Suricata, nfdump or Argus log, delimited text, JSON lines, Parquet, Arrow; compressed or not), "
     "a folder, a glob, or - for standard input"
@@ -114,9 +116,10 @@ def add_verdict_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--backend",
-        choices=("auto", "torch", "onnx", "onnx-int8"),
+        choices=("auto", *ENGINES),
         default="auto",
-        help="who computes; auto takes the fastest export of the model that agrees with it (default: %(default)s)",
+        help="inference engine; auto picks the fastest export whose scores match PyTorch on this machine "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--precision",

@@ -1,4 +1,4 @@
-"""Every command of the command line, in the order of `wirebert --help`, and what those do that neither train nor score."""
+"""Every command, in the order of `wirebert --help`, and what those do that neither train nor score."""
 
 import argparse
 import os
@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from wirebert.cli.arguments import DATA_OPTIONS, given_options
 from wirebert.cli.datasets import show_checked, show_datasets
-from wirebert.cli.inference_commands import calibrate, evaluate, export, predict, serve
+from wirebert.cli.inference_commands import calibrate, evaluate, export
+from wirebert.cli.scoring_commands import predict, serve
 from wirebert.cli.training_commands import compare, demo, train
 from wirebert.comparison.runs import compare_runs
 from wirebert.config import resolve_run

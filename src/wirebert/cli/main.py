@@ -48,10 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = build_parser().parse_args(arguments)
     try:
-        # Imported here so that `--help` and a mistyped option answer at once, without loading torch.
-        from wirebert.cli.commands import COMMANDS
-
-        COMMANDS[options.command](options)
+        _run(options)
     except UserError as error:
         _tell(str(error))
         return 2
@@ -70,6 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell(f"{error.filename or 'writing'}: {error.strerror}; {_DISK_TROUBLE[error.errno]}")
         return 2
     return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    """Run the command. Imports are here so that `--help` and a mistyped option answer at once, without PyTorch."""
+    if options.command in ("predict", "serve"):
+        from wirebert.cli.scoring_commands import SCORING_COMMANDS
+
+        SCORING_COMMANDS[options.command](options)
+    else:
+        from wirebert.cli.commands import COMMANDS
+
+        COMMANDS[options.command](options)
 
 
 def _tell(sentence: str) -> None:

@@ -41,6 +41,29 @@ def ranges(starts: Int64[np.ndarray, " n"], lengths: Int64[np.ndarray, " n"]) ->
     return np.repeat(starts - (ends - lengths), lengths) + np.arange(total)
 
 
+def by_length(lengths: Int[np.ndarray, " flows"], max_tokens: int) -> list[Int64[np.ndarray, " _"]]:
+    """Positions in `lengths`, shortest first, cut into batches of at most `max_tokens` slots with their padding.
+
+    Equal lengths keep their order. A flow longer than `max_tokens` is a batch by itself.
+
+    >>> by_length(np.array([3, 9, 2, 3, 4]), max_tokens=9)
+    [array([2, 0, 3]), array([4]), array([1])]
+    """
+    order = np.argsort(lengths, kind="stable")
+    ordered = lengths[order]
+    batches: list[Int64[np.ndarray, " _"]] = []
+    start = 0
+    while start < len(order):
+        most = max(
+            1, max_tokens // max(1, int(ordered[start]))
+        )  # a batch only gets wider, so no more can fit
+        slots = ordered[start : start + most] * np.arange(1, len(ordered[start : start + most]) + 1)
+        size = max(1, int(np.searchsorted(slots, max_tokens, side="right")))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
 def take_rows(block: EncodedBlock, rows: Int64[np.ndarray, " some"]) -> EncodedBlock:
     """The rows numbered `rows`, in that order."""
     starts = block.offsets[rows]

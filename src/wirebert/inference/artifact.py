@@ -8,23 +8,22 @@
 | `novelty.safetensors` | some training flows as points, if flows that are like none of them are to be told |
 | `README.md` | the model card; for people, who may amend it |
 
-No file is a pickle, and none is interpreted before its sha256 is checked.
+No file is a pickle, and none is interpreted before its sha256 is checked. The large ones, weights and exports, are
+checked and read when they are first used: scoring with an export reads no weights.
 """
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file as load_arrays
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.numpy import load_file
 
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import FlowSchema
@@ -34,13 +33,17 @@ from wirebert.decision.operating_point import NO_OPERATING_POINT, OperatingPoint
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError, ConfigError, UserError
 from wirebert.files import fsync_path, write_atomic
-from wirebert.model.distilbert import Architecture
+from wirebert.inference.engines import ENGINES
+from wirebert.inference.weights import LazyWeights, Weights, save_arrays
+from wirebert.model.config import Architecture
 from wirebert.serialization import from_builtins, to_builtins
 
 FORMAT_VERSION = 2
 MANIFEST = "wirebert.json"
-_STOCK_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+_WEIGHTS = "model.safetensors"
+_STOCK_FILES = ("config.json", _WEIGHTS, "tokenizer.json", "tokenizer_config.json")
 _NOVELTY = "novelty.safetensors"
+_EXPORT_FILES = frozenset(engine.file for engine in ENGINES.values() if engine.file is not None)
 _SECTIONS = ("classes", "tokenizer", "origin", "files")
 
 
@@ -50,7 +53,17 @@ class Export:
 
     path: Path
     about: Mapping[str, Any]
-    """How far it agrees with the weights, and rows by which that is tried again where it runs."""
+    """How far its scores agree with those of the weights, and rows to check that where it is loaded."""
+    digest: Mapping[str, object]
+    """Sha256 and size of the file, from the manifest."""
+
+    def check(self) -> None:
+        """Refuse a file that is not the one that was written.
+
+        Raises:
+            ArtifactError: it is missing, truncated or changed.
+        """
+        _check_content(self.path, self.digest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +71,8 @@ class Artifact:
     """A trained detector at rest; without classes, a pretrained model that detectors are trained from."""
 
     architecture: Architecture
-    weights: Mapping[str, Tensor]
-    """Under Hugging Face's names, float32, column embeddings folded in."""
+    weights: Weights
+    """By Hugging Face's names, float32, column embeddings folded in. Loading an artifact reads none of them."""
     tokenizer: FlowTokenizer
     classes: ClassMap
     origin: Mapping[str, object] = field(default_factory=dict)
@@ -81,10 +94,12 @@ class Artifact:
 
         Scale and bias go into the classifier's last layer, so that stock `transformers` gives the same probabilities.
         """
-        factors, addends = (torch.from_numpy(part) for part in (scaling.scale, scaling.bias))
-        weight = self.weights["classifier.weight"].double().cpu() * factors[:, None]
-        bias = self.weights["classifier.bias"].double().cpu() * factors + addends
-        folded = {"classifier.weight": weight.float(), "classifier.bias": bias.float()}
+        weight = self.weights["classifier.weight"].astype(np.float64) * scaling.scale[:, None]
+        bias = self.weights["classifier.bias"].astype(np.float64) * scaling.scale + scaling.bias
+        folded = {
+            "classifier.weight": weight.astype(np.float32),
+            "classifier.bias": bias.astype(np.float32),
+        }
         return replace(self, weights={**self.weights, **folded}, operating_point=operating)
 
 
@@ -160,7 +175,7 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return Artifact(
             architecture=Architecture.from_hugging_face(config, where=str(folder / "config.json")),
-            weights=load_file(folder / "model.safetensors"),
+            weights=_open_weights(folder, manifest),
             tokenizer=FlowTokenizer.from_dict(manifest["tokenizer"]),
             classes=_read_classes(manifest["classes"]),
             origin=manifest["origin"],
@@ -194,7 +209,9 @@ def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, o
         ArtifactError: there is no model folder, or it can not be written; what it held is still whole.
     """
     manifest = _read_manifest(folder)
-    name = f"model{backend.removeprefix('onnx')}.onnx"
+    name = ENGINES[backend].file
+    if name is None:
+        raise ArtifactError(f"{folder}: the inference engine {backend} reads the weights, and has no export")
     # An export that is there is given up first: a kill in between leaves a file that nothing lists, not a wrong one.
     exports = {known: entry for known, entry in manifest.get("exports", {}).items() if known != backend}
     files = {known: entry for known, entry in manifest["files"].items() if known != name}
@@ -217,7 +234,7 @@ def _read_exports(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Export
         name = entry["file"]
         if name not in manifest["files"]:
             raise _damaged(folder / MANIFEST, f"it does not list {name}")
-        exports[backend] = Export(path=folder / name, about=entry)
+        exports[backend] = Export(path=folder / name, about=entry, digest=manifest["files"][name])
     return exports
 
 
@@ -226,7 +243,7 @@ def _read_novelty(folder: Path, manifest: Mapping[str, Any]) -> NoveltyScorer | 
         return None
     if _NOVELTY not in manifest["files"]:
         raise _damaged(folder / MANIFEST, f"it does not list {_NOVELTY}")
-    return NoveltyScorer.of(manifest["novelty"]["codes"], load_arrays(folder / _NOVELTY))
+    return NoveltyScorer.of(manifest["novelty"]["codes"], load_file(folder / _NOVELTY))
 
 
 def _is_empty(folder: Path) -> bool:
@@ -236,7 +253,7 @@ def _is_empty(folder: Path) -> bool:
 def _write_files(artifact: Artifact, folder: Path, card: str) -> None:
     config = artifact.architecture.to_hugging_face(artifact.classes.classes)
     (folder / "config.json").write_text(_as_json(config), encoding="utf-8")
-    save_file(dict(artifact.weights), folder / "model.safetensors", metadata={"format": "pt"})
+    save_arrays(artifact.weights, folder / _WEIGHTS, like=folder / "config.json")
     artifact.tokenizer.write_hugging_face(folder)
     write_card(folder, card)
     manifest: dict[str, object] = {
@@ -253,11 +270,16 @@ def _write_files(artifact: Artifact, folder: Path, card: str) -> None:
     if artifact.operating_point is not None:
         manifest["operating_point"] = to_builtins(artifact.operating_point)
     if artifact.novelty is not None:
-        save_arrays(dict(artifact.novelty.arrays), folder / _NOVELTY)
+        save_arrays(artifact.novelty.arrays, folder / _NOVELTY, like=folder / "config.json")
         manifest["novelty"] = {"codes": artifact.novelty.codes}
         files.append(_NOVELTY)
     manifest["files"] = {name: _describe(folder / name) for name in files}
     (folder / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
+
+
+def _open_weights(folder: Path, manifest: Mapping[str, Any]) -> Weights:
+    path, digest = folder / _WEIGHTS, manifest["files"][_WEIGHTS]
+    return LazyWeights(path, lambda: _check_content(path, digest))
 
 
 def _move(aside: Path, folder: Path) -> None:
@@ -316,16 +338,32 @@ def _check_files(folder: Path, files: Mapping[str, object]) -> None:
         path, expected = folder / name, files.get(name)
         if not isinstance(expected, Mapping):
             raise _damaged(folder / MANIFEST, f"it does not list {name}")
-        try:
-            found = _describe(path)
-        except FileNotFoundError as error:
-            raise _damaged(path, "it is missing") from error
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        if found["size_bytes"] != expected.get("size_bytes"):
-            raise _damaged(path, f"expected {expected.get('size_bytes')} bytes, found {found['size_bytes']}")
-        if found != expected:
-            raise _damaged(path, "its content does not match its sha256")
+        if name == _WEIGHTS or name in _EXPORT_FILES:
+            _check_size(path, expected)
+        else:
+            _check_content(path, expected)
+
+
+def _check_size(path: Path, expected: Mapping[str, object]) -> None:
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError as error:
+        raise _damaged(path, "it is missing") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if size != expected.get("size_bytes"):
+        raise _damaged(path, f"expected {expected.get('size_bytes')} bytes, found {size}")
+
+
+def _check_content(path: Path, expected: Mapping[str, object]) -> None:
+    _check_size(path, expected)
+    try:
+        content = _describe(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if content != expected:
+        raise _damaged(path, "its content does not match its sha256")
 
 
 def _damaged(path: Path, why: str) -> ArtifactError:

@@ -1,12 +1,13 @@
 """`Detector`: a model folder in memory, scoring tables of flows."""
 
+from contextlib import suppress
+from ctypes import CDLL
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, final
 
 import numpy as np
 import pyarrow as pa
-import torch
 from jaxtyping import Float, Float32, Float64, Int64, UInt64
 
 from wirebert.data.schema.schema import FlowSchema
@@ -15,27 +16,15 @@ from wirebert.decision.operating_point import verdicts
 from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
 from wirebert.encoding.token_rows import EncodedBlock, take_rows
-from wirebert.errors import ArtifactError, ConfigError
+from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact, load_artifact, thresholds_for
 from wirebert.inference.attribution import Attributions, explain
-from wirebert.inference.backends import (
-    BACKENDS,
-    Backend,
-    BackendName,
-    OnnxBackend,
-    TorchBackend,
-    matches_reference,
-    softmax,
-)
-from wirebert.inference.parity import Alerts, compare_scores, random_rows
+from wirebert.inference.backends import Backend, EngineOptions, open_backend, softmax
 from wirebert.inference.score_cache import ScoreCache, distinct_rows
-from wirebert.model.batches import Precision
+from wirebert.model.config import Precision
 
 CACHE_MB: Final = 64
 """Memory for the scores of rows seen lately."""
-
-CHECKED_ROWS: Final = 2_048
-"""Rows on which half precision is tried before it is used."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +98,7 @@ class Detector:
         device: str = "cpu",
         precision: Literal["auto"] | Precision = "auto",
         max_tokens: int | None = None,
-        backend: Literal["auto"] | BackendName = "auto",
+        backend: str = "auto",
         threads: int | None = None,
         cache_mb: int = CACHE_MB,
         fpr: float | None = None,
@@ -117,18 +106,22 @@ class Detector:
     ) -> None:
         self.artifact = artifact
         self.device = choose_device(device)
-        self.max_tokens = max_tokens
-        self.rejected_backends: dict[BackendName | Precision, str] = {}
+        self.rejected_backends: dict[str, str] = {}
         """Backends and precisions that "auto" did not take, and why."""
         self._limits = thresholds_for(artifact, fpr=fpr, novelty=novelty)
         self._alarm = None if artifact.operating_point is None else artifact.operating_point.alert_score
         self.strangeness = artifact.novelty if novelty or self._alarm is not None else None
         """What tells how novel a flow is; None where no verdict goes by it."""
-        if threads is not None:
-            if threads < 1:
-                raise ConfigError(f"--threads must be at least 1, got {threads}")
-            torch.set_num_threads(threads)
-        self._backend = self._choose(backend, threads, precision)
+        if threads is not None and threads < 1:
+            raise ConfigError(f"--threads must be at least 1, got {threads}")
+        options = EngineOptions(
+            device=self.device,
+            precision=precision,
+            threads=threads,
+            max_tokens=max_tokens,
+            on_rejection=self.rejected_backends.__setitem__,
+        )
+        self._backend: Backend = open_backend(backend, artifact, options)
         tokenizer = artifact.tokenizer
         longest_row = 1 + len(tokenizer.slots) + len(tokenizer.text_columns) * tokenizer.text_budget
         self._cache = (
@@ -144,7 +137,7 @@ class Detector:
         *,
         device: str = "cpu",
         precision: Literal["auto"] | Precision = "auto",
-        backend: Literal["auto"] | BackendName = "auto",
+        backend: str = "auto",
         threads: int | None = None,
         cache_mb: int = CACHE_MB,
         fpr: float | None = None,
@@ -168,8 +161,8 @@ class Detector:
         )
 
     @property
-    def backend(self) -> BackendName:
-        """Who computes."""
+    def backend(self) -> str:
+        """The inference engine."""
         return self._backend.name
 
     @property
@@ -185,7 +178,7 @@ class Detector:
     @property
     def num_parameters(self) -> int:
         """Weights of the model."""
-        return sum(weight.numel() for weight in self.artifact.weights.values())
+        return sum(weight.size for _, weight in self.artifact.weights.items())
 
     def score(self, table: pa.Table, block: EncodedBlock | None = None) -> Scores:
         """Class probabilities of each row of a typed table; `block` is what `encode` gave for it, if it was called.
@@ -252,71 +245,35 @@ class Detector:
             self._cache.add(some, hashes[new], logits[new])
         return logits[distinct.numbers]
 
-    def _choose(
-        self,
-        name: Literal["auto"] | BackendName,
-        threads: int | None,
-        precision: Literal["auto"] | Precision,
-    ) -> Backend:
-        if name not in ("auto", "torch"):
-            return self._open_export(name, threads)
-        if name == "auto" and self.device == "cpu":
-            for candidate in BACKENDS:
-                if candidate not in self.artifact.exports:
-                    continue
-                try:
-                    return self._open_export(candidate, threads)
-                except (ArtifactError, ConfigError) as error:
-                    self.rejected_backends[candidate] = str(error)
-        return self._open_torch(precision)
-
-    def _open_export(self, name: BackendName, threads: int | None) -> OnnxBackend:
-        export = self.artifact.exports.get(name)
-        if export is None:
-            way = "`wirebert export MODEL --format onnx" + (" --int8`" if name == "onnx-int8" else "`")
-            raise ConfigError(
-                f"--backend {name}: the model folder holds no such export; write one with {way}"
-            )
-        if self.device != "cpu":
-            raise ConfigError(
-                f"--backend {name} computes on the processor, got --device {self.device}; leave one out"
-            )
-        tokenizer = self.artifact.tokenizer
-        backend = OnnxBackend(name, export.path, pad_id=tokenizer.pad_id, threads=threads)
-        if not matches_reference(backend, export.about, tokenizer.dtype):
-            raise ArtifactError(
-                f"{export.path}: gives other scores on this processor than where it was made; "
-                "use --backend torch, or export again on this machine"
-            )
-        return backend
-
-    def _open_torch(self, precision: Literal["auto"] | Precision) -> TorchBackend:
-        exact = TorchBackend(
-            self.artifact.architecture,
-            self.artifact.weights,
-            device=self.device,
-            precision="fp32" if precision == "auto" else precision,
-            max_tokens=self.max_tokens,
-        )
-        if precision != "auto" or self.device == "cpu":
-            return exact
-        half, rows = exact.at("fp16"), random_rows(self.artifact.tokenizer, CHECKED_ROWS)
-        found, expected = (softmax(backend.logits(rows)) for backend in (half, exact))
-        fault = compare_scores(found, expected, Alerts.of(self.artifact), "generated").fault("fp16")
-        if fault is None:
-            return half
-        self.rejected_backends["fp16"] = f"fp16 does not agree with fp32 on this model: {fault}; fp32 is used"
-        return exact
-
 
 def choose_device(name: str) -> str:
-    """Where to compute: `name`, or for "auto" a GPU if there is one.
+    """Where to compute: `name`, or for "auto" a GPU if there is one and PyTorch is installed.
 
     Raises:
         ConfigError: a GPU is asked for where there is none.
     """
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"--device must be auto or cpu on a machine without a CUDA GPU, got {name!r}")
+    if name == "cpu":
+        return name
+    found = has_gpu_driver() and _torch_finds_gpu()
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if found else "cpu"
+    if name.startswith("cuda") and not found:
+        raise ConfigError(f"--device must be auto or cpu on a machine without a CUDA GPU, got {name!r}")
     return name
+
+
+def has_gpu_driver() -> bool:
+    """Whether a driver of GPUs is installed. Without one, PyTorch need not be imported to know that there is no GPU."""
+    for library in ("libcuda.so.1", "nvcuda.dll"):
+        with suppress(OSError):
+            CDLL(library)
+            return True
+    return Path("/dev/kfd").exists()
+
+
+def _torch_finds_gpu() -> bool:
+    try:
+        from wirebert.inference.torch_backend import has_gpu
+    except ImportError:
+        return False
+    return has_gpu()

@@ -3,9 +3,8 @@
 Near probabilities are not yet the same verdicts: what a person sees is the class and the alert, so these are compared too.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
@@ -15,28 +14,8 @@ from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
 from wirebert.inference.artifact import Artifact, thresholds_for
+from wirebert.inference.engines import Bounds
 from wirebert.metrics.split_metrics import attack_scores
-
-Precision = Literal["onnx", "onnx-int8", "fp16"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bounds:
-    """What is asked of a way of computing, next to PyTorch in single precision."""
-
-    same: float
-    """The least share of rows that get the same class, and of those that get the same verdict."""
-    mean_difference: float
-    """How far class probabilities may be apart on average."""
-    max_difference: float = math.inf
-    """How far any of them may be."""
-
-
-BOUNDS: Final[dict[Precision, Bounds]] = {
-    "onnx": Bounds(same=0.98, mean_difference=0.01, max_difference=1e-3),
-    "onnx-int8": Bounds(same=0.98, mean_difference=0.01),
-    "fp16": Bounds(same=0.998, mean_difference=1e-3),
-}
 
 
 class Alerts(NamedTuple):
@@ -97,9 +76,8 @@ class ParityReport:
             f"probabilities differ by at most {self.max_difference:.2g}, {self.mean_difference:.2g} on average"
         )
 
-    def fault(self, way: Precision) -> str | None:
-        """Why this way is not to be used; None: it is. What is no number is a fault."""
-        bounds = BOUNDS[way]
+    def fault(self, bounds: Bounds) -> str | None:
+        """Why the engine must not be used; None: it may. NaN is a fault."""
         for what, share in (("class", self.same_class), ("verdict", self.same_verdict)):
             if share is not None and not share >= bounds.same:
                 return f"{share:.1%} of rows get the same {what}, at least {bounds.same:.1%} is required"

@@ -22,7 +22,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache, partial
 from importlib.util import find_spec
-from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user knows
@@ -32,18 +31,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from wirebert.errors import ConfigError
+from wirebert.model.config import AttentionKernel
 from wirebert.model.packing import Packing, padded_positions
-
-AttentionKernel = Literal["auto", "tiles", "math", "sdpa", "flash", "varlen", "memory_efficient", "flex"]
 
 HAS_TRITON = find_spec("triton") is not None
 """Whether PyTorch brought Triton: its CUDA builds do."""
 
 SHORT_ROW = 64
 """Slots below which the memory-efficient kernel is the fastest of the padded ones on a GPU at half precision."""
-
-WITHOUT_DROPOUT: tuple[AttentionKernel, ...] = ("flash", "varlen", "flex")
-"""Kernels that can not drop attention weights (`flash`: those of packed rows)."""
 
 
 def attend(

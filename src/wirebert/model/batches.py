@@ -11,19 +11,19 @@ Shape letters: B flows in a batch, L tokens per flow (padded), T tokens of all f
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, UInt16, UInt32
 from torch import Tensor
 
-from wirebert.encoding.token_rows import ranges
+from wirebert.encoding.token_rows import by_length, ranges
+from wirebert.model.config import Precision
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.packing import Packing, plan, tile_capacity
 from wirebert.prefetch import prefetch
 
-Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 NO_CLASS: Final = -100
@@ -240,29 +240,6 @@ def pad(
     ids = flows.ids[index].astype(np.int64)
     ids[~mask] = pad_id
     return torch.from_numpy(ids), torch.from_numpy(mask)
-
-
-def by_length(lengths: Int[np.ndarray, " flows"], max_tokens: int) -> list[Int64[np.ndarray, " _"]]:
-    """Positions in `lengths`, shortest first, cut into batches of at most `max_tokens` slots with their padding.
-
-    Equal lengths keep their order. A flow longer than `max_tokens` is a batch by itself.
-
-    >>> by_length(np.array([3, 9, 2, 3, 4]), max_tokens=9)
-    [array([2, 0, 3]), array([4]), array([1])]
-    """
-    order = np.argsort(lengths, kind="stable")
-    ordered = lengths[order]
-    batches: list[Int64[np.ndarray, " _"]] = []
-    start = 0
-    while start < len(order):
-        most = max(
-            1, max_tokens // max(1, int(ordered[start]))
-        )  # a batch only gets wider, so no more can fit
-        slots = ordered[start : start + most] * np.arange(1, len(ordered[start : start + most]) + 1)
-        size = max(1, int(np.searchsorted(slots, max_tokens, side="right")))
-        batches.append(order[start : start + size])
-        start += size
-    return batches
 
 
 def by_tokens(lengths: Int[np.ndarray, " flows"], max_tokens: int) -> list[Int64[np.ndarray, " _"]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from safetensors import SafetensorError
@@ -78,6 +79,12 @@ def build(
     ):  # every feature token is new, and made of pieces that had to be there before
         initialize_embeddings(model, layout, generator)
     return model
+
+
+def numpy_state(model: DistilBert) -> dict[str, np.ndarray]:
+    """As `hugging_face_state`, as float32 arrays."""
+    state = hugging_face_state(model)
+    return {name: weight.detach().cpu().float().contiguous().numpy() for name, weight in state.items()}
 
 
 def hugging_face_state(model: DistilBert) -> dict[str, Tensor]:

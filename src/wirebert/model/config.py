@@ -7,11 +7,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from wirebert.errors import ConfigError
-from wirebert.model.attention import WITHOUT_DROPOUT, AttentionKernel
-from wirebert.model.patterns import FULL, find_pattern, import_pattern
+from wirebert.model.pattern_names import FULL, check_pattern, import_pattern
+
+AttentionKernel = Literal["auto", "tiles", "math", "sdpa", "flash", "varlen", "memory_efficient", "flex"]
+
+WITHOUT_DROPOUT: Final[tuple[AttentionKernel, ...]] = ("flash", "varlen", "flex")
+"""Kernels that cannot drop attention weights (`flash`: those of packed rows)."""
+
+Precision = Literal["fp32", "bf16", "fp16"]
+"""Of matrix products; weights stay fp32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +145,7 @@ class Architecture:
         pattern = settings.get("attention_pattern", FULL)
         if not isinstance(pattern, str):
             raise ConfigError(f"{where}: attention_pattern must be a text, got {pattern!r}")
-        find_pattern(pattern)
+        check_pattern(pattern)
         return cls(**{"vocab_size": 30_522, **values}, num_classes=num_classes, attention_pattern=pattern)  # pyright: ignore[reportArgumentType]  # checked above
 
     def to_hugging_face(self, classes: tuple[str, ...]) -> dict[str, object]:

@@ -22,8 +22,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from wirebert.model.attention import AttentionKernel, attend, attend_packed
-from wirebert.model.config import Architecture
+from wirebert.model.attention import attend, attend_packed
+from wirebert.model.config import Architecture, AttentionKernel
 from wirebert.model.masked_lm import MaskedHead
 from wirebert.model.normalization import linear_add_norm, linear_gelu, normalized
 from wirebert.model.packing import Packing, padded_positions, position_in_row

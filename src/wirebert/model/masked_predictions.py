@@ -11,17 +11,17 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user know
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from wirebert.encoding.token_rows import by_length
 from wirebert.model.batches import (
     SCORE_WINDOW,
-    Precision,
     TokenRows,
     autocast,
-    by_length,
     by_tokens,
     class_logits,
     masked_logits,
     scoring_batch,
 )
+from wirebert.model.config import Precision
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.masked_lm import NO_TOKEN
 

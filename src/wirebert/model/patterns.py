@@ -12,16 +12,14 @@ Shape letters: B flows, L tokens per flow (padded).
 """
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Final, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from wirebert.errors import ConfigError
+from wirebert.model.pattern_names import COLUMNS, FULL, IMPORTED, check_pattern, window_reach
 
-FULL: Final = "full"
 NO_GROUP: Final = -1
 
 
@@ -51,48 +49,19 @@ def window(reach: int) -> Pattern:
     return lambda asks, answers: (asks.place - answers.place).abs() <= reach
 
 
-_IMPORTED: dict[str, Pattern] = {}
-"""Functions of the user, by the name that the settings gave them."""
-
-
-def import_pattern(name: str) -> Pattern | None:
-    """As `find_pattern`, and a function given as `package.module:name` is imported: for a user's own settings.
-
-    Raises:
-        ConfigError: there is no such pattern.
-    """
-    module, _, function = name.partition(":")
-    if function and module != "window":
-        try:
-            found = getattr(import_module(module), function, None)
-        except ImportError:
-            found = None
-        if callable(found):
-            _IMPORTED[name] = cast(Pattern, found)
-    return find_pattern(name)
-
-
 def find_pattern(name: str) -> Pattern | None:
     """The pattern of this name: `full` (None), `columns`, `window:REACH`, or a function that has been imported.
-
-    Nothing is imported here: the name may come from a model file, which must not run code.
 
     Raises:
         ConfigError: there is none.
     """
+    check_pattern(name)
     if name == FULL:
         return None
-    if name == "columns":
+    if name == COLUMNS:
         return columns
-    kind, _, reach = name.partition(":")
-    if kind == "window" and reach.isdecimal() and int(reach) > 0:
-        return window(int(reach))
-    if name in _IMPORTED:
-        return _IMPORTED[name]
-    raise ConfigError(
-        "model.attention_pattern must be full, columns, window:REACH, or a function package.module:name that can be "
-        f"imported (for a saved model: `import_pattern` it before), got {name!r}"
-    )
+    reach = window_reach(name)
+    return cast(Pattern, IMPORTED[name]) if reach is None else window(reach)
 
 
 def allowed(

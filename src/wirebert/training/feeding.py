@@ -13,13 +13,12 @@ import torch
 from jaxtyping import Float32, Int, Int64
 from torch.utils.data import DataLoader, Dataset
 
-from wirebert.encoding.token_rows import ranges
+from wirebert.encoding.token_rows import by_length, ranges
 from wirebert.model.batches import (
     NO_CLASS,
     Batch,
     FlowBatch,
     TokenRows,
-    by_length,
     by_tokens,
     pack,
     pad,

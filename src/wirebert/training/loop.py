@@ -15,7 +15,8 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_
 
 from wirebert.errors import ConfigError, TrainingError
-from wirebert.model.batches import Batch, PackedBatch, Precision, autocast, class_logits, masked_logits
+from wirebert.model.batches import Batch, PackedBatch, autocast, class_logits, masked_logits
+from wirebert.model.config import Precision
 from wirebert.model.distilbert import DistilBert
 from wirebert.prefetch import prefetch
 from wirebert.training.config import TrainConfig

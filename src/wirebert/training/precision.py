@@ -16,7 +16,7 @@ import torch
 import torch.utils.deterministic
 
 from wirebert.errors import ConfigError
-from wirebert.model.batches import Precision
+from wirebert.model.config import Precision
 from wirebert.training.config import TrainConfig
 
 TrainPrecision = Precision | Literal["tf32"]

@@ -21,10 +21,9 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError, RunError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.detector import choose_device
-from wirebert.model.attention import AttentionKernel
 from wirebert.model.batches import score
-from wirebert.model.checkpoints import build, hugging_face_state
-from wirebert.model.config import Architecture
+from wirebert.model.checkpoints import build, numpy_state
+from wirebert.model.config import Architecture, AttentionKernel
 from wirebert.model.distilbert import Block, DistilBert
 from wirebert.model.initialization import TokenLayout
 from wirebert.run_folder import RunFolder
@@ -245,7 +244,7 @@ def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
     class_ids = np.asarray(trained.valid_flows.class_ids)
     artifact = Artifact(
         architecture=trained.model.architecture,
-        weights=hugging_face_state(trained.model),
+        weights=numpy_state(trained.model),
         tokenizer=trained.tokenizer,
         classes=classes,
         origin=_origin(trained, data),

@@ -30,7 +30,7 @@ from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.detector import choose_device
 from wirebert.metrics.masked_lm import MaskedMetrics, column_metrics, masked_metrics, print_masked
 from wirebert.model.batches import SCORE_WINDOW
-from wirebert.model.checkpoints import build, hugging_face_state
+from wirebert.model.checkpoints import build, numpy_state
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
 from wirebert.model.masked_predictions import MaskedPredictions, predict_masked
@@ -228,7 +228,7 @@ def save_pretrained(
     """Write the model folder that `wirebert train --init-from` takes."""
     artifact = Artifact(
         architecture=model.architecture,
-        weights=hugging_face_state(model),
+        weights=numpy_state(model),
         tokenizer=tokenizer,
         classes=NO_CLASSES,
         origin={

@@ -91,7 +91,7 @@ class Teacher:
         words = [self.tokenizer.to_dict(), classes.classes, dict(classes.label_map)]
         digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
         for name, weight in sorted(self.artifact.weights.items()):
-            digest.update(name.encode() + weight.contiguous().numpy().tobytes())
+            digest.update(name.encode() + weight.tobytes())
         return digest.hexdigest()
 
     @property

@@ -1,0 +1,94 @@
+"""The commands `predict` and `serve`: they score, and import no PyTorch where an export does the work."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from wirebert.console import SafeConsole, warn
+from wirebert.data.flows import open_flows
+from wirebert.data.schema.conversion import InvalidValues
+from wirebert.errors import ConfigError
+from wirebert.inference.detector import Detector
+from wirebert.inference.predictions import CsvWriter, open_writer, predict_blocks
+from wirebert.workflows.predict import follow_until_asked
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Verdicts of every flow of a file, in input order."""
+    detector = _detector(options)
+    if options.follow:
+        follow_until_asked(detector, options)
+        return
+    flows = open_flows(options.data, schema=detector.schema)
+    misfits = InvalidValues()
+    if options.out is None:
+        writer = CsvWriter(sys.stdout.buffer)
+        for table in predict_blocks(detector, flows, misfits, explained=options.explain):
+            writer.write(table)
+        writer.close()
+        _tell_what_is_left_out(misfits)
+        return
+    num_flows = 0
+    with open_writer(options.out) as writer:
+        for table in predict_blocks(detector, flows, misfits, explained=options.explain):
+            writer.write(table)
+            num_flows += table.num_rows
+    done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
+    SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
+    _tell_what_is_left_out(misfits)
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Verdicts over HTTP."""
+    try:
+        from wirebert.service import limits
+        from wirebert.service import server as service
+    except ImportError as error:
+        raise ConfigError(
+            "the service needs packages that are not installed; install them with `pip install 'wirebert[serve]'`"
+        ) from error
+    place = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
+    bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
+    service.serve(_detector(options), service.ServerConfig(**place), limits.Limits(**bounds))
+
+
+def _detector(options: argparse.Namespace) -> Detector:
+    """The detector as the options say; on standard error, which exports it can not use."""
+    detector = Detector.load(
+        options.model,
+        device=options.device,
+        precision=options.precision,
+        backend=options.backend,
+        threads=options.threads,
+        fpr=options.fpr,
+        novelty=options.novelty,
+    )
+    for reason in detector.rejected_backends.values():
+        warn(reason)
+    return detector
+
+
+def _tell_what_is_left_out(misfits: InvalidValues) -> None:
+    """Say on standard error which rows have no verdict and which values were read as missing."""
+    lines = misfits.lines
+    if lines.num_rejected:
+        first = lines.examples[0]
+        told = (
+            f"{lines.num_rejected:,} rows can not be used and have no verdict ({first.place}: {first.reason})"
+        )
+        warn(told)
+    if lines.num_footer:
+        first = lines.footer[0]
+        told = f"{lines.num_footer:,} lines after the table are no rows and have no verdict ({first.place}: {first.text!r})"
+        warn(told)
+    for column, count in misfits.counts.items():
+        first = misfits.examples[column][0]
+        told = f"column {column!r} holds no number in {count:,} rows, read as missing ({first.place}: {first.value!r})"
+        warn(told)
+
+
+SCORING_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], None]]] = {
+    "predict": predict,
+    "serve": serve,
+}

@@ -1,0 +1,118 @@
+"""The model in ONNX Runtime, on the processor."""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, final
+
+import numpy as np
+from jaxtyping import Float32, Int32, Int64
+
+from wirebert.encoding.token_rows import EncodedBlock, by_length
+from wirebert.errors import ArtifactError, ConfigError
+from wirebert.inference.artifact import Artifact
+from wirebert.inference.backends import EngineOptions, softmax
+from wirebert.inference.engines import Engine
+
+ONNX_TOKENS: Final = 704
+"""Slots of one batch for ONNX Runtime: what a layer makes of them stays in a core's cache."""
+
+MAX_DRIFT: Final = 0.02
+"""How far a probability may be, where the file is loaded, from what it was where it was made."""
+
+
+@final
+class OnnxBackend:
+    """An exported model in ONNX Runtime: rows in batches of one length or nearly so, a batch per core at a time.
+
+    One batch stays on one core. Sharing each operation among the cores instead would leave them waiting for each other
+    hundreds of times a batch.
+    """
+
+    def __init__(self, name: str, model: Path | bytes, *, pad_id: int, threads: int | None = None) -> None:
+        self.name = name
+        self._session = open_session(model)
+        self._pad_id = pad_id
+        self._pool = ThreadPoolExecutor(threads or num_processors(), thread_name_prefix="wirebert-onnx")
+
+    @classmethod
+    def open(cls, engine: Engine, artifact: Artifact, options: EngineOptions) -> "OnnxBackend":
+        """The export in the model folder, once its scores on this processor are those it was checked with.
+
+        Raises:
+            ArtifactError: the export gives other scores on this processor.
+            ConfigError: ONNX Runtime is not installed.
+        """
+        export, tokenizer = artifact.exports[engine.name], artifact.tokenizer
+        backend = cls(engine.name, export.path, pad_id=tokenizer.pad_id, threads=options.threads)
+        if not matches_reference(backend, export.about, tokenizer.dtype):
+            raise ArtifactError(
+                f"{export.path}: gives other scores on this processor than where it was made; "
+                "use --backend torch, or export again on this machine"
+            )
+        return backend
+
+    def logits(self, flows: EncodedBlock) -> Float32[np.ndarray, "flows classes"]:
+        """Class logits of every flow, in order."""
+        if len(flows) == 0:
+            return np.empty((0, self._session.get_outputs()[0].shape[1]), np.float32)
+        batches = by_length(np.diff(flows.offsets), ONNX_TOKENS)
+        if len(batches) == 1:  # a request of a few flows: no hand-over to another thread
+            return self._score(flows, np.arange(len(flows)))
+        # The longest first, so that no core ends with a long batch of its own.
+        outputs = list(self._pool.map(partial(self._score, flows), reversed(batches)))
+        logits = np.empty((len(flows), outputs[0].shape[1]), np.float32)
+        logits[np.concatenate(batches[::-1])] = np.concatenate(outputs)
+        return logits
+
+    def _score(self, flows: EncodedBlock, rows: Int64[np.ndarray, " rows"]) -> np.ndarray:
+        ids, mask = padded(flows, rows, pad_id=self._pad_id)
+        return self._session.run(["logits"], {"ids": ids, "mask": mask})[0]
+
+
+def matches_reference(backend: OnnxBackend, about: Mapping[str, Any], dtype: np.dtype[Any]) -> bool:
+    """Whether the export gives here what it gave where it was made, on the rows that travel with it."""
+    rows = [np.array(tokens.split(), dtype) for tokens in about["check"]["tokens"]]
+    offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+    found = softmax(backend.logits(EncodedBlock(np.concatenate(rows), offsets, 0)))
+    return bool(np.abs(found - np.array(about["check"]["probabilities"])).max() <= MAX_DRIFT)
+
+
+def padded(
+    flows: EncodedBlock, rows: Int64[np.ndarray, " rows"], *, pad_id: int
+) -> tuple[Int32[np.ndarray, "rows slots"], Int32[np.ndarray, "rows slots"]]:
+    """The rows padded to the longest of them, and a mask: 1 at tokens, 0 at padding."""
+    starts = flows.offsets[rows]
+    lengths = flows.offsets[rows + 1] - starts
+    slots = np.arange(lengths.max())
+    mask = slots < lengths[:, None]
+    index = np.where(mask, starts[:, None] + slots, 0)
+    return np.where(mask, flows.ids[index].astype(np.int32), np.int32(pad_id)), mask.astype(np.int32)
+
+
+def open_session(model: Path | bytes) -> Any:
+    """An ONNX Runtime session that computes on the thread that calls it.
+
+    Raises:
+        ConfigError: the extra `onnx` is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(
+            "ONNX Runtime is not installed; install it with `pip install 'wirebert[onnx]'`"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Its own fusions would join additions and normalisations into an operation seven times slower than the two.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    source = str(model) if isinstance(model, Path) else model
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def num_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

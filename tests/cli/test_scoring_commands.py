@@ -1,0 +1,96 @@
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import csv as arrow_csv
+
+from wirebert.cli.main import main
+from wirebert.inference.artifact import Artifact, save_artifact
+from wirebert.inference.export import export_model
+
+WITHOUT_TORCH = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "scipy", "sklearn"):
+            raise ImportError(f"{name} is not installed here")
+
+sys.meta_path.insert(0, Blocked())
+from wirebert.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def model(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    save_artifact(artifact, folder, card="")
+    export_model(folder, "onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def flows(table: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("flows") / "flows.csv"
+    arrow_csv.write_csv(table, path)
+    return path
+
+
+def run_without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.slow
+def test_an_export_is_scored_without_pytorch_and_without_reading_the_weights(
+    model: Path, flows: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["predict", str(model), str(flows), "--backend", "torch", "--out", str(tmp_path / "a.csv")]) == 0
+    )
+    capfd.readouterr()
+    weights = model / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(b"\0" * len(content))  # whoever reads them finds that they have changed
+    try:
+        done = run_without_torch("predict", str(model), str(flows), "--out", str(tmp_path / "b.csv"))
+    finally:
+        weights.write_bytes(content)
+    assert done.returncode == 0, done.stderr
+    assert "by onnx on cpu" in done.stderr
+    expected, rows = (
+        list(csv.DictReader((tmp_path / name).read_text().splitlines())) for name in ("a.csv", "b.csv")
+    )
+    assert len(rows) == 60
+    for ours, theirs in zip(rows, expected, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert ours["predicted_class"] == theirs["predicted_class"]
+        assert float(ours["attack_score"]) == pytest.approx(float(theirs["attack_score"]), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_model_without_an_export_needs_pytorch_and_says_so(
+    artifact: Artifact, flows: Path, tmp_path: Path
+) -> None:
+    save_artifact(artifact, tmp_path / "model", card="")
+    done = run_without_torch("predict", str(tmp_path / "model"), str(flows))
+    assert done.returncode == 2
+    assert "--backend torch needs PyTorch, which is not installed" in done.stderr
+    assert "wirebert export" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_service_starts_without_pytorch(model: Path) -> None:
+    done = run_without_torch("serve", str(model), "--host", "192.0.2.1", "--allow-anonymous")
+    assert done.returncode == 2  # it got as far as listening, on an address that no machine has
+    assert "192.0.2.1" in done.stderr
+    assert "cannot listen" in done.stderr or "can not listen" in done.stderr
