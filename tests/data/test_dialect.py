@@ -52,7 +52,7 @@ def test_truncated_compressed_data_is_one_sentence(compression: str, tmp_path: P
 
 def test_a_folder_or_missing_file_is_one_sentence(tmp_path: Path):
     for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(DataError, match="can not be read"):
+        with pytest.raises(DataError, match="cannot be read"):
             read_head(path)
 
 

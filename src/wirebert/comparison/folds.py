@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int64, UInt64
 
 from wirebert.baselines.task import Rows, Task
 from wirebert.config import RunConfig
-from wirebert.data.checks.sampling import sample_by_name
+from wirebert.data.sampling import sample_by_name
 from wirebert.data.flows import FlowSubset
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.data.splits import duplicate_safe_split

@@ -126,7 +126,8 @@ def to_integers(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def epoch_us(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Microseconds since 1970 of dates with times (a time without zone is taken for UTC); null for other texts.
+    """Microseconds since 1970 of dates with times (a time without zone is taken for UTC); null for other
+    texts.
 
     >>> epoch_us(pa.array(["1970-01-01T01:00:00.5+0100", "1970/01/01 00:00:01", "soon"])).to_pylist()
     [500000, 1000000, None]
@@ -151,7 +152,8 @@ def _seconds(stamps: pa.Array) -> pa.Array:
     try:
         return stamps.cast(pa.timestamp("s"))
     except pa.ArrowInvalid:
-        # It does not say which one. The slower way reads 30 February as 1 or 2 March, so what it read is written again.
+        # It does not say which one. The slower way reads 30 February as 1 or 2 March, so what it read is
+        # written again.
         read = pc.strptime(stamps, format=_STAMP, unit="s", error_is_null=True)
         return pc.if_else(pc.equal(pc.strftime(read, format=_STAMP), stamps), read, None)
 

@@ -119,7 +119,8 @@ class Dialect:
         return ", ".join([*packed, *filter(None, parts)])
 
     def to_dict(self) -> dict[str, object]:
-        """Everything that was detected, as plain values; what can be overridden has the name of its setting."""
+        """Everything that was detected, as plain values; what can be overridden has the name of its
+        setting."""
         plain: dict[str, object] = asdict(self)
         del plain["blanks_before_quotes"]
         if self.format != "delimited":
@@ -133,7 +134,7 @@ def compression_of(path: Path) -> Compression:
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
-        raise DataError(f"{path}: can not be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     for magic, name in MAGIC_BYTES.items():
         if start.startswith(magic):
             return name
@@ -173,7 +174,8 @@ def read_head(path: Path, num_bytes: int = HEAD_BYTES) -> tuple[bytes, Compressi
             return stream.read(num_bytes), compression
     except (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{path}: the {compression} data is damaged or incomplete ({reason_of(error)}); copy or download the file again"
+            f"{path}: the {compression} data is damaged or incomplete ({reason_of(error)}); copy or "
+            "download the file again"
         ) from error
 
 
@@ -183,7 +185,8 @@ def decode_head(head: bytes, encoding: Encoding) -> str:
 
 
 def whole_lines(text: str, *, is_whole: bool, footer_lines: int | None = None) -> list[str]:
-    """Lines with their ends; the last one is left out if it may go on after the head, and else those after the table."""
+    """Lines with their ends; the last one is left out if it may go on after the head, and else those after
+    the table."""
     lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", text)
     if not is_whole:
         return lines if len(lines) < 2 else lines[:-1]
@@ -217,7 +220,8 @@ def clean_names(raw: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def detect_encoding(head: bytes, *, is_whole: bool) -> Encoding:
-    """UTF-16 where a byte-order mark or the zero bytes say so, else UTF-8 where the bytes are valid, else one byte a character.
+    """UTF-16 where a byte-order mark or the zero bytes say so, else UTF-8 where the bytes are valid, else one
+    byte a character.
 
     >>> detect_encoding("dur,café".encode("cp1252"), is_whole=True)
     'cp1252'

@@ -70,12 +70,12 @@ class FlowFile:
             yield from parquet.read_parquet(self.path, block_bytes, names=self.names)
         elif self.dialect.format == "key_values":
             for block in key_values.read_key_values(
-                self.path, self.dialect, block_bytes, where=self.where, intake=intake
+                self.path, self.dialect, block_bytes, where=self.where, parse_stats=intake
             ):
                 yield _with_columns(block, self.names)
         else:
             yield from delimited.read_delimited(
-                self.path, self.dialect, block_bytes, names=self.names, where=self.where, intake=intake
+                self.path, self.dialect, block_bytes, names=self.names, where=self.where, parse_stats=intake
             )
 
 

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Int64
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
-from wirebert.data.context.contacts import CONTEXT_REQUIRED
 from wirebert.data.context.context import FlowContext, has_context, with_context, without_context
+from wirebert.data.context.endpoints import CONTEXT_REQUIRED
 from wirebert.data.dialect import Dialect
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.formats import flow_files, joined_files, shared_schema
@@ -109,7 +109,7 @@ class Flows:
                 table = convert(
                     block,
                     self.schema,
-                    misfits=counted,
+                    invalid=counted,
                     first_row=first_row,
                     decimal_comma=part.dialect.decimal_comma,
                 )

@@ -1,4 +1,5 @@
-"""Sensor logs, JSON lines and Arrow data, told by the first bytes of a file, and the schema that files of them share."""
+"""Sensor logs, JSON lines and Arrow data, told by the first bytes of a file, and the schema that files of
+them share."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,8 @@ def open_source(
 ) -> Source | None:
     """The reader of a file that begins with `head`; None for delimited text, key-value lines and Parquet.
 
-    Under a `schema` that speaks of the file's own column names, rather than of canonical ones, the file is a table like any.
+    Under a `schema` that speaks of the file's own column names, rather than of canonical ones, the file is a
+    table like any.
     """
     for opens in (open_zeek, open_suricata, open_nfdump, open_argus, open_ton_iot, open_arrow):
         source = opens(path, head, compression, where)

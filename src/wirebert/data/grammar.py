@@ -1,8 +1,9 @@
 """The grammar of delimited text: where fields and rows end, and which quotes do not fit.
 
-A quote opens a field only at its start, and closes it only before a delimiter, a line end or the end of the text.
-Inside, a doubled quote (or, where there is an escape character, an escaped one) stands for itself. A field that opens
-with a quote and is not closed so is broken: its row can not be used, and the rows after it are not drawn into it.
+A quote opens a field only at its start, and closes it only before a delimiter, a line end or the end of the
+text. Inside, a doubled quote (or, where there is an escape character, an escaped one) stands for itself. A
+field that opens with a quote and is not closed so is broken: its row cannot be used, and the rows after it
+are not drawn into it.
 
 On which line each row of a piece of delimited text begins.
 """
@@ -40,7 +41,8 @@ class Scan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """Delimiter, quote and escape character of delimited text. A delimiter of one space means any run of blanks."""
+    """Delimiter, quote and escape character of delimited text. A delimiter of one space means any run of
+    blanks."""
 
     delimiter: str = ","
     quote: str | None = '"'
@@ -152,7 +154,8 @@ class Grammar:
 
 
 def quoted_fields(grammar: Grammar) -> re.Pattern[bytes] | None:
-    """What a quoted field with proper quotes looks like, after a delimiter or line end; None without quotes."""
+    """What a quoted field with proper quotes looks like, after a delimiter or line end; None without
+    quotes."""
     if grammar.quote is None:
         return None
     return _quoted_field(grammar.delimiter, grammar.quote, grammar.escape)
@@ -181,8 +184,8 @@ def line_end_bytes(text: bytes, start: int) -> int:
 def _as_many(branches: str) -> str:
     """As many of the branches as there are one after the other, none given back.
 
-    Before Python 3.11.5 a possessive quantifier after a group matched wrongly (CPython issue 106052); an atomic group does
-    not, but remembers every step until it ends.
+    Before Python 3.11.5 a possessive quantifier after a group matched wrongly (CPython issue 106052); an
+    atomic group does not, but remembers every step until it ends.
     """
     return rf"(?:{branches})*+" if sys.version_info >= (3, 11, 5) else rf"(?>(?:{branches})*)"
 

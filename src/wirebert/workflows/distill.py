@@ -18,7 +18,7 @@ from wirebert.baselines import token_trees
 from wirebert.baselines.text_svm import TextSvm
 from wirebert.baselines.token_trees import TokenTrees
 from wirebert.config import RunConfig
-from wirebert.data.checks.sampling import sample_by_name
+from wirebert.data.sampling import sample_by_name
 from wirebert.data.progress import progress_bar
 from wirebert.decision.logit_offsets import add_logit_offsets
 from wirebert.encoding.augmentation import augment_rows

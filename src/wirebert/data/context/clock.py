@@ -1,4 +1,5 @@
-"""`ArrivalClock`: the times of a log's flows, in the order in which they arrive -> a clock that never goes back."""
+"""`ArrivalClock`: the times of a log's flows, in the order in which they arrive -> a clock that never goes
+back."""
 
 from dataclasses import asdict, dataclass
 
@@ -15,10 +16,12 @@ _MAX_TIME_S = 1e12
 class ArrivalClock:
     """When each flow arrived, in microseconds since the first.
 
-    A flow arrives at its own time or, where flows before it are later, together with the latest of them: sensors write
-    flows when they end, and times tell when they began. A flow without a time arrives together with the one before it.
-    A log that goes back by more than a day (another capture, or a clock that had been set wrong for one flow) begins
-    anew: its first flow arrives one `reset_us` after the flow before it, as does any flow after a longer silence.
+    A flow arrives at its own time or, where flows before it are later, together with the latest of them:
+    sensors write flows when they end, and times tell when they began. A flow without a time arrives together
+    with the one before it. A log that goes back by more than a day (another capture, or a clock that had been
+    set wrong for one flow) begins
+    anew: its first flow arrives one `reset_us` after the flow before it, as does any flow after a longer
+    silence.
 
     >>> ArrivalClock(reset_us=3_600_000_000).arrivals(np.array([5.0, 7.0, 6.5, np.nan, 7.5]))
     array([      0, 2000000, 2000000, 2000000, 2500000])

@@ -1,10 +1,12 @@
-"""What one flow can not show: what its hosts did in the minute and in the hour before it, as ordinary number columns.
+"""What one flow cannot show: what its hosts did in the minute and in the hour before it, as ordinary number
+columns.
 
-`FlowContext` goes through a log in the order in which flows arrive (see `ArrivalClock`) and looks back only, so a flow's
-columns are the same in batch and live, however the log is cut. A window reaches from the flow's arrival back to, but not
-including, the arrival that many seconds earlier; flows of one arrival count in log order; the flow itself counts in
-the three channel columns alone. Counts are exact. Remembered are the flows of the long window, at most `max_flows` of
-them, and what they sum up to; a flow that leaves the window is forgotten, and hosts without flows go with it.
+`FlowContext` goes through a log in the order in which flows arrive (see `ArrivalClock`) and looks back only,
+so a flow's columns are the same in batch and live, however the log is cut. A window reaches from the flow's
+arrival back to, but not including, the arrival that many seconds earlier; flows of one arrival count in log
+order; the flow itself counts in the three channel columns alone. Counts are exact. Remembered are the flows
+of the long window, at most `max_flows` of them, and what they sum up to; a flow that leaves the window is
+forgotten, and hosts without flows go with it.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -20,7 +22,7 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 
 from wirebert.data.context.clock import ArrivalClock
-from wirebert.data.context.contacts import CONTEXT_REQUIRED, MAX_BYTES, FlowEndpoints, read_endpoints
+from wirebert.data.context.endpoints import CONTEXT_REQUIRED, MAX_BYTES, FlowEndpoints, read_endpoints
 from wirebert.data.context.hash_table import HashTable
 from wirebert.data.context.sliding import RingBuffer, rolling_sums
 from wirebert.data.hashing import mix
@@ -62,7 +64,8 @@ def context_columns(windows: ContextWindows) -> tuple[Column, ...]:
 
 
 def with_context(schema: FlowSchema, windows: ContextWindows) -> FlowSchema:
-    """The schema with context, and the columns of it; as it is where it has columns of these names already."""
+    """The schema with context, and the columns of it; as it is where it has columns of these names
+    already."""
     columns = context_columns(windows)
     if {column.name for column in columns} & set(schema.names):
         return schema
@@ -113,8 +116,8 @@ class FlowContext:
     def append(self, table: pa.Table) -> pa.Table:
         """The table, the next of the log, with the context columns at its end.
 
-        A table that lacks times or addresses comes back as it is. Flows whose source or destination is missing have no
-        context and are in nobody's. A share or a variation of nothing is missing.
+        A table that lacks times or addresses comes back as it is. Flows whose source or destination is
+        missing have no context and are in nobody's. A share or a variation of nothing is missing.
         """
         if not has_context(table.column_names):
             return table
@@ -243,7 +246,8 @@ class FlowContext:
     def _slide_channels(
         self, first: int, start: Int64[np.ndarray, " flows"]
     ) -> Float64[np.ndarray, "columns flows"]:
-        """Move the long window over the channels. Returns the variation of gaps and of sizes, the flow's own included."""
+        """Move the long window over the channels. Returns the variation of gaps and of sizes, the flow's own
+        included."""
         events = _Events.of(self._heads[1], first, start, self._log)
         gap_ms = events.column("gap_ms").astype(np.int64)
         has_gap = (gap_ms >= 0).astype(np.int64)
@@ -318,7 +322,8 @@ class _Events(NamedTuple):
 
     @classmethod
     def of(cls, head: int, first: int, start: Int64[np.ndarray, " flows"], log: RingBuffer) -> "_Events":
-        """A flow leaves before the first one whose window starts behind it looks; a flow looks, then arrives."""
+        """A flow leaves before the first one whose window starts behind it looks; a flow looks, then
+        arrives."""
         leaving = np.arange(head, int(start[-1]) if len(start) else head)
         moments = [2 * np.searchsorted(start, leaving, side="right"), 2 * np.arange(len(start)) + 1]
         return cls(

@@ -1,4 +1,5 @@
-"""What context needs to know of each flow: when, who, where to, whether it was answered, and how much was sent."""
+"""What context needs to know of each flow: when, who, where to, whether it was answered, and how much was
+sent."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -79,7 +80,8 @@ def _bytes(table: pa.Table, names: Iterable[str]) -> Int64[np.ndarray, " rows"]:
 
 
 def _is_failed(table: pa.Table) -> Bool[np.ndarray, " rows"]:
-    """Whether the destination refused or did not answer: by the state or, where there is none, by its packets."""
+    """Whether the destination refused or did not answer: by the state or, where there is none, by its
+    packets."""
     is_silent = _numbers(table, ("dst_packets",)) == 0
     if "conn_state" not in table.column_names:
         return is_silent

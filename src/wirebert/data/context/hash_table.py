@@ -1,7 +1,7 @@
 """`HashTable`: 64-bit keys -> small numbers, a column at a time, with running totals for each key.
 
-The numbers count up from 0, batch by batch, and index the totals, so memory is 8 bytes a key, 8 to 16 for the index
-and what the totals take.
+The numbers count up from 0, batch by batch, and index the totals, so memory is 8 bytes a key, 8 to 16 for the
+index and what the totals take.
 """
 
 import numpy as np
@@ -78,7 +78,8 @@ class HashTable:
         return renumbered
 
     def _claim(self, place: Int64[np.ndarray, " rows"], keys: UInt64[np.ndarray, " rows"]) -> None:
-        """Give free places to new keys. Of several rows that want one place, the last one written there gets it."""
+        """Give free places to new keys. Of several rows that want one place, the last one written there gets
+        it."""
         rows = np.arange(len(place), dtype=np.int32)
         self._index[place] = -2 - rows
         winners = np.flatnonzero(self._index[place] == -2 - rows)

@@ -1,7 +1,7 @@
 """The dialect of a traffic file, told from its first bytes and never from its name.
 
-The delimiter and quote are those under which rows are most alike in their number of fields. Lines before, between and
-after the rows (titles, comments, totals) are told from rows by their width.
+The delimiter and quote are those under which rows are most alike in their number of fields. Lines before,
+between and after the rows (titles, comments, totals) are told from rows by their width.
 """
 
 import re
@@ -57,7 +57,8 @@ def detect_dialect(
     'utf-8, key-value lines'
     >>> detect_dialect(b"", "none", "flows.csv")
     Traceback (most recent call last):
-    wirebert.errors.DataError: flows.csv: expected a table of flows, found an empty file; give one that holds flows
+    wirebert.errors.DataError: flows.csv: expected a table of flows, found an empty file; give one that holds
+    flows
     """
     config = config or DataConfig()
     if head.startswith(b"PAR1"):
@@ -175,9 +176,11 @@ def detect_grammar(lines: Sequence[str], config: DataConfig) -> Grammar:
 
 
 def has_slips(grammar: Grammar, text: str) -> bool:
-    """Whether quotes fit but for one in a row or two, which then are damaged: no other quote stands where none belongs.
+    """Whether quotes fit but for one in a row or two, which then are damaged: no other quote stands where
+    none belongs.
 
-    In a short text such rows are a large share of all, and speak as loudly against quotes as many do in a long one.
+    In a short text such rows are a large share of all, and speak as loudly against quotes as many do in a
+    long one.
 
     >>> has_slips(Grammar(), '1,a\\n"2,b\\n3,c\\n'), has_slips(Grammar(), '1,5"\\n"2,b\\n3,c\\n')
     (True, False)
@@ -247,7 +250,8 @@ def most_common_width(records: Iterable[Record]) -> int:
 
 
 def detect_comment(lines: Sequence[str], grammar: Grammar) -> str | None:
-    """What comment lines begin with: such lines stand before the first row or are of another width than rows."""
+    """What comment lines begin with: such lines stand before the first row or are of another width than
+    rows."""
     width = most_common_width(grammar.split("".join(lines)))
     for mark in COMMENT_MARKS:
         marked = [index for index, line in enumerate(lines) if line.startswith(mark)]
@@ -265,7 +269,8 @@ def detect_comment(lines: Sequence[str], grammar: Grammar) -> str | None:
 
 
 def table_start(lines: Sequence[str], grammar: Grammar, comment: str | None) -> int:
-    """Lines before the table: those before the first row of the usual width, a header of nearly that width aside."""
+    """Lines before the table: those before the first row of the usual width, a header of nearly that width
+    aside."""
     free = "".join(line for line in lines if not _is_comment(line, comment))
     width = most_common_width(grammar.split(free))
     is_row = [
@@ -329,7 +334,8 @@ def has_decimal_commas(rows: Sequence[Sequence[str]], delimiter: str) -> bool:
     cells = [cell.strip() for row in rows[:HEAD_ROWS] for cell in row]
     with_comma = [cell for cell in cells if DECIMAL_COMMA.fullmatch(cell)]
     num_with_point = sum(DECIMAL_POINT.fullmatch(cell) is not None for cell in cells)
-    # 1,500 alone may be one and a half or fifteen hundred: it takes a number that can only be the former, as 0,500 is.
+    # 1,500 alone may be one and a half or fifteen hundred: it takes a number that can only be the former, as
+    # 0,500 is.
     return len(with_comma) > num_with_point and any(
         not re.fullmatch(r"[+-]?[1-9]\d?\d?,\d{3}", cell) for cell in with_comma
     )
@@ -338,9 +344,9 @@ def has_decimal_commas(rows: Sequence[Sequence[str]], delimiter: str) -> bool:
 def detect_header(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row holds names.
 
-    It does not if a cell of it is a number, an address, a date or a missing-value marker, or if one of its cells
-    occurs again below it. It may occur again as a whole, as in files that were put together, if a column has nothing but
-    numbers else.
+    It does not if a cell of it is a number, an address, a date or a missing-value marker, or if one of its
+    cells occurs again below it. It may occur again as a whole, as in files that were put together, if a
+    column has nothing but numbers else.
 
     >>> detect_header([["dur", "proto"], ["1.5", "tcp"]]), detect_header([["0", "tcp"], ["1", "udp"]])
     (True, False)

@@ -1,7 +1,8 @@
 """Delimited text -> blocks of strings, and an account of every line. Nothing is interpreted here.
 
-Text is cut into pieces that end where a row ends, cleaned of what is no row (comments, rows with broken quotes, rows
-that are not text), and parsed by Arrow. What is taken out leaves blank lines behind, so that line numbers stay true.
+Text is cut into pieces that end where a row ends, cleaned of what is no row (comments, rows with broken
+quotes, rows that are not text), and parsed by Arrow. What is taken out leaves blank lines behind, so that
+line numbers stay true.
 """
 
 import re
@@ -52,19 +53,20 @@ def read_delimited(
     *,
     names: Sequence[str],
     where: str = "",
-    intake: ParseStats | None = None,
+    parse_stats: ParseStats | None = None,
 ) -> Iterator[pa.Table]:
     """Blocks of rows in file order; every column is dictionary<int32, string>.
 
-    Where blocks begin depends on the file and `block_bytes` alone. A row with more or fewer fields than `names`, with a
-    quote that is never closed, with bytes that are not of the encoding, or that repeats the header is no row of a block: it
-    is set aside in `intake`, which accounts for blank lines and comments too.
+    Where blocks begin depends on the file and `block_bytes` alone. A row with more or fewer fields than
+    `names`, with a quote that is never closed, with bytes that are not of the encoding, or that repeats the
+    header is no row of a block: it is set aside in `parse_stats`, which accounts for blank lines and comments
+    too.
 
     Raises:
         DataError: the file is damaged, or a row is longer than a block.
     """
     where = where or str(path)
-    intake = ParseStats() if intake is None else intake
+    parse_stats = ParseStats() if parse_stats is None else parse_stats
     try:
         with open_bytes(path, dialect.compression) as raw:
             stream = (
@@ -72,11 +74,11 @@ def read_delimited(
                 if dialect.encoding == "utf-8"
                 else pa.transcoding_input_stream(raw, dialect.encoding, "utf-8")
             )
-            yield from tables(stream, dialect, block_bytes, names=names, where=where, intake=intake)
+            yield from tables(stream, dialect, block_bytes, names=names, where=where, parse_stats=parse_stats)
     except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
         raise DataError(
-            f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); copy it again, or set "
-            "data.encoding"
+            f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); copy "
+            "it again, or set data.encoding"
         ) from error
 
 
@@ -87,34 +89,34 @@ def tables(
     *,
     names: Sequence[str],
     where: str,
-    intake: ParseStats,
+    parse_stats: ParseStats,
 ) -> Iterator[pa.Table]:
     """The blocks of a stream of UTF-8 text; see `read_delimited`."""
-    for piece in row_pieces(stream, dialect, block_bytes, where, intake):
+    for piece in row_pieces(stream, dialect, block_bytes, where, parse_stats):
         num_lines = count_lines(piece)
         if piece.isspace() and (dialect.delimiter == " " or dialect.delimiter.encode() not in piece):
-            intake.num_blank += num_lines
+            parse_stats.num_blank += num_lines
         elif piece:
             text = without_blanks(piece, dialect)
-            table = parse_text(text, dialect, names, intake)
+            table = parse_text(text, dialect, names, parse_stats)
             if num_lines > table.num_rows:
-                intake.num_blank += count_blank(text, dialect) + num_lines - count_lines(text)
+                parse_stats.num_blank += count_blank(text, dialect) + num_lines - count_lines(text)
             if table.num_rows:
                 yield table
-        intake.num_lines += num_lines
-        intake.num_blank -= intake.num_emptied
-        intake.num_emptied = 0
+        parse_stats.num_lines += num_lines
+        parse_stats.num_blank -= parse_stats.num_emptied
+        parse_stats.num_emptied = 0
 
 
 def row_pieces(
-    stream: ByteStream, dialect: Dialect, block_bytes: int, where: str, intake: ParseStats
+    stream: ByteStream, dialect: Dialect, block_bytes: int, where: str, parse_stats: ParseStats
 ) -> Iterator[bytes]:
     """The rows of the stream in pieces of about `block_bytes`, each ending where a row ends.
 
-    Comments, and rows that are broken, not text or the header once more, are noted in `intake` and leave as many blank
-    lines as they had.
+    Comments, and rows that are broken, not text or the header once more, are noted in `parse_stats` and leave
+    as many blank lines as they had.
     """
-    waiting, header = skip_head(stream, dialect, block_bytes, intake)
+    waiting, header = skip_head(stream, dialect, block_bytes, parse_stats)
     is_last, footer = False, b""
     while waiting or not is_last:
         fresh = stream.read(block_bytes)
@@ -131,17 +133,19 @@ def row_pieces(
         waiting, footer = (b"", text[cut:]) if is_last else (text[cut:], b"")
         if not cut and len(waiting) > 2 * block_bytes:
             raise DataError(
-                f"{where}, line {intake.num_lines + 1}: expected rows shorter than {block_bytes:,} bytes, found a "
-                "longer one; raise data.block_mb"
+                f"{where}, line {parse_stats.num_lines + 1}: expected rows shorter than {block_bytes:,} "
+                "bytes, found a longer one; raise data.block_mb"
             )
-        note_taken(taken, intake)
-        yield without_broken(lines, scan.broken, dialect, intake)
+        note_taken(taken, parse_stats)
+        yield without_broken(lines, scan.broken, dialect, parse_stats)
     for line in footer.splitlines():
-        intake.num_lines += 1
+        parse_stats.num_lines += 1
         if line.strip():
-            intake.add_footer(intake.num_lines, "it stands after the table", line.decode(errors="replace"))
+            parse_stats.add_footer(
+                parse_stats.num_lines, "it stands after the table", line.decode(errors="replace")
+            )
         else:
-            intake.num_blank += 1
+            parse_stats.num_blank += 1
 
 
 def footer_lines_start(text: bytes, stop: int, left: int) -> int:
@@ -155,9 +159,10 @@ def footer_lines_start(text: bytes, stop: int, left: int) -> int:
 
 
 def skip_head(
-    stream: ByteStream, dialect: Dialect, block_bytes: int, intake: ParseStats
+    stream: ByteStream, dialect: Dialect, block_bytes: int, parse_stats: ParseStats
 ) -> tuple[bytes, bytes | None]:
-    """What was read beyond the lines before the table and the header; and the header, if it is one line of names."""
+    """What was read beyond the lines before the table and the header; and the header, if it is one line of
+    names."""
     text = stream.read(block_bytes).removeprefix(BYTE_ORDER_MARK)
     for _ in range(dialect.skip_lines):
         while line_end_bytes(text, 0) == len(text) and (fresh := stream.read(block_bytes)):
@@ -174,14 +179,14 @@ def skip_head(
         if header == 1 and has_letters and dialect.delimiter.encode() in line:
             names = line  # numbers, or one word alone, may be a row as well
         num_lines += num_blank + header
-    intake.num_before += num_lines
-    intake.num_lines += num_lines
+    parse_stats.num_before += num_lines
+    parse_stats.num_lines += num_lines
     return text, names
 
 
 def clean(text: bytes, dialect: Dialect, header: bytes | None) -> tuple[bytes, list[Taken]]:
-    """The text with blank lines in place of comments, of repeated headers, as files that were put together have them, and
-    of lines that are no UTF-8; and what these were.
+    """The text with blank lines in place of comments, of repeated headers, as files that were put together
+    have them, and of lines that are no UTF-8; and what these were.
     """
     mark = (dialect.comment or "").encode()
     has_comments = bool(mark) and (text.startswith(mark) or b"\n" + mark in text or b"\r" + mark in text)
@@ -216,36 +221,36 @@ def is_text(text: bytes) -> bool:
     return True
 
 
-def note_taken(taken: Sequence[Taken], intake: ParseStats) -> None:
+def note_taken(taken: Sequence[Taken], parse_stats: ParseStats) -> None:
     """Count lines that were taken out."""
     for line in taken:
         if line.reason:
-            intake.num_not_text += line.reason == NOT_TEXT
-            intake.reject(intake.num_lines + line.place + 1, line.reason, line.text)
+            parse_stats.num_not_text += line.reason == NOT_TEXT
+            parse_stats.reject(parse_stats.num_lines + line.place + 1, line.reason, line.text)
         else:
-            intake.num_comments += 1
-    intake.num_emptied += len(taken)
+            parse_stats.num_comments += 1
+    parse_stats.num_emptied += len(taken)
 
 
 def without_broken(
-    text: bytes, broken: Sequence[tuple[int, int]], dialect: Dialect, intake: ParseStats
+    text: bytes, broken: Sequence[tuple[int, int]], dialect: Dialect, parse_stats: ParseStats
 ) -> bytes:
     """The text with blank lines in place of rows with broken quotes."""
     kept: list[bytes] = []
-    position, line = 0, intake.num_lines + 1
+    position, line = 0, parse_stats.num_lines + 1
     for start, stop in broken:
         line += count_lines(text[position:start])
         num_lines = count_lines(text[start:stop])
         reason = f"a quote ({dialect.quote}) is opened and not closed at the end of a field"
-        intake.reject(line, reason, text[start:stop].decode().strip(), num_lines)
-        intake.num_emptied += num_lines
+        parse_stats.reject(line, reason, text[start:stop].decode().strip(), num_lines)
+        parse_stats.num_emptied += num_lines
         line += num_lines
         kept += [text[position:start], emptied(text[start:stop])]
         position = stop
     return b"".join([*kept, text[position:]]) if broken else text
 
 
-def parse_text(text: bytes, dialect: Dialect, names: Sequence[str], intake: ParseStats) -> pa.Table:
+def parse_text(text: bytes, dialect: Dialect, names: Sequence[str], parse_stats: ParseStats) -> pa.Table:
     """The rows of a piece of text; rows of another width are set aside."""
     odd: list[arrow_csv.InvalidRow] = []
 
@@ -253,7 +258,8 @@ def parse_text(text: bytes, dialect: Dialect, names: Sequence[str], intake: Pars
         odd.append(row)
         return "skip"
 
-    # Without a quote in the piece Arrow need not look for line breaks inside values, which takes half of its time.
+    # Without a quote in the piece Arrow need not look for line breaks inside values, which takes half of its
+    # time.
     has_quotes = dialect.quote is not None and dialect.quote.encode() in text
     columns = [f"{position}" for position in range(len(names))]  # names may repeat what Arrow reserves
     table = arrow_csv.read_csv(
@@ -274,13 +280,13 @@ def parse_text(text: bytes, dialect: Dialect, names: Sequence[str], intake: Pars
         ),
     )
     if table.num_rows:
-        intake.go_on()
-    intake.num_rows += table.num_rows
+        parse_stats.go_on()
+    parse_stats.num_rows += table.num_rows
     if has_quotes:
-        intake.num_quoted += count_quoted(table, dialect)
-    starts = note_odd([(row.text, row.actual_columns) for row in odd], text, dialect, len(names), intake)
-    if intake.finds_lines:
-        intake.row_lines = row_lines(text, dialect.grammar, starts, intake.num_lines + 1)
+        parse_stats.num_quoted += count_quoted(table, dialect)
+    starts = note_odd([(row.text, row.actual_columns) for row in odd], text, dialect, len(names), parse_stats)
+    if parse_stats.finds_lines:
+        parse_stats.row_lines = row_lines(text, dialect.grammar, starts, parse_stats.num_lines + 1)
     return table.rename_columns(list(names))
 
 
@@ -297,24 +303,25 @@ def count_quoted(table: pa.Table, dialect: Dialect) -> int:
 
 
 def note_odd(
-    odd: Sequence[tuple[str, int]], text: bytes, dialect: Dialect, width: int, intake: ParseStats
+    odd: Sequence[tuple[str, int]], text: bytes, dialect: Dialect, width: int, parse_stats: ParseStats
 ) -> list[int]:
-    """Count rows of another width: blank ones, those after the table, and all others as set aside; where they begin."""
+    """Count rows of another width: blank ones, those after the table, and all others as set aside; where they
+    begin."""
     starts = row_starts([row.encode() for row, _ in odd], text, dialect.grammar) if odd else []
     footer_from = footer_start(odd, starts, text, width) if dialect.footer_lines is None else len(odd)
-    at, line = 0, intake.num_lines + 1
+    at, line = 0, parse_stats.num_lines + 1
     for index, ((row, num_fields), start) in enumerate(zip(odd, starts, strict=True)):
         line += count_lines(text[at:start])
         at = start
         reason = f"expected {width} fields, found {num_fields}"
         if not row.strip():
-            intake.num_blank += 1
+            parse_stats.num_blank += 1
         elif index >= footer_from:
-            intake.add_footer(line, reason, row)
+            parse_stats.add_footer(line, reason, row)
         else:
             num_lines = count_lines(row.encode())
-            intake.go_on()
-            intake.reject(line, reason, row, num_lines)
+            parse_stats.go_on()
+            parse_stats.reject(line, reason, row, num_lines)
     return starts
 
 

@@ -29,13 +29,13 @@ class ArrowTable:
     title: str
     schema: FlowSchema | None = None
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order, about `block_bytes` each."""
         try:
             for batch in _batches(self.path, self.title):
-                if intake:
-                    intake.num_rows += batch.num_rows
-                    intake.num_lines += batch.num_rows
+                if parse_stats:
+                    parse_stats.num_rows += batch.num_rows
+                    parse_stats.num_lines += batch.num_rows
                 row_bytes = max(1, batch.nbytes // max(1, batch.num_rows))
                 rows = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, block_bytes // row_bytes))
                 for start in range(0, batch.num_rows, rows):

@@ -30,10 +30,10 @@ class JsonLines:
     title: str = "JSON lines"
     schema: FlowSchema | None = None
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order, all with the same columns; a field that a line lacks is null."""
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
-            table = _read_block(block, self.where, intake or ParseStats())
+            table = _read_block(block, self.where, parse_stats or ParseStats())
             nulls = pa.nulls(table.num_rows, pa.string())
             yield pa.table(
                 {name: _plain(table[name]) if name in table.column_names else nulls for name in self.names}
@@ -64,8 +64,8 @@ def open_json_lines(
     return JsonLines(path=path, where=where, compression=compression, names=tuple(names))
 
 
-def _read_block(block: bytes, where: str, intake: ParseStats) -> pa.Table:
-    table = parse_json(block, None, where, intake)
+def _read_block(block: bytes, where: str, parse_stats: ParseStats) -> pa.Table:
+    table = parse_json(block, None, where, parse_stats)
     if any(pa.types.is_timestamp(field.type) for field in table.schema):
         # Arrow takes some texts for times; the text itself is wanted.
         fields = [
@@ -79,7 +79,8 @@ def _read_block(block: bytes, where: str, intake: ParseStats) -> pa.Table:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.Array:
-    """Numbers and text as they are, truth values as 1 and 0, lists of values joined by commas, other lists counted."""
+    """Numbers and text as they are, truth values as 1 and 0, lists of values joined by commas, other lists
+    counted."""
     array = combine_chunks(column)
     kind = array.type
     if pa.types.is_null(kind):

@@ -33,8 +33,9 @@ SEPARATORS = {",": r"[ \t]*,[ \t]*", ";": r"[ \t]*;[ \t]*", " ": r"[ \t]+"}
 def pair_pattern(separator: str) -> re.Pattern[str]:
     """One line end, one `key:value`, or one stretch of anything else.
 
-    This is the domain pattern `[\\w\\-]+|[:=]|.+?(?=,|$)`, key, mark and value in one match, with two additions: a value
-    may be quoted, and a separator inside a value does not end it unless a key and a mark follow.
+    This is the domain pattern `[\\w\\-]+|[:=]|.+?(?=,|$)`, key, mark and value in one match, with two
+    additions: a value may be quoted, and a separator inside a value does not end it unless a key and a mark
+    follow.
     """
     gap = SEPARATORS[separator]
     stop = re.escape(separator) if separator != " " else r" \t"
@@ -45,7 +46,8 @@ def pair_pattern(separator: str) -> re.Pattern[str]:
 
 
 def find_separator(lines: Sequence[str]) -> str:
-    """What stands between the pairs: the candidate after which keys follow most often; comma before semicolon before space.
+    """What stands between the pairs: the candidate after which keys follow most often; comma before semicolon
+    before space.
 
     >>> find_separator(["proto=tcp; host=a, b"]), find_separator(["proto=tcp service=http"])
     (';', ' ')
@@ -63,8 +65,8 @@ def parse_key_values(
 ) -> pa.Table:
     """One row per line, one text column per key, in the order in which keys first occur.
 
-    A key that a line lacks is null there; a key that no line has is no column. A value may stand in double quotes. A line
-    break inside a line counts as a space. An empty line is a row without values.
+    A key that a line lacks is null there; a key that no line has is no column. A value may stand in double
+    quotes. A line break inside a line counts as a space. An empty line is a row without values.
 
     Raises:
         DataError: a line holds something that is no pair, or one key twice.
@@ -85,14 +87,15 @@ def parse_key_values(
 
 
 def read_key_values(
-    path: Path, dialect: Dialect, block_bytes: int, *, where: str = "", intake: ParseStats | None = None
+    path: Path, dialect: Dialect, block_bytes: int, *, where: str = "", parse_stats: ParseStats | None = None
 ) -> Iterator[pa.Table]:
     """Blocks of rows in file order; a block has the columns whose keys occur in it.
 
-    Blank lines are left out. A line that holds something that is no pair, or one key twice, is set aside in `intake`.
+    Blank lines are left out. A line that holds something that is no pair, or one key twice, is set aside in
+    `parse_stats`.
     """
     where = where or str(path)
-    intake = ParseStats() if intake is None else intake
+    parse_stats = ParseStats() if parse_stats is None else parse_stats
     separator: str | None = None
     with open_bytes(path, dialect.compression) as raw:
         text = io.TextIOWrapper(
@@ -105,22 +108,22 @@ def read_key_values(
                 separator = separator or find_separator(filled)
                 table, odd = _parse(filled, separator)
                 for index, reason in sorted(odd.items()):
-                    intake.reject(intake.num_lines + numbers[index] + 1, reason, filled[index])
-                if intake.finds_lines:
+                    parse_stats.reject(parse_stats.num_lines + numbers[index] + 1, reason, filled[index])
+                if parse_stats.finds_lines:
                     good = [number for index, number in enumerate(numbers) if index not in odd]
-                    intake.row_lines = intake.num_lines + 1 + np.array(good, np.int64)
-                intake.num_lines += len(lines)
-                intake.num_blank += len(lines) - len(filled)
+                    parse_stats.row_lines = parse_stats.num_lines + 1 + np.array(good, np.int64)
+                parse_stats.num_lines += len(lines)
+                parse_stats.num_blank += len(lines) - len(filled)
                 if odd and table.num_columns:  # a block of odd lines alone has no columns
                     is_good = np.ones(len(filled), bool)
                     is_good[list(odd)] = False
                     table = table.filter(pa.array(is_good))
-                intake.num_rows += table.num_rows
+                parse_stats.num_rows += table.num_rows
                 yield table
         except (OSError, EOFError, UnicodeError) as error:
             raise DataError(
-                f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); copy it again, or "
-                "set data.encoding"
+                f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); "
+                "copy it again, or set data.encoding"
             ) from error
 
 
@@ -135,9 +138,9 @@ def read_keys(path: Path, dialect: Dialect, block_bytes: int, *, where: str = ""
 def _parse(lines: Sequence[str], separator: str) -> tuple[pa.Table, dict[int, str]]:
     """The rows, and what is wrong with some of them (these are rows without meaning).
 
-    Lines are sorted by their number of separators. Those of one number are cut at the separators, all at once, and keys
-    are taken off the distinct pieces; lines whose pieces are no pairs (a value holds a separator or quotes) are matched
-    one by one.
+    Lines are sorted by their number of separators. Those of one number are cut at the separators, all at
+    once, and keys are taken off the distinct pieces; lines whose pieces are no pairs (a value holds a
+    separator or quotes) are matched one by one.
     """
     lines = [
         line.replace("\n", " ").replace("\r", " ") if "\n" in line or "\r" in line else line for line in lines

@@ -68,13 +68,13 @@ class ArgusFlows:
         """The canonical schema of these columns."""
         return flow_schema("argus", self.names)
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in file order."""
         header_bytes: int | None = None
-        intake = intake or ParseStats()
+        parse_stats = parse_stats or ParseStats()
         for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
             rows = parse_delimited(
-                block, self.fields, self.delimiter, quote=None, where=self.where, intake=intake
+                block, self.fields, self.delimiter, quote=None, where=self.where, parse_stats=parse_stats
             )
             if header_bytes is None and rows.num_rows:
                 header_bytes = _header_bytes(rows)

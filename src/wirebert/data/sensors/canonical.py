@@ -1,4 +1,5 @@
-"""The columns that every sensor format gives, and what each format calls them: `schemas/canonical.toml`, `sensors/*.toml`.
+"""The columns that every sensor format gives, and what each format calls them: `schemas/canonical.toml`,
+`sensors/*.toml`.
 
 Values become comparable here too: one spelling for protocols and services, one clock, bytes of IP packets.
 """
@@ -145,7 +146,8 @@ def ip_bytes(frame_bytes: pa.Array, packets: pa.Array, header_bytes: int) -> pa.
 
 
 def link_header_bytes(protocols: pa.Array, frame_bytes: pa.Array, packets: pa.Array) -> int:
-    """What the link layer added to each packet: nothing where packets are too small for Ethernet, else 14 bytes.
+    """What the link layer added to each packet: nothing where packets are too small for Ethernet, else 14
+    bytes.
 
     A capture inside a tunnel has no link layer: there TCP packets of 40 bytes and UDP packets of 28 occur.
 

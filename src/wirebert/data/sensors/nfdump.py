@@ -1,4 +1,5 @@
-"""`nfdump -o csv` -> canonical columns: one-way records, of which two that answer each other make one flow."""
+"""`nfdump -o csv` -> canonical columns: one-way records, of which two that answer each other make one
+flow."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -53,15 +54,15 @@ class NfdumpFlows:
         """The canonical schema of these columns."""
         return flow_schema("nfdump", self.names)
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows, by their first record.
 
-        A record waits for its answer until the log is `max_gap_s` past its end; what then has none is a flow of its
-        own. Order in the output is that of first records within a block.
+        A record waits for its answer until the log is `max_gap_s` past its end; what then has none is a flow
+        of its own. Order in the output is that of first records within a block.
         """
         max_gap_us = int(sensor_table("nfdump").max_gap_s * _MICRO)
         waiting = _no_records()
-        for rows in self._records(block_bytes, intake or ParseStats()):
+        for rows in self._records(block_bytes, parse_stats or ParseStats()):
             records = pa.concat_tables([waiting, _plain_records(rows)]).combine_chunks()
             now_us = pc.max(records["start_us"]).as_py() or 0
             pairs = pair_records(records, max_gap_us)
@@ -72,16 +73,18 @@ class NfdumpFlows:
             pairs = np.full(waiting.num_rows, -1, np.int64)
             yield _canonical(waiting, pairs, np.ones(waiting.num_rows, np.bool_)).select(list(self.names))
 
-    def _records(self, block_bytes: int, intake: ParseStats) -> Iterator[pa.Table]:
+    def _records(self, block_bytes: int, parse_stats: ParseStats) -> Iterator[pa.Table]:
         """Rows as the file has them, without the summary at its end."""
         for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
             end = SUMMARY.search(block)
             text = block[: end.start()] if end else block
-            yield parse_delimited(text, self.fields, ",", quote=None, where=self.where, intake=intake)
+            yield parse_delimited(
+                text, self.fields, ",", quote=None, where=self.where, parse_stats=parse_stats
+            )
             if end:
                 for line in block[end.start() :].decode("utf-8", "replace").splitlines():
-                    intake.num_lines += 1
-                    intake.add_footer(intake.num_lines, "summary of the log", line)
+                    parse_stats.num_lines += 1
+                    parse_stats.add_footer(parse_stats.num_lines, "summary of the log", line)
                 return
 
 
@@ -94,10 +97,11 @@ def open_nfdump(path: Path, head: bytes, compression: Compression, where: str) -
 
 
 def pair_records(records: pa.Table, max_gap_us: int) -> Int64[np.ndarray, " records"]:
-    """For the first record of each pair the row of its answer, for the answer -2, for a record without one -1.
+    """For the first record of each pair the row of its answer, for the answer -2, for a record without one
+    -1.
 
-    Records pair when they have the same protocol and ends, one way and the other, and the later begins no more than
-    `max_gap_us` after the earlier ended. Each record is in one pair at most, the earliest first.
+    Records pair when they have the same protocol and ends, one way and the other, and the later begins no
+    more than `max_gap_us` after the earlier ended. Each record is in one pair at most, the earliest first.
     """
     if records.num_rows == 0:
         return np.empty(0, np.int64)
@@ -113,7 +117,8 @@ def pair_records(records: pa.Table, max_gap_us: int) -> Int64[np.ndarray, " reco
         & ~_is_two_way(records)[ahead]
         & ~_is_two_way(records)[behind]
     )
-    # Of a run of neighbours that answer each other (request, answer, request, answer) every second link is a pair.
+    # Of a run of neighbours that answer each other (request, answer, request, answer) every second link is a
+    # pair.
     position = np.arange(len(is_answer))
     run_start = np.maximum.accumulate(np.where(is_answer, 0, position + 1))
     chosen = np.flatnonzero(is_answer & ((position - run_start) % 2 == 0))

@@ -1,4 +1,5 @@
-"""Records of another log that belong to flows: looked up by key, the first of each key, memory-mapped from disk."""
+"""Records of another log that belong to flows: looked up by key, the first of each key, memory-mapped from
+disk."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -33,7 +34,8 @@ class SideTable:
     def look_up(
         self, keys: UInt64[np.ndarray, " flows"]
     ) -> tuple[pa.Table, Int64[np.ndarray, " flows"], Bool[np.ndarray, " flows"]]:
-        """The record of each key (nulls where there is none), how many there are, and whether there is one."""
+        """The record of each key (nulls where there is none), how many there are, and whether there is
+        one."""
         if len(self.keys) == 0:
             nowhere = np.zeros(len(keys), np.bool_)
             nulls = {field.name: pa.nulls(len(keys), field.type) for field in self.table.schema}

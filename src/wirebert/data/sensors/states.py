@@ -1,4 +1,5 @@
-"""TCP flags of each side -> how the connection ended, in Zeek's words, by the rules of `sensors/states.toml`."""
+"""TCP flags of each side -> how the connection ended, in Zeek's words, by the rules of
+`sensors/states.toml`."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)

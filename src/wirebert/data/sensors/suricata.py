@@ -1,5 +1,5 @@
-"""Suricata's eve.json -> canonical columns: its flow events, joined by flow_id with alerts and with what the application
-layer said (dns, http, tls, quic events). Other events, statistics among them, are no flows.
+"""Suricata's eve.json -> canonical columns: its flow events, joined by flow_id with alerts and with what the
+application layer said (dns, http, tls, quic events). Other events, statistics among them, are no flows.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -107,18 +107,18 @@ class SuricataFlows:
         """The canonical schema of flow events."""
         return flow_schema("suricata", self.names)
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows, in the order in which they ended."""
         table = sensor_table("suricata")
         sides = self._side_tables(table, block_bytes)
         header_bytes: int | None = None
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
-            before = intake.num_rows if intake else 0
-            events = parse_json(block, _FLOW_FIELDS, self.where, intake or ParseStats())
+            before = parse_stats.num_rows if parse_stats else 0
+            events = parse_json(block, _FLOW_FIELDS, self.where, parse_stats or ParseStats())
             flows = _flattened(events.filter(pc.equal(events["event_type"], pa.scalar("flow"))))
-            if intake:
-                intake.num_rows = before + flows.num_rows
-                intake.num_comments += events.num_rows - flows.num_rows
+            if parse_stats:
+                parse_stats.num_rows = before + flows.num_rows
+                parse_stats.num_comments += events.num_rows - flows.num_rows
             if flows.num_rows == 0:
                 continue
             header_bytes = _header_bytes(flows) if header_bytes is None else header_bytes
@@ -176,7 +176,8 @@ def _flattened(table: pa.Table) -> pa.Table:
 
 
 def _with_query(events: pa.Table) -> pa.Table:
-    """DNS events with the first of their `queries`, which version 3 lists, as name and type; and with the bits of `flags`."""
+    """DNS events with the first of their `queries`, which version 3 lists, as name and type; and with the
+    bits of `flags`."""
     first = pc.list_element(
         pc.list_slice(combine_chunks(events["dns.queries"]), 0, 1, return_fixed_size_list=True), 0
     )

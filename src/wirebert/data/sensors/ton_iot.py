@@ -1,4 +1,5 @@
-"""TON_IoT's train_test_network.csv -> canonical columns: Zeek's columns under names of its own, and its two labels."""
+"""TON_IoT's train_test_network.csv -> canonical columns: Zeek's columns under names of its own, and its two
+labels."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -53,11 +54,13 @@ class TonIotFlows:
         """The canonical schema with what the set has of its own."""
         return flow_schema("ton_iot", self.names, sensor_table("ton_iot").own)
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in file order."""
-        table, intake = sensor_table("ton_iot"), intake or ParseStats()
+        table, parse_stats = sensor_table("ton_iot"), parse_stats or ParseStats()
         for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
-            rows = parse_delimited(block, self.fields, ",", quote='"', where=self.where, intake=intake)
+            rows = parse_delimited(
+                block, self.fields, ",", quote='"', where=self.where, parse_stats=parse_stats
+            )
             canonical: dict[str, pa.Array] = {
                 name: combine_chunks(rows[raw]) for name, raw in self._columns.items()
             }

@@ -1,5 +1,5 @@
-"""Zeek's conn.log (tabs or JSON, labelled or not) -> canonical columns, joined with the dns, http, ssl, quic and weird
-logs that lie beside it. Any other Zeek log in tabs is a table of its own columns.
+"""Zeek's conn.log (tabs or JSON, labelled or not) -> canonical columns, joined with the dns, http, ssl, quic
+and weird logs that lie beside it. Any other Zeek log in tabs is a table of its own columns.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -48,8 +48,8 @@ JSON_HEAD_LINES = 1_000
 LABEL_GAP = b"   "
 """IoT-23 appends its labels with three spaces where a tab is due."""
 _INTEGERS = frozenset(
-    "id.orig_p id.resp_p orig_ip_bytes resp_ip_bytes orig_bytes resp_bytes orig_pkts resp_pkts missed_bytes qclass "
-    "qtype rcode trans_depth request_body_len response_body_len status_code".split()
+    "id.orig_p id.resp_p orig_ip_bytes resp_ip_bytes orig_bytes resp_bytes orig_pkts resp_pkts missed_bytes "
+    "qclass qtype rcode trans_depth request_body_len response_body_len status_code".split()
 )
 _BOOLEANS = frozenset("AA RD RA rejected resumed established notice".split())
 _LISTS = frozenset("orig_mime_types resp_mime_types".split())
@@ -74,7 +74,7 @@ class ZeekLog:
     """Whether each line says in `_path` which log it belongs to: one file may hold several."""
 
     def blocks(
-        self, block_bytes: int, intake: ParseStats, wanted: tuple[str, ...] | None = None
+        self, block_bytes: int, parse_stats: ParseStats, wanted: tuple[str, ...] | None = None
     ) -> Iterator[pa.Table]:
         """Blocks of the log's columns (of a JSON log only those `wanted`), nothing interpreted."""
         schema = self._json_schema(wanted or self.fields) if self.layout == "json" else None
@@ -85,29 +85,29 @@ class ZeekLog:
             if schema is not None and self.is_named:
                 lines = own.findall(block)
                 num_others = len(block.splitlines()) - len(lines)
-                intake.num_comments += num_others
-                intake.num_lines += num_others
+                parse_stats.num_comments += num_others
+                parse_stats.num_lines += num_others
                 block = b"".join(lines)
             if schema is not None:
-                yield parse_json(block, schema, self.where, intake)
+                yield parse_json(block, schema, self.where, parse_stats)
             else:
-                yield self._parse_tabs(block, intake)
+                yield self._parse_tabs(block, parse_stats)
 
-    def _parse_tabs(self, block: bytes, intake: ParseStats) -> pa.Table:
+    def _parse_tabs(self, block: bytes, parse_stats: ParseStats) -> pa.Table:
         for match in FIELDS_LINE.finditer(block):
             if split_fields(match.group(1)) != self.fields:
                 raise DataError(
-                    f"{self.where}: expected one set of #fields, found another near line {intake.num_lines}; "
-                    "split the log where its columns change"
+                    f"{self.where}: expected one set of #fields, found another near line "
+                    f"{parse_stats.num_lines}; split the log where its columns change"
                 )
         if b"#" in block:
             block, num_comments = COMMENT.subn(b"", block)
-            intake.num_comments += num_comments
-            intake.num_lines += num_comments
+            parse_stats.num_comments += num_comments
+            parse_stats.num_lines += num_comments
         if self.has_gaps:
             block = block.replace(LABEL_GAP, b"\t")
         return parse_delimited(
-            block, self.fields, self.separator, quote=None, where=self.where, intake=intake
+            block, self.fields, self.separator, quote=None, where=self.where, parse_stats=parse_stats
         )
 
     def _json_schema(self, wanted: tuple[str, ...]) -> pa.Schema:
@@ -134,9 +134,9 @@ class ZeekTable:
         """Its columns."""
         return self.log.fields
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order."""
-        for table in self.log.blocks(block_bytes, intake or ParseStats()):
+        for table in self.log.blocks(block_bytes, parse_stats or ParseStats()):
             yield pa.table({name: _without_empty(table[name]) for name in table.column_names})
 
 
@@ -182,12 +182,12 @@ class ZeekFlows:
         """The canonical schema of these logs."""
         return flow_schema("zeek", self.names)
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in the order of conn.log."""
         table, columns = sensor_table("zeek"), self._columns
         sides = [(log, _side_table(log, table.joined[log.kind], block_bytes)) for log in self.beside]
         wanted = tuple(dict.fromkeys(columns.values()))
-        for block in self.conn.blocks(block_bytes, intake or ParseStats(), wanted):
+        for block in self.conn.blocks(block_bytes, parse_stats or ParseStats(), wanted):
             arrays = {name: _without_empty(block[raw]) for name, raw in columns.items()}
             canonical = _canonical(arrays, table)
             keys = text_keys(to_texts(arrays["uid"])) if sides else np.empty(0, np.uint64)
@@ -196,7 +196,8 @@ class ZeekFlows:
                 for name in found.column_names:
                     column = combine_chunks(found[name])
                     before = canonical.get(name)
-                    # quic.log and ssl.log both name the server: the first log that knows the flow is believed.
+                    # quic.log and ssl.log both name the server: the first log that knows the flow is
+                    # believed.
                     canonical[name] = column if before is None else pc.if_else(is_found, column, before)
             yield pa.table({name: canonical[name] for name in self.names})
 
