@@ -21,19 +21,6 @@ from wirebert.errors import DataError
 
 Compression = Literal["none", "gzip", "bz2", "xz", "zstd", "zip"]
 Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1"]
-Format = Literal[
-    "delimited",
-    "key_values",
-    "parquet",
-    "arrow",
-    "json_lines",
-    "zeek",
-    "suricata",
-    "nfdump",
-    "argus",
-    "ton_iot",
-]
-
 LineEnd = Literal["LF", "CRLF", "CR"]
 
 HEAD_BYTES = 1 << 18
@@ -60,7 +47,8 @@ MAGIC_BYTES: dict[bytes, Compression] = {
 class Dialect:
     """How one file is written."""
 
-    format: Format = "delimited"
+    format: str = "delimited"
+    """delimited, key_values, parquet, arrow, json_lines, or the name of a sensor format."""
     compression: Compression = "none"
     encoding: Encoding = "utf-8"
     delimiter: str = ","

@@ -13,8 +13,9 @@ from wirebert.data.config import DataConfig
 from wirebert.data.delimited import reader as delimited
 from wirebert.data.delimited.detection import detect_dialect, detect_header
 from wirebert.data.dialect import HEAD_BYTES, Dialect, clean_names, decode_head, read_head, whole_lines
-from wirebert.data.formats import FORMATS, SUFFIXES, Source, open_source
+from wirebert.data.formats import SUFFIXES, open_source
 from wirebert.data.readers import key_values, parquet
+from wirebert.data.readers.source import Source
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
 
@@ -26,8 +27,6 @@ DATA_SUFFIXES = {
     ".data",
     ".parquet",
     ".pq",
-    ".labeled",
-    ".binetflow",
     ".kv",
 } | SUFFIXES
 PACKED_SUFFIXES = {".gz", ".bz2", ".xz", ".zst", ".zip"}
@@ -132,7 +131,7 @@ def open_file(path: Path, where: str, config: DataConfig, schema: FlowSchema | N
     if config.delimiter is None:  # a delimiter that the user names says: a table like any
         source = open_source(path, head, compression, where, config.block_mb << 20, schema)
         if source is not None:
-            dialect = Dialect(format=FORMATS[type(source)], compression=compression)
+            dialect = Dialect(format=source.format, compression=compression)
             return FlowFile(path=path, where=where, dialect=dialect, names=source.names, source=source)
     dialect = detect_dialect(head, compression, where, config)
     if dialect.format == "parquet":

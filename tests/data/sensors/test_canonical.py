@@ -16,11 +16,10 @@ from wirebert.data.sensors.canonical import (
     sensor_table,
     service_names,
 )
+from wirebert.data.sensors.formats import SENSOR_FORMATS
 
-SENSORS = ("zeek", "suricata", "nfdump", "argus", "ton_iot")
 
-
-@pytest.mark.parametrize("sensor", SENSORS)
+@pytest.mark.parametrize("sensor", SENSOR_FORMATS)
 def test_a_sensor_speaks_of_canonical_columns_and_its_own_alone(sensor: str):
     table = sensor_table(sensor)
     known = {*canonical_columns(), *(column.name for column in table.own), "both_bytes", "both_packets"}

@@ -28,6 +28,8 @@ class ArrowTable:
     names: tuple[str, ...]
     title: str
     schema: FlowSchema | None = None
+    joined_files: tuple[Path, ...] = ()
+    format: str = "arrow"
 
     def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order, about `block_bytes` each."""

@@ -29,6 +29,8 @@ class JsonLines:
     names: tuple[str, ...]
     title: str = "JSON lines"
     schema: FlowSchema | None = None
+    joined_files: tuple[Path, ...] = ()
+    format: str = "json_lines"
 
     def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order, all with the same columns; a field that a line lacks is null."""

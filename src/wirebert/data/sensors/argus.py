@@ -46,7 +46,9 @@ class ArgusFlows:
     where: str
     compression: Compression
     delimiter: str
-    fields: tuple[str, ...]
+    raw_names: tuple[str, ...]
+    joined_files: tuple[Path, ...] = ()
+    format: str = "argus"
 
     @property
     def title(self) -> str:
@@ -55,12 +57,12 @@ class ArgusFlows:
 
     @property
     def _columns(self) -> dict[str, str]:
-        return {name: raw for name, raw in sensor_table("argus").columns.items() if raw in self.fields}
+        return {name: raw for name, raw in sensor_table("argus").columns.items() if raw in self.raw_names}
 
     @property
     def names(self) -> tuple[str, ...]:
         """Canonical columns. CTU-13 does not count packets by side: there both counts are absent."""
-        packets = ("dst_packets",) if "SrcPkts" in self.fields else ()
+        packets = ("dst_packets",) if "SrcPkts" in self.raw_names else ()
         return (*self._columns, "conn_state", "tcp_flags", "src_ip_bytes", "dst_ip_bytes", *packets)
 
     @property
@@ -74,7 +76,7 @@ class ArgusFlows:
         parse_stats = parse_stats or ParseStats()
         for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
             rows = parse_delimited(
-                block, self.fields, self.delimiter, quote=None, where=self.where, parse_stats=parse_stats
+                block, self.raw_names, self.delimiter, quote=None, where=self.where, parse_stats=parse_stats
             )
             if header_bytes is None and rows.num_rows:
                 header_bytes = _header_bytes(rows)
@@ -87,7 +89,7 @@ def open_argus(path: Path, head: bytes, compression: Compression, where: str) ->
         fields = header_names(head, delimiter)
         if set(fields) >= ARGUS_REQUIRED and len(set(fields)) == len(fields):
             return ArgusFlows(
-                path=path, where=where, compression=compression, delimiter=delimiter, fields=fields
+                path=path, where=where, compression=compression, delimiter=delimiter, raw_names=fields
             )
     return None
 

@@ -25,9 +25,6 @@ from wirebert.data.schema.schema import Column, FlowSchema
 ETHERNET_HEADER_BYTES = 14
 """What a capture on Ethernet counts in front of each IP packet."""
 
-SENSORS = ("zeek", "suricata", "nfdump", "argus", "ton_iot")
-"""Formats with a table of their own in `sensors/`."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SensorTable:
@@ -62,8 +59,17 @@ class SensorTable:
 
 @cache
 def sensor_table(name: str) -> SensorTable:
-    """The table of a format: zeek, suricata, nfdump, argus or ton_iot."""
-    plain = cast(dict[str, Any], read_words(f"{name}.toml"))
+    """The table of a built-in format: zeek, suricata, nfdump, argus or ton_iot."""
+    return parse_sensor_table(name, read_words(f"{name}.toml"))
+
+
+def parse_sensor_table(name: str, words: Mapping[str, object]) -> SensorTable:
+    """The table of a format from its TOML file.
+
+    >>> parse_sensor_table("toy", {"title": "Toy", "columns": {"src_ip": "from"}}).columns
+    {'src_ip': 'from'}
+    """
+    plain = cast(dict[str, Any], words)
     own = FlowSchema.from_dict({"name": name, "columns": plain["own"]}) if "own" in plain else None
     return SensorTable(
         name=name,

@@ -38,8 +38,10 @@ class NfdumpFlows:
     path: Path
     where: str
     compression: Compression
-    fields: tuple[str, ...]
+    raw_names: tuple[str, ...]
     title: str = "nfdump CSV, one-way records paired"
+    joined_files: tuple[Path, ...] = ()
+    format: str = "nfdump"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,7 +81,7 @@ class NfdumpFlows:
             end = SUMMARY.search(block)
             text = block[: end.start()] if end else block
             yield parse_delimited(
-                text, self.fields, ",", quote=None, where=self.where, parse_stats=parse_stats
+                text, self.raw_names, ",", quote=None, where=self.where, parse_stats=parse_stats
             )
             if end:
                 for line in block[end.start() :].decode("utf-8", "replace").splitlines():
@@ -93,7 +95,7 @@ def open_nfdump(path: Path, head: bytes, compression: Compression, where: str) -
     fields = header_names(head, ",")
     if not set(fields) >= NFDUMP_REQUIRED or len(set(fields)) < len(fields):
         return None
-    return NfdumpFlows(path=path, where=where, compression=compression, fields=fields)
+    return NfdumpFlows(path=path, where=where, compression=compression, raw_names=fields)
 
 
 def pair_records(records: pa.Table, max_gap_us: int) -> Int64[np.ndarray, " records"]:

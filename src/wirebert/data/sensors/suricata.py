@@ -93,6 +93,9 @@ class SuricataFlows:
     where: str
     compression: Compression
     title: str = "Suricata EVE"
+    raw_names: tuple[str, ...] = ()
+    joined_files: tuple[Path, ...] = ()
+    format: str = "suricata"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -37,12 +37,14 @@ class TonIotFlows:
     path: Path
     where: str
     compression: Compression
-    fields: tuple[str, ...]
+    raw_names: tuple[str, ...]
     title: str = "TON_IoT table"
+    joined_files: tuple[Path, ...] = ()
+    format: str = "ton_iot"
 
     @property
     def _columns(self) -> dict[str, str]:
-        return {name: raw for name, raw in sensor_table("ton_iot").columns.items() if raw in self.fields}
+        return {name: raw for name, raw in sensor_table("ton_iot").columns.items() if raw in self.raw_names}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,7 +61,7 @@ class TonIotFlows:
         table, parse_stats = sensor_table("ton_iot"), parse_stats or ParseStats()
         for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
             rows = parse_delimited(
-                block, self.fields, ",", quote='"', where=self.where, parse_stats=parse_stats
+                block, self.raw_names, ",", quote='"', where=self.where, parse_stats=parse_stats
             )
             canonical: dict[str, pa.Array] = {
                 name: combine_chunks(rows[raw]) for name, raw in self._columns.items()
@@ -84,7 +86,7 @@ def open_ton_iot(path: Path, head: bytes, compression: Compression, where: str) 
     fields = header_names(head, ",")
     if not set(fields) >= TON_IOT_REQUIRED or len(set(fields)) < len(fields):
         return None
-    return TonIotFlows(path=path, where=where, compression=compression, fields=fields)
+    return TonIotFlows(path=path, where=where, compression=compression, raw_names=fields)
 
 
 def _where(applies: pa.Array, column: pa.DictionaryArray) -> pa.Array:

@@ -7,7 +7,7 @@ and weird logs that lie beside it. Any other Zeek log in tabs is a table of its 
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -123,6 +123,9 @@ class ZeekTable:
 
     log: ZeekLog
     schema: FlowSchema | None = None
+    raw_names: tuple[str, ...] = ()
+    joined_files: tuple[Path, ...] = ()
+    format: str = "zeek"
 
     @property
     def title(self) -> str:
@@ -145,14 +148,21 @@ class ZeekFlows:
     """conn.log and what lies beside it, as canonical columns."""
 
     conn: ZeekLog
-    beside: tuple[ZeekLog, ...]
+    joined: tuple[ZeekLog, ...]
+    raw_names: tuple[str, ...] = ()
+    format: str = "zeek"
 
     @property
     def title(self) -> str:
         """What it is, and what it is joined with."""
         layout = "JSON" if self.conn.layout == "json" else "tab-separated"
-        kinds = [log.kind for log in self.beside]
+        kinds = [log.kind for log in self.joined]
         return f"Zeek conn log, {layout}" + (f", joined with {', '.join(kinds)}" if kinds else "")
+
+    @property
+    def joined_files(self) -> tuple[Path, ...]:
+        """The joined logs."""
+        return tuple(log.path for log in self.joined)
 
     @property
     def _columns(self) -> dict[str, str]:
@@ -173,7 +183,7 @@ class ZeekFlows:
     def names(self) -> tuple[str, ...]:
         """Canonical columns that the logs give."""
         joined = sensor_table("zeek").joined
-        side = [name for log in self.beside for name in _present(log, joined[log.kind])]
+        side = [name for log in self.joined for name in _present(log, joined[log.kind])]
         flags = ["tcp_flags"] if "history" in self._columns else []
         return tuple(dict.fromkeys([*self._columns, *flags, *side]))
 
@@ -185,7 +195,7 @@ class ZeekFlows:
     def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in the order of conn.log."""
         table, columns = sensor_table("zeek"), self._columns
-        sides = [(log, _side_table(log, table.joined[log.kind], block_bytes)) for log in self.beside]
+        sides = [(log, _side_table(log, table.joined[log.kind], block_bytes)) for log in self.joined]
         wanted = tuple(dict.fromkeys(columns.values()))
         for block in self.conn.blocks(block_bytes, parse_stats or ParseStats(), wanted):
             arrays = {name: _without_empty(block[raw]) for name, raw in columns.items()}
@@ -210,20 +220,20 @@ def open_zeek(path: Path, head: bytes, compression: Compression, where: str) -> 
     if log.kind != "conn" or (log.layout == "tabs" and not set(log.fields) >= ZEEK_REQUIRED):
         # A JSON log without flows is JSON lines like any other.
         return ZeekTable(log=log) if log.layout == "tabs" else None
-    beside = _inside(log, head)
+    joined = _logs_in_file(log, head)
     for kind in sensor_table("zeek").joined:
         neighbour = path.with_name(path.name.replace("conn", kind, 1))
         if "conn" in path.name and neighbour.is_file():
             text, packed = read_head(neighbour)
-            found = _recognise(neighbour, text, packed, str(neighbour))
-            if found is not None and found.kind == kind and "uid" in found.fields:
-                beside[kind] = found
+            neighbour_log = _recognise(neighbour, text, packed, str(neighbour))
+            if neighbour_log and neighbour_log.kind == kind and "uid" in neighbour_log.fields:
+                joined[kind] = neighbour_log
     return ZeekFlows(
-        conn=log, beside=tuple(beside[kind] for kind in sensor_table("zeek").joined if kind in beside)
+        conn=log, joined=tuple(joined[kind] for kind in sensor_table("zeek").joined if kind in joined)
     )
 
 
-def _inside(conn: ZeekLog, head: bytes) -> dict[str, ZeekLog]:
+def _logs_in_file(conn: ZeekLog, head: bytes) -> dict[str, ZeekLog]:
     """The logs by kind whose lines stand in the same file as those of conn."""
     found: dict[str, ZeekLog] = {}
     for kind in sensor_table("zeek").joined if conn.is_named else ():
@@ -231,6 +241,18 @@ def _inside(conn: ZeekLog, head: bytes) -> dict[str, ZeekLog]:
         if lines:
             found[kind] = replace(conn, kind=kind, fields=_names_of(lines))
     return found
+
+
+def is_joined_log(path: Path, paths: Collection[Path]) -> bool:
+    """Whether `path` is a Zeek log that is joined with a conn log among `paths`.
+
+    >>> is_joined_log(Path("dns.log"), [Path("conn.log")]), is_joined_log(Path("conn.log"), [Path("conn.log")])
+    (True, False)
+    """
+    return any(
+        kind in path.name and path.with_name(path.name.replace(kind, "conn", 1)) in paths
+        for kind in sensor_table("zeek").joined
+    )
 
 
 def split_fields(line: bytes) -> tuple[str, ...]:
