@@ -81,7 +81,7 @@ def test_a_few_damaged_bytes_do_not_make_utf_8_another_encoding():
         (b"#separator \\x09\n", "a Zeek log"),
         (
             b"\xd4\xc3\xb2\xa1\x02\x00",
-            "a packet capture; have a sensor such as Zeek or Suricata make flows of it",
+            "a packet capture; convert it to flows with a sensor such as Zeek or Suricata",
         ),
         (b"\r\n<!DOCTYPE html>\n<html>", "a web page; download the file itself"),
         (bytes(range(256)) * 8, "binary data; convert it to one of these"),

@@ -232,7 +232,7 @@ def test_a_payload_column_is_text(data_dir: Path):
 
 def test_a_packet_capture_is_refused_with_the_remedy(data_dir: Path):
     file = "pcap/malicious-ssh-bruteforce.pcap"
-    with pytest.raises(DataError, match="have a sensor such as Zeek or Suricata make flows of it"):
+    with pytest.raises(DataError, match="convert it to flows with a sensor such as Zeek or Suricata"):
         open_flows(data_dir / "sensors" / file)
 
 

@@ -199,7 +199,7 @@ def _schema_of(config: DataConfig) -> FlowSchema | None:
     if config.schema in known:
         return known[config.schema]
     if config.schema in SENSOR_FORMATS:
-        own = SENSOR_FORMATS[config.schema].table().own
+        own = SENSOR_FORMATS[config.schema].table().own_columns
         return flow_schema(config.schema, [*known["canonical"].names, *(column.name for column in own)], own)
     if not Path(config.schema).is_file():
         raise SchemaError(

@@ -1,4 +1,5 @@
-"""The format of a file with its own reader, recognised by its first bytes, and the schema that such files share."""
+"""The format of a file with its own reader, recognised by its first bytes, and the schema that such files
+share."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,4 +88,4 @@ def shared_schema(sources: Sequence[Source | None], names: Sequence[str]) -> Flo
     if len(formats) > 1:
         return flow_schema("canonical", names)
     name = formats.pop()
-    return flow_schema(name, names, SENSOR_FORMATS[name].table().own)
+    return flow_schema(name, names, SENSOR_FORMATS[name].table().own_columns)

@@ -16,7 +16,7 @@ _PIECE_BYTES = 1 << 20
 
 
 def number_hashes(numbers: Float64[np.ndarray, " values"]) -> UInt64[np.ndarray, " values"]:
-    """By value: 0.0 and -0.0 are equal, NaN is missing."""
+    """Hashes by value: 0.0 and -0.0 are equal, NaN is missing."""
     bits = (numbers + 0.0).view(np.uint64)  # adding zero turns -0.0 into 0.0
     return np.where(np.isnan(numbers), NULL_HASH, mix(bits))
 
@@ -40,7 +40,7 @@ def text_hashes(texts: pa.Array) -> UInt64[np.ndarray, " values"]:
 
 
 def _pieces(offsets: Int64[np.ndarray, " bounds"]) -> Iterator[tuple[int, int]]:
-    """Ranges of values of about `_PIECE_BYTES` together, so that temporaries stay small."""
+    """Ranges of values of about `_PIECE_BYTES` each, so that temporary arrays stay small."""
     start = 0
     while start < len(offsets) - 1:
         stop = int(np.searchsorted(offsets, offsets[start] + _PIECE_BYTES, side="right")) - 1

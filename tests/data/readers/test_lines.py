@@ -67,5 +67,5 @@ def test_a_line_that_is_no_object_is_counted_with_its_line():
 
 
 def test_a_field_of_two_types_is_one_sentence():
-    with pytest.raises(DataError, match="always a number or always a text"):
+    with pytest.raises(DataError, match="always a number or always text"):
         parse_json(b'{"a":1}\n{"a":"x"}\n', None, "f", ParseStats())

@@ -1,4 +1,4 @@
-"""Arrow files, Arrow streams and Feather -> blocks of columns, as Parquet gives them."""
+"""Arrow files, Arrow streams and Feather -> blocks of columns, of the same types as from Parquet."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -78,7 +78,7 @@ def _batches(path: Path, title: str) -> Iterator[pa.RecordBatch]:
     with pa.memory_map(str(path)) as file:
         if title == "Arrow file":
             reader = pa.ipc.open_file(file)
-            for number in range(reader.num_record_batches):
-                yield reader.get_batch(number)
+            for index in range(reader.num_record_batches):
+                yield reader.get_batch(index)
         else:
             yield from pa.ipc.open_stream(file)

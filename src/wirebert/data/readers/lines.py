@@ -1,5 +1,4 @@
-"""Text files as blocks of whole lines, and such blocks as tables: what line-based sensor logs are read
-with."""
+"""Text files as blocks of whole lines, and such blocks as tables, for line-based sensor logs."""
 
 import json
 import lzma
@@ -21,8 +20,8 @@ MAX_BLOCKS_PER_LINE = 8
 
 
 def line_blocks(path: Path, compression: Compression, block_bytes: int, where: str) -> Iterator[bytes]:
-    """Blocks of whole lines, about `block_bytes` each, without byte-order mark; the last line may lack its
-    end.
+    """Blocks of whole lines, about `block_bytes` each, without byte-order mark; the last line may have no
+    line end.
 
     Raises:
         DataError: the compressed data is damaged, or a line is longer than eight blocks.
@@ -57,13 +56,12 @@ def parse_delimited(
     where: str,
     parse_stats: ParseStats,
 ) -> pa.Table:
-    """The rows of a block; every column is dictionary<int32, string>, nothing is interpreted, blank lines are
-    left out.
+    """The rows of a block, without blank lines; every column is dictionary<int32, string>, not interpreted.
 
-    A row that has more or fewer fields than there are names is set aside, and `parse_stats` counts it.
+    A row with more or fewer fields than names is rejected and counted in `parse_stats`.
 
     Raises:
-        DataError: bytes are no UTF-8.
+        DataError: Arrow cannot parse the block.
     """
     ragged: list[arrow_csv.InvalidRow] = []
 
@@ -106,14 +104,13 @@ def parse_delimited(
 
 
 def parse_json(block: bytes, schema: pa.Schema | None, where: str, parse_stats: ParseStats) -> pa.Table:
-    """The objects of a block, one a line. With a schema, its fields and no others; without, whatever is
-    there.
+    """The objects of a block, one a line. With a schema, only its fields; without, all fields.
 
-    A line that is no JSON object (the last one of a log that is still written, say) is set aside, and
-    `parse_stats` counts it.
+    A line that is not a JSON object (such as an incomplete last line) is rejected and counted in
+    `parse_stats`.
 
     Raises:
-        DataError: a field is now a number, now a text.
+        DataError: a field is a number in some lines and text in others.
     """
     if not is_text_block(block):
         block = _valid_objects(block, parse_stats)
@@ -125,7 +122,7 @@ def parse_json(block: bytes, schema: pa.Schema | None, where: str, parse_stats: 
         except pa.ArrowException as error:
             if attempt:
                 raise DataError(
-                    f"{where}: expected each field to be always a number or always a text, found both "
+                    f"{where}: expected each field to be always a number or always text, found both "
                     f"({reason_of(error)}); write it in one way"
                 ) from error
             block = _valid_objects(block, parse_stats)
@@ -146,17 +143,18 @@ def is_text_block(block: bytes) -> bool:
 
 
 def _valid_lines(block: bytes, parse_stats: ParseStats) -> bytes:
-    """The lines that are UTF-8; needed for a block that has others only, so lines are looked at one by
-    one."""
-    kept: list[bytes] = []
-    for number, line in enumerate(block.splitlines(), start=1):
+    """The lines that are UTF-8, checked one by one; only called for a block with other lines."""
+    valid: list[bytes] = []
+    for line_number, line in enumerate(block.splitlines(), start=1):
         if is_text_block(line):
-            kept.append(line)
+            valid.append(line)
         else:
             parse_stats.num_lines += 1
-            reason = "bytes that are not of the encoding"
-            parse_stats.reject(parse_stats.num_lines + number - 1, reason, line.decode("utf-8", "replace"))
-    return b"\n".join(kept) + b"\n"
+            reason = "bytes that are not valid in the encoding"
+            parse_stats.reject(
+                parse_stats.num_lines + line_number - 1, reason, line.decode("utf-8", "replace")
+            )
+    return b"\n".join(valid) + b"\n"
 
 
 def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
@@ -170,26 +168,27 @@ def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
 
 
 def _valid_objects(block: bytes, parse_stats: ParseStats) -> bytes:
-    """The lines that are JSON objects; needed for a block that has others only, so lines are looked at one by
-    one."""
-    kept: list[bytes] = []
-    for number, line in enumerate(block.splitlines(), start=1):
+    """The lines that are JSON objects, checked one by one; only called for a block with other lines."""
+    valid: list[bytes] = []
+    for line_number, line in enumerate(block.splitlines(), start=1):
         try:
             is_object = isinstance(json.loads(line), dict)
         except ValueError:
             is_object = False
         if is_object:
-            kept.append(line)
+            valid.append(line)
         elif line.strip():
             parse_stats.num_lines += 1
             parse_stats.reject(
-                parse_stats.num_lines + number - 1, "expected a JSON object", line.decode("utf-8", "replace")
+                parse_stats.num_lines + line_number - 1,
+                "expected a JSON object",
+                line.decode("utf-8", "replace"),
             )
-    return b"\n".join(kept)
+    return b"\n".join(valid)
 
 
 def header_names(head: bytes, delimiter: str) -> tuple[str, ...]:
-    """The fields of the first line, without white space and quotes around them.
+    """The fields of the first line, without spaces and quotes around them.
 
     >>> header_names(b"ts, te\\r\\n1,2", ",")
     ('ts', 'te')
@@ -200,5 +199,5 @@ def header_names(head: bytes, delimiter: str) -> tuple[str, ...]:
 
 def without_first_line(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """The blocks of a file without its header."""
-    for number, block in enumerate(blocks):
-        yield block if number else block[block.find(b"\n") + 1 :] if b"\n" in block else b""
+    for line_number, block in enumerate(blocks):
+        yield block if line_number else block[block.find(b"\n") + 1 :] if b"\n" in block else b""

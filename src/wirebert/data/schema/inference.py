@@ -259,7 +259,7 @@ def _behind_label(column: Column, label: pa.Array, values: pa.Array) -> Column:
 def explained_fraction(label: pa.Array, values: pa.Array) -> float:
     """Fraction of a numeric column's variance that the label explains (the squared correlation ratio).
 
-    >>> explained_share(pa.array(["a", "a", "b", "b"]), pa.array(["1", "1", "3", "3"]))
+    >>> explained_fraction(pa.array(["a", "a", "b", "b"]), pa.array(["1", "1", "3", "3"]))
     1.0
     """
     numbers = pc.if_else(

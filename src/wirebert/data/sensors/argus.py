@@ -52,7 +52,7 @@ class ArgusFlows:
 
     @property
     def title(self) -> str:
-        """What it is."""
+        """Argus and the delimiter."""
         return f"Argus binetflow, {'tab' if self.delimiter == chr(9) else 'comma'}-separated"
 
     @property
@@ -61,7 +61,7 @@ class ArgusFlows:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Canonical columns. CTU-13 does not count packets by side: there both counts are absent."""
+        """Canonical columns. CTU-13 does not count packets by direction, so both counts are absent there."""
         packets = ("dst_packets",) if "SrcPkts" in self.raw_names else ()
         return (*self._columns, "conn_state", "tcp_flags", "src_ip_bytes", "dst_ip_bytes", *packets)
 
@@ -115,11 +115,11 @@ def _canonical(rows: pa.Table, columns: dict[str, str], header_bytes: int) -> di
         canonical["src_ip_bytes"] = ip_bytes(src_bytes, canonical["src_packets"], header_bytes)
         canonical["dst_ip_bytes"] = ip_bytes(dst_bytes, canonical["dst_packets"], header_bytes)
     else:
-        # Packets by side are not known, so the link layer's bytes are shared out as all bytes are.
-        share = _share(src_bytes, dst_bytes)
+        # Packets by direction are unknown, so link-layer bytes are split in proportion to all bytes.
+        src_fraction = _src_fraction(src_bytes, dst_bytes)
         for name, frames, part in (
-            ("src_ip_bytes", src_bytes, share),
-            ("dst_ip_bytes", dst_bytes, 1 - share),
+            ("src_ip_bytes", src_bytes, src_fraction),
+            ("dst_ip_bytes", dst_bytes, 1 - src_fraction),
         ):
             packets = pa.array(np.round(both_packets.fill_null(0).to_numpy() * part).astype(np.int64))
             canonical[name] = ip_bytes(frames, packets, header_bytes)
@@ -137,17 +137,17 @@ def _other_states(rows: pa.Table, states: pa.Array, table: SensorTable) -> pa.Ar
 
 
 def _flags(rows: pa.Table, side: int) -> UInt8[np.ndarray, " flows"]:
-    """Flags of one side: `SPA_SRPA` is what the source sent, then what the destination sent."""
+    """Flags of one side: `SPA_SRPA` means SPA from the source and SRPA from the destination."""
     return bits_of(rows["State"], lambda text: flag_bits((*text.split("_"), "")[side]))
 
 
-def _share(src: pa.Array, dst: pa.Array) -> np.ndarray:
+def _src_fraction(src: pa.Array, dst: pa.Array) -> np.ndarray:
     sent, answered = src.fill_null(0).to_numpy(), dst.fill_null(0).to_numpy()
     return sent / np.maximum(sent + answered, 1)
 
 
 def _turned(canonical: dict[str, pa.Array], rows: pa.Table) -> dict[str, pa.Array]:
-    """Flows that Argus draws from right to left (`<-`) with their sides exchanged."""
+    """The flows, with source and destination swapped where Argus writes the direction as `<-`."""
     is_left = pc.equal(pc.utf8_trim_whitespace(to_texts(rows["Dir"])), pa.scalar("<-"))
     if pc.any(is_left).as_py():
         for src, dst in _SIDES:

@@ -1,4 +1,5 @@
-"""`SensorLog` and `SensorFormat`: what a sensor format provides. The list of formats is `sensors/formats.py`."""
+"""`SensorLog` and `SensorFormat`: what a sensor format provides. The list of formats is
+`sensors/formats.py`."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass

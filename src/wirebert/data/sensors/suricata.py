@@ -1,5 +1,5 @@
-"""Suricata's eve.json -> canonical columns: its flow events, joined by flow_id with alerts and with what the
-application layer said (dns, http, tls, quic events). Other events, statistics among them, are no flows.
+"""Suricata's eve.json -> canonical columns: its flow events, joined by flow_id with alerts and with
+application-layer events (dns, http, tls, quic). Other events, such as statistics, are not flows.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -81,7 +81,7 @@ _EVENT_FIELDS: dict[str, pa.DataType] = {
     ),
 }
 DNS_FLAGS = {"dns_AA": 0x0400, "dns_RD": 0x0100, "dns_RA": 0x0080}
-"""Bits of the header of an answer (RFC 1035, 4.1.1)."""
+"""Bits of a DNS response header (RFC 1035, 4.1.1)."""
 VLAN_TAG_BYTES = 4
 
 
@@ -128,11 +128,11 @@ class SuricataFlows:
             canonical = _canonical(flows, table, header_bytes)
             keys = _flow_keys(flows["flow_id"])
             for kind, side in sides.items():
-                found, counts, is_found = side.look_up(keys)
-                for name in found.column_names:
-                    column, before = combine_chunks(found[name]), canonical.get(name)
+                records, counts, has_record = side.look_up(keys)
+                for name in records.column_names:
+                    column, before = combine_chunks(records[name]), canonical.get(name)
                     # quic and tls events both name the server.
-                    canonical[name] = column if before is None else pc.if_else(is_found, column, before)
+                    canonical[name] = column if before is None else pc.if_else(has_record, column, before)
                 if kind == "alert":
                     canonical["num_alerts"] = pa.array(counts)
             yield pa.table({name: canonical[name] for name in self.names})
@@ -179,8 +179,8 @@ def _flattened(table: pa.Table) -> pa.Table:
 
 
 def _with_query(events: pa.Table) -> pa.Table:
-    """DNS events with the first of their `queries`, which version 3 lists, as name and type; and with the
-    bits of `flags`."""
+    """DNS events with name and type of the first of their `queries` (version 3), and with the bits of
+    `flags`."""
     first = pc.list_element(
         pc.list_slice(combine_chunks(events["dns.queries"]), 0, 1, return_fixed_size_list=True), 0
     )

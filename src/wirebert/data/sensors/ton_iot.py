@@ -1,5 +1,4 @@
-"""TON_IoT's train_test_network.csv -> canonical columns: Zeek's columns under names of its own, and its two
-labels."""
+"""TON_IoT's train_test_network.csv -> canonical columns: renamed Zeek columns, and two labels."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -53,8 +52,8 @@ class TonIotFlows:
 
     @property
     def schema(self) -> FlowSchema:
-        """The canonical schema with what the set has of its own."""
-        return flow_schema("ton_iot", self.names, sensor_table("ton_iot").own)
+        """The canonical schema with the columns that only this data set has."""
+        return flow_schema("ton_iot", self.names, sensor_table("ton_iot").own_columns)
 
     def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in file order."""
@@ -66,9 +65,9 @@ class TonIotFlows:
             canonical: dict[str, pa.Array] = {
                 name: combine_chunks(rows[raw]) for name, raw in self._columns.items()
             }
-            for name, judge in table.only_where.items():
-                if name in canonical and judge in rows.column_names:
-                    applies = pc.greater(to_integers(rows[judge]), pa.scalar(0))
+            for name, condition in table.only_where.items():
+                if name in canonical and condition in rows.column_names:
+                    applies = pc.greater(to_integers(rows[condition]), pa.scalar(0))
                     canonical[name] = _where(applies, dictionary_encode(canonical[name]))
             for name in canonical:
                 column = canonical_columns().get(name)
