@@ -73,7 +73,7 @@ def test_an_inferred_schema_can_be_written_edited_and_used(
     data.write_text("\n".join(["bytes,load,label", *rows, ""]), encoding="utf-8")
     assert main(["inspect", str(data), "--write-schema", str(schema), "--drop", "count"]) == 0
     text = schema.read_text(encoding="utf-8")
-    assert "left out by data.drop" in text
+    assert "dropped by data.drop" in text
     schema.write_text(text.replace('kind = "count"', 'kind = "category"'), encoding="utf-8")
     assert main(["inspect", str(data), "--schema", str(schema), "--json"]) == 0
     found = json.loads(capfd.readouterr().out.partition("\n{")[2].join(["{", ""]))

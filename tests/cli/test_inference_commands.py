@@ -112,7 +112,7 @@ def test_evaluating_accounts_for_every_row(
     assert "warning: odd: 1 of 299 rows (0.3 %) have no label" in screen
     report = json.loads((out / "report.json").read_text())
     left_out = {finding["code"]: finding["count"] for finding in report["data"]["findings"]}
-    assert left_out == {"rows_set_aside": 1, "unlabelled_rows": 1}
+    assert left_out == {"rejected_rows": 1, "unlabelled_rows": 1}
     assert report["splits"]["odd"]["num_flows"] + sum(left_out.values()) == len(rows)
 
 

@@ -13,7 +13,7 @@ from wirebert.comparison.folds import (
     read_search_pool,
 )
 from wirebert.config import resolve_run
-from wirebert.data.checks.sampling import FEW_ROWS, sample_by_name
+from wirebert.data.sampling import FEW_ROWS, sample_by_name
 from wirebert.run_folder import RunFolder
 from wirebert.workflows.prepare import prepare, write_typed_rows
 

@@ -4,21 +4,21 @@ from wirebert.data.accounting import MAX_LINE_EXAMPLES, ParseStats
 from wirebert.errors import DataError
 
 
-def test_too_many_rows_set_aside_are_one_sentence_with_the_first():
-    intake = ParseStats(num_rows=98)
-    intake.reject(7, "expected 2 fields, found 3", "a,b,c")
-    intake.reject(9, "expected 2 fields, found 1", "a")
-    intake.check(0.02, "flows.csv")
+def test_too_many_rejected_rows_are_one_sentence_with_the_first():
+    parse_stats = ParseStats(num_rows=98)
+    parse_stats.reject(7, "expected 2 fields, found 3", "a,b,c")
+    parse_stats.reject(9, "expected 2 fields, found 1", "a")
+    parse_stats.check(0.02, "flows.csv")
     with pytest.raises(
         DataError, match=r"flows\.csv, line 7: expected 2 fields, found 3 in 'a,b,c', and so 2 of 100 rows"
     ):
-        intake.check(0.01, "flows.csv")
+        parse_stats.check(0.01, "flows.csv")
 
 
 def test_a_footer_fails_nothing():
-    intake = ParseStats(num_rows=1)
-    intake.add_footer(3, "expected 2 fields, found 1", "Summary")
-    intake.check(0.0, "flows.csv")
+    parse_stats = ParseStats(num_rows=1)
+    parse_stats.add_footer(3, "expected 2 fields, found 1", "Summary")
+    parse_stats.check(0.0, "flows.csv")
 
 
 def test_accounts_of_files_add_up():
@@ -33,5 +33,7 @@ def test_accounts_of_files_add_up():
 
 
 def test_what_is_left_of_the_lines_are_line_breaks_in_quotes():
-    intake = ParseStats(num_lines=10, num_before=1, num_rows=5, num_blank=1, num_comments=1, num_footer=1)
-    assert intake.num_line_breaks == 1
+    parse_stats = ParseStats(
+        num_lines=10, num_before=1, num_rows=5, num_blank=1, num_comments=1, num_footer=1
+    )
+    assert parse_stats.num_line_breaks == 1

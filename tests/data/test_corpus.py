@@ -253,26 +253,26 @@ CORPUS: dict[str, Case] = {
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_the_table_in_the_file_is_found(name: str, tmp_path: Path):
-    case, path, intake = CORPUS[name], tmp_path / "flows.csv", ParseStats()
+    case, path, parse_stats = CORPUS[name], tmp_path / "flows.csv", ParseStats()
     path.write_bytes(case.content)
     part = open_file(path, "flows.csv", DataConfig(), None)
-    rows = [row for block in part.raw_blocks(1 << 20, intake) for row in block.to_pylist()]
+    rows = [row for block in part.raw_blocks(1 << 20, parse_stats) for row in block.to_pylist()]
     dialect = part.dialect
     assert dialect.delimiter == case.delimiter
     assert dialect.has_header == (case.names is not None)
     if case.names is not None:
         assert "|".join(part.names) == case.names
     assert "|".join(value.strip() for value in rows[0].values()) == case.first
-    assert (len(rows), intake.num_rejected) == (case.rows, case.set_aside)
-    assert (intake.num_footer, intake.num_comments) == (case.footer, case.comments)
+    assert (len(rows), parse_stats.num_rejected) == (case.rows, case.set_aside)
+    assert (parse_stats.num_footer, parse_stats.num_comments) == (case.footer, case.comments)
     assert (dialect.skip_lines, dialect.comment) == (case.skip_lines, case.comment)
     assert (dialect.escape, dialect.decimal_comma) == (case.escape, case.decimal_comma)
     if case.quote != '"':
         assert dialect.quote == case.quote
     text = case.text.removeprefix("\ufeff")
-    assert intake.num_lines == len(re.findall(r"\r\n|\r|\n", text)) + (text[-1] not in "\r\n")
+    assert parse_stats.num_lines == len(re.findall(r"\r\n|\r|\n", text)) + (text[-1] not in "\r\n")
     num_breaks = sum(len(re.findall(r"[\r\n]", value)) for row in rows for value in row.values())
-    assert intake.num_line_breaks == num_breaks
+    assert parse_stats.num_line_breaks == num_breaks
 
 
 @pytest.mark.parametrize("name", CORPUS)

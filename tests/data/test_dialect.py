@@ -52,7 +52,7 @@ def test_truncated_compressed_data_is_one_sentence(compression: str, tmp_path: P
 
 def test_a_folder_or_missing_file_is_one_sentence(tmp_path: Path):
     for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(DataError, match="can not be read"):
+        with pytest.raises(DataError, match="cannot be read"):
             read_head(path)
 
 
@@ -81,7 +81,7 @@ def test_a_few_damaged_bytes_do_not_make_utf_8_another_encoding():
         (b"#separator \\x09\n", "a Zeek log"),
         (
             b"\xd4\xc3\xb2\xa1\x02\x00",
-            "a packet capture; have a sensor such as Zeek or Suricata make flows of it",
+            "a packet capture; convert it to flows with a sensor such as Zeek or Suricata",
         ),
         (b"\r\n<!DOCTYPE html>\n<html>", "a web page; download the file itself"),
         (bytes(range(256)) * 8, "binary data; convert it to one of these"),

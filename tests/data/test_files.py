@@ -27,15 +27,25 @@ def test_a_stem_is_the_name_without_what_says_how_it_is_written(name: str, stem:
 def test_rows_and_lines_of_a_messy_file_add_up(tmp_path: Path):
     path = tmp_path / "flows.csv"
     path.write_text('Report\n\n# made by x\na,b\n1,"x\ny"\n\n2,"z\n3,w\n# pause\nTotal\n')
-    intake = ParseStats()
+    parse_stats = ParseStats()
     part = open_file(path, "flows.csv", DataConfig(), None)
     assert part.names == ("a", "b")
-    assert [row for block in part.raw_blocks(1 << 20, intake) for row in block.to_pylist()] == [
+    assert [row for block in part.raw_blocks(1 << 20, parse_stats) for row in block.to_pylist()] == [
         {"a": "1", "b": "x\ny"},
         {"a": "3", "b": "w"},
     ]
-    assert (intake.num_before, intake.num_rows, intake.num_blank, intake.num_comments) == (4, 2, 1, 1)
-    assert (intake.num_rejected, intake.num_footer, intake.num_line_breaks, intake.num_lines) == (
+    assert (
+        parse_stats.num_before,
+        parse_stats.num_rows,
+        parse_stats.num_blank,
+        parse_stats.num_comments,
+    ) == (4, 2, 1, 1)
+    assert (
+        parse_stats.num_rejected,
+        parse_stats.num_footer,
+        parse_stats.num_line_breaks,
+        parse_stats.num_lines,
+    ) == (
         1,
         1,
         1,
@@ -64,11 +74,11 @@ def test_an_open_quote_costs_its_row_in_a_table_of_any_size(
     sound = cells.copy()
     del sound[place % len(cells)]
     cells[place % len(cells)][column] = f'"{cells[place % len(cells)][column]}'
-    path, intake = tmp_path_factory.getbasetemp() / "open_quote.csv", ParseStats()
+    path, parse_stats = tmp_path_factory.getbasetemp() / "open_quote.csv", ParseStats()
     path.write_text("".join(delimiter.join(row) + "\n" for row in [["n", "uri", "kind"], *cells]))
-    blocks = open_file(path, "flows.csv", DataConfig(), None).raw_blocks(1 << 20, intake)
+    blocks = open_file(path, "flows.csv", DataConfig(), None).raw_blocks(1 << 20, parse_stats)
     assert [[*row.values()] for block in blocks for row in block.to_pylist()] == sound
-    assert [(row.line, row.text) for row in intake.examples] == [
+    assert [(row.line, row.text) for row in parse_stats.examples] == [
         (place % len(cells) + 2, delimiter.join(cells[place % len(cells)]))
     ]
 
@@ -77,7 +87,7 @@ def test_a_short_table_with_an_open_quote_has_a_finding_that_names_the_line(tmp_
     path = tmp_path / "flows.csv"
     path.write_text('dur,proto,label\n1,tcp,a\n2,udp,b\n"3,tcp,a\n4,udp,b\n')
     findings = inspect_data(str(path), DataConfig(max_invalid_fraction=0.5)).findings
-    assert [(f.count, f.example) for f in findings if f.code == "rows_set_aside"] == [(1, 'line 4: "3,tcp,a')]
+    assert [(f.count, f.example) for f in findings if f.code == "rejected_rows"] == [(1, 'line 4: "3,tcp,a')]
     with pytest.raises(DataError, match=r"line 4: a quote .* 1 of 4 rows .* data.quote"):
         inspect_data(str(path), DataConfig())
 
@@ -139,7 +149,7 @@ def test_rows_that_can_not_be_used_are_refused_whichever_file_has_them(tmp_path:
     rows = "dur,proto\n" + "1,tcp\n2,udp\n" * 5
     (tmp_path / "a.csv").write_text(rows)
     (tmp_path / "b.csv").write_text(rows + "3\n" * 5 + "4,tcp\n")
-    with pytest.raises(DataError, match="5 of 26 rows can not be used"):
+    with pytest.raises(DataError, match="5 of 26 rows cannot be parsed"):
         open_flows(tmp_path)
 
 
@@ -151,16 +161,16 @@ def test_each_file_loses_its_own_lines_after_the_table_packed_or_not(
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(text))
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text)))
     for data, num_files in ((str(tmp_path), 2), ("-", 1)):
-        intake = InvalidValues()
-        blocks = open_flows(data, DataConfig(footer_lines=1)).blocks(intake)
+        parse_stats = InvalidValues()
+        blocks = open_flows(data, DataConfig(footer_lines=1)).blocks(parse_stats)
         assert [n for block in blocks for n in block["n"].to_pylist()] == [10, 20] * num_files
-        assert [row.text for row in intake.lines.footer] == ["9,all,30"] * num_files
+        assert [row.text for row in parse_stats.lines.footer] == ["9,all,30"] * num_files
 
 
 def test_each_file_of_a_folder_may_have_lines_after_its_table(tmp_path: Path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text("dur,proto\n" + "1,tcp\n2,udp\n" * 50 + "Summary\nflows\n")
-    intake = InvalidValues()
-    blocks = list(open_flows(tmp_path).blocks(intake))
+    parse_stats = InvalidValues()
+    blocks = list(open_flows(tmp_path).blocks(parse_stats))
     assert sum(block.num_rows for block in blocks) == 200
-    assert (intake.lines.num_footer, intake.lines.num_rejected) == (4, 0)
+    assert (parse_stats.lines.num_footer, parse_stats.lines.num_rejected) == (4, 0)

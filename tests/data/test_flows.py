@@ -144,9 +144,9 @@ def test_missing_paths_empty_folders_and_differing_files_are_one_sentence(tmp_pa
 def test_values_that_do_not_fit_fail_above_the_limit_and_are_counted_below(tmp_path: Path):
     schema = open_flows(write(tmp_path / "train.csv")).schema
     path = write(tmp_path / "new.csv", "dur,proto\n" + "1,tcp\n" * 99 + "5%,tcp\n")
-    misfits = InvalidValues()
-    assert sum(table.num_rows for table in open_flows(path, schema=schema).blocks(misfits)) == 100
-    assert (misfits.counts, misfits.num_rows) == ({"dur": 1}, 100)
+    invalid = InvalidValues()
+    assert sum(table.num_rows for table in open_flows(path, schema=schema).blocks(invalid)) == 100
+    assert (invalid.counts, invalid.num_rows) == ({"dur": 1}, 100)
     with pytest.raises(DataError, match="column 'dur', row 100: expected a number, found '5%'"):
         rows_of(open_flows(path, DataConfig(max_invalid_fraction=0.0), schema=schema))
 
@@ -219,10 +219,10 @@ def test_real_data_sets_are_understood_without_being_told(
     assert len(counts) == num_classes
     assert counts.total() == num_rows
     assert left_out <= {column.name for column in flows.schema.columns if not column.is_feature}
-    misfits = InvalidValues()
-    for _ in flows.blocks(misfits):
+    invalid = InvalidValues()
+    for _ in flows.blocks(invalid):
         pass
-    assert misfits.total == 0
+    assert invalid.total == 0
 
 
 def test_a_payload_column_is_text(data_dir: Path):
@@ -232,7 +232,7 @@ def test_a_payload_column_is_text(data_dir: Path):
 
 def test_a_packet_capture_is_refused_with_the_remedy(data_dir: Path):
     file = "pcap/malicious-ssh-bruteforce.pcap"
-    with pytest.raises(DataError, match="have a sensor such as Zeek or Suricata make flows of it"):
+    with pytest.raises(DataError, match="convert it to flows with a sensor such as Zeek or Suricata"):
         open_flows(data_dir / "sensors" / file)
 
 
@@ -240,11 +240,11 @@ def test_what_does_not_fit_is_named_with_its_file_among_several(tmp_path: Path):
     good = "dur,proto,label\n" + "".join(f"{row},tcp,a\n{row}.5,udp,b\n" for row in range(100))
     write(tmp_path / "a.csv", good)
     write(tmp_path / "b.csv", good + "5%,tcp,a\n7,tcp,a,x\n7,tcp,a\n")
-    misfits = InvalidValues()
-    for _ in open_flows(tmp_path).blocks(misfits):
+    invalid = InvalidValues()
+    for _ in open_flows(tmp_path).blocks(invalid):
         pass
-    assert misfits.examples["dur"][0].place == f"row 201 of {tmp_path / 'b.csv'}"
-    assert misfits.lines.examples[0].place == f"line 203 of {tmp_path / 'b.csv'}"
+    assert invalid.examples["dur"][0].location == f"row 201 of {tmp_path / 'b.csv'}"
+    assert invalid.lines.examples[0].location == f"line 203 of {tmp_path / 'b.csv'}"
 
 
 ARGUS = (
@@ -284,7 +284,7 @@ def test_dropped_columns_are_no_features_and_duplicates_are_found_without_them(t
     dropped = open_flows(tmp_path / "flows.csv", DataConfig(drop=("port",)))
     assert [column.name for column in whole.schema.features] == ["dur", "dport"]
     assert [column.name for column in dropped.schema.features] == ["dur"]
-    assert "left out by data.drop" in dropped.schema.column("dport").note
+    assert "dropped by data.drop" in dropped.schema.column("dport").note
     assert len(np.unique(profile_table(whole).feature_hashes)) == 60
     assert len(np.unique(profile_table(dropped).feature_hashes)) == 2
 

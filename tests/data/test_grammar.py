@@ -108,7 +108,7 @@ def test_rows_begin_where_reading_by_characters_says(rows: list[tuple[str, str, 
 @given(st.lists(st.sampled_from(["1,2", "", "3", '4,"5\n6"', "7,8,9"])), ENDS, st.booleans())
 def test_every_row_that_is_read_has_the_line_of_its_first_field(rows: list[str], end: str, has_end: bool):
     text = end.join(["a,b", *rows]) + end * has_end
-    intake = ParseStats(finds_lines=True)
+    parse_stats = ParseStats(finds_lines=True)
     grammar_text = text.encode()
 
     class Stream:
@@ -121,11 +121,13 @@ def test_every_row_that_is_read_has_the_line_of_its_first_field(rows: list[str],
             return grammar_text[self.at - nbytes : self.at]
 
     found: list[tuple[int, str]] = []
-    blocks = delimited.tables(Stream(), Dialect(), 40, names=["a", "b"], where="flows", intake=intake)
+    blocks = delimited.tables(
+        Stream(), Dialect(), 40, names=["a", "b"], where="flows", parse_stats=parse_stats
+    )
     for block in blocks:
-        assert intake.row_lines is not None
+        assert parse_stats.row_lines is not None
         firsts = [str(first) for first in block["a"].to_pylist()]
-        found += list(zip(intake.row_lines.tolist(), firsts, strict=True))
+        found += list(zip(parse_stats.row_lines.tolist(), firsts, strict=True))
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     assert [lines[line - 1].split(",")[0] for line, _ in found] == [first for _, first in found]
     assert len(found) == sum(row in ("1,2", '4,"5\n6"') for row in rows)
@@ -133,20 +135,24 @@ def test_every_row_that_is_read_has_the_line_of_its_first_field(rows: list[str],
 
 def test_nothing_is_counted_unless_it_is_wanted(tmp_path: Path):
     (tmp_path / "flows.csv").write_text("a,b\n1,2\n", encoding="utf-8")
-    intake = ParseStats()
-    list(delimited.read_delimited(tmp_path / "flows.csv", Dialect(), 100, names=["a", "b"], intake=intake))
-    assert intake.row_lines is None
+    parse_stats = ParseStats()
+    list(
+        delimited.read_delimited(
+            tmp_path / "flows.csv", Dialect(), 100, names=["a", "b"], parse_stats=parse_stats
+        )
+    )
+    assert parse_stats.row_lines is None
 
 
 @pytest.mark.parametrize("block_bytes", [5, 1000])
 def test_key_value_lines_are_numbered_too(tmp_path: Path, block_bytes: int):
     text = "a:1, b:2\n\nno pair at all\na:3, b:4\na:5, b:6\n"
     (tmp_path / "flows.txt").write_text(text, encoding="utf-8")
-    intake = ParseStats(finds_lines=True)
+    parse_stats = ParseStats(finds_lines=True)
     lines = [np.empty(0, np.int64)]
     for _ in key_values.read_key_values(
-        tmp_path / "flows.txt", Dialect(format="key_values"), block_bytes, intake=intake
+        tmp_path / "flows.txt", Dialect(format="key_values"), block_bytes, parse_stats=parse_stats
     ):
-        assert intake.row_lines is not None
-        lines.append(intake.row_lines)
+        assert parse_stats.row_lines is not None
+        lines.append(parse_stats.row_lines)
     assert np.concatenate(lines).tolist() == [1, 4, 5]

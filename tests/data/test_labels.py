@@ -159,7 +159,7 @@ def test_rare_classes_are_kept_merged_or_refused():
     merged = classes_for(counts, min_class_rows=5, rare_classes="merge")
     assert merged.classes == ("benign", "dos", "other")
     assert merged.class_of_label("worm") == merged.class_of_label("scan") == "other"
-    with pytest.raises(DataError, match=r"at least 5 rows of every class, found fewer of 'scan', 'worm'"):
+    with pytest.raises(DataError, match=r"at least 5 rows in every class, found fewer in 'scan', 'worm'"):
         classes_for(counts, min_class_rows=5, rare_classes="refuse")
 
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.data.formats import FORMATS
 from wirebert.data.registry import known_datasets, verify
 from wirebert.data.schema.library import known_schemas
+from wirebert.data.sensors.formats import SENSOR_FORMATS
 from wirebert.errors import DataError
 
 CONTENT = b"dur,proto\n1,tcp\n"
@@ -20,7 +20,7 @@ def test_every_set_says_what_to_cite_and_how_to_split():
         assert data_set.licence
         assert data_set.split
         assert data_set.homepage.startswith("https://")
-        assert data_set.schema is None or data_set.schema in {*known_schemas(), *FORMATS.values()}
+        assert data_set.schema is None or data_set.schema in {*known_schemas(), *SENSOR_FORMATS}
 
 
 @pytest.mark.parametrize("folder", ["nsl-kdd", "unsw-nb15", "http-params", "iot-23", "ton-iot"])

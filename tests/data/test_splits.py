@@ -142,7 +142,7 @@ class Tables:
             }
         )
 
-    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
+    def blocks(self, invalid: InvalidValues | None = None) -> Iterator[pa.Table]:
         half = self.table.num_rows // 2
         yield self.table.slice(0, half)
         yield self.table.slice(half)
@@ -207,7 +207,7 @@ def test_classes_on_one_side_only_are_reported():
     labels = ["dos"] * 20 + ["benign"] * 20
     found = split(DataConfig(split="time", valid_fraction=0.25), **{**TABLE, "label": labels})
     lacking = [finding for finding in found.findings if finding.code == "split_lacks_classes"]
-    assert [(finding.example, "training side only" in finding.message) for finding in lacking] == [
+    assert [(finding.example, "only in the training split" in finding.message) for finding in lacking] == [
         ("benign", True)
     ]
 
@@ -227,12 +227,12 @@ def test_unlabelled_rows_are_on_no_side_and_sides_never_overlap(split_name: str)
     assert len(found.statement) > 100
 
 
-def test_what_can_not_be_split_is_one_sentence():
+def test_what_cannot_be_split_is_one_sentence():
     with pytest.raises(SchemaError, match="no column 'hots', did you mean 'host'"):
         split(DataConfig(split="group", group_column="hots"), **TABLE)
-    with pytest.raises(DataError, match="expected rows on both sides"):
+    with pytest.raises(DataError, match="expected rows in both splits"):
         split(DataConfig(split="time"), **{**TABLE, "ts": ["5"] * ROWS})
-    with pytest.raises(DataError, match="found none that can be read"):
+    with pytest.raises(DataError, match="found no readable one"):
         split(DataConfig(split="time"), **{**TABLE, "ts": ["noon"] * ROWS})
     with pytest.raises(DataError, match="no class 'scann', did you mean 'scan'"):
         split(DataConfig(split="leave_attack_out", left_out_class="scann"), **TABLE)
@@ -267,7 +267,7 @@ def test_test_rows_are_set_apart_from_training_and_validation(split_name: str):
     sides = np.stack([found.is_train, found.is_valid, found.is_test, found.is_held_out])
     assert sides.sum(axis=0).tolist() == [0 if label is None else 1 for label in labels]
     assert sides[:3].any(axis=1).all()
-    assert "Test rows (30%) were set apart" in found.statement
+    assert "Test rows (30%) were split off" in found.statement
 
 
 def test_no_row_of_the_test_equals_one_of_training_or_validation():
@@ -309,7 +309,7 @@ def test_rows_and_classes_that_cross_into_the_test_are_reported():
     of_test = [finding for finding in found.findings if "of test share" in finding.message]
     assert [finding.count for finding in of_test] == [10, 10]
     lacking = [finding.message for finding in found.findings if finding.code == "split_lacks_classes"]
-    assert any("'dos' stand on the test side only" in message for message in lacking)
+    assert any("'dos' occur only in the test split" in message for message in lacking)
 
 
 def test_without_a_test_fraction_no_row_is_set_apart_and_nothing_is_said_of_a_test():

@@ -75,16 +75,16 @@ def _tell_what_is_left_out(misfits: InvalidValues) -> None:
     if lines.num_rejected:
         first = lines.examples[0]
         told = (
-            f"{lines.num_rejected:,} rows can not be used and have no verdict ({first.place}: {first.reason})"
+            f"{lines.num_rejected:,} rows can not be used and have no verdict ({first.location}: {first.reason})"
         )
         warn(told)
     if lines.num_footer:
         first = lines.footer[0]
-        told = f"{lines.num_footer:,} lines after the table are no rows and have no verdict ({first.place}: {first.text!r})"
+        told = f"{lines.num_footer:,} lines after the table are no rows and have no verdict ({first.location}: {first.text!r})"
         warn(told)
     for column, count in misfits.counts.items():
         first = misfits.examples[column][0]
-        told = f"column {column!r} holds no number in {count:,} rows, read as missing ({first.place}: {first.value!r})"
+        told = f"column {column!r} holds no number in {count:,} rows, read as missing ({first.location}: {first.value!r})"
         warn(told)
 
 

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Int64, UInt64
 
 from wirebert.baselines.task import Rows, Task, joined_texts, text_columns
 from wirebert.config import RunConfig
-from wirebert.data.checks.sampling import sample_by_name
 from wirebert.data.flows import FlowSubset
+from wirebert.data.sampling import sample_by_name
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.splits import duplicate_safe_split
 from wirebert.encoding.matrix import FeatureEncoder, concatenate, extract_features

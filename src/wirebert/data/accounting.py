@@ -1,7 +1,8 @@
-"""What became of every line of a file: rows that are used, and rows and lines that are not, with examples.
+"""Parse statistics: every line of a file is counted as a row, as rejected, or as something else, with
+examples.
 
-Nothing is left out in silence: lines = header and lines before it + rows + blank lines + comments + rows set aside +
-lines after the table + line breaks inside quoted values.
+Nothing is skipped silently: lines = header and lines before it + rows + blank lines + comments + lines of
+rejected rows + lines after the table + line breaks inside quoted values.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ SHOWN_CHARACTERS = 80
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A row that could not be used."""
+    """A row that cannot be parsed."""
 
     line: int
     """Number of its first line in the file, from 1."""
@@ -26,10 +27,10 @@ class RejectedRow:
     text: str
     """Its beginning."""
     file: str = ""
-    """Where it stands, if there are several files."""
+    """The file, if there are several."""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """`line 3`, or `line 3 of flows.csv`."""
         return f"line {self.line} of {self.file}" if self.file else f"line {self.line}"
 
@@ -47,19 +48,21 @@ class ParseStats:
     num_rejected: int = 0
     num_rejected_lines: int = 0
     num_footer: int = 0
-    """Lines after the table: as many as were named, or those with fewer fields, be it totals or a row that was cut off."""
+    """Lines after the table: the configured number, or lines with fewer fields (totals, or a truncated
+    row)."""
     num_not_text: int = 0
-    """Rows among those set aside whose bytes do not belong to the encoding."""
+    """Rejected rows with bytes that are not valid in the encoding."""
     num_quoted: int = 0
-    """Values that hold a delimiter, a quote or a line break, and need their quotes."""
+    """Values with a delimiter, a quote or a line break, which need their quotes."""
     num_emptied: int = 0
-    """Lines of the piece at hand that were emptied, and are no blank lines of the file."""
+    """Lines of the current block that were blanked out and are not blank lines of the file."""
     finds_lines: bool = False
     """Whether `row_lines` is wanted."""
     row_lines: Int64[np.ndarray, " rows"] | None = None
-    """Line on which each row of the block read last begins; None where it is not wanted, and for formats without lines."""
+    """First line of each row of the last block; None where it is not wanted, and for formats without
+    lines."""
     row_file: str = ""
-    """The file that the block read last comes from."""
+    """The file of the last block."""
     examples: list[RejectedRow] = field(default_factory=list)
     footer: list[RejectedRow] = field(default_factory=list)
 
@@ -76,7 +79,7 @@ class ParseStats:
         )
 
     def reject(self, line: int, reason: str, text: str, num_lines: int = 1) -> None:
-        """Count a row that can not be used."""
+        """Count a rejected row."""
         self.num_rejected += 1
         self.num_rejected_lines += num_lines
         if len(self.examples) < MAX_LINE_EXAMPLES:
@@ -89,14 +92,14 @@ class ParseStats:
         del self.footer[:-MAX_LINE_EXAMPLES]
 
     def go_on(self) -> None:
-        """The table goes on after lines that were taken for its end: these are rows that can not be used."""
+        """The table goes on after lines that looked like its end: count these as rejected rows."""
         self.num_rejected += self.num_footer
         self.num_rejected_lines += self.num_footer
         self.examples = [*self.examples, *self.footer][:MAX_LINE_EXAMPLES]
         self.num_footer, self.footer = 0, []
 
     def merge(self, other: "ParseStats", file: str = "") -> None:
-        """Count what `other` counted too, in `file` if there are several."""
+        """Add the counts of `other`, which come from `file` if there are several."""
         for name in (
             "num_lines",
             "num_before",
@@ -114,14 +117,14 @@ class ParseStats:
         self.footer = [*self.footer, *_named(other.footer, file)][:MAX_LINE_EXAMPLES]
 
     def check(self, limit_fraction: float, where: str) -> None:
-        """Raise a DataError if more than this share of the rows was set aside."""
+        """Raise a DataError if more than this fraction of the rows was rejected."""
         if self.num_rejected > limit_fraction * (self.num_rows + self.num_rejected):
             first = self.examples[0]
             total = self.num_rows + self.num_rejected
             raise DataError(
-                f"{where}, line {first.line}: {first.reason} in {first.text!r}, and so {self.num_rejected:,} of "
-                f"{total:,} rows can not be used; correct them, set data.delimiter, data.quote or data.encoding, or "
-                "raise data.max_invalid_fraction"
+                f"{where}, line {first.line}: {first.reason} in {first.text!r}, and so "
+                f"{self.num_rejected:,} of {total:,} rows cannot be parsed; correct them, set "
+                "data.delimiter, data.quote or data.encoding, or raise data.max_invalid_fraction"
             )
 
 

@@ -1,4 +1,4 @@
-"""Times as they stand in files -> seconds."""
+"""Columns of files -> text, integers and times, each distinct value converted once."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -22,9 +22,10 @@ TIME_FORMATS = (
 
 
 def seconds_of(column: pa.ChunkedArray | pa.Array) -> Float64[np.ndarray, " rows"]:
-    """Seconds since 1970 (or whatever the source counts from), NaN where a value is missing or no time.
+    """Seconds since 1970 (or since the start of the source's clock), NaN where a value is missing or not a
+    time.
 
-    Numbers are taken as they are; dates may be ISO 8601, with slashes, or with the day first.
+    Numbers are seconds; dates may be ISO 8601, with slashes, or with the day first.
 
     >>> seconds_of(pa.array(["1970-01-01T00:01:00.5", "1970/01/01 00:02", "90", None]))
     array([ 60.5, 120. ,  90. ,   nan])
@@ -48,17 +49,17 @@ def _text_seconds(texts: pa.Array) -> Float64[np.ndarray, " values"]:
     seconds[chosen] = numbers.cast(pa.float64()).to_numpy(zero_copy_only=False)
     rest = np.flatnonzero(np.isnan(seconds))
     dates = pc.replace_substring(pc.utf8_trim_whitespace(texts.take(pa.array(rest, pa.int64()))), "/", "-")
-    # Hours and minutes alone are a time as well.
+    # Hours and minutes without seconds are a time too.
     whole = pc.replace_substring_regex(
         dates, r"^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d)( ?[+-]\d\d:?\d\d|Z)?$", r"\1:00\2"
     )
-    found = _as_seconds(epoch_us(whole))
+    seconds_found = _as_seconds(epoch_us(whole))
     for layout in TIME_FORMATS:
-        if not np.isnan(found).any():
+        if not np.isnan(seconds_found).any():
             break
         tried = _as_seconds(pc.strptime(dates, format=layout, unit="us", error_is_null=True))
-        found = np.where(np.isnan(found), tried, found)
-    seconds[rest] = found
+        seconds_found = np.where(np.isnan(seconds_found), tried, seconds_found)
+    seconds[rest] = seconds_found
     return seconds
 
 
@@ -75,7 +76,7 @@ _TIME = (
 
 
 def change_texts(column: pa.ChunkedArray | pa.Array, change: Callable[[str], str | None]) -> pa.Array:
-    """The column as text, each distinct value changed; null stays null, and `change` may give it.
+    """The column as text, each distinct value changed; null stays null, and `change` may return None.
 
     >>> change_texts(pa.array(["TCP", None, "UDP"]), str.lower).to_pylist()
     ['tcp', None, 'udp']
@@ -92,7 +93,7 @@ def dictionary_encode(column: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:
 
 
 def combine_chunks(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """The column in one piece."""
+    """The column as one array."""
     if not isinstance(column, pa.ChunkedArray):
         return column
     if column.num_chunks == 1:
@@ -103,7 +104,7 @@ def combine_chunks(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def to_texts(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """The column as plain text; numbers as they print."""
+    """The column as plain text; numbers as Arrow prints them."""
     array = combine_chunks(column)
     if isinstance(array, pa.DictionaryArray):
         array = array.dictionary.take(array.indices)
@@ -111,7 +112,7 @@ def to_texts(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def to_integers(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """The column as int64; what is no whole number is null.
+    """The column as int64; null where a value is not a whole number.
 
     >>> to_integers(pa.array(["60", "-", "x"])).to_pylist()
     [60, None, None]
@@ -126,7 +127,7 @@ def to_integers(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def epoch_us(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Microseconds since 1970 of dates with times (a time without zone is taken for UTC); null for other texts.
+    """Microseconds since 1970 of dates with times (a time without zone is UTC); null for other text.
 
     >>> epoch_us(pa.array(["1970-01-01T01:00:00.5+0100", "1970/01/01 00:00:01", "soon"])).to_pylist()
     [500000, 1000000, None]
@@ -147,17 +148,18 @@ def epoch_us(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def _seconds(stamps: pa.Array) -> pa.Array:
-    """Times as timestamps; null for days and hours that do not exist."""
+    """Times as timestamps; null for dates and hours that do not exist."""
     try:
         return stamps.cast(pa.timestamp("s"))
     except pa.ArrowInvalid:
-        # It does not say which one. The slower way reads 30 February as 1 or 2 March, so what it read is written again.
+        # It does not say which one. The slower way reads 30 February as 1 or 2 March, so what it read is
+        # written again.
         read = pc.strptime(stamps, format=_STAMP, unit="s", error_is_null=True)
         return pc.if_else(pc.equal(pc.strftime(read, format=_STAMP), stamps), read, None)
 
 
 def epoch_texts(us: pa.Array) -> pa.Array:
-    """Decimal seconds, with six digits behind the point.
+    """Decimal seconds with six decimal places.
 
     >>> epoch_texts(pa.array([1_500_000, None])).to_pylist()
     ['1.500000', None]

@@ -1,4 +1,4 @@
-"""Settings of the data stage: what the traffic files mean and how they are written, where it is not found out."""
+"""Settings of the data stage: meaning and format of the traffic files, where they are not detected."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,102 +12,107 @@ Split = Literal["random", "time", "group", "leave_attack_out"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
-    """What the traffic files mean, where it is not found out by itself."""
+    """Meaning and format of the traffic files, where they are not detected."""
 
     label: str | None = None
-    """The label column. Unset: the schema's, or the column that looks like one."""
+    """The label column. Unset: the label of the schema, or the column that looks like one."""
 
     benign: str | None = None
-    """The class that means "no attack". Unset: the schema's, or a known name such as normal or benign."""
+    """The class that means "no attack". Unset: from the schema, or a known name such as normal or benign."""
 
     positive: str | None = None
-    """Learn two classes only: this label or class, and all the others. Unset: every class is its own."""
+    """Binary classification: this label or class against the rest. Unset: all classes are kept."""
 
     schema: str | None = None
-    """Name of a known schema, or a TOML file. Unset: recognised or inferred."""
+    """Name of a built-in schema, or a TOML file. Unset: recognised or inferred."""
 
     cache: str | None = None
-    """Folder in which tokenizers and encoded flows are kept between runs, by content. Unset: they go with the run."""
+    """Folder that caches tokenizers and encoded flows by content, for later runs. Unset: no cache."""
 
     drop: tuple[str, ...] = ()
-    """Columns that the model is not to see: names, or kinds (such as port or address) for all columns of a kind."""
+    """Columns excluded from the features: names, or kinds (such as port or address) for all columns of a
+    kind."""
 
     feature_combinations: bool = False
-    """Whether columns made of two (bytes per packet, service with state) are added to a schema that lists none."""
+    """Add combined features (bytes per packet, service with state) to a schema that lists none."""
 
     context: bool | None = None
-    """Whether each flow gets columns that say what its hosts did before it. Unset: for sensors' logs that have times."""
+    """Add context (history) features of each flow's hosts. Unset: for sensor logs with times."""
 
     context_short_s: int = 60
-    """Short window of the context in seconds, at least 1."""
+    """Short context window in seconds, at least 1."""
 
     context_long_s: int = 3_600
-    """Long window of the context in seconds, above the short one and at most a day."""
+    """Long context window in seconds, longer than the short one and at most a day."""
 
     block_mb: int = 8
-    """Size of the blocks in which files are read, in [1, 1024] MB; no row may be longer."""
+    """Block size for reading files, in [1, 1024] MB; no row may be longer."""
 
     max_invalid_fraction: float = 0.01
-    """Share, in [0, 1], of the rows that may be set aside (other width, open quote), and of a column's values that may
-    be no number where numbers are due."""
+    """Largest fraction, in [0, 1], of rejected rows (wrong number of fields, open quote), and of invalid
+    values in a numeric column."""
 
     min_class_rows: int = 1
-    """Classes with fewer rows are dealt with as `rare_classes` says."""
+    """Classes with fewer rows are rare; see `rare_classes`."""
 
     rare_classes: Literal["keep", "merge", "refuse"] = "keep"
-    """What becomes of classes below `min_class_rows`: kept, merged into one class `other`, or refused with a message."""
+    """Treatment of classes below `min_class_rows`: keep them, merge them into class `other`, or refuse the
+    data."""
 
     split: Split = "random"
-    """How validation rows are chosen: duplicate-safe at random, the latest, whole groups, or one class left out."""
+    """How validation rows are chosen: at random (duplicate-safe), the latest, whole groups, or one class left
+    out."""
 
     valid_fraction: float = 0.1
-    """Share of the training rows kept for validation, in (0, 0.5]."""
+    """Fraction of the training rows for validation, in (0, 0.5]."""
 
     test_fraction: float = 0.0
-    """Share of the rows of the training file that are set apart for a test before anything else, in [0, 0.5]; chosen like
-    validation rows, and scored after the model is saved."""
+    """Fraction of the rows of the training file that are split off for testing first, in [0, 0.5]. They are
+    chosen like validation rows, and scored after the model is saved."""
 
     split_seed: int | None = None
-    """Seed of the split alone, so that runs of several seeds are judged on the same rows. Unset: the seed of the run."""
+    """Seed of the split, so that runs with several seeds are evaluated on the same rows. Unset: the seed of
+    the run."""
 
     time_column: str | None = None
-    """Column that orders rows for the split by time. Unset: the first column of kind time."""
+    """Time column for data.split=time. Unset: the first column of kind time."""
 
     group_column: str | None = None
-    """Column whose values (host, capture, campaign) stay on one side of the split by group."""
+    """Group column (host, capture, campaign) for data.split=group; each value stays in one split."""
 
     left_out_class: str | None = None
-    """Class that training never sees in the split `leave_attack_out`."""
+    """Class that training never sees, for data.split=leave_attack_out."""
 
     accepted_findings: tuple[str, ...] = ()
-    """Findings that are known and accepted: `code` or `code:column`. They are shown as accepted and fail nothing."""
+    """Accepted findings: `code` or `code:column`. They are shown as accepted and fail nothing."""
 
     delimiter: str | None = None
-    """What stands between fields, one character; a space means any run of blanks. Unset: detected."""
+    """Field delimiter, one character; a space means any number of blanks. Unset: detected."""
 
     quote: str | None = None
-    """What fields may be enclosed in, one character; empty: nothing. Unset: detected."""
+    """Quote character; empty: no quotes. Unset: detected."""
 
     escape: str | None = None
-    """What makes the next character an ordinary one; empty: nothing. Unset: detected."""
+    """Escape character; empty: no escapes. Unset: detected."""
 
     comment: str | None = None
-    """What lines begin with that are no rows; empty: nothing. Unset: detected."""
+    """Prefix of comment lines; empty: no comments. Unset: detected."""
 
     skip_lines: int | None = None
-    """Lines before the table (its header included in the table), at least 0. Unset: detected."""
+    """Lines before the table (the header belongs to the table), at least 0. Unset: detected."""
 
     footer_lines: int | None = None
-    """Lines after the table, such as totals, blank ones not counted, at least 0. Unset: those with too few fields."""
+    """Lines after the table, such as totals, without blank lines, at least 0. Unset: lines with too few
+    fields."""
 
     decimal_comma: bool | None = None
-    """Whether 1,5 is a number. Unset: detected."""
+    """Decimal comma: 1,5 is a number. Unset: detected."""
 
     encoding: Encoding | None = None
-    """How the text is encoded. Unset: detected."""
+    """Text encoding. Unset: detected."""
 
     has_header: bool | None = None
-    """Whether the first row holds the names. Unset: detected."""
+    """Whether the first row holds the column names. Unset: detected."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.block_mb <= 1024:
@@ -120,15 +125,15 @@ class DataConfig:
             raise ConfigError(f"data.test_fraction must be in [0, 0.5], got {self.test_fraction}")
         if not 1 <= self.context_short_s < self.context_long_s <= MAX_WINDOW_S:
             raise ConfigError(
-                "data.context_short_s and data.context_long_s must be at least 1, rising, and at most "
+                "data.context_short_s must be at least 1, data.context_long_s larger and at most "
                 f"{MAX_WINDOW_S}, got {self.context_short_s} and {self.context_long_s}"
             )
         if self.min_class_rows < 1:
             raise ConfigError(f"data.min_class_rows must be at least 1, got {self.min_class_rows}")
         for name in ("skip_lines", "footer_lines"):
-            number: int | None = getattr(self, name)
-            if number is not None and number < 0:
-                raise ConfigError(f"data.{name} must be at least 0, got {number}")
+            count: int | None = getattr(self, name)
+            if count is not None and count < 0:
+                raise ConfigError(f"data.{name} must be at least 0, got {count}")
         self._check_characters()
         self._check_split()
 

@@ -1,8 +1,7 @@
-"""How a traffic file is written: compression, encoding, delimiter, quotes, header; and its bytes as a stream.
+"""The dialect of a traffic file (compression, encoding, delimiter, quotes, header), and its bytes as a
+stream.
 
-How text is encoded: UTF-8, UTF-16, Windows-1252 or Latin-1.
-
-Files that hold no table of flows, told by their first bytes: what they are, and what to do.
+Text is UTF-8, UTF-16, Windows-1252 or Latin-1. Files of other formats are refused by their first bytes.
 """
 
 import hashlib
@@ -22,24 +21,11 @@ from wirebert.errors import DataError
 
 Compression = Literal["none", "gzip", "bz2", "xz", "zstd", "zip"]
 Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1"]
-Format = Literal[
-    "delimited",
-    "key_values",
-    "parquet",
-    "arrow",
-    "json_lines",
-    "zeek",
-    "suricata",
-    "nfdump",
-    "argus",
-    "ton_iot",
-]
-
 LineEnd = Literal["LF", "CRLF", "CR"]
 
 HEAD_BYTES = 1 << 18
 ONE_COLUMN = "\x1f"
-"""Delimiter of a file that has none: a character that text does not hold."""
+"""Delimiter of a file that has none: a character that does not occur in text."""
 DELIMITERS = {
     ",": "comma-separated",
     ";": "semicolon-separated",
@@ -59,30 +45,31 @@ MAGIC_BYTES: dict[bytes, Compression] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dialect:
-    """How one file is written."""
+    """The dialect of one file."""
 
-    format: Format = "delimited"
+    format: str = "delimited"
+    """delimited, key_values, parquet, arrow, json_lines, or the name of a sensor format."""
     compression: Compression = "none"
     encoding: Encoding = "utf-8"
     delimiter: str = ","
     quote: str | None = '"'
-    """None: quotes are characters like any other."""
+    """None: quotes have no special meaning."""
     escape: str | None = None
-    """Makes the next character an ordinary one."""
+    """Removes the special meaning of the next character."""
     comment: str | None = None
-    """Lines that begin so are no rows."""
+    """Prefix of comment lines."""
     skip_lines: int = 0
-    """Lines before the table; the header is part of the table."""
+    """Lines before the table; the header belongs to the table."""
     footer_lines: int | None = None
-    """Lines after the table, blank ones not counted; None: those with too few fields."""
+    """Lines after the table, without blank lines; None: lines with too few fields."""
     has_header: bool = True
     decimal_comma: bool = False
     """1,5 is a number."""
     has_byte_order_mark: bool = False
     line_end: LineEnd = "LF"
-    """The usual one; any of them ends a line."""
+    """The most common one; all of them end a line."""
     blanks_before_quotes: bool = False
-    """Blanks between delimiter and quote belong to no value."""
+    """Blanks between delimiter and quote are not part of a value."""
 
     @property
     def grammar(self) -> Grammar:
@@ -120,7 +107,8 @@ class Dialect:
         return ", ".join([*packed, *filter(None, parts)])
 
     def to_dict(self) -> dict[str, object]:
-        """Everything that was detected, as plain values; what can be overridden has the name of its setting."""
+        """Everything that was detected, as plain values; values that can be set have the name of their
+        setting."""
         plain: dict[str, object] = asdict(self)
         del plain["blanks_before_quotes"]
         if self.format != "delimited":
@@ -179,12 +167,12 @@ class HashingReader(io.RawIOBase):
 
 
 def compression_of(path: Path) -> Compression:
-    """How the file is compressed, by its first bytes."""
+    """The compression of a file, by its first bytes."""
     try:
         with path.open("rb") as file:
             return _compression_of(file)
     except OSError as error:
-        raise DataError(f"{path}: can not be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _compression_of(file: io.BufferedReader) -> Compression:
@@ -222,16 +210,16 @@ def open_bytes(path: Path, compression: Compression, file: io.IOBase | None = No
 
 
 def reason_of(error: BaseException) -> str:
-    """What a library complains of, in one line."""
+    """The message of a library's error, in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_head(path: Path, num_bytes: int = HEAD_BYTES) -> tuple[bytes, Compression]:
-    """The first uncompressed bytes of a file, and how it is compressed."""
+    """The first uncompressed bytes of a file, and its compression."""
     try:
         file = path.open("rb")
     except OSError as error:
-        raise DataError(f"{path}: can not be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     with file:
         compression = _compression_of(file)
         return _read_start(path, compression, file, num_bytes), compression
@@ -243,17 +231,19 @@ def _read_start(path: Path, compression: Compression, file: io.BufferedReader, n
             return stream.read(num_bytes)
     except (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{path}: the {compression} data is damaged or incomplete ({reason_of(error)}); copy or download the file again"
+            f"{path}: the {compression} data is damaged or incomplete ({reason_of(error)}); copy or "
+            "download the file again"
         ) from error
 
 
 def decode_head(head: bytes, encoding: Encoding) -> str:
-    """The text of the head without byte-order mark; a character cut at its end is left out."""
+    """The text of the head without byte-order mark and without a cut character at its end."""
     return head.decode(encoding, errors="ignore").removeprefix("\ufeff")
 
 
 def whole_lines(text: str, *, is_whole: bool, footer_lines: int | None = None) -> list[str]:
-    """Lines with their ends; the last one is left out if it may go on after the head, and else those after the table."""
+    """Lines with their line ends, without an incomplete last line; in a whole file, without the footer
+    lines."""
     lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", text)
     if not is_whole:
         return lines if len(lines) < 2 else lines[:-1]
@@ -264,7 +254,7 @@ def whole_lines(text: str, *, is_whole: bool, footer_lines: int | None = None) -
 
 
 def clean_names(raw: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Column names that are stripped, not blank and unique; and a note for each that had to be changed.
+    """Column names that are stripped, unique and not blank; and a note for each changed name.
 
     >>> clean_names([" dur", "", "bytes", "bytes"])
     (('dur', 'column_2', 'bytes', 'bytes_2'), {'column_2': 'the name is blank in the file', ...})
@@ -287,7 +277,8 @@ def clean_names(raw: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def detect_encoding(head: bytes, *, is_whole: bool) -> Encoding:
-    """UTF-16 where a byte-order mark or the zero bytes say so, else UTF-8 where the bytes are valid, else one byte a character.
+    """UTF-16 by a byte-order mark or by zero bytes, else UTF-8 if the bytes are valid, else a single-byte
+    encoding.
 
     >>> detect_encoding("dur,café".encode("cp1252"), is_whole=True)
     'cp1252'
@@ -308,7 +299,7 @@ def detect_encoding(head: bytes, *, is_whole: bool) -> Encoding:
 
 
 def holds_utf_8(head: bytes) -> bool:
-    """Whether characters beyond ASCII are, most of them, proper UTF-8: then the others are damage."""
+    """Whether most characters beyond ASCII are valid UTF-8; the others are then damage."""
     text = head.decode("utf-8", errors="replace")
     num_damaged = text.count("\ufffd")
     return len(text) - len(text.encode("ascii", errors="ignore")) - num_damaged > 2 * num_damaged
@@ -336,14 +327,15 @@ OTHER_FORMATS = {
     b"<html": WEB_PAGE,
 }
 REMEDIES = {
-    CAPTURE: "have a sensor such as Zeek or Suricata make flows of it",
+    CAPTURE: "convert it to flows with a sensor such as Zeek or Suricata",
     WEB_PAGE: "download the file itself",
 }
 CONTROLS = frozenset(range(32)) - set(b"\t\n\r\f\x0b\x1b\x00\x1f")
 
 
 def refuse_other_formats(head: bytes, encoding: Encoding, where: str, *, is_table: bool = False) -> None:
-    """Raise a DataError for what is no delimited or key-value text; text `is_table` if the user says so."""
+    """Raise a DataError for bytes other than delimited or key-value text; `is_table`: the user set a
+    delimiter."""
     is_wide = encoding.startswith("utf-16")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n") if not is_wide else b""
     for magic, name in OTHER_FORMATS.items():

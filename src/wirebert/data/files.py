@@ -21,8 +21,9 @@ from wirebert.data.dialect import (
     read_head,
     whole_lines,
 )
-from wirebert.data.formats import FORMATS, SUFFIXES, Source, open_source
+from wirebert.data.formats import SUFFIXES, open_source
 from wirebert.data.readers import key_values, parquet
+from wirebert.data.readers.source import Source
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
 
@@ -34,8 +35,6 @@ DATA_SUFFIXES = {
     ".data",
     ".parquet",
     ".pq",
-    ".labeled",
-    ".binetflow",
     ".kv",
 } | SUFFIXES
 PACKED_SUFFIXES = {".gz", ".bz2", ".xz", ".zst", ".zip"}
@@ -92,7 +91,7 @@ class FlowFile:
             yield from parquet.read_parquet(self.path, block_bytes, names=self.names)
         elif self.dialect.format == "key_values":
             for block in key_values.read_key_values(
-                self.path, self.dialect, block_bytes, where=self.where, intake=intake
+                self.path, self.dialect, block_bytes, where=self.where, parse_stats=intake
             ):
                 yield _with_columns(block, self.names)
         else:
@@ -102,7 +101,7 @@ class FlowFile:
                 block_bytes,
                 names=self.names,
                 where=self.where,
-                intake=intake,
+                parse_stats=intake,
                 content=content if self.is_read_forwards else None,
             )
 
@@ -160,7 +159,7 @@ def open_file(path: Path, where: str, config: DataConfig, schema: FlowSchema | N
     if config.delimiter is None:  # a delimiter that the user names says: a table like any
         source = open_source(path, head, compression, where, config.block_mb << 20, schema)
         if source is not None:
-            dialect = Dialect(format=FORMATS[type(source)], compression=compression)
+            dialect = Dialect(format=source.format, compression=compression)
             return FlowFile(path=path, where=where, dialect=dialect, names=source.names, source=source)
     dialect = detect_dialect(head, compression, where, config)
     if dialect.format == "parquet":

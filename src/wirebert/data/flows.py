@@ -13,8 +13,8 @@ from jaxtyping import Bool, Int64
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
-from wirebert.data.context.contacts import CONTEXT_REQUIRED
 from wirebert.data.context.context import FlowContext, has_context, with_context, without_context
+from wirebert.data.context.endpoints import CONTEXT_REQUIRED
 from wirebert.data.dialect import ContentDigest, Dialect
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.formats import flow_files, joined_files, shared_schema
@@ -23,7 +23,8 @@ from wirebert.data.schema.inference import infer_schema, take_sample
 from wirebert.data.schema.library import known_schemas, match_schema, read_schema
 from wirebert.data.schema.proposals import with_suggested_combinations
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
-from wirebert.data.sensors.canonical import SENSORS, flow_schema, sensor_table
+from wirebert.data.sensors.canonical import flow_schema
+from wirebert.data.sensors.formats import SENSOR_FORMATS
 from wirebert.data.typed_rows import read_typed_rows
 from wirebert.data.windows import ContextWindows
 from wirebert.errors import DataError, SchemaError
@@ -126,7 +127,7 @@ class Flows:
                 table = convert(
                     block,
                     self.schema,
-                    misfits=counted,
+                    invalid=counted,
                     first_row=first_row,
                     decimal_comma=part.dialect.decimal_comma,
                 )
@@ -211,11 +212,13 @@ def _schema_of(config: DataConfig) -> FlowSchema | None:
     known = known_schemas()
     if config.schema in known:
         return known[config.schema]
-    if config.schema in SENSORS:
-        own = sensor_table(config.schema).own
+    if config.schema in SENSOR_FORMATS:
+        own = SENSOR_FORMATS[config.schema].table().own_columns
         return flow_schema(config.schema, [*known["canonical"].names, *(column.name for column in own)], own)
     if not Path(config.schema).is_file():
-        raise SchemaError(f"--schema: {missing_name('schema or file', config.schema, [*known, *SENSORS])}")
+        raise SchemaError(
+            f"--schema: {missing_name('schema or file', config.schema, [*known, *SENSOR_FORMATS])}"
+        )
     return read_schema(Path(config.schema))
 
 

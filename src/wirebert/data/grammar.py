@@ -1,10 +1,9 @@
-"""The grammar of delimited text: where fields and rows end, and which quotes do not fit.
+"""The grammar of delimited text: the ends of fields and rows, broken quotes, and the line of each row.
 
-A quote opens a field only at its start, and closes it only before a delimiter, a line end or the end of the text.
-Inside, a doubled quote (or, where there is an escape character, an escaped one) stands for itself. A field that opens
-with a quote and is not closed so is broken: its row can not be used, and the rows after it are not drawn into it.
-
-On which line each row of a piece of delimited text begins.
+A quote opens a field only at its start, and closes it only before a delimiter, a line end or the end of the
+text. Inside, a doubled quote (or, with an escape character, an escaped quote) is a literal quote. A field
+that opens with a quote and is not closed this way is broken: its row is rejected, and the rows after it are
+not affected.
 """
 
 import re
@@ -23,10 +22,10 @@ class Record(NamedTuple):
 
     cells: list[str]
     is_broken: bool
-    """A quote is opened that is never closed."""
+    """A quote is opened and never closed."""
     num_lines: int
     start: int
-    """Place of its first character in the text."""
+    """Position of its first character in the text."""
 
 
 class Scan(NamedTuple):
@@ -35,19 +34,19 @@ class Scan(NamedTuple):
     broken: list[tuple[int, int]]
     """First and one past the last byte of each broken row, line end included."""
     unfinished: int | None
-    """Where the row starts whose quote is still open at the end of the text."""
+    """Start of the row whose quote is still open at the end of the text; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """Delimiter, quote and escape character of delimited text. A delimiter of one space means any run of blanks."""
+    """Delimiter, quote and escape character of delimited text. One space means any number of blanks."""
 
     delimiter: str = ","
     quote: str | None = '"'
     escape: str | None = None
 
     def split(self, text: str, max_rows: int = 1_000_000) -> list[Record]:
-        """The rows of a text, blank ones left out.
+        """The rows of a text, without blank ones.
 
         >>> [record.cells for record in Grammar().split('a,"b,""c"\\n1,2\\n')]
         [['a', 'b,"c'], ['1', '2']]
@@ -69,7 +68,7 @@ class Grammar:
         return records
 
     def scan(self, text: bytes, *, is_last: bool) -> Scan:
-        """Rows of `text` (which starts with a row) whose quotes do not fit; all quotes between them do."""
+        """Rows of `text` (which starts with a row) with broken quotes."""
         if self.quote is None or self.quote.encode() not in text:
             return Scan([], None)
         well_formed, open_end = _patterns(self.delimiter, self.quote, self.escape)
@@ -90,7 +89,7 @@ class Grammar:
                 return Scan(broken, None)
 
     def first_row(self, text: bytes) -> tuple[int, int]:
-        """Lines of the first row, and where the text goes on after it.
+        """Number of lines of the first row, and the position after it.
 
         >>> Grammar().first_row(b'a,"b\\n c"\\n1,2\\n'), Grammar().first_row(b'a,"b\\n1,2\\n')
         ((2, 9), (1, 5))
@@ -108,7 +107,7 @@ class Grammar:
         return len(_LINE_END_BYTES.findall(text[:end].rstrip(b"\r\n"))) + 1, end
 
     def _row_start(self, padded: bytes, lowest: int, at: int) -> int:
-        """Start of the row that holds place `at`; a quoted field before it may span lines."""
+        """Start of the row that contains position `at`; a quoted field before it may span lines."""
         assert self.quote is not None  # only then anything can be broken
         first = max(padded.rfind(b"\n", 0, at), padded.rfind(b"\r", 0, at)) + 1
         fields = _quoted_field(self.delimiter, self.quote, self.escape)
@@ -141,7 +140,7 @@ class Grammar:
                 return Record(cells, False, num_lines, start), position
 
     def _broken(self, text: str, start: int, line_stop: int) -> tuple[Record, int]:
-        """The line as it is, where its quotes do not fit."""
+        """The line unchanged, as a row with broken quotes."""
         cells = self._split_plain(text[start:line_stop].rstrip("\r\n"))
         return Record(cells, True, 1, start), line_stop
 
@@ -152,14 +151,14 @@ class Grammar:
 
 
 def quoted_fields(grammar: Grammar) -> re.Pattern[bytes] | None:
-    """What a quoted field with proper quotes looks like, after a delimiter or line end; None without quotes."""
+    """A pattern for a properly quoted field after a delimiter or line end; None without quotes."""
     if grammar.quote is None:
         return None
     return _quoted_field(grammar.delimiter, grammar.quote, grammar.escape)
 
 
 def line_end(text: str, start: int) -> int:
-    """One past the end of the line that holds `start`, line end included.
+    """One past the end of the line that contains `start`, line end included.
 
     >>> line_end("a\\r\\nb", 0), line_end("a", 0)
     (3, 1)
@@ -179,16 +178,17 @@ def line_end_bytes(text: bytes, start: int) -> int:
 
 
 def _as_many(branches: str) -> str:
-    """As many of the branches as there are one after the other, none given back.
+    """A repetition of the branches without backtracking.
 
-    Before Python 3.11.5 a possessive quantifier after a group matched wrongly (CPython issue 106052); an atomic group does
-    not, but remembers every step until it ends.
+    Before Python 3.11.5 a possessive quantifier after a group matched wrongly (CPython issue 106052); an
+    atomic group does not, but remembers every step until it ends.
     """
     return rf"(?:{branches})*+" if sys.version_info >= (3, 11, 5) else rf"(?>(?:{branches})*)"
 
 
 def _classes(delimiter: str, quote: str, escape: str | None) -> tuple[str, str, str, str]:
-    """Delimiter class, quote, what a quoted field holds, and an escaped character (or what never matches)."""
+    """Delimiter class, quote, content of a quoted field, and an escaped character (or a pattern that never
+    matches)."""
     gap = r" \t" if delimiter == " " else re.escape(delimiter)
     mark = re.escape(quote)
     escaped = rf"{re.escape(escape)}." if escape else r"(?!)"
@@ -228,12 +228,12 @@ LF, CR = 10, 13
 
 
 def row_lines(text: bytes, grammar: Grammar, odd: Sequence[int], first: int) -> Int64[np.ndarray, " rows"]:
-    """Number of the first line of each row, where the text itself begins with line `first`.
+    """Number of the first line of each row, if the text begins with line `first`.
 
     Args:
-        text: whole rows; blank lines between them are none.
-        grammar: line breaks inside its quoted fields end no row.
-        odd: places in the text where rows begin that are not used.
+        text: whole rows; blank lines between them are not rows.
+        grammar: line breaks inside its quoted fields do not end rows.
+        odd: positions in the text where rejected rows begin.
 
     >>> row_lines(b'a,1\\n\\n"b\\nc",2\\nd,3\\n', Grammar(), [], 5)
     array([5, 7, 9])
@@ -251,7 +251,7 @@ def row_lines(text: bytes, grammar: Grammar, odd: Sequence[int], first: int) -> 
 
 
 def is_quoted_break(text: bytes, grammar: Grammar) -> Bool[np.ndarray, " characters"]:
-    """True inside quoted fields that hold a line break."""
+    """True inside quoted fields that contain a line break."""
     is_inside = np.zeros(len(text), bool)
     quoted = quoted_fields(grammar)
     if quoted is not None and grammar.quote is not None and grammar.quote.encode() in text:

@@ -1,7 +1,7 @@
 """64-bit hashes of values, many at once: equal values have equal hashes, in any file and on any machine."""
 
-# pyarrow's array types take no type arguments at run time, so annotations can not give them.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 from collections.abc import Iterator
 
@@ -16,13 +16,14 @@ _PIECE_BYTES = 1 << 20
 
 
 def number_hashes(numbers: Float64[np.ndarray, " values"]) -> UInt64[np.ndarray, " values"]:
-    """By value: 0.0 and -0.0 are equal, NaN is missing."""
+    """Hashes by value: 0.0 and -0.0 are equal, NaN is missing."""
     bits = (numbers + 0.0).view(np.uint64)  # adding zero turns -0.0 into 0.0
     return np.where(np.isnan(numbers), NULL_HASH, mix(bits))
 
 
 def text_hashes(texts: pa.Array) -> UInt64[np.ndarray, " values"]:
-    """Multilinear hash: the sum of byte times the odd random factor of its place, mixed with the length."""
+    """Multilinear hash: the sum of byte times the odd random weight of its position, mixed with the
+    length."""
     if not len(texts):
         return np.empty(0, np.uint64)
     _, offset_bytes, data = texts.buffers()
@@ -39,7 +40,7 @@ def text_hashes(texts: pa.Array) -> UInt64[np.ndarray, " values"]:
 
 
 def _pieces(offsets: Int64[np.ndarray, " bounds"]) -> Iterator[tuple[int, int]]:
-    """Ranges of values of about `_PIECE_BYTES` together, so that temporaries stay small."""
+    """Ranges of values of about `_PIECE_BYTES` each, so that temporary arrays stay small."""
     start = 0
     while start < len(offsets) - 1:
         stop = int(np.searchsorted(offsets, offsets[start] + _PIECE_BYTES, side="right")) - 1
@@ -53,10 +54,10 @@ def _byte_sums(
 ) -> UInt64[np.ndarray, " values"]:
     first, last = int(offsets[0]), int(offsets[-1])
     starts, lengths = offsets[:-1] - first, np.diff(offsets)
-    place = np.arange(last - first) - np.repeat(starts, lengths)
-    factors = mix(np.arange(1, int(lengths.max(initial=0)) + 1, dtype=np.uint64)) | np.uint64(1)
+    position = np.arange(last - first) - np.repeat(starts, lengths)
+    weights = mix(np.arange(1, int(lengths.max(initial=0)) + 1, dtype=np.uint64)) | np.uint64(1)
     sums = np.zeros(last - first + 1, np.uint64)
-    np.cumsum((content[first:last].astype(np.uint64) + np.uint64(1)) * factors[place], out=sums[1:])
+    np.cumsum((content[first:last].astype(np.uint64) + np.uint64(1)) * weights[position], out=sums[1:])
     return sums[starts + lengths] - sums[starts]
 
 
@@ -65,8 +66,15 @@ def _is_null(texts: pa.Array) -> Bool[np.ndarray, " values"]:
 
 
 def mix(numbers: UInt64[np.ndarray, " values"]) -> UInt64[np.ndarray, " values"]:
-    """The splitmix64 finaliser: every input bit changes every output bit with probability one half."""
-    mixed = numbers + np.uint64(_GOLDEN)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    """One step of splitmix64: every input bit changes every output bit with probability one half.
+
+    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, figure 16.
+    """
+    return finalize(numbers + np.uint64(_GOLDEN))
+
+
+def finalize(numbers: UInt64[np.ndarray, " values"]) -> UInt64[np.ndarray, " values"]:
+    """The finaliser of splitmix64 alone; it maps 0 to 0."""
+    mixed = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))

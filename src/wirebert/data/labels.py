@@ -1,7 +1,7 @@
-"""Labels as they stand in the file, classes as the model predicts them, and the class that means "no attack"."""
+"""Labels of the file, classes of the model, and the class that means "no attack"."""
 
-# pyarrow's array types take no type arguments at run time, so annotations can not give them.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,26 +17,26 @@ from wirebert.data.schema.schema import FlowSchema, missing_name
 from wirebert.errors import DataError
 
 KNOWN_BENIGN = ("benign", "normal", "legitimate", "legit", "clean", "background", "norm")
-"""Names that mean "no attack" in public data sets, in any case; the first one found is taken."""
+"""Names that mean "no attack" in public data sets, in any case; the first match is used."""
 
 TRUTH_PAIRS = (("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"))
-"""How truth values are written, the benign one first."""
+"""Spellings of booleans, the benign one first."""
 
 UNLABELLED = -1
 """Class id of a row without a label."""
 
 ANY_LABEL = "*"
-"""In a label map: every label that the map does not name."""
+"""In a label map: every label without an entry."""
 
 MERGED_CLASS = "other"
-"""The class that takes rare ones, where they are merged."""
+"""The class that rare classes are merged into."""
 
 UNKNOWN_CLASS = -2
-"""Class id of a label whose class training data lack."""
+"""Class id of a label whose class is not in the training data."""
 
 
 class ClassShare(NamedTuple):
-    """How much of the data one class is."""
+    """Rows of one class, and their fraction of all rows."""
 
     class_name: str
     num_rows: int
@@ -45,7 +45,7 @@ class ClassShare(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassMap:
-    """Label -> class -> id, as met in training data.
+    """Label -> class -> id, fitted on training data.
 
     >>> classes = ClassMap(classes=("normal", "dos"), label_map={"normal": "normal", "smurf": "dos"}, benign="normal")
     >>> classes.encode(pa.array(["smurf", "normal", None, "worm"]))
@@ -53,33 +53,34 @@ class ClassMap:
     """
 
     classes: tuple[str, ...]
-    """Class names by id: the benign class first, if it is known, then the others by name."""
+    """Class names by id: the benign class first, if there is one, then the others by name."""
     label_map: Mapping[str, str] = field(default_factory=dict)
     """Label -> class. Empty: every label is its own class."""
     benign: str | None = None
-    """The class that means "no attack", if it is known."""
+    """The class that means "no attack"; None where it is unknown."""
 
     @classmethod
     def fit(cls, schema: FlowSchema, label_counts: Mapping[str, int]) -> "ClassMap":
-        """The classes of the labels met in training data.
+        """The classes of the labels in the training data.
 
         Raises:
-            DataError: a label that the schema's label map lacks, fewer than two classes, or a benign class that no row has.
+            DataError: a label is missing in the schema's label map, there are fewer than two classes, or the
+                benign class has no rows.
         """
-        met = sorted(label for label, count in label_counts.items() if count > 0)
-        _check_all_mapped(schema, met)
-        names = {class_of(schema.label_map, label) for label in met}
+        labels = sorted(label for label, count in label_counts.items() if count > 0)
+        _check_all_mapped(schema, labels)
+        names = {class_of(schema.label_map, label) for label in labels}
         _check_two_classes(schema, names)
         benign = _benign_class(schema, names)
         ordered = sorted(names, key=lambda name: (name != benign, name))
         return cls(classes=tuple(ordered), label_map=dict(schema.label_map), benign=benign)
 
     def class_of_label(self, label: str) -> str:
-        """The class of a label; a label that the map lacks is a class of its own (training never has one)."""
+        """The class of a label; a label without an entry is a separate class (never in training data)."""
         return class_of(self.label_map, label)
 
     def encode(self, labels: pa.ChunkedArray | pa.Array) -> Int64[np.ndarray, " rows"]:
-        """Class ids of a label column: `UNLABELLED` for missing, `UNKNOWN_CLASS` for classes that training lacks."""
+        """Class ids of a label column: `UNLABELLED` for missing labels, `UNKNOWN_CLASS` for new classes."""
         chunks = labels.chunks if isinstance(labels, pa.ChunkedArray) else [labels]
         ids = [np.empty(0, np.int64)]
         for chunk in chunks:
@@ -90,7 +91,8 @@ class ClassMap:
         return np.concatenate(ids)
 
     def encode_names(self, labels: Sequence[str | None]) -> Int64[np.ndarray, " names"]:
-        """Class id by label code, with one more entry, `UNLABELLED`, at the end: there code -1 (no label) finds it.
+        """Class id by label code, with `UNLABELLED` as one more entry at the end, so that code -1 (no label)
+        gives it.
 
         >>> ClassMap(classes=("normal", "dos")).encode_names(["dos", "worm"])[[0, 1, -1]]
         array([ 1, -2, -1])
@@ -103,7 +105,7 @@ class ClassMap:
         return np.array([*ids, UNLABELLED], np.int64)
 
     def counts(self, label_counts: Mapping[str, int]) -> dict[str, int]:
-        """Rows per class, from rows per label; classes that training lacks come last."""
+        """Rows per class, from rows per label; new classes come last."""
         totals = dict.fromkeys(self.classes, 0)
         for label, count in label_counts.items():
             name = self.class_of_label(label)
@@ -112,7 +114,8 @@ class ClassMap:
 
 
 def class_of(label_map: Mapping[str, str], label: str) -> str:
-    """The class of a label: as the map says, or the map's class of any other label, or the label itself.
+    """The class of a label: its entry in the map, else the map's class for any other label, else the label
+    itself.
 
     >>> class_of({"smurf": "dos"}, "worm"), class_of({"smurf": "attack", "*": "rest"}, "worm")
     ('worm', 'rest')
@@ -126,10 +129,12 @@ def fit_classes(
     config: DataConfig | None = None,
     left_out: str | None = None,
 ) -> ClassMap:
-    """The classes of the labels met, as the settings want them: two classes only, rare ones merged or refused, one left out.
+    """The classes of the labels under the settings: two classes only, rare classes merged or refused, one
+    class left out.
 
     Raises:
-        DataError: see `ClassMap.train`; and a class that is to be positive or left out and does not occur, or is too rare.
+        DataError: see `ClassMap.fit`; or the positive or left-out class does not occur, or a class is too
+            rare.
 
     >>> flows = FlowSchema(name="flows", columns=())
     >>> counts = {"normal": 90, "dos": 9, "worm": 1}
@@ -157,8 +162,8 @@ def fit_classes(
         return classes
     if config.rare_classes == "refuse":
         raise DataError(
-            f"column {schema.label!r}: expected at least {config.min_class_rows} rows of every class, found fewer of "
-            f"{_names(rare)}; add rows, or set data.rare_classes=merge"
+            f"column {schema.label!r}: expected at least {config.min_class_rows} rows in every class, found "
+            f"fewer in {_names(rare)}; add rows, or set data.rare_classes=merge"
         )
     merged = {label: MERGED_CLASS for label in counts if classes.class_of_label(label) in rare}
     label_map = {label: classes.class_of_label(label) for label in counts} | merged
@@ -166,12 +171,12 @@ def fit_classes(
 
 
 def _two_classes(schema: FlowSchema, counts: Mapping[str, int], positive: str) -> FlowSchema:
-    """The schema with a label map of two classes: `positive` (a label or a class) and what all the others are."""
+    """The schema with a label map of two classes: `positive` (a label or a class), and all the others."""
     classes = {label: class_of(schema.label_map, label) for label in counts}
     is_positive = {label: positive in (label, name) for label, name in classes.items()}
     if not any(is_positive.values()):
-        known = sorted({*classes, *classes.values()})
-        raise DataError(f"--positive: {missing_name('label or class', positive, known)}")
+        names = sorted({*classes, *classes.values()})
+        raise DataError(f"--positive: {missing_name('label or class', positive, names)}")
     others = {name for label, name in classes.items() if not is_positive[label]}
     rest = others.pop() if len(others) == 1 else "rest"
     label_map = {label: positive if chosen else rest for label, chosen in is_positive.items()}
@@ -179,7 +184,7 @@ def _two_classes(schema: FlowSchema, counts: Mapping[str, int], positive: str) -
 
 
 def distribution(counts: Mapping[str, int]) -> list[ClassShare]:
-    """Rows and share of each class, the largest first.
+    """Rows and fraction of each class, largest first.
 
     >>> distribution({"dos": 1, "normal": 3})[0]
     ClassShare(class_name='normal', num_rows=3, share=0.75)
@@ -190,7 +195,7 @@ def distribution(counts: Mapping[str, int]) -> list[ClassShare]:
 
 
 def imbalance_ratio(counts: Mapping[str, int]) -> float:
-    """Rows of the largest class over rows of the smallest that has any (1.0: all equal, or nothing to compare).
+    """Rows of the largest class over rows of the smallest class with rows (1.0: all equal, or no classes).
 
     >>> imbalance_ratio({"normal": 300, "dos": 100, "u2r": 0})
     3.0
@@ -202,23 +207,25 @@ def imbalance_ratio(counts: Mapping[str, int]) -> float:
 def _check_all_mapped(schema: FlowSchema, labels: list[str]) -> None:
     if ANY_LABEL in schema.label_map:
         return
-    lacking = [label for label in labels if schema.label_map and label not in schema.label_map]
-    if lacking:
+    unmapped = [label for label in labels if schema.label_map and label not in schema.label_map]
+    if unmapped:
         raise DataError(
-            f"schema {schema.name!r}, column {schema.label!r}: expected the labels of its label map, found {_names(lacking)}; "
-            "add them to the label map of the schema, or remove the map so that every label is its own class"
+            f"schema {schema.name!r}, column {schema.label!r}: expected the labels of its label map, found "
+            f"{_names(unmapped)}; add them to the label map of the schema, or remove the map so that every "
+            "label is its own class"
         )
 
 
 def _check_two_classes(schema: FlowSchema, names: set[str]) -> None:
     if not names:
         raise DataError(
-            f"column {schema.label!r}: expected labels in the training data, found none; name the label column with --label"
+            f"column {schema.label!r}: expected labels in the training data, found none; name the label "
+            "column with --label"
         )
     if len(names) == 1:
         raise DataError(
-            f"column {schema.label!r}: expected at least two classes in the training data, found only {_names(sorted(names))}; "
-            "add rows of another class, or name another label column with --label"
+            f"column {schema.label!r}: expected at least two classes in the training data, found only "
+            f"{_names(sorted(names))}; add rows of another class, or name another label column with --label"
         )
 
 
@@ -232,12 +239,13 @@ def _benign_class(schema: FlowSchema, names: set[str]) -> str | None:
             )
         return named
     by_lower_case = {name.lower(): name for name in sorted(names, reverse=True)}
-    candidates = [known for known in KNOWN_BENIGN if known in by_lower_case]
-    # Zero and false mean benign only where the labels are numbers or truth values, never beside named attacks.
+    candidates = [name for name in KNOWN_BENIGN if name in by_lower_case]
+    # Zero and false mean benign only if all labels are numbers or booleans, never together with named
+    # attacks.
     if all(re.fullmatch(r"\d+(\.0+)?", name) for name in names):
         candidates += [name for name in by_lower_case if float(name) == 0]
     candidates += [no for no, yes in TRUTH_PAIRS if set(by_lower_case) == {no, yes}]
-    return next((by_lower_case[known] for known in candidates if known in by_lower_case), None)
+    return next((by_lower_case[name] for name in candidates if name in by_lower_case), None)
 
 
 def _names(names: list[str], limit: int = 5) -> str:

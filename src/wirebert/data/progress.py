@@ -1,4 +1,4 @@
-"""A moving bar on a terminal while files are read; nothing anywhere else."""
+"""A progress bar on a terminal while files are read; nothing elsewhere."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,14 +24,14 @@ def progress_bar(
     total: int | None = None,
     console: Console | None = None,
 ) -> Iterator[Block]:
-    """The blocks, with a bar that says what is done, how many rows are through, and of how many.
+    """The blocks, with a bar that shows the activity and the number of rows done.
 
     Args:
-        blocks: what is read.
-        what: one word for it: reading, encoding.
+        blocks: the blocks to pass on.
+        what: the activity in one word: reading, encoding.
         num_rows: rows of a block.
-        total: rows in all; None where nobody knows yet.
-        console: where the bar moves; None: standard error, if it is a terminal.
+        total: number of all rows; None where it is unknown.
+        console: where the bar is drawn; None: standard error, if it is a terminal.
     """
     console = console or SafeConsole(stderr=True)
     columns = (
@@ -51,23 +51,23 @@ def progress_bar(
 
 @dataclass(frozen=True, slots=True)
 class TrackedFlows:
-    """Traffic that shows a bar while it is read."""
+    """A flow source that shows a progress bar while it is read."""
 
     flows: FlowSource
     console: Console | None = field(default=None, kw_only=True)
 
     @property
     def name(self) -> str:
-        """How messages call the data."""
+        """The name of the data in messages."""
         return self.flows.name
 
     @property
     def schema(self) -> FlowSchema:
-        """What the columns mean."""
+        """The meaning of the columns."""
         return self.flows.schema
 
-    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
+    def blocks(self, invalid: InvalidValues | None = None) -> Iterator[pa.Table]:
         """Typed tables in file order."""
         return progress_bar(
-            self.flows.blocks(misfits), "reading", lambda block: block.num_rows, console=self.console
+            self.flows.blocks(invalid), "reading", lambda block: block.num_rows, console=self.console
         )

@@ -1,4 +1,4 @@
-"""Public data sets: what to cite and how to split them; files recognised by content."""
+"""Public data sets: citation, licence and official split; files are recognised by content."""
 
 import hashlib
 import tomllib
@@ -24,7 +24,7 @@ class DataFile:
     name: str
     role: Role
     sha256: str | None = None
-    """Of the unpacked content; None: unverified."""
+    """Of the uncompressed content; None: unverified."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,23 +35,23 @@ class DataSet:
     title: str
     citation: str
     licence: str
-    """As remembered from the publisher's page."""
+    """From memory; check the page of the publisher."""
     homepage: str
     split: str
     """The official split, or how to split where there is none."""
     label: str
     schema: str | None = None
-    """The schema its files are read under; None: inferred."""
+    """The schema of its files; None: inferred."""
     files: tuple[DataFile, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checked:
-    """What a file on disk turned out to be."""
+    """The identity of a file on disk."""
 
     path: Path
     status: Literal["verified", "changed", "unknown"]
-    """verified: content is that of a published file; changed: it has the name of one, and another content."""
+    """verified: the content of a published file; changed: the name of a published file, but other content."""
     sha256: str
     data_set: str | None = None
     file: str | None = None
@@ -60,15 +60,15 @@ class Checked:
 def known_datasets() -> Mapping[str, DataSet]:
     """The data sets that wirebert knows, by name."""
     text = resources.files("wirebert.data").joinpath("registry.toml").read_text(encoding="utf-8")
-    found: dict[str, DataSet] = {}
+    data_sets: dict[str, DataSet] = {}
     for plain in tomllib.loads(text)["datasets"]:
         files = tuple(DataFile(**file) for file in plain.pop("files", []))
-        found[plain["name"]] = DataSet(**plain, files=files)
-    return found
+        data_sets[plain["name"]] = DataSet(**plain, files=files)
+    return data_sets
 
 
 def content_sha256(path: Path) -> str:
-    """Sha256 of the unpacked content of a file."""
+    """Sha256 of the uncompressed content of a file."""
     digest = hashlib.sha256()
     for chunk in _content(path, compression_of(path)):
         digest.update(chunk)
@@ -76,10 +76,10 @@ def content_sha256(path: Path) -> str:
 
 
 def verify(folder: Path) -> tuple[Checked, ...]:
-    """What each file below `folder` is, by its content; in order of path. Hidden files are left out.
+    """The identity of each file below `folder`, by its content, sorted by path. Hidden files are skipped.
 
     Raises:
-        DataError: there is no such folder, it holds no file, or a file is damaged.
+        DataError: the folder does not exist or is empty, or a file is damaged.
     """
     paths = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
     paths = [
@@ -87,18 +87,18 @@ def verify(folder: Path) -> tuple[Checked, ...]:
     ]
     if not paths:
         raise DataError(f"{folder}: expected files of a data set, found none; check the path")
-    published = [(known, file) for known in known_datasets().values() for file in known.files]
-    by_content = {file.sha256: (known, file) for known, file in published if file.sha256 is not None}
-    by_name = {file.name: (known, file) for known, file in published}
+    published = [(data_set, file) for data_set in known_datasets().values() for file in data_set.files]
+    by_content = {file.sha256: (data_set, file) for data_set, file in published if file.sha256 is not None}
+    by_name = {file.name: (data_set, file) for data_set, file in published}
     checked: list[Checked] = []
     for path in paths:
         sha256 = content_sha256(path)
         status: Literal["verified", "changed", "unknown"] = "verified"
-        found = by_content.get(sha256)
-        if found is None:
-            found = by_name.get(path.name) or by_name.get(path.name.removesuffix(path.suffix))
-            status = "unknown" if found is None or found[1].sha256 is None else "changed"
-        named = (None, None) if found is None else (found[0].name, found[1].name)
+        match = by_content.get(sha256)
+        if match is None:
+            match = by_name.get(path.name) or by_name.get(path.name.removesuffix(path.suffix))
+            status = "unknown" if match is None or match[1].sha256 is None else "changed"
+        named = (None, None) if match is None else (match[0].name, match[1].name)
         checked.append(Checked(path=path, status=status, sha256=sha256, data_set=named[0], file=named[1]))
     return tuple(checked)
 

@@ -1,7 +1,6 @@
-"""Which rows validate and which train: decided before anything is fitted.
+"""Which rows are for training, validation and test: at random, by time, by group or by attack.
 
-Which rows train, which validate, which test and which are held out, by time, by group, by attack or at random; decided before
-anything is fitted, with a statement of what the split can show and with checks for what crosses it.
+Decided before anything is fitted, with a statement of what the split can show and checks for leaks across it.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -23,12 +22,13 @@ from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
 from wirebert.errors import ConfigError, DataError, SchemaError
 
 DUPLICATE_SAFE_STATEMENT = (
-    "Validation rows are drawn at random from the training data, class by class; rows whose features are equal stay on "
-    "one side. The split shows how well the model tells apart flows of the hosts, attack tools and days it was trained "
-    "on. It can not show how the model fares on another network, on later traffic or on attacks it has not met, and "
-    "near-duplicates (the same scan, one port further) may stand on both sides: expect worse in the field."
+    "Validation rows are drawn at random from the training data, class by class; rows with equal features "
+    "stay in one split.  The split showshow well the model classifies flows of the hosts, attack tools and "
+    "days it was trained on. It cannot show how the model performs on another network, on later traffic or "
+    "on new attacks. Near-duplicates (the same scan, one port further) may be in both splits: expect lower "
+    "scores in production."
 )
-"""What a duplicate-safe random split can and can not show, for reports."""
+"""What a duplicate-safe random split can and cannot show, for reports."""
 
 
 def duplicate_safe_split(
@@ -39,14 +39,15 @@ def duplicate_safe_split(
 ) -> Bool[np.ndarray, " rows"]:
     """True where a row is for validation.
 
-    Rows with equal hash form a group, and a group stays on one side. A group counts to the class that most of its rows
-    have (the rarer class on a tie). Of each class, groups are drawn at random until about `valid_fraction` of its rows
-    are reached; a class of two groups or more is on both sides, a class of one group is for training only. Groups larger
-    than that share train, and the share is then one of the other groups' rows: a class that is one flow a thousand times
-    over and a hundred others keeps most of these for training. Where all groups are larger, one is drawn.
+    Rows with equal hash form a group, and a group stays in one split. A group belongs to the class that most
+    of its rows have (the rarer class on a tie). Of each class, groups are drawn at random until about
+    `valid_fraction` of its rows are reached; a class of two groups or more is in both splits, a class of one
+    group only in training. Groups larger than that fraction are for training, and the fraction is then taken
+    of the other groups' rows: a class of one flow repeated a thousand times and a hundred other flows keeps
+    most of these for training. If all groups are larger, one is drawn.
 
     Raises:
-        DataError: no class has two groups, so that one side would be empty.
+        DataError: no class has two groups, so one split would be empty.
 
     >>> hashes = np.array([7, 7, 8, 9], np.uint64)
     >>> is_valid = duplicate_safe_split(hashes, np.zeros(4, np.int64), valid_fraction=0.5, seed=0)
@@ -67,8 +68,8 @@ def duplicate_safe_split(
         is_valid_group[_draw(groups, group_sizes[groups], valid_fraction)] = True
     if not is_valid_group.any():
         raise DataError(
-            f"training data: expected at least one class with two different rows to split off validation rows, found "
-            f"{len(group_sizes)} different among {len(hashes)} rows; add more traffic"
+            "training data: expected at least one class with two different rows for a validation split, "
+            f"found {len(group_sizes)} different rows among {len(hashes)} rows; add more traffic"
         )
     return is_valid_group[group_of_row]
 
@@ -79,7 +80,8 @@ def _majority_class(
     classes, class_of_row, class_sizes = np.unique(class_ids, return_inverse=True, return_counts=True)
     pairs, counts = np.unique(group_of_row * max(len(classes), 1) + class_of_row, return_counts=True)
     group_of_pair, class_of_pair = np.divmod(pairs, max(len(classes), 1))
-    # Sorted so that the winner of each group stands last: by group, then rows of the class, then rarity of the class.
+    # Sorted so that the winner of each group is last: by group, then rows of the class, then rarity of the
+    # class.
     order = np.lexsort((-class_sizes[class_of_pair], counts, group_of_pair))
     is_last = np.append(np.diff(group_of_pair[order]) > 0, [True] if len(order) else [])
     return classes[class_of_pair[order[is_last.astype(bool)]]]
@@ -102,71 +104,62 @@ def _draw(
 STATEMENTS: Mapping[Split, str] = {
     "random": DUPLICATE_SAFE_STATEMENT,
     "time": (
-        "Validation rows are the latest ones by {column}. The split shows how well the model tells apart flows that are "
-        "recorded after its training data on the same network. It can not show how the model fares on another network, "
-        "and an attack that lasts over the cut stands on both sides."
+        "Validation rows are the latest ones by {column}. The split shows how well the model classifies "
+        "flows recorded after its training data on the same network. It cannot show how the model performs "
+        "on another network, and an attack that lasts over the cut is in both splits."
     ),
     "group": (
-        "Validation rows are those of some values of {column}, and no value stands on both sides. The split shows how "
-        "well the model carries over to groups it has not met. It can not show more than the groups differ: groups of "
-        "one network or one tool are still alike."
+        "Validation rows are those of some values of {column}, and no value is in both splits. The split "
+        "shows how well the model carries over to new groups. Groups of one network or one tool are still "
+        "alike, so it cannot show more than that."
     ),
     "leave_attack_out": (
-        "The model never sees class {column}; its rows are held out, and validation rows are drawn at random from the "
-        "others, equal rows on one side. The held-out rows show how many attacks of a kind the model has not met it still "
-        "calls an attack. They can not show which attack it would call them, and other unknown attacks may fare otherwise."
+        "The model never sees class {column}; its rows are held out. Validation rows are drawn at random "
+        "from the others, with equal rows in one split. The held-out rows show how many attacks of a new "
+        "kind the model still detects as an attack. They cannot show how it would name them, and other new "
+        "attacks may be detected more or less often."
     ),
 }
 
 TEST_STATEMENT = (
-    " Test rows ({share:.0%}) were set apart from the same file first, in the same way: nothing was fitted or chosen on them, "
-    "they were scored after the model was saved, and what is said of validation rows holds for them."
+    " Test rows ({fraction:.0%}) were split off the same file first, in the same way. Nothing was fitted or "
+    "chosen on them, and they were scored after the model was saved. The limits of validation rows apply to "
+    "them too."
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowSplit:
-    """The side of every row."""
+    """The split of every row."""
 
     is_train: Bool[np.ndarray, " rows"]
     is_valid: Bool[np.ndarray, " rows"]
     is_test: Bool[np.ndarray, " rows"]
     """Rows that are scored once the model is saved; no row without `data.test_fraction`."""
     is_held_out: Bool[np.ndarray, " rows"]
-    """Rows of the class that is left out; no row in other splits."""
+    """Rows of the class that is left out of training; none with the other methods."""
     statement: str
-    """What the split can and can not show."""
+    """What the split can and cannot show."""
     findings: tuple[Finding, ...]
-    """What crosses it."""
+    """Leaks across the split, and classes that it separates."""
 
 
 def split_rows(
     flows: FlowSource,
-    seen: TableProfile,
+    profile: TableProfile,
     class_ids: Int64[np.ndarray, " rows"],
     config: DataConfig,
     seed: int,
 ) -> RowSplit:
-    """The split that `config` asks for; rows without a class (id below 0) are on no side.
+    """The split that `config` asks for. Rows without a class (id below 0) are in no split.
 
     Raises:
-        SchemaError: there is no such column, or no column of times.
-        DataError: one side would be empty.
+        SchemaError: the column does not exist, or holds no times.
+        DataError: one split would be empty.
     """
-    is_labelled = class_ids >= 0
-    is_held_out = np.zeros(len(class_ids), bool)
-    column, seconds, groups = None, None, seen.feature_hashes
-    if config.split == "time":
-        column = config.time_column or _time_column(seen.schema)
-        seconds = column_seconds(flows, column)
-    elif config.split == "group":
-        column = config.group_column or ""
-        groups = column_groups(flows, column).astype(np.uint64)
-    elif config.split == "leave_attack_out":
-        column = config.left_out_class
-        names = [class_of(seen.schema.label_map, label) == column for label in seen.label_names]
-        is_held_out = np.array([*names, False], bool)[seen.labels]
-    is_used = is_labelled & ~is_held_out
+    column, seconds, groups = _split_by(flows, profile, config)
+    is_held_out = _held_out(profile, config)
+    is_used = (class_ids >= 0) & ~is_held_out
 
     def draw(is_open: Bool[np.ndarray, " rows"], fraction: float) -> Bool[np.ndarray, " rows"]:
         if seconds is not None:
@@ -179,55 +172,79 @@ def split_rows(
     is_test = draw(everything, config.test_fraction) if config.test_fraction else ~everything
     is_valid = draw(~is_test, config.valid_fraction)
     is_purged = ~everything
-    if seconds is not None and seen.schema.context is not None:
-        window_s = seen.schema.context.long_s
+    if seconds is not None and profile.schema.context is not None:
+        window_s = profile.schema.context.long_s
         is_purged = purged(seconds, is_test, window_s) | purged(seconds, is_test | is_valid, window_s)
     is_train = is_used & ~is_test & ~is_valid & ~is_purged
     is_valid &= ~is_purged
     if not is_valid.any() or not is_train.any():
         raise DataError(
-            f"data.split={config.split}: expected rows on both sides, found {int(is_train.sum()):,} for training and "
-            f"{int(is_valid.sum()):,} for validation; choose another column or data.valid_fraction"
+            f"data.split={config.split}: expected rows in both splits, found {int(is_train.sum()):,} for "
+            f"training and {int(is_valid.sum()):,} for validation; choose another column or "
+            "data.valid_fraction"
         )
-    statement = STATEMENTS[config.split].format(column=column)
-    if config.test_fraction:
-        statement += TEST_STATEMENT.format(share=config.test_fraction)
+    test_statement = TEST_STATEMENT.format(fraction=config.test_fraction) if config.test_fraction else ""
     return RowSplit(
         is_train=is_train,
         is_valid=is_valid,
         is_test=is_test,
         is_held_out=is_held_out,
-        statement=statement,
+        statement=STATEMENTS[config.split].format(column=column) + test_statement,
         findings=(
-            *crossings(seen, is_train, is_valid, class_ids, "validation"),
-            *crossings(seen, is_train | is_valid, is_test, class_ids, "test"),
-            *_context_findings(seen, config, is_purged & is_used),
+            *crossings(profile, is_train, is_valid, class_ids, "validation"),
+            *crossings(profile, is_train | is_valid, is_test, class_ids, "test"),
+            *_context_findings(profile, config, is_purged & is_used),
         ),
     )
+
+
+def _split_by(
+    flows: FlowSource, profile: TableProfile, config: DataConfig
+) -> tuple[str | None, Float64[np.ndarray, " rows"] | None, UInt64[np.ndarray, " rows"]]:
+    """The column (or class) that the split goes by, the times if it goes by time, and a group for each
+    row."""
+    if config.split == "time":
+        column = config.time_column or _time_column(profile.schema)
+        return column, column_seconds(flows, column), profile.feature_hashes
+    if config.split == "group":
+        column = config.group_column or ""
+        return column, None, column_groups(flows, column).astype(np.uint64)
+    column = config.left_out_class if config.split == "leave_attack_out" else None
+    return column, None, profile.feature_hashes
+
+
+def _held_out(profile: TableProfile, config: DataConfig) -> Bool[np.ndarray, " rows"]:
+    """Rows of the class that the split leaves out; no rows in other splits."""
+    if config.split != "leave_attack_out":
+        return np.zeros(profile.num_rows, bool)
+    label_map = profile.schema.label_map
+    is_left_out = [class_of(label_map, label) == config.left_out_class for label in profile.label_names]
+    return np.array([*is_left_out, False], bool)[profile.labels]
 
 
 def time_split(
     seconds: Float64[np.ndarray, " rows"], is_labelled: Bool[np.ndarray, " rows"], valid_fraction: float
 ) -> Bool[np.ndarray, " rows"]:
-    """True for the latest rows, about `valid_fraction` of those with a label. Rows of one instant stay together; rows
-    without a time train.
+    """True for the latest rows, about `valid_fraction` of those with a label. Rows of one instant stay
+    together; rows without a time train.
 
     >>> time_split(np.array([4.0, 1.0, 2.0, 4.0]), np.ones(4, bool), 0.25)
     array([ True, False, False,  True])
     """
-    known = np.sort(seconds[is_labelled & ~np.isnan(seconds)])
-    if not len(known):
+    times = np.sort(seconds[is_labelled & ~np.isnan(seconds)])
+    if not len(times):
         raise DataError(
-            "data.split=time: expected times, found none that can be read; name another data.time_column"
+            "data.split=time: expected times, found no readable one; set data.time_column to another column"
         )
-    cut = known[min(len(known) - 1, int(np.floor(len(known) * (1 - valid_fraction))))]
+    cut = times[min(len(times) - 1, int(np.floor(len(times) * (1 - valid_fraction))))]
     return is_labelled & (seconds >= cut)
 
 
 def purged(
     seconds: Float64[np.ndarray, " rows"], is_valid: Bool[np.ndarray, " rows"], window_s: int
 ) -> Bool[np.ndarray, " rows"]:
-    """True for the rows of one window before the first validation row, which the context of validation rows counts.
+    """True for the rows of one window before the first validation row, which the context of validation rows
+    counts.
 
     >>> purged(np.array([1.0, 9.0, 10.0, 11.0]), np.array([False, False, False, True]), 2)
     array([False, False,  True, False])
@@ -237,19 +254,21 @@ def purged(
 
 
 def _context_findings(
-    seen: TableProfile, config: DataConfig, is_purged: Bool[np.ndarray, " rows"]
+    profile: TableProfile, config: DataConfig, is_purged: Bool[np.ndarray, " rows"]
 ) -> tuple[Finding, ...]:
     """What a split does about context, in which each flow counts the flows before it."""
-    if seen.schema.context is None:
+    if profile.schema.context is None:
         return ()
     if config.split != "time":
-        code, count, example = "split_shares_context", seen.num_rows, ""
+        code, count, example = "split_shares_context", profile.num_rows, ""
         message = (
-            "flows on either side are in each other's context; data.split=time keeps a window between them"
+            "training and validation flows are in each other's context; set data.split=time to keep a "
+            "window between them"
         )
     else:
         code, count, example = "split_purged_rows", int(is_purged.sum()), row_name(is_purged)
-        message = "rows right before the cut train nothing: they are in the context of validation rows"
+        message = "rows right before the cut are not used for training: they are in the context of "
+        "validation rows"
     finding = Finding(code=code, severity="info", column=None, count=count, example=example, message=message)
     return (finding,) if count else ()
 
@@ -260,13 +279,13 @@ def column_seconds(flows: FlowSource, name: str) -> Float64[np.ndarray, " rows"]
 
 
 def column_groups(flows: FlowSource, name: str) -> Int64[np.ndarray, " rows"]:
-    """A number for each value of a column, the same for equal values; missing is one too."""
+    """An id for each row by its value in a column; missing is a value too."""
     codes: dict[object, int] = {}
     groups = [np.empty(0, np.int64)]
     for values in _column(flows, name):
         encoded = values if isinstance(values, pa.DictionaryArray) else values.dictionary_encode()
-        known = [codes.setdefault(value, len(codes)) for value in [*encoded.dictionary.to_pylist(), None]]
-        groups.append(np.array(known)[encoded.indices.fill_null(len(known) - 1).to_numpy()])
+        ids = [codes.setdefault(value, len(codes)) for value in [*encoded.dictionary.to_pylist(), None]]
+        groups.append(np.array(ids)[encoded.indices.fill_null(len(ids) - 1).to_numpy()])
     return np.concatenate(groups)
 
 
@@ -282,29 +301,30 @@ def _time_column(schema: FlowSchema) -> str:
     if not times:
         raise SchemaError(
             f"schema {schema.name!r}: expected a column of kind time for data.split=time, found none among "
-            f"{', '.join(schema.names)}; name one with data.time_column"
+            f"{', '.join(schema.names)}; set data.time_column"
         )
     return times[0]
 
 
 def crossings(
-    seen: TableProfile,
+    profile: TableProfile,
     is_train: Bool[np.ndarray, " rows"],
-    is_judged: Bool[np.ndarray, " rows"],
+    is_evaluated: Bool[np.ndarray, " rows"],
     class_ids: Int64[np.ndarray, " rows"],
-    side: str,
+    split_name: str,
 ) -> tuple[Finding, ...]:
-    """What stands on both sides of a split, and classes that stand on one; `side` is what the judged rows are for."""
-    if not is_judged.any():
+    """Leaks across a split, and classes that occur in one part only; `split_name` names the evaluated
+    rows."""
+    if not is_evaluated.any():
         return ()
     findings: list[Finding] = []
     ways: tuple[tuple[str, UInt64[np.ndarray, " rows"] | None, str, Severity], ...] = (
-        ("split_shares_rows", seen.feature_hashes, "all features", "warning"),
-        ("split_shares_flows", seen.inner_hashes, "everything but addresses, ports and times", "info"),
+        ("split_shares_rows", profile.feature_hashes, "all features", "warning"),
+        ("split_shares_flows", profile.inner_hashes, "everything but addresses, ports and times", "info"),
         (
             "split_shares_texts",
-            seen.shape_hashes,
-            "all features once every digit of a text is read as 0",
+            profile.shape_hashes,
+            "all features after replacing digits with 0",
             "info",
         ),
     )
@@ -312,7 +332,7 @@ def crossings(
         if hashes is None:
             continue
         is_shared = np.zeros(len(hashes), bool)
-        is_shared[is_judged] = np.isin(hashes[is_judged], hashes[is_train])
+        is_shared[is_evaluated] = np.isin(hashes[is_evaluated], hashes[is_train])
         count = int(is_shared.sum())
         if count:
             findings.append(
@@ -322,34 +342,38 @@ def crossings(
                     column=None,
                     count=count,
                     example=row_name(is_shared),
-                    message=f"{format_row_count(count, int(is_judged.sum()))} of {side} share {what} with a training row; read the "
-                    f"{side} figures as an upper bound",
+                    message=f"{format_row_count(count, int(is_evaluated.sum()))} of {split_name} share "
+                    f"{what} with a training row; the metrics of {split_name} are an upper bound",
                 )
             )
-    return (*findings, *_one_sided(class_ids, is_train, is_judged, seen, side))
+    return (*findings, *_one_sided(class_ids, is_train, is_evaluated, profile, split_name))
 
 
 def _one_sided(
     class_ids: Int64[np.ndarray, " rows"],
     is_train: Bool[np.ndarray, " rows"],
-    is_judged: Bool[np.ndarray, " rows"],
-    seen: TableProfile,
-    judged: str,
+    is_evaluated: Bool[np.ndarray, " rows"],
+    profile: TableProfile,
+    evaluated_split: str,
 ) -> Iterator[Finding]:
-    trained, tested = set(class_ids[is_train].tolist()), set(class_ids[is_judged].tolist())
-    untested = "nothing is known of how well they are found, so choose another split or add rows"
-    unknown = "the model can not know them, so choose another split"
-    ways = (("training", judged, trained - tested, untested), (judged, "training", tested - trained, unknown))
-    for side, other, ids, remedy in ways:
+    trained, tested = set(class_ids[is_train].tolist()), set(class_ids[is_evaluated].tolist())
+    untested = "their detection cannot be measured, so set another data.split or add rows"
+    unknown = "the model cannot learn them, so set another data.split"
+    ways = (
+        ("training", evaluated_split, trained - tested, untested),
+        (evaluated_split, "training", tested - trained, unknown),
+    )
+    for split_name, other, ids, remedy in ways:
         if ids:
-            is_one_sided = np.isin(class_ids, list(ids)) & (is_train | is_judged)
-            codes = np.unique(seen.labels[is_one_sided]).tolist()
-            labels = sorted(seen.label_names[code] for code in codes)
+            is_one_sided = np.isin(class_ids, list(ids)) & (is_train | is_evaluated)
+            codes = np.unique(profile.labels[is_one_sided]).tolist()
+            labels = sorted(profile.label_names[code] for code in codes)
             yield Finding(
                 code="split_lacks_classes",
                 severity="warning",
-                column=seen.schema.label,
+                column=profile.schema.label,
                 count=int(is_one_sided.sum()),
                 example=labels[0],
-                message=f"labels {format_names(labels)} stand on the {side} side only, not in {other}; {remedy}",
+                message=f"labels {format_names(labels)} occur only in the {split_name} split, not in "
+                f"{other}; {remedy}",
             )

@@ -1,4 +1,5 @@
-"""`ContextWindows`: how far a flow's context reaches. A schema holds them, so training and scoring look equally far."""
+"""`ContextWindows`: how far back a flow's context reaches. The schema stores them, so training and scoring
+agree."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -7,7 +8,7 @@ from wirebert.errors import SchemaError
 
 MAX_WINDOW_S = 86_400
 CONTEXT_PREFIX = "ctx_"
-"""What the names of context columns begin with."""
+"""Prefix of the names of context columns."""
 MAX_FLOWS = 1 << 22
 
 
@@ -22,12 +23,14 @@ class ContextWindows:
     """Seconds of the long window, above the short one and at most a day."""
 
     max_flows: int = 3_000_000
-    """Flows that are remembered, in [1, 4194304]: no window reaches back further. A million takes 0.1 to 0.3 GB."""
+    """Most flows that are remembered, in [1, 4194304]: no window reaches back further. A million takes 0.1 to
+    0.3 GB."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.short_s < self.long_s <= MAX_WINDOW_S:
             raise SchemaError(
-                f"context windows must be 1 <= short < long <= {MAX_WINDOW_S} seconds, got {self.short_s} and {self.long_s}"
+                f"context windows must be 1 <= short < long <= {MAX_WINDOW_S} seconds, got {self.short_s} "
+                f"and {self.long_s}"
             )
         if not 1 <= self.max_flows <= MAX_FLOWS:
             raise SchemaError(f"context max_flows must be in [1, {MAX_FLOWS}], got {self.max_flows}")
@@ -42,7 +45,8 @@ class ContextWindows:
 
         >>> ContextWindows.from_dict({"short_s": 60}, "schema")
         Traceback (most recent call last):
-        wirebert.errors.SchemaError: schema: context has short_s, long_s and max_flows as whole numbers, got {'short_s': 60}
+        wirebert.errors.SchemaError: schema: context has short_s, long_s and max_flows as whole numbers, got
+        {'short_s': 60}
         """
         table = plain if isinstance(plain, Mapping) else {}
         names = [field.name for field in fields(cls)]

@@ -6,8 +6,9 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int, UInt64
+from jaxtyping import Float, Int
 
+from wirebert.data.hashing import finalize
 from wirebert.encoding.vocabulary import MISSING, UNSEEN, Slot
 
 NUMERIC_STATES = ("<missing>", "<above>", "<absent>", "<negative>", "<infinite>", "<below>")
@@ -58,7 +59,7 @@ class NumberCounts:
             self._shrink()
 
     def _shrink(self) -> None:
-        hashes = _hash(self.values_)
+        hashes = finalize(self.values_.view(np.uint64))
         self.hash_limit_ = min(
             self.hash_limit_, int(np.partition(hashes, self.max_distinct // 2)[self.max_distinct // 2])
         )
@@ -69,15 +70,7 @@ class NumberCounts:
     @property
     def sample(self) -> Float[np.ndarray, " sampled"]:
         """Distinct values, sorted: all of them, or a uniform sample where there were too many."""
-        return self.values_[_hash(self.values_) <= np.uint64(self.hash_limit_)]
-
-
-def _hash(values: Float[np.ndarray, " values"]) -> UInt64[np.ndarray, " values"]:
-    """A well-mixed 64-bit number per value (the finaliser of splitmix64 over the bits of the float)."""
-    bits = values.view(np.uint64)
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
+        return self.values_[finalize(self.values_.view(np.uint64)) <= np.uint64(self.hash_limit_)]
 
 
 def bin_starts(values: Float[np.ndarray, " distinct"], num_bins: int) -> Float[np.ndarray, " bins"]:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt16, UInt32, UInt64
 
+from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.token_rows import EncodedBlock
@@ -266,7 +267,6 @@ def one_at_a_time(cache: Path, key: str) -> Generator[None]:
         yield
 
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _PIECE_ROWS = 1 << 18
 
 
@@ -287,13 +287,5 @@ def _hash_pieces(
     lengths = np.diff(offsets)
     places = (np.arange(len(ids)) - np.repeat(offsets[:-1], lengths)).astype(np.uint64)
     sums = np.zeros(len(ids) + 1, np.uint64)
-    np.cumsum(_mix(_mix(ids + np.uint64(1)) ^ _mix(places)), out=sums[1:])
-    return _mix(sums[offsets[1:]] - sums[offsets[:-1]] + _mix(lengths.astype(np.uint64)))
-
-
-def _mix(numbers: UInt64[np.ndarray, " numbers"]) -> UInt64[np.ndarray, " numbers"]:
-    """The splitmix64 finaliser."""
-    mixed = numbers + _GOLDEN
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    np.cumsum(mix(mix(ids + np.uint64(1)) ^ mix(places)), out=sums[1:])
+    return mix(sums[offsets[1:]] - sums[offsets[:-1]] + mix(lengths.astype(np.uint64)))

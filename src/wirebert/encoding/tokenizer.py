@@ -218,7 +218,7 @@ class FlowTokenizer:
             return self._encode(pa.table({}), {})
         raw = parse_key_values(lines)
         misfits = InvalidValues()
-        table = convert(raw, self.schema, misfits=misfits, first_row=1)
+        table = convert(raw, self.schema, invalid=misfits, first_row=1)
         misfits.check(_MAX_MISFIT_FRACTION, "key-value text")
         is_absent = {
             name: raw[name].is_null().to_numpy() for name in table.column_names if raw[name].null_count

@@ -25,9 +25,9 @@ import pyarrow as pa
 from wirebert.data.context.context import FlowContext
 from wirebert.data.dialect import HEAD_BYTES, read_head
 from wirebert.data.flows import DataConfig, Flows, open_flows
+from wirebert.data.formats import can_be_followed, joined_names
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import FlowSchema
-from wirebert.data.sensors.canonical import sensor_table
 from wirebert.errors import DataError
 from wirebert.files import try_lock
 from wirebert.inference.detector import Detector
@@ -36,8 +36,6 @@ from wirebert.inference.tail import Position, Tail
 
 POLL_S = 0.5
 """Seconds between two looks at a log that stands still."""
-FORMATS = frozenset({"zeek", "suricata", "argus", "json_lines", "delimited"})
-"""Formats whose flows stand on lines of their own."""
 MAX_SET_ASIDE_FRACTION = 0.01
 """Following ends when more than this share of at least `FEWEST_ROWS` rows can not be used."""
 FEWEST_ROWS = 1_000
@@ -201,12 +199,12 @@ class _Scorer:
         config = DataConfig(max_invalid_fraction=1.0, footer_lines=0)
         flows = open_flows(self._piece, config, schema=self._detector.schema)
         part = flows.parts[0]
-        if part.dialect.format not in FORMATS:
+        if not can_be_followed(part.dialect.format):
             raise DataError(
                 f"{self._tail.path}: expected a log with a flow on each line, found {flows.described}; leave out --follow "
                 "to score it as it is"
             )
-        elsewhere = _joined(part.dialect.format)
+        elsewhere = joined_names(part.dialect.format)
         names = tuple(name for name in part.names if name not in elsewhere)
         self._flows = replace(flows, parts=(replace(part, names=names, where=str(self._tail.path)),))
         if part.source is not None:
@@ -240,14 +238,6 @@ class _Scorer:
                 f"{self._tail.path}: {first.reason} in {first.text!r}, and so {lines.num_rejected:,} of {total:,} rows "
                 "can not be used; is it a log like those that the model was trained on?"
             )
-
-
-def _joined(format_name: str) -> frozenset[str]:
-    """Columns that a format takes from other logs or events than the flow's own line."""
-    if format_name not in ("zeek", "suricata"):
-        return frozenset()
-    joined = {name for columns in sensor_table(format_name).joined.values() for name in columns}
-    return frozenset(joined | {"num_alerts"})
 
 
 @final

@@ -154,16 +154,21 @@ class BodyReader:
         named = {cell.strip() for cell in rows[0]} & set(self._schema.names)
         dialect = replace(dialect, has_header=bool(named) or detect_header(rows))
         names = self._csv_names(rows, has_header=dialect.has_header)
-        intake = ParseStats()
+        parse_stats = ParseStats()
         blocks = [
             table.select([name for name in self._names if name in names])
             for table in tables(
-                io.BytesIO(body), dialect, len(body) + 1, names=names, where="the body", intake=intake
+                io.BytesIO(body),
+                dialect,
+                len(body) + 1,
+                names=names,
+                where="the body",
+                parse_stats=parse_stats,
             )
         ]
-        for left in (*intake.examples, *intake.footer):
-            raise RequestError(422, f"{left.place}: {left.reason}; every row needs its verdict")
-        if intake.num_rows > self._limits.max_rows:
+        for left in (*parse_stats.examples, *parse_stats.footer):
+            raise RequestError(422, f"{left.location}: {left.reason}; every row needs its verdict")
+        if parse_stats.num_rows > self._limits.max_rows:
             raise self._too_many()
         if not blocks:
             raise RequestError(422, "expected rows of flows, found none")

@@ -133,7 +133,7 @@ class RequestHandler:
         self, raw: pa.Table, parts: Sequence[slice]
     ) -> tuple[InvalidValues, pa.Table, EncodedBlock, Scores]:
         schema, misfits = self.detector.schema, InvalidValues()
-        table = convert(raw, schema, misfits=misfits, first_row=0)
+        table = convert(raw, schema, invalid=misfits, first_row=0)
         if schema.context is not None:
             cut = [table.slice(part.start, part.stop - part.start) for part in parts]
             table = pa.concat_tables([FlowContext(schema.context).append(one) for one in cut])
@@ -144,7 +144,7 @@ class RequestHandler:
         """Values of one question's columns that are no numbers."""
         misfits = InvalidValues()
         convert(
-            raw.slice(rows.start, rows.stop - rows.start), self.detector.schema, misfits=misfits, first_row=0
+            raw.slice(rows.start, rows.stop - rows.start), self.detector.schema, invalid=misfits, first_row=0
         )
         return misfits.counts
 

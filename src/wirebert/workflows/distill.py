@@ -14,8 +14,8 @@ from jaxtyping import Int64
 
 from wirebert.baselines.fitted import TEACHER_SETTINGS, TokenBaseline
 from wirebert.config import RunConfig
-from wirebert.data.checks.sampling import sample_by_name
 from wirebert.data.progress import progress_bar
+from wirebert.data.sampling import sample_by_name
 from wirebert.decision.logit_offsets import add_logit_offsets
 from wirebert.encoding.augmentation import augment_rows
 from wirebert.encoding.store import EncodedFlows, StoreWriter, find_or_encode, store_key

@@ -32,7 +32,7 @@ class Tables:
 
     name = "flows"
 
-    def __init__(self, columns: dict[str, Cells], misfits: InvalidValues | None) -> None:
+    def __init__(self, columns: dict[str, Cells], invalid: InvalidValues | None) -> None:
         kinds = {name: KINDS[name.rstrip("0123456789 ")] for name in columns}
         self.schema = FlowSchema(
             name="flows",
@@ -40,7 +40,7 @@ class Tables:
                 Column(name=name, kind=kind, is_feature=kind.can_be_feature) for name, kind in kinds.items()
             ),
         )
-        self.misfits = misfits
+        self.invalid = invalid
         self.table = pa.table(
             {
                 name: pa.array(values, pa.float64() if kinds[name].is_numeric else pa.string())
@@ -48,14 +48,14 @@ class Tables:
             }
         )
 
-    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
+    def blocks(self, invalid: InvalidValues | None = None) -> Iterator[pa.Table]:
         yield self.table
-        if misfits is not None and self.misfits is not None:
-            misfits.merge(self.misfits)
+        if invalid is not None and self.invalid is not None:
+            invalid.merge(self.invalid)
 
 
-def make_subject(misfits: InvalidValues | None = None, /, **columns: Cells) -> Subject:
-    tables = Tables(columns, misfits)
+def make_subject(invalid: InvalidValues | None = None, /, **columns: Cells) -> Subject:
+    tables = Tables(columns, invalid)
     seen = profile_table(tables)
     several = tables.schema.label is not None and len(seen.label_names) > 1
     return subject_of(seen, ClassMap.fit(tables.schema, seen.label_counts) if several else None)

@@ -44,7 +44,7 @@ class Tables:
             {key: pa.array(values, kinds.get(key, pa.string())) for key, values in columns.items()}
         )
 
-    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
+    def blocks(self, invalid: InvalidValues | None = None) -> Iterator[pa.Table]:
         yield self.table
 
 
@@ -104,7 +104,7 @@ def test_labels_of_one_class_do_not_conflict():
     )
     assert "conflicting_labels" not in findings(classes, service=["a", "a", "b"], label=["x", "y", "n"])
     finding = findings(classes, service=["a", "a", "b"], label=["x", "n", "n"])["conflicting_labels"]
-    assert "(1 of the groups hold both normal and attack rows)" in finding.message
+    assert "(both normal and attack rows in 1 of the groups)" in finding.message
 
 
 def test_classes_that_training_lacks_conflict_with_each_other():
@@ -205,10 +205,10 @@ def test_the_known_facts_of_nsl_kdd_are_found(nsl_kdd: Path):
     constant = [finding.column for finding in validate(train, classes) if finding.code == "constant_column"]
     assert constant == ["num_outbound_cmds"]
     conflict = next(finding for finding in validate(test, classes) if finding.code == "conflicting_labels")
-    assert "54 of the groups hold both normal and attack rows" in conflict.message
+    assert "both normal and attack rows in 54 of the groups" in conflict.message
 
 
-def test_a_finding_that_no_check_makes_can_not_be_accepted():
+def test_a_finding_that_no_check_makes_cannot_be_accepted():
     with pytest.raises(
         ConfigError,
         match=r"data\.accepted_findings: there is no finding 'duplicate_row', did you mean 'duplicate_rows'",
@@ -235,10 +235,10 @@ def test_what_counts_in_no_figure_adds_up_to_the_rows_of_the_file(tmp_path: Path
     seen = profile_table(open_flows(path, DataConfig(max_invalid_fraction=0.1)))
     found = {finding.code: finding for finding in check_unscored_rows(seen)}
     assert {code: finding.count for code, finding in found.items()} == {
-        "rows_set_aside": 1,
+        "rejected_rows": 1,
         "invalid_values": 1,
         "unlabelled_rows": 2,
     }
     assert sum(seen.label_counts.values()) + 1 + 2 == len(rows)
     assert all(finding.message.startswith("flows: ") for finding in found.values())
-    assert "line 7" in found["rows_set_aside"].message
+    assert "line 7" in found["rejected_rows"].message

@@ -26,7 +26,7 @@ def test_addresses_that_have_one_class_each_tell_the_label(subject: Make):
     hosts = ["10.0.0.1" if label == "benign" else f"175.45.176.{row % 9}" for row, label in enumerate(MIXED)]
     (found,) = leaks.label_leaking_columns(subject(src_ip=hosts, label=MIXED))
     assert (found.column, found.severity, found.example) == ("src_ip", "info", "1.0000")
-    assert "every attack has '175.45.176.x'" in found.message
+    assert "every attack row has '175.45.176.x'" in found.message
 
 
 def test_a_feature_that_is_the_label_is_a_warning(subject: Make):

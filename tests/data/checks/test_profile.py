@@ -41,7 +41,7 @@ class Tables:
     def __init__(self, *tables: pa.Table) -> None:
         self.tables = tables
 
-    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
+    def blocks(self, invalid: InvalidValues | None = None) -> Iterator[pa.Table]:
         return iter(self.tables)
 
 

@@ -9,8 +9,8 @@ NAN = float("nan")
 
 
 def test_missing_markers_are_counted_over_columns(subject: Make):
-    misfits = InvalidValues(markers={"service": {"-": 2}, "bytes": {"-": 1, "": 4}})
-    found = list(values.missing_markers(subject(misfits, service=["a"], bytes=[1.0])))
+    invalid = InvalidValues(markers={"service": {"-": 2}, "bytes": {"-": 1, "": 4}})
+    found = list(values.missing_markers(subject(invalid, service=["a"], bytes=[1.0])))
     assert [(f.example, f.count, f.column) for f in found] == [("'-'", 3, None), ("''", 4, "bytes")]
     assert "2 columns ('service', 'bytes')" in found[0].message
 
@@ -26,10 +26,10 @@ def test_a_category_of_numbers_and_words_is_mixed(subject: Make):
 
 
 def test_misfits_name_row_and_value(subject: Make):
-    misfits = InvalidValues(num_rows=10)
-    misfits.add("bytes", ["5%"], [3], 1)
-    misfits.add("rate", [], [], 0)  # a block without any
-    (found,) = values.invalid_values(subject(misfits, bytes=[1.0, 2.0]))
+    invalid = InvalidValues(num_rows=10)
+    invalid.add("bytes", ["5%"], [3], 1)
+    invalid.add("rate", [], [], 0)  # a block without any
+    (found,) = values.invalid_values(subject(invalid, bytes=[1.0, 2.0]))
     assert (found.column, found.count, found.example) == ("bytes", 1, "row 3: 5%")
 
 

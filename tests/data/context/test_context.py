@@ -240,7 +240,7 @@ def test_context_is_off_for_tables_unless_asked_for_and_says_what_it_needs(tmp_p
         match=r"data\.context needs times and addresses, there is no column 'ts', did you mean 'tss'",
     ):
         open_flows(tmp_path / "other.csv", DataConfig(context=True))
-    with pytest.raises(ConfigError, match=r"data\.context_short_s and data.context_long_s must be"):
+    with pytest.raises(ConfigError, match=r"data\.context_short_s must be at least 1, data\.context_long_s"):
         DataConfig(context_short_s=60, context_long_s=60)
 
 

@@ -19,9 +19,9 @@ def rows_of(
     dialect: Dialect,
     names: list[str],
     block_bytes: int = 1 << 20,
-    intake: ParseStats | None = None,
+    parse_stats: ParseStats | None = None,
 ) -> list[list[str]]:
-    tables = list(read_delimited(path, dialect, block_bytes, names=names, intake=intake))
+    tables = list(read_delimited(path, dialect, block_bytes, names=names, parse_stats=parse_stats))
     columns = [
         [value for table in tables for value in table.column(i).to_pylist()] for i in range(len(names))
     ]
@@ -33,11 +33,11 @@ def take(
 ) -> tuple[list[list[str]], ParseStats]:
     """Rows of a text of two columns without header, and the account of its lines."""
     path.write_bytes(text.encode())
-    intake = ParseStats()
-    rows = rows_of(path, dialect or Dialect(has_header=False), ["a", "b"], block_bytes, intake)
-    assert intake.num_rows == len(rows)
-    assert intake.num_lines == len(re.findall(r"\r\n|\r|\n|[^\r\n]\Z", text))
-    return rows, intake
+    parse_stats = ParseStats()
+    rows = rows_of(path, dialect or Dialect(has_header=False), ["a", "b"], block_bytes, parse_stats)
+    assert parse_stats.num_rows == len(rows)
+    assert parse_stats.num_lines == len(re.findall(r"\r\n|\r|\n|[^\r\n]\Z", text))
+    return rows, parse_stats
 
 
 fields = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -76,11 +76,11 @@ def test_any_table_in_any_dialect_is_read_back_equal(
     dialect = Dialect(
         delimiter=delimiter, quote=quote, encoding=encoding, has_header=has_header, skip_lines=skip_lines
     )
-    intake = ParseStats()
+    parse_stats = ParseStats()
     # A row may be twice as long as a block; these can be longer than the smallest ones.
     size = max(block_bytes, 2 * len(text.getvalue().encode()) if block_bytes < 64 else 64)
-    assert rows_of(path, dialect, ["a", "b", "c"], size, intake) == rows
-    assert (intake.num_rows, intake.num_rejected, intake.num_before) == (
+    assert rows_of(path, dialect, ["a", "b", "c"], size, parse_stats) == rows
+    assert (parse_stats.num_rows, parse_stats.num_rejected, parse_stats.num_before) == (
         len(rows),
         0,
         has_header + skip_lines,
@@ -134,16 +134,18 @@ def test_every_line_of_any_text_is_accounted_for(
     path = tmp_path_factory.getbasetemp() / "flows.csv"
     dialect = Dialect(has_header=False, footer_lines=footer_lines, delimiter=delimiter, comment=comment)
     try:
-        rows, intake = take(path, text, dialect, block_bytes=block_bytes)
+        rows, parse_stats = take(path, text, dialect, block_bytes=block_bytes)
     except DataError as error:
         if "expected rows shorter than" in str(error):
             return
         raise
-    accounted = intake.num_rows + intake.num_blank + intake.num_rejected_lines + intake.num_footer
-    accounted += intake.num_comments
+    accounted = (
+        parse_stats.num_rows + parse_stats.num_blank + parse_stats.num_rejected_lines + parse_stats.num_footer
+    )
+    accounted += parse_stats.num_comments
     num_breaks = sum(len(re.findall(r"\r\n|\r|\n", value)) for row in rows for value in row)
-    assert accounted + num_breaks == intake.num_lines
-    assert intake.num_line_breaks == num_breaks
+    assert accounted + num_breaks == parse_stats.num_lines
+    assert parse_stats.num_line_breaks == num_breaks
 
 
 @given(text=st.text('12,"\n\r \t', max_size=40), delimiter=st.sampled_from(",,\t "))
@@ -154,60 +156,64 @@ def test_blocks_of_any_size_give_the_same_rows(
 ):
     path = tmp_path_factory.getbasetemp() / "flows.csv"
     dialect = Dialect(has_header=False, delimiter=delimiter)
-    rows, intake = take(path, text, dialect)
+    rows, parse_stats = take(path, text, dialect)
     small, again = take(path, text, dialect, block_bytes=len(text) // 2 + 1)
     assert small == rows
-    assert (again.num_rejected, again.num_footer) == (intake.num_rejected, intake.num_footer)
+    assert (again.num_rejected, again.num_footer) == (parse_stats.num_rejected, parse_stats.num_footer)
 
 
 def test_a_quote_left_open_swallows_nothing(tmp_path: Path):
-    rows, intake = take(tmp_path / "f", '5,"6\n7,8')
+    rows, parse_stats = take(tmp_path / "f", '5,"6\n7,8')
     assert rows == [["7", "8"]]
-    assert intake.num_rejected == 1
-    assert (intake.examples[0].line, intake.examples[0].text) == (1, '5,"6')
-    rows, intake = take(tmp_path / "f", '1,2\n5,"6\n7,"8"\n"a\nb",9\n')
+    assert parse_stats.num_rejected == 1
+    assert (parse_stats.examples[0].line, parse_stats.examples[0].text) == (1, '5,"6')
+    rows, parse_stats = take(tmp_path / "f", '1,2\n5,"6\n7,"8"\n"a\nb",9\n')
     assert rows == [["1", "2"], ["7", "8"], ["a\nb", "9"]]
-    assert (intake.num_rejected, intake.examples[0].line, intake.num_line_breaks) == (1, 2, 1)
+    assert (parse_stats.num_rejected, parse_stats.examples[0].line, parse_stats.num_line_breaks) == (1, 2, 1)
 
 
 def test_a_row_with_a_line_break_and_an_open_quote_is_set_aside_whole(tmp_path: Path):
-    rows, intake = take(tmp_path / "f", '1,2\n"a\nb","c\n3,4\n')
+    rows, parse_stats = take(tmp_path / "f", '1,2\n"a\nb","c\n3,4\n')
     assert rows == [["1", "2"], ["3", "4"]]
-    assert (intake.num_rejected, intake.num_rejected_lines, intake.examples[0].line) == (1, 2, 2)
+    assert (parse_stats.num_rejected, parse_stats.num_rejected_lines, parse_stats.examples[0].line) == (
+        1,
+        2,
+        2,
+    )
 
 
 def test_an_open_quote_in_a_large_file_costs_one_row(tmp_path: Path):
-    rows, intake = take(tmp_path / "f", '"1,2\n' + "3,4\n" * 1000, block_bytes=512)
-    assert (len(rows), intake.num_rejected, intake.num_blank) == (1000, 1, 0)
+    rows, parse_stats = take(tmp_path / "f", '"1,2\n' + "3,4\n" * 1000, block_bytes=512)
+    assert (len(rows), parse_stats.num_rejected, parse_stats.num_blank) == (1000, 1, 0)
 
 
 def test_rows_of_another_width_are_set_aside_with_their_lines(tmp_path: Path):
-    rows, intake = take(tmp_path / "f", '"1\n1",2\n\n3,4,5\n6\n7,8\n', block_bytes=16)
+    rows, parse_stats = take(tmp_path / "f", '"1\n1",2\n\n3,4,5\n6\n7,8\n', block_bytes=16)
     assert rows == [["1\n1", "2"], ["7", "8"]]
-    assert [(odd.line, odd.reason) for odd in intake.examples] == [
+    assert [(odd.line, odd.reason) for odd in parse_stats.examples] == [
         (4, "expected 2 fields, found 3"),
         (5, "expected 2 fields, found 1"),
     ]
-    assert (intake.num_blank, intake.num_line_breaks, intake.num_footer) == (1, 1, 0)
+    assert (parse_stats.num_blank, parse_stats.num_line_breaks, parse_stats.num_footer) == (1, 1, 0)
 
 
 def test_lines_after_the_table_are_a_footer(tmp_path: Path):
-    rows, intake = take(tmp_path / "f", "1,2\n3,4\nSummary\n\ntotal 2\n")
+    rows, parse_stats = take(tmp_path / "f", "1,2\n3,4\nSummary\n\ntotal 2\n")
     assert len(rows) == 2
-    assert (intake.num_footer, intake.num_rejected, intake.num_blank) == (2, 0, 1)
-    assert [line.text for line in intake.footer] == ["Summary", "total 2"]
+    assert (parse_stats.num_footer, parse_stats.num_rejected, parse_stats.num_blank) == (2, 0, 1)
+    assert [line.text for line in parse_stats.footer] == ["Summary", "total 2"]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("block_bytes", [8, 12, 1 << 20])
 def test_so_many_lines_after_the_table_as_are_named_are_no_rows(tmp_path: Path, block_bytes: int, end: str):
     text = end.join(["1,2", "3,4", "", "5", "6,7", "9,9", " ", "Total", ""])
-    rows, intake = take(
+    rows, parse_stats = take(
         tmp_path / "f", text, Dialect(has_header=False, footer_lines=2), block_bytes=block_bytes
     )
     assert rows == [["1", "2"], ["3", "4"], ["6", "7"]]
-    assert [(line.line, line.text) for line in intake.footer] == [(6, "9,9"), (8, "Total")]
-    assert (intake.num_rejected, intake.num_blank, intake.num_lines) == (1, 2, 8)
+    assert [(line.line, line.text) for line in parse_stats.footer] == [(6, "9,9"), (8, "Total")]
+    assert (parse_stats.num_rejected, parse_stats.num_blank, parse_stats.num_lines) == (1, 2, 8)
 
 
 @pytest.mark.parametrize("block_bytes", [6, 8, 1 << 20])
@@ -216,17 +222,17 @@ def test_short_rows_before_another_row_are_set_aside_wherever_a_block_ends(
     tmp_path: Path, block_bytes: int, wide: str
 ):
     text = f"1,2\n3\n\n4\n{wide}\n7\n"
-    _, intake = take(tmp_path / "f", text, block_bytes=block_bytes)
+    _, parse_stats = take(tmp_path / "f", text, block_bytes=block_bytes)
     aside = [(2, "3"), (4, "4"), *([(5, wide)] if wide == "5,6,7" else [])]
-    assert [(row.line, row.text) for row in intake.examples] == aside
-    assert (intake.num_rejected, intake.num_rejected_lines) == (len(aside), len(aside))
-    assert [(row.line, row.text) for row in intake.footer] == [(6, "7")]
-    assert (intake.num_footer, intake.num_line_breaks) == (1, 0)
+    assert [(row.line, row.text) for row in parse_stats.examples] == aside
+    assert (parse_stats.num_rejected, parse_stats.num_rejected_lines) == (len(aside), len(aside))
+    assert [(row.line, row.text) for row in parse_stats.footer] == [(6, "7")]
+    assert (parse_stats.num_footer, parse_stats.num_line_breaks) == (1, 0)
 
 
 def test_without_lines_after_the_table_a_row_that_is_cut_off_is_set_aside(tmp_path: Path):
-    rows, intake = take(tmp_path / "f", "1,2\n3", Dialect(has_header=False, footer_lines=0))
-    assert (rows, intake.num_rejected, intake.num_footer) == ([["1", "2"]], 1, 0)
+    rows, parse_stats = take(tmp_path / "f", "1,2\n3", Dialect(has_header=False, footer_lines=0))
+    assert (rows, parse_stats.num_rejected, parse_stats.num_footer) == ([["1", "2"]], 1, 0)
 
 
 def test_blanks_inside_quotes_stay_where_blanks_are_delimiters(tmp_path: Path):
@@ -234,39 +240,39 @@ def test_blanks_inside_quotes_stay_where_blanks_are_delimiters(tmp_path: Path):
     assert take(tmp_path / "f", ' "a\t" "\r\t b" \n\tc  d\t\n', dialect)[0] == [["a\t", "\r\t b"], ["c", "d"]]
 
 
-def test_a_line_after_the_table_that_is_two_is_a_row_that_can_not_be_used(tmp_path: Path):
+def test_a_line_after_the_table_that_is_two_is_a_row_that_cannot_be_used(tmp_path: Path):
     for line_break in "\n\r":
-        rows, intake = take(tmp_path / "f", f'1,2\n"3{line_break}4"')
-        assert (rows, intake.num_rejected, intake.num_rejected_lines) == ([["1", "2"]], 1, 2)
+        rows, parse_stats = take(tmp_path / "f", f'1,2\n"3{line_break}4"')
+        assert (rows, parse_stats.num_rejected, parse_stats.num_rejected_lines) == ([["1", "2"]], 1, 2)
 
 
 def test_a_short_row_is_found_where_it_stands_not_where_another_begins_like_it(tmp_path: Path):
-    _, intake = take(tmp_path / "f", "12,3\n12\n4,5\n")
-    assert [(row.line, row.text) for row in intake.examples] == [(2, "12")]
+    _, parse_stats = take(tmp_path / "f", "12,3\n12\n4,5\n")
+    assert [(row.line, row.text) for row in parse_stats.examples] == [(2, "12")]
 
 
 def test_a_line_inside_quotes_is_not_taken_for_the_short_row_that_equals_it(tmp_path: Path):
     (tmp_path / "f").write_text('1,"2\n12\n3"\n12\n4,5\n12\n')
-    intake = ParseStats(finds_lines=True)
-    rows = rows_of(tmp_path / "f", Dialect(has_header=False), ["a", "b"], intake=intake)
+    parse_stats = ParseStats(finds_lines=True)
+    rows = rows_of(tmp_path / "f", Dialect(has_header=False), ["a", "b"], parse_stats=parse_stats)
     assert rows == [["1", "2\n12\n3"], ["4", "5"]]
-    assert intake.row_lines is not None
-    assert intake.row_lines.tolist() == [1, 5]
-    assert [row.line for row in (*intake.examples, *intake.footer)] == [4, 6]
+    assert parse_stats.row_lines is not None
+    assert parse_stats.row_lines.tolist() == [1, 5]
+    assert [row.line for row in (*parse_stats.examples, *parse_stats.footer)] == [4, 6]
 
 
 def test_comments_are_counted_and_quotes_in_them_open_nothing(tmp_path: Path):
     dialect = Dialect(has_header=False, comment="#")
-    rows, intake = take(tmp_path / "f", '1,2\n#, "note\n3,4\n# x\n5\n6,7\n', dialect)
+    rows, parse_stats = take(tmp_path / "f", '1,2\n#, "note\n3,4\n# x\n5\n6,7\n', dialect)
     assert rows == [["1", "2"], ["3", "4"], ["6", "7"]]
-    assert (intake.num_comments, intake.num_rejected, intake.examples[0].line) == (2, 1, 5)
+    assert (parse_stats.num_comments, parse_stats.num_rejected, parse_stats.examples[0].line) == (2, 1, 5)
 
 
 def test_lines_that_are_taken_out_join_no_line_end_before_them(tmp_path: Path):
-    rows, intake = take(tmp_path / "f", "1,2\r#\n3,4\n", Dialect(has_header=False, comment="#"))
-    assert (len(rows), intake.num_comments, intake.num_blank, intake.num_lines) == (2, 1, 0, 3)
-    rows, intake = take(tmp_path / "f", '1,2\r3,"x\n4,5\n')
-    assert (len(rows), intake.num_rejected, intake.num_blank, intake.num_lines) == (2, 1, 0, 3)
+    rows, parse_stats = take(tmp_path / "f", "1,2\r#\n3,4\n", Dialect(has_header=False, comment="#"))
+    assert (len(rows), parse_stats.num_comments, parse_stats.num_blank, parse_stats.num_lines) == (2, 1, 0, 3)
+    rows, parse_stats = take(tmp_path / "f", '1,2\r3,"x\n4,5\n')
+    assert (len(rows), parse_stats.num_rejected, parse_stats.num_blank, parse_stats.num_lines) == (2, 1, 0, 3)
 
 
 def test_runs_of_blanks_are_one_delimiter(tmp_path: Path):
@@ -296,18 +302,20 @@ def test_blocks_are_dictionaries_and_small_blocks_keep_order(tmp_path: Path):
 
 def test_rows_that_are_not_of_the_encoding_are_set_aside(tmp_path: Path):
     (tmp_path / "f").write_bytes(b"a,b\n1,2\n\xe9,1\n3,4\n")
-    intake = ParseStats()
-    assert rows_of(tmp_path / "f", Dialect(), ["a", "b"], intake=intake) == [["1", "2"], ["3", "4"]]
-    assert (intake.num_not_text, intake.examples[0].line) == (1, 3)
-    with pytest.raises(DataError, match=r"f, line 3: bytes that are not of the encoding in .* 1 of 3 rows"):
-        intake.check(0.1, "f")
+    parse_stats = ParseStats()
+    assert rows_of(tmp_path / "f", Dialect(), ["a", "b"], parse_stats=parse_stats) == [["1", "2"], ["3", "4"]]
+    assert (parse_stats.num_not_text, parse_stats.examples[0].line) == (1, 3)
+    with pytest.raises(
+        DataError, match=r"f, line 3: bytes that are not valid in the encoding in .* 1 of 3 rows"
+    ):
+        parse_stats.check(0.1, "f")
 
 
 def test_a_header_that_comes_again_is_no_row(tmp_path: Path):
-    rows, intake = take(tmp_path / "f", "a,b\r\n1,2\r\na,b\r\na,bb\r\n3,4\r\na,b", Dialect())
+    rows, parse_stats = take(tmp_path / "f", "a,b\r\n1,2\r\na,b\r\na,bb\r\n3,4\r\na,b", Dialect())
     assert rows == [["1", "2"], ["a", "bb"], ["3", "4"]]
-    assert (intake.num_rejected, intake.num_not_text, intake.num_lines) == (2, 0, 6)
-    assert (intake.examples[0].line, intake.examples[0].reason) == (3, "it repeats the header")
+    assert (parse_stats.num_rejected, parse_stats.num_not_text, parse_stats.num_lines) == (2, 0, 6)
+    assert (parse_stats.examples[0].line, parse_stats.examples[0].reason) == (3, "it repeats the header")
 
 
 @pytest.mark.parametrize("text", ["a\nb\na\n", "0,1\n5,6\n0,1\n"])
@@ -318,9 +326,9 @@ def test_a_word_or_numbers_that_come_again_are_a_row(tmp_path: Path, text: str):
 
 
 def test_zero_bytes_are_characters_like_any_other(tmp_path: Path):
-    rows, intake = take(tmp_path / "f", "1,\x002\n\x00\x00\x00\n3,4\n")
+    rows, parse_stats = take(tmp_path / "f", "1,\x002\n\x00\x00\x00\n3,4\n")
     assert rows == [["1", "\x002"], ["3", "4"]]
-    assert intake.num_rejected == 1
+    assert parse_stats.num_rejected == 1
 
 
 def test_a_row_longer_than_a_block_is_one_sentence(tmp_path: Path):

@@ -126,9 +126,14 @@ def test_a_key_twice_is_found_among_many_lines():
 def test_lines_that_hold_no_pairs_are_set_aside_when_a_file_is_read(tmp_path: Path):
     path = tmp_path / "flows.txt"
     path.write_text("a:1, b:2\n\nhello\na:3, a:4\na:5, b:6\n")
-    intake = ParseStats()
-    (table,) = read_key_values(path, Dialect(format="key_values"), 1 << 20, intake=intake)
+    parse_stats = ParseStats()
+    (table,) = read_key_values(path, Dialect(format="key_values"), 1 << 20, parse_stats=parse_stats)
     assert table.to_pydict() == {"a": ["1", "5"], "b": ["2", "6"]}
-    assert [(odd.line, odd.text) for odd in intake.examples] == [(3, "hello"), (4, "a:3, a:4")]
-    assert (intake.num_lines, intake.num_rows, intake.num_blank, intake.num_rejected) == (5, 2, 1, 2)
+    assert [(odd.line, odd.text) for odd in parse_stats.examples] == [(3, "hello"), (4, "a:3, a:4")]
+    assert (parse_stats.num_lines, parse_stats.num_rows, parse_stats.num_blank, parse_stats.num_rejected) == (
+        5,
+        2,
+        1,
+        2,
+    )
     assert read_keys(path, Dialect(format="key_values"), 1 << 20) == ("a", "b")

@@ -46,26 +46,26 @@ def test_endless_lines_and_cut_archives_are_one_sentence(tmp_path: Path):
 
 
 def test_rows_of_another_width_are_counted_with_their_line():
-    intake = ParseStats()
+    parse_stats = ParseStats()
     block = b"1,2\n3\n4,5\n"
-    table = parse_delimited(block, ["a", "b"], ",", quote=None, where="f", intake=intake)
+    table = parse_delimited(block, ["a", "b"], ",", quote=None, where="f", parse_stats=parse_stats)
     assert table.to_pydict() == {"a": ["1", "4"], "b": ["2", "5"]}
-    assert (intake.num_rows, intake.num_rejected, intake.num_lines) == (2, 1, 3)
-    assert (intake.examples[0].line, intake.examples[0].text) == (2, "3")
+    assert (parse_stats.num_rows, parse_stats.num_rejected, parse_stats.num_lines) == (2, 1, 3)
+    assert (parse_stats.examples[0].line, parse_stats.examples[0].text) == (2, "3")
 
 
 def test_an_empty_block_has_columns_and_no_rows():
-    assert parse_delimited(b"\n", ["a"], ",", quote=None, where="f", intake=ParseStats()).num_rows == 0
+    assert parse_delimited(b"\n", ["a"], ",", quote=None, where="f", parse_stats=ParseStats()).num_rows == 0
     assert parse_json(b"", pa.schema([("a", pa.int64())]), "f", ParseStats()).column_names == ["a"]
 
 
 def test_a_line_that_is_no_object_is_counted_with_its_line():
-    intake = ParseStats()
-    table = parse_json(b'{"a":1}\n[2]\n{"a":3}\n{"a":', None, "f", intake)
+    parse_stats = ParseStats()
+    table = parse_json(b'{"a":1}\n[2]\n{"a":3}\n{"a":', None, "f", parse_stats)
     assert table["a"].to_pylist() == [1, 3]
-    assert (intake.num_rows, intake.num_rejected, intake.num_lines) == (2, 2, 4)
+    assert (parse_stats.num_rows, parse_stats.num_rejected, parse_stats.num_lines) == (2, 2, 4)
 
 
 def test_a_field_of_two_types_is_one_sentence():
-    with pytest.raises(DataError, match="always a number or always a text"):
+    with pytest.raises(DataError, match="always a number or always text"):
         parse_json(b'{"a":1}\n{"a":"x"}\n', None, "f", ParseStats())

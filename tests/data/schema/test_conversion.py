@@ -20,10 +20,10 @@ def schema_of(**kinds: ColumnKind) -> FlowSchema:
 
 
 def converted(
-    values: list[str | None], kind: ColumnKind, misfits: InvalidValues | None = None
+    values: list[str | None], kind: ColumnKind, invalid: InvalidValues | None = None
 ) -> list[object]:
     block = pa.table({"x": pa.array(values, pa.string()).dictionary_encode()})
-    table = convert(block, schema_of(x=kind), misfits=misfits or InvalidValues(), first_row=1)
+    table = convert(block, schema_of(x=kind), invalid=invalid or InvalidValues(), first_row=1)
     return [*table["x"].to_pylist()]
 
 
@@ -40,7 +40,7 @@ def test_infinities_are_values_whatever_their_spelling():
 
 def test_spellings_of_one_number_become_one_dictionary_value():
     block = pa.table({"x": pa.array(["1", "1.0", " 1", "0", "-0"]).dictionary_encode()})
-    column = convert(block, schema_of(x=ColumnKind.NUMBER), misfits=InvalidValues(), first_row=1)["x"].chunk(
+    column = convert(block, schema_of(x=ColumnKind.NUMBER), invalid=InvalidValues(), first_row=1)["x"].chunk(
         0
     )
     assert isinstance(column, pa.DictionaryArray)
@@ -49,30 +49,30 @@ def test_spellings_of_one_number_become_one_dictionary_value():
 
 
 def test_what_is_no_number_is_missing_and_counted_with_row_and_value():
-    misfits = InvalidValues()
-    assert converted(["1", "5%", "1_0", "5%", "0x1F"], ColumnKind.COUNT, misfits) == [
+    invalid = InvalidValues()
+    assert converted(["1", "5%", "1_0", "5%", "0x1F"], ColumnKind.COUNT, invalid) == [
         1.0,
         None,
         None,
         None,
         None,
     ]
-    assert misfits.counts == {"x": 4}
-    assert [(example.row, example.value) for example in misfits.examples["x"]] == [
+    assert invalid.counts == {"x": 4}
+    assert [(example.row, example.value) for example in invalid.examples["x"]] == [
         (2, "5%"),
         (3, "1_0"),
         (4, "5%"),
     ]
     with pytest.raises(DataError, match=r"flows\.csv, column 'x', row 2: expected a number, found '5%'"):
-        misfits.check(0.01, "flows.csv")
-    misfits.check(0.8, "flows.csv")
+        invalid.check(0.01, "flows.csv")
+    invalid.check(0.8, "flows.csv")
 
 
 def test_misfit_rows_are_counted_from_the_first_row_of_the_block():
-    misfits = InvalidValues()
+    invalid = InvalidValues()
     block = pa.table({"x": ["1", "bad"]})
-    convert(block, schema_of(x=ColumnKind.COUNT), misfits=misfits, first_row=101)
-    assert misfits.examples["x"][0].row == 102
+    convert(block, schema_of(x=ColumnKind.COUNT), invalid=invalid, first_row=101)
+    assert invalid.examples["x"][0].row == 102
 
 
 def test_hexadecimal_is_a_port_and_nothing_else():
@@ -94,7 +94,7 @@ def test_whole_floats_of_a_typed_source_are_labels_without_fraction():
         {"label": [1.0, 0.0, None, math.nan, 0.5], "port": pa.array([80, None, 1, 2, 3], pa.uint16())}
     )
     schema = schema_of(label=ColumnKind.LABEL, port=ColumnKind.PORT)
-    table = convert(block, schema, misfits=InvalidValues(), first_row=1)
+    table = convert(block, schema, invalid=InvalidValues(), first_row=1)
     assert table["label"].to_pylist() == ["1", "0", None, None, "0.5"]
     assert table["port"].to_pylist() == [80.0, None, 1.0, 2.0, 3.0]
     assert table["port"].type == pa.float64()
@@ -103,7 +103,7 @@ def test_whole_floats_of_a_typed_source_are_labels_without_fraction():
 def test_columns_come_in_schema_order_without_those_the_block_lacks():
     schema = schema_of(a=ColumnKind.TEXT, b=ColumnKind.COUNT, c=ColumnKind.TEXT)
     table = convert(
-        pa.table({"c": ["x"], "z": ["y"], "a": ["w"]}), schema, misfits=InvalidValues(), first_row=1
+        pa.table({"c": ["x"], "z": ["y"], "a": ["w"]}), schema, invalid=InvalidValues(), first_row=1
     )
     assert table.column_names == ["a", "c"]
 
@@ -113,7 +113,7 @@ def test_an_empty_block_gives_empty_typed_columns():
         {"x": pa.array([], pa.dictionary(pa.int32(), pa.string())), "n": pa.array([], pa.string())}
     )
     schema = schema_of(x=ColumnKind.TEXT, n=ColumnKind.COUNT)
-    table = convert(block, schema, misfits=InvalidValues(), first_row=1)
+    table = convert(block, schema, invalid=InvalidValues(), first_row=1)
     assert table.num_rows == 0
     assert table.schema.types == [
         pa.dictionary(pa.int32(), pa.string()),
@@ -137,8 +137,8 @@ def test_conversion_does_not_depend_on_chunks_or_dictionaries(values: list[str |
     )
     for kind in (ColumnKind.NUMBER, ColumnKind.CATEGORY):
         first, second = InvalidValues(), InvalidValues()
-        one = convert(pa.table({"x": plain}), schema_of(x=kind), misfits=first, first_row=1)
-        two = convert(pa.table({"x": chunked}), schema_of(x=kind), misfits=second, first_row=1)
+        one = convert(pa.table({"x": plain}), schema_of(x=kind), invalid=first, first_row=1)
+        two = convert(pa.table({"x": chunked}), schema_of(x=kind), invalid=second, first_row=1)
         assert one["x"].to_pylist() == two["x"].to_pylist()
         assert first == second
 

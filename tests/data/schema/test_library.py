@@ -26,7 +26,7 @@ def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path):
     (tmp_path / "s.toml").write_text("name = ")
     with pytest.raises(SchemaError, match=r"s\.toml: expected a schema in TOML"):
         read_schema(tmp_path / "s.toml")
-    with pytest.raises(SchemaError, match="can not be read"):
+    with pytest.raises(SchemaError, match="cannot be read"):
         read_schema(tmp_path / "none.toml")
 
 

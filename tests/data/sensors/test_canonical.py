@@ -16,14 +16,18 @@ from wirebert.data.sensors.canonical import (
     sensor_table,
     service_names,
 )
+from wirebert.data.sensors.formats import SENSOR_FORMATS
 
-SENSORS = ("zeek", "suricata", "nfdump", "argus", "ton_iot")
 
-
-@pytest.mark.parametrize("sensor", SENSORS)
+@pytest.mark.parametrize("sensor", SENSOR_FORMATS)
 def test_a_sensor_speaks_of_canonical_columns_and_its_own_alone(sensor: str):
     table = sensor_table(sensor)
-    known = {*canonical_columns(), *(column.name for column in table.own), "both_bytes", "both_packets"}
+    known = {
+        *canonical_columns(),
+        *(column.name for column in table.own_columns),
+        "both_bytes",
+        "both_packets",
+    }
     joined = {name for columns in table.joined.values() for name in columns}
     assert {*table.columns, *joined, *table.frames, *table.labels, *table.values, *table.only_where} <= known
 
@@ -36,7 +40,7 @@ def test_identities_times_and_other_detectors_verdicts_are_no_features():
 
 
 def test_columns_of_a_schema_stand_in_canonical_order_and_own_ones_replace_them():
-    own = sensor_table("ton_iot").own
+    own = sensor_table("ton_iot").own_columns
     schema = flow_schema("flows", ["type", "uri", "ts", "label"], own)
     assert schema.names == ("ts", "uri", "label", "type")
     assert schema.column("uri").kind is ColumnKind.CATEGORY

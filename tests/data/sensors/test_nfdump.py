@@ -35,11 +35,11 @@ def write(path: Path, *records: str, summary: bool = True) -> Path:
     return path
 
 
-def rows_of(path: Path, block_bytes: int = 1 << 20, intake: ParseStats | None = None) -> pa.Table:
+def rows_of(path: Path, block_bytes: int = 1 << 20, parse_stats: ParseStats | None = None) -> pa.Table:
     head, compression = read_head(path)
     source = open_nfdump(path, head, compression, path.name)
     assert isinstance(source, NfdumpFlows)
-    return pa.concat_tables(source.read(block_bytes, intake))
+    return pa.concat_tables(source.read(block_bytes, parse_stats))
 
 
 def test_two_records_that_answer_each_other_are_one_flow(tmp_path: Path):
@@ -64,10 +64,10 @@ def test_two_records_that_answer_each_other_are_one_flow(tmp_path: Path):
 
 
 def test_the_summary_is_no_row_and_is_counted(tmp_path: Path):
-    intake = ParseStats()
-    rows = rows_of(write(tmp_path / "n.csv", record("10:00:00", "a:1", "b:2")), intake=intake)
+    parse_stats = ParseStats()
+    rows = rows_of(write(tmp_path / "n.csv", record("10:00:00", "a:1", "b:2")), parse_stats=parse_stats)
     assert rows.num_rows == 1
-    assert (intake.num_rows, intake.num_footer, intake.num_lines) == (1, 3, 4)
+    assert (parse_stats.num_rows, parse_stats.num_footer, parse_stats.num_lines) == (1, 3, 4)
 
 
 def test_who_sends_syn_alone_has_asked_though_both_begin_in_one_second(tmp_path: Path):
@@ -120,9 +120,9 @@ def test_packets_and_bytes_are_kept_whatever_the_blocks(
 
 def test_the_real_log_is_read_whole(data_dir: Path):
     path = data_dir / "sensors" / "netflow" / "nfdump.csv.gz"
-    intake = ParseStats()
-    table = rows_of(path, intake=intake)
-    assert intake.num_rows == 4593
+    parse_stats = ParseStats()
+    table = rows_of(path, parse_stats=parse_stats)
+    assert parse_stats.num_rows == 4593
     # The summary of the log itself: 241,025 bytes, 4,652 packets.
     assert sum(int(table[name].to_numpy().sum()) for name in ("src_ip_bytes", "dst_ip_bytes")) == 241_025
     assert sum(int(table[name].to_numpy().sum()) for name in ("src_packets", "dst_packets")) == 4_652

@@ -46,11 +46,11 @@ def write(path: Path, *events: dict[str, object]) -> Path:
     return path
 
 
-def rows_of(path: Path, block_bytes: int = 1 << 20, intake: ParseStats | None = None) -> pa.Table:
+def rows_of(path: Path, block_bytes: int = 1 << 20, parse_stats: ParseStats | None = None) -> pa.Table:
     head, compression = read_head(path)
     source = open_suricata(path, head, compression, path.name)
     assert isinstance(source, SuricataFlows)
-    return pa.concat_tables(source.read(block_bytes, intake))
+    return pa.concat_tables(source.read(block_bytes, parse_stats))
 
 
 def test_a_flow_event_gives_canonical_columns(tmp_path: Path):
@@ -89,8 +89,8 @@ def test_alerts_and_application_events_are_joined_wherever_they_stand(tmp_path: 
         event("http", {"url": "/x", "protocol": "HTTP/1.1", "status": 404}),
     )
     for block_bytes in (1 << 20, 400):
-        intake = ParseStats()
-        first, second = rows_of(write(tmp_path / "eve.json", *events), block_bytes, intake).to_pylist()
+        parse_stats = ParseStats()
+        first, second = rows_of(write(tmp_path / "eve.json", *events), block_bytes, parse_stats).to_pylist()
         assert (first["num_alerts"], first["alert_signature"], first["alert_severity"]) == (2, "first", "2")
         assert (first["ssl_version"], first["ssl_ja3"], first["ssl_server_name"]) == (
             "TLSv12",
@@ -100,7 +100,7 @@ def test_alerts_and_application_events_are_joined_wherever_they_stand(tmp_path: 
         assert (first["dns_qtype"], first["dns_rcode"]) == ("28", "3")  # as Zeek writes them
         assert (first["uri"], first["http_version"], first["http_status_code"]) == ("/x", "1.1", "404")
         assert (second["num_alerts"], second["alert_signature"], second["uri"]) == (0, None, None)
-        assert (intake.num_rows, intake.num_lines) == (2, 9)
+        assert (parse_stats.num_rows, parse_stats.num_lines) == (2, 9)
 
 
 def test_vlan_tags_are_link_headers_too(tmp_path: Path):
@@ -111,9 +111,9 @@ def test_vlan_tags_are_link_headers_too(tmp_path: Path):
 def test_a_log_that_is_still_written_loses_its_last_line_only(tmp_path: Path):
     write(tmp_path / "eve.json", FLOW, FLOW)
     (tmp_path / "eve.json").write_text((tmp_path / "eve.json").read_text()[:-20])
-    intake = ParseStats()
-    assert rows_of(tmp_path / "eve.json", intake=intake).num_rows == 1
-    assert intake.num_rejected == 1
+    parse_stats = ParseStats()
+    assert rows_of(tmp_path / "eve.json", parse_stats=parse_stats).num_rows == 1
+    assert parse_stats.num_rejected == 1
 
 
 def test_other_files_are_no_eve_logs(tmp_path: Path):
@@ -122,10 +122,10 @@ def test_other_files_are_no_eve_logs(tmp_path: Path):
 
 
 def test_the_real_log_is_read_whole(data_dir: Path):
-    intake = ParseStats()
-    table = rows_of(data_dir / "sensors" / "suricata" / "eve.json.gz", intake=intake)
+    parse_stats = ParseStats()
+    table = rows_of(data_dir / "sensors" / "suricata" / "eve.json.gz", parse_stats=parse_stats)
     assert table.num_rows == 3512
-    assert intake.num_lines == 5000
+    assert parse_stats.num_lines == 5000
     # Suricata itself marks 366 flows as alerted.
     assert np.count_nonzero(table["num_alerts"].to_numpy()) == 366
     assert Counter(table["protocol"].to_pylist()) == {"tcp": 2336, "udp": 1176}

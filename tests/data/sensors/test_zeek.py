@@ -33,8 +33,8 @@ def flows_of(path: Path) -> ZeekFlows:
     return source
 
 
-def rows_of(path: Path, block_bytes: int = 1 << 20, intake: ParseStats | None = None) -> pa.Table:
-    return pa.concat_tables(flows_of(path).read(block_bytes, intake), promote_options="permissive")
+def rows_of(path: Path, block_bytes: int = 1 << 20, parse_stats: ParseStats | None = None) -> pa.Table:
+    return pa.concat_tables(flows_of(path).read(block_bytes, parse_stats), promote_options="permissive")
 
 
 def test_a_conn_log_gives_canonical_columns(tmp_path: Path):
@@ -94,10 +94,10 @@ def test_labels_after_three_spaces_and_a_labelled_close_line(tmp_path: Path):
     text[4] += "\t(empty)   Malicious   C&C"
     text[5] += "   benign   -"
     (tmp_path / "conn.log.labeled").write_text("\r\n".join(text) + "\r\n")
-    intake = ParseStats()
-    (row,) = rows_of(tmp_path / "conn.log.labeled", intake=intake).to_pylist()
+    parse_stats = ParseStats()
+    (row,) = rows_of(tmp_path / "conn.log.labeled", parse_stats=parse_stats).to_pylist()
     assert (row["label"], row["detailed_label"]) == ("Malicious", "C&C")
-    assert (intake.num_rows, intake.num_comments, intake.num_lines) == (1, 5, 6)
+    assert (parse_stats.num_rows, parse_stats.num_comments, parse_stats.num_lines) == (1, 5, 6)
     assert flows_of(tmp_path / "conn.log.labeled").schema.label == "label"
     assert split_fields(b"a\tb   c   d") == ("a", "b", "c", "d")
 
@@ -260,15 +260,15 @@ MIXED = (
 @pytest.mark.parametrize("block_bytes", [400, 1 << 20])
 def test_one_file_may_hold_all_logs_where_each_line_names_its_own(tmp_path: Path, block_bytes: int):
     (tmp_path / "corelight.json").write_text("".join(MIXED))
-    flows, intake = flows_of(tmp_path / "corelight.json"), ParseStats()
-    table = pa.concat_tables(flows.read(block_bytes, intake), promote_options="permissive")
+    flows, parse_stats = flows_of(tmp_path / "corelight.json"), ParseStats()
+    table = pa.concat_tables(flows.read(block_bytes, parse_stats), promote_options="permissive")
     assert flows.title == "Zeek conn log, JSON, joined with dns, ssl"
     assert table["uid"].to_pylist() == ["C1", "C2"]
     assert table["ts"].to_pylist() == ["1711300520.000000"] * 2
     assert table["ssl_ja4s"].to_pylist() == ["t130", None]
     assert table["ssl_version"].to_pylist() == ["TLSv13", None]
     assert table["dns_AA"].to_pylist() == [None, "1"]
-    assert (intake.num_rows, intake.num_comments, intake.num_lines) == (2, 4, 6)
+    assert (parse_stats.num_rows, parse_stats.num_comments, parse_stats.num_lines) == (2, 4, 6)
 
 
 def test_a_file_of_lines_that_name_their_log_is_joined_with_its_neighbours(tmp_path: Path):

@@ -1,1 +1,1 @@
-"""Checks: small functions from what was seen of a table to findings. A finding changes nothing."""
+"""Data checks: small functions from the profile of a table to findings. A finding changes nothing."""

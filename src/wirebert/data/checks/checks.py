@@ -1,7 +1,8 @@
-"""What a person should know about a traffic table before trusting a model made from it.
+"""Problems of a traffic table that matter for a model trained on it.
 
-Each check is a small function from what was seen of a table to findings. A finding changes nothing; it says what is there
-and what to do about it. Rows are counted from 1, without the header; lines from 1, with all that the file has.
+Each check is a small function from the profile of a table to findings. A finding changes nothing. It names
+the problem and the remedy. Rows are counted from 1 without the header, lines from 1 with every line of the
+file.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -37,7 +38,7 @@ from wirebert.data.checks.rows import (
     conflicting_labels,
     duplicate_rows,
     lines_after_the_table,
-    lines_set_aside,
+    rejected_lines,
     rows_equal_without_endpoints,
     texts_equal_in_shape,
 )
@@ -69,7 +70,7 @@ __all__ = [
 ]
 
 CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
-    lines_set_aside,
+    rejected_lines,
     lines_after_the_table,
     odd_names,
     identifier_like_columns,
@@ -112,30 +113,31 @@ COMPARISONS: tuple[Callable[[Subject, Subject], Iterable[Finding]], ...] = (
 """Every check that looks at training and test data."""
 
 
-def validate(survey: TableProfile, classes: ClassMap | None = None) -> tuple[Finding, ...]:
+def validate(profile: TableProfile, classes: ClassMap | None = None) -> tuple[Finding, ...]:
     """All findings about one table, errors first, then by number of rows.
 
-    With `classes`, labels are judged as the classes they map to; without, each label is its own class.
+    With `classes`, labels count as the classes they map to. Without, each label is its own class.
     """
-    subject = subject_of(survey, classes)
+    subject = subject_of(profile, classes)
     return _in_order(finding for check in CHECKS for finding in check(subject))
 
 
-LEFT_OUT: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
-    lines_set_aside,
+UNSCORED_CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
+    rejected_lines,
     lines_after_the_table,
     invalid_values,
     unlabelled_rows,
 )
-"""The checks among them that say which rows and values count in no figure."""
+"""The checks that report rows and values excluded from the metrics."""
 
 
-def check_unscored_rows(survey: TableProfile) -> tuple[Finding, ...]:
-    """What of a table counts in no figure: rows in the file are rows judged and rows named here."""
-    subject = subject_of(survey, None)
+def check_unscored_rows(profile: TableProfile) -> tuple[Finding, ...]:
+    """Rows and values of a table that the metrics exclude: rows of the file = evaluated rows + rows reported
+    here."""
+    subject = subject_of(profile, None)
     return _in_order(
-        replace(finding, message=f"{survey.name}: {finding.message}")
-        for check in LEFT_OUT
+        replace(finding, message=f"{profile.name}: {finding.message}")
+        for check in UNSCORED_CHECKS
         for finding in check(subject)
     )
 
@@ -143,20 +145,21 @@ def check_unscored_rows(survey: TableProfile) -> tuple[Finding, ...]:
 def compare_with_training(
     train: TableProfile, test: TableProfile, classes: ClassMap | None = None
 ) -> tuple[Finding, ...]:
-    """All findings about test data beside its training data; to be made after the model is saved."""
-    sides = subject_of(train, classes), subject_of(test, classes)
-    return _in_order(finding for check in COMPARISONS for finding in check(*sides))
+    """All findings about test data compared with training data. Call it after the model is saved."""
+    subjects = subject_of(train, classes), subject_of(test, classes)
+    return _in_order(finding for check in COMPARISONS for finding in check(*subjects))
 
 
 def mark_accepted(findings: Iterable[Finding], accept: Sequence[str]) -> tuple[Finding, ...]:
-    """The findings, those marked as accepted that `code` or `code:column` names.
+    """The findings, with those that `code` or `code:column` names marked as accepted.
 
     Raises:
-        ConfigError: a code that no check has.
+        ConfigError: an unknown code.
 
     >>> mark_accepted([], ["duplicate_rows:"])
     Traceback (most recent call last):
-    wirebert.errors.ConfigError: data.accepted_findings must name findings as code or code:column, got 'duplicate_rows:'
+    wirebert.errors.ConfigError: data.accepted_findings must name findings as code or code:column, got
+    'duplicate_rows:'
     """
     for name in accept:
         code, colon, column = name.partition(":")
@@ -180,8 +183,8 @@ def require_no_errors(findings: Iterable[Finding], where: str) -> None:
         first = errors[0]
         name = first.code if first.column is None else f"{first.code}:{first.column}"
         raise DataError(
-            f"{where}: {len(errors)} finding{'s' if len(errors) > 1 else ''} of severity error, first {first.message}; or "
-            f"accept it with data.accepted_findings={name!r}"
+            f"{where}: {len(errors)} data check{'s' if len(errors) > 1 else ''} failed; the first: "
+            f"{first.message}; or set data.accepted_findings={name!r} to accept it"
         )
 
 

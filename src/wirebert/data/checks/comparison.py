@@ -1,4 +1,4 @@
-"""Checks on test data beside training data: what both hold, what only one holds, and how far they lie apart."""
+"""Checks that compare test data with training data: shared rows, new labels and classes, drift."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -15,14 +15,14 @@ from wirebert.data.checks.findings import Finding, Subject, format_names, format
 from wirebert.data.schema.schema import ColumnKind
 
 DRIFT_LIMIT = 0.25
-"""Distance of two distributions, in [0, 1], from which a column is said to drift."""
+"""Columns whose distributions differ by at least this distance, in [0, 1], have drifted."""
 DRIFT_MIN_ROWS = 100
 MAX_DRIFTING = 10
-"""Columns that are named, the farthest first."""
+"""Most columns that are reported, largest distance first."""
 
 
 def train_overlap(train: Subject, test: Subject) -> Iterator[Finding]:
-    """Test rows whose features all equal those of some training row; or that none does, which is worth knowing too."""
+    """Test rows with the same features as a training row; if there are none, that is a finding too."""
     is_shared = np.isin(test.profile.feature_hashes, train.profile.feature_hashes)
     count = int(is_shared.sum())
     if count:
@@ -32,8 +32,9 @@ def train_overlap(train: Subject, test: Subject) -> Iterator[Finding]:
             column=None,
             count=count,
             example=row_name(is_shared),
-            message=f"{format_row_count(count, test.profile.num_rows)} of {test.profile.name} share all features with a row of "
-            f"{train.profile.name}; read the figures on the other rows beside the total, because a model may know these by heart",
+            message=f"{format_row_count(count, test.profile.num_rows)} of {test.profile.name} have the same "
+            f"features as a row of {train.profile.name}; compare the metrics of the other rows with the "
+            "total, because a model may have memorised these",
         )
     elif test.profile.num_rows:
         yield Finding(
@@ -42,12 +43,13 @@ def train_overlap(train: Subject, test: Subject) -> Iterator[Finding]:
             column=None,
             count=0,
             example="",
-            message=f"no row of {test.profile.name} shares all features with a row of {train.profile.name}; nothing to do",
+            message=f"no row of {test.profile.name} has the same features as a row of {train.profile.name}; "
+            "no action needed",
         )
 
 
 def shared_shapes(train: Subject, test: Subject) -> Iterator[Finding]:
-    """Test rows whose texts differ from a training row's in digits at most."""
+    """Test rows that equal a training row except for digits in texts."""
     if train.profile.shape_hashes is None or test.profile.shape_hashes is None:
         return
     is_shared = np.isin(test.profile.shape_hashes, train.profile.shape_hashes)
@@ -59,15 +61,16 @@ def shared_shapes(train: Subject, test: Subject) -> Iterator[Finding]:
         column=None,
         count=int(is_shared.sum()),
         example=row_name(is_shared),
-        message=f"{format_row_count(int(is_shared.sum()), test.profile.num_rows)} of {test.profile.name} equal a row of "
-        f"{train.profile.name} once every digit is read as 0; read the figures on the other rows beside the total",
+        message=f"{format_row_count(int(is_shared.sum()), test.profile.num_rows)} of {test.profile.name} "
+        f"equal a row of {train.profile.name} after replacing digits with 0; compare the metrics of the "
+        "other rows with the total",
     )
 
 
 def new_labels(train: Subject, test: Subject) -> Iterator[Finding]:
-    """Labels and classes that only the test data have."""
-    known = {name for name, count in train.profile.label_counts.items() if count}
-    labels = {name: n for name, n in test.profile.label_counts.items() if n and name not in known}
+    """Labels and classes that occur only in the test data."""
+    train_labels = {name for name, count in train.profile.label_counts.items() if count}
+    labels = {name: n for name, n in test.profile.label_counts.items() if n and name not in train_labels}
     if labels:
         yield Finding(
             code="new_labels",
@@ -75,9 +78,10 @@ def new_labels(train: Subject, test: Subject) -> Iterator[Finding]:
             column=test.profile.schema.label,
             count=sum(labels.values()),
             example=max(labels, key=lambda name: labels[name]),
-            message=f"{len(labels)} labels ({format_row_count(sum(labels.values()), test.profile.num_rows)}) occur only in "
-            f"{test.profile.name}: {format_names(sorted(labels))}; read how these fare by themselves, because nothing like them was "
-            "learned",
+            message=f"{len(labels)} labels "
+            f"({format_row_count(sum(labels.values()), test.profile.num_rows)}) occur only in "
+            f"{test.profile.name}: {format_names(sorted(labels))}; read their metrics separately, because "
+            "the model was not trained on them",
         )
     classes = {name: n for name, n in present(test.counts).items() if not train.counts.get(name)}
     if classes and set(classes) != set(labels):
@@ -87,46 +91,47 @@ def new_labels(train: Subject, test: Subject) -> Iterator[Finding]:
             column=test.profile.schema.label,
             count=sum(classes.values()),
             example=max(classes, key=lambda name: classes[name]),
-            message=f"classes {format_names(sorted(classes))} occur only in {test.profile.name} and can not be predicted; "
-            "map their labels to known classes",
+            message=f"classes {format_names(sorted(classes))} occur only in {test.profile.name} and cannot "
+            "be predicted; map their labels to training classes in label_map of the schema",
         )
 
 
 def missing_classes(train: Subject, test: Subject) -> Iterator[Finding]:
-    """Classes that the test data lack: there is no figure for them."""
-    gone = [name for name in present(train.counts) if not test.counts.get(name)]
-    if not gone or not present(test.counts):
+    """Training classes without test rows: they have no metrics."""
+    missing = [name for name in present(train.counts) if not test.counts.get(name)]
+    if not missing or not present(test.counts):
         return
     yield Finding(
         code="classes_not_tested",
         severity="warning",
         column=test.profile.schema.label,
-        count=sum(train.counts[name] for name in gone),
-        example=gone[0],
-        message=f"classes {format_names(gone)} do not occur in {test.profile.name}, so nothing is known of how well they are "
-        "found; add rows of them",
+        count=sum(train.counts[name] for name in missing),
+        example=missing[0],
+        message=f"classes {format_names(missing)} do not occur in {test.profile.name}, so their detection is "
+        "not measured; add test rows of them",
     )
 
 
 def known_endpoints(train: Subject, test: Subject) -> Iterator[Finding]:
-    """Addresses of the test data that occur in the training data: the same network."""
+    """Addresses that occur in both test and training data: the same network."""
     for name, values, others in _pairs(train, test, (ColumnKind.ADDRESS,)):
-        is_known = pc.is_in(values, value_set=pc.unique(others).drop_null())
-        share = (pc.sum(is_known.cast(pa.int64())).as_py() or 0) / len(values)
-        if share > 0.5:
+        is_in_training = pc.is_in(values, value_set=pc.unique(others).drop_null())
+        fraction = (pc.sum(is_in_training.cast(pa.int64())).as_py() or 0) / len(values)
+        if fraction > 0.5:
             yield Finding(
                 code="same_hosts",
                 severity="info",
                 column=name,
-                count=round(share * test.profile.num_rows),
-                example=str(values.filter(is_known)[0].as_py()),
-                message=f"{share:.0%} of the values of {name!r} in {test.profile.name} occur in {train.profile.name} too; "
-                "the figures hold for these hosts, so test on another network",
+                count=round(fraction * test.profile.num_rows),
+                example=str(values.filter(is_in_training)[0].as_py()),
+                message=f"{fraction:.0%} of the values of {name!r} in {test.profile.name} occur in "
+                f"{train.profile.name} too; the metrics apply to these hosts, so also test on another "
+                "network",
             )
 
 
 def time_overlap(train: Subject, test: Subject) -> Iterator[Finding]:
-    """Test data that were recorded before training data ended."""
+    """Test data recorded before the training data end."""
     for name, values, others in _pairs(train, test, (ColumnKind.TIME,)):
         tested, trained = seconds_of(values), seconds_of(others)
         if np.isfinite(tested).mean() < 0.9 or np.isfinite(trained).mean() < 0.9:
@@ -139,17 +144,18 @@ def time_overlap(train: Subject, test: Subject) -> Iterator[Finding]:
                 column=name,
                 count=round(early * test.profile.num_rows),
                 example=f"{early:.1%}",
-                message=f"{early:.1%} of {test.profile.name} was recorded before {train.profile.name} ends (by {name!r}); "
-                "figures say nothing about later traffic, so test on what was recorded afterwards",
+                message=f"{early:.1%} of {test.profile.name} was recorded before {train.profile.name} ends "
+                f"(by {name!r}); the metrics do not show performance on later traffic, so test on later "
+                "recordings",
             )
             return
 
 
 def drift(train: Subject, test: Subject) -> Iterator[Finding]:
-    """Features that are distributed otherwise in the test data, the farthest first."""
+    """Features with another distribution in the test data, largest distance first."""
     kinds = tuple(kind for kind in ColumnKind if kind.can_be_feature and kind is not ColumnKind.TEXT)
     features = {column.name for column in test.profile.schema.features}
-    found = sorted(
+    distances = sorted(
         (
             (ks_distance(others, values), name)
             for name, values, others in _pairs(train, test, kinds)
@@ -157,41 +163,41 @@ def drift(train: Subject, test: Subject) -> Iterator[Finding]:
         ),
         reverse=True,
     )
-    for far, name in found[:MAX_DRIFTING]:
-        if far >= DRIFT_LIMIT:
+    for distance, name in distances[:MAX_DRIFTING]:
+        if distance >= DRIFT_LIMIT:
             yield Finding(
                 code="drift",
                 severity="info",
                 column=name,
                 count=test.profile.num_rows,
-                example=f"{far:.2f}",
-                message=f"column {name!r} is distributed otherwise in {test.profile.name} than in {train.profile.name} "
-                f"(distance {far:.2f} of 1); expect figures below those of validation",
+                example=f"{distance:.2f}",
+                message=f"column {name!r} has drifted between {train.profile.name} and {test.profile.name} "
+                f"(distance {distance:.2f}); expect lower scores than on validation",
             )
 
 
 def ks_distance(one: pa.Array, other: pa.Array) -> float:
-    """How far two columns are apart, in [0, 1]: the largest gap of the distribution functions of numbers (Kolmogorov and
-    Smirnov), and the total variation of shares of texts. Missing is a value.
+    """Distance of two columns, in [0, 1]: the Kolmogorov-Smirnov statistic for numbers, the total variation
+    distance for texts. A missing value is a value.
 
     >>> ks_distance(pa.array(["a", "a"]), pa.array(["a", "b"])), ks_distance(pa.array([1.0, 2.0]), pa.array([3.0, 4.0]))
     (0.5, 1.0)
     """
     if pa.types.is_floating(one.type) and pa.types.is_floating(other.type):
         left, right = _numbers(one), _numbers(other)
-        places = np.unique(np.concatenate([left, right]))
-        below = [np.searchsorted(np.sort(side), places, side="right") / len(side) for side in (left, right)]
+        points = np.unique(np.concatenate([left, right]))
+        below = [np.searchsorted(np.sort(side), points, side="right") / len(side) for side in (left, right)]
         return float(np.abs(below[0] - below[1]).max())
-    shares = [_shares(side) for side in (one, other)]
-    names = shares[0].keys() | shares[1].keys()
-    return 0.5 * sum(abs(shares[0].get(name, 0.0) - shares[1].get(name, 0.0)) for name in names)
+    frequencies = [_frequencies(side) for side in (one, other)]
+    names = frequencies[0].keys() | frequencies[1].keys()
+    return 0.5 * sum(abs(frequencies[0].get(name, 0.0) - frequencies[1].get(name, 0.0)) for name in names)
 
 
 def _numbers(values: pa.Array) -> Float64[np.ndarray, " rows"]:
     return np.nan_to_num(values.to_numpy(zero_copy_only=False), nan=-np.inf)
 
 
-def _shares(values: pa.Array) -> dict[str, float]:
+def _frequencies(values: pa.Array) -> dict[str, float]:
     counts = pc.value_counts(values)
     names = [str(name) for name in counts.field("values").to_pylist()]
     return dict(zip(names, (counts.field("counts").to_numpy() / len(values)).tolist(), strict=True))
@@ -200,7 +206,8 @@ def _shares(values: pa.Array) -> dict[str, float]:
 def _pairs(
     train: Subject, test: Subject, kinds: tuple[ColumnKind, ...]
 ) -> list[tuple[str, pa.Array, pa.Array]]:
-    """Name, sampled test values and sampled training values of the columns of these kinds that both have."""
+    """Name, sampled test values and sampled training values of all columns of these kinds that both tables
+    have."""
     tested, trained = test.profile.sample.table, train.profile.sample.table
     if min(tested.num_rows, trained.num_rows) < DRIFT_MIN_ROWS:
         return []

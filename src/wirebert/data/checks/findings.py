@@ -1,4 +1,4 @@
-"""A finding: one thing that a person should know about a traffic table; and what checks look at."""
+"""A finding: one problem or remark about a traffic table; and the input of the checks."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -18,40 +18,41 @@ Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 CODES: tuple[str, ...] = tuple(
     """
-    benign_unknown classes_not_tested conflicting_labels constant_column drift duplicate_column duplicate_rows
-    duplicates_without_endpoints footer identifier_like imbalance infinite_values label_derived label_spelling
-    invalid_values missing_markers missing_values missing_with_a_class mixed_types near_duplicate_texts
-    near_duplicate_texts_in_test nearly_boolean_column nearly_constant_column negative_values new_classes new_labels
-    no_shared_rows odd_column_name padded_values rare_class rows_set_aside same_hosts shared_rows sorted_by_label
-    split_lacks_classes split_purged_rows split_shares_context split_shares_flows split_shares_rows
-    split_shares_texts tells_the_label time_overlap unlabelled_rows
+    benign_unknown classes_not_tested conflicting_labels constant_column drift duplicate_column
+    duplicate_rows duplicates_without_endpoints footer identifier_like imbalance infinite_values
+    invalid_values label_derived label_leak label_spelling missing_markers missing_values
+    missing_with_a_class mixed_types near_duplicate_texts near_duplicate_texts_in_test nearly_boolean_column
+    nearly_constant_column negative_values new_classes new_labels no_shared_rows odd_column_name
+    padded_values rare_class rejected_rows same_hosts shared_rows sorted_by_label split_lacks_classes
+    split_purged_rows split_shares_context split_shares_flows split_shares_rows split_shares_texts
+    time_overlap unlabelled_rows
     """.split()
 )
-"""Stable names of everything that checks and splits find."""
+"""Stable names of everything that checks and splits report."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing found in the data, with its remedy."""
+    """One problem or remark about the data, with its remedy."""
 
     code: str
-    """Stable name of what was found, one of `CODES`."""
+    """Stable name of the finding, one of `CODES`."""
     severity: Severity
     column: str | None
-    """The column concerned; None for the whole table."""
+    """The affected column; None for the whole table."""
     count: int
-    """Rows concerned."""
+    """Affected rows."""
     example: str
-    """One case of it, such as a value or a row."""
+    """One example, such as a value or a row."""
     message: str
-    """What it is and what to do, in one sentence."""
+    """The problem and the remedy, in one sentence."""
     is_accepted: bool = False
-    """The recipe says that this is known: it fails nothing."""
+    """The recipe accepts it: it fails nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the checks look at: a survey, and the class (or label) of each row."""
+    """The input of the checks: a profile, and the class (or label) of each row."""
 
     profile: TableProfile
     classes: ClassMap | None
@@ -67,13 +68,13 @@ class Subject:
 
     @property
     def benign(self) -> str | None:
-        """The class that means no attack, if it is known."""
+        """The class that means no attack; None where it is unknown."""
         return None if self.classes is None else self.classes.benign
 
     @property
     def features(self) -> tuple[ColumnProfile, ...]:
-        """The columns that the model sees and the files hold: in a short log, computed context is alike or all different by
-        its nature.
+        """The feature columns of the files, without computed context: in a short log its values are all equal
+        or all different by construction.
         """
         schema = self.profile.schema
         return tuple(c for c in self.profile.columns if c.is_feature and not schema.is_context(c.name))
@@ -88,15 +89,15 @@ class Subject:
         return self.profile.sample.table[column.name].combine_chunks()
 
 
-def subject_of(survey: TableProfile, classes: ClassMap | None) -> Subject:
-    """The survey with classes; without a class map, each label is its own class."""
+def subject_of(profile: TableProfile, classes: ClassMap | None) -> Subject:
+    """The profile with classes; without a class map, each label is its own class."""
     if classes is None:
-        return Subject(survey, None, survey.label_names, survey.labels.astype(np.int64))
-    # Classes that training lacks are classes all the same here: they follow the known ones.
-    names = dict.fromkeys([*classes.classes, *map(classes.class_of_label, survey.label_names)])
+        return Subject(profile, None, profile.label_names, profile.labels.astype(np.int64))
+    # Classes without training rows are classes here too: they follow the training classes.
+    names = dict.fromkeys([*classes.classes, *map(classes.class_of_label, profile.label_names)])
     index = {name: position for position, name in enumerate(names)}
-    of_label = [index[classes.class_of_label(label)] for label in survey.label_names]
-    return Subject(survey, classes, tuple(names), np.array([*of_label, -1], np.int64)[survey.labels])
+    of_label = [index[classes.class_of_label(label)] for label in profile.label_names]
+    return Subject(profile, classes, tuple(names), np.array([*of_label, -1], np.int64)[profile.labels])
 
 
 def present(counts: Mapping[str, int]) -> dict[str, int]:
@@ -111,8 +112,8 @@ def row_name(mask: Bool[np.ndarray, " rows"]) -> str:
 
 def format_row_count(count: int, total: int) -> str:
     """`3 of 12 rows (25.0 %)`."""
-    share = 100 * count / max(total, 1)
-    return f"{count:,} of {total:,} rows ({share:.1f} %)"
+    fraction = 100 * count / max(total, 1)
+    return f"{count:,} of {total:,} rows ({fraction:.1f} %)"
 
 
 def format_names(names: Sequence[str], limit: int = 5) -> str:

@@ -1,4 +1,4 @@
-"""Checks on labels: spelling, balance, rows without any."""
+"""Checks on labels: spelling, balance, rows without a label."""
 
 import re
 from collections import defaultdict
@@ -11,7 +11,7 @@ from wirebert.data.schema.schema import ColumnKind
 IMBALANCE_LIMIT = 20.0
 """Largest class over smallest class from which imbalance is reported."""
 RARE_CLASS_ROWS = 50
-"""Classes with fewer rows are reported: figures on them say little."""
+"""Classes with fewer rows are reported: their metrics are unreliable."""
 
 
 def unlabelled_rows(subject: Subject) -> Iterator[Finding]:
@@ -26,8 +26,8 @@ def unlabelled_rows(subject: Subject) -> Iterator[Finding]:
         column=subject.profile.schema.label,
         count=count,
         example=row_name(subject.profile.labels < 0),
-        message=f"{format_row_count(count, subject.profile.num_rows)} have no label and are left out of training and figures; "
-        "label them if they belong to a class",
+        message=f"{format_row_count(count, subject.profile.num_rows)} have no label and are excluded from "
+        "training and metrics; label them if they belong to a class",
     )
 
 
@@ -45,7 +45,7 @@ def imbalance(subject: Subject) -> Iterator[Finding]:
         count=counts[smallest],
         example=f"{largest}: {counts[largest]:,}, {smallest}: {counts[smallest]:,}",
         message=f"class {largest!r} has {ratio:,.0f} times as many rows as {smallest!r}; "
-        "read macro-F1 and the figures per class rather than accuracy, and consider class weights",
+        "read macro-F1 and per-class metrics rather than accuracy, and consider training.class_weights",
     )
 
 
@@ -60,13 +60,14 @@ def rare_classes(subject: Subject) -> Iterator[Finding]:
             column=subject.profile.schema.label,
             count=sum(rare.values()),
             example=next(iter(rare)),
-            message=f"{format_names([f'{name} ({count})' for name, count in rare.items()])}: fewer than {RARE_CLASS_ROWS} rows of a "
-            "class leave figures on it uncertain, so gather more, or map it to a broader class",
+            message=f"{format_names([f'{name} ({count})' for name, count in rare.items()])}: fewer than "
+            f"{RARE_CLASS_ROWS} rows of a class make its metrics unreliable, so add rows, or set "
+            "data.min_class_rows and data.rare_classes to merge it",
         )
 
 
 def benign_unknown(subject: Subject) -> Iterator[Finding]:
-    """Classes of which none is known to mean no attack."""
+    """Classes of which none is known to be benign."""
     if subject.classes is not None and subject.benign is None:
         yield Finding(
             code="benign_unknown",
@@ -74,33 +75,33 @@ def benign_unknown(subject: Subject) -> Iterator[Finding]:
             column=subject.profile.schema.label,
             count=subject.profile.num_rows,
             example=subject.class_names[0],
-            message="no class is known to mean that there is no attack, so there are no figures on attack or not; name it with "
-            "--benign",
+            message="the benign class is unknown, so there are no binary (attack vs. benign) metrics; set "
+            "data.benign (--benign)",
         )
 
 
 def label_spellings(subject: Subject) -> Iterator[Finding]:
-    """Labels that differ in case, white space, punctuation or a plural s only, and are not of one class already."""
-    survey = subject.profile
+    """Labels that differ only in case, spaces, punctuation or a plural s, and do not map to one class."""
+    profile = subject.profile
     groups: defaultdict[str, list[str]] = defaultdict(list)
-    for label in survey.label_names:
+    for label in profile.label_names:
         groups[plain_spelling(label)].append(label)
     for names in groups.values():
-        counts = [survey.label_counts[name] for name in names]
-        if len({survey.schema.label_map.get(name, name) for name in names}) > 1:
+        counts = [profile.label_counts[name] for name in names]
+        if len({profile.schema.label_map.get(name, name) for name in names}) > 1:
             yield Finding(
                 code="label_spelling",
                 severity="warning",
-                column=survey.schema.label,
+                column=profile.schema.label,
                 count=sum(counts) - max(counts),
                 example=" / ".join(names),
-                message=f"labels {format_names(names)} look like spellings of one; map them to one class in the label map of the "
-                "schema, or a model learns to tell the spellings apart",
+                message=f"labels {format_names(names)} look like spellings of one label; map them to one "
+                "class in label_map of the schema, or the model learns them as separate classes",
             )
 
 
 def plain_spelling(label: str) -> str:
-    """Letters and digits alone, in lower case, without a plural s.
+    """Letters and digits only, in lower case, without a plural s.
 
     >>> plain_spelling(" Back-doors "), plain_spelling("DoS")
     ('backdoor', 'dos')
@@ -110,7 +111,7 @@ def plain_spelling(label: str) -> str:
 
 
 def padded_values(subject: Subject) -> Iterator[Finding]:
-    """Labels and categories that stand between blanks in the file: read without them."""
+    """Labels and categories with spaces around them in the file, which are stripped."""
     for column, counts in subject.profile.invalid_values.padded.items():
         if counts:
             num_padded = sum(counts.values())
@@ -120,6 +121,6 @@ def padded_values(subject: Subject) -> Iterator[Finding]:
                 column=column,
                 count=num_padded,
                 example=repr(next(iter(counts))),
-                message=f"column {column!r} has blanks around {format_names(list(counts))} in {num_padded:,} rows; they are read "
-                "without the blanks, so other programs may see other values",
+                message=f"column {column!r} has spaces around {format_names(list(counts))} in "
+                f"{num_padded:,} rows; they are stripped, so other programs may see other values",
             )

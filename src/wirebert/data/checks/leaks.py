@@ -1,8 +1,8 @@
-"""Checks for columns, and for the order of rows, that give the label away.
+"""Checks for label leaks: columns, or the order of rows, that predict the label.
 
-What one column alone says of the label is measured on the sample: the class of a row is guessed as the most common
-class of the rows with the same value (of numbers with many values: in the same of `NUM_BINS` bins), counted on one half
-of the rows, tried on the other half, and the other way round.
+How well one column alone predicts the label is measured on the sample. The predicted class of a row is the
+most common class of the rows with the same value (of numbers with many values: of the rows in the same of
+`NUM_BINS` bins). It is counted on one half of the rows and tested on the other half, and vice versa.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -24,58 +24,59 @@ from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import ColumnKind
 
 IDENTIFIER_ROWS = 50
-"""Below this many values, all different is no sign of an identifier."""
+"""With fewer values, all different does not mean an identifier."""
 NUM_BINS = 500
 LEAK_MIN_ROWS = 200
-"""Fewer labelled rows in the sample say nothing."""
+"""With fewer labelled rows in the sample, nothing is reported."""
 GAIN = 0.8
-"""Share of the way from always guessing the largest class to never being wrong, from which a column tells the label."""
+"""A column leaks the label from this fraction of the gap between the majority class's accuracy and 100 %."""
 FEATURE_GAIN = 0.97
-"""The same for features that are no addresses, ports or times: some tell much, rightly."""
+"""The same for features other than addresses, ports and times: some are legitimately strong."""
 ENDPOINTS = (ColumnKind.ADDRESS, ColumnKind.PORT, ColumnKind.TIME, ColumnKind.IDENTIFIER)
 
 
 class LabelGuess(NamedTuple):
-    """How often a guess from one column is right."""
+    """Accuracy of predicting the label from one column."""
 
     accuracy: float
     base: float
-    """Always guessing the largest class."""
+    """Accuracy of always predicting the largest class."""
 
     @property
     def gain(self) -> float:
-        """0: no better than the largest class; 1: never wrong."""
+        """0: no better than the largest class; 1: always right."""
         return (self.accuracy - self.base) / (1 - self.base) if self.base < 1 else 0.0
 
 
 def identifier_like_columns(subject: Subject) -> Iterator[Finding]:
     """Feature columns, other than texts and fractions, of which no value repeats."""
     for column in subject.features:
-        num_known = column.num_rows - column.num_missing
+        num_present = column.num_rows - column.num_missing
         is_counted = column.is_whole or not column.kind.is_numeric
-        is_unique = column.no_value_repeats and num_known >= IDENTIFIER_ROWS
+        is_unique = column.no_value_repeats and num_present >= IDENTIFIER_ROWS
         if is_unique and is_counted and column.kind is not ColumnKind.TEXT:
             yield Finding(
                 code="identifier_like",
                 severity="error",
                 column=column.name,
-                count=num_known,
+                count=num_present,
                 example=column.example or "",
-                message=f"column {column.name!r} has a different value in every row, as an identifier or counter has; leave it "
-                f"out with --drop {quote(column.name)}, because a model would learn the order of the file from it",
+                message=f"column {column.name!r} has a different value in every row, like an identifier or "
+                f"a counter; drop it with --drop {quote(column.name)}, because a model would learn the "
+                "order of the file from it",
             )
 
 
 def label_leaking_columns(subject: Subject) -> Iterator[Finding]:
-    """Columns of which each value has (nearly) one class."""
+    """Columns that alone predict the label."""
     for column in subject.profile.columns:
         if column.is_constant or column.kind in (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED, ColumnKind.TEXT):
             continue
         limit = FEATURE_GAIN if _is_exposed(column) else GAIN
         for what, codes in _codes(subject, column):
-            told = _best(subject, codes)
-            if told is not None and told.gain >= limit:
-                yield _tells(subject, column, what, told)
+            guess = _best_guess(subject, codes)
+            if guess is not None and guess.gain >= limit:
+                yield _label_leak(subject, column, what, guess)
                 break
 
 
@@ -84,47 +85,48 @@ def _is_exposed(column: ColumnProfile) -> bool:
     return column.is_feature and column.kind not in ENDPOINTS
 
 
-def _tells(subject: Subject, column: ColumnProfile, what: str, told: LabelGuess) -> Finding:
+def _label_leak(subject: Subject, column: ColumnProfile, what: str, guess: LabelGuess) -> Finding:
     name = column.name
     if _is_exposed(column):
-        remedy = f"check that it is known before the label is, or leave it out with --drop {quote(name)}"
+        remedy = f"check that it is known before the label, or drop it with --drop {quote(name)}"
     elif column.is_feature:
-        remedy = "the model does not see its identity, only its kind; keep it so"
+        remedy = "the model sees only its kind, not its value; keep it that way"
     else:
-        remedy = "it is left out; keep it so"
+        remedy = "it is excluded from the features; keep it that way"
     return Finding(
-        code="tells_the_label",
+        code="label_leak",
         severity="warning" if _is_exposed(column) else "info",
         column=name,
         count=column.num_rows,
-        example=f"{told.accuracy:.4f}",
-        message=f"column {name!r}{what} alone tells the label of {told.accuracy:.2%} of the rows (the largest class has "
-        f"{told.base:.2%}){_one_network(subject, column)}; {remedy}",
+        example=f"{guess.accuracy:.4f}",
+        message=f"column {name!r}{what} alone predicts the label of {guess.accuracy:.2%} of the rows "
+        f"(majority class: {guess.base:.2%}){_one_network(subject, column)}; {remedy}",
     )
 
 
 def sorted_by_label(subject: Subject) -> Iterator[Finding]:
-    """Files whose rows stand class by class: the place of a row tells its class."""
+    """Files sorted by class: the position of a row predicts its class."""
     rows = subject.profile.sample.rows
     if len(rows) < LEAK_MIN_ROWS:
         return
     codes = rows * _num_bins(len(rows)) // max(1, subject.profile.num_rows)
-    told = _best(subject, codes.astype(np.int64))
-    if told is None or told.gain < GAIN:
+    guess = _best_guess(subject, codes.astype(np.int64))
+    if guess is None or guess.gain < GAIN:
         return
     yield Finding(
         code="sorted_by_label",
         severity="info",
         column=subject.profile.schema.label,
         count=subject.profile.num_rows,
-        example=f"{told.accuracy:.4f}",
-        message=f"the rows are sorted by label: the place in the file alone tells the label of {told.accuracy:.2%} of them "
-        f"(the largest class has {told.base:.2%}); do not split by position, nor learn from what counts rows",
+        example=f"{guess.accuracy:.4f}",
+        message="the rows are sorted by label: the position in the file alone predicts the label of "
+        f"{guess.accuracy:.2%} of them (majority class: {guess.base:.2%}); do not split by position, and "
+        "drop columns that count rows",
     )
 
 
 def label_derived_columns(subject: Subject) -> Iterator[Finding]:
-    """Columns that come from the label: other labels, and what was computed with it."""
+    """Columns derived from the label: other labels, and values computed with it."""
     for column in subject.profile.columns:
         if column.kind is ColumnKind.LABEL_DERIVED:
             yield Finding(
@@ -133,21 +135,22 @@ def label_derived_columns(subject: Subject) -> Iterator[Finding]:
                 column=column.name,
                 count=column.num_rows,
                 example=column.example or "",
-                message=f"column {column.name!r} comes from the label ({column.column.note or 'as the schema says'}) and is "
-                "left out; keep it so, because nobody knows it when the flow is seen",
+                message=f"column {column.name!r} is derived from the label "
+                f"({column.column.note or 'declared in the schema'}) and is excluded from the features; "
+                "keep it that way, because it is unknown when a flow is scored",
             )
 
 
 def missing_with_a_class(subject: Subject) -> Iterator[Finding]:
-    """Columns that are missing in the rows of one class (or of all others) and nowhere else."""
-    is_known = subject.sampled_ids >= 0
-    class_ids = subject.sampled_ids[is_known]
+    """Columns that are missing only in the rows of one class (or of all other classes)."""
+    is_labelled = subject.sampled_ids >= 0
+    class_ids = subject.sampled_ids[is_labelled]
     sizes = np.bincount(class_ids, minlength=len(subject.class_names))
     large = [index for index, size in enumerate(sizes) if min(size, len(class_ids) - size) >= 50]
     for column in subject.profile.columns:
         if not 0 < column.num_missing < column.num_rows or column.kind is ColumnKind.LABEL:
             continue
-        is_missing = pc.is_null(subject.sampled(column)).to_numpy(zero_copy_only=False)[is_known]
+        is_missing = pc.is_null(subject.sampled(column)).to_numpy(zero_copy_only=False)[is_labelled]
         for index in large:
             num_others = int((is_missing != (class_ids == index)).sum())
             if num_others > 0.001 * min(sizes[index], len(class_ids) - sizes[index]):
@@ -161,15 +164,15 @@ def missing_with_a_class(subject: Subject) -> Iterator[Finding]:
                 example=name,
                 message=f"column {column.name!r} is missing exactly where the class is {name!r}; "
                 + (
-                    f"that tells the label, so leave it out with --drop {quote(column.name)}"
+                    f"that leaks the label, so drop it with --drop {quote(column.name)}"
                     if column.is_feature
-                    else "if it were the label, its blanks would mean this class"
+                    else "if it is the label, its empty values mean this class"
                 ),
             )
 
 
 def _codes(subject: Subject, column: ColumnProfile) -> list[tuple[str, Int64[np.ndarray, " sampled"]]]:
-    """Ways to read the values as classes of values; missing is one too."""
+    """Ways to group the values; a missing value is a group too."""
     values = subject.sampled(column)
     if column.kind is ColumnKind.ADDRESS:
         return [("", _as_codes(values)), (" (its network)", _as_codes(_networks(values)))]
@@ -184,7 +187,7 @@ def _codes(subject: Subject, column: ColumnProfile) -> list[tuple[str, Int64[np.
 
 
 def _networks(addresses: pa.Array) -> pa.Array:
-    """IPv4 addresses without their last number; others as they are."""
+    """IPv4 addresses with .x for the last octet; other addresses unchanged."""
     return pc.replace_substring_regex(addresses, r"^(\d+\.\d+\.\d+)\.\d+$", r"\1.x")
 
 
@@ -194,43 +197,46 @@ def _as_codes(values: pa.Array) -> Int64[np.ndarray, " sampled"]:
 
 
 def _bins(numbers: np.ndarray) -> Int64[np.ndarray, " sampled"]:
-    known = np.unique(numbers[~np.isnan(numbers)])
+    edges = np.unique(numbers[~np.isnan(numbers)])
     num_bins = _num_bins(len(numbers))
-    if len(known) > num_bins:
+    if len(edges) > num_bins:
         finite = numbers[np.isfinite(numbers)]
-        known = np.unique(np.quantile(finite, np.linspace(0, 1, num_bins + 1)))
-    return np.where(np.isnan(numbers), len(known) + 1, np.searchsorted(known, numbers, side="right")).astype(
+        edges = np.unique(np.quantile(finite, np.linspace(0, 1, num_bins + 1)))
+    return np.where(np.isnan(numbers), len(edges) + 1, np.searchsorted(edges, numbers, side="right")).astype(
         np.int64
     )
 
 
 def _num_bins(num_rows: int) -> int:
-    """So many that a bin holds several rows."""
+    """Bins of at least eight rows, two to `NUM_BINS` of them."""
     return min(NUM_BINS, max(2, num_rows // 8))
 
 
-def _best(subject: Subject, codes: Int64[np.ndarray, " sampled"]) -> LabelGuess | None:
-    """How well the codes tell benign from attack, or the classes: whichever is told better."""
+def _best_guess(subject: Subject, codes: Int64[np.ndarray, " sampled"]) -> LabelGuess | None:
+    """How well the codes predict attack vs. benign, or the class: the better of both."""
     class_ids = subject.sampled_ids
-    is_known = class_ids >= 0
-    class_ids, codes = class_ids[is_known], codes[is_known]
+    is_labelled = class_ids >= 0
+    class_ids, codes = class_ids[is_labelled], codes[is_labelled]
     if len(class_ids) < LEAK_MIN_ROWS or len(np.unique(class_ids)) < 2:
         return None
-    told = [guess_label(codes, class_ids)]
+    guess = [guess_label(codes, class_ids)]
     if subject.benign is not None and len(subject.class_names) > 2:
-        told.append(guess_label(codes, (class_ids != 0).astype(np.int64)))
-    return max(told, key=lambda one: one.gain)
+        guess.append(guess_label(codes, (class_ids != 0).astype(np.int64)))
+    return max(guess, key=lambda one: one.gain)
 
 
 def guess_label(codes: Int64[np.ndarray, " rows"], class_ids: Int64[np.ndarray, " rows"]) -> LabelGuess:
-    """Accuracy of guessing the most common class of each code, learned on one half of the rows and tried on the other.
+    """Accuracy of predicting the most common class of each code, counted on one half of the rows, tested on
+    the other.
 
     >>> guess_label(np.repeat([3, 8], 4), np.repeat([0, 1], 4))
     LabelGuess(accuracy=1.0, base=0.5)
     """
     _, codes = np.unique(codes, return_inverse=True)
     num_classes, num_codes = int(class_ids.max()) + 1, int(codes.max()) + 1
-    half = mix(np.arange(len(codes), dtype=np.uint64)) % np.uint64(2) == 0  # by lot, for rows may alternate
+    half = (
+        mix(np.arange(len(codes), dtype=np.uint64)) % np.uint64(2) == 0
+    )  # at random, because classes may alternate
     num_right = 0
     for learned in (half, ~half):
         table = np.bincount(
@@ -245,9 +251,9 @@ def guess_label(codes: Int64[np.ndarray, " rows"], class_ids: Int64[np.ndarray, 
 
 
 def _one_network(subject: Subject, column: ColumnProfile) -> str:
-    """Half a sentence if all attacks come from one network."""
+    """A clause for the message if all attacks come from one network."""
     if subject.benign is None or column.kind is not ColumnKind.ADDRESS:
         return ""
     attacked = _networks(subject.sampled(column).filter(pa.array(subject.sampled_ids > 0)))
     distinct = [str(text) for text in pc.unique(attacked).to_pylist()]
-    return f", and every attack has {format_names(distinct)}" if len(distinct) == 1 else ""
+    return f", and every attack row has {format_names(distinct)}" if len(distinct) == 1 else ""

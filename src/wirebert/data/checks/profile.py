@@ -1,13 +1,12 @@
-"""What is in a traffic table, found in one pass: counts per column, labels, and a hash per row that finds equal rows.
+"""The profile of a traffic table, made in one pass: counts per column, labels, and hashes that find equal
+rows.
 
-Memory is bounded: 12 to 28 bytes a row are kept (hashes and label), at most `DISTINCT_CAP` distinct values a column, and
-a sample of rows.
-
-Numbers per row, collected block by block in one piece of memory.
+Memory is bounded: 12 to 28 bytes a row (hashes and label), at most `DISTINCT_CAP` distinct values a column,
+and a sample of rows.
 """
 
-# pyarrow's array types take no type arguments at run time, so annotations can not give them.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,15 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64, Int32, Int64, Shaped, UInt64
 
-from wirebert.data.checks.sampling import RowSampler, Sample
 from wirebert.data.hashing import NULL_HASH, mix, number_hashes, text_hashes
 from wirebert.data.labels import ClassMap
+from wirebert.data.sampling import RowSampler, Sample
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
 
 class ArrayBuilder:
-    """One array that blocks are appended to: many small ones, joined at the end, would take twice the memory."""
+    """An array that grows by blocks. Joining many small arrays at the end would take twice the memory."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._buffer = np.empty(1 << 16, dtype)
@@ -48,12 +47,12 @@ class ArrayBuilder:
 
     @property
     def values(self) -> Shaped[np.ndarray, " rows"]:
-        """What was appended."""
+        """All appended values."""
         return self._buffer[: self._length]
 
 
 DISTINCT_CAP = 10_000
-"""Distinct values of a column are counted exactly up to here."""
+"""Distinct values of a column are counted exactly up to this number."""
 
 _ENDS = (ColumnKind.ADDRESS, ColumnKind.PORT)
 _NOT_INNER = (*_ENDS, ColumnKind.TIME, ColumnKind.IDENTIFIER, ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)
@@ -65,22 +64,22 @@ class FlowSource(Protocol):
 
     @property
     def name(self) -> str:
-        """How messages call the data."""
+        """The name of the data in messages."""
         ...
 
     @property
     def schema(self) -> FlowSchema:
-        """What the columns mean."""
+        """The meaning of the columns."""
         ...
 
-    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
-        """Typed tables in file order; `invalid_values` gets what did not fit."""
+    def blocks(self, invalid: InvalidValues | None = None, /) -> Iterator[pa.Table]:
+        """Typed tables in file order; values of the wrong kind are counted in `invalid`."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ColumnProfile:
-    """What one column holds."""
+    """Counts and range of one column."""
 
     column: Column
     num_rows: int
@@ -88,15 +87,15 @@ class ColumnProfile:
     num_distinct: int
     """Distinct values that are not missing; `DISTINCT_CAP` + 1 where there are more."""
     no_value_repeats: bool
-    """No value was met twice, within a block or among the first `DISTINCT_CAP` distinct ones."""
+    """No value repeats, within a block or among the first `DISTINCT_CAP` distinct values."""
     minimum: float | None
-    """Smallest number; None for other kinds and where all is missing."""
+    """Smallest number; None for other kinds and if all values are missing."""
     maximum: float | None
-    """Largest number; None for other kinds and where all is missing."""
+    """Largest number; None for other kinds and if all values are missing."""
     is_whole: bool
-    """Every value is a whole number (False for columns that are no numbers)."""
+    """Every value is a whole number (False for other kinds of columns)."""
     example: str | None
-    """The first value met, as text."""
+    """The first value, as text."""
     num_negative: int = 0
     num_infinite: int = 0
 
@@ -117,7 +116,7 @@ class ColumnProfile:
 
     @property
     def is_constant(self) -> bool:
-        """Whether all rows hold the same (a column that is missing everywhere too)."""
+        """Whether all rows have the same value (or all are missing)."""
         return self.num_distinct + (self.num_missing > 0) <= 1
 
     @property
@@ -128,7 +127,7 @@ class ColumnProfile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableProfile:
-    """What a traffic table holds."""
+    """Columns, labels and row hashes of a traffic table."""
 
     name: str
     schema: FlowSchema
@@ -139,16 +138,17 @@ class TableProfile:
     labels: Int32[np.ndarray, " rows"]
     """Index into `label_names`; -1 where there is no label."""
     label_names: tuple[str, ...]
-    """Labels in the order met."""
+    """Labels in order of appearance."""
     inner_hashes: UInt64[np.ndarray, " rows"] | None = None
-    """Hash of all columns, features or not, but addresses, ports, times, identifiers and labels; None where there are no
-    addresses and ports."""
+    """Hash of all columns except addresses, ports, times, identifiers and labels, features or not; None for
+    tables without addresses and ports."""
     shape_hashes: UInt64[np.ndarray, " rows"] | None = None
-    """Hash of the feature columns with every digit of a text read as 0; None where there is no text."""
+    """Hash of the feature columns after replacing digits of texts with 0; None for tables without text
+    columns."""
     invalid_values: InvalidValues = field(default_factory=InvalidValues)
-    """What did not fit, which lines are no rows, and how missing values are written."""
+    """Values of the wrong kind, rejected lines, and markers of missing values."""
     sample: Sample = field(default_factory=lambda: RowSampler().result())
-    """Rows from all over the table, for checks that look at values."""
+    """Rows from the whole table, for checks that look at values."""
 
     @property
     def num_rows(self) -> int:
@@ -157,7 +157,7 @@ class TableProfile:
 
     @property
     def label_counts(self) -> dict[str, int]:
-        """Rows per label, in the order met; rows without a label are not in it."""
+        """Rows per label, in order of appearance; rows without a label are not counted."""
         counts = np.bincount(self.labels + 1, minlength=len(self.label_names) + 1)[1:]
         return dict(zip(self.label_names, counts.tolist(), strict=True))
 
@@ -172,14 +172,14 @@ class TableProfile:
 
 
 def profile_table(flows: FlowSource) -> TableProfile:
-    """Read all blocks once and say what they hold. An empty source gives a survey of no rows."""
-    tallies: dict[str, _Tally] = {}
+    """The profile of all blocks, read once. An empty source gives a profile of no rows."""
+    accumulators: dict[str, _ColumnAccumulator] = {}
     label_codes: dict[str, int] = {}
     features, inner, shapes = (ArrayBuilder(np.dtype(np.uint64)) for _ in range(3))
     labels = ArrayBuilder(np.dtype(np.int32))
-    misfits, sampler = InvalidValues(), RowSampler()
-    for block in flows.blocks(misfits):
-        hashes = _profile_block(block, flows.schema, tallies)
+    invalid, sampler = InvalidValues(), RowSampler()
+    for block in flows.blocks(invalid):
+        hashes = _profile_block(block, flows.schema, accumulators)
         features.add(hashes.features)
         inner.add(hashes.inner)
         shapes.add(hashes.shapes)
@@ -188,13 +188,13 @@ def profile_table(flows: FlowSource) -> TableProfile:
     return TableProfile(
         name=flows.name,
         schema=flows.schema,
-        columns=tuple(tallies[c.name].result() for c in flows.schema.columns if c.name in tallies),
+        columns=tuple(accumulators[c.name].result() for c in flows.schema.columns if c.name in accumulators),
         feature_hashes=features.values,
         inner_hashes=inner.values if inner.has_any else None,
         shape_hashes=shapes.values if shapes.has_any else None,
         labels=labels.values,
         label_names=tuple(label_codes),
-        invalid_values=misfits,
+        invalid_values=invalid,
         sample=sampler.result(),
     )
 
@@ -202,8 +202,8 @@ def profile_table(flows: FlowSource) -> TableProfile:
 def feature_hashes(table: pa.Table, schema: FlowSchema) -> UInt64[np.ndarray, " rows"]:
     """A 64-bit hash per row over the feature columns' values.
 
-    Numbers count by value (0.0 equals -0.0, NaN is missing), so spelling, block borders and dictionary layout change
-    nothing. A feature column that the table lacks adds nothing.
+    Numbers count by value (0.0 equals -0.0, NaN is missing), so spelling, block borders and dictionary layout
+    do not matter. A feature column that is not in the table does not count.
     """
     return _profile_block(table, schema, {}).features
 
@@ -215,21 +215,23 @@ class _RowHashes:
     shapes: UInt64[np.ndarray, " rows"] | None
 
 
-def _profile_block(block: pa.Table, schema: FlowSchema, tallies: "dict[str, _Tally]") -> _RowHashes:
-    # A row's hash is the sum of one random-looking number per column and value: mixed once per distinct value, then
-    # gathered.
+def _profile_block(
+    block: pa.Table, schema: FlowSchema, accumulators: "dict[str, _ColumnAccumulator]"
+) -> _RowHashes:
+    # A row's hash is the sum of one random-looking number per column and value: mixed once per distinct
+    # value, then gathered.
     total = np.zeros(block.num_rows, np.uint64)
     inner, shapes = np.zeros_like(total), np.zeros_like(total)
     present = [column for column in schema.columns if column.name in block.column_names]
     has_ends = any(column.kind in _ENDS for column in present)
     has_text = any(column.is_feature and column.kind is ColumnKind.TEXT for column in present)
     for column in present:
-        tally = tallies.setdefault(column.name, _Tally(column))
+        accumulator = accumulators.setdefault(column.name, _ColumnAccumulator(column))
         seed = text_hashes(pa.array([column.name]))[0]
         is_inner = has_ends and column.kind not in _NOT_INNER
         start = 0
         for chunk in block.column(column.name).chunks:
-            hashes = tally.add(chunk)
+            hashes = accumulator.add(chunk)
             rows = slice(start, start + len(chunk))
             start += len(chunk)
             if column.is_feature or is_inner:
@@ -242,7 +244,7 @@ def _profile_block(block: pa.Table, schema: FlowSchema, tallies: "dict[str, _Tal
 
 
 def _shape_hashes(chunk: pa.Array) -> "_ValueHashes":
-    """Hashes of texts with every digit read as 0."""
+    """Hashes of texts after replacing digits with 0."""
     encoded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
     texts = pc.replace_substring_regex(encoded.dictionary, r"\d", "0")
     hashes = np.append(text_hashes(texts), NULL_HASH)
@@ -261,16 +263,15 @@ class _ValueHashes:
         return mixed if self.index is None else mixed.take(self.index)
 
 
-class _Tally:
+class _ColumnAccumulator:
     """Running counts of one column."""
 
     def __init__(self, column: Column) -> None:
         self.column = column
         self.num_rows = 0
         self.num_missing = 0
-        self.known = np.empty(
-            0, np.uint64
-        )  # sorted hashes of the distinct values met, until there are too many
+        # Sorted hashes of the distinct values so far, until there are too many.
+        self.distinct_hashes = np.empty(0, np.uint64)
         self.no_value_repeats = True
         self.minimum, self.maximum = np.inf, -np.inf
         self.is_whole = column.kind.is_numeric
@@ -297,9 +298,8 @@ class _Tally:
         hashes = number_hashes(values.to_numpy(zero_copy_only=False)) if is_number else text_hashes(values)
         hashes = np.append(hashes, NULL_HASH)
         indices = chunk.indices.fill_null(len(values)) if chunk.indices.null_count else chunk.indices
-        index = indices.to_numpy().astype(
-            np.int64
-        )  # counting and gathering with the machine's own width is faster
+        # Counting and gathering are faster with the machine's own integer width.
+        index = indices.to_numpy().astype(np.int64)
         counts = np.bincount(index, minlength=len(hashes))
         met = (counts > 0) & (hashes != NULL_HASH)
         if is_number:
@@ -312,15 +312,17 @@ class _Tally:
         return _ValueHashes(hashes, index)
 
     def _counts_distinct(self) -> bool:
-        return len(self.known) <= DISTINCT_CAP or self.no_value_repeats
+        return len(self.distinct_hashes) <= DISTINCT_CAP or self.no_value_repeats
 
     def _note_distinct(
         self, hashes: UInt64[np.ndarray, " values"], counts: Int64[np.ndarray, " values"]
     ) -> None:
         if self.no_value_repeats:
-            self.no_value_repeats = bool((counts == 1).all()) and not np.isin(hashes, self.known).any()
-        if len(self.known) <= DISTINCT_CAP:
-            self.known = np.union1d(self.known, hashes)[: DISTINCT_CAP + 1]
+            self.no_value_repeats = (
+                bool((counts == 1).all()) and not np.isin(hashes, self.distinct_hashes).any()
+            )
+        if len(self.distinct_hashes) <= DISTINCT_CAP:
+            self.distinct_hashes = np.union1d(self.distinct_hashes, hashes)[: DISTINCT_CAP + 1]
 
     def _note_numbers(
         self, numbers: Float64[np.ndarray, " values"], counts: Int64[np.ndarray, " values"]
@@ -345,7 +347,7 @@ class _Tally:
             column=self.column,
             num_rows=self.num_rows,
             num_missing=self.num_missing,
-            num_distinct=len(self.known),
+            num_distinct=len(self.distinct_hashes),
             no_value_repeats=self.no_value_repeats,
             minimum=self.minimum if has_numbers else None,
             maximum=self.maximum if has_numbers else None,
@@ -357,7 +359,7 @@ class _Tally:
 
 
 def _label_codes(block: pa.Table, schema: FlowSchema, codes: dict[str, int]) -> Int32[np.ndarray, " rows"]:
-    """Codes of the label column; labels not met before get the next code in `codes`."""
+    """Codes of the label column; new labels get the next code in `codes`."""
     if schema.label is None or schema.label not in block.column_names:
         return np.full(block.num_rows, -1, np.int32)
     parts = [np.empty(0, np.int32)]

@@ -1,4 +1,4 @@
-"""Checks on whole rows: lines that are no rows, equal rows, equal rows of different classes."""
+"""Checks on whole rows: rejected lines, equal rows, equal rows of different classes."""
 
 from collections.abc import Iterator
 
@@ -21,13 +21,14 @@ def duplicate_rows(subject: Subject) -> Iterator[Finding]:
         column=None,
         count=count,
         example=row_name(repeats),
-        message=f"{format_row_count(count, len(hashes))} repeat the features of an earlier row ({same_label(hashes, labels):,} with the same "
-        "label); they never cross a split, but weigh more in training, so remove them if they come from copying",
+        message=f"{format_row_count(count, len(hashes))} repeat the features of an earlier row "
+        f"({same_label(hashes, labels):,} with the same label); they never cross a split, but have more "
+        "weight in training, so remove them if they are copies",
     )
 
 
 def conflicting_labels(subject: Subject) -> Iterator[Finding]:
-    """Rows with equal features and different classes: no model can have all of them right."""
+    """Rows with equal features and different classes: no model can classify all of them correctly."""
     is_labelled = subject.class_ids >= 0
     hashes, class_ids = subject.profile.feature_hashes[is_labelled], subject.class_ids[is_labelled]
     conflicts = conflicts_of(hashes, class_ids)
@@ -38,15 +39,16 @@ def conflicting_labels(subject: Subject) -> Iterator[Finding]:
     if subject.benign is not None:
         is_attack = (class_ids != 0).astype(np.int64)
         num_mixed = len(np.unique(hashes[conflicts_of(hashes, is_attack)]))
-        mixed = f" ({num_mixed:,} of the groups hold both {subject.benign} and attack rows)"
+        mixed = f" (both {subject.benign} and attack rows in {num_mixed:,} of the groups)"
     yield Finding(
         code="conflicting_labels",
         severity="warning",
         column=subject.profile.schema.label,
         count=int(conflicts.sum()),
         example=f"row {np.flatnonzero(is_labelled)[int(np.argmax(conflicts))] + 1}",
-        message=f"{format_row_count(int(conflicts.sum()), subject.profile.num_rows)} in {num_groups:,} {'group' if num_groups == 1 else 'groups'} have equal features but "
-        f"different classes{mixed}; no model can have all of them right, so add a column that tells them apart or correct the labels",
+        message=f"{format_row_count(int(conflicts.sum()), subject.profile.num_rows)} in {num_groups:,} "
+        f"{'group' if num_groups == 1 else 'groups'} have equal features but different classes{mixed}; no "
+        "model can classify all of them correctly, so add a column that separates them or correct the labels",
     )
 
 
@@ -70,7 +72,7 @@ def conflicts_of(
     """True where another row has the same hash and another class."""
     if not len(hashes):
         return np.zeros(0, bool)
-    # Arrays of 64 bits a row are few here: at ten million rows each is 80 MB.
+    # Few 64-bit arrays are used here: at ten million rows each takes 80 MB.
     order = np.lexsort((class_ids, hashes))
     is_same = _equals_next(hashes[order])
     group = np.zeros(len(hashes), np.int32)
@@ -86,25 +88,26 @@ def _equals_next(values: Shaped[np.ndarray, " rows"]) -> Bool[np.ndarray, " pair
     return values[1:] == values[:-1]
 
 
-def lines_set_aside(subject: Subject) -> Iterator[Finding]:
-    """Rows of another width, with open quotes, or with bytes that are no text."""
+def rejected_lines(subject: Subject) -> Iterator[Finding]:
+    """Rows with too few or too many fields, with open quotes, or with bytes that cannot be decoded."""
     lines = subject.profile.invalid_values.lines
     if not lines.num_rejected:
         return
     first = lines.examples[0]
     yield Finding(
-        code="rows_set_aside",
+        code="rejected_rows",
         severity="warning",
         column=None,
         count=lines.num_rejected,
-        example=f"{first.place}: {first.text}",
-        message=f"{format_row_count(lines.num_rejected, lines.num_rows + lines.num_rejected)} can not be used and are left out "
-        f"({first.place}: {first.reason}); correct them in the file",
+        example=f"{first.location}: {first.text}",
+        message=f"{format_row_count(lines.num_rejected, lines.num_rows + lines.num_rejected)} cannot be "
+        f"parsed and are skipped ({first.location}: {first.reason}); correct them in the file, or set "
+        "data.delimiter, data.quote or data.encoding",
     )
 
 
 def lines_after_the_table(subject: Subject) -> Iterator[Finding]:
-    """Totals at the end of a file, or a last row that was cut off."""
+    """Totals at the end of a file, or a truncated last row."""
     lines = subject.profile.invalid_values.lines
     if not lines.num_footer:
         return
@@ -114,14 +117,14 @@ def lines_after_the_table(subject: Subject) -> Iterator[Finding]:
         severity="info",
         column=None,
         count=lines.num_footer,
-        example=f"{first.place}: {first.text}",
-        message=f"{lines.num_footer:,} lines after the table are no rows and are left out ({first.place}: {first.text!r}); "
-        "if this is a row that was cut off, write the file again",
+        example=f"{first.location}: {first.text}",
+        message=f"{lines.num_footer:,} lines after the table are skipped ({first.location}: {first.text!r}); "
+        "if this is a truncated row, write the file again",
     )
 
 
 def rows_equal_without_endpoints(subject: Subject) -> Iterator[Finding]:
-    """Rows that differ from an earlier one in addresses, ports and times at most."""
+    """Rows that equal an earlier row apart from addresses, ports and times."""
     hashes = subject.profile.inner_hashes
     if hashes is None:
         return
@@ -135,13 +138,14 @@ def rows_equal_without_endpoints(subject: Subject) -> Iterator[Finding]:
         column=None,
         count=int(repeats.sum()),
         example=row_name(repeats),
-        message=f"{format_row_count(int(repeats.sum()), len(hashes))} equal an earlier row but for addresses, ports and times "
-        f"({num_same:,} with the same label); figures hold for traffic of this kind only, so test on another capture too",
+        message=f"{format_row_count(int(repeats.sum()), len(hashes))} duplicate an earlier row apart from "
+        f"addresses, ports and times ({num_same:,} with the same label); the metrics apply to this kind of "
+        "traffic only, so also test on another capture",
     )
 
 
 def texts_equal_in_shape(subject: Subject) -> Iterator[Finding]:
-    """Rows whose texts differ from an earlier row's in digits only."""
+    """Rows that equal an earlier row except for digits in texts."""
     hashes = subject.profile.shape_hashes
     if hashes is None:
         return
@@ -155,6 +159,6 @@ def texts_equal_in_shape(subject: Subject) -> Iterator[Finding]:
         column=None,
         count=num_more,
         example=row_name(repeats),
-        message=f"{format_row_count(num_more, len(hashes))} differ from an earlier row in the digits of a text only; a random "
-        "split puts such rows on both sides, so read its figures as an upper bound",
+        message=f"{format_row_count(num_more, len(hashes))} equal an earlier row after replacing digits "
+        "with 0; a random split puts such rows in both splits, so its metrics are an upper bound",
     )

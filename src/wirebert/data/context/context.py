@@ -1,10 +1,12 @@
-"""What one flow can not show: what its hosts did in the minute and in the hour before it, as ordinary number columns.
+"""Context (history) features: what a flow's hosts did in the minute and in the hour before it, as number
+columns.
 
-`FlowContext` goes through a log in the order in which flows arrive (see `ArrivalClock`) and looks back only, so a flow's
-columns are the same in batch and live, however the log is cut. A window reaches from the flow's arrival back to, but not
-including, the arrival that many seconds earlier; flows of one arrival count in log order; the flow itself counts in
-the three channel columns alone. Counts are exact. Remembered are the flows of the long window, at most `max_flows` of
-them, and what they sum up to; a flow that leaves the window is forgotten, and hosts without flows go with it.
+`FlowContext` reads a log in the order of arrival (see `ArrivalClock`) and only looks back, so a flow's
+columns are the same in batch and live, however the log is split. A window reaches from the flow's arrival
+back to, but not including, the arrival that many seconds earlier. Flows of one arrival count in log order.
+The flow itself counts only in the three channel columns. Counts are exact. The state is the flows of the long
+window, at most `max_flows`, and their sums. Flows that leave the window are forgotten, and so are hosts
+without flows.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -20,7 +22,7 @@ import pyarrow as pa
 from jaxtyping import Float64, Int64
 
 from wirebert.data.context.clock import ArrivalClock
-from wirebert.data.context.contacts import CONTEXT_REQUIRED, MAX_BYTES, FlowEndpoints, read_endpoints
+from wirebert.data.context.endpoints import CONTEXT_REQUIRED, MAX_BYTES, FlowEndpoints, read_endpoints
 from wirebert.data.context.hash_table import HashTable
 from wirebert.data.context.sliding import RingBuffer, rolling_sums
 from wirebert.data.hashing import mix
@@ -40,12 +42,15 @@ _COLUMNS = (
     ("ctx_dst_flows", ColumnKind.COUNT),
     ("ctx_dst_src_hosts", ColumnKind.COUNT),  # different sources of the destination
 )
-"""Of each window, with its seconds behind the name."""
-# A channel is a source, a destination and a port; these look over the long window.
+"""Columns of each window; the name ends with its seconds."""
+# A channel is a source, a destination and a port; these columns use the long window.
 _CHANNEL_COLUMNS = (
     ("ctx_channel_gap_s", ColumnKind.DURATION),  # since the channel's last flow
-    ("ctx_channel_gap_variation", ColumnKind.NUMBER),  # deviation of those gaps over their mean
-    ("ctx_channel_size_variation", ColumnKind.NUMBER),  # deviation of what its flows sent, in doublings
+    ("ctx_channel_gap_variation", ColumnKind.NUMBER),  # standard deviation of those gaps over their mean
+    (
+        "ctx_channel_size_variation",
+        ColumnKind.NUMBER,
+    ),  # standard deviation of log2 of the bytes that its flows sent
 )
 
 
@@ -62,7 +67,7 @@ def context_columns(windows: ContextWindows) -> tuple[Column, ...]:
 
 
 def with_context(schema: FlowSchema, windows: ContextWindows) -> FlowSchema:
-    """The schema with context, and the columns of it; as it is where it has columns of these names already."""
+    """The schema with the context columns; unchanged if it already has columns of these names."""
     columns = context_columns(windows)
     if {column.name for column in columns} & set(schema.names):
         return schema
@@ -70,7 +75,7 @@ def with_context(schema: FlowSchema, windows: ContextWindows) -> FlowSchema:
 
 
 def without_context(schema: FlowSchema) -> FlowSchema:
-    """The schema without the columns of context; flows are then read without them.
+    """The schema without context columns; flows are then read without them.
 
     >>> bare = FlowSchema(name="flows", columns=(Column(name="ts", kind=ColumnKind.TIME, is_feature=False),))
     >>> without_context(with_context(bare, ContextWindows())) == bare
@@ -86,7 +91,7 @@ def has_context(names: Iterable[str]) -> bool:
 
 
 class FlowContext:
-    """Appends context to the tables of one log, given one after the other."""
+    """Appends context columns to the tables of one log, in order."""
 
     def __init__(self, windows: ContextWindows) -> None:
         self.windows = windows
@@ -103,7 +108,7 @@ class FlowContext:
             "channel": HashTable(7),
         }
         self._limits = dict.fromkeys(self._tables, _BATCH)
-        """Keys of each table beyond which it is worth a look whether some have left."""
+        """Number of keys of each table beyond which keys without flows are removed."""
 
     @property
     def size_bytes(self) -> int:
@@ -111,10 +116,10 @@ class FlowContext:
         return self._log.size_bytes + sum(table.size_bytes for table in self._tables.values())
 
     def append(self, table: pa.Table) -> pa.Table:
-        """The table, the next of the log, with the context columns at its end.
+        """The next table of the log, with the context columns at its end.
 
-        A table that lacks times or addresses comes back as it is. Flows whose source or destination is missing have no
-        context and are in nobody's. A share or a variation of nothing is missing.
+        A table without times or addresses is returned unchanged. Flows without source or destination have no
+        context and do not count in that of others. A rate or variation without values is missing.
         """
         if not has_context(table.column_names):
             return table
@@ -128,7 +133,7 @@ class FlowContext:
         return table
 
     def add(self, rows: FlowEndpoints) -> Float64[np.ndarray, "columns flows"]:
-        """Context of the next flows, one line per column; NaN is missing."""
+        """Context of the next flows, one row per column; NaN is missing."""
         first, num_rows = self._log.stop, len(rows.time_s)
         pair = mix(rows.source * np.uint64(3) + mix(rows.destination))
         keys = {
@@ -160,7 +165,7 @@ class FlowContext:
         return np.concatenate([*hosts, np.where(gap_us < 0, np.nan, gap_us / 1e6)[None], channel])
 
     def to_table(self) -> pa.Table:
-        """The whole state as a table of the remembered flows; `from_table` goes on from it."""
+        """The state as a table of the remembered flows; `from_table` restores it."""
         first = self._heads[1]
         columns: dict[str, np.ndarray] = {}
         for name in _LOG_COLUMNS:
@@ -173,7 +178,7 @@ class FlowContext:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "FlowContext":
-        """The context whose state `to_table` gave."""
+        """The context with a state from `to_table`."""
         state = cast(dict[str, Any], json.loads((table.schema.metadata or {})[b"wirebert.context"]))
         context = cls(ContextWindows.from_dict(state["windows"], "context state"))
         context._clock = ArrivalClock(**state["clock"])
@@ -200,7 +205,7 @@ class FlowContext:
         return np.maximum(by_time, np.arange(first, self._log.stop) - self.windows.max_flows)
 
     def _gaps_us(self, first: int, start: Int64[np.ndarray, " flows"]) -> Int64[np.ndarray, " flows"]:
-        """Time since the last flow of the channel, -1 where it has none in the long window."""
+        """Time since the last flow of the channel; -1 if it has none in the long window."""
         channels = self._log.of("channel", first).astype(np.int64)
         rows = np.arange(first, self._log.stop)
         last = self._tables["channel"].totals[6]  # row number + 1
@@ -210,10 +215,10 @@ class FlowContext:
         previous = np.empty_like(rows)
         previous[order] = before
         last[channels[order]] = rows[order] + 1
-        is_known = previous >= start
+        has_previous = previous >= start
         arrivals_us = self._log.of("arrival_us", self._log.first)
-        before_us = arrivals_us[np.where(is_known, previous, rows) - self._log.first]
-        return np.where(is_known, arrivals_us[rows - self._log.first] - before_us, -1)
+        before_us = arrivals_us[np.where(has_previous, previous, rows) - self._log.first]
+        return np.where(has_previous, arrivals_us[rows - self._log.first] - before_us, -1)
 
     def _slide(
         self, window: int, first: int, start: Int64[np.ndarray, " flows"]
@@ -236,21 +241,24 @@ class FlowContext:
         num_flows, num_failed, sent, received, num_pairs, num_ports = source[:, events.num_leaving :].astype(
             float
         )
-        share = np.divide(num_failed, num_flows, out=np.full_like(num_flows, np.nan), where=num_flows > 0)
+        failed_fraction = np.divide(
+            num_failed, num_flows, out=np.full_like(num_flows, np.nan), where=num_flows > 0
+        )
         to_destination = destination[:, events.num_leaving :].astype(float)
-        return np.stack([num_flows, num_pairs, num_ports, share, sent, received, *to_destination])
+        return np.stack([num_flows, num_pairs, num_ports, failed_fraction, sent, received, *to_destination])
 
     def _slide_channels(
         self, first: int, start: Int64[np.ndarray, " flows"]
     ) -> Float64[np.ndarray, "columns flows"]:
-        """Move the long window over the channels. Returns the variation of gaps and of sizes, the flow's own included."""
+        """Move the long window over the channels. Returns the variation of gaps and of sizes, this flow
+        included."""
         events = _Events.of(self._heads[1], first, start, self._log)
         gap_ms = events.column("gap_ms").astype(np.int64)
         has_gap = (gap_ms >= 0).astype(np.int64)
         gap_ms = gap_ms * has_gap
         size = np.rint(np.log2(1.0 + events.column("sent")) * _SIZE_STEPS).astype(np.int64)
-        own = np.stack([has_gap, gap_ms, gap_ms**2, np.ones_like(size), size, size**2])
-        totals = self._totals(events, "channel", slice(0, 6), own * events.signs) + own
+        contributions = np.stack([has_gap, gap_ms, gap_ms**2, np.ones_like(size), size, size**2])
+        totals = self._totals(events, "channel", slice(0, 6), contributions * events.signs) + contributions
         num_gaps, gaps, gap_squares, num_flows, sizes, size_squares = totals[:, events.num_leaving :].astype(
             float
         )
@@ -261,19 +269,19 @@ class FlowContext:
         )
 
     def _changes(self, events: "_Events", name: str, window: int) -> Int64[np.ndarray, " events"]:
-        """1 where a key comes into the window, -1 where its last flow leaves it."""
+        """1 where a key enters the window, -1 where its last flow leaves it."""
         count = self._totals(events, name, slice(window, window + 1), events.signs[None])[0]
         return np.where(events.signs > 0, count == 0, -(count == 1).astype(np.int64))
 
     def _totals(
         self, events: "_Events", name: str, lines: slice, amounts: Int64[np.ndarray, "lines events"]
     ) -> Int64[np.ndarray, "lines events"]:
-        """What each event finds in its key's totals, to which it then adds its amounts."""
+        """The totals of each event's key before the event, which then adds its amounts."""
         numbers = events.column(name).astype(np.int64)
         return rolling_sums(self._tables[name].totals[lines], numbers, events.moments, amounts)
 
     def _forget(self) -> None:
-        """Drop rows that left the long window and, now and then, the keys that have none left."""
+        """Drop rows that left the long window and, from time to time, keys without rows."""
         self._log.drop(self._heads[1])
         for name, line in _FLOWS_LINE.items():
             table = self._tables[name]
@@ -300,11 +308,11 @@ _LOG_COLUMNS: dict[str, type[np.generic]] = {
     "gap_ms": np.int32,
 }
 _FLOWS_LINE = {"source": 6, "destination": 2, "pair": 1, "source_port": 1, "channel": 3}
-"""Where each table's totals count the flows in the long window."""
+"""The row of each table's totals that counts the flows in the long window."""
 
 
 class _Events(NamedTuple):
-    """Flows that leave a window, then those that arrive; moments give the order in which it happens."""
+    """Flows that leave a window, then flows that arrive; moments give the order of events."""
 
     moments: Int64[np.ndarray, " events"]
     signs: Int64[np.ndarray, " events"]
@@ -318,7 +326,8 @@ class _Events(NamedTuple):
 
     @classmethod
     def of(cls, head: int, first: int, start: Int64[np.ndarray, " flows"], log: RingBuffer) -> "_Events":
-        """A flow leaves before the first one whose window starts behind it looks; a flow looks, then arrives."""
+        """A flow leaves before the lookup of the first flow whose window starts after it; a flow looks up,
+        then arrives."""
         leaving = np.arange(head, int(start[-1]) if len(start) else head)
         moments = [2 * np.searchsorted(start, leaving, side="right"), 2 * np.arange(len(start)) + 1]
         return cls(

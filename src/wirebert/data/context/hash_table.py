@@ -1,7 +1,7 @@
 """`HashTable`: 64-bit keys -> small numbers, a column at a time, with running totals for each key.
 
-The numbers count up from 0, batch by batch, and index the totals, so memory is 8 bytes a key, 8 to 16 for the index
-and what the totals take.
+The numbers count up from 0, batch by batch, and index the totals. Memory is 8 bytes a key, 8 to 16 for the
+index, and the totals.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ MIN_INDEX = 1 << 10
 class HashTable:
     """An open-addressing hash table whose look-ups work on whole columns.
 
-    Keys are expected to be well mixed already: their low bits say where to look first.
+    Keys must be well mixed: their low bits select the first slot.
 
     >>> table = HashTable(num_totals=1)
     >>> table.indices_of(np.array([70, 80, 70], np.uint64)).tolist(), len(table)
@@ -37,58 +37,58 @@ class HashTable:
 
     @property
     def size_bytes(self) -> int:
-        """Memory that the table takes; what is reserved and was never written to takes none."""
+        """Memory of the table, without reserved memory that was never written."""
         return self._index.nbytes + self._size * (
             self._keys.itemsize + self.totals.itemsize * len(self.totals)
         )
 
     def indices_of(self, keys: UInt64[np.ndarray, " rows"]) -> Int64[np.ndarray, " rows"]:
-        """The number of each key; new keys get the next ones, and totals of zero."""
+        """The number of each key; new keys get the next numbers, and totals of zero."""
         self._make_room(len(keys))
         mask = np.uint64(len(self._index) - 1)
         numbers = np.empty(len(keys), np.int64)
         waiting = np.arange(len(keys))
-        place = (keys & mask).astype(np.int64)
+        slot = (keys & mask).astype(np.int64)
         while len(waiting):
-            found = self._index[place]
-            is_free = found < 0
+            entries = self._index[slot]
+            is_free = entries < 0
             if is_free.any():
-                self._claim(place[is_free], keys[waiting[is_free]])
-                found = self._index[place]
-            is_mine = self._keys[found] == keys[waiting]
-            numbers[waiting[is_mine]] = found[is_mine]
+                self._claim(slot[is_free], keys[waiting[is_free]])
+                entries = self._index[slot]
+            is_mine = self._keys[entries] == keys[waiting]
+            numbers[waiting[is_mine]] = entries[is_mine]
             waiting = waiting[~is_mine]
-            place = (place[~is_mine] + 1) & np.int64(mask)
+            slot = (slot[~is_mine] + 1) & np.int64(mask)
         return numbers
 
     def keep(self, is_kept: Bool[np.ndarray, " keys"]) -> Int64[np.ndarray, " keys"]:
-        """Forget all other keys. Returns the new number of each old one, -1 for those forgotten."""
-        kept = np.flatnonzero(is_kept)
+        """Forget all other keys. Returns the new number of each old key, -1 for forgotten ones."""
+        kept_slots = np.flatnonzero(is_kept)
         renumbered = np.full(len(is_kept), -1, np.int64)
-        renumbered[kept] = np.arange(len(kept))
-        self._keys[: len(kept)] = self._keys[kept]
+        renumbered[kept_slots] = np.arange(len(kept_slots))
+        self._keys[: len(kept_slots)] = self._keys[kept_slots]
         for total in self.totals:
-            total[: len(kept)] = total[kept]
-            total[len(kept) : self._size] = 0
-        self._size = len(kept)
-        if len(self._keys) > 4 * max(MIN_INDEX, len(kept)):
-            self._resize(2 * max(MIN_INDEX, len(kept)))
-        self._index = np.full(_power_of_two(max(MIN_INDEX, 2 * len(kept))), -1, np.int32)
+            total[: len(kept_slots)] = total[kept_slots]
+            total[len(kept_slots) : self._size] = 0
+        self._size = len(kept_slots)
+        if len(self._keys) > 4 * max(MIN_INDEX, len(kept_slots)):
+            self._resize(2 * max(MIN_INDEX, len(kept_slots)))
+        self._index = np.full(_power_of_two(max(MIN_INDEX, 2 * len(kept_slots))), -1, np.int32)
         self._fill_index()
         return renumbered
 
-    def _claim(self, place: Int64[np.ndarray, " rows"], keys: UInt64[np.ndarray, " rows"]) -> None:
-        """Give free places to new keys. Of several rows that want one place, the last one written there gets it."""
-        rows = np.arange(len(place), dtype=np.int32)
-        self._index[place] = -2 - rows
-        winners = np.flatnonzero(self._index[place] == -2 - rows)
+    def _claim(self, slot: Int64[np.ndarray, " rows"], keys: UInt64[np.ndarray, " rows"]) -> None:
+        """Give free slots to new keys. If several rows claim one slot, the last one written gets it."""
+        rows = np.arange(len(slot), dtype=np.int32)
+        self._index[slot] = -2 - rows
+        winners = np.flatnonzero(self._index[slot] == -2 - rows)
         numbers = np.arange(self._size, self._size + len(winners), dtype=np.int32)
-        self._index[place[winners]] = numbers
+        self._index[slot[winners]] = numbers
         self._keys[numbers] = keys[winners]
         self._size += len(winners)
 
     def _make_room(self, num_new: int) -> None:
-        """Room for so many new keys, with an index at most half full."""
+        """Reserve memory for new keys, with an index at most half full."""
         needed = self._size + num_new
         if needed > len(self._keys):
             self._resize(2 * needed)
@@ -107,12 +107,12 @@ class HashTable:
         """Enter the keys, which are distinct, into an empty index."""
         mask = np.int64(len(self._index) - 1)
         waiting = np.arange(self._size, dtype=np.int32)
-        place = (self.keys & np.uint64(mask)).astype(np.int64)
+        slot = (self.keys & np.uint64(mask)).astype(np.int64)
         while len(waiting):
-            is_free = self._index[place] < 0
-            self._index[place[is_free]] = waiting[is_free]  # the last one written to a place has it
-            is_out = self._index[place] != waiting
-            waiting, place = waiting[is_out], (place[is_out] + 1) & mask
+            is_free = self._index[slot] < 0
+            self._index[slot[is_free]] = waiting[is_free]  # the last one written to a slot gets it
+            is_out = self._index[slot] != waiting
+            waiting, slot = waiting[is_out], (slot[is_out] + 1) & mask
         assert int((self._index >= 0).sum()) == self._size
 
 

@@ -1,6 +1,6 @@
-"""Totals of many keys while flows come and go, each event seeing what stands before it.
+"""Running totals of many keys while flows arrive and leave.
 
-`RingBuffer`: the latest rows of an endless table, numbered from its beginning.
+`RingBuffer`: the latest rows of an endless table, numbered from its first row.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ def rolling_sums(
     moments: Int64[np.ndarray, " events"],
     amounts: Int64[np.ndarray, "lines events"],
 ) -> Int64[np.ndarray, "lines events"]:
-    """What each event finds in its key's totals; `totals` becomes what all events leave.
+    """The totals of each event's key before the event; `totals` is updated by all events.
 
     Args:
         totals: one column per key.
-        keys: column that each event is about.
-        moments: order of the events, from 0; of one moment, events come in any order.
-        amounts: what each event adds.
+        keys: column of each event.
+        moments: order of the events, from 0; events of one moment have no order.
+        amounts: added by each event.
 
     >>> totals = np.array([[5, 0]])
     >>> rolling_sums(totals, np.array([0, 1, 0]), np.array([0, 1, 2]), np.array([[1, 1, -4]]))
@@ -38,22 +38,22 @@ def rolling_sums(
     stops = np.append(starts[1:], len(keys))
     group = np.cumsum(is_first) - 1
     distinct = sorted_keys[starts]
-    found = np.empty_like(amounts)
+    results = np.empty_like(amounts)
     for line, values in enumerate(amounts):
         added = values[order]
         sums = np.cumsum(added)
         before = sums - added
         base = totals[line, distinct] - before[starts]
-        found[line, order] = before + base[group]
+        results[line, order] = before + base[group]
         totals[line, distinct] = sums[stops - 1] + base
-    return found
+    return results
 
 
 _SLACK = 1.25
 
 
 class RingBuffer:
-    """Columns that grow at one end and are forgotten from the other.
+    """Columns that grow at the end and are dropped from the start.
 
     >>> rows = RingBuffer({"x": np.int64})
     >>> rows.add({"x": np.array([7, 8, 9])})
@@ -65,7 +65,7 @@ class RingBuffer:
     def __init__(self, types: Mapping[str, type[np.generic]], first: int = 0) -> None:
         self._columns = {name: np.empty(0, dtype) for name, dtype in types.items()}
         self._base = first
-        """Number of the row in the first place of the arrays."""
+        """Number of the first row in the arrays."""
         self.first = first
         """Number of the oldest row."""
         self.stop = first
@@ -80,9 +80,9 @@ class RingBuffer:
         """Append rows."""
         num_new = len(next(iter(columns.values())))
         self._make_room(num_new)
-        place = self.stop - self._base
+        offset = self.stop - self._base
         for name, values in columns.items():
-            self._columns[name][place : place + num_new] = values
+            self._columns[name][offset : offset + num_new] = values
         self.stop += num_new
 
     def of(self, name: str, start: int) -> np.ndarray:
@@ -99,8 +99,8 @@ class RingBuffer:
             return
         num_kept = self.stop - self.first
         capacity = int(_SLACK * num_kept) + num_new
-        kept = slice(self.first - self._base, self.stop - self._base)
+        kept_rows = slice(self.first - self._base, self.stop - self._base)
         for name, values in self._columns.items():
             self._columns[name] = np.empty(capacity, values.dtype)
-            self._columns[name][:num_kept] = values[kept]
+            self._columns[name][:num_kept] = values[kept_rows]
         self._base = self.first

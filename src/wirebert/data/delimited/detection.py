@@ -1,7 +1,7 @@
-"""The dialect of a traffic file, told from its first bytes and never from its name.
+"""Detection of a traffic file's dialect from its first bytes, never from its name.
 
-The delimiter and quote are those under which rows are most alike in their number of fields. Lines before, between and
-after the rows (titles, comments, totals) are told from rows by their width.
+The delimiter and quote are those that give the most rows the same number of fields. Lines before, between and
+after the rows (titles, comments, totals) are recognised by their number of fields.
 """
 
 import re
@@ -26,12 +26,12 @@ from wirebert.data.grammar import Grammar, Record, quoted_fields
 from wirebert.errors import DataError
 
 HEAD_ROWS = 300
-"""Rows of the head that decide."""
+"""Rows of the head that are used for detection."""
 LINE_ENDS: dict[LineEnd, str] = {"LF": "\n", "CRLF": "\r\n", "CR": "\r"}
 COMMENT_MARKS = ("#", "//", "%")
 MAX_LINES_BEFORE = 100
 MAX_SLIPS = 2
-"""Rows with an open quote that are taken for damage however short the text is."""
+"""Rows with an open quote that count as damage, however short the text is."""
 
 NUMBER_CELL = re.compile(
     r"[+-]?(?:\d+(?:[.,]\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf(?:inity)?|nan)", re.IGNORECASE
@@ -46,10 +46,10 @@ NEVER_A_NAME = re.compile(
 def detect_dialect(
     head: bytes, compression: Compression, where: str, config: DataConfig | None = None
 ) -> Dialect:
-    """The dialect of a file that begins with `head` (uncompressed); what `config` sets is taken as given.
+    """The dialect of a file that begins with `head` (uncompressed); values set in `config` are not detected.
 
     Raises:
-        DataError: the file is empty, is not text, or is of a format that is not read.
+        DataError: the file is empty, is not text, or has an unsupported format.
 
     >>> detect_dialect(b"dur;proto\\n1;tcp\\n", "none", "flows.csv").describe()
     'utf-8, semicolon-separated, header'
@@ -57,7 +57,8 @@ def detect_dialect(
     'utf-8, key-value lines'
     >>> detect_dialect(b"", "none", "flows.csv")
     Traceback (most recent call last):
-    wirebert.errors.DataError: flows.csv: expected a table of flows, found an empty file; give one that holds flows
+    wirebert.errors.DataError: flows.csv: expected a table of flows, found an empty file; give one that holds
+    flows
     """
     config = config or DataConfig()
     if head.startswith(b"PAR1"):
@@ -95,17 +96,17 @@ def detect_dialect(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """Where the table is in the text."""
+    """Position and grammar of the table in the text."""
 
     grammar: Grammar
     comment: str | None
     skip_lines: int
     rows: list[list[str]]
-    """Rows of the table from the head, the header too."""
+    """Rows of the table from the head, with the header."""
 
 
 def detect_layout(lines: Sequence[str], config: DataConfig) -> Layout:
-    """Grammar, comments, and where the table begins."""
+    """Grammar, comment prefix, and start of the table."""
     head = lines[: HEAD_ROWS + MAX_LINES_BEFORE]
     start = config.skip_lines or 0
     marks = COMMENT_MARKS if config.comment is None else (config.comment,)
@@ -133,10 +134,8 @@ def detect_layout(lines: Sequence[str], config: DataConfig) -> Layout:
 
 
 def detect_grammar(lines: Sequence[str], config: DataConfig) -> Grammar:
-    """Delimiter, quote and escape under which rows are most alike.
-
-    One column is taken where no delimiter fits.
-    """
+    """Delimiter, quote and escape that give the most rows the same number of fields; one column if none
+    fits."""
     text = "".join(lines)
     quotes = ('"', "'", None) if config.quote is None else (config.quote or None,)
     escapes = (None, "\\") if config.escape is None else (config.escape or None,)
@@ -145,7 +144,7 @@ def detect_grammar(lines: Sequence[str], config: DataConfig) -> Grammar:
         best = Grammar(ONE_COLUMN, quotes[0] if quotes[0] and f"{quotes[0]}\n" in text else None, escapes[0])
         if config.quote is not None:
             best = Grammar(ONE_COLUMN, quotes[0], escapes[0])
-    best_quotes = False  # a field with proper quotes speaks for them, even where other rows do not fit
+    best_quotes = False  # a properly quoted field is evidence for the quote, even if other rows do not fit
     candidates = [config.delimiter] if config.delimiter else delimiter_candidates(lines)
     for quote, escape in product(quotes, escapes):
         if (
@@ -168,16 +167,17 @@ def detect_grammar(lines: Sequence[str], config: DataConfig) -> Grammar:
                 if delimiter == " " and (
                     best_score[0] >= 0.9 or (score[0] < 1 and (score[0] < 0.8 or score[1] < 3))
                 ):
-                    continue  # text with blanks in it, between delimiters that fit or in one column
+                    continue  # text with blanks, with a better delimiter or in one column
                 best, best_score = grammar, score
                 best_quotes = holds_quoted_field(grammar, text)
     return best if best_score[0] >= 0.5 or config.delimiter else _one_column(best, best_score)
 
 
 def has_slips(grammar: Grammar, text: str) -> bool:
-    """Whether quotes fit but for one in a row or two, which then are damaged: no other quote stands where none belongs.
+    """Whether quotes fit except for one in a row or two, which are then damaged rows.
 
-    In a short text such rows are a large share of all, and speak as loudly against quotes as many do in a long one.
+    In a short text such rows are a large fraction, and would count against quotes like many rows of a long
+    text.
 
     >>> has_slips(Grammar(), '1,a\\n"2,b\\n3,c\\n'), has_slips(Grammar(), '1,5"\\n"2,b\\n3,c\\n')
     (True, False)
@@ -190,7 +190,7 @@ def has_slips(grammar: Grammar, text: str) -> bool:
 
 
 def holds_quoted_field(grammar: Grammar, text: str) -> bool:
-    """Whether some field of the text stands in proper quotes."""
+    """Whether a field of the text is properly quoted."""
     pattern = quoted_fields(grammar)
     return pattern is not None and pattern.search(f"\n{text}".encode()) is not None
 
@@ -200,16 +200,16 @@ def _one_column(best: Grammar, score: tuple[float, int]) -> Grammar:
 
 
 def delimiter_candidates(lines: Sequence[str]) -> list[str]:
-    """Delimiters that occur; the comma only where it does not merely stand inside numbers.
+    """Delimiters that occur; the comma only if it does not occur merely inside numbers.
 
     >>> delimiter_candidates(["1,5;tcp"]), delimiter_candidates(["1,5,tcp x"])
     ([';'], [',', ' '])
     """
     text = "".join(lines)
-    found = [delimiter for delimiter in ("\t", ";", "|", ",") if delimiter in text]
-    found += [" "] if re.search(r"\S[ \t]+\S", text) else []
-    if "," in found and len(found) > 1:
-        for other in found:
+    candidates = [delimiter for delimiter in ("\t", ";", "|", ",") if delimiter in text]
+    candidates += [" "] if re.search(r"\S[ \t]+\S", text) else []
+    if "," in candidates and len(candidates) > 1:
+        for other in candidates:
             if other == ",":
                 continue
             cells = [
@@ -221,33 +221,33 @@ def delimiter_candidates(lines: Sequence[str]) -> list[str]:
             widths = Counter(len(line.split(None if other == " " else other)) for line in lines)
             is_regular = widths.most_common(1)[0][1] >= 0.8 * len(lines) and widths.most_common(1)[0][0] > 1
             if num_inside >= 0.9 * text.count(",") and is_regular:
-                found.remove(",")
+                candidates.remove(",")
                 break
-    return found
+    return candidates
 
 
 def agreement(records: Sequence[Record]) -> tuple[float, int]:
-    """How alike rows are in width, in [0, 1], and the width most of them have. One field is no agreement."""
+    """Fraction of rows with the most common number of fields, and that number; (0, 0) for one field."""
     widths = Counter(len(record.cells) for record in records if not record.is_broken)
     wide = {width: count for width, count in widths.items() if width > 1}
     if not wide:
         return 0.0, 0
     width = max(wide, key=lambda width: (wide[width], width))
-    # A line of one field is more likely a title or a total than a row, and says little against the others.
+    # A line of one field is more likely a title or a total than a row, so it has less weight.
     others = sum(wide.values()) - wide[width] + 0.4 * widths.get(1, 0)
     broken = sum(record.is_broken for record in records)
     return round(wide[width] / (wide[width] + others + broken), 2), width
 
 
 def most_common_width(records: Iterable[Record]) -> int:
-    """The width that most rows of more than one field have; of equally common ones the larger."""
+    """The most common number of fields above one; the larger of equally common ones."""
     widths = Counter(len(record.cells) for record in records if not record.is_broken)
     widths = {width: count for width, count in widths.items() if width > 1} or widths
     return max(widths, key=lambda width: (widths[width], width)) if widths else 1
 
 
 def detect_comment(lines: Sequence[str], grammar: Grammar) -> str | None:
-    """What comment lines begin with: such lines stand before the first row or are of another width than rows."""
+    """Prefix of comment lines: they come before the first row or have another number of fields than rows."""
     width = most_common_width(grammar.split("".join(lines)))
     for mark in COMMENT_MARKS:
         marked = [index for index, line in enumerate(lines) if line.startswith(mark)]
@@ -265,7 +265,7 @@ def detect_comment(lines: Sequence[str], grammar: Grammar) -> str | None:
 
 
 def table_start(lines: Sequence[str], grammar: Grammar, comment: str | None) -> int:
-    """Lines before the table: those before the first row of the usual width, a header of nearly that width aside."""
+    """Lines before the first row of the usual width, without a header of nearly that width."""
     free = "".join(line for line in lines if not _is_comment(line, comment))
     width = most_common_width(grammar.split(free))
     is_row = [
@@ -309,7 +309,7 @@ def _is_comment(line: str, comment: str | None) -> bool:
 
 
 def detect_line_end(lines: Sequence[str]) -> LineEnd:
-    """The line end that most lines have.
+    """The most common line end.
 
     >>> detect_line_end(["a\\r\\n", "b\\n", "c\\r\\n", "d"])
     'CRLF'
@@ -329,7 +329,7 @@ def has_decimal_commas(rows: Sequence[Sequence[str]], delimiter: str) -> bool:
     cells = [cell.strip() for row in rows[:HEAD_ROWS] for cell in row]
     with_comma = [cell for cell in cells if DECIMAL_COMMA.fullmatch(cell)]
     num_with_point = sum(DECIMAL_POINT.fullmatch(cell) is not None for cell in cells)
-    # 1,500 alone may be one and a half or fifteen hundred: it takes a number that can only be the former, as 0,500 is.
+    # 1,500 alone is ambiguous (1.5 or 1500): a number that can only be a decimal, such as 0,500, is needed.
     return len(with_comma) > num_with_point and any(
         not re.fullmatch(r"[+-]?[1-9]\d?\d?,\d{3}", cell) for cell in with_comma
     )
@@ -338,9 +338,9 @@ def has_decimal_commas(rows: Sequence[Sequence[str]], delimiter: str) -> bool:
 def detect_header(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row holds names.
 
-    It does not if a cell of it is a number, an address, a date or a missing-value marker, or if one of its cells
-    occurs again below it. It may occur again as a whole, as in files that were put together, if a column has nothing but
-    numbers else.
+    It does not if a cell is a number, an address, a date or a missing-value marker, or if one of its cells
+    occurs again below it. The whole row may occur again, as in concatenated files, if a column otherwise has
+    only numbers.
 
     >>> detect_header([["dur", "proto"], ["1.5", "tcp"]]), detect_header([["0", "tcp"], ["1", "udp"]])
     (True, False)
@@ -354,7 +354,7 @@ def detect_header(rows: Sequence[Sequence[str]]) -> bool:
         [str(i) for i in range(len(first))],
         [str(i + 1) for i in range(len(first))],
     ):
-        return True  # a table saved with its positions as names
+        return True  # a table with column positions as names
     if any(NUMBER_CELL.fullmatch(cell) or NEVER_A_NAME.fullmatch(cell) for cell in first):
         return False
     rest = [row for row in rows[1:] if row != rows[0]]
@@ -367,14 +367,14 @@ def detect_header(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def are_key_value_lines(lines: Sequence[str]) -> bool:
-    """Whether (nearly) every line reads `key:value, key=value, ...`.
+    """Whether (nearly) every line has the form `key:value, key=value, ...`.
 
     >>> are_key_value_lines(["protocol_type:tcp, service=http"]), are_key_value_lines(["10:30:00,tcp"])
     (True, False)
     """
     filled = [line for line in lines[:200] if line.strip()]
     starts = [re.match(r"\s*([\w.\-]+)\s*[:=]", line) for line in filled]
-    # Times and MAC addresses hold colons too: a key begins with a letter.
+    # Times and MAC addresses contain colons too, but a key begins with a letter.
     keys = [match.group(1) for match in starts if match and re.match(r"[A-Za-z_]", match.group(1))]
     if len(keys) < 0.9 * len(filled) or not keys:
         return False

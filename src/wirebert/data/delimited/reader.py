@@ -1,7 +1,7 @@
-"""Delimited text -> blocks of strings, and an account of every line. Nothing is interpreted here.
+"""Delimited text -> blocks of strings, with every line counted. Values are not interpreted here.
 
-Text is cut into pieces that end where a row ends, cleaned of what is no row (comments, rows with broken quotes, rows
-that are not text), and parsed by Arrow. What is taken out leaves blank lines behind, so that line numbers stay true.
+Text is cut into blocks that end at the end of a row. Comments, rows with broken quotes and rows that are not
+text are replaced by blank lines, so line numbers stay correct. Arrow parses the rest.
 """
 
 import re
@@ -22,24 +22,24 @@ from wirebert.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
-NOT_TEXT = "bytes that are not of the encoding"
+NOT_TEXT = "bytes that are not valid in the encoding"
 BLANK_LINE = re.compile(rb"(?:\A|(?<=\n)|(?<=\r)(?!\n))(?:\r\n|\r|\n)")
 
 
 @runtime_checkable
 class ByteStream(Protocol):
-    """What bytes can be read from."""
+    """A stream of bytes."""
 
     def read(self, nbytes: int, /) -> bytes:
-        """The next bytes; none at the end."""
+        """The next bytes; empty at the end."""
         ...
 
 
-class Taken(NamedTuple):
-    """A line that was taken out of a piece of text."""
+class RemovedLine(NamedTuple):
+    """A line that was removed from a block of text."""
 
-    place: int
-    """Its place among the lines of the piece, from 0."""
+    line_index: int
+    """Its index among the lines of the block, from 0."""
     reason: str
     """Empty for a comment."""
     text: str
@@ -52,20 +52,21 @@ def read_delimited(
     *,
     names: Sequence[str],
     where: str = "",
-    intake: ParseStats | None = None,
+    parse_stats: ParseStats | None = None,
     content: ContentDigest | None = None,
 ) -> Iterator[pa.Table]:
     """Blocks of rows in file order; every column is dictionary<int32, string>.
 
-    Where blocks begin depends on the file and `block_bytes` alone. A row with more or fewer fields than `names`, with a
-    quote that is never closed, with bytes that are not of the encoding, or that repeats the header is no row of a block: it
-    is set aside in `intake`, which accounts for blank lines and comments too. The bytes of the file are added to `content`.
+    Block borders depend only on the file and `block_bytes`. A row with more or fewer fields than `names`,
+    with an open quote, with bytes that are not valid in the encoding, or that repeats the header is rejected
+    and counted in `parse_stats`, together with blank lines and comments. The bytes of the file are added to
+    `content`.
 
     Raises:
         DataError: the file is damaged, or a row is longer than a block.
     """
     where = where or str(path)
-    intake = ParseStats() if intake is None else intake
+    parse_stats = ParseStats() if parse_stats is None else parse_stats
     try:
         file = None if content is None else content.open(path)
         with open_bytes(path, dialect.compression, file) as raw:
@@ -74,13 +75,13 @@ def read_delimited(
                 if dialect.encoding == "utf-8"
                 else pa.transcoding_input_stream(raw, dialect.encoding, "utf-8")
             )
-            yield from tables(stream, dialect, block_bytes, names=names, where=where, intake=intake)
+            yield from tables(stream, dialect, block_bytes, names=names, where=where, parse_stats=parse_stats)
             if file is not None:
                 file.drain()
     except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
         raise DataError(
-            f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); copy it again, or set "
-            "data.encoding"
+            f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); copy "
+            "it again, or set data.encoding"
         ) from error
 
 
@@ -91,34 +92,34 @@ def tables(
     *,
     names: Sequence[str],
     where: str,
-    intake: ParseStats,
+    parse_stats: ParseStats,
 ) -> Iterator[pa.Table]:
     """The blocks of a stream of UTF-8 text; see `read_delimited`."""
-    for piece in row_pieces(stream, dialect, block_bytes, where, intake):
+    for piece in row_pieces(stream, dialect, block_bytes, where, parse_stats):
         num_lines = count_lines(piece)
         if piece.isspace() and (dialect.delimiter == " " or dialect.delimiter.encode() not in piece):
-            intake.num_blank += num_lines
+            parse_stats.num_blank += num_lines
         elif piece:
             text = without_blanks(piece, dialect)
-            table = parse_text(text, dialect, names, intake)
+            table = parse_text(text, dialect, names, parse_stats)
             if num_lines > table.num_rows:
-                intake.num_blank += count_blank(text, dialect) + num_lines - count_lines(text)
+                parse_stats.num_blank += count_blank(text, dialect) + num_lines - count_lines(text)
             if table.num_rows:
                 yield table
-        intake.num_lines += num_lines
-        intake.num_blank -= intake.num_emptied
-        intake.num_emptied = 0
+        parse_stats.num_lines += num_lines
+        parse_stats.num_blank -= parse_stats.num_emptied
+        parse_stats.num_emptied = 0
 
 
 def row_pieces(
-    stream: ByteStream, dialect: Dialect, block_bytes: int, where: str, intake: ParseStats
+    stream: ByteStream, dialect: Dialect, block_bytes: int, where: str, parse_stats: ParseStats
 ) -> Iterator[bytes]:
-    """The rows of the stream in pieces of about `block_bytes`, each ending where a row ends.
+    """The rows of the stream in blocks of about `block_bytes`, each ending at the end of a row.
 
-    Comments, and rows that are broken, not text or the header once more, are noted in `intake` and leave as many blank
-    lines as they had.
+    Comments, broken rows, rows that are not text, and repeated headers are counted in `parse_stats` and
+    replaced by as many blank lines.
     """
-    waiting, header = skip_head(stream, dialect, block_bytes, intake)
+    waiting, header = skip_head(stream, dialect, block_bytes, parse_stats)
     is_last, footer = False, b""
     while waiting or not is_last:
         fresh = stream.read(block_bytes)
@@ -126,30 +127,35 @@ def row_pieces(
         text = waiting + fresh
         cut = len(text) if is_last else max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1)) + 1
         cut = footer_lines_start(text, cut, dialect.footer_lines or 0)
-        lines, taken = clean(text[:cut], dialect, header)
+        lines, removed = clean(text[:cut], dialect, header)
         scan = dialect.grammar.scan(lines, is_last=is_last or len(text) > 2 * block_bytes)
         if scan.unfinished is not None:
             num_whole = count_lines(lines[: scan.unfinished])
-            lines, taken = lines[: scan.unfinished], [line for line in taken if line.place < num_whole]
+            lines, removed = (
+                lines[: scan.unfinished],
+                [line for line in removed if line.line_index < num_whole],
+            )
             cut = sum(len(line[0]) for line in islice(LINE.finditer(text), num_whole))
         waiting, footer = (b"", text[cut:]) if is_last else (text[cut:], b"")
         if not cut and len(waiting) > 2 * block_bytes:
             raise DataError(
-                f"{where}, line {intake.num_lines + 1}: expected rows shorter than {block_bytes:,} bytes, found a "
-                "longer one; raise data.block_mb"
+                f"{where}, line {parse_stats.num_lines + 1}: expected rows shorter than {block_bytes:,} "
+                "bytes, found a longer one; raise data.block_mb"
             )
-        note_taken(taken, intake)
-        yield without_broken(lines, scan.broken, dialect, intake)
+        count_removed(removed, parse_stats)
+        yield without_broken(lines, scan.broken, dialect, parse_stats)
     for line in footer.splitlines():
-        intake.num_lines += 1
+        parse_stats.num_lines += 1
         if line.strip():
-            intake.add_footer(intake.num_lines, "it stands after the table", line.decode(errors="replace"))
+            parse_stats.add_footer(
+                parse_stats.num_lines, "it comes after the table", line.decode(errors="replace")
+            )
         else:
-            intake.num_blank += 1
+            parse_stats.num_blank += 1
 
 
 def footer_lines_start(text: bytes, stop: int, left: int) -> int:
-    """Where the last `left` lines before `stop` begin, blank ones not counted."""
+    """Start of the last `left` lines before `stop`, not counting blank ones."""
     while left and stop:
         end = stop - (2 if text.endswith(b"\r\n", 0, stop) else text.endswith((b"\r", b"\n"), 0, stop))
         start = max(text.rfind(b"\n", 0, end), text.rfind(b"\r", 0, end)) + 1
@@ -159,9 +165,9 @@ def footer_lines_start(text: bytes, stop: int, left: int) -> int:
 
 
 def skip_head(
-    stream: ByteStream, dialect: Dialect, block_bytes: int, intake: ParseStats
+    stream: ByteStream, dialect: Dialect, block_bytes: int, parse_stats: ParseStats
 ) -> tuple[bytes, bytes | None]:
-    """What was read beyond the lines before the table and the header; and the header, if it is one line of names."""
+    """The bytes read after the header and the lines before it; and the header, if it is one line of names."""
     text = stream.read(block_bytes).removeprefix(BYTE_ORDER_MARK)
     for _ in range(dialect.skip_lines):
         while line_end_bytes(text, 0) == len(text) and (fresh := stream.read(block_bytes)):
@@ -176,38 +182,38 @@ def skip_head(
         line, text = text.lstrip(b"\r\n")[:end].rstrip(b"\r\n"), text.lstrip(b"\r\n")[end:]
         has_letters = any(map(str.isalpha, line.decode(errors="replace")))
         if header == 1 and has_letters and dialect.delimiter.encode() in line:
-            names = line  # numbers, or one word alone, may be a row as well
+            names = line  # numbers, or a single word, may be a row too
         num_lines += num_blank + header
-    intake.num_before += num_lines
-    intake.num_lines += num_lines
+    parse_stats.num_before += num_lines
+    parse_stats.num_lines += num_lines
     return text, names
 
 
-def clean(text: bytes, dialect: Dialect, header: bytes | None) -> tuple[bytes, list[Taken]]:
-    """The text with blank lines in place of comments, of repeated headers, as files that were put together have them, and
-    of lines that are no UTF-8; and what these were.
+def clean(text: bytes, dialect: Dialect, header: bytes | None) -> tuple[bytes, list[RemovedLine]]:
+    """The text with blank lines in place of comments, repeated headers (of concatenated files) and lines that
+    are not UTF-8; and these lines.
     """
     mark = (dialect.comment or "").encode()
     has_comments = bool(mark) and (text.startswith(mark) or b"\n" + mark in text or b"\r" + mark in text)
     has_headers = header is not None and header in text
     if not has_comments and not has_headers and is_text(text):
         return text, []
-    kept: list[bytes] = []
-    taken: list[Taken] = []
+    parts: list[bytes] = []
+    removed: list[RemovedLine] = []
     for index, match in enumerate(LINE.finditer(text)):
         line = match[0]
         is_comment = has_comments and line.startswith(mark)
         is_header = has_headers and line.rstrip(b"\r\n") == header
         if is_comment or is_header or not is_text(line):
             reason = "" if is_comment else "it repeats the header" if is_header else NOT_TEXT
-            taken.append(Taken(index, reason, line.decode(errors="replace").strip()))
+            removed.append(RemovedLine(index, reason, line.decode(errors="replace").strip()))
             line = emptied(line)
-        kept.append(line)
-    return b"".join(kept), taken
+        parts.append(line)
+    return b"".join(parts), removed
 
 
 def emptied(text: bytes) -> bytes:
-    """As many empty lines. They end so that no end joins the one before or after it."""
+    """As many empty lines, with line ends that cannot merge with those before or after them."""
     return b"\r\n" * count_lines(text)
 
 
@@ -220,46 +226,49 @@ def is_text(text: bytes) -> bool:
     return True
 
 
-def note_taken(taken: Sequence[Taken], intake: ParseStats) -> None:
-    """Count lines that were taken out."""
-    for line in taken:
+def count_removed(removed: Sequence[RemovedLine], parse_stats: ParseStats) -> None:
+    """Count removed lines."""
+    for line in removed:
         if line.reason:
-            intake.num_not_text += line.reason == NOT_TEXT
-            intake.reject(intake.num_lines + line.place + 1, line.reason, line.text)
+            parse_stats.num_not_text += line.reason == NOT_TEXT
+            parse_stats.reject(parse_stats.num_lines + line.line_index + 1, line.reason, line.text)
         else:
-            intake.num_comments += 1
-    intake.num_emptied += len(taken)
+            parse_stats.num_comments += 1
+    parse_stats.num_emptied += len(removed)
 
 
 def without_broken(
-    text: bytes, broken: Sequence[tuple[int, int]], dialect: Dialect, intake: ParseStats
+    text: bytes, broken: Sequence[tuple[int, int]], dialect: Dialect, parse_stats: ParseStats
 ) -> bytes:
     """The text with blank lines in place of rows with broken quotes."""
-    kept: list[bytes] = []
-    position, line = 0, intake.num_lines + 1
+    parts: list[bytes] = []
+    position, line = 0, parse_stats.num_lines + 1
     for start, stop in broken:
         line += count_lines(text[position:start])
         num_lines = count_lines(text[start:stop])
         reason = f"a quote ({dialect.quote}) is opened and not closed at the end of a field"
-        intake.reject(line, reason, text[start:stop].decode().strip(), num_lines)
-        intake.num_emptied += num_lines
+        parse_stats.reject(line, reason, text[start:stop].decode().strip(), num_lines)
+        parse_stats.num_emptied += num_lines
         line += num_lines
-        kept += [text[position:start], emptied(text[start:stop])]
+        parts += [text[position:start], emptied(text[start:stop])]
         position = stop
-    return b"".join([*kept, text[position:]]) if broken else text
+    return b"".join([*parts, text[position:]]) if broken else text
 
 
-def parse_text(text: bytes, dialect: Dialect, names: Sequence[str], intake: ParseStats) -> pa.Table:
-    """The rows of a piece of text; rows of another width are set aside."""
+def parse_text(text: bytes, dialect: Dialect, names: Sequence[str], parse_stats: ParseStats) -> pa.Table:
+    """The rows of a block of text; rows with another number of fields are rejected."""
     odd: list[arrow_csv.InvalidRow] = []
 
     def note(row: arrow_csv.InvalidRow) -> Literal["skip", "error"]:
         odd.append(row)
         return "skip"
 
-    # Without a quote in the piece Arrow need not look for line breaks inside values, which takes half of its time.
+    # Without a quote in the block, Arrow need not look for line breaks inside values, which takes half its
+    # time.
     has_quotes = dialect.quote is not None and dialect.quote.encode() in text
-    columns = [f"{position}" for position in range(len(names))]  # names may repeat what Arrow reserves
+    columns = [
+        f"{position}" for position in range(len(names))
+    ]  # names may be duplicates or reserved by Arrow
     table = arrow_csv.read_csv(
         cast(IO[bytes], pa.BufferReader(text)),
         read_options=arrow_csv.ReadOptions(column_names=columns, block_size=len(text) + 1),
@@ -278,18 +287,18 @@ def parse_text(text: bytes, dialect: Dialect, names: Sequence[str], intake: Pars
         ),
     )
     if table.num_rows:
-        intake.go_on()
-    intake.num_rows += table.num_rows
+        parse_stats.go_on()
+    parse_stats.num_rows += table.num_rows
     if has_quotes:
-        intake.num_quoted += count_quoted(table, dialect)
-    starts = note_odd([(row.text, row.actual_columns) for row in odd], text, dialect, len(names), intake)
-    if intake.finds_lines:
-        intake.row_lines = row_lines(text, dialect.grammar, starts, intake.num_lines + 1)
+        parse_stats.num_quoted += count_quoted(table, dialect)
+    starts = note_odd([(row.text, row.actual_columns) for row in odd], text, dialect, len(names), parse_stats)
+    if parse_stats.finds_lines:
+        parse_stats.row_lines = row_lines(text, dialect.grammar, starts, parse_stats.num_lines + 1)
     return table.rename_columns(list(names))
 
 
 def count_quoted(table: pa.Table, dialect: Dialect) -> int:
-    """Values that hold a delimiter, a quote or a line break."""
+    """Number of values with a delimiter, a quote or a line break."""
     marks = re.escape(f"{dialect.delimiter}{dialect.quote}\r\n")
     total = 0
     for column in table.columns:
@@ -301,45 +310,47 @@ def count_quoted(table: pa.Table, dialect: Dialect) -> int:
 
 
 def note_odd(
-    odd: Sequence[tuple[str, int]], text: bytes, dialect: Dialect, width: int, intake: ParseStats
+    odd: Sequence[tuple[str, int]], text: bytes, dialect: Dialect, width: int, parse_stats: ParseStats
 ) -> list[int]:
-    """Count rows of another width: blank ones, those after the table, and all others as set aside; where they begin."""
+    """Count rows with another number of fields as blank, footer or rejected rows; returns where they
+    begin."""
     starts = row_starts([row.encode() for row, _ in odd], text, dialect.grammar) if odd else []
     footer_from = footer_start(odd, starts, text, width) if dialect.footer_lines is None else len(odd)
-    at, line = 0, intake.num_lines + 1
+    at, line = 0, parse_stats.num_lines + 1
     for index, ((row, num_fields), start) in enumerate(zip(odd, starts, strict=True)):
         line += count_lines(text[at:start])
         at = start
         reason = f"expected {width} fields, found {num_fields}"
         if not row.strip():
-            intake.num_blank += 1
+            parse_stats.num_blank += 1
         elif index >= footer_from:
-            intake.add_footer(line, reason, row)
+            parse_stats.add_footer(line, reason, row)
         else:
             num_lines = count_lines(row.encode())
-            intake.go_on()
-            intake.reject(line, reason, row, num_lines)
+            parse_stats.go_on()
+            parse_stats.reject(line, reason, row, num_lines)
     return starts
 
 
 def row_starts(rows: Sequence[bytes], text: bytes, grammar: Grammar) -> list[int]:
-    """Where these rows of the text begin, which are in its order; a line inside a quoted field is no row."""
+    """Start of each of these rows of the text, which are in text order; lines inside quoted fields are not
+    rows."""
     padded = b"\n" + text + b"\n"
     is_end = np.isin(np.frombuffer(padded, np.uint8), [LF, CR])
     is_end[1:-1] &= ~is_quoted_break(text, grammar)
     starts: list[int] = []
     position = 0
     for row in rows:
-        found = padded.find(row, position)
-        while found > 0 and not (is_end[found - 1] and is_end[found + len(row)]):
-            found = padded.find(row, found + 1)
-        starts.append(max(found - 1, position - 1, 0))
+        start = padded.find(row, position)
+        while start > 0 and not (is_end[start - 1] and is_end[start + len(row)]):
+            start = padded.find(row, start + 1)
+        starts.append(max(start - 1, position - 1, 0))
         position = starts[-1] + 1 + len(row)
     return starts
 
 
 def footer_start(odd: Sequence[tuple[str, int]], starts: Sequence[int], text: bytes, width: int) -> int:
-    """Index of the first odd row after which no other rows stand, all of them with too few fields."""
+    """Index of the first of the odd rows that end the text, all with too few fields."""
     end, first = len(text.rstrip(b"\r\n")), len(odd)
     for index in reversed(range(len(odd))):
         row, num_fields = odd[index]
@@ -352,7 +363,7 @@ def footer_start(odd: Sequence[tuple[str, int]], starts: Sequence[int], text: by
 
 
 def without_blanks(text: bytes, dialect: Dialect) -> bytes:
-    """The text as Arrow wants it: tabs for runs of blanks, no blanks before an opening quote."""
+    """The text for Arrow: tabs in place of blanks, no blanks before an opening quote."""
     if dialect.delimiter == " ":
         quoted = quoted_fields(dialect.grammar)
         if quoted is None or (dialect.quote or "").encode() not in text:
@@ -360,11 +371,11 @@ def without_blanks(text: bytes, dialect: Dialect) -> bytes:
             return re.sub(rb"[ \t]+", b"\t", re.sub(rb"[ \t]+(?=[\r\n]|\Z)", b"", text))
         ends = rb"(?P<end>(?<=[\r\n])[ \t]+|[ \t]+(?=[\r\n]|\Z))"
         pattern = re.compile(b"|".join([quoted.pattern, ends, rb"(?P<gap>[ \t]+)"]), re.DOTALL)
-        kept = {"end": b"", "gap": b"\t"}
-        return pattern.sub(lambda match: kept.get(match.lastgroup or "", match[0]), b"\n" + text)[1:]
+        parts = {"end": b"", "gap": b"\t"}
+        return pattern.sub(lambda match: parts.get(match.lastgroup or "", match[0]), b"\n" + text)[1:]
     if dialect.blanks_before_quotes and dialect.quote:
         gap, mark = re.escape(dialect.delimiter.encode()), re.escape(dialect.quote.encode())
-        # An odd number of quotes opens a field; an even one is text (or an empty field).
+        # An odd number of quotes opens a field; an even number is text (or an empty field).
         return re.sub(
             rb"(?<=" + gap + rb")[ ]+(?=" + mark + rb"(?:" + mark * 2 + rb")*(?!" + mark + rb"))", b"", text
         )
@@ -372,7 +383,7 @@ def without_blanks(text: bytes, dialect: Dialect) -> bytes:
 
 
 def count_lines(text: bytes) -> int:
-    """Lines of the text; the last one may lack its line end."""
+    """Number of lines; the last one may have no line end."""
     if not text:
         return 0
     num_ends = text.count(b"\n")
@@ -382,7 +393,7 @@ def count_lines(text: bytes) -> int:
 
 
 def count_blank(text: bytes, dialect: Dialect) -> int:
-    """Empty lines, those inside quoted values aside."""
+    """Number of empty lines, without those inside quoted values."""
     if not (text.startswith((b"\n", b"\r")) or any(two in text for two in (b"\n\n", b"\n\r", b"\r\r"))):
         return 0
     quoted = quoted_fields(dialect.grammar)

@@ -1,4 +1,4 @@
-"""Arrow files, Arrow streams and Feather -> blocks of columns, as Parquet gives them."""
+"""Arrow files, Arrow streams and Feather -> blocks of columns, of the same types as from Parquet."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -28,14 +28,16 @@ class ArrowTable:
     names: tuple[str, ...]
     title: str
     schema: FlowSchema | None = None
+    joined_files: tuple[Path, ...] = ()
+    format: str = "arrow"
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order, about `block_bytes` each."""
         try:
             for batch in _batches(self.path, self.title):
-                if intake:
-                    intake.num_rows += batch.num_rows
-                    intake.num_lines += batch.num_rows
+                if parse_stats:
+                    parse_stats.num_rows += batch.num_rows
+                    parse_stats.num_lines += batch.num_rows
                 row_bytes = max(1, batch.nbytes // max(1, batch.num_rows))
                 rows = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, block_bytes // row_bytes))
                 for start in range(0, batch.num_rows, rows):
@@ -76,7 +78,7 @@ def _batches(path: Path, title: str) -> Iterator[pa.RecordBatch]:
     with pa.memory_map(str(path)) as file:
         if title == "Arrow file":
             reader = pa.ipc.open_file(file)
-            for number in range(reader.num_record_batches):
-                yield reader.get_batch(number)
+            for index in range(reader.num_record_batches):
+                yield reader.get_batch(index)
         else:
             yield from pa.ipc.open_stream(file)

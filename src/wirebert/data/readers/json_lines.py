@@ -21,7 +21,7 @@ from wirebert.errors import DataError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JsonLines:
-    """A file of one JSON object a line; all objects' fields together are its columns."""
+    """A file of one JSON object a line; its columns are the fields of all objects."""
 
     path: Path
     where: str
@@ -29,11 +29,14 @@ class JsonLines:
     names: tuple[str, ...]
     title: str = "JSON lines"
     schema: FlowSchema | None = None
+    joined_files: tuple[Path, ...] = ()
+    format: str = "json_lines"
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
-        """Blocks of rows in file order, all with the same columns; a field that a line lacks is null."""
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
+        """Blocks of rows in file order, all with the same columns; a field that is absent in a line is
+        null."""
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
-            table = _read_block(block, self.where, intake or ParseStats())
+            table = _read_block(block, self.where, parse_stats or ParseStats())
             nulls = pa.nulls(table.num_rows, pa.string())
             yield pa.table(
                 {name: _plain(table[name]) if name in table.column_names else nulls for name in self.names}
@@ -46,7 +49,7 @@ def open_json_lines(
     """The JSON lines of a file that begins with `head`; None for another file.
 
     Raises:
-        DataError: the file is one JSON array, or a line is no object.
+        DataError: the file is one JSON array, or a line is not an object.
     """
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"["):
@@ -64,10 +67,10 @@ def open_json_lines(
     return JsonLines(path=path, where=where, compression=compression, names=tuple(names))
 
 
-def _read_block(block: bytes, where: str, intake: ParseStats) -> pa.Table:
-    table = parse_json(block, None, where, intake)
+def _read_block(block: bytes, where: str, parse_stats: ParseStats) -> pa.Table:
+    table = parse_json(block, None, where, parse_stats)
     if any(pa.types.is_timestamp(field.type) for field in table.schema):
-        # Arrow takes some texts for times; the text itself is wanted.
+        # Arrow reads some text as times; the text itself is needed.
         fields = [
             field.with_type(pa.string()) if pa.types.is_timestamp(field.type) else field
             for field in table.schema
@@ -79,7 +82,8 @@ def _read_block(block: bytes, where: str, intake: ParseStats) -> pa.Table:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.Array:
-    """Numbers and text as they are, truth values as 1 and 0, lists of values joined by commas, other lists counted."""
+    """Numbers and text unchanged, booleans as 1 and 0, lists of values joined by commas, other lists as their
+    length."""
     array = combine_chunks(column)
     kind = array.type
     if pa.types.is_null(kind):

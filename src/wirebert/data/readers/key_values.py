@@ -24,17 +24,17 @@ from wirebert.errors import DataError
 KEY = r"[A-Za-z_][\w.\-]*"
 PAIR = rf"^[ \t]*(?P<key>{KEY})[ \t]*[:=][ \t]*(?P<value>.*?)[ \t]*$"
 MIN_ALIKE = 20
-"""From so many lines of one number of separators on, cutting them all at once pays."""
+"""From this many lines with equally many separators on, splitting them at once is faster."""
 MAX_PAIRS = 1_000
 SEPARATORS = {",": r"[ \t]*,[ \t]*", ";": r"[ \t]*;[ \t]*", " ": r"[ \t]+"}
 
 
 @cache
 def pair_pattern(separator: str) -> re.Pattern[str]:
-    """One line end, one `key:value`, or one stretch of anything else.
+    """A pattern for one line end, one `key:value`, or anything else.
 
-    This is the domain pattern `[\\w\\-]+|[:=]|.+?(?=,|$)`, key, mark and value in one match, with two additions: a value
-    may be quoted, and a separator inside a value does not end it unless a key and a mark follow.
+    It is the domain pattern `[\\w\\-]+|[:=]|.+?(?=,|$)` with key, mark and value in one match, and two
+    additions: a value may be quoted, and a separator inside a value ends it only if a key and a mark follow.
     """
     gap = SEPARATORS[separator]
     stop = re.escape(separator) if separator != " " else r" \t"
@@ -45,7 +45,8 @@ def pair_pattern(separator: str) -> re.Pattern[str]:
 
 
 def find_separator(lines: Sequence[str]) -> str:
-    """What stands between the pairs: the candidate after which keys follow most often; comma before semicolon before space.
+    """The separator of the pairs: the candidate most often followed by a key; comma before semicolon before
+    space.
 
     >>> find_separator(["proto=tcp; host=a, b"]), find_separator(["proto=tcp service=http"])
     (';', ' ')
@@ -63,11 +64,11 @@ def parse_key_values(
 ) -> pa.Table:
     """One row per line, one text column per key, in the order in which keys first occur.
 
-    A key that a line lacks is null there; a key that no line has is no column. A value may stand in double quotes. A line
-    break inside a line counts as a space. An empty line is a row without values.
+    A key that is absent in a line is null there. A value may be in double quotes. A line break inside a line
+    counts as a space. An empty line is a row without values.
 
     Raises:
-        DataError: a line holds something that is no pair, or one key twice.
+        DataError: a line has something other than pairs, or one key twice.
 
     >>> parse_key_values(["protocol_type:tcp, service=http", "service = dns"]).to_pydict()
     {'protocol_type': ['tcp', None], 'service': ['http', 'dns']}
@@ -85,14 +86,15 @@ def parse_key_values(
 
 
 def read_key_values(
-    path: Path, dialect: Dialect, block_bytes: int, *, where: str = "", intake: ParseStats | None = None
+    path: Path, dialect: Dialect, block_bytes: int, *, where: str = "", parse_stats: ParseStats | None = None
 ) -> Iterator[pa.Table]:
     """Blocks of rows in file order; a block has the columns whose keys occur in it.
 
-    Blank lines are left out. A line that holds something that is no pair, or one key twice, is set aside in `intake`.
+    Blank lines are skipped. A line with something other than pairs, or with one key twice, is rejected and
+    counted in `parse_stats`.
     """
     where = where or str(path)
-    intake = ParseStats() if intake is None else intake
+    parse_stats = ParseStats() if parse_stats is None else parse_stats
     separator: str | None = None
     with open_bytes(path, dialect.compression) as raw:
         text = io.TextIOWrapper(
@@ -100,27 +102,27 @@ def read_key_values(
         )
         try:
             while lines := text.readlines(block_bytes):
-                numbers = [index for index, line in enumerate(lines) if not line.isspace()]
-                filled = [lines[index].rstrip("\r\n") for index in numbers]
+                line_indices = [index for index, line in enumerate(lines) if not line.isspace()]
+                filled = [lines[index].rstrip("\r\n") for index in line_indices]
                 separator = separator or find_separator(filled)
                 table, odd = _parse(filled, separator)
                 for index, reason in sorted(odd.items()):
-                    intake.reject(intake.num_lines + numbers[index] + 1, reason, filled[index])
-                if intake.finds_lines:
-                    good = [number for index, number in enumerate(numbers) if index not in odd]
-                    intake.row_lines = intake.num_lines + 1 + np.array(good, np.int64)
-                intake.num_lines += len(lines)
-                intake.num_blank += len(lines) - len(filled)
-                if odd and table.num_columns:  # a block of odd lines alone has no columns
+                    parse_stats.reject(parse_stats.num_lines + line_indices[index] + 1, reason, filled[index])
+                if parse_stats.finds_lines:
+                    good = [line_index for index, line_index in enumerate(line_indices) if index not in odd]
+                    parse_stats.row_lines = parse_stats.num_lines + 1 + np.array(good, np.int64)
+                parse_stats.num_lines += len(lines)
+                parse_stats.num_blank += len(lines) - len(filled)
+                if odd and table.num_columns:  # a block of odd lines only has no columns
                     is_good = np.ones(len(filled), bool)
                     is_good[list(odd)] = False
                     table = table.filter(pa.array(is_good))
-                intake.num_rows += table.num_rows
+                parse_stats.num_rows += table.num_rows
                 yield table
         except (OSError, EOFError, UnicodeError) as error:
             raise DataError(
-                f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); copy it again, or "
-                "set data.encoding"
+                f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); "
+                "copy it again, or set data.encoding"
             ) from error
 
 
@@ -133,11 +135,10 @@ def read_keys(path: Path, dialect: Dialect, block_bytes: int, *, where: str = ""
 
 
 def _parse(lines: Sequence[str], separator: str) -> tuple[pa.Table, dict[int, str]]:
-    """The rows, and what is wrong with some of them (these are rows without meaning).
+    """The rows, and the errors of some of them (the content of these rows is undefined).
 
-    Lines are sorted by their number of separators. Those of one number are cut at the separators, all at once, and keys
-    are taken off the distinct pieces; lines whose pieces are no pairs (a value holds a separator or quotes) are matched
-    one by one.
+    Lines with equally many separators are split at once, and keys are parsed from the distinct pieces. Lines
+    with other pieces than pairs (a value contains a separator or quotes) are matched one by one.
     """
     lines = [
         line.replace("\n", " ").replace("\r", " ") if "\n" in line or "\r" in line else line for line in lines
@@ -162,13 +163,15 @@ class _Columns:
     def __init__(self, num_rows: int) -> None:
         self.num_rows = num_rows
         self.parts: dict[str, list[tuple[Int64[np.ndarray, " some"], pa.DictionaryArray]]] = {}
-        self.first: dict[str, tuple[int, int]] = {}  # row and place where a key was met first
+        self.first: dict[str, tuple[int, int]] = {}  # row and position of the first occurrence of a key
         self.repeated: dict[int, str] = {}
 
-    def add(self, key: str, place: int, rows: Int64[np.ndarray, " some"], values: pa.DictionaryArray) -> None:
+    def add(
+        self, key: str, position: int, rows: Int64[np.ndarray, " some"], values: pa.DictionaryArray
+    ) -> None:
         if len(rows):
             self.parts.setdefault(key, []).append((rows, values))
-            self.first[key] = min(self.first.get(key, (self.num_rows, 0)), (int(rows.min()), place))
+            self.first[key] = min(self.first.get(key, (self.num_rows, 0)), (int(rows.min()), position))
 
     def table(self) -> pa.Table:
         keys = sorted(self.parts, key=lambda key: self.first[key])
@@ -177,25 +180,25 @@ class _Columns:
     def _column(self, key: str) -> pa.Array:
         parts = self.parts[key]
         if len(parts) == 1 and np.array_equal(parts[0][0], np.arange(self.num_rows)):
-            return parts[0][1]  # every line has it, at the same place
-        place = np.full(self.num_rows, -1)
+            return parts[0][1]  # every line has it, at the same position
+        position = np.full(self.num_rows, -1)
         start = 0
         for rows, _ in parts:
-            for row in rows[place[rows] >= 0].tolist() + rows[:-1][np.diff(rows) == 0].tolist():
+            for row in rows[position[rows] >= 0].tolist() + rows[:-1][np.diff(rows) == 0].tolist():
                 self.repeated.setdefault(
                     row, f"expected each key once, found {key!r} twice; rename or remove one"
                 )
-            place[rows] = np.arange(start, start + len(rows))
+            position[rows] = np.arange(start, start + len(rows))
             start += len(rows)
         chunks = pa.chunked_array([values for _, values in parts]).unify_dictionaries().chunks
-        return pa.concat_arrays(chunks).take(pa.array(place, pa.int64(), mask=place < 0))
+        return pa.concat_arrays(chunks).take(pa.array(position, pa.int64(), mask=position < 0))
 
 
 def _parse_alike(
     lines: list[str], rows: Int64[np.ndarray, " lines"], width: int, separator: str, columns: _Columns
 ) -> list[int]:
-    """Add the pairs of lines that have `width` pieces; returns the rows that need a closer look."""
-    names = [str(place) for place in range(width)]
+    """Add the pairs of lines with `width` pieces; returns the rows that must be matched one by one."""
+    names = [str(position) for position in range(width)]
     table = arrow_csv.read_csv(
         cast(IO[bytes], pa.BufferReader("\n".join(lines).encode())),
         read_options=arrow_csv.ReadOptions(
@@ -212,51 +215,51 @@ def _parse_alike(
     is_odd = np.zeros(len(lines), bool)
     for piece in pieces:
         is_odd |= piece.is_odd[piece.codes]
-    for place, piece in enumerate(pieces):
+    for position, piece in enumerate(pieces):
         for code, key in enumerate(piece.keys.dictionary.to_pylist()):
-            # One key at one place in every line is the usual case, and costs nothing per row.
+            # One key at one position in every line is the usual case, and costs nothing per row.
             chosen = ~is_odd
             if len(piece.keys.dictionary) > 1:
                 chosen &= (piece.keys.indices.to_numpy() == code)[piece.codes]
             codes = pa.array(piece.codes if chosen.all() else piece.codes[chosen], pa.int32())
-            columns.add(str(key), place, rows[chosen], pa.DictionaryArray.from_arrays(codes, piece.values))
+            columns.add(str(key), position, rows[chosen], pa.DictionaryArray.from_arrays(codes, piece.values))
     return rows[is_odd].tolist()
 
 
 class _Pieces(NamedTuple):
-    """The distinct pieces at one place, cut into keys and values."""
+    """The distinct pieces at one position, split into keys and values."""
 
     codes: Int32[np.ndarray, " rows"]
     keys: pa.DictionaryArray
     values: pa.Array
     is_odd: Bool[np.ndarray, " distinct"]
-    """No pair, or a value with quotes."""
+    """Not a pair, or a value with quotes."""
 
     @classmethod
     def of(cls, column: pa.DictionaryArray) -> "_Pieces":
         texts = column.dictionary
         codes = column.indices.to_numpy()
-        found = pc.extract_regex(texts, PAIR)
-        is_pair = pc.is_valid(found)
+        matches = pc.extract_regex(texts, PAIR)
+        is_pair = pc.is_valid(matches)
         has_quotes = pc.match_substring(texts, '"')
         is_odd = pc.or_(pc.invert(is_pair), has_quotes).to_numpy(zero_copy_only=False)
-        keys = _texts(found, "key").dictionary_encode()
-        return cls(codes, keys, _texts(found, "value"), is_odd)
+        keys = _texts(matches, "key").dictionary_encode()
+        return cls(codes, keys, _texts(matches, "value"), is_odd)
 
 
-def _texts(found: pa.Array, name: str) -> pa.Array:
-    """A field of what a pattern found; empty where it found nothing."""
-    return cast(pa.Array, pc.struct_field(found, name)).fill_null("")
+def _texts(matches: pa.Array, name: str) -> pa.Array:
+    """A group of a pattern's matches; empty where nothing matched."""
+    return cast(pa.Array, pc.struct_field(matches, name)).fill_null("")
 
 
 def _match_each(lines: list[str], rows: list[int], separator: str, columns: _Columns) -> dict[int, str]:
-    """Add the pairs of any lines; returns what is wrong with some of them."""
+    """Add the pairs of any lines; returns the errors of some of them."""
     if not lines:
         return {}
-    found = pair_pattern(separator).findall("\n".join(lines))
+    matches = pair_pattern(separator).findall("\n".join(lines))
     odd: dict[int, str] = {}
-    ends, keys, quoted, bare, junk = zip(*found, strict=True) if found else ((), (), (), (), ())
-    line_of = np.cumsum(np.array(ends, dtype=object) == "\n") if found else np.empty(0, np.int64)
+    ends, keys, quoted, bare, junk = zip(*matches, strict=True) if matches else ((), (), (), (), ())
+    line_of = np.cumsum(np.array(ends, dtype=object) == "\n") if matches else np.empty(0, np.int64)
     for index in (index for index, text in enumerate(junk) if text):
         row = rows[int(line_of[index])]
         odd.setdefault(row, f"expected key:value or key=value, found {junk[index][:80]!r}")

@@ -1,4 +1,4 @@
-"""Text files as blocks of whole lines, and such blocks as tables: what line-based sensor logs are read with."""
+"""Text files as blocks of whole lines, and such blocks as tables, for line-based sensor logs."""
 
 import json
 import lzma
@@ -20,7 +20,8 @@ MAX_BLOCKS_PER_LINE = 8
 
 
 def line_blocks(path: Path, compression: Compression, block_bytes: int, where: str) -> Iterator[bytes]:
-    """Blocks of whole lines, about `block_bytes` each, without byte-order mark; the last line may lack its end.
+    """Blocks of whole lines, about `block_bytes` each, without byte-order mark; the last line may have no
+    line end.
 
     Raises:
         DataError: the compressed data is damaged, or a line is longer than eight blocks.
@@ -37,8 +38,8 @@ def line_blocks(path: Path, compression: Compression, block_bytes: int, where: s
                 rest = chunk[cut:] if cut else rest + chunk
                 if len(rest) > MAX_BLOCKS_PER_LINE * block_bytes:
                     raise DataError(
-                        f"{where}: expected lines shorter than {MAX_BLOCKS_PER_LINE * block_bytes:,} bytes, found a "
-                        "longer one; raise data.block_mb"
+                        f"{where}: expected lines shorter than {MAX_BLOCKS_PER_LINE * block_bytes:,} bytes, "
+                        "found a longer one; raise data.block_mb"
                     )
     except (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise DataError(f"{where}: the file is damaged or incomplete ({reason_of(error)})") from error
@@ -47,14 +48,20 @@ def line_blocks(path: Path, compression: Compression, block_bytes: int, where: s
 
 
 def parse_delimited(
-    block: bytes, names: Sequence[str], delimiter: str, *, quote: str | None, where: str, intake: ParseStats
+    block: bytes,
+    names: Sequence[str],
+    delimiter: str,
+    *,
+    quote: str | None,
+    where: str,
+    parse_stats: ParseStats,
 ) -> pa.Table:
-    """The rows of a block; every column is dictionary<int32, string>, nothing is interpreted, blank lines are left out.
+    """The rows of a block, without blank lines; every column is dictionary<int32, string>, not interpreted.
 
-    A row that has more or fewer fields than there are names is set aside, and `intake` counts it.
+    A row with more or fewer fields than names is rejected and counted in `parse_stats`.
 
     Raises:
-        DataError: bytes are no UTF-8.
+        DataError: Arrow cannot parse the block.
     """
     ragged: list[arrow_csv.InvalidRow] = []
 
@@ -64,7 +71,7 @@ def parse_delimited(
 
     columns = [f"{position}" for position in range(len(names))]
     if not is_text_block(block):
-        block = _valid_lines(block, intake)
+        block = _valid_lines(block, parse_stats)
     if not block.strip():
         empty = pa.array([], pa.dictionary(pa.int32(), pa.string()))
         return pa.table(dict.fromkeys(names, empty))
@@ -85,27 +92,28 @@ def parse_delimited(
         )
     except pa.ArrowInvalid as error:
         raise DataError(
-            f"{where}: can not be read as rows of {len(names)} fields ({reason_of(error)})"
+            f"{where}: cannot be read as rows of {len(names)} fields ({reason_of(error)})"
         ) from error
     for row in sorted((row.text, row.actual_columns) for row in ragged):
         text, width = row
-        line = intake.num_lines + 1 + block[: max(0, block.find(text.encode()))].count(b"\n")
-        intake.reject(line, f"expected {len(names)} fields, found {width}", text)
-    intake.num_lines += table.num_rows + len(ragged)
-    intake.num_rows += table.num_rows
+        line = parse_stats.num_lines + 1 + block[: max(0, block.find(text.encode()))].count(b"\n")
+        parse_stats.reject(line, f"expected {len(names)} fields, found {width}", text)
+    parse_stats.num_lines += table.num_rows + len(ragged)
+    parse_stats.num_rows += table.num_rows
     return table.rename_columns(list(names))
 
 
-def parse_json(block: bytes, schema: pa.Schema | None, where: str, intake: ParseStats) -> pa.Table:
-    """The objects of a block, one a line. With a schema, its fields and no others; without, whatever is there.
+def parse_json(block: bytes, schema: pa.Schema | None, where: str, parse_stats: ParseStats) -> pa.Table:
+    """The objects of a block, one a line. With a schema, only its fields; without, all fields.
 
-    A line that is no JSON object (the last one of a log that is still written, say) is set aside, and `intake` counts it.
+    A line that is not a JSON object (such as an incomplete last line) is rejected and counted in
+    `parse_stats`.
 
     Raises:
-        DataError: a field is now a number, now a text.
+        DataError: a field is a number in some lines and text in others.
     """
     if not is_text_block(block):
-        block = _valid_objects(block, intake)
+        block = _valid_objects(block, parse_stats)
     for attempt in (0, 1):
         if not block.strip():
             return pa.table({}) if schema is None else schema.empty_table()
@@ -114,13 +122,13 @@ def parse_json(block: bytes, schema: pa.Schema | None, where: str, intake: Parse
         except pa.ArrowException as error:
             if attempt:
                 raise DataError(
-                    f"{where}: expected each field to be always a number or always a text, found both "
+                    f"{where}: expected each field to be always a number or always text, found both "
                     f"({reason_of(error)}); write it in one way"
                 ) from error
-            block = _valid_objects(block, intake)
+            block = _valid_objects(block, parse_stats)
         else:
-            intake.num_lines += table.num_rows
-            intake.num_rows += table.num_rows
+            parse_stats.num_lines += table.num_rows
+            parse_stats.num_rows += table.num_rows
             return table
     raise AssertionError("the second attempt returns or raises")
 
@@ -134,17 +142,19 @@ def is_text_block(block: bytes) -> bool:
     return True
 
 
-def _valid_lines(block: bytes, intake: ParseStats) -> bytes:
-    """The lines that are UTF-8; needed for a block that has others only, so lines are looked at one by one."""
-    kept: list[bytes] = []
-    for number, line in enumerate(block.splitlines(), start=1):
+def _valid_lines(block: bytes, parse_stats: ParseStats) -> bytes:
+    """The lines that are UTF-8, checked one by one; only called for a block with other lines."""
+    valid: list[bytes] = []
+    for line_number, line in enumerate(block.splitlines(), start=1):
         if is_text_block(line):
-            kept.append(line)
+            valid.append(line)
         else:
-            intake.num_lines += 1
-            reason = "bytes that are not of the encoding"
-            intake.reject(intake.num_lines + number - 1, reason, line.decode("utf-8", "replace"))
-    return b"\n".join(kept) + b"\n"
+            parse_stats.num_lines += 1
+            reason = "bytes that are not valid in the encoding"
+            parse_stats.reject(
+                parse_stats.num_lines + line_number - 1, reason, line.decode("utf-8", "replace")
+            )
+    return b"\n".join(valid) + b"\n"
 
 
 def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
@@ -157,26 +167,28 @@ def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
     )
 
 
-def _valid_objects(block: bytes, intake: ParseStats) -> bytes:
-    """The lines that are JSON objects; needed for a block that has others only, so lines are looked at one by one."""
-    kept: list[bytes] = []
-    for number, line in enumerate(block.splitlines(), start=1):
+def _valid_objects(block: bytes, parse_stats: ParseStats) -> bytes:
+    """The lines that are JSON objects, checked one by one; only called for a block with other lines."""
+    valid: list[bytes] = []
+    for line_number, line in enumerate(block.splitlines(), start=1):
         try:
             is_object = isinstance(json.loads(line), dict)
         except ValueError:
             is_object = False
         if is_object:
-            kept.append(line)
+            valid.append(line)
         elif line.strip():
-            intake.num_lines += 1
-            intake.reject(
-                intake.num_lines + number - 1, "expected a JSON object", line.decode("utf-8", "replace")
+            parse_stats.num_lines += 1
+            parse_stats.reject(
+                parse_stats.num_lines + line_number - 1,
+                "expected a JSON object",
+                line.decode("utf-8", "replace"),
             )
-    return b"\n".join(kept)
+    return b"\n".join(valid)
 
 
 def header_names(head: bytes, delimiter: str) -> tuple[str, ...]:
-    """The fields of the first line, without white space and quotes around them.
+    """The fields of the first line, without spaces and quotes around them.
 
     >>> header_names(b"ts, te\\r\\n1,2", ",")
     ('ts', 'te')
@@ -187,5 +199,5 @@ def header_names(head: bytes, delimiter: str) -> tuple[str, ...]:
 
 def without_first_line(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """The blocks of a file without its header."""
-    for number, block in enumerate(blocks):
-        yield block if number else block[block.find(b"\n") + 1 :] if b"\n" in block else b""
+    for line_number, block in enumerate(blocks):
+        yield block if line_number else block[block.find(b"\n") + 1 :] if b"\n" in block else b""

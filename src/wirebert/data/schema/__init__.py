@@ -1,1 +1,1 @@
-"""What the columns of a table mean."""
+"""The meaning of the columns of a traffic table."""

@@ -1,4 +1,4 @@
-"""What column names say of a column: words that sensors and public data sets use."""
+"""Column names that sensors and public data sets use, by meaning."""
 
 import re
 
@@ -32,7 +32,7 @@ BENIGN_WORDS = frozenset("normal benign legitimate background norm clean".split(
 
 
 def plain_name(name: str) -> str:
-    """The name in small letters, its words joined by underscores.
+    """The name in lower case, its words joined by underscores.
 
     >>> plain_name("Src Port"), plain_name("src-port"), plain_name("srcPort")
     ('src_port', 'src_port', 'src_port')

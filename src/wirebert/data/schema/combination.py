@@ -1,4 +1,4 @@
-"""Columns made of two others: which they are. A schema lists them; the encoding computes them."""
+"""Columns made of two other columns. A schema lists them; the encoding computes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ Operation = Literal["ratio", "share", "pair"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Combination:
-    """A column made of two others.
+    """A column made of two other columns.
 
     ratio: the first over the second (bytes per packet, packets per second); missing where the second is 0.
-    share: the first over the sum of both (what one side sent of all); missing where both are 0.
+    share: the first over the sum of both (the part that one side sent); missing where both are 0.
     pair: both values as one category (service with state).
     """
 
@@ -32,7 +32,8 @@ class Combination:
 
         >>> Combination.from_dict({"name": "x", "operation": "sum", "columns": ["a", "b"]}, "schema")
         Traceback (most recent call last):
-        wirebert.errors.SchemaError: schema, combination 'x': operation must be one of ratio, share, pair, got 'sum'
+        wirebert.errors.SchemaError: schema, combination 'x': operation must be one of ratio, share, pair, got
+        'sum'
         """
         table = plain if isinstance(plain, Mapping) else {}
         name, operation, columns = table.get("name"), table.get("operation"), table.get("columns")

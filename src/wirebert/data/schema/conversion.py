@@ -1,6 +1,6 @@
-"""Raw columns -> typed columns: numbers are float64, all else is text, what is missing is null.
+"""Raw columns -> typed columns: numbers are float64, other kinds are text, missing values are null.
 
-Work is done once per distinct value and gathered: a column of a million rows and three protocols costs three casts.
+Each distinct value is converted once: a column of a million rows and three protocols costs three casts.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -38,50 +38,50 @@ class InvalidValue:
     row: int
     value: str
     file: str = ""
-    """Where it stands, if there are several files."""
+    """The file, if there are several."""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """`row 3`, or `row 3 of flows.csv`."""
         return f"row {self.row} of {self.file}" if self.file else f"row {self.row}"
 
 
 @dataclass(kw_only=True, slots=True)
 class InvalidValues:
-    """Values that did not fit and became missing: how many per column, with the first examples."""
+    """Values of the wrong kind, which are read as missing: counts per column, with the first examples."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[InvalidValue]] = field(default_factory=dict)
     num_rows: int = 0
     """Rows converted so far."""
     markers: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Column -> text that means "no value" -> rows with it."""
+    """Column -> text that means "missing" -> rows with it."""
     padded: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Column -> value that stands between blanks -> rows with it; the first `MAX_PADDED` values."""
+    """Column -> value with spaces around it -> rows with it; the first `MAX_PADDED` values."""
     lines: ParseStats = field(default_factory=ParseStats)
-    """What became of the lines of the files."""
+    """Counts over the lines of the files."""
 
     @property
     def total(self) -> int:
-        """Misfits over all columns."""
+        """Invalid values of all columns."""
         return sum(self.counts.values())
 
     def add(self, column: str, values: list[str], rows: list[int], count: int) -> None:
-        """Count `count` misfits, of which the first are given."""
+        """Add `count` invalid values, of which the first are given."""
         self.counts[column] = self.counts.get(column, 0) + count
-        kept = self.examples.setdefault(column, [])
-        kept += [InvalidValue(column, row, value) for row, value in zip(rows, values, strict=True)]
-        del kept[MAX_VALUE_EXAMPLES:]
+        examples = self.examples.setdefault(column, [])
+        examples += [InvalidValue(column, row, value) for row, value in zip(rows, values, strict=True)]
+        del examples[MAX_VALUE_EXAMPLES:]
 
     def count_texts(self, into: dict[str, dict[str, int]], column: str, counts: Mapping[str, int]) -> None:
         """Add rows per text."""
-        known = into.setdefault(column, {})
+        counted = into.setdefault(column, {})
         for text, count in counts.items():
-            if text in known or len(known) < MAX_PADDED:
-                known[text] = known.get(text, 0) + count
+            if text in counted or len(counted) < MAX_PADDED:
+                counted[text] = counted.get(text, 0) + count
 
     def merge(self, other: "InvalidValues", file: str = "") -> None:
-        """Count what `other` counted too, in `file` if there are several."""
+        """Add the counts of `other`, which come from `file` if there are several."""
         for into, texts in ((self.markers, other.markers), (self.padded, other.padded)):
             for column, counts in texts.items():
                 self.count_texts(into, column, counts)
@@ -89,18 +89,18 @@ class InvalidValues:
         self.lines.merge(other.lines, file)
         for column, count in other.counts.items():
             self.counts[column] = self.counts.get(column, 0) + count
-            found = [replace(example, file=file or example.file) for example in other.examples[column]]
-            self.examples[column] = [*self.examples.get(column, []), *found][:MAX_VALUE_EXAMPLES]
+            added = [replace(example, file=file or example.file) for example in other.examples[column]]
+            self.examples[column] = [*self.examples.get(column, []), *added][:MAX_VALUE_EXAMPLES]
 
     def check(self, limit_fraction: float, where: str) -> None:
-        """Raise a DataError if more than this share of a column's rows did not fit."""
+        """Raise a DataError if more than this fraction of a column's rows is invalid."""
         for column, count in self.counts.items():
             if count > limit_fraction * self.num_rows:
                 first = self.examples[column][0]
                 raise DataError(
-                    f"{where}, column {column!r}, row {first.row}: expected a number, found {first.value!r}, and so in "
-                    f"{count:,} of {self.num_rows:,} rows; declare the column a category in the schema, list the value "
-                    "under its null_values, or raise data.max_invalid_fraction"
+                    f"{where}, column {column!r}, row {first.row}: expected a number, found {first.value!r}; "
+                    f"{count:,} of {self.num_rows:,} rows have no number; declare the column a category in "
+                    "the schema, list the value under its null_values, or raise data.max_invalid_fraction"
                 )
 
 
@@ -108,22 +108,22 @@ def convert(
     block: pa.Table,
     schema: FlowSchema,
     *,
-    misfits: InvalidValues,
+    invalid: InvalidValues,
     first_row: int,
     decimal_comma: bool = False,
 ) -> pa.Table:
     """The columns of `block` that the schema names, typed, in schema order.
 
-    Numeric kinds become float64 (dictionary-encoded where the source was), other kinds string. Null values of the column,
-    and NaN, are null; infinities are values. A value that is no number becomes null and is counted in `misfits` with its
-    row, counted from `first_row`. With `decimal_comma`, 1,5 is a number.
+    Numeric kinds become float64 (dictionary-encoded where the source was), other kinds string. Null values of
+    the column, and NaN, are null; infinities are values. In numeric columns, other text becomes null and is
+    counted in `invalid` with its row, numbered from `first_row`. With `decimal_comma`, 1,5 is a number.
     """
     columns = [column for column in schema.columns if column.name in block.column_names]
-    misfits.num_rows += block.num_rows
+    invalid.num_rows += block.num_rows
     raw = {column.name: _whole(block[column.name]) for column in columns}
     if decimal_comma:
         raw |= {column.name: _point(raw[column.name]) for column in columns if column.kind.is_numeric}
-    arrays = [_convert_column(raw[column.name], column, misfits, first_row) for column in columns]
+    arrays = [_convert_column(raw[column.name], column, invalid, first_row) for column in columns]
     fields = [pa.field(column.name, array.type) for column, array in zip(columns, arrays, strict=True)]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
@@ -135,7 +135,7 @@ def as_text(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def with_points(sample: pa.Table) -> pa.Table:
-    """The texts with a point for the comma in columns that hold (nearly) nothing but numbers.
+    """The texts, with decimal commas as points in columns that hold (nearly) only numbers.
 
     >>> with_points(pa.table({"x": ["1,5", "-"], "y": ["1,5", "a,b"]})).to_pydict()
     {'x': ['1.5', '-'], 'y': ['1,5', 'a,b']}
@@ -173,17 +173,17 @@ def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return pa.concat_arrays(chunks)
 
 
-def _convert_column(array: pa.Array, column: Column, misfits: InvalidValues, first_row: int) -> pa.Array:
+def _convert_column(array: pa.Array, column: Column, invalid: InvalidValues, first_row: int) -> pa.Array:
     if column.kind.is_numeric and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
         numbers = array.cast(pa.float64(), safe=False)
         return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
     raw = array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
     if pa.types.is_string(raw.dictionary.type):
-        _count_padded(raw, column, misfits)
+        _count_padded(raw, column, invalid)
     encoded = _dictionary(raw)
     is_marker = pc.is_in(encoded.dictionary, value_set=pa.array(column.null_values, pa.string()))
     if pc.any(is_marker).as_py():
-        _count_markers(encoded, is_marker, column, misfits)
+        _count_markers(encoded, is_marker, column, invalid)
     values = pc.if_else(is_marker, pa.scalar(None, pa.string()), encoded.dictionary)
     if column.kind is ColumnKind.BOOLEAN:
         values = pa.array(
@@ -193,26 +193,26 @@ def _convert_column(array: pa.Array, column: Column, misfits: InvalidValues, fir
     if column.kind.is_numeric:
         numbers = _numbers(values, column.kind)
         if numbers.null_count > values.null_count:
-            _count_invalid(encoded, values, numbers, column.name, misfits, first_row)
+            _count_invalid(encoded, values, numbers, column.name, invalid, first_row)
         is_nan = pc.fill_null(pc.is_nan(numbers), pa.scalar(value=False))
         values = pc.add(pc.if_else(is_nan, pa.scalar(None, pa.float64()), numbers), 0.0)  # -0.0 + 0.0 is 0.0
     return _gather(encoded, values)
 
 
 def _count_markers(
-    encoded: pa.DictionaryArray, is_marker: pa.Array, column: Column, misfits: InvalidValues
+    encoded: pa.DictionaryArray, is_marker: pa.Array, column: Column, invalid: InvalidValues
 ) -> None:
-    """Count how missing values are written."""
+    """Count the markers of missing values."""
     counts = _row_counts(encoded)
     chosen = np.flatnonzero(is_marker.to_numpy(zero_copy_only=False))
     texts = encoded.dictionary.take(pa.array(chosen, pa.int64())).to_pylist()
-    found = {str(text): count for text, count in zip(texts, counts[chosen].tolist(), strict=True) if count}
-    if found:
-        misfits.count_texts(misfits.markers, column.name, found)
+    markers = {str(text): count for text, count in zip(texts, counts[chosen].tolist(), strict=True) if count}
+    if markers:
+        invalid.count_texts(invalid.markers, column.name, markers)
 
 
-def _count_padded(array: pa.DictionaryArray, column: Column, misfits: InvalidValues) -> None:
-    """Count values of a category or label between blanks: spellings that become one by stripping."""
+def _count_padded(array: pa.DictionaryArray, column: Column, invalid: InvalidValues) -> None:
+    """Count categories and labels with spaces around them, which are stripped."""
     if column.kind.is_numeric or column.kind is ColumnKind.TEXT:
         return
     is_padded = pc.match_substring_regex(array.dictionary, r"^\s+\S|\S\s+$")
@@ -221,8 +221,8 @@ def _count_padded(array: pa.DictionaryArray, column: Column, misfits: InvalidVal
     counts = _row_counts(array)
     chosen = np.flatnonzero(is_padded.fill_null(False).to_numpy(zero_copy_only=False))[:MAX_PADDED]
     texts = array.dictionary.take(pa.array(chosen, pa.int64())).to_pylist()
-    misfits.count_texts(
-        misfits.padded,
+    invalid.count_texts(
+        invalid.padded,
         column.name,
         {str(text): count for text, count in zip(texts, counts[chosen].tolist(), strict=True) if count},
     )
@@ -245,7 +245,8 @@ def _dictionary(array: pa.Array) -> pa.DictionaryArray:
 
 
 def _gather(encoded: pa.DictionaryArray, values: pa.Array) -> pa.DictionaryArray:
-    """`encoded` with its dictionary replaced; values that have become equal are merged, nulls leave the dictionary."""
+    """`encoded` with another dictionary; equal values are merged, and nulls are removed from the
+    dictionary."""
     merged = values.dictionary_encode()
     if merged.null_count == 0 and len(merged.dictionary) == len(values):
         return pa.DictionaryArray.from_arrays(encoded.indices, values)
@@ -259,7 +260,7 @@ def _number_text(number: float | None) -> str | None:
 
 
 def _numbers(values: pa.Array, kind: ColumnKind) -> pa.Array:
-    """Distinct texts as float64; null where a text is no number."""
+    """Distinct texts as float64; null where a text is not a number."""
     try:
         return values.cast(pa.float64())
     except pa.ArrowInvalid:
@@ -279,12 +280,12 @@ def _count_invalid(
     values: pa.Array,
     numbers: pa.Array,
     name: str,
-    misfits: InvalidValues,
+    invalid: InvalidValues,
     first_row: int,
 ) -> None:
-    is_misfit = pc.and_(pc.is_valid(values), pc.is_null(numbers))
-    places = np.flatnonzero(is_misfit.to_numpy(zero_copy_only=False))
-    rows = np.flatnonzero(np.isin(encoded.indices.fill_null(-1).to_numpy(), places))
+    is_invalid = pc.and_(pc.is_valid(values), pc.is_null(numbers))
+    positions = np.flatnonzero(is_invalid.to_numpy(zero_copy_only=False))
+    rows = np.flatnonzero(np.isin(encoded.indices.fill_null(-1).to_numpy(), positions))
     first = rows[:MAX_VALUE_EXAMPLES]
     texts = [str(encoded[int(row)].as_py()) for row in first]
-    misfits.add(name, texts, [first_row + int(row) for row in first], len(rows))
+    invalid.add(name, texts, [first_row + int(row) for row in first], len(rows))

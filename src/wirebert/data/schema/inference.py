@@ -1,6 +1,6 @@
-"""What the columns of an unknown table mean, by their names and by a sample of their values.
+"""The schema of an unknown table, by its column names and a sample of its values.
 
-The sample must be spread over the whole file: data sets are sorted by label.
+The sample must be spread over the whole file, because data sets are often sorted by label.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64
 
+from wirebert.data.sampling import RowSampler
 from wirebert.data.schema.column_names import (
     BENIGN_WORDS,
     CODE_NAMES,
@@ -39,15 +40,15 @@ CODE_LIKE = re.compile(r"^[A-Za-z0-9+/=_:{}\-]{8,}$")
 PLAIN_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 PERCENT_ENCODED = r"%[0-9a-fA-F]{2}"
 HEXADECIMAL = r"^(?:0x)?(?:[0-9a-fA-F]{2}){4,}$|(?:\\x[0-9a-fA-F]{2}){2}"
-DERIVED_SHARE = 0.1
-"""Share of the variance, from which a number behind the label is taken for derived from it."""
+DERIVED_FRACTION = 0.1
+"""A number after the label is label-derived if the label explains at least this fraction of its variance."""
 MAX_LABELS = 500
 INFERENCE_ROWS = 20_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Values:
-    """What a sample of one column holds; empty and null values aside."""
+    """The values of one column in a sample, without empty and null values."""
 
     texts: tuple[str, ...]
     """Distinct values."""
@@ -57,7 +58,7 @@ class Values:
     num_numeric: int
     """Rows with a number."""
     num_rows: int
-    """Rows of the sample, missing ones too."""
+    """Rows of the sample, including missing values."""
     is_rising: bool
     """Whole numbers, none missing, each larger than the one before: a row counter."""
 
@@ -67,21 +68,20 @@ class Values:
         return sum(self.counts)
 
     @property
-    def distinct_share(self) -> float:
+    def distinct_fraction(self) -> float:
         """Distinct values per row with a value."""
         return len(self.texts) / max(1, self.num_present)
 
     @property
-    def numeric_share(self) -> float:
-        """Share of rows with a value that is a number."""
+    def numeric_fraction(self) -> float:
+        """Fraction of the present values that are numbers."""
         return self.num_numeric / max(1, self.num_present)
 
-    def share(self, pattern: str) -> float:
-        """Share of rows with a value that matches."""
-        found = re.compile(pattern).search
-        return sum(n for text, n in zip(self.texts, self.counts, strict=True) if found(text)) / max(
-            1, self.num_present
-        )
+    def match_fraction(self, pattern: str) -> float:
+        """Fraction of the present values that match."""
+        search = re.compile(pattern).search
+        num_matches = sum(n for text, n in zip(self.texts, self.counts, strict=True) if search(text))
+        return num_matches / max(1, self.num_present)
 
 
 def infer_schema(
@@ -92,13 +92,13 @@ def infer_schema(
     notes: Mapping[str, str] | None = None,
     varied: frozenset[str] = frozenset(),
 ) -> FlowSchema:
-    """The schema of a table of which `sample` holds rows from all over it.
+    """The schema of a table; `sample` holds rows from the whole table.
 
     Args:
         sample: texts or numbers; names are final.
-        label: the label column; None: it is looked for. There may be none.
-        notes: what is to be said of a column beside its kind.
-        varied: columns known to be not constant, whatever the sample says.
+        label: the label column; None: the column that looks like one, if there is one.
+        notes: remarks on columns, for people.
+        varied: columns that are not constant, even if they are in the sample.
 
     Raises:
         SchemaError: there is no column `label`.
@@ -123,11 +123,11 @@ def infer_schema(
             and (candidates[column_name] > 0 or determines(texts[column_name], texts[chosen]))
         ):
             column = _column(
-                column_name, ColumnKind.LABEL_DERIVED, note=f"another label; the label is {chosen!r}"
+                column_name, ColumnKind.LABEL_DERIVED, note=f"another label column; the label is {chosen!r}"
             )
         else:
             column = infer_column(column_name, values[column_name], is_varied=column_name in varied)
-            if chosen is not None and stands_after(sample.column_names, column_name, chosen):
+            if chosen is not None and comes_after(sample.column_names, column_name, chosen):
                 column = _behind_label(column, texts[chosen], texts[column_name])
         extra = (notes or {}).get(column_name, "")
         columns.append(replace(column, note="; ".join(note for note in (extra, column.note) if note)))
@@ -137,7 +137,7 @@ def infer_schema(
 def take_sample(
     blocks: Iterable[pa.Table], names: tuple[str, ...], num_rows: int = INFERENCE_ROWS
 ) -> tuple[pa.Table, frozenset[str]]:
-    """Every k-th row of all blocks as text, and which columns hold more than one value anywhere.
+    """Every k-th row of all blocks as text, and the columns with more than one value in any row.
 
     k is the smallest power of two that leaves at most twice `num_rows`; memory is bounded by that.
 
@@ -145,34 +145,32 @@ def take_sample(
     >>> sample["n"].to_pylist(), sorted(varied)
     (['0', '32', '64', '96'], ['n'])
     """
-    taken: list[pa.Table] = []
+
+    def texts(table: pa.Table) -> pa.Table:
+        return pa.table({name: as_text(table[name]) for name in names})
+
+    sampler = RowSampler(num_rows, texts)
     firsts: dict[str, str | None] = {}
     varied: set[str] = set()
-    stride, num_seen = 1, 0
     for block in blocks:
         varied |= _varied(block, firsts)
-        first = -num_seen % stride  # rows whose number in the whole data is a multiple of the stride
-        chosen = block.take(pa.array(np.arange(first, block.num_rows, stride), pa.int64()))
-        taken.append(pa.table({name: as_text(chosen[name]) for name in names}))
-        num_seen += block.num_rows
-        while sum(table.num_rows for table in taken) > 2 * num_rows:
-            whole = pa.concat_tables(taken)
-            taken = [whole.take(pa.array(np.arange(0, whole.num_rows, 2), pa.int64()))]
-            stride *= 2
-    empty = pa.table({name: pa.array([], pa.string()) for name in names})
-    return pa.concat_tables([empty, *taken]), frozenset(varied)
+        sampler.add(block)
+    sample = sampler.result().table
+    if not sample.column_names:
+        sample = pa.table({name: pa.array([], pa.string()) for name in names})
+    return sample, frozenset(varied)
 
 
 def _varied(block: pa.Table, firsts: dict[str, str | None]) -> set[str]:
-    """Columns of the block that hold another value than the first one ever seen."""
-    found: set[str] = set()
+    """Columns of the block with a value that differs from the first value of all blocks."""
+    varied: set[str] = set()
     for name in block.column_names if block.num_rows else ():
         column = block[name].combine_chunks()
         distinct = column.dictionary if isinstance(column, pa.DictionaryArray) else pc.unique(column)
         values = {None if value is None else str(value).strip() for value in distinct.slice(0, 2).to_pylist()}
         if len(values | {firsts.setdefault(name, next(iter(values), None))}) > 1:
-            found.add(name)
-    return found
+            varied.add(name)
+    return varied
 
 
 def summarize(texts: pa.Array) -> Values:
@@ -200,8 +198,8 @@ def _is_rising(texts: pa.Array) -> bool:
 
 
 def label_candidates(values: Mapping[str, Values]) -> dict[str, int]:
-    """Columns that may be the label -> 1 if the name alone says so, 0 if it takes the values too."""
-    found: dict[str, int] = {}
+    """Columns that may be the label -> 1 if the name alone implies it, 0 if the values are needed too."""
+    candidates: dict[str, int] = {}
     for name, column in values.items():
         if not 1 <= len(column.texts) <= MAX_LABELS or any(
             not number.is_integer() for number in column.numbers
@@ -209,14 +207,15 @@ def label_candidates(values: Mapping[str, Values]) -> dict[str, int]:
             continue
         has_benign = not BENIGN_WORDS.isdisjoint(text.lower().strip(". ") for text in column.texts)
         if plain_name(name) in LABELS:
-            found[name] = 1
+            candidates[name] = 1
         elif has_benign or (plain_name(name) in WEAK_LABELS and name in list(values)[-3:]):
-            found[name] = 0
-    return found
+            candidates[name] = 0
+    return candidates
 
 
 def choose_label(candidates: Mapping[str, int], values: Mapping[str, Values]) -> str | None:
-    """The candidate that is filled in, has more than two classes, has a telling name, and stands last."""
+    """The best candidate: without missing values, more than two classes, a clear name, and last in the
+    table."""
 
     def rank(item: tuple[int, str]) -> tuple[bool, bool, int, int]:
         position, name = item
@@ -227,7 +226,7 @@ def choose_label(candidates: Mapping[str, int], values: Mapping[str, Values]) ->
 
 
 def determines(other: pa.Array, label: pa.Array) -> bool:
-    """Whether each value of one column always meets the same value of the other, in either direction."""
+    """Whether one column is a function of the other, in either direction."""
     table = pa.table({"other": other, "label": label})
     num_pairs = table.group_by(["other", "label"]).aggregate([]).num_rows
     return num_pairs in (
@@ -236,51 +235,55 @@ def determines(other: pa.Array, label: pa.Array) -> bool:
     )
 
 
-def stands_after(names: Sequence[str], name: str, label: str) -> bool:
-    """Whether a column stands behind the label, where features hardly ever are."""
+def comes_after(names: Sequence[str], name: str, label: str) -> bool:
+    """Whether a column comes after the label, where features are rare."""
     return names.index(name) > names.index(label)
 
 
 def _behind_label(column: Column, label: pa.Array, values: pa.Array) -> Column:
-    """A number that stands behind the label and goes with it was computed from it, until someone says otherwise."""
-    if not column.is_feature or not column.kind.is_numeric or explained_share(label, values) < DERIVED_SHARE:
+    """The column, as label-derived if it is a number after the label that the label explains."""
+    if (
+        not column.is_feature
+        or not column.kind.is_numeric
+        or explained_fraction(label, values) < DERIVED_FRACTION
+    ):
         return column
-    share = explained_share(label, values)
+    fraction = explained_fraction(label, values)
     return _column(
         column.name,
         ColumnKind.LABEL_DERIVED,
-        note=f"stands behind the label, which explains {share:.0%} of its variance",
+        note=f"comes after the label, which explains {fraction:.0%} of its variance",
     )
 
 
-def explained_share(label: pa.Array, values: pa.Array) -> float:
-    """Share of the variance of a column of numbers that lies between labels (the correlation ratio, squared).
+def explained_fraction(label: pa.Array, values: pa.Array) -> float:
+    """Fraction of a numeric column's variance that the label explains (the squared correlation ratio).
 
-    >>> explained_share(pa.array(["a", "a", "b", "b"]), pa.array(["1", "1", "3", "3"]))
+    >>> explained_fraction(pa.array(["a", "a", "b", "b"]), pa.array(["1", "1", "3", "3"]))
     1.0
     """
     numbers = pc.if_else(
         pc.match_substring_regex(values, f"^(?:{PLAIN_NUMBER})$"), values, pa.scalar(None, pa.string())
     )
-    is_known = pa.array(
+    has_both = pa.array(
         numbers.is_valid().to_numpy(zero_copy_only=False) & label.is_valid().to_numpy(zero_copy_only=False)
     )
-    known = numbers.filter(is_known).cast(pa.float64()).to_numpy(zero_copy_only=False)
-    codes = label.filter(is_known).dictionary_encode().indices.to_numpy()
-    if not len(known) or known.var() == 0:
+    present = numbers.filter(has_both).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    codes = label.filter(has_both).dictionary_encode().indices.to_numpy()
+    if not len(present) or present.var() == 0:
         return 0.0
     counts = np.bincount(codes)
-    means = np.bincount(codes, weights=known) / np.maximum(counts, 1)
-    return float((counts * (means - known.mean()) ** 2).sum() / (len(known) * known.var()))
+    means = np.bincount(codes, weights=present) / np.maximum(counts, 1)
+    return float((counts * (means - present.mean()) ** 2).sum() / (len(present) * present.var()))
 
 
 def infer_column(name: str, values: Values, *, is_varied: bool = False) -> Column:
-    """Kind of a column that is no label, and whether the model should see it."""
+    """Kind of a column other than the label, and whether it is a feature."""
     plain = plain_name(name)
     if len(values.texts) + (values.num_present < values.num_rows) <= 1 and not is_varied:
         what = f"always {values.texts[0]!r}" if values.texts else "always missing"
         return _column(name, ColumnKind.CONSTANT, note=what)
-    for rule in (_by_meaning, _as_text_kind if values.numeric_share < 0.5 else _as_number):
+    for rule in (_by_meaning, _as_text_kind if values.numeric_fraction < 0.5 else _as_number):
         column = rule(name, plain, values)
         if column is not None:
             return column
@@ -289,29 +292,27 @@ def infer_column(name: str, values: Values, *, is_varied: bool = False) -> Colum
 
 def _by_meaning(name: str, plain: str, values: Values) -> Column | None:
     words = set(plain.split("_"))
-    if plain in SOURCE_PORT | PORT and values.numeric_share > 0.5 and _fits(values.numbers, 0.0, 65_535.0):
+    if plain in SOURCE_PORT | PORT and values.numeric_fraction > 0.5 and _fits(values.numbers, 0.0, 65_535.0):
         if plain in PORT:
             return _column(name, ColumnKind.PORT)
-        return _column(name, ColumnKind.PORT, is_feature=False, note="a source port is drawn at random")
-    is_numeric = values.numeric_share > 0.5  # spares matching patterns
-    if not is_numeric and values.share(ADDRESS) > 0.9 and plain not in TIMES:
+        return _column(name, ColumnKind.PORT, is_feature=False, note="source ports are random")
+    is_numeric = values.numeric_fraction > 0.5  # saves matching patterns
+    if not is_numeric and values.match_fraction(ADDRESS) > 0.9 and plain not in TIMES:
         return _column(name, ColumnKind.ADDRESS)
-    if plain in TIMES or (not is_numeric and values.share(DATE) > 0.9):
-        return _column(
-            name, ColumnKind.TIME, note="a time of recording does not carry over to other recordings"
-        )
+    if plain in TIMES or (not is_numeric and values.match_fraction(DATE) > 0.9):
+        return _column(name, ColumnKind.TIME, note="recording times do not generalise to other recordings")
     if values.is_rising or (
-        words & {"id", "uid", "uuid", "guid", "index", "unnamed"} and values.distinct_share > 0.5
+        words & {"id", "uid", "uuid", "guid", "index", "unnamed"} and values.distinct_fraction > 0.5
     ):
-        return _column(name, ColumnKind.IDENTIFIER, note="names or counts the rows")
-    if plain in FLAG_NAMES and values.share(FLAG_PATTERN) > 0.95:
+        return _column(name, ColumnKind.IDENTIFIER, note="an identifier or row counter")
+    if plain in FLAG_NAMES and values.match_fraction(FLAG_PATTERN) > 0.95:
         return _column(name, ColumnKind.FLAGS)
-    if plain in HOST_NAMES and values.numeric_share < 0.5:
+    if plain in HOST_NAMES and values.numeric_fraction < 0.5:
         return _column(
             name,
             ColumnKind.CATEGORY,
             is_feature=False,
-            note="the identity of a host would be learned by heart",
+            note="the model would memorise host names",
         )
     return None
 
@@ -325,18 +326,27 @@ def _as_text_kind(name: str, plain: str, values: Values) -> Column | None:
     is_telling = any(plain == word or plain.endswith(f"_{word}") for word in TEXTS)
     if is_telling and len(values.texts) >= 100:
         return _text_column(name, values)
-    if values.num_present >= 100 and values.distinct_share > 0.95 and all(map(CODE_LIKE.match, values.texts)):
-        return _column(name, ColumnKind.IDENTIFIER, note="nearly every row has its own value")
+    if (
+        values.num_present >= 100
+        and values.distinct_fraction > 0.95
+        and all(map(CODE_LIKE.match, values.texts))
+    ):
+        return _column(name, ColumnKind.IDENTIFIER, note="nearly every row has a different value")
     lengths = [len(text) for text in values.texts]
-    if len(values.texts) > 1_000 and values.distinct_share > 0.2 and np.mean(lengths) >= 8:
+    if len(values.texts) > 1_000 and values.distinct_fraction > 0.2 and np.mean(lengths) >= 8:
         return _text_column(name, values)
     return None
 
 
 def _text_column(name: str, values: Values) -> Column:
     """A text, with a note of how parts of it are encoded."""
-    shares = {"percent-encoded": values.share(PERCENT_ENCODED), "hexadecimal": values.share(HEXADECIMAL)}
-    notes = [f"{what} in {share:.0%} of the rows" for what, share in shares.items() if share >= 0.01]
+    fractions = {
+        "percent-encoded": values.match_fraction(PERCENT_ENCODED),
+        "hexadecimal": values.match_fraction(HEXADECIMAL),
+    }
+    notes = [
+        f"{what} in {fraction:.0%} of the rows" for what, fraction in fractions.items() if fraction >= 0.01
+    ]
     return _column(name, ColumnKind.TEXT, note=", ".join(notes))
 
 
@@ -344,7 +354,7 @@ def _as_number(name: str, plain: str, values: Values) -> Column | None:
     others = [text for text in values.texts if not NUMBER_PATTERN.fullmatch(text)]
     if any(plain == word or plain.endswith(f"_{word}") for word in TEXTS) and len(others) >= 100:
         return _text_column(name, values)
-    if values.numeric_share < 0.99 and (len(others) > 3 or len(values.numbers) < 10):
+    if values.numeric_fraction < 0.99 and (len(others) > 3 or len(values.numbers) < 10):
         return None
     numbers = values.numbers[np.isfinite(values.numbers)]
     is_whole = bool((numbers == np.floor(numbers)).all())
@@ -354,8 +364,8 @@ def _as_number(name: str, plain: str, values: Values) -> Column | None:
         return None
     if is_whole and words[0] in {"is", "has"} and set(numbers) <= {0, 1}:
         return _column(name, ColumnKind.BOOLEAN)
-    null_values = (*DEFAULT_NULL_VALUES, *others) if values.numeric_share < 0.99 else DEFAULT_NULL_VALUES
-    note = f"{', '.join(map(repr, others))} read as missing" if values.numeric_share < 0.99 else ""
+    null_values = (*DEFAULT_NULL_VALUES, *others) if values.numeric_fraction < 0.99 else DEFAULT_NULL_VALUES
+    note = f"{', '.join(map(repr, others))} read as missing" if values.numeric_fraction < 0.99 else ""
     column = _column(name, _number_kind(words, numbers, is_whole=is_whole), note=note)
     return replace(column, null_values=null_values)
 

@@ -1,4 +1,5 @@
-"""Known and own schemas as TOML files: read, written, and recognised by the columns of a traffic file."""
+"""Schemas as TOML files: built-in ones and the user's, read, written, and matched to the columns of a
+file."""
 
 import tomllib
 from collections.abc import Sequence
@@ -16,24 +17,26 @@ def read_schema(path: Path) -> FlowSchema:
     try:
         plain = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SchemaError(f"{path}: the schema can not be read ({error.strerror or error})") from error
+        raise SchemaError(f"{path}: the schema cannot be read ({error.strerror or error})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SchemaError(f"{path}: expected a schema in TOML, found text that is none ({error})") from error
+        raise SchemaError(
+            f"{path}: expected a schema in TOML, found invalid TOML ({error}); correct the file"
+        ) from error
     return FlowSchema.from_dict(plain, str(path))
 
 
 def write_schema(schema: FlowSchema, path: Path) -> None:
-    """Write the schema as TOML into a new file, to be edited by people and read by `read_schema`.
+    """Write the schema as TOML into a new file, for people to edit and for `read_schema`.
 
     Raises:
-        SchemaError: the file exists already (it is left as it is), or can not be written.
+        SchemaError: the file exists already (it is not changed), or cannot be written.
     """
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(tomli_w.dumps(schema.to_dict()))
     except OSError as error:
         raise SchemaError(
-            f"{path}: the schema can not be written ({error.strerror}); choose another name"
+            f"{path}: the schema cannot be written ({error.strerror}); choose another name"
         ) from error
 
 
@@ -51,10 +54,11 @@ def known_schemas() -> dict[str, FlowSchema]:
 
 
 def match_schema(names: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> FlowSchema | None:
-    """The known schema of a file with these column names; or, without names, with rows that match; or None.
+    """The built-in schema that fits these column names or, without names, these rows; None if none does.
 
-    A header must name all columns but labels, and no others. Rows must have as many fields as the schema has columns, and 95
-    in 100 must hold what the schema's `match` allows and, where there is a label map, a known label.
+    A header must name all columns of the schema (labels may be absent), and no others. Rows must have as many
+    fields as the schema has columns, and 95 % of them must have values that the schema's `match` and its
+    label map allow.
 
     >>> match_schema(["dur", "proto"], []) is None
     True

@@ -1,4 +1,4 @@
-"""Combinations that a schema's columns lend themselves to, by their names and kinds."""
+"""Suggested combinations of a schema's columns, by their names and kinds."""
 
 import re
 from dataclasses import replace
@@ -8,7 +8,7 @@ from wirebert.data.schema.inference import plain_name
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
 SIDES = (("src_", "dst_"), ("orig_", "resp_"), ("s", "d"), ("fwd_", "bwd_"), ("in_", "out_"))
-"""How columns of one side and of the other are called."""
+"""Prefixes of the columns of the two sides of a flow."""
 SIZES = re.compile(r"^(?P<side>.*?)(?P<what>ip_bytes|payload_bytes|bytes|byts|byt|octets)$")
 PACKETS = ("packets", "pkts", "pkt", "ipkts")
 COUNTED = re.compile(r"(bytes|byts|byt|octets|packets|pkts|pkt)$")
@@ -19,9 +19,10 @@ PAIRS = (
 
 
 def suggest_combinations(schema: FlowSchema) -> tuple[Combination, ...]:
-    """Bytes per packet, one side's share of both, rates over duration, service with state, protocol with service.
+    """Bytes per packet, one side's share of both, rates over duration, service with state, protocol with
+    service.
 
-    A combination is proposed where both its parts are features.
+    A combination is suggested if both its columns are features.
 
     >>> columns = [
     ...     Column(name=name, kind=ColumnKind.COUNT, is_feature=True) for name in ("sbytes", "dbytes", "spkts")
@@ -34,41 +35,41 @@ def suggest_combinations(schema: FlowSchema) -> tuple[Combination, ...]:
         for column in schema.features
         if column.kind in (ColumnKind.COUNT, ColumnKind.NUMBER)
     }
-    found = [
+    suggested = [
         *_per_packet(numbers),
         *_shares(numbers),
         *_rates(numbers, schema.features),
         *_pairs(schema.features),
     ]
     taken = set(schema.names)
-    return tuple(combination for combination in found if combination.name not in taken)
+    return tuple(combination for combination in suggested if combination.name not in taken)
 
 
 def with_suggested_combinations(schema: FlowSchema) -> FlowSchema:
-    """The schema with the proposed combinations, unless it lists its own."""
+    """The schema with the suggested combinations, unless it already lists some."""
     return schema if schema.combinations else replace(schema, combinations=suggest_combinations(schema))
 
 
 def _per_packet(numbers: dict[str, str]) -> list[Combination]:
-    found: list[Combination] = []
+    suggested: list[Combination] = []
     for plain, name in numbers.items():
         size = SIZES.match(plain)
         for packets in PACKETS if size else ():
             counted = numbers.get(f"{size['side']}{packets}") if size else None
             if counted is not None:
-                found.append(_combination("ratio", f"{name}_per_{counted}", name, counted))
-    return found
+                suggested.append(_combination("ratio", f"{name}_per_{counted}", name, counted))
+    return suggested
 
 
 def _shares(numbers: dict[str, str]) -> list[Combination]:
-    found: list[Combination] = []
+    suggested: list[Combination] = []
     for plain, name in numbers.items():
         for one, other in SIDES:
             partner = numbers.get(other + plain.removeprefix(one)) if plain.startswith(one) else None
             if partner is not None and partner != name and COUNTED.search(plain):
-                found.append(_combination("share", f"share_of_{name}", name, partner))
+                suggested.append(_combination("share", f"share_of_{name}", name, partner))
                 break
-    return found
+    return suggested
 
 
 def _rates(numbers: dict[str, str], features: tuple[Column, ...]) -> list[Combination]:
@@ -86,13 +87,13 @@ def _pairs(features: tuple[Column, ...]) -> list[Combination]:
     categories = {
         plain_name(column.name): column.name for column in features if column.kind is ColumnKind.CATEGORY
     }
-    found: list[Combination] = []
+    suggested: list[Combination] = []
     for lefts, rights in PAIRS:
         left = next((categories[name] for name in lefts if name in categories), None)
         right = next((categories[name] for name in rights if name in categories), None)
         if left is not None and right is not None:
-            found.append(_combination("pair", f"{left}_with_{right}", left, right))
-    return found
+            suggested.append(_combination("pair", f"{left}_with_{right}", left, right))
+    return suggested
 
 
 def _combination(operation: Operation, name: str, first: str, second: str) -> Combination:

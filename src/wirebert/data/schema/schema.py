@@ -1,6 +1,6 @@
-"""What the columns of a traffic table mean: `Column`, `ColumnKind`, `FlowSchema`.
+"""The meaning of the columns of a traffic table: `Column`, `ColumnKind`, `FlowSchema`.
 
-A schema is data (TOML), never code: `schemas/*.toml` hold the known ones.
+A schema is data (TOML), never code. `data/schema/known/*.toml` are the built-in ones.
 """
 
 import difflib
@@ -13,11 +13,11 @@ from wirebert.data.windows import CONTEXT_PREFIX, ContextWindows
 from wirebert.errors import SchemaError
 
 DEFAULT_NULL_VALUES = ("", "-", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
-"""Texts that mean "no value" unless a column says otherwise."""
+"""Texts that mean "missing" unless a column sets `null_values`."""
 
 
 class ColumnKind(StrEnum):
-    """What a column holds; the kind decides how it is read and encoded."""
+    """The kind of a column's values; it decides how they are read and encoded."""
 
     NUMBER = "number"
     COUNT = "count"
@@ -37,12 +37,12 @@ class ColumnKind(StrEnum):
 
     @property
     def is_numeric(self) -> bool:
-        """Whether values are read as float64 (ports too; everything else stays text)."""
+        """Whether values are read as float64 (ports too; other kinds are text)."""
         return self in _NUMERIC
 
     @property
     def can_be_feature(self) -> bool:
-        """Whether a column of this kind is encoded unless the schema says otherwise."""
+        """Whether a column of this kind may be a feature, and is one by default."""
         return self in _FEATURES
 
 
@@ -67,11 +67,11 @@ class Column:
     is_feature: bool
     """Whether the model sees this column."""
     null_values: tuple[str, ...] = DEFAULT_NULL_VALUES
-    """Texts that mean "no value"; numbers also take NaN so."""
+    """Texts that mean "missing"; in numeric columns NaN does too."""
     note: str = ""
-    """Why the column is what it is (for people; "derived from the label", say)."""
+    """A remark for people, such as "derived from the label"."""
     group: str = ""
-    """Columns of one group belong together; `model.attention_pattern=columns` has a column see its own group alone."""
+    """Group of the column; with `model.attention_pattern=columns`, a column attends only to its own group."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,13 +83,13 @@ class FlowSchema:
     label_map: Mapping[str, str] = field(default_factory=dict)
     """Label as in the file -> class. Empty: every label is its own class."""
     benign: str | None = None
-    """The class that means "no attack"; None where there is none or it is not known."""
+    """The class that means "no attack"; None where there is none or it is unknown."""
     match: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Column -> the values it holds. A file without header is of this schema if its values are among them."""
+    """Column -> its values. A file without header matches this schema if its values are among them."""
     combinations: tuple[Combination, ...] = ()
     """Features made of two columns; they are computed when flows are encoded."""
     context: ContextWindows | None = None
-    """How far context reaches; its columns are computed when flows are read. None where there is none."""
+    """How far back the context reaches; its columns are computed while flows are read. None: no context."""
 
     @property
     def label(self) -> str | None:
@@ -115,7 +115,8 @@ class FlowSchema:
         raise SchemaError(f"schema {self.name!r}: {missing_name('column', name, self.names)}")
 
     def with_label(self, name: str) -> "FlowSchema":
-        """The same columns with `name` as the label; what was the label is derived from it, and the label map is dropped.
+        """The same columns with `name` as the label. The old label becomes label-derived; the label map is
+        dropped.
 
         >>> column = Column(name="attack", kind=ColumnKind.CATEGORY, is_feature=True)
         >>> FlowSchema(name="flows", columns=(column,)).with_label("attack").label
@@ -130,29 +131,34 @@ class FlowSchema:
         return replace(self, columns=columns, label_map={}, benign=None)
 
     def labelled_by(self, name: str) -> "FlowSchema":
-        """The same columns and label map for a file that calls the label `name`.
+        """The same columns and label map for a file whose label column is called `name`.
 
         Raises:
             SchemaError: the model reads a column of that name.
         """
         if any(column.name == name and column.is_feature for column in self.columns):
             raise SchemaError(
-                f"--label must name a column that the model does not read, got {name!r}; name the column of the labels"
+                f"--label: expected a column that is not a feature of the model, got {name!r}; name the "
+                "label column"
             )
-        kept = tuple(
+        remaining = tuple(
             column for column in self.columns if column.name != name or column.kind is ColumnKind.LABEL
         )
         if self.label is None:
-            return replace(self, columns=(*kept, Column(name=name, kind=ColumnKind.LABEL, is_feature=False)))
+            return replace(
+                self, columns=(*remaining, Column(name=name, kind=ColumnKind.LABEL, is_feature=False))
+            )
         return replace(
             self,
             columns=tuple(
-                replace(column, name=name) if column.kind is ColumnKind.LABEL else column for column in kept
+                replace(column, name=name) if column.kind is ColumnKind.LABEL else column
+                for column in remaining
             ),
         )
 
     def without(self, dropped: Sequence[str]) -> "FlowSchema":
-        """The same columns, of which those of these names or kinds are no features; nor are combinations made of them.
+        """The same columns, where columns of these names or kinds, and combinations of them, are not
+        features.
 
         >>> ports = [Column(name=name, kind=ColumnKind.PORT, is_feature=True) for name in ("sport", "dport")]
         >>> flows = FlowSchema(name="flows", columns=tuple(ports))
@@ -160,19 +166,22 @@ class FlowSchema:
         ['dport']
         >>> flows.without(["prot"])
         Traceback (most recent call last):
-        wirebert.errors.SchemaError: data.drop: there is no column or kind 'prot', did you mean 'port'? known: sport, ...
+        wirebert.errors.SchemaError: data.drop: there is no column or kind 'prot', did you mean 'port'? known:
+        sport, ...
         """
-        known = list(dict.fromkeys([*self.names, *map(str, ColumnKind)]))
-        unknown = next((name for name in dropped if name not in known), None)
+        candidates = list(dict.fromkeys([*self.names, *map(str, ColumnKind)]))
+        unknown = next((name for name in dropped if name not in candidates), None)
         if unknown is not None:
-            raise SchemaError(f"data.drop: {missing_name('column or kind', unknown, known)}")
+            raise SchemaError(f"data.drop: {missing_name('column or kind', unknown, candidates)}")
         kinds = set(dropped) - set(self.names)
-        gone = {column.name for column in self.columns if column.name in dropped or column.kind in kinds}
+        dropped_names = {
+            column.name for column in self.columns if column.name in dropped or column.kind in kinds
+        }
         columns = tuple(
             replace(
-                column, is_feature=False, note="; ".join(filter(None, (column.note, "left out by data.drop")))
+                column, is_feature=False, note="; ".join(filter(None, (column.note, "dropped by data.drop")))
             )
-            if column.name in gone and column.is_feature
+            if column.name in dropped_names and column.is_feature
             else column
             for column in self.columns
         )
@@ -180,17 +189,20 @@ class FlowSchema:
             raise SchemaError(
                 "data.drop: expected at least one feature to be left, found none; drop fewer columns"
             )
-        kept = tuple(combination for combination in self.combinations if gone.isdisjoint(combination.columns))
-        return replace(self, columns=columns, combinations=kept)
+        remaining = tuple(
+            combination for combination in self.combinations if dropped_names.isdisjoint(combination.columns)
+        )
+        return replace(self, columns=columns, combinations=remaining)
 
     def is_context(self, name: str) -> bool:
-        """Whether a column is computed when flows are read, rather than read."""
+        """Whether a column is computed while flows are read, rather than read from the file."""
         return self.context is not None and name.startswith(CONTEXT_PREFIX)
 
     def positional_names(self, num_columns: int) -> tuple[str, ...] | None:
-        """Names for a file without header: all columns, or all but those derived from the label, or those and no label.
+        """Names for a file without header: all columns, or without label-derived ones, or also without the
+        label.
 
-        None if the schema has no such number of columns.
+        None if no choice has this number of columns.
         """
         for left_out in ((), (ColumnKind.LABEL_DERIVED,), (ColumnKind.LABEL_DERIVED, ColumnKind.LABEL)):
             names = tuple(
@@ -203,7 +215,7 @@ class FlowSchema:
         return None
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data (for TOML and JSON); what equals its default is left out."""
+        """Plain data for TOML and JSON, without values that equal their defaults."""
         plain: dict[str, object] = {"name": self.name}
         if self.benign is not None:
             plain["benign"] = self.benign
@@ -227,7 +239,8 @@ class FlowSchema:
 
         >>> FlowSchema.from_dict({"name": "flows", "columns": [{"name": "dur", "kind": "duraton"}]})
         Traceback (most recent call last):
-        wirebert.errors.SchemaError: schema, column 'dur': there is no kind 'duraton', did you mean 'duration'? ...
+        wirebert.errors.SchemaError: schema, column 'dur': there is no kind 'duraton', did you mean
+        'duration'? ...
         """
         _check_keys(
             plain, ("name", "benign", "match", "columns", "label_map", "combinations", "context"), where
@@ -262,25 +275,27 @@ class FlowSchema:
         )
 
 
-def missing_name(what: str, name: str, known: Iterable[str]) -> str:
-    """Half a sentence for a name that does not exist: the nearest one, and all there are.
+def missing_name(what: str, name: str, candidates: Iterable[str]) -> str:
+    """A clause for messages about an unknown name: the nearest name, and all names.
 
     >>> missing_name("column", "lable", ["dur", "label"])
     "there is no column 'lable', did you mean 'label'? known: dur, label"
     """
-    known = list(known)
-    near = difflib.get_close_matches(name.lower(), [other.lower() for other in known], n=1)
+    candidates = list(candidates)
+    near = difflib.get_close_matches(name.lower(), [other.lower() for other in candidates], n=1)
     suggestion = next(
-        (f", did you mean {other!r}?" for other in known if near and other.lower() == near[0]), ";"
+        (f", did you mean {other!r}?" for other in candidates if near and other.lower() == near[0]), ";"
     )
-    return f"there is no {what} {name!r}{suggestion} known: {', '.join(known)}"
+    return f"there is no {what} {name!r}{suggestion} known: {', '.join(candidates)}"
 
 
 def _relabel(column: Column, label: str) -> Column:
     if column.name == label:
         return replace(column, kind=ColumnKind.LABEL, is_feature=False, note="")
     if column.kind is ColumnKind.LABEL:
-        return replace(column, kind=ColumnKind.LABEL_DERIVED, note=f"another label; the label is {label!r}")
+        return replace(
+            column, kind=ColumnKind.LABEL_DERIVED, note=f"another label column; the label is {label!r}"
+        )
     return column
 
 
@@ -310,7 +325,7 @@ def _column_from_dict(plain: object, where: str) -> Column:
         raise SchemaError(f"{where}: is_feature must be true or false, got {is_feature!r}")
     if is_feature and not ColumnKind(kind).can_be_feature:
         raise SchemaError(
-            f"{where}: a column of kind {kind} can not be a feature; change its kind or is_feature"
+            f"{where}: a column of kind {kind} cannot be a feature; change its kind or is_feature"
         )
     return Column(
         name=name,
@@ -325,9 +340,9 @@ def _column_from_dict(plain: object, where: str) -> Column:
 def _combinations(plain: object, columns: Sequence[Column], where: str) -> tuple[Combination, ...]:
     if not isinstance(plain, list | tuple):
         raise SchemaError(f"{where}: combinations must be a list, got {plain!r}")
-    found = tuple(Combination.from_dict(item, where) for item in plain)
+    combinations = tuple(Combination.from_dict(item, where) for item in plain)
     kinds = {column.name: column.kind for column in columns}
-    for number, combination in enumerate(found):
+    for index, combination in enumerate(combinations):
         for name in combination.columns:
             if name not in kinds:
                 raise SchemaError(
@@ -338,15 +353,15 @@ def _combinations(plain: object, columns: Sequence[Column], where: str) -> tuple
                     f"{where}, combination {combination.name!r}: a {combination.operation} needs numbers, "
                     f"got column {name!r} of kind {kinds[name]}"
                 )
-        if combination.name in {*kinds, *(other.name for other in found[:number])}:
+        if combination.name in {*kinds, *(other.name for other in combinations[:index])}:
             raise SchemaError(f"{where}: expected each name once, found {combination.name!r} twice")
-    return found
+    return combinations
 
 
-def _check_keys(plain: Mapping[str, object], known: Sequence[str], where: str) -> None:
+def _check_keys(plain: Mapping[str, object], candidates: Sequence[str], where: str) -> None:
     for key in plain:
-        if key not in known:
-            raise SchemaError(f"{where}: {missing_name('key', key, known)}")
+        if key not in candidates:
+            raise SchemaError(f"{where}: {missing_name('key', key, candidates)}")
 
 
 def _table(value: object, key: str, where: str) -> Mapping[str, object]:
@@ -357,11 +372,11 @@ def _table(value: object, key: str, where: str) -> Mapping[str, object]:
 
 def _text(value: object, key: str, where: str) -> str:
     if not isinstance(value, str):
-        raise SchemaError(f"{where}: {key} must be a text, got {value!r}")
+        raise SchemaError(f"{where}: {key} must be text, got {value!r}")
     return value
 
 
 def _texts(value: object, key: str, where: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
-        raise SchemaError(f"{where}: {key} must be a list of texts, got {value!r}")
+        raise SchemaError(f"{where}: {key} must be a list of text, got {value!r}")
     return tuple(_text(item, key, where) for item in value)

@@ -46,21 +46,23 @@ class ArgusFlows:
     where: str
     compression: Compression
     delimiter: str
-    fields: tuple[str, ...]
+    raw_names: tuple[str, ...]
+    joined_files: tuple[Path, ...] = ()
+    format: str = "argus"
 
     @property
     def title(self) -> str:
-        """What it is."""
+        """Argus and the delimiter."""
         return f"Argus binetflow, {'tab' if self.delimiter == chr(9) else 'comma'}-separated"
 
     @property
     def _columns(self) -> dict[str, str]:
-        return {name: raw for name, raw in sensor_table("argus").columns.items() if raw in self.fields}
+        return {name: raw for name, raw in sensor_table("argus").columns.items() if raw in self.raw_names}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Canonical columns. CTU-13 does not count packets by side: there both counts are absent."""
-        packets = ("dst_packets",) if "SrcPkts" in self.fields else ()
+        """Canonical columns. CTU-13 does not count packets by direction, so both counts are absent there."""
+        packets = ("dst_packets",) if "SrcPkts" in self.raw_names else ()
         return (*self._columns, "conn_state", "tcp_flags", "src_ip_bytes", "dst_ip_bytes", *packets)
 
     @property
@@ -68,13 +70,13 @@ class ArgusFlows:
         """The canonical schema of these columns."""
         return flow_schema("argus", self.names)
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in file order."""
         header_bytes: int | None = None
-        intake = intake or ParseStats()
+        parse_stats = parse_stats or ParseStats()
         for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
             rows = parse_delimited(
-                block, self.fields, self.delimiter, quote=None, where=self.where, intake=intake
+                block, self.raw_names, self.delimiter, quote=None, where=self.where, parse_stats=parse_stats
             )
             if header_bytes is None and rows.num_rows:
                 header_bytes = _header_bytes(rows)
@@ -87,7 +89,7 @@ def open_argus(path: Path, head: bytes, compression: Compression, where: str) ->
         fields = header_names(head, delimiter)
         if set(fields) >= ARGUS_REQUIRED and len(set(fields)) == len(fields):
             return ArgusFlows(
-                path=path, where=where, compression=compression, delimiter=delimiter, fields=fields
+                path=path, where=where, compression=compression, delimiter=delimiter, raw_names=fields
             )
     return None
 
@@ -113,11 +115,11 @@ def _canonical(rows: pa.Table, columns: dict[str, str], header_bytes: int) -> di
         canonical["src_ip_bytes"] = ip_bytes(src_bytes, canonical["src_packets"], header_bytes)
         canonical["dst_ip_bytes"] = ip_bytes(dst_bytes, canonical["dst_packets"], header_bytes)
     else:
-        # Packets by side are not known, so the link layer's bytes are shared out as all bytes are.
-        share = _share(src_bytes, dst_bytes)
+        # Packets by direction are unknown, so link-layer bytes are split in proportion to all bytes.
+        src_fraction = _src_fraction(src_bytes, dst_bytes)
         for name, frames, part in (
-            ("src_ip_bytes", src_bytes, share),
-            ("dst_ip_bytes", dst_bytes, 1 - share),
+            ("src_ip_bytes", src_bytes, src_fraction),
+            ("dst_ip_bytes", dst_bytes, 1 - src_fraction),
         ):
             packets = pa.array(np.round(both_packets.fill_null(0).to_numpy() * part).astype(np.int64))
             canonical[name] = ip_bytes(frames, packets, header_bytes)
@@ -135,17 +137,17 @@ def _other_states(rows: pa.Table, states: pa.Array, table: SensorTable) -> pa.Ar
 
 
 def _flags(rows: pa.Table, side: int) -> UInt8[np.ndarray, " flows"]:
-    """Flags of one side: `SPA_SRPA` is what the source sent, then what the destination sent."""
+    """Flags of one side: `SPA_SRPA` means SPA from the source and SRPA from the destination."""
     return bits_of(rows["State"], lambda text: flag_bits((*text.split("_"), "")[side]))
 
 
-def _share(src: pa.Array, dst: pa.Array) -> np.ndarray:
+def _src_fraction(src: pa.Array, dst: pa.Array) -> np.ndarray:
     sent, answered = src.fill_null(0).to_numpy(), dst.fill_null(0).to_numpy()
     return sent / np.maximum(sent + answered, 1)
 
 
 def _turned(canonical: dict[str, pa.Array], rows: pa.Table) -> dict[str, pa.Array]:
-    """Flows that Argus draws from right to left (`<-`) with their sides exchanged."""
+    """The flows, with source and destination swapped where Argus writes the direction as `<-`."""
     is_left = pc.equal(pc.utf8_trim_whitespace(to_texts(rows["Dir"])), pa.scalar("<-"))
     if pc.any(is_left).as_py():
         for src, dst in _SIDES:

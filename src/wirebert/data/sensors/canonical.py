@@ -1,6 +1,6 @@
-"""The columns that every sensor format gives, and what each format calls them: `schemas/canonical.toml`, `sensors/*.toml`.
+"""The canonical columns of sensor formats (`schema/known/canonical.toml`) and their names in each format.
 
-Values become comparable here too: one spelling for protocols and services, one clock, bytes of IP packets.
+Values are normalised here too: one spelling for protocols and services, one clock, bytes of IP packets.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -22,53 +22,60 @@ from wirebert.data.schema.library import known_schemas
 from wirebert.data.schema.schema import Column, FlowSchema
 
 ETHERNET_HEADER_BYTES = 14
-"""What a capture on Ethernet counts in front of each IP packet."""
-
-SENSORS = ("zeek", "suricata", "nfdump", "argus", "ton_iot")
-"""Formats with a table of their own in `sensors/`."""
+"""Bytes before each IP packet in a capture on Ethernet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SensorTable:
-    """What one format calls the canonical columns, and how its words become the canonical ones."""
+    """The names of the canonical columns in one format, and the translation of its values."""
 
     name: str
     title: str
-    """How people call the format."""
+    """The name of the format for people."""
     columns: Mapping[str, str]
     """Canonical column -> column of the format with the same values."""
-    own: tuple[Column, ...] = ()
-    """Columns that mean another thing than the canonical ones of their name, or that only this format has."""
+    own_columns: tuple[Column, ...] = ()
+    """Columns that only this format has, or that have another meaning than the canonical column of that
+    name."""
     services: Mapping[str, str] = field(default_factory=dict)
-    """Service -> Zeek's word; what is not named keeps its own."""
+    """Service -> Zeek's name; other services keep their name."""
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Canonical column -> value of the format -> canonical value; what is not named stays."""
+    """Canonical column -> value of the format -> canonical value; other values are kept."""
     states: Mapping[str, str] = field(default_factory=dict)
-    """State of the format -> Zeek's."""
+    """Connection state of the format -> Zeek's."""
     joined: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Other log or event -> canonical column -> its name there."""
+    """Other log or event -> canonical column -> its field there."""
     frames: Mapping[str, str] = field(default_factory=dict)
     """Canonical column of IP bytes -> column that counts whole frames."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Canonical label column -> the names it goes by."""
+    """Canonical label column -> its names in the format."""
     only_where: Mapping[str, str] = field(default_factory=dict)
-    """Column -> the column that must hold more than 0 for this one to mean anything."""
+    """Column -> the column that must be above 0 for this one to have a value."""
     history: Mapping[str, str] = field(default_factory=dict)
-    """Letter of a connection's history -> the TCP flags it stands for."""
+    """Letter of a connection's history -> its TCP flags."""
     max_gap_s: float = 0.0
-    """Seconds within which a one-way record is answered."""
+    """Longest gap in seconds between a one-way record and its answer."""
 
 
 @cache
 def sensor_table(name: str) -> SensorTable:
-    """The table of a format: zeek, suricata, nfdump, argus or ton_iot."""
-    plain = cast(dict[str, Any], read_words(f"{name}.toml"))
-    own = FlowSchema.from_dict({"name": name, "columns": plain["own"]}) if "own" in plain else None
+    """The table of a built-in format: zeek, suricata, nfdump, argus or ton_iot."""
+    return parse_sensor_table(name, read_words(f"{name}.toml"))
+
+
+def parse_sensor_table(name: str, words: Mapping[str, object]) -> SensorTable:
+    """The table of a format from its TOML file.
+
+    >>> parse_sensor_table("toy", {"title": "Toy", "columns": {"src_ip": "from"}}).columns
+    {'src_ip': 'from'}
+    """
+    plain = cast(dict[str, Any], words)
+    own_columns = FlowSchema.from_dict({"name": name, "columns": plain["own"]}) if "own" in plain else None
     return SensorTable(
         name=name,
         title=plain["title"],
         columns=plain["columns"],
-        own=own.columns if own else (),
+        own_columns=own_columns.columns if own_columns else (),
         services=plain.get("services", {}),
         values=plain.get("values", {}),
         states=plain.get("states", {}),
@@ -93,14 +100,14 @@ def canonical_columns() -> Mapping[str, Column]:
     return {column.name: column for column in known_schemas()["canonical"].columns}
 
 
-def flow_schema(name: str, names: Iterable[str], own: Sequence[Column] = ()) -> FlowSchema:
-    """The canonical schema, limited to the columns called `names`, then what the format has of its own.
+def flow_schema(name: str, names: Iterable[str], own_columns: Sequence[Column] = ()) -> FlowSchema:
+    """The canonical schema, limited to the columns `names`, then the format's own columns.
 
     >>> [column.name for column in flow_schema("zeek", ["protocol", "ts"]).columns]
     ['ts', 'protocol']
     """
     wanted = set(names)
-    by_name = {**canonical_columns(), **{column.name: column for column in own}}
+    by_name = {**canonical_columns(), **{column.name: column for column in own_columns}}
     return FlowSchema(name=name, columns=tuple(by_name[key] for key in by_name if key in wanted))
 
 
@@ -110,24 +117,24 @@ def protocol_names(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     >>> protocol_names(pa.array(["TCP", "17", "ipv6-icmp"])).to_pylist()
     ['tcp', 'udp', 'icmp']
     """
-    known = cast(Mapping[str, str], read_words("states.toml")["protocols"])
+    names_by_spelling = cast(Mapping[str, str], read_words("states.toml")["protocols"])
 
     def name(text: str) -> str:
         lower = text.strip().lower()
-        return known.get(lower, lower)
+        return names_by_spelling.get(lower, lower)
 
     return change_texts(column, name)
 
 
 def service_names(column: pa.ChunkedArray | pa.Array, table: SensorTable) -> pa.Array:
-    """Services in Zeek's words; several of one flow sorted and joined by a semicolon.
+    """Services by Zeek's names; several services of one flow are sorted and joined by a semicolon.
 
     >>> service_names(pa.array(["tls", "failed", "smb,gssapi", "-"]), sensor_table("suricata")).to_pylist()
     ['ssl', None, 'gssapi;smb', None]
     """
 
     def name(text: str) -> str | None:
-        # Zeek 7 writes -http for a service that was recognised and then proved not to be.
+        # Zeek 7 writes -http for a service that was recognised and later ruled out.
         words = {word.strip().lower() for word in re.split(r"[,;]", text) if not word.strip().startswith("-")}
         return ";".join(sorted({table.services.get(word, word) for word in words} - {""})) or None
 
@@ -135,7 +142,7 @@ def service_names(column: pa.ChunkedArray | pa.Array, table: SensorTable) -> pa.
 
 
 def ip_bytes(frame_bytes: pa.Array, packets: pa.Array, header_bytes: int) -> pa.Array:
-    """Bytes of IP packets, from those of whole frames; never below zero.
+    """Bytes of IP packets, from bytes of whole frames; never below zero.
 
     >>> ip_bytes(pa.array([120]), pa.array([2]), 14).to_pylist()
     [92]
@@ -145,9 +152,10 @@ def ip_bytes(frame_bytes: pa.Array, packets: pa.Array, header_bytes: int) -> pa.
 
 
 def link_header_bytes(protocols: pa.Array, frame_bytes: pa.Array, packets: pa.Array) -> int:
-    """What the link layer added to each packet: nothing where packets are too small for Ethernet, else 14 bytes.
+    """Link-layer bytes of each packet: 0 if packets are too small for Ethernet frames, else 14.
 
-    A capture inside a tunnel has no link layer: there TCP packets of 40 bytes and UDP packets of 28 occur.
+    A capture inside a tunnel has no link layer: TCP packets of 40 bytes and UDP packets of 28 bytes occur
+    there.
 
     >>> link_header_bytes(pa.array(["tcp"]), pa.array([104]), pa.array([2]))
     0

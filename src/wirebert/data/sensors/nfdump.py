@@ -1,4 +1,4 @@
-"""`nfdump -o csv` -> canonical columns: one-way records, of which two that answer each other make one flow."""
+"""`nfdump -o csv` -> canonical columns; two one-way records of opposite directions make one flow."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -25,7 +25,7 @@ from wirebert.data.sensors.states import bits_of, conn_states, flag_bits, flag_t
 NFDUMP_REQUIRED = frozenset("ts te td sa da sp dp pr flg ipkt ibyt".split())
 SUMMARY = re.compile(rb"^Summary\r?\n", re.MULTILINE)
 MAX_WAITING = 1_000_000
-"""Records that may wait for their answer in a later block."""
+"""Most records that wait for an answer in a later block."""
 
 _MICRO = 1_000_000
 
@@ -37,8 +37,10 @@ class NfdumpFlows:
     path: Path
     where: str
     compression: Compression
-    fields: tuple[str, ...]
+    raw_names: tuple[str, ...]
     title: str = "nfdump CSV, one-way records paired"
+    joined_files: tuple[Path, ...] = ()
+    format: str = "nfdump"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,15 +55,15 @@ class NfdumpFlows:
         """The canonical schema of these columns."""
         return flow_schema("nfdump", self.names)
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
-        """Blocks of flows, by their first record.
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
+        """Blocks of flows, in the order of their first records.
 
-        A record waits for its answer until the log is `max_gap_s` past its end; what then has none is a flow of its
-        own. Order in the output is that of first records within a block.
+        A record waits for its answer until the log is `max_gap_s` past its end. Without an answer it is a
+        separate flow.
         """
         max_gap_us = int(sensor_table("nfdump").max_gap_s * _MICRO)
         waiting = _no_records()
-        for rows in self._records(block_bytes, intake or ParseStats()):
+        for rows in self._records(block_bytes, parse_stats or ParseStats()):
             records = pa.concat_tables([waiting, _plain_records(rows)]).combine_chunks()
             now_us = pc.max(records["start_us"]).as_py() or 0
             pairs = pair_records(records, max_gap_us)
@@ -72,16 +74,18 @@ class NfdumpFlows:
             pairs = np.full(waiting.num_rows, -1, np.int64)
             yield _canonical(waiting, pairs, np.ones(waiting.num_rows, np.bool_)).select(list(self.names))
 
-    def _records(self, block_bytes: int, intake: ParseStats) -> Iterator[pa.Table]:
-        """Rows as the file has them, without the summary at its end."""
+    def _records(self, block_bytes: int, parse_stats: ParseStats) -> Iterator[pa.Table]:
+        """Rows of the file, without the summary at its end."""
         for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
             end = SUMMARY.search(block)
             text = block[: end.start()] if end else block
-            yield parse_delimited(text, self.fields, ",", quote=None, where=self.where, intake=intake)
+            yield parse_delimited(
+                text, self.raw_names, ",", quote=None, where=self.where, parse_stats=parse_stats
+            )
             if end:
                 for line in block[end.start() :].decode("utf-8", "replace").splitlines():
-                    intake.num_lines += 1
-                    intake.add_footer(intake.num_lines, "summary of the log", line)
+                    parse_stats.num_lines += 1
+                    parse_stats.add_footer(parse_stats.num_lines, "summary of the log", line)
                 return
 
 
@@ -90,14 +94,15 @@ def open_nfdump(path: Path, head: bytes, compression: Compression, where: str) -
     fields = header_names(head, ",")
     if not set(fields) >= NFDUMP_REQUIRED or len(set(fields)) < len(fields):
         return None
-    return NfdumpFlows(path=path, where=where, compression=compression, fields=fields)
+    return NfdumpFlows(path=path, where=where, compression=compression, raw_names=fields)
 
 
 def pair_records(records: pa.Table, max_gap_us: int) -> Int64[np.ndarray, " records"]:
-    """For the first record of each pair the row of its answer, for the answer -2, for a record without one -1.
+    """For the first record of each pair the row of its answer, for the answer -2, for a record without answer
+    -1.
 
-    Records pair when they have the same protocol and ends, one way and the other, and the later begins no more than
-    `max_gap_us` after the earlier ended. Each record is in one pair at most, the earliest first.
+    Records pair when they have the same protocol and ends, one way and the other, and the later begins no
+    more than `max_gap_us` after the earlier ended. Each record is in one pair at most, the earliest first.
     """
     if records.num_rows == 0:
         return np.empty(0, np.int64)
@@ -113,7 +118,8 @@ def pair_records(records: pa.Table, max_gap_us: int) -> Int64[np.ndarray, " reco
         & ~_is_two_way(records)[ahead]
         & ~_is_two_way(records)[behind]
     )
-    # Of a run of neighbours that answer each other (request, answer, request, answer) every second link is a pair.
+    # In a run of records that answer each other (request, answer, request, answer) every second link is a
+    # pair.
     position = np.arange(len(is_answer))
     run_start = np.maximum.accumulate(np.where(is_answer, 0, position + 1))
     chosen = np.flatnonzero(is_answer & ((position - run_start) % 2 == 0))
@@ -126,7 +132,7 @@ def pair_records(records: pa.Table, max_gap_us: int) -> Int64[np.ndarray, " reco
 def _begun_by_the_client(
     records: pa.Table, pairs: Int64[np.ndarray, " records"]
 ) -> Int64[np.ndarray, " records"]:
-    """The pairs, turned round where two records begin at once and the second shows that it asks.
+    """The pairs, swapped where two records begin at the same time and the second one is the request.
 
     Whoever sends SYN without ACK asks. Clocks of whole seconds make this necessary.
     """
@@ -142,10 +148,10 @@ def _begun_by_the_client(
 
 
 def _plain_records(rows: pa.Table) -> pa.Table:
-    """The columns that pairing needs, typed."""
+    """The columns for pairing, typed."""
     protocols = protocol_names(rows["pr"])
     ends = [to_texts(rows[name]) for name in ("sa", "sp", "da", "dp")]
-    # A client's end and a server's end, hashed apart, so that the two ways of a flow give each other's keys.
+    # Both ends are hashed separately, so that the two directions of a flow have each other's keys.
     left = _mixed(text_keys(ends[0]), text_keys(ends[1]))
     right = _mixed(text_keys(ends[2]), text_keys(ends[3]))
     kind = text_keys(protocols)
@@ -180,8 +186,8 @@ def _may_be_answered(
 ) -> Bool[np.ndarray, " records"]:
     """Records without answer that ended after the horizon, the last `MAX_WAITING` of them."""
     waits = (pairs == -1) & (_numbers(records, "end_us") >= horizon_us) & ~_is_two_way(records)
-    places = np.flatnonzero(waits)
-    waits[places[: max(0, len(places) - MAX_WAITING)]] = False
+    positions = np.flatnonzero(waits)
+    waits[positions[: max(0, len(positions) - MAX_WAITING)]] = False
     return waits
 
 
@@ -195,9 +201,9 @@ def _canonical(
     flows = records.take(pa.array(first, pa.int64()))
     back = records.take(pa.array(answer.clip(min=0), pa.int64()))
 
-    def other_way(own: str, of_answer: str) -> Int64[np.ndarray, " flows"]:
-        """What came back: counted by the record itself, or by its answer."""
-        return np.where(has_answer, _numbers(back, of_answer), _numbers(flows, own))
+    def other_way(of_flow: str, of_answer: str) -> Int64[np.ndarray, " flows"]:
+        """The reverse direction: counted by the record itself, or by its answer."""
+        return np.where(has_answer, _numbers(back, of_answer), _numbers(flows, of_flow))
 
     end_us = np.maximum(_numbers(flows, "end_us"), np.where(has_answer, _numbers(back, "end_us"), 0))
     src_flags: UInt8[np.ndarray, " flows"] = flows["flags"].to_numpy()
@@ -229,7 +235,7 @@ def _numbers(table: pa.Table, name: str) -> np.ndarray:
 
 
 def _is_two_way(records: pa.Table) -> Bool[np.ndarray, " records"]:
-    """Records that count both ways already (`nfdump -b`)."""
+    """Records that already count both directions (`nfdump -b`)."""
     return _numbers(records, "opkt") > 0
 
 
@@ -243,5 +249,5 @@ def _seconds(column: pa.ChunkedArray) -> Float64[np.ndarray, " records"]:
 def _mixed(
     a: UInt64[np.ndarray, " records"], b: UInt64[np.ndarray, " records"]
 ) -> UInt64[np.ndarray, " records"]:
-    """A key of two keys in their order."""
+    """A key of an ordered pair of keys."""
     return (a ^ (b >> np.uint64(31))) * np.uint64(0x9E3779B97F4A7C15) + b * np.uint64(0xC2B2AE3D27D4EB4F)

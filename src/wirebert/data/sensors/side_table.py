@@ -1,4 +1,4 @@
-"""Records of another log that belong to flows: looked up by key, the first of each key, memory-mapped from disk."""
+"""Records of another log, looked up by flow key: the first record of each key, memory-mapped from disk."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -12,13 +12,13 @@ import pyarrow as pa
 from jaxtyping import Bool, Int64, UInt64
 
 KEY_BYTES = 24
-"""Keys differ within their first bytes: a Zeek uid has 18 of them."""
+"""Only the first bytes of a key count: a Zeek uid has 18."""
 _MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SideTable:
-    """Records by key. 24 bytes a record are held in memory, the records themselves are on disk."""
+    """Records by key: 24 bytes a record in memory, the records on disk."""
 
     keys: UInt64[np.ndarray, " keys"]
     """Distinct keys, sorted."""
@@ -28,20 +28,20 @@ class SideTable:
     """Records of each key."""
     table: pa.Table
     file: "IO[bytes]"
-    """Holds the records; goes with this object."""
+    """Holds the records; deleted with this object."""
 
     def look_up(
         self, keys: UInt64[np.ndarray, " flows"]
     ) -> tuple[pa.Table, Int64[np.ndarray, " flows"], Bool[np.ndarray, " flows"]]:
-        """The record of each key (nulls where there is none), how many there are, and whether there is one."""
+        """The record of each key (nulls without one), the number of records, and whether there is one."""
         if len(self.keys) == 0:
             nowhere = np.zeros(len(keys), np.bool_)
             nulls = {field.name: pa.nulls(len(keys), field.type) for field in self.table.schema}
             return pa.table(nulls), nowhere.astype(np.int64), nowhere
-        place = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
-        is_found = self.keys[place] == keys
-        found = self.table.take(pa.array(self.rows[place], pa.int64(), mask=~is_found))
-        return found, np.where(is_found, self.counts[place], 0), is_found
+        index = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
+        has_record = self.keys[index] == keys
+        records = self.table.take(pa.array(self.rows[index], pa.int64(), mask=~has_record))
+        return records, np.where(has_record, self.counts[index], 0), has_record
 
 
 class SideTableBuilder:
@@ -59,7 +59,7 @@ class SideTableBuilder:
         self._writer.write_table(table.cast(self._schema))
 
     def finish(self) -> SideTable:
-        """All records, ready to be looked up."""
+        """The table of all records."""
         self._writer.close()
         distinct, first, counts = np.unique(np.concatenate(self._keys), return_index=True, return_counts=True)
         return SideTable(
@@ -72,7 +72,7 @@ class SideTableBuilder:
 
 
 def text_keys(texts: pa.Array) -> UInt64[np.ndarray, " records"]:
-    """A 64-bit key for each text, by its first 24 bytes; equal texts have equal keys, null is like no text.
+    """A 64-bit key for each text, by its first 24 bytes; equal texts have equal keys, null equals empty text.
 
     >>> keys = text_keys(pa.array(["C6ce9q3", "C6ce9q4", "C6ce9q3"]))
     >>> bool(keys[0] == keys[2]), bool(keys[0] == keys[1])
@@ -85,9 +85,9 @@ def text_keys(texts: pa.Array) -> UInt64[np.ndarray, " records"]:
     assert offset_buffer is not None, "an array of texts that has rows has offsets"
     offsets = np.frombuffer(memoryview(offset_buffer), np.int64)[array.offset : array.offset + len(array) + 1]
     data = np.frombuffer(memoryview(data_buffer or b""), np.uint8)
-    places = np.arange(KEY_BYTES)
-    at = offsets[:-1, None] + places
-    is_inside = places < np.diff(offsets)[:, None]
+    positions = np.arange(KEY_BYTES)
+    at = offsets[:-1, None] + positions
+    is_inside = positions < np.diff(offsets)[:, None]
     padded = np.append(data, np.uint8(0))
     characters = np.where(is_inside, padded[at.clip(max=len(data))], 0).astype(np.uint8)
     words = characters.view(np.uint64)

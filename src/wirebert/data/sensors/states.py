@@ -1,4 +1,4 @@
-"""TCP flags of each side -> how the connection ended, in Zeek's words, by the rules of `sensors/states.toml`."""
+"""TCP flags of each side -> connection state in Zeek's terms, by the rules of `sensors/states.toml`."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -16,11 +16,11 @@ from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.sensors.canonical import read_words
 
 FLAG_BITS = {"F": 1, "S": 2, "R": 4, "A": 8}
-"""The flags that every sensor reports: Zeek says nothing of PSH, URG, ECE and CWR."""
+"""The flags that every sensor reports: Zeek does not report PSH, URG, ECE and CWR."""
 
 
 def flag_bits(letters: str) -> int:
-    """Bits of flag letters in any order; letters of other flags, and dots, count for nothing.
+    """Bits of flag letters in any order; letters of other flags, and dots, are ignored.
 
     >>> flag_bits("...AP.SF"), flag_bits("SPA")
     (11, 10)
@@ -38,7 +38,7 @@ def header_bits(value: int) -> int:
 
 
 def bits_of(column: pa.ChunkedArray | pa.Array, read: Callable[[str], int]) -> UInt8[np.ndarray, " flows"]:
-    """Bits of each flow, `read` once per distinct text; 0 where there is none."""
+    """Bits of each flow, `read` once per distinct text; 0 for null."""
     encoded = dictionary_encode(column)
     values = [0 if text is None else read(str(text)) for text in encoded.dictionary.to_pylist()]
     index = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
@@ -46,7 +46,7 @@ def bits_of(column: pa.ChunkedArray | pa.Array, read: Callable[[str], int]) -> U
 
 
 def flag_texts(bits: UInt8[np.ndarray, " flows"], is_tcp: Bool[np.ndarray, " flows"]) -> pa.Array:
-    """Letters of the flags, `.` for none of them; null where the protocol has no flags.
+    """Letters of the flags, `.` for none; null where the protocol has no flags.
 
     >>> flag_texts(np.array([10, 0, 0], np.uint8), np.array([True, True, False])).to_pylist()
     ['SA', '.', None]
@@ -67,9 +67,9 @@ def conn_states(
     Args:
         protocols: canonical names.
         src_bits: TCP flags that the source sent, as `flag_bits`.
-        dst_bits: those of the destination.
+        dst_bits: TCP flags that the destination sent.
         has_src: whether the source sent packets.
-        has_dst: whether the destination did.
+        has_dst: whether the destination sent packets.
     """
     names, tcp = _tcp_states()
     datagrams = _datagram_table()
@@ -97,13 +97,13 @@ def _datagram_table() -> Mapping[str, Any]:
 
 @cache
 def _tcp_states() -> tuple[tuple[str, ...], Int32[np.ndarray, "16 16"]]:
-    """State names, and the place there of each pair of flags."""
+    """State names, and the index of the state for each pair of flags."""
     rules = cast(list[dict[str, str]], read_words("states.toml")["tcp"])
     names = tuple(rule["state"] for rule in rules)
     table = np.empty((16, 16), np.int32)
     for src in range(16):
         for dst in range(16):
-            table[src, dst] = next(place for place, rule in enumerate(rules) if _fits(rule, src, dst))
+            table[src, dst] = next(index for index, rule in enumerate(rules) if _fits(rule, src, dst))
     return names, table
 
 

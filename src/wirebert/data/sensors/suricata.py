@@ -1,5 +1,5 @@
-"""Suricata's eve.json -> canonical columns: its flow events, joined by flow_id with alerts and with what the application
-layer said (dns, http, tls, quic events). Other events, statistics among them, are no flows.
+"""Suricata's eve.json -> canonical columns: its flow events, joined by flow_id with alerts and with
+application-layer events (dns, http, tls, quic). Other events, such as statistics, are not flows.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -81,7 +81,7 @@ _EVENT_FIELDS: dict[str, pa.DataType] = {
     ),
 }
 DNS_FLAGS = {"dns_AA": 0x0400, "dns_RD": 0x0100, "dns_RA": 0x0080}
-"""Bits of the header of an answer (RFC 1035, 4.1.1)."""
+"""Bits of a DNS response header (RFC 1035, 4.1.1)."""
 VLAN_TAG_BYTES = 4
 
 
@@ -93,6 +93,9 @@ class SuricataFlows:
     where: str
     compression: Compression
     title: str = "Suricata EVE"
+    raw_names: tuple[str, ...] = ()
+    joined_files: tuple[Path, ...] = ()
+    format: str = "suricata"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -107,29 +110,29 @@ class SuricataFlows:
         """The canonical schema of flow events."""
         return flow_schema("suricata", self.names)
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows, in the order in which they ended."""
         table = sensor_table("suricata")
         sides = self._side_tables(table, block_bytes)
         header_bytes: int | None = None
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
-            before = intake.num_rows if intake else 0
-            events = parse_json(block, _FLOW_FIELDS, self.where, intake or ParseStats())
+            before = parse_stats.num_rows if parse_stats else 0
+            events = parse_json(block, _FLOW_FIELDS, self.where, parse_stats or ParseStats())
             flows = _flattened(events.filter(pc.equal(events["event_type"], pa.scalar("flow"))))
-            if intake:
-                intake.num_rows = before + flows.num_rows
-                intake.num_comments += events.num_rows - flows.num_rows
+            if parse_stats:
+                parse_stats.num_rows = before + flows.num_rows
+                parse_stats.num_comments += events.num_rows - flows.num_rows
             if flows.num_rows == 0:
                 continue
             header_bytes = _header_bytes(flows) if header_bytes is None else header_bytes
             canonical = _canonical(flows, table, header_bytes)
             keys = _flow_keys(flows["flow_id"])
             for kind, side in sides.items():
-                found, counts, is_found = side.look_up(keys)
-                for name in found.column_names:
-                    column, before = combine_chunks(found[name]), canonical.get(name)
+                records, counts, has_record = side.look_up(keys)
+                for name in records.column_names:
+                    column, before = combine_chunks(records[name]), canonical.get(name)
                     # quic and tls events both name the server.
-                    canonical[name] = column if before is None else pc.if_else(is_found, column, before)
+                    canonical[name] = column if before is None else pc.if_else(has_record, column, before)
                 if kind == "alert":
                     canonical["num_alerts"] = pa.array(counts)
             yield pa.table({name: canonical[name] for name in self.names})
@@ -176,7 +179,8 @@ def _flattened(table: pa.Table) -> pa.Table:
 
 
 def _with_query(events: pa.Table) -> pa.Table:
-    """DNS events with the first of their `queries`, which version 3 lists, as name and type; and with the bits of `flags`."""
+    """DNS events with name and type of the first of their `queries` (version 3), and with the bits of
+    `flags`."""
     first = pc.list_element(
         pc.list_slice(combine_chunks(events["dns.queries"]), 0, 1, return_fixed_size_list=True), 0
     )

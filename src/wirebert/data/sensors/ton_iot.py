@@ -1,4 +1,4 @@
-"""TON_IoT's train_test_network.csv -> canonical columns: Zeek's columns under names of its own, and its two labels."""
+"""TON_IoT's train_test_network.csv -> canonical columns: renamed Zeek columns, and two labels."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -36,12 +36,14 @@ class TonIotFlows:
     path: Path
     where: str
     compression: Compression
-    fields: tuple[str, ...]
+    raw_names: tuple[str, ...]
     title: str = "TON_IoT table"
+    joined_files: tuple[Path, ...] = ()
+    format: str = "ton_iot"
 
     @property
     def _columns(self) -> dict[str, str]:
-        return {name: raw for name, raw in sensor_table("ton_iot").columns.items() if raw in self.fields}
+        return {name: raw for name, raw in sensor_table("ton_iot").columns.items() if raw in self.raw_names}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -50,20 +52,22 @@ class TonIotFlows:
 
     @property
     def schema(self) -> FlowSchema:
-        """The canonical schema with what the set has of its own."""
-        return flow_schema("ton_iot", self.names, sensor_table("ton_iot").own)
+        """The canonical schema with the columns that only this data set has."""
+        return flow_schema("ton_iot", self.names, sensor_table("ton_iot").own_columns)
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in file order."""
-        table, intake = sensor_table("ton_iot"), intake or ParseStats()
+        table, parse_stats = sensor_table("ton_iot"), parse_stats or ParseStats()
         for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
-            rows = parse_delimited(block, self.fields, ",", quote='"', where=self.where, intake=intake)
+            rows = parse_delimited(
+                block, self.raw_names, ",", quote='"', where=self.where, parse_stats=parse_stats
+            )
             canonical: dict[str, pa.Array] = {
                 name: combine_chunks(rows[raw]) for name, raw in self._columns.items()
             }
-            for name, judge in table.only_where.items():
-                if name in canonical and judge in rows.column_names:
-                    applies = pc.greater(to_integers(rows[judge]), pa.scalar(0))
+            for name, condition in table.only_where.items():
+                if name in canonical and condition in rows.column_names:
+                    applies = pc.greater(to_integers(rows[condition]), pa.scalar(0))
                     canonical[name] = _where(applies, dictionary_encode(canonical[name]))
             for name in canonical:
                 column = canonical_columns().get(name)
@@ -81,7 +85,7 @@ def open_ton_iot(path: Path, head: bytes, compression: Compression, where: str) 
     fields = header_names(head, ",")
     if not set(fields) >= TON_IOT_REQUIRED or len(set(fields)) < len(fields):
         return None
-    return TonIotFlows(path=path, where=where, compression=compression, fields=fields)
+    return TonIotFlows(path=path, where=where, compression=compression, raw_names=fields)
 
 
 def _where(applies: pa.Array, column: pa.DictionaryArray) -> pa.Array:

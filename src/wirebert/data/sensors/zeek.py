@@ -1,5 +1,5 @@
-"""Zeek's conn.log (tabs or JSON, labelled or not) -> canonical columns, joined with the dns, http, ssl, quic and weird
-logs that lie beside it. Any other Zeek log in tabs is a table of its own columns.
+"""Zeek's conn.log (tabs or JSON, labelled or not) -> canonical columns, joined with the dns, http, ssl, quic
+and weird logs in the same folder. Any other tab-separated Zeek log is read as a plain table.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -7,7 +7,7 @@ logs that lie beside it. Any other Zeek log in tabs is a table of its own column
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -42,14 +42,14 @@ from wirebert.errors import DataError
 COMMENT = re.compile(rb"^[ \t]*#[^\n]*(?:\n|$)", re.MULTILINE)
 FIELDS_LINE = re.compile(rb"^[ \t]*#fields[ \t]+([^\r\n]*)", re.MULTILINE)
 ZEEK_REQUIRED = frozenset("ts uid id.orig_h id.resp_h proto service conn_state".split())
-"""Fields without which a conn.log in tabs is a table like any."""
+"""Fields without which a tab-separated conn.log is read as a plain table."""
 JSON_HEAD_LINES = 1_000
-"""Lines of a JSON log that say which fields, and which logs, there are."""
+"""Lines of a JSON log that are searched for its fields and logs."""
 LABEL_GAP = b"   "
-"""IoT-23 appends its labels with three spaces where a tab is due."""
+"""IoT-23 separates its appended labels by three spaces instead of tabs."""
 _INTEGERS = frozenset(
-    "id.orig_p id.resp_p orig_ip_bytes resp_ip_bytes orig_bytes resp_bytes orig_pkts resp_pkts missed_bytes qclass "
-    "qtype rcode trans_depth request_body_len response_body_len status_code".split()
+    "id.orig_p id.resp_p orig_ip_bytes resp_ip_bytes orig_bytes resp_bytes orig_pkts resp_pkts missed_bytes "
+    "qclass qtype rcode trans_depth request_body_len response_body_len status_code".split()
 )
 _BOOLEANS = frozenset("AA RD RA rejected resumed established notice".split())
 _LISTS = frozenset("orig_mime_types resp_mime_types".split())
@@ -57,76 +57,79 @@ _LISTS = frozenset("orig_mime_types resp_mime_types".split())
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ZeekLog:
-    """How one Zeek log is written."""
+    """The layout of one Zeek log."""
 
     path: Path
     where: str
     compression: Compression
     layout: Literal["tabs", "json"]
     kind: str
-    """What it logs: conn, dns, http, ..."""
+    """The name of the log: conn, dns, http, ..."""
     fields: tuple[str, ...]
-    """Its columns; of a JSON log those met in its first lines."""
+    """Its columns; for a JSON log the fields of its first lines."""
     separator: str = "\t"
     has_gaps: bool = False
-    """Whether labels are set off by three spaces."""
+    """Whether labels are separated by three spaces."""
     is_named: bool = False
-    """Whether each line says in `_path` which log it belongs to: one file may hold several."""
+    """Whether each line names its log in `_path`: one file may hold several logs."""
 
     def blocks(
-        self, block_bytes: int, intake: ParseStats, wanted: tuple[str, ...] | None = None
+        self, block_bytes: int, parse_stats: ParseStats, wanted: tuple[str, ...] | None = None
     ) -> Iterator[pa.Table]:
-        """Blocks of the log's columns (of a JSON log only those `wanted`), nothing interpreted."""
+        """Blocks of the log's columns (for a JSON log only `wanted`), not interpreted."""
         schema = self._json_schema(wanted or self.fields) if self.layout == "json" else None
-        own = re.compile(
+        of_kind = re.compile(
             rb'^.*"_path"\s*:\s*"' + re.escape(self.kind.encode()) + rb'".*(?:\n|\Z)', re.MULTILINE
         )
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
             if schema is not None and self.is_named:
-                lines = own.findall(block)
+                lines = of_kind.findall(block)
                 num_others = len(block.splitlines()) - len(lines)
-                intake.num_comments += num_others
-                intake.num_lines += num_others
+                parse_stats.num_comments += num_others
+                parse_stats.num_lines += num_others
                 block = b"".join(lines)
             if schema is not None:
-                yield parse_json(block, schema, self.where, intake)
+                yield parse_json(block, schema, self.where, parse_stats)
             else:
-                yield self._parse_tabs(block, intake)
+                yield self._parse_tabs(block, parse_stats)
 
-    def _parse_tabs(self, block: bytes, intake: ParseStats) -> pa.Table:
+    def _parse_tabs(self, block: bytes, parse_stats: ParseStats) -> pa.Table:
         for match in FIELDS_LINE.finditer(block):
             if split_fields(match.group(1)) != self.fields:
                 raise DataError(
-                    f"{self.where}: expected one set of #fields, found another near line {intake.num_lines}; "
-                    "split the log where its columns change"
+                    f"{self.where}: expected one set of #fields, found another near line "
+                    f"{parse_stats.num_lines}; split the log where its columns change"
                 )
         if b"#" in block:
             block, num_comments = COMMENT.subn(b"", block)
-            intake.num_comments += num_comments
-            intake.num_lines += num_comments
+            parse_stats.num_comments += num_comments
+            parse_stats.num_lines += num_comments
         if self.has_gaps:
             block = block.replace(LABEL_GAP, b"\t")
         return parse_delimited(
-            block, self.fields, self.separator, quote=None, where=self.where, intake=intake
+            block, self.fields, self.separator, quote=None, where=self.where, parse_stats=parse_stats
         )
 
     def _json_schema(self, wanted: tuple[str, ...]) -> pa.Schema:
-        known: dict[str, pa.DataType] = {"ts": pa.float64(), "duration": pa.float64()}
+        types: dict[str, pa.DataType] = {"ts": pa.float64(), "duration": pa.float64()}
         if isinstance(_objects_of(read_head(self.path)[0])[0].get("ts"), str):
-            known["ts"] = pa.string()
-        return pa.schema([(name, known.get(name, _json_type(name))) for name in wanted])
+            types["ts"] = pa.string()
+        return pa.schema([(name, types.get(name, _json_type(name))) for name in wanted])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ZeekTable:
-    """A Zeek log other than conn.log: its own columns."""
+    """A Zeek log other than conn.log, with its own columns."""
 
     log: ZeekLog
     schema: FlowSchema | None = None
+    raw_names: tuple[str, ...] = ()
+    joined_files: tuple[Path, ...] = ()
+    format: str = "zeek"
 
     @property
     def title(self) -> str:
-        """What it is."""
+        """Zeek and the name of the log."""
         return f"Zeek {self.log.kind} log"
 
     @property
@@ -134,25 +137,32 @@ class ZeekTable:
         """Its columns."""
         return self.log.fields
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order."""
-        for table in self.log.blocks(block_bytes, intake or ParseStats()):
+        for table in self.log.blocks(block_bytes, parse_stats or ParseStats()):
             yield pa.table({name: _without_empty(table[name]) for name in table.column_names})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ZeekFlows:
-    """conn.log and what lies beside it, as canonical columns."""
+    """conn.log joined with the other logs in its folder, as canonical columns."""
 
     conn: ZeekLog
-    beside: tuple[ZeekLog, ...]
+    joined: tuple[ZeekLog, ...]
+    raw_names: tuple[str, ...] = ()
+    format: str = "zeek"
 
     @property
     def title(self) -> str:
-        """What it is, and what it is joined with."""
+        """Zeek, the layout, and the joined logs."""
         layout = "JSON" if self.conn.layout == "json" else "tab-separated"
-        kinds = [log.kind for log in self.beside]
+        kinds = [log.kind for log in self.joined]
         return f"Zeek conn log, {layout}" + (f", joined with {', '.join(kinds)}" if kinds else "")
+
+    @property
+    def joined_files(self) -> tuple[Path, ...]:
+        """The joined logs."""
+        return tuple(log.path for log in self.joined)
 
     @property
     def _columns(self) -> dict[str, str]:
@@ -164,16 +174,16 @@ class ZeekFlows:
             if self.conn.layout == "json" or raw in self.conn.fields
         }
         for label, spellings in table.labels.items():
-            found = [raw for raw in spellings if raw in self.conn.fields]
-            if found:
-                columns[label] = found[0]
+            present = [raw for raw in spellings if raw in self.conn.fields]
+            if present:
+                columns[label] = present[0]
         return columns
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Canonical columns that the logs give."""
+        """The canonical columns of the logs."""
         joined = sensor_table("zeek").joined
-        side = [name for log in self.beside for name in _present(log, joined[log.kind])]
+        side = [name for log in self.joined for name in _present(log, joined[log.kind])]
         flags = ["tcp_flags"] if "history" in self._columns else []
         return tuple(dict.fromkeys([*self._columns, *flags, *side]))
 
@@ -182,22 +192,23 @@ class ZeekFlows:
         """The canonical schema of these logs."""
         return flow_schema("zeek", self.names)
 
-    def read(self, block_bytes: int, intake: ParseStats | None = None) -> Iterator[pa.Table]:
+    def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in the order of conn.log."""
         table, columns = sensor_table("zeek"), self._columns
-        sides = [(log, _side_table(log, table.joined[log.kind], block_bytes)) for log in self.beside]
+        sides = [(log, _side_table(log, table.joined[log.kind], block_bytes)) for log in self.joined]
         wanted = tuple(dict.fromkeys(columns.values()))
-        for block in self.conn.blocks(block_bytes, intake or ParseStats(), wanted):
+        for block in self.conn.blocks(block_bytes, parse_stats or ParseStats(), wanted):
             arrays = {name: _without_empty(block[raw]) for name, raw in columns.items()}
             canonical = _canonical(arrays, table)
             keys = text_keys(to_texts(arrays["uid"])) if sides else np.empty(0, np.uint64)
             for _, side in sides:
-                found, _, is_found = side.look_up(keys)
-                for name in found.column_names:
-                    column = combine_chunks(found[name])
+                records, _, has_record = side.look_up(keys)
+                for name in records.column_names:
+                    column = combine_chunks(records[name])
                     before = canonical.get(name)
-                    # quic.log and ssl.log both name the server: the first log that knows the flow is believed.
-                    canonical[name] = column if before is None else pc.if_else(is_found, column, before)
+                    # quic.log and ssl.log both name the server: the first log that knows the flow is
+                    # believed.
+                    canonical[name] = column if before is None else pc.if_else(has_record, column, before)
             yield pa.table({name: canonical[name] for name in self.names})
 
 
@@ -207,33 +218,45 @@ def open_zeek(path: Path, head: bytes, compression: Compression, where: str) -> 
     if log is None:
         return None
     if log.kind != "conn" or (log.layout == "tabs" and not set(log.fields) >= ZEEK_REQUIRED):
-        # A JSON log without flows is JSON lines like any other.
+        # A JSON log without flows is read as plain JSON lines.
         return ZeekTable(log=log) if log.layout == "tabs" else None
-    beside = _inside(log, head)
+    joined = _logs_in_file(log, head)
     for kind in sensor_table("zeek").joined:
         neighbour = path.with_name(path.name.replace("conn", kind, 1))
         if "conn" in path.name and neighbour.is_file():
             text, packed = read_head(neighbour)
-            found = _recognise(neighbour, text, packed, str(neighbour))
-            if found is not None and found.kind == kind and "uid" in found.fields:
-                beside[kind] = found
+            neighbour_log = _recognise(neighbour, text, packed, str(neighbour))
+            if neighbour_log and neighbour_log.kind == kind and "uid" in neighbour_log.fields:
+                joined[kind] = neighbour_log
     return ZeekFlows(
-        conn=log, beside=tuple(beside[kind] for kind in sensor_table("zeek").joined if kind in beside)
+        conn=log, joined=tuple(joined[kind] for kind in sensor_table("zeek").joined if kind in joined)
     )
 
 
-def _inside(conn: ZeekLog, head: bytes) -> dict[str, ZeekLog]:
-    """The logs by kind whose lines stand in the same file as those of conn."""
-    found: dict[str, ZeekLog] = {}
+def _logs_in_file(conn: ZeekLog, head: bytes) -> dict[str, ZeekLog]:
+    """The logs, by kind, in the same file as the conn log."""
+    logs: dict[str, ZeekLog] = {}
     for kind in sensor_table("zeek").joined if conn.is_named else ():
         lines = [line for line in _objects_of(head) if line.get("_path") == kind]
         if lines:
-            found[kind] = replace(conn, kind=kind, fields=_names_of(lines))
-    return found
+            logs[kind] = replace(conn, kind=kind, fields=_names_of(lines))
+    return logs
+
+
+def is_joined_log(path: Path, paths: Collection[Path]) -> bool:
+    """Whether `path` is a Zeek log that is joined with a conn log among `paths`.
+
+    >>> is_joined_log(Path("dns.log"), [Path("conn.log")]), is_joined_log(Path("conn.log"), [Path("conn.log")])
+    (True, False)
+    """
+    return any(
+        kind in path.name and path.with_name(path.name.replace(kind, "conn", 1)) in paths
+        for kind in sensor_table("zeek").joined
+    )
 
 
 def split_fields(line: bytes) -> tuple[str, ...]:
-    """Names of a `#fields` line, which tabs or (IoT-23's labels) three spaces separate.
+    """Names of a `#fields` line, separated by tabs or (IoT-23's labels) three spaces.
 
     >>> split_fields(b"tunnel_parents   label   detailed-label")
     ('tunnel_parents', 'label', 'detailed-label')
@@ -250,19 +273,19 @@ def _recognise(path: Path, head: bytes, compression: Compression, where: str) ->
     lines = [line for line in _objects_of(start) if "uid" in line and "id.orig_h" in line]
     if not lines:
         return None
-    # Where lines say which log they belong to (Corelight's, say), one file may hold them all.
+    # If lines name their log (as Corelight's do), one file may hold all logs.
     flows = [line for line in lines if line.get("_path") == "conn"]
     first = (flows or lines)[0]
-    own = first.get("_path")
-    is_conn = own == "conn" or (own is None and "conn_state" in first and "proto" in first)
+    log_name = first.get("_path")
+    is_conn = log_name == "conn" or (log_name is None and "conn_state" in first and "proto" in first)
     return ZeekLog(
         path=path,
         where=where,
         compression=compression,
         layout="json",
-        kind=own if isinstance(own, str) else "conn" if is_conn else _kind_of(path),
+        kind=log_name if isinstance(log_name, str) else "conn" if is_conn else _kind_of(path),
         fields=_names_of(flows or lines),
-        is_named=isinstance(own, str),
+        is_named=isinstance(log_name, str),
     )
 
 
@@ -305,16 +328,16 @@ def _objects_of(head: bytes) -> list[Mapping[str, object]]:
     objects: list[Mapping[str, object]] = []
     for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:JSON_HEAD_LINES]:
         try:
-            found = json.loads(line)
+            parsed = json.loads(line)
         except ValueError:
             continue
-        if isinstance(found, dict):
-            objects.append(cast(Mapping[str, object], found))
+        if isinstance(parsed, dict):
+            objects.append(cast(Mapping[str, object], parsed))
     return objects
 
 
 def _names_of(objects: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
-    """The names that occur, in the order met."""
+    """The names of all fields, in order of appearance."""
     return tuple(dict.fromkeys(name for one in objects for name in one))
 
 
@@ -327,7 +350,7 @@ def _json_type(name: str) -> pa.DataType:
 
 
 def _present(log: ZeekLog, columns: Mapping[str, str]) -> dict[str, str]:
-    """Canonical column -> field, of those that the log has."""
+    """Canonical column -> field, for the fields of the log."""
     return {name: raw for name, raw in columns.items() if raw in log.fields}
 
 
@@ -342,7 +365,7 @@ def _side_table(log: ZeekLog, columns: Mapping[str, str], block_bytes: int) -> S
 
 
 def as_plain_text(column: pa.Array) -> pa.Array:
-    """Text of a column: truth values as 1 and 0 (T and F in tabs), lists joined by commas."""
+    """Text of a column: booleans as 1 and 0 (T and F in tab-separated logs), lists joined by commas."""
     if pa.types.is_list(column.type):
         return cast(pa.Array, pc.binary_join(column, ","))
     if pa.types.is_boolean(column.type):

@@ -1,10 +1,11 @@
 """What attackers do: one small function per attack; its name is the label.
 
-Hosts and times are coherent: a scan is one source that reaches many places within seconds, a beacon repeats over the
-whole time range. Attackers do ordinary things at other times, so an address gives nothing away.
+Hosts and times are coherent: a scan is one source that reaches many places within seconds, a beacon repeats
+over the whole time range. Attackers do ordinary things at other times, so an address gives nothing away.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as arguments.
+# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
+# arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 

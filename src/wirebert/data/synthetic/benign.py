@@ -1,10 +1,12 @@
 """What ordinary hosts do: one small function per activity.
 
-Some of it looks like an attack on purpose: scripts log in as briskly as password guessers, uploads are as large as
-stolen archives, updates call as steadily as beacons, and misconfigured hosts knock on closed ports as scanners do.
+Some of it looks like an attack on purpose: scripts log in as briskly as password guessers, uploads are as
+large as stolen archives, updates call as steadily as beacons, and misconfigured hosts knock on closed ports
+as scanners do.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as arguments.
+# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
+# arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 

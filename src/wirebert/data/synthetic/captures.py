@@ -1,11 +1,13 @@
-"""Short captures of many made-up networks, no two alike: what a detector for other people's networks learns from.
+"""Short captures of many made-up networks, no two alike: what a detector for other people's networks learns
+from.
 
-`generate` tells of one network at its own pace; what is a crowd there is an idle hour elsewhere. Here hosts, pace, length,
-how much fails and what the hosts do are drawn anew for each capture, over orders of magnitude, so that a count by itself
-gives little away. About half of the captures hold an attack, of one kind.
+`generate` tells of one network at its own pace; what is a crowd there is an idle hour elsewhere. Here hosts,
+pace, length, how much fails and what the hosts do are drawn anew for each capture, over orders of magnitude,
+so that a count by itself gives little away. About half of the captures hold an attack, of one kind.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as arguments.
+# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
+# arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -129,7 +131,8 @@ def _among(flows: pa.Table, num_clients: int) -> pa.Table:
 
 
 def _failing(scene: Scene, flows: pa.Table, share: float | int) -> pa.Table:
-    """The flows, of which a share of the TCP ones finds nobody: a few dead hosts and blocked trackers, tried again and again."""
+    """The flows, of which a share of the TCP ones finds nobody: a few dead hosts and blocked trackers, tried
+    again and again."""
     generator = scene.generator
     is_tcp = pc.equal(flows.column("protocol"), "tcp").to_numpy()
     fails = is_tcp & (generator.random(flows.num_rows) < share)
@@ -177,7 +180,8 @@ def page_loads(scene: Scene, count: int) -> pa.Table:
 
 
 def group_calls(scene: Scene, count: int) -> pa.Table:
-    """Hosts asking everyone on their network, by group or broadcast addresses, which nobody answers to the sensor."""
+    """Hosts asking everyone on their network, by group or broadcast addresses, which nobody answers to the
+    sensor."""
     generator = scene.generator
     time_s = evenly(scene, count)
     kind = generator.integers(0, len(GROUPS), count)

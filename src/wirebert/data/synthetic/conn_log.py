@@ -1,6 +1,7 @@
 """Generated flows as a labelled Zeek conn.log: what a sensor without content inspection leaves of them."""
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as arguments.
+# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
+# arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -66,8 +67,8 @@ def write_conn_log(path: str | Path, tables: Iterable[pa.Table], seed: int = 0) 
 def conn_columns(table: pa.Table, generator: np.random.Generator) -> dict[str, pa.Array]:
     """The columns of the log, as texts, null where Zeek leaves a field unset.
 
-    Zeek knows how long a connection lasted as soon as two packets of it were seen, and then counts its bytes. Where the
-    flow says nothing of that time, it is that of an answer.
+    Zeek knows how long a connection lasted as soon as two packets of it were seen, and then counts its bytes.
+    Where the flow says nothing of that time, it is that of an answer.
     """
     flows = table.combine_chunks()
     columns = {name: flows.column(name).combine_chunks() for name in flows.column_names}

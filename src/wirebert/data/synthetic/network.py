@@ -1,4 +1,5 @@
-"""The made-up network that generated traffic runs in: its hosts, its clock, and how connections look on the wire."""
+"""The made-up network that generated traffic runs in: its hosts, its clock, and how connections look on the
+wire."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,10 +1,11 @@
 """Made-up HTTP requests: what people ask a web server for, and what attackers put into the same parameters.
 
-Benign requests hold quotes, SQL words and HTML tags too, and some attack probes are no more than a quote: no rule on
-single words tells the two apart.
+Benign requests hold quotes, SQL words and HTML tags too, and some attack probes are no more than a quote: no
+rule on single words tells the two apart.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as arguments.
+# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
+# arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -27,28 +28,28 @@ from wirebert.data.synthetic.text import (
 )
 
 _WORDS = """account adapter autumn backup basket battery bicycle blue boots bread bridge cable camera candle carpet chair
-charger coat coffee committee compact contract copper cotton cover cream delivery desk drawer drill dress engine event
-fabric filter flight folder forest frame garden glass green grey hammer handle heater holiday hotel income invoice
-jacket kettle keyboard kitchen ladder lamp leather lemon letter light linen manual market meeting memory mirror
-monitor mountain needle north notebook figure office orange order oven paint paper parking pencil phone pillow plate
-policy poster printer quarter radio railway receipt red refund report river roof sample school screen season select
-service shelf shirt silver socket spring station summer switch table tablet tea ticket timber travel trousers umbrella
-union update valley velvet village wallet warranty watch water weekend white window winter wool yellow""".split()
+charger coat coffee committee compact contract copper cotton cover cream delivery desk drawer drill dress
+engine event fabric filter flight folder forest frame garden glass green grey hammer handle heater holiday
+hotel income invoice jacket kettle keyboard kitchen ladder lamp leather lemon letter light linen manual market
+meeting memory mirror monitor mountain needle north notebook figure office orange order oven paint paper
+parking pencil phone pillow plate policy poster printer quarter radio railway receipt red refund report river
+roof sample school screen season select service shelf shirt silver socket spring station summer switch table
+tablet tea ticket timber travel trousers umbrella union update valley velvet village wallet warranty watch
+water weekend white window winter wool yellow""".split()
 _NAMES = """O'Brien O'Connor D'Angelo O'Neill L'Oreal Levi's McDonald's Smith Garcia Nguyen Novak Rossi Dubois Tanaka
 Kowalski Jensen Silva Haddad Okafor Lindqvist""".split()
 _CODE = """SELECT * FROM users WHERE id = 1|select count(*) from orders group by day|how to use union select in sql
 |insert into table values example|drop table if exists syntax|order by date desc|where name like '%son'
-|<script> tag async defer|html <img> alt attribute|<b>bold</b> or <strong>|onclick vs onload event|alert() not working
-|javascript:void(0) meaning|document.cookie samesite|sleep(5) python|it's or its|rock 'n' roll|5 o'clock|a <-> b|x > 1 or y < 2
-|"exact phrase"|select committee; union vote|cast('2024-01-01' as date)|-- comment style|C:/Users/it's me""".replace(
-    "\n", ""
-).split("|")
+|<script> tag async defer|html <img> alt attribute|<b>bold</b> or <strong>|onclick vs onload event|alert() not
+working |javascript:void(0) meaning|document.cookie samesite|sleep(5) python|it's or its|rock 'n' roll|5
+o'clock|a <-> b|x > 1 or y < 2 |"exact phrase"|select committee; union vote|cast('2024-01-01' as date)|--
+comment style|C:/Users/it's me""".replace("\n", "").split("|")
 _PARAMETERS = (
     "q id name search item page user cat ref sort lang comment msg title city filter token view".split()
 )
 _PATHS = """/ /search /products /product /item /cart /account /login /profile /news /blog /forum /wiki /docs /contact
-/comment /api/v1/search /api/v2/items /api/v2/users /orders /reports /download /help/search /index.php /view.php
-/article.asp /list.jsp""".split()
+/comment /api/v1/search /api/v2/items /api/v2/users /orders /reports /download /help/search /index.php
+/view.php /article.asp /list.jsp""".split()
 _SECTIONS = "css js img fonts media assets static themes uploads".split()
 _EXTENSIONS = "css js png jpg svg woff2 webp ico json".split()
 
@@ -95,7 +96,8 @@ def sql_injection_uris(generator: np.random.Generator, count: int) -> pa.Array:
 
 
 def cross_site_scripting_uris(generator: np.random.Generator, count: int) -> pa.Array:
-    """Request targets that carry HTML or script; about one in eight is a mild probe that a visitor may send too."""
+    """Request targets that carry HTML or script; about one in eight is a mild probe that a visitor may send
+    too."""
     grammars: list[tuple[float | int, TextGrammar]] = [
         (0.3, _script_tag),
         (0.38, _event_handler),
@@ -128,7 +130,8 @@ def _attack_uris(
 
 
 def _target(generator: np.random.Generator, values: pa.Array) -> pa.Array:
-    """A path and a query that holds `values` in one parameter, with another parameter before or after it sometimes."""
+    """A path and a query that holds `values` in one parameter, with another parameter before or after it
+    sometimes."""
     count = len(values)
     extra = join(pick(generator, _PARAMETERS, count), "=", pick(generator, _WORDS, count))
     place = generator.random(count)

@@ -1,10 +1,12 @@
-"""Attacks that no single flow gives away: each flow is drawn as an ordinary activity's, only who and when are not.
+"""Attacks that no single flow gives away: each flow is drawn as an ordinary activity's, only who and when are
+not.
 
-Each is rarer than what it looks like, so that a detector that sees one flow at a time does best by calling all of it
-benign.
+Each is rarer than what it looks like, so that a detector that sees one flow at a time does best by calling
+all of it benign.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as arguments.
+# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
+# arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 

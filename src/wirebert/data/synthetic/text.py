@@ -1,6 +1,7 @@
 """Texts put together column by column: pieces from pools, joined, encoded and disguised, never row by row."""
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as arguments.
+# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
+# arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -15,7 +16,8 @@ from jaxtyping import Bool
 TextGrammar = Callable[[np.random.Generator, int], pa.Array]
 """Makes so many texts of one shape."""
 
-# What a client makes of the characters of a value; the percent sign first, so that nothing is encoded twice by mistake.
+# What a client makes of the characters of a value; the percent sign first, so that nothing is encoded twice
+# by mistake.
 _ESCAPES = {c: f"%{ord(c):02X}" for c in "%\"'<>()*;=,#`{}|:+"}
 _RAW_ESCAPES = {"#": "%23", " ": "%20"}
 
@@ -67,11 +69,13 @@ def mixture(
 def encoded(
     generator: np.random.Generator, values: pa.Array, *, raw: float | int, twice: float | int
 ) -> pa.Array:
-    """Values as they stand in a query: percent-encoded, some encoded `twice`, some almost `raw` as sloppy clients send them."""
+    """Values as they stand in a query: percent-encoded, some encoded `twice`, some almost `raw` as sloppy
+    clients send them."""
     drawn = generator.random(len(values))
     spaces = pc.if_else(pa.array(generator.random(len(values)) < 0.5), "+", "%20")
     full = _replaced(values, _ESCAPES)
-    # A space becomes + or %20, one way for the whole value: cut at spaces, put together with the row's own mark.
+    # A space becomes + or %20, one way for the whole value: cut at spaces, put together with the row's own
+    # mark.
     full = pc.binary_join(pc.split_pattern(full, " "), spaces)
     again = pc.replace_substring(full, "%", "%25")
     sloppy = _replaced(values, _RAW_ESCAPES)

@@ -1,11 +1,13 @@
 """Generated traffic: labelled flows of a made-up network, any number of them, the same for the same seed.
 
-A block of flows covers about a third of a day and depends on the seed and its place alone, so the first rows are the
-same however many are asked for, and memory does not grow with them. Classes overlap: no model can be right on every
-row, and some attacks (scans, guessing, beacons, slow theft) show themselves only over several flows.
+A block of flows covers about a third of a day and depends on the seed and its place alone, so the first rows
+are the same however many are asked for, and memory does not grow with them. Classes overlap: no model can be
+right on every row, and some attacks (scans, guessing, beacons, slow theft) show themselves only over several
+flows.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as arguments.
+# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
+# arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -38,7 +40,8 @@ _UID_LETTERS = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm
 def generate(
     num_rows: int, seed: int, block_rows: int = 50_000, *, stealthy: bool = False
 ) -> Iterator[pa.Table]:
-    """Tables of `block_rows` flows (the last one shorter), in order of time; a column's missing values are null.
+    """Tables of `block_rows` flows (the last one shorter), in order of time; a column's missing values are
+    null.
 
     With `stealthy`, all attacks are such that only several flows together give them away.
 

@@ -1,6 +1,8 @@
-"""How made-up connections look on the wire: from who, when and how much to the columns that a sensor writes."""
+"""How made-up connections look on the wire: from who, when and how much to the columns that a sensor
+writes."""
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as arguments.
+# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
+# arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -77,7 +79,8 @@ def connections(
     uri: pa.Array | None = None,
     user_agent: pa.Array | None = None,
 ) -> pa.Table:
-    """TCP connections; where the other side did not answer, there is no service, no content and no request."""
+    """TCP connections; where the other side did not answer, there is no service, no content and no
+    request."""
     generator, count = scene.generator, len(time_s)
     state = generator.choice([_STATES.index(name) for name in states], count, p=list(states.values()))
     is_silent = (state == _S0) | (state == _REJ)
@@ -195,7 +198,8 @@ def _table(
     port: Codes,
     columns: Mapping[str, pa.Array | Numbers | Codes],
 ) -> pa.Table:
-    """The flows of one activity, sensors' columns in order; hosts are numbers, times are seconds, still unsorted."""
+    """The flows of one activity, sensors' columns in order; hosts are numbers, times are seconds, still
+    unsorted."""
     client_port = scene.generator.integers(32_768, 61_000, len(time_s))
     ends = {
         "time_s": time_s,

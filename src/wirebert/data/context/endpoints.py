@@ -1,4 +1,4 @@
-"""What context needs to know of each flow: when, who, where to, whether it was answered, and how much was sent."""
+"""The inputs of context: time, endpoints, port, outcome and bytes of each flow."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -15,18 +15,18 @@ from wirebert.data.arrow_columns import dictionary_encode, seconds_of
 from wirebert.data.hashing import number_hashes, text_hashes
 
 CONTEXT_REQUIRED = ("ts", "src_ip", "dst_ip")
-"""Columns without which nothing is known of who met whom."""
+"""Columns that context needs."""
 FAILED_STATES = ("S0", "REJ", "RSTOS0", "SH")
-"""How a connection ends that its destination refused or left without an answer, in Zeek's words."""
+"""Zeek states of connections that the destination refused or did not answer."""
 MAX_BYTES = 1 << 40
-"""No flow counts as larger: so sums over any window stay below 2**63."""
+"""Flows count as at most this large, so sums over any window stay below 2**63."""
 
 _SENT = ("src_ip_bytes", "src_payload_bytes", "src_bytes")
 _RECEIVED = ("dst_ip_bytes", "dst_payload_bytes", "dst_bytes")
 
 
 class FlowEndpoints(NamedTuple):
-    """Flows as context sees them, one array per property; ends and ports as hashes."""
+    """The inputs of context, one array per property; endpoints and ports as hashes."""
 
     time_s: Float64[np.ndarray, " flows"]
     source: UInt64[np.ndarray, " flows"]
@@ -38,7 +38,7 @@ class FlowEndpoints(NamedTuple):
 
 
 def read_endpoints(table: pa.Table) -> tuple[Bool[np.ndarray, " rows"], FlowEndpoints]:
-    """Which rows of a typed table have both ends, and what is known of those."""
+    """The rows of a typed table with both endpoints, and their inputs."""
     ends = [_hashes(table.column(name)) for name in ("src_ip", "dst_ip")]
     is_usable = ends[0][1] & ends[1][1]
     rows = FlowEndpoints(
@@ -54,7 +54,7 @@ def read_endpoints(table: pa.Table) -> tuple[Bool[np.ndarray, " rows"], FlowEndp
 
 
 def _hashes(column: pa.ChunkedArray) -> tuple[UInt64[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
-    """Hash of each text, and whether there is one."""
+    """Hash of each text, and whether the text is present."""
     encoded = dictionary_encode(column)
     hashes = np.append(text_hashes(encoded.dictionary), np.uint64(0))
     index = encoded.indices.fill_null(len(hashes) - 1).to_numpy(zero_copy_only=False)
@@ -62,7 +62,7 @@ def _hashes(column: pa.ChunkedArray) -> tuple[UInt64[np.ndarray, " rows"], Bool[
 
 
 def _numbers(table: pa.Table, names: Iterable[str]) -> Float64[np.ndarray, " rows"]:
-    """The first of these columns that has a value; NaN where none has."""
+    """The first of these columns with a value; NaN where none has one."""
     numbers = np.full(table.num_rows, np.nan)
     for name in names:
         if name in table.column_names:
@@ -74,12 +74,12 @@ def _numbers(table: pa.Table, names: Iterable[str]) -> Float64[np.ndarray, " row
 
 
 def _bytes(table: pa.Table, names: Iterable[str]) -> Int64[np.ndarray, " rows"]:
-    """Whole bytes; 0 where nobody counted."""
+    """Whole bytes; 0 where they are unknown."""
     return np.nan_to_num(np.clip(_numbers(table, names), 0, MAX_BYTES), nan=0.0).astype(np.int64)
 
 
 def _is_failed(table: pa.Table) -> Bool[np.ndarray, " rows"]:
-    """Whether the destination refused or did not answer: by the state or, where there is none, by its packets."""
+    """Whether the destination refused or did not answer: by the state or, without one, by its packets."""
     is_silent = _numbers(table, ("dst_packets",)) == 0
     if "conn_state" not in table.column_names:
         return is_silent

@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.data.checks.sampling import MAX_TEXT, RowSampler
+from wirebert.data.sampling import MAX_TEXT, RowSampler
 
 
 @given(sizes=st.lists(st.integers(0, 50), max_size=6), num_rows=st.integers(1, 20))

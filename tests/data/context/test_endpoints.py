@@ -6,16 +6,16 @@
 import pyarrow as pa
 import pytest
 
-from wirebert.data.context.contacts import read_endpoints
+from wirebert.data.context.endpoints import read_endpoints
 
 ENDS = {"ts": ["1", "2.5", None], "src_ip": ["a", "b", "a"], "dst_ip": ["x", "x", "b"]}
 
 
 def test_equal_hosts_have_equal_keys_at_either_end():
-    is_usable, contacts = read_endpoints(pa.table(ENDS))
+    is_usable, endpoints = read_endpoints(pa.table(ENDS))
     assert is_usable.all()
-    assert contacts.source[0] == contacts.source[2] != contacts.source[1] == contacts.destination[2]
-    assert contacts.time_s[:2].tolist() == [1.0, 2.5]
+    assert endpoints.source[0] == endpoints.source[2] != endpoints.source[1] == endpoints.destination[2]
+    assert endpoints.time_s[:2].tolist() == [1.0, 2.5]
 
 
 def test_dictionaries_read_like_plain_columns():
@@ -30,9 +30,9 @@ def test_dictionaries_read_like_plain_columns():
 
 def test_flows_without_an_end_are_left_out():
     table = pa.table({**ENDS, "dst_ip": ["x", None, "b"]})
-    is_usable, contacts = read_endpoints(table)
+    is_usable, endpoints = read_endpoints(table)
     assert is_usable.tolist() == [True, False, True]
-    assert len(contacts.source) == 2
+    assert len(endpoints.source) == 2
 
 
 def test_a_missing_port_is_a_port_of_its_own():
@@ -60,8 +60,8 @@ def test_bytes_are_those_of_packets_before_those_of_content_and_whole(side: str)
         f"{side}_payload_bytes": [7.0, 1e300, None],
         f"{side}_ip_bytes": [50.9, None, None],
     }
-    contacts = read_endpoints(pa.table({**ENDS, **columns}))[1]
-    ours, others = contacts.sent_bytes.tolist(), contacts.received_bytes.tolist()
+    endpoints = read_endpoints(pa.table({**ENDS, **columns}))[1]
+    ours, others = endpoints.sent_bytes.tolist(), endpoints.received_bytes.tolist()
     if side == "dst":
         ours, others = others, ours
     assert ours == [50, 1 << 40, 3]

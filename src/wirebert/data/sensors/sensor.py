@@ -1,0 +1,46 @@
+"""`SensorLog` and `SensorFormat`: what a sensor format provides. The list of formats is
+`sensors/formats.py`."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from wirebert.data.dialect import Compression
+from wirebert.data.readers.source import Source
+from wirebert.data.sensors.canonical import SensorTable
+
+
+@runtime_checkable
+class SensorLog(Source, Protocol):
+    """A log of a sensor, read as canonical columns."""
+
+    @property
+    def raw_names(self) -> tuple[str, ...]:
+        """The columns of the file if it can also be read as a plain table; else none."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SensorFormat:
+    """One sensor format: how to recognise, open and follow its logs."""
+
+    name: str
+    open: Callable[[Path, bytes, Compression, str], SensorLog | None]
+    """Path, first bytes, compression, name in messages -> the log; None for a file of another format."""
+    table: Callable[[], SensorTable]
+    """The names and values of the format in canonical ones."""
+    can_be_followed: bool
+    """Each flow is one line, so the log can be scored while it grows."""
+    is_joined_file: Callable[[Path, Collection[Path]], bool] | None = None
+    """Whether a file is read together with another of these files, and has no flows itself; None: never."""
+    computed_from_joined: tuple[str, ...] = ()
+    """Columns computed from other logs or events that are not in `table().joined`."""
+    suffixes: tuple[str, ...] = ()
+    """More file name suffixes, besides those of text, JSON and log files."""
+
+    @property
+    def joined_names(self) -> frozenset[str]:
+        """Columns from other logs or events than the line of the flow; a followed log lacks them."""
+        joined = {name for columns in self.table().joined.values() for name in columns}
+        return frozenset(joined | set(self.computed_from_joined))
