@@ -85,9 +85,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on real data sets are slow ones: what they look for is found by smaller tests too."""
+    """Soak tests are slow ones too, so that `-m "not slow"` leaves both out; so are tests on real data sets."""
     for item in items:
-        if "data_dir" in getattr(item, "fixturenames", ()):
+        if item.get_closest_marker("soak") or "data_dir" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
 
 

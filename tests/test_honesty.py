@@ -27,7 +27,7 @@ sys.exit(main(sys.argv[3:]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_test_file_is_not_opened_before_the_model_is_saved(
     traffic: Path, tiny: list[str], tmp_path: Path
 ) -> None:

@@ -237,6 +237,7 @@ def test_the_histogram_counts_every_flow(judged: Judged) -> None:
         assert counts == expected.tolist()
 
 
+@pytest.mark.soak
 def test_intervals_are_those_of_flows_drawn_again(judged: Judged) -> None:
     rng = np.random.default_rng(7)
     drawn = [rng.integers(0, len(judged.true), len(judged.true)) for _ in range(400)]

@@ -117,7 +117,7 @@ def test_a_training_set_of_one_class_or_without_columns_gives_a_constant_verdict
     assert guess.predict_proba(table)[:, 1].tolist() == [1.0] * 100
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_nsl_kdd_trees_are_as_good_as_xgboost(data_dir: Path) -> None:
     def read(name: str) -> tuple[pa.Table, np.ndarray]:
         with gzip.open(data_dir / "nsl-kdd" / name, "rt") as file:

@@ -177,7 +177,7 @@ def test_an_exported_model_is_what_predict_uses(
         assert (verdict["why"] is None) == is_quiet
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_alerts_go_by_novelty_too_all_the_way(
     traffic: Path, tiny: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

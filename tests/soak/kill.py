@@ -1,7 +1,7 @@
 """Trainings killed with SIGKILL at random moments and resumed: do they end as one that nothing disturbed?
 
-    python benchmarks/kill.py [--kills 20] [--seed 1]
-    python benchmarks/kill.py --device cuda [--not-deterministic] --set model.size=base
+    python tests/soak/kill.py [--kills 20] [--seed 1]
+    python tests/soak/kill.py --device cuda [--not-deterministic] --set model.size=base
 
 An undisturbed `wirebert train` comes first. Then each of the other runs is killed once, at a moment drawn evenly from the
 time that the undisturbed one took, starting and saving included, and half of them once more after they were resumed; then

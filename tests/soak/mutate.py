@@ -1,6 +1,6 @@
 """Damaged traffic files through everything that `wirebert inspect` does: each must end in a result or in one sentence.
 
-    python benchmarks/mutate.py --count 20000 --seed 1 [--state FILE]
+    python tests/soak/mutate.py --count 20000 --seed 1 [--state FILE]
 
 Small valid files of many formats are damaged at random (bytes changed, cut, doubled, swapped; quotes, delimiters, line ends
 and zero bytes put in; compressed data damaged). A file passes if it is inspected, or refused by a `UserError` of one line;
