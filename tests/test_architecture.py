@@ -244,6 +244,22 @@ def test_every_room_is_listed_and_every_listed_room_exists():
     assert len(ROOMS) == len(set(ROOMS))
 
 
+def test_the_architecture_page_lists_the_rooms_top_to_bottom():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("## Rooms")[2].partition("## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert listed == [room for room in ROOMS if not room.startswith("__")]
+
+
+def test_every_place_that_the_architecture_page_names_exists():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    places = {name.rstrip("/") for name in re.findall(r"`(\w+/[\w/.]+)`", page)} - {"src/wirebert"}
+    assert len(places) > 20
+    for place in places - {"tests/test_architecture.py"}:
+        there = [SOURCE / place, SOURCE / f"{place}.py"]
+        assert any(path.exists() for path in there), f"docs/architecture.md names {place}"
+
+
 def test_the_top_of_the_package_holds_no_other_modules():
     top = {module for module in MODULES if "." not in module}
     assert top == {
