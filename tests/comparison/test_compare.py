@@ -46,7 +46,7 @@ def compared(run: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         return out, run_comparison(run, out, "# a recipe\n", [], 1, QUIET)
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 def test_every_method_stands_in_every_state_on_the_same_rows(compared: tuple[Path, Comparison]) -> None:
     out, comparison = compared
     (split, mapped) = comparison.splits
@@ -72,7 +72,7 @@ def test_every_method_stands_in_every_state_on_the_same_rows(compared: tuple[Pat
     }
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 def test_it_leaves_a_page_a_table_and_figures_for_programs(compared: tuple[Path, Comparison]) -> None:
     out, _ = compared
     assert "<svg" in (out / "compare.html").read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def test_it_leaves_a_page_a_table_and_figures_for_programs(compared: tuple[Path,
     assert (out / "recipe.toml").read_text(encoding="utf-8") == "# a recipe\n"
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 def test_every_read_of_the_test_is_in_the_ledger_beside_it(compared: tuple[Path, Comparison]) -> None:
     out, comparison = compared
     reads = read_ledger(out.parent / "format_file_usage.jsonl")
@@ -91,7 +91,7 @@ def test_every_read_of_the_test_is_in_the_ledger_beside_it(compared: tuple[Path,
     assert len({read.settings_sha256 for read in reads}) == comparison.files["test"].num_settings
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(
     compared: tuple[Path, Comparison], run: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +106,7 @@ def test_what_is_done_is_not_done_again(
         run_comparison(replace(run, seed=7), out, "", [], 1, QUIET)
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 def test_finished_runs_may_stand_for_ours(
     compared: tuple[Path, Comparison], run: RunConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
