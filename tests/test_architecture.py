@@ -1,4 +1,4 @@
-"""The shape of the code, held by tests: one way through, small modules, pure in the middle."""
+"""The structure of the code: imports in one direction, small modules, pure in the middle."""
 
 import ast
 import re
@@ -137,7 +137,8 @@ FILE_METHODS = {
     "glob",
 }
 FILE_CALLS = set(
-    "memmap fromfile open_csv read_csv read_table ParquetFile ParquetWriter CSVWriter load_file save_file safe_open".split()
+    """memmap fromfile open_csv read_csv read_table ParquetFile ParquetWriter CSVWriter load_file save_file
+    safe_open""".split()
 )
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 UNSAFE_CALLS = {"eval", "exec", "torch.load", "torch.save", "os.system"}
@@ -213,7 +214,7 @@ def calls_in(module: str) -> Iterator[tuple[int, str]]:
 def touches_files(name: str) -> bool:
     """Whether a call of this dotted name opens, makes or removes a file.
 
-    A class of ours has methods of such names too (`EncodedFlows.open`); what it does counts in its own module.
+    Classes of ours have methods of such names too (`EncodedFlows.open`); those count in their own module.
     """
     owner, _, method = name.rpartition(".")
     return (
@@ -283,13 +284,13 @@ def test_edges_are_modules():
 def test_module_imports_only_from_its_room_and_those_below(module: str):
     below = set(ROOMS[ROOMS.index(room_of(module)) :])
     above = {name for name in imports_of(module) if room_of(name) not in below}
-    assert not above, f"{module} imports {sorted(above)}, which stand above it"
+    assert not above, f"{module} imports {sorted(above)}, which are above it"
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_imports_itself_through_others(module: str):
     through = set().union(*(reach_of(name) | {name} for name in imports_of(module)))
-    assert module not in through, f"{module} is part of a circle"
+    assert module not in through, f"{module} is part of a cycle"
 
 
 def test_rooms_have_at_most_ten_levels():
@@ -353,7 +354,7 @@ def test_only_edges_touch_files(module: str):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_broad_except_stands_only_where_programs_end(module: str):
+def test_broad_except_occurs_only_where_programs_end(module: str):
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.ExceptHandler) and module != "cli.main":
             caught = dotted(node.type) if node.type is not None else "everything"
@@ -371,7 +372,7 @@ def test_module_has_its_tests(module: str):
 
 @pytest.mark.slow
 def test_importing_does_nothing():
-    """In a fresh process, with every question to CUDA made an error: no device choice, no logging, no warning."""
+    """In a fresh process where every call to CUDA is an error: no device choice, no logging, no warning."""
     modules = [
         module
         for module in MODULES

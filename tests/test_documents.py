@@ -78,14 +78,6 @@ def test_every_change_stands_in_a_group_that_appears_once():
         )
 
 
-def test_every_test_that_the_security_page_names_exists():
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
-    assert len(named) > 40
-    for path, test in named:
-        source = (ROOT / path).read_text(encoding="utf-8")
-        assert re.search(rf"^(async )?def {test}\(", source, re.MULTILINE), f"{path} has no {test}"
-
-
 def test_the_readme_is_short_and_its_pictures_are_small():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 120

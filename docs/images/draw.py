@@ -1,4 +1,4 @@
-"""Draws the README's two pictures from a finished run: `python docs/images/draw.py RUN` (Chromium, DejaVu fonts)."""
+"""Draws the README's two pictures: `python docs/images/draw.py RUN` (needs Chromium and DejaVu fonts)."""
 
 import io
 import re
@@ -18,7 +18,9 @@ from wirebert.telemetry.state import DashboardState
 FOLDER = Path(__file__).parent
 WIDTH, HEIGHT = 118, 27
 PAGE = """<body style="margin: 0; background: {background}; color: {foreground}; width: max-content"><pre
-style="margin: 16px; font: 14px/17.5px 'DejaVu Sans Mono', monospace">{code}</pre><style>{stylesheet}</style></body>"""
+style="margin: 16px; font: 14px/17.5px 'DejaVu Sans Mono', monospace">{code}</pre>
+<style>{stylesheet} i {{display: inline-block; width: 8.43px; height: 17.5px; font-size: 11.5px;
+font-style: normal; vertical-align: bottom}}</style></body>"""
 
 
 def terminal_page(run: Path) -> str:
@@ -39,11 +41,7 @@ def terminal_page(run: Path) -> str:
     console.print(SegmentLines(frame(state, WIDTH, HEIGHT, events[-1][1]), new_lines=True), end="")
     page = console.export_html(theme=MONOKAI, code_format=PAGE)
     # The letters of DejaVu's braille are wider than its others: each gets a cell of the grid.
-    return re.sub(
-        r"[\u2800-\u28ff]",
-        r'<i style="display: inline-block; width: 8.43px; height: 17.5px; font-size: 11.5px; vertical-align: bottom">\g<0></i>',
-        page,
-    )
+    return re.sub(r"[\u2800-\u28ff]", r"<i>\g<0></i>", page)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The package as a user gets it: wheel and source archive hold every file, and the wheel works away from the clone."""
+"""The package as a user gets it: both archives hold every file, and the wheel works away from the clone."""
 
 import os
 import shutil

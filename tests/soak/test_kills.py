@@ -1,4 +1,4 @@
-"""Whole trainings killed at random moments end with the bits of an undisturbed one: `kill.py`, at a fixed seed."""
+"""Trainings killed at random moments end with the bits of an undisturbed one: `kill.py`, at a fixed seed."""
 
 import subprocess
 import sys
