@@ -31,7 +31,7 @@ ifneq ($(IS_USABLE),yes)
 .PHONY: $(RUN_STAMP)
 endif
 
-.PHONY: help demo test check setup format-check lint types quick-types tests quick-tests system-programs format docs clean
+.PHONY: help demo test check soak setup format-check lint types quick-types tests quick-tests system-programs format docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
@@ -39,10 +39,13 @@ help: ## this list
 demo: $(RUN_STAMP) ## train a small model on generated traffic and show its report
 	$(BIN)/python -m wirebert demo
 
-test: format-check lint types tests ## the gate: format, lint, types and all tests
+test: format-check lint types tests ## the gate: format, lint, types, and all tests but the soak
 
 check: $(DEV_STAMP) ## the quick part of the gate, under a minute
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target format-check lint quick-types quick-tests
+
+soak: $(DEV_STAMP) system-programs ## kills at any moment, whole commands, long fuzzing, an installed wheel: before a release
+	$(PYTEST) -m soak --timeout=1800
 
 setup: $(DEV_STAMP) ## only set up .venv with the development tools
 
@@ -62,7 +65,7 @@ tests: $(DEV_STAMP) system-programs
 	$(PYTEST)
 
 quick-tests: $(DEV_STAMP)
-	$(PYTEST) -m "not slow" --hypothesis-profile=quick
+	$(PYTEST) -m "not slow and not soak" --hypothesis-profile=quick
 
 system-programs:
 	@missing=; \

@@ -1,8 +1,8 @@
-"""What every test stands on: a quiet, offline, single-threaded process, and the real data where there is some.
+"""What every test needs: a quiet, offline, single-threaded process, and real data where there is some.
 
-The environment is set here, before anything imports torch, pyarrow or transformers, which read it once. One thread per
-process makes numbers the same however many tests run side by side. Nothing here imports wirebert: jaxtyping's checks
-have to be in place before it is imported.
+The environment is set here, before anything imports torch, pyarrow or transformers, which read it once. One
+thread per process makes numbers independent of how many tests run in parallel. Nothing here imports
+wirebert: jaxtyping's checks have to be in place before it is imported.
 """
 
 import os
@@ -38,7 +38,7 @@ CLASSES = ("normal", "dos", "probe")
 Number = TypeVar("Number", int, float)
 ROOT = Path(__file__).resolve().parent.parent
 FONTS = {"wide": ("DejaVu Sans", "fonts-dejavu-core"), "narrow": ("Liberation Sans", "fonts-liberation")}
-"""Width of the letters -> the family that has them, chosen by `fonts/<width>.conf`, and its Debian package."""
+"""Width of the letters -> the font family, chosen by `fonts/<width>.conf`, and its Debian package."""
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
@@ -59,8 +59,8 @@ os.environ.pop("FORCE_COLOR", None)
 # A shell that runs us in the background has Ctrl-C ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The same examples on every run and machine: a failure here is a failure for everyone. `pytest --hypothesis-profile=explore`
-# looks for new ones.
+# The same examples on every run and machine: a failure here is a failure for everyone.
+# `pytest --hypothesis-profile=explore` looks for new ones.
 settings.register_profile(
     "wirebert",
     deadline=None,
@@ -85,9 +85,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on real data sets are slow ones: what they look for is found by smaller tests too."""
+    """Soak tests and tests on real data sets are slow ones too: `-m "not slow"` leaves out all of them."""
     for item in items:
-        if "data_dir" in getattr(item, "fixturenames", ()):
+        if item.get_closest_marker("soak") or "data_dir" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
 
 
@@ -106,14 +106,13 @@ TINY = {
 
 @pytest.fixture(scope="session")
 def tiny() -> list[str]:
-    """Arguments that make a training take seconds; what it learns is not much."""
+    """Arguments that make a training take seconds; the model learns little."""
     return [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
 
 
 @pytest.fixture(scope="session")
 def untrained() -> "Callable[..., tuple[Artifact, DistilBert]]":
-    """A small model for a table, its weights at random and far apart, so that it is sure of itself and often wrong; and what
-    is saved of it."""
+    """A small model for a table, and its artifact: with random weights it is confident and often wrong."""
     import torch
 
     from wirebert.encoding.tokenizer import FlowTokenizer
@@ -241,7 +240,7 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, traffic: Path, tiny: list[str]) -> Path:
-    """The folder of a finished run on `traffic`, as `wirebert train` left it. Tests look, and do not write there."""
+    """The folder of a finished run on `traffic`, as `wirebert train` left it. Tests do not write there."""
     from wirebert.cli.main import main
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
@@ -252,7 +251,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, traffic: Path, tiny: list[
 
 @pytest.fixture(scope="session")
 def tell() -> "Callable[..., list[tuple[Event, float]]]":
-    """The events of a training, each with its time: `tell(gpu=True, num_steps=300, until=200)` stops telling after step 200."""
+    """The events of a training with their times: `tell(gpu=True, num_steps=300, until=200)` ends at step 200."""
     from wirebert.telemetry.events import (
         CheckpointEvent,
         EndEvent,
@@ -343,10 +342,12 @@ def tell() -> "Callable[..., list[tuple[Event, float]]]":
             )
             yield end, 1000.0 + until / 10
 
-    def told(*, gpu: bool = False, num_steps: int = 300, until: int = 300) -> "list[tuple[Event, float]]":
+    def all_events(
+        *, gpu: bool = False, num_steps: int = 300, until: int = 300
+    ) -> "list[tuple[Event, float]]":
         return list(events(gpu=gpu, num_steps=num_steps, until=until))
 
-    return told
+    return all_events
 
 
 @pytest.fixture(scope="session")
@@ -360,12 +361,12 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def launch() -> "Iterator[Callable[[str], Browser]]":
-    """Starts Chromium from the system's packages, without a window: with the fonts of a family of `FONTS`, or the system's."""
+    """Starts the system's Chromium without a window, with one family of `FONTS` or the system's fonts."""
     from playwright.sync_api import sync_playwright
 
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if found is None:
-        skip_or_fail("no Chromium: install the system's package `chromium`, as `make test` does where it may")
+    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if chromium is None:
+        skip_or_fail("no Chromium: install the system's package `chromium` (`make test` does, as root)")
     with sync_playwright() as playwright:
         started: dict[str, Browser] = {}
 
@@ -373,7 +374,7 @@ def launch() -> "Iterator[Callable[[str], Browser]]":
             if fonts not in started:
                 environment = {**os.environ, **chosen_fonts(fonts)} if fonts else dict(os.environ)
                 arguments: dict[str, Any] = {"args": ["--no-sandbox"], "env": environment}
-                started[fonts] = playwright.chromium.launch(executable_path=found, **arguments)
+                started[fonts] = playwright.chromium.launch(executable_path=chromium, **arguments)
             return started[fonts]
 
         yield launch
@@ -388,26 +389,26 @@ def browser(launch: "Callable[[str], Browser]") -> "Browser":
 
 
 def chosen_fonts(fonts: str) -> dict[str, str]:
-    """The environment of a program that is to know only one family of `FONTS`."""
+    """The environment of a program that sees only one family of `FONTS`."""
     environment = {"FONTCONFIG_FILE": str(ROOT / "tests" / "fonts" / f"{fonts}.conf")}
-    asked = shutil.which("fc-match")
-    command = [asked or "", "--format=%{family}", "sans-serif"]
-    known = (
-        asked
+    fc_match = shutil.which("fc-match")
+    command = [fc_match or "", "--format=%{family}", "sans-serif"]
+    family_chosen = (
+        fc_match
         and subprocess.run(
             command, env={**os.environ, **environment}, capture_output=True, text=True, check=True
         ).stdout
     )
     family, package = FONTS[fonts]
-    if not known or family not in known:
+    if not family_chosen or family not in family_chosen:
         skip_or_fail(
-            f"no {family}: install the system's packages `{package}` and `fontconfig`, as `make test` does where it may"
+            f"no {family}: install the packages `{package}` and `fontconfig` (`make test` does, as root)"
         )
     return environment
 
 
-def skip_or_fail(told: str) -> NoReturn:
-    """What a test needs is missing: a build server has to have it."""
+def skip_or_fail(message: str) -> NoReturn:
+    """Skip a test whose requirements are missing, or fail on a build server, which must have them."""
     if os.environ.get("CI"):
-        pytest.fail(told)
-    pytest.skip(told)
+        pytest.fail(message)
+    pytest.skip(message)

@@ -1,4 +1,4 @@
-"""The shape of the code, held by tests: one way through, small modules, pure in the middle."""
+"""The structure of the code: imports in one direction, small modules, pure in the middle."""
 
 import ast
 import re
@@ -145,7 +145,8 @@ FILE_METHODS = {
     "glob",
 }
 FILE_CALLS = set(
-    "memmap fromfile open_csv read_csv read_table ParquetFile ParquetWriter CSVWriter load_file save_file safe_open".split()
+    """memmap fromfile open_csv read_csv read_table ParquetFile ParquetWriter CSVWriter load_file save_file
+    safe_open""".split()
 )
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 UNSAFE_CALLS = {"eval", "exec", "torch.load", "torch.save", "os.system"}
@@ -255,7 +256,7 @@ def calls_in(module: str) -> Iterator[tuple[int, str]]:
 def touches_files(name: str) -> bool:
     """Whether a call of this dotted name opens, makes or removes a file.
 
-    A class of ours has methods of such names too (`EncodedFlows.open`); what it does counts in its own module.
+    Classes of ours have methods of such names too (`EncodedFlows.open`); those count in their own module.
     """
     owner, _, method = name.rpartition(".")
     return (
@@ -286,6 +287,22 @@ def test_every_room_is_listed_and_every_listed_room_exists():
     assert len(ROOMS) == len(set(ROOMS))
 
 
+def test_the_architecture_page_lists_the_rooms_top_to_bottom():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("## Rooms")[2].partition("## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert listed == [room for room in ROOMS if not room.startswith("__")]
+
+
+def test_every_place_that_the_architecture_page_names_exists():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    places = {name.rstrip("/") for name in re.findall(r"`(\w+/[\w/.]+)`", page)} - {"src/wirebert"}
+    assert len(places) > 20
+    for place in places - {"tests/test_architecture.py"}:
+        there = [SOURCE / place, SOURCE / f"{place}.py"]
+        assert any(path.exists() for path in there), f"docs/architecture.md names {place}"
+
+
 def test_the_top_of_the_package_holds_no_other_modules():
     top = {module for module in MODULES if "." not in module}
     assert top == {
@@ -309,13 +326,13 @@ def test_edges_are_modules():
 def test_module_imports_only_from_its_room_and_those_below(module: str):
     below = set(ROOMS[ROOMS.index(room_of(module)) :])
     above = {name for name in imports_of(module) if room_of(name) not in below}
-    assert not above, f"{module} imports {sorted(above)}, which stand above it"
+    assert not above, f"{module} imports {sorted(above)}, which are above it"
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_imports_itself_through_others(module: str):
     through = set().union(*(reach_of(name) | {name} for name in imports_of(module)))
-    assert module not in through, f"{module} is part of a circle"
+    assert module not in through, f"{module} is part of a cycle"
 
 
 def test_rooms_have_at_most_ten_levels():
@@ -391,7 +408,7 @@ def test_only_edges_touch_files(module: str):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_broad_except_stands_only_where_programs_end(module: str):
+def test_broad_except_occurs_only_where_programs_end(module: str):
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.ExceptHandler) and module != "cli.main":
             caught = dotted(node.type) if node.type is not None else "everything"
@@ -409,7 +426,7 @@ def test_module_has_its_tests(module: str):
 
 @pytest.mark.slow
 def test_importing_does_nothing():
-    """In a fresh process, with every question to CUDA made an error: no device choice, no logging, no warning."""
+    """In a fresh process where every call to CUDA is an error: no device choice, no logging, no warning."""
     modules = [
         module
         for module in MODULES

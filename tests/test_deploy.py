@@ -1,4 +1,4 @@
-"""The container and the unit say the same of the service, and what they say is true of it."""
+"""The container and the systemd unit agree about the service, and are right about it."""
 
 import json
 import re
@@ -18,16 +18,16 @@ UNIT = ROOT / "deploy" / "wirebert.service"
 
 
 def instruction(name: str) -> str:
-    """What the last `name` of the Dockerfile's final stage says."""
+    """The arguments of the last `name` in the Dockerfile's final stage."""
     final = DOCKERFILE.rpartition("\nFROM ")[2]
     return re.findall(rf"^{name} +(.*)$", final, re.MULTILINE)[-1].strip()
 
 
 def settings() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for name, value in re.findall(r"^(\w+)=(.*)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE):
-        found.setdefault(name, []).append(value)
-    return found
+        values.setdefault(name, []).append(value)
+    return values
 
 
 def commands() -> list[list[str]]:
@@ -61,14 +61,14 @@ def test_neither_runs_as_root():
     assert settings()["DynamicUser"] == ["yes"]
 
 
-def test_what_was_taken_has_time_to_be_finished():
+def test_accepted_requests_have_time_to_finish():
     from wirebert.service.server import GRACE_S
 
     assert int(settings()["TimeoutStopSec"][0]) > GRACE_S
     assert instruction("STOPSIGNAL") == "SIGTERM"
 
 
-def test_the_final_image_is_built_in_another():
+def test_the_final_image_contains_no_build_tools():
     assert DOCKERFILE.count("\nFROM ") == 2
     final = DOCKERFILE.rpartition("\nFROM ")[2]
     assert "pip install" not in final
@@ -78,15 +78,15 @@ def test_the_final_image_is_built_in_another():
 
 @pytest.mark.parametrize(
     "line",
-    """NoNewPrivileges=yes ProtectSystem=strict ProtectHome=yes PrivateTmp=yes PrivateDevices=yes CapabilityBoundingSet=
-    RestrictNamespaces=yes SystemCallFilter=@system-service IPAddressDeny=any IPAddressAllow=localhost MemoryMax=2G
-    LimitCORE=0""".split(),
+    """NoNewPrivileges=yes ProtectSystem=strict ProtectHome=yes PrivateTmp=yes PrivateDevices=yes
+    CapabilityBoundingSet= RestrictNamespaces=yes SystemCallFilter=@system-service IPAddressDeny=any
+    IPAddressAllow=localhost MemoryMax=2G LimitCORE=0""".split(),
 )
 def test_the_unit_is_hardened(line: str):
     assert re.search(rf"^{re.escape(line)}$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def test_both_give_it_the_same_memory():
+def test_both_set_the_same_memory_limit():
     assert "--memory 2g" in DOCKERFILE
     assert settings()["MemoryMax"] == ["2G"]
     assert "--read-only" in DOCKERFILE
@@ -96,13 +96,13 @@ def test_both_give_it_the_same_memory():
 def test_systemd_understands_the_unit_and_finds_it_safe(tmp_path: Path):
     copy = tmp_path / UNIT.name
     copy.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/wirebert/bin/wirebert", "/bin/true"))
-    verified = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False)  # fmt: skip
-    told = [line for line in verified.stderr.splitlines() if UNIT.name in line]
-    assert told == []
+    command = ["systemd-analyze", "verify", str(copy)]
+    verified = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert [line for line in verified.stderr.splitlines() if UNIT.name in line] == []
     checked = subprocess.run(
         ["systemd-analyze", "security", "--offline=yes", "--threshold=20", str(copy)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if "Overall exposure level" not in checked.stdout:
-        pytest.skip("this systemd-analyze does not look at files")
+        pytest.skip("this systemd-analyze cannot read files")
     assert checked.returncode == 0, checked.stdout

@@ -5,7 +5,10 @@ import os
 import re
 import sys
 import tomllib
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,11 +60,55 @@ def test_every_place_names_the_same_version():
     assert re.findall(r"^version: (\S+)$", citation, re.MULTILINE) == [wirebert.__version__]
 
 
-def test_the_changelog_begins_with_the_current_version():
+def test_the_changelog_begins_with_the_current_version_or_what_is_unreleased():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     headings = re.findall(r"^## (\S+)", changelog, re.MULTILINE)
     assert headings[0] in (wirebert.__version__, "Unreleased")
     assert wirebert.__version__ in headings
+
+
+def test_every_change_stands_in_a_group_that_appears_once():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for section in re.split(r"^## ", changelog, flags=re.MULTILINE)[1:]:
+        groups = re.findall(r"^### (.*)$", section, re.MULTILINE)
+        assert set(groups) <= {"Added", "Changed", "Fixed", "Removed"}
+        assert len(groups) == len(set(groups))
+        assert not re.search(r"^- ", section.partition("\n### ")[0], re.MULTILINE), (
+            "a change outside of the groups"
+        )
+
+
+def test_the_readme_is_short_and_its_pictures_are_small():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size < 200_000, picture
+
+
+def settings_of(settings: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted name of every setting."""
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if is_dataclass(value):
+            yield from settings_of(value, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}"
+
+
+def test_every_setting_that_replaced_another_exists():
+    """The table at the head of docs/experiments.md, whose entries keep the old names."""
+    from wirebert.config import PretrainConfig, RunConfig
+
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    table = page.partition("## Renamed settings")[2].partition("## ")[0]
+    settings = {name for kind in (RunConfig, PretrainConfig) for name in settings_of(kind())}
+    renamed = re.findall(r"^\| `([\w.]+)` \| `([\w.]+)`", table, re.MULTILINE)
+    assert len(renamed) > 20
+    for old, new in renamed:
+        assert new in settings, f"{new}, once {old}"
+        assert old not in settings, old
 
 
 def test_every_dependency_is_pinned_for_a_fresh_machine():

@@ -1,4 +1,4 @@
-"""No choice can use a test row: the model is the same bits whatever the test file holds, and is saved before it is opened."""
+"""No choice uses a test row: the model has the same bits whatever the test file holds, and is saved first."""
 
 import hashlib
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 from wirebert.cli.main import main
 
-# In a process of its own, since an audit hook can not be taken off again.
+# In a process of its own, since an audit hook cannot be removed.
 WATCHER = """
 import sys
 from pathlib import Path
@@ -27,7 +27,7 @@ sys.exit(main(sys.argv[3:]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_test_file_is_not_opened_before_the_model_is_saved(
     traffic: Path, tiny: list[str], tmp_path: Path
 ) -> None:
@@ -40,9 +40,9 @@ def test_the_test_file_is_not_opened_before_the_model_is_saved(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = [line for line in done.stdout.splitlines() if line.startswith("opened with")]
-    assert told
-    assert set(told) == {"opened with model"}
+    opened = [line for line in done.stdout.splitlines() if line.startswith("opened with")]
+    assert opened
+    assert set(opened) == {"opened with model"}
 
 
 @pytest.mark.slow
@@ -60,7 +60,7 @@ def test_the_model_is_the_same_bits_whatever_the_test_file_holds(
         assert main(["train", str(traffic / "train.csv"), "--test", str(test), "--out", str(out), *tiny]) == 0
         files = [
             path for path in sorted((out / "model").iterdir()) if path.name != "README.md"
-        ]  # it has the figures
+        ]  # it contains test metrics
         models.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
     assert len(models[0]) >= 5
     assert models[0] == models[1]

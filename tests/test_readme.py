@@ -49,7 +49,7 @@ def test_the_readme_names_the_two_commands():
 
 @pytest.fixture
 def work_folder(tmp_path: Path, trained: Path) -> Path:
-    """A folder with what the README's commands would have left: a run, here of a tiny model on generated traffic."""
+    """A folder with a run as the README's commands leave it, here of a tiny model on generated traffic."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "nsl-kdd").symlink_to(trained)
     return tmp_path

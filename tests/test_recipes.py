@@ -1,4 +1,4 @@
-"""Recipes are frozen: whoever changes one says so, and what the page quotes belongs to what is written here."""
+"""Recipes are frozen by hash, so that quoted results belong to the recipes that are here."""
 
 import hashlib
 import json
@@ -14,14 +14,14 @@ NAMES = sorted(path.name for path in RECIPES.glob("*.toml"))
 
 
 def test_every_recipe_is_frozen_by_its_hash() -> None:
-    found = {name: hashlib.sha256((RECIPES / name).read_bytes()).hexdigest() for name in NAMES}
-    assert found == json.loads((RECIPES / "frozen.json").read_text(encoding="utf-8")), (
-        "a recipe changed: if it was meant, run `python benchmarks/quality.py --freeze` and measure its row again"
+    hashes = {name: hashlib.sha256((RECIPES / name).read_bytes()).hexdigest() for name in NAMES}
+    assert hashes == json.loads((RECIPES / "frozen.json").read_text(encoding="utf-8")), (
+        "a recipe changed: if intended, run `python benchmarks/quality.py --freeze` and measure it again"
     )
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_names_the_figure_that_decides(name: str) -> None:
+def test_a_recipe_names_its_primary_metric(name: str) -> None:
     resolve_run(RECIPES / name)
     assert "primary_metric" in str(read_toml(RECIPES / name)["evaluation"])
 

@@ -15,7 +15,10 @@ from wirebert.errors import ArtifactError, UserError
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "wirebert"
 DOCUMENT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-MODULES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in SOURCE.rglob("*.py")}  # fmt: skip
+MODULES = {
+    path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+    for path in SOURCE.rglob("*.py")
+}
 
 # The module that may import what can open a connection: the service, which listens.
 MAY_CONNECT = {"service/server.py"}
@@ -37,7 +40,8 @@ import os, sys
 from pathlib import Path
 asked = []
 def watch(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request", "http.client.connect"):
+    network = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
+    if event in (*network, "urllib.Request", "http.client.connect"):
         asked.append((event, repr(arguments[1:])))
     if event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"):
         asked.append((event, repr(arguments)))
@@ -87,7 +91,8 @@ def test_only_the_service_knows_the_network(module: str):
 def test_predicting_opens_no_connection_and_starts_no_program(trained: Path, traffic: Path, tmp_path: Path):
     program = f"""{AUDIT}
 sys.addaudithook(watch)
-code = main(["predict", {str(trained / "model")!r}, {str(traffic / "test.csv")!r}, "--out", {str(tmp_path / "v.csv")!r}])
+data = {str(traffic / "test.csv")!r}
+code = main(["predict", {str(trained / "model")!r}, data, "--out", {str(tmp_path / "v.csv")!r}])
 assert code == 0, code
 assert asked == [], asked
 """
@@ -102,7 +107,10 @@ def test_serving_asks_nobody(trained: Path):
 import http.client, json, signal, threading, time
 import wirebert.service.server as service
 own = threading.Thread
-sys.addaudithook(lambda event, arguments: watch(event, arguments) if threading.current_thread().name != "client" else None)
+def watch_others(event, arguments):
+    if threading.current_thread().name != "client":
+        watch(event, arguments)
+sys.addaudithook(watch_others)
 ready = threading.Event()
 def client():
     while not port: time.sleep(0.05)
@@ -164,7 +172,7 @@ def test_no_path_of_an_artifact_leads_out_of_its_folder(model: Path, name: str):
 
 @pytest.mark.slow
 def test_an_artifact_imports_no_code(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A model folder from elsewhere names a function as its attention pattern; nothing of that name is imported."""
+    """A hostile model folder names a function as its attention pattern; nothing of that name is imported."""
     import hashlib
 
     from wirebert.inference.detector import Detector

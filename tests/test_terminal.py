@@ -91,7 +91,7 @@ def without_a_value(screen: str, names: tuple[str, ...]) -> list[str]:
     return [name for name in names if not re.search(rf"│ {name} +[\d.,]+", screen)]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_training_is_seen_at_any_size_stopped_with_a_key_and_gone_on_with(
     terminal: Terminal, traffic: Path, tiny: list[str], tmp_path: Path
 ):
@@ -129,7 +129,7 @@ def test_a_training_is_seen_at_any_size_stopped_with_a_key_and_gone_on_with(
     assert terminal.is_given_back
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_training_on_a_gpu_is_watched_until_it_ends(terminal: Terminal, tell: Tell, tmp_path: Path):
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
@@ -151,7 +151,7 @@ def test_a_training_on_a_gpu_is_watched_until_it_ends(terminal: Terminal, tell: 
     assert terminal.is_given_back
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_looking_on_is_left_with_a_key_and_a_stop_gives_the_screen_back(
     terminal: Terminal, tell: Tell, tmp_path: Path
 ):

@@ -341,7 +341,7 @@ def test_a_disk_that_takes_nothing_is_no_bug_of_ours(
     assert message.count("\n") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("stop", "word", "code"), [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)]
 )

@@ -43,7 +43,7 @@ def run(traffic: Path, tiny: list[str]) -> RunConfig:
     return replace(run, comparison=few)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_each_split_is_a_comparison_and_the_whole_their_mean(
     run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

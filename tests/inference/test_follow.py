@@ -280,7 +280,7 @@ def test_standard_input_can_not_be_followed(
     assert "--follow expects the name of a log" in capfd.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_that_is_asked_to_end_ends_well_and_goes_on_later(
     number: signal.Signals, detector: Detector, whole: Path, tmp_path: Path

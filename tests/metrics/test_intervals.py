@@ -30,7 +30,7 @@ def slow_intervals(
     return {name: np.quantile(values, [0.025, 0.975]) for name, values in figures.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_row_intervals_equal_those_of_rows_drawn_one_by_one() -> None:
     true_ids, predicted_ids = verdicts(300)
     rng = np.random.default_rng(1)
@@ -41,7 +41,7 @@ def test_row_intervals_equal_those_of_rows_drawn_one_by_one() -> None:
         assert fast[name] == pytest.approx((low, high), abs=0.1 * (high - low)), name
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_cluster_intervals_equal_those_of_whole_clusters_drawn() -> None:
     true_ids, predicted_ids = verdicts(600)
     clusters = np.repeat(np.arange(20), 30)

@@ -40,7 +40,7 @@ def test_the_model_is_described_without_a_path(artifact: "Artifact"):
     assert not re.search(r"/(tmp|home|root|work)/", str(told))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_document_is_true(
     start_service: "Callable[..., tuple[subprocess.Popen[bytes], int]]", tmp_path: Path
 ):

@@ -72,7 +72,7 @@ def flows(num_rows: int) -> bytes:
     return json.dumps({"flows": rows}).encode()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_service_that_is_stopped_finishes_what_it_took_refuses_more_and_ends_well(
     start_service: Start, tmp_path: Path
 ):

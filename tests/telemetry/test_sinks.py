@@ -95,7 +95,7 @@ def test_tensorboard_drops_steps_that_a_resumed_training_makes_again(tell: Tell,
     assert [scalar.step for scalar in reader.Scalars("step/loss")] == list(range(20, 301, 20))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.usefixtures("offline")
 @pytest.mark.filterwarnings("ignore:.*noload.*")  # of mlflow's own tables
 def test_mlflow_reads_every_number_and_setting_also_after_a_resume(tell: Tell, tmp_path: Path):

@@ -351,7 +351,7 @@ def begin(folder: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_training_killed_at_any_moment_goes_on_to_the_same_bits(tmp_path: Path):
     with begin(tmp_path / "straight") as straight:
         assert straight.stdout is not None

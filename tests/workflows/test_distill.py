@@ -209,7 +209,7 @@ def test_a_student_learns_what_its_teacher_says_before_its_addends(
     np.testing.assert_allclose(np.exp(moved.log_probabilities), np.exp(plain.log_probabilities), atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("teacher", "said", "drop"),
     [

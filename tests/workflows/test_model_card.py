@@ -60,6 +60,7 @@ def test_it_says_what_a_reader_has_to_know(card: ModelCard, report: Report) -> N
     assert "boosted trees" in card.text
 
 
+@pytest.mark.soak
 def test_its_code_runs(card: ModelCard, trained: Path) -> None:
     code = card.text.split("```python\n")[1].split("```")[0].replace("MODEL", str(trained / "model"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -215,7 +215,7 @@ def test_the_report_compares_both_on_the_same_rows(student: Path, trained: Path)
         assert gap["splits"][name]["agreement"] == pytest.approx(same.mean())
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_killed_student_goes_on_to_the_same_bits(
     student: Path, trained: Path, traffic: Path, tmp_path: Path
 ):

@@ -221,7 +221,7 @@ def step_of(line: str) -> int:
     return cast(int, json.loads(line)["step"])
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_killed_run_ends_with_the_bits_of_one_never_killed(
     under_fire: tuple[Path, dict[str, list[str]]],
 ) -> None:
@@ -248,7 +248,7 @@ def test_test_files_give_their_names_to_the_splits(
     assert [part.flows.files for part in parts] == [find_files(test) for test in tests]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_rows_set_apart_for_a_test_are_judged_and_nothing_else(
     traffic: Path, tiny: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,9 +74,7 @@ def _tell_what_is_left_out(misfits: InvalidValues) -> None:
     lines = misfits.lines
     if lines.num_rejected:
         first = lines.examples[0]
-        told = (
-            f"{lines.num_rejected:,} rows can not be used and have no verdict ({first.location}: {first.reason})"
-        )
+        told = f"{lines.num_rejected:,} rows can not be used and have no verdict ({first.location}: {first.reason})"
         warn(told)
     if lines.num_footer:
         first = lines.footer[0]

@@ -78,7 +78,7 @@ def attack_f1(folder: Path, *, context: bool) -> float:
     return float(np.mean(f1_score(true_ids, found_ids, labels=range(1, len(classes.classes)), average=None)))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_context_finds_what_single_flows_do_not_show(tmp_path: Path):
     for name, seed in (("train", 1), ("test", 2)):
         write_csv(tmp_path / f"{name}.csv", 32_000, seed, stealthy=True)

@@ -120,7 +120,7 @@ def test_the_file_is_recognised_and_all_its_values_fit(tmp_path: Path):
     assert ClassMap.fit(opened.schema, seen.label_counts).benign == "benign"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_good_model_beats_a_lazy_one_and_none_is_perfect():
     table = flows(20_000, seed=5)
     labels = table["label"].to_numpy(zero_copy_only=False).astype(str)

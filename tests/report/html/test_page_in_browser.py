@@ -96,7 +96,13 @@ def compared(history: History, tmp_path_factory: pytest.TempPathFactory) -> Path
 RUNS: dict[str, str] = {"generated": "trained", "nsl-kdd": "nsl_kdd"}
 
 
-@pytest.fixture(scope="session", params=RUNS)
+def on(page: str, *words: str) -> Any:
+    """A parameter: the page of NSL-KDD has the charts of generated traffic under longer names, and is left to the soak."""
+    marks = [pytest.mark.soak] if page == "nsl-kdd" else []
+    return pytest.param(*words or (page,), marks=marks, id="-".join(words or (page,)))
+
+
+@pytest.fixture(scope="session", params=[on(page) for page in RUNS])
 def report_page(request: pytest.FixtureRequest) -> Path:
     run: Path = request.getfixturevalue(RUNS[request.param])
     return run / "report.html"
@@ -159,8 +165,8 @@ class Opened:
 
 
 PAGES = (*RUNS, "large")
-SEEN = [f"{page} {width} wide" for page in PAGES for width in WIDTHS] + [
-    f"{page} telephone narrow" for page in PAGES
+SEEN = [on(page, f"{page} {width} wide") for page in PAGES for width in WIDTHS] + [
+    on(page, f"{page} telephone narrow") for page in PAGES
 ]
 
 
@@ -228,8 +234,8 @@ def test_no_text_of_a_chart_is_cut_off_or_lies_on_another(opened: Opened) -> Non
     [
         ("generated", "telephone", "light", "wide"),
         ("generated", "desk", "dark", "narrow"),
-        ("nsl-kdd", "telephone", "dark", "narrow"),
-        ("nsl-kdd", "desk", "light", "wide"),
+        on("nsl-kdd", "nsl-kdd", "telephone", "dark", "narrow"),
+        on("nsl-kdd", "nsl-kdd", "desk", "light", "wide"),
     ],
 )
 def test_an_accessibility_check_finds_no_violation(

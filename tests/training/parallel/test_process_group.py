@@ -170,6 +170,7 @@ class Stopper:
             signal.raise_signal(self.number)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("before", "after"), [(2, 1), (1, 2), ("fsdp", 1), (1, "fsdp"), ("fsdp", 2)], ids=lambda how: f"{how}"
 )
@@ -239,6 +240,7 @@ def test_an_error_that_all_ranks_meet_is_told_once(
     assert "not finite" in sentence
 
 
+@pytest.mark.soak
 def test_a_killed_rank_is_missed(fit: Fit, make_model: MakeModel, make_flows: MakeFlows, tmp_path: Path):
     def work(crew: ProcessGroup) -> None:
         if crew.communicator.rank == 1:
@@ -380,6 +382,7 @@ def wirebert(folder: Path, num_ranks: int, *arguments: str) -> subprocess.Comple
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=200)
 
 
+@pytest.mark.soak
 def test_a_command_under_torchrun_reports_what_one_process_does(tmp_path: Path):
     write_csv(tmp_path / "train.csv", 1200, 1)
     write_csv(tmp_path / "test.csv", 300, 2)
@@ -400,6 +403,7 @@ def test_a_command_under_torchrun_reports_what_one_process_does(tmp_path: Path):
         assert two.splits[split].loss == pytest.approx(expected.loss, abs=1e-4)
 
 
+@pytest.mark.soak
 def test_a_command_that_can_not_begin_says_so_once_and_ends_all(tmp_path: Path):
     done = wirebert(tmp_path, 2, "train", "missing.csv")
     assert done.returncode != 0

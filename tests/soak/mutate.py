@@ -1,11 +1,12 @@
-"""Damaged traffic files through everything that `wirebert inspect` does: each must end in a result or in one sentence.
+"""Damaged traffic files through all of `wirebert inspect`: each must end in a result or in one sentence.
 
-    python benchmarks/mutate.py --count 20000 --seed 1 [--state FILE]
+    python tests/soak/mutate.py --count 20000 --seed 1 [--state FILE]
 
-Small valid files of many formats are damaged at random (bytes changed, cut, doubled, swapped; quotes, delimiters, line ends
-and zero bytes put in; compressed data damaged). A file passes if it is inspected, or refused by a `UserError` of one line;
-if it takes at most ten seconds; and if every line of it is accounted for: header, rows, blank lines, comments, rows set
-aside and line breaks inside quotes add up to the lines of the file. With `--state` the work goes on where it stopped.
+Small valid files of many formats are damaged at random (bytes changed, cut, doubled, swapped; quotes,
+delimiters, line ends and zero bytes inserted; compressed data damaged). A file passes if it is inspected,
+or refused by a `UserError` of one line; if it takes at most ten seconds; and if every line is accounted
+for: header, rows, blank lines, comments, rejected rows and line breaks inside quotes add up to the lines of
+the file. With `--state` the work continues where it stopped.
 """
 
 import argparse
@@ -87,7 +88,8 @@ def json_lines() -> bytes:
 
 def zeek() -> bytes:
     """A Zeek conn.log."""
-    fields = "ts uid id.orig_h id.orig_p id.resp_h id.resp_p proto service duration orig_bytes resp_bytes conn_state".split()
+    ends = "ts uid id.orig_h id.orig_p id.resp_h id.resp_p"
+    fields = f"{ends} proto service duration orig_bytes resp_bytes conn_state".split()
     types = "time string addr port addr port enum string interval count count string".split()
     head = [
         "#separator \\x09",
@@ -98,8 +100,8 @@ def zeek() -> bytes:
     ]
     head += ["\t".join(["#fields", *fields]), "\t".join(["#types", *types])]
     rows = [
-        f"{1500000000 + row}.5\tC{row:06d}\t10.0.0.{row % 9}\t{40000 + row}\t192.168.1.2\t80\ttcp\t{'http' if row % 2 else '-'}\t"
-        f"0.{row}\t{row * 10}\t-\tSF"
+        f"{1500000000 + row}.5\tC{row:06d}\t10.0.0.{row % 9}\t{40000 + row}\t192.168.1.2\t80\ttcp\t"
+        f"{'http' if row % 2 else '-'}\t0.{row}\t{row * 10}\t-\tSF"
         for row in range(40)
     ]
     return "\n".join([*head, *rows, "#close\t2020-01-01-00-00-00", ""]).encode()
@@ -110,7 +112,8 @@ def named_logs() -> bytes:
     ends = '"id.orig_h":"10.0.0.1","id.orig_p":1024,"id.resp_h":"10.0.0.2","id.resp_p":443'
     conn = '"proto":"tcp","service":"ssl","conn_state":"SF","duration":0.5'
     rows = (
-        f'{{"_path":"conn",{common},{conn},"orig_ip_bytes":{60 + row}}}\n{{"_path":"ssl",{common},"version":"TLSv12"}}\n'
+        f'{{"_path":"conn",{common},{conn},"orig_ip_bytes":{60 + row}}}\n'
+        f'{{"_path":"ssl",{common},"version":"TLSv12"}}\n'
         for row in range(20)
         for common in [f'"ts":"2024-03-24T17:15:{row:02}.5Z","uid":"C{row}",{ends}']
     )
@@ -138,12 +141,13 @@ def eve() -> bytes:
 
 def binetflow() -> bytes:
     """Argus flows."""
-    head = "StartTime,Dur,Proto,SrcAddr,Sport,Dir,DstAddr,Dport,State,sTos,dTos,TotPkts,TotBytes,SrcBytes,Label\n"
+    head = "StartTime,Dur,Proto,SrcAddr,Sport,Dir,DstAddr,Dport,State,sTos,dTos,TotPkts,TotBytes,SrcBytes"
     rows = (
-        f"2011/08/10 09:46:{row:02}.5,1.0{row},tcp,10.0.0.1,{1024 + row},   ->,10.0.0.2,80,FSPA_FSPA,0,0,4,276,156,flow=x\n"
+        f"2011/08/10 09:46:{row:02}.5,1.0{row},tcp,10.0.0.1,{1024 + row},   ->,10.0.0.2,80,"
+        "FSPA_FSPA,0,0,4,276,156,flow=x\n"
         for row in range(40)
     )
-    return (head + "".join(rows)).encode()
+    return (f"{head},Label\n" + "".join(rows)).encode()
 
 
 def base_files() -> dict[str, bytes]:

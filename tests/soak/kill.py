@@ -1,13 +1,14 @@
 """Trainings killed with SIGKILL at random moments and resumed: do they end as one that nothing disturbed?
 
-    python benchmarks/kill.py [--kills 20] [--seed 1]
-    python benchmarks/kill.py --device cuda [--not-deterministic] --set model.size=base
+    python tests/soak/kill.py [--kills 20] [--seed 1]
+    python tests/soak/kill.py --device cuda [--not-deterministic] --set model.size=base
 
-An undisturbed `wirebert train` comes first. Then each of the other runs is killed once, at a moment drawn evenly from the
-time that the undisturbed one took, starting and saving included, and half of them once more after they were resumed; then
-they are left to finish. On a CPU, and on a GPU with training.deterministic, model and verdicts must have the same bytes as the
-undisturbed run's; otherwise the differences of macro-F1 on the validation rows are printed. A checkpoint is written
-after every step, so that many kills fall into saving. Traffic is generated, the model is `mini`, unless `--set` and `--rows` say otherwise.
+An undisturbed `wirebert train` comes first. Then each of the other runs is killed once, at a random moment
+of the time that the undisturbed one took, including start and saving, and half of them once more after they
+were resumed. Then they finish. On a CPU, and on a GPU with training.deterministic, model and verdicts must
+have the same bytes as those of the undisturbed run; otherwise the differences of macro-F1 on the validation
+rows are printed. A checkpoint is written after every step, so that many kills happen during saving. Traffic
+is generated and the model is `mini`, unless `--set` and `--rows` change that.
 """
 
 import argparse
@@ -60,7 +61,7 @@ class Plan(NamedTuple):
 def begin(plan: Plan, run: Path) -> int:
     """Start a process of a run; its own words go to a file beside it.
 
-    It is a fork of this one, which has loaded everything and computed nothing, so that starting takes no time.
+    It is a fork of this one, which has loaded everything and computed nothing, so it starts at once.
     """
     arguments = plan.arguments(run)
     process = os.fork()
@@ -163,7 +164,8 @@ def survive(plan: Plan, num_runs: int, seed: int, *, same_bits: bool) -> bool:
         num_same, number = num_same + is_same, number + 1
         met.update(stages)
         print(
-            f"run {number}: killed while {', then '.join(stages)}: {'same bits' if is_same else 'OTHER BITS'}",
+            f"run {number}: killed while {', then '.join(stages)}:",
+            "same bits" if is_same else "OTHER BITS",
             flush=True,
         )
     print(f"{num_same} of {num_runs} runs ended with the same bits; {sum(met.values())} kills: {dict(met)}")

@@ -1,0 +1,86 @@
+"""The package as a user gets it: both archives hold every file, and the wheel works away from the clone."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = """
+import sys
+from setuptools import build_meta
+out = sys.argv[1]  # a build changes the arguments
+build_meta.build_wheel(out)
+build_meta.build_sdist(out)
+"""
+
+
+def ran(*command: str | Path, cwd: Path) -> str:
+    """Standard output of a program that must succeed; it sees nothing of the clone."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Wheel and source archive, built from a copy of the tracked files that a build needs."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "src", source / "src", ignore=ignored)
+    ran(sys.executable, "-c", BUILD, out, cwd=source)
+    return next(out.glob("*.whl")), next(out.glob("*.tar.gz"))
+
+
+def package_files() -> set[str]:
+    """Every file of the package, as `wirebert/...`."""
+    folder = ROOT / "src"
+    return {
+        path.relative_to(folder).as_posix()
+        for path in (folder / "wirebert").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+
+
+def test_wheel_and_source_archive_hold_every_file_of_the_package(archives: tuple[Path, Path]) -> None:
+    wheel, sdist = archives
+    files = package_files()
+    assert {Path(name).suffix for name in files} >= {".py", ".toml", ".js", ".css", ".html", ".typed"}
+    with zipfile.ZipFile(wheel) as archive:
+        assert files - set(archive.namelist()) == set()
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/src/")[2] for name in archive.getnames()}
+    assert files - names == set()
+
+
+def test_the_installed_wheel_runs_the_demo_away_from_the_clone(
+    archives: tuple[Path, Path], tmp_path: Path
+) -> None:
+    home, away = tmp_path / "environment", tmp_path / "away"
+    away.mkdir()
+    venv.create(home)
+    python = home / "bin" / "python"
+    install = ("install", "--no-deps", "--no-index", "--quiet", archives[0])
+    ran(sys.executable, "-m", "pip", "--python", python, *install, cwd=away)
+    site = ran(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=away).strip()
+    # The dependencies are those of this environment; an editable wirebert in it is not seen from here.
+    (Path(site) / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n", encoding="utf-8")
+    place = ran(python, "-c", "import wirebert; print(wirebert.__file__)", cwd=away).strip()
+    assert Path(place).is_relative_to(home)
+    ran(home / "bin" / "wirebert", "demo", "--rows", "1200", "--out", "runs/demo", cwd=away)
+    assert (away / "runs" / "demo" / "report.html").is_file()
+    assert (away / "runs" / "demo" / "model" / "wirebert.json").is_file()
