@@ -16,7 +16,7 @@ from wirebert.report.comparison import (
     MetricEstimate,
     SplitComparison,
 )
-from wirebert.report.terminal import interval, format_file_usage
+from wirebert.report.terminal import format_file_usage, interval
 
 UNIT_WORDS: Final = {
     "clusters": "attacks drawn whole",

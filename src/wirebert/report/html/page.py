@@ -29,7 +29,7 @@ from wirebert.report.plots.chart import Chart
 from wirebert.report.plots.run import RESOURCE, TRAINING
 from wirebert.report.report import DataSection, Report
 from wirebert.report.summary import caveats, summarize
-from wirebert.report.terminal import HEADLINE_METRICS, interval, format_file_usage
+from wirebert.report.terminal import HEADLINE_METRICS, format_file_usage, interval
 from wirebert.serialization import flatten
 
 MOST_BYTES = 5_000_000
