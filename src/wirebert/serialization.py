@@ -8,16 +8,22 @@ Frozen dataclasses to plain JSON values and back.
 The report is written by one process and shown by another, so every part of it takes this trip without losing a type.
 """
 
+import ast
 import difflib
+import inspect
 import math
 import sys
+import textwrap
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
+from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
+import tomli_w
 
 from wirebert.errors import ConfigError
 
@@ -52,6 +58,61 @@ def settings_to_dict(settings: object) -> dict[str, object]:
         elif value is not None:
             plain[field.name] = value
     return plain
+
+
+def settings_to_toml(settings: object) -> str:
+    """The settings as TOML that `settings_from_dict` gives back, each with its meaning as a comment above it."""
+    return "\n".join(_toml_lines(settings, "")).strip() + "\n"
+
+
+@cache
+def field_texts(cls: type) -> Mapping[str, str]:
+    """The text that stands under each field of a dataclass; nothing where there is no source code to read."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    except OSError:
+        return {}
+    body = cast(ast.ClassDef, tree.body[0]).body
+    return {
+        statement.target.id: inspect.cleandoc(below.value.value)
+        for statement, below in pairwise(body)
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+        if isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+        and isinstance(below.value.value, str)
+    }
+
+
+def _toml_lines(settings: object, path: str) -> Iterator[str]:
+    texts = field_texts(type(settings))
+    tables: list[tuple[str, object]] = []
+    for field in fields(cast(Any, settings)):
+        value = getattr(settings, field.name)
+        if is_dataclass(value) or isinstance(value, Mapping):
+            tables.append((field.name, value))
+            continue
+        text = " ".join(texts.get(field.name, "").split())
+        yield from textwrap.wrap(text, 100, initial_indent="# ", subsequent_indent="# ")
+        yield (
+            f'# {field.name} = "none"'
+            if value is None
+            else tomli_w.dumps(_plain({field.name: value})).rstrip()
+        )
+        yield ""
+    for name, value in tables:
+        text = " ".join(texts.get(name, "").split())
+        yield from textwrap.wrap(text, 100, initial_indent="# ", subsequent_indent="# ")
+        if is_dataclass(value):
+            yield from (f"[{path}{name}]", *_toml_lines(value, f"{path}{name}."))
+        else:
+            yield from (f"[{path}{name}]", tomli_w.dumps(_plain(cast(Mapping[str, object], value))))
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
+    return {
+        name: list(cast(tuple[object, ...], value)) if isinstance(value, tuple) else value
+        for name, value in values.items()
+    }
 
 
 def flatten(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
