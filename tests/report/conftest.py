@@ -71,7 +71,7 @@ def report() -> "Report":
         hardware=Hardware(cpu="some processor", num_cores=2),
         training={"steps": 100},
         timing={"training": 12.5},
-        baseline={
+        baselines={
             "boosted trees": Baseline(
                 summary={"num_flows_used": 100}, splits={"valid": figures(2), "test": figures(3, ("worm",))}
             )

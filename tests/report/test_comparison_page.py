@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from wirebert.metrics.significance import DifferenceInterval
-from wirebert.report.comparison import ClassStandings, Comparison, Difference, MetricEstimate, SplitComparison
+from wirebert.report.comparison import ClassEstimates, Comparison, Difference, MetricEstimate, SplitComparison
 from wirebert.report.comparison_page import comparison_page, overlaid, summary_sentences, write_comparison
 from wirebert.report.plots.chart import to_svg
 from wirebert.telemetry.history import Curve, History
@@ -83,7 +83,7 @@ def test_what_there_is_nothing_of_has_no_section() -> None:
 def test_each_class_has_its_f1_by_every_method_and_the_difference() -> None:
     (split,) = comparison(difference(0.1, 0.01)).splits
     of_dos = replace(difference(0.25, 0.01), figure="f1", class_name="<u>dos")
-    classes = {"<u>dos": ClassStandings(num_flows=1234, standings={"ours": STANDING, "<i>trees": STANDING})}
+    classes = {"<u>dos": ClassEstimates(num_flows=1234, estimates={"ours": STANDING, "<i>trees": STANDING})}
     whole = replace(split, classes=classes, class_differences=(of_dos,))
     page = comparison_page(replace(comparison(), splits=(whole,)))
     told = page.split("F1 of each class</h3>")[1]

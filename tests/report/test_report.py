@@ -42,5 +42,5 @@ def test_a_run_without_baseline_has_no_trees(report: Report) -> None:
 
 
 def test_another_baseline_is_not_taken_for_trees(report: Report) -> None:
-    taught = replace(report, baseline={"its teacher": report.baseline["boosted trees"]})
+    taught = replace(report, baseline={"its teacher": report.baselines["boosted trees"]})
     assert taught.trees("test") is None

@@ -61,7 +61,7 @@ def test_settings_that_differ_are_found_by_their_dotted_names(report: Report) ->
 @pytest.mark.parametrize("name", ["dos", "udp_amplification", "a" * 26])
 def test_class_names_stand_whole_at_80_columns(name: str, report: Report) -> None:
     metrics = compute_metrics(np.array([0, 1]), np.eye(2), ("benign", name), "benign", num_resamples=5)
-    trees = replace(report.baseline["boosted trees"], splits={"test": metrics})
+    trees = replace(report.baselines["boosted trees"], splits={"test": metrics})
     screen, output = console()
     print_report(replace(report, splits={"test": metrics}, baseline={"boosted trees": trees}), screen)
     assert f"| {name} " in output.getvalue()

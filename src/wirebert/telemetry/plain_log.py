@@ -44,7 +44,7 @@ def start_line(event: StartEvent) -> str:
     ranks = f" in {event.num_ranks} processes" if event.num_ranks > 1 else ""
     verb = f"going on after step {event.step:,}" if event.step else "training"
     epochs = "1 epoch" if event.num_epochs == 1 else f"{event.num_epochs} epochs"
-    feeding = f"; flows made ready by {event.feeding}" if event.feeding else ""
+    feeding = f"; data loading: {event.feeding}" if event.feeding else ""
     return (
         f"{verb}: {event.num_train:,} flows, {epochs}, {event.num_steps:,} steps of {event.batch_size}; "
         f"{event.num_parameters:,} parameters, {event.precision} on {event.device}{ranks}{feeding}"

@@ -37,9 +37,6 @@ from wirebert.telemetry.history import History
 from wirebert.training.distillation import DistillationConfig
 from wirebert.training.result import TrainingResult
 
-TEACHER = "its teacher"
-"""Name of the teacher that was fitted on the training flows, among the baselines."""
-
 
 def show_data(
     flows: Flows,
@@ -156,7 +153,7 @@ def run_report(
         hardware=hardware(),
         training={"parameters": num_parameters, **result.to_report()},
         timing=timing,
-        baseline=baselines,
+        baselines=baselines,
         teacher=teacher,
     )
 

@@ -31,7 +31,7 @@ from wirebert.model.batches import score
 from wirebert.model.checkpoints import build, hugging_face_state
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
-from wirebert.report.report import TREES, Baseline, FileUsage, Report
+from wirebert.report.report import FITTED_TEACHER, GBDT, Baseline, FileUsage, Report
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict
 from wirebert.training.loop import check_machine
@@ -42,7 +42,6 @@ from wirebert.workflows.fit import Clock, resolve_auto, run_training
 from wirebert.workflows.model_card import model_card
 from wirebert.workflows.prepare import PreparedData, encode, fit_tokenizer, prepare
 from wirebert.workflows.report import (
-    TEACHER,
     command_line,
     data_section,
     run_report,
@@ -217,12 +216,12 @@ def evaluate_baselines(
     if run.evaluation.baseline:
         trees = train_trees(run, data)
         splits = evaluate_baseline_on(trees, data.classes, parts, **how)
-        found[TREES] = Baseline(summary=asdict(trees.summary), splits=splits)
+        found[GBDT] = Baseline(summary=asdict(trees.summary), splits=splits)
         clock.lap("boosted trees")
     if lesson.fitted_teacher is not None:
         teacher = lesson.fitted_teacher()
         splits = evaluate_baseline_on(teacher, data.classes, parts, **how)
-        found[TEACHER] = Baseline(summary=teacher.summary, splits=splits)
+        found[FITTED_TEACHER] = Baseline(summary=teacher.summary, splits=splits)
         clock.lap("scoring by the teacher")
     return found
 

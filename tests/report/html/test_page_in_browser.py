@@ -51,7 +51,7 @@ def large(report: Report, history: History, tmp_path_factory: pytest.TempPathFac
     names = ("normal", *(f"attack_of_some_kind_{i}" for i in range(1, 40)))
     figures = compute_metrics(ids, odds / odds.sum(axis=1, keepdims=True), names, "normal", num_resamples=20)
     splits = {name: replace(figures, mistakes=report.splits["test"].mistakes) for name in ("valid", "test")}
-    trees = {name: replace(rival, splits=splits) for name, rival in report.baseline.items()}
+    trees = {name: replace(rival, splits=splits) for name, rival in report.baselines.items()}
     steps = np.arange(1.0, 500_001.0)
     drawn = ("train_loss", "grad_norm", "rows_per_s", "tokens_per_s", "backbone_rate", "classifier_rate")
     curves = {name: Curve(name, steps, rng.lognormal(size=500_000)) for name in drawn}

@@ -1,15 +1,15 @@
 from dataclasses import replace
 
-from wirebert.report.html.split import alarms, class_table, mistakes, split_section
+from wirebert.report.html.split import alert_table, class_table, error_list, split_section
 from wirebert.report.report import Report
 
 
 def test_thresholds_say_where_they_come_from(report: Report) -> None:
     metrics = report.splits["test"]
-    here = alarms("test", metrics)
+    here = alert_table("test", metrics)
     assert "fitted on these very flows of test" in here
     assert "best threshold for this file" not in here
-    elsewhere = alarms("test", replace(metrics, thresholds_from="valid"))
+    elsewhere = alert_table("test", replace(metrics, thresholds_from="valid"))
     assert "fitted on the benign flows of valid" in elsewhere
     assert "best threshold for this file" in elsewhere
 
@@ -27,7 +27,7 @@ def test_precision_is_restated_for_rare_attacks_and_a_dash_stands_for_what_can_n
         precision=0.9,
     )
     none = replace(one, fpr=0.0, precision_at_prevalence={"0.01": None, "0.001": None})
-    html = alarms("test", replace(metrics, operating_points=(one, none)))
+    html = alert_table("test", replace(metrics, operating_points=(one, none)))
     row = html.split("precision where 0.1% of the flows are attacks</th>")[1].split("</tr>")[0]
     assert row == "<td>4.8%</td><td>-</td>"
     # 10,000 flows, 10 of them attacks: 5 found, and 99.9 false alarms.
@@ -36,7 +36,7 @@ def test_precision_is_restated_for_rare_attacks_and_a_dash_stands_for_what_can_n
 
 
 def test_a_mistake_shows_its_flow_with_what_carried_it_first(report: Report) -> None:
-    html = mistakes(report.splits["test"].mistakes)
+    html = error_list(report.splits["test"].mistakes)
     assert "<b>dos</b> taken for <b>normal</b>" in html
     assert "99.00% sure, row 7, labelled &lt;i&gt;back" in html
     assert "Carried by src_bytes 1.25" in html
@@ -48,14 +48,14 @@ def test_every_class_has_its_row_with_the_baseline_beside_it(report: Report) -> 
     for label, own in report.splits["test"].per_class.items():
         assert label.replace("<", "&lt;").replace(">", "&gt;") in html
         assert f"{own.f1:.3f} <span" in html
-    assert "trees&#x27; F1" in html
+    assert "trees&#39; F1" in html
 
 
 def test_another_baseline_than_trees_has_no_column_among_the_classes(report: Report) -> None:
     metrics, trees = report.splits["test"], report.trees("test")
     assert trees is not None
-    assert "trees&#x27; F1" in split_section("test", metrics, {"boosted trees": trees}, {})
-    assert "trees&#x27; F1" not in split_section("test", metrics, {"its teacher": trees}, {})
+    assert "trees&#39; F1" in split_section("test", metrics, {"boosted trees": trees}, {})
+    assert "trees&#39; F1" not in split_section("test", metrics, {"its teacher": trees}, {})
 
 
 def test_a_split_of_an_earlier_report_has_the_parts_that_it_has_figures_for(report: Report) -> None:

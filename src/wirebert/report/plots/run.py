@@ -19,7 +19,7 @@ def run_charts(report: Report, history: History | None = None) -> dict[str, Char
     """The classes, charts of the training, then those of each split as `<kind>_<split>`, the last one's first."""
     charts: dict[str, Chart] = {}
     shares = {
-        name: {own.name: own.share for own in report.data.distribution[name]}
+        name: {own.name: own.fraction for own in report.data.distribution[name]}
         for name in [*list(report.splits)[-1:], "train"]
         if name in report.data.distribution
     }
