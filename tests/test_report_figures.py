@@ -40,7 +40,7 @@ class Judged:
     def __init__(self, run: Path, split: str) -> None:
         report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
         self.name, self.split, self.data = split, report["splits"][split], report["data"]
-        (rival,) = report["baseline"].values()
+        (rival,) = report["baselines"].values()
         self.trees = rival["splits"][split]
         self.predictions = parquet.read_table(run / "predictions" / f"{split}.parquet")
         self.true, self.verdicts = self.texts("true_class"), self.texts("predicted_class")
@@ -127,7 +127,7 @@ def test_flows_that_training_has_seen_are_those_of_the_same_text(trained: Path, 
     is_train[Judged(trained, "valid").numbers("row")] = False
     is_seen = np.isin(texts("test"), texts("train")[is_train])
     for kind, rows in {"seen": is_seen, "unseen": ~is_seen}.items():
-        figures = judged.split["familiarity"][kind]
+        figures = judged.split["train_overlap"][kind]
         assert figures["num_flows"] == rows.sum()
         assert figures["accuracy"] == pytest.approx(np.mean((judged.true == judged.verdicts)[rows]))
 
@@ -136,12 +136,12 @@ def assert_is_part_of(curve: dict[str, Any], is_member: Any, score: Any) -> None
     """Every drawn point is one of the whole curve, and the ends are there."""
     assert len(curve["thresholds"]) >= 2
     for threshold, found, false in zip(
-        curve["thresholds"], curve["num_found"], curve["num_false"], strict=True
+        curve["thresholds"], curve["num_true_positives"], curve["num_false_positives"], strict=True
     ):
         assert found == np.sum(is_member & (score >= threshold))
         assert false == np.sum(~is_member & (score >= threshold))
     assert all(a > b for a, b in pairwise(curve["thresholds"]))
-    assert (curve["num_found"][-1], curve["num_false"][-1]) == (is_member.sum(), (~is_member).sum())
+    assert (curve["num_true_positives"][-1], curve["num_false_positives"][-1]) == (is_member.sum(), (~is_member).sum())
     if is_member.any() and not is_member.all():
         assert curve["auroc"] == pytest.approx(roc_auc_score(is_member, score))
         assert curve["average_precision"] == pytest.approx(average_precision_score(is_member, score))
@@ -176,7 +176,7 @@ def test_attack_or_not_figures_follow_from_the_verdicts(judged: Judged) -> None:
 
 def test_detection_is_the_best_that_keeps_each_false_positive_rate(judged: Judged) -> None:
     rates, detections, _ = roc_curve(judged.is_attack, judged.score, drop_intermediate=False)
-    for rate, detection in judged.split["binary"]["detection_at_fpr"].items():
+    for rate, detection in judged.split["binary"]["tpr_at_fpr"].items():
         assert detection == pytest.approx(detections[rates <= float(rate)].max())
 
 
@@ -187,7 +187,7 @@ def test_operating_points_are_what_their_thresholds_do(judged: Judged) -> None:
     for point in points:
         alarm = judged.score >= point["threshold"]
         assert point["fpr"] == pytest.approx(np.mean(alarm[~attack]))
-        assert point["detection"] == pytest.approx(recall_score(attack, alarm))
+        assert point["tpr"] == pytest.approx(recall_score(attack, alarm))
         assert point["alerts_per_10000"] == pytest.approx(10_000 * alarm.mean())
         if alarm.any():
             assert point["precision"] == pytest.approx(precision_score(attack, alarm))
@@ -221,7 +221,7 @@ def test_reliability_is_that_of_scikit_learn(judged: Judged) -> None:
     for kind, (came_true, said) in cases.items():
         diagram = judged.split["calibration"][kind]
         share, mean = calibration_curve(came_true, said.clip(0, 1), n_bins=15, strategy="uniform")
-        assert [part["share"] for part in diagram["bins"]] == pytest.approx(share)
+        assert [part["observed_frequency"] for part in diagram["bins"]] == pytest.approx(share)
         assert [part["probability"] for part in diagram["bins"]] == pytest.approx(mean)
         counts = np.array([part["num_flows"] for part in diagram["bins"]])
         assert counts.sum() == len(said)
@@ -280,8 +280,8 @@ def test_a_mistake_shows_the_row_of_the_file(trained: Path, traffic: Path) -> No
         line = lines[mistake["row"]]
         assert "label" not in mistake["flow"]
         assert mistake["label"] == line["label"]
-        assert set(mistake["carried_by"]) <= set(line)
-        assert list(mistake["carried_by"].values()) == sorted(mistake["carried_by"].values(), reverse=True)
+        assert set(mistake["top_features"]) <= set(line)
+        assert list(mistake["top_features"].values()) == sorted(mistake["top_features"].values(), reverse=True)
         for column, value in mistake["flow"].items():
             try:
                 assert float(value) == pytest.approx(float(line[column]), rel=1e-9)
@@ -291,7 +291,7 @@ def test_a_mistake_shows_the_row_of_the_file(trained: Path, traffic: Path) -> No
 
 def test_the_class_distribution_is_that_of_the_flows(judged: Judged) -> None:
     for shown in judged.data["distribution"].values():
-        assert sum(one["share"] for one in shown) == pytest.approx(1)
+        assert sum(one["fraction"] for one in shown) == pytest.approx(1)
     name = "test" if "test" in judged.data["distribution"] and len(judged.true) == 300 else "valid"
     counts = dict(zip(*np.unique(judged.true.astype(str), return_counts=True), strict=True))
     shown = {one["name"]: one["num_flows"] for one in judged.data["distribution"][name] if one["num_flows"]}
@@ -304,7 +304,7 @@ def test_the_page_says_what_the_report_holds(judged: Judged, trained: Path) -> N
         low, high = judged.split["intervals"]["rows"][figure]
         assert f'{judged.split[figure]:.3f} <span class="range">[{low:.3f}, {high:.3f}]</span>' in page
     for mistake in judged.split["mistakes"]:
-        assert f"{mistake['probability']:.2%} sure, row {mistake['row']:,}" in page
+        assert f"probability {100 * mistake['probability']:.2f} %, row {mistake['row']:,}" in page
 
 
 def test_predictions_are_complete(judged: Judged) -> None:

@@ -72,7 +72,7 @@ def report() -> "Report":
         training={"steps": 100},
         timing={"training": 12.5},
         baselines={
-            "boosted trees": Baseline(
+            "gbdt": Baseline(
                 summary={"num_flows_used": 100}, splits={"valid": figures(2), "test": figures(3, ("worm",))}
             )
         },

@@ -34,13 +34,13 @@ def comparison(*differences: Difference) -> Comparison:
     return Comparison(title="<script>", primary="macro_f1", splits=(split,), facts={"ours": {"seeds": "1"}})
 
 
-def test_a_difference_counts_only_if_every_way_of_drawing_agrees() -> None:
+def test_a_difference_counts_only_if_every_bootstrap_agrees() -> None:
     above, below, level = summary_sentences(
         comparison(difference(0.1, 0.01), difference(-0.1, 0.01), difference(0.1, 0.3))
     )
     assert "ours is above <i>trees, in macro F1" in above
     assert "is below" in below
-    assert "can not be told from" in level
+    assert "not significantly different" in level
 
 
 class Page(HTMLParser):
@@ -77,7 +77,7 @@ def test_the_page_is_whole_and_escapes_what_comes_from_the_data(tmp_path: Path) 
 def test_what_there_is_nothing_of_has_no_section() -> None:
     bare = replace(comparison(), facts={})
     assert "Facts" not in comparison_page(bare)
-    assert "Training, run over run" not in comparison_page(bare)
+    assert "Training curves" not in comparison_page(bare)
 
 
 def test_each_class_has_its_f1_by_every_method_and_the_difference() -> None:

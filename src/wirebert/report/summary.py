@@ -118,7 +118,7 @@ def _versus_trees(metrics: SplitMetrics, trees: SplitMetrics) -> str:
         "below": "Macro F1 is lower than that of boosted trees on the same rows; the intervals do not overlap",
         "level": "No significant difference from boosted trees on the same rows in macro F1; the intervals overlap",
     }
-    return f"{words[outcome]} ({scores})."
+    return f"{words[outcome]} (trees: {scores})."
 
 
 def _detection(metrics: SplitMetrics) -> str:

@@ -56,7 +56,7 @@ def large(report: Report, history: History, tmp_path_factory: pytest.TempPathFac
     drawn = ("train_loss", "grad_norm", "rows_per_s", "tokens_per_s", "backbone_rate", "classifier_rate")
     curves = {name: Curve(name, steps, rng.lognormal(size=500_000)) for name in drawn}
     data = replace(report.data, files=(f"/{'folder' * 12}/flows.csv",))
-    whole = replace(report, splits=splits, baseline=trees, data=data)
+    whole = replace(report, splits=splits, baselines=trees, data=data)
     charts = run_charts(whole, replace(history, **curves))
     folder = tmp_path_factory.mktemp("large")
     write_page(whole, folder / "report.html", charts, draw(charts))
@@ -306,7 +306,7 @@ def test_the_pointer_is_told_what_it_points_at(desk: Page) -> None:
     told = desk.locator("#vg-tooltip-element")
     told.wait_for(state="visible")
     assert "true class" in told.inner_text()
-    assert "verdict" in told.inner_text()
+    assert "predicted class" in told.inner_text()
 
 
 def test_a_chart_is_zoomed_without_a_wheel(desk: Page) -> None:
@@ -368,5 +368,5 @@ def test_on_paper_everything_is_open(desk: Page) -> None:
 def test_the_keyboard_comes_first_to_the_way_past_the_links(browser: Browser, report_page: Path) -> None:
     opened = Opened(browser, report_page, WIDTHS["desk"])
     opened.page.keyboard.press("Tab")
-    assert opened.page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
+    assert opened.page.evaluate("document.activeElement.textContent") == "Skip to the summary"
     opened.context.close()

@@ -40,7 +40,7 @@ def split_section(
     Args:
         rivals: Baseline -> its metrics of this split.
         figures: Kind of chart -> the chart, as `plots.run` names them.
-        taught: How far the model is from its teacher, if it had one.
+        gap: Differences from the teacher, if there was one.
     """
     classes = [figures[kind] for kind in ("f1", "confusion") if kind in figures]
     curves = [
