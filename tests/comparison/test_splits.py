@@ -169,7 +169,7 @@ def test_a_figure_that_one_split_lacks_is_left_out() -> None:
 def test_tables_say_that_splits_were_drawn() -> None:
     found = over_splits(SPLITS, 0.3)
     assert estimate_cells(found, "macro_f1")[1][0][1].startswith("0.615 ± 0.013\n[")
-    assert difference_cells(found.differences)[0][-1] == "the file split anew"
+    assert difference_cells(found.differences)[0][-1] == "over splits of the file"
     told = " ".join(comparison_remarks(found, Comparison(title="", primary="macro_f1", splits=(found,))))
     assert "over splits; below, the 95 % interval, the file split anew" in told
     assert "flows one by one" not in told
