@@ -69,7 +69,7 @@ from wirebert.telemetry.dashboard import frame
 from wirebert.telemetry.events import Event, Listener, MetricsLog, StartEvent, StepEvent
 from wirebert.telemetry.resources import Gauges, ResourceSampler
 from wirebert.telemetry.screen import Dashboard
-from wirebert.telemetry.sinks import open_trackers
+from wirebert.telemetry.trackers import open_trackers
 from wirebert.telemetry.state import DashboardState
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import Corruption

@@ -60,8 +60,9 @@ SETTINGS_INTRODUCTION = """\
 
 <!-- Written by `make docs` from the settings dataclasses; change those, not this page. -->
 
-A recipe is a TOML file of these settings; `--set SECTION.NAME=VALUE` sets one on the command line. A setting that may be
-unset has no value in TOML: leave it out, or write `none`. `run.toml` of a finished run holds the value of every setting.
+A recipe is a TOML file of these settings; `--set SECTION.NAME=VALUE` sets one on the command line. A setting
+that may be unset has no value in TOML: leave it out, or write `none`. `run.toml` of a finished run holds the
+value of every setting.
 """
 KIND_WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
 

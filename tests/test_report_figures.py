@@ -141,7 +141,10 @@ def assert_is_part_of(curve: dict[str, Any], is_member: Any, score: Any) -> None
         assert found == np.sum(is_member & (score >= threshold))
         assert false == np.sum(~is_member & (score >= threshold))
     assert all(a > b for a, b in pairwise(curve["thresholds"]))
-    assert (curve["num_true_positives"][-1], curve["num_false_positives"][-1]) == (is_member.sum(), (~is_member).sum())
+    assert (curve["num_true_positives"][-1], curve["num_false_positives"][-1]) == (
+        is_member.sum(),
+        (~is_member).sum(),
+    )
     if is_member.any() and not is_member.all():
         assert curve["auroc"] == pytest.approx(roc_auc_score(is_member, score))
         assert curve["average_precision"] == pytest.approx(average_precision_score(is_member, score))
@@ -281,7 +284,9 @@ def test_a_mistake_shows_the_row_of_the_file(trained: Path, traffic: Path) -> No
         assert "label" not in mistake["flow"]
         assert mistake["label"] == line["label"]
         assert set(mistake["top_features"]) <= set(line)
-        assert list(mistake["top_features"].values()) == sorted(mistake["top_features"].values(), reverse=True)
+        assert list(mistake["top_features"].values()) == sorted(
+            mistake["top_features"].values(), reverse=True
+        )
         for column, value in mistake["flow"].items():
             try:
                 assert float(value) == pytest.approx(float(line[column]), rel=1e-9)

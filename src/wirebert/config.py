@@ -189,7 +189,8 @@ def read_toml(path: Path) -> dict[str, object]:
 
 
 def write_run(run: RunConfig | PretrainConfig, path: Path) -> None:
-    """Write the resolved run, with the meaning of each setting; `resolve_run` or `resolve_pretraining` reads it back."""
+    """Write the resolved run, with the meaning of each setting; `resolve_run` or `resolve_pretraining` reads
+    it back."""
     write_atomic(path, settings_to_toml(run))
 
 

@@ -36,8 +36,8 @@ def atomic_file(path: Path) -> Generator[Path]:
 def atomic_folder(folder: Path) -> Generator[Path]:
     """An empty temporary folder next to `folder`, which replaces `folder` when the block ends.
 
-    Its files are flushed to disk first. If the block raises, it is deleted and `folder` stays as it was. If the process
-    is killed between the two renames, the old content is at `previous_folder(folder)` alone.
+    Its files are flushed to disk first. If the block raises, it is deleted and `folder` stays as it was. If
+    the process is killed between the two renames, the old content is at `previous_folder(folder)` alone.
     """
     temporary, previous = folder.with_name(f"{folder.name}.part"), previous_folder(folder)
     shutil.rmtree(temporary, ignore_errors=True)

@@ -1,7 +1,9 @@
-"""Frozen dataclasses to plain values and back: settings strictly for TOML, everything else by msgspec for JSON.
+"""Frozen dataclasses to plain values and back: settings strictly for TOML, everything else by msgspec for
+JSON.
 
-For settings, an unknown name, a value of the wrong type or out of range is a `ConfigError` that names the setting. The
-only implicit conversion is from an integer to a float. This reader is written by hand for its messages.
+For settings, an unknown name, a value of the wrong type or out of range is a `ConfigError` that names the
+setting. The only implicit conversion is from an integer to a float. This reader is written by hand for its
+messages.
 """
 
 import ast
@@ -29,7 +31,8 @@ def settings_from_dict(cls: type[T], values: Mapping[str, object], path: str = "
     """An instance of the settings dataclass `cls` with `values` instead of its defaults.
 
     Raises:
-        ConfigError: unknown setting (the error suggests the nearest known one), wrong type, or value out of range.
+        ConfigError: unknown setting (the error suggests the nearest known one), wrong type, or value out of
+            range.
     """
     hints = get_type_hints(cls)
     known = [field.name for field in fields(cast(Any, cls))]
@@ -56,7 +59,8 @@ def settings_to_dict(settings: object) -> dict[str, object]:
 
 
 def settings_to_toml(settings: object) -> str:
-    """The settings as TOML that `settings_from_dict` reads back, each with its meaning as a comment above it."""
+    """The settings as TOML that `settings_from_dict` reads back, each with its meaning as a comment above
+    it."""
     return "\n".join(_toml_lines(settings, "")).strip() + "\n"
 
 
@@ -185,7 +189,8 @@ def _numpy_to_builtins(value: Any) -> object:
 
 
 def from_builtins(kind: type[T], data: object) -> T:
-    """The inverse of `to_builtins` for a dataclass; missing fields take their defaults, unknown fields are ignored.
+    """The inverse of `to_builtins` for a dataclass; missing fields take their defaults, unknown fields are
+    ignored.
 
     Raises:
         TypeError: A field without a default is missing, or a value is not of the field's type.

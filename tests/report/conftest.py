@@ -1,4 +1,5 @@
-"""A small report to show. wirebert is imported inside the fixtures: jaxtyping's checks have to be in place first."""
+"""A small report to show. wirebert is imported inside the fixtures: jaxtyping's checks have to be in place
+first."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any

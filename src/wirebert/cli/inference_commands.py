@@ -1,4 +1,4 @@
-"""What the commands do that use a trained model."""
+"""The commands that use a trained model."""
 
 import argparse
 import sys
@@ -30,7 +30,7 @@ from wirebert.workflows.report import (
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Figures of a saved model on another labelled file."""
+    """Print the metrics of a saved model on another labelled file."""
     console = SafeConsole()
     detector = Detector.load(options.model, device=options.device)
     schema = detector.schema if options.label is None else detector.schema.labelled_by(options.label)
@@ -42,9 +42,7 @@ def evaluate(options: argparse.Namespace) -> None:
         judged = record_evaluation(options.model, options.out, options.data, detector, flows)
         metrics = evaluate_detector(detector, part, predictions, seed=1, num_resamples=1000)
         if metrics.num_flows == 0:
-            raise DataError(
-                f"{flows.name}: expected labelled flows, found none with a label; use `wirebert predict`"
-            )
+            raise DataError(f"{flows.name}: no flow has a label; use `wirebert predict` for unlabelled flows")
         findings = check_unscored_rows(profile_table(flows))
         show_findings(findings, console, num_rows=metrics.num_flows)
         report = evaluation_report(detector, part, metrics, findings)
@@ -109,7 +107,8 @@ def serve(options: argparse.Namespace) -> None:
         from wirebert.service import server as service
     except ImportError as error:
         raise ConfigError(
-            "the service needs packages that are not installed; install them with `pip install 'wirebert[serve]'`"
+            "the service needs packages that are not installed; install them with `pip install "
+            "'wirebert[serve]'`"
         ) from error
     place = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
     bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
@@ -117,13 +116,11 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def calibrate(options: argparse.Namespace) -> None:
-    """Write a model folder whose alerts are as many as the user can look at."""
+    """Write a model folder with an alert threshold for the budget of the user."""
     out = options.out or options.model.with_name(f"{options.model.name}-calibrated")
     if out.exists():
-        raise ConfigError(
-            f"--out {out}: expected a new folder, found one that exists; it is left as it is, choose another"
-        )
-    allowance = AlertBudgetRequest(
+        raise ConfigError(f"--out {out}: this folder exists and is not overwritten; choose another")
+    budget = AlertBudgetRequest(
         per_day=options.alerts_per_day,
         per_10000=options.alerts_per_10000,
         days=options.days,
@@ -131,7 +128,7 @@ def calibrate(options: argparse.Namespace) -> None:
         estimates_prior="estimate" in options.prior,
     )
     detector = Detector.load(options.model, device=options.device, precision="fp32", backend="torch")
-    artifact = fit_alert_budget(detector, open_flows(options.data, schema=detector.schema), allowance)
+    artifact = fit_alert_budget(detector, open_flows(options.data, schema=detector.schema), budget)
     save_artifact(artifact, out, card=model_card(artifact))
     console = SafeConsole()
     for line in (*(artifact.operating_point.notes if artifact.operating_point else ()), f"model: {out}"):
@@ -149,9 +146,15 @@ def _tell_what_is_left_out(misfits: InvalidValues) -> None:
         warn(told)
     if lines.num_footer:
         first = lines.footer[0]
-        told = f"{lines.num_footer:,} lines after the table are no rows and have no verdict ({first.place}: {first.text!r})"
+        told = (
+            f"{lines.num_footer:,} lines after the table are no rows and have no verdict ({first.place}: "
+            f"{first.text!r})"
+        )
         warn(told)
     for column, count in misfits.counts.items():
         first = misfits.examples[column][0]
-        told = f"column {column!r} holds no number in {count:,} rows, read as missing ({first.place}: {first.value!r})"
+        told = (
+            f"column {column!r} holds no number in {count:,} rows, read as missing ({first.place}: "
+            f"{first.value!r})"
+        )
         warn(told)

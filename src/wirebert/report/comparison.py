@@ -1,7 +1,7 @@
 """Several methods on the same flows: metrics with their intervals, and tests of the differences.
 
-A method is a set of settings or a baseline. It may have been trained with several seeds; its metrics are then means
-over them.
+A method is a set of settings or a baseline. It may have been trained with several seeds; its metrics are then
+means over them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -242,11 +242,12 @@ def _difference(
 
 
 def apply_holm(split: SplitComparison) -> SplitComparison:
-    """The same with Holm's correction over all differences in one metric, for each resampling unit separately.
+    """The same with Holm's correction over all differences in one metric, for each resampling unit
+    separately.
 
-    The primary metric is chosen before the test file is opened, and each split is a separate question. A wider family
-    would need p-values that five seeds each (252 permutations) cannot reach. The F1 of all classes is one family, since
-    a reader of that table looks for the class that differs.
+    The primary metric is chosen before the test file is opened, and each split is a separate question. A
+    wider family would need p-values that five seeds each (252 permutations) cannot reach. The F1 of all
+    classes is one family, since a reader of that table looks for the class that differs.
     """
     return replace(
         split, differences=_holm(split.differences), class_differences=_holm(split.class_differences)

@@ -1,4 +1,5 @@
-"""A comparison as one self-contained HTML page in the style of the report page: no script, nothing is fetched."""
+"""A comparison as one self-contained HTML page in the style of the report page: no script, nothing is
+fetched."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -128,7 +129,8 @@ def _classes(split: SplitComparison) -> Markup:
 
 
 def estimates_chart(split: SplitComparison, primary: str) -> Chart:
-    """The primary metric of each method with its intervals: a thick line for rows or splits, a thin one for clusters."""
+    """The primary metric of each method with its intervals: a thick line for rows or splits, a thin one for
+    clusters."""
     rows: list[Spec] = []
     for method, estimates in split.estimates.items():
         if primary in estimates:

@@ -31,7 +31,8 @@ _WIDEST: Final = ("clusters", "splits", "rows")
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Per split: the metrics of every method, then the differences; at the end settings, speed and file usage.
+    """Per split: the metrics of every method, then the differences; at the end settings, speed and file
+    usage.
 
     Where the output is not a terminal, it is plain ASCII except for names from the data.
     """
@@ -77,9 +78,11 @@ def estimate_cells(split: SplitComparison, primary: str) -> tuple[list[str], lis
 
 
 def estimate_words(estimate: MetricEstimate | None) -> str:
-    """Mean, standard deviation, and below the most conservative interval: over clusters, else splits, else rows.
+    """Mean, standard deviation, and below the most conservative interval: over clusters, else splits, else
+    rows.
 
-    >>> estimate_words(MetricEstimate(value=0.5, std=0.01, intervals={"rows": (0.4, 0.6), "clusters": (0.2, 0.8)}))
+    >>> intervals = {"rows": (0.4, 0.6), "clusters": (0.2, 0.8)}
+    >>> estimate_words(MetricEstimate(value=0.5, std=0.01, intervals=intervals))
     '0.500 ± 0.010\\n[0.200, 0.800]'
     """
     if estimate is None:

@@ -1,7 +1,7 @@
 """The report of one run as one frozen dataclass: everything a reader needs to judge its metrics.
 
-`report.json` is the dataclass, field by field. The terminal tables and the page are made from it and from the training
-curves alone, so that a report can be shown again long after the run.
+`report.json` is the dataclass, field by field. The terminal tables and the page are made from it and from the
+training curves alone, so that a report can be shown again long after the run.
 """
 
 import json
@@ -136,7 +136,7 @@ def class_distribution(counts: Mapping[str, int]) -> tuple[ReportedClass, ...]:
     """Classes of a split, the largest first.
 
     >>> class_distribution({"dos": 1, "normal": 3})[0]
-    ReportedClass(name='normal', num_flows=3, share=0.75)
+    ReportedClass(name='normal', num_flows=3, fraction=0.75)
     """
     return tuple(
         ReportedClass(name=share.class_name, num_flows=share.num_rows, fraction=share.share)

@@ -10,7 +10,8 @@ FEW_FLOWS = 50
 
 
 def summarize(report: Report) -> list[str]:
-    """Two to five sentences on the last split, which is the most independent of training; none without splits."""
+    """Two to five sentences on the last split, which is the most independent of training; none without
+    splits."""
     if not report.splits:
         return []
     name, metrics = list(report.splits.items())[-1]
@@ -39,8 +40,10 @@ def caveats(report: Report) -> list[str]:
     if metrics.train_overlap is not None and metrics.num_flows:
         seen, unseen = metrics.train_overlap.seen, metrics.train_overlap.unseen
         sentences.append(
-            f"{_percent(seen.num_flows / metrics.num_flows, 1)} of the flows are identical to a training flow after "
-            f"tokenisation; on the others accuracy is {_percent(unseen.accuracy, 1)} and macro F1 {unseen.macro_f1:.3f}."
+            f"{_percent(seen.num_flows / metrics.num_flows, 1)} of the flows are identical to a training "
+            "flow after "
+            f"tokenisation; on the others accuracy is {_percent(unseen.accuracy, 1)} and macro F1 "
+            f"{unseen.macro_f1:.3f}."
         )
     if metrics.calibration is not None:
         sentences.append(_confidence(metrics.calibration.verdict, metrics.accuracy))
@@ -66,7 +69,8 @@ def _low_prevalence(metrics: SplitMetrics) -> list[str]:
     if precision is None:
         return []
     return [
-        f"Where one flow in a thousand is an attack, {_percent(1 - precision, 0)} of the alerts would be false positives "
+        f"Where one flow in a thousand is an attack, {_percent(1 - precision, 0)} of the alerts would be "
+        "false positives "
         "at the threshold for a target FPR of 1 %."
     ]
 
@@ -104,7 +108,8 @@ def _headline(name: str, metrics: SplitMetrics) -> str:
     majority = largest / max(1, metrics.num_flows)
     return (
         f"On {name} ({metrics.num_flows:,} flows) accuracy is {_percent(metrics.accuracy, 1)} and macro F1 "
-        f"{metrics.macro_f1:.3f}; always predicting the largest class would reach an accuracy of {_percent(majority, 1)}."
+        f"{metrics.macro_f1:.3f}; always predicting the largest class would reach an accuracy of "
+        f"{_percent(majority, 1)}."
     )
 
 
@@ -114,9 +119,12 @@ def _versus_trees(metrics: SplitMetrics, trees: SplitMetrics) -> str:
         return f"Boosted trees on the same rows: {scores}."
     outcome = compare_with_baseline(metrics.intervals.rows["macro_f1"], trees.intervals.rows["macro_f1"])
     words = {
-        "above": "Macro F1 is higher than that of boosted trees on the same rows; the intervals do not overlap",
-        "below": "Macro F1 is lower than that of boosted trees on the same rows; the intervals do not overlap",
-        "level": "No significant difference from boosted trees on the same rows in macro F1; the intervals overlap",
+        "above": "Macro F1 is higher than that of boosted trees on the same rows; the intervals do not "
+        "overlap",
+        "below": "Macro F1 is lower than that of boosted trees on the same rows; the intervals do not "
+        "overlap",
+        "level": "No significant difference from boosted trees on the same rows in macro F1; the intervals "
+        "overlap",
     }
     return f"{words[outcome]} (trees: {scores})."
 

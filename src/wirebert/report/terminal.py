@@ -33,7 +33,8 @@ def print_report(report: Report, console: Console) -> None:
         trees = report.trees(name)
         table = _classes(name, metrics, trees, plain=not console.is_terminal)
         if console.measure(table, options=console.options.update(width=_WIDE)).maximum > console.width:
-            # Long class names need the room. The accuracy of a class is the least useful column, and report.json has it.
+            # Long class names need the room. The accuracy of a class is the least useful column, and
+            # report.json has it.
             table = _classes(name, metrics, trees, plain=not console.is_terminal, with_accuracy=False)
         console.print(table)
         remarks: list[str] = []
@@ -46,7 +47,8 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def differing_settings(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
-    """Dotted setting -> its value in each run, for those that are not the same in all; a dash where a run has none."""
+    """Dotted setting -> its value in each run, for those that are not the same in all; a dash where a run has
+    none."""
     flat = [{**dict(flatten(report.settings)), "seed": report.seed} for report in reports]
     names = dict.fromkeys(name for settings in flat for name in settings)
     values = {name: tuple(str(settings.get(name, "-")) for settings in flat) for name in names}
@@ -82,7 +84,8 @@ def split_remarks(metrics: SplitMetrics) -> list[str]:
 
 
 def format_file_usage(usage: FileUsage | None) -> list[str]:
-    """How often a test file was used, by the test ledger of the folder; nothing for a file that is not a test file.
+    """How often a test file was used, by the test ledger of the folder; nothing for a file that is not a test
+    file.
 
     >>> format_file_usage(FileUsage("ab" * 32, 2, 1))
     ['Used for 2 tests, with 1 set of settings (all runs in this folder).']

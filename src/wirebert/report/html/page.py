@@ -1,4 +1,5 @@
-"""The report as one self-contained HTML page: charts, tables and a script for interaction; nothing is fetched."""
+"""The report as one self-contained HTML page: charts, tables and a script for interaction; nothing is
+fetched."""
 
 import json
 from collections.abc import Mapping
@@ -57,7 +58,8 @@ def page(report: Report, drawn: Mapping[str, Chart], pictures: Mapping[str, str]
     excess = len(whole.encode()) - MOST_BYTES
     if excess <= 0:
         return whole
-    # Drop the least important first: the last charts lose their interaction, then the last pictures are left out.
+    # Drop the least important first: the last charts lose their interaction, then the last pictures are left
+    # out.
     for name in reversed(list(drawn)):
         if excess > 0:
             excess -= len(json.dumps(live.pop(name).spec))
@@ -122,7 +124,8 @@ def _summary(report: Report, figures: Mapping[str, Markup]) -> Markup:
     listed = f'<div><h3>Caveats</h3><ul class="caveats">{items}</ul></div>' if items else ""
     shares = figures.get("classes", "")
     return Markup(
-        f'<div class="summary">{sentences}</div><dl class="cards">{cards}</dl><div class="charts">{listed}{shares}</div>'
+        f'<div class="summary">{sentences}</div><dl class="cards">{cards}</dl><div '
+        f'class="charts">{listed}{shares}</div>'
     )
 
 

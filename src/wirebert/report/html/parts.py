@@ -144,7 +144,8 @@ def disclosure(summary: str, content: Markup, *, about: str = "", is_open: bool 
 
 
 def figure(name: str, chart: Chart, svg: str | None, *, is_live: bool = True) -> Markup:
-    """A chart: its picture, its switches, and its numbers as a table. The script makes it interactive if it `is_live`.
+    """A chart: its picture, its switches, and its numbers as a table. The script makes it interactive if it
+    `is_live`.
 
     Without a picture, the text names the file that holds it.
     """
@@ -216,7 +217,8 @@ def _switch(key: str, switch: Switch) -> str:
         )
         return f"<label>{escape(switch.label)} <select {data}>{options}</select></label>"
     buttons = "".join(
-        f'<label><input type="radio" name="{name}" value="{escape(value)}" {data}{" checked" if not index else ""}>'
+        f'<label><input type="radio" name="{name}" value="{escape(value)}" '
+        f"{data}{' checked' if not index else ''}>"
         f"{escape(shown)}</label>"
         for index, (value, shown) in enumerate(switch.options.items())
     )

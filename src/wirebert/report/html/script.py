@@ -1,4 +1,5 @@
-"""The script of the report page, bundled with the charting library, and the policy that allows only this script."""
+"""The script of the report page, bundled with the charting library, and the policy that allows only this
+script."""
 
 import base64
 import hashlib
@@ -11,9 +12,10 @@ import vl_convert
 
 from wirebert.report.plots.chart import Spec
 
-NOTICE = """/*! With Vega, Vega-Lite and Vega-Embed, (c) 2013-2026 University of Washington Interactive Data Lab and others,
-BSD-3-Clause, and D3, (c) 2010-2026 Mike Bostock, ISC. They come as they are, without warranty of any kind; the whole
-licences stand in the repositories of these projects. */
+NOTICE = """/*! With Vega, Vega-Lite and Vega-Embed, (c) 2013-2026 University of Washington Interactive Data
+         Lab and others,
+BSD-3-Clause, and D3, (c) 2010-2026 Mike Bostock, ISC. They come as they are, without warranty of any kind;
+the whole licences stand in the repositories of these projects. */
 """
 
 

@@ -98,14 +98,17 @@ def class_table(name: str, metrics: SplitMetrics, trees: SplitMetrics | None) ->
             label,
             f"{own.support:,}",
             *(
-                with_range(f"{getattr(own, figure):.3f}", interval(intervals[label][figure]) if label in intervals else "")
-                for figure in ("precision", "recall", "f1")
+                with_range(
+                    f"{getattr(own, name):.3f}",
+                    interval(intervals[label][name]) if label in intervals else "",
+                )
+                for name in ("precision", "recall", "f1")
             ),
             *([f"{trees.per_class[label].f1:.3f}" if label in trees.per_class else "-"] if trees else []),
             f"{own.accuracy:.3f}",
         ]
         for label, own in metrics.per_class.items()
-    ]  # fmt: skip
+    ]
     return table(f"Classes of {name}, one against the rest", head, rows)
 
 
@@ -118,11 +121,14 @@ def alert_table(name: str, metrics: SplitMetrics) -> Markup:
     source = (
         f"Thresholds of {scores}, fitted on the benign flows of {origin}."
         if origin
-        else f"Thresholds of {scores}, fitted on the same flows of {name}: the best result that is possible here."
+        else f"Thresholds of {scores}, fitted on the same flows of {name}: the best result that is possible "
+        "here."
     )
     note = (
-        "Test files contain a far larger fraction of attacks than real traffic, so precision and alerts are also given for "
-        "traffic with few attacks. A dash: no false positives here, so this file is too small to estimate the value."
+        "Test files contain a far larger fraction of attacks than real traffic, so precision and alerts are "
+        "also given for "
+        "traffic with few attacks. A dash: no false positives here, so this file is too small to estimate "
+        "the value."
     )
     head = ("target FPR", *(f"{100 * point.target_fpr:.4g} %" for point in metrics.operating_points))
     rows = list(zip(*(_threshold_column(point, metrics) for point in metrics.operating_points), strict=True))
@@ -198,7 +204,8 @@ def _error(error: Mistake, *, is_open: bool) -> Markup:
     label = f", label {error.label}" if error.label != error.true_class else ""
     summary = Markup(
         f"<b>{escape(error.true_class)}</b> classified as <b>{escape(error.predicted_class)}</b> "
-        f'<span class="range">probability {_percent(error.probability, 2)}, row {error.row:,}{escape(label)}</span>'
+        f'<span class="range">probability {_percent(error.probability, 2)}, row '
+        f"{error.row:,}{escape(label)}</span>"
     )
     evidence = ""
     if drops:

@@ -1,8 +1,8 @@
 """A chart: one Vega-Lite specification, and its rendering to SVG and PNG without a network.
 
-One specification (a plain dictionary) serves every output: the page shows the picture, and makes it interactive where
-scripts run. Colours are readable on white and on dark backgrounds. Text and rules use the three `INK` colours, which
-the page restyles in dark mode.
+One specification (a plain dictionary) serves every output: the page shows the picture, and makes it
+interactive where scripts run. Colours are readable on white and on dark backgrounds. Text and rules use the
+three `INK` colours, which the page restyles in dark mode.
 """
 
 import re
@@ -22,7 +22,8 @@ PALETTE = (ACCENT, SECOND, "#1f8f63", "#b4499b", "#8f7420", "#d0435b", "#6b62c9"
 """Colours that are distinguishable on white and on dark backgrounds."""
 
 WIDTH, HEIGHT = 400, 210
-"""Inner size of a line chart in pixels: two fit side by side on a desktop; the page adapts it to narrow screens."""
+"""Inner size of a line chart in pixels: two fit side by side on a desktop; the page adapts it to narrow
+screens."""
 
 FEW_CLASSES = 12
 """Up to this many classes are drawn with large cells and bars."""
@@ -31,8 +32,8 @@ HOVER = "hover"
 """Name of layers for the pointer only; still pictures leave them out."""
 
 _ROOM_FOR_TEXT = 7 / 6
-"""Pictures are laid out for text larger by this factor. Layout measures text in Arial; the font of a reader, such as
-DejaVu Sans or Verdana, may be a sixth wider."""
+"""Pictures are laid out for text larger by this factor. Layout measures text in Arial; the font of a reader,
+such as DejaVu Sans or Verdana, may be a sixth wider."""
 
 _SIZES = ("fontSize", "labelFontSize", "titleFontSize", "subtitleFontSize", "labelLimit")
 _FONT_SIZE = re.compile(r'font-size="([\d.]+)px"')
@@ -50,7 +51,8 @@ _THEME: Spec = {
     },
     "axis": {
         "labelColor": FAINT_INK, "titleColor": FAINT_INK, "labelFontSize": 12, "titleFontSize": 12,
-        "titleFontWeight": "normal", "gridColor": RULE, "domainColor": RULE, "tickColor": RULE, "labelLimit": 220,
+        "titleFontWeight": "normal", "gridColor": RULE, "domainColor": RULE, "tickColor": RULE,
+        "labelLimit": 220,
     },
     "legend": {
         "orient": "top", "direction": "horizontal", "title": None, "labelColor": INK, "labelFontSize": 12,
@@ -86,8 +88,8 @@ class Chart:
     rows: tuple[tuple[str, ...], ...] = ()
     switches: tuple[Switch, ...] = ()
     size: Literal["fluid", "cells", "wide"] = "fluid"
-    """fluid: fits any width; cells: scrolls on telephones, where cells would be too small to read; wide: takes the whole
-    width of the page and scrolls where there is less."""
+    """fluid: fits any width; cells: scrolls on telephones, where cells would be too small to read; wide:
+    takes the whole width of the page and scrolls where there is less."""
 
 
 def specification(title: str, subtitle: str | None, body: Spec, *, legend_columns: int = 3) -> Spec:
@@ -107,7 +109,8 @@ def specification(title: str, subtitle: str | None, body: Spec, *, legend_column
 
 
 def zoom(*channels: str) -> Spec:
-    """A parameter that pans and zooms an axis: drag, or shift and wheel, so that the wheel alone scrolls the page."""
+    """A parameter that pans and zooms an axis: drag, or shift and wheel, so that the wheel alone scrolls the
+    page."""
     select: Spec = {"type": "interval", "encodings": list(channels), "zoom": "wheel![event.shiftKey]"}
     return {"name": "zoom", "select": select, "bind": "scales"}
 

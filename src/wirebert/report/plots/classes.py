@@ -58,7 +58,8 @@ def confusion(metrics: SplitMetrics, title: str) -> Chart:
         "params": [switch.to_spec()],
         "transform": [
             {"calculate": "shown == 'column' ? datum.column : datum.row", "as": "share"},
-            {"calculate": "shown == 'counts' ? datum.text : datum.flows ? format(datum.share, '.0%') : ''", "as": "label"},
+            {"calculate": "shown == 'counts' ? datum.text : datum.flows ? format(datum.share, '.0%') : "
+                "''", "as": "label"},
         ],
         "width": {"step": step},
         "height": {"step": min(step, 44)},

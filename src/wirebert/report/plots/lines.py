@@ -50,8 +50,8 @@ def line_chart(
     x: Spec = {
         "field": "at", "type": "quantitative", "title": along,
         "scale": {"nice": False, "zero": False, "padding": 6},
-        "axis": {"grid": False, "tickCount": 5, "format": ",~r" if along != STEPS else ",d", "labelFlush": True,
-                 **({"tickMinStep": 1} if along == STEPS else {})},
+        "axis": {"grid": False, "tickCount": 5, "format": ",~r" if along != STEPS else ",d",
+                 "labelFlush": True, **({"tickMinStep": 1} if along == STEPS else {})},
     }  # fmt: skip
     y: Spec = {"type": "quantitative", "title": unit, **_scale(curves, log=log, from_zero=from_zero)}
     names = list(dict.fromkeys(curve.name for curve in curves))

@@ -16,7 +16,8 @@ RESOURCE = "resource_"
 
 
 def run_charts(report: Report, history: History | None = None) -> dict[str, Chart]:
-    """Class distribution, training charts, then the charts of each split as `<kind>_<split>`, the last split first."""
+    """Class distribution, training charts, then the charts of each split as `<kind>_<split>`, the last split
+    first."""
     charts: dict[str, Chart] = {}
     shares = {
         name: {own.name: own.fraction for own in report.data.distribution[name]}

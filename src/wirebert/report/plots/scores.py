@@ -50,7 +50,8 @@ class _Line:
 
 
 def roc(metrics: SplitMetrics, title: str, trees: SplitMetrics | None = None) -> Chart:
-    """Detection rate against false positive rate, of attacks and of each class against the rest; linear or logarithmic."""
+    """Detection rate against false positive rate, of attacks and of each class against the rest; linear or
+    logarithmic."""
     lines = _lines(metrics, trees)
     axis = Switch("axis", "False positive rate", {"log": "logarithmic", "linear": "linear"})
     rows: list[Mapping[str, object]] = []
@@ -66,7 +67,9 @@ def roc(metrics: SplitMetrics, title: str, trees: SplitMetrics | None = None) ->
     decades = max(1, ceil(-log10(fewest)))
     x: Spec = {
         "field": "place", "type": "quantitative", "title": "false positive rate (FPR)",
-        "scale": {"domain": {"expr": f"axis == 'log' ? [{-decades}, 0] : [0, 1]"}, "nice": False, "zero": False},
+        "scale": {
+            "domain": {"expr": f"axis == 'log' ? [{-decades}, 0] : [0, 1]"}, "nice": False, "zero": False,
+        },
         "axis": {
             "values": {"expr": f"axis == 'log' ? {list(range(-decades, 1))} : [0, 0.25, 0.5, 0.75, 1]"},
             "labelExpr": "axis == 'log' ? format(pow(10, datum.value), '~g') : format(datum.value, '.2~f')",
@@ -139,10 +142,12 @@ def scores(histogram: ScoreHistogram, title: str) -> Chart:
     x: Spec = {"field": "low", "title": "attack score", **_SHARE}
     y: Spec = {
         "field": "top", "type": "quantitative", "title": "fraction of the flows",
-        "scale": {"type": "log", "domain": [floor, 1]}, "axis": {"format": "~%", "values": [10.0**-k for k in range(round(-log10(floor)) + 1)]},
+        "scale": {"type": "log", "domain": [floor, 1]},
+        "axis": {"format": "~%", "values": [10.0**-k for k in range(round(-log10(floor)) + 1)]},
     }  # fmt: skip
     colour: Spec = {
-        "field": "group", "type": "nominal", "scale": {"domain": ["benign", "attacks"], "range": [ACCENT, SECOND]},
+        "field": "group", "type": "nominal",
+        "scale": {"domain": ["benign", "attacks"], "range": [ACCENT, SECOND]},
     }  # fmt: skip
     tooltip = [
         {"field": "name", "title": " "},
@@ -153,7 +158,8 @@ def scores(histogram: ScoreHistogram, title: str) -> Chart:
     bars: Spec = {
         "mark": {"type": "bar", "opacity": 0.6, "cornerRadiusEnd": 1},
         "encoding": {
-            "x": x, "x2": {"field": "high"}, "y": y, "y2": {"field": "floor"}, "color": colour, "tooltip": tooltip,
+            "x": x, "x2": {"field": "high"}, "y": y, "y2": {"field": "floor"},
+            "color": colour, "tooltip": tooltip,
         },
     }  # fmt: skip
     body: Spec = {
@@ -166,7 +172,8 @@ def scores(histogram: ScoreHistogram, title: str) -> Chart:
     }
     return Chart(
         spec=specification(title, "Logarithmic scale; fractions of the benign and of the attack flows", body),
-        words=f"{title}: {_beyond(lines['benign'][2]):.1%} of the benign flows and {_beyond(lines['attack'][2]):.1%} "
+        words=f"{title}: {_beyond(lines['benign'][2]):.1%} of the benign flows and "
+        f"{_beyond(lines['attack'][2]):.1%} "
         "of the attacks have a score above one half.",
         head=("class", "below 0.1", "0.1 to 0.5", "0.5 to 0.9", "above 0.9"),
         rows=tuple((name, *_quarters(counts)) for _, name, counts in lines.values()),
@@ -197,7 +204,8 @@ def calibration(metrics: SplitMetrics, title: str) -> Chart:
         "type": "nominal",
         "scale": {"domain": list(kinds), "range": list(PALETTE)},
     }
-    size: Spec = {"field": "flows", "type": "quantitative", "scale": {"type": "sqrt", "range": [20, 320]}, "legend": None}  # fmt: skip
+    scale: Spec = {"type": "sqrt", "range": [20, 320]}
+    size: Spec = {"field": "flows", "type": "quantitative", "scale": scale, "legend": None}
     tooltip: list[Spec] = [
         {"field": "kind", "title": " "},
         {"field": "predicted", "title": "predicted probability", "format": ".1%"},
@@ -230,7 +238,8 @@ def calibration(metrics: SplitMetrics, title: str) -> Chart:
 
 
 def _lines(metrics: SplitMetrics, trees: SplitMetrics | None) -> list[_Line]:
-    """The available curves: attacks, attacks by the baseline, each class that some but not all flows are of."""
+    """The available curves: attacks, attacks by the baseline, each class that some but not all flows are
+    of."""
     assert metrics.curves is not None
     classes: Mapping[str, ScoreCurve] = metrics.curves.classes
     defined = {name: curve for name, curve in classes.items() if curve.auroc is not None}
