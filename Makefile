@@ -85,7 +85,7 @@ format: $(DEV_STAMP) ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(DEV_STAMP) ## write docs/cli.md from the --help texts
+docs: $(DEV_STAMP) ## write docs/cli.md from the --help texts and docs/settings.md from the settings
 	$(BIN)/python -m pytest -q tests/test_documents.py --update-docs
 
 clean: ## remove the environment (runs/ is kept)

@@ -69,8 +69,8 @@ from wirebert.telemetry.dashboard import frame
 from wirebert.telemetry.events import Event, Listener, MetricsLog, StartEvent, StepEvent
 from wirebert.telemetry.resources import Gauges, ResourceSampler
 from wirebert.telemetry.screen import Dashboard
-from wirebert.telemetry.sinks import open_trackers
 from wirebert.telemetry.state import DashboardState
+from wirebert.telemetry.trackers import open_trackers
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.corruption import Corruption
 from wirebert.training.feeding import micro_batches, steps, steps_per_epoch

@@ -104,7 +104,7 @@ EDGES: Sequence[str] = """
     service.server
     service.web_page
     telemetry.events
-    telemetry.sinks
+    telemetry.trackers
     training.checkpoint
     training.teacher_store
     workflows.pretrain

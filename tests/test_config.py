@@ -164,6 +164,15 @@ def test_a_setting_out_of_range_is_refused_with_its_range(override: str) -> None
         resolve_run(overrides=[override])
 
 
+def test_a_written_run_says_above_each_setting_what_it_means(tmp_path: Path) -> None:
+    write_run(RunConfig(), tmp_path / "run.toml")
+    lines = (tmp_path / "run.toml").read_text().splitlines()
+    above = [lines[at - 1] for at, line in enumerate(lines) if line == "batch_size = 256"]
+    assert len(above) == 1
+    assert above[0].startswith("# Flows per optimizer step")
+    assert '# workers = "none"' in lines
+
+
 def test_a_run_that_is_written_has_no_setting_left_out_but_those_that_are_unset(tmp_path: Path) -> None:
     run = replace(RunConfig(), train="flows.csv")
     write_run(run, tmp_path / "run.toml")

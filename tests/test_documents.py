@@ -5,10 +5,11 @@ import os
 import re
 import sys
 import tomllib
+import types
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -50,6 +51,87 @@ def test_the_command_line_page_is_what_help_prints(request: pytest.FixtureReques
         CLI_PAGE.write_text(page, encoding="utf-8")
     assert CLI_PAGE.read_text(encoding="utf-8") == page, (
         "docs/cli.md is not what --help prints; run `make docs`"
+    )
+
+
+SETTINGS_PAGE = ROOT / "docs" / "settings.md"
+SETTINGS_INTRODUCTION = """\
+# Settings
+
+<!-- Written by `make docs` from the settings dataclasses; change those, not this page. -->
+
+A recipe is a TOML file of these settings; `--set SECTION.NAME=VALUE` sets one on the command line. A setting
+that may be unset has no value in TOML: leave it out, or write `none`. `run.toml` of a finished run holds the
+value of every setting.
+"""
+KIND_WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+
+
+def kind_words(hint: Any) -> str:
+    """The type of a setting in words."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return " or ".join(f"`{arg}`" for arg in args)
+    if origin in (Union, types.UnionType):
+        return " or ".join("unset" if arg is type(None) else kind_words(arg) for arg in args)
+    if origin is tuple:
+        return f"list of {kind_words(args[0])}"
+    if origin is not None:
+        return f"table of {kind_words(args[1])}"
+    return KIND_WORDS[hint]
+
+
+def shown_default(value: object) -> str:
+    """The default of a setting as TOML writes it."""
+    if value is None:
+        return "unset"
+    if isinstance(value, str | tuple):
+        return f"`{list(cast(tuple[object, ...], value)) if isinstance(value, tuple) else value!r}`".replace(
+            "'", '"'
+        )
+    return f"`{str(value).lower()}`"
+
+
+def settings_tables(settings: Any, section: str, note: str = "") -> Iterator[str]:
+    """One table for the settings of a section and one for each section inside."""
+    from wirebert.serialization import field_texts
+
+    hints, texts = get_type_hints(type(settings)), field_texts(type(settings))
+    rows = ["| setting | type | default | meaning |", "|---|---|---|---|"]
+    sections: list[tuple[str, object]] = []
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if is_dataclass(value):
+            sections.append((field.name, value))
+            continue
+        name = f"{section}.{field.name}" if section else field.name
+        cells = (
+            f"`{name}`",
+            kind_words(hints[field.name]),
+            shown_default(value),
+            " ".join(texts[field.name].split()),
+        )
+        rows.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+    yield f"## {section or 'Top level'}\n\n{note}" + "\n".join(rows) + "\n"
+    for name, value in sections:
+        yield from settings_tables(value, name)
+
+
+def render_settings_reference() -> str:
+    """The page docs/settings.md: every setting of training and, where they differ, of pretraining."""
+    from wirebert.config import PretrainConfig, RunConfig
+
+    only_pretraining = "Settings of `wirebert pretrain` only.\n\n"
+    masking = settings_tables(PretrainConfig().masking, "masking", only_pretraining)
+    return "\n".join([SETTINGS_INTRODUCTION, *settings_tables(RunConfig(), ""), *masking])
+
+
+def test_the_settings_page_is_what_the_dataclasses_say(request: pytest.FixtureRequest):
+    page = render_settings_reference()
+    if request.config.getoption("--update-docs"):
+        SETTINGS_PAGE.write_text(page, encoding="utf-8")
+    assert SETTINGS_PAGE.read_text(encoding="utf-8") == page, (
+        "docs/settings.md is not what the settings dataclasses say; run `make docs`"
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.files import fsync_path, try_lock, write_atomic
+from wirebert.files import atomic_file, atomic_folder, fsync_path, previous_folder, try_lock, write_atomic
 
 
 def test_new_text_takes_the_place_of_the_old_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -22,6 +22,54 @@ def test_text_that_can_not_be_written_leaves_the_old(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_atomic(path, "\ud800")
     assert path.read_text() == "old"
+
+
+def test_a_file_appears_when_the_block_ends_and_not_before(tmp_path: Path) -> None:
+    path = tmp_path / "scores.bin"
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+    with pytest.raises(TypeError), atomic_file(path) as temporary:
+        temporary.write_bytes("not bytes")  # pyright: ignore[reportArgumentType]: it fails on purpose
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path, is_there: bool) -> None:
+    folder = tmp_path / "model"
+    if is_there:
+        folder.mkdir()
+        (folder / "old").touch()
+    (tmp_path / "model.part").mkdir()  # left by a killed process
+    (tmp_path / "model.part" / "half").touch()
+    with pytest.raises(ValueError, match="half"), atomic_folder(folder) as temporary:
+        raise ValueError("half")
+    assert folder.exists() == is_there
+    with atomic_folder(folder) as temporary:
+        (temporary / "new").touch()
+        assert [path.name for path in folder.glob("*")] == ["old"] * is_there
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_kill_between_the_two_renames_leaves_the_previous_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "old").touch()
+
+    def replace(path: Path, target: Path) -> None:
+        path.rename(target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(folder) as temporary:
+        (temporary / "new").touch()
+    assert not folder.exists()
+    assert [path.name for path in previous_folder(folder).iterdir()] == ["old"]
 
 
 @pytest.mark.parametrize("name", [".", "file"])

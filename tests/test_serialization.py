@@ -86,7 +86,8 @@ def test_merging_is_associative_and_keeps_its_arguments(
 
 
 def _clash(*values: object) -> bool:
-    """Whether the same name is a section in one and a value in another: then the last word counts, whatever it is."""
+    """Whether the same name is a section in one and a value in another: then the last word counts, whatever
+    it is."""
     maps = [cast(dict[str, object], value) for value in values if isinstance(value, dict)]
     if 0 < len(maps) < len(values):
         return True

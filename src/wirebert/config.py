@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-import tomli_w
-
 from wirebert.data.flows import DataConfig
 from wirebert.decision.config import DecisionConfig
 from wirebert.encoding.config import EncodingConfig
@@ -16,7 +14,7 @@ from wirebert.errors import ConfigError
 from wirebert.files import write_atomic
 from wirebert.metrics.registry import MACRO_F1, primary_choices
 from wirebert.model.config import ModelConfig
-from wirebert.serialization import merge, settings_from_dict, settings_to_dict
+from wirebert.serialization import merge, settings_from_dict, settings_to_toml
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation import DistillationConfig
 from wirebert.training.masking import MaskingConfig
@@ -194,8 +192,9 @@ def read_toml(path: Path) -> dict[str, object]:
 
 
 def write_run(run: RunConfig | PretrainConfig, path: Path) -> None:
-    """Write the resolved run; `resolve_run(path)`, or `resolve_pretraining(path)`, gives it back."""
-    write_atomic(path, tomli_w.dumps(settings_to_dict(run)))
+    """Write the resolved run, with the meaning of each setting; `resolve_run` or `resolve_pretraining` reads
+    it back."""
+    write_atomic(path, settings_to_toml(run))
 
 
 _NAME: Final = r'(?:"[^"]+"|[^."=]+)'

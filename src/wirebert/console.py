@@ -1,4 +1,5 @@
-"""Standard output and standard error, on which text of others can do nothing: a terminal shows it and obeys none of it."""
+"""Standard output and standard error that are safe for untrusted text: terminals display it and execute none
+of it."""
 
 import os
 import re
@@ -10,38 +11,38 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 PIPE_WIDTH: Final = 110
-"""Columns of text where the output is no terminal and nothing says how wide it is; rich would take 80."""
+"""Width in columns where the output is not a terminal and COLUMNS is not set; the default of rich is 80."""
 _COMMANDS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Control characters, by which a terminal is told to move, to colour or to answer, and those that turn text around."""
+"""Control characters, which move the cursor, set colours or trigger replies, and bidirectional controls."""
 
 
 def escape_control_chars(text: str) -> str:
-    """The text with what a terminal would obey written out; line ends and tabs stay.
+    """The text with control characters escaped, except line ends and tabs.
 
     >>> print(escape_control_chars("a\\x1b[2Jb"))
     a\\x1b[2Jb
     """
-    return _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
+    return _COMMANDS.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def warn(sentence: str) -> None:
-    """Say one sentence on standard error."""
+    """Print one sentence to standard error."""
     print(escape_control_chars(f"wirebert: {sentence}"), file=sys.stderr)
 
 
 class SafeConsole(Console):
-    """Standard output, or standard error."""
+    """Standard output or standard error with control characters escaped."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         stream = sys.stderr if stderr else sys.stdout
-        is_open = not stream.isatty() and "COLUMNS" not in os.environ
-        super().__init__(width=PIPE_WIDTH if is_open else None, stderr=stderr)
+        has_no_width = not stream.isatty() and "COLUMNS" not in os.environ
+        super().__init__(width=PIPE_WIDTH if has_no_width else None, stderr=stderr)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What is printed; what rich itself tells the terminal is not text."""
+        """Escape the text; control segments come from rich itself and stay."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=escape_control_chars(segment.text))
 
     def on_broken_pipe(self) -> None:
-        """Leave it to the command line what it means that the reader has gone; rich would end the process."""
+        """Raise to the command line, which handles a closed pipe; rich would end the process."""
         raise BrokenPipeError

@@ -1,8 +1,7 @@
-"""What can go wrong, and who can fix it.
+"""Errors that the user can fix.
 
-A `UserError` is something the user can fix: its message is one sentence that says where, what was expected, what was
-found and what to do; the command line prints it and exits with code 2. Any other exception is our bug and keeps its
-traceback.
+The message of a `UserError` is one sentence: what happened, where, and what to do. The command line prints it
+and exits with code 2. Any other exception is a bug and keeps its traceback.
 """
 
 
@@ -11,32 +10,32 @@ class UserError(Exception):
 
 
 class DataError(UserError):
-    """A traffic file can not be read as it is."""
+    """A traffic file cannot be read."""
 
 
 class SchemaError(UserError):
-    """A schema does not fit the data, or can not be read."""
+    """A schema does not match the data, or cannot be read."""
 
 
 class ConfigError(UserError):
-    """A setting is unknown or has a value that makes no sense."""
+    """A setting is unknown or has an invalid value."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint or pretrained model is missing or can not be used."""
+    """A checkpoint or pretrained model is missing or unusable."""
 
 
 class ArtifactError(UserError):
-    """A model folder is incomplete, damaged or of another version."""
+    """A model folder is incomplete, damaged or has another format version."""
 
 
 class RunError(UserError):
-    """A run folder is in use, is not a run, or can not be continued."""
+    """A run folder is in use, is not a run, or cannot be continued."""
 
 
 class TrainingError(UserError):
-    """Training can not go on (a loss that is not finite, say)."""
+    """Training cannot continue, for example after a loss that is not finite."""
 
 
 class Terminated(KeyboardInterrupt):
-    """The system asks the run to end (SIGTERM, as before a machine is taken away); what meets Ctrl-C meets this too."""
+    """SIGTERM: the system asks the process to end. It is handled like Ctrl-C."""

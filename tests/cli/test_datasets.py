@@ -26,6 +26,6 @@ def test_a_changed_file_shows_what_its_content_is():
         show_checked([changed, unknown], console)
     assert captured.get().splitlines() == [
         "changed   a/x.csv x.csv",
-        f"          its content has sha256 {'ab' * 32}, not that of the published file",
+        f"          its sha256 {'ab' * 32} differs from the published file",
         "unknown   y.csv",
     ]

@@ -1,4 +1,6 @@
-"""What the command line promises: exit codes, one sentence for what the user can fix, and nothing left behind."""
+"""What the command line promises: exit codes, one sentence for what the user can fix, and nothing left
+behind.
+"""
 
 import errno
 import os
@@ -158,23 +160,51 @@ def no_data(folder: Path) -> None:
 
 
 BAD_CALLS: dict[str, tuple[Make | None, list[str], list[str]]] = {
-    "no data": (None, ["train"], ["expected training data, got none"]),
-    "standard input": (None, ["train", "-"], ["can not be `-`", "save it to a file"]),
-    "test from standard input": (None, ["train", "flows.csv", "--test", "-"], ["can not be `-`"]),
-    "folder without traffic": (no_data, ["train", "folder"], ["folder", "expected traffic files", "found none"]),
-    "output folder in use": (fill_out, ["train", "flows.csv", "--out", "out"], ["output folder out", "in use", "another --out"]),
-    "output in a file": (None, ["train", "flows.csv", "--out", "flows.csv/out"], ["output folder", "choose another --out"]),
-    "resume of no run": (fill_out, ["train", "--resume", "out"], ["out", "expected the folder of a run", "run.toml"]),
-    "resume with data": (fill_out, ["train", "flows.csv", "--resume", "out"], ["--resume", "no other option, got data"]),
-    "resume with seed": (fill_out, ["train", "--resume", "out", "--seed", "0"], ["no other option, got seed"]),
-    "no model": (None, ["predict", "no-model", "flows.csv"], ["no-model", "expected a model folder", "RUN/model"]),
-    "no run": (None, ["report", "no-run"], ["no-run", "expected"]),
+    "no data": (None, ["train"], ["no training data", "wirebert train"]),
+    "standard input": (None, ["train", "-"], ["cannot be `-`", "save it to a file"]),
+    "test from standard input": (None, ["train", "flows.csv", "--test", "-"], ["cannot be `-`"]),
+    "folder without traffic": (
+        no_data,
+        ["train", "folder"],
+        ["folder", "expected traffic files", "found none"],
+    ),
+    "output folder in use": (
+        fill_out,
+        ["train", "flows.csv", "--out", "out"],
+        ["output folder out", "in use", "another --out"],
+    ),
+    "output in a file": (
+        None,
+        ["train", "flows.csv", "--out", "flows.csv/out"],
+        ["output folder", "choose another --out"],
+    ),
+    "resume of no run": (
+        fill_out,
+        ["train", "--resume", "out"],
+        ["out", "expected the folder of a run", "run.toml"],
+    ),
+    "resume with data": (
+        fill_out,
+        ["train", "flows.csv", "--resume", "out"],
+        ["--resume", "no other option, got data"],
+    ),
+    "resume with seed": (
+        fill_out,
+        ["train", "--resume", "out", "--seed", "0"],
+        ["no other option, got seed"],
+    ),
+    "no model": (
+        None,
+        ["predict", "no-model", "flows.csv"],
+        ["no-model", "expected a model folder", "RUN/model"],
+    ),
+    "no run": (None, ["report", "no-run"], ["no-run/report.json", "No such file"]),
     "few demo rows": (None, ["demo", "--rows", "10"], ["--rows must be at least 1000", "got 10"]),
     "demo seed": (None, ["demo", "--seed", "-1"], ["seed must be in"]),
     "demo into a folder in use": (fill_out, ["demo", "--out", "out"], ["output folder out", "in use"]),
     "inspect nothing": (None, ["inspect", "nothing.csv"], ["nothing.csv", "expected a file"]),
     "no data set": (None, ["datasets", "verify", "nothing"], ["nothing", "expected files of a data set"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD_CALLS)
@@ -377,7 +407,7 @@ def test_a_stopped_training_goes_on_to_its_end(
         process.send_signal(stop)
         message = process.communicate(timeout=120)[1].decode()
     assert process.returncode == code, message
-    assert message == f"wirebert: {word}; go on with `wirebert train --resume {out}`\n"
+    assert message == f"wirebert: {word}; continue with `wirebert train --resume {out}`\n"
     assert list((out / "checkpoints").iterdir())
     assert not (out / "report.json").exists()
     settled = (out / "run.toml").read_text()

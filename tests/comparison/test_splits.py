@@ -19,7 +19,7 @@ from wirebert.comparison.splits import compare_on_splits, corrected_interval, ov
 from wirebert.config import RunConfig, resolve_run
 from wirebert.errors import ConfigError
 from wirebert.metrics.significance import DifferenceInterval, holm
-from wirebert.report.comparison import ClassStandings, Comparison, Difference, MetricEstimate, SplitComparison
+from wirebert.report.comparison import ClassEstimates, Comparison, Difference, MetricEstimate, SplitComparison
 from wirebert.report.comparison_page import estimates_chart
 from wirebert.report.comparison_terminal import comparison_remarks, difference_cells, estimate_cells
 from wirebert.serialization import from_builtins
@@ -169,7 +169,7 @@ def test_a_figure_that_one_split_lacks_is_left_out() -> None:
 def test_tables_say_that_splits_were_drawn() -> None:
     found = over_splits(SPLITS, 0.3)
     assert estimate_cells(found, "macro_f1")[1][0][1].startswith("0.615 ± 0.013\n[")
-    assert difference_cells(found.differences)[0][-1] == "the file split anew"
+    assert difference_cells(found.differences)[0][-1] == "over splits of the file"
     told = " ".join(comparison_remarks(found, Comparison(title="", primary="macro_f1", splits=(found,))))
     assert "over splits; below, the 95 % interval, the file split anew" in told
     assert "flows one by one" not in told
@@ -181,9 +181,9 @@ def test_classes_that_all_splits_have_are_averaged_too() -> None:
         replace(
             split,
             classes={
-                name: ClassStandings(
+                name: ClassEstimates(
                     num_flows=10 + number,
-                    standings={
+                    estimates={
                         method: MetricEstimate(value=value, std=None, intervals={})
                         for method, value in {"ours": ours, "other": 0.5}.items()
                     },
@@ -206,7 +206,7 @@ def test_classes_that_all_splits_have_are_averaged_too() -> None:
     found = over_splits(splits, 0.3)
     assert list(found.classes) == ["dos"]
     assert found.classes["dos"].num_flows == 12  # of 10 to 13
-    assert found.classes["dos"].standings["ours"].value == pytest.approx(np.mean(OURS))
+    assert found.classes["dos"].estimates["ours"].value == pytest.approx(np.mean(OURS))
     (difference,) = found.class_differences
     assert (difference.class_name, difference.value) == ("dos", pytest.approx(np.mean(OURS) - 0.5))
     assert difference.intervals["splits"].interval == corrected_interval(np.subtract(OURS, 0.5), 0.3).interval

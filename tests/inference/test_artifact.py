@@ -398,7 +398,7 @@ def test_a_model_can_be_loaded_and_saved_over_whenever_saving_is_killed(
     with monkeypatch.context() as patch:
         for method in ("write_text", "mkdir", "replace"):
             patch.setattr(Path, method, or_die(getattr(Path, method)))
-        patch.setattr(artifact_module.shutil, "rmtree", or_die(half_removed))
+        patch.setattr(shutil, "rmtree", or_die(half_removed))
         patch.setattr(artifact_module, "save_arrays", or_die(artifact_module.save_arrays))
         with suppress(Killed):
             save_artifact(replace(artifact, origin={"seed": 2}), folder, card="")

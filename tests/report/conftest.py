@@ -1,4 +1,5 @@
-"""A small report to show. wirebert is imported inside the fixtures: jaxtyping's checks have to be in place first."""
+"""A small report to show. wirebert is imported inside the fixtures: jaxtyping's checks have to be in place
+first."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -71,8 +72,8 @@ def report() -> "Report":
         hardware=Hardware(cpu="some processor", num_cores=2),
         training={"steps": 100},
         timing={"training": 12.5},
-        baseline={
-            "boosted trees": Baseline(
+        baselines={
+            "gbdt": Baseline(
                 summary={"num_flows_used": 100}, splits={"valid": figures(2), "test": figures(3, ("worm",))}
             )
         },

@@ -83,13 +83,13 @@ def test_each_class_has_its_f1_by_every_method_and_the_differences_of_the_pairs(
     for label, own in enumerate(found.classes.values()):
         expected = [f1_score(TRUE, row, labels=[label], average="macro") for row in BAD.predicted]
         assert own.num_flows == np.count_nonzero(label == TRUE)
-        assert own.standings["bad"].value == pytest.approx(np.mean(expected))
-        assert set(own.standings["bad"].intervals) == {"rows", "clusters", "seeds"}
+        assert own.estimates["bad"].value == pytest.approx(np.mean(expected))
+        assert set(own.estimates["bad"].intervals) == {"rows", "clusters", "seeds"}
     assert [(d.class_name, d.second) for d in found.class_differences] == [
         (name, second) for name in names[:3] for second in ("bad", "alike")
     ]
     dos = found.class_differences[2]
-    standings = found.classes["dos"].standings
+    standings = found.classes["dos"].estimates
     assert dos.value == pytest.approx(standings["good"].value - standings["bad"].value)
     assert set(found.estimates["good"]) == set(compared(GOOD, BAD).estimates["good"])
     drawn = [d.intervals["rows"] for d in found.class_differences]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from wirebert.metrics.significance import DifferenceInterval
-from wirebert.report.comparison import ClassStandings, Comparison, Difference, MetricEstimate, SplitComparison
+from wirebert.report.comparison import ClassEstimates, Comparison, Difference, MetricEstimate, SplitComparison
 from wirebert.report.comparison_page import comparison_page, overlaid, summary_sentences, write_comparison
 from wirebert.report.plots.chart import to_svg
 from wirebert.telemetry.history import Curve, History
@@ -34,13 +34,13 @@ def comparison(*differences: Difference) -> Comparison:
     return Comparison(title="<script>", primary="macro_f1", splits=(split,), facts={"ours": {"seeds": "1"}})
 
 
-def test_a_difference_counts_only_if_every_way_of_drawing_agrees() -> None:
+def test_a_difference_counts_only_if_every_bootstrap_agrees() -> None:
     above, below, level = summary_sentences(
         comparison(difference(0.1, 0.01), difference(-0.1, 0.01), difference(0.1, 0.3))
     )
     assert "ours is above <i>trees, in macro F1" in above
     assert "is below" in below
-    assert "can not be told from" in level
+    assert "not significantly different" in level
 
 
 class Page(HTMLParser):
@@ -77,13 +77,13 @@ def test_the_page_is_whole_and_escapes_what_comes_from_the_data(tmp_path: Path) 
 def test_what_there_is_nothing_of_has_no_section() -> None:
     bare = replace(comparison(), facts={})
     assert "Facts" not in comparison_page(bare)
-    assert "Training, run over run" not in comparison_page(bare)
+    assert "Training curves" not in comparison_page(bare)
 
 
 def test_each_class_has_its_f1_by_every_method_and_the_difference() -> None:
     (split,) = comparison(difference(0.1, 0.01)).splits
     of_dos = replace(difference(0.25, 0.01), figure="f1", class_name="<u>dos")
-    classes = {"<u>dos": ClassStandings(num_flows=1234, standings={"ours": STANDING, "<i>trees": STANDING})}
+    classes = {"<u>dos": ClassEstimates(num_flows=1234, estimates={"ours": STANDING, "<i>trees": STANDING})}
     whole = replace(split, classes=classes, class_differences=(of_dos,))
     page = comparison_page(replace(comparison(), splits=(whole,)))
     told = page.split("F1 of each class</h3>")[1]

@@ -72,7 +72,7 @@ def test_a_split_without_a_test_says_why() -> None:
 
 
 def test_reads_of_the_file_are_told() -> None:
-    assert "Opened once for a test, for 1 set of settings" in " ".join(comparison_remarks(SPLIT, COMPARISON))
+    assert "1 test, with 1 set of settings" in " ".join(comparison_remarks(SPLIT, COMPARISON))
 
 
 def test_what_is_piped_is_plain_text() -> None:

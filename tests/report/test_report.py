@@ -26,7 +26,7 @@ def test_the_file_has_the_promised_shape(report: Report, tmp_path: Path) -> None
     for kind in ("rows", "clusters"):
         low, high = test["intervals"][kind]["accuracy"]
         assert low <= test["headline"]["accuracy"] <= high
-    assert set(data["baseline"]["boosted trees"]["splits"]["test"]) == set(test)
+    assert set(data["baselines"]["gbdt"]["splits"]["test"]) == set(test)
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"format_version": 99}', '{"format_version": 1}'])
@@ -43,5 +43,5 @@ def test_a_run_without_baseline_has_no_trees(report: Report) -> None:
 
 
 def test_another_baseline_is_not_taken_for_trees(report: Report) -> None:
-    taught = replace(report, baseline={"its teacher": report.baseline["boosted trees"]})
+    taught = replace(report, baselines={"teacher": report.baselines["gbdt"]})
     assert taught.trees("test") is None

@@ -16,30 +16,28 @@ def judged(share_right: float, num_flows: int = 1000) -> SplitMetrics:
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "words"),
-    [(0.9, 0.5, "it is above"), (0.5, 0.9, "it is below"), (0.9, 0.901, "the intervals overlap")],
+    [(0.9, 0.5, "is higher"), (0.5, 0.9, "is lower"), (0.9, 0.901, "the intervals overlap")],
 )
-def test_the_verdict_is_about_intervals_not_points(
+def test_the_summary_compares_intervals_not_values(
     ours: float, theirs: float, words: str, report: Report
 ) -> None:
     rival = Baseline(summary={}, splits={"test": judged(theirs)})
-    sentences = summarize(replace(report, splits={"test": judged(ours)}, baseline={"boosted trees": rival}))
+    sentences = summarize(replace(report, splits={"test": judged(ours)}, baselines={"gbdt": rival}))
     assert words in sentences[1]
 
 
-def test_the_verdict_names_what_to_be_wary_of(report: Report) -> None:
+def test_the_summary_names_unknown_classes_and_the_majority_rate(report: Report) -> None:
     text = " ".join(summarize(report))
     assert "On test" in text
-    assert "always guessing the largest class" in text
-    assert "classes that training lacks" in text
+    assert "always predicting the largest class" in text
+    assert "do not occur in training" in text
 
 
 def test_rare_classes_are_marked(report: Report) -> None:
-    assert "take their figures lightly: normal, dos" in " ".join(
-        summarize(replace(report, splits={"t": judged(0.9, 40)}))
-    )
+    assert "unreliable: normal, dos" in " ".join(summarize(replace(report, splits={"t": judged(0.9, 40)})))
 
 
-def test_nothing_evaluated_gives_no_verdict(report: Report) -> None:
+def test_nothing_evaluated_gives_no_summary(report: Report) -> None:
     assert summarize(replace(report, splits={})) == []
 
 
@@ -52,17 +50,17 @@ def test_touching_intervals_are_level() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "words"), [(0.99, "too sure"), (0.9, "about right"), (0.8, "not sure enough")]
+    ("said", "words"), [(0.99, "Overconfident"), (0.9, "Well calibrated"), (0.8, "Underconfident")]
 )
-def test_how_sure_it_is_stands_beside_how_often_it_is_right(said: float, words: str, report: Report) -> None:
+def test_mean_confidence_is_compared_with_accuracy(said: float, words: str, report: Report) -> None:
     ids = np.arange(1000) % 2
     told = np.where(np.arange(1000) < 900, ids, 1 - ids)
     metrics = compute_metrics(ids, np.where(np.eye(2)[told] > 0, said, 1 - said), ("normal", "dos"), "normal")
     text = " ".join(caveats(replace(report, splits={"t": metrics})))
-    assert f"verdicts {said:.1%} on average, and 90.0% of them are right: {words}." in text
+    assert f"{words}: mean confidence {100 * said:.1f} %, accuracy 90.0 %" in text
 
 
-def test_false_alerts_are_told_for_traffic_with_few_attacks(report: Report) -> None:
+def test_false_positives_are_estimated_for_traffic_with_few_attacks(report: Report) -> None:
     point = replace(report.splits["test"].operating_points[0], precision_at_prevalence={"0.001": 0.25})
     metrics = replace(report.splits["test"], operating_points=(point,))
-    assert "75% of its alerts would be false" in " ".join(caveats(replace(report, splits={"t": metrics})))
+    assert "75 % of the alerts would be false" in " ".join(caveats(replace(report, splits={"t": metrics})))

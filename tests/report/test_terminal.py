@@ -25,7 +25,7 @@ def test_the_report_fits_80_columns_and_is_plain_text_when_piped(report: Report)
     assert max(map(len, text.splitlines())) <= 80
     assert f"{report.splits['test'].accuracy:.3f} [" in text
     assert "boosted trees" in text
-    assert "Not in training, so always wrong here: worm" in text
+    assert "not in training, always wrong here: worm" in text
 
 
 def test_no_figure_is_cut_at_80_columns(report: Report) -> None:
@@ -61,9 +61,9 @@ def test_settings_that_differ_are_found_by_their_dotted_names(report: Report) ->
 @pytest.mark.parametrize("name", ["dos", "udp_amplification", "a" * 26])
 def test_class_names_stand_whole_at_80_columns(name: str, report: Report) -> None:
     metrics = compute_metrics(np.array([0, 1]), np.eye(2), ("benign", name), "benign", num_resamples=5)
-    trees = replace(report.baseline["boosted trees"], splits={"test": metrics})
+    trees = replace(report.baselines["gbdt"], splits={"test": metrics})
     screen, output = console()
-    print_report(replace(report, splits={"test": metrics}, baseline={"boosted trees": trees}), screen)
+    print_report(replace(report, splits={"test": metrics}, baselines={"gbdt": trees}), screen)
     assert f"| {name} " in output.getvalue()
     assert max(map(len, output.getvalue().splitlines())) <= 80
     assert ("accuracy |" in output.getvalue()) == (len(name) < 17)  # a short name leaves room for all columns

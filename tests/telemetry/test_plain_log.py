@@ -47,7 +47,7 @@ def test_the_first_line_says_who_feeds_the_training(tell: Tell):
     start, time_s = tell()[0]
     assert isinstance(start, StartEvent)
     (line,) = lines_of([(replace(start, feeding="3 processes, from disk (84.2 MB)"), time_s)])
-    assert line.endswith("fp32 on cpu; flows made ready by 3 processes, from disk (84.2 MB)")
+    assert line.endswith("fp32 on cpu; data loading: 3 processes, from disk (84.2 MB)")
 
 
 def test_a_training_of_which_it_is_not_known_says_nothing_of_feeding(tell: Tell):

@@ -83,8 +83,8 @@ def test_flows_that_fit_into_memory_need_no_other_processes(
     ("device", "settings", "memory", "expected"),
     [
         ("cuda", {}, 0.5, "a thread, from memory (0.0 MB)"),
-        ("cuda", {"prefetch": 0}, 0.5, "the training itself, from memory (0.0 MB)"),
-        ("cpu", {}, 0.5, "the training itself, from memory (0.0 MB)"),
+        ("cuda", {"prefetch": 0}, 0.5, "the main process, from memory (0.0 MB)"),
+        ("cpu", {}, 0.5, "the main process, from memory (0.0 MB)"),
         ("cpu", {"workers": 3}, 0.5, "3 processes, from memory (0.0 MB)"),
         ("cuda", {"workers": 1}, 0.0, "1 process, from disk (0.0 MB)"),
         ("cuda", {"workers": 0}, 0.0, "a thread, from disk (0.0 MB)"),

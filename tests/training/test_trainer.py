@@ -188,7 +188,7 @@ def test_log_and_result_say_who_feeds_the_training(
 ):
     result = fit(make_model(), make_flows(100), tmp_path)
     start = read_metrics(tmp_path / "metrics.jsonl")[0]
-    assert result.feeding == start["feeding"] == "the training itself, from memory (0.0 MB)"
+    assert result.feeding == start["feeding"] == "the main process, from memory (0.0 MB)"
 
 
 def test_finished_training_is_not_done_again(

@@ -240,5 +240,5 @@ def test_a_training_with_a_fitted_teacher_ends_in_a_report(
     assert (out / "report.json").exists()
     assert not (out / "encoded").exists()
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    assert list(report["baseline"]) == ["boosted trees", "its teacher"]
-    assert report["baseline"]["its teacher"]["splits"].keys() == report["splits"].keys()
+    assert list(report["baselines"]) == ["gbdt", "teacher"]
+    assert report["baselines"]["teacher"]["splits"].keys() == report["splits"].keys()

@@ -45,14 +45,14 @@ def test_the_report_has_the_promised_shape(report: dict[str, Any]) -> None:
         num_labels = len(split["confusion"]["labels"])
         assert np.array(split["confusion"]["matrix"]).shape == (num_labels, num_labels)
     assert {"command", "seed", "versions", "hardware", "settings", "timing"} <= set(report)
-    assert report["baseline"]["boosted trees"]["splits"].keys() == report["splits"].keys()
+    assert report["baselines"]["gbdt"]["splits"].keys() == report["splits"].keys()
 
 
 def test_the_report_says_how_the_training_went(report: dict[str, Any]) -> None:
     told = report["training"]
-    assert list(told)[:4] == ["parameters", "best step", "evaluations", "stopped early"]
-    assert told["flows per second"] > 0
-    assert told["flows made ready by"].startswith("the training itself, from memory (")
+    assert list(told)[:4] == ["parameters", "best_step", "evaluations", "stopped_early"]
+    assert told["flows_per_second"] > 0
+    assert told["input_pipeline"].startswith("the main process, from memory (")
 
 
 @pytest.mark.slow
@@ -68,7 +68,7 @@ def test_a_label_that_training_lacks_is_counted_wrong_and_listed(
     assert test["per_class"]["novel"]["recall"] == 0
     screen = io.StringIO()
     show_report(read_json(trained / "report.json"), None, Console(file=screen, width=80))
-    assert "Not in training, so always wrong here: novel (20)." in screen.getvalue()
+    assert "not in training, always wrong here: novel (20)." in screen.getvalue()
 
 
 @pytest.mark.slow

@@ -170,7 +170,7 @@ PLANS = {
         "checkpoint-00000006",
         "model.part/wirebert.json",
         "predictions/test",
-        "report.json.aside",
+        "report.json.part",
     ],
     "any moment": ["29", "53"],
 }

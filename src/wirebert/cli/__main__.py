@@ -1,4 +1,4 @@
-"""Lets `python -m wirebert.cli` and `torchrun -m wirebert.cli` be the command `wirebert`."""
+"""`python -m wirebert.cli` and `torchrun -m wirebert.cli` run the command `wirebert`."""
 
 import sys
 

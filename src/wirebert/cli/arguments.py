@@ -1,4 +1,4 @@
-"""Arguments that several commands take. Imports nothing heavy: `--help` answers at once."""
+"""Arguments of several commands. No heavy imports, so that `--help` is fast."""
 
 import argparse
 from pathlib import Path
@@ -7,36 +7,37 @@ from typing import Final, Protocol, runtime_checkable
 from wirebert.inference.engines import ENGINES
 
 DATA: Final = (
-    "a traffic file (Zeek, Suricata, nfdump or Argus log, delimited text, JSON lines, Parquet, Arrow; compressed or not), "
+    "a traffic file (Zeek, Suricata, nfdump or Argus log, delimited text, JSON lines, Parquet, Arrow; "
+    "compressed or not), "
     "a folder, a glob, or - for standard input"
 )
 
 DATA_OPTIONS: Final = ("label", "benign", "positive", "drop", "schema")
-"""Options that are settings of the section `data`."""
+"""Options that set a setting of section `data`."""
 
 
 @runtime_checkable
 class Commands(Protocol):
-    """What commands are added to."""
+    """The subparsers that commands are added to."""
 
     def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:
-        """A parser for the arguments of one more command."""
+        """Add a command and return the parser of its arguments."""
         ...
 
 
 def given_options(options: argparse.Namespace, *names: str) -> dict[str, object]:
-    """Those of the named options that were given."""
+    """The named options that were given."""
     values = {name: vars(options).get(name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """The folder of a trained model."""
-    parser.add_argument("model", metavar="MODEL", type=Path, help="model folder (RUN/model)")
+    """Add the model folder."""
+    parser.add_argument("model", metavar="MODEL", type=Path, help="model folder, for example runs/demo/model")
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Training data, test data, and all that describes a run."""
+    """Add training data, test data, column options and recipe."""
     parser.add_argument("data", metavar="DATA", nargs="?", help=DATA)
     add_test(parser, "test data")
     add_data_options(parser)
@@ -44,42 +45,38 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_test(parser: argparse.ArgumentParser, what: str) -> None:
-    """Test files."""
-    parser.add_argument(
-        "--test", metavar="DATA", action="append", default=[], help=f"{what}; may be given more than once"
-    )
+    """Add the test files."""
+    parser.add_argument("--test", metavar="DATA", action="append", default=[], help=f"{what}; repeatable")
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """What the columns of the data mean (`DATA_OPTIONS`)."""
+    """Add the options on columns and classes (`DATA_OPTIONS`)."""
     add_column_options(parser)
+    parser.add_argument("--benign", metavar="CLASS", help="benign class (default: found by name)")
     parser.add_argument(
-        "--benign", metavar="CLASS", help="the class that means no attack (default: found by name)"
-    )
-    parser.add_argument(
-        "--positive", metavar="CLASS", help="tell only this label or class from all the others"
+        "--positive", metavar="CLASS", help="binary classification: this label or class against the rest"
     )
 
 
 def add_column_options(parser: argparse.ArgumentParser) -> None:
-    """Which columns there are, and what the model is to see of them."""
+    """Add the options on columns."""
     parser.add_argument("--label", metavar="COL", help="label column (default: found by name and content)")
     parser.add_argument(
         "--drop",
         metavar="COL|KIND",
         action="append",
-        help="column, or all columns of a kind such as port or address, that the model is not to see; may be given more "
-        "than once",
+        help="column, or all columns of a kind such as port or address, to exclude from the features; "
+        "repeatable",
     )
     parser.add_argument(
         "--schema",
         metavar="NAME|FILE",
-        help="a known schema, or a TOML file (default: recognised or inferred)",
+        help="known schema, or a TOML file (default: recognised or inferred)",
     )
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
-    """A recipe, and settings over it."""
+    """Add the recipe and single settings."""
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML file of settings")
     parser.add_argument(
         "--set",
@@ -87,32 +84,33 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         action="append",
         default=[],
-        help="one setting over the recipe, for example model.size=mini; may be given more than once",
+        help="override one setting of the recipe, for example model.size=mini; repeatable",
     )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Where to compute."""
+    """Add the device."""
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
-        help="where to compute (default: %(default)s)",
+        help="device (default: %(default)s)",
     )
 
 
 def add_verdict_options(parser: argparse.ArgumentParser) -> None:
-    """By what flows are judged, and who computes."""
+    """Add threshold, novelty, inference engine, precision and threads."""
     parser.add_argument(
         "--fpr",
         type=float,
         metavar="RATE",
-        help="alert at the threshold for this false positive rate: 0.01, 0.001 or 0.0001 (default: where the model was set)",
+        help="alert at the threshold of this target FPR: 0.01, 0.001 or 0.0001 (default: the setting of the "
+        "model)",
     )
     parser.add_argument(
         "--novelty",
         action="store_true",
-        help="also tell flows that are like nothing in training: verdict `unknown`, and a column `novelty`",
+        help="also report flows unlike any training flow: verdict `unknown` and column `novelty`",
     )
     parser.add_argument(
         "--backend",
@@ -125,8 +123,9 @@ def add_verdict_options(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("auto", "fp32", "bf16", "fp16"),
         default="auto",
-        help="of PyTorch's matrix products; auto takes fp16 on a GPU if it agrees with fp32 on the model, else fp32 "
+        help="numeric precision of inference by PyTorch; auto picks fp16 on a GPU if its scores match fp32, "
+        "else fp32 "
         "(default: %(default)s)",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="processors to use (default: all)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads to use (default: all)")
     add_device(parser)

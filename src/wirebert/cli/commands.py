@@ -1,4 +1,4 @@
-"""Every command, in the order of `wirebert --help`, and what those do that neither train nor score."""
+"""All commands in the order of `wirebert --help`, and the commands that neither train nor score."""
 
 import argparse
 import os
@@ -42,13 +42,13 @@ def inspect(options: argparse.Namespace) -> None:
 
 
 def watch(options: argparse.Namespace) -> None:
-    """Show how a training goes that another process makes, or how it went."""
-    with suppress(KeyboardInterrupt):  # to stop looking is no failure
+    """Follow a training run in another process, or show a finished one."""
+    with suppress(KeyboardInterrupt):  # Ctrl-C ends watching, which is not an error
         watch_run(open_run_folder(options.run), SafeConsole(), os.environ)
 
 
 def report(options: argparse.Namespace) -> None:
-    """Figures of one run, or of several side by side."""
+    """Print the metrics of one run, or a comparison of several."""
     console = SafeConsole()
     if len(options.runs) == 1:
         folder = RunFolder(options.runs[0])
@@ -56,10 +56,10 @@ def report(options: argparse.Namespace) -> None:
         if pretraining is not None and options.out is None:
             show_pretraining(pretraining, folder, console)
             return
-        found = read_json(folder.report_json)
-        show_report(found, folder, console)
+        run_report = read_json(folder.report_json)
+        show_report(run_report, folder, console)
         if options.out is not None:
-            draw_page(found, folder, options.out)
+            draw_page(run_report, folder, options.out)
             console.print(f"page: {options.out}", highlight=False, soft_wrap=True)
         return
     comparison, histories = compare_runs(options.runs)
@@ -70,7 +70,7 @@ def report(options: argparse.Namespace) -> None:
 
 
 def datasets(options: argparse.Namespace) -> None:
-    """List public data sets, or recognise files of them."""
+    """List public data sets, or verify files."""
     console = SafeConsole()
     if options.action == "verify":
         show_checked(verify(options.folder), console)

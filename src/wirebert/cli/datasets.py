@@ -1,4 +1,4 @@
-"""What `wirebert datasets` prints."""
+"""Output of `wirebert datasets`."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from wirebert.data.registry import Checked, DataSet
 
 
 def show_datasets(data_sets: Iterable[DataSet], console: Console) -> None:
-    """A paragraph for each data set."""
+    """Print a paragraph for each data set."""
     for data_set in data_sets:
         console.print(f"[bold]{data_set.name}[/bold]: {data_set.title}", highlight=False)
         lines = {
@@ -30,16 +30,16 @@ def show_datasets(data_sets: Iterable[DataSet], console: Console) -> None:
             console.print("  files: unverified", highlight=False)
 
 
-def show_checked(found: Iterable[Checked], console: Console) -> None:
-    """A line for each file, and what the words mean."""
-    for checked in found:
+def show_checked(files: Iterable[Checked], console: Console) -> None:
+    """Print a line for each file, and an explanation for changed files."""
+    for checked in files:
         known = f" {checked.data_set}/{checked.file}" if checked.data_set else ""
         console.print(
             f"{checked.status:9}{known} {checked.path}", highlight=False, markup=False, soft_wrap=True
         )
         if checked.status == "changed":
             console.print(
-                f"          its content has sha256 {checked.sha256}, not that of the published file",
+                f"          its sha256 {checked.sha256} differs from the published file",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -1,4 +1,4 @@
-"""What the commands that use a trained model take on the command line. Imports nothing heavy: `--help` answers at once."""
+"""Arguments of the commands that use a trained model. No heavy imports, so that `--help` is fast."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ def add_evaluate(commands: Commands) -> None:
     """Add the command `evaluate`."""
     evaluate = commands.add_parser(
         "evaluate",
-        help="report on another labelled file",
-        description="Score a labelled file with a saved model and print its figures.",
+        help="evaluate a model on another labelled file",
+        description="Score a labelled file with a saved model and print the metrics.",
     )
     add_model(evaluate)
     evaluate.add_argument("data", metavar="DATA", help=DATA)
@@ -26,7 +26,7 @@ def add_predict(commands: Commands) -> None:
     predict = commands.add_parser(
         "predict",
         help="class, probabilities and attack score of every flow",
-        description="Score a file; one line of output per flow, in input order, at any file size.",
+        description="Score a file of any size: one line of output per flow, in input order.",
     )
     add_model(predict)
     predict.add_argument("data", metavar="DATA", help=DATA)
@@ -39,7 +39,8 @@ def add_predict(commands: Commands) -> None:
     predict.add_argument(
         "--follow",
         action="store_true",
-        help="go on with the flows that are appended to a log, until Ctrl-C; verdicts are JSON lines, and with --out FILE.jsonl "
+        help="also score flows that are appended to a log, until Ctrl-C; the output is JSON lines, and with "
+        "--out FILE.jsonl "
         "the next call continues where this one stopped",
     )
     predict.add_argument(
@@ -47,8 +48,9 @@ def add_predict(commands: Commands) -> None:
         nargs="?",
         choices=("alerts", "all"),
         const="alerts",
-        help="add a column `why`: what carried the verdict (default: of flows that are not benign and of alerts); features, or where "
-        "novelty raised the alert the columns that are least like training",
+        help="add a column `explanation` (default: for alerts and flows that are not benign): the main "
+        "evidence for the "
+        "predicted class, or the most unusual columns where novelty raised the alert",
     )
     add_verdict_options(predict)
 
@@ -58,31 +60,35 @@ def add_calibrate(commands: Commands) -> None:
     calibrate = commands.add_parser(
         "calibrate",
         help="set the alert threshold from your own unlabelled traffic",
-        description="Set the score that raises an alert so that no more alerts come on your own unlabelled traffic than "
-        "you can look at, and write a new model folder; the old one stays as it is.",
+        description="Choose the alert threshold so that your own unlabelled traffic raises no more alerts "
+        "than your budget, "
+        "and write a new model folder. The old one is not changed.",
     )
     add_model(calibrate)
     calibrate.add_argument("data", metavar="LOGS", help=DATA)
     allowed = calibrate.add_mutually_exclusive_group(required=True)
-    allowed.add_argument(
-        "--alerts-per-day", type=float, metavar="N", help="alerts that you can look at in a day"
-    )
+    allowed.add_argument("--alerts-per-day", type=float, metavar="N", help="alert budget per day")
     allowed.add_argument(
         "--alerts-per-10000",
         type=float,
         metavar="N",
-        help="the same for logs without times: per 10,000 flows",
+        help="alert budget per 10,000 flows, for logs without times",
     )
     calibrate.add_argument(
-        "--days", type=float, metavar="D", help="time that the logs span (default: by their column of times)"
+        "--days",
+        type=float,
+        metavar="D",
+        help="time span of the logs in days (default: from their time column)",
     )
     calibrate.add_argument(
         "--prior",
-        metavar="CLASS=SHARE",
+        metavar="CLASS=PRIOR",
         action="append",
         default=[],
-        help="share of a class in your traffic, which changes all probabilities; may be given more than once. `estimate` "
-        "takes the shares that make the traffic likeliest, which is right only where attacks look as in training",
+        help="prior probability of a class in your traffic, by which all probabilities are corrected; "
+        "repeatable. "
+        "`estimate` estimates all priors by maximum likelihood, which holds only if attacks look as in "
+        "training",
     )
     calibrate.add_argument(
         "--out", type=Path, metavar="DIR", help="new model folder (default: MODEL-calibrated)"
@@ -94,18 +100,21 @@ def add_export(commands: Commands) -> None:
     """Add the command `export`."""
     export = commands.add_parser(
         "export",
-        help="an ONNX file of the model, for fast scoring without a GPU",
-        description="Write the model as an ONNX file into its folder, checked against PyTorch first; `predict` then uses it.",
+        help="export the model to ONNX, for fast inference without a GPU",
+        description="Export the model to an ONNX file in its folder, after checking it against PyTorch. "
+        "`predict` then uses it.",
     )
     add_model(export)
     export.add_argument("--format", choices=("onnx",), default="onnx", help="(default: %(default)s)")
     export.add_argument(
-        "--int8", action="store_true", help="8-bit matrix products: smaller and faster, almost equal"
+        "--int8",
+        action="store_true",
+        help="quantise matrix products to 8 bits: smaller and faster, with nearly equal scores",
     )
     export.add_argument(
         "--data",
         metavar="DATA",
-        help="traffic to make the 8-bit ranges from and to check on (default: generated rows)",
+        help="traffic for choosing the 8-bit ranges and for the check (default: generated rows)",
     )
 
 
@@ -113,36 +122,48 @@ def add_serve(commands: Commands) -> None:
     """Add the command `serve`."""
     serve = commands.add_parser(
         "serve",
-        help="verdicts over HTTP, and a page to try them",
-        description="Answer requests for verdicts over HTTP until SIGTERM or Ctrl-C; what was taken by then is finished.",
+        help="serve verdicts over HTTP, with a page to try them",
+        description="Serve verdicts over HTTP until SIGTERM or Ctrl-C; accepted requests are completed.",
     )
     add_model(serve)
     serve.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen on; one that others can reach needs keys (default: %(default)s)",
+        help="address to listen on; an address that others can reach needs API keys (default: %(default)s)",
     )
-    serve.add_argument("--port", type=int, default=8080, help="0 takes a free one (default: %(default)s)")
+    serve.add_argument(
+        "--port", type=int, default=8080, help="port to listen on; 0 picks a free one (default: %(default)s)"
+    )
     serve.add_argument(
         "--keys",
         type=Path,
         metavar="FILE",
-        help="API keys, one a line; read anew when the file changes (default: those in WIREBERT_API_KEYS, if any)",
+        help="file of API keys, one per line; reloaded when the file changes (default: WIREBERT_API_KEYS)",
     )
     serve.add_argument(
-        "--allow-anonymous", action="store_true", help="let others than this machine ask without a key"
+        "--allow-anonymous",
+        action="store_true",
+        help="accept requests from other machines without an API key",
     )
     serve.add_argument(
-        "--max-body-mb", type=int, default=8, metavar="N", help="size of a request (default: %(default)s)"
+        "--max-body-mb",
+        type=int,
+        default=8,
+        metavar="N",
+        help="maximum size of a request (default: %(default)s)",
     )
     serve.add_argument(
-        "--max-rows", type=int, default=10_000, metavar="N", help="flows of a request (default: %(default)s)"
+        "--max-rows",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="maximum flows per request (default: %(default)s)",
     )
     serve.add_argument(
         "--max-queue",
         type=int,
         default=128,
         metavar="N",
-        help="requests that wait; further ones are told to come again (default: %(default)s)",
+        help="queue length; more requests get status 503 (default: %(default)s)",
     )
     add_verdict_options(serve)

@@ -26,7 +26,7 @@ from wirebert.workflows.report import (
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Figures of a saved model on another labelled file."""
+    """Print the metrics of a saved model on another labelled file."""
     console = SafeConsole()
     detector = Detector.load(options.model, device=options.device)
     schema = detector.schema if options.label is None else detector.schema.labelled_by(options.label)
@@ -38,9 +38,7 @@ def evaluate(options: argparse.Namespace) -> None:
         judged = record_evaluation(options.model, options.out, options.data, detector, flows)
         metrics = evaluate_detector(detector, part, predictions, seed=1, num_resamples=1000)
         if metrics.num_flows == 0:
-            raise DataError(
-                f"{flows.name}: expected labelled flows, found none with a label; use `wirebert predict`"
-            )
+            raise DataError(f"{flows.name}: no flow has a label; use `wirebert predict` for unlabelled flows")
         findings = check_unscored_rows(profile_table(flows))
         show_findings(findings, console, num_rows=metrics.num_flows)
         report = evaluation_report(detector, part, metrics, findings)
@@ -58,13 +56,11 @@ def export(options: argparse.Namespace) -> None:
 
 
 def calibrate(options: argparse.Namespace) -> None:
-    """Write a model folder whose alerts are as many as the user can look at."""
+    """Write a model folder with an alert threshold for the budget of the user."""
     out = options.out or options.model.with_name(f"{options.model.name}-calibrated")
     if out.exists():
-        raise ConfigError(
-            f"--out {out}: expected a new folder, found one that exists; it is left as it is, choose another"
-        )
-    allowance = AlertBudgetRequest(
+        raise ConfigError(f"--out {out}: this folder exists and is not overwritten; choose another")
+    budget = AlertBudgetRequest(
         per_day=options.alerts_per_day,
         per_10000=options.alerts_per_10000,
         days=options.days,
@@ -72,7 +68,7 @@ def calibrate(options: argparse.Namespace) -> None:
         estimates_prior="estimate" in options.prior,
     )
     detector = Detector.load(options.model, device=options.device, precision="fp32", backend="torch")
-    artifact = fit_alert_budget(detector, open_flows(options.data, schema=detector.schema), allowance)
+    artifact = fit_alert_budget(detector, open_flows(options.data, schema=detector.schema), budget)
     save_artifact(artifact, out, card=model_card(artifact))
     console = SafeConsole()
     for line in (*(artifact.operating_point.notes if artifact.operating_point else ()), f"model: {out}"):

@@ -1,7 +1,7 @@
 """Arguments in, exit code out.
 
-Exit codes: 0 done, 1 our bug (with its traceback), 2 the user can fix it (one message), 130 interrupted, 143 terminated by the
-system (both resumable).
+Exit codes: 0 success, 1 a bug (with traceback), 2 an error that the user can fix (one message), 130
+interrupted, 143 terminated by the system (both resumable).
 """
 
 import argparse
@@ -20,10 +20,10 @@ from wirebert.errors import Terminated, UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line, like everything else that the user can fix."""
+    """Reports wrong arguments in one line, like every error that the user can fix."""
 
     def error(self, message: str) -> NoReturn:
-        """Leave with exit code 2."""
+        """Exit with code 2."""
         self.exit(2, f"wirebert: {message}; see `{self.prog} --help`\n")
 
 
@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of every command and option."""
     parser = Parser(
         prog="wirebert",
-        description="Train DistilBERT to detect intrusions in network traffic, and see honestly how well it does.",
+        description="Train, evaluate and deploy DistilBERT for network intrusion detection.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"wirebert {wirebert.__version__}")
@@ -45,32 +45,32 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command and return its exit code."""
     options = build_parser().parse_args(arguments)
     try:
         _run(options)
     except UserError as error:
-        _tell(str(error))
+        _warn(str(error))
         return 2
     except KeyboardInterrupt as stop:
-        way_on = f"; {stop}" if str(stop) else ""
+        hint = f"; {stop}" if str(stop) else ""
         how, code = ("terminated", 143) if isinstance(stop, Terminated) else ("interrupted", 130)
-        _tell(how + way_on)
+        _warn(how + hint)
         return code
     except BrokenPipeError:
-        # The reader of our output has gone (`wirebert predict ... | head`): that is its right. What is still in
-        # Python's buffer goes nowhere, or flushing it on exit would fail again.
+        # The reader closed the pipe (`wirebert predict ... | head`), which is not an error. The rest of
+        # Python's buffer goes to /dev/null, or flushing it on exit would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.errno not in _DISK_TROUBLE:
+        if error.errno not in _DISK_ERRORS:
             raise
-        _tell(f"{error.filename or 'writing'}: {error.strerror}; {_DISK_TROUBLE[error.errno]}")
+        _warn(f"{error.filename or 'writing'}: {error.strerror}; {_DISK_ERRORS[error.errno]}")
         return 2
     return 0
 
 
 def _run(options: argparse.Namespace) -> None:
-    """Run the command. Imports are here so that `--help` and a mistyped option answer at once, without PyTorch."""
+    """Run the command. Imports are here so that `--help` and usage errors answer at once, without PyTorch."""
     if options.command in ("predict", "serve"):
         from wirebert.cli.scoring_commands import SCORING_COMMANDS
 
@@ -81,37 +81,38 @@ def _run(options: argparse.Namespace) -> None:
         COMMANDS[options.command](options)
 
 
-def _tell(sentence: str) -> None:
-    from wirebert.console import warn  # loads rich, which `--help` has no use for
+def _warn(sentence: str) -> None:
+    from wirebert.console import warn  # loads rich, which `--help` does not need
 
     warn(sentence)
 
 
-_DISK_TROUBLE = {
+_DISK_ERRORS = {
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room within your quota",
-    errno.EROFS: "choose a place that can be written",
-    errno.EACCES: "change its permissions, or choose another place",
+    errno.EROFS: "choose a writable folder",
+    errno.EACCES: "change its permissions or choose another folder",
 }
-"""What no check can foresee, with the way out."""
+"""System errors that no check can foresee, with the remedy."""
 
 
 def _add_inspect(commands: Commands) -> None:
     inspect = commands.add_parser(
         "inspect",
         help="detected format, schema, class distribution, findings",
-        description="Show what wirebert makes of a traffic file: format, columns, classes, and what is wrong with it.",
+        description="Show the detected format, columns and classes of a traffic file, and the findings of "
+        "the data checks.",
     )
     inspect.add_argument("data", metavar="DATA", help=DATA)
     add_test(inspect, "test data to compare with")
     add_data_options(inspect)
     add_recipe_options(inspect)
-    inspect.add_argument("--json", action="store_true", help="print JSON, for programs")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
     inspect.add_argument(
         "--write-schema",
         type=Path,
         metavar="FILE",
-        help="write the schema to this new TOML file, to be edited and given to --schema",
+        help="write the schema to this new TOML file, to edit and pass to --schema",
     )
     inspect.add_argument(
         "--strict", action="store_true", help="fail on findings of severity error that are not accepted"
@@ -121,8 +122,8 @@ def _add_inspect(commands: Commands) -> None:
 def _add_watch(commands: Commands) -> None:
     watch = commands.add_parser(
         "watch",
-        help="follow a training as it goes, or see how it went",
-        description="Show how a training goes that another process makes; of one that is over, how it went.",
+        help="follow a training run, or show a finished one",
+        description="Follow a training run in another process, or show how a finished one went.",
     )
     watch.add_argument("run", metavar="RUN", type=Path, help="run folder")
 
@@ -130,25 +131,25 @@ def _add_watch(commands: Commands) -> None:
 def _add_report(commands: Commands) -> None:
     report = commands.add_parser(
         "report",
-        help="figures of one run, or of several side by side",
-        description="Print the figures of a finished run, or compare several.",
+        help="metrics of one run, or a comparison of several",
+        description="Print the metrics of a finished run, or compare several.",
     )
     report.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run folder")
     report.add_argument(
         "--out",
         type=Path,
         metavar="FILE.html",
-        help="draw the page anew, or the comparison of several runs as one",
+        help="write the page of the run, or of the comparison, to this file",
     )
 
 
 def _add_datasets(commands: Commands) -> None:
     datasets = commands.add_parser(
         "datasets",
-        help="public data sets: what to cite, how to split, files checked by content",
-        description="List the public data sets that wirebert knows, or check files by their content.",
+        help="list public data sets, verify downloaded files",
+        description="List the public data sets that wirebert knows, or verify the checksums of files.",
     )
     actions = datasets.add_subparsers(dest="action", metavar="ACTION")
-    actions.add_parser("list", help="citation, licence, schema and split of each (the default)")
-    verify = actions.add_parser("verify", help="recognise the files of a folder by their content")
+    actions.add_parser("list", help="citation, licence, schema and split of each data set (default)")
+    verify = actions.add_parser("verify", help="identify the files of a folder by checksum")
     verify.add_argument("folder", metavar="DIR", type=Path)

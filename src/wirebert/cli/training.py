@@ -1,4 +1,4 @@
-"""What the commands that train take on the command line. Imports nothing heavy: `--help` answers at once."""
+"""Arguments of the training commands. No heavy imports, so that `--help` is fast."""
 
 import argparse
 from pathlib import Path
@@ -17,17 +17,18 @@ def add_demo(commands: Commands) -> None:
     """Add the command `demo`."""
     demo = commands.add_parser(
         "demo",
-        help="generated traffic -> trained mini model -> report, in minutes on a laptop",
+        help="train a mini model on generated traffic and show its report, in minutes on a laptop",
         description="Generate labelled traffic, train the mini model on it, and write a report.",
     )
     demo.add_argument(
         "--stealthy",
         action="store_true",
-        help="a Zeek log whose attacks no single flow gives away, so that the columns of context are needed",
+        help="generate a Zeek log with attacks that no single flow reveals, so that context features are "
+        "needed",
     )
-    demo.add_argument("--rows", type=int, default=40_000, help="flows to train on (default: %(default)s)")
+    demo.add_argument("--rows", type=int, default=40_000, help="training flows (default: %(default)s)")
     demo.add_argument(
-        "--seed", type=int, default=1, help="seed of the traffic and the training (default: %(default)s)"
+        "--seed", type=int, default=1, help="random seed of traffic and training (default: %(default)s)"
     )
     demo.add_argument("--out", type=Path, metavar="DIR", help="new run folder (default: runs/demo)")
 
@@ -37,7 +38,8 @@ def add_train(commands: Commands) -> None:
     train = commands.add_parser(
         "train",
         help="train a detector and report on it",
-        description="Train a detector on labelled traffic; test files are opened only after the model is saved.",
+        description="Train a detector on labelled traffic. Test files are opened only after the model is "
+        "saved.",
     )
     add_run_options(train)
     train.add_argument(
@@ -45,7 +47,8 @@ def add_train(commands: Commands) -> None:
         type=Path,
         metavar="MODEL",
         dest="init_from",
-        help="start from a model of `wirebert pretrain` (RUN/model), with its tokenizer and schema",
+        help="initialise from a pretrained model (RUN/model of `wirebert pretrain`), with its tokenizer and "
+        "schema",
     )
     _add_run_folder(train)
 
@@ -54,25 +57,29 @@ def add_pretrain(commands: Commands) -> None:
     """Add the command `pretrain`."""
     pretrain = commands.add_parser(
         "pretrain",
-        help="learn from unlabelled traffic, to train detectors from",
-        description="Pretrain a model on traffic without looking at labels: features are masked, and the model learns to fill "
-        "them in. `wirebert train DATA --init-from RUN/model` makes a detector of it. Files that you will test on are better "
-        "left out; each reading is counted in the ledger beside the run.",
+        help="pretrain a model on unlabelled traffic",
+        description="Pretrain a model on traffic without labels: features are masked, and the model learns "
+        "to predict them. "
+        "`wirebert train DATA --init-from RUN/model` trains a detector from it. Leave out files that you "
+        "will test on; "
+        "each use of a file is recorded in the test ledger of the folder.",
     )
-    pretrain.add_argument("data", metavar="DATA", nargs="*", help=f"{DATA}; the first decides the schema")
+    pretrain.add_argument(
+        "data", metavar="DATA", nargs="*", help=f"{DATA}; the first one determines the schema"
+    )
     add_column_options(pretrain)
     add_recipe_options(pretrain)
     _add_run_folder(pretrain)
 
 
 def _add_run_folder(parser: argparse.ArgumentParser) -> None:
-    """Where a training goes, or goes on, and its seed."""
+    """Add the run folder and the seed."""
     parser.add_argument("--out", type=Path, metavar="DIR", help="new run folder (default: runs/NAME)")
     parser.add_argument(
-        "--resume", type=Path, metavar="DIR", help="continue an interrupted run in its own folder"
+        "--resume", type=Path, metavar="DIR", help="continue the interrupted run in this folder"
     )
     parser.add_argument(
-        "--seed", type=int, help="decides the split, the initial weights and the order of flows (default: 1)"
+        "--seed", type=int, help="random seed for split, initialisation and shuffling (default: 1)"
     )
 
 
@@ -80,14 +87,21 @@ def add_distill(commands: Commands) -> None:
     """Add the command `distill`."""
     distill = commands.add_parser(
         "distill",
-        help="a smaller, faster model that learns from a trained one",
-        description="Train a smaller model (the student) on labels and on the probabilities that a trained one (the teacher) "
-        "gives each flow, also to flows made up of the columns of several (--set distillation.augmentation_factor=0: without), and compare the "
-        "two on the same rows. The student has its teacher's columns, tokens, classes and "
-        "split, and does what is not set here as its teacher did.",
+        help="train a smaller, faster model from a trained one",
+        description="Train a smaller model (the student) on the labels and on the class probabilities of a "
+        "trained model (the "
+        "teacher), and compare both on the same rows. Training flows are augmented by column mixing; turn "
+        "that off by "
+        "--set distillation.augmentation_factor=0. The student takes the columns, tokens, classes and split "
+        "of its "
+        "teacher, and every setting that is not given here.",
     )
     distill.add_argument(
-        "model", metavar="MODEL", nargs="?", type=Path, help="model folder of the teacher (RUN/model)"
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        type=Path,
+        help="model folder of the teacher, for example runs/demo/model",
     )
     distill.add_argument("data", metavar="DATA", nargs="?", help=DATA)
     add_test(distill, "test data")
@@ -97,9 +111,9 @@ def add_distill(commands: Commands) -> None:
         nargs="+",
         action="extend",
         default=[],
-        help="traffic without labels, which the teacher alone says something about",
+        help="unlabelled traffic, trained on the teacher's predictions only",
     )
-    distill.add_argument("--size", help="base, mini, or a DistilBERT config.json (default: mini)")
+    distill.add_argument("--size", help="model size: base, mini, or a DistilBERT config.json (default: mini)")
     add_recipe_options(distill)
     _add_run_folder(distill)
 
@@ -108,10 +122,14 @@ def add_compare(commands: Commands) -> None:
     """Add the command `compare`."""
     compare = commands.add_parser(
         "compare",
-        help="a recipe against other methods on the same rows, by one protocol",
-        description="Train the recipe and other methods (boosted trees, random forest, linear models, TabM) on the same rows "
-        "with several seeds, give every method the same steps, and test the differences. Choices are made on folds of "
-        "the training data; test data is opened when they are written down. The same command goes on where it stopped.",
+        help="benchmark a recipe against tuned baselines on the same rows",
+        description="Train the recipe and the baselines (boosted trees, random forest, linear models, TabM) "
+        "on the same rows "
+        "with several seeds, tune and calibrate every method by the same protocol, and test the differences. "
+        "All choices "
+        "are made on folds of the training data; test data is opened after they are recorded. The same "
+        "command resumes "
+        "an interrupted comparison.",
     )
     add_run_options(compare)
     compare.add_argument(
@@ -120,8 +138,8 @@ def add_compare(commands: Commands) -> None:
         metavar="RUN",
         action="append",
         default=[],
-        help="a finished run of the recipe, instead of training it here; may be given more than once",
+        help="a finished run of the recipe, instead of training it here; repeatable",
     )
     compare.add_argument("--out", type=Path, metavar="DIR", help="folder (default: runs/compare-RECIPE)")
-    compare.add_argument("--jobs", type=int, default=1, help="processes at once (default: %(default)s)")
-    compare.add_argument("--seed", type=int, help="the first seed (default: 1)")
+    compare.add_argument("--jobs", type=int, default=1, help="parallel processes (default: %(default)s)")
+    compare.add_argument("--seed", type=int, help="first random seed (default: 1)")

@@ -1,4 +1,4 @@
-"""What the commands do that train."""
+"""The commands that train."""
 
 import argparse
 import os
@@ -38,21 +38,22 @@ from wirebert.workflows.teacher import Teacher
 from wirebert.workflows.train import train as train_detector
 
 COLUMN_OPTIONS = ("label", "drop", "schema")
-"""Those of `DATA_OPTIONS` that mean something without labels."""
+"""The options of `DATA_OPTIONS` that apply without labels."""
 
 DEMO_EPOCHS = 6
-"""Enough to see what the model can do, few enough for minutes on two cores."""
+"""Enough for a good model, few enough for minutes on two cores."""
 
-DEMO_TEST_SHARE = 3
-"""The demo tests on a third as many flows as it trains on."""
+DEMO_TEST_DIVISOR = 3
+"""The demo has a third as many test flows as training flows."""
 
 
 def demo(options: argparse.Namespace) -> None:
     """Generate traffic, train the mini model on it, report."""
-    fewest = DEMO_TEST_SHARE * FLOWS_PER_BLOCK if options.stealthy else 1_000
+    fewest = DEMO_TEST_DIVISOR * FLOWS_PER_BLOCK if options.stealthy else 1_000
     if options.rows < fewest:
         raise ConfigError(
-            f"--rows must be at least {fewest}{' with --stealthy' * options.stealthy}, so that every class occurs, "
+            f"--rows must be at least {fewest}{' with --stealthy' * options.stealthy}, so that every class "
+            "occurs, "
             f"got {options.rows}"
         )
     console = SafeConsole()
@@ -70,12 +71,15 @@ def demo(options: argparse.Namespace) -> None:
     with new_run_folder(path) as folder:
         traffic.mkdir()
         console.print(
-            f"generating {options.rows:,} flows to train on, and others to test on", highlight=False
+            f"generating {options.rows:,} training flows and {options.rows // DEMO_TEST_DIVISOR:,} test "
+            "flows",
+            highlight=False,
         )
-        # Another seed makes other hosts: the test traffic is that of a network which training has not seen.
+        # Another seed generates other hosts: the test traffic comes from a network that training has not
+        # seen.
         for file, num_rows, seed in zip(
             files,
-            (options.rows, options.rows // DEMO_TEST_SHARE),
+            (options.rows, options.rows // DEMO_TEST_DIVISOR),
             (options.seed, options.seed + 1),
             strict=True,
         ):
@@ -88,7 +92,7 @@ def demo(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train a detector, alone or by a teacher, or pretrain a model; or go on with what was interrupted."""
+    """Train a detector, distil one or pretrain a model, or resume an interrupted run."""
     with init_process_group(os.environ) as crew:
         if not crew.communicator.is_main:
             with sigterm_as_exception():
@@ -120,25 +124,23 @@ def _described(
     options: argparse.Namespace,
     *,
     inherited: Mapping[str, object] | None = None,
-    own: Mapping[str, object] | None = None,
+    extra: Mapping[str, object] | None = None,
 ) -> RunConfig:
-    """The run that data, recipe and options of a command describe.
+    """The run that the data, recipe and options of a command describe.
 
     Args:
-        inherited: What stands in place of the defaults.
-        own: Settings that come from other options of the command.
+        inherited: Settings that replace the defaults.
+        extra: Settings from other options of the command.
     """
     given: dict[str, object] = {
         "data": given_options(options, *DATA_OPTIONS),
         **given_options(options, "seed"),
-        **(own or {}),
+        **(extra or {}),
     }
     # Absolute, so that the run can be resumed from another folder.
     if options.data is not None:
         given["train"] = options.data if options.data == "-" else str(Path(options.data).absolute())
-    start: Path | None = getattr(
-        options, "init_from", None
-    )  # no option of every command that describes a run
+    start: Path | None = getattr(options, "init_from", None)  # not an option of every command
     if start is not None:
         load_artifact(start, pretrained=True)
         given["model"] = {"init_from": str(start.absolute())}
@@ -146,43 +148,38 @@ def _described(
         given["test"] = [data if data == "-" else str(Path(data).absolute()) for data in options.test]
     run = resolve_run(options.recipe, options.overrides, given, inherited=inherited)
     if not run.train:
-        raise ConfigError(
-            "expected training data, got none; name a file, a folder or a glob after "
-            f"`wirebert {options.command}`"
-        )
+        raise ConfigError(f"no training data: pass a file, folder or pattern to `wirebert {options.command}`")
     if "-" in (run.train, *run.test, *run.distillation.unlabelled):
         raise ConfigError(
-            "training reads its data several times and resumes from it, so it can not be `-`; save it to a file"
+            "training data cannot be `-`, as training reads it more than once; save it to a file"
         )
-    for data in run.test:  # a wrong path is found now; the content is opened after the model is saved
+    for data in run.test:  # a wrong path fails now; the content is opened after the model is saved
         find_files(data)
     return run
 
 
 def _described_student(options: argparse.Namespace) -> RunConfig:
-    """The training of a student that teacher, data, recipe and options describe."""
+    """The training run of a student that teacher, data, recipe and options describe."""
     if options.model is None:
-        raise ConfigError(
-            "expected the model folder of a teacher, got none; name RUN/model after `wirebert distill`"
-        )
+        raise ConfigError("no teacher: pass its model folder to `wirebert distill`, e.g. runs/demo/model")
     teacher = Teacher.load(options.model)
     unlabelled = [name if name == "-" else str(Path(name).absolute()) for name in options.unlabelled]
-    own: dict[str, object] = {
+    extra: dict[str, object] = {
         "model": {"size": options.size or "mini"},
         "distillation": {"teacher": str(options.model.absolute()), "unlabelled": unlabelled},
     }
-    run = _described(options, inherited=teacher.settings(), own=own)
-    find_architecture(run.model.size)  # what is wrong is told before anything is read
-    folder, place = options.model.resolve(), None if options.out is None else options.out.resolve()
-    if place is not None and (place == folder.parent or place.is_relative_to(folder)):
+    run = _described(options, inherited=teacher.settings(), extra=extra)
+    find_architecture(run.model.size)  # fails before any data is read
+    folder, out = options.model.resolve(), None if options.out is None else options.out.resolve()
+    if out is not None and (out == folder.parent or out.is_relative_to(folder)):
         raise ConfigError(
-            f"--out {options.out}: expected a folder for the student, found that of its teacher; choose another"
+            f"--out {options.out}: this is the folder of the teacher; choose another folder for the student"
         )
     return run
 
 
 def _described_pretraining(options: argparse.Namespace) -> PretrainConfig:
-    """The pretraining that data, recipe and options describe."""
+    """The pretraining run that data, recipe and options describe."""
     given: dict[str, object] = {
         "data": given_options(options, *COLUMN_OPTIONS),
         **given_options(options, "seed"),
@@ -192,8 +189,9 @@ def _described_pretraining(options: argparse.Namespace) -> PretrainConfig:
     run = resolve_pretraining(options.recipe, options.overrides, given)
     if not run.rows or "-" in run.rows:
         raise ConfigError(
-            f"expected files, folders or globs to pretrain on, got {'`-`' if run.rows else 'none'}; they are read several "
-            "times, so save standard input to a file"
+            "pretraining data cannot be `-`, as training reads it more than once; save it to a file"
+            if run.rows
+            else "no training data: pass files, folders or patterns to `wirebert pretrain`"
         )
     return run
 
@@ -204,7 +202,8 @@ def _resume(options: argparse.Namespace, console: Console, crew: ProcessGroup) -
     given = [name for name in decided if getattr(options, name, None) not in (None, [])]
     if given:
         raise ConfigError(
-            f"--resume continues a run as it was started, so it takes no other option, got {', '.join(given)}"
+            f"--resume continues a run with its own settings and takes no other option, got "
+            f"{', '.join(given)}"
         )
     folder = open_run_folder(options.resume)
     with locked(folder):
@@ -212,13 +211,14 @@ def _resume(options: argparse.Namespace, console: Console, crew: ProcessGroup) -
         if is_pretraining != (options.command == "pretrain"):
             command = "pretrain" if is_pretraining else "train"
             raise RunError(
-                f"{folder.path}: expected a run of `wirebert {options.command}`, found one of `wirebert {command}`; go on with "
+                f"{folder.path}: this is a run of `wirebert {command}`, not of `wirebert {options.command}`; "
+                "continue it with "
                 f"`wirebert {command} --resume {folder.path}`"
             )
         if folder.is_finished:
-            folder.discard_working_files()  # a kill may have left some
+            folder.discard_working_files()  # a killed process may have left some
             console.print(
-                f"{folder.path}: this run is finished; `wirebert report {folder.path}` shows its figures"
+                f"{folder.path}: this run is finished; `wirebert report {folder.path}` shows its metrics"
             )
             return
         resolve = resolve_pretraining if is_pretraining else resolve_run
@@ -236,20 +236,20 @@ def _fit(
             else:
                 train_detector(run, folder, console, crew)
     except KeyboardInterrupt as stop:
-        raise type(stop)(f"go on with `wirebert {command} --resume {folder.path}`") from stop
+        raise type(stop)(f"continue with `wirebert {command} --resume {folder.path}`") from stop
 
 
 def compare(options: argparse.Namespace) -> None:
-    """A recipe against other methods on the same rows."""
+    """Benchmark a recipe against tuned baselines on the same rows."""
     if options.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
     run = _described(options)
     if not run.test and not run.data.test_fraction:
-        raise ConfigError("expected a test, got none; name --test DATA, or set data.test_fraction")
+        raise ConfigError("no test data: pass --test FILE or set data.test_fraction")
     if run.distillation.model_folder is not None:
         raise ConfigError(
-            "distillation.teacher cannot be a trained model in a comparison, whose methods learn from labels, got "
-            f"{run.distillation.teacher!r}; give a student of `wirebert distill` as --run"
+            "distillation.teacher cannot be a trained model in a comparison, whose methods learn from labels "
+            f"only, got {run.distillation.teacher!r}; pass a student of `wirebert distill` as --run"
         )
     console = SafeConsole()
     out = options.out or Path("runs") / f"compare-{options.recipe.stem if options.recipe else 'defaults'}"
@@ -259,7 +259,8 @@ def compare(options: argparse.Namespace) -> None:
             comparison = run_comparison(run, out, text, options.run, options.jobs, console)
         elif options.run:
             raise ConfigError(
-                "--run must be left out where comparison.num_splits is above 1: a run has one split"
+                "--run cannot be used with comparison.num_splits above 1, as a run has one split; leave it "
+                "out"
             )
         else:
             comparison = compare_on_splits(run, out, text, options.jobs, console)

@@ -25,12 +25,12 @@ from wirebert.metrics.intervals import Interval
 from wirebert.metrics.registry import METRICS
 from wirebert.metrics.significance import DifferenceInterval
 from wirebert.report.comparison import (
-    ClassStandings,
+    ClassEstimates,
     Comparison,
     Difference,
     MetricEstimate,
     SplitComparison,
-    corrected,
+    apply_holm,
 )
 
 
@@ -47,19 +47,19 @@ def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitCo
             if all(figure in split.estimates.get(method, {}) for split in splits):
                 values = [split.estimates[method][figure].value for split in splits]
                 standings.setdefault(method, {})[figure] = _standing(values, test_share)
-    classes: dict[str, ClassStandings] = {}
+    classes: dict[str, ClassEstimates] = {}
     for name, own in first.classes.items():
         if all(name in split.classes for split in splits):
-            classes[name] = ClassStandings(
+            classes[name] = ClassEstimates(
                 num_flows=round(float(np.mean([split.classes[name].num_flows for split in splits]))),
-                standings={
+                estimates={
                     method: _standing(
-                        [split.classes[name].standings[method].value for split in splits], test_share
+                        [split.classes[name].estimates[method].value for split in splits], test_share
                     )
-                    for method in own.standings
+                    for method in own.estimates
                 },
             )
-    return corrected(
+    return apply_holm(
         SplitComparison(
             name=f"{first.name}, {len(splits)} splits",
             num_flows=round(float(np.mean([split.num_flows for split in splits]))),

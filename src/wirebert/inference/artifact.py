@@ -15,7 +15,6 @@ checked and read when they are first used: scoring with an export reads no weigh
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from wirebert.decision.novelty import NoveltyScorer
 from wirebert.decision.operating_point import NO_OPERATING_POINT, OperatingPoint
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError, ConfigError, UserError
-from wirebert.files import fsync_path, write_atomic
+from wirebert.files import atomic_folder, previous_folder, write_atomic
 from wirebert.inference.engines import ENGINES
 from wirebert.inference.weights import LazyWeights, Weights, save_arrays
 from wirebert.model.config import Architecture
@@ -129,19 +128,12 @@ def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
         raise ArtifactError(
             f"{folder}: expected a new folder or a model folder to replace, found something else; choose another place"
         )
-    aside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
     try:
-        aside.mkdir(parents=True)
-        _write_files(artifact, aside, card)
-        for path in (*aside.iterdir(), aside):
-            fsync_path(path)
-        _move(aside, folder)
+        with atomic_folder(folder) as temporary:
+            _write_files(artifact, temporary, card)
     except (OSError, SafetensorError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ArtifactError(f"{folder}: the model can not be written ({reason}); make room there") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_card(folder: Path, card: str) -> None:
@@ -160,8 +152,8 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
         ArtifactError: a file is missing, truncated or changed (it is named), another version of wirebert wrote it, or it is
             a pretrained model and not a detector, or the reverse.
     """
-    if not folder.exists() and _before(folder).is_dir():
-        folder = _before(folder)
+    if not folder.exists() and previous_folder(folder).is_dir():
+        folder = previous_folder(folder)
     manifest = _read_manifest(folder)
     _check_files(folder, manifest["files"])
     if bool(manifest["classes"].get("classes")) == pretrained:
@@ -280,22 +272,6 @@ def _write_files(artifact: Artifact, folder: Path, card: str) -> None:
 def _open_weights(folder: Path, manifest: Mapping[str, Any]) -> Weights:
     path, digest = folder / _WEIGHTS, manifest["files"][_WEIGHTS]
     return LazyWeights(path, lambda: _check_content(path, digest))
-
-
-def _move(aside: Path, folder: Path) -> None:
-    """Put a written folder in its place. The one before steps aside, so no half-deleted folder ever bears the name."""
-    before = _before(folder)
-    if folder.exists():
-        shutil.rmtree(before, ignore_errors=True)
-        folder.replace(before)
-    # Killed here, there is the one before alone; loading finds it, and the next save goes on from here.
-    aside.replace(folder)
-    fsync_path(folder.parent)
-    shutil.rmtree(before, ignore_errors=True)
-
-
-def _before(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".old")
 
 
 def _read_classes(state: Mapping[str, Any]) -> ClassMap:

@@ -29,7 +29,7 @@ from wirebert.data.formats import can_be_followed, joined_names
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
-from wirebert.files import try_lock
+from wirebert.files import atomic_file, try_lock
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import JsonLinesWriter, predict_blocks
 from wirebert.inference.tail import Position, Tail
@@ -341,10 +341,5 @@ def _write_progress(out: Path, progress: FollowProgress) -> None:
     metadata = {**(table.schema.metadata or {}), _METADATA: json.dumps(plain).encode()}
     table = table.replace_schema_metadata(metadata)
     path = state_path(out)
-    aside = path.with_name(path.name + ".part")
-    with aside.open("wb") as file:
-        with pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    with atomic_file(path) as temporary, pa.ipc.new_file(str(temporary), table.schema) as writer:
+        writer.write_table(table)

@@ -20,6 +20,7 @@ from wirebert.data.flows import Flows
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.errors import DataError
+from wirebert.files import atomic_file
 from wirebert.inference.detector import Detector, Scores
 from wirebert.inference.explanations import explain_rows, needs_explanation
 from wirebert.prefetch import prefetch
@@ -278,19 +279,17 @@ def open_writer(path: Path) -> Generator[TableWriter]:
         )
     if not path.parent.is_dir():
         raise DataError(f"--out {path}: the folder {path.parent} does not exist; make it first")
-    aside = path.with_name(path.name + ".part")
-    sink = _open(aside, path)
-    try:
-        with sink, closing(WRITERS[ending](sink)) as writer:
-            yield writer
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with (
+        atomic_file(path) as temporary,
+        _open(temporary, path) as sink,
+        closing(WRITERS[ending](sink)) as writer,
+    ):
+        yield writer
 
 
-def _open(aside: Path, path: Path) -> BinaryIO:
+def _open(temporary: Path, path: Path) -> BinaryIO:
     try:
-        return aside.open("wb")
+        return temporary.open("wb")
     except OSError as error:
         raise DataError(
             f"--out {path}: can not be written ({error.strerror}); choose another place"

@@ -1,7 +1,7 @@
-"""Several methods on the same flows: figures with their intervals, and tests of the differences.
+"""Several methods on the same flows: metrics with their intervals, and tests of the differences.
 
-A method is one way of making a detector (settings, or a baseline); it may have been trained with several seeds, and its
-figures are then means over them.
+A method is a set of settings or a baseline. It may have been trained with several seeds; its metrics are then
+means over them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,59 +27,59 @@ from wirebert.metrics.significance import (
 from wirebert.report.report import FileUsage
 
 CLASS_F1 = "f1"
-"""The figure that each class has of its own."""
+"""The metric of each single class."""
 
 ResamplingUnit = Literal["rows", "clusters", "seeds", "splits"]
 RESAMPLING_UNITS: tuple[ResamplingUnit, ...] = ("clusters", "splits", "seeds", "rows")
 
 FEWEST_SEEDS = 2
-"""With fewer there is nothing to draw from."""
+"""With fewer seeds there is nothing to resample."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
-    """What one method said about the flows, once per seed."""
+    """The predictions of one method, once per seed."""
 
     name: str
     predicted: Int64[np.ndarray, "seeds flows"]
     scores: Float64[np.ndarray, "seeds flows"] | None = None
-    """Attack scores; None where there is no benign class."""
+    """Attack scores; None without a benign class."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricEstimate:
-    """One figure of one method."""
+    """One metric of one method."""
 
     value: float
     """Mean over seeds, or over splits."""
     std: float | None
     """Standard deviation over these; None for one seed."""
     intervals: Mapping[str, Interval]
-    """Way of resampling -> 95 % interval; only the ways that there are."""
+    """Resampling unit -> 95 % interval, for the units that are available."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """How far one method is above another in one figure."""
+    """Difference of two methods in one metric."""
 
     first: str
     second: str
     figure: str
     value: float
-    """First less second."""
+    """First minus second."""
     intervals: Mapping[str, DifferenceInterval]
-    """Way of resampling -> interval and p-values; only the ways that there are."""
+    """Resampling unit -> interval and p-values, for the units that are available."""
     class_name: str | None = None
-    """Whose figure it is; None: of all classes together."""
+    """The class that the metric is of; None: all classes together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ClassStandings:
-    """F1 of one class by every method."""
+class ClassEstimates:
+    """F1 of one class for every method."""
 
     num_flows: int
-    standings: Mapping[str, MetricEstimate]
-    """Method -> standing."""
+    estimates: Mapping[str, MetricEstimate]
+    """Method -> F1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,37 +91,37 @@ class SplitComparison:
     num_clusters: int
     """0: rows have no clusters."""
     estimates: Mapping[str, Mapping[str, MetricEstimate]] = field(default_factory=dict)
-    """Method -> figure -> standing."""
+    """Method -> metric -> estimate."""
     differences: tuple[Difference, ...] = ()
-    classes: Mapping[str, ClassStandings] = field(default_factory=dict)
-    """Each class that has flows."""
+    classes: Mapping[str, ClassEstimates] = field(default_factory=dict)
+    """Each class with flows."""
     class_differences: tuple[Difference, ...] = ()
-    """Of the same pairs, in the F1 of each class."""
+    """Differences of the same pairs in the F1 of each class."""
     note: str = ""
-    """Why there is no test, where there is none."""
+    """Why there is no test, if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Everything that is said about some methods side by side."""
+    """A comparison of several methods."""
 
     title: str
     primary: str
-    """The figure that was chosen to decide before any test file was opened."""
+    """The metric that decides, chosen before any test file was opened."""
     splits: tuple[SplitComparison, ...]
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Method -> what is worth knowing of it (seeds, speed, memory): name in words -> value in words."""
+    """Method -> its facts (seeds, speed, memory): name in words -> value in words."""
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Dotted setting -> its value in each method of `facts`, where they differ."""
+    """Dotted setting -> its value in each method of `facts`, for the settings that differ."""
     files: Mapping[str, FileUsage] = field(default_factory=dict)
-    """Split -> its content and how often it was opened."""
+    """Split -> its file content and how often it was used."""
     notes: tuple[str, ...] = ()
-    """What a reader has to know to read the figures rightly."""
+    """Notes on how to read the metrics."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
-    """One figure of every verdict, as it is and on each resample."""
+class _ResampledMetric:
+    """One metric of every row of predictions, as measured and on each resample."""
 
     plain: Float64[np.ndarray, " verdicts"]
     ways: Mapping[str, Float64[np.ndarray, "verdicts resamples"]]
@@ -129,8 +129,8 @@ class _Measured:
 
 def compare_methods(
     name: str,
-    judged: LabelledRows,
-    contenders: Sequence[Predictions],
+    labelled: LabelledRows,
+    methods: Sequence[Predictions],
     tested: Sequence[str],
     *,
     classes: Sequence[str] = (),
@@ -138,46 +138,46 @@ def compare_methods(
     seed: int = 1,
     num_resamples: int = 1000,
 ) -> SplitComparison:
-    """Figures of every method, and the differences of `pairs` in the figures `tested`.
+    """Metrics of every method, and the differences of `pairs` in the metrics `tested`.
 
     Args:
-        classes: Name of each class id, for the F1 of each class; empty: only figures of all classes together.
+        classes: Name of each class id, for the F1 of each class; empty: only metrics of all classes together.
         pairs: Names of methods; None: the first method against each other one.
     """
-    measured = _measure(judged, contenders, per_class=bool(classes), seed=seed, num_resamples=num_resamples)
-    places = _places(contenders)
+    measured = _measure(labelled, methods, per_class=bool(classes), seed=seed, num_resamples=num_resamples)
+    slices = _slices(methods)
     if pairs is None:
-        pairs = [(contenders[0].name, other.name) for other in contenders[1:]]
-    counts = np.bincount(judged.true_ids, minlength=judged.num_labels).tolist()
-    f1_of_class = {own: measured.pop(f1_of(label)) for label, own in enumerate(classes)}
-    num_flows = {own: count for own, count in zip(classes, counts, strict=False) if count}
-    return corrected(
+        pairs = [(methods[0].name, other.name) for other in methods[1:]]
+    counts = np.bincount(labelled.true_ids, minlength=labelled.num_labels).tolist()
+    f1_of_class = {label: measured.pop(f1_of(index)) for index, label in enumerate(classes)}
+    num_flows = {label: count for label, count in zip(classes, counts, strict=False) if count}
+    return apply_holm(
         SplitComparison(
             name=name,
-            num_flows=len(judged.true_ids),
-            num_clusters=_num_clusters(judged),
+            num_flows=len(labelled.true_ids),
+            num_clusters=_num_clusters(labelled),
             estimates={
-                method: {figure: _estimate(values, place, seed) for figure, values in measured.items()}
-                for method, place in places.items()
+                method: {figure: _estimate(values, rows, seed) for figure, values in measured.items()}
+                for method, rows in slices.items()
             },
             differences=tuple(
-                _difference(pair, figure, measured[figure], places, seed)
+                _difference(pair, figure, measured[figure], slices, seed)
                 for pair in pairs
                 for figure in tested
                 if figure in measured
             ),
             classes={
-                own: ClassStandings(
+                label: ClassEstimates(
                     num_flows=count,
-                    standings={
-                        method: _estimate(f1_of_class[own], at, seed) for method, at in places.items()
+                    estimates={
+                        method: _estimate(f1_of_class[label], rows, seed) for method, rows in slices.items()
                     },
                 )
-                for own, count in num_flows.items()
+                for label, count in num_flows.items()
             },
             class_differences=tuple(
-                _difference(pair, CLASS_F1, f1_of_class[own], places, seed, class_name=own)
-                for own in num_flows
+                _difference(pair, CLASS_F1, f1_of_class[label], slices, seed, class_name=label)
+                for label in num_flows
                 for pair in pairs
             ),
         )
@@ -185,14 +185,14 @@ def compare_methods(
 
 
 def _measure(
-    judged: LabelledRows, contenders: Sequence[Predictions], *, per_class: bool, seed: int, num_resamples: int
-) -> dict[str, _Measured]:
-    predicted = np.concatenate([contender.predicted for contender in contenders])
-    given = [contender.scores for contender in contenders if contender.scores is not None]
-    scores = np.concatenate(given) if len(given) == len(contenders) else None
+    labelled: LabelledRows, methods: Sequence[Predictions], *, per_class: bool, seed: int, num_resamples: int
+) -> dict[str, _ResampledMetric]:
+    predicted = np.concatenate([method.predicted for method in methods])
+    given = [method.scores for method in methods if method.scores is not None]
+    scores = np.concatenate(given) if len(given) == len(methods) else None
     ways = {
         way: resample(
-            judged,
+            labelled,
             predicted,
             scores,
             by_cluster=by_cluster,
@@ -201,25 +201,25 @@ def _measure(
             per_class=per_class,
         )
         for way, by_cluster in (("clusters", True), ("rows", False))
-        if judged.has_clusters or not by_cluster
+        if labelled.has_clusters or not by_cluster
     }
     return {
-        figure: _Measured(values, {way: drawn[figure] for way, drawn in ways.items()})
-        for figure, values in paired_metrics(judged, predicted, scores, per_class=per_class).items()
+        figure: _ResampledMetric(values, {way: drawn[figure] for way, drawn in ways.items()})
+        for figure, values in paired_metrics(labelled, predicted, scores, per_class=per_class).items()
     }
 
 
 def _difference(
     names: tuple[str, str],
     figure: str,
-    measured: _Measured,
-    places: Mapping[str, slice],
+    measured: _ResampledMetric,
+    slices: Mapping[str, slice],
     seed: int,
     class_name: str | None = None,
 ) -> Difference:
-    first, second = (places[name] for name in names)
+    first, second = (slices[name] for name in names)
     plain = measured.plain
-    contrasts = {
+    intervals = {
         way: _bootstrap_interval(drawn[first], drawn[second]) for way, drawn in measured.ways.items()
     }
     return Difference(
@@ -227,17 +227,18 @@ def _difference(
         second=names[1],
         figure=figure,
         value=float(plain[first].mean() - plain[second].mean()),
-        intervals=contrasts | _seed_interval(plain[first], plain[second], seed),
+        intervals=intervals | _seed_interval(plain[first], plain[second], seed),
         class_name=class_name,
     )
 
 
-def corrected(split: SplitComparison) -> SplitComparison:
-    """The same with Holm's correction over all differences in one figure, each way of resampling by itself.
+def apply_holm(split: SplitComparison) -> SplitComparison:
+    """The same with Holm's correction over all differences in one metric, for each resampling unit
+    separately.
 
-    One figure was named before the test was opened, and each split is a question of its own. A wider family would ask for
-    p-values that five seeds each (252 ways to swap them) can not give. The F1 of all classes is one family: whoever looks at
-    each of them looks for the one that differs.
+    The primary metric is chosen before the test file is opened, and each split is a separate question. A
+    wider family would need p-values that five seeds each (252 permutations) cannot reach. The F1 of all
+    classes is one family, since a reader of that table looks for the class that differs.
     """
     return replace(
         split, differences=_holm(split.differences), class_differences=_holm(split.class_differences)
@@ -248,26 +249,30 @@ def _holm(given: Sequence[Difference]) -> tuple[Difference, ...]:
     differences = list(given)
     for figure in dict.fromkeys(difference.figure for difference in differences):
         for way in RESAMPLING_UNITS:
-            places = [
-                at for at, own in enumerate(differences) if own.figure == figure and way in own.intervals
+            family = [
+                index
+                for index, own in enumerate(differences)
+                if own.figure == figure and way in own.intervals
             ]
-            for at, p in zip(places, holm([differences[at].intervals[way].p for at in places]), strict=True):
-                ways = {**differences[at].intervals, way: replace(differences[at].intervals[way], p_holm=p)}
-                differences[at] = replace(differences[at], intervals=ways)
+            adjusted = holm([differences[index].intervals[way].p for index in family])
+            for index, p in zip(family, adjusted, strict=True):
+                intervals = differences[index].intervals
+                corrected = {**intervals, way: replace(intervals[way], p_holm=p)}
+                differences[index] = replace(differences[index], intervals=corrected)
     return tuple(differences)
 
 
-def _places(contenders: Sequence[Predictions]) -> dict[str, slice]:
-    ends = np.cumsum([len(contender.predicted) for contender in contenders]).tolist()
+def _slices(methods: Sequence[Predictions]) -> dict[str, slice]:
+    ends = np.cumsum([len(method.predicted) for method in methods]).tolist()
     return {
-        contender.name: slice(start, end)
-        for contender, start, end in zip(contenders, [0, *ends[:-1]], ends, strict=True)
+        method.name: slice(start, end)
+        for method, start, end in zip(methods, [0, *ends[:-1]], ends, strict=True)
     }
 
 
-def _estimate(measured: _Measured, place: slice, seed: int) -> MetricEstimate:
-    values = measured.plain[place]
-    intervals = {way: percentile_interval(drawn[place].mean(axis=0)) for way, drawn in measured.ways.items()}
+def _estimate(metric: _ResampledMetric, rows: slice, seed: int) -> MetricEstimate:
+    values = metric.plain[rows]
+    intervals = {way: percentile_interval(drawn[rows].mean(axis=0)) for way, drawn in metric.ways.items()}
     has_seeds = len(values) >= FEWEST_SEEDS
     if has_seeds:
         intervals["seeds"] = seed_interval(values, seed=seed)
@@ -293,7 +298,7 @@ def _seed_interval(
     return {"seeds": DifferenceInterval(seed_interval(first, second, seed=seed), p, p)}
 
 
-def _num_clusters(judged: LabelledRows) -> int:
-    if judged.clusters is None or not judged.has_clusters:
+def _num_clusters(labelled: LabelledRows) -> int:
+    if labelled.clusters is None or not labelled.has_clusters:
         return 0
-    return len(np.unique(judged.clusters[judged.clusters >= 0]))
+    return len(np.unique(labelled.clusters[labelled.clusters >= 0]))

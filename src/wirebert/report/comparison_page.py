@@ -1,7 +1,10 @@
-"""A comparison as one self-contained HTML page, in the look of the report page: no script, nothing fetched."""
+"""A comparison as one self-contained HTML page in the style of the report page: no script, nothing is
+fetched."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from markupsafe import Markup, escape
 
 from wirebert.files import write_atomic
 from wirebert.metrics.registry import METRICS
@@ -18,13 +21,11 @@ from wirebert.report.comparison_terminal import (
     split_heading,
 )
 from wirebert.report.html.parts import (
-    Markup,
     charts,
     document,
     figure,
     heading,
     join,
-    markup,
     paragraph,
     table,
     with_range,
@@ -50,7 +51,7 @@ _NAME_WIDTH = 220
 def write_comparison(
     comparison: Comparison, path: Path, histories: Mapping[str, Sequence[History]] | None = None
 ) -> None:
-    """Write the page; the file appears whole or not at all."""
+    """Write the page in one step: the file is complete or absent."""
     write_atomic(path, comparison_page(comparison, histories))
 
 
@@ -58,34 +59,34 @@ def comparison_page(comparison: Comparison, histories: Mapping[str, Sequence[His
     """The page as HTML text. Every text from the data is escaped.
 
     Args:
-        histories: Method -> how the training of each of its runs went, to be drawn over each other.
+        histories: Method -> training curves of each of its runs, drawn in one chart.
     """
-    verdict = join(*map(paragraph, summary_sentences(comparison)))
+    summary = join(*map(paragraph, summary_sentences(comparison)))
     sections = [
-        ("verdict", "Verdict", Markup(f'<div class="verdict">{verdict}</div>') if verdict else Markup("")),
+        ("summary", "Summary", Markup(f'<div class="summary">{summary}</div>') if summary else Markup("")),
         *(
             (f"split-{i}", split_heading(split), _split(f"split-{i}", split, comparison))
             for i, split in enumerate(comparison.splits)
         ),
-        ("curves", "Training, run over run", _curves(histories or {})),
+        ("curves", "Training curves", _curves(histories or {})),
         ("settings", "Settings that differ", _table("Settings of each method", *setting_cells(comparison))),
         ("runs", "Facts", _table("Facts of each method", *fact_cells(comparison))),
         ("notes", "Notes", join(*map(paragraph, comparison.notes))),
     ]
-    about = f"{len(comparison.facts)} methods side by side"
+    about = f"{len(comparison.facts)} methods"
     return document(comparison.title, "wirebert comparison", sections, about=about, policy=policy())
 
 
 def summary_sentences(comparison: Comparison) -> list[str]:
-    """One sentence for each difference in the primary figure: above, below or not to be told apart."""
+    """One sentence for each difference in the primary metric: above, below or no significant difference."""
     sentences: list[str] = []
     for split in comparison.splits:
         for difference in split.differences:
             if difference.figure != comparison.primary:
                 continue
-            strictest = max((contrast.p_holm for contrast in difference.intervals.values()), default=1.0)
+            strictest = max((result.p_holm for result in difference.intervals.values()), default=1.0)
             outcome = (
-                "can not be told from"
+                "is not significantly different from"
                 if strictest >= 0.05
                 else "is above"
                 if difference.value > 0
@@ -93,7 +94,7 @@ def summary_sentences(comparison: Comparison) -> list[str]:
             )
             sentences.append(
                 f"On {split.name}, {pair_words(difference, outcome)}, in {METRICS[difference.figure].title} "
-                f"({difference.value:+.3f}; largest corrected p of all ways of drawing: {strictest:.3f})."
+                f"({difference.value:+.3f}; largest Holm-adjusted p over all bootstraps: {strictest:.3f})."
             )
     return sentences
 
@@ -103,10 +104,10 @@ def _split(key: str, split: SplitComparison, comparison: Comparison) -> Markup:
     if not split.estimates:
         return notes
     chart = estimates_chart(split, comparison.primary)
-    tables = _table(f"Figures on {split.name}", *estimate_cells(split, comparison.primary), text=())
+    tables = _table(f"Metrics on {split.name}", *estimate_cells(split, comparison.primary), text=())
     if split.differences:
-        told = _table(f"Differences on {split.name}", *difference_cells(split.differences), text=(1,))
-        tables = join(tables, heading("Differences on the same flows"), told)
+        differences = _table(f"Differences on {split.name}", *difference_cells(split.differences), text=(1,))
+        tables = join(tables, heading("Differences on the same flows"), differences)
     return join(_figure(key, chart), tables, notes, _classes(split))
 
 
@@ -120,7 +121,7 @@ def _classes(split: SplitComparison) -> Markup:
     ]
     if split.class_differences:
         cells = difference_cells(split.class_differences)
-        note = "Holm: corrected for the number of differences in this table, over all classes."
+        note = "Holm: adjusted for the number of differences in this table, over all classes."
         parts += [
             _table(f"Differences in the F1 of each class of {split.name}", *cells, text=(1,)),
             paragraph(note, "faint"),
@@ -129,13 +130,14 @@ def _classes(split: SplitComparison) -> Markup:
 
 
 def estimates_chart(split: SplitComparison, primary: str) -> Chart:
-    """The primary figure of each method as a point, with its intervals as lines: thick for rows or splits, thin for clusters."""
+    """The primary metric of each method with its intervals: a thick line for rows or splits, a thin one for
+    clusters."""
     rows: list[Spec] = []
-    for method, standings in split.estimates.items():
-        if primary in standings:
-            found = standings[primary]
-            row: Spec = {"method": method, "value": found.value, "text": f"{found.value:.3f}"}
-            for way, (low, high) in found.intervals.items():
+    for method, estimates in split.estimates.items():
+        if primary in estimates:
+            estimate = estimates[primary]
+            row: Spec = {"method": method, "value": estimate.value, "text": f"{estimate.value:.3f}"}
+            for way, (low, high) in estimate.intervals.items():
                 row |= {f"{way}_low": low, f"{way}_high": high}
             rows.append(row)
     x: Spec = {"type": "quantitative", "title": METRICS[primary].title, "scale": {"zero": False}}
@@ -155,13 +157,15 @@ def estimates_chart(split: SplitComparison, primary: str) -> Chart:
     y: Spec = {"field": "method", "type": "nominal", "sort": None, "title": None, "axis": axis}
     wide = "splits" if any("splits_low" in row for row in rows) else "rows"
     layers = [rule(wide, 4.0, FAINT_INK), rule("clusters", 1.5, SECOND), point]
-    drawn_whole = f"; orange, {UNIT_WORDS['clusters']}" if split.num_clusters else ""
-    subtitle = f"95 % intervals: grey, {UNIT_WORDS[wide]}{drawn_whole}"
+    by_cluster = f"; orange: {UNIT_WORDS['clusters']}" if split.num_clusters else ""
+    subtitle = f"95 % CI; grey: {UNIT_WORDS[wide]}{by_cluster}"
     body: Spec = {"data": {"values": rows}, "width": WIDTH, "height": {"step": 26}, "encoding": {"y": y}}
     title = f"{METRICS[primary].title} on {split.name}"
-    told = ", ".join(f"{row['method']} {row['text']}" for row in rows)
+    listed = ", ".join(f"{row['method']} {row['text']}" for row in rows)
     return Chart(
-        spec=specification(title, subtitle, body | {"layer": layers}), words=f"{title}: {told}.", size="cells"
+        spec=specification(title, subtitle, body | {"layer": layers}),
+        words=f"{title}: {listed}.",
+        size="cells",
     )
 
 
@@ -183,7 +187,7 @@ def _curves(histories: Mapping[str, Sequence[History]]) -> Markup:
 
 def overlaid(title: str, unit: str, runs: Mapping[str, Sequence[Curve]]) -> Chart:
     """One line for each run, one colour for each method."""
-    curves = [Curve(method, own.at, own.values) for method, all_own in runs.items() for own in all_own]
+    curves = [Curve(method, curve.at, curve.values) for method, own in runs.items() for curve in own]
     return line_chart(title, unit, curves, log="loss" in title.lower() and spans_magnitudes(*curves))
 
 
@@ -194,17 +198,17 @@ def _figure(key: str, chart: Chart) -> Markup:
 def _table(
     caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], text: Iterable[int] | None = None
 ) -> Markup:
-    """A table of cells whose second line, if there is one, stands small below the first.
+    """A table of cells whose second line, if there is one, is shown in small print below the first.
 
     Args:
-        text: Columns whose cells may be broken; None: all.
+        text: Columns whose cells may wrap; None: all.
     """
     if not rows:
         return Markup("")
-    broken = range(1, len(head)) if text is None else text
-    return table(caption, head, [list(map(_lines, row)) for row in rows], text=broken, hide_caption=True)
+    wrapped = range(1, len(head)) if text is None else text
+    return table(caption, head, [list(map(_lines, row)) for row in rows], text=wrapped, hide_caption=True)
 
 
 def _lines(cell: str) -> Markup:
     first, _, second = cell.partition("\n")
-    return with_range(join(first, Markup("<br>")), second) if second else markup(first)
+    return with_range(join(first, Markup("<br>")), second) if second else escape(first)

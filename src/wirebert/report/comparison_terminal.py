@@ -19,21 +19,22 @@ from wirebert.report.comparison import (
 from wirebert.report.terminal import format_file_usage, interval
 
 UNIT_WORDS: Final = {
-    "clusters": "attacks drawn whole",
-    "splits": "the file split anew",
-    "seeds": "seeds drawn",
-    "rows": "flows drawn one by one",
+    "clusters": "bootstrap over attack names",
+    "splits": "over splits of the file",
+    "seeds": "over seeds",
+    "rows": "bootstrap over flows",
 }
-"""Way of resampling -> what is drawn, for people."""
+"""Resampling unit -> its name on pages."""
 
 _WIDEST: Final = ("clusters", "splits", "rows")
-"""Ways whose interval stands beside a figure, the first that there is."""
+"""Resampling units whose interval is shown with a value: the first that is available."""
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Per split: the figures of every method, then the differences; at the end settings, speed and reads.
+    """Per split: the metrics of every method, then the differences; at the end settings, speed and file
+    usage.
 
-    Where the output is no terminal, it is plain ASCII but for names from the data.
+    Where the output is not a terminal, it is plain ASCII except for names from the data.
     """
     plain = not console.is_terminal
     for split in comparison.splits:
@@ -49,7 +50,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     if rows:
         console.print(_table_of("settings that differ", head, rows, plain=plain))
         console.print()
-    # Facts are many and methods too: in lines they stay readable at any width.
+    # There are many facts and many methods: as lines they stay readable at any width.
     for method, facts in comparison.facts.items():
         line = f"{method}: " + "; ".join(f"{name}: {value}" for name, value in facts.items())
         console.print(Text(_ascii(line) if plain else line))
@@ -65,35 +66,37 @@ def split_heading(split: SplitComparison) -> str:
 
 
 def estimate_cells(split: SplitComparison, primary: str) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: one row a method, one column a figure, the primary one first."""
-    shown = {figure for standings in split.estimates.values() for figure in standings}
+    """Head and rows: one row per method, one column per metric, the primary metric first."""
+    shown = {metric for row in split.estimates.values() for metric in row}
     titles = compared_titles()
     names = sorted((name for name in titles if name in shown), key=lambda name: name != primary)
     head = ["method", *(titles[name] for name in names)]
     rows = [
-        [method, *(estimate_words(standings.get(name)) for name in names)]
-        for method, standings in split.estimates.items()
+        [method, *(estimate_words(row.get(name)) for name in names)]
+        for method, row in split.estimates.items()
     ]
     return head, rows
 
 
-def estimate_words(standing: MetricEstimate | None) -> str:
-    """Mean, spread over seeds or splits, and the widest honest interval below: clusters where there are some, else rows.
+def estimate_words(estimate: MetricEstimate | None) -> str:
+    """Mean, standard deviation, and below the most conservative interval: over clusters, else splits, else
+    rows.
 
-    >>> estimate_words(MetricEstimate(value=0.5, std=0.01, intervals={"rows": (0.4, 0.6), "clusters": (0.2, 0.8)}))
+    >>> intervals = {"rows": (0.4, 0.6), "clusters": (0.2, 0.8)}
+    >>> estimate_words(MetricEstimate(value=0.5, std=0.01, intervals=intervals))
     '0.500 ± 0.010\\n[0.200, 0.800]'
     """
-    if standing is None:
+    if estimate is None:
         return "-"
-    spread = "" if standing.std is None else f" ± {standing.std:.3f}"
-    way = next((way for way in _WIDEST if way in standing.intervals), None)
-    return f"{standing.value:.3f}{spread}" + ("" if way is None else f"\n{interval(standing.intervals[way])}")
+    spread = "" if estimate.std is None else f" ± {estimate.std:.3f}"
+    way = next((way for way in _WIDEST if way in estimate.intervals), None)
+    return f"{estimate.value:.3f}{spread}" + ("" if way is None else f"\n{interval(estimate.intervals[way])}")
 
 
 def difference_cells(differences: Sequence[Difference]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: one row a difference, one column a way of resampling."""
+    """Head and rows: one row per difference, one column per resampling unit."""
     ways = [way for way in RESAMPLING_UNITS if any(way in difference.intervals for difference in differences)]
-    head = ["difference", "figure", "value", *(UNIT_WORDS[way] for way in ways)]
+    head = ["difference", "metric", "value", *(UNIT_WORDS[way] for way in ways)]
     rows = [
         [
             pair_words(difference, "-"),
@@ -107,17 +110,17 @@ def difference_cells(differences: Sequence[Difference]) -> tuple[list[str], list
 
 
 def class_cells(split: SplitComparison) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: one row a class and method, with its F1."""
+    """Head and rows: one row per class and method, with its F1."""
     rows = [
-        [name, f"{own.num_flows:,}", method, estimate_words(standing)]
-        for name, own in split.classes.items()
-        for method, standing in own.standings.items()
+        [name, f"{row.num_flows:,}", method, estimate_words(estimate)]
+        for name, row in split.classes.items()
+        for method, estimate in row.estimates.items()
     ]
     return ["class", "flows", "method", "F1"], rows
 
 
 def pair_words(difference: Difference, between: str) -> str:
-    """Both methods, and what both are once.
+    """Both methods; a state that both share is named once.
 
     >>> pair_words(Difference(first="a, tuned", second="b, tuned", figure="", value=0.0, intervals={}), "-")
     'a - b, tuned'
@@ -141,38 +144,36 @@ def _figure_words(difference: Difference) -> str:
 def _interval_words(difference: Difference, way: str) -> str:
     if way not in difference.intervals:
         return "-"
-    found = difference.intervals[way]
-    low, high = found.interval
-    return f"[{low:+.3f}, {high:+.3f}]\np {found.p:.3f}, Holm {found.p_holm:.3f}"
+    result = difference.intervals[way]
+    low, high = result.interval
+    return f"[{low:+.3f}, {high:+.3f}]\np {result.p:.3f}, Holm {result.p_holm:.3f}"
 
 
 def setting_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: one row a setting, one column a method."""
+    """Head and rows: one row per setting, one column per method."""
     return ["setting", *comparison.facts], [[name, *values] for name, values in comparison.settings.items()]
 
 
 def fact_cells(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: one row a method, one column a fact."""
+    """Head and rows: one row per method, one column per fact."""
     names = list(dict.fromkeys(name for facts in comparison.facts.values() for name in facts))
     rows = [[method, *(facts.get(name, "-") for name in names)] for method, facts in comparison.facts.items()]
     return ["method", *names], rows
 
 
 def comparison_remarks(split: SplitComparison, comparison: Comparison) -> list[str]:
-    """What the figures of a split do not say by themselves."""
+    """Notes on how to read the metrics of a split."""
     lines = [split.note] if split.note else []
     if split.estimates:
-        ways = {way for own in split.estimates.values() for found in own.values() for way in found.intervals}
-        drawn = UNIT_WORDS[next((way for way in _WIDEST if way in ways), "rows")]
+        ways = {way for row in split.estimates.values() for cell in row.values() for way in cell.intervals}
+        unit = UNIT_WORDS[next((way for way in _WIDEST if way in ways), "rows")]
         over = "splits" if "splits" in ways else "seeds where there are several"
-        lines.append(f"Mean ± standard deviation over {over}; below, the 95 % interval, {drawn}.")
+        lines.append(f"Mean ± standard deviation over {over}; below, the 95 % CI, {unit}.")
     if split.differences:
-        lines.append(
-            "p: two-sided, of no difference; Holm: corrected for the number of differences in that figure."
-        )
+        lines.append("p: two-sided p-value; Holm: adjusted for the number of differences in that metric.")
         if any("rows" in difference.intervals for difference in split.differences):
             lines[-1] += (
-                " Drawing flows one by one makes intervals too narrow, since flows of one attack come together."
+                " Intervals over flows are too narrow, since flows of one attack are not independent."
             )
     return lines + format_file_usage(comparison.files.get(split.name))
 

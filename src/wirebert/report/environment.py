@@ -1,4 +1,4 @@
-"""Where a number came from: versions of what computed it, and the machine."""
+"""The environment of a run: versions of the packages, and the machine."""
 
 import os
 import platform
@@ -18,20 +18,20 @@ class Hardware:
 
     cpu: str
     num_cores: int
-    """Cores that this process may use."""
+    """Cores available to this process."""
     gpus: tuple[str, ...] = ()
     system: str = ""
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that decide numbers."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the packages that affect results."""
+    packages = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            packages[package] = version(package)
         except PackageNotFoundError:  # run from a source tree that is not installed
-            found[package] = "not installed"
-    return found
+            packages[package] = "not installed"
+    return packages
 
 
 def hardware() -> Hardware:

@@ -1,4 +1,4 @@
-"""What a report amounts to, in sentences: the verdict that a reader meets first."""
+"""The summary and the caveats of a report, in sentences."""
 
 from wirebert.metrics.intervals import Interval
 from wirebert.metrics.reliability import Reliability
@@ -6,86 +6,90 @@ from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.report.report import Report
 
 FEW_FLOWS = 50
-"""A class with fewer flows in a split has figures that say little."""
+"""Metrics of a class with fewer flows in a split are unreliable."""
 
 
 def summarize(report: Report) -> list[str]:
-    """Two to five sentences on the last split, the one that training saw least of; none where nothing was evaluated."""
+    """Two to five sentences on the last split, which is the most independent of training; none without
+    splits."""
     if not report.splits:
         return []
     name, metrics = list(report.splits.items())[-1]
     sentences = [_headline(name, metrics)]
     trees = report.trees(name)
     if trees is not None:
-        sentences.append(_against_trees(metrics, trees))
+        sentences.append(_versus_trees(metrics, trees))
     if metrics.binary is not None:
-        sentences.append(_alarms(metrics))
-    sentences += _weakest(metrics)
+        sentences.append(_detection(metrics))
+    sentences += _weak_classes(metrics)
     return sentences
 
 
 def caveats(report: Report) -> list[str]:
-    """What stands between the figures of the last split and what would happen elsewhere; none where nothing was evaluated."""
+    """Reasons why metrics of the last split may not hold elsewhere; none without splits."""
     if not report.splits:
         return []
     name, metrics = list(report.splits.items())[-1]
-    told: list[str] = []
+    sentences: list[str] = []
     if metrics.intervals and metrics.intervals.clusters:
         low, high = metrics.intervals.clusters["macro_f1"]
-        told.append(
-            f"Had it met other attacks of the same kinds, macro F1 could have come out anywhere from {low:.3f} to {high:.3f} "
-            f"({metrics.intervals.num_clusters} attack names drawn whole)."
+        sentences.append(
+            f"With other attacks of the same kinds, macro F1 could lie anywhere from {low:.3f} to {high:.3f} "
+            f"(95 % bootstrap CI over {metrics.intervals.num_clusters} attack names)."
         )
     if metrics.train_overlap is not None and metrics.num_flows:
         seen, unseen = metrics.train_overlap.seen, metrics.train_overlap.unseen
-        told.append(
-            f"{seen.num_flows / metrics.num_flows:.1%} of the flows look to the model exactly like a training flow; "
-            f"on the others accuracy is {unseen.accuracy:.1%} and macro F1 {unseen.macro_f1:.3f}."
+        sentences.append(
+            f"{_percent(seen.num_flows / metrics.num_flows, 1)} of the flows are identical to a training "
+            "flow after "
+            f"tokenisation; on the others accuracy is {_percent(unseen.accuracy, 1)} and macro F1 "
+            f"{unseen.macro_f1:.3f}."
         )
     if metrics.calibration is not None:
-        told.append(_sureness(metrics.calibration.verdict, metrics.accuracy))
-    return told + _rare_attacks(metrics) + _weak_ground(report, name)
+        sentences.append(_confidence(metrics.calibration.verdict, metrics.accuracy))
+    return sentences + _low_prevalence(metrics) + _data_caveats(report, name)
 
 
-def _sureness(diagram: Reliability, accuracy: float) -> str:
+def _confidence(diagram: Reliability, accuracy: float) -> str:
     total = sum(part.num_flows for part in diagram.bins)
-    said = sum(part.num_flows * part.probability for part in diagram.bins) / max(1, total)
+    confidence = sum(part.num_flows * part.probability for part in diagram.bins) / max(1, total)
     outcome = (
-        "too sure"
-        if said > accuracy + 0.02
-        else "not sure enough"
-        if said < accuracy - 0.02
-        else "about right"
+        "Overconfident"
+        if confidence > accuracy + 0.02
+        else "Underconfident"
+        if confidence < accuracy - 0.02
+        else "Well calibrated"
     )
-    return f"It gives its verdicts {said:.1%} on average, and {accuracy:.1%} of them are right: {outcome}."
+    return f"{outcome}: mean confidence {_percent(confidence, 1)}, accuracy {_percent(accuracy, 1)}."
 
 
-def _rare_attacks(metrics: SplitMetrics) -> list[str]:
+def _low_prevalence(metrics: SplitMetrics) -> list[str]:
     point = next((point for point in metrics.operating_points if point.target_fpr == 0.01), None)
     precision = point.precision_at_prevalence.get("0.001") if point is not None else None
     if precision is None:
         return []
     return [
-        f"Where one flow in a thousand is an attack, {1 - precision:.0%} of its alerts would be false at the threshold "
-        "that aims at 1% false alarms."
+        f"Where one flow in a thousand is an attack, {_percent(1 - precision, 0)} of the alerts would be "
+        "false positives "
+        "at the threshold for a target FPR of 1 %."
     ]
 
 
-def _weak_ground(report: Report, name: str) -> list[str]:
-    told: list[str] = []
+def _data_caveats(report: Report, name: str) -> list[str]:
+    sentences: list[str] = []
     findings = [finding for finding in report.data.findings if not finding.is_accepted]
     counts = {kind: sum(finding.severity == kind for finding in findings) for kind in ("error", "warning")}
     if any(counts.values()):
         listed = " and ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items() if count)
-        told.append(f"Validation of the data found {listed}; they stand in the section on the data.")
-    judged = report.data.test_usage.get(name)
-    if judged is not None and judged.num_reads > 1:
-        sets = "1 set" if judged.num_settings == 1 else f"{judged.num_settings} sets"
-        told.append(
-            f"The runs in this folder opened the test file {judged.num_reads} times, for {sets} of settings: "
-            "the more often one looks, the less a good figure says."
+        sentences.append(f"Data checks raised {listed} (see Data).")
+    usage = report.data.test_usage.get(name)
+    if usage is not None and usage.num_reads > 1:
+        sets = "1 set" if usage.num_settings == 1 else f"{usage.num_settings} sets"
+        sentences.append(
+            f"The runs in this folder used the test file {usage.num_reads} times, for {sets} of settings. "
+            "Repeated use makes test results optimistic."
         )
-    return told
+    return sentences
 
 
 def compare_with_baseline(ours: Interval, theirs: Interval) -> str:
@@ -100,55 +104,64 @@ def compare_with_baseline(ours: Interval, theirs: Interval) -> str:
 
 
 def _headline(name: str, metrics: SplitMetrics) -> str:
-    largest = max((figures.support for figures in metrics.per_class.values()), default=0)
-    guess = largest / max(1, metrics.num_flows)
+    largest = max((row.support for row in metrics.per_class.values()), default=0)
+    majority = largest / max(1, metrics.num_flows)
     return (
-        f"On {name} ({metrics.num_flows:,} flows) the detector names the right class for {metrics.accuracy:.1%} of flows, "
-        f"with a macro F1 of {metrics.macro_f1:.3f}; always guessing the largest class would be right for {guess:.1%}."
+        f"On {name} ({metrics.num_flows:,} flows) accuracy is {_percent(metrics.accuracy, 1)} and macro F1 "
+        f"{metrics.macro_f1:.3f}; always predicting the largest class would reach an accuracy of "
+        f"{_percent(majority, 1)}."
     )
 
 
-def _against_trees(metrics: SplitMetrics, trees: SplitMetrics) -> str:
-    figures = f"(accuracy {trees.accuracy:.1%}, macro F1 {trees.macro_f1:.3f})"
+def _versus_trees(metrics: SplitMetrics, trees: SplitMetrics) -> str:
+    scores = f"accuracy {_percent(trees.accuracy, 1)}, macro F1 {trees.macro_f1:.3f}"
     if metrics.intervals is None or trees.intervals is None:
-        return f"Boosted trees on the same rows: {figures}."
+        return f"Boosted trees on the same rows: {scores}."
     outcome = compare_with_baseline(metrics.intervals.rows["macro_f1"], trees.intervals.rows["macro_f1"])
     words = {
-        "above": "In macro F1 it is above boosted trees on the same rows, outside both intervals",
-        "below": "In macro F1 it is below boosted trees on the same rows, outside both intervals",
-        "level": "In macro F1 it can not be told from boosted trees on the same rows: the intervals overlap",
+        "above": "Macro F1 is higher than that of boosted trees on the same rows; the intervals do not "
+        "overlap",
+        "below": "Macro F1 is lower than that of boosted trees on the same rows; the intervals do not "
+        "overlap",
+        "level": "No significant difference from boosted trees on the same rows in macro F1; the intervals "
+        "overlap",
     }
-    return f"{words[outcome]} {figures}."
+    return f"{words[outcome]} (trees: {scores})."
 
 
-def _alarms(metrics: SplitMetrics) -> str:
+def _detection(metrics: SplitMetrics) -> str:
     binary = metrics.binary
     assert binary is not None
     sentence = (
-        f"It finds {binary.recall:.1%} of the attacks and raises false alarms on "
-        f"{binary.false_positive_rate:.2%} of benign flows"
+        f"It detects {_percent(binary.recall, 1)} of the attacks, with false positives on "
+        f"{_percent(binary.false_positive_rate, 2)} of the benign flows"
     )
     at_one_percent = binary.tpr_at_fpr.get("0.01")
     if at_one_percent is None:
         return sentence + "."
-    return sentence + f"; held to 1% false alarms, its score finds {at_one_percent:.1%}."
+    return sentence + f"; at 1 % FPR the attack score detects {_percent(at_one_percent, 1)}."
 
 
-def _weakest(metrics: SplitMetrics) -> list[str]:
-    present = {name: figures for name, figures in metrics.per_class.items() if figures.support}
+def _weak_classes(metrics: SplitMetrics) -> list[str]:
+    present = {name: row for name, row in metrics.per_class.items() if row.support}
     sentences: list[str] = []
     if len(present) > 1:
         name = min(present, key=lambda label: present[label].recall)
         sentences.append(
-            f"Weakest class: {name}, of whose {present[name].support:,} flows {present[name].recall:.1%} are recognised."
+            f"Weakest class: {name}, with a recall of {_percent(present[name].recall, 1)} "
+            f"({present[name].support:,} flows)."
         )
-    few = [name for name, figures in present.items() if figures.support < FEW_FLOWS]
+    few = [name for name, row in present.items() if row.support < FEW_FLOWS]
     if few:
-        sentences.append(f"Fewer than {FEW_FLOWS} flows, so take their figures lightly: {', '.join(few)}.")
+        sentences.append(f"Fewer than {FEW_FLOWS} flows, so metrics are unreliable: {', '.join(few)}.")
     unknown = sum(metrics.classes_not_in_training.values())
     if unknown:
         names = ", ".join(metrics.classes_not_in_training)
         sentences.append(
-            f"{unknown:,} flows are of classes that training lacks, and count as wrong: {names}."
+            f"{unknown:,} flows are of classes that do not occur in training and count as wrong: {names}."
         )
     return sentences
+
+
+def _percent(fraction: float, digits: int) -> str:
+    return f"{100 * fraction:.{digits}f} %"

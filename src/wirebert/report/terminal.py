@@ -11,7 +11,7 @@ from wirebert.metrics.intervals import Interval
 from wirebert.metrics.registry import METRICS, headline_titles
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, SplitGap, gap_remarks, gap_rows
-from wirebert.report.report import FileUsage, Report
+from wirebert.report.report import FileUsage, Report, baseline_title
 from wirebert.serialization import flatten
 
 _WIDE = 1000
@@ -19,26 +19,28 @@ _WIDE = 1000
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Per split: the headline figures beside the baseline's, then the classes."""
+    """Per split: the headline metrics beside those of the baselines, then the classes."""
     for name, metrics in report.splits.items():
         console.print(_headline(name, metrics, report, plain=not console.is_terminal))
         trees = report.trees(name)
         table = _classes(name, metrics, trees, plain=not console.is_terminal)
         if console.measure(table, options=console.options.update(width=_WIDE)).maximum > console.width:
-            # Long class names need the room; the accuracy of a class says least, and report.json has it.
+            # Long class names need the room. The accuracy of a class is the least useful column, and
+            # report.json has it.
             table = _classes(name, metrics, trees, plain=not console.is_terminal, with_accuracy=False)
         console.print(table)
-        told: list[str] = []
+        remarks: list[str] = []
         if report.teacher is not None and name in report.teacher.splits:
             console.print(_teacher(name, report.teacher.splits[name], plain=not console.is_terminal))
-            told += gap_remarks(report.teacher, name)
-        for line in [*told, *split_remarks(metrics), *format_file_usage(report.data.test_usage.get(name))]:
+            remarks += gap_remarks(report.teacher, name)
+        for line in [*remarks, *split_remarks(metrics), *format_file_usage(report.data.test_usage.get(name))]:
             console.print(Text(line))
         console.print()
 
 
 def differing_settings(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
-    """Dotted setting -> its value in each run, for those that are not the same in all; a dash where a run has none."""
+    """Dotted setting -> its value in each run, for those that are not the same in all; a dash where a run has
+    none."""
     flat = [{**dict(flatten(report.settings)), "seed": report.seed} for report in reports]
     names = dict.fromkeys(name for settings in flat for name in settings)
     values = {name: tuple(str(settings.get(name, "-")) for settings in flat) for name in names}
@@ -46,46 +48,45 @@ def differing_settings(reports: Sequence[Report]) -> dict[str, tuple[str, ...]]:
 
 
 def split_remarks(metrics: SplitMetrics) -> list[str]:
-    """What the figures do not say by themselves."""
+    """Notes on how to read the metrics of a split."""
     lines: list[str] = []
     if metrics.classes_not_in_training:
         listed = ", ".join(f"{name} ({count:,})" for name, count in metrics.classes_not_in_training.items())
-        lines.append(f"Not in training, so always wrong here: {listed}.")
+        lines.append(f"Classes not in training, always wrong here: {listed}.")
     if metrics.intervals and metrics.intervals.clusters:
         lines.append(
-            f"Intervals: {metrics.intervals.level:.0%}, flows drawn one by one; "
-            f"drawing the {metrics.intervals.num_clusters} clusters whole, macro F1 is "
+            f"Intervals: {100 * metrics.intervals.level:.0f} % bootstrap CI over flows; resampling the "
+            f"{metrics.intervals.num_clusters} attack names instead: macro F1 "
             f"{interval(metrics.intervals.clusters['macro_f1'])}."
         )
     elif metrics.intervals:
-        lines.append(f"Intervals: {metrics.intervals.level:.0%}, flows drawn one by one.")
+        lines.append(f"Intervals: {100 * metrics.intervals.level:.0f} % bootstrap CI over flows.")
     if metrics.train_overlap is not None:
         seen, unseen = metrics.train_overlap.seen, metrics.train_overlap.unseen
         lines.append(
-            "No flow looks to the model exactly like a training flow."
+            "No flow is identical to a training flow after tokenisation."
             if not seen.num_flows
-            else f"{seen.num_flows:,} flows look to the model exactly like a training flow (accuracy {seen.accuracy:.3f}, "
-            f"macro F1 {seen.macro_f1:.3f}); the other {unseen.num_flows:,}: accuracy {unseen.accuracy:.3f}, "
-            f"macro F1 {unseen.macro_f1:.3f}."
+            else f"{seen.num_flows:,} flows are identical to a training flow after tokenisation (accuracy "
+            f"{seen.accuracy:.3f}, macro F1 {seen.macro_f1:.3f}); the other {unseen.num_flows:,}: accuracy "
+            f"{unseen.accuracy:.3f}, macro F1 {unseen.macro_f1:.3f}."
         )
     if metrics.alert_score == "attack_and_novelty":
-        lines.append(
-            "AUROC, thresholds and attacks found at a FPR are of the attack score and the novelty joined."
-        )
+        lines.append("AUROC, thresholds and TPR at an FPR are of the attack score and novelty combined.")
     return lines
 
 
-def format_file_usage(judged: FileUsage | None) -> list[str]:
-    """How often a test file was opened, by the ledger that runs in one folder share; nothing for what is no test.
+def format_file_usage(usage: FileUsage | None) -> list[str]:
+    """How often a test file was used, by the test ledger of the folder; nothing for a file that is not a test
+    file.
 
     >>> format_file_usage(FileUsage("ab" * 32, 2, 1))
-    ['Opened 2 times for a test, for 1 set of settings, counted over all runs in the same folder.']
+    ['Used for 2 tests, with 1 set of settings (all runs in this folder).']
     """
-    if judged is None or not judged.num_reads:
+    if usage is None or not usage.num_reads:
         return []
-    times = "once" if judged.num_reads == 1 else f"{judged.num_reads} times"
-    sets = "1 set" if judged.num_settings == 1 else f"{judged.num_settings} sets"
-    return [f"Opened {times} for a test, for {sets} of settings, counted over all runs in the same folder."]
+    tests = "1 test" if usage.num_reads == 1 else f"{usage.num_reads} tests"
+    sets = "1 set" if usage.num_settings == 1 else f"{usage.num_settings} sets"
+    return [f"Used for {tests}, with {sets} of settings (all runs in this folder)."]
 
 
 def headline(metrics: SplitMetrics) -> dict[str, str]:
@@ -120,7 +121,7 @@ def tpr_rows(metrics: SplitMetrics) -> dict[str, str]:
 
 
 def interval(ends: Interval) -> str:
-    """An interval as people write it.
+    """An interval in brackets.
 
     >>> interval((0.51234, 0.6))
     '[0.512, 0.600]'
@@ -130,15 +131,15 @@ def interval(ends: Interval) -> str:
 
 def _headline(name: str, metrics: SplitMetrics, report: Report, *, plain: bool) -> Table:
     table = _table(f"{name}: {metrics.num_flows:,} flows", plain=plain)
-    table.add_column("figure")
+    table.add_column("metric")
     table.add_column("wirebert", justify="right", no_wrap=True)
-    rivals = {
-        rival: splits.splits[name] for rival, splits in report.baseline.items() if name in splits.splits
+    baselines = {
+        baseline_title(key): own.splits[name] for key, own in report.baselines.items() if name in own.splits
     }
-    for rival in rivals:
-        table.add_column(Text(rival), justify="right", no_wrap=True)
-    columns = [headline(shown) | tpr_rows(shown) for shown in (metrics, *rivals.values())]
-    loss = [shown.loss for shown in (metrics, *rivals.values())]
+    for title in baselines:
+        table.add_column(Text(title), justify="right", no_wrap=True)
+    columns = [headline(shown) | tpr_rows(shown) for shown in (metrics, *baselines.values())]
+    loss = [shown.loss for shown in (metrics, *baselines.values())]
     for figure in columns[0]:
         _add_row(table, metric_title(figure), *(column.get(figure, "-") for column in columns))
     _add_row(table, "loss (nats)", *("-" if value is None else f"{value:.3f}" for value in loss))
@@ -153,25 +154,25 @@ def _classes(
     columns = ["accuracy"] * with_accuracy + ["precision", "recall", "F1"] + ["trees' F1"] * bool(trees)
     for column in ("flows", *columns):
         table.add_column(column, justify="right", no_wrap=True)
-    for label, figures in metrics.per_class.items():
-        shown = [figures.accuracy] * with_accuracy + [figures.precision, figures.recall, figures.f1]
+    for label, row in metrics.per_class.items():
+        shown = [row.accuracy] * with_accuracy + [row.precision, row.recall, row.f1]
         if trees is not None and label in trees.per_class:
             shown.append(trees.per_class[label].f1)
-        _add_row(table, label, f"{figures.support:,}", *(f"{value:.3f}" for value in shown))
+        _add_row(table, label, f"{row.support:,}", *(f"{value:.3f}" for value in shown))
     return table
 
 
 def _teacher(name: str, gap: SplitGap, *, plain: bool) -> Table:
     table = _table(f"{name}: student and teacher", plain=plain)
-    for place, title in enumerate(GAP_HEAD):
-        table.add_column(title, justify="right" if place else "left")
+    for index, title in enumerate(GAP_HEAD):
+        table.add_column(title, justify="right" if index else "left")
     for row in gap_rows(gap, headline_titles()):
         _add_row(table, *row)
     return table
 
 
 def _add_row(table: Table, *cells: str) -> None:
-    """Cells as they are: a class called `[red]` is no markup."""
+    """Add the cells as plain text: a class called `[red]` is not markup."""
     table.add_row(*map(Text, cells))
 
 

@@ -67,8 +67,8 @@ class CurvePanel(NamedTuple):
 def frame(picture: DashboardState, width: int, height: int, now_s: float) -> list[Line]:
     """The picture as `height` lines that are each `width` characters wide.
 
-    From 80 x 24 on everything has its place, and the room beyond that goes to the curves and a table of evaluations. On
-    a smaller screen the figures stand one a line, and what finds no room is left out.
+    From 80 x 24 on everything has its place, and the room beyond that goes to the curves and a table of
+    evaluations. On a smaller screen the figures stand one a line, and what finds no room is left out.
     """
     if width < MIN_WIDTH or height < MIN_HEIGHT:
         judged = [Row(f"validation {row.name}", row.value) for row in validation_rows(picture)[:3]]
@@ -271,7 +271,10 @@ def _header(picture: DashboardState, width: int) -> Line:
     start, title = picture.start, f" wirebert {picture.title} "
     what = ""
     if start is not None and width >= MIN_WIDTH:
-        what = f"{start.num_train:,} flows, {start.num_parameters:,} parameters, {start.precision} on {start.device} "
+        what = (
+            f"{start.num_train:,} flows, {start.num_parameters:,} parameters, {start.precision} on "
+            f"{start.device} "
+        )
     room = max(0, width - len(what))
     if cell_len(title) > room:
         title = f"{set_cell_size(title, max(0, room - 2))}… "

@@ -1,10 +1,11 @@
 """What a training says while it runs: events, and the file they are kept in.
 
-`metrics.jsonl` holds one JSON object a line. Every line has `v` (this schema's version), `event` (its kind), `time`
-(seconds since 1970) and `step` (optimizer steps done); the other fields are those of the kind's dataclass below. A number
-that is not finite, or not known, is null. The file may be read while it is written: lines come whole, one flush each. A
-training that goes on after an interruption replaces the file by one without the steps that are made again. A kind or a
-field may be added under the same version, so readers pass over what they do not know.
+`metrics.jsonl` holds one JSON object a line. Every line has `v` (this schema's version), `event` (its kind),
+`time` (seconds since 1970) and `step` (optimizer steps done); the other fields are those of the kind's
+dataclass below. A number that is not finite, or not known, is null. The file may be read while it is written:
+lines come whole, one flush each. A training that goes on after an interruption replaces the file by one
+without the steps that are made again. A kind or a field may be added under the same version, so readers pass
+over what they do not know.
 """
 
 import json
@@ -151,7 +152,8 @@ class ResourceEvent:
     """Where the run folder is."""
 
     gpu_share: float | None
-    """Share of the time that anything ran on the GPU, in [0, 1]. This and what follows: the GPU that is trained on."""
+    """Share of the time that anything ran on the GPU, in [0, 1]. This and what follows: the GPU that is
+    trained on."""
 
     gpu_memory_used_bytes: int | None
     """By all programs."""
@@ -208,7 +210,8 @@ def _not_finite(value: object) -> bool:
 
 
 def from_record(record: Mapping[str, object]) -> Event | None:
-    """The event that a line of `metrics.jsonl` tells of, also an older one; None for a kind that is not known here.
+    """The event that a line of `metrics.jsonl` tells of, also an older one; None for a kind that is not known
+    here.
 
     >>> from_record({"v": 1, "event": "warning", "time": 0.0, "step": 3, "message": "disk nearly full"})
     WarningEvent(step=3, message='disk nearly full')

@@ -76,11 +76,13 @@ class History:
     best_step: int | None = None
     """Step of the model that was kept."""
     resources: tuple[Record, ...] = field(default_factory=tuple)
-    """What each sample of the machine found, with `minutes` since the first; none in runs that took no samples."""
+    """What each sample of the machine found, with `minutes` since the first; none in runs that took no
+    samples."""
 
     @staticmethod
     def of(records: Sequence[Record]) -> "History":
-        """Curves from records with `event` "step", "epoch" (an evaluation) and "resource", as `metrics.jsonl` has them."""
+        """Curves from records with `event` "step", "epoch" (an evaluation) and "resource", as `metrics.jsonl`
+        has them."""
         steps = [record for record in records if record.get("event") == "step"]
         epochs = [record for record in records if record.get("event") == "epoch"]
         best = [record["step"] for record in epochs if record.get("is_best")]

@@ -19,10 +19,10 @@ def step_line(event: StepEvent) -> str:
 def epoch_line(event: EpochEvent) -> str:
     """One evaluation in one line.
 
-    >>> values = dict(step=9, train_accuracy=0.9, lr_backbone=0.0, lr_classifier=0.0, rows_per_s=1.0, elapsed_s=1.0)
-    >>> print(epoch_line(EpochEvent(
-    ...     epoch=2.0, train_loss=0.5, valid_loss=0.4, valid_accuracy=0.91, valid_macro_f1=0.8, is_best=True, **values
-    ... )))
+    >>> rates = dict(lr_backbone=0.0, lr_classifier=0.0, rows_per_s=1.0, elapsed_s=1.0)
+    >>> losses = dict(train_loss=0.5, train_accuracy=0.9, valid_loss=0.4)
+    >>> valid = dict(valid_accuracy=0.91, valid_macro_f1=0.8)
+    >>> print(epoch_line(EpochEvent(step=9, epoch=2.0, is_best=True, **losses, **valid, **rates)))
     epoch 2: train loss 0.5000  valid loss 0.4000  accuracy 0.9100  macro-F1 0.8000  (best so far)
     """
     best = "  (best so far)" if event.is_best else ""
@@ -36,7 +36,10 @@ def end_line(event: EndEvent) -> str:
     """How the training ended."""
     early = ", stopped early" if event.stopped_early else ""
     took = timedelta(seconds=round(event.elapsed_s))
-    return f"trained {event.step:,} steps in {took}{early}; best validation loss {event.best_valid_loss:.4f} at step {event.best_step:,}"
+    return (
+        f"trained {event.step:,} steps in {took}{early}; best validation loss {event.best_valid_loss:.4f} "
+        f"at step {event.best_step:,}"
+    )
 
 
 def start_line(event: StartEvent) -> str:
@@ -44,7 +47,7 @@ def start_line(event: StartEvent) -> str:
     ranks = f" in {event.num_ranks} processes" if event.num_ranks > 1 else ""
     verb = f"going on after step {event.step:,}" if event.step else "training"
     epochs = "1 epoch" if event.num_epochs == 1 else f"{event.num_epochs} epochs"
-    feeding = f"; flows made ready by {event.feeding}" if event.feeding else ""
+    feeding = f"; data loading: {event.feeding}" if event.feeding else ""
     return (
         f"{verb}: {event.num_train:,} flows, {epochs}, {event.num_steps:,} steps of {event.batch_size}; "
         f"{event.num_parameters:,} parameters, {event.precision} on {event.device}{ranks}{feeding}"

@@ -74,7 +74,8 @@ def _gpu(device: torch.device) -> Mapping[str, Reading]:
 
 @final
 class ResourceSampler:
-    """A listener that tells the others what the machine does, from the start of training on. Use it as a context.
+    """A listener that tells the others what the machine does, from the start of training on. Use it as a
+    context.
 
     Its thread ends with the process, and whatever fails in it fails there alone.
     """

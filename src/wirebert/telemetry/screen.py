@@ -31,7 +31,8 @@ NUM_LINES_KEPT: Final = 20
 
 
 def is_live(console: Console, environment: Mapping[str, str]) -> bool:
-    """Whether a dashboard makes sense: the output is a terminal that can draw it, and no build server reads it."""
+    """Whether a dashboard makes sense: the output is a terminal that can draw it, and no build server reads
+    it."""
     can_draw = console.is_terminal and not console.is_dumb_terminal and not console.options.ascii_only
     return can_draw and not environment.get("CI")
 
@@ -44,7 +45,8 @@ def display(
     hint: str,
     past: Iterable[tuple[Event, float]] = (),
 ) -> "Dashboard | PlainLines":
-    """The listener that fits the output; use it as a context. A dashboard shows what came in the `past`, too."""
+    """The listener that fits the output; use it as a context. A dashboard shows what came in the `past`,
+    too."""
     if is_live(console, environment):
         return Dashboard(console, DashboardState.of(past, title=title, hint=hint))
     return PlainLines(console)
@@ -82,8 +84,8 @@ def _on_stop(leave: Callable[[], None], come_back: Callable[[], None]) -> Genera
 class Dashboard:
     """A listener that draws a picture of the training, in a thread of its own. Use it as a context.
 
-    It draws when something has changed, and then rests long enough that drawing never takes more than a two-hundredth
-    of the time. What is written to standard error meanwhile comes after it.
+    It draws when something has changed, and then rests long enough that drawing never takes more than a
+    two-hundredth of the time. What is written to standard error meanwhile comes after it.
     """
 
     def __init__(
@@ -156,7 +158,8 @@ class Dashboard:
                 self._is_new = True
 
     def _size(self) -> tuple[int, int]:
-        """Columns and lines as they are now: rich would go by the environment, which a resized window does not change."""
+        """Columns and lines as they are now: rich would go by the environment, which a resized window does
+        not change."""
         try:
             size = os.get_terminal_size(self._console.file.fileno())
         except (OSError, ValueError):

@@ -15,7 +15,8 @@ BLANK: Final = 0x2800
 
 @final
 class Sparkline:
-    """A curve as it grows, kept in at most `max_points` points: when they are full, neighbours become their mean.
+    """A curve as it grows, kept in at most `max_points` points: when they are full, neighbours become their
+    mean.
 
     >>> trace = Sparkline(max_points=4)
     >>> for step in range(5):
@@ -62,7 +63,8 @@ def draw(
 ) -> list[str]:
     """The curve over its whole range in `height` lines of `width` characters; no points, no dots.
 
-    Of several points in one column of dots the lowest, the highest and all between are drawn, so no spike is lost.
+    Of several points in one column of dots the lowest, the highest and all between are drawn, so no spike is
+    lost.
 
     >>> print("\\n".join(draw([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0], width=4, height=2)))
     ⠀⠀⣠⠞

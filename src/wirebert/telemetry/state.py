@@ -116,7 +116,8 @@ class DashboardState:
         return told_s + self._since_told_s(now_s)
 
     def left_s(self, now_s: float) -> float | None:
-        """Seconds to the last step, if steps go on as they did on average; None where that can not be known."""
+        """Seconds to the last step, if steps go on as they did on average; None where that can not be
+        known."""
         if self.start is None or self.step is None or self.end is not None:
             return None
         pace_s = self.step.elapsed_s / max(1, self.step.step)

@@ -175,7 +175,7 @@ def fits_memory(flows: LabelledRows) -> bool:
 def describe_feeding(flows: LabelledRows, config: TrainConfig, device: torch.device) -> str:
     """Who makes flows ready for the device, and where they come from: "a thread, from memory (84.2 MB)"."""
     num_workers = choose_workers(flows, config)
-    who = "a thread" if device.type == "cuda" and config.prefetch else "the training itself"
+    who = "a thread" if device.type == "cuda" and config.prefetch else "the main process"
     if num_workers:
         who = "1 process" if num_workers == 1 else f"{num_workers} processes"
     return f"{who}, from {'memory' if fits_memory(flows) else 'disk'} ({flows.ids.nbytes / 1e6:,.1f} MB)"

@@ -30,11 +30,11 @@ class TrainingResult:
     def to_report(self) -> dict[str, object]:
         """What a report says of the training, by name."""
         return {
-            "best step": self.best_step,
+            "best_step": self.best_step,
             "evaluations": len(self.history),
-            "stopped early": self.stopped_early,
-            "flows per second": round(self.rows_per_s),
-            "flows made ready by": self.feeding,
+            "stopped_early": self.stopped_early,
+            "flows_per_second": round(self.rows_per_s),
+            "input_pipeline": self.feeding,
         }
 
 

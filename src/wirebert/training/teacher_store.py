@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32
 from wirebert.encoding.store import EncodedFlows, map_file
 from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.errors import DataError
-from wirebert.files import fsync_path
+from wirebert.files import atomic_file
 
 WINDOW: Final = 8_192
 """Flows that the teacher is asked about at a time: what is in memory does not grow with the data."""
@@ -42,14 +42,10 @@ def cached_log_probs(
         return open_log_probs(path, *size)
     except DataError:
         pass  # written anew below
-    aside = path.with_name(f".{path.name}.partial")
     least = np.finfo(np.float32).tiny
-    with aside.open("wb") as file:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         for block in blocks:
             file.write(np.log(np.maximum(ask(block), least)).astype("<f4").tobytes())
-    fsync_path(aside)
-    aside.replace(path)
-    fsync_path(path.parent)
     return open_log_probs(path, *size)
 
 

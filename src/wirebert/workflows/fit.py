@@ -31,7 +31,7 @@ from wirebert.serialization import settings_to_dict
 from wirebert.telemetry.events import MetricsFollower, MetricsLog
 from wirebert.telemetry.resources import ResourceSampler
 from wirebert.telemetry.screen import display
-from wirebert.telemetry.sinks import open_trackers
+from wirebert.telemetry.trackers import open_trackers
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import Corruption, RowChange

@@ -196,7 +196,7 @@ def _evaluation(report: Report) -> str:
     blocks = ["## Evaluation\n\nIn brackets: 95 % intervals, flows drawn one by one."]
     for name, split in report.splits.items():
         columns = {"this model": headline(split) | tpr_rows(split)}
-        for rival, other in report.baseline.items():
+        for rival, other in report.baselines.items():
             if name in other.splits:
                 columns[rival] = headline(other.splits[name]) | tpr_rows(other.splits[name])
         rows = [

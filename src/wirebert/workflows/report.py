@@ -34,9 +34,6 @@ from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 from wirebert.training.distillation import DistillationConfig
 
-TEACHER = "its teacher"
-"""Name of the teacher that was fitted on the training flows, among the baselines."""
-
 
 class RunLog:
     """What a run prints, and the seconds that each of its stages takes."""

@@ -25,7 +25,7 @@ from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
 from wirebert.model.checkpoints import hugging_face_state
 from wirebert.report.environment import hardware, versions
-from wirebert.report.report import TREES, Baseline, DataSection, FileUsage, Report
+from wirebert.report.report import FITTED_TEACHER, GBDT, Baseline, DataSection, FileUsage, Report
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict
 from wirebert.training.loop import check_machine
@@ -34,7 +34,6 @@ from wirebert.workflows.fit import TrainedModel, fit_decision, train_model
 from wirebert.workflows.model_card import model_card
 from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
 from wirebert.workflows.report import (
-    TEACHER,
     RunLog,
     command_line,
     data_section,
@@ -130,12 +129,12 @@ def evaluate_baselines(
     if run.evaluation.baseline:
         trees = train_trees(run, data)
         metrics = evaluate_baseline_on(trees, data.classes, splits, **resampling(run))
-        baselines[TREES] = Baseline(summary=trees.summary, splits=metrics)
+        baselines[GBDT] = Baseline(summary=trees.summary, splits=metrics)
         log.end_stage("boosted trees")
     if trained.distillation.fitted_teacher is not None:
         teacher = trained.distillation.fitted_teacher()
         metrics = evaluate_baseline_on(teacher, data.classes, splits, **resampling(run))
-        baselines[TEACHER] = Baseline(summary=teacher.summary, splits=metrics)
+        baselines[FITTED_TEACHER] = Baseline(summary=teacher.summary, splits=metrics)
         log.end_stage("scoring by the teacher")
     return baselines
 
@@ -177,7 +176,7 @@ def run_report(
         hardware=hardware(),
         training={"parameters": num_parameters, **trained.result.to_report()},
         timing=log.seconds,
-        baseline=baselines,
+        baselines=baselines,
         teacher=teacher_gap,
     )
 

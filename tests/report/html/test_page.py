@@ -51,22 +51,21 @@ def parse(html: str) -> Checker:
 
 
 def sketch(report: Report, history: History | None = None) -> str:
-    """The page with empty pictures: what stands in pictures is another test's business."""
+    """The page with empty pictures; other tests check the pictures."""
     drawn = run_charts(report, history)
     return page(report, drawn, dict.fromkeys(drawn, SVG))
 
 
-def test_the_page_is_well_formed_and_says_the_verdict_before_anything_else(
-    report: Report, history: History
-) -> None:
+def test_the_page_is_well_formed_and_begins_with_the_summary(report: Report, history: History) -> None:
     checked = parse(sketch(report, history))
-    headings = ["Verdict", "On test", "On valid", "Training", "Data", "How this was made"]
+    headings = ["Summary", "Results on test", "Validation results", "Training", "Data", "Provenance"]
     first = [checked.text.index(f"{heading}") for heading in headings]
     assert first == sorted(first)
-    assert checked.text.index("the detector names the right class") < checked.text.index(
-        "How far to trust it"
+    assert (
+        checked.text.index("accuracy is")
+        < checked.text.index("Caveats")
+        < checked.text.index("Classes of test")
     )
-    assert checked.text.index("How far to trust it") < checked.text.index("Each class of test")
 
 
 def test_pictures_are_part_of_the_page(report: Report) -> None:
@@ -105,7 +104,7 @@ def test_every_chart_has_words_and_every_link_a_target(report: Report, history: 
 
 def test_a_report_without_baseline_training_and_benign_class_has_a_page(report: Report) -> None:
     bare = compute_metrics(np.array([0, 1]), np.eye(2), ("a", "b"), None, num_resamples=5)
-    plain = replace(report, splits={"flows": bare}, baseline={}, training={}, settings={})
+    plain = replace(report, splits={"flows": bare}, baselines={}, training={}, settings={})
     checked = parse(sketch(plain))
     assert "attack" not in checked.text
     assert "Training" not in checked.text
@@ -126,9 +125,9 @@ def test_findings_stand_by_weight_each_with_its_column_and_rows(report: Report) 
     assert '<span class="range">accepted, &lt;script&gt;, 4 rows</span>' in html
 
 
-def test_a_run_that_took_no_samples_of_the_machine_says_so(report: Report, history: History) -> None:
-    assert "took no samples" not in sketch(report, history)
-    assert "took no samples" in sketch(report, replace(history, resources=()))
+def test_a_run_without_resource_samples_says_so(report: Report, history: History) -> None:
+    assert "no resource usage" not in sketch(report, history)
+    assert "no resource usage" in sketch(report, replace(history, resources=()))
 
 
 def test_a_page_that_would_be_too_large_keeps_the_first_charts_alive(

@@ -1,4 +1,5 @@
-"""The report page as a browser shows it: Chromium from the system's packages, without a window, without a network."""
+"""The report page as a browser shows it: Chromium from the system's packages, without a window, without a
+network."""
 
 import gzip
 from collections.abc import Callable, Iterator
@@ -51,12 +52,12 @@ def large(report: Report, history: History, tmp_path_factory: pytest.TempPathFac
     names = ("normal", *(f"attack_of_some_kind_{i}" for i in range(1, 40)))
     figures = compute_metrics(ids, odds / odds.sum(axis=1, keepdims=True), names, "normal", num_resamples=20)
     splits = {name: replace(figures, mistakes=report.splits["test"].mistakes) for name in ("valid", "test")}
-    trees = {name: replace(rival, splits=splits) for name, rival in report.baseline.items()}
+    trees = {name: replace(rival, splits=splits) for name, rival in report.baselines.items()}
     steps = np.arange(1.0, 500_001.0)
     drawn = ("train_loss", "grad_norm", "rows_per_s", "tokens_per_s", "backbone_rate", "classifier_rate")
     curves = {name: Curve(name, steps, rng.lognormal(size=500_000)) for name in drawn}
     data = replace(report.data, files=(f"/{'folder' * 12}/flows.csv",))
-    whole = replace(report, splits=splits, baseline=trees, data=data)
+    whole = replace(report, splits=splits, baselines=trees, data=data)
     charts = run_charts(whole, replace(history, **curves))
     folder = tmp_path_factory.mktemp("large")
     write_page(whole, folder / "report.html", charts, draw(charts))
@@ -109,19 +110,22 @@ def report_page(request: pytest.FixtureRequest) -> Path:
 
 
 SCALES = """() => Object.fromEntries([...document.querySelectorAll('figure svg')].map((svg, place) => [
-  svg.closest('figure').dataset.chart ?? place, svg.getBoundingClientRect().width / svg.viewBox.baseVal.width]))"""
+  svg.closest('figure').dataset.chart ?? place, svg.getBoundingClientRect().width /
+  svg.viewBox.baseVal.width]))"""
 
 CUT = """() => [...document.querySelectorAll('figure svg')].flatMap((svg) => {
   const own = svg.getBoundingClientRect();
   return [...svg.querySelectorAll('text')].filter((text) => {
     const box = text.getBoundingClientRect();
     // A letter's box is higher than the letter.
-    return box.width && (box.left < own.left || box.right > own.right || box.top < own.top - 2 || box.bottom > own.bottom + 2);
+    return box.width && (box.left < own.left || box.right > own.right || box.top < own.top - 2 || box.bottom >
+    own.bottom + 2);
   }).map((text) => `${svg.closest('figure').dataset.chart}: ${text.textContent}`);
 })"""
 
 OVERLAPPING = """() => [...document.querySelectorAll('figure svg')].flatMap((svg) => {
-  const texts = [...svg.querySelectorAll('[class*=role-axis] text, [class*=role-legend] text, [class*=role-title] text')]
+  const texts = [...svg.querySelectorAll('[class*=role-axis] text, [class*=role-legend] text,
+  [class*=role-title] text')]
     .filter((text) => text.textContent.trim() && getComputedStyle(text).opacity !== '0')
     .map((text) => [text.textContent, text.getBoundingClientRect()]);
   return texts.flatMap(([one, a], place) => texts.slice(place + 1)
@@ -132,7 +136,8 @@ OVERLAPPING = """() => [...document.querySelectorAll('figure svg')].flatMap((svg
 
 
 def until(page: Page, claim: str, arg: Any = None) -> None:
-    """Wait for a claim; Playwright's own waiting makes code inside the page, which the page's policy forbids."""
+    """Wait for a claim; Playwright's own waiting makes code inside the page, which the page's policy
+    forbids."""
     for _ in range(600):
         if page.evaluate(claim, arg):
             return
@@ -200,7 +205,8 @@ def test_every_chart_has_marks(opened: Opened) -> None:
     marks: dict[str, int] = opened.page.evaluate(
         """() => Object.fromEntries([...document.querySelectorAll('figure[data-chart]')].map((figure) => [
              figure.dataset.chart,
-             figure.querySelectorAll('svg .role-mark path[d], svg .role-mark line, svg .role-mark text').length]))"""
+             figure.querySelectorAll('svg .role-mark path[d], svg .role-mark line, svg .role-mark
+             text').length]))"""
     )
     assert len(marks) >= LEAST_CHARTS
     assert min(marks.values()) >= 1, marks
@@ -283,7 +289,8 @@ def test_every_switch_changes_its_chart(desk: Page) -> None:
         if control.get_attribute("type") == "radio":
             control.check()
         else:
-            # A neighbour's choice may have set it already. The last option draws something else whatever the scores.
+            # A neighbour's choice may have set it already. The last option draws something else whatever the
+            # scores.
             last: int = control.evaluate(
                 "(one) => (one.selectedIndex === one.options.length - 1 ? 0 : one.options.length - 1)"
             )
@@ -312,7 +319,7 @@ def test_the_pointer_is_told_what_it_points_at(desk: Page) -> None:
     told = desk.locator("#vg-tooltip-element")
     told.wait_for(state="visible")
     assert "true class" in told.inner_text()
-    assert "verdict" in told.inner_text()
+    assert "predicted class" in told.inner_text()
 
 
 def test_a_chart_is_zoomed_without_a_wheel(desk: Page) -> None:
@@ -325,14 +332,16 @@ def test_a_chart_is_zoomed_without_a_wheel(desk: Page) -> None:
     desk.keyboard.press("Enter")
     until(
         desk,
-        "(span) => { const [a, b] = document.querySelector('figure[data-chart=roc_test]').view.scale('x').domain();"
+        "(span) => { const [a, b] = "
+        "document.querySelector('figure[data-chart=roc_test]').view.scale('x').domain();"
         " return b - a < span; }",
         before[1] - before[0],
     )
     figure.get_by_role("button", name="Show all").click()
     until(
         desk,
-        "(end) => Math.abs(document.querySelector('figure[data-chart=roc_test]').view.scale('x').domain()[1] - end) < 1e-6",
+        "(end) => Math.abs(document.querySelector('figure[data-chart=roc_test]').view.scale('x').domain()[1] "
+        "- end) < 1e-6",
         before[1],
     )
 
@@ -342,7 +351,8 @@ def test_dark_text_turns_light_in_dark_charts(browser: Browser, report_page: Pat
     for scheme in ("light", "dark"):
         opened = Opened(browser, report_page, WIDTHS["desk"], color_scheme=scheme)
         shades[scheme] = opened.page.evaluate(
-            "getComputedStyle(document.querySelector('figure[data-chart=classes] svg text[fill=\"#1b1f24\"]')).fill"
+            "getComputedStyle(document.querySelector('figure[data-chart=classes] svg "
+            'text[fill="#1b1f24"]\')).fill'
         )
         opened.context.close()
     assert shades == {"light": "rgb(27, 31, 36)", "dark": "rgb(230, 237, 243)"}
@@ -374,5 +384,5 @@ def test_on_paper_everything_is_open(desk: Page) -> None:
 def test_the_keyboard_comes_first_to_the_way_past_the_links(browser: Browser, report_page: Path) -> None:
     opened = Opened(browser, report_page, WIDTHS["desk"])
     opened.page.keyboard.press("Tab")
-    assert opened.page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
+    assert opened.page.evaluate("document.activeElement.textContent") == "Skip to the summary"
     opened.context.close()

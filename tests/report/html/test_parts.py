@@ -1,22 +1,25 @@
+import re
+
+from markupsafe import Markup, escape
+
 from wirebert.report.html.parts import (
-    Markup,
+    STYLE,
     disclosure,
     facts,
     figure,
     join,
-    markup,
     paragraph,
     table,
     with_range,
 )
-from wirebert.report.plots.chart import Chart, Switch
+from wirebert.report.plots.chart import FAINT_INK, INK, RULE, Chart, Switch
 
 
 def test_text_is_escaped_once_and_markup_is_not() -> None:
     assert join("a < b", Markup("<b>"), with_range("<1", "[0, 1]")) == (
         'a &lt; b<b>&lt;1 <span class="range">[0, 1]</span>'
     )
-    assert markup(markup("&")) == "&amp;"
+    assert escape(escape("&")) == "&amp;"
     assert paragraph("<i>") == "<p>&lt;i&gt;</p>"
 
 
@@ -72,3 +75,33 @@ def test_a_still_chart_has_no_switches_and_one_left_out_says_where_it_is() -> No
     assert "plots/roc_test.svg" in away
     assert "<svg" not in away
     assert "<table" in away
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_text_has_enough_contrast_in_light_and_dark() -> None:
+    for theme in re.findall(r":root \{(.*?)\}", STYLE, flags=re.DOTALL)[:2]:
+        colours = dict(re.findall(r"--(\w+): (#\w{6})", theme))
+        for background in ("paper", "panel"):
+            for text in ("ink", "faint", "accent", "bad"):
+                bright, dark = sorted(
+                    (luminance(colours[text]), luminance(colours[background])), reverse=True
+                )
+                assert (bright + 0.05) / (dark + 0.05) >= 4.5, (text, background)  # WCAG 2 AA
+
+
+def test_the_style_sheet_restyles_the_colours_of_the_charts() -> None:
+    restyled = set(re.findall(r'svg \[(?:fill|stroke)="(#\w{6})"\]', STYLE))
+    assert restyled == {INK, FAINT_INK, RULE}
+    for name, colour in {"ink": INK, "faint": FAINT_INK, "rule": RULE}.items():
+        assert f"--{name}: {colour};" in STYLE
+
+
+def test_the_style_sheet_has_balanced_braces_and_fetches_nothing() -> None:
+    assert STYLE.count("{") == STYLE.count("}")
+    assert "url(" not in STYLE
+    assert "@import" not in STYLE

@@ -55,7 +55,7 @@ def test_the_chosen_class_is_the_one_that_is_drawn() -> None:
 
 
 def test_roc_curves_begin_at_nothing_and_end_at_everything() -> None:
-    rows = [row for row in drawn(roc(noisy(3), "ROC")) if row["line"] == "attack or not"]
+    rows = [row for row in drawn(roc(noisy(3), "ROC")) if row["line"] == "attack vs. benign"]
     assert (rows[0]["x"], rows[0]["y"]) == (0.0, 0.0)
     assert (rows[-1]["x"], rows[-1]["y"]) == (1.0, 1.0)
     assert all(a["x"] <= b["x"] and a["y"] <= b["y"] for a, b in pairwise(rows))
@@ -83,9 +83,9 @@ def test_score_bars_are_shares_of_their_own_kind() -> None:
 def test_calibration_shows_the_verdicts_and_the_attack_score() -> None:
     metrics = noisy(3)
     chart = calibration(metrics, "Calibration")
-    assert {row["kind"] for row in drawn(chart)} == {"verdict", "attack score"}
+    assert {row["kind"] for row in drawn(chart)} == {"predicted class", "attack score"}
     assert metrics.calibration is not None
-    assert f"{metrics.calibration.verdict.expected_error:.3f} (verdict)" in chart.words
+    assert f"{metrics.calibration.verdict.expected_error:.3f} (predicted class)" in chart.words
     assert "NaN" not in to_svg(chart.spec)
 
 

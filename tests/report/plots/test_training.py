@@ -12,7 +12,7 @@ def test_a_training_has_its_charts_in_order(history: History) -> None:
     names = ["loss", "quality", "learning_rates", "gradient_norm", "throughput", "token_throughput"]
     assert list(charts) == names
     assert "training goes from 1 to 0.1" in charts["loss"].words
-    assert "step 10, the model that was kept" in str(charts["quality"].spec)
+    assert "step 10, the best model" in str(charts["quality"].spec)
     assert {"validation accuracy", "validation macro F1", "training accuracy"} == {
         row[0] for row in charts["quality"].rows
     }
@@ -28,7 +28,7 @@ def test_what_was_not_recorded_has_no_chart_of_its_own() -> None:
 def test_what_the_machine_tells_is_drawn_and_what_it_does_not_is_left_out(history: History) -> None:
     charts = resource_charts(history)
     assert list(charts) == ["resource_use", "resource_memory"]
-    assert [row[0] for row in charts["resource_use"].rows] == ["all processors"]
+    assert [row[0] for row in charts["resource_use"].rows] == ["CPU, all processes"]
     # Bytes are shown in GiB.
     assert charts["resource_memory"].rows[0][-1] == "1"
 

@@ -1,15 +1,17 @@
-"""The report as one self-contained HTML page: pictures, tables, and a script that answers a pointer; nothing is fetched."""
+"""The report as one self-contained HTML page: charts, tables and a script for interaction; nothing is
+fetched."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+
+from markupsafe import Markup, escape
 
 from wirebert.data.checks.findings import SEVERITIES, Finding
 from wirebert.files import write_atomic
 from wirebert.metrics.registry import headline_titles
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.report.html.parts import (
-    Markup,
     charts,
     disclosure,
     document,
@@ -17,8 +19,8 @@ from wirebert.report.html.parts import (
     figure,
     heading,
     join,
-    markup,
     paragraph,
+    spoken,
     table,
     with_range,
     words,
@@ -27,20 +29,20 @@ from wirebert.report.html.script import data_element, policy, script
 from wirebert.report.html.split import split_section
 from wirebert.report.plots.chart import Chart
 from wirebert.report.plots.run import RESOURCE, TRAINING
-from wirebert.report.report import DataSection, Report
+from wirebert.report.report import DataSection, Report, baseline_title
 from wirebert.report.summary import caveats, summarize
 from wirebert.report.terminal import format_file_usage, interval
 from wirebert.serialization import flatten
 
 MOST_BYTES = 5_000_000
-"""Size of the page: what mail takes and a browser opens at once."""
+"""Maximum size of the page: e-mail accepts it and a browser opens it at once."""
 
-_CHOSEN_ON = "The model, and where it has thresholds also these, were chosen on these flows: they flatter it."
-_NO_SAMPLES = "This run took no samples of what the machine did."
+_CHOSEN_ON = "Validation results are optimistic: the model and its thresholds were chosen on these flows."
+_NO_SAMPLES = "This run recorded no resource usage."
 
 
 def write_page(report: Report, path: Path, drawn: Mapping[str, Chart], pictures: Mapping[str, str]) -> None:
-    """Write report.html; the file appears whole or not at all."""
+    """Write report.html in one step: the file is complete or absent."""
     write_atomic(path, page(report, drawn, pictures))
 
 
@@ -48,7 +50,7 @@ def page(report: Report, drawn: Mapping[str, Chart], pictures: Mapping[str, str]
     """The page as HTML text.
 
     Args:
-        drawn: Name -> chart, as `run_charts.run_charts` makes them.
+        drawn: Name -> chart, as `plots.run.run_charts` makes them.
         pictures: Name -> the chart's SVG.
     """
     live = dict(drawn)
@@ -56,7 +58,8 @@ def page(report: Report, drawn: Mapping[str, Chart], pictures: Mapping[str, str]
     excess = len(whole.encode()) - MOST_BYTES
     if excess <= 0:
         return whole
-    # What a reader looks at least goes first: the last charts answer no pointer, then the last pictures stay away.
+    # Drop the least important first: the last charts lose their interaction, then the last pictures are left
+    # out.
     for name in reversed(list(drawn)):
         if excess > 0:
             excess -= len(json.dumps(live.pop(name).spec))
@@ -86,41 +89,43 @@ def _page(
 
 def _sections(report: Report, figures: Mapping[str, Markup]) -> list[tuple[str, str, Markup]]:
     """Key, title and content of each section."""
-    sections = [("verdict", "Verdict", _verdict(report, figures))]
-    for place, (name, metrics) in enumerate(reversed(list(report.splits.items()))):
+    sections = [("summary", "Summary", _summary(report, figures))]
+    for index, (name, metrics) in enumerate(reversed(list(report.splits.items()))):
         kinds = {
             key.removesuffix(f"_{name}"): own for key, own in figures.items() if key.endswith(f"_{name}")
         }
-        taught = report.teacher if report.teacher is not None and name in report.teacher.splits else None
-        content = split_section(name, metrics, _rivals(report, name), kinds, taught)
-        if place and name == "valid":
-            # The model was chosen on these flows; who wants their figures can open them.
-            content = join(paragraph(_CHOSEN_ON), disclosure("All figures of valid", content))
-        sections.append((f"split-{place}", f"On {name}", content))
+        gap = report.teacher if report.teacher is not None and name in report.teacher.splits else None
+        content = split_section(name, metrics, _baseline_metrics(report, name), kinds, gap)
+        title = f"Results on {name}"
+        if name == "valid":
+            content = join(paragraph(_CHOSEN_ON), disclosure("All metrics", content) if index else content)
+            title = "Validation results"
+        sections.append((f"split-{index}", title, content))
     return [
         *sections,
         ("training", "Training", _training(report, figures)),
         ("data", "Data", _data(report.data)),
-        ("origin", "How this was made", _origin(report)),
+        ("origin", "Provenance", _origin(report)),
     ]
 
 
-def _rivals(report: Report, split: str) -> dict[str, SplitMetrics]:
-    return {name: rival.splits[split] for name, rival in report.baseline.items() if split in rival.splits}
+def _baseline_metrics(report: Report, split: str) -> dict[str, SplitMetrics]:
+    return {key: own.splits[split] for key, own in report.baselines.items() if split in own.splits}
 
 
-def _verdict(report: Report, figures: Mapping[str, Markup]) -> Markup:
+def _summary(report: Report, figures: Mapping[str, Markup]) -> Markup:
     sentences = join(*map(paragraph, summarize(report)))
     if not sentences:
         return sentences
     name, metrics = list(report.splits.items())[-1]
     trees = report.trees(name)
     cards = join(*(_card(key, title, metrics, trees) for key, title in headline_titles().items()))
-    told = "".join(f"<li>{markup(doubt)}</li>" for doubt in caveats(report))
-    doubt = f'<div><h3>How far to trust it</h3><ul class="doubts">{told}</ul></div>' if told else ""
+    items = "".join(f"<li>{escape(caveat)}</li>" for caveat in caveats(report))
+    listed = f'<div><h3>Caveats</h3><ul class="caveats">{items}</ul></div>' if items else ""
     shares = figures.get("classes", "")
     return Markup(
-        f'<div class="verdict">{sentences}</div><dl class="cards">{cards}</dl><div class="charts">{doubt}{shares}</div>'
+        f'<div class="summary">{sentences}</div><dl class="cards">{cards}</dl><div '
+        f'class="charts">{listed}{shares}</div>'
     )
 
 
@@ -139,37 +144,37 @@ def _card(key: str, title: str, metrics: SplitMetrics, trees: SplitMetrics | Non
 
 
 def _training(report: Report, figures: Mapping[str, Markup]) -> Markup:
-    summary = facts("Training in figures", {name: words(value) for name, value in report.training.items()})
+    summary = facts("Training summary", {name: words(value) for name, value in report.training.items()})
     if not report.training:
         return summary
     drawn = [figures[name] for name in figures if name in TRAINING]
     used = [own for name, own in figures.items() if name.startswith(RESOURCE)]
     machine = charts(used) if used else paragraph(_NO_SAMPLES, "faint")
-    return join(summary, charts(drawn), heading("The machine"), machine)
+    return join(summary, charts(drawn), heading("Resource usage"), machine)
 
 
 def _data(data: DataSection) -> Markup:
-    files = "".join(f"<li><code>{markup(file)}</code></li>" for file in data.files)
+    files = "".join(f"<li><code>{escape(file)}</code></li>" for file in data.files)
     parts = [Markup(f"<ul>{files}</ul>"), paragraph(data.detected), paragraph(data.split)]
     parts += [
         paragraph(f"{name}: {line}")
-        for name, read in data.test_usage.items()
-        for line in format_file_usage(read)
+        for name, usage in data.test_usage.items()
+        for line in format_file_usage(usage)
     ]
     parts += [_distribution(data), heading("Findings")]
     if not data.findings:
         return join(*parts, paragraph("None."))
-    caption = "What validation of the data found"
-    rows = [[_concern(finding), finding.message] for finding in sorted(data.findings, key=_weight)]
-    return join(*parts, table(caption, ("concern", "finding"), rows, text=(1,), hide_caption=True))
+    rows = [[_severity(finding), finding.message] for finding in sorted(data.findings, key=_rank)]
+    head = ("severity", "finding")
+    return join(*parts, table("Findings of the data checks", head, rows, text=(1,), hide_caption=True))
 
 
-def _weight(finding: Finding) -> int:
-    """What to look at first comes first."""
+def _rank(finding: Finding) -> int:
+    """Rank by severity, the most severe first and accepted findings last."""
     return len(SEVERITIES) if finding.is_accepted else SEVERITIES.index(finding.severity)
 
 
-def _concern(finding: Finding) -> Markup:
+def _severity(finding: Finding) -> Markup:
     severity = Markup(f'<span class="{finding.severity}">{finding.severity}</span>')
     accepted = ["accepted"] if finding.is_accepted else []
     where = [finding.column] if finding.column else []
@@ -185,7 +190,7 @@ def _distribution(data: DataSection) -> Markup:
         [
             name,
             *(
-                with_range(f"{own[name].num_flows:,}", f"{own[name].share:.2%}") if name in own else "-"
+                with_range(f"{own[name].num_flows:,}", f"{own[name].fraction:.2%}") if name in own else "-"
                 for own in splits.values()
             ),
         ]
@@ -196,23 +201,26 @@ def _distribution(data: DataSection) -> Markup:
 
 def _origin(report: Report) -> Markup:
     machine = report.hardware
-    told = {
+    environment = {
         "seed": str(report.seed),
-        "processor": f"{machine.cpu}, {machine.num_cores} cores",
-        "accelerator": ", ".join(machine.gpus) or "none",
+        "CPU": f"{machine.cpu}, {machine.num_cores} cores",
+        "GPU": ", ".join(machine.gpus) or "none",
         "system": machine.system,
-        "versions": ", ".join(f"{name} {number}" for name, number in report.versions.items()),
-        **{f"time: {stage}": f"{seconds:,.1f} s" for stage, seconds in report.timing.items()},
+        "versions": ", ".join(f"{name} {version}" for name, version in report.versions.items()),
+        **{f"time: {spoken(stage)}": f"{seconds:,.1f} s" for stage, seconds in report.timing.items()},
     }
-    rivals = [
+    baselines = [
         join(
-            heading(f"Baseline: {name}"),
-            facts(f"Baseline: {name}", {key: words(value) for key, value in rival.summary.items()}),
+            heading(f"Baseline: {baseline_title(key)}"),
+            facts(
+                f"Baseline: {baseline_title(key)}",
+                {name: words(value) for name, value in baseline.summary.items()},
+            ),
         )
-        for name, rival in report.baseline.items()
+        for key, baseline in report.baselines.items()
     ]
     rows = [(name, words(value)) for name, value in flatten(report.settings)]
-    every = table("Every setting as it was used", ("setting", "value"), rows, text=(1,)) if rows else None
-    command = Markup(f"<pre><code>{markup(report.command)}</code></pre>")
+    every = table("All settings of this run", ("setting", "value"), rows, text=(1,)) if rows else None
+    command = Markup(f"<pre><code>{escape(report.command)}</code></pre>")
     settings = [] if every is None else [disclosure("All settings", every)]
-    return join(command, facts("Where and with what", told), *rivals, *settings)
+    return join(command, facts("Environment", environment), *baselines, *settings)

@@ -1,4 +1,5 @@
-"""The script of the report page: charting library and our own lines in one piece, and the policy that lets only it run."""
+"""The script of the report page, bundled with the charting library, and the policy that allows only this
+script."""
 
 import base64
 import hashlib
@@ -11,23 +12,24 @@ import vl_convert
 
 from wirebert.report.plots.chart import Spec
 
-NOTICE = """/*! With Vega, Vega-Lite and Vega-Embed, (c) 2013-2026 University of Washington Interactive Data Lab and others,
-BSD-3-Clause, and D3, (c) 2010-2026 Mike Bostock, ISC. They come as they are, without warranty of any kind; the whole
-licences stand in the repositories of these projects. */
+NOTICE = """/*! With Vega, Vega-Lite and Vega-Embed, (c) 2013-2026 University of Washington Interactive Data
+         Lab and others,
+BSD-3-Clause, and D3, (c) 2010-2026 Mike Bostock, ISC. They come as they are, without warranty of any kind;
+the whole licences stand in the repositories of these projects. */
 """
 
 
 @cache
 def script() -> str:
-    """The whole script; made once in a process, since it takes seconds."""
-    own = resources.files("wirebert.report.html").joinpath("page.js").read_text(encoding="utf-8")
-    bundle = vl_convert.javascript_bundle(own)
-    assert "</script" not in bundle.lower(), "would end the element that holds it"
+    """The whole script; bundled once per process, since that takes seconds."""
+    source = resources.files("wirebert.report.html").joinpath("page.js").read_text(encoding="utf-8")
+    bundle = vl_convert.javascript_bundle(source)
+    assert "</script" not in bundle.lower(), "it would end the script element"
     return NOTICE + bundle
 
 
 def policy(runs: str = "") -> str:
-    """Content security policy: this script, if there is one, and inline styles, and nothing from anywhere else."""
+    """Content security policy: allow this script, if there is one, and inline styles, and nothing else."""
     digest = base64.b64encode(hashlib.sha256(runs.encode("utf-8")).digest()).decode("ascii")
     allowed = f"script-src 'sha256-{digest}'; " if runs else ""
     return (
@@ -37,7 +39,7 @@ def policy(runs: str = "") -> str:
 
 
 def data_element(specs: Mapping[str, Spec]) -> str:
-    """The specifications as an element that no browser runs, whatever texts of the data they hold."""
+    """The specifications as a data element, which no browser executes, whatever text they contain."""
     text = json.dumps(specs, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -1,67 +1,66 @@
-"""The part of the report page that is about one evaluated split."""
+"""The section of the report page on one evaluated split."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from markupsafe import Markup, escape
 
 from wirebert.metrics.registry import headline_titles
 from wirebert.metrics.split_metrics import Mistake, SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, TeacherGap, gap_remarks, gap_rows
 from wirebert.metrics.thresholds import ThresholdMetrics
 from wirebert.report.html.parts import (
-    Markup,
     charts,
     disclosure,
     heading,
     join,
-    markup,
     paragraph,
     table,
     with_range,
 )
-from wirebert.report.report import TREES
+from wirebert.report.report import GBDT, baseline_title
 from wirebert.report.terminal import interval, metric_title, split_remarks, tpr_rows
 
-_PREVALENCES = {"0.01": "1%", "0.001": "0.1%"}
-"""Key of `ThresholdMetrics.precision_at_prevalence` -> how a reader would write it."""
+_PREVALENCES = {"0.01": "1 %", "0.001": "0.1 %"}
+"""Key of `ThresholdMetrics.precision_at_prevalence` -> how people write it."""
 
-_OPEN_MISTAKES = 3
+_OPEN_ERRORS = 3
 _TEACHER = "Student and teacher"
 
 
 def split_section(
     name: str,
     metrics: SplitMetrics,
-    rivals: Mapping[str, SplitMetrics],
+    baselines: Mapping[str, SplitMetrics],
     figures: Mapping[str, Markup],
-    taught: TeacherGap | None = None,
+    gap: TeacherGap | None = None,
 ) -> Markup:
-    """Figures, classes, scores, alarms and mistakes of one split.
+    """Metrics, classes, scores, alert thresholds and errors of one split.
 
     Args:
         rivals: Baseline -> its metrics of this split.
-        figures: Kind of chart -> the chart, as `run_charts.split_charts` names them.
-        taught: How far the model is from its teacher, if it had one.
+        figures: Kind of chart -> the chart, as `plots.run` names them.
+        gap: Differences from the teacher, if there was one.
     """
     classes = [figures[kind] for kind in ("f1", "confusion") if kind in figures]
     curves = [
         figures[kind] for kind in ("roc", "precision_recall", "scores", "calibration") if kind in figures
     ]
     parts = [
-        headline_table(name, metrics, rivals),
+        headline_table(name, metrics, baselines),
         *(paragraph(remark, "faint") for remark in split_remarks(metrics)),
         heading("Classes"),
         charts(classes),
-        class_table(name, metrics, rivals.get(TREES)),
-        *([] if taught is None else [heading(_TEACHER), teacher_part(name, taught)]),
+        class_table(name, metrics, baselines.get(GBDT)),
+        *([] if gap is None else [heading(_TEACHER), teacher_section(name, gap)]),
         *([heading("Scores and probabilities"), charts(curves)] if curves else []),
-        *([heading("Alarms"), alarms(name, metrics)] if metrics.operating_points else []),
-        *([heading("The surest mistakes"), mistakes(metrics.mistakes)] if metrics.mistakes else []),
+        *([heading("Alert thresholds"), alert_table(name, metrics)] if metrics.operating_points else []),
+        *([heading("Most confident errors"), error_list(metrics.mistakes)] if metrics.mistakes else []),
     ]
     return join(*parts)
 
 
-def teacher_part(name: str, gap: TeacherGap) -> Markup:
+def teacher_section(name: str, gap: TeacherGap) -> Markup:
     """Student and teacher side by side."""
     return join(
         table(
@@ -74,77 +73,85 @@ def teacher_part(name: str, gap: TeacherGap) -> Markup:
     )
 
 
-def headline_table(name: str, metrics: SplitMetrics, rivals: Mapping[str, SplitMetrics]) -> Markup:
-    """Every headline figure with its interval, beside the baseline's."""
-    columns = [_headline(shown) | tpr_rows(shown) for shown in (metrics, *rivals.values())]
-    rows = [[metric_title(figure), *(column.get(figure, "-") for column in columns)] for figure in columns[0]]
-    losses = [shown.loss for shown in (metrics, *rivals.values())]
+def headline_table(name: str, metrics: SplitMetrics, baselines: Mapping[str, SplitMetrics]) -> Markup:
+    """Every headline metric with its interval, beside those of the baselines."""
+    columns = [_headline(shown) | tpr_rows(shown) for shown in (metrics, *baselines.values())]
+    rows = [[metric_title(metric), *(column.get(metric, "-") for column in columns)] for metric in columns[0]]
+    losses = [shown.loss for shown in (metrics, *baselines.values())]
     rows.append(["loss (nats)", *("-" if loss is None else f"{loss:.3f}" for loss in losses)])
-    # Left-aligned: every figure is 0.xxx, and the intervals stand behind or, on narrow screens, below.
+    # Left-aligned: every value is 0.xxx, followed by its interval or, on narrow screens, above it.
     text = range(1, len(columns) + 1)
-    return table(f"{name}: {metrics.num_flows:,} flows", ["figure", "wirebert", *rivals], rows, text=text)
+    return table(
+        f"{name}: {metrics.num_flows:,} flows",
+        ["metric", "wirebert", *map(baseline_title, baselines)],
+        rows,
+        text=text,
+    )
 
 
 def class_table(name: str, metrics: SplitMetrics, trees: SplitMetrics | None) -> Markup:
     """Precision, recall, F1 and support of every class."""
     intervals = metrics.intervals.per_class if metrics.intervals else {}
-    head = ["class", "flows", "precision", "recall", "F1", *(["trees' F1"] if trees else []), "accuracy"]
+    head = ["class", "flows", "precision", "recall", "F1", *(["F1 of trees"] if trees else []), "accuracy"]
     rows = [
         [
             label,
             f"{own.support:,}",
             *(
-                with_range(f"{getattr(own, figure):.3f}", interval(intervals[label][figure]) if label in intervals else "")
-                for figure in ("precision", "recall", "f1")
+                with_range(
+                    f"{getattr(own, name):.3f}",
+                    interval(intervals[label][name]) if label in intervals else "",
+                )
+                for name in ("precision", "recall", "f1")
             ),
             *([f"{trees.per_class[label].f1:.3f}" if label in trees.per_class else "-"] if trees else []),
             f"{own.accuracy:.3f}",
         ]
         for label, own in metrics.per_class.items()
-    ]  # fmt: skip
-    return table(f"Each class of {name} against the rest; accuracy is one-against-rest", head, rows)
+    ]
+    return table(f"Classes of {name}, one against the rest", head, rows)
 
 
-def alarms(name: str, metrics: SplitMetrics) -> Markup:
-    """What thresholds that aim at few false alarms find, and what they ask of the people who look at alarms."""
+def alert_table(name: str, metrics: SplitMetrics) -> Markup:
+    """Detection rate, precision and number of alerts at the thresholds of each target false positive rate."""
     origin = metrics.thresholds_from
     scores = (
-        "the attack score" if metrics.alert_score == "attack" else "the attack score and the novelty joined"
+        "the attack score" if metrics.alert_score == "attack" else "the attack score and novelty combined"
     )
-    told = (
-        f"Thresholds of {scores}, fitted on the benign flows of {origin} and judged here."
+    source = (
+        f"Thresholds of {scores}, fitted on the benign flows of {origin}."
         if origin
-        else f"Thresholds of {scores}, fitted on these very flows of {name}: the best that could be reached here."
+        else f"Thresholds of {scores}, fitted on the same flows of {name}: the best result that is possible "
+        "here."
     )
-    why = (
-        "Test files hold far more attacks than a network does, so precision and alerts are restated for traffic with few. "
-        "A dash: no false alarm was seen, so this file is too small to tell."
+    note = (
+        "Test files contain a far larger fraction of attacks than real traffic, so precision and alerts are "
+        "also given for "
+        "traffic with few attacks. A dash: no false positives here, so this file is too small to estimate "
+        "the value."
     )
-    head = (
-        "false positive rate aimed at",
-        *(f"{100 * point.target_fpr:.4g}%" for point in metrics.operating_points),
-    )
-    rows = list(zip(*(_alarm_column(point, metrics) for point in metrics.operating_points), strict=True))
+    head = ("target FPR", *(f"{100 * point.target_fpr:.4g} %" for point in metrics.operating_points))
+    rows = list(zip(*(_threshold_column(point, metrics) for point in metrics.operating_points), strict=True))
     names = [
         "threshold",
-        "false positive rate here",
-        "attacks found",
-        *(["attacks found by the best threshold for this file"] if origin and metrics.binary else []),
-        "precision here",
-        "alerts in 10,000 flows here",
-        *(f"precision where {share} of the flows are attacks" for share in _PREVALENCES.values()),
-        *(f"alerts in 10,000 flows where {share} are attacks" for share in _PREVALENCES.values()),
+        "measured FPR",
+        "detection rate (TPR)",
+        *(["TPR at the best threshold for this file"] if origin and metrics.binary else []),
+        "precision",
+        "alerts per 10,000 flows",
+        *(f"precision if {prevalence} of the flows are attacks" for prevalence in _PREVALENCES.values()),
+        *(f"alerts per 10,000 flows if {prevalence} are attacks" for prevalence in _PREVALENCES.values()),
     ]
-    told_rows = [(name, *row) for name, row in zip(names, rows, strict=True)]
-    caption = f"Alarms on {name}"
-    return join(paragraph(told), table(caption, head, told_rows, hide_caption=True), paragraph(why, "faint"))
+    titled = [(title, *row) for title, row in zip(names, rows, strict=True)]
+    caption = f"Alert thresholds on {name}"
+    return join(paragraph(source), table(caption, head, titled, hide_caption=True), paragraph(note, "faint"))
 
 
-def mistakes(found: Sequence[Mistake]) -> Markup:
-    """Each mistake with its flow; what the verdict leaned on comes first."""
-    note = "Flows with a wrong verdict that the model was surest of; alike ones are shown once."
-    shown = [_mistake(mistake, is_open=place < _OPEN_MISTAKES) for place, mistake in enumerate(found)]
-    return join(paragraph(note, "faint"), Markup(f'<div class="mistakes">{join(*shown)}</div>'))
+def error_list(errors: Sequence[Mistake]) -> Markup:
+    """Each misclassified flow; the features with the most evidence for the predicted class come first."""
+    note = "Misclassified flows with the highest predicted probability; similar flows are shown once."
+    shown = [_error(error, is_open=index < _OPEN_ERRORS) for index, error in enumerate(errors)]
+    return join(paragraph(note, "faint"), Markup(f'<div class="errors">{join(*shown)}</div>'))
 
 
 def _headline(metrics: SplitMetrics) -> dict[str, str]:
@@ -155,15 +162,16 @@ def _headline(metrics: SplitMetrics) -> dict[str, str]:
     return cells
 
 
-def _alarm_column(point: ThresholdMetrics, metrics: SplitMetrics) -> list[str]:
-    here = f"[{point.fpr_interval[0]:.3%}, {point.fpr_interval[1]:.3%}]" if point.fpr_interval else ""
+def _threshold_column(point: ThresholdMetrics, metrics: SplitMetrics) -> list[str]:
+    low, high = point.fpr_interval or (None, None)
+    ends = "" if low is None else f"[{_percent(low, 3)}, {_percent(high, 3)}]"
     best: list[str] = []
     if metrics.thresholds_from is not None and metrics.binary is not None:
         key = np.format_float_positional(point.target_fpr)
         best = [_percent(metrics.binary.tpr_at_fpr.get(key), 1)]
     return [
         f"{point.threshold:.6g}",
-        with_range(_percent(point.fpr, 3), here),
+        with_range(_percent(point.fpr, 3), ends),
         _percent(point.tpr, 1),
         *best,
         _percent(point.precision, 1),
@@ -174,35 +182,38 @@ def _alarm_column(point: ThresholdMetrics, metrics: SplitMetrics) -> list[str]:
 
 
 def _alerts(point: ThresholdMetrics, prevalence: float) -> str:
-    """Alerts in 10,000 flows of traffic with this share of attacks."""
+    """Alerts per 10,000 flows of traffic with this fraction of attacks."""
     if point.tpr is None or not point.fpr:
         return "-"
     return f"{10_000 * (prevalence * point.tpr + (1 - prevalence) * point.fpr):,.1f}"
 
 
-def _percent(share: float | None, digits: int) -> str:
-    return "-" if share is None else f"{share:.{digits}%}"
+def _percent(fraction: float | None, digits: int) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.{digits}f} %"
 
 
-def _mistake(mistake: Mistake, *, is_open: bool) -> Markup:
-    carried = {name: share for name, share in mistake.top_features.items() if share > 0}
-    highest = max(carried.values(), default=0.0)
+def _error(error: Mistake, *, is_open: bool) -> Markup:
+    drops = {name: drop for name, drop in error.top_features.items() if drop > 0}
+    highest = max(drops.values(), default=0.0)
     pairs = [
-        _pair(column, value, (carried.get(column, 0.0) / highest) ** 0.5 if highest else 0.0)
-        for column, value in sorted(mistake.flow.items(), key=lambda item: -carried.get(item[0], 0.0))
+        _pair(column, value, (drops.get(column, 0.0) / highest) ** 0.5 if highest else 0.0)
+        for column, value in sorted(error.flow.items(), key=lambda item: -drops.get(item[0], 0.0))
     ]
-    label = f", labelled {mistake.label}" if mistake.label != mistake.true_class else ""
+    label = f", label {error.label}" if error.label != error.true_class else ""
     summary = Markup(
-        f"<b>{markup(mistake.true_class)}</b> taken for <b>{markup(mistake.predicted_class)}</b> "
-        f'<span class="range">{mistake.probability:.2%} sure, row {mistake.row:,}{markup(label)}</span>'
+        f"<b>{escape(error.true_class)}</b> classified as <b>{escape(error.predicted_class)}</b> "
+        f'<span class="range">probability {_percent(error.probability, 2)}, row '
+        f"{error.row:,}{escape(label)}</span>"
     )
-    led = ""
-    if carried:
-        named = ", ".join(f"{name} {fall:.2f}" for name, fall in carried.items())
-        led = paragraph(f"Carried by {named} (fall of the verdict's log-odds without it, nats).", "faint")
-    return disclosure(summary, join(led, Markup(f'<dl class="pairs">{join(*pairs)}</dl>')), is_open=is_open)
+    evidence = ""
+    if drops:
+        listed = ", ".join(f"{name} {drop:.2f}" for name, drop in drops.items())
+        evidence = paragraph(f"Main evidence (drop in log-odds when removed): {listed}.", "faint")
+    return disclosure(
+        summary, join(evidence, Markup(f'<dl class="pairs">{join(*pairs)}</dl>')), is_open=is_open
+    )
 
 
 def _pair(column: str, value: str, strength: float) -> Markup:
     shade = f' style="--strength: {strength:.2f}"' if strength else ""
-    return Markup(f"<div{shade}><dt>{markup(column)}</dt><dd>{markup(value)}</dd></div>")
+    return Markup(f"<div{shade}><dt>{escape(column)}</dt><dd>{escape(value)}</dd></div>")

@@ -1,4 +1,4 @@
-"""Charts of how a split's classes fare: which are recognised, and what they are taken for."""
+"""Charts of the classes of a split: confusion matrix, metrics per class and class distribution."""
 
 from collections.abc import Sequence
 
@@ -20,20 +20,20 @@ from wirebert.report.plots.chart import (
 )
 
 METRICS = {"f1": "F1", "precision": "precision", "recall": "recall"}
-"""Field of `ClassMetrics` -> its name for people."""
+"""Field of `ClassMetrics` -> its title."""
 
 _LETTER = 8
-"""Pixels that a letter of a label takes, on average, in a wide font."""
+"""Mean width of a letter of a label in a wide font, in pixels."""
 
 _SHADES = {
     "counts": "flows",
-    "row": "share of the true class",
-    "column": "share of the verdict",
+    "row": "% of true class",
+    "column": "% of predicted class",
 }
 
 
 def confusion(metrics: SplitMetrics, title: str) -> Chart:
-    """True classes against verdicts: counts, or shares of the true class or of the verdict, by switch."""
+    """Confusion matrix: counts or percentages of the true or predicted class, by switch."""
     labels = metrics.confusion.labels
     matrix = np.array(metrics.confusion.matrix, dtype=np.int64).reshape(len(labels), len(labels))
     of_row = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -42,7 +42,7 @@ def confusion(metrics: SplitMetrics, title: str) -> Chart:
     step = min(64, max(46, 330 // max(1, len(labels)))) if small else 28
     level = small and max(map(len, labels), default=0) * _LETTER <= step
     switch = Switch("shown", "Cells", _SHADES)
-    # Where there are many, empty cells would be most of the page; lines between them guide the eye as well.
+    # With many classes most cells are empty; they are left out, and grid lines guide the eye instead.
     cells = [
         cell
         for cell in _cells(labels, matrix.tolist(), of_row, of_column)
@@ -58,14 +58,15 @@ def confusion(metrics: SplitMetrics, title: str) -> Chart:
         "params": [switch.to_spec()],
         "transform": [
             {"calculate": "shown == 'column' ? datum.column : datum.row", "as": "share"},
-            {"calculate": "shown == 'counts' ? datum.text : datum.flows ? format(datum.share, '.0%') : ''", "as": "said"},
+            {"calculate": "shown == 'counts' ? datum.text : datum.flows ? format(datum.share, '.0%') : "
+                "''", "as": "label"},
         ],
         "width": {"step": step},
         "height": {"step": min(step, 44)},
         "encoding": {"x": x, "y": y},
-        "layer": [_shade(small=small), _number(small=small)],
+        "layer": [_shade(small=small), _cell_label(small=small)],
     }  # fmt: skip
-    note = "Shade: share of the true class, or of the verdict; blue right, orange wrong"
+    note = "Shade: fraction of the true or predicted class; blue: correct, orange: wrong"
     return Chart(
         spec=specification(title, note, body),
         words=f"{title}: {_largest_confusions(labels, matrix.tolist())}.",
@@ -80,13 +81,13 @@ def confusion(metrics: SplitMetrics, title: str) -> Chart:
 
 
 def class_metrics(metrics: SplitMetrics, title: str, trees: SplitMetrics | None = None) -> Chart:
-    """F1, precision or recall of every class as bars, with interval, support, and what the baseline reaches."""
-    switch = Switch("figure", "Figure", METRICS)
+    """F1, precision or recall of every class as bars, with interval, number of flows and the baseline."""
+    switch = Switch("metric", "Metric", METRICS)
     axis: Spec = {"values": [0, 0.25, 0.5, 0.75, 1], "format": ".2~f"}
     x: Spec = {"type": "quantitative", "scale": {"domain": [0, 1]}, "title": None, "axis": axis}
     tooltip: list[Spec] = [
         {"field": "label", "title": "class"},
-        {"field": "name", "title": "figure"},
+        {"field": "name", "title": "metric"},
         {"field": "value", "title": "wirebert", "format": ".3f"},
         *([{"field": "trees", "title": "boosted trees", "format": ".3f"}] if trees else []),
         {"field": "flows", "title": "flows", "format": ","},
@@ -99,27 +100,27 @@ def class_metrics(metrics: SplitMetrics, title: str, trees: SplitMetrics | None 
         "mark": {"type": "rule", "color": INK, "strokeWidth": 1.5},
         "encoding": {"x": {"field": "low", **x}, "x2": {"field": "high"}},
     }
-    rival: Spec = {
+    baseline: Spec = {
         "mark": {"type": "tick", "color": SECOND, "thickness": 3, "opacity": 1, "height": {"band": 0.9}},
         "transform": [{"filter": "isValid(datum.trees)"}],
         "encoding": {"x": {"field": "trees", **x}},
     }
-    # The figures stand in a column of their own, right of the plot, where no bar or interval can cross them.
+    # The values are in a separate column right of the plot, where no bar or interval can cross them.
     text: Spec = {
         "mark": {"type": "text", "align": "left", "color": INK, "fontSize": 12},
         "encoding": {"x": {"value": {"expr": "width + 8"}}, "text": {"field": "value", "format": ".3f"}},
     }
     y: Spec = {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": BARE}
-    level = f"; thin line: {metrics.intervals.level:.0%} interval" if metrics.intervals else ""
+    level = f"; thin line: {100 * metrics.intervals.level:.0f} % CI" if metrics.intervals else ""
     note = f"Flows in brackets{level}{'; orange: boosted trees' if trees else ''}"
     body: Spec = {
         "data": {"values": _bars(metrics, trees)},
         "params": [switch.to_spec()],
-        "transform": [{"filter": "datum.figure == figure"}],
+        "transform": [{"filter": "datum.metric == metric"}],
         "width": 280,
         "height": {"step": 28 if len(metrics.per_class) <= FEW_CLASSES else 20},
         "encoding": {"y": y},
-        "layer": [bar, spread, rival, text],
+        "layer": [bar, spread, baseline, text],
     }
     return Chart(
         spec=specification(title, note, body),
@@ -129,17 +130,17 @@ def class_metrics(metrics: SplitMetrics, title: str, trees: SplitMetrics | None 
 
 
 def class_shares(shares: dict[str, dict[str, float]], title: str) -> Chart:
-    """Share of each class, of a split as bars and of the training flows as ticks.
+    """Class distribution of a split as bars, and of the training flows as ticks.
 
     Args:
-        shares: Split -> class -> share; the first split has the bars, a second one the ticks.
+        shares: Split -> class -> fraction; the first split is drawn as bars, the second one as ticks.
     """
     first, *others = shares
     rows: list[Spec] = []
     for name in dict.fromkeys(name for split in shares.values() for name in split):
         values = {f"s{place}": split.get(name, 0.0) for place, split in enumerate(shares.values())}
         rows.append({"label": name, "text": f"{values['s0']:.2%}", **values})
-    # A class of one flow in ten thousand is still seen on a scale of square roots.
+    # On a square-root scale a class with one flow in ten thousand is still visible.
     x: Spec = {
         "type": "quantitative", "title": None, "scale": {"type": "sqrt", "domain": [0, 1]},
         "axis": {"format": ".0~%", "values": [0, 0.01, 0.1, 0.25, 0.5, 1]},
@@ -167,9 +168,9 @@ def class_shares(shares: dict[str, dict[str, float]], title: str) -> Chart:
         "encoding": {"y": {"field": "label", "type": "nominal", "sort": None, "title": None, "axis": BARE}},
         "layer": layers,
     }
-    told = ", ".join(f"{name} {share:.1%}" for name, share in list(shares[first].items())[:5])
+    listed = ", ".join(f"{name} {share:.1%}" for name, share in list(shares[first].items())[:5])
     note = f"Bars: {first}{f'; orange: {others[0]}' if others else ''}; square-root scale"
-    return Chart(spec=specification(title, note, body), words=f"{title}, {first}: {told}.")
+    return Chart(spec=specification(title, note, body), words=f"{title}, {first}: {listed}.")
 
 
 def _cells(
@@ -207,39 +208,39 @@ def _shade(*, small: bool) -> Spec:
             "opacity": {"field": "share", "type": "quantitative", "scale": shade, "legend": None},
             "tooltip": [
                 {"field": "true", "title": "true class"},
-                {"field": "predicted", "title": "verdict"},
+                {"field": "predicted", "title": "predicted class"},
                 {"field": "flows", "title": "flows", "format": ","},
-                {"field": "row", "title": "share of the true class", "format": ".2%"},
-                {"field": "column", "title": "share of the verdict", "format": ".2%"},
+                {"field": "row", "title": "% of true class", "format": ".2%"},
+                {"field": "column", "title": "% of predicted class", "format": ".2%"},
             ],
         },
     }
 
 
-def _number(*, small: bool) -> Spec:
-    # White reads better than ink only on nearly full shades.
+def _cell_label(*, small: bool) -> Spec:
+    # White is easier to read than ink on nearly full shades only.
     ink: Spec = {"condition": {"test": "datum.share > 0.9", "value": "#ffffff"}, "value": INK}
     return {
-        # Text that takes no pointer leaves its cell the tooltip.
+        # Text without a tooltip does not hide the tooltip of its cell.
         "mark": {"type": "text", "fontSize": 12 if small else 10, "tooltip": None},
         "transform": [{"filter": "datum.flows > 0"}],
-        "encoding": {"text": {"field": "said"}, "color": ink},
+        "encoding": {"text": {"field": "label"}, "color": ink},
     }
 
 
 def _bars(metrics: SplitMetrics, trees: SplitMetrics | None) -> list[Spec]:
     intervals = metrics.intervals.per_class if metrics.intervals else {}
     rows: list[Spec] = []
-    for figure, name in METRICS.items():
+    for metric, name in METRICS.items():
         for label, own in metrics.per_class.items():
-            value = float(getattr(own, figure))
-            low, high = intervals[label][figure] if label in intervals else (value, value)
+            value = float(getattr(own, metric))
+            low, high = intervals[label][metric] if label in intervals else (value, value)
             row: Spec = {
-                "figure": figure, "name": name, "label": f"{label} ({own.support:,})", "flows": own.support,
+                "metric": metric, "name": name, "label": f"{label} ({own.support:,})", "flows": own.support,
                 "value": round(value, 4), "low": round(low, 4), "high": round(high, 4),
             }  # fmt: skip
             if trees is not None and label in trees.per_class:
-                row["trees"] = round(float(getattr(trees.per_class[label], figure)), 4)
+                row["trees"] = round(float(getattr(trees.per_class[label], metric)), 4)
             rows.append(row)
     return rows
 
@@ -252,16 +253,16 @@ def _largest_confusions(labels: Sequence[str], matrix: list[list[int]]) -> str:
         if count and true != predicted
     ]
     if not wrong:
-        return "no flow is confused"
-    told = [
+        return "no flow is misclassified"
+    listed = [
         f"{count:,} of {true} as {predicted}" for count, true, predicted in sorted(wrong, reverse=True)[:3]
     ]
-    return "the most frequent confusions are " + ", ".join(told)
+    return "the most frequent confusions are " + ", ".join(listed)
 
 
 def _extremes(metrics: SplitMetrics) -> str:
     present = {name: own.f1 for name, own in metrics.per_class.items() if own.support}
     if not present:
-        return "none with a flow"
+        return "no class has flows"
     best, worst = max(present, key=present.__getitem__), min(present, key=present.__getitem__)
     return f"from {present[worst]:.3f} ({worst}) to {present[best]:.3f} ({best})"

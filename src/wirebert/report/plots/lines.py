@@ -1,4 +1,4 @@
-"""Curves over steps or time, of any length: a long one is drawn as its mean in a band of its extremes."""
+"""Curves over steps or time; a long curve is drawn as its mean in a band from minimum to maximum."""
 
 import math
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ from wirebert.report.plots.chart import (
 from wirebert.telemetry.history import Curve
 
 STEPS = "optimizer step"
-"""Title of the axis that most curves run along."""
+"""Title of the x axis of most curves."""
 
 _FEW_POINTS = 40
-"""Up to this many points of a curve are marked one by one."""
+"""Up to this many points of a curve have markers."""
 
 _DIGITS = 6
-"""Significant digits of a drawn value: more would only make the file larger."""
+"""Significant digits of a drawn value; more would only enlarge the file."""
 
 
 def line_chart(
@@ -40,18 +40,18 @@ def line_chart(
     marked: tuple[float, str] | None = None,
     num_points: int = 300,
 ) -> Chart:
-    """Curves in one plot; those of one name share a colour.
+    """Curves in one plot; curves of one name share a colour.
 
     Args:
         log: Draw on a logarithmic axis; values must then be positive.
-        marked: A place on the axis to mark with a dashed line, and the words that say what it is.
-        num_points: Longer curves are drawn in so many stretches, with their extremes.
+        marked: Position of a dashed line on the x axis, and its description.
+        num_points: Longer curves are drawn in this many segments with their extremes.
     """
     x: Spec = {
         "field": "at", "type": "quantitative", "title": along,
         "scale": {"nice": False, "zero": False, "padding": 6},
-        "axis": {"grid": False, "tickCount": 5, "format": ",~r" if along != STEPS else ",d", "labelFlush": True,
-                 **({"tickMinStep": 1} if along == STEPS else {})},
+        "axis": {"grid": False, "tickCount": 5, "format": ",~r" if along != STEPS else ",d",
+                 "labelFlush": True, **({"tickMinStep": 1} if along == STEPS else {})},
     }  # fmt: skip
     y: Spec = {"type": "quantitative", "title": unit, **_scale(curves, log=log, from_zero=from_zero)}
     names = list(dict.fromkeys(curve.name for curve in curves))
@@ -62,8 +62,8 @@ def line_chart(
     layers = [] if marked is None else [_mark(marked[0])]
     drawn: list[Spec] = []
     for curve in curves:
-        own, points = _layers(curve, x, y, colour, num_points)
-        layers += own
+        layer, points = _layers(curve, x, y, colour, num_points)
+        layers += layer
         drawn += points
     tooltip: list[Spec] = [
         {"field": "curve", "title": " "},
@@ -76,29 +76,29 @@ def line_chart(
     body: Spec = {"width": WIDTH, "height": HEIGHT, "layer": layers}
     return Chart(
         spec=specification(title, None if marked is None else f"Dashed: {marked[1]}", body),
-        words=f"{title} along {along}: " + "; ".join(map(_told, curves)) + ".",
+        words=f"{title} along {along}: " + "; ".join(map(_describe, curves)) + ".",
         head=("curve", "points", "first", "lowest", "mean", "highest", "last"),
         rows=tuple(_summary(curve) for curve in curves),
     )
 
 
-def above(curve: Curve, share_of_highest: float) -> Curve:
-    """Without the ends of warm-up and decay, where a logarithm runs off to nowhere."""
+def above(curve: Curve, fraction_of_highest: float) -> Curve:
+    """The curve without the ends of warm-up and decay, which a logarithmic scale would stretch."""
     if not len(curve.values):
         return curve
-    kept = (curve.values > 0) & (curve.values >= curve.values.max() * share_of_highest)
-    return Curve(curve.name, curve.at[kept], curve.values[kept])
+    selected = (curve.values > 0) & (curve.values >= curve.values.max() * fraction_of_highest)
+    return Curve(curve.name, curve.at[selected], curve.values[selected])
 
 
 def spans_magnitudes(*curves: Curve) -> bool:
-    """Whether a linear axis would draw the end of these curves as one flat line."""
+    """Whether the end of these curves would be a flat line on a linear axis."""
     values = np.concatenate([curve.values for curve in curves])
     positive = values[values > 0]
     return bool(len(positive) and len(positive) == len(values) and positive.max() > 30 * positive.min())
 
 
 def _layers(curve: Curve, x: Spec, y: Spec, colour: Spec, num_points: int) -> tuple[list[Spec], list[Spec]]:
-    """The curve's layers, and the points that its line goes through."""
+    """The layers of the curve, and the points of its line."""
     layers: list[Spec] = []
     band = curve.band(num_points)
     line = curve
@@ -136,7 +136,7 @@ def _rounded(value: float) -> float:
 
 
 def _scale(curves: Sequence[Curve], *, log: bool, from_zero: bool) -> Spec:
-    """Scale and axis for these curves; a logarithmic one has few, round ticks."""
+    """Scale and axis for these curves; a logarithmic axis has few, round ticks."""
     values = np.concatenate([np.empty(0), *(curve.values for curve in curves)])
     if not log or not len(values):
         form = "~s" if len(values) and values.max() >= 1000 else "~r"
@@ -145,7 +145,7 @@ def _scale(curves: Sequence[Curve], *, log: bool, from_zero: bool) -> Spec:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1,) if len(decades) > 3 else (1, 2, 5)
     ticks = [digit * 10.0**decade for decade in decades for digit in digits]
-    # In decimal notation where that is short, so that a loss reads 0.05 and a learning rate 3e-5.
+    # Decimal notation where it is short: a loss is shown as 0.05, a learning rate as 3e-5.
     notation = "~g" if low >= 1e-3 else "~e"
     inside = [tick for tick in ticks if low / 1.2 <= tick <= high * 1.2] or [low]
     return {
@@ -154,15 +154,15 @@ def _scale(curves: Sequence[Curve], *, log: bool, from_zero: bool) -> Spec:
     }
 
 
-def _mark(place: float) -> Spec:
+def _mark(position: float) -> Spec:
     return {
-        "data": {"values": [{"at": place}]},
+        "data": {"values": [{"at": position}]},
         "mark": {"type": "rule", "color": THIRD, "strokeDash": [4, 3], "clip": True},
         "encoding": {"x": {"field": "at", "type": "quantitative"}},
     }
 
 
-def _told(curve: Curve) -> str:
+def _describe(curve: Curve) -> str:
     if not len(curve.values):
         return f"{curve.name} has no values"
     first, last = curve.values[[0, -1]]
@@ -174,5 +174,5 @@ def _summary(curve: Curve) -> tuple[str, ...]:
     values = curve.values
     if not len(values):
         return (curve.name, "0", "-", "-", "-", "-", "-")
-    figures = (values[0], values.min(), values.mean(), values.max(), values[-1])
-    return (curve.name, f"{len(values):,}", *(f"{figure:.4g}" for figure in figures))
+    statistics = (values[0], values.min(), values.mean(), values.max(), values[-1])
+    return (curve.name, f"{len(values):,}", *(f"{value:.4g}" for value in statistics))

@@ -12,14 +12,15 @@ TRAINING = ("loss", "quality", "learning_rates", "gradient_norm", "throughput", 
 """Charts of the training."""
 
 RESOURCE = "resource_"
-"""What the names of charts about the machine start with."""
+"""Prefix of the names of resource charts."""
 
 
 def run_charts(report: Report, history: History | None = None) -> dict[str, Chart]:
-    """The classes, charts of the training, then those of each split as `<kind>_<split>`, the last one's first."""
+    """Class distribution, training charts, then the charts of each split as `<kind>_<split>`, the last split
+    first."""
     charts: dict[str, Chart] = {}
     shares = {
-        name: {own.name: own.share for own in report.data.distribution[name]}
+        name: {own.name: own.fraction for own in report.data.distribution[name]}
         for name in [*list(report.splits)[-1:], "train"]
         if name in report.data.distribution
     }
@@ -34,7 +35,7 @@ def run_charts(report: Report, history: History | None = None) -> dict[str, Char
 
 
 def split_charts(name: str, metrics: SplitMetrics, trees: SplitMetrics | None = None) -> dict[str, Chart]:
-    """Charts of one split by kind; those whose figures the report lacks are left out."""
+    """Charts of one split by kind; charts without data in the report are left out."""
     charts = {
         "f1": class_metrics(metrics, f"Classes on {name}", trees),
         "confusion": confusion(metrics, f"Confusion on {name}"),

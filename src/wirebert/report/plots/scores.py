@@ -1,4 +1,4 @@
-"""Charts of what a split's probabilities are worth: ROC, precision and recall, where scores lie, calibration."""
+"""Charts of the probabilities of a split: ROC, precision and recall, score distribution, calibration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from wirebert.report.plots.chart import (
     zoom,
 )
 
-ATTACK = "attack or not"
+ATTACK = "attack vs. benign"
 EVERY_CLASS = "each class"
 
 _AREAS = ("curve", "AUROC", "average precision", "flows")
@@ -32,10 +32,10 @@ _SHARE: Spec = {
     "scale": {"domain": [0, 1]},
     "axis": {"values": [0, 0.25, 0.5, 0.75, 1], "format": ".2~f", "labelFlush": True},
 }
-"""Type, scale and axis of what lies between 0 and 1."""
+"""Type, scale and axis of a value between 0 and 1."""
 
 _FADED = "#8fa3bf"
-"""For curves that are too many to have a colour each."""
+"""One colour for curves that are too many to have a colour each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,15 @@ class _Line:
     """One curve to draw."""
 
     key: str
-    """Value of the class filter that shows it."""
+    """Value of the class filter that shows this curve."""
     name: str
     colour_key: str
     curve: ScoreCurve
 
 
 def roc(metrics: SplitMetrics, title: str, trees: SplitMetrics | None = None) -> Chart:
-    """Detection against false positive rate, of attacks and of each class against the rest; linear or logarithmic."""
+    """Detection rate against false positive rate, of attacks and of each class against the rest; linear or
+    logarithmic."""
     lines = _lines(metrics, trees)
     axis = Switch("axis", "False positive rate", {"log": "logarithmic", "linear": "linear"})
     rows: list[Mapping[str, object]] = []
@@ -60,25 +61,27 @@ def roc(metrics: SplitMetrics, title: str, trees: SplitMetrics | None = None) ->
         fewest = min(fewest, 1 / rest)
         points = zip(line.curve.num_true_positives, line.curve.num_false_positives, strict=True)
         rows += [
-            {"line": line.name, "x": _short(false / rest), "y": _short(found / total)}
-            for found, false in [(0, 0), *points]
+            {"line": line.name, "x": _short(false / rest), "y": _short(hits / total)}
+            for hits, false in [(0, 0), *points]
         ]
     decades = max(1, ceil(-log10(fewest)))
     x: Spec = {
-        "field": "place", "type": "quantitative", "title": "false positive rate",
-        "scale": {"domain": {"expr": f"axis == 'log' ? [{-decades}, 0] : [0, 1]"}, "nice": False, "zero": False},
+        "field": "place", "type": "quantitative", "title": "false positive rate (FPR)",
+        "scale": {
+            "domain": {"expr": f"axis == 'log' ? [{-decades}, 0] : [0, 1]"}, "nice": False, "zero": False,
+        },
         "axis": {
             "values": {"expr": f"axis == 'log' ? {list(range(-decades, 1))} : [0, 0.25, 0.5, 0.75, 1]"},
             "labelExpr": "axis == 'log' ? format(pow(10, datum.value), '~g') : format(datum.value, '.2~f')",
             "labelFlush": True,
         },
     }  # fmt: skip
-    place: Spec = {
+    position: Spec = {
         "calculate": f"axis == 'log' ? log(max(datum.x, {10.0**-decades})) / LN10 : datum.x", "as": "place",
     }  # fmt: skip
-    said = [("detection", "y", ".2%"), ("false positive rate", "x", ".3~%")]
+    shown = [("detection rate (TPR)", "y", ".2%"), ("false positive rate (FPR)", "x", ".3~%")]
     note = "One class against the rest" if metrics.curves and not metrics.curves.attack else None
-    spec = _curves(title, note, rows, lines, x, "detection", said, [place], [axis])
+    spec = _curves(title, note, rows, lines, x, "detection rate (TPR)", shown, [position], [axis])
     return Chart(
         spec=spec,
         words=f"{title}: areas under the curves are " + _areas(lines, "auroc") + ".",
@@ -98,11 +101,11 @@ def precision_recall(metrics: SplitMetrics, title: str, trees: SplitMetrics | No
         start = points[0][0] / sum(points[0])
         rows += [
             {"line": line.name, "place": _short(x), "y": _short(y)}
-            for x, y in [(0.0, start), *((found / total, found / (found + false)) for found, false in points)]
+            for x, y in [(0.0, start), *((hits / total, hits / (hits + false)) for hits, false in points)]
         ]
     x: Spec = {"field": "place", "title": "recall", **_SHARE}
-    said = [("precision", "y", ".2%"), ("recall", "place", ".2%")]
-    spec = _curves(title, None, rows, lines, x, "precision", said, [], [])
+    shown = [("precision", "y", ".2%"), ("recall", "place", ".2%")]
+    spec = _curves(title, None, rows, lines, x, "precision", shown, [], [])
     return Chart(
         spec=spec,
         words=f"{title}: average precisions are " + _areas(lines, "average_precision") + ".",
@@ -113,7 +116,7 @@ def precision_recall(metrics: SplitMetrics, title: str, trees: SplitMetrics | No
 
 
 def scores(histogram: ScoreHistogram, title: str) -> Chart:
-    """Where the attack scores lie: share of each class's flows in each bin of the score."""
+    """Distribution of the attack scores: fraction of the flows of each class in each bin."""
     benign = histogram.benign
     groups = {name: counts for name, counts in histogram.counts.items() if name != benign}
     columns = list(zip(*groups.values(), strict=True))
@@ -128,32 +131,35 @@ def scores(histogram: ScoreHistogram, title: str) -> Chart:
         rows += [
             {
                 "key": key, "name": name, "group": "benign" if key == "benign" else "attacks", "flows": count,
-                "low": place / histogram.num_bins, "high": (place + 1) / histogram.num_bins,
+                "low": index / histogram.num_bins, "high": (index + 1) / histogram.num_bins,
                 "share": _short(count / total), "top": _short(max(count / total, floor)), "floor": floor,
             }
-            for place, count in enumerate(counts)
+            for index, count in enumerate(counts)
             if count
         ]  # fmt: skip
     options = {"attack": "all attacks", **{f"class {name}": name for name in groups}, "none": "none"}
     switch = Switch("shown", "Attacks", options)
     x: Spec = {"field": "low", "title": "attack score", **_SHARE}
     y: Spec = {
-        "field": "top", "type": "quantitative", "title": "share of the flows",
-        "scale": {"type": "log", "domain": [floor, 1]}, "axis": {"format": "~%", "values": [10.0**-k for k in range(round(-log10(floor)) + 1)]},
+        "field": "top", "type": "quantitative", "title": "fraction of the flows",
+        "scale": {"type": "log", "domain": [floor, 1]},
+        "axis": {"format": "~%", "values": [10.0**-k for k in range(round(-log10(floor)) + 1)]},
     }  # fmt: skip
     colour: Spec = {
-        "field": "group", "type": "nominal", "scale": {"domain": ["benign", "attacks"], "range": [ACCENT, SECOND]},
+        "field": "group", "type": "nominal",
+        "scale": {"domain": ["benign", "attacks"], "range": [ACCENT, SECOND]},
     }  # fmt: skip
     tooltip = [
         {"field": "name", "title": " "},
         {"field": "low", "title": "score from", "format": ".3f"},
         {"field": "flows", "title": "flows", "format": ","},
-        {"field": "share", "title": "share", "format": ".2%"},
+        {"field": "share", "title": "fraction", "format": ".2%"},
     ]
     bars: Spec = {
         "mark": {"type": "bar", "opacity": 0.6, "cornerRadiusEnd": 1},
         "encoding": {
-            "x": x, "x2": {"field": "high"}, "y": y, "y2": {"field": "floor"}, "color": colour, "tooltip": tooltip,
+            "x": x, "x2": {"field": "high"}, "y": y, "y2": {"field": "floor"},
+            "color": colour, "tooltip": tooltip,
         },
     }  # fmt: skip
     body: Spec = {
@@ -165,9 +171,10 @@ def scores(histogram: ScoreHistogram, title: str) -> Chart:
         "layer": [bars],
     }
     return Chart(
-        spec=specification(title, "Logarithmic scale: a bar is a share of its own kind", body),
-        words=f"{title}: of the benign flows {_beyond(lines['benign'][2]):.1%} score above one half, "
-        f"of the attacks {_beyond(lines['attack'][2]):.1%}.",
+        spec=specification(title, "Logarithmic scale; fractions of the benign and of the attack flows", body),
+        words=f"{title}: {_beyond(lines['benign'][2]):.1%} of the benign flows and "
+        f"{_beyond(lines['attack'][2]):.1%} "
+        "of the attacks have a score above one half.",
         head=("class", "below 0.1", "0.1 to 0.5", "0.5 to 0.9", "above 0.9"),
         rows=tuple((name, *_quarters(counts)) for _, name, counts in lines.values()),
         switches=(switch,),
@@ -175,38 +182,39 @@ def scores(histogram: ScoreHistogram, title: str) -> Chart:
 
 
 def calibration(metrics: SplitMetrics, title: str) -> Chart:
-    """What the model says against what came true; on the diagonal it means what it says."""
+    """Predicted probability against observed frequency; a calibrated model is on the diagonal."""
     assert metrics.calibration is not None
-    kinds = {"verdict": metrics.calibration.verdict}
+    kinds = {"predicted class": metrics.calibration.verdict}
     if metrics.calibration.attack is not None:
         kinds["attack score"] = metrics.calibration.attack
     rows: list[Spec] = [
         {
             "kind": kind,
-            "said": _short(part.probability),
-            "true": _short(part.observed_frequency),
+            "predicted": _short(part.probability),
+            "observed": _short(part.observed_frequency),
             "flows": part.num_flows,
         }
         for kind, diagram in kinds.items()
         for part in diagram.bins
     ]
-    x: Spec = {"field": "said", "title": "probability that the model gives", **_SHARE}
-    y: Spec = {"field": "true", "title": "share that came true", **_SHARE}
+    x: Spec = {"field": "predicted", "title": "predicted probability", **_SHARE}
+    y: Spec = {"field": "observed", "title": "observed frequency", **_SHARE}
     colour: Spec = {
         "field": "kind",
         "type": "nominal",
         "scale": {"domain": list(kinds), "range": list(PALETTE)},
     }
-    size: Spec = {"field": "flows", "type": "quantitative", "scale": {"type": "sqrt", "range": [20, 320]}, "legend": None}  # fmt: skip
+    scale: Spec = {"type": "sqrt", "range": [20, 320]}
+    size: Spec = {"field": "flows", "type": "quantitative", "scale": scale, "legend": None}
     tooltip: list[Spec] = [
         {"field": "kind", "title": " "},
-        {"field": "said", "title": "the model says", "format": ".1%"},
-        {"field": "true", "title": "came true", "format": ".1%"},
+        {"field": "predicted", "title": "predicted probability", "format": ".1%"},
+        {"field": "observed", "title": "observed frequency", "format": ".1%"},
         {"field": "flows", "title": "flows", "format": ","},
     ]
     layers: list[Spec] = [
         {
-            "data": {"values": [{"said": 0, "true": 0}, {"said": 1, "true": 1}]},
+            "data": {"values": [{"predicted": 0, "observed": 0}, {"predicted": 1, "observed": 1}]},
             "mark": {"type": "line", "color": FAINT_INK, "strokeDash": [4, 3], "strokeWidth": 1},
             "encoding": {"x": x, "y": y},
         },
@@ -223,28 +231,29 @@ def calibration(metrics: SplitMetrics, title: str) -> Chart:
     errors = ", ".join(f"{diagram.expected_error:.3f} ({kind})" for kind, diagram in kinds.items())
     return Chart(
         spec=specification(title, f"Expected calibration error {errors}", body),
-        words=f"{title}: expected calibration error {errors}. Below the diagonal the model is too sure.",
-        head=("probability", "the model says", "came true", "flows"),
+        words=f"{title}: expected calibration error {errors}. Below the diagonal the model is overconfident.",
+        head=("probability of", "predicted", "observed", "flows"),
         rows=tuple(row for kind, diagram in kinds.items() for row in _bin_rows(kind, diagram)),
     )
 
 
 def _lines(metrics: SplitMetrics, trees: SplitMetrics | None) -> list[_Line]:
-    """The curves that exist: attacks, the baseline's attacks, each class that has flows and lacks some."""
+    """The available curves: attacks, attacks by the baseline, each class that some but not all flows are
+    of."""
     assert metrics.curves is not None
     classes: Mapping[str, ScoreCurve] = metrics.curves.classes
-    drawn = {name: curve for name, curve in classes.items() if curve.auroc is not None}
-    # A colour each as long as they can be told apart; beyond that one for all, and the filter picks.
-    few = len(drawn) <= len(PALETTE) - 2
+    defined = {name: curve for name, curve in classes.items() if curve.auroc is not None}
+    # One colour per class while colours are distinguishable; beyond that one for all, and the filter selects.
+    few = len(defined) <= len(PALETTE) - 2
     lines: list[_Line] = []
     if metrics.curves.attack is not None and metrics.curves.attack.auroc is not None:
         lines.append(_Line("attack", ATTACK, ATTACK, metrics.curves.attack))
-        rival = trees.curves.attack if trees is not None and trees.curves is not None else None
-        if rival is not None and rival.auroc is not None:
+        baseline = trees.curves.attack if trees is not None and trees.curves is not None else None
+        if baseline is not None and baseline.auroc is not None:
             name = f"boosted trees, {ATTACK}"
-            lines.append(_Line("attack", name, name, rival))
+            lines.append(_Line("attack", name, name, baseline))
     lines += [
-        _Line(f"class {name}", name, name if few else EVERY_CLASS, curve) for name, curve in drawn.items()
+        _Line(f"class {name}", name, name if few else EVERY_CLASS, curve) for name, curve in defined.items()
     ]
     return lines
 
@@ -264,7 +273,7 @@ def _curves(
     lines: list[_Line],
     x: Spec,
     unit: str,
-    said: list[tuple[str, str, str]],
+    shown: list[tuple[str, str, str]],
     transform: list[Spec],
     switches: list[Switch],
 ) -> Spec:
@@ -281,7 +290,7 @@ def _curves(
     encoding: Spec = {"x": x, "y": y, "color": colour, "detail": {"field": "line"}}
     tooltip: list[Spec] = [
         {"field": "line", "title": " "},
-        *({"field": field, "title": name, "format": form} for name, field, form in said),
+        *({"field": field, "title": name, "format": form} for name, field, form in shown),
     ]
     thick: Spec = {"condition": {"test": "datum.key == 'attack'", "value": 2.5}, "value": 1.3}
     plain: Spec = {"condition": {"test": f"datum.colour == '{EVERY_CLASS}'", "value": 0.6}, "value": 1}
@@ -309,7 +318,7 @@ def _curves(
 
 
 def _looked_up(lines: list[_Line]) -> Spec:
-    """Key and colour of each row by its line: written out at every point they would make up most of the page."""
+    """Key and colour of each row by its line; repeated at every point they would be most of the page."""
     table: list[Spec] = [{"line": line.name, "key": line.key, "colour": line.colour_key} for line in lines]
     return {
         "lookup": "line",
@@ -321,13 +330,13 @@ def _short(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _figure(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
 def _areas(lines: list[_Line], field: str) -> str:
     return (
-        ", ".join(f"{_figure(getattr(line.curve, field))} ({line.name})" for line in lines[:6]) or "not known"
+        ", ".join(f"{_format(getattr(line.curve, field))} ({line.name})" for line in lines[:6]) or "unknown"
     )
 
 
@@ -335,8 +344,8 @@ def _area_rows(lines: list[_Line]) -> tuple[tuple[str, ...], ...]:
     return tuple(
         (
             line.name,
-            _figure(line.curve.auroc),
-            _figure(line.curve.average_precision),
+            _format(line.curve.auroc),
+            _format(line.curve.average_precision),
             f"{line.curve.num_true_positives[-1]:,}",
         )
         for line in lines
@@ -344,7 +353,7 @@ def _area_rows(lines: list[_Line]) -> tuple[tuple[str, ...], ...]:
 
 
 def _beyond(counts: tuple[int, ...]) -> float:
-    """Share in the upper half."""
+    """Fraction in the upper half."""
     return sum(counts[len(counts) // 2 :]) / max(1, sum(counts))
 
 

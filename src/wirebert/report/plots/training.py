@@ -1,7 +1,4 @@
-"""Charts of how a training went.
-
-Charts of what a training asked of the machine, over time.
-"""
+"""Charts of the training curves, and of the resource usage over time."""
 
 from collections.abc import Mapping
 
@@ -11,7 +8,7 @@ from wirebert.telemetry.history import Curve, History
 
 
 def training_charts(history: History) -> dict[str, Chart]:
-    """Every chart of the training, by file name; without one for what was not recorded."""
+    """Every chart of the training by file name; quantities that were not recorded have no chart."""
     drawn = {"loss": loss(history), "quality": quality(history), "learning_rates": learning_rates(history)}
     for name, curve, unit in (
         ("gradient_norm", history.grad_norm, "norm before clipping"),
@@ -28,52 +25,52 @@ def training_charts(history: History) -> dict[str, Chart]:
 def loss(history: History) -> Chart:
     """Training and validation loss over steps."""
     curves = [history.train_loss, history.valid_loss]
-    # Losses fall by orders of magnitude; on a linear scale the end of training would be one flat line.
+    # Losses fall by orders of magnitude; on a linear scale the end of training would be a flat line.
     log = spans_magnitudes(*curves)
-    return line_chart("Loss", "cross-entropy, nats", curves, log=log, marked=_kept(history))
+    return line_chart("Loss", "cross-entropy, nats", curves, log=log, marked=_best_step(history))
 
 
 def quality(history: History) -> Chart:
     """Accuracy on training and validation flows and macro F1 on validation flows, over steps."""
     curves = [history.valid_accuracy, history.valid_macro_f1, history.train_accuracy]
-    return line_chart("Accuracy and macro F1", "share", curves, marked=_kept(history))
+    return line_chart("Accuracy and macro F1", "value", curves, marked=_best_step(history))
 
 
 def learning_rates(history: History) -> Chart:
-    """Both learning rates over steps, on a scale that shows the small one too."""
+    """Both learning rates over steps, on a logarithmic scale."""
     curves = [above(curve, 1e-2) for curve in (history.backbone_rate, history.classifier_rate)]
     return line_chart("Learning rates", "learning rate", curves, log=True)
 
 
-def _kept(history: History) -> tuple[float, str] | None:
+def _best_step(history: History) -> tuple[float, str] | None:
     step = history.best_step
-    return None if step is None else (float(step), f"step {step:,}, the model that was kept")
+    return None if step is None else (float(step), f"step {step:,}, the best model, which was kept")
 
 
 _MINUTES = "minutes"
 
 _GIB = 1 / 2**30
 
-# File name -> title, unit, scale, and the fields of a sample that are drawn together, each with its name.
+# File name -> title, unit, scale, and the fields of a sample in one chart, each with its title.
 RESOURCE_CURVES: Mapping[str, tuple[str, str, float, Mapping[str, str]]] = {
     "resource_use": (
-        "Processors and GPU in use",
-        "share of the time",
+        "CPU and GPU utilisation",
+        "utilisation",
         1.0,
-        {"cpu_share": "all processors", "process_cpu_share": "this training", "gpu_share": "GPU"},
+        {"cpu_share": "CPU, all processes", "process_cpu_share": "CPU, this process", "gpu_share": "GPU"},
     ),
     "resource_memory": (
         "Memory",
         "GiB",
         _GIB,
         {
-            "resident_bytes": "this training",
-            "gpu_memory_used_bytes": "GPU, all programs",
-            "gpu_memory_allocated_bytes": "GPU, this training",
+            "resident_bytes": "this process",
+            "gpu_memory_used_bytes": "GPU, all processes",
+            "gpu_memory_allocated_bytes": "GPU, this process",
         },
     ),
     "resource_free": (
-        "Memory and disk left",
+        "Free memory and disk space",
         "GiB",
         _GIB,
         {"memory_free_bytes": "memory", "disk_free_bytes": "disk"},
@@ -84,12 +81,12 @@ RESOURCE_CURVES: Mapping[str, tuple[str, str, float, Mapping[str, str]]] = {
 
 
 def resource_charts(history: History) -> dict[str, Chart]:
-    """Every chart of the machine's samples by file name; without one for what the machine did not tell."""
+    """Every resource chart by file name; quantities that this machine does not report have no chart."""
     charts: dict[str, Chart] = {}
     for key, (title, unit, scale, fields) in RESOURCE_CURVES.items():
         samples = history.resources
         curves = [Curve.between(name, samples, "minutes", field, scale) for field, name in fields.items()]
-        told = [curve for curve in curves if len(curve.values)]
-        if told:
-            charts[key] = line_chart(title, unit, told, along=_MINUTES, from_zero=True)
+        recorded = [curve for curve in curves if len(curve.values)]
+        if recorded:
+            charts[key] = line_chart(title, unit, recorded, along=_MINUTES, from_zero=True)
     return charts

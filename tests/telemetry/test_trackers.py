@@ -14,7 +14,7 @@ import pytest
 from wirebert.errors import ConfigError
 from wirebert.telemetry import sinks
 from wirebert.telemetry.events import Event, WarningEvent
-from wirebert.telemetry.sinks import TRACKERS, BackgroundTracker, Tool, numbers, open_trackers
+from wirebert.telemetry.trackers import TRACKERS, BackgroundTracker, Tool, numbers, open_trackers
 
 Tell = Callable[..., list[tuple[Event, float]]]
 SETTINGS = {"seed": 7, "model": {"size": "mini"}, "training": {"epochs": 3, "trackers": ["mlflow"]}}

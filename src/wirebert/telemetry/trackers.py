@@ -1,7 +1,9 @@
-"""Tracking tools that a training can tell its metrics to: TensorBoard, MLflow, Weights & Biases; all on this machine.
+"""Tracking tools that a training can tell its metrics to: TensorBoard, MLflow, Weights & Biases; all on this
+machine.
 
 Each is a `Listener` that writes under the run folder and talks to no network. Numbers have the names of
-`metrics.jsonl`: the kind of event, a slash, the field. To add a tool, write such a class and list it in `TRACKERS`.
+`metrics.jsonl`: the kind of event, a slash, the field. To add a tool, write such a class and list it in
+`TRACKERS`.
 """
 
 import logging
@@ -85,7 +87,8 @@ class TensorBoardTracker:
 
 @final
 class MlflowTracker:
-    """One run in the SQLite store `RUN/mlflow.db`, for `mlflow ui --backend-store-uri sqlite:///RUN/mlflow.db`."""
+    """One run in the SQLite store `RUN/mlflow.db`, for `mlflow ui --backend-store-uri
+    sqlite:///RUN/mlflow.db`."""
 
     EXPERIMENT: Final = "wirebert"
 
@@ -126,7 +129,8 @@ class MlflowTracker:
 
 @final
 class WandbTracker:
-    """An offline run in `RUN/wandb`: `wandb leet RUN/wandb` reads it, `wandb sync` uploads it if you ever want that."""
+    """An offline run in `RUN/wandb`: `wandb leet RUN/wandb` reads it, `wandb sync` uploads it if you ever
+    want that."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         os.environ["WANDB_ERROR_REPORTING"] = "false"
@@ -219,7 +223,10 @@ class BackgroundTracker:
         if error is not None and not self._has_failed:
             self._has_failed = True
             reason = str(error).partition("\n")[0]
-            message = f"{self._name} takes no more metrics ({type(error).__name__}: {reason}); metrics.jsonl has them all"
+            message = (
+                f"{self._name} takes no more metrics ({type(error).__name__}: {reason}); metrics.jsonl "
+                "has them all"
+            )
             self._warn(WarningEvent(step=self._step, message=message))
 
 
@@ -236,7 +243,8 @@ def open_trackers(
         missing = [module for module in TRACKERS[name].modules if find_spec(module) is None]
         if missing:
             raise ConfigError(
-                f"training.trackers: {name} needs {' and '.join(missing)}, found none; pip install 'wirebert[{name}]'"
+                f"training.trackers: {name} needs {' and '.join(missing)}, found none; pip install "
+                f"'wirebert[{name}]'"
             )
 
     def warn(event: WarningEvent) -> None:
