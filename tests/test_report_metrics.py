@@ -40,7 +40,7 @@ class EvaluatedSplit:
     def __init__(self, run: Path, split: str) -> None:
         report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
         self.name, self.split, self.data = split, report["splits"][split], report["data"]
-        (baseline,) = report["baseline"].values()
+        (baseline,) = report["baselines"].values()
         self.trees = baseline["splits"][split]
         self.predictions = parquet.read_table(run / "predictions" / f"{split}.parquet")
         self.true, self.verdicts = self.texts("true_class"), self.texts("predicted_class")
@@ -301,7 +301,7 @@ def test_a_mistake_shows_the_row_of_the_file(trained: Path, traffic: Path) -> No
 
 def test_the_class_distribution_is_that_of_the_flows(evaluated: EvaluatedSplit) -> None:
     for shown in evaluated.data["distribution"].values():
-        assert sum(one["share"] for one in shown) == pytest.approx(1)
+        assert sum(one["fraction"] for one in shown) == pytest.approx(1)
     name = "test" if "test" in evaluated.data["distribution"] and len(evaluated.true) == 300 else "valid"
     counts = dict(zip(*np.unique(evaluated.true.astype(str), return_counts=True), strict=True))
     shown = {
@@ -316,7 +316,7 @@ def test_the_page_says_what_the_report_holds(evaluated: EvaluatedSplit, trained:
         low, high = evaluated.split["intervals"]["rows"][figure]
         assert f'{evaluated.split[figure]:.3f} <span class="range">[{low:.3f}, {high:.3f}]</span>' in page
     for mistake in evaluated.split["mistakes"]:
-        assert f"{mistake['probability']:.2%}" in page
+        assert f"probability {100 * mistake['probability']:.2f} %, row {mistake['row']:,}" in page
         assert f"row {mistake['row']:,}" in page
 
 

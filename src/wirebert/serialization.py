@@ -177,7 +177,7 @@ def _convert_union(args: tuple[Any, ...], value: object, path: str) -> object:
     if value is None or value == "none" or (value == "auto" and str not in args):
         return None
     words = [word for arg in args if get_origin(arg) is Literal for word in get_args(arg)]
-    kinds = [arg for arg in args if arg is not NoneType and get_origin(arg) is not Literal]
+    kinds = [arg for arg in args if arg is not types.NoneType and get_origin(arg) is not Literal]
     if value in words or not kinds:
         return _convert(Literal[*words], value, path)
     if words and isinstance(value, str):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from wirebert.errors import ConfigError
-from wirebert.telemetry import sinks
+from wirebert.telemetry import trackers as sinks
 from wirebert.telemetry.events import Event, WarningEvent
 from wirebert.telemetry.trackers import TRACKERS, BackgroundTracker, Tool, numbers, open_trackers
 
