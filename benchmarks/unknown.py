@@ -44,12 +44,11 @@ from wirebert.encoding.store import EncodedFlows
 from wirebert.inference.detector import choose_device
 from wirebert.metrics.curves import OperatingCurve
 from wirebert.model.batches import by_length, pad
-from wirebert.model.checkpoints import build
 from wirebert.model.distilbert import DistilBert
-from wirebert.model.initialization import TokenLayout
 from wirebert.run_folder import RunFolder
-from wirebert.workflows import train as pipeline
-from wirebert.workflows.distill import build_distillation_data
+from wirebert.workflows.fit import train_model
+from wirebert.workflows.prepare import PreparedData, encode, prepare, write_typed_rows
+from wirebert.workflows.report import RunLog
 
 FEWEST_ROWS = 50
 FALSE_POSITIVE_RATE = 0.01
@@ -90,7 +89,7 @@ class Sides:
 
 def names_of(run: RunConfig, folder: RunFolder) -> dict[str, int]:
     """Attack names with rows enough, and their rows."""
-    data = pipeline.prepare(run, pipeline.write_typed_rows(run, folder))
+    data = prepare(run, write_typed_rows(run, folder))
     benign = data.classes.benign
     assert benign is not None, "the data set has to have a benign class"
     return {
@@ -106,7 +105,7 @@ def judge_name(task: Task) -> dict[str, object]:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(Path(place))
-        data = pipeline.prepare(task.run, pipeline.write_typed_rows(task.run, folder))
+        data = prepare(task.run, write_typed_rows(task.run, folder))
         data, sides = leave_out(data, task)
         rng = np.random.default_rng(task.seed)
         benign, attack = {}, {}
@@ -175,7 +174,7 @@ def figures(
     return {"detection": curve.tpr_at_fpr(FALSE_POSITIVE_RATE), "auroc": curve.auroc}
 
 
-def leave_out(data: pipeline.PreparedData, task: Task) -> tuple[pipeline.PreparedData, Sides]:
+def leave_out(data: PreparedData, task: Task) -> tuple[PreparedData, Sides]:
     """The data without a row of the name, and what is judged."""
     rng = np.random.default_rng(task.seed)
     labels = np.array([*data.profile.label_names, ""])[data.profile.labels]
@@ -203,21 +202,13 @@ def chosen(rows: Bool[np.ndarray, " rows"], most: int, rng: np.random.Generator)
     return kept
 
 
-def model_scores(
-    task: Task, folder: RunFolder, data: pipeline.PreparedData, sides: Sides
-) -> tuple[Scores, Scores]:
+def model_scores(task: Task, folder: RunFolder, data: PreparedData, sides: Sides) -> tuple[Scores, Scores]:
     """What the model's probabilities, logits and flow vectors say."""
-    tokenizer = pipeline.fit_tokenizer(task.run, data, folder.encoded)
-    parts = [data.train, data.valid, sides.benign, sides.left_out]
-    train, valid, benign, left = (pipeline.encode(part, data, tokenizer, folder.encoded) for part in parts)
-    lesson = build_distillation_data(task.run, data, tokenizer, train, valid, folder.encoded)
-    model = build(task.run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=task.seed)
-    run = pipeline.resolve_auto(task.run, folder, num_flows=len(lesson.flows), width=model.architecture.dim)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 -- the null device
-        console = Console(file=nowhere)
-        pipeline.run_training(
-            run, folder, model, tokenizer, lesson.flows, valid, console, soft=lesson.soft_targets
-        )
+        trained = train_model(task.run, data, folder, RunLog(Console(file=nowhere)))
+    run, model, tokenizer, lesson = trained.run, trained.model, trained.tokenizer, trained.distillation
+    parts = [data.train, sides.benign, sides.left_out]
+    train, benign, left = (encode(part, data, tokenizer, folder.encoded) for part in parts)
     device = choose_device(run.training.device)
     points = flow_vectors(model, train, device)
     benign_id = data.classes.classes.index(data.classes.benign or "")
@@ -359,7 +350,7 @@ def token_sums(
     return np.add.reduceat(table[flows.ids], flows.offsets[:-1], axis=0)
 
 
-def tree_scores(task: Task, data: pipeline.PreparedData, sides: Sides) -> tuple[Scores, Scores]:
+def tree_scores(task: Task, data: PreparedData, sides: Sides) -> tuple[Scores, Scores]:
     """What boosted trees say."""
     label = data.flows.require_label()
     blocks = ((table, data.classes.encode(table.column(label))) for table in sides.train.tables())
@@ -377,7 +368,7 @@ def tree_scores(task: Task, data: pipeline.PreparedData, sides: Sides) -> tuple[
 
 
 def column_scores(
-    task: Task, data: pipeline.PreparedData, sides: Sides, rng: np.random.Generator
+    task: Task, data: PreparedData, sides: Sides, rng: np.random.Generator
 ) -> tuple[Scores, Scores]:
     """What methods without a model say of standardised columns."""
     schema, label = sides.train.flows.schema, sides.train.flows.require_label()

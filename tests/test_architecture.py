@@ -79,6 +79,7 @@ EDGES: Sequence[str] = """
     data.sensors.side_table
     data.synthetic.conn_log
     data.synthetic.traffic
+    data.typed_rows
     encoding.hugging_face
     encoding.store
     encoding.wordpieces
@@ -107,6 +108,7 @@ EDGES: Sequence[str] = """
     training.checkpoint
     training.teacher_store
     workflows.pretrain
+    workflows.typed_rows
 """.split()
 
 MAX_MODULE_LINES = 400

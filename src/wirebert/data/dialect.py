@@ -8,6 +8,7 @@ Files that hold no table of flows, told by their first bytes: what they are, and
 import hashlib
 import io
 import lzma
+import os
 import re
 import zipfile
 from collections.abc import Callable, Sequence
@@ -226,13 +227,26 @@ def reason_of(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def read_head(path: Path, num_bytes: int = HEAD_BYTES) -> tuple[bytes, Compression]:
-    """The first uncompressed bytes of a file, and how it is compressed."""
+def open_binary(path: Path) -> io.BufferedReader:
+    """The file, open for reading; a DataError where it cannot be read."""
     try:
-        file = path.open("rb")
+        return path.open("rb")
     except OSError as error:
         raise DataError(f"{path}: can not be read ({error.strerror or error})") from error
-    with file:
+
+
+def rewound(file: io.BufferedReader) -> io.BufferedReader:
+    """The open file once more, from its beginning; closing one of the two leaves the other open."""
+    descriptor = os.dup(file.fileno())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return os.fdopen(descriptor, "rb")
+
+
+def read_head(
+    path: Path, num_bytes: int = HEAD_BYTES, *, opened: io.BufferedReader | None = None
+) -> tuple[bytes, Compression]:
+    """The first uncompressed bytes of a file, which may be `opened` already, and how it is compressed."""
+    with open_binary(path) if opened is None else rewound(opened) as file:
         compression = _compression_of(file)
         return _read_start(path, compression, file, num_bytes), compression
 

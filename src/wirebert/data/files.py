@@ -1,6 +1,7 @@
 """One traffic file: where it is found, how it is written, what its columns are called, and its rows as they stand."""
 
 import glob
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -76,7 +77,11 @@ class FlowFile:
         return is_text and self.dialect.compression != "zip"
 
     def raw_blocks(
-        self, block_bytes: int, intake: ParseStats | None = None, content: ContentDigest | None = None
+        self,
+        block_bytes: int,
+        intake: ParseStats | None = None,
+        content: ContentDigest | None = None,
+        opened: io.BufferedReader | None = None,
     ) -> Iterator[pa.Table]:
         """Blocks as the file has them, nothing interpreted, all with the same columns.
 
@@ -84,6 +89,7 @@ class FlowFile:
             block_bytes: About the size of a block.
             intake: Accounts for the lines of the file.
             content: The file's bytes are added to it, if the file `is_read_forwards`.
+            opened: The file, where it is open already; delimited text is read from there.
         """
         if self.source is not None:
             for block in self.source.read(block_bytes, intake):
@@ -104,6 +110,7 @@ class FlowFile:
                 where=self.where,
                 intake=intake,
                 content=content if self.is_read_forwards else None,
+                opened=opened,
             )
 
 
@@ -151,12 +158,18 @@ def stem_of(path: Path) -> str:
     return name or path.name or "flows"
 
 
-def open_file(path: Path, where: str, config: DataConfig, schema: FlowSchema | None) -> FlowFile:
+def open_file(
+    path: Path,
+    where: str,
+    config: DataConfig,
+    schema: FlowSchema | None,
+    opened: io.BufferedReader | None = None,
+) -> FlowFile:
     """The file with its dialect and the names of its columns, by a look at its head.
 
     Under a `schema`, a first row that holds one of its names is a header, whatever it looks like.
     """
-    head, compression = read_head(path)
+    head, compression = read_head(path, opened=opened)
     if config.delimiter is None:  # a delimiter that the user names says: a table like any
         source = open_source(path, head, compression, where, config.block_mb << 20, schema)
         if source is not None:

@@ -1,8 +1,10 @@
 """A file, a folder, a glob or standard input -> `Flows`: typed tables under one schema, read in bounded blocks."""
 
+import io
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -15,7 +17,7 @@ from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.context.contacts import CONTEXT_REQUIRED
 from wirebert.data.context.context import FlowContext, has_context, with_context, without_context
-from wirebert.data.dialect import ContentDigest, Dialect
+from wirebert.data.dialect import ContentDigest, Dialect, open_binary
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.formats import flow_files, joined_files, shared_schema
 from wirebert.data.schema.conversion import InvalidValues, convert, with_points
@@ -164,7 +166,22 @@ def open_flows(
     paths = flow_files(find_files(str(data))) if spool is None else [Path(spool.name)]
     name = "stdin" if spool is not None else stem_of(Path(data) if len(paths) > 1 else paths[0])
     given = schema or _schema_of(config)
-    parts = [open_file(path, str(path) if spool is None else "stdin", config, given) for path in paths]
+    # One file stays open from the look at its head to the end of the pass that infers a schema.
+    with open_binary(paths[0]) if len(paths) == 1 else nullcontext() as opened:
+        return _open_parts(paths, name, config, given, schema, spool, opened)
+
+
+def _open_parts(
+    paths: Sequence[Path],
+    name: str,
+    config: DataConfig,
+    given: FlowSchema | None,
+    schema: FlowSchema | None,
+    spool: "IO[bytes] | None",
+    opened: io.BufferedReader | None,
+) -> Flows:
+    places = [str(path) if spool is None else "stdin" for path in paths]
+    parts = [open_file(path, place, config, given, opened) for path, place in zip(paths, places, strict=True)]
     shared, parts = _share_columns(parts)
     if shared is not None and config.schema == shared.name and schema is None:
         given = shared  # a sensor's name asks for what its logs are read as anyway
@@ -181,7 +198,7 @@ def open_flows(
     if recognised is not None:
         parts = [_under(part, recognised) for part in parts]
     else:
-        parts, recognised = _infer(parts, name, config)
+        parts, recognised = _infer(parts, name, config, opened)
     chosen = _apply(config, recognised, parts[0]) if schema is None else recognised
     joined = [path for part in parts if part.source is not None for path in joined_files(part.source)]
     files = tuple(dict.fromkeys([*(part.path for part in parts), *joined]))
@@ -237,13 +254,15 @@ def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:
     return replace(part, names=names, notes={})
 
 
-def _infer(parts: list[FlowFile], name: str, config: DataConfig) -> tuple[list[FlowFile], FlowSchema]:
+def _infer(
+    parts: list[FlowFile], name: str, config: DataConfig, opened: io.BufferedReader | None
+) -> tuple[list[FlowFile], FlowSchema]:
     """Names, encodings and schema of unknown files, by a pass over all of them."""
-    sample, varied, lines = _sample(parts, config)
+    sample, varied, lines = _sample(parts, config, opened)
     if lines.num_not_text and config.encoding is None and all(part.is_ascii for part in parts):
         # Nothing in the head spoke for UTF-8, and something below it speaks against.
         parts = [replace(part, dialect=replace(part.dialect, encoding="cp1252")) for part in parts]
-        sample, varied, lines = _sample(parts, config)
+        sample, varied, lines = _sample(parts, config, opened)
     lines.check(config.max_invalid_fraction, parts[0].where if len(parts) == 1 else name)
     if sample.num_rows == 0:
         raise DataError(f"{parts[0].where}: expected rows, found none; give a file that holds flows")
@@ -254,12 +273,14 @@ def _infer(parts: list[FlowFile], name: str, config: DataConfig) -> tuple[list[F
     return parts, inferred
 
 
-def _sample(parts: list[FlowFile], config: DataConfig) -> tuple[pa.Table, frozenset[str], ParseStats]:
+def _sample(
+    parts: list[FlowFile], config: DataConfig, opened: io.BufferedReader | None
+) -> tuple[pa.Table, frozenset[str], ParseStats]:
     lines = [ParseStats() for _ in parts]
     blocks = (
         block
         for part, own in zip(parts, lines, strict=True)
-        for block in part.raw_blocks(config.block_mb << 20, own)
+        for block in part.raw_blocks(config.block_mb << 20, own, opened=opened)
     )
     sample, varied = take_sample(blocks, parts[0].names)
     for own in lines[1:]:
