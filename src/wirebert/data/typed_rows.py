@@ -10,7 +10,7 @@ reports it without parsing again.
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Final, cast
@@ -22,7 +22,6 @@ from wirebert.data.accounting import ParseStats, RejectedRow
 from wirebert.data.schema.conversion import InvalidValue, InvalidValues
 from wirebert.errors import DataError
 from wirebert.files import fsync_path, write_atomic
-from wirebert.serialization import to_builtins
 
 FORMAT: Final = 1
 ROWS: Final = "rows.arrows"
@@ -77,7 +76,7 @@ class TypedRowsWriter:
             "fingerprint": fingerprint,
             "num_rows": self._num_rows,
             "num_bytes": num_bytes,
-            "invalid_values": to_builtins(invalid_values),
+            "invalid_values": asdict(invalid_values),
         }
         write_atomic(self._partial / INDEX, json.dumps(index))
         fsync_path(self._partial / ROWS)
