@@ -27,7 +27,8 @@ class DataConfig:
     """Name of a known schema, or a TOML file. Unset: recognised or inferred."""
 
     cache: str | None = None
-    """Folder in which tokenizers and encoded flows are kept between runs, by content. Unset: they go with the run."""
+    """Folder in which typed rows, tokenizers and encoded flows are kept between runs, by content. Unset: they are deleted
+    with the run."""
 
     drop: tuple[str, ...] = ()
     """Columns that the model is not to see: names, or kinds (such as port or address) for all columns of a kind."""

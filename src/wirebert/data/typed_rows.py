@@ -26,7 +26,7 @@ from wirebert.files import fsync_path, write_atomic
 FORMAT: Final = 1
 ROWS: Final = "rows.arrows"
 INDEX: Final = "index.json"
-COMPRESSION: Final = "lz4"
+COMPRESSION: Final = "zstd"
 
 
 class TypedRowsWriter:

@@ -171,7 +171,7 @@ def open_rows(run: PretrainConfig) -> list[Flows]:
     """Each of the data under the schema of the first, which is found or given as for a training.
 
     Raises:
-        ConfigError: there is no data, a split that goes by labels is asked for, or a start with another tokenizer.
+        ConfigError: no data is named, or the start model has another tokenizer.
         SchemaError: a file lacks a feature that the first one has.
     """
     if not run.rows:
@@ -181,8 +181,6 @@ def open_rows(run: PretrainConfig) -> list[Flows]:
             f"model.init_from must not be a model of `wirebert pretrain`, whose tokenizer is fixed, got {run.model.init_from!r}; pretrain "
             "on all data at once"
         )
-    if run.data.split == "leave_attack_out":
-        raise ConfigError("data.split must not go by labels in pretraining, got leave_attack_out")
     first = open_flows(run.rows[0], run.data)
     sources = [first, *(open_flows(data, run.data, schema=first.schema) for data in run.rows[1:])]
     for source in sources:
