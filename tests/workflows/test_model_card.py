@@ -92,12 +92,14 @@ def test_the_base_model_is_where_training_began(start: str, expected: Any) -> No
         ),
         (
             {"trees": False, "text": True, "augmentation_factor": 4.0},
-            " A linear machine on letters, fitted on the same flows, taught it beside the labels, also about 4 flows of mixed "
+            " A linear machine on letters, fitted on the same flows, taught it beside the labels, also about "
+            "4 flows of mixed "
             "texts for each training flow.",
         ),
         (
             {"trees": True, "augmentation_factor": 2.0},
-            " Boosted trees, fitted on the same flows, taught it beside the labels, also about 2 flows of mixed columns for "
+            " Boosted trees, fitted on the same flows, taught it beside the labels, also about 2 flows of "
+            "mixed columns for "
             "each training flow.",
         ),
     ],

@@ -28,7 +28,8 @@ IN_ACCESS, IN_CLOSE, IN_OPEN = 0x1, 0x10, 0x20
 
 @contextmanager
 def counted_opens(path: Path) -> Generator[list[int]]:
-    """The opens of a file by anything in this machine, as Linux counts them; read when the `with` block is left.
+    """The opens of a file by anything in this machine, as Linux counts them; read when the `with` block is
+    left.
 
     Reads and closes are watched too: the kernel merges events that are equal and follow each other.
     """

@@ -1,4 +1,4 @@
-"""One traffic file: where it is found, how it is written, what its columns are called, and its rows as they stand."""
+"""One traffic file: where it is found, how it is written, the names of its columns, and its raw rows."""
 
 import glob
 import io
@@ -72,7 +72,7 @@ class FlowFile:
 
     @property
     def is_read_forwards(self) -> bool:
-        """Whether `raw_blocks` reads the file's bytes once and in order, so that they can be hashed on the way."""
+        """Whether `raw_blocks` reads the bytes of the file once and in order, so that it can hash them."""
         is_text = self.source is None and self.dialect.format == "delimited"
         return is_text and self.dialect.compression != "zip"
 
@@ -115,7 +115,7 @@ class FlowFile:
 
 
 def find_files(data: str) -> tuple[Path, ...]:
-    """The files that `data` names, sorted; hidden files, and in a folder files of other kinds, are left out."""
+    """The files that `data` names, sorted; without hidden files and, in a folder, without other kinds."""
     path = Path(data)
     if path.is_file():
         return (path,)
@@ -128,8 +128,8 @@ def find_files(data: str) -> tuple[Path, ...]:
             )
         return tuple(sorted(found))
     # A pattern may be absolute, which Path.glob refuses.
-    matched = [Path(name) for name in glob.glob(data, recursive=True)] if glob.has_magic(data) else []  # noqa: PTH207
-    files = sorted(file for file in matched if file.is_file())
+    matched = glob.glob(data, recursive=True) if glob.has_magic(data) else []  # noqa: PTH207
+    files = sorted(file for file in map(Path, matched) if file.is_file())
     if not files:
         raise DataError(
             f"{data}: expected a file, a folder, a glob or -, found nothing there; check the path"
@@ -212,7 +212,8 @@ def _open_delimited(
         and any(record.is_broken for record in dialect.grammar.split("".join(lines)))
     ):
         raise DataError(
-            f"{where}: expected rows below the header, found none whose quotes ({dialect.quote}) are closed at the end of a "
+            f"{where}: expected rows below the header, found none whose quotes ({dialect.quote}) are closed "
+            "at the end of a "
             "field; correct them, or set data.quote"
         )
     part = FlowFile(
@@ -228,7 +229,7 @@ def _open_delimited(
 
 
 def table_rows(lines: Sequence[str], dialect: Dialect) -> list[list[str]]:
-    """The rows of the head, the header among them; comments, blank lines and lines before the table are left out."""
+    """The rows of the head and its header, without comments, blank lines and lines before the table."""
     first, *rest = lines[dialect.skip_lines :] or [""]
     if dialect.comment is not None:
         first = first.removeprefix(dialect.comment).lstrip()
@@ -238,10 +239,13 @@ def table_rows(lines: Sequence[str], dialect: Dialect) -> list[list[str]]:
 
 
 def header_cells(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Names for `width` columns; a header may lack the name of a row number, or of what a delimiter at line ends makes.
+    """Names for `width` columns; a header may lack the name of a row number, or of what a delimiter at line
+    ends makes.
 
-    >>> header_cells([["dur", "proto"], ["1", "5", "tcp"]], 3), header_cells([["dur", "proto"], ["5", "tcp", ""]], 3)
-    (['', 'dur', 'proto'], ['dur', 'proto', ''])
+    >>> header_cells([["dur", "proto"], ["1", "5", "tcp"]], 3)
+    ['', 'dur', 'proto']
+    >>> header_cells([["dur", "proto"], ["5", "tcp", ""]], 3)
+    ['dur', 'proto', '']
     """
     header, below = list(rows[0]), [row for row in rows[1:] if len(row) == width]
     if len(header) == width - 1:

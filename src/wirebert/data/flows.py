@@ -1,4 +1,4 @@
-"""A file, a folder, a glob or standard input -> `Flows`: typed tables under one schema, read in bounded blocks."""
+"""A file, a folder, a glob or standard input -> `Flows`: typed tables under one schema, block by block."""
 
 import io
 import sys
@@ -45,7 +45,7 @@ class Flows:
     spool: "IO[bytes] | None" = None
     """Holds standard input, which is read several times; goes with this object."""
     typed_rows: Path | None = None
-    """What parsing the files under this schema gave, where it lies on disk; see `wirebert.data.typed_rows`."""
+    """Folder of the typed rows of the files under this schema; see `wirebert.data.typed_rows`."""
 
     @property
     def dialect(self) -> Dialect:
@@ -84,7 +84,8 @@ class Flows:
             }
             names = ", ".join(f"{name}{notes.get(name, '')}" for name in self.parts[0].names)
             raise SchemaError(
-                f"{self.parts[0].where}: expected a label column, found none among {names}; name it with --label"
+                f"{self.parts[0].where}: expected a label column, found none among {names}; name it with "
+                "--label"
             )
         if label not in self.parts[0].names:
             raise SchemaError(
@@ -109,7 +110,8 @@ class Flows:
         Files are parsed, unless their typed rows lie on disk and none of the arguments is given.
 
         Args:
-            misfits: Gets the values that are not valid and the lines that are no rows, once a file is read to its end.
+            misfits: Gets the values that are not valid and the lines that are no rows, once a file is read to
+            its end.
             context: Of the flows before these, to which these are added; None: there are none.
             content: Gets the bytes of the files, if they are `is_read_forwards`.
 
@@ -154,7 +156,8 @@ def open_flows(
 ) -> Flows:
     """The traffic in a file, a folder (its data files, by name), a glob, or `-` (standard input).
 
-    Without a schema, one is recognised or inferred. Under the `schema` of a trained model, columns are matched by name,
+    Without a schema, one is recognised or inferred. Under the `schema` of a trained model, columns are
+    matched by name,
     or by position where the file has no header, and the label may be missing.
 
     Raises:
@@ -215,7 +218,8 @@ def _share_columns(parts: list[FlowFile]) -> tuple[FlowSchema | None, list[FlowF
 
 
 def _spool_stdin() -> "IO[bytes]":
-    spool = tempfile.NamedTemporaryFile(prefix="wirebert-stdin-")  # noqa: SIM115 -- lives as long as its Flows
+    # The file is open as long as its Flows.
+    spool = tempfile.NamedTemporaryFile(prefix="wirebert-stdin-")  # noqa: SIM115
     while chunk := sys.stdin.buffer.read(1 << 20):
         spool.write(chunk)
     spool.flush()
@@ -241,15 +245,18 @@ def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:
     if part.has_names:
         if {column.name for column in schema.features}.isdisjoint(part.names):
             raise SchemaError(
-                f"{part.where}: expected columns of schema {schema.name!r} ({', '.join(schema.names[:8])}, ...), found "
-                f"{', '.join(part.names[:8])}, ...; give a file of that layout or, to train or inspect, another --schema"
+                f"{part.where}: expected columns of schema {schema.name!r} ({', '.join(schema.names[:8])}, "
+                "...), found "
+                f"{', '.join(part.names[:8])}, ...; give a file of that layout or, to train or inspect, "
+                "another --schema"
             )
         return part
     names = schema.positional_names(len(part.names))
     if names is None:
         raise SchemaError(
             f"{part.where}: expected the {len(schema.columns)} columns of schema {schema.name!r}, found "
-            f"{len(part.names)} and no header; add a header line or, to train or inspect, give another --schema"
+            f"{len(part.names)} and no header; add a header line or, to train or inspect, give another "
+            "--schema"
         )
     return replace(part, names=names, notes={})
 
@@ -296,7 +303,9 @@ def _label_name(label: str, names: tuple[str, ...]) -> str:
 
 
 def _with_context(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema:
-    """The schema with context where it is asked for or, unless forbidden, the file is a sensor's log with times."""
+    """The schema with context where it is asked for or, unless forbidden, the file is a sensor's log with
+    times.
+    """
     is_sensor = part.source is not None and part.source.schema is not None
     if config.context is False:
         return without_context(schema)
@@ -305,7 +314,8 @@ def _with_context(config: DataConfig, schema: FlowSchema, part: FlowFile) -> Flo
     if not has_context(part.names):
         missing = next(name for name in CONTEXT_REQUIRED if name not in part.names)
         raise SchemaError(
-            f"{part.where}: data.context needs times and addresses, {missing_name('column', missing, part.names)}"
+            f"{part.where}: data.context needs times and addresses, "
+            f"{missing_name('column', missing, part.names)}"
         )
     windows = ContextWindows(short_s=config.context_short_s, long_s=config.context_long_s)
     return with_context(schema, windows)

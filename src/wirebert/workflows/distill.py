@@ -1,4 +1,6 @@
-"""What a model learns beside the labels: flows that its teacher alone speaks of, and what the teacher says of all."""
+"""What a model learns beside the labels: flows that its teacher alone speaks of, and what the teacher says of
+all.
+"""
 
 import hashlib
 import json
@@ -55,7 +57,9 @@ def build_distillation_data(
     valid: EncodedFlows,
     cache: Path,
 ) -> DistillationData:
-    """The flows to train on, those that are mixed included, and what the run's teacher says of them, if it has one."""
+    """The flows to train on, those that are mixed included, and what the run's teacher says of them, if it
+    has one.
+    """
     how = run.distillation
     if data.teacher is None and not (how.trees or how.text):
         return DistillationData(train)
@@ -101,7 +105,9 @@ def fingerprint(*words: object) -> str:
 
 
 def _teacher_log_probs(run: RunConfig, teacher: Teacher) -> PredictLogProba:
-    """The teacher's probabilities as they were calibrated: the student gets what was added to them afterwards itself."""
+    """The teacher's probabilities as they were calibrated: the student gets what was added to them afterwards
+    itself.
+    """
     detector = Detector(teacher.artifact, device=run.training.device, backend="torch")
     return lambda block: add_logit_offsets(
         detector.score_encoded(block).probabilities, -teacher.class_addends
@@ -111,7 +117,9 @@ def _teacher_log_probs(run: RunConfig, teacher: Teacher) -> PredictLogProba:
 def _with_augmented(
     run: RunConfig, data: PreparedData, tokenizer: FlowTokenizer, train: EncodedFlows, cache: Path
 ) -> EncodedFlows:
-    """The training flows, and mixed ones after them, but those that look like a flow that the model is judged by."""
+    """The training flows, and mixed ones after them, but those that look like a flow that the model is judged
+    by.
+    """
     assert train.folder is not None, "training flows lie on disk"
     num_mixed = round(run.distillation.augmentation_factor * len(train))
     made = progress_bar(augment_rows(tokenizer, train, num_mixed, run.seed), "mixing", len, total=num_mixed)

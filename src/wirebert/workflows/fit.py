@@ -1,6 +1,7 @@
 """Training data in, trained model out: tokenizer, encoded flows, distillation data, model, training.
 
-A training runs as one process or as several: the first has the run and its data, the others join it in training only.
+A training runs as one process or as several: the first has the run and its data, the others join it in
+training only.
 """
 
 import os
@@ -131,7 +132,8 @@ def run_training(
 
 
 def run_worker(crew: ProcessGroup) -> None:
-    """What every process but the first does: join each training that the first one begins, until there are no more.
+    """What every process but the first does: join each training that the first one begins, until there are no
+    more.
 
     Raises:
         RunError: the run folder, or data.cache, is not where this process can read it.
@@ -150,7 +152,8 @@ def _join(job: TrainingJob, crew: ProcessGroup) -> None:
             soft = replace(soft, log_probabilities=found)
     except DataError as error:
         raise RunError(
-            f"rank {crew.communicator.rank}: expected the encoded flows of the first process in {job.train.parent}, could not "
+            f"rank {crew.communicator.rank}: expected the encoded flows of the first process in "
+            f"{job.train.parent}, could not "
             "read them; put the run folder (--out), or data.cache, on a file system that all machines share"
         ) from error
     model = DistilBert(
@@ -229,7 +232,8 @@ def train_model(
 
 def resolve_auto(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) -> AnyRun:
     """The run with the settings that depend on data and model decided, and written down."""
-    # A model of our own is as small as one from scratch, and as new to classes; 5e-5 is for models of the hub.
+    # A model of our own is as small as one from scratch, and as new to classes; 5e-5 is for models of the
+    # hub.
     is_pretrained = run.model.init_from != "scratch" and not is_wirebert_model(run.model.init_from)
     training = run.training.resolved(num_flows=num_flows, width=width, is_pretrained=is_pretrained)
     settled = replace(run, training=training)
@@ -238,7 +242,9 @@ def resolve_auto(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) 
 
 
 def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
-    """The artifact of a trained model: probabilities calibrated, thresholds and novelty fitted, all on validation rows."""
+    """The artifact of a trained model: probabilities calibrated, thresholds and novelty fitted, all on
+    validation rows.
+    """
     run, classes = trained.run, data.classes
     logits = score(trained.model, trained.valid_flows, device=choose_device(run.training.device))
     trained.model.cpu()

@@ -1,6 +1,8 @@
-"""Pretraining: rows without labels in, a model out that fills in masked features, from which detectors are trained.
+"""Pretraining: rows without labels in, a model out that fills in masked features, from which detectors are
+trained.
 
-The order of a training holds here too: rows are split before anything is fitted, equal rows on one side; the tokenizer and
+The order of a training holds here too: rows are split before anything is fitted, equal rows on one side; the
+tokenizer and
 the model see training rows only; the best epoch is chosen on held-out rows. No label is looked at.
 """
 
@@ -53,14 +55,16 @@ REPORT_FORMAT: Final = "pretraining 2"
 NO_CLASSES: Final = ClassMap(classes=())
 CARD: Final = """# Pretrained on network flows
 
-A DistilBERT that fills in masked features of flows under the schema `{schema}` ({num_features} features). It knows no classes;
+A DistilBERT that fills in masked features of flows under the schema `{schema}` ({num_features} features). It
+knows no classes;
 a detector is trained from it, on labelled flows with the same columns:
 
 ```bash
 wirebert train DATA --init-from MODEL
 ```
 
-Stock `transformers` loads it as `DistilBertForMaskedLM`. `wirebert.json` holds every setting and the sha256 of each file.
+Stock `transformers` loads it as `DistilBertForMaskedLM`. `wirebert.json` holds every setting and the sha256
+of each file.
 """
 
 
@@ -77,7 +81,7 @@ class PretrainingReport:
     num_train: int
     num_valid: int
     split: str
-    """What the split can and can not show."""
+    """What the split can and cannot show."""
     findings: tuple[Finding, ...]
     valid: MaskedMetrics
     """On held-out rows, which were masked once for all evaluations."""
@@ -95,7 +99,8 @@ class PretrainingReport:
 def fit_masked(
     run: PretrainConfig, folder: RunFolder, console: Console, crew: ProcessGroup = SINGLE_PROCESS
 ) -> None:
-    """Pretrain the run's model in `folder` and report on it; checkpoints of an earlier, killed call are gone on from.
+    """Pretrain the run's model in `folder` and report on it; checkpoints of an earlier, killed call are gone
+    on from.
 
     The other processes of the crew join the training; the rest is this one's alone.
     """
@@ -146,7 +151,9 @@ def read_pretraining(path: Path) -> PretrainingReport | None:
 
 
 def prepare_rows(run: PretrainConfig, folder: RunFolder) -> tuple[PreparedData, FlowSchema]:
-    """Read all rows once, count the reading of every file, check the rows, and split them; the schema with its labels."""
+    """Read all rows once, count the reading of every file, check the rows, and split them; the schema with
+    its labels.
+    """
     sources = open_rows(run)
     flows = without_labels(together(sources))
     is_new = not folder.inputs_json.exists()
@@ -178,7 +185,8 @@ def open_rows(run: PretrainConfig) -> list[Flows]:
         raise ConfigError("expected data to pretrain on, got none; name files, folders or globs")
     if is_wirebert_model(run.model.init_from):
         raise ConfigError(
-            f"model.init_from must not be a model of `wirebert pretrain`, whose tokenizer is fixed, got {run.model.init_from!r}; pretrain "
+            "model.init_from must not be a model of `wirebert pretrain`, whose tokenizer is fixed, got "
+            f"{run.model.init_from!r}; pretrain "
             "on all data at once"
         )
     first = open_flows(run.rows[0], run.data)
@@ -187,7 +195,8 @@ def open_rows(run: PretrainConfig) -> list[Flows]:
         lacking = [name for name in source.absent if name not in first.absent]
         if lacking:
             raise SchemaError(
-                f"{source.parts[0].where}: expected the features of {first.parts[0].where}, found no column {lacking[0]!r}; name "
+                f"{source.parts[0].where}: expected the features of {first.parts[0].where}, found no column "
+                f"{lacking[0]!r}; name "
                 "files of one layout, or leave the column out with --drop"
             )
     return sources
