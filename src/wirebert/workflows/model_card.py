@@ -140,7 +140,9 @@ def _alerts(artifact: Artifact) -> str:
         return ""
     score = f"attack score (1 - P({artifact.classes.benign}))"
     if operating.alert_score is not None:
-        score = f"alarm score (nats by which {score} and novelty are surprising on benign validation flows, added up)"
+        score = (
+            f"alarm score (the surprise of {score} and of novelty on benign validation flows in nats, summed)"
+        )
     lines = [f"It raises an alert at an {score} of {operating.threshold_at(None):.6g}."]
     for one in operating.thresholds:
         low, high = one.fpr_interval
