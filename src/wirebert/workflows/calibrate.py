@@ -140,15 +140,15 @@ def _with_prior(
         note = f"prior stated: {_told(names, shares)}"
     change = LogitScaling.identity(len(names)).with_prior(trained, shares)
     weighed = probabilities * (shares / trained.clip(TINY))
-    alarm = operating.alert_score
-    if alarm is not None and artifact.classes.benign is not None:
+    alert_score = operating.alert_score
+    if alert_score is not None and artifact.classes.benign is not None:
         # Attack scores of benign flows move with the odds of an attack, so what they were in training does,
         # too.
         is_attack = np.array([name != artifact.classes.benign for name in names])
         before, after = log_odds(np.array([part[is_attack].sum() for part in (trained, shares)]))
-        alarm = alarm.shifted(float(after - before))
+        alert_score = alert_score.shifted(float(after - before))
     shares_of = dict(zip(names, shares.tolist(), strict=True))
-    operating = replace(operating, class_priors=shares_of, thresholds=(), alert_score=alarm)
+    operating = replace(operating, class_priors=shares_of, thresholds=(), alert_score=alert_score)
     changed = artifact.scaled(change, operating)
     return changed, weighed / weighed.sum(axis=1, keepdims=True), note
 

@@ -210,9 +210,9 @@ def _evaluation(report: Report) -> str:
     blocks = ["## Evaluation\n\nIn brackets: 95 % intervals, flows drawn one by one."]
     for name, split in report.splits.items():
         columns = {"this model": headline(split) | tpr_rows(split)}
-        for rival, other in report.baseline.items():
+        for baseline, other in report.baseline.items():
             if name in other.splits:
-                columns[rival] = headline(other.splits[name]) | tpr_rows(other.splits[name])
+                columns[baseline] = headline(other.splits[name]) | tpr_rows(other.splits[name])
         rows = [
             [HEADLINE_METRICS.get(figure, figure), *(column.get(figure, "-") for column in columns.values())]
             for figure in columns["this model"]

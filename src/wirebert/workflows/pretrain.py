@@ -97,12 +97,12 @@ class PretrainingReport:
 
 
 def fit_masked(
-    run: PretrainConfig, folder: RunFolder, console: Console, crew: ProcessGroup = SINGLE_PROCESS
+    run: PretrainConfig, folder: RunFolder, console: Console, group: ProcessGroup = SINGLE_PROCESS
 ) -> None:
     """Pretrain the run's model in `folder` and report on it; checkpoints of an earlier, killed call are gone
     on from.
 
-    The other processes of the crew join the training; the rest is this one's alone.
+    The other processes of the group join the training; the rest is this one's alone.
     """
     check_machine(run.training)
     log = RunLog(console)
@@ -120,13 +120,13 @@ def fit_masked(
     # The head starts new, and so does all the rest: nothing is to learn faster.
     run = replace(run, training=replace(run.training, classifier_lr_multiplier=1.0))
     run = resolve_auto(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
-    result = run_training(run, folder, model, tokenizer, train_flows, valid_flows, console, crew, masking)
-    crew.release_workers()
+    result = run_training(run, folder, model, tokenizer, train_flows, valid_flows, console, group, masking)
+    group.release_workers()
     save_pretrained(run, folder, model, tokenizer, data.fingerprint)
     log.end_stage("training")
-    guesses = predict_masked(model, valid_flows, device=str(choose_device(run.training.device)))
+    predictions = predict_masked(model, valid_flows, device=str(choose_device(run.training.device)))
     log.end_stage("scoring")
-    report = describe(run, folder, data, (len(train_flows), len(valid_flows)), tokenizer, guesses, result)
+    report = describe(run, folder, data, (len(train_flows), len(valid_flows)), tokenizer, predictions, result)
     report = replace(report, timing=log.seconds)
     write_atomic(folder.report_json, json.dumps(to_builtins(report), indent=1, allow_nan=False))
     folder.discard_working_files()
@@ -255,7 +255,7 @@ def describe(
     data: PreparedData,
     sizes: tuple[int, int],
     tokenizer: FlowTokenizer,
-    guesses: MaskedPredictions,
+    predictions: MaskedPredictions,
     result: TrainingResult,
 ) -> PretrainingReport:
     """The report, from what the saved model says of the held-out rows' masked features."""
@@ -270,8 +270,8 @@ def describe(
         num_valid=sizes[1],
         split=data.split,
         findings=data.findings,
-        valid=masked_metrics(*guesses, *slots),
-        columns=column_metrics(*guesses, *slots, tokenizer.slot_names),
+        valid=masked_metrics(*predictions, *slots),
+        columns=column_metrics(*predictions, *slots, tokenizer.slot_names),
         training=result.to_report(),
         settings=settings_to_dict(run),
         versions=versions(),

@@ -224,12 +224,12 @@ def append_unlabelled(
     store: StoreWriter,
     tokenizer: FlowTokenizer,
     blocks: Iterable[tuple[EncodedBlock, Int64[np.ndarray, " rows"]]],
-    judged: Sequence[FlowSubset],
+    evaluated: Sequence[FlowSubset],
 ) -> None:
     """Write rows without a class, and their numbers, to the store, but those that look like one of the
-    `judged` rows.
+    `evaluated` rows.
     """
-    apart = (tokenizer.encode(table) for part in judged for table in part.tables())
+    apart = (tokenizer.encode(table) for part in evaluated for table in part.tables())
     seen = np.unique(np.concatenate([np.empty(0, np.uint64), *map(row_hashes, apart)]))
     for block, rows in blocks:
         kept = np.flatnonzero(~np.isin(row_hashes(block), seen))
@@ -251,7 +251,7 @@ def teacher_log_probs(
         say: The teacher's class probabilities of some flows.
     """
     assert flows.folder is not None, "training flows lie on disk"
-    path = flows.folder.with_name(f"{flows.folder.name}.{fingerprint[:32]}.taught")
+    path = flows.folder.with_name(f"{flows.folder.name}.{fingerprint[:32]}.soft_targets")
     what = "fitting and asking trees" if how.trees else "asking the teacher"
     found = cached_log_probs(path, progress_bar(windows(flows), what, len, total=len(flows)), size, say)
     return SoftTargets(
@@ -282,9 +282,11 @@ def compare_with_teacher(
         evaluate_detector(detector, part, beside, seed=seed, num_resamples=num_resamples)
         ours, theirs = read_predictions(folder.predictions(part.name)), read_predictions(beside)
         names = sorted({*ours.true, *ours.names, *theirs.names})
-        student, taught = (positions(own.names, names)[own.predicted] for own in (ours, theirs))
-        judged = as_labelled_rows(ours, names, detector.artifact.classes.benign)
-        splits[part.name] = split_gap(judged, student, taught, seed=seed, num_resamples=num_resamples)
+        student_ids, teacher_ids = (positions(own.names, names)[own.predicted] for own in (ours, theirs))
+        labelled = as_labelled_rows(ours, names, detector.artifact.classes.benign)
+        splits[part.name] = split_gap(
+            labelled, student_ids, teacher_ids, seed=seed, num_resamples=num_resamples
+        )
     return TeacherGap(
         teacher=str(teacher.folder),
         teacher_parameters=detector.num_parameters,
