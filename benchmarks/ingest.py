@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,13 +33,14 @@ from rich.progress import track
 from wirebert.data.checks.checks import validate
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.context.context import FlowContext
-from wirebert.data.flows import open_flows
+from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import ClassMap
 from wirebert.data.synthetic import write_csv
 from wirebert.data.windows import ContextWindows
 from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.store import StoreWriter, find_or_encode, find_or_fit, store_key, tokenizer_key
 from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.workflows.typed_rows import parse_once
 
 STOCK_ROWS = 20_000
 SAMPLE_S = 0.02
@@ -117,6 +118,24 @@ def encode_file(path: Path, folder: Path) -> tuple[int, int]:
     return len(encoded), stored
 
 
+def parse_file(path: Path, folder: Path) -> tuple[int, int]:
+    """Parse the file once: profile, fingerprint and typed rows; rows and bytes of the typed rows."""
+    parsed = parse_once(open_flows(path), folder / f"{path.stem}.typed")
+    return parsed.profile.num_rows, _typed_bytes(parsed.flows)
+
+
+def read_file(path: Path, folder: Path) -> tuple[int, int]:
+    """One pass over the typed rows that the step before left; rows and bytes of the typed rows."""
+    (typed_rows,) = (folder / f"{path.stem}.typed").glob("*.rows")
+    flows = replace(open_flows(path), typed_rows=typed_rows)
+    return sum(block.num_rows for block in flows.blocks()), _typed_bytes(flows)
+
+
+def _typed_bytes(flows: Flows) -> int:
+    assert flows.typed_rows is not None
+    return sum(file.stat().st_size for file in flows.typed_rows.iterdir())
+
+
 def stock_file(path: Path, _folder: Path) -> tuple[int, int]:
     """The usual notebook: pandas, a text per row, WordPiece; rows and bytes of the ids."""
     frame = import_module("pandas").read_csv(path, nrows=STOCK_ROWS, dtype=str, keep_default_na=False)
@@ -131,6 +150,8 @@ def pandas_file(path: Path, _folder: Path) -> tuple[int, int]:
 
 STEPS: dict[str, Callable[[Path, Path], tuple[int, int]]] = {
     "inspect": inspect_file,
+    "parse to typed rows": parse_file,
+    "read typed rows": read_file,
     "fit and encode": encode_file,
     "the same again": encode_file,
     "pandas.read_csv": pandas_file,

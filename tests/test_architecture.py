@@ -79,6 +79,7 @@ EDGES: Sequence[str] = """
     data.sensors.side_table
     data.synthetic.conn_log
     data.synthetic.traffic
+    data.typed_rows
     encoding.hugging_face
     encoding.store
     encoding.wordpieces
@@ -108,6 +109,7 @@ EDGES: Sequence[str] = """
     training.checkpoint
     training.teacher_store
     workflows.pretrain
+    workflows.typed_rows
 """.split()
 
 # The core without PyTorch: these rooms import none of the heavy packages, not even through others.

@@ -132,6 +132,8 @@ class PretrainConfig:
                 "training.class_weights must be none in pretraining, which knows no classes, "
                 f"got {self.training.class_weights!r}"
             )
+        if self.data.split == "leave_attack_out":
+            raise ConfigError("data.split must not go by labels in pretraining, got leave_attack_out")
 
 
 AnyRun = TypeVar("AnyRun", RunConfig, PretrainConfig)

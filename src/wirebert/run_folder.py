@@ -105,7 +105,8 @@ def create_run_folder(path: Path) -> RunFolder:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         way_out = f"continue it with --resume {path}, or " if (path / "run.toml").exists() else ""
         raise RunError(
-            f"output folder {path}: expected a new or empty folder, found one in use; {way_out}choose another --out"
+            f"output folder {path}: expected a new or empty folder, found one in use; {way_out}choose "
+            "another --out"
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,8 @@ def create_run_folder(path: Path) -> RunFolder:
 
 @contextmanager
 def new_run_folder(path: Path) -> Generator[RunFolder]:
-    """A new, empty, locked run folder; nothing of it stays if the user's input is refused before training begins.
+    """A new, empty, locked run folder; nothing of it stays if the user's input is refused before training
+    begins.
 
     Raises:
         RunError: the folder exists and holds something; nothing in it is touched.
@@ -154,7 +156,8 @@ def open_run_folder(path: Path) -> RunFolder:
     folder = RunFolder(path)
     if not folder.run_toml.exists():
         raise RunError(
-            f"{path}: expected the folder of a run, found no run.toml in it; give the folder that `wirebert train` printed"
+            f"{path}: expected the folder of a run, found no run.toml in it; give the folder that `wirebert "
+            "train` printed"
         )
     return folder
 
@@ -178,7 +181,8 @@ def locked(folder: RunFolder) -> Generator[None]:
         lock = (folder.path / ".lock").open("w")
     except OSError as error:
         raise RunError(
-            f"{folder.path}: expected a folder that can be written, found one that can not ({error.strerror}); "
+            f"{folder.path}: expected a folder that can be written, found one that can not "
+            f"({error.strerror}); "
             "change its permissions or copy it"
         ) from error
     with lock:
@@ -224,5 +228,6 @@ def check_inputs(
     changed += [name for name, own in (others or {}).items() if before.get("others", {}).get(name) != own]
     if changed:
         raise RunError(
-            f"{folder.path}: the {changed[0]} changed since this run started; start a new run instead of --resume"
+            f"{folder.path}: the {changed[0]} changed since this run started; start a new run instead of "
+            "--resume"
         )

@@ -93,12 +93,13 @@ def test_the_base_model_is_where_training_began(start: str, expected: Any) -> No
         ),
         (
             {"teacher": "text_svm", "augmentation_factor": 4.0},
-            " A linear SVM on character n-grams, fitted on the same flows, taught it beside the labels, also about 4 flows of mixed "
-            "text for each training flow.",
+            " A linear SVM on character n-grams, fitted on the same flows, taught it beside the labels, also "
+            "about 4 flows of mixed text for each training flow.",
         ),
         (
             {"teacher": "gbdt", "augmentation_factor": 2.0},
-            " Boosted trees, fitted on the same flows, taught it beside the labels, also about 2 flows of mixed columns for "
+            " Boosted trees, fitted on the same flows, taught it beside the labels, also about 2 flows of "
+            "mixed columns for "
             "each training flow.",
         ),
     ],

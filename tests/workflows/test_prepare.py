@@ -19,7 +19,8 @@ def test_rows_without_a_class_follow_those_with_one_but_what_looks_like_a_judged
     data = prepare(run, write_typed_rows(run, RunFolder(tmp_path)))
     tokenizer = fit_tokenizer(run, data, tmp_path / "encoded")
     alone = encode(data.train, data, tokenizer, tmp_path / "encoded")
-    # All rows of the file once more: those of validation, and what looks like them, are not to be learned from.
+    # All rows of the file once more: those of validation, and what looks like them, are not to be learned
+    # from.
     both = encode(data.train, data, tokenizer, tmp_path / "encoded", [FlowSubset("unlabelled", data.flows)])
     assert np.array_equal(both.class_ids[: len(alone)], alone.class_ids)
     more = np.asarray(both.class_ids[len(alone) :])

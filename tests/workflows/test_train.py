@@ -118,8 +118,10 @@ def test_a_second_process_is_kept_out_of_a_run(unfinished: Path, capfd: pytest.C
     assert "another process is working on this run" in capfd.readouterr().err
 
 
-# Each run is trained in processes of its own, again and again until it is done, and each process is killed: at the
-# first thing that it does to a file whose path holds the next word of the plan, or after so many file operations.
+# Each run is trained in processes of its own, again and again until it is done, and each process is killed:
+# at the
+# first thing that it does to a file whose path holds the next word of the plan, or after so many file
+# operations.
 KILLER = """
 import json, os, signal, sys
 import wirebert.cli.commands

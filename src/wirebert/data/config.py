@@ -27,7 +27,8 @@ class DataConfig:
     """Name of a built-in schema, or a TOML file. Unset: recognised or inferred."""
 
     cache: str | None = None
-    """Folder that caches tokenizers and encoded flows by content, for later runs. Unset: no cache."""
+    """Folder that keeps typed rows, tokenizers and encoded flows between runs, by content. Unset: they are
+    deleted with the run."""
 
     drop: tuple[str, ...] = ()
     """Columns excluded from the features: names, or kinds (such as port or address) for all columns of a

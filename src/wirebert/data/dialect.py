@@ -7,6 +7,7 @@ Text is UTF-8, UTF-16, Windows-1252 or Latin-1. Files of other formats are refus
 import hashlib
 import io
 import lzma
+import os
 import re
 import zipfile
 from collections.abc import Callable, Sequence
@@ -214,13 +215,26 @@ def reason_of(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def read_head(path: Path, num_bytes: int = HEAD_BYTES) -> tuple[bytes, Compression]:
-    """The first uncompressed bytes of a file, and its compression."""
+def open_binary(path: Path) -> io.BufferedReader:
+    """The file, open for reading; a DataError where it cannot be read."""
     try:
-        file = path.open("rb")
+        return path.open("rb")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    with file:
+
+
+def rewound(file: io.BufferedReader) -> io.BufferedReader:
+    """The open file once more, from its beginning; closing one of the two leaves the other open."""
+    descriptor = os.dup(file.fileno())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return os.fdopen(descriptor, "rb")
+
+
+def read_head(
+    path: Path, num_bytes: int = HEAD_BYTES, *, opened: io.BufferedReader | None = None
+) -> tuple[bytes, Compression]:
+    """The first uncompressed bytes of a file, which may be `opened` already, and its compression."""
+    with open_binary(path) if opened is None else rewound(opened) as file:
         compression = _compression_of(file)
         return _read_start(path, compression, file, num_bytes), compression
 

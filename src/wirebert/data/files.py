@@ -1,6 +1,7 @@
-"""One traffic file: where it is found, how it is written, what its columns are called, and its rows as they stand."""
+"""One traffic file: where it is found, how it is written, the names of its columns, and its raw rows."""
 
 import glob
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -70,12 +71,16 @@ class FlowFile:
 
     @property
     def is_read_forwards(self) -> bool:
-        """Whether `raw_blocks` reads the file's bytes once and in order, so that they can be hashed on the way."""
+        """Whether `raw_blocks` reads the bytes of the file once and in order, so that it can hash them."""
         is_text = self.source is None and self.dialect.format == "delimited"
         return is_text and self.dialect.compression != "zip"
 
     def raw_blocks(
-        self, block_bytes: int, intake: ParseStats | None = None, content: ContentDigest | None = None
+        self,
+        block_bytes: int,
+        intake: ParseStats | None = None,
+        content: ContentDigest | None = None,
+        opened: io.BufferedReader | None = None,
     ) -> Iterator[pa.Table]:
         """Blocks as the file has them, nothing interpreted, all with the same columns.
 
@@ -83,6 +88,7 @@ class FlowFile:
             block_bytes: About the size of a block.
             intake: Accounts for the lines of the file.
             content: The file's bytes are added to it, if the file `is_read_forwards`.
+            opened: The file, where it is open already; delimited text is read from there.
         """
         if self.source is not None:
             for block in self.source.read(block_bytes, intake):
@@ -103,11 +109,12 @@ class FlowFile:
                 where=self.where,
                 parse_stats=intake,
                 content=content if self.is_read_forwards else None,
+                opened=opened,
             )
 
 
 def find_files(data: str) -> tuple[Path, ...]:
-    """The files that `data` names, sorted; hidden files, and in a folder files of other kinds, are left out."""
+    """The files that `data` names, sorted; without hidden files and, in a folder, without other kinds."""
     path = Path(data)
     if path.is_file():
         return (path,)
@@ -120,8 +127,8 @@ def find_files(data: str) -> tuple[Path, ...]:
             )
         return tuple(sorted(found))
     # A pattern may be absolute, which Path.glob refuses.
-    matched = [Path(name) for name in glob.glob(data, recursive=True)] if glob.has_magic(data) else []  # noqa: PTH207
-    files = sorted(file for file in matched if file.is_file())
+    matched = glob.glob(data, recursive=True) if glob.has_magic(data) else []  # noqa: PTH207
+    files = sorted(file for file in map(Path, matched) if file.is_file())
     if not files:
         raise DataError(
             f"{data}: expected a file, a folder, a glob or -, found nothing there; check the path"
@@ -150,12 +157,18 @@ def stem_of(path: Path) -> str:
     return name or path.name or "flows"
 
 
-def open_file(path: Path, where: str, config: DataConfig, schema: FlowSchema | None) -> FlowFile:
+def open_file(
+    path: Path,
+    where: str,
+    config: DataConfig,
+    schema: FlowSchema | None,
+    opened: io.BufferedReader | None = None,
+) -> FlowFile:
     """The file with its dialect and the names of its columns, by a look at its head.
 
     Under a `schema`, a first row that holds one of its names is a header, whatever it looks like.
     """
-    head, compression = read_head(path)
+    head, compression = read_head(path, opened=opened)
     if config.delimiter is None:  # a delimiter that the user names says: a table like any
         source = open_source(path, head, compression, where, config.block_mb << 20, schema)
         if source is not None:
@@ -198,7 +211,8 @@ def _open_delimited(
         and any(record.is_broken for record in dialect.grammar.split("".join(lines)))
     ):
         raise DataError(
-            f"{where}: expected rows below the header, found none whose quotes ({dialect.quote}) are closed at the end of a "
+            f"{where}: expected rows below the header, found none whose quotes ({dialect.quote}) are closed "
+            "at the end of a "
             "field; correct them, or set data.quote"
         )
     part = FlowFile(
@@ -214,7 +228,7 @@ def _open_delimited(
 
 
 def table_rows(lines: Sequence[str], dialect: Dialect) -> list[list[str]]:
-    """The rows of the head, the header among them; comments, blank lines and lines before the table are left out."""
+    """The rows of the head and its header, without comments, blank lines and lines before the table."""
     first, *rest = lines[dialect.skip_lines :] or [""]
     if dialect.comment is not None:
         first = first.removeprefix(dialect.comment).lstrip()
@@ -224,10 +238,13 @@ def table_rows(lines: Sequence[str], dialect: Dialect) -> list[list[str]]:
 
 
 def header_cells(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Names for `width` columns; a header may lack the name of a row number, or of what a delimiter at line ends makes.
+    """Names for `width` columns; a header may lack the name of a row number, or of what a delimiter at line
+    ends makes.
 
-    >>> header_cells([["dur", "proto"], ["1", "5", "tcp"]], 3), header_cells([["dur", "proto"], ["5", "tcp", ""]], 3)
-    (['', 'dur', 'proto'], ['dur', 'proto', ''])
+    >>> header_cells([["dur", "proto"], ["1", "5", "tcp"]], 3)
+    ['', 'dur', 'proto']
+    >>> header_cells([["dur", "proto"], ["5", "tcp", ""]], 3)
+    ['dur', 'proto', '']
     """
     header, below = list(rows[0]), [row for row in rows[1:] if len(row) == width]
     if len(header) == width - 1:

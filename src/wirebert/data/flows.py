@@ -1,8 +1,10 @@
-"""A file, a folder, a glob or standard input -> `Flows`: typed tables under one schema, read in bounded blocks."""
+"""A file, a folder, a glob or standard input -> `Flows`: typed tables under one schema, block by block."""
 
+import io
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -15,7 +17,7 @@ from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.context.context import FlowContext, has_context, with_context, without_context
 from wirebert.data.context.endpoints import CONTEXT_REQUIRED
-from wirebert.data.dialect import ContentDigest, Dialect
+from wirebert.data.dialect import ContentDigest, Dialect, open_binary
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.formats import flow_files, joined_files, shared_schema
 from wirebert.data.schema.conversion import InvalidValues, convert, with_points
@@ -44,7 +46,7 @@ class Flows:
     spool: "IO[bytes] | None" = None
     """Holds standard input, which is read several times; goes with this object."""
     typed_rows: Path | None = None
-    """What parsing the files under this schema gave, where it lies on disk; see `wirebert.data.typed_rows`."""
+    """Folder of the typed rows of the files under this schema; see `wirebert.data.typed_rows`."""
 
     @property
     def dialect(self) -> Dialect:
@@ -83,7 +85,8 @@ class Flows:
             }
             names = ", ".join(f"{name}{notes.get(name, '')}" for name in self.parts[0].names)
             raise SchemaError(
-                f"{self.parts[0].where}: expected a label column, found none among {names}; name it with --label"
+                f"{self.parts[0].where}: expected a label column, found none among {names}; name it with "
+                "--label"
             )
         if label not in self.parts[0].names:
             raise SchemaError(
@@ -108,7 +111,8 @@ class Flows:
         Files are parsed, unless their typed rows lie on disk and none of the arguments is given.
 
         Args:
-            misfits: Gets the values that are not valid and the lines that are no rows, once a file is read to its end.
+            misfits: Gets the values that are not valid and the lines that are no rows, once a file is read to
+            its end.
             context: Of the flows before these, to which these are added; None: there are none.
             content: Gets the bytes of the files, if they are `is_read_forwards`.
 
@@ -153,7 +157,8 @@ def open_flows(
 ) -> Flows:
     """The traffic in a file, a folder (its data files, by name), a glob, or `-` (standard input).
 
-    Without a schema, one is recognised or inferred. Under the `schema` of a trained model, columns are matched by name,
+    Without a schema, one is recognised or inferred. Under the `schema` of a trained model, columns are
+    matched by name,
     or by position where the file has no header, and the label may be missing.
 
     Raises:
@@ -165,7 +170,22 @@ def open_flows(
     paths = flow_files(find_files(str(data))) if spool is None else [Path(spool.name)]
     name = "stdin" if spool is not None else stem_of(Path(data) if len(paths) > 1 else paths[0])
     given = schema or _schema_of(config)
-    parts = [open_file(path, str(path) if spool is None else "stdin", config, given) for path in paths]
+    # One file stays open from the look at its head to the end of the pass that infers a schema.
+    with open_binary(paths[0]) if len(paths) == 1 else nullcontext() as opened:
+        return _open_parts(paths, name, config, given, schema, spool, opened)
+
+
+def _open_parts(
+    paths: Sequence[Path],
+    name: str,
+    config: DataConfig,
+    given: FlowSchema | None,
+    schema: FlowSchema | None,
+    spool: "IO[bytes] | None",
+    opened: io.BufferedReader | None,
+) -> Flows:
+    places = [str(path) if spool is None else "stdin" for path in paths]
+    parts = [open_file(path, place, config, given, opened) for path, place in zip(paths, places, strict=True)]
     shared, parts = _share_columns(parts)
     if shared is not None and config.schema == shared.name and schema is None:
         given = shared  # a sensor's name asks for what its logs are read as anyway
@@ -182,7 +202,7 @@ def open_flows(
     if recognised is not None:
         parts = [_under(part, recognised) for part in parts]
     else:
-        parts, recognised = _infer(parts, name, config)
+        parts, recognised = _infer(parts, name, config, opened)
     chosen = _apply(config, recognised, parts[0]) if schema is None else recognised
     joined = [path for part in parts if part.source is not None for path in joined_files(part.source)]
     files = tuple(dict.fromkeys([*(part.path for part in parts), *joined]))
@@ -199,7 +219,8 @@ def _share_columns(parts: list[FlowFile]) -> tuple[FlowSchema | None, list[FlowF
 
 
 def _spool_stdin() -> "IO[bytes]":
-    spool = tempfile.NamedTemporaryFile(prefix="wirebert-stdin-")  # noqa: SIM115 -- lives as long as its Flows
+    # The file is open as long as its Flows.
+    spool = tempfile.NamedTemporaryFile(prefix="wirebert-stdin-")  # noqa: SIM115
     while chunk := sys.stdin.buffer.read(1 << 20):
         spool.write(chunk)
     spool.flush()
@@ -227,26 +248,31 @@ def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:
     if part.has_names:
         if {column.name for column in schema.features}.isdisjoint(part.names):
             raise SchemaError(
-                f"{part.where}: expected columns of schema {schema.name!r} ({', '.join(schema.names[:8])}, ...), found "
-                f"{', '.join(part.names[:8])}, ...; give a file of that layout or, to train or inspect, another --schema"
+                f"{part.where}: expected columns of schema {schema.name!r} ({', '.join(schema.names[:8])}, "
+                "...), found "
+                f"{', '.join(part.names[:8])}, ...; give a file of that layout or, to train or inspect, "
+                "another --schema"
             )
         return part
     names = schema.positional_names(len(part.names))
     if names is None:
         raise SchemaError(
             f"{part.where}: expected the {len(schema.columns)} columns of schema {schema.name!r}, found "
-            f"{len(part.names)} and no header; add a header line or, to train or inspect, give another --schema"
+            f"{len(part.names)} and no header; add a header line or, to train or inspect, give another "
+            "--schema"
         )
     return replace(part, names=names, notes={})
 
 
-def _infer(parts: list[FlowFile], name: str, config: DataConfig) -> tuple[list[FlowFile], FlowSchema]:
+def _infer(
+    parts: list[FlowFile], name: str, config: DataConfig, opened: io.BufferedReader | None
+) -> tuple[list[FlowFile], FlowSchema]:
     """Names, encodings and schema of unknown files, by a pass over all of them."""
-    sample, varied, lines = _sample(parts, config)
+    sample, varied, lines = _sample(parts, config, opened)
     if lines.num_not_text and config.encoding is None and all(part.is_ascii for part in parts):
         # Nothing in the head spoke for UTF-8, and something below it speaks against.
         parts = [replace(part, dialect=replace(part.dialect, encoding="cp1252")) for part in parts]
-        sample, varied, lines = _sample(parts, config)
+        sample, varied, lines = _sample(parts, config, opened)
     lines.check(config.max_invalid_fraction, parts[0].where if len(parts) == 1 else name)
     if sample.num_rows == 0:
         raise DataError(f"{parts[0].where}: expected rows, found none; give a file that holds flows")
@@ -257,12 +283,14 @@ def _infer(parts: list[FlowFile], name: str, config: DataConfig) -> tuple[list[F
     return parts, inferred
 
 
-def _sample(parts: list[FlowFile], config: DataConfig) -> tuple[pa.Table, frozenset[str], ParseStats]:
+def _sample(
+    parts: list[FlowFile], config: DataConfig, opened: io.BufferedReader | None
+) -> tuple[pa.Table, frozenset[str], ParseStats]:
     lines = [ParseStats() for _ in parts]
     blocks = (
         block
         for part, own in zip(parts, lines, strict=True)
-        for block in part.raw_blocks(config.block_mb << 20, own)
+        for block in part.raw_blocks(config.block_mb << 20, own, opened=opened)
     )
     sample, varied = take_sample(blocks, parts[0].names)
     for own in lines[1:]:
@@ -278,7 +306,9 @@ def _label_name(label: str, names: tuple[str, ...]) -> str:
 
 
 def _with_context(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema:
-    """The schema with context where it is asked for or, unless forbidden, the file is a sensor's log with times."""
+    """The schema with context where it is asked for or, unless forbidden, the file is a sensor's log with
+    times.
+    """
     is_sensor = part.source is not None and part.source.schema is not None
     if config.context is False:
         return without_context(schema)
@@ -287,7 +317,8 @@ def _with_context(config: DataConfig, schema: FlowSchema, part: FlowFile) -> Flo
     if not has_context(part.names):
         missing = next(name for name in CONTEXT_REQUIRED if name not in part.names)
         raise SchemaError(
-            f"{part.where}: data.context needs times and addresses, {missing_name('column', missing, part.names)}"
+            f"{part.where}: data.context needs times and addresses, "
+            f"{missing_name('column', missing, part.names)}"
         )
     windows = ContextWindows(short_s=config.context_short_s, long_s=config.context_long_s)
     return with_context(schema, windows)

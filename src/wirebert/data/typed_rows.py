@@ -1,19 +1,21 @@
 """Typed rows on disk: the blocks that parsing a traffic file gave, written once and read by every later pass.
 
-The file is a series of Arrow IPC streams, one for each run of blocks of the same columns, with its buffers compressed.
+The file is a series of Arrow IPC streams, one for each run of blocks of the same columns, with its buffers
+compressed.
 It is read block by block: a pass holds one block in memory, whatever the number of rows.
 
-Beside it lies an account of the parsing (rows that could not be used, values that are not valid), so that a resumed run
+Beside it lies an account of the parsing (rows that could not be used, values that are not valid), so that a
+resumed run
 reports it without parsing again.
 """
 
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import pyarrow as pa
 from pyarrow import ipc
@@ -22,16 +24,15 @@ from wirebert.data.accounting import ParseStats, RejectedRow
 from wirebert.data.schema.conversion import InvalidValue, InvalidValues
 from wirebert.errors import DataError
 from wirebert.files import fsync_path, write_atomic
-from wirebert.serialization import to_builtins
 
 FORMAT: Final = 1
 ROWS: Final = "rows.arrows"
 INDEX: Final = "index.json"
-COMPRESSION: Final = "lz4"
+COMPRESSION: Final = "zstd"
 
 
 class TypedRowsWriter:
-    """Writes blocks of typed rows into a folder beside its final place; `finish` moves it there in one step."""
+    """Writes blocks of typed rows into a partial folder, which `finish` moves to its final place at once."""
 
     def __init__(self, partial: Path) -> None:
         self._partial = partial
@@ -46,7 +47,7 @@ class TypedRowsWriter:
         return self
 
     def write(self, block: pa.Table) -> None:
-        """Append a block; it is read again as it is written, with the same columns, types and dictionaries."""
+        """Append a block; it is read again with the same columns, types and dictionaries."""
         if self._writer is None or block.schema != self._schema:
             self._end_stream()
             options = ipc.IpcWriteOptions(compression=COMPRESSION)
@@ -77,7 +78,7 @@ class TypedRowsWriter:
             "fingerprint": fingerprint,
             "num_rows": self._num_rows,
             "num_bytes": num_bytes,
-            "invalid_values": to_builtins(invalid_values),
+            "invalid_values": asdict(invalid_values),
         }
         write_atomic(self._partial / INDEX, json.dumps(index))
         fsync_path(self._partial / ROWS)
@@ -95,7 +96,7 @@ class TypedRowsWriter:
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
-    """The column as one array: blocks are made of whole columns, but a caller's table may have several chunks."""
+    """The column as one array; a table may have several chunks in a column."""
     chunks: list[pa.Array] = [pa.array([], column.type), *column.unify_dictionaries().chunks]
     return cast(pa.Array, column.chunk(0)) if column.num_chunks == 1 else pa.concat_arrays(chunks)
 
@@ -116,13 +117,13 @@ def read_typed_rows(folder: Path) -> Iterator[pa.Table]:
                         yield pa.Table.from_batches([batch])
     except (OSError, pa.ArrowException) as error:
         raise DataError(
-            f"{path}: expected typed rows of the training data, could not read them ({error}); delete the folder "
-            f"{folder} and run the command again"
+            f"{path}: expected typed rows of the training data, could not read them ({error}); "
+            f"delete the folder {folder} and run the command again"
         ) from error
 
 
 def read_index(folder: Path) -> tuple[str, InvalidValues] | None:
-    """The fingerprint of the parsed files and the account of their parsing; None where the rows are not whole."""
+    """Fingerprint of the parsed files and account of their parsing; None where the rows are not whole."""
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         size = (folder / ROWS).stat().st_size
@@ -133,13 +134,13 @@ def read_index(folder: Path) -> tuple[str, InvalidValues] | None:
         return None
 
 
-def _invalid_values(plain: dict[str, object]) -> InvalidValues:
-    lines = cast(dict[str, object], plain["lines"])
+def _invalid_values(plain: dict[str, Any]) -> InvalidValues:
+    lines = plain["lines"]
     for name in ("examples", "footer"):
-        lines[name] = [RejectedRow(**row) for row in cast(list[dict[str, object]], lines[name])]  # pyright: ignore[reportArgumentType]
-    examples = cast(dict[str, list[dict[str, object]]], plain["examples"])
-    plain["examples"] = {name: [InvalidValue(**row) for row in rows] for name, rows in examples.items()}  # pyright: ignore[reportArgumentType]
-    return InvalidValues(**{**plain, "lines": ParseStats(**lines)})  # pyright: ignore[reportArgumentType]
+        lines[name] = [RejectedRow(**row) for row in lines[name]]
+    examples = {name: [InvalidValue(**row) for row in rows] for name, rows in plain["examples"].items()}
+    account: dict[str, Any] = {**plain, "examples": examples, "lines": ParseStats(**lines)}
+    return InvalidValues(**account)
 
 
 def restore(into: InvalidValues, saved: InvalidValues) -> None:

@@ -50,18 +50,21 @@ class AlertBudgetRequest:
 
 
 def fit_alert_budget(detector: Detector, flows: Flows, allowance: AlertBudgetRequest) -> Artifact:
-    """The detector's artifact with a threshold that raises no more alerts on these unlabelled flows than are allowed.
+    """The detector's artifact with a threshold that raises no more alerts on these unlabelled flows than are
+    allowed.
 
     Raises:
-        ConfigError: no class means benign, so that there is no attack score; or the prior can not be had.
-        DataError: there are no flows, or they are too few for a single alert to be within the allowance, or nothing says
+        ConfigError: no class means benign, so that there is no attack score; or the prior cannot be had.
+        DataError: there are no flows, or they are too few for a single alert to be within the allowance, or
+        nothing says
             how much time they span.
     """
     artifact, notes = detector.artifact, list[str]()
     benign = artifact.classes.benign
     if benign is None:
         raise ConfigError(
-            "calibrate needs a model that knows the benign class, found one that does not; train it with --benign CLASS"
+            "calibrate needs a model that knows the benign class, found one that does not; train it with "
+            "--benign CLASS"
         )
     probabilities, novelty, seconds = _score(detector, flows)
     if len(probabilities) == 0:
@@ -85,7 +88,8 @@ def fit_alert_budget(detector: Detector, flows: Flows, allowance: AlertBudgetReq
         traffic_sha256=flows.fingerprint(),
     )
     notes.append(
-        f"threshold {threshold:.6g} set on {len(scores):,} flows of {flows.name}: {budget.num_alerts:,} alerts"
+        f"threshold {threshold:.6g} set on {len(scores):,} flows of {flows.name}: {budget.num_alerts:,} "
+        "alerts"
     )
     return replace(
         artifact, operating_point=replace(operating, alert_budget=budget, notes=(*operating.notes, *notes))
@@ -106,7 +110,8 @@ def _allowed(allowance: AlertBudgetRequest, days: float | None, num_flows: int, 
         allowed = allowance.per_day * days
     if allowed < 1:
         raise DataError(
-            f"{name}: expected traffic enough for one alert at least, found {num_flows:,} flows, on which {allowed:.2g} "
+            f"{name}: expected traffic enough for one alert at least, found {num_flows:,} flows, on which "
+            f"{allowed:.2g} "
             "alerts are allowed; give more traffic or allow more alerts"
         )
     return allowed
@@ -115,11 +120,14 @@ def _allowed(allowance: AlertBudgetRequest, days: float | None, num_flows: int, 
 def _with_prior(
     artifact: Artifact, probabilities: Float64[np.ndarray, "flows classes"], allowance: AlertBudgetRequest
 ) -> tuple[Artifact, Float64[np.ndarray, "flows classes"], str]:
-    """The artifact and the probabilities under another prior. Thresholds of the old one say nothing any more."""
+    """The artifact and the probabilities under another prior. Thresholds of the old one say nothing any
+    more.
+    """
     operating, names = artifact.operating_point, artifact.classes.classes
     if operating is None or not operating.class_priors:
         raise ConfigError(
-            "--prior needs a model that knows the shares of its classes; train it again without decision.logit_offsets, and "
+            "--prior needs a model that knows the shares of its classes; train it again without "
+            "decision.logit_offsets, and "
             "without class weights or with decision.calibration=biases"
         )
     trained = np.array([operating.class_priors[name] for name in names])
@@ -132,14 +140,15 @@ def _with_prior(
         note = f"prior stated: {_told(names, shares)}"
     change = LogitScaling.identity(len(names)).with_prior(trained, shares)
     weighed = probabilities * (shares / trained.clip(TINY))
-    alarm = operating.alert_score
-    if alarm is not None and artifact.classes.benign is not None:
-        # Attack scores of benign flows move with the odds of an attack, so what they were in training does, too.
+    alert_score = operating.alert_score
+    if alert_score is not None and artifact.classes.benign is not None:
+        # Attack scores of benign flows move with the odds of an attack, so what they were in training does,
+        # too.
         is_attack = np.array([name != artifact.classes.benign for name in names])
         before, after = log_odds(np.array([part[is_attack].sum() for part in (trained, shares)]))
-        alarm = alarm.shifted(float(after - before))
+        alert_score = alert_score.shifted(float(after - before))
     shares_of = dict(zip(names, shares.tolist(), strict=True))
-    operating = replace(operating, class_priors=shares_of, thresholds=(), alert_score=alarm)
+    operating = replace(operating, class_priors=shares_of, thresholds=(), alert_score=alert_score)
     changed = artifact.scaled(change, operating)
     return changed, weighed / weighed.sum(axis=1, keepdims=True), note
 

@@ -1,4 +1,4 @@
-"""What a model learns beside the labels: flows that its teacher alone speaks of, and what the teacher says of all."""
+"""Distillation data: unlabelled and augmented flows, and the teacher's probabilities for every flow."""
 
 import hashlib
 import json
@@ -51,7 +51,9 @@ def build_distillation_data(
     valid: EncodedFlows,
     cache: Path,
 ) -> DistillationData:
-    """The flows to train on, those that are mixed included, and what the run's teacher says of them, if it has one."""
+    """The flows to train on, those that are mixed included, and what the run's teacher says of them, if it
+    has one.
+    """
     how = run.distillation
     if not how.teacher:
         return DistillationData(train)
@@ -93,7 +95,9 @@ def fingerprint(*words: object) -> str:
 
 
 def _teacher_log_probs(run: RunConfig, teacher: Teacher) -> PredictLogProba:
-    """The teacher's probabilities as they were calibrated: the student gets what was added to them afterwards itself."""
+    """The teacher's probabilities as they were calibrated: the student gets what was added to them afterwards
+    itself.
+    """
     detector = Detector(teacher.artifact, device=run.training.device, backend="torch")
     return lambda block: add_logit_offsets(
         detector.score_encoded(block).probabilities, -teacher.class_addends
@@ -103,7 +107,7 @@ def _teacher_log_probs(run: RunConfig, teacher: Teacher) -> PredictLogProba:
 def _with_augmented(
     run: RunConfig, data: PreparedData, tokenizer: FlowTokenizer, train: EncodedFlows, cache: Path
 ) -> EncodedFlows:
-    """The training flows, and mixed ones after them, but those that look like a flow that the model is judged by."""
+    """The training flows, then synthetic ones by column mixing, without copies of evaluated flows."""
     assert train.folder is not None, "training flows lie on disk"
     num_mixed = round(run.distillation.augmentation_factor * len(train))
     made = progress_bar(augment_rows(tokenizer, train, num_mixed, run.seed), "mixing", len, total=num_mixed)
@@ -119,7 +123,7 @@ def _with_augmented(
             first += len(block)
         append_unlabelled(store, tokenizer, blocks, data.evaluated)
 
-    judged = [part.rows for part in data.evaluated if part.rows is not None]
+    evaluated = [part.rows for part in data.evaluated if part.rows is not None]
     note = json.dumps(["mixed, texts too", train.folder.name, num_mixed, run.seed])
-    key = store_key(data.fingerprint, tokenizer, *judged, note=note)
+    key = store_key(data.fingerprint, tokenizer, *evaluated, note=note)
     return find_or_encode(cache, key, tokenizer, write)[0]

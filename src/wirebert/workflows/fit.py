@@ -1,6 +1,7 @@
 """Training data in, trained model out: tokenizer, encoded flows, distillation data, model, training.
 
-A training runs as one process or as several: the first has the run and its data, the others join it in training only.
+A training runs as one process or as several: the first has the run and its data, the others join it in
+training only.
 """
 
 import os
@@ -76,7 +77,7 @@ def run_training(
     train_flows: EncodedFlows,
     valid_flows: EncodedFlows,
     console: Console,
-    crew: ProcessGroup = SINGLE_PROCESS,
+    group: ProcessGroup = SINGLE_PROCESS,
     masking: Masking | None = None,
     soft: SoftTargets | None = None,
 ) -> TrainingResult:
@@ -88,7 +89,7 @@ def run_training(
     """
     corruption = masking or Corruption.of(tokenizer, run.training)
     command = "pretrain" if masking else "train"
-    if crew.communicator.size > 1:
+    if group.communicator.size > 1:
         assert train_flows.folder is not None
         assert valid_flows.folder is not None
         job = TrainingJob(
@@ -103,8 +104,8 @@ def run_training(
             corruption=corruption,
             soft=None if soft is None else soft.to_be_sent(),
         )
-        crew.send_job(job)
-        crew.communicator.broadcast(model.state_dict().values())
+        group.send_job(job)
+        group.communicator.broadcast(model.state_dict().values())
     past = MetricsFollower(folder.metrics).news()
     with (
         MetricsLog(folder.metrics) as log,
@@ -124,23 +125,24 @@ def run_training(
             checkpoints=CheckpointFolder(folder.checkpoints, keep=run.training.keep_checkpoints),
             log=log,
             listeners=[screen, *sinks, sampler],
-            world=crew.communicator,
+            world=group.communicator,
             soft=soft,
         )
 
 
-def run_worker(crew: ProcessGroup) -> None:
-    """What every process but the first does: join each training that the first one begins, until there are no more.
+def run_worker(group: ProcessGroup) -> None:
+    """What every process but the first does: join each training that the first one begins, until there are no
+    more.
 
     Raises:
         RunError: the run folder, or data.cache, is not where this process can read it.
     """
-    while (job := crew.receive_job()) is not None:
-        _join(cast(TrainingJob, job), crew)
-    crew.release_workers()
+    while (job := group.receive_job()) is not None:
+        _join(cast(TrainingJob, job), group)
+    group.release_workers()
 
 
-def _join(job: TrainingJob, crew: ProcessGroup) -> None:
+def _join(job: TrainingJob, group: ProcessGroup) -> None:
     try:
         train_flows, valid_flows = EncodedFlows.open(job.train), EncodedFlows.open(job.valid)
         soft = job.soft
@@ -149,13 +151,14 @@ def _join(job: TrainingJob, crew: ProcessGroup) -> None:
             soft = replace(soft, log_probabilities=found)
     except DataError as error:
         raise RunError(
-            f"rank {crew.communicator.rank}: expected the encoded flows of the first process in {job.train.parent}, could not "
+            f"rank {group.communicator.rank}: expected the encoded flows of the first process in "
+            f"{job.train.parent}, could not "
             "read them; put the run folder (--out), or data.cache, on a file system that all machines share"
         ) from error
     model = DistilBert(
         job.architecture, attention=job.attention, gradient_checkpointing=job.gradient_checkpointing
     )
-    crew.communicator.broadcast(model.state_dict().values())
+    group.communicator.broadcast(model.state_dict().values())
     fit_model(
         model,
         train_flows,
@@ -165,7 +168,7 @@ def _join(job: TrainingJob, crew: ProcessGroup) -> None:
         corruption=job.corruption,
         checkpoints=CheckpointFolder(job.checkpoints),
         log=None,
-        world=crew.communicator,
+        world=group.communicator,
         soft=soft,
     )
 
@@ -228,16 +231,19 @@ def train_model(
 
 def resolve_auto(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) -> AnyRun:
     """The run with the settings that depend on data and model decided, and written down."""
-    # A model of our own is as small as one from scratch, and as new to classes; 5e-5 is for models of the hub.
+    # A model of our own is as small as one from scratch, and as new to classes; 5e-5 is for models of the
+    # hub.
     is_pretrained = run.model.init_from != "scratch" and not is_wirebert_model(run.model.init_from)
     training = run.training.resolved(num_flows=num_flows, width=width, is_pretrained=is_pretrained)
-    settled = replace(run, training=training)
-    write_run(settled, folder.run_toml)
-    return settled
+    resolved_run = replace(run, training=training)
+    write_run(resolved_run, folder.run_toml)
+    return resolved_run
 
 
 def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
-    """The artifact of a trained model: probabilities calibrated, thresholds and novelty fitted, all on validation rows."""
+    """The artifact of a trained model: probabilities calibrated, thresholds and novelty fitted, all on
+    validation rows.
+    """
     run, classes = trained.run, data.classes
     logits = score(trained.model, trained.valid_flows, device=choose_device(run.training.device))
     trained.model.cpu()

@@ -77,7 +77,8 @@ def show_inspection(inspection: Inspection, console: Console) -> None:
     flows, schema = inspection.flows, inspection.flows.schema
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     say(
-        f"{flows.name}: {flows.described}; schema {schema.name}, {len(schema.columns)} columns, {len(schema.features)} of them features"
+        f"{flows.name}: {flows.described}; schema {schema.name}, {len(schema.columns)} columns, "
+        f"{len(schema.features)} of them features"
     )
     lines = inspection.profile.invalid_values.lines
     left = {name: count for name, count in lines_of(lines).items() if count and name not in ("lines", "rows")}

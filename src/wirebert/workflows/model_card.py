@@ -20,12 +20,16 @@ TAGS = ["intrusion-detection", "network-traffic", "distilbert", "wirebert"]
 
 
 def model_card(artifact: Artifact, report: Report | None = None) -> str:
-    """The card as Markdown under a header of metadata; without the report of its run it has no figures yet."""
+    """The card as Markdown under a header of metadata; without the report of its run it has no figures
+    yet.
+    """
     sections = [
         f"---\n{_metadata(artifact, report).to_yaml()}\n---",
         f"# {_title(artifact, report)}",
-        f"A DistilBERT classifier of network flows, one token per feature, under the schema `{artifact.schema.name}` "
-        f"({len(artifact.schema.features)} features). Classes: {', '.join(map(_cell, artifact.classes.classes))}."
+        "A DistilBERT classifier of network flows, one token per feature, under the schema "
+        f"`{artifact.schema.name}` "
+        f"({len(artifact.schema.features)} features). Classes: "
+        f"{', '.join(map(_cell, artifact.classes.classes))}."
         f"{distillation_facts(artifact.origin)}",
         _use(artifact),
         _alerts(artifact),
@@ -132,13 +136,16 @@ def _alerts(artifact: Artifact) -> str:
         return ""
     score = f"attack score (1 - P({artifact.classes.benign}))"
     if operating.alert_score is not None:
-        score = f"alarm score (nats by which {score} and novelty are surprising on benign validation flows, added up)"
+        score = (
+            f"alarm score (the surprise of {score} and of novelty on benign validation flows in nats, summed)"
+        )
     lines = [f"It raises an alert at an {score} of {operating.threshold_at(None):.6g}."]
     for one in operating.thresholds:
         low, high = one.fpr_interval
         doubt = "" if one.is_fixed else "; benign validation flows are too few to fix this rate"
         lines.append(
-            f"At {one.threshold:.6g}, {one.num_false_positives:,} of {one.num_benign:,} benign validation flows do: "
+            f"At {one.threshold:.6g}, {one.num_false_positives:,} of {one.num_benign:,} benign validation "
+            "flows do: "
             f"{low:.3%} to {high:.3%} (aim {one.target_fpr:.2%}){doubt}."
         )
     lines += [f"{note}." for note in operating.notes]
@@ -149,7 +156,8 @@ def _intended(artifact: Artifact) -> str:
     benign = artifact.classes.benign
     score = f" The attack score is 1 - P({_cell(benign)})." if benign else ""
     return (
-        "## Intended use\n\nTo rank and label recorded flows for people who look into alerts, on traffic like that of training."
+        "## Intended use\n\nTo rank and label recorded flows for people who look into alerts, on traffic "
+        "like that of training."
         f"{score} It is not meant to block traffic by itself, nor to judge people."
     )
 
@@ -158,7 +166,8 @@ def _limits(report: Report | None) -> str:
     lines = [
         "It learns attacks from labels: a flow that is like nothing in training gets a class all the same.",
         "It sees one flow at a time; what only shows across many flows has to be in a column.",
-        "Figures on the capture it was trained on say little about another network. Evaluate on your own traffic first "
+        "Figures on the capture it was trained on say little about another network. Evaluate on your own "
+        "traffic first "
         "(`wirebert evaluate MODEL DATA`), and set the threshold there.",
     ]
     for name, split in {} if report is None else report.splits.items():
@@ -167,7 +176,8 @@ def _limits(report: Report | None) -> str:
             lines.append(f"Classes of {_cell(name)} that training lacks, always wrong: {names}.")
     warned = [] if report is None else [found for found in report.data.findings if found.severity != "info"]
     lines += [
-        f"Training data, {found.severity}{f' ({_cell(found.column)})' if found.column else ''}: {_cell(found.message)}."
+        f"Training data, {found.severity}{f' ({_cell(found.column)})' if found.column else ''}: "
+        f"{_cell(found.message)}."
         for found in warned
     ]
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
@@ -196,9 +206,9 @@ def _evaluation(report: Report) -> str:
     blocks = ["## Evaluation\n\nIn brackets: 95 % intervals, flows drawn one by one."]
     for name, split in report.splits.items():
         columns = {"this model": headline(split) | tpr_rows(split)}
-        for rival, other in report.baselines.items():
+        for baseline, other in report.baselines.items():
             if name in other.splits:
-                columns[rival] = headline(other.splits[name]) | tpr_rows(other.splits[name])
+                columns[baseline] = headline(other.splits[name]) | tpr_rows(other.splits[name])
         rows = [
             [metric_title(figure), *(column.get(figure, "-") for column in columns.values())]
             for figure in columns["this model"]
@@ -220,7 +230,8 @@ def _teacher(report: Report, split: str) -> str:
         return ""
     rows = gap_rows(report.teacher.splits[split], headline_titles())
     told = [
-        f"Distilled from `{_cell(Path(report.teacher.teacher).name)}` ({report.teacher.teacher_parameters:,} weights).",
+        f"Distilled from `{_cell(Path(report.teacher.teacher).name)}` ({report.teacher.teacher_parameters:,} "
+        "weights).",
         *gap_remarks(report.teacher, split),
     ]
     return "\n\n".join([_table(list(GAP_HEAD), rows), " ".join(told)])
@@ -238,7 +249,8 @@ def _origin(report: Report) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
     machine = ", ".join(report.hardware.gpus) or f"{report.hardware.cpu}, {report.hardware.num_cores} cores"
     return (
-        f"## How it was made\n\n```bash\n{report.command}\n```\n\nSeed {report.seed}; {_cell(versions)}; {_cell(machine)}. "
+        f"## How it was made\n\n```bash\n{report.command}\n```\n\nSeed {report.seed}; {_cell(versions)}; "
+        f"{_cell(machine)}. "
         "`wirebert.json` holds every setting and the sha256 of each file."
     )
 
@@ -249,7 +261,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text from the data that can not break out of its place in the Markdown.
+    """A text from the data that cannot break out of its place in the Markdown.
 
     >>> _cell("<b>dos|x")
     '&lt;b>dos\\\\|x'

@@ -1,6 +1,7 @@
 """From traffic files to encoded flows, each on its side of the split: what a training is given.
 
-The split is made before anything is fitted; tokenizer and classes come from training rows only, or from a model that the
+The split is made before anything is fitted; tokenizer and classes come from training rows only, or from a
+model that the
 training starts from or learns from.
 """
 
@@ -60,11 +61,11 @@ class PreparedData:
     test: FlowSubset | None
     """Rows of the training file that are scored once the model is saved, if some are set apart."""
     split: str
-    """What the split can and can not show."""
+    """What the split can and cannot show."""
     train_counts: tuple[int, ...]
     """Training rows of each class."""
     tokenizer: FlowTokenizer | None = None
-    """That of the teacher, or of the pretrained model which the run starts from; None: one is fitted on the training rows."""
+    """Of the teacher or of the pretrained model; None: one is fitted on the training rows."""
     teacher: Teacher | None = None
     """Whose columns and classes these are, if there is a teacher."""
     unlabelled: tuple[FlowSubset, ...] = ()
@@ -78,7 +79,7 @@ class PreparedData:
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The training data as typed rows on disk, with the model whose columns it is read by, if there is one."""
+    """The training data as typed rows on disk, and the model that decides its columns, if there is one."""
 
     parsed: ParsedFlows
     tokenizer: FlowTokenizer | None = None
@@ -87,7 +88,7 @@ class TrainingRows:
 
 
 def write_typed_rows(run: RunConfig, folder: RunFolder) -> TrainingRows:
-    """Parse the training file, the only time in a training, and write its typed rows beside the encoded flows.
+    """Parse the training file, once in a training, and write its typed rows beside the encoded flows.
 
     A resumed run finds the rows again, and refuses a file whose content has changed.
     """
@@ -112,7 +113,7 @@ def write_typed_rows(run: RunConfig, folder: RunFolder) -> TrainingRows:
 
 
 def encoded_folder(run: RunConfig | PretrainConfig, folder: RunFolder) -> Path:
-    """Where typed rows, tokenizer and encoded flows of a run lie: in its folder, or in the cache that it names."""
+    """Folder of typed rows, tokenizer and encoded flows of a run: `encoded`, or the cache that it names."""
     return folder.encoded if run.data.cache is None else Path(run.data.cache)
 
 
@@ -188,9 +189,11 @@ def encode(
     cache: Path,
     unlabelled: Sequence[FlowSubset] = (),
 ) -> EncodedFlows:
-    """The part's rows as token ids on disk, memory-mapped; found again where the same content was encoded before.
+    """The part's rows as token ids on disk, memory-mapped; found again where the same content was encoded
+    before.
 
-    Without classes, as in pretraining, every row counts as of class 0. The `unlabelled` rows follow, without a class.
+    Without classes, as in pretraining, every row counts as of class 0. The `unlabelled` rows follow, without
+    a class.
     """
     label = part.flows.require_label() if data.classes.classes else None
 

@@ -1,6 +1,8 @@
-"""Pretraining: rows without labels in, a model out that fills in masked features, from which detectors are trained.
+"""Pretraining: rows without labels in, a model out that fills in masked features, from which detectors are
+trained.
 
-The order of a training holds here too: rows are split before anything is fitted, equal rows on one side; the tokenizer and
+The order of a training holds here too: rows are split before anything is fitted, equal rows on one side; the
+tokenizer and
 the model see training rows only; the best epoch is chosen on held-out rows. No label is looked at.
 """
 
@@ -53,14 +55,16 @@ REPORT_FORMAT: Final = "pretraining 2"
 NO_CLASSES: Final = ClassMap(classes=())
 CARD: Final = """# Pretrained on network flows
 
-A DistilBERT that fills in masked features of flows under the schema `{schema}` ({num_features} features). It knows no classes;
+A DistilBERT that fills in masked features of flows under the schema `{schema}` ({num_features} features). It
+knows no classes;
 a detector is trained from it, on labelled flows with the same columns:
 
 ```bash
 wirebert train DATA --init-from MODEL
 ```
 
-Stock `transformers` loads it as `DistilBertForMaskedLM`. `wirebert.json` holds every setting and the sha256 of each file.
+Stock `transformers` loads it as `DistilBertForMaskedLM`. `wirebert.json` holds every setting and the sha256
+of each file.
 """
 
 
@@ -77,7 +81,7 @@ class PretrainingReport:
     num_train: int
     num_valid: int
     split: str
-    """What the split can and can not show."""
+    """What the split can and cannot show."""
     findings: tuple[Finding, ...]
     valid: MaskedMetrics
     """On held-out rows, which were masked once for all evaluations."""
@@ -93,11 +97,12 @@ class PretrainingReport:
 
 
 def fit_masked(
-    run: PretrainConfig, folder: RunFolder, console: Console, crew: ProcessGroup = SINGLE_PROCESS
+    run: PretrainConfig, folder: RunFolder, console: Console, group: ProcessGroup = SINGLE_PROCESS
 ) -> None:
-    """Pretrain the run's model in `folder` and report on it; checkpoints of an earlier, killed call are gone on from.
+    """Pretrain the run's model in `folder` and report on it; checkpoints of an earlier, killed call are gone
+    on from.
 
-    The other processes of the crew join the training; the rest is this one's alone.
+    The other processes of the group join the training; the rest is this one's alone.
     """
     check_machine(run.training)
     log = RunLog(console)
@@ -115,13 +120,13 @@ def fit_masked(
     # The head starts new, and so does all the rest: nothing is to learn faster.
     run = replace(run, training=replace(run.training, classifier_lr_multiplier=1.0))
     run = resolve_auto(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
-    result = run_training(run, folder, model, tokenizer, train_flows, valid_flows, console, crew, masking)
-    crew.release_workers()
+    result = run_training(run, folder, model, tokenizer, train_flows, valid_flows, console, group, masking)
+    group.release_workers()
     save_pretrained(run, folder, model, tokenizer, data.fingerprint)
     log.end_stage("training")
-    guesses = predict_masked(model, valid_flows, device=str(choose_device(run.training.device)))
+    predictions = predict_masked(model, valid_flows, device=str(choose_device(run.training.device)))
     log.end_stage("scoring")
-    report = describe(run, folder, data, (len(train_flows), len(valid_flows)), tokenizer, guesses, result)
+    report = describe(run, folder, data, (len(train_flows), len(valid_flows)), tokenizer, predictions, result)
     report = replace(report, timing=log.seconds)
     write_atomic(folder.report_json, json.dumps(to_builtins(report), indent=1, allow_nan=False))
     folder.discard_working_files()
@@ -146,7 +151,9 @@ def read_pretraining(path: Path) -> PretrainingReport | None:
 
 
 def prepare_rows(run: PretrainConfig, folder: RunFolder) -> tuple[PreparedData, FlowSchema]:
-    """Read all rows once, count the reading of every file, check the rows, and split them; the schema with its labels."""
+    """Read all rows once, count the reading of every file, check the rows, and split them; the schema with
+    its labels.
+    """
     sources = open_rows(run)
     flows = without_labels(together(sources))
     is_new = not folder.inputs_json.exists()
@@ -171,25 +178,25 @@ def open_rows(run: PretrainConfig) -> list[Flows]:
     """Each of the data under the schema of the first, which is found or given as for a training.
 
     Raises:
-        ConfigError: there is no data, a split that goes by labels is asked for, or a start with another tokenizer.
+        ConfigError: no data is named, or the start model has another tokenizer.
         SchemaError: a file lacks a feature that the first one has.
     """
     if not run.rows:
         raise ConfigError("expected data to pretrain on, got none; name files, folders or globs")
     if is_wirebert_model(run.model.init_from):
         raise ConfigError(
-            f"model.init_from must not be a model of `wirebert pretrain`, whose tokenizer is fixed, got {run.model.init_from!r}; pretrain "
+            "model.init_from must not be a model of `wirebert pretrain`, whose tokenizer is fixed, got "
+            f"{run.model.init_from!r}; pretrain "
             "on all data at once"
         )
-    if run.data.split == "leave_attack_out":
-        raise ConfigError("data.split must not go by labels in pretraining, got leave_attack_out")
     first = open_flows(run.rows[0], run.data)
     sources = [first, *(open_flows(data, run.data, schema=first.schema) for data in run.rows[1:])]
     for source in sources:
         lacking = [name for name in source.absent if name not in first.absent]
         if lacking:
             raise SchemaError(
-                f"{source.parts[0].where}: expected the features of {first.parts[0].where}, found no column {lacking[0]!r}; name "
+                f"{source.parts[0].where}: expected the features of {first.parts[0].where}, found no column "
+                f"{lacking[0]!r}; name "
                 "files of one layout, or leave the column out with --drop"
             )
     return sources
@@ -248,7 +255,7 @@ def describe(
     data: PreparedData,
     sizes: tuple[int, int],
     tokenizer: FlowTokenizer,
-    guesses: MaskedPredictions,
+    predictions: MaskedPredictions,
     result: TrainingResult,
 ) -> PretrainingReport:
     """The report, from what the saved model says of the held-out rows' masked features."""
@@ -263,8 +270,8 @@ def describe(
         num_valid=sizes[1],
         split=data.split,
         findings=data.findings,
-        valid=masked_metrics(*guesses, *slots),
-        columns=column_metrics(*guesses, *slots, tokenizer.slot_names),
+        valid=masked_metrics(*predictions, *slots),
+        columns=column_metrics(*predictions, *slots, tokenizer.slot_names),
         training=result.to_report(),
         settings=settings_to_dict(run),
         versions=versions(),

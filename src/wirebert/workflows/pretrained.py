@@ -1,6 +1,8 @@
-"""What a training takes over from the pretrained model that it starts from, besides the weights: tokenizer and schema.
+"""What a training takes over from the pretrained model that it starts from, besides the weights: tokenizer
+and schema.
 
-The embedding of `src_bytes:q17` means the values that were in that bin in pretraining; a tokenizer fitted anew would have
+The embedding of `src_bytes:q17` means the values that were in that bin in pretraining; a tokenizer fitted
+anew would have
 other bins under the same names.
 """
 
@@ -26,7 +28,8 @@ def is_wirebert_model(start: str) -> bool:
 
 
 def pretrained_tokenizer(run: RunConfig) -> FlowTokenizer | None:
-    """The tokenizer of the pretrained model that `model.init_from` names; None: it names none, and the run fits its own.
+    """The tokenizer of the pretrained model that `model.init_from` names; None: it names none, and the run
+    fits its own.
 
     Raises:
         ArtifactError: the pretrained model is damaged.
@@ -38,12 +41,14 @@ def pretrained_tokenizer(run: RunConfig) -> FlowTokenizer | None:
     tokenizer = load_artifact(folder, pretrained=True).tokenizer
     if run.encoding not in (EncodingConfig(), tokenizer.config):
         raise ConfigError(
-            f"{folder} brings its tokenizer, so the settings of section encoding must be left as they are, got another value; "
+            f"{folder} brings its tokenizer, so the settings of section encoding must be left as they are, "
+            "got another value; "
             "pretrain with them"
         )
     if run.data.schema not in (None, tokenizer.schema.name):
         raise ConfigError(
-            f"{folder} brings its schema, {tokenizer.schema.name!r}, so data.schema must be left out, got {run.data.schema!r}"
+            f"{folder} brings its schema, {tokenizer.schema.name!r}, so data.schema must be left out, got "
+            f"{run.data.schema!r}"
         )
     return tokenizer
 
@@ -67,7 +72,8 @@ def align_schema(flows: Flows, tokenizer: FlowTokenizer) -> Flows:
     odd = _features(schema) ^ _features(tokenizer.schema)
     if odd:
         raise SchemaError(
-            f"{flows.name}: expected the features of the pretrained model, found a difference at {min(odd)!r}; pretrain with the "
+            f"{flows.name}: expected the features of the pretrained model, found a difference at "
+            f"{min(odd)!r}; pretrain with the "
             "same --label and --drop"
         )
     return replace(flows, schema=schema)

@@ -72,7 +72,8 @@ def show_data(
     num_told = show_findings(findings, console, num_rows=num_rows)
     if num_told < len(findings):
         say(
-            f"findings that are information or accepted: {len(findings) - num_told}; `wirebert inspect` shows all"
+            f"findings that are information or accepted: {len(findings) - num_told}; `wirebert inspect` "
+            "shows all"
         )
 
 
@@ -170,7 +171,9 @@ def evaluation_report(
 def record_evaluation(
     model: Path, out: Path | None, data: str, detector: Detector, flows: Flows
 ) -> FileUsage:
-    """Put a labelled file into the ledger beside the model's run, or else beside the folder that the report goes to."""
+    """Put a labelled file into the ledger beside the model's run, or else beside the folder that the report
+    goes to.
+    """
     run = model.absolute().parent
     sha256 = flows.fingerprint()
     if not RunFolder(run).run_toml.exists():
@@ -218,7 +221,8 @@ def command_line() -> str:
 
 
 def split_names(tests: Sequence[str], stems: Sequence[str], *, has_test: bool = False) -> list[str]:
-    """`test` for one test file; the file stems for several, or where `has_test`, numbered where they are equal.
+    """`test` for one test file; the file stems for several, or where `has_test`, numbered where they are
+    equal.
 
     >>> split_names(["a.csv"], ["a"]), split_names(["x/a.csv", "y/a.csv"], ["a", "a"])
     (['test'], ['a', 'a-2'])

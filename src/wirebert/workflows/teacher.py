@@ -1,4 +1,6 @@
-"""A student and its teacher: what it takes over, what the teacher says of its flows, and how far apart they end."""
+"""A student and its teacher: what it takes over, what the teacher says of its flows, and how far apart they
+end.
+"""
 
 import hashlib
 import json
@@ -43,13 +45,17 @@ SPLIT: Final = (
     *("split", "valid_fraction", "test_fraction", "split_seed"),
     *("time_column", "group_column", "left_out_class"),
 )
-"""Settings that decide which rows validate: by default the teacher's, so that it has not been trained on them."""
+"""Settings that decide which rows validate: by default the teacher's, so that it has not been trained on
+them.
+"""
 
 STUDENT_AIM: Final = ("class_weights", "feature_corruption", "column_dropout")
 """Settings of the section `training` that decide what is learned, not how fast: by default the teacher's."""
 
 STUDENT_DEFAULTS: Final = {"augmentation_factor": 2.0, "temperature": 1.0, "teacher_weight": 0.9}
-"""How a student is taught by default: of the ways tried it gives its teacher's class to the most validation rows."""
+"""How a student is taught by default: of the ways tried it gives its teacher's class to the most validation
+rows.
+"""
 
 PredictLogProba = Callable[[EncodedBlock], Float[np.ndarray, "flows classes"]]
 """What a teacher says: probability of each class."""
@@ -103,7 +109,9 @@ class Teacher:
 
     @cached_property
     def class_addends(self) -> Float64[np.ndarray, " classes"]:
-        """What was added to its logits after calibration; a student learns without it, and has the setting itself."""
+        """What was added to its logits after calibration; a student learns without it, and has the setting
+        itself.
+        """
         own = settings_from_dict(DecisionConfig, self._section("decision"), "decision.")
         return logit_offsets_of(own, self.artifact.classes.classes)
 
@@ -134,13 +142,15 @@ class Teacher:
         for name, (asked, taken) in mine.items():
             if asked != taken:
                 raise ConfigError(
-                    f"{name} must be {taken!r} as in the training of the teacher, whose columns and tokens the student "
+                    f"{name} must be {taken!r} as in the training of the teacher, whose columns and tokens "
+                    "the student "
                     f"takes over, got {asked!r}; leave it out"
                 )
         kept = pretrained_tokenizer(run)
         if kept is not None and _tokens(kept) != _tokens(self.tokenizer):
             raise ConfigError(
-                f"model.init_from={run.model.init_from!r}: expected a model with the teacher's tokens, found one with others; leave it "
+                f"model.init_from={run.model.init_from!r}: expected a model with the teacher's tokens, found "
+                "one with others; leave it "
                 "out, or start from the model that the teacher started from"
             )
 
@@ -150,7 +160,8 @@ class Teacher:
         if len(absent) > MAX_ABSENT * len(features):
             raise SchemaError(
                 f"{flows.parts[0].where}: expected the {len(features)} features of the teacher's schema "
-                f"{self.schema.name!r}, found {len(features) - len(absent)} of them; give traffic of that kind, or train a "
+                f"{self.schema.name!r}, found {len(features) - len(absent)} of them; give traffic of that "
+                "kind, or train a "
                 "teacher on this one"
             )
 
@@ -158,7 +169,8 @@ class Teacher:
         """The teacher's classes, for data that was surveyed.
 
         Raises:
-            DataError: the data has a class that the teacher does not know and that is not left out, or no labels.
+            DataError: the data has a class that the teacher does not know and that is not left out, or no
+            labels.
         """
         classes = self.artifact.classes
         counts = {name: count for name, count in classes.counts(seen.label_counts).items() if count}
@@ -167,7 +179,8 @@ class Teacher:
             found = ", ".join(f"{name!r} ({counts[name]:,} rows)" for name in strange) or "no label at all"
             raise DataError(
                 f"column {seen.schema.label!r}: expected the classes that the teacher knows "
-                f"({', '.join(classes.classes)}), found {found}; leave these rows out, or train a teacher that knows them"
+                f"({', '.join(classes.classes)}), found {found}; leave these rows out, or train a teacher "
+                "that knows them"
             )
         return classes
 
@@ -200,7 +213,9 @@ def distillation_inputs(run: RunConfig, teacher: Teacher) -> dict[str, str]:
 def unlabelled_parts(
     run: RunConfig, teacher: Teacher, flows: Flows, is_unlabelled: Bool[np.ndarray, " rows"]
 ) -> tuple[FlowSubset, ...]:
-    """What the teacher alone says something about: rows of the training data without a label, and other traffic."""
+    """What the teacher alone says something about: rows of the training data without a label, and other
+    traffic.
+    """
     own = [FlowSubset("unlabelled", flows, is_unlabelled)] if is_unlabelled.any() else []
     return (*own, *(FlowSubset("unlabelled", other) for other in _unlabelled(run, teacher).values()))
 
@@ -209,10 +224,12 @@ def append_unlabelled(
     store: StoreWriter,
     tokenizer: FlowTokenizer,
     blocks: Iterable[tuple[EncodedBlock, Int64[np.ndarray, " rows"]]],
-    judged: Sequence[FlowSubset],
+    evaluated: Sequence[FlowSubset],
 ) -> None:
-    """Write rows without a class, and their numbers, to the store, but those that look like one of the `judged` rows."""
-    apart = (tokenizer.encode(table) for part in judged for table in part.tables())
+    """Write rows without a class, and their numbers, to the store, but those that look like one of the
+    `evaluated` rows.
+    """
+    apart = (tokenizer.encode(table) for part in evaluated for table in part.tables())
     seen = np.unique(np.concatenate([np.empty(0, np.uint64), *map(row_hashes, apart)]))
     for block, rows in blocks:
         kept = np.flatnonzero(~np.isin(row_hashes(block), seen))
@@ -234,7 +251,7 @@ def teacher_log_probs(
         say: The teacher's class probabilities of some flows.
     """
     assert flows.folder is not None, "training flows lie on disk"
-    path = flows.folder.with_name(f"{flows.folder.name}.{fingerprint[:32]}.taught")
+    path = flows.folder.with_name(f"{flows.folder.name}.{fingerprint[:32]}.soft_targets")
     what = "fitting and asking trees" if how.teacher == "gbdt" else "asking the teacher"
     found = cached_log_probs(path, progress_bar(windows(flows), what, len, total=len(flows)), size, say)
     return SoftTargets(
@@ -265,9 +282,11 @@ def compare_with_teacher(
         evaluate_detector(detector, part, beside, seed=seed, num_resamples=num_resamples)
         ours, theirs = read_predictions(folder.predictions(part.name)), read_predictions(beside)
         names = sorted({*ours.true, *ours.names, *theirs.names})
-        student, taught = (positions(own.names, names)[own.predicted] for own in (ours, theirs))
-        judged = as_labelled_rows(ours, names, detector.artifact.classes.benign)
-        splits[part.name] = split_gap(judged, student, taught, seed=seed, num_resamples=num_resamples)
+        student_ids, teacher_ids = (positions(own.names, names)[own.predicted] for own in (ours, theirs))
+        labelled = as_labelled_rows(ours, names, detector.artifact.classes.benign)
+        splits[part.name] = split_gap(
+            labelled, student_ids, teacher_ids, seed=seed, num_resamples=num_resamples
+        )
     return TeacherGap(
         teacher=str(teacher.folder),
         teacher_parameters=detector.num_parameters,

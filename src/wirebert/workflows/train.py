@@ -1,7 +1,9 @@
 """A whole training on one page: traffic files in, a trained detector and its report out. Start reading here.
 
-The order of the steps keeps the report honest. The split is made before anything is fitted. The tokenizer and the model
-see training rows only. The best epoch is chosen on validation rows. Test files are opened after the model is saved.
+The order of the steps keeps the report honest. The split is made before anything is fitted. The tokenizer and
+the model
+see training rows only. The best epoch is chosen on validation rows. Test files are opened after the model is
+saved.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +51,8 @@ from wirebert.workflows.teacher import compare_with_teacher
 def train(
     run: RunConfig, folder: RunFolder, console: Console, group: ProcessGroup = SINGLE_PROCESS
 ) -> Report:
-    """Train the run's detector in `folder` and report on it; an interrupted run goes on from its newest checkpoint.
+    """Train the run's detector in `folder` and report on it; an interrupted run goes on from its newest
+    checkpoint.
 
     The other processes of the group join the training; the rest is done by this one alone.
     """
@@ -105,7 +108,9 @@ def resampling(run: RunConfig) -> Resampling:
 def evaluate_teacher(
     trained: TrainedModel, data: PreparedData, folder: RunFolder, splits: Sequence[FlowSubset], log: RunLog
 ) -> TeacherGap | None:
-    """The gap between the student and the model that was its teacher, on the same rows; None without a teacher."""
+    """The gap between the student and the model that was its teacher, on the same rows; None without a
+    teacher.
+    """
     if data.teacher is None:
         return None
     gap = compare_with_teacher(
@@ -123,7 +128,9 @@ def evaluate_teacher(
 def evaluate_baselines(
     trained: TrainedModel, data: PreparedData, splits: Sequence[FlowSubset], log: RunLog
 ) -> dict[str, Baseline]:
-    """Boosted trees, and a teacher that was fitted on the training rows, evaluated on the same rows as the model."""
+    """Boosted trees, and a teacher that was fitted on the training rows, evaluated on the same rows as the
+    model.
+    """
     run = trained.run
     baselines: dict[str, Baseline] = {}
     if run.evaluation.baseline:
@@ -146,7 +153,9 @@ def describe_data(
     findings: Sequence[Finding],
     usage: Mapping[str, FileUsage],
 ) -> DataSection:
-    """The part of the report about data: files, classes of every split, findings on training and test files."""
+    """The part of the report about data: files, classes of every split, findings on training and test
+    files.
+    """
     train_counts = dict(zip(data.classes.classes, data.train_counts, strict=True))
     section = data_section(
         [data.train, *splits], train_counts, metrics, [*data.findings, *findings], data.split
@@ -184,7 +193,9 @@ def run_report(
 def check_tests(
     run: RunConfig, data: PreparedData, tests: Sequence[FlowSubset], log: RunLog
 ) -> tuple[Finding, ...]:
-    """How the test files differ from the training file, and which of their rows are in no metric; the latter are shown."""
+    """How the test files differ from the training file, and which of their rows are in no metric; the latter
+    are shown.
+    """
     findings: list[Finding] = []
     for test in tests:
         profile = profile_table(test.flows)

@@ -1,6 +1,8 @@
-"""The training file is parsed once: its typed rows are written beside the encoded flows, and every later pass reads them.
+"""The training file is parsed once: its typed rows are written beside the encoded flows, and every later pass
+reads them.
 
-That one pass also makes the profile of the rows and the fingerprint of the file, so a file of delimited text is opened
+That one pass also makes the profile of the rows and the fingerprint of the file, so a file of delimited text
+is opened
 twice in a whole training: once for its head, once to parse it.
 """
 
@@ -41,7 +43,8 @@ class ParsedFlows:
 
 
 def parse_once(flows: Flows, cache: Path, fingerprint: str | None = None) -> ParsedFlows:
-    """Parse the files and write their typed rows to `cache`, or find those that an earlier run on them left there.
+    """Parse the files and write their typed rows to `cache`, or find those that an earlier run on them left
+    there.
 
     Args:
         flows: The traffic, under its final schema.
@@ -78,7 +81,8 @@ def _parse(flows: Flows, cache: Path, key: str) -> ParsedFlows:
             writer.finish(folder, fingerprint, profile.invalid_values)
     except (OSError, pa.ArrowException) as error:
         raise RunError(
-            f"{cache}: the typed rows of {flows.name} can not be written ({error}); free some space, or set data.cache to "
+            f"{cache}: the typed rows of {flows.name} cannot be written ({error}); free some space, or set "
+            "data.cache to "
             "a folder on a larger disk"
         ) from error
     return ParsedFlows(replace(flows, typed_rows=folder), profile, fingerprint)
@@ -94,7 +98,8 @@ def require_space(flows: Flows, cache: Path) -> None:
     free = free_bytes(cache)
     if free < needed:
         raise RunError(
-            f"{cache}: expected {needed / 1e9:.2f} GB of free disk space for the typed rows of {flows.name}, found "
+            f"{cache}: expected {needed / 1e9:.2f} GB of free disk space for the typed rows of {flows.name}, "
+            "found "
             f"{free / 1e9:.2f} GB; free some space, or set data.cache to a folder on a larger disk"
         )
 

@@ -13,7 +13,9 @@ from wirebert.telemetry.state import DashboardState
 
 SECONDS_BETWEEN_LOOKS: Final = 0.5
 QUIET_S: Final = 3.0
-"""After this long without a line it is asked whether anyone still trains: there should be a line every second."""
+"""After this long without a line it is asked whether anyone still trains: there should be a line every
+second.
+"""
 
 HINT: Final = "Ctrl-C leaves; the training goes on"
 

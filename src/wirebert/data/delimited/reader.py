@@ -4,6 +4,7 @@ Text is cut into blocks that end at the end of a row. Comments, rows with broken
 text are replaced by blank lines, so line numbers stay correct. Arrow parses the rest.
 """
 
+import io
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.dialect import ContentDigest, Dialect, open_bytes, reason_of
+from wirebert.data.dialect import ContentDigest, Dialect, open_bytes, reason_of, rewound
 from wirebert.data.grammar import CR, LF, Grammar, is_quoted_break, line_end_bytes, quoted_fields, row_lines
 from wirebert.errors import DataError
 
@@ -54,6 +55,7 @@ def read_delimited(
     where: str = "",
     parse_stats: ParseStats | None = None,
     content: ContentDigest | None = None,
+    opened: io.BufferedReader | None = None,
 ) -> Iterator[pa.Table]:
     """Blocks of rows in file order; every column is dictionary<int32, string>.
 
@@ -68,7 +70,8 @@ def read_delimited(
     where = where or str(path)
     parse_stats = ParseStats() if parse_stats is None else parse_stats
     try:
-        file = None if content is None else content.open(path)
+        hashed = None if content is None else content.open(path)
+        file = rewound(opened) if opened is not None and hashed is None else hashed
         with open_bytes(path, dialect.compression, file) as raw:
             stream = (
                 raw
@@ -76,8 +79,8 @@ def read_delimited(
                 else pa.transcoding_input_stream(raw, dialect.encoding, "utf-8")
             )
             yield from tables(stream, dialect, block_bytes, names=names, where=where, parse_stats=parse_stats)
-            if file is not None:
-                file.drain()
+            if hashed is not None:
+                hashed.drain()
     except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
         raise DataError(
             f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); copy "
