@@ -10,7 +10,7 @@ from wirebert.encoding.augmentation import augment_rows
 from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.matrix import slot_ids
 from wirebert.encoding.store import EncodedFlows
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 NUM_COLUMNS = 8
@@ -33,7 +33,7 @@ def fitted(*, leave_out: bool = False, text: bool = False) -> tuple[FlowTokenize
     return tokenizer, EncodedFlows.from_arrays(block.ids, block.offsets, rows, rows)
 
 
-def sources(tokenizer: FlowTokenizer, flows: EncodedFlows, blocks: list[EncodedBlock]) -> np.ndarray:
+def sources(tokenizer: FlowTokenizer, flows: EncodedFlows, blocks: list[JaggedRows]) -> np.ndarray:
     """Which row each feature of the mixed rows comes from."""
     own = slot_ids(tokenizer, flows)[:, :NUM_COLUMNS]
     found = np.concatenate([slot_ids(tokenizer, block) for block in blocks])[:, :NUM_COLUMNS]
@@ -82,7 +82,7 @@ def test_a_mixed_row_leaves_out_defaults_as_an_encoded_one_does():
     assert np.diff(block.offsets).min() < 1 + NUM_COLUMNS
 
 
-def cells(tokenizer: FlowTokenizer, block: EncodedBlock | EncodedFlows, name: str = "payload") -> list[str]:
+def cells(tokenizer: FlowTokenizer, block: JaggedRows | EncodedFlows, name: str = "payload") -> list[str]:
     return [
         tokenizer.decode(block.ids[first:last])[name]
         for first, last in zip(block.offsets[:-1], block.offsets[1:], strict=True)

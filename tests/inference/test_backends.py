@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.encoding.token_rows import EncodedBlock, take_rows
+from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.backends import (
@@ -22,7 +22,7 @@ from wirebert.model.batches import score
 
 
 @pytest.fixture(scope="module")
-def block(artifact: Artifact, table: pa.Table) -> EncodedBlock:
+def block(artifact: Artifact, table: pa.Table) -> JaggedRows:
     return artifact.tokenizer.encode(table)
 
 
@@ -43,7 +43,7 @@ def torch_backend(artifact: Artifact) -> TorchBackend:
 @pytest.mark.parametrize("slots", [16, 704])
 def test_onnx_gives_the_logits_of_torch(
     artifact: Artifact,
-    block: EncodedBlock,
+    block: JaggedRows,
     onnx_file: bytes,
     threads: int | None,
     slots: int,
@@ -55,13 +55,13 @@ def test_onnx_gives_the_logits_of_torch(
     np.testing.assert_allclose(onnx.logits(block), torch_backend(artifact).logits(block), atol=2e-5)
 
 
-def test_no_flows_have_no_logits(artifact: Artifact, block: EncodedBlock, onnx_file: bytes):
+def test_no_flows_have_no_logits(artifact: Artifact, block: JaggedRows, onnx_file: bytes):
     none = take_rows(block, np.arange(0))
     assert OnnxBackend("onnx", onnx_file, pad_id=0).logits(none).shape == (0, 3)
 
 
-def test_padding_is_marked(block: EncodedBlock):
-    flows = EncodedBlock(np.array([1, 5, 9, 1], np.uint16), np.array([0, 3, 4]), 0)
+def test_padding_is_marked(block: JaggedRows):
+    flows = JaggedRows(np.array([1, 5, 9, 1], np.uint16), np.array([0, 3, 4]), 0)
     ids, mask = padded(flows, np.array([1, 0]), pad_id=7)
     assert ids.tolist() == [[1, 7, 7], [1, 5, 9]]
     assert mask.tolist() == [[1, 0, 0], [1, 1, 1]]
@@ -69,7 +69,7 @@ def test_padding_is_marked(block: EncodedBlock):
 
 @pytest.mark.parametrize(("shift", "expected"), [(0.0, True), (0.01, True), (0.03, False)])
 def test_an_export_agrees_unless_its_probabilities_have_moved(
-    artifact: Artifact, block: EncodedBlock, onnx_file: bytes, shift: float, expected: bool
+    artifact: Artifact, block: JaggedRows, onnx_file: bytes, shift: float, expected: bool
 ):
     onnx = OnnxBackend("onnx", onnx_file, pad_id=artifact.tokenizer.pad_id)
     some = take_rows(block, np.arange(9))
@@ -98,7 +98,7 @@ def test_softmax_survives_large_logits():
     np.testing.assert_allclose(found, [[0.5, 0.5], [0.0, 1.0]])
 
 
-def test_bf16_is_near_fp32(artifact: Artifact, block: EncodedBlock):
+def test_bf16_is_near_fp32(artifact: Artifact, block: JaggedRows):
     half = TorchBackend(
         artifact.architecture, artifact.weights, device="cpu", precision="bf16", max_tokens=None
     )
@@ -106,13 +106,13 @@ def test_bf16_is_near_fp32(artifact: Artifact, block: EncodedBlock):
     assert 0 < difference.max() < 0.1
 
 
-def test_a_backend_leaves_the_weights_alone(artifact: Artifact, block: EncodedBlock):
+def test_a_backend_leaves_the_weights_alone(artifact: Artifact, block: JaggedRows):
     before = {name: weight.clone() for name, weight in artifact.weights.items()}
     torch_backend(replace(artifact)).logits(block)
     assert all((artifact.weights[name] == weight).all() for name, weight in before.items())
 
 
-def test_rows_that_overflow_half_precision_get_single_precision(artifact: Artifact, block: EncodedBlock):
+def test_rows_that_overflow_half_precision_get_single_precision(artifact: Artifact, block: JaggedRows):
     """Else their scores were no numbers, which raise no alert."""
     name = "distilbert.transformer.layer.0.ffn.lin1.weight"
     large = {**artifact.weights, name: artifact.weights[name] * 1e5}

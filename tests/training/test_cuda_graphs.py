@@ -12,19 +12,19 @@ from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation import SoftTargets
-from wirebert.training.feeding import LabelledRows, steps
+from wirebert.training.feeding import LabelledFlows, steps
 from wirebert.training.loop import TrainState, train
 from wirebert.training.memory import fit_into_memory
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)
 
-MakeFlows = Callable[..., LabelledRows]
+MakeFlows = Callable[..., LabelledFlows]
 CONFIG = TrainConfig(epochs=40, batch_size=32, learning_rate=1e-3, device="cuda")
 
 
 def trained(
-    flows: LabelledRows,
+    flows: LabelledFlows,
     num_steps: int,
     *,
     dropout: float = 0.0,

@@ -7,6 +7,7 @@ import pytest
 import torch
 from jaxtyping import Int64, UInt16, UInt32
 
+from wirebert.encoding.token_rows import take_rows
 from wirebert.errors import ConfigError
 from wirebert.model.batches import NO_CLASS, pack, score
 from wirebert.model.distilbert import DistilBert
@@ -14,12 +15,12 @@ from wirebert.telemetry.events import CheckpointEvent, Event, Listener
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation import DistillationConfig, SoftTargets, expected_classes
-from wirebert.training.feeding import LabelledRows, StepFlows, micro_batches, share_of, steps, take_rows
+from wirebert.training.feeding import LabelledFlows, StepFlows, micro_batches, share_of, steps
 from wirebert.training.losses import Objective
 from wirebert.training.trainer import fit_model
 
 MakeModel = Callable[..., DistilBert]
-MakeFlows = Callable[..., LabelledRows]
+MakeFlows = Callable[..., LabelledFlows]
 UNLABELLED = -1
 LOGITS = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 TAUGHT = torch.log(torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]]))
@@ -129,7 +130,7 @@ def test_a_batch_of_a_teacher_is_of_another_shape_than_one_without(make_flows: M
     )
 
 
-def by_flow(flows: LabelledRows) -> np.ndarray:
+def by_flow(flows: LabelledFlows) -> np.ndarray:
     """Scores that tell which flow they belong to."""
     return np.stack([np.arange(len(flows.class_ids)) + column / 10 for column in range(3)], axis=1).astype(
         np.float32
@@ -167,7 +168,7 @@ class Stop:
 class Half:
     """Flows of which most have no label."""
 
-    flows: LabelledRows
+    flows: LabelledFlows
 
     @property
     def ids(self) -> UInt16[np.ndarray, " tokens"] | UInt32[np.ndarray, " tokens"]:

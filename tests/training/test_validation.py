@@ -10,12 +10,12 @@ from sklearn.metrics import f1_score
 from wirebert.model import batches
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.config import TrainConfig
-from wirebert.training.feeding import LabelledRows
+from wirebert.training.feeding import LabelledFlows
 from wirebert.training.loop import TrainState
 from wirebert.training.validation import all_logits, all_masked_predictions, macro_f1, validate
 
 MakeModel = Callable[..., DistilBert]
-MakeFlows = Callable[..., LabelledRows]
+MakeFlows = Callable[..., LabelledFlows]
 
 
 def state_of(model: DistilBert, **settings: object) -> TrainState:

@@ -15,7 +15,7 @@ from wirebert.baselines.methods import BASELINES, fit_baseline
 from wirebert.baselines.task import Predict, Rows, Setting, Task
 from wirebert.decision.calibration import TINY, LogitScaling, fit_scaling, softmax
 from wirebert.encoding.store import EncodedFlows
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 SVM_SETTINGS: Final[dict[str, Setting]] = {"pieces": "char_wb", "longest": 4, "C": 3.0, "lowercase": True}
@@ -50,7 +50,7 @@ class TextSvm:
     def fit(
         cls,
         tokenizer: FlowTokenizer,
-        train: EncodedBlock,
+        train: JaggedRows,
         class_ids: Int64[np.ndarray, " train"],
         valid: EncodedFlows,
         *,
@@ -77,13 +77,13 @@ class TextSvm:
         """Probability of each class for the rows of a typed table."""
         return self.predict_log_proba(self.tokenizer.encode(table))
 
-    def predict_log_proba(self, block: EncodedBlock) -> Float64[np.ndarray, "flows classes"]:
+    def predict_log_proba(self, block: JaggedRows) -> Float64[np.ndarray, "flows classes"]:
         """Probability of each class; 0 for classes that the fitted flows lack."""
         margins = np.log(self.predict(_rows(self.tokenizer, block)).clip(TINY))
         return softmax(self.scaling.apply(margins))
 
 
-def _rows(tokenizer: FlowTokenizer, block: EncodedBlock) -> Rows:
+def _rows(tokenizer: FlowTokenizer, block: JaggedRows) -> Rows:
     """The text columns of each row in one piece, as far as their tokens tell."""
     texts: list[str] = []
     for first, last in zip(block.offsets[:-1], block.offsets[1:], strict=True):

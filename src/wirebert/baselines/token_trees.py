@@ -14,7 +14,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from wirebert.encoding.matrix import Ranks
 from wirebert.encoding.store import EncodedFlows
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 ClassWeights = Literal["none", "balanced", "sqrt"]
@@ -59,7 +59,7 @@ class TokenTrees:
     def fit(
         cls,
         tokenizer: FlowTokenizer,
-        train: EncodedBlock,
+        train: JaggedRows,
         class_ids: Int64[np.ndarray, " train"],
         valid: EncodedFlows,
         *,
@@ -94,7 +94,7 @@ class TokenTrees:
         """Probability of each class for the rows of a typed table."""
         return self.predict_log_proba(self.ranks.tokenizer.encode(table))
 
-    def predict_log_proba(self, block: EncodedBlock) -> Float64[np.ndarray, "flows classes"]:
+    def predict_log_proba(self, block: JaggedRows) -> Float64[np.ndarray, "flows classes"]:
         """Probability of each class; 0 for classes that the fitted flows lack."""
         found = np.zeros((len(block), self.num_classes))
         found[:, self.class_ids] = self.model.predict_proba(self.ranks.matrix(block))

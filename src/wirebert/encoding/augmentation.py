@@ -18,8 +18,7 @@ from jaxtyping import Bool, Int64
 
 from wirebert.encoding.matrix import slot_ids
 from wirebert.encoding.store import EncodedFlows
-from wirebert.encoding.text import Ragged
-from wirebert.encoding.token_rows import EncodedBlock, TextCells, join_rows, ranges, take_rows
+from wirebert.encoding.token_rows import JaggedRows, TextCells, join_rows, ranges, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 BLOCK_ROWS: Final = 65_536
@@ -30,13 +29,13 @@ MAX_SOURCES: Final = 200_000
 
 def augment_rows(
     tokenizer: FlowTokenizer, flows: EncodedFlows, num_rows: int, seed: int
-) -> Iterator[EncodedBlock]:
+) -> Iterator[JaggedRows]:
     """`num_rows` rows block by block, the same for the same seed."""
     random = np.random.default_rng(seed)
     chosen = np.arange(len(flows))
     if len(flows) > MAX_SOURCES:
         chosen = np.sort(random.choice(len(flows), MAX_SOURCES, replace=False))
-    sources = take_rows(flows.block, chosen)
+    sources = take_rows(flows, chosen)
     ids, texts = slot_ids(tokenizer, sources), _texts(tokenizer, sources)
     num_features = len(tokenizer.slots) - len(tokenizer.text_columns)
     columns = tokenizer.slot_columns[:num_features]
@@ -66,7 +65,7 @@ def augment_rows(
         yield join_rows(features, is_written, cells, 0)
 
 
-def _texts(tokenizer: FlowTokenizer, rows: EncodedBlock) -> list[Ragged]:
+def _texts(tokenizer: FlowTokenizer, rows: JaggedRows) -> list[JaggedRows]:
     """What each row holds in each text column: the column's token, and the pieces that follow it."""
     num_features = len(tokenizer.slots) - len(tokenizer.text_columns)
     slots = tokenizer.token_slots[rows.ids]
@@ -75,24 +74,24 @@ def _texts(tokenizer: FlowTokenizer, rows: EncodedBlock) -> list[Ragged]:
     lengths = np.diff(np.append(heads, len(slots)))
     # Texts stand last in a row, in the order of their columns.
     lengths = np.minimum(lengths, rows.offsets[1:][row_of[heads]] - heads)
-    found: list[Ragged] = []
+    found: list[JaggedRows] = []
     for slot in range(num_features, len(tokenizer.slots)):
         is_own = slots[heads] == slot
         num_tokens = np.zeros(len(rows), np.int64)  # a row may leave its text out
         num_tokens[row_of[heads[is_own]]] = lengths[is_own]
         offsets = np.concatenate([[0], np.cumsum(num_tokens)])
-        found.append(Ragged(rows.ids[ranges(heads[is_own], lengths[is_own])], offsets))
+        found.append(JaggedRows(rows.ids[ranges(heads[is_own], lengths[is_own])], offsets))
     return found
 
 
 def _spliced(
-    texts: Ragged,
+    texts: JaggedRows,
     own: Int64[np.ndarray, " rows"],
     others: Int64[np.ndarray, " rows"],
     is_mixed: Bool[np.ndarray, " rows"],
     budget: int,
     random: np.random.Generator,
-) -> Ragged:
+) -> JaggedRows:
     """Each row's text; where it is mixed, the head of that and the tail of another one, of `budget` pieces at most."""
     num_pieces = (texts.lengths - 1).clip(0)
     is_cut = is_mixed & (num_pieces[own] > 0)
@@ -102,5 +101,5 @@ def _spliced(
     head = np.where(is_cut, 1 + head, texts.lengths[own])  # with the column's token
     starts, ends = texts.offsets[:-1], texts.offsets[1:]
     parts = np.stack([starts[own], ends[others] - tail], axis=1), np.stack([head, tail], axis=1)
-    flat = texts.flat[ranges(parts[0].reshape(-1), parts[1].reshape(-1))]
-    return Ragged(flat, np.concatenate([[0], np.cumsum(head + tail)]))
+    flat = texts.ids[ranges(parts[0].reshape(-1), parts[1].reshape(-1))]
+    return JaggedRows(flat, np.concatenate([[0], np.cumsum(head + tail)]))

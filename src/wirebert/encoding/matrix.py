@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Int64, Integer
 
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
-from wirebert.encoding.store import EncodedFlows
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import TokenRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 if TYPE_CHECKING:
@@ -31,15 +30,15 @@ else:  # Arrow's own classes take no type arguments at run time; its stubs insis
     AnyChunkedArray = pa.ChunkedArray
 
 
-def slot_ids(
-    tokenizer: FlowTokenizer, rows: EncodedFlows | EncodedBlock
-) -> Integer[np.ndarray, "rows slots"]:
+def slot_ids(tokenizer: FlowTokenizer, rows: TokenRows) -> Integer[np.ndarray, "rows slots"]:
     """The token of each slot; that of the most frequent value where a row leaves it out."""
-    matrix = np.tile(tokenizer.default_ids.astype(tokenizer.dtype), (len(rows), 1))
+    num_rows = len(rows.offsets) - 1
+    matrix = np.tile(tokenizer.default_ids.astype(tokenizer.dtype), (num_rows, 1))
     ids = np.asarray(rows.ids)
     slots = tokenizer.token_slots[ids]
     is_slot = slots >= 0
-    matrix[np.repeat(np.arange(len(rows)), np.diff(rows.offsets))[is_slot], slots[is_slot]] = ids[is_slot]
+    row_of = np.repeat(np.arange(num_rows), np.diff(rows.offsets))
+    matrix[row_of[is_slot], slots[is_slot]] = ids[is_slot]
     return matrix
 
 
@@ -68,7 +67,7 @@ class Ranks:
         of_token[others] = others - marks[token_slots[others]].min(axis=1)
         return cls(tokenizer, of_token, is_ordered)
 
-    def matrix(self, rows: EncodedFlows | EncodedBlock) -> Float64[np.ndarray, "rows slots"]:
+    def matrix(self, rows: TokenRows) -> Float64[np.ndarray, "rows slots"]:
         """The rank in each slot."""
         return self.of_token[slot_ids(self.tokenizer, rows)]
 

@@ -24,7 +24,7 @@ from jaxtyping import Int64, Shaped, UInt16, UInt32, UInt64
 
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.encoding.config import EncodingConfig
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows, TokenRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError
 from wirebert.files import fsync_path, write_atomic
@@ -83,9 +83,9 @@ class EncodedFlows:
         return len(self.offsets) - 1
 
     @property
-    def block(self) -> EncodedBlock:
+    def block(self) -> JaggedRows:
         """All flows as one block; what is mapped stays mapped."""
-        return EncodedBlock(np.asarray(self.ids), np.asarray(self.offsets), self.num_truncated)
+        return JaggedRows(np.asarray(self.ids), np.asarray(self.offsets), self.num_truncated)
 
     @property
     def lengths(self) -> Int64[np.ndarray, " flows"]:
@@ -114,7 +114,7 @@ class StoreWriter:
         return self
 
     def append(
-        self, block: EncodedBlock, class_ids: Int64[np.ndarray, " flows"], rows: Int64[np.ndarray, " flows"]
+        self, block: JaggedRows, class_ids: Int64[np.ndarray, " flows"], rows: Int64[np.ndarray, " flows"]
     ) -> None:
         """Add a block of flows with their classes and source rows."""
         if not len(block) == len(class_ids) == len(rows):
@@ -270,11 +270,12 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _PIECE_ROWS = 1 << 18
 
 
-def row_hashes(flows: EncodedFlows | EncodedBlock) -> UInt64[np.ndarray, " rows"]:
+def row_hashes(flows: TokenRows) -> UInt64[np.ndarray, " rows"]:
     """A 64-bit hash of each row's tokens and their places: equal rows have equal hashes."""
-    hashes = np.zeros(len(flows), np.uint64)
-    for start in range(0, len(flows), _PIECE_ROWS):
-        stop = min(start + _PIECE_ROWS, len(flows))
+    num_rows = len(flows.offsets) - 1
+    hashes = np.zeros(num_rows, np.uint64)
+    for start in range(0, num_rows, _PIECE_ROWS):
+        stop = min(start + _PIECE_ROWS, num_rows)
         offsets = np.asarray(flows.offsets[start : stop + 1], np.int64)
         ids = np.asarray(flows.ids[offsets[0] : offsets[-1]], np.uint64)
         hashes[start:stop] = _hash_pieces(ids, offsets - offsets[0])

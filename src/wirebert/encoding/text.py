@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int, Int64
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from wirebert.encoding.token_rows import JaggedRows
 
 _ADDRESS = r"\d{1,3}(?:\.\d{1,3}){3}"
 _PERCENT_CODE = r"%[0-9A-Fa-f]{2}"
@@ -90,18 +91,6 @@ class TextSample:
         return sorted(self.texts_.values())
 
 
-class Ragged(NamedTuple):
-    """Sequences of different lengths, one after the other: sequence i is `flat[offsets[i]:offsets[i + 1]]`."""
-
-    flat: Int[np.ndarray, " total"]
-    offsets: Int64[np.ndarray, " offsets"]
-
-    @property
-    def lengths(self) -> Int64[np.ndarray, " sequences"]:
-        """How long each sequence is."""
-        return np.diff(self.offsets)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Subwords:
     """A fixed set of sub-words and how text is cut into them."""
@@ -122,14 +111,14 @@ class Subwords:
         by_id = sorted((index, piece) for piece, index in self._tokenizer.get_vocab().items())
         return tuple(piece for _, piece in by_id)
 
-    def encode(self, texts: Sequence[str]) -> Ragged:
+    def encode(self, texts: Sequence[str]) -> JaggedRows:
         """Piece ids of each text; an empty text has none."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         ids = [encoding.ids for encoding in encodings]
         offsets = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(sequence) for sequence in ids], out=offsets[1:])
         flat = np.fromiter((index for sequence in ids for index in sequence), np.int32, int(offsets[-1]))
-        return Ragged(flat, offsets)
+        return JaggedRows(flat, offsets)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text that pieces came from, as far as they tell (`wordpiece` has lost case and word gaps)."""

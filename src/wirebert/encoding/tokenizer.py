@@ -28,8 +28,8 @@ from wirebert.encoding.columns import (
 from wirebert.encoding.combinations import absent_parts, all_features, combine, combined_blocks
 from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.hugging_face import write_hugging_face
-from wirebert.encoding.text import Ragged, Subwords
-from wirebert.encoding.token_rows import EncodedBlock, TextCells, join_rows, within_budget
+from wirebert.encoding.text import Subwords
+from wirebert.encoding.token_rows import JaggedRows, TextCells, join_rows, within_budget
 from wirebert.encoding.vocabulary import ABSENT, MISSING, SPECIAL_TOKENS, UNSEEN, Slot, Vocabulary, escape
 from wirebert.encoding.wordpieces import initial_subwords
 from wirebert.errors import ConfigError
@@ -205,11 +205,11 @@ class FlowTokenizer:
 
     # Tables to ids
 
-    def encode(self, table: pa.Table) -> EncodedBlock:
+    def encode(self, table: pa.Table) -> JaggedRows:
         """Ids of every row. A feature column that the table lacks is `<absent>`; other columns are passed over."""
         return self._encode(combine(table, self.schema.combinations), {})
 
-    def encode_key_values(self, lines: Sequence[str]) -> EncodedBlock:
+    def encode_key_values(self, lines: Sequence[str]) -> JaggedRows:
         """Ids of rows given as text, `protocol_type:tcp, service=http`; a key that a line lacks is `<absent>`.
 
         Raises `DataError` for what is no key-value line, and when most values of a column do not fit its kind.
@@ -228,7 +228,7 @@ class FlowTokenizer:
         combinations = self.schema.combinations
         return self._encode(combine(table, combinations), absent_parts(is_absent, combinations))
 
-    def _encode(self, table: pa.Table, is_absent: Mapping[str, Bool[np.ndarray, " rows"]]) -> EncodedBlock:
+    def _encode(self, table: pa.Table, is_absent: Mapping[str, Bool[np.ndarray, " rows"]]) -> JaggedRows:
         num_features = len(self.slots) - len(self.text_columns)
         matrix = np.empty((table.num_rows, 1 + num_features), self.dtype)
         matrix[:, 0] = self.cls_id
@@ -290,17 +290,17 @@ class FlowTokenizer:
             cells.append(TextCells(distinct, codes))
         return cells, num_truncated
 
-    def _text_ids(self, texts: list[str], start: int) -> tuple[Ragged, Bool[np.ndarray, " texts"]]:
+    def _text_ids(self, texts: list[str], start: int) -> tuple[JaggedRows, Bool[np.ndarray, " texts"]]:
         """Ids of each text, then of a missing and of an absent one; and which were cut."""
         assert self.subwords is not None, "fit gives a table with text columns its pieces"
         cut, is_cut = within_budget(self.subwords.encode([*texts, "", ""]), self.text_budget)
         heads = [_HAS_TEXT if text else UNSEEN for text in texts] + [MISSING, ABSENT]
-        flat = np.insert(cut.flat + self._first_subword, cut.offsets[:-1], start + np.array(heads))
+        flat = np.insert(cut.ids + self._first_subword, cut.offsets[:-1], start + np.array(heads))
         offsets = cut.offsets + np.arange(len(cut.offsets))
         if self.omits_most_frequent:  # a text is never left out, its lack is
             flat = np.delete(flat, offsets[-3])
             offsets[-2:] -= 1
-        return Ragged(flat, offsets), is_cut
+        return JaggedRows(flat, offsets), is_cut
 
     # Ids to words
 

@@ -85,7 +85,7 @@ def initial_subwords(slots: Sequence[Slot], pieces: Subwords) -> list[Int32[np.n
     ends = np.cumsum([len(group) for group in words])
     starts: list[Int32[np.ndarray, " pieces"]] = []
     for end, group in zip(ends.tolist(), words, strict=True):
-        found = cut.flat[cut.offsets[end - len(group)] : cut.offsets[end]]
+        found = cut.ids[cut.offsets[end - len(group)] : cut.offsets[end]]
         found = found[found < pieces.num_given]
         starts.append(found.astype(np.int32) if len(found) else unknown)
     return [unknown] * num_signs + starts

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, Int64
 from torch import Tensor
 
-from wirebert.encoding.token_rows import EncodedBlock, take_rows
+from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.errors import ConfigError
 from wirebert.model.batches import Precision, by_length, score
 from wirebert.model.checkpoints import restored
@@ -42,7 +42,7 @@ class Backend(Protocol):
         """What it is called on the command line."""
         ...
 
-    def logits(self, flows: EncodedBlock) -> Float32[np.ndarray, "flows classes"]:
+    def logits(self, flows: JaggedRows) -> Float32[np.ndarray, "flows classes"]:
         """Class logits of every flow, in order."""
         ...
 
@@ -72,7 +72,7 @@ class TorchBackend:
         other.precision = precision
         return other
 
-    def logits(self, flows: EncodedBlock) -> Float32[np.ndarray, "flows classes"]:
+    def logits(self, flows: JaggedRows) -> Float32[np.ndarray, "flows classes"]:
         """Class logits of every flow, in order. Where 16-bit numbers overflow, single precision takes over."""
         logits = score(
             *(self.model, flows),
@@ -103,7 +103,7 @@ class OnnxBackend:
         self._pad_id = pad_id
         self._pool = ThreadPoolExecutor(threads or num_processors(), thread_name_prefix="wirebert-onnx")
 
-    def logits(self, flows: EncodedBlock) -> Float32[np.ndarray, "flows classes"]:
+    def logits(self, flows: JaggedRows) -> Float32[np.ndarray, "flows classes"]:
         """Class logits of every flow, in order."""
         if len(flows) == 0:
             return np.empty((0, self._session.get_outputs()[0].shape[1]), np.float32)
@@ -116,7 +116,7 @@ class OnnxBackend:
         logits[np.concatenate(batches[::-1])] = np.concatenate(outputs)
         return logits
 
-    def _score(self, flows: EncodedBlock, rows: Int64[np.ndarray, " rows"]) -> np.ndarray:
+    def _score(self, flows: JaggedRows, rows: Int64[np.ndarray, " rows"]) -> np.ndarray:
         ids, mask = padded(flows, rows, pad_id=self._pad_id)
         return self._session.run(["logits"], {"ids": ids, "mask": mask})[0]
 
@@ -125,12 +125,12 @@ def matches_reference(backend: OnnxBackend, about: Mapping[str, Any], dtype: np.
     """Whether the export gives here what it gave where it was made, on the rows that travel with it."""
     rows = [np.array(tokens.split(), dtype) for tokens in about["check"]["tokens"]]
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-    found = softmax(backend.logits(EncodedBlock(np.concatenate(rows), offsets, 0)))
+    found = softmax(backend.logits(JaggedRows(np.concatenate(rows), offsets, 0)))
     return bool(np.abs(found - np.array(about["check"]["probabilities"])).max() <= MAX_DRIFT)
 
 
 def padded(
-    flows: EncodedBlock, rows: Int64[np.ndarray, " rows"], *, pad_id: int
+    flows: JaggedRows, rows: Int64[np.ndarray, " rows"], *, pad_id: int
 ) -> tuple[Int32[np.ndarray, "rows slots"], Int32[np.ndarray, "rows slots"]]:
     """The rows padded to the longest of them, and a mask: 1 at tokens, 0 at padding."""
     starts = flows.offsets[rows]

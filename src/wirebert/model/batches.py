@@ -11,14 +11,14 @@ Shape letters: B flows in a batch, L tokens per flow (padded), T tokens of all f
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, UInt16, UInt32
+from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 from torch import Tensor
 
-from wirebert.encoding.token_rows import ranges
+from wirebert.encoding.token_rows import TokenRows, ranges
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.packing import Packing, plan, tile_capacity
 from wirebert.prefetch import prefetch
@@ -49,21 +49,6 @@ LEAST_TOKENS: Final = 1_024
 
 READY_BATCHES: Final = 2
 """Batches made ahead of the GPU."""
-
-
-@runtime_checkable
-class TokenRows(Protocol):
-    """Encoded flows, one after another."""
-
-    @property
-    def ids(self) -> UInt16[np.ndarray, " tokens"] | UInt32[np.ndarray, " tokens"]:
-        """Token ids of all flows."""
-        ...
-
-    @property
-    def offsets(self) -> Int64[np.ndarray, " flows+1"]:
-        """Where each flow begins; the last is where the last flow ends."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user know
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from wirebert.encoding.token_rows import TokenRows
 from wirebert.model.batches import (
     SCORE_WINDOW,
     Precision,
-    TokenRows,
     autocast,
     by_length,
     by_tokens,

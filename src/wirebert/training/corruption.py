@@ -8,11 +8,12 @@ Shape letters: B flows, T tokens of all flows, S slots.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int, Int64, Integer, UInt16, UInt32
+from jaxtyping import Bool, Int, Integer
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.training.config import TrainConfig
 
@@ -21,18 +22,11 @@ NO_TOKEN: Final = -1
 MAX_COLUMNS_DROPPED: Final = 0.5
 
 
-class RaggedRows(NamedTuple):
-    """Rows of unequal length, laid end to end."""
-
-    ids: UInt16[np.ndarray, " T"] | UInt32[np.ndarray, " T"]
-    offsets: Int64[np.ndarray, " B+1"]
-
-
 @runtime_checkable
 class RowChange(Protocol):
     """How flows are changed before a step sees them."""
 
-    def apply(self, rows: RaggedRows, seed: int) -> RaggedRows:
+    def apply(self, rows: JaggedRows, seed: int) -> JaggedRows:
         """Changed copies of the rows; the same seed changes the same rows in the same way."""
         ...
 
@@ -123,7 +117,7 @@ class Corruption:
             max_length=max_length,
         )
 
-    def apply(self, rows: RaggedRows, seed: int) -> RaggedRows:
+    def apply(self, rows: JaggedRows, seed: int) -> JaggedRows:
         """Changed copies of the rows; the same seed changes the same rows in the same way.
 
         No row comes out longer than `max_length`: added tokens that do not fit are left away.
@@ -175,7 +169,7 @@ class Corruption:
 
 
 def _piece_owner_changed(
-    rows: RaggedRows, is_feature: Bool[np.ndarray, " T"], changed: Bool[np.ndarray, " T"]
+    rows: JaggedRows, is_feature: Bool[np.ndarray, " T"], changed: Bool[np.ndarray, " T"]
 ) -> Bool[np.ndarray, " T"]:
     """Which tokens are text pieces whose `column:` token, the last feature before them, was replaced."""
     owner = np.where(is_feature, np.arange(len(is_feature)), 0)
@@ -185,7 +179,7 @@ def _piece_owner_changed(
 
 def assemble(
     ids: Integer[np.ndarray, " T"], row_of: Int[np.ndarray, " T"], num_rows: int, max_length: int
-) -> RaggedRows:
+) -> JaggedRows:
     """Tokens sorted by row, in their order within a row, each row cut at `max_length`."""
     order = np.argsort(row_of, kind="stable")
     lengths = np.bincount(row_of, minlength=num_rows)
@@ -193,4 +187,4 @@ def assemble(
         starts = np.cumsum(lengths) - lengths
         order = order[np.arange(len(order)) - np.repeat(starts, lengths) < max_length]
         lengths = np.minimum(lengths, max_length)
-    return RaggedRows(ids[order], np.concatenate([[0], np.cumsum(lengths)]))
+    return JaggedRows(ids[order], np.concatenate([[0], np.cumsum(lengths)]))

@@ -13,19 +13,10 @@ import torch
 from jaxtyping import Float32, Int, Int64
 from torch.utils.data import DataLoader, Dataset
 
-from wirebert.encoding.token_rows import ranges
-from wirebert.model.batches import (
-    NO_CLASS,
-    Batch,
-    FlowBatch,
-    TokenRows,
-    by_length,
-    by_tokens,
-    pack,
-    pad,
-)
+from wirebert.encoding.token_rows import JaggedRows, TokenRows, take_rows
+from wirebert.model.batches import NO_CLASS, Batch, FlowBatch, by_length, by_tokens, pack, pad
 from wirebert.training.config import TrainConfig
-from wirebert.training.corruption import RaggedRows, RowChange
+from wirebert.training.corruption import RowChange
 from wirebert.training.seeding import Purpose, mix
 
 NO_STEP: Final = -1
@@ -34,7 +25,7 @@ MAX_MEMORY_FRACTION: Final = 0.5
 
 
 @runtime_checkable
-class LabelledRows(TokenRows, Protocol):
+class LabelledFlows(TokenRows, Protocol):
     """Encoded flows whose classes are known."""
 
     @property
@@ -52,7 +43,7 @@ class StepFlows(NamedTuple):
     epoch: int
     """Epochs done before this one."""
 
-    rows: RaggedRows
+    rows: JaggedRows
     class_ids: Int64[np.ndarray, " B"]
     taught: Float32[np.ndarray, "B C"] | None = None
     """Log-probabilities that a teacher gives each flow, if there is a teacher."""
@@ -95,7 +86,7 @@ class StepSource(Dataset[StepFlows]):
 
     def __init__(
         self,
-        flows: LabelledRows,
+        flows: LabelledFlows,
         config: TrainConfig,
         *,
         seed: int,
@@ -125,7 +116,7 @@ class StepSource(Dataset[StepFlows]):
 
 
 def steps(
-    flows: LabelledRows,
+    flows: LabelledFlows,
     config: TrainConfig,
     *,
     seed: int,
@@ -156,7 +147,7 @@ def steps(
     )
 
 
-def choose_workers(flows: LabelledRows, config: TrainConfig) -> int:
+def choose_workers(flows: LabelledFlows, config: TrainConfig) -> int:
     """Processes that read the flows of coming steps.
 
     One thread that reads from memory prepares flows several times as fast as an H200 trains on them
@@ -168,12 +159,12 @@ def choose_workers(flows: LabelledRows, config: TrainConfig) -> int:
     return 0 if fits_memory(flows) else min(4, max(1, (os.cpu_count() or 1) - 1))
 
 
-def fits_memory(flows: LabelledRows) -> bool:
+def fits_memory(flows: LabelledFlows) -> bool:
     """Whether encoded flows, once read from disk, stay in memory."""
     return flows.ids.nbytes <= MAX_MEMORY_FRACTION * psutil.virtual_memory().total
 
 
-def describe_feeding(flows: LabelledRows, config: TrainConfig, device: torch.device) -> str:
+def describe_feeding(flows: LabelledFlows, config: TrainConfig, device: torch.device) -> str:
     """Who makes flows ready for the device, and where they come from: "a thread, from memory (84.2 MB)"."""
     num_workers = choose_workers(flows, config)
     who = "a thread" if device.type == "cuda" and config.prefetch else "the training itself"
@@ -184,14 +175,6 @@ def describe_feeding(flows: LabelledRows, config: TrainConfig, device: torch.dev
 
 def _as_it_is(item: StepFlows) -> StepFlows:
     return item
-
-
-def take_rows(flows: TokenRows, chosen: Int[np.ndarray, " B"]) -> RaggedRows:
-    """The chosen rows laid end to end, in memory of their own."""
-    starts = flows.offsets[chosen]
-    lengths = flows.offsets[chosen + 1] - starts
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return RaggedRows(np.asarray(flows.ids[ranges(starts, lengths)]), offsets)
 
 
 def micro_batches(
@@ -261,7 +244,7 @@ def num_passes(flows: StepFlows, max_tokens: int, size: int, device: torch.devic
 
 def idle_batch(flows: StepFlows, *, pad_id: int, device: torch.device) -> Batch:
     """A micro-batch that teaches nothing, for a rank that has no more flows while others have."""
-    row = RaggedRows(np.full(1, pad_id, flows.rows.ids.dtype), np.array([0, 1]))
+    row = JaggedRows(np.full(1, pad_id, flows.rows.ids.dtype), np.array([0, 1]))
     one = share_of(flows, 0, len(flows.class_ids))._replace(rows=row, class_ids=np.array([NO_CLASS]))
     return micro_batches(one, 0, pad_id=pad_id, device=device)[0]
 

@@ -16,10 +16,11 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Int, Int64
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
 from wirebert.errors import ConfigError
-from wirebert.training.corruption import RaggedRows, assemble
+from wirebert.training.corruption import assemble
 
 MOST_16_BIT: Final = 1 << 16
 
@@ -96,7 +97,7 @@ class Masking:
         """Type of ids of which some are masked."""
         return np.dtype(np.uint16) if 2 * self.num_tokens <= MOST_16_BIT else np.dtype(np.uint32)
 
-    def apply(self, rows: RaggedRows, seed: int) -> RaggedRows:
+    def apply(self, rows: JaggedRows, seed: int) -> JaggedRows:
         """Copies of the rows in which some tokens are masked; the same seed masks the same."""
         random = np.random.Generator(np.random.PCG64(seed))
         num_rows = len(rows.offsets) - 1
@@ -109,7 +110,7 @@ class Masking:
         ids = rows.ids.astype(self.dtype)
         ids[is_masked] += self.num_tokens
         if not self.omits_most_frequent:
-            return RaggedRows(ids, rows.offsets)
+            return JaggedRows(ids, rows.offsets)
         is_chosen[row_of[is_feature], slot_of[is_feature]] = False  # written, and masked in place above
         added_rows, added_slots = np.nonzero(is_chosen)
         added = (self.default_ids[added_slots] + self.num_tokens).astype(self.dtype)
@@ -125,7 +126,7 @@ class Masking:
         return is_chosen
 
     def _choose_pieces(
-        self, rows: RaggedRows, row_of: Int64[np.ndarray, " T"], random: np.random.Generator
+        self, rows: JaggedRows, row_of: Int64[np.ndarray, " T"], random: np.random.Generator
     ) -> Bool[np.ndarray, " T"]:
         is_masked = np.zeros(len(rows.ids), bool)
         if not self.max_text_masked:

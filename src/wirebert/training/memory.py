@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 import torch
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.model.batches import pack
-from wirebert.training.corruption import RaggedRows
 from wirebert.training.loop import TrainState, gradients
 
 LENGTH_TRIED: Final = 64
@@ -37,7 +37,7 @@ def _peak_bytes(state: TrainState, num_tokens: int) -> int:
     """Memory that a forward and backward pass over this many tokens takes at its peak."""
     length = min(LENGTH_TRIED, state.model.architecture.max_positions)
     ids = np.zeros(num_tokens // length * length, dtype=np.uint16)
-    rows = RaggedRows(ids, np.arange(0, len(ids) + 1, length))
+    rows = JaggedRows(ids, np.arange(0, len(ids) + 1, length))
     class_ids = np.zeros(len(rows.offsets) - 1, dtype=np.int64)
     pad_id = state.model.architecture.pad_id
     batch = pack(rows, np.arange(len(class_ids)), class_ids, pad_id=pad_id)

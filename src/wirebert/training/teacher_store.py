@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from wirebert.encoding.store import EncodedFlows, map_file
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.errors import DataError
 from wirebert.files import fsync_path
 
@@ -27,9 +27,9 @@ def open_log_probs(path: Path, num_flows: int, num_classes: int) -> Float32[np.n
 
 def cached_log_probs(
     path: Path,
-    blocks: Iterable[EncodedBlock],
+    blocks: Iterable[JaggedRows],
     size: tuple[int, int],
-    ask: Callable[[EncodedBlock], Float[np.ndarray, "flows classes"]],
+    ask: Callable[[JaggedRows], Float[np.ndarray, "flows classes"]],
 ) -> Float32[np.ndarray, "flows classes"]:
     """The scores at `path`; if there are none, they are written: whole or not at all.
 
@@ -53,9 +53,9 @@ def cached_log_probs(
     return open_log_probs(path, *size)
 
 
-def windows(flows: EncodedFlows, size: int = WINDOW) -> Iterator[EncodedBlock]:
+def windows(flows: EncodedFlows, size: int = WINDOW) -> Iterator[JaggedRows]:
     """All flows in order, `size` at a time."""
     for first in range(0, len(flows), size):
         offsets = np.asarray(flows.offsets[first : first + size + 1])
         ids = np.asarray(flows.ids[offsets[0] : offsets[-1]])
-        yield EncodedBlock(ids, offsets - offsets[0], 0)
+        yield JaggedRows(ids, offsets - offsets[0])

@@ -27,7 +27,7 @@ from wirebert.training.checkpoint import Checkpoint, CheckpointFolder
 from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import RowChange
 from wirebert.training.distillation import SoftTargets
-from wirebert.training.feeding import LabelledRows, describe_feeding, steps, steps_per_epoch
+from wirebert.training.feeding import LabelledFlows, describe_feeding, steps, steps_per_epoch
 from wirebert.training.interruption import Termination, defer_signals, device_failures_told, stop_for
 from wirebert.training.loop import TrainState, train
 from wirebert.training.memory import fit_into_memory
@@ -49,8 +49,8 @@ FREE_SETTINGS: Final = (
 
 def fit_model(
     model: DistilBert,
-    train_flows: LabelledRows,
-    valid_flows: LabelledRows,
+    train_flows: LabelledFlows,
+    valid_flows: LabelledFlows,
     config: TrainConfig,
     *,
     seed: int,
@@ -104,7 +104,7 @@ class _Session:
     def __init__(
         self,
         model: DistilBert,
-        data: tuple[LabelledRows, LabelledRows, RowChange | None, SoftTargets | None],
+        data: tuple[LabelledFlows, LabelledFlows, RowChange | None, SoftTargets | None],
         config: TrainConfig,
         seed: int,
         checkpoints: CheckpointFolder,

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.model.batches import score, usual_tokens
 from wirebert.model.masked_predictions import MaskedPredictions, predict_masked
-from wirebert.training.corruption import RaggedRows
-from wirebert.training.feeding import LabelledRows
+from wirebert.training.feeding import LabelledFlows
 from wirebert.training.loop import TrainState
 
 
@@ -24,7 +24,7 @@ class Validation(NamedTuple):
     macro_f1: float
 
 
-def validate(state: TrainState, flows: LabelledRows) -> Validation:
+def validate(state: TrainState, flows: LabelledFlows) -> Validation:
     """Loss, accuracy and macro-F1 on `flows`; the same on all ranks.
 
     The loss is what training minimises, class weights included, so that the best model by this loss is the best by the
@@ -38,7 +38,7 @@ def validate(state: TrainState, flows: LabelledRows) -> Validation:
     return state.communicator.broadcast_object(lambda: validation_metrics(state, flows, logits))
 
 
-def all_logits(state: TrainState, flows: LabelledRows) -> Float32[np.ndarray, "flows C"]:
+def all_logits(state: TrainState, flows: LabelledFlows) -> Float32[np.ndarray, "flows C"]:
     """Class logits of every flow on rank 0, each of several ranks having scored a part of the flows.
 
     Where ranks hold parts of the weights each scores all flows, since they compute every pass together: none may then halve
@@ -50,7 +50,7 @@ def all_logits(state: TrainState, flows: LabelledRows) -> Float32[np.ndarray, "f
     return logits if scores_all(state) else np.concatenate(state.communicator.all_gather(logits))
 
 
-def all_masked_predictions(state: TrainState, flows: LabelledRows) -> MaskedPredictions:
+def all_masked_predictions(state: TrainState, flows: LabelledFlows) -> MaskedPredictions:
     """What the model says of every masked token, the ranks sharing the work in the same way."""
     part = part_to_score(state, flows)
     guesses = predict_masked(state.model, part, device=str(state.device), precision=state.number_format)
@@ -63,15 +63,15 @@ def scores_all(state: TrainState) -> bool:
     return state.is_sharded or state.communicator.size == 1
 
 
-def part_to_score(state: TrainState, flows: LabelledRows) -> RaggedRows:
+def part_to_score(state: TrainState, flows: LabelledFlows) -> JaggedRows:
     """The flows that this rank scores."""
     num_flows, size = len(flows.class_ids), 1 if scores_all(state) else state.communicator.size
     first, last = (num_flows * (state.communicator.rank % size + end) // size for end in (0, 1))
-    return RaggedRows(flows.ids, np.asarray(flows.offsets[first : last + 1]))
+    return JaggedRows(flows.ids, np.asarray(flows.offsets[first : last + 1]))
 
 
 def validation_metrics(
-    state: TrainState, flows: LabelledRows, logits: Float32[np.ndarray, "flows C"]
+    state: TrainState, flows: LabelledFlows, logits: Float32[np.ndarray, "flows C"]
 ) -> Validation:
     """The figures that the flows' logits make."""
     objective = state.host_objective
