@@ -49,7 +49,8 @@ def test_columns_come_from_the_same_column_of_one_row_or_of_several():
     assert np.array_equal(
         own[rows, np.arange(NUM_COLUMNS)], np.concatenate([*(slot_ids(tokenizer, block) for block in blocks)])
     )
-    # With the chance even in [0, 1], half of the columns come from elsewhere on average, in some rows none and in some all.
+    # With the chance even in [0, 1], half of the columns come from elsewhere on average, in some rows none
+    # and in some all.
     most = np.array([np.bincount(row).max() for row in rows])
     assert (most == NUM_COLUMNS).any()
     assert (most == 1).any() or (most == 2).any()

@@ -46,8 +46,8 @@ def trained(
     config = replace(CONFIG, **settings)  # pyright: ignore[reportArgumentType]
     counts = np.bincount(flows.class_ids)
     state = TrainState.start(model, config, seed=3, num_steps=400, class_counts=counts, soft=soft)
-    taught = None if soft is None else soft.log_probabilities
-    for step in train(state, steps(flows, config, seed=3, taught=taught)):
+    teacher_log_probs = None if soft is None else soft.log_probabilities
+    for step in train(state, steps(flows, config, seed=3, teacher_log_probs=teacher_log_probs)):
         if step.index == num_steps:
             break
     return state

@@ -183,7 +183,8 @@ def test_totals_are_means_over_flows_and_then_start_over(make_model: MakeModel, 
 
 
 class NumbersRead(TorchDispatchMode):
-    """Counts what a GPU would have to be waited for: numbers that Python reads, and results whose size depends on numbers."""
+    """Counts what a GPU would have to be waited for: numbers that Python reads, and results whose size
+    depends on numbers."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,13 +1,13 @@
 """Rows that never were: each a training row some of whose columns come from other training rows.
 
-A teacher that is asked about them shows what it makes of traffic that is unlike all training flows; a student that learns
-from the training rows alone does not get to see that.
+A teacher that is asked about them shows what it makes of traffic that is unlike all training flows; a student
+that learns from the training rows alone does not get to see that.
 
 Source: Bucila, Caruana and Niculescu-Mizil, "Model Compression", KDD 2006, section 4.
 
-NOTE[DIFF]: the paper mixes a row with its nearest neighbour, each column with the same chance. Here every column comes from
-a row of its own, drawn from all, and the chance is drawn anew for each row, evenly in [0, 1]. Of a text column it is the
-tail of the text that does, cut anywhere.
+NOTE[DIFF]: the paper mixes a row with its nearest neighbour, each column with the same chance. Here every
+column comes from a row of its own, drawn from all, and the chance is drawn anew for each row, evenly in [0,
+1]. Of a text column it is the tail of the text that does, cut anywhere.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 BLOCK_ROWS: Final = 65_536
 
 MAX_SOURCES: Final = 200_000
-"""Rows that columns are taken from at most: what is in memory does not grow with the data."""
+"""Maximum rows that columns are taken from, which bounds the memory."""
 
 
 def augment_rows(
@@ -72,7 +72,7 @@ def _texts(tokenizer: FlowTokenizer, rows: JaggedRows) -> list[JaggedRows]:
     row_of = np.repeat(np.arange(len(rows)), np.diff(rows.offsets))
     heads = np.flatnonzero(slots >= num_features)
     lengths = np.diff(np.append(heads, len(slots)))
-    # Texts stand last in a row, in the order of their columns.
+    # Texts come last in a row, in the order of their columns.
     lengths = np.minimum(lengths, rows.offsets[1:][row_of[heads]] - heads)
     found: list[JaggedRows] = []
     for slot in range(num_features, len(tokenizer.slots)):
@@ -92,7 +92,8 @@ def _spliced(
     budget: int,
     random: np.random.Generator,
 ) -> JaggedRows:
-    """Each row's text; where it is mixed, the head of that and the tail of another one, of `budget` pieces at most."""
+    """Each row's text; where it is mixed, the head of that and the tail of another one, of `budget` pieces at
+    most."""
     num_pieces = (texts.lengths - 1).clip(0)
     is_cut = is_mixed & (num_pieces[own] > 0)
     head = 1 + np.floor(random.random(len(own)) * num_pieces[own]).astype(np.int64)

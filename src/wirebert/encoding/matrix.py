@@ -1,12 +1,13 @@
-"""Encoded rows as a matrix with a column for each slot: what left-out values stand for is put in again.
+"""Encoded rows as a matrix with a column for each slot: what left-out values represent is put in again.
 
 Text is not in it: of a text column only its first token is, which says that there is text.
 
 Typed tables as the numbers that boosted trees eat.
 
-Numbers and ports stay numbers. Categories, booleans and flags become codes, by falling frequency in training; what
-training never showed has a code of its own (which scikit-learn takes for missing where it splits by set). Text becomes a few statistics: trees read no words, and a reader of the
-report should know. Addresses are left out, since their codes would be identities.
+Numbers and ports stay numbers. Categories, booleans and flags become codes, by falling frequency in training;
+what training never showed has a code of its own (which scikit-learn takes for missing where it splits by
+set). Text becomes a few statistics: trees read no words, and a reader of the report should know. Addresses
+are left out, since their codes would be identities.
 """
 
 from collections.abc import Sequence
@@ -48,7 +49,8 @@ class Ranks:
 
     tokenizer: FlowTokenizer
     of_token: Float64[np.ndarray, " tokens"]
-    """Numbers from low to high, <above> on top, other marks NaN; all tokens of other slots in the vocabulary's order."""
+    """Numbers from low to high, <above> on top, other marks NaN; all tokens of other slots in the
+    vocabulary's order."""
     is_ordered: Bool[np.ndarray, " slots"]
     """Which slots hold numbers; the order of the others means nothing."""
 
@@ -73,7 +75,7 @@ class Ranks:
 
 
 LARGEST = 1e300
-"""Stands for infinity, which the trees' bins can not hold."""
+"""Replaces infinity, which the trees' bins cannot hold."""
 
 MAX_CATEGORIES = 254
 """Categories that scikit-learn's trees can split by set, less one for the unseen."""
@@ -105,9 +107,11 @@ def column_usage(schema: FlowSchema) -> ColumnUsage:
 
 
 def extract_features(table: pa.Table, schema: FlowSchema) -> pa.Table:
-    """Everything that needs no fitting: plain numbers for numbers and texts, plain strings for what will be coded.
+    """Everything that needs no fitting: plain numbers for numbers and texts, plain strings for what will be
+    coded.
 
-    Feature columns that the table lacks are missing in every row, so that tables of several files fit together.
+    Feature columns that the table lacks are missing in every row, so that tables of several files fit
+    together.
     """
     use = column_usage(schema)
     columns: dict[str, AnyArray] = {}

@@ -1,10 +1,9 @@
-"""Encoded flows on disk: raw little-endian arrays that are memory-mapped, and one JSON file that says what they hold.
+"""Encoded flows on disk: memory-mapped little-endian arrays with one JSON index.
 
-Tokenizers and encoded flows that are found again, by the content of the data and the settings that made them.
+Tokenizers and encoded flows are cached by a key of the data's content and the settings.
 
-Rows that become equal by encoding: flows of the same tokens look the same to a model.
-
-Figures on flows that look like a training flow show memory; figures on the others show what was learned.
+Row hashes find rows that become equal by encoding, which look the same to a model: metrics on flows that are
+identical to a training flow show memory, metrics on the others show generalisation.
 """
 
 import fcntl
@@ -94,7 +93,8 @@ class EncodedFlows:
 
 
 class StoreWriter:
-    """Writes encoded flows block by block; the folder appears whole when the `with` block ends, or not at all."""
+    """Writes encoded flows block by block; the complete folder appears when the `with` block ends, or
+    none."""
 
     def __init__(self, folder: Path, dtype: np.dtype[Any]) -> None:
         if dtype.name not in _ID_TYPES:
@@ -172,7 +172,8 @@ def _read_index(path: Path) -> dict[str, Any]:
         ) from error
     if known["format"] != FORMAT or known["id_type"] not in _ID_TYPES:
         raise DataError(
-            f"{path}: expected encoded flows of format {FORMAT}, found format {known['format']!r} with ids of type "
+            f"{path}: expected encoded flows of format {FORMAT}, found format {known['format']!r} with ids "
+            "of type "
             f"{known['id_type']!r}; encode the data again"
         )
     return known

@@ -100,7 +100,8 @@ def join_rows(
 
 
 def within_budget(texts: JaggedRows, budget: int) -> tuple[JaggedRows, Bool[np.ndarray, " sequences"]]:
-    """Sequences cut to `budget`, and which of them were cut: three quarters from the head, one from the tail are kept.
+    """Sequences cut to `budget`, and which of them were cut: three quarters from the head, one from the tail
+    are kept.
 
     >>> within_budget(JaggedRows(np.arange(10), np.array([0, 10])), 4)[0].ids
     array([0, 1, 2, 9])

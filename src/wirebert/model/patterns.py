@@ -1,12 +1,13 @@
-"""Which tokens of a row may see each other: all, neighbours, those of one group of columns, or what a user's function says.
+"""Which tokens of a row may see each other: all, neighbours, those of one group of columns, or what a user's
+function says.
 
-`[CLS]`, the first token of a row, sees all tokens and is seen by all: it has to sum the row up. Everything else is up to
-the pattern, a function of tensors that broadcast:
+`[CLS]`, the first token of a row, sees all tokens and is seen by all: it has to sum the row up. Everything
+else is up to the pattern, a function of tensors that broadcast:
 
     def pattern(asks: Tokens, answers: Tokens) -> Bool[Tensor, "..."]: ...
 
-Source: Beltagy, Peters and Cohan, "Longformer: the long-document transformer", 2020, section 3 (local windows with global
-tokens).
+Source: Beltagy, Peters and Cohan, "Longformer: the long-document transformer", 2020, section 3 (local windows
+with global tokens).
 
 Shape letters: B flows, L tokens per flow (padded).
 """
@@ -56,7 +57,8 @@ _IMPORTED: dict[str, Pattern] = {}
 
 
 def import_pattern(name: str) -> Pattern | None:
-    """As `find_pattern`, and a function given as `package.module:name` is imported: for a user's own settings.
+    """As `find_pattern`, and a function given as `package.module:name` is imported: for a user's own
+    settings.
 
     Raises:
         ConfigError: there is no such pattern.
@@ -73,7 +75,8 @@ def import_pattern(name: str) -> Pattern | None:
 
 
 def find_pattern(name: str) -> Pattern | None:
-    """The pattern of this name: `full` (None), `columns`, `window:REACH`, or a function that has been imported.
+    """The pattern of this name: `full` (None), `columns`, `window:REACH`, or a function that has been
+    imported.
 
     Nothing is imported here: the name may come from a model file, which must not run code.
 
@@ -90,7 +93,8 @@ def find_pattern(name: str) -> Pattern | None:
     if name in _IMPORTED:
         return _IMPORTED[name]
     raise ConfigError(
-        "model.attention_pattern must be full, columns, window:REACH, or a function package.module:name that can be "
+        "model.attention_pattern must be full, columns, window:REACH, or a function package.module:name that "
+        "can be "
         f"imported (for a saved model: `import_pattern` it before), got {name!r}"
     )
 
@@ -101,7 +105,8 @@ def allowed(
     groups: Int[Tensor, "B L"],
     mask: Bool[Tensor, "B L"] | None,
 ) -> Bool[Tensor, "B L L"]:
-    """Which slot may see which: what the pattern says, `[CLS]` and all, all and `[CLS]`, and padding never."""
+    """Which slot may see which: what the pattern says, `[CLS]` and all, all and `[CLS]`, and padding
+    never."""
     place = torch.arange(ids.shape[1], device=ids.device)
     asks = Tokens(place[None, :, None], groups[:, :, None], ids[:, :, None])
     answers = Tokens(place[None, None, :], groups[:, None, :], ids[:, None, :])

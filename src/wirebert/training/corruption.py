@@ -1,7 +1,6 @@
-"""What the training data never show, shown all the same: missing and unseen values, and whole columns gone.
+"""Corruption of training flows: missing and unseen values, and dropped columns, which training data may lack.
 
-Works on ragged rows: `ids` holds all tokens of a step's flows one after the other, row r is
-`ids[offsets[r]:offsets[r + 1]]` and starts with a token of no slot, `[CLS]`.
+Works on `JaggedRows`; each row starts with `[CLS]`, a token without a slot.
 
 Shape letters: B flows, T tokens of all flows, S slots.
 """
@@ -24,7 +23,7 @@ MAX_COLUMNS_DROPPED: Final = 0.5
 
 @runtime_checkable
 class RowChange(Protocol):
-    """How flows are changed before a step sees them."""
+    """A change of the flows before each step."""
 
     def apply(self, rows: JaggedRows, seed: int) -> JaggedRows:
         """Changed copies of the rows; the same seed changes the same rows in the same way."""
@@ -33,12 +32,13 @@ class RowChange(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Corruption:
-    """How flows are changed before a step sees them.
+    """Random missing and unseen values, and dropped columns.
 
-    Each feature becomes one of its slot's marks (<missing>, <unseen>, <rare>, <above>, ...: tokens that training data may
-    lack) with probability `feature_share`; where common values are left
-    out, so does each left-out feature, whose token is then added at the end of the row. A share `column_share` of the
-    flows loses a random set of columns: every slot of such a column is <absent>, and a text column's pieces are gone.
+    Each feature becomes one of its slot's marks (<missing>, <unseen>, <rare>, <above>, ...: tokens that
+    training data may lack) with probability `feature_share`; where common values are left out, so does each
+    left-out feature, whose token is then added at the end of the row. A share `column_share` of the flows
+    loses a random set of columns: every slot of such a column is <absent>, and a text column's pieces are
+    gone.
     """
 
     token_slots: Int[np.ndarray, " tokens"]
@@ -57,10 +57,10 @@ class Corruption:
     """Column of each slot, counted from 0: slots of one column are dropped together."""
 
     omits_most_frequent: bool
-    """Whether a slot without a token stands for its most frequent value."""
+    """Whether a slot without a token represents its most frequent value."""
 
     feature_share: float
-    """Probability that a feature is shown as missing or unseen."""
+    """Probability that a feature is replaced by missing or unseen."""
 
     column_share: float
     """Probability that a flow loses some columns."""
@@ -97,7 +97,8 @@ class Corruption:
 
         Args:
             slot_columns: Column of each slot, counted from 0.
-            slot_marks: Per slot, the tokens that training data may lack: <missing>, <unseen>, <rare>, <above>, ...
+            slot_marks: Per slot, the tokens that training data may lack: <missing>, <unseen>, <rare>,
+                <above>, ...
         """
         # <absent> means that the whole column is gone, which is drawn for columns, not for single features.
         chosen = [ids[ids != absent] for ids, absent in zip(slot_marks, slot_special[:, 2], strict=True)]

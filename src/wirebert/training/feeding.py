@@ -26,7 +26,7 @@ MAX_MEMORY_FRACTION: Final = 0.5
 
 @runtime_checkable
 class LabelledFlows(TokenRows, Protocol):
-    """Encoded flows whose classes are known."""
+    """Encoded flows with class ids."""
 
     @property
     def class_ids(self) -> Int64[np.ndarray, " N"]:
@@ -45,15 +45,15 @@ class StepFlows(NamedTuple):
 
     rows: JaggedRows
     class_ids: Int64[np.ndarray, " B"]
-    taught: Float32[np.ndarray, "B C"] | None = None
+    teacher_log_probs: Float32[np.ndarray, "B C"] | None = None
     """Log-probabilities that a teacher gives each flow, if there is a teacher."""
 
-    def taught_of(self, chosen: Int64[np.ndarray, " K"]) -> Float32[np.ndarray, "K C"] | None:
-        """What the teacher says of these flows of the step."""
-        return None if self.taught is None else self.taught[chosen]
+    def teacher_log_probs_of(self, chosen: Int64[np.ndarray, " K"]) -> Float32[np.ndarray, "K C"] | None:
+        """The teacher's log-probabilities of these flows of the step."""
+        return None if self.teacher_log_probs is None else self.teacher_log_probs[chosen]
 
     def answers(self, num_tokens: int) -> Int64[np.ndarray, " A"]:
-        """What the model is to say: the tokens behind the masks, or where nothing is masked each flow's class.
+        """The targets: the masked tokens, or each flow's class if nothing is masked.
 
         Args:
             num_tokens: size of the vocabulary, by which the id of a masked token is raised.
@@ -63,7 +63,7 @@ class StepFlows(NamedTuple):
 
 
 def steps_per_epoch(num_flows: int, batch_size: int) -> int:
-    """Steps that show every flow once; the last one takes what is left.
+    """Steps of one epoch; the last one takes the rest.
 
     >>> steps_per_epoch(10, 4)
     3
@@ -91,9 +91,9 @@ class StepSource(Dataset[StepFlows]):
         *,
         seed: int,
         corruption: RowChange | None = None,
-        taught: Float32[np.ndarray, "N C"] | None = None,
+        teacher_log_probs: Float32[np.ndarray, "N C"] | None = None,
     ) -> None:
-        self.flows, self.taught = flows, taught
+        self.flows, self.teacher_log_probs = flows, teacher_log_probs
         self._config, self._seed, self._corruption = config, seed, corruption
         self._steps_per_epoch = steps_per_epoch(len(flows.class_ids), config.batch_size)
         self._order = (NO_STEP, np.empty(0, dtype=np.int64))  # of one epoch
@@ -111,8 +111,10 @@ class StepSource(Dataset[StepFlows]):
         rows = take_rows(self.flows, chosen)
         if self._corruption is not None:
             rows = self._corruption.apply(rows, mix(self._seed, Purpose.CORRUPTION, epoch, index))
-        taught = None if self.taught is None else np.asarray(self.taught[chosen])
-        return StepFlows(index, epoch, rows, self.flows.class_ids[chosen].astype(np.int64), taught)
+        teacher_log_probs = (
+            None if self.teacher_log_probs is None else np.asarray(self.teacher_log_probs[chosen])
+        )
+        return StepFlows(index, epoch, rows, self.flows.class_ids[chosen].astype(np.int64), teacher_log_probs)
 
 
 def steps(
@@ -121,14 +123,16 @@ def steps(
     *,
     seed: int,
     corruption: RowChange | None = None,
-    taught: Float32[np.ndarray, "N C"] | None = None,
+    teacher_log_probs: Float32[np.ndarray, "N C"] | None = None,
     first_step: int = 0,
 ) -> Iterator[StepFlows]:
-    """The flows of every step from `first_step` to the end of the last epoch, made by `choose_workers` processes.
+    """The flows of every step from `first_step` to the end of the last epoch, made by `choose_workers`
+    processes.
 
-    `build_distillation_data` holds a teacher's log-probabilities of each flow as it is: corruption changes what the student sees alone.
+    `build_distillation_data` holds a teacher's log-probabilities of each flow as it is: corruption changes
+    what the student sees alone.
     """
-    source = StepSource(flows, config, seed=seed, corruption=corruption, taught=taught)
+    source = StepSource(flows, config, seed=seed, corruption=corruption, teacher_log_probs=teacher_log_probs)
     numbers = range(first_step, len(source))
     num_workers = choose_workers(flows, config)
     if num_workers == 0:
@@ -151,8 +155,8 @@ def choose_workers(flows: LabelledFlows, config: TrainConfig) -> int:
     """Processes that read the flows of coming steps.
 
     One thread that reads from memory prepares flows several times as fast as an H200 trains on them
-    (`benchmarks/train.py --recipes feeding leave-out`). Only where the encoded flows do not fit into memory, so that
-    reading waits for the disk, other processes are worth their cost.
+    (`benchmarks/train.py --recipes feeding leave-out`). Only where the encoded flows do not fit into memory,
+    so that reading waits for the disk, other processes are worth their cost.
     """
     if config.workers is not None:
         return config.workers
@@ -186,7 +190,8 @@ def micro_batches(
     batch_size: int = 0,
     loss_weight: float = 1.0,
 ) -> list[Batch]:
-    """The step's flows, at most `max_tokens` slots at once (0: all at once): packed for a GPU, else padded by length.
+    """The step's flows, at most `max_tokens` slots at once (0: all at once): packed for a GPU, else padded by
+    length.
 
     `batch_size` is the number of flows of most steps, which the last step of an epoch is filled up to.
     """
@@ -201,7 +206,7 @@ def micro_batches(
                 pad_id=pad_id,
                 num_flows=batch_size if len(chosen) == len(lengths) else 0,
                 loss_weight=loss_weight,
-                taught=flows.taught_of(chosen),
+                teacher_log_probs=flows.teacher_log_probs_of(chosen),
             ).pinned()
             for chosen in parts
         ]
@@ -210,7 +215,9 @@ def micro_batches(
             *pad(flows.rows, chosen, pad_id=pad_id),
             torch.from_numpy(flows.class_ids[chosen]),
             loss_weight,
-            None if (taught := flows.taught_of(chosen)) is None else torch.from_numpy(taught),
+            None
+            if (teacher_log_probs := flows.teacher_log_probs_of(chosen)) is None
+            else torch.from_numpy(teacher_log_probs),
         )
         for chosen in parts
     ]
@@ -231,7 +238,9 @@ def share_of(flows: StepFlows, rank: int, size: int) -> StepFlows:
         return flows
     chosen = np.arange(rank, len(flows.class_ids), size)
     return flows._replace(
-        rows=take_rows(flows.rows, chosen), class_ids=flows.class_ids[chosen], taught=flows.taught_of(chosen)
+        rows=take_rows(flows.rows, chosen),
+        class_ids=flows.class_ids[chosen],
+        teacher_log_probs=flows.teacher_log_probs_of(chosen),
     )
 
 
@@ -243,7 +252,7 @@ def num_passes(flows: StepFlows, max_tokens: int, size: int, device: torch.devic
 
 
 def idle_batch(flows: StepFlows, *, pad_id: int, device: torch.device) -> Batch:
-    """A micro-batch that teaches nothing, for a rank that has no more flows while others have."""
+    """A micro-batch without gradients, for a rank that has fewer micro-batches than others."""
     row = JaggedRows(np.full(1, pad_id, flows.rows.ids.dtype), np.array([0, 1]))
     one = share_of(flows, 0, len(flows.class_ids))._replace(rows=row, class_ids=np.array([NO_CLASS]))
     return micro_batches(one, 0, pad_id=pad_id, device=device)[0]

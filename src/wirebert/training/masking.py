@@ -1,10 +1,12 @@
-"""Which features of a flow are masked in pretraining: a fixed share of every row's, drawn anew each time it is shown.
+"""Masking for pretraining: a fixed fraction of each row's features, drawn anew each epoch.
 
 Works on ragged rows as `wirebert.training.feature_corruption` does. A masked token is written as its id + V
-(`wirebert.model.masked_lm`), V being the size of the vocabulary. Where rows leave out their most frequent values, a value that
-is not written is masked all the same: its mask is added to the row, and nothing tells it from the mask of another value.
+(`wirebert.model.masked_lm`), V being the size of the vocabulary. Where rows leave out their most frequent
+values, a value that is not written is masked all the same: its mask is added to the row, and nothing tells it
+from the mask of another value.
 
-Source: Devlin et al., "BERT", 2018, section 3.1: 15 % of the tokens, the same number in rows of the same length.
+Source: Devlin et al., "BERT", 2018, section 3.1: 15 % of the tokens, the same number in rows of the same
+length.
 
 Shape letters: B flows, T tokens of all flows, S slots that are masked, P pieces of text of all flows.
 """
@@ -30,7 +32,7 @@ class MaskingConfig:
     """What pretraining asks for."""
 
     mask_fraction: float = 0.15
-    """Share of a flow's features, and of the pieces of its texts, that are masked, in (0, 1); at least one is."""
+    """Fraction of a flow's features and text pieces that is masked, in (0, 1); at least one is."""
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_fraction < 1:
@@ -39,7 +41,8 @@ class MaskingConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Masking:
-    """Masks features and pieces of text; `column:` tokens of texts stay, since their pieces would give them away."""
+    """Masks features and pieces of text; `column:` tokens of texts stay, since their pieces would give them
+    away."""
 
     num_tokens: int
     """Size of the vocabulary."""
@@ -54,7 +57,7 @@ class Masking:
     """Each slot's most frequent value."""
 
     omits_most_frequent: bool
-    """Whether a slot without a token stands for its most frequent value."""
+    """Whether a slot without a token represents its most frequent value."""
 
     mask_fraction: float
     max_text_masked: int

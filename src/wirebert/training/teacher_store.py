@@ -1,4 +1,4 @@
-"""What a teacher says about encoded flows: one file beside their store, a row of numbers for each flow, memory-mapped."""
+"""A teacher's log-probabilities of encoded flows: one memory-mapped file next to their store."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from wirebert.errors import DataError
 from wirebert.files import fsync_path
 
 WINDOW: Final = 8_192
-"""Flows that the teacher is asked about at a time: what is in memory does not grow with the data."""
+"""Flows that the teacher scores at a time, which bounds the memory."""
 
 
 def open_log_probs(path: Path, num_flows: int, num_classes: int) -> Float32[np.ndarray, "flows classes"]:
@@ -41,7 +41,7 @@ def cached_log_probs(
     try:
         return open_log_probs(path, *size)
     except DataError:
-        pass  # written anew below
+        pass  # written below
     aside = path.with_name(f".{path.name}.partial")
     least = np.finfo(np.float32).tiny
     with aside.open("wb") as file:

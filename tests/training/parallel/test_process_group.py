@@ -69,7 +69,8 @@ def free_port() -> int:
 
 
 def in_ranks(work: Callable[[ProcessGroup], None], folder: Path, size: int = 2) -> list[int]:
-    """Exit codes of forked processes that do this work together; what they would tell the user lands in `folder`."""
+    """Exit codes of forked processes that do this work together; what they would tell the user lands in
+    `folder`."""
     port = free_port()
 
     def run(rank: int) -> None:
