@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from wirebert.model.config import Architecture
     from wirebert.model.distilbert import DistilBert
     from wirebert.training.config import TrainConfig
-    from wirebert.training.feeding import LabelledRows
+    from wirebert.training.feeding import LabelledFlows
     from wirebert.training.loop import TrainState, TrainStep
     from wirebert.training.parallel.process_group import Communicator
     from wirebert.training.step_metrics import MetricTotals
@@ -238,7 +238,7 @@ class MeanRow(NamedTuple):
     """Mean of the squared number of tokens."""
 
     @classmethod
-    def of(cls, flows: "LabelledRows") -> "MeanRow":
+    def of(cls, flows: "LabelledFlows") -> "MeanRow":
         """Over all rows."""
         lengths = np.diff(flows.offsets).astype(float)
         return cls(float(lengths.mean()), float(np.square(lengths).mean()))

@@ -19,7 +19,7 @@ from harness import MeanRow, Meter, Work
 from torch import Tensor
 
 from wirebert.model.config import Architecture
-from wirebert.training.feeding import LabelledRows
+from wirebert.training.feeding import LabelledFlows
 
 WORDPIECE_TOKENS = 397
 """Of a row of NSL-KDD as `key: value` text, on average (docs/experiments.md)."""
@@ -99,7 +99,7 @@ def stock_loop(
 class RowsOfLists(torch.utils.data.Dataset[Mapping[str, Any]]):
     """Encoded flows as `Trainer` wants them."""
 
-    def __init__(self, flows: LabelledRows) -> None:
+    def __init__(self, flows: LabelledFlows) -> None:
         self.ids = np.asarray(flows.ids).astype(np.int64)
         self.offsets, self.class_ids = np.asarray(flows.offsets), np.asarray(flows.class_ids)
 
@@ -130,7 +130,7 @@ class Collator:
 
 def trainer_loop(
     architecture: Architecture,
-    flows: LabelledRows,
+    flows: LabelledFlows,
     meter: Meter,
     *,
     batch_size: int,

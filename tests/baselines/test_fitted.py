@@ -14,7 +14,7 @@ from wirebert.baselines.task import Params, Predict, Rows, Task
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.store import EncodedFlows
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.metrics.class_weights import ClassWeighting
 
@@ -173,7 +173,7 @@ def encoded(tokenizer: FlowTokenizer, table: pa.Table, class_ids: np.ndarray) ->
 
 def fit_teacher(
     tokenizer: FlowTokenizer,
-    train: EncodedBlock,
+    train: JaggedRows,
     class_ids: np.ndarray,
     valid: EncodedFlows,
     *,

@@ -84,7 +84,7 @@ def test_it_leaves_a_page_a_table_and_figures_for_programs(compared: tuple[Path,
 @pytest.mark.slow
 def test_every_read_of_the_test_is_in_the_ledger_beside_it(compared: tuple[Path, Comparison]) -> None:
     out, comparison = compared
-    reads = read_ledger(out.parent / "format_file_usage.jsonl")
+    reads = read_ledger(out.parent / "test_reads.jsonl")
     assert len(reads) == 2 + 2 * 2  # ours, and the other method as it is and as chosen, with two seeds each
     assert comparison.files["test"].num_reads == 6
     assert len({read.recipe_sha256 for read in reads} - {""}) == 1

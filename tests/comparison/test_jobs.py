@@ -71,6 +71,4 @@ def test_what_a_method_learns_and_says_of_validation_rows_is_bit_equal_whatever_
         assert first.equals(second)
     tests = [parquet.read_table(out / "jobs/logistic-plain-1/predictions/test.parquet") for out in outs]
     assert not tests[0].equals(tests[1])
-    assert (outs[0] / "jobs" / "format_file_usage.jsonl").read_text().count(
-        "\n"
-    ) == 1  # the trial opened none
+    assert (outs[0] / "jobs" / "test_reads.jsonl").read_text().count("\n") == 1  # the trial opened none

@@ -10,7 +10,7 @@ from wirebert.encoding.augmentation import augment_rows
 from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.matrix import slot_ids
 from wirebert.encoding.store import EncodedFlows
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 NUM_COLUMNS = 8
@@ -33,7 +33,7 @@ def fitted(*, leave_out: bool = False, text: bool = False) -> tuple[FlowTokenize
     return tokenizer, EncodedFlows.from_arrays(block.ids, block.offsets, rows, rows)
 
 
-def sources(tokenizer: FlowTokenizer, flows: EncodedFlows, blocks: list[EncodedBlock]) -> np.ndarray:
+def sources(tokenizer: FlowTokenizer, flows: EncodedFlows, blocks: list[JaggedRows]) -> np.ndarray:
     """Which row each feature of the mixed rows comes from."""
     own = slot_ids(tokenizer, flows)[:, :NUM_COLUMNS]
     found = np.concatenate([slot_ids(tokenizer, block) for block in blocks])[:, :NUM_COLUMNS]
@@ -49,7 +49,8 @@ def test_columns_come_from_the_same_column_of_one_row_or_of_several():
     assert np.array_equal(
         own[rows, np.arange(NUM_COLUMNS)], np.concatenate([*(slot_ids(tokenizer, block) for block in blocks)])
     )
-    # With the chance even in [0, 1], half of the columns come from elsewhere on average, in some rows none and in some all.
+    # With the chance even in [0, 1], half of the columns come from elsewhere on average, in some rows none
+    # and in some all.
     most = np.array([np.bincount(row).max() for row in rows])
     assert (most == NUM_COLUMNS).any()
     assert (most == 1).any() or (most == 2).any()
@@ -82,7 +83,7 @@ def test_a_mixed_row_leaves_out_defaults_as_an_encoded_one_does():
     assert np.diff(block.offsets).min() < 1 + NUM_COLUMNS
 
 
-def cells(tokenizer: FlowTokenizer, block: EncodedBlock | EncodedFlows, name: str = "payload") -> list[str]:
+def cells(tokenizer: FlowTokenizer, block: JaggedRows | EncodedFlows, name: str = "payload") -> list[str]:
     return [
         tokenizer.decode(block.ids[first:last])[name]
         for first, last in zip(block.offsets[:-1], block.offsets[1:], strict=True)

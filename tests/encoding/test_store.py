@@ -17,17 +17,17 @@ from wirebert.encoding.store import (
     store_key,
     tokenizer_key,
 )
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError
 
 
-def block(rows: list[list[int]], dtype: type[np.unsignedinteger] = np.uint16) -> EncodedBlock:
+def block(rows: list[list[int]], dtype: type[np.unsignedinteger] = np.uint16) -> JaggedRows:
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-    return EncodedBlock(np.array([token for row in rows for token in row], dtype), offsets, 1)
+    return JaggedRows(np.array([token for row in rows for token in row], dtype), offsets, 1)
 
 
-def write(folder: Path, blocks: list[EncodedBlock]) -> None:
+def write(folder: Path, blocks: list[JaggedRows]) -> None:
     with StoreWriter(folder, np.dtype(np.uint16)) as writer:
         row = 0
         for one in blocks:

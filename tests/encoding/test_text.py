@@ -27,12 +27,12 @@ def stock(wordpieces: str) -> Subwords:
 
 
 def cut(pieces: Subwords, text: str) -> list[str]:
-    return [pieces.strings[index] for index in pieces.encode([text]).flat.tolist()]
+    return [pieces.strings[index] for index in pieces.encode([text]).ids.tolist()]
 
 
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_learned_pieces_give_every_text_back_exactly(learned: Subwords, text: str):
-    assert learned.decode(learned.encode([text]).flat.tolist()) == text
+    assert learned.decode(learned.encode([text]).ids.tolist()) == text
 
 
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=300))
@@ -54,7 +54,7 @@ def test_wordpieces_keep_their_ids_and_words_stay_whole(stock: Subwords, wordpie
     assert stock.strings[: len(words)] == words
     assert len(words) == stock.num_given == 30_522
     assert cut(stock, "SELECT password FROM users") == ["select", "password", "from", "users"]
-    assert stock.decode(stock.encode(["SELECT tokenizers"]).flat.tolist()) == "select tokenizers"
+    assert stock.decode(stock.encode(["SELECT tokenizers"]).ids.tolist()) == "select tokenizers"
 
 
 @pytest.mark.parametrize("pieces", ["learned", "stock"])
@@ -77,7 +77,7 @@ def test_all_bytes_have_a_piece_even_without_training_texts():
 def test_pieces_survive_json(learned: Subwords):
     again = Subwords(kind="bpe", state=json.loads(json.dumps(dict(learned.state))))
     assert again.strings == learned.strings
-    assert again.encode(TEXTS[:3]).flat.tolist() == learned.encode(TEXTS[:3]).flat.tolist()
+    assert again.encode(TEXTS[:3]).ids.tolist() == learned.encode(TEXTS[:3]).ids.tolist()
 
 
 def test_learning_gives_the_same_pieces_in_every_process(learned: Subwords):

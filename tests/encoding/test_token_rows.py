@@ -2,13 +2,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirebert.encoding.text import Ragged
-from wirebert.encoding.token_rows import TextCells, join_rows, within_budget
+from wirebert.encoding.token_rows import JaggedRows, TextCells, join_rows, within_budget
 
 
-def ragged(sequences: list[list[int]]) -> Ragged:
+def ragged(sequences: list[list[int]]) -> JaggedRows:
     offsets = np.cumsum([0, *map(len, sequences)]).astype(np.int64)
-    return Ragged(np.array([number for row in sequences for number in row], np.int64), offsets)
+    return JaggedRows(np.array([number for row in sequences for number in row], np.int64), offsets)
 
 
 @given(st.lists(st.integers(0, 12), max_size=6), st.integers(1, 9))
@@ -18,7 +17,7 @@ def test_the_budget_keeps_head_and_tail_and_counts_what_it_cuts(lengths: list[in
     for index, text in enumerate(texts):
         tail = budget // 4
         expected = text if len(text) <= budget else text[: budget - tail] + text[len(text) - tail :]
-        assert cut.flat[cut.offsets[index] : cut.offsets[index + 1]].tolist() == expected
+        assert cut.ids[cut.offsets[index] : cut.offsets[index + 1]].tolist() == expected
         assert is_cut[index] == (len(text) > budget)
 
 

@@ -13,7 +13,7 @@ from wirebert.data.flows import open_flows
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.synthetic import write_csv
 from wirebert.encoding.config import EncodingConfig
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, DataError, SchemaError
 
@@ -50,7 +50,7 @@ def table(**columns: list[Any]) -> pa.Table:
     return pa.table(arrays)
 
 
-def row(block: EncodedBlock, index: int = 0) -> np.ndarray:
+def row(block: JaggedRows, index: int = 0) -> np.ndarray:
     return block.ids[block.offsets[index] : block.offsets[index + 1]]
 
 

@@ -28,7 +28,7 @@ def note(folder: Path, sha256: str = "aa", seed: int = 1, **more: object) -> Fil
 
 def test_reads_are_appended_and_counted_by_content(tmp_path: Path) -> None:
     ledger = ledger_beside(tmp_path / "run")
-    assert ledger == tmp_path / "format_file_usage.jsonl"
+    assert ledger == tmp_path / "test_reads.jsonl"
     assert read_ledger(ledger) == []
     note(tmp_path)
     before = ledger.read_bytes()
@@ -42,24 +42,24 @@ def test_reads_are_appended_and_counted_by_content(tmp_path: Path) -> None:
 def test_lines_of_several_writers_stay_whole(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(note, [tmp_path] * 40))
-    assert len(read_ledger(tmp_path / "format_file_usage.jsonl")) == 40
+    assert len(read_ledger(tmp_path / "test_reads.jsonl")) == 40
 
 
 def test_the_recipe_is_hashed_as_its_file_stands(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("[model]\nsize = 'mini'\n")
     record_test_read(tmp_path / "run", data="-", sha256="a", command="c", settings={}, recipe=recipe)
-    (read,) = read_ledger(tmp_path / "format_file_usage.jsonl")
+    (read,) = read_ledger(tmp_path / "test_reads.jsonl")
     assert read.recipe_sha256 == hashlib.sha256(recipe.read_bytes()).hexdigest()
     assert (read.run, read.settings_sha256) == ("run", "")
 
 
 def test_a_line_that_is_no_read_is_refused_by_its_number(tmp_path: Path) -> None:
     note(tmp_path)
-    with (tmp_path / "format_file_usage.jsonl").open("a") as file:
+    with (tmp_path / "test_reads.jsonl").open("a") as file:
         file.write(json.dumps({"time": "now"}) + "\n")
     with pytest.raises(RunError, match="line 2"):
-        read_ledger(tmp_path / "format_file_usage.jsonl")
+        read_ledger(tmp_path / "test_reads.jsonl")
 
 
 def test_where_the_cache_lies_and_which_dice_are_thrown_is_no_choice() -> None:

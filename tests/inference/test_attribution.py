@@ -6,7 +6,7 @@ import pytest
 
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.config import EncodingConfig
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.inference.attribution import explain, log_odds, slot_tokens, with_tokens
 
@@ -37,11 +37,11 @@ TOKENIZERS = [
 ]
 
 
-def additive(tokenizer: FlowTokenizer, seed: int = 0) -> Callable[[EncodedBlock], np.ndarray]:
+def additive(tokenizer: FlowTokenizer, seed: int = 0) -> Callable[[JaggedRows], np.ndarray]:
     """A model whose first class gains what each token is worth; what is left out is worth what its token would be."""
     worth = np.random.default_rng(seed).normal(size=tokenizer.num_tokens)
 
-    def logits(block: EncodedBlock) -> np.ndarray:
+    def logits(block: JaggedRows) -> np.ndarray:
         sums = worth[slot_tokens(tokenizer, block)].sum(axis=1)
         return np.stack([sums, np.zeros(len(block))], axis=1).astype(np.float32)
 

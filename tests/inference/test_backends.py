@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from wirebert.cli.main import build_parser
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.inference.artifact import Artifact, add_export, load_artifact, save_artifact
 from wirebert.inference.backends import EngineOptions, open_backend, softmax
@@ -27,7 +27,7 @@ class FirstClassBackend:
             raise ArtifactError("this is no toy")
         return cls(engine.name, len(artifact.classes.classes))
 
-    def logits(self, flows: EncodedBlock) -> np.ndarray:
+    def logits(self, flows: JaggedRows) -> np.ndarray:
         logits = np.zeros((len(flows), self.num_classes), np.float32)
         logits[:, 0] = 9.0
         return logits

@@ -12,7 +12,7 @@ import torch
 
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.inference import detector as module
 from wirebert.inference import export
@@ -288,7 +288,7 @@ def test_equal_rows_are_computed_once_and_remembered(
     computed: list[int] = []
     real = TorchBackend.logits
 
-    def counted(self: TorchBackend, flows: EncodedBlock) -> np.ndarray:
+    def counted(self: TorchBackend, flows: JaggedRows) -> np.ndarray:
         computed.append(len(flows))
         return real(self, flows)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.encoding.token_rows import EncodedBlock, take_rows
+from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.backends import softmax
@@ -15,7 +15,7 @@ from wirebert.inference.torch_backend import TorchBackend
 
 
 @pytest.fixture(scope="module")
-def block(artifact: Artifact, table: pa.Table) -> EncodedBlock:
+def block(artifact: Artifact, table: pa.Table) -> JaggedRows:
     return artifact.tokenizer.encode(table)
 
 
@@ -34,7 +34,7 @@ def torch_backend(artifact: Artifact) -> TorchBackend:
 @pytest.mark.parametrize("slots", [16, 704])
 def test_onnx_gives_the_logits_of_torch(
     artifact: Artifact,
-    block: EncodedBlock,
+    block: JaggedRows,
     onnx_file: bytes,
     threads: int | None,
     slots: int,
@@ -46,13 +46,13 @@ def test_onnx_gives_the_logits_of_torch(
     np.testing.assert_allclose(onnx.logits(block), torch_backend(artifact).logits(block), atol=2e-5)
 
 
-def test_no_flows_have_no_logits(artifact: Artifact, block: EncodedBlock, onnx_file: bytes):
+def test_no_flows_have_no_logits(artifact: Artifact, block: JaggedRows, onnx_file: bytes):
     none = take_rows(block, np.arange(0))
     assert OnnxBackend("onnx", onnx_file, pad_id=0).logits(none).shape == (0, 3)
 
 
-def test_padding_is_marked(block: EncodedBlock):
-    flows = EncodedBlock(np.array([1, 5, 9, 1], np.uint16), np.array([0, 3, 4]), 0)
+def test_padding_is_marked(block: JaggedRows):
+    flows = JaggedRows(np.array([1, 5, 9, 1], np.uint16), np.array([0, 3, 4]), 0)
     ids, mask = padded(flows, np.array([1, 0]), pad_id=7)
     assert ids.tolist() == [[1, 7, 7], [1, 5, 9]]
     assert mask.tolist() == [[1, 0, 0], [1, 1, 1]]
@@ -60,7 +60,7 @@ def test_padding_is_marked(block: EncodedBlock):
 
 @pytest.mark.parametrize(("shift", "expected"), [(0.0, True), (0.01, True), (0.03, False)])
 def test_an_export_agrees_unless_its_probabilities_have_moved(
-    artifact: Artifact, block: EncodedBlock, onnx_file: bytes, shift: float, expected: bool
+    artifact: Artifact, block: JaggedRows, onnx_file: bytes, shift: float, expected: bool
 ):
     onnx = OnnxBackend("onnx", onnx_file, pad_id=artifact.tokenizer.pad_id)
     some = take_rows(block, np.arange(9))

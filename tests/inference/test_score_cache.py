@@ -6,18 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wirebert.encoding.store import row_hashes
-from wirebert.encoding.token_rows import EncodedBlock, take_rows
+from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.inference.score_cache import ScoreCache, distinct_rows, join_blocks
 
 ROWS = [[1, 5, 9], [1], [1, 5, 9], [1, 9, 5], [1, 5], [1]]
 
 
-def block_of(rows: list[list[int]]) -> EncodedBlock:
+def block_of(rows: list[list[int]]) -> JaggedRows:
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-    return EncodedBlock(np.array([token for row in rows for token in row], np.uint16), offsets, 0)
+    return JaggedRows(np.array([token for row in rows for token in row], np.uint16), offsets, 0)
 
 
-def rows_of(block: EncodedBlock) -> list[list[int]]:
+def rows_of(block: JaggedRows) -> list[list[int]]:
     return [block.ids[a:b].tolist() for a, b in zip(block.offsets[:-1], block.offsets[1:], strict=True)]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.backends import softmax
 from wirebert.inference.torch_backend import TorchBackend
@@ -12,7 +12,7 @@ from wirebert.model.batches import score
 
 
 @pytest.fixture(scope="module")
-def block(artifact: Artifact, table: pa.Table) -> EncodedBlock:
+def block(artifact: Artifact, table: pa.Table) -> JaggedRows:
     return artifact.tokenizer.encode(table)
 
 
@@ -22,7 +22,7 @@ def torch_backend(artifact: Artifact) -> TorchBackend:
     )
 
 
-def test_bf16_is_near_fp32(artifact: Artifact, block: EncodedBlock):
+def test_bf16_is_near_fp32(artifact: Artifact, block: JaggedRows):
     half = TorchBackend(
         artifact.architecture, artifact.weights, device="cpu", precision="bf16", max_tokens=None
     )
@@ -30,13 +30,13 @@ def test_bf16_is_near_fp32(artifact: Artifact, block: EncodedBlock):
     assert 0 < difference.max() < 0.1
 
 
-def test_a_backend_leaves_the_weights_alone(artifact: Artifact, block: EncodedBlock):
+def test_a_backend_leaves_the_weights_alone(artifact: Artifact, block: JaggedRows):
     before = {name: weight.copy() for name, weight in artifact.weights.items()}
     torch_backend(replace(artifact)).logits(block)
     assert all((artifact.weights[name] == weight).all() for name, weight in before.items())
 
 
-def test_rows_that_overflow_half_precision_get_single_precision(artifact: Artifact, block: EncodedBlock):
+def test_rows_that_overflow_half_precision_get_single_precision(artifact: Artifact, block: JaggedRows):
     """Else their scores were no numbers, which raise no alert."""
     name = "distilbert.transformer.layer.0.ffn.lin1.weight"
     large = {**artifact.weights, name: artifact.weights[name] * 1e5}

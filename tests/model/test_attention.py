@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.model.attention import (
     KERNELS,
     SHORT_ROW,
@@ -18,7 +19,6 @@ from wirebert.model.attention import (
 )
 from wirebert.model.batches import pack
 from wirebert.model.packing import Packing
-from wirebert.training.corruption import RaggedRows
 
 KERNEL_NAMES: tuple[Literal["sdpa", "math"], ...] = ("sdpa", "math")
 
@@ -153,7 +153,7 @@ def test_a_kernel_for_packed_rows_equals_the_formula_in_double_precision(
     kernel: AttentionKernel, only_first: bool
 ):
     lengths = [5, 1, 17, 9, 64, 2, 30]
-    rows = RaggedRows(np.zeros(sum(lengths), np.uint16), np.concatenate([[0], np.cumsum(lengths)]))
+    rows = JaggedRows(np.zeros(sum(lengths), np.uint16), np.concatenate([[0], np.cumsum(lengths)]))
     batch = pack(rows, np.arange(7), np.zeros(7, np.int64), pad_id=0)
     num_tokens, num_rows = batch.shape[:2]
     sizes = [(num_tokens, 2 * 128), (num_rows, 128)] if only_first else [(num_tokens, 3 * 128)]
@@ -187,7 +187,7 @@ def test_a_kernel_for_packed_rows_equals_the_formula_in_double_precision(
 def test_auto_takes_what_the_table_of_the_benchmark_has_as_the_fastest(
     length: int, dtype: torch.dtype, dropout: float, expected: str
 ):
-    rows = RaggedRows(np.zeros(4 * length, np.uint16), length * np.arange(5))
+    rows = JaggedRows(np.zeros(4 * length, np.uint16), length * np.arange(5))
     packing = pack(rows, np.arange(4), np.zeros(4, np.int64), pad_id=0).packing
     projected = torch.zeros(4 * length, 12, dtype=dtype, device="cuda")
     assert fastest_packed_kernel(projected, packing, dropout) == expected

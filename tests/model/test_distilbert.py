@@ -117,7 +117,8 @@ def test_gradient_checkpointing_gives_the_same_gradients(padded: tuple[Tensor, T
 
 
 def test_gradient_checkpointing_keeps_a_small_part_for_the_backward_pass():
-    """Of all but weights, after the forward pass; one block's share comes on top while it is computed again."""
+    """Of all but weights, after the forward pass; one block's share comes on top while it is computed
+    again."""
     ids = torch.randint(1, 50, (8, 24), generator=torch.Generator().manual_seed(2))
     kept: list[int] = []
     for checkpointing in (False, True):

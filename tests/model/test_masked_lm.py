@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from transformers import DistilBertConfig, DistilBertForMaskedLM
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.model.batches import class_logits, masked_logits, pack
 from wirebert.model.checkpoints import hugging_face_state, load_hugging_face_state
 from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.masked_lm import NO_TOKEN, MaskedHead
-from wirebert.training.corruption import RaggedRows
 
 V, MASK = 50, 4
 TINY = Architecture(
@@ -104,7 +104,7 @@ def test_packed_rows_get_the_logits_of_padded_ones(pattern: str):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = random.integers(5, V, offsets[-1]).astype(np.uint16)
     ids[[1, 4, 7, 13]] += V
-    packed = pack(RaggedRows(ids, offsets), np.arange(3), np.zeros(3, np.int64), pad_id=0)
+    packed = pack(JaggedRows(ids, offsets), np.arange(3), np.zeros(3, np.int64), pad_id=0)
     tokens = masked_logits(model, packed)
     with torch.no_grad():
         found = class_logits(model, packed)[tokens != NO_TOKEN]

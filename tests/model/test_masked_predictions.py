@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.masked_predictions import predict_masked
-from wirebert.training.corruption import RaggedRows
 
 V = 20
 
@@ -22,7 +22,7 @@ def test_every_masked_token_is_judged_once_as_it_is_alone():
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = random.integers(1, V, offsets[-1]).astype(np.uint16)
     ids[offsets[:-1] + 1] += V
-    found = predict_masked(model, RaggedRows(ids, offsets))
+    found = predict_masked(model, JaggedRows(ids, offsets))
     expected: list[tuple[int, int, float]] = []
     for first, last in pairwise(offsets):
         with torch.no_grad():
@@ -39,6 +39,6 @@ def test_no_flows_have_no_answers():
         vocab_size=V, num_classes=V, dim=16, num_layers=1, num_heads=2, hidden_dim=16, max_masked=3
     )
     found = predict_masked(
-        DistilBert(architecture), RaggedRows(np.empty(0, np.uint16), np.zeros(1, np.int64))
+        DistilBert(architecture), JaggedRows(np.empty(0, np.uint16), np.zeros(1, np.int64))
     )
     assert [len(part) for part in found] == [0, 0, 0]

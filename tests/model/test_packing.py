@@ -8,19 +8,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.model.batches import NO_CLASS, PackedBatch, class_logits, pack
 from wirebert.model.config import Architecture, AttentionKernel
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.packing import first_rows, plan, tile_capacity
-from wirebert.training.corruption import RaggedRows
 
 PAD_ID = 0
 LENGTHS = [5, 1, 17, 9, 64, 2, 30]
 
 
-def packed(lengths: list[int], seed: int = 0) -> tuple[RaggedRows, PackedBatch]:
+def packed(lengths: list[int], seed: int = 0) -> tuple[JaggedRows, PackedBatch]:
     random = np.random.default_rng(seed)
-    rows = RaggedRows(
+    rows = JaggedRows(
         random.integers(1, 40, sum(lengths)).astype(np.uint16), np.concatenate([[0], np.cumsum(lengths)])
     )
     chosen = np.arange(len(lengths))
@@ -81,7 +81,7 @@ def test_a_row_does_not_change_with_its_neighbours():
     rows, batch = packed(LENGTHS)
     others = rows.ids.copy()
     others[rows.offsets[1] :] = 7
-    changed = pack(RaggedRows(others, rows.offsets), np.arange(7), np.zeros(7, np.int64), pad_id=PAD_ID)
+    changed = pack(JaggedRows(others, rows.offsets), np.arange(7), np.zeros(7, np.int64), pad_id=PAD_ID)
     assert torch.equal(class_logits(model, batch)[0], class_logits(model, changed)[0])
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.errors import ConfigError
 from wirebert.model.batches import class_logits, pack
 from wirebert.model.checkpoints import hugging_face_state, load_hugging_face_state
@@ -16,7 +17,6 @@ from wirebert.model.config import Architecture, ModelConfig
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.pattern_names import import_pattern
 from wirebert.model.patterns import Tokens, allowed, columns, find_pattern, window
-from wirebert.training.corruption import RaggedRows
 
 IDS = torch.tensor(
     [[1, 10, 20, 11, 0]]
@@ -92,7 +92,7 @@ def test_full_attention_is_what_a_pattern_that_allows_all_gives():
 @pytest.mark.parametrize("pattern", ["columns", "window:2"])
 def test_packed_rows_keep_to_the_pattern(pattern: str):
     model = patterned(pattern)
-    rows = RaggedRows(np.array([1, 10, 20, 11, 1, 25, 12], np.uint16), np.array([0, 4, 7]))
+    rows = JaggedRows(np.array([1, 10, 20, 11, 1, 25, 12], np.uint16), np.array([0, 4, 7]))
     batch = pack(rows, np.arange(2), np.zeros(2, np.int64), pad_id=0)
     expected = torch.cat([model(IDS[:, :4]), model(torch.tensor([[1, 25, 12]]))])
     torch.testing.assert_close(class_logits(model, batch)[:2], expected, atol=1e-6, rtol=1e-5)

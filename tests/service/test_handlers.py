@@ -12,7 +12,7 @@ from wirebert.decision.alert_score import CombinedAlertScore
 from wirebert.decision.novelty import NoveltyScorer
 from wirebert.decision.operating_point import NO_OPERATING_POINT
 from wirebert.encoding.matrix import extract_features
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.inference.attribution import Attributions
 from wirebert.inference.detector import Detector
 from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES
@@ -160,7 +160,7 @@ def test_flows_of_who_does_not_ask_for_reasons_are_not_explained(
     nums: list[int] = []
     explain = Detector.explain_encoded
 
-    def counted(self: Detector, block: EncodedBlock, class_ids: np.ndarray) -> Attributions:
+    def counted(self: Detector, block: JaggedRows, class_ids: np.ndarray) -> Attributions:
         nums.append(len(block))
         return explain(self, block, class_ids)
 

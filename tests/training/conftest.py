@@ -47,7 +47,8 @@ def tiny_model(*, dropout: float = 0.0, seed: int = 0) -> DistilBert:
 
 
 def tiny_flows(num_flows: int, *, seed: int = 0) -> Rows:
-    """Rows of 2 to 9 tokens; a flow of class c has token numbers that leave c when divided by the number of classes."""
+    """Rows of 2 to 9 tokens; a flow of class c has token numbers that leave c when divided by the number of
+    classes."""
     random = np.random.default_rng(seed)
     lengths = random.integers(2, 10, num_flows)
     class_ids = random.integers(0, NUM_CLASSES, num_flows)
@@ -70,7 +71,8 @@ def make_flows() -> Callable[..., Rows]:
 
 @pytest.fixture
 def fit(request: pytest.FixtureRequest) -> Callable[..., TrainingResult]:
-    """A training, by the module's CONFIG, in a folder where it may be gone on with; its flows validate it too."""
+    """A training, by the module's CONFIG, in a folder where it may be gone on with; its flows validate it
+    too."""
 
     def run(
         model: DistilBert,

@@ -111,7 +111,7 @@ def test_file_that_can_not_grow_is_a_sentence_and_leaves_nothing(tmp_path: Path,
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
     try:
-        with pytest.raises(RunError, match=r"checkpoint-00000002: .* can not be written .*File too large"):
+        with pytest.raises(RunError, match=r"checkpoint-00000002: .* cannot be written .*File too large"):
             folder.save(2, large)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

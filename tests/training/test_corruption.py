@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.training.config import TrainConfig
-from wirebert.training.corruption import Corruption, RaggedRows
+from wirebert.training.corruption import Corruption
 
 CLS, A, B, T = 1, 10, 20, 30
 SPECIAL = np.array([[13, 14, 15], [23, 24, 25], [33, -1, 35]], dtype=np.int32)
@@ -33,12 +34,12 @@ def corruption(
     )
 
 
-def ragged(*rows: list[int]) -> RaggedRows:
+def ragged(*rows: list[int]) -> JaggedRows:
     offsets = np.cumsum([0, *(len(row) for row in rows)])
-    return RaggedRows(np.array([token for row in rows for token in row], dtype=np.uint16), offsets)
+    return JaggedRows(np.array([token for row in rows for token in row], dtype=np.uint16), offsets)
 
 
-def lists(rows: RaggedRows) -> list[list[int]]:
+def lists(rows: JaggedRows) -> list[list[int]]:
     return [row.tolist() for row in np.split(rows.ids, rows.offsets[1:-1])]
 
 
@@ -153,7 +154,7 @@ def test_a_step_of_256_rows_is_corrupted_in_about_a_millisecond():
     assert best_s < 0.01  # 0.5 ms on a quiet processor
 
 
-def _seconds(noise: Corruption, rows: RaggedRows) -> float:
+def _seconds(noise: Corruption, rows: JaggedRows) -> float:
     begin = time.perf_counter()
     noise.apply(rows, seed=1)
     return time.perf_counter() - begin

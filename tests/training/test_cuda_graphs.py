@@ -12,19 +12,19 @@ from wirebert.model.config import Architecture
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation import SoftTargets
-from wirebert.training.feeding import LabelledRows, steps
+from wirebert.training.feeding import LabelledFlows, steps
 from wirebert.training.loop import TrainState, train
 from wirebert.training.memory import fit_into_memory
 
 if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)
 
-MakeFlows = Callable[..., LabelledRows]
+MakeFlows = Callable[..., LabelledFlows]
 CONFIG = TrainConfig(epochs=40, batch_size=32, learning_rate=1e-3, device="cuda")
 
 
 def trained(
-    flows: LabelledRows,
+    flows: LabelledFlows,
     num_steps: int,
     *,
     dropout: float = 0.0,
@@ -46,8 +46,8 @@ def trained(
     config = replace(CONFIG, **settings)  # pyright: ignore[reportArgumentType]
     counts = np.bincount(flows.class_ids)
     state = TrainState.start(model, config, seed=3, num_steps=400, class_counts=counts, soft=soft)
-    taught = None if soft is None else soft.log_probabilities
-    for step in train(state, steps(flows, config, seed=3, taught=taught)):
+    teacher_log_probs = None if soft is None else soft.log_probabilities
+    for step in train(state, steps(flows, config, seed=3, teacher_log_probs=teacher_log_probs)):
         if step.index == num_steps:
             break
     return state

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.training.config import TrainConfig
-from wirebert.training.corruption import RaggedRows
 from wirebert.training.feeding import (
-    LabelledRows,
+    LabelledFlows,
     StepFlows,
     choose_workers,
     describe_feeding,
@@ -15,10 +15,9 @@ from wirebert.training.feeding import (
     micro_batches,
     steps,
     steps_per_epoch,
-    take_rows,
 )
 
-MakeFlows = Callable[..., LabelledRows]
+MakeFlows = Callable[..., LabelledFlows]
 
 
 def test_order_is_a_permutation_that_changes_with_seed_and_epoch():
@@ -30,7 +29,7 @@ def test_order_is_a_permutation_that_changes_with_seed_and_epoch():
 
 
 def test_taken_rows_are_the_chosen_ones():
-    rows = RaggedRows(np.array([1, 5, 1, 6, 7, 1], dtype=np.uint16), np.array([0, 2, 5, 6]))
+    rows = JaggedRows(np.array([1, 5, 1, 6, 7, 1], dtype=np.uint16), np.array([0, 2, 5, 6]))
     taken = take_rows(rows, np.array([2, 0, 1]))
     assert taken.ids.tolist() == [1, 1, 5, 1, 6, 7]
     assert taken.offsets.tolist() == [0, 1, 3, 6]

@@ -11,14 +11,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from wirebert.errors import ConfigError, TrainingError
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.config import TrainConfig
-from wirebert.training.feeding import LabelledRows, StepFlows, steps
+from wirebert.training.feeding import LabelledFlows, StepFlows, steps
 from wirebert.training.loop import TrainState, TrainStep, choose_device, train
 
 MakeModel = Callable[..., DistilBert]
-MakeFlows = Callable[..., LabelledRows]
+MakeFlows = Callable[..., LabelledFlows]
 
 
-def start(model: DistilBert, flows: LabelledRows, **settings: object) -> tuple[TrainState, list[StepFlows]]:
+def start(model: DistilBert, flows: LabelledFlows, **settings: object) -> tuple[TrainState, list[StepFlows]]:
     plain = TrainConfig(epochs=5, batch_size=32, device="cpu", learning_rate=1e-3)
     config = replace(plain, **settings)
     feed = list(steps(flows, config, seed=1))
@@ -183,7 +183,8 @@ def test_totals_are_means_over_flows_and_then_start_over(make_model: MakeModel, 
 
 
 class NumbersRead(TorchDispatchMode):
-    """Counts what a GPU would have to be waited for: numbers that Python reads, and results whose size depends on numbers."""
+    """Counts what a GPU would have to be waited for: numbers that Python reads, and results whose size
+    depends on numbers."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from jaxtyping import Int64, UInt16
 
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.config import EncodingConfig
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError
 from wirebert.model.config import Architecture
@@ -18,7 +19,6 @@ from wirebert.model.distilbert import DistilBert
 from wirebert.telemetry.events import Event, StepEvent
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.config import TrainConfig
-from wirebert.training.corruption import RaggedRows
 from wirebert.training.masking import Masking, MaskingConfig
 from wirebert.training.result import TrainingResult
 from wirebert.training.trainer import fit_model
@@ -38,22 +38,22 @@ PLAIN = Masking(
 )
 
 
-def rows_of(*rows: list[int]) -> RaggedRows:
+def rows_of(*rows: list[int]) -> JaggedRows:
     lengths = [len(row) for row in rows]
-    return RaggedRows(np.concatenate(rows).astype(np.uint16), np.concatenate([[0], np.cumsum(lengths)]))
+    return JaggedRows(np.concatenate(rows).astype(np.uint16), np.concatenate([[0], np.cumsum(lengths)]))
 
 
-def full_rows(num_rows: int, seed: int = 0) -> RaggedRows:
+def full_rows(num_rows: int, seed: int = 0) -> JaggedRows:
     """Rows of [CLS] and a value for every slot."""
     values = np.random.default_rng(seed).integers(0, 10, (num_rows, NUM_SLOTS))
     ids = 5 + 10 * np.arange(NUM_SLOTS) + values
     return rows_of(*np.insert(ids, 0, CLS, axis=1).tolist())
 
 
-def without_defaults(rows: RaggedRows) -> RaggedRows:
+def without_defaults(rows: JaggedRows) -> JaggedRows:
     kept = ~np.isin(rows.ids, PLAIN.default_ids)
     starts = np.add.reduceat(kept, rows.offsets[:-1])
-    return RaggedRows(rows.ids[kept], np.concatenate([[0], np.cumsum(starts)]))
+    return JaggedRows(rows.ids[kept], np.concatenate([[0], np.cumsum(starts)]))
 
 
 def test_each_row_has_its_share_masked_and_everything_else_as_it_was():
@@ -116,7 +116,7 @@ def test_of_a_tokenizer_neither_special_tokens_nor_those_of_text_columns_are_mas
     tokenizer = FlowTokenizer.fit(schema, lambda: [table], EncodingConfig(subword_vocab_size=256))
     block = tokenizer.encode(table)
     found = Masking.of(tokenizer, MaskingConfig(mask_fraction=0.99)).apply(
-        RaggedRows(block.ids, block.offsets), 1
+        JaggedRows(block.ids, block.offsets), 1
     )
     words = np.array(tokenizer.vocabulary)
     kept = set(words[found.ids[found.ids < tokenizer.num_tokens]].tolist())
@@ -156,11 +156,11 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-def flows_of(rows: RaggedRows) -> Flows:
+def flows_of(rows: JaggedRows) -> Flows:
     return Flows(rows.ids, rows.offsets, np.zeros(len(rows.offsets) - 1, np.int64))
 
 
-def alike_rows(num_rows: int, seed: int) -> RaggedRows:
+def alike_rows(num_rows: int, seed: int) -> JaggedRows:
     """Rows whose values are all the same, so that any of them gives a masked one away."""
     values = np.random.default_rng(seed).integers(0, 10, (num_rows, 1))
     return rows_of(*np.insert(5 + 10 * np.arange(NUM_SLOTS) + values, 0, CLS, axis=1).tolist())

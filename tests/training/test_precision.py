@@ -9,7 +9,7 @@ import torch
 from wirebert.errors import ConfigError
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.config import TrainConfig
-from wirebert.training.feeding import LabelledRows
+from wirebert.training.feeding import LabelledFlows
 from wirebert.training.precision import allow_tf32, choose_precision, deterministic_algorithms, torch_threads
 from wirebert.training.result import TrainingResult
 
@@ -77,7 +77,7 @@ def test_auto_is_single_precision_on_a_processor():
 
 def test_a_training_in_tf32_multiplies_so_and_no_longer_than_it_lasts(
     make_model: Callable[..., DistilBert],
-    make_flows: Callable[..., LabelledRows],
+    make_flows: Callable[..., LabelledFlows],
     fit: Callable[..., TrainingResult],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -177,7 +177,7 @@ def two_threads() -> Iterator[None]:
 @pytest.mark.parametrize(("asked", "expected"), [(None, 2), (1, 1), (3, 3)])
 def test_a_training_computes_on_as_many_threads_as_asked_and_gives_them_back(
     make_model: Callable[..., DistilBert],
-    make_flows: Callable[..., LabelledRows],
+    make_flows: Callable[..., LabelledFlows],
     fit: Callable[..., TrainingResult],
     tmp_path: Path,
     asked: int | None,

@@ -11,12 +11,12 @@ from wirebert.errors import RunError
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.checkpoint import Checkpoint, CheckpointFolder
 from wirebert.training.config import TrainConfig
-from wirebert.training.feeding import LabelledRows, steps
+from wirebert.training.feeding import LabelledFlows, steps
 from wirebert.training.loop import TrainState, train
 from wirebert.training.snapshot import BackgroundWriter, CpuCopy, model_weights, pack_state, unpack_state
 
 MakeModel = Callable[..., DistilBert]
-MakeFlows = Callable[..., LabelledRows]
+MakeFlows = Callable[..., LabelledFlows]
 CONFIG = TrainConfig(epochs=2, batch_size=16, learning_rate=3e-3, device="cpu")
 
 

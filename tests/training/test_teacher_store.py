@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wirebert.encoding.store import EncodedFlows
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.errors import DataError
 from wirebert.training.teacher_store import cached_log_probs, open_log_probs, windows
 
@@ -20,7 +20,7 @@ def flows(num_flows: int) -> EncodedFlows:
     )
 
 
-def by_last_token(block: EncodedBlock) -> np.ndarray:
+def by_last_token(block: JaggedRows) -> np.ndarray:
     """Class 0 has the probability 1 / (last token + 2)."""
     own = 1 / (block.ids[block.offsets[1:] - 1].astype(np.float64) + 2)
     return np.stack([own, 1 - own], axis=1)
@@ -49,7 +49,7 @@ def test_a_probability_of_zero_has_a_finite_score(tmp_path: Path):
 
 
 def test_scores_that_are_there_are_not_asked_for_again(tmp_path: Path):
-    def refuse(_: EncodedBlock) -> np.ndarray:
+    def refuse(_: JaggedRows) -> np.ndarray:
         raise AssertionError("asked again")
 
     first = cached_log_probs(tmp_path / "scores.bin", windows(flows(5)), (5, 2), by_last_token)
@@ -66,7 +66,7 @@ def test_half_a_file_is_written_anew(tmp_path: Path):
 
 
 def test_a_teacher_that_fails_leaves_no_scores(tmp_path: Path):
-    def fail(_: EncodedBlock) -> np.ndarray:
+    def fail(_: JaggedRows) -> np.ndarray:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -18,11 +18,11 @@ from wirebert.model.distilbert import DistilBert
 from wirebert.telemetry.events import EpochEvent, Event, StartEvent, StepEvent, read_metrics
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.config import TrainConfig
-from wirebert.training.feeding import LabelledRows
+from wirebert.training.feeding import LabelledFlows
 from wirebert.training.result import TrainingResult
 
 MakeModel = Callable[..., DistilBert]
-MakeFlows = Callable[..., LabelledRows]
+MakeFlows = Callable[..., LabelledFlows]
 Fit = Callable[..., TrainingResult]
 CONFIG = TrainConfig(
     epochs=3,

@@ -10,12 +10,14 @@ from sklearn.metrics import f1_score
 from wirebert.model import batches
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.config import TrainConfig
-from wirebert.training.feeding import LabelledRows
+from wirebert.training.feeding import LabelledFlows
 from wirebert.training.loop import TrainState
+from wirebert.training.parallel.process_group import SINGLE_RANK
+from wirebert.training.parallel.strategy import Replicated, Sharded
 from wirebert.training.validation import all_logits, all_masked_predictions, macro_f1, validate
 
 MakeModel = Callable[..., DistilBert]
-MakeFlows = Callable[..., LabelledRows]
+MakeFlows = Callable[..., LabelledFlows]
 
 
 def state_of(model: DistilBert, **settings: object) -> TrainState:
@@ -36,11 +38,11 @@ def test_ranks_that_hold_parts_of_the_weights_never_halve_their_batches_alone(
     state = state_of(make_model())
     monkeypatch.setattr(batches, "class_logits", too_much)
     monkeypatch.setattr(batches, "_fitting", {})
-    monkeypatch.setattr(TrainState, "is_sharded", property(lambda _: True))
+    state.strategy = Sharded(SINGLE_RANK)
     with pytest.raises(torch.OutOfMemoryError):
         all_logits(state, flows)
     assert len(calls) == 1
-    monkeypatch.setattr(TrainState, "is_sharded", property(lambda _: False))
+    state.strategy = Replicated(SINGLE_RANK)
     with pytest.raises(torch.OutOfMemoryError):
         all_logits(state, flows)
     assert len(calls) > 2

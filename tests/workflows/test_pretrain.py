@@ -61,7 +61,7 @@ def test_the_report_has_figures_of_held_out_rows_for_every_column(pretrained: Pa
 
 @pytest.mark.slow
 def test_every_file_is_counted_in_the_ledger(pretrained: Path):
-    reads = read_ledger(pretrained.parent / "format_file_usage.jsonl")
+    reads = read_ledger(pretrained.parent / "test_reads.jsonl")
     assert [Path(read.data).name for read in reads] == ["train.csv", "more.csv"]
     assert reads[1].sha256 == open_flows(pretrained.parent / "more.csv").fingerprint()
 

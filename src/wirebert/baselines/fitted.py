@@ -27,7 +27,7 @@ from wirebert.encoding.matrix import (
     row_numbers,
 )
 from wirebert.encoding.store import EncodedFlows
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 TEACHER_SETTINGS: Final[dict[str, dict[str, Setting]]] = {
@@ -96,7 +96,7 @@ class TokenBaseline:
         name: str,
         params: Params,
         tokenizer: FlowTokenizer,
-        train: EncodedBlock,
+        train: JaggedRows,
         class_ids: Int64[np.ndarray, " train"],
         valid: EncodedFlows,
         *,
@@ -141,7 +141,7 @@ class TokenBaseline:
         """As `Baseline`."""
         return self.predict_encoded(self.ranks.tokenizer.encode(table))
 
-    def predict_encoded(self, block: EncodedBlock) -> Float64[np.ndarray, "flows classes"]:
+    def predict_encoded(self, block: JaggedRows) -> Float64[np.ndarray, "flows classes"]:
         """The same for rows that are encoded already."""
         probabilities = self.predict(_token_rows(self.ranks, block, texts=self.needs_text))
         if self.scaling is None:
@@ -192,7 +192,7 @@ def fit_columns(
     return ColumnBaseline(schema, encoder, predict, method.needs_text, summary)
 
 
-def _token_rows(ranks: Ranks, block: EncodedBlock, *, texts: bool) -> Rows:
+def _token_rows(ranks: Ranks, block: JaggedRows, *, texts: bool) -> Rows:
     """Ranks of the tokens of each slot, or the text columns of each row as one text, decoded from its tokens."""
     if not texts:
         return Rows(ranks.matrix(block))

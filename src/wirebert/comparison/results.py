@@ -328,7 +328,7 @@ def _choice_notes(out: Path) -> list[str]:
 def _judged(out: Path, first: RunFolder, tests: Sequence[str]) -> dict[str, FileUsage]:
     if not first.report_json.exists():
         return {}
-    reads = read_ledger(out / "jobs" / "format_file_usage.jsonl")
+    reads = read_ledger(out / "jobs" / "test_reads.jsonl")
     own = read_json(first.report_json).data.test_usage
     return {
         name: FileUsage(own[name].sha256, *num_reads(reads, own[name].sha256))

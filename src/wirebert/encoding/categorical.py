@@ -21,7 +21,8 @@ _RARE_PER_KNOWN = 10
 class ValueCounts:
     """How often each text occurs in training, in bounded memory.
 
-    Beyond `max_distinct` values the less frequent half is forgotten; what is then frequent stays exact enough.
+    Beyond `max_distinct` values the less frequent half is forgotten; what is then frequent stays exact
+    enough.
     """
 
     max_distinct: int = 500_000
@@ -40,7 +41,8 @@ class ValueCounts:
 
 
 def most_frequent(counts: Mapping[str, int], limit: int) -> list[tuple[str, int]]:
-    """The `limit` most frequent values with their counts; ties go by name, so the order of reading does not matter.
+    """The `limit` most frequent values with their counts; ties go by name, so the order of reading does not
+    matter.
 
     >>> most_frequent({"udp": 2, "tcp": 5, "icmp": 2}, limit=2)
     [('tcp', 5), ('icmp', 2)]
@@ -50,7 +52,8 @@ def most_frequent(counts: Mapping[str, int], limit: int) -> list[tuple[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class CategoryEncoder:
-    """Tokens of a categorical column: known values, `<rare>` for known-but-rare ones, `<unseen>` for the rest."""
+    """Tokens of a categorical column: known values, `<rare>` for known-but-rare ones, `<unseen>` for the
+    rest."""
 
     column: str
     known: tuple[str, ...]
@@ -61,7 +64,8 @@ class CategoryEncoder:
 
     @classmethod
     def fit(cls, column: str, counts: ValueCounts, max_categories: int) -> "CategoryEncoder":
-        """The encoder for what was counted; the next ten times `max_categories` values are remembered as rare."""
+        """The encoder for what was counted; the next ten times `max_categories` values are remembered as
+        rare."""
         ranked = most_frequent(counts.counts_, max_categories * (1 + _RARE_PER_KNOWN))
         names = [name for name, _ in ranked]
         is_missing_usual = not ranked or counts.num_missing_ > ranked[0][1]

@@ -25,7 +25,8 @@ from wirebert.encoding.wordpieces import read_wordpieces
 
 @runtime_checkable
 class ColumnEncoder(Protocol):
-    """What a fitted column encoder offers. To add a kind: write a class, list it in `ENCODERS` and `fit_encoder`."""
+    """What a fitted column encoder offers. To add a kind: write a class, list it in `ENCODERS` and
+    `fit_encoder`."""
 
     @property
     def column(self) -> str:
@@ -102,7 +103,8 @@ class DistinctValues(NamedTuple):
 
     values: pa.Array
     codes: Int[np.ndarray, " rows"] | None
-    """Position in `values`; `len(values)` for a null. None: row i holds value i (not worth finding the distinct)."""
+    """Position in `values`; `len(values)` for a null. None: row i holds value i (not worth finding the
+    distinct)."""
     num_rows: int
 
 

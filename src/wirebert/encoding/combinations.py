@@ -1,4 +1,5 @@
-"""Columns made of two others (`FlowSchema.combinations`), computed for the encoder: they are features like any."""
+"""Columns made of two others (`FlowSchema.combinations`), computed for the encoder: they are features like
+any."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)

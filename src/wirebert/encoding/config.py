@@ -15,31 +15,35 @@ class EncodingConfig:
     """Quantile bins per numeric column, 1 to 255; columns of fewer distinct values have a bin for each."""
 
     num_exact_values: int = 16
-    """Values per numeric column with a token of their own: the most frequent ones, where values are more than bins."""
+    """Most frequent values per numeric column that get a token each, if there are more values than bins."""
 
     max_categories: int = 1000
-    """Known values per categorical column, at least 1; the next ten times as many share the `<rare>` token."""
+    """Values per categorical column with a token each, at least 1; the next ten times as many share
+    `<rare>`."""
 
     omit_most_frequent: bool | None = None
-    """Whether rows leave out features that hold their column's most frequent value; None: in tables without text."""
+    """Whether rows omit features that hold their column's most frequent value; none: in tables without
+    text."""
 
     vocabulary: Literal["compact", "extend"] = "compact"
-    """compact: domain tokens and pieces learned from the training data; extend: DistilBERT's WordPieces as well."""
+    """compact: feature tokens and subwords learned from the training data; extend: DistilBERT's WordPieces as
+    well."""
 
     wordpieces: str | None = None
-    """Folder that holds vocab.txt or tokenizer.json, or a name on the hub; only for "extend", which needs it."""
+    """Folder with vocab.txt or tokenizer.json, or a name on the hub; required for extend, and only for it."""
 
     max_text_tokens: int = 64
-    """Pieces per text column and flow, at least 1; of longer texts three quarters are head, a quarter is tail."""
+    """Subwords per text column and flow, at least 1; longer texts keep head (three quarters) and tail (a
+    quarter)."""
 
     subword_vocab_size: int = 2000
-    """Pieces learned for text columns, 256 or more (a piece for each byte is always there); only for "compact"."""
+    """Subwords learned for text columns, at least 256 (one per byte is always there); only for compact."""
 
     max_length: int = 512
     """Tokens per flow, 2 to 512; features are never cut, texts are."""
 
     networks: tuple[str, ...] = ()
-    """The user's own networks (10.1.0.0/16): addresses become inside or outside rather than private or public."""
+    """Your own networks (10.1.0.0/16): addresses become inside or outside instead of private or public."""
 
     def __post_init__(self) -> None:
         _check_range("num_bins", self.num_bins, 1, 255)
@@ -52,7 +56,8 @@ class EncodingConfig:
             raise ConfigError(f"encoding.vocabulary must be compact or extend, got {self.vocabulary!r}")
         if self.vocabulary == "extend" and self.wordpieces is None:
             raise ConfigError(
-                "encoding.wordpieces must be a folder that holds vocab.txt or tokenizer.json, or a hub name, when "
+                "encoding.wordpieces must be a folder that holds vocab.txt or tokenizer.json, or a hub name, "
+                "when "
                 "encoding.vocabulary is extend, got None"
             )
         for network in self.networks:

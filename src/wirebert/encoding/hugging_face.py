@@ -30,7 +30,8 @@ def stock_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
 def write_hugging_face(vocabulary: Vocabulary, folder: Path) -> None:
     """Write `tokenizer.json` and `tokenizer_config.json` into `folder`.
 
-    The class is named as it is: a `DistilBertTokenizer` would be rebuilt with WordPiece and know no fused token.
+    The class is named as it is: a `DistilBertTokenizer` would be rebuilt with WordPiece and know no fused
+    token.
     """
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",

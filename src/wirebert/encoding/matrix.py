@@ -1,12 +1,13 @@
-"""Encoded rows as a matrix with a column for each slot: what left-out values stand for is put in again.
+"""Encoded rows as a matrix with a column for each slot: what left-out values represent is put in again.
 
 Text is not in it: of a text column only its first token is, which says that there is text.
 
 Typed tables as the numbers that boosted trees eat.
 
-Numbers and ports stay numbers. Categories, booleans and flags become codes, by falling frequency in training; what
-training never showed has a code of its own (which scikit-learn takes for missing where it splits by set). Text becomes a few statistics: trees read no words, and a reader of the
-report should know. Addresses are left out, since their codes would be identities.
+Numbers and ports stay numbers. Categories, booleans and flags become codes, by falling frequency in training;
+what training never showed has a code of its own (which scikit-learn takes for missing where it splits by
+set). Text becomes a few statistics: trees read no words, and a reader of the report should know. Addresses
+are left out, since their codes would be identities.
 """
 
 from collections.abc import Sequence
@@ -19,8 +20,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Int64, Integer
 
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
-from wirebert.encoding.store import EncodedFlows
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import TokenRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ else:  # Arrow's own classes take no type arguments at run time; its stubs insis
     AnyChunkedArray = pa.ChunkedArray
 
 
-def slot_ids(
-    tokenizer: FlowTokenizer, rows: EncodedFlows | EncodedBlock
-) -> Integer[np.ndarray, "rows slots"]:
+def slot_ids(tokenizer: FlowTokenizer, rows: TokenRows) -> Integer[np.ndarray, "rows slots"]:
     """The token of each slot; that of the most frequent value where a row leaves it out."""
-    matrix = np.tile(tokenizer.default_ids.astype(tokenizer.dtype), (len(rows), 1))
+    num_rows = len(rows.offsets) - 1
+    matrix = np.tile(tokenizer.default_ids.astype(tokenizer.dtype), (num_rows, 1))
     ids = np.asarray(rows.ids)
     slots = tokenizer.token_slots[ids]
     is_slot = slots >= 0
-    matrix[np.repeat(np.arange(len(rows)), np.diff(rows.offsets))[is_slot], slots[is_slot]] = ids[is_slot]
+    row_of = np.repeat(np.arange(num_rows), np.diff(rows.offsets))
+    matrix[row_of[is_slot], slots[is_slot]] = ids[is_slot]
     return matrix
 
 
@@ -49,7 +49,8 @@ class Ranks:
 
     tokenizer: FlowTokenizer
     of_token: Float64[np.ndarray, " tokens"]
-    """Numbers from low to high, <above> on top, other marks NaN; all tokens of other slots in the vocabulary's order."""
+    """Numbers from low to high, <above> on top, other marks NaN; all tokens of other slots in the
+    vocabulary's order."""
     is_ordered: Bool[np.ndarray, " slots"]
     """Which slots hold numbers; the order of the others means nothing."""
 
@@ -68,13 +69,13 @@ class Ranks:
         of_token[others] = others - marks[token_slots[others]].min(axis=1)
         return cls(tokenizer, of_token, is_ordered)
 
-    def matrix(self, rows: EncodedFlows | EncodedBlock) -> Float64[np.ndarray, "rows slots"]:
+    def matrix(self, rows: TokenRows) -> Float64[np.ndarray, "rows slots"]:
         """The rank in each slot."""
         return self.of_token[slot_ids(self.tokenizer, rows)]
 
 
 LARGEST = 1e300
-"""Stands for infinity, which the trees' bins can not hold."""
+"""Replaces infinity, which the trees' bins cannot hold."""
 
 MAX_CATEGORIES = 254
 """Categories that scikit-learn's trees can split by set, less one for the unseen."""
@@ -106,9 +107,11 @@ def column_usage(schema: FlowSchema) -> ColumnUsage:
 
 
 def extract_features(table: pa.Table, schema: FlowSchema) -> pa.Table:
-    """Everything that needs no fitting: plain numbers for numbers and texts, plain strings for what will be coded.
+    """Everything that needs no fitting: plain numbers for numbers and texts, plain strings for what will be
+    coded.
 
-    Feature columns that the table lacks are missing in every row, so that tables of several files fit together.
+    Feature columns that the table lacks are missing in every row, so that tables of several files fit
+    together.
     """
     use = column_usage(schema)
     columns: dict[str, AnyArray] = {}

@@ -186,7 +186,8 @@ def _unicast_scope(address: IPv4Address | IPv6Address, *, has_networks: bool) ->
 
 @dataclass(frozen=True, kw_only=True)
 class FlagsEncoder:
-    """Tokens of TCP flags: one slot per bit, so that a combination never seen is still made of known parts."""
+    """Tokens of TCP flags: one slot per bit, so that a combination never seen is still made of known
+    parts."""
 
     column: str
     is_hex: bool
@@ -238,9 +239,9 @@ _NUM_FLAG_VALUES = 1 << 12  # the header's twelve flag bits; those above the eig
 
 def _looks_hexadecimal(values: Iterable[str]) -> bool:
     """Whether all values are two hexadecimal digits and some could not be decimal."""
-    seen = list(values)
-    return all(_HEX_PAIR.fullmatch(value) for value in seen) and any(
-        not value.isdecimal() or value.startswith("0") for value in seen
+    texts = list(values)
+    return all(_HEX_PAIR.fullmatch(value) for value in texts) and any(
+        not value.isdecimal() or value.startswith("0") for value in texts
     )
 
 

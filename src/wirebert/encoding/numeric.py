@@ -12,7 +12,8 @@ from wirebert.data.hashing import finalize
 from wirebert.encoding.vocabulary import MISSING, UNSEEN, Slot
 
 NUMERIC_STATES = ("<missing>", "<above>", "<absent>", "<negative>", "<infinite>", "<below>")
-"""For a number, the unseen value is above all that training showed; `<below>` is rarer, `<negative>` is a case apart."""
+"""For a number, the unseen value is above all that training showed; `<below>` is rarer, `<negative>` is a
+case apart."""
 
 _NEGATIVE, _INFINITE, _BELOW = 3, 4, 5
 _NUM_FREQUENT = 1024
@@ -24,8 +25,9 @@ _FEWEST_SHARE = 0.001
 class NumberCounts:
     """How often each number occurs in training, in bounded memory.
 
-    Up to `max_distinct` values all are kept. Beyond, a value stays when its hash is among the lowest, which is a
-    uniform sample of the distinct values that does not depend on their order; the most frequent values stay as well.
+    Up to `max_distinct` values all are kept. Beyond, a value stays when its hash is among the lowest, which
+    is a uniform sample of the distinct values that does not depend on their order; the most frequent values
+    stay as well.
     """
 
     max_distinct: int = 200_000
@@ -74,9 +76,11 @@ class NumberCounts:
 
 
 def bin_starts(values: Float[np.ndarray, " distinct"], num_bins: int) -> Float[np.ndarray, " bins"]:
-    """Where each of at most `num_bins` bins starts, so that all hold about as many of the sorted distinct `values`.
+    """Where each of at most `num_bins` bins starts, so that all hold about as many of the sorted distinct
+    `values`.
 
-    A bin starts half-way between its lowest value and the highest of the bin before; the first starts at its lowest.
+    A bin starts half-way between its lowest value and the highest of the bin before; the first starts at its
+    lowest.
 
     >>> bin_starts(np.array([1.0, 2.0, 10.0, 20.0]), num_bins=2)
     array([1., 6.])
@@ -127,8 +131,9 @@ class NumberEncoder:
     ) -> "NumberEncoder":
         """The encoder for what was counted; bins are cut through the values that have no token of their own.
 
-        Where there are more values than bins, up to `num_exact_values` of them that hold a thousandth of the flows each have
-        one: bins of equally many distinct values would join what whole attacks send with what lies beside it.
+        Where there are more values than bins, up to `num_exact_values` of them that hold a thousandth of the
+        flows each have one: bins of equally many distinct values would join what whole attacks send with what
+        lies beside it.
         """
         if len(counts.values_) == 0:
             default = _INFINITE if counts.num_infinite_ > counts.num_missing_ else MISSING
@@ -189,10 +194,11 @@ class NumberEncoder:
 
     @cached_property
     def _steps(self) -> tuple[Float[np.ndarray, " steps"], Int[np.ndarray, " steps"]]:
-        """The token as a step function: `tokens[i]` holds from `edges[i]` up to, not including, `edges[i + 1]`.
+        """The token as a step function: `tokens[i]` holds from `edges[i]` up to, not including, `edges[i +
+        1]`.
 
-        Every rule changes its mind only at these edges, NaN being the last (it sorts after infinity), so one binary
-        search applies all rules at once.
+        Every rule changes its mind only at these edges, NaN being the last (it sorts after infinity), so one
+        binary search applies all rules at once.
         """
         largest = np.finfo(np.float64).max
         edges = [-np.inf, -largest, 0.0, np.inf, np.nan, *self.starts, *self.exact]

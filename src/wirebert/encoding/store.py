@@ -1,10 +1,9 @@
-"""Encoded flows on disk: raw little-endian arrays that are memory-mapped, and one JSON file that says what they hold.
+"""Encoded flows on disk: memory-mapped little-endian arrays with one JSON index.
 
-Tokenizers and encoded flows that are found again, by the content of the data and the settings that made them.
+Tokenizers and encoded flows are cached by a key of the data's content and the settings.
 
-Rows that become equal by encoding: flows of the same tokens look the same to a model.
-
-Figures on flows that look like a training flow show memory; figures on the others show what was learned.
+Row hashes find rows that become equal by encoding, which look the same to a model: metrics on flows that are
+identical to a training flow show memory, metrics on the others show generalisation.
 """
 
 import fcntl
@@ -25,7 +24,7 @@ from jaxtyping import Int64, Shaped, UInt16, UInt32, UInt64
 from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.encoding.config import EncodingConfig
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows, TokenRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError
 from wirebert.files import fsync_path, write_atomic
@@ -84,9 +83,9 @@ class EncodedFlows:
         return len(self.offsets) - 1
 
     @property
-    def block(self) -> EncodedBlock:
+    def block(self) -> JaggedRows:
         """All flows as one block; what is mapped stays mapped."""
-        return EncodedBlock(np.asarray(self.ids), np.asarray(self.offsets), self.num_truncated)
+        return JaggedRows(np.asarray(self.ids), np.asarray(self.offsets), self.num_truncated)
 
     @property
     def lengths(self) -> Int64[np.ndarray, " flows"]:
@@ -95,7 +94,8 @@ class EncodedFlows:
 
 
 class StoreWriter:
-    """Writes encoded flows block by block; the folder appears whole when the `with` block ends, or not at all."""
+    """Writes encoded flows block by block; the complete folder appears when the `with` block ends, or
+    none."""
 
     def __init__(self, folder: Path, dtype: np.dtype[Any]) -> None:
         if dtype.name not in _ID_TYPES:
@@ -115,7 +115,7 @@ class StoreWriter:
         return self
 
     def append(
-        self, block: EncodedBlock, class_ids: Int64[np.ndarray, " flows"], rows: Int64[np.ndarray, " flows"]
+        self, block: JaggedRows, class_ids: Int64[np.ndarray, " flows"], rows: Int64[np.ndarray, " flows"]
     ) -> None:
         """Add a block of flows with their classes and source rows."""
         if not len(block) == len(class_ids) == len(rows):
@@ -173,7 +173,8 @@ def _read_index(path: Path) -> dict[str, Any]:
         ) from error
     if known["format"] != FORMAT or known["id_type"] not in _ID_TYPES:
         raise DataError(
-            f"{path}: expected encoded flows of format {FORMAT}, found format {known['format']!r} with ids of type "
+            f"{path}: expected encoded flows of format {FORMAT}, found format {known['format']!r} with ids "
+            "of type "
             f"{known['id_type']!r}; encode the data again"
         )
     return known
@@ -270,11 +271,12 @@ def one_at_a_time(cache: Path, key: str) -> Generator[None]:
 _PIECE_ROWS = 1 << 18
 
 
-def row_hashes(flows: EncodedFlows | EncodedBlock) -> UInt64[np.ndarray, " rows"]:
+def row_hashes(flows: TokenRows) -> UInt64[np.ndarray, " rows"]:
     """A 64-bit hash of each row's tokens and their places: equal rows have equal hashes."""
-    hashes = np.zeros(len(flows), np.uint64)
-    for start in range(0, len(flows), _PIECE_ROWS):
-        stop = min(start + _PIECE_ROWS, len(flows))
+    num_rows = len(flows.offsets) - 1
+    hashes = np.zeros(num_rows, np.uint64)
+    for start in range(0, num_rows, _PIECE_ROWS):
+        stop = min(start + _PIECE_ROWS, num_rows)
         offsets = np.asarray(flows.offsets[start : stop + 1], np.int64)
         ids = np.asarray(flows.ids[offsets[0] : offsets[-1]], np.uint64)
         hashes[start:stop] = _hash_pieces(ids, offsets - offsets[0])

@@ -1,8 +1,9 @@
-"""Free text (URIs, payloads, user agents) -> pieces: domain patterns first, then sub-words down to single bytes.
+"""Free text (URIs, payloads, user agents) -> subwords: domain patterns first, then pieces down to single
+bytes.
 
-Two vocabularies of pieces: one learned from the training texts (byte-level BPE), or DistilBERT's WordPieces with the
-byte alphabet added. Either way every byte has a piece, so no text is ever unknown, and no piece but `:` holds a `:`,
-so no piece is ever mistaken for a feature token.
+Two vocabularies of pieces: one learned from the training texts (byte-level BPE), or DistilBERT's WordPieces
+with the byte alphabet added. Either way every byte has a piece, so no text is ever unknown, and no piece but
+`:` holds a `:`, so no piece is ever mistaken for a feature token.
 """
 
 import json
@@ -10,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int, Int64
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from wirebert.encoding.token_rows import JaggedRows
 
 _ADDRESS = r"\d{1,3}(?:\.\d{1,3}){3}"
 _PERCENT_CODE = r"%[0-9A-Fa-f]{2}"
@@ -33,8 +35,9 @@ _SAMPLE_CHARS = 8_000_000
 def domain_pattern(*, joins_blank: bool) -> str:
     """The regular expression whose matches are the words that sub-words are cut from.
 
-    Addresses, percent codes, hexadecimal runs, numbers and words stay whole; any other sign (path separators, the `=`
-    of key=value) stands alone. `joins_blank` lets a word begin with the blank before it, which saves a piece per word.
+    Addresses, percent codes, hexadecimal runs, numbers and words stay whole; any other sign (path separators,
+    the `=` of key=value) stands alone. `joins_blank` lets a word begin with the blank before it, which saves
+    a piece per word.
     """
     blank = " ?" if joins_blank else ""
     joined = "|".join((_ADDRESS, _HEX_NUMBER, _HEX_RUN, _NUMBER, _WORD))
@@ -46,14 +49,16 @@ def _cut_words(*, joins_blank: bool) -> pre_tokenizers.PreTokenizer:
     to_signs = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     if joins_blank:
         return pre_tokenizers.Sequence([cut, to_signs])
-    # As in BERT, one blank between two words is implied; longer white space is rare and tells, so it has pieces.
+    # As in BERT, one blank between two words is implied; longer white space is rare and informative, so it
+    # has pieces.
     drop_blanks = pre_tokenizers.Split(Regex(_BETWEEN_WORDS), behavior="removed")
     return pre_tokenizers.Sequence([drop_blanks, cut, to_signs])
 
 
 @dataclass(slots=True)
 class TextSample:
-    """A bounded sample of the distinct training texts: those with the lowest hash, whatever the order of reading."""
+    """A bounded sample of the distinct training texts: those with the lowest hash, whatever the order of
+    reading."""
 
     max_chars: int = _SAMPLE_CHARS
     texts_: dict[bytes, str] = field(default_factory=dict)
@@ -61,7 +66,7 @@ class TextSample:
     limit_: bytes = b"\xff" * 8
 
     def add(self, texts: Iterable[str | None]) -> None:
-        """Consider each text; None is passed over."""
+        """Add texts to the sample; None is ignored."""
         for text in texts:
             if not text:
                 continue
@@ -90,18 +95,6 @@ class TextSample:
         return sorted(self.texts_.values())
 
 
-class Ragged(NamedTuple):
-    """Sequences of different lengths, one after the other: sequence i is `flat[offsets[i]:offsets[i + 1]]`."""
-
-    flat: Int[np.ndarray, " total"]
-    offsets: Int64[np.ndarray, " offsets"]
-
-    @property
-    def lengths(self) -> Int64[np.ndarray, " sequences"]:
-        """How long each sequence is."""
-        return np.diff(self.offsets)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Subwords:
     """A fixed set of sub-words and how text is cut into them."""
@@ -118,18 +111,19 @@ class Subwords:
 
     @cached_property
     def strings(self) -> tuple[str, ...]:
-        """The pieces by id, as the cutter writes them (one sign per byte; `##` within a word for WordPiece)."""
+        """The pieces by id, as the cutter writes them (one sign per byte; `##` within a word for
+        WordPiece)."""
         by_id = sorted((index, piece) for piece, index in self._tokenizer.get_vocab().items())
         return tuple(piece for _, piece in by_id)
 
-    def encode(self, texts: Sequence[str]) -> Ragged:
+    def encode(self, texts: Sequence[str]) -> JaggedRows:
         """Piece ids of each text; an empty text has none."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         ids = [encoding.ids for encoding in encodings]
         offsets = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(sequence) for sequence in ids], out=offsets[1:])
         flat = np.fromiter((index for sequence in ids for index in sequence), np.int32, int(offsets[-1]))
-        return Ragged(flat, offsets)
+        return JaggedRows(flat, offsets)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text that pieces came from, as far as they tell (`wordpiece` has lost case and word gaps)."""
@@ -145,12 +139,13 @@ def _continues(piece: str) -> bool:
 
 
 def byte_alphabet() -> list[str]:
-    """The 256 signs that stand for bytes, sorted."""
+    """The 256 signs that represent bytes, sorted."""
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
 def _bytes_by_sign() -> dict[str, int]:
-    """Sign -> byte: printable Latin-1 stands for itself, the other bytes follow from U+0100 on (GPT-2's table)."""
+    """Sign -> byte: printable Latin-1 represents itself, the other bytes follow from U+0100 on (GPT-2's
+    table)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     table = {chr(byte): byte for byte in printable}
@@ -167,7 +162,8 @@ def _text_of_bytes(signs: str) -> str:
 
 
 def learn_subwords(texts: Sequence[str], num_pieces: int) -> Subwords:
-    """Byte-level BPE of at most `subword_vocab_size` pieces (256 of them bytes), learned from `texts`; case is kept."""
+    """Byte-level BPE of at most `subword_vocab_size` pieces (256 of them bytes), learned from `texts`; case
+    is kept."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = _cut_words(joins_blank=True)
     trainer = trainers.BpeTrainer(
@@ -182,10 +178,11 @@ def learn_subwords(texts: Sequence[str], num_pieces: int) -> Subwords:
 
 
 def subwords_of_wordpieces(wordpieces: Sequence[str]) -> Subwords:
-    """DistilBERT's WordPieces, in their order, with the byte signs they lack appended in both forms (`x`, `##x`)."""
-    known = set(wordpieces)
+    """DistilBERT's WordPieces, in their order, with the byte signs they lack appended in both forms (`x`,
+    `##x`)."""
+    present = set(wordpieces)
     signs = byte_alphabet()
-    lacking = [form for sign in signs for form in (sign, f"##{sign}") if form not in known]
+    lacking = [form for sign in signs for form in (sign, f"##{sign}") if form not in present]
     vocabulary = {piece: index for index, piece in enumerate([*wordpieces, *lacking])}
     # A word is at most 64 characters of at most 4 bytes (domain_pattern), so none is too long for the model.
     tokenizer = Tokenizer(

@@ -2,31 +2,50 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int, Int64, UInt16, UInt32
+from jaxtyping import Bool, Int, Int64, Integer, UInt16, UInt32
 
-from wirebert.encoding.text import Ragged
+
+@runtime_checkable
+class TokenRows(Protocol):
+    """Rows of token ids in one flat array, in memory (`JaggedRows`) or memory-mapped (`EncodedFlows`)."""
+
+    @property
+    def ids(self) -> Integer[np.ndarray, " tokens"]:
+        """Token ids of all rows."""
+        ...
+
+    @property
+    def offsets(self) -> Int64[np.ndarray, " rows+1"]:
+        """Where each row begins; the last is where the last row ends."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedBlock:
-    """Token ids of some flows, one flow after the other: flow i is `ids[offsets[i]:offsets[i + 1]]`."""
+class JaggedRows:
+    """Rows of unequal length in one flat array: row i is `ids[offsets[i]:offsets[i + 1]]`."""
 
-    ids: UInt16[np.ndarray, " tokens"] | UInt32[np.ndarray, " tokens"]
+    ids: Integer[np.ndarray, " tokens"]
     offsets: Int64[np.ndarray, " offsets"]
-    num_truncated: int
+    """Where each row begins, and where the last row ends; the first may be above 0."""
+    num_truncated: int = 0
     """Texts that were longer than their budget and lost their middle."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @property
+    def lengths(self) -> Int64[np.ndarray, " rows"]:
+        """Length of each row."""
+        return np.diff(self.offsets)
+
 
 class TextCells(NamedTuple):
     """One text column of a block: the ids of each distinct text, and which text each row holds."""
 
-    distinct: Ragged
+    distinct: JaggedRows
     codes: Int[np.ndarray, " rows"]
 
 
@@ -64,13 +83,13 @@ def by_length(lengths: Int[np.ndarray, " flows"], max_tokens: int) -> list[Int64
     return batches
 
 
-def take_rows(block: EncodedBlock, rows: Int64[np.ndarray, " some"]) -> EncodedBlock:
-    """The rows numbered `rows`, in that order."""
-    starts = block.offsets[rows]
-    lengths = block.offsets[rows + 1] - starts
-    offsets = np.zeros(len(rows) + 1, np.int64)
+def take_rows(rows: TokenRows, chosen: Int[np.ndarray, " some"]) -> JaggedRows:
+    """Copies of the chosen rows, in that order."""
+    starts = rows.offsets[chosen]
+    lengths = rows.offsets[chosen + 1] - starts
+    offsets = np.zeros(len(chosen) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    return EncodedBlock(block.ids[ranges(starts, lengths)], offsets, 0)
+    return JaggedRows(np.asarray(rows.ids[ranges(starts, lengths)]), offsets)
 
 
 def join_rows(
@@ -78,7 +97,7 @@ def join_rows(
     is_written: Bool[np.ndarray, "rows slots"] | None,
     texts: Sequence[TextCells],
     num_truncated: int,
-) -> EncodedBlock:
+) -> JaggedRows:
     """Rows of the features that are written (None: all), each followed by its texts in order."""
     num_rows, num_slots = features.shape
     if is_written is None:
@@ -91,22 +110,23 @@ def join_rows(
     offsets = np.zeros(num_rows + 1, np.int64)
     np.cumsum(sum(lengths, start=num_written), out=offsets[1:])
     if not texts:
-        return EncodedBlock(written, offsets, num_truncated)
+        return JaggedRows(written, offsets, num_truncated)
     ids = np.empty(int(offsets[-1]), features.dtype)
     begins = offsets[:-1]
     ids[ranges(begins, num_written)] = written
     begins = begins + num_written
     for text, length in zip(texts, lengths, strict=True):
         sources = ranges(text.distinct.offsets[:-1][text.codes], length)
-        ids[ranges(begins, length)] = text.distinct.flat[sources]
+        ids[ranges(begins, length)] = text.distinct.ids[sources]
         begins = begins + length
-    return EncodedBlock(ids, offsets, num_truncated)
+    return JaggedRows(ids, offsets, num_truncated)
 
 
-def within_budget(texts: Ragged, budget: int) -> tuple[Ragged, Bool[np.ndarray, " sequences"]]:
-    """Sequences cut to `budget`, and which of them were cut: three quarters from the head, one from the tail are kept.
+def within_budget(texts: JaggedRows, budget: int) -> tuple[JaggedRows, Bool[np.ndarray, " sequences"]]:
+    """Sequences cut to `budget`, and which of them were cut: three quarters from the head, one from the tail
+    are kept.
 
-    >>> within_budget(Ragged(np.arange(10), np.array([0, 10])), 4)[0].flat
+    >>> within_budget(JaggedRows(np.arange(10), np.array([0, 10])), 4)[0].ids
     array([0, 1, 2, 9])
     """
     lengths = texts.lengths
@@ -118,4 +138,4 @@ def within_budget(texts: Ragged, budget: int) -> tuple[Ragged, Bool[np.ndarray, 
     counts = np.stack([head, kept - head], axis=1).reshape(-1)
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(kept, out=offsets[1:])
-    return Ragged(texts.flat[ranges(starts, counts)], offsets), is_cut
+    return JaggedRows(texts.ids[ranges(starts, counts)], offsets), is_cut

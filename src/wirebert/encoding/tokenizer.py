@@ -1,7 +1,8 @@
 """`FlowTokenizer`: typed tables to token ids and back.
 
-A row is `[CLS]`, one token per feature slot in schema order, then each text column as its `column:` token and its
-pieces. With leave-out, a feature that holds its column's most frequent value is not written, and absence means it.
+A row is `[CLS]`, one token per feature slot in schema order, then each text column as its `column:` token and
+its pieces. With leave-out, a feature that holds its column's most frequent value is not written, and absence
+means it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,15 +29,16 @@ from wirebert.encoding.columns import (
 from wirebert.encoding.combinations import absent_parts, all_features, combine, combined_blocks
 from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.hugging_face import write_hugging_face
-from wirebert.encoding.text import Ragged, Subwords
-from wirebert.encoding.token_rows import EncodedBlock, TextCells, join_rows, within_budget
+from wirebert.encoding.text import Subwords
+from wirebert.encoding.token_rows import JaggedRows, TextCells, join_rows, within_budget
 from wirebert.encoding.vocabulary import ABSENT, MISSING, SPECIAL_TOKENS, UNSEEN, Slot, Vocabulary, escape
 from wirebert.encoding.wordpieces import initial_subwords
 from wirebert.errors import ConfigError
 from wirebert.serialization import settings_from_dict, settings_to_dict
 
 TEXT_STATES = ("<missing>", "<empty>", "<absent>", "")
-"""Tokens of a text column: a text is never unseen, so its second token is that of the empty text; `column:` is last."""
+"""Tokens of a text column: a text is never unseen, so its second token is that of the empty text; `column:`
+is last."""
 _HAS_TEXT = 3
 
 Ids = UInt16[np.ndarray, "..."] | UInt32[np.ndarray, "..."]
@@ -57,14 +59,16 @@ class FlowTokenizer:
     def __post_init__(self) -> None:
         if 1 + len(self.slots) > self.config.max_length:
             raise ConfigError(
-                f"encoding.max_length must be at least {1 + len(self.slots)}, the longest row of this table's "
+                f"encoding.max_length must be at least {1 + len(self.slots)}, the longest row of this "
+                "table's "
                 f"{len(self.slots)} features (which are never cut), got {self.config.max_length}; "
                 f"leave columns out in the schema or raise it"
             )
 
     @classmethod
     def fit(cls, schema: FlowSchema, blocks: Blocks, config: EncodingConfig | None = None) -> "FlowTokenizer":
-        """The tokenizer for `schema`, learned from training rows only; the order of the rows does not matter."""
+        """The tokenizer for `schema`, learned from training rows only; the order of the rows does not
+        matter."""
         config = config or EncodingConfig()
         combined = combined_blocks(blocks, schema.combinations)
         fitted = fit_columns(all_features(schema), combined, config)
@@ -166,7 +170,8 @@ class FlowTokenizer:
 
     @cached_property
     def slot_special(self) -> Int32[np.ndarray, "slots 3"]:
-        """Ids of `<missing>`, of the unseen (a number's is `<above>`, a text's `<empty>`) and of `<absent>`."""
+        """Ids of `<missing>`, of the unseen (a number's is `<above>`, a text's `<empty>`) and of
+        `<absent>`."""
         return self._slot_starts[:, None] + np.array([MISSING, UNSEEN, ABSENT], np.int32)
 
     @cached_property
@@ -177,7 +182,8 @@ class FlowTokenizer:
 
     @cached_property
     def slot_groups(self) -> Int32[np.ndarray, " slots"]:
-        """Number of each slot's group: columns that the schema puts together share one, any other has its own."""
+        """Number of each slot's group: columns that the schema puts together share one, any other has its
+        own."""
         names = [*(encoder.column for encoder in self.encoders), *self.text_columns]
         group_of = {column.name: column.group for column in self.schema.columns if column.group}
         keys = [("group", group_of[name]) if name in group_of else ("column", name) for name in names]
@@ -186,7 +192,8 @@ class FlowTokenizer:
 
     @cached_property
     def slot_special_states(self) -> tuple[Int32[np.ndarray, " marks"], ...]:
-        """Per slot, the ids of all tokens that training may lack: `slot_special`, `<rare>`, `<negative>` and so on."""
+        """Per slot, the ids of all tokens that training may lack: `slot_special`, `<rare>`, `<negative>` and
+        so on."""
         return tuple(
             start + np.arange(len([mark for mark in slot.special_states if mark]), dtype=np.int32)
             for start, slot in zip(self._slot_starts, self.slots, strict=True)
@@ -205,14 +212,17 @@ class FlowTokenizer:
 
     # Tables to ids
 
-    def encode(self, table: pa.Table) -> EncodedBlock:
-        """Ids of every row. A feature column that the table lacks is `<absent>`; other columns are passed over."""
+    def encode(self, table: pa.Table) -> JaggedRows:
+        """Ids of every row. A feature column that the table lacks is `<absent>`; other columns are
+        ignored."""
         return self._encode(combine(table, self.schema.combinations), {})
 
-    def encode_key_values(self, lines: Sequence[str]) -> EncodedBlock:
-        """Ids of rows given as text, `protocol_type:tcp, service=http`; a key that a line lacks is `<absent>`.
+    def encode_key_values(self, lines: Sequence[str]) -> JaggedRows:
+        """Ids of rows given as text, `protocol_type:tcp, service=http`; a key that a line lacks is
+        `<absent>`.
 
-        Raises `DataError` for what is no key-value line, and when most values of a column do not fit its kind.
+        Raises `DataError` for what is no key-value line, and when most values of a column do not fit its
+        kind.
         """
         if not lines:
             return self._encode(pa.table({}), {})
@@ -228,7 +238,7 @@ class FlowTokenizer:
         combinations = self.schema.combinations
         return self._encode(combine(table, combinations), absent_parts(is_absent, combinations))
 
-    def _encode(self, table: pa.Table, is_absent: Mapping[str, Bool[np.ndarray, " rows"]]) -> EncodedBlock:
+    def _encode(self, table: pa.Table, is_absent: Mapping[str, Bool[np.ndarray, " rows"]]) -> JaggedRows:
         num_features = len(self.slots) - len(self.text_columns)
         matrix = np.empty((table.num_rows, 1 + num_features), self.dtype)
         matrix[:, 0] = self.cls_id
@@ -290,17 +300,17 @@ class FlowTokenizer:
             cells.append(TextCells(distinct, codes))
         return cells, num_truncated
 
-    def _text_ids(self, texts: list[str], start: int) -> tuple[Ragged, Bool[np.ndarray, " texts"]]:
+    def _text_ids(self, texts: list[str], start: int) -> tuple[JaggedRows, Bool[np.ndarray, " texts"]]:
         """Ids of each text, then of a missing and of an absent one; and which were cut."""
         assert self.subwords is not None, "fit gives a table with text columns its pieces"
         cut, is_cut = within_budget(self.subwords.encode([*texts, "", ""]), self.text_budget)
         heads = [_HAS_TEXT if text else UNSEEN for text in texts] + [MISSING, ABSENT]
-        flat = np.insert(cut.flat + self._first_subword, cut.offsets[:-1], start + np.array(heads))
+        flat = np.insert(cut.ids + self._first_subword, cut.offsets[:-1], start + np.array(heads))
         offsets = cut.offsets + np.arange(len(cut.offsets))
         if self.omits_most_frequent:  # a text is never left out, its lack is
             flat = np.delete(flat, offsets[-3])
             offsets[-2:] -= 1
-        return Ragged(flat, offsets), is_cut
+        return JaggedRows(flat, offsets), is_cut
 
     # Ids to words
 
@@ -313,7 +323,7 @@ class FlowTokenizer:
 
         Text loses what the budget cut. `[PAD]` and other special tokens say nothing.
         """
-        said = (
+        values = (
             {slot.name: slot.texts[slot.default] for slot in self.slots} if self.omits_most_frequent else {}
         )
         texts: dict[str, list[int]] = {}
@@ -322,18 +332,19 @@ class FlowTokenizer:
             index = int(self.token_slots[token])
             if index >= 0:
                 slot, local = self.slots[index], token - int(self._slot_starts[index])
-                said[slot.name] = slot.texts[local]
+                values[slot.name] = slot.texts[local]
                 if slot.special_states is TEXT_STATES and local == _HAS_TEXT:
                     current = slot.name
                     texts[current] = []
             elif current and self.vocabulary[token] not in SPECIAL_TOKENS:
                 texts[current].append(token - self._first_subword)
         if self.subwords is not None:
-            said |= {name: self.subwords.decode(pieces) for name, pieces in texts.items()}
-        return said
+            values |= {name: self.subwords.decode(pieces) for name, pieces in texts.items()}
+        return values
 
     def new_token_subwords(self) -> tuple[Int32[np.ndarray, " new"], list[Int32[np.ndarray, " subwords"]]]:
-        """For "extend": each id that the WordPieces lack, and the WordPieces whose mean its embedding starts as."""
+        """For "extend": each id that the WordPieces lack, and the WordPieces whose mean its embedding starts
+        as."""
         if self.config.vocabulary != "extend" or self.subwords is None:
             return np.empty(0, np.int32), []
         starts = initial_subwords(self.slots, self.subwords)
@@ -366,7 +377,8 @@ class FlowTokenizer:
 
 
 def _distinct_texts(table: pa.Table, name: str) -> tuple[list[str], Int[np.ndarray, " rows"]]:
-    """A column's distinct texts and the text of each row: `len(texts)` is a null, one more is no such column."""
+    """A column's distinct texts and the text of each row: `len(texts)` is a null, one more is no such
+    column."""
     if name not in table.column_names:
         return [], np.ones(table.num_rows, np.int64)
     column = table[name].unify_dictionaries() if pa.types.is_dictionary(table[name].type) else table[name]

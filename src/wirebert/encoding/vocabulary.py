@@ -1,10 +1,10 @@
-"""Tokens and ids: how a token is written, and where in the vocabulary it stands.
+"""Tokens and ids: how a token is written, and its position in the vocabulary.
 
-Canonical text is a row's vocabulary strings joined by one space. So no entry may hold white space, and no entry but
-the special tokens themselves may hold `[` or `]`; both are percent-escaped, as is `%` itself, which makes every entry
-readable and reversible.
+Canonical text is a row's vocabulary strings joined by one space. So no entry may hold white space, and no
+entry but the special tokens themselves may hold `[` or `]`; both are percent-escaped, as is `%` itself, which
+makes every entry readable and reversible.
 
-A slot: one feature position of a row, with the tokens that can stand there.
+A slot: one feature position of a row, with its possible tokens.
 """
 
 import unicodedata
@@ -20,14 +20,15 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def _is_plain(char: str) -> bool:
-    """Whether a character stands for itself in a vocabulary entry."""
+    """Whether a character represents itself in a vocabulary entry."""
     if char in "%[]":
         return False
     return not char.isspace() and unicodedata.category(char) not in ("Cc", "Zs", "Zl", "Zp")
 
 
 def escape(text: str) -> str:
-    """`text` with `%`, brackets, white space and control characters as `%XX` of their UTF-8 bytes (RFC 3986, 2.1).
+    """`text` with `%`, brackets, white space and control characters as `%XX` of their UTF-8 bytes (RFC 3986,
+    2.1).
 
     >>> escape("[CLS] service:http")
     '%5BCLS%5D%20service:http'
@@ -74,7 +75,8 @@ class Vocabulary:
         if len(ids) < len(self.tokens):
             twice = next(token for index, token in enumerate(self.tokens) if ids[token] != index)
             raise SchemaError(
-                f"two features would both be written {twice!r}: their column names clash; rename one of the columns"
+                f"two features would both be written {twice!r}: their column names clash; rename one of the "
+                "columns"
             )
         lacking = [token for token in SPECIAL_TOKENS if token not in ids]
         if lacking:
@@ -105,9 +107,9 @@ class Slot:
     name: str
     """The column, or `column.bit` for a flag."""
     special_states: tuple[str, ...]
-    """Tokens that stand for a state rather than a value (`<missing>`, `<rare>`), first in the slot."""
+    """Tokens that represent a state rather than a value (`<missing>`, `<rare>`), first in the slot."""
     values: tuple[str, ...]
-    """What the other tokens stand for, as the file writes it (or as `q17`)."""
+    """What the other tokens represent, as the file writes it (or as `q17`)."""
     default: int
     """The token of the most frequent value, which rows may leave out."""
     bins: tuple[int, ...] = ()

@@ -1,4 +1,5 @@
-"""DistilBERT's own vocabulary, from a folder or, where there is a network, from the hub; and what new tokens mean in it."""
+"""DistilBERT's own vocabulary, from a folder or, where there is a network, from the hub; and what new tokens
+mean in it."""
 
 import json
 import re
@@ -18,7 +19,7 @@ _FILES = ("vocab.txt", "tokenizer.json")
 def read_wordpieces(source: str) -> tuple[str, ...]:
     """The WordPieces by id from `source`: a folder with `vocab.txt` or `tokenizer.json`, or a hub name.
 
-    Raises `CheckpointError` when there is no such folder and the hub can not be asked, or what is there is no
+    Raises `CheckpointError` when there is no such folder and the hub cannot be asked, or what is there is no
     WordPiece vocabulary.
     """
     folder = Path(source)
@@ -42,7 +43,8 @@ def _download(name: str) -> Path:
     except (OSError, ValueError) as error:  # the hub's errors are kinds of these: no network, no such name
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"encoding.wordpieces: {name!r} is no folder here and could not be fetched from the hub ({reason}); "
+            f"encoding.wordpieces: {name!r} is no folder here and could not be fetched from the hub "
+            f"({reason}); "
             f"give a folder that holds vocab.txt or tokenizer.json"
         ) from error
 
@@ -75,8 +77,8 @@ def _checked(pieces: list[str], path: Path) -> tuple[str, ...]:
 def initial_subwords(slots: Sequence[Slot], pieces: Subwords) -> list[Int32[np.ndarray, " pieces"]]:
     """For every new token, the WordPieces whose mean embedding it starts as; never none of them.
 
-    New are the byte signs that `pieces` appended (they start as `[UNK]`), then the tokens of `slots`: `service:http`
-    starts as "service" and "http", a bin as its column's name.
+    New are the byte signs that `pieces` appended (they start as `[UNK]`), then the tokens of `slots`:
+    `service:http` starts as "service" and "http", a bin as its column's name.
     """
     unknown = np.array([pieces.strings.index("[UNK]")], np.int32)
     num_signs = len(pieces.strings) - pieces.num_given
@@ -85,7 +87,7 @@ def initial_subwords(slots: Sequence[Slot], pieces: Subwords) -> list[Int32[np.n
     ends = np.cumsum([len(group) for group in words])
     starts: list[Int32[np.ndarray, " pieces"]] = []
     for end, group in zip(ends.tolist(), words, strict=True):
-        found = cut.flat[cut.offsets[end - len(group)] : cut.offsets[end]]
+        found = cut.ids[cut.offsets[end - len(group)] : cut.offsets[end]]
         found = found[found < pieces.num_given]
         starts.append(found.astype(np.int32) if len(found) else unknown)
     return [unknown] * num_signs + starts

@@ -1,6 +1,6 @@
 """Who has looked at which test file: one line per read, appended and never changed.
 
-A test file that many settings have been tried on has become a validation file. `format_file_usage.jsonl` lies beside the run
+A test file that many settings have been tried on has become a validation file. `test_reads.jsonl` lies beside the run
 folders, so that what several runs saw adds up, and reports print the count.
 """
 
@@ -17,7 +17,7 @@ from typing import cast
 from wirebert.errors import RunError
 from wirebert.report.report import FileUsage
 
-FILE_NAME = "format_file_usage.jsonl"
+FILE_NAME = "test_reads.jsonl"
 
 _NOT_A_CHOICE = ("train", "test", "seed")
 """Settings that say where the data lies and which dice are thrown, not how the model is made."""

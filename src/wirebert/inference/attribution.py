@@ -16,11 +16,11 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int64
 
-from wirebert.encoding.token_rows import EncodedBlock, ranges
+from wirebert.encoding.token_rows import JaggedRows, ranges
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import ABSENT
 
-Logits = Callable[[EncodedBlock], Float32[np.ndarray, "flows classes"]]
+Logits = Callable[[JaggedRows], Float32[np.ndarray, "flows classes"]]
 """Scores encoded rows."""
 
 TOKENS_AT_ONCE: Final = 1 << 20
@@ -46,7 +46,7 @@ class Attributions:
 def explain(
     logits: Logits,
     tokenizer: FlowTokenizer,
-    block: EncodedBlock,
+    block: JaggedRows,
     class_ids: Int64[np.ndarray, " flows"],
 ) -> Attributions:
     """Contribution of each feature (slot of `tokenizer`) of each flow to the class that `class_ids` gives it.
@@ -84,7 +84,7 @@ def log_odds(
     return own - highest - np.log(np.exp(others - highest[:, None]).sum(axis=1))
 
 
-def slot_tokens(tokenizer: FlowTokenizer, block: EncodedBlock) -> Int[np.ndarray, "flows slots"]:
+def slot_tokens(tokenizer: FlowTokenizer, block: JaggedRows) -> Int[np.ndarray, "flows slots"]:
     """The token that each slot of each row holds; where it is left out, that of its most frequent value."""
     tokens = np.tile(tokenizer.default_ids.astype(np.int64), (len(block), 1))
     rows = np.repeat(np.arange(len(block)), np.diff(block.offsets))
@@ -96,11 +96,11 @@ def slot_tokens(tokenizer: FlowTokenizer, block: EncodedBlock) -> Int[np.ndarray
 
 def with_tokens(
     tokenizer: FlowTokenizer,
-    block: EncodedBlock,
+    block: JaggedRows,
     rows: Int64[np.ndarray, " copies"],
     slots: Int64[np.ndarray, " copies"],
     tokens: Int64[np.ndarray, " copies"],
-) -> EncodedBlock:
+) -> JaggedRows:
     """Copies of some rows, each with another token in one slot: it replaces the slot's token, or its whole text.
 
     As in any row, a most frequent value is left out where this tokenizer leaves them out. A slot that the row leaves out
@@ -121,7 +121,7 @@ def with_tokens(
     ids = np.insert(ids, np.cumsum(num_kept)[is_missing], tokens[is_missing].astype(ids.dtype))
     offsets = np.zeros(len(rows) + 1, np.int64)
     np.cumsum(num_kept + is_missing, out=offsets[1:])
-    return EncodedBlock(ids, offsets, 0)
+    return JaggedRows(ids, offsets, 0)
 
 
 def _owners(

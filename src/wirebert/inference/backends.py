@@ -11,7 +11,7 @@ from typing import Literal, Protocol, cast, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32
 
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.engines import ENGINES, Engine
@@ -27,7 +27,7 @@ class Backend(Protocol):
         """The name of its engine."""
         ...
 
-    def logits(self, flows: EncodedBlock) -> Float32[np.ndarray, "flows classes"]:
+    def logits(self, flows: JaggedRows) -> Float32[np.ndarray, "flows classes"]:
         """Class logits of every flow, in order."""
         ...
 

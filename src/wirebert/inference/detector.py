@@ -15,7 +15,7 @@ from wirebert.decision.alert_score import CombinedAlertScore
 from wirebert.decision.operating_point import verdicts
 from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
-from wirebert.encoding.token_rows import EncodedBlock, take_rows
+from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact, load_artifact, thresholds_for
 from wirebert.inference.attribution import Attributions, explain
@@ -180,7 +180,7 @@ class Detector:
         """Weights of the model."""
         return sum(weight.size for _, weight in self.artifact.weights.items())
 
-    def score(self, table: pa.Table, block: EncodedBlock | None = None) -> Scores:
+    def score(self, table: pa.Table, block: JaggedRows | None = None) -> Scores:
         """Class probabilities of each row of a typed table; `block` is what `encode` gave for it, if it was called.
 
         Columns are found by name. A feature that the table lacks is `<absent>`, columns of other names are passed over,
@@ -191,11 +191,11 @@ class Detector:
             return scores
         return replace(scores, novelty=self.strangeness.scores(extract_features(table, self.schema)))
 
-    def encode(self, table: pa.Table) -> EncodedBlock:
+    def encode(self, table: pa.Table) -> JaggedRows:
         """Token ids of each row of a typed table: the first half of `score`, for who wants to overlap the two."""
         return self.artifact.tokenizer.encode(table)
 
-    def score_encoded(self, block: EncodedBlock) -> Scores:
+    def score_encoded(self, block: JaggedRows) -> Scores:
         """Class probabilities of encoded rows."""
         hashes = row_hashes(block)
         return Scores(
@@ -216,7 +216,7 @@ class Detector:
             block, self.score_encoded(block).class_ids if class_ids is None else class_ids
         )
 
-    def explain_encoded(self, block: EncodedBlock, class_ids: Int64[np.ndarray, " flows"]) -> Attributions:
+    def explain_encoded(self, block: JaggedRows, class_ids: Int64[np.ndarray, " flows"]) -> Attributions:
         """What each feature of encoded rows adds to these classes; equal rows are explained once."""
         distinct = distinct_rows(block, row_hashes(block))
         pairs = distinct.numbers * len(self.classes) + class_ids
@@ -224,13 +224,13 @@ class Detector:
         found = explain(self._computed, self.artifact.tokenizer, take_rows(block, rows), class_ids[rows])
         return Attributions(found.contributions[numbers], found.tokens[numbers], class_ids)
 
-    def _computed(self, block: EncodedBlock) -> Float32[np.ndarray, "flows classes"]:
+    def _computed(self, block: JaggedRows) -> Float32[np.ndarray, "flows classes"]:
         """Class logits of each row, past the cache; equal rows are computed once."""
         distinct = distinct_rows(block, row_hashes(block))
         return self._backend.logits(take_rows(block, distinct.rows))[distinct.numbers]
 
     def _logits(
-        self, block: EncodedBlock, hashes: UInt64[np.ndarray, " flows"]
+        self, block: JaggedRows, hashes: UInt64[np.ndarray, " flows"]
     ) -> Float32[np.ndarray, "flows classes"]:
         """Class logits of each row; equal rows are computed once, and rows remembered not at all."""
         distinct = distinct_rows(block, hashes)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64, Shaped
 from wirebert.decision.novelty import NoveltyScorer
 from wirebert.decision.operating_point import ALERT, PASS, UNKNOWN
 from wirebert.encoding.matrix import LARGEST, extract_features, row_numbers
-from wirebert.encoding.token_rows import EncodedBlock, take_rows
+from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.inference.attribution import Attributions
 from wirebert.inference.detector import Detector, Scores
@@ -39,7 +39,7 @@ def needs_explanation(scores: Scores) -> Bool[np.ndarray, " flows"]:
 def explain_rows(
     detector: Detector,
     table: pa.Table,
-    block: EncodedBlock,
+    block: JaggedRows,
     scores: Scores,
     is_explained: Bool[np.ndarray, " flows"],
 ) -> pa.Array:

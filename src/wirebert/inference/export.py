@@ -18,7 +18,7 @@ import wirebert
 from wirebert.data.flows import open_flows
 from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
-from wirebert.encoding.token_rows import EncodedBlock, by_length, take_rows
+from wirebert.encoding.token_rows import JaggedRows, by_length, take_rows
 from wirebert.errors import ArtifactError
 from wirebert.inference.artifact import Artifact, add_export, load_artifact
 from wirebert.inference.backends import softmax
@@ -83,7 +83,7 @@ def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> 
 class CalibrationRows(NamedTuple):
     """Rows to make an export from, or to check it on."""
 
-    rows: EncodedBlock
+    rows: JaggedRows
     novelty: Float64[np.ndarray, " rows"] | None = None
     """Of the flows that the rows were encoded from; None where no alert goes by it."""
 
@@ -128,7 +128,7 @@ def _halves(sample: CalibrationRows, folder: Path) -> tuple[CalibrationRows, Cal
 
 
 def _ranges(
-    artifact: Artifact, weights: Mapping[str, np.ndarray], rows: EncodedBlock
+    artifact: Artifact, weights: Mapping[str, np.ndarray], rows: JaggedRows
 ) -> dict[str, tuple[float, float]]:
     """The least and greatest input of each matrix product on these rows."""
     content, names = probe_bytes(artifact.architecture, weights)

@@ -10,7 +10,7 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
-from wirebert.encoding.token_rows import EncodedBlock, by_length
+from wirebert.encoding.token_rows import JaggedRows, by_length
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.backends import EngineOptions, softmax
@@ -54,7 +54,7 @@ class OnnxBackend:
             )
         return backend
 
-    def logits(self, flows: EncodedBlock) -> Float32[np.ndarray, "flows classes"]:
+    def logits(self, flows: JaggedRows) -> Float32[np.ndarray, "flows classes"]:
         """Class logits of every flow, in order."""
         if len(flows) == 0:
             return np.empty((0, self._session.get_outputs()[0].shape[1]), np.float32)
@@ -67,7 +67,7 @@ class OnnxBackend:
         logits[np.concatenate(batches[::-1])] = np.concatenate(outputs)
         return logits
 
-    def _score(self, flows: EncodedBlock, rows: Int64[np.ndarray, " rows"]) -> np.ndarray:
+    def _score(self, flows: JaggedRows, rows: Int64[np.ndarray, " rows"]) -> np.ndarray:
         ids, mask = padded(flows, rows, pad_id=self._pad_id)
         return self._session.run(["logits"], {"ids": ids, "mask": mask})[0]
 
@@ -76,12 +76,12 @@ def matches_reference(backend: OnnxBackend, about: Mapping[str, Any], dtype: np.
     """Whether the export gives here what it gave where it was made, on the rows that travel with it."""
     rows = [np.array(tokens.split(), dtype) for tokens in about["check"]["tokens"]]
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-    found = softmax(backend.logits(EncodedBlock(np.concatenate(rows), offsets, 0)))
+    found = softmax(backend.logits(JaggedRows(np.concatenate(rows), offsets, 0)))
     return bool(np.abs(found - np.array(about["check"]["probabilities"])).max() <= MAX_DRIFT)
 
 
 def padded(
-    flows: EncodedBlock, rows: Int64[np.ndarray, " rows"], *, pad_id: int
+    flows: JaggedRows, rows: Int64[np.ndarray, " rows"], *, pad_id: int
 ) -> tuple[Int32[np.ndarray, "rows slots"], Int32[np.ndarray, "rows slots"]]:
     """The rows padded to the longest of them, and a mask: 1 at tokens, 0 at padding."""
     starts = flows.offsets[rows]

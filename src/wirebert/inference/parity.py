@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from wirebert.decision.alert_score import CombinedAlertScore
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
 from wirebert.inference.artifact import Artifact, thresholds_for
@@ -112,7 +112,7 @@ def compare_scores(
     )
 
 
-def random_rows(tokenizer: FlowTokenizer, num_rows: int, seed: int = 1) -> EncodedBlock:
+def random_rows(tokenizer: FlowTokenizer, num_rows: int, seed: int = 1) -> JaggedRows:
     """Rows as the model could be given them: in each slot a token of that slot, or none where rows leave defaults out.
 
     Rows differ in how much they leave out. Pieces of text follow at random where the table has texts.
@@ -134,4 +134,4 @@ def random_rows(tokenizer: FlowTokenizer, num_rows: int, seed: int = 1) -> Encod
     tokens = np.insert(tokens, 0, tokenizer.cls_id, axis=1).astype(tokenizer.dtype)
     is_written = np.insert(is_written, 0, True, axis=1)
     offsets = np.insert(np.cumsum(is_written.sum(axis=1)), 0, 0).astype(np.int64)
-    return EncodedBlock(tokens[is_written], offsets, 0)
+    return JaggedRows(tokens[is_written], offsets, 0)

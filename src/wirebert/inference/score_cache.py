@@ -11,7 +11,7 @@ from typing import NamedTuple, final
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt64
 
-from wirebert.encoding.token_rows import EncodedBlock, ranges
+from wirebert.encoding.token_rows import JaggedRows, ranges
 
 _PIECE_ROWS = 8_192
 """Rows looked up at a time, which bounds what a lookup takes beside the cache."""
@@ -27,7 +27,7 @@ class DistinctRows(NamedTuple):
     """For each row of the block, which of `rows` it equals."""
 
 
-def distinct_rows(block: EncodedBlock, hashes: UInt64[np.ndarray, " flows"]) -> DistinctRows:
+def distinct_rows(block: JaggedRows, hashes: UInt64[np.ndarray, " flows"]) -> DistinctRows:
     """The different rows of `block`; `hashes` are equal where rows are equal, and hardly ever elsewhere."""
     _, rows, numbers = np.unique(hashes, return_index=True, return_inverse=True)
     others = np.flatnonzero(rows[numbers] != np.arange(len(block)))
@@ -37,11 +37,11 @@ def distinct_rows(block: EncodedBlock, hashes: UInt64[np.ndarray, " flows"]) -> 
     return DistinctRows(np.concatenate([rows, strangers]), numbers)
 
 
-def join_blocks(first: EncodedBlock, second: EncodedBlock) -> EncodedBlock:
+def join_blocks(first: JaggedRows, second: JaggedRows) -> JaggedRows:
     """The rows of both, one after the other."""
     offsets = np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]])
     num_truncated = first.num_truncated + second.num_truncated
-    return EncodedBlock(np.concatenate([first.ids, second.ids]), offsets, num_truncated)
+    return JaggedRows(np.concatenate([first.ids, second.ids]), offsets, num_truncated)
 
 
 @final
@@ -65,7 +65,7 @@ class ScoreCache:
         self._lock = Lock()
 
     def find(
-        self, block: EncodedBlock, hashes: UInt64[np.ndarray, " flows"]
+        self, block: JaggedRows, hashes: UInt64[np.ndarray, " flows"]
     ) -> tuple[Bool[np.ndarray, " flows"], Float32[np.ndarray, "flows classes"]]:
         """Which rows are remembered, and their logits (zeros for the others)."""
         is_known = np.zeros(len(block), np.bool_)
@@ -84,7 +84,7 @@ class ScoreCache:
 
     def add(
         self,
-        block: EncodedBlock,
+        block: JaggedRows,
         hashes: UInt64[np.ndarray, " flows"],
         logits: Float32[np.ndarray, "flows classes"],
     ) -> None:
@@ -104,7 +104,7 @@ class ScoreCache:
     def _places(self, hashes: UInt64[np.ndarray, " rows"]) -> Int64[np.ndarray, " rows"]:
         return (hashes & np.uint64(self._num_places - 1)).astype(np.int64)
 
-    def _padded(self, block: EncodedBlock, rows: Int64[np.ndarray, " rows"]) -> np.ndarray:
+    def _padded(self, block: JaggedRows, rows: Int64[np.ndarray, " rows"]) -> np.ndarray:
         """The tokens of the rows, zeros after them; a row's length says where they end."""
         starts = block.offsets[rows]
         lengths = block.offsets[rows + 1] - starts
@@ -116,7 +116,7 @@ class ScoreCache:
 
 
 def _are_equal(
-    block: EncodedBlock, some: Int64[np.ndarray, " rows"], others: Int64[np.ndarray, " rows"]
+    block: JaggedRows, some: Int64[np.ndarray, " rows"], others: Int64[np.ndarray, " rows"]
 ) -> Bool[np.ndarray, " rows"]:
     """Whether row `some[i]` holds the tokens of row `others[i]`, for each i."""
     lengths = np.diff(block.offsets)

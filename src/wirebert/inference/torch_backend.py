@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from wirebert.encoding.token_rows import EncodedBlock, take_rows
+from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.backends import EngineOptions, softmax
 from wirebert.inference.engines import Bounds, Engine
@@ -80,7 +80,7 @@ class TorchBackend:
         other.precision = precision
         return other
 
-    def logits(self, flows: EncodedBlock) -> Float32[np.ndarray, "flows classes"]:
+    def logits(self, flows: JaggedRows) -> Float32[np.ndarray, "flows classes"]:
         """Class logits of every flow, in order. Where 16-bit numbers overflow, single precision takes over."""
         logits = score(
             *(self.model, flows),

@@ -1,20 +1,20 @@
 """Scaled dot-product attention over short rows: one function, several kernels, padded or packed.
 
-Every kernel gives what the plain formula in `attend_math` gives, to rounding. `auto` chooses by `fastest_kernel`, whose
-rules come from `benchmarks/attention.py` (figures in docs/experiments.md).
+Every kernel gives what the plain formula in `attend_math` gives, to rounding. `auto` chooses by
+`fastest_kernel`, whose rules come from `benchmarks/attention.py` (results in docs/experiments.md).
 
 | kernel | what it is |
 |---|---|
 | tiles | our Triton kernel for packed rows of at most 128 tokens, several rows on the chip at once; GPU |
 | math | plain batched products: the reference |
 | sdpa | PyTorch's own choice among its fused kernels |
-| flash | FlashAttention-2 (Dao, 2023): `varlen` for packed rows, through SDPA for rows without padding, which it can not mask (with padding: `memory_efficient`); GPU, half precision |
+| flash | FlashAttention-2 (Dao, 2023): `varlen` for packed rows, through SDPA for rows without padding, which it cannot mask (with padding: `memory_efficient`); GPU, half precision |
 | varlen | FlashAttention-2 over packed rows; GPU, half precision, no dropout of attention weights |
 | memory_efficient | the memory-efficient kernel of SDPA (Rabe and Staats, 2021); GPU |
 | flex | `flex_attention`, compiled on a GPU; no dropout of attention weights |
 
-Shape letters: B flows in a batch, H heads, Q slots that ask, L slots that answer, E width of one head; for packed rows
-T tokens of all rows, A tokens that ask (all T, or the first of each of R rows).
+Shape letters: B flows in a batch, H heads, Q slots that ask, L slots that answer, E width of one head; for
+packed rows T tokens of all rows, A tokens that ask (all T, or the first of each of R rows).
 """
 
 import math
@@ -38,7 +38,8 @@ HAS_TRITON = find_spec("triton") is not None
 """Whether PyTorch brought Triton: its CUDA builds do."""
 
 SHORT_ROW = 64
-"""Slots below which the memory-efficient kernel is the fastest of the padded ones on a GPU at half precision."""
+"""Slots below which the memory-efficient kernel is the fastest of the padded ones on a GPU at half
+precision."""
 
 
 def attend(
@@ -52,9 +53,9 @@ def attend(
 ) -> Float[Tensor, "B H Q E"]:
     """What each asking slot gathers from the slots that `mask` calls real (None: all are).
 
-    A row has at least one real slot, `[CLS]`; padded slots get a weight of exactly zero. `dropout` is the share of
-    attention weights dropped now (pass 0 outside training). A kernel that needs packed rows is `sdpa` here, and so is
-    one that needs a GPU where there is none.
+    A row has at least one real slot, `[CLS]`; padded slots get a weight of exactly zero. `dropout` is the
+    share of attention weights dropped now (pass 0 outside training). A kernel that needs packed rows is
+    `sdpa` here, and so is one that needs a GPU where there is none.
     """
     chosen = fastest_kernel(query, key) if kernel == "auto" else kernel
     if chosen not in KERNELS or (chosen != "math" and not query.is_cuda):
@@ -78,7 +79,8 @@ def attend_sdpa(
     *,
     only: SDPBackend | None = None,
 ) -> Float[Tensor, "B H Q E"]:
-    """`only` this one of PyTorch's fused kernels, or its own choice; memory-efficient for flash, which takes no mask."""
+    """`only` this one of PyTorch's fused kernels, or its own choice; memory-efficient for flash, which takes
+    no mask."""
     if mask is not None and only is SDPBackend.FLASH_ATTENTION:
         only = SDPBackend.EFFICIENT_ATTENTION
     with nullcontext() if only is None else sdpa_kernel(only):
@@ -107,7 +109,7 @@ def attend_flex(
     mask: Bool[Tensor, "B 1 _ L"] | None,
     dropout: float,
 ) -> Float[Tensor, "B H Q E"]:
-    """`flex_attention`, compiled on a GPU; it can not drop attention weights, which `ModelConfig` refuses."""
+    """`flex_attention`, compiled on a GPU; it cannot drop attention weights, which `ModelConfig` refuses."""
     del dropout
     blocks = None if mask is None else flex_blocks(mask.expand(-1, -1, query.shape[2], -1))
     # Inside a compiled block it is compiled with it.
@@ -117,7 +119,8 @@ def attend_flex(
 
 
 def flex_blocks(mask: Bool[Tensor, "B 1 Q L"]) -> BlockMask:
-    """The mask as `flex_attention` takes it; the mask is data, so that one compiled function serves every pattern."""
+    """The mask as `flex_attention` takes it; the mask is data, so that one compiled function serves every
+    pattern."""
     flows, _, asks, answers = mask.shape
     return create_block_mask(
         lambda flow, _, ask, answer: mask[flow, 0, ask, answer],
@@ -128,7 +131,8 @@ def flex_blocks(mask: Bool[Tensor, "B 1 Q L"]) -> BlockMask:
 
 @cache
 def compiled_flex(backend: str = "inductor") -> Callable[..., Tensor]:
-    """`flex_attention`, compiled once for all masks and sizes, and once more for rows of more than 128 tokens."""
+    """`flex_attention`, compiled once for all masks and sizes, and once more for rows of more than 128
+    tokens."""
     return torch.compile(flex_attention, dynamic=True, backend=backend)  # pyright: ignore[reportReturnType]  # as above
 
 
@@ -186,7 +190,8 @@ def _attend_tiles(
 
     if not packing.has_tiles:
         raise ConfigError(
-            f"model.attention=tiles takes rows of at most 128 tokens, found up to {packing.capacity}; use auto"
+            f"model.attention=tiles takes rows of at most 128 tokens, found up to {packing.capacity}; use "
+            "auto"
         )
     seed = torch.randint(2**31, (), device=projected.device) if dropout else packing.starts[0]
     rows = torch.arange(packing.starts.shape[0] - 1, dtype=torch.int32, device=projected.device)

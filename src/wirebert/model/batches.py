@@ -3,22 +3,23 @@
 A store keeps all rows one after another in one flat array, with an array of offsets: row 3 is
 `ids[offsets[3]:offsets[4]]`. Everything here works on whole arrays of rows at once.
 
-Padded batches suit a processor, where short batches of similar rows pad little; packed ones suit a GPU, where one long
-batch is fastest.
+Padded batches suit a CPU, where short batches of similar rows pad little; packed ones suit a GPU, where one
+long batch is fastest.
 
-Shape letters: B flows in a batch, L tokens per flow (padded), T tokens of all flows (packed), R rows (packed), C classes.
+Shape letters: B flows in a batch, L tokens per flow (padded), T tokens of all flows (packed), R rows
+(packed), C classes.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, UInt16, UInt32
+from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
 from torch import Tensor
 
-from wirebert.encoding.token_rows import by_length, ranges
+from wirebert.encoding.token_rows import TokenRows, by_length, ranges
 from wirebert.model.config import Precision
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.packing import Packing, plan, tile_capacity
@@ -39,31 +40,16 @@ SCORE_WINDOW: Final = 1 << 20
 """Flows that `score` cuts into batches at a time; the last batch of each is filled up."""
 
 CPU_TOKENS: Final = 16_384
-"""Slots of a batch that is scored on a processor: it has caches."""
+"""Slots of a scoring batch on a CPU, which fits its caches."""
 
 GPU_TOKENS: Final = 131_072
-"""The same on a GPU, which wants to be filled."""
+"""Slots of a scoring batch on a GPU."""
 
 LEAST_TOKENS: Final = 1_024
-"""Where not even so many fit, memory is too small for the model."""
+"""Slots that must fit the memory at least."""
 
 READY_BATCHES: Final = 2
 """Batches made ahead of the GPU."""
-
-
-@runtime_checkable
-class TokenRows(Protocol):
-    """Encoded flows, one after another."""
-
-    @property
-    def ids(self) -> UInt16[np.ndarray, " tokens"] | UInt32[np.ndarray, " tokens"]:
-        """Token ids of all flows."""
-        ...
-
-    @property
-    def offsets(self) -> Int64[np.ndarray, " flows+1"]:
-        """Where each flow begins; the last is where the last flow ends."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +64,17 @@ class FlowBatch:
     loss_weight: float = 1.0
     """What the sum of the flows' losses is divided by."""
 
-    taught: Float32[Tensor, "B C"] | None = None
+    teacher_log_probs: Float32[Tensor, "B C"] | None = None
     """Log-probabilities that a teacher gives each flow, if there is a teacher."""
 
     def to(self, device: str | torch.device) -> "FlowBatch":
-        """The same batch on `device`; the copy does not make the processor wait."""
+        """The same batch on `device`; the copy is asynchronous."""
         mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
-        taught = None if self.taught is None else self.taught.to(device, non_blocking=True)
+        teacher_log_probs = (
+            None if self.teacher_log_probs is None else self.teacher_log_probs.to(device, non_blocking=True)
+        )
         ids, class_ids = (part.to(device, non_blocking=True) for part in (self.ids, self.class_ids))
-        return FlowBatch(ids, mask, class_ids, self.loss_weight, taught)
+        return FlowBatch(ids, mask, class_ids, self.loss_weight, teacher_log_probs)
 
 
 class PackedShape(NamedTuple):
@@ -96,7 +84,7 @@ class PackedShape(NamedTuple):
     num_rows: int
     num_tiles: int
     room: int
-    num_taught: int = 0
+    num_teacher_classes: int = 0
     """Classes that a teacher says something about; 0: there is no teacher."""
 
 
@@ -105,16 +93,16 @@ class PackedBatch:
     """Flows laid end to end, ready for the model; one tensor, so that one copy brings it to the device."""
 
     flat: Int32[Tensor, " numbers"]
-    """ids | the four tensors of the packing | class ids | loss weight | what a teacher says; the last two are the bits of
-    float32 numbers"""
+    """ids | the four tensors of the packing | class ids | loss weight | what a teacher says; the last two are
+    the bits of float32 numbers"""
 
     shape: PackedShape
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
         """The tensors that `flat` consists of."""
-        tokens, rows, tiles, _, taught = self.shape
-        return self.flat.split([tokens, tokens, rows + 1, tiles + 1, tiles + 1, rows, 1, rows * taught])
+        tokens, rows, tiles, _, classes = self.shape
+        return self.flat.split([tokens, tokens, rows + 1, tiles + 1, tiles + 1, rows, 1, rows * classes])
 
     @property
     def ids(self) -> Int32[Tensor, " T"]:
@@ -138,18 +126,19 @@ class PackedBatch:
         return self.parts[6].view(torch.float32)[0]
 
     @property
-    def taught(self) -> Float32[Tensor, "R C"] | None:
-        """Log-probabilities that a teacher gives each row, zeros for rows of padding; None without a teacher."""
-        if self.shape.num_taught == 0:
+    def teacher_log_probs(self) -> Float32[Tensor, "R C"] | None:
+        """Log-probabilities that a teacher gives each row, zeros for rows of padding; None without a
+        teacher."""
+        if self.shape.num_teacher_classes == 0:
             return None
-        return self.parts[7].view(torch.float32).view(self.shape.num_rows, self.shape.num_taught)
+        return self.parts[7].view(torch.float32).view(self.shape.num_rows, self.shape.num_teacher_classes)
 
     def pinned(self) -> "PackedBatch":
         """The same batch in memory that a GPU can read by itself."""
         return PackedBatch(self.flat.pin_memory(), self.shape)
 
     def to(self, device: str | torch.device) -> "PackedBatch":
-        """The same batch on `device`; from pinned memory the copy does not make the processor wait."""
+        """The same batch on `device`; from pinned memory the copy is asynchronous."""
         return PackedBatch(self.flat.to(device, non_blocking=True), self.shape)
 
 
@@ -164,7 +153,7 @@ def class_logits(model: DistilBert, batch: Batch) -> Float[Tensor, "rows C"]:
 
 
 def masked_logits(model: DistilBert, batch: Batch) -> Int64[Tensor, " rows"]:
-    """What `class_logits` is to say: the class of each row, or the tokens behind the masks."""
+    """The targets of `class_logits`: the class of each row, or the masked tokens."""
     if model.masked is None:
         return batch.class_ids
     return model.masked.logits_of(batch.ids, len(batch.class_ids))
@@ -178,14 +167,14 @@ def pack(
     pad_id: int,
     num_flows: int = 0,
     loss_weight: float = 1.0,
-    taught: Float32[np.ndarray, "B C"] | None = None,
+    teacher_log_probs: Float32[np.ndarray, "B C"] | None = None,
 ) -> PackedBatch:
     """The flows numbered `rows`, end to end, filled up with rows of padding so that few shapes occur.
 
     Args:
-        num_flows: fill up as if there were this many flows of the same mean length, so that the last batch of many is
-            like the others; a shape of its own costs seconds on a GPU, which loads kernels for it.
-        taught: log-probabilities that a teacher gives each flow.
+        num_flows: fill up as if there were this many flows of the same mean length, so that the last batch of
+            many is like the others; a shape of its own costs seconds on a GPU, which loads kernels for it.
+        teacher_log_probs: log-probabilities that a teacher gives each flow.
     """
     starts = np.asarray(flows.offsets[rows])
     lengths = np.asarray(flows.offsets[rows + 1]) - starts
@@ -200,16 +189,17 @@ def pack(
     num_tokens, num_rows = len(ids) + int(fill.sum()), len(lengths) + len(fill)
     num_tiles = (len(flat) - 2 * num_tokens - 2 * num_rows - 4) // 2
     shape = PackedShape(num_tokens, num_rows, num_tiles, room)
-    if taught is not None:
-        soft = np.zeros((num_rows, taught.shape[1]), np.float32)
-        soft[: len(lengths)] = taught
+    if teacher_log_probs is not None:
+        soft = np.zeros((num_rows, teacher_log_probs.shape[1]), np.float32)
+        soft[: len(lengths)] = teacher_log_probs
         flat = np.concatenate([flat, soft.reshape(-1).view(np.int32)])
-        shape = shape._replace(num_taught=taught.shape[1])
+        shape = shape._replace(num_teacher_classes=teacher_log_probs.shape[1])
     return PackedBatch(torch.from_numpy(flat), shape)
 
 
 def _filling(lengths: Int[np.ndarray, " B"], room: int, num_more: int) -> Int64[np.ndarray, " _"]:
-    """Lengths of the rows of padding: `num_more` of mean length, and some that bring the tokens to a rough number.
+    """Lengths of the rows of padding: `num_more` of mean length, and some that bring the tokens to a rough
+    number.
 
     Flows of one length always come to the same number, so they need none of the latter.
     """
@@ -227,7 +217,8 @@ def _filling(lengths: Int[np.ndarray, " B"], room: int, num_more: int) -> Int64[
 def pad(
     flows: TokenRows, rows: Int64[np.ndarray, " B"], *, pad_id: int
 ) -> tuple[Int64[Tensor, "B L"], Bool[Tensor, "B L"] | None]:
-    """The flows numbered `rows`, padded to the longest of them, and the mask of their tokens (None: none is padded)."""
+    """The flows numbered `rows`, padded to the longest of them, and the mask of their tokens (None: none is
+    padded)."""
     starts = np.asarray(flows.offsets[rows])
     lengths = np.asarray(flows.offsets[rows + 1]) - starts
     shortest, longest = int(lengths.min()), int(lengths.max())
@@ -243,7 +234,8 @@ def pad(
 
 
 def by_tokens(lengths: Int[np.ndarray, " flows"], max_tokens: int) -> list[Int64[np.ndarray, " _"]]:
-    """Flows in their order, cut into batches of at most `max_tokens` tokens; a longer flow is a batch by itself.
+    """Flows in their order, cut into batches of at most `max_tokens` tokens; a longer flow is a batch by
+    itself.
 
     >>> by_tokens(np.array([3, 9, 2, 3, 4]), max_tokens=9)
     [array([0]), array([1]), array([2, 3, 4])]
@@ -269,7 +261,8 @@ _fitting: Final[dict[str, int]] = {}
 
 
 def takes_packed(device: str) -> bool:
-    """Whether batches for the device are packed: a GPU is fastest on a long one, a processor on short ones that pad little."""
+    """Whether batches for the device are packed: a GPU is fastest on a long one, a CPU on short ones that pad
+    little."""
     return torch.device(device).type == "cuda"
 
 
@@ -288,9 +281,9 @@ def score(
 ) -> Float32[np.ndarray, "flows C"]:
     """Class logits of every flow, in the order of the store.
 
-    Dropout is off while this runs. Beyond the result, memory does not grow with the number of flows: they are taken in
-    windows and cut into batches of at most `max_tokens` slots, on a processor sorted by length inside each window. A GPU
-    computes one batch while the next is made.
+    Dropout is off while this runs. Beyond the result, memory does not grow with the number of flows: they are
+    taken in windows and cut into batches of at most `max_tokens` slots, on a CPU sorted by length inside each
+    window. A GPU computes one batch while the next is made.
 
     Args:
         max_tokens: None: what suits the device, and half of it again and again where memory runs out.
@@ -321,7 +314,7 @@ def _score(
             waiting: list[tuple[Int64[np.ndarray, " _"], Tensor]] = []
             for rows, batch in prefetch(made, READY_BATCHES if takes_packed(device) else 0):
                 waiting.append((rows, class_logits(model, batch)[: len(rows)].float()))
-                # One copy for many batches: the device does not wait for the processor between two of them.
+                # One copy for many batches: the device does not wait for the CPU between two of them.
                 if sum(len(rows) for rows, _ in waiting) >= SCORE_WINDOW:
                     _fetch(waiting, logits)
             _fetch(waiting, logits)
@@ -347,7 +340,8 @@ def _scoring_batches(
 def scoring_batch(
     model: DistilBert, flows: TokenRows, rows: Int64[np.ndarray, " B"], device: str, *, num_flows: int = 0
 ) -> Batch:
-    """The flows numbered `rows` on the device: packed on a GPU, where rows of padding may follow (see `pack`)."""
+    """The flows numbered `rows` on the device: packed on a GPU, where rows of padding may follow (see
+    `pack`)."""
     pad_id = model.architecture.pad_id
     unknown = np.full(len(rows), NO_CLASS, dtype=np.int64)
     if takes_packed(device):

@@ -1,6 +1,7 @@
 """Models in Hugging Face's form: weights under its names, and starting from a pretrained one.
 
-A pretrained model is a folder with `config.json` and `model.safetensors` (and its vocabulary), or a name on the hub.
+A pretrained model is a folder with `config.json` and `model.safetensors` (and its vocabulary), or a name on
+the hub.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,14 +39,14 @@ def build(
 ) -> DistilBert:
     """A model for the tokens of `layout` and for `classes`, or of masked tokens, started as `config` says.
 
-    From a pretrained model come the blocks, the embeddings of the tokens that its vocabulary has, and the head if it
-    has the same classes in the same order. Everything else starts new, from `seed`.
+    From a pretrained model come the blocks, the embeddings of the tokens that its vocabulary has, and the
+    head if it has the same classes in the same order. Everything else starts new, from `seed`.
 
     Args:
         num_asked: tokens per row that a model of masked tokens is asked for at most; 0: a classifier.
 
     Raises:
-        CheckpointError: The pretrained model is missing or can not be used.
+        CheckpointError: The pretrained model is missing or cannot be used.
         ConfigError: A setting contradicts the pretrained model.
     """
     pretrained = None if config.init_from == "scratch" else read_pretrained(config.init_from)
@@ -90,8 +91,9 @@ def numpy_state(model: DistilBert) -> dict[str, np.ndarray]:
 def hugging_face_state(model: DistilBert) -> dict[str, Tensor]:
     """The weights under Hugging Face's names: a stock model that loads them gives the same logits.
 
-    Query, key and value are split, column embeddings are added into the word embeddings; the projection of a model of
-    masked tokens, which is these embeddings, is left out. The tensors may share memory with the model.
+    Query, key and value are split, column embeddings are added into the word embeddings; the projection of a
+    model of masked tokens, which is these embeddings, is left out. The tensors may share memory with the
+    model.
     """
     state: dict[str, Tensor] = {}
     for name, weight in model.state_dict().items():
@@ -115,7 +117,8 @@ def hugging_face_state(model: DistilBert) -> dict[str, Tensor]:
 
 
 def restored(architecture: Architecture, state: Mapping[str, Tensor], *, where: str) -> DistilBert:
-    """A model with weights that carry Hugging Face's names (`load_hugging_face_state`), which has drawn none before.
+    """A model with weights that carry Hugging Face's names (`load_hugging_face_state`), which has drawn none
+    before.
 
     Raises:
         CheckpointError: A weight is missing, unknown, or of another shape.
@@ -144,8 +147,8 @@ class _Undrawn(TorchFunctionMode):
 def load_hugging_face_state(model: DistilBert, state: Mapping[str, Tensor], *, where: str) -> None:
     """Copy weights that carry Hugging Face's names into `model`; column embeddings become zero.
 
-    Every weight must be there, in its shape, with or without the `distilbert.` in front. Weights of other heads are
-    passed over. `where` names the source in error messages.
+    Every weight must be there, in its shape, with or without the `distilbert.` in front. Weights of other
+    heads are ignored. `where` names the source in error messages.
 
     Raises:
         CheckpointError: A weight is missing, unknown, or of another shape; the model is then as it was.
@@ -164,7 +167,8 @@ def load_hugging_face_state(model: DistilBert, state: Mapping[str, Tensor], *, w
     for name, target in targets.items():
         if target.shape != given[name].shape:
             raise CheckpointError(
-                f"{where}: weight {name!r} must have shape {tuple(target.shape)}, got {tuple(given[name].shape)}; "
+                f"{where}: weight {name!r} must have shape {tuple(target.shape)}, got "
+                f"{tuple(given[name].shape)}; "
                 "use a checkpoint of this size"
             )
     if model.embeddings.column_embeddings is not None:
@@ -206,7 +210,7 @@ def read_pretrained(start: str) -> Pretrained:
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise CheckpointError(
-                f"{start}: expected a file {name} beside the others, found none; save the model there"
+                f"{start}: expected a file {name} in the same folder, found none; save the model there"
             )
     settings = read_settings(folder / "config.json")
     architecture = Architecture.from_hugging_face(settings, where=f"{start}/config.json")
@@ -239,8 +243,10 @@ def _download(name: str) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
-            f"model.init_from={name!r}: no such folder, and it can not be had from the Hugging Face hub ({reason}); "
-            "without a network give a folder with config.json and model.safetensors, or use model.init_from=scratch"
+            f"model.init_from={name!r}: no such folder, and it cannot be downloaded from the Hugging Face "
+            f"hub ({reason}); "
+            "without a network give a folder with config.json and model.safetensors, or use "
+            "model.init_from=scratch"
         ) from error
 
 
@@ -257,7 +263,8 @@ def _read_vocabulary(folder: Path) -> dict[str, int]:
 def _fitted_state(
     pretrained: Pretrained, model: DistilBert, layout: TokenLayout, classes: tuple[str, ...]
 ) -> dict[str, Tensor]:
-    """The pretrained weights, completed by the model's own rows for new tokens and its own head for new classes."""
+    """The pretrained weights, completed by the model's own rows for new tokens and its own head for new
+    classes."""
     own = hugging_face_state(model)
     state = dict(pretrained.state)
     head = [name for name in own if name.startswith(_HEADS)]
@@ -277,14 +284,15 @@ def _shared_tokens(
 ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
     """Ids of the tokens that both vocabularies have: ours, and theirs.
 
-    A vocabulary that extends the pretrained one has its ids; any other is matched by the tokens' text, since equal ids
-    would mean different tokens.
+    A vocabulary that extends the pretrained one has its ids; any other is matched by the tokens' text, since
+    equal ids would mean different tokens.
     """
     num_known = pretrained.architecture.vocab_size
     if len(layout.new_tokens) > 0:
         if int(layout.new_tokens.min()) != num_known:
             raise CheckpointError(
-                f"{pretrained.name}: has {num_known} tokens, but the vocabulary being extended has {layout.new_tokens.min()}; "
+                f"{pretrained.name}: has {num_known} tokens, but the vocabulary being extended has "
+                f"{layout.new_tokens.min()}; "
                 "set encoding.wordpieces to the vocabulary of model.init_from"
             )
         ids = torch.arange(num_known)

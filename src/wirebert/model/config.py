@@ -1,6 +1,7 @@
 """What a DistilBERT is made of: the user's settings, and the shapes they resolve to.
 
-`ModelConfig` is what a user writes; `Architecture` is what a model is built from, and what its `config.json` says.
+`ModelConfig` is what a user writes; `Architecture` is what a model is built from, and what its `config.json`
+says.
 """
 
 import json
@@ -26,7 +27,8 @@ class ModelConfig:
     """Which DistilBERT to train and where it starts."""
 
     size: str = "base"
-    """`base` (6 layers, 768 wide, 12 heads), `mini` (2, 128, 4), or the path of a DistilBERT `config.json`."""
+    """`base` (6 layers, 768 wide, 12 heads), `mini` (2, 128, 4), or the path of a DistilBERT
+    `config.json`."""
 
     dim: int | None = None
     """Width of a token's hidden state, a multiple of num_heads; None: as the size says."""
@@ -53,14 +55,15 @@ class ModelConfig:
     """Longest row in tokens, at least 1; None: as the size says (512)."""
 
     init_from: str = "scratch"
-    """`scratch`, a folder with `config.json` and `model.safetensors`, or a model name on the Hugging Face hub."""
+    """`scratch`, a folder with `config.json` and `model.safetensors`, or a model name on the Hugging Face
+    hub."""
 
     attention: AttentionKernel = "auto"
     """How attention is computed; the results are the same to rounding. On a CPU all but `math` are `sdpa`."""
 
     attention_pattern: str = FULL
     """Which tokens see each other: `full`, `columns` (of one group in the schema), `window:REACH`, or
-    `package.module:function`. Other than full, stock `transformers` can not compute it."""
+    `package.module:function`. Other than full, stock `transformers` cannot compute it."""
 
     gradient_checkpointing: bool = False
     """Compute each block a second time in the backward pass instead of keeping its activations."""
@@ -77,7 +80,8 @@ class ModelConfig:
         import_pattern(self.attention_pattern)
         if self.attention in WITHOUT_DROPOUT and self.attention_dropout != 0:
             raise ConfigError(
-                f"model.attention={self.attention} can not drop attention weights: model.attention_dropout must be 0, "
+                f"model.attention={self.attention} cannot drop attention weights: model.attention_dropout "
+                "must be 0, "
                 f"got {self.attention_dropout}"
             )
         if not self.size or not self.init_from:
@@ -110,7 +114,8 @@ class Architecture:
     """Which tokens see each other (`wirebert.model.patterns`)."""
 
     max_masked: int = 0
-    """Tokens per row that a model of masked tokens is asked for at most; its classes are the tokens. 0: a classifier."""
+    """Maximum masked tokens per row of a masked language model, whose classes are the tokens; 0: a
+    classifier."""
 
     def __post_init__(self) -> None:
         if self.dim % self.num_heads:
@@ -122,15 +127,16 @@ class Architecture:
     def from_hugging_face(cls, settings: Mapping[str, object], *, where: str) -> "Architecture":
         """Read a DistilBERT `config.json`; `where` names it in error messages.
 
-        What the file leaves out has DistilBERT's own default. Positions and columns are not in such a file: a stock
-        model has the first and lacks the second.
+        What the file leaves out has DistilBERT's own default. Positions and columns are not in such a file: a
+        stock model has the first and lacks the second.
 
         Raises:
             ConfigError: The file is of another kind of model, or asks for what this model does not do.
         """
         if settings.get("model_type", "distilbert") not in ("distilbert", _PATTERNED):
             raise ConfigError(
-                f"{where}: expected model_type 'distilbert', got {settings['model_type']!r}; use a DistilBERT model"
+                f"{where}: expected model_type 'distilbert', got {settings['model_type']!r}; use a "
+                "DistilBERT model"
             )
         for name, only in _ONLY.items():
             if settings.get(name, only) != only:
@@ -177,7 +183,7 @@ def _class_names(classes: tuple[str, ...]) -> dict[str, object]:
 
 
 _PATTERNED: Final = "wirebert-distilbert"
-"""Model type of what stock `transformers` can not compute."""
+"""Model type of what stock `transformers` cannot compute."""
 
 _THEIR_NAMES: Final = {
     "vocab_size": "vocab_size",
@@ -247,7 +253,8 @@ def resolve(
             if wanted.get(name, fixed) != fixed:
                 raise ConfigError(
                     f"model.{name} is {fixed} in {config.init_from!r}, where the model starts, "
-                    f"but model.size={config.size} and the other settings ask for {wanted[name]}; leave them out"
+                    f"but model.size={config.size} and the other settings ask for {wanted[name]}; leave them "
+                    "out"
                 )
     return replace(
         origin,
@@ -285,7 +292,7 @@ def read_settings(path: Path) -> dict[str, object]:
     except OSError as error:
         raise ConfigError(
             f"{path}: expected a DistilBERT config.json, or one of the sizes {', '.join(SIZES)}, "
-            f"but it can not be read ({error.strerror})"
+            f"but it cannot be read ({error.strerror})"
         ) from error
     except ValueError as error:
         raise ConfigError(

@@ -1,16 +1,18 @@
 """DistilBERT for classifying flows: embeddings, post-norm transformer blocks, and a head on the `[CLS]` slot.
 
-Equal to Hugging Face's `DistilBertForSequenceClassification` to rounding, and loadable both ways by name. It differs
-where flows let it be cheaper or better: query, key and value are one matrix product; the last block is computed for the
-`[CLS]` slot only, since nothing reads its other slots; and tokens of one column may share a column embedding.
+Equal to Hugging Face's `DistilBertForSequenceClassification` to rounding, and loadable both ways by name. It
+differs where flows let it be cheaper or better: query, key and value are one matrix product; the last block
+is computed for the `[CLS]` slot only, since nothing reads its other slots; and tokens of one column may share
+a column embedding.
 
-Source: Sanh et al., "DistilBERT, a distilled version of BERT", 2019, section 3; Devlin et al., "BERT", 2018, section 3.
+Source: Sanh et al., "DistilBERT, a distilled version of BERT", 2019, section 3; Devlin et al., "BERT", 2018,
+section 3.
 
-Rows come padded to one length, or packed end to end (`wirebert.model.packing`): everything but attention treats tokens
-alone, so both go through the same code.
+Rows come padded to one length, or packed end to end (`wirebert.model.packing`): everything but attention
+treats tokens alone, so both go through the same code.
 
-Shape letters: B flows in a batch, L tokens per flow (padded), T tokens of all flows (packed), D model width, H heads,
-E width of one head (D / H), C classes, V vocabulary.
+Shape letters: B flows in a batch, L tokens per flow (padded), T tokens of all flows (packed), D model width,
+H heads, E width of one head (D / H), C classes, V vocabulary.
 """
 
 from collections.abc import Iterator
@@ -38,12 +40,14 @@ NO_SLOT = -1
 class DistilBert(nn.Module):
     """Class logits from token ids.
 
-    A new model has DistilBERT's random start: normal weights of standard deviation 0.02, zero biases. `token_slots`
-    says which column each token of the vocabulary belongs to (-1: none); it matters only with column embeddings.
-    `token_groups` says which group of columns (-1: none); it matters only to attention patterns.
+    A new model has DistilBERT's random start: normal weights of standard deviation 0.02, zero biases.
+    `token_slots` says which column each token of the vocabulary belongs to (-1: none); it matters only with
+    column embeddings. `token_groups` says which group of columns (-1: none); it matters only to attention
+    patterns.
 
-    With `architecture.max_masked` it is a model of masked tokens (`wirebert.model.masked_lm`): token logits at the masked
-    places take the place of class logits, and `token_masks` says what each token is shown as where it is masked.
+    With `architecture.max_masked` it is a model of masked tokens (`wirebert.model.masked_lm`): token logits
+    at the masked places take the place of class logits, and `token_masks` says what each token is shown as
+    where it is masked.
     """
 
     token_groups: Int[Tensor, " V"]
@@ -86,7 +90,8 @@ class DistilBert(nn.Module):
     def forward(
         self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "asked C"]:
-        """Class logits, one row per flow. `mask` is True at tokens and False at padding; None: nothing is padded."""
+        """Class logits, one row per flow. `mask` is True at tokens and False at padding; None: nothing is
+        padded."""
         layout, shown = mask, ids if self.masked is None else self.masked.shown(ids)
         if self.pattern is not None:
             layout = allowed(self.pattern, shown, self.token_groups[shown], mask)
@@ -123,7 +128,7 @@ class DistilBert(nn.Module):
         embedded: Float[Tensor, "B L D"] | Float[Tensor, "T D"],
         layout: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | Packing | None,
     ) -> Float[Tensor, "B D"]:
-        """The `[CLS]` slot after the last block: it stands for the whole flow.
+        """The `[CLS]` slot after the last block: it represents the whole flow.
 
         `layout` says which slots are real, or which sees which, or where packed rows lie.
         """
@@ -172,7 +177,8 @@ class DistilBert(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Start over as DistilBERT does: weights normal(0, 0.02), biases and the padding row 0, LayerNorm 1 and 0."""
+        """Start over as DistilBERT does: weights normal(0, 0.02), biases and the padding row 0, LayerNorm 1
+        and 0."""
         for part in self.modules():
             if isinstance(part, nn.Linear | nn.Embedding):
                 part.weight.normal_(0.0, INIT_STD, generator=generator)
@@ -249,7 +255,8 @@ class Block(nn.Module):
         layout: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | Packing | None,
         only_first: bool = False,
     ) -> Float[Tensor, "*asking D"]:
-        """New states of all slots, or of each row's first alone, which asks all slots of its row all the same."""
+        """New states of all slots, or of each row's first alone, which asks all slots of its row all the
+        same."""
         asking = _first(hidden, layout) if only_first else hidden
         context = self._attend(asking, hidden, layout)
         attended = linear_add_norm(context, self.out_lin, asking, self.sa_layer_norm)

@@ -1,7 +1,8 @@
-"""How the embeddings of feature tokens start: numbers in order, special tokens at their column's mean, new tokens at the
-mean of their pieces.
+"""How the embeddings of feature tokens start: numbers in order, special tokens at their column's mean, new
+tokens at the mean of their pieces.
 
-A random start would hide from the model what is known before training: that `src_bytes:q17` lies beside `src_bytes:q18`.
+A random start would hide from the model what is known before training: that `src_bytes:q17` lies beside
+`src_bytes:q18`.
 
 Shape letters: N tokens of one column, D model width, F frequencies.
 """
@@ -41,7 +42,7 @@ class TokenLayout:
     """Each token's group of columns, -1 for tokens of none."""
 
     slot_special_states: tuple[Int[np.ndarray, " _"], ...]
-    """Per slot, the tokens that stand for a state (missing, unseen, absent, rare, ...), not for a value."""
+    """Per slot, the tokens that represent a state (missing, unseen, absent, rare, ...), not for a value."""
 
     ordered_numbers: tuple[Int[np.ndarray, " _"], ...]
     """Bins and exact values of each number column, in order."""
@@ -94,10 +95,11 @@ def initialize_numbers(
     num_frequencies: int = 8,
     around_mean: bool = False,
 ) -> None:
-    """Start each column's numbers on a smooth random curve, so that neighbours are more alike than numbers far apart.
+    """Start each column's numbers on a smooth random curve, so that neighbours are more alike than numbers
+    far apart.
 
-    With `around_mean` the curve is laid around the mean of what their embeddings were, which keeps what pieces say
-    of the column; otherwise around zero.
+    With `around_mean` the curve is laid around the mean of what their embeddings were, which keeps what
+    pieces say of the column; otherwise around zero.
     """
     words_VD = model.embeddings.word_embeddings.weight
     for numbers in ordered_numbers:
@@ -113,8 +115,8 @@ def smooth_curves(
 ) -> Float[Tensor, "points dim"]:
     """Points along a random smooth curve in `dim` dimensions, each with a root mean square of 0.02.
 
-    Each coordinate is a sum of a few slow cosines of the point's place, with normal coefficients that fall with the
-    frequency.
+    Each coordinate is a sum of a few slow cosines of the point's place, with normal coefficients that fall
+    with the frequency.
 
     >>> curve = smooth_curves(64, 128, 8, torch.Generator().manual_seed(0))
     >>> cosine = torch.nn.functional.cosine_similarity(curve[20], curve, dim=-1)

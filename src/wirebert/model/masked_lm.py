@@ -1,14 +1,16 @@
 """The head that says which tokens were masked, and how rows of ids carry masks.
 
-A masked token t is written as t + V, where V is the size of the vocabulary: what is asked and its answer go wherever the
-row goes, and batches, packing and ranks need to know nothing of either. The model turns such an id into what is shown in
-the token's place.
+A masked token t is written as t + V, where V is the size of the vocabulary: what is asked and its answer go
+wherever the row goes, and batches, packing and ranks need to know nothing of either. The model turns such an
+id into what is shown in the token's place.
 
-Source: Devlin et al., "BERT", 2018, section 3.1 (masked LM); the head is that of Hugging Face's `DistilBertForMaskedLM`.
+Source: Devlin et al., "BERT", 2018, section 3.1 (masked LM); the head is that of Hugging Face's
+`DistilBertForMaskedLM`.
 
-NOTE[DIFF]: BERT shows [MASK] for 8 of 10 chosen tokens, since no later task ever shows it. A feature is shown here as the
-`column:<absent>` of its column, which tells the model which column is asked for, with or without positions, and which
-it meets again wherever a source lacks a column; so every chosen token is masked. Pieces of text are shown as [MASK].
+NOTE[DIFF]: BERT shows [MASK] for 8 of 10 chosen tokens, since no later task ever shows it. A feature is shown
+here as the `column:<absent>` of its column, which tells the model which column is asked for, with or without
+positions, and which it meets again wherever a source lacks a column; so every chosen token is masked. Pieces
+of text are shown as [MASK].
 
 Shape letters: N tokens of a batch, padding included, M places asked, D model width, V vocabulary.
 """
@@ -28,8 +30,8 @@ NO_TOKEN: Final = -100
 class MaskedHead(nn.Module):
     """Token logits at masked places, by the word embeddings themselves (tied weights).
 
-    A batch is asked at `max_masked` places per row, whatever it holds, so that shapes do not depend on what is masked and a
-    step can be recorded as a CUDA graph; places left over have the answer `NO_TOKEN`.
+    A batch is asked at `max_masked` places per row, whatever it holds, so that shapes do not depend on what
+    is masked and a step can be recorded as a CUDA graph; places left over have the answer `NO_TOKEN`.
     """
 
     shown_ids: Int[Tensor, " 2V"]

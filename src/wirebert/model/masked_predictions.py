@@ -11,10 +11,9 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user know
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from wirebert.encoding.token_rows import by_length
+from wirebert.encoding.token_rows import TokenRows, by_length
 from wirebert.model.batches import (
     SCORE_WINDOW,
-    TokenRows,
     autocast,
     by_tokens,
     class_logits,
@@ -64,7 +63,8 @@ def predict_masked(
 
 
 def _predict_batch(model: DistilBert, flows: TokenRows, rows: Int64[np.ndarray, " B"], device: str) -> Tensor:
-    """Token, first choice and loss at every place asked, side by side as doubles, which hold all three exactly."""
+    """Token, first choice and loss at every place asked, side by side as doubles, which hold all three
+    exactly."""
     batch = scoring_batch(model, flows, rows, device)
     tokens_A, logits_AV = masked_logits(model, batch), class_logits(model, batch).float()
     losses_A = F.cross_entropy(logits_AV, tokens_A, reduction="none")

@@ -1,4 +1,4 @@
-"""What stands between two matrix products: fused kernels on a GPU, PyTorch's own operations elsewhere.
+"""The operations between two matrix products: fused kernels on a GPU, PyTorch's own operations elsewhere.
 
 Shape letters: D width.
 """
@@ -19,7 +19,8 @@ def linear_add_norm(
     *,
     dropout: float = 0.0,
 ) -> Float[Tensor, "*tokens D"]:
-    """LayerNorm(dropout(linear(x)) + residual): normalised in single precision, given in that of matrix products.
+    """LayerNorm(dropout(linear(x)) + residual): normalised in single precision, given in that of matrix
+    products.
 
     `dropout` is the share dropped now (pass 0 outside training).
     """
@@ -62,9 +63,9 @@ def _fused_norm(
 
     dim = x.shape[-1]
     seed = torch.randint(2**31, (), device=x.device) if dropout else norm.bias
-    beside = None if residual is None else residual.reshape(-1, dim)
+    flat_residual = None if residual is None else residual.reshape(-1, dim)
     out, *_ = fused_add_norm(
-        *(x.reshape(-1, dim), bias, beside, norm.weight, norm.bias, seed),
+        *(x.reshape(-1, dim), bias, flat_residual, norm.weight, norm.bias, seed),
         *(norm.eps, dropout, matmul_dtype(x)),
     )
     return out.view(x.shape)

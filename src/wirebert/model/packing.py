@@ -27,7 +27,8 @@ class Packing(NamedTuple):
     """First token of each row, then T."""
 
     tiles: Int32[Tensor, " tiles_and_end"]
-    """First token of each tile, then T. A tile is a run of whole rows, at most `capacity` tokens; the last may be empty."""
+    """First token of each tile, then T. A tile is a run of whole rows, at most `capacity` tokens; the last
+    may be empty."""
 
     tile_rows: Int32[Tensor, " tiles_and_end"]
     """First row of each tile, then R."""
@@ -52,9 +53,11 @@ def tile_capacity(longest: int) -> int:
 
 
 def plan(lengths: Int[np.ndarray, " R"], room: int) -> list[Int64[np.ndarray, " _"]]:
-    """The tensors of a packing of rows of these lengths (at least 1 each, at most `capacity`), in order, as arrays.
+    """The tensors of a packing of rows of these lengths (at least 1 each, at most `capacity`), in order, as
+    arrays.
 
-    Their sizes follow from the numbers of tokens and rows alone: empty tiles fill up to the most that there can be.
+    Their sizes follow from the numbers of tokens and rows alone: empty tiles fill up to the most that there
+    can be.
     """
     starts: Int64[np.ndarray, " rows_and_end"] = np.concatenate([[0], np.cumsum(lengths)])
     firsts = first_rows(starts, room)
@@ -65,7 +68,8 @@ def plan(lengths: Int[np.ndarray, " R"], room: int) -> list[Int64[np.ndarray, " 
 
 
 def first_rows(starts: Int64[np.ndarray, " rows_and_end"], room: int) -> Int64[np.ndarray, " tiles_and_end"]:
-    """First row of each tile, then R: each tile takes as many of the rows that follow as fit `capacity` tokens.
+    """First row of each tile, then R: each tile takes as many of the rows that follow as fit `capacity`
+    tokens.
 
     >>> first_rows(np.array([0, 5, 9, 30, 40]), 32)
     array([0, 3, 4])
@@ -79,7 +83,8 @@ def first_rows(starts: Int64[np.ndarray, " rows_and_end"], room: int) -> Int64[n
 
 
 def padded_positions(packing: Packing) -> tuple[Int64[Tensor, "R _"], Tensor]:
-    """For each slot of the padded form, which token it holds (padding: some token), and the mask of the real slots."""
+    """For each slot of the padded form, which token it holds (padding: some token), and the mask of the real
+    slots."""
     slots = torch.arange(packing.capacity, device=packing.starts.device)
     places = packing.starts[:-1, None].long() + slots
     mask = places < packing.starts[1:, None]

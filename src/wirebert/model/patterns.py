@@ -1,12 +1,13 @@
-"""Which tokens of a row may see each other: all, neighbours, those of one group of columns, or what a user's function says.
+"""Which tokens of a row may see each other: all, neighbours, those of one group of columns, or what a user's
+function says.
 
-`[CLS]`, the first token of a row, sees all tokens and is seen by all: it has to sum the row up. Everything else is up to
-the pattern, a function of tensors that broadcast:
+`[CLS]`, the first token of a row, sees all tokens and is seen by all: it has to sum the row up. Everything
+else is up to the pattern, a function of tensors that broadcast:
 
     def pattern(asks: Tokens, answers: Tokens) -> Bool[Tensor, "..."]: ...
 
-Source: Beltagy, Peters and Cohan, "Longformer: the long-document transformer", 2020, section 3 (local windows with global
-tokens).
+Source: Beltagy, Peters and Cohan, "Longformer: the long-document transformer", 2020, section 3 (local windows
+with global tokens).
 
 Shape letters: B flows, L tokens per flow (padded).
 """
@@ -50,7 +51,8 @@ def window(reach: int) -> Pattern:
 
 
 def find_pattern(name: str) -> Pattern | None:
-    """The pattern of this name: `full` (None), `columns`, `window:REACH`, or a function that has been imported.
+    """The pattern of this name: `full` (None), `columns`, `window:REACH`, or a function that has been
+    imported.
 
     Raises:
         ConfigError: there is none.
@@ -70,7 +72,8 @@ def allowed(
     groups: Int[Tensor, "B L"],
     mask: Bool[Tensor, "B L"] | None,
 ) -> Bool[Tensor, "B L L"]:
-    """Which slot may see which: what the pattern says, `[CLS]` and all, all and `[CLS]`, and padding never."""
+    """Which slot may see which: what the pattern says, `[CLS]` and all, all and `[CLS]`, and padding
+    never."""
     place = torch.arange(ids.shape[1], device=ids.device)
     asks = Tokens(place[None, :, None], groups[:, :, None], ids[:, :, None])
     answers = Tokens(place[None, None, :], groups[:, None, :], ids[:, None, :])

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from wirebert.data.context.context import FlowContext
 from wirebert.data.schema.conversion import InvalidValues, convert
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.inference.detector import Detector, Scores
 from wirebert.inference.explanations import explain_rows, needs_explanation
 from wirebert.inference.predictions import verdict_table
@@ -131,7 +131,7 @@ class RequestHandler:
 
     def _score(
         self, raw: pa.Table, parts: Sequence[slice]
-    ) -> tuple[InvalidValues, pa.Table, EncodedBlock, Scores]:
+    ) -> tuple[InvalidValues, pa.Table, JaggedRows, Scores]:
         schema, misfits = self.detector.schema, InvalidValues()
         table = convert(raw, schema, invalid=misfits, first_row=0)
         if schema.context is not None:
@@ -148,7 +148,7 @@ class RequestHandler:
         )
         return misfits.counts
 
-    def _why(self, parts: Sequence[_Part], table: pa.Table, block: EncodedBlock, scores: Scores) -> pa.Array:
+    def _why(self, parts: Sequence[_Part], table: pa.Table, block: JaggedRows, scores: Scores) -> pa.Array:
         """Reasons for the flows that want them, of each question those of the highest alarm scores if they are too many."""
         asking = [part.rows for part in parts if part.question.explains]
         if not asking:

@@ -1,8 +1,9 @@
 """Checkpoints: everything a killed training needs to go on to the same bits.
 
-A checkpoint is a folder `checkpoint-00000123` with two files: `tensors.safetensors` (model and optimizer) and `state.json`
-(everything that is a number, and the sha256 of both). It is written aside, forced to disk and renamed, so under its own
-name it is whole or damaged by something else than us; a damaged one is noticed and passed over. The newest are kept.
+A checkpoint is a folder `checkpoint-00000123` with two files: `tensors.safetensors` (model and optimizer) and
+`state.json` (everything that is a number, and the sha256 of both). It is written aside, forced to disk and
+renamed, so under its own name it is whole or damaged by something else than us; a damaged one is noticed and
+ignored. The newest are kept.
 """
 
 import hashlib
@@ -58,7 +59,7 @@ class CheckpointFolder:
         """Write a checkpoint, then delete those that are not needed any more.
 
         Raises:
-            RunError: the disk is full or can not be written; older checkpoints are untouched.
+            RunError: the disk is full or cannot be written; older checkpoints are untouched.
         """
         aside = self.path / f"{ASIDE}{step}"
         try:
@@ -68,7 +69,8 @@ class CheckpointFolder:
             shutil.rmtree(aside, ignore_errors=True)  # a full disk needs the room
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise RunError(
-                f"{self.place(step)}: the checkpoint can not be written ({reason}); make room, then go on with --resume"
+                f"{self.place(step)}: the checkpoint cannot be written ({reason}); make room, then go on "
+                "with --resume"
             ) from error
 
     def _write(self, aside: Path, step: int, checkpoint: Checkpoint) -> None:
@@ -148,7 +150,8 @@ class CheckpointFolder:
         scalars = cast(Scalars, body)
         if scalars["version"] != VERSION:
             raise RunError(
-                f"{place}: expected a checkpoint of version {VERSION}, found {scalars['version']!r}; finish the run with "
+                f"{place}: expected a checkpoint of version {VERSION}, found {scalars['version']!r}; finish "
+                "the run with "
                 "the wirebert that began it, or start a new one"
             )
         return scalars

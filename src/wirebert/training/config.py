@@ -1,4 +1,4 @@
-"""How one training run spends its steps: the settings of section `training`."""
+"""The settings of section `training`."""
 
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -15,7 +15,7 @@ RATE_TIMES_WIDTH: Final = 0.128
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """How one training run spends its steps.
+    """Optimisation, batches, precision, checkpoints and devices.
 
     >>> TrainConfig(batch_size=0)
     Traceback (most recent call last):
@@ -24,16 +24,18 @@ class TrainConfig:
     """
 
     epochs: int | None = None
-    """Passes over the training flows, at least 1; none: 5, or more for few flows (up to 2,000 steps, at most 40 passes)."""
+    """Passes over the training flows, at least 1; none: 5, or more for few flows (up to 2,000 steps, at most
+    40 passes)."""
 
     batch_size: int = 256
-    """Flows per optimizer step, over all devices; the last step of an epoch takes what is left."""
+    """Flows per optimizer step, over all devices, at least 1; the last step of an epoch takes the rest."""
 
     learning_rate: float | None = None
-    """Peak learning rate of the backbone, above 0; none: 5e-5 for a pretrained model, else 0.128 / width of the model."""
+    """Peak learning rate of the backbone, above 0; none: 5e-5 for a pretrained model, else 0.128 / width of
+    the model."""
 
     classifier_lr_multiplier: float = 10.0
-    """The classifier learns at this many times the backbone's rate, above 0."""
+    """Learning rate of the classifier as a multiple of the backbone's, above 0."""
 
     weight_decay: float = 0.01
     """AdamW weight decay of the backbone, at least 0."""
@@ -42,10 +44,10 @@ class TrainConfig:
     """AdamW weight decay of the classifier, at least 0."""
 
     adam_beta1: float = 0.9
-    """Memory of AdamW's mean of gradients, in [0, 1)."""
+    """Decay rate of AdamW's mean of gradients, in [0, 1)."""
 
     adam_beta2: float = 0.999
-    """Memory of AdamW's mean of squared gradients, in [0, 1)."""
+    """Decay rate of AdamW's mean of squared gradients, in [0, 1)."""
 
     adam_epsilon: float = 1e-8
     """Added to AdamW's denominator, above 0."""
@@ -54,68 +56,73 @@ class TrainConfig:
     """How the learning rates fall to zero after the warm-up."""
 
     warmup_fraction: float = 0.06
-    """Share of all steps spent warming up, in [0, 1)."""
+    """Fraction of all steps spent on warm-up, in [0, 1)."""
 
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm, at least 0; 0 turns clipping off."""
 
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
-    """Number format of the forward pass; tf32: fp32, the GPU rounds factors of products; auto: bf16 on a GPU that has it,
-    fp16 on other GPUs, fp32 on a CPU."""
+    """Number format of the forward pass; tf32: fp32 with matrix products in TensorFloat-32; auto: bf16 on a
+    GPU that has it, fp16 on other GPUs, fp32 on a CPU."""
 
     micro_batch_tokens: int | Literal["whole"] | None = None
-    """Padded tokens of one forward pass, at least 1; whole: the whole step; none: 4,096 on a CPU, what fits on a GPU."""
+    """Padded tokens of one forward pass, at least 1; whole: the whole step; none: 4,096 on a CPU, what fits
+    on a GPU."""
 
     cuda_graphs: bool | None = None
-    """Record a step and replay it as one CUDA graph; none: on a GPU, wherever a step can be recorded."""
+    """Record each step as a CUDA graph and replay it; none: on a GPU, wherever a step can be recorded."""
 
     prefetch: int = 4
-    """Steps whose flows a thread makes ready ahead of a GPU, at least 0."""
+    """Steps that a thread prepares ahead of a GPU, at least 0."""
 
     workers: int | None = None
-    """Processes that read the flows of coming steps, at least 0; none: 0, or up to 4 where flows exceed the memory."""
+    """Worker processes that read flows ahead, at least 0; none: 0, or up to 4 if the flows exceed the
+    memory."""
 
     threads: int | None = None
     """CPU threads, at least 1; none: PyTorch's choice, one per core (one per process under torchrun)."""
 
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
-    """What several GPUs hold: each all weights, or each a part; auto: parts where all would not fit one GPU."""
+    """How several GPUs share a model: ddp (each holds all weights), fsdp (each holds a part); auto: fsdp only
+    if the weights do not fit one GPU."""
 
     class_weights: Literal["none", "balanced", "sqrt"] = "none"
     """Weight of a class in the loss: equal, by inverse frequency, or by its square root."""
 
     feature_corruption: float = 0.01
-    """Share of features shown as missing or unseen, so that these tokens are trained, in [0, 1)."""
+    """Fraction of features replaced by missing or unseen, so that these tokens are trained, in [0, 1)."""
 
     column_dropout: float = 0.05
-    """Share of flows shown without a random set of whole columns, in [0, 1)."""
+    """Fraction of flows that lose a random set of whole columns, in [0, 1)."""
 
     evaluate_every: int = 0
-    """Steps between two evaluations on the validation flows, at least 0; 0 evaluates after each epoch."""
+    """Steps between two validations, at least 0; 0: after each epoch."""
 
     early_stopping_patience: int = 0
-    """Evaluations without a better validation loss before training stops, at least 0; 0 never stops early."""
+    """Validations without a better loss before training stops, at least 0; 0: never stop early."""
 
     checkpoint_every: int = 0
-    """Steps between two checkpoints, at least 0; 0 writes one after an epoch, if checkpoint_seconds have passed."""
+    """Steps between two checkpoints, at least 0; 0: after an epoch, once checkpoint_seconds have passed."""
 
     checkpoint_seconds: int = 60
-    """Least time between two checkpoints that are written after epochs, at least 0: writing takes time too."""
+    """Minimum seconds between two checkpoints that are written after epochs, at least 0."""
 
     keep_checkpoints: int = 2
-    """Newest checkpoints that stay on disk while the run is not finished, at least 1; each holds the best weights too."""
+    """Newest checkpoints kept on disk while the run is not finished, at least 1; each includes the best
+    weights."""
 
     log_every: int = 20
     """Steps between two lines of metrics, at least 1."""
 
     trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
-    """Tracking tools that take the metrics too, beside metrics.jsonl; each is an extra to install."""
+    """Experiment trackers that also get the metrics; each is an extra to install."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU if there is one."""
 
     deterministic: bool = False
-    """Same seed, same GPU, same bits, at some cost in speed; on a CPU this holds anyway."""
+    """Bit-identical results for the same seed and GPU, at some cost in speed; a CPU is always
+    deterministic."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "keep_checkpoints", "log_every", "epochs", "threads"):
@@ -139,13 +146,14 @@ class TrainConfig:
 
     @property
     def reweights_classes(self) -> bool:
-        """Whether training weighs classes against their frequency."""
+        """Whether class weights in the loss depend on class frequency."""
         return self.class_weights != "none"
 
     def resolved(self, *, num_flows: int, width: int, is_pretrained: bool) -> "TrainConfig":
-        """These settings with nothing left to choose, for a model of this width and this many training flows.
+        """These settings with the automatic ones chosen, for a model of this width and this many training
+        flows.
 
-        Both rules were chosen on validation figures (docs/experiments.md, 2026-11-23).
+        Both rules were chosen on validation metrics (docs/experiments.md, 2026-11-23).
         """
         steps_per_epoch = -(-num_flows // self.batch_size)
         epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, -(-MIN_STEPS // max(1, steps_per_epoch))))

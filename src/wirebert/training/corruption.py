@@ -1,18 +1,18 @@
-"""What the training data never show, shown all the same: missing and unseen values, and whole columns gone.
+"""Corruption of training flows: missing and unseen values, and dropped columns, which training data may lack.
 
-Works on ragged rows: `ids` holds all tokens of a step's flows one after the other, row r is
-`ids[offsets[r]:offsets[r + 1]]` and starts with a token of no slot, `[CLS]`.
+Works on `JaggedRows`; each row starts with `[CLS]`, a token without a slot.
 
 Shape letters: B flows, T tokens of all flows, S slots.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int, Int64, Integer, UInt16, UInt32
+from jaxtyping import Bool, Int, Integer
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.training.config import TrainConfig
 
@@ -21,30 +21,24 @@ NO_TOKEN: Final = -1
 MAX_COLUMNS_DROPPED: Final = 0.5
 
 
-class RaggedRows(NamedTuple):
-    """Rows of unequal length, laid end to end."""
-
-    ids: UInt16[np.ndarray, " T"] | UInt32[np.ndarray, " T"]
-    offsets: Int64[np.ndarray, " B+1"]
-
-
 @runtime_checkable
 class RowChange(Protocol):
-    """How flows are changed before a step sees them."""
+    """A change of the flows before each step."""
 
-    def apply(self, rows: RaggedRows, seed: int) -> RaggedRows:
+    def apply(self, rows: JaggedRows, seed: int) -> JaggedRows:
         """Changed copies of the rows; the same seed changes the same rows in the same way."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Corruption:
-    """How flows are changed before a step sees them.
+    """Random missing and unseen values, and dropped columns.
 
-    Each feature becomes one of its slot's marks (<missing>, <unseen>, <rare>, <above>, ...: tokens that training data may
-    lack) with probability `feature_share`; where common values are left
-    out, so does each left-out feature, whose token is then added at the end of the row. A share `column_share` of the
-    flows loses a random set of columns: every slot of such a column is <absent>, and a text column's pieces are gone.
+    Each feature becomes one of its slot's marks (<missing>, <unseen>, <rare>, <above>, ...: tokens that
+    training data may lack) with probability `feature_share`; where common values are left out, so does each
+    left-out feature, whose token is then added at the end of the row. A share `column_share` of the flows
+    loses a random set of columns: every slot of such a column is <absent>, and a text column's pieces are
+    gone.
     """
 
     token_slots: Int[np.ndarray, " tokens"]
@@ -63,10 +57,10 @@ class Corruption:
     """Column of each slot, counted from 0: slots of one column are dropped together."""
 
     omits_most_frequent: bool
-    """Whether a slot without a token stands for its most frequent value."""
+    """Whether a slot without a token represents its most frequent value."""
 
     feature_share: float
-    """Probability that a feature is shown as missing or unseen."""
+    """Probability that a feature is replaced by missing or unseen."""
 
     column_share: float
     """Probability that a flow loses some columns."""
@@ -103,7 +97,8 @@ class Corruption:
 
         Args:
             slot_columns: Column of each slot, counted from 0.
-            slot_marks: Per slot, the tokens that training data may lack: <missing>, <unseen>, <rare>, <above>, ...
+            slot_marks: Per slot, the tokens that training data may lack: <missing>, <unseen>, <rare>,
+                <above>, ...
         """
         # <absent> means that the whole column is gone, which is drawn for columns, not for single features.
         chosen = [ids[ids != absent] for ids, absent in zip(slot_marks, slot_special[:, 2], strict=True)]
@@ -123,7 +118,7 @@ class Corruption:
             max_length=max_length,
         )
 
-    def apply(self, rows: RaggedRows, seed: int) -> RaggedRows:
+    def apply(self, rows: JaggedRows, seed: int) -> JaggedRows:
         """Changed copies of the rows; the same seed changes the same rows in the same way.
 
         No row comes out longer than `max_length`: added tokens that do not fit are left away.
@@ -175,7 +170,7 @@ class Corruption:
 
 
 def _piece_owner_changed(
-    rows: RaggedRows, is_feature: Bool[np.ndarray, " T"], changed: Bool[np.ndarray, " T"]
+    rows: JaggedRows, is_feature: Bool[np.ndarray, " T"], changed: Bool[np.ndarray, " T"]
 ) -> Bool[np.ndarray, " T"]:
     """Which tokens are text pieces whose `column:` token, the last feature before them, was replaced."""
     owner = np.where(is_feature, np.arange(len(is_feature)), 0)
@@ -185,7 +180,7 @@ def _piece_owner_changed(
 
 def assemble(
     ids: Integer[np.ndarray, " T"], row_of: Int[np.ndarray, " T"], num_rows: int, max_length: int
-) -> RaggedRows:
+) -> JaggedRows:
     """Tokens sorted by row, in their order within a row, each row cut at `max_length`."""
     order = np.argsort(row_of, kind="stable")
     lengths = np.bincount(row_of, minlength=num_rows)
@@ -193,4 +188,4 @@ def assemble(
         starts = np.cumsum(lengths) - lengths
         order = order[np.arange(len(order)) - np.repeat(starts, lengths) < max_length]
         lengths = np.minimum(lengths, max_length)
-    return RaggedRows(ids[order], np.concatenate([[0], np.cumsum(lengths)]))
+    return JaggedRows(ids[order], np.concatenate([[0], np.cumsum(lengths)]))

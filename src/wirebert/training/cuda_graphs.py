@@ -1,9 +1,10 @@
-"""A whole optimizer step as one CUDA graph: the processor launches one graph instead of a thousand kernels.
+"""A whole optimizer step as one CUDA graph: the CPU launches one graph instead of a thousand kernels.
 
-Short rows make short kernels: launched one by one from Python they leave an H200 idle two thirds of the time. A step whose
-flows fit the device at once is recorded per shape of its batch (`wirebert.model.batches.PackedShape`; few occur) and then
-replayed: forward pass, loss, backward pass, clipping and update. What a step reads besides the weights lies in tensors that
-are filled before it: the batch, the learning rates, and the seed of the random generator.
+Short rows make short kernels: launched one by one from Python they leave an H200 idle two thirds of the time.
+A step whose flows fit the device at once is recorded per shape of its batch
+(`wirebert.model.batches.PackedShape`; few occur) and then replayed: forward pass, loss, backward pass,
+clipping and update. What a step reads besides the weights lies in tensors that are filled before it: the
+batch, the learning rates, and the seed of the random generator.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from wirebert.model.batches import PackedBatch, PackedShape
 
 
 class Outcome(NamedTuple):
-    """What a step tells; the tensors stay on the device."""
+    """Results of a step; the tensors stay on the device."""
 
     loss: Float[Tensor, ""]
     num_right: Int[Tensor, ""]
@@ -36,7 +37,8 @@ class Recorded(NamedTuple):
 class StepGraphs:
     """Runs `step` on packed batches, from its second batch of a shape on as a recorded graph.
 
-    The first batch of a shape runs as it is: kernels are built and buffers made then, which can not be recorded.
+    The first batch of a shape runs as it is: kernels are built and buffers made then, which cannot be
+    recorded.
     """
 
     def __init__(self, step: Callable[[PackedBatch], Outcome]) -> None:
@@ -46,7 +48,7 @@ class StepGraphs:
         self._pool = torch.cuda.graph_pool_handle()  # one memory for all graphs: they never run at once
 
     def run(self, batch: PackedBatch, device: torch.device) -> Outcome:
-        """One step on `batch`, which may still be in (pinned) memory of the processor."""
+        """One step on `batch`, which may still be in (pinned) memory of the CPU."""
         shape = batch.shape
         if shape not in self._seen:
             self._seen.add(shape)

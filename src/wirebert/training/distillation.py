@@ -1,4 +1,4 @@
-"""What a student learns from a teacher: the probabilities that the teacher gives each flow, beside its label.
+"""Distillation: the loss of a student on labels and on the class probabilities of a teacher.
 
 Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
 
@@ -29,16 +29,18 @@ class DistillationConfig:
     """Distillation: the teacher, the flows it labels, and the loss."""
 
     teacher: str = ""
-    """The teacher: gbdt (boosted trees, fitted on the tokens of the training flows; for data without text columns),
-    text_svm (a linear SVM, fitted on the text columns of the training flows), or the model folder of a trained model, whose
-    schema, tokenizer and classes the student takes over; empty: train on labels only."""
+    """The teacher: gbdt (boosted trees, fitted on the tokens of the training flows; for data without text
+    columns), text_svm (a linear SVM, fitted on the text columns of the training flows), or the model folder
+    of a trained model, whose schema, tokenizer and classes the student takes over; empty: train on labels
+    only."""
 
     gbdt_class_weights: Literal["none", "balanced", "sqrt"] = "balanced"
-    """Class weights for fitting the teacher gbdt: equal, by inverse class frequency, or by its square root."""
+    """Class weights for fitting the teacher gbdt: equal, by inverse class frequency, or by its square
+    root."""
 
     augmentation_factor: float = 0.0
-    """Synthetic flows per training flow, at least 0: each mixes columns and text of several training flows; trained on the
-    teacher's predictions only."""
+    """Synthetic flows per training flow, at least 0: each mixes columns and text of several training flows;
+    trained on the teacher's predictions only."""
 
     unlabelled: tuple[str, ...] = ()
     """Unlabelled traffic, trained on the teacher's predictions only; a label column in it is not read."""
@@ -47,7 +49,8 @@ class DistillationConfig:
     """Softmax temperature of the distillation loss, for teacher and student, above 0."""
 
     teacher_weight: float = 0.5
-    """Weight of the distillation loss for a labelled flow, in [0, 1]; an unlabelled flow has this loss only."""
+    """Weight of the distillation loss for a labelled flow, in [0, 1]; an unlabelled flow has this loss
+    only."""
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
@@ -60,12 +63,14 @@ class DistillationConfig:
             )
         if self.augmentation_factor and not self.teacher:
             raise ConfigError(
-                "distillation.augmentation_factor needs a teacher, whose predictions synthetic flows are trained on; set "
+                "distillation.augmentation_factor needs a teacher, whose predictions synthetic flows are "
+                "trained on; set "
                 "distillation.teacher to gbdt, text_svm or a model folder"
             )
         if self.unlabelled and self.model_folder is None:
             raise ConfigError(
-                "distillation.unlabelled needs a trained teacher, whose predictions these flows are trained on; set "
+                "distillation.unlabelled needs a trained teacher, whose predictions these flows are trained "
+                "on; set "
                 f"distillation.teacher to a model folder, got {self.teacher!r}"
             )
 
@@ -77,17 +82,17 @@ class DistillationConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SoftTargets:
-    """What a teacher says about the training flows, and how much it counts."""
+    """The teacher's log-probabilities of the training flows, and the weight of the distillation loss."""
 
     log_probabilities: Float32[np.ndarray, "N C"]
     temperature: float
     teacher_weight: float
     path: Path | None = None
-    """Where the log-probabilities lie on disk, if they do."""
+    """File of the log-probabilities, if they are on disk."""
 
     def to_be_sent(self) -> "SoftTargets":
-        """The same without the numbers, which another process finds at the path."""
-        assert self.path is not None, "what is shared lies on disk"
+        """The same without the array, which another process reads from the path."""
+        assert self.path is not None, "shared soft targets are on disk"
         return replace(self, log_probabilities=self.log_probabilities[:0], path=self.path.absolute())
 
     def total(
@@ -95,22 +100,22 @@ class SoftTargets:
         objective: Objective,
         logits: Float[Tensor, "B C"],
         class_ids: Int[Tensor, " B"],
-        taught: Float32[Tensor, "B C"],
+        teacher_log_probs: Float32[Tensor, "B C"],
     ) -> Float[Tensor, ""]:
-        """Weighted sum of the flows' losses, as `Objective.total` is, with `build_distillation_data` as the teacher's log-probabilities.
+        """Weighted sum of the flows' losses, like `Objective.total`, including the distillation loss.
 
-        A flow with a label costs (1 - mix) times what `objective` says plus mix * T^2 * KL(teacher || student), both at
-        temperature T; one without costs the latter with mix = 1. The divergence is the paper's cross entropy but for a
-        constant, and 0 where both agree.
+        A labelled flow costs (1 - w) * `objective` + w * T^2 * KL(teacher || student), with w the teacher
+        weight and both distributions at temperature T; an unlabelled flow costs the second term with w = 1.
+        The divergence is the paper's cross entropy up to a constant, and 0 where both agree.
 
-        NOTE[DIFF]: class weights weigh both parts, for the teacher's probabilities stand for the class shares of training
-        as the labels do.
+        NOTE[DIFF]: class weights apply to both terms, since the teacher's probabilities reflect the class
+        frequencies of training as the labels do.
         """
         is_labelled = class_ids >= 0
         hard = objective.total(logits, torch.where(is_labelled, class_ids, NO_CLASS))
         divergence_B = functional.kl_div(
             functional.log_softmax(logits.float() / self.temperature, dim=1),
-            functional.log_softmax(taught / self.temperature, dim=1),
+            functional.log_softmax(teacher_log_probs / self.temperature, dim=1),
             reduction="none",
             log_target=True,
         ).sum(dim=1)
@@ -119,6 +124,8 @@ class SoftTargets:
         return (1 - self.teacher_weight) * hard + self.temperature**2 * (weight_B * divergence_B).sum()
 
 
-def expected_classes(class_ids: Int[Tensor, " B"], taught: Float32[Tensor, "B C"]) -> Int[Tensor, " B"]:
-    """The class of each flow, and the teacher's choice where a flow has no label."""
-    return torch.where(class_ids == UNLABELLED, taught.argmax(dim=1), class_ids)
+def expected_classes(
+    class_ids: Int[Tensor, " B"], teacher_log_probs: Float32[Tensor, "B C"]
+) -> Int[Tensor, " B"]:
+    """The class of each flow; for an unlabelled flow, the teacher's most probable class."""
+    return torch.where(class_ids == UNLABELLED, teacher_log_probs.argmax(dim=1), class_ids)

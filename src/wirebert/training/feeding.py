@@ -13,18 +13,10 @@ import torch
 from jaxtyping import Float32, Int, Int64
 from torch.utils.data import DataLoader, Dataset
 
-from wirebert.encoding.token_rows import by_length, ranges
-from wirebert.model.batches import (
-    NO_CLASS,
-    Batch,
-    FlowBatch,
-    TokenRows,
-    by_tokens,
-    pack,
-    pad,
-)
+from wirebert.encoding.token_rows import JaggedRows, TokenRows, by_length, take_rows
+from wirebert.model.batches import NO_CLASS, Batch, FlowBatch, by_tokens, pack, pad
 from wirebert.training.config import TrainConfig
-from wirebert.training.corruption import RaggedRows, RowChange
+from wirebert.training.corruption import RowChange
 from wirebert.training.seeding import Purpose, mix
 
 NO_STEP: Final = -1
@@ -33,8 +25,8 @@ MAX_MEMORY_FRACTION: Final = 0.5
 
 
 @runtime_checkable
-class LabelledRows(TokenRows, Protocol):
-    """Encoded flows whose classes are known."""
+class LabelledFlows(TokenRows, Protocol):
+    """Encoded flows with class ids."""
 
     @property
     def class_ids(self) -> Int64[np.ndarray, " N"]:
@@ -51,17 +43,17 @@ class StepFlows(NamedTuple):
     epoch: int
     """Epochs done before this one."""
 
-    rows: RaggedRows
+    rows: JaggedRows
     class_ids: Int64[np.ndarray, " B"]
-    taught: Float32[np.ndarray, "B C"] | None = None
+    teacher_log_probs: Float32[np.ndarray, "B C"] | None = None
     """Log-probabilities that a teacher gives each flow, if there is a teacher."""
 
-    def taught_of(self, chosen: Int64[np.ndarray, " K"]) -> Float32[np.ndarray, "K C"] | None:
-        """What the teacher says of these flows of the step."""
-        return None if self.taught is None else self.taught[chosen]
+    def teacher_log_probs_of(self, chosen: Int64[np.ndarray, " K"]) -> Float32[np.ndarray, "K C"] | None:
+        """The teacher's log-probabilities of these flows of the step."""
+        return None if self.teacher_log_probs is None else self.teacher_log_probs[chosen]
 
     def answers(self, num_tokens: int) -> Int64[np.ndarray, " A"]:
-        """What the model is to say: the tokens behind the masks, or where nothing is masked each flow's class.
+        """The targets: the masked tokens, or each flow's class if nothing is masked.
 
         Args:
             num_tokens: size of the vocabulary, by which the id of a masked token is raised.
@@ -71,7 +63,7 @@ class StepFlows(NamedTuple):
 
 
 def steps_per_epoch(num_flows: int, batch_size: int) -> int:
-    """Steps that show every flow once; the last one takes what is left.
+    """Steps of one epoch; the last one takes the rest.
 
     >>> steps_per_epoch(10, 4)
     3
@@ -94,14 +86,14 @@ class StepSource(Dataset[StepFlows]):
 
     def __init__(
         self,
-        flows: LabelledRows,
+        flows: LabelledFlows,
         config: TrainConfig,
         *,
         seed: int,
         corruption: RowChange | None = None,
-        taught: Float32[np.ndarray, "N C"] | None = None,
+        teacher_log_probs: Float32[np.ndarray, "N C"] | None = None,
     ) -> None:
-        self.flows, self.taught = flows, taught
+        self.flows, self.teacher_log_probs = flows, teacher_log_probs
         self._config, self._seed, self._corruption = config, seed, corruption
         self._steps_per_epoch = steps_per_epoch(len(flows.class_ids), config.batch_size)
         self._order = (NO_STEP, np.empty(0, dtype=np.int64))  # of one epoch
@@ -119,24 +111,28 @@ class StepSource(Dataset[StepFlows]):
         rows = take_rows(self.flows, chosen)
         if self._corruption is not None:
             rows = self._corruption.apply(rows, mix(self._seed, Purpose.CORRUPTION, epoch, index))
-        taught = None if self.taught is None else np.asarray(self.taught[chosen])
-        return StepFlows(index, epoch, rows, self.flows.class_ids[chosen].astype(np.int64), taught)
+        teacher_log_probs = (
+            None if self.teacher_log_probs is None else np.asarray(self.teacher_log_probs[chosen])
+        )
+        return StepFlows(index, epoch, rows, self.flows.class_ids[chosen].astype(np.int64), teacher_log_probs)
 
 
 def steps(
-    flows: LabelledRows,
+    flows: LabelledFlows,
     config: TrainConfig,
     *,
     seed: int,
     corruption: RowChange | None = None,
-    taught: Float32[np.ndarray, "N C"] | None = None,
+    teacher_log_probs: Float32[np.ndarray, "N C"] | None = None,
     first_step: int = 0,
 ) -> Iterator[StepFlows]:
-    """The flows of every step from `first_step` to the end of the last epoch, made by `choose_workers` processes.
+    """The flows of every step from `first_step` to the end of the last epoch, made by `choose_workers`
+    processes.
 
-    `build_distillation_data` holds a teacher's log-probabilities of each flow as it is: corruption changes what the student sees alone.
+    `build_distillation_data` holds a teacher's log-probabilities of each flow as it is: corruption changes
+    what the student sees alone.
     """
-    source = StepSource(flows, config, seed=seed, corruption=corruption, taught=taught)
+    source = StepSource(flows, config, seed=seed, corruption=corruption, teacher_log_probs=teacher_log_probs)
     numbers = range(first_step, len(source))
     num_workers = choose_workers(flows, config)
     if num_workers == 0:
@@ -155,24 +151,24 @@ def steps(
     )
 
 
-def choose_workers(flows: LabelledRows, config: TrainConfig) -> int:
+def choose_workers(flows: LabelledFlows, config: TrainConfig) -> int:
     """Processes that read the flows of coming steps.
 
     One thread that reads from memory prepares flows several times as fast as an H200 trains on them
-    (`benchmarks/train.py --recipes feeding leave-out`). Only where the encoded flows do not fit into memory, so that
-    reading waits for the disk, other processes are worth their cost.
+    (`benchmarks/train.py --recipes feeding leave-out`). Only where the encoded flows do not fit into memory,
+    so that reading waits for the disk, other processes are worth their cost.
     """
     if config.workers is not None:
         return config.workers
     return 0 if fits_memory(flows) else min(4, max(1, (os.cpu_count() or 1) - 1))
 
 
-def fits_memory(flows: LabelledRows) -> bool:
+def fits_memory(flows: LabelledFlows) -> bool:
     """Whether encoded flows, once read from disk, stay in memory."""
     return flows.ids.nbytes <= MAX_MEMORY_FRACTION * psutil.virtual_memory().total
 
 
-def describe_feeding(flows: LabelledRows, config: TrainConfig, device: torch.device) -> str:
+def describe_feeding(flows: LabelledFlows, config: TrainConfig, device: torch.device) -> str:
     """Who makes flows ready for the device, and where they come from: "a thread, from memory (84.2 MB)"."""
     num_workers = choose_workers(flows, config)
     who = "a thread" if device.type == "cuda" and config.prefetch else "the main process"
@@ -185,14 +181,6 @@ def _as_it_is(item: StepFlows) -> StepFlows:
     return item
 
 
-def take_rows(flows: TokenRows, chosen: Int[np.ndarray, " B"]) -> RaggedRows:
-    """The chosen rows laid end to end, in memory of their own."""
-    starts = flows.offsets[chosen]
-    lengths = flows.offsets[chosen + 1] - starts
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return RaggedRows(np.asarray(flows.ids[ranges(starts, lengths)]), offsets)
-
-
 def micro_batches(
     flows: StepFlows,
     max_tokens: int,
@@ -202,7 +190,8 @@ def micro_batches(
     batch_size: int = 0,
     loss_weight: float = 1.0,
 ) -> list[Batch]:
-    """The step's flows, at most `max_tokens` slots at once (0: all at once): packed for a GPU, else padded by length.
+    """The step's flows, at most `max_tokens` slots at once (0: all at once): packed for a GPU, else padded by
+    length.
 
     `batch_size` is the number of flows of most steps, which the last step of an epoch is filled up to.
     """
@@ -217,7 +206,7 @@ def micro_batches(
                 pad_id=pad_id,
                 num_flows=batch_size if len(chosen) == len(lengths) else 0,
                 loss_weight=loss_weight,
-                taught=flows.taught_of(chosen),
+                teacher_log_probs=flows.teacher_log_probs_of(chosen),
             ).pinned()
             for chosen in parts
         ]
@@ -226,7 +215,9 @@ def micro_batches(
             *pad(flows.rows, chosen, pad_id=pad_id),
             torch.from_numpy(flows.class_ids[chosen]),
             loss_weight,
-            None if (taught := flows.taught_of(chosen)) is None else torch.from_numpy(taught),
+            None
+            if (teacher_log_probs := flows.teacher_log_probs_of(chosen)) is None
+            else torch.from_numpy(teacher_log_probs),
         )
         for chosen in parts
     ]
@@ -247,7 +238,9 @@ def share_of(flows: StepFlows, rank: int, size: int) -> StepFlows:
         return flows
     chosen = np.arange(rank, len(flows.class_ids), size)
     return flows._replace(
-        rows=take_rows(flows.rows, chosen), class_ids=flows.class_ids[chosen], taught=flows.taught_of(chosen)
+        rows=take_rows(flows.rows, chosen),
+        class_ids=flows.class_ids[chosen],
+        teacher_log_probs=flows.teacher_log_probs_of(chosen),
     )
 
 
@@ -259,8 +252,8 @@ def num_passes(flows: StepFlows, max_tokens: int, size: int, device: torch.devic
 
 
 def idle_batch(flows: StepFlows, *, pad_id: int, device: torch.device) -> Batch:
-    """A micro-batch that teaches nothing, for a rank that has no more flows while others have."""
-    row = RaggedRows(np.full(1, pad_id, flows.rows.ids.dtype), np.array([0, 1]))
+    """A micro-batch without gradients, for a rank that has fewer micro-batches than others."""
+    row = JaggedRows(np.full(1, pad_id, flows.rows.ids.dtype), np.array([0, 1]))
     one = share_of(flows, 0, len(flows.class_ids))._replace(rows=row, class_ids=np.array([NO_CLASS]))
     return micro_batches(one, 0, pad_id=pad_id, device=device)[0]
 

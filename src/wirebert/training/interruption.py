@@ -1,4 +1,4 @@
-"""What stops a training from outside in such a way that it can be gone on with: Ctrl-C, SIGTERM, a GPU that fails."""
+"""Interruptions that a training can resume from: Ctrl-C, SIGTERM, a GPU failure."""
 
 import signal
 import threading
@@ -20,7 +20,7 @@ DEVICE_FAILURE: Final = ("CUDA error", "CUDA driver error", "cuDNN error")
 
 @final
 class Termination:
-    """SIGTERM waits until training is between two steps, and so does Ctrl-C if asked. A context of the main thread.
+    """Delays SIGTERM, and Ctrl-C if asked, until training is between two steps. A context of the main thread.
 
     Machines that take a job away (pre-emption) send SIGTERM and, after half a minute or so, SIGKILL.
     """
@@ -40,7 +40,7 @@ class Termination:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, before in self._before.items():
-            if before is not None:  # a handler that Python did not set can not be put back
+            if before is not None:  # a handler that Python did not set cannot be put back
                 signal.signal(number, before)
         if kind is None:
             self.check()
@@ -98,7 +98,7 @@ def defer_signals() -> Generator[None]:
     interrupts: list[int] = []
     previous = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or previous is None:
-        yield  # signals reach the main thread only, and a handler that Python did not set can not be put back
+        yield  # signals reach the main thread only, and a handler that Python did not set cannot be put back
         return
     signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
     try:
@@ -124,12 +124,14 @@ def device_failures_told(checkpoints: CheckpointFolder) -> Generator[None]:
         steps = checkpoints.steps()
         kept = f"the last checkpoint is of step {steps[-1]:,}" if steps else "there is no checkpoint yet"
         raise TrainingError(
-            f"the GPU failed ({str(error).splitlines()[0]}); {kept}; go on with --resume when the GPU works again"
+            f"the GPU failed ({str(error).splitlines()[0]}); {kept}; go on with --resume when the GPU works "
+            "again"
         ) from error
 
 
 def is_device_failure(error: RuntimeError) -> bool:
-    """Whether a GPU failed (fell off the bus, an uncorrectable memory error), rather than was asked for nonsense."""
+    """Whether a GPU failed (fell off the bus, an uncorrectable memory error), rather than was asked for
+    nonsense."""
     text = str(error)
     is_of_device = isinstance(error, torch.AcceleratorError) or text.startswith(DEVICE_FAILURE)
     return is_of_device and not any(fault in text for fault in OUR_FAULT)

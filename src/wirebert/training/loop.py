@@ -1,4 +1,4 @@
-"""The loop: one optimizer step after another, at the precision and within the memory that there is.
+"""The training loop: optimizer steps at the chosen precision, within the available memory.
 
 Shape letters: B flows of a micro-batch, C classes.
 """
@@ -26,8 +26,9 @@ from wirebert.training.feeding import PreparedStep, StepFlows, idle_batch, micro
 from wirebert.training.interruption import defer_signals
 from wirebert.training.losses import Objective
 from wirebert.training.optimizer import learning_rates, make_optimizer
-from wirebert.training.parallel.fsdp import choose_parallel, is_sharded, sharded, whole
+from wirebert.training.parallel.fsdp import whole
 from wirebert.training.parallel.process_group import SINGLE_RANK, Communicator, GradientSum
+from wirebert.training.parallel.strategy import ParallelStrategy, Replicated, choose_strategy
 from wirebert.training.precision import TrainPrecision, choose_precision
 from wirebert.training.seeding import Purpose, mix
 from wirebert.training.step_metrics import StepMetrics, TrainStep
@@ -48,7 +49,7 @@ class TrainState:
     """On the device."""
 
     host_objective: Objective
-    """The same on the processor."""
+    """The same on the CPU."""
 
     config: TrainConfig
     seed: int
@@ -68,8 +69,11 @@ class TrainState:
     communicator: Communicator = SINGLE_RANK
     """The processes that train this model together."""
 
+    strategy: ParallelStrategy = field(default_factory=lambda: Replicated(SINGLE_RANK))
+    """What each process holds of the model."""
+
     soft_targets: SoftTargets | None = None
-    """What a teacher says about the training flows, if there is a teacher."""
+    """The teacher's predictions of the training flows, if there is a teacher."""
 
     step_metrics: StepMetrics = field(init=False)
     graphs: StepGraphs | None = field(init=False)
@@ -80,20 +84,13 @@ class TrainState:
 
     def __post_init__(self) -> None:
         self.step_metrics = StepMetrics(self.device, self.communicator)
-        self.gradient_sum = None
-        if self.communicator.size > 1 and not self.is_sharded:
-            self.gradient_sum = GradientSum(self.model.parameters(), self.communicator)
+        self.gradient_sum = self.strategy.gradient_sum(self.model)
         self.graphs = StepGraphs(self._recordable) if self.optimizer.defaults["capturable"] else None
 
     @property
     def number_format(self) -> Precision:
         """What activations are kept in."""
         return "fp32" if self.precision == "tf32" else self.precision
-
-    @property
-    def is_sharded(self) -> bool:
-        """Whether each rank holds a part of the weights, so that all ranks compute every pass together."""
-        return is_sharded(self.model)
 
     def _recordable(self, batch: PackedBatch) -> Outcome:
         """What of a step is recorded: all of it; with several ranks, what comes before they speak."""
@@ -118,13 +115,15 @@ class TrainState:
         """The state before the first step; moves the model to the device, or a sharded copy of it."""
         device = choose_device(config)
         precision = choose_precision(config, device)
-        is_whole = choose_parallel(config, model, device, world) == "ddp"
-        model = model.to(device) if is_whole else sharded(model, device)
+        strategy = choose_strategy(config, model, device, world)
+        model = strategy.place(model, device)
         objective = Objective.for_classes(class_counts, config)
         return cls(
             model=model,
             optimizer=make_optimizer(
-                model, config, capturable=choose_graphs(config, model, device, precision)
+                model,
+                config,
+                capturable=strategy.records_graphs and choose_graphs(config, model, device, precision),
             ),
             scaler=GradScaler(device.type, enabled=precision == "fp16"),
             objective=objective.to(device),
@@ -136,6 +135,7 @@ class TrainState:
             precision=precision,
             micro_batch_tokens=choose_micro_batch_tokens(config, device),
             communicator=world,
+            strategy=strategy,
             soft_targets=soft,
         )
 
@@ -163,13 +163,14 @@ class TrainState:
             )
         if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_LOSS_SCALE:
             raise TrainingError(
-                f"step {self.step}: fp16 gradients overflow even at loss scale {self.scaler.get_scale():.2g}; "
+                f"step {self.step}: fp16 gradients overflow even at loss scale "
+                f"{self.scaler.get_scale():.2g}; "
                 "set training.precision=bf16 or fp32, or lower training.learning_rate"
             )
 
 
 def choose_device(config: TrainConfig) -> torch.device:
-    """Where to train.
+    """The training device.
 
     Raises:
         ConfigError: a GPU is asked for where there is none.
@@ -185,7 +186,7 @@ def check_machine(config: TrainConfig) -> None:
     """Refuse a device or number format that this machine lacks, before anything is read for it.
 
     Raises:
-        ConfigError: it lacks what is asked for.
+        ConfigError: the machine lacks it.
     """
     choose_precision(config, choose_device(config))
 
@@ -195,11 +196,9 @@ def choose_graphs(
 ) -> bool:
     """Whether steps are recorded as CUDA graphs.
 
-    Not with gradient scaling, whose scale the processor reads, nor with gradient checkpointing, which puts back the
-    state of the random generator; never with weights in parts, whose passes all ranks would have to record at once.
+    Not with gradient scaling, whose scale the CPU reads, nor with gradient checkpointing, which restores the
+    state of the random generator.
     """
-    if is_sharded(model):
-        return False
     is_plain = not (model.gradient_checkpointing or precision == "fp16")
     return device.type == "cuda" and (is_plain if config.cuda_graphs is None else config.cuda_graphs)
 
@@ -207,7 +206,7 @@ def choose_graphs(
 def choose_micro_batch_tokens(config: TrainConfig, device: torch.device) -> int:
     """Slots of one forward pass; 0 is the whole step.
 
-    A processor is fastest while activations stay in its cache and little is padded; a GPU wants to be filled.
+    A CPU is fastest while activations stay in its cache and little is padded; a GPU wants to be filled.
     """
     if config.micro_batch_tokens == "whole":
         return 0
@@ -232,7 +231,7 @@ def train(state: TrainState, feed: Iterable[StepFlows]) -> Iterator[TrainStep]:
 def _prepare(state: TrainState, flows: StepFlows) -> PreparedStep:
     """This rank's share of the step's flows as the device takes them, by the micro-batch of this moment."""
     max_tokens, pad_id = state.micro_batch_tokens, state.model.architecture.pad_id
-    # A number of the processor's: the device does not have to be asked for it.
+    # Computed on the CPU, without waiting for the device.
     asked = flows.answers(state.model.architecture.vocab_size)
     weight = float(state.host_objective.weight(torch.from_numpy(asked)))
     size = state.communicator.size
@@ -243,25 +242,24 @@ def _prepare(state: TrainState, flows: StepFlows) -> PreparedStep:
         batch_size=-(-state.config.batch_size // size),
         loss_weight=weight,
     )
-    if state.is_sharded:  # no rank may make a pass without the others
-        num_idle = num_passes(flows, max_tokens, size, state.device) - len(batches)
+    num_idle = state.strategy.num_idle(
+        len(batches), lambda: num_passes(flows, max_tokens, size, state.device)
+    )
+    if num_idle:
         batches += [idle_batch(flows, pad_id=pad_id, device=state.device)] * num_idle
     return PreparedStep(flows, len(asked), max_tokens, batches)
 
 
 def _step_within_memory(state: TrainState, ready: PreparedStep) -> TrainStep:
-    """`_step`, with the micro-batches halved and the step played again for as long as memory runs out."""
+    """`_step`, with the micro-batches halved and the step repeated while memory runs out."""
     while True:
         if ready.max_tokens != state.micro_batch_tokens:  # cut ahead of time, before memory ran out
             ready = _prepare(state, ready.flows)
         try:
             return _step(state, ready)
         except torch.OutOfMemoryError as error:
-            if state.is_sharded:
-                raise TrainingError(
-                    f"step {state.step + 1}: memory ran out on rank {state.communicator.rank}; set training.micro_batch_tokens "
-                    f"to less than {state.micro_batch_tokens or len(ready.flows.rows.ids):,}, or use more GPUs"
-                ) from error
+            num_tokens = state.micro_batch_tokens or len(ready.flows.rows.ids)
+            state.strategy.require_replay(state.step + 1, num_tokens, error)
             failure = str(error)
         # Out of the except block, so that nothing holds the failed pass's activations any more.
         _halve_micro_batches(state, ready.flows, failure)
@@ -293,7 +291,7 @@ def _update_together(state: TrainState, gradient_sum: GradientSum) -> Float[Tens
     try:
         gradient_sum.exchange()
         return _update(state)
-    except torch.OutOfMemoryError as error:  # the others are past this: the step can not be played again
+    except torch.OutOfMemoryError as error:  # the others are past this: the step cannot be repeated
         raise TrainingError(
             f"step {state.step + 1}: memory of rank {state.communicator.rank} ran out in the optimizer; set "
             "training.micro_batch_tokens lower, or training.parallel=fsdp"
@@ -311,16 +309,17 @@ def _finish(state: TrainState, ready: PreparedStep, outcome: Outcome) -> TrainSt
 
 
 def gradients(state: TrainState, batch: Batch) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-    """Add a micro-batch's gradients to the parameters; its share of the step's loss, and how many answers were right."""
+    """Add a micro-batch's gradients to the parameters; its part of the step's loss, and the number of correct
+    predictions."""
     batch = batch.to(state.device)
-    class_ids, taught_BC = masked_logits(state.model, batch), batch.taught
+    class_ids, teacher_log_probs_BC = masked_logits(state.model, batch), batch.teacher_log_probs
     with autocast(str(state.device), state.number_format):
         logits_BC = class_logits(state.model, batch)
-    if state.soft_targets is None or taught_BC is None:
+    if state.soft_targets is None or teacher_log_probs_BC is None:
         total = state.objective.total(logits_BC, class_ids)
     else:
-        total = state.soft_targets.total(state.objective, logits_BC, class_ids, taught_BC)
-        class_ids = expected_classes(class_ids, taught_BC)
+        total = state.soft_targets.total(state.objective, logits_BC, class_ids, teacher_log_probs_BC)
+        class_ids = expected_classes(class_ids, teacher_log_probs_BC)
     loss = total / batch.loss_weight
     state.scaler.scale(loss).backward()
     return loss.detach(), (logits_BC.detach().argmax(1) == class_ids).sum()
@@ -347,7 +346,8 @@ def _halve_micro_batches(state: TrainState, flows: StepFlows, failure: str) -> N
     used = min(state.micro_batch_tokens or everything, everything)
     if used <= longest:
         raise TrainingError(
-            f"step {state.step + 1}: memory ran out with a single flow of {longest} tokens; choose a smaller model, set "
+            f"step {state.step + 1}: memory ran out with a single flow of {longest} tokens; choose a smaller "
+            "model, set "
             f"model.gradient_checkpointing=true, or a shorter encoding.max_length ({failure.splitlines()[0]})"
         )
     state.micro_batch_tokens = max(longest, used // 2)

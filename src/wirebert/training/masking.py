@@ -1,10 +1,12 @@
-"""Which features of a flow are masked in pretraining: a fixed share of every row's, drawn anew each time it is shown.
+"""Masking for pretraining: a fixed fraction of each row's features, drawn anew each epoch.
 
 Works on ragged rows as `wirebert.training.feature_corruption` does. A masked token is written as its id + V
-(`wirebert.model.masked_lm`), V being the size of the vocabulary. Where rows leave out their most frequent values, a value that
-is not written is masked all the same: its mask is added to the row, and nothing tells it from the mask of another value.
+(`wirebert.model.masked_lm`), V being the size of the vocabulary. Where rows leave out their most frequent
+values, a value that is not written is masked all the same: its mask is added to the row, and nothing tells it
+from the mask of another value.
 
-Source: Devlin et al., "BERT", 2018, section 3.1: 15 % of the tokens, the same number in rows of the same length.
+Source: Devlin et al., "BERT", 2018, section 3.1: 15 % of the tokens, the same number in rows of the same
+length.
 
 Shape letters: B flows, T tokens of all flows, S slots that are masked, P pieces of text of all flows.
 """
@@ -16,10 +18,11 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Int, Int64
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
 from wirebert.errors import ConfigError
-from wirebert.training.corruption import RaggedRows, assemble
+from wirebert.training.corruption import assemble
 
 MOST_16_BIT: Final = 1 << 16
 
@@ -29,7 +32,7 @@ class MaskingConfig:
     """What pretraining asks for."""
 
     mask_fraction: float = 0.15
-    """Share of a flow's features, and of the pieces of its texts, that are masked, in (0, 1); at least one is."""
+    """Fraction of a flow's features and text pieces that is masked, in (0, 1); at least one is."""
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_fraction < 1:
@@ -38,7 +41,8 @@ class MaskingConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Masking:
-    """Masks features and pieces of text; `column:` tokens of texts stay, since their pieces would give them away."""
+    """Masks features and pieces of text; `column:` tokens of texts stay, since their pieces would give them
+    away."""
 
     num_tokens: int
     """Size of the vocabulary."""
@@ -53,7 +57,7 @@ class Masking:
     """Each slot's most frequent value."""
 
     omits_most_frequent: bool
-    """Whether a slot without a token stands for its most frequent value."""
+    """Whether a slot without a token represents its most frequent value."""
 
     mask_fraction: float
     max_text_masked: int
@@ -96,7 +100,7 @@ class Masking:
         """Type of ids of which some are masked."""
         return np.dtype(np.uint16) if 2 * self.num_tokens <= MOST_16_BIT else np.dtype(np.uint32)
 
-    def apply(self, rows: RaggedRows, seed: int) -> RaggedRows:
+    def apply(self, rows: JaggedRows, seed: int) -> JaggedRows:
         """Copies of the rows in which some tokens are masked; the same seed masks the same."""
         random = np.random.Generator(np.random.PCG64(seed))
         num_rows = len(rows.offsets) - 1
@@ -109,7 +113,7 @@ class Masking:
         ids = rows.ids.astype(self.dtype)
         ids[is_masked] += self.num_tokens
         if not self.omits_most_frequent:
-            return RaggedRows(ids, rows.offsets)
+            return JaggedRows(ids, rows.offsets)
         is_chosen[row_of[is_feature], slot_of[is_feature]] = False  # written, and masked in place above
         added_rows, added_slots = np.nonzero(is_chosen)
         added = (self.default_ids[added_slots] + self.num_tokens).astype(self.dtype)
@@ -125,7 +129,7 @@ class Masking:
         return is_chosen
 
     def _choose_pieces(
-        self, rows: RaggedRows, row_of: Int64[np.ndarray, " T"], random: np.random.Generator
+        self, rows: JaggedRows, row_of: Int64[np.ndarray, " T"], random: np.random.Generator
     ) -> Bool[np.ndarray, " T"]:
         is_masked = np.zeros(len(rows.ids), bool)
         if not self.max_text_masked:

@@ -1,4 +1,4 @@
-"""How many tokens fit a GPU at once: measured on the model itself before training, not guessed."""
+"""How many tokens fit a GPU at once: measured on the model before training."""
 
 from collections.abc import Callable
 from typing import Final
@@ -6,30 +6,30 @@ from typing import Final
 import numpy as np
 import torch
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.model.batches import pack
-from wirebert.training.corruption import RaggedRows
 from wirebert.training.loop import TrainState, gradients
 
 LENGTH_TRIED: Final = 64
-"""Tokens of the rows by which memory is measured; a row's length hardly matters, the number of tokens does."""
+"""Tokens per row in the memory measurement; memory depends on the number of tokens, hardly on their rows."""
 
 SMALL: Final = 8_192
 """Tokens of the first of the two passes whose memory is compared."""
 
 SHARE_OF_FREE: Final = 0.85
-"""Share of the free memory that a micro-batch may fill: the rest is for fragments and for what other steps need."""
+"""Fraction of the free memory that a micro-batch may fill; the rest covers fragmentation and larger steps."""
 
 
 def fit_into_memory(state: TrainState, mean_length: float) -> None:
-    """Have micro-batches fill a GPU's memory and not more, for flows of this mean length; a setting goes before."""
+    """Choose micro-batches that fill a GPU's memory, for flows of this mean length, unless a setting chooses
+    them."""
     if state.device.type != "cuda" or state.config.micro_batch_tokens is not None:
         return
     wanted = round(state.config.batch_size * mean_length / state.communicator.size)
     fitting = fitting_tokens(
         lambda tokens: _peak_bytes(state, tokens), free_bytes(state.device), wanted=wanted
     )
-    if state.is_sharded:  # every rank makes as many passes as the others
-        fitting = state.communicator.all_reduce_min(fitting)
+    fitting = state.strategy.agree_on_tokens(fitting)
     state.micro_batch_tokens = 0 if fitting == wanted else fitting
 
 
@@ -37,7 +37,7 @@ def _peak_bytes(state: TrainState, num_tokens: int) -> int:
     """Memory that a forward and backward pass over this many tokens takes at its peak."""
     length = min(LENGTH_TRIED, state.model.architecture.max_positions)
     ids = np.zeros(num_tokens // length * length, dtype=np.uint16)
-    rows = RaggedRows(ids, np.arange(0, len(ids) + 1, length))
+    rows = JaggedRows(ids, np.arange(0, len(ids) + 1, length))
     class_ids = np.zeros(len(rows.offsets) - 1, dtype=np.int64)
     pad_id = state.model.architecture.pad_id
     batch = pack(rows, np.arange(len(class_ids)), class_ids, pad_id=pad_id)
@@ -54,7 +54,7 @@ def fitting_tokens(
 ) -> int:
     """The most tokens, up to `wanted`, whose forward and backward pass fits `free_bytes`.
 
-    Memory is a fixed part plus a part per token, so two small passes tell how it grows.
+    Memory is a fixed part plus a part per token, so two small passes show how it grows.
 
     Args:
         measure: peak bytes of a pass over this many tokens.

@@ -56,8 +56,8 @@ def make_optimizer(model: DistilBert, config: TrainConfig, *, capturable: bool =
 def schedule_share(step: int, num_steps: int, config: TrainConfig) -> float:
     """Share of the peak learning rate at which update `step` (counted from 0) is made, in (0, 1].
 
-    A pure function of the step, so resuming needs no scheduler state. The warm-up climbs in equal parts and the first
-    update already moves the weights; the update after the last one would have the share 0.
+    A pure function of the step, so resuming needs no scheduler state. The warm-up climbs in equal parts and
+    the first update already moves the weights; the update after the last one would have the share 0.
 
     >>> config = TrainConfig(warmup_fraction=0.2)
     >>> [round(schedule_share(step, 10, config), 3) for step in range(10)]

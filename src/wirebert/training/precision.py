@@ -1,10 +1,10 @@
-"""How a training computes: which number format its forward pass has, and how a GPU multiplies single precision.
+"""Precision and determinism: the number format of the forward pass, TensorFloat-32, deterministic kernels.
 
 The same bits on every run of the same training on the same GPU, at the price of speed.
 
 A CPU gives the same bits anyway.
 
-How many processors a training computes on.
+The number of CPU threads.
 """
 
 import os
@@ -43,10 +43,11 @@ def choose_precision(config: TrainConfig, device: torch.device) -> TrainPrecisio
 
 @contextmanager
 def allow_tf32(is_asked: bool) -> Generator[None]:
-    """In this block, with `is_asked`, GPUs round factors of single precision to TensorFloat-32 (10 bits of fraction).
+    """In this block, with `is_asked`, GPUs round factors of single precision to TensorFloat-32 (10 bits of
+    fraction).
 
-    Not through PyTorch's newer switch, `fp32_precision`, alone: torch.compile still reads the older one (up to 2.13), which
-    then raises an error (pytorch/pytorch, issue 166387). This call sets both.
+    Not through PyTorch's newer switch, `fp32_precision`, alone: torch.compile still reads the older one (up
+    to 2.13), which then raises an error (pytorch/pytorch, issue 166387). This call sets both.
     """
     if not is_asked:
         yield
@@ -66,7 +67,8 @@ FIXED_WORKSPACE: Final = ":4096:8"
 
 @contextmanager
 def deterministic_algorithms(is_asked: bool) -> Generator[None]:
-    """In this block, with `is_asked`, kernels that add in no fixed order are replaced by others that do, or refused.
+    """In this block, with `is_asked`, kernels that add in no fixed order are replaced by others that do, or
+    refused.
 
     cuBLAS reads its setting when a process first uses a GPU, so enter the block before that.
 
@@ -93,7 +95,8 @@ def deterministic_algorithms(is_asked: bool) -> Generator[None]:
         if "use_deterministic_algorithms" not in str(error):
             raise
         raise ConfigError(
-            "training.deterministic: expected kernels that give the same bits every time, found one that does not "
+            "training.deterministic: expected kernels that give the same bits every time, found one that "
+            "does not "
             f"({str(error).splitlines()[0]}); set model.attention=math, or training.deterministic=false"
         ) from error
     finally:

@@ -1,4 +1,4 @@
-"""Where a training stands, and what is left of it once it is over."""
+"""The state and the result of a training."""
 
 from dataclasses import dataclass, field
 from typing import Final

@@ -1,7 +1,7 @@
 """One number from several: where every random choice of training gets its seed.
 
-Nothing random is carried from step to step. What step 123 of epoch 4 draws is seeded from (seed, purpose, 4, 123), so a
-resumed run draws the same without any generator state in the checkpoint.
+Nothing random is carried from step to step. What step 123 of epoch 4 draws is seeded from (seed, purpose, 4,
+123), so a resumed run draws the same without any generator state in the checkpoint.
 """
 
 from enum import IntEnum, unique
@@ -16,7 +16,7 @@ _64_BITS: Final = (1 << 64) - 1
 
 @unique
 class Purpose(IntEnum):
-    """What a seed is for; two purposes never share random numbers. The values are part of what `seed` means."""
+    """The use of a seed; two purposes never share random numbers. Changing a value changes every run."""
 
     ORDER = 1
     CORRUPTION = 2
@@ -31,7 +31,8 @@ def mix(seed: int, *numbers: int) -> int:
     >>> mix(0, 1) == mix(0, 1), mix(0, 1) == mix(1, 0), mix(7, 1, 2) == mix(7, 2, 1)
     (True, False, False)
 
-    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, figure 16 (splitmix64).
+    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, figure 16
+    (splitmix64).
     """
     state = np.zeros(1, np.uint64)
     for number in (seed, *numbers):

@@ -1,8 +1,6 @@
-"""A training's state as tensors by name and plain values, and back again; and copies of it that make no one wait.
+"""A training's state as named tensors and plain values, and back; asynchronous checkpoints.
 
-What is packed is everything that later steps depend on. How it is kept is `checkpoint`'s business.
-
-Checkpoints written while training goes on: copied now, put on disk by a thread.
+`checkpoint` defines the file format. A thread writes the copied state while training continues.
 """
 
 from collections.abc import Mapping
@@ -25,8 +23,8 @@ BEST: Final = "best."
 def pack_state(state: TrainState, best: Mapping[str, Tensor]) -> Checkpoint:
     """Everything that later steps depend on, and the `best` weights so far.
 
-    The tensors are the state's own, which the next step changes: copy them. Sharded ones are put together, by all
-    ranks, so that a checkpoint is the same whoever wrote it.
+    The tensors are the state's own, which the next step changes: copy them. Sharded ones are put together, by
+    all ranks, so that a checkpoint is the same whoever wrote it.
     """
     tensors = {f"model.{name}": whole(tensor) for name, tensor in state.model.state_dict().items()}
     tensors |= {f"{BEST}{name}": whole(tensor) for name, tensor in best.items()}
@@ -67,7 +65,8 @@ def unpack_state(state: TrainState, checkpoint: Checkpoint) -> None:
         load_weights(state.model, model_weights(checkpoint))
     except RuntimeError as error:
         raise RunError(
-            "the checkpoint was written for a model of another shape; resume with the settings that the run started with"
+            "the checkpoint was written for a model of another shape; resume with the settings that the run "
+            "started with"
         ) from error
     state.optimizer.state.clear()
     is_fused = bool(state.optimizer.defaults["fused"])
@@ -103,8 +102,9 @@ def _under(checkpoint: Checkpoint, prefix: str) -> dict[str, Tensor]:
 class CpuCopy:
     """Copies of tensors on the CPU, as the tensors are now.
 
-    From a GPU they come through pinned memory on a stream of their own while the next steps run. Until they are there,
-    the GPU holds a second set of the tensors; where it has no room for that, the copies are waited for at once.
+    From a GPU they come through pinned memory on a stream of their own while the next steps run. Until they
+    are there, the GPU holds a second set of the tensors; where it has no room for that, the copies are waited
+    for at once.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -144,9 +144,9 @@ class CpuCopy:
 
 @final
 class BackgroundWriter:
-    """Writes one checkpoint at a time in a thread. Use it as a context: leaving it waits for what is being written.
+    """Writes one checkpoint at a time in a thread. A context: leaving it waits for the current write.
 
-    What goes wrong in the thread is raised by whichever method is called next.
+    The next method call raises an error of the thread.
     """
 
     def __init__(self, folder: CheckpointFolder) -> None:
@@ -161,7 +161,7 @@ class BackgroundWriter:
         self._thread.shutdown(wait=True)
 
     def start(self, step: int, checkpoint: Checkpoint) -> Path | None:
-        """Copy the tensors as they are now and begin to write them; the checkpoint that this had to wait for, if any.
+        """Copy the tensors and begin to write them; the checkpoint that this had to wait for, if any.
 
         Raises:
             RunError: the checkpoint before this one could not be written.

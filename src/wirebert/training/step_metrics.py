@@ -26,7 +26,7 @@ class TrainStep:
 
     loss: Float[Tensor, ""]
     grad_norm: Float[Tensor, ""]
-    """Norm of all gradients before clipping; not finite where fp16 overflowed and the weights were left alone."""
+    """Norm of all gradients before clipping; not finite if fp16 overflowed and the step was skipped."""
 
     num_flows: int
     num_tokens: int
@@ -46,7 +46,7 @@ class MetricTotals(NamedTuple):
     """Mean over the flows; in pretraining, over the masked tokens."""
 
     accuracy: float
-    """Share of these that the model was right about, while the weights moved and with dropout and corruption on."""
+    """Fraction of correct predictions during training, with dropout and corruption on."""
 
     grad_norm: float
     """Of the last step."""
@@ -89,7 +89,8 @@ class StepMetrics:
         return self._num_steps
 
     def first_bad_step(self) -> int | None:
-        """The first step since the last reading whose loss or gradient was not finite. Waits for the device."""
+        """The first step since the last reading whose loss or gradient was not finite. Waits for the
+        device."""
         step = int(self._first_bad_step)
         first = self._world.all_reduce_min(LATER if step == NEVER else step)
         return None if first == LATER else first

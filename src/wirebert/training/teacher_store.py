@@ -1,4 +1,4 @@
-"""What a teacher says about encoded flows: one file beside their store, a row of numbers for each flow, memory-mapped."""
+"""A teacher's log-probabilities of encoded flows: one memory-mapped file next to their store."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from wirebert.encoding.store import EncodedFlows, map_file
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.errors import DataError
 from wirebert.files import atomic_file
 
 WINDOW: Final = 8_192
-"""Flows that the teacher is asked about at a time: what is in memory does not grow with the data."""
+"""Flows that the teacher scores at a time, which bounds the memory."""
 
 
 def open_log_probs(path: Path, num_flows: int, num_classes: int) -> Float32[np.ndarray, "flows classes"]:
@@ -27,9 +27,9 @@ def open_log_probs(path: Path, num_flows: int, num_classes: int) -> Float32[np.n
 
 def cached_log_probs(
     path: Path,
-    blocks: Iterable[EncodedBlock],
+    blocks: Iterable[JaggedRows],
     size: tuple[int, int],
-    ask: Callable[[EncodedBlock], Float[np.ndarray, "flows classes"]],
+    ask: Callable[[JaggedRows], Float[np.ndarray, "flows classes"]],
 ) -> Float32[np.ndarray, "flows classes"]:
     """The scores at `path`; if there are none, they are written: whole or not at all.
 
@@ -41,7 +41,7 @@ def cached_log_probs(
     try:
         return open_log_probs(path, *size)
     except DataError:
-        pass  # written anew below
+        pass  # written below
     least = np.finfo(np.float32).tiny
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         for block in blocks:
@@ -49,9 +49,9 @@ def cached_log_probs(
     return open_log_probs(path, *size)
 
 
-def windows(flows: EncodedFlows, size: int = WINDOW) -> Iterator[EncodedBlock]:
+def windows(flows: EncodedFlows, size: int = WINDOW) -> Iterator[JaggedRows]:
     """All flows in order, `size` at a time."""
     for first in range(0, len(flows), size):
         offsets = np.asarray(flows.offsets[first : first + size + 1])
         ids = np.asarray(flows.ids[offsets[0] : offsets[-1]])
-        yield EncodedBlock(ids, offsets - offsets[0], 0)
+        yield JaggedRows(ids, offsets - offsets[0])

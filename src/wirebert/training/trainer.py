@@ -1,4 +1,4 @@
-"""One whole training: epochs, validation, early stopping, checkpoints, and going on after an interruption."""
+"""One training: epochs, validation, early stopping, checkpoints, and resuming after an interruption."""
 
 import time
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from wirebert.training.checkpoint import Checkpoint, CheckpointFolder
 from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import RowChange
 from wirebert.training.distillation import SoftTargets
-from wirebert.training.feeding import LabelledRows, describe_feeding, steps, steps_per_epoch
+from wirebert.training.feeding import LabelledFlows, describe_feeding, steps, steps_per_epoch
 from wirebert.training.interruption import Termination, defer_signals, device_failures_told, stop_for
 from wirebert.training.loop import TrainState, train
 from wirebert.training.memory import fit_into_memory
@@ -49,8 +49,8 @@ FREE_SETTINGS: Final = (
 
 def fit_model(
     model: DistilBert,
-    train_flows: LabelledRows,
-    valid_flows: LabelledRows,
+    train_flows: LabelledFlows,
+    valid_flows: LabelledFlows,
     config: TrainConfig,
     *,
     seed: int,
@@ -61,19 +61,21 @@ def fit_model(
     world: Communicator = SINGLE_RANK,
     soft: SoftTargets | None = None,
 ) -> TrainingResult:
-    """Train `model` in place; afterwards it is on the CPU and holds the weights with the lowest validation loss.
+    """Train `model` in place; afterwards it is on the CPU and holds the weights with the lowest validation
+    loss.
 
-    Goes on from the newest whole checkpoint in `checkpoints` if there is one, to the same bits on the same CPU. On
-    Ctrl-C or SIGTERM the last complete step is saved, then KeyboardInterrupt or `Terminated` goes on to the caller.
+    Resumes from the newest complete checkpoint in `checkpoints`, bit-identically on the same CPU. On Ctrl-C
+    or SIGTERM the last complete step is saved, then KeyboardInterrupt or `Terminated` is raised.
 
-    With several processes each calls this with the same arguments, and all of them end with the same result; rank 0
-    alone writes. The flows of a step, and its corruption, are those of one process; each rank trains on its share.
+    With several processes each calls this with the same arguments and gets the same result; only rank 0
+    writes files. The flows of a step and their corruption do not depend on the number of processes; each rank
+    trains on its share.
 
-    With `soft`, a teacher speaks beside the labels, and of flows without a label alone; validation is by labels.
+    `soft` adds a teacher's distillation loss, the only loss of unlabelled flows; validation uses labels only.
 
     Raises:
         TrainingError: no flows to train or validate on, a loss that is not finite, or a GPU that fails.
-        RunError: the checkpoints are damaged, belong to other settings, or can not be written.
+        RunError: the checkpoints are damaged, belong to other settings, or cannot be written.
     """
     for name, flows in {"training": train_flows, "validation": valid_flows}.items():
         if len(flows.class_ids) == 0:
@@ -104,7 +106,7 @@ class _Session:
     def __init__(
         self,
         model: DistilBert,
-        data: tuple[LabelledRows, LabelledRows, RowChange | None, SoftTargets | None],
+        data: tuple[LabelledFlows, LabelledFlows, RowChange | None, SoftTargets | None],
         config: TrainConfig,
         seed: int,
         checkpoints: CheckpointFolder,
@@ -138,7 +140,7 @@ class _Session:
         self._micro_batch_tokens = self.state.micro_batch_tokens
 
     def resume(self) -> None:
-        """Go on from the newest whole checkpoint, if there is one, and tell the listeners that training starts."""
+        """Resume from the newest complete checkpoint, if there is one, and send the start event."""
         warnings: list[str] = []
         found = self.checkpoints.newest(warnings.append) if self.world.is_main else None
         step = self.world.broadcast_object(
@@ -181,7 +183,7 @@ class _Session:
             self.config,
             seed=self.state.seed,
             corruption=self.corruption,
-            taught=None if self.soft is None else self.soft.log_probabilities,
+            teacher_log_probs=None if self.soft is None else self.soft.log_probabilities,
             first_step=self.state.step,
         )
         vote = StopVote(self.world)
@@ -232,7 +234,9 @@ class _Session:
             rates = learning_rates(state.step - 1, state.num_steps, self.config)
             if state.micro_batch_tokens != self._micro_batch_tokens:
                 self._micro_batch_tokens = state.micro_batch_tokens
-                message = f"memory ran out; going on with at most {state.micro_batch_tokens:,} tokens at once"
+                message = (
+                    f"memory ran out; continuing with at most {state.micro_batch_tokens:,} tokens at once"
+                )
                 self._tell(WarningEvent(step=state.step, message=message))
             self._tell(
                 StepEvent(
@@ -321,7 +325,8 @@ class _Session:
         for name, ours in asdict(self.config).items():
             if name not in FREE_SETTINGS and before.get(name) != ours:
                 raise RunError(
-                    f"{self.checkpoints.path}: the run started with training.{name} = {before.get(name)!r}, now it is "
+                    f"{self.checkpoints.path}: the run started with training.{name} = {before.get(name)!r}, "
+                    "now it is "
                     f"{ours!r}; resume with the settings that the run started with"
                 )
         unpack_state(self.state, found)

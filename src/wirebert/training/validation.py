@@ -1,4 +1,4 @@
-"""How the model does on the validation flows, which choose the best weights and when to stop.
+"""Validation: loss and metrics that choose the best weights and decide when to stop.
 
 Shape letters: C classes.
 """
@@ -9,71 +9,65 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
 
-from wirebert.model.batches import score, usual_tokens
+from wirebert.encoding.token_rows import JaggedRows
+from wirebert.model.batches import score
 from wirebert.model.masked_predictions import MaskedPredictions, predict_masked
-from wirebert.training.corruption import RaggedRows
-from wirebert.training.feeding import LabelledRows
+from wirebert.training.feeding import LabelledFlows
 from wirebert.training.loop import TrainState
 
 
 class Validation(NamedTuple):
-    """How the model does on the validation flows."""
+    """Metrics on the validation flows."""
 
     loss: float
     accuracy: float
     macro_f1: float
 
 
-def validate(state: TrainState, flows: LabelledRows) -> Validation:
+def validate(state: TrainState, flows: LabelledFlows) -> Validation:
     """Loss, accuracy and macro-F1 on `flows`; the same on all ranks.
 
-    The loss is what training minimises, class weights included, so that the best model by this loss is the best by the
-    training's own aim. In pretraining the masked tokens of `flows` are what
-    is judged, and their ids take the place of classes.
+    The loss is the training loss, class weights included. In pretraining the metrics are those of the masked
+    tokens, whose ids take the place of classes.
     """
     if state.model.masked is not None:
-        guesses = all_masked_predictions(state, flows)
-        return state.communicator.broadcast_object(lambda: masked_validation_metrics(guesses))
+        predictions = all_masked_predictions(state, flows)
+        return state.communicator.broadcast_object(lambda: masked_validation_metrics(predictions))
     logits = all_logits(state, flows)
     return state.communicator.broadcast_object(lambda: validation_metrics(state, flows, logits))
 
 
-def all_logits(state: TrainState, flows: LabelledRows) -> Float32[np.ndarray, "flows C"]:
+def all_logits(state: TrainState, flows: LabelledFlows) -> Float32[np.ndarray, "flows C"]:
     """Class logits of every flow on rank 0, each of several ranks having scored a part of the flows.
 
-    Where ranks hold parts of the weights each scores all flows, since they compute every pass together: none may then halve
-    its batches where its own memory runs out.
+    Ranks that hold parts of the weights score all flows together; none may then halve its batches alone when
+    memory runs out.
     """
     part, device = part_to_score(state, flows), str(state.device)
-    max_tokens = usual_tokens(device) if state.is_sharded else None
+    max_tokens = state.strategy.scoring_tokens(device)
     logits = score(state.model, part, device=device, precision=state.number_format, max_tokens=max_tokens)
-    return logits if scores_all(state) else np.concatenate(state.communicator.all_gather(logits))
+    return logits if state.strategy.scores_all else np.concatenate(state.communicator.all_gather(logits))
 
 
-def all_masked_predictions(state: TrainState, flows: LabelledRows) -> MaskedPredictions:
-    """What the model says of every masked token, the ranks sharing the work in the same way."""
+def all_masked_predictions(state: TrainState, flows: LabelledFlows) -> MaskedPredictions:
+    """The model's prediction of every masked token; the ranks share the work as in `all_logits`."""
     part = part_to_score(state, flows)
-    guesses = predict_masked(state.model, part, device=str(state.device), precision=state.number_format)
-    found = [guesses] if scores_all(state) else state.communicator.all_gather(guesses)
+    predictions = predict_masked(state.model, part, device=str(state.device), precision=state.number_format)
+    found = [predictions] if state.strategy.scores_all else state.communicator.all_gather(predictions)
     return MaskedPredictions(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def scores_all(state: TrainState) -> bool:
-    """Whether each rank scores all flows."""
-    return state.is_sharded or state.communicator.size == 1
-
-
-def part_to_score(state: TrainState, flows: LabelledRows) -> RaggedRows:
+def part_to_score(state: TrainState, flows: LabelledFlows) -> JaggedRows:
     """The flows that this rank scores."""
-    num_flows, size = len(flows.class_ids), 1 if scores_all(state) else state.communicator.size
+    num_flows, size = len(flows.class_ids), 1 if state.strategy.scores_all else state.communicator.size
     first, last = (num_flows * (state.communicator.rank % size + end) // size for end in (0, 1))
-    return RaggedRows(flows.ids, np.asarray(flows.offsets[first : last + 1]))
+    return JaggedRows(flows.ids, np.asarray(flows.offsets[first : last + 1]))
 
 
 def validation_metrics(
-    state: TrainState, flows: LabelledRows, logits: Float32[np.ndarray, "flows C"]
+    state: TrainState, flows: LabelledFlows, logits: Float32[np.ndarray, "flows C"]
 ) -> Validation:
-    """The figures that the flows' logits make."""
+    """Metrics of the flows' logits."""
     objective = state.host_objective
     class_ids = torch.from_numpy(
         np.array(flows.class_ids, dtype=np.int64)
@@ -87,12 +81,12 @@ def validation_metrics(
     )
 
 
-def masked_validation_metrics(guesses: MaskedPredictions) -> Validation:
-    """The figures that what is said of masked tokens makes."""
+def masked_validation_metrics(predictions: MaskedPredictions) -> Validation:
+    """Metrics of the predictions of masked tokens."""
     return Validation(
-        loss=float(np.mean(guesses.losses, dtype=np.float64)),
-        accuracy=float(np.mean(guesses.predicted == guesses.tokens)),
-        macro_f1=macro_f1(guesses.tokens, guesses.predicted),
+        loss=float(np.mean(predictions.losses, dtype=np.float64)),
+        accuracy=float(np.mean(predictions.predicted == predictions.tokens)),
+        macro_f1=macro_f1(predictions.tokens, predictions.predicted),
     )
 
 
@@ -107,5 +101,5 @@ def macro_f1(true_ids: Int[np.ndarray, " n"], predicted_ids: Int[np.ndarray, " n
         true_ids[true_ids == predicted_ids], minlength=num_classes
     )
     both = np.bincount(true_ids, minlength=num_classes) + np.bincount(predicted_ids, minlength=num_classes)
-    seen = both > 0
-    return float(np.mean(2 * num_right[seen] / both[seen]))
+    occurs = both > 0
+    return float(np.mean(2 * num_right[occurs] / both[occurs]))

@@ -19,7 +19,7 @@ from wirebert.data.sampling import sample_by_name
 from wirebert.decision.logit_offsets import add_logit_offsets
 from wirebert.encoding.augmentation import augment_rows
 from wirebert.encoding.store import EncodedFlows, StoreWriter, find_or_encode, store_key
-from wirebert.encoding.token_rows import EncodedBlock, take_rows
+from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.inference.detector import Detector
 from wirebert.training.distillation import SoftTargets
@@ -111,7 +111,7 @@ def _with_augmented(
     assert train.folder is not None, "training flows lie on disk"
     num_mixed = round(run.distillation.augmentation_factor * len(train))
     made = progress_bar(augment_rows(tokenizer, train, num_mixed, run.seed), "mixing", len, total=num_mixed)
-    blocks: Iterator[tuple[EncodedBlock, Int64[np.ndarray, " rows"]]] = (
+    blocks: Iterator[tuple[JaggedRows, Int64[np.ndarray, " rows"]]] = (
         (block, np.full(len(block), -1)) for block in made
     )
 

@@ -23,7 +23,7 @@ from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.encoding.store import EncodedFlows, StoreWriter
-from wirebert.encoding.token_rows import EncodedBlock
+from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, SchemaError
 from wirebert.evaluation.test_ledger import record_test_read
@@ -39,7 +39,7 @@ from wirebert.model.masked_predictions import MaskedPredictions, predict_masked
 from wirebert.report.environment import Hardware, hardware, versions
 from wirebert.run_folder import RunFolder, check_inputs
 from wirebert.serialization import from_builtins, settings_to_dict, to_builtins
-from wirebert.training.feeding import NO_STEP, take_rows
+from wirebert.training.feeding import NO_STEP
 from wirebert.training.loop import check_machine
 from wirebert.training.masking import Masking
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
@@ -224,7 +224,7 @@ def mask_once(flows: EncodedFlows, masking: Masking, folder: Path, seed: int) ->
         for first in range(0, len(flows), SCORE_WINDOW):
             chosen = np.arange(first, min(first + SCORE_WINDOW, len(flows)))
             rows = masking.apply(take_rows(flows, chosen), mix(seed, Purpose.CORRUPTION, NO_STEP, first))
-            block = EncodedBlock(rows.ids, rows.offsets, 0)
+            block = JaggedRows(rows.ids, rows.offsets, 0)
             store.append(block, np.asarray(flows.class_ids[chosen]), np.asarray(flows.rows[chosen]))
     return EncodedFlows.open(folder)
 

@@ -21,7 +21,7 @@ from wirebert.data.progress import progress_bar
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.decision.config import DecisionConfig, logit_offsets_of
 from wirebert.encoding.store import EncodedFlows, StoreWriter, row_hashes
-from wirebert.encoding.token_rows import EncodedBlock, take_rows
+from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ConfigError, DataError, SchemaError
 from wirebert.evaluation.evaluate import evaluate_detector
@@ -57,7 +57,7 @@ STUDENT_DEFAULTS: Final = {"augmentation_factor": 2.0, "temperature": 1.0, "teac
 rows.
 """
 
-PredictLogProba = Callable[[EncodedBlock], Float[np.ndarray, "flows classes"]]
+PredictLogProba = Callable[[JaggedRows], Float[np.ndarray, "flows classes"]]
 """What a teacher says: probability of each class."""
 
 MAX_ABSENT: Final = 0.5
@@ -223,7 +223,7 @@ def unlabelled_parts(
 def append_unlabelled(
     store: StoreWriter,
     tokenizer: FlowTokenizer,
-    blocks: Iterable[tuple[EncodedBlock, Int64[np.ndarray, " rows"]]],
+    blocks: Iterable[tuple[JaggedRows, Int64[np.ndarray, " rows"]]],
     evaluated: Sequence[FlowSubset],
 ) -> None:
     """Write rows without a class, and their numbers, to the store, but those that look like one of the

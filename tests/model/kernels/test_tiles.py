@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from wirebert.encoding.token_rows import JaggedRows
 from wirebert.model.batches import pack
-from wirebert.training.corruption import RaggedRows
 
 pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA builds")
 if not torch.cuda.is_available():
@@ -20,7 +20,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 5e-3}
 
 
 def packing_of(lengths: list[int]) -> Packing:
-    rows = RaggedRows(np.zeros(sum(lengths), np.uint16), np.concatenate([[0], np.cumsum(lengths)]))
+    rows = JaggedRows(np.zeros(sum(lengths), np.uint16), np.concatenate([[0], np.cumsum(lengths)]))
     chosen = np.arange(len(lengths))
     return pack(rows, chosen, chosen, pad_id=0).to("cuda").packing
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.fsdp import FSDPModule
 
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.config import TrainConfig
 from wirebert.training.parallel.fsdp import (
     choose_parallel,
-    is_sharded,
     load_weights,
     part_like,
     sharded,
@@ -41,8 +41,8 @@ def test_a_sharded_copy_computes_what_the_model_does(make_model: MakeModel):
 @pytest.mark.usefixtures("_group")
 def test_sharding_leaves_the_model_as_it_is(make_model: MakeModel):
     model = make_model()
-    assert is_sharded(sharded(model, CPU))
-    assert not is_sharded(model)
+    assert isinstance(sharded(model, CPU), FSDPModule)
+    assert not isinstance(model, FSDPModule)
     assert all(type(weight) is torch.nn.Parameter for weight in model.parameters())
 
 

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from wirebert.data.synthetic import write_csv
+from wirebert.encoding.token_rows import take_rows
 from wirebert.errors import Terminated, TrainingError, UserError
 from wirebert.model.distilbert import DistilBert
 from wirebert.report.report import read_json
@@ -26,7 +27,7 @@ from wirebert.telemetry.events import Event, Listener, StepEvent
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation import SoftTargets
-from wirebert.training.feeding import LabelledRows, StepFlows, num_passes, share_of, take_rows
+from wirebert.training.feeding import LabelledFlows, StepFlows, num_passes, share_of
 from wirebert.training.parallel.process_group import (
     SINGLE_RANK,
     Communicator,
@@ -39,7 +40,7 @@ from wirebert.training.result import TrainingResult
 pytestmark = pytest.mark.slow
 
 MakeModel = Callable[..., DistilBert]
-MakeFlows = Callable[..., LabelledRows]
+MakeFlows = Callable[..., LabelledFlows]
 Fit = Callable[..., TrainingResult]
 Weights = dict[str, torch.Tensor]
 
@@ -68,7 +69,8 @@ def free_port() -> int:
 
 
 def in_ranks(work: Callable[[ProcessGroup], None], folder: Path, size: int = 2) -> list[int]:
-    """Exit codes of forked processes that do this work together; what they would tell the user lands in `folder`."""
+    """Exit codes of forked processes that do this work together; what they would tell the user lands in
+    `folder`."""
     port = free_port()
 
     def run(rank: int) -> None:
@@ -105,7 +107,7 @@ def fit(fit: Fit) -> Fit:
 
     def run(
         model: DistilBert,
-        flows: LabelledRows,
+        flows: LabelledFlows,
         folder: Path,
         *given: TrainConfig,
         world: Communicator = SINGLE_RANK,

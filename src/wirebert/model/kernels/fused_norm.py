@@ -1,14 +1,15 @@
-# Triton is there with PyTorch's CUDA builds only, and its kernels are no Python: their types can not be checked.
+# Triton is there with PyTorch's CUDA builds only, and its kernels are no Python: their types cannot be checked.
 # pyright: basic, reportMissingImports=false, reportGeneralTypeIssues=false, reportArgumentType=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
-"""What stands between two matrix products, in one Triton kernel each way: one pass over the tokens instead of four.
+"""The operations between two matrix products, in one Triton kernel each way: one pass over the tokens instead
+of four.
 
-`fused_add_norm` is bias, dropout, residual sum and LayerNorm; `fused_bias_gelu` is bias and GELU. Both take the bias of the
-matrix product before them, so that its gradient, a sum over all tokens, falls off on the way.
+`fused_add_norm` is bias, dropout, residual sum and LayerNorm; `fused_bias_gelu` is bias and GELU. Both take
+the bias of the matrix product before them, so that its gradient, a sum over all tokens, falls off on the way.
 
-A program takes a few tokens at a time; sums are in single precision. The backward pass of the norm keeps the sum (in the
-precision it came in) and two numbers per token, draws the dropout mask again from the seed, and adds up the gradients of
-scale, shift and bias per program, so that they are summed in a fixed order.
+A program takes a few tokens at a time; sums are in single precision. The backward pass of the norm keeps the
+sum (in the precision it came in) and two numbers per token, draws the dropout mask again from the seed, and
+adds up the gradients of scale, shift and bias per program, so that they are summed in a fixed order.
 
 Needs a CUDA GPU: Triton comes with PyTorch's CUDA builds.
 
@@ -159,7 +160,8 @@ def add_norm_backward(
     seed: Tensor,
     dropout: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of the residual, of x (empty without dropout: then both are the same), of scale, shift and bias."""
+    """Gradients of the residual, of x (empty without dropout: then both are the same), of scale, shift and
+    bias."""
     num_tokens, dim = total.shape
     grad = grad.contiguous()
     grad_sum = torch.empty_like(total)

@@ -1,16 +1,17 @@
-# Triton is there with PyTorch's CUDA builds only, and its kernels are no Python: their types can not be checked.
+# Triton is there with PyTorch's CUDA builds only, and its kernels are no Python: their types cannot be checked.
 # pyright: basic, reportMissingImports=false, reportGeneralTypeIssues=false, reportArgumentType=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
-"""Attention over packed rows, several whole rows per tile: one Triton program holds a tile's scores on the chip.
+"""Attention over packed rows, several whole rows per tile: one Triton program holds a tile's scores on the
+chip.
 
-Rows of a dozen tokens are too short for FlashAttention's blocks and too many for batched products, whose scores travel
-through the card's memory. Here a tile is a run of neighbouring rows of at most `block` tokens together; its block x block
-scores are computed, masked to pairs of one row, normalised and used without leaving the chip, and computed again in the
-backward pass, so that nothing is kept but the projections.
+Rows of a dozen tokens are too short for FlashAttention's blocks and too many for batched products, whose
+scores travel through the card's memory. Here a tile is a run of neighbouring rows of at most `block` tokens
+together; its block x block scores are computed, masked to pairs of one row, normalised and used without
+leaving the chip, and computed again in the backward pass, so that nothing is kept but the projections.
 
-Needs a CUDA GPU: Triton comes with PyTorch's CUDA builds. The dropout mask of a weight is a hash of its place and the seed
-(Wellons, "Prospecting for hash functions", 2018, `lowbias32`): a tenth of the work of a Philox draw, and drawn again in the
-backward pass.
+Needs a CUDA GPU: Triton comes with PyTorch's CUDA builds. The dropout mask of a weight is a hash of its place
+and the seed (Wellons, "Prospecting for hash functions", 2018, `lowbias32`): a tenth of the work of a Philox
+draw, and drawn again in the backward pass.
 
 Shape letters: T tokens of all rows, R rows, N tiles, H heads, E width of one head, D = H * E.
 """
@@ -42,7 +43,8 @@ def _weighted(
 ):  # fmt: skip
     """Query, key and value of a tile, its attention weights, and what dropout multiplies them by.
 
-    Addresses are the caller's: were they made here, `torch.compile` would hold all that this reads for written to.
+    Addresses are the caller's: were they made here, `torch.compile` would hold all that this reads for
+    written to.
     """
     query = tl.load(
         query_ptr + at_q[:, None] * query_stride + columns[None, :], mask=is_q[:, None], other=0.0
@@ -145,7 +147,8 @@ def _constants(
         "BLOCK": block,
         "DROPS": dropout > 0,
         "KEEP_SCALE": 1.0 / (1.0 - dropout),
-        # Half precision ignores this; single precision is to be single precision, unless PyTorch's products are not.
+        # Half precision ignores this; single precision is to be single precision, unless PyTorch's products
+        # are not.
         "PRECISION": "ieee" if dtype == torch.float32 and not is_tf32 else "tf32",
         "num_warps": 4 if block <= 64 else 8,
     }
@@ -168,7 +171,8 @@ def tile_attention(
     """What each asking token gathers from the tokens of its row, "T D" or "R D".
 
     Args:
-        projected: query, key and value of every token side by side, "T 3D"; key and value, "T 2D", if `query` is given.
+        projected: query, key and value of every token side by side, "T 3D"; key and value, "T 2D", if `query`
+            is given.
         query: queries of their own, "R D": one per row, say; None: every token asks.
         tiles: first token of each tile, then T, "N+1" int32; equal neighbours are an empty tile.
         query_tiles: the same for the asking ones.
@@ -211,7 +215,8 @@ def tile_attention_backward(
     grad = grad.contiguous()
     grad_projected = torch.empty_like(projected, memory_format=torch.contiguous_format)
     grad_query = projected.new_empty((0, dim)) if query is None else torch.empty_like(query)
-    # Never one tensor in the place of two that are written to: torch.compile would keep what was written to one of them.
+    # Never one tensor in the place of two that are written to: torch.compile would keep what was written to
+    # one of them.
     grad_stride = grad_projected.stride(0) if query is None else grad_query.stride(0)
     key_at = dim if query is None else 0
     wrap_triton(_backward_kernel)[(tiles.shape[0] - 1, num_heads)](

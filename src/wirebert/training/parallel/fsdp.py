@@ -1,7 +1,7 @@
-"""Weights in parts: each rank keeps a share of every tensor, for models that one GPU can not hold (FSDP2).
+"""Sharded weights (FSDP2): each rank holds a part of every tensor, for models that do not fit one GPU.
 
-A block's weights are put together just before it computes and let go after. Outside of that a sharded tensor is whole on no
-rank; what is saved is put together first.
+A block's weights are put together just before it computes and let go after. Outside of that a sharded tensor
+is whole on no rank; checkpoints gather it first.
 
 FSDP is imported where it is used: it takes most of a second, which a process alone is spared.
 
@@ -14,7 +14,7 @@ from typing import Final, Literal, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from wirebert.model.distilbert import DistilBert
 from wirebert.training.config import TrainConfig
@@ -23,7 +23,7 @@ from wirebert.training.parallel.process_group import Communicator
 BYTES_PER_WEIGHT: Final = 20
 """Weight, gradient, gradients added up, and two moments of AdamW."""
 MAX_WEIGHT_FRACTION: Final = 0.6
-"""Share of a GPU's memory that these may take; the rest is for activations."""
+"""Fraction of a GPU's memory that these may take; the rest is for activations."""
 
 
 def choose_parallel(
@@ -44,7 +44,8 @@ def choose_parallel(
 def sharded(model: DistilBert, device: torch.device) -> DistilBert:
     """A copy of the model on `device` of which each rank holds a part; the model itself stays as it is.
 
-    Gradients are added up over the ranks, not averaged: a micro-batch's loss is divided by the weight of the whole step.
+    Gradients are added up over the ranks, not averaged: a micro-batch's loss is divided by the weight of the
+    whole step.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
@@ -58,15 +59,6 @@ def sharded(model: DistilBert, device: torch.device) -> DistilBert:
         part.set_force_sum_reduction_for_comms(True)
     register_fsdp_forward_method(model, "forward_packed")
     return model
-
-
-def is_sharded(model: nn.Module) -> bool:
-    """Whether each rank holds a part of the model."""
-    if not dist.is_initialized():
-        return False
-    from torch.distributed.fsdp import FSDPModule
-
-    return isinstance(model, FSDPModule)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Several processes that train one model: a GPU each, on one machine or on many.
 
-`torchrun` starts them and tells each its number, its rank, by variables of the environment; rank 0 is the first. What they
-tell each other goes three ways: numbers and objects of the processor through gloo, gradients on GPUs through NCCL, and what
-must reach a process that is busy with something else (a job, a failure) through the store that torchrun keeps.
+`torchrun` starts them and tells each its number, its rank, by variables of the environment; rank 0 is the
+first. What they tell each other goes three ways: numbers and objects of the CPU through gloo, gradients on
+GPUs through NCCL, and what must reach a process that is busy with something else (a job, a failure) through
+the store that torchrun keeps.
 """
 
 import _thread
@@ -31,7 +32,7 @@ GRACE_S: Final = 10.0
 
 JOB: Final = b"job"
 END: Final = b"end"
-"""What rank 0 says to those that wait: that a job follows, or that there will be no more."""
+"""Message of rank 0 to waiting ranks: a job follows, or none will."""
 
 CONNECTION_LOST: Final = ("gloo", "Connection", "NCCL", "Broken pipe", "Socket", "socket")
 """What errors say whose cause is that another process is gone."""
@@ -40,14 +41,15 @@ CONNECTION_LOST: Final = ("gloo", "Connection", "NCCL", "Broken pipe", "Socket",
 @final
 @dataclass(frozen=True, slots=True)
 class Communicator:
-    """The processes of one training, as one of them sees it. Every method is to be called by all, in the same order."""
+    """The processes of one training, as seen by one of them. All ranks call every method, in the same
+    order."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this process reads, decides, writes and tells; the others train only."""
+        """Whether this process reads, decides, writes and reports; the others only train."""
         return self.rank == 0
 
     def all_reduce_sum(self, numbers: Tensor) -> None:
@@ -84,7 +86,7 @@ class Communicator:
         return cast("Value", box[0])
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite the tensors, on the processor, by those of rank 0."""
+        """Overwrite the tensors, on the CPU, by those of rank 0."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor.detach(), src=0)
@@ -98,7 +100,8 @@ SINGLE_RANK: Final = Communicator()
 class GradientSum:
     """The gradients of all ranks added up: once a step, in one message.
 
-    As in DistributedDataParallel every rank holds all weights, sees its share of a step's flows and makes the same update.
+    As in DistributedDataParallel every rank holds all weights, sees its share of a step's flows and makes the
+    same update.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], world: Communicator) -> None:
@@ -111,7 +114,8 @@ class GradientSum:
 
     @torch.no_grad()
     def collect(self) -> None:
-        """Move this rank's gradients out of the parameters, to where they will be added up; zeros where there are none."""
+        """Move this rank's gradients from the parameters into the buffer to sum; zeros where there are
+        none."""
         gradients = [torch.zeros_like(own) if own.grad is None else own.grad for own in self._parameters]
         torch.cat([gradient.flatten() for gradient in gradients], out=self._flat)
         for parameter in self._parameters:
@@ -137,7 +141,8 @@ class StopVote:
         self._work: dist.Work | None = None
 
     def result(self, mine: int) -> int:
-        """The largest of all ranks' numbers of the call before this one; of this one, in a world of one process."""
+        """The largest of all ranks' numbers of the call before this one; of this one, in a world of one
+        process."""
         if self._world.size == 1:
             return mine
         decided = self.close()
@@ -177,7 +182,7 @@ class Store(Protocol):
 
 @final
 class JobQueue:
-    """What the processes tell each other outside of training: that there is a job, and that one has failed."""
+    """Messages between the processes outside of training: there is a job; a rank has failed."""
 
     def __init__(self, world: Communicator, environment: Mapping[str, str]) -> None:
         self.world = world
@@ -245,7 +250,8 @@ class JobQueue:
             dist.destroy_process_group()
 
     def _watch(self) -> None:
-        """End this process when a rank has failed: by SIGTERM first, for it may wait for what will never come."""
+        """End this process when a rank has failed: by SIGTERM first, for it may wait for what will never
+        come."""
         with suppress(RuntimeError):  # the store is gone: torchrun is about to end this process
             store = self._connect()
             while not self._is_over.wait(LOOK_EVERY_S):
@@ -330,8 +336,9 @@ class Membership:
         self._office = JobQueue(self._world, self._environment)
         if 0 < num_gpus <= place:
             error = ConfigError(
-                f"torchrun --nproc-per-node must be at most the machine's number of GPUs, {num_gpus}, got {place + 1} or "
-                "more; to train on processors, hide the GPUs by CUDA_VISIBLE_DEVICES=''"
+                f"torchrun --nproc-per-node must be at most the machine's number of GPUs, {num_gpus}, got "
+                f"{place + 1} or "
+                "more; to train on CPUs, hide the GPUs by CUDA_VISIBLE_DEVICES=''"
             )
             self.__exit__(ConfigError, error)
             raise error
@@ -363,7 +370,8 @@ class Membership:
             raise SystemExit(2) from error
         if is_lost:
             raise TrainingError(
-                f"rank {self._world.rank}: another process of this training ended without saying why (killed, for lack "
+                f"rank {self._world.rank}: another process of this training ended without saying why "
+                "(killed, for lack "
                 "of memory?); the training goes on with --resume"
             ) from error
 
