@@ -237,8 +237,7 @@ def model_scores(
         teacher = {}
         if lesson.fitted_teacher is not None:
             teacher = {
-                "teacher 1-P(benign)": 1
-                - lesson.fitted_teacher().predict_encoded(flows.block)[:, benign_id]
+                "teacher 1-P(benign)": 1 - lesson.fitted_teacher().predict_encoded(flows.block)[:, benign_id]
             }
         return teacher | {
             "model 1-P(benign)": 1 - probabilities[:, benign_id],

@@ -8,8 +8,9 @@ import pytest
 from sklearn import metrics as sk
 
 from wirebert.baselines import fitted as fitted_module
-from wirebert.baselines.fitted import Baseline, ColumnBaseline, TokenBaseline, fit_columns
+from wirebert.baselines.fitted import ColumnBaseline, TokenBaseline, fit_columns
 from wirebert.baselines.methods import BASELINES, BaselineMethod
+from wirebert.baselines.protocol import Baseline
 from wirebert.baselines.task import Params, Predict, Rows, Task
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.config import EncodingConfig

@@ -168,3 +168,8 @@ def test_shares_are_shares_whatever_the_traffic() -> None:
     ):
         assert found.sum() == pytest.approx(1)
         assert (found >= 0).all()
+
+
+def test_softmax_survives_large_logits() -> None:
+    probabilities = softmax(np.array([[1000.0, 1000.0], [-1000.0, 0.0]], np.float32))
+    np.testing.assert_allclose(probabilities, [[0.5, 0.5], [0.0, 1.0]])

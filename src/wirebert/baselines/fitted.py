@@ -1,4 +1,4 @@
-"""A method of `methods.BASELINES` fitted on flows, behind one protocol: the report's trees, the teachers, the comparison.
+"""A method of `methods.BASELINES` fitted on flows, behind one protocol (`protocol.Baseline`): the report's trees, the teachers, the comparison.
 
 A method sees flows in one of two ways: as columns of a typed table (`ColumnBaseline`), or as the tokens that a model reads
 (`TokenBaseline`). Trees that learn slowly, and an SVM on character n-grams where columns are text, hold up better than a
@@ -8,7 +8,7 @@ transformer where traffic is unlike that of training (docs/experiments.md), so a
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol, cast, runtime_checkable
+from typing import Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -45,20 +45,6 @@ TEACHER_SETTINGS: Final[dict[str, dict[str, Setting]]] = {
 
 MAX_TOKENS: Final = 255
 """Slots with more tokens are split by order in the vocabulary (falling frequency) instead of by set."""
-
-
-@runtime_checkable
-class Baseline(Protocol):
-    """A fitted method that stands beside the model."""
-
-    @property
-    def summary(self) -> Mapping[str, object]:
-        """The method and the data it was fitted on, for the report."""
-        ...
-
-    def predict_proba(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
-        """Probability of each class for the rows of a typed table; 0 for classes that the fitted rows lack."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

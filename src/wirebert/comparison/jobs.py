@@ -18,8 +18,9 @@ from jaxtyping import Float64, Int64
 from pyarrow import parquet
 from rich.console import Console
 
-from wirebert.baselines.fitted import Baseline, ColumnBaseline
+from wirebert.baselines.fitted import ColumnBaseline
 from wirebert.baselines.methods import BASELINES, draw_trials, fit_baseline
+from wirebert.baselines.protocol import Baseline
 from wirebert.baselines.task import Params
 from wirebert.comparison.folds import read_search_pool
 from wirebert.config import RunConfig, resolve_run

@@ -10,7 +10,7 @@ from jaxtyping import Float64
 
 from wirebert.data.labels import ClassMap
 from wirebert.errors import ConfigError
-from wirebert.metrics.split_metrics import FALSE_POSITIVE_RATES
+from wirebert.metrics.thresholds import FALSE_POSITIVE_RATES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,8 +27,7 @@ from wirebert.decision.config import DecisionConfig, logit_offsets_of, parse_pri
 from wirebert.decision.novelty import NoveltyScorer
 from wirebert.decision.operating_point import CalibrationSummary, OperatingPoint
 from wirebert.encoding.matrix import concatenate, extract_features
-from wirebert.metrics.split_metrics import FALSE_POSITIVE_RATES, attack_scores
-from wirebert.metrics.thresholds import Threshold, fit_threshold
+from wirebert.metrics.thresholds import FALSE_POSITIVE_RATES, Threshold, attack_scores, fit_threshold
 
 MAX_SAMPLED: Final = 100_000
 """Training flows from which those that stand for all are taken at most; and benign validation flows for thresholds."""

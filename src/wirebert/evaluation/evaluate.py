@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Float64, Int64, UInt64
 
-from wirebert.baselines.fitted import Baseline
+from wirebert.baselines.protocol import Baseline
 from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.evaluation.mistakes import MistakenFlows

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol, final, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32, Int64
+from jaxtyping import Float32, Int32, Int64
 from torch import Tensor
 
+from wirebert.decision.calibration import softmax
 from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.errors import ConfigError
 from wirebert.model.batches import Precision, by_length, score
@@ -165,9 +166,3 @@ def open_session(model: Path | bytes) -> Any:
 def num_processors() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def softmax(logits: Float32[np.ndarray, "flows classes"]) -> Float[np.ndarray, "flows classes"]:
-    """Class probabilities of logits."""
-    exponent = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return exponent / exponent.sum(axis=1, keepdims=True)

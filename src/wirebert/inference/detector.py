@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, Float64, Int64, UInt64
 
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.decision.alert_score import CombinedAlertScore
+from wirebert.decision.calibration import softmax
 from wirebert.decision.operating_point import verdicts
 from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
@@ -25,7 +26,6 @@ from wirebert.inference.backends import (
     OnnxBackend,
     TorchBackend,
     matches_reference,
-    softmax,
 )
 from wirebert.inference.parity import Alerts, compare_scores, random_rows
 from wirebert.inference.score_cache import ScoreCache, distinct_rows

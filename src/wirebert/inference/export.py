@@ -16,12 +16,13 @@ from jaxtyping import Float64, Int64
 
 import wirebert
 from wirebert.data.flows import open_flows
+from wirebert.decision.calibration import softmax
 from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
 from wirebert.encoding.token_rows import EncodedBlock, take_rows
 from wirebert.errors import ArtifactError
 from wirebert.inference.artifact import Artifact, add_export, load_artifact
-from wirebert.inference.backends import OnnxBackend, TorchBackend, open_session, padded, softmax
+from wirebert.inference.backends import OnnxBackend, TorchBackend, open_session, padded
 from wirebert.inference.onnx_graph import model_bytes, probe_bytes
 from wirebert.inference.parity import Alerts, ParityReport, compare_scores, random_rows
 from wirebert.inference.score_cache import distinct_rows, join_blocks

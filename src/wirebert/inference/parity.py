@@ -15,7 +15,7 @@ from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
 from wirebert.inference.artifact import Artifact, thresholds_for
-from wirebert.metrics.split_metrics import attack_scores
+from wirebert.metrics.thresholds import attack_scores
 
 Precision = Literal["onnx", "onnx-int8", "fp16"]
 

@@ -13,8 +13,6 @@ Rejective Multiple Test Procedure (1979).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from math import comb
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -145,11 +143,24 @@ def seed_interval(
     num_resamples: int = 1000,
 ) -> Interval:
     """Interval of the mean over seeds, or of the difference of two such means, seeds drawn with replacement."""
-    rng = np.random.default_rng(seed)
-    means = rng.choice(first, (num_resamples, len(first))).mean(axis=1)
-    if second is not None:
-        means = means - rng.choice(second, (num_resamples, len(second))).mean(axis=1)
-    return percentile_interval(means)
+    from scipy.stats import bootstrap  # here, since scoring imports this module and must stay light
+
+    def mean_gap(
+        *samples: Float64[np.ndarray, "*shape"], axis: int = -1
+    ) -> Float64[np.ndarray, "*means"] | np.float64:
+        means = [sample.mean(axis=axis) for sample in samples]
+        return means[0] if len(means) == 1 else means[0] - means[1]
+
+    samples = (first,) if second is None else (first, second)
+    result = bootstrap(
+        samples,
+        mean_gap,
+        n_resamples=num_resamples,
+        vectorized=True,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def permutation_p_value(
@@ -162,20 +173,22 @@ def permutation_p_value(
     >>> permutation_p_value(np.array([0.9, 0.8]), np.array([0.1, 0.2]))  # 2 of the 6 ways are as far apart
     0.333...
     """
-    both = np.concatenate([first, second])
-    observed = abs(first.mean() - second.mean())
-    size, total = len(first), len(both)
-    if comb(total, size) <= _MAX_PERMUTATIONS:
-        chosen = np.array(list(combinations(range(total), size)), dtype=np.int64)
-        drawn = 0
-    else:
-        rng = np.random.default_rng(seed)
-        chosen = rng.permuted(np.tile(np.arange(total), (_MAX_PERMUTATIONS, 1)), axis=1)[:, :size]
-        drawn = 1  # the seeds as they are count as one more way
-    sums = both[chosen].sum(axis=1)
-    gaps = np.abs(sums / size - (both.sum() - sums) / (total - size))
-    # A hair's breadth, so that a swap which gives the same figures in another order counts as equal.
-    return float((int((gaps >= observed - 1e-12).sum()) + drawn) / (len(gaps) + drawn))
+    from scipy.stats import permutation_test  # here, since scoring imports this module and must stay light
+
+    def gap(
+        first: Float64[np.ndarray, "*one"], second: Float64[np.ndarray, "*two"], axis: int
+    ) -> Float64[np.ndarray, "*gaps"] | np.float64:
+        return np.abs(first.mean(axis=axis) - second.mean(axis=axis))
+
+    result = permutation_test(
+        (first, second),
+        gap,
+        vectorized=True,
+        n_resamples=_MAX_PERMUTATIONS,
+        alternative="greater",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

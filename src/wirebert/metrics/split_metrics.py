@@ -16,7 +16,14 @@ from wirebert.metrics.curves import OperatingCurve, ScoreCurves, ScoreHistogram,
 from wirebert.metrics.intervals import Intervals, bootstrap
 from wirebert.metrics.registry import BINARY_ACCURACY, METRICS, headline_metrics
 from wirebert.metrics.reliability import Calibration, reliability
-from wirebert.metrics.thresholds import Threshold, ThresholdMetrics, fit_threshold, threshold_metrics
+from wirebert.metrics.thresholds import (
+    FALSE_POSITIVE_RATES,
+    Threshold,
+    ThresholdMetrics,
+    attack_scores,
+    fit_threshold,
+    threshold_metrics,
+)
 from wirebert.serialization import to_builtins
 
 NUM_MISTAKES = 20
@@ -64,10 +71,6 @@ def most_confident_errors(
     rank = np.empty(len(order), dtype=np.int64)
     rank[grouped] = np.arange(len(order)) - np.repeat(starts, sizes)
     return order[rank < PER_CONFUSION][:NUM_MISTAKES]
-
-
-FALSE_POSITIVE_RATES = (0.01, 0.001, 0.0001)
-"""Where detection is read off: an operator with a million flows a day lives at the last one or beyond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,13 +288,6 @@ def _alerts(
         "alert_score": "attack" if alert_scores is None else "attack_and_novelty",
         "score_histogram": score_histogram(scores, true_ids, labels, labels[benign_id]),
     }
-
-
-def attack_scores(
-    probabilities: Float[np.ndarray, "flows classes"], benign_id: int
-) -> Float64[np.ndarray, " flows"]:
-    """1 - P(benign), in double precision: near 1 single precision would tie the flows an operator must rank."""
-    return 1.0 - probabilities[:, benign_id].astype(np.float64)
 
 
 def _train_overlap(

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from math import nextafter, sqrt
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 
 from wirebert.metrics.intervals import Interval
+
+FALSE_POSITIVE_RATES = (0.01, 0.001, 0.0001)
+"""Target FPRs of every report: with a million flows a day an operator needs the last one or less."""
 
 PREVALENCES = (0.01, 0.001, 0.0001)
 """Shares of attacks for which precision is restated: in traffic attacks are far rarer than in most data sets."""
@@ -60,6 +63,13 @@ class ThresholdMetrics:
     is too low for this file to tell."""
     alerts_per_10000: float
     """Alerts per 10,000 flows of this file, whose share of attacks may be far from that of traffic."""
+
+
+def attack_scores(
+    probabilities: Float[np.ndarray, "flows classes"], benign_id: int
+) -> Float64[np.ndarray, " flows"]:
+    """1 - P(benign), in double precision: near 1 single precision would tie the flows an operator must rank."""
+    return 1.0 - probabilities[:, benign_id].astype(np.float64)
 
 
 def laxest_threshold(
