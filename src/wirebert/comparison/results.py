@@ -1,4 +1,4 @@
-"""What came of a comparison: every method as it was trained, with every step, and with its seeds averaged.
+"""Results of a comparison: every method with its defaults, tuned and calibrated, and as an ensemble of its seeds.
 
 Every method gets the same steps, and each step is fitted before a test file is opened: probabilities are calibrated on the
 validation rows of each seed, class addends come from folds with whole attacks held out, thresholds from validation rows.
@@ -38,7 +38,9 @@ from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 
-AS_TRAINED, EVERY_STEP, AVERAGED = "as trained", "every step", "every step, seeds averaged"
+DEFAULT, CALIBRATED, ENSEMBLE = "default", "tuned + calibrated", "seed ensemble"
+"""The states of a method: with its own defaults; with searched settings, logit offsets and calibration; and those with
+probabilities averaged over its seeds."""
 _SMALLEST = 1e-12
 
 
@@ -98,7 +100,7 @@ def compare_results(
         for stand in stands:
             facts[stand.name] |= point_facts(test, rows, stand, classes, benign)
     for entrant in entrants:
-        facts[f"{entrant.title}, {EVERY_STEP}"] |= _choice_facts(out, entrant)
+        facts[f"{entrant.title}, {CALIBRATED}"] |= _choice_facts(out, entrant)
     comparison = Comparison(
         title=f"{out.name}: {len(entrants)} methods on the same rows",
         primary=run.evaluation.primary_metric,
@@ -115,16 +117,16 @@ def compare_results(
 def predictions_of(
     entrant: MethodRuns, test: str, rows: SplitPredictions, classes: Sequence[str], benign: str | None
 ) -> list[MethodPredictions]:
-    """The method as trained, with every step, and with every step and its seeds averaged."""
+    """The method in each of its states."""
     states = [
-        _predictions(entrant, AS_TRAINED, entrant.plain, test, rows, classes, benign),
-        _predictions(entrant, EVERY_STEP, entrant.chosen, test, rows, classes, benign),
+        _predictions(entrant, DEFAULT, entrant.plain, test, rows, classes, benign),
+        _predictions(entrant, CALIBRATED, entrant.chosen, test, rows, classes, benign),
     ]
     if len(entrant.chosen) > 1:
         mean = states[-1].probabilities.mean(axis=0, keepdims=True)
         scores = states[-1].scores
         scores = None if scores is None else scores.mean(axis=0, keepdims=True)
-        name = f"{entrant.title}, {AVERAGED}"
+        name = f"{entrant.title}, {ENSEMBLE}"
         states.append(
             MethodPredictions(name=name, probabilities=mean, scores=scores, valid_scores=(), valid_attacks=())
         )
@@ -149,7 +151,7 @@ def _predictions(
         assert told[0].fingerprint == rows.fingerprint, f"{folder.path}: other rows"
         own, valid = (read_probabilities(folder.predictions(split), classes) for split in (test, "valid"))
         valid_ids = _true_ids(told[1], classes)
-        if state == EVERY_STEP:
+        if state == CALIBRATED:
             # Of validation rows alone: no row of a test has a say in any step.
             own, valid = (add_logit_offsets(part, entrant.logit_offsets) for part in (own, valid))
             # Addends and class weights tilt the classes on purpose, and a richer scaling would put them back.
@@ -191,7 +193,7 @@ def _compare(
         )
         for stand in stands
     ]
-    states = [state for state in (EVERY_STEP, AVERAGED) if stands[0].name.startswith(f"{RECIPE}, ")]
+    states = [state for state in (CALIBRATED, ENSEMBLE) if stands[0].name.startswith(f"{RECIPE}, ")]
     having = {stand.name for stand in stands}
     titles = dict.fromkeys(stand.name.partition(", ")[0] for stand in stands)
     pairs = [
@@ -356,7 +358,7 @@ def _familiarity(entrants: Sequence[MethodRuns], tests: Sequence[str]) -> list[s
         if found:
             seen, unseen = [own.seen for own in found], [own.unseen for own in found]
             notes.append(
-                f"On {test}, {RECIPE} as trained, {seen[0].num_flows:,} rows whose tokens occur in training: accuracy "
+                f"On {test}, {RECIPE} with default settings, {seen[0].num_flows:,} rows whose tokens occur in training: accuracy "
                 f"{np.mean([own.accuracy for own in seen]):.3f}, macro F1 {np.mean([own.macro_f1 for own in seen]):.3f}; the other "
                 f"{unseen[0].num_flows:,}: {np.mean([own.accuracy for own in unseen]):.3f}, {np.mean([own.macro_f1 for own in unseen]):.3f}."
             )

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64
 
-from wirebert.metrics.confusion import binary_matrices, class_metrics, ratio
+from wirebert.metrics.confusion import binary_matrices, class_metrics, mean_f1, ratio
 
 ClassArrays = Mapping[str, Float64[np.ndarray, "matrices _"]]
 
@@ -57,8 +57,8 @@ def _accuracy(stack: ConfusionStack) -> Float64[np.ndarray, " matrices"]:
 
 
 def _macro_f1(stack: ConfusionStack) -> Float64[np.ndarray, " matrices"]:
-    occurs = (stack.classes["support"] + stack.matrices.sum(axis=-2)) > 0
-    return ratio(stack.classes["f1"].sum(axis=-1), occurs.sum(axis=-1).astype(np.float64))
+    hits = np.diagonal(stack.matrices, axis1=-2, axis2=-1)
+    return mean_f1(hits, stack.classes["support"], stack.matrices.sum(axis=-2))
 
 
 def _weighted_f1(stack: ConfusionStack) -> Float64[np.ndarray, " matrices"]:
@@ -121,7 +121,7 @@ def headline_metrics(
 ) -> dict[str, Float64[np.ndarray, " matrices"]]:
     """Every metric of `METRICS` that follows from predicted classes; with a benign class also the other `binary_*`.
 
-    The macro mean is taken over classes that occur or are predicted (as in scikit-learn), in each matrix by itself.
+    The macro mean is taken over classes that occur or are predicted, in each matrix separately.
     """
     stack = ConfusionStack.of(matrices, benign)
     values = {
@@ -139,12 +139,3 @@ def headline_metrics(
         "binary_f1": attack["f1"][:, 1],
         "binary_false_positive_rate": np.where(attack["support"][:, 0] > 0, false_positive_rate, 0.0),
     }
-
-
-def macro_f1(matrix: Float64[np.ndarray, "labels labels"]) -> float:
-    """Mean F1 over the classes that occur or are predicted.
-
-    >>> macro_f1(np.array([[2.0, 0.0], [1.0, 1.0]]))  # (0.8 + 0.6667) / 2
-    0.733...
-    """
-    return float(_macro_f1(ConfusionStack.of(matrix[np.newaxis], None))[0])
