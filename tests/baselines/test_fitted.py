@@ -259,7 +259,8 @@ TEXT_SCHEMA = FlowSchema(
 
 
 def text_traffic(num_flows: int, seed: int) -> tuple[pa.Table, np.ndarray]:
-    """Class 1 asks for a password file, class 3 calls itself a scanner; all else is class 0, and nothing is class 2."""
+    """Class 1 asks for a password file, class 3 calls itself a scanner; all else is class 0, and nothing is
+    class 2."""
     random = np.random.default_rng(seed)
     class_ids = random.choice([0, 1, 3], num_flows)
     words = ["/index.html", "/img/logo.png", "/search?q=shoes", "/etc.html", "/word"]

@@ -27,7 +27,8 @@ def sample(
     """Logits that are the true log-probabilities under equal shares, and classes drawn with `shares`."""
     rng = np.random.default_rng(seed)
     class_ids = rng.choice(len(shares), num_flows, p=shares)
-    # Around its class's corner with unit variance: log density differs from class to class by the dot product.
+    # Around its class's corner with unit variance: log density differs from class to class by the dot
+    # product.
     points = rng.normal(size=(num_flows, len(shares))) + spread * np.eye(len(shares))[class_ids]
     return spread * points, class_ids
 

@@ -1,4 +1,5 @@
-"""What a fitted method offers to whoever evaluates it. Imports no method's library, so that scoring stays light."""
+"""What a fitted method offers to whoever evaluates it. Imports no method's library, so that scoring stays
+light."""
 
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
@@ -18,5 +19,6 @@ class Baseline(Protocol):
         ...
 
     def predict_proba(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
-        """Probability of each class for the rows of a typed table; 0 for classes that the fitted rows lack."""
+        """Probability of each class for the rows of a typed table; 0 for classes that the fitted rows
+        lack."""
         ...

@@ -18,32 +18,35 @@ class DecisionConfig:
     """What probabilities mean and where alerts are raised: the settings of section `operating`."""
 
     calibration: Literal["auto", "none", "temperature", "biases", "vector"] = "auto"
-    """How logits are scaled to the validation flows; auto: the best in cross-validation by log-loss, but none or
-    temperature where class weights or logit adjustment tilt the classes on purpose."""
+    """How logits are scaled to the validation flows; auto: the best in cross-validation by log-loss, but none
+    or temperature where class weights or logit adjustment tilt the classes on purpose."""
 
     prior: tuple[str, ...] = ()
-    """CLASS=SHARE of traffic in use, shares in (0, 1); other classes share the rest as in training. Empty: as in training."""
+    """CLASS=SHARE of traffic in use, shares in (0, 1); other classes share the rest as in training. Empty: as
+    in training."""
 
     logit_offsets: tuple[str, ...] = ()
-    """CLASS=NUMBER, added to the logit of the class after all that, in nats: what `wirebert compare` fits on folds that hold
-    attacks out. Verdicts, probabilities and the attack score move with it, so probabilities are calibrated no more."""
+    """CLASS=NUMBER, added to the logit of the class after all that, in nats: what `wirebert compare` fits on
+    folds that hold attacks out. Verdicts, probabilities and the attack score move with it, so probabilities
+    are calibrated no more."""
 
     alert_fpr: float = 0.0
-    """False positive rate at which the model raises alerts unless asked otherwise: 0.01, 0.001 or 0.0001; 0: 0.001, or
-    0.01 where benign validation flows are too few to fix that."""
+    """False positive rate at which the model raises alerts unless asked otherwise: 0.01, 0.001 or 0.0001; 0:
+    0.001, or 0.01 where benign validation flows are too few to fix that."""
 
     alert_score: Literal["attack", "attack_and_novelty"] = "attack"
-    """What raises alerts: the attack score, or that and the novelty, each by how rarely benign validation flows reach it.
-    The latter finds more attacks of which training had none, and alarms at benign flows that are new, too; it needs
-    unknown_flows and a benign class, and scoring is slower."""
+    """What raises alerts: the attack score, or that and the novelty, each by how rarely benign validation
+    flows reach it. The latter finds more attacks of which training had none, and also alerts on benign flows
+    that are new, too; it needs unknown_flows and a benign class, and scoring is slower."""
 
     novelty_weight: float = 1.0
-    """What novelty counts in attack_and_novelty, above 0, where the attack score counts 1. More finds more of what is like
-    nothing in training, as long as benign traffic is much alike; where it is not, it buries the attack score."""
+    """What novelty counts in attack_and_novelty, above 0, where the attack score counts 1. More finds more of
+    what is like nothing in training, as long as benign traffic is much alike; where it is not, it buries the
+    attack score."""
 
     novelty_reference_flows: int = 5_000
-    """Training flows kept in the model folder so that what is like none of them can be told (`predict --novelty`), at
-    least 0; 0: none."""
+    """Training flows kept in the model folder so that what is like none of them can be told (`predict
+    --novelty`), at least 0; 0: none."""
 
     def __post_init__(self) -> None:
         parse_prior(self.prior)
@@ -55,8 +58,8 @@ class DecisionConfig:
             raise ConfigError(f"decision.novelty_weight must be above 0, got {self.novelty_weight}")
         if self.novelty_weight != 1 and self.alert_score == "attack":
             raise ConfigError(
-                f"decision.novelty_weight must be 1 where alerts go by the attack score alone, got {self.novelty_weight}; "
-                "set decision.alert_score=attack_and_novelty"
+                "decision.novelty_weight must be 1 where alerts go by the attack score alone, got "
+                f"{self.novelty_weight}; set decision.alert_score=attack_and_novelty"
             )
         if self.novelty_reference_flows < 0:
             raise ConfigError(
@@ -64,21 +67,24 @@ class DecisionConfig:
             )
         if self.alert_score == "attack_and_novelty" and not self.novelty_reference_flows:
             raise ConfigError(
-                "decision.novelty_reference_flows must be above 0 for decision.alert_score=attack_and_novelty, got 0"
+                "decision.novelty_reference_flows must be above 0 for "
+                "decision.alert_score=attack_and_novelty, got 0"
             )
 
 
 def require_classes(config: DecisionConfig, classes: ClassMap) -> None:
-    """Raise a ConfigError for a class that is none, or where alerts go by a score of benign flows and no class means benign."""
+    """Raise a ConfigError for a class that is none, or where alerts go by a score of benign flows and no
+    class means benign."""
     for name in parse_logit_offsets(config.logit_offsets):
         if name not in classes.classes:
             raise ConfigError(
-                f"decision.logit_offsets must name classes of the data ({', '.join(classes.classes)}), got {name!r}"
+                f"decision.logit_offsets must name classes of the data ({', '.join(classes.classes)}), "
+                f"got {name!r}"
             )
     if config.alert_score == "attack_and_novelty" and classes.benign is None:
         raise ConfigError(
-            "decision.alert_score must be attack where no class means benign, got attack_and_novelty; or name that class "
-            "with --benign"
+            "decision.alert_score must be attack where no class means benign, got attack_and_novelty; set "
+            "decision.alert_score=attack, or name the benign class with --benign"
         )
 
 
@@ -90,7 +96,8 @@ def parse_prior(entries: tuple[str, ...]) -> dict[str, float]:
     >>> parse_prior(("normal",))
     Traceback (most recent call last):
     ...
-    wirebert.errors.ConfigError: decision.prior must be CLASS=SHARE entries with shares in (0, 1), each class once, got 'normal'
+    wirebert.errors.ConfigError: decision.prior must be CLASS=SHARE entries with shares in (0, 1), each class
+    once, got 'normal'
     """
     expected = "decision.prior must be CLASS=SHARE entries with shares in (0, 1), each class once"
     shares = _numbers(entries, expected, lambda share: 0 < share < 1)
@@ -107,7 +114,8 @@ def parse_logit_offsets(entries: tuple[str, ...]) -> dict[str, float]:
     >>> parse_logit_offsets(("normal=much",))
     Traceback (most recent call last):
     ...
-    wirebert.errors.ConfigError: decision.logit_offsets must be CLASS=NUMBER entries, each class once, got 'normal=much'
+    wirebert.errors.ConfigError: decision.logit_offsets must be CLASS=NUMBER entries, each class once, got
+    'normal=much'
     """
     expected = "decision.logit_offsets must be CLASS=NUMBER entries, each class once"
     return _numbers(entries, expected, isfinite)
@@ -130,8 +138,8 @@ def _numbers(entries: tuple[str, ...], expected: str, is_good: Callable[[float],
 
 def logit_offsets_of(config: DecisionConfig, classes: tuple[str, ...]) -> Float64[np.ndarray, " classes"]:
     """What the settings add to the logit of each class."""
-    addends = parse_logit_offsets(config.logit_offsets)
-    return np.array([addends.get(name, 0.0) for name in classes])
+    offsets = parse_logit_offsets(config.logit_offsets)
+    return np.array([offsets.get(name, 0.0) for name in classes])
 
 
 def stated_priors(

@@ -1,7 +1,7 @@
 """Who has looked at which test file: one line per read, appended and never changed.
 
-A test file that many settings have been tried on has become a validation file. `format_file_usage.jsonl` lies beside the run
-folders, so that what several runs saw adds up, and reports print the count.
+A test file that many settings have been tried on has become a validation file. `format_file_usage.jsonl` lies
+beside the run folders, so that what several runs saw adds up, and reports print the count.
 """
 
 import fcntl
@@ -58,8 +58,8 @@ def record_test_read(
     settings: Mapping[str, object],
     recipe: Path | None = None,
 ) -> FileUsage:
-    """Put one read into the ledger beside the run, and say how often the ledger has this content; several processes may
-    write to one ledger.
+    """Put one read into the ledger beside the run, and say how often the ledger has this content; several
+    processes may write to one ledger.
     """
     ledger = ledger_beside(run)
     read = FileRead(
@@ -106,7 +106,8 @@ def num_reads(reads: Sequence[FileRead], sha256: str) -> tuple[int, int]:
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:
-    """Sha256 of what was chosen: equal for runs that differ in seed and data paths only; "" for no settings."""
+    """Sha256 of what was chosen: equal for runs that differ in seed and data paths only; "" for no
+    settings."""
     if not settings:
         return ""
     chosen = {name: value for name, value in settings.items() if name not in _NOT_A_CHOICE}

@@ -1,7 +1,7 @@
 """Confusion matrices and the metrics of each class that follow from them.
 
-Each function takes a stack of matrices, so that a metric and its thousand bootstrap resamples come from the same lines.
-Rows are true classes, columns predicted ones.
+Each function takes a stack of matrices, so that a metric and its thousand bootstrap resamples come from the
+same lines. Rows are true classes, columns predicted ones.
 """
 
 import numpy as np
@@ -24,7 +24,8 @@ def confusion_matrix(
 def class_metrics(
     matrices: Float64[np.ndarray, "matrices labels labels"],
 ) -> dict[str, Float64[np.ndarray, "matrices labels"]]:
-    """Precision, recall, F1, one-against-rest accuracy and support of every class; 0 where the denominator is 0.
+    """Precision, recall, F1, one-against-rest accuracy and support of every class; 0 where the denominator is
+    0.
 
     >>> metrics = class_metrics(np.array([[[3.0, 1.0], [0.0, 0.0]]]))
     >>> {name: values[0].tolist() for name, values in metrics.items() if name != "f1"}
@@ -38,7 +39,8 @@ def class_metrics(
         "precision": ratio(hits, predicted),
         "recall": ratio(hits, support),
         "f1": ratio(2 * hits, support + predicted),
-        # An error of one class against the rest: a missed flow of the class, or a flow of another class taken for it.
+        # An error of one class against the rest: a missed flow of the class, or a flow of another class taken
+        # for it.
         "accuracy": ratio(total - (support - hits) - (predicted - hits), np.broadcast_to(total, hits.shape)),
         "support": support,
     }

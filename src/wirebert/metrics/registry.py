@@ -1,7 +1,8 @@
-"""The headline metrics, each named once: every page, table, settings check and test of significance reads this list.
+"""The headline metrics, each named once: every page, table, settings check and test of significance reads
+this list.
 
-A new metric is one entry in `METRICS`. It then appears in the terminal, on the pages, in report.json, on the model card,
-with its intervals, and as a choice of `evaluation.primary_metric`.
+A new metric is one entry in `METRICS`. It then appears in the terminal, on the pages, in report.json, on the
+model card, with its intervals, and as a choice of `evaluation.primary_metric`.
 """
 
 from collections.abc import Callable, Mapping
@@ -111,7 +112,8 @@ def compared_titles() -> dict[str, str]:
 
 
 def primary_choices(*, has_benign: bool = True) -> tuple[str, ...]:
-    """Keys that `evaluation.primary_metric` may name; without a benign class only those that do without one."""
+    """Keys that `evaluation.primary_metric` may name; without a benign class only those that do without
+    one."""
     compared = [metric for metric in METRICS.values() if metric.is_compared]
     return tuple(metric.key for metric in compared if has_benign or not metric.needs_benign)
 
@@ -119,7 +121,8 @@ def primary_choices(*, has_benign: bool = True) -> tuple[str, ...]:
 def headline_metrics(
     matrices: Float64[np.ndarray, "matrices labels labels"], benign: int | None
 ) -> dict[str, Float64[np.ndarray, " matrices"]]:
-    """Every metric of `METRICS` that follows from predicted classes; with a benign class also the other `binary_*`.
+    """Every metric of `METRICS` that follows from predicted classes; with a benign class also the other
+    `binary_*`.
 
     The macro mean is taken over classes that occur or are predicted, in each matrix separately.
     """
