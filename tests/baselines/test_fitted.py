@@ -8,8 +8,9 @@ import pytest
 from sklearn import metrics as sk
 
 from wirebert.baselines import fitted as fitted_module
-from wirebert.baselines.fitted import Baseline, ColumnBaseline, TokenBaseline, fit_columns
+from wirebert.baselines.fitted import ColumnBaseline, TokenBaseline, fit_columns
 from wirebert.baselines.methods import BASELINES, BaselineMethod
+from wirebert.baselines.protocol import Baseline
 from wirebert.baselines.task import Params, Predict, Rows, Task
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.config import EncodingConfig
@@ -258,7 +259,8 @@ TEXT_SCHEMA = FlowSchema(
 
 
 def text_traffic(num_flows: int, seed: int) -> tuple[pa.Table, np.ndarray]:
-    """Class 1 asks for a password file, class 3 calls itself a scanner; all else is class 0, and nothing is class 2."""
+    """Class 1 asks for a password file, class 3 calls itself a scanner; all else is class 0, and nothing is
+    class 2."""
     random = np.random.default_rng(seed)
     class_ids = random.choice([0, 1, 3], num_flows)
     words = ["/index.html", "/img/logo.png", "/search?q=shoes", "/etc.html", "/word"]

@@ -53,7 +53,7 @@ def test_every_method_stands_in_every_state_on_the_same_rows(compared: tuple[Pat
     assert (split.name, mapped.name) == ("test", "test (novel as xss)")
     titles, states = (
         ("wirebert", "logistic regression"),
-        ("as trained", "every step", "every step, seeds averaged"),
+        ("default", "tuned + calibrated", "seed ensemble"),
     )
     assert list(split.estimates) == [f"{title}, {state}" for title in titles for state in states]
     for method, state in (("wirebert-run", "wirebert"), ("logistic-plain", "logistic regression")):
@@ -66,7 +66,7 @@ def test_every_method_stands_in_every_state_on_the_same_rows(compared: tuple[Pat
             )
             labels = sorted({*true, *said})
             expected.append(f1_score(true, said, labels=labels, average="macro", **NOTHING_IS_ZERO))
-        assert split.estimates[f"{state}, as trained"]["macro_f1"].value == pytest.approx(np.mean(expected))
+        assert split.estimates[f"{state}, default"]["macro_f1"].value == pytest.approx(np.mean(expected))
     assert {(d.first, d.second) for d in split.differences} == {
         (f"wirebert, {state}", f"logistic regression, {state}") for state in states[1:]
     }
@@ -76,7 +76,7 @@ def test_every_method_stands_in_every_state_on_the_same_rows(compared: tuple[Pat
 def test_it_leaves_a_page_a_table_and_figures_for_programs(compared: tuple[Path, Comparison]) -> None:
     out, _ = compared
     assert "<svg" in (out / "compare.html").read_text(encoding="utf-8")
-    assert "| wirebert, every step |" in (out / "compare.md").read_text(encoding="utf-8")
+    assert "| wirebert, tuned + calibrated |" in (out / "compare.md").read_text(encoding="utf-8")
     assert json.loads((out / "compare.json").read_text(encoding="utf-8"))["primary"] == "macro_f1"
     assert (out / "recipe.toml").read_text(encoding="utf-8") == "# a recipe\n"
 
@@ -113,9 +113,9 @@ def test_finished_runs_may_stand_for_ours(
     monkeypatch.setattr(competing, "_do", in_this_process)
     runs = [compared[0] / "jobs" / f"wirebert-run-{seed}" for seed in (1, 2)]
     found = run_comparison(run, tmp_path / "again", "", runs, 1, QUIET)
-    for figure, standing in found.splits[0].estimates["wirebert, as trained"].items():
+    for figure, standing in found.splits[0].estimates["wirebert, default"].items():
         assert standing.value == pytest.approx(
-            compared[1].splits[0].estimates["wirebert, as trained"][figure].value
+            compared[1].splits[0].estimates["wirebert, default"][figure].value
         )
 
 

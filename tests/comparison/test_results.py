@@ -69,7 +69,7 @@ def test_without_a_benign_class_there_is_no_threshold() -> None:
 
 @pytest.mark.parametrize("is_joined", [False, True])
 def test_what_alerts_go_by_is_kept_through_every_step(tmp_path: Path, is_joined: bool) -> None:
-    """Attack scores follow the probabilities, which class addends move; joined ones stay as they are."""
+    """Attack scores follow the probabilities, which logit offsets move; combined ones stay as they are."""
     alarms = RNG.random((2, 300))
     folders = tuple(RunFolder(tmp_path / str(seed)) for seed in range(2))
     for folder, own in zip(folders, alarms, strict=True):

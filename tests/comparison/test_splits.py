@@ -62,8 +62,8 @@ def test_each_split_is_a_comparison_and_the_whole_their_mean(
             assert standing.value == pytest.approx(np.mean(values))
     assert split.estimates.keys() == parts[0].splits[0].estimates.keys()
     assert {one.second for one in split.differences} == {
-        "logistic regression, every step",
-        "random forest, every step",
+        "logistic regression, tuned + calibrated",
+        "random forest, tuned + calibrated",
     }
     hashes = {(tmp_path / "out" / f"split-{seed}" / "compare.toml").read_text() for seed in (4, 5)}
     assert len(hashes) == 2
@@ -91,7 +91,7 @@ OURS, OTHER, THIRD = (0.61, 0.63, 0.62, 0.60), (0.60, 0.60, 0.61, 0.61), (0.5, 0
 
 def comparison(*values: float) -> SplitComparison:
     """Of three methods with two seeds each."""
-    names = ("ours, every step", "other, every step", "third, every step")
+    names = ("ours, tuned + calibrated", "other, tuned + calibrated", "third, tuned + calibrated")
     rows = {"rows": (0.0, 1.0), "seeds": (0.1, 0.9)}
     standings = {
         name: {"macro_f1": MetricEstimate(value=value, std=0.1, intervals=rows)}
@@ -118,7 +118,7 @@ SPLITS = [comparison(*values) for values in zip(OURS, OTHER, THIRD, strict=True)
 def test_a_figure_is_the_mean_over_splits_with_their_spread() -> None:
     found = over_splits(SPLITS, 0.3)
     assert found.name == "test, 4 splits"
-    own = found.estimates["ours, every step"]["macro_f1"]
+    own = found.estimates["ours, tuned + calibrated"]["macro_f1"]
     assert own.value == pytest.approx(np.mean(OURS))
     assert own.std == pytest.approx(np.std(OURS, ddof=1))
     assert own.intervals.keys() == {"splits"}
@@ -126,7 +126,7 @@ def test_a_figure_is_the_mean_over_splits_with_their_spread() -> None:
 
 def test_differences_are_paired_split_by_split_and_corrected_for_their_number() -> None:
     differences = over_splits(SPLITS, 0.3).differences
-    assert [one.second for one in differences] == ["other, every step", "third, every step"]
+    assert [one.second for one in differences] == ["other, tuned + calibrated", "third, tuned + calibrated"]
     for one, other in zip(differences, (OTHER, THIRD), strict=True):
         gaps = np.subtract(OURS, other)
         assert one.value == pytest.approx(gaps.mean())

@@ -27,7 +27,8 @@ def sample(
     """Logits that are the true log-probabilities under equal shares, and classes drawn with `shares`."""
     rng = np.random.default_rng(seed)
     class_ids = rng.choice(len(shares), num_flows, p=shares)
-    # Around its class's corner with unit variance: log density differs from class to class by the dot product.
+    # Around its class's corner with unit variance: log density differs from class to class by the dot
+    # product.
     points = rng.normal(size=(num_flows, len(shares))) + spread * np.eye(len(shares))[class_ids]
     return spread * points, class_ids
 
@@ -168,3 +169,8 @@ def test_shares_are_shares_whatever_the_traffic() -> None:
     ):
         assert found.sum() == pytest.approx(1)
         assert (found >= 0).all()
+
+
+def test_softmax_survives_large_logits() -> None:
+    probabilities = softmax(np.array([[1000.0, 1000.0], [-1000.0, 0.0]], np.float32))
+    np.testing.assert_allclose(probabilities, [[0.5, 0.5], [0.0, 1.0]])

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -300,3 +302,12 @@ def test_thresholds_of_the_alarm_score_keep_their_rate_on_benign_validation_flow
         assert one.num_false_positives == (scores.alert_score[IS_BENIGN] >= one.threshold).sum()
         assert one.num_false_positives <= one.target_fpr * one.num_benign
     assert scores.threshold == joined.operating_point.thresholds[0].threshold
+
+
+def test_deciding_loads_no_model_library_and_no_scientific_one() -> None:
+    """Scoring stands on this room, and must start fast on small machines."""
+    names = "alert_score calibration config fit logit_offsets novelty operating_point".split()
+    code = "import sys\n" + "".join(f"import wirebert.decision.{name}\n" for name in names)
+    code += "print([name for name in ('torch', 'scipy', 'sklearn') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -5,10 +5,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from wirebert.decision.calibration import softmax
 from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact
-from wirebert.inference.backends import softmax
 from wirebert.inference.onnx_backend import OnnxBackend, matches_reference, open_session, padded
 from wirebert.inference.onnx_graph import model_bytes
 from wirebert.inference.torch_backend import TorchBackend

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.decision.calibration import softmax
 from wirebert.encoding.config import EncodingConfig
 from wirebert.inference import onnx_graph
 from wirebert.inference.artifact import Artifact
-from wirebert.inference.backends import softmax
 from wirebert.inference.onnx_backend import OnnxBackend, open_session, padded
 from wirebert.inference.onnx_graph import model_bytes, probe_bytes
 from wirebert.model.distilbert import DistilBert

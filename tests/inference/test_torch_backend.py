@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from wirebert.decision.calibration import softmax
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.inference.artifact import Artifact
-from wirebert.inference.backends import softmax
 from wirebert.inference.torch_backend import TorchBackend
 from wirebert.model.batches import score
 

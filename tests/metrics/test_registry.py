@@ -13,7 +13,6 @@ from wirebert.metrics.registry import (
     Metric,
     headline_metrics,
     headline_titles,
-    macro_f1,
     primary_choices,
 )
 
@@ -41,7 +40,6 @@ def test_each_matrix_of_a_stack_is_independent_of_the_others() -> None:
 
 def test_an_empty_matrix_gives_zeros() -> None:
     assert {value[0] for value in headline_metrics(np.zeros((1, 3, 3)), 0).values()} == {0.0}
-    assert macro_f1(np.zeros((3, 3))) == 0.0
 
 
 def test_without_a_benign_class_no_binary_metric_is_computed_or_offered() -> None:

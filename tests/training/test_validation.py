@@ -5,7 +5,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import f1_score
 
 from wirebert.model import batches
 from wirebert.model.distilbert import DistilBert
@@ -14,7 +13,7 @@ from wirebert.training.feeding import LabelledFlows
 from wirebert.training.loop import TrainState
 from wirebert.training.parallel.process_group import SINGLE_RANK
 from wirebert.training.parallel.strategy import Replicated, Sharded
-from wirebert.training.validation import all_logits, all_masked_predictions, macro_f1, validate
+from wirebert.training.validation import all_logits, all_masked_predictions, validate
 
 MakeModel = Callable[..., DistilBert]
 MakeFlows = Callable[..., LabelledFlows]
@@ -46,14 +45,6 @@ def test_ranks_that_hold_parts_of_the_weights_never_halve_their_batches_alone(
     with pytest.raises(torch.OutOfMemoryError):
         all_logits(state, flows)
     assert len(calls) > 2
-
-
-def test_macro_f1_is_what_scikit_learn_calls_so():
-    random = np.random.default_rng(0)
-    true_ids, predicted_ids = random.integers(0, 4, 200), random.choice([0, 1, 2, 3, 5], 200)
-    assert macro_f1(true_ids, predicted_ids) == pytest.approx(
-        f1_score(true_ids, predicted_ids, average="macro")
-    )
 
 
 def test_loss_is_the_trainings_own(make_model: MakeModel, make_flows: MakeFlows):

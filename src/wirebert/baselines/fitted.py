@@ -1,14 +1,16 @@
-"""A method of `methods.BASELINES` fitted on flows, behind one protocol: the report's trees, the teachers, the comparison.
+"""A method of `methods.BASELINES` fitted on flows, behind one protocol (`protocol.Baseline`): the report's
+trees, the teachers, the comparison.
 
-A method sees flows in one of two ways: as columns of a typed table (`ColumnBaseline`), or as the tokens that a model reads
-(`TokenBaseline`). Trees that learn slowly, and an SVM on character n-grams where columns are text, hold up better than a
-transformer where traffic is unlike that of training (docs/experiments.md), so a model can learn from their predictions.
+A method sees flows in one of two ways: as columns of a typed table (`ColumnBaseline`), or as the tokens that
+a model reads (`TokenBaseline`). Trees that learn slowly, and an SVM on character n-grams where columns are
+text, hold up better than a transformer where traffic is unlike that of training (docs/experiments.md), so a
+model can learn from their predictions.
 """
 
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol, cast, runtime_checkable
+from typing import Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -45,20 +47,6 @@ TEACHER_SETTINGS: Final[dict[str, dict[str, Setting]]] = {
 
 MAX_TOKENS: Final = 255
 """Slots with more tokens are split by order in the vocabulary (falling frequency) instead of by set."""
-
-
-@runtime_checkable
-class Baseline(Protocol):
-    """A fitted method that stands beside the model."""
-
-    @property
-    def summary(self) -> Mapping[str, object]:
-        """The method and the data it was fitted on, for the report."""
-        ...
-
-    def predict_proba(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
-        """Probability of each class for the rows of a typed table; 0 for classes that the fitted rows lack."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +181,8 @@ def fit_columns(
 
 
 def _token_rows(ranks: Ranks, block: JaggedRows, *, texts: bool) -> Rows:
-    """Ranks of the tokens of each slot, or the text columns of each row as one text, decoded from its tokens."""
+    """Ranks of the tokens of each slot, or the text columns of each row as one text, decoded from its
+    tokens."""
     if not texts:
         return Rows(ranks.matrix(block))
     tokenizer, joined = ranks.tokenizer, list[str]()
@@ -224,8 +213,8 @@ def _sample(
 ) -> _Sample:
     """At most `max_rows` labelled rows, each with the same chance, in file order.
 
-    Every row draws a random key; the rows with the lowest keys stay. Rows above the limit are dropped when twice as many
-    are held, so memory does not grow with the file.
+    Every row draws a random key; the rows with the lowest keys stay. Rows above the limit are dropped when
+    twice as many are held, so memory does not grow with the file.
     """
     tables: list[pa.Table] = []
     ids: list[Int64[np.ndarray, " _"]] = []

@@ -1,8 +1,8 @@
 """Other ways of making a detector from the same rows: what a model has to beat.
 
-Each is a well-kept library's, with early stopping by log-loss where the method has it, and a space of settings to search
-in. A rival sees what boosted trees see (`tree_features`): numbers, codes and statistics of texts; the linear machine sees
-the words of text columns instead.
+Each is a well-kept library's, with early stopping by log-loss where the method has it, and a space of
+settings to search in. A baseline sees what boosted trees see (`tree_features`): numbers, codes and statistics
+of texts; the linear SVM sees the words of text columns instead.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +41,8 @@ _ROUNDS = (20, 100)
 """Fewest and most rounds by default."""
 
 MAX_LEVELS_BY_SET = 255
-"""Codes that scikit-learn's trees can split by set; columns with more are split by order (falling frequency)."""
+"""Codes that scikit-learn's trees can split by set; columns with more are split by order (falling
+frequency)."""
 
 Fit = Callable[[Task, Params, int], Predict]
 
@@ -59,7 +60,8 @@ class BaselineMethod:
 
 
 def fit_baseline(method: BaselineMethod, task: Task, params: Params, seed: int) -> Predict:
-    """Train on the task with these settings; probabilities have a column for every class, 0 where training has no row."""
+    """Train on the task with these settings; probabilities have a column for every class, 0 where training
+    has no row."""
     column_seed = int(number(params, "column_seed", 0))
     kept = np.ones(len(task.is_categorical), dtype=bool)
     if column_seed and not method.needs_text:
@@ -80,7 +82,8 @@ def fit_baseline(method: BaselineMethod, task: Task, params: Params, seed: int) 
 
 
 def draw_trials(method: BaselineMethod, num_trials: int, seed: int) -> list[Params]:
-    """Settings to try: first the defaults with all columns, then random ones, every second with columns left out."""
+    """Settings to try: first the defaults with all columns, then random ones, every second with columns left
+    out."""
     rng = np.random.default_rng(seed)
     trials: list[Params] = [{}]
     while len(trials) < num_trials:
@@ -100,7 +103,8 @@ def fit_gbdt(task: Task, params: Params, seed: int) -> Predict:
         max_iter=int(number(params, "rounds", default_rounds)),
         learning_rate=number(params, "learning_rate", 0.1),
         max_leaf_nodes=int(number(params, "leaves", 31)),
-        # As in XGBoost. Without it leaves with few rare-class flows blow up: NSL-KDD's test loss is eight times as high.
+        # As in XGBoost. Without it leaves with few rare-class flows blow up: NSL-KDD's test loss is eight
+        # times as high.
         l2_regularization=number(params, "l2", 1.0),
         max_features=number(params, "column_share", 1.0),
         categorical_features=task.is_categorical & by_set,
@@ -137,7 +141,8 @@ def fit_forest(task: Task, params: Params, seed: int) -> Predict:
 
 
 def fit_logistic(task: Task, params: Params, seed: int) -> Predict:
-    """scikit-learn's multinomial logistic regression on scaled numbers and one column for each frequent code."""
+    """scikit-learn's multinomial logistic regression on scaled numbers and one column for each frequent
+    code."""
     prepare = ScaledFeatures.fit(task, str(params.get("scaling", "standard")), seed)
     model = LogisticRegression(
         C=number(params, "C", 1.0), class_weight=params.get("class_weight"), max_iter=300, tol=1e-3

@@ -1,7 +1,7 @@
 """TabM: a deep network for tables, as its authors' library has it, stopped early by log-loss. An extra.
 
-Source: Gorishniy, Kotelnikov and Babenko, TabM: Advancing Tabular Deep Learning with Parameter-Efficient Ensembling,
-ICLR 2025.
+Source: Gorishniy, Kotelnikov and Babenko, TabM: Advancing Tabular Deep Learning with Parameter-Efficient
+Ensembling, ICLR 2025.
 
 NOTE[DIFF]: numbers go in scaled by quantile, without piecewise-linear embeddings.
 """

@@ -1,4 +1,4 @@
-"""What a rival method is given: rows as numbers, their classes, and rows to stop early by.
+"""What a baseline is given: rows as numbers, their classes, and rows to stop early by.
 
 Rows as finite, scaled numbers for methods that know neither codes nor missing values.
 """
@@ -36,7 +36,7 @@ def number(params: Params, name: str, default: float | int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Flows as a rival sees them."""
+    """Flows as a baseline sees them."""
 
     numbers: Float64[np.ndarray, "flows columns"]
     """NaN for missing values; codes of categories by falling frequency."""
@@ -86,7 +86,8 @@ Predict = Callable[[Rows], Float64[np.ndarray, "flows classes"]]
 def class_weights(
     class_ids: Int64[np.ndarray, " flows"], num_classes: int, kind: Setting
 ) -> Float64[np.ndarray, " classes"]:
-    """Weight of each class: 1, or by the inverse (`balanced`) or the inverse root (`sqrt`) of its share; mean 1 over flows.
+    """Weight of each class: 1, or by the inverse (`balanced`) or the inverse root (`sqrt`) of its share; mean
+    1 over flows.
 
     >>> class_weights(np.array([0, 0, 0, 1]), 2, "balanced").round(3).tolist()
     [0.667, 2.0]

@@ -1,4 +1,5 @@
-"""`wirebert compare`: the recipe against other methods on the same rows, by one protocol, in as many processes as asked.
+"""`wirebert compare`: the recipe against other methods on the same rows, by one protocol, in as many
+processes as asked.
 
 What is done stays done: the same command goes on where it was stopped.
 """
@@ -51,7 +52,7 @@ def run_comparison(
 
     Raises:
         RunError: the folder holds another comparison.
-        ConfigError: a method is unknown, or the deciding figure needs a benign class and there is none.
+        ConfigError: a method is unknown, or the deciding metric needs a benign class and there is none.
     """
     if run.data.test_fraction and run.data.split_seed is None:
         # Seeds are averaged and drawn on the same rows.
@@ -71,7 +72,7 @@ def run_comparison(
     choices = {name: choose(out, name, run) for name in names}
     # From here on test files are opened: nothing that follows changes a choice.
     _do([job for job in jobs if job.opens_tests], out, num_jobs, console)
-    entrants = [_method_runs(out, name, run, choices[name]) for name in names]
+    all_runs = [_method_runs(out, name, run, choices[name]) for name in names]
     if runs:
         folders = tuple(RunFolder(path) for path in runs)
         ours = MethodRuns(
@@ -81,8 +82,8 @@ def run_comparison(
             logit_offsets=np.zeros(len(facts.classes)),
             reweights_classes=run.training.reweights_classes,
         )
-        entrants = [ours, *entrants]
-    comparison, histories = compare_results(out, run, entrants, facts.classes, facts.benign)
+        all_runs = [ours, *all_runs]
+    comparison, histories = compare_results(out, run, all_runs, facts.classes, facts.benign)
     write_results(comparison, out, histories)
     return comparison
 
@@ -90,7 +91,7 @@ def run_comparison(
 def write_results(
     comparison: Comparison, out: Path, histories: Mapping[str, Sequence[History]] | None = None
 ) -> None:
-    """The page, the figures for programs and the tables."""
+    """The page, the metrics for programs and the tables."""
     write_comparison(comparison, out / "compare.html", histories)
     write_atomic(out / "compare.json", json.dumps(to_builtins(comparison), indent=1) + "\n")
     write_atomic(out / "compare.md", as_markdown(comparison))
@@ -101,8 +102,8 @@ def _open(run: RunConfig, out: Path, recipe_text: str) -> None:
     settings = out / "compare.toml"
     if settings.exists() and resolve_run(settings) != run:
         raise RunError(
-            f"{out}: expected a new folder or the same comparison to go on with, found one with other settings; "
-            "choose another --out"
+            f"{out} holds a comparison with other settings; choose another --out, or repeat the same command "
+            "to resume it"
         )
     write_run(run, settings)
     write_atomic(out / "recipe.toml", recipe_text)
@@ -153,7 +154,7 @@ def _method_runs(out: Path, name: str, run: RunConfig, choice: dict[str, object]
 
     plain, chosen = ("run", "run") if name == RECIPE else ("plain", "chosen")
     params = choice.get("params")
-    is_tilted = (
+    reweights = (
         run.training.reweights_classes
         if name == RECIPE
         else isinstance(params, dict) and bool(params.get("class_weight"))
@@ -163,7 +164,7 @@ def _method_runs(out: Path, name: str, run: RunConfig, choice: dict[str, object]
         plain=folders(plain),
         chosen=folders(chosen),
         logit_offsets=np.array(choice["logit_offsets"], dtype=np.float64),
-        reweights_classes=is_tilted,
+        reweights_classes=reweights,
     )
 
 

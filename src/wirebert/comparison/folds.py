@@ -1,8 +1,8 @@
-"""Folds of the training file by which choices are made: whole attacks held out, so that a choice can not profit from
-knowing them.
+"""Folds of the training file by which choices are made: whole attacks held out, so that a choice cannot
+profit from knowing them.
 
-Where classes are the finest names that there are, holding a name out would leave nothing to recognise it by; then
-folds are drawn at random, equal rows together.
+Where classes are the finest names that there are, holding a name out would leave nothing to recognise it by;
+then folds are drawn at random, equal rows together.
 
 The training file as other methods see it: rows, folds and sides, with no test row among them.
 """
@@ -37,7 +37,8 @@ class Folds:
     statement: str
 
     def train_and_held_out(self, fold: int) -> tuple[Bool[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
-        """The two sides of one fold; a row that is equal to one held out, under another name, is on neither side."""
+        """The two sides of one fold; a row that is equal to one held out, under another name, is on neither
+        side."""
         is_held_out = self.held_out == fold
         return ~np.isin(self.groups, self.groups[is_held_out]), is_held_out
 
@@ -53,8 +54,9 @@ def leave_attacks_out(
 ) -> Folds:
     """Folds that hold out whole attack names.
 
-    Names of a class are dealt out by size, so that each fold has some of every class, and at least one name of a class
-    stays behind in each. A name that is its class's only one is spread over the folds by rows, like benign rows.
+    Names of a class are dealt out by size, so that each fold has some of every class, and at least one name
+    of a class stays behind in each. A name that is its class's only one is spread over the folds by rows,
+    like benign rows.
 
     >>> names, classes = np.array([0, 1, 1, 2, 2, 3]), np.array([0, 1, 1, 1, 1, 1])
     >>> folds = leave_attacks_out(names, classes, np.arange(6, dtype=np.uint64), 0, num_folds=3, seed=0)
@@ -72,7 +74,8 @@ def leave_attacks_out(
         if class_id == benign or len(names) < 2:
             continue
         has_names = True
-        # The largest first, each to the fold that has least, from a random fold on, so that no fold gets all first ones.
+        # The largest first, each to the fold that has least, from a random fold on, so that no fold gets all
+        # first ones.
         load = rng.random(num_folds)
         for name, size in sorted(zip(names.tolist(), sizes.tolist(), strict=True), key=lambda pair: -pair[1]):
             fold = int(load.argmin())

@@ -1,7 +1,8 @@
-"""The work of a comparison, job by job: trials on folds of the training file, then trainings that are judged on tests.
+"""The work of a comparison, job by job: trials on folds of the training file, then trainings that are
+evaluated on tests.
 
-Each job is a process of its own, writes what it found into a folder of its own, and is not done again once it is done.
-Jobs of the second kind begin when all choices are written down; until then no job opens a test file.
+Each job is a process of its own, writes what it found into a folder of its own, and is not done again once it
+is done. Jobs of the second kind begin when all choices are written down; until then no job opens a test file.
 """
 
 import json
@@ -18,8 +19,9 @@ from jaxtyping import Float64, Int64
 from pyarrow import parquet
 from rich.console import Console
 
-from wirebert.baselines.fitted import Baseline, ColumnBaseline
+from wirebert.baselines.fitted import ColumnBaseline
 from wirebert.baselines.methods import BASELINES, draw_trials, fit_baseline
+from wirebert.baselines.protocol import Baseline
 from wirebert.baselines.task import Params
 from wirebert.comparison.folds import read_search_pool
 from wirebert.config import RunConfig, resolve_run
@@ -50,8 +52,9 @@ class ComparisonJob:
     """One process of a comparison."""
 
     kind: Kind
-    """`trial`: one method with one set of settings on every fold. `fold`: the recipe on one fold. `plain` and `chosen`: one
-    method with its defaults or with what was chosen, judged on the tests. `run`: the recipe, judged on the tests."""
+    """`trial`: one method with one set of settings on every fold. `fold`: the recipe on one fold. `plain` and
+    `chosen`: one method with its defaults or with what was chosen, evaluated on the tests. `run`: the recipe,
+    evaluated on the tests."""
     method: str
     number: int
     """Of the trial or fold; the seed of the others."""
@@ -116,7 +119,7 @@ def work(out: Path, job: ComparisonJob) -> None:
         elif job.kind == "fold":
             result = _fold(run, folder, job.number, console)
         else:
-            result = _judged_fit(replace(run, seed=job.number), folder, job, out)
+            result = _evaluated_fit(replace(run, seed=job.number), folder, job, out)
         took_s = round(time.perf_counter() - start_s, 1)
         write_atomic(
             folder.path / "result.json", json.dumps({**asdict(job), **result, "took_s": took_s}) + "\n"
@@ -125,7 +128,8 @@ def work(out: Path, job: ComparisonJob) -> None:
 
 
 def choose(out: Path, method: str, run: RunConfig) -> dict[str, object]:
-    """What the folds say of one method: its best trial, and addends for its class probabilities. Written down once."""
+    """What the folds say of one method: its best trial, and logit offsets for its class probabilities.
+    Written down once."""
     path = out / "choices" / f"{method}.json"
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))
@@ -142,11 +146,12 @@ def choose(out: Path, method: str, run: RunConfig) -> dict[str, object]:
         held_out = HeldOutPredictions.read(folders[best])
         choice |= {"trial": best, "params": results[best]["params"]}
     benign = json.loads((out / "classes.json").read_text(encoding="utf-8"))["benign_id"]
-    # Offsets change predicted classes; the TPR at a fixed FPR depends on ranks only, so accuracy stands in for it.
+    # Offsets change predicted classes; the TPR at a fixed FPR depends on ranks only, so accuracy stands in
+    # for it.
     primary = run.evaluation.primary_metric
-    figure = BINARY_ACCURACY if primary == TPR_AT_1PCT_FPR else primary
-    addends = fit_logit_offsets(held_out.probabilities, held_out.class_ids, held_out.folds, benign, figure)
-    choice |= {"logit_offsets": addends.tolist(), "folds": results[0]["folds"]}
+    metric = BINARY_ACCURACY if primary == TPR_AT_1PCT_FPR else primary
+    offsets = fit_logit_offsets(held_out.probabilities, held_out.class_ids, held_out.folds, benign, metric)
+    choice |= {"logit_offsets": offsets.tolist(), "folds": results[0]["folds"]}
     path.parent.mkdir(exist_ok=True)
     write_atomic(path, json.dumps(choice) + "\n")
     return choice
@@ -184,23 +189,23 @@ class HeldOutPredictions:
 
 
 def _trial(run: RunConfig, folder: RunFolder, job: ComparisonJob) -> dict[str, object]:
-    rival = BASELINES[job.method]
-    params = draw_trials(rival, run.comparison.num_trials, run.seed)[job.number]
+    baseline_method = BASELINES[job.method]
+    params = draw_trials(baseline_method, run.comparison.num_trials, run.seed)[job.number]
     data = prepare(run, write_typed_rows(run, folder))
-    ground = read_search_pool(run, data)
+    pool = read_search_pool(run, data)
     scores: list[float] = []
     found: list[HeldOutPredictions] = []
     for fold in range(run.comparison.num_folds):
         is_train, is_stop, is_held_out = (
-            side & ground.is_searched for side in ground.fold_split(fold, run.data.valid_fraction, run.seed)
+            side & pool.is_searched for side in pool.fold_split(fold, run.data.valid_fraction, run.seed)
         )
-        task, coding = ground.task(is_train, is_stop)
-        probabilities = fit_baseline(rival, task, params, run.seed)(ground.rows(coding, is_held_out))
-        class_ids = ground.class_ids[is_held_out]
+        task, coding = pool.task(is_train, is_stop)
+        probabilities = fit_baseline(baseline_method, task, params, run.seed)(pool.rows(coding, is_held_out))
+        class_ids = pool.class_ids[is_held_out]
         scores.append(_score(probabilities, class_ids, data.classes, run.evaluation.primary_metric))
         found.append(HeldOutPredictions(probabilities, class_ids, np.full(len(class_ids), fold)))
     HeldOutPredictions.joined(found).write(folder.path)
-    said: dict[str, object] = {"params": dict(params), "folds": ground.folds.statement}
+    said: dict[str, object] = {"params": dict(params), "folds": pool.folds.statement}
     return {**said, "scores": scores, "score": float(np.mean(scores))}
 
 
@@ -208,21 +213,21 @@ def _score(
     probabilities: Float64[np.ndarray, "rows classes"],
     class_ids: Int64[np.ndarray, " rows"],
     classes: ClassMap,
-    figure: str,
+    metric: str,
 ) -> float:
     benign = None if classes.benign is None else classes.classes.index(classes.benign)
-    judged = LabelledRows(true_ids=class_ids, num_labels=len(classes.classes), benign=benign)
+    labelled = LabelledRows(true_ids=class_ids, num_labels=len(classes.classes), benign=benign)
     scores = None if benign is None else 1 - probabilities[np.newaxis, :, benign]
-    found = paired_metrics(judged, probabilities.argmax(axis=1)[np.newaxis].astype(np.int64), scores)
-    return float(found[figure][0])
+    found = paired_metrics(labelled, probabilities.argmax(axis=1)[np.newaxis].astype(np.int64), scores)
+    return float(found[metric][0])
 
 
 def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dict[str, object]:
-    """The recipe trained on one fold, as `workflows.train` would, and what it makes of the rows held out."""
+    """The recipe trained on one fold, as `workflows.train` would, and its scores of the rows held out."""
     data = prepare(run, write_typed_rows(run, folder))
-    ground = read_search_pool(run, data)
-    is_train, is_stop, is_held_out = ground.fold_split(fold, run.data.valid_fraction, run.seed)
-    train, valid = (ground.part(n, data.train, s) for n, s in (("train", is_train), ("valid", is_stop)))
+    pool = read_search_pool(run, data)
+    is_train, is_stop, is_held_out = pool.fold_split(fold, run.data.valid_fraction, run.seed)
+    train, valid = (pool.part(n, data.train, s) for n, s in (("train", is_train), ("valid", is_stop)))
     # No row is to be called unknown here, and the novelty scorer would take most of the time.
     decision = replace(run.decision, alert_score="attack", novelty_reference_flows=0)
     fold_data = replace(data, train=train, valid=valid)
@@ -230,25 +235,26 @@ def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dic
     artifact = fit_decision(trained, fold_data)
     save_artifact(artifact, folder.model, card=model_card(artifact))
     detector = Detector.load(folder.model, device=run.training.device, precision="fp32")
-    chosen = is_held_out & ground.is_searched
-    tables = ground.part("held_out", data.train, chosen).tables()
+    chosen = is_held_out & pool.is_searched
+    tables = pool.part("held_out", data.train, chosen).tables()
     probabilities = np.concatenate([detector.score(table).probabilities for table in tables]).astype(
         np.float64
     )
-    class_ids = ground.class_ids[chosen]
+    class_ids = pool.class_ids[chosen]
     HeldOutPredictions(probabilities, class_ids, np.full(len(class_ids), fold)).write(folder.path)
     score = _score(probabilities, class_ids, data.classes, run.evaluation.primary_metric)
-    return {"score": score, "folds": ground.folds.statement}
+    return {"score": score, "folds": pool.folds.statement}
 
 
-def _judged_fit(run: RunConfig, folder: RunFolder, job: ComparisonJob, out: Path) -> dict[str, object]:
-    """One method on the rows that the recipe of this seed trains on; tests are opened when its choices stand on disk."""
+def _evaluated_fit(run: RunConfig, folder: RunFolder, job: ComparisonJob, out: Path) -> dict[str, object]:
+    """One method on the rows that the recipe of this seed trains on; tests are opened when its choices stand
+    on disk."""
     params: Params = {}
     if job.kind == "chosen":
         params = cast(Params, json.loads((out / "choices" / f"{job.method}.json").read_text())["params"])
     data = prepare(run, write_typed_rows(run, folder))
-    ground = read_search_pool(run, data)
-    task, coding = ground.task(~ground.is_valid, ground.is_valid)
+    pool = read_search_pool(run, data)
+    task, coding = pool.task(~pool.is_valid, pool.is_valid)
     start_s = time.perf_counter()
     method = BASELINES[job.method]
     predict = fit_baseline(method, task, params, job.number)

@@ -1,7 +1,9 @@
-"""What came of a comparison: every method as it was trained, with every step, and with its seeds averaged.
+"""Results of a comparison: every method with its defaults, tuned and calibrated, and as an ensemble of its
+seeds.
 
-Every method gets the same steps, and each step is fitted before a test file is opened: probabilities are calibrated on the
-validation rows of each seed, class addends come from folds with whole attacks held out, thresholds from validation rows.
+Every method gets the same steps, and each step is fitted before a test file is opened: probabilities are
+calibrated on the validation rows of each seed, logit offsets come from folds with whole attacks held out,
+thresholds from validation rows.
 """
 
 import hashlib
@@ -30,6 +32,7 @@ from wirebert.metrics.confusion import class_metrics, confusion_matrix
 from wirebert.metrics.registry import TPR_AT_1PCT_FPR, compared_titles
 from wirebert.metrics.reliability import calibration_error
 from wirebert.metrics.significance import TPR_TARGET_FPR, LabelledRows
+from wirebert.metrics.split_metrics import SubsetMetrics
 from wirebert.metrics.thresholds import fit_threshold, threshold_metrics
 from wirebert.report.comparison import Comparison, Predictions, SplitComparison, compare_methods
 from wirebert.report.report import FileUsage, read_json
@@ -38,7 +41,9 @@ from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 
-AS_TRAINED, EVERY_STEP, AVERAGED = "as trained", "every step", "every step, seeds averaged"
+DEFAULT, CALIBRATED, ENSEMBLE = "default", "tuned + calibrated", "seed ensemble"
+"""The states of a method: with its own defaults; with searched settings, logit offsets and calibration; and
+those with probabilities averaged over its seeds."""
 _SMALLEST = 1e-12
 
 
@@ -68,17 +73,18 @@ class MethodPredictions:
     name: str
     probabilities: Float64[np.ndarray, "seeds flows classes"]
     scores: Float64[np.ndarray, "seeds flows"] | None
-    """What alerts go by; steps that change probabilities leave attack score and novelty joined as they are."""
+    """What alerts go by; steps that change probabilities leave attack score and novelty combined as they
+    are."""
     valid_scores: tuple[Float64[np.ndarray, " _"], ...]
     """The same of each seed's validation rows, and below which of them are attacks."""
     valid_attacks: tuple[Bool[np.ndarray, " _"], ...]
 
 
 def compare_results(
-    out: Path, run: RunConfig, entrants: Sequence[MethodRuns], classes: Sequence[str], benign: str | None
+    out: Path, run: RunConfig, all_runs: Sequence[MethodRuns], classes: Sequence[str], benign: str | None
 ) -> tuple[Comparison, dict[str, list[History]]]:
     """Everything that is said of the methods, on every test split, and how our trainings went."""
-    first = entrants[0].chosen[0]
+    first = all_runs[0].chosen[0]
     names = sorted(path.stem for path in (first.path / "predictions").glob("*.parquet"))
     tests = [name for name in names if name not in ("valid", "held_out")]
     splits: list[SplitComparison] = []
@@ -86,45 +92,47 @@ def compare_results(
     notes: list[str] = []
     for test in tests:
         rows = read_predictions(first.predictions(test))
-        stands = [
-            stand for entrant in entrants for stand in predictions_of(entrant, test, rows, classes, benign)
+        all_predictions = [
+            candidate for runs in all_runs for candidate in predictions_of(runs, test, rows, classes, benign)
         ]
         for mapped, suffix in _maps(rows, run.comparison.alternative_label_map):
-            split, few = _compare(f"{test}{suffix}", mapped, stands, classes, benign, run)
+            split, few = _compare(f"{test}{suffix}", mapped, all_predictions, classes, benign, run)
             splits.append(split)
-            for stand in stands:
-                facts.setdefault(stand.name, {}).update(few_facts(f"{test}{suffix}", mapped, stand, classes))
+            for candidate in all_predictions:
+                facts.setdefault(candidate.name, {}).update(
+                    few_facts(f"{test}{suffix}", mapped, candidate, classes)
+                )
             notes += few
-        for stand in stands:
-            facts[stand.name] |= point_facts(test, rows, stand, classes, benign)
-    for entrant in entrants:
-        facts[f"{entrant.title}, {EVERY_STEP}"] |= _choice_facts(out, entrant)
+        for candidate in all_predictions:
+            facts[candidate.name] |= point_facts(test, rows, candidate, classes, benign)
+    for runs in all_runs:
+        facts[f"{runs.title}, {CALIBRATED}"] |= _choice_facts(out, runs)
     comparison = Comparison(
-        title=f"{out.name}: {len(entrants)} methods on the same rows",
+        title=f"{out.name}: {len(all_runs)} methods on the same rows",
         primary=run.evaluation.primary_metric,
         splits=tuple(splits),
         facts=facts,
-        files=_judged(out, first, tests),
-        notes=(*notes, *_familiarity(entrants, tests), *_choice_notes(out)),
+        files=_file_usage(out, first, tests),
+        notes=(*notes, *_train_overlap_notes(all_runs, tests), *_choice_notes(out)),
     )
-    ours = [folder for entrant in entrants if entrant.name == RECIPE for folder in entrant.chosen]
+    ours = [folder for runs in all_runs if runs.name == RECIPE for folder in runs.chosen]
     histories = [History.of(read_metrics(folder.metrics)) for folder in ours if folder.metrics.exists()]
     return comparison, {RECIPE: histories} if histories else {}
 
 
 def predictions_of(
-    entrant: MethodRuns, test: str, rows: SplitPredictions, classes: Sequence[str], benign: str | None
+    runs: MethodRuns, test: str, rows: SplitPredictions, classes: Sequence[str], benign: str | None
 ) -> list[MethodPredictions]:
-    """The method as trained, with every step, and with every step and its seeds averaged."""
+    """The method in each of its states."""
     states = [
-        _predictions(entrant, AS_TRAINED, entrant.plain, test, rows, classes, benign),
-        _predictions(entrant, EVERY_STEP, entrant.chosen, test, rows, classes, benign),
+        _predictions(runs, DEFAULT, runs.plain, test, rows, classes, benign),
+        _predictions(runs, CALIBRATED, runs.chosen, test, rows, classes, benign),
     ]
-    if len(entrant.chosen) > 1:
+    if len(runs.chosen) > 1:
         mean = states[-1].probabilities.mean(axis=0, keepdims=True)
         scores = states[-1].scores
         scores = None if scores is None else scores.mean(axis=0, keepdims=True)
-        name = f"{entrant.title}, {AVERAGED}"
+        name = f"{runs.title}, {ENSEMBLE}"
         states.append(
             MethodPredictions(name=name, probabilities=mean, scores=scores, valid_scores=(), valid_attacks=())
         )
@@ -132,7 +140,7 @@ def predictions_of(
 
 
 def _predictions(
-    entrant: MethodRuns,
+    runs: MethodRuns,
     state: str,
     folders: Sequence[RunFolder],
     test: str,
@@ -149,11 +157,11 @@ def _predictions(
         assert told[0].fingerprint == rows.fingerprint, f"{folder.path}: other rows"
         own, valid = (read_probabilities(folder.predictions(split), classes) for split in (test, "valid"))
         valid_ids = _true_ids(told[1], classes)
-        if state == EVERY_STEP:
+        if state == CALIBRATED:
             # Of validation rows alone: no row of a test has a say in any step.
-            own, valid = (add_logit_offsets(part, entrant.logit_offsets) for part in (own, valid))
-            # Addends and class weights tilt the classes on purpose, and a richer scaling would put them back.
-            methods = METHODS[:2] if entrant.reweights_classes or entrant.logit_offsets.any() else METHODS
+            own, valid = (add_logit_offsets(part, runs.logit_offsets) for part in (own, valid))
+            # Offsets and class weights reweight the classes on purpose, and a richer scaling would undo that.
+            methods = METHODS[:2] if runs.reweights_classes or runs.logit_offsets.any() else METHODS
             scaling = choose_scaling(_logs(valid), valid_ids, methods=methods, seed=0)
             own, valid = (softmax(scaling.apply(_logs(part))) for part in (own, valid))
         found.append(own)
@@ -165,7 +173,7 @@ def _predictions(
         )
         attacks.append(valid_ids != at)
     return MethodPredictions(
-        name=f"{entrant.title}, {state}",
+        name=f"{runs.title}, {state}",
         probabilities=np.stack(found),
         scores=None if benign is None else np.stack([own for own, _ in scores]),
         valid_scores=tuple(valid for _, valid in scores),
@@ -176,48 +184,48 @@ def _predictions(
 def _compare(
     name: str,
     rows: SplitPredictions,
-    stands: Sequence[MethodPredictions],
+    all_predictions: Sequence[MethodPredictions],
     classes: Sequence[str],
     benign: str | None,
     run: RunConfig,
 ) -> tuple[SplitComparison, list[str]]:
     names = [*classes, *sorted(set(rows.true) - set(classes))]
-    judged = as_labelled_rows(rows, names, benign)
+    labelled = as_labelled_rows(rows, names, benign)
     contenders = [
         Predictions(
-            name=stand.name,
-            predicted=stand.probabilities.argmax(axis=2).astype(np.int64),
-            scores=stand.scores,
+            name=candidate.name,
+            predicted=candidate.probabilities.argmax(axis=2).astype(np.int64),
+            scores=candidate.scores,
         )
-        for stand in stands
+        for candidate in all_predictions
     ]
-    states = [state for state in (EVERY_STEP, AVERAGED) if stands[0].name.startswith(f"{RECIPE}, ")]
-    having = {stand.name for stand in stands}
-    titles = dict.fromkeys(stand.name.partition(", ")[0] for stand in stands)
+    states = [state for state in (CALIBRATED, ENSEMBLE) if all_predictions[0].name.startswith(f"{RECIPE}, ")]
+    having = {candidate.name for candidate in all_predictions}
+    titles = dict.fromkeys(candidate.name.partition(", ")[0] for candidate in all_predictions)
     pairs = [
         (f"{RECIPE}, {state}", f"{title}, {state}")
         for state in states
         for title in titles
         if title != RECIPE and {f"{RECIPE}, {state}", f"{title}, {state}"} <= having
     ]
-    figures = dict.fromkeys([run.evaluation.primary_metric, TPR_AT_1PCT_FPR])
+    metrics = dict.fromkeys([run.evaluation.primary_metric, TPR_AT_1PCT_FPR])
     split = compare_methods(
         name,
-        judged,
+        labelled,
         contenders,
-        tuple(figures),
+        tuple(metrics),
         classes=names,
         pairs=pairs,
         num_resamples=run.evaluation.num_resamples,
     )
-    few = few_classes(judged, names)
+    few = few_classes(labelled, names)
     note = f"On {name}, classes with fewer than {FEW_FLOWS} rows, whose figures say little: {', '.join(few)}."
     return split, [note] if few else []
 
 
-def few_classes(judged: LabelledRows, names: Sequence[str]) -> list[str]:
+def few_classes(labelled: LabelledRows, names: Sequence[str]) -> list[str]:
     """Classes that have rows, but fewer than `FEW_FLOWS`."""
-    counts = np.bincount(judged.true_ids, minlength=len(names))
+    counts = np.bincount(labelled.true_ids, minlength=len(names))
     return [
         f"{name} ({count})"
         for name, count in zip(names, counts.tolist(), strict=True)
@@ -226,7 +234,7 @@ def few_classes(judged: LabelledRows, names: Sequence[str]) -> list[str]:
 
 
 def few_facts(
-    name: str, rows: SplitPredictions, stand: MethodPredictions, classes: Sequence[str]
+    name: str, rows: SplitPredictions, candidate: MethodPredictions, classes: Sequence[str]
 ) -> dict[str, str]:
     """Macro F1 over the classes with rows enough, where there are others."""
     names = [*classes, *sorted(set(rows.true) - set(classes))]
@@ -234,32 +242,38 @@ def few_facts(
     counts = np.bincount(true_ids, minlength=len(names))
     if not ((counts > 0) & (counts < FEW_FLOWS)).any():
         return {}
-    predicted = stand.probabilities.argmax(axis=2).astype(np.int64)
+    predicted = candidate.probabilities.argmax(axis=2).astype(np.int64)
     matrices = np.stack([confusion_matrix(true_ids, own, len(names)) for own in predicted]).astype(np.float64)
     f1 = class_metrics(matrices)["f1"][:, counts >= FEW_FLOWS].mean(axis=1)
     return {f"{name}: macro F1 without classes below {FEW_FLOWS} rows": f"{f1.mean():.3f}"}
 
 
 def point_facts(
-    name: str, rows: SplitPredictions, stand: MethodPredictions, classes: Sequence[str], benign: str | None
+    name: str,
+    rows: SplitPredictions,
+    candidate: MethodPredictions,
+    classes: Sequence[str],
+    benign: str | None,
 ) -> dict[str, str]:
     """Calibration, and what becomes of a threshold that keeps 1 % false positives on validation rows."""
     true_ids = _true_ids(rows, [*classes, *sorted(set(rows.true) - set(classes))])
     errors = [
-        calibration_error(own.max(axis=1), own.argmax(axis=1) == true_ids) for own in stand.probabilities
+        calibration_error(own.max(axis=1), own.argmax(axis=1) == true_ids) for own in candidate.probabilities
     ]
     facts = {f"{name}: calibration error": f"{np.mean(errors):.3f}"}
     if (
         benign is None
-        or stand.scores is None
-        or not stand.valid_scores
-        or not all((~own).any() for own in stand.valid_attacks)
+        or candidate.scores is None
+        or not candidate.valid_scores
+        or not all((~own).any() for own in candidate.valid_attacks)
     ):
         return facts
     place = classes.index(benign)
     points = [
         threshold_metrics(own, true_ids != place, fit_threshold(scores, is_attack, TPR_TARGET_FPR))
-        for own, scores, is_attack in zip(stand.scores, stand.valid_scores, stand.valid_attacks, strict=True)
+        for own, scores, is_attack in zip(
+            candidate.scores, candidate.valid_scores, candidate.valid_attacks, strict=True
+        )
     ]
     found = [(point.fpr, point.tpr) for point in points]
     shares = np.array([pair for pair in found if None not in pair], dtype=np.float64).reshape(-1, 2)
@@ -288,9 +302,9 @@ def _logs(probabilities: Float64[np.ndarray, "flows classes"]) -> Float64[np.nda
     return np.log(probabilities.clip(_SMALLEST))
 
 
-def _choice_facts(out: Path, entrant: MethodRuns) -> dict[str, str]:
-    facts = {"class addends": ", ".join(f"{value:+.2f}" for value in entrant.logit_offsets)}
-    results = [folder.path / "result.json" for folder in entrant.chosen]
+def _choice_facts(out: Path, runs: MethodRuns) -> dict[str, str]:
+    facts = {"logit offsets": ", ".join(f"{value:+.2f}" for value in runs.logit_offsets)}
+    results = [folder.path / "result.json" for folder in runs.chosen]
     found = [json.loads(path.read_text(encoding="utf-8")) for path in results if path.exists()]
     if found:
         params = cast(Mapping[str, object], found[0]["params"])
@@ -300,10 +314,10 @@ def _choice_facts(out: Path, entrant: MethodRuns) -> dict[str, str]:
         facts["training (s)"] = f"{np.mean([result['fit_s'] for result in found]):,.1f}"
         facts["scored rows/s"] = f"{np.mean([result['rows_per_s'] for result in found]):,.0f}"
     else:
-        reports = [read_json(folder.report_json) for folder in entrant.chosen]
+        reports = [read_json(folder.report_json) for folder in runs.chosen]
         facts["chosen settings"] = "the recipe's"
         facts["training (s)"] = f"{np.mean([report.timing.get('training', 0.0) for report in reports]):,.1f}"
-    path = out / "choices" / f"{entrant.name}.json"
+    path = out / "choices" / f"{runs.name}.json"
     choice = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if "params" in choice:
         scores = choice["scores"]
@@ -321,11 +335,12 @@ def _choice_notes(out: Path) -> list[str]:
     folds = {json.loads(path.read_text(encoding="utf-8"))["folds"] for path in paths}
     recipe = hashlib.sha256((out / "recipe.toml").read_bytes()).hexdigest()
     return [
-        f"Choices were made on folds of the training file: {'; '.join(sorted(folds))}. Recipe sha256 {recipe}."
+        f"Choices were made on folds of the training file: {'; '.join(sorted(folds))}. "
+        f"Recipe sha256 {recipe}."
     ]
 
 
-def _judged(out: Path, first: RunFolder, tests: Sequence[str]) -> dict[str, FileUsage]:
+def _file_usage(out: Path, first: RunFolder, tests: Sequence[str]) -> dict[str, FileUsage]:
     if not first.report_json.exists():
         return {}
     reads = read_ledger(out / "jobs" / "test_reads.jsonl")
@@ -337,13 +352,10 @@ def _judged(out: Path, first: RunFolder, tests: Sequence[str]) -> dict[str, File
     }
 
 
-def _familiarity(entrants: Sequence[MethodRuns], tests: Sequence[str]) -> list[str]:
-    """Our figures on rows that training has seen, and has not."""
+def _train_overlap_notes(all_runs: Sequence[MethodRuns], tests: Sequence[str]) -> list[str]:
+    """Metrics of the recipe on rows whose tokens occur in training, and on all others."""
     reports = [
-        read_json(folder.report_json)
-        for entrant in entrants
-        if entrant.name == RECIPE
-        for folder in entrant.chosen
+        read_json(folder.report_json) for runs in all_runs if runs.name == RECIPE for folder in runs.chosen
     ]
     notes: list[str] = []
     for test in tests:
@@ -353,13 +365,18 @@ def _familiarity(entrants: Sequence[MethodRuns], tests: Sequence[str]) -> list[s
             if (split := report.splits[test]).train_overlap is not None
         ]
         if found:
-            seen, unseen = [own.seen for own in found], [own.unseen for own in found]
+            seen, unseen = [one.seen for one in found], [one.unseen for one in found]
             notes.append(
-                f"On {test}, {RECIPE} as trained, {seen[0].num_flows:,} rows whose tokens occur in training: accuracy "
-                f"{np.mean([own.accuracy for own in seen]):.3f}, macro F1 {np.mean([own.macro_f1 for own in seen]):.3f}; the other "
-                f"{unseen[0].num_flows:,}: {np.mean([own.accuracy for own in unseen]):.3f}, {np.mean([own.macro_f1 for own in unseen]):.3f}."
+                f"On {test}, {RECIPE} with default settings: {_mean_metrics(seen)} on the "
+                f"{seen[0].num_flows:,} rows whose tokens occur in training, {_mean_metrics(unseen)} on the other "
+                f"{unseen[0].num_flows:,}."
             )
     return notes
+
+
+def _mean_metrics(subsets: Sequence[SubsetMetrics]) -> str:
+    accuracy, macro = (np.mean([getattr(one, key) for one in subsets]) for key in ("accuracy", "macro_f1"))
+    return f"accuracy {accuracy:.3f}, macro F1 {macro:.3f}"
 
 
 def as_markdown(comparison: Comparison) -> str:

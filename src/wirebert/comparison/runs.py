@@ -1,4 +1,4 @@
-"""Run folders side by side: which of them judged the same flows, and what became of it.
+"""Run folders side by side: which were evaluated on the same flows, and how they compare.
 
 Runs that share every setting but the seed are one method, trained several times.
 """
@@ -74,7 +74,8 @@ def compare_runs(
 
 
 def group_runs(paths: Sequence[Path]) -> list[RunGroup]:
-    """Runs with the same settings but for the seed as one method, in the order given; each method has a name of its own.
+    """Runs with the same settings but for the seed as one method, in the order given; each method has a name
+    of its own.
 
     A run of equal settings and seed is the same training again, and stands by itself.
     """
@@ -105,19 +106,19 @@ def _compare_split(name: str, methods: Sequence[RunGroup], num_resamples: int) -
     having = [report for report in reports if name in report.splits]
     size = having[0].splits[name].num_flows
     if len(having) < len(reports):
-        note = f"Only {len(having)} of {len(reports)} runs have this split, so there is no test of the difference."
+        note = f"Only {len(having)} of {len(reports)} runs have this split, so differences are not tested."
         return SplitComparison(name=name, num_flows=size, num_clusters=0, note=note)
     shas = {report.data.test_usage[name].sha256 for report in reports if name in report.data.test_usage}
     read = [[read_predictions(folder.predictions(name)) for folder in method.folders] for method in methods]
     every = [rows for runs in read for rows in runs]
     if len(shas) > 1 or len({rows.fingerprint for rows in every}) > 1:
         note = (
-            "The runs did not judge the same flows (another file, or another seed's split), so nothing is compared here; "
-            "`wirebert report RUN` has each run's own figures."
+            "The runs were evaluated on different flows (another file, or another seed's split), so they are "
+            "not compared; `wirebert report RUN` shows the metrics of each run."
         )
         return SplitComparison(name=name, num_flows=size, num_clusters=0, note=note)
     names = sorted({name for rows in every for name in (*rows.true, *rows.names)})
-    judged = as_labelled_rows(every[0], names, reports[0].data.benign)
+    labelled = as_labelled_rows(every[0], names, reports[0].data.benign)
     contenders = [
         Predictions(
             name=method.name,
@@ -127,7 +128,7 @@ def _compare_split(name: str, methods: Sequence[RunGroup], num_resamples: int) -
         for method, runs in zip(methods, read, strict=True)
     ]
     return compare_methods(
-        name, judged, contenders, tuple(compared_titles()), classes=names, num_resamples=num_resamples
+        name, labelled, contenders, tuple(compared_titles()), classes=names, num_resamples=num_resamples
     )
 
 
@@ -137,7 +138,7 @@ def _stacked(runs: Sequence[SplitPredictions]) -> Float64[np.ndarray, "seeds flo
 
 
 def _primary(methods: Sequence[RunGroup]) -> str:
-    """The primary figure that all runs name, else macro F1."""
+    """The primary metric that all runs name, else macro F1."""
     named: set[object] = set()
     for report in (report for method in methods for report in method.reports):
         section = report.settings.get("evaluation")

@@ -1,12 +1,14 @@
-"""`wirebert compare` on several splits of one file: a comparison for each, choices included, and one over all.
+"""`wirebert compare` on several splits of one file: a comparison for each, choices included, and one over
+all.
 
-Several splits of one file as one comparison: what a method does on rows like these, trained on rows like those.
+Several splits of one file as one comparison: what a method does on rows like these, trained on rows like
+those.
 
-Splits share most of their training rows, and test rows too, so their figures vary less than those of new data would. The
-variance is enlarged for that.
+Splits share most of their training rows, and test rows too, so their metrics vary less than those of new data
+would. The variance is enlarged for that.
 
-Source: Nadeau and Bengio, "Inference for the generalization error", Machine Learning 52, 2003, section 3 (the corrected
-resampled t-test).
+Source: Nadeau and Bengio, "Inference for the generalization error", Machine Learning 52, 2003, section 3 (the
+corrected resampled t-test).
 """
 
 from collections.abc import Sequence
@@ -35,7 +37,7 @@ from wirebert.report.comparison import (
 
 
 def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitComparison:
-    """The mean over at least two splits of each figure that all of them have, and of each difference.
+    """The mean over at least two splits of each metric that all of them have, and of each difference.
 
     Args:
         test_share: Of the rows that were tested on.
@@ -107,7 +109,7 @@ def _differences(splits: Sequence[Sequence[Difference]], test_share: float) -> t
 def corrected_interval(values: Float64[np.ndarray, " splits"], test_share: float) -> DifferenceInterval:
     """95 % interval of the mean of one value per split, and p-value of none, from Student's t distribution.
 
-    >>> corrected_interval(np.array([0.01, 0.03]), 0.5).p  # t = 0.02 / sqrt((1 / 2 + 1) * 0.0002), one degree of freedom
+    >>> corrected_interval(np.array([0.01, 0.03]), 0.5).p  # t = 1.15, one degree of freedom
     0.454...
     """
     if np.ptp(values) == 0:
@@ -126,15 +128,16 @@ def corrected_interval(values: Float64[np.ndarray, " splits"], test_share: float
 def compare_on_splits(
     run: RunConfig, out: Path, recipe_text: str, num_jobs: int, console: Console
 ) -> Comparison:
-    """`competing.run_comparison` on each of `comparison.num_splits` splits, in a folder of its own, and the mean over them.
+    """`compare.run_comparison` on each of `comparison.num_splits` splits, in a folder of its own, and the
+    mean over them.
 
     Raises:
         ConfigError: there is a test file, which is the same whatever the split.
     """
     if run.test or not run.data.test_fraction:
         raise ConfigError(
-            f"comparison.num_splits must be 1 where tests are files of their own, got {run.comparison.num_splits}; set "
-            "data.test_fraction instead of --test"
+            "comparison.num_splits must be 1 with separate test files, got "
+            f"{run.comparison.num_splits}; set data.test_fraction instead of --test"
         )
     first = run.seed if run.data.split_seed is None else run.data.split_seed
     alone = replace(run.comparison, num_splits=1)
@@ -160,10 +163,11 @@ def _joined(comparisons: dict[int, Comparison], run: RunConfig) -> Comparison:
         for name in by_name[0]
         if all(name in own for own in by_name)
     )
+    first_estimates = {seed: comparison.splits[0].estimates for seed, comparison in comparisons.items()}
     facts = {
         method: {
-            f"{METRICS[primary].title} on split {split_seed}": f"{comparison.splits[0].estimates[method][primary].value:.3f}"
-            for split_seed, comparison in comparisons.items()
+            f"{METRICS[primary].title} on split {split_seed}": f"{estimates[method][primary].value:.3f}"
+            for split_seed, estimates in first_estimates.items()
         }
         for method in splits[0].estimates
     }
@@ -173,8 +177,8 @@ def _joined(comparisons: dict[int, Comparison], run: RunConfig) -> Comparison:
         splits=splits,
         facts=facts,
         notes=(
-            "Each split has a comparison of its own, choices included, in a folder of its own (split-N/compare.html).",
-            "Splits of one file share most of their rows: intervals and p-values are those of Nadeau and Bengio's corrected "
-            "resampled t-test.",
+            "Each split is a separate comparison, choices included (split-N/compare.html).",
+            "Splits of one file share most of their rows: intervals and p-values are those of Nadeau and "
+            "Bengio's corrected resampled t-test.",
         ),
     )

@@ -1,7 +1,8 @@
 """Several scores of a flow as one: how surprised one would be to see each of them on a benign flow, added up.
 
-A score says nothing about another one's scale, but how rarely benign flows reach it does. Minus the logarithm of that share
-is a surprise in nats, and the surprises of independent scores add up. Where one of them is worth more, it counts more.
+A score says nothing about another one's scale, but how rarely benign flows reach it does. Minus the logarithm
+of that share is a surprise in nats, and the surprises of independent scores add up. Where one of them is
+worth more, it counts more.
 
 Source: Fisher, "Statistical methods for research workers", 4th edition, 1932, section 21.1.
 """
@@ -15,7 +16,7 @@ MAX_KNOTS = 500
 """Scores of benign flows that are kept of each kind."""
 
 TAIL_FRACTION = 0.01
-"""Highest scores of benign flows by which scores above all of them are told apart."""
+"""Highest scores of benign flows by which scores above all of them are distinguished."""
 
 _LEAST = 2.0**-53
 """An attack score is never nearer to 0 or 1 than double precision can tell."""
@@ -24,7 +25,8 @@ _LEAST = 2.0**-53
 def neg_log_p_value(
     known: Float64[np.ndarray, " benign"], scores: Float64[np.ndarray, " flows"]
 ) -> Float64[np.ndarray, " flows"]:
-    """Minus the logarithm of the share of benign flows that score as high (nats), each flow counted among them.
+    """Minus the logarithm of the share of benign flows that score as high (nats), each flow counted among
+    them.
 
     >>> neg_log_p_value(np.array([1.0, 2.0, 3.0]), np.array([0.0, 2.0, 9.0])).round(3)
     array([-0.   ,  0.288,  1.386])
@@ -43,8 +45,8 @@ def log_odds(shares: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*sha
 class NegLogPValue:
     """`neg_log_p_value` from some of the benign flows' scores: exact at these, straight lines between them.
 
-    Above all of them it goes on rising as if the highest were exponentially distributed, so that what no benign flow
-    reaches is still put in order.
+    Above all of them it goes on rising as if the highest were exponentially distributed, so that what no
+    benign flow reaches is still put in order.
     """
 
     scores: tuple[float, ...]
@@ -58,8 +60,8 @@ class NegLogPValue:
     def fit(known: Float64[np.ndarray, " benign"]) -> "NegLogPValue":
         """Of the scores of these benign flows, of which there is at least one.
 
-        Of many flows the highest scores are all kept, and the fewer the lower: neighbours are a constant factor of the
-        share apart.
+        Of many flows the highest scores are all kept, and the fewer the lower: neighbours are a constant
+        factor of the share apart.
         """
         falling = np.sort(known)[::-1]
         ranks = np.arange(1, len(falling) + 1)
@@ -67,7 +69,8 @@ class NegLogPValue:
             ranks = np.geomspace(1, len(falling), MAX_KNOTS).round().astype(np.int64)
         scores = np.unique(falling[ranks - 1])
         tail = falling[: max(2, round(TAIL_FRACTION * len(falling))) + 1]
-        # One over the mean excess, with one more flow that is 1 above: there is a slope where the highest are all equal.
+        # One over the mean excess, with one more flow that is 1 above: there is a slope where the highest are
+        # all equal.
         slope = len(tail) / (1 + float((tail - tail[-1]).sum()))
         return NegLogPValue(
             scores=tuple(scores.tolist()), nats=tuple(neg_log_p_value(known, scores).tolist()), slope=slope
@@ -105,7 +108,7 @@ class CombinedAlertScore:
     def scores(
         self, attack_scores: Float64[np.ndarray, " flows"], novelty: Float64[np.ndarray, " flows"]
     ) -> Float64[np.ndarray, " flows"]:
-        """The alarm score of each flow; it falls with neither of the two."""
+        """The alert score of each flow; it falls with neither of the two."""
         return self.attack.of(log_odds(attack_scores)) + self.novelty_weight * self.novelty.of(novelty)
 
     def goes_by_novelty(

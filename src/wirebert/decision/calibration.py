@@ -1,6 +1,7 @@
-"""Probabilities that mean what they say: scaling of logits, and another share of each class than training had.
+"""Probabilities that mean what they say: scaling of logits, and another share of each class than training
+had.
 
-Everything here is a factor and an addend per class logit, so that it can be folded into a model's last layer.
+Everything here is a scale and a bias per class logit, so that it can be folded into a model's last layer.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +12,8 @@ from jaxtyping import Float, Float64, Int64
 
 Method = Literal["none", "temperature", "biases", "vector"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
-"""From nothing to fit to most: one factor for all classes, that and an addend per class, a factor and an addend each."""
+"""From nothing to fit to most: one scale for all classes, that and a bias per class, a scale and a bias
+each."""
 
 NUM_FOLDS: Final = 5
 _MOST_STEPS: Final = 50
@@ -20,7 +22,7 @@ TINY: Final = 1e-300
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogitScaling:
-    """Logit of class c -> `factors[c]` * logit + `addends[c]`."""
+    """Logit of class c -> `scales[c]` * logit + `biases[c]`."""
 
     method: Method
     scale: Float64[np.ndarray, " classes"]
@@ -38,16 +40,17 @@ class LogitScaling:
     def with_prior(
         self, old: Float64[np.ndarray, " classes"], new: Float64[np.ndarray, " classes"]
     ) -> "LogitScaling":
-        """The same for traffic in which the classes have the shares `new` instead of `old`; shares of 0 count as tiny.
+        """The same for traffic in which the classes have the shares `new` instead of `old`; shares of 0 count
+        as tiny.
 
-        Source: Saerens, Latinne & Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities",
-        Neural Computation 2002, equation 2.4.
+        Source: Saerens, Latinne & Decaestecker, "Adjusting the outputs of a classifier to new a priori
+        probabilities", Neural Computation 2002, equation 2.4.
         """
         return self.moved(np.log(new.clip(TINY)) - np.log(old.clip(TINY)))
 
-    def moved(self, addends: Float64[np.ndarray, " classes"]) -> "LogitScaling":
+    def moved(self, biases: Float64[np.ndarray, " classes"]) -> "LogitScaling":
         """The same with these added to the logits after it."""
-        return replace(self, bias=self.bias + addends)
+        return replace(self, bias=self.bias + biases)
 
 
 def softmax(logits: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, "flows classes"]:
@@ -70,12 +73,12 @@ def fit_scaling(
 ) -> LogitScaling:
     """The scaling of least log-loss on these flows; none where there are no flows.
 
-    Newton's method on a convex loss. One flow's worth of pull holds factors at 1 and addends at 0, so that a class
-    without a flow here is not scaled away.
+    Newton's method on a convex loss. One flow's worth of pull holds scales at 1 and biases at 0, so that a
+    class without a flow here is not scaled away.
 
-    Source: Guo et al., "On calibration of modern neural networks", ICML 2017, section 4.2 (temperature and vector
-    scaling); Alexandari et al., "Maximum likelihood with bias-corrected calibration is hard-to-beat at label shift
-    adaptation", ICML 2020 (temperature with biases).
+    Source: Guo et al., "On calibration of modern neural networks", ICML 2017, section 4.2 (temperature and
+    vector scaling); Alexandari et al., "Maximum likelihood with bias-corrected calibration is hard-to-beat at
+    label shift adaptation", ICML 2020 (temperature with biases).
 
     NOTE[DIFF]: the papers do without the pull.
     """
@@ -101,8 +104,8 @@ def fit_scaling(
             break
         moved = moved - length * step
         loss, gradient, curvature = tried
-    factors, addends = np.split(start + free @ moved, 2)
-    return LogitScaling(method=method, scale=factors, bias=addends)
+    scales, biases = np.split(start + free @ moved, 2)
+    return LogitScaling(method=method, scale=scales, bias=biases)
 
 
 def choose_scaling(
@@ -112,8 +115,8 @@ def choose_scaling(
     methods: tuple[Method, ...] = METHODS,
     seed: int,
 ) -> LogitScaling:
-    """The simplest of `methods` that no richer one beats in cross-validation by more than two standard errors of their
-    difference, fitted on all flows.
+    """The simplest of `methods` that no richer one beats in cross-validation by more than two standard errors
+    of their difference, fitted on all flows.
 
     A richer method always fits its own flows better; only flows that it was not fitted on can speak for it.
     """
@@ -149,7 +152,8 @@ def priors_by_likelihood(
     num_steps: int = 1000,
     tolerance: float = 1e-7,
 ) -> Float64[np.ndarray, " classes"]:
-    """Share of each class in unlabelled traffic, from a calibrated model's probabilities: the likeliest shares, by EM.
+    """Share of each class in unlabelled traffic, from a calibrated model's probabilities: the likeliest
+    shares, by EM.
 
     True only where flows of a class look as they did in training, and no class is new.
 
@@ -178,8 +182,8 @@ def priors_by_confusion(
     Args:
         confusion: Row: true class; column: mean probability of each class on flows of that true class.
 
-    Source: Lipton, Wang & Smola, "Detecting and correcting for label shift with black box predictors", ICML 2018,
-    section 4 (here with probabilities for verdicts). Negative shares, which noise makes, are cut to 0.
+    Source: Lipton, Wang & Smola, "Detecting and correcting for label shift with black box predictors", ICML
+    2018, section 4 (here with probabilities for verdicts). Negative shares, which noise makes, are cut to 0.
     """
     solved = np.linalg.lstsq(confusion.T, probabilities.mean(axis=0), rcond=None)[0].clip(0)
     return solved / solved.sum() if solved.sum() > 0 else trained
@@ -188,7 +192,8 @@ def priors_by_confusion(
 def mean_probabilities(
     probabilities: Float[np.ndarray, "flows classes"], class_ids: Int64[np.ndarray, " flows"]
 ) -> Float64[np.ndarray, "classes classes"]:
-    """Mean probabilities of the flows of each true class; a class without a flow is taken for always right."""
+    """Mean probabilities of the flows of each true class; a class without a flow is taken for always
+    right."""
     table = np.eye(probabilities.shape[1])
     for class_id in np.unique(class_ids):
         table[class_id] = probabilities[class_ids == class_id].mean(axis=0)
@@ -196,7 +201,7 @@ def mean_probabilities(
 
 
 def _free_directions(method: Method, num_classes: int) -> Float64[np.ndarray, "parameters free"]:
-    """Columns: how each free number moves the factors, then the addends."""
+    """Columns: how each free number moves the scales, then the biases."""
     together = np.concatenate([np.ones(num_classes), np.zeros(num_classes)])[:, None]
     everything = np.eye(2 * num_classes)
     return {
@@ -217,8 +222,8 @@ def _penalised(
     """Loss, gradient and curvature at `start + free @ moved`."""
     num_flows, num_classes = logits.shape
     away = free @ moved
-    factors, addends = np.split(start + away, 2)
-    scaled = logits * factors + addends
+    scales, biases = np.split(start + away, 2)
+    scaled = logits * scales + biases
     probabilities = softmax(scaled)
     error = probabilities.copy()
     error[np.arange(num_flows), class_ids] -= 1

@@ -10,7 +10,7 @@ from jaxtyping import Float64
 
 from wirebert.data.labels import ClassMap
 from wirebert.errors import ConfigError
-from wirebert.metrics.split_metrics import FALSE_POSITIVE_RATES
+from wirebert.metrics.thresholds import FALSE_POSITIVE_RATES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,8 +18,8 @@ class DecisionConfig:
     """What probabilities mean and where alerts are raised: the settings of section `decision`."""
 
     calibration: Literal["auto", "none", "temperature", "biases", "vector"] = "auto"
-    """How logits are scaled to the validation flows; auto: the best in cross-validation by log-loss, but none or
-    temperature where class weights or logit adjustment tilt the classes on purpose."""
+    """How logits are scaled to the validation flows; auto: the best in cross-validation by log-loss, but none
+    or temperature where class weights or logit adjustment tilt the classes on purpose."""
 
     prior: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
     """Class -> its share of the traffic in use, in (0, 1); other classes share the rest as in training. Empty: as in
@@ -34,17 +34,18 @@ class DecisionConfig:
     too few for that."""
 
     alert_score: Literal["attack", "attack_and_novelty"] = "attack"
-    """What raises alerts: the attack score, or that and the novelty, each by how rarely benign validation flows reach it.
-    The latter finds more attacks of which training had none, and alarms at benign flows that are new, too; it needs
-    unknown_flows and a benign class, and scoring is slower."""
+    """What raises alerts: the attack score, or that and the novelty, each by how rarely benign validation
+    flows reach it. The latter finds more attacks of which training had none, and also alerts on benign flows
+    that are new, too; it needs unknown_flows and a benign class, and scoring is slower."""
 
     novelty_weight: float = 1.0
-    """What novelty counts in attack_and_novelty, above 0, where the attack score counts 1. More finds more of what is like
-    nothing in training, as long as benign traffic is much alike; where it is not, it buries the attack score."""
+    """What novelty counts in attack_and_novelty, above 0, where the attack score counts 1. More finds more of
+    what is like nothing in training, as long as benign traffic is much alike; where it is not, it buries the
+    attack score."""
 
     novelty_reference_flows: int = 5_000
-    """Training flows kept in the model folder so that what is like none of them can be told (`predict --novelty`), at
-    least 0; 0: none."""
+    """Training flows kept in the model folder so that what is like none of them can be told (`predict
+    --novelty`), at least 0; 0: none."""
 
     def __post_init__(self) -> None:
         require_shares(self.prior, "decision.prior")
@@ -58,8 +59,8 @@ class DecisionConfig:
             raise ConfigError(f"decision.novelty_weight must be above 0, got {self.novelty_weight}")
         if self.novelty_weight != 1 and self.alert_score == "attack":
             raise ConfigError(
-                f"decision.novelty_weight must be 1 where alerts go by the attack score alone, got {self.novelty_weight}; "
-                "set decision.alert_score=attack_and_novelty"
+                "decision.novelty_weight must be 1 where alerts go by the attack score alone, got "
+                f"{self.novelty_weight}; set decision.alert_score=attack_and_novelty"
             )
         if self.novelty_reference_flows < 0:
             raise ConfigError(
@@ -67,7 +68,8 @@ class DecisionConfig:
             )
         if self.alert_score == "attack_and_novelty" and not self.novelty_reference_flows:
             raise ConfigError(
-                "decision.novelty_reference_flows must be above 0 for decision.alert_score=attack_and_novelty, got 0"
+                "decision.novelty_reference_flows must be above 0 for "
+                "decision.alert_score=attack_and_novelty, got 0"
             )
 
 
@@ -76,12 +78,13 @@ def require_classes(config: DecisionConfig, classes: ClassMap) -> None:
     for name in config.logit_offsets:
         if name not in classes.classes:
             raise ConfigError(
-                f"decision.logit_offsets must name classes of the data ({', '.join(classes.classes)}), got {name!r}"
+                f"decision.logit_offsets must name classes of the data ({', '.join(classes.classes)}), "
+                f"got {name!r}"
             )
     if config.alert_score == "attack_and_novelty" and classes.benign is None:
         raise ConfigError(
-            "decision.alert_score must be attack where no class means benign, got attack_and_novelty; or name that class "
-            "with --benign"
+            "decision.alert_score must be attack where no class means benign, got attack_and_novelty; set "
+            "decision.alert_score=attack, or name the benign class with --benign"
         )
 
 

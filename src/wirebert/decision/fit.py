@@ -1,7 +1,9 @@
-"""Calibration, thresholds and novelty, fitted on validation flows when training is over. Arrays in, settings out.
+"""Calibration, thresholds and novelty, fitted on validation flows when training is over. Arrays in, settings
+out.
 
-Calibration and prior are a scale and a bias of the logits, which the artifact folds into the classifier's last layer, so
-that stock `transformers` gives the same probabilities; thresholds and the novelty scorer are saved beside the weights.
+Calibration and prior are a scale and a bias of the logits, which the artifact folds into the classifier's
+last layer, so that stock `transformers` gives the same probabilities; thresholds and the novelty scorer are
+saved beside the weights.
 """
 
 from dataclasses import replace
@@ -27,11 +29,11 @@ from wirebert.decision.config import DecisionConfig, logit_offsets_of, stated_pr
 from wirebert.decision.novelty import NoveltyScorer
 from wirebert.decision.operating_point import CalibrationSummary, OperatingPoint
 from wirebert.encoding.matrix import concatenate, extract_features
-from wirebert.metrics.split_metrics import FALSE_POSITIVE_RATES, attack_scores
-from wirebert.metrics.thresholds import Threshold, fit_threshold
+from wirebert.metrics.thresholds import FALSE_POSITIVE_RATES, Threshold, attack_scores, fit_threshold
 
 MAX_SAMPLED: Final = 100_000
-"""Training flows from which those that stand for all are taken at most; and benign validation flows for thresholds."""
+"""Training flows from which those that represent all are taken at most; and benign validation flows for
+thresholds."""
 
 MAX_BENIGN: Final = 200_000
 """Benign validation flows whose novelty is worked out at most where alerts go by it."""
@@ -46,7 +48,8 @@ def fit_calibration(
     reweights_classes: bool,
     seed: int,
 ) -> tuple[LogitScaling, OperatingPoint]:
-    """Scale and bias of the logits (calibration, prior, offsets), and the thresholds of the attack score under them.
+    """Scale and bias of the logits (calibration, prior, offsets), and the thresholds of the attack score
+    under them.
 
     Args:
         logits: Of validation flows, by the model as it was trained.
@@ -75,7 +78,8 @@ def fit_calibration(
         scaling = scaling.moved(logit_offsets_of(config, names))
         probabilities = softmax(scaling.apply(logits))
     thresholds = _attack_thresholds(probabilities, class_ids, classes)
-    # With weighed classes and no biases fitted, or with addends, the probabilities assume no shares that anyone could name.
+    # With weighed classes and no biases fitted, or with offsets, the probabilities assume no shares that
+    # anyone could name.
     is_named = (not reweights_classes or scaling.method in ("biases", "vector")) and not config.logit_offsets
     operating = OperatingPoint(
         class_priors=dict(zip(names, shares.tolist(), strict=True)) if is_named else {},
@@ -99,7 +103,8 @@ def _attack_thresholds(
     class_ids: Int64[np.ndarray, " flows"],
     classes: ClassMap,
 ) -> tuple[Threshold, ...]:
-    """Thresholds of the attack score at each usual rate; none without a benign class, or without benign flows."""
+    """Thresholds of the attack score at each usual rate; none without a benign class, or without benign
+    flows."""
     if classes.benign is None:
         return ()
     benign_id = classes.classes.index(classes.benign)
@@ -135,12 +140,13 @@ def fit_novelty(
 ) -> tuple[NoveltyScorer, OperatingPoint]:
     """The novelty scorer, and the operating point with its thresholds; one pass over the file.
 
-    With attack scores, alerts go by these and the novelty joined from then on.
+    With attack scores, alerts go by these and the novelty combined from then on.
 
     Args:
         operating: As `fit_calibration` gave it.
         is_train: Rows that training saw, some of which are kept.
-        is_benign: Benign validation rows, on some of which thresholds are fitted; other rows are not looked at.
+        is_benign: Benign validation rows, on some of which thresholds are fitted; other rows are not looked
+            at.
         attack_scores: Of the benign validation rows, by the calibrated model; anything for other rows.
         novelty_weight: How many times novelty counts beside them.
     """
@@ -155,16 +161,16 @@ def fit_novelty(
             if rows[first:last].any():
                 found[name].append(extract_features(table.filter(pa.array(rows[first:last])), flows.schema))
         first = last
-    strangeness = NoveltyScorer.fit(concatenate(found["train"]), num_kept, seed)
+    scorer = NoveltyScorer.fit(concatenate(found["train"]), num_kept, seed)
     if found["valid"]:
-        novelty = np.concatenate([strangeness.scores(table) for table in found["valid"]])
+        novelty = np.concatenate([scorer.scores(table) for table in found["valid"]])
         operating = replace(operating, novelty_thresholds=_benign_thresholds(novelty))
         if attack_scores is not None:
             known = attack_scores[chosen["valid"]]
-            alarm = CombinedAlertScore.fit(known, novelty, novelty_weight)
-            thresholds = _benign_thresholds(alarm.scores(known, novelty))
-            operating = replace(operating, alert_score=alarm, thresholds=thresholds)
-    return strangeness, operating
+            combined = CombinedAlertScore.fit(known, novelty, novelty_weight)
+            thresholds = _benign_thresholds(combined.scores(known, novelty))
+            operating = replace(operating, alert_score=combined, thresholds=thresholds)
+    return scorer, operating
 
 
 def _benign_thresholds(scores: Float64[np.ndarray, " benign"]) -> tuple[Threshold, ...]:
@@ -173,9 +179,9 @@ def _benign_thresholds(scores: Float64[np.ndarray, " benign"]) -> tuple[Threshol
 
 
 def _some(rows: Bool[np.ndarray, " rows"], most: int, rng: np.random.Generator) -> Bool[np.ndarray, " rows"]:
-    places = np.flatnonzero(rows)
-    if len(places) <= most:
+    positions = np.flatnonzero(rows)
+    if len(positions) <= most:
         return rows
     kept = np.zeros(len(rows), bool)
-    kept[rng.permutation(places)[:most]] = True
+    kept[rng.permutation(positions)[:most]] = True
     return kept

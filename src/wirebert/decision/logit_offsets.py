@@ -1,8 +1,8 @@
 """Which class a flow is called, given probabilities: one number per class, added to their logarithms.
 
-The most probable class is the best verdict for accuracy on traffic like that of training. Attacks that training lacks
-look less sure than those it has, so where whole attacks were held out other numbers are better, and they can be learned
-there; no row of a test has a say.
+The most probable class is the best verdict for accuracy on traffic like that of training. Attacks that
+training lacks look less sure than those it has, so where whole attacks were held out other numbers are
+better, and they can be learned there; no row of a test has a say.
 """
 
 from collections.abc import Callable
@@ -22,14 +22,14 @@ _SMALLEST = 1e-9
 
 
 def add_logit_offsets(
-    probabilities: Float[np.ndarray, "flows classes"], addends: Float64[np.ndarray, " classes"]
+    probabilities: Float[np.ndarray, "flows classes"], offsets: Float64[np.ndarray, " classes"]
 ) -> Float64[np.ndarray, "flows classes"]:
-    """Probabilities with the addends in them, as they would be folded into the bias of a classifier.
+    """Probabilities with the offsets in them, as they would be folded into the bias of a classifier.
 
     >>> add_logit_offsets(np.array([[0.75, 0.25]]), np.log([1.0, 3.0])).tolist()
     [[0.5, 0.5]]
     """
-    weighed = probabilities.astype(np.float64) * np.exp(addends - addends.max())
+    weighed = probabilities.astype(np.float64) * np.exp(offsets - offsets.max())
     return weighed / weighed.sum(axis=1, keepdims=True).clip(np.finfo(np.float64).tiny)
 
 
@@ -38,26 +38,27 @@ def fit_logit_offsets(
     true_ids: Int64[np.ndarray, " flows"],
     folds: Int64[np.ndarray, " flows"],
     benign: int | None,
-    figure: str,
+    metric: str,
 ) -> Float64[np.ndarray, " classes"]:
-    """The addends by which held-out rows reach the highest figure; all 0 unless they help folds they were not fitted on.
+    """The offsets by which held-out rows reach the highest metric; all 0 unless they help folds they were not
+    fitted on.
 
     Args:
         folds: Which fold held each row out.
-        figure: A key of `registry.headline_metrics`.
+        metric: A key of `registry.headline_metrics`.
     """
     logs = np.log(probabilities.astype(np.float64).clip(_SMALLEST))
     nothing = np.zeros(probabilities.shape[1])
     gains: list[float] = []
     for fold in np.unique(folds):
         own = folds == fold
-        found = _climb(_objective(logs[~own], true_ids[~own], benign, figure), nothing)
-        judge = _objective(logs[own], true_ids[own], benign, figure)
-        gains.append(judge(found) - judge(nothing))
+        found = _climb(_objective(logs[~own], true_ids[~own], benign, metric), nothing)
+        objective = _objective(logs[own], true_ids[own], benign, metric)
+        gains.append(objective(found) - objective(nothing))
     # Better on average and in more than half of the folds: folds are few, and one of them may be odd.
     if len(gains) < 2 or np.mean(gains) <= 0 or np.median(gains) <= 0:
         return nothing
-    return _climb(_objective(logs, true_ids, benign, figure), nothing)
+    return _climb(_objective(logs, true_ids, benign, metric), nothing)
 
 
 Objective = Callable[[Float64[np.ndarray, " classes"]], float]
@@ -67,26 +68,26 @@ def _objective(
     logs: Float64[np.ndarray, "flows classes"],
     true_ids: Int64[np.ndarray, " flows"],
     benign: int | None,
-    figure: str,
+    metric: str,
 ) -> Objective:
-    def judge(addends: Float64[np.ndarray, " classes"]) -> float:
-        predicted = (logs + addends).argmax(axis=1).astype(np.int64)
+    def objective(offsets: Float64[np.ndarray, " classes"]) -> float:
+        predicted = (logs + offsets).argmax(axis=1).astype(np.int64)
         matrix = confusion_matrix(true_ids, predicted, logs.shape[1]).astype(np.float64)
-        return float(headline_metrics(matrix[np.newaxis], benign)[figure][0])
+        return float(headline_metrics(matrix[np.newaxis], benign)[metric][0])
 
-    return judge
+    return objective
 
 
-def _climb(judge: Objective, start: Float64[np.ndarray, " classes"]) -> Float64[np.ndarray, " classes"]:
+def _climb(objective: Objective, start: Float64[np.ndarray, " classes"]) -> Float64[np.ndarray, " classes"]:
     """Move one number at a time, the way that helps most, until none helps."""
-    best, height = start, judge(start)
+    best, height = start, objective(start)
     for _ in range(_MAX_PASSES):
         moved = False
         for place in range(len(best)):
             for step in STEPS:
                 tried = best.copy()
                 tried[place] = np.clip(tried[place] + step, -MAX_OFFSET, MAX_OFFSET)
-                found = judge(tried)
+                found = objective(tried)
                 if found > height + 1e-6:
                     best, height, moved = tried, found, True
         if not moved:

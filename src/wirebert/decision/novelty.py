@@ -1,7 +1,7 @@
 """How unlike anything in training a flow is: its distance from training flows among standardised columns.
 
-A classifier has to name one of its classes. These scores say whether training has met anything like the flow before, the
-higher the stranger.
+A classifier has to name one of its classes. These scores say whether training has met anything like the flow
+before, the higher the stranger.
 """
 
 from collections.abc import Iterator, Mapping, Sized
@@ -19,7 +19,8 @@ MAX_DISTANCE = 10.0
 """Spreads from the mean at which a dimension is cut."""
 
 CONSTANT_SPREAD = 0.1
-"""Taken for the spread of a dimension that never moves in training: a category never met lies as far out as can be."""
+"""Taken for the spread of a dimension that never moves in training: a category never met lies as far out as
+can be."""
 
 MAX_LEVELS = 64
 """Most frequent values of a category that get a dimension each."""
@@ -34,7 +35,7 @@ _POINTS_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Some training flows that stand for all; a flow is as strange as the nearest of them is far.
+    """Some training flows that represent all; a flow is as novel as the nearest of them is far.
 
     Source: Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
     """
@@ -43,7 +44,8 @@ class Neighbours:
 
     @staticmethod
     def fit(points: Float[np.ndarray, "flows dims"], num_kept: int, seed: int) -> "Neighbours":
-        """At most `num_kept` different training flows: so that none lies far from all of them (`farthest_first`)."""
+        """At most `num_kept` different training flows: so that none lies far from all of them
+        (`farthest_first`)."""
         bits = np.ascontiguousarray(
             points.astype(np.float32) + 0.0
         )  # no negative zeros: equal flows have equal bits
@@ -68,14 +70,16 @@ class Neighbours:
             squared = some[:, is_told] @ factors
             squared += squares
             nearest = squared.argmin(axis=1)
-            # Worked out again for the one that is nearest: the difference of large squares would lose a small distance.
+            # Worked out again for the one that is nearest: the difference of large squares would lose a small
+            # distance.
             yield (some - self.kept[nearest]).astype(np.float64)
 
     @cached_property
     def _search(
         self,
     ) -> tuple[Bool[np.ndarray, " dims"], Float32[np.ndarray, "told kept"], Float32[np.ndarray, " kept"]]:
-        """What finds the nearest one: the dimensions that tell flows apart, and the terms of |x - y|^2 that depend on y.
+        """What finds the nearest one: the dimensions that tell flows apart, and the terms of |x - y|^2 that
+        depend on y.
 
         A dimension in which all that were kept agree is as far from each of them, and many are such.
         """
@@ -87,13 +91,14 @@ class Neighbours:
 def farthest_first(
     points: Float32[np.ndarray, "points dims"], num_chosen: int, seed: int
 ) -> Int64[np.ndarray, " chosen"]:
-    """Points that stand for all: the first by chance, then always the one that is farthest from all before it.
+    """Points that represent all: the first by chance, then always the one that is farthest from all before
+    it.
 
-    Common flows lie close together and need few that stand for them; a random choice takes most of its points there and
-    leaves rare ones out. At most as many as there are points, which are all different.
+    Common flows lie close together and need few that stand for them; a random choice takes most of its points
+    there and leaves rare ones out. At most as many as there are points, which are all different.
 
-    Source: Gonzalez, "Clustering to minimize the maximum intercluster distance", Theoretical Computer Science 38, 1985;
-    Roth et al., "Towards total recall in industrial anomaly detection", CVPR 2022, section 3.2.
+    Source: Gonzalez, "Clustering to minimize the maximum intercluster distance", Theoretical Computer Science
+    38, 1985; Roth et al., "Towards total recall in industrial anomaly detection", CVPR 2022, section 3.2.
     """
     told = np.ascontiguousarray(points[:, (points != points[0]).any(axis=0)])
     squares = np.einsum("nd,nd->n", told, told)
@@ -106,8 +111,8 @@ def farthest_first(
             squared = squares[some, None] - 2 * told[some] @ told[new].T + squares[new]
             np.minimum(apart[some], squared.min(axis=1), out=apart[some])
         apart[new] = -np.inf
-        # The farthest candidate is the farthest point as long as it is as far as any other point was at first: distances
-        # only shrink.
+        # The farthest candidate is the farthest point as long as it is as far as any other point was at
+        # first, since distances only shrink.
         pool = np.argsort(apart)[-_CANDIDATES - 1 :]
         farthest_other = apart[pool[0]] if len(pool) > _CANDIDATES else -np.inf
         left = apart[pool]
@@ -128,14 +133,15 @@ def farthest_first(
 class ColumnSpace:
     """Typed tables as points, one dimension or more per column, on which distances mean something.
 
-    A number is its logarithm (sign kept) and whether it is missing; a category is one dimension for each of its
-    frequent values, and one each for rare ones, those never met and missing ones. Each dimension is standardised on training flows and cut at 10 spreads, so
-    that no single column can drown the others. Columns that trees do not read (`tree_features`) have no dimension.
+    A number is its logarithm (sign kept) and whether it is missing; a category is one dimension for each of
+    its frequent values, and one each for rare ones, those never met and missing ones. Each dimension is
+    standardised on training flows and cut at 10 spreads, so that no single column can drown the others.
+    Columns that trees do not read (`tree_features`) have no dimension.
     """
 
     encoder: FeatureEncoder
     logarithms: bool
-    """Whether numbers are taken by their logarithm; plain ones are a rival's."""
+    """Whether numbers are taken by their logarithm; plain ones are a baseline's."""
     means: Float32[np.ndarray, " dims"]
     spreads: Float32[np.ndarray, " dims"]
 
@@ -174,11 +180,12 @@ class NoveltyScorer:
         return NoveltyScorer(space, Neighbours.fit(space.points(measured), num_kept, seed))
 
     def scores(self, measured: pa.Table) -> Float64[np.ndarray, " flows"]:
-        """The strangeness of each flow; 0 for one that training has seen just so."""
+        """The novelty of each flow; 0 for one that training has seen just so."""
         return self.neighbours.distances(self.space.points(measured))
 
     def contributions(self, measured: pa.Table) -> Float64[np.ndarray, "flows columns"]:
-        """How far each column (of `space.encoder`) sets each flow apart: its share of the squared distance from the nearest flow.
+        """How far each column (of `space.encoder`) sets each flow apart: its share of the squared distance
+        from the nearest flow.
 
         The shares of a flow add up to 1; all are 0 for one that training has seen just so.
         """
@@ -193,7 +200,8 @@ class NoveltyScorer:
 
     @property
     def codes(self) -> dict[str, list[str] | None]:
-        """Column -> its known values by falling frequency, None for numbers; with `arrays` all there is to save."""
+        """Column -> its known values by falling frequency, None for numbers; with `arrays` all there is to
+        save."""
         return {
             name: None if values is None else cast(list[str], values.to_pylist())
             for name, values in self.space.encoder.known

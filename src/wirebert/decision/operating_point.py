@@ -1,4 +1,5 @@
-"""At which score a detector raises an alert: fitted on validation flows or on the user's own, saved in the artifact."""
+"""At which score a detector raises an alert: fitted on validation flows or on the user's own, saved in the
+artifact."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ UNKNOWN: Final = "unknown"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationSummary:
-    """What was folded into the classifier's last layer after training, class by class in the model's order."""
+    """What was folded into the classifier's last layer after training, class by class in the model's
+    order."""
 
     method: str
     """How logits were scaled: none, temperature, biases or vector."""
@@ -59,21 +61,21 @@ class OperatingPoint:
     confusion: tuple[tuple[float, ...], ...] = ()
     """Row: true class; column: mean probability of each class, on validation flows."""
     thresholds: tuple[Threshold, ...] = ()
-    """Of the alarm score, by falling false positive rate; none where no class means benign, or after another prior was
-    folded in without labels to fit them anew."""
+    """Of the alert score, by falling false positive rate; none where no class means benign, or after another
+    prior was folded in without labels to fit them anew."""
     alert_fpr: float = 0.001
     """The false positive rate that holds unless another is asked for."""
     novelty_thresholds: tuple[Threshold, ...] = ()
-    """Of the novelty, at the same rates; none where the artifact can not tell it."""
+    """Of the novelty, at the same rates; none where the artifact cannot tell it."""
     alert_budget: AlertBudget | None = None
     """Holds instead of `alert_fpr` if it is there."""
     alert_score: CombinedAlertScore | None = None
-    """What makes the alarm score of attack score and novelty; None: the attack score is the alarm score."""
+    """What makes the alert score of attack score and novelty; None: the attack score is the alert score."""
     notes: tuple[str, ...] = field(default=())
     """What was done to the artifact since training, in words, oldest first."""
 
     def threshold_at(self, rate: float | None) -> float | None:
-        """The alarm score that raises an alert: at this false positive rate, or where the artifact was set.
+        """The alert score that raises an alert: at this false positive rate, or where the artifact was set.
 
         None where the artifact has no threshold.
 
@@ -87,7 +89,7 @@ class OperatingPoint:
         return _at(self.thresholds, self.alert_fpr if rate is None else rate).threshold
 
     def novelty_threshold_at(self, rate: float | None) -> float | None:
-        """The novelty from which a flow is unknown, at the same rate; None where the artifact can not tell."""
+        """The novelty from which a flow is unknown, at the same rate; None where the artifact cannot tell."""
         return (
             _at(self.novelty_thresholds, self.alert_fpr if rate is None else rate).threshold
             if self.novelty_thresholds
@@ -110,7 +112,8 @@ def verdicts(
     novelty: Float64[np.ndarray, " flows"] | None = None,
     novelty_threshold: float | None = None,
 ) -> tuple[str, ...] | None:
-    """`alert` or `pass` for each flow, or `novelty_thresholds` for one that is like nothing in training, whatever its score.
+    """`alert` or `pass` for each flow, or `unknown` for one that is like nothing in training,
+    whatever its score.
 
     None where there is nothing to go by.
 
@@ -132,6 +135,6 @@ def _at(thresholds: tuple[Threshold, ...], rate: float) -> Threshold:
             return threshold
     known = ", ".join(np.format_float_positional(one.target_fpr) for one in thresholds)
     raise ConfigError(
-        f"--fpr must be a false positive rate that the model has a threshold for ({known or 'it has none'}), got {rate}; "
-        "set one from your own traffic with `wirebert calibrate`"
+        "--fpr must be a false positive rate that the model has a threshold for "
+        f"({known or 'it has none'}), got {rate}; set one from your own traffic with `wirebert calibrate`"
     )

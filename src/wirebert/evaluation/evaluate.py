@@ -1,6 +1,6 @@
-"""A saved detector on labelled files: verdicts kept, figures computed from them.
+"""A saved detector on labelled files: verdicts kept, metrics computed from them.
 
-What is judged is the artifact as it will be deployed, loaded from its folder, not the model in memory.
+The artifact is evaluated as it will be deployed, loaded from its folder, not the model in memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Float64, Int64, UInt64
 
-from wirebert.baselines.fitted import Baseline
+from wirebert.baselines.protocol import Baseline
 from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.evaluation.mistakes import MistakenFlows
@@ -26,7 +26,8 @@ from wirebert.metrics.thresholds import Threshold
 
 @final
 class TrueClasses:
-    """Collects the true classes of a part, block by block; labels that training lacks get ids of their own."""
+    """Collects the true classes of a part, block by block; labels that training lacks get ids of their
+    own."""
 
     def __init__(self, classes: ClassMap) -> None:
         self.classes = classes
@@ -85,10 +86,11 @@ def evaluate_detector(
     num_resamples: int,
     train_hashes: UInt64[np.ndarray, " train"] | None = None,
 ) -> SplitMetrics:
-    """Figures of the detector on one part; every flow's verdict goes to `predictions` (Parquet).
+    """Metrics of the detector on one part; every flow's verdict goes to `predictions` (Parquet).
 
     Args:
-        train_hashes: `row_hashes` of the training flows, for figures on flows that training has seen and not seen.
+        train_hashes: `row_hashes` of the training flows, for metrics on flows that training has seen and not
+            seen.
 
     Raises:
         SchemaError: the part's file has no label column.
@@ -110,7 +112,7 @@ def evaluate_baseline(
     num_resamples: int,
     thresholds: FittedThresholds | None = None,
 ) -> SplitMetrics:
-    """The same figures for the baseline."""
+    """The same metrics for the baseline."""
     label = part.flows.require_label()
     truth = TrueClasses(classes)
     probabilities = [np.empty((0, len(classes.classes)))]
@@ -124,7 +126,7 @@ def evaluate_baseline(
 def evaluate_baseline_on(
     baseline: Baseline, classes: ClassMap, parts: Sequence[FlowSubset], *, seed: int, num_resamples: int
 ) -> dict[str, SplitMetrics]:
-    """The baseline's figures of every part; thresholds are fitted on the first, as the model's are."""
+    """The baseline's metrics of every part; thresholds are fitted on the first, as the model's are."""
     found: dict[str, SplitMetrics] = {}
     thresholds = None
     for part in parts:
@@ -163,7 +165,7 @@ def split_metrics(
     thresholds: FittedThresholds | None = None,
     alert_scores: Float64[np.ndarray, " flows"] | None = None,
 ) -> SplitMetrics:
-    """Figures of any method's probabilities against the true classes; flows without a label are left out.
+    """Metrics of any method's probabilities against the true classes; flows without a label are left out.
 
     Clusters are the labels as in the file (attack names), where the schema maps them to classes.
     """
@@ -204,7 +206,7 @@ def _measure(
     probabilities = [np.empty((0, len(detector.classes)))]
     hashes = [np.empty(0, dtype=np.uint64)]
     alert_scores = [np.empty(0)]
-    mistaken = MistakenFlows(detector)
+    errors = MistakenFlows(detector)
     blocks = part.blocks()
     # A part without rows has one block all the same, so that its predictions have their columns.
     first = next(blocks, (no_rows(part.flows), np.arange(0, dtype=np.int64)))
@@ -217,7 +219,7 @@ def _measure(
         truth.add(table.column(label))
         verdicts = verdict_table(table, scores, detector.schema, rows)
         named = truth.named(table.column(label))
-        mistaken.add(table, scores, rows, named["label"], named["true_class"])
+        errors.add(table, scores, rows, named["label"], named["true_class"])
         for name, texts in named.items():
             verdicts = verdicts.append_column(name, texts)
         write(verdicts)
@@ -234,4 +236,4 @@ def _measure(
         else None,
         alert_scores=np.concatenate(alert_scores) if operating and operating.alert_score else None,
     )
-    return replace(found, mistakes=mistaken.found())
+    return replace(found, mistakes=errors.found())

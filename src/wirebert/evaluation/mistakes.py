@@ -1,4 +1,4 @@
-"""The flows that a detector was surest of and wrong about, with what led it there."""
+"""The flows that a detector was confident of and got wrong, with what led it there."""
 
 from typing import final
 
@@ -21,7 +21,8 @@ _LEAST = 0.005
 
 @final
 class MistakenFlows:
-    """Collects the surest mistakes of a file, block by block; of each block it holds no more than will be shown."""
+    """Collects the most confident errors of a file, block by block; of each block it holds no more than will
+    be shown."""
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
@@ -41,7 +42,7 @@ class MistakenFlows:
         labels: pa.Array,
         true_classes: pa.Array,
     ) -> None:
-        """Look at one block; flows without a label are passed over.
+        """Look at one block; flows without a label are skipped.
 
         Args:
             rows: Row number of each flow in its file.
@@ -60,7 +61,7 @@ class MistakenFlows:
         probabilities = scores.probabilities.max(axis=1, initial=0.0)[wrong].astype(np.float64)
         kinds = np.array(numbers, dtype=np.int64)[of_pair]
         hashes = scores.row_hashes[wrong]
-        # First the surest of this block, then of these and of those that were kept before.
+        # First the most confident of this block, then of these and of those that were kept before.
         own = most_confident_errors(probabilities, kinds, hashes)
         chosen = self._choose(probabilities[own], kinds[own], hashes[own])
         flows, places = table.take(wrong[own]), wrong[own]
@@ -83,7 +84,8 @@ class MistakenFlows:
         kinds: Int64[np.ndarray, " new"],
         hashes: UInt64[np.ndarray, " new"],
     ) -> Int64[np.ndarray, " chosen"]:
-        """Positions of the surest among those kept before, followed by the new ones; they are kept now."""
+        """Positions of the most confident among those kept before, followed by the new ones; they are kept
+        now."""
         self._probabilities = np.concatenate([self._probabilities, probabilities])
         self._kinds = np.concatenate([self._kinds, kinds])
         self._hashes = np.concatenate([self._hashes, hashes])
@@ -93,7 +95,7 @@ class MistakenFlows:
         return chosen
 
     def found(self) -> tuple[Mistake, ...]:
-        """The mistakes, the surest first, each with the features that carried it."""
+        """The mistakes, the most confident first, each with the features that carried it."""
         if self._flows is None or not len(self._kinds):
             return ()
         pairs = list(self._confusions)

@@ -23,7 +23,7 @@ class SplitPredictions:
     """The labelled rows of one split of one run, as its predictions file has them."""
 
     fingerprint: str
-    """Equal where rows of the same numbers and labels were judged."""
+    """Equal where rows of the same numbers and labels were evaluated."""
     labels: tuple[str, ...]
     label_ids: Int64[np.ndarray, " flows"]
     true: tuple[str, ...]
@@ -34,11 +34,11 @@ class SplitPredictions:
     scores: Float64[np.ndarray, " flows"] | None
     """What alerts go by; None where no class means benign."""
     is_joined: bool = False
-    """Whether these are attack scores and novelty joined."""
+    """Whether these are attack scores and novelty combined."""
 
 
 def read_predictions(path: Path) -> SplitPredictions:
-    """The verdicts in a predictions file; rows without a label are passed over.
+    """The verdicts in a predictions file; rows without a label are skipped.
 
     Raises:
         RunError: the file is missing or is none of ours.
@@ -50,7 +50,8 @@ def read_predictions(path: Path) -> SplitPredictions:
         table = parquet.read_table(path, columns=[*columns, *having])
     except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise RunError(
-            f"{path}: expected the predictions of a finished run, found none that can be read ({error}); run it again"
+            f"{path}: expected the predictions of a finished run, found none that can be read ({error}); "
+            "run it again"
         ) from error
     table = table.filter(pc.is_valid(table.column("label")))
     labels, label_ids = _coded(table.column("label"))

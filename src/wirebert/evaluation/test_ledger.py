@@ -58,8 +58,8 @@ def record_test_read(
     settings: Mapping[str, object],
     recipe: Path | None = None,
 ) -> FileUsage:
-    """Put one read into the ledger beside the run, and say how often the ledger has this content; several processes may
-    write to one ledger.
+    """Put one read into the ledger beside the run, and say how often the ledger has this content; several
+    processes may write to one ledger.
     """
     ledger = ledger_beside(run)
     read = FileRead(
@@ -106,7 +106,8 @@ def num_reads(reads: Sequence[FileRead], sha256: str) -> tuple[int, int]:
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:
-    """Sha256 of what was chosen: equal for runs that differ in seed and data paths only; "" for no settings."""
+    """Sha256 of what was chosen: equal for runs that differ in seed and data paths only; "" for no
+    settings."""
     if not settings:
         return ""
     chosen = {name: value for name, value in settings.items() if name not in _NOT_A_CHOICE}

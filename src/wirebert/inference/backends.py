@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.errors import ArtifactError, ConfigError
@@ -121,9 +121,3 @@ def _check_export(engine: Engine, artifact: Artifact) -> None:
 
 def _runs_on(engine: Engine, device: str) -> bool:
     return device.partition(":")[0] in engine.devices
-
-
-def softmax(logits: Float32[np.ndarray, "flows classes"]) -> Float[np.ndarray, "flows classes"]:
-    """Class probabilities of logits."""
-    exponent = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return exponent / exponent.sum(axis=1, keepdims=True)

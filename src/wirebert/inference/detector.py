@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32, Float64, Int64, UInt64
 
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.decision.alert_score import CombinedAlertScore
+from wirebert.decision.calibration import softmax
 from wirebert.decision.operating_point import verdicts
 from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
@@ -19,7 +20,7 @@ from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact, load_artifact, thresholds_for
 from wirebert.inference.attribution import Attributions, explain
-from wirebert.inference.backends import Backend, EngineOptions, open_backend, softmax
+from wirebert.inference.backends import Backend, EngineOptions, open_backend
 from wirebert.inference.score_cache import ScoreCache, distinct_rows
 from wirebert.model.config import Precision
 

@@ -16,12 +16,12 @@ from jaxtyping import Float64, Int64
 
 import wirebert
 from wirebert.data.flows import open_flows
+from wirebert.decision.calibration import softmax
 from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
 from wirebert.encoding.token_rows import JaggedRows, by_length, take_rows
 from wirebert.errors import ArtifactError
 from wirebert.inference.artifact import Artifact, add_export, load_artifact
-from wirebert.inference.backends import softmax
 from wirebert.inference.engines import ENGINES
 from wirebert.inference.onnx_backend import OnnxBackend, open_session, padded
 from wirebert.inference.onnx_graph import model_bytes, probe_bytes

@@ -10,10 +10,11 @@ from typing import Any, Final, final
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
+from wirebert.decision.calibration import softmax
 from wirebert.encoding.token_rows import JaggedRows, by_length
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.inference.artifact import Artifact
-from wirebert.inference.backends import EngineOptions, softmax
+from wirebert.inference.backends import EngineOptions
 from wirebert.inference.engines import Engine
 
 ONNX_TOKENS: Final = 704

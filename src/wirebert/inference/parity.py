@@ -15,7 +15,7 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
 from wirebert.inference.artifact import Artifact, thresholds_for
 from wirebert.inference.engines import Bounds
-from wirebert.metrics.split_metrics import attack_scores
+from wirebert.metrics.thresholds import attack_scores
 
 
 class Alerts(NamedTuple):

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from wirebert.decision.calibration import softmax
 from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.inference.artifact import Artifact
-from wirebert.inference.backends import EngineOptions, softmax
+from wirebert.inference.backends import EngineOptions
 from wirebert.inference.engines import Bounds, Engine
 from wirebert.inference.parity import Alerts, compare_scores, random_rows
 from wirebert.inference.weights import Weights

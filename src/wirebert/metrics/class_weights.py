@@ -13,7 +13,8 @@ _EXPONENTS: Final = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}
 def inverse_frequency_weights(
     counts: Float64[np.ndarray, " classes"], kind: ClassWeighting
 ) -> Float64[np.ndarray, " classes"]:
-    """Weight of each class: 1, the inverse of its frequency, or the square root of that; 1 for a class of average size.
+    """Weight of each class: 1, the inverse of its frequency, or the square root of that; 1 for a class of
+    average size.
 
     Args:
         counts: Flows of each class, above 0.

@@ -1,11 +1,11 @@
 """Confusion matrices and the metrics of each class that follow from them.
 
-Each function takes a stack of matrices, so that a metric and its thousand bootstrap resamples come from the same lines.
-Rows are true classes, columns predicted ones.
+Each function takes a stack of matrices, so that a metric and its thousand bootstrap resamples come from the
+same lines. Rows are true classes, columns predicted ones.
 """
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int, Int64
 
 
 def confusion_matrix(
@@ -24,7 +24,8 @@ def confusion_matrix(
 def class_metrics(
     matrices: Float64[np.ndarray, "matrices labels labels"],
 ) -> dict[str, Float64[np.ndarray, "matrices labels"]]:
-    """Precision, recall, F1, one-against-rest accuracy and support of every class; 0 where the denominator is 0.
+    """Precision, recall, F1, one-against-rest accuracy and support of every class; 0 where the denominator is
+    0.
 
     >>> metrics = class_metrics(np.array([[[3.0, 1.0], [0.0, 0.0]]]))
     >>> {name: values[0].tolist() for name, values in metrics.items() if name != "f1"}
@@ -38,10 +39,35 @@ def class_metrics(
         "precision": ratio(hits, predicted),
         "recall": ratio(hits, support),
         "f1": ratio(2 * hits, support + predicted),
-        # An error of one class against the rest: a missed flow of the class, or a flow of another class taken for it.
+        # An error of one class against the rest: a missed flow of the class, or a flow of another class taken
+        # for it.
         "accuracy": ratio(total - (support - hits) - (predicted - hits), np.broadcast_to(total, hits.shape)),
         "support": support,
     }
+
+
+def mean_f1(
+    hits: Float64[np.ndarray, "*stack labels"],
+    support: Float64[np.ndarray, "*stack labels"],
+    predicted: Float64[np.ndarray, "*stack labels"],
+) -> Float64[np.ndarray, "*stack"]:
+    """Mean F1 of the classes that occur or are predicted (as in scikit-learn); 0 where there are none."""
+    occurs = (support + predicted) > 0
+    return ratio(ratio(2 * hits, support + predicted).sum(axis=-1), occurs.sum(axis=-1).astype(np.float64))
+
+
+def macro_f1(true_ids: Int[np.ndarray, " n"], predicted_ids: Int[np.ndarray, " n"]) -> float:
+    """`mean_f1` without a matrix, for ids of which there are thousands, as tokens are.
+
+    >>> macro_f1(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]))  # (0.8 + 0.6667) / 2
+    0.733...
+    """
+    num_classes = int(max(true_ids.max(), predicted_ids.max())) + 1
+    hits, support, predicted = (
+        np.bincount(ids, minlength=num_classes).astype(np.float64)
+        for ids in (true_ids[true_ids == predicted_ids], true_ids, predicted_ids)
+    )
+    return float(mean_f1(hits[np.newaxis], support[np.newaxis], predicted[np.newaxis])[0])
 
 
 def binary_matrices(

@@ -1,4 +1,4 @@
-"""What every threshold of the alarm score finds, and what it costs in false alarms.
+"""What every threshold of the alert score finds, and its cost in false positives.
 
 Where the attack scores of each class lie.
 """
@@ -12,9 +12,10 @@ from jaxtyping import Bool, Float, Float64, Int64
 
 @dataclass(frozen=True, slots=True)
 class OperatingCurve:
-    """Alarms at every threshold worth setting, from the strictest (no alarm at all) to the laxest.
+    """Alerts at every threshold worth setting, from the highest (no alert at all) to the lowest.
 
-    At `thresholds[i]` every flow that scores at least that much is an alarm. Equal scores raise the alarm together.
+    At `thresholds[i]` every flow that scores at least that much is an alert. Equal scores raise the alert
+    together.
 
     >>> curve = OperatingCurve.of(np.array([0.9, 0.8, 0.8, 0.1]), np.array([True, True, False, False]))
     >>> curve.thresholds.tolist(), curve.num_true_positives.tolist(), curve.num_false_positives.tolist()
@@ -25,9 +26,9 @@ class OperatingCurve:
 
     thresholds: Float64[np.ndarray, " points"]
     num_true_positives: Int64[np.ndarray, " points"]
-    """Attacks among the alarms."""
+    """Attacks among the alerts."""
     num_false_positives: Int64[np.ndarray, " points"]
-    """Benign flows among the alarms."""
+    """Benign flows among the alerts."""
 
     @staticmethod
     def of(scores: Float64[np.ndarray, " flows"], is_attack: Bool[np.ndarray, " flows"]) -> "OperatingCurve":
@@ -72,7 +73,8 @@ class OperatingCurve:
         return float(np.sum(np.diff(self.num_true_positives) * precision)) / self.num_attacks
 
     def tpr_at_fpr(self, false_positive_rate: float) -> float | None:
-        """Share of attacks found by the laxest threshold that keeps the false positive rate at or below this one.
+        """Share of attacks detected by the lowest threshold that keeps the false positive rate at or below
+        this one.
 
         None unless there are both attacks and benign flows.
         """
@@ -81,16 +83,17 @@ class OperatingCurve:
         return float(self.num_true_positives[self.index_at_fpr(false_positive_rate)]) / self.num_attacks
 
     def index_at_fpr(self, false_positive_rate: float) -> int:
-        """Position of the laxest threshold that keeps the false positive rate at or below this one."""
+        """Position of the lowest threshold that keeps the false positive rate at or below this one."""
         allowed = self.num_false_positives / max(self.num_benign, 1) <= false_positive_rate
         return int(np.flatnonzero(allowed)[-1])
 
     def thinned(self, num_stretches: int) -> "ScoreCurve":
-        """The curve in few points, for drawing: each is a point of the whole curve, and its extremes are kept.
+        """The curve in few points, for drawing: each is a point of the whole curve, and its extremes are
+        kept.
 
-        In every stretch of equal detection the best and the worst precision stay, and the points where the false
-        positive rate passes the next of `num_stretches` steps between one flow and all, each a constant factor above
-        the one before.
+        In every stretch of equal detection the best and the worst precision stay, and the points where the
+        false positive rate passes the next of `num_stretches` steps between one flow and all, each a constant
+        factor above the one before.
         """
         found, false = self.num_true_positives[1:], self.num_false_positives[1:]
         if not len(found):
@@ -116,13 +119,14 @@ class OperatingCurve:
 
 @dataclass(frozen=True, slots=True)
 class ScoreCurve:
-    """Some points of an `OperatingCurve`, from the strictest threshold to the laxest; the areas are of the whole curve."""
+    """Some points of an `OperatingCurve`, from the highest threshold to the lowest; the areas are of the
+    whole curve."""
 
     thresholds: tuple[float, ...]
     num_true_positives: tuple[int, ...]
-    """Flows of the class among the alarms; the last is all of them."""
+    """Flows of the class among the alerts; the last is all of them."""
     num_false_positives: tuple[int, ...]
-    """Other flows among the alarms; the last is all of them."""
+    """Other flows among the alerts; the last is all of them."""
     auroc: float | None
     average_precision: float | None
 
@@ -134,7 +138,7 @@ class ScoreCurves:
     classes: Mapping[str, ScoreCurve]
     """Each class that the model knows against the rest, by the class's probability."""
     attack: ScoreCurve | None
-    """Attack or not, by the alarm score; None where no class means benign."""
+    """Attack vs benign, by the alert score; None where no class means benign."""
 
 
 CLASS_POINTS, ATTACK_POINTS = 24, 80
@@ -160,7 +164,8 @@ HISTOGRAM_BINS = 40
 
 @dataclass(frozen=True, slots=True)
 class ScoreHistogram:
-    """Flows of each true class by attack score, in bins of equal width from 0 to 1; a score of 1 is in the last."""
+    """Flows of each true class by attack score, in bins of equal width from 0 to 1; a score of 1 is in the
+    last."""
 
     num_bins: int
     benign: str
@@ -177,7 +182,8 @@ def score_histogram(
 ) -> ScoreHistogram:
     """The histogram of these scores.
 
-    >>> score_histogram(np.array([0.0, 1.0, 1.0]), np.array([0, 1, 1]), ("ok", "scan", "dos"), "ok").counts["scan"][-1]
+    >>> histogram = score_histogram(np.array([0.0, 1.0, 1.0]), np.array([0, 1, 1]), ("ok", "scan"), "ok")
+    >>> histogram.counts["scan"][-1]
     2
     """
     place = np.minimum((scores * HISTOGRAM_BINS).astype(np.int64), HISTOGRAM_BINS - 1)

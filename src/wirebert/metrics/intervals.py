@@ -1,10 +1,11 @@
-"""How far a figure could have come out otherwise: percentile bootstrap intervals.
+"""How far a metric could have come out otherwise: percentile bootstrap intervals.
 
-Two kinds. *Rows*: as if the flows of the file had been drawn one by one; narrow, and too narrow for traffic, whose flows
-come in bursts of the same attack. *Clusters*: as if whole attacks (or captures, hosts, ...) had been drawn.
+Two kinds. *Rows*: as if the flows of the file had been drawn one by one; narrow, and too narrow for traffic,
+whose flows come in bursts of the same attack. *Clusters*: as if whole attacks (or captures, hosts, ...) had
+been drawn.
 
-Both only need confusion matrices: drawing n flows with replacement gives each confusion cell a multinomial count, so a
-resample costs as much as the matrix has cells, however many flows there are.
+Both only need confusion matrices: drawing n flows with replacement gives each confusion cell a multinomial
+count, so a resample costs as much as the matrix has cells, however many flows there are.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ ALONE = -1
 """Cluster number of a flow that belongs to no cluster and is drawn by itself."""
 
 _CHUNK_CELLS = 4_000_000
-_CLASS_FIGURES = ("precision", "recall", "f1")
+_CLASS_METRICS = ("precision", "recall", "f1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,11 +36,11 @@ class Intervals:
     num_resamples: int
     seed: int
     rows: Mapping[str, Interval]
-    """Figure -> interval, flows drawn one by one."""
+    """Metric -> interval, flows drawn one by one."""
     per_class: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
     """Class -> precision, recall, f1 -> interval, flows drawn one by one."""
     clusters: Mapping[str, Interval] | None = None
-    """Figure -> interval, whole clusters drawn; None without clusters or with a single one."""
+    """Metric -> interval, whole clusters drawn; None without clusters or with a single one."""
     num_clusters: int = 0
 
 
@@ -54,19 +55,20 @@ def bootstrap(
     level: float = 0.95,
     num_resamples: int = 1000,
 ) -> Intervals:
-    """Intervals of every figure that follows from the confusion matrix.
+    """Intervals of every metric that follows from the confusion matrix.
 
     Args:
-        clusters: Cluster number of each flow, `SINGLE_PROCESS` (-1) for flows that are drawn by themselves. With attack names as
-            clusters give benign flows -1: one cluster of all benign flows would be missing from every third resample.
+        clusters: Cluster number of each flow, `ALONE` (-1) for flows that are drawn by themselves. With
+            attack names as clusters give benign flows -1: one cluster of all benign flows would be missing
+            from every third resample.
     """
     rows_rng, clusters_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
     tails = [(1 - level) / 2, (1 + level) / 2]
     no_cluster = np.full(len(true_ids), ALONE, dtype=np.int64)
     cells = _Cells.count(true_ids, predicted_ids, no_cluster, len(labels))
-    figures, classes = _resampled_figures(cells, benign, num_resamples, rows_rng)
+    resampled, classes = _resampled_metrics(cells, benign, num_resamples, rows_rng)
     per_class = {
-        label: {name: _interval(classes[name][:, position], tails) for name in _CLASS_FIGURES}
+        label: {name: _interval(classes[name][:, position], tails) for name in _CLASS_METRICS}
         for position, label in enumerate(labels)
     }
     by_cluster, num_clusters = None, 0
@@ -75,13 +77,13 @@ def bootstrap(
         num_clusters = len(cells.clusters)
         # A single cluster is its own only resample: an interval of width zero would be a lie.
         if num_clusters > 1:
-            drawn, _ = _resampled_figures(cells, benign, num_resamples, clusters_rng)
+            drawn, _ = _resampled_metrics(cells, benign, num_resamples, clusters_rng)
             by_cluster = {name: _interval(values, tails) for name, values in drawn.items()}
     return Intervals(
         level=level,
         num_resamples=num_resamples,
         seed=seed,
-        rows={name: _interval(values, tails) for name, values in figures.items()},
+        rows={name: _interval(values, tails) for name, values in resampled.items()},
         per_class=per_class,
         clusters=by_cluster,
         num_clusters=num_clusters,
@@ -114,7 +116,8 @@ class _Cells:
     def draw(
         self, num_resamples: int, rng: np.random.Generator
     ) -> Float64[np.ndarray, "resamples labels labels"]:
-        """Confusion matrices of resamples: clusters whole, the other flows one by one, as many of each as there are."""
+        """Confusion matrices of resamples: clusters whole, the other flows one by one, as many of each as
+        there are."""
         cells = np.zeros((num_resamples, len(self.index)))
         num_alone = int(self.alone.sum())
         if num_alone:
@@ -130,13 +133,14 @@ class _Cells:
         return matrices.reshape(num_resamples, self.num_labels, self.num_labels)
 
     def chunks(self, num_resamples: int) -> Iterator[int]:
-        """Sizes of portions of resamples that keep memory bounded, whatever the number of classes and clusters."""
+        """Sizes of portions of resamples that keep memory bounded, whatever the number of classes and
+        clusters."""
         size = max(1, _CHUNK_CELLS // max(1, self.num_labels * self.num_labels, len(self.clusters)))
         for start in range(0, num_resamples, size):
             yield min(size, num_resamples - start)
 
 
-def _resampled_figures(
+def _resampled_metrics(
     cells: _Cells, benign: int | None, num_resamples: int, rng: np.random.Generator
 ) -> tuple[dict[str, Float64[np.ndarray, " resamples"]], dict[str, Float64[np.ndarray, "resamples labels"]]]:
     headlines: list[dict[str, Float64[np.ndarray, " chunk"]]] = []

@@ -1,4 +1,5 @@
-"""How well a pretrained model fills in masked features, column by column, beside who always says the most frequent value."""
+"""How well a pretrained model fills in masked features, column by column, beside who always says the most
+frequent value."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ HEAD: Final = ("column", "masked", "loss", "accuracy", "most frequent", "gain")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskedMetrics:
-    """Figures over some masked features."""
+    """Metrics over some masked features."""
 
     num_masked: int
     loss: float
@@ -43,7 +44,8 @@ def masked_metrics(
     default_ids: Int[np.ndarray, " slots"],
     token_slots: Int[np.ndarray, " tokens"],
 ) -> MaskedMetrics:
-    """The figures of these answers. Pieces of text have no most frequent value, so nobody is right about them by it.
+    """The metrics of these answers. Pieces of text have no most frequent value, so nobody is right about them
+    by it.
 
     Args:
         default_ids: the most frequent token of each slot.
@@ -66,7 +68,8 @@ def column_metrics(
     token_slots: Int[np.ndarray, " tokens"],
     slot_names: Sequence[str],
 ) -> dict[str, MaskedMetrics]:
-    """The figures of each slot that was asked for, in schema order; all pieces of text together are the last entry."""
+    """The metrics of each slot that was asked for, in schema order; all pieces of text together are the last
+    entry."""
     slots = token_slots[tokens]
     names = [*slot_names, SUBWORDS]
     found: dict[str, MaskedMetrics] = {}
@@ -82,7 +85,8 @@ def print_masked(overall: MaskedMetrics, columns: Mapping[str, MaskedMetrics], c
     """The whole in one line, then the columns of which the model has learned most."""
     console.print(
         f"masked features of held-out rows: loss {overall.loss:.3f}, accuracy {overall.accuracy:.3f}; "
-        f"the most frequent value of each column: {overall.frequent_accuracy:.3f} ({overall.num_masked:,} masked)",
+        f"the most frequent value of each column: {overall.frequent_accuracy:.3f} "
+        f"({overall.num_masked:,} masked)",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,7 +1,8 @@
-"""The headline metrics, each named once: every page, table, settings check and test of significance reads this list.
+"""The headline metrics, each named once: every page, table, settings check and test of significance reads
+this list.
 
-A new metric is one entry in `METRICS`. It then appears in the terminal, on the pages, in report.json, on the model card,
-with its intervals, and as a choice of `evaluation.primary_metric`.
+A new metric is one entry in `METRICS`. It then appears in the terminal, on the pages, in report.json, on the
+model card, with its intervals, and as a choice of `evaluation.primary_metric`.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64
 
-from wirebert.metrics.confusion import binary_matrices, class_metrics, ratio
+from wirebert.metrics.confusion import binary_matrices, class_metrics, mean_f1, ratio
 
 ClassArrays = Mapping[str, Float64[np.ndarray, "matrices _"]]
 
@@ -57,8 +58,8 @@ def _accuracy(stack: ConfusionStack) -> Float64[np.ndarray, " matrices"]:
 
 
 def _macro_f1(stack: ConfusionStack) -> Float64[np.ndarray, " matrices"]:
-    occurs = (stack.classes["support"] + stack.matrices.sum(axis=-2)) > 0
-    return ratio(stack.classes["f1"].sum(axis=-1), occurs.sum(axis=-1).astype(np.float64))
+    hits = np.diagonal(stack.matrices, axis1=-2, axis2=-1)
+    return mean_f1(hits, stack.classes["support"], stack.matrices.sum(axis=-2))
 
 
 def _weighted_f1(stack: ConfusionStack) -> Float64[np.ndarray, " matrices"]:
@@ -111,7 +112,8 @@ def compared_titles() -> dict[str, str]:
 
 
 def primary_choices(*, has_benign: bool = True) -> tuple[str, ...]:
-    """Keys that `evaluation.primary_metric` may name; without a benign class only those that do without one."""
+    """Keys that `evaluation.primary_metric` may name; without a benign class only those that do without
+    one."""
     compared = [metric for metric in METRICS.values() if metric.is_compared]
     return tuple(metric.key for metric in compared if has_benign or not metric.needs_benign)
 
@@ -119,9 +121,10 @@ def primary_choices(*, has_benign: bool = True) -> tuple[str, ...]:
 def headline_metrics(
     matrices: Float64[np.ndarray, "matrices labels labels"], benign: int | None
 ) -> dict[str, Float64[np.ndarray, " matrices"]]:
-    """Every metric of `METRICS` that follows from predicted classes; with a benign class also the other `binary_*`.
+    """Every metric of `METRICS` that follows from predicted classes; with a benign class also the other
+    `binary_*`.
 
-    The macro mean is taken over classes that occur or are predicted (as in scikit-learn), in each matrix by itself.
+    The macro mean is taken over classes that occur or are predicted, in each matrix separately.
     """
     stack = ConfusionStack.of(matrices, benign)
     values = {
@@ -139,12 +142,3 @@ def headline_metrics(
         "binary_f1": attack["f1"][:, 1],
         "binary_false_positive_rate": np.where(attack["support"][:, 0] > 0, false_positive_rate, 0.0),
     }
-
-
-def macro_f1(matrix: Float64[np.ndarray, "labels labels"]) -> float:
-    """Mean F1 over the classes that occur or are predicted.
-
-    >>> macro_f1(np.array([[2.0, 0.0], [1.0, 1.0]]))  # (0.8 + 0.6667) / 2
-    0.733...
-    """
-    return float(_macro_f1(ConfusionStack.of(matrix[np.newaxis], None))[0])

@@ -1,4 +1,5 @@
-"""Whether a probability means what it says: of the flows called 80 % likely, are 80 % what they are called?"""
+"""Whether a probability means what it says: of the flows called 80 % likely, are 80 % what they are
+called?"""
 
 from dataclasses import dataclass
 
@@ -61,7 +62,8 @@ def reliability(
 def calibration_error(
     confidence: Float64[np.ndarray, " flows"], is_right: Bool[np.ndarray, " flows"], num_bins: int = 15
 ) -> float:
-    """Expected calibration error: how far confidence and share of right verdicts lie apart, over bins of equal width.
+    """Expected calibration error: how far confidence and share of right verdicts lie apart, over bins of
+    equal width.
 
     Source: Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3.
 

@@ -1,20 +1,19 @@
 """Whether one method is better than another on the same flows, or only luckier.
 
-Every method meets the same resamples, so that what is hard about a resample is hard for all and falls out of the
-difference. Three ways of asking, kept apart:
+Every method meets the same resamples, so that what is hard about a resample is hard for all and falls out of
+the difference. Three ways of asking, kept apart:
 
-- *rows*: other flows, drawn one by one; too narrow for traffic, whose flows come in bursts of the same attack;
+- *rows*: other flows, drawn one by one; too narrow for traffic, whose flows come in bursts of the same
+attack;
 - *clusters*: other attacks (or captures, hosts, ...), drawn whole;
 - *seeds*: the same flows, trained again.
 
-Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16; Holm, A Simple Sequentially
-Rejective Multiple Test Procedure (1979).
+Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16; Holm, A Simple
+Sequentially Rejective Multiple Test Procedure (1979).
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from math import comb
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -37,9 +36,9 @@ class LabelledRows:
     true_ids: Int64[np.ndarray, " flows"]
     num_labels: int
     benign: int | None
-    """Id of the class that means no attack; None: there are no attack-or-not figures."""
+    """Id of the class that means no attack; None: there are no binary metrics."""
     clusters: Int64[np.ndarray, " flows"] | None = None
-    """Cluster number of each flow, `SINGLE_PROCESS` for flows that are drawn by themselves; None: rows only."""
+    """Cluster number of each flow, `ALONE` for flows that are drawn by themselves; None: rows only."""
 
     @property
     def has_clusters(self) -> bool:
@@ -60,7 +59,7 @@ class DifferenceInterval:
 
 
 def f1_of(label: int) -> str:
-    """Name of the figure: F1 of the class with this id.
+    """Name of the metric: F1 of the class with this id.
 
     >>> f1_of(3)
     'f1_of_3'
@@ -69,28 +68,28 @@ def f1_of(label: int) -> str:
 
 
 def paired_metrics(
-    judged: LabelledRows,
+    labelled: LabelledRows,
     predicted: Int64[np.ndarray, "verdicts flows"],
     scores: Float64[np.ndarray, "verdicts flows"] | None = None,
     *,
     per_class: bool = False,
 ) -> dict[str, Float64[np.ndarray, " verdicts"]]:
-    """Headline figures of each verdict on the flows as they are; with attack scores also `TPR_AT_1PCT_FPR`.
+    """Headline metrics of each verdict on the flows as they are; with attack scores also `TPR_AT_1PCT_FPR`.
 
     Args:
         per_class: Give the F1 of every class too, by the name `f1_of` has for it.
     """
-    weights = np.ones((1, len(judged.true_ids)))
-    found = [_weighted_metrics(judged, row, weights, per_class=per_class) for row in predicted]
+    weights = np.ones((1, len(labelled.true_ids)))
+    found = [_weighted_metrics(labelled, row, weights, per_class=per_class) for row in predicted]
     values = {name: np.concatenate([one[name] for one in found]) for name in (found[0] if found else {})}
-    if scores is not None and judged.benign is not None:
-        is_attack = judged.true_ids != judged.benign
+    if scores is not None and labelled.benign is not None:
+        is_attack = labelled.true_ids != labelled.benign
         values[TPR_AT_1PCT_FPR] = tpr_at_fpr(scores, is_attack, weights)[:, 0]
     return values
 
 
 def resample(
-    judged: LabelledRows,
+    labelled: LabelledRows,
     predicted: Int64[np.ndarray, "verdicts flows"],
     scores: Float64[np.ndarray, "verdicts flows"] | None = None,
     *,
@@ -99,23 +98,26 @@ def resample(
     num_resamples: int = 1000,
     per_class: bool = False,
 ) -> dict[str, Float64[np.ndarray, "verdicts resamples"]]:
-    """Figures of each verdict on resamples that all verdicts share; a verdict is one method trained with one seed.
+    """Metrics of each verdict on resamples that all verdicts share; a verdict is one method trained with one
+    seed.
 
     Args:
         by_cluster: Draw clusters whole, and the other flows one by one, instead of all flows one by one.
         per_class: Give the F1 of every class too, by the name `f1_of` has for it.
     """
-    clusters = judged.clusters if by_cluster and judged.clusters is not None else None
+    clusters = labelled.clusters if by_cluster and labelled.clusters is not None else None
     rng = np.random.default_rng([seed, by_cluster])
-    # Flows that no verdict tells apart are drawn together: a few thousand kinds instead of all the flows.
-    units, counts, first = _units(judged, predicted, clusters, None if judged.benign is None else scores)
+    # Flows that no verdict distinguishes are drawn together: a few thousand kinds instead of all the flows.
+    units, counts, first = _units(labelled, predicted, clusters, None if labelled.benign is None else scores)
     chunks: list[dict[str, Float64[np.ndarray, "verdicts chunk"]]] = []
-    kinds = LabelledRows(true_ids=judged.true_ids[first], num_labels=judged.num_labels, benign=judged.benign)
-    is_attack = kinds.true_ids != judged.benign
+    kinds = LabelledRows(
+        true_ids=labelled.true_ids[first], num_labels=labelled.num_labels, benign=labelled.benign
+    )
+    is_attack = kinds.true_ids != labelled.benign
     for weights in _draws(counts, units, num_resamples, rng):
         found = [_weighted_metrics(kinds, row[first], weights, per_class=per_class) for row in predicted]
         chunk = {name: np.stack([one[name] for one in found]) for name in found[0]}
-        if scores is not None and judged.benign is not None:
+        if scores is not None and labelled.benign is not None:
             chunk[TPR_AT_1PCT_FPR] = tpr_at_fpr(scores[:, first], is_attack, weights)
         chunks.append(chunk)
     return {name: np.concatenate([chunk[name] for chunk in chunks], axis=1) for name in chunks[0]}
@@ -144,12 +146,26 @@ def seed_interval(
     seed: int = 0,
     num_resamples: int = 1000,
 ) -> Interval:
-    """Interval of the mean over seeds, or of the difference of two such means, seeds drawn with replacement."""
-    rng = np.random.default_rng(seed)
-    means = rng.choice(first, (num_resamples, len(first))).mean(axis=1)
-    if second is not None:
-        means = means - rng.choice(second, (num_resamples, len(second))).mean(axis=1)
-    return percentile_interval(means)
+    """Interval of the mean over seeds, or of the difference of two such means, seeds drawn with
+    replacement."""
+    from scipy.stats import bootstrap  # here, since scoring imports this module and must stay light
+
+    def mean_gap(
+        *samples: Float64[np.ndarray, "*shape"], axis: int = -1
+    ) -> Float64[np.ndarray, "*means"] | np.float64:
+        means = [sample.mean(axis=axis) for sample in samples]
+        return means[0] if len(means) == 1 else means[0] - means[1]
+
+    samples = (first,) if second is None else (first, second)
+    result = bootstrap(
+        samples,
+        mean_gap,
+        n_resamples=num_resamples,
+        vectorized=True,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def permutation_p_value(
@@ -162,20 +178,22 @@ def permutation_p_value(
     >>> permutation_p_value(np.array([0.9, 0.8]), np.array([0.1, 0.2]))  # 2 of the 6 ways are as far apart
     0.333...
     """
-    both = np.concatenate([first, second])
-    observed = abs(first.mean() - second.mean())
-    size, total = len(first), len(both)
-    if comb(total, size) <= _MAX_PERMUTATIONS:
-        chosen = np.array(list(combinations(range(total), size)), dtype=np.int64)
-        drawn = 0
-    else:
-        rng = np.random.default_rng(seed)
-        chosen = rng.permuted(np.tile(np.arange(total), (_MAX_PERMUTATIONS, 1)), axis=1)[:, :size]
-        drawn = 1  # the seeds as they are count as one more way
-    sums = both[chosen].sum(axis=1)
-    gaps = np.abs(sums / size - (both.sum() - sums) / (total - size))
-    # A hair's breadth, so that a swap which gives the same figures in another order counts as equal.
-    return float((int((gaps >= observed - 1e-12).sum()) + drawn) / (len(gaps) + drawn))
+    from scipy.stats import permutation_test  # here, since scoring imports this module and must stay light
+
+    def gap(
+        first: Float64[np.ndarray, "*one"], second: Float64[np.ndarray, "*two"], axis: int
+    ) -> Float64[np.ndarray, "*gaps"] | np.float64:
+        return np.abs(first.mean(axis=axis) - second.mean(axis=axis))
+
+    result = permutation_test(
+        (first, second),
+        gap,
+        vectorized=True,
+        n_resamples=_MAX_PERMUTATIONS,
+        alternative="greater",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -193,17 +211,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _units(
-    judged: LabelledRows,
+    labelled: LabelledRows,
     predicted: Int64[np.ndarray, "verdicts flows"],
     clusters: Int64[np.ndarray, " flows"] | None,
     scores: Float64[np.ndarray, "verdicts flows"] | None,
 ) -> tuple[Int64[np.ndarray, " units"], Float64[np.ndarray, " units"], Int64[np.ndarray, " units"]]:
     """Cluster, number and first flow of each kind of flow; with scores every flow is a kind of its own."""
-    num_flows = len(judged.true_ids)
+    num_flows = len(labelled.true_ids)
     cluster_of = np.full(num_flows, ALONE, dtype=np.int64) if clusters is None else clusters
     if scores is not None:
         return cluster_of, np.ones(num_flows), np.arange(num_flows, dtype=np.int64)
-    kinds = np.vstack([cluster_of, judged.true_ids, predicted]).T
+    kinds = np.vstack([cluster_of, labelled.true_ids, predicted]).T
     _, first, counts = np.unique(kinds, axis=0, return_index=True, return_counts=True)
     return cluster_of[first], counts.astype(np.float64), first.astype(np.int64)
 
@@ -231,18 +249,18 @@ def _draws(
 
 
 def _weighted_metrics(
-    judged: LabelledRows,
+    labelled: LabelledRows,
     predicted: Int64[np.ndarray, " units"],
     weights: Float64[np.ndarray, "resamples units"],
     *,
     per_class: bool,
 ) -> dict[str, Float64[np.ndarray, " resamples"]]:
-    cells, cell_of = np.unique(judged.true_ids * judged.num_labels + predicted, return_inverse=True)
+    cells, cell_of = np.unique(labelled.true_ids * labelled.num_labels + predicted, return_inverse=True)
     is_cell = (cell_of[:, np.newaxis] == np.arange(len(cells))).astype(np.float64)
-    matrices = np.zeros((len(weights), judged.num_labels**2))
+    matrices = np.zeros((len(weights), labelled.num_labels**2))
     matrices[:, cells] = weights @ is_cell
-    matrices = matrices.reshape(-1, judged.num_labels, judged.num_labels)
-    found = headline_metrics(matrices, judged.benign)
+    matrices = matrices.reshape(-1, labelled.num_labels, labelled.num_labels)
+    found = headline_metrics(matrices, labelled.benign)
     if per_class:
         found |= {f1_of(label): values for label, values in enumerate(class_metrics(matrices)["f1"].T)}
     return found
@@ -253,7 +271,8 @@ def tpr_at_fpr(
     is_attack: Bool[np.ndarray, " units"],
     weights: Float64[np.ndarray, "resamples units"],
 ) -> Float64[np.ndarray, "verdicts resamples"]:
-    """Share of attacks above the lowest threshold that at most 1 % of the benign flows exceed; 0 without attacks.
+    """Share of attacks above the lowest threshold that at most 1 % of the benign flows exceed; 0 without
+    attacks.
 
     Args:
         weights: How many flows each one stands for.
@@ -271,9 +290,11 @@ def _num_found(
     num_attacks: Float64[np.ndarray, " resamples"],
     num_benign: Float64[np.ndarray, " resamples"],
 ) -> Float64[np.ndarray, " resamples"]:
-    """Attacks that score higher than the benign flow with which the alarms become more than 1 %; all if none is."""
+    """Attacks that score higher than the benign flow with which the alerts become more than 1 %; all if none
+    is."""
     levels = np.unique(scores[~is_attack])
-    # From the highest benign score down, 0 for it and for attacks above it: flows of equal score stand together.
+    # From the highest benign score down, 0 for it and for attacks above it: flows of equal score stand
+    # together.
     level_of = len(levels) - np.where(
         is_attack, np.searchsorted(levels, scores), np.searchsorted(levels, scores, side="right")
     )
@@ -284,11 +305,11 @@ def _num_found(
     guide = np.bincount(level_of[~is_attack], weights[~is_attack].mean(axis=1), len(levels)).cumsum()
     few = int(np.searchsorted(guide, 4 * TPR_TARGET_FPR * guide[-1])) + 1
     for num in (min(few, len(levels)), len(levels)):
-        alarms, hits = (
+        alerts, hits = (
             np.cumsum(_summed(level_of, (level_of < num) & side, weights, num), axis=0)
             for side in (~is_attack, is_attack)
         )
-        exceeds = alarms > TPR_TARGET_FPR * num_benign
+        exceeds = alerts > TPR_TARGET_FPR * num_benign
         is_met = is_open & exceeds[-1]
         found[is_met] = hits[exceeds.argmax(axis=0), np.arange(len(found))][is_met]
         is_open &= ~is_met

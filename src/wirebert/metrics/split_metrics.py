@@ -1,6 +1,6 @@
 """How good the verdicts on one evaluated split are: `compute_metrics` -> `SplitMetrics`.
 
-The mistakes that a reader learns most from: those the model was surest of, one of each kind of flow.
+The mistakes that a reader learns most from: those the model was most confident of, one of each kind of flow.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,14 @@ from wirebert.metrics.curves import OperatingCurve, ScoreCurves, ScoreHistogram,
 from wirebert.metrics.intervals import Intervals, bootstrap
 from wirebert.metrics.registry import BINARY_ACCURACY, METRICS, headline_metrics
 from wirebert.metrics.reliability import Calibration, reliability
-from wirebert.metrics.thresholds import Threshold, ThresholdMetrics, fit_threshold, threshold_metrics
+from wirebert.metrics.thresholds import (
+    FALSE_POSITIVE_RATES,
+    Threshold,
+    ThresholdMetrics,
+    attack_scores,
+    fit_threshold,
+    threshold_metrics,
+)
 from wirebert.serialization import to_builtins
 
 NUM_MISTAKES = 20
@@ -47,7 +54,8 @@ def most_confident_errors(
     confusions: Int64[np.ndarray, " wrong"],
     row_hashes: UInt64[np.ndarray, " wrong"],
 ) -> Int64[np.ndarray, " chosen"]:
-    """Positions of the mistakes to show, the surest first; of equally sure ones the first comes first.
+    """Positions of the mistakes to show, the most confident first; of equally confident ones the first comes
+    first.
 
     Flows that look alike to the model are shown once, and of each confusion at most `PER_CONFUSION`.
 
@@ -66,10 +74,6 @@ def most_confident_errors(
     return order[rank < PER_CONFUSION][:NUM_MISTAKES]
 
 
-FALSE_POSITIVE_RATES = (0.01, 0.001, 0.0001)
-"""Where detection is read off: an operator with a million flows a day lives at the last one or beyond."""
-
-
 @dataclass(frozen=True, slots=True)
 class ClassMetrics:
     """One class against the rest; 0 where nothing is to divide by."""
@@ -78,26 +82,27 @@ class ClassMetrics:
     recall: float
     f1: float
     accuracy: float
-    """Share of all flows rightly told to be of this class or not."""
+    """Share of all flows correctly assigned to this class or to the rest."""
     support: int
     """Flows of this class."""
 
 
 @dataclass(frozen=True, slots=True)
 class BinaryMetrics:
-    """Attack or not, whatever the kind of attack. An attack is the positive."""
+    """Attack vs benign, whatever the kind of attack. An attack is the positive."""
 
     accuracy: float
     precision: float
     recall: float
     f1: float
     false_positive_rate: float
-    """Share of benign flows that raise an alarm, by the most probable class."""
+    """Share of benign flows that raise an alert, by the most probable class."""
     auroc: float | None
-    """Of the alarm score; None where the file lacks attacks or benign flows (as are the next two)."""
+    """Of the alert score; None where the file lacks attacks or benign flows (as are the next two)."""
     average_precision: float | None
     tpr_at_fpr: Mapping[str, float | None]
-    """False positive rate -> share of attacks found by the threshold that keeps it, chosen on these very flows."""
+    """False positive rate -> share of attacks detected by the threshold that keeps it, chosen on these very
+    flows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,7 @@ class Confusion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubsetMetrics:
-    """Headline figures on some of a split's flows."""
+    """Headline metrics on some of a split's flows."""
 
     num_flows: int
     accuracy: float
@@ -129,7 +134,7 @@ class TrainOverlap:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitMetrics:
-    """Every figure of one evaluated split, as plain numbers."""
+    """Every metric of one evaluated split, as plain numbers."""
 
     num_flows: int
     loss: float | None
@@ -139,7 +144,7 @@ class SplitMetrics:
     per_class: Mapping[str, ClassMetrics]
     confusion: Confusion
     classes_not_in_training: Mapping[str, int]
-    """Classes that only this file has -> flows. Always wrong, and counted so in every figure but the loss."""
+    """Classes that only this file has -> flows. Always wrong, and counted so in every metric but the loss."""
     intervals: Intervals | None
     """None for an empty split."""
     binary: BinaryMetrics | None = None
@@ -147,18 +152,18 @@ class SplitMetrics:
     train_overlap: TrainOverlap | None = None
     """None where it is not known which flows training has seen."""
     operating_points: tuple[ThresholdMetrics, ...] = ()
-    """What thresholds that aim at few false alarms do here; none without benign flows."""
+    """What thresholds that aim at few false positives do here; none without benign flows."""
     thresholds_from: str | None = None
     """The split on which those thresholds were fitted; None: on this one, so at their best."""
     alert_score: Literal["attack", "attack_and_novelty"] = "attack"
-    """What the alarm score is: the attack score 1 - P(benign), or that and the novelty joined."""
+    """What the alert score is: the attack score 1 - P(benign), or that and the novelty combined."""
     calibration: Calibration | None = None
     """None for an empty split."""
     curves: ScoreCurves | None = None
     score_histogram: ScoreHistogram | None = None
     """Of the attack score; None where no class means benign."""
     mistakes: tuple[Mistake, ...] = ()
-    """The surest ones, as far as they were kept."""
+    """The most confident ones, as far as they were kept."""
 
     @property
     def accuracy(self) -> float:
@@ -182,7 +187,7 @@ class SplitMetrics:
 
 @dataclass(frozen=True, slots=True)
 class FittedThresholds:
-    """Thresholds of the alarm score."""
+    """Thresholds of the alert score."""
 
     split: str
     """On whose flows they were fitted."""
@@ -203,16 +208,19 @@ def compute_metrics(
     seed: int = 0,
     num_resamples: int = 1000,
 ) -> SplitMetrics:
-    """All figures of one split; the verdict on a flow is its most probable class.
+    """All metrics of one split; the verdict on a flow is its most probable class.
 
     Args:
-        true_ids: Position of each flow's class in `classes + extra_classes`; flows without a label are left out before.
-        benign: The class that means "no attack"; None, or a class the model does not know: no binary figures.
-        extra_classes: Classes that the file has and training lacks. Flows of them are wrong, whatever the verdict.
-        clusters: Flows that stand or fall together, for the second kind of interval (see `intervals.bootstrap`).
+        true_ids: Position of each flow's class in `classes + extra_classes`; flows without a label are left
+            out before.
+        benign: The class that means "no attack"; None, or a class the model does not know: no binary metrics.
+        extra_classes: Classes that the file has and training lacks. Flows of them are wrong, whatever the
+            verdict.
+        clusters: Flows that belong together, for the second kind of interval (see `intervals.bootstrap`).
         is_seen: Whether training has seen a flow that looks the same to the model.
         thresholds: Fitted on other flows; without them, on these, one for each of `FALSE_POSITIVE_RATES`.
-        alert_scores: Attack score and novelty joined, if alerts go by them; None: they go by the attack score.
+        alert_scores: Attack score and novelty combined, if alerts go by them; None: they go by the attack
+            score.
 
     Examples:
         >>> probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
@@ -273,25 +281,18 @@ def _alerts(
     benign_id: int | None,
     thresholds: FittedThresholds | None,
 ) -> _Alerts:
-    """What the alarm score does; nothing where no class means benign."""
+    """What the alert score does; nothing where no class means benign."""
     if benign_id is None:
         return {}
     scores = attack_scores(probabilities, benign_id)
-    alarm = scores if alert_scores is None else alert_scores
-    points = _operating_points(alarm, true_ids != benign_id, thresholds)
+    alert = scores if alert_scores is None else alert_scores
+    points = _operating_points(alert, true_ids != benign_id, thresholds)
     return {
         "operating_points": points,
         "thresholds_from": thresholds.split if thresholds and points else None,
         "alert_score": "attack" if alert_scores is None else "attack_and_novelty",
         "score_histogram": score_histogram(scores, true_ids, labels, labels[benign_id]),
     }
-
-
-def attack_scores(
-    probabilities: Float[np.ndarray, "flows classes"], benign_id: int
-) -> Float64[np.ndarray, " flows"]:
-    """1 - P(benign), in double precision: near 1 single precision would tie the flows an operator must rank."""
-    return 1.0 - probabilities[:, benign_id].astype(np.float64)
 
 
 def _train_overlap(
@@ -317,7 +318,8 @@ def cross_entropy(
 ) -> float | None:
     """Mean -log P(true class), with P kept at least one rounding step above 0.
 
-    Flows of classes without a probability are left out: they would add the logarithm of an arbitrary small number.
+    Flows of classes without a probability are left out: they would add the logarithm of an arbitrary small
+    number.
 
     >>> cross_entropy(np.array([0, 1, 2]), np.array([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]))
     0.693...
@@ -339,14 +341,14 @@ def _per_class(
     matrix: Int64[np.ndarray, "labels labels"], labels: tuple[str, ...]
 ) -> dict[str, ClassMetrics]:
     stack = matrix[np.newaxis].astype(np.float64)
-    figures = {name: values[0].tolist() for name, values in class_metrics(stack).items()}
+    columns = {name: values[0].tolist() for name, values in class_metrics(stack).items()}
     return {
         label: ClassMetrics(
-            precision=figures["precision"][position],
-            recall=figures["recall"][position],
-            f1=figures["f1"][position],
-            accuracy=figures["accuracy"][position],
-            support=int(figures["support"][position]),
+            precision=columns["precision"][position],
+            recall=columns["recall"][position],
+            f1=columns["f1"][position],
+            accuracy=columns["accuracy"][position],
+            support=int(columns["support"][position]),
         )
         for position, label in enumerate(labels)
     }

@@ -1,4 +1,5 @@
-"""How far a student is from its teacher: both judged on the same flows, and their difference resampled together."""
+"""How far a student is from its teacher: both evaluated on the same flows, and their difference resampled
+together."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from wirebert.metrics.significance import LabelledRows, paired_metrics, percenti
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairedMetric:
-    """A figure in [0, 1] of both."""
+    """A metric in [0, 1] of both."""
 
     student: float
     teacher: float
@@ -36,7 +37,7 @@ class SplitGap:
     agreement: float | None
     """Share of the flows that both put into the same class; None for an empty split."""
     metrics: Mapping[str, PairedMetric]
-    """Headline figure -> its values."""
+    """Headline metric -> its values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,16 +50,17 @@ class TeacherGap:
     num_unlabelled: int
     """Training flows that the teacher alone said something about."""
     is_fresh: bool
-    """Whether the teacher is known to have been trained without the validation flows: on this file, by this split."""
+    """Whether the teacher is known to have been trained without the validation flows: on this file, by this
+    split."""
     splits: Mapping[str, SplitGap]
 
 
-GAP_HEAD = ("figure", "student", "teacher", "difference", "95 % interval")
+GAP_HEAD = ("metric", "student", "teacher", "difference", "95 % interval")
 """Names of the columns of `gap_rows`."""
 
 
 def split_gap(
-    judged: LabelledRows,
+    labelled: LabelledRows,
     student: Int64[np.ndarray, " flows"],
     teacher: Int64[np.ndarray, " flows"],
     *,
@@ -69,11 +71,13 @@ def split_gap(
     predicted = np.stack([student, teacher])
     if not len(student):
         return SplitGap(num_flows=0, agreement=None, metrics={})
-    plain = paired_metrics(judged, predicted)
+    plain = paired_metrics(labelled, predicted)
     drawn = {
-        way: resample(judged, predicted, by_cluster=way == "clusters", seed=seed, num_resamples=num_resamples)
+        way: resample(
+            labelled, predicted, by_cluster=way == "clusters", seed=seed, num_resamples=num_resamples
+        )
         for way in ("rows", "clusters")
-        if way == "rows" or judged.has_clusters
+        if way == "rows" or labelled.has_clusters
     }
     return SplitGap(
         num_flows=len(student),
@@ -90,7 +94,7 @@ def split_gap(
 
 
 def gap_rows(gap: SplitGap, names: Mapping[str, str]) -> list[tuple[str, str, str, str, str]]:
-    """A table of the split for people; `names` are the figures to show, with their names."""
+    """A table of the split for people; `names` are the metrics to show, with their names."""
     shown = [(names[name], own) for name, own in gap.metrics.items() if name in names]
     return [
         (
@@ -114,10 +118,12 @@ def gap_remarks(gap: TeacherGap, split: str) -> list[str]:
     if macro is not None and macro.clusters is not None:
         low, high = macro.clusters
         lines.append(
-            f"Drawing whole attack names, the difference in macro F1 is in [{low:+.3f}, {high:+.3f}]."
+            f"Resampling attack names instead of flows, the difference in macro F1 is in "
+            f"[{low:+.3f}, {high:+.3f}]."
         )
     if split == "valid" and not gap.is_fresh:
         lines.append(
-            "The teacher was trained on another file or by another split: it may have seen these flows in its training."
+            "The teacher was trained on another file or with another split: it may have seen these flows in "
+            "training."
         )
     return lines

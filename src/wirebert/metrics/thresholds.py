@@ -1,7 +1,9 @@
-"""Where the alarm score raises an alert: thresholds fitted on benign flows, and what each does on other flows.
+"""Where the alert score raises an alert: thresholds fitted on benign flows, and what each does on other
+flows.
 
-A threshold keeps its false positive rate only on traffic like that on which it was fitted. So every rate stands here
-with the interval that its number of flows allows, and `threshold_metrics` says what became of it elsewhere.
+A threshold keeps its false positive rate only on traffic like that on which it was fitted. So every rate
+stands here with the interval that its number of flows allows, and `threshold_metrics` says what became of it
+elsewhere.
 """
 
 from collections.abc import Mapping
@@ -9,12 +11,16 @@ from dataclasses import dataclass
 from math import nextafter, sqrt
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 
 from wirebert.metrics.intervals import Interval
 
+FALSE_POSITIVE_RATES = (0.01, 0.001, 0.0001)
+"""Target FPRs of every report: with a million flows a day an operator needs the last one or less."""
+
 PREVALENCES = (0.01, 0.001, 0.0001)
-"""Shares of attacks for which precision is restated: in traffic attacks are far rarer than in most data sets."""
+"""Shares of attacks for which precision is restated: in traffic attacks are far rarer than in most data
+sets."""
 
 _NORMAL_QUANTILE = 1.959963984540054
 """Of 95 % intervals."""
@@ -56,19 +62,28 @@ class ThresholdMetrics:
     precision: float | None
     """Share of attacks among the alerts of this file; None without alerts."""
     precision_at_prevalence: Mapping[str, float | None]
-    """Share of attacks among all flows -> share of attacks among alerts; None where no false alert was seen: its rate
-    is too low for this file to tell."""
+    """Share of attacks among all flows -> share of attacks among alerts; None where no false alert was seen:
+    its rate is too low for this file to tell."""
     alerts_per_10000: float
-    """Alerts per 10,000 flows of this file, whose share of attacks may be far from that of traffic."""
+    """Alerts per 10,000 flows of this file, whose share of attacks may be far from that of real traffic."""
+
+
+def attack_scores(
+    probabilities: Float[np.ndarray, "flows classes"], benign_id: int
+) -> Float64[np.ndarray, " flows"]:
+    """1 - P(benign), in double precision: near 1 single precision would tie the flows an operator must
+    rank."""
+    return 1.0 - probabilities[:, benign_id].astype(np.float64)
 
 
 def laxest_threshold(
     scores: Float64[np.ndarray, " flows"], is_counted: Bool[np.ndarray, " flows"], most: int
 ) -> float:
-    """The lowest threshold that at most `most` of the counted flows reach; there is at least one counted flow.
+    """The lowest threshold that at most `most` of the counted flows reach; there is at least one counted
+    flow.
 
-    It lies half-way between two observed scores, so that rounding on another processor moves no flow across. Equal
-    scores stay together: flows that would exceed the number stay out with all their equals.
+    It lies half-way between two observed scores, so that rounding on another processor moves no flow across.
+    Equal scores stay together: flows that would exceed the number stay out with all their equals.
 
     >>> scores, everyone = np.array([0.9, 0.5, 0.5, 0.1]), np.ones(4, bool)
     >>> [laxest_threshold(scores, everyone, most) for most in (0, 1, 2, 3, 4)]
@@ -128,7 +143,8 @@ def threshold_metrics(
 
 
 def precision_at(prevalence: float, detection: float | None, fpr: float | None) -> float | None:
-    """Share of attacks among alerts where attacks are this share of all flows; None without a false alert to go by.
+    """Share of attacks among alerts where attacks are this share of all flows; None without a false alert to
+    go by.
 
     >>> precision_at(0.001, detection=0.5, fpr=0.01)
     0.047...

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float32
 
 from wirebert.encoding.token_rows import JaggedRows
+from wirebert.metrics.confusion import macro_f1
 from wirebert.model.batches import score
 from wirebert.model.masked_predictions import MaskedPredictions, predict_masked
 from wirebert.training.feeding import LabelledFlows
@@ -88,18 +89,3 @@ def masked_validation_metrics(predictions: MaskedPredictions) -> Validation:
         accuracy=float(np.mean(predictions.predicted == predictions.tokens)),
         macro_f1=macro_f1(predictions.tokens, predictions.predicted),
     )
-
-
-def macro_f1(true_ids: Int[np.ndarray, " n"], predicted_ids: Int[np.ndarray, " n"]) -> float:
-    """Mean F1 over the classes that are true or predicted at least once.
-
-    >>> macro_f1(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]))  # (0.8 + 0.6667) / 2
-    0.7333333333333334
-    """
-    num_classes = int(max(true_ids.max(), predicted_ids.max())) + 1
-    num_right: Float[np.ndarray, " C"] = np.bincount(
-        true_ids[true_ids == predicted_ids], minlength=num_classes
-    )
-    both = np.bincount(true_ids, minlength=num_classes) + np.bincount(predicted_ids, minlength=num_classes)
-    occurs = both > 0
-    return float(np.mean(2 * num_right[occurs] / both[occurs]))

@@ -16,8 +16,7 @@ from wirebert.decision.operating_point import NO_OPERATING_POINT, AlertBudget
 from wirebert.errors import ConfigError, DataError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.detector import Detector
-from wirebert.metrics.split_metrics import attack_scores
-from wirebert.metrics.thresholds import laxest_threshold
+from wirebert.metrics.thresholds import attack_scores, laxest_threshold
 
 _SECONDS_PER_DAY: Final = 86_400
 

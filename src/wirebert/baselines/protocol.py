@@ -1,0 +1,24 @@
+"""What a fitted method offers to whoever evaluates it. Imports no method's library, so that scoring stays
+light."""
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float64
+
+
+@runtime_checkable
+class Baseline(Protocol):
+    """A fitted method that stands beside the model."""
+
+    @property
+    def summary(self) -> Mapping[str, object]:
+        """The method and the data it was fitted on, for the report."""
+        ...
+
+    def predict_proba(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
+        """Probability of each class for the rows of a typed table; 0 for classes that the fitted rows
+        lack."""
+        ...
