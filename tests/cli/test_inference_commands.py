@@ -174,7 +174,7 @@ def test_an_exported_model_is_what_predict_uses(
     benign = json.loads((model / "wirebert.json").read_text())["classes"]["benign"]
     for verdict in verdicts:
         is_quiet = verdict["predicted_class"] == benign and verdict["verdict"] == "pass"
-        assert (verdict["why"] is None) == is_quiet
+        assert (verdict["explanation"] is None) == is_quiet
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from pyarrow import csv as arrow_csv
+from pyarrow import parquet
 
 from wirebert.cli.main import main
 from wirebert.inference.artifact import Artifact, save_artifact
@@ -75,6 +76,17 @@ def test_an_export_is_scored_without_pytorch_and_without_reading_the_weights(
         assert ours.keys() == theirs.keys()
         assert ours["predicted_class"] == theirs["predicted_class"]
         assert float(ours["attack_score"]) == pytest.approx(float(theirs["attack_score"]), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_trained_model_is_scored_without_pytorch(trained: Path, traffic: Path, tmp_path: Path) -> None:
+    """Training writes the export."""
+    logs, out = str(traffic / "test.csv"), tmp_path / "v.csv"
+    done = run_without_torch("predict", str(trained / "model"), logs, "--device", "auto", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "by onnx on cpu" in done.stderr
+    expected = parquet.read_table(trained / "predictions" / "test.parquet")["predicted_class"].to_pylist()
+    assert [row["predicted_class"] for row in csv.DictReader(out.read_text().splitlines())] == expected
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from wirebert.errors import ArtifactError
 from wirebert.inference.artifact import MANIFEST, Artifact, load_artifact, save_artifact
 from wirebert.inference.detector import Detector
 from wirebert.inference.engines import ENGINES, Bounds
-from wirebert.inference.export import export_model, rows_of
+from wirebert.inference.export import add_default_export, export_model, rows_of
 
 
 @pytest.fixture
@@ -89,6 +89,19 @@ def test_given_rows_are_checked_with_their_novelty(
     assert len(rows) == len(set(rows)) == len(by_tokens)
     np.testing.assert_allclose(sample.novelty, [by_tokens[row] for row in rows], atol=1e-3)
     assert rows_of(data, artifact).novelty is None
+
+
+def test_every_model_folder_gets_an_export(folder: Path):
+    assert add_default_export(folder) is None
+    assert set(load_artifact(folder).exports) == {"onnx"}
+
+
+def test_a_model_that_has_no_export_says_why(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    accept(monkeypatch, "onnx", Bounds(same=0.98, mean_difference=0.01, max_difference=0.0))
+    reason = add_default_export(folder)
+    assert reason is not None
+    assert "does not agree with the model" in reason
+    assert load_artifact(folder).exports == {}
 
 
 def test_a_changed_export_is_refused(folder: Path):

@@ -86,11 +86,11 @@ def test_what_happened_is_counted(artifact: "Artifact"):
         client.post("/v1/score", content=b"", headers=AS_JSON)
         client.get("/v1/secret-path")
         text = client.get("/metrics").text
-    assert 'wirebert_requests_total{path="/v1/score",status="200"} 1\n' in text
-    assert 'wirebert_requests_total{path="/v1/score",status="400"} 1\n' in text
-    assert 'wirebert_requests_total{path="other",status="404"} 1\n' in text
-    assert "wirebert_flows_total 1\n" in text
-    assert "wirebert_score_seconds_count 2\n" in text
+    assert 'wirebert_requests_total{path="/v1/score",status="200"} 1.0\n' in text
+    assert 'wirebert_requests_total{path="/v1/score",status="400"} 1.0\n' in text
+    assert 'wirebert_requests_total{path="other",status="404"} 1.0\n' in text
+    assert "wirebert_flows_total 1.0\n" in text
+    assert "wirebert_score_seconds_count 2.0\n" in text
     assert "secret" not in text
 
 

@@ -238,7 +238,7 @@ def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dic
         settled, decision=replace(settled.decision, alert_score="attack", novelty_reference_flows=0)
     )
     save_detector(plain, folder, model, tokenizer, own, valid_flows)
-    detector = Detector.load(folder.model, device=run.training.device, precision="fp32")
+    detector = Detector.load(folder.model, device=run.training.device, precision="fp32", backend="torch")
     chosen = is_held_out & ground.is_searched
     tables = ground.part("held_out", data.train, chosen).tables()
     probabilities = np.concatenate([detector.score(table).probabilities for table in tables]).astype(

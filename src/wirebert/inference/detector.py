@@ -8,7 +8,7 @@ from typing import Final, Literal, final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Float32, Float64, Int64, UInt64
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt64
 
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.decision.alert_score import CombinedAlertScore
@@ -16,6 +16,8 @@ from wirebert.decision.operating_point import verdicts
 from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
 from wirebert.encoding.token_rows import EncodedBlock, take_rows
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.encoding.vocabulary import ABSENT, UNSEEN
 from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact, load_artifact, thresholds_for
 from wirebert.inference.attribution import Attributions, explain
@@ -42,6 +44,12 @@ class Scores:
     """Alarm score that raises an alert; None where the artifact has no threshold."""
     novelty: Float64[np.ndarray, " flows"] | None = None
     """How unlike all training flows each flow is; None unless it was asked for or alerts go by it."""
+    num_absent: Int64[np.ndarray, " flows"] | None = None
+    """Features of each flow whose column the table lacks."""
+    num_unseen: Int64[np.ndarray, " flows"] | None = None
+    """Features of each flow with a value that training never showed, or above all that it showed."""
+    num_features: int = 0
+    """Features that the model reads."""
     novelty_threshold: float | None = None
     """Novelty that makes a flow unknown."""
     combined_alert: CombinedAlertScore | None = None
@@ -123,6 +131,7 @@ class Detector:
         )
         self._backend: Backend = open_backend(backend, artifact, options)
         tokenizer = artifact.tokenizer
+        self._is_absent, self._is_unseen = marked_tokens(tokenizer)
         longest_row = 1 + len(tokenizer.slots) + len(tokenizer.text_columns) * tokenizer.text_budget
         self._cache = (
             ScoreCache(longest_row=longest_row, num_classes=len(self.classes), size_mb=float(cache_mb))
@@ -177,8 +186,8 @@ class Detector:
 
     @property
     def num_parameters(self) -> int:
-        """Weights of the model."""
-        return sum(weight.size for _, weight in self.artifact.weights.items())
+        """Weights of the model, known without reading them."""
+        return self.artifact.architecture.num_parameters
 
     def score(self, table: pa.Table, block: EncodedBlock | None = None) -> Scores:
         """Class probabilities of each row of a typed table; `block` is what `encode` gave for it, if it was called.
@@ -204,6 +213,9 @@ class Detector:
             benign=self.artifact.classes.benign,
             row_hashes=hashes,
             num_truncated=block.num_truncated,
+            num_absent=count_marked(self._is_absent, block),
+            num_unseen=count_marked(self._is_unseen, block),
+            num_features=len(self.artifact.tokenizer.slots),
             threshold=self._limits[0],
             novelty_threshold=self._limits[1],
             combined_alert=self._alarm,
@@ -244,6 +256,24 @@ class Detector:
             logits[new] = self._backend.logits(some)
             self._cache.add(some, hashes[new], logits[new])
         return logits[distinct.numbers]
+
+
+def marked_tokens(
+    tokenizer: FlowTokenizer,
+) -> tuple[Bool[np.ndarray, " tokens"], Bool[np.ndarray, " tokens"]]:
+    """Which tokens say that a column is absent, and which that training never showed the value."""
+    is_absent, is_unseen = np.zeros((2, tokenizer.num_tokens), np.bool_)
+    is_absent[tokenizer.slot_special[:, ABSENT]] = True
+    has_unseen = [slot.special_states[UNSEEN] in ("<unseen>", "<above>") for slot in tokenizer.slots]
+    is_unseen[tokenizer.slot_special[has_unseen, UNSEEN]] = True
+    return is_absent, is_unseen
+
+
+def count_marked(is_marked: Bool[np.ndarray, " tokens"], block: EncodedBlock) -> Int64[np.ndarray, " flows"]:
+    """Marked tokens of each flow. Values that rows leave out are the most frequent ones, which are never marked."""
+    before = np.zeros(len(block.ids) + 1, np.int64)
+    np.cumsum(is_marked[block.ids], out=before[1:])
+    return np.diff(before[block.offsets])
 
 
 def choose_device(name: str) -> str:

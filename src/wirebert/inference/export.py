@@ -19,7 +19,7 @@ from wirebert.data.flows import open_flows
 from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
 from wirebert.encoding.token_rows import EncodedBlock, by_length, take_rows
-from wirebert.errors import ArtifactError
+from wirebert.errors import ArtifactError, ConfigError
 from wirebert.inference.artifact import Artifact, add_export, load_artifact
 from wirebert.inference.backends import softmax
 from wirebert.inference.engines import ENGINES
@@ -33,24 +33,41 @@ ExportName = Literal["onnx", "onnx-int8"]
 
 MAX_ROWS: Final = 8_192
 """Different rows on which an export is made and checked."""
+DEFAULT_EXPORT_ROWS: Final = 1_024
+"""The same where `train` and `calibrate` write an export by themselves."""
 TRAVELLING_ROWS: Final = 32
 """Rows that go along with the file."""
 
 
-def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> tuple[Path, ParityReport]:
+def add_default_export(folder: Path) -> str | None:
+    """Put the export that every model folder has beside the weights: ONNX in single precision.
+
+    Returns why there is none: a package is missing, or the model computes what the export cannot. None: it is there.
+    """
+    try:
+        export_model(folder, "onnx", num_rows=DEFAULT_EXPORT_ROWS)
+    except (ConfigError, ArtifactError) as error:
+        return str(error)
+    return None
+
+
+def export_model(
+    folder: Path, name: ExportName, *, data: str | None = None, num_rows: int = MAX_ROWS
+) -> tuple[Path, ParityReport]:
     """Export the model in `folder`, check it, and put it beside the weights; its path, and how well it agrees.
 
     Args:
         data: real traffic: the 8-bit file takes its ranges from one half of its rows, and is checked on the other.
             None: rows of tokens drawn at random.
+        num_rows: rows drawn at random.
 
     Raises:
         ArtifactError: the export does not agree with PyTorch (nothing is written), or the folder is damaged.
-        ConfigError: the extra `onnx` is not installed.
+        ConfigError: onnx or ONNX Runtime is not installed.
     """
     artifact = load_artifact(folder)
     tokenizer = artifact.tokenizer
-    sample = CalibrationRows(random_rows(tokenizer, MAX_ROWS)) if data is None else rows_of(data, artifact)
+    sample = CalibrationRows(random_rows(tokenizer, num_rows)) if data is None else rows_of(data, artifact)
     made_from, checked_on = _halves(sample, folder)
     weights = dict(artifact.weights)
     content = model_bytes(

@@ -96,13 +96,13 @@ def open_session(model: Path | bytes) -> Any:
     """An ONNX Runtime session that computes on the thread that calls it.
 
     Raises:
-        ConfigError: the extra `onnx` is not installed.
+        ConfigError: ONNX Runtime is not installed.
     """
     try:
         import onnxruntime
     except ImportError as error:
         raise ConfigError(
-            "ONNX Runtime is not installed; install it with `pip install 'wirebert[onnx]'`"
+            "ONNX Runtime is not installed; install it with `pip install onnxruntime`"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

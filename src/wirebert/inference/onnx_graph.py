@@ -45,7 +45,7 @@ def model_bytes(
     """The model file: float32, or 8-bit with `ranges`. `weights` carry Hugging Face's names.
 
     Raises:
-        ConfigError: the extra `onnx` is not installed.
+        ConfigError: the package onnx is not installed.
     """
     graph = _Graph(ranges)
     _write_classifier(graph, architecture, weights)
@@ -71,7 +71,7 @@ class _Graph:
             import onnx
         except ImportError as error:
             raise ConfigError(
-                "writing ONNX files needs the package onnx; install it with `pip install 'wirebert[onnx]'`"
+                "writing ONNX files needs the package onnx, which is not installed; install it with `pip install onnx`"
             ) from error
         self._onnx: Any = onnx
         self._ranges = ranges

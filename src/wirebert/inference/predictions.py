@@ -1,13 +1,13 @@
 """Verdicts of a whole file, in input order, written as they come."""
 
-import json
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, Protocol, cast, final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,69 +18,16 @@ from wirebert.data.accounting import ParseStats
 from wirebert.data.context.context import FlowContext
 from wirebert.data.flows import Flows
 from wirebert.data.schema.conversion import InvalidValues
-from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.errors import DataError
-from wirebert.inference.detector import Detector, Scores
+from wirebert.inference.detector import Detector
 from wirebert.inference.explanations import explain_rows, needs_explanation
+from wirebert.inference.verdicts import verdict_table
 from wirebert.prefetch import prefetch
 
-_LOCATING = frozenset({ColumnKind.TIME, ColumnKind.IDENTIFIER, ColumnKind.ADDRESS, ColumnKind.PORT})
-"""Kinds of columns by which a person finds a flow again in the original log."""
-_OURS = (
-    "row",
-    "file",
-    "line",
-    "predicted_class",
-    "attack_score",
-    "novelty",
-    "alert_score",
-    "verdict",
-    "explanation",
-    "label",
-    "true_class",
-)
-"""Names that mean the same in every verdict table (the last two where true classes are known)."""
-_PREFIX = "flow_"
 PART_ROWS = 16_384
 """Rows that go through a detector at a time: enough to find equal ones, few enough that the stages overlap."""
 FORMULA = r"^([=+\-@\t\r\n])"
 """What a spreadsheet takes for a formula."""
-_MAX_WHOLE = 2.0**53
-"""Below this size every whole number is a float64 of its own."""
-
-
-def verdict_table(
-    table: pa.Table,
-    scores: Scores,
-    schema: FlowSchema,
-    rows: Int64[np.ndarray, " flows"],
-    places: Mapping[str, pa.Array] | None = None,
-) -> pa.Table:
-    """One line per flow: `row`, its `places` (file, line) if they are known, the locating columns, `predicted_class`, `p_CLASS` of each class, `attack_score`,
-    and where the detector has them `novelty`, `alert_score` (if it is not the attack score) and `verdict`.
-
-    A locating column that bears such a name is called `flow_NAME`. A port that is no whole number is missing.
-    """
-    probabilities = {f"p_{name}": scores.probabilities[:, at] for at, name in enumerate(scores.classes)}
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {"row": pa.array(rows), **(places or {})}
-    located = [c for c in schema.columns if c.kind in _LOCATING and c.name in table.column_names]
-    names = _names_apart([column.name for column in located], (*_OURS, *probabilities))
-    for name, column in zip(names, located, strict=True):
-        values = _plain(table.column(column.name))
-        columns[name] = _whole(values) if column.kind is ColumnKind.PORT else values
-    columns["predicted_class"] = pa.array(scores.classes, pa.string()).take(
-        pa.array(scores.class_ids, pa.int64())
-    )
-    columns |= {name: pa.array(values) for name, values in probabilities.items()}
-    if scores.attack_score is not None:
-        columns["attack_score"] = pa.array(scores.attack_score)
-    if scores.novelty is not None:
-        columns["novelty"] = pa.array(scores.novelty)
-    if scores.combined_alert is not None and scores.alert_score is not None:
-        columns["alert_score"] = pa.array(scores.alert_score)
-    if (verdict := scores.verdict) is not None:
-        columns["verdict"] = pa.array(verdict, pa.string())
-    return pa.table(columns)
 
 
 def predict_blocks(
@@ -214,19 +161,11 @@ class JsonLinesWriter:
     """One JSON object a line; missing values, and numbers that are not finite, are null."""
 
     def __init__(self, sink: BinaryIO) -> None:
-        self._sink = sink
+        self._sink, self._encoder = sink, msgspec.json.Encoder()
 
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`."""
-        pieces: list[pa.Array] = []
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            key = f"{', ' if pieces else '{'}{json.dumps(name, ensure_ascii=False)}: "
-            pieces += [pa.repeat(key, table.num_rows), _json_texts(column)]
-        ends = [pa.repeat("}\n", table.num_rows), pa.repeat("", table.num_rows)]
-        lines = pc.binary_join_element_wise(*pieces, *ends)
-        # The lines as one list, joined once more: the text of the whole table.
-        joined = cast(pa.Array, pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), ""))
-        self._sink.write(joined[0].as_buffer())
+        self._sink.write(self._encoder.encode_lines(table.to_pylist()))
 
     def close(self) -> None:
         """Nothing is pending."""
@@ -297,59 +236,5 @@ def _open(aside: Path, path: Path) -> BinaryIO:
         ) from error
 
 
-def _names_apart(names: Sequence[str], ours: Sequence[str]) -> list[str]:
-    """`names` with a prefix before those that are among `ours`, such that no two are equal.
-
-    >>> _names_apart(["row", "ts", "flow_row"], ["row", "predicted_class"])
-    ['flow_flow_row', 'ts', 'flow_row']
-    """
-    taken = {*names, *ours}
-    apart: list[str] = []
-    for name in names:
-        if name in ours:
-            while name in taken:
-                name = _PREFIX + name
-        taken.add(name)
-        apart.append(name)
-    return apart
-
-
 def _no_formula(name: str) -> str:
     return f"'{name}" if re.match(FORMULA, name) else name
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-
-
-def _whole(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The whole numbers among `numbers` as integers; the others are missing."""
-    values = numbers.to_numpy(zero_copy_only=False)
-    is_whole = (np.abs(values) < _MAX_WHOLE) & (values == np.floor(values))
-    whole = np.where(is_whole, values, 0).astype(np.int64)
-    return pa.chunked_array([pa.array(whole, mask=~is_whole)])
-
-
-def _json_texts(column: pa.ChunkedArray) -> pa.Array:
-    """Each value as JSON; texts are written once per distinct value."""
-    values = column.combine_chunks()
-    if pa.types.is_list(values.type):
-        lists = cast(pa.ListArray, values)
-        texts = _json_texts(pa.chunked_array([lists.flatten()]))
-        joined = cast(pa.StringArray, pc.binary_join(pa.ListArray.from_arrays(_offsets(lists), texts), ", "))
-        opened, closed = (pa.repeat(bracket, len(lists)) for bracket in "[]")
-        bracketed = pc.binary_join_element_wise(opened, joined, closed, pa.repeat("", len(lists)))
-        return pc.if_else(lists.is_null(), "null", bracketed)
-    if pa.types.is_string(values.type):
-        coded = values.dictionary_encode()
-        texts = [json.dumps(text, ensure_ascii=False) for text in coded.dictionary.to_pylist()]
-        return pa.array(texts, pa.string()).take(coded.indices).fill_null("null")
-    if pa.types.is_floating(values.type):
-        values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
-    return values.cast(pa.string()).fill_null("null")
-
-
-def _offsets(lists: pa.ListArray) -> pa.Int32Array:
-    """Where the lists begin in `lists.flatten()`, and where the last ends."""
-    lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
-    return pa.array(np.insert(np.cumsum(lengths), 0, 0), pa.int32())

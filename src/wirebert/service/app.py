@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, final
 from uuid import uuid4
 
-import psutil
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -22,7 +21,7 @@ from wirebert.service.headers import answer_type, content_type, explains, what_i
 from wirebert.service.limits import Limits, RequestError
 from wirebert.service.logs import LOG
 from wirebert.service.openapi import about_model, document
-from wirebert.service.prometheus import CONTENT_TYPE, Measures
+from wirebert.service.prometheus import CONTENT_TYPE, ServiceMetrics
 from wirebert.service.web_page import POLICY, resources
 
 Scope = MutableMapping[str, Any]
@@ -60,7 +59,16 @@ class Service:
         """Of bodies that are being read or wait."""
         self._answerer = answerer
         self._batcher: Batcher[ScoreRequest, ScoreResponse | RequestError] | None = None
-        self.measures = _measures(self)
+        self.metrics = ServiceMetrics(
+            {
+                "wirebert_waiting_requests": (
+                    "Requests in the queue.",
+                    lambda: float(self.batcher.num_waiting),
+                ),
+                "wirebert_held_bytes": ("Bytes of request bodies in memory.", lambda: float(self.held_bytes)),
+                "wirebert_batches": ("Batches scored.", lambda: float(self.batcher.num_batches)),
+            }
+        )
 
     @property
     def batcher(self) -> Batcher[ScoreRequest, ScoreResponse | RequestError]:
@@ -107,10 +115,10 @@ class Service:
             held.give_back()
         if isinstance(answer, RequestError):
             raise answer
-        self.measures.count("wirebert_flows_total", answer.num_flows)
-        self.measures.count("wirebert_misread_values_total", answer.num_invalid)
+        self.metrics.flows.inc(answer.num_flows)
+        self.metrics.invalid_values.inc(answer.num_invalid)
         for verdict, count in answer.verdicts.items():
-            self.measures.count("wirebert_verdicts_total", count, verdict=verdict)
+            self.metrics.verdicts.labels(verdict=verdict).inc(count)
         request.state.num_flows = answer.num_flows
         return Response(
             answer.content, media_type=wanted, headers={"wirebert-misread": str(answer.num_invalid)}
@@ -121,10 +129,10 @@ class Service:
         self._authorise(request)
         return JSONResponse(self.about)
 
-    async def metrics(self, request: Request) -> Response:
+    async def metrics_text(self, request: Request) -> Response:
         """`GET /metrics`."""
         self._authorise(request)
-        return Response(self.measures.text(), headers={"content-type": CONTENT_TYPE})
+        return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     async def healthz(self, _: Request) -> Response:
         """`GET /healthz`: the process answers."""
@@ -240,10 +248,10 @@ class Application:
         self, scope: Scope, state: Mapping[str, Any], identity: str, status: int, took_s: float
     ) -> None:
         path = scope["path"] if scope["path"] in self.paths else "other"
-        measures = self.service.measures
-        measures.count("wirebert_requests_total", path=path, status=str(status))
+        metrics = self.service.metrics
+        metrics.requests.labels(path=path, status=str(status)).inc()
         if path == "/v1/score":
-            measures.observe("wirebert_score_seconds", took_s)
+            metrics.score_seconds.observe(took_s)
         is_routine = status < 400 and path in _ROUTINE
         LOG.log(
             logging.DEBUG if is_routine else logging.INFO,
@@ -272,7 +280,7 @@ def create_app(
         "/v1/model": ("GET", service.model),
         "/healthz": ("GET", service.healthz),
         "/readyz": ("GET", service.readyz),
-        "/metrics": ("GET", service.metrics),
+        "/metrics": ("GET", service.metrics_text),
         "/openapi.json": ("GET", service.openapi_document),
         **{path: ("GET", _sender(content, media)) for path, (content, media) in resources().items()},
     }
@@ -305,23 +313,3 @@ async def _our_fault(*_: object) -> Response:
 
 def _busy(reason: str) -> HTTPException:
     return HTTPException(503, f"{reason}; come again", _COME_AGAIN)
-
-
-def _measures(service: Service) -> Measures:
-    measures = Measures()
-    measures.counter("wirebert_requests_total", "Requests, by path and status.")
-    measures.counter("wirebert_flows_total", "Flows that got a verdict.")
-    measures.counter("wirebert_verdicts_total", "Verdicts given.")
-    measures.counter("wirebert_misread_values_total", "Values that were no numbers where numbers are due.")
-    measures.histogram(
-        "wirebert_score_seconds", "Seconds from the head of a request for verdicts to its answer."
-    )
-    measures.gauge(
-        "wirebert_waiting_requests", "Requests that wait.", lambda: float(service.batcher.num_waiting)
-    )
-    measures.gauge("wirebert_held_bytes", "Bytes of bodies held.", lambda: float(service.held_bytes))
-    measures.gauge("wirebert_batches", "Batches scored.", lambda: float(service.batcher.num_batches))
-    measures.gauge(
-        "process_resident_memory_bytes", "Resident memory.", lambda: float(psutil.Process().memory_info().rss)
-    )
-    return measures

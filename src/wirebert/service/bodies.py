@@ -70,6 +70,21 @@ class RawFlows:
         return tuple(self.columns.column_names if isinstance(self.columns, pa.Table) else self.columns)
 
 
+def body_types(limits: Limits) -> tuple[Any, Any]:
+    """The types by which JSON is read and documented: a body, and one row, which is a line of JSON lines."""
+    text = Annotated[str, msgspec.Meta(max_length=limits.max_field_characters)]
+    row: Any = Annotated[
+        dict[str, bool | int | float | text | None],
+        msgspec.Meta(
+            max_length=limits.max_columns,
+            description="Column name to value. Columns that the model does not know are ignored; "
+            "at least one feature of the model is required.",
+        ),
+    ]
+    flows: Any = Annotated[list[row], msgspec.Meta(max_length=limits.max_rows)]
+    return msgspec.defstruct("Flows", [("flows", flows)], forbid_unknown_fields=True), row
+
+
 @final
 class BodyReader:
     """Reads bodies for one model."""
@@ -79,12 +94,7 @@ class BodyReader:
         labels = (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)
         self._names = [column.name for column in schema.columns if column.kind not in labels]
         self._features = frozenset(column.name for column in schema.features)
-        text = Annotated[str, msgspec.Meta(max_length=limits.max_field_characters)]
-        row: Any = Annotated[
-            dict[str, bool | int | float | text | None], msgspec.Meta(max_length=limits.max_columns)
-        ]
-        flows: Any = Annotated[list[row], msgspec.Meta(max_length=limits.max_rows)]
-        body = msgspec.defstruct("Flows", [("flows", flows)], forbid_unknown_fields=True)
+        body, row = body_types(limits)
         self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
         self._line: msgspec.json.Decoder[Any] = msgspec.json.Decoder(row)
 

@@ -18,7 +18,7 @@ from wirebert.data.schema.conversion import InvalidValues, convert
 from wirebert.encoding.token_rows import EncodedBlock
 from wirebert.inference.detector import Detector, Scores
 from wirebert.inference.explanations import explain_rows, needs_explanation
-from wirebert.inference.predictions import verdict_table
+from wirebert.inference.verdicts import verdict_table
 from wirebert.service.bodies import JSON, JSON_LINES, BodyReader, RawFlows, arrays
 from wirebert.service.limits import Limits, RequestError
 

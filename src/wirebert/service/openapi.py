@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 import wirebert
 from wirebert.inference.detector import Detector
-from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES
+from wirebert.inference.verdicts import SCHEMA_VERSION
+from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES, body_types
 from wirebert.service.limits import Limits
 from wirebert.service.prometheus import CONTENT_TYPE
 
@@ -142,30 +145,12 @@ def _failures(*statuses: int) -> dict[str, object]:
 
 
 def _schemas(detector: Detector, limits: Limits) -> dict[str, object]:
-    value = {
-        "anyOf": [
-            {"type": "null"},
-            {"type": "boolean"},
-            {"type": "number"},
-            {"type": "string", "maxLength": limits.max_field_characters},
-        ]
-    }
-    features = [column.name for column in detector.schema.features]
-    row = {
-        "type": "object",
-        "description": "Column name to value. Columns that the model does not know are passed over; one is needed that it knows.",
-        "additionalProperties": value,
-        "maxProperties": limits.max_columns,
-        "anyOf": [{"required": [name]} for name in features],
-    }
-    flows = {"type": "array", "items": row, "maxItems": limits.max_rows}
+    body, _ = body_types(limits)
+    _, components = msgspec.json.schema_components([body], ref_template="#/components/schemas/{name}")
+    row: dict[str, object] = components["Flows"]["properties"]["flows"]["items"]
+    row["anyOf"] = [{"required": [column.name]} for column in detector.schema.features]
     return {
-        "Flows": {
-            "type": "object",
-            "properties": {"flows": flows},
-            "required": ["flows"],
-            "additionalProperties": False,
-        },
+        **components,
         "Verdicts": {
             "type": "object",
             "properties": {
@@ -204,11 +189,20 @@ def _verdict(detector: Detector) -> Json:
         "novelty": {"type": "number"},
         "alert_score": {"type": "number"},
         "verdict": {"type": "string", "enum": ["alert", "pass", "unknown"]},
+        "threshold": {"type": "number"},
+        "community_id": {"type": ["string", "null"]},
+        "num_absent": {"type": "integer", "minimum": 0},
+        "num_unseen": {"type": "integer", "minimum": 0},
+        "warnings": {"type": "array", "items": {"type": "string"}},
+        "schema_version": {"const": SCHEMA_VERSION},
         "explanation": {"type": ["array", "null"], "items": {"type": "string"}},
     }
     return {
         "type": "object",
         "description": "With the columns by which a flow is found again: times, identifiers, addresses, ports.",
         "properties": properties,
-        "required": ["row", "predicted_class", *(f"p_{name}" for name in detector.classes)],
+        "required": [
+            *("row", "predicted_class", *(f"p_{name}" for name in detector.classes)),
+            *("community_id", "num_absent", "num_unseen", "warnings", "schema_version"),
+        ],
     }

@@ -16,6 +16,7 @@ from rich.console import Console
 import wirebert
 from wirebert.baselines.quick_trees import QuickTrees, fit_trees
 from wirebert.config import RunConfig
+from wirebert.console import warn
 from wirebert.data.checks.checks import Finding, check_unscored_rows, compare_with_training, mark_accepted
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import Flows, FlowSubset, open_flows
@@ -27,6 +28,7 @@ from wirebert.evaluation.evaluate import evaluate_baseline_on, evaluate_detector
 from wirebert.evaluation.test_ledger import record_test_read
 from wirebert.inference.artifact import Artifact, save_artifact, write_card
 from wirebert.inference.detector import Detector, choose_device
+from wirebert.inference.export import add_default_export
 from wirebert.model.batches import score
 from wirebert.model.checkpoints import build, numpy_state
 from wirebert.model.distilbert import DistilBert
@@ -85,6 +87,8 @@ def train(run: RunConfig, folder: RunFolder, console: Console, crew: ProcessGrou
         run, folder, model, tokenizer, lesson.flows, valid_flows, console, crew, soft=lesson.soft_targets
     )
     artifact = save_detector(run, folder, model, tokenizer, data, valid_flows)
+    if (reason := add_default_export(folder.model)) is not None:
+        warn(f"no ONNX export was written, so scoring needs PyTorch: {reason}")
     clock.lap("training")
     crew.release_workers()
     # From here on test files may be opened: nothing that follows changes the model.
@@ -166,7 +170,7 @@ def evaluate_run(
     console: Console,
 ) -> Report:
     """Judge the saved artifact, and boosted trees beside it, on validation and test rows."""
-    detector = Detector.load(folder.model, device=run.training.device, precision="fp32")
+    detector = Detector.load(folder.model, device=run.training.device, precision="fp32", backend="torch")
     tests = open_tests(run, data.flows.schema)
     judged = record_test_reads(run, folder, data, tests)
     parts = [*data.evaluated, *tests]
