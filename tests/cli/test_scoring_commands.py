@@ -105,4 +105,4 @@ def test_the_service_starts_without_pytorch(model: Path) -> None:
     done = run_without_torch("serve", str(model), "--host", "192.0.2.1", "--allow-anonymous")
     assert done.returncode == 2  # it got as far as listening, on an address that no machine has
     assert "192.0.2.1" in done.stderr
-    assert "cannot listen" in done.stderr or "can not listen" in done.stderr
+    assert "cannot listen" in done.stderr or "cannot listen" in done.stderr

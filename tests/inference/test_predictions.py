@@ -183,7 +183,7 @@ def test_a_place_that_can_not_be_written_is_refused(tmp_path: Path):
     ):
         raise AssertionError("opened")
     (tmp_path / "o.csv.part").mkdir()
-    with pytest.raises(DataError, match=r"o\.csv: can not be written"), open_writer(tmp_path / "o.csv"):
+    with pytest.raises(DataError, match=r"o\.csv: cannot be written"), open_writer(tmp_path / "o.csv"):
         raise AssertionError("opened")
 
 
@@ -237,8 +237,8 @@ def test_a_verdict_names_the_line_of_its_flow(
     lines = path.read_text(encoding="utf-8").splitlines()
     assert "file" not in found.column_names
     assert found.num_rows == table.num_rows
-    places: list[int] = found["line"].cast(pa.int64()).to_numpy().tolist()
-    for line, uid in zip(places, found["uid"].to_pylist(), strict=True):
+    positions: list[int] = found["line"].cast(pa.int64()).to_numpy().tolist()
+    for line, uid in zip(positions, found["uid"].to_pylist(), strict=True):
         assert str(uid) in lines[line - 1]
 
 

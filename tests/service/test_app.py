@@ -34,8 +34,8 @@ AS_JSON = {"content-type": JSON}
 
 
 def client_of(artifact: "Artifact", limits: Limits = LIMITS, keys: str = "", **more: Any) -> TestClient:
-    answerer = RequestHandler(Detector(artifact), limits)
-    return TestClient(create_app(answerer, limits, ApiKeys(text=keys), **more), raise_server_exceptions=False)
+    handler = RequestHandler(Detector(artifact), limits)
+    return TestClient(create_app(handler, limits, ApiKeys(text=keys), **more), raise_server_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_flows_get_verdicts(client: TestClient):
     assert answer.status_code == 200
     (verdict,) = answer.json()["flows"]
     assert sum(verdict[f"p_{name}"] for name in ("normal", "dos", "probe")) == pytest.approx(1)
-    assert answer.headers["wirebert-misread"] == "0"
+    assert answer.headers["wirebert-invalid-values"] == "0"
 
 
 @pytest.mark.parametrize("kind", [JSON, JSON_LINES, ARROW])

@@ -59,7 +59,9 @@ def test_the_model_is_described_without_a_path(artifact: "Artifact"):
 def test_the_document_is_true(
     start_service: "Callable[..., tuple[subprocess.Popen[bytes], int]]", tmp_path: Path
 ):
-    """Schemathesis makes requests that follow the document and some that do not, and holds the answers against it."""
+    """Schemathesis makes requests that follow the document and some that do not, and holds the answers
+    against it.
+    """
     _, port = start_service("--max-rows", "50")
     command = [
         *(

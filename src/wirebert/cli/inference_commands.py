@@ -54,7 +54,7 @@ def evaluate(options: argparse.Namespace) -> None:
 def export(options: argparse.Namespace) -> None:
     """Write the model as an ONNX file into its folder."""
     path, agreement = export_model(options.model, "onnx-int8" if options.int8 else "onnx", data=options.data)
-    SafeConsole().print(f"{agreement.said}\n{path}", highlight=False, markup=False, soft_wrap=True)
+    SafeConsole().print(f"{agreement.summary}\n{path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def calibrate(options: argparse.Namespace) -> None:

@@ -31,7 +31,7 @@ CACHE_MB: Final = 64
 
 @dataclass(frozen=True)
 class Scores:
-    """What the detector says about each flow of a table, in the table's order."""
+    """Scores of each flow of a table, in the table's order."""
 
     probabilities: Float[np.ndarray, "flows classes"]
     classes: tuple[str, ...]
@@ -41,9 +41,9 @@ class Scores:
     num_truncated: int
     """Text values cut to their budget."""
     threshold: float | None = None
-    """Alarm score that raises an alert; None where the artifact has no threshold."""
+    """Alert score from which on there is an alert; None: the artifact has no threshold."""
     novelty: Float64[np.ndarray, " flows"] | None = None
-    """How unlike all training flows each flow is; None unless it was asked for or alerts go by it."""
+    """How unlike all training flows each flow is; None unless it was requested or alerts use it."""
     num_absent: Int64[np.ndarray, " flows"] | None = None
     """Features of each flow whose column the table lacks."""
     num_unseen: Int64[np.ndarray, " flows"] | None = None
@@ -53,7 +53,7 @@ class Scores:
     novelty_threshold: float | None = None
     """Novelty that makes a flow unknown."""
     combined_alert: CombinedAlertScore | None = None
-    """What joins attack score and novelty; None where alerts go by the attack score alone."""
+    """Combines attack score and novelty; None: alerts use the attack score alone."""
 
     @property
     def class_ids(self) -> Int64[np.ndarray, " flows"]:
@@ -69,7 +69,7 @@ class Scores:
 
     @property
     def alert_score(self) -> Float[np.ndarray, " flows"] | None:
-        """What alerts go by: the attack score, or that and the novelty joined; None where one of them is not known."""
+        """What is compared with the threshold: the attack score, or its combination with novelty."""
         if self.combined_alert is None or self.attack_score is None:
             return self.attack_score
         return None if self.novelty is None else self.combined_alert.scores(self.attack_score, self.novelty)
@@ -82,21 +82,22 @@ class Scores:
 
 @final
 class Detector:
-    """Scores typed tables (see `wirebert.data.schema.conversion`) with a saved model; several threads may share one.
+    """Scores typed tables (see `wirebert.data.schema.conversion`) with a saved model; several threads may
+    share one.
 
     Args:
-        backend: who computes. "auto" takes the fastest export of the artifact that agrees with it on this machine, and
-            PyTorch on a GPU or where there is none.
-        precision: of PyTorch's matrix products. "auto" is fp16 on a GPU, if it agrees with fp32 on this model, else fp32;
-            bf16 is faster on processors that have it (AMX, AVX512-BF16).
-        threads: processors to use; None: all. For PyTorch it is a setting of the whole process.
+        backend: inference engine. "auto" is the fastest export whose scores match PyTorch on this machine,
+            and PyTorch on a GPU or where there is none.
+        precision: numeric precision of PyTorch. "auto" is fp16 on a GPU, if it agrees with fp32 on this
+            model, else fp32; bf16 is faster on processors that have it (AMX, AVX512-BF16).
+        threads: CPU threads; None: all. For PyTorch it is a setting of the whole process.
         cache_mb: memory for the scores of rows seen lately; 0: none are remembered.
-        at: false positive rate at which to raise alerts; None: where the artifact was set.
-        unknown: whether to tell flows that are like nothing in training.
+        fpr: target FPR of alerts; None: the threshold of the artifact.
+        novelty: whether flows that are unlike all training flows get the verdict `unknown`.
 
     Raises:
         ArtifactError: the export that is asked for gives other scores on this machine.
-        ConfigError: a GPU, an export, a threshold or novelty is asked for where there is none.
+        ConfigError: a GPU, an export, a threshold or novelty is requested and missing.
     """
 
     def __init__(
@@ -115,11 +116,13 @@ class Detector:
         self.artifact = artifact
         self.device = choose_device(device)
         self.rejected_backends: dict[str, str] = {}
-        """Backends and precisions that "auto" did not take, and why."""
+        """Engines and precisions that "auto" did not use, and why."""
         self._limits = thresholds_for(artifact, fpr=fpr, novelty=novelty)
-        self._alarm = None if artifact.operating_point is None else artifact.operating_point.alert_score
-        self.strangeness = artifact.novelty if novelty or self._alarm is not None else None
-        """What tells how novel a flow is; None where no verdict goes by it."""
+        self._combined_alert = (
+            None if artifact.operating_point is None else artifact.operating_point.alert_score
+        )
+        self.novelty_scorer = artifact.novelty if novelty or self._combined_alert is not None else None
+        """Scores the novelty of flows; None: no verdict uses it."""
         if threads is not None and threads < 1:
             raise ConfigError(f"--threads must be at least 1, got {threads}")
         options = EngineOptions(
@@ -156,7 +159,7 @@ class Detector:
 
         Raises:
             ArtifactError: a file in it is missing, truncated or changed.
-            ConfigError: a GPU, an export, a threshold or novelty is asked for where there is none.
+            ConfigError: a GPU, an export, a threshold or novelty is requested and missing.
         """
         return cls(
             load_artifact(Path(folder)),
@@ -181,7 +184,7 @@ class Detector:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes it tells apart, in the order of `Scores.predict_proba`."""
+        """The classes, in the order of `Scores.predict_proba`."""
         return self.artifact.classes.classes
 
     @property
@@ -190,18 +193,19 @@ class Detector:
         return self.artifact.architecture.num_parameters
 
     def score(self, table: pa.Table, block: EncodedBlock | None = None) -> Scores:
-        """Class probabilities of each row of a typed table; `block` is what `encode` gave for it, if it was called.
+        """Class probabilities of each row of a typed table; `block` is what `encode` gave for it, if it was
+        called.
 
-        Columns are found by name. A feature that the table lacks is `<absent>`, columns of other names are passed over,
+        Columns are found by name. A feature that the table lacks is `<absent>`, other columns are ignored,
         and a table without rows has scores without rows.
         """
         scores = self.score_encoded(self.encode(table) if block is None else block)
-        if self.strangeness is None:
+        if self.novelty_scorer is None:
             return scores
-        return replace(scores, novelty=self.strangeness.scores(extract_features(table, self.schema)))
+        return replace(scores, novelty=self.novelty_scorer.scores(extract_features(table, self.schema)))
 
     def encode(self, table: pa.Table) -> EncodedBlock:
-        """Token ids of each row of a typed table: the first half of `score`, for who wants to overlap the two."""
+        """Token ids of each row of a typed table: the first half of `score`, to overlap the two."""
         return self.artifact.tokenizer.encode(table)
 
     def score_encoded(self, block: EncodedBlock) -> Scores:
@@ -218,11 +222,11 @@ class Detector:
             num_features=len(self.artifact.tokenizer.slots),
             threshold=self._limits[0],
             novelty_threshold=self._limits[1],
-            combined_alert=self._alarm,
+            combined_alert=self._combined_alert,
         )
 
     def explain(self, table: pa.Table, class_ids: Int64[np.ndarray, " flows"] | None = None) -> Attributions:
-        """What each feature adds to the class of each row (None: the most probable one); see `model.attribution`."""
+        """Contribution of each feature to a class of each row (None: the most probable one)."""
         block = self.encode(table)
         return self.explain_encoded(
             block, self.score_encoded(block).class_ids if class_ids is None else class_ids
@@ -270,7 +274,9 @@ def marked_tokens(
 
 
 def count_marked(is_marked: Bool[np.ndarray, " tokens"], block: EncodedBlock) -> Int64[np.ndarray, " flows"]:
-    """Marked tokens of each flow. Values that rows leave out are the most frequent ones, which are never marked."""
+    """Marked tokens of each flow. Values that rows leave out are the most frequent ones, which are never
+    marked.
+    """
     before = np.zeros(len(block.ids) + 1, np.int64)
     np.cumsum(is_marked[block.ids], out=before[1:])
     return np.diff(before[block.offsets])
@@ -293,7 +299,9 @@ def choose_device(name: str) -> str:
 
 
 def has_gpu_driver() -> bool:
-    """Whether a driver of GPUs is installed. Without one, PyTorch need not be imported to know that there is no GPU."""
+    """Whether a driver of GPUs is installed. Without one, PyTorch need not be imported to know that there is
+    no GPU.
+    """
     for library in ("libcuda.so.1", "nvcuda.dll"):
         with suppress(OSError):
             CDLL(library)

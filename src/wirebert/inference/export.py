@@ -1,7 +1,8 @@
 """The detector as an ONNX file: made from the artifact, checked against PyTorch, then put into the artifact.
 
-The file is checked twice: here, on many rows, before it is written; and wherever it is loaded, on a few rows that travel
-with it, because a processor without 8-bit dot products may round differently (`wirebert.inference.onnx_backend.matches_reference`).
+The file is checked twice: here, on many rows, before it is written; and wherever it is loaded, on a few rows
+that travel with it, because a processor without 8-bit dot products may round differently
+(`wirebert.inference.onnx_backend.matches_reference`).
 """
 
 from collections.abc import Mapping
@@ -42,7 +43,8 @@ TRAVELLING_ROWS: Final = 32
 def add_default_export(folder: Path) -> str | None:
     """Put the export that every model folder has beside the weights: ONNX in single precision.
 
-    Returns why there is none: a package is missing, or the model computes what the export cannot. None: it is there.
+    Returns why there is none: a package is missing, or the model computes what the export cannot. None: it is
+    there.
     """
     try:
         export_model(folder, "onnx", num_rows=DEFAULT_EXPORT_ROWS)
@@ -54,11 +56,12 @@ def add_default_export(folder: Path) -> str | None:
 def export_model(
     folder: Path, name: ExportName, *, data: str | None = None, num_rows: int = MAX_ROWS
 ) -> tuple[Path, ParityReport]:
-    """Export the model in `folder`, check it, and put it beside the weights; its path, and how well it agrees.
+    """Export the model in `folder`, check it, and put it beside the weights; its path, and how well it
+    agrees.
 
     Args:
-        data: real traffic: the 8-bit file takes its ranges from one half of its rows, and is checked on the other.
-            None: rows of tokens drawn at random.
+        data: real traffic: the 8-bit file takes its ranges from one half of its rows, and is checked on the
+            other. None: rows of tokens drawn at random.
         num_rows: rows drawn at random.
 
     Raises:
@@ -86,8 +89,8 @@ def export_model(
     bounds = ENGINES[name].bounds
     fault = None if bounds is None else agreement.fault(bounds)
     if fault is not None:
-        way_out = "give real flows with --data" if data is None else "use the model without this export"
-        raise ArtifactError(f"{folder}: the {name} export does not agree with the model: {fault}; {way_out}")
+        way_out = "pass real flows with --data" if data is None else "use the model without this export"
+        raise ArtifactError(f"{folder}: the {name} export does not match the model: {fault}; {way_out}")
     ids, ends = checked_on.rows.ids, checked_on.rows.offsets[: TRAVELLING_ROWS + 1].tolist()
     some = [ids[first:last] for first, last in pairwise(ends)]
     travelling = {
@@ -118,15 +121,15 @@ def rows_of(data: str, artifact: Artifact) -> CalibrationRows:
         DataError: nothing can be read there.
     """
     joins = artifact.operating_point is not None and artifact.operating_point.alert_score is not None
-    strangeness = artifact.novelty if joins else None
+    novelty_scorer = artifact.novelty if joins else None
     sample = CalibrationRows(
-        artifact.tokenizer.encode(pa.table({})), None if strangeness is None else np.empty(0)
+        artifact.tokenizer.encode(pa.table({})), None if novelty_scorer is None else np.empty(0)
     )
     for table in open_flows(data, schema=artifact.schema).blocks():
         rows = join_blocks(sample.rows, artifact.tokenizer.encode(table))
         novelty = sample.novelty
-        if strangeness is not None and novelty is not None:
-            novelty = np.append(novelty, strangeness.scores(extract_features(table, artifact.schema)))
+        if novelty_scorer is not None and novelty is not None:
+            novelty = np.append(novelty, novelty_scorer.scores(extract_features(table, artifact.schema)))
         sample = CalibrationRows(rows, novelty).take(distinct_rows(rows, row_hashes(rows)).rows)
         if len(sample.rows) >= MAX_ROWS:
             break

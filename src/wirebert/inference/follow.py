@@ -1,8 +1,9 @@
 """Verdicts of a log that is still written, as its flows come, from where the last process stopped.
 
-Lines go the way of a file: those that are new stand for a moment in a file of their own, under the header of the log,
-and are read, given their context and scored like any file. So verdicts are those of `wirebert predict` on the whole log,
-but for columns that come from other logs or events, which are absent: they may be written later.
+Lines go the way of a file: those that are new stand for a moment in a file of their own, under the header of
+the log, and are read, given their context and scored like any file. So verdicts are those of `wirebert
+predict` on the whole log, but for columns that come from other logs or events, which are absent: they may be
+written later.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -39,7 +40,7 @@ POLL_S = 0.5
 FORMATS = frozenset({"zeek", "suricata", "argus", "json_lines", "delimited"})
 """Formats whose flows stand on lines of their own."""
 MAX_SET_ASIDE_FRACTION = 0.01
-"""Following ends when more than this share of at least `FEWEST_ROWS` rows can not be used."""
+"""Following ends when more than this share of at least `FEWEST_ROWS` rows cannot be used."""
 FEWEST_ROWS = 1_000
 
 _PIECE_BYTES = 8 << 20
@@ -69,8 +70,9 @@ def follow(
 ) -> FollowProgress:
     """Score what stands in `log` and what is appended to it, until `stop` is set. Verdicts are JSON lines.
 
-    With `out`, progress is kept beside it (`FILE.state`), and a later call goes on from there: each flow has exactly one
-    verdict in the file, also after a crash. Without, verdicts go to standard output, from the beginning of the log.
+    With `out`, progress is kept beside it (`FILE.state`), and a later call goes on from there: each flow has
+    exactly one verdict in the file, also after a crash. Without, verdicts go to standard output, from the
+    beginning of the log.
 
     Args:
         stop: looked at between two pieces of the log, at most 8 MB each.
@@ -78,8 +80,8 @@ def follow(
         explained: see `predict_blocks`.
 
     Raises:
-        DataError: there is no such log, it can not be followed, or too many of its rows can not be used; `out` can not
-            be gone on with.
+        DataError: there is no such log, it cannot be followed, or too many of its rows cannot be used; `out`
+            cannot be gone on with.
     """
     check_followable(log)
     with _output(out) as sink, tempfile.TemporaryDirectory(prefix="wirebert-follow-") as folder:
@@ -90,7 +92,8 @@ def follow(
         with closing(Tail(log, progress.position)) as tail:
             if tail.is_rest_lost:
                 tell(
-                    f"{log}: was replaced; the rest of the log before it is not in its folder and has no verdicts"
+                    f"{log}: was replaced; the rest of the log before it is not in its folder and has no "
+                    "verdicts"
                 )
             scorer = _Scorer(detector, tail, Path(folder), progress, sink, tell, explained)
             saver = _Saver(out, sink)
@@ -111,7 +114,8 @@ def check_followable(log: Path) -> None:
     compression = read_head(log)[1]
     if compression != "none":
         raise DataError(
-            f"{log}: expected plain text to follow, found {compression}; leave out --follow to score it as it is"
+            f"{log}: expected plain text to follow, found {compression}; leave out --follow to score it as "
+            "it is"
         )
 
 
@@ -197,13 +201,15 @@ class _Scorer:
         if len(rows) < (1 if is_named else 2):  # the first line may be a header
             return False
         self._piece.write_bytes(head)
-        # Nothing stands after a table that is still written: a short row at the end of a piece is a row like any.
+        # Nothing stands after a table that is still written: a short row at the end of a piece is a row like
+        # any.
         config = DataConfig(max_invalid_fraction=1.0, footer_lines=0)
         flows = open_flows(self._piece, config, schema=self._detector.schema)
         part = flows.parts[0]
         if part.dialect.format not in FORMATS:
             raise DataError(
-                f"{self._tail.path}: expected a log with a flow on each line, found {flows.described}; leave out --follow "
+                f"{self._tail.path}: expected a log with a flow on each line, found {flows.described}; leave "
+                "out --follow "
                 "to score it as it is"
             )
         elsewhere = _joined(part.dialect.format)
@@ -225,7 +231,8 @@ class _Scorer:
         if lines.num_rejected:
             first = lines.examples[0]
             self._tell(
-                f"{lines.num_rejected:,} rows can not be used and have no verdict ({first.reason}: {first.text!r})"
+                f"{lines.num_rejected:,} rows cannot be used and have no verdict ({first.reason}: "
+                f"{first.text!r})"
             )
         for column, count in counts.items():
             value = self._misfits.examples[column][0].value
@@ -237,8 +244,9 @@ class _Scorer:
         if total >= FEWEST_ROWS and lines.num_rejected > MAX_SET_ASIDE_FRACTION * total:
             first = lines.examples[0]
             raise DataError(
-                f"{self._tail.path}: {first.reason} in {first.text!r}, and so {lines.num_rejected:,} of {total:,} rows "
-                "can not be used; is it a log like those that the model was trained on?"
+                f"{self._tail.path}: {first.reason} in {first.text!r}, and so {lines.num_rejected:,} of "
+                f"{total:,} rows "
+                "cannot be used; is it a log like those that the model was trained on?"
             )
 
 
@@ -283,15 +291,14 @@ def _output(out: Path | None) -> Generator[BinaryIO]:
         )
     if out.exists() and not state_path(out).exists():
         raise DataError(
-            f"--out {out}: expected a new file, or one that --follow wrote ({state_path(out).name} beside it), found "
+            f"--out {out}: expected a new file, or one that --follow wrote ({state_path(out).name} beside "
+            "it), found "
             "another one; it is left as it is, choose another name"
         )
     try:
         sink = out.open("r+b" if out.exists() else "w+b")
     except OSError as error:
-        raise DataError(
-            f"--out {out}: can not be written ({error.strerror}); choose another place"
-        ) from error
+        raise DataError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from error
     with sink:
         if not try_lock(sink):
             raise DataError(
@@ -325,16 +332,19 @@ def _read_progress(out: Path | None, schema: FlowSchema) -> FollowProgress:
         )
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
-            f"{path}: expected the state that --follow keeps, found something else ({error}); remove it and {out.name} "
-            "to begin anew"
+            f"{path}: expected the state that --follow keeps, found something else ({error}); remove it and "
+            f"{out.name} "
+            "to start over"
         ) from error
     if (None if context is None else context.windows) != schema.context:
         raise DataError(
-            f"{path}: expected the state of a model that looks back as far as this one, found another; give another --out"
+            f"{path}: expected the state of a model that looks back as far as this one, found another; give "
+            "another --out"
         )
     if out.stat().st_size < progress.num_out_bytes:
         raise DataError(
-            f"--out {out}: expected the {progress.num_out_bytes:,} bytes of verdicts that {path.name} speaks of, found "
+            f"--out {out}: expected the {progress.num_out_bytes:,} bytes of verdicts that {path.name} speaks "
+            "of, found "
             f"{out.stat().st_size:,}; give another --out"
         )
     return progress
@@ -351,10 +361,10 @@ def _write_progress(out: Path, progress: FollowProgress) -> None:
     metadata = {**(table.schema.metadata or {}), _METADATA: json.dumps(plain).encode()}
     table = table.replace_schema_metadata(metadata)
     path = state_path(out)
-    aside = path.with_name(path.name + ".part")
-    with aside.open("wb") as file:
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
         with pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table)
         file.flush()
         os.fsync(file.fileno())
-    aside.replace(path)
+    partial.replace(path)

@@ -1,4 +1,4 @@
-"""Verdicts of a whole file, in input order, written as they come."""
+"""Verdicts of a whole file, in input order, written block by block."""
 
 import re
 from collections.abc import Callable, Generator, Iterator
@@ -25,7 +25,8 @@ from wirebert.inference.verdicts import verdict_table
 from wirebert.prefetch import prefetch
 
 PART_ROWS = 16_384
-"""Rows that go through a detector at a time: enough to find equal ones, few enough that the stages overlap."""
+"""Rows that go through a detector at a time: enough to find equal ones, few enough that the stages overlap.
+"""
 FORMULA = r"^([=+\-@\t\r\n])"
 """What a spreadsheet takes for a formula."""
 
@@ -33,30 +34,33 @@ FORMULA = r"^([=+\-@\t\r\n])"
 def predict_blocks(
     detector: Detector,
     flows: Flows,
-    misfits: InvalidValues | None = None,
+    invalid_values: InvalidValues | None = None,
     *,
     explained: Literal["alerts", "all"] | None = None,
     context: FlowContext | None = None,
     first_row: int = 0,
 ) -> Iterator[pa.Table]:
-    """Verdict tables of a file, in input order; memory is bounded by a few blocks. `misfits` gets what did not fit.
+    """Verdict tables of a file, in input order; memory is bounded by a few blocks. `invalid_values` collects
+    values and rows that cannot be used.
 
-    Reading and encoding, scoring, and what the caller does with a table overlap. `explained` flows get a column `explanation`:
-    `alerts` are those of another class than the benign one, alerts and unknown flows, and all where none is known to be
-    benign.
+    Reading and encoding, scoring, and what the caller does with a table overlap. `explained` flows get a
+    column `explanation`: `alerts` are those of another class than the benign one, alerts and unknown flows,
+    and all where none is known to be benign.
 
-    A `row` is counted from `first_row` over the rows that can be used; `line` is where it begins in its file, for delimited text and
-    key-value lines; `file` is there for several files.
+    A `row` is counted from `first_row` over the rows that can be used; `line` is where it begins in its file,
+    for delimited text and key-value lines; `file` is there for several files.
 
     `context` is that of the flows before these (see `Flows.blocks`).
 
     Without a row there is one table all the same, so that a file of verdicts always has its columns.
     """
-    misfits = misfits or InvalidValues()
-    encoded = ((part, detector.encode(part.table)) for part in _parts(flows, misfits, context, first_row))
+    invalid_values = invalid_values or InvalidValues()
+    encoded = (
+        (part, detector.encode(part.table)) for part in _parts(flows, invalid_values, context, first_row)
+    )
     scored = ((part, block, detector.score(part.table, block)) for part, block in prefetch(encoded))
     for part, block, scores in prefetch(scored):
-        verdicts = verdict_table(part.table, scores, detector.schema, part.rows, part.places)
+        verdicts = verdict_table(part.table, scores, detector.schema, part.rows, part.positions)
         if explained is not None:
             everyone = np.ones(len(block), np.bool_)
             chosen = everyone if explained == "all" else needs_explanation(scores)
@@ -71,34 +75,34 @@ class _Part(NamedTuple):
 
     table: pa.Table
     rows: Int64[np.ndarray, " rows"]
-    places: dict[str, pa.Array]
+    positions: dict[str, pa.Array]
 
 
 def _parts(
-    flows: Flows, misfits: InvalidValues, context: FlowContext | None, first_row: int
+    flows: Flows, invalid_values: InvalidValues, context: FlowContext | None, first_row: int
 ) -> Iterator[_Part]:
     """The rows of the file, at most `PART_ROWS` at a time; one part without rows if there is none."""
-    misfits.lines.finds_lines = True
-    blocks = flows.blocks(misfits, context)
+    invalid_values.lines.finds_lines = True
+    blocks = flows.blocks(invalid_values, context)
     for table in chain([next(blocks, no_rows(flows))], blocks):
         rows = np.arange(first_row, first_row + table.num_rows, dtype=np.int64)
         first_row += table.num_rows
-        places = _places(flows, misfits.lines, table.num_rows)
+        positions = _positions(flows, invalid_values.lines, table.num_rows)
         for start in range(0, max(table.num_rows, 1), PART_ROWS):
             part = slice(start, start + PART_ROWS)
-            cut = {name: values.slice(start, PART_ROWS) for name, values in places.items()}
+            cut = {name: values.slice(start, PART_ROWS) for name, values in positions.items()}
             yield _Part(table.slice(start, PART_ROWS), rows[part], cut)
 
 
-def _places(flows: Flows, lines: ParseStats, num_rows: int) -> dict[str, pa.Array]:
+def _positions(flows: Flows, lines: ParseStats, num_rows: int) -> dict[str, pa.Array]:
     """Where rows stand: `file` if there are several, and `line` in formats that have lines of their own."""
-    places: dict[str, pa.Array] = {}
+    positions: dict[str, pa.Array] = {}
     if len(flows.parts) > 1:
-        places["file"] = pa.repeat(lines.row_file, num_rows)
+        positions["file"] = pa.repeat(lines.row_file, num_rows)
     if all(part.dialect.format in ("delimited", "key_values") for part in flows.parts):
         found = np.empty(0, np.int64) if lines.row_lines is None else lines.row_lines
-        places["line"] = pa.array(found)
-    return places
+        positions["line"] = pa.array(found)
+    return positions
 
 
 def no_rows(flows: Flows) -> pa.Table:
@@ -124,7 +128,8 @@ class TableWriter(Protocol):
 class CsvWriter:
     """Comma-separated values with a header; texts are quoted where they need it.
 
-    A text or name that a spreadsheet would take for a formula gets an apostrophe in front: what hosts send is not to be run.
+    A text or name that a spreadsheet would take for a formula gets an apostrophe in front: texts from hosts
+    must not be run.
 
     Source:
         OWASP, CSV Injection: cells that begin with =, +, -, @, tab, carriage return or line feed.
@@ -213,26 +218,26 @@ def open_writer(path: Path) -> Generator[TableWriter]:
         )
     if path.exists():
         raise DataError(
-            f"--out {path}: expected a new file, found one that exists; it is left as it is, choose another name"
+            f"--out {path}: expected a new file, that file exists and is kept; choose another name"
         )
     if not path.parent.is_dir():
-        raise DataError(f"--out {path}: the folder {path.parent} does not exist; make it first")
-    aside = path.with_name(path.name + ".part")
-    sink = _open(aside, path)
+        raise DataError(f"--out {path}: the folder {path.parent} does not exist; create it first")
+    partial = path.with_name(path.name + ".part")
+    sink = _open(partial, path)
     try:
         with sink, closing(WRITERS[ending](sink)) as writer:
             yield writer
-        aside.replace(path)
+        partial.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
-def _open(aside: Path, path: Path) -> BinaryIO:
+def _open(partial: Path, path: Path) -> BinaryIO:
     try:
-        return aside.open("wb")
+        return partial.open("wb")
     except OSError as error:
         raise DataError(
-            f"--out {path}: can not be written ({error.strerror}); choose another place"
+            f"--out {path}: cannot be written ({error.strerror}); choose another place"
         ) from error
 
 

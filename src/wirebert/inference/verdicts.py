@@ -1,4 +1,6 @@
-"""The verdict record: the columns that every file of verdicts and every answer of the service has (docs/verdicts.md)."""
+"""The verdict record: the columns that every file of verdicts and every answer of the service has
+(docs/verdicts.md).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +14,13 @@ from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.inference.detector import Scores
 
 SCHEMA_VERSION: Final = 2
-"""Of the verdict record. It rises when a column changes its name or meaning; a new column does not raise it."""
+"""Of the verdict record. It rises when a column changes its name or meaning; a new column does not raise it.
+"""
 
 NO_KNOWN_FEATURES: Final = "no_known_features"
-"""Warning code: every feature of the flow is absent or was never seen in training, so the verdict says nothing."""
+"""Warning code: every feature of the flow is absent or was never seen in training, so the verdict says
+nothing.
+"""
 
 _LOCATING = frozenset({ColumnKind.TIME, ColumnKind.IDENTIFIER, ColumnKind.ADDRESS, ColumnKind.PORT})
 """Kinds of columns by which a person finds a flow again in the original log."""
@@ -38,7 +43,9 @@ _RESERVED = (
     "label",
     "true_class",
 )
-"""Names that mean the same in every table of verdicts (`label` and `true_class` where true classes are known)."""
+"""Names that mean the same in every table of verdicts (`label` and `true_class` where true classes are
+known).
+"""
 _PREFIX = "flow_"
 _MAX_EXACT_INTEGER = 2.0**53
 """Below this size float64 holds every integer."""
@@ -108,7 +115,8 @@ def verdict_table(
 ) -> pa.Table:
     """The verdict record of each flow of a typed table, as a table.
 
-    A locating column whose name the record uses is called `flow_NAME`. A port that is not an integer is missing.
+    A locating column whose name the record uses is called `flow_NAME`. A port that is not an integer is
+    missing.
     """
     probabilities = {f"p_{name}": scores.probabilities[:, at] for at, name in enumerate(scores.classes)}
     located = [c for c in schema.columns if c.kind in _LOCATING and c.name in table.column_names]

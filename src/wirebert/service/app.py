@@ -1,4 +1,6 @@
-"""The service as an ASGI application: what is asked, by whom, and what comes back. Opens no file and no connection."""
+"""The service as an ASGI application: endpoints, authorisation, limits and answers. Opens no file or
+connection.
+"""
 
 import asyncio
 import logging
@@ -17,7 +19,7 @@ from starlette.routing import Route
 from wirebert.service.api_keys import ApiKeys
 from wirebert.service.batching import Batcher, QueueFull
 from wirebert.service.handlers import RequestHandler, ScoreRequest, ScoreResponse
-from wirebert.service.headers import answer_type, content_type, explains, what_is_wrong
+from wirebert.service.headers import answer_type, content_type, explains, header_fault
 from wirebert.service.limits import Limits, RequestError
 from wirebert.service.logs import LOG
 from wirebert.service.openapi import about_model, document
@@ -36,28 +38,29 @@ _HEADERS: Final = {
 }
 _ROUTINE: Final = ("/healthz", "/readyz", "/metrics")
 """What machines ask every few seconds; it is logged where it fails."""
-_COME_AGAIN: Final = {"retry-after": "1"}
+_RETRY_AFTER: Final = {"retry-after": "1"}
 _MAX_BATCH_BYTES: Final = 1 << 20
 
 
 @final
 class Service:
-    """What the handlers of one application share.
+    """State that the endpoints of one application share.
 
     Args:
-        hosts: names under which a browser may speak to it; None: any. Bound to this machine only, it answers to no other
-            name, so that a page from elsewhere can not reach it by naming its own host as this machine.
+        hosts: names under which a browser may speak to it; None: any. Bound to this machine only, it answers
+        to no other
+            name, so that a page from elsewhere cannot reach it by naming its own host as this machine.
     """
 
     def __init__(
-        self, answerer: RequestHandler, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None
+        self, handler: RequestHandler, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None
     ) -> None:
         self.limits, self.keys, self.hosts = limits, keys, hosts
-        self.about = about_model(answerer.detector)
-        self.openapi = document(answerer.detector, limits, needs_key=keys.are_needed)
+        self.about = about_model(handler.detector)
+        self.openapi = document(handler.detector, limits, needs_key=keys.are_needed)
         self.held_bytes = 0
         """Of bodies that are being read or wait."""
-        self._answerer = answerer
+        self._handler = handler
         self._batcher: Batcher[ScoreRequest, ScoreResponse | RequestError] | None = None
         self.metrics = ServiceMetrics(
             {
@@ -80,8 +83,8 @@ class Service:
     async def running(self, _: Starlette) -> AsyncGenerator[None]:
         """Scores while the application runs."""
         self._batcher = Batcher(
-            self._answerer.handle,
-            size=lambda question: len(question.body),
+            self._handler.handle,
+            size=lambda score_request: len(score_request.body),
             max_size=_MAX_BATCH_BYTES,
             max_queue=self.limits.max_queue,
             wait_s=self.limits.batch_wait_ms / 1000,
@@ -98,17 +101,17 @@ class Service:
         self._authorise(request)
         body_type, wanted, is_explained = content_type(request), answer_type(request), explains(request)
         if self.batcher.is_full:
-            raise _busy("too many requests wait")
+            raise _busy("too many requests in the queue")
         held = _Held(self)
         try:
             body = await self._body(request, held)
-            question = ScoreRequest(
+            score_request = ScoreRequest(
                 content_type=body_type, body=body, answer_type=wanted, explains=is_explained
             )
             async with asyncio.timeout(self.limits.answer_s):
-                answer = await self.batcher.do(question)
+                answer = await self.batcher.do(score_request)
         except QueueFull as error:
-            raise _busy("too many requests wait") from error
+            raise _busy("too many requests in the queue") from error
         except TimeoutError as error:
             raise _busy(f"no answer within {self.limits.answer_s:g} s") from error
         finally:
@@ -121,7 +124,7 @@ class Service:
             self.metrics.verdicts.labels(verdict=verdict).inc(count)
         request.state.num_flows = answer.num_flows
         return Response(
-            answer.content, media_type=wanted, headers={"wirebert-misread": str(answer.num_invalid)}
+            answer.content, media_type=wanted, headers={"wirebert-invalid-values": str(answer.num_invalid)}
         )
 
     async def model(self, request: Request) -> Response:
@@ -141,7 +144,7 @@ class Service:
     async def readyz(self, _: Request) -> Response:
         """`GET /readyz`: it would take a request now."""
         if self.batcher.is_full:
-            raise _busy("too many requests wait")
+            raise _busy("too many requests in the queue")
         return JSONResponse({"status": "ready"})
 
     async def openapi_document(self, _: Request) -> Response:
@@ -208,7 +211,9 @@ class _Held:
 
 @final
 class Application:
-    """Every request: whether its head makes sense, headers of the answer, one line in the log, and the counts."""
+    """Around every request: checks of its headers, headers of the answer, a line in the log, and the
+    counters.
+    """
 
     def __init__(self, inner: Starlette, service: Service, paths: frozenset[str]) -> None:
         self.inner, self.service, self.paths = inner, service, paths
@@ -226,19 +231,19 @@ class Application:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = {**_HEADERS, "x-request-id": identity}
+                headers = {**_HEADERS, "x-request-id": identity}
                 message["headers"] = [
                     *message.get("headers", []),
-                    *((name.encode(), value.encode()) for name, value in own.items()),
+                    *((name.encode(), value.encode()) for name, value in headers.items()),
                 ]
             await send(message)
 
         try:
-            wrong = what_is_wrong(scope, self.service.hosts)
-            if wrong is None:
+            fault = header_fault(scope, self.service.hosts)
+            if fault is None:
                 await self.inner(scope, receive, answer)
             else:
-                await JSONResponse({"error": wrong}, 400, {"connection": "close"})(scope, receive, answer)
+                await JSONResponse({"error": fault}, 400, {"connection": "close"})(scope, receive, answer)
         except ClientDisconnect:
             pass
         finally:
@@ -271,11 +276,11 @@ class Application:
 
 
 def create_app(
-    answerer: RequestHandler, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None = None
+    handler: RequestHandler, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None = None
 ) -> "Application":
-    """The application; `answerer` is used from one thread at a time."""
-    service = Service(answerer, limits, keys, hosts)
-    handlers: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
+    """The application; `handler` is used from one thread at a time."""
+    service = Service(handler, limits, keys, hosts)
+    endpoints: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
         "/v1/score": ("POST", service.score),
         "/v1/model": ("GET", service.model),
         "/healthz": ("GET", service.healthz),
@@ -285,12 +290,12 @@ def create_app(
         **{path: ("GET", _sender(content, media)) for path, (content, media) in resources().items()},
     }
     app = Starlette(
-        routes=[Route(path, handler, methods=[method]) for path, (method, handler) in handlers.items()],
-        exception_handlers={HTTPException: _as_json, RequestError: _as_json, 500: _our_fault},
+        routes=[Route(path, endpoint, methods=[method]) for path, (method, endpoint) in endpoints.items()],
+        exception_handlers={HTTPException: _as_json, RequestError: _as_json, 500: _internal_error},
         lifespan=service.running,
     )
     app.router.redirect_slashes = False
-    return Application(app, service, frozenset(handlers))
+    return Application(app, service, frozenset(endpoints))
 
 
 def _sender(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
@@ -307,9 +312,9 @@ async def _as_json(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-async def _our_fault(*_: object) -> Response:
-    return JSONResponse({"error": "the service failed; its log says why"}, 500)
+async def _internal_error(*_: object) -> Response:
+    return JSONResponse({"error": "internal error; see the log of the service"}, 500)
 
 
 def _busy(reason: str) -> HTTPException:
-    return HTTPException(503, f"{reason}; come again", _COME_AGAIN)
+    return HTTPException(503, f"{reason}; retry later", _RETRY_AFTER)

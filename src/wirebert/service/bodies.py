@@ -1,7 +1,8 @@
-"""The body of a request -> its flows as raw columns: JSON, JSON lines, CSV or an Arrow stream, by content type.
+"""The body of a request -> its flows as raw columns: JSON, JSON lines, CSV or an Arrow stream, by content
+type.
 
-What a file may hold by accident, a request may hold on purpose. So a body is read under `Limits`, each value is checked for
-its type before it is used, and a row that is no row refuses the request rather than losing its verdict in silence.
+A body may be hostile. So it is read under `Limits`, the type of each value is checked before it is used, and
+an invalid row refuses the request instead of being dropped silently.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -43,7 +44,7 @@ READ: Final[Mapping[str, str]] = {
     "text/tab-separated-values": CSV,
     ARROW: ARROW,
 }
-"""Content types that are read, and as what."""
+"""Content type -> the format that reads it."""
 
 Value = bool | int | float | str | None
 """Of one cell."""
@@ -53,7 +54,9 @@ _HEAD_BYTES: Final = 1 << 16
 _CSV_CONFIG: Final = DataConfig(
     encoding="utf-8", quote='"', escape="", comment="", skip_lines=0, decimal_comma=False
 )
-"""What RFC 4180 says, with any delimiter: what may be read in two ways is not guessed at, and no line is passed over."""
+"""What RFC 4180 says, with any delimiter: what may be read in two ways is not guessed at, and no line is
+passed over.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +105,8 @@ class BodyReader:
         """The flows of a body of this content type (a value of `READ`).
 
         Raises:
-            RequestError: it is not what it says it is, goes beyond a limit, or holds no column that the model knows.
+            RequestError: it is not what it says it is, goes beyond a limit, or holds no column that the model
+            knows.
         """
         if content_type in (JSON, JSON_LINES):
             return self._of_rows(self._read_json(body, lines=content_type == JSON_LINES))
@@ -164,16 +168,16 @@ class BodyReader:
         named = {cell.strip() for cell in rows[0]} & set(self._schema.names)
         dialect = replace(dialect, has_header=bool(named) or detect_header(rows))
         names = self._csv_names(rows, has_header=dialect.has_header)
-        intake = ParseStats()
+        parse_stats = ParseStats()
         blocks = [
             table.select([name for name in self._names if name in names])
             for table in tables(
-                io.BytesIO(body), dialect, len(body) + 1, names=names, where="the body", intake=intake
+                io.BytesIO(body), dialect, len(body) + 1, names=names, where="the body", intake=parse_stats
             )
         ]
-        for left in (*intake.examples, *intake.footer):
+        for left in (*parse_stats.examples, *parse_stats.footer):
             raise RequestError(422, f"{left.place}: {left.reason}; every row needs its verdict")
-        if intake.num_rows > self._limits.max_rows:
+        if parse_stats.num_rows > self._limits.max_rows:
             raise self._too_many()
         if not blocks:
             raise RequestError(422, "expected rows of flows, found none")
@@ -203,7 +207,8 @@ class BodyReader:
             if longest > self._limits.max_field_characters:
                 raise RequestError(
                     413,
-                    f"column {name!r}: expected values of at most {self._limits.max_field_characters:,} bytes, "
+                    f"column {name!r}: expected values of at most {self._limits.max_field_characters:,} "
+                    "bytes, "
                     f"found one of {longest:,}",
                 )
 
@@ -219,7 +224,8 @@ class BodyReader:
         known = ", ".join(sorted(self._features)[:8])
         return RequestError(
             422,
-            f"expected flows with columns of the model ({known}, ...), found one without any; see GET /v1/model",
+            f"expected columns of the model ({known}, ...) in every flow, found a flow without any; see GET "
+            "/v1/model",
         )
 
 
