@@ -58,11 +58,7 @@ class Export:
     """Sha256 and size of the file, from the manifest."""
 
     def check(self) -> None:
-        """Refuse a file that is not the one that was written.
-
-        Raises:
-            ArtifactError: it is missing, truncated or changed.
-        """
+        """Raise an ArtifactError if the file is missing, truncated or changed."""
         _check_content(self.path, self.digest)
 
 
@@ -94,16 +90,13 @@ class Artifact:
     def scaled(self, scaling: LogitScaling, operating: OperatingPoint | None) -> "Artifact":
         """The artifact whose logits are the scaled ones, at this operating point.
 
-        Scale and bias go into the classifier's last layer, so that stock `transformers` gives the same
-        probabilities.
+        Scale and bias go into the last layer: stock `transformers` gives the same probabilities.
         """
         weight = self.weights["classifier.weight"].astype(np.float64) * scaling.scale[:, None]
         bias = self.weights["classifier.bias"].astype(np.float64) * scaling.scale + scaling.bias
-        folded = {
-            "classifier.weight": weight.astype(np.float32),
-            "classifier.bias": bias.astype(np.float32),
-        }
-        return replace(self, weights={**self.weights, **folded}, operating_point=operating)
+        folded = {"classifier.weight": weight, "classifier.bias": bias}
+        weights = {**self.weights, **{name: part.astype(np.float32) for name, part in folded.items()}}
+        return replace(self, weights=weights, operating_point=operating)
 
 
 def thresholds_for(
@@ -126,8 +119,7 @@ def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
     """Write the folder beside its place and move it there whole; a model folder already there is replaced.
 
     Raises:
-        ArtifactError: what is there is no model folder, or the disk is full or cannot be written; nothing is
-        touched.
+        ArtifactError: the folder holds something else, or cannot be written; nothing is changed.
     """
     if folder.exists() and not (folder / MANIFEST).is_file() and not _is_empty(folder):
         raise ArtifactError(
