@@ -16,7 +16,7 @@ from wirebert.errors import ArtifactError, ConfigError
 from wirebert.inference.artifact import Artifact, load_artifact, save_artifact
 from wirebert.inference.detector import Detector
 from wirebert.inference.parity import Alerts
-from wirebert.inference.predictions import verdict_table
+from wirebert.inference.verdicts import verdict_table
 from wirebert.metrics.thresholds import Threshold
 from wirebert.serialization import from_builtins, to_builtins
 

@@ -361,7 +361,7 @@ def test_a_model_that_can_not_be_written_leaves_the_one_before(
         raise error
 
     monkeypatch.setattr(artifact_module, step, fail)
-    with pytest.raises(ArtifactError, match=r"model: the model can not be written \(No space left"):
+    with pytest.raises(ArtifactError, match=r"model: the model cannot be written \(No space left"):
         save_artifact(replace(artifact, origin={"seed": 2}), folder, card="")
     assert load_artifact(folder).origin == artifact.origin
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
@@ -375,7 +375,9 @@ class Killed(BaseException):
 def test_a_model_can_be_loaded_and_saved_over_whenever_saving_is_killed(
     artifact: Artifact, folder: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ):
-    """Every write, move and removal is a moment at which the process may end; nothing is put right afterwards."""
+    """Every write, move and removal is a moment at which the process may end; nothing is put right
+    afterwards.
+    """
     steps = iter(range(20))
 
     def or_die(do: Callable[..., Any]) -> Callable[..., Any]:

@@ -38,7 +38,9 @@ TOKENIZERS = [
 
 
 def additive(tokenizer: FlowTokenizer, seed: int = 0) -> Callable[[JaggedRows], np.ndarray]:
-    """A model whose first class gains what each token is worth; what is left out is worth what its token would be."""
+    """A model whose first class gains what each token is worth; what is left out is worth what its token
+    would be.
+    """
     worth = np.random.default_rng(seed).normal(size=tokenizer.num_tokens)
 
     def logits(block: JaggedRows) -> np.ndarray:
@@ -51,7 +53,9 @@ def additive(tokenizer: FlowTokenizer, seed: int = 0) -> Callable[[JaggedRows], 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 def test_a_sum_is_split_into_its_terms(tokenizer: FlowTokenizer):
-    """Where each feature adds its own worth, taking it away costs that worth less the worth of what stands instead."""
+    """Where each feature adds its own worth, taking it away costs that worth less the worth of what stands
+    instead.
+    """
     model, block = additive(tokenizer), tokenizer.encode(TABLE)
     worth = model.worth  # pyright: ignore[reportFunctionMemberAccess]
     found = explain(model, tokenizer, block, np.zeros(5, np.int64))
@@ -81,7 +85,9 @@ def test_the_other_class_has_the_opposite_contributions(tokenizer: FlowTokenizer
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 @pytest.mark.parametrize("name", ["duration", "service", "flags"])
 def test_a_row_with_a_feature_taken_away_is_that_of_a_table_without_it(tokenizer: FlowTokenizer, name: str):
-    """The encoder's own row of a table that lacks the column is the reference; only order may differ where it is free."""
+    """The encoder's own row of a table that lacks the column is the reference; only order may differ where it
+    is free.
+    """
     slot = tokenizer.slot_names.index(name)
     rows = np.arange(5)
     absent = np.full(5, tokenizer.slot_special[slot, 2], np.int64)

@@ -308,7 +308,7 @@ def test_encoding_and_scoring_apart_are_scoring(detector: Detector, table: pa.Ta
 
 
 def test_an_explanation_is_that_of_each_row_and_class(detector: Detector, table: pa.Table):
-    """Rows that are equal but explained for another class are not mixed up; they are explained as if alone."""
+    """Equal rows that are explained for different classes are explained as if alone."""
     twice = pa.concat_tables([table.slice(0, 4)] * 2)
     class_ids = np.array([0, 1, 2, 0, 1, 1, 0, 2])
     found = detector.explain(twice, class_ids)

@@ -80,25 +80,25 @@ def test_the_column_that_training_lacks_is_named(
         known = known.set_column(known.column_names.index(column), column, pa.array(values))
     elsewhere = altered(altered(table, 1, "service", "ssh"), 0, "duration", 1e6)
     rows = extract_features(pa.concat_tables([known, elsewhere]), artifact.schema)
-    strangeness = NoveltyScorer.fit(rows, 99, 0)
+    novelty_scorer = NoveltyScorer.fit(rows, 99, 0)
     flow = extract_features(altered(known, 1, name, value), artifact.schema)
-    (found,) = novelty_reasons(strangeness, flow, num_reasons=1).to_pylist()
+    (found,) = novelty_reasons(novelty_scorer, flow, num_reasons=1).to_pylist()
     assert [text.partition(" (novelty")[0] for text in found or []] == [said]
 
 
 def test_of_a_long_value_the_beginning_is_shown():
     measured = pa.table({"host": ["x" * 60, "y" * 60]})
-    strangeness = NoveltyScorer.fit(measured, 1, 0)  # one of the two stands for both
-    told = [text for texts in novelty_reasons(strangeness, measured).to_pylist() for text in texts or []]
+    novelty_scorer = NoveltyScorer.fit(measured, 1, 0)  # one of the two stands for both
+    told = [text for texts in novelty_reasons(novelty_scorer, measured).to_pylist() for text in texts or []]
     assert [text.replace("x", "y") for text in told] == [f"host:{'y' * 40} (novelty 1.00)"]
 
 
 def test_columns_that_hardly_count_are_not_named(artifact: Artifact, table: pa.Table):
     measured = extract_features(table, artifact.schema)
-    strangeness = NoveltyScorer.fit(measured.slice(0, 30), 30, 0)
-    strongest = -np.sort(-strangeness.contributions(measured), axis=1)[:, :NUM_FEATURES]
+    novelty_scorer = NoveltyScorer.fit(measured.slice(0, 30), 30, 0)
+    strongest = -np.sort(-novelty_scorer.contributions(measured), axis=1)[:, :NUM_FEATURES]
     assert ((strongest > 0) & (strongest < 0.01)).any()
-    found = novelty_reasons(strangeness, measured).to_pylist()
+    found = novelty_reasons(novelty_scorer, measured).to_pylist()
     assert [len(texts or []) for texts in found] == (strongest >= 0.01).sum(axis=1).tolist()
 
 
@@ -117,7 +117,7 @@ def test_where_no_class_is_benign_each_flow_is_explained_by_what_speaks_for_its_
 
 def with_limits(artifact: Artifact, table: pa.Table, *, attack_from: float, novel_from: float) -> Detector:
     """Alerts from this attack score on, or from this novelty on, whatever the other of the two."""
-    strangeness = NoveltyScorer.fit(extract_features(table.slice(0, 30), artifact.schema), 30, 0)
+    novelty_scorer = NoveltyScorer.fit(extract_features(table.slice(0, 30), artifact.schema), 30, 0)
     attack, novelty = (
         NegLogPValue(scores=(limit, limit + 1e-6), nats=(0.0, 10.0), slope=0.0)
         for limit in (np.log(attack_from / (1 - attack_from)), novel_from)
@@ -128,7 +128,7 @@ def with_limits(artifact: Artifact, table: pa.Table, *, attack_from: float, nove
         alert_budget=limits,
         alert_score=CombinedAlertScore(attack=attack, novelty=novelty),
     )
-    return Detector(replace(artifact, novelty=strangeness, operating_point=operating))
+    return Detector(replace(artifact, novelty=novelty_scorer, operating_point=operating))
 
 
 def test_an_alert_by_novelty_alone_is_explained_by_novelty_and_any_other_by_the_model(

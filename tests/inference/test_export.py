@@ -16,7 +16,7 @@ from wirebert.errors import ArtifactError
 from wirebert.inference.artifact import MANIFEST, Artifact, load_artifact, save_artifact
 from wirebert.inference.detector import Detector
 from wirebert.inference.engines import ENGINES, Bounds
-from wirebert.inference.export import export_model, rows_of
+from wirebert.inference.export import add_default_export, export_model, rows_of
 
 
 @pytest.fixture
@@ -72,23 +72,36 @@ def test_ranges_come_from_other_rows_than_those_it_is_checked_on(
 def test_given_rows_are_checked_with_their_novelty(
     artifact: Artifact, table: pa.Table, data: str, tmp_path: Path
 ):
-    strangeness = NoveltyScorer.fit(extract_features(table.slice(0, 30), artifact.schema), 30, 0)
-    novelty = strangeness.scores(extract_features(table, artifact.schema))
-    alarm = CombinedAlertScore.fit(np.full(60, 0.5), novelty)
+    novelty_scorer = NoveltyScorer.fit(extract_features(table.slice(0, 30), artifact.schema), 30, 0)
+    novelty = novelty_scorer.scores(extract_features(table, artifact.schema))
+    alert_score = CombinedAlertScore.fit(np.full(60, 0.5), novelty)
     joined = replace(
-        artifact, novelty=strangeness, operating_point=replace(NO_OPERATING_POINT, alert_score=alarm)
+        artifact, novelty=novelty_scorer, operating_point=replace(NO_OPERATING_POINT, alert_score=alert_score)
     )
     sample = rows_of(data, joined)
     assert sample.novelty is not None
     encoded = artifact.tokenizer.encode(table)
     by_tokens = {
-        tuple(encoded.ids[first:last].tolist()): strange
-        for (first, last), strange in zip(pairwise(encoded.offsets.tolist()), novelty.tolist(), strict=True)
+        tuple(encoded.ids[first:last].tolist()): novel
+        for (first, last), novel in zip(pairwise(encoded.offsets.tolist()), novelty.tolist(), strict=True)
     }
     rows = [tuple(sample.rows.ids[a:b].tolist()) for a, b in pairwise(sample.rows.offsets.tolist())]
     assert len(rows) == len(set(rows)) == len(by_tokens)
     np.testing.assert_allclose(sample.novelty, [by_tokens[row] for row in rows], atol=1e-3)
     assert rows_of(data, artifact).novelty is None
+
+
+def test_every_model_folder_gets_an_export(folder: Path):
+    assert add_default_export(folder) is None
+    assert set(load_artifact(folder).exports) == {"onnx"}
+
+
+def test_a_model_that_has_no_export_says_why(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    accept(monkeypatch, "onnx", Bounds(same=0.98, mean_difference=0.01, max_difference=0.0))
+    reason = add_default_export(folder)
+    assert reason is not None
+    assert "does not match the model" in reason
+    assert load_artifact(folder).exports == {}
 
 
 def test_a_changed_export_is_refused(folder: Path):
@@ -108,14 +121,14 @@ def test_a_model_that_is_saved_again_has_no_export_of_the_one_before(folder: Pat
 def test_an_export_that_does_not_agree_is_not_written(folder: Path, monkeypatch: pytest.MonkeyPatch):
     accept(monkeypatch, "onnx", Bounds(same=0.98, mean_difference=0.01, max_difference=0.0))
     before = (folder / MANIFEST).read_bytes()
-    with pytest.raises(ArtifactError, match=r"does not agree.*differ by up to .*give real flows with --data"):
+    with pytest.raises(ArtifactError, match=r"does not match.*differ by up to .*pass real flows with --data"):
         export_model(folder, "onnx")
     assert (folder / MANIFEST).read_bytes() == before
     assert not (folder / "model.onnx").exists()
 
 
 def test_a_manifest_that_lists_a_file_elsewhere_is_refused(folder: Path, artifact: Artifact):
-    """A hostile model folder can not make wirebert open what lies outside it."""
+    """A hostile model folder cannot make wirebert open what lies outside it."""
     from wirebert.inference.artifact import add_export
 
     (folder.parent / "secret").write_text("")
@@ -128,5 +141,5 @@ def test_a_manifest_that_lists_a_file_elsewhere_is_refused(folder: Path, artifac
     compact = json.dumps(manifest, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     sealed = {"sha256": hashlib.sha256(compact.encode("ascii")).hexdigest(), **manifest}
     (folder / MANIFEST).write_text(json.dumps(sealed, indent=1, ensure_ascii=False) + "\n")
-    with pytest.raises(ArtifactError, match="no name of a file in it"):
+    with pytest.raises(ArtifactError, match="not a file name in it"):
         load_artifact(folder)

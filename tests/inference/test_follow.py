@@ -1,4 +1,6 @@
-"""Following a log gives each flow the verdict that it has in the whole log, once, wherever the follower stops."""
+"""Following a log gives each flow the verdict that it has in the whole log, once, wherever the follower
+stops.
+"""
 
 import gzip
 import json
@@ -181,7 +183,7 @@ def test_rows_that_can_not_be_used_are_told(detector: Detector, whole: Path, tmp
     log.write_bytes(whole.read_bytes() + b"no\tflow\n")
     told: list[str] = []
     assert run(detector, log, tmp_path / "verdicts.jsonl", told).num_flows == 400
-    assert "1 rows can not be used" in told[0]
+    assert "1 rows cannot be used" in told[0]
 
 
 def test_a_short_row_is_told_wherever_the_log_stops_for_a_while(make_artifact: Tiny, tmp_path: Path):
@@ -195,7 +197,7 @@ def test_a_short_row_is_told_wherever_the_log_stops_for_a_while(make_artifact: T
     with log.open("ab") as file:
         file.write(b"too short\n")
     assert run(detector, log, out, told).num_flows == 200
-    assert ["1 rows can not be used" in line for line in told] == [True, True]
+    assert ["1 rows cannot be used" in line for line in told] == [True, True]
 
 
 def test_too_many_rows_that_can_not_be_used_end_the_following(
@@ -204,7 +206,7 @@ def test_too_many_rows_that_can_not_be_used_end_the_following(
     monkeypatch.setattr(following, "FEWEST_ROWS", 100)
     log = tmp_path / "conn.log"
     log.write_bytes(whole.read_bytes() + 10 * b"no\tflow\n")
-    with pytest.raises(DataError, match="10 of 410 rows can not be used"):
+    with pytest.raises(DataError, match="10 of 410 rows cannot be used"):
         run(detector, log, tmp_path / "verdicts.jsonl")
 
 

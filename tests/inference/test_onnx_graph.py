@@ -38,7 +38,9 @@ def test_the_graph_computes_what_the_model_does(
     folded_tokens: int,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """With and without positions, with and without the first block looked up by token; rows of many lengths at once."""
+    """With and without positions, with and without the first block looked up by token; rows of many lengths
+    at once.
+    """
     monkeypatch.setattr(onnx_graph, "FOLDED_TOKENS", folded_tokens)
     artifact, model = make_artifact(schema, table, EncodingConfig(omit_most_frequent=leave_out))
     assert artifact.weights["distilbert.embeddings.position_embeddings.weight"].any() != leave_out

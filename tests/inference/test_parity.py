@@ -51,7 +51,7 @@ def test_near_probabilities_may_be_other_verdicts():
     assert (far.same_class, far.same_verdict) == (1.0, 0.75)
     assert far.max_difference == pytest.approx(0.002)
     assert far.mean_difference == pytest.approx(0.002 * 2 / 8)
-    assert "75.00% the same verdict" in far.said
+    assert "75.00% the same verdict" in far.summary
     assert compare_scores(found, expected, None, "given").same_verdict is None
 
 
@@ -66,8 +66,8 @@ def test_alerts_are_raised_where_the_artifact_was_set(artifact: Artifact):
 
 def test_where_novelty_raises_alerts_too_it_counts_in_verdicts():
     known = np.linspace(0, 1, 101)
-    alarm = CombinedAlertScore.fit(known, known)
-    alerts = Alerts(benign=0, threshold=2.4, alarm=alarm)
+    alert_score = CombinedAlertScore.fit(known, known)
+    alerts = Alerts(benign=0, threshold=2.4, alert_score=alert_score)
     probabilities = np.array([[0.5, 0.5], [0.5, 0.5], [0.6, 0.4]])
     assert alerts.raised(probabilities, np.array([0.0, 0.9, 0.9])).tolist() == [False, True, True]
     expected, found = np.array([[0.5, 0.5]] * 2), np.array([[0.62, 0.38]] * 2)
@@ -76,12 +76,13 @@ def test_where_novelty_raises_alerts_too_it_counts_in_verdicts():
 
 def test_rows_without_a_novelty_get_that_of_some_benign_flow():
     known = np.linspace(0, 1, 101)
-    alarm = CombinedAlertScore.fit(known, known)
+    alert_score = CombinedAlertScore.fit(known, known)
     same = np.full((500, 2), 0.5)
-    # Half of benign flows have such an attack score: 0.69 nats. A threshold of 2 nats asks for a novelty that 27 % have.
-    raised = Alerts(benign=0, threshold=2.0, alarm=alarm).raised(same)
+    # Half of benign flows have such an attack score: 0.69 nats. A threshold of 2 nats asks for a novelty that
+    # 27 % have.
+    raised = Alerts(benign=0, threshold=2.0, alert_score=alert_score).raised(same)
     assert 0.2 < raised.mean() < 0.34
-    assert (Alerts(benign=0, threshold=2.0, alarm=alarm).raised(same) == raised).all()
+    assert (Alerts(benign=0, threshold=2.0, alert_score=alert_score).raised(same) == raised).all()
 
 
 @pytest.mark.parametrize("leave_out", [True, False])

@@ -11,18 +11,19 @@ import pytest
 from pyarrow import csv, parquet
 
 from wirebert.data.flows import DataConfig, Flows, open_flows
-from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
 from wirebert.inference.artifact import Artifact
-from wirebert.inference.detector import Detector, Scores
+from wirebert.inference.detector import Detector
 from wirebert.inference.explanations import top_reasons
-from wirebert.inference.predictions import WRITERS, open_writer, predict_blocks, verdict_table
+from wirebert.inference.predictions import WRITERS, open_writer, predict_blocks
 
 ENDINGS = tuple(WRITERS)
 PROBABILITIES = ["p_normal", "p_dos", "p_probe", "attack_score"]
 COLUMNS = [
     *("row", "file", "line", "ts", "uid", "src_ip", "dst_port", "predicted_class"),
     *("p_normal", "p_dos", "p_probe", "attack_score"),
+    *("community_id", "num_absent", "num_unseen", "warnings", "schema_version"),
 ]
 
 
@@ -38,21 +39,6 @@ def flows(schema: FlowSchema, table: pa.Table, tmp_path: Path) -> Flows:
     for number, first in enumerate((0, 25, 50)):
         csv.write_csv(table.slice(first, 25), tmp_path / "in" / f"{number}.csv")
     return open_flows(tmp_path / "in", schema=schema)
-
-
-def one_class(num_rows: int, *, benign: str | None = "ok", probability: float = 1.0) -> Scores:
-    hashes = np.zeros(num_rows, np.uint64)
-    return Scores(np.full((num_rows, 1), probability), ("ok",), benign, hashes, 0)
-
-
-def verdicts(schema: FlowSchema, table: pa.Table, scores: Scores | None = None) -> pa.Table:
-    rows = np.arange(table.num_rows, dtype=np.int64)
-    return verdict_table(table, scores or one_class(table.num_rows), schema, rows)
-
-
-def schema_of(**kinds: ColumnKind) -> FlowSchema:
-    columns = [Column(name=name, kind=kind, is_feature=False) for name, kind in kinds.items()]
-    return FlowSchema(name="flows", columns=tuple(columns))
 
 
 def refuse(text: str) -> None:
@@ -133,57 +119,6 @@ def test_json_has_null_for_what_is_no_number(tmp_path: Path):
     assert read(path)["i"].to_pylist() == [1, None, 2, 3, 4]
 
 
-def test_ports_that_are_no_whole_numbers_are_missing():
-    ports = [80.0, None, float("inf"), -float("inf"), float("nan"), 80.5, -1.0, 1e300, 65_535.0, 0.0]
-    schema = schema_of(port=ColumnKind.PORT)
-    expected = [80, None, None, None, None, None, -1, None, 65_535, 0]
-    for column in (pa.array(ports, pa.float64()), pa.array(ports, pa.float64()).dictionary_encode()):
-        found = verdicts(schema, pa.table({"port": column}))["port"]
-        assert found.type == pa.int64()
-        assert found.to_pylist() == expected
-    chunks = pa.chunked_array([pa.array([80.0]), pa.array([], pa.float64()), pa.array([None], pa.float64())])
-    assert verdicts(schema, pa.table({"port": chunks}))["port"].to_pylist() == [80, None]
-
-
-def test_columns_that_do_not_locate_a_flow_are_left_out():
-    schema = schema_of(**{str(kind): kind for kind in ColumnKind})
-    table = pa.table(
-        {column.name: pa.array([1.0] if column.kind.is_numeric else ["x"]) for column in schema.columns}
-    )
-    found = verdicts(schema, table).column_names
-    assert found == [
-        "row",
-        "port",
-        "address",
-        "time",
-        "identifier",
-        "predicted_class",
-        "p_ok",
-        "attack_score",
-    ]
-
-
-def test_without_a_benign_class_there_is_no_attack_score():
-    found = verdicts(schema_of(), pa.table({"x": [1]}), one_class(1, benign=None))
-    assert found.column_names == ["row", "predicted_class", "p_ok"]
-
-
-def test_columns_of_the_file_that_are_called_like_ours_get_a_prefix():
-    names = ["row", "flow_row", "predicted_class", "p_ok", "attack_score", "label", "true_class", "p_other"]
-    schema = schema_of(**dict.fromkeys(names, ColumnKind.IDENTIFIER))
-    found = verdicts(schema, pa.table({name: [f"their {name}"] for name in names})).to_pylist()[0]
-    ours = {"row": 0, "predicted_class": "ok", "p_ok": 1.0, "attack_score": 0.0}
-    assert {name: found[name] for name in ours} == ours
-    theirs = {name: f"their {name}" for name in ("flow_row", "p_other")}
-    theirs |= {
-        f"flow_{name}": f"their {name}" for name in names if name not in ("row", "flow_row", "p_other")
-    }
-    assert {name: found[name] for name in found if name not in ours} == {
-        **theirs,
-        "flow_flow_row": "their row",
-    }
-
-
 def test_a_block_is_judged_before_the_next_is_read(detector: Detector, flows: Flows):
     blocks = predict_blocks(detector, flows)
     for path in flows.files[1:]:
@@ -248,7 +183,7 @@ def test_a_place_that_can_not_be_written_is_refused(tmp_path: Path):
     ):
         raise AssertionError("opened")
     (tmp_path / "o.csv.part").mkdir()
-    with pytest.raises(DataError, match=r"o\.csv: can not be written"), open_writer(tmp_path / "o.csv"):
+    with pytest.raises(DataError, match=r"o\.csv: cannot be written"), open_writer(tmp_path / "o.csv"):
         raise AssertionError("opened")
 
 
@@ -302,8 +237,8 @@ def test_a_verdict_names_the_line_of_its_flow(
     lines = path.read_text(encoding="utf-8").splitlines()
     assert "file" not in found.column_names
     assert found.num_rows == table.num_rows
-    places: list[int] = found["line"].cast(pa.int64()).to_numpy().tolist()
-    for line, uid in zip(places, found["uid"].to_pylist(), strict=True):
+    positions: list[int] = found["line"].cast(pa.int64()).to_numpy().tolist()
+    for line, uid in zip(positions, found["uid"].to_pylist(), strict=True):
         assert str(uid) in lines[line - 1]
 
 

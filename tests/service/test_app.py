@@ -34,8 +34,8 @@ AS_JSON = {"content-type": JSON}
 
 
 def client_of(artifact: "Artifact", limits: Limits = LIMITS, keys: str = "", **more: Any) -> TestClient:
-    answerer = RequestHandler(Detector(artifact), limits)
-    return TestClient(create_app(answerer, limits, ApiKeys(text=keys), **more), raise_server_exceptions=False)
+    handler = RequestHandler(Detector(artifact), limits)
+    return TestClient(create_app(handler, limits, ApiKeys(text=keys), **more), raise_server_exceptions=False)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_flows_get_verdicts(client: TestClient):
     assert answer.status_code == 200
     (verdict,) = answer.json()["flows"]
     assert sum(verdict[f"p_{name}"] for name in ("normal", "dos", "probe")) == pytest.approx(1)
-    assert answer.headers["wirebert-misread"] == "0"
+    assert answer.headers["wirebert-invalid-values"] == "0"
 
 
 @pytest.mark.parametrize("kind", [JSON, JSON_LINES, ARROW])
@@ -86,11 +86,11 @@ def test_what_happened_is_counted(artifact: "Artifact"):
         client.post("/v1/score", content=b"", headers=AS_JSON)
         client.get("/v1/secret-path")
         text = client.get("/metrics").text
-    assert 'wirebert_requests_total{path="/v1/score",status="200"} 1\n' in text
-    assert 'wirebert_requests_total{path="/v1/score",status="400"} 1\n' in text
-    assert 'wirebert_requests_total{path="other",status="404"} 1\n' in text
-    assert "wirebert_flows_total 1\n" in text
-    assert "wirebert_score_seconds_count 2\n" in text
+    assert 'wirebert_requests_total{path="/v1/score",status="200"} 1.0\n' in text
+    assert 'wirebert_requests_total{path="/v1/score",status="400"} 1.0\n' in text
+    assert 'wirebert_requests_total{path="other",status="404"} 1.0\n' in text
+    assert "wirebert_flows_total 1.0\n" in text
+    assert "wirebert_score_seconds_count 2.0\n" in text
     assert "secret" not in text
 
 

@@ -2,7 +2,7 @@ import pytest
 from starlette.requests import Request
 
 from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES
-from wirebert.service.headers import answer_type, content_type, explains, what_is_wrong
+from wirebert.service.headers import answer_type, content_type, explains, header_fault
 from wirebert.service.limits import RequestError
 
 
@@ -78,13 +78,13 @@ HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080", "[::1]"])
 def test_this_machine_is_known_by_its_names(host: str):
-    assert what_is_wrong({"headers": [(b"host", host.encode())]}, HOSTS) is None
+    assert header_fault({"headers": [(b"host", host.encode())]}, HOSTS) is None
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example:80", "127.0.0.1.evil:80", ""])
 def test_a_name_that_someone_else_gave_this_machine_is_refused(host: str):
-    assert what_is_wrong({"headers": [(b"host", host.encode())]}, HOSTS)
-    assert what_is_wrong({"headers": [(b"host", host.encode())]}, None) is None
+    assert header_fault({"headers": [(b"host", host.encode())]}, HOSTS)
+    assert header_fault({"headers": [(b"host", host.encode())]}, None) is None
 
 
 @pytest.mark.parametrize(
@@ -98,4 +98,4 @@ def test_a_name_that_someone_else_gave_this_machine_is_refused(host: str):
     ],
 )
 def test_a_head_that_can_be_read_in_two_ways_is_refused(names: tuple[str, str]):
-    assert what_is_wrong({"headers": [(name.encode(), b"1") for name in names]}, None)
+    assert header_fault({"headers": [(name.encode(), b"1") for name in names]}, None)

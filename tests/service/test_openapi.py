@@ -3,7 +3,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,6 +28,21 @@ def test_the_document_lists_every_path_but_those_of_the_page(artifact: "Artifact
     assert set(listed) == app.paths - set(resources()) - {"/openapi.json"}  # pyright: ignore[reportArgumentType]
 
 
+def test_the_body_is_documented_by_the_types_that_read_it(artifact: "Artifact"):
+    limits = Limits(max_rows=7)
+    components: Any = document(Detector(artifact), limits, needs_key=False)["components"]
+    body = components["schemas"]["Flows"]
+    assert body["additionalProperties"] is False
+    assert body["required"] == ["flows"]
+    flows = body["properties"]["flows"]
+    assert flows["maxItems"] == 7
+    row = flows["items"]
+    assert row["maxProperties"] == limits.max_columns
+    assert {"required": ["bytes"]} in row["anyOf"]
+    (text,) = [one for one in row["additionalProperties"]["anyOf"] if one["type"] == "string"]
+    assert text["maxLength"] == limits.max_field_characters
+
+
 def test_a_key_is_spoken_of_where_one_is_needed(artifact: "Artifact"):
     assert "securitySchemes" not in str(document(Detector(artifact), Limits(), needs_key=False))
     with_key = document(Detector(artifact), Limits(), needs_key=True)
@@ -44,7 +59,9 @@ def test_the_model_is_described_without_a_path(artifact: "Artifact"):
 def test_the_document_is_true(
     start_service: "Callable[..., tuple[subprocess.Popen[bytes], int]]", tmp_path: Path
 ):
-    """Schemathesis makes requests that follow the document and some that do not, and holds the answers against it."""
+    """Schemathesis makes requests that follow the document and some that do not, and holds the answers
+    against it.
+    """
     _, port = start_service("--max-rows", "50")
     command = [
         *(

@@ -80,7 +80,8 @@ def test_a_dropped_file_is_scored(visit: Visit):
         """(text) => {
              const data = new DataTransfer();
              data.items.add(new File([text], "flows.csv"));
-             document.getElementById("drop").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
+             document.getElementById("drop").dispatchEvent(new DragEvent("drop", { dataTransfer: data,
+             bubbles: true }));
            }""",
         ROWS,
     )

@@ -1,36 +1,27 @@
-from wirebert.service.prometheus import Measures
+from wirebert.service.prometheus import ServiceMetrics
 
 
 def test_the_text_is_what_prometheus_reads():
-    measures = Measures()
-    measures.counter("asked_total", "Requests.")
-    measures.gauge("waiting", "Now.", lambda: 2.0)
-    measures.histogram("took_seconds", "Time.", (0.1, 1.0))
-    measures.count("asked_total", path="/", status="200")
-    measures.count("asked_total", 2, status="200", path="/")
-    measures.count("asked_total", path='a"\n\\', status="404")
-    for value in (0.1, 0.5, 3.0):
-        measures.observe("took_seconds", value)
-    assert measures.text() == (
-        "# HELP asked_total Requests.\n"
-        "# TYPE asked_total counter\n"
-        'asked_total{path="/",status="200"} 3\n'
-        'asked_total{path="a\\"\\n\\\\",status="404"} 1\n'
-        "# HELP waiting Now.\n"
-        "# TYPE waiting gauge\n"
-        "waiting 2.0\n"
-        "# HELP took_seconds Time.\n"
-        "# TYPE took_seconds histogram\n"
-        'took_seconds_bucket{le="0.1"} 1\n'
-        'took_seconds_bucket{le="1.0"} 2\n'
-        'took_seconds_bucket{le="+Inf"} 3\n'
-        "took_seconds_sum 3.6\n"
-        "took_seconds_count 3\n"
-    )
+    metrics = ServiceMetrics({"waiting": ("Now.", lambda: 2.0)})
+    for path in ("/", "/", 'a"\n\\'):
+        metrics.requests.labels(path=path, status="200").inc()
+    for value in (0.001, 0.4, 31.0):
+        metrics.score_seconds.observe(value)
+    lines = metrics.text().splitlines()
+    assert "# TYPE wirebert_requests_total counter" in lines
+    assert 'wirebert_requests_total{path="/",status="200"} 2.0' in lines
+    assert 'wirebert_requests_total{path="a\\"\\n\\\\",status="200"} 1.0' in lines
+    assert "waiting 2.0" in lines
+    assert [line for line in lines if line.startswith("wirebert_score_seconds_bucket")][-5:] == [
+        f'wirebert_score_seconds_bucket{{le="{bound}"}} {count}'
+        for bound, count in [("2.5", 2.0), ("5.0", 2.0), ("10.0", 2.0), ("30.0", 2.0), ("+Inf", 3.0)]
+    ]
+    assert 'wirebert_score_seconds_bucket{le="0.001"} 1.0' in lines
+    assert not any("_created" in line for line in lines)
 
 
-def test_large_counts_are_written_in_full():
-    measures = Measures()
-    measures.counter("flows_total", "Flows.")
-    measures.count("flows_total", 12_345_678)
-    assert "flows_total 12345678\n" in measures.text()
+def test_services_count_apart():
+    first, second = ServiceMetrics({}), ServiceMetrics({})
+    first.flows.inc(3)
+    assert "wirebert_flows_total 3.0" in first.text()
+    assert "wirebert_flows_total 0.0" in second.text()

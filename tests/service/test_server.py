@@ -49,7 +49,7 @@ def test_this_machine_needs_none(host: str):
 def test_an_address_that_is_taken_is_told_in_one_sentence(artifact: "Artifact"):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"--port {port}: can not listen there"):
+        with pytest.raises(ConfigError, match=f"--port {port}: cannot listen there"):
             serve(Detector(artifact), ServerConfig(port=port), Limits())
 
 
@@ -83,8 +83,8 @@ def test_a_service_that_is_stopped_finishes_what_it_took_refuses_more_and_ends_w
     late = socket.create_connection(("127.0.0.1", port))
     body = flows(3)
     late.sendall(
-        b"POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        % len(body) + body[:10]
+        b"POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\n\r\n" % len(body) + body[:10]
     )  # fmt: skip
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(ask, port, flows(10_000)) for _ in range(6)]
@@ -124,11 +124,13 @@ def test_too_many_requests_are_told_to_come_again_and_then_it_goes_on(start_serv
     [
         b"GET / HTTP/1.1\r\n\r\n",  # no host
         b"GET / HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\n\r\n",
-        b"POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\n"
+        b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
         b"POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-length: +3\r\n\r\nabc",
         b"POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
-        b"POST /v1/score HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST /v1/score HTTP/1.1\r\nhost: localhost\r\n"
+        b"transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
         b"POST /v1/score HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost : localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: localhost\r\nx: a\x00b\r\n\r\n",
@@ -153,7 +155,11 @@ pytestmark = pytest.mark.usefixtures("loop_of_its_own")
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def app(scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:  # fmt: skip
+async def app(
+    scope: MutableMapping[str, Any],
+    receive: Callable[[], Awaitable[Any]],
+    send: Callable[[Any], Awaitable[None]],
+) -> None:
     while (await receive()).get("more_body"):
         pass
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})

@@ -4,7 +4,7 @@ import argparse
 from contextlib import nullcontext
 from dataclasses import replace
 
-from wirebert.console import SafeConsole
+from wirebert.console import SafeConsole, warn
 from wirebert.data.checks.checks import check_unscored_rows
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import FlowSubset, open_flows
@@ -12,7 +12,7 @@ from wirebert.errors import ConfigError, DataError
 from wirebert.evaluation.evaluate import evaluate_detector
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.detector import Detector
-from wirebert.inference.export import export_model
+from wirebert.inference.export import add_default_export, export_model
 from wirebert.run_folder import new_run_folder
 from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
 from wirebert.workflows.model_card import model_card
@@ -28,7 +28,7 @@ from wirebert.workflows.report import (
 def evaluate(options: argparse.Namespace) -> None:
     """Print the metrics of a saved model on another labelled file."""
     console = SafeConsole()
-    detector = Detector.load(options.model, device=options.device)
+    detector = Detector.load(options.model, device=options.device, backend="torch")
     schema = detector.schema if options.label is None else detector.schema.labelled_by(options.label)
     flows = open_flows(options.data, schema=schema)
     flows.require_label()
@@ -52,7 +52,7 @@ def evaluate(options: argparse.Namespace) -> None:
 def export(options: argparse.Namespace) -> None:
     """Write the model as an ONNX file into its folder."""
     path, agreement = export_model(options.model, "onnx-int8" if options.int8 else "onnx", data=options.data)
-    SafeConsole().print(f"{agreement.said}\n{path}", highlight=False, markup=False, soft_wrap=True)
+    SafeConsole().print(f"{agreement.summary}\n{path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def calibrate(options: argparse.Namespace) -> None:
@@ -70,6 +70,8 @@ def calibrate(options: argparse.Namespace) -> None:
     detector = Detector.load(options.model, device=options.device, precision="fp32", backend="torch")
     artifact = fit_alert_budget(detector, open_flows(options.data, schema=detector.schema), budget)
     save_artifact(artifact, out, card=model_card(artifact))
+    if (reason := add_default_export(out)) is not None:
+        warn(f"no ONNX export was written, so scoring needs PyTorch: {reason}")
     console = SafeConsole()
     for line in (*(artifact.operating_point.notes if artifact.operating_point else ()), f"model: {out}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

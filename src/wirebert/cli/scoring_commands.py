@@ -21,22 +21,22 @@ def predict(options: argparse.Namespace) -> None:
         follow_until_asked(detector, options)
         return
     flows = open_flows(options.data, schema=detector.schema)
-    misfits = InvalidValues()
+    invalid_values = InvalidValues()
     if options.out is None:
         writer = CsvWriter(sys.stdout.buffer)
-        for table in predict_blocks(detector, flows, misfits, explained=options.explain):
+        for table in predict_blocks(detector, flows, invalid_values, explained=options.explain):
             writer.write(table)
         writer.close()
-        _tell_what_is_left_out(misfits)
+        _warn_of_invalid_values(invalid_values)
         return
     num_flows = 0
     with open_writer(options.out) as writer:
-        for table in predict_blocks(detector, flows, misfits, explained=options.explain):
+        for table in predict_blocks(detector, flows, invalid_values, explained=options.explain):
             writer.write(table)
             num_flows += table.num_rows
     done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
     SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
-    _tell_what_is_left_out(misfits)
+    _warn_of_invalid_values(invalid_values)
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -46,7 +46,8 @@ def serve(options: argparse.Namespace) -> None:
         from wirebert.service import server as service
     except ImportError as error:
         raise ConfigError(
-            "the service needs packages that are not installed; install them with `pip install 'wirebert[serve]'`"
+            "the service needs packages that are not installed; install them with `pip install "
+            "'wirebert[serve]'`"
         ) from error
     place = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
     bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
@@ -54,7 +55,7 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def _detector(options: argparse.Namespace) -> Detector:
-    """The detector as the options say; on standard error, which exports it can not use."""
+    """The detector as the options say; on standard error, which exports it cannot use."""
     detector = Detector.load(
         options.model,
         device=options.device,
@@ -69,21 +70,21 @@ def _detector(options: argparse.Namespace) -> Detector:
     return detector
 
 
-def _tell_what_is_left_out(misfits: InvalidValues) -> None:
-    """Say on standard error which rows have no verdict and which values were read as missing."""
-    lines = misfits.lines
+def _warn_of_invalid_values(invalid_values: InvalidValues) -> None:
+    """Warn on standard error of rows without a verdict, and of values that were read as missing."""
+    lines = invalid_values.lines
     if lines.num_rejected:
         first = lines.examples[0]
-        told = f"{lines.num_rejected:,} rows can not be used and have no verdict ({first.location}: {first.reason})"
-        warn(told)
+        warn(f"{lines.num_rejected:,} invalid rows have no verdict ({first.location}: {first.reason})")
     if lines.num_footer:
         first = lines.footer[0]
-        told = f"{lines.num_footer:,} lines after the table are no rows and have no verdict ({first.location}: {first.text!r})"
-        warn(told)
-    for column, count in misfits.counts.items():
-        first = misfits.examples[column][0]
-        told = f"column {column!r} holds no number in {count:,} rows, read as missing ({first.location}: {first.value!r})"
-        warn(told)
+        warn(f"{lines.num_footer:,} lines after the table have no verdict ({first.location}: {first.text!r})")
+    for column, count in invalid_values.counts.items():
+        first = invalid_values.examples[column][0]
+        warn(
+            f"column {column!r}: {count:,} values are not numbers and were read as missing "
+            f"({first.location}: {first.value!r})"
+        )
 
 
 SCORING_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], None]]] = {

@@ -18,7 +18,8 @@ from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.evaluation.mistakes import MistakenFlows
 from wirebert.inference.detector import Detector
-from wirebert.inference.predictions import no_rows, open_writer, verdict_table
+from wirebert.inference.predictions import no_rows, open_writer
+from wirebert.inference.verdicts import verdict_table
 from wirebert.metrics.intervals import ALONE
 from wirebert.metrics.split_metrics import FittedThresholds, SplitMetrics, compute_metrics
 from wirebert.metrics.thresholds import Threshold

@@ -8,8 +8,8 @@
 | `novelty.safetensors` | some training flows as points, if flows that are like none of them are to be told |
 | `README.md` | the model card; for people, who may amend it |
 
-No file is a pickle, and none is interpreted before its sha256 is checked. The large ones, weights and exports, are
-checked and read when they are first used: scoring with an export reads no weights.
+No file is a pickle, and none is interpreted before its sha256 is checked. The large ones, weights and
+exports, are checked and read when they are first used: scoring with an export reads no weights.
 """
 
 import hashlib
@@ -57,11 +57,7 @@ class Export:
     """Sha256 and size of the file, from the manifest."""
 
     def check(self) -> None:
-        """Refuse a file that is not the one that was written.
-
-        Raises:
-            ArtifactError: it is missing, truncated or changed.
-        """
+        """Raise an ArtifactError if the file is missing, truncated or changed."""
         _check_content(self.path, self.digest)
 
 
@@ -71,17 +67,19 @@ class Artifact:
 
     architecture: Architecture
     weights: Weights
-    """By Hugging Face's names, float32, column embeddings folded in. Loading an artifact reads none of them."""
+    """By Hugging Face's names, float32, column embeddings folded in. Loading an artifact does not read them.
+    """
     tokenizer: FlowTokenizer
     classes: ClassMap
     origin: Mapping[str, object] = field(default_factory=dict)
-    """Where it came from: wirebert version, settings, seed, fingerprint of the training data."""
+    """Provenance: wirebert version, settings, seed, fingerprint of the training data."""
     exports: Mapping[str, "Export"] = field(default_factory=dict)
-    """The same model in other forms, by backend. Saving writes none: they are made from what was saved."""
+    """Exports by inference engine. Saving an artifact does not write them: they are made from what was saved.
+    """
     operating_point: OperatingPoint | None = None
-    """Where it raises an alert; None: nothing was fitted."""
+    """Thresholds of alerts; None: none were fitted."""
     novelty: NoveltyScorer | None = None
-    """What tells flows that are like nothing in training; None: it can not."""
+    """Scores how unlike all training flows a flow is; None: the model has no novelty reference."""
 
     @property
     def schema(self) -> FlowSchema:
@@ -91,29 +89,27 @@ class Artifact:
     def scaled(self, scaling: LogitScaling, operating: OperatingPoint | None) -> "Artifact":
         """The artifact whose logits are the scaled ones, at this operating point.
 
-        Scale and bias go into the classifier's last layer, so that stock `transformers` gives the same probabilities.
+        Scale and bias go into the last layer: stock `transformers` gives the same probabilities.
         """
         weight = self.weights["classifier.weight"].astype(np.float64) * scaling.scale[:, None]
         bias = self.weights["classifier.bias"].astype(np.float64) * scaling.scale + scaling.bias
-        folded = {
-            "classifier.weight": weight.astype(np.float32),
-            "classifier.bias": bias.astype(np.float32),
-        }
-        return replace(self, weights={**self.weights, **folded}, operating_point=operating)
+        folded = {"classifier.weight": weight, "classifier.bias": bias}
+        weights = {**self.weights, **{name: part.astype(np.float32) for name, part in folded.items()}}
+        return replace(self, weights=weights, operating_point=operating)
 
 
 def thresholds_for(
     artifact: Artifact, *, fpr: float | None, novelty: bool
 ) -> tuple[float | None, float | None]:
-    """The alarm score that raises an alert, and the novelty that makes a flow unknown; None for what the artifact lacks.
+    """The alert threshold and the novelty threshold; None for one that the artifact lacks.
 
     Raises:
-        ConfigError: what is asked for is not there.
+        ConfigError: the artifact has no such threshold.
     """
     operating = artifact.operating_point or NO_OPERATING_POINT
     if novelty and (artifact.novelty is None or not operating.novelty_thresholds):
         raise ConfigError(
-            "--novelty needs a model that was trained with decision.novelty_reference_flows above 0; train it again"
+            "--novelty needs a model trained with decision.novelty_reference_flows above 0; train it again"
         )
     return operating.threshold_at(fpr), operating.novelty_threshold_at(fpr) if novelty else None
 
@@ -122,18 +118,21 @@ def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
     """Write the folder beside its place and move it there whole; a model folder already there is replaced.
 
     Raises:
-        ArtifactError: what is there is no model folder, or the disk is full or can not be written; nothing is touched.
+        ArtifactError: the folder holds something else, or cannot be written; nothing is changed.
     """
     if folder.exists() and not (folder / MANIFEST).is_file() and not _is_empty(folder):
         raise ArtifactError(
-            f"{folder}: expected a new folder or a model folder to replace, found something else; choose another place"
+            f"{folder}: expected a new folder or a model folder to replace, found something else; choose "
+            "another folder"
         )
     try:
         with atomic_folder(folder) as temporary:
             _write_files(artifact, temporary, card)
     except (OSError, SafetensorError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ArtifactError(f"{folder}: the model can not be written ({reason}); make room there") from error
+        raise ArtifactError(
+            f"{folder}: the model cannot be written ({reason}); check the space and permissions there"
+        ) from error
 
 
 def write_card(folder: Path, card: str) -> None:
@@ -144,13 +143,13 @@ def write_card(folder: Path, card: str) -> None:
 def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
     """The artifact in `folder`, every file checked first.
 
-    `pretrained` asks for what `wirebert pretrain` leaves: a model of masked tokens, which has no classes.
+    `pretrained` asks for the output of `wirebert pretrain`: a masked language model without classes.
 
-    Where a kill in the middle of replacing it left none, it is the one before, which had stepped aside.
+    If a kill while it was being replaced left none, the previous one is loaded.
 
     Raises:
-        ArtifactError: a file is missing, truncated or changed (it is named), another version of wirebert wrote it, or it is
-            a pretrained model and not a detector, or the reverse.
+        ArtifactError: a file is missing, truncated or changed (it is named), another version of wirebert
+            wrote it, or it is a pretrained model and not a detector, or the reverse.
     """
     if not folder.exists() and previous_folder(folder).is_dir():
         folder = previous_folder(folder)
@@ -158,10 +157,11 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
     _check_files(folder, manifest["files"])
     if bool(manifest["classes"].get("classes")) == pretrained:
         raise ArtifactError(
-            f"{folder}: expected a model of `wirebert pretrain`, found a trained detector; give the folder of a pretrained one"
+            f"{folder}: expected a model of `wirebert pretrain`, found a trained detector; pass the folder "
+            "of a pretrained model"
             if pretrained
-            else f"{folder}: expected a detector, found a pretrained model, which knows no classes yet; train it with "
-            f"`wirebert train DATA --init-from {folder}`"
+            else f"{folder}: expected a detector, found a pretrained model, which has no classes yet; "
+            f"train it with `wirebert train DATA --init-from {folder}`"
         )
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -177,11 +177,12 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             else None,
             novelty=_read_novelty(folder, manifest),
         )
-    # The content is as it was written, so what it says is strange to this version only.
+    # The content is intact, so it was written by another version.
     except (LookupError, TypeError, ValueError, AttributeError, SafetensorError, UserError) as error:
         raise ArtifactError(
-            f"{folder / MANIFEST}: expected a model of this version of wirebert, found one that it can not read "
-            f"({error}); use wirebert {manifest['origin'].get('wirebert', '')}, which wrote it, or train again"
+            f"{folder / MANIFEST}: expected a model of this version of wirebert, found another one "
+            f"({error}); use wirebert {manifest['origin'].get('wirebert', '')}, which wrote it, or train "
+            "again"
         ) from error
 
 
@@ -198,15 +199,15 @@ def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, o
     """Write an exported model into the folder of its artifact, in place of the one of that backend; its path.
 
     Raises:
-        ArtifactError: there is no model folder, or it can not be written; what it held is still whole.
+        ArtifactError: there is no model folder, or it cannot be written; what it held is still whole.
     """
     manifest = _read_manifest(folder)
     name = ENGINES[backend].file
     if name is None:
         raise ArtifactError(f"{folder}: the inference engine {backend} reads the weights, and has no export")
-    # An export that is there is given up first: a kill in between leaves a file that nothing lists, not a wrong one.
-    exports = {known: entry for known, entry in manifest.get("exports", {}).items() if known != backend}
-    files = {known: entry for known, entry in manifest["files"].items() if known != name}
+    # Unlist a previous export first: a kill in between leaves an unlisted file, not a wrong one.
+    exports = {other: entry for other, entry in manifest.get("exports", {}).items() if other != backend}
+    files = {other: entry for other, entry in manifest["files"].items() if other != name}
     try:
         write_atomic(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
         write_atomic(folder / name, content)
@@ -215,7 +216,8 @@ def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, o
         write_atomic(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
     except OSError as error:
         raise ArtifactError(
-            f"{folder}: the export can not be written ({error.strerror}); make room there"
+            f"{folder}: the export cannot be written ({error.strerror}); check the space and permissions "
+            "there"
         ) from error
     return folder / name
 
@@ -285,14 +287,15 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(text)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(
-            f"{folder}: expected a model folder, found no {MANIFEST} in it; give RUN/model"
+            f"{folder}: expected a model folder, found no {MANIFEST} in it; pass the model folder, e.g. "
+            "runs/demo/model"
         ) from error
     except OSError as error:
         raise _unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(path, "it is not JSON") from error
     if not isinstance(manifest, dict) or "format" not in manifest:
-        raise _damaged(path, "it does not say which format it is of")
+        raise _damaged(path, "it names no format")
     if manifest["format"] != FORMAT_VERSION:
         raise ArtifactError(
             f"{path}: expected format version {FORMAT_VERSION}, found {manifest['format']!r}; "
@@ -310,7 +313,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _check_files(folder: Path, files: Mapping[str, object]) -> None:
     for name in dict.fromkeys((*_STOCK_FILES, *files)):
         if Path(name).name != name:  # nothing that a manifest says leads out of its folder
-            raise _damaged(folder / MANIFEST, f"it lists {name!r}, which is no name of a file in it")
+            raise _damaged(folder / MANIFEST, f"it lists {name!r}, which is not a file name in it")
         path, expected = folder / name, files.get(name)
         if not isinstance(expected, Mapping):
             raise _damaged(folder / MANIFEST, f"it does not list {name}")
@@ -350,7 +353,7 @@ def _damaged(path: Path, why: str) -> ArtifactError:
 
 def _unreadable(path: Path, error: OSError) -> ArtifactError:
     return ArtifactError(
-        f"{path}: expected a readable file, found one that is not ({error.strerror}); check its rights"
+        f"{path}: expected a readable file, found one that is not ({error.strerror}); check its permissions"
     )
 
 
@@ -360,7 +363,7 @@ def _describe(path: Path) -> dict[str, object]:
 
 
 def _sealed(manifest: Mapping[str, object]) -> str:
-    """The text of `wirebert.json`. It follows from the content, so that not even a blank of it can change unnoticed."""
+    """The text of `wirebert.json`, a function of its content: not even a blank can change unnoticed."""
     compact = json.dumps(manifest, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return _as_json({"sha256": hashlib.sha256(compact.encode("ascii")).hexdigest(), **manifest})
 

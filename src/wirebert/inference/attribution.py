@@ -1,12 +1,14 @@
-"""Which features carried a verdict: each is taken away in turn, and the verdict's log-odds are computed again.
+"""Which features carried a verdict: each is taken away in turn, and the verdict's log-odds are computed
+again.
 
-It is taken away in two ways, and what counts is the mean of both falls: the model is told that the column is not there
-(`column:<absent>`, which training shows it by dropping columns), and it is given the column's most frequent value. The
-first reaches features that a row leaves out, too, because they hold that value. Either way alone orders features less
-well, and so does one gradient; integrated gradients do as well, but not for what is left out (docs/experiments.md). Only
-scores of rows are needed, so any backend computes it.
+It is taken away in two ways, and what counts is the mean of both falls: the model is told that the column is
+not there (`column:<absent>`, which training shows it by dropping columns), and it is given the column's most
+frequent value. The first reaches features that a row leaves out, too, because they hold that value. Either
+way alone orders features less well, and so does one gradient; integrated gradients do as well, but not for
+what is left out (docs/experiments.md). Only scores of rows are needed, so any backend computes it.
 
-Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", 2014, section 4 (occlusion).
+Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", 2014, section 4
+(occlusion).
 """
 
 from collections.abc import Callable
@@ -51,8 +53,8 @@ def explain(
 ) -> Attributions:
     """Contribution of each feature (slot of `tokenizer`) of each flow to the class that `class_ids` gives it.
 
-    Costs about one scored row per slot of a flow, and one more per token. A feature that is absent already can lose no
-    more by being absent, and one that holds its most frequent value none by holding it.
+    Costs about one scored row per slot of a flow, and one more per token. A feature that is absent already
+    can lose no more by being absent, and one that holds its most frequent value none by holding it.
     """
     num_slots = len(tokenizer.slots)
     tokens = slot_tokens(tokenizer, block)
@@ -101,10 +103,11 @@ def with_tokens(
     slots: Int64[np.ndarray, " copies"],
     tokens: Int64[np.ndarray, " copies"],
 ) -> JaggedRows:
-    """Copies of some rows, each with another token in one slot: it replaces the slot's token, or its whole text.
+    """Copies of some rows, each with another token in one slot: it replaces the slot's token, or its whole
+    text.
 
-    As in any row, a most frequent value is left out where this tokenizer leaves them out. A slot that the row leaves out
-    has no place of its own, since order means nothing then; its token comes last.
+    As in any row, a most frequent value is left out where this tokenizer leaves them out. A slot that the row
+    leaves out has no place of its own, since order means nothing then; its token comes last.
     """
     starts = block.offsets[rows]
     lengths = block.offsets[rows + 1] - starts
@@ -127,9 +130,11 @@ def with_tokens(
 def _owners(
     token_slots: Int[np.ndarray, " tokens"], is_cls: Bool[np.ndarray, " tokens"]
 ) -> Int[np.ndarray, " tokens"]:
-    """The slot that each token belongs to: pieces of a text follow the token of their column. `[CLS]` has none.
+    """The slot that each token belongs to: pieces of a text follow the token of their column. `[CLS]` has
+    none.
 
-    >>> _owners(np.array([-1, 0, 2, -1, -1, -1, 1]), np.array([True, False, False, False, False, True, False]))
+    >>> is_cls = np.array([True, False, False, False, False, True, False])
+    >>> _owners(np.array([-1, 0, 2, -1, -1, -1, 1]), is_cls)
     array([-1,  0,  2,  2,  2, -1,  1])
     """
     begins = is_cls | (token_slots >= 0)

@@ -1,6 +1,7 @@
 """What an inference engine is to the detector, and how one is opened by its name.
 
-A backend gives a row the same logits whatever rows are beside it, to rounding; so equal rows need scoring once.
+A backend gives a row the same logits whatever rows are beside it, to rounding; so equal rows need scoring
+once.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,9 @@ from wirebert.model.config import Precision
 
 @runtime_checkable
 class Backend(Protocol):
-    """Scores encoded flows; several threads may share one. Its class has a class method `open` (see `Opener`)."""
+    """Scores encoded flows; several threads may share one. Its class has a class method `open` (see
+    `Opener`).
+    """
 
     @property
     def name(self) -> str:
@@ -100,7 +103,8 @@ def _open(engine: Engine, artifact: Artifact, options: EngineOptions) -> Backend
         )
     if not _runs_on(engine, options.device):
         raise ConfigError(
-            f"--backend {engine.name} computes on {', '.join(engine.devices)}, got --device {options.device}; "
+            f"--backend {engine.name} computes on {', '.join(engine.devices)}, got --device "
+            f"{options.device}; "
             "leave one of the two out"
         )
     module, _, name = engine.backend.partition(":")
@@ -108,7 +112,8 @@ def _open(engine: Engine, artifact: Artifact, options: EngineOptions) -> Backend
         Implementation = cast(Opener, getattr(import_module(module), name))
     except ImportError as error:
         raise ConfigError(
-            f"--backend {engine.name} needs {engine.title}, which is not installed ({error}); install it, or use a "
+            f"--backend {engine.name} needs {engine.title}, which is not installed ({error}); install it, or "
+            "use a "
             "model folder with an export that `wirebert export` wrote"
         ) from error
     return Implementation.open(engine, artifact, options)

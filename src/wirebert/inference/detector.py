@@ -8,7 +8,7 @@ from typing import Final, Literal, final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Float32, Float64, Int64, UInt64
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt64
 
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.decision.alert_score import CombinedAlertScore
@@ -17,6 +17,8 @@ from wirebert.decision.operating_point import verdicts
 from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
 from wirebert.encoding.token_rows import JaggedRows, take_rows
+from wirebert.encoding.tokenizer import FlowTokenizer
+from wirebert.encoding.vocabulary import ABSENT, UNSEEN
 from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact, load_artifact, thresholds_for
 from wirebert.inference.attribution import Attributions, explain
@@ -30,7 +32,7 @@ CACHE_MB: Final = 64
 
 @dataclass(frozen=True)
 class Scores:
-    """What the detector says about each flow of a table, in the table's order."""
+    """Scores of each flow of a table, in the table's order."""
 
     probabilities: Float[np.ndarray, "flows classes"]
     classes: tuple[str, ...]
@@ -40,13 +42,19 @@ class Scores:
     num_truncated: int
     """Text values cut to their budget."""
     threshold: float | None = None
-    """Alarm score that raises an alert; None where the artifact has no threshold."""
+    """Alert score from which on there is an alert; None: the artifact has no threshold."""
     novelty: Float64[np.ndarray, " flows"] | None = None
-    """How unlike all training flows each flow is; None unless it was asked for or alerts go by it."""
+    """How unlike all training flows each flow is; None unless it was requested or alerts use it."""
+    num_absent: Int64[np.ndarray, " flows"] | None = None
+    """Features of each flow whose column the table lacks."""
+    num_unseen: Int64[np.ndarray, " flows"] | None = None
+    """Features of each flow with a value that training never showed, or above all that it showed."""
+    num_features: int = 0
+    """Features that the model reads."""
     novelty_threshold: float | None = None
     """Novelty that makes a flow unknown."""
     combined_alert: CombinedAlertScore | None = None
-    """What joins attack score and novelty; None where alerts go by the attack score alone."""
+    """Combines attack score and novelty; None: alerts use the attack score alone."""
 
     @property
     def class_ids(self) -> Int64[np.ndarray, " flows"]:
@@ -62,7 +70,7 @@ class Scores:
 
     @property
     def alert_score(self) -> Float[np.ndarray, " flows"] | None:
-        """What alerts go by: the attack score, or that and the novelty joined; None where one of them is not known."""
+        """What is compared with the threshold: the attack score, or its combination with novelty."""
         if self.combined_alert is None or self.attack_score is None:
             return self.attack_score
         return None if self.novelty is None else self.combined_alert.scores(self.attack_score, self.novelty)
@@ -75,21 +83,22 @@ class Scores:
 
 @final
 class Detector:
-    """Scores typed tables (see `wirebert.data.schema.conversion`) with a saved model; several threads may share one.
+    """Scores typed tables (see `wirebert.data.schema.conversion`) with a saved model; several threads may
+    share one.
 
     Args:
-        backend: who computes. "auto" takes the fastest export of the artifact that agrees with it on this machine, and
-            PyTorch on a GPU or where there is none.
-        precision: of PyTorch's matrix products. "auto" is fp16 on a GPU, if it agrees with fp32 on this model, else fp32;
-            bf16 is faster on processors that have it (AMX, AVX512-BF16).
-        threads: processors to use; None: all. For PyTorch it is a setting of the whole process.
+        backend: inference engine. "auto" is the fastest export whose scores match PyTorch on this machine,
+            and PyTorch on a GPU or where there is none.
+        precision: numeric precision of PyTorch. "auto" is fp16 on a GPU, if it agrees with fp32 on this
+            model, else fp32; bf16 is faster on processors that have it (AMX, AVX512-BF16).
+        threads: CPU threads; None: all. For PyTorch it is a setting of the whole process.
         cache_mb: memory for the scores of rows seen lately; 0: none are remembered.
-        at: false positive rate at which to raise alerts; None: where the artifact was set.
-        unknown: whether to tell flows that are like nothing in training.
+        fpr: target FPR of alerts; None: the threshold of the artifact.
+        novelty: whether flows that are unlike all training flows get the verdict `unknown`.
 
     Raises:
         ArtifactError: the export that is asked for gives other scores on this machine.
-        ConfigError: a GPU, an export, a threshold or novelty is asked for where there is none.
+        ConfigError: a GPU, an export, a threshold or novelty is requested and missing.
     """
 
     def __init__(
@@ -108,11 +117,13 @@ class Detector:
         self.artifact = artifact
         self.device = choose_device(device)
         self.rejected_backends: dict[str, str] = {}
-        """Backends and precisions that "auto" did not take, and why."""
+        """Engines and precisions that "auto" did not use, and why."""
         self._limits = thresholds_for(artifact, fpr=fpr, novelty=novelty)
-        self._alarm = None if artifact.operating_point is None else artifact.operating_point.alert_score
-        self.strangeness = artifact.novelty if novelty or self._alarm is not None else None
-        """What tells how novel a flow is; None where no verdict goes by it."""
+        self._combined_alert = (
+            None if artifact.operating_point is None else artifact.operating_point.alert_score
+        )
+        self.novelty_scorer = artifact.novelty if novelty or self._combined_alert is not None else None
+        """Scores the novelty of flows; None: no verdict uses it."""
         if threads is not None and threads < 1:
             raise ConfigError(f"--threads must be at least 1, got {threads}")
         options = EngineOptions(
@@ -124,6 +135,7 @@ class Detector:
         )
         self._backend: Backend = open_backend(backend, artifact, options)
         tokenizer = artifact.tokenizer
+        self._is_absent, self._is_unseen = marked_tokens(tokenizer)
         longest_row = 1 + len(tokenizer.slots) + len(tokenizer.text_columns) * tokenizer.text_budget
         self._cache = (
             ScoreCache(longest_row=longest_row, num_classes=len(self.classes), size_mb=float(cache_mb))
@@ -148,7 +160,7 @@ class Detector:
 
         Raises:
             ArtifactError: a file in it is missing, truncated or changed.
-            ConfigError: a GPU, an export, a threshold or novelty is asked for where there is none.
+            ConfigError: a GPU, an export, a threshold or novelty is requested and missing.
         """
         return cls(
             load_artifact(Path(folder)),
@@ -173,27 +185,28 @@ class Detector:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes it tells apart, in the order of `Scores.predict_proba`."""
+        """The classes, in the order of `Scores.predict_proba`."""
         return self.artifact.classes.classes
 
     @property
     def num_parameters(self) -> int:
-        """Weights of the model."""
-        return sum(weight.size for _, weight in self.artifact.weights.items())
+        """Weights of the model, known without reading them."""
+        return self.artifact.architecture.num_parameters
 
     def score(self, table: pa.Table, block: JaggedRows | None = None) -> Scores:
-        """Class probabilities of each row of a typed table; `block` is what `encode` gave for it, if it was called.
+        """Class probabilities of each row of a typed table; `block` is what `encode` gave for it, if it was
+        called.
 
-        Columns are found by name. A feature that the table lacks is `<absent>`, columns of other names are passed over,
+        Columns are found by name. A feature that the table lacks is `<absent>`, other columns are ignored,
         and a table without rows has scores without rows.
         """
         scores = self.score_encoded(self.encode(table) if block is None else block)
-        if self.strangeness is None:
+        if self.novelty_scorer is None:
             return scores
-        return replace(scores, novelty=self.strangeness.scores(extract_features(table, self.schema)))
+        return replace(scores, novelty=self.novelty_scorer.scores(extract_features(table, self.schema)))
 
     def encode(self, table: pa.Table) -> JaggedRows:
-        """Token ids of each row of a typed table: the first half of `score`, for who wants to overlap the two."""
+        """Token ids of each row of a typed table: the first half of `score`, to overlap the two."""
         return self.artifact.tokenizer.encode(table)
 
     def score_encoded(self, block: JaggedRows) -> Scores:
@@ -205,13 +218,16 @@ class Detector:
             benign=self.artifact.classes.benign,
             row_hashes=hashes,
             num_truncated=block.num_truncated,
+            num_absent=count_marked(self._is_absent, block),
+            num_unseen=count_marked(self._is_unseen, block),
+            num_features=len(self.artifact.tokenizer.slots),
             threshold=self._limits[0],
             novelty_threshold=self._limits[1],
-            combined_alert=self._alarm,
+            combined_alert=self._combined_alert,
         )
 
     def explain(self, table: pa.Table, class_ids: Int64[np.ndarray, " flows"] | None = None) -> Attributions:
-        """What each feature adds to the class of each row (None: the most probable one); see `model.attribution`."""
+        """Contribution of each feature to a class of each row (None: the most probable one)."""
         block = self.encode(table)
         return self.explain_encoded(
             block, self.score_encoded(block).class_ids if class_ids is None else class_ids
@@ -247,6 +263,26 @@ class Detector:
         return logits[distinct.numbers]
 
 
+def marked_tokens(
+    tokenizer: FlowTokenizer,
+) -> tuple[Bool[np.ndarray, " tokens"], Bool[np.ndarray, " tokens"]]:
+    """Which tokens say that a column is absent, and which that training never showed the value."""
+    is_absent, is_unseen = np.zeros((2, tokenizer.num_tokens), np.bool_)
+    is_absent[tokenizer.slot_special[:, ABSENT]] = True
+    has_unseen = [slot.special_states[UNSEEN] in ("<unseen>", "<above>") for slot in tokenizer.slots]
+    is_unseen[tokenizer.slot_special[has_unseen, UNSEEN]] = True
+    return is_absent, is_unseen
+
+
+def count_marked(is_marked: Bool[np.ndarray, " tokens"], block: JaggedRows) -> Int64[np.ndarray, " flows"]:
+    """Marked tokens of each flow. Values that rows leave out are the most frequent ones, which are never
+    marked.
+    """
+    before = np.zeros(len(block.ids) + 1, np.int64)
+    np.cumsum(is_marked[block.ids], out=before[1:])
+    return np.diff(before[block.offsets])
+
+
 def choose_device(name: str) -> str:
     """Where to compute: `name`, or for "auto" a GPU if there is one and PyTorch is installed.
 
@@ -264,7 +300,9 @@ def choose_device(name: str) -> str:
 
 
 def has_gpu_driver() -> bool:
-    """Whether a driver of GPUs is installed. Without one, PyTorch need not be imported to know that there is no GPU."""
+    """Whether a driver of GPUs is installed. Without one, PyTorch need not be imported to know that there is
+    no GPU.
+    """
     for library in ("libcuda.so.1", "nvcuda.dll"):
         with suppress(OSError):
             CDLL(library)

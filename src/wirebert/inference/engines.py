@@ -1,7 +1,7 @@
 """The inference engines: one entry each, read by the detector, the export and the command line.
 
-To add an engine, write a class with the methods of `wirebert.inference.backends.Backend` and add its entry here.
-This module imports nothing heavy, because `--help` lists the engines.
+To add an engine, write a class with the methods of `wirebert.inference.backends.Backend` and add its entry
+here. This module imports nothing heavy, because `--help` lists the engines.
 """
 
 from dataclasses import dataclass

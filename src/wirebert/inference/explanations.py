@@ -1,7 +1,7 @@
-"""What carried a verdict, in words, for the column `explanation` of verdicts.
+"""The main evidence for a verdict in words, for the column `explanation`.
 
-`src_bytes:q17 [181, 239) (+0.31)` is a feature and what it adds to the log-odds; `src_bytes:190 (novelty 0.62)` is a column and its
-share of how far the flow lies from anything in training.
+`src_bytes:q17 [181, 239) (+0.31)` is a feature and what it adds to the log-odds; `src_bytes:190 (novelty
+0.62)` is a column and its fraction of the distance to the nearest training flow.
 """
 
 from dataclasses import replace
@@ -30,7 +30,9 @@ SHOWN_CHARACTERS = 40
 
 
 def needs_explanation(scores: Scores) -> Bool[np.ndarray, " flows"]:
-    """Flows of another class than the benign one, alerts and unknown flows; all where no class is known to be benign."""
+    """Flows of another class than the benign one, alerts and unknown flows; all where no class is known to be
+    benign.
+    """
     if scores.benign is None:
         return np.ones(len(scores.class_ids), np.bool_)
     return (scores.class_ids != scores.classes.index(scores.benign)) | (_verdicts(scores) != PASS)
@@ -43,28 +45,29 @@ def explain_rows(
     scores: Scores,
     is_explained: Bool[np.ndarray, " flows"],
 ) -> pa.Array:
-    """For each flow of `table` what carried its verdict, as a list of texts; null for flows that are not explained.
+    """The main evidence for the verdict of each flow, as a list of texts; null for flows that are not
+    explained.
 
-    A class is explained by what speaks for it; an alert of a flow whose class is benign by what speaks against that class;
-    an unknown flow, and an alert of a benign class that novelty carries more than the attack score, by the columns that set
-    it apart from training.
+    A class is explained by what speaks for it; an alert of a flow whose class is benign by what speaks
+    against that class; an unknown flow, and an alert of a benign class that novelty carries more than the
+    attack score, by the columns that set it apart from training.
     """
     verdict = _verdicts(scores)
     is_turned = verdict == ALERT
     if scores.benign is not None:
         is_turned &= scores.class_ids == scores.classes.index(scores.benign)
-    is_strange = (verdict == UNKNOWN) | (is_turned & _goes_by_novelty(scores))
-    plain, strange = np.flatnonzero(is_explained & ~is_strange), np.flatnonzero(is_explained & is_strange)
+    is_novel = (verdict == UNKNOWN) | (is_turned & _goes_by_novelty(scores))
+    plain, novel = np.flatnonzero(is_explained & ~is_novel), np.flatnonzero(is_explained & is_novel)
     found = detector.explain_encoded(take_rows(block, plain), scores.class_ids[plain])
     signs = np.where(is_turned[plain, None], -1, 1).astype(np.float32)
     found = replace(found, contributions=signs * found.contributions)
     texts = [top_reasons(found, detector.artifact.tokenizer)]
-    if detector.strangeness is not None:
-        measured = extract_features(table.take(row_numbers(strange)), detector.schema)
-        texts.append(novelty_reasons(detector.strangeness, measured))
-    places = np.full(len(is_explained), -1)
-    places[np.concatenate([plain, strange])] = np.arange(len(plain) + len(strange))
-    return pa.concat_arrays(texts).take(pa.array(places, pa.int64(), mask=places < 0))
+    if detector.novelty_scorer is not None:
+        measured = extract_features(table.take(row_numbers(novel)), detector.schema)
+        texts.append(novelty_reasons(detector.novelty_scorer, measured))
+    positions = np.full(len(is_explained), -1)
+    positions[np.concatenate([plain, novel])] = np.arange(len(plain) + len(novel))
+    return pa.concat_arrays(texts).take(pa.array(positions, pa.int64(), mask=positions < 0))
 
 
 def top_reasons(
@@ -72,8 +75,8 @@ def top_reasons(
 ) -> pa.Array:
     """For each flow the features that speak loudest for its class, loudest first, as a list of texts.
 
-    Each says by how much the class's log-odds fall without the feature. What speaks against the class is not named, so a
-    list may be shorter.
+    Each says by how much the class's log-odds fall without the feature. What speaks against the class is not
+    named, so a list may be shorter.
     """
     slots = attributions.strongest(num_reasons)
     found = np.take_along_axis(attributions.contributions, slots, axis=1)
@@ -88,23 +91,25 @@ def top_reasons(
 
 
 def novelty_reasons(
-    strangeness: NoveltyScorer, measured: pa.Table, *, num_reasons: int = NUM_FEATURES
+    novelty_scorer: NoveltyScorer, measured: pa.Table, *, num_reasons: int = NUM_FEATURES
 ) -> pa.Array:
-    """For each measured flow the columns that set it farthest apart from training, farthest first, as a list of texts.
+    """For each measured flow the columns that set it farthest apart from training, farthest first, as a list
+    of texts.
 
-    Each has the flow's value, or `<unseen>`, and its share of the squared distance from the nearest training flow.
+    Each has the flow's value, or `<unseen>`, and its share of the squared distance from the nearest training
+    flow.
     """
-    shares = strangeness.contributions(measured)
+    shares = novelty_scorer.contributions(measured)
     columns = np.argsort(-shares, axis=1, kind="stable")[:, :num_reasons]
     found = np.take_along_axis(shares, columns, axis=1)
     speaks = found >= LEAST_SHARE
     texts = np.empty(found.shape, object)
-    matrix = strangeness.space.encoder.matrix(measured)
-    for column, (name, known) in enumerate(strangeness.space.encoder.known):
-        rows, places = np.nonzero((columns == column) & speaks)
+    matrix = novelty_scorer.space.encoder.matrix(measured)
+    for column, (name, known) in enumerate(novelty_scorer.space.encoder.known):
+        rows, positions = np.nonzero((columns == column) & speaks)
         values = _numbers(matrix[rows, column]) if known is None else _categories(matrix[rows, column], known)
-        ends = np.char.mod(" (novelty %.2f)", found[rows, places])
-        texts[rows, places] = np.char.add(np.char.add(f"{name}:", values), ends)
+        ends = np.char.mod(" (novelty %.2f)", found[rows, positions])
+        texts[rows, positions] = np.char.add(np.char.add(f"{name}:", values), ends)
     return _lists(texts[speaks], speaks)
 
 
@@ -114,7 +119,7 @@ def _verdicts(scores: Scores) -> Shaped[np.ndarray, " flows"]:
 
 
 def _goes_by_novelty(scores: Scores) -> Bool[np.ndarray, " flows"]:
-    """Where novelty carries the alarm score more than the attack score does."""
+    """Where novelty carries the alert score more than the attack score does."""
     if scores.combined_alert is None or scores.novelty is None or scores.attack_score is None:
         return np.zeros(len(scores.class_ids), np.bool_)
     return scores.combined_alert.goes_by_novelty(scores.attack_score, scores.novelty)
@@ -127,8 +132,8 @@ def _numbers(values: Float64[np.ndarray, " flows"]) -> Shaped[np.ndarray, " flow
 
 def _categories(codes: Float64[np.ndarray, " flows"], known: pa.Array) -> Shaped[np.ndarray, " flows"]:
     named = pa.concat_arrays([pc.utf8_slice_codeunits(known, 0, SHOWN_CHARACTERS), pa.array(["<unseen>"])])
-    places = np.nan_to_num(codes, nan=len(named)).astype(np.int64)
-    return np.append(named.to_numpy(zero_copy_only=False), "<missing>").astype(str)[places]
+    positions = np.nan_to_num(codes, nan=len(named)).astype(np.int64)
+    return np.append(named.to_numpy(zero_copy_only=False), "<missing>").astype(str)[positions]
 
 
 def _lists(texts: Shaped[np.ndarray, " top_reasons"], speaks: Bool[np.ndarray, "flows features"]) -> pa.Array:

@@ -1,7 +1,8 @@
 """The detector as an ONNX file: made from the artifact, checked against PyTorch, then put into the artifact.
 
-The file is checked twice: here, on many rows, before it is written; and wherever it is loaded, on a few rows that travel
-with it, because a processor without 8-bit dot products may round differently (`wirebert.inference.onnx_backend.matches_reference`).
+The file is checked twice: here, on many rows, before it is written; and wherever it is loaded, on a few rows
+that travel with it, because a processor without 8-bit dot products may round differently
+(`wirebert.inference.onnx_backend.matches_reference`).
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from wirebert.decision.calibration import softmax
 from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
 from wirebert.encoding.token_rows import JaggedRows, by_length, take_rows
-from wirebert.errors import ArtifactError
+from wirebert.errors import ArtifactError, ConfigError
 from wirebert.inference.artifact import Artifact, add_export, load_artifact
 from wirebert.inference.engines import ENGINES
 from wirebert.inference.onnx_backend import OnnxBackend, open_session, padded
@@ -33,24 +34,43 @@ ExportName = Literal["onnx", "onnx-int8"]
 
 MAX_ROWS: Final = 8_192
 """Different rows on which an export is made and checked."""
+DEFAULT_EXPORT_ROWS: Final = 1_024
+"""The same where `train` and `calibrate` write an export by themselves."""
 TRAVELLING_ROWS: Final = 32
 """Rows that go along with the file."""
 
 
-def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> tuple[Path, ParityReport]:
-    """Export the model in `folder`, check it, and put it beside the weights; its path, and how well it agrees.
+def add_default_export(folder: Path) -> str | None:
+    """Put the export that every model folder has beside the weights: ONNX in single precision.
+
+    Returns why there is none: a package is missing, or the model computes what the export cannot. None: it is
+    there.
+    """
+    try:
+        export_model(folder, "onnx", num_rows=DEFAULT_EXPORT_ROWS)
+    except (ConfigError, ArtifactError) as error:
+        return str(error)
+    return None
+
+
+def export_model(
+    folder: Path, name: ExportName, *, data: str | None = None, num_rows: int = MAX_ROWS
+) -> tuple[Path, ParityReport]:
+    """Export the model in `folder`, check it, and put it beside the weights; its path, and how well it
+    agrees.
 
     Args:
-        data: real traffic: the 8-bit file takes its ranges from one half of its rows, and is checked on the other.
-            None: rows of tokens drawn at random.
+        data: real traffic: the 8-bit file takes its ranges from one half of its rows, and is checked on the
+            other. None: rows of tokens drawn at random.
+        num_rows: rows drawn at random.
 
     Raises:
         ArtifactError: the export does not agree with PyTorch (nothing is written), or the folder is damaged.
-        ConfigError: the extra `onnx` is not installed.
+        ConfigError: onnx or ONNX Runtime is not installed.
     """
     artifact = load_artifact(folder)
     tokenizer = artifact.tokenizer
-    sample = CalibrationRows(random_rows(tokenizer, MAX_ROWS)) if data is None else rows_of(data, artifact)
+    sample = CalibrationRows(random_rows(tokenizer, num_rows)) if data is None else rows_of(data, artifact)
     made_from, checked_on = _halves(sample, folder)
     weights = dict(artifact.weights)
     content = model_bytes(
@@ -69,8 +89,8 @@ def export_model(folder: Path, name: ExportName, *, data: str | None = None) -> 
     bounds = ENGINES[name].bounds
     fault = None if bounds is None else agreement.fault(bounds)
     if fault is not None:
-        way_out = "give real flows with --data" if data is None else "use the model without this export"
-        raise ArtifactError(f"{folder}: the {name} export does not agree with the model: {fault}; {way_out}")
+        way_out = "pass real flows with --data" if data is None else "use the model without this export"
+        raise ArtifactError(f"{folder}: the {name} export does not match the model: {fault}; {way_out}")
     ids, ends = checked_on.rows.ids, checked_on.rows.offsets[: TRAVELLING_ROWS + 1].tolist()
     some = [ids[first:last] for first, last in pairwise(ends)]
     travelling = {
@@ -101,15 +121,15 @@ def rows_of(data: str, artifact: Artifact) -> CalibrationRows:
         DataError: nothing can be read there.
     """
     joins = artifact.operating_point is not None and artifact.operating_point.alert_score is not None
-    strangeness = artifact.novelty if joins else None
+    novelty_scorer = artifact.novelty if joins else None
     sample = CalibrationRows(
-        artifact.tokenizer.encode(pa.table({})), None if strangeness is None else np.empty(0)
+        artifact.tokenizer.encode(pa.table({})), None if novelty_scorer is None else np.empty(0)
     )
     for table in open_flows(data, schema=artifact.schema).blocks():
         rows = join_blocks(sample.rows, artifact.tokenizer.encode(table))
         novelty = sample.novelty
-        if strangeness is not None and novelty is not None:
-            novelty = np.append(novelty, strangeness.scores(extract_features(table, artifact.schema)))
+        if novelty_scorer is not None and novelty is not None:
+            novelty = np.append(novelty, novelty_scorer.scores(extract_features(table, artifact.schema)))
         sample = CalibrationRows(rows, novelty).take(distinct_rows(rows, row_hashes(rows)).rows)
         if len(sample.rows) >= MAX_ROWS:
             break

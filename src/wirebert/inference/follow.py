@@ -1,8 +1,9 @@
 """Verdicts of a log that is still written, as its flows come, from where the last process stopped.
 
-Lines go the way of a file: those that are new stand for a moment in a file of their own, under the header of the log,
-and are read, given their context and scored like any file. So verdicts are those of `wirebert predict` on the whole log,
-but for columns that come from other logs or events, which are absent: they may be written later.
+Lines go the way of a file: those that are new stand for a moment in a file of their own, under the header of
+the log, and are read, given their context and scored like any file. So verdicts are those of `wirebert
+predict` on the whole log, but for columns that come from other logs or events, which are absent: they may be
+written later.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -37,7 +38,7 @@ from wirebert.inference.tail import Position, Tail
 POLL_S = 0.5
 """Seconds between two looks at a log that stands still."""
 MAX_SET_ASIDE_FRACTION = 0.01
-"""Following ends when more than this share of at least `FEWEST_ROWS` rows can not be used."""
+"""Following ends when more than this share of at least `FEWEST_ROWS` rows cannot be used."""
 FEWEST_ROWS = 1_000
 
 _PIECE_BYTES = 8 << 20
@@ -67,8 +68,9 @@ def follow(
 ) -> FollowProgress:
     """Score what stands in `log` and what is appended to it, until `stop` is set. Verdicts are JSON lines.
 
-    With `out`, progress is kept beside it (`FILE.state`), and a later call goes on from there: each flow has exactly one
-    verdict in the file, also after a crash. Without, verdicts go to standard output, from the beginning of the log.
+    With `out`, progress is kept beside it (`FILE.state`), and a later call goes on from there: each flow has
+    exactly one verdict in the file, also after a crash. Without, verdicts go to standard output, from the
+    beginning of the log.
 
     Args:
         stop: looked at between two pieces of the log, at most 8 MB each.
@@ -76,8 +78,8 @@ def follow(
         explained: see `predict_blocks`.
 
     Raises:
-        DataError: there is no such log, it can not be followed, or too many of its rows can not be used; `out` can not
-            be gone on with.
+        DataError: there is no such log, it cannot be followed, or too many of its rows cannot be used; `out`
+            cannot be gone on with.
     """
     check_followable(log)
     with _output(out) as sink, tempfile.TemporaryDirectory(prefix="wirebert-follow-") as folder:
@@ -88,7 +90,8 @@ def follow(
         with closing(Tail(log, progress.position)) as tail:
             if tail.is_rest_lost:
                 tell(
-                    f"{log}: was replaced; the rest of the log before it is not in its folder and has no verdicts"
+                    f"{log}: was replaced; the rest of the log before it is not in its folder and has no "
+                    "verdicts"
                 )
             scorer = _Scorer(detector, tail, Path(folder), progress, sink, tell, explained)
             saver = _Saver(out, sink)
@@ -109,7 +112,8 @@ def check_followable(log: Path) -> None:
     compression = read_head(log)[1]
     if compression != "none":
         raise DataError(
-            f"{log}: expected plain text to follow, found {compression}; leave out --follow to score it as it is"
+            f"{log}: expected plain text to follow, found {compression}; leave out --follow to score it as "
+            "it is"
         )
 
 
@@ -195,13 +199,15 @@ class _Scorer:
         if len(rows) < (1 if is_named else 2):  # the first line may be a header
             return False
         self._piece.write_bytes(head)
-        # Nothing stands after a table that is still written: a short row at the end of a piece is a row like any.
+        # Nothing stands after a table that is still written: a short row at the end of a piece is a row like
+        # any.
         config = DataConfig(max_invalid_fraction=1.0, footer_lines=0)
         flows = open_flows(self._piece, config, schema=self._detector.schema)
         part = flows.parts[0]
         if not can_be_followed(part.dialect.format):
             raise DataError(
-                f"{self._tail.path}: expected a log with a flow on each line, found {flows.described}; leave out --follow "
+                f"{self._tail.path}: expected a log with a flow on each line, found {flows.described}; leave "
+                "out --follow "
                 "to score it as it is"
             )
         elsewhere = joined_names(part.dialect.format)
@@ -223,7 +229,8 @@ class _Scorer:
         if lines.num_rejected:
             first = lines.examples[0]
             self._tell(
-                f"{lines.num_rejected:,} rows can not be used and have no verdict ({first.reason}: {first.text!r})"
+                f"{lines.num_rejected:,} rows cannot be used and have no verdict ({first.reason}: "
+                f"{first.text!r})"
             )
         for column, count in counts.items():
             value = self._misfits.examples[column][0].value
@@ -235,8 +242,9 @@ class _Scorer:
         if total >= FEWEST_ROWS and lines.num_rejected > MAX_SET_ASIDE_FRACTION * total:
             first = lines.examples[0]
             raise DataError(
-                f"{self._tail.path}: {first.reason} in {first.text!r}, and so {lines.num_rejected:,} of {total:,} rows "
-                "can not be used; is it a log like those that the model was trained on?"
+                f"{self._tail.path}: {first.reason} in {first.text!r}, and so {lines.num_rejected:,} of "
+                f"{total:,} rows "
+                "cannot be used; is it a log like those that the model was trained on?"
             )
 
 
@@ -273,15 +281,14 @@ def _output(out: Path | None) -> Generator[BinaryIO]:
         )
     if out.exists() and not state_path(out).exists():
         raise DataError(
-            f"--out {out}: expected a new file, or one that --follow wrote ({state_path(out).name} beside it), found "
+            f"--out {out}: expected a new file, or one that --follow wrote ({state_path(out).name} beside "
+            "it), found "
             "another one; it is left as it is, choose another name"
         )
     try:
         sink = out.open("r+b" if out.exists() else "w+b")
     except OSError as error:
-        raise DataError(
-            f"--out {out}: can not be written ({error.strerror}); choose another place"
-        ) from error
+        raise DataError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from error
     with sink:
         if not try_lock(sink):
             raise DataError(
@@ -315,16 +322,19 @@ def _read_progress(out: Path | None, schema: FlowSchema) -> FollowProgress:
         )
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
-            f"{path}: expected the state that --follow keeps, found something else ({error}); remove it and {out.name} "
-            "to begin anew"
+            f"{path}: expected the state that --follow keeps, found something else ({error}); remove it and "
+            f"{out.name} "
+            "to start over"
         ) from error
     if (None if context is None else context.windows) != schema.context:
         raise DataError(
-            f"{path}: expected the state of a model that looks back as far as this one, found another; give another --out"
+            f"{path}: expected the state of a model that looks back as far as this one, found another; give "
+            "another --out"
         )
     if out.stat().st_size < progress.num_out_bytes:
         raise DataError(
-            f"--out {out}: expected the {progress.num_out_bytes:,} bytes of verdicts that {path.name} speaks of, found "
+            f"--out {out}: expected the {progress.num_out_bytes:,} bytes of verdicts that {path.name} speaks "
+            "of, found "
             f"{out.stat().st_size:,}; give another --out"
         )
     return progress

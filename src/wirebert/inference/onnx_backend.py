@@ -26,10 +26,11 @@ MAX_DRIFT: Final = 0.02
 
 @final
 class OnnxBackend:
-    """An exported model in ONNX Runtime: rows in batches of one length or nearly so, a batch per core at a time.
+    """An exported model in ONNX Runtime: rows in batches of one length or nearly so, a batch per core at a
+    time.
 
-    One batch stays on one core. Sharing each operation among the cores instead would leave them waiting for each other
-    hundreds of times a batch.
+    One batch stays on one core. Sharing each operation among the cores instead would leave them waiting for
+    each other hundreds of times a batch.
     """
 
     def __init__(self, name: str, model: Path | bytes, *, pad_id: int, threads: int | None = None) -> None:
@@ -97,18 +98,19 @@ def open_session(model: Path | bytes) -> Any:
     """An ONNX Runtime session that computes on the thread that calls it.
 
     Raises:
-        ConfigError: the extra `onnx` is not installed.
+        ConfigError: ONNX Runtime is not installed.
     """
     try:
         import onnxruntime
     except ImportError as error:
         raise ConfigError(
-            "ONNX Runtime is not installed; install it with `pip install 'wirebert[onnx]'`"
+            "ONNX Runtime is not installed; install it with `pip install onnxruntime`"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Its own fusions would join additions and normalisations into an operation seven times slower than the two.
+    # Its own fusions would join additions and normalisations into an operation seven times slower than the
+    # two.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     source = str(model) if isinstance(model, Path) else model
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

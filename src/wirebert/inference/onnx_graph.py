@@ -3,13 +3,14 @@
 Dynamic in flows and slots; inputs `ids` and `mask` (int32, flows x slots), output `logits`. It computes what
 `wirebert.model.distilbert` computes, with what is constant computed beforehand:
 
-- Without positions a token's normalised embedding depends on its id alone, and so do its query, key and value in the
-  first block: they are looked up, not multiplied (for vocabularies up to `FOLDED_TOKENS`).
+- Without positions a token's normalised embedding depends on its id alone, and so do its query, key and
+  value in the first block: they are looked up, not multiplied (for vocabularies up to `FOLDED_TOKENS`).
 - The last block is computed for the `[CLS]` slot only, since nothing reads its other slots.
 
-With `ranges`, matrix products are 8-bit: weights with a scale per output column, activations with one scale per place,
-fixed beforehand from the `ranges` seen on sample rows. Fixed scales keep rows independent: with scales taken from
-each batch, as "dynamic" quantisation does, the verdict of a flow would change with the flows that happen to stand beside it.
+With `ranges`, matrix products are 8-bit: weights with a scale per output column, activations with one scale
+per place, fixed beforehand from the `ranges` seen on sample rows. Fixed scales keep rows independent: with
+scales taken from each batch, as "dynamic" quantisation does, the verdict of a flow would change with the
+flows that happen to stand beside it.
 
 Source for the scheme: Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", 2018, section 2.
@@ -45,7 +46,7 @@ def model_bytes(
     """The model file: float32, or 8-bit with `ranges`. `weights` carry Hugging Face's names.
 
     Raises:
-        ConfigError: the extra `onnx` is not installed.
+        ConfigError: the package onnx is not installed.
     """
     graph = _Graph(ranges)
     _write_classifier(graph, architecture, weights)
@@ -53,7 +54,7 @@ def model_bytes(
 
 
 def probe_bytes(architecture: Architecture, weights: Mapping[str, Array]) -> tuple[bytes, tuple[str, ...]]:
-    """A float32 model file whose outputs are the least and greatest value at each place that `ranges` names."""
+    """A float32 model file whose outputs are the minimum and maximum at each place that `ranges` names."""
     graph = _Graph(None)
     _write_classifier(graph, architecture, weights)
     outputs: list[str] = []
@@ -71,7 +72,8 @@ class _Graph:
             import onnx
         except ImportError as error:
             raise ConfigError(
-                "writing ONNX files needs the package onnx; install it with `pip install 'wirebert[onnx]'`"
+                "writing ONNX files needs the package onnx, which is not installed; "
+                "install it with `pip install onnx`"
             ) from error
         self._onnx: Any = onnx
         self._ranges = ranges
@@ -106,7 +108,7 @@ class _Graph:
         return _Operand(self.add("QuantizeLinear", [tensor, *constants]), *constants)
 
     def product(self, operand: "_Operand", weight: Array, bias: Array, *, gelu: bool = False) -> str:
-        """`operand @ weight.T + bias`, with weight and bias as PyTorch keeps them; then GELU where asked for."""
+        """`operand @ weight.T + bias`, with weight and bias as PyTorch keeps them; then GELU if requested."""
         matrix = weight.T
         if not operand.scale:
             product = self.add("MatMul", [operand.tensor, self.constant(matrix)])

@@ -1,6 +1,7 @@
 """How far two ways of computing a model are apart, and how far they may be.
 
-Near probabilities are not yet the same verdicts: what a person sees is the class and the alert, so these are compared too.
+Near probabilities are not yet the same verdicts: what a person sees is the class and the alert, so these are
+compared too.
 """
 
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ class Alerts(NamedTuple):
     benign: int
     """The class that is no attack."""
     threshold: float
-    """The alarm score from which on there is an alert."""
-    alarm: CombinedAlertScore | None = None
+    """The alert score from which on there is an alert."""
+    alert_score: CombinedAlertScore | None = None
     """What joins attack score and novelty; None: the attack score alone counts."""
 
     @classmethod
@@ -35,20 +36,22 @@ class Alerts(NamedTuple):
         benign = artifact.classes.benign
         if threshold is None or benign is None:
             return None
-        alarm = None if artifact.operating_point is None else artifact.operating_point.alert_score
-        return cls(artifact.classes.classes.index(benign), threshold, alarm)
+        alert_score = None if artifact.operating_point is None else artifact.operating_point.alert_score
+        return cls(artifact.classes.classes.index(benign), threshold, alert_score)
 
     def raised(
         self,
         probabilities: Float[np.ndarray, "rows classes"],
         novelty: Float64[np.ndarray, " rows"] | None = None,
     ) -> Bool[np.ndarray, " rows"]:
-        """Which rows raise one. Without a novelty that counts, each row has that of some benign flow, always the same one."""
+        """Which rows raise one. Without a novelty that counts, each row has that of some benign flow, always
+        the same one.
+        """
         scores = attack_scores(probabilities, self.benign)
-        if self.alarm is not None:
+        if self.alert_score is not None:
             if novelty is None:
-                novelty = np.random.default_rng(1).choice(self.alarm.novelty.scores, len(scores))
-            scores = self.alarm.scores(scores, novelty)
+                novelty = np.random.default_rng(1).choice(self.alert_score.novelty.scores, len(scores))
+            scores = self.alert_score.scores(scores, novelty)
         return scores >= self.threshold
 
 
@@ -68,12 +71,14 @@ class ParityReport:
     """Share of rows for which both raise an alert, or neither; None where the model raises none."""
 
     @property
-    def said(self) -> str:
-        """The figures in a sentence."""
+    def summary(self) -> str:
+        """The comparison in a sentence."""
         verdict = "" if self.same_verdict is None else f", {self.same_verdict:.2%} the same verdict"
         return (
-            f"{self.same_class:.2%} of {self.num_rows:,} {self.rows} flows get the same class as from PyTorch{verdict}; "
-            f"probabilities differ by at most {self.max_difference:.2g}, {self.mean_difference:.2g} on average"
+            f"{self.same_class:.2%} of {self.num_rows:,} {self.rows} flows get the same class as from "
+            f"PyTorch{verdict}; "
+            f"probabilities differ by at most {self.max_difference:.2g}, {self.mean_difference:.2g} on "
+            "average"
         )
 
     def fault(self, bounds: Bounds) -> str | None:
@@ -82,7 +87,10 @@ class ParityReport:
             if share is not None and not share >= bounds.same:
                 return f"{share:.1%} of rows get the same {what}, at least {bounds.same:.1%} is required"
         if not self.max_difference <= bounds.max_difference:
-            return f"probabilities differ by up to {self.max_difference:.2g}, at most {bounds.max_difference} is allowed"
+            return (
+                f"probabilities differ by up to {self.max_difference:.2g}, "
+                f"at most {bounds.max_difference} is allowed"
+            )
         if not self.mean_difference <= bounds.mean_difference:
             return (
                 f"probabilities differ by {self.mean_difference:.2g} on average, "
@@ -98,7 +106,9 @@ def compare_scores(
     source: str,
     novelty: Float64[np.ndarray, " rows"] | None = None,
 ) -> ParityReport:
-    """How far two tables of probabilities of the same rows are apart; their novelty counts where alerts go by it."""
+    """How far two tables of probabilities of the same rows are apart; their novelty counts where alerts go by
+    it.
+    """
     difference = np.abs(found - expected)
     return ParityReport(
         num_rows=len(found),
@@ -113,7 +123,8 @@ def compare_scores(
 
 
 def random_rows(tokenizer: FlowTokenizer, num_rows: int, seed: int = 1) -> JaggedRows:
-    """Rows as the model could be given them: in each slot a token of that slot, or none where rows leave defaults out.
+    """Rows as the model could be given them: in each slot a token of that slot, or none where rows leave
+    defaults out.
 
     Rows differ in how much they leave out. Pieces of text follow at random where the table has texts.
     """

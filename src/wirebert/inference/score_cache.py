@@ -1,8 +1,8 @@
 """Equal rows are scored once: found within a block, and remembered between blocks in bounded memory.
 
-After encoding, a fifth to four fifths of real rows repeat an earlier one. Hashes only propose which rows are equal; what
-decides is their tokens, compared one by one. So no collision, not even one made on purpose, gives a row the verdict of
-another.
+After encoding, a fifth to four fifths of real rows repeat an earlier one. Hashes only propose which rows are
+equal; what decides is their tokens, compared one by one. So no collision, not even one made on purpose, gives
+a row the verdict of another.
 """
 
 from threading import Lock
@@ -48,8 +48,8 @@ def join_blocks(first: JaggedRows, second: JaggedRows) -> JaggedRows:
 class ScoreCache:
     """The logits of rows seen lately. Several threads may share one.
 
-    Each row has one place, given by its hash; a newer row of the same place replaces the one before. So memory is
-    bounded from the start, and neither lookup nor forgetting walks over rows.
+    Each row has one place, given by its hash; a newer row of the same place replaces the one before. So
+    memory is bounded from the start, and neither lookup nor forgetting walks over rows.
     """
 
     def __init__(self, *, longest_row: int, num_classes: int, size_mb: float) -> None:
@@ -72,14 +72,14 @@ class ScoreCache:
         logits = np.zeros((len(block), self._logits.shape[1]), np.float32)
         for first in range(0, len(block), _PIECE_ROWS):
             rows = np.arange(first, min(first + _PIECE_ROWS, len(block)))
-            places = self._places(hashes[rows])
+            positions = self._positions(hashes[rows])
             lengths = np.diff(block.offsets)[rows]
             with self._lock:
-                likely = (self._hashes[places] == hashes[rows]) & (self._lengths[places] == lengths)
-                rows, places = rows[likely], places[likely]
-                found = (self._tokens[places] == self._padded(block, rows)).all(axis=1)
+                likely = (self._hashes[positions] == hashes[rows]) & (self._lengths[positions] == lengths)
+                rows, positions = rows[likely], positions[likely]
+                found = (self._tokens[positions] == self._padded(block, rows)).all(axis=1)
                 is_known[rows[found]] = True
-                logits[rows[found]] = self._logits[places[found]]
+                logits[rows[found]] = self._logits[positions[found]]
         return is_known, logits
 
     def add(
@@ -92,16 +92,16 @@ class ScoreCache:
         for first in range(0, len(block), _PIECE_ROWS):
             rows = np.arange(first, min(first + _PIECE_ROWS, len(block)))
             # Of rows that share a place one stays, with all that belongs to it.
-            places, chosen = np.unique(self._places(hashes[rows]), return_index=True)
+            positions, chosen = np.unique(self._positions(hashes[rows]), return_index=True)
             rows = rows[chosen]
             padded = self._padded(block, rows)
             with self._lock:
-                self._tokens[places] = padded
-                self._lengths[places] = np.diff(block.offsets)[rows]
-                self._hashes[places] = hashes[rows]
-                self._logits[places] = logits[rows]
+                self._tokens[positions] = padded
+                self._lengths[positions] = np.diff(block.offsets)[rows]
+                self._hashes[positions] = hashes[rows]
+                self._logits[positions] = logits[rows]
 
-    def _places(self, hashes: UInt64[np.ndarray, " rows"]) -> Int64[np.ndarray, " rows"]:
+    def _positions(self, hashes: UInt64[np.ndarray, " rows"]) -> Int64[np.ndarray, " rows"]:
         return (hashes & np.uint64(self._num_places - 1)).astype(np.int64)
 
     def _padded(self, block: JaggedRows, rows: Int64[np.ndarray, " rows"]) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""`Tail`: the whole lines of a log that is still written, across rotation, truncation and restarts of the reader."""
+"""`Tail`: the whole lines of a log that is still written, across rotation, truncation and restarts of the
+reader.
+"""
 
 import os
 from dataclasses import asdict, dataclass
@@ -29,9 +31,9 @@ class Position:
 class Tail:
     """Reads a log from its beginning, or on from a position, and then what is appended.
 
-    A log that was renamed is read to its end before the new one of its name; where that happened while nobody read,
-    it is looked for in its folder. A log that became shorter, or begins differently, was written anew and is read from
-    its beginning: what stood in it since the last look is lost, as with any reader.
+    A log that was renamed is read to its end before the new one of its name; where that happened while nobody
+    read, it is looked for in its folder. A log that became shorter, or begins differently, was written anew
+    and is read from its beginning: what stood in it since the last look is lost, as with any reader.
 
     Raises:
         DataError: there is no such log.
@@ -43,7 +45,7 @@ class Tail:
         """Files begun so far, the one that is being read among them."""
         place = path if position is None else _find(path, position)
         self.is_rest_lost = place is None
-        """Whether the log was replaced since `position`, and the rest of the one before can not be found."""
+        """Whether the log was replaced since `position`, and the rest of the one before cannot be found."""
         file = _open(place or path)
         if file is None:
             raise DataError(f"{path}: expected a log to follow, found none; check the path")
@@ -62,7 +64,8 @@ class Tail:
         return chunk[: chunk.rfind(b"\n") + 1]
 
     def read(self, max_bytes: int) -> bytes:
-        """The next whole lines of one file; nothing where there are none yet. A last line without end is held back.
+        """The next whole lines of one file; nothing where there are none yet. A last line without end is held
+        back.
 
         Raises:
             DataError: a line is longer than `max_bytes`.
@@ -76,7 +79,8 @@ class Tail:
             return chunk[:num_bytes]
         if len(chunk) == max_bytes:
             raise DataError(
-                f"{self.path}: expected lines shorter than {max_bytes:,} bytes, found a longer one; is it a log of flows?"
+                f"{self.path}: expected lines shorter than {max_bytes:,} bytes, found a longer one; is it a "
+                "log of flows?"
             )
         if not self._is_replaced():
             return b""

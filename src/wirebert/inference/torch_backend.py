@@ -1,6 +1,7 @@
 """The model in PyTorch, on any device: the one module that scores with PyTorch.
 
-Other modules of this room import it inside functions only, so that exports are scored without PyTorch installed.
+Other modules of this room import it inside functions only, so that exports are scored without PyTorch
+installed.
 """
 
 from copy import copy
@@ -52,7 +53,8 @@ class TorchBackend:
 
     @classmethod
     def open(cls, engine: Engine, artifact: Artifact, options: EngineOptions) -> "TorchBackend":  # noqa: ARG003
-        """The model from its weights. On a GPU, `auto` is half precision where its scores match single precision.
+        """The model from its weights. On a GPU, `auto` is half precision where its scores match single
+        precision.
 
         `options.threads` is a setting of PyTorch, so of the whole process.
         """
@@ -72,7 +74,7 @@ class TorchBackend:
         fault = compare_scores(probabilities, expected, Alerts.of(artifact), "generated").fault(HALF_BOUNDS)
         if fault is None:
             return half
-        options.on_rejection("fp16", f"fp16 does not agree with fp32 on this model: {fault}; fp32 is used")
+        options.on_rejection("fp16", f"scores in fp16 do not match fp32 on this model: {fault}; fp32 is used")
         return exact
 
     def at(self, precision: Precision) -> "TorchBackend":
@@ -82,7 +84,7 @@ class TorchBackend:
         return other
 
     def logits(self, flows: JaggedRows) -> Float32[np.ndarray, "flows classes"]:
-        """Class logits of every flow, in order. Where 16-bit numbers overflow, single precision takes over."""
+        """Class logits of every flow, in order. Rows that overflow 16 bits get single precision."""
         logits = score(
             *(self.model, flows),
             device=self._device,

@@ -15,7 +15,9 @@ from wirebert.errors import ArtifactError
 
 @runtime_checkable
 class Weights(Protocol):
-    """Arrays by name: a dict, or a file that is read on access. No Mapping, so that no check of types reads the file."""
+    """Arrays by name: a dict, or a file that is read on access. No Mapping, so that no check of types reads
+    the file.
+    """
 
     def __getitem__(self, name: str, /) -> np.ndarray: ...
 
@@ -78,7 +80,7 @@ class LazyWeights:
 
 
 def save_arrays(arrays: Weights, path: Path, *, like: Path) -> None:
-    """Write a safetensors file with the permissions of `like`, which follow the umask; its own would be 0600."""
+    """Write a safetensors file with the permissions of `like` (safetensors itself sets 0600)."""
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     save_file(contiguous, path, metadata={"format": "pt"})
     shutil.copymode(like, path)

@@ -123,6 +123,15 @@ class Architecture:
                 f"model.dim must be a multiple of model.num_heads, got {self.dim} and {self.num_heads}"
             )
 
+    @property
+    def num_parameters(self) -> int:
+        """Weights of a stock classifier of this shape."""
+        dim, hidden_dim = self.dim, self.hidden_dim
+        embeddings = (self.vocab_size + self.max_positions + 2) * dim
+        block = 4 * (dim + 1) * dim + (dim + 1) * hidden_dim + (hidden_dim + 1) * dim + 4 * dim
+        head = (dim + 1) * dim + (dim + 1) * self.num_classes
+        return embeddings + self.num_layers * block + head
+
     @classmethod
     def from_hugging_face(cls, settings: Mapping[str, object], *, where: str) -> "Architecture":
         """Read a DistilBERT `config.json`; `where` names it in error messages.

@@ -1,4 +1,4 @@
-"""API keys: several at a time, from a file that may change while the service runs, or from the environment."""
+"""API keys from a file, which may change while the service runs, or from the environment."""
 
 import hashlib
 import hmac
@@ -19,16 +19,17 @@ LOOK_EVERY_S: Final = 1.0
 class ApiKeys:
     """The keys that open the service.
 
-    A file is looked at again at most each second, when a request comes: to rotate a key, add the new one, change the
-    clients, and take the old one out. A file that can not be read, or holds no usable key, changes nothing.
+    A file is looked at again at most each second, when a request comes: to rotate a key, add the new one,
+    change the
+    clients, and take the old one out. A file that cannot be read, or holds no usable key, changes nothing.
 
     Args:
         path: one key a line; lines that begin with # are comments.
         text: keys as the environment gives them; ignored where there is a file.
-        tell: gets a sentence when a changed file is read, or can not be.
+        tell: gets a sentence when a changed file is read, or cannot be.
 
     Raises:
-        ConfigError: the file can not be read, holds no key, or one that is too short.
+        ConfigError: the file cannot be read, holds no key, or one that is too short.
     """
 
     def __init__(
@@ -92,7 +93,8 @@ def _digests(text: str, where: str) -> tuple[bytes, ...]:
     keys = text.split()
     if any(len(key) < MIN_CHARACTERS for key in keys):
         raise ConfigError(
-            f"{where}: expected keys of at least {MIN_CHARACTERS} characters, found a shorter one; make one with "
+            f"{where}: expected keys of at least {MIN_CHARACTERS} characters, found a shorter one; make one "
+            "with "
             "`openssl rand -hex 24`"
         )
     return tuple(hashlib.sha256(key.encode()).digest() for key in keys)

@@ -1,4 +1,6 @@
-"""The service as an ASGI application: what is asked, by whom, and what comes back. Opens no file and no connection."""
+"""The service as an ASGI application: endpoints, authorisation, limits and answers. Opens no file or
+connection.
+"""
 
 import asyncio
 import logging
@@ -8,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, final
 from uuid import uuid4
 
-import psutil
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -18,11 +19,11 @@ from starlette.routing import Route
 from wirebert.service.api_keys import ApiKeys
 from wirebert.service.batching import Batcher, QueueFull
 from wirebert.service.handlers import RequestHandler, ScoreRequest, ScoreResponse
-from wirebert.service.headers import answer_type, content_type, explains, what_is_wrong
+from wirebert.service.headers import answer_type, content_type, explains, header_fault
 from wirebert.service.limits import Limits, RequestError
 from wirebert.service.logs import LOG
 from wirebert.service.openapi import about_model, document
-from wirebert.service.prometheus import CONTENT_TYPE, Measures
+from wirebert.service.prometheus import CONTENT_TYPE, ServiceMetrics
 from wirebert.service.web_page import POLICY, resources
 
 Scope = MutableMapping[str, Any]
@@ -37,30 +38,40 @@ _HEADERS: Final = {
 }
 _ROUTINE: Final = ("/healthz", "/readyz", "/metrics")
 """What machines ask every few seconds; it is logged where it fails."""
-_COME_AGAIN: Final = {"retry-after": "1"}
+_RETRY_AFTER: Final = {"retry-after": "1"}
 _MAX_BATCH_BYTES: Final = 1 << 20
 
 
 @final
 class Service:
-    """What the handlers of one application share.
+    """State that the endpoints of one application share.
 
     Args:
-        hosts: names under which a browser may speak to it; None: any. Bound to this machine only, it answers to no other
-            name, so that a page from elsewhere can not reach it by naming its own host as this machine.
+        hosts: names under which a browser may speak to it; None: any. Bound to this machine only, it answers
+        to no other
+            name, so that a page from elsewhere cannot reach it by naming its own host as this machine.
     """
 
     def __init__(
-        self, answerer: RequestHandler, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None
+        self, handler: RequestHandler, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None
     ) -> None:
         self.limits, self.keys, self.hosts = limits, keys, hosts
-        self.about = about_model(answerer.detector)
-        self.openapi = document(answerer.detector, limits, needs_key=keys.are_needed)
+        self.about = about_model(handler.detector)
+        self.openapi = document(handler.detector, limits, needs_key=keys.are_needed)
         self.held_bytes = 0
         """Of bodies that are being read or wait."""
-        self._answerer = answerer
+        self._handler = handler
         self._batcher: Batcher[ScoreRequest, ScoreResponse | RequestError] | None = None
-        self.measures = _measures(self)
+        self.metrics = ServiceMetrics(
+            {
+                "wirebert_waiting_requests": (
+                    "Requests in the queue.",
+                    lambda: float(self.batcher.num_waiting),
+                ),
+                "wirebert_held_bytes": ("Bytes of request bodies in memory.", lambda: float(self.held_bytes)),
+                "wirebert_batches": ("Batches scored.", lambda: float(self.batcher.num_batches)),
+            }
+        )
 
     @property
     def batcher(self) -> Batcher[ScoreRequest, ScoreResponse | RequestError]:
@@ -72,8 +83,8 @@ class Service:
     async def running(self, _: Starlette) -> AsyncGenerator[None]:
         """Scores while the application runs."""
         self._batcher = Batcher(
-            self._answerer.handle,
-            size=lambda question: len(question.body),
+            self._handler.handle,
+            size=lambda score_request: len(score_request.body),
             max_size=_MAX_BATCH_BYTES,
             max_queue=self.limits.max_queue,
             wait_s=self.limits.batch_wait_ms / 1000,
@@ -90,30 +101,30 @@ class Service:
         self._authorise(request)
         body_type, wanted, is_explained = content_type(request), answer_type(request), explains(request)
         if self.batcher.is_full:
-            raise _busy("too many requests wait")
+            raise _busy("too many requests in the queue")
         held = _Held(self)
         try:
             body = await self._body(request, held)
-            question = ScoreRequest(
+            score_request = ScoreRequest(
                 content_type=body_type, body=body, answer_type=wanted, explains=is_explained
             )
             async with asyncio.timeout(self.limits.answer_s):
-                answer = await self.batcher.do(question)
+                answer = await self.batcher.do(score_request)
         except QueueFull as error:
-            raise _busy("too many requests wait") from error
+            raise _busy("too many requests in the queue") from error
         except TimeoutError as error:
             raise _busy(f"no answer within {self.limits.answer_s:g} s") from error
         finally:
             held.give_back()
         if isinstance(answer, RequestError):
             raise answer
-        self.measures.count("wirebert_flows_total", answer.num_flows)
-        self.measures.count("wirebert_misread_values_total", answer.num_invalid)
+        self.metrics.flows.inc(answer.num_flows)
+        self.metrics.invalid_values.inc(answer.num_invalid)
         for verdict, count in answer.verdicts.items():
-            self.measures.count("wirebert_verdicts_total", count, verdict=verdict)
+            self.metrics.verdicts.labels(verdict=verdict).inc(count)
         request.state.num_flows = answer.num_flows
         return Response(
-            answer.content, media_type=wanted, headers={"wirebert-misread": str(answer.num_invalid)}
+            answer.content, media_type=wanted, headers={"wirebert-invalid-values": str(answer.num_invalid)}
         )
 
     async def model(self, request: Request) -> Response:
@@ -121,10 +132,10 @@ class Service:
         self._authorise(request)
         return JSONResponse(self.about)
 
-    async def metrics(self, request: Request) -> Response:
+    async def metrics_text(self, request: Request) -> Response:
         """`GET /metrics`."""
         self._authorise(request)
-        return Response(self.measures.text(), headers={"content-type": CONTENT_TYPE})
+        return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     async def healthz(self, _: Request) -> Response:
         """`GET /healthz`: the process answers."""
@@ -133,7 +144,7 @@ class Service:
     async def readyz(self, _: Request) -> Response:
         """`GET /readyz`: it would take a request now."""
         if self.batcher.is_full:
-            raise _busy("too many requests wait")
+            raise _busy("too many requests in the queue")
         return JSONResponse({"status": "ready"})
 
     async def openapi_document(self, _: Request) -> Response:
@@ -200,7 +211,9 @@ class _Held:
 
 @final
 class Application:
-    """Every request: whether its head makes sense, headers of the answer, one line in the log, and the counts."""
+    """Around every request: checks of its headers, headers of the answer, a line in the log, and the
+    counters.
+    """
 
     def __init__(self, inner: Starlette, service: Service, paths: frozenset[str]) -> None:
         self.inner, self.service, self.paths = inner, service, paths
@@ -218,19 +231,19 @@ class Application:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = {**_HEADERS, "x-request-id": identity}
+                headers = {**_HEADERS, "x-request-id": identity}
                 message["headers"] = [
                     *message.get("headers", []),
-                    *((name.encode(), value.encode()) for name, value in own.items()),
+                    *((name.encode(), value.encode()) for name, value in headers.items()),
                 ]
             await send(message)
 
         try:
-            wrong = what_is_wrong(scope, self.service.hosts)
-            if wrong is None:
+            fault = header_fault(scope, self.service.hosts)
+            if fault is None:
                 await self.inner(scope, receive, answer)
             else:
-                await JSONResponse({"error": wrong}, 400, {"connection": "close"})(scope, receive, answer)
+                await JSONResponse({"error": fault}, 400, {"connection": "close"})(scope, receive, answer)
         except ClientDisconnect:
             pass
         finally:
@@ -240,10 +253,10 @@ class Application:
         self, scope: Scope, state: Mapping[str, Any], identity: str, status: int, took_s: float
     ) -> None:
         path = scope["path"] if scope["path"] in self.paths else "other"
-        measures = self.service.measures
-        measures.count("wirebert_requests_total", path=path, status=str(status))
+        metrics = self.service.metrics
+        metrics.requests.labels(path=path, status=str(status)).inc()
         if path == "/v1/score":
-            measures.observe("wirebert_score_seconds", took_s)
+            metrics.score_seconds.observe(took_s)
         is_routine = status < 400 and path in _ROUTINE
         LOG.log(
             logging.DEBUG if is_routine else logging.INFO,
@@ -263,26 +276,26 @@ class Application:
 
 
 def create_app(
-    answerer: RequestHandler, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None = None
+    handler: RequestHandler, limits: Limits, keys: ApiKeys, hosts: frozenset[str] | None = None
 ) -> "Application":
-    """The application; `answerer` is used from one thread at a time."""
-    service = Service(answerer, limits, keys, hosts)
-    handlers: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
+    """The application; `handler` is used from one thread at a time."""
+    service = Service(handler, limits, keys, hosts)
+    endpoints: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
         "/v1/score": ("POST", service.score),
         "/v1/model": ("GET", service.model),
         "/healthz": ("GET", service.healthz),
         "/readyz": ("GET", service.readyz),
-        "/metrics": ("GET", service.metrics),
+        "/metrics": ("GET", service.metrics_text),
         "/openapi.json": ("GET", service.openapi_document),
         **{path: ("GET", _sender(content, media)) for path, (content, media) in resources().items()},
     }
     app = Starlette(
-        routes=[Route(path, handler, methods=[method]) for path, (method, handler) in handlers.items()],
-        exception_handlers={HTTPException: _as_json, RequestError: _as_json, 500: _our_fault},
+        routes=[Route(path, endpoint, methods=[method]) for path, (method, endpoint) in endpoints.items()],
+        exception_handlers={HTTPException: _as_json, RequestError: _as_json, 500: _internal_error},
         lifespan=service.running,
     )
     app.router.redirect_slashes = False
-    return Application(app, service, frozenset(handlers))
+    return Application(app, service, frozenset(endpoints))
 
 
 def _sender(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
@@ -299,29 +312,9 @@ async def _as_json(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-async def _our_fault(*_: object) -> Response:
-    return JSONResponse({"error": "the service failed; its log says why"}, 500)
+async def _internal_error(*_: object) -> Response:
+    return JSONResponse({"error": "internal error; see the log of the service"}, 500)
 
 
 def _busy(reason: str) -> HTTPException:
-    return HTTPException(503, f"{reason}; come again", _COME_AGAIN)
-
-
-def _measures(service: Service) -> Measures:
-    measures = Measures()
-    measures.counter("wirebert_requests_total", "Requests, by path and status.")
-    measures.counter("wirebert_flows_total", "Flows that got a verdict.")
-    measures.counter("wirebert_verdicts_total", "Verdicts given.")
-    measures.counter("wirebert_misread_values_total", "Values that were no numbers where numbers are due.")
-    measures.histogram(
-        "wirebert_score_seconds", "Seconds from the head of a request for verdicts to its answer."
-    )
-    measures.gauge(
-        "wirebert_waiting_requests", "Requests that wait.", lambda: float(service.batcher.num_waiting)
-    )
-    measures.gauge("wirebert_held_bytes", "Bytes of bodies held.", lambda: float(service.held_bytes))
-    measures.gauge("wirebert_batches", "Batches scored.", lambda: float(service.batcher.num_batches))
-    measures.gauge(
-        "process_resident_memory_bytes", "Resident memory.", lambda: float(psutil.Process().memory_info().rss)
-    )
-    return measures
+    return HTTPException(503, f"{reason}; retry later", _RETRY_AFTER)

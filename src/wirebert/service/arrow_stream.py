@@ -1,7 +1,8 @@
 """An Arrow IPC stream from a stranger -> a table of plain columns.
 
-Arrow trusts its data where speed counts, so nothing of a stream is used before it has been looked through; and nothing
-in it may become larger than it came: no compressed buffers, no nested or run-length types, dictionaries stay dictionaries.
+Arrow trusts its data where speed counts, so nothing of a stream is used before it has been looked through;
+and nothing in it may become larger than it came: no compressed buffers, no nested or run-length types,
+dictionaries stay dictionaries.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -24,10 +25,12 @@ DAMAGED: Final = (pa.ArrowException, OSError, ValueError, struct.error, Overflow
 
 
 def read_stream(body: bytes, wanted: Collection[str], limits: Limits) -> pa.Table:
-    """The `wanted` columns of a stream: numbers, text (dictionary-encoded or not), truth values as 1 and 0, times as text.
+    """The `wanted` columns of a stream: numbers, text (dictionary-encoded or not), truth values as 1 and 0,
+    times as text.
 
     Raises:
-        RequestError: the stream is damaged, compressed, or has too many rows, columns or a column that is no flat one.
+        RequestError: the stream is damaged, compressed, or has too many rows, columns or a column that is no
+        flat one.
     """
     try:
         _refuse_compressed(body)
@@ -116,7 +119,7 @@ def _plain(column: pa.ChunkedArray, name: str, limits: Limits) -> pa.Array:
 
 
 def _refuse_compressed(body: bytes) -> None:
-    """Look through the heads of all messages, so that a small stream can not unfold into a large one."""
+    """Look through the heads of all messages, so that a small stream cannot unfold into a large one."""
     for message in pa.ipc.MessageReader.open_stream(body):
         if _is_compressed(message.metadata.to_pybytes()):
             raise RequestError(

@@ -1,4 +1,6 @@
-"""Requests that come at about the same time are scored together, on one thread, in the order in which they came."""
+"""Requests that come at about the same time are scored together, on one thread, in the order in which they
+came.
+"""
 
 import asyncio
 from collections import deque
@@ -29,8 +31,8 @@ class Batcher(Generic[Job, Outcome]):
     """Gathers jobs and does them in batches, on a thread of its own. Use it from one event loop.
 
     Args:
-        work: does several jobs; one outcome each, in order. If it raises, each job is done by itself, so that one can
-            not spoil the others.
+        work: does several jobs; one outcome each, in order. If it raises, each job is done by itself, so that
+            one can not spoil the others.
         size: of a job. A batch ends before it is larger than `max_size`, a single job aside.
         max_waiting: jobs that may wait; further ones are `QueueFull`.
         wait_s: how long the first job of a batch waits for others, where nothing is being done.

@@ -1,7 +1,8 @@
-"""The body of a request -> its flows as raw columns: JSON, JSON lines, CSV or an Arrow stream, by content type.
+"""The body of a request -> its flows as raw columns: JSON, JSON lines, CSV or an Arrow stream, by content
+type.
 
-What a file may hold by accident, a request may hold on purpose. So a body is read under `Limits`, each value is checked for
-its type before it is used, and a row that is no row refuses the request rather than losing its verdict in silence.
+A body may be hostile. So it is read under `Limits`, the type of each value is checked before it is used, and
+an invalid row refuses the request instead of being dropped silently.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -43,7 +44,7 @@ READ: Final[Mapping[str, str]] = {
     "text/tab-separated-values": CSV,
     ARROW: ARROW,
 }
-"""Content types that are read, and as what."""
+"""Content type -> the format that reads it."""
 
 Value = bool | int | float | str | None
 """Of one cell."""
@@ -53,7 +54,9 @@ _HEAD_BYTES: Final = 1 << 16
 _CSV_CONFIG: Final = DataConfig(
     encoding="utf-8", quote='"', escape="", comment="", skip_lines=0, decimal_comma=False
 )
-"""What RFC 4180 says, with any delimiter: what may be read in two ways is not guessed at, and no line is passed over."""
+"""What RFC 4180 says, with any delimiter: what may be read in two ways is not guessed at, and no line is
+passed over.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +73,21 @@ class RawFlows:
         return tuple(self.columns.column_names if isinstance(self.columns, pa.Table) else self.columns)
 
 
+def body_types(limits: Limits) -> tuple[Any, Any]:
+    """The types by which JSON is read and documented: a body, and one row, which is a line of JSON lines."""
+    text = Annotated[str, msgspec.Meta(max_length=limits.max_field_characters)]
+    row: Any = Annotated[
+        dict[str, bool | int | float | text | None],
+        msgspec.Meta(
+            max_length=limits.max_columns,
+            description="Column name to value. Columns that the model does not know are ignored; "
+            "at least one feature of the model is required.",
+        ),
+    ]
+    flows: Any = Annotated[list[row], msgspec.Meta(max_length=limits.max_rows)]
+    return msgspec.defstruct("Flows", [("flows", flows)], forbid_unknown_fields=True), row
+
+
 @final
 class BodyReader:
     """Reads bodies for one model."""
@@ -79,12 +97,7 @@ class BodyReader:
         labels = (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)
         self._names = [column.name for column in schema.columns if column.kind not in labels]
         self._features = frozenset(column.name for column in schema.features)
-        text = Annotated[str, msgspec.Meta(max_length=limits.max_field_characters)]
-        row: Any = Annotated[
-            dict[str, bool | int | float | text | None], msgspec.Meta(max_length=limits.max_columns)
-        ]
-        flows: Any = Annotated[list[row], msgspec.Meta(max_length=limits.max_rows)]
-        body = msgspec.defstruct("Flows", [("flows", flows)], forbid_unknown_fields=True)
+        body, row = body_types(limits)
         self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
         self._line: msgspec.json.Decoder[Any] = msgspec.json.Decoder(row)
 
@@ -92,7 +105,8 @@ class BodyReader:
         """The flows of a body of this content type (a value of `READ`).
 
         Raises:
-            RequestError: it is not what it says it is, goes beyond a limit, or holds no column that the model knows.
+            RequestError: it is not what it says it is, goes beyond a limit, or holds no column that the model
+            knows.
         """
         if content_type in (JSON, JSON_LINES):
             return self._of_rows(self._read_json(body, lines=content_type == JSON_LINES))
@@ -198,7 +212,8 @@ class BodyReader:
             if longest > self._limits.max_field_characters:
                 raise RequestError(
                     413,
-                    f"column {name!r}: expected values of at most {self._limits.max_field_characters:,} bytes, "
+                    f"column {name!r}: expected values of at most {self._limits.max_field_characters:,} "
+                    "bytes, "
                     f"found one of {longest:,}",
                 )
 
@@ -214,7 +229,8 @@ class BodyReader:
         known = ", ".join(sorted(self._features)[:8])
         return RequestError(
             422,
-            f"expected flows with columns of the model ({known}, ...), found one without any; see GET /v1/model",
+            f"expected columns of the model ({known}, ...) in every flow, found a flow without any; see GET "
+            "/v1/model",
         )
 
 

@@ -1,4 +1,4 @@
-"""Requests -> verdicts: those of one layout are typed, encoded and scored as one table, and each gets its own back."""
+"""Requests -> verdicts: requests with the same columns are typed, encoded and scored as one table."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -18,14 +18,14 @@ from wirebert.data.schema.conversion import InvalidValues, convert
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.inference.detector import Detector, Scores
 from wirebert.inference.explanations import explain_rows, needs_explanation
-from wirebert.inference.predictions import verdict_table
+from wirebert.inference.verdicts import verdict_table
 from wirebert.service.bodies import JSON, JSON_LINES, BodyReader, RawFlows, arrays
 from wirebert.service.limits import Limits, RequestError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreRequest:
-    """Flows to be scored."""
+    """A request to score flows."""
 
     content_type: str
     """A value of `bodies.READ`."""
@@ -43,27 +43,27 @@ class ScoreResponse:
     content: bytes
     num_flows: int
     num_invalid: int = 0
-    """Values that were no numbers where numbers are due, and count as missing."""
+    """Values that are not numbers in columns of numbers; they count as missing."""
     verdicts: dict[str, int] = field(default_factory=dict)
-    """How often each verdict was given; the class where there is no verdict."""
+    """How often each verdict was given; each class where the model has no threshold."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The flows of one question among those of a group."""
+    """The flows of one request among those of a group."""
 
-    place: int
-    question: ScoreRequest
+    position: int
+    request: ScoreRequest
     flows: RawFlows
     rows: slice
 
 
 @final
 class RequestHandler:
-    """Answers several questions at once with a detector.
+    """Answers several requests at once with a detector.
 
-    A question is one log: its flows have context from each other, and from no other question. So the verdicts are those
-    that `wirebert predict` gives for a file with the same rows.
+    A request is one log: its flows have context from each other, and not from other requests. So the verdicts
+    are those that `wirebert predict` gives for a file with the same rows.
     """
 
     def __init__(self, detector: Detector, limits: Limits) -> None:
@@ -75,49 +75,49 @@ class RequestHandler:
         name = next(column.name for column in self.detector.schema.features)
         self._score(pa.table({name: pa.nulls(1, pa.string())}), [slice(0, 1)])
 
-    def handle(self, questions: Sequence[ScoreRequest]) -> list[ScoreResponse | RequestError]:
-        """One answer each, in order; a RequestError for a question that can not be answered."""
-        found: dict[int, ScoreResponse | RequestError] = {}
+    def handle(self, requests: Sequence[ScoreRequest]) -> list[ScoreResponse | RequestError]:
+        """One response each, in order; a RequestError for a request that cannot be answered."""
+        responses: dict[int, ScoreResponse | RequestError] = {}
         groups: dict[object, list[tuple[int, ScoreRequest, RawFlows]]] = {}
-        for place, question in enumerate(questions):
+        for position, request in enumerate(requests):
             try:
-                flows = self._reader.read(question.content_type, question.body)
+                flows = self._reader.read(request.content_type, request.body)
             except RequestError as error:
-                found[place] = error
+                responses[position] = error
             else:
                 columns = flows.columns
                 key = columns.schema if isinstance(columns, pa.Table) else flows.names
-                groups.setdefault(key, []).append((place, question, flows))
+                groups.setdefault(key, []).append((position, request, flows))
         for members in groups.values():
-            found |= self._handle_group(members)
-        return [found[place] for place in range(len(questions))]
+            responses |= self._handle_group(members)
+        return [responses[position] for position in range(len(requests))]
 
     def _handle_group(
         self, members: Sequence[tuple[int, ScoreRequest, RawFlows]]
     ) -> dict[int, ScoreResponse]:
         ends = np.cumsum([flows.num_rows for _, _, flows in members]).tolist()
         parts = [
-            _Part(place, question, flows, slice(end - flows.num_rows, end))
-            for (place, question, flows), end in zip(members, ends, strict=True)
+            _Part(position, request, flows, slice(end - flows.num_rows, end))
+            for (position, request, flows), end in zip(members, ends, strict=True)
         ]
         raw = self._join([flows for _, _, flows in members])
-        misfits, table, block, scores = self._score(raw, [part.rows for part in parts])
+        invalid_values, table, block, scores = self._score(raw, [part.rows for part in parts])
         rows = np.concatenate([np.arange(part.flows.num_rows) for part in parts]).astype(np.int64)
         verdicts = verdict_table(table, scores, self.detector.schema, rows)
-        carried = self._why(parts, table, block, scores)
-        answers: dict[int, ScoreResponse] = {}
+        explanations = self._explanations(parts, table, block, scores)
+        responses: dict[int, ScoreResponse] = {}
         for part in parts:
-            own = verdicts.slice(part.rows.start, part.flows.num_rows)
-            if part.question.explains:
-                own = own.append_column("explanation", carried[part.rows])
-            misread = self._misread(raw, part.rows) if misfits.total else {}
-            answers[part.place] = ScoreResponse(
-                content=render(own, part.question.answer_type, misread),
-                num_flows=own.num_rows,
-                num_invalid=sum(misread.values()),
-                verdicts=_counts(own),
+            part_verdicts = verdicts.slice(part.rows.start, part.flows.num_rows)
+            if part.request.explains:
+                part_verdicts = part_verdicts.append_column("explanation", explanations[part.rows])
+            num_invalid = self._count_invalid(raw, part.rows) if invalid_values.total else {}
+            responses[part.position] = ScoreResponse(
+                content=render(part_verdicts, part.request.answer_type, num_invalid),
+                num_flows=part_verdicts.num_rows,
+                num_invalid=sum(num_invalid.values()),
+                verdicts=_counts(part_verdicts),
             )
-        return answers
+        return responses
 
     def _join(self, flows: Sequence[RawFlows]) -> pa.Table:
         """The flows of all, one after the other, as raw columns."""
@@ -132,25 +132,32 @@ class RequestHandler:
     def _score(
         self, raw: pa.Table, parts: Sequence[slice]
     ) -> tuple[InvalidValues, pa.Table, JaggedRows, Scores]:
-        schema, misfits = self.detector.schema, InvalidValues()
-        table = convert(raw, schema, invalid=misfits, first_row=0)
+        schema, invalid_values = self.detector.schema, InvalidValues()
+        table = convert(raw, schema, invalid=invalid_values, first_row=0)
         if schema.context is not None:
             cut = [table.slice(part.start, part.stop - part.start) for part in parts]
             table = pa.concat_tables([FlowContext(schema.context).append(one) for one in cut])
         block = self.detector.encode(table)
-        return misfits, table, block, self.detector.score(table, block)
+        return invalid_values, table, block, self.detector.score(table, block)
 
-    def _misread(self, raw: pa.Table, rows: slice) -> dict[str, int]:
-        """Values of one question's columns that are no numbers."""
-        misfits = InvalidValues()
+    def _count_invalid(self, raw: pa.Table, rows: slice) -> dict[str, int]:
+        """Per column, the values of one request that are not numbers."""
+        invalid_values = InvalidValues()
         convert(
-            raw.slice(rows.start, rows.stop - rows.start), self.detector.schema, invalid=misfits, first_row=0
+            raw.slice(rows.start, rows.stop - rows.start),
+            self.detector.schema,
+            invalid=invalid_values,
+            first_row=0,
         )
-        return misfits.counts
+        return invalid_values.counts
 
-    def _why(self, parts: Sequence[_Part], table: pa.Table, block: JaggedRows, scores: Scores) -> pa.Array:
-        """Reasons for the flows that want them, of each question those of the highest alarm scores if they are too many."""
-        asking = [part.rows for part in parts if part.question.explains]
+    def _explanations(
+        self, parts: Sequence[_Part], table: pa.Table, block: JaggedRows, scores: Scores
+    ) -> pa.Array:
+        """Explanations of alerts and attacks; of each request those with the highest alert scores, up to the
+        limit.
+        """
+        asking = [part.rows for part in parts if part.request.explains]
         if not asking:
             return pa.nulls(len(block))
         is_wanted, urgency = needs_explanation(scores), scores.alert_score
@@ -163,10 +170,10 @@ class RequestHandler:
         return explain_rows(self.detector, table, block, scores, is_explained)
 
 
-def render(verdicts: pa.Table, answer_type: str, misread: dict[str, int]) -> bytes:
+def render(verdicts: pa.Table, answer_type: str, invalid_values: dict[str, int]) -> bytes:
     """A verdict table as it is sent; numbers that are not finite are null in JSON."""
     if answer_type == JSON:
-        return msgspec.json.encode({"flows": verdicts.to_pylist(), "misread": misread})
+        return msgspec.json.encode({"flows": verdicts.to_pylist(), "invalid_values": invalid_values})
     if answer_type == JSON_LINES:
         return msgspec.json.Encoder().encode_lines(verdicts.to_pylist())
     sink = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What the head of a request says: how its body is written, and what the client wants back."""
+"""The headers of a request: the content type of its body, and of the answer that the client wants."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,11 +11,11 @@ from wirebert.service.limits import RequestError
 MAX_HEAD_BYTES: Final = 16_384
 """Of all headers of a request."""
 ANSWERED: Final = (JSON, JSON_LINES, ARROW)
-"""What verdicts are written as; the first is taken where nothing is asked for."""
+"""Content types of answers; the first is the default."""
 
 
-def what_is_wrong(scope: Mapping[str, Any], hosts: frozenset[str] | None) -> str | None:
-    """A sentence about a head that two readers could understand in two ways, or that names another host."""
+def header_fault(scope: Mapping[str, Any], hosts: frozenset[str] | None) -> str | None:
+    """Why the headers are refused: ambiguous, too large, or for another host; None: they are accepted."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     names = [name for name, _ in headers]
     if b"content-length" in names and b"transfer-encoding" in names:
@@ -24,19 +24,19 @@ def what_is_wrong(scope: Mapping[str, Any], hosts: frozenset[str] | None) -> str
         if names.count(name) > 1:
             return f"expected the header {name.decode()} once, found it several times"
     if sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
-        return f"expected a head of at most {MAX_HEAD_BYTES:,} bytes, found more"
+        return f"expected headers of at most {MAX_HEAD_BYTES:,} bytes, found more"
     if hosts is None:
         return None
     host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1").lower()
     if host.rpartition(":")[0] in hosts or host in hosts:
         return None
-    return "expected this machine's own name in the header Host, found another"
+    return "the header Host must name this machine"
 
 
 def content_type(request: Request) -> str:
-    """What the body is, by its header."""
+    """The content type of the body."""
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise RequestError(415, "expected a body without Content-Encoding; send it as it is")
+        raise RequestError(415, "expected a body without Content-Encoding; send it uncompressed")
     given, *parameters = request.headers.get("content-type", "").lower().split(";")
     kind = READ.get(given.strip())
     charsets = [one.strip() for one in parameters if one.strip().startswith("charset")]
@@ -48,7 +48,7 @@ def content_type(request: Request) -> str:
 
 
 def answer_type(request: Request) -> str:
-    """What the answer is to be, by the header Accept: of what we write, what the client likes best."""
+    """The content type of the answer: of those that we write, the one that Accept prefers."""
     liked = request.headers.get("accept", "*/*") or "*/*"
     best, best_quality = "", 0.0
     for entry in liked.lower().split(","):
@@ -58,7 +58,7 @@ def answer_type(request: Request) -> str:
         if kind in ANSWERED and quality > best_quality:
             best, best_quality = kind, quality
     if not best:
-        raise RequestError(406, f"verdicts are written as {', '.join(ANSWERED)}; ask for one of them")
+        raise RequestError(406, f"the answer can be {', '.join(ANSWERED)}, set Accept to one of them")
     return best
 
 
@@ -70,7 +70,7 @@ def _quality(text: str) -> float:
 
 
 def explains(request: Request) -> bool:
-    """Whether reasons are wanted, by the parameter `explain`."""
+    """Whether explanations are wanted, by the parameter `explain`."""
     given = request.query_params.getlist("explain")
     if given not in ([], ["none"], ["alerts"]):
         raise RequestError(422, "expected explain=alerts or explain=none")

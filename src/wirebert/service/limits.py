@@ -6,7 +6,7 @@ from wirebert.errors import ConfigError, UserError
 
 
 class RequestError(UserError):
-    """A request that can not be answered; the client can fix it, or come again."""
+    """A request that cannot be answered; the client can fix it, or retry later."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -31,10 +31,10 @@ class Limits:
     """Length of one value. The model reads less of it."""
 
     max_explained: int = 256
-    """Flows of one request that get reasons, those of the highest alarm score: each costs as much as many verdicts."""
+    """Flows of one request that are explained, by alert score; each costs as much as many verdicts."""
 
     max_queue: int = 128
-    """Requests that wait for the scoring thread, at least 1; further ones are told to come again."""
+    """Requests that wait for the scoring thread, at least 1; more get 503."""
 
     max_held_bodies: int = 8
     """Bodies of the largest size whose memory all requests share, at least 1."""
@@ -52,7 +52,7 @@ class Limits:
     """Seconds in which the body of a request has to come."""
 
     answer_s: float = 30.0
-    """Seconds after which a request that still waits is told to come again."""
+    """Seconds after which a request that still waits gets 503."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_body_mb <= 1024:

@@ -1,4 +1,4 @@
-"""What the service tells its log: one JSON object a line, on standard error, never the content of a request."""
+"""The log of the service: one JSON object a line, on standard error, never the content of a request."""
 
 import json
 import logging

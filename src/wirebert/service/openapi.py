@@ -1,11 +1,14 @@
-"""What the service says about itself: the model, and an OpenAPI document that is true for this model and these limits."""
+"""Descriptions of the service: the model, and an OpenAPI document for this model and these limits."""
 
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 import wirebert
 from wirebert.inference.detector import Detector
-from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES
+from wirebert.inference.verdicts import SCHEMA_VERSION
+from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES, body_types
 from wirebert.service.limits import Limits
 from wirebert.service.prometheus import CONTENT_TYPE
 
@@ -13,18 +16,18 @@ Json = Mapping[str, object]
 _ERROR: Final[Json] = {"$ref": "#/components/schemas/Error"}
 _REASONS: Final = {
     400: "The request, or its body, is damaged.",
-    401: "The key is missing or not valid.",
-    406: "Verdicts are not written in what Accept asks for.",
-    408: "The body did not come in time.",
-    413: "The body goes beyond a limit.",
-    415: "The body is of a type that is not read, or compressed.",
-    422: "The body is read, but does not fit the model.",
-    503: "Too much is asked for just now; come again after Retry-After seconds.",
+    401: "The key is missing or invalid.",
+    406: "Accept names no content type that the service writes.",
+    408: "The body did not arrive in time.",
+    413: "The body exceeds a limit.",
+    415: "The content type of the body is not supported, or it is compressed.",
+    422: "The body is valid, but does not fit the model.",
+    503: "The service is busy; retry after Retry-After seconds.",
 }
 
 
 def about_model(detector: Detector) -> dict[str, object]:
-    """What `GET /v1/model` says: what the model reads and what its verdicts are."""
+    """The answer of `GET /v1/model`: columns that the model reads, and its classes."""
     artifact = detector.artifact
     return {
         "wirebert": wirebert.__version__,
@@ -33,7 +36,7 @@ def about_model(detector: Detector) -> dict[str, object]:
         "benign": artifact.classes.benign,
         "parameters": detector.num_parameters,
         "backend": detector.backend,
-        "looks_back": artifact.schema.context is not None,
+        "has_context": artifact.schema.context is not None,
         "columns": [
             {"name": column.name, "kind": str(column.kind), "is_feature": column.is_feature}
             for column in artifact.schema.columns
@@ -45,10 +48,10 @@ def document(detector: Detector, limits: Limits, *, needs_key: bool) -> dict[str
     """The OpenAPI document, version 3.1."""
     paths: dict[str, object] = {
         "/v1/score": {"post": _score(limits, needs_key=needs_key)},
-        "/v1/model": {"get": _get("What the model reads and tells apart.", "Model", needs_key=needs_key)},
+        "/v1/model": {"get": _get("Columns and classes of the model.", "Model", needs_key=needs_key)},
         "/healthz": {"get": _get("The process answers.", "Status")},
-        "/readyz": {"get": _get("A request would be taken now.", "Status", 503)},
-        "/metrics": {"get": _text("Counts for Prometheus.", needs_key=needs_key)},
+        "/readyz": {"get": _get("Whether a request would be accepted now.", "Status", 503)},
+        "/metrics": {"get": _text("Metrics for Prometheus.", needs_key=needs_key)},
     }
     components: dict[str, object] = {"schemas": _schemas(detector, limits)}
     if needs_key:
@@ -68,20 +71,20 @@ def document(detector: Detector, limits: Limits, *, needs_key: bool) -> dict[str
 def _score(limits: Limits, *, needs_key: bool) -> Json:
     text = {"schema": {"type": "string", "maxLength": limits.max_body_bytes}}
     verdicts = {"$ref": "#/components/schemas/Verdicts"}
-    misread: Json = {
-        "description": "Values that were no numbers where numbers are due, and count as missing.",
+    invalid_values: Json = {
+        "description": "Values that are not numbers in columns of numbers; they count as missing.",
         "schema": {"type": "integer", "minimum": 0},
         "required": True,
     }
     return {
-        "summary": "Verdicts on flows, in their order.",
-        "description": "The flows of one request are taken as one log. Verdicts are those of `wirebert predict`.",
+        "summary": "Verdicts on flows, in input order.",
+        "description": "The flows of one request form one log. Verdicts equal those of `wirebert predict`.",
         "parameters": [
             {
                 "name": "explain",
                 "in": "query",
-                "description": f"`alerts` adds what carried each verdict that is not benign (features, or the columns of a flow that is "
-                f"like nothing in training), for at most {limits.max_explained} flows.",
+                "description": "`alerts` adds the main evidence for each verdict that is not benign, "
+                f"for at most {limits.max_explained} flows.",
                 "schema": {"type": "string", "enum": ["alerts", "none"]},
             }
         ],
@@ -96,8 +99,8 @@ def _score(limits: Limits, *, needs_key: bool) -> Json:
         },
         "responses": {
             "200": {
-                "description": "One verdict a flow.",
-                "headers": {"wirebert-misread": misread},
+                "description": "One verdict per flow.",
+                "headers": {"wirebert-invalid-values": invalid_values},
                 "content": {
                     JSON: {"schema": verdicts},
                     JSON_LINES: {"schema": {"type": "string"}},
@@ -112,7 +115,7 @@ def _score(limits: Limits, *, needs_key: bool) -> Json:
 
 def _get(summary: str, schema: str, *statuses: int, needs_key: bool = False) -> Json:
     ok = {
-        "description": "So it is.",
+        "description": "OK.",
         "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
     }
     return {
@@ -127,7 +130,7 @@ def _text(summary: str, *, needs_key: bool) -> Json:
     return {
         "summary": summary,
         "responses": {
-            "200": {"description": "So it is.", "content": content},
+            "200": {"description": "OK.", "content": content},
             **_failures(400, *([401] if needs_key else [])),
         },
         **({"security": [{"key": []}]} if needs_key else {}),
@@ -142,41 +145,23 @@ def _failures(*statuses: int) -> dict[str, object]:
 
 
 def _schemas(detector: Detector, limits: Limits) -> dict[str, object]:
-    value = {
-        "anyOf": [
-            {"type": "null"},
-            {"type": "boolean"},
-            {"type": "number"},
-            {"type": "string", "maxLength": limits.max_field_characters},
-        ]
-    }
-    features = [column.name for column in detector.schema.features]
-    row = {
-        "type": "object",
-        "description": "Column name to value. Columns that the model does not know are passed over; one is needed that it knows.",
-        "additionalProperties": value,
-        "maxProperties": limits.max_columns,
-        "anyOf": [{"required": [name]} for name in features],
-    }
-    flows = {"type": "array", "items": row, "maxItems": limits.max_rows}
+    body, _ = body_types(limits)
+    _, components = msgspec.json.schema_components([body], ref_template="#/components/schemas/{name}")
+    row: dict[str, object] = components["Flows"]["properties"]["flows"]["items"]
+    row["anyOf"] = [{"required": [column.name]} for column in detector.schema.features]
     return {
-        "Flows": {
-            "type": "object",
-            "properties": {"flows": flows},
-            "required": ["flows"],
-            "additionalProperties": False,
-        },
+        **components,
         "Verdicts": {
             "type": "object",
             "properties": {
                 "flows": {"type": "array", "items": _verdict(detector)},
-                "misread": {
+                "invalid_values": {
                     "type": "object",
-                    "description": "Column to number of values that were no numbers, and count as missing.",
+                    "description": "Column to number of values that are not numbers; they count as missing.",
                     "additionalProperties": {"type": "integer"},
                 },
             },
-            "required": ["flows", "misread"],
+            "required": ["flows", "invalid_values"],
             "additionalProperties": False,
         },
         "Error": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]},
@@ -204,11 +189,21 @@ def _verdict(detector: Detector) -> Json:
         "novelty": {"type": "number"},
         "alert_score": {"type": "number"},
         "verdict": {"type": "string", "enum": ["alert", "pass", "unknown"]},
+        "threshold": {"type": "number"},
+        "community_id": {"type": ["string", "null"]},
+        "num_absent": {"type": "integer", "minimum": 0},
+        "num_unseen": {"type": "integer", "minimum": 0},
+        "warnings": {"type": "array", "items": {"type": "string"}},
+        "schema_version": {"const": SCHEMA_VERSION},
         "explanation": {"type": ["array", "null"], "items": {"type": "string"}},
     }
     return {
         "type": "object",
-        "description": "With the columns by which a flow is found again: times, identifiers, addresses, ports.",
+        "description": "A verdict record, with the columns that locate the flow in its log: "
+        "times, identifiers, addresses, ports.",
         "properties": properties,
-        "required": ["row", "predicted_class", *(f"p_{name}" for name in detector.classes)],
+        "required": [
+            *("row", "predicted_class", *(f"p_{name}" for name in detector.classes)),
+            *("community_id", "num_absent", "num_unseen", "warnings", "schema_version"),
+        ],
     }

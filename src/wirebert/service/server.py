@@ -1,6 +1,7 @@
-"""`wirebert serve`: a model, a socket, signals and logs around the application of `serving.web`.
+"""`wirebert serve`: a model, a socket, signals and logs around the application of `service.app`.
 
-HTTP/1.1 connections that do not wait for slow clients: uvicorn's own protocol, with a bound on time and number.
+HTTP/1.1 connections that do not wait for slow clients: uvicorn's own protocol, with a bound on time and
+number.
 """
 
 import asyncio
@@ -29,7 +30,8 @@ from wirebert.service.limits import Limits
 from wirebert.service.logs import LOG, json_logs
 
 _FULL: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+    b"connection: close\r\n"
     b'content-length: 36\r\n\r\n{"error":"too many connections now"}'
 )
 
@@ -37,8 +39,8 @@ _FULL: Final = (
 def bounded_protocol(limits: Limits) -> type[H11Protocol]:
     """A class of connections: at most `max_connections`, each of whose requests begins within `head_s`.
 
-    uvicorn's timer ends with the first byte, so a client that sends one byte of its request now and then would keep a
-    connection for ever. The bodies have a timer of their own, in the application.
+    uvicorn's timer ends with the first byte, so a client that sends one byte of its request now and then
+    would keep a connection for ever. The bodies have a timer of their own, in the application.
     """
 
     @final
@@ -123,25 +125,29 @@ class ServerConfig:
             return self.host == "localhost"
 
 
-def serve(detector: Detector, place: ServerConfig, limits: Limits) -> None:
+def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
     """Answer requests until SIGTERM or Ctrl-C; then finish what was taken, and return.
 
     Raises:
-        ConfigError: the address is taken or not ours, the keys can not be read, or strangers would need no key.
+        ConfigError: the address is taken or not ours, the keys cannot be read, or strangers would need no
+        key.
     """
     with json_logs():
-        keys = ApiKeys(place.keys, os.environ.get(VARIABLE, ""), tell=LOG.warning)
-        if not (place.is_loopback or keys.are_needed or place.allow_anonymous):
+        keys = ApiKeys(config.keys, os.environ.get(VARIABLE, ""), tell=LOG.warning)
+        if not (config.is_loopback or keys.are_needed or config.allow_anonymous):
             raise ConfigError(
-                f"--host {place.host} can be reached by others, and no key is set; give --keys FILE, set {VARIABLE}, or "
+                f"--host {config.host} can be reached by others, and no key is set; give --keys FILE, set "
+                f"{VARIABLE}, or "
                 "allow all with --allow-anonymous"
             )
-        answerer = RequestHandler(detector, limits)
-        with _listen(place) as listener:
-            answerer.warm_up()
-            hosts = frozenset({"localhost", "127.0.0.1", "[::1]", place.host}) if place.is_loopback else None
-            config = uvicorn.Config(
-                create_app(answerer, limits, keys, hosts),
+        handler = RequestHandler(detector, limits)
+        with _listen(config) as listener:
+            handler.warm_up()
+            hosts = (
+                frozenset({"localhost", "127.0.0.1", "[::1]", config.host}) if config.is_loopback else None
+            )
+            uvicorn_config = uvicorn.Config(
+                create_app(handler, limits, keys, hosts),
                 http=bounded_protocol(limits),
                 ws="none",
                 lifespan="on",
@@ -154,22 +160,23 @@ def serve(detector: Detector, place: ServerConfig, limits: Limits) -> None:
                 timeout_graceful_shutdown=GRACE_S,
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             )
-            # What is here stays: to look through all of PyTorch for garbage takes a tenth of a second, and requests wait.
+            # Keep the garbage collector away from long-lived objects: a full pass takes 0.1 s, and requests
+            # wait.
             gc.collect()
             gc.freeze()
             listener.listen(limits.max_connections)  # who connects from now on waits, and is not refused
             address = listener.getsockname()
             LOG.info("listening", extra={"fields": {"host": address[0], "port": address[1]}})
-            with _calm_after_signals():
-                uvicorn.Server(config).run(sockets=[listener])
+            with _ignore_second_signal():
+                uvicorn.Server(uvicorn_config).run(sockets=[listener])
             LOG.info("stopped")
 
 
 @contextmanager
-def _listen(place: ServerConfig) -> Generator[socket.socket]:
+def _listen(config: ServerConfig) -> Generator[socket.socket]:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
         try:
@@ -180,19 +187,20 @@ def _listen(place: ServerConfig) -> Generator[socket.socket]:
             raise
     except OSError as error:
         raise ConfigError(
-            f"--host {place.host} --port {place.port}: can not listen there ({error.strerror}); choose another"
+            f"--host {config.host} --port {config.port}: cannot listen there ({error.strerror}); choose "
+            "another"
         ) from error
     with listener:
         yield listener
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Nothing is left to do."""
+    """Do nothing."""
 
 
 @contextmanager
-def _calm_after_signals() -> Generator[None]:
-    """uvicorn raises the signal that ended it once more when it is done; for us that is a good end, not a second one."""
+def _ignore_second_signal() -> Generator[None]:
+    """uvicorn raises the signal that stopped it once more at its end; it is ignored."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, _ignore) for number in numbers]
     try:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from wirebert.baselines.fitted import ColumnBaseline, fit_columns
 from wirebert.config import RunConfig
+from wirebert.console import warn
 from wirebert.data.checks.checks import Finding, check_unscored_rows, compare_with_training, mark_accepted
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import FlowSubset, open_flows
@@ -23,6 +24,7 @@ from wirebert.evaluation.evaluate import evaluate_baseline_on, evaluate_detector
 from wirebert.evaluation.test_ledger import record_test_read
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.detector import Detector
+from wirebert.inference.export import add_default_export
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
 from wirebert.model.checkpoints import hugging_face_state
@@ -64,6 +66,7 @@ def train(
     trained = train_model(run, data, folder, log, group)  # tokenizer, encoding, distillation, model, training
     artifact = fit_decision(trained, data)  # calibration, thresholds, novelty: from validation rows
     save_artifact(artifact, folder.model, card=model_card(artifact))
+    add_export(folder)
     log.end_stage("training")
     group.release_workers()
     # Test files are opened from here on: nothing that follows changes the model.
@@ -71,7 +74,7 @@ def train(
     tests = open_tests(run, data.flows.schema)
     usage = record_test_reads(run, folder, data, tests)
     splits = [*data.evaluated, *tests]
-    detector = Detector.load(folder.model, device=run.training.device, precision="fp32")
+    detector = Detector.load(folder.model, device=run.training.device, precision="fp32", backend="torch")
     evaluate = partial(evaluate_detector, detector, train_hashes=trained.train_hashes, **resampling(run))
     metrics = {split.name: evaluate(split, folder.predictions(split.name)) for split in splits}
     log.end_stage("scoring")
@@ -84,6 +87,12 @@ def train(
     folder.discard_working_files()
     show_report(report, folder, console)
     return report
+
+
+def add_export(folder: RunFolder) -> None:
+    """Write the ONNX export that scoring without PyTorch needs, or warn why there is none."""
+    if (reason := add_default_export(folder.model)) is not None:
+        warn(f"no ONNX export was written, so scoring needs PyTorch: {reason}")
 
 
 def show_prepared(data: PreparedData, log: RunLog) -> None:

@@ -75,10 +75,10 @@ function show(answer) {
     const name = flow.verdict ?? flow.predicted_class;
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
-  const misread = Object.entries(answer.misread).map(([name, count]) => `${name}: ${count}`).join(", ");
+  const invalid_values = Object.entries(answer.invalid_values).map(([name, count]) => `${name}: ${count}`).join(", ");
   at("summary").textContent = `${state.flows.length} flows` +
     [...counts].map(([name, count]) => `, ${count} ${name}`).join("") +
-    (misread ? `. Values that are no numbers, read as missing: ${misread}.` : ".");
+    (invalid_values ? `. Values that are not numbers, read as missing: ${invalid_values}.` : ".");
   say("");
   at("results").hidden = false;
   draw();
@@ -100,7 +100,7 @@ function draw() {
   const scored = ["attack_score", "novelty", "alert_score"].filter((name) => name in first);
   const hasVerdict = "verdict" in first;
   at("head").replaceChildren(...[
-    "row", ...places, ...(hasVerdict ? ["verdict"] : []), "class", ...scored, "carried by",
+    "row", ...places, ...(hasVerdict ? ["verdict"] : []), "class", ...scored, "main evidence",
   ].map((name) => {
     const heading = document.createElement("th");
     heading.scope = "col";

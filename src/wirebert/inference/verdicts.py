@@ -1,0 +1,188 @@
+"""The verdict record: the columns that every file of verdicts and every answer of the service has
+(docs/verdicts.md).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int64
+
+from wirebert.data.schema.schema import ColumnKind, FlowSchema
+from wirebert.inference.detector import Scores
+
+SCHEMA_VERSION: Final = 2
+"""Of the verdict record. It rises when a column changes its name or meaning; a new column does not raise it.
+"""
+
+NO_KNOWN_FEATURES: Final = "no_known_features"
+"""Warning code: every feature of the flow is absent or was never seen in training, so the verdict says
+nothing.
+"""
+
+_LOCATING = frozenset({ColumnKind.TIME, ColumnKind.IDENTIFIER, ColumnKind.ADDRESS, ColumnKind.PORT})
+"""Kinds of columns by which a person finds a flow again in the original log."""
+_COMMUNITY_ID = "community_id"
+_RESERVED = (
+    "row",
+    "file",
+    "line",
+    "predicted_class",
+    "attack_score",
+    "novelty",
+    "alert_score",
+    "verdict",
+    "threshold",
+    "num_absent",
+    "num_unseen",
+    "warnings",
+    "schema_version",
+    "explanation",
+    "label",
+    "true_class",
+)
+"""Names that mean the same in every table of verdicts (`label` and `true_class` where true classes are
+known).
+"""
+_PREFIX = "flow_"
+_MAX_EXACT_INTEGER = 2.0**53
+"""Below this size float64 holds every integer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictRecord:
+    """Verdicts of some flows, a column per field; None, or no entry: the table has no such column."""
+
+    row: pa.Array
+    """Number of the flow among the usable rows of its log, from 0."""
+    position: Mapping[str, pa.Array] = field(default_factory=dict)
+    """`file` and `line` of the flow, where they are known."""
+    located: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
+    """Time, identifiers (flow_id), addresses and ports of the flow, under the names of the log's schema."""
+    community_id: pa.Array | pa.ChunkedArray
+    """Community ID of the flow; null where the log has none."""
+    predicted_class: pa.Array
+    probabilities: Mapping[str, pa.Array]
+    """`p_CLASS` of each class."""
+    attack_score: pa.Array | None = None
+    """1 - P(benign)."""
+    novelty: pa.Array | None = None
+    """Distance to the training flows."""
+    alert_score: pa.Array | None = None
+    """What is compared with the threshold, where it is not the attack score."""
+    verdict: pa.Array | None = None
+    """`alert`, `pass` or `unknown`."""
+    threshold: pa.Array | None = None
+    """Score from which on there is an alert."""
+    num_absent: pa.Array | None = None
+    """Features whose column the log lacks; each bit of a flags column counts."""
+    num_unseen: pa.Array | None = None
+    """Features with a value that training never showed, or above all that it showed."""
+    warnings: pa.Array
+    """Warning codes."""
+    schema_version: pa.Array
+
+    def to_table(self) -> pa.Table:
+        """The record as a table, in the order of the fields."""
+        columns: dict[str, pa.Array | pa.ChunkedArray | None] = {
+            "row": self.row,
+            **self.position,
+            **self.located,
+            "predicted_class": self.predicted_class,
+            **self.probabilities,
+            "attack_score": self.attack_score,
+            "novelty": self.novelty,
+            "alert_score": self.alert_score,
+            "verdict": self.verdict,
+            "threshold": self.threshold,
+            _COMMUNITY_ID: self.community_id,
+            "num_absent": self.num_absent,
+            "num_unseen": self.num_unseen,
+            "warnings": self.warnings,
+            "schema_version": self.schema_version,
+        }
+        return pa.table({name: values for name, values in columns.items() if values is not None})
+
+
+def verdict_table(
+    table: pa.Table,
+    scores: Scores,
+    schema: FlowSchema,
+    rows: Int64[np.ndarray, " flows"],
+    position: Mapping[str, pa.Array] | None = None,
+) -> pa.Table:
+    """The verdict record of each flow of a typed table, as a table.
+
+    A locating column whose name the record uses is called `flow_NAME`. A port that is not an integer is
+    missing.
+    """
+    probabilities = {f"p_{name}": scores.probabilities[:, at] for at, name in enumerate(scores.classes)}
+    located = [c for c in schema.columns if c.kind in _LOCATING and c.name in table.column_names]
+    names = _names_apart([column.name for column in located], (*_RESERVED, *probabilities))
+    values = {
+        name: _integers(plain) if column.kind is ColumnKind.PORT else plain
+        for name, column in zip(names, located, strict=True)
+        for plain in [_plain(table.column(column.name))]
+    }
+    community_id = values.pop(_COMMUNITY_ID, pa.nulls(table.num_rows, pa.string()))
+    thresholds = None if scores.threshold is None else pa.repeat(scores.threshold, table.num_rows)
+    has_verdict = (verdict := scores.verdict) is not None
+    return VerdictRecord(
+        row=pa.array(rows),
+        position=position or {},
+        located=values,
+        community_id=community_id,
+        predicted_class=pa.array(scores.classes, pa.string()).take(pa.array(scores.class_ids, pa.int64())),
+        probabilities={name: pa.array(values) for name, values in probabilities.items()},
+        attack_score=None if scores.attack_score is None else pa.array(scores.attack_score),
+        novelty=None if scores.novelty is None else pa.array(scores.novelty),
+        alert_score=None
+        if scores.combined_alert is None or scores.alert_score is None
+        else pa.array(scores.alert_score),
+        verdict=pa.array(verdict, pa.string()) if has_verdict else None,
+        threshold=thresholds if has_verdict else None,
+        num_absent=None if scores.num_absent is None else pa.array(scores.num_absent),
+        num_unseen=None if scores.num_unseen is None else pa.array(scores.num_unseen),
+        warnings=_warnings(scores, table.num_rows),
+        schema_version=pa.repeat(pa.scalar(SCHEMA_VERSION, pa.int8()), table.num_rows),
+    ).to_table()
+
+
+def _warnings(scores: Scores, num_rows: int) -> pa.Array:
+    """Warning codes of each flow."""
+    offsets = np.zeros(num_rows + 1, np.int32)
+    if scores.num_absent is not None and scores.num_unseen is not None:
+        np.cumsum(scores.num_absent + scores.num_unseen >= scores.num_features, out=offsets[1:])
+    codes = pa.repeat(NO_KNOWN_FEATURES, int(offsets[-1]))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), codes)
+
+
+def _names_apart(names: Sequence[str], reserved: Sequence[str]) -> list[str]:
+    """`names` with a prefix before reserved ones, such that no two are equal.
+
+    >>> _names_apart(["row", "ts", "flow_row"], ["row", "predicted_class"])
+    ['flow_flow_row', 'ts', 'flow_row']
+    """
+    taken = {*names, *reserved}
+    apart: list[str] = []
+    for name in names:
+        if name in reserved:
+            while name in taken:
+                name = _PREFIX + name
+        taken.add(name)
+        apart.append(name)
+    return apart
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _integers(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The integers among `numbers` as such; the others are missing."""
+    values = numbers.to_numpy(zero_copy_only=False)
+    is_integers = (np.abs(values) < _MAX_EXACT_INTEGER) & (values == np.floor(values))
+    whole = np.where(is_integers, values, 0).astype(np.int64)
+    return pa.chunked_array([pa.array(whole, mask=~is_integers)])
