@@ -47,7 +47,8 @@ class ClassShare(NamedTuple):
 class ClassMap:
     """Label -> class -> id, fitted on training data.
 
-    >>> classes = ClassMap(classes=("normal", "dos"), label_map={"normal": "normal", "smurf": "dos"}, benign="normal")
+    >>> label_map = {"normal": "normal", "smurf": "dos"}
+    >>> classes = ClassMap(classes=("normal", "dos"), label_map=label_map, benign="normal")
     >>> classes.encode(pa.array(["smurf", "normal", None, "worm"]))
     array([ 1,  0, -1, -2])
     """

@@ -305,7 +305,9 @@ def test_rows_that_are_not_of_the_encoding_are_set_aside(tmp_path: Path):
     parse_stats = ParseStats()
     assert rows_of(tmp_path / "f", Dialect(), ["a", "b"], parse_stats=parse_stats) == [["1", "2"], ["3", "4"]]
     assert (parse_stats.num_not_text, parse_stats.examples[0].line) == (1, 3)
-    with pytest.raises(DataError, match=r"f, line 3: bytes that are not valid in the encoding in .* 1 of 3 rows"):
+    with pytest.raises(
+        DataError, match=r"f, line 3: bytes that are not valid in the encoding in .* 1 of 3 rows"
+    ):
         parse_stats.check(0.1, "f")
 
 

@@ -1,4 +1,4 @@
-"""A new sensor format is one entry in `SENSOR_FORMATS`: it is read, inspected and followed without other changes."""
+"""A new sensor format is one entry in `SENSOR_FORMATS`, with which it is read, inspected and followed."""
 
 import io
 from collections.abc import Callable, Iterator

@@ -24,10 +24,10 @@ def suggest_combinations(schema: FlowSchema) -> tuple[Combination, ...]:
 
     A combination is suggested if both its columns are features.
 
-    >>> columns = [
-    ...     Column(name=name, kind=ColumnKind.COUNT, is_feature=True) for name in ("sbytes", "dbytes", "spkts")
-    ... ]
-    >>> [combination.name for combination in suggest_combinations(FlowSchema(name="flows", columns=tuple(columns)))]
+    >>> names = ("sbytes", "dbytes", "spkts")
+    >>> columns = tuple(Column(name=name, kind=ColumnKind.COUNT, is_feature=True) for name in names)
+    >>> schema = FlowSchema(name="flows", columns=columns)
+    >>> [combination.name for combination in suggest_combinations(schema)]
     ['sbytes_per_spkts', 'share_of_sbytes']
     """
     numbers = {

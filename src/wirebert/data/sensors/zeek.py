@@ -246,8 +246,8 @@ def _logs_in_file(conn: ZeekLog, head: bytes) -> dict[str, ZeekLog]:
 def is_joined_log(path: Path, paths: Collection[Path]) -> bool:
     """Whether `path` is a Zeek log that is joined with a conn log among `paths`.
 
-    >>> is_joined_log(Path("dns.log"), [Path("conn.log")]), is_joined_log(Path("conn.log"), [Path("conn.log")])
-    (True, False)
+    >>> [is_joined_log(Path(name), [Path("conn.log")]) for name in ("dns.log", "conn.log")]
+    [True, False]
     """
     return any(
         kind in path.name and path.with_name(path.name.replace(kind, "conn", 1)) in paths

@@ -6,8 +6,7 @@ pace, length, how much fails and what the hosts do are drawn anew for each captu
 so that a count by itself gives little away. About half of the captures hold an attack, of one kind.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
-# arguments.
+# The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -270,7 +269,7 @@ def _campaigns(scene: Scene, count: int) -> tuple[Codes, Numbers]:
 
 
 def _source(scene: Scene, campaign: Codes) -> Codes:
-    """Attackers from outside, or clients that do their work beside it."""
+    """Attackers from outside, or clients with benign flows too."""
     inside = one_each(scene, campaign, np.arange(NUM_CLIENTS))
     return np.where(
         share_of(scene, campaign, 0.65), inside, one_each(scene, campaign, scene.network.attackers)
@@ -290,7 +289,7 @@ CAPTURED_WORK: Mapping[Callable[[Scene, int], pa.Table], float] = {
     page_loads: 40.0,
     group_calls: 12.0,
 }
-"""What hosts of captures do, with weights around which they are drawn."""
+"""Benign activities of captures, with the mean of their weights."""
 
 CAPTURED_ATTACKS: Mapping[Callable[[Scene, int], pa.Table], str] = {
     spread: "scan",
@@ -300,6 +299,6 @@ CAPTURED_ATTACKS: Mapping[Callable[[Scene, int], pa.Table], str] = {
     slow_exfiltration: "exfiltration",
     syn_flood: "flood",
 }
-"""Attacks of captures, and what they are called."""
+"""Attacks of captures, and their labels."""
 
 _CHANCES = np.array([0.4, 0.2, 0.1, 0.1, 0.1, 0.1])

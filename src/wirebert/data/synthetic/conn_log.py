@@ -1,7 +1,6 @@
 """Generated flows as a labelled Zeek conn.log: what a sensor without content inspection leaves of them."""
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
-# arguments.
+# The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 

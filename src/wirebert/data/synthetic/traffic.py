@@ -1,13 +1,11 @@
-"""Generated traffic: labelled flows of a made-up network, any number of them, the same for the same seed.
+"""Generated traffic: any number of labelled flows of a generated network, the same for the same seed.
 
-A block of flows covers about a third of a day and depends on the seed and its place alone, so the first rows
-are the same however many are asked for, and memory does not grow with them. Classes overlap: no model can be
-right on every row, and some attacks (scans, guessing, beacons, slow theft) show themselves only over several
-flows.
+A block of flows covers about a third of a day and depends only on the seed and its index, so the first rows
+do not depend on the number of rows, and memory is constant. Classes overlap: no model can be right on every
+row, and some attacks (scans, brute force, beacons, slow exfiltration) are visible only over several flows.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
-# arguments.
+# The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -27,11 +25,11 @@ from wirebert.data.synthetic.wire import Scene
 FLOWS_PER_BLOCK = 8_000
 BLOCKS_PER_DAY = 3
 MIDNIGHT = np.datetime64("2026-03-02T00:00:00", "us")
-"""When generated time begins."""
+"""Start of the generated time."""
 MISSING = "-"
-"""What a generated CSV file holds where the sensor does not know."""
+"""A missing value in a generated CSV file."""
 LOSS = 0.01
-"""Share of values that the sensor loses, in the columns in which it loses some."""
+"""Fraction of values that the sensor loses, in the columns with losses."""
 
 _LOSSY = ("service", "duration_s", "src_payload_bytes", "dst_payload_bytes", "user_agent")
 _UID_LETTERS = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", np.uint8)
@@ -40,10 +38,9 @@ _UID_LETTERS = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm
 def generate(
     num_rows: int, seed: int, block_rows: int = 50_000, *, stealthy: bool = False
 ) -> Iterator[pa.Table]:
-    """Tables of `block_rows` flows (the last one shorter), in order of time; a column's missing values are
-    null.
+    """Tables of `block_rows` flows (the last one shorter), in order of time; missing values are null.
 
-    With `stealthy`, all attacks are such that only several flows together give them away.
+    With `stealthy`, all attacks are visible only over several flows.
 
     >>> first = next(generate(3, seed=0))
     >>> first.num_rows, first.column_names[:4], first.column_names[-1]

@@ -1,8 +1,6 @@
-"""How made-up connections look on the wire: from who, when and how much to the columns that a sensor
-writes."""
+"""Generated connections on the wire: from hosts, times and sizes to the columns that a sensor writes."""
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
-# arguments.
+# The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -24,7 +22,7 @@ from wirebert.data.synthetic.network import (
     server,
 )
 
-# How a TCP connection ended, in Zeek's words, and the flags seen in it.
+# Zeek's connection states, and the TCP flags of each.
 FLAGS = {
     "SF": "SAPF",
     "S0": "S",
@@ -40,7 +38,7 @@ _S0, _REJ = _STATES.index("S0"), _STATES.index("REJ")
 GOOD: Mapping[str, float] = {"SF": 0.925, "RSTO": 0.03, "RSTR": 0.02, "S1": 0.01, "OTH": 0.005, "S0": 0.01}
 
 PROBED_PORTS = np.array([22, 23, 80, 443, 445, 1433, 3306, 3389, 5900, 8080])
-"""Ports that scanners like and lost hosts knock on."""
+"""Ports that scanners and misconfigured hosts probe."""
 
 Numbers = Float64[np.ndarray, " flows"]
 Codes = Int64[np.ndarray, " flows"]
@@ -79,8 +77,7 @@ def connections(
     uri: pa.Array | None = None,
     user_agent: pa.Array | None = None,
 ) -> pa.Table:
-    """TCP connections; where the other side did not answer, there is no service, no content and no
-    request."""
+    """TCP connections; without an answer there is no service, no content and no request."""
     generator, count = scene.generator, len(time_s)
     state = generator.choice([_STATES.index(name) for name in states], count, p=list(states.values()))
     is_silent = (state == _S0) | (state == _REJ)
@@ -118,7 +115,7 @@ def datagrams(
     protocol: str = "udp",
     answered: float | int = 0.97,
 ) -> pa.Table:
-    """UDP or ICMP exchanges, of which a share is answered."""
+    """UDP or ICMP exchanges, a fraction of them answered."""
     generator, count = scene.generator, len(time_s)
     is_answered = generator.random(count) < answered
     columns = {
@@ -140,7 +137,7 @@ def datagrams(
 def knocks(
     scene: Scene, time_s: Numbers, source: Codes, destination: Codes, port: Codes, states: Mapping[str, float]
 ) -> pa.Table:
-    """TCP connections that hardly came to be: no content beyond a banner."""
+    """TCP probes: no content except for a banner."""
     generator, count = scene.generator, len(time_s)
     return connections(
         scene,
@@ -165,7 +162,7 @@ def calls(
     received: float | int,
     received_spread: float | int,
 ) -> pa.Table:
-    """Connections at the beat of each pair of hosts, `jitter` being the share of a period they may be off."""
+    """Periodic connections of each pair of hosts; `jitter` is a fraction of the period."""
     generator, (start_s, stop_s) = scene.generator, scene.span_s
     first = np.ceil((start_s - pairs.phase_s) / pairs.period_s)
     counts = (np.ceil((stop_s - pairs.phase_s) / pairs.period_s) - first).astype(np.int64)
@@ -198,8 +195,7 @@ def _table(
     port: Codes,
     columns: Mapping[str, pa.Array | Numbers | Codes],
 ) -> pa.Table:
-    """The flows of one activity, sensors' columns in order; hosts are numbers, times are seconds, still
-    unsorted."""
+    """The flows of one activity in sensor columns; hosts are numbers, times are seconds, not sorted."""
     client_port = scene.generator.integers(32_768, 61_000, len(time_s))
     ends = {
         "time_s": time_s,
@@ -214,7 +210,7 @@ def _table(
 
 
 def web_requests(scene: Scene, time_s: Numbers, source: Codes, uris: pa.Array, agents: pa.Array) -> pa.Table:
-    """Plain HTTP as the sensor sees it between the gateway and the web servers."""
+    """Plain HTTP between the gateway and the web servers."""
     generator, count = scene.generator, len(time_s)
     return connections(
         scene,
@@ -235,17 +231,17 @@ def web_requests(scene: Scene, time_s: Numbers, source: Codes, uris: pa.Array, a
 
 
 def by_day(scene: Scene, count: int) -> Numbers:
-    """Times at people's rhythm."""
+    """Times by people's activity."""
     return busy_time_s(scene.generator.uniform(scene.first_day, scene.last_day, count))
 
 
 def evenly(scene: Scene, count: int) -> Numbers:
-    """Times at machines' rhythm: day and night alike."""
+    """Uniform times, day and night."""
     return scene.generator.uniform(*scene.span_s, count)
 
 
 def bursts(scene: Scene, count: int, *, mean_size: float | int, gap_s: float | int) -> tuple[Codes, Numbers]:
-    """Number of the burst that each flow belongs to, and its time; bursts differ in size and pace."""
+    """The burst of each flow, and its time; bursts differ in size and pace."""
     generator, (start_s, stop_s) = scene.generator, scene.span_s
     num_bursts = max(1, round(count / mean_size))
     weights = generator.exponential(1.0, num_bursts) + 0.2
@@ -261,7 +257,7 @@ def bursts(scene: Scene, count: int, *, mean_size: float | int, gap_s: float | i
 
 
 def clients(scene: Scene, count: int) -> Codes:
-    """Inside clients, the infected ones among them."""
+    """Inside clients, including infected ones."""
     return scene.generator.integers(0, NUM_CLIENTS, count)
 
 
@@ -271,18 +267,18 @@ def outside(scene: Scene, count: int) -> Codes:
 
 
 def popular_outside(scene: Scene, count: int) -> Codes:
-    """Outside hosts, a few of them much more often than the rest."""
+    """Outside hosts, some of them much more often than others."""
     return FIRST_OUTSIDE + (scene.generator.random(count) ** 4 * NUM_OUTSIDE).astype(np.int64)
 
 
 def visitors(scene: Scene, count: int, *, attackers: float | int) -> Codes:
-    """Outside hosts, with a share of hosts that attack at other times."""
+    """Outside hosts, a fraction of which attack at other times."""
     known = scene.generator.choice(scene.network.attackers, count)
     return np.where(scene.generator.random(count) < attackers, known, outside(scene, count))
 
 
 def attack_source(scene: Scene, campaign: Codes, *, inside: float | int) -> Codes:
-    """One attacker per campaign: outside, or in a share of campaigns an infected client."""
+    """One attacker per campaign: outside, or in a fraction of campaigns an infected client."""
     infected = one_each(scene, campaign, scene.network.infected)
     return np.where(
         share_of(scene, campaign, inside), infected, one_each(scene, campaign, scene.network.attackers)
@@ -290,12 +286,12 @@ def attack_source(scene: Scene, campaign: Codes, *, inside: float | int) -> Code
 
 
 def one_each(scene: Scene, group: Codes, pool: Int64[np.ndarray, " pool"]) -> Codes:
-    """One of the pool per group, for each flow of it."""
+    """One member of the pool per group, for each flow of the group."""
     return scene.generator.choice(pool, int(group.max(initial=0)) + 1)[group]
 
 
 def share_of(scene: Scene, group: Codes, share: float | int) -> Bool[np.ndarray, " flows"]:
-    """True for all flows of a share of the groups."""
+    """True for all flows of a fraction of the groups."""
     return (scene.generator.random(int(group.max(initial=0)) + 1) < share)[group]
 
 
@@ -313,7 +309,7 @@ def around(generator: np.random.Generator, count: int, middle: float | int, spre
 
 
 def choose(generator: np.random.Generator, count: int, chances: Mapping[int, float]) -> Codes:
-    """Numbers with their chances, which sum to one."""
+    """Numbers by their probabilities, which sum to one."""
     return generator.choice(np.array(list(chances)), count, p=list(chances.values()))
 
 
