@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64
 
+from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.config import DataConfig
 from wirebert.data.schema.schema import FlowSchema, missing_name
 from wirebert.errors import DataError
@@ -85,7 +86,7 @@ class ClassMap:
         chunks = labels.chunks if isinstance(labels, pa.ChunkedArray) else [labels]
         ids = [np.empty(0, np.int64)]
         for chunk in chunks:
-            codes = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
+            codes = dictionary_encode(chunk)
             texts: list[str | None] = codes.dictionary.to_pylist()
             index = codes.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
             ids.append(self.encode_names(texts)[index])

@@ -19,8 +19,7 @@ PAIRS = (
 
 
 def suggest_combinations(schema: FlowSchema) -> tuple[Combination, ...]:
-    """Bytes per packet, one side's share of both, rates over duration, service with state, protocol with
-    service.
+    """Bytes per packet, shares of one side, rates over duration, service with state, protocol with service.
 
     A combination is suggested if both its columns are features.
 

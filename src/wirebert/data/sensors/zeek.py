@@ -397,7 +397,7 @@ def _canonical(arrays: Mapping[str, pa.Array], table: SensorTable) -> dict[str, 
 
 
 def _flags_of(history: str, letters: Mapping[str, str]) -> str:
-    """`ShADadFf` -> the flags its letters stand for."""
+    """`ShADadFf` -> the flags of its letters."""
     return "".join(letters.get(letter.upper(), "") for letter in set(history))
 
 

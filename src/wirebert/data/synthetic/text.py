@@ -49,9 +49,11 @@ def _scalar(text: str) -> pa.StringScalar:
     return pa.scalar(text, pa.string())
 
 
-def either(generator: np.random.Generator, share: float | int, first: pa.Array, second: pa.Array) -> pa.Array:
+def either(
+    generator: np.random.Generator, fraction: float | int, first: pa.Array, second: pa.Array
+) -> pa.Array:
     """The first text in a fraction of the rows, the second in the others."""
-    return pc.if_else(pa.array(generator.random(len(first)) < share), first, second)
+    return pc.if_else(pa.array(generator.random(len(first)) < fraction), first, second)
 
 
 def mixture(

@@ -49,8 +49,8 @@ def generate(
     network = Network(seed)
     waiting: list[pa.Table] = []
     num_waiting = num_done = 0
-    for place in range(-(-num_rows // FLOWS_PER_BLOCK)):
-        flows = _block(network, place, stealthy=stealthy)
+    for block_index in range(-(-num_rows // FLOWS_PER_BLOCK)):
+        flows = _block(network, block_index, stealthy=stealthy)
         waiting.append(flows.slice(0, num_rows - num_done))
         num_done += waiting[-1].num_rows
         num_waiting += waiting[-1].num_rows
@@ -70,14 +70,15 @@ def write_csv(path: str | Path, num_rows: int, seed: int, *, stealthy: bool = Fa
             file.write(_csv_lines(table))
 
 
-def _block(network: Network, place: int, *, stealthy: bool) -> pa.Table:
-    generator = np.random.default_rng([network.seed, 7, place])
-    scene = Scene(network, generator, place / BLOCKS_PER_DAY, (place + 1) / BLOCKS_PER_DAY)
+def _block(network: Network, block_index: int, *, stealthy: bool) -> pa.Table:
+    generator = np.random.default_rng([network.seed, 7, block_index])
+    scene = Scene(network, generator, block_index / BLOCKS_PER_DAY, (block_index + 1) / BLOCKS_PER_DAY)
     parts = [(activity(scene), "benign") for activity in BENIGN_CALLS]
     parts += [(attack(scene), attack.__name__) for attack in ATTACK_CALLS if not stealthy]
     attacks = STEALTHY_ATTACKS if stealthy else ATTACKS
     parts += [
-        (attack(scene, round(share * FLOWS_PER_BLOCK)), attack.__name__) for attack, share in attacks.items()
+        (attack(scene, round(fraction * FLOWS_PER_BLOCK)), attack.__name__)
+        for attack, fraction in attacks.items()
     ]
     weights = np.array(list(BENIGN.values()))
     rest = FLOWS_PER_BLOCK - sum(flows.num_rows for flows, _ in parts)

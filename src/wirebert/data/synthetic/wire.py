@@ -84,21 +84,23 @@ def connections(
     tries = np.where(state == _S0, generator.integers(1, 4, count), 1)
     # A silent connection lasts as long as its sender tries: 1 s to the second packet, 2 s more to the third.
     waited = np.where(tries > 1, 2.0 ** (tries - 1) - 1, np.nan)
-    seen = ~is_silent
-    sent_packets = np.where(seen, 3 + np.ceil(sent / 1_300) + np.floor(received / 2_900), tries)
-    received_packets = np.where(seen, 3 + np.ceil(received / 1_300) + np.floor(sent / 2_900), state == _REJ)
+    has_answer = ~is_silent
+    sent_packets = np.where(has_answer, 3 + np.ceil(sent / 1_300) + np.floor(received / 2_900), tries)
+    received_packets = np.where(
+        has_answer, 3 + np.ceil(received / 1_300) + np.floor(sent / 2_900), state == _REJ
+    )
     columns = {
         "protocol": same("tcp", count),
-        "service": pc.if_else(pa.array(seen), service, pa.scalar(None, pa.string())),
+        "service": pc.if_else(pa.array(has_answer), service, pa.scalar(None, pa.string())),
         "conn_state": pa.array(_STATES).take(pa.array(state)),
         "tcp_flags": pa.array([FLAGS[name] for name in _STATES]).take(pa.array(state)),
-        "duration_s": np.where(seen, duration_s, waited),
-        "src_payload_bytes": np.where(seen, np.round(sent), np.where(tries > 1, 0, np.nan)),
-        "dst_payload_bytes": np.where(seen, np.round(received), np.where(tries > 1, 0, np.nan)),
+        "duration_s": np.where(has_answer, duration_s, waited),
+        "src_payload_bytes": np.where(has_answer, np.round(sent), np.where(tries > 1, 0, np.nan)),
+        "dst_payload_bytes": np.where(has_answer, np.round(received), np.where(tries > 1, 0, np.nan)),
         "src_packets": sent_packets.astype(np.int64),
         "dst_packets": received_packets.astype(np.int64),
-        "uri": _kept(uri, seen),
-        "user_agent": _kept(user_agent, seen),
+        "uri": _values_where(uri, has_answer),
+        "user_agent": _values_where(user_agent, has_answer),
     }
     return _table(scene, time_s, source, destination, port, columns)
 
@@ -246,11 +248,11 @@ def bursts(scene: Scene, count: int, *, mean_size: float | int, gap_s: float | i
     num_bursts = max(1, round(count / mean_size))
     weights = generator.exponential(1.0, num_bursts) + 0.2
     burst = np.sort(generator.choice(num_bursts, count, p=weights / weights.sum()))
-    place = np.arange(count) - np.searchsorted(burst, np.arange(num_bursts))[burst]
+    index = np.arange(count) - np.searchsorted(burst, np.arange(num_bursts))[burst]
     sizes = np.bincount(burst, minlength=num_bursts)
     gaps_s = np.minimum(gap_s * around(generator, num_bursts, 1.0, 0.5), (stop_s - start_s) / (sizes + 2))
     starts_s = start_s + generator.random(num_bursts) * (stop_s - start_s - (sizes + 1) * gaps_s)
-    return burst, starts_s[burst] + (place + generator.random(count)) * gaps_s[burst]
+    return burst, starts_s[burst] + (index + generator.random(count)) * gaps_s[burst]
 
 
 # Who
@@ -273,8 +275,8 @@ def popular_outside(scene: Scene, count: int) -> Codes:
 
 def visitors(scene: Scene, count: int, *, attackers: float | int) -> Codes:
     """Outside hosts, a fraction of which attack at other times."""
-    known = scene.generator.choice(scene.network.attackers, count)
-    return np.where(scene.generator.random(count) < attackers, known, outside(scene, count))
+    attacking = scene.generator.choice(scene.network.attackers, count)
+    return np.where(scene.generator.random(count) < attackers, attacking, outside(scene, count))
 
 
 def attack_source(scene: Scene, campaign: Codes, *, inside: float | int) -> Codes:
@@ -290,9 +292,9 @@ def one_each(scene: Scene, group: Codes, pool: Int64[np.ndarray, " pool"]) -> Co
     return scene.generator.choice(pool, int(group.max(initial=0)) + 1)[group]
 
 
-def share_of(scene: Scene, group: Codes, share: float | int) -> Bool[np.ndarray, " flows"]:
+def share_of(scene: Scene, group: Codes, fraction: float | int) -> Bool[np.ndarray, " flows"]:
     """True for all flows of a fraction of the groups."""
-    return (scene.generator.random(int(group.max(initial=0)) + 1) < share)[group]
+    return (scene.generator.random(int(group.max(initial=0)) + 1) < fraction)[group]
 
 
 # What
@@ -329,6 +331,6 @@ def scattered(values: pa.Array, chosen: Bool[np.ndarray, " flows"]) -> pa.Array:
     return values.take(pa.array(np.cumsum(chosen) - 1, mask=~chosen))
 
 
-def _kept(values: pa.Array | None, is_kept: Bool[np.ndarray, " flows"]) -> pa.Array:
-    nothing = pa.nulls(len(is_kept), pa.string())
-    return nothing if values is None else pc.if_else(pa.array(is_kept), values, nothing)
+def _values_where(values: pa.Array | None, is_present: Bool[np.ndarray, " flows"]) -> pa.Array:
+    nothing = pa.nulls(len(is_present), pa.string())
+    return nothing if values is None else pc.if_else(pa.array(is_present), values, nothing)
