@@ -205,10 +205,9 @@ class ZeekFlows:
                 records, _, has_record = side.look_up(keys)
                 for name in records.column_names:
                     column = combine_chunks(records[name])
-                    before = canonical.get(name)
-                    # quic.log and ssl.log both name the server: the first log that knows the flow is
-                    # believed.
-                    canonical[name] = column if before is None else pc.if_else(has_record, column, before)
+                    if name in canonical:  # quic.log and ssl.log both name the server
+                        column = pc.if_else(has_record, column, canonical[name])
+                    canonical[name] = column
             yield pa.table({name: canonical[name] for name in self.names})
 
 
@@ -244,11 +243,7 @@ def _logs_in_file(conn: ZeekLog, head: bytes) -> dict[str, ZeekLog]:
 
 
 def is_joined_log(path: Path, paths: Collection[Path]) -> bool:
-    """Whether `path` is a Zeek log that is joined with a conn log among `paths`.
-
-    >>> [is_joined_log(Path(name), [Path("conn.log")]) for name in ("dns.log", "conn.log")]
-    [True, False]
-    """
+    """Whether `path` is a Zeek log that is joined with a conn log among `paths`."""
     return any(
         kind in path.name and path.with_name(path.name.replace(kind, "conn", 1)) in paths
         for kind in sensor_table("zeek").joined
@@ -283,14 +278,14 @@ def _recognise(path: Path, head: bytes, compression: Compression, where: str) ->
         where=where,
         compression=compression,
         layout="json",
-        kind=log_name if isinstance(log_name, str) else "conn" if is_conn else _kind_of(path),
+        kind=log_name
+        if isinstance(log_name, str)
+        else "conn"
+        if is_conn
+        else re.split(r"[._]", path.name)[0],
         fields=_names_of(flows or lines),
         is_named=isinstance(log_name, str),
     )
-
-
-def _kind_of(path: Path) -> str:
-    return re.split(r"[._]", path.name)[0]
 
 
 def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: str) -> ZeekLog:
@@ -316,7 +311,7 @@ def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: st
         where=where,
         compression=compression,
         layout="tabs",
-        kind=kind.group(1).decode() if kind else _kind_of(path),
+        kind=kind.group(1).decode() if kind else re.split(r"[._]", path.name)[0],
         fields=names,
         separator=character,
         has_gaps=LABEL_GAP in fields.group(1),
@@ -324,7 +319,6 @@ def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: st
 
 
 def _objects_of(head: bytes) -> list[Mapping[str, object]]:
-    """The JSON objects among the first lines."""
     objects: list[Mapping[str, object]] = []
     for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:JSON_HEAD_LINES]:
         try:
@@ -337,7 +331,6 @@ def _objects_of(head: bytes) -> list[Mapping[str, object]]:
 
 
 def _names_of(objects: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
-    """The names of all fields, in order of appearance."""
     return tuple(dict.fromkeys(name for one in objects for name in one))
 
 
@@ -350,7 +343,6 @@ def _json_type(name: str) -> pa.DataType:
 
 
 def _present(log: ZeekLog, columns: Mapping[str, str]) -> dict[str, str]:
-    """Canonical column -> field, for the fields of the log."""
     return {name: raw for name, raw in columns.items() if raw in log.fields}
 
 
