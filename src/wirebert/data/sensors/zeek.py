@@ -1,6 +1,4 @@
-"""Zeek's conn.log (tabs or JSON, labelled or not) -> canonical columns, joined with the dns, http, ssl, quic
-and weird logs in the same folder. Any other tab-separated Zeek log is read as a plain table.
-"""
+"""Zeek's conn.log joined with its dns, http, ssl, quic and weird logs; other tab-separated logs as tables."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -78,9 +76,8 @@ class ZeekLog:
     ) -> Iterator[pa.Table]:
         """Blocks of the log's columns (for a JSON log only `wanted`), not interpreted."""
         schema = self._json_schema(wanted or self.fields) if self.layout == "json" else None
-        of_kind = re.compile(
-            rb'^.*"_path"\s*:\s*"' + re.escape(self.kind.encode()) + rb'".*(?:\n|\Z)', re.MULTILINE
-        )
+        path_field = rb'"_path"\s*:\s*"' + re.escape(self.kind.encode()) + rb'"'
+        of_kind = re.compile(rb"^.*" + path_field + rb".*(?:\n|\Z)", re.MULTILINE)
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
             if schema is not None and self.is_named:
                 lines = of_kind.findall(block)
@@ -227,9 +224,8 @@ def open_zeek(path: Path, head: bytes, compression: Compression, where: str) -> 
             neighbour_log = _recognise(neighbour, text, packed, str(neighbour))
             if neighbour_log and neighbour_log.kind == kind and "uid" in neighbour_log.fields:
                 joined[kind] = neighbour_log
-    return ZeekFlows(
-        conn=log, joined=tuple(joined[kind] for kind in sensor_table("zeek").joined if kind in joined)
-    )
+    kinds = [kind for kind in sensor_table("zeek").joined if kind in joined]
+    return ZeekFlows(conn=log, joined=tuple(joined[kind] for kind in kinds))
 
 
 def _logs_in_file(conn: ZeekLog, head: bytes) -> dict[str, ZeekLog]:
