@@ -1,6 +1,6 @@
 """Small traffic files written in many ways, each with the table that it holds.
 
-A case is what stands in the file, and the answer: the delimiter, the names, the first row, and how many rows there are.
+A case is the content of a file, and the answer: delimiter, names, first row, and number of rows.
 What is not said is usual: UTF-8, quote `"`, no escape character, nothing before, between or after the rows.
 """
 

@@ -19,7 +19,8 @@ EVE = (
 )
 ARGUS = (
     "StartTime,Dur,Proto,SrcAddr,Sport,Dir,DstAddr,Dport,State,sTos,dTos,TotPkts,TotBytes,SrcBytes,SrcPkts,Label\n"
-    "2019/04/04 16:23:00.355768,1.5,tcp,10.0.0.1,4800,->,10.0.0.2,443,SPA_SRPA,0,,3,300,200,2,flow=Background\n"
+    "2019/04/04 16:23:00.355768,1.5,tcp,10.0.0.1,4800,->,10.0.0.2,443,SPA_SRPA,0,,"
+    "3,300,200,2,flow=Background\n"
 )
 
 
@@ -52,7 +53,8 @@ def test_logs_of_two_sensors_are_one_table(tmp_path: Path):
 def test_a_schema_of_the_files_own_names_reads_it_as_any_table(tmp_path: Path):
     (tmp_path / "a.binetflow").write_text(ARGUS)
     (tmp_path / "own.toml").write_text(
-        'name = "own"\n[[columns]]\nname = "TotBytes"\nkind = "count"\n[[columns]]\nname = "Label"\nkind = "label"\n'
+        'name = "own"\n[[columns]]\nname = "TotBytes"\nkind = "count"\n'
+        '[[columns]]\nname = "Label"\nkind = "label"\n'
     )
     flows = open_flows(tmp_path / "a.binetflow", DataConfig(schema=str(tmp_path / "own.toml")))
     assert flows.dialect.format == "delimited"
@@ -92,7 +94,10 @@ def test_all_sensors_of_the_shared_data_are_one_table(data_dir: Path):
 def test_every_sensor_has_the_columns_that_a_model_needs(data_dir: Path, log: str):
     """What a model trained on one sensor has to find in the logs of another."""
     flows = open_flows(data_dir / log)
-    needed = "src_ip dst_ip dst_port protocol conn_state duration_s src_ip_bytes dst_ip_bytes src_packets dst_packets"
+    needed = (
+        "src_ip dst_ip dst_port protocol conn_state duration_s src_ip_bytes dst_ip_bytes "
+        "src_packets dst_packets"
+    )
     kinds = known_schemas()["canonical"]
     for name in needed.split():
         assert flows.schema.column(name).kind is kinds.column(name).kind

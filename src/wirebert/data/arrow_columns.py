@@ -30,8 +30,7 @@ def seconds_of(column: pa.ChunkedArray | pa.Array) -> Float64[np.ndarray, " rows
     >>> seconds_of(pa.array(["1970-01-01T00:01:00.5", "1970/01/01 00:02", "90", None]))
     array([ 60.5, 120. ,  90. ,   nan])
     """
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    encoded = whole if isinstance(whole, pa.DictionaryArray) else whole.dictionary_encode()
+    encoded = dictionary_encode(column)
     values = encoded.dictionary
     if pa.types.is_string(values.type):
         distinct = _text_seconds(values)
@@ -53,13 +52,13 @@ def _text_seconds(texts: pa.Array) -> Float64[np.ndarray, " values"]:
     whole = pc.replace_substring_regex(
         dates, r"^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d)( ?[+-]\d\d:?\d\d|Z)?$", r"\1:00\2"
     )
-    seconds_found = _as_seconds(epoch_us(whole))
+    parsed = _as_seconds(epoch_us(whole))
     for layout in TIME_FORMATS:
-        if not np.isnan(seconds_found).any():
+        if not np.isnan(parsed).any():
             break
         tried = _as_seconds(pc.strptime(dates, format=layout, unit="us", error_is_null=True))
-        seconds_found = np.where(np.isnan(seconds_found), tried, seconds_found)
-    seconds[rest] = seconds_found
+        parsed = np.where(np.isnan(parsed), tried, parsed)
+    seconds[rest] = parsed
     return seconds
 
 
@@ -120,7 +119,7 @@ def to_integers(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     array = combine_chunks(column)
     if pa.types.is_integer(array.type):
         return array.cast(pa.int64())
-    encoded = dictionary_encode(to_texts(array) if not isinstance(array, pa.DictionaryArray) else array)
+    encoded = dictionary_encode(array if isinstance(array, pa.DictionaryArray) else to_texts(array))
     values = pc.utf8_trim_whitespace(encoded.dictionary)
     is_whole = pc.match_substring_regex(values, r"^[0-9]{1,18}$")
     return pc.if_else(is_whole, values, pa.scalar(None, pa.string())).cast(pa.int64()).take(encoded.indices)

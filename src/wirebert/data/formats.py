@@ -35,7 +35,7 @@ def open_source(
     If `schema` names the file's raw columns rather than canonical ones, the file is read as a plain table.
     """
     for sensor in SENSOR_FORMATS.values():
-        log = sensor.open(path, head, compression, where)
+        log = sensor.open_log(path, head, compression, where)
         if log is not None:
             return None if schema is not None and _names_raw_columns(schema, log) else log
     return open_arrow(path, head, compression, where) or open_json_lines(

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64
 
+from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.config import DataConfig
 from wirebert.data.schema.schema import FlowSchema, missing_name
 from wirebert.errors import DataError
@@ -47,7 +48,8 @@ class ClassShare(NamedTuple):
 class ClassMap:
     """Label -> class -> id, fitted on training data.
 
-    >>> classes = ClassMap(classes=("normal", "dos"), label_map={"normal": "normal", "smurf": "dos"}, benign="normal")
+    >>> label_map = {"normal": "normal", "smurf": "dos"}
+    >>> classes = ClassMap(classes=("normal", "dos"), label_map=label_map, benign="normal")
     >>> classes.encode(pa.array(["smurf", "normal", None, "worm"]))
     array([ 1,  0, -1, -2])
     """
@@ -84,7 +86,7 @@ class ClassMap:
         chunks = labels.chunks if isinstance(labels, pa.ChunkedArray) else [labels]
         ids = [np.empty(0, np.int64)]
         for chunk in chunks:
-            codes = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
+            codes = dictionary_encode(chunk)
             texts: list[str | None] = codes.dictionary.to_pylist()
             index = codes.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
             ids.append(self.encode_names(texts)[index])

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64, UInt64
 
-from wirebert.data.arrow_columns import seconds_of
+from wirebert.data.arrow_columns import dictionary_encode, seconds_of
 from wirebert.data.checks.findings import Finding, Severity, format_names, format_row_count, row_name
 from wirebert.data.checks.profile import FlowSource, TableProfile
 from wirebert.data.config import DataConfig, Split
@@ -283,7 +283,7 @@ def column_groups(flows: FlowSource, name: str) -> Int64[np.ndarray, " rows"]:
     codes: dict[object, int] = {}
     groups = [np.empty(0, np.int64)]
     for values in _column(flows, name):
-        encoded = values if isinstance(values, pa.DictionaryArray) else values.dictionary_encode()
+        encoded = dictionary_encode(values)
         ids = [codes.setdefault(value, len(codes)) for value in [*encoded.dictionary.to_pylist(), None]]
         groups.append(np.array(ids)[encoded.indices.fill_null(len(ids) - 1).to_numpy()])
     return np.concatenate(groups)

@@ -57,7 +57,7 @@ def column(seen: TableProfile, name: str) -> ColumnProfile:
 
 
 def as_dictionaries(plain: pa.Table, rotate: int = 0) -> pa.Table:
-    """The same values as dictionary columns; `rotate` turns the order of the dictionary, unused entries included."""
+    """The same values as dictionary columns; `rotate` rotates the dictionary, with unused entries."""
     columns: dict[str, pa.DictionaryArray] = {}
     for name in plain.column_names:
         values = plain.column(name).combine_chunks()

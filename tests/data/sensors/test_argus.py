@@ -7,8 +7,14 @@ import pytest
 from wirebert.data.dialect import read_head
 from wirebert.data.sensors.argus import ArgusFlows, open_argus
 
-HEADER = "StartTime,Dur,Proto,SrcAddr,Sport,Dir,DstAddr,Dport,State,sTos,dTos,TotPkts,TotBytes,SrcBytes,SrcPkts,Label"
-ROW = "2019/04/04 16:23:00.355768,1.5,tcp,10.0.0.1,4800,   ->,10.0.0.2,443,SPA_SRPA,0,164,3,300,200,2,flow=Background"
+HEADER = (
+    "StartTime,Dur,Proto,SrcAddr,Sport,Dir,DstAddr,Dport,State,sTos,dTos,"
+    "TotPkts,TotBytes,SrcBytes,SrcPkts,Label"
+)
+ROW = (
+    "2019/04/04 16:23:00.355768,1.5,tcp,10.0.0.1,4800,   ->,10.0.0.2,443,SPA_SRPA,0,164,"
+    "3,300,200,2,flow=Background"
+)
 
 
 def source_of(path: Path) -> ArgusFlows:

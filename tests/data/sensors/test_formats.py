@@ -1,4 +1,4 @@
-"""A new sensor format is one entry in `SENSOR_FORMATS`: it is read, inspected and followed without other changes."""
+"""A new sensor format is one entry in `SENSOR_FORMATS`, with which it is read, inspected and followed."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ def open_toy(path: Path, head: bytes, compression: Compression, where: str) -> S
 @pytest.fixture
 def toy_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     table = parse_sensor_table("toy", {"title": "Toy", "columns": COLUMNS})
-    toy = SensorFormat(name="toy", open=open_toy, table=lambda: table, can_be_followed=True)
+    toy = SensorFormat(name="toy", open_log=open_toy, table=lambda: table, can_be_followed=True)
     monkeypatch.setitem(SENSOR_FORMATS, "toy", toy)
     path = tmp_path / "flows.log"
     path.write_text("".join(f"TOY {i}.5 10.0.0.{i % 7} 10.0.1.1 tcp {i % 5}\n" for i in range(200)))

@@ -12,7 +12,8 @@ from wirebert.errors import DataError
 
 FIELDS: list[str] = [
     *(
-        "ts uid id.orig_h id.orig_p id.resp_h id.resp_p proto service duration orig_bytes resp_bytes conn_state missed_bytes "
+        "ts uid id.orig_h id.orig_p id.resp_h id.resp_p proto service duration orig_bytes resp_bytes "
+        "conn_state missed_bytes "
         "history orig_pkts orig_ip_bytes resp_pkts resp_ip_bytes"
     ).split()
 ]
@@ -217,7 +218,7 @@ def test_labels_of_real_logs(data_dir: Path):
 
 def test_real_json_logs_are_joined(data_dir: Path):
     table = rows_of(data_dir / "sensors" / "zeek-json" / "conn.log")
-    # 109 of the 576 flows have a uid that http.log holds, 205 one that ssl.log holds (counted with jq and comm).
+    # 109 of the 576 flows have a uid of http.log, 205 one of ssl.log (counted with jq and comm).
     assert table.num_rows - table["http_method"].null_count == 109
     assert table.num_rows - table["ssl_version"].null_count == 205
 

@@ -1,4 +1,4 @@
-# The pyarrow stubs lack type arguments at run time, and know neither plain values as arguments nor columns without null.
+# The pyarrow stubs lack type arguments, and know neither plain values as arguments nor columns without null.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
 # pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 # pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportReturnType=false

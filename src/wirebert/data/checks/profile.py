@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64, Int32, Int64, Shaped, UInt64
 
+from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.hashing import NULL_HASH, mix, number_hashes, text_hashes
 from wirebert.data.labels import ClassMap
 from wirebert.data.sampling import RowSampler, Sample
@@ -245,7 +246,7 @@ def _profile_block(
 
 def _shape_hashes(chunk: pa.Array) -> "_ValueHashes":
     """Hashes of texts after replacing digits with 0."""
-    encoded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
+    encoded = dictionary_encode(chunk)
     texts = pc.replace_substring_regex(encoded.dictionary, r"\d", "0")
     hashes = np.append(text_hashes(texts), NULL_HASH)
     return _ValueHashes(hashes, encoded.indices.fill_null(len(texts)).to_numpy().astype(np.int64))
@@ -364,7 +365,7 @@ def _label_codes(block: pa.Table, schema: FlowSchema, codes: dict[str, int]) -> 
         return np.full(block.num_rows, -1, np.int32)
     parts = [np.empty(0, np.int32)]
     for chunk in block.column(schema.label).chunks:
-        encoded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
+        encoded = dictionary_encode(chunk)
         index = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
         is_met = np.bincount(index, minlength=len(encoded.dictionary) + 1) > 0
         texts: list[str | None] = encoded.dictionary.to_pylist()

@@ -72,7 +72,8 @@ def parse_key_values(
 
     >>> parse_key_values(["protocol_type:tcp, service=http", "service = dns"]).to_pydict()
     {'protocol_type': ['tcp', None], 'service': ['http', 'dns']}
-    >>> parse_key_values(["protocol_type:tcp, service"])["protocol_type"].to_pylist()  # no key follows: part of the value
+    >>> # No key follows the comma, so it is part of the value.
+    >>> parse_key_values(["protocol_type:tcp, service"])["protocol_type"].to_pylist()
     ['tcp, service']
     >>> parse_key_values(["GET /index.html"])
     Traceback (most recent call last):

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 
 from wirebert.data.accounting import ParseStats
+from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.schema.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema
 from wirebert.errors import DataError
 
@@ -177,7 +178,7 @@ def _convert_column(array: pa.Array, column: Column, invalid: InvalidValues, fir
     if column.kind.is_numeric and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
         numbers = array.cast(pa.float64(), safe=False)
         return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
-    raw = array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
+    raw = dictionary_encode(array)
     if pa.types.is_string(raw.dictionary.type):
         _count_padded(raw, column, invalid)
     encoded = _dictionary(raw)
@@ -235,7 +236,7 @@ def _row_counts(encoded: pa.DictionaryArray) -> Int64[np.ndarray, " values"]:
 
 def _dictionary(array: pa.Array) -> pa.DictionaryArray:
     """The column as dictionary<int32, string> of stripped, distinct values."""
-    encoded = array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
+    encoded = dictionary_encode(array)
     values = encoded.dictionary
     if pa.types.is_floating(values.type):
         values = pa.array([_number_text(number) for number in values.to_pylist()], pa.string())

@@ -33,7 +33,10 @@ from wirebert.data.schema.conversion import NUMBER_PATTERN, as_text
 from wirebert.data.schema.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema, missing_name
 from wirebert.errors import SchemaError
 
-ADDRESS = r"^(\d{1,3}(\.\d{1,3}){3}|[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}|[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}(%\w+)?)$"
+ADDRESS = (
+    r"^(\d{1,3}(\.\d{1,3}){3}|[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}"
+    r"|[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}(%\w+)?)$"
+)
 DATE = r"^\d{4}[-/.]\d\d?[-/.]\d\d?([T ].*)?$|^\d\d?[-/.]\d\d?[-/.]\d{4}( .*)?$"
 FLAG_PATTERN = r"^[FSRPAUECWN.\-]{1,10}$|^0x[0-9a-fA-F]{1,4}$|^\d{1,3}$"
 CODE_LIKE = re.compile(r"^[A-Za-z0-9+/=_:{}\-]{8,}$")

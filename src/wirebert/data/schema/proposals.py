@@ -19,15 +19,14 @@ PAIRS = (
 
 
 def suggest_combinations(schema: FlowSchema) -> tuple[Combination, ...]:
-    """Bytes per packet, one side's share of both, rates over duration, service with state, protocol with
-    service.
+    """Bytes per packet, shares of one side, rates over duration, service with state, protocol with service.
 
     A combination is suggested if both its columns are features.
 
-    >>> columns = [
-    ...     Column(name=name, kind=ColumnKind.COUNT, is_feature=True) for name in ("sbytes", "dbytes", "spkts")
-    ... ]
-    >>> [combination.name for combination in suggest_combinations(FlowSchema(name="flows", columns=tuple(columns)))]
+    >>> names = ("sbytes", "dbytes", "spkts")
+    >>> columns = tuple(Column(name=name, kind=ColumnKind.COUNT, is_feature=True) for name in names)
+    >>> schema = FlowSchema(name="flows", columns=columns)
+    >>> [combination.name for combination in suggest_combinations(schema)]
     ['sbytes_per_spkts', 'share_of_sbytes']
     """
     numbers = {

@@ -13,7 +13,7 @@ from wirebert.data.sensors.zeek import is_joined_log, open_zeek
 SENSOR_FORMATS: dict[str, SensorFormat] = {
     "zeek": SensorFormat(
         name="zeek",
-        open=open_zeek,
+        open_log=open_zeek,
         table=partial(sensor_table, "zeek"),
         can_be_followed=True,
         is_joined_file=is_joined_log,
@@ -21,23 +21,23 @@ SENSOR_FORMATS: dict[str, SensorFormat] = {
     ),
     "suricata": SensorFormat(
         name="suricata",
-        open=open_suricata,
+        open_log=open_suricata,
         table=partial(sensor_table, "suricata"),
         can_be_followed=True,
         computed_from_joined=("num_alerts",),
     ),
     "nfdump": SensorFormat(
-        name="nfdump", open=open_nfdump, table=partial(sensor_table, "nfdump"), can_be_followed=False
+        name="nfdump", open_log=open_nfdump, table=partial(sensor_table, "nfdump"), can_be_followed=False
     ),
     "argus": SensorFormat(
         name="argus",
-        open=open_argus,
+        open_log=open_argus,
         table=partial(sensor_table, "argus"),
         can_be_followed=True,
         suffixes=(".binetflow",),
     ),
     "ton_iot": SensorFormat(
-        name="ton_iot", open=open_ton_iot, table=partial(sensor_table, "ton_iot"), can_be_followed=False
+        name="ton_iot", open_log=open_ton_iot, table=partial(sensor_table, "ton_iot"), can_be_followed=False
     ),
 }
 """Formats by name, in the order in which a file is tried."""

@@ -26,7 +26,7 @@ class SensorFormat:
     """One sensor format: how to recognise, open and follow its logs."""
 
     name: str
-    open: Callable[[Path, bytes, Compression, str], SensorLog | None]
+    open_log: Callable[[Path, bytes, Compression, str], SensorLog | None]
     """Path, first bytes, compression, name in messages -> the log; None for a file of another format."""
     table: Callable[[], SensorTable]
     """The names and values of the format in canonical ones."""

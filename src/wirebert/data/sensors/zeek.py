@@ -1,6 +1,4 @@
-"""Zeek's conn.log (tabs or JSON, labelled or not) -> canonical columns, joined with the dns, http, ssl, quic
-and weird logs in the same folder. Any other tab-separated Zeek log is read as a plain table.
-"""
+"""Zeek's conn.log joined with its dns, http, ssl, quic and weird logs; other tab-separated logs as tables."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -78,9 +76,8 @@ class ZeekLog:
     ) -> Iterator[pa.Table]:
         """Blocks of the log's columns (for a JSON log only `wanted`), not interpreted."""
         schema = self._json_schema(wanted or self.fields) if self.layout == "json" else None
-        of_kind = re.compile(
-            rb'^.*"_path"\s*:\s*"' + re.escape(self.kind.encode()) + rb'".*(?:\n|\Z)', re.MULTILINE
-        )
+        path_field = rb'"_path"\s*:\s*"' + re.escape(self.kind.encode()) + rb'"'
+        of_kind = re.compile(rb"^.*" + path_field + rb".*(?:\n|\Z)", re.MULTILINE)
         for block in line_blocks(self.path, self.compression, block_bytes, self.where):
             if schema is not None and self.is_named:
                 lines = of_kind.findall(block)
@@ -205,10 +202,9 @@ class ZeekFlows:
                 records, _, has_record = side.look_up(keys)
                 for name in records.column_names:
                     column = combine_chunks(records[name])
-                    before = canonical.get(name)
-                    # quic.log and ssl.log both name the server: the first log that knows the flow is
-                    # believed.
-                    canonical[name] = column if before is None else pc.if_else(has_record, column, before)
+                    if name in canonical:  # quic.log and ssl.log both name the server
+                        column = pc.if_else(has_record, column, canonical[name])
+                    canonical[name] = column
             yield pa.table({name: canonical[name] for name in self.names})
 
 
@@ -228,9 +224,8 @@ def open_zeek(path: Path, head: bytes, compression: Compression, where: str) -> 
             neighbour_log = _recognise(neighbour, text, packed, str(neighbour))
             if neighbour_log and neighbour_log.kind == kind and "uid" in neighbour_log.fields:
                 joined[kind] = neighbour_log
-    return ZeekFlows(
-        conn=log, joined=tuple(joined[kind] for kind in sensor_table("zeek").joined if kind in joined)
-    )
+    kinds = [kind for kind in sensor_table("zeek").joined if kind in joined]
+    return ZeekFlows(conn=log, joined=tuple(joined[kind] for kind in kinds))
 
 
 def _logs_in_file(conn: ZeekLog, head: bytes) -> dict[str, ZeekLog]:
@@ -244,11 +239,7 @@ def _logs_in_file(conn: ZeekLog, head: bytes) -> dict[str, ZeekLog]:
 
 
 def is_joined_log(path: Path, paths: Collection[Path]) -> bool:
-    """Whether `path` is a Zeek log that is joined with a conn log among `paths`.
-
-    >>> is_joined_log(Path("dns.log"), [Path("conn.log")]), is_joined_log(Path("conn.log"), [Path("conn.log")])
-    (True, False)
-    """
+    """Whether `path` is a Zeek log that is joined with a conn log among `paths`."""
     return any(
         kind in path.name and path.with_name(path.name.replace(kind, "conn", 1)) in paths
         for kind in sensor_table("zeek").joined
@@ -283,14 +274,14 @@ def _recognise(path: Path, head: bytes, compression: Compression, where: str) ->
         where=where,
         compression=compression,
         layout="json",
-        kind=log_name if isinstance(log_name, str) else "conn" if is_conn else _kind_of(path),
+        kind=log_name
+        if isinstance(log_name, str)
+        else "conn"
+        if is_conn
+        else re.split(r"[._]", path.name)[0],
         fields=_names_of(flows or lines),
         is_named=isinstance(log_name, str),
     )
-
-
-def _kind_of(path: Path) -> str:
-    return re.split(r"[._]", path.name)[0]
 
 
 def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: str) -> ZeekLog:
@@ -316,7 +307,7 @@ def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: st
         where=where,
         compression=compression,
         layout="tabs",
-        kind=kind.group(1).decode() if kind else _kind_of(path),
+        kind=kind.group(1).decode() if kind else re.split(r"[._]", path.name)[0],
         fields=names,
         separator=character,
         has_gaps=LABEL_GAP in fields.group(1),
@@ -324,7 +315,6 @@ def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: st
 
 
 def _objects_of(head: bytes) -> list[Mapping[str, object]]:
-    """The JSON objects among the first lines."""
     objects: list[Mapping[str, object]] = []
     for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:JSON_HEAD_LINES]:
         try:
@@ -337,7 +327,6 @@ def _objects_of(head: bytes) -> list[Mapping[str, object]]:
 
 
 def _names_of(objects: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
-    """The names of all fields, in order of appearance."""
     return tuple(dict.fromkeys(name for one in objects for name in one))
 
 
@@ -350,7 +339,6 @@ def _json_type(name: str) -> pa.DataType:
 
 
 def _present(log: ZeekLog, columns: Mapping[str, str]) -> dict[str, str]:
-    """Canonical column -> field, for the fields of the log."""
     return {name: raw for name, raw in columns.items() if raw in log.fields}
 
 
@@ -397,7 +385,7 @@ def _canonical(arrays: Mapping[str, pa.Array], table: SensorTable) -> dict[str, 
 
 
 def _flags_of(history: str, letters: Mapping[str, str]) -> str:
-    """`ShADadFf` -> the flags its letters stand for."""
+    """`ShADadFf` -> the flags of its letters."""
     return "".join(letters.get(letter.upper(), "") for letter in set(history))
 
 

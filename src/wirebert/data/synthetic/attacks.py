@@ -1,11 +1,11 @@
-"""What attackers do: one small function per attack; its name is the label.
+"""Attacks: one small function each, whose name is the label.
 
-Hosts and times are coherent: a scan is one source that reaches many places within seconds, a beacon repeats
-over the whole time range. Attackers do ordinary things at other times, so an address gives nothing away.
+Hosts and times are coherent: a scan is one source that reaches many hosts or ports within seconds, a beacon
+repeats over the whole time range. Attackers have benign flows at other times, so an address does not reveal
+the label.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
-# arguments.
+# The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -63,7 +63,7 @@ def vertical_scan(scene: Scene, count: int) -> pa.Table:
 
 
 def syn_flood(scene: Scene, count: int) -> pa.Table:
-    """Invented sources that open connections to a web server and leave them so."""
+    """Spoofed sources that open connections to a web server and leave them half open."""
     campaign, time_s = bursts(scene, count, mean_size=160, gap_s=0.01)
     destination = one_each(scene, campaign, np.array([server("web"), server("shop")]))
     port = one_each(scene, campaign, np.array([80, 443]))
@@ -72,7 +72,7 @@ def syn_flood(scene: Scene, count: int) -> pa.Table:
 
 
 def udp_amplification(scene: Scene, count: int) -> pa.Table:
-    """Small questions in a victim's name, so that our large answers go to the victim."""
+    """Small queries with a victim's address as source, so that large answers go to the victim."""
     campaign, time_s = bursts(scene, count, mean_size=50, gap_s=0.05)
     generator = scene.generator
     kind = one_each(scene, campaign, np.arange(4))
@@ -86,7 +86,7 @@ def udp_amplification(scene: Scene, count: int) -> pa.Table:
 
 
 def ssh_brute_force(scene: Scene, count: int) -> pa.Table:
-    """One source guessing passwords of one host."""
+    """One source that guesses passwords of one host."""
     campaign, time_s = bursts(scene, count, mean_size=40, gap_s=2.0)
     generator = scene.generator
     return connections(
@@ -104,24 +104,24 @@ def ssh_brute_force(scene: Scene, count: int) -> pa.Table:
 
 
 def sql_injection(scene: Scene, count: int) -> pa.Table:
-    """Requests that carry SQL to the database behind the web server."""
+    """Requests with SQL for the database behind the web server."""
     return _web_attack(scene, count, sql_injection_uris(scene.generator, count))
 
 
 def xss(scene: Scene, count: int) -> pa.Table:
-    """Requests that carry script for the next visitor's browser."""
+    """Requests with script for the browsers of other visitors."""
     return _web_attack(scene, count, cross_site_scripting_uris(scene.generator, count))
 
 
 def beaconing(scene: Scene) -> pa.Table:
-    """Infected clients asking their controllers for orders at a steady beat."""
+    """Infected clients that poll their command-and-control servers periodically."""
     return calls(
         scene, scene.network.beacons, jitter=0.15, size_spread=0.06, received=330, received_spread=0.3
     )
 
 
 def exfiltration(scene: Scene, count: int) -> pa.Table:
-    """Infected clients sending archives out, piece by piece."""
+    """Infected clients that send archives out, piece by piece."""
     campaign, time_s = bursts(scene, count, mean_size=14, gap_s=240)
     generator = scene.generator
     port = one_each(scene, campaign, np.array([443, 443, 443, 22, 21, 8443]))
@@ -158,7 +158,7 @@ ATTACKS: Mapping[Callable[[Scene, int], pa.Table], float] = {
     xss: 0.013,
     exfiltration: 0.006,
 }
-"""Attacks with their share of all flows; the label is the function's name."""
+"""Attacks with their fraction of all flows; the label is the function's name."""
 
 ATTACK_CALLS: tuple[Callable[[Scene], pa.Table], ...] = (beaconing,)
-"""Attacks that keep their own beat, so that their number follows from the time."""
+"""Periodic attacks; the time range determines their number."""

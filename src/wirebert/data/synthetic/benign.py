@@ -1,12 +1,10 @@
-"""What ordinary hosts do: one small function per activity.
+"""Benign activities: one small function each.
 
-Some of it looks like an attack on purpose: scripts log in as briskly as password guessers, uploads are as
-large as stolen archives, updates call as steadily as beacons, and misconfigured hosts knock on closed ports
-as scanners do.
+Some look like attacks on purpose: scripts log in as fast as password guessers, uploads are as large as stolen
+archives, updates poll as periodically as beacons, and misconfigured hosts probe closed ports like scanners.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
-# arguments.
+# The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -235,7 +233,7 @@ def file_shares(scene: Scene, count: int) -> pa.Table:
 
 
 def strays(scene: Scene, count: int) -> pa.Table:
-    """Misconfigured, outdated or merely curious hosts that knock where no one answers."""
+    """Misconfigured, outdated or curious hosts that connect to closed ports."""
     generator = scene.generator
     is_inside = generator.random(count) < 0.5
     source = np.where(is_inside, clients(scene, count), visitors(scene, count, attackers=0.15))
@@ -259,7 +257,7 @@ def pings(scene: Scene, count: int) -> pa.Table:
 
 
 def update_calls(scene: Scene) -> pa.Table:
-    """Programs asking for updates at a steady beat."""
+    """Programs that poll for updates periodically."""
     return calls(
         scene, scene.network.updaters, jitter=0.1, size_spread=0.12, received=850, received_spread=0.6
     )
@@ -287,7 +285,7 @@ BENIGN: Mapping[Callable[[Scene, int], pa.Table], float] = {
     strays: 2.0,
     pings: 1.0,
 }
-"""Benign activities with their weights; they fill what steady calls and attacks leave."""
+"""Benign activities with their weights, for the rows that periodic calls and attacks leave."""
 
 BENIGN_CALLS: tuple[Callable[[Scene], pa.Table], ...] = (update_calls, health_checks)
-"""Benign activities that keep their own beat, so that their number follows from the time."""
+"""Periodic benign activities; the time range determines their number."""

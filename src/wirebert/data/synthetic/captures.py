@@ -1,13 +1,11 @@
-"""Short captures of many made-up networks, no two alike: what a detector for other people's networks learns
-from.
+"""Short captures of many different generated networks, to train detectors for other networks.
 
-`generate` tells of one network at its own pace; what is a crowd there is an idle hour elsewhere. Here hosts,
-pace, length, how much fails and what the hosts do are drawn anew for each capture, over orders of magnitude,
-so that a count by itself gives little away. About half of the captures hold an attack, of one kind.
+`generate` simulates one network with one level of activity. Here hosts, rate, length, failures and activities
+are drawn for each capture, over orders of magnitude, so that a count alone reveals little. About half of the
+captures contain an attack, of one kind.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
-# arguments.
+# The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -49,46 +47,46 @@ from wirebert.data.synthetic.wire import (
 )
 
 GAP_DAYS = 2
-"""Days between the beginnings of two captures: more than any window reaches."""
+"""Days between the starts of two captures: longer than any context window."""
 
 WORKING_TIME = 0.3
-"""Share of a day's work that is done when a capture begins."""
+"""Fraction of a day's work that is done when a capture begins."""
 SECONDS_PER_DAY_OF_WORK = 49_000
 """At that time of day."""
 
 
 class Pace(NamedTuple):
-    """What one capture is like."""
+    """The parameters of one capture."""
 
     num_clients: int
     seconds: float
     num_benign: int
     num_attacks: int
-    failing_share: float
-    """Of ordinary connections, those that nobody answers."""
+    failing_fraction: float
+    """Fraction of benign connections without answer."""
 
 
 def captures(num_captures: int, seed: int) -> Iterator[pa.Table]:
-    """Flows of each capture in order of time, as `generate` gives them; captures follow each other by days.
+    """Flows of each capture in order of time, with the columns of `generate`; captures are days apart.
 
     >>> first = next(captures(1, seed=0))
     >>> first.column_names[:4], first.column_names[-1]
     (['ts', 'uid', 'src_ip', 'src_port'], 'label')
     """
-    for place in range(num_captures):
-        generator = np.random.default_rng([seed, 8, place])
+    for position in range(num_captures):
+        generator = np.random.default_rng([seed, 8, position])
         scene_of = Network(int(generator.integers(1 << 30)))
         pace = _pace(generator)
-        first = place * GAP_DAYS + WORKING_TIME
+        first = position * GAP_DAYS + WORKING_TIME
         scene = Scene(scene_of, generator, first, first + pace.seconds / SECONDS_PER_DAY_OF_WORK)
         yield as_sensed(scene, _flows(scene, pace))
 
 
 def _pace(generator: np.random.Generator) -> Pace:
-    is_of_one_host = generator.random() < 0.3  # its own sensor, or a machine for trying things out
+    is_of_one_host = generator.random() < 0.3  # a single-host sensor, or a test machine
     num_clients = 1 if is_of_one_host else round(np.exp(generator.uniform(0, np.log(NUM_CLIENTS))))
     seconds = float(np.exp(generator.uniform(np.log(20), np.log(4 * 3_600))))
-    # Flows of a client in a minute: an idle printer, or somebody who opens ten pages at once.
+    # Flows of a client in a minute: from an idle printer to ten pages opened at once.
     rate = np.exp(generator.uniform(np.log(0.2), np.log(120)))
     num_benign = int(np.clip(num_clients * rate * seconds / 60, 20, 600))
     is_attacked = generator.random() < 0.5
@@ -97,7 +95,7 @@ def _pace(generator: np.random.Generator) -> Pace:
         seconds=seconds,
         num_benign=num_benign,
         num_attacks=int(np.exp(generator.uniform(np.log(12), np.log(300)))) * is_attacked,
-        failing_share=float(generator.beta(0.6, 14)),
+        failing_fraction=float(generator.beta(0.6, 14)),
     )
 
 
@@ -106,12 +104,12 @@ def _flows(scene: Scene, pace: Pace) -> pa.Table:
     weights = np.array(list(CAPTURED_WORK.values()))
     weights = weights * np.exp(1.2 * generator.standard_normal(len(weights)))
     counts = generator.multinomial(pace.num_benign, weights / weights.sum())
-    # Whoever strays, strays little: many knocks where no one answers, by one host, are a scan by any name.
+    # Misconfigured hosts probe rarely: many unanswered probes by one host would be a scan.
     counts[list(CAPTURED_WORK).index(strays)] = generator.binomial(pace.num_benign, 0.004)
     activities = zip(CAPTURED_WORK, counts.tolist(), strict=True)
     parts = [(activity(scene, count), "benign") for activity, count in activities]
     ordinary = pa.concat_tables([flows for flows, _ in parts if flows.num_rows])
-    parts = [(_failing(scene, ordinary, pace.failing_share), "benign")]
+    parts = [(_failing(scene, ordinary, pace.failing_fraction), "benign")]
     if pace.num_attacks:
         attack = list(CAPTURED_ATTACKS)[generator.choice(len(CAPTURED_ATTACKS), p=_CHANCES)]
         parts.append((attack(scene, pace.num_attacks), CAPTURED_ATTACKS[attack]))
@@ -122,7 +120,7 @@ def _flows(scene: Scene, pace: Pace) -> pa.Table:
 
 
 def _among(flows: pa.Table, num_clients: int) -> pa.Table:
-    """The flows with all clients' work done by a few of them."""
+    """The flows, with a few clients as the source of all client flows."""
     for name in ("source", "destination"):
         hosts = flows.column(name).to_numpy()
         hosts = np.where(hosts < NUM_CLIENTS, hosts % num_clients, hosts)
@@ -130,12 +128,12 @@ def _among(flows: pa.Table, num_clients: int) -> pa.Table:
     return flows
 
 
-def _failing(scene: Scene, flows: pa.Table, share: float | int) -> pa.Table:
-    """The flows, of which a share of the TCP ones finds nobody: a few dead hosts and blocked trackers, tried
-    again and again."""
+def _failing(scene: Scene, flows: pa.Table, fraction: float | int) -> pa.Table:
+    """The flows, with a fraction of the TCP ones unanswered: a few dead hosts and blocked trackers, tried
+    repeatedly."""
     generator = scene.generator
     is_tcp = pc.equal(flows.column("protocol"), "tcp").to_numpy()
-    fails = is_tcp & (generator.random(flows.num_rows) < share)
+    fails = is_tcp & (generator.random(flows.num_rows) < fraction)
     lost = flows.filter(pa.array(fails))
     time_s, source, port = (
         lost.column(name).to_numpy(zero_copy_only=False) for name in ("time_s", "source", "dst_port")
@@ -212,8 +210,8 @@ def spread(scene: Scene, count: int) -> pa.Table:
     source = _source(scene, campaign)
     # Blind knocking finds few hosts, a list of hosts that were there yesterday finds most of them.
     is_blind = generator.random() < 0.5
-    open_share = generator.beta(0.5, 4) if is_blind else generator.uniform(0.4, 0.98)
-    return _met(scene, _Ends(time_s, source, destination, port), open_share)
+    open_fraction = generator.beta(0.5, 4) if is_blind else generator.uniform(0.4, 0.98)
+    return _met(scene, _Ends(time_s, source, destination, port), open_fraction)
 
 
 def sweep(scene: Scene, count: int) -> pa.Table:
@@ -221,8 +219,8 @@ def sweep(scene: Scene, count: int) -> pa.Table:
     generator = scene.generator
     campaign, time_s = _campaigns(scene, count)
     destination = one_each(scene, campaign, np.arange(NUM_CLIENTS, FIRST_GROUP))
-    known = generator.choice(np.concatenate([PROBED_PORTS, np.arange(20, 1_100)]), count)
-    port = np.where(generator.random(count) < generator.random(), known, any_port(generator, count))
+    service_ports = generator.choice(np.concatenate([PROBED_PORTS, np.arange(20, 1_100)]), count)
+    port = np.where(generator.random(count) < generator.random(), service_ports, any_port(generator, count))
     ends = _Ends(time_s, _source(scene, campaign), destination, port)
     return _met(scene, ends, generator.beta(0.7, 5))
 
@@ -234,12 +232,12 @@ class _Ends(NamedTuple):
     port: Codes
 
 
-def _met(scene: Scene, ends: _Ends, open_share: float) -> pa.Table:
+def _met(scene: Scene, ends: _Ends, open_fraction: float) -> pa.Table:
     """What knocks of one capture come to: all campaigns of it meet hosts alike."""
     generator = scene.generator
     refused = generator.random()  # some networks drop, others refuse
     states = {"S0": 1 - refused, "REJ": refused}
-    is_open = generator.random(len(ends.port)) < open_share
+    is_open = generator.random(len(ends.port)) < open_fraction
     opened, closed = _picked(is_open, *ends), _picked(~is_open, *ends)
     missed = knocks(scene, *closed, states)
     if generator.random() < 0.4:  # half-open: leave as soon as somebody answers
@@ -247,7 +245,7 @@ def _met(scene: Scene, ends: _Ends, open_share: float) -> pa.Table:
     services = {80: "http", 8080: "http", 443: "ssl", 22: "ssh", 25: "smtp", 445: "smb", 3389: "rdp"}
     speaks = generator.random() < 0.7
     names = np.array([services.get(port, "") if speaks else "" for port in opened.port.tolist()], np.str_)
-    told, heard = around(generator, 2, 600, 1.2) * speaks
+    mean_sent, mean_received = around(generator, 2, 600, 1.2) * speaks
     return pa.concat_tables(
         [
             missed,
@@ -256,8 +254,8 @@ def _met(scene: Scene, ends: _Ends, open_share: float) -> pa.Table:
                 *opened,
                 service=texts(names),
                 duration_s=_near(scene, opened, 0.3),
-                sent=around(generator, len(opened.port), told, 0.3),
-                received=_near(scene, opened, heard),
+                sent=around(generator, len(opened.port), mean_sent, 0.3),
+                received=_near(scene, opened, mean_received),
             ),
         ]
     )
@@ -270,7 +268,7 @@ def _campaigns(scene: Scene, count: int) -> tuple[Codes, Numbers]:
 
 
 def _source(scene: Scene, campaign: Codes) -> Codes:
-    """Attackers from outside, or clients that do their work beside it."""
+    """Attackers from outside, or clients with benign flows too."""
     inside = one_each(scene, campaign, np.arange(NUM_CLIENTS))
     return np.where(
         share_of(scene, campaign, 0.65), inside, one_each(scene, campaign, scene.network.attackers)
@@ -290,7 +288,7 @@ CAPTURED_WORK: Mapping[Callable[[Scene, int], pa.Table], float] = {
     page_loads: 40.0,
     group_calls: 12.0,
 }
-"""What hosts of captures do, with weights around which they are drawn."""
+"""Benign activities of captures, with the mean of their weights."""
 
 CAPTURED_ATTACKS: Mapping[Callable[[Scene, int], pa.Table], str] = {
     spread: "scan",
@@ -300,6 +298,6 @@ CAPTURED_ATTACKS: Mapping[Callable[[Scene, int], pa.Table], str] = {
     slow_exfiltration: "exfiltration",
     syn_flood: "flood",
 }
-"""Attacks of captures, and what they are called."""
+"""Attacks of captures, and their labels."""
 
 _CHANCES = np.array([0.4, 0.2, 0.1, 0.1, 0.1, 0.1])

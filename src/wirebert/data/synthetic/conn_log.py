@@ -1,7 +1,6 @@
-"""Generated flows as a labelled Zeek conn.log: what a sensor without content inspection leaves of them."""
+"""Generated flows as a labelled Zeek conn.log, as from a sensor without content inspection."""
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
-# arguments.
+# The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -67,8 +66,8 @@ def write_conn_log(path: str | Path, tables: Iterable[pa.Table], seed: int = 0) 
 def conn_columns(table: pa.Table, generator: np.random.Generator) -> dict[str, pa.Array]:
     """The columns of the log, as texts, null where Zeek leaves a field unset.
 
-    Zeek knows how long a connection lasted as soon as two packets of it were seen, and then counts its bytes.
-    Where the flow says nothing of that time, it is that of an answer.
+    Zeek reports duration and bytes of a connection from its second packet on. If the flow has no duration, it
+    is drawn like the time of an answer.
     """
     flows = table.combine_chunks()
     columns = {name: flows.column(name).combine_chunks() for name in flows.column_names}
@@ -81,9 +80,9 @@ def conn_columns(table: pa.Table, generator: np.random.Generator) -> dict[str, p
         sides[f"{end}_pkts"] = _whole(packets)
         sides[f"{end}_ip_bytes"] = _whole(content + headers * packets)
     has_two = _numbers(columns["src_packets"]) + _numbers(columns["dst_packets"]) > 1
-    known_s = _numbers(columns["duration_s"])
-    answer_s = 0.03 * np.exp(1.5 * generator.standard_normal(len(known_s)))
-    duration_s = np.where(np.isnan(known_s), answer_s, known_s)
+    measured_s = _numbers(columns["duration_s"])
+    answer_s = 0.03 * np.exp(1.5 * generator.standard_normal(len(measured_s)))
+    duration_s = np.where(np.isnan(measured_s), answer_s, measured_s)
     tcp = pc.equal(protocol, "tcp")
     history = pa.array([HISTORIES[state] for state in columns["conn_state"].to_pylist()])
     datagram = np.where(_numbers(columns["dst_packets"]) > 0, "Dd", "D")
@@ -123,5 +122,5 @@ def _numbers(column: pa.Array) -> Float64[np.ndarray, " flows"]:
 
 
 def _whole(numbers: Float64[np.ndarray, " flows"]) -> pa.Array:
-    is_known = ~np.isnan(numbers)
-    return pa.array(np.where(is_known, numbers, 0).astype(np.int64), mask=~is_known).cast(pa.string())
+    is_present = ~np.isnan(numbers)
+    return pa.array(np.where(is_present, numbers, 0).astype(np.int64), mask=~is_present).cast(pa.string())

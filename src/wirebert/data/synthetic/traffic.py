@@ -1,13 +1,11 @@
-"""Generated traffic: labelled flows of a made-up network, any number of them, the same for the same seed.
+"""Generated traffic: any number of labelled flows of a generated network, the same for the same seed.
 
-A block of flows covers about a third of a day and depends on the seed and its place alone, so the first rows
-are the same however many are asked for, and memory does not grow with them. Classes overlap: no model can be
-right on every row, and some attacks (scans, guessing, beacons, slow theft) show themselves only over several
-flows.
+A block of flows covers about a third of a day and depends only on the seed and its index, so the first rows
+do not depend on the number of rows, and memory is constant. Classes overlap: no model can be right on every
+row, and some attacks (scans, brute force, beacons, slow exfiltration) are visible only over several flows.
 """
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
-# arguments.
+# The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -27,11 +25,11 @@ from wirebert.data.synthetic.wire import Scene
 FLOWS_PER_BLOCK = 8_000
 BLOCKS_PER_DAY = 3
 MIDNIGHT = np.datetime64("2026-03-02T00:00:00", "us")
-"""When generated time begins."""
+"""Start of the generated time."""
 MISSING = "-"
-"""What a generated CSV file holds where the sensor does not know."""
+"""A missing value in a generated CSV file."""
 LOSS = 0.01
-"""Share of values that the sensor loses, in the columns in which it loses some."""
+"""Fraction of values that the sensor loses, in the columns with losses."""
 
 _LOSSY = ("service", "duration_s", "src_payload_bytes", "dst_payload_bytes", "user_agent")
 _UID_LETTERS = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", np.uint8)
@@ -40,10 +38,9 @@ _UID_LETTERS = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm
 def generate(
     num_rows: int, seed: int, block_rows: int = 50_000, *, stealthy: bool = False
 ) -> Iterator[pa.Table]:
-    """Tables of `block_rows` flows (the last one shorter), in order of time; a column's missing values are
-    null.
+    """Tables of `block_rows` flows (the last one shorter), in order of time; missing values are null.
 
-    With `stealthy`, all attacks are such that only several flows together give them away.
+    With `stealthy`, all attacks are visible only over several flows.
 
     >>> first = next(generate(3, seed=0))
     >>> first.num_rows, first.column_names[:4], first.column_names[-1]
@@ -52,8 +49,8 @@ def generate(
     network = Network(seed)
     waiting: list[pa.Table] = []
     num_waiting = num_done = 0
-    for place in range(-(-num_rows // FLOWS_PER_BLOCK)):
-        flows = _block(network, place, stealthy=stealthy)
+    for block_index in range(-(-num_rows // FLOWS_PER_BLOCK)):
+        flows = _block(network, block_index, stealthy=stealthy)
         waiting.append(flows.slice(0, num_rows - num_done))
         num_done += waiting[-1].num_rows
         num_waiting += waiting[-1].num_rows
@@ -73,14 +70,15 @@ def write_csv(path: str | Path, num_rows: int, seed: int, *, stealthy: bool = Fa
             file.write(_csv_lines(table))
 
 
-def _block(network: Network, place: int, *, stealthy: bool) -> pa.Table:
-    generator = np.random.default_rng([network.seed, 7, place])
-    scene = Scene(network, generator, place / BLOCKS_PER_DAY, (place + 1) / BLOCKS_PER_DAY)
+def _block(network: Network, block_index: int, *, stealthy: bool) -> pa.Table:
+    generator = np.random.default_rng([network.seed, 7, block_index])
+    scene = Scene(network, generator, block_index / BLOCKS_PER_DAY, (block_index + 1) / BLOCKS_PER_DAY)
     parts = [(activity(scene), "benign") for activity in BENIGN_CALLS]
     parts += [(attack(scene), attack.__name__) for attack in ATTACK_CALLS if not stealthy]
     attacks = STEALTHY_ATTACKS if stealthy else ATTACKS
     parts += [
-        (attack(scene, round(share * FLOWS_PER_BLOCK)), attack.__name__) for attack, share in attacks.items()
+        (attack(scene, round(fraction * FLOWS_PER_BLOCK)), attack.__name__)
+        for attack, fraction in attacks.items()
     ]
     weights = np.array(list(BENIGN.values()))
     rest = FLOWS_PER_BLOCK - sum(flows.num_rows for flows, _ in parts)

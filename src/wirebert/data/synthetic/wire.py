@@ -1,8 +1,6 @@
-"""How made-up connections look on the wire: from who, when and how much to the columns that a sensor
-writes."""
+"""Generated connections on the wire: from hosts, times and sizes to the columns that a sensor writes."""
 
-# The pyarrow stubs lack type arguments at run time, and know neither text literals nor boolean arrays as
-# arguments.
+# The pyarrow stubs lack type arguments, and know neither text literals nor boolean arrays as arguments.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportIndexIssue=false, reportAttributeAccessIssue=false
 
@@ -24,7 +22,7 @@ from wirebert.data.synthetic.network import (
     server,
 )
 
-# How a TCP connection ended, in Zeek's words, and the flags seen in it.
+# Zeek's connection states, and the TCP flags of each.
 FLAGS = {
     "SF": "SAPF",
     "S0": "S",
@@ -40,7 +38,7 @@ _S0, _REJ = _STATES.index("S0"), _STATES.index("REJ")
 GOOD: Mapping[str, float] = {"SF": 0.925, "RSTO": 0.03, "RSTR": 0.02, "S1": 0.01, "OTH": 0.005, "S0": 0.01}
 
 PROBED_PORTS = np.array([22, 23, 80, 443, 445, 1433, 3306, 3389, 5900, 8080])
-"""Ports that scanners like and lost hosts knock on."""
+"""Ports that scanners and misconfigured hosts probe."""
 
 Numbers = Float64[np.ndarray, " flows"]
 Codes = Int64[np.ndarray, " flows"]
@@ -79,29 +77,30 @@ def connections(
     uri: pa.Array | None = None,
     user_agent: pa.Array | None = None,
 ) -> pa.Table:
-    """TCP connections; where the other side did not answer, there is no service, no content and no
-    request."""
+    """TCP connections; without an answer there is no service, no content and no request."""
     generator, count = scene.generator, len(time_s)
     state = generator.choice([_STATES.index(name) for name in states], count, p=list(states.values()))
     is_silent = (state == _S0) | (state == _REJ)
     tries = np.where(state == _S0, generator.integers(1, 4, count), 1)
     # A silent connection lasts as long as its sender tries: 1 s to the second packet, 2 s more to the third.
     waited = np.where(tries > 1, 2.0 ** (tries - 1) - 1, np.nan)
-    seen = ~is_silent
-    sent_packets = np.where(seen, 3 + np.ceil(sent / 1_300) + np.floor(received / 2_900), tries)
-    received_packets = np.where(seen, 3 + np.ceil(received / 1_300) + np.floor(sent / 2_900), state == _REJ)
+    has_answer = ~is_silent
+    sent_packets = np.where(has_answer, 3 + np.ceil(sent / 1_300) + np.floor(received / 2_900), tries)
+    received_packets = np.where(
+        has_answer, 3 + np.ceil(received / 1_300) + np.floor(sent / 2_900), state == _REJ
+    )
     columns = {
         "protocol": same("tcp", count),
-        "service": pc.if_else(pa.array(seen), service, pa.scalar(None, pa.string())),
+        "service": pc.if_else(pa.array(has_answer), service, pa.scalar(None, pa.string())),
         "conn_state": pa.array(_STATES).take(pa.array(state)),
         "tcp_flags": pa.array([FLAGS[name] for name in _STATES]).take(pa.array(state)),
-        "duration_s": np.where(seen, duration_s, waited),
-        "src_payload_bytes": np.where(seen, np.round(sent), np.where(tries > 1, 0, np.nan)),
-        "dst_payload_bytes": np.where(seen, np.round(received), np.where(tries > 1, 0, np.nan)),
+        "duration_s": np.where(has_answer, duration_s, waited),
+        "src_payload_bytes": np.where(has_answer, np.round(sent), np.where(tries > 1, 0, np.nan)),
+        "dst_payload_bytes": np.where(has_answer, np.round(received), np.where(tries > 1, 0, np.nan)),
         "src_packets": sent_packets.astype(np.int64),
         "dst_packets": received_packets.astype(np.int64),
-        "uri": _kept(uri, seen),
-        "user_agent": _kept(user_agent, seen),
+        "uri": _values_where(uri, has_answer),
+        "user_agent": _values_where(user_agent, has_answer),
     }
     return _table(scene, time_s, source, destination, port, columns)
 
@@ -118,7 +117,7 @@ def datagrams(
     protocol: str = "udp",
     answered: float | int = 0.97,
 ) -> pa.Table:
-    """UDP or ICMP exchanges, of which a share is answered."""
+    """UDP or ICMP exchanges, a fraction of them answered."""
     generator, count = scene.generator, len(time_s)
     is_answered = generator.random(count) < answered
     columns = {
@@ -140,7 +139,7 @@ def datagrams(
 def knocks(
     scene: Scene, time_s: Numbers, source: Codes, destination: Codes, port: Codes, states: Mapping[str, float]
 ) -> pa.Table:
-    """TCP connections that hardly came to be: no content beyond a banner."""
+    """TCP probes: no content except for a banner."""
     generator, count = scene.generator, len(time_s)
     return connections(
         scene,
@@ -165,7 +164,7 @@ def calls(
     received: float | int,
     received_spread: float | int,
 ) -> pa.Table:
-    """Connections at the beat of each pair of hosts, `jitter` being the share of a period they may be off."""
+    """Periodic connections of each pair of hosts; `jitter` is a fraction of the period."""
     generator, (start_s, stop_s) = scene.generator, scene.span_s
     first = np.ceil((start_s - pairs.phase_s) / pairs.period_s)
     counts = (np.ceil((stop_s - pairs.phase_s) / pairs.period_s) - first).astype(np.int64)
@@ -198,8 +197,7 @@ def _table(
     port: Codes,
     columns: Mapping[str, pa.Array | Numbers | Codes],
 ) -> pa.Table:
-    """The flows of one activity, sensors' columns in order; hosts are numbers, times are seconds, still
-    unsorted."""
+    """The flows of one activity in sensor columns; hosts are numbers, times are seconds, not sorted."""
     client_port = scene.generator.integers(32_768, 61_000, len(time_s))
     ends = {
         "time_s": time_s,
@@ -214,7 +212,7 @@ def _table(
 
 
 def web_requests(scene: Scene, time_s: Numbers, source: Codes, uris: pa.Array, agents: pa.Array) -> pa.Table:
-    """Plain HTTP as the sensor sees it between the gateway and the web servers."""
+    """Plain HTTP between the gateway and the web servers."""
     generator, count = scene.generator, len(time_s)
     return connections(
         scene,
@@ -235,33 +233,33 @@ def web_requests(scene: Scene, time_s: Numbers, source: Codes, uris: pa.Array, a
 
 
 def by_day(scene: Scene, count: int) -> Numbers:
-    """Times at people's rhythm."""
+    """Times by people's activity."""
     return busy_time_s(scene.generator.uniform(scene.first_day, scene.last_day, count))
 
 
 def evenly(scene: Scene, count: int) -> Numbers:
-    """Times at machines' rhythm: day and night alike."""
+    """Uniform times, day and night."""
     return scene.generator.uniform(*scene.span_s, count)
 
 
 def bursts(scene: Scene, count: int, *, mean_size: float | int, gap_s: float | int) -> tuple[Codes, Numbers]:
-    """Number of the burst that each flow belongs to, and its time; bursts differ in size and pace."""
+    """The burst of each flow, and its time; bursts differ in size and pace."""
     generator, (start_s, stop_s) = scene.generator, scene.span_s
     num_bursts = max(1, round(count / mean_size))
     weights = generator.exponential(1.0, num_bursts) + 0.2
     burst = np.sort(generator.choice(num_bursts, count, p=weights / weights.sum()))
-    place = np.arange(count) - np.searchsorted(burst, np.arange(num_bursts))[burst]
+    index = np.arange(count) - np.searchsorted(burst, np.arange(num_bursts))[burst]
     sizes = np.bincount(burst, minlength=num_bursts)
     gaps_s = np.minimum(gap_s * around(generator, num_bursts, 1.0, 0.5), (stop_s - start_s) / (sizes + 2))
     starts_s = start_s + generator.random(num_bursts) * (stop_s - start_s - (sizes + 1) * gaps_s)
-    return burst, starts_s[burst] + (place + generator.random(count)) * gaps_s[burst]
+    return burst, starts_s[burst] + (index + generator.random(count)) * gaps_s[burst]
 
 
 # Who
 
 
 def clients(scene: Scene, count: int) -> Codes:
-    """Inside clients, the infected ones among them."""
+    """Inside clients, including infected ones."""
     return scene.generator.integers(0, NUM_CLIENTS, count)
 
 
@@ -271,18 +269,18 @@ def outside(scene: Scene, count: int) -> Codes:
 
 
 def popular_outside(scene: Scene, count: int) -> Codes:
-    """Outside hosts, a few of them much more often than the rest."""
+    """Outside hosts, some of them much more often than others."""
     return FIRST_OUTSIDE + (scene.generator.random(count) ** 4 * NUM_OUTSIDE).astype(np.int64)
 
 
 def visitors(scene: Scene, count: int, *, attackers: float | int) -> Codes:
-    """Outside hosts, with a share of hosts that attack at other times."""
-    known = scene.generator.choice(scene.network.attackers, count)
-    return np.where(scene.generator.random(count) < attackers, known, outside(scene, count))
+    """Outside hosts, a fraction of which attack at other times."""
+    attacking = scene.generator.choice(scene.network.attackers, count)
+    return np.where(scene.generator.random(count) < attackers, attacking, outside(scene, count))
 
 
 def attack_source(scene: Scene, campaign: Codes, *, inside: float | int) -> Codes:
-    """One attacker per campaign: outside, or in a share of campaigns an infected client."""
+    """One attacker per campaign: outside, or in a fraction of campaigns an infected client."""
     infected = one_each(scene, campaign, scene.network.infected)
     return np.where(
         share_of(scene, campaign, inside), infected, one_each(scene, campaign, scene.network.attackers)
@@ -290,13 +288,13 @@ def attack_source(scene: Scene, campaign: Codes, *, inside: float | int) -> Code
 
 
 def one_each(scene: Scene, group: Codes, pool: Int64[np.ndarray, " pool"]) -> Codes:
-    """One of the pool per group, for each flow of it."""
+    """One member of the pool per group, for each flow of the group."""
     return scene.generator.choice(pool, int(group.max(initial=0)) + 1)[group]
 
 
-def share_of(scene: Scene, group: Codes, share: float | int) -> Bool[np.ndarray, " flows"]:
-    """True for all flows of a share of the groups."""
-    return (scene.generator.random(int(group.max(initial=0)) + 1) < share)[group]
+def share_of(scene: Scene, group: Codes, fraction: float | int) -> Bool[np.ndarray, " flows"]:
+    """True for all flows of a fraction of the groups."""
+    return (scene.generator.random(int(group.max(initial=0)) + 1) < fraction)[group]
 
 
 # What
@@ -313,7 +311,7 @@ def around(generator: np.random.Generator, count: int, middle: float | int, spre
 
 
 def choose(generator: np.random.Generator, count: int, chances: Mapping[int, float]) -> Codes:
-    """Numbers with their chances, which sum to one."""
+    """Numbers by their probabilities, which sum to one."""
     return generator.choice(np.array(list(chances)), count, p=list(chances.values()))
 
 
@@ -333,6 +331,6 @@ def scattered(values: pa.Array, chosen: Bool[np.ndarray, " flows"]) -> pa.Array:
     return values.take(pa.array(np.cumsum(chosen) - 1, mask=~chosen))
 
 
-def _kept(values: pa.Array | None, is_kept: Bool[np.ndarray, " flows"]) -> pa.Array:
-    nothing = pa.nulls(len(is_kept), pa.string())
-    return nothing if values is None else pc.if_else(pa.array(is_kept), values, nothing)
+def _values_where(values: pa.Array | None, is_present: Bool[np.ndarray, " flows"]) -> pa.Array:
+    nothing = pa.nulls(len(is_present), pa.string())
+    return nothing if values is None else pc.if_else(pa.array(is_present), values, nothing)
