@@ -91,7 +91,7 @@ def run_training(
         )
         crew.send_job(job)
         crew.communicator.broadcast(model.state_dict().values())
-    past = MetricsFollower(folder.metrics).news()
+    past = MetricsFollower(folder.metrics).new_events()
     with (
         MetricsLog(folder.metrics) as log,
         display(
