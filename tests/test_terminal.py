@@ -18,10 +18,10 @@ from wirebert.telemetry.events import Event, MetricsLog
 Tell = Callable[..., list[tuple[Event, float]]]
 SECONDS_TO_WAIT = 120
 NAMES = (
-    *("loss", "accuracy", "macro-F1", "backbone rate", "classifier rate", "gradient norm", "loss scale"),
-    *("rows/s", "tokens/s", "CPU", "memory", "disk left", "best loss"),
+    *("loss", "accuracy", "macro-F1", "backbone LR", "classifier LR", "gradient norm", "loss scale"),
+    *("rows/s", "tokens/s", "CPU", "memory", "free disk", "best loss"),
 )
-GPU_NAMES = ("GPU", "GPU memory", "by this run", "GPU power", "GPU temperature")
+GPU_NAMES = ("GPU", "GPU memory", "this run", "GPU power", "GPU temperature")
 
 
 class Terminal:
@@ -98,10 +98,12 @@ def test_a_training_is_seen_at_any_size_stopped_with_a_key_and_gone_on_with(
     out = tmp_path / "run"
     longer = ["--set", "training.epochs=500", "--set", "training.log_every=1"]
     terminal.wirebert("train", str(traffic / "train.csv"), "--out", str(out), *tiny, *longer)
-    terminal.wait_for(r"disk left +\d")
+    terminal.wait_for(r"free disk +\d")
     screen = terminal.wait_for(r"after epoch +[2-9]")
     assert without_a_value(screen, NAMES) == []
-    assert re.search(r"epoch [\d.]+/500 .*━.* \d+/5,500  0:\d\d:\d\d gone  \d:\d\d:\d\d left", screen), screen
+    assert re.search(r"epoch [\d.]+/500 .*━.* \d+/5,500  elapsed 0:\d\d:\d\d  \d:\d\d:\d\d left", screen), (
+        screen
+    )
     assert re.search(r"─ loss [\d.]+ ─+╮╭─ validation loss [\d.]+ ─", screen)
     assert re.search("[\u2801-\u28ff]", screen)
     assert "--resume" in screen.splitlines()[23]

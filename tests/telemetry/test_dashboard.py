@@ -17,7 +17,7 @@ FIGURES = (
         "67,890 parameters",
         "epoch 2.80/3",
         "280/300",
-        "0:00:29 gone",
+        "elapsed 0:00:29",
         "0:00:01 left",
     ),
     *("0.0714", "0.9123", "3.0e-4", "3.0e-3", "1.23", "65536", "4,567", "123,456"),
@@ -26,10 +26,10 @@ FIGURES = (
 )
 GPU_FIGURES = ("88 %", "12.0/139 GiB", "8.0 GiB", "612 W", "65 °C")
 NAMES = (
-    *("loss", "validation loss", "accuracy", "macro-F1", "backbone rate", "classifier rate", "gradient norm"),
-    *("loss scale", "rows/s", "tokens/s", "CPU", "memory", "disk left"),
+    *("loss", "validation loss", "accuracy", "macro-F1", "backbone LR", "classifier LR", "gradient norm"),
+    *("loss scale", "rows/s", "tokens/s", "CPU", "memory", "free disk"),
 )
-GPU_NAMES = ("GPU memory", "by this run", "GPU power", "GPU temperature")
+GPU_NAMES = ("GPU memory", "this run", "GPU power", "GPU temperature")
 
 
 def lines_of(picture: DashboardState, width: int, height: int, now_s: float = 1029.0) -> list[str]:
@@ -56,7 +56,7 @@ def test_a_frame_fills_the_screen_exactly(tell: Tell, width: int, height: int):
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60)])
 def test_before_the_first_event_there_are_names_and_no_figures(width: int, height: int):
     text = "\n".join(lines_of(DashboardState(title="runs/x", hint=""), width, height))
-    assert "waiting for the training to begin" in text
+    assert "waiting for training to start" in text
     assert all(name in text for name in NAMES)
 
 
@@ -108,10 +108,10 @@ def test_a_warning_is_one_line_however_long(tell: Tell):
 def test_the_latest_evaluations_are_listed_where_there_is_room(tell: Tell):
     text = "\n".join(lines_of(picture(tell), 200, 60))
     assert "train loss" in text
-    assert text.count("best so far") == 2
+    assert text.count("  best ") == 2
     assert "train loss" not in "\n".join(lines_of(picture(tell), 80, 24))
 
 
 def test_a_finished_training_says_done(tell: Tell):
     text = "\n".join(lines_of(DashboardState.of(tell(), title="x", hint=""), 80, 24, 9999.0))
-    assert "0:00:30 gone  done" in text
+    assert "elapsed 0:00:30  done" in text

@@ -144,13 +144,13 @@ def test_lines_of_many_threads_come_whole(tmp_path: Path):
 def test_a_follower_reads_each_line_once_when_it_is_whole(tmp_path: Path):
     path = tmp_path / "metrics.jsonl"
     follower = MetricsFollower(path)
-    assert follower.news() == []  # not there yet
+    assert follower.new_events() == []  # not there yet
     lines = [json.dumps(to_record(step_event(step), time_s=float(step))) + "\n" for step in (1, 2)]
     path.write_text(lines[0] + lines[1][:30])
-    assert follower.news() == [(step_event(1), 1.0)]
-    assert follower.news() == []
+    assert follower.new_events() == [(step_event(1), 1.0)]
+    assert follower.new_events() == []
     path.write_text("".join(lines))
-    assert follower.news() == [(step_event(2), 2.0)]
+    assert follower.new_events() == [(step_event(2), 2.0)]
 
 
 def test_a_follower_reads_on_in_a_file_that_a_resume_replaced(tmp_path: Path):
@@ -158,7 +158,7 @@ def test_a_follower_reads_on_in_a_file_that_a_resume_replaced(tmp_path: Path):
         follower = MetricsFollower(log.path)
         for step in (10, 20, 30):
             log.receive(step_event(step))
-        follower.news()
+        follower.new_events()
         log.go_back_to(20)
         log.receive(replace(step_event(30), loss=0.4))
-        assert [event.step for event, _ in follower.news()] == [30]
+        assert [event.step for event, _ in follower.new_events()] == [30]

@@ -11,8 +11,8 @@ from wirebert.telemetry.events import Event, MetricsLog, ResourceEvent, read_met
 from wirebert.telemetry.resources import Gauges, ResourceSampler
 
 Tell = Callable[..., list[tuple[Event, float]]]
-CPU = torch.device("cpu")
-GPU = torch.device("cuda", 0)
+CPU = "cpu"
+GPU = "cuda:0"
 
 
 class Kept:
@@ -25,8 +25,8 @@ class Kept:
         self.events.append(event)
 
 
-def constantly(value: object) -> Callable[[torch.device], object]:
-    def answer(device: torch.device) -> object:
+def constantly(value: object) -> Callable[[str], object]:
+    def answer(device: str) -> object:
         return value
 
     return answer
@@ -99,7 +99,7 @@ def test_a_gauge_that_fails_is_unknown_and_the_others_are_read(
 ):
     from pynvml import NVMLError
 
-    def fail(device: torch.device) -> int:
+    def fail(device: str) -> int:
         raise NVMLError(3)  # not supported
 
     for name in (

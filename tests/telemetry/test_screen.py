@@ -42,7 +42,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(screen, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(screen, "SECONDS_BETWEEN_POLLS", 0.01)
     monkeypatch.setattr(screen, "REST_TO_WORK", 1.0)
 
 
@@ -136,7 +136,7 @@ def test_drawing_takes_a_two_hundredth_of_the_time_at_most(monkeypatch: pytest.M
         times.append(time.perf_counter())
         return []
 
-    monkeypatch.setattr(screen, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(screen, "SECONDS_BETWEEN_POLLS", 0.01)
     monkeypatch.setattr(screen, "frame", slow)
     with Dashboard(console_on(Terminal()), DashboardState(title="x", hint="")):
         wait_for(lambda: len(times) >= 2)
@@ -148,4 +148,4 @@ def test_a_still_shows_the_figures_in_at_least_24_lines(tell: Tell):
     show_still(console_on(terminal), DashboardState.of(tell(gpu=True), title="runs/x", hint=""))
     lines = terminal.getvalue().splitlines()
     assert len(lines) == 24
-    assert all(part in terminal.getvalue() for part in ("runs/x", "0:00:30 gone  done", "612 W"))
+    assert all(part in terminal.getvalue() for part in ("runs/x", "elapsed 0:00:30  done", "612 W"))

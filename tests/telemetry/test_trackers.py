@@ -8,13 +8,15 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from wirebert.errors import ConfigError
-from wirebert.telemetry import trackers as sinks
+from wirebert.telemetry import trackers as trackers_module
 from wirebert.telemetry.events import Event, WarningEvent
-from wirebert.telemetry.trackers import TRACKERS, BackgroundTracker, Tool, numbers, open_trackers
+from wirebert.telemetry.trackers import TRACKERS, BackgroundTracker, Tool, event_metrics, open_trackers
+from wirebert.training.config import TrainConfig
 
 Tell = Callable[..., list[tuple[Event, float]]]
 SETTINGS = {"seed": 7, "model": {"size": "mini"}, "training": {"epochs": 3, "trackers": ["mlflow"]}}
@@ -56,14 +58,14 @@ def write(name: str, folder: Path, events: list[tuple[Event, float]]) -> None:
 
 
 def expected(events: list[tuple[Event, float]], name: str) -> list[tuple[int, float]]:
-    return [(event.step, numbers(event)[name]) for event, _ in events if name in numbers(event)]
+    return [(event.step, event_metrics(event)[name]) for event, _ in events if name in event_metrics(event)]
 
 
 def test_numbers_have_the_names_of_the_file_and_flags_are_numbers(tell: Tell):
-    names = {name for event, _ in tell(gpu=True) for name in numbers(event)}
+    names = {name for event, _ in tell(gpu=True) for name in event_metrics(event)}
     assert {"step/loss", "epoch/valid_macro_f1", "epoch/is_best", "resource/gpu_power_w"} <= names
     assert not any(name.endswith("/step") for name in names)
-    assert "resource/gpu_power_w" not in {name for event, _ in tell() for name in numbers(event)}
+    assert "resource/gpu_power_w" not in {name for event, _ in tell() for name in event_metrics(event)}
 
 
 @pytest.mark.usefixtures("offline")
@@ -73,7 +75,7 @@ def test_tensorboard_reads_every_number(tell: Tell, tmp_path: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     reader = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert set(reader.scalars.Keys()) == {name for event, _ in events for name in numbers(event)}
+    assert set(reader.scalars.Keys()) == {name for event, _ in events for name in event_metrics(event)}
     for name in ("step/loss", "epoch/valid_loss", "resource/gpu_share"):
         seen = [(scalar.step, scalar.value) for scalar in reader.Scalars(name)]
         assert seen == [(step, pytest.approx(value)) for step, value in expected(events, name)]
@@ -117,7 +119,7 @@ def test_mlflow_reads_every_number_and_setting_also_after_a_resume(tell: Tell, t
         "training.epochs": "3",
         "training.trackers": "['mlflow']",
     }
-    assert set(run.data.metrics) == {name for event, _ in events for name in numbers(event)}
+    assert set(run.data.metrics) == {name for event, _ in events for name in event_metrics(event)}
     for name in ("step/loss", "epoch/valid_loss"):
         history = client.get_metric_history(run.info.run_id, name)
         assert sorted((point.step, point.value) for point in history) == expected(events, name)
@@ -146,7 +148,7 @@ def test_wandb_reads_every_number_and_setting(tell: Tell, tmp_path: Path):
         seen = [(row["step"]["num"], row["item"][name]) for row in rows if name in row["item"]]
         assert seen == expected(events, name)
     assert {name for row in rows for name in row["item"] if "/" in name} == {
-        name for event, _ in events for name in numbers(event)
+        name for event, _ in events for name in event_metrics(event)
     }
 
 
@@ -167,7 +169,7 @@ class Failing:
         """Nothing to do."""
 
 
-def test_a_sink_that_fails_is_told_of_once_and_training_goes_on(tell: Tell):
+def test_a_tracker_that_fails_gives_one_warning_and_training_continues(tell: Tell):
     failing, warnings = Failing(2), list[WarningEvent]()
     aside = BackgroundTracker("mlflow", lambda: failing, warnings.append)
     for event, _ in tell():
@@ -175,11 +177,11 @@ def test_a_sink_that_fails_is_told_of_once_and_training_goes_on(tell: Tell):
     aside.close()
     assert len(failing.taken) == 2
     assert [event.message for event in warnings] == [
-        "mlflow takes no more metrics (OSError: the database is locked); metrics.jsonl has them all"
+        "mlflow stopped logging metrics (OSError: the database is locked); metrics.jsonl has them all"
     ]
 
 
-def test_a_sink_that_can_not_be_opened_is_told_of_once(tell: Tell):
+def test_a_tracker_that_cannot_be_opened_gives_one_warning(tell: Tell):
     def fail() -> Failing:
         raise ValueError("no such store")
 
@@ -189,7 +191,7 @@ def test_a_sink_that_can_not_be_opened_is_told_of_once(tell: Tell):
         aside.receive(event)
     aside.close()
     assert [event.message for event in warnings] == [
-        "wandb takes no more metrics (ValueError: no such store); metrics.jsonl has them all"
+        "wandb stopped logging metrics (ValueError: no such store); metrics.jsonl has them all"
     ]
 
 
@@ -217,7 +219,7 @@ def test_a_tool_that_is_not_installed_is_named_with_its_extra(
     def never(folder: Path, settings: object) -> Failing:
         raise AssertionError("opened")
 
-    monkeypatch.setattr(sinks, "TRACKERS", {"wandb": Tool(("no_such_module",), never)})
+    monkeypatch.setattr(trackers_module, "TRACKERS", {"wandb": Tool(("no_such_module",), never)})
     with (
         pytest.raises(
             ConfigError, match=r"training\.trackers: wandb needs no_such_module.*'wirebert\[wandb\]'"
@@ -225,3 +227,8 @@ def test_a_tool_that_is_not_installed_is_named_with_its_extra(
         open_trackers(["wandb"], tmp_path, {}, []),
     ):
         pass
+
+
+def test_the_setting_offers_every_tracker():
+    (choice, _) = get_args(get_type_hints(TrainConfig)["trackers"])
+    assert get_args(choice) == tuple(TRACKERS)

@@ -112,9 +112,8 @@ def test_columns_with_missing_values_share_a_line_per_severity() -> None:
     assert finding_lines(findings, 100) == [
         "error: missing_values in uri",  # one alone says it in full
         "warning: constant_column in land",
-        "warning: columns with missing values: user_agent 77 %, host 60 %; missing is learned as a value of "
-        "its own, "
-        "so check that it does not merely mark the source of a row",
+        "warning: columns with missing values: user_agent 77 %, host 60 %; missing is learned as a separate value, "
+        "so check that it does not just identify the source of a row",
         "warning: duplicate_rows in None",
     ]
 
@@ -133,7 +132,7 @@ def test_what_is_information_or_accepted_is_only_counted(tmp_path: Path) -> None
     assert lines[1].startswith("classes: a 20 (50.00%), b 20 (50.00%)")
     assert lines[2:] == [
         "warning: x in proto",
-        "findings that are information or accepted: 2; `wirebert inspect` shows all",
+        "2 informational or accepted findings hidden; `wirebert inspect` shows all",
     ]
 
 

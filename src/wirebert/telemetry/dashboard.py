@@ -1,6 +1,6 @@
-"""The dashboard: how the picture of a training fills a screen of any size.
+"""The dashboard: layout of the training state on a screen of any size.
 
-Nothing here knows a terminal or a clock: the same picture at the same moment gives the same lines.
+This module knows neither terminal nor clock: the same state at the same time gives the same lines.
 """
 
 from collections.abc import Sequence
@@ -28,19 +28,19 @@ MIN_WIDTH: Final = 80
 MIN_HEIGHT: Final = 24
 PANEL_HEIGHT: Final = 10
 CHART_HEIGHT: Final = 10
-"""Of the smallest chart worth a row of its own."""
+"""Height of the smallest chart."""
 
 TABLE_HEIGHT: Final = 12
-COLUMN_WIDTH: Final = 10
+COLUMN_WIDTH: Final = 11
 WIDE: Final = 150
-"""From this width on, three charts stand side by side."""
+"""Minimum width for three charts side by side."""
 
 ROW_WIDTH: Final = 40
-"""Of a figure with its name at most: further apart, the eye loses the line."""
+"""Maximum width of a name and its value; a wider gap is hard to read."""
 
 AXIS_WIDTH: Final = 8
 LOG_FROM: Final = 10.0
-"""A loss whose highest value is this many times the lowest is drawn over a logarithmic axis."""
+"""A loss is drawn on a logarithmic axis if its highest value is this many times the lowest."""
 
 SHORTEST_BAR: Final = 8
 GIB: Final = 2.0**30
@@ -48,14 +48,14 @@ UNKNOWN: Final = "-"
 
 
 class Row(NamedTuple):
-    """One figure."""
+    """A name and its value."""
 
     name: str
     value: str
 
 
 class CurvePanel(NamedTuple):
-    """One curve."""
+    """A panel with one curve."""
 
     title: str
     value: str
@@ -64,38 +64,38 @@ class CurvePanel(NamedTuple):
     may_be_log: bool = False
 
 
-def frame(picture: DashboardState, width: int, height: int, now_s: float) -> list[Line]:
-    """The picture as `height` lines that are each `width` characters wide.
+def frame(state: DashboardState, width: int, height: int, now_s: float) -> list[Line]:
+    """The state as `height` lines of `width` characters.
 
-    From 80 x 24 on everything has its place, and the room beyond that goes to the curves and a table of
-    evaluations. On a smaller screen the figures stand one a line, and what finds no room is left out.
+    From 80 x 24 on all panels are shown; more room goes to the curves and a table of evaluations. A smaller
+    screen shows one value per line, as many as fit.
     """
     if width < MIN_WIDTH or height < MIN_HEIGHT:
-        judged = [Row(f"validation {row.name}", row.value) for row in validation_rows(picture)[:3]]
+        validation = [Row(f"validation {row.name}", row.value) for row in validation_rows(state)[:3]]
         body = [
             _row(row, min(width, ROW_WIDTH))
-            for row in (*judged, *training_rows(picture), *machine_rows(picture.resource))
+            for row in (*validation, *training_rows(state), *machine_rows(state.resource))
         ]
     else:
-        body = _body(picture, width, height - 4)
+        body = _body(state, width, height - 4)
     room = max(0, height - 4)
     body = [*body[:room], *([] for _ in range(room - len(body)))]
-    head = [_header(picture, width), _progress(picture, width, now_s)]
-    lines = [*head, *body, _note(picture), [Segment(f" {picture.hint}", DIM)]][:height]
+    head = [_header(state, width), _progress(state, width, now_s)]
+    lines = [*head, *body, _note(state), [Segment(f" {state.hint}", DIM)]][:height]
     return [Segment.adjust_line_length(line, width, PLAIN) for line in lines]
 
 
-def _body(picture: DashboardState, width: int, height: int) -> list[Line]:
-    """Charts, panels of figures, and evaluations where there is room."""
+def _body(state: DashboardState, width: int, height: int) -> list[Line]:
+    """Charts, panels of values, and evaluations if there is room."""
     thirds = _parts(width, 3)
     panels = [
         _box(title, [_row(row, min(third - 4, ROW_WIDTH)) for row in rows], third, PANEL_HEIGHT)
         for third, (title, rows) in zip(
             thirds,
             {
-                "training": training_rows(picture),
-                "validation": validation_rows(picture),
-                "machine": machine_rows(picture.resource),
+                "training": training_rows(state),
+                "validation": validation_rows(state),
+                "machine": machine_rows(state.resource),
             }.items(),
             strict=True,
         )
@@ -103,7 +103,7 @@ def _body(picture: DashboardState, width: int, height: int) -> list[Line]:
     rest = height - PANEL_HEIGHT
     table_height = TABLE_HEIGHT if rest >= 2 * CHART_HEIGHT + TABLE_HEIGHT else 0
     per_row = 3 if width >= WIDE else 2
-    charts = _charts(picture)
+    charts = _charts(state)
     num_rows = min((rest - table_height) // CHART_HEIGHT, -(-len(charts) // per_row))
     lines: list[Line] = []
     for index, part in enumerate(_parts(rest - table_height, num_rows)):
@@ -116,14 +116,14 @@ def _body(picture: DashboardState, width: int, height: int) -> list[Line]:
         )
     lines += _side_by_side(panels)
     if table_height:
-        lines += _box("evaluations", _table(picture.evaluations, table_height - 2), width, table_height)
+        lines += _box("evaluations", _table(state.evaluations, table_height - 2), width, table_height)
     return lines
 
 
-def training_rows(picture: DashboardState) -> list[Row]:
-    """How the steps go."""
-    step = picture.step
-    names = ("loss", "accuracy", "backbone rate", "classifier rate")
+def training_rows(state: DashboardState) -> list[Row]:
+    """Metrics of the last steps."""
+    step = state.step
+    names = ("loss", "accuracy", "backbone LR", "classifier LR")
     names += ("gradient norm", "loss scale", "rows/s", "tokens/s")
     if step is None:
         return [Row(name, UNKNOWN) for name in names]
@@ -140,35 +140,35 @@ def training_rows(picture: DashboardState) -> list[Row]:
     return [Row(name, value) for name, value in zip(names, values, strict=True)]
 
 
-def validation_rows(picture: DashboardState) -> list[Row]:
-    """How the last evaluation went, and the best."""
-    last, best = picture.epoch, picture.best
+def validation_rows(state: DashboardState) -> list[Row]:
+    """Metrics of the last evaluation and of the best one."""
+    last, best = state.epoch, state.best
     return [
         Row("loss", UNKNOWN if last is None else f"{last.valid_loss:.4f}"),
         Row("accuracy", UNKNOWN if last is None else f"{last.valid_accuracy:.4f}"),
         Row("macro-F1", UNKNOWN if last is None else f"{last.valid_macro_f1:.4f}"),
         Row("after epoch", UNKNOWN if last is None else f"{last.epoch:.4g}"),
         Row("best loss", UNKNOWN if best is None else f"{best.valid_loss:.4f}"),
-        Row("its macro-F1", UNKNOWN if best is None else f"{best.valid_macro_f1:.4f}"),
-        Row("its epoch", UNKNOWN if best is None else f"{best.epoch:.4g}"),
+        Row("best macro-F1", UNKNOWN if best is None else f"{best.valid_macro_f1:.4f}"),
+        Row("best epoch", UNKNOWN if best is None else f"{best.epoch:.4g}"),
     ]
 
 
 def machine_rows(resource: ResourceEvent | None) -> list[Row]:
-    """What the training takes of the machine; the GPU's rows only where there is one."""
+    """Resource usage; rows of the GPU only if there is one."""
     if resource is None:
-        return [Row("CPU", UNKNOWN), Row("memory", UNKNOWN), Row("disk left", UNKNOWN)]
+        return [Row("CPU", UNKNOWN), Row("memory", UNKNOWN), Row("free disk", UNKNOWN)]
     rows = [
         Row("CPU", f"{_percent(resource.cpu_share)} (run {_percent(resource.process_cpu_share)})"),
         Row("memory", _gib(resource.resident_bytes)),
-        Row("disk left", _gib(resource.disk_free_bytes)),
+        Row("free disk", _gib(resource.disk_free_bytes)),
     ]
     if resource.gpu_memory_total_bytes is not None:
         used = _gib(resource.gpu_memory_used_bytes).removesuffix(" GiB")
         rows += [
             Row("GPU", _percent(resource.gpu_share)),
             Row("GPU memory", f"{used}/{_gib(resource.gpu_memory_total_bytes)}"),
-            Row("by this run", _gib(resource.gpu_memory_allocated_bytes)),
+            Row("this run", _gib(resource.gpu_memory_allocated_bytes)),
             Row("GPU power", UNKNOWN if resource.gpu_power_w is None else f"{resource.gpu_power_w:.0f} W"),
             Row(
                 "GPU temperature",
@@ -189,9 +189,9 @@ def _gib(size_bytes: int | None) -> str:
     return f"{gib:,.0f} GiB" if gib >= 100 else f"{gib:.1f} GiB"
 
 
-def _charts(picture: DashboardState) -> list[CurvePanel]:
-    """Curves, those that matter most first."""
-    traces, step, epoch, resource = picture.sparklines, picture.step, picture.epoch, picture.resource
+def _charts(state: DashboardState) -> list[CurvePanel]:
+    """Curves, the most important first."""
+    traces, step, epoch, resource = state.sparklines, state.step, state.epoch, state.resource
     has_gpu = "gpu_share" in traces
     share = None if resource is None else (resource.gpu_share if has_gpu else resource.cpu_share)
     return [
@@ -207,9 +207,7 @@ def _charts(picture: DashboardState) -> list[CurvePanel]:
             f"{epoch.valid_macro_f1:.4f}" if epoch else "",
             traces.get("valid_macro_f1"),
         ),
-        CurvePanel(
-            "learning rate, backbone", _short(step.lr_backbone) if step else "", traces.get("lr_backbone")
-        ),
+        CurvePanel("backbone LR", _short(step.lr_backbone) if step else "", traces.get("lr_backbone")),
         CurvePanel("rows/s", f"{step.rows_per_s:,.0f}" if step else "", traces.get("rows_per_s")),
         CurvePanel(
             "GPU" if has_gpu else "CPU",
@@ -221,7 +219,7 @@ def _charts(picture: DashboardState) -> list[CurvePanel]:
 
 
 def _chart(chart: CurvePanel, width: int, height: int) -> list[Line]:
-    """A boxed curve with the ends of its axes written beside it."""
+    """A curve in a box with the limits of its axes."""
     trace, rows, columns = chart.sparkline, height - 2, width - 4 - AXIS_WIDTH
     title = f"{chart.title} {chart.value}".rstrip()
     if trace is None or not trace.values:
@@ -256,19 +254,19 @@ def _short(value: float) -> str:
 
 
 def _table(evaluations: Sequence[EpochEvent], num_rows: int) -> list[Line]:
-    """The latest evaluations, one a line, the newest last."""
+    """The latest evaluations, one per line, the newest last."""
     heads = ("epoch", "step", "train loss", "loss", "accuracy", "macro-F1")
     lines = [[Segment("".join(f"{head:>{COLUMN_WIDTH}}" for head in heads), DIM)]]
     for event in list(evaluations)[1 - num_rows :]:
-        figures = (event.train_loss, event.valid_loss, event.valid_accuracy, event.valid_macro_f1)
-        texts = (f"{event.epoch:.4g}", f"{event.step:,}", *(f"{figure:.4f}" for figure in figures))
-        best = Segment("  best so far" if event.is_best else "", GOOD)
+        values = (event.train_loss, event.valid_loss, event.valid_accuracy, event.valid_macro_f1)
+        texts = (f"{event.epoch:.4g}", f"{event.step:,}", *(f"{value:.4f}" for value in values))
+        best = Segment("  best" if event.is_best else "", GOOD)
         lines.append([Segment("".join(f"{text:>{COLUMN_WIDTH}}" for text in texts)), best])
     return lines
 
 
-def _header(picture: DashboardState, width: int) -> Line:
-    start, title = picture.start, f" wirebert {picture.title} "
+def _header(state: DashboardState, width: int) -> Line:
+    start, title = state.start, f" wirebert {state.title} "
     what = ""
     if start is not None and width >= MIN_WIDTH:
         what = (
@@ -281,18 +279,18 @@ def _header(picture: DashboardState, width: int) -> Line:
     return [*Segment.adjust_line_length([Segment(title, BOLD)], room, PLAIN), Segment(what, DIM)]
 
 
-def _progress(picture: DashboardState, width: int, now_s: float) -> Line:
-    start, step = picture.start, picture.step
+def _progress(state: DashboardState, width: int, now_s: float) -> Line:
+    start, step = state.start, state.step
     if start is None:
-        return [Segment(" waiting for the training to begin", DIM)]
+        return [Segment(" waiting for training to start", DIM)]
     done = step.step if step is not None else start.step
     epoch = step.epoch if step is not None else 0.0
-    left_s = picture.left_s(now_s)
+    left_s = state.left_s(now_s)
     left = "-:--:-- left" if left_s is None else f"{_duration(left_s)} left"
-    if picture.end is not None:
-        left = "stopped early" if picture.end.stopped_early else "done"
+    if state.end is not None:
+        left = "stopped early" if state.end.stopped_early else "done"
     before = f" epoch {epoch:.2f}/{start.num_epochs}  "
-    after = f"  {done:,}/{start.num_steps:,}  {_duration(picture.elapsed_s(now_s))} gone  {left} "
+    after = f"  {done:,}/{start.num_steps:,}  elapsed {_duration(state.elapsed_s(now_s))}  {left} "
     room = width - len(before) - len(after)
     if room < SHORTEST_BAR:
         return [Segment(f"{before}{left}")]
@@ -304,8 +302,8 @@ def _duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
-def _note(picture: DashboardState) -> Line:
-    return [Segment(f" {picture.note}", WARNING if picture.is_warning else PLAIN)]
+def _note(state: DashboardState) -> Line:
+    return [Segment(f" {state.note}", WARNING if state.is_warning else PLAIN)]
 
 
 def _row(row: Row, width: int) -> Line:
@@ -315,7 +313,7 @@ def _row(row: Row, width: int) -> Line:
 
 
 def _box(title: str, body: Sequence[Line], width: int, height: int, foot: str = "") -> list[Line]:
-    """Lines in a frame of exactly this size, with a title above and perhaps words below."""
+    """Lines in a frame of this size, with a title and optionally a footer."""
     inner = width - 4
     head = f"─ {title[: inner - 2]} "
     below = f" {foot[: inner - 2]} ─" if foot else ""
@@ -341,12 +339,12 @@ def _box(title: str, body: Sequence[Line], width: int, height: int, foot: str = 
 
 
 def _side_by_side(boxes: Sequence[list[Line]]) -> list[Line]:
-    """Boxes of one height, side by side."""
+    """Boxes of the same height, side by side."""
     return [[segment for line in lines for segment in line] for lines in zip(*boxes, strict=True)]
 
 
 def _parts(whole: int, num_parts: int) -> list[int]:
-    """A length in nearly equal parts.
+    """Split a length into nearly equal parts.
 
     >>> _parts(80, 3)
     [26, 27, 27]

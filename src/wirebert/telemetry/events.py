@@ -1,11 +1,10 @@
-"""What a training says while it runs: events, and the file they are kept in.
+"""The events of a training run, and the file that records them.
 
-`metrics.jsonl` holds one JSON object a line. Every line has `v` (this schema's version), `event` (its kind),
-`time` (seconds since 1970) and `step` (optimizer steps done); the other fields are those of the kind's
-dataclass below. A number that is not finite, or not known, is null. The file may be read while it is written:
-lines come whole, one flush each. A training that goes on after an interruption replaces the file by one
-without the steps that are made again. A kind or a field may be added under the same version, so readers pass
-over what they do not know.
+`metrics.jsonl` holds one JSON object per line. Every line has `v` (version of this schema), `event` (its
+kind), `time` (seconds since 1970) and `step` (optimizer steps done); the other fields are those of the
+dataclass of its kind. A number that is not finite or unknown is null. The file can be read while it is
+written: each line is flushed as a whole. A resumed training replaces the file by one without the steps that
+it repeats. Kinds and fields may be added without a new version, so readers ignore unknown ones.
 """
 
 import json
@@ -25,11 +24,11 @@ VERSION: Final = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartEvent:
-    """Training starts, or goes on after an interruption."""
+    """Training starts or resumes."""
 
     kind: ClassVar[str] = "start"
     step: int
-    """Steps done already: above 0 in a resumed training."""
+    """Steps already done: above 0 in a resumed training."""
 
     num_steps: int
     num_epochs: int
@@ -41,15 +40,15 @@ class StartEvent:
     precision: str
     seed: int
     num_ranks: int = 1
-    """Processes that train together; `device` is the first one's."""
+    """Processes of data-parallel training; `device` is that of the first."""
 
     feeding: str = ""
-    """Who makes flows ready, and from where, in words."""
+    """How training flows are loaded, in words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepEvent:
-    """What the steps since the last such event amount to."""
+    """Summary of the steps since the last step event."""
 
     kind: ClassVar[str] = "step"
     step: int
@@ -60,7 +59,7 @@ class StepEvent:
     """Mean over the flows."""
 
     accuracy: float
-    """Share of right answers, with dropout and corruption on."""
+    """Training accuracy, with dropout and corruption on."""
 
     lr_backbone: float
     """Of the last step."""
@@ -76,14 +75,14 @@ class StepEvent:
     """Steps since training started whose fp16 gradients overflowed and changed nothing."""
 
     micro_batch_tokens: int
-    """Padded tokens of one forward pass at most; 0 is the whole step."""
+    """Maximum padded tokens of one forward pass; 0: the whole step."""
 
     rows_per_s: float
     tokens_per_s: float
     """Without padding."""
 
     elapsed_s: float
-    """Seconds of training, those before an interruption included."""
+    """Seconds of training, including those before an interruption."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +93,7 @@ class EpochEvent:
     step: int
     epoch: float
     train_loss: float
-    """Mean over the flows since the evaluation before."""
+    """Mean over the flows since the previous evaluation."""
 
     train_accuracy: float
     valid_loss: float
@@ -111,17 +110,17 @@ class EpochEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointEvent:
-    """A checkpoint is on disk; training went on while it was written."""
+    """A checkpoint was written; training continued meanwhile."""
 
     kind: ClassVar[str] = "checkpoint"
     step: int
     path: str
-    """Name of its folder, which says the step that it is of."""
+    """Name of its folder, which contains the step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WarningEvent:
-    """Something the user should know, in one sentence."""
+    """A warning for the user, in one sentence."""
 
     kind: ClassVar[str] = "warning"
     step: int
@@ -130,37 +129,36 @@ class WarningEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResourceEvent:
-    """What the training takes of the machine, once a second; null where the machine does not tell."""
+    """Resource usage, once a second; null where the machine does not report it."""
 
     kind: ClassVar[str] = "resource"
     step: int
-    """Of the event before: the steps since are not counted."""
+    """Step of the previous event; later steps are not counted."""
 
     cpu_share: float | None
-    """Share of the time of all processors that anything ran on them since the sample before, in [0, 1]."""
+    """CPU utilisation by all processes since the previous sample, as a fraction of all cores, in [0, 1]."""
 
     process_cpu_share: float | None
-    """The same for this training alone."""
+    """CPU utilisation by this process."""
 
     resident_bytes: int | None
-    """Memory of this training."""
+    """Resident memory of this process."""
 
     memory_free_bytes: int | None
-    """Memory of the machine that is still to be had."""
+    """Available memory of the machine."""
 
     disk_free_bytes: int | None
-    """Where the run folder is."""
+    """Free space of the disk of the run folder."""
 
     gpu_share: float | None
-    """Share of the time that anything ran on the GPU, in [0, 1]. This and what follows: the GPU that is
-    trained on."""
+    """Utilisation of the training GPU, in [0, 1]; the next fields are of this GPU, too."""
 
     gpu_memory_used_bytes: int | None
-    """By all programs."""
+    """Used by all processes."""
 
     gpu_memory_total_bytes: int | None
     gpu_memory_allocated_bytes: int | None
-    """By this training's tensors."""
+    """Allocated by the tensors of this process."""
 
     gpu_power_w: float | None
     gpu_temperature_c: float | None
@@ -168,7 +166,7 @@ class ResourceEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndEvent:
-    """Training is done."""
+    """Training has ended."""
 
     kind: ClassVar[str] = "end"
     step: int
@@ -188,18 +186,20 @@ KINDS: Final[Mapping[str, type[Event]]] = {
 
 @runtime_checkable
 class Listener(Protocol):
-    """Takes events as they happen: a file, a screen, a tracking service."""
+    """Receives events as they happen: a file, a screen, a tracking service."""
 
     def receive(self, event: Event) -> None:
-        """Take one event; called between two steps, so be quick, and from more than one thread."""
+        """Handle one event; called between two steps and from several threads, so it must be fast and
+        thread-safe.
+        """
         ...
 
 
 def to_record(event: Event, *, time_s: float) -> dict[str, object]:
-    """The event as one line of `metrics.jsonl` has it.
+    """The event as a record of `metrics.jsonl`.
 
     >>> to_record(WarningEvent(step=3, message="disk nearly full"), time_s=0.0)
-    {'v': 1, 'event': 'warning', 'time': 0.0, 'step': 3, 'message': 'disk nearly full'}
+    {'v': 2, 'event': 'warning', 'time': 0.0, 'step': 3, 'message': 'disk nearly full'}
     """
     fields = {name: None if _not_finite(value) else value for name, value in asdict(event).items()}
     return {"v": VERSION, "event": event.kind, "time": time_s, **fields}
@@ -210,8 +210,7 @@ def _not_finite(value: object) -> bool:
 
 
 def from_record(record: Mapping[str, object]) -> Event | None:
-    """The event that a line of `metrics.jsonl` tells of, also an older one; None for a kind that is not known
-    here.
+    """The event of a record of `metrics.jsonl`, also of an older version; None for an unknown kind.
 
     >>> from_record({"v": 1, "event": "warning", "time": 0.0, "step": 3, "message": "disk nearly full"})
     WarningEvent(step=3, message='disk nearly full')
@@ -226,10 +225,10 @@ def from_record(record: Mapping[str, object]) -> Event | None:
         for field in fields(kind)
         if field.name in record or field.default is MISSING
     }
-    return None if _UNFIT in values.values() else cast(type[Any], kind)(**values)
+    return None if _INVALID in values.values() else cast(type[Any], kind)(**values)
 
 
-_UNFIT: Final = object()
+_INVALID: Final = object()
 
 
 def _as_type(value: object, expected: object) -> object:
@@ -238,13 +237,14 @@ def _as_type(value: object, expected: object) -> object:
     kinds = get_args(expected) or (expected,)
     if float in kinds and type(value) is int:
         return float(value)
-    is_fit = type(value) in kinds
-    return value if is_fit else _UNFIT
+    return value if type(value) in kinds else _INVALID
 
 
 @final
 class MetricsLog:
-    """Events as JSON lines in a file; a listener. Use it as a context, or close it. Threads may share it."""
+    """A thread-safe listener that appends events to a file as JSON lines. Use it as a context, or close
+    it.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -271,13 +271,13 @@ class MetricsLog:
             self._file.flush()
 
     def go_back_to(self, step: int) -> None:
-        """Forget what was written after `step`: a resumed training makes those steps again."""
+        """Delete the records after `step`, which a resumed training repeats."""
         with self._lock:
             self._file.close()
-            kept = [record for record in read_metrics(self.path) if _step_of(record) <= step]
+            records = [record for record in read_metrics(self.path) if _step_of(record) <= step]
             if step == 0:
-                kept = []
-            write_atomic(self.path, "".join(json.dumps(record) + "\n" for record in kept))
+                records = []
+            write_atomic(self.path, "".join(json.dumps(record) + "\n" for record in records))
             self._file = self.path.open("a", encoding="utf-8")
 
 
@@ -287,25 +287,25 @@ def _step_of(record: dict[str, object]) -> int:
 
 
 def read_metrics(path: Path) -> list[dict[str, object]]:
-    """The records of a `metrics.jsonl`, also one that is being written: a last line cut short is left out."""
+    """The records of a `metrics.jsonl`, also while it is written: an incomplete last line is ignored."""
     with path.open(encoding="utf-8") as file:
         return list(_records(file))
 
 
 @final
 class MetricsFollower:
-    """Reads a `metrics.jsonl` as it grows, without holding it open; the file need not be there yet."""
+    """Reads a growing `metrics.jsonl` without keeping it open; the file may not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._place: tuple[int, int] | None = None
+        self._inode: tuple[int, int] | None = None
         self._position = 0
         self._last_time_s = 0.0
 
-    def news(self) -> list[tuple[Event, float]]:
-        """The events that were written since the last call, with their times in seconds since 1970.
+    def new_events(self) -> list[tuple[Event, float]]:
+        """The events written since the last call, with their times in seconds since 1970.
 
-        Of a file that was replaced, those that were not read before.
+        From a replaced file, only events that were not read before.
         """
         try:
             file = self._path.open("rb")
@@ -313,16 +313,16 @@ class MetricsFollower:
             return []
         with file:
             status = os.fstat(file.fileno())
-            place = (status.st_dev, status.st_ino)
-            if place != self._place or status.st_size < self._position:
-                self._place, self._position = place, 0
-            may_be_known = self._position == 0
+            inode = (status.st_dev, status.st_ino)
+            if inode != self._inode or status.st_size < self._position:
+                self._inode, self._position = inode, 0
+            may_repeat = self._position == 0
             file.seek(self._position)
             text = file.read()
-        whole = text[: text.rfind(b"\n") + 1]  # the last line may be in the making
+        whole = text[: text.rfind(b"\n") + 1]  # the last line may be incomplete
         self._position += len(whole)
         records = list(_records(whole.decode("utf-8", "replace").splitlines()))
-        if may_be_known:
+        if may_repeat:
             records = [record for record in records if _time_of(record) > self._last_time_s]
         self._last_time_s = max([self._last_time_s, *map(_time_of, records)])
         events = ((from_record(record), _time_of(record)) for record in records)
@@ -330,7 +330,7 @@ class MetricsFollower:
 
 
 def _time_of(record: Mapping[str, object]) -> float:
-    """When a record was written, in seconds since 1970."""
+    """Time of a record, in seconds since 1970."""
     time_s = record.get("time")
     return float(time_s) if isinstance(time_s, int | float) else 0.0
 
@@ -340,6 +340,6 @@ def _records(lines: Iterable[str]) -> Iterable[dict[str, object]]:
         try:
             record = json.loads(line)
         except ValueError:
-            continue  # a line cut short by a kill
+            continue  # an incomplete line of a killed process
         if isinstance(record, dict):
             yield record

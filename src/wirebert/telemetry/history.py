@@ -1,4 +1,4 @@
-"""How a training went: the curves of a report, from the records of `metrics.jsonl`."""
+"""Training curves of a report, from the records of `metrics.jsonl`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,18 +20,18 @@ class Curve:
 
     @staticmethod
     def of(name: str, records: Sequence[Record], key: str) -> "Curve":
-        """The finite values of a field of these records over steps; records without one are passed over."""
+        """The finite values of a field of these records over steps; records without one are ignored."""
         return Curve.between(name, records, "step", key)
 
     @staticmethod
     def between(name: str, records: Sequence[Record], at: str, key: str, scale: float = 1.0) -> "Curve":
         """The finite values of one field over those of another, times `scale`."""
         points = [(r[at], r[key]) for r in records if _is_number(r.get(at)) and _is_number(r.get(key))]
-        places, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
-        return Curve(name, places, values * scale)
+        positions, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
+        return Curve(name, positions, values * scale)
 
     def band(self, max_points: int = 300) -> "Band | None":
-        """The curve in at most `max_points` stretches; None if it is no longer than that.
+        """The curve in at most `max_points` segments; None if it has no more points.
 
         >>> band = Curve("loss", np.arange(8.0), np.array([1.0, 9, 1, 1, 1, 0, 1, 1])).band(2)
         >>> band.low.tolist(), band.mean.tolist(), band.high.tolist()
@@ -51,17 +51,17 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A long curve in few stretches, of which each keeps its extremes: no spike is lost."""
+    """A long curve in few segments, each with its extremes, so that no spike is lost."""
 
-    at: Float64[np.ndarray, " stretches"]
-    low: Float64[np.ndarray, " stretches"]
-    mean: Float64[np.ndarray, " stretches"]
-    high: Float64[np.ndarray, " stretches"]
+    at: Float64[np.ndarray, " segments"]
+    low: Float64[np.ndarray, " segments"]
+    mean: Float64[np.ndarray, " segments"]
+    high: Float64[np.ndarray, " segments"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """The curves of one training; empty ones where nothing was recorded."""
+    """The curves of one training run; empty where nothing was recorded."""
 
     train_loss: Curve
     valid_loss: Curve
@@ -74,15 +74,15 @@ class History:
     rows_per_s: Curve
     tokens_per_s: Curve
     best_step: int | None = None
-    """Step of the model that was kept."""
+    """Step of the best model."""
     resources: tuple[Record, ...] = field(default_factory=tuple)
-    """What each sample of the machine found, with `minutes` since the first; none in runs that took no
-    samples."""
+    """Resource samples, with `minutes` since the first one."""
 
     @staticmethod
     def of(records: Sequence[Record]) -> "History":
-        """Curves from records with `event` "step", "epoch" (an evaluation) and "resource", as `metrics.jsonl`
-        has them."""
+        """Curves from records of `metrics.jsonl` with `event` "step", "epoch" (an evaluation) or
+        "resource".
+        """
         steps = [record for record in records if record.get("event") == "step"]
         epochs = [record for record in records if record.get("event") == "epoch"]
         best = [record["step"] for record in epochs if record.get("is_best")]

@@ -1,4 +1,4 @@
-"""A training in plain lines: what a person reads in a log, or where the output is no terminal."""
+"""Training progress in plain lines, for logs and outputs that are not a terminal."""
 
 from datetime import timedelta
 from typing import Final, final
@@ -33,7 +33,7 @@ def epoch_line(event: EpochEvent) -> str:
 
 
 def end_line(event: EndEvent) -> str:
-    """How the training ended."""
+    """Steps, duration and best validation loss of a finished training."""
     early = ", stopped early" if event.stopped_early else ""
     took = timedelta(seconds=round(event.elapsed_s))
     return (
@@ -43,9 +43,9 @@ def end_line(event: EndEvent) -> str:
 
 
 def start_line(event: StartEvent) -> str:
-    """What is about to be trained, on what."""
+    """Size of data and model, precision, device and data loading."""
     ranks = f" in {event.num_ranks} processes" if event.num_ranks > 1 else ""
-    verb = f"going on after step {event.step:,}" if event.step else "training"
+    verb = f"resuming after step {event.step:,}" if event.step else "training"
     epochs = "1 epoch" if event.num_epochs == 1 else f"{event.num_epochs} epochs"
     feeding = f"; data loading: {event.feeding}" if event.feeding else ""
     return (
@@ -56,7 +56,7 @@ def start_line(event: StartEvent) -> str:
 
 @final
 class PlainLines:
-    """A listener that prints a line for every evaluation, and one for steps now and then."""
+    """A listener that prints a line for every evaluation, and every ten seconds one for the steps."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -67,10 +67,10 @@ class PlainLines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing to put back."""
+        """Nothing to restore."""
 
     def receive(self, event: Event) -> None:
-        """Print what is worth a line."""
+        """Print a line for the event, unless it comes too soon."""
         match event:
             case StartEvent():
                 self._num_steps = event.num_steps
@@ -89,8 +89,8 @@ class PlainLines:
                 pass
 
     def receive_at(self, event: Event, time_s: float) -> None:
-        """The same for an event that came earlier."""
-        del time_s  # a line says how long training took, not when it was written
+        """The same for an earlier event."""
+        del time_s  # lines show the duration of training, not the time of the event
         self.receive(event)
 
     def _print(self, line: str) -> None:
@@ -98,5 +98,5 @@ class PlainLines:
 
 
 def time_left(event: StepEvent, num_steps: int) -> timedelta:
-    """Time to the last step, if steps go on as they did on average."""
+    """Estimated time to the last step at the mean speed so far."""
     return timedelta(seconds=round(event.elapsed_s / max(1, event.step) * (num_steps - event.step)))

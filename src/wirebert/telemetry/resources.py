@@ -1,4 +1,4 @@
-"""What the training takes of the machine, sampled once a second in a thread beside it."""
+"""Resource usage of the training, sampled once a second in a background thread."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, Final, cast, final
 
 import psutil
-import torch
 from pynvml import NVMLError
 
 from wirebert.telemetry.events import Event, Listener, ResourceEvent, StartEvent
 
 SECONDS_BETWEEN_SAMPLES: Final = 1.0
 SAMPLER_END_S: Final = 2.0
-"""A driver that does not answer holds up the end of the training no longer than this."""
+"""Maximum wait for an unresponsive driver at the end of training."""
 
 Reading = Callable[[], float | int]
 UNREADABLE: Final = (
@@ -30,14 +29,14 @@ GAUGES: Final = tuple(field.name for field in fields(ResourceEvent) if field.nam
 
 @final
 class Gauges:
-    """Reads processors, memory and disk, and the GPU that is trained on; what can not be read is None."""
+    """Reads CPU, memory, disk and the training GPU; a value that cannot be read is None."""
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        self._readings = {**_machine(folder), **(_gpu(device) if device.type == "cuda" else {})}
-        self.read(0)  # shares are of the time since the reading before
+    def __init__(self, folder: Path, device: str) -> None:
+        self._readings = {**_machine(folder), **(_gpu(device) if device.startswith("cuda") else {})}
+        self.read(0)  # utilisation is measured since the previous reading
 
     def read(self, step: int) -> ResourceEvent:
-        """One sample, taken when `step` steps were done."""
+        """One sample, taken after `step` steps."""
         values: dict[str, Any] = {name: self._read(name) for name in GAUGES}
         return ResourceEvent(step=step, **values)
 
@@ -46,7 +45,7 @@ class Gauges:
         try:
             return None if reading is None else reading()
         except UNREADABLE:
-            return None  # this driver, or this system, does not tell
+            return None  # not supported by this driver or system
 
 
 def _machine(folder: Path) -> Mapping[str, Reading]:
@@ -60,7 +59,9 @@ def _machine(folder: Path) -> Mapping[str, Reading]:
     }
 
 
-def _gpu(device: torch.device) -> Mapping[str, Reading]:
+def _gpu(device: str) -> Mapping[str, Reading]:
+    import torch  # loaded already by a training on a GPU; without one, this room needs no torch
+
     cuda = torch.cuda
     return {
         "gpu_share": lambda: cuda.utilization(device) / 100,
@@ -74,10 +75,10 @@ def _gpu(device: torch.device) -> Mapping[str, Reading]:
 
 @final
 class ResourceSampler:
-    """A listener that tells the others what the machine does, from the start of training on. Use it as a
+    """A listener that sends resource samples to the other listeners from the start of training. Use it as a
     context.
 
-    Its thread ends with the process, and whatever fails in it fails there alone.
+    Its thread ends with the process, and an exception in it does not affect training.
     """
 
     def __init__(
@@ -97,23 +98,23 @@ class ResourceSampler:
             self._thread.join(SAMPLER_END_S)
 
     def receive(self, event: Event) -> None:
-        """Remember the step; the first event of a training starts the sampling."""
+        """Store the step; the start event begins the sampling."""
         self._step = event.step
         if isinstance(event, StartEvent) and self._thread is None:
-            device = torch.device(event.device)
+            device = event.device
             self._thread = threading.Thread(target=self._run, args=(device,), name="resources", daemon=True)
             self._thread.start()
 
-    def _run(self, device: torch.device) -> None:
+    def _run(self, device: str) -> None:
         gauges = Gauges(self._folder, device)
         while not self._is_over.wait(self._every_s):
-            self._tell(gauges.read(self._step))
+            self._send(gauges.read(self._step))
 
-    def _tell(self, event: Event) -> None:
+    def _send(self, event: Event) -> None:
         if self._is_over.is_set():
-            return  # it took the driver so long to answer that the listeners have gone
+            return  # the driver answered after the end of training
         try:
             for listener in self._listeners:
                 listener.receive(event)
         except OSError:
-            self._is_over.set()  # the disk is full or gone; training finds that out itself, and says so
+            self._is_over.set()  # the disk is full or gone; training reports that itself

@@ -1,4 +1,4 @@
-"""Curves drawn with characters: each is a field of two by four dots."""
+"""Curves drawn with Braille characters of two by four dots."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -8,15 +8,14 @@ import numpy as np
 from jaxtyping import Float64
 
 DOTS: Final = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], dtype=np.uint32)
-"""Bit of each dot in a character, from the top left."""
+"""Bit of each dot of a character, from the top left."""
 
 BLANK: Final = 0x2800
 
 
 @final
 class Sparkline:
-    """A curve as it grows, kept in at most `max_points` points: when they are full, neighbours become their
-    mean.
+    """A growing curve of at most `max_points` points: when it is full, neighbours are replaced by their mean.
 
     >>> trace = Sparkline(max_points=4)
     >>> for step in range(5):
@@ -32,7 +31,7 @@ class Sparkline:
         self._drawn: tuple[tuple[int, int, bool], list[str]] | None = None
 
     def add(self, step: int, value: float) -> None:
-        """One more point, to the right of the others."""
+        """Append a point."""
         if len(self.steps) >= self._max_points:
             self.steps, self.values = _halved(self.steps), _halved(self.values)
         self.steps.append(float(step))
@@ -40,13 +39,13 @@ class Sparkline:
         self._drawn = None
 
     def go_back_to(self, step: int) -> None:
-        """Forget the points right of `step`."""
-        num_kept = bisect_right(self.steps, step)
-        self.steps, self.values = self.steps[:num_kept], self.values[:num_kept]
+        """Delete the points after `step`."""
+        num_left = bisect_right(self.steps, step)
+        self.steps, self.values = self.steps[:num_left], self.values[:num_left]
         self._drawn = None
 
     def draw(self, width: int, height: int, *, is_log: bool) -> list[str]:
-        """The curve in `height` lines of `width` characters; drawn anew only where it has changed."""
+        """The curve in `height` lines of `width` characters, cached until it changes."""
         size = (width, height, is_log)
         if self._drawn is None or self._drawn[0] != size:
             lines = draw(self.steps, self.values, width=width, height=height, is_log=is_log)
@@ -61,10 +60,9 @@ def _halved(values: Sequence[float]) -> list[float]:
 def draw(
     steps: Sequence[float], values: Sequence[float], *, width: int, height: int, is_log: bool = False
 ) -> list[str]:
-    """The curve over its whole range in `height` lines of `width` characters; no points, no dots.
+    """The curve in `height` lines of `width` characters; blank without points.
 
-    Of several points in one column of dots the lowest, the highest and all between are drawn, so no spike is
-    lost.
+    A column of dots spans the lowest to the highest of its points, so that no spike is lost.
 
     >>> print("\\n".join(draw([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0], width=4, height=2)))
     ⠀⠀⣠⠞
@@ -88,14 +86,14 @@ def draw(
 def _spans(
     x: Float64[np.ndarray, " points"], y: Float64[np.ndarray, " points"], num_columns: int
 ) -> tuple[Float64[np.ndarray, " columns"], Float64[np.ndarray, " columns"]]:
-    """Lowest and highest value of the curve in each column, joined to the column before."""
+    """Lowest and highest value of the curve in each column, joined to the previous column."""
     columns = np.linspace(x[0], x[-1], num_columns)
     low = np.interp(columns, x, y)
     high = low.copy()
     width = max(x[-1] - x[0], 1e-12) / num_columns
-    place = np.minimum(((x - x[0]) / width).astype(np.int64), num_columns - 1)
-    np.minimum.at(low, place, y)
-    np.maximum.at(high, place, y)
+    column = np.minimum(((x - x[0]) / width).astype(np.int64), num_columns - 1)
+    np.minimum.at(low, column, y)
+    np.maximum.at(high, column, y)
     joined_low, joined_high = low.copy(), high.copy()
     joined_low[1:] = np.minimum(low[1:], high[:-1])
     joined_high[1:] = np.maximum(high[1:], low[:-1])

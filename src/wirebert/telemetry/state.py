@@ -1,4 +1,4 @@
-"""What is known of a training while it runs, put together from its events."""
+"""The state of a running training, from its events."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -19,19 +19,19 @@ from wirebert.telemetry.events import (
 from wirebert.telemetry.sparkline import Sparkline
 
 NUM_EVALUATIONS = 1000
-"""How many of the latest evaluations are kept."""
+"""Number of latest evaluations in the state."""
 
 
 @final
 @dataclass(slots=True, kw_only=True)
 class DashboardState:
-    """The state of a training, as far as its events have told; knows no clock."""
+    """The state of a training according to its events; it reads no clock."""
 
     title: str
-    """Which run this is."""
+    """Name of the run."""
 
     hint: str
-    """What the reader can do, in one line."""
+    """Help for the reader, in one line."""
 
     start: StartEvent | None = None
     step: StepEvent | None = None
@@ -44,20 +44,20 @@ class DashboardState:
     warnings: list[str] = field(default_factory=list[str])
     evaluations: deque[EpochEvent] = field(default_factory=lambda: deque[EpochEvent](maxlen=NUM_EVALUATIONS))
     sparklines: dict[str, Sparkline] = field(default_factory=dict[str, Sparkline])
-    """Curves by the name of the event's field."""
+    """Curves by name of the event field."""
 
-    _told_at_s: float = 0.0
+    _updated_at_s: float = 0.0
 
     @staticmethod
     def of(events: Iterable[tuple[Event, float]], *, title: str, hint: str) -> "DashboardState":
-        """The picture that events give with their times, in seconds since 1970."""
+        """The state after these events with their times, in seconds since 1970."""
         picture = DashboardState(title=title, hint=hint)
         for event, time_s in events:
             picture.add(event, time_s)
         return picture
 
     def add(self, event: Event, time_s: float) -> None:
-        """Take in an event that came at `time_s`, in seconds since 1970."""
+        """Add an event of time `time_s`, in seconds since 1970."""
         match event:
             case StartEvent():
                 self.start, self.end = event, None
@@ -71,7 +71,7 @@ class DashboardState:
             case ResourceEvent():
                 self.resource = event
                 self._trace(event, "cpu_share", "gpu_share")
-                return  # says nothing of the time that training took
+                return  # has no training time
             case CheckpointEvent():
                 self.note, self.is_warning = f"{event.path} written", False
                 return
@@ -81,14 +81,14 @@ class DashboardState:
                 return
             case EndEvent():
                 self.end = event
-        self._told_at_s = time_s
+        self._updated_at_s = time_s
 
     def _go_back_to(self, step: int) -> None:
-        """A training that begins at `step` makes again what came after it."""
+        """Delete the state after `step`, which a resumed training repeats."""
         for trace in self.sparklines.values():
             trace.go_back_to(step)
-        kept = [event for event in self.evaluations if 0 < event.step <= step]
-        self.evaluations = deque(kept, maxlen=NUM_EVALUATIONS)
+        evaluations = [event for event in self.evaluations if 0 < event.step <= step]
+        self.evaluations = deque(evaluations, maxlen=NUM_EVALUATIONS)
         if self.step is not None and self.step.step > step:
             self.step = None
 
@@ -105,23 +105,24 @@ class DashboardState:
 
     @property
     def best(self) -> EpochEvent | None:
-        """The best evaluation, if it is among those kept."""
+        """The best evaluation, if it is among the latest ones."""
         return next((event for event in reversed(self.evaluations) if event.is_best), None)
 
     def elapsed_s(self, now_s: float) -> float:
         """Seconds of training until now."""
         if self.end is not None:
             return self.end.elapsed_s
-        told_s = max((event.elapsed_s for event in (self.step, self.epoch) if event is not None), default=0.0)
-        return told_s + self._since_told_s(now_s)
+        elapsed_s = max(
+            (event.elapsed_s for event in (self.step, self.epoch) if event is not None), default=0.0
+        )
+        return elapsed_s + self._since_update_s(now_s)
 
     def left_s(self, now_s: float) -> float | None:
-        """Seconds to the last step, if steps go on as they did on average; None where that can not be
-        known."""
+        """Estimated seconds to the last step at the mean speed so far; None if unknown."""
         if self.start is None or self.step is None or self.end is not None:
             return None
         pace_s = self.step.elapsed_s / max(1, self.step.step)
-        return max(0.0, pace_s * (self.start.num_steps - self.step.step) - self._since_told_s(now_s))
+        return max(0.0, pace_s * (self.start.num_steps - self.step.step) - self._since_update_s(now_s))
 
-    def _since_told_s(self, now_s: float) -> float:
-        return max(0.0, now_s - self._told_at_s) if self.start is not None else 0.0
+    def _since_update_s(self, now_s: float) -> float:
+        return max(0.0, now_s - self._updated_at_s) if self.start is not None else 0.0

@@ -1,9 +1,7 @@
-"""Tracking tools that a training can tell its metrics to: TensorBoard, MLflow, Weights & Biases; all on this
-machine.
+"""Tracking tools that can log the metrics of a run: TensorBoard, MLflow, Weights & Biases; all offline.
 
-Each is a `Listener` that writes under the run folder and talks to no network. Numbers have the names of
-`metrics.jsonl`: the kind of event, a slash, the field. To add a tool, write such a class and list it in
-`TRACKERS`.
+Each is a `Listener` that writes to the run folder and uses no network. Metrics are named as in
+`metrics.jsonl`: kind of event, slash, field. To add a tool, write such a class and list it in `TRACKERS`.
 """
 
 import logging
@@ -32,14 +30,14 @@ from wirebert.telemetry.events import (
 )
 
 Settings = Mapping[str, object]
-"""The run's settings, flat: `training.epochs` and its like."""
+"""The flat settings of the run, for example `training.epochs`."""
 
 
-def numbers(event: Event) -> dict[str, float]:
-    """The finite numbers of an event that belong to a curve, by `kind/field`; empty for an event without.
+def event_metrics(event: Event) -> dict[str, float]:
+    """The finite numbers of an event by `kind/field`; empty for an event without curves.
 
     >>> from wirebert.telemetry.events import CheckpointEvent
-    >>> numbers(CheckpointEvent(step=1, path="checkpoint-00000001"))
+    >>> event_metrics(CheckpointEvent(step=1, path="checkpoint-00000001"))
     {}
     """
     if not isinstance(event, StepEvent | EpochEvent | ResourceEvent):
@@ -60,19 +58,21 @@ class TensorBoardTracker:
         from tensorboard.compat.proto import event_pb2, summary_pb2
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        del settings  # TensorBoard has no place for them
+        del settings  # TensorBoard does not store settings
         self._records, self._summary = cast(Any, event_pb2), cast(Any, summary_pb2).Summary
         self._writer = EventFileWriter(str(folder / "tensorboard"))
 
     def receive(self, event: Event) -> None:
-        """Append the event's numbers."""
+        """Append the metrics of the event."""
         if isinstance(event, StartEvent) and event.step > 0:
-            # What an interrupted training wrote after this step is made again: readers drop it.
+            # Steps after this one are repeated after an interruption: readers drop the old ones.
             again = self._records.SessionLog(status=self._records.SessionLog.START)
             self._writer.add_event(
                 self._records.Event(wall_time=time.time(), step=event.step + 1, session_log=again)
             )
-        values = [self._summary.Value(tag=name, simple_value=value) for name, value in numbers(event).items()]
+        values = [
+            self._summary.Value(tag=name, simple_value=value) for name, value in event_metrics(event).items()
+        ]
         if values:
             entry = self._records.Event(
                 wall_time=time.time(), step=event.step, summary=self._summary(value=values)
@@ -97,51 +97,52 @@ class MlflowTracker:
         from mlflow.entities import Metric, Param
         from mlflow.tracking import MlflowClient
 
-        for name in ("mlflow", "alembic"):  # importing mlflow sets them to tell of every table that they make
+        for name in ("mlflow", "alembic"):  # importing mlflow makes them log every table
             logging.getLogger(name).setLevel(logging.WARNING)
         self._metric = Metric
         self._client = MlflowClient(tracking_uri=f"sqlite:///{folder.absolute() / 'mlflow.db'}")
-        known = self._client.get_experiment_by_name(self.EXPERIMENT)
-        if known is None:  # else the training goes on after an interruption, in the run that it began
+        experiment = self._client.get_experiment_by_name(self.EXPERIMENT)
+        if experiment is None:  # else a resumed run continues its MLflow run
             artifacts = (folder.absolute() / "mlflow").as_uri()
-            experiment = self._client.create_experiment(self.EXPERIMENT, artifact_location=artifacts)
-            self._run_id = self._client.create_run(experiment, run_name=folder.name).info.run_id
+            new_id = self._client.create_experiment(self.EXPERIMENT, artifact_location=artifacts)
+            self._run_id = self._client.create_run(new_id, run_name=folder.name).info.run_id
             params = [Param(name, str(value)) for name, value in settings.items()]
             self._client.log_batch(self._run_id, params=params)
         else:
-            self._run_id = self._client.search_runs([known.experiment_id])[0].info.run_id
+            self._run_id = self._client.search_runs([experiment.experiment_id])[0].info.run_id
             self._client.update_run(self._run_id, status="RUNNING")
 
     def receive(self, event: Event) -> None:
-        """Append the event's numbers."""
+        """Append the metrics of the event."""
         now_ms = int(1000 * time.time())
-        metrics = [self._metric(name, value, now_ms, event.step) for name, value in numbers(event).items()]
+        metrics = [
+            self._metric(name, value, now_ms, event.step) for name, value in event_metrics(event).items()
+        ]
         if metrics:
             self._client.log_batch(self._run_id, metrics=metrics)
         if isinstance(event, EndEvent):
             self._client.set_terminated(self._run_id)
 
     def close(self) -> None:
-        """A run that has not ended was interrupted."""
+        """Mark a run without an end event as killed."""
         if self._client.get_run(self._run_id).info.status == "RUNNING":
             self._client.set_terminated(self._run_id, status="KILLED")
 
 
 @final
 class WandbTracker:
-    """An offline run in `RUN/wandb`: `wandb leet RUN/wandb` reads it, `wandb sync` uploads it if you ever
-    want that."""
+    """An offline run in `RUN/wandb`: `wandb leet RUN/wandb` shows it, `wandb sync` can upload it."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         os.environ["WANDB_ERROR_REPORTING"] = "false"
         import wandb
 
-        # A training that goes on after an interruption goes on under the same name.
-        before = sorted(folder.glob("wandb/offline-run-*"))
+        # A resumed run keeps its id.
+        earlier = sorted(folder.glob("wandb/offline-run-*"))
         self._run = wandb.init(
             mode="offline",
             project="wirebert",
-            id=before[-1].name.rpartition("-")[2] if before else None,
+            id=earlier[-1].name.rpartition("-")[2] if earlier else None,
             name=folder.name,
             dir=str(folder),
             config=dict(settings),
@@ -156,8 +157,8 @@ class WandbTracker:
         )
 
     def receive(self, event: Event) -> None:
-        """Append the event's numbers."""
-        values = numbers(event)
+        """Append the metrics of the event."""
+        values = event_metrics(event)
         if values:
             self._run.log(values, step=event.step)
 
@@ -168,15 +169,15 @@ class WandbTracker:
 
 @runtime_checkable
 class Tracker(Listener, Protocol):
-    """A listener that holds something open."""
+    """A listener with an open resource."""
 
     def close(self) -> None:
-        """Let go of it; no event comes after this."""
+        """Close it; no event follows."""
         ...
 
 
 class Tool(NamedTuple):
-    """A tracking tool: what must be installed for it, and what takes the events to it."""
+    """A tracking tool: the modules it needs, and how to open it."""
 
     modules: Sequence[str]
     open: Callable[[Path, Settings], Tracker]
@@ -191,31 +192,31 @@ TRACKERS: Final[Mapping[str, Tool]] = {
 
 @final
 class BackgroundTracker:
-    """A listener that hands events to a sink in a thread of its own: training waits for no database.
+    """A listener that passes events to a tracker in a separate thread, so that training does not wait for it.
 
-    A sink that fails is told of once and left; the training goes on.
+    A tracker that fails gives one warning and gets no more events; the training continues.
     """
 
     def __init__(
-        self, name: str, open_sink: Callable[[], Tracker], warn: Callable[[WarningEvent], None]
+        self, name: str, open_tracker: Callable[[], Tracker], warn: Callable[[WarningEvent], None]
     ) -> None:
         self._name, self._warn = name, warn
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._sink = self._thread.submit(open_sink)
+        self._tracker = self._thread.submit(open_tracker)
         self._has_failed = False
         self._step = 0
-        self._sink.add_done_callback(self._look)
+        self._tracker.add_done_callback(self._look)
 
     def receive(self, event: Event) -> None:
-        """Leave the event for the thread."""
+        """Queue the event for the thread."""
         self._step = event.step
         if not self._has_failed:
-            self._thread.submit(lambda: self._sink.result().receive(event)).add_done_callback(self._look)
+            self._thread.submit(lambda: self._tracker.result().receive(event)).add_done_callback(self._look)
 
     def close(self) -> None:
-        """Wait until the sink has everything."""
+        """Wait until the tracker has all events."""
         if not self._has_failed:
-            self._thread.submit(lambda: self._sink.result().close()).add_done_callback(self._look)
+            self._thread.submit(lambda: self._tracker.result().close()).add_done_callback(self._look)
         self._thread.shutdown()
 
     def _look(self, done: "Future[Tracker] | Future[None]") -> None:
@@ -224,7 +225,7 @@ class BackgroundTracker:
             self._has_failed = True
             reason = str(error).partition("\n")[0]
             message = (
-                f"{self._name} takes no more metrics ({type(error).__name__}: {reason}); metrics.jsonl "
+                f"{self._name} stopped logging metrics ({type(error).__name__}: {reason}); metrics.jsonl "
                 "has them all"
             )
             self._warn(WarningEvent(step=self._step, message=message))
@@ -234,7 +235,7 @@ class BackgroundTracker:
 def open_trackers(
     names: Sequence[str], folder: Path, settings: Mapping[str, object], listeners: Sequence[Listener]
 ) -> Generator[list[BackgroundTracker]]:
-    """The sinks of these names, writing under `folder`; `listeners` hear of one that fails.
+    """The trackers of these names, which write to `folder`; `listeners` get a warning if one fails.
 
     Raises:
         ConfigError: a tool is not installed.
@@ -243,7 +244,8 @@ def open_trackers(
         missing = [module for module in TRACKERS[name].modules if find_spec(module) is None]
         if missing:
             raise ConfigError(
-                f"training.trackers: {name} needs {' and '.join(missing)}, found none; pip install "
+                f"training.trackers: {name} needs {' and '.join(missing)}, which is not installed; run pip "
+                "install "
                 f"'wirebert[{name}]'"
             )
 
@@ -253,10 +255,10 @@ def open_trackers(
 
     flat = dict(flatten(settings))
     with ExitStack() as stack:
-        sinks: list[BackgroundTracker] = []
+        trackers: list[BackgroundTracker] = []
         for name in names:
             tool = TRACKERS[name]
-            sink = BackgroundTracker(name, lambda tool=tool: tool.open(folder, flat), warn)
-            stack.callback(sink.close)
-            sinks.append(sink)
-        yield sinks
+            tracker = BackgroundTracker(name, lambda tool=tool: tool.open(folder, flat), warn)
+            stack.callback(tracker.close)
+            trackers.append(tracker)
+        yield trackers

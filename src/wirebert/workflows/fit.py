@@ -106,7 +106,7 @@ def run_training(
         )
         group.send_job(job)
         group.communicator.broadcast(model.state_dict().values())
-    past = MetricsFollower(folder.metrics).news()
+    past = MetricsFollower(folder.metrics).new_events()
     with (
         MetricsLog(folder.metrics) as log,
         display(

@@ -1,4 +1,4 @@
-"""From a judged detector to its report: files in the run folder, tables on the terminal, the model card."""
+"""From the metrics of a detector to its report: files in the run folder, and tables on the terminal."""
 
 import shlex
 import sys
@@ -59,7 +59,7 @@ def show_data(
     *,
     num_rows: int,
 ) -> None:
-    """What was recognised, how the classes are spread, and what validation found."""
+    """Print the detected format, the class distribution and the findings of the data checks."""
     schema = flows.schema
     kind = f"schema {schema.name}, {len(schema.columns)} columns, {len(schema.features)} of them features"
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
@@ -69,16 +69,14 @@ def show_data(
             f"{row.class_name} {row.num_rows:,} ({row.share:.2%})" for row in distribution(counts)
         )
         say(f"classes: {shares}; the largest is {imbalance_ratio(counts):,.0f} times the smallest")
-    num_told = show_findings(findings, console, num_rows=num_rows)
-    if num_told < len(findings):
-        say(
-            f"findings that are information or accepted: {len(findings) - num_told}; `wirebert inspect` "
-            "shows all"
-        )
+    num_hidden = len(findings) - show_findings(findings, console, num_rows=num_rows)
+    if num_hidden:
+        kind = "finding" if num_hidden == 1 else "findings"
+        say(f"{num_hidden} informational or accepted {kind} hidden; `wirebert inspect` shows all")
 
 
 def show_distillation(how: DistillationConfig, num_mixed: int, console: Console) -> None:
-    """Say who teaches beside the labels, and what."""
+    """Print the teacher and the number of augmented flows."""
     teaches = (
         "boosted trees fitted on the same flows teach"
         if how.teacher == "gbdt"
@@ -92,11 +90,11 @@ def show_distillation(how: DistillationConfig, num_mixed: int, console: Console)
 
 
 def show_findings(findings: Sequence[Finding], console: Console, *, num_rows: int) -> int:
-    """Say the findings that are neither information nor accepted; how many these are."""
-    told = [finding for finding in findings if finding.severity != "info" and not finding.is_accepted]
-    for line in finding_lines(told, num_rows):
+    """Print the findings that are neither informational nor accepted, and return their number."""
+    shown = [finding for finding in findings if finding.severity != "info" and not finding.is_accepted]
+    for line in finding_lines(shown, num_rows):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return len(told)
+    return len(shown)
 
 
 def finding_lines(findings: Sequence[Finding], num_rows: int) -> list[str]:
@@ -111,8 +109,8 @@ def finding_lines(findings: Sequence[Finding], num_rows: int) -> list[str]:
                 f"{other.column} {100 * other.count / max(num_rows, 1):.0f} %" for other in same
             )
             message = (
-                f"columns with missing values: {shares}; missing is learned as a value of its own, "
-                "so check that it does not merely mark the source of a row"
+                f"columns with missing values: {shares}; missing is learned as a separate value, "
+                "so check that it does not just identify the source of a row"
             )
         else:
             message = finding.message

@@ -34,7 +34,7 @@ class RunMonitor:
 
     def news(self) -> list[tuple[Event, float]]:
         """Events since the last call, with their times in seconds since 1970."""
-        events = self._follower.news()
+        events = self._follower.new_events()
         for event, self._last_s in events:
             if isinstance(event, EndEvent | StartEvent):
                 self.has_ended = isinstance(event, EndEvent)

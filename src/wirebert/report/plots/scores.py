@@ -34,6 +34,13 @@ _SHARE: Spec = {
 }
 """Type, scale and axis of a value between 0 and 1."""
 
+_SCORE_TOOLTIP: list[Spec] = [
+    {"field": "name", "title": " "},
+    {"field": "low", "title": "score from", "format": ".3f"},
+    {"field": "flows", "title": "flows", "format": ","},
+    {"field": "share", "title": "fraction", "format": ".2%"},
+]
+
 _FADED = "#8fa3bf"
 """One colour for curves that are too many to have a colour each."""
 
@@ -149,17 +156,11 @@ def scores(histogram: ScoreHistogram, title: str) -> Chart:
         "field": "group", "type": "nominal",
         "scale": {"domain": ["benign", "attacks"], "range": [ACCENT, SECOND]},
     }  # fmt: skip
-    tooltip = [
-        {"field": "name", "title": " "},
-        {"field": "low", "title": "score from", "format": ".3f"},
-        {"field": "flows", "title": "flows", "format": ","},
-        {"field": "share", "title": "fraction", "format": ".2%"},
-    ]
     bars: Spec = {
         "mark": {"type": "bar", "opacity": 0.6, "cornerRadiusEnd": 1},
         "encoding": {
             "x": x, "x2": {"field": "high"}, "y": y, "y2": {"field": "floor"},
-            "color": colour, "tooltip": tooltip,
+            "color": colour, "tooltip": _SCORE_TOOLTIP,
         },
     }  # fmt: skip
     body: Spec = {
