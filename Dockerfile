@@ -1,4 +1,4 @@
-# The service, and nothing to build it with. Mount the model folder at /model, and start it with a read-only file system:
+# The service without build tools. Mount the model folder at /model, and run it with a read-only file system:
 #
 #   docker build -t wirebert .
 #   docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --memory 2g \
@@ -8,7 +8,7 @@ FROM python:3.12-slim AS build
 WORKDIR /build
 RUN python -m venv /opt/wirebert
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-# PyTorch for processors only: the one from PyPI brings gigabytes for GPUs.
+# The CPU build of PyTorch: the one from PyPI brings gigabytes of GPU libraries.
 RUN /opt/wirebert/bin/pip install --no-cache-dir --constraint constraints.txt \
     --index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple torch setuptools
 COPY src src
@@ -24,5 +24,5 @@ EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz', timeout=4)"]
-# Within a container all addresses are others': without keys the service refuses to start.
+# The container listens on all addresses, so the service refuses to start without API keys.
 ENTRYPOINT ["wirebert", "serve", "/model", "--host", "0.0.0.0", "--port", "8080"]

@@ -251,7 +251,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, traffic: Path, tiny: list[
 
 @pytest.fixture(scope="session")
 def tell() -> "Callable[..., list[tuple[Event, float]]]":
-    """The events of a training with their times: `tell(gpu=True, num_steps=300, until=200)` ends at step 200."""
+    """The events of a training with their times; `tell(gpu=True, num_steps=300, until=200)` ends early."""
     from wirebert.telemetry.events import (
         CheckpointEvent,
         EndEvent,
