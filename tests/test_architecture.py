@@ -74,6 +74,7 @@ EDGES: Sequence[str] = """
     data.readers.lines
     data.readers.parquet
     data.registry
+    encoding.ports
     data.schema.library
     data.sensors.canonical
     data.sensors.side_table
