@@ -18,15 +18,6 @@ COINED = frozenset(
     misfits SetAside Intake intake Survey survey Rival Rivals rival rivals RIVALS KeyTable RecentRows
     Growing Coding Dense Ragged FlatRows Watched Aside aside Allowance Judged judged judge harmless
     is_tilted tilts_classes guesses passed_over settle dismiss doubts mistaken alarm misread beside
-    figures
-    """.split()
-)
-
-# Names of COINED that still occur; a name that no longer does has to leave this list.
-NOT_YET = frozenset(
-    """
-    Ragged Tally addends alarm aside beside crew entrant figures guesses intake is_tilted judge judged
-    misfits misread mistaken rival rivals strangeness survey tally taught
     """.split()
 )
 
@@ -76,18 +67,10 @@ def public_definitions(tree: ast.Module) -> Iterator[str]:
 @pytest.mark.parametrize("path", module_paths(), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_no_name_is_a_coined_word(path: Path):
     found = {
-        f"{name} (line {line})"
-        for line, name in identifiers(tree_of(path))
-        if name.lstrip("_") in COINED - NOT_YET
+        f"{name} (line {line})" for line, name in identifiers(tree_of(path)) if name.lstrip("_") in COINED
     }
     parts = {part for part in path.relative_to(SOURCE).with_suffix("").parts if part in COINED}
     assert not found | parts
-
-
-def test_names_that_are_not_mended_yet_do_occur():
-    used = {name.lstrip("_") for path in module_paths() for _, name in identifiers(tree_of(path))}
-    assert used >= NOT_YET, f"no longer in src, so leave NOT_YET: {sorted(NOT_YET - used)}"
-    assert NOT_YET <= COINED
 
 
 def test_a_coined_word_is_found_wherever_a_name_can_be():

@@ -101,7 +101,7 @@ def comparison(*values: float) -> SplitComparison:
         Difference(
             first=names[0],
             second=name,
-            figure="macro_f1",
+            metric="macro_f1",
             value=values[0] - value,
             intervals={"seeds": DifferenceInterval((-1.0, 1.0), 0.5, 1.0)},
         )
@@ -194,7 +194,7 @@ def test_classes_that_all_splits_have_are_averaged_too() -> None:
                 Difference(
                     first="ours",
                     second="other",
-                    figure="f1",
+                    metric="f1",
                     value=ours - 0.5,
                     intervals={},
                     class_name="dos",

@@ -37,7 +37,7 @@ def test_a_standing_is_the_mean_over_seeds_inside_its_intervals() -> None:
 
 def test_the_first_is_set_against_each_other_one() -> None:
     differences = compared(GOOD, BAD, ALIKE).differences
-    assert [(d.first, d.second, d.figure) for d in differences] == [
+    assert [(d.first, d.second, d.metric) for d in differences] == [
         ("good", "bad", "accuracy"),
         ("good", "bad", TPR_AT_1PCT_FPR),
         ("good", "alike", "accuracy"),

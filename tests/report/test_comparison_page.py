@@ -20,7 +20,7 @@ def difference(value: float, p: float) -> Difference:
         "rows": DifferenceInterval((0.0, 0.1), 0.001, 0.002),
         "clusters": DifferenceInterval((0.0, 0.1), p, p),
     }
-    return Difference(first="ours", second="<i>trees", figure="macro_f1", value=value, intervals=ways)
+    return Difference(first="ours", second="<i>trees", metric="macro_f1", value=value, intervals=ways)
 
 
 def comparison(*differences: Difference) -> Comparison:

@@ -24,7 +24,7 @@ SPLIT = SplitComparison(
         Difference(
             first="[red]ours",
             second="trees",
-            figure="macro_f1",
+            metric="macro_f1",
             value=0.05,
             intervals={
                 "clusters": DifferenceInterval((-0.1, 0.2), 0.4, 0.8),

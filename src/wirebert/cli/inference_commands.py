@@ -35,7 +35,7 @@ def evaluate(options: argparse.Namespace) -> None:
     part = FlowSubset(flows.name, flows)
     with new_run_folder(options.out) if options.out else nullcontext() as folder:
         predictions = folder.predictions(part.name) if folder else None
-        judged = record_evaluation(options.model, options.out, options.data, detector, flows)
+        usage = record_evaluation(options.model, options.out, options.data, detector, flows)
         metrics = evaluate_detector(detector, part, predictions, seed=1, num_resamples=1000)
         if metrics.num_flows == 0:
             raise DataError(f"{flows.name}: no flow has a label; use `wirebert predict` for unlabelled flows")
@@ -43,7 +43,7 @@ def evaluate(options: argparse.Namespace) -> None:
         show_findings(findings, console, num_rows=metrics.num_flows)
         report = evaluation_report(detector, part, metrics, findings)
         benign = detector.artifact.classes.benign
-        report = replace(report, data=replace(report.data, benign=benign, test_usage={part.name: judged}))
+        report = replace(report, data=replace(report.data, benign=benign, test_usage={part.name: usage}))
         if folder:
             write_report(report, folder)
     show_report(report, folder, console)

@@ -93,17 +93,17 @@ def demo(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train a detector, distil one or pretrain a model, or resume an interrupted run."""
-    with init_process_group(os.environ) as crew:
-        if not crew.communicator.is_main:
+    with init_process_group(os.environ) as group:
+        if not group.communicator.is_main:
             with sigterm_as_exception():
-                run_worker(crew)
+                run_worker(group)
         elif options.resume is not None:
-            _resume(options, SafeConsole(), crew)
+            _resume(options, SafeConsole(), group)
         else:
-            _begin(options, SafeConsole(), crew)
+            _begin(options, SafeConsole(), group)
 
 
-def _begin(options: argparse.Namespace, console: Console, crew: ProcessGroup) -> None:
+def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup) -> None:
     if options.command == "pretrain":
         run = _described_pretraining(options)
         name = f"pretrain-{default_name(run.rows[0])}"
@@ -117,7 +117,7 @@ def _begin(options: argparse.Namespace, console: Console, crew: ProcessGroup) ->
         write_run(run, folder.run_toml)
         if options.recipe is not None:
             write_atomic(folder.recipe_toml, options.recipe.read_text(encoding="utf-8"))
-        _fit(run, folder, console, crew)
+        _fit(run, folder, console, group)
 
 
 def _described(
@@ -196,7 +196,7 @@ def _described_pretraining(options: argparse.Namespace) -> PretrainConfig:
     return run
 
 
-def _resume(options: argparse.Namespace, console: Console, crew: ProcessGroup) -> None:
+def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup) -> None:
     decided = ("data", "test", "recipe", "overrides", "out", "seed", "init_from", *DATA_OPTIONS)
     decided += ("model", "unlabelled", "size")
     given = [name for name in decided if getattr(options, name, None) not in (None, [])]
@@ -222,19 +222,19 @@ def _resume(options: argparse.Namespace, console: Console, crew: ProcessGroup) -
             )
             return
         resolve = resolve_pretraining if is_pretraining else resolve_run
-        _fit(resolve(folder.run_toml), folder, console, crew)
+        _fit(resolve(folder.run_toml), folder, console, group)
 
 
 def _fit(
-    run: RunConfig | PretrainConfig, folder: RunFolder, console: Console, crew: ProcessGroup = SINGLE_PROCESS
+    run: RunConfig | PretrainConfig, folder: RunFolder, console: Console, group: ProcessGroup = SINGLE_PROCESS
 ) -> None:
     command = "pretrain" if isinstance(run, PretrainConfig) else "train"
     try:
         with sigterm_as_exception():
             if isinstance(run, PretrainConfig):
-                fit_masked(run, folder, console, crew)
+                fit_masked(run, folder, console, group)
             else:
-                train_detector(run, folder, console, crew)
+                train_detector(run, folder, console, group)
     except KeyboardInterrupt as stop:
         raise type(stop)(f"continue with `wirebert {command} --resume {folder.path}`") from stop
 

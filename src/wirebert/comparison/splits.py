@@ -44,8 +44,8 @@ def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitCo
     """
     first = splits[0]
     standings: dict[str, dict[str, MetricEstimate]] = {}
-    for method, figures in first.estimates.items():
-        for figure in figures:
+    for method, metrics in first.estimates.items():
+        for figure in metrics:
             if all(figure in split.estimates.get(method, {}) for split in splits):
                 values = [split.estimates[method][figure].value for split in splits]
                 standings.setdefault(method, {})[figure] = _standing(values, test_share)
@@ -86,7 +86,7 @@ def _standing(values: Sequence[float], test_share: float) -> MetricEstimate:
 def _differences(splits: Sequence[Sequence[Difference]], test_share: float) -> tuple[Difference, ...]:
     """The mean of each difference that all splits have."""
     gaps = [
-        {(one.first, one.second, one.figure, one.class_name): one.value for one in split} for split in splits
+        {(one.first, one.second, one.metric, one.class_name): one.value for one in split} for split in splits
     ]
     found: list[Difference] = []
     for key in gaps[0]:
@@ -97,7 +97,7 @@ def _differences(splits: Sequence[Sequence[Difference]], test_share: float) -> t
                 Difference(
                     first=first,
                     second=second,
-                    figure=figure,
+                    metric=figure,
                     value=float(values.mean()),
                     intervals={"splits": corrected_interval(values, test_share)},
                     class_name=class_name,

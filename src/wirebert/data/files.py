@@ -78,7 +78,7 @@ class FlowFile:
     def raw_blocks(
         self,
         block_bytes: int,
-        intake: ParseStats | None = None,
+        parse_stats: ParseStats | None = None,
         content: ContentDigest | None = None,
         opened: io.BufferedReader | None = None,
     ) -> Iterator[pa.Table]:
@@ -86,18 +86,18 @@ class FlowFile:
 
         Args:
             block_bytes: About the size of a block.
-            intake: Accounts for the lines of the file.
+            parse_stats: Accounts for the lines of the file.
             content: The file's bytes are added to it, if the file `is_read_forwards`.
             opened: The file, where it is open already; delimited text is read from there.
         """
         if self.source is not None:
-            for block in self.source.read(block_bytes, intake):
+            for block in self.source.read(block_bytes, parse_stats):
                 yield _with_columns(block, self.names)
         elif self.dialect.format == "parquet":
             yield from parquet.read_parquet(self.path, block_bytes, names=self.names)
         elif self.dialect.format == "key_values":
             for block in key_values.read_key_values(
-                self.path, self.dialect, block_bytes, where=self.where, parse_stats=intake
+                self.path, self.dialect, block_bytes, where=self.where, parse_stats=parse_stats
             ):
                 yield _with_columns(block, self.names)
         else:
@@ -107,7 +107,7 @@ class FlowFile:
                 block_bytes,
                 names=self.names,
                 where=self.where,
-                parse_stats=intake,
+                parse_stats=parse_stats,
                 content=content if self.is_read_forwards else None,
                 opened=opened,
             )

@@ -102,7 +102,7 @@ class Flows:
 
     def blocks(
         self,
-        misfits: InvalidValues | None = None,
+        invalid_values: InvalidValues | None = None,
         context: FlowContext | None = None,
         content: ContentDigest | None = None,
     ) -> Iterator[pa.Table]:
@@ -111,7 +111,7 @@ class Flows:
         Files are parsed, unless their typed rows lie on disk and none of the arguments is given.
 
         Args:
-            misfits: Gets the values that are not valid and the lines that are no rows, once a file is read to
+            invalid_values: Gets the values that are not valid and the lines that are no rows, once a file is read to
             its end.
             context: Of the flows before these, to which these are added; None: there are none.
             content: Gets the bytes of the files, if they are `is_read_forwards`.
@@ -119,14 +119,14 @@ class Flows:
         Raises:
             DataError: a file is damaged, or too many rows can not be used or values of a column do not fit.
         """
-        if self.typed_rows is not None and misfits is None and context is None and content is None:
+        if self.typed_rows is not None and invalid_values is None and context is None and content is None:
             yield from read_typed_rows(self.typed_rows)
             return
         if context is None and self.schema.context is not None:
             context = FlowContext(self.schema.context)  # the files are one log
         for part in self.parts:
             first_row, counted = 1, InvalidValues()
-            counted.lines.finds_lines = misfits is not None and misfits.lines.finds_lines
+            counted.lines.finds_lines = invalid_values is not None and invalid_values.lines.finds_lines
             for block in part.raw_blocks(self.config.block_mb << 20, counted.lines, content):
                 table = convert(
                     block,
@@ -135,14 +135,17 @@ class Flows:
                     first_row=first_row,
                     decimal_comma=part.dialect.decimal_comma,
                 )
-                if misfits is not None:
-                    misfits.lines.row_lines, misfits.lines.row_file = counted.lines.row_lines, part.where
+                if invalid_values is not None:
+                    invalid_values.lines.row_lines, invalid_values.lines.row_file = (
+                        counted.lines.row_lines,
+                        part.where,
+                    )
                 yield table if context is None else context.append(table)
                 first_row += block.num_rows
             counted.lines.check(self.config.max_invalid_fraction, part.where)
             counted.check(self.config.max_invalid_fraction, part.where)
-            if misfits is not None:
-                misfits.merge(counted, part.where if len(self.parts) > 1 else "")
+            if invalid_values is not None:
+                invalid_values.merge(counted, part.where if len(self.parts) > 1 else "")
 
     def fingerprint(self) -> str:
         """Sha256 over the sizes and contents of the files, as hexadecimal text."""

@@ -101,16 +101,16 @@ class StoreWriter:
         if dtype.name not in _ID_TYPES:
             raise ValueError(f"ids are uint16 or uint32, got {dtype}")
         self._folder = folder
-        self._aside = folder.with_name(f".{folder.name}.partial")
+        self._partial = folder.with_name(f".{folder.name}.partial")
         self._dtype = dtype
         self._num_flows = self._num_tokens = self._num_truncated = 0
         self._files: dict[str, BinaryIO] = {}
 
     def __enter__(self) -> "StoreWriter":
-        shutil.rmtree(self._aside, ignore_errors=True)  # what an interrupted writer left
-        self._aside.mkdir(parents=True)
+        shutil.rmtree(self._partial, ignore_errors=True)  # what an interrupted writer left
+        self._partial.mkdir(parents=True)
         for name in ("ids", "offsets", "class_ids", "rows"):
-            self._files[name] = (self._aside / f"{name}.bin").open("wb")
+            self._files[name] = (self._partial / f"{name}.bin").open("wb")
         self._files["offsets"].write(np.zeros(1, "<i8").tobytes())
         return self
 
@@ -142,12 +142,12 @@ class StoreWriter:
                 os.fsync(file.fileno())
             file.close()
         if kind is not None:
-            shutil.rmtree(self._aside, ignore_errors=True)
+            shutil.rmtree(self._partial, ignore_errors=True)
             return
         self._write_index()
-        fsync_path(self._aside)
+        fsync_path(self._partial)
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._aside.rename(self._folder)
+        self._partial.rename(self._folder)
         fsync_path(self._folder.parent)
 
     def _write_index(self) -> None:
@@ -158,7 +158,7 @@ class StoreWriter:
             "num_tokens": self._num_tokens,
             "num_truncated": self._num_truncated,
         }
-        write_atomic(self._aside / _INDEX, json.dumps(index, indent=2))
+        write_atomic(self._partial / _INDEX, json.dumps(index, indent=2))
 
 
 def _read_index(path: Path) -> dict[str, Any]:

@@ -227,9 +227,9 @@ class FlowTokenizer:
         if not lines:
             return self._encode(pa.table({}), {})
         raw = parse_key_values(lines)
-        misfits = InvalidValues()
-        table = convert(raw, self.schema, invalid=misfits, first_row=1)
-        misfits.check(_MAX_MISFIT_FRACTION, "key-value text")
+        invalid_values = InvalidValues()
+        table = convert(raw, self.schema, invalid=invalid_values, first_row=1)
+        invalid_values.check(_MAX_MISFIT_FRACTION, "key-value text")
         is_absent = {
             name: raw[name].is_null().to_numpy() for name in table.column_names if raw[name].null_count
         }

@@ -141,7 +141,7 @@ class _Scorer:
         self._detector, self._tail, self._sink, self._tell = detector, tail, sink, tell
         self._piece = folder / tail.path.name
         self._writer = JsonLinesWriter(sink)
-        self._misfits = InvalidValues()
+        self._invalid_values = InvalidValues()
         self._file = 0
         """Which of the tail's files `_flows` and `_header` are of."""
         self._flows: Flows | None = None
@@ -168,7 +168,7 @@ class _Scorer:
         verdicts = predict_blocks(
             self._detector,
             self._flows,
-            self._misfits,
+            self._invalid_values,
             explained=self._explained,
             context=self.progress.context,
             first_row=num_flows,
@@ -225,7 +225,7 @@ class _Scorer:
 
     def tell_left_out(self) -> None:
         """Say how many rows had no verdict and which columns held values that were read as missing."""
-        lines, counts = self._misfits.lines, self._misfits.counts
+        lines, counts = self._invalid_values.lines, self._invalid_values.counts
         if lines.num_rejected:
             first = lines.examples[0]
             self._tell(
@@ -233,11 +233,11 @@ class _Scorer:
                 f"{first.text!r})"
             )
         for column, count in counts.items():
-            value = self._misfits.examples[column][0].value
+            value = self._invalid_values.examples[column][0].value
             self._tell(f"column {column!r} holds no number in {count:,} rows, read as missing ({value!r})")
 
     def _check(self) -> None:
-        lines = self._misfits.lines
+        lines = self._invalid_values.lines
         total = lines.num_rows + lines.num_rejected
         if total >= FEWEST_ROWS and lines.num_rejected > MAX_SET_ASIDE_FRACTION * total:
             first = lines.examples[0]

@@ -64,7 +64,7 @@ class Difference:
 
     first: str
     second: str
-    figure: str
+    metric: str
     value: float
     """First minus second."""
     intervals: Mapping[str, DifferenceInterval]
@@ -225,7 +225,7 @@ def _difference(
     return Difference(
         first=names[0],
         second=names[1],
-        figure=figure,
+        metric=figure,
         value=float(plain[first].mean() - plain[second].mean()),
         intervals=intervals | _seed_interval(plain[first], plain[second], seed),
         class_name=class_name,
@@ -247,12 +247,12 @@ def apply_holm(split: SplitComparison) -> SplitComparison:
 
 def _holm(given: Sequence[Difference]) -> tuple[Difference, ...]:
     differences = list(given)
-    for figure in dict.fromkeys(difference.figure for difference in differences):
+    for figure in dict.fromkeys(difference.metric for difference in differences):
         for way in RESAMPLING_UNITS:
             family = [
                 index
                 for index, own in enumerate(differences)
-                if own.figure == figure and way in own.intervals
+                if own.metric == figure and way in own.intervals
             ]
             adjusted = holm([differences[index].intervals[way].p for index in family])
             for index, p in zip(family, adjusted, strict=True):

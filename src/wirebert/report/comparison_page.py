@@ -82,7 +82,7 @@ def summary_sentences(comparison: Comparison) -> list[str]:
     sentences: list[str] = []
     for split in comparison.splits:
         for difference in split.differences:
-            if difference.figure != comparison.primary:
+            if difference.metric != comparison.primary:
                 continue
             strictest = max((result.p_holm for result in difference.intervals.values()), default=1.0)
             outcome = (
@@ -93,7 +93,7 @@ def summary_sentences(comparison: Comparison) -> list[str]:
                 else "is below"
             )
             sentences.append(
-                f"On {split.name}, {pair_words(difference, outcome)}, in {METRICS[difference.figure].title} "
+                f"On {split.name}, {pair_words(difference, outcome)}, in {METRICS[difference.metric].title} "
                 f"({difference.value:+.3f}; largest Holm-adjusted p over all bootstraps: {strictest:.3f})."
             )
     return sentences

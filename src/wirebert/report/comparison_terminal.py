@@ -135,7 +135,7 @@ def pair_words(difference: Difference, between: str) -> str:
 
 def _figure_words(difference: Difference) -> str:
     return (
-        METRICS[difference.figure].title
+        METRICS[difference.metric].title
         if difference.class_name is None
         else f"F1 of {difference.class_name}"
     )

@@ -1,7 +1,7 @@
 """Checkpoints: everything a killed training needs to go on to the same bits.
 
 A checkpoint is a folder `checkpoint-00000123` with two files: `tensors.safetensors` (model and optimizer) and
-`state.json` (everything that is a number, and the sha256 of both). It is written aside, forced to disk and
+`state.json` (everything that is a number, and the sha256 of both). It is written under a temporary name, forced to disk and
 renamed, so under its own name it is whole or damaged by something else than us; a damaged one is noticed and
 ignored. The newest are kept.
 """
@@ -25,7 +25,7 @@ VERSION: Final = 4
 TENSORS: Final = "tensors.safetensors"
 STATE: Final = "state.json"
 PREFIX: Final = "checkpoint-"
-ASIDE: Final = ".aside-"
+PARTIAL: Final = ".partial-"
 
 Scalars = dict[str, object]
 """What JSON can hold."""
@@ -61,38 +61,38 @@ class CheckpointFolder:
         Raises:
             RunError: the disk is full or cannot be written; older checkpoints are untouched.
         """
-        aside = self.path / f"{ASIDE}{step}"
+        partial = self.path / f"{PARTIAL}{step}"
         try:
-            self._write(aside, step, checkpoint)
-            return self._put_in_place(aside, step)
+            self._write(partial, step, checkpoint)
+            return self._put_in_place(partial, step)
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(aside, ignore_errors=True)  # a full disk needs the room
+            shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise RunError(
                 f"{self.place(step)}: the checkpoint cannot be written ({reason}); make room, then go on "
                 "with --resume"
             ) from error
 
-    def _write(self, aside: Path, step: int, checkpoint: Checkpoint) -> None:
+    def _write(self, partial: Path, step: int, checkpoint: Checkpoint) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self._clear_aside()
-        aside.mkdir()
-        save_file(checkpoint.tensors, aside / TENSORS)
+        partial.mkdir()
+        save_file(checkpoint.tensors, partial / TENSORS)
         body = checkpoint.scalars | {
             "version": VERSION,
             "step": step,
-            "tensors_sha256": _sha256(aside / TENSORS),
+            "tensors_sha256": _sha256(partial / TENSORS),
         }
         text = json.dumps({"sha256": _digest(body), "state": body}, indent=1)
-        (aside / STATE).write_text(text, encoding="utf-8")
-        for path in (aside / TENSORS, aside / STATE, aside):
+        (partial / STATE).write_text(text, encoding="utf-8")
+        for path in (partial / TENSORS, partial / STATE, partial):
             fsync_path(path)
 
-    def _put_in_place(self, aside: Path, step: int) -> Path:
+    def _put_in_place(self, partial: Path, step: int) -> Path:
         # From this step on, earlier ones were damaged or belong to a future that did not happen.
         for undone in [later for later in self.steps() if later >= step]:
             self._delete(undone)
-        aside.rename(self.place(step))
+        partial.rename(self.place(step))
         fsync_path(self.path)
         for old in self.steps()[: -self.keep]:
             self._delete(old)
@@ -100,12 +100,12 @@ class CheckpointFolder:
 
     def _delete(self, step: int) -> None:
         # Renamed first: a kill in the middle must not leave half a checkpoint under a checkpoint's name.
-        aside = self.path / f"{ASIDE}old-{step}"
-        self.place(step).rename(aside)
-        shutil.rmtree(aside)
+        partial = self.path / f"{PARTIAL}old-{step}"
+        self.place(step).rename(partial)
+        shutil.rmtree(partial)
 
     def _clear_aside(self) -> None:
-        for leftover in self.path.glob(f"{ASIDE}*"):
+        for leftover in self.path.glob(f"{PARTIAL}*"):
             shutil.rmtree(leftover)
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:

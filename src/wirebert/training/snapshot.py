@@ -126,12 +126,12 @@ class CpuCopy:
             self._copies |= {name: tensor.to("cpu").contiguous() for name, tensor in tensors.items()}
             return
         device = next(iter(tensors.values())).device
-        aside = torch.cuda.Stream(device)
-        aside.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(aside):
+        copy_stream = torch.cuda.Stream(device)
+        copy_stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(copy_stream):
             self._copies |= {name: tensor.to("cpu", non_blocking=True) for name, tensor in self._held.items()}
         self._arrived = torch.cuda.Event()
-        self._arrived.record(aside)
+        self._arrived.record(copy_stream)
 
     def wait(self) -> dict[str, Tensor]:
         """The copies, once all are there. May be called from another thread."""

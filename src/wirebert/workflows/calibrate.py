@@ -132,8 +132,8 @@ def _with_prior(
     trained = np.array([operating.class_priors[name] for name in names])
     if allowance.estimates_prior:
         shares = priors_by_likelihood(probabilities, trained)
-        beside = priors_by_confusion(probabilities, np.array(operating.confusion), trained)
-        note = f"prior estimated from traffic: {_told(names, shares)} (by confusion: {_told(names, beside)})"
+        by_confusion = priors_by_confusion(probabilities, np.array(operating.confusion), trained)
+        note = f"prior estimated from traffic: {_told(names, shares)} (by confusion: {_told(names, by_confusion)})"
     else:
         shares = stated_priors(parse_prior(allowance.prior), names, trained)
         note = f"prior stated: {_told(names, shares)}"

@@ -278,9 +278,9 @@ def compare_with_teacher(
     seed, num_resamples = run.seed, run.evaluation.num_resamples
     splits: dict[str, SplitGap] = {}
     for part in parts:
-        beside = folder.teacher.predictions(part.name)
-        evaluate_detector(detector, part, beside, seed=seed, num_resamples=num_resamples)
-        ours, theirs = read_predictions(folder.predictions(part.name)), read_predictions(beside)
+        teacher_file = folder.teacher.predictions(part.name)
+        evaluate_detector(detector, part, teacher_file, seed=seed, num_resamples=num_resamples)
+        ours, theirs = read_predictions(folder.predictions(part.name)), read_predictions(teacher_file)
         names = sorted({*ours.true, *ours.names, *theirs.names})
         student_ids, teacher_ids = (positions(own.names, names)[own.predicted] for own in (ours, theirs))
         labelled = as_labelled_rows(ours, names, detector.artifact.classes.benign)

@@ -134,8 +134,8 @@ class _RecordedRows:
     def schema(self) -> FlowSchema:
         return self.flows.schema
 
-    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
-        for block in self.flows.blocks(misfits, content=self.content):
+    def blocks(self, invalid_values: InvalidValues | None = None) -> Iterator[pa.Table]:
+        for block in self.flows.blocks(invalid_values, content=self.content):
             self.writer.write(block)
             yield block
 
@@ -149,7 +149,7 @@ class _SavedRows:
     folder: Path
     invalid_values: InvalidValues
 
-    def blocks(self, misfits: InvalidValues | None = None) -> Iterator[pa.Table]:
+    def blocks(self, invalid_values: InvalidValues | None = None) -> Iterator[pa.Table]:
         yield from read_typed_rows(self.folder)
-        if misfits is not None:
-            restore(misfits, self.invalid_values)
+        if invalid_values is not None:
+            restore(invalid_values, self.invalid_values)

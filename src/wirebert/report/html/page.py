@@ -135,9 +135,9 @@ def _card(key: str, title: str, metrics: SplitMetrics, trees: SplitMetrics | Non
         return Markup("")
     more = interval(metrics.intervals.rows[key]) if metrics.intervals else ""
     if trees is not None:
-        rival = trees.headline[key]
+        baseline_value = trees.headline[key]
         ends = f"{interval(trees.intervals.rows[key])}" if trees.intervals else ""
-        more += f"<br><span>trees {rival:.3f}</span> <span>{ends}</span>"
+        more += f"<br><span>trees {baseline_value:.3f}</span> <span>{ends}</span>"
     return Markup(
         f'<div><dt>{title}</dt><dd class="value">{value:.3f}</dd><dd class="more">{more}</dd></div>'
     )
