@@ -341,7 +341,7 @@ def monitoring(data: Data, options: Options, trackers: Sequence[str], folder: Pa
             log=None,
             listeners=[turns],
         )
-    gauges, ratios = Gauges(folder, options.device), turns.ratios()
+    gauges, ratios = Gauges(folder, str(options.device)), turns.ratios()
     return {
         "ratio": statistics.median(ratios),
         "ratios": ratios,

@@ -98,6 +98,7 @@ EDGES: Sequence[str] = """
     model.config
     report.comparison_page
     report.environment
+    report.html.parts
     report.html.script
     report.plots.chart
     report.report

@@ -80,8 +80,7 @@ def test_an_inferred_schema_can_be_written_edited_and_used(
     assert [column["kind"] for column in found["columns"]] == ["category", "number", "label"]
     assert main(["inspect", str(data), "--write-schema", str(schema)]) == 2
     assert (
-        "mine.toml: the schema can not be written (File exists); choose another name"
-        in capfd.readouterr().err
+        "mine.toml: the schema cannot be written (File exists); choose another name" in capfd.readouterr().err
     )
 
 

@@ -196,7 +196,7 @@ BAD_CALLS: dict[str, tuple[Make | None, list[str], list[str]]] = {
     "no model": (
         None,
         ["predict", "no-model", "flows.csv"],
-        ["no-model", "expected a model folder", "RUN/model"],
+        ["no-model", "expected a model folder", "runs/demo/model"],
     ),
     "no run": (None, ["report", "no-run"], ["no-run/report.json", "No such file"]),
     "few demo rows": (None, ["demo", "--rows", "10"], ["--rows must be at least 1000", "got 10"]),

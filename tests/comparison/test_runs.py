@@ -146,7 +146,13 @@ def test_the_command_prints_tables_and_writes_a_page_that_fetches_nothing(
     runs += [str(make_run("<b>bad", 0.5, epochs=9)), str(make_run("<b>worse", 0.6, seed=2, epochs=9))]
     assert main(["report", *runs, "--out", str(tmp_path / "compare.html")]) == 0
     printed = capfd.readouterr().out
-    for expected in ("good (2 seeds)", "seeds drawn", "attacks drawn whole", "Holm", "training.epochs"):
+    for expected in (
+        "good (2 seeds)",
+        "over seeds",
+        "bootstrap over attack names",
+        "Holm",
+        "training.epochs",
+    ):
         assert expected in printed
     assert "Opened 3 times for a test, for 2 sets of settings" in printed.replace("\n", " ")
     cells = Cells()

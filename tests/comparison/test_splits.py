@@ -73,7 +73,7 @@ def test_each_split_is_a_comparison_and_the_whole_their_mean(
 
 def test_a_test_file_is_the_same_whatever_the_split(run: RunConfig, traffic: Path, tmp_path: Path) -> None:
     wrong = replace(run, test=(str(traffic / "test.csv"),))
-    with pytest.raises(ConfigError, match=r"comparison\.num_splits must be 1 where tests are files"):
+    with pytest.raises(ConfigError, match=r"comparison\.num_splits must be 1 with separate test files"):
         compare_on_splits(wrong, tmp_path / "out", "", 1, QUIET)
     assert not (tmp_path / "out").exists()
 
@@ -83,7 +83,7 @@ def test_finished_runs_do_not_stand_for_several_splits(
 ) -> None:
     words = ["--set", "data.test_fraction=0.3", "--set", "comparison.num_splits=2", "--run", str(tmp_path)]
     assert main(["compare", str(traffic / "train.csv"), "--out", str(tmp_path / "out"), *words]) == 2
-    assert "--run must be left out" in capsys.readouterr().err
+    assert "--run cannot be used with comparison.num_splits" in capsys.readouterr().err
 
 
 OURS, OTHER, THIRD = (0.61, 0.63, 0.62, 0.60), (0.60, 0.60, 0.61, 0.61), (0.5, 0.4, 0.5, 0.4)
@@ -171,9 +171,9 @@ def test_tables_say_that_splits_were_drawn() -> None:
     assert estimate_cells(found, "macro_f1")[1][0][1].startswith("0.615 ± 0.013\n[")
     assert difference_cells(found.differences)[0][-1] == "over splits of the file"
     told = " ".join(comparison_remarks(found, Comparison(title="", primary="macro_f1", splits=(found,))))
-    assert "over splits; below, the 95 % interval, the file split anew" in told
+    assert "over splits; below, the 95 % CI, over splits of the file" in told
     assert "flows one by one" not in told
-    assert "the file split anew" in str(estimates_chart(found, "macro_f1").spec)
+    assert "over splits of the file" in str(estimates_chart(found, "macro_f1").spec)
 
 
 def test_classes_that_all_splits_have_are_averaged_too() -> None:

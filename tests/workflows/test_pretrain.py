@@ -147,8 +147,8 @@ def test_what_does_not_go_with_a_pretrained_model_is_told_in_one_sentence(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "expected files, folders or globs to pretrain on, got none"),
-        (["-"], "got `-`"),
+        ([], "no training data: pass files, folders or patterns to `wirebert pretrain`"),
+        (["-"], "cannot be `-`"),
         (["nothing-here.csv"], "nothing-here.csv"),
         (
             ["{data}", "--set", "masking.mask_fraction=1.5"],

@@ -48,7 +48,7 @@ def test_a_student_does_as_its_teacher_but_for_rate_and_length(teacher: Teacher,
     run = student_of(teacher, traffic)
     assert run.encoding.subword_vocab_size == 300  # as `tiny` says
     assert run.evaluation.num_resamples == 100
-    assert (run.training.epochs, run.training.learning_rate) == (0, 0.0)
+    assert (run.training.epochs, run.training.learning_rate) == (None, None)
 
 
 def test_a_student_is_asked_about_mixed_rows_too_unless_told_otherwise(teacher: Teacher, traffic: Path):
@@ -149,7 +149,7 @@ def distil(teacher: Path, traffic: Path, out: Path, *more: str) -> list[str]:
     ("more", "message"),
     [
         (["--size", "minimal"], "minimal: expected a DistilBERT config.json, or one of the sizes base, mini"),
-        (["--unlabelled", "-"], "it can not be `-`"),
+        (["--unlabelled", "-"], "cannot be `-`"),
         (["--unlabelled", "nowhere.csv"], "nowhere.csv"),
     ],
 )
@@ -173,7 +173,7 @@ def test_the_teachers_folder_is_not_written_to(
     trained: Path, traffic: Path, capsys: pytest.CaptureFixture[str], place: str
 ):
     assert main(distil(trained / "model", traffic, trained / place)) == 2
-    assert "expected a folder for the student, found that of its teacher" in capsys.readouterr().err
+    assert "this is the folder of the teacher" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -61,8 +61,7 @@ def read_delimited(
 
     Block borders depend only on the file and `block_bytes`. A row with more or fewer fields than `names`,
     with an open quote, with bytes that are not valid in the encoding, or that repeats the header is rejected
-    and counted in `parse_stats`, together with blank lines and comments. The bytes of the file are added to
-    `content`.
+    and counted in `parse_stats`, like blank lines and comments. The file's bytes are added to `content`.
 
     Raises:
         DataError: the file is damaged, or a row is longer than a block.
@@ -73,18 +72,14 @@ def read_delimited(
         hashed = None if content is None else content.open(path)
         file = rewound(opened) if opened is not None and hashed is None else hashed
         with open_bytes(path, dialect.compression, file) as raw:
-            stream = (
-                raw
-                if dialect.encoding == "utf-8"
-                else pa.transcoding_input_stream(raw, dialect.encoding, "utf-8")
-            )
+            is_utf8 = dialect.encoding == "utf-8"
+            stream = raw if is_utf8 else pa.transcoding_input_stream(raw, dialect.encoding, "utf-8")
             yield from tables(stream, dialect, block_bytes, names=names, where=where, parse_stats=parse_stats)
             if hashed is not None:
                 hashed.drain()
     except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
         raise DataError(
-            f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); copy "
-            "it again, or set data.encoding"
+            f"{where}: damaged or not {dialect.encoding} ({reason_of(error)}); copy it again, or set data.encoding"
         ) from error
 
 

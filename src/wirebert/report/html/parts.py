@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from math import ceil
-from typing import Final, cast
+from typing import cast
 from zlib import crc32
 
 from markupsafe import Markup, escape
 
 from wirebert.report.plots.chart import Chart, Switch
-
-STYLE: Final = resources.files("wirebert.report.html").joinpath("style.css").read_text(encoding="utf-8")
 
 _LONG_NAME = 32
 """A row name of at least this many characters may wrap."""
@@ -35,6 +34,12 @@ _FEW_OPTIONS = 4
 def join(*parts: str) -> Markup:
     """The parts in a row; plain texts among them are escaped."""
     return Markup("").join(parts)
+
+
+@cache
+def style_sheet() -> str:
+    """The style sheet of the page."""
+    return resources.files("wirebert.report.html").joinpath("style.css").read_text(encoding="utf-8")
 
 
 def document(
@@ -65,7 +70,7 @@ def document(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)} - {escape(kind)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)} - {escape(kind)}</title>\n<style>{style_sheet()}</style>\n</head>\n<body>\n"
         f'<header><a class="skip" href="#main">Skip to the summary</a><h1>{escape(title)}</h1>'
         f'<p class="faint">{escape(kind)}, {escape(about)}</p>'
         f'<nav aria-label="Sections"><ul>{links}</ul></nav></header>\n<main id="main">\n{body}</main>\n'
