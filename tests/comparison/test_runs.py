@@ -154,7 +154,7 @@ def test_the_command_prints_tables_and_writes_a_page_that_fetches_nothing(
         "training.epochs",
     ):
         assert expected in printed
-    assert "Opened 3 times for a test, for 2 sets of settings" in printed.replace("\n", " ")
+    assert "Used for 3 tests, with 2 sets of settings" in printed.replace("\n", " ")
     cells = Cells()
     cells.feed((tmp_path / "compare.html").read_text(encoding="utf-8"))
     assert all(address.startswith("#") for address in cells.fetched)
