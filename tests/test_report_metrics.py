@@ -67,7 +67,7 @@ def assert_follow_from_verdicts(split: dict[str, Any], true: Any, verdicts: Any)
     assert split["headline"]["accuracy"] == pytest.approx(accuracy_score(true, verdicts))
     for figure, average in (("macro_f1", "macro"), ("weighted_f1", "weighted")):
         expected = f1_score(true, verdicts, labels=occur, average=average, **NOTHING_IS_ZERO)
-        assert split[figure] == pytest.approx(expected)
+        assert split["headline"][figure] == pytest.approx(expected)
     assert split["headline"]["binary_accuracy"] == pytest.approx(
         accuracy_score(true != BENIGN, verdicts != BENIGN)
     )
@@ -314,7 +314,10 @@ def test_the_page_says_what_the_report_holds(evaluated: EvaluatedSplit, trained:
     page = (trained / "report.html").read_text(encoding="utf-8")
     for figure in ("accuracy", "macro_f1", "weighted_f1", "binary_accuracy"):
         low, high = evaluated.split["intervals"]["rows"][figure]
-        assert f'{evaluated.split[figure]:.3f} <span class="range">[{low:.3f}, {high:.3f}]</span>' in page
+        assert (
+            f'{evaluated.split["headline"][figure]:.3f} <span class="range">[{low:.3f}, {high:.3f}]</span>'
+            in page
+        )
     for mistake in evaluated.split["mistakes"]:
         assert f"probability {100 * mistake['probability']:.2f} %, row {mistake['row']:,}" in page
         assert f"row {mistake['row']:,}" in page

@@ -33,7 +33,7 @@ def test_evaluating_gives_the_figures_of_the_run_again(
     capfd.readouterr()
     # Without --out the same is printed, but that the test file was opened once more, and nothing is written.
     assert main(["evaluate", *arguments]) == 0
-    assert capfd.readouterr().out.partition("Opened")[0] == screen.partition("Opened")[0]
+    assert capfd.readouterr().out.partition("Used for")[0] == screen.partition("Used for")[0]
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_evaluating_accounts_for_every_row(
     out = tmp_path / "out"
     assert main(["evaluate", str(trained / "model"), str(tmp_path / "odd.csv"), "--out", str(out)]) == 0
     screen = capfd.readouterr().out
-    assert "warning: odd: 1 of 300 rows (0.3 %) can not be used and are left out (line 6:" in screen
+    assert "warning: odd: 1 of 300 rows (0.3 %) cannot be parsed and are skipped (line 6:" in screen
     assert "warning: odd: 1 of 299 rows (0.3 %) have no label" in screen
     report = json.loads((out / "report.json").read_text())
     left_out = {finding["code"]: finding["count"] for finding in report["data"]["findings"]}
@@ -136,7 +136,7 @@ def test_calibrating_writes_a_model_that_keeps_to_the_allowance(
     assert (verdicts["novelty"].to_numpy() >= 0).all()
     capfd.readouterr()
     assert main(["calibrate", model, logs, "--alerts-per-day", "5", "--out", str(out)]) == 2
-    assert f"--out {out}: expected a new folder" in capfd.readouterr().err
+    assert f"--out {out}: this folder exists" in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ def test_the_demo_is_one_command(
         assert run == resolved
         calls.append((resolved.seed, [resolved.train, *resolved.test]))
 
-    monkeypatch.setattr("wirebert.cli.training_commands.fit", fit)
+    monkeypatch.setattr("wirebert.cli.training_commands.train_detector", fit)
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--rows", "1200", "--seed", "4"]) == 0
     ((seed, files),) = calls
@@ -37,7 +37,7 @@ def test_the_quiet_demo_trains_on_a_log_with_context(tmp_path: Path, monkeypatch
         assert open_flows(run.train).schema.context is not None
         calls.append(run)
 
-    monkeypatch.setattr("wirebert.cli.training_commands.fit", fit)
+    monkeypatch.setattr("wirebert.cli.training_commands.train_detector", fit)
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--stealthy", "--rows", "24000"]) == 0
     (run,) = calls
@@ -51,7 +51,7 @@ def test_the_quiet_demo_trains_on_a_log_with_context(tmp_path: Path, monkeypatch
 
 @pytest.mark.slow
 def test_a_run_fits_thresholds_on_validation_flows_and_reports_what_they_do_on_test(trained: Path) -> None:
-    kept = json.loads((trained / "model" / "wirebert.json").read_text())["operating"]["thresholds"]
+    kept = json.loads((trained / "model" / "wirebert.json").read_text())["operating_point"]["thresholds"]
     splits = json.loads((trained / "report.json").read_text())["splits"]
     assert [point["target_fpr"] for point in kept] == [0.01, 0.001, 0.0001]
     for split in ("valid", "test"):
@@ -59,4 +59,4 @@ def test_a_run_fits_thresholds_on_validation_flows_and_reports_what_they_do_on_t
         assert [point["threshold"] for point in points] == [point["threshold"] for point in kept]
         assert splits[split]["thresholds_from"] == "valid"
     for point, limit in zip(splits["valid"]["operating_points"], kept, strict=True):
-        assert point["fpr"] == pytest.approx(limit["num_false"] / limit["num_benign"])
+        assert point["fpr"] == pytest.approx(limit["num_false_positives"] / limit["num_benign"])

@@ -71,7 +71,7 @@ def nothing(names: object, rows: object) -> None:
 def test_difficulty_is_found_by_its_relation_to_the_label_where_no_schema_tells(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("wirebert.data.flows.recognise", nothing)
+    monkeypatch.setattr("wirebert.data.flows.match_schema", nothing)
     found = inspect_data(str(data_dir / "nsl-kdd" / "KDDTest+.txt.gz"), DataConfig())
     assert found.flows.schema.label == "column_42"
     derived = finding(found, "label_derived")

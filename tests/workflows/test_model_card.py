@@ -56,7 +56,7 @@ def test_it_says_what_a_reader_has_to_know(card: ModelCard, report: Report) -> N
     low, high = report.splits["test"].intervals.rows["macro_f1"]  # pyright: ignore[reportOptionalMemberAccess]
     assert f"[{low:.3f}, {high:.3f}]" in card.text
     assert "novel" in card.text.split("## Limits")[1].split("## ")[0]  # a class that training lacks
-    assert "for a test, for 1 set of settings" in card.text
+    assert "with 1 set of settings" in card.text
     assert "boosted trees" in card.text
 
 

@@ -114,10 +114,10 @@ def test_a_finished_pretraining_is_shown_and_not_gone_on_with(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["train", "--resume", "{run}"], "found one of `wirebert pretrain`"),
+        (["train", "--resume", "{run}"], "a run of `wirebert pretrain`"),
         (
             ["predict", "{run}/model", "{data}"],
-            "knows no classes yet; train it with `wirebert train DATA --init-from",
+            "has no classes yet",
         ),
         (["train", "{data}", "--init-from", "{run}"], "expected a model folder, found no wirebert.json"),
         (

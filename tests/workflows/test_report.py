@@ -93,7 +93,7 @@ def test_pages_charts_and_card_stand_beside_the_figures(trained: Path, report: d
     assert plots == {path.stem for path in (trained / "plots").glob("*.png")}
     card = (trained / "model" / "README.md").read_text(encoding="utf-8")
     assert "### test: 300 flows" in card
-    assert f"| {report['splits']['test']['accuracy']:.3f} [" in card
+    assert f"| {report['splits']['test']['headline']['accuracy']:.3f} [" in card
 
 
 def finding(code: str, column: str | None, count: int, **more: Any) -> Finding:

@@ -204,7 +204,7 @@ def test_the_report_compares_both_on_the_same_rows(student: Path, trained: Path)
     assert gap["is_fresh"]
     assert 250 < gap["num_unlabelled"] <= 300
     for name in ("valid", "test"):
-        macro = gap["splits"][name]["figures"]["macro_f1"]
+        macro = gap["splits"][name]["metrics"]["macro_f1"]
         assert macro["student"] == pytest.approx(report["splits"][name]["headline"]["macro_f1"])
         assert macro["teacher"] == pytest.approx(theirs["splits"][name]["headline"]["macro_f1"])
         ours, other = (

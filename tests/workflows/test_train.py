@@ -30,7 +30,7 @@ def test_a_run_leaves_everything_that_its_folder_is_to_hold(trained: Path) -> No
     stock = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert {path.name for path in (trained / "model").iterdir()} == {
         *stock,
-        *("wirebert.json", "README.md", "novelty.safetensors"),
+        *("wirebert.json", "README.md", "novelty.safetensors", "model.onnx"),
     }
 
 

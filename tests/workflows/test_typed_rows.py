@@ -152,7 +152,7 @@ def test_a_whole_training_opens_its_text_twice_and_leaves_no_rows(
     with counted_opens(path) as opens:
         assert main(["train", str(path), "--out", str(tmp_path / "run"), *tiny]) == 0
     assert opens == [2]
-    assert json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))["baseline"]
+    assert json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))["baselines"]
     assert not (tmp_path / "run" / "encoded").exists()
 
 

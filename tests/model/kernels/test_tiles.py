@@ -83,6 +83,7 @@ def test_dropout_keeps_the_mean_and_drops_what_is_asked_for():
 
 
 def test_the_gradient_under_dropout_is_that_of_the_drawn_mask():
+    torch.manual_seed(0)  # a slope far from 0: in single precision a difference of two sums is no better
     packing = packing_of([9] * 30)
     projected = torch.randn(270, 3 * HEADS * 32, device="cuda", requires_grad=True)
 

@@ -124,8 +124,8 @@ CUT = """() => [...document.querySelectorAll('figure svg')].flatMap((svg) => {
 })"""
 
 OVERLAPPING = """() => [...document.querySelectorAll('figure svg')].flatMap((svg) => {
-  const texts = [...svg.querySelectorAll('[class*=role-axis] text, [class*=role-legend] text,
-  [class*=role-title] text')]
+  const texts = [...svg.querySelectorAll(`[class*=role-axis] text, [class*=role-legend] text,
+  [class*=role-title] text`)]
     .filter((text) => text.textContent.trim() && getComputedStyle(text).opacity !== '0')
     .map((text) => [text.textContent, text.getBoundingClientRect()]);
   return texts.flatMap(([one, a], place) => texts.slice(place + 1)
@@ -205,8 +205,8 @@ def test_every_chart_has_marks(opened: Opened) -> None:
     marks: dict[str, int] = opened.page.evaluate(
         """() => Object.fromEntries([...document.querySelectorAll('figure[data-chart]')].map((figure) => [
              figure.dataset.chart,
-             figure.querySelectorAll('svg .role-mark path[d], svg .role-mark line, svg .role-mark
-             text').length]))"""
+             figure.querySelectorAll(`svg .role-mark path[d], svg .role-mark line, svg .role-mark
+             text`).length]))"""
     )
     assert len(marks) >= LEAST_CHARTS
     assert min(marks.values()) >= 1, marks
