@@ -45,7 +45,7 @@ def settings_from_dict(cls: type[T], values: Mapping[str, object], path: str = "
 
 
 def settings_to_dict(settings: object) -> dict[str, object]:
-    """The settings as plain values that TOML can hold; None and empty tables are left out, as TOML has no null."""
+    """The settings as plain values for TOML; None and empty tables are left out, as TOML has no null."""
     plain: dict[str, object] = {}
     for field in fields(cast(Any, settings)):
         value = getattr(settings, field.name)

@@ -333,7 +333,8 @@ from wirebert.training.config import TrainConfig
 
 folder = Path(sys.argv[2])
 config = TrainConfig(
-    epochs=4, batch_size=16, learning_rate=3e-3, device="cpu", checkpoint_every=3, log_every=5, early_stopping_patience=9
+    epochs=4, batch_size=16, learning_rate=3e-3, device="cpu", checkpoint_every=3, log_every=5,
+    early_stopping_patience=9,
 )
 model = tiny_model(dropout=0.1)
 with MetricsLog(folder / "metrics.jsonl") as log:

@@ -112,8 +112,8 @@ def test_columns_with_missing_values_share_a_line_per_severity() -> None:
     assert finding_lines(findings, 100) == [
         "error: missing_values in uri",  # one alone says it in full
         "warning: constant_column in land",
-        "warning: columns with missing values: user_agent 77 %, host 60 %; missing is learned as a separate value, "
-        "so check that it does not just identify the source of a row",
+        "warning: columns with missing values: user_agent 77 %, host 60 %; missing is learned as a separate "
+        "value, so check that it does not just identify the source of a row",
         "warning: duplicate_rows in None",
     ]
 

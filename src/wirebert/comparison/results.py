@@ -368,8 +368,8 @@ def _train_overlap_notes(all_runs: Sequence[MethodRuns], tests: Sequence[str]) -
             seen, unseen = [one.seen for one in found], [one.unseen for one in found]
             notes.append(
                 f"On {test}, {RECIPE} with default settings: {_mean_metrics(seen)} on the "
-                f"{seen[0].num_flows:,} rows whose tokens occur in training, {_mean_metrics(unseen)} on the other "
-                f"{unseen[0].num_flows:,}."
+                f"{seen[0].num_flows:,} rows whose tokens occur in training, {_mean_metrics(unseen)} on the "
+                f"other {unseen[0].num_flows:,}."
             )
     return notes
 

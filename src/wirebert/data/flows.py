@@ -111,8 +111,7 @@ class Flows:
         Files are parsed, unless their typed rows lie on disk and none of the arguments is given.
 
         Args:
-            invalid_values: Gets the values that are not valid and the lines that are no rows, once a file is read to
-            its end.
+            invalid_values: Gets the invalid values and the rejected lines, once a file is read to its end.
             context: Of the flows before these, to which these are added; None: there are none.
             content: Gets the bytes of the files, if they are `is_read_forwards`.
 

@@ -22,16 +22,17 @@ class DecisionConfig:
     or temperature where class weights or logit adjustment tilt the classes on purpose."""
 
     prior: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
-    """Class -> its share of the traffic in use, in (0, 1); other classes share the rest as in training. Empty: as in
-    training."""
+    """Class -> its fraction of the traffic in use, in (0, 1); other classes share the rest as in training.
+    Empty: as in training."""
 
     logit_offsets: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
-    """Class -> number added to its logit after calibration and prior, in nats; `wirebert compare` fits them on folds that
-    hold attacks out. They move verdicts, probabilities and attack score, so probabilities are no longer calibrated."""
+    """Class -> number added to its logit after calibration and prior, in nats. `wirebert compare` fits them
+    on folds that hold attacks out. They move verdicts, probabilities and attack score, so probabilities are no
+    longer calibrated."""
 
     alert_fpr: float | None = None
-    """Target false positive rate of alerts: 0.01, 0.001 or 0.0001; none: 0.001, or 0.01 where benign validation flows are
-    too few for that."""
+    """Target false positive rate of alerts: 0.01, 0.001 or 0.0001; none: 0.001, or 0.01 where
+    benign validation flows are too few for that."""
 
     alert_score: Literal["attack", "attack_and_novelty"] = "attack"
     """What raises alerts: the attack score, or that and the novelty, each by how rarely benign validation
@@ -74,7 +75,7 @@ class DecisionConfig:
 
 
 def require_classes(config: DecisionConfig, classes: ClassMap) -> None:
-    """Raise a ConfigError for a class that is none, or where alerts go by a score of benign flows and no class means benign."""
+    """Raise a ConfigError for an unknown class, or where alerts need a benign class and there is none."""
     for name in config.logit_offsets:
         if name not in classes.classes:
             raise ConfigError(

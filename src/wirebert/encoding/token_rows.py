@@ -61,7 +61,7 @@ def ranges(starts: Int64[np.ndarray, " n"], lengths: Int64[np.ndarray, " n"]) ->
 
 
 def by_length(lengths: Int[np.ndarray, " flows"], max_tokens: int) -> list[Int64[np.ndarray, " _"]]:
-    """Positions in `lengths`, shortest first, cut into batches of at most `max_tokens` slots with their padding.
+    """Positions in `lengths`, shortest first, cut into batches of at most `max_tokens` slots with padding.
 
     Equal lengths keep their order. A flow longer than `max_tokens` is a batch by itself.
 

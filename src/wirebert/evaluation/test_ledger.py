@@ -1,7 +1,7 @@
 """Who has looked at which test file: one line per read, appended and never changed.
 
-A test file that many settings have been tried on has become a validation file. `test_reads.jsonl` lies beside the run
-folders, so that what several runs saw adds up, and reports print the count.
+A test file that many settings have been tried on has become a validation file. `test_reads.jsonl` is beside
+the run folders, so that the reads of several runs add up, and reports print the count.
 """
 
 import fcntl

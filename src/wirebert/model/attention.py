@@ -8,7 +8,8 @@ Every kernel gives what the plain formula in `attend_math` gives, to rounding. `
 | tiles | our Triton kernel for packed rows of at most 128 tokens, several rows on the chip at once; GPU |
 | math | plain batched products: the reference |
 | sdpa | PyTorch's own choice among its fused kernels |
-| flash | FlashAttention-2 (Dao, 2023): `varlen` for packed rows, through SDPA for rows without padding, which it cannot mask (with padding: `memory_efficient`); GPU, half precision |
+| flash | FlashAttention-2 (Dao, 2023), half precision on a GPU: `varlen` for packed rows, else SDPA |
+| | (it cannot mask: rows with padding take `memory_efficient`) |
 | varlen | FlashAttention-2 over packed rows; GPU, half precision, no dropout of attention weights |
 | memory_efficient | the memory-efficient kernel of SDPA (Rabe and Staats, 2021); GPU |
 | flex | `flex_attention`, compiled on a GPU; no dropout of attention weights |

@@ -1,4 +1,4 @@
-"""Names of attention patterns, checked without PyTorch; what a pattern computes is in `wirebert.model.patterns`."""
+"""Names of attention patterns, checked without PyTorch; `wirebert.model.patterns` computes them."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -14,13 +14,13 @@ IMPORTED: Final[dict[str, Callable[..., Any]]] = {}
 
 
 def window_reach(name: str) -> int | None:
-    """The reach in `window:REACH`; None: the name is not of that form, or its reach is not a positive number."""
+    """The reach in `window:REACH`; None where the name is not of that form with a positive number."""
     kind, _, reach = name.partition(":")
     return int(reach) if kind == "window" and reach.isdecimal() and int(reach) > 0 else None
 
 
 def import_pattern(name: str) -> None:
-    """As `check_pattern`, and a function given as `package.module:name` is imported: for a user's own settings.
+    """As `check_pattern`; a function given as `package.module:name` is imported, for a user's own settings.
 
     Raises:
         ConfigError: there is no such pattern.

@@ -1,9 +1,9 @@
 """Checkpoints: everything a killed training needs to go on to the same bits.
 
 A checkpoint is a folder `checkpoint-00000123` with two files: `tensors.safetensors` (model and optimizer) and
-`state.json` (everything that is a number, and the sha256 of both). It is written under a temporary name, forced to disk and
-renamed, so under its own name it is whole or damaged by something else than us; a damaged one is noticed and
-ignored. The newest are kept.
+`state.json` (everything that is a number, and the sha256 of both). It is written under a temporary name,
+forced to disk and renamed, so under its own name it is whole, unless something else damaged it. A damaged
+one is noticed and ignored. The newest are kept.
 """
 
 import hashlib

@@ -133,7 +133,8 @@ def _with_prior(
     if allowance.estimates_prior:
         shares = priors_by_likelihood(probabilities, trained)
         by_confusion = priors_by_confusion(probabilities, np.array(operating.confusion), trained)
-        note = f"prior estimated from traffic: {_told(names, shares)} (by confusion: {_told(names, by_confusion)})"
+        estimates = f"{_told(names, shares)} (by confusion: {_told(names, by_confusion)})"
+        note = f"prior estimated from traffic: {estimates}"
     else:
         shares = stated_priors(parse_prior(allowance.prior), names, trained)
         note = f"prior stated: {_told(names, shares)}"

@@ -13,7 +13,7 @@ from wirebert.inference.artifact import Artifact
 from wirebert.metrics.registry import METRICS, headline_titles
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, gap_remarks, gap_rows
-from wirebert.report.report import Report
+from wirebert.report.report import Report, baseline_title
 from wirebert.report.terminal import format_file_usage, headline, metric_title, split_remarks, tpr_rows
 
 TAGS = ["intrusion-detection", "network-traffic", "distilbert", "wirebert"]
@@ -203,18 +203,20 @@ def _training_data(report: Report) -> str:
 
 
 def _evaluation(report: Report) -> str:
-    blocks = ["## Evaluation\n\nIn brackets: 95 % intervals, flows drawn one by one."]
+    blocks = ["## Evaluation\n\nIn brackets: 95 % bootstrap CI over flows."]
     for name, split in report.splits.items():
         columns = {"this model": headline(split) | tpr_rows(split)}
         for baseline, other in report.baselines.items():
             if name in other.splits:
-                columns[baseline] = headline(other.splits[name]) | tpr_rows(other.splits[name])
+                columns[baseline_title(baseline)] = headline(other.splits[name]) | tpr_rows(
+                    other.splits[name]
+                )
         rows = [
             [metric_title(figure), *(column.get(figure, "-") for column in columns.values())]
             for figure in columns["this model"]
         ]
         blocks.append(f"### {_cell(name)}: {split.num_flows:,} flows")
-        blocks.append(_table(["figure", *columns], rows))
+        blocks.append(_table(["metric", *columns], rows))
         blocks += [_classes(split), _teacher(report, name)]
         said = [
             _cell(line)

@@ -136,8 +136,9 @@ def require_teachable_columns(run: RunConfig, flows: Flows) -> None:
     texts = [column.name for column in flows.schema.features if column.kind is ColumnKind.TEXT]
     if run.distillation.teacher == "gbdt" and texts:
         raise ConfigError(
-            f"distillation.teacher cannot be gbdt for data with text, which trees do not read ({flows.name}: columns "
-            f"{', '.join(texts)}); leave out these columns with --drop, or set distillation.teacher=text_svm"
+            "distillation.teacher cannot be gbdt for data with text, which trees do not read "
+            f"({flows.name}: columns {', '.join(texts)}); leave out these columns with --drop, or set "
+            "distillation.teacher=text_svm"
         )
     if run.distillation.teacher == "text_svm" and not texts:
         raise ConfigError(

@@ -98,7 +98,7 @@ RUNS: dict[str, str] = {"generated": "trained", "nsl-kdd": "nsl_kdd"}
 
 
 def on(page: str, *words: str) -> Any:
-    """A parameter: the page of NSL-KDD has the charts of generated traffic under longer names, and is left to the soak."""
+    """A parameter; the page of NSL-KDD has the charts of generated traffic, and is left to the soak."""
     marks = [pytest.mark.soak] if page == "nsl-kdd" else []
     return pytest.param(*words or (page,), marks=marks, id="-".join(words or (page,)))
 

@@ -78,9 +78,8 @@ def read_delimited(
             if hashed is not None:
                 hashed.drain()
     except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
-        raise DataError(
-            f"{where}: damaged or not {dialect.encoding} ({reason_of(error)}); copy it again, or set data.encoding"
-        ) from error
+        reason = f"damaged or not {dialect.encoding} ({reason_of(error)})"
+        raise DataError(f"{where}: {reason}; copy it again, or set data.encoding") from error
 
 
 def tables(

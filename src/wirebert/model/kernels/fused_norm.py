@@ -1,4 +1,4 @@
-# Triton is there with PyTorch's CUDA builds only, and its kernels are no Python: their types cannot be checked.
+# Triton comes with PyTorch's CUDA builds only, and its kernels are no Python: types cannot be checked.
 # pyright: basic, reportMissingImports=false, reportGeneralTypeIssues=false, reportArgumentType=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
 """The operations between two matrix products, in one Triton kernel each way: one pass over the tokens instead
@@ -37,8 +37,8 @@ COLUMNS_AT_ONCE: Final = 256
 def _forward_kernel(
     x_ptr, bias_ptr, residual_ptr, scale_ptr, shift_ptr, seed_ptr, out_ptr, sum_ptr, mean_ptr, rstd_ptr,
     num_tokens, dim, threshold,
-    HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, DROPS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
-    KEEP_SCALE: tl.constexpr, EPS: tl.constexpr,
+    HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, DROPS: tl.constexpr, ROWS: tl.constexpr,
+    WIDTH: tl.constexpr, KEEP_SCALE: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, WIDTH)

@@ -1,4 +1,4 @@
-# Triton is there with PyTorch's CUDA builds only, and its kernels are no Python: their types cannot be checked.
+# Triton comes with PyTorch's CUDA builds only, and its kernels are no Python: types cannot be checked.
 # pyright: basic, reportMissingImports=false, reportGeneralTypeIssues=false, reportArgumentType=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
 """Attention over packed rows, several whole rows per tile: one Triton program holds a tile's scores on the
@@ -38,8 +38,8 @@ def dropout_mask(seed, place, threshold):
 def _weighted(
     query_ptr, kv_ptr, rows_q_ptr, rows_k_ptr, seed_ptr, tile, head, at_q, at_k, is_q, is_k, columns,
     query_stride, kv_stride, key_at, value_at, threshold,
-    NUM_HEADS: tl.constexpr, BLOCK: tl.constexpr, DROPS: tl.constexpr, KEEP_SCALE: tl.constexpr, PRECISION: tl.constexpr,
-    SCALE: tl.constexpr,
+    NUM_HEADS: tl.constexpr, BLOCK: tl.constexpr, DROPS: tl.constexpr, KEEP_SCALE: tl.constexpr,
+    PRECISION: tl.constexpr, SCALE: tl.constexpr,
 ):  # fmt: skip
     """Query, key and value of a tile, its attention weights, and what dropout multiplies them by.
 
