@@ -27,8 +27,8 @@ class DecisionConfig:
 
     logit_offsets: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
     """Class -> number added to its logit after calibration and prior, in nats. `wirebert compare` fits them
-    on folds that hold attacks out. They move verdicts, probabilities and attack score, so probabilities are no
-    longer calibrated."""
+    on folds that hold attacks out. They move verdicts, probabilities and the attack score, so that
+    probabilities are no longer calibrated."""
 
     alert_fpr: float | None = None
     """Target false positive rate of alerts: 0.01, 0.001 or 0.0001; none: 0.001, or 0.01 where
