@@ -82,7 +82,7 @@ def test_what_there_is_nothing_of_has_no_section() -> None:
 
 def test_each_class_has_its_f1_by_every_method_and_the_difference() -> None:
     (split,) = comparison(difference(0.1, 0.01)).splits
-    of_dos = replace(difference(0.25, 0.01), figure="f1", class_name="<u>dos")
+    of_dos = replace(difference(0.25, 0.01), metric="f1", class_name="<u>dos")
     classes = {"<u>dos": ClassEstimates(num_flows=1234, estimates={"ours": STANDING, "<i>trees": STANDING})}
     whole = replace(split, classes=classes, class_differences=(of_dos,))
     page = comparison_page(replace(comparison(), splits=(whole,)))

@@ -122,7 +122,7 @@ def class_cells(split: SplitComparison) -> tuple[list[str], list[list[str]]]:
 def pair_words(difference: Difference, between: str) -> str:
     """Both methods; a state that both share is named once.
 
-    >>> pair_words(Difference(first="a, tuned", second="b, tuned", figure="", value=0.0, intervals={}), "-")
+    >>> pair_words(Difference(first="a, tuned", second="b, tuned", metric="", value=0.0, intervals={}), "-")
     'a - b, tuned'
     """
     (first, _, state), (second, _, other) = (
