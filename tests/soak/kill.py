@@ -114,7 +114,7 @@ def stage(run: Path) -> str:
         return "judging"
     if (run / "model.part").exists():
         return "saving the model"
-    if any(checkpoints.glob(".aside-*")):
+    if any(checkpoints.glob(".partial-*")):
         return "saving a checkpoint"
     if any(checkpoints.glob("checkpoint-*")):
         return "training"

@@ -168,7 +168,7 @@ PLANS = {
     "calm": [],
     "stages": [
         "inputs.json",
-        "checkpoints/.aside-3/state.json",
+        "checkpoints/.partial-3/state.json",
         "checkpoint-00000006",
         "model.part/wirebert.json",
         "predictions/test",
