@@ -158,7 +158,11 @@ def read_json(path: Path) -> Report:
     try:
         data = cast(object, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot read the report of a finished run ({error})") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or "not JSON"
+        raise RunError(
+            f"{path}: expected the report of a finished run, could not read it ({reason}); name the folder of "
+            "a finished run"
+        ) from error
     version = cast(Mapping[str, object], data).get("format_version") if isinstance(data, Mapping) else None
     if version != FORMAT_VERSION:
         raise RunError(
