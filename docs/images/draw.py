@@ -26,7 +26,7 @@ font-style: normal; vertical-align: bottom}}</style></body>"""
 def terminal_page(run: Path) -> str:
     """The dashboard of a run at nine tenths of its training, as a web page."""
     events = [
-        one for one in MetricsFollower(run / "metrics.jsonl").news() if not isinstance(one[0], EndEvent)
+        one for one in MetricsFollower(run / "metrics.jsonl").new_events() if not isinstance(one[0], EndEvent)
     ]
     events = events[: len(events) * 9 // 10]
     state = DashboardState.of(events, title=str(run), hint="Ctrl-C stops; --resume continues")

@@ -160,8 +160,8 @@ def read_json(path: Path) -> Report:
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "not JSON"
         raise RunError(
-            f"{path}: expected the report of a finished run, could not read it ({reason}); name the folder of "
-            "a finished run"
+            f"{path}: expected the report of a finished run, could not read it ({reason}); name the folder "
+            "of a finished run"
         ) from error
     version = cast(Mapping[str, object], data).get("format_version") if isinstance(data, Mapping) else None
     if version != FORMAT_VERSION:
