@@ -106,8 +106,8 @@ def _allowed(allowance: AlertBudgetRequest, days: float | None, num_flows: int, 
         allowed = allowance.per_day * days
     if allowed < 1:
         raise DataError(
-            f"{name}: expected enough traffic for at least one alert, found {num_flows:,} flows, which allow "
-            f"{allowed:.2g} alerts; give more traffic or allow more alerts"
+            f"{name}: expected enough traffic for at least one alert, found {num_flows:,} flows, on which "
+            f"{allowed:.2g} alerts are allowed; give more traffic or allow more alerts"
         )
     return allowed
 

@@ -79,14 +79,14 @@ def distillation_facts(origin: Mapping[str, object]) -> str:
     """A sentence on the teacher that was fitted on the training flows; empty without one."""
     how = _settings(origin, "distillation")
     teachers = {
-        "gbdt": ("Boosted trees", "columns"),
-        "text_svm": ("A linear SVM on character n-grams", "text"),
+        "gbdt": ("boosted trees", "columns"),
+        "text_svm": ("a linear SVM on character n-grams", "text"),
     }
     mixed = cast(float, how.get("augmentation_factor", 0.0))
     for name, (teacher, what) in teachers.items():
         if how.get("teacher") == name:
-            more = f", also about {mixed:g} flows of mixed {what} for each training flow" if mixed else ""
-            return f" {teacher}, fitted on the same flows, taught it beside the labels{more}."
+            more = f", with {mixed:g} synthetic flows of mixed {what} per training flow" if mixed else ""
+            return f" It is distilled from {teacher}, fitted on the same flows{more}."
     return ""
 
 
