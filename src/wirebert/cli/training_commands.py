@@ -53,8 +53,7 @@ def demo(options: argparse.Namespace) -> None:
     if options.rows < fewest:
         raise ConfigError(
             f"--rows must be at least {fewest}{' with --stealthy' * options.stealthy}, so that every class "
-            "occurs, "
-            f"got {options.rows}"
+            f"occurs, got {options.rows}"
         )
     console = SafeConsole()
     path = options.out or next_run_path("demo")
@@ -212,8 +211,7 @@ def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup) 
             command = "pretrain" if is_pretraining else "train"
             raise RunError(
                 f"{folder.path}: this is a run of `wirebert {command}`, not of `wirebert {options.command}`; "
-                "continue it with "
-                f"`wirebert {command} --resume {folder.path}`"
+                f"continue it with `wirebert {command} --resume {folder.path}`"
             )
         if folder.is_finished:
             folder.discard_working_files()  # a killed process may have left some

@@ -153,8 +153,7 @@ def _intended(artifact: Artifact) -> str:
     score = f" The attack score is 1 - P({_cell(benign)})." if benign else ""
     return (
         "## Intended use\n\nTo rank and label recorded flows for people who look into alerts, on traffic "
-        "like that of training."
-        f"{score} It is not meant to block traffic by itself, nor to judge people."
+        f"like that of training.{score} It is not meant to block traffic by itself, nor to judge people."
     )
 
 

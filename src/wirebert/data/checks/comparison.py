@@ -78,10 +78,9 @@ def new_labels(train: Subject, test: Subject) -> Iterator[Finding]:
             column=test.profile.schema.label,
             count=sum(labels.values()),
             example=max(labels, key=lambda name: labels[name]),
-            message=f"{len(labels)} labels "
-            f"({format_row_count(sum(labels.values()), test.profile.num_rows)}) occur only in "
-            f"{test.profile.name}: {format_names(sorted(labels))}; read their metrics separately, because "
-            "the model was not trained on them",
+            message=f"{len(labels)} labels ({format_row_count(sum(labels.values()), test.profile.num_rows)}) "
+            f"occur only in {test.profile.name}: {format_names(sorted(labels))}; read their metrics "
+            "separately, because the model was not trained on them",
         )
     classes = {name: n for name, n in present(test.counts).items() if not train.counts.get(name)}
     if classes and set(classes) != set(labels):

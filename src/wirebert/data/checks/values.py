@@ -177,8 +177,8 @@ def negative_values(subject: Subject) -> Iterator[Finding]:
                 count=column.num_negative,
                 example=f"{column.minimum:g}",
                 message=f"column {column.name!r} is negative in "
-                f"{format_row_count(column.num_negative, column.num_rows)} (down to {column.minimum:g}), "
-                "but counts and durations cannot be negative; check for overflow or for a marker such as -1",
+                f"{format_row_count(column.num_negative, column.num_rows)} (down to {column.minimum:g}), but "
+                "counts and durations cannot be negative; check for overflow or for a marker such as -1",
             )
 
 
