@@ -63,9 +63,9 @@ def add_calibrate(commands: Commands) -> None:
     )
     add_model(calibrate)
     calibrate.add_argument("data", metavar="LOGS", help=DATA)
-    allowed = calibrate.add_mutually_exclusive_group(required=True)
-    allowed.add_argument("--alerts-per-day", type=float, metavar="N", help="alert budget per day")
-    allowed.add_argument(
+    budget = calibrate.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--alerts-per-day", type=float, metavar="N", help="alert budget per day")
+    budget.add_argument(
         "--alerts-per-10000",
         type=float,
         metavar="N",

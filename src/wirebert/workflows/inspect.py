@@ -164,7 +164,7 @@ def finding_table(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def _columns(seen: TableProfile) -> list[Mapping[str, object]]:
+def _columns(profile: TableProfile) -> list[Mapping[str, object]]:
     return [
         {
             "name": column.name,
@@ -173,13 +173,13 @@ def _columns(seen: TableProfile) -> list[Mapping[str, object]]:
             "note": column.column.note,
             "null_values": list(column.column.null_values),
             "missing": column.num_missing,
-            "missing_as": seen.invalid_values.markers.get(column.name, {}),
+            "missing_as": profile.invalid_values.markers.get(column.name, {}),
             "distinct": column.num_distinct,
             "minimum": column.minimum,
             "maximum": column.maximum,
             "example": column.example,
         }
-        for column in seen.columns
+        for column in profile.columns
     ]
 
 
