@@ -46,7 +46,7 @@ from wirebert.workflows.prepare import PreparedData, encode, encoded_folder, fit
 from wirebert.workflows.pretrained import is_wirebert_model
 from wirebert.workflows.report import RunLog, show_distillation
 
-STOP = "Ctrl-C saves and stops; `wirebert {} --resume {}` goes on"
+STOP = "Ctrl-C saves and stops; `wirebert {} --resume {}` continues"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

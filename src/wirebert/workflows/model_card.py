@@ -152,7 +152,7 @@ def _intended(artifact: Artifact) -> str:
     benign = artifact.classes.benign
     score = f" The attack score is 1 - P({_cell(benign)})." if benign else ""
     return (
-        "## Intended use\n\nTo rank and label recorded flows for people who look into alerts, on traffic "
+        "## Intended use\n\nTo rank and label recorded flows for analysts, on traffic "
         f"like that of training.{score} It is not meant to block traffic by itself, nor to judge people."
     )
 

@@ -66,7 +66,7 @@ class PreparedData:
     tokenizer: FlowTokenizer | None = None
     """Tokenizer of the teacher or of the pretrained model; None: one is fitted on the training rows."""
     teacher: Teacher | None = None
-    """The teacher, if there is one; columns and classes are its own."""
+    """The teacher, if there is one; it determines columns and classes."""
     unlabelled: tuple[FlowSubset, ...] = ()
     """Rows without a label, trained on the teacher's predictions only."""
 

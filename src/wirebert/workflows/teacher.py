@@ -131,13 +131,13 @@ class Teacher:
     def check(self, run: RunConfig) -> None:
         """Raise a ConfigError if the student's settings contradict those that it takes over."""
         ours, theirs = run.encoding, self.tokenizer.config
-        mine = {f"encoding.{name}": (getattr(ours, name), getattr(theirs, name)) for name in _names(ours)}
-        mine |= {f"data.{name}": (getattr(run.data, name), getattr(self.data, name)) for name in COLUMNS}
-        for name, (asked, taken) in mine.items():
-            if asked != taken:
+        pairs = {f"encoding.{name}": (getattr(ours, name), getattr(theirs, name)) for name in _names(ours)}
+        pairs |= {f"data.{name}": (getattr(run.data, name), getattr(self.data, name)) for name in COLUMNS}
+        for name, (value, teacher_value) in pairs.items():
+            if value != teacher_value:
                 raise ConfigError(
-                    f"{name} must be {taken!r} as in the training of the teacher, whose columns and tokens "
-                    f"the student takes over, got {asked!r}; leave it out"
+                    f"{name} must be {teacher_value!r} as in the training of the teacher, whose columns and "
+                    f"tokens the student takes over, got {value!r}; leave it out"
                 )
         tokenizer = pretrained_tokenizer(run)
         if tokenizer is not None and _tokens(tokenizer) != _tokens(self.tokenizer):
@@ -164,9 +164,9 @@ class Teacher:
         """
         classes = self.artifact.classes
         counts = {name: count for name, count in classes.counts(seen.label_counts).items() if count}
-        strange = [name for name in counts if name not in (*classes.classes, left_out)]
-        if strange or not counts:
-            found = ", ".join(f"{name!r} ({counts[name]:,} rows)" for name in strange) or "no label at all"
+        unknown = [name for name in counts if name not in (*classes.classes, left_out)]
+        if unknown or not counts:
+            found = ", ".join(f"{name!r} ({counts[name]:,} rows)" for name in unknown) or "no label at all"
             raise DataError(
                 f"column {seen.schema.label!r}: expected the classes that the teacher knows "
                 f"({', '.join(classes.classes)}), found {found}; leave these rows out, or train a teacher "

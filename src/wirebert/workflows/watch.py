@@ -51,21 +51,21 @@ def watch_run(
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Show the training in `folder` until it ends; if it is over, show its last state."""
-    onlooker = RunMonitor(folder)
-    events = onlooker.news()
+    monitor = RunMonitor(folder)
+    events = monitor.news()
     title = str(folder.path)
-    if onlooker.is_over() and is_live(console, environment):
+    if monitor.is_over() and is_live(console, environment):
         show_still(console, DashboardState.of(events, title=title, hint=""))
     else:
         with display(console, environment, title=title, hint=HINT) as screen:
             while True:
                 for event, time_s in events:
                     screen.receive_at(event, time_s)
-                if onlooker.is_over():
+                if monitor.is_over():
                     break
                 sleep(SECONDS_BETWEEN_LOOKS)
-                events = onlooker.news()
-    if not onlooker.has_ended:
+                events = monitor.news()
+    if not monitor.has_ended:
         console.print(
             f"{title}: this training was interrupted; `wirebert train --resume {title}` continues it",
             highlight=False,

@@ -219,10 +219,10 @@ def _best_guess(subject: Subject, codes: Int64[np.ndarray, " sampled"]) -> Label
     class_ids, codes = class_ids[is_labelled], codes[is_labelled]
     if len(class_ids) < LEAK_MIN_ROWS or len(np.unique(class_ids)) < 2:
         return None
-    guesses = [guess_label(codes, class_ids)]
+    candidates = [guess_label(codes, class_ids)]
     if subject.benign is not None and len(subject.class_names) > 2:
-        guesses.append(guess_label(codes, (class_ids != 0).astype(np.int64)))
-    return max(guesses, key=lambda guess: guess.gain)
+        candidates.append(guess_label(codes, (class_ids != 0).astype(np.int64)))
+    return max(candidates, key=lambda guess: guess.gain)
 
 
 def guess_label(codes: Int64[np.ndarray, " rows"], class_ids: Int64[np.ndarray, " rows"]) -> LabelGuess:
