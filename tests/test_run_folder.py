@@ -48,7 +48,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     with pytest.raises(RunError, match="choose another --out"):
         create_run_folder(tmp_path / "run")
-    with pytest.raises(RunError, match="can not be made"):
+    with pytest.raises(RunError, match="cannot be created"):
         create_run_folder(tmp_path / "run" / "below")
 
 

@@ -1,4 +1,4 @@
-"""One run as one frozen dataclass: a TOML recipe, with dotted overrides on top."""
+"""The settings of a run: a frozen dataclass, from a TOML recipe and dotted overrides."""
 
 import re
 import tomllib
@@ -22,19 +22,19 @@ from wirebert.training.masking import MaskingConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationConfig:
-    """How the finished model is judged."""
+    """How the finished model is evaluated."""
 
     baseline: bool = True
-    """Train boosted trees on the same rows and report them beside the model."""
+    """Train boosted trees on the same rows, and report them as a baseline."""
 
     baseline_rows: int = 200_000
-    """Training rows that the baseline sees at most, spread evenly over the file."""
+    """Most training rows of the baseline, spread evenly over the file."""
 
     num_resamples: int = 1000
     """Bootstrap resamples behind every interval."""
 
     primary_metric: str = MACRO_F1
-    """The one metric that decides; named before any test file is opened."""
+    """The metric that decides a comparison; fixed before any test file is opened."""
 
     def __post_init__(self) -> None:
         if self.baseline_rows < 100:
@@ -50,28 +50,28 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparisonConfig:
-    """How `wirebert compare` sets the recipe against other methods."""
+    """How `wirebert compare` benchmarks the recipe against other methods."""
 
     num_seeds: int = 5
-    """Seeds of every method, from the run's seed on."""
+    """Seeds of every method, starting from the run's seed."""
 
     num_splits: int = 1
-    """Splits of the file, from data.split_seed on, each a comparison of its own, choices included."""
+    """Splits of the file, starting from data.split_seed; each is a separate comparison, tuning included."""
 
     num_trials: int = 8
-    """Settings that each other method is tried with: as many as the recipe was chosen among."""
+    """Settings that are tried for each other method: as many as were tried for the recipe."""
 
     num_folds: int = 3
-    """Folds of the training file, with whole attacks held out, by which choices are made."""
+    """Folds of the training file for tuning, each holding out whole attacks."""
 
     max_search_rows: int = 60_000
-    """Rows of the training file that trials are made on at most; rare labels are kept whole."""
+    """Most rows of the training file for tuning trials; rare labels are kept whole."""
 
     methods: tuple[str, ...] = ("xgboost", "lightgbm", "forest", "logistic", "tabm", "text_svm")
-    """The other methods; `text_svm` is passed over where there are no text columns."""
+    """The other methods; `text_svm` is skipped for data without text columns."""
 
     alternative_label_map: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
-    """Label -> class: a second class map, under which test files are reported as well."""
+    """Label -> class: a second class map, for additional metrics on test files."""
 
     def __post_init__(self) -> None:
         for name in ("num_seeds", "num_splits", "num_trials"):
@@ -85,16 +85,16 @@ class ComparisonConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
-    """Everything that decides the outcome of one training."""
+    """Everything that determines the outcome of one training."""
 
     train: str = ""
     """Training data: a file, a folder or a glob."""
 
     test: tuple[str, ...] = ()
-    """Test data; opened only after the model is saved."""
+    """Test data: files, folders or globs; opened only after the model is saved."""
 
     seed: int = 1
-    """Decides the split, the initial weights, the order of flows and every other draw."""
+    """Random seed for the split, initial weights, order of flows and every other draw."""
 
     data: DataConfig = field(default_factory=DataConfig)
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
@@ -111,13 +111,13 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretrainConfig:
-    """Everything that decides the outcome of one pretraining."""
+    """Everything that determines the outcome of one pretraining."""
 
     rows: tuple[str, ...] = ()
-    """Data, labelled or not: files, folders or globs. The first one decides the schema."""
+    """Data, labelled or not: files, folders or globs. The first one determines the schema."""
 
     seed: int = 1
-    """Decides the split, the initial weights, the order of flows, the masks and every other draw."""
+    """Random seed for the split, initial weights, order of flows, masks and every other draw."""
 
     data: DataConfig = field(default_factory=DataConfig)
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
@@ -129,11 +129,11 @@ class PretrainConfig:
         _check_seed(self.seed)
         if self.training.reweights_classes:
             raise ConfigError(
-                "training.class_weights must be none in pretraining, which knows no classes, "
+                "training.class_weights must be none in pretraining, which has no classes, "
                 f"got {self.training.class_weights!r}"
             )
         if self.data.split == "leave_attack_out":
-            raise ConfigError("data.split must not go by labels in pretraining, got leave_attack_out")
+            raise ConfigError("data.split must not depend on labels in pretraining, got leave_attack_out")
 
 
 AnyRun = TypeVar("AnyRun", RunConfig, PretrainConfig)
@@ -151,10 +151,10 @@ def resolve_run(
     *,
     inherited: Mapping[str, object] | None = None,
 ) -> RunConfig:
-    """The run that a recipe, then `section.name=value` overrides, then command-line options describe.
+    """The run from a recipe, then `section.name=value` overrides, then command-line options.
 
     Args:
-        inherited: What stands in place of the defaults.
+        inherited: Settings that replace the defaults.
     """
     return _resolve(RunConfig, recipe, overrides, given, inherited)
 
@@ -162,7 +162,7 @@ def resolve_run(
 def resolve_pretraining(
     recipe: Path | None = None, overrides: Iterable[str] = (), given: Mapping[str, object] | None = None
 ) -> PretrainConfig:
-    """The pretraining that these describe."""
+    """The pretraining from a recipe, then overrides, then command-line options."""
     return _resolve(PretrainConfig, recipe, overrides, given)
 
 
@@ -183,7 +183,7 @@ def read_toml(path: Path) -> dict[str, object]:
     """The content of a recipe.
 
     Raises:
-        ConfigError: the file can not be read, or is not TOML.
+        ConfigError: the file cannot be read, or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -194,8 +194,7 @@ def read_toml(path: Path) -> dict[str, object]:
 
 
 def write_run(run: RunConfig | PretrainConfig, path: Path) -> None:
-    """Write the resolved run, with the meaning of each setting; `resolve_run` or `resolve_pretraining` reads
-    it back."""
+    """Write the resolved run with a comment on each setting; `resolve_run`/`resolve_pretraining` read it."""
     write_atomic(path, settings_to_toml(run))
 
 
@@ -204,9 +203,9 @@ _OVERRIDE: Final = re.compile(rf"({_NAME}(?:\.{_NAME})*)=(.*)", re.DOTALL)
 
 
 def parse_override(text: str) -> dict[str, object]:
-    """The nested value that `section.name=value` sets; a value that is not TOML is taken as text.
+    """The nested value that `section.name=value` sets; a value that is not TOML is read as text.
 
-    A name that holds a dot or an equals sign is quoted as in TOML.
+    A name with a dot or an equals sign is quoted as in TOML.
 
     >>> parse_override("training.epochs=3")
     {'training': {'epochs': 3}}
@@ -218,16 +217,16 @@ def parse_override(text: str) -> dict[str, object]:
     Traceback (most recent call last):
     wirebert.errors.ConfigError: --set expects SECTION.NAME=VALUE, got 'mini'
     """
-    found = _OVERRIDE.fullmatch(text)
-    names = [name.strip().strip('"') for name in re.findall(_NAME, found[1])] if found else []
-    if found is None or not all(names):
+    match = _OVERRIDE.fullmatch(text)
+    names = [name.strip().strip('"') for name in re.findall(_NAME, match[1])] if match else []
+    if match is None or not all(names):
         raise ConfigError(f"--set expects SECTION.NAME=VALUE, got {text!r}")
-    value_text = found[2]
+    value_text = match[2]
     try:
         parsed = tomllib.loads(f"value = {value_text}")
     except tomllib.TOMLDecodeError:
         parsed = {}
-    # More than one name: the text held a line break, and is not one value.
+    # More than one name: the text had a line break, so it is not one value.
     value: object = parsed["value"] if len(parsed) == 1 else value_text.strip()
     for name in reversed(names):
         value = {name: value}

@@ -1,4 +1,4 @@
-"""Where a run keeps what; the folder is the run."""
+"""The folder of a run: its layout, creation, locking and inputs."""
 
 import fcntl
 import json
@@ -14,7 +14,7 @@ from wirebert.files import try_lock, write_atomic
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Names of everything one run writes."""
+    """Paths of all files that one run writes."""
 
     path: Path
 
@@ -25,22 +25,22 @@ class RunFolder:
 
     @property
     def recipe_toml(self) -> Path:
-        """The recipe that the run was started with, as it stood."""
+        """An unchanged copy of the recipe that the run was started with."""
         return self.path / "recipe.toml"
 
     @property
     def inputs_json(self) -> Path:
-        """Fingerprint of the training data, so that a resumed run reads what the interrupted one read."""
+        """Fingerprint of the training data, so that a resumed run reads the same data."""
         return self.path / "inputs.json"
 
     @property
     def metrics(self) -> Path:
-        """One JSON event a line."""
+        """Training events, one JSON object per line."""
         return self.path / "metrics.jsonl"
 
     @property
     def checkpoints(self) -> Path:
-        """What resumes an interrupted run."""
+        """Checkpoints, from which an interrupted run continues."""
         return self.path / "checkpoints"
 
     @property
@@ -50,7 +50,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The artifact."""
+        """The model folder (artifact)."""
         return self.path / "model"
 
     @property
@@ -60,17 +60,17 @@ class RunFolder:
 
     @property
     def report_json(self) -> Path:
-        """Figures for programs; its presence means that the run is finished."""
+        """The report as JSON; its presence means that the run is finished."""
         return self.path / "report.json"
 
     @property
     def report_html(self) -> Path:
-        """The same for people."""
+        """The report as a page."""
         return self.path / "report.html"
 
     @property
     def teacher(self) -> "RunFolder":
-        """Predictions of the model's teacher, where it has one."""
+        """Predictions of the model's teacher, if it has one."""
         return RunFolder(self.path / "teacher")
 
     def predictions(self, split: str) -> Path:
@@ -87,7 +87,7 @@ class RunFolder:
 
     @property
     def has_trained(self) -> bool:
-        """Whether training has begun here, so that there is something to keep."""
+        """Whether training has begun, so that the folder is worth keeping."""
         return self.metrics.exists() and self.metrics.stat().st_size > 0
 
     @property
@@ -100,58 +100,57 @@ def create_run_folder(path: Path) -> RunFolder:
     """A new, empty run folder.
 
     Raises:
-        RunError: the folder exists and holds something; nothing in it is touched.
+        RunError: the folder exists and is not empty; nothing in it is changed.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        way_out = f"continue it with --resume {path}, or " if (path / "run.toml").exists() else ""
+        resume = f"continue it with --resume {path}, or " if (path / "run.toml").exists() else ""
         raise RunError(
-            f"output folder {path}: expected a new or empty folder, found one in use; {way_out}choose "
+            f"output folder {path}: expected a new or empty folder, found one in use; {resume}choose "
             "another --out"
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(
-            f"output folder {path}: can not be made ({error.strerror}); choose another --out"
+            f"output folder {path}: cannot be created ({error.strerror}); choose another --out"
         ) from error
     return RunFolder(path)
 
 
 @contextmanager
 def new_run_folder(path: Path) -> Generator[RunFolder]:
-    """A new, empty, locked run folder; nothing of it stays if the user's input is refused before training
-    begins.
+    """A new, empty, locked run folder; it is removed again on an input error before training begins.
 
     Raises:
-        RunError: the folder exists and holds something; nothing in it is touched.
+        RunError: the folder exists and is not empty; nothing in it is changed.
     """
-    made = [place for place in (path, *path.parents) if not place.exists()]
+    created = [folder for folder in (path, *path.parents) if not folder.exists()]
     folder = create_run_folder(path)
     with locked(folder):
         try:
             yield folder
         except UserError:
             if not folder.has_trained:
-                _take_back(path, made)
+                _remove(path, created)
             raise
 
 
-def _take_back(path: Path, made: list[Path]) -> None:
+def _remove(path: Path, created: list[Path]) -> None:
     for entry in path.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
         else:
             entry.unlink()
-    with suppress(OSError):  # someone else has put something into a folder above
-        for place in made:
-            place.rmdir()
+    with suppress(OSError):  # another process has put something into a parent folder
+        for folder in created:
+            folder.rmdir()
 
 
 def open_run_folder(path: Path) -> RunFolder:
     """The folder of an earlier run.
 
     Raises:
-        RunError: this is no run folder.
+        RunError: this is not a run folder.
     """
     folder = RunFolder(path)
     if not folder.run_toml.exists():
@@ -172,18 +171,16 @@ def next_run_path(stem: str, parent: Path = Path("runs")) -> Path:
 
 @contextmanager
 def locked(folder: RunFolder) -> Generator[None]:
-    """Keep a second process out of the folder; the lock goes with the process, however it ends.
+    """Keep other processes out of the folder; the lock is released when the process ends, however it ends.
 
     Raises:
-        RunError: another process is at work in the folder.
+        RunError: another process is working on this run.
     """
     try:
         lock = (folder.path / ".lock").open("w")
     except OSError as error:
         raise RunError(
-            f"{folder.path}: expected a folder that can be written, found one that can not "
-            f"({error.strerror}); "
-            "change its permissions or copy it"
+            f"{folder.path}: the folder is not writable ({error.strerror}); change its permissions or copy it"
         ) from error
     with lock:
         if not try_lock(lock):
@@ -194,14 +191,14 @@ def locked(folder: RunFolder) -> Generator[None]:
 
 
 def is_at_work(folder: RunFolder) -> bool:
-    """Whether a process is at work in the folder."""
+    """Whether a process is working on this run."""
     try:
         with (folder.path / ".lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
-        return False  # no process ever was, or it can not be known
+        return False  # there is no lock file, or it cannot be read
     return False
 
 
@@ -211,10 +208,10 @@ def check_inputs(
     detected: Mapping[str, object] | None = None,
     others: Mapping[str, str] | None = None,
 ) -> None:
-    """Remember the training data's fingerprint and detected format; on a resumed run, refuse other data.
+    """Save the training data's fingerprint and detected format; on a resumed run, refuse changed data.
 
     Args:
-        others: What else the run learns from, in words, and its fingerprint.
+        others: Fingerprints of other inputs (teacher, unlabelled data), by their description.
 
     Raises:
         RunError: the data changed since the run started.
@@ -225,7 +222,8 @@ def check_inputs(
         return
     before = json.loads(folder.inputs_json.read_text(encoding="utf-8"))
     changed = ["training data"] if before["train_sha256"] != fingerprint else []
-    changed += [name for name, own in (others or {}).items() if before.get("others", {}).get(name) != own]
+    old_others = before.get("others", {})
+    changed += [name for name, sha256 in (others or {}).items() if old_others.get(name) != sha256]
     if changed:
         raise RunError(
             f"{folder.path}: the {changed[0]} changed since this run started; start a new run instead of "

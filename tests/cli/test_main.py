@@ -61,7 +61,7 @@ def refused(arguments: list[str], folder: Path, capfd: pytest.CaptureFixture[str
 
 BAD_TRAINING_DATA: dict[str, tuple[str | bytes | None, list[str], list[str]]] = {
     # What stands in flows.csv (None: nothing is there), more arguments, and what the message says.
-    "missing": (None, [], ["flows.csv", "expected a file", "found nothing", "check the path"]),
+    "missing": (None, [], ["flows.csv", "no such file, folder or pattern", "check the path"]),
     "empty file": ("", [], ["flows.csv", "expected", "empty"]),
     "only white space": ("\n \n\n", [], ["flows.csv", "expected", "found"]),
     "header only": (HEADER + "\n", [], ["flows.csv", "expected rows below the header", "found none"]),
@@ -115,7 +115,7 @@ BAD_TRAINING_DATA: dict[str, tuple[str | bytes | None, list[str], list[str]]] = 
     "no test file there": (
         flows(),
         ["--test", "nothing.csv"],
-        ["nothing.csv", "expected a file", "found nothing"],
+        ["nothing.csv", "no such file, folder or pattern"],
     ),
     "no checkpoint there": (
         flows(),
@@ -202,7 +202,7 @@ BAD_CALLS: dict[str, tuple[Make | None, list[str], list[str]]] = {
     "few demo rows": (None, ["demo", "--rows", "10"], ["--rows must be at least 1000", "got 10"]),
     "demo seed": (None, ["demo", "--seed", "-1"], ["seed must be in"]),
     "demo into a folder in use": (fill_out, ["demo", "--out", "out"], ["output folder out", "in use"]),
-    "inspect nothing": (None, ["inspect", "nothing.csv"], ["nothing.csv", "expected a file"]),
+    "inspect nothing": (None, ["inspect", "nothing.csv"], ["nothing.csv", "no such file"]),
     "no data set": (None, ["datasets", "verify", "nothing"], ["nothing", "expected files of a data set"]),
 }
 

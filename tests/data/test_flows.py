@@ -131,7 +131,7 @@ def test_bad_files_are_one_sentence(text: str, complaint: str, tmp_path: Path):
 
 
 def test_missing_paths_empty_folders_and_differing_files_are_one_sentence(tmp_path: Path):
-    with pytest.raises(DataError, match="found nothing there"):
+    with pytest.raises(DataError, match="no such file, folder or pattern"):
         open_flows(tmp_path / "none.csv")
     with pytest.raises(DataError, match="found none in the folder"):
         open_flows(tmp_path)

@@ -212,10 +212,10 @@ def test_a_student_learns_what_its_teacher_says_before_its_addends(
 @pytest.mark.parametrize(
     ("teacher", "said", "drop"),
     [
-        ("gbdt", "beside the labels boosted trees fitted on the same flows teach; ", ["uri", "user_agent"]),
+        ("gbdt", "distillation: labels and boosted trees, fitted on the same flows; ", ["uri", "user_agent"]),
         (
             "text_svm",
-            "beside the labels a linear machine fitted on the letters of the same flows teaches; ",
+            "distillation: labels and a linear SVM on character n-grams, fitted on the same flows; ",
             [],
         ),
     ],
@@ -235,7 +235,7 @@ def test_a_training_with_a_fitted_teacher_ends_in_a_report(
     assert main(["train", str(traffic / "train.csv"), "--out", str(out), *without, *tiny, *how]) == 0
     told = capsys.readouterr().out
     assert said in told
-    assert "more flows are mixed of several training flows" in told
+    assert "more flows by column mixing" in told
     assert (out / "report.json").exists()
     assert not (out / "encoded").exists()
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))

@@ -89,18 +89,17 @@ def test_the_base_model_is_where_training_began(start: str, expected: Any) -> No
         ({"teacher": "", "augmentation_factor": 0.0}, ""),
         (
             {"teacher": "gbdt", "augmentation_factor": 0.0},
-            " Boosted trees, fitted on the same flows, taught it beside the labels.",
+            " It is distilled from boosted trees, fitted on the same flows.",
         ),
         (
             {"teacher": "text_svm", "augmentation_factor": 4.0},
-            " A linear SVM on character n-grams, fitted on the same flows, taught it beside the labels, also "
-            "about 4 flows of mixed text for each training flow.",
+            " It is distilled from a linear SVM on character n-grams, fitted on the same flows, with 4 "
+            "synthetic flows of mixed text per training flow.",
         ),
         (
             {"teacher": "gbdt", "augmentation_factor": 2.0},
-            " Boosted trees, fitted on the same flows, taught it beside the labels, also about 2 flows of "
-            "mixed columns for "
-            "each training flow.",
+            " It is distilled from boosted trees, fitted on the same flows, with 2 synthetic flows of mixed "
+            "columns per training flow.",
         ),
     ],
 )

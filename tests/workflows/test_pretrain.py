@@ -154,10 +154,10 @@ def test_what_does_not_go_with_a_pretrained_model_is_told_in_one_sentence(
             ["{data}", "--set", "masking.mask_fraction=1.5"],
             "masking.mask_fraction must be in (0, 1), got 1.5",
         ),
-        (["{data}", "--set", "training.class_weights=sqrt"], "pretraining, which knows no classes"),
+        (["{data}", "--set", "training.class_weights=sqrt"], "pretraining, which has no classes"),
         (
             ["{data}", "--set", "data.split=leave_attack_out", "--set", "data.left_out_class=x"],
-            "must not go by labels",
+            "must not depend on labels",
         ),
         (["{data}", "{other}"], "found no column 'ts'"),
     ],

@@ -8,8 +8,7 @@ from wirebert.inference.engines import ENGINES
 
 DATA: Final = (
     "a traffic file (Zeek, Suricata, nfdump or Argus log, delimited text, JSON lines, Parquet, Arrow; "
-    "compressed or not), "
-    "a folder, a glob, or - for standard input"
+    "compressed or not), a folder, a glob, or - for standard input"
 )
 
 DATA_OPTIONS: Final = ("label", "benign", "positive", "drop", "schema")
@@ -124,8 +123,7 @@ def add_verdict_options(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "fp32", "bf16", "fp16"),
         default="auto",
         help="numeric precision of inference by PyTorch; auto picks fp16 on a GPU if its scores match fp32, "
-        "else fp32 "
-        "(default: %(default)s)",
+        "else fp32 (default: %(default)s)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads to use (default: all)")
     add_device(parser)

@@ -40,8 +40,7 @@ def add_predict(commands: Commands) -> None:
         "--follow",
         action="store_true",
         help="also score flows that are appended to a log, until Ctrl-C; the output is JSON lines, and with "
-        "--out FILE.jsonl "
-        "the next call continues where this one stopped",
+        "--out FILE.jsonl the next call continues where this one stopped",
     )
     predict.add_argument(
         "--explain",
@@ -49,8 +48,7 @@ def add_predict(commands: Commands) -> None:
         choices=("alerts", "all"),
         const="alerts",
         help="add a column `explanation` (default: for alerts and flows that are not benign): the main "
-        "evidence for the "
-        "predicted class, or the most unusual columns where novelty raised the alert",
+        "evidence for the predicted class, or the most unusual columns where novelty raised the alert",
     )
     add_verdict_options(predict)
 
@@ -61,14 +59,13 @@ def add_calibrate(commands: Commands) -> None:
         "calibrate",
         help="set the alert threshold from your own unlabelled traffic",
         description="Choose the alert threshold so that your own unlabelled traffic raises no more alerts "
-        "than your budget, "
-        "and write a new model folder. The old one is not changed.",
+        "than your budget, and write a new model folder. The old one is not changed.",
     )
     add_model(calibrate)
     calibrate.add_argument("data", metavar="LOGS", help=DATA)
-    allowed = calibrate.add_mutually_exclusive_group(required=True)
-    allowed.add_argument("--alerts-per-day", type=float, metavar="N", help="alert budget per day")
-    allowed.add_argument(
+    budget = calibrate.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--alerts-per-day", type=float, metavar="N", help="alert budget per day")
+    budget.add_argument(
         "--alerts-per-10000",
         type=float,
         metavar="N",
@@ -86,9 +83,8 @@ def add_calibrate(commands: Commands) -> None:
         action="append",
         default=[],
         help="prior probability of a class in your traffic, by which all probabilities are corrected; "
-        "repeatable. "
-        "`estimate` estimates all priors by maximum likelihood, which holds only if attacks look as in "
-        "training",
+        "repeatable. `estimate` estimates all priors by maximum likelihood, which holds only if attacks "
+        "look as in training",
     )
     calibrate.add_argument(
         "--out", type=Path, metavar="DIR", help="new model folder (default: MODEL-calibrated)"

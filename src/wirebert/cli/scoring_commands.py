@@ -1,4 +1,4 @@
-"""The commands `predict` and `serve`: they score, and import no PyTorch where an export does the work."""
+"""The commands `predict` and `serve`, which do not import PyTorch if an export can score."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ from wirebert.workflows.predict import follow_until_asked
 
 
 def predict(options: argparse.Namespace) -> None:
-    """Verdicts of every flow of a file, in input order."""
+    """Write a verdict for every flow of a file, in input order."""
     detector = _detector(options)
     if options.follow:
         follow_until_asked(detector, options)
@@ -40,7 +40,7 @@ def predict(options: argparse.Namespace) -> None:
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Verdicts over HTTP."""
+    """Serve verdicts over HTTP."""
     try:
         from wirebert.service import limits
         from wirebert.service import server as service
@@ -49,13 +49,13 @@ def serve(options: argparse.Namespace) -> None:
             "the service needs packages that are not installed; install them with `pip install "
             "'wirebert[serve]'`"
         ) from error
-    place = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
+    server = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
     bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
-    service.serve(_detector(options), service.ServerConfig(**place), limits.Limits(**bounds))
+    service.serve(_detector(options), service.ServerConfig(**server), limits.Limits(**bounds))
 
 
 def _detector(options: argparse.Namespace) -> Detector:
-    """The detector as the options say; on standard error, which exports it cannot use."""
+    """The detector that the options describe; exports that it cannot use are named on standard error."""
     detector = Detector.load(
         options.model,
         device=options.device,
@@ -71,7 +71,7 @@ def _detector(options: argparse.Namespace) -> Detector:
 
 
 def _warn_of_invalid_values(invalid_values: InvalidValues) -> None:
-    """Warn on standard error of rows without a verdict, and of values that were read as missing."""
+    """Warn on standard error about rows without a verdict, and values that were read as missing."""
     lines = invalid_values.lines
     if lines.num_rejected:
         first = lines.examples[0]

@@ -59,10 +59,8 @@ def add_pretrain(commands: Commands) -> None:
         "pretrain",
         help="pretrain a model on unlabelled traffic",
         description="Pretrain a model on traffic without labels: features are masked, and the model learns "
-        "to predict them. "
-        "`wirebert train DATA --init-from RUN/model` trains a detector from it. Leave out files that you "
-        "will test on; "
-        "each use of a file is recorded in the test ledger of the folder.",
+        "to predict them. `wirebert train DATA --init-from RUN/model` trains a detector from it. Leave out "
+        "files that you will test on; each use of a file is recorded in the test ledger of the folder.",
     )
     pretrain.add_argument(
         "data", metavar="DATA", nargs="*", help=f"{DATA}; the first one determines the schema"
@@ -89,12 +87,9 @@ def add_distill(commands: Commands) -> None:
         "distill",
         help="train a smaller, faster model from a trained one",
         description="Train a smaller model (the student) on the labels and on the class probabilities of a "
-        "trained model (the "
-        "teacher), and compare both on the same rows. Training flows are augmented by column mixing; turn "
-        "that off by "
-        "--set distillation.augmentation_factor=0. The student takes the columns, tokens, classes and split "
-        "of its "
-        "teacher, and every setting that is not given here.",
+        "trained model (the teacher), and compare both on the same rows. Training flows are augmented by "
+        "column mixing; turn that off by --set distillation.augmentation_factor=0. The student takes the "
+        "columns, tokens, classes and split of its teacher, and every setting that is not given here.",
     )
     distill.add_argument(
         "model",
@@ -124,12 +119,9 @@ def add_compare(commands: Commands) -> None:
         "compare",
         help="benchmark a recipe against tuned baselines on the same rows",
         description="Train the recipe and the baselines (boosted trees, random forest, linear models, TabM) "
-        "on the same rows "
-        "with several seeds, tune and calibrate every method by the same protocol, and test the differences. "
-        "All choices "
-        "are made on folds of the training data; test data is opened after they are recorded. The same "
-        "command resumes "
-        "an interrupted comparison.",
+        "on the same rows with several seeds, tune and calibrate every method by the same protocol, and "
+        "test the differences. All choices are made on folds of the training data; test data is opened "
+        "after they are recorded. The same command resumes an interrupted comparison.",
     )
     add_run_options(compare)
     compare.add_argument(

@@ -41,20 +41,19 @@ COLUMN_OPTIONS = ("label", "drop", "schema")
 """The options of `DATA_OPTIONS` that apply without labels."""
 
 DEMO_EPOCHS = 6
-"""Enough for a good model, few enough for minutes on two cores."""
+"""Enough for a good model in minutes on two cores."""
 
 DEMO_TEST_DIVISOR = 3
 """The demo has a third as many test flows as training flows."""
 
 
 def demo(options: argparse.Namespace) -> None:
-    """Generate traffic, train the mini model on it, report."""
-    fewest = DEMO_TEST_DIVISOR * FLOWS_PER_BLOCK if options.stealthy else 1_000
-    if options.rows < fewest:
+    """Generate traffic, train the mini model on it, and report."""
+    min_rows = DEMO_TEST_DIVISOR * FLOWS_PER_BLOCK if options.stealthy else 1_000
+    if options.rows < min_rows:
         raise ConfigError(
-            f"--rows must be at least {fewest}{' with --stealthy' * options.stealthy}, so that every class "
-            "occurs, "
-            f"got {options.rows}"
+            f"--rows must be at least {min_rows}{' with --stealthy' * options.stealthy}, so that every class "
+            f"occurs, got {options.rows}"
         )
     console = SafeConsole()
     path = options.out or next_run_path("demo")
@@ -75,8 +74,7 @@ def demo(options: argparse.Namespace) -> None:
             "flows",
             highlight=False,
         )
-        # Another seed generates other hosts: the test traffic comes from a network that training has not
-        # seen.
+        # Another seed generates other hosts, so the test traffic comes from a network unknown to training.
         for file, num_rows, seed in zip(
             files,
             (options.rows, options.rows // DEMO_TEST_DIVISOR),
@@ -197,9 +195,9 @@ def _described_pretraining(options: argparse.Namespace) -> PretrainConfig:
 
 
 def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup) -> None:
-    decided = ("data", "test", "recipe", "overrides", "out", "seed", "init_from", *DATA_OPTIONS)
-    decided += ("model", "unlabelled", "size")
-    given = [name for name in decided if getattr(options, name, None) not in (None, [])]
+    names = ("data", "test", "recipe", "overrides", "out", "seed", "init_from", *DATA_OPTIONS)
+    names += ("model", "unlabelled", "size")
+    given = [name for name in names if getattr(options, name, None) not in (None, [])]
     if given:
         raise ConfigError(
             f"--resume continues a run with its own settings and takes no other option, got "
@@ -212,8 +210,7 @@ def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup) 
             command = "pretrain" if is_pretraining else "train"
             raise RunError(
                 f"{folder.path}: this is a run of `wirebert {command}`, not of `wirebert {options.command}`; "
-                "continue it with "
-                f"`wirebert {command} --resume {folder.path}`"
+                f"continue it with `wirebert {command} --resume {folder.path}`"
             )
         if folder.is_finished:
             folder.discard_working_files()  # a killed process may have left some

@@ -1,4 +1,4 @@
-"""One traffic file: where it is found, how it is written, the names of its columns, and its raw rows."""
+"""One traffic file: its path, format, column names and raw rows."""
 
 import glob
 import io
@@ -43,35 +43,35 @@ PACKED_SUFFIXES = {".gz", ".bz2", ".xz", ".zst", ".zip"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowFile:
-    """One file, how it is written, and what its columns are called."""
+    """One file, its format, and the names of its columns."""
 
     path: Path
     where: str
-    """How messages call it."""
+    """The name of the file in messages."""
     dialect: Dialect
     names: tuple[str, ...]
     notes: dict[str, str] = field(default_factory=dict)
-    """What had to be changed about a name."""
+    """Column -> how its name in the file was changed."""
     is_ascii: bool = False
-    """The head holds no character beyond ASCII, so that it says nothing about the encoding of the rest."""
+    """The head is plain ASCII, so the encoding of the rest is unknown."""
     first_rows: tuple[tuple[str, ...], ...] = ()
-    """Some rows from the head, to recognise a known schema by."""
+    """Rows from the head, for recognising a known schema."""
     source: Source | None = None
-    """Reads the rows of a format that has a reader of its own."""
+    """Reader of formats other than delimited text, Parquet and key-value lines."""
 
     @property
     def described(self) -> str:
-        """How it is written, in words."""
+        """The format in words."""
         return self.dialect.describe() if self.source is None else self.source.title
 
     @property
     def has_names(self) -> bool:
-        """Whether the file itself says what its columns are called."""
+        """Whether the file itself names its columns."""
         return self.dialect.format != "delimited" or self.dialect.has_header
 
     @property
     def is_read_forwards(self) -> bool:
-        """Whether `raw_blocks` reads the bytes of the file once and in order, so that it can hash them."""
+        """Whether `raw_blocks` reads the file once and in order, so that it can hash the bytes."""
         is_text = self.source is None and self.dialect.format == "delimited"
         return is_text and self.dialect.compression != "zip"
 
@@ -82,13 +82,13 @@ class FlowFile:
         content: ContentDigest | None = None,
         opened: io.BufferedReader | None = None,
     ) -> Iterator[pa.Table]:
-        """Blocks as the file has them, nothing interpreted, all with the same columns.
+        """Blocks of the raw values in the file, all with the same columns.
 
         Args:
-            block_bytes: About the size of a block.
-            parse_stats: Accounts for the lines of the file.
-            content: The file's bytes are added to it, if the file `is_read_forwards`.
-            opened: The file, where it is open already; delimited text is read from there.
+            block_bytes: Approximate size of a block.
+            parse_stats: Receives the counts of the file's lines.
+            content: Receives the file's bytes, if `is_read_forwards`.
+            opened: The file, if it is already open; only delimited text is read from it.
         """
         if self.source is not None:
             for block in self.source.read(block_bytes, parse_stats):
@@ -114,25 +114,25 @@ class FlowFile:
 
 
 def find_files(data: str) -> tuple[Path, ...]:
-    """The files that `data` names, sorted; without hidden files and, in a folder, without other kinds."""
+    """The files that `data` names, sorted; of a folder, its data files without hidden ones."""
     path = Path(data)
     if path.is_file():
         return (path,)
     if path.is_dir():
-        found = [file for file in path.rglob("*") if file.is_file() and _is_data(file.relative_to(path))]
-        if not found:
+        files = sorted(
+            file for file in path.rglob("*") if file.is_file() and _is_data(file.relative_to(path))
+        )
+        if not files:
             suffixes = ", ".join(sorted(DATA_SUFFIXES))
             raise DataError(
-                f"{path}: expected traffic files ({suffixes}, packed or not), found none in the folder"
+                f"{path}: expected traffic files ({suffixes}, compressed or not), found none in the folder"
             )
-        return tuple(sorted(found))
+        return tuple(files)
     # A pattern may be absolute, which Path.glob refuses.
     matched = glob.glob(data, recursive=True) if glob.has_magic(data) else []  # noqa: PTH207
     files = sorted(file for file in map(Path, matched) if file.is_file())
     if not files:
-        raise DataError(
-            f"{data}: expected a file, a folder, a glob or -, found nothing there; check the path"
-        )
+        raise DataError(f"{data}: no such file, folder or pattern; check the path")
     return tuple(files)
 
 
@@ -164,12 +164,12 @@ def open_file(
     schema: FlowSchema | None,
     opened: io.BufferedReader | None = None,
 ) -> FlowFile:
-    """The file with its dialect and the names of its columns, by a look at its head.
+    """The file with its dialect and column names, detected from its head.
 
-    Under a `schema`, a first row that holds one of its names is a header, whatever it looks like.
+    Under a `schema`, a first row that contains one of its column names is always a header.
     """
     head, compression = read_head(path, opened=opened)
-    if config.delimiter is None:  # a delimiter that the user names says: a table like any
+    if config.delimiter is None:  # with a delimiter, the file is plain delimited text
         source = open_source(path, head, compression, where, config.block_mb << 20, schema)
         if source is not None:
             dialect = Dialect(format=source.format, compression=compression)
@@ -212,8 +212,7 @@ def _open_delimited(
     ):
         raise DataError(
             f"{where}: expected rows below the header, found none whose quotes ({dialect.quote}) are closed "
-            "at the end of a "
-            "field; correct them, or set data.quote"
+            "at the end of a field; correct them, or set data.quote"
         )
     part = FlowFile(
         path=path,
@@ -238,8 +237,7 @@ def table_rows(lines: Sequence[str], dialect: Dialect) -> list[list[str]]:
 
 
 def header_cells(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Names for `width` columns; a header may lack the name of a row number, or of what a delimiter at line
-    ends makes.
+    """Names for `width` columns; a header may omit the column of row numbers or that of a trailing delimiter.
 
     >>> header_cells([["dur", "proto"], ["1", "5", "tcp"]], 3)
     ['', 'dur', 'proto']
@@ -262,6 +260,6 @@ def _checked(part: FlowFile, num_rows: int) -> FlowFile:
 
 
 def _with_columns(block: pa.Table, names: tuple[str, ...]) -> pa.Table:
-    """The block with all columns of its file; keys that no line of it has are null."""
+    """The block with all columns of its file; columns that the block lacks are null."""
     nulls = pa.nulls(block.num_rows, pa.string())
     return pa.table({name: block[name] if name in block.column_names else nulls for name in names})

@@ -44,18 +44,18 @@ class Flows:
     config: DataConfig
     parts: tuple[FlowFile, ...]
     spool: "IO[bytes] | None" = None
-    """Holds standard input, which is read several times; goes with this object."""
+    """A temporary copy of standard input, which is read several times; deleted with this object."""
     typed_rows: Path | None = None
     """Folder of the typed rows of the files under this schema; see `wirebert.data.typed_rows`."""
 
     @property
     def dialect(self) -> Dialect:
-        """How the (first) file is written."""
+        """Format of the (first) file."""
         return self.parts[0].dialect
 
     @property
     def described(self) -> str:
-        """How the (first) file is written, in words."""
+        """Format of the (first) file, in words."""
         return self.parts[0].described
 
     @property
@@ -67,11 +67,11 @@ class Flows:
     def absent(self) -> tuple[str, ...]:
         """Features of the schema that the files lack."""
         names = self.parts[0].names
-        has_own = has_context(names)
+        can_compute_context = has_context(names)
         return tuple(
             column.name
             for column in self.schema.features
-            if column.name not in names and not (has_own and self.schema.is_context(column.name))
+            if column.name not in names and not (can_compute_context and self.schema.is_context(column.name))
         )
 
     def require_label(self) -> str:
@@ -108,15 +108,15 @@ class Flows:
     ) -> Iterator[pa.Table]:
         """Typed tables in file order; see `convert`. Can be called again and gives the same blocks.
 
-        Files are parsed, unless their typed rows lie on disk and none of the arguments is given.
+        Files are parsed, unless their typed rows are on disk and no argument is given.
 
         Args:
-            invalid_values: Gets the invalid values and the rejected lines, once a file is read to its end.
-            context: Of the flows before these, to which these are added; None: there are none.
-            content: Gets the bytes of the files, if they are `is_read_forwards`.
+            invalid_values: Receives invalid values and rejected lines at the end of each file.
+            context: Context of earlier flows, to which these are added; None starts without any.
+            content: Receives the bytes of the files, if `is_read_forwards`.
 
         Raises:
-            DataError: a file is damaged, or too many rows can not be used or values of a column do not fit.
+            DataError: a file is damaged, or has too many rejected rows or invalid values in a column.
         """
         if self.typed_rows is not None and invalid_values is None and context is None and content is None:
             yield from read_typed_rows(self.typed_rows)
@@ -124,27 +124,27 @@ class Flows:
         if context is None and self.schema.context is not None:
             context = FlowContext(self.schema.context)  # the files are one log
         for part in self.parts:
-            first_row, counted = 1, InvalidValues()
-            counted.lines.finds_lines = invalid_values is not None and invalid_values.lines.finds_lines
-            for block in part.raw_blocks(self.config.block_mb << 20, counted.lines, content):
+            first_row, invalid = 1, InvalidValues()
+            invalid.lines.finds_lines = invalid_values is not None and invalid_values.lines.finds_lines
+            for block in part.raw_blocks(self.config.block_mb << 20, invalid.lines, content):
                 table = convert(
                     block,
                     self.schema,
-                    invalid=counted,
+                    invalid=invalid,
                     first_row=first_row,
                     decimal_comma=part.dialect.decimal_comma,
                 )
                 if invalid_values is not None:
                     invalid_values.lines.row_lines, invalid_values.lines.row_file = (
-                        counted.lines.row_lines,
+                        invalid.lines.row_lines,
                         part.where,
                     )
                 yield table if context is None else context.append(table)
                 first_row += block.num_rows
-            counted.lines.check(self.config.max_invalid_fraction, part.where)
-            counted.check(self.config.max_invalid_fraction, part.where)
+            invalid.lines.check(self.config.max_invalid_fraction, part.where)
+            invalid.check(self.config.max_invalid_fraction, part.where)
             if invalid_values is not None:
-                invalid_values.merge(counted, part.where if len(self.parts) > 1 else "")
+                invalid_values.merge(invalid, part.where if len(self.parts) > 1 else "")
 
     def fingerprint(self) -> str:
         """Sha256 over the sizes and contents of the files, as hexadecimal text."""
@@ -160,19 +160,18 @@ def open_flows(
     """The traffic in a file, a folder (its data files, by name), a glob, or `-` (standard input).
 
     Without a schema, one is recognised or inferred. Under the `schema` of a trained model, columns are
-    matched by name,
-    or by position where the file has no header, and the label may be missing.
+    matched by name, or by position in files without a header, and the label may be missing.
 
     Raises:
-        DataError: nothing can be read there.
-        SchemaError: the columns do not fit the schema, or the label column is not there.
+        DataError: there is no file, or it cannot be read.
+        SchemaError: the columns do not fit the schema, or the label column is missing.
     """
     config = config or DataConfig()
     spool = _spool_stdin() if str(data) == "-" else None
     paths = flow_files(find_files(str(data))) if spool is None else [Path(spool.name)]
     name = "stdin" if spool is not None else stem_of(Path(data) if len(paths) > 1 else paths[0])
     given = schema or _schema_of(config)
-    # One file stays open from the look at its head to the end of the pass that infers a schema.
+    # A single file stays open from format detection to the end of schema inference.
     with open_binary(paths[0]) if len(paths) == 1 else nullcontext() as opened:
         return _open_parts(paths, name, config, given, schema, spool, opened)
 
@@ -186,17 +185,18 @@ def _open_parts(
     spool: "IO[bytes] | None",
     opened: io.BufferedReader | None,
 ) -> Flows:
-    places = [str(path) if spool is None else "stdin" for path in paths]
-    parts = [open_file(path, place, config, given, opened) for path, place in zip(paths, places, strict=True)]
+    parts = [
+        open_file(path, str(path) if spool is None else "stdin", config, given, opened) for path in paths
+    ]
     shared, parts = _share_columns(parts)
     if shared is not None and config.schema == shared.name and schema is None:
-        given = shared  # a sensor's name asks for what its logs are read as anyway
+        given = shared  # a sensor's logs are read under this schema anyway
     for part in parts[1:]:
         if set(part.names) != set(parts[0].names):
-            odd = sorted(set(part.names) ^ set(parts[0].names))[0]
+            differing = min(set(part.names) ^ set(parts[0].names))
             raise SchemaError(
-                f"{part.where}: expected the columns of {parts[0].where}, found a difference at {odd!r}; "
-                "give files of one layout"
+                f"{part.where}: expected the columns of {parts[0].where}, found a difference at "
+                f"{differing!r}; give files of one layout"
             )
     recognised = (
         given or shared or match_schema(parts[0].names if parts[0].has_names else None, parts[0].first_rows)
@@ -205,14 +205,15 @@ def _open_parts(
         parts = [_under(part, recognised) for part in parts]
     else:
         parts, recognised = _infer(parts, name, config, opened)
-    chosen = _apply(config, recognised, parts[0]) if schema is None else recognised
+    if schema is None:
+        recognised = _apply(config, recognised, parts[0])
     joined = [path for part in parts if part.source is not None for path in joined_files(part.source)]
     files = tuple(dict.fromkeys([*(part.path for part in parts), *joined]))
-    return Flows(name=name, files=files, schema=chosen, config=config, parts=tuple(parts), spool=spool)
+    return Flows(name=name, files=files, schema=recognised, config=config, parts=tuple(parts), spool=spool)
 
 
 def _share_columns(parts: list[FlowFile]) -> tuple[FlowSchema | None, list[FlowFile]]:
-    """The canonical schema of sensor logs and the logs with each other's columns; other files as they are."""
+    """The canonical schema of sensor logs, and the logs under its columns; other files are unchanged."""
     names = tuple(dict.fromkeys(name for part in parts for name in part.names))
     shared = shared_schema([part.source for part in parts], names)
     if shared is None:
@@ -236,8 +237,9 @@ def _schema_of(config: DataConfig) -> FlowSchema | None:
     if config.schema in known:
         return known[config.schema]
     if config.schema in SENSOR_FORMATS:
-        own = SENSOR_FORMATS[config.schema].table().own_columns
-        return flow_schema(config.schema, [*known["canonical"].names, *(column.name for column in own)], own)
+        extra = SENSOR_FORMATS[config.schema].table().own_columns
+        names = [*known["canonical"].names, *(column.name for column in extra)]
+        return flow_schema(config.schema, names, extra)
     if not Path(config.schema).is_file():
         raise SchemaError(
             f"--schema: {missing_name('schema or file', config.schema, [*known, *SENSOR_FORMATS])}"
@@ -246,14 +248,13 @@ def _schema_of(config: DataConfig) -> FlowSchema | None:
 
 
 def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:
-    """The file with the schema's names; a SchemaError if it can not be of this schema."""
+    """The file with the schema's names; a SchemaError if it does not fit the schema."""
     if part.has_names:
         if {column.name for column in schema.features}.isdisjoint(part.names):
             raise SchemaError(
                 f"{part.where}: expected columns of schema {schema.name!r} ({', '.join(schema.names[:8])}, "
-                "...), found "
-                f"{', '.join(part.names[:8])}, ...; give a file of that layout or, to train or inspect, "
-                "another --schema"
+                f"...), found {', '.join(part.names[:8])}, ...; give a file of that layout or, to train or "
+                "inspect, another --schema"
             )
         return part
     names = schema.positional_names(len(part.names))
@@ -269,10 +270,10 @@ def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:
 def _infer(
     parts: list[FlowFile], name: str, config: DataConfig, opened: io.BufferedReader | None
 ) -> tuple[list[FlowFile], FlowSchema]:
-    """Names, encodings and schema of unknown files, by a pass over all of them."""
+    """The files with the right encoding, and a schema inferred by a pass over all of them."""
     sample, varied, lines = _sample(parts, config, opened)
     if lines.num_not_text and config.encoding is None and all(part.is_ascii for part in parts):
-        # Nothing in the head spoke for UTF-8, and something below it speaks against.
+        # The head was plain ASCII, which fits any encoding; a line below it is not UTF-8.
         parts = [replace(part, dialect=replace(part.dialect, encoding="cp1252")) for part in parts]
         sample, varied, lines = _sample(parts, config, opened)
     lines.check(config.max_invalid_fraction, parts[0].where if len(parts) == 1 else name)
@@ -291,26 +292,24 @@ def _sample(
     lines = [ParseStats() for _ in parts]
     blocks = (
         block
-        for part, own in zip(parts, lines, strict=True)
-        for block in part.raw_blocks(config.block_mb << 20, own, opened=opened)
+        for part, stats in zip(parts, lines, strict=True)
+        for block in part.raw_blocks(config.block_mb << 20, stats, opened=opened)
     )
     sample, varied = take_sample(blocks, parts[0].names)
-    for own in lines[1:]:
-        lines[0].merge(own)
+    for stats in lines[1:]:
+        lines[0].merge(stats)
     return sample, varied, lines[0]
 
 
 def _label_name(label: str, names: tuple[str, ...]) -> str:
-    """The label column; a position, counted from 1, names it too where no column is called so."""
+    """The label column, given by name or, if no column has that name, by position from 1."""
     if label not in names and label.isdecimal() and 1 <= int(label) <= len(names):
         return names[int(label) - 1]
     return label
 
 
 def _with_context(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema:
-    """The schema with context where it is asked for or, unless forbidden, the file is a sensor's log with
-    times.
-    """
+    """The schema with context features, if `data.context` or, where unset, the kind of log asks for them."""
     is_sensor = part.source is not None and part.source.schema is not None
     if config.context is False:
         return without_context(schema)
@@ -327,7 +326,7 @@ def _with_context(config: DataConfig, schema: FlowSchema, part: FlowFile) -> Flo
 
 
 def _apply(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema:
-    """The schema with the label and benign class that the user named."""
+    """The schema with the label, benign class, context and dropped columns of the settings."""
     if config.label is not None:
         label = _label_name(config.label, part.names)
         if label not in part.names:
@@ -340,25 +339,25 @@ def _apply(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema
 
 @dataclass(frozen=True)
 class FlowSubset:
-    """Some rows of a data set: the training rows of a file, say, or all rows of a test file."""
+    """Some rows of a data set, such as the training rows of a file, or all rows of a test file."""
 
     name: str
     flows: Flows
     rows: Bool[np.ndarray, " flows"] | None = None
-    """Which rows belong to the part; None means all."""
+    """True for each row of the subset; None: all rows."""
 
     def blocks(self) -> Iterator[tuple[pa.Table, Int64[np.ndarray, " rows"]]]:
-        """Typed tables of the part's rows, each with its row numbers in the file."""
+        """Typed tables of the subset's rows, each with their row numbers in the file."""
         first = 0
         for table in self.flows.blocks():
-            numbers = np.arange(first, first + table.num_rows, dtype=np.int64)
+            row_numbers = np.arange(first, first + table.num_rows, dtype=np.int64)
             first += table.num_rows
             if self.rows is not None:
-                kept = self.rows[numbers]
-                table, numbers = table.filter(pa.array(kept)), numbers[kept]
-            if len(numbers):
-                yield table, numbers
+                is_selected = self.rows[row_numbers]
+                table, row_numbers = table.filter(pa.array(is_selected)), row_numbers[is_selected]
+            if len(row_numbers):
+                yield table, row_numbers
 
     def tables(self) -> Iterator[pa.Table]:
-        """The typed tables alone."""
+        """The typed tables without row numbers."""
         return (table for table, _ in self.blocks())

@@ -1,4 +1,4 @@
-"""A threshold from the user's own unlabelled traffic: as many alerts as there is time to look at."""
+"""An alert threshold from the user's own unlabelled traffic: as many alerts as there is time to review."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -23,17 +23,17 @@ _SECONDS_PER_DAY: Final = 86_400
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlertBudgetRequest:
-    """How many alerts the user can look at."""
+    """How many alerts the user can review."""
 
     per_day: float | None = None
     days: float | None = None
-    """Time that the traffic spans; None: as its times say."""
+    """Days that the traffic spans; None: computed from its time column."""
     per_10000: float | None = None
-    """In place of the above: alerts per 10,000 flows."""
+    """Alerts per 10,000 flows, instead of per day."""
     prior: tuple[str, ...] = ()
     """CLASS=SHARE entries, as `DecisionConfig.prior`."""
     estimates_prior: bool = False
-    """Take the prior that makes the traffic likeliest."""
+    """Use the maximum-likelihood prior of the traffic."""
 
     def __post_init__(self) -> None:
         for name, value in {
@@ -49,14 +49,11 @@ class AlertBudgetRequest:
 
 
 def fit_alert_budget(detector: Detector, flows: Flows, allowance: AlertBudgetRequest) -> Artifact:
-    """The detector's artifact with a threshold that raises no more alerts on these unlabelled flows than are
-    allowed.
+    """The detector's artifact with a threshold that keeps alerts on these unlabelled flows within the budget.
 
     Raises:
-        ConfigError: no class means benign, so that there is no attack score; or the prior cannot be had.
-        DataError: there are no flows, or they are too few for a single alert to be within the allowance, or
-        nothing says
-            how much time they span.
+        ConfigError: no class is benign, so there is no attack score; or the prior cannot be computed.
+        DataError: there are no flows, too few for even one alert, or no times to compute their span from.
     """
     artifact, notes = detector.artifact, list[str]()
     benign = artifact.classes.benign
@@ -87,8 +84,8 @@ def fit_alert_budget(detector: Detector, flows: Flows, allowance: AlertBudgetReq
         traffic_sha256=flows.fingerprint(),
     )
     notes.append(
-        f"threshold {threshold:.6g} set on {len(scores):,} flows of {flows.name}: {budget.num_alerts:,} "
-        "alerts"
+        f"threshold {threshold:.6g} set on {len(scores):,} flows of {flows.name}: "
+        f"{budget.num_alerts:,} alerts"
     )
     return replace(
         artifact, operating_point=replace(operating, alert_budget=budget, notes=(*operating.notes, *notes))
@@ -96,22 +93,21 @@ def fit_alert_budget(detector: Detector, flows: Flows, allowance: AlertBudgetReq
 
 
 def _allowed(allowance: AlertBudgetRequest, days: float | None, num_flows: int, name: str) -> float:
-    """Alerts that are allowed on these flows."""
+    """The number of alerts allowed on these flows."""
     if allowance.per_10000 is not None:
         allowed = allowance.per_10000 * num_flows / 10_000
     elif days is None:
         raise DataError(
             f"{name}: expected a column of times that spans some time, found none; "
-            "say how long the traffic was recorded with --days, or give --alerts-per-10000"
+            "give the length of the recording with --days, or give --alerts-per-10000"
         )
     else:
         assert allowance.per_day is not None, "an allowance is per day or per 10,000 flows"
         allowed = allowance.per_day * days
     if allowed < 1:
         raise DataError(
-            f"{name}: expected traffic enough for one alert at least, found {num_flows:,} flows, on which "
-            f"{allowed:.2g} "
-            "alerts are allowed; give more traffic or allow more alerts"
+            f"{name}: expected enough traffic for at least one alert, found {num_flows:,} flows, on which "
+            f"{allowed:.2g} alerts are allowed; give more traffic or allow more alerts"
         )
     return allowed
 
@@ -119,31 +115,27 @@ def _allowed(allowance: AlertBudgetRequest, days: float | None, num_flows: int, 
 def _with_prior(
     artifact: Artifact, probabilities: Float64[np.ndarray, "flows classes"], allowance: AlertBudgetRequest
 ) -> tuple[Artifact, Float64[np.ndarray, "flows classes"], str]:
-    """The artifact and the probabilities under another prior. Thresholds of the old one say nothing any
-    more.
-    """
+    """The artifact and the probabilities under another prior; thresholds of the old prior are dropped."""
     operating, names = artifact.operating_point, artifact.classes.classes
     if operating is None or not operating.class_priors:
         raise ConfigError(
             "--prior needs a model that knows the shares of its classes; train it again without "
-            "decision.logit_offsets, and "
-            "without class weights or with decision.calibration=biases"
+            "decision.logit_offsets, and without class weights or with decision.calibration=biases"
         )
     trained = np.array([operating.class_priors[name] for name in names])
     if allowance.estimates_prior:
         shares = priors_by_likelihood(probabilities, trained)
         by_confusion = priors_by_confusion(probabilities, np.array(operating.confusion), trained)
-        estimates = f"{_told(names, shares)} (by confusion: {_told(names, by_confusion)})"
+        estimates = f"{_format_shares(names, shares)} (by confusion: {_format_shares(names, by_confusion)})"
         note = f"prior estimated from traffic: {estimates}"
     else:
         shares = stated_priors(parse_prior(allowance.prior), names, trained)
-        note = f"prior stated: {_told(names, shares)}"
+        note = f"prior stated: {_format_shares(names, shares)}"
     change = LogitScaling.identity(len(names)).with_prior(trained, shares)
     weighed = probabilities * (shares / trained.clip(TINY))
     alert_score = operating.alert_score
     if alert_score is not None and artifact.classes.benign is not None:
-        # Attack scores of benign flows move with the odds of an attack, so what they were in training does,
-        # too.
+        # Attack scores of benign flows move with the odds of an attack, and so does their reference.
         is_attack = np.array([name != artifact.classes.benign for name in names])
         before, after = log_odds(np.array([part[is_attack].sum() for part in (trained, shares)]))
         alert_score = alert_score.shifted(float(after - before))
@@ -153,7 +145,7 @@ def _with_prior(
     return changed, weighed / weighed.sum(axis=1, keepdims=True), note
 
 
-def _told(names: tuple[str, ...], shares: Float64[np.ndarray, " classes"]) -> str:
+def _format_shares(names: tuple[str, ...], shares: Float64[np.ndarray, " classes"]) -> str:
     return ", ".join(f"{name} {share:.2%}" for name, share in zip(names, shares, strict=True))
 
 
@@ -162,7 +154,7 @@ def _score(
 ) -> tuple[
     Float64[np.ndarray, "flows classes"], Float64[np.ndarray, " flows"], Float64[np.ndarray, " known"]
 ]:
-    """Probabilities, novelty if alerts go by it, and the times of flows where a column tells them."""
+    """Probabilities, novelty (0 without a novelty model), and the times of flows that have a time column."""
     times = [c.name for c in detector.schema.columns if c.kind is ColumnKind.TIME]
     probabilities = [np.empty((0, len(detector.classes)))]
     novelty, seconds = [np.empty(0)], [np.empty(0)]
@@ -170,13 +162,13 @@ def _score(
         scores = detector.score(table)
         probabilities.append(scores.probabilities.astype(np.float64))
         novelty.append(np.zeros(table.num_rows) if scores.novelty is None else scores.novelty)
-        known = next((name for name in times if name in table.column_names), None)
-        if known is not None:
-            seconds.append(seconds_of(table.column(known)))
+        time_column = next((name for name in times if name in table.column_names), None)
+        if time_column is not None:
+            seconds.append(seconds_of(table.column(time_column)))
     return np.concatenate(probabilities), np.concatenate(novelty), np.concatenate(seconds)
 
 
 def _days(seconds: Float64[np.ndarray, " known"]) -> float | None:
-    known = seconds[np.isfinite(seconds)]
-    span = float(np.ptp(known)) if len(known) else 0.0
+    finite = seconds[np.isfinite(seconds)]
+    span = float(np.ptp(finite)) if len(finite) else 0.0
     return span / _SECONDS_PER_DAY if span > 0 else None

@@ -28,19 +28,19 @@ from wirebert.workflows.prepare import PreparedData
 from wirebert.workflows.teacher import PredictLogProba, Teacher, append_unlabelled, teacher_log_probs
 
 MAX_FITTED: Final = 200_000
-"""Flows that a teacher is fitted on at most, rare classes whole: as many as the report's baseline sees."""
+"""Most flows that a teacher is fitted on, all rare classes included: as many as the report's baseline."""
 
 
 @dataclass(frozen=True, slots=True)
 class DistillationData:
-    """What a model is to learn."""
+    """What a model learns from: flows and soft targets."""
 
     flows: EncodedFlows
-    """The training flows; after them those without a class, if there are any."""
+    """The training flows, followed by flows without a class, if there are any."""
     soft_targets: SoftTargets | None = None
-    """What the teacher says of each, if there is one."""
+    """The teacher's probabilities for each flow, if there is a teacher."""
     fitted_teacher: Callable[[], TokenBaseline] | None = None
-    """The teacher, where it is fitted on the training flows; when first asked for."""
+    """A teacher that is fitted on the training flows; fitted at the first call."""
 
 
 def build_distillation_data(
@@ -51,9 +51,7 @@ def build_distillation_data(
     valid: EncodedFlows,
     cache: Path,
 ) -> DistillationData:
-    """The flows to train on, those that are mixed included, and what the run's teacher says of them, if it
-    has one.
-    """
+    """The flows to train on, with synthetic ones, and the probabilities of the teacher, if there is one."""
     how = run.distillation
     if not how.teacher:
         return DistillationData(train)
@@ -72,32 +70,30 @@ def build_distillation_data(
     name = "text_svm" if how.teacher == "text_svm" else "gbdt"
     params = TEACHER_SETTINGS[name] | ({} if name == "text_svm" else {"class_weight": how.gbdt_class_weights})
 
-    @once  # fitted when asked: there may be answers on disk
+    @once  # fitted on demand: its probabilities may already be on disk
     def fitted() -> TokenBaseline:
-        chosen = np.flatnonzero(sample_by_name(np.asarray(train.class_ids), MAX_FITTED, run.seed))
-        block = take_rows(train.block, chosen)
-        class_ids = np.asarray(train.class_ids)[chosen]
+        sample = np.flatnonzero(sample_by_name(np.asarray(train.class_ids), MAX_FITTED, run.seed))
+        block = take_rows(train.block, sample)
+        class_ids = np.asarray(train.class_ids)[sample]
         return TokenBaseline.fit(
             name, params, tokenizer, block, class_ids, valid, num_classes=size[1], seed=run.seed
         )
 
-    said = fingerprint(name, params, run.seed, train.folder.name, valid.folder.name)
+    teacher_key = fingerprint(name, params, run.seed, train.folder.name, valid.folder.name)
     return DistillationData(
         flows,
-        teacher_log_probs(how, flows, size, said, lambda block: fitted().predict_encoded(block)),
+        teacher_log_probs(how, flows, size, teacher_key, lambda block: fitted().predict_encoded(block)),
         fitted,
     )
 
 
 def fingerprint(*words: object) -> str:
-    """Sha256 over what decides what a fitted teacher says, as hexadecimal text."""
+    """Sha256 of everything that determines the predictions of a fitted teacher, as hexadecimal text."""
     return hashlib.sha256(json.dumps([*words, sklearn.__version__]).encode()).hexdigest()
 
 
 def _teacher_log_probs(run: RunConfig, teacher: Teacher) -> PredictLogProba:
-    """The teacher's probabilities as they were calibrated: the student gets what was added to them afterwards
-    itself.
-    """
+    """The teacher's calibrated probabilities, without its logit offsets: the student adds its own later."""
     detector = Detector(teacher.artifact, device=run.training.device, backend="torch")
     return lambda block: add_logit_offsets(
         detector.score_encoded(block).probabilities, -teacher.class_addends
@@ -107,7 +103,7 @@ def _teacher_log_probs(run: RunConfig, teacher: Teacher) -> PredictLogProba:
 def _with_augmented(
     run: RunConfig, data: PreparedData, tokenizer: FlowTokenizer, train: EncodedFlows, cache: Path
 ) -> EncodedFlows:
-    """The training flows, then synthetic ones by column mixing, without copies of evaluated flows."""
+    """The training flows, then synthetic flows by column mixing; copies of evaluated flows are left out."""
     assert train.folder is not None, "training flows lie on disk"
     num_mixed = round(run.distillation.augmentation_factor * len(train))
     made = progress_bar(augment_rows(tokenizer, train, num_mixed, run.seed), "mixing", len, total=num_mixed)
@@ -118,8 +114,8 @@ def _with_augmented(
     def write(store: StoreWriter) -> None:
         first = 0
         for block in windows(train):
-            own = slice(first, first + len(block))
-            store.append(block, np.asarray(train.class_ids[own]), np.asarray(train.rows[own]))
+            window = slice(first, first + len(block))
+            store.append(block, np.asarray(train.class_ids[window]), np.asarray(train.rows[window]))
             first += len(block)
         append_unlabelled(store, tokenizer, blocks, data.evaluated)
 

@@ -1,7 +1,6 @@
 """Training data in, trained model out: tokenizer, encoded flows, distillation data, model, training.
 
-A training runs as one process or as several: the first has the run and its data, the others join it in
-training only.
+A training runs in one or several processes: the first owns the run and its data, the others only train.
 """
 
 import os
@@ -47,7 +46,7 @@ from wirebert.workflows.prepare import PreparedData, encode, encoded_folder, fit
 from wirebert.workflows.pretrained import is_wirebert_model
 from wirebert.workflows.report import RunLog, show_distillation
 
-STOP = "Ctrl-C saves and stops; `wirebert {} --resume {}` goes on"
+STOP = "Ctrl-C saves and stops; `wirebert {} --resume {}` continues"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +65,7 @@ class TrainingJob:
     seed: int
     corruption: RowChange
     soft: SoftTargets | None = None
-    """What a teacher says about the training flows, if there is a teacher; the numbers lie at its path."""
+    """The teacher's probabilities for the training flows, sent as a path; None without a teacher."""
 
 
 def run_training(
@@ -81,11 +80,11 @@ def run_training(
     masking: Masking | None = None,
     soft: SoftTargets | None = None,
 ) -> TrainingResult:
-    """Train the model in place, on from the newest checkpoint if there is one; it ends with its best weights.
+    """Train the model in place, from the newest checkpoint if there is one; it ends with its best weights.
 
     Args:
-        masking: what a model of masked tokens is shown, instead of the corruption that a classifier is.
-        soft: what a teacher says about the training flows.
+        masking: Input changes of a masked-token model; None for a classifier, whose features are corrupted.
+        soft: The teacher's probabilities for the training flows.
     """
     corruption = masking or Corruption.of(tokenizer, run.training)
     command = "pretrain" if masking else "train"
@@ -131,11 +130,10 @@ def run_training(
 
 
 def run_worker(group: ProcessGroup) -> None:
-    """What every process but the first does: join each training that the first one begins, until there are no
-    more.
+    """The loop of every process but the first: join each training that the first one starts.
 
     Raises:
-        RunError: the run folder, or data.cache, is not where this process can read it.
+        RunError: this process cannot read the run folder or data.cache.
     """
     while (job := group.receive_job()) is not None:
         _join(cast(TrainingJob, job), group)
@@ -147,13 +145,13 @@ def _join(job: TrainingJob, group: ProcessGroup) -> None:
         train_flows, valid_flows = EncodedFlows.open(job.train), EncodedFlows.open(job.valid)
         soft = job.soft
         if soft is not None and soft.path is not None:
-            found = open_log_probs(soft.path, len(train_flows), job.architecture.num_classes)
-            soft = replace(soft, log_probabilities=found)
+            log_probs = open_log_probs(soft.path, len(train_flows), job.architecture.num_classes)
+            soft = replace(soft, log_probabilities=log_probs)
     except DataError as error:
         raise RunError(
             f"rank {group.communicator.rank}: expected the encoded flows of the first process in "
-            f"{job.train.parent}, could not "
-            "read them; put the run folder (--out), or data.cache, on a file system that all machines share"
+            f"{job.train.parent}, could not read them; put the run folder (--out), or data.cache, on a file "
+            "system that all machines share"
         ) from error
     model = DistilBert(
         job.architecture, attention=job.attention, gradient_checkpointing=job.gradient_checkpointing
@@ -175,16 +173,16 @@ def _join(job: TrainingJob, group: ProcessGroup) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel:
-    """A trained classifier, and what its training leaves for the steps after it."""
+    """A trained classifier, and what later steps need from its training."""
 
     run: RunConfig
-    """With the encoding that was used and every automatic setting resolved."""
+    """With the encoding used and every automatic setting resolved."""
     model: DistilBert
     """With its best weights."""
     tokenizer: FlowTokenizer
     valid_flows: EncodedFlows
     train_hashes: UInt64[np.ndarray, " train"]
-    """Of the training flows as they are encoded; see `row_hashes`."""
+    """Hashes of the encoded training flows; see `row_hashes`."""
     distillation: DistillationData
     result: TrainingResult
 
@@ -198,7 +196,7 @@ def train_model(
 ) -> TrainedModel:
     """Fit the tokenizer, encode the rows, add distillation data, build the model, and train it.
 
-    A training that was interrupted goes on from its newest checkpoint.
+    An interrupted training continues from its newest checkpoint.
     """
     if data.tokenizer is not None:
         run = replace(run, encoding=data.tokenizer.config)
@@ -230,9 +228,8 @@ def train_model(
 
 
 def resolve_auto(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) -> AnyRun:
-    """The run with the settings that depend on data and model decided, and written down."""
-    # A model of our own is as small as one from scratch, and as new to classes; 5e-5 is for models of the
-    # hub.
+    """The run with the settings that depend on data and model resolved, and saved to run.toml."""
+    # A model of `wirebert pretrain` is as small as one from scratch; 5e-5 is for models of the hub.
     is_pretrained = run.model.init_from != "scratch" and not is_wirebert_model(run.model.init_from)
     training = run.training.resolved(num_flows=num_flows, width=width, is_pretrained=is_pretrained)
     resolved_run = replace(run, training=training)
@@ -241,9 +238,7 @@ def resolve_auto(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) 
 
 
 def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
-    """The artifact of a trained model: probabilities calibrated, thresholds and novelty fitted, all on
-    validation rows.
-    """
+    """The artifact of a trained model: calibration, thresholds and novelty, all fitted on validation rows."""
     run, classes = trained.run, data.classes
     logits = score(trained.model, trained.valid_flows, device=choose_device(run.training.device))
     trained.model.cpu()
@@ -286,7 +281,7 @@ def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
 
 
 def _origin(trained: TrainedModel, data: PreparedData) -> dict[str, object]:
-    """Where a model comes from: versions, settings, and the content of the files it was trained on."""
+    """Provenance of a model: versions, settings, and the fingerprint of its training files."""
     origin: dict[str, object] = {
         "wirebert": wirebert.__version__,
         "torch": torch.__version__,

@@ -1,4 +1,4 @@
-"""What `wirebert inspect` finds in traffic files: tables for people, JSON for programs."""
+"""The findings of `wirebert inspect` in traffic files: tables for people, JSON for programs."""
 
 import json
 import math
@@ -21,22 +21,22 @@ from wirebert.data.progress import TrackedFlows
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """One look at traffic files."""
+    """The result of inspecting traffic files."""
 
     flows: Flows
     profile: TableProfile
     classes: ClassMap | None
-    """None without a label column, and where all labels are the same."""
+    """None without a label column, or if all labels are the same."""
     findings: tuple[Finding, ...]
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """Rows per class, or per label where there are no two classes."""
+        """Rows per class, or per label if there are fewer than two classes."""
         counts = self.profile.label_counts
         return counts if self.classes is None else self.classes.counts(counts)
 
     def to_json(self) -> str:
-        """Everything for programs: format, schema, columns, lines, classes and findings."""
+        """Everything as JSON: format, schema, columns, lines, classes and findings."""
         plain: dict[str, object] = {
             "name": self.flows.name,
             "files": [str(path) for path in self.flows.files],
@@ -56,24 +56,27 @@ class Inspection:
 
 
 def inspect_data(data: str, config: DataConfig, tests: Sequence[str] = ()) -> Inspection:
-    """Look at traffic files, and at test files beside them."""
+    """Inspect traffic files, and compare test files with them."""
     flows = open_flows(data, config)
-    seen = profile_table(TrackedFlows(flows))
+    profile = profile_table(TrackedFlows(flows))
     classes = None
-    if flows.schema.label is not None and len(seen.label_counts) > 1:
-        classes = fit_classes(flows.schema, seen.label_counts, config)
-    findings = validate(seen, classes)
+    if flows.schema.label is not None and len(profile.label_counts) > 1:
+        classes = fit_classes(flows.schema, profile.label_counts, config)
+    findings = validate(profile, classes)
     for test in tests:
         findings += compare_with_training(
-            seen, profile_table(open_flows(test, config, schema=flows.schema)), classes
+            profile, profile_table(open_flows(test, config, schema=flows.schema)), classes
         )
     return Inspection(
-        flows=flows, profile=seen, classes=classes, findings=mark_accepted(findings, config.accepted_findings)
+        flows=flows,
+        profile=profile,
+        classes=classes,
+        findings=mark_accepted(findings, config.accepted_findings),
     )
 
 
 def show_inspection(inspection: Inspection, console: Console) -> None:
-    """Format, lines, classes, columns and findings, for people."""
+    """Print format, lines, classes, columns and findings for people."""
     flows, schema = inspection.flows, inspection.flows.schema
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     say(
@@ -96,13 +99,13 @@ def show_inspection(inspection: Inspection, console: Console) -> None:
     if console.is_terminal and inspection.findings:
         console.print(finding_table(inspection.findings))
         return
-    for finding in inspection.findings:  # in a pipe, one finding a line
+    for finding in inspection.findings:  # in a pipe, one finding per line
         severity = "accepted" if finding.is_accepted else finding.severity
         say(f"{severity}: {finding.code}: {finding.message}")
 
 
 def lines_of(lines: ParseStats) -> dict[str, int]:
-    """What became of the lines of the files, in words; all but the first add up to the first.
+    """Parse accounting of the files, with a title for each count; all but the first add up to the first.
 
     >>> lines_of(ParseStats(num_lines=3, num_before=1, num_rows=2))["rows"]
     2
@@ -129,7 +132,7 @@ def column_table(seen: TableProfile, *, plain: bool) -> Table:
     table = Table(box=None if plain else box.HORIZONTALS, title=None)
     for heading in ("column", "kind", "feature", "missing", "distinct", "range", "note"):
         right = heading in ("missing", "distinct")
-        # The note is what may take several lines; the other cells are short, and read best in one.
+        # Only the note may take several lines; the other cells are short, and read best on one.
         table.add_column(heading, no_wrap=heading != "note", justify="right" if right else "left")
     for column in seen.columns:
         span = "" if column.minimum is None else f"{column.minimum:.4g} to {column.maximum:.4g}"
@@ -146,9 +149,9 @@ def column_table(seen: TableProfile, *, plain: bool) -> Table:
 
 
 def finding_table(findings: Sequence[Finding]) -> Table:
-    """One line per finding, the gravest first."""
+    """One line per finding, the most severe first."""
     table = Table(box=box.HORIZONTALS, title=None)
-    for heading in ("severity", "finding", "column", "rows", "what it is, and what to do"):
+    for heading in ("severity", "finding", "column", "rows", "what is wrong, and what to do"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "rows" else "left")
     for finding in findings:
         table.add_row(
@@ -161,7 +164,7 @@ def finding_table(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def _columns(seen: TableProfile) -> list[Mapping[str, object]]:
+def _columns(profile: TableProfile) -> list[Mapping[str, object]]:
     return [
         {
             "name": column.name,
@@ -170,18 +173,18 @@ def _columns(seen: TableProfile) -> list[Mapping[str, object]]:
             "note": column.column.note,
             "null_values": list(column.column.null_values),
             "missing": column.num_missing,
-            "missing_as": seen.invalid_values.markers.get(column.name, {}),
+            "missing_as": profile.invalid_values.markers.get(column.name, {}),
             "distinct": column.num_distinct,
             "minimum": column.minimum,
             "maximum": column.maximum,
             "example": column.example,
         }
-        for column in seen.columns
+        for column in profile.columns
     ]
 
 
 def _column(plain: Mapping[str, object]) -> dict[str, object]:
-    """JSON has no infinity: it becomes text."""
+    """The same values, with infinities as text: JSON has none."""
     return {
         name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in plain.items()

@@ -20,16 +20,13 @@ TAGS = ["intrusion-detection", "network-traffic", "distilbert", "wirebert"]
 
 
 def model_card(artifact: Artifact, report: Report | None = None) -> str:
-    """The card as Markdown under a header of metadata; without the report of its run it has no figures
-    yet.
-    """
+    """The card as Markdown under a metadata header; without the report of its run it has no metrics yet."""
     sections = [
         f"---\n{_metadata(artifact, report).to_yaml()}\n---",
         f"# {_title(artifact, report)}",
         "A DistilBERT classifier of network flows, one token per feature, under the schema "
-        f"`{artifact.schema.name}` "
-        f"({len(artifact.schema.features)} features). Classes: "
-        f"{', '.join(map(_cell, artifact.classes.classes))}."
+        f"`{artifact.schema.name}` ({len(artifact.schema.features)} features). "
+        f"Classes: {', '.join(map(_cell, artifact.classes.classes))}."
         f"{distillation_facts(artifact.origin)}",
         _use(artifact),
         _alerts(artifact),
@@ -71,7 +68,7 @@ def _metadata(artifact: Artifact, report: Report | None) -> ModelCardData:
 
 
 def base_model(origin: Mapping[str, object]) -> str | None:
-    """The checkpoint that training began with, if there was one; of a local folder, the name."""
+    """The checkpoint that training started from, if there was one; for a local folder, its name."""
     start = _settings(origin, "model").get("init_from", "scratch")
     if not isinstance(start, str) or start == "scratch":
         return None
@@ -79,17 +76,17 @@ def base_model(origin: Mapping[str, object]) -> str | None:
 
 
 def distillation_facts(origin: Mapping[str, object]) -> str:
-    """What a teacher fitted on the training flows taught the model beside the labels, if there was one."""
+    """A sentence on the teacher that was fitted on the training flows; empty without one."""
     how = _settings(origin, "distillation")
     teachers = {
-        "gbdt": ("Boosted trees", "columns"),
-        "text_svm": ("A linear SVM on character n-grams", "text"),
+        "gbdt": ("boosted trees", "columns"),
+        "text_svm": ("a linear SVM on character n-grams", "text"),
     }
     mixed = cast(float, how.get("augmentation_factor", 0.0))
     for name, (teacher, what) in teachers.items():
         if how.get("teacher") == name:
-            more = f", also about {mixed:g} flows of mixed {what} for each training flow" if mixed else ""
-            return f" {teacher}, fitted on the same flows, taught it beside the labels{more}."
+            more = f", with {mixed:g} synthetic flows of mixed {what} per training flow" if mixed else ""
+            return f" It is distilled from {teacher}, fitted on the same flows{more}."
     return ""
 
 
@@ -130,7 +127,7 @@ print({{model.config.id2label[i]: round(p, 3) for i, p in enumerate(probabilitie
 
 
 def _alerts(artifact: Artifact) -> str:
-    """Where the model raises alerts, and how sure that is."""
+    """The alert thresholds of the model, and how certain their false positive rates are."""
     operating = artifact.operating_point
     if operating is None or operating.threshold_at(None) is None:
         return ""
@@ -145,8 +142,7 @@ def _alerts(artifact: Artifact) -> str:
         doubt = "" if one.is_fixed else "; benign validation flows are too few to fix this rate"
         lines.append(
             f"At {one.threshold:.6g}, {one.num_false_positives:,} of {one.num_benign:,} benign validation "
-            "flows do: "
-            f"{low:.3%} to {high:.3%} (aim {one.target_fpr:.2%}){doubt}."
+            f"flows do: {low:.3%} to {high:.3%} (aim {one.target_fpr:.2%}){doubt}."
         )
     lines += [f"{note}." for note in operating.notes]
     return "## Alerts\n\n" + "\n".join(f"- {line}" for line in lines)
@@ -156,29 +152,28 @@ def _intended(artifact: Artifact) -> str:
     benign = artifact.classes.benign
     score = f" The attack score is 1 - P({_cell(benign)})." if benign else ""
     return (
-        "## Intended use\n\nTo rank and label recorded flows for people who look into alerts, on traffic "
-        "like that of training."
-        f"{score} It is not meant to block traffic by itself, nor to judge people."
+        "## Intended use\n\nTo rank and label recorded flows for analysts, on traffic "
+        f"like that of training.{score} It is not meant to block traffic by itself, nor to judge people."
     )
 
 
 def _limits(report: Report | None) -> str:
     lines = [
-        "It learns attacks from labels: a flow that is like nothing in training gets a class all the same.",
-        "It sees one flow at a time; what only shows across many flows has to be in a column.",
-        "Figures on the capture it was trained on say little about another network. Evaluate on your own "
-        "traffic first "
-        "(`wirebert evaluate MODEL DATA`), and set the threshold there.",
+        "It learns attacks from labels: a flow unlike anything in training still gets a known class.",
+        "It sees one flow at a time; a pattern across many flows has to be in a column.",
+        "Metrics on the capture it was trained on say little about another network. Evaluate on your own "
+        "traffic first (`wirebert evaluate MODEL DATA`), and set the threshold there.",
     ]
     for name, split in {} if report is None else report.splits.items():
         if split.classes_not_in_training:
             names = ", ".join(map(_cell, split.classes_not_in_training))
             lines.append(f"Classes of {_cell(name)} that training lacks, always wrong: {names}.")
-    warned = [] if report is None else [found for found in report.data.findings if found.severity != "info"]
+    findings = () if report is None else report.data.findings
     lines += [
-        f"Training data, {found.severity}{f' ({_cell(found.column)})' if found.column else ''}: "
-        f"{_cell(found.message)}."
-        for found in warned
+        f"Training data, {finding.severity}{f' ({_cell(finding.column)})' if finding.column else ''}: "
+        f"{_cell(finding.message)}."
+        for finding in findings
+        if finding.severity != "info"
     ]
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
@@ -188,12 +183,12 @@ def _training_data(report: Report) -> str:
     files = ", ".join(f"`{Path(file).name}`" for file in data.files)
     lines = [f"## Training data\n\nFiles: {files} ({_cell(data.detected)}). {_cell(data.split)}"]
     splits = list(data.distribution)
-    names = dict.fromkeys(own.name for classes in data.distribution.values() for own in classes)
+    names = dict.fromkeys(row.name for classes in data.distribution.values() for row in classes)
     rows = [
         [
             _cell(name),
             *(
-                next((f"{own.num_flows:,}" for own in data.distribution[split] if own.name == name), "-")
+                next((f"{row.num_flows:,}" for row in data.distribution[split] if row.name == name), "-")
                 for split in splits
             ),
         ]
@@ -212,48 +207,47 @@ def _evaluation(report: Report) -> str:
                     other.splits[name]
                 )
         rows = [
-            [metric_title(figure), *(column.get(figure, "-") for column in columns.values())]
-            for figure in columns["this model"]
+            [metric_title(metric), *(column.get(metric, "-") for column in columns.values())]
+            for metric in columns["this model"]
         ]
         blocks.append(f"### {_cell(name)}: {split.num_flows:,} flows")
         blocks.append(_table(["metric", *columns], rows))
         blocks += [_classes(split), _teacher(report, name)]
-        said = [
+        remarks = [
             _cell(line)
             for line in [*split_remarks(split), *format_file_usage(report.data.test_usage.get(name))]
         ]
-        blocks.append(" ".join(said))
+        blocks.append(" ".join(remarks))
     return "\n\n".join(block for block in blocks if block)
 
 
 def _teacher(report: Report, split: str) -> str:
-    """The model beside the one that it was distilled from; nothing where there was none."""
+    """The model compared with the one it was distilled from; empty without one."""
     if report.teacher is None or split not in report.teacher.splits:
         return ""
     rows = gap_rows(report.teacher.splits[split], headline_titles())
-    told = [
+    remarks = [
         f"Distilled from `{_cell(Path(report.teacher.teacher).name)}` ({report.teacher.teacher_parameters:,} "
         "weights).",
         *gap_remarks(report.teacher, split),
     ]
-    return "\n\n".join([_table(list(GAP_HEAD), rows), " ".join(told)])
+    return "\n\n".join([_table(list(GAP_HEAD), rows), " ".join(remarks)])
 
 
 def _classes(split: SplitMetrics) -> str:
     rows = [
-        [_cell(name), f"{own.support:,}", f"{own.precision:.3f}", f"{own.recall:.3f}", f"{own.f1:.3f}"]
-        for name, own in split.per_class.items()
+        [_cell(name), f"{row.support:,}", f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}"]
+        for name, row in split.per_class.items()
     ]
     return _table(["class", "flows", "precision", "recall", "F1"], rows)
 
 
 def _origin(report: Report) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     machine = ", ".join(report.hardware.gpus) or f"{report.hardware.cpu}, {report.hardware.num_cores} cores"
     return (
         f"## How it was made\n\n```bash\n{report.command}\n```\n\nSeed {report.seed}; {_cell(versions)}; "
-        f"{_cell(machine)}. "
-        "`wirebert.json` holds every setting and the sha256 of each file."
+        f"{_cell(machine)}. `wirebert.json` holds every setting and the sha256 of each file."
     )
 
 
@@ -263,7 +257,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text from the data that cannot break out of its place in the Markdown.
+    """A text from the data, escaped so that it cannot break out of its Markdown cell.
 
     >>> _cell("<b>dos|x")
     '&lt;b>dos\\\\|x'

@@ -1,4 +1,4 @@
-"""`wirebert predict --follow`, until Ctrl-C or the system's request to end: that is how following is done."""
+"""`wirebert predict --follow`: score a growing log until Ctrl-C or a termination request."""
 
 import argparse
 import signal
@@ -12,7 +12,7 @@ from wirebert.inference.follow import follow
 
 
 def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:
-    """Follow the log that the options of `predict` name; what was scored by then is whole and saved."""
+    """Follow the log that the options of `predict` name; at the end, every scored flow is saved."""
     if options.data == "-":
         raise ConfigError(
             "--follow expects the name of a log, got `-`; leave out --follow to score standard input"

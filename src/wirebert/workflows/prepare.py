@@ -1,8 +1,7 @@
-"""From traffic files to encoded flows, each on its side of the split: what a training is given.
+"""From traffic files to the encoded flows of each split: the input of a training.
 
-The split is made before anything is fitted; tokenizer and classes come from training rows only, or from a
-model that the
-training starts from or learns from.
+The split is made before anything is fitted. Tokenizer and classes come from training rows only, or from the
+pretrained or teacher model of the run.
 """
 
 import json
@@ -46,51 +45,51 @@ from wirebert.workflows.typed_rows import ParsedFlows, parse_once
 
 @dataclass(frozen=True)
 class PreparedData:
-    """Labelled training data, looked at once and split, with nothing fitted on it yet."""
+    """Labelled training data, checked and split; nothing is fitted on it yet."""
 
     flows: Flows
     fingerprint: str
-    """Of the files' content."""
+    """Sha256 of the files' content."""
     profile: TableProfile
     classes: ClassMap
     findings: tuple[Finding, ...]
     train: FlowSubset
     valid: FlowSubset
     held_out: FlowSubset | None
-    """Rows of the class that training is not to see, if there is one."""
+    """Rows of the class that is left out of training, if there is one."""
     test: FlowSubset | None
-    """Rows of the training file that are scored once the model is saved, if some are set apart."""
+    """Rows of the training file that are held back as test data, if any; scored after the model is saved."""
     split: str
-    """What the split can and cannot show."""
+    """A statement of what the split can and cannot show."""
     train_counts: tuple[int, ...]
     """Training rows of each class."""
     tokenizer: FlowTokenizer | None = None
-    """Of the teacher or of the pretrained model; None: one is fitted on the training rows."""
+    """Tokenizer of the teacher or of the pretrained model; None: one is fitted on the training rows."""
     teacher: Teacher | None = None
-    """Whose columns and classes these are, if there is a teacher."""
+    """The teacher, if there is one; it determines columns and classes."""
     unlabelled: tuple[FlowSubset, ...] = ()
-    """What the teacher alone says something about."""
+    """Rows without a label, trained on the teacher's predictions only."""
 
     @property
     def evaluated(self) -> tuple[FlowSubset, ...]:
-        """Rows of the training file that the model is judged by."""
+        """The subsets of the training file that the model is evaluated on."""
         return tuple(part for part in (self.valid, self.held_out, self.test) if part is not None)
 
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The training data as typed rows on disk, and the model that decides its columns, if there is one."""
+    """The training data as typed rows on disk, and the model that determines its columns, if there is one."""
 
     parsed: ParsedFlows
     tokenizer: FlowTokenizer | None = None
-    """Of the teacher or of the pretrained model; None: one is fitted on the training rows."""
+    """Tokenizer of the teacher or of the pretrained model; None: one is fitted on the training rows."""
     teacher: Teacher | None = None
 
 
 def write_typed_rows(run: RunConfig, folder: RunFolder) -> TrainingRows:
-    """Parse the training file, once in a training, and write its typed rows beside the encoded flows.
+    """Parse the training file once, and write its typed rows next to the encoded flows.
 
-    A resumed run finds the rows again, and refuses a file whose content has changed.
+    A resumed run reuses the rows, and refuses a file whose content has changed.
     """
     teacher = find_teacher(run)
     tokenizer = pretrained_tokenizer(run) if teacher is None else teacher.tokenizer
@@ -113,26 +112,26 @@ def write_typed_rows(run: RunConfig, folder: RunFolder) -> TrainingRows:
 
 
 def encoded_folder(run: RunConfig | PretrainConfig, folder: RunFolder) -> Path:
-    """Folder of typed rows, tokenizer and encoded flows of a run: `encoded`, or the cache that it names."""
+    """Folder of typed rows, tokenizer and encoded flows of a run: `encoded`, or `data.cache`."""
     return folder.encoded if run.data.cache is None else Path(run.data.cache)
 
 
 def prepare(run: RunConfig, rows: TrainingRows) -> PreparedData:
     """Check the training data, decide its classes, and split it; nothing is fitted yet."""
-    teacher, flows, seen = rows.teacher, rows.parsed.flows, rows.parsed.profile
+    teacher, flows, profile = rows.teacher, rows.parsed.flows, rows.parsed.profile
     left_out = run.data.left_out_class if run.data.split == "leave_attack_out" else None
     if teacher is None:
-        classes = fit_classes(flows.schema, seen.label_counts, run.data, left_out)
+        classes = fit_classes(flows.schema, profile.label_counts, run.data, left_out)
     else:
-        classes = teacher.classes_for(seen, left_out)
+        classes = teacher.classes_for(profile, left_out)
     require_classes(run.decision, classes)
     prepared = split_data(run, rows.parsed, classes)
-    unlabelled = () if teacher is None else unlabelled_parts(run, teacher, flows, seen.labels < 0)
+    unlabelled = () if teacher is None else unlabelled_parts(run, teacher, flows, profile.labels < 0)
     return replace(prepared, tokenizer=rows.tokenizer, teacher=teacher, unlabelled=unlabelled)
 
 
 def require_teachable_columns(run: RunConfig, flows: Flows) -> None:
-    """Raise a ConfigError where a teacher would be fitted on columns that it does not read."""
+    """Raise a ConfigError if a teacher would be fitted on columns that it cannot read."""
     texts = [column.name for column in flows.schema.features if column.kind is ColumnKind.TEXT]
     if run.distillation.teacher == "gbdt" and texts:
         raise ConfigError(
@@ -148,18 +147,18 @@ def require_teachable_columns(run: RunConfig, flows: Flows) -> None:
 
 
 def split_data(run: RunConfig | PretrainConfig, parsed: ParsedFlows, classes: ClassMap) -> PreparedData:
-    """The rows on their sides of the split; without classes, as in pretraining, all rows are alike."""
-    flows, seen = parsed.flows, parsed.profile
-    class_ids = seen.class_ids(classes) if classes.classes else np.zeros(seen.num_rows, np.int64)
+    """The rows of each split; without classes, as in pretraining, all rows count as one class."""
+    flows, profile = parsed.flows, parsed.profile
+    class_ids = profile.class_ids(classes) if classes.classes else np.zeros(profile.num_rows, np.int64)
     split_seed = run.seed if run.data.split_seed is None else run.data.split_seed
-    split = split_rows(flows, seen, class_ids, run.data, split_seed)
+    split = split_rows(flows, profile, class_ids, run.data, split_seed)
     return PreparedData(
         flows=flows,
         fingerprint=parsed.fingerprint,
-        profile=seen,
+        profile=profile,
         classes=classes,
         findings=mark_accepted(
-            [*validate(seen, classes if classes.classes else None), *split.findings],
+            [*validate(profile, classes if classes.classes else None), *split.findings],
             run.data.accepted_findings,
         ),
         train=FlowSubset("train", flows, split.is_train),
@@ -172,9 +171,9 @@ def split_data(run: RunConfig | PretrainConfig, parsed: ParsedFlows, classes: Cl
 
 
 def fit_tokenizer(run: RunConfig | PretrainConfig, data: PreparedData, cache: Path) -> FlowTokenizer:
-    """The tokenizer fitted on the training rows, or found where an earlier run on the same content left it.
+    """The tokenizer fitted on the training rows, or reused from an earlier run on the same content.
 
-    A run that starts from a pretrained model keeps that model's, a student its teacher's.
+    A run that starts from a pretrained model keeps its tokenizer, and a student that of its teacher.
     """
     if data.tokenizer is not None:
         return data.tokenizer
@@ -190,11 +189,9 @@ def encode(
     cache: Path,
     unlabelled: Sequence[FlowSubset] = (),
 ) -> EncodedFlows:
-    """The part's rows as token ids on disk, memory-mapped; found again where the same content was encoded
-    before.
+    """The part's rows as memory-mapped token ids on disk, reused if the same content was encoded before.
 
-    Without classes, as in pretraining, every row counts as of class 0. The `unlabelled` rows follow, without
-    a class.
+    Without classes, as in pretraining, every row has class 0. The `unlabelled` rows follow, without a class.
     """
     label = part.flows.require_label() if data.classes.classes else None
 
@@ -205,7 +202,7 @@ def encode(
             class_ids = none if label is None else data.classes.encode(table.column(label))
             store.append(tokenizer.encode(table), class_ids, rows)
         if unlabelled:
-            blocks = chain.from_iterable(own.blocks() for own in unlabelled)
+            blocks = chain.from_iterable(subset.blocks() for subset in unlabelled)
             watched = progress_bar(blocks, "encoding", lambda block: len(block[1]))
             encoded = ((tokenizer.encode(table), rows) for table, rows in watched)
             append_unlabelled(store, tokenizer, encoded, data.evaluated)
@@ -213,6 +210,6 @@ def encode(
     more = [other.flows.fingerprint() for other in unlabelled]
     note = json.dumps([label, data.classes.classes, dict(data.classes.label_map), *more])
     parts = [part, *unlabelled, *(data.evaluated if unlabelled else ())]
-    rows = [own.rows for own in parts if own.rows is not None]
+    rows = [subset.rows for subset in parts if subset.rows is not None]
     key = store_key(data.fingerprint, tokenizer, *rows, note=note)
     return find_or_encode(cache, key, tokenizer, write)[0]

@@ -1,9 +1,7 @@
-"""Pretraining: rows without labels in, a model out that fills in masked features, from which detectors are
-trained.
+"""Pretraining: unlabelled rows in, a model that predicts masked features out; detectors are trained from it.
 
-The order of a training holds here too: rows are split before anything is fitted, equal rows on one side; the
-tokenizer and
-the model see training rows only; the best epoch is chosen on held-out rows. No label is looked at.
+The order is that of a training. Rows are split before anything is fitted, with equal rows in one split. The
+tokenizer and the model see training rows only. The best epoch is chosen on held-out rows. No label is read.
 """
 
 import json
@@ -55,9 +53,8 @@ REPORT_FORMAT: Final = "pretraining 2"
 NO_CLASSES: Final = ClassMap(classes=())
 CARD: Final = """# Pretrained on network flows
 
-A DistilBERT that fills in masked features of flows under the schema `{schema}` ({num_features} features). It
-knows no classes;
-a detector is trained from it, on labelled flows with the same columns:
+A DistilBERT that predicts masked features of flows under the schema `{schema}` ({num_features} features). It
+has no classes. Train a detector from it, on labelled flows with the same columns:
 
 ```bash
 wirebert train DATA --init-from MODEL
@@ -70,7 +67,7 @@ of each file.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretrainingReport:
-    """All there is to say about one pretraining; report.json, field by field."""
+    """The report of one pretraining; report.json has the same fields."""
 
     name: str
     command: str
@@ -81,12 +78,12 @@ class PretrainingReport:
     num_train: int
     num_valid: int
     split: str
-    """What the split can and cannot show."""
+    """A statement of what the split can and cannot show."""
     findings: tuple[Finding, ...]
     valid: MaskedMetrics
-    """On held-out rows, which were masked once for all evaluations."""
+    """Metrics on held-out rows, which are masked once for all evaluations."""
     columns: Mapping[str, MaskedMetrics]
-    """The same for each column."""
+    """The same metrics for each column."""
     training: Mapping[str, object]
     settings: Mapping[str, object]
     versions: Mapping[str, str]
@@ -99,10 +96,9 @@ class PretrainingReport:
 def fit_masked(
     run: PretrainConfig, folder: RunFolder, console: Console, group: ProcessGroup = SINGLE_PROCESS
 ) -> None:
-    """Pretrain the run's model in `folder` and report on it; checkpoints of an earlier, killed call are gone
-    on from.
+    """Pretrain the run's model in `folder` and write its report.
 
-    The other processes of the group join the training; the rest is this one's alone.
+    An interrupted run continues from its newest checkpoint. The other processes of the group only train.
     """
     check_machine(run.training)
     log = RunLog(console)
@@ -117,7 +113,7 @@ def fit_masked(
     valid_flows = mask_once(plain_flows, masking, folder.encoded / "masked", run.seed)
     log.end_stage("encoding")
     model = build(run.model, TokenLayout.of(tokenizer), seed=run.seed, max_masked=masking.max_masked)
-    # The head starts new, and so does all the rest: nothing is to learn faster.
+    # The head is as new as the other layers, so it learns at the same rate.
     run = replace(run, training=replace(run.training, classifier_lr_multiplier=1.0))
     run = resolve_auto(run, folder, num_flows=len(train_flows), width=model.architecture.dim)
     result = run_training(run, folder, model, tokenizer, train_flows, valid_flows, console, group, masking)
@@ -134,14 +130,14 @@ def fit_masked(
 
 
 def show_pretraining(report: PretrainingReport, folder: RunFolder, console: Console) -> None:
-    """The figures on the terminal, then where the rest is."""
+    """Print the metrics, then the paths of report and model."""
     print_masked(report.valid, report.columns, console)
     for what, path in {"report": folder.report_json, "model": folder.model}.items():
         console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
 
 
 def read_pretraining(path: Path) -> PretrainingReport | None:
-    """The report of a pretraining; None where the file is missing or is something else."""
+    """The report of a pretraining; None if the file is missing or is something else."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -151,9 +147,7 @@ def read_pretraining(path: Path) -> PretrainingReport | None:
 
 
 def prepare_rows(run: PretrainConfig, folder: RunFolder) -> tuple[PreparedData, FlowSchema]:
-    """Read all rows once, count the reading of every file, check the rows, and split them; the schema with
-    its labels.
-    """
+    """The rows, checked, split and recorded in the test ledger; and the schema with its labels."""
     sources = open_rows(run)
     flows = without_labels(together(sources))
     is_new = not folder.inputs_json.exists()
@@ -162,7 +156,7 @@ def prepare_rows(run: PretrainConfig, folder: RunFolder) -> tuple[PreparedData, 
         check_inputs(folder, fingerprint, flows.dialect.to_dict())
     parsed = parse_once(flows, encoded_folder(run, folder), fingerprint)
     check_inputs(folder, parsed.fingerprint, flows.dialect.to_dict())
-    if is_new:  # a resumed run reads what it has read
+    if is_new:  # a resumed run reads the same files again
         for data, source in zip(run.rows, sources, strict=True):
             record_test_read(
                 folder.path,
@@ -175,7 +169,7 @@ def prepare_rows(run: PretrainConfig, folder: RunFolder) -> tuple[PreparedData, 
 
 
 def open_rows(run: PretrainConfig) -> list[Flows]:
-    """Each of the data under the schema of the first, which is found or given as for a training.
+    """Each data set under the schema of the first, which is detected or given as in a training.
 
     Raises:
         ConfigError: no data is named, or the start model has another tokenizer.
@@ -186,8 +180,7 @@ def open_rows(run: PretrainConfig) -> list[Flows]:
     if is_wirebert_model(run.model.init_from):
         raise ConfigError(
             "model.init_from must not be a model of `wirebert pretrain`, whose tokenizer is fixed, got "
-            f"{run.model.init_from!r}; pretrain "
-            "on all data at once"
+            f"{run.model.init_from!r}; pretrain on all data at once"
         )
     first = open_flows(run.rows[0], run.data)
     sources = [first, *(open_flows(data, run.data, schema=first.schema) for data in run.rows[1:])]
@@ -196,14 +189,13 @@ def open_rows(run: PretrainConfig) -> list[Flows]:
         if lacking:
             raise SchemaError(
                 f"{source.parts[0].where}: expected the features of {first.parts[0].where}, found no column "
-                f"{lacking[0]!r}; name "
-                "files of one layout, or leave the column out with --drop"
+                f"{lacking[0]!r}; name files of one layout, or leave the column out with --drop"
             )
     return sources
 
 
 def together(sources: Sequence[Flows]) -> Flows:
-    """All rows as those of one data set; a column that some files lack is absent there."""
+    """All rows as one data set; a column that some files lack is absent in their rows."""
     return replace(
         sources[0],
         files=tuple(path for source in sources for path in source.files),
@@ -212,20 +204,20 @@ def together(sources: Sequence[Flows]) -> Flows:
 
 
 def without_labels(flows: Flows) -> Flows:
-    """The same rows, of which labels and what derives from them are not even read."""
+    """The same rows without labels and columns derived from them, which are not even read."""
     kinds = (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)
     columns = tuple(column for column in flows.schema.columns if column.kind not in kinds)
     return replace(flows, schema=replace(flows.schema, columns=columns))
 
 
 def mask_once(flows: EncodedFlows, masking: Masking, folder: Path, seed: int) -> EncodedFlows:
-    """The flows with masks that stay, so that every evaluation asks the same; written to `folder`."""
+    """The flows with fixed masks, the same in every evaluation; written to `folder`."""
     with StoreWriter(folder, masking.dtype) as store:
         for first in range(0, len(flows), SCORE_WINDOW):
-            chosen = np.arange(first, min(first + SCORE_WINDOW, len(flows)))
-            rows = masking.apply(take_rows(flows, chosen), mix(seed, Purpose.CORRUPTION, NO_STEP, first))
+            window = np.arange(first, min(first + SCORE_WINDOW, len(flows)))
+            rows = masking.apply(take_rows(flows, window), mix(seed, Purpose.CORRUPTION, NO_STEP, first))
             block = JaggedRows(rows.ids, rows.offsets, 0)
-            store.append(block, np.asarray(flows.class_ids[chosen]), np.asarray(flows.rows[chosen]))
+            store.append(block, np.asarray(flows.class_ids[window]), np.asarray(flows.rows[window]))
     return EncodedFlows.open(folder)
 
 
@@ -258,7 +250,7 @@ def describe(
     predictions: MaskedPredictions,
     result: TrainingResult,
 ) -> PretrainingReport:
-    """The report, from what the saved model says of the held-out rows' masked features."""
+    """The report, from the saved model's predictions of masked features in held-out rows."""
     slots = tokenizer.default_ids, tokenizer.token_slots
     return PretrainingReport(
         name=folder.path.name,

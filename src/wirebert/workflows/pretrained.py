@@ -1,9 +1,7 @@
-"""What a training takes over from the pretrained model that it starts from, besides the weights: tokenizer
-and schema.
+"""Tokenizer and schema of a pretrained model, which a training takes over along with the weights.
 
-The embedding of `src_bytes:q17` means the values that were in that bin in pretraining; a tokenizer fitted
-anew would have
-other bins under the same names.
+The embedding of `src_bytes:q17` stands for the values of that bin in pretraining. A newly fitted tokenizer
+would have other bins under the same names.
 """
 
 from dataclasses import replace
@@ -28,8 +26,7 @@ def is_wirebert_model(start: str) -> bool:
 
 
 def pretrained_tokenizer(run: RunConfig) -> FlowTokenizer | None:
-    """The tokenizer of the pretrained model that `model.init_from` names; None: it names none, and the run
-    fits its own.
+    """The tokenizer of the pretrained model in `model.init_from`; None without one: the run fits a tokenizer.
 
     Raises:
         ArtifactError: the pretrained model is damaged.
@@ -42,8 +39,7 @@ def pretrained_tokenizer(run: RunConfig) -> FlowTokenizer | None:
     if run.encoding not in (EncodingConfig(), tokenizer.config):
         raise ConfigError(
             f"{folder} brings its tokenizer, so the settings of section encoding must be left as they are, "
-            "got another value; "
-            "pretrain with them"
+            "got another value; pretrain with them"
         )
     if run.data.schema not in (None, tokenizer.schema.name):
         raise ConfigError(
@@ -57,7 +53,7 @@ def align_schema(flows: Flows, tokenizer: FlowTokenizer) -> Flows:
     """The flows, opened under the tokenizer's schema, with the label and benign class that the settings name.
 
     Raises:
-        SchemaError: a column would be a feature here and was none in pretraining, or the reverse.
+        SchemaError: a column is a feature here but not in pretraining, or the reverse.
     """
     config, schema = flows.config, flows.schema
     if config.label is not None:
@@ -69,12 +65,11 @@ def align_schema(flows: Flows, tokenizer: FlowTokenizer) -> Flows:
     schema = schema.without(config.drop)
     if config.benign is not None:
         schema = replace(schema, benign=config.benign)
-    odd = _features(schema) ^ _features(tokenizer.schema)
-    if odd:
+    differing = _features(schema) ^ _features(tokenizer.schema)
+    if differing:
         raise SchemaError(
             f"{flows.name}: expected the features of the pretrained model, found a difference at "
-            f"{min(odd)!r}; pretrain with the "
-            "same --label and --drop"
+            f"{min(differing)!r}; pretrain with the same --label and --drop"
         )
     return replace(flows, schema=schema)
 

@@ -36,7 +36,7 @@ from wirebert.training.distillation import DistillationConfig
 
 
 class RunLog:
-    """What a run prints, and the seconds that each of its stages takes."""
+    """The console of a run, and the seconds that each of its stages takes."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -45,7 +45,7 @@ class RunLog:
         self._since = time.perf_counter()
 
     def end_stage(self, stage: str) -> None:
-        """The stage has taken the time since the end of the one before."""
+        """Record the time since the end of the previous stage."""
         now = time.perf_counter()
         self.seconds[stage] = now - self._since
         self._since = now
@@ -77,15 +77,10 @@ def show_data(
 
 def show_distillation(how: DistillationConfig, num_mixed: int, console: Console) -> None:
     """Print the teacher and the number of augmented flows."""
-    teaches = (
-        "boosted trees fitted on the same flows teach"
-        if how.teacher == "gbdt"
-        else "a linear machine fitted on the letters of the same flows teaches"
-        if how.teacher == "text_svm"
-        else f"{how.teacher} teaches"
-    )
-    mixed = f"; {num_mixed:,} more flows are mixed of several training flows" if num_mixed else ""
-    line = f"beside the labels {teaches}{mixed}"
+    fitted = {"gbdt": "boosted trees", "text_svm": "a linear SVM on character n-grams"}
+    teacher = f"{fitted[how.teacher]}, fitted on the same flows" if how.teacher in fitted else how.teacher
+    augmented = f"; {num_mixed:,} more flows by column mixing" if num_mixed else ""
+    line = f"distillation: labels and {teacher}{augmented}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -125,7 +120,7 @@ def data_section(
     findings: Sequence[Finding],
     split: str,
 ) -> DataSection:
-    """What was read: files in the order of `parts`, classes of every split."""
+    """The data of a report: files in the order of `parts`, classes of every split."""
     counts = {
         name: {label: row.support for label, row in split.per_class.items()} for name, split in splits.items()
     }
@@ -169,9 +164,7 @@ def evaluation_report(
 def record_evaluation(
     model: Path, out: Path | None, data: str, detector: Detector, flows: Flows
 ) -> FileUsage:
-    """Put a labelled file into the ledger beside the model's run, or else beside the folder that the report
-    goes to.
-    """
+    """Record a labelled file in the test ledger of the model's run, or else in that of the folder `out`."""
     run = model.absolute().parent
     sha256 = flows.fingerprint()
     if not RunFolder(run).run_toml.exists():
@@ -183,20 +176,20 @@ def record_evaluation(
 
 
 def write_report(report: Report, folder: RunFolder, card: str | None = None) -> None:
-    """Model card, page and charts first, then report.json, whose presence means that the run is finished."""
+    """Write model card, page and charts, then report.json, whose presence means that the run is finished."""
     if card is not None:
         write_card(folder.model, card)
-    drawn = run_charts(report, _history(folder))
-    pictures = draw(drawn)
+    charts = run_charts(report, _history(folder))
+    pictures = draw(charts)
     write_pictures(pictures, folder.plots)
-    write_page(report, folder.report_html, drawn, pictures)
+    write_page(report, folder.report_html, charts, pictures)
     write_json(report, folder.report_json)
 
 
 def draw_page(report: Report, folder: RunFolder, path: Path) -> None:
-    """Write the page of a finished run anew, from what its folder holds; the folder stays as it is."""
-    drawn = run_charts(report, _history(folder))
-    write_page(report, path, drawn, draw(drawn))
+    """Write the page of a finished run to `path`, from its folder, which is not changed."""
+    charts = run_charts(report, _history(folder))
+    write_page(report, path, charts, draw(charts))
 
 
 def _history(folder: RunFolder) -> History | None:
@@ -204,7 +197,7 @@ def _history(folder: RunFolder) -> History | None:
 
 
 def show_report(report: Report, folder: RunFolder | None, console: Console) -> None:
-    """Tables on the terminal, then where the rest is, if it was kept."""
+    """Print the tables of the report, then the paths of report and model, if they were saved."""
     print_report(report, console)
     if folder is None:
         return
@@ -219,8 +212,7 @@ def command_line() -> str:
 
 
 def split_names(tests: Sequence[str], stems: Sequence[str], *, has_test: bool = False) -> list[str]:
-    """`test` for one test file; the file stems for several, or where `has_test`, numbered where they are
-    equal.
+    """`test` for one test file; for several, or if `has_test`, the file stems, numbered if they repeat.
 
     >>> split_names(["a.csv"], ["a"]), split_names(["x/a.csv", "y/a.csv"], ["a", "a"])
     (['test'], ['a', 'a-2'])

@@ -1,6 +1,4 @@
-"""A student and its teacher: what it takes over, what the teacher says of its flows, and how far apart they
-end.
-"""
+"""A student and its teacher: shared settings, the teacher's probabilities, and the gap between the two."""
 
 import hashlib
 import json
@@ -39,29 +37,25 @@ COLUMNS: Final = (
     *("label", "benign", "positive", "schema", "drop", "feature_combinations", "context", "context_short_s"),
     *("context_long_s", "min_class_rows", "rare_classes"),
 )
-"""Settings of the section `data` that decide columns and classes: the student has its teacher's."""
+"""Settings of section `data` that determine columns and classes: a student has those of its teacher."""
 
 SPLIT: Final = (
     *("split", "valid_fraction", "test_fraction", "split_seed"),
     *("time_column", "group_column", "left_out_class"),
 )
-"""Settings that decide which rows validate: by default the teacher's, so that it has not been trained on
-them.
-"""
+"""Settings that determine the split: by default the teacher's, which never trained on its validation rows."""
 
 STUDENT_AIM: Final = ("class_weights", "feature_corruption", "column_dropout")
-"""Settings of the section `training` that decide what is learned, not how fast: by default the teacher's."""
+"""Settings of section `training` that determine what is learned, not how fast: by default the teacher's."""
 
 STUDENT_DEFAULTS: Final = {"augmentation_factor": 2.0, "temperature": 1.0, "teacher_weight": 0.9}
-"""How a student is taught by default: of the ways tried it gives its teacher's class to the most validation
-rows.
-"""
+"""Default settings of a student: of those tried, they agree with the teacher on the most validation rows."""
 
 PredictLogProba = Callable[[JaggedRows], Float[np.ndarray, "flows classes"]]
-"""What a teacher says: probability of each class."""
+"""A teacher's prediction: probability of each class."""
 
 MAX_ABSENT: Final = 0.5
-"""Share of the teacher's features that traffic may lack; beyond, it is traffic of another kind."""
+"""Largest fraction of the teacher's features that traffic may lack."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +76,17 @@ class Teacher:
 
     @property
     def schema(self) -> FlowSchema:
-        """The columns that it reads."""
+        """The columns that the teacher reads."""
         return self.artifact.schema
 
     @property
     def tokenizer(self) -> FlowTokenizer:
-        """How it writes flows as tokens."""
+        """The tokenizer of the teacher."""
         return self.artifact.tokenizer
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sha256 over all that decides what it says, as hexadecimal text."""
+        """Sha256 of everything that determines its predictions, as hexadecimal text."""
         classes = self.artifact.classes
         words = [self.tokenizer.to_dict(), classes.classes, dict(classes.label_map)]
         digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
@@ -102,21 +96,21 @@ class Teacher:
 
     @property
     def data(self) -> DataConfig:
-        """How its training data was read and split; the seed of the split is named."""
-        own = settings_from_dict(DataConfig, self._section("data"), "data.")
+        """The data settings of its training, with an explicit split seed and without a cache."""
+        config = settings_from_dict(DataConfig, self._section("data"), "data.")
         seed = cast(int, self._settings.get("seed", 1))
-        return replace(own, split_seed=seed if own.split_seed is None else own.split_seed, cache=None)
+        return replace(
+            config, split_seed=seed if config.split_seed is None else config.split_seed, cache=None
+        )
 
     @cached_property
     def class_addends(self) -> Float64[np.ndarray, " classes"]:
-        """What was added to its logits after calibration; a student learns without it, and has the setting
-        itself.
-        """
-        own = settings_from_dict(DecisionConfig, self._section("decision"), "decision.")
-        return logit_offsets_of(own, self.artifact.classes.classes)
+        """Offsets added to its logits after calibration; a student learns without them and adds its own."""
+        config = settings_from_dict(DecisionConfig, self._section("decision"), "decision.")
+        return logit_offsets_of(config, self.artifact.classes.classes)
 
     def settings(self) -> dict[str, object]:
-        """What a student does as its teacher did unless it is told otherwise."""
+        """Default settings of a student, most of them taken from its teacher."""
         aim = {name: value for name, value in self._section("training").items() if name in STUDENT_AIM}
         return {
             "data": settings_to_dict(self.data),
@@ -135,48 +129,44 @@ class Teacher:
         return cast(Mapping[str, object], self._settings.get(name, {}))
 
     def check(self, run: RunConfig) -> None:
-        """Raise a ConfigError where the student's settings contradict what it takes over."""
+        """Raise a ConfigError if the student's settings contradict those that it takes over."""
         ours, theirs = run.encoding, self.tokenizer.config
-        mine = {f"encoding.{name}": (getattr(ours, name), getattr(theirs, name)) for name in _names(ours)}
-        mine |= {f"data.{name}": (getattr(run.data, name), getattr(self.data, name)) for name in COLUMNS}
-        for name, (asked, taken) in mine.items():
-            if asked != taken:
+        pairs = {f"encoding.{name}": (getattr(ours, name), getattr(theirs, name)) for name in _names(ours)}
+        pairs |= {f"data.{name}": (getattr(run.data, name), getattr(self.data, name)) for name in COLUMNS}
+        for name, (value, teacher_value) in pairs.items():
+            if value != teacher_value:
                 raise ConfigError(
-                    f"{name} must be {taken!r} as in the training of the teacher, whose columns and tokens "
-                    "the student "
-                    f"takes over, got {asked!r}; leave it out"
+                    f"{name} must be {teacher_value!r} as in the training of the teacher, whose columns and "
+                    f"tokens the student takes over, got {value!r}; leave it out"
                 )
-        kept = pretrained_tokenizer(run)
-        if kept is not None and _tokens(kept) != _tokens(self.tokenizer):
+        tokenizer = pretrained_tokenizer(run)
+        if tokenizer is not None and _tokens(tokenizer) != _tokens(self.tokenizer):
             raise ConfigError(
                 f"model.init_from={run.model.init_from!r}: expected a model with the teacher's tokens, found "
-                "one with others; leave it "
-                "out, or start from the model that the teacher started from"
+                "one with others; leave it out, or start from the model that the teacher started from"
             )
 
     def require_columns(self, flows: Flows) -> None:
-        """Raise a SchemaError for traffic that lacks most of what the teacher looks at."""
+        """Raise a SchemaError for traffic that lacks most of the teacher's features."""
         features, absent = self.schema.features, flows.absent
         if len(absent) > MAX_ABSENT * len(features):
             raise SchemaError(
                 f"{flows.parts[0].where}: expected the {len(features)} features of the teacher's schema "
                 f"{self.schema.name!r}, found {len(features) - len(absent)} of them; give traffic of that "
-                "kind, or train a "
-                "teacher on this one"
+                "kind, or train a teacher on this one"
             )
 
     def classes_for(self, seen: TableProfile, left_out: str | None) -> ClassMap:
-        """The teacher's classes, for data that was surveyed.
+        """The teacher's classes, checked against the profile of the data.
 
         Raises:
-            DataError: the data has a class that the teacher does not know and that is not left out, or no
-            labels.
+            DataError: the data has no labels, or a class that the teacher does not know and is not left out.
         """
         classes = self.artifact.classes
         counts = {name: count for name, count in classes.counts(seen.label_counts).items() if count}
-        strange = [name for name in counts if name not in (*classes.classes, left_out)]
-        if strange or not counts:
-            found = ", ".join(f"{name!r} ({counts[name]:,} rows)" for name in strange) or "no label at all"
+        unknown = [name for name in counts if name not in (*classes.classes, left_out)]
+        if unknown or not counts:
+            found = ", ".join(f"{name!r} ({counts[name]:,} rows)" for name in unknown) or "no label at all"
             raise DataError(
                 f"column {seen.schema.label!r}: expected the classes that the teacher knows "
                 f"({', '.join(classes.classes)}), found {found}; leave these rows out, or train a teacher "
@@ -191,11 +181,11 @@ class Teacher:
 
 
 def find_teacher(run: RunConfig) -> Teacher | None:
-    """The teacher that the run names, if it names one.
+    """The teacher model that the run names, if it names one.
 
     Raises:
         ArtifactError: there is no model, or a damaged one.
-        ConfigError: the run's settings contradict what a student takes over.
+        ConfigError: the run's settings contradict those that a student takes over.
     """
     if run.distillation.model_folder is None:
         return None
@@ -205,19 +195,18 @@ def find_teacher(run: RunConfig) -> Teacher | None:
 
 
 def distillation_inputs(run: RunConfig, teacher: Teacher) -> dict[str, str]:
-    """What a student learns from beside its training data, in words, and its fingerprint."""
-    files = {f"unlabelled data {name}": own.fingerprint() for name, own in _unlabelled(run, teacher).items()}
+    """Fingerprints of the teacher and the unlabelled data of a student, by their description."""
+    unlabelled = _unlabelled(run, teacher)
+    files = {f"unlabelled data {name}": flows.fingerprint() for name, flows in unlabelled.items()}
     return {"teacher": teacher.fingerprint} | files
 
 
 def unlabelled_parts(
     run: RunConfig, teacher: Teacher, flows: Flows, is_unlabelled: Bool[np.ndarray, " rows"]
 ) -> tuple[FlowSubset, ...]:
-    """What the teacher alone says something about: rows of the training data without a label, and other
-    traffic.
-    """
-    own = [FlowSubset("unlabelled", flows, is_unlabelled)] if is_unlabelled.any() else []
-    return (*own, *(FlowSubset("unlabelled", other) for other in _unlabelled(run, teacher).values()))
+    """Flows trained on the teacher's predictions only: unlabelled training rows and other traffic."""
+    unlabelled = [FlowSubset("unlabelled", flows, is_unlabelled)] if is_unlabelled.any() else []
+    return (*unlabelled, *(FlowSubset("unlabelled", other) for other in _unlabelled(run, teacher).values()))
 
 
 def append_unlabelled(
@@ -226,14 +215,12 @@ def append_unlabelled(
     blocks: Iterable[tuple[JaggedRows, Int64[np.ndarray, " rows"]]],
     evaluated: Sequence[FlowSubset],
 ) -> None:
-    """Write rows without a class, and their numbers, to the store, but those that look like one of the
-    `evaluated` rows.
-    """
-    apart = (tokenizer.encode(table) for part in evaluated for table in part.tables())
-    seen = np.unique(np.concatenate([np.empty(0, np.uint64), *map(row_hashes, apart)]))
+    """Write unlabelled rows and their row numbers to the store, except copies of `evaluated` rows."""
+    encoded = (tokenizer.encode(table) for part in evaluated for table in part.tables())
+    evaluated_hashes = np.unique(np.concatenate([np.empty(0, np.uint64), *map(row_hashes, encoded)]))
     for block, rows in blocks:
-        kept = np.flatnonzero(~np.isin(row_hashes(block), seen))
-        store.append(take_rows(block, kept), np.full(len(kept), UNLABELLED), rows[kept])
+        is_new = np.flatnonzero(~np.isin(row_hashes(block), evaluated_hashes))
+        store.append(take_rows(block, is_new), np.full(len(is_new), UNLABELLED), rows[is_new])
 
 
 def teacher_log_probs(
@@ -243,19 +230,19 @@ def teacher_log_probs(
     fingerprint: str,
     say: PredictLogProba,
 ) -> SoftTargets:
-    """What a teacher says about each training flow, on disk beside the flows, once for all trainings on them.
+    """A teacher's probabilities for each training flow, stored next to the flows for all trainings on them.
 
     Args:
         size: Number of flows and classes.
-        fingerprint: Of all that decides what it says but the flows.
+        fingerprint: Of everything except the flows that determines its predictions.
         say: The teacher's class probabilities of some flows.
     """
     assert flows.folder is not None, "training flows lie on disk"
     path = flows.folder.with_name(f"{flows.folder.name}.{fingerprint[:32]}.soft_targets")
     what = "fitting and asking trees" if how.teacher == "gbdt" else "asking the teacher"
-    found = cached_log_probs(path, progress_bar(windows(flows), what, len, total=len(flows)), size, say)
+    log_probs = cached_log_probs(path, progress_bar(windows(flows), what, len, total=len(flows)), size, say)
     return SoftTargets(
-        log_probabilities=found, temperature=how.temperature, teacher_weight=how.teacher_weight, path=path
+        log_probabilities=log_probs, temperature=how.temperature, teacher_weight=how.teacher_weight, path=path
     )
 
 
@@ -268,7 +255,7 @@ def compare_with_teacher(
     fingerprint: str,
     num_unlabelled: int,
 ) -> TeacherGap:
-    """Judge the teacher on the same rows as the student, whose predictions are in `folder` already.
+    """Evaluate the teacher on the same rows as the student, whose predictions are already in `folder`.
 
     Args:
         fingerprint: Of the training data.
@@ -282,7 +269,7 @@ def compare_with_teacher(
         evaluate_detector(detector, part, teacher_file, seed=seed, num_resamples=num_resamples)
         ours, theirs = read_predictions(folder.predictions(part.name)), read_predictions(teacher_file)
         names = sorted({*ours.true, *ours.names, *theirs.names})
-        student_ids, teacher_ids = (positions(own.names, names)[own.predicted] for own in (ours, theirs))
+        student_ids, teacher_ids = (positions(side.names, names)[side.predicted] for side in (ours, theirs))
         labelled = as_labelled_rows(ours, names, detector.artifact.classes.benign)
         splits[part.name] = split_gap(
             labelled, student_ids, teacher_ids, seed=seed, num_resamples=num_resamples
@@ -298,14 +285,15 @@ def compare_with_teacher(
 
 def _unlabelled(run: RunConfig, teacher: Teacher) -> dict[str, Flows]:
     """The traffic that `distillation.unlabelled` names, under the teacher's schema."""
-    found = {name: open_flows(name, run.data, schema=teacher.schema) for name in run.distillation.unlabelled}
-    for flows in found.values():
+    sources = run.distillation.unlabelled
+    unlabelled = {name: open_flows(name, run.data, schema=teacher.schema) for name in sources}
+    for flows in unlabelled.values():
         teacher.require_columns(flows)
-    return found
+    return unlabelled
 
 
 def _tokens(tokenizer: FlowTokenizer) -> dict[str, Any]:
-    """All that decides how a row is written; which column is the label does not."""
+    """Everything that determines how a row is encoded; the choice of label column does not."""
     return {name: value for name, value in tokenizer.to_dict().items() if name != "schema"}
 
 

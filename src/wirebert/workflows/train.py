@@ -1,9 +1,8 @@
 """A whole training on one page: traffic files in, a trained detector and its report out. Start reading here.
 
-The order of the steps keeps the report honest. The split is made before anything is fitted. The tokenizer and
-the model
-see training rows only. The best epoch is chosen on validation rows. Test files are opened after the model is
-saved.
+The order of the steps keeps the report honest. The split is made before anything is fitted. The tokenizer
+and the model see training rows only. The best epoch is chosen on validation rows. Test files are opened after
+the model is saved.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,10 +52,9 @@ from wirebert.workflows.teacher import compare_with_teacher
 def train(
     run: RunConfig, folder: RunFolder, console: Console, group: ProcessGroup = SINGLE_PROCESS
 ) -> Report:
-    """Train the run's detector in `folder` and report on it; an interrupted run goes on from its newest
-    checkpoint.
+    """Train the run's detector in `folder` and write its report.
 
-    The other processes of the group join the training; the rest is done by this one alone.
+    An interrupted run continues from its newest checkpoint. The other processes of the group only train.
     """
     check_machine(run.training)
     log = RunLog(console)
@@ -69,7 +67,7 @@ def train(
     add_export(folder)
     log.end_stage("training")
     group.release_workers()
-    # Test files are opened from here on: nothing that follows changes the model.
+    # Test files are opened only from here on: nothing below changes the model.
     run = trained.run
     tests = open_tests(run, data.flows.schema)
     usage = record_test_reads(run, folder, data, tests)
@@ -90,36 +88,34 @@ def train(
 
 
 def add_export(folder: RunFolder) -> None:
-    """Write the ONNX export that scoring without PyTorch needs, or warn why there is none."""
+    """Write the ONNX export for scoring without PyTorch, or warn why there is none."""
     if (reason := add_default_export(folder.model)) is not None:
         warn(f"no ONNX export was written, so scoring needs PyTorch: {reason}")
 
 
 def show_prepared(data: PreparedData, log: RunLog) -> None:
-    """Print what was recognised, the classes, and the findings on the training data."""
+    """Print the detected format, the classes, and the findings on the training data."""
     counts = data.classes.counts(data.profile.label_counts)
     show_data(data.flows, counts, data.findings, log.console, num_rows=data.profile.num_rows)
     log.end_stage("reading and checking")
 
 
 class Resampling(TypedDict):
-    """How the intervals of all metrics are drawn."""
+    """Settings of the bootstrap intervals of all metrics."""
 
     seed: int
     num_resamples: int
 
 
 def resampling(run: RunConfig) -> Resampling:
-    """The run's seed and number of resamples, so that every method is measured in the same way."""
+    """The run's seed and number of resamples, the same for every method."""
     return {"seed": run.seed, "num_resamples": run.evaluation.num_resamples}
 
 
 def evaluate_teacher(
     trained: TrainedModel, data: PreparedData, folder: RunFolder, splits: Sequence[FlowSubset], log: RunLog
 ) -> TeacherGap | None:
-    """The gap between the student and the model that was its teacher, on the same rows; None without a
-    teacher.
-    """
+    """The gap between the student and its teacher model on the same rows; None without a teacher model."""
     if data.teacher is None:
         return None
     gap = compare_with_teacher(
@@ -137,9 +133,7 @@ def evaluate_teacher(
 def evaluate_baselines(
     trained: TrainedModel, data: PreparedData, splits: Sequence[FlowSubset], log: RunLog
 ) -> dict[str, Baseline]:
-    """Boosted trees, and a teacher that was fitted on the training rows, evaluated on the same rows as the
-    model.
-    """
+    """Boosted trees, and a teacher fitted on the training rows, evaluated on the same rows as the model."""
     run = trained.run
     baselines: dict[str, Baseline] = {}
     if run.evaluation.baseline:
@@ -162,9 +156,7 @@ def describe_data(
     findings: Sequence[Finding],
     usage: Mapping[str, FileUsage],
 ) -> DataSection:
-    """The part of the report about data: files, classes of every split, findings on training and test
-    files.
-    """
+    """The data section of the report: files, classes of every split, findings on training and test files."""
     train_counts = dict(zip(data.classes.classes, data.train_counts, strict=True))
     section = data_section(
         [data.train, *splits], train_counts, metrics, [*data.findings, *findings], data.split
@@ -181,7 +173,7 @@ def run_report(
     teacher_gap: TeacherGap | None,
     log: RunLog,
 ) -> Report:
-    """The report of the run, from what each step gave."""
+    """The report of the run, from the results of each step."""
     num_parameters = sum(weight.numel() for weight in hugging_face_state(trained.model).values())
     return Report(
         name=folder.path.name,
@@ -202,9 +194,7 @@ def run_report(
 def check_tests(
     run: RunConfig, data: PreparedData, tests: Sequence[FlowSubset], log: RunLog
 ) -> tuple[Finding, ...]:
-    """How the test files differ from the training file, and which of their rows are in no metric; the latter
-    are shown.
-    """
+    """Findings on test files: rows left out of metrics (printed too), and drift from the training file."""
     findings: list[Finding] = []
     for test in tests:
         profile = profile_table(test.flows)
@@ -229,10 +219,10 @@ def record_test_reads(
     tests: Sequence[FlowSubset],
     settings: Mapping[str, object] | None = None,
 ) -> dict[str, FileUsage]:
-    """The file of each split; each test is recorded in the ledger beside the run before it is scored.
+    """The file of each split. Each test is recorded in the ledger next to the run before it is scored.
 
     Args:
-        settings: Of the method that is evaluated, where it is not the run's own model.
+        settings: Settings of the evaluated method, if it is not the run's own model.
     """
     valid = [part for part in (data.valid, data.held_out) if part is not None]
     usage = {part.name: FileUsage(sha256=data.fingerprint) for part in valid}
@@ -251,7 +241,7 @@ def record_test_reads(
 
 
 def train_trees(run: RunConfig, data: PreparedData) -> ColumnBaseline:
-    """The quick baseline, on the rows that the model was trained on."""
+    """The quick baseline, fitted on the training rows of the model."""
     label = data.flows.require_label()
     blocks = ((table, data.classes.encode(table.column(label))) for table in data.train.tables())
     return fit_columns(

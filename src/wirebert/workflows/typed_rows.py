@@ -1,9 +1,7 @@
-"""The training file is parsed once: its typed rows are written beside the encoded flows, and every later pass
-reads them.
+"""Parse the training file once: every later pass reads its typed rows, kept next to the encoded flows.
 
-That one pass also makes the profile of the rows and the fingerprint of the file, so a file of delimited text
-is opened
-twice in a whole training: once for its head, once to parse it.
+The same pass computes the profile of the rows and the fingerprint of the file. A training therefore opens a
+delimited text file only twice: once to detect its format, once to parse it.
 """
 
 import hashlib
@@ -26,15 +24,15 @@ from wirebert.encoding.store import one_at_a_time
 from wirebert.errors import RunError
 
 BYTES_PER_TEXT_BYTE: Final = 1
-"""Typed rows take no more than this for each byte of plain text; see docs/experiments.md."""
+"""Upper bound on the bytes of typed rows per byte of plain text; see docs/experiments.md."""
 
 BYTES_PER_PACKED_BYTE: Final = 6
-"""The same for each byte of a compressed or binary file."""
+"""The same per byte of a compressed or binary file."""
 
 
 @dataclass(frozen=True)
 class ParsedFlows:
-    """Traffic that was parsed: every pass from now on reads its typed rows."""
+    """Parsed traffic: every later pass reads its typed rows."""
 
     flows: Flows
     profile: TableProfile
@@ -43,13 +41,12 @@ class ParsedFlows:
 
 
 def parse_once(flows: Flows, cache: Path, fingerprint: str | None = None) -> ParsedFlows:
-    """Parse the files and write their typed rows to `cache`, or find those that an earlier run on them left
-    there.
+    """Parse the files and write their typed rows to `cache`, or reuse the rows of an earlier run.
 
     Args:
         flows: The traffic, under its final schema.
         cache: The folder of the encoded flows.
-        fingerprint: Of the content of the files, where it is known already.
+        fingerprint: Sha256 of the files' content, if it is already known.
 
     Raises:
         DataError: a file is damaged, or too many of its rows or values are not valid.
@@ -63,9 +60,9 @@ def parse_once(flows: Flows, cache: Path, fingerprint: str | None = None) -> Par
         folder = None if fingerprint is None else cache / f"{key}-{fingerprint[:32]}.rows"
         index = None if folder is None else read_index(folder)
         if folder is not None and index is not None and index[0] == fingerprint:
-            found = _SavedRows(flows.name, flows.schema, folder, index[1])
+            saved = _SavedRows(flows.name, flows.schema, folder, index[1])
             return ParsedFlows(
-                replace(flows, typed_rows=folder), profile_table(TrackedFlows(found)), index[0]
+                replace(flows, typed_rows=folder), profile_table(TrackedFlows(saved)), index[0]
             )
         return _parse(flows, cache, key)
 
@@ -82,14 +79,13 @@ def _parse(flows: Flows, cache: Path, key: str) -> ParsedFlows:
     except (OSError, pa.ArrowException) as error:
         raise RunError(
             f"{cache}: the typed rows of {flows.name} cannot be written ({error}); free some space, or set "
-            "data.cache to "
-            "a folder on a larger disk"
+            "data.cache to a folder on a larger disk"
         ) from error
     return ParsedFlows(replace(flows, typed_rows=folder), profile, fingerprint)
 
 
 def require_space(flows: Flows, cache: Path) -> None:
-    """Raise a RunError where the disk of `cache` has too little space for the typed rows of these files."""
+    """Raise a RunError if the disk of `cache` has too little space for the typed rows of these files."""
     needed = sum(
         part.path.stat().st_size
         * (BYTES_PER_TEXT_BYTE if _is_plain_text(part.dialect) else BYTES_PER_PACKED_BYTE)
@@ -99,8 +95,7 @@ def require_space(flows: Flows, cache: Path) -> None:
     if free < needed:
         raise RunError(
             f"{cache}: expected {needed / 1e9:.2f} GB of free disk space for the typed rows of {flows.name}, "
-            "found "
-            f"{free / 1e9:.2f} GB; free some space, or set data.cache to a folder on a larger disk"
+            f"found {free / 1e9:.2f} GB; free some space, or set data.cache to a folder on a larger disk"
         )
 
 
@@ -109,7 +104,7 @@ def _is_plain_text(dialect: Dialect) -> bool:
 
 
 def _reading_key(flows: Flows) -> str:
-    """The name of typed rows by everything but the content that decides them."""
+    """The name of typed rows, from everything that determines them except the content of the files."""
     files = [
         [asdict(part.dialect), part.names, part.described, part.path.stat().st_size] for part in flows.parts
     ]
@@ -120,7 +115,7 @@ def _reading_key(flows: Flows) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _RecordedRows:
-    """Files that are parsed, hashed and written as typed rows in one pass."""
+    """Parses, hashes and writes files as typed rows in one pass."""
 
     flows: Flows
     writer: TypedRowsWriter
@@ -142,7 +137,7 @@ class _RecordedRows:
 
 @dataclass(frozen=True, slots=True)
 class _SavedRows:
-    """Typed rows of an earlier run, with the account of their parsing."""
+    """Typed rows of an earlier run, with its parse accounting."""
 
     name: str
     schema: FlowSchema

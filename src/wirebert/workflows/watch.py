@@ -1,4 +1,4 @@
-"""Look on while another process trains, or after it has: `wirebert watch`."""
+"""Follow a training run in another process, or show one that is over: `wirebert watch`."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,11 +13,9 @@ from wirebert.telemetry.state import DashboardState
 
 SECONDS_BETWEEN_LOOKS: Final = 0.5
 QUIET_S: Final = 3.0
-"""After this long without a line it is asked whether anyone still trains: there should be a line every
-second.
-"""
+"""Seconds without a line before checking that the training still runs; it writes a line every second."""
 
-HINT: Final = "Ctrl-C leaves; the training goes on"
+HINT: Final = "Ctrl-C leaves; the training continues"
 
 
 @final
@@ -26,7 +24,7 @@ class RunMonitor:
 
     def __init__(self, folder: RunFolder) -> None:
         self.has_ended = False
-        """Whether the training has come to its end."""
+        """Whether the training has ended."""
 
         self._folder = folder
         self._follower = MetricsFollower(folder.metrics)
@@ -52,24 +50,24 @@ def watch_run(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Show how the training in `folder` goes until it ends; of one that is over, show how it went."""
-    onlooker = RunMonitor(folder)
-    events = onlooker.news()
+    """Show the training in `folder` until it ends; if it is over, show its last state."""
+    monitor = RunMonitor(folder)
+    events = monitor.news()
     title = str(folder.path)
-    if onlooker.is_over() and is_live(console, environment):
+    if monitor.is_over() and is_live(console, environment):
         show_still(console, DashboardState.of(events, title=title, hint=""))
     else:
         with display(console, environment, title=title, hint=HINT) as screen:
             while True:
                 for event, time_s in events:
                     screen.receive_at(event, time_s)
-                if onlooker.is_over():
+                if monitor.is_over():
                     break
                 sleep(SECONDS_BETWEEN_LOOKS)
-                events = onlooker.news()
-    if not onlooker.has_ended:
+                events = monitor.news()
+    if not monitor.has_ended:
         console.print(
-            f"{title}: this training was interrupted; `wirebert train --resume {title}` goes on",
+            f"{title}: this training was interrupted; `wirebert train --resume {title}` continues it",
             highlight=False,
             markup=False,
             soft_wrap=True,

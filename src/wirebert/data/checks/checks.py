@@ -1,8 +1,7 @@
 """Problems of a traffic table that matter for a model trained on it.
 
-Each check is a small function from the profile of a table to findings. A finding changes nothing. It names
-the problem and the remedy. Rows are counted from 1 without the header, lines from 1 with every line of the
-file.
+Each check is a small function from the profile of a table to findings. A finding names the problem and the
+remedy, and changes nothing. Rows are counted from 1 without the header, lines from 1 over the whole file.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -99,7 +98,7 @@ CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     imbalance,
     rare_classes,
 )
-"""Every check that looks at one table."""
+"""Every check of one table."""
 
 COMPARISONS: tuple[Callable[[Subject, Subject], Iterable[Finding]], ...] = (
     train_overlap,
@@ -110,7 +109,7 @@ COMPARISONS: tuple[Callable[[Subject, Subject], Iterable[Finding]], ...] = (
     time_overlap,
     drift,
 )
-"""Every check that looks at training and test data."""
+"""Every check of test data against training data."""
 
 
 def validate(profile: TableProfile, classes: ClassMap | None = None) -> tuple[Finding, ...]:
@@ -132,8 +131,7 @@ UNSCORED_CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
 
 
 def check_unscored_rows(profile: TableProfile) -> tuple[Finding, ...]:
-    """Rows and values of a table that the metrics exclude: rows of the file = evaluated rows + rows reported
-    here."""
+    """Findings on rows and values that the metrics exclude: every other row of the file is evaluated."""
     subject = subject_of(profile, None)
     return _in_order(
         replace(finding, message=f"{profile.name}: {finding.message}")

@@ -18,7 +18,7 @@ DRIFT_LIMIT = 0.25
 """Columns whose distributions differ by at least this distance, in [0, 1], have drifted."""
 DRIFT_MIN_ROWS = 100
 MAX_DRIFTING = 10
-"""Most columns that are reported, largest distance first."""
+"""At most this many columns are reported, largest distance first."""
 
 
 def train_overlap(train: Subject, test: Subject) -> Iterator[Finding]:
@@ -78,10 +78,9 @@ def new_labels(train: Subject, test: Subject) -> Iterator[Finding]:
             column=test.profile.schema.label,
             count=sum(labels.values()),
             example=max(labels, key=lambda name: labels[name]),
-            message=f"{len(labels)} labels "
-            f"({format_row_count(sum(labels.values()), test.profile.num_rows)}) occur only in "
-            f"{test.profile.name}: {format_names(sorted(labels))}; read their metrics separately, because "
-            "the model was not trained on them",
+            message=f"{len(labels)} labels ({format_row_count(sum(labels.values()), test.profile.num_rows)}) "
+            f"occur only in {test.profile.name}: {format_names(sorted(labels))}; read their metrics "
+            "separately, because the model was not trained on them",
         )
     classes = {name: n for name, n in present(test.counts).items() if not train.counts.get(name)}
     if classes and set(classes) != set(labels):
@@ -177,8 +176,9 @@ def drift(train: Subject, test: Subject) -> Iterator[Finding]:
 
 
 def ks_distance(one: pa.Array, other: pa.Array) -> float:
-    """Distance of two columns, in [0, 1]: the Kolmogorov-Smirnov statistic for numbers, the total variation
-    distance for texts. A missing value is a value.
+    """Distance of two columns, in [0, 1]; a missing value counts as a value.
+
+    It is the Kolmogorov-Smirnov statistic for numbers, and the total variation distance for texts.
 
     >>> ks_distance(pa.array(["a", "a"]), pa.array(["a", "b"]))
     0.5
@@ -208,8 +208,7 @@ def _frequencies(values: pa.Array) -> dict[str, float]:
 def _pairs(
     train: Subject, test: Subject, kinds: tuple[ColumnKind, ...]
 ) -> list[tuple[str, pa.Array, pa.Array]]:
-    """Name, sampled test values and sampled training values of all columns of these kinds that both tables
-    have."""
+    """Name, sampled test values and sampled training values of the common columns of these kinds."""
     tested, trained = test.profile.sample.table, train.profile.sample.table
     if min(tested.num_rows, trained.num_rows) < DRIFT_MIN_ROWS:
         return []

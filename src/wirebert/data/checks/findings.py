@@ -47,7 +47,7 @@ class Finding:
     message: str
     """The problem and the remedy, in one sentence."""
     is_accepted: bool = False
-    """The recipe accepts it: it fails nothing."""
+    """Accepted by the recipe, so it fails no check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +68,13 @@ class Subject:
 
     @property
     def benign(self) -> str | None:
-        """The class that means no attack; None where it is unknown."""
+        """The class that means no attack; None if it is unknown."""
         return None if self.classes is None else self.classes.benign
 
     @property
     def features(self) -> tuple[ColumnProfile, ...]:
-        """The feature columns of the files, without computed context: in a short log its values are all equal
-        or all different by construction.
-        """
+        """The feature columns of the files, without context features, which would give false findings."""
+        # In a short log, the values of context features are all equal or all different by construction.
         schema = self.profile.schema
         return tuple(c for c in self.profile.columns if c.is_feature and not schema.is_context(c.name))
 

@@ -9,7 +9,7 @@ from wirebert.data.labels import imbalance_ratio
 from wirebert.data.schema.schema import ColumnKind
 
 IMBALANCE_LIMIT = 20.0
-"""Largest class over smallest class from which imbalance is reported."""
+"""Imbalance is reported above this ratio of the largest to the smallest class."""
 RARE_CLASS_ROWS = 50
 """Classes with fewer rows are reported: their metrics are unreliable."""
 
@@ -32,7 +32,7 @@ def unlabelled_rows(subject: Subject) -> Iterator[Finding]:
 
 
 def imbalance(subject: Subject) -> Iterator[Finding]:
-    """A largest class more than `IMBALANCE_LIMIT` times as large as the smallest."""
+    """A largest class with more than `IMBALANCE_LIMIT` times as many rows as the smallest."""
     counts = present(subject.counts)
     ratio = imbalance_ratio(counts)
     if ratio <= IMBALANCE_LIMIT:
@@ -67,7 +67,7 @@ def rare_classes(subject: Subject) -> Iterator[Finding]:
 
 
 def benign_unknown(subject: Subject) -> Iterator[Finding]:
-    """Classes of which none is known to be benign."""
+    """A benign class that is unknown."""
     if subject.classes is not None and subject.benign is None:
         yield Finding(
             code="benign_unknown",

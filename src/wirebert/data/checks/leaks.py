@@ -24,10 +24,10 @@ from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import ColumnKind
 
 IDENTIFIER_ROWS = 50
-"""With fewer values, all different does not mean an identifier."""
+"""With fewer values, distinct values do not make a column an identifier."""
 NUM_BINS = 500
 LEAK_MIN_ROWS = 200
-"""With fewer labelled rows in the sample, nothing is reported."""
+"""With fewer labelled rows in the sample, no leak is reported."""
 GAIN = 0.8
 """A column leaks the label from this fraction of the gap between the majority class's accuracy and 100 %."""
 FEATURE_GAIN = 0.97
@@ -213,39 +213,37 @@ def _num_bins(num_rows: int) -> int:
 
 
 def _best_guess(subject: Subject, codes: Int64[np.ndarray, " sampled"]) -> LabelGuess | None:
-    """How well the codes predict attack vs. benign, or the class: the better of both."""
+    """The better prediction from the codes: of the class, or of attack vs. benign."""
     class_ids = subject.sampled_ids
     is_labelled = class_ids >= 0
     class_ids, codes = class_ids[is_labelled], codes[is_labelled]
     if len(class_ids) < LEAK_MIN_ROWS or len(np.unique(class_ids)) < 2:
         return None
-    guess = [guess_label(codes, class_ids)]
+    candidates = [guess_label(codes, class_ids)]
     if subject.benign is not None and len(subject.class_names) > 2:
-        guess.append(guess_label(codes, (class_ids != 0).astype(np.int64)))
-    return max(guess, key=lambda one: one.gain)
+        candidates.append(guess_label(codes, (class_ids != 0).astype(np.int64)))
+    return max(candidates, key=lambda guess: guess.gain)
 
 
 def guess_label(codes: Int64[np.ndarray, " rows"], class_ids: Int64[np.ndarray, " rows"]) -> LabelGuess:
-    """Accuracy of predicting the most common class of each code, counted on one half of the rows, tested on
-    the other.
+    """Accuracy of predicting each code's most common class, cross-validated over two halves of the rows.
 
     >>> guess_label(np.repeat([3, 8], 4), np.repeat([0, 1], 4))
     LabelGuess(accuracy=1.0, base=0.5)
     """
     _, codes = np.unique(codes, return_inverse=True)
     num_classes, num_codes = int(class_ids.max()) + 1, int(codes.max()) + 1
-    half = (
-        mix(np.arange(len(codes), dtype=np.uint64)) % np.uint64(2) == 0
-    )  # at random, because classes may alternate
+    # The halves are random, because classes may alternate.
+    half = mix(np.arange(len(codes), dtype=np.uint64)) % np.uint64(2) == 0
     num_right = 0
-    for learned in (half, ~half):
+    for counted in (half, ~half):
         table = np.bincount(
-            codes[learned] * num_classes + class_ids[learned], minlength=num_codes * num_classes
+            codes[counted] * num_classes + class_ids[counted], minlength=num_codes * num_classes
         )
         table = table.reshape(num_codes, num_classes)
         fallback = int(table.sum(axis=0).argmax())
         best = np.where(table.sum(axis=1) > 0, table.argmax(axis=1), fallback)
-        num_right += int((best[codes[~learned]] == class_ids[~learned]).sum())
+        num_right += int((best[codes[~counted]] == class_ids[~counted]).sum())
     base = np.bincount(class_ids).max() / len(class_ids)
     return LabelGuess(num_right / len(codes), float(base))
 

@@ -1,8 +1,7 @@
-"""The profile of a traffic table, made in one pass: counts per column, labels, and hashes that find equal
-rows.
+"""The profile of a traffic table, computed in one pass: counts per column, labels, and hashes of the rows.
 
-Memory is bounded: 12 to 28 bytes a row (hashes and label), at most `DISTINCT_CAP` distinct values a column,
-and a sample of rows.
+Memory is bounded: 12 to 28 bytes per row (hashes and label), at most `DISTINCT_CAP` distinct values per
+column, and a sample of rows.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -86,7 +85,7 @@ class ColumnProfile:
     num_rows: int
     num_missing: int
     num_distinct: int
-    """Distinct values that are not missing; `DISTINCT_CAP` + 1 where there are more."""
+    """Distinct values that are not missing; `DISTINCT_CAP` + 1 if there are more."""
     no_value_repeats: bool
     """No value repeats, within a block or among the first `DISTINCT_CAP` distinct values."""
     minimum: float | None
@@ -107,12 +106,12 @@ class ColumnProfile:
 
     @property
     def kind(self) -> ColumnKind:
-        """What its values are."""
+        """Kind of the values."""
         return self.column.kind
 
     @property
     def is_feature(self) -> bool:
-        """Whether the model sees it."""
+        """Whether the column is an input of the model."""
         return self.column.is_feature
 
     @property
@@ -137,19 +136,20 @@ class TableProfile:
     feature_hashes: UInt64[np.ndarray, " rows"]
     """Hash of all feature columns: equal rows have equal hashes, in this and in any other table."""
     labels: Int32[np.ndarray, " rows"]
-    """Index into `label_names`; -1 where there is no label."""
+    """Index into `label_names`; -1 without a label."""
     label_names: tuple[str, ...]
     """Labels in order of appearance."""
     inner_hashes: UInt64[np.ndarray, " rows"] | None = None
-    """Hash of all columns except addresses, ports, times, identifiers and labels, features or not; None for
-    tables without addresses and ports."""
+    """Hash of all columns, features or not, except addresses, ports, times, identifiers and labels.
+
+    None for tables without addresses and ports.
+    """
     shape_hashes: UInt64[np.ndarray, " rows"] | None = None
-    """Hash of the feature columns after replacing digits of texts with 0; None for tables without text
-    columns."""
+    """Hash of the feature columns with digits in texts replaced by 0; None without text columns."""
     invalid_values: InvalidValues = field(default_factory=InvalidValues)
     """Values of the wrong kind, rejected lines, and markers of missing values."""
     sample: Sample = field(default_factory=lambda: RowSampler().result())
-    """Rows from the whole table, for checks that look at values."""
+    """Sampled rows of the whole table, for checks of values."""
 
     @property
     def num_rows(self) -> int:
@@ -254,7 +254,7 @@ def _shape_hashes(chunk: pa.Array) -> "_ValueHashes":
 
 @dataclass(frozen=True, slots=True)
 class _ValueHashes:
-    """Hashes of distinct values, and which one each row has (None: row i has hash i)."""
+    """Hashes of distinct values, and the index of each row's value (None: row i has hash i)."""
 
     values: UInt64[np.ndarray, " values"]
     index: Int64[np.ndarray, " rows"] | None
@@ -271,7 +271,7 @@ class _ColumnAccumulator:
         self.column = column
         self.num_rows = 0
         self.num_missing = 0
-        # Sorted hashes of the distinct values so far, until there are too many.
+        # Sorted hashes of the distinct values so far, at most DISTINCT_CAP + 1.
         self.distinct_hashes = np.empty(0, np.uint64)
         self.no_value_repeats = True
         self.minimum, self.maximum = np.inf, -np.inf
@@ -302,13 +302,13 @@ class _ColumnAccumulator:
         # Counting and gathering are faster with the machine's own integer width.
         index = indices.to_numpy().astype(np.int64)
         counts = np.bincount(index, minlength=len(hashes))
-        met = (counts > 0) & (hashes != NULL_HASH)
+        occurs = (counts > 0) & (hashes != NULL_HASH)
         if is_number:
-            self._note_numbers(values.to_numpy(zero_copy_only=False)[met[:-1]], counts[:-1][met[:-1]])
-        elif self.example is None and met.any():
-            self.example = str(values[int(np.argmax(met))].as_py())
+            self._note_numbers(values.to_numpy(zero_copy_only=False)[occurs[:-1]], counts[:-1][occurs[:-1]])
+        elif self.example is None and occurs.any():
+            self.example = str(values[int(np.argmax(occurs))].as_py())
         if self._counts_distinct():
-            self._note_distinct(hashes[met], counts[met])
+            self._note_distinct(hashes[occurs], counts[occurs])
         self._note_rows(len(index), int(counts[hashes == NULL_HASH].sum()))
         return _ValueHashes(hashes, index)
 
@@ -367,11 +367,11 @@ def _label_codes(block: pa.Table, schema: FlowSchema, codes: dict[str, int]) -> 
     for chunk in block.column(schema.label).chunks:
         encoded = dictionary_encode(chunk)
         index = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
-        is_met = np.bincount(index, minlength=len(encoded.dictionary) + 1) > 0
+        occurs = np.bincount(index, minlength=len(encoded.dictionary) + 1) > 0
         texts: list[str | None] = encoded.dictionary.to_pylist()
         new = [
-            codes.setdefault(text, len(codes)) if met and text is not None else -1
-            for text, met in zip(texts, is_met, strict=False)
+            codes.setdefault(text, len(codes)) if has_rows and text is not None else -1
+            for text, has_rows in zip(texts, occurs, strict=False)
         ]
         parts.append(np.array([*new, -1], np.int32)[index])
     return np.concatenate(parts)

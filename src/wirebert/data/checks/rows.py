@@ -53,7 +53,7 @@ def conflicting_labels(subject: Subject) -> Iterator[Finding]:
 
 
 def same_label(hashes: UInt64[np.ndarray, " rows"], labels: Int32[np.ndarray, " rows"]) -> int:
-    """Rows that have both hash and label of an earlier one."""
+    """Number of rows with both the hash and the label of an earlier row."""
     order = np.lexsort((labels, hashes))
     return int((_equals_next(hashes[order]) & _equals_next(labels[order])).sum())
 
@@ -72,7 +72,7 @@ def conflicts_of(
     """True where another row has the same hash and another class."""
     if not len(hashes):
         return np.zeros(0, bool)
-    # Few 64-bit arrays are used here: at ten million rows each takes 80 MB.
+    # 64-bit arrays are used sparingly: each takes 80 MB at ten million rows.
     order = np.lexsort((class_ids, hashes))
     is_same = _equals_next(hashes[order])
     group = np.zeros(len(hashes), np.int32)

@@ -17,7 +17,7 @@ from wirebert.data.checks.profile import ColumnProfile
 from wirebert.data.schema.schema import ColumnKind
 
 MISSING_WARNING_FRACTION = 0.5
-"""Above this fraction of missing values the finding is a warning, below it is information."""
+"""Above this fraction of missing values, the finding is a warning; below, it is informational."""
 NEARLY = 0.999
 """A column is nearly constant if at least this fraction of rows has one value."""
 NEVER_NEGATIVE = frozenset(
@@ -118,7 +118,7 @@ def mixed_types(subject: Subject) -> Iterator[Finding]:
         is_number = pc.match_substring_regex(values, NUMBER_TEXT)
         fraction = np.asarray(is_number, bool).sum() / max(1, len(values))
         if 0.02 < fraction < 0.98:
-            word, numeral = (values.filter(chosen)[0].as_py() for chosen in (pc.invert(is_number), is_number))
+            word, numeral = (values.filter(mask)[0].as_py() for mask in (pc.invert(is_number), is_number))
             yield Finding(
                 code="mixed_types",
                 severity="info",
@@ -177,13 +177,13 @@ def negative_values(subject: Subject) -> Iterator[Finding]:
                 count=column.num_negative,
                 example=f"{column.minimum:g}",
                 message=f"column {column.name!r} is negative in "
-                f"{format_row_count(column.num_negative, column.num_rows)} (down to {column.minimum:g}), "
-                "but counts and durations cannot be negative; check for overflow or for a marker such as -1",
+                f"{format_row_count(column.num_negative, column.num_rows)} (down to {column.minimum:g}), but "
+                "counts and durations cannot be negative; check for overflow or for a marker such as -1",
             )
 
 
 def _is_never_negative(column: ColumnProfile) -> bool:
-    """By its kind, or by a word of its name as in `FlowDuration` and `dst_pkts`."""
+    """Whether the kind, or a word of the name as in `FlowDuration`, rules out negative values."""
     words = re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column.name).lower())
     kinds = (ColumnKind.COUNT, ColumnKind.DURATION, ColumnKind.PORT)
     return column.kind in kinds or not NEVER_NEGATIVE.isdisjoint(words)
