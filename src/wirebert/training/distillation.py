@@ -64,14 +64,12 @@ class DistillationConfig:
         if self.augmentation_factor and not self.teacher:
             raise ConfigError(
                 "distillation.augmentation_factor needs a teacher, whose predictions synthetic flows are "
-                "trained on; set "
-                "distillation.teacher to gbdt, text_svm or a model folder"
+                "trained on; set distillation.teacher to gbdt, text_svm or a model folder"
             )
         if self.unlabelled and self.model_folder is None:
             raise ConfigError(
                 "distillation.unlabelled needs a trained teacher, whose predictions these flows are trained "
-                "on; set "
-                f"distillation.teacher to a model folder, got {self.teacher!r}"
+                f"on; set distillation.teacher to a model folder, got {self.teacher!r}"
             )
 
     @property
@@ -82,7 +80,7 @@ class DistillationConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SoftTargets:
-    """The teacher's log-probabilities of the training flows, and the weight of the distillation loss."""
+    """The teacher's log-probabilities for the training flows, and the weight of the distillation loss."""
 
     log_probabilities: Float32[np.ndarray, "N C"]
     temperature: float
@@ -91,7 +89,7 @@ class SoftTargets:
     """File of the log-probabilities, if they are on disk."""
 
     def to_be_sent(self) -> "SoftTargets":
-        """The same without the array, which another process reads from the path."""
+        """A copy without the array, which another process reads from the path."""
         assert self.path is not None, "shared soft targets are on disk"
         return replace(self, log_probabilities=self.log_probabilities[:0], path=self.path.absolute())
 
@@ -119,8 +117,8 @@ class SoftTargets:
             reduction="none",
             log_target=True,
         ).sum(dim=1)
-        own_B = self.teacher_weight * objective.class_weights[class_ids.clamp(min=0)]
-        weight_B = torch.where(is_labelled, own_B, (class_ids == UNLABELLED).float())
+        labelled_B = self.teacher_weight * objective.class_weights[class_ids.clamp(min=0)]
+        weight_B = torch.where(is_labelled, labelled_B, (class_ids == UNLABELLED).float())
         return (1 - self.teacher_weight) * hard + self.temperature**2 * (weight_B * divergence_B).sum()
 
 
