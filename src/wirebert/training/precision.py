@@ -90,7 +90,7 @@ def deterministic_algorithms(is_asked: bool) -> Generator[None]:
         if "use_deterministic_algorithms" not in str(error):
             raise
         raise ConfigError(
-            "training.deterministic=true: an operation has no deterministic kernel "
+            "training.deterministic: an operation has no deterministic kernel "
             f"({str(error).splitlines()[0]}); set model.attention=math, or training.deterministic=false"
         ) from error
     finally:
