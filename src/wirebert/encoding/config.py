@@ -56,8 +56,7 @@ class EncodingConfig:
             raise ConfigError(f"encoding.vocabulary must be compact or extend, got {self.vocabulary!r}")
         if self.vocabulary == "extend" and self.wordpieces is None:
             raise ConfigError(
-                "encoding.wordpieces must be a folder that holds vocab.txt or tokenizer.json, or a hub name, "
-                "when "
+                "encoding.wordpieces must be a folder with vocab.txt or tokenizer.json, or a hub name, when "
                 "encoding.vocabulary is extend, got None"
             )
         for network in self.networks:
