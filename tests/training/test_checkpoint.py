@@ -75,11 +75,11 @@ def test_all_damaged_is_an_error_that_names_the_folder(tmp_path: Path):
 def test_what_a_kill_left_half_written_is_no_checkpoint_and_goes_away(tmp_path: Path):
     folder = CheckpointFolder(tmp_path)
     folder.save(1, checkpoint(1.0))
-    (tmp_path / ".aside-2").mkdir()
-    (tmp_path / ".aside-2" / "tensors.safetensors").write_bytes(b"half")
+    (tmp_path / ".partial-2").mkdir()
+    (tmp_path / ".partial-2" / "tensors.safetensors").write_bytes(b"half")
     assert folder.steps() == [1]
     folder.save(3, checkpoint(3.0))
-    assert not list(tmp_path.glob(".aside*"))
+    assert not list(tmp_path.glob(".partial*"))
 
 
 def test_damaged_checkpoint_of_a_later_step_never_outlives_a_whole_one(tmp_path: Path):
@@ -125,7 +125,9 @@ def test_checkpoint_of_another_version_is_a_sentence_with_a_way_out(
     with monkeypatch.context() as patch:
         patch.setattr("wirebert.training.checkpoint.VERSION", 1)
         folder.save(1, checkpoint(1.0))
-    with pytest.raises(RunError, match=r"version 4, found 1; finish the run with the wirebert that began it"):
+    with pytest.raises(
+        RunError, match=r"version 4, found 1; finish the run with the wirebert that started it"
+    ):
         folder.newest(no_warning)
 
 

@@ -75,7 +75,7 @@ class CheckpointFolder:
 
     def _write(self, partial: Path, step: int, checkpoint: Checkpoint) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        self._clear_aside()
+        self._clear_partial()
         partial.mkdir()
         save_file(checkpoint.tensors, partial / TENSORS)
         body = checkpoint.scalars | {
@@ -104,7 +104,7 @@ class CheckpointFolder:
         self.place(step).rename(partial)
         shutil.rmtree(partial)
 
-    def _clear_aside(self) -> None:
+    def _clear_partial(self) -> None:
         for leftover in self.path.glob(f"{PARTIAL}*"):
             shutil.rmtree(leftover)
 
