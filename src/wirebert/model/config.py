@@ -26,46 +26,44 @@ class ModelConfig:
     """Which DistilBERT to train and where it starts."""
 
     size: str = "base"
-    """`base` (6 layers, 768 wide, 12 heads), `mini` (2, 128, 4), or the path of a DistilBERT
-    `config.json`."""
+    """`base` (6 layers, width 768, 12 heads), `mini` (2, 128, 4), or a path to a DistilBERT `config.json`."""
 
     dim: int | None = None
-    """Width of a token's hidden state, a multiple of num_heads; None: as the size says."""
+    """Width of a token's hidden state, a multiple of num_heads; none: set by size."""
 
     num_layers: int | None = None
-    """Transformer blocks, at least 1; None: as the size says."""
+    """Transformer blocks, at least 1; none: set by size."""
 
     num_heads: int | None = None
-    """Attention heads per block, at least 1; None: as the size says."""
+    """Attention heads per block, at least 1; none: set by size."""
 
     hidden_dim: int | None = None
-    """Inner width of a block's feed-forward network, at least 1; None: as the size says."""
+    """Inner width of a block's feed-forward network, at least 1; none: set by size."""
 
     dropout: float | None = None
-    """Share of hidden values dropped in training, in [0, 1); None: as the size says (0.1)."""
+    """Dropout rate of hidden values, in [0, 1); none: set by size (0.1)."""
 
     attention_dropout: float | None = None
-    """Share of attention weights dropped in training, in [0, 1); None: as the size says (0.1)."""
+    """Dropout rate of attention weights, in [0, 1); none: set by size (0.1)."""
 
     head_dropout: float | None = None
-    """Share of values dropped before the classifier in training, in [0, 1); None: as the size says (0.2)."""
+    """Dropout rate before the classifier, in [0, 1); none: set by size (0.2)."""
 
     max_positions: int | None = None
-    """Longest row in tokens, at least 1; None: as the size says (512)."""
+    """Longest row in tokens, at least 1; none: set by size (512)."""
 
     init_from: str = "scratch"
-    """`scratch`, a folder with `config.json` and `model.safetensors`, or a model name on the Hugging Face
-    hub."""
+    """`scratch`, a folder with `config.json` and `model.safetensors`, or a name on the Hugging Face hub."""
 
     attention: AttentionKernel = "auto"
-    """How attention is computed; the results are the same to rounding. On a CPU all but `math` are `sdpa`."""
+    """Attention kernel; results are equal up to rounding. On a CPU all except `math` are `sdpa`."""
 
     attention_pattern: str = FULL
     """Which tokens see each other: `full`, `columns` (of one group in the schema), `window:REACH`, or
     `package.module:function`. Other than full, stock `transformers` cannot compute it."""
 
     gradient_checkpointing: bool = False
-    """Compute each block a second time in the backward pass instead of keeping its activations."""
+    """Recompute each block in the backward pass instead of storing its activations: less memory, slower."""
 
     def __post_init__(self) -> None:
         for name in ("dim", "num_layers", "num_heads", "hidden_dim", "max_positions"):

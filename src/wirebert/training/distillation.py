@@ -35,8 +35,7 @@ class DistillationConfig:
     only."""
 
     gbdt_class_weights: Literal["none", "balanced", "sqrt"] = "balanced"
-    """Class weights for fitting the teacher gbdt: equal, by inverse class frequency, or by its square
-    root."""
+    """Class weights for fitting the teacher gbdt: equal, by inverse frequency, or by its square root."""
 
     augmentation_factor: float = 0.0
     """Synthetic flows per training flow, at least 0: each mixes columns and text of several training flows;
@@ -49,8 +48,7 @@ class DistillationConfig:
     """Softmax temperature of the distillation loss, for teacher and student, above 0."""
 
     teacher_weight: float = 0.5
-    """Weight of the distillation loss for a labelled flow, in [0, 1]; an unlabelled flow has this loss
-    only."""
+    """Weight of the distillation loss for labelled flows, in [0, 1]; unlabelled flows have only this loss."""
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
