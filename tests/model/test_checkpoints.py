@@ -296,7 +296,7 @@ def test_a_hub_name_without_network_gives_one_sentence_and_the_way_out(monkeypat
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(
-        CheckpointError, match=r"\(no connection\); without a network give a folder"
+        CheckpointError, match=r"\(no connection\); without a network pass a folder"
     ) as caught:
         read_pretrained("distilbert-base-uncased")
     assert "\n" not in str(caught.value)

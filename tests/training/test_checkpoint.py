@@ -125,7 +125,9 @@ def test_checkpoint_of_another_version_is_a_sentence_with_a_way_out(
     with monkeypatch.context() as patch:
         patch.setattr("wirebert.training.checkpoint.VERSION", 1)
         folder.save(1, checkpoint(1.0))
-    with pytest.raises(RunError, match=r"version 4, found 1; finish the run with the wirebert that began it"):
+    with pytest.raises(
+        RunError, match=r"version 4, found 1; finish the run with the wirebert that started it"
+    ):
         folder.newest(no_warning)
 
 

@@ -1,13 +1,13 @@
-"""Rows that never were: each a training row some of whose columns come from other training rows.
+"""Synthetic rows by column mixing: training rows with some columns taken from other training rows.
 
-A teacher that is asked about them shows what it makes of traffic that is unlike all training flows; a student
-that learns from the training rows alone does not get to see that.
+The teacher's predictions for them show the student how the teacher classifies traffic unlike any training
+flow.
 
 Source: Bucila, Caruana and Niculescu-Mizil, "Model Compression", KDD 2006, section 4.
 
-NOTE[DIFF]: the paper mixes a row with its nearest neighbour, each column with the same chance. Here every
-column comes from a row of its own, drawn from all, and the chance is drawn anew for each row, evenly in [0,
-1]. Of a text column it is the tail of the text that does, cut anywhere.
+NOTE[DIFF]: the paper mixes a row with its nearest neighbour, with one probability for all rows. Here each
+mixed column comes from another random row, and each row draws its probability uniformly from [0, 1]. In a
+text column only the tail of the text is replaced, from a random position on.
 """
 
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 BLOCK_ROWS: Final = 65_536
 
 MAX_SOURCES: Final = 200_000
-"""Maximum rows that columns are taken from, which bounds the memory."""
+"""Maximum number of source rows, which bounds the memory."""
 
 
 def augment_rows(
     tokenizer: FlowTokenizer, flows: EncodedFlows, num_rows: int, seed: int
 ) -> Iterator[JaggedRows]:
-    """`num_rows` rows block by block, the same for the same seed."""
+    """Yield `num_rows` synthetic rows in blocks; the same seed gives the same rows."""
     random = np.random.default_rng(seed)
     chosen = np.arange(len(flows))
     if len(flows) > MAX_SOURCES:
@@ -42,13 +42,13 @@ def augment_rows(
     default_ids = tokenizer.default_ids[:num_features]
     for first in range(0, num_rows, BLOCK_ROWS):
         size = min(BLOCK_ROWS, num_rows - first)
-        own = random.integers(0, len(ids), size)
+        bases = random.integers(0, len(ids), size)
         features = np.empty((size, 1 + num_features), tokenizer.dtype)
         features[:, 0] = tokenizer.cls_id
         chance = random.random(size)
         for column in np.unique(columns):
             others = random.integers(0, len(ids), size)
-            rows = np.where(random.random(size) < chance, others, own)
+            rows = np.where(random.random(size) < chance, others, bases)
             slots = np.flatnonzero(columns == column)
             features[:, 1 + slots] = ids[rows[:, None], slots]
         is_written = None
@@ -59,14 +59,14 @@ def augment_rows(
         for column in texts:
             others = random.integers(0, len(ids), size)
             spliced = _spliced(
-                column, own, others, random.random(size) < chance, tokenizer.text_budget, random
+                column, bases, others, random.random(size) < chance, tokenizer.text_budget, random
             )
             cells.append(TextCells(spliced, np.arange(size)))
         yield join_rows(features, is_written, cells, 0)
 
 
 def _texts(tokenizer: FlowTokenizer, rows: JaggedRows) -> list[JaggedRows]:
-    """What each row holds in each text column: the column's token, and the pieces that follow it."""
+    """Each text column's tokens in each row: the `column:` token and its pieces."""
     num_features = len(tokenizer.slots) - len(tokenizer.text_columns)
     slots = tokenizer.token_slots[rows.ids]
     row_of = np.repeat(np.arange(len(rows)), np.diff(rows.offsets))
@@ -74,33 +74,32 @@ def _texts(tokenizer: FlowTokenizer, rows: JaggedRows) -> list[JaggedRows]:
     lengths = np.diff(np.append(heads, len(slots)))
     # Texts come last in a row, in the order of their columns.
     lengths = np.minimum(lengths, rows.offsets[1:][row_of[heads]] - heads)
-    found: list[JaggedRows] = []
+    columns: list[JaggedRows] = []
     for slot in range(num_features, len(tokenizer.slots)):
-        is_own = slots[heads] == slot
+        is_column = slots[heads] == slot
         num_tokens = np.zeros(len(rows), np.int64)  # a row may leave its text out
-        num_tokens[row_of[heads[is_own]]] = lengths[is_own]
+        num_tokens[row_of[heads[is_column]]] = lengths[is_column]
         offsets = np.concatenate([[0], np.cumsum(num_tokens)])
-        found.append(JaggedRows(rows.ids[ranges(heads[is_own], lengths[is_own])], offsets))
-    return found
+        columns.append(JaggedRows(rows.ids[ranges(heads[is_column], lengths[is_column])], offsets))
+    return columns
 
 
 def _spliced(
     texts: JaggedRows,
-    own: Int64[np.ndarray, " rows"],
+    bases: Int64[np.ndarray, " rows"],
     others: Int64[np.ndarray, " rows"],
     is_mixed: Bool[np.ndarray, " rows"],
     budget: int,
     random: np.random.Generator,
 ) -> JaggedRows:
-    """Each row's text; where it is mixed, the head of that and the tail of another one, of `budget` pieces at
-    most."""
+    """Each row's text; if mixed, its head and the tail of another text, at most `budget` pieces."""
     num_pieces = (texts.lengths - 1).clip(0)
-    is_cut = is_mixed & (num_pieces[own] > 0)
-    head = 1 + np.floor(random.random(len(own)) * num_pieces[own]).astype(np.int64)
-    tail = np.floor(random.random(len(own)) * (num_pieces[others] + 1)).astype(np.int64)
+    is_cut = is_mixed & (num_pieces[bases] > 0)
+    head = 1 + np.floor(random.random(len(bases)) * num_pieces[bases]).astype(np.int64)
+    tail = np.floor(random.random(len(bases)) * (num_pieces[others] + 1)).astype(np.int64)
     tail = np.where(is_cut, np.minimum(tail, budget - head), 0)
-    head = np.where(is_cut, 1 + head, texts.lengths[own])  # with the column's token
+    head = np.where(is_cut, 1 + head, texts.lengths[bases])  # with the column's token
     starts, ends = texts.offsets[:-1], texts.offsets[1:]
-    parts = np.stack([starts[own], ends[others] - tail], axis=1), np.stack([head, tail], axis=1)
+    parts = np.stack([starts[bases], ends[others] - tail], axis=1), np.stack([head, tail], axis=1)
     flat = texts.ids[ranges(parts[0].reshape(-1), parts[1].reshape(-1))]
     return JaggedRows(flat, np.concatenate([[0], np.cumsum(head + tail)]))

@@ -1,4 +1,4 @@
-"""Categories -> tokens: the known ones, the rare ones, and those never seen."""
+"""Categories -> tokens: one per known value, `<rare>` for rare ones, `<unseen>` for new ones."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,7 @@ _RARE_PER_KNOWN = 10
 class ValueCounts:
     """How often each text occurs in training, in bounded memory.
 
-    Beyond `max_distinct` values the less frequent half is forgotten; what is then frequent stays exact
-    enough.
+    Beyond `max_distinct` values the less frequent half is dropped; frequent values stay accurate enough.
     """
 
     max_distinct: int = 500_000
@@ -41,8 +40,7 @@ class ValueCounts:
 
 
 def most_frequent(counts: Mapping[str, int], limit: int) -> list[tuple[str, int]]:
-    """The `limit` most frequent values with their counts; ties go by name, so the order of reading does not
-    matter.
+    """The `limit` most frequent values with their counts; ties are sorted by name, not by order of reading.
 
     >>> most_frequent({"udp": 2, "tcp": 5, "icmp": 2}, limit=2)
     [('tcp', 5), ('icmp', 2)]
@@ -52,20 +50,18 @@ def most_frequent(counts: Mapping[str, int], limit: int) -> list[tuple[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class CategoryEncoder:
-    """Tokens of a categorical column: known values, `<rare>` for known-but-rare ones, `<unseen>` for the
-    rest."""
+    """Tokens of a categorical column: known values, `<rare>` for rare ones, `<unseen>` for the rest."""
 
     column: str
     known: tuple[str, ...]
-    """Values with a token of their own, most frequent first."""
+    """Values with a token each, most frequent first."""
     rare: tuple[str, ...]
-    """Values that training showed, too seldom for a token of their own."""
+    """Values in training that are too rare for a token each."""
     default: int
 
     @classmethod
     def fit(cls, column: str, counts: ValueCounts, max_categories: int) -> "CategoryEncoder":
-        """The encoder for what was counted; the next ten times `max_categories` values are remembered as
-        rare."""
+        """The encoder for these counts; after the known values, ten times as many are stored as rare."""
         ranked = most_frequent(counts.counts_, max_categories * (1 + _RARE_PER_KNOWN))
         names = [name for name, _ in ranked]
         is_missing_usual = not ranked or counts.num_missing_ > ranked[0][1]
@@ -78,7 +74,7 @@ class CategoryEncoder:
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """One slot: marks, then the known values."""
+        """One slot: special states, then the known values."""
         return (
             Slot(
                 name=self.column, special_states=CATEGORICAL_STATES, values=self.known, default=self.default
@@ -86,15 +82,15 @@ class CategoryEncoder:
         )
 
     @cached_property
-    def _seen(self) -> pa.Array:
+    def _training_values(self) -> pa.Array:
         return pa.array([*self.known, *self.rare], pa.string())
 
     def encode(self, values: pa.Array) -> Int[np.ndarray, "values 1"]:
         """Token of each value; null is missing."""
         if len(values) == 0:
             return np.empty((0, 1), np.int32)
-        found = pc.index_in(values.cast(pa.string()), value_set=self._seen)
-        index = found.fill_null(-1).to_numpy(zero_copy_only=False)
+        positions = pc.index_in(values.cast(pa.string()), value_set=self._training_values)
+        index = positions.fill_null(-1).to_numpy(zero_copy_only=False)
         tokens = np.where(index < len(self.known), index + len(CATEGORICAL_STATES), _RARE)
         tokens[index < 0] = UNSEEN
         if values.null_count:

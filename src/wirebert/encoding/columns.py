@@ -1,8 +1,6 @@
-"""One fitted encoder per kind of column, and the counting that they are fitted from.
+"""Column encoders and subwords, fitted on training tables in one pass and bounded memory.
 
-Work is done once per distinct value and then gathered: a dictionary column is encoded through its dictionary.
-
-Training tables -> fitted column encoders and text pieces, in one pass and bounded memory.
+Each distinct value is encoded once: a dictionary column is encoded through its dictionary.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,8 +23,7 @@ from wirebert.encoding.wordpieces import read_wordpieces
 
 @runtime_checkable
 class ColumnEncoder(Protocol):
-    """What a fitted column encoder offers. To add a kind: write a class, list it in `ENCODERS` and
-    `fit_encoder`."""
+    """A fitted column encoder. To add a kind: write a class, list it in `ENCODERS` and `fit_encoder`."""
 
     @property
     def column(self) -> str:
@@ -35,11 +32,11 @@ class ColumnEncoder(Protocol):
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """The feature positions that the column fills, with their tokens."""
+        """The column's feature positions, with their tokens."""
         ...
 
     def encode(self, values: pa.Array) -> Int[np.ndarray, "values slots"]:
-        """Token of each value in each slot, counted within the slot; null is token 0, `<missing>`."""
+        """Token of each value in each slot, relative to the slot; null is token 0, `<missing>`."""
         ...
 
 
@@ -69,7 +66,7 @@ def fit_encoder(
     max_categories: int,
     networks: tuple[str, ...],
 ) -> ColumnEncoder:
-    """The encoder of a column's kind, fitted on what was counted."""
+    """The encoder of a column's kind, fitted on the counts."""
     if isinstance(counts, NumberCounts):
         if column.kind is ColumnKind.PORT:
             return PortEncoder.fit(column.name, counts)
@@ -82,7 +79,7 @@ def fit_encoder(
 
 
 def encoder_to_dict(encoder: ColumnEncoder) -> dict[str, Any]:
-    """An encoder as plain values; floats survive JSON exactly."""
+    """An encoder as plain values for JSON; floats are exact."""
     name = next(name for name, kind in ENCODERS.items() if isinstance(encoder, kind))
     return {"kind": name, **asdict(encoder)}  # pyright: ignore[reportArgumentType]  # all encoders are dataclasses
 
@@ -94,31 +91,30 @@ def encoder_from_dict(state: Mapping[str, Any]) -> ColumnEncoder:
 
 
 def _frozen(value: object) -> object:
-    """JSON knows lists, encoders hold tuples."""
+    """The value with lists, as JSON has them, turned into tuples."""
     return tuple(cast(list[object], value)) if isinstance(value, list) else value
 
 
 class DistinctValues(NamedTuple):
-    """Part of a column as its distinct values and, per row, which of them it holds."""
+    """Part of a column: its distinct values and each row's index among them."""
 
     values: pa.Array
     codes: Int[np.ndarray, " rows"] | None
-    """Position in `values`; `len(values)` for a null. None: row i holds value i (not worth finding the
-    distinct)."""
+    """Index of each row in `values`, `len(values)` for a null. None: row i holds value i."""
     num_rows: int
 
 
 def distinct(column: pa.ChunkedArray) -> Iterator[DistinctValues]:
-    """A column part by part (as it is chunked), each through its distinct values.
+    """The distinct values of a column, chunk by chunk.
 
-    Plain numbers are passed on as they are, since searching a sorted list beats hashing each number.
+    Plain numbers are passed through, since searching a sorted list is faster than hashing each number.
     """
     for chunk in column.chunks:
         if pa.types.is_floating(chunk.type):
             yield DistinctValues(chunk, None, len(chunk))
             continue
         coded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
-        if coded.dictionary.null_count:  # a null as a dictionary value: write it as every other null
+        if coded.dictionary.null_count:  # a null among the dictionary values
             coded = coded.dictionary_decode().dictionary_encode()
         codes = coded.indices
         if codes.null_count:
@@ -142,16 +138,16 @@ def count_values(column: pa.ChunkedArray, counts: ColumnCounts) -> None:
 
 
 Blocks = Iterable[pa.Table] | Callable[[], Iterable[pa.Table]]
-"""Typed tables, or something to call for them."""
+"""Typed tables, or a function that returns them."""
 
 
 class FittedColumns(NamedTuple):
-    """What is learned from training rows."""
+    """Everything fitted on training rows."""
 
     encoders: tuple[ColumnEncoder, ...]
-    """One per feature column that is not text, in schema order."""
+    """One per feature column other than text, in schema order."""
     subwords: Subwords | None
-    """Sub-words; None where there is nothing to cut."""
+    """Subwords; None without text columns in a compact vocabulary."""
 
 
 def fit_columns(features: tuple[Column, ...], blocks: Blocks, config: EncodingConfig) -> FittedColumns:

@@ -1,8 +1,7 @@
-"""Columns made of two others (`FlowSchema.combinations`), computed for the encoder: they are features like
-any."""
+"""Columns computed from two others (`FlowSchema.combinations`); the encoder treats them as features."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
-# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+# (Arrow arrays are generic only in the type stubs: the classes take no arguments at run time.)
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -30,18 +29,18 @@ def all_features(schema: FlowSchema) -> tuple[Column, ...]:
 
 
 def combined_blocks(blocks: Blocks, combinations: Sequence[Combination]) -> Blocks:
-    """The blocks with their combinations."""
+    """The blocks with a column for each combination."""
     return partial(_combined, blocks, combinations) if combinations else blocks
 
 
 def _combined(blocks: Blocks, combinations: Sequence[Combination]) -> Iterator[pa.Table]:
-    found: Iterable[pa.Table] = blocks() if callable(blocks) else blocks
-    for block in found:
+    tables: Iterable[pa.Table] = blocks() if callable(blocks) else blocks
+    for block in tables:
         yield combine(block, combinations)
 
 
 def combine(table: pa.Table, combinations: Sequence[Combination]) -> pa.Table:
-    """The table with a column for each combination of which it has both parts.
+    """The table with a column for each combination whose two columns it has.
 
     >>> ratio = Combination(name="bytes_per_packet", operation="ratio", columns=("bytes", "packets"))
     >>> table = pa.table({"bytes": [90.0, 5.0, None], "packets": [3.0, 0.0, 1.0]})
@@ -59,13 +58,13 @@ def combine(table: pa.Table, combinations: Sequence[Combination]) -> pa.Table:
 def absent_parts(
     is_absent: Mapping[str, Bool[np.ndarray, " rows"]], combinations: Sequence[Combination]
 ) -> dict[str, Bool[np.ndarray, " rows"]]:
-    """Rows in which a column is absent, for columns and combinations: one is absent where a part of it is."""
-    found = dict(is_absent)
+    """`is_absent` extended to combinations: a combination is absent where one of its columns is."""
+    extended = dict(is_absent)
     for combination in combinations:
         parts = [is_absent[column] for column in combination.columns if column in is_absent]
         if parts:
-            found[combination.name] = np.logical_or.reduce(parts)
-    return found
+            extended[combination.name] = np.logical_or.reduce(parts)
+    return extended
 
 
 def _made(combination: Combination, first: pa.ChunkedArray, second: pa.ChunkedArray) -> pa.Array:
@@ -87,7 +86,7 @@ def _numbers(column: pa.ChunkedArray) -> Float64[np.ndarray, " rows"]:
 
 
 def _pairs(first: pa.ChunkedArray, second: pa.ChunkedArray) -> pa.Array:
-    """Both values as one text; a missing one is empty, and where both are missing so is the pair."""
+    """Both values as one text; a missing value is empty, and the pair is null if both are missing."""
     (left, left_values), (right, right_values) = _codes(first), _codes(second)
     distinct, index = np.unique(left * (len(right_values) + 1) + right, return_inverse=True)
     texts: list[str | None] = []
@@ -101,8 +100,8 @@ def _pairs(first: pa.ChunkedArray, second: pa.ChunkedArray) -> pa.Array:
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[Int64[np.ndarray, " rows"], list[str | None]]:
-    """Place of each row's value among the distinct ones; null is behind the last."""
+    """Index of each row among the distinct values (null: one after the last), and these values."""
     encoded = dictionary_encode(column)
     values: list[str | None] = encoded.dictionary.to_pylist()
-    places = encoded.indices.cast(pa.int64()).fill_null(len(values))
-    return places.to_numpy(zero_copy_only=False), values
+    indices = encoded.indices.cast(pa.int64()).fill_null(len(values))
+    return indices.to_numpy(zero_copy_only=False), values

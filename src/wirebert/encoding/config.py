@@ -12,29 +12,25 @@ class EncodingConfig:
     """How flows become tokens."""
 
     num_bins: int = 64
-    """Quantile bins per numeric column, 1 to 255; columns of fewer distinct values have a bin for each."""
+    """Quantile bins per numeric column, 1 to 255; columns with fewer distinct values have a bin for each."""
 
     num_exact_values: int = 16
     """Most frequent values per numeric column that get a token each, if there are more values than bins."""
 
     max_categories: int = 1000
-    """Values per categorical column with a token each, at least 1; the next ten times as many share
-    `<rare>`."""
+    """Values per categorical column with a token each, at least 1; ten times as many more share `<rare>`."""
 
     omit_most_frequent: bool | None = None
-    """Whether rows omit features that hold their column's most frequent value; none: in tables without
-    text."""
+    """Omit features that have their column's most frequent value; none: only in tables without text."""
 
     vocabulary: Literal["compact", "extend"] = "compact"
-    """compact: feature tokens and subwords learned from the training data; extend: DistilBERT's WordPieces as
-    well."""
+    """compact: feature tokens and subwords learned in training; extend: also DistilBERT's WordPieces."""
 
     wordpieces: str | None = None
     """Folder with vocab.txt or tokenizer.json, or a name on the hub; required for extend, and only for it."""
 
     max_text_tokens: int = 64
-    """Subwords per text column and flow, at least 1; longer texts keep head (three quarters) and tail (a
-    quarter)."""
+    """Subwords per text column and flow, at least 1; longer texts keep their head (3/4) and tail (1/4)."""
 
     subword_vocab_size: int = 2000
     """Subwords learned for text columns, at least 256 (one per byte is always there); only for compact."""
@@ -56,8 +52,7 @@ class EncodingConfig:
             raise ConfigError(f"encoding.vocabulary must be compact or extend, got {self.vocabulary!r}")
         if self.vocabulary == "extend" and self.wordpieces is None:
             raise ConfigError(
-                "encoding.wordpieces must be a folder that holds vocab.txt or tokenizer.json, or a hub name, "
-                "when "
+                "encoding.wordpieces must be a folder with vocab.txt or tokenizer.json, or a hub name, when "
                 "encoding.vocabulary is extend, got None"
             )
         for network in self.networks:

@@ -11,9 +11,9 @@ MAX_LENGTH = 512
 
 
 def stock_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
-    """Canonical text -> ids: split on white space, look up, put `[CLS]` before it.
+    """Canonical text -> ids: split on white space, look up, put `[CLS]` first.
 
-    Only the special tokens hold brackets, so text between white space never contains one by accident.
+    Only special tokens contain brackets, so no other entry can contain a special token.
     """
     tokenizer = Tokenizer(models.WordLevel(vocab=dict(vocabulary.ids), unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -30,8 +30,8 @@ def stock_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
 def write_hugging_face(vocabulary: Vocabulary, folder: Path) -> None:
     """Write `tokenizer.json` and `tokenizer_config.json` into `folder`.
 
-    The class is named as it is: a `DistilBertTokenizer` would be rebuilt with WordPiece and know no fused
-    token.
+    The tokenizer class must not be `DistilBertTokenizer`, which would be rebuilt with WordPiece and split
+    feature tokens.
     """
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -1,13 +1,12 @@
-"""Encoded rows as a matrix with a column for each slot: what left-out values represent is put in again.
+"""Feature matrices for methods other than the model, from encoded rows or typed tables.
 
-Text is not in it: of a text column only its first token is, which says that there is text.
+Encoded rows become a matrix with a column for each slot, with left-out values restored. Of a text column only
+the first token is included, which shows whether there is text.
 
-Typed tables as the numbers that boosted trees eat.
-
-Numbers and ports stay numbers. Categories, booleans and flags become codes, by falling frequency in training;
-what training never showed has a code of its own (which scikit-learn takes for missing where it splits by
-set). Text becomes a few statistics: trees read no words, and a reader of the report should know. Addresses
-are left out, since their codes would be identities.
+Typed tables become numbers for boosted trees. Numbers and ports stay numbers. Categories, booleans and flags
+become codes, by falling frequency in training; unseen values share one code (which scikit-learn treats as
+missing where it splits by set). Text becomes a few statistics. Addresses are left out, since their codes
+would be identities.
 """
 
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ else:  # Arrow's own classes take no type arguments at run time; its stubs insis
 
 
 def slot_ids(tokenizer: FlowTokenizer, rows: TokenRows) -> Integer[np.ndarray, "rows slots"]:
-    """The token of each slot; that of the most frequent value where a row leaves it out."""
+    """The token of each slot; for a left-out slot, that of its most frequent value."""
     num_rows = len(rows.offsets) - 1
     matrix = np.tile(tokenizer.default_ids.astype(tokenizer.dtype), (num_rows, 1))
     ids = np.asarray(rows.ids)
@@ -45,14 +44,13 @@ def slot_ids(tokenizer: FlowTokenizer, rows: TokenRows) -> Integer[np.ndarray, "
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranks:
-    """Where a token stands among those of its slot, for methods that split columns."""
+    """The rank of each token within its slot, for methods that split columns."""
 
     tokenizer: FlowTokenizer
     of_token: Float64[np.ndarray, " tokens"]
-    """Numbers from low to high, <above> on top, other marks NaN; all tokens of other slots in the
-    vocabulary's order."""
+    """Numbers from low to high, <above> last, other special states NaN; other slots in vocabulary order."""
     is_ordered: Bool[np.ndarray, " slots"]
-    """Which slots hold numbers; the order of the others means nothing."""
+    """Which slots are numbers; the order of the other slots' ranks has no meaning."""
 
     @classmethod
     def of(cls, tokenizer: FlowTokenizer) -> "Ranks":
@@ -70,15 +68,15 @@ class Ranks:
         return cls(tokenizer, of_token, is_ordered)
 
     def matrix(self, rows: TokenRows) -> Float64[np.ndarray, "rows slots"]:
-        """The rank in each slot."""
+        """The rank of each row's token in each slot."""
         return self.of_token[slot_ids(self.tokenizer, rows)]
 
 
 LARGEST = 1e300
-"""Replaces infinity, which the trees' bins cannot hold."""
+"""Replaces infinity, which the trees cannot bin."""
 
 MAX_CATEGORIES = 254
-"""Categories that scikit-learn's trees can split by set, less one for the unseen."""
+"""Maximum categories that scikit-learn's trees can split by set, minus one for unseen values."""
 
 _CODED = frozenset({ColumnKind.CATEGORY, ColumnKind.BOOLEAN, ColumnKind.FLAGS})
 _BYTES_AT_ONCE = 4_000_000
@@ -86,7 +84,7 @@ _BYTES_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class ColumnUsage:
-    """How the columns of a schema reach the trees, for the report."""
+    """How the trees use the columns of a schema, for the report."""
 
     numbers: tuple[str, ...]
     codes: tuple[str, ...]
@@ -107,11 +105,10 @@ def column_usage(schema: FlowSchema) -> ColumnUsage:
 
 
 def extract_features(table: pa.Table, schema: FlowSchema) -> pa.Table:
-    """Everything that needs no fitting: plain numbers for numbers and texts, plain strings for what will be
-    coded.
+    """The part that needs no fitting: numbers for numbers and texts, strings for columns to be coded.
 
-    Feature columns that the table lacks are missing in every row, so that tables of several files fit
-    together.
+    Feature columns that the table lacks are null in every row, so that tables of several files have the same
+    columns.
     """
     use = column_usage(schema)
     columns: dict[str, AnyArray] = {}
@@ -129,14 +126,14 @@ def extract_features(table: pa.Table, schema: FlowSchema) -> pa.Table:
 
 @dataclass(frozen=True, slots=True)
 class FeatureEncoder:
-    """Measured tables to matrices, with the codes of the training rows."""
+    """Maps tables of `extract_features` to matrices, with the codes of the training rows."""
 
     known: tuple[tuple[str, AnyArray | None], ...]
     """Column -> its known values by falling frequency; None for numbers."""
 
     @staticmethod
     def fit(measured: pa.Table) -> "FeatureEncoder":
-        """Codes for the strings of these rows; columns without any value are left out."""
+        """Fit the codes on the strings of these rows; columns without any value are left out."""
         known: list[tuple[str, AnyArray | None]] = []
         for name in measured.column_names:
             column = measured.column(name)
@@ -147,13 +144,13 @@ class FeatureEncoder:
 
     @property
     def is_categorical(self) -> Bool[np.ndarray, " columns"]:
-        """Which columns are codes few enough for trees to split by set rather than by order."""
+        """Which columns have few enough codes for trees to split by set."""
         return np.array(
             [known is not None and len(known) <= MAX_CATEGORIES for _, known in self.known], dtype=bool
         )
 
     def matrix(self, measured: pa.Table) -> Float64[np.ndarray, "flows columns"]:
-        """One row per flow; NaN for missing values, one more than the last code for unseen ones."""
+        """One row per flow; NaN for missing values, one more than the last code for unseen values."""
         matrix = np.empty((measured.num_rows, len(self.known)))
         for position, (name, values) in enumerate(self.known):
             column = measured.column(name)
@@ -164,7 +161,7 @@ class FeatureEncoder:
 def text_statistics(texts: AnyChunkedArray) -> dict[str, Float64[np.ndarray, " flows"]]:
     """Length, shares of digits and punctuation, counts of percent signs and quotes, entropy in bits per byte.
 
-    Worked out once per distinct text; NaN where the text is missing.
+    Computed once per distinct text; NaN where the text is missing.
 
     >>> text_statistics(pa.chunked_array([["a=1'", None]]))["quotes"]
     array([ 1., nan])
@@ -208,8 +205,8 @@ def _entropy_of(texts: pa.StringArray, lengths: Int64[np.ndarray, " texts"]) -> 
     text_of_byte = np.repeat(np.arange(len(texts), dtype=np.int64), lengths)
     pairs, counts = np.unique(text_of_byte * 256 + np.frombuffer(joined, dtype=np.uint8), return_counts=True)
     text_of_pair = pairs // 256
-    share = counts / lengths[text_of_pair]
-    return np.bincount(text_of_pair, weights=-share * np.log2(share), minlength=len(texts)).astype(np.float64)
+    p = counts / lengths[text_of_pair]
+    return np.bincount(text_of_pair, weights=-p * np.log2(p), minlength=len(texts)).astype(np.float64)
 
 
 def _column(table: pa.Table, column: Column) -> AnyChunkedArray:
@@ -239,10 +236,10 @@ def _codes(column: AnyChunkedArray, known: AnyArray) -> Float64[np.ndarray, " fl
 
 
 def row_numbers(rows: Int64[np.ndarray, " rows"]) -> pa.Int64Array:
-    """Row numbers in the form that Arrow's `take` wants."""
+    """Row indices as an Arrow array for `take`."""
     return pa.array(rows, type=pa.int64())
 
 
 def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
-    """Measured tables under each other, in one piece."""
+    """The tables concatenated into contiguous columns."""
     return pa.concat_tables(tables).combine_chunks()

@@ -1,4 +1,4 @@
-"""Ports, addresses and TCP flags -> tokens: what they mean on a network, never who they are."""
+"""Ports, addresses and TCP flags -> tokens: their role in a network, never the identity of a host."""
 
 import re
 from collections import Counter
@@ -32,7 +32,7 @@ FLAG_BITS = ("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr")
 
 @dataclass(frozen=True, kw_only=True)
 class PortEncoder:
-    """Tokens of a port: the services that training showed, and the range for any other port."""
+    """Tokens of a port: its service if training has it, else its range."""
 
     column: str
     services: tuple[str, ...]
@@ -52,7 +52,7 @@ class PortEncoder:
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """One slot: marks, ranges, services."""
+        """One slot: special states, ranges, services."""
         ranges = tuple(name for name, _, _ in PORT_RANGES)
         return (
             Slot(
@@ -75,7 +75,7 @@ class PortEncoder:
         return tokens
 
     def encode(self, values: pa.Array) -> Int[np.ndarray, "values 1"]:
-        """Token of each port; what is no port (fractions, negative or too large) is unseen."""
+        """Token of each port; an invalid port (fraction, negative or too large) is unseen."""
         numbers = np.asarray(values.to_numpy(zero_copy_only=False), np.float64)
         is_port = (numbers >= 0) & (numbers < 1 << 16) & (np.floor(numbers) == numbers)
         ports = np.where(is_port, numbers, 0).astype(np.int32)
@@ -94,7 +94,7 @@ def _tokens_of(
 
 @dataclass(frozen=True, kw_only=True)
 class AddressEncoder:
-    """Tokens of an address: its scope, or inside and outside when the user's networks are known."""
+    """Tokens of an address: its scope, or inside and outside if the user's networks are set."""
 
     column: str
     networks: tuple[str, ...]
@@ -114,7 +114,7 @@ class AddressEncoder:
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """One slot: marks, then scopes."""
+        """One slot: special states, then scopes."""
         return (
             Slot(
                 name=self.column, special_states=NETWORK_STATES, values=ADDRESS_SCOPES, default=self.default
@@ -130,7 +130,7 @@ class AddressEncoder:
         return UNSEEN if scope is None else len(NETWORK_STATES) + ADDRESS_SCOPES.index(scope)
 
     def encode(self, values: pa.Array) -> Int[np.ndarray, "values 1"]:
-        """Token of each address; what is no address is unseen."""
+        """Token of each address; an invalid address is unseen."""
         tokens = _tokens_of(values, self._token)
         return np.where(tokens < 0, MISSING, tokens).astype(np.int32)[:, None]
 
@@ -140,7 +140,7 @@ _BROADCAST = IPv4Address("255.255.255.255")
 
 
 def address_scope(text: str, inside: Iterable[IPv4Network | IPv6Network] = ()) -> str | None:
-    """What kind of address `text` is; None when it is none.
+    """The scope of the address `text`; None if it is not an address.
 
     >>> address_scope("10.0.0.7"), address_scope("2606:4700::1111"), address_scope("localhost")
     ('private', 'public', None)
@@ -186,14 +186,13 @@ def _unicast_scope(address: IPv4Address | IPv6Address, *, has_networks: bool) ->
 
 @dataclass(frozen=True, kw_only=True)
 class FlagsEncoder:
-    """Tokens of TCP flags: one slot per bit, so that a combination never seen is still made of known
-    parts."""
+    """Tokens of TCP flags: one slot per bit, so that a new combination consists of known tokens."""
 
     column: str
     is_hex: bool
-    """Whether two bare digits are hexadecimal (`1b`, `02`), as some sensors write them."""
+    """Whether two digits without prefix are hexadecimal (`1b`, `02`), as some sensors write them."""
     defaults: tuple[int, ...]
-    """Usual token of each bit."""
+    """Most frequent token of each bit."""
 
     @classmethod
     def fit(cls, column: str, counts: ValueCounts) -> "FlagsEncoder":
@@ -210,7 +209,7 @@ class FlagsEncoder:
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """One slot per bit: marks, 0, 1."""
+        """One slot per bit: special states, 0, 1."""
         return tuple(
             Slot(
                 name=f"{self.column}.{bit}", special_states=NETWORK_STATES, values=("0", "1"), default=default
@@ -223,7 +222,7 @@ class FlagsEncoder:
         return -2 if bits is None else bits
 
     def encode(self, values: pa.Array) -> Int[np.ndarray, "values slots"]:
-        """Token of each bit; text that names no flags is unseen in every slot."""
+        """Token of each bit; text without valid flags is unseen in every slot."""
         bits = _tokens_of(values, self._bits)[:, None]
         tokens = len(NETWORK_STATES) + (bits >> np.arange(len(FLAG_BITS), dtype=np.int32) & 1)
         tokens[bits[:, 0] == -1] = MISSING
@@ -234,11 +233,11 @@ class FlagsEncoder:
 _FLAG_LETTERS = {letter: 1 << bit for bit, letter in enumerate("FSRPAUEC")} | {"W": 1 << 7}
 _FLAG_NAMES = {name.upper(): 1 << bit for bit, name in enumerate(FLAG_BITS)} | {"NONE": 0, "NULL": 0}
 _HEX_PAIR = re.compile(r"[0-9a-f]{2}")
-_NUM_FLAG_VALUES = 1 << 12  # the header's twelve flag bits; those above the eighth are reserved
+_NUM_FLAG_VALUES = 1 << 12  # the header has twelve flag bits; the upper four are reserved
 
 
 def _looks_hexadecimal(values: Iterable[str]) -> bool:
-    """Whether all values are two hexadecimal digits and some could not be decimal."""
+    """Whether all values are two hexadecimal digits and some are not decimal."""
     texts = list(values)
     return all(_HEX_PAIR.fullmatch(value) for value in texts) and any(
         not value.isdecimal() or value.startswith("0") for value in texts
@@ -246,16 +245,16 @@ def _looks_hexadecimal(values: Iterable[str]) -> bool:
 
 
 def read_flags(text: str, *, is_hex: bool = False) -> int | None:
-    """The flag bits that `text` names; None when it names none.
+    """The flag bits in `text`; None if it has no valid flags.
 
     >>> [read_flags(text) for text in (".AP.SF", "SYN|ACK", "0x1b", "27", "SAPF", "what?")]
     [27, 18, 27, 27, 27, None]
     """
     if is_hex and _HEX_PAIR.fullmatch(text):
         return int(text, 16)
-    number = _read_integer(text)
-    if number is not None:
-        return number if 0 <= number < _NUM_FLAG_VALUES else None
+    bits = _read_integer(text)
+    if bits is not None:
+        return bits if 0 <= bits < _NUM_FLAG_VALUES else None
     names = [name for name in re.split(r"[|,;+ /&_-]+", text.upper()) if name]
     if names and all(name in _FLAG_NAMES for name in names):
         return _union(_FLAG_NAMES[name] for name in names)

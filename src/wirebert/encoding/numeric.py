@@ -12,22 +12,20 @@ from wirebert.data.hashing import finalize
 from wirebert.encoding.vocabulary import MISSING, UNSEEN, Slot
 
 NUMERIC_STATES = ("<missing>", "<above>", "<absent>", "<negative>", "<infinite>", "<below>")
-"""For a number, the unseen value is above all that training showed; `<below>` is rarer, `<negative>` is a
-case apart."""
+"""`<above>` (above all training values) is the unseen state of a number; `<below>` is rarer."""
 
 _NEGATIVE, _INFINITE, _BELOW = 3, 4, 5
 _NUM_FREQUENT = 1024
 _FEWEST_SHARE = 0.001
-"""Of the values, the share that one value has to hold to be frequent."""
+"""Fraction of all values from which on a value counts as frequent."""
 
 
 @dataclass(slots=True)
 class NumberCounts:
     """How often each number occurs in training, in bounded memory.
 
-    Up to `max_distinct` values all are kept. Beyond, a value stays when its hash is among the lowest, which
-    is a uniform sample of the distinct values that does not depend on their order; the most frequent values
-    stay as well.
+    All values are kept, up to `max_distinct`. Beyond that the values with the lowest hashes stay, which are a
+    uniform sample of the distinct values in any order of reading, and the most frequent values.
     """
 
     max_distinct: int = 200_000
@@ -36,11 +34,11 @@ class NumberCounts:
     num_missing_: int = 0
     num_infinite_: int = 0
     num_values_: int = 0
-    """Finite ones, those that are not kept included."""
+    """Number of finite values, including those that were dropped."""
     low_: float = np.inf
     high_: float = -np.inf
     hash_limit_: int = (1 << 64) - 1
-    """Values hashed at or below it are the sample."""
+    """Values with a hash at or below this limit are the sample."""
 
     def add(self, values: Float[np.ndarray, " values"], counts: Int[np.ndarray, " values"]) -> None:
         """Count `values`, each as often as `counts` says; NaN is missing."""
@@ -71,16 +69,15 @@ class NumberCounts:
 
     @property
     def sample(self) -> Float[np.ndarray, " sampled"]:
-        """Distinct values, sorted: all of them, or a uniform sample where there were too many."""
+        """Distinct values, sorted: all of them, or a uniform sample if there are too many."""
         return self.values_[finalize(self.values_.view(np.uint64)) <= np.uint64(self.hash_limit_)]
 
 
 def bin_starts(values: Float[np.ndarray, " distinct"], num_bins: int) -> Float[np.ndarray, " bins"]:
-    """Where each of at most `num_bins` bins starts, so that all hold about as many of the sorted distinct
-    `values`.
+    """The starts of at most `num_bins` bins with about equally many of the sorted distinct `values`.
 
-    A bin starts half-way between its lowest value and the highest of the bin before; the first starts at its
-    lowest.
+    A bin starts half-way between its lowest value and the highest value of the bin before; the first bin
+    starts at its lowest value.
 
     >>> bin_starts(np.array([1.0, 2.0, 10.0, 20.0]), num_bins=2)
     array([1., 6.])
@@ -97,13 +94,13 @@ def bin_starts(values: Float[np.ndarray, " distinct"], num_bins: int) -> Float[n
 
 
 def _frequent(counts: NumberCounts, most: int) -> Float[np.ndarray, " frequent"]:
-    """At most `most` values that hold a share worth a token, the most frequent first."""
+    """At most `most` values frequent enough for a token each, the most frequent first."""
     order = np.argsort(-counts.counts_, kind="stable")[:most]
     return counts.values_[order[counts.counts_[order] >= _FEWEST_SHARE * counts.num_values_]]
 
 
 def write_number(value: float) -> str:
-    """The shortest text that reads back as `value`; whole numbers without a point.
+    """The shortest text that parses to `value`; whole numbers without a decimal point.
 
     >>> write_number(5.0), write_number(0.05), write_number(-0.0)
     ('5', '0.05', '0')
@@ -117,37 +114,37 @@ class NumberEncoder:
 
     column: str
     low: float | None
-    """Lowest number of training; None when it had none."""
+    """Lowest number in training; None if there were none."""
     high: float | None
     exact: tuple[float, ...]
-    """Values with a token of their own."""
+    """Values with a token each."""
     starts: tuple[float, ...]
-    """Where each bin starts; the last ends at `high`."""
+    """Start of each bin; the last bin ends at `high`."""
     default: int
 
     @classmethod
     def fit(
         cls, column: str, counts: NumberCounts, num_bins: int, frequent_values: int = 0
     ) -> "NumberEncoder":
-        """The encoder for what was counted; bins are cut through the values that have no token of their own.
+        """The encoder for these counts: exact tokens for the most frequent values, bins for the others.
 
-        Where there are more values than bins, up to `num_exact_values` of them that hold a thousandth of the
-        flows each have one: bins of equally many distinct values would join what whole attacks send with what
-        lies beside it.
+        If there are more values than bins, up to `frequent_values` values that each occur in a thousandth of
+        the flows get a token; otherwise one bin would mix the value that an attack always sends with its
+        neighbours.
         """
         if len(counts.values_) == 0:
             default = _INFINITE if counts.num_infinite_ > counts.num_missing_ else MISSING
             return cls(column=column, low=None, high=None, exact=(), starts=(), default=default)
         most = int(np.argmax(counts.counts_))  # the lowest of equally frequent values
         mode = float(counts.values_[most])
-        own = {mode, 0.0} if bool((counts.values_ == 0).any()) else {mode}
+        exact_values = {mode, 0.0} if bool((counts.values_ == 0).any()) else {mode}
         sample = counts.sample
         if len(sample) > num_bins:
-            own |= set(_frequent(counts, frequent_values).tolist())
-        exact = tuple(sorted(own))
+            exact_values |= set(_frequent(counts, frequent_values).tolist())
+        exact = tuple(sorted(exact_values))
         starts = bin_starts(sample[~np.isin(sample, exact)], num_bins)
         if len(starts) == 0 and counts.low_ < counts.high_:
-            starts = np.array([counts.low_])  # between two exact values there must be something too
+            starts = np.array([counts.low_])  # values between two exact values need a bin
         candidates = {
             len(NUMERIC_STATES) + exact.index(mode): int(counts.counts_[most]),
             MISSING: counts.num_missing_,
@@ -164,7 +161,7 @@ class NumberEncoder:
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """One slot: marks, exact values, bins."""
+        """One slot: special states, exact values, bins."""
         ends = (*self.starts[1:], self.high) if self.starts else ()
         intervals = [
             f"q{index} [{write_number(start)}, {write_number(end)}{')' if index + 1 < len(ends) else ']'}"
@@ -194,11 +191,10 @@ class NumberEncoder:
 
     @cached_property
     def _steps(self) -> tuple[Float[np.ndarray, " steps"], Int[np.ndarray, " steps"]]:
-        """The token as a step function: `tokens[i]` holds from `edges[i]` up to, not including, `edges[i +
-        1]`.
+        """The token as a step function: `tokens[i]` from `edges[i]` up to, not including, `edges[i + 1]`.
 
-        Every rule changes its mind only at these edges, NaN being the last (it sorts after infinity), so one
-        binary search applies all rules at once.
+        The result of every rule changes only at these edges; NaN is the last, since it sorts after infinity.
+        So one binary search applies all rules at once.
         """
         largest = np.finfo(np.float64).max
         edges = [-np.inf, -largest, 0.0, np.inf, np.nan, *self.starts, *self.exact]
@@ -210,9 +206,8 @@ class NumberEncoder:
 
     def _tokens_by_rule(self, numbers: Float[np.ndarray, " numbers"]) -> Int[np.ndarray, " numbers"]:
         low = 0.0 if self.low is None else self.low
-        high = (
-            -1.0 if self.high is None else self.high
-        )  # without training values, all that is not negative is above
+        # Without training values, every number from 0 on is above.
+        high = -1.0 if self.high is None else self.high
         first_bin = len(NUMERIC_STATES) + len(self.exact)
         tokens = first_bin + (np.searchsorted(self.starts, numbers, side="right") - 1).clip(0)
         tokens[numbers < low] = _BELOW

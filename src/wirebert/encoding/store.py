@@ -2,8 +2,8 @@
 
 Tokenizers and encoded flows are cached by a key of the data's content and the settings.
 
-Row hashes find rows that become equal by encoding, which look the same to a model: metrics on flows that are
-identical to a training flow show memory, metrics on the others show generalisation.
+Row hashes find rows with equal tokens, which a model cannot distinguish: metrics on flows identical to a
+training flow measure memorisation, metrics on the others generalisation.
 """
 
 import fcntl
@@ -37,19 +37,19 @@ _ID_TYPES = {"uint16": "<u2", "uint32": "<u4"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedFlows:
-    """The token ids of many flows, one flow after the other, with each flow's class and source row."""
+    """The token ids of many flows in one flat array, with each flow's class and source row."""
 
     ids: UInt16[np.ndarray, " tokens"] | UInt32[np.ndarray, " tokens"]
     offsets: Int64[np.ndarray, " offsets"]
     """Flow i is `ids[offsets[i]:offsets[i + 1]]`."""
     class_ids: Int64[np.ndarray, " flows"]
-    """Class of each flow; negative where there is none."""
+    """Class of each flow; negative if it is unlabelled."""
     rows: Int64[np.ndarray, " flows"]
-    """Row of each flow in its source."""
+    """Row index of each flow in its source."""
     num_truncated: int = 0
-    """Texts that lost their middle to the budget."""
+    """Number of texts that were cut to the budget."""
     folder: Path | None = None
-    """Where they lie on disk, if they do."""
+    """Their folder; None for flows in memory."""
 
     @classmethod
     def from_arrays(
@@ -64,9 +64,10 @@ class EncodedFlows:
 
     @classmethod
     def open(cls, folder: Path) -> "EncodedFlows":
-        """The flows that a `StoreWriter` left in `folder`, mapped, not read.
+        """The flows that a `StoreWriter` wrote to `folder`, memory-mapped.
 
-        Raises `DataError` naming the file that is missing, damaged or of another length than was written.
+        Raises:
+            DataError: a file (which it names) is missing, damaged or of the wrong length.
         """
         index = _read_index(folder / _INDEX)
         num_flows, num_tokens = int(index["num_flows"]), int(index["num_tokens"])
@@ -84,7 +85,7 @@ class EncodedFlows:
 
     @property
     def block(self) -> JaggedRows:
-        """All flows as one block; what is mapped stays mapped."""
+        """All flows as one block, without reading a mapped file."""
         return JaggedRows(np.asarray(self.ids), np.asarray(self.offsets), self.num_truncated)
 
     @property
@@ -94,8 +95,7 @@ class EncodedFlows:
 
 
 class StoreWriter:
-    """Writes encoded flows block by block; the complete folder appears when the `with` block ends, or
-    none."""
+    """Writes encoded flows block by block; the folder appears when the `with` block ends without error."""
 
     def __init__(self, folder: Path, dtype: np.dtype[Any]) -> None:
         if dtype.name not in _ID_TYPES:
@@ -107,7 +107,7 @@ class StoreWriter:
         self._files: dict[str, BinaryIO] = {}
 
     def __enter__(self) -> "StoreWriter":
-        shutil.rmtree(self._partial, ignore_errors=True)  # what an interrupted writer left
+        shutil.rmtree(self._partial, ignore_errors=True)  # from an interrupted writer
         self._partial.mkdir(parents=True)
         for name in ("ids", "offsets", "class_ids", "rows"):
             self._files[name] = (self._partial / f"{name}.bin").open("wb")
@@ -164,42 +164,45 @@ class StoreWriter:
 def _read_index(path: Path) -> dict[str, Any]:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-        known = {
+        entries = {
             name: index[name] for name in ("format", "id_type", "num_flows", "num_tokens", "num_truncated")
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: expected the index of encoded flows, could not read it; encode the data again"
         ) from error
-    if known["format"] != FORMAT or known["id_type"] not in _ID_TYPES:
+    if entries["format"] != FORMAT or entries["id_type"] not in _ID_TYPES:
         raise DataError(
-            f"{path}: expected encoded flows of format {FORMAT}, found format {known['format']!r} with ids "
-            "of type "
-            f"{known['id_type']!r}; encode the data again"
+            f"{path}: expected encoded flows of format {FORMAT}, found format {entries['format']!r} with ids "
+            f"of type {entries['id_type']!r}; encode the data again"
         )
-    return known
+    return entries
 
 
 def map_file(path: Path, dtype: str, length: int) -> np.ndarray:
-    """`length` numbers in a file, mapped, not read; a DataError if it holds more or fewer."""
+    """Memory-map a file of `length` numbers.
+
+    Raises:
+        DataError: the file is missing or of another length.
+    """
     expected = length * np.dtype(dtype).itemsize
-    found = path.stat().st_size if path.is_file() else None
-    if found != expected:
+    size = path.stat().st_size if path.is_file() else None
+    if size != expected:
         raise DataError(
-            f"{path}: expected {expected:,} bytes, found {'no file' if found is None else f'{found:,}'}; "
-            f"encode the data again"
+            f"{path}: expected {expected:,} bytes, found {'no file' if size is None else f'{size:,}'}; "
+            "encode the data again"
         )
     return np.memmap(path, dtype, "r", shape=(length,)) if length else np.empty(0, dtype)
 
 
 VERSION = 1
-"""Raised when the same rows and the same tokenizer give other ids than before."""
+"""Increased whenever the same rows and tokenizer settings give different ids than before."""
 
 
 def tokenizer_key(
     fingerprint: str, schema: FlowSchema, config: EncodingConfig, *arrays: Shaped[np.ndarray, "..."]
 ) -> str:
-    """The name of the tokenizer that is fitted on these flows; `arrays` say which rows are taken."""
+    """The cache key of the tokenizer fitted on these flows; `arrays` select the rows."""
     state = {"schema": schema.to_dict(), "config": settings_to_dict(config)}
     return _digest(fingerprint, json.dumps(state, sort_keys=True), arrays)
 
@@ -207,13 +210,13 @@ def tokenizer_key(
 def store_key(
     fingerprint: str, tokenizer: FlowTokenizer, *arrays: Shaped[np.ndarray, "..."], note: str = ""
 ) -> str:
-    """The name of the store that holds these flows as this tokenizer encodes them.
+    """The cache key of the store of these flows, encoded by this tokenizer.
 
     Args:
-        fingerprint: that of the files, see `Flows.fingerprint`.
-        tokenizer: its whole state counts: schema, settings, what it was fitted on.
-        arrays: what else decides the content, such as which rows are taken and their classes.
-        note: the same in words, such as class names.
+        fingerprint: the fingerprint of the files, see `Flows.fingerprint`.
+        tokenizer: its whole state enters the key: schema, settings, fitted values.
+        arrays: other arrays that determine the content, such as the selected rows and their classes.
+        note: other text that determines the content, such as class names.
     """
     return _digest(fingerprint, note + json.dumps(tokenizer.to_dict(), sort_keys=True), arrays)
 
@@ -227,14 +230,14 @@ def _digest(fingerprint: str, state: str, arrays: Sequence[Shaped[np.ndarray, ".
 
 
 def find_or_fit(cache: Path, key: str, fit: Callable[[], FlowTokenizer]) -> FlowTokenizer:
-    """The tokenizer of this key; if there is none (or a damaged one), `fit` makes it."""
+    """The tokenizer of this key; if it is missing or damaged, `fit` makes it."""
     path = cache / f"{key}.tokenizer.json"
     with one_at_a_time(cache, key):
         if path.is_file():
             try:
                 return FlowTokenizer.from_dict(json.loads(path.read_text(encoding="utf-8")))
             except (ValueError, KeyError, TypeError):
-                pass  # written anew below
+                pass  # written again below
         tokenizer = fit()
         write_atomic(path, json.dumps(tokenizer.to_dict()))
     return tokenizer
@@ -243,9 +246,9 @@ def find_or_fit(cache: Path, key: str, fit: Callable[[], FlowTokenizer]) -> Flow
 def find_or_encode(
     cache: Path, key: str, tokenizer: FlowTokenizer, write: Callable[[StoreWriter], None]
 ) -> tuple[EncodedFlows, bool]:
-    """The store of this key, and whether it was there; if not, `write` fills it.
+    """The store of this key, and whether it existed; if not, `write` fills it.
 
-    A store appears whole or not at all: what an interrupted run left is written anew, and a damaged one too.
+    A store is written atomically; an incomplete or damaged one is written again.
     """
     folder = cache / key
     with one_at_a_time(cache, key):
@@ -253,7 +256,7 @@ def find_or_encode(
             try:
                 return EncodedFlows.open(folder), True
             except DataError:
-                pass  # written anew below, which replaces it
+                pass  # replaced below
         with StoreWriter(folder, tokenizer.dtype) as store:
             write(store)
     return EncodedFlows.open(folder), False
@@ -261,10 +264,10 @@ def find_or_encode(
 
 @contextmanager
 def one_at_a_time(cache: Path, key: str) -> Generator[None]:
-    """Runs that share a cache and want the same at once: one makes it, the others wait and find it."""
+    """A lock for runs that share a cache: one makes the entry, the others wait for it."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f".{key}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, also by the end of the process
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed or the process ends
         yield
 
 
@@ -272,7 +275,7 @@ _PIECE_ROWS = 1 << 18
 
 
 def row_hashes(flows: TokenRows) -> UInt64[np.ndarray, " rows"]:
-    """A 64-bit hash of each row's tokens and their places: equal rows have equal hashes."""
+    """A 64-bit hash of each row's tokens and their positions: equal rows have equal hashes."""
     num_rows = len(flows.offsets) - 1
     hashes = np.zeros(num_rows, np.uint64)
     for start in range(0, num_rows, _PIECE_ROWS):
@@ -287,7 +290,7 @@ def _hash_pieces(
     ids: UInt64[np.ndarray, " tokens"], offsets: Int64[np.ndarray, " bounds"]
 ) -> UInt64[np.ndarray, " rows"]:
     lengths = np.diff(offsets)
-    places = (np.arange(len(ids)) - np.repeat(offsets[:-1], lengths)).astype(np.uint64)
+    positions = (np.arange(len(ids)) - np.repeat(offsets[:-1], lengths)).astype(np.uint64)
     sums = np.zeros(len(ids) + 1, np.uint64)
-    np.cumsum(mix(mix(ids + np.uint64(1)) ^ mix(places)), out=sums[1:])
+    np.cumsum(mix(mix(ids + np.uint64(1)) ^ mix(positions)), out=sums[1:])
     return mix(sums[offsets[1:]] - sums[offsets[:-1]] + mix(lengths.astype(np.uint64)))

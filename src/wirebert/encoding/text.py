@@ -1,9 +1,8 @@
-"""Free text (URIs, payloads, user agents) -> subwords: domain patterns first, then pieces down to single
-bytes.
+"""Free text (URIs, payloads, user agents) -> subwords: domain patterns first, then pieces down to bytes.
 
-Two vocabularies of pieces: one learned from the training texts (byte-level BPE), or DistilBERT's WordPieces
-with the byte alphabet added. Either way every byte has a piece, so no text is ever unknown, and no piece but
-`:` holds a `:`, so no piece is ever mistaken for a feature token.
+Pieces are either learned from the training texts (byte-level BPE) or DistilBERT's WordPieces with the byte
+alphabet added. In both vocabularies every byte has a piece, so no text is unknown, and only the piece `:`
+contains a `:`, so no piece looks like a feature token.
 """
 
 import json
@@ -25,7 +24,7 @@ _HEX_RUN = r"(?<![\p{L}\p{N}])(?=[A-Fa-f]*\d)(?=\d*[A-Fa-f])[0-9A-Fa-f]{8,64}(?!
 _NUMBER = r"\p{N}{1,64}"
 _WORD = r"[\p{L}\p{M}]{1,64}"
 _BLANKS = r"\s{1,64}"
-_ANY_OTHER = r"[\s\S]"  # punctuation: `/`, `=`, `&`, `:` each stand alone
+_ANY_OTHER = r"[\s\S]"  # punctuation: `/`, `=`, `&`, `:` are one word each
 
 _BETWEEN_WORDS = r"(?<=\S) (?=\S)"
 
@@ -33,11 +32,11 @@ _SAMPLE_CHARS = 8_000_000
 
 
 def domain_pattern(*, joins_blank: bool) -> str:
-    """The regular expression whose matches are the words that sub-words are cut from.
+    """The regular expression that splits a text into words, which are then cut into subwords.
 
-    Addresses, percent codes, hexadecimal runs, numbers and words stay whole; any other sign (path separators,
-    the `=` of key=value) stands alone. `joins_blank` lets a word begin with the blank before it, which saves
-    a piece per word.
+    Addresses, percent codes, hexadecimal runs, numbers and words stay whole; any other character (path
+    separators, the `=` of key=value) is a word by itself. With `joins_blank` a word includes the blank before
+    it, which saves a piece per word.
     """
     blank = " ?" if joins_blank else ""
     joined = "|".join((_ADDRESS, _HEX_NUMBER, _HEX_RUN, _NUMBER, _WORD))
@@ -49,16 +48,14 @@ def _cut_words(*, joins_blank: bool) -> pre_tokenizers.PreTokenizer:
     to_signs = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     if joins_blank:
         return pre_tokenizers.Sequence([cut, to_signs])
-    # As in BERT, one blank between two words is implied; longer white space is rare and informative, so it
-    # has pieces.
+    # As in BERT, one blank between words is implied; longer white space is rare, so it gets pieces.
     drop_blanks = pre_tokenizers.Split(Regex(_BETWEEN_WORDS), behavior="removed")
     return pre_tokenizers.Sequence([drop_blanks, cut, to_signs])
 
 
 @dataclass(slots=True)
 class TextSample:
-    """A bounded sample of the distinct training texts: those with the lowest hash, whatever the order of
-    reading."""
+    """A bounded sample of the distinct training texts: the lowest hashes, whatever the order of reading."""
 
     max_chars: int = _SAMPLE_CHARS
     texts_: dict[bytes, str] = field(default_factory=dict)
@@ -78,16 +75,16 @@ class TextSample:
             self.shrink()
 
     def shrink(self) -> None:
-        """Drop the texts of highest hash beyond `max_chars`."""
-        kept: dict[bytes, str] = {}
+        """Drop the texts with the highest hashes beyond `max_chars`."""
+        sample: dict[bytes, str] = {}
         num_chars = 0
         for key in sorted(self.texts_):
             if num_chars > self.max_chars:
                 break
-            kept[key] = self.texts_[key]
+            sample[key] = self.texts_[key]
             num_chars += len(self.texts_[key])
             self.limit_ = key
-        self.texts_, self.num_chars_ = kept, num_chars
+        self.texts_, self.num_chars_ = sample, num_chars
 
     @property
     def texts(self) -> list[str]:
@@ -97,13 +94,13 @@ class TextSample:
 
 @dataclass(frozen=True, kw_only=True)
 class Subwords:
-    """A fixed set of sub-words and how text is cut into them."""
+    """A fixed set of subwords, and how text is cut into them."""
 
     kind: Literal["bpe", "wordpiece"]
     state: Mapping[str, Any]
     """The cutter in the `tokenizers` library's own JSON form."""
     num_given: int = 0
-    """How many of the first pieces are those of a pretrained vocabulary."""
+    """Number of pieces from a pretrained vocabulary, which come first."""
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -111,8 +108,7 @@ class Subwords:
 
     @cached_property
     def strings(self) -> tuple[str, ...]:
-        """The pieces by id, as the cutter writes them (one sign per byte; `##` within a word for
-        WordPiece)."""
+        """The pieces by id, as the cutter writes them (one sign per byte; WordPiece: `##` within a word)."""
         by_id = sorted((index, piece) for piece, index in self._tokenizer.get_vocab().items())
         return tuple(piece for _, piece in by_id)
 
@@ -126,7 +122,7 @@ class Subwords:
         return JaggedRows(flat, offsets)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text that pieces came from, as far as they tell (`wordpiece` has lost case and word gaps)."""
+        """The text of the pieces, as far as it can be restored (WordPieces lose case and blanks)."""
         words = [self.strings[index] for index in ids]
         if self.kind == "bpe":
             return _text_of_bytes("".join(words))
@@ -144,8 +140,7 @@ def byte_alphabet() -> list[str]:
 
 
 def _bytes_by_sign() -> dict[str, int]:
-    """Sign -> byte: printable Latin-1 represents itself, the other bytes follow from U+0100 on (GPT-2's
-    table)."""
+    """Sign -> byte, as in GPT-2: printable Latin-1 is itself, other bytes are signs from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     table = {chr(byte): byte for byte in printable}
@@ -162,8 +157,7 @@ def _text_of_bytes(signs: str) -> str:
 
 
 def learn_subwords(texts: Sequence[str], num_pieces: int) -> Subwords:
-    """Byte-level BPE of at most `subword_vocab_size` pieces (256 of them bytes), learned from `texts`; case
-    is kept."""
+    """Case-sensitive byte-level BPE, learned from `texts`: at most `num_pieces` pieces, 256 of them bytes."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = _cut_words(joins_blank=True)
     trainer = trainers.BpeTrainer(
@@ -178,13 +172,12 @@ def learn_subwords(texts: Sequence[str], num_pieces: int) -> Subwords:
 
 
 def subwords_of_wordpieces(wordpieces: Sequence[str]) -> Subwords:
-    """DistilBERT's WordPieces, in their order, with the byte signs they lack appended in both forms (`x`,
-    `##x`)."""
+    """DistilBERT's WordPieces in order, then the byte signs they lack, in both forms (`x`, `##x`)."""
     present = set(wordpieces)
     signs = byte_alphabet()
     lacking = [form for sign in signs for form in (sign, f"##{sign}") if form not in present]
     vocabulary = {piece: index for index, piece in enumerate([*wordpieces, *lacking])}
-    # A word is at most 64 characters of at most 4 bytes (domain_pattern), so none is too long for the model.
+    # A word has at most 64 characters of at most 4 bytes (domain_pattern), so none exceeds the model's limit.
     tokenizer = Tokenizer(
         models.WordPiece(vocab=vocabulary, unk_token="[UNK]", max_input_chars_per_word=1024)
     )

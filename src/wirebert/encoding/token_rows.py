@@ -1,4 +1,4 @@
-"""Feature tokens and texts -> rows of ids, one after the other."""
+"""Rows of token ids: feature tokens and texts, stored in one flat array."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class TokenRows(Protocol):
 
     @property
     def offsets(self) -> Int64[np.ndarray, " rows+1"]:
-        """Where each row begins; the last is where the last row ends."""
+        """Start of each row, then the end of the last row."""
         ...
 
 
@@ -29,9 +29,9 @@ class JaggedRows:
 
     ids: Integer[np.ndarray, " tokens"]
     offsets: Int64[np.ndarray, " offsets"]
-    """Where each row begins, and where the last row ends; the first may be above 0."""
+    """Start of each row, then the end of the last row; the first may be above 0."""
     num_truncated: int = 0
-    """Texts that were longer than their budget and lost their middle."""
+    """Number of texts that were cut to the budget; the cut removes the middle."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -43,7 +43,7 @@ class JaggedRows:
 
 
 class TextCells(NamedTuple):
-    """One text column of a block: the ids of each distinct text, and which text each row holds."""
+    """One text column of a block: the ids of each distinct text, and each row's index among them."""
 
     distinct: JaggedRows
     codes: Int[np.ndarray, " rows"]
@@ -73,9 +73,7 @@ def by_length(lengths: Int[np.ndarray, " flows"], max_tokens: int) -> list[Int64
     batches: list[Int64[np.ndarray, " _"]] = []
     start = 0
     while start < len(order):
-        most = max(
-            1, max_tokens // max(1, int(ordered[start]))
-        )  # a batch only gets wider, so no more can fit
+        most = max(1, max_tokens // max(1, int(ordered[start])))  # later rows are longer, so no more can fit
         slots = ordered[start : start + most] * np.arange(1, len(ordered[start : start + most]) + 1)
         size = max(1, int(np.searchsorted(slots, max_tokens, side="right")))
         batches.append(order[start : start + size])
@@ -98,7 +96,7 @@ def join_rows(
     texts: Sequence[TextCells],
     num_truncated: int,
 ) -> JaggedRows:
-    """Rows of the features that are written (None: all), each followed by its texts in order."""
+    """Rows of the written features (`is_written` None: all), each followed by its texts in order."""
     num_rows, num_slots = features.shape
     if is_written is None:
         num_written = np.full(num_rows, num_slots, np.int64)
@@ -123,8 +121,7 @@ def join_rows(
 
 
 def within_budget(texts: JaggedRows, budget: int) -> tuple[JaggedRows, Bool[np.ndarray, " sequences"]]:
-    """Sequences cut to `budget`, and which of them were cut: three quarters from the head, one from the tail
-    are kept.
+    """Sequences cut to `budget` (three quarters head, one quarter tail), and which of them were cut.
 
     >>> within_budget(JaggedRows(np.arange(10), np.array([0, 10])), 4)[0].ids
     array([0, 1, 2, 9])
@@ -132,10 +129,10 @@ def within_budget(texts: JaggedRows, budget: int) -> tuple[JaggedRows, Bool[np.n
     lengths = texts.lengths
     is_cut = lengths > budget
     num_tail = budget // 4
-    kept = np.minimum(lengths, budget)
+    cut_lengths = np.minimum(lengths, budget)
     head = np.where(is_cut, budget - num_tail, lengths)
     starts = np.stack([texts.offsets[:-1], texts.offsets[1:] - num_tail], axis=1).reshape(-1)
-    counts = np.stack([head, kept - head], axis=1).reshape(-1)
+    counts = np.stack([head, cut_lengths - head], axis=1).reshape(-1)
     offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(kept, out=offsets[1:])
+    np.cumsum(cut_lengths, out=offsets[1:])
     return JaggedRows(texts.ids[ranges(starts, counts)], offsets), is_cut

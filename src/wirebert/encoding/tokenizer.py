@@ -1,8 +1,7 @@
 """`FlowTokenizer`: typed tables to token ids and back.
 
 A row is `[CLS]`, one token per feature slot in schema order, then each text column as its `column:` token and
-its pieces. With leave-out, a feature that holds its column's most frequent value is not written, and absence
-means it.
+its pieces. With leave-out, a row omits the features that hold their column's most frequent value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,8 +36,7 @@ from wirebert.errors import ConfigError
 from wirebert.serialization import settings_from_dict, settings_to_dict
 
 TEXT_STATES = ("<missing>", "<empty>", "<absent>", "")
-"""Tokens of a text column: a text is never unseen, so its second token is that of the empty text; `column:`
-is last."""
+"""Tokens of a text column, with `column:` last; a text is never unseen, so the second is the empty text."""
 _HAS_TEXT = 3
 
 Ids = UInt16[np.ndarray, "..."] | UInt32[np.ndarray, "..."]
@@ -47,43 +45,41 @@ _MAX_MISFIT_FRACTION = 0.5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FlowTokenizer:
-    """Turns typed tables into token ids, fitted on training rows. Immutable; equal state gives equal ids."""
+    """Maps typed tables to token ids, fitted on training rows. Immutable; equal state gives equal ids."""
 
     schema: FlowSchema
     config: EncodingConfig
     encoders: tuple[ColumnEncoder, ...]
-    """One per feature column that is not text, in schema order."""
+    """One per feature column other than text, in schema order."""
     subwords: Subwords | None
-    """Sub-words of text columns, or the WordPieces; None in a compact vocabulary without text columns."""
+    """Subwords of text columns, or the WordPieces; None in a compact vocabulary without text columns."""
 
     def __post_init__(self) -> None:
         if 1 + len(self.slots) > self.config.max_length:
             raise ConfigError(
                 f"encoding.max_length must be at least {1 + len(self.slots)}, the longest row of this "
-                "table's "
-                f"{len(self.slots)} features (which are never cut), got {self.config.max_length}; "
-                f"leave columns out in the schema or raise it"
+                f"table's {len(self.slots)} features (which are never cut), got {self.config.max_length}; "
+                "leave columns out in the schema or raise it"
             )
 
     @classmethod
     def fit(cls, schema: FlowSchema, blocks: Blocks, config: EncodingConfig | None = None) -> "FlowTokenizer":
-        """The tokenizer for `schema`, learned from training rows only; the order of the rows does not
-        matter."""
+        """The tokenizer for `schema`, fitted on training rows; their order does not matter."""
         config = config or EncodingConfig()
         combined = combined_blocks(blocks, schema.combinations)
         fitted = fit_columns(all_features(schema), combined, config)
         return cls(schema=schema, config=config, encoders=fitted.encoders, subwords=fitted.subwords)
 
-    # What the tokens are
+    # Tokens
 
     @cached_property
     def text_columns(self) -> tuple[str, ...]:
-        """Names of the text columns, in the order in which rows hold them."""
+        """Names of the text columns, in the order of a row."""
         return tuple(column.name for column in self.schema.features if column.kind is ColumnKind.TEXT)
 
     @cached_property
     def omits_most_frequent(self) -> bool:
-        """Whether rows leave out features that hold their default."""
+        """Whether rows leave out features that hold their column's most frequent value."""
         return (
             not self.text_columns
             if self.config.omit_most_frequent is None
@@ -121,7 +117,7 @@ class FlowTokenizer:
 
     @cached_property
     def _first_subword(self) -> int:
-        """What is added to a piece's number to make its id."""
+        """The offset from a piece's index to its token id."""
         if self.config.vocabulary == "extend":
             return 0
         return len(SPECIAL_TOKENS) + sum(len(slot) for slot in self.slots)
@@ -170,30 +166,27 @@ class FlowTokenizer:
 
     @cached_property
     def slot_special(self) -> Int32[np.ndarray, "slots 3"]:
-        """Ids of `<missing>`, of the unseen (a number's is `<above>`, a text's `<empty>`) and of
-        `<absent>`."""
+        """Ids of `<missing>`, `<unseen>` (for numbers `<above>`, for texts `<empty>`) and `<absent>`."""
         return self._slot_starts[:, None] + np.array([MISSING, UNSEEN, ABSENT], np.int32)
 
     @cached_property
     def slot_columns(self) -> Int32[np.ndarray, " slots"]:
-        """Number of each slot's column, counted from 0: the bits of a flags column share one."""
+        """Index of each slot's column; the bits of a flags column share one."""
         sizes = [len(encoder.slots) for encoder in self.encoders] + [1] * len(self.text_columns)
         return np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
 
     @cached_property
     def slot_groups(self) -> Int32[np.ndarray, " slots"]:
-        """Number of each slot's group: columns that the schema puts together share one, any other has its
-        own."""
+        """Index of each slot's group; columns grouped in the schema share one."""
         names = [*(encoder.column for encoder in self.encoders), *self.text_columns]
         group_of = {column.name: column.group for column in self.schema.columns if column.group}
         keys = [("group", group_of[name]) if name in group_of else ("column", name) for name in names]
-        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-        return np.array([numbers[key] for key in keys], np.int32)[self.slot_columns]
+        index_of = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+        return np.array([index_of[key] for key in keys], np.int32)[self.slot_columns]
 
     @cached_property
     def slot_special_states(self) -> tuple[Int32[np.ndarray, " marks"], ...]:
-        """Per slot, the ids of all tokens that training may lack: `slot_special`, `<rare>`, `<negative>` and
-        so on."""
+        """Per slot, the ids that training may lack: those in `slot_special`, `<rare>`, `<negative>`, ..."""
         return tuple(
             start + np.arange(len([mark for mark in slot.special_states if mark]), dtype=np.int32)
             for start, slot in zip(self._slot_starts, self.slots, strict=True)
@@ -201,7 +194,7 @@ class FlowTokenizer:
 
     @cached_property
     def default_ids(self) -> Int32[np.ndarray, " slots"]:
-        """Per slot, the id of the most frequent value of training: what leave-out leaves out."""
+        """Per slot, the id of the most frequent value in training, which leave-out omits."""
         return self._slot_starts + np.array([slot.default for slot in self.slots], np.int32)
 
     @cached_property
@@ -213,16 +206,14 @@ class FlowTokenizer:
     # Tables to ids
 
     def encode(self, table: pa.Table) -> JaggedRows:
-        """Ids of every row. A feature column that the table lacks is `<absent>`; other columns are
-        ignored."""
+        """Ids of every row. Missing feature columns become `<absent>`; unknown columns are ignored."""
         return self._encode(combine(table, self.schema.combinations), {})
 
     def encode_key_values(self, lines: Sequence[str]) -> JaggedRows:
-        """Ids of rows given as text, `protocol_type:tcp, service=http`; a key that a line lacks is
-        `<absent>`.
+        """Ids of rows given as text, `protocol_type:tcp, service=http`; a missing key becomes `<absent>`.
 
-        Raises `DataError` for what is no key-value line, and when most values of a column do not fit its
-        kind.
+        Raises:
+            DataError: a line is not key-value text, or most values of a column do not fit its kind.
         """
         if not lines:
             return self._encode(pa.table({}), {})
@@ -233,7 +224,7 @@ class FlowTokenizer:
         is_absent = {
             name: raw[name].is_null().to_numpy() for name in table.column_names if raw[name].null_count
         }
-        if table.num_columns == 0:  # a table without columns has forgotten its rows
+        if table.num_columns == 0:  # a table without columns has lost its number of rows
             table = pa.table({"": pa.nulls(len(lines))})
         combinations = self.schema.combinations
         return self._encode(combine(table, combinations), absent_parts(is_absent, combinations))
@@ -245,19 +236,19 @@ class FlowTokenizer:
         present = set(table.column_names)
         at = 0
         for encoder, slots in zip(self.encoders, self._slots_by_encoder, strict=True):
-            own = slice(at, at + len(slots))
+            positions = slice(at, at + len(slots))
             at += len(slots)
-            cells = matrix[:, 1 + own.start : 1 + own.stop]
+            cells = matrix[:, 1 + positions.start : 1 + positions.stop]
             if encoder.column in present:
-                self._fill(cells, table[encoder.column], encoder, self._slot_starts[own])
+                self._fill(cells, table[encoder.column], encoder, self._slot_starts[positions])
             else:
-                cells[:] = self.slot_special[own, 2]
+                cells[:] = self.slot_special[positions, 2]
             if encoder.column in is_absent:
-                cells[is_absent[encoder.column]] = self.slot_special[own, 2]
+                cells[is_absent[encoder.column]] = self.slot_special[positions, 2]
         is_written = None
         if self.omits_most_frequent:
             defaults = np.array([self.pad_id, *self.default_ids[:num_features]], self.dtype)
-            is_written = matrix != defaults  # [CLS] is no [PAD], so it stays
+            is_written = matrix != defaults  # [CLS] differs from [PAD], so it stays
         texts, num_truncated = self._encode_texts(table, is_absent)
         return join_rows(matrix, is_written, texts, num_truncated)
 
@@ -280,14 +271,14 @@ class FlowTokenizer:
 
     @cached_property
     def text_budget(self) -> int:
-        """Pieces that each text column may fill, so that the longest row fits."""
+        """Maximum pieces per text column, such that the longest row fits."""
         room = self.config.max_length - 1 - len(self.slots)
         return min(self.config.max_text_tokens, room // max(len(self.text_columns), 1))
 
     def _encode_texts(
         self, table: pa.Table, is_absent: Mapping[str, Bool[np.ndarray, " rows"]]
     ) -> tuple[list[TextCells], int]:
-        """Each text column's cells, and how many of them the budget cut."""
+        """The cells of each text column, and the number of cells cut to the budget."""
         cells: list[TextCells] = []
         num_truncated = 0
         starts = self._slot_starts[len(self.slots) - len(self.text_columns) :].tolist()
@@ -301,13 +292,13 @@ class FlowTokenizer:
         return cells, num_truncated
 
     def _text_ids(self, texts: list[str], start: int) -> tuple[JaggedRows, Bool[np.ndarray, " texts"]]:
-        """Ids of each text, then of a missing and of an absent one; and which were cut."""
+        """Ids of each text, then of a missing and an absent one; and which were cut."""
         assert self.subwords is not None, "fit gives a table with text columns its pieces"
         cut, is_cut = within_budget(self.subwords.encode([*texts, "", ""]), self.text_budget)
         heads = [_HAS_TEXT if text else UNSEEN for text in texts] + [MISSING, ABSENT]
         flat = np.insert(cut.ids + self._first_subword, cut.offsets[:-1], start + np.array(heads))
         offsets = cut.offsets + np.arange(len(cut.offsets))
-        if self.omits_most_frequent:  # a text is never left out, its lack is
+        if self.omits_most_frequent:  # leave-out omits missing texts, never texts
             flat = np.delete(flat, offsets[-3])
             offsets[-2:] -= 1
         return JaggedRows(flat, offsets), is_cut
@@ -315,13 +306,13 @@ class FlowTokenizer:
     # Ids to words
 
     def to_text(self, ids: Integer[np.ndarray, " row"]) -> str:
-        """Canonical text of one row, without the `[CLS]` that `tokenizer.json` puts before it."""
+        """Canonical text of one row, without the leading `[CLS]`, which `tokenizer.json` adds."""
         return self._entries.text(ids[1:].tolist() if len(ids) and ids[0] == self.cls_id else ids.tolist())
 
     def decode(self, ids: Integer[np.ndarray, " row"]) -> dict[str, str]:
-        """What one row says, slot by slot; what it leaves out has its default.
+        """The value of each slot of one row; a left-out slot has its most frequent value.
 
-        Text loses what the budget cut. `[PAD]` and other special tokens say nothing.
+        Text lacks the part that the budget cut. Special tokens such as `[PAD]` are ignored.
         """
         values = (
             {slot.name: slot.texts[slot.default] for slot in self.slots} if self.omits_most_frequent else {}
@@ -343,8 +334,7 @@ class FlowTokenizer:
         return values
 
     def new_token_subwords(self) -> tuple[Int32[np.ndarray, " new"], list[Int32[np.ndarray, " subwords"]]]:
-        """For "extend": each id that the WordPieces lack, and the WordPieces whose mean its embedding starts
-        as."""
+        """For "extend": the new token ids, and the WordPieces whose mean initialises each embedding."""
         if self.config.vocabulary != "extend" or self.subwords is None:
             return np.empty(0, np.int32), []
         starts = initial_subwords(self.slots, self.subwords)
@@ -353,11 +343,11 @@ class FlowTokenizer:
     # Saved state
 
     def write_hugging_face(self, folder: Path) -> None:
-        """Write `tokenizer.json` and `tokenizer_config.json`, which map canonical text to the same ids."""
+        """Write `tokenizer.json` and `tokenizer_config.json`, which give canonical text the same ids."""
         write_hugging_face(self._entries, folder)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values for JSON; floats survive exactly."""
+        """The whole state as plain values for JSON; floats are exact."""
         return {
             "schema": self.schema.to_dict(),
             "config": settings_to_dict(self.config),
@@ -377,12 +367,11 @@ class FlowTokenizer:
 
 
 def _distinct_texts(table: pa.Table, name: str) -> tuple[list[str], Int[np.ndarray, " rows"]]:
-    """A column's distinct texts and the text of each row: `len(texts)` is a null, one more is no such
-    column."""
+    """A column's distinct texts and each row's index: `len(texts)` is a null, one more an absent column."""
     if name not in table.column_names:
         return [], np.ones(table.num_rows, np.int64)
     column = table[name].unify_dictionaries() if pa.types.is_dictionary(table[name].type) else table[name]
     for part in distinct(pa.chunked_array([column.combine_chunks()])):
         assert part.codes is not None, "only plain numbers are not worth finding the distinct of"
-        return [text or "" for text in part.values.to_pylist()], part.codes  # no null is left among them
+        return [text or "" for text in part.values.to_pylist()], part.codes  # without nulls
     return [], np.empty(0, np.int64)

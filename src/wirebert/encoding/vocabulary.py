@@ -1,10 +1,10 @@
-"""Tokens and ids: how a token is written, and its position in the vocabulary.
+"""The vocabulary: how tokens are written, and their ids.
 
-Canonical text is a row's vocabulary strings joined by one space. So no entry may hold white space, and no
-entry but the special tokens themselves may hold `[` or `]`; both are percent-escaped, as is `%` itself, which
-makes every entry readable and reversible.
+Canonical text is a row's vocabulary strings joined by one space. So no entry may contain white space, and
+only the special tokens may contain `[` or `]`; these characters and `%` are percent-escaped, so every entry
+is readable and reversible.
 
-A slot: one feature position of a row, with its possible tokens.
+A slot is one feature position of a row, with its possible tokens.
 """
 
 import unicodedata
@@ -16,7 +16,7 @@ import numpy as np
 from wirebert.errors import ArtifactError, SchemaError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""Padding, unknown, start of a row, separator, mask: the tokens every BERT vocabulary has."""
+"""Padding, unknown, start of a row, separator, mask, as in every BERT vocabulary."""
 
 
 def _is_plain(char: str) -> bool:
@@ -27,8 +27,7 @@ def _is_plain(char: str) -> bool:
 
 
 def escape(text: str) -> str:
-    """`text` with `%`, brackets, white space and control characters as `%XX` of their UTF-8 bytes (RFC 3986,
-    2.1).
+    """`text` with `%`, brackets, white space and control characters percent-escaped (RFC 3986, 2.1).
 
     >>> escape("[CLS] service:http")
     '%5BCLS%5D%20service:http'
@@ -39,7 +38,7 @@ def escape(text: str) -> str:
 
 
 def escape_column(name: str) -> str:
-    """A column or slot name as it stands before the `:` of a token, so the first `:` always ends it.
+    """A column or slot name as written before the `:` of a token; it contains no `:`.
 
     >>> escape_column("tcp flags:all")
     'tcp%20flags%3Aall'
@@ -48,7 +47,7 @@ def escape_column(name: str) -> str:
 
 
 def escape_value(text: str) -> str:
-    """A value as it stands after the `:` of a token; never mistaken for `<missing>` and its kin.
+    """A value as written after the `:` of a token; it never looks like `<missing>` or another state.
 
     >>> escape_value("<missing>")
     '%3Cmissing>'
@@ -63,10 +62,10 @@ def _percent(char: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """All tokens by id; the five special tokens are found by name."""
+    """All tokens by id, including the five special tokens."""
 
     tokens: tuple[str, ...]
-    """Canonical (escaped) strings; the position is the id."""
+    """Canonical (escaped) strings by id."""
     ids: Mapping[str, int] = field(init=False, repr=False, compare=False)
     """Token -> id."""
 
@@ -92,32 +91,32 @@ class Vocabulary:
         return np.dtype(np.uint16) if len(self.tokens) <= 1 << 16 else np.dtype(np.uint32)
 
     def text(self, ids: Sequence[int]) -> str:
-        """Canonical text of some ids: their entries joined by one space."""
+        """Canonical text of the ids: their entries joined by one space."""
         return " ".join(self.tokens[index] for index in ids)
 
 
 MISSING, UNSEEN, ABSENT = 0, 1, 2
-"""The first three tokens of every slot: no value; a value that training never showed; no such column."""
+"""The first three tokens of every slot: no value, a value not in training, no such column."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slot:
-    """The tokens of one feature position. Token 0 is `<missing>`, 1 the unseen one, 2 `<absent>`."""
+    """The tokens of one feature position. Token 0 is `<missing>`, 1 `<unseen>`, 2 `<absent>`."""
 
     name: str
     """The column, or `column.bit` for a flag."""
     special_states: tuple[str, ...]
     """Tokens that represent a state rather than a value (`<missing>`, `<rare>`), first in the slot."""
     values: tuple[str, ...]
-    """What the other tokens represent, as the file writes it (or as `q17`)."""
+    """The values of the other tokens, as written in the file (or `q17` for a bin)."""
     default: int
     """The token of the most frequent value, which rows may leave out."""
     bins: tuple[int, ...] = ()
-    """The tokens that are bins of a number, in order."""
+    """The tokens of a number's bins, in order."""
     ordered: tuple[int, ...] = ()
     """The tokens of a number's values, bins and others, from low to high."""
     shown: tuple[str, ...] = ()
-    """What people read for each of `values`, where that is more than the value (`q17 [181, 239)`)."""
+    """Display texts of `values`, where they differ from the values (`q17 [181, 239)`)."""
 
     def __len__(self) -> int:
         return len(self.special_states) + len(self.values)
@@ -131,5 +130,5 @@ class Slot:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What each token says, for people."""
+        """The display text of each token."""
         return (*self.special_states, *(self.shown or self.values))

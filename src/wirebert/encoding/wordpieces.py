@@ -1,5 +1,4 @@
-"""DistilBERT's own vocabulary, from a folder or, where there is a network, from the hub; and what new tokens
-mean in it."""
+"""DistilBERT's WordPieces, read from a folder or from the hub, and the WordPieces of new tokens."""
 
 import json
 import re
@@ -19,8 +18,9 @@ _FILES = ("vocab.txt", "tokenizer.json")
 def read_wordpieces(source: str) -> tuple[str, ...]:
     """The WordPieces by id from `source`: a folder with `vocab.txt` or `tokenizer.json`, or a hub name.
 
-    Raises `CheckpointError` when there is no such folder and the hub cannot be asked, or what is there is no
-    WordPiece vocabulary.
+    Raises:
+        CheckpointError: the folder does not exist and the hub has no such model or is unreachable, or it is
+            not a WordPiece vocabulary.
     """
     folder = Path(source)
     if not folder.is_dir():
@@ -31,21 +31,20 @@ def read_wordpieces(source: str) -> tuple[str, ...]:
             return _checked(_read(path), path)
     raise CheckpointError(
         f"{source}: expected vocab.txt or tokenizer.json in this folder, found neither; "
-        f"set encoding.wordpieces to a folder of a DistilBERT or BERT tokenizer"
+        "set encoding.wordpieces to a folder of a DistilBERT or BERT tokenizer"
     )
 
 
 def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download  # only here is the network touched, and only on request
+    from huggingface_hub import snapshot_download  # the only network access, on request
 
     try:
         return Path(snapshot_download(name, allow_patterns=list(_FILES)))
-    except (OSError, ValueError) as error:  # the hub's errors are kinds of these: no network, no such name
+    except (OSError, ValueError) as error:  # base classes of the hub's errors: no network, no such name
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"encoding.wordpieces: {name!r} is no folder here and could not be fetched from the hub "
-            f"({reason}); "
-            f"give a folder that holds vocab.txt or tokenizer.json"
+            f"encoding.wordpieces: {name!r} is not a folder and could not be fetched from the hub "
+            f"({reason}); pass a folder with vocab.txt or tokenizer.json"
         ) from error
 
 
@@ -67,17 +66,17 @@ def _checked(pieces: list[str], path: Path) -> tuple[str, ...]:
     if lacking:
         raise CheckpointError(
             f"{path}: expected a BERT vocabulary with {' '.join(SPECIAL_TOKENS)}, lacks {' '.join(lacking)}; "
-            f"set encoding.wordpieces to a folder of a DistilBERT or BERT tokenizer"
+            "set encoding.wordpieces to a folder of a DistilBERT or BERT tokenizer"
         )
     if len(set(pieces)) < len(pieces):
-        raise CheckpointError(f"{path}: expected each piece once, some are there twice")
+        raise CheckpointError(f"{path}: expected each piece once, found some twice")
     return tuple(pieces)
 
 
 def initial_subwords(slots: Sequence[Slot], pieces: Subwords) -> list[Int32[np.ndarray, " pieces"]]:
-    """For every new token, the WordPieces whose mean embedding it starts as; never none of them.
+    """For every new token, the WordPieces (at least one) whose mean initialises its embedding.
 
-    New are the byte signs that `pieces` appended (they start as `[UNK]`), then the tokens of `slots`:
+    New tokens are the byte signs that `pieces` appended (they start as `[UNK]`), then the tokens of `slots`:
     `service:http` starts as "service" and "http", a bin as its column's name.
     """
     unknown = np.array([pieces.strings.index("[UNK]")], np.int32)
@@ -87,9 +86,9 @@ def initial_subwords(slots: Sequence[Slot], pieces: Subwords) -> list[Int32[np.n
     ends = np.cumsum([len(group) for group in words])
     starts: list[Int32[np.ndarray, " pieces"]] = []
     for end, group in zip(ends.tolist(), words, strict=True):
-        found = cut.ids[cut.offsets[end - len(group)] : cut.offsets[end]]
-        found = found[found < pieces.num_given]
-        starts.append(found.astype(np.int32) if len(found) else unknown)
+        ids = cut.ids[cut.offsets[end - len(group)] : cut.offsets[end]]
+        ids = ids[ids < pieces.num_given]
+        starts.append(ids.astype(np.int32) if len(ids) else unknown)
     return [unknown] * num_signs + starts
 
 

@@ -1,9 +1,9 @@
 """Scaled dot-product attention over short rows: one function, several kernels, padded or packed.
 
-Every kernel gives what the plain formula in `attend_math` gives, to rounding. `auto` chooses by
-`fastest_kernel`, whose rules come from `benchmarks/attention.py` (results in docs/experiments.md).
+Every kernel equals the plain formula in `attend_math` up to rounding. `auto` chooses by `fastest_kernel`,
+whose rules come from `benchmarks/attention.py` (results in docs/experiments.md).
 
-| kernel | what it is |
+| kernel | description |
 |---|---|
 | tiles | our Triton kernel for packed rows of at most 128 tokens, several rows on the chip at once; GPU |
 | math | plain batched products: the reference |
@@ -36,11 +36,10 @@ from wirebert.model.config import AttentionKernel
 from wirebert.model.packing import Packing, padded_positions
 
 HAS_TRITON = find_spec("triton") is not None
-"""Whether PyTorch brought Triton: its CUDA builds do."""
+"""Whether Triton is installed: it comes with PyTorch's CUDA builds."""
 
 SHORT_ROW = 64
-"""Slots below which the memory-efficient kernel is the fastest of the padded ones on a GPU at half
-precision."""
+"""Below this row length the memory-efficient kernel is the fastest for padded rows in half precision."""
 
 
 def attend(
@@ -52,11 +51,11 @@ def attend(
     dropout: float,
     kernel: AttentionKernel,
 ) -> Float[Tensor, "B H Q E"]:
-    """What each asking slot gathers from the slots that `mask` calls real (None: all are).
+    """Attention of each query over the slots where `mask` is True (None: all).
 
-    A row has at least one real slot, `[CLS]`; padded slots get a weight of exactly zero. `dropout` is the
-    share of attention weights dropped now (pass 0 outside training). A kernel that needs packed rows is
-    `sdpa` here, and so is one that needs a GPU where there is none.
+    Each row has at least one such slot, `[CLS]`; padded slots get a weight of exactly zero. `dropout` is the
+    probability of dropping an attention weight (pass 0 outside training). Kernels that need packed rows, or a
+    GPU that the machine lacks, are replaced by `sdpa`.
     """
     chosen = fastest_kernel(query, key) if kernel == "auto" else kernel
     if chosen not in KERNELS or (chosen != "math" and not query.is_cuda):
@@ -66,7 +65,7 @@ def attend(
 
 
 def fastest_kernel(query: Float[Tensor, "B H Q E"], key: Float[Tensor, "B H L E"]) -> AttentionKernel:
-    """The kernel that `auto` means for padded tensors like these."""
+    """The kernel that `auto` selects for padded tensors like these."""
     half = query.dtype in (torch.bfloat16, torch.float16)
     return "memory_efficient" if query.is_cuda and half and key.shape[2] < SHORT_ROW else "sdpa"
 
@@ -80,8 +79,7 @@ def attend_sdpa(
     *,
     only: SDPBackend | None = None,
 ) -> Float[Tensor, "B H Q E"]:
-    """`only` this one of PyTorch's fused kernels, or its own choice; memory-efficient for flash, which takes
-    no mask."""
+    """PyTorch's fused kernel `only`, or its own choice; flash with a mask becomes memory-efficient."""
     if mask is not None and only is SDPBackend.FLASH_ATTENTION:
         only = SDPBackend.EFFICIENT_ATTENTION
     with nullcontext() if only is None else sdpa_kernel(only):
@@ -110,7 +108,7 @@ def attend_flex(
     mask: Bool[Tensor, "B 1 _ L"] | None,
     dropout: float,
 ) -> Float[Tensor, "B H Q E"]:
-    """`flex_attention`, compiled on a GPU; it cannot drop attention weights, which `ModelConfig` refuses."""
+    """`flex_attention`, compiled on a GPU; without dropout, which `ModelConfig` refuses."""
     del dropout
     blocks = None if mask is None else flex_blocks(mask.expand(-1, -1, query.shape[2], -1))
     # Inside a compiled block it is compiled with it.
@@ -120,8 +118,7 @@ def attend_flex(
 
 
 def flex_blocks(mask: Bool[Tensor, "B 1 Q L"]) -> BlockMask:
-    """The mask as `flex_attention` takes it; the mask is data, so that one compiled function serves every
-    pattern."""
+    """The mask for `flex_attention`; it is data, so one compiled function serves every pattern."""
     flows, _, asks, answers = mask.shape
     return create_block_mask(
         lambda flow, _, ask, answer: mask[flow, 0, ask, answer],
@@ -132,8 +129,7 @@ def flex_blocks(mask: Bool[Tensor, "B 1 Q L"]) -> BlockMask:
 
 @cache
 def compiled_flex(backend: str = "inductor") -> Callable[..., Tensor]:
-    """`flex_attention`, compiled once for all masks and sizes, and once more for rows of more than 128
-    tokens."""
+    """`flex_attention`, compiled once for all masks and sizes, and again for rows over 128 tokens."""
     return torch.compile(flex_attention, dynamic=True, backend=backend)  # pyright: ignore[reportReturnType]  # as above
 
 
@@ -156,11 +152,11 @@ def attend_packed(
     dropout: float,
     kernel: AttentionKernel,
 ) -> Float[Tensor, "A D"]:
-    """What each asking token gathers from the tokens of its own row; packed rows never see each other.
+    """Attention of each query over the tokens of its row; packed rows never see each other.
 
     Args:
-        projected: query, key and value of every token side by side, or key and value if `query` is given.
-        query: queries of the first token of each row; None: every token asks.
+        projected: query, key and value of every token, concatenated; key and value if `query` is given.
+        query: queries of the first token of each row; None: every token is a query.
     """
     chosen = fastest_packed_kernel(projected, packing, dropout) if kernel == "auto" else kernel
     if chosen == "tiles":
@@ -176,7 +172,7 @@ def attend_packed(
 def fastest_packed_kernel(
     projected: Float[Tensor, "T _"], packing: Packing, dropout: float
 ) -> AttentionKernel:
-    """The kernel that `auto` means for packed rows like these."""
+    """The kernel that `auto` selects for packed rows like these."""
     if not projected.is_cuda or projected.dtype == torch.float32:
         return "sdpa"
     if packing.has_tiles and HAS_TRITON:
@@ -191,8 +187,7 @@ def _attend_tiles(
 
     if not packing.has_tiles:
         raise ConfigError(
-            f"model.attention=tiles takes rows of at most 128 tokens, found up to {packing.capacity}; use "
-            "auto"
+            f"model.attention=tiles takes rows of at most 128 tokens, got up to {packing.capacity}; use auto"
         )
     seed = torch.randint(2**31, (), device=projected.device) if dropout else packing.starts[0]
     rows = torch.arange(packing.starts.shape[0] - 1, dtype=torch.int32, device=projected.device)
@@ -219,12 +214,12 @@ def _attend_padded(
     dropout: float,
     kernel: AttentionKernel,
 ) -> Float[Tensor, "A H E"]:
-    """Through one of the padded kernels: rows are padded for attention alone."""
-    places, mask = padded_positions(packing)
-    key, value = (part[places].transpose(1, 2) for part in (key, value))
+    """Attention by a padded kernel: rows are padded only here."""
+    token_indices, mask = padded_positions(packing)
+    key, value = (part[token_indices].transpose(1, 2) for part in (key, value))
     if is_first:
         return attend(query[:, :, None], key, value, mask, dropout=dropout, kernel=kernel)[:, :, 0]
-    gathered = attend(query[places].transpose(1, 2), key, value, mask, dropout=dropout, kernel=kernel)
+    gathered = attend(query[token_indices].transpose(1, 2), key, value, mask, dropout=dropout, kernel=kernel)
     slot = torch.arange(len(packing.row_of), device=mask.device) - packing.starts[packing.row_of.long()]
     return gathered.transpose(1, 2)[packing.row_of.long(), slot.long()]
 

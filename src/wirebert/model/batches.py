@@ -1,10 +1,8 @@
-"""From rows of ids of many lengths to padded or packed batches, and from batches to scores.
+"""Padded and packed batches of rows of token ids, and their scores.
 
-A store keeps all rows one after another in one flat array, with an array of offsets: row 3 is
-`ids[offsets[3]:offsets[4]]`. Everything here works on whole arrays of rows at once.
+A store has all rows in one flat array, with an array of offsets: row 3 is `ids[offsets[3]:offsets[4]]`.
 
-Padded batches suit a CPU, where short batches of similar rows pad little; packed ones suit a GPU, where one
-long batch is fastest.
+A CPU is fastest with short padded batches of rows of similar length, a GPU with long packed batches.
 
 Shape letters: B flows in a batch, L tokens per flow (padded), T tokens of all flows (packed), R rows
 (packed), C classes.
@@ -28,44 +26,44 @@ from wirebert.prefetch import prefetch
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 NO_CLASS: Final = -100
-"""Class of a row that only fills a batch up; `cross_entropy` leaves it out."""
+"""Class of a row of padding; `cross_entropy` ignores it."""
 
 PACK_MULTIPLE: Final = 64
-"""Tokens of a packed batch are filled up to a multiple of this at least, which matrix products like."""
+"""The tokens of a packed batch are filled up to a multiple of this, which suits matrix products."""
 
 PACK_STEPS: Final = 32
-"""Tokens of a packed batch are filled up by a 16th to a 32nd at most, so that few shapes occur."""
+"""The tokens of a packed batch are filled up in steps of a 32nd to a 16th, so that few shapes occur."""
 
 SCORE_WINDOW: Final = 1 << 20
-"""Flows that `score` cuts into batches at a time; the last batch of each is filled up."""
+"""Flows that `score` cuts into batches at a time; the last batch of each window is filled up."""
 
 CPU_TOKENS: Final = 16_384
-"""Slots of a scoring batch on a CPU, which fits its caches."""
+"""Tokens of a scoring batch on a CPU, which fits its caches."""
 
 GPU_TOKENS: Final = 131_072
-"""Slots of a scoring batch on a GPU."""
+"""Tokens of a scoring batch on a GPU."""
 
 LEAST_TOKENS: Final = 1_024
-"""Slots that must fit the memory at least."""
+"""Smallest scoring batch when memory runs out, in tokens."""
 
 READY_BATCHES: Final = 2
-"""Batches made ahead of the GPU."""
+"""Batches prepared ahead of the GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowBatch:
-    """Flows of similar length, padded to one length, ready for the model."""
+    """A batch of flows padded to one length."""
 
     ids: Int[Tensor, "B L"]
     mask: Bool[Tensor, "B L"] | None
-    """True at tokens, False at padding; None if nothing is padded, which is cheaper."""
+    """True at tokens, False at padding; None without padding, which is cheaper."""
 
     class_ids: Int64[Tensor, " B"]
     loss_weight: float = 1.0
     """What the sum of the flows' losses is divided by."""
 
     teacher_log_probs: Float32[Tensor, "B C"] | None = None
-    """Log-probabilities that a teacher gives each flow, if there is a teacher."""
+    """The teacher's log-probabilities for each flow, if there is a teacher."""
 
     def to(self, device: str | torch.device) -> "FlowBatch":
         """The same batch on `device`; the copy is asynchronous."""
@@ -78,23 +76,22 @@ class FlowBatch:
 
 
 class PackedShape(NamedTuple):
-    """All sizes of a packed batch; batches of equal shape can go through one recorded CUDA graph."""
+    """All sizes of a packed batch; batches of equal shape can use the same CUDA graph."""
 
     num_tokens: int
     num_rows: int
     num_tiles: int
     room: int
     num_teacher_classes: int = 0
-    """Classes that a teacher says something about; 0: there is no teacher."""
+    """Classes of the teacher; 0: there is no teacher."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """Flows laid end to end, ready for the model; one tensor, so that one copy brings it to the device."""
+    """A batch of flows packed end to end, as one tensor that is copied to the device at once."""
 
     flat: Int32[Tensor, " numbers"]
-    """ids | the four tensors of the packing | class ids | loss weight | what a teacher says; the last two are
-    the bits of float32 numbers"""
+    """ids | four tensors of the packing | class ids | loss weight | teacher; the last two as float32 bits."""
 
     shape: PackedShape
 
@@ -106,12 +103,12 @@ class PackedBatch:
 
     @property
     def ids(self) -> Int32[Tensor, " T"]:
-        """Token ids of all rows; the last ones may be padding."""
+        """Token ids of all rows; the last rows may be padding."""
         return self.parts[0]
 
     @property
     def packing(self) -> Packing:
-        """Where the rows lie."""
+        """The positions of the rows."""
         _, row_of, starts, tiles, tile_rows, *_ = self.parts
         return Packing(row_of, starts, tiles, tile_rows, self.shape.room)
 
@@ -127,14 +124,13 @@ class PackedBatch:
 
     @property
     def teacher_log_probs(self) -> Float32[Tensor, "R C"] | None:
-        """Log-probabilities that a teacher gives each row, zeros for rows of padding; None without a
-        teacher."""
+        """The teacher's log-probabilities for each row (padding: zeros); None without a teacher."""
         if self.shape.num_teacher_classes == 0:
             return None
         return self.parts[7].view(torch.float32).view(self.shape.num_rows, self.shape.num_teacher_classes)
 
     def pinned(self) -> "PackedBatch":
-        """The same batch in memory that a GPU can read by itself."""
+        """The same batch in pinned memory."""
         return PackedBatch(self.flat.pin_memory(), self.shape)
 
     def to(self, device: str | torch.device) -> "PackedBatch":
@@ -146,7 +142,7 @@ Batch = FlowBatch | PackedBatch
 
 
 def class_logits(model: DistilBert, batch: Batch) -> Float[Tensor, "rows C"]:
-    """The model's logits for the rows of a batch, those that fill it up included."""
+    """The model's logits for all rows of a batch, including rows of padding."""
     if isinstance(batch, PackedBatch):
         return model.forward_packed(batch.ids, batch.packing)
     return model(batch.ids, batch.mask)
@@ -169,12 +165,12 @@ def pack(
     loss_weight: float = 1.0,
     teacher_log_probs: Float32[np.ndarray, "B C"] | None = None,
 ) -> PackedBatch:
-    """The flows numbered `rows`, end to end, filled up with rows of padding so that few shapes occur.
+    """Pack the flows at `rows` end to end, filled up with rows of padding so that few shapes occur.
 
     Args:
-        num_flows: fill up as if there were this many flows of the same mean length, so that the last batch of
-            many is like the others; a shape of its own costs seconds on a GPU, which loads kernels for it.
-        teacher_log_probs: log-probabilities that a teacher gives each flow.
+        num_flows: fill up to this many flows of the same mean length, so that the last batch has the shape of
+            the others; a new shape costs seconds on a GPU, which loads kernels for it.
+        teacher_log_probs: the teacher's log-probabilities for each flow.
     """
     starts = np.asarray(flows.offsets[rows])
     lengths = np.asarray(flows.offsets[rows + 1]) - starts
@@ -198,10 +194,9 @@ def pack(
 
 
 def _filling(lengths: Int[np.ndarray, " B"], room: int, num_more: int) -> Int64[np.ndarray, " _"]:
-    """Lengths of the rows of padding: `num_more` of mean length, and some that bring the tokens to a rough
-    number.
+    """Lengths of the rows of padding: `num_more` of mean length, then some that round the tokens up.
 
-    Flows of one length always come to the same number, so they need none of the latter.
+    Flows of one length always have the same number of tokens, so they need no rounding.
     """
     num_tokens = int(lengths.sum())
     if lengths.min() == lengths.max():
@@ -210,32 +205,30 @@ def _filling(lengths: Int[np.ndarray, " B"], room: int, num_more: int) -> Int64[
     step = max(PACK_MULTIPLE, 1 << (wanted // PACK_STEPS).bit_length())
     num_rows = -(-step // (room - 1))
     missing = wanted + num_rows + -(wanted + num_rows) % step - num_tokens
-    # In parts as equal as can be, which are at most `room` each.
+    # In parts of about equal size, at most `room` tokens each.
     return np.diff(np.linspace(0, missing, num_rows + num_more + 1).astype(np.int64))
 
 
 def pad(
     flows: TokenRows, rows: Int64[np.ndarray, " B"], *, pad_id: int
 ) -> tuple[Int64[Tensor, "B L"], Bool[Tensor, "B L"] | None]:
-    """The flows numbered `rows`, padded to the longest of them, and the mask of their tokens (None: none is
-    padded)."""
+    """The flows at `rows`, padded to the longest, and the mask of their tokens (None: no padding)."""
     starts = np.asarray(flows.offsets[rows])
     lengths = np.asarray(flows.offsets[rows + 1]) - starts
     shortest, longest = int(lengths.min()), int(lengths.max())
-    places = np.arange(longest)
-    index = starts[:, None] + places
+    positions = np.arange(longest)
+    index = starts[:, None] + positions
     if shortest == longest:
         return torch.from_numpy(flows.ids[index].astype(np.int64)), None
-    mask = places < lengths[:, None]
-    index[~mask] = 0  # any id that exists: padding overwrites it
+    mask = positions < lengths[:, None]
+    index[~mask] = 0  # any valid index: padding overwrites the id
     ids = flows.ids[index].astype(np.int64)
     ids[~mask] = pad_id
     return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
 def by_tokens(lengths: Int[np.ndarray, " flows"], max_tokens: int) -> list[Int64[np.ndarray, " _"]]:
-    """Flows in their order, cut into batches of at most `max_tokens` tokens; a longer flow is a batch by
-    itself.
+    """Batches of consecutive flows with at most `max_tokens` tokens; a longer flow is a batch by itself.
 
     >>> by_tokens(np.array([3, 9, 2, 3, 4]), max_tokens=9)
     [array([0]), array([1]), array([2, 3, 4])]
@@ -257,17 +250,16 @@ def autocast(device: str, precision: Precision) -> torch.autocast:
 
 
 _fitting: Final[dict[str, int]] = {}
-"""Device -> slots that have fitted since memory ran out there, so that not every call finds it out again."""
+"""Device -> batch size in tokens that fits since memory ran out there, remembered for later calls."""
 
 
 def takes_packed(device: str) -> bool:
-    """Whether batches for the device are packed: a GPU is fastest on a long one, a CPU on short ones that pad
-    little."""
+    """Whether batches for the device are packed (GPU) or padded (CPU)."""
     return torch.device(device).type == "cuda"
 
 
 def usual_tokens(device: str) -> int:
-    """Slots of a batch that suit the device."""
+    """Default tokens of a scoring batch on the device."""
     return GPU_TOKENS if takes_packed(device) else CPU_TOKENS
 
 
@@ -279,14 +271,14 @@ def score(
     precision: Precision = "fp32",
     max_tokens: int | None = None,
 ) -> Float32[np.ndarray, "flows C"]:
-    """Class logits of every flow, in the order of the store.
+    """Class logits of every flow, in the order of the store, without dropout.
 
-    Dropout is off while this runs. Beyond the result, memory does not grow with the number of flows: they are
-    taken in windows and cut into batches of at most `max_tokens` slots, on a CPU sorted by length inside each
-    window. A GPU computes one batch while the next is made.
+    Apart from the result, memory does not grow with the number of flows: windows of flows are cut into
+    batches of at most `max_tokens` tokens, on a CPU sorted by length. A GPU computes one batch while the next
+    is prepared.
 
     Args:
-        max_tokens: None: what suits the device, and half of it again and again where memory runs out.
+        max_tokens: None: the default of the device, halved each time memory runs out.
     """
     if max_tokens is not None:
         return _score(model, flows, device, precision, max_tokens)
@@ -297,7 +289,7 @@ def score(
         except torch.OutOfMemoryError:
             if tokens <= LEAST_TOKENS:
                 raise
-        tokens = max(LEAST_TOKENS, tokens // 2)  # here, where no traceback holds the batch any more
+        tokens = max(LEAST_TOKENS, tokens // 2)  # here, where no traceback holds the batch
         _fitting[device] = tokens
         torch.cuda.empty_cache()
 
@@ -314,7 +306,7 @@ def _score(
             waiting: list[tuple[Int64[np.ndarray, " _"], Tensor]] = []
             for rows, batch in prefetch(made, READY_BATCHES if takes_packed(device) else 0):
                 waiting.append((rows, class_logits(model, batch)[: len(rows)].float()))
-                # One copy for many batches: the device does not wait for the CPU between two of them.
+                # One copy for many batches, so that the device does not wait for the CPU between them.
                 if sum(len(rows) for rows, _ in waiting) >= SCORE_WINDOW:
                     _fetch(waiting, logits)
             _fetch(waiting, logits)
@@ -326,10 +318,10 @@ def _score(
 def _scoring_batches(
     model: DistilBert, flows: TokenRows, max_tokens: int, device: str
 ) -> Iterator[tuple[Int64[np.ndarray, " _"], Batch]]:
-    """All flows in batches on the device, each with the numbers of its flows."""
+    """All flows in batches on the device, each with the indices of its flows."""
     for first in range(0, len(flows.offsets) - 1, SCORE_WINDOW):
         lengths = np.diff(flows.offsets[first : first + SCORE_WINDOW + 1])
-        # A 512th is left for rows of padding, or a full batch would be filled up by a whole step more.
+        # A 512th is left for rows of padding, or a full batch would be rounded up by a whole step.
         packed = takes_packed(device)
         cut = by_tokens(lengths, max_tokens - max_tokens // 512) if packed else by_length(lengths, max_tokens)
         usual = len(cut[0]) if len(cut) > 1 else 0
@@ -340,8 +332,7 @@ def _scoring_batches(
 def scoring_batch(
     model: DistilBert, flows: TokenRows, rows: Int64[np.ndarray, " B"], device: str, *, num_flows: int = 0
 ) -> Batch:
-    """The flows numbered `rows` on the device: packed on a GPU, where rows of padding may follow (see
-    `pack`)."""
+    """The flows at `rows` as a batch on the device; on a GPU rows of padding may follow (see `pack`)."""
     pad_id = model.architecture.pad_id
     unknown = np.full(len(rows), NO_CLASS, dtype=np.int64)
     if takes_packed(device):
@@ -353,7 +344,7 @@ def _fetch(
     waiting: list[tuple[Int64[np.ndarray, " _"], Float32[Tensor, "_ C"]]],
     logits: Float32[np.ndarray, "flows C"],
 ) -> None:
-    """Put what the device has computed where it belongs."""
+    """Copy the waiting outputs from the device into `logits`."""
     if waiting:
         rows, outputs = zip(*waiting, strict=True)
         logits[np.concatenate(rows)] = torch.cat(outputs).cpu().numpy()

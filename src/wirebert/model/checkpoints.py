@@ -1,7 +1,6 @@
-"""Models in Hugging Face's form: weights under its names, and starting from a pretrained one.
+"""Models in Hugging Face's format: weights under its names, and pretrained models to start from.
 
-A pretrained model is a folder with `config.json` and `model.safetensors` (and its vocabulary), or a name on
-the hub.
+A pretrained model is a folder with `config.json`, `model.safetensors` and a vocabulary, or a name on the hub.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,13 +36,13 @@ _FILES = ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt")
 def build(
     config: ModelConfig, layout: TokenLayout, *, classes: tuple[str, ...] = (), seed: int, max_masked: int = 0
 ) -> DistilBert:
-    """A model for the tokens of `layout` and for `classes`, or of masked tokens, started as `config` says.
+    """A classifier for `layout` and `classes`, or a masked language model, initialised as set in `config`.
 
-    From a pretrained model come the blocks, the embeddings of the tokens that its vocabulary has, and the
-    head if it has the same classes in the same order. Everything else starts new, from `seed`.
+    A pretrained model provides the blocks, the embeddings of the tokens in its vocabulary, and the head if it
+    has the same classes in the same order. Everything else is initialised from `seed`.
 
     Args:
-        num_asked: tokens per row that a model of masked tokens is asked for at most; 0: a classifier.
+        num_asked: maximum masked tokens per row of a masked language model; 0: a classifier.
 
     Raises:
         CheckpointError: The pretrained model is missing or cannot be used.
@@ -72,7 +71,7 @@ def build(
     )
     if len(layout.new_tokens) == 0:
         initialize_embeddings(model, layout, generator)
-    if pretrained is not None:  # its rows replace those of the tokens that it knows
+    if pretrained is not None:  # replaces the rows of the tokens in its vocabulary
         state = _fitted_state(pretrained, model, layout, classes)
         load_hugging_face_state(model, state, where=pretrained.name)
     if (
@@ -83,17 +82,17 @@ def build(
 
 
 def numpy_state(model: DistilBert) -> dict[str, np.ndarray]:
-    """As `hugging_face_state`, as float32 arrays."""
+    """`hugging_face_state` as float32 arrays."""
     state = hugging_face_state(model)
     return {name: weight.detach().cpu().float().contiguous().numpy() for name, weight in state.items()}
 
 
 def hugging_face_state(model: DistilBert) -> dict[str, Tensor]:
-    """The weights under Hugging Face's names: a stock model that loads them gives the same logits.
+    """The weights under Hugging Face's names; a stock model with them gives the same logits.
 
-    Query, key and value are split, column embeddings are added into the word embeddings; the projection of a
-    model of masked tokens, which is these embeddings, is left out. The tensors may share memory with the
-    model.
+    Query, key and value are split, and column embeddings are added to the word embeddings. The output
+    projection of a masked language model is left out, since it is tied to these embeddings. The tensors may
+    share memory with the model.
     """
     state: dict[str, Tensor] = {}
     for name, weight in model.state_dict().items():
@@ -117,8 +116,7 @@ def hugging_face_state(model: DistilBert) -> dict[str, Tensor]:
 
 
 def restored(architecture: Architecture, state: Mapping[str, Tensor], *, where: str) -> DistilBert:
-    """A model with weights that carry Hugging Face's names (`load_hugging_face_state`), which has drawn none
-    before.
+    """A model with these weights (see `load_hugging_face_state`), built without random initialisation.
 
     Raises:
         CheckpointError: A weight is missing, unknown, or of another shape.
@@ -131,7 +129,7 @@ def restored(architecture: Architecture, state: Mapping[str, Tensor], *, where: 
 
 @final
 class _Undrawn(TorchFunctionMode):
-    """Within it weights that would be drawn at random are left as memory was; all other values are set."""
+    """A mode in which random initialisation leaves weights uninitialised; all other values are set."""
 
     def __torch_function__(
         self,
@@ -145,19 +143,19 @@ class _Undrawn(TorchFunctionMode):
 
 @torch.no_grad()
 def load_hugging_face_state(model: DistilBert, state: Mapping[str, Tensor], *, where: str) -> None:
-    """Copy weights that carry Hugging Face's names into `model`; column embeddings become zero.
+    """Copy weights with Hugging Face's names into `model`; column embeddings become zero.
 
-    Every weight must be there, in its shape, with or without the `distilbert.` in front. Weights of other
-    heads are ignored. `where` names the source in error messages.
+    Every weight must be present in the right shape, with or without the prefix `distilbert.`. Weights of
+    other heads are ignored. `where` names the source in error messages.
 
     Raises:
-        CheckpointError: A weight is missing, unknown, or of another shape; the model is then as it was.
+        CheckpointError: A weight is missing, unknown, or of another shape; the model is then unchanged.
     """
     targets = hugging_face_state(model)
     given = _full_names(state)
     given |= {name: weight for name, weight in state.items() if name.startswith("vocab_") and name in targets}
     targets[_WORDS] = model.embeddings.word_embeddings.weight
-    if not model.architecture.positions:  # zero and frozen, whatever the source has
+    if not model.architecture.positions:  # zero and frozen, regardless of the source
         given[_POSITIONS] = targets[_POSITIONS]
     if "token_groups" in targets:  # a pretrained model has no columns
         given.setdefault("token_groups", targets["token_groups"])
@@ -174,11 +172,11 @@ def load_hugging_face_state(model: DistilBert, state: Mapping[str, Tensor], *, w
     if model.embeddings.column_embeddings is not None:
         model.embeddings.column_embeddings.weight.zero_()
     for name, target in targets.items():
-        target.copy_(given[name])  # targets are views of the model's own memory
+        target.copy_(given[name])  # targets are views of the model's memory
 
 
 def _full_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` with the prefix of a classifier's body, without the heads of other tasks."""
+    """`state` with the prefix `distilbert.` and without the heads of other tasks."""
     return {
         f"distilbert.{name}" if name.startswith(("embeddings.", "transformer.")) else name: weight
         for name, weight in state.items()
@@ -201,10 +199,10 @@ class Pretrained:
 
 
 def read_pretrained(start: str) -> Pretrained:
-    """The pretrained DistilBERT in the folder `start`, or of that name on the hub.
+    """The pretrained DistilBERT in the folder `start`, or with that name on the hub.
 
     Raises:
-        CheckpointError: It is not there, or is not a DistilBERT in safetensors form.
+        CheckpointError: It does not exist, or is not a DistilBERT in safetensors format.
     """
     folder = Path(start) if Path(start).is_dir() else _download(start)
     for name in ("config.json", "model.safetensors"):
@@ -231,10 +229,10 @@ def read_pretrained(start: str) -> Pretrained:
 
 
 def _download(name: str) -> Path:
-    """The local copy of a model of the hub; a copy from earlier is used without a network."""
+    """The local copy of a model from the hub; without a network, an earlier download."""
     if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
         raise CheckpointError(f"model.init_from={name!r}: there is no such folder; check the path")
-    # Here, since it takes long to import and a saved model never needs it.
+    # Imported here, since the import is slow and a saved model never needs it.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -244,14 +242,13 @@ def _download(name: str) -> Path:
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
             f"model.init_from={name!r}: no such folder, and it cannot be downloaded from the Hugging Face "
-            f"hub ({reason}); "
-            "without a network give a folder with config.json and model.safetensors, or use "
+            f"hub ({reason}); without a network pass a folder with config.json and model.safetensors, or use "
             "model.init_from=scratch"
         ) from error
 
 
 def _read_vocabulary(folder: Path) -> dict[str, int]:
-    """Token text to id, from whichever file holds it; empty without one."""
+    """Token text to id, from `tokenizer.json` or `vocab.txt`; empty without either."""
     if (folder / "tokenizer.json").is_file():
         return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
     if (folder / "vocab.txt").is_file():
@@ -263,14 +260,13 @@ def _read_vocabulary(folder: Path) -> dict[str, int]:
 def _fitted_state(
     pretrained: Pretrained, model: DistilBert, layout: TokenLayout, classes: tuple[str, ...]
 ) -> dict[str, Tensor]:
-    """The pretrained weights, completed by the model's own rows for new tokens and its own head for new
-    classes."""
-    own = hugging_face_state(model)
+    """The pretrained weights, with the model's rows for new tokens and its head for new classes."""
+    initial = hugging_face_state(model)
     state = dict(pretrained.state)
-    head = [name for name in own if name.startswith(_HEADS)]
+    head = [name for name in initial if name.startswith(_HEADS)]
     if pretrained.classes != classes or any(name not in state for name in head):
         state = {name: weight for name, weight in state.items() if not name.startswith(_HEADS)}
-        state |= {name: own[name] for name in head}
+        state |= {name: initial[name] for name in head}
     if _WORDS in state:
         words = model.embeddings.word_embeddings.weight.detach().clone()
         ours, theirs = _shared_tokens(pretrained, layout)
@@ -282,18 +278,16 @@ def _fitted_state(
 def _shared_tokens(
     pretrained: Pretrained, layout: TokenLayout
 ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
-    """Ids of the tokens that both vocabularies have: ours, and theirs.
+    """Ids of the common tokens in our vocabulary, and in the pretrained one.
 
-    A vocabulary that extends the pretrained one has its ids; any other is matched by the tokens' text, since
-    equal ids would mean different tokens.
+    A vocabulary that extends the pretrained one has the same ids; any other is matched by the tokens' text.
     """
     num_known = pretrained.architecture.vocab_size
     if len(layout.new_tokens) > 0:
         if int(layout.new_tokens.min()) != num_known:
             raise CheckpointError(
                 f"{pretrained.name}: has {num_known} tokens, but the vocabulary being extended has "
-                f"{layout.new_tokens.min()}; "
-                "set encoding.wordpieces to the vocabulary of model.init_from"
+                f"{layout.new_tokens.min()}; set encoding.wordpieces to the vocabulary of model.init_from"
             )
         ids = torch.arange(num_known)
         return ids, ids

@@ -1,7 +1,6 @@
-"""What a DistilBERT is made of: the user's settings, and the shapes they resolve to.
+"""The settings of section `model`, and the architecture they resolve to.
 
-`ModelConfig` is what a user writes; `Architecture` is what a model is built from, and what its `config.json`
-says.
+`ModelConfig` has the user's settings; `Architecture` has the shapes of a model, as in its `config.json`.
 """
 
 import json
@@ -19,7 +18,7 @@ WITHOUT_DROPOUT: Final[tuple[AttentionKernel, ...]] = ("flash", "varlen", "flex"
 """Kernels that cannot drop attention weights (`flash`: those of packed rows)."""
 
 Precision = Literal["fp32", "bf16", "fp16"]
-"""Of matrix products; weights stay fp32."""
+"""Number format of matrix products; weights stay fp32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,46 +26,44 @@ class ModelConfig:
     """Which DistilBERT to train and where it starts."""
 
     size: str = "base"
-    """`base` (6 layers, 768 wide, 12 heads), `mini` (2, 128, 4), or the path of a DistilBERT
-    `config.json`."""
+    """`base` (6 layers, width 768, 12 heads), `mini` (2, 128, 4), or a path to a DistilBERT `config.json`."""
 
     dim: int | None = None
-    """Width of a token's hidden state, a multiple of num_heads; None: as the size says."""
+    """Width of a token's hidden state, a multiple of num_heads; none: set by size."""
 
     num_layers: int | None = None
-    """Transformer blocks, at least 1; None: as the size says."""
+    """Transformer blocks, at least 1; none: set by size."""
 
     num_heads: int | None = None
-    """Attention heads per block, at least 1; None: as the size says."""
+    """Attention heads per block, at least 1; none: set by size."""
 
     hidden_dim: int | None = None
-    """Inner width of a block's feed-forward network, at least 1; None: as the size says."""
+    """Inner width of a block's feed-forward network, at least 1; none: set by size."""
 
     dropout: float | None = None
-    """Share of hidden values dropped in training, in [0, 1); None: as the size says (0.1)."""
+    """Dropout rate of hidden values, in [0, 1); none: set by size (0.1)."""
 
     attention_dropout: float | None = None
-    """Share of attention weights dropped in training, in [0, 1); None: as the size says (0.1)."""
+    """Dropout rate of attention weights, in [0, 1); none: set by size (0.1)."""
 
     head_dropout: float | None = None
-    """Share of values dropped before the classifier in training, in [0, 1); None: as the size says (0.2)."""
+    """Dropout rate before the classifier, in [0, 1); none: set by size (0.2)."""
 
     max_positions: int | None = None
-    """Longest row in tokens, at least 1; None: as the size says (512)."""
+    """Longest row in tokens, at least 1; none: set by size (512)."""
 
     init_from: str = "scratch"
-    """`scratch`, a folder with `config.json` and `model.safetensors`, or a model name on the Hugging Face
-    hub."""
+    """`scratch`, a folder with `config.json` and `model.safetensors`, or a name on the Hugging Face hub."""
 
     attention: AttentionKernel = "auto"
-    """How attention is computed; the results are the same to rounding. On a CPU all but `math` are `sdpa`."""
+    """Attention kernel; results are equal up to rounding. On a CPU all except `math` are `sdpa`."""
 
     attention_pattern: str = FULL
     """Which tokens see each other: `full`, `columns` (of one group in the schema), `window:REACH`, or
     `package.module:function`. Other than full, stock `transformers` cannot compute it."""
 
     gradient_checkpointing: bool = False
-    """Compute each block a second time in the backward pass instead of keeping its activations."""
+    """Recompute each block in the backward pass instead of storing its activations: less memory, slower."""
 
     def __post_init__(self) -> None:
         for name in ("dim", "num_layers", "num_heads", "hidden_dim", "max_positions"):
@@ -74,15 +71,14 @@ class ModelConfig:
             if count is not None and count < 1:
                 raise ConfigError(f"model.{name} must be at least 1, got {count}")
         for name in ("dropout", "attention_dropout", "head_dropout"):
-            share: float | None = getattr(self, name)
-            if share is not None and not 0 <= share < 1:
-                raise ConfigError(f"model.{name} must be in [0, 1), got {share}")
+            rate: float | None = getattr(self, name)
+            if rate is not None and not 0 <= rate < 1:
+                raise ConfigError(f"model.{name} must be in [0, 1), got {rate}")
         import_pattern(self.attention_pattern)
         if self.attention in WITHOUT_DROPOUT and self.attention_dropout != 0:
             raise ConfigError(
                 f"model.attention={self.attention} cannot drop attention weights: model.attention_dropout "
-                "must be 0, "
-                f"got {self.attention_dropout}"
+                f"must be 0, got {self.attention_dropout}"
             )
         if not self.size or not self.init_from:
             raise ConfigError("model.size and model.init_from must not be empty")
@@ -90,7 +86,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """The shapes and rates of one model; everything needed to build it, and nothing else."""
+    """The shapes and dropout rates of one model: everything needed to build it."""
 
     vocab_size: int
     num_classes: int
@@ -103,10 +99,10 @@ class Architecture:
     head_dropout: float = 0.2
     max_positions: int = 512
     positions: bool = True
-    """False: order carries nothing, so the position rows are zero and frozen."""
+    """False: the order has no meaning, so the position rows are zero and frozen."""
 
     num_columns: int = 0
-    """Slots that share a column embedding among their tokens; 0: no column embeddings."""
+    """Number of column embeddings, each shared by the tokens of one slot; 0: none."""
 
     pad_id: int = 0
 
@@ -114,8 +110,7 @@ class Architecture:
     """Which tokens see each other (`wirebert.model.patterns`)."""
 
     max_masked: int = 0
-    """Maximum masked tokens per row of a masked language model, whose classes are the tokens; 0: a
-    classifier."""
+    """Maximum masked tokens per row of a masked language model; 0: a classifier."""
 
     def __post_init__(self) -> None:
         if self.dim % self.num_heads:
@@ -125,7 +120,7 @@ class Architecture:
 
     @property
     def num_parameters(self) -> int:
-        """Weights of a stock classifier of this shape."""
+        """Number of weights of a stock classifier of this shape."""
         dim, hidden_dim = self.dim, self.hidden_dim
         embeddings = (self.vocab_size + self.max_positions + 2) * dim
         block = 4 * (dim + 1) * dim + (dim + 1) * hidden_dim + (hidden_dim + 1) * dim + 4 * dim
@@ -136,11 +131,11 @@ class Architecture:
     def from_hugging_face(cls, settings: Mapping[str, object], *, where: str) -> "Architecture":
         """Read a DistilBERT `config.json`; `where` names it in error messages.
 
-        What the file leaves out has DistilBERT's own default. Positions and columns are not in such a file: a
-        stock model has the first and lacks the second.
+        Missing settings have DistilBERT's defaults. Positions and columns are not in such a file: a stock
+        model has positions and no column embeddings.
 
         Raises:
-            ConfigError: The file is of another kind of model, or asks for what this model does not do.
+            ConfigError: The file is of another kind of model, or has a setting that is not supported.
         """
         if settings.get("model_type", "distilbert") not in ("distilbert", _PATTERNED):
             raise ConfigError(
@@ -166,12 +161,12 @@ class Architecture:
     def to_hugging_face(self, classes: tuple[str, ...]) -> dict[str, object]:
         """The `config.json` that a stock `DistilBertForSequenceClassification` of this shape reads.
 
-        Without classes it is that of a `DistilBertForMaskedLM`.
+        Without classes it is the one of a `DistilBertForMaskedLM`.
         """
         kind = "SequenceClassification" if classes else "MaskedLM"
         return {
             "architectures": [f"DistilBertFor{kind}"],
-            # A stock model would compute full attention without a word, so it is not to know this one.
+            # A stock model would silently compute full attention, so it must reject the file.
             "model_type": "distilbert" if self.attention_pattern == FULL else _PATTERNED,
             **{theirs: getattr(self, ours) for ours, theirs in _THEIR_NAMES.items()},
             **_ONLY,
@@ -192,7 +187,7 @@ def _class_names(classes: tuple[str, ...]) -> dict[str, object]:
 
 
 _PATTERNED: Final = "wirebert-distilbert"
-"""Model type of what stock `transformers` cannot compute."""
+"""Model type of models that stock `transformers` cannot compute."""
 
 _THEIR_NAMES: Final = {
     "vocab_size": "vocab_size",
@@ -211,7 +206,7 @@ _ONLY: Final[dict[str, object]] = {"activation": "gelu", "sinusoidal_pos_embds":
 
 
 def _check(name: str, value: object, where: str) -> None:
-    """Refuse a value of a `config.json` that no model can have."""
+    """Raise a ConfigError if a value of a `config.json` is invalid."""
     if name in _RATES:
         fits, want = isinstance(value, int | float) and 0 <= value < 1, "a number in [0, 1)"
     else:
@@ -223,7 +218,7 @@ def _check(name: str, value: object, where: str) -> None:
 
 _BASE: Final = Architecture(vocab_size=30_522, num_classes=2)
 SIZES: Final = {"base": _BASE, "mini": replace(_BASE, dim=128, num_layers=2, num_heads=4, hidden_dim=512)}
-"""The sizes that have a name; vocabulary and classes are replaced by those of the data."""
+"""The named sizes; vocabulary and classes are replaced by those of the data."""
 
 
 def resolve(
@@ -237,9 +232,10 @@ def resolve(
     max_masked: int = 0,
     pretrained: Architecture | None = None,
 ) -> Architecture:
-    """The architecture that `config` means for this vocabulary and these classes.
+    """The architecture set by `config`, for this vocabulary and these classes.
 
-    A pretrained model fixes the shapes; a setting that contradicts it is refused, dropout may differ.
+    A pretrained model fixes the shapes: a setting that contradicts it raises a ConfigError. Dropout may
+    differ.
 
     >>> mini = ModelConfig(size="mini", num_layers=3)
     >>> architecture = resolve(mini, vocab_size=500, num_classes=5)
@@ -279,18 +275,18 @@ def resolve(
 
 
 def find_architecture(size: str) -> Architecture:
-    """The architecture of a size: one with a name, or a `config.json`."""
+    """The architecture of a named size or of a `config.json`."""
     return SIZES[size] if size in SIZES else read_architecture(Path(size))
 
 
 def _shapes(architecture: Architecture) -> dict[str, int]:
-    """Everything that decides the shape of a weight, but for the vocabulary and the classes."""
+    """The settings that determine the weights' shapes, except vocabulary and classes."""
     names = ("dim", "num_layers", "num_heads", "hidden_dim", "max_positions")
     return {name: getattr(architecture, name) for name in names}
 
 
 def read_architecture(path: Path) -> Architecture:
-    """The architecture that the `config.json` at `path` describes."""
+    """The architecture in the `config.json` at `path`."""
     return Architecture.from_hugging_face(read_settings(path), where=str(path))
 
 

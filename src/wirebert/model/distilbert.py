@@ -1,15 +1,15 @@
 """DistilBERT for classifying flows: embeddings, post-norm transformer blocks, and a head on the `[CLS]` slot.
 
-Equal to Hugging Face's `DistilBertForSequenceClassification` to rounding, and loadable both ways by name. It
-differs where flows let it be cheaper or better: query, key and value are one matrix product; the last block
-is computed for the `[CLS]` slot only, since nothing reads its other slots; and tokens of one column may share
-a column embedding.
+Equal to Hugging Face's `DistilBertForSequenceClassification` up to rounding; each loads the other's weights
+by name. It differs where this is cheaper or better for flows: query, key and value are one matrix product;
+the last block computes only the `[CLS]` slot, since the head reads no other; and tokens of one column may
+share a column embedding.
 
 Source: Sanh et al., "DistilBERT, a distilled version of BERT", 2019, section 3; Devlin et al., "BERT", 2018,
 section 3.
 
-Rows come padded to one length, or packed end to end (`wirebert.model.packing`): everything but attention
-treats tokens alone, so both go through the same code.
+Rows are padded to one length or packed end to end (`wirebert.model.packing`). Everything except attention
+treats tokens separately, so both share the same code.
 
 Shape letters: B flows in a batch, L tokens per flow (padded), T tokens of all flows (packed), D model width,
 H heads, E width of one head (D / H), C classes, V vocabulary.
@@ -40,14 +40,13 @@ NO_SLOT = -1
 class DistilBert(nn.Module):
     """Class logits from token ids.
 
-    A new model has DistilBERT's random start: normal weights of standard deviation 0.02, zero biases.
-    `token_slots` says which column each token of the vocabulary belongs to (-1: none); it matters only with
-    column embeddings. `token_groups` says which group of columns (-1: none); it matters only to attention
-    patterns.
+    A new model is initialised as DistilBERT: normal weights with standard deviation 0.02, zero biases.
+    `token_slots` is each token's column (-1: none), used only with column embeddings. `token_groups` is each
+    token's group of columns (-1: none), used only by attention patterns.
 
-    With `architecture.max_masked` it is a model of masked tokens (`wirebert.model.masked_lm`): token logits
-    at the masked places take the place of class logits, and `token_masks` says what each token is shown as
-    where it is masked.
+    With `architecture.max_masked` it is a masked language model (`wirebert.model.masked_lm`): it returns
+    token logits at the masked positions instead of class logits, and `token_masks` is the token that replaces
+    each token where it is masked.
     """
 
     token_groups: Int[Tensor, " V"]
@@ -90,8 +89,7 @@ class DistilBert(nn.Module):
     def forward(
         self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "asked C"]:
-        """Class logits, one row per flow. `mask` is True at tokens and False at padding; None: nothing is
-        padded."""
+        """Class logits, one row per flow. `mask` is False at padding; None: there is no padding."""
         layout, shown = mask, ids if self.masked is None else self.masked.shown(ids)
         if self.pattern is not None:
             layout = allowed(self.pattern, shown, self.token_groups[shown], mask)
@@ -102,23 +100,23 @@ class DistilBert(nn.Module):
 
     def forward_packed(self, ids: Int[Tensor, " T"], packing: Packing) -> Float[Tensor, "asked C"]:
         """Class logits of packed flows, one row per flow."""
-        if self.pattern is not None:  # a pattern is a mask per row, which padded rows have
-            places, mask = padded_positions(packing)
-            padded = torch.where(mask, ids[places], self.architecture.pad_id)
-            longest = self.architecture.max_positions  # a batch has room for more than some models take
+        if self.pattern is not None:  # patterns are masks of padded rows
+            token_indices, mask = padded_positions(packing)
+            padded = torch.where(mask, ids[token_indices], self.architecture.pad_id)
+            longest = self.architecture.max_positions  # the capacity may exceed the model's longest row
             return self.forward(padded[:, :longest], mask[:, :longest])
-        places = None
+        positions = None
         if self.architecture.positions:  # rows of padding may be longer than any flow
-            places = position_in_row(packing).clamp(max=self.architecture.max_positions - 1)
+            positions = position_in_row(packing).clamp(max=self.architecture.max_positions - 1)
         if self.masked is not None:
-            embedded = self.embeddings(self.masked.shown(ids), places)
+            embedded = self.embeddings(self.masked.shown(ids), positions)
             return self._predict_masked(self.masked, embedded, packing, ids, packing.starts.shape[0] - 1)
-        return self.head(self.encode(self.embeddings(ids, places), packing))
+        return self.head(self.encode(self.embeddings(ids, positions), packing))
 
     def _predict_masked(
         self, head: MaskedHead, hidden: Tensor, layout: Tensor | Packing | None, ids: Tensor, num_rows: int
     ) -> Float[Tensor, "asked V"]:
-        """Token logits at masked places."""
+        """Token logits at the masked positions."""
         for block in self.layer:
             hidden = self._through(block, hidden, layout)
         return head(hidden, ids, num_rows, self.embeddings.folded())
@@ -128,9 +126,9 @@ class DistilBert(nn.Module):
         embedded: Float[Tensor, "B L D"] | Float[Tensor, "T D"],
         layout: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | Packing | None,
     ) -> Float[Tensor, "B D"]:
-        """The `[CLS]` slot after the last block: it represents the whole flow.
+        """The `[CLS]` slot after the last block, which represents the whole flow.
 
-        `layout` says which slots are real, or which sees which, or where packed rows lie.
+        `layout` is the padding mask, the attention mask per pair of slots, or the packing.
         """
         hidden = embedded
         for block in self.layer[:-1]:
@@ -145,7 +143,7 @@ class DistilBert(nn.Module):
     def hidden_states(
         self, ids: Int[Tensor, "B L"], mask: Bool[Tensor, "B L"] | None = None
     ) -> list[Float[Tensor, "B L D"]]:
-        """Every slot's embedding, then its state after each block, as stock models give them."""
+        """Every slot's embedding, then its state after each block, as in stock models."""
         states = [self.embeddings(ids)]
         layout = mask if self.pattern is None else allowed(self.pattern, ids, self.token_groups[ids], mask)
         for block in self.layer:
@@ -165,20 +163,19 @@ class DistilBert(nn.Module):
         return block(hidden, layout, only_first)
 
     def classifier_parameters(self) -> Iterator[nn.Parameter]:
-        """Weights of the head, which start new and learn fast."""
+        """Weights of the head, which has a higher learning rate."""
         heads = (self.pre_classifier, self.classifier) if self.masked is None else (self.masked,)
         for head in heads:
             yield from head.parameters()
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """All other weights that are trained (not the frozen position rows)."""
+        """All other trained weights (not the frozen position rows)."""
         for part in (self.embeddings, self.layer):
             yield from (weight for weight in part.parameters() if weight.requires_grad)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Start over as DistilBERT does: weights normal(0, 0.02), biases and the padding row 0, LayerNorm 1
-        and 0."""
+        """Initialise as DistilBERT: weights normal(0, 0.02), biases and padding row 0, LayerNorm 1 and 0."""
         for part in self.modules():
             if isinstance(part, nn.Linear | nn.Embedding):
                 part.weight.normal_(0.0, INIT_STD, generator=generator)
@@ -194,7 +191,7 @@ class DistilBert(nn.Module):
 
 @final
 class Embeddings(nn.Module):
-    """Token ids to vectors: word, plus position and column where the architecture has them."""
+    """Embeddings of token ids: word, plus position and column if the architecture has them."""
 
     token_slots: Int[Tensor, " V"]
 
@@ -208,7 +205,7 @@ class Embeddings(nn.Module):
         self.position_embeddings.weight.requires_grad_(self.positions)
         self.column_embeddings: nn.Embedding | None = None
         if architecture.num_columns:
-            # One row more than columns: tokens of no column read the last row, which stays zero.
+            # One extra row: tokens without a column read the last row, which stays zero.
             none = architecture.num_columns
             self.column_embeddings = nn.Embedding(none + 1, dim, padding_idx=none)
             token_slots = torch.where(token_slots == NO_SLOT, none, token_slots.long())
@@ -226,7 +223,7 @@ class Embeddings(nn.Module):
         return F.dropout(normalized(hidden, self.LayerNorm), self.dropout, self.training)
 
     def folded(self) -> Float[Tensor, "V D"]:
-        """Word embeddings with each token's column embedding added: what a stock model has to look up."""
+        """Word embeddings plus each token's column embedding, as a stock model looks them up."""
         if self.column_embeddings is None:
             return self.word_embeddings.weight
         return self.word_embeddings.weight + self.column_embeddings(self.token_slots)
@@ -234,7 +231,7 @@ class Embeddings(nn.Module):
 
 @final
 class Block(nn.Module):
-    """Self-attention and a feed-forward network, each added to its input and normalised after."""
+    """Self-attention and a feed-forward network, each with a residual sum followed by LayerNorm."""
 
     def __init__(self, architecture: Architecture, attention: AttentionKernel) -> None:
         super().__init__()
@@ -255,8 +252,7 @@ class Block(nn.Module):
         layout: Bool[Tensor, "B L"] | Bool[Tensor, "B L L"] | Packing | None,
         only_first: bool = False,
     ) -> Float[Tensor, "*asking D"]:
-        """New states of all slots, or of each row's first alone, which asks all slots of its row all the
-        same."""
+        """New states of all slots, or with `only_first` of each row's first (which attends to all)."""
         asking = _first(hidden, layout) if only_first else hidden
         context = self._attend(asking, hidden, layout)
         attended = linear_add_norm(context, self.out_lin, asking, self.sa_layer_norm)

@@ -1,8 +1,7 @@
-"""How the embeddings of feature tokens start: numbers in order, special tokens at their column's mean, new
-tokens at the mean of their pieces.
+"""Initial embeddings of feature tokens.
 
-A random start would hide from the model what is known before training: that `src_bytes:q17` lies beside
-`src_bytes:q18`.
+Numbers start in order, special tokens at their column's mean, new tokens at the mean of their subwords. A
+random start would discard prior knowledge: that `src_bytes:q17` is close to `src_bytes:q18`.
 
 Shape letters: N tokens of one column, D model width, F frequencies.
 """
@@ -23,7 +22,7 @@ from wirebert.model.patterns import NO_GROUP
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenLayout:
-    """What a model must know of its vocabulary."""
+    """The properties of a vocabulary that a model needs."""
 
     vocabulary: tuple[str, ...]
     """Every token's text, by id."""
@@ -31,31 +30,31 @@ class TokenLayout:
     pad_id: int
 
     positions: bool
-    """False: the order of a row's tokens carries nothing."""
+    """False: the order of a row's tokens has no meaning."""
 
     num_slots: int
 
     token_slots: Int[np.ndarray, " tokens"]
-    """Each token's slot, -1 for tokens of none."""
+    """Each token's slot, -1 for none."""
 
     token_groups: Int[np.ndarray, " tokens"]
-    """Each token's group of columns, -1 for tokens of none."""
+    """Each token's group of columns, -1 for none."""
 
     slot_special_states: tuple[Int[np.ndarray, " _"], ...]
-    """Per slot, the tokens that represent a state (missing, unseen, absent, rare, ...), not for a value."""
+    """Per slot, the tokens of special states (missing, unseen, absent, rare, ...)."""
 
     ordered_numbers: tuple[Int[np.ndarray, " _"], ...]
-    """Bins and exact values of each number column, in order."""
+    """Bins and exact values of each numeric column, in order."""
 
     new_tokens: Int[np.ndarray, " new"]
-    """Tokens that a pretrained vocabulary lacked; none for a vocabulary of its own."""
+    """Tokens that the pretrained vocabulary lacks; empty if no vocabulary is extended."""
 
     new_token_subwords: tuple[Int[np.ndarray, " _"], ...]
-    """For each of `new_tokens`, the pieces that it is made of, at least one."""
+    """For each of `new_tokens`, its subwords (at least one)."""
 
     @property
     def token_masks(self) -> Int[np.ndarray, " tokens"]:
-        """What each token is shown as where it is masked: the `<absent>` of its column, or `[MASK]`."""
+        """The replacement of each token where it is masked: the `<absent>` of its column, or `[MASK]`."""
         absent = [int(marks[ABSENT]) for marks in self.slot_special_states]
         return np.array([*absent, self.vocabulary.index("[MASK]")])[self.token_slots]
 
@@ -78,7 +77,7 @@ class TokenLayout:
 
 
 def initialize_embeddings(model: DistilBert, layout: TokenLayout, generator: torch.Generator) -> None:
-    """Give the tokens of `layout` the start that what is known of them suggests."""
+    """Initialise the embeddings of the tokens of `layout`."""
     initialize_from_subwords(model, layout.new_tokens, layout.new_token_subwords)
     initialize_numbers(
         model, layout.ordered_numbers, generator=generator, around_mean=len(layout.new_tokens) > 0
@@ -95,16 +94,15 @@ def initialize_numbers(
     num_frequencies: int = 8,
     around_mean: bool = False,
 ) -> None:
-    """Start each column's numbers on a smooth random curve, so that neighbours are more alike than numbers
-    far apart.
+    """Start each column's numbers on a smooth random curve, so that close numbers are similar.
 
-    With `around_mean` the curve is laid around the mean of what their embeddings were, which keeps what
-    pieces say of the column; otherwise around zero.
+    With `around_mean` the curve is centred on the mean of their current embeddings, which keeps the
+    information from their subwords; otherwise on zero.
     """
     words_VD = model.embeddings.word_embeddings.weight
     for numbers in ordered_numbers:
         if len(numbers) < 2:
-            continue  # nothing to order
+            continue  # a single number has no order
         ids = torch.from_numpy(numbers.astype(np.int64))
         curve_ND = smooth_curves(len(numbers), words_VD.shape[1], num_frequencies, generator).to(words_VD)
         words_VD[ids] = curve_ND + words_VD[ids].mean(dim=0) if around_mean else curve_ND
@@ -115,8 +113,8 @@ def smooth_curves(
 ) -> Float[Tensor, "points dim"]:
     """Points along a random smooth curve in `dim` dimensions, each with a root mean square of 0.02.
 
-    Each coordinate is a sum of a few slow cosines of the point's place, with normal coefficients that fall
-    with the frequency.
+    Each coordinate is a sum of a few slow cosines of the point's position, with normal coefficients that
+    decrease with the frequency.
 
     >>> curve = smooth_curves(64, 128, 8, torch.Generator().manual_seed(0))
     >>> cosine = torch.nn.functional.cosine_similarity(curve[20], curve, dim=-1)
@@ -134,9 +132,9 @@ def smooth_curves(
 def initialize_special(
     model: DistilBert, slot_marks: Sequence[Int[np.ndarray, " _"]], token_slots: Int[np.ndarray, " tokens"]
 ) -> None:
-    """Start each slot's tokens for missing, unseen, absent and other states at the mean of the slot's values.
+    """Start each slot's special states, which training data may lack, at the mean of the slot's values.
 
-    Training data may lack them. A slot without values keeps its random start.
+    A slot without values keeps its random start.
     """
     words_VD = model.embeddings.word_embeddings.weight
     for slot, marks in enumerate(slot_marks):
@@ -151,7 +149,7 @@ def initialize_special(
 def initialize_from_subwords(
     model: DistilBert, ids: Int[np.ndarray, " new"], pieces: Sequence[Int[np.ndarray, " _"]]
 ) -> None:
-    """Start each new token at the mean of the embeddings of its pieces (each token has at least one)."""
+    """Start each new token at the mean embedding of its subwords (at least one)."""
     if len(ids) == 0:
         return
     words_VD = model.embeddings.word_embeddings.weight

@@ -1,6 +1,6 @@
-"""What a model of masked tokens says of many flows, token by token.
+"""The predictions of a masked language model for many flows, token by token.
 
-Shape letters: A answers, V vocabulary.
+Shape letters: A targets, V vocabulary.
 """
 
 from typing import NamedTuple
@@ -25,46 +25,45 @@ from wirebert.model.distilbert import DistilBert
 from wirebert.model.masked_lm import NO_TOKEN
 
 MAX_TOKENS = 16_384
-"""Tokens of one forward pass; the logits of all that is masked in them are held at once."""
+"""Tokens of one forward pass, whose masked tokens' logits are in memory at once."""
 
 
 class MaskedPredictions(NamedTuple):
-    """One entry per masked token of some flows, in an order of no meaning."""
+    """One entry per masked token of some flows, in no particular order."""
 
     tokens: Int64[np.ndarray, " A"]
-    """What was masked."""
+    """The masked token."""
 
     predicted: Int64[np.ndarray, " A"]
-    """The model's first choice."""
+    """The model's most probable token."""
 
     losses: Float32[np.ndarray, " A"]
-    """-log of the probability that it gives what was masked."""
+    """Cross entropy: -log of the model's probability of the masked token."""
 
 
 def predict_masked(
     model: DistilBert, flows: TokenRows, *, device: str = "cpu", precision: Precision = "fp32"
 ) -> MaskedPredictions:
-    """What the model says of every masked token of the flows. Dropout is off while this runs."""
+    """The model's prediction of every masked token of the flows, without dropout."""
     choose = by_tokens if torch.device(device).type == "cuda" else by_length
     was_training = model.training
     model.to(device).eval()
-    found: list[Tensor] = []
+    outputs: list[Tensor] = []
     try:
         with torch.inference_mode(), autocast(device, precision):
             for first in range(0, len(flows.offsets) - 1, SCORE_WINDOW):
                 lengths = np.diff(flows.offsets[first : first + SCORE_WINDOW + 1])
                 batches = choose(lengths, MAX_TOKENS)
-                found += [_predict_batch(model, flows, first + rows, device) for rows in batches]
+                outputs += [_predict_batch(model, flows, first + rows, device) for rows in batches]
     finally:
         model.train(was_training)
-    together = torch.cat(found).cpu().numpy() if found else np.empty((0, 3))
-    tokens, guessed, losses = together[together[:, 0] != NO_TOKEN].T
-    return MaskedPredictions(tokens.astype(np.int64), guessed.astype(np.int64), losses.astype(np.float32))
+    table = torch.cat(outputs).cpu().numpy() if outputs else np.empty((0, 3))
+    tokens, predicted, losses = table[table[:, 0] != NO_TOKEN].T
+    return MaskedPredictions(tokens.astype(np.int64), predicted.astype(np.int64), losses.astype(np.float32))
 
 
 def _predict_batch(model: DistilBert, flows: TokenRows, rows: Int64[np.ndarray, " B"], device: str) -> Tensor:
-    """Token, first choice and loss at every place asked, side by side as doubles, which hold all three
-    exactly."""
+    """Token, most probable token and loss at every masked position, as columns of doubles (exact)."""
     batch = scoring_batch(model, flows, rows, device)
     tokens_A, logits_AV = masked_logits(model, batch), class_logits(model, batch).float()
     losses_A = F.cross_entropy(logits_AV, tokens_A, reduction="none")

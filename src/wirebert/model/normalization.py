@@ -19,10 +19,9 @@ def linear_add_norm(
     *,
     dropout: float = 0.0,
 ) -> Float[Tensor, "*tokens D"]:
-    """LayerNorm(dropout(linear(x)) + residual): normalised in single precision, given in that of matrix
-    products.
+    """LayerNorm(dropout(linear(x)) + residual), computed in fp32, returned in the matrix product's format.
 
-    `dropout` is the share dropped now (pass 0 outside training).
+    `dropout` is the probability of dropping a value (pass 0 outside training).
     """
     if _is_fused(x):
         return _fused_norm(F.linear(x, linear.weight), linear.bias, residual, norm, dropout)
@@ -31,7 +30,7 @@ def linear_add_norm(
 
 
 def normalized(x: Float[Tensor, "*tokens D"], norm: nn.LayerNorm) -> Float[Tensor, "*tokens D"]:
-    """LayerNorm(x): in single precision, given in that of matrix products."""
+    """LayerNorm(x), computed in fp32, returned in the number format of matrix products."""
     return _fused_norm(x, None, None, norm, 0.0) if _is_fused(x) else norm(x).to(matmul_dtype(x))
 
 
@@ -46,7 +45,7 @@ def linear_gelu(x: Float[Tensor, "*tokens I"], linear: nn.Linear) -> Float[Tenso
 
 
 def matmul_dtype(x: Tensor) -> torch.dtype:
-    """The number format that matrix products have on the device of `x`: autocast's, else that of `x`."""
+    """The number format of matrix products on the device of `x`: autocast's, else that of `x`."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 

@@ -1,4 +1,4 @@
-"""Rows of many lengths laid end to end: matrix products see tokens only, no padding.
+"""Rows of many lengths packed end to end: matrix products see only tokens, no padding.
 
 Shape letters: T tokens of all rows, R rows, N tiles.
 """
@@ -11,14 +11,14 @@ from jaxtyping import Int, Int32, Int64
 from torch import Tensor
 
 CAPACITIES: Final = (64, 128, 256, 512)
-"""Row lengths that kernels are built for; a batch is treated as the first that its longest row fits."""
+"""Row lengths that kernels are built for; a batch uses the smallest that fits its longest row."""
 
 LONGEST_TILE: Final = 128
-"""Tokens of the longest tile: its scores stay on the chip (`wirebert.model.kernels.tiles`)."""
+"""Maximum tokens of a tile, whose scores stay on the chip (`wirebert.model.kernels.tiles`)."""
 
 
 class Packing(NamedTuple):
-    """Where the rows of a packed batch lie; tensors of one device."""
+    """The positions of the rows of a packed batch; all tensors are on one device."""
 
     row_of: Int32[Tensor, " T"]
     """Row of each token."""
@@ -27,14 +27,13 @@ class Packing(NamedTuple):
     """First token of each row, then T."""
 
     tiles: Int32[Tensor, " tiles_and_end"]
-    """First token of each tile, then T. A tile is a run of whole rows, at most `capacity` tokens; the last
-    may be empty."""
+    """First token of each tile, then T. A tile is a run of whole rows; the last tiles may be empty."""
 
     tile_rows: Int32[Tensor, " tiles_and_end"]
     """First row of each tile, then R."""
 
     capacity: int
-    """No row is longer; one of few values, so that compiled code fits all batches."""
+    """Upper bound of row and tile lengths; one of few values, so that compiled code fits all batches."""
 
     @property
     def has_tiles(self) -> bool:
@@ -43,7 +42,7 @@ class Packing(NamedTuple):
 
 
 def tile_capacity(longest: int) -> int:
-    """The room for rows of at most `longest` tokens.
+    """The capacity for rows of at most `longest` tokens.
 
     >>> tile_capacity(16), tile_capacity(65), tile_capacity(600)
     (64, 128, 1024)
@@ -53,28 +52,25 @@ def tile_capacity(longest: int) -> int:
 
 
 def plan(lengths: Int[np.ndarray, " R"], room: int) -> list[Int64[np.ndarray, " _"]]:
-    """The tensors of a packing of rows of these lengths (at least 1 each, at most `capacity`), in order, as
-    arrays.
+    """The arrays of a `Packing` of rows of these lengths (1 to `room` tokens each), in order.
 
-    Their sizes follow from the numbers of tokens and rows alone: empty tiles fill up to the most that there
-    can be.
+    Their sizes depend only on the numbers of tokens and rows: empty tiles are added up to the maximum number.
     """
     starts: Int64[np.ndarray, " rows_and_end"] = np.concatenate([[0], np.cumsum(lengths)])
     firsts = first_rows(starts, room)
-    # Two neighbouring tiles hold more than `capacity` tokens, else they were one.
+    # Two neighbouring tiles have more than `room` tokens, or they would be one.
     most = 2 * int(starts[-1]) // room + 2
     firsts = np.concatenate([firsts, np.full(most + 1 - len(firsts), len(lengths), dtype=np.int64)])
     return [np.repeat(np.arange(len(lengths)), lengths), starts, starts[firsts], firsts]
 
 
 def first_rows(starts: Int64[np.ndarray, " rows_and_end"], room: int) -> Int64[np.ndarray, " tiles_and_end"]:
-    """First row of each tile, then R: each tile takes as many of the rows that follow as fit `capacity`
-    tokens.
+    """First row of each tile, then R: each tile takes as many of the next rows as fit `room` tokens.
 
     >>> first_rows(np.array([0, 5, 9, 30, 40]), 32)
     array([0, 3, 4])
     """
-    # Where a tile that starts at row r ends, for every r at once; then only the chain from row 0 is followed.
+    # The end of a tile that starts at row r, for all r at once; then follow the chain from row 0.
     ends = (np.searchsorted(starts, starts[:-1] + room, side="right") - 1).tolist()
     firsts = [0]
     while firsts[-1] < len(ends):
@@ -83,12 +79,11 @@ def first_rows(starts: Int64[np.ndarray, " rows_and_end"], room: int) -> Int64[n
 
 
 def padded_positions(packing: Packing) -> tuple[Int64[Tensor, "R _"], Tensor]:
-    """For each slot of the padded form, which token it holds (padding: some token), and the mask of the real
-    slots."""
+    """The token index of each padded slot (padding: an arbitrary token), and the mask without padding."""
     slots = torch.arange(packing.capacity, device=packing.starts.device)
-    places = packing.starts[:-1, None].long() + slots
-    mask = places < packing.starts[1:, None]
-    return places.clamp(max=packing.row_of.shape[0] - 1), mask
+    indices = packing.starts[:-1, None].long() + slots
+    mask = indices < packing.starts[1:, None]
+    return indices.clamp(max=packing.row_of.shape[0] - 1), mask
 
 
 def position_in_row(packing: Packing) -> Int64[Tensor, " T"]:

@@ -10,17 +10,19 @@ FULL: Final = "full"
 COLUMNS: Final = "columns"
 
 IMPORTED: Final[dict[str, Callable[..., Any]]] = {}
-"""Functions of the user, by the name that the settings gave them."""
+"""The user's pattern functions, by their name in the settings."""
 
 
 def window_reach(name: str) -> int | None:
-    """The reach in `window:REACH`; None where the name is not of that form with a positive number."""
+    """The reach in `window:REACH`; None if the name is not of this form with a positive number."""
     kind, _, reach = name.partition(":")
     return int(reach) if kind == "window" and reach.isdecimal() and int(reach) > 0 else None
 
 
 def import_pattern(name: str) -> None:
-    """As `check_pattern`; a function given as `package.module:name` is imported, for a user's own settings.
+    """Import the pattern function if `name` is `package.module:function`, then call `check_pattern`.
+
+    Only for names from the user's own settings: importing runs code.
 
     Raises:
         ConfigError: there is no such pattern.
@@ -28,16 +30,16 @@ def import_pattern(name: str) -> None:
     module, _, function = name.partition(":")
     if function and module != "window":
         try:
-            found = getattr(import_module(module), function, None)
+            pattern = getattr(import_module(module), function, None)
         except ImportError:
-            found = None
-        if callable(found):
-            IMPORTED[name] = found
+            pattern = None
+        if callable(pattern):
+            IMPORTED[name] = pattern
     check_pattern(name)
 
 
 def check_pattern(name: str) -> None:
-    """Refuse a name that is not `full`, `columns`, `window:REACH` or a function that has been imported.
+    """Accept only `full`, `columns`, `window:REACH` and imported functions.
 
     Nothing is imported here: the name may come from a model file, which must not run code.
 

@@ -1,8 +1,7 @@
-"""Which tokens of a row may see each other: all, neighbours, those of one group of columns, or what a user's
-function says.
+"""Attention patterns: all tokens of a row, neighbours, one group of columns, or a user's function.
 
-`[CLS]`, the first token of a row, sees all tokens and is seen by all: it has to sum the row up. Everything
-else is up to the pattern, a function of tensors that broadcast:
+`[CLS]`, the first token of a row, always sees all tokens and is seen by all, since it represents the row. The
+pattern determines the rest; it is a function of tensors that broadcast:
 
     def pattern(asks: Tokens, answers: Tokens) -> Bool[Tensor, "..."]: ...
 
@@ -25,16 +24,16 @@ NO_GROUP: Final = -1
 
 
 class Tokens(NamedTuple):
-    """What a pattern may look at."""
+    """The inputs of a pattern."""
 
     place: Int[Tensor, "..."]
     """Position in the row; 0 is `[CLS]`."""
 
     group: Int[Tensor, "..."]
-    """Group of the token's column; -1 for tokens of none: `[CLS]` and pieces of text."""
+    """Group of the token's column; -1 for tokens without one: `[CLS]` and text pieces."""
 
     id: Int[Tensor, "..."]
-    """The token itself."""
+    """Token id."""
 
 
 Pattern = Callable[[Tokens, Tokens], Tensor]
@@ -46,16 +45,15 @@ def columns(asks: Tokens, answers: Tokens) -> Bool[Tensor, "..."]:
 
 
 def window(reach: int) -> Pattern:
-    """Tokens at most `reach` places away."""
+    """Tokens at most `reach` positions away."""
     return lambda asks, answers: (asks.place - answers.place).abs() <= reach
 
 
 def find_pattern(name: str) -> Pattern | None:
-    """The pattern of this name: `full` (None), `columns`, `window:REACH`, or a function that has been
-    imported.
+    """The pattern of this name: `full` (None), `columns`, `window:REACH`, or an imported function.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such pattern.
     """
     check_pattern(name)
     if name == FULL:
@@ -72,8 +70,7 @@ def allowed(
     groups: Int[Tensor, "B L"],
     mask: Bool[Tensor, "B L"] | None,
 ) -> Bool[Tensor, "B L L"]:
-    """Which slot may see which: what the pattern says, `[CLS]` and all, all and `[CLS]`, and padding
-    never."""
+    """Which slot sees which: by the pattern; `[CLS]` sees and is seen by all, padding is never seen."""
     place = torch.arange(ids.shape[1], device=ids.device)
     asks = Tokens(place[None, :, None], groups[:, :, None], ids[:, :, None])
     answers = Tokens(place[None, None, :], groups[:, None, :], ids[:, None, :])

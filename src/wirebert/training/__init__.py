@@ -1,1 +1,1 @@
-"""Data and a model to a better model."""
+"""Training of a model on encoded flows."""

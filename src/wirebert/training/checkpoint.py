@@ -1,9 +1,9 @@
-"""Checkpoints: everything a killed training needs to go on to the same bits.
+"""Checkpoints: everything an interrupted training needs to resume bit-identically.
 
 A checkpoint is a folder `checkpoint-00000123` with two files: `tensors.safetensors` (model and optimizer) and
-`state.json` (everything that is a number, and the sha256 of both). It is written under a temporary name,
-forced to disk and renamed, so under its own name it is whole, unless something else damaged it. A damaged
-one is noticed and ignored. The newest are kept.
+`state.json` (plain values, and the sha256 of both files). It is written under a temporary name, synced to
+disk and then renamed, so a folder with the final name is complete. A checkpoint damaged later is detected and
+skipped. Only the newest are kept.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ Scalars = dict[str, object]
 
 
 class Checkpoint(NamedTuple):
-    """What was saved: tensors by name, and plain values."""
+    """Saved state: tensors by name, and plain values."""
 
     tensors: dict[str, Tensor]
     scalars: Scalars
@@ -40,11 +40,11 @@ class Checkpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFolder:
-    """The checkpoints of one run, newest kept."""
+    """The checkpoints of one run; only the newest stay on disk."""
 
     path: Path
     keep: int = 2
-    """Newest checkpoints that stay on disk."""
+    """Number of checkpoints that stay on disk."""
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, oldest first."""
@@ -56,10 +56,10 @@ class CheckpointFolder:
         return self.path / f"{PREFIX}{step:08d}"
 
     def save(self, step: int, checkpoint: Checkpoint) -> Path:
-        """Write a checkpoint, then delete those that are not needed any more.
+        """Write a checkpoint, then delete old ones.
 
         Raises:
-            RunError: the disk is full or cannot be written; older checkpoints are untouched.
+            RunError: the disk is full or not writable; older checkpoints are untouched.
         """
         partial = self.path / f"{PARTIAL}{step}"
         try:
@@ -75,7 +75,7 @@ class CheckpointFolder:
 
     def _write(self, partial: Path, step: int, checkpoint: Checkpoint) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        self._clear_aside()
+        self._clear_partial()
         partial.mkdir()
         save_file(checkpoint.tensors, partial / TENSORS)
         body = checkpoint.scalars | {
@@ -89,9 +89,9 @@ class CheckpointFolder:
             fsync_path(path)
 
     def _put_in_place(self, partial: Path, step: int) -> Path:
-        # From this step on, earlier ones were damaged or belong to a future that did not happen.
-        for undone in [later for later in self.steps() if later >= step]:
-            self._delete(undone)
+        # Checkpoints at or after this step are damaged, or newer than the checkpoint that was resumed.
+        for stale in [later for later in self.steps() if later >= step]:
+            self._delete(stale)
         partial.rename(self.place(step))
         fsync_path(self.path)
         for old in self.steps()[: -self.keep]:
@@ -99,20 +99,20 @@ class CheckpointFolder:
         return self.place(step)
 
     def _delete(self, step: int) -> None:
-        # Renamed first: a kill in the middle must not leave half a checkpoint under a checkpoint's name.
+        # Renamed first, so that an interrupted deletion leaves no incomplete checkpoint.
         partial = self.path / f"{PARTIAL}old-{step}"
         self.place(step).rename(partial)
         shutil.rmtree(partial)
 
-    def _clear_aside(self) -> None:
+    def _clear_partial(self) -> None:
         for leftover in self.path.glob(f"{PARTIAL}*"):
             shutil.rmtree(leftover)
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
-        """The newest checkpoint that is whole; None if there is none yet. Each damaged one gives a warning.
+        """The newest intact checkpoint; None if there are no checkpoints. Each damaged one gives a warning.
 
         Raises:
-            RunError: there are checkpoints, and all of them are damaged.
+            RunError: every checkpoint is damaged.
         """
         steps = self.steps()
         for step in reversed(steps):
@@ -130,29 +130,28 @@ class CheckpointFolder:
         Raises:
             CheckpointError: it is missing or damaged.
         """
-        place, scalars = self.place(step), self._scalars(step)
+        folder, scalars = self.place(step), self._scalars(step)
         try:
-            if _sha256(place / TENSORS) != scalars["tensors_sha256"]:
-                raise CheckpointError(f"{place}: {TENSORS} is damaged")
-            return Checkpoint(load_file(place / TENSORS), scalars)
+            if _sha256(folder / TENSORS) != scalars["tensors_sha256"]:
+                raise CheckpointError(f"{folder}: {TENSORS} is damaged")
+            return Checkpoint(load_file(folder / TENSORS), scalars)
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{place}: {TENSORS} is damaged or missing") from error
+            raise CheckpointError(f"{folder}: {TENSORS} is damaged or missing") from error
 
     def _scalars(self, step: int) -> Scalars:
-        place = self.place(step)
+        folder = self.place(step)
         try:
-            content = json.loads((place / STATE).read_text(encoding="utf-8"))
+            content = json.loads((folder / STATE).read_text(encoding="utf-8"))
             expected, body = content["sha256"], content["state"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{place}: {STATE} is damaged or missing") from error
+            raise CheckpointError(f"{folder}: {STATE} is damaged or missing") from error
         if not isinstance(body, dict) or _digest(cast(Scalars, body)) != expected:
-            raise CheckpointError(f"{place}: {STATE} is damaged")
+            raise CheckpointError(f"{folder}: {STATE} is damaged")
         scalars = cast(Scalars, body)
         if scalars["version"] != VERSION:
             raise RunError(
-                f"{place}: expected a checkpoint of version {VERSION}, found {scalars['version']!r}; finish "
-                "the run with "
-                "the wirebert that began it, or start a new one"
+                f"{folder}: expected a checkpoint of version {VERSION}, found {scalars['version']!r}; finish "
+                "the run with the wirebert that started it, or start a new run"
             )
         return scalars
 

@@ -31,8 +31,7 @@ class TrainConfig:
     """Flows per optimizer step, over all devices, at least 1; the last step of an epoch takes the rest."""
 
     learning_rate: float | None = None
-    """Peak learning rate of the backbone, above 0; none: 5e-5 for a pretrained model, else 0.128 / width of
-    the model."""
+    """Peak learning rate of the backbone, above 0; none: 5e-5 for a pretrained model, else 0.128 / width."""
 
     classifier_lr_multiplier: float = 10.0
     """Learning rate of the classifier as a multiple of the backbone's, above 0."""
@@ -66,8 +65,7 @@ class TrainConfig:
     GPU that has it, fp16 on other GPUs, fp32 on a CPU."""
 
     micro_batch_tokens: int | Literal["whole"] | None = None
-    """Padded tokens of one forward pass, at least 1; whole: the whole step; none: 4,096 on a CPU, what fits
-    on a GPU."""
+    """Padded tokens per pass, at least 1; whole: a whole step; none: 4,096 on a CPU, all that fit a GPU."""
 
     cuda_graphs: bool | None = None
     """Record each step as a CUDA graph and replay it; none: on a GPU, wherever a step can be recorded."""
@@ -76,8 +74,7 @@ class TrainConfig:
     """Steps that a thread prepares ahead of a GPU, at least 0."""
 
     workers: int | None = None
-    """Worker processes that read flows ahead, at least 0; none: 0, or up to 4 if the flows exceed the
-    memory."""
+    """Worker processes that load flows, at least 0; none: 0, or up to 4 if the flows exceed the memory."""
 
     threads: int | None = None
     """CPU threads, at least 1; none: PyTorch's choice, one per core (one per process under torchrun)."""
@@ -108,8 +105,7 @@ class TrainConfig:
     """Minimum seconds between two checkpoints that are written after epochs, at least 0."""
 
     keep_checkpoints: int = 2
-    """Newest checkpoints kept on disk while the run is not finished, at least 1; each includes the best
-    weights."""
+    """Checkpoints kept on disk until the run is finished, at least 1; each includes the best weights."""
 
     log_every: int = 20
     """Steps between two lines of metrics, at least 1."""
@@ -121,8 +117,7 @@ class TrainConfig:
     """Where to train; auto takes a GPU if there is one."""
 
     deterministic: bool = False
-    """Bit-identical results for the same seed and GPU, at some cost in speed; a CPU is always
-    deterministic."""
+    """Bit-identical results for the same seed and GPU, at some cost in speed; always true on a CPU."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "keep_checkpoints", "log_every", "epochs", "threads"):

@@ -1,4 +1,6 @@
-"""Corruption of training flows: missing and unseen values, and dropped columns, which training data may lack.
+"""Corruption of training flows: missing values, unseen values and dropped columns.
+
+Training data may lack all three, so the model would never learn their tokens.
 
 Works on `JaggedRows`; each row starts with `[CLS]`, a token without a slot.
 
@@ -17,7 +19,7 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.training.config import TrainConfig
 
 NO_TOKEN: Final = -1
-# A flow that loses columns loses up to this share of them, each share equally likely.
+# A flow that loses columns loses up to this fraction of them, drawn uniformly.
 MAX_COLUMNS_DROPPED: Final = 0.5
 
 
@@ -34,11 +36,10 @@ class RowChange(Protocol):
 class Corruption:
     """Random missing and unseen values, and dropped columns.
 
-    Each feature becomes one of its slot's marks (<missing>, <unseen>, <rare>, <above>, ...: tokens that
-    training data may lack) with probability `feature_share`; where common values are left out, so does each
-    left-out feature, whose token is then added at the end of the row. A share `column_share` of the flows
-    loses a random set of columns: every slot of such a column is <absent>, and a text column's pieces are
-    gone.
+    With probability `feature_share`, a feature becomes one of its slot's special states (<missing>, <unseen>,
+    <rare>, <above>, ...). So does a feature that leave-out omits; its new token goes to the end of the row. A
+    fraction `column_share` of the flows loses a random set of columns: every slot of such a column becomes
+    <absent>, and a text column loses its pieces.
     """
 
     token_slots: Int[np.ndarray, " tokens"]
@@ -48,10 +49,10 @@ class Corruption:
     """Ids of <missing>, <unseen>, <absent> of each slot; -1 where a slot has no such token."""
 
     hidden_ids: Int[np.ndarray, "slots marks"]
-    """What each slot's features are replaced by, all equally often; rows are filled up with -1."""
+    """Replacements of each slot's features, equally likely; rows are padded with -1."""
 
     num_hidden: Int[np.ndarray, " slots"]
-    """How many of a row of `hidden_ids` are tokens."""
+    """Number of tokens in each row of `hidden_ids`."""
 
     slot_columns: Int[np.ndarray, " slots"]
     """Column of each slot, counted from 0: slots of one column are dropped together."""
@@ -60,7 +61,7 @@ class Corruption:
     """Whether a slot without a token represents its most frequent value."""
 
     feature_share: float
-    """Probability that a feature is replaced by missing or unseen."""
+    """Probability that a feature is replaced by a special state."""
 
     column_share: float
     """Probability that a flow loses some columns."""
@@ -70,7 +71,7 @@ class Corruption:
 
     @classmethod
     def of(cls, tokenizer: FlowTokenizer, config: TrainConfig) -> "Corruption":
-        """The corruption that `config` asks for, of a tokenizer's rows."""
+        """The corruption set in `config`, for a tokenizer's rows."""
         return cls.from_vocabulary(
             config,
             token_slots=tokenizer.token_slots,
@@ -93,18 +94,18 @@ class Corruption:
         slot_columns: Int[np.ndarray, " slots"],
         slot_marks: Sequence[Int[np.ndarray, " _"]],
     ) -> "Corruption":
-        """The corruption that `config` asks for, for a tokenizer with these tables.
+        """The corruption set in `config`, for a tokenizer with these tables.
 
         Args:
             slot_columns: Column of each slot, counted from 0.
             slot_marks: Per slot, the tokens that training data may lack: <missing>, <unseen>, <rare>,
                 <above>, ...
         """
-        # <absent> means that the whole column is gone, which is drawn for columns, not for single features.
-        chosen = [ids[ids != absent] for ids, absent in zip(slot_marks, slot_special[:, 2], strict=True)]
-        num_hidden = np.array([len(ids) for ids in chosen], dtype=np.int64)
-        hidden_ids = np.full((len(chosen), int(num_hidden.max(initial=0))), NO_TOKEN, dtype=np.int64)
-        for row, ids in zip(hidden_ids, chosen, strict=True):
+        # <absent> is drawn for whole columns, not for single features.
+        marks = [ids[ids != absent] for ids, absent in zip(slot_marks, slot_special[:, 2], strict=True)]
+        num_hidden = np.array([len(ids) for ids in marks], dtype=np.int64)
+        hidden_ids = np.full((len(marks), int(num_hidden.max(initial=0))), NO_TOKEN, dtype=np.int64)
+        for row, ids in zip(hidden_ids, marks, strict=True):
             row[: len(ids)] = ids
         return cls(
             token_slots=token_slots,
@@ -121,7 +122,7 @@ class Corruption:
     def apply(self, rows: JaggedRows, seed: int) -> JaggedRows:
         """Changed copies of the rows; the same seed changes the same rows in the same way.
 
-        No row comes out longer than `max_length`: added tokens that do not fit are left away.
+        No row gets longer than `max_length`: added tokens that do not fit are dropped.
         """
         if (self.feature_share == 0 and self.column_share == 0) or len(self.slot_special) == 0:
             return rows
@@ -138,14 +139,14 @@ class Corruption:
         replacement = np.where(is_feature, shown[row_of, slot_of], NO_TOKEN)
         changed = replacement >= 0
         ids = np.where(changed, replacement, rows.ids).astype(rows.ids.dtype)
-        kept = ~(_piece_owner_changed(rows, is_feature, changed))
+        remains = ~_piece_owner_changed(rows, is_feature, changed)
         if not self.omits_most_frequent:
-            return assemble(ids[kept], row_of[kept], num_rows, self.max_length)
+            return assemble(ids[remains], row_of[remains], num_rows, self.max_length)
         shown[row_of[is_feature], slot_of[is_feature]] = NO_TOKEN  # replaced in place above
         added_rows, added_slots = np.nonzero(shown >= 0)
         return assemble(
-            np.concatenate([ids[kept], shown[added_rows, added_slots].astype(ids.dtype)]),
-            np.concatenate([row_of[kept], added_rows]),
+            np.concatenate([ids[remains], shown[added_rows, added_slots].astype(ids.dtype)]),
+            np.concatenate([row_of[remains], added_rows]),
             num_rows,
             self.max_length,
         )
@@ -153,7 +154,7 @@ class Corruption:
     def _hide_features(self, shown: Int[np.ndarray, "B S"], random: np.random.Generator) -> None:
         if self.feature_share == 0:
             return
-        # The number of hits is drawn first, so that the work follows the hits and not flows times slots.
+        # The number of hits is drawn first, so that the cost grows with the hits, not with flows x slots.
         num_hits = random.binomial(shown.size, self.feature_share)
         hits = random.choice(shown.size, size=num_hits, replace=False, shuffle=False)
         slots = hits % shown.shape[1]
@@ -163,8 +164,8 @@ class Corruption:
         if self.column_share == 0:
             return
         flows = np.flatnonzero(random.random(len(shown)) < self.column_share)
-        share = random.random((len(flows), 1)) * MAX_COLUMNS_DROPPED
-        is_dropped = random.random((len(flows), int(self.slot_columns.max()) + 1)) < share
+        fraction = random.random((len(flows), 1)) * MAX_COLUMNS_DROPPED
+        is_dropped = random.random((len(flows), int(self.slot_columns.max()) + 1)) < fraction
         absent = self.slot_special[:, 2]
         shown[flows] = np.where(is_dropped[:, self.slot_columns] & (absent >= 0), absent, shown[flows])
 
@@ -172,16 +173,16 @@ class Corruption:
 def _piece_owner_changed(
     rows: JaggedRows, is_feature: Bool[np.ndarray, " T"], changed: Bool[np.ndarray, " T"]
 ) -> Bool[np.ndarray, " T"]:
-    """Which tokens are text pieces whose `column:` token, the last feature before them, was replaced."""
+    """True for text pieces whose `column:` token, the last feature before them, was replaced."""
     owner = np.where(is_feature, np.arange(len(is_feature)), 0)
-    owner[rows.offsets[:-1]] = rows.offsets[:-1]  # [CLS] owns what follows it until the first feature
+    owner[rows.offsets[:-1]] = rows.offsets[:-1]  # [CLS] owns the tokens before the first feature
     return ~is_feature & changed[np.maximum.accumulate(owner)]
 
 
 def assemble(
     ids: Integer[np.ndarray, " T"], row_of: Int[np.ndarray, " T"], num_rows: int, max_length: int
 ) -> JaggedRows:
-    """Tokens sorted by row, in their order within a row, each row cut at `max_length`."""
+    """Tokens grouped by row, in their order within a row, each row cut at `max_length`."""
     order = np.argsort(row_of, kind="stable")
     lengths = np.bincount(row_of, minlength=num_rows)
     if lengths.max(initial=0) > max_length:

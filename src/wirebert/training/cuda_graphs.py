@@ -1,10 +1,10 @@
 """A whole optimizer step as one CUDA graph: the CPU launches one graph instead of a thousand kernels.
 
 Short rows make short kernels: launched one by one from Python they leave an H200 idle two thirds of the time.
-A step whose flows fit the device at once is recorded per shape of its batch
+A step that fits the device in one batch is recorded once per batch shape
 (`wirebert.model.batches.PackedShape`; few occur) and then replayed: forward pass, loss, backward pass,
-clipping and update. What a step reads besides the weights lies in tensors that are filled before it: the
-batch, the learning rates, and the seed of the random generator.
+clipping and update. The other inputs of a step are in tensors that are filled before it: the batch, the
+learning rates, and the seed of the random generator.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """A step as it was recorded, where it reads and where it writes."""
+    """A recorded step, with the tensors that it reads and writes."""
 
     graph: torch.cuda.CUDAGraph
     batch: PackedBatch
@@ -35,20 +35,19 @@ class Recorded(NamedTuple):
 
 @final
 class StepGraphs:
-    """Runs `step` on packed batches, from its second batch of a shape on as a recorded graph.
+    """Runs `step` on packed batches, as a recorded graph from the second batch of a shape on.
 
-    The first batch of a shape runs as it is: kernels are built and buffers made then, which cannot be
-    recorded.
+    The first batch of a shape is not recorded: it compiles kernels and allocates buffers.
     """
 
     def __init__(self, step: Callable[[PackedBatch], Outcome]) -> None:
         self._step = step
         self._seen: set[PackedShape] = set()
         self._recorded: dict[PackedShape, Recorded] = {}
-        self._pool = torch.cuda.graph_pool_handle()  # one memory for all graphs: they never run at once
+        self._pool = torch.cuda.graph_pool_handle()  # shared memory: graphs never run at the same time
 
     def run(self, batch: PackedBatch, device: torch.device) -> Outcome:
-        """One step on `batch`, which may still be in (pinned) memory of the CPU."""
+        """One step on `batch`, which may still be in pinned CPU memory."""
         shape = batch.shape
         if shape not in self._seen:
             self._seen.add(shape)
@@ -62,10 +61,10 @@ class StepGraphs:
 
     def _record(self, batch: PackedBatch) -> Recorded:
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
-        # Recording runs on a stream of its own, after what has been asked for and before what will be.
+        # Recording uses a separate stream, ordered after earlier work and before later work.
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            # Only what this thread does is recorded: another one makes the next batches ready meanwhile.
+            # Only this thread is recorded: another one prepares the next batches meanwhile.
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
                 outcome = self._step(batch)

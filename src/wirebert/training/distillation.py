@@ -35,8 +35,7 @@ class DistillationConfig:
     only."""
 
     gbdt_class_weights: Literal["none", "balanced", "sqrt"] = "balanced"
-    """Class weights for fitting the teacher gbdt: equal, by inverse class frequency, or by its square
-    root."""
+    """Class weights for fitting the teacher gbdt: equal, by inverse frequency, or by its square root."""
 
     augmentation_factor: float = 0.0
     """Synthetic flows per training flow, at least 0: each mixes columns and text of several training flows;
@@ -49,8 +48,7 @@ class DistillationConfig:
     """Softmax temperature of the distillation loss, for teacher and student, above 0."""
 
     teacher_weight: float = 0.5
-    """Weight of the distillation loss for a labelled flow, in [0, 1]; an unlabelled flow has this loss
-    only."""
+    """Weight of the distillation loss for labelled flows, in [0, 1]; unlabelled flows have only this loss."""
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
@@ -64,14 +62,12 @@ class DistillationConfig:
         if self.augmentation_factor and not self.teacher:
             raise ConfigError(
                 "distillation.augmentation_factor needs a teacher, whose predictions synthetic flows are "
-                "trained on; set "
-                "distillation.teacher to gbdt, text_svm or a model folder"
+                "trained on; set distillation.teacher to gbdt, text_svm or a model folder"
             )
         if self.unlabelled and self.model_folder is None:
             raise ConfigError(
                 "distillation.unlabelled needs a trained teacher, whose predictions these flows are trained "
-                "on; set "
-                f"distillation.teacher to a model folder, got {self.teacher!r}"
+                f"on; set distillation.teacher to a model folder, got {self.teacher!r}"
             )
 
     @property
@@ -82,7 +78,7 @@ class DistillationConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SoftTargets:
-    """The teacher's log-probabilities of the training flows, and the weight of the distillation loss."""
+    """The teacher's log-probabilities for the training flows, and the weight of the distillation loss."""
 
     log_probabilities: Float32[np.ndarray, "N C"]
     temperature: float
@@ -91,7 +87,7 @@ class SoftTargets:
     """File of the log-probabilities, if they are on disk."""
 
     def to_be_sent(self) -> "SoftTargets":
-        """The same without the array, which another process reads from the path."""
+        """A copy without the array, which another process reads from the path."""
         assert self.path is not None, "shared soft targets are on disk"
         return replace(self, log_probabilities=self.log_probabilities[:0], path=self.path.absolute())
 
@@ -119,8 +115,8 @@ class SoftTargets:
             reduction="none",
             log_target=True,
         ).sum(dim=1)
-        own_B = self.teacher_weight * objective.class_weights[class_ids.clamp(min=0)]
-        weight_B = torch.where(is_labelled, own_B, (class_ids == UNLABELLED).float())
+        labelled_B = self.teacher_weight * objective.class_weights[class_ids.clamp(min=0)]
+        weight_B = torch.where(is_labelled, labelled_B, (class_ids == UNLABELLED).float())
         return (1 - self.teacher_weight) * hard + self.temperature**2 * (weight_B * divergence_B).sum()
 
 

@@ -1,4 +1,4 @@
-"""Which flows a step sees: all of them once an epoch, in an order that only seed and epoch decide.
+"""The flows of each step: every flow once per epoch, in an order set by seed and epoch only.
 
 Shape letters: N flows of the data set, B flows of a step, T tokens of a step.
 """
@@ -21,7 +21,7 @@ from wirebert.training.seeding import Purpose, mix
 
 NO_STEP: Final = -1
 MAX_MEMORY_FRACTION: Final = 0.5
-"""Share of the machine's memory that encoded flows may take to count as being in it."""
+"""Encoded flows up to this fraction of the machine's memory are treated as in memory."""
 
 
 @runtime_checkable
@@ -46,17 +46,17 @@ class StepFlows(NamedTuple):
     rows: JaggedRows
     class_ids: Int64[np.ndarray, " B"]
     teacher_log_probs: Float32[np.ndarray, "B C"] | None = None
-    """Log-probabilities that a teacher gives each flow, if there is a teacher."""
+    """The teacher's log-probabilities for each flow, if there is a teacher."""
 
     def teacher_log_probs_of(self, chosen: Int64[np.ndarray, " K"]) -> Float32[np.ndarray, "K C"] | None:
-        """The teacher's log-probabilities of these flows of the step."""
+        """The teacher's log-probabilities for these flows of the step."""
         return None if self.teacher_log_probs is None else self.teacher_log_probs[chosen]
 
     def answers(self, num_tokens: int) -> Int64[np.ndarray, " A"]:
         """The targets: the masked tokens, or each flow's class if nothing is masked.
 
         Args:
-            num_tokens: size of the vocabulary, by which the id of a masked token is raised.
+            num_tokens: size of the vocabulary, which is added to the id of a masked token.
         """
         is_masked = self.rows.ids >= num_tokens
         return self.rows.ids[is_masked].astype(np.int64) - num_tokens if is_masked.any() else self.class_ids
@@ -72,16 +72,16 @@ def steps_per_epoch(num_flows: int, batch_size: int) -> int:
 
 
 def epoch_order(num_flows: int, *, seed: int, epoch: int) -> Int64[np.ndarray, " N"]:
-    """Numbers of the flows in the order of `epoch`: a permutation that only seed and epoch decide."""
+    """Flow indices in the order of `epoch`: a permutation set by seed and epoch only."""
     random = np.random.Generator(np.random.PCG64(mix(seed, Purpose.ORDER, epoch)))
     return random.permutation(num_flows)
 
 
 @final
 class StepSource(Dataset[StepFlows]):
-    """The flows of every step of a training, by the step's number; each is made when it is asked for.
+    """The flows of every step of a training by step index, loaded on access.
 
-    Step s is the same in whatever order and process it is asked for.
+    A step is the same in any order of access and in any process.
     """
 
     def __init__(
@@ -96,18 +96,18 @@ class StepSource(Dataset[StepFlows]):
         self.flows, self.teacher_log_probs = flows, teacher_log_probs
         self._config, self._seed, self._corruption = config, seed, corruption
         self._steps_per_epoch = steps_per_epoch(len(flows.class_ids), config.batch_size)
-        self._order = (NO_STEP, np.empty(0, dtype=np.int64))  # of one epoch
+        self._order = (NO_STEP, np.empty(0, dtype=np.int64))  # the order of one epoch
 
     def __len__(self) -> int:
         return self._steps_per_epoch * self._config.num_epochs
 
     def __getitem__(self, index: int) -> StepFlows:
-        epoch, place = divmod(index, self._steps_per_epoch)
+        epoch, step_in_epoch = divmod(index, self._steps_per_epoch)
         if self._order[0] != epoch:
             self._order = (epoch, epoch_order(len(self.flows.class_ids), seed=self._seed, epoch=epoch))
         size = self._config.batch_size
-        # Sorted, since neighbours on disk are read together; within a step the order means nothing.
-        chosen = np.sort(self._order[1][place * size : (place + 1) * size])
+        # Sorted, since neighbours on disk are read together; the order within a step does not matter.
+        chosen = np.sort(self._order[1][step_in_epoch * size : (step_in_epoch + 1) * size])
         rows = take_rows(self.flows, chosen)
         if self._corruption is not None:
             rows = self._corruption.apply(rows, mix(self._seed, Purpose.CORRUPTION, epoch, index))
@@ -126,37 +126,35 @@ def steps(
     teacher_log_probs: Float32[np.ndarray, "N C"] | None = None,
     first_step: int = 0,
 ) -> Iterator[StepFlows]:
-    """The flows of every step from `first_step` to the end of the last epoch, made by `choose_workers`
-    processes.
+    """The flows of every step from `first_step` on, loaded by `choose_workers` processes.
 
-    `build_distillation_data` holds a teacher's log-probabilities of each flow as it is: corruption changes
-    what the student sees alone.
+    `teacher_log_probs` are of the uncorrupted flows: corruption changes only the student's input.
     """
     source = StepSource(flows, config, seed=seed, corruption=corruption, teacher_log_probs=teacher_log_probs)
-    numbers = range(first_step, len(source))
+    indices = range(first_step, len(source))
     num_workers = choose_workers(flows, config)
     if num_workers == 0:
-        return (source[number] for number in numbers)
+        return (source[index] for index in indices)
     return iter(
         DataLoader(
             source,
             batch_size=None,  # an item is a whole step
-            sampler=numbers,
-            collate_fn=cast(Any, _as_it_is),  # torch's types know of lists of items only
+            sampler=indices,
+            collate_fn=cast(Any, _as_it_is),  # torch's types allow lists of items only
             num_workers=num_workers,
             prefetch_factor=max(2, config.prefetch),
             persistent_workers=True,
-            multiprocessing_context="fork",  # what is open stays open; the workers never touch the device
+            multiprocessing_context="fork",  # keeps mapped files open; workers never use the device
         )
     )
 
 
 def choose_workers(flows: LabelledFlows, config: TrainConfig) -> int:
-    """Processes that read the flows of coming steps.
+    """Number of worker processes that read flows ahead.
 
-    One thread that reads from memory prepares flows several times as fast as an H200 trains on them
-    (`benchmarks/train.py --recipes feeding leave-out`). Only where the encoded flows do not fit into memory,
-    so that reading waits for the disk, other processes are worth their cost.
+    One thread reading from memory prepares flows several times as fast as an H200 trains on them
+    (`benchmarks/train.py --recipes feeding leave-out`). Workers pay off only where the encoded flows exceed
+    the memory, so that reading waits for the disk.
     """
     if config.workers is not None:
         return config.workers
@@ -169,12 +167,12 @@ def fits_memory(flows: LabelledFlows) -> bool:
 
 
 def describe_feeding(flows: LabelledFlows, config: TrainConfig, device: torch.device) -> str:
-    """Who makes flows ready for the device, and where they come from: "a thread, from memory (84.2 MB)"."""
+    """How flows reach the device, for people: "a thread, from memory (84.2 MB)"."""
     num_workers = choose_workers(flows, config)
-    who = "a thread" if device.type == "cuda" and config.prefetch else "the main process"
+    loader = "a thread" if device.type == "cuda" and config.prefetch else "the main process"
     if num_workers:
-        who = "1 process" if num_workers == 1 else f"{num_workers} processes"
-    return f"{who}, from {'memory' if fits_memory(flows) else 'disk'} ({flows.ids.nbytes / 1e6:,.1f} MB)"
+        loader = "1 process" if num_workers == 1 else f"{num_workers} processes"
+    return f"{loader}, from {'memory' if fits_memory(flows) else 'disk'} ({flows.ids.nbytes / 1e6:,.1f} MB)"
 
 
 def _as_it_is(item: StepFlows) -> StepFlows:
@@ -190,10 +188,10 @@ def micro_batches(
     batch_size: int = 0,
     loss_weight: float = 1.0,
 ) -> list[Batch]:
-    """The step's flows, at most `max_tokens` slots at once (0: all at once): packed for a GPU, else padded by
-    length.
+    """The step's flows in batches of at most `max_tokens` tokens (0: one batch).
 
-    `batch_size` is the number of flows of most steps, which the last step of an epoch is filled up to.
+    Batches are packed for a GPU and padded, shortest flows first, for a CPU. The last step of an epoch is
+    filled up to `batch_size` flows on a GPU, so that its shape is like the others'.
     """
     lengths = np.diff(flows.rows.offsets)
     if len(lengths) == 0:
@@ -226,14 +224,14 @@ def micro_batches(
 def cut(
     lengths: Int[np.ndarray, " B"], max_tokens: int, device: torch.device
 ) -> list[Int64[np.ndarray, " _"]]:
-    """Which of at least one flow go through the model at once."""
+    """Positions of the flows (at least one) in each micro-batch."""
     if device.type == "cuda":
         return by_tokens(lengths, max_tokens or int(lengths.sum()))
     return by_length(lengths, max_tokens or int(lengths.max()) * len(lengths))
 
 
 def share_of(flows: StepFlows, rank: int, size: int) -> StepFlows:
-    """Every `size`-th of the step's flows, from the one numbered `rank` on; a short step may leave none."""
+    """Every `size`-th flow of the step from position `rank` on; empty if the step is too short."""
     if size == 1:
         return flows
     chosen = np.arange(rank, len(flows.class_ids), size)
@@ -245,10 +243,10 @@ def share_of(flows: StepFlows, rank: int, size: int) -> StepFlows:
 
 
 def num_passes(flows: StepFlows, max_tokens: int, size: int, device: torch.device) -> int:
-    """The most micro-batches that the share of any of `size` ranks is cut into."""
+    """The maximum number of micro-batches of any of `size` ranks."""
     lengths = np.diff(flows.rows.offsets)
-    shares = (lengths[rank::size] for rank in range(min(size, len(lengths))))
-    return max(len(cut(share, max_tokens, device)) for share in shares)
+    per_rank = (lengths[rank::size] for rank in range(min(size, len(lengths))))
+    return max(len(cut(rank_lengths, max_tokens, device)) for rank_lengths in per_rank)
 
 
 def idle_batch(flows: StepFlows, *, pad_id: int, device: torch.device) -> Batch:
@@ -259,13 +257,13 @@ def idle_batch(flows: StepFlows, *, pad_id: int, device: torch.device) -> Batch:
 
 
 class PreparedStep(NamedTuple):
-    """A step's flows, cut into what the device takes at once."""
+    """A step's flows, cut into micro-batches."""
 
     flows: StepFlows
     num_answers: int
-    """What the model is asked about them, on all ranks together."""
+    """Targets of the step (flows or masked tokens), on all ranks together."""
 
     max_tokens: int
-    """The limit by which they were cut."""
+    """The limit of the micro-batches, in padded tokens; 0: none."""
 
     batches: list[Batch]

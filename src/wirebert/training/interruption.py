@@ -13,22 +13,23 @@ from wirebert.errors import Terminated, TrainingError
 from wirebert.training.checkpoint import CheckpointFolder
 
 OUR_FAULT: Final = ("device-side assert", "illegal memory access", "misaligned address", "invalid")
-"""Failures that come from what a program asks of a GPU: a bug, which keeps its traceback."""
+"""CUDA errors caused by a bug in the program, which keep their traceback."""
 
 DEVICE_FAILURE: Final = ("CUDA error", "CUDA driver error", "cuDNN error")
 
 
 @final
 class Termination:
-    """Delays SIGTERM, and Ctrl-C if asked, until training is between two steps. A context of the main thread.
+    """Delays SIGTERM until training is between two steps; a context manager for the main thread.
 
-    Machines that take a job away (pre-emption) send SIGTERM and, after half a minute or so, SIGKILL.
+    With `waits_for_others` it delays Ctrl-C too. Schedulers that pre-empt a job send SIGTERM and, about half
+    a minute later, SIGKILL.
     """
 
     def __init__(self, *, waits_for_others: bool = False) -> None:
         """`waits_for_others`: several processes stop after the same step, so none may stop at once."""
         self.asked = 0
-        """The number of the signal that has come; 0: none."""
+        """The signal received so far; 0: none."""
         self._may_raise, self._waits_for_others = False, waits_for_others
         signals = (signal.SIGTERM, *([signal.SIGINT] if waits_for_others else []))
         is_ours = threading.current_thread() is threading.main_thread()  # signals reach no other
@@ -51,16 +52,17 @@ class Termination:
             stop_for(number)
 
     def check(self) -> None:
-        """Stop here if a signal has come.
+        """Stop here if a signal was received.
 
         Raises:
-            KeyboardInterrupt: it has; SIGTERM is `Terminated`.
+            KeyboardInterrupt: SIGINT was received.
+            Terminated: SIGTERM was received.
         """
         stop_for(self.asked)
 
     @contextmanager
     def at_once(self) -> Generator[None]:
-        """SIGTERM does not wait until this block is done: for what takes long and changes nothing."""
+        """Let SIGTERM interrupt this block at once: for long work that changes no state."""
         if self._waits_for_others:
             yield
             return
@@ -73,11 +75,11 @@ class Termination:
 
 
 def stop_for(number: int) -> None:
-    """Stop here for the signal of this number, if it is one.
+    """Raise the exception of this signal number; 0 does nothing.
 
     Raises:
-        KeyboardInterrupt: it is SIGINT.
-        Terminated: it is SIGTERM.
+        KeyboardInterrupt: the signal is SIGINT.
+        Terminated: the signal is SIGTERM.
     """
     if number == signal.SIGTERM:
         raise Terminated
@@ -87,14 +89,14 @@ def stop_for(number: int) -> None:
 
 @contextmanager
 def sigterm_as_exception() -> Generator[None]:
-    """SIGTERM raises `Terminated` in this block, as Ctrl-C raises KeyboardInterrupt."""
+    """In this block SIGTERM raises `Terminated`, as Ctrl-C raises KeyboardInterrupt."""
     with Termination() as termination, termination.at_once():
         yield
 
 
 @contextmanager
 def defer_signals() -> Generator[None]:
-    """Ctrl-C waits until the block is done: a half-made update could not be continued from."""
+    """Delay Ctrl-C until the end of the block: training cannot resume from half an update."""
     interrupts: list[int] = []
     previous = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or previous is None:
@@ -111,10 +113,10 @@ def defer_signals() -> Generator[None]:
 
 @contextmanager
 def device_failures_told(checkpoints: CheckpointFolder) -> Generator[None]:
-    """A GPU that fails in this block is a sentence that names the last checkpoint.
+    """Turn a GPU failure in this block into an error that names the last checkpoint.
 
     Raises:
-        TrainingError: it failed.
+        TrainingError: the GPU failed.
     """
     try:
         yield
@@ -122,16 +124,15 @@ def device_failures_told(checkpoints: CheckpointFolder) -> Generator[None]:
         if not is_device_failure(error):
             raise
         steps = checkpoints.steps()
-        kept = f"the last checkpoint is of step {steps[-1]:,}" if steps else "there is no checkpoint yet"
+        last = f"the last checkpoint is of step {steps[-1]:,}" if steps else "there is no checkpoint yet"
         raise TrainingError(
-            f"the GPU failed ({str(error).splitlines()[0]}); {kept}; go on with --resume when the GPU works "
+            f"the GPU failed ({str(error).splitlines()[0]}); {last}; go on with --resume when the GPU works "
             "again"
         ) from error
 
 
 def is_device_failure(error: RuntimeError) -> bool:
-    """Whether a GPU failed (fell off the bus, an uncorrectable memory error), rather than was asked for
-    nonsense."""
+    """Whether the GPU itself failed (off the bus, uncorrectable memory error), rather than the program."""
     text = str(error)
     is_of_device = isinstance(error, torch.AcceleratorError) or text.startswith(DEVICE_FAILURE)
     return is_of_device and not any(fault in text for fault in OUR_FAULT)

@@ -54,7 +54,7 @@ class TrainState:
     config: TrainConfig
     seed: int
     num_steps: int
-    """Steps of the whole training: what the schedule falls over."""
+    """Steps of the whole training; the learning rate schedule ends with the last one."""
 
     device: torch.device
     precision: TrainPrecision
@@ -70,14 +70,14 @@ class TrainState:
     """The processes that train this model together."""
 
     strategy: ParallelStrategy = field(default_factory=lambda: Replicated(SINGLE_RANK))
-    """What each process holds of the model."""
+    """How the processes share the model."""
 
     soft_targets: SoftTargets | None = None
-    """The teacher's predictions of the training flows, if there is a teacher."""
+    """The teacher's predictions for the training flows, if there is a teacher."""
 
     step_metrics: StepMetrics = field(init=False)
     graphs: StepGraphs | None = field(init=False)
-    """Records steps as CUDA graphs, where they can be."""
+    """Records steps as CUDA graphs where possible."""
 
     gradient_sum: GradientSum | None = field(init=False)
     """Adds up the ranks' gradients, where each rank holds all weights."""
@@ -89,11 +89,11 @@ class TrainState:
 
     @property
     def number_format(self) -> Precision:
-        """What activations are kept in."""
+        """The number format of activations."""
         return "fp32" if self.precision == "tf32" else self.precision
 
     def _recordable(self, batch: PackedBatch) -> Outcome:
-        """What of a step is recorded: all of it; with several ranks, what comes before they speak."""
+        """The recordable part of a step: all of it; with several ranks, the part before they communicate."""
         loss, num_right = gradients(self, batch)
         if self.gradient_sum is None:
             return Outcome(loss, num_right, _update(self))
@@ -112,7 +112,7 @@ class TrainState:
         world: Communicator = SINGLE_RANK,
         soft: SoftTargets | None = None,
     ) -> "TrainState":
-        """The state before the first step; moves the model to the device, or a sharded copy of it."""
+        """The state before the first step, with the model (or its sharded copy) on the device."""
         device = choose_device(config)
         precision = choose_precision(config, device)
         strategy = choose_strategy(config, model, device, world)
@@ -140,19 +140,19 @@ class TrainState:
         )
 
     def set_learning_rate(self) -> None:
-        """Give both groups the rate of the step to come."""
+        """Set both parameter groups to the learning rate of the next step."""
         rates = learning_rates(self.step, self.num_steps, self.config)
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)  # in its place, where a recorded step reads it
+                group["lr"].fill_(rate)  # in place: a recorded step reads this tensor
             else:
                 group["lr"] = rate
 
     def check_finite(self) -> None:
-        """Stop training if a step since the last reading was not finite. Waits for the device.
+        """Stop training if a step since the last call was not finite. Waits for the device.
 
         Raises:
-            TrainingError: names the step, its learning rate and the way out.
+            TrainingError: a loss or gradient is not finite, or fp16 gradients overflow at the lowest scale.
         """
         bad = self.step_metrics.first_bad_step()
         if bad is not None:
@@ -164,8 +164,8 @@ class TrainState:
         if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_LOSS_SCALE:
             raise TrainingError(
                 f"step {self.step}: fp16 gradients overflow even at loss scale "
-                f"{self.scaler.get_scale():.2g}; "
-                "set training.precision=bf16 or fp32, or lower training.learning_rate"
+                f"{self.scaler.get_scale():.2g}; set training.precision=bf16 or fp32, or lower "
+                "training.learning_rate"
             )
 
 
@@ -173,7 +173,7 @@ def choose_device(config: TrainConfig) -> torch.device:
     """The training device.
 
     Raises:
-        ConfigError: a GPU is asked for where there is none.
+        ConfigError: the settings ask for a GPU and the machine has none.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("training.device must be auto or cpu on a machine without a CUDA GPU, got 'cuda'")
@@ -183,10 +183,10 @@ def choose_device(config: TrainConfig) -> torch.device:
 
 
 def check_machine(config: TrainConfig) -> None:
-    """Refuse a device or number format that this machine lacks, before anything is read for it.
+    """Check the device and number format before any data is read.
 
     Raises:
-        ConfigError: the machine lacks it.
+        ConfigError: the machine does not support them.
     """
     choose_precision(config, choose_device(config))
 
@@ -194,19 +194,19 @@ def check_machine(config: TrainConfig) -> None:
 def choose_graphs(
     config: TrainConfig, model: DistilBert, device: torch.device, precision: TrainPrecision
 ) -> bool:
-    """Whether steps are recorded as CUDA graphs.
+    """Whether to record steps as CUDA graphs.
 
-    Not with gradient scaling, whose scale the CPU reads, nor with gradient checkpointing, which restores the
-    state of the random generator.
+    Not with gradient scaling, where the CPU reads the scale, nor with gradient checkpointing, which restores
+    the state of the random generator.
     """
     is_plain = not (model.gradient_checkpointing or precision == "fp16")
     return device.type == "cuda" and (is_plain if config.cuda_graphs is None else config.cuda_graphs)
 
 
 def choose_micro_batch_tokens(config: TrainConfig, device: torch.device) -> int:
-    """Slots of one forward pass; 0 is the whole step.
+    """Padded tokens of one forward pass; 0 is the whole step.
 
-    A CPU is fastest while activations stay in its cache and little is padded; a GPU wants to be filled.
+    A CPU is fastest with little padding and activations that fit its cache, a GPU with large batches.
     """
     if config.micro_batch_tokens == "whole":
         return 0
@@ -216,20 +216,20 @@ def choose_micro_batch_tokens(config: TrainConfig, device: torch.device) -> int:
 
 
 def train(state: TrainState, feed: Iterable[StepFlows]) -> Iterator[TrainStep]:
-    """Update `state` in place; yield once per optimizer step. Stop by not asking for the next."""
+    """Update `state` in place and yield once per optimizer step; the caller may stop at any step."""
     prepared = (_prepare(state, flows) for flows in feed)
     for ready in prefetch(prepared, state.config.prefetch if state.device.type == "cuda" else 0):
         state.model.train()
         state.set_learning_rate()
-        # What dropout draws depends on seed and step alone, so a resumed or replayed step draws the same.
-        # Rank 0 draws what a single process would, the others something else for their other flows.
+        # Dropout depends on seed and step only, so a resumed or replayed step draws the same masks.
+        # Rank 0 draws the masks of a single process; other ranks draw different ones.
         rank = [state.communicator.rank] if state.communicator.rank else []
         torch.manual_seed(mix(state.seed, Purpose.DROPOUT, state.step, *rank))
         yield _step_within_memory(state, ready)
 
 
 def _prepare(state: TrainState, flows: StepFlows) -> PreparedStep:
-    """This rank's share of the step's flows as the device takes them, by the micro-batch of this moment."""
+    """This rank's part of the step's flows, cut into micro-batches of the current size."""
     max_tokens, pad_id = state.micro_batch_tokens, state.model.architecture.pad_id
     # Computed on the CPU, without waiting for the device.
     asked = flows.answers(state.model.architecture.vocab_size)
@@ -253,7 +253,7 @@ def _prepare(state: TrainState, flows: StepFlows) -> PreparedStep:
 def _step_within_memory(state: TrainState, ready: PreparedStep) -> TrainStep:
     """`_step`, with the micro-batches halved and the step repeated while memory runs out."""
     while True:
-        if ready.max_tokens != state.micro_batch_tokens:  # cut ahead of time, before memory ran out
+        if ready.max_tokens != state.micro_batch_tokens:  # prefetched before memory ran out
             ready = _prepare(state, ready.flows)
         try:
             return _step(state, ready)
@@ -261,7 +261,7 @@ def _step_within_memory(state: TrainState, ready: PreparedStep) -> TrainStep:
             num_tokens = state.micro_batch_tokens or len(ready.flows.rows.ids)
             state.strategy.require_replay(state.step + 1, num_tokens, error)
             failure = str(error)
-        # Out of the except block, so that nothing holds the failed pass's activations any more.
+        # Outside the except block, so that the activations of the failed pass are already freed.
         _halve_micro_batches(state, ready.flows, failure)
 
 
@@ -273,8 +273,8 @@ def _step(state: TrainState, ready: PreparedStep) -> TrainStep:
             if state.gradient_sum is not None:
                 outcome = outcome._replace(grad_norm=_update_together(state, state.gradient_sum))
             return _finish(state, ready, outcome)
-    none = torch.zeros(2, device=state.device)  # of a rank without flows in a short step
-    parts = [gradients(state, batch) for batch in ready.batches] or [(none[0], none[1].long())]
+    zeros = torch.zeros(2, device=state.device)  # for a rank without flows in a short step
+    parts = [gradients(state, batch) for batch in ready.batches] or [(zeros[0], zeros[1].long())]
     losses, num_right = zip(*parts, strict=True)
     with defer_signals():
         if state.gradient_sum is None:
@@ -287,19 +287,19 @@ def _step(state: TrainState, ready: PreparedStep) -> TrainStep:
 
 
 def _update_together(state: TrainState, gradient_sum: GradientSum) -> Float[Tensor, ""]:
-    """`_update` by the sum of all ranks' gradients."""
+    """`_update` with the sum of all ranks' gradients."""
     try:
         gradient_sum.exchange()
         return _update(state)
-    except torch.OutOfMemoryError as error:  # the others are past this: the step cannot be repeated
+    except torch.OutOfMemoryError as error:  # other ranks have updated, so the step cannot be repeated
         raise TrainingError(
-            f"step {state.step + 1}: memory of rank {state.communicator.rank} ran out in the optimizer; set "
-            "training.micro_batch_tokens lower, or training.parallel=fsdp"
+            f"step {state.step + 1}: memory of rank {state.communicator.rank} ran out in the optimizer; "
+            "lower training.micro_batch_tokens, or set training.parallel=fsdp"
         ) from error
 
 
 def _finish(state: TrainState, ready: PreparedStep, outcome: Outcome) -> TrainStep:
-    """Count a step that is done."""
+    """Add a finished step to the metrics."""
     state.step += 1
     flows = ready.flows
     sizes = len(flows.class_ids), len(flows.rows.ids), ready.num_answers
@@ -309,8 +309,7 @@ def _finish(state: TrainState, ready: PreparedStep, outcome: Outcome) -> TrainSt
 
 
 def gradients(state: TrainState, batch: Batch) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-    """Add a micro-batch's gradients to the parameters; its part of the step's loss, and the number of correct
-    predictions."""
+    """Add a micro-batch's gradients; return its part of the loss and its number of correct predictions."""
     batch = batch.to(state.device)
     class_ids, teacher_log_probs_BC = masked_logits(state.model, batch), batch.teacher_log_probs
     with autocast(str(state.device), state.number_format):
@@ -326,7 +325,7 @@ def gradients(state: TrainState, batch: Batch) -> tuple[Float[Tensor, ""], Int[T
 
 
 def _update(state: TrainState) -> Float[Tensor, ""]:
-    """Clip the gradients, move the weights, and forget the gradients; their norm before clipping."""
+    """Clip the gradients, update the weights, clear the gradients; return their norm before clipping."""
     state.scaler.unscale_(state.optimizer)
     limit = state.config.max_grad_norm or float("inf")
     grad_norm = whole(clip_grad_norm_(state.model.parameters(), limit))
@@ -347,7 +346,7 @@ def _halve_micro_batches(state: TrainState, flows: StepFlows, failure: str) -> N
     if used <= longest:
         raise TrainingError(
             f"step {state.step + 1}: memory ran out with a single flow of {longest} tokens; choose a smaller "
-            "model, set "
-            f"model.gradient_checkpointing=true, or a shorter encoding.max_length ({failure.splitlines()[0]})"
+            "model, set model.gradient_checkpointing=true, or lower encoding.max_length "
+            f"({failure.splitlines()[0]})"
         )
     state.micro_batch_tokens = max(longest, used // 2)

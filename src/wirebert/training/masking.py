@@ -1,9 +1,8 @@
 """Masking for pretraining: a fixed fraction of each row's features, drawn anew each epoch.
 
-Works on ragged rows as `wirebert.training.feature_corruption` does. A masked token is written as its id + V
-(`wirebert.model.masked_lm`), V being the size of the vocabulary. Where rows leave out their most frequent
-values, a value that is not written is masked all the same: its mask is added to the row, and nothing tells it
-from the mask of another value.
+Works on ragged rows, as `wirebert.training.corruption` does. A masked token is written as its id + V
+(`wirebert.model.masked_lm`), where V is the size of the vocabulary. Where rows leave out the most frequent
+values, those are masked too: the mask is added to the row and looks like the mask of any other value.
 
 Source: Devlin et al., "BERT", 2018, section 3.1: 15 % of the tokens, the same number in rows of the same
 length.
@@ -29,7 +28,7 @@ MOST_16_BIT: Final = 1 << 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskingConfig:
-    """What pretraining asks for."""
+    """The settings of section `masking`."""
 
     mask_fraction: float = 0.15
     """Fraction of a flow's features and text pieces that is masked, in (0, 1); at least one is."""
@@ -41,8 +40,7 @@ class MaskingConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Masking:
-    """Masks features and pieces of text; `column:` tokens of texts stay, since their pieces would give them
-    away."""
+    """Masks features and text pieces; not the `column:` tokens of texts, which their pieces would reveal."""
 
     num_tokens: int
     """Size of the vocabulary."""
@@ -61,14 +59,14 @@ class Masking:
 
     mask_fraction: float
     max_text_masked: int
-    """Pieces of text of the longest row."""
+    """Maximum text pieces of a row."""
 
     max_length: int
     """Longest row that the model takes, in tokens."""
 
     @classmethod
     def of(cls, tokenizer: FlowTokenizer, config: MaskingConfig) -> "Masking":
-        """The masking that `config` asks for, of a tokenizer's rows."""
+        """The masking set in `config`, for a tokenizer's rows."""
         num_slots = len(tokenizer.slots) - len(tokenizer.text_columns)
         special = [tokenizer.vocabulary.index(token) for token in SPECIAL_TOKENS]
         is_piece = tokenizer.token_slots < 0
@@ -86,22 +84,22 @@ class Masking:
 
     @property
     def num_features(self) -> int:
-        """Features of a row that are masked: as many in every row."""
+        """Masked features per row, the same for every row."""
         num_slots = len(self.default_ids)
         return min(num_slots, max(1, round(self.mask_fraction * num_slots)))
 
     @property
     def max_masked(self) -> int:
-        """Tokens of a row that are masked at most."""
+        """Maximum masked tokens per row."""
         return self.num_features + ceil(self.mask_fraction * self.max_text_masked)
 
     @property
     def dtype(self) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
-        """Type of ids of which some are masked."""
+        """Type of the ids of masked rows."""
         return np.dtype(np.uint16) if 2 * self.num_tokens <= MOST_16_BIT else np.dtype(np.uint32)
 
     def apply(self, rows: JaggedRows, seed: int) -> JaggedRows:
-        """Copies of the rows in which some tokens are masked; the same seed masks the same."""
+        """Copies of the rows with some tokens masked; the same seed masks the same tokens."""
         random = np.random.Generator(np.random.PCG64(seed))
         num_rows = len(rows.offsets) - 1
         row_of = np.repeat(np.arange(num_rows), np.diff(rows.offsets))
@@ -136,9 +134,9 @@ class Masking:
             return is_masked
         pieces = np.flatnonzero(self.is_piece[rows.ids])
         counts = np.bincount(row_of[pieces], minlength=len(rows.offsets) - 1)
-        # Pieces in an order drawn within each row, of which the first ones are masked.
+        # Pieces are shuffled within each row, and the first of each row are masked.
         order = np.lexsort((random.random(len(pieces)), row_of[pieces]))
-        place = np.arange(len(pieces)) - np.repeat(np.cumsum(counts) - counts, counts)
+        rank_in_row = np.arange(len(pieces)) - np.repeat(np.cumsum(counts) - counts, counts)
         wanted = np.ceil(self.mask_fraction * counts)
-        is_masked[pieces[order]] = place < np.repeat(wanted, counts)
+        is_masked[pieces[order]] = rank_in_row < np.repeat(wanted, counts)
         return is_masked

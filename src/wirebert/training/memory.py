@@ -1,4 +1,4 @@
-"""How many tokens fit a GPU at once: measured on the model before training."""
+"""The micro-batch that fits a GPU's memory, measured on the model before training."""
 
 from collections.abc import Callable
 from typing import Final
@@ -11,18 +11,17 @@ from wirebert.model.batches import pack
 from wirebert.training.loop import TrainState, gradients
 
 LENGTH_TRIED: Final = 64
-"""Tokens per row in the memory measurement; memory depends on the number of tokens, hardly on their rows."""
+"""Tokens per row in the measurement; memory depends on the number of tokens, hardly on their rows."""
 
 SMALL: Final = 8_192
-"""Tokens of the first of the two passes whose memory is compared."""
+"""Tokens of the smaller of the two measured passes."""
 
 SHARE_OF_FREE: Final = 0.85
 """Fraction of the free memory that a micro-batch may fill; the rest covers fragmentation and larger steps."""
 
 
 def fit_into_memory(state: TrainState, mean_length: float) -> None:
-    """Choose micro-batches that fill a GPU's memory, for flows of this mean length, unless a setting chooses
-    them."""
+    """Set the micro-batch that fills a GPU's memory at this mean flow length, unless the settings do."""
     if state.device.type != "cuda" or state.config.micro_batch_tokens is not None:
         return
     wanted = round(state.config.batch_size * mean_length / state.communicator.size)
@@ -34,7 +33,7 @@ def fit_into_memory(state: TrainState, mean_length: float) -> None:
 
 
 def _peak_bytes(state: TrainState, num_tokens: int) -> int:
-    """Memory that a forward and backward pass over this many tokens takes at its peak."""
+    """Peak memory of a forward and backward pass over this many tokens."""
     length = min(LENGTH_TRIED, state.model.architecture.max_positions)
     ids = np.zeros(num_tokens // length * length, dtype=np.uint16)
     rows = JaggedRows(ids, np.arange(0, len(ids) + 1, length))
@@ -52,9 +51,9 @@ def _peak_bytes(state: TrainState, num_tokens: int) -> int:
 def fitting_tokens(
     measure: Callable[[int], int], free_bytes: int, *, wanted: int, smallest: int = SMALL
 ) -> int:
-    """The most tokens, up to `wanted`, whose forward and backward pass fits `free_bytes`.
+    """The maximum number of tokens, up to `wanted`, whose forward and backward pass fits `free_bytes`.
 
-    Memory is a fixed part plus a part per token, so two small passes show how it grows.
+    Memory is a fixed part plus a part per token, so two small passes determine both.
 
     Args:
         measure: peak bytes of a pass over this many tokens.
@@ -66,7 +65,7 @@ def fitting_tokens(
     5000
     """
     if wanted <= 2 * smallest:
-        return wanted  # memory that runs out is noticed in time
+        return wanted  # if memory runs out, the step is repeated with smaller micro-batches
     few, many = measure(smallest), measure(2 * smallest)
     per_token = max(1, many - few) / smallest
     fixed = max(0.0, few - per_token * smallest)
@@ -74,6 +73,6 @@ def fitting_tokens(
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory of a GPU that nobody uses, what PyTorch holds in reserve included."""
+    """Free memory of a GPU, including PyTorch's unused reserve."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,4 +1,4 @@
-"""Two learning rates: AdamW over backbone and classifier, and the schedule both follow."""
+"""AdamW with separate learning rates for backbone and classifier, and their common schedule."""
 
 from math import cos, pi
 from typing import TypedDict
@@ -19,7 +19,7 @@ class ParameterGroup(TypedDict):
 
 
 def parameter_groups(model: DistilBert, config: TrainConfig) -> list[ParameterGroup]:
-    """Backbone first, classifier second; frozen parameters are in neither."""
+    """The backbone's group, then the classifier's, without frozen parameters."""
     return [
         {
             "params": [parameter for parameter in model.backbone_parameters() if parameter.requires_grad],
@@ -35,9 +35,9 @@ def parameter_groups(model: DistilBert, config: TrainConfig) -> list[ParameterGr
 
 
 def make_optimizer(model: DistilBert, config: TrainConfig, *, capturable: bool = False) -> torch.optim.AdamW:
-    """AdamW over the two groups, fused into one kernel where every parameter's device has it.
+    """AdamW over both groups, fused into one kernel where every parameter's device supports it.
 
-    `capturable` ones can be recorded as part of a CUDA graph; their learning rates are tensors on the device.
+    A `capturable` optimizer can be recorded in a CUDA graph; its learning rates are tensors on the device.
     """
     groups = [dict(group) for group in parameter_groups(model, config)]
     devices = {parameter.device.type for parameter in model.parameters()}
@@ -54,10 +54,10 @@ def make_optimizer(model: DistilBert, config: TrainConfig, *, capturable: bool =
 
 
 def schedule_share(step: int, num_steps: int, config: TrainConfig) -> float:
-    """Share of the peak learning rate at which update `step` (counted from 0) is made, in (0, 1].
+    """Learning rate of update `step` (counted from 0) as a fraction of the peak, in (0, 1].
 
-    A pure function of the step, so resuming needs no scheduler state. The warm-up climbs in equal parts and
-    the first update already moves the weights; the update after the last one would have the share 0.
+    A pure function of the step, so resuming needs no scheduler state. The warm-up is linear and starts above
+    0; the fraction would reach 0 one update after the last.
 
     >>> config = TrainConfig(warmup_fraction=0.2)
     >>> [round(schedule_share(step, 10, config), 3) for step in range(10)]

@@ -1,10 +1,7 @@
-"""Precision and determinism: the number format of the forward pass, TensorFloat-32, deterministic kernels.
+"""Precision, determinism and CPU threads.
 
-The same bits on every run of the same training on the same GPU, at the price of speed.
-
-A CPU gives the same bits anyway.
-
-The number of CPU threads.
+Deterministic kernels give bit-identical runs on the same GPU, at some cost in speed; a CPU is always
+deterministic.
 """
 
 import os
@@ -20,18 +17,18 @@ from wirebert.model.config import Precision
 from wirebert.training.config import TrainConfig
 
 TrainPrecision = Precision | Literal["tf32"]
-"""tf32 is fp32 in memory; only the factors of products are rounded."""
+"""tf32 is fp32 in memory; only the factors of matrix products are rounded."""
 
 
 def choose_precision(config: TrainConfig, device: torch.device) -> TrainPrecision:
-    """How the forward pass computes.
+    """The number format of the forward pass.
 
     Raises:
-        ConfigError: tf32 is asked for where no unit multiplies it: it would be fp32 under another name.
+        ConfigError: tf32 is set on a device without TensorFloat-32 units.
     """
     if config.precision == "tf32" and not (device.type == "cuda" and torch.cuda.is_tf32_supported()):
         raise ConfigError(
-            "training.precision=tf32 needs a GPU that multiplies TensorFloat-32 (Ampere or later), "
+            "training.precision=tf32 needs a GPU with TensorFloat-32 (Ampere or later), "
             f"training runs on {device.type}; use fp32"
         )
     if config.precision != "auto":
@@ -43,11 +40,10 @@ def choose_precision(config: TrainConfig, device: torch.device) -> TrainPrecisio
 
 @contextmanager
 def allow_tf32(is_asked: bool) -> Generator[None]:
-    """In this block, with `is_asked`, GPUs round factors of single precision to TensorFloat-32 (10 bits of
-    fraction).
+    """In this block, if `is_asked`, GPUs round fp32 factors to TensorFloat-32 (10 bits of fraction).
 
-    Not through PyTorch's newer switch, `fp32_precision`, alone: torch.compile still reads the older one (up
-    to 2.13), which then raises an error (pytorch/pytorch, issue 166387). This call sets both.
+    PyTorch's newer switch, `fp32_precision`, is not enough: torch.compile (up to 2.13) still reads the older
+    one and then raises an error (pytorch/pytorch, issue 166387). This call sets both.
     """
     if not is_asked:
         yield
@@ -62,18 +58,17 @@ def allow_tf32(is_asked: bool) -> Generator[None]:
 
 WORKSPACE: Final = "CUBLAS_WORKSPACE_CONFIG"
 FIXED_WORKSPACE: Final = ":4096:8"
-"""Eight buffers of 4 MiB: with these cuBLAS keeps to one order of additions (its manual, section 2.1.4)."""
+"""Eight buffers of 4 MiB, with which cuBLAS adds in a fixed order (its manual, section 2.1.4)."""
 
 
 @contextmanager
 def deterministic_algorithms(is_asked: bool) -> Generator[None]:
-    """In this block, with `is_asked`, kernels that add in no fixed order are replaced by others that do, or
-    refused.
+    """In this block, if `is_asked`, kernels that add in no fixed order are replaced or refused.
 
     cuBLAS reads its setting when a process first uses a GPU, so enter the block before that.
 
     Raises:
-        ConfigError: something that the model computes has no kernel that gives the same bits.
+        ConfigError: an operation of the model has no deterministic kernel.
     """
     if not is_asked:
         yield
@@ -87,7 +82,7 @@ def deterministic_algorithms(is_asked: bool) -> Generator[None]:
     filling = cast(Any, torch.utils.deterministic)
     before = (cudnn.deterministic, cudnn.benchmark, filling.fill_uninitialized_memory)
     torch.use_deterministic_algorithms(True)
-    # New memory need not be filled: nothing of ours reads what it has not written.
+    # New memory need not be filled: our code never reads uninitialised memory.
     cudnn.deterministic, cudnn.benchmark, filling.fill_uninitialized_memory = True, False, False
     try:
         yield
@@ -95,8 +90,7 @@ def deterministic_algorithms(is_asked: bool) -> Generator[None]:
         if "use_deterministic_algorithms" not in str(error):
             raise
         raise ConfigError(
-            "training.deterministic: expected kernels that give the same bits every time, found one that "
-            "does not "
+            "training.deterministic: an operation has no deterministic kernel "
             f"({str(error).splitlines()[0]}); set model.attention=math, or training.deterministic=false"
         ) from error
     finally:
@@ -106,7 +100,7 @@ def deterministic_algorithms(is_asked: bool) -> Generator[None]:
 
 @contextmanager
 def torch_threads(num_threads: int | None) -> Generator[None]:
-    """Set the number of CPU threads of PyTorch within this block; None leaves it as it is."""
+    """Set PyTorch's number of CPU threads within this block; None leaves it unchanged."""
     if num_threads is None:
         yield
         return

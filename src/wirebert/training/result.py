@@ -10,7 +10,7 @@ NOT_EVALUATED: Final = -1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingResult:
-    """What a finished training leaves besides the model, which holds the best weights."""
+    """The result of a finished training, apart from the model, which holds the best weights."""
 
     best_step: int
     best_valid_loss: float
@@ -19,16 +19,16 @@ class TrainingResult:
 
     stopped_early: bool
     seconds: float
-    """Time spent training and evaluating, before an interruption too."""
+    """Time spent on training and evaluation, including the time before an interruption."""
 
     rows_per_s: float
     """Training flows per second of that time."""
 
     feeding: str
-    """Who made flows ready, and from where, in words."""
+    """How flows were loaded, in words: by which process, from memory or disk."""
 
     def to_report(self) -> dict[str, object]:
-        """What a report says of the training, by name."""
+        """The metrics of the training for the report, by name."""
         return {
             "best_step": self.best_step,
             "evaluations": len(self.history),
@@ -40,7 +40,7 @@ class TrainingResult:
 
 @dataclass(slots=True, kw_only=True)
 class TrainerState:
-    """What the driver knows beyond the training state; plain values, saved with every checkpoint."""
+    """The progress of a training beyond `TrainState`: plain values, saved with every checkpoint."""
 
     best_step: int = NOT_EVALUATED
     best_valid_loss: float = 0.0

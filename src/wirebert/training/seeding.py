@@ -1,7 +1,7 @@
-"""One number from several: where every random choice of training gets its seed.
+"""Seeds for every random choice of training.
 
-Nothing random is carried from step to step. What step 123 of epoch 4 draws is seeded from (seed, purpose, 4,
-123), so a resumed run draws the same without any generator state in the checkpoint.
+No generator state is carried from step to step. The draws of step 123 of epoch 4 are seeded from (seed,
+purpose, 4, 123), so a resumed run draws the same without any generator state in the checkpoint.
 """
 
 from enum import IntEnum, unique

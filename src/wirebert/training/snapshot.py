@@ -17,14 +17,14 @@ from wirebert.training.loop import TrainState
 from wirebert.training.parallel.fsdp import load_weights, part_like, whole
 
 BEST: Final = "best."
-"""Before the names of the best weights so far."""
+"""Prefix of the names of the best weights so far."""
 
 
 def pack_state(state: TrainState, best: Mapping[str, Tensor]) -> Checkpoint:
     """Everything that later steps depend on, and the `best` weights so far.
 
-    The tensors are the state's own, which the next step changes: copy them. Sharded ones are put together, by
-    all ranks, so that a checkpoint is the same whoever wrote it.
+    The tensors are not copies: the next step changes them. All ranks call this to gather sharded tensors, so
+    a checkpoint does not depend on the number of ranks.
     """
     tensors = {f"model.{name}": whole(tensor) for name, tensor in state.model.state_dict().items()}
     tensors |= {f"{BEST}{name}": whole(tensor) for name, tensor in best.items()}
@@ -45,10 +45,10 @@ def pack_state(state: TrainState, best: Mapping[str, Tensor]) -> Checkpoint:
 
 
 def unpack_state(state: TrainState, checkpoint: Checkpoint) -> None:
-    """Bring a state that has made no step to where the checkpoint was taken.
+    """Restore the checkpoint into a state that has not made a step.
 
     Raises:
-        RunError: the checkpoint belongs to another model, seed or length of training.
+        RunError: the checkpoint has another model, seed, precision or number of steps.
     """
     scalars = checkpoint.scalars
     for name, ours in {
@@ -73,7 +73,7 @@ def unpack_state(state: TrainState, checkpoint: Checkpoint) -> None:
     for name, parameter in state.model.named_parameters():
         entries = _under(checkpoint, f"optimizer.{name}.")
         if entries:
-            # Fused kernels keep the step count beside the weights, the others on the CPU.
+            # Fused kernels keep the step count on the weights' device, others on the CPU.
             state.optimizer.state[parameter] = {
                 key: part_like(parameter, value.to(parameter.device)) if key != "step" or is_fused else value
                 for key, value in entries.items()
@@ -100,11 +100,10 @@ def _under(checkpoint: Checkpoint, prefix: str) -> dict[str, Tensor]:
 
 @final
 class CpuCopy:
-    """Copies of tensors on the CPU, as the tensors are now.
+    """CPU copies of the current values of tensors.
 
-    From a GPU they come through pinned memory on a stream of their own while the next steps run. Until they
-    are there, the GPU holds a second set of the tensors; where it has no room for that, the copies are waited
-    for at once.
+    GPU tensors are copied through pinned memory on a separate stream while the next steps run. Until then the
+    GPU holds a second set of the tensors; if its memory is too small for that, the copy is synchronous.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -134,19 +133,19 @@ class CpuCopy:
         self._arrived.record(copy_stream)
 
     def wait(self) -> dict[str, Tensor]:
-        """The copies, once all are there. May be called from another thread."""
+        """The copies, once complete. May be called from another thread."""
         if self._arrived is not None:
             self._arrived.synchronize()
             self._arrived = None
-            self._held.clear()  # only now: memory given back earlier would be written over while it is read
+            self._held.clear()  # not earlier: freed memory could be overwritten during the copy
         return self._copies
 
 
 @final
 class BackgroundWriter:
-    """Writes one checkpoint at a time in a thread. A context: leaving it waits for the current write.
+    """Writes one checkpoint at a time in a thread; a context manager, whose exit waits for the write.
 
-    The next method call raises an error of the thread.
+    An error in the thread is raised by the next method call.
     """
 
     def __init__(self, folder: CheckpointFolder) -> None:
@@ -161,10 +160,10 @@ class BackgroundWriter:
         self._thread.shutdown(wait=True)
 
     def start(self, step: int, checkpoint: Checkpoint) -> Path | None:
-        """Copy the tensors and begin to write them; the checkpoint that this had to wait for, if any.
+        """Copy the tensors and begin to write them; return the path of the checkpoint before, if any.
 
         Raises:
-            RunError: the checkpoint before this one could not be written.
+            RunError: the checkpoint before could not be written.
         """
         before = self.wait()
         copy = CpuCopy(checkpoint.tensors)
@@ -175,21 +174,21 @@ class BackgroundWriter:
         return self._folder.save(step, Checkpoint(copy.wait(), scalars))
 
     def written(self) -> Path | None:
-        """The checkpoint that came on disk since the last question; does not wait.
+        """The path of a checkpoint completed since the last call, or None; does not wait.
 
         Raises:
-            RunError: it could not be written.
+            RunError: the checkpoint could not be written.
         """
         return self.wait() if self._writing is not None and self._writing.done() else None
 
     def wait(self) -> Path | None:
-        """The checkpoint that was being written, now on disk; None if there was none.
+        """Wait for the current write and return its path; None if nothing is being written.
 
         Raises:
-            RunError: it could not be written.
+            RunError: the checkpoint could not be written.
         """
         if self._writing is None:
             return None
-        path = self._writing.result()  # a Ctrl-C in here leaves it to be waited for again
+        path = self._writing.result()  # after a Ctrl-C here, the next call waits again
         self._writing = None
         return path

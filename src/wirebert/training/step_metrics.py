@@ -1,4 +1,4 @@
-"""What optimizer steps did, summed up on the device until someone asks."""
+"""Metrics of optimizer steps, summed on the device until they are read."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple, final
@@ -16,13 +16,13 @@ LATER: Final = 2**62
 @final
 @dataclass(frozen=True, slots=True)
 class TrainStep:
-    """What one optimizer step did. The tensors stay on the device: reading one waits for it."""
+    """The metrics of one optimizer step. The tensors stay on the device: reading one waits for it."""
 
     index: int
-    """Steps done, this one included."""
+    """Steps done, including this one."""
 
     epoch: int
-    """Epochs done before this step's."""
+    """Epochs done before this step."""
 
     loss: Float[Tensor, ""]
     grad_norm: Float[Tensor, ""]
@@ -33,11 +33,11 @@ class TrainStep:
     """Tokens without padding."""
 
     num_answers: int
-    """What the loss is the mean over: the flows, or in pretraining the masked tokens."""
+    """Number of targets in the mean loss: the flows, or in pretraining the masked tokens."""
 
 
 class MetricTotals(NamedTuple):
-    """What the steps since the last reading amount to, as plain numbers."""
+    """Metrics over the steps since the last reading, as plain numbers."""
 
     num_steps: int
     num_flows: int
@@ -49,7 +49,7 @@ class MetricTotals(NamedTuple):
     """Fraction of correct predictions during training, with dropout and corruption on."""
 
     grad_norm: float
-    """Of the last step."""
+    """Gradient norm of the last step."""
 
     num_overflows: int
     """Steps whose fp16 gradients overflowed."""
@@ -57,19 +57,18 @@ class MetricTotals(NamedTuple):
 
 @final
 class StepMetrics:
-    """Sums over steps that stay on the device until they are read: by all ranks, after the same step."""
+    """Sums over steps, kept on the device until all ranks read them after the same step."""
 
     def __init__(self, device: torch.device, world: Communicator = SINGLE_RANK) -> None:
         self._world = world
-        self._sums = torch.zeros(
-            3, dtype=torch.float64, device=device
-        )  # loss * answers, right answers, overflows
+        # loss * answers, right answers, overflows
+        self._sums = torch.zeros(3, dtype=torch.float64, device=device)
         self._grad_norm = torch.zeros((), device=device)
         self._first_bad_step = torch.full((), NEVER, device=device)
         self._num_steps = self._num_flows = self._num_tokens = self._num_answers = 0
 
     def add(self, step: TrainStep, num_right: Int[Tensor, ""], *, may_overflow: bool) -> None:
-        """Count one step; nothing waits for the device."""
+        """Add one step without waiting for the device."""
         overflowed = ~torch.isfinite(step.grad_norm)
         is_bad = ~torch.isfinite(step.loss) if may_overflow else overflowed | ~torch.isfinite(step.loss)
         self._sums += torch.stack(
@@ -85,20 +84,19 @@ class StepMetrics:
 
     @property
     def num_steps(self) -> int:
-        """Steps counted since the last reading."""
+        """Steps since the last reading."""
         return self._num_steps
 
     def first_bad_step(self) -> int | None:
-        """The first step since the last reading whose loss or gradient was not finite. Waits for the
-        device."""
+        """The first step with a loss or gradient that was not finite, or None. Waits for the device."""
         step = int(self._first_bad_step)
         first = self._world.all_reduce_min(LATER if step == NEVER else step)
         return None if first == LATER else first
 
     def read(self) -> MetricTotals:
-        """The sums, which then start over. Waits for the device."""
+        """The totals since the last reading; resets them. Waits for the device."""
         sums = self._sums.cpu()
-        self._world.all_reduce_sum(sums[:2])  # an overflow is everyone's
+        self._world.all_reduce_sum(sums[:2])  # all ranks overflow together
         loss, num_right, num_overflows = sums.tolist()
         totals = MetricTotals(
             num_steps=self._num_steps,

@@ -1,4 +1,4 @@
-"""A teacher's log-probabilities of encoded flows: one memory-mapped file next to their store."""
+"""A teacher's log-probabilities for encoded flows: one memory-mapped file next to their store."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,14 +13,14 @@ from wirebert.errors import DataError
 from wirebert.files import atomic_file
 
 WINDOW: Final = 8_192
-"""Flows that the teacher scores at a time, which bounds the memory."""
+"""Flows that the teacher scores at once, which bounds the memory."""
 
 
 def open_log_probs(path: Path, num_flows: int, num_classes: int) -> Float32[np.ndarray, "flows classes"]:
-    """Log-probability of each class for each flow, mapped, not read.
+    """Log-probability of each class for each flow, memory-mapped.
 
     Raises:
-        DataError: the file is missing or of another length.
+        DataError: the file is missing or has another length.
     """
     return map_file(path, "<f4", num_flows * num_classes).reshape(num_flows, num_classes)
 
@@ -31,12 +31,12 @@ def cached_log_probs(
     size: tuple[int, int],
     ask: Callable[[JaggedRows], Float[np.ndarray, "flows classes"]],
 ) -> Float32[np.ndarray, "flows classes"]:
-    """The scores at `path`; if there are none, they are written: whole or not at all.
+    """The log-probabilities at `path`, computed and written atomically if they are missing.
 
     Args:
         blocks: All flows in order, as `windows` cuts them.
         size: Number of flows and classes.
-        ask: The teacher's class probabilities of some flows.
+        ask: Returns the teacher's class probabilities for some flows.
     """
     try:
         return open_log_probs(path, *size)

@@ -1,4 +1,4 @@
-"""One training: epochs, validation, early stopping, checkpoints, and resuming after an interruption."""
+"""The training session: epochs, validation, early stopping, checkpoints, and resuming."""
 
 import time
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ from wirebert.training.snapshot import BackgroundWriter, best_weights, pack_stat
 from wirebert.training.step_metrics import TrainStep
 from wirebert.training.validation import validate
 
-# Settings that change no weight: a run may be resumed with others.
+# Settings that do not affect the weights: a resumed run may change them.
 FREE_SETTINGS: Final = (
     *("device", "log_every", "keep_checkpoints", "checkpoint_every", "checkpoint_seconds"),
     *("micro_batch_tokens", "trackers", "prefetch", "workers", "threads", "cuda_graphs", "parallel"),
@@ -61,21 +61,20 @@ def fit_model(
     world: Communicator = SINGLE_RANK,
     soft: SoftTargets | None = None,
 ) -> TrainingResult:
-    """Train `model` in place; afterwards it is on the CPU and holds the weights with the lowest validation
-    loss.
+    """Train `model` in place; it ends on the CPU with the weights of the lowest validation loss.
 
     Resumes from the newest complete checkpoint in `checkpoints`, bit-identically on the same CPU. On Ctrl-C
-    or SIGTERM the last complete step is saved, then KeyboardInterrupt or `Terminated` is raised.
+    or SIGTERM it saves the last complete step, then raises KeyboardInterrupt or `Terminated`.
 
-    With several processes each calls this with the same arguments and gets the same result; only rank 0
-    writes files. The flows of a step and their corruption do not depend on the number of processes; each rank
-    trains on its share.
+    Under torchrun every rank calls this with the same arguments and gets the same result; only rank 0 writes
+    files. The flows of a step and their corruption do not depend on the number of ranks; each rank trains on
+    its part of them.
 
     `soft` adds a teacher's distillation loss, the only loss of unlabelled flows; validation uses labels only.
 
     Raises:
-        TrainingError: no flows to train or validate on, a loss that is not finite, or a GPU that fails.
-        RunError: the checkpoints are damaged, belong to other settings, or cannot be written.
+        TrainingError: there are no flows to train or validate on, the loss is not finite, or a GPU failed.
+        RunError: the checkpoints are damaged, have different settings, or cannot be written.
     """
     for name, flows in {"training": train_flows, "validation": valid_flows}.items():
         if len(flows.class_ids) == 0:
@@ -96,7 +95,7 @@ def fit_model(
         except KeyboardInterrupt:
             session.save()
             session.wait_for_writer()
-            world.barrier()  # a rank that leaves has torchrun end the others: not before the first has saved
+            world.barrier()  # torchrun ends all ranks once one leaves, so wait until rank 0 has saved
             raise
         return session.finish()
 
@@ -142,12 +141,12 @@ class _Session:
     def resume(self) -> None:
         """Resume from the newest complete checkpoint, if there is one, and send the start event."""
         warnings: list[str] = []
-        found = self.checkpoints.newest(warnings.append) if self.world.is_main else None
+        newest = self.checkpoints.newest(warnings.append) if self.world.is_main else None
         step = self.world.broadcast_object(
-            lambda: None if found is None else cast(int, found.scalars["step"])
+            lambda: None if newest is None else cast(int, newest.scalars["step"])
         )
         if step is not None:
-            self._unpack(found or self.checkpoints.load(step))
+            self._unpack(newest or self.checkpoints.load(step))
         state = self.state
         if self.log is not None:
             self.log.go_back_to(state.step)
@@ -172,10 +171,10 @@ class _Session:
             self._tell(WarningEvent(step=state.step, message=message))
 
     def run(self) -> None:
-        """Train until the last step, or until waiting longer is no use."""
+        """Train until the last step, or until early stopping."""
         self._began_s = self._read_s = time.perf_counter()
         if self._is_due(self.state.step, self.config.evaluate_every) and self.state.step > 0:
-            self._evaluate()  # unless it was done before the interruption
+            self._evaluate()  # does nothing if the interrupted run already evaluated this step
         if self._is_done:
             return
         feed = steps(
@@ -218,7 +217,7 @@ class _Session:
         return self.config.checkpoint_every > 0 or waited_s >= self.config.checkpoint_seconds
 
     def _read_tally(self) -> None:
-        """Report the steps since the last reading; the only place where training waits for the device."""
+        """Report the steps since the last call; the only place where training waits for the device."""
         state, progress = self.state, self.progress
         if state.step_metrics.num_steps == 0:
             return
@@ -296,10 +295,10 @@ class _Session:
             progress.history.append(asdict(event))
             progress.evaluated_step = state.step
             self._tell(event)
-        self._read_s = time.perf_counter()  # evaluating is not training: rows/s leave it out
+        self._read_s = time.perf_counter()  # rows per second exclude the evaluation
 
     def save(self) -> None:
-        """Begin to write a checkpoint of the last complete step, unless there is one."""
+        """Begin to write a checkpoint of the last complete step, unless it has one."""
         state = self.state
         self._read_tally()
         if self.saved_step == state.step or state.step == 0:
@@ -313,28 +312,27 @@ class _Session:
         self._read_s = self._saved_s = time.perf_counter()
 
     def wait_for_writer(self) -> None:
-        """Until every checkpoint begun is on disk."""
+        """Wait until every checkpoint is on disk."""
         self._tell_of(self.writer.wait())
 
     def _tell_of(self, written: Path | None) -> None:
         if written is not None:
             self._tell(CheckpointEvent(step=self.state.step, path=written.name))
 
-    def _unpack(self, found: Checkpoint) -> None:
-        before = cast(dict[str, object], found.scalars["config"])
+    def _unpack(self, checkpoint: Checkpoint) -> None:
+        before = cast(dict[str, object], checkpoint.scalars["config"])
         for name, ours in asdict(self.config).items():
             if name not in FREE_SETTINGS and before.get(name) != ours:
                 raise RunError(
                     f"{self.checkpoints.path}: the run started with training.{name} = {before.get(name)!r}, "
-                    "now it is "
-                    f"{ours!r}; resume with the settings that the run started with"
+                    f"now it is {ours!r}; resume with the settings that the run started with"
                 )
-        unpack_state(self.state, found)
-        self.progress = TrainerState(**cast(dict[str, Any], found.scalars["progress"]))
-        self.best_weights, self.saved_step = best_weights(found), self.state.step
+        unpack_state(self.state, checkpoint)
+        self.progress = TrainerState(**cast(dict[str, Any], checkpoint.scalars["progress"]))
+        self.best_weights, self.saved_step = best_weights(checkpoint), self.state.step
 
     def finish(self) -> TrainingResult:
-        """Give the model its best weights, and say how the training went.
+        """Load the best weights into the model and return the result.
 
         Raises:
             RunError: a checkpoint could not be written.
@@ -370,6 +368,6 @@ class _Session:
         return self.progress.elapsed_s + time.perf_counter() - self._began_s
 
     def _rows_per_s(self, elapsed_s: float) -> float:
-        epochs, place = divmod(self.state.step, self.steps_per_epoch)
-        num_rows = epochs * len(self.train_flows.class_ids) + place * self.config.batch_size
+        epochs, step_in_epoch = divmod(self.state.step, self.steps_per_epoch)
+        num_rows = epochs * len(self.train_flows.class_ids) + step_in_epoch * self.config.batch_size
         return num_rows / max(1e-9, elapsed_s)

@@ -1,4 +1,4 @@
-"""Validation: loss and metrics that choose the best weights and decide when to stop.
+"""Validation during training: the loss that selects the best weights, and metrics.
 
 Shape letters: C classes.
 """
@@ -28,8 +28,8 @@ class Validation(NamedTuple):
 def validate(state: TrainState, flows: LabelledFlows) -> Validation:
     """Loss, accuracy and macro-F1 on `flows`; the same on all ranks.
 
-    The loss is the training loss, class weights included. In pretraining the metrics are those of the masked
-    tokens, whose ids take the place of classes.
+    The loss is the training loss, including class weights. In pretraining the metrics are over the masked
+    tokens, with their ids as classes.
     """
     if state.model.masked is not None:
         predictions = all_masked_predictions(state, flows)
@@ -39,9 +39,9 @@ def validate(state: TrainState, flows: LabelledFlows) -> Validation:
 
 
 def all_logits(state: TrainState, flows: LabelledFlows) -> Float32[np.ndarray, "flows C"]:
-    """Class logits of every flow on rank 0, each of several ranks having scored a part of the flows.
+    """Class logits of every flow on rank 0; with several ranks, each scores a part of the flows.
 
-    Ranks that hold parts of the weights score all flows together; none may then halve its batches alone when
+    Ranks with sharded weights score all flows together; a rank may then not halve its batches alone when
     memory runs out.
     """
     part, device = part_to_score(state, flows), str(state.device)
@@ -54,8 +54,8 @@ def all_masked_predictions(state: TrainState, flows: LabelledFlows) -> MaskedPre
     """The model's prediction of every masked token; the ranks share the work as in `all_logits`."""
     part = part_to_score(state, flows)
     predictions = predict_masked(state.model, part, device=str(state.device), precision=state.number_format)
-    found = [predictions] if state.strategy.scores_all else state.communicator.all_gather(predictions)
-    return MaskedPredictions(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    by_rank = [predictions] if state.strategy.scores_all else state.communicator.all_gather(predictions)
+    return MaskedPredictions(*(np.concatenate(parts) for parts in zip(*by_rank, strict=True)))
 
 
 def part_to_score(state: TrainState, flows: LabelledFlows) -> JaggedRows:
@@ -70,9 +70,8 @@ def validation_metrics(
 ) -> Validation:
     """Metrics of the flows' logits."""
     objective = state.host_objective
-    class_ids = torch.from_numpy(
-        np.array(flows.class_ids, dtype=np.int64)
-    )  # a copy: a store on disk is read-only
+    # Copied, since a memory-mapped store is read-only.
+    class_ids = torch.from_numpy(np.array(flows.class_ids, dtype=np.int64))
     loss = objective.total(torch.from_numpy(logits), class_ids) / objective.weight(class_ids)
     predicted = logits.argmax(axis=1)
     return Validation(

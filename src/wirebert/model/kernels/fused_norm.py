@@ -1,15 +1,14 @@
-# Triton comes with PyTorch's CUDA builds only, and its kernels are no Python: types cannot be checked.
+# Triton comes with PyTorch's CUDA builds only, and its kernels are not plain Python: types cannot be checked.
 # pyright: basic, reportMissingImports=false, reportGeneralTypeIssues=false, reportArgumentType=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
-"""The operations between two matrix products, in one Triton kernel each way: one pass over the tokens instead
-of four.
+"""The operations between two matrix products, fused into one Triton kernel for each direction.
 
 `fused_add_norm` is bias, dropout, residual sum and LayerNorm; `fused_bias_gelu` is bias and GELU. Both take
-the bias of the matrix product before them, so that its gradient, a sum over all tokens, falls off on the way.
+the bias of the matrix product before them, so that its gradient, a sum over all tokens, needs no extra pass.
 
-A program takes a few tokens at a time; sums are in single precision. The backward pass of the norm keeps the
-sum (in the precision it came in) and two numbers per token, draws the dropout mask again from the seed, and
-adds up the gradients of scale, shift and bias per program, so that they are summed in a fixed order.
+A program takes a few tokens at a time; sums are in single precision. The norm stores the sum (in its input
+precision) and two numbers per token for the backward pass, which draws the dropout mask again from the seed
+and sums the gradients of scale, shift and bias per program, so that the order of additions is fixed.
 
 Needs a CUDA GPU: Triton comes with PyTorch's CUDA builds.
 
@@ -28,7 +27,7 @@ from wirebert.model.kernels.tiles import dropout_mask
 
 TOKENS_AT_ONCE: Final = 4
 MOST_PROGRAMS: Final = 264
-"""Of the backward pass: two for each of an H200's 132 multiprocessors."""
+"""Programs of the backward pass: two for each of an H200's 132 multiprocessors."""
 
 COLUMNS_AT_ONCE: Final = 256
 
@@ -127,14 +126,14 @@ def fused_add_norm(
     dropout: float,
     out_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """LayerNorm(dropout(x + bias) + residual), "T D" in `out_dtype`; then what the backward pass needs.
+    """LayerNorm(dropout(x + bias) + residual), "T D" in `out_dtype`; then values for the backward pass.
 
     Args:
         x: "T D", contiguous; `residual` likewise, or None.
         bias: "D", or None.
         scale: LayerNorm's weight, "D"; `shift` its bias.
-        seed: what dropout draws from, one int64 on the device.
-        dropout: share of the values of `x + bias` dropped, in [0, 1).
+        seed: seed of dropout, one int64 on the device.
+        dropout: probability of dropping a value of `x + bias`, in [0, 1).
     """
     num_tokens, dim = x.shape
     out = torch.empty((num_tokens, dim), dtype=out_dtype, device=x.device)
@@ -160,8 +159,7 @@ def add_norm_backward(
     seed: Tensor,
     dropout: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of the residual, of x (empty without dropout: then both are the same), of scale, shift and
-    bias."""
+    """Gradients of residual, x (empty without dropout, where both are equal), scale, shift and bias."""
     num_tokens, dim = total.shape
     grad = grad.contiguous()
     grad_sum = torch.empty_like(total)

@@ -1,15 +1,14 @@
-# Triton comes with PyTorch's CUDA builds only, and its kernels are no Python: types cannot be checked.
+# Triton comes with PyTorch's CUDA builds only, and its kernels are not plain Python: types cannot be checked.
 # pyright: basic, reportMissingImports=false, reportGeneralTypeIssues=false, reportArgumentType=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
-"""Attention over packed rows, several whole rows per tile: one Triton program holds a tile's scores on the
-chip.
+"""Attention over packed rows: one Triton program computes a tile of several rows on the chip.
 
 Rows of a dozen tokens are too short for FlashAttention's blocks and too many for batched products, whose
-scores travel through the card's memory. Here a tile is a run of neighbouring rows of at most `block` tokens
-together; its block x block scores are computed, masked to pairs of one row, normalised and used without
-leaving the chip, and computed again in the backward pass, so that nothing is kept but the projections.
+scores go through GPU memory. Here a tile is a run of neighbouring rows with at most `block` tokens in total.
+Its block x block scores are computed, masked to pairs within a row, normalised and used without leaving the
+chip, and computed again in the backward pass, so that only the projections are stored.
 
-Needs a CUDA GPU: Triton comes with PyTorch's CUDA builds. The dropout mask of a weight is a hash of its place
+Needs a CUDA GPU: Triton comes with PyTorch's CUDA builds. The dropout mask of a weight is a hash of its index
 and the seed (Wellons, "Prospecting for hash functions", 2018, `lowbias32`): a tenth of the work of a Philox
 draw, and drawn again in the backward pass.
 
@@ -41,10 +40,9 @@ def _weighted(
     NUM_HEADS: tl.constexpr, BLOCK: tl.constexpr, DROPS: tl.constexpr, KEEP_SCALE: tl.constexpr,
     PRECISION: tl.constexpr, SCALE: tl.constexpr,
 ):  # fmt: skip
-    """Query, key and value of a tile, its attention weights, and what dropout multiplies them by.
+    """Query, key and value of a tile, its attention weights, and their dropout factors.
 
-    Addresses are the caller's: were they made here, `torch.compile` would hold all that this reads for
-    written to.
+    The caller computes the addresses: otherwise `torch.compile` would treat all inputs as written to.
     """
     query = tl.load(
         query_ptr + at_q[:, None] * query_stride + columns[None, :], mask=is_q[:, None], other=0.0
@@ -58,7 +56,7 @@ def _weighted(
     scores = tl.dot(query, tl.trans(key), input_precision=PRECISION) * SCALE
     scores = tl.where(rows_q[:, None] == rows_k[None, :], scores, float("-inf"))
     highest = tl.max(scores, 1)
-    highest = tl.where(highest == float("-inf"), 0.0, highest)  # places beyond the tile have no key
+    highest = tl.where(highest == float("-inf"), 0.0, highest)  # slots beyond the tile have no key
     weights = tl.exp(scores - highest[:, None])
     total = tl.sum(weights, 1)
     weights = weights / tl.where(total == 0.0, 1.0, total)[:, None]
@@ -147,8 +145,7 @@ def _constants(
         "BLOCK": block,
         "DROPS": dropout > 0,
         "KEEP_SCALE": 1.0 / (1.0 - dropout),
-        # Half precision ignores this; single precision is to be single precision, unless PyTorch's products
-        # are not.
+        # Half precision ignores this; fp32 products stay fp32 unless PyTorch's own use TensorFloat-32.
         "PRECISION": "ieee" if dtype == torch.float32 and not is_tf32 else "tf32",
         "num_warps": 4 if block <= 64 else 8,
     }
@@ -168,19 +165,19 @@ def tile_attention(
     block: int,
     dropout: float,
 ) -> Tensor:
-    """What each asking token gathers from the tokens of its row, "T D" or "R D".
+    """Attention of each query over the tokens of its row, "T D" or "R D".
 
     Args:
-        projected: query, key and value of every token side by side, "T 3D"; key and value, "T 2D", if `query`
-            is given.
-        query: queries of their own, "R D": one per row, say; None: every token asks.
+        projected: query, key and value of every token, concatenated, "T 3D"; key and value, "T 2D", if
+            `query` is given.
+        query: separate queries, "R D", for instance one per row; None: every token is a query.
         tiles: first token of each tile, then T, "N+1" int32; equal neighbours are an empty tile.
-        query_tiles: the same for the asking ones.
-        row_of: row of each token, int32; query_row_of: the same for the asking ones.
-        seed: what dropout draws from, one int64 on the device.
-        width: of one head; `num_heads` times it is D.
-        block: longest tile: 16, 32, 64 or 128.
-        dropout: share of the weights dropped, in [0, 1).
+        query_tiles: the same for the queries.
+        row_of: row of each token, int32; query_row_of: the same for the queries.
+        seed: seed of dropout, one int64 on the device.
+        width: width of one head; `num_heads` times it is D.
+        block: maximum tokens of a tile: 16, 32, 64 or 128.
+        dropout: probability of dropping a weight, in [0, 1).
     """
     dim = num_heads * width
     asking = projected if query is None else query
@@ -215,8 +212,7 @@ def tile_attention_backward(
     grad = grad.contiguous()
     grad_projected = torch.empty_like(projected, memory_format=torch.contiguous_format)
     grad_query = projected.new_empty((0, dim)) if query is None else torch.empty_like(query)
-    # Never one tensor in the place of two that are written to: torch.compile would keep what was written to
-    # one of them.
+    # Never pass one tensor as two outputs: torch.compile would keep only one of the writes.
     grad_stride = grad_projected.stride(0) if query is None else grad_query.stride(0)
     key_at = dim if query is None else 0
     wrap_triton(_backward_kernel)[(tiles.shape[0] - 1, num_heads)](

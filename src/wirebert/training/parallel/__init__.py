@@ -1,1 +1,1 @@
-"""One training on several processes and GPUs."""
+"""Training on several processes and GPUs."""

@@ -1,9 +1,9 @@
 """Sharded weights (FSDP2): each rank holds a part of every tensor, for models that do not fit one GPU.
 
-A block's weights are put together just before it computes and let go after. Outside of that a sharded tensor
-is whole on no rank; checkpoints gather it first.
+A block's weights are gathered just before it computes and freed afterwards. Otherwise no rank holds a whole
+sharded tensor; checkpoints gather it first.
 
-FSDP is imported where it is used: it takes most of a second, which a process alone is spared.
+FSDP is imported where it is used, since the import takes most of a second.
 
 Source: Zhao et al., "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel", VLDB 2023, section 3.
 """
@@ -21,15 +21,15 @@ from wirebert.training.config import TrainConfig
 from wirebert.training.parallel.process_group import Communicator
 
 BYTES_PER_WEIGHT: Final = 20
-"""Weight, gradient, gradients added up, and two moments of AdamW."""
+"""Weight, gradient, summed gradient, and two moments of AdamW."""
 MAX_WEIGHT_FRACTION: Final = 0.6
-"""Fraction of a GPU's memory that these may take; the rest is for activations."""
+"""Fraction of a GPU's memory for weights, gradients and moments; the rest is for activations."""
 
 
 def choose_parallel(
     config: TrainConfig, model: DistilBert, device: torch.device, world: Communicator
 ) -> Literal["ddp", "fsdp"]:
-    """Whether each rank holds all weights or a part of them."""
+    """ddp (each rank holds all weights) or fsdp (each holds a part), from the settings and the memory."""
     if world.size == 1:
         return "ddp"
     if config.parallel != "auto":
@@ -42,9 +42,9 @@ def choose_parallel(
 
 
 def sharded(model: DistilBert, device: torch.device) -> DistilBert:
-    """A copy of the model on `device` of which each rank holds a part; the model itself stays as it is.
+    """This rank's part of a sharded copy of the model, on `device`; the model itself is unchanged.
 
-    Gradients are added up over the ranks, not averaged: a micro-batch's loss is divided by the weight of the
+    Gradients are summed over the ranks, not averaged: a micro-batch's loss is divided by the weight of the
     whole step.
     """
     from torch.distributed.device_mesh import init_device_mesh
@@ -62,7 +62,7 @@ def sharded(model: DistilBert, device: torch.device) -> DistilBert:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The tensor put together from all ranks' parts, to be called by all; others are left as they are."""
+    """The whole tensor, gathered from all ranks if it is sharded; all ranks must call this."""
     if not dist.is_initialized():
         return tensor.detach()
     from torch.distributed.tensor import DTensor
@@ -72,24 +72,24 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def part_like(own: Tensor, tensor: Tensor) -> Tensor:
-    """This rank's part of a whole tensor, cut as `own` is; the tensor itself if that is whole."""
+    """This rank's part of a whole tensor, sharded like `own`; the tensor itself if `own` is not sharded."""
     if not dist.is_initialized():
         return tensor
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    if not isinstance(own, DTensor) or tensor.dim() == 0:  # AdamW's number of steps is everyone's
+    if not isinstance(own, DTensor) or tensor.dim() == 0:  # AdamW's step count is not sharded
         return tensor
     return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
 
 
 def load_weights(model: DistilBert, weights: Mapping[str, Tensor]) -> None:
-    """Give the model these whole weights.
+    """Load whole weights into the model, which may be sharded.
 
     Raises:
-        RuntimeError: they are of a model of another shape.
+        RuntimeError: they have other shapes than the model's.
     """
-    own = cast("Mapping[str, Tensor]", model.state_dict())
+    state = cast("Mapping[str, Tensor]", model.state_dict())
     parts = {
-        name: part_like(own[name], weight) if name in own else weight for name, weight in weights.items()
+        name: part_like(state[name], weight) if name in state else weight for name, weight in weights.items()
     }
     model.load_state_dict(parts)

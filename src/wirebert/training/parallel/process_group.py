@@ -1,9 +1,8 @@
-"""Several processes that train one model: a GPU each, on one machine or on many.
+"""Several processes that train one model: a GPU each, on one or several machines.
 
-`torchrun` starts them and tells each its number, its rank, by variables of the environment; rank 0 is the
-first. What they tell each other goes three ways: numbers and objects of the CPU through gloo, gradients on
-GPUs through NCCL, and what must reach a process that is busy with something else (a job, a failure) through
-the store that torchrun keeps.
+`torchrun` starts them and sets each one's rank in environment variables. They communicate in three ways: CPU
+tensors and objects through gloo, GPU gradients through NCCL, and messages to a process that may be busy (a
+job, a failure) through torchrun's store.
 """
 
 import _thread
@@ -25,24 +24,23 @@ from wirebert.errors import ConfigError, Terminated, TrainingError
 Value = TypeVar("Value")
 
 LOOK_EVERY_S: Final = 0.2
-"""How often a process looks whether another one has failed, or whether there is a job."""
+"""Interval at which a process checks for a failed rank or a new job."""
 
 GRACE_S: Final = 10.0
-"""What a process has to end by itself once another has failed; then it is ended, whatever it waits for."""
+"""Time for a process to end by itself after another has failed; then it is killed."""
 
 JOB: Final = b"job"
 END: Final = b"end"
-"""Message of rank 0 to waiting ranks: a job follows, or none will."""
+"""Messages of rank 0 to waiting ranks: a job follows, or there are no more."""
 
 CONNECTION_LOST: Final = ("gloo", "Connection", "NCCL", "Broken pipe", "Socket", "socket")
-"""What errors say whose cause is that another process is gone."""
+"""Words in the errors that the end of another process causes."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Communicator:
-    """The processes of one training, as seen by one of them. All ranks call every method, in the same
-    order."""
+    """Collective operations of the processes of one training; all ranks call them in the same order."""
 
     rank: int = 0
     size: int = 1
@@ -53,12 +51,12 @@ class Communicator:
         return self.rank == 0
 
     def all_reduce_sum(self, numbers: Tensor) -> None:
-        """Replace the tensor by the sum of every rank's."""
+        """Replace the tensor by the sum over all ranks."""
         if self.size > 1:
             dist.all_reduce(numbers)
 
     def all_reduce_min(self, number: int) -> int:
-        """The smallest of the ranks' numbers."""
+        """The minimum over all ranks."""
         if self.size == 1:
             return number
         box = torch.tensor(number)
@@ -66,7 +64,7 @@ class Communicator:
         return int(box)
 
     def barrier(self) -> None:
-        """Wait until all are here."""
+        """Wait for all ranks."""
         self.all_reduce_min(0)
 
     def all_gather(self, value: Value) -> list[Value]:
@@ -78,7 +76,7 @@ class Communicator:
         return cast("list[Value]", values)
 
     def broadcast_object(self, make: Callable[[], Value]) -> Value:
-        """What rank 0 makes of it; the others do not call `make`."""
+        """The result of `make`, which only rank 0 calls."""
         if self.size == 1:
             return make()
         box: list[Value | None] = [make() if self.is_main else None]
@@ -86,7 +84,7 @@ class Communicator:
         return cast("Value", box[0])
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite the tensors, on the CPU, by those of rank 0."""
+        """Overwrite CPU tensors with those of rank 0."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor.detach(), src=0)
@@ -98,10 +96,10 @@ SINGLE_RANK: Final = Communicator()
 
 @final
 class GradientSum:
-    """The gradients of all ranks added up: once a step, in one message.
+    """The sum of all ranks' gradients, once per step in one message.
 
-    As in DistributedDataParallel every rank holds all weights, sees its share of a step's flows and makes the
-    same update.
+    As in DistributedDataParallel every rank holds all weights, trains on its part of a step's flows and makes
+    the same update.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], world: Communicator) -> None:
@@ -114,15 +112,14 @@ class GradientSum:
 
     @torch.no_grad()
     def collect(self) -> None:
-        """Move this rank's gradients from the parameters into the buffer to sum; zeros where there are
-        none."""
+        """Move this rank's gradients (zeros where there are none) from the parameters into the buffer."""
         gradients = [torch.zeros_like(own) if own.grad is None else own.grad for own in self._parameters]
         torch.cat([gradient.flatten() for gradient in gradients], out=self._flat)
         for parameter in self._parameters:
             parameter.grad = None
 
     def exchange(self) -> None:
-        """Give every parameter the sum of all ranks' gradients, until they are set to None again."""
+        """Set every parameter's gradient to the sum over all ranks, until it is set to None again."""
         self._world.all_reduce_sum(self._flat)
         for piece, parameter in zip(self._pieces, self._parameters, strict=True):
             parameter.grad = piece
@@ -130,9 +127,9 @@ class GradientSum:
 
 @final
 class StopVote:
-    """Lets all ranks stop after the same step, whichever of them is asked to.
+    """Stops all ranks after the same step, whichever of them received the signal.
 
-    The answer comes one step late, so that no one waits for it: it travels while a step is computed.
+    The result comes one step late, so that its transfer overlaps with the computation.
     """
 
     def __init__(self, world: Communicator) -> None:
@@ -141,8 +138,7 @@ class StopVote:
         self._work: dist.Work | None = None
 
     def result(self, mine: int) -> int:
-        """The largest of all ranks' numbers of the call before this one; of this one, in a world of one
-        process."""
+        """The maximum over all ranks' numbers of the previous call; a single process gets its own back."""
         if self._world.size == 1:
             return mine
         decided = self.close()
@@ -151,7 +147,7 @@ class StopVote:
         return decided
 
     def close(self) -> int:
-        """The last call's result; to be asked for before the ranks part."""
+        """The last call's result; call it before the process group ends."""
         if self._work is None or self._ballot is None:
             return 0
         self._work.wait()
@@ -161,22 +157,22 @@ class StopVote:
 
 @runtime_checkable
 class Store(Protocol):
-    """torch.distributed's store: values by name, kept by one process for all."""
+    """torch.distributed's store: a key-value store that one process serves to all."""
 
     def set(self, key: str, value: bytes) -> None:
-        """Keep a value."""
+        """Store a value."""
         ...
 
     def get(self, key: str) -> bytes:
-        """A value that there is."""
+        """The value of an existing key."""
         ...
 
     def check(self, keys: list[str]) -> bool:
-        """Whether there are values."""
+        """Whether all keys exist."""
         ...
 
     def add(self, key: str, amount: int) -> int:
-        """The count of this name, with `amount` added."""
+        """Add `amount` to the counter `key` and return it."""
         ...
 
 
@@ -195,7 +191,7 @@ class JobQueue:
         threading.Thread(target=self._watch, name="other ranks", daemon=True).start()
 
     def _connect(self) -> Store:
-        stores = cast(Any, dist)  # torch's types leave them out
+        stores = cast(Any, dist)  # missing in torch's types
         return stores.PrefixStore(self._prefix, stores.TCPStore(*self._address, is_master=False))
 
     def send(self, job: object) -> None:
@@ -204,12 +200,12 @@ class JobQueue:
         self.world.broadcast_object(lambda: job)
 
     def _say(self, word: bytes) -> None:
-        # A word in the store may be waited for without limit, as a collective may not.
+        # Unlike a collective, waiting for a key of the store has no timeout.
         self._num_words += 1
         self._store.set(f"word{self._num_words}", word)
 
     def receive(self) -> object:
-        """The next job of rank 0, however long it takes to come; None: there will be no more."""
+        """Wait for the next job of rank 0, without a timeout; None: there are no more."""
         self._num_words += 1
         key = f"word{self._num_words}"
         while not self._store.check([key]):
@@ -218,14 +214,14 @@ class JobQueue:
         return self.world.broadcast_object(lambda: None) if self._store.get(key) == JOB else None
 
     def claim_failure(self) -> bool:
-        """Tell all that this rank has failed, and let them hear it; whether it is the first to."""
+        """Report this rank's failure and wait until the others know; return whether it is the first."""
         try:
             is_first = self._store.add("failed", 1) == 1
-        except RuntimeError:  # the store is gone, and so is whoever kept it
+        except RuntimeError:  # the store is gone, with the process that served it
             return not self._one_failed.is_set()
         self._one_failed.wait(GRACE_S / 2)
         deadline_s = time.monotonic() + GRACE_S / 2
-        with suppress(RuntimeError):  # the store may go with the first to leave
+        with suppress(RuntimeError):  # the store may end with the first process that leaves
             while (
                 is_first and self._store.add("heard", 0) < self.world.size and time.monotonic() < deadline_s
             ):
@@ -234,15 +230,15 @@ class JobQueue:
 
     @property
     def is_over(self) -> bool:
-        """Whether the ranks have parted."""
+        """Whether the process group has ended."""
         return self._is_over.is_set()
 
     def has_failed(self, within_s: float) -> bool:
-        """Whether a rank says that it failed, in this time."""
+        """Whether a rank reports a failure within this time."""
         return self._one_failed.wait(within_s)
 
     def part(self) -> None:
-        """End the work together; to be called by all, once rank 0 has no more jobs."""
+        """End the process group; all ranks call this once rank 0 has no more jobs."""
         if not self._is_over.is_set():
             self._is_over.set()
             if self.world.is_main:
@@ -250,8 +246,7 @@ class JobQueue:
             dist.destroy_process_group()
 
     def _watch(self) -> None:
-        """End this process when a rank has failed: by SIGTERM first, for it may wait for what will never
-        come."""
+        """End this process when another rank has failed: by SIGTERM, then, after a grace period, at once."""
         with suppress(RuntimeError):  # the store is gone: torchrun is about to end this process
             store = self._connect()
             while not self._is_over.wait(LOOK_EVERY_S):
@@ -266,7 +261,7 @@ class JobQueue:
 
 
 def end_after(seconds: float) -> None:
-    """End this process then, in whatever it is stuck."""
+    """End this process after this time, even if it hangs."""
 
     def end() -> None:
         time.sleep(seconds)
@@ -278,22 +273,22 @@ def end_after(seconds: float) -> None:
 @final
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:
-    """The processes of one command: a world, and how rank 0 gives it work."""
+    """The processes of one command: their communicator, and the queue of rank 0's jobs."""
 
     communicator: Communicator = SINGLE_RANK
     queue: JobQueue | None = None
 
     def send_job(self, job: object) -> None:
-        """Have the other ranks begin a job."""
+        """Start a job on the other ranks."""
         if self.queue is not None:
             self.queue.send(job)
 
     def receive_job(self) -> object:
-        """The job that rank 0 gives next; None: there will be no more."""
+        """The next job of rank 0; None: there are no more."""
         return None if self.queue is None else self.queue.receive()
 
     def release_workers(self) -> None:
-        """Let the other ranks go; what follows is rank 0's alone."""
+        """Release the other ranks; only rank 0 continues."""
         if self.queue is not None:
             self.queue.part()
 
@@ -303,21 +298,21 @@ SINGLE_PROCESS: Final = ProcessGroup()
 
 
 def is_launched(environment: Mapping[str, str]) -> bool:
-    """Whether torchrun, or something like it, has started this process as one of several."""
+    """Whether torchrun, or a similar launcher, has started this process as one of several."""
     return int(environment.get("WORLD_SIZE", "1")) > 1 and "RANK" in environment
 
 
 def init_process_group(environment: Mapping[str, str]) -> AbstractContextManager[ProcessGroup]:
-    """The processes that this one was started with, by torchrun's variables; without them, this one alone.
+    """The process group described by torchrun's variables; without them, this process alone.
 
-    If one of them fails in this block, all end: that one with its error, the others without a word.
+    If one process fails in this block, all end: the failed one with its error, the others silently.
     """
     return Membership(environment) if is_launched(environment) else nullcontext(SINGLE_PROCESS)
 
 
 @final
 class Membership:
-    """What `init_process_group` enters and leaves.
+    """The context manager of `init_process_group`.
 
     Raises:
         ConfigError: there are more processes than GPUs on this machine.
@@ -329,29 +324,28 @@ class Membership:
         self._world = Communicator(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
 
     def __enter__(self) -> ProcessGroup:
-        place, num_gpus = int(self._environment.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if place < num_gpus:
-            torch.cuda.set_device(place)
+        local_rank, num_gpus = int(self._environment.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local_rank < num_gpus:
+            torch.cuda.set_device(local_rank)
         dist.init_process_group("cpu:gloo,cuda:nccl" if num_gpus else "gloo")
-        self._office = JobQueue(self._world, self._environment)
-        if 0 < num_gpus <= place:
+        self._queue = JobQueue(self._world, self._environment)
+        if 0 < num_gpus <= local_rank:
             error = ConfigError(
                 f"torchrun --nproc-per-node must be at most the machine's number of GPUs, {num_gpus}, got "
-                f"{place + 1} or "
-                "more; to train on CPUs, hide the GPUs by CUDA_VISIBLE_DEVICES=''"
+                f"{local_rank + 1} or more; to train on CPUs, hide the GPUs with CUDA_VISIBLE_DEVICES=''"
             )
             self.__exit__(ConfigError, error)
             raise error
-        return ProcessGroup(self._world, self._office)
+        return ProcessGroup(self._world, self._queue)
 
     def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         if error is None:
-            self._office.part()
-        if error is None or self._office.is_over:
+            self._queue.part()
+        if error is None or self._queue.is_over:
             return
         if isinstance(error, KeyboardInterrupt):
-            # All were asked to stop, or torchrun will ask the others when this one is gone.
-            if self._office.has_failed(0.0):
+            # All ranks received the signal, or torchrun stops the others once this one has ended.
+            if self._queue.has_failed(0.0):
                 code = 2
             elif self._world.is_main:
                 code = 0
@@ -360,19 +354,18 @@ class Membership:
             end_after(GRACE_S)
             if code:
                 raise SystemExit(code) from error
-            return  # the first rank says how to go on
+            return  # rank 0 prints how to resume
         is_lost = _is_lost(error)
-        # Who fails says so before its connections close.
-        is_known = self._office.has_failed(5 * LOOK_EVERY_S if is_lost else 0.0)
-        is_known = is_known or not self._office.claim_failure()
+        # A failed rank reports its failure before its connections close.
+        is_reported = self._queue.has_failed(5 * LOOK_EVERY_S if is_lost else 0.0)
+        is_reported = is_reported or not self._queue.claim_failure()
         end_after(GRACE_S)
-        if is_known:
+        if is_reported:
             raise SystemExit(2) from error
         if is_lost:
             raise TrainingError(
                 f"rank {self._world.rank}: another process of this training ended without saying why "
-                "(killed, for lack "
-                "of memory?); the training goes on with --resume"
+                "(killed, for lack of memory?); go on with --resume"
             ) from error
 
 

@@ -1,5 +1,4 @@
-"""What each rank holds of a model, and what this means for a step: the only place that tells DDP from
-FSDP2."""
+"""How the ranks share a model: the only module that distinguishes DDP from FSDP2."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -29,34 +28,32 @@ class ParallelStrategy(Protocol):
         ...
 
     def place(self, model: DistilBert, device: torch.device) -> DistilBert:
-        """What this rank holds of the model, on its device."""
+        """This rank's model (or part of it), on its device."""
         ...
 
     def gradient_sum(self, model: DistilBert) -> GradientSum | None:
-        """What adds up the ranks' gradients after a step's passes, where the passes do not do it
-        themselves."""
+        """The sum of the ranks' gradients, to run after a step's passes; None if it is not needed."""
         ...
 
     def num_idle(self, num_passes: int, most_passes: Callable[[], int]) -> int:
-        """Passes without flows that this rank adds to its own, given the most passes of any rank."""
+        """Passes without flows that this rank has to add; `most_passes` is the maximum over all ranks."""
         ...
 
     def agree_on_tokens(self, num_tokens: int) -> int:
-        """The micro-batch of this rank, given what fits its memory."""
+        """The micro-batch of this rank, in tokens, given the tokens that fit its memory."""
         ...
 
     def require_replay(self, step: int, num_tokens: int, error: BaseException) -> None:
-        """Raise a TrainingError where a step cannot be repeated in smaller micro-batches after memory ran
-        out."""
+        """After memory ran out, raise a TrainingError if the step cannot be repeated in smaller batches."""
         ...
 
     def scoring_tokens(self, device: str) -> int | None:
-        """Slots of a scoring batch; None: what fits the memory."""
+        """Tokens of a scoring batch; None: as many as fit the memory."""
         ...
 
 
 class Replicated:
-    """Each rank holds all weights and computes its passes by itself; gradients are added up once per step."""
+    """Each rank holds all weights and computes its own passes; gradients are summed once per step."""
 
     records_graphs = True
 
@@ -65,7 +62,7 @@ class Replicated:
 
     @property
     def scores_all(self) -> bool:
-        """As `ParallelStrategy` says."""
+        """Only a single process scores all flows."""
         return self._communicator.size == 1
 
     def place(self, model: DistilBert, device: torch.device) -> DistilBert:
@@ -73,29 +70,29 @@ class Replicated:
         return model.to(device)
 
     def gradient_sum(self, model: DistilBert) -> GradientSum | None:
-        """None for a single process."""
+        """The sum over all ranks; None for a single process."""
         return GradientSum(model.parameters(), self._communicator) if self._communicator.size > 1 else None
 
     def num_idle(self, num_passes: int, most_passes: Callable[[], int]) -> int:  # noqa: ARG002
-        """None are needed."""
+        """Always 0."""
         return 0
 
     def agree_on_tokens(self, num_tokens: int) -> int:
-        """Each rank for itself."""
+        """This rank's number, without agreement."""
         return num_tokens
 
     def require_replay(self, step: int, num_tokens: int, error: BaseException) -> None:
         """Every step can be repeated."""
 
     def scoring_tokens(self, device: str) -> int | None:  # noqa: ARG002
-        """What fits the memory of this rank."""
+        """None: as many as fit the memory of this rank."""
         return None
 
 
 class Sharded:
     """Each rank holds a part of every weight, so all ranks compute every pass together (FSDP2).
 
-    Hence no rank may add, leave out or repeat a pass by itself.
+    Hence no rank may add, skip or repeat a pass alone.
     """
 
     records_graphs = False
@@ -105,35 +102,35 @@ class Sharded:
         self._communicator = communicator
 
     def place(self, model: DistilBert, device: torch.device) -> DistilBert:
-        """A copy of this rank's part; the model itself stays as it is."""
+        """This rank's part of a copy; the model itself is unchanged."""
         return sharded(model, device)
 
     def gradient_sum(self, model: DistilBert) -> GradientSum | None:  # noqa: ARG002
-        """None: the backward pass adds gradients up."""
+        """None: the backward pass sums gradients."""
         return None
 
     def num_idle(self, num_passes: int, most_passes: Callable[[], int]) -> int:
-        """As many as this rank has fewer than another."""
+        """The difference to the rank with the most passes."""
         return most_passes() - num_passes
 
     def agree_on_tokens(self, num_tokens: int) -> int:
-        """The smallest of all ranks, so that each makes as many passes."""
+        """The minimum over all ranks, so that all make the same number of passes."""
         return self._communicator.all_reduce_min(num_tokens)
 
     def require_replay(self, step: int, num_tokens: int, error: BaseException) -> None:
-        """No step can be repeated by one rank."""
+        """Always raises: a rank cannot repeat a step alone."""
         raise TrainingError(
             f"step {step}: memory ran out on rank {self._communicator.rank}; set training.micro_batch_tokens "
             f"to less than {num_tokens:,}, or use more GPUs"
         ) from error
 
     def scoring_tokens(self, device: str) -> int | None:
-        """The same on all ranks: none may halve its batches."""
+        """The same on all ranks, since none may halve its batches alone."""
         return usual_tokens(device)
 
 
 def choose_strategy(
     config: TrainConfig, model: DistilBert, device: torch.device, world: Communicator
 ) -> ParallelStrategy:
-    """Whether each rank holds all weights or a part of them, as `training.parallel` says."""
+    """The strategy set by `training.parallel`."""
     return Replicated(world) if choose_parallel(config, model, device, world) == "ddp" else Sharded(world)
