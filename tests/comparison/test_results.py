@@ -60,7 +60,9 @@ def test_a_threshold_of_validation_is_told_with_what_became_of_it() -> None:
     limit = np.sort(scores[TRUE == 0])[-3]  # 1 % of 200 benign rows: two stay above
     found = (scores[TRUE != 0] > limit).mean()
     facts = point_facts("test", ROWS, STAND, CLASSES, "normal")
-    assert facts["test: threshold for 1 % on validation"] == f"1.00% false positives, {found:.3f} found"
+    assert (
+        facts["test: threshold for 1 % on validation"] == f"1.00% false positives, detection rate {found:.3f}"
+    )
 
 
 def test_without_a_benign_class_there_is_no_threshold() -> None:

@@ -219,7 +219,7 @@ def test_a_state_of_other_windows_is_refused(
         {**detector.schema.to_dict(), "context": ContextWindows(long_s=7_200).to_dict()}
     )
     other = Detector(make_artifact(schema, pa.concat_tables(open_flows(whole).blocks()))[0])
-    with pytest.raises(DataError, match="looks back as far as this one"):
+    with pytest.raises(DataError, match="same context windows"):
         run(other, whole, out)
 
 
@@ -243,7 +243,7 @@ def test_verdicts_that_are_gone_are_told(detector: Detector, whole: Path, tmp_pa
 def test_a_file_of_somebody_else_is_left_as_it_is(detector: Detector, whole: Path, tmp_path: Path):
     out = tmp_path / "verdicts.jsonl"
     out.write_text("mine")
-    with pytest.raises(DataError, match="left as it is"):
+    with pytest.raises(DataError, match="which is kept"):
         run(detector, whole, out)
     assert out.read_text() == "mine"
 

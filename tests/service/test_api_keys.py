@@ -76,7 +76,7 @@ def test_a_file_that_is_spoiled_later_locks_nobody_out_and_lets_nobody_in(
         os.utime(path, ns=(1, 1))
     assert found.admit(OLD)
     assert not found.admit("short")
-    assert told[0].startswith("the keys stay as they were")
+    assert told[0].startswith("the previous keys stay valid")
 
 
 @pytest.mark.parametrize("content", ["", "# none\n", "short\n"])

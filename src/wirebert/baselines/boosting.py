@@ -1,4 +1,4 @@
-"""XGBoost and LightGBM, stopped early by log-loss. Both are extras."""
+"""XGBoost and LightGBM with early stopping by log-loss. Both are optional dependencies."""
 
 from importlib import import_module
 from types import ModuleType
@@ -16,7 +16,7 @@ BOOSTING_PATIENCE = 30
 
 
 def need(module: str) -> ModuleType:
-    """An optional library.
+    """Import an optional library.
 
     Raises:
         ConfigError: it is not installed; the message names the extra.
@@ -60,8 +60,8 @@ def fit_xgboost(task: Task, params: Params, seed: int) -> Predict:
     last = int(model.best_iteration) + 1 if len(task.stop) else 0
 
     def predict(rows: Rows) -> Float64[np.ndarray, "flows classes"]:
-        found = model.predict(xgboost.DMatrix(rows.numbers), iteration_range=(0, last))
-        return np.asarray(found, dtype=np.float64)
+        probabilities = model.predict(xgboost.DMatrix(rows.numbers), iteration_range=(0, last))
+        return np.asarray(probabilities, dtype=np.float64)
 
     return predict
 
@@ -82,7 +82,7 @@ def fit_lightgbm(task: Task, params: Params, seed: int) -> Predict:
         "learning_rate": params.get("learning_rate", 0.1),
         "num_leaves": params.get("leaves", 31),
         "min_data_in_leaf": params.get("min_leaf", 20),
-        # LightGBM's own default of 0 lets leaves of a rare class blow up; as in XGBoost.
+        # As in XGBoost: with LightGBM's default of 0, leaves of a rare class diverge.
         "lambda_l2": params.get("l2", 1.0),
         "bagging_fraction": params.get("row_share", 1.0),
         "bagging_freq": 1,

@@ -1,10 +1,8 @@
-"""A method of `methods.BASELINES` fitted on flows, behind one protocol (`protocol.Baseline`): the report's
-trees, the teachers, the comparison.
+"""Fitted methods of `methods.BASELINES` as a `protocol.Baseline`: for reports, teachers and comparisons.
 
-A method sees flows in one of two ways: as columns of a typed table (`ColumnBaseline`), or as the tokens that
-a model reads (`TokenBaseline`). Trees that learn slowly, and an SVM on character n-grams where columns are
-text, hold up better than a transformer where traffic is unlike that of training (docs/experiments.md), so a
-model can learn from their predictions.
+A method reads flows either as columns of a typed table (`ColumnBaseline`) or as the tokens of a model
+(`TokenBaseline`). Slowly trained trees, and an SVM on character n-grams for text columns, generalise better
+than a transformer to traffic unlike training (docs/experiments.md), so a model can be distilled from them.
 """
 
 import time
@@ -43,7 +41,7 @@ TEACHER_SETTINGS: Final[dict[str, dict[str, Setting]]] = {
     },
     "text_svm": {"pieces": "char_wb", "longest": 4, "C": 3.0, "lowercase": True},
 }
-"""What the search in `wirebert compare` chose on held-out rows: trees for NSL-KDD, the SVM for HttpParams."""
+"""Settings that `wirebert compare` chose on held-out rows: trees for NSL-KDD, the SVM for HttpParams."""
 
 MAX_TOKENS: Final = 255
 """Slots with more tokens are split by order in the vocabulary (falling frequency) instead of by set."""
@@ -60,8 +58,8 @@ class ColumnBaseline:
     summary: Mapping[str, object]
 
     def predict_proba(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
-        """As `Baseline`; unseen and missing values are welcome."""
-        numbers = np.empty((table.num_rows, 0))  # a table without columns has forgotten its rows
+        """See `Baseline`; new and missing values are allowed."""
+        numbers = np.empty((table.num_rows, 0))  # a table without columns has no row count
         if self.encoder.known:
             numbers = self.encoder.matrix(extract_features(table, self.schema))
         return self.predict(Rows(numbers, joined_texts(table, self.schema) if self.needs_text else None))
@@ -69,7 +67,7 @@ class ColumnBaseline:
 
 @dataclass(frozen=True, slots=True)
 class TokenBaseline:
-    """A method fitted on the tokens that a model reads: a teacher."""
+    """A method fitted on the tokens of a model: a teacher."""
 
     ranks: Ranks
     predict: Predict
@@ -91,9 +89,9 @@ class TokenBaseline:
         num_classes: int,
         seed: int,
     ) -> "TokenBaseline":
-        """The method `name` on `train`, all of whose flows have a class.
+        """Fit the method `name` on `train`, where every flow has a class.
 
-        `valid` decides when trees stop, and how sure the SVM's margins are.
+        `valid` is used for early stopping of trees and to calibrate the SVM's margins.
         """
         method = BASELINES[name]
         ranks = Ranks.of(tokenizer)
@@ -112,10 +110,10 @@ class TokenBaseline:
         predict = fit_baseline(method, task, params, seed)
         scaling = None
         if method.needs_text:
-            # Flows of a class that training lacks are no evidence about margins.
-            known = np.isin(valid_ids, class_ids)
+            # Flows of classes that training lacks cannot calibrate margins.
+            in_training = np.isin(valid_ids, class_ids)
             margins = np.log(predict(valid_rows).clip(TINY))
-            scaling = fit_scaling(margins[known], valid_ids[known], "temperature")
+            scaling = fit_scaling(margins[in_training], valid_ids[in_training], "temperature")
         summary: dict[str, object] = {
             "method": f"{method.title} on the model's tokens",
             "num_flows_used": len(train),
@@ -126,11 +124,11 @@ class TokenBaseline:
         return cls(ranks, predict, method.needs_text, scaling, summary)
 
     def predict_proba(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
-        """As `Baseline`."""
+        """See `Baseline`."""
         return self.predict_encoded(self.ranks.tokenizer.encode(table))
 
     def predict_encoded(self, block: JaggedRows) -> Float64[np.ndarray, "flows classes"]:
-        """The same for rows that are encoded already."""
+        """The same for encoded rows."""
         probabilities = self.predict(_token_rows(self.ranks, block, texts=self.needs_text))
         if self.scaling is None:
             return probabilities
@@ -146,7 +144,7 @@ def fit_columns(
     seed: int,
     max_rows: int = 200_000,
 ) -> ColumnBaseline:
-    """The method `name` on the training rows, without early stopping; the same for the same seed.
+    """Fit the method `name` on the training rows, without early stopping; deterministic for a seed.
 
     Args:
         blocks: Typed tables with the class id of each row; rows with a negative id (no label) are skipped.
@@ -181,8 +179,7 @@ def fit_columns(
 
 
 def _token_rows(ranks: Ranks, block: JaggedRows, *, texts: bool) -> Rows:
-    """Ranks of the tokens of each slot, or the text columns of each row as one text, decoded from its
-    tokens."""
+    """Ranks of the tokens in each slot, or with `texts` each row's text columns decoded to one text."""
     if not texts:
         return Rows(ranks.matrix(block))
     tokenizer, joined = ranks.tokenizer, list[str]()
@@ -211,10 +208,10 @@ def _sample(
     *,
     with_texts: bool,
 ) -> _Sample:
-    """At most `max_rows` labelled rows, each with the same chance, in file order.
+    """A uniform sample of at most `max_rows` labelled rows, in file order.
 
-    Every row draws a random key; the rows with the lowest keys stay. Rows above the limit are dropped when
-    twice as many are held, so memory does not grow with the file.
+    Every row draws a random key; the rows with the lowest keys stay. Rows over the limit are dropped whenever
+    twice as many are in memory, so memory does not grow with the file.
     """
     tables: list[pa.Table] = []
     ids: list[Int64[np.ndarray, " _"]] = []

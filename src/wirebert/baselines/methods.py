@@ -1,8 +1,8 @@
-"""Other ways of making a detector from the same rows: what a model has to beat.
+"""The baseline methods: other detectors trained on the same rows, which a model has to beat.
 
-Each is a well-kept library's, with early stopping by log-loss where the method has it, and a space of
-settings to search in. A baseline sees what boosted trees see (`tree_features`): numbers, codes and statistics
-of texts; the linear SVM sees the words of text columns instead.
+Each is from a well-maintained library, with early stopping by log-loss if supported, and a search space of
+settings. Baselines read the features of boosted trees (`tree_features`): numbers, codes and statistics of
+texts; the linear SVM reads the words of text columns instead.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ from wirebert.baselines.task import (
 )
 
 COLUMN_DROPOUT = 0.15
-"""Chance of each column to be left out in a trial that selects columns."""
+"""Probability of dropping each column in a trial that selects columns."""
 
 NUM_TREES = 600
 """Trees that `gbdt` fits by default, over all classes."""
@@ -41,49 +41,46 @@ _ROUNDS = (20, 100)
 """Fewest and most rounds by default."""
 
 MAX_LEVELS_BY_SET = 255
-"""Codes that scikit-learn's trees can split by set; columns with more are split by order (falling
-frequency)."""
+"""Most codes that scikit-learn's trees split by set; other columns are split by order (falling frequency)."""
 
 Fit = Callable[[Task, Params, int], Predict]
 
 
 @dataclass(frozen=True, slots=True)
 class BaselineMethod:
-    """One method."""
+    """A baseline method."""
 
     title: str
     fit: Fit
     space: Mapping[str, Sequence[Setting]]
-    """Setting -> values to draw from; the library's own default is what a trial without the setting has."""
+    """Setting -> values to draw from; a trial without the setting uses the library's default."""
     needs_text: bool = False
-    """Whether it reads text columns, and nothing else."""
+    """Whether it reads text columns only."""
 
 
 def fit_baseline(method: BaselineMethod, task: Task, params: Params, seed: int) -> Predict:
-    """Train on the task with these settings; probabilities have a column for every class, 0 where training
-    has no row."""
+    """Train on the task with these settings; probabilities cover all classes, 0 for those training lacks."""
     column_seed = int(number(params, "column_seed", 0))
-    kept = np.ones(len(task.is_categorical), dtype=bool)
+    columns = np.ones(len(task.is_categorical), dtype=bool)
     if column_seed and not method.needs_text:
-        kept = np.random.default_rng(column_seed).random(len(task.is_categorical)) >= COLUMN_DROPOUT
-        kept |= not kept.any()
+        columns = np.random.default_rng(column_seed).random(len(task.is_categorical)) >= COLUMN_DROPOUT
+        columns |= not columns.any()
     present, counts = np.unique(task.train_ids, return_counts=True)
-    if len(present) == 1 or not (len(kept) or method.needs_text):
+    if len(present) == 1 or not (len(columns) or method.needs_text):
         return _constant(int(present[counts.argmax()]), task.num_classes)
-    predict = method.fit(_narrowed(task, kept, present), params, seed)
+    predict = method.fit(_narrowed(task, columns, present), params, seed)
 
     def probabilities(rows: Rows) -> Float64[np.ndarray, "flows classes"]:
-        found = np.zeros((len(rows), task.num_classes))
+        probs = np.zeros((len(rows), task.num_classes))
         if len(rows):
-            found[:, present] = predict(Rows(rows.numbers[:, kept], rows.texts))
-        return found
+            probs[:, present] = predict(Rows(rows.numbers[:, columns], rows.texts))
+        return probs
 
     return probabilities
 
 
 def draw_trials(method: BaselineMethod, num_trials: int, seed: int) -> list[Params]:
-    """Settings to try: first the defaults with all columns, then random ones, every second with columns left
-    out."""
+    """Settings to try: the defaults with all columns, then random ones, every second with columns dropped."""
     rng = np.random.default_rng(seed)
     trials: list[Params] = [{}]
     while len(trials) < num_trials:
@@ -93,7 +90,7 @@ def draw_trials(method: BaselineMethod, num_trials: int, seed: int) -> list[Para
 
 
 def fit_gbdt(task: Task, params: Params, seed: int) -> Predict:
-    """scikit-learn's histogram gradient boosting, stopped early where there are rows for that."""
+    """scikit-learn's histogram gradient boosting, with early stopping if there are rows for it."""
     numbers, has_stop = task.train.numbers, len(task.stop) > 0
     weights = class_weights(task.train_ids, task.num_classes, params.get("class_weight"))
     # One tree per class and round, so there are fewer rounds where there are many classes.
@@ -103,8 +100,8 @@ def fit_gbdt(task: Task, params: Params, seed: int) -> Predict:
         max_iter=int(number(params, "rounds", default_rounds)),
         learning_rate=number(params, "learning_rate", 0.1),
         max_leaf_nodes=int(number(params, "leaves", 31)),
-        # As in XGBoost. Without it leaves with few rare-class flows blow up: NSL-KDD's test loss is eight
-        # times as high.
+        # As in XGBoost. Without it, leaves with few flows of a rare class diverge: the test loss on NSL-KDD
+        # is eight times as high.
         l2_regularization=number(params, "l2", 1.0),
         max_features=number(params, "column_share", 1.0),
         categorical_features=task.is_categorical & by_set,
@@ -132,7 +129,7 @@ def fit_forest(task: Task, params: Params, seed: int) -> Predict:
         random_state=seed,
         n_jobs=-1,
     ).fit(task.train.numbers, task.train_ids)
-    model.set_params(n_jobs=1)  # threads would add the trees up in any order, and the last bits with them
+    model.set_params(n_jobs=1)  # threads would add the trees in any order, which changes the last bits
 
     def predict(rows: Rows) -> Float64[np.ndarray, "flows classes"]:
         return np.asarray(model.predict_proba(rows.numbers), dtype=np.float64)
@@ -141,13 +138,12 @@ def fit_forest(task: Task, params: Params, seed: int) -> Predict:
 
 
 def fit_logistic(task: Task, params: Params, seed: int) -> Predict:
-    """scikit-learn's multinomial logistic regression on scaled numbers and one column for each frequent
-    code."""
+    """scikit-learn's multinomial logistic regression on scaled numbers and one-hot frequent codes."""
     prepare = ScaledFeatures.fit(task, str(params.get("scaling", "standard")), seed)
     model = LogisticRegression(
         C=number(params, "C", 1.0), class_weight=params.get("class_weight"), max_iter=300, tol=1e-3
     )
-    # More steps would be welcome and are not waited for: the loss hardly moves any more.
+    # Convergence is not awaited: the loss hardly changes any more.
     with known("lbfgs failed to converge"):
         model.fit(prepare(task.train), task.train_ids)
 
@@ -160,7 +156,7 @@ def fit_logistic(task: Task, params: Params, seed: int) -> Predict:
 def fit_text_svm(task: Task, params: Params, seed: int) -> Predict:
     """TF-IDF of pieces of the text and scikit-learn's linear support vector machine.
 
-    It has no probabilities of its own: margins stand for log-odds until calibration has seen them.
+    It has no probabilities: margins are used as log-odds until they are calibrated.
     """
     assert task.train.texts is not None
     kind = str(params.get("pieces", "char_wb"))
@@ -187,7 +183,7 @@ def fit_text_svm(task: Task, params: Params, seed: int) -> Predict:
 
 
 def _narrowed(task: Task, kept: Bool[np.ndarray, " columns"], present: Int64[np.ndarray, " present"]) -> Task:
-    """The task on these columns and classes; rows of other classes do not stop training early."""
+    """The task on these columns and classes; rows of other classes are not used for early stopping."""
     stops = np.isin(task.stop_ids, present)
     stop = Rows(
         task.stop.numbers[stops][:, kept],

@@ -1,5 +1,4 @@
-"""What a fitted method offers to whoever evaluates it. Imports no method's library, so that scoring stays
-light."""
+"""The interface of a fitted method. Imports no method's library, so that scoring stays light."""
 
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
@@ -11,7 +10,7 @@ from jaxtyping import Float64
 
 @runtime_checkable
 class Baseline(Protocol):
-    """A fitted method that stands beside the model."""
+    """A fitted method to compare with the model."""
 
     @property
     def summary(self) -> Mapping[str, object]:
@@ -19,6 +18,5 @@ class Baseline(Protocol):
         ...
 
     def predict_proba(self, table: pa.Table) -> Float64[np.ndarray, "flows classes"]:
-        """Probability of each class for the rows of a typed table; 0 for classes that the fitted rows
-        lack."""
+        """Probability of each class for the rows of a typed table; 0 for classes not in the fitted rows."""
         ...

@@ -1,9 +1,9 @@
-"""TabM: a deep network for tables, as its authors' library has it, stopped early by log-loss. An extra.
+"""TabM: a deep network for tables, from its authors' library, with early stopping by log-loss. Optional.
 
 Source: Gorishniy, Kotelnikov and Babenko, TabM: Advancing Tabular Deep Learning with Parameter-Efficient
 Ensembling, ICLR 2025.
 
-NOTE[DIFF]: numbers go in scaled by quantile, without piecewise-linear embeddings.
+NOTE[DIFF]: numbers are scaled by quantile, without piecewise-linear embeddings.
 """
 
 import copy
@@ -26,7 +26,7 @@ _SCORED_AT_ONCE = 8192
 
 
 def fit_tabm(task: Task, params: Params, seed: int) -> Predict:
-    """TabM on scaled numbers and one column for each frequent code, on a GPU if there is one."""
+    """TabM on scaled numbers and one-hot frequent codes, on a GPU if there is one."""
     tabm = need("tabm")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     prepare = ScaledFeatures.fit(task, "quantile", seed)
@@ -60,9 +60,13 @@ def fit_tabm(task: Task, params: Params, seed: int) -> Predict:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-            found = _probabilities(model, stop)
-            own = found[torch.arange(len(found), device=device), stop_ids] if len(stop) else None
-            log_loss = -float(own.clamp_min(1e-7).log().mean()) if own is not None else -1.0
+            probabilities = _probabilities(model, stop)
+            chosen = (
+                probabilities[torch.arange(len(probabilities), device=device), stop_ids]
+                if len(stop)
+                else None
+            )
+            log_loss = -float(chosen.clamp_min(1e-7).log().mean()) if chosen is not None else -1.0
             if log_loss < best:
                 best, best_state, waited = log_loss, copy.deepcopy(model.state_dict()), 0
             else:
@@ -87,6 +91,6 @@ def _tensor(
 def _probabilities(
     model: torch.nn.Module, numbers: Float32[Tensor, "flows dense"]
 ) -> Float32[Tensor, "flows classes"]:
-    """The mean over the network's own ensemble."""
+    """The mean over the network's internal ensemble."""
     model.eval()
     return torch.cat([model(part).softmax(-1).mean(1) for part in numbers.split(_SCORED_AT_ONCE)])

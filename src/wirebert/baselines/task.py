@@ -1,6 +1,6 @@
-"""What a baseline is given: rows as numbers, their classes, and rows to stop early by.
+"""The training task of a baseline: rows as numbers, their classes, and rows for early stopping.
 
-Rows as finite, scaled numbers for methods that know neither codes nor missing values.
+`ScaledFeatures` makes finite, scaled numbers for methods without support for codes and missing values.
 """
 
 import warnings
@@ -20,11 +20,11 @@ from wirebert.metrics.class_weights import ClassWeighting, inverse_frequency_wei
 Setting = float | int | str | bool | None
 """Value of one setting."""
 Params = Mapping[str, Setting]
-"""Settings of a method by name; the method's defaults where one is not named."""
+"""Settings of a method by name; a setting that is not named has the method's default."""
 
 
 def number(params: Params, name: str, default: float | int) -> float:
-    """The setting, or its default where the params do not name it.
+    """The setting, or the default if `params` lacks it.
 
     >>> number({"depth": 6}, "depth", 4), number({}, "depth", 4)
     (6.0, 4.0)
@@ -36,12 +36,12 @@ def number(params: Params, name: str, default: float | int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Flows as a baseline sees them."""
+    """Flows as a baseline reads them."""
 
     numbers: Float64[np.ndarray, "flows columns"]
     """NaN for missing values; codes of categories by falling frequency."""
     texts: list[str] | None = None
-    """The text columns of each flow in one piece; None where there are none."""
+    """The text columns of each flow as one text; None if there are none."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -68,14 +68,14 @@ def joined_texts(table: pa.Table, schema: FlowSchema) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """Rows to train on, and rows whose log-loss says when to stop."""
+    """Rows to train on, and rows whose log-loss decides when to stop."""
 
     train: Rows
     train_ids: Int64[np.ndarray, " train"]
     stop: Rows
     stop_ids: Int64[np.ndarray, " stop"]
     is_categorical: Bool[np.ndarray, " columns"]
-    """Which columns hold codes of categories."""
+    """Whether each column holds codes of categories."""
     num_classes: int
 
 
@@ -86,8 +86,7 @@ Predict = Callable[[Rows], Float64[np.ndarray, "flows classes"]]
 def class_weights(
     class_ids: Int64[np.ndarray, " flows"], num_classes: int, kind: Setting
 ) -> Float64[np.ndarray, " classes"]:
-    """Weight of each class: 1, or by the inverse (`balanced`) or the inverse root (`sqrt`) of its share; mean
-    1 over flows.
+    """Class weights: 1, inverse frequency (`balanced`) or its square root (`sqrt`); mean 1 over flows.
 
     >>> class_weights(np.array([0, 0, 0, 1]), 2, "balanced").round(3).tolist()
     [0.667, 2.0]
@@ -99,19 +98,19 @@ def class_weights(
 
 @contextmanager
 def known(message: str) -> Generator[None]:
-    """Pass over a warning that begins like this: what it says is known and wanted."""
+    """Suppress a warning that begins with this text, because its cause is known and intended."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=message)
         yield
 
 
 MAX_LEVELS = 64
-"""Most frequent codes of a column that get a column each where a method needs that; the others share one."""
+"""Most frequent codes of a column that get a one-hot column each; the others share one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScaledFeatures:
-    """Rows as finite, scaled numbers for methods that know neither codes nor missing values."""
+    """Rows as finite, scaled numbers for methods without support for codes and missing values."""
 
     levels: tuple[Float64[np.ndarray, " _"] | None, ...]
     """Frequent codes of each column; None for numbers."""
@@ -121,11 +120,11 @@ class ScaledFeatures:
 
     @staticmethod
     def fit(task: Task, scaling: str, seed: int) -> "ScaledFeatures":
-        """Scales and levels of the training rows."""
+        """Fit scales and frequent codes to the training rows."""
         numbers = task.train.numbers
         levels: list[Float64[np.ndarray, " _"] | None] = []
-        for place, is_code in enumerate(task.is_categorical):
-            column = numbers[:, place]
+        for index, is_code in enumerate(task.is_categorical):
+            column = numbers[:, index]
             levels.append(np.unique(column[column < MAX_LEVELS]) if is_code else None)
         is_quantile = scaling == "quantile"
         scaler = (
@@ -141,15 +140,15 @@ class ScaledFeatures:
         return ScaledFeatures(tuple(levels), is_number, scaler, scaling == "logarithm")
 
     def __call__(self, rows: Rows) -> Float64[np.ndarray, "flows dense"]:
-        """Scaled numbers, whether each is missing, and one column for each frequent code."""
-        own = rows.numbers[:, self.is_number]
-        parts = [np.isnan(own).astype(np.float64)]
-        if own.shape[1]:
-            scaled = np.asarray(self.scaler.transform(_plain(own, self.is_logarithmic)), dtype=np.float64)
+        """Scaled numbers, whether each is missing, and one-hot frequent codes."""
+        numbers = rows.numbers[:, self.is_number]
+        parts = [np.isnan(numbers).astype(np.float64)]
+        if numbers.shape[1]:
+            scaled = np.asarray(self.scaler.transform(_plain(numbers, self.is_logarithmic)), dtype=np.float64)
             parts.append(np.clip(scaled, -20, 20))
-        for place, levels in enumerate(self.levels):
+        for index, levels in enumerate(self.levels):
             if levels is not None:
-                parts.append((rows.numbers[:, [place]] == levels).astype(np.float64))
+                parts.append((rows.numbers[:, [index]] == levels).astype(np.float64))
         return np.concatenate(parts, axis=1)
 
 

@@ -1,7 +1,6 @@
-"""`wirebert compare`: the recipe against other methods on the same rows, by one protocol, in as many
-processes as asked.
+"""`wirebert compare`: benchmark the recipe against other methods on the same rows, by one protocol.
 
-What is done stays done: the same command goes on where it was stopped.
+Jobs run in parallel processes. Finished jobs are kept: the same command resumes a stopped comparison.
 """
 
 import json
@@ -34,7 +33,7 @@ from wirebert.workflows.prepare import prepare, write_typed_rows
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What the training file says."""
+    """Facts about the training file that the comparison needs."""
 
     classes: tuple[str, ...]
     benign: str | None
@@ -45,17 +44,17 @@ class Facts:
 def run_comparison(
     run: RunConfig, out: Path, recipe_text: str, runs: Sequence[Path], num_jobs: int, console: Console
 ) -> Comparison:
-    """Every job that is not done yet, then what came of all.
+    """Run every job that is not done yet, then compute the results of all.
 
     Args:
-        runs: Finished runs of the recipe, to stand for ours; without them it is trained with each seed.
+        runs: Finished runs of the recipe to use; without them, the recipe is trained with each seed.
 
     Raises:
         RunError: the folder holds another comparison.
-        ConfigError: a method is unknown, or the deciding metric needs a benign class and there is none.
+        ConfigError: a method is unknown, or the primary metric needs a benign class and there is none.
     """
     if run.data.test_fraction and run.data.split_seed is None:
-        # Seeds are averaged and drawn on the same rows.
+        # All seeds must have the same rows, to average and resample them together.
         run = replace(run, data=replace(run.data, split_seed=run.seed))
     _open(run, out, recipe_text)
     facts = _facts(run, out)
@@ -70,7 +69,7 @@ def run_comparison(
     _do([job for job in jobs if not job.opens_tests], out, num_jobs, console)
     names = [*([] if runs else [RECIPE]), *methods]
     choices = {name: choose(out, name, run) for name in names}
-    # From here on test files are opened: nothing that follows changes a choice.
+    # Test files are opened only from here on: all choices are final.
     _do([job for job in jobs if job.opens_tests], out, num_jobs, console)
     all_runs = [_method_runs(out, name, run, choices[name]) for name in names]
     if runs:
@@ -91,7 +90,7 @@ def run_comparison(
 def write_results(
     comparison: Comparison, out: Path, histories: Mapping[str, Sequence[History]] | None = None
 ) -> None:
-    """The page, the metrics for programs and the tables."""
+    """Write the page, the metrics as JSON and the tables as Markdown."""
     write_comparison(comparison, out / "compare.html", histories)
     write_atomic(out / "compare.json", json.dumps(to_builtins(comparison), indent=1) + "\n")
     write_atomic(out / "compare.md", as_markdown(comparison))
@@ -108,14 +107,14 @@ def _open(run: RunConfig, out: Path, recipe_text: str) -> None:
     write_run(run, settings)
     write_atomic(out / "recipe.toml", recipe_text)
     (out / "jobs").mkdir(exist_ok=True)
-    # Jobs write to the ledger beside their folders; it is the one beside this comparison's.
+    # Jobs write to the ledger in their parent folder; make it the ledger of this comparison's parent folder.
     ledger = out / "jobs" / FILE_NAME
     if not ledger.is_symlink():
         ledger.symlink_to((out.absolute().parent / FILE_NAME).resolve())
 
 
 def _facts(run: RunConfig, out: Path) -> Facts:
-    """What the training file says, read once."""
+    """The facts about the training file, read once and saved."""
     path = out / "classes.json"
     if not path.exists():
         folder = RunFolder(out / "jobs" / "reading")
@@ -135,7 +134,7 @@ def _facts(run: RunConfig, out: Path) -> Facts:
 
 
 def check_methods(run: RunConfig, *, has_text: bool) -> tuple[str, ...]:
-    """The methods to compare with, without those that need text where there is none.
+    """The methods to compare with; methods for text are omitted if the data has none.
 
     Raises:
         ConfigError: a method is unknown.
@@ -169,12 +168,12 @@ def _method_runs(out: Path, name: str, run: RunConfig, choice: dict[str, object]
 
 
 def _do(jobs: Sequence[ComparisonJob], out: Path, num_jobs: int, console: Console) -> None:
-    """Each job that is not done, in a process of its own."""
+    """Run each job that is not done, in a separate process."""
     waiting = [job for job in jobs if not is_done(out, job)]
     if not waiting:
         return
     done = len(jobs) - len(waiting)
-    os.environ.update(limit_threads(num_jobs))  # for the processes to come: this one computes nothing
+    os.environ.update(limit_threads(num_jobs))  # for child processes: this one computes nothing
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_jobs, mp_context=context, max_tasks_per_child=1) as pool:
         futures = {pool.submit(work, out, job): job for job in waiting}
@@ -184,7 +183,7 @@ def _do(jobs: Sequence[ComparisonJob], out: Path, num_jobs: int, console: Consol
                 done += 1
                 console.print(f"{done}/{len(jobs)} {futures[future].name}", highlight=False)
         finally:
-            if done < len(jobs):  # a job failed, or the user has had enough: do not wait for the longest
+            if done < len(jobs):  # a job failed or the user interrupted: do not wait for the others
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in multiprocessing.active_children():
                     process.terminate()

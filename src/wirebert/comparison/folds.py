@@ -1,10 +1,7 @@
-"""Folds of the training file by which choices are made: whole attacks held out, so that a choice cannot
-profit from knowing them.
+"""Folds of the training file for tuning: whole attacks are held out, so that tuning cannot profit from them.
 
-Where classes are the finest names that there are, holding a name out would leave nothing to recognise it by;
-then folds are drawn at random, equal rows together.
-
-The training file as other methods see it: rows, folds and sides, with no test row among them.
+If each class has a single attack name, holding a name out would leave no row of its class to train on. Then
+folds are random, with equal rows together. No test row is in any fold.
 """
 
 from dataclasses import dataclass
@@ -28,17 +25,16 @@ AT_RANDOM = "rows at random, equal rows on one side (each class has one name, so
 
 @dataclass(frozen=True, slots=True)
 class Folds:
-    """Which rows each fold holds out."""
+    """The rows that each fold holds out."""
 
     held_out: Int64[np.ndarray, " rows"]
-    """Number of the fold that holds the row out."""
+    """Index of the fold that holds each row out."""
     groups: Int64[np.ndarray, " rows"]
-    """Rows of one group are equal."""
+    """Group of each row; rows of one group are equal."""
     statement: str
 
     def train_and_held_out(self, fold: int) -> tuple[Bool[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
-        """The two sides of one fold; a row that is equal to one held out, under another name, is on neither
-        side."""
+        """Training and held-out rows of a fold; a row equal to a held-out one of another name is neither."""
         is_held_out = self.held_out == fold
         return ~np.isin(self.groups, self.groups[is_held_out]), is_held_out
 
@@ -54,9 +50,8 @@ def leave_attacks_out(
 ) -> Folds:
     """Folds that hold out whole attack names.
 
-    Names of a class are dealt out by size, so that each fold has some of every class, and at least one name
-    of a class stays behind in each. A name that is its class's only one is spread over the folds by rows,
-    like benign rows.
+    Names of a class are distributed by size, so that each fold has some of every class and at least one name
+    remains for training. The only name of a class is spread over the folds by rows, like benign rows.
 
     >>> names, classes = np.array([0, 1, 1, 2, 2, 3]), np.array([0, 1, 1, 1, 1, 1])
     >>> folds = leave_attacks_out(names, classes, np.arange(6, dtype=np.uint64), 0, num_folds=3, seed=0)
@@ -64,7 +59,7 @@ def leave_attacks_out(
     [1, 1, 1]
     """
     rng = np.random.default_rng(seed)
-    # By content, not by row: rows that are equal fall into one fold.
+    # By content, not by row: equal rows fall into one fold.
     _, group = np.unique(hashes, return_inverse=True)
     fold_of_group = rng.integers(0, num_folds, int(group.max(initial=-1)) + 1)
     held_out = fold_of_group[group].astype(np.int64)
@@ -74,8 +69,8 @@ def leave_attacks_out(
         if class_id == benign or len(names) < 2:
             continue
         has_names = True
-        # The largest first, each to the fold that has least, from a random fold on, so that no fold gets all
-        # first ones.
+        # The largest first, each to the smallest fold. The first fold is random, so that no fold gets the
+        # largest name of every class.
         load = rng.random(num_folds)
         for name, size in sorted(zip(names.tolist(), sizes.tolist(), strict=True), key=lambda pair: -pair[1]):
             fold = int(load.argmin())
@@ -86,25 +81,25 @@ def leave_attacks_out(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchPool:
-    """The rows of the training file that may be learned or chosen from, in file order."""
+    """The training and validation rows of the training file, in file order."""
 
     schema: FlowSchema
     features: pa.Table
     texts: list[str] | None
     class_ids: Int64[np.ndarray, " rows"]
     row_numbers: Int64[np.ndarray, " rows"]
-    """In the file."""
+    """Row numbers in the file."""
     hashes: UInt64[np.ndarray, " rows"]
     is_valid: Bool[np.ndarray, " rows"]
     folds: Folds
     is_searched: Bool[np.ndarray, " rows"]
-    """Rows that trials are made on."""
+    """Whether each row is used in trials."""
     num_classes: int
 
     def task(
         self, is_train: Bool[np.ndarray, " rows"], is_stop: Bool[np.ndarray, " rows"]
     ) -> tuple[Task, FeatureEncoder]:
-        """What a method is given; codes are those of the rows it trains on."""
+        """The task for a method; categories are encoded from the rows that it trains on."""
         coding = FeatureEncoder.fit(self.features.filter(pa.array(is_train)))
         rows = Rows(coding.matrix(self.features), self.texts)
         train, stop = np.flatnonzero(is_train), np.flatnonzero(is_stop)
@@ -119,14 +114,14 @@ class SearchPool:
         return task, coding
 
     def rows(self, coding: FeatureEncoder, chosen: Bool[np.ndarray, " rows"]) -> Rows:
-        """These rows under a coding."""
+        """These rows, encoded."""
         texts = None if self.texts is None else [self.texts[row] for row in np.flatnonzero(chosen)]
         return Rows(coding.matrix(self.features.filter(pa.array(chosen))), texts)
 
     def fold_split(
         self, fold: int, valid_fraction: float, seed: int
     ) -> tuple[Bool[np.ndarray, " rows"], Bool[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
-        """Rows of a fold that train, that stop training early, and that are held out."""
+        """Rows of a fold for training, for early stopping, and held out."""
         is_open, is_held_out = self.folds.train_and_held_out(fold)
         is_stop = np.zeros(len(is_open), bool)
         is_stop[is_open] = duplicate_safe_split(

@@ -1,8 +1,7 @@
-"""The work of a comparison, job by job: trials on folds of the training file, then trainings that are
-evaluated on tests.
+"""The jobs of a comparison: trials on folds of the training file, then trainings evaluated on the tests.
 
-Each job is a process of its own, writes what it found into a folder of its own, and is not done again once it
-is done. Jobs of the second kind begin when all choices are written down; until then no job opens a test file.
+Each job runs in a separate process, writes its result into a separate folder, and is never repeated once
+done. Jobs of the second kind start when all choices are saved; until then no job opens a test file.
 """
 
 import json
@@ -42,7 +41,7 @@ from wirebert.workflows.report import RunLog
 from wirebert.workflows.train import open_tests, record_test_reads, train
 
 RECIPE = "wirebert"
-"""Name of the recipe's own method."""
+"""Name of the recipe among the methods."""
 
 Kind = Literal["trial", "fold", "plain", "chosen", "run"]
 
@@ -53,11 +52,11 @@ class ComparisonJob:
 
     kind: Kind
     """`trial`: one method with one set of settings on every fold. `fold`: the recipe on one fold. `plain` and
-    `chosen`: one method with its defaults or with what was chosen, evaluated on the tests. `run`: the recipe,
+    `chosen`: one method with its default or its chosen settings, evaluated on the tests. `run`: the recipe,
     evaluated on the tests."""
     method: str
     number: int
-    """Of the trial or fold; the seed of the others."""
+    """Index of the trial or fold; for other kinds, the seed."""
 
     @property
     def name(self) -> str:
@@ -66,12 +65,12 @@ class ComparisonJob:
 
     @property
     def opens_tests(self) -> bool:
-        """Whether it comes after all choices."""
+        """Whether the job reads test files, so that it runs after all choices."""
         return self.kind in ("plain", "chosen", "run")
 
 
 def plan(run: RunConfig, methods: tuple[str, ...], *, with_ours: bool) -> list[ComparisonJob]:
-    """Every job, those before the choices first; long ones before short ones."""
+    """Every job: first the ones for the choices, then the others; long ones before short ones."""
     comparison = run.comparison
     seeds = range(run.seed, run.seed + comparison.num_seeds)
     jobs: list[ComparisonJob] = []
@@ -89,15 +88,15 @@ def plan(run: RunConfig, methods: tuple[str, ...], *, with_ours: bool) -> list[C
 
 
 def is_done(out: Path, job: ComparisonJob) -> bool:
-    """Whether the job has left its result."""
+    """Whether the result of the job exists."""
     return (out / "jobs" / job.name / ("report.json" if job.kind == "run" else "result.json")).exists()
 
 
 def work(out: Path, job: ComparisonJob) -> None:
-    """Do one job in its folder; called in a process of its own.
+    """Run one job in its folder; called in a separate process.
 
     Raises:
-        RunError: another process is at work on it.
+        RunError: another process is running it.
     """
     folder = RunFolder(out / "jobs" / job.name)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -128,8 +127,7 @@ def work(out: Path, job: ComparisonJob) -> None:
 
 
 def choose(out: Path, method: str, run: RunConfig) -> dict[str, object]:
-    """What the folds say of one method: its best trial, and logit offsets for its class probabilities.
-    Written down once."""
+    """The choices for one method from its folds, saved once: its best trial and its logit offsets."""
     path = out / "choices" / f"{method}.json"
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))
@@ -146,8 +144,7 @@ def choose(out: Path, method: str, run: RunConfig) -> dict[str, object]:
         held_out = HeldOutPredictions.read(folders[best])
         choice |= {"trial": best, "params": results[best]["params"]}
     benign = json.loads((out / "classes.json").read_text(encoding="utf-8"))["benign_id"]
-    # Offsets change predicted classes; the TPR at a fixed FPR depends on ranks only, so accuracy stands in
-    # for it.
+    # Offsets change predicted classes, but the TPR at a fixed FPR depends on ranks only: so use accuracy.
     primary = run.evaluation.primary_metric
     metric = BINARY_ACCURACY if primary == TPR_AT_1PCT_FPR else primary
     offsets = fit_logit_offsets(held_out.probabilities, held_out.class_ids, held_out.folds, benign, metric)
@@ -159,7 +156,7 @@ def choose(out: Path, method: str, run: RunConfig) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutPredictions:
-    """Probabilities of rows by models that had not seen their attack."""
+    """Probabilities of held-out rows, by models trained without their attack."""
 
     probabilities: Float64[np.ndarray, "rows classes"]
     class_ids: Int64[np.ndarray, " rows"]
@@ -167,7 +164,7 @@ class HeldOutPredictions:
 
     @staticmethod
     def joined(parts: Sequence["HeldOutPredictions"]) -> "HeldOutPredictions":
-        """All folds in one."""
+        """The predictions of all folds together."""
         return HeldOutPredictions(
             np.concatenate([part.probabilities for part in parts]),
             np.concatenate([part.class_ids for part in parts]),
@@ -175,14 +172,14 @@ class HeldOutPredictions:
         )
 
     def write(self, folder: Path) -> None:
-        """As a file of a job's folder."""
-        columns = {f"p{place}": column for place, column in enumerate(self.probabilities.T)}
+        """Save to the folder of a job."""
+        columns = {f"p{index}": column for index, column in enumerate(self.probabilities.T)}
         table = pa.table({"fold": self.folds, "class": self.class_ids, **columns})
         parquet.write_table(table, folder / "held_out.parquet")
 
     @staticmethod
     def read(folder: Path) -> "HeldOutPredictions":
-        """What `write` wrote."""
+        """Load the file that `write` saved."""
         table = parquet.read_table(folder / "held_out.parquet")
         folds, class_ids, *columns = (table.column(name).to_numpy() for name in table.column_names)
         return HeldOutPredictions(np.stack(columns, axis=1), class_ids, folds)
@@ -194,7 +191,7 @@ def _trial(run: RunConfig, folder: RunFolder, job: ComparisonJob) -> dict[str, o
     data = prepare(run, write_typed_rows(run, folder))
     pool = read_search_pool(run, data)
     scores: list[float] = []
-    found: list[HeldOutPredictions] = []
+    held_out: list[HeldOutPredictions] = []
     for fold in range(run.comparison.num_folds):
         is_train, is_stop, is_held_out = (
             side & pool.is_searched for side in pool.fold_split(fold, run.data.valid_fraction, run.seed)
@@ -203,10 +200,10 @@ def _trial(run: RunConfig, folder: RunFolder, job: ComparisonJob) -> dict[str, o
         probabilities = fit_baseline(baseline_method, task, params, run.seed)(pool.rows(coding, is_held_out))
         class_ids = pool.class_ids[is_held_out]
         scores.append(_score(probabilities, class_ids, data.classes, run.evaluation.primary_metric))
-        found.append(HeldOutPredictions(probabilities, class_ids, np.full(len(class_ids), fold)))
-    HeldOutPredictions.joined(found).write(folder.path)
-    said: dict[str, object] = {"params": dict(params), "folds": pool.folds.statement}
-    return {**said, "scores": scores, "score": float(np.mean(scores))}
+        held_out.append(HeldOutPredictions(probabilities, class_ids, np.full(len(class_ids), fold)))
+    HeldOutPredictions.joined(held_out).write(folder.path)
+    result: dict[str, object] = {"params": dict(params), "folds": pool.folds.statement}
+    return {**result, "scores": scores, "score": float(np.mean(scores))}
 
 
 def _score(
@@ -218,17 +215,17 @@ def _score(
     benign = None if classes.benign is None else classes.classes.index(classes.benign)
     labelled = LabelledRows(true_ids=class_ids, num_labels=len(classes.classes), benign=benign)
     scores = None if benign is None else 1 - probabilities[np.newaxis, :, benign]
-    found = paired_metrics(labelled, probabilities.argmax(axis=1)[np.newaxis].astype(np.int64), scores)
-    return float(found[metric][0])
+    metrics = paired_metrics(labelled, probabilities.argmax(axis=1)[np.newaxis].astype(np.int64), scores)
+    return float(metrics[metric][0])
 
 
 def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dict[str, object]:
-    """The recipe trained on one fold, as `workflows.train` would, and its scores of the rows held out."""
+    """Train the recipe on one fold, as `workflows.train` does, and score the held-out rows."""
     data = prepare(run, write_typed_rows(run, folder))
     pool = read_search_pool(run, data)
     is_train, is_stop, is_held_out = pool.fold_split(fold, run.data.valid_fraction, run.seed)
     train, valid = (pool.part(n, data.train, s) for n, s in (("train", is_train), ("valid", is_stop)))
-    # No row is to be called unknown here, and the novelty scorer would take most of the time.
+    # No row needs the verdict unknown here, and the novelty scorer would take most of the time.
     decision = replace(run.decision, alert_score="attack", novelty_reference_flows=0)
     fold_data = replace(data, train=train, valid=valid)
     trained = train_model(replace(run, decision=decision), fold_data, folder, RunLog(console))
@@ -247,8 +244,7 @@ def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dic
 
 
 def _evaluated_fit(run: RunConfig, folder: RunFolder, job: ComparisonJob, out: Path) -> dict[str, object]:
-    """One method on the rows that the recipe of this seed trains on; tests are opened when its choices stand
-    on disk."""
+    """Fit one method on the training rows of this seed, and evaluate it on the tests after all choices."""
     params: Params = {}
     if job.kind == "chosen":
         params = cast(Params, json.loads((out / "choices" / f"{job.method}.json").read_text())["params"])
@@ -271,17 +267,17 @@ def _evaluated_fit(run: RunConfig, folder: RunFolder, job: ComparisonJob, out: P
 
 
 def write_predictions(path: Path, part: FlowSubset, data: PreparedData, baseline: Baseline) -> int:
-    """Verdicts on a part, in the columns that matter of what `predict` writes; returns their number."""
+    """Write the verdicts on a part, in the main columns of `predict`; returns their number."""
     label = part.flows.require_label()
     truth = TrueClasses(data.classes)
     names = data.classes.classes
     written: list[pa.Table] = []
     for table, rows in part.blocks():
-        found = baseline.predict_proba(table)
-        columns = {f"p_{name}": found[:, place] for place, name in enumerate(names)}
+        probabilities = baseline.predict_proba(table)
+        columns = {f"p_{name}": probabilities[:, index] for index, name in enumerate(names)}
         if data.classes.benign is not None:
-            columns["attack_score"] = 1 - found[:, names.index(data.classes.benign)]
-        predicted = np.array(names)[found.argmax(axis=1)]
+            columns["attack_score"] = 1 - probabilities[:, names.index(data.classes.benign)]
+        predicted = np.array(names)[probabilities.argmax(axis=1)]
         written.append(
             pa.table(
                 {"row": rows, "predicted_class": predicted, **columns, **truth.named(table.column(label))}
@@ -294,7 +290,7 @@ def write_predictions(path: Path, part: FlowSubset, data: PreparedData, baseline
 
 
 def limit_threads(num_jobs: int) -> Mapping[str, str]:
-    """Environment that shares the processor's cores among so many processes."""
+    """Environment variables that share the processor's cores among this many processes."""
     threads = str(max(1, (os.cpu_count() or 1) // num_jobs))
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
     return dict.fromkeys(names, threads)

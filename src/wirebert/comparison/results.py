@@ -1,5 +1,4 @@
-"""Results of a comparison: every method with its defaults, tuned and calibrated, and as an ensemble of its
-seeds.
+"""Results of a comparison: every method with defaults, tuned and calibrated, and as an ensemble of its seeds.
 
 Every method gets the same steps, and each step is fitted before a test file is opened: probabilities are
 calibrated on the validation rows of each seed, logit offsets come from folds with whole attacks held out,
@@ -42,27 +41,27 @@ from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 
 DEFAULT, CALIBRATED, ENSEMBLE = "default", "tuned + calibrated", "seed ensemble"
-"""The states of a method: with its own defaults; with searched settings, logit offsets and calibration; and
-those with probabilities averaged over its seeds."""
+"""The states of a method: with default settings; with tuned settings, logit offsets and calibration; and the
+same with probabilities averaged over its seeds."""
 _SMALLEST = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MethodRuns:
-    """One method of a comparison: a folder with predictions for each seed."""
+    """One method of a comparison, with a folder of predictions for each seed."""
 
     name: str
     plain: tuple[RunFolder, ...]
-    """With the method's own defaults."""
+    """Runs with default settings."""
     chosen: tuple[RunFolder, ...]
-    """With the settings that the search chose; our own are chosen by the recipe."""
+    """Runs with tuned settings; for the recipe, the recipe's settings."""
     logit_offsets: Float64[np.ndarray, " classes"]
     reweights_classes: bool = False
-    """Whether training weighed the classes, so that probabilities are not to follow their shares."""
+    """Whether training weighed the classes, so that probabilities do not follow class frequencies."""
 
     @property
     def title(self) -> str:
-        """For people."""
+        """Name of the method in texts and tables."""
         return RECIPE if self.name == RECIPE else BASELINES[self.name].title
 
 
@@ -73,17 +72,16 @@ class MethodPredictions:
     name: str
     probabilities: Float64[np.ndarray, "seeds flows classes"]
     scores: Float64[np.ndarray, "seeds flows"] | None
-    """What alerts go by; steps that change probabilities leave attack score and novelty combined as they
-    are."""
+    """Alert scores; steps that change probabilities do not change combined attack score and novelty."""
     valid_scores: tuple[Float64[np.ndarray, " _"], ...]
-    """The same of each seed's validation rows, and below which of them are attacks."""
+    """Alert scores of each seed's validation rows; `valid_attacks` marks the attacks among them."""
     valid_attacks: tuple[Bool[np.ndarray, " _"], ...]
 
 
 def compare_results(
     out: Path, run: RunConfig, all_runs: Sequence[MethodRuns], classes: Sequence[str], benign: str | None
 ) -> tuple[Comparison, dict[str, list[History]]]:
-    """Everything that is said of the methods, on every test split, and how our trainings went."""
+    """The comparison of the methods on every test split, and the training histories of the recipe."""
     first = all_runs[0].chosen[0]
     names = sorted(path.stem for path in (first.path / "predictions").glob("*.parquet"))
     tests = [name for name in names if name not in ("valid", "held_out")]
@@ -123,7 +121,7 @@ def compare_results(
 def predictions_of(
     runs: MethodRuns, test: str, rows: SplitPredictions, classes: Sequence[str], benign: str | None
 ) -> list[MethodPredictions]:
-    """The method in each of its states."""
+    """The predictions of the method in each of its states."""
     states = [
         _predictions(runs, DEFAULT, runs.plain, test, rows, classes, benign),
         _predictions(runs, CALIBRATED, runs.chosen, test, rows, classes, benign),
@@ -149,33 +147,33 @@ def _predictions(
     benign: str | None,
 ) -> MethodPredictions:
     at = -1 if benign is None else classes.index(benign)
-    found: list[Float64[np.ndarray, "flows classes"]] = []
+    probabilities: list[Float64[np.ndarray, "flows classes"]] = []
     scores: list[tuple[Float64[np.ndarray, " _"], ...]] = []
     attacks: list[Bool[np.ndarray, " _"]] = []
     for folder in folders:
-        told = [read_predictions(folder.predictions(split)) for split in (test, "valid")]
-        assert told[0].fingerprint == rows.fingerprint, f"{folder.path}: other rows"
-        own, valid = (read_probabilities(folder.predictions(split), classes) for split in (test, "valid"))
-        valid_ids = _true_ids(told[1], classes)
+        saved = [read_predictions(folder.predictions(split)) for split in (test, "valid")]
+        assert saved[0].fingerprint == rows.fingerprint, f"{folder.path}: other rows"
+        tested, valid = (read_probabilities(folder.predictions(split), classes) for split in (test, "valid"))
+        valid_ids = _true_ids(saved[1], classes)
         if state == CALIBRATED:
-            # Of validation rows alone: no row of a test has a say in any step.
-            own, valid = (add_logit_offsets(part, runs.logit_offsets) for part in (own, valid))
-            # Offsets and class weights reweight the classes on purpose, and a richer scaling would undo that.
+            # From validation rows only: no step uses a test row.
+            tested, valid = (add_logit_offsets(part, runs.logit_offsets) for part in (tested, valid))
+            # Offsets and class weights shift the classes on purpose; a richer scaling would undo that.
             methods = METHODS[:2] if runs.reweights_classes or runs.logit_offsets.any() else METHODS
             scaling = choose_scaling(_logs(valid), valid_ids, methods=methods, seed=0)
-            own, valid = (softmax(scaling.apply(_logs(part))) for part in (own, valid))
-        found.append(own)
+            tested, valid = (softmax(scaling.apply(_logs(part))) for part in (tested, valid))
+        probabilities.append(tested)
         scores.append(
             tuple(
-                said.scores if said.is_joined and said.scores is not None else 1 - part[:, at]
-                for said, part in zip(told, (own, valid), strict=True)
+                split.scores if split.is_joined and split.scores is not None else 1 - part[:, at]
+                for split, part in zip(saved, (tested, valid), strict=True)
             )
         )
         attacks.append(valid_ids != at)
     return MethodPredictions(
         name=f"{runs.title}, {state}",
-        probabilities=np.stack(found),
-        scores=None if benign is None else np.stack([own for own, _ in scores]),
+        probabilities=np.stack(probabilities),
+        scores=None if benign is None else np.stack([tested for tested, _ in scores]),
         valid_scores=tuple(valid for _, valid in scores),
         valid_attacks=tuple(attacks),
     )
@@ -219,12 +217,12 @@ def _compare(
         num_resamples=run.evaluation.num_resamples,
     )
     few = few_classes(labelled, names)
-    note = f"On {name}, classes with fewer than {FEW_FLOWS} rows, whose figures say little: {', '.join(few)}."
+    note = f"On {name}, classes with fewer than {FEW_FLOWS} rows, with unreliable metrics: {', '.join(few)}."
     return split, [note] if few else []
 
 
 def few_classes(labelled: LabelledRows, names: Sequence[str]) -> list[str]:
-    """Classes that have rows, but fewer than `FEW_FLOWS`."""
+    """Classes with some rows, but fewer than `FEW_FLOWS`."""
     counts = np.bincount(labelled.true_ids, minlength=len(names))
     return [
         f"{name} ({count})"
@@ -236,7 +234,7 @@ def few_classes(labelled: LabelledRows, names: Sequence[str]) -> list[str]:
 def few_facts(
     name: str, rows: SplitPredictions, candidate: MethodPredictions, classes: Sequence[str]
 ) -> dict[str, str]:
-    """Macro F1 over the classes with rows enough, where there are others."""
+    """Macro F1 over the classes with enough rows, if there are classes with too few."""
     names = [*classes, *sorted(set(rows.true) - set(classes))]
     true_ids = _true_ids(rows, names)
     counts = np.bincount(true_ids, minlength=len(names))
@@ -255,38 +253,39 @@ def point_facts(
     classes: Sequence[str],
     benign: str | None,
 ) -> dict[str, str]:
-    """Calibration, and what becomes of a threshold that keeps 1 % false positives on validation rows."""
+    """Calibration error, and test FPR and detection rate of the threshold for 1 % FPR on validation rows."""
     true_ids = _true_ids(rows, [*classes, *sorted(set(rows.true) - set(classes))])
     errors = [
-        calibration_error(own.max(axis=1), own.argmax(axis=1) == true_ids) for own in candidate.probabilities
+        calibration_error(seed.max(axis=1), seed.argmax(axis=1) == true_ids)
+        for seed in candidate.probabilities
     ]
     facts = {f"{name}: calibration error": f"{np.mean(errors):.3f}"}
     if (
         benign is None
         or candidate.scores is None
         or not candidate.valid_scores
-        or not all((~own).any() for own in candidate.valid_attacks)
+        or not all((~is_attack).any() for is_attack in candidate.valid_attacks)
     ):
         return facts
-    place = classes.index(benign)
+    benign_id = classes.index(benign)
     points = [
-        threshold_metrics(own, true_ids != place, fit_threshold(scores, is_attack, TPR_TARGET_FPR))
-        for own, scores, is_attack in zip(
+        threshold_metrics(tested, true_ids != benign_id, fit_threshold(scores, is_attack, TPR_TARGET_FPR))
+        for tested, scores, is_attack in zip(
             candidate.scores, candidate.valid_scores, candidate.valid_attacks, strict=True
         )
     ]
-    found = [(point.fpr, point.tpr) for point in points]
-    shares = np.array([pair for pair in found if None not in pair], dtype=np.float64).reshape(-1, 2)
-    if len(shares):
-        rate, detection = shares.mean(axis=0)
+    pairs = [(point.fpr, point.tpr) for point in points]
+    rates = np.array([pair for pair in pairs if None not in pair], dtype=np.float64).reshape(-1, 2)
+    if len(rates):
+        rate, detection = rates.mean(axis=0)
         facts[f"{name}: threshold for 1 % on validation"] = (
-            f"{rate:.2%} false positives, {detection:.3f} found"
+            f"{rate:.2%} false positives, detection rate {detection:.3f}"
         )
     return facts
 
 
 def _maps(rows: SplitPredictions, label_map: Mapping[str, str]) -> list[tuple[SplitPredictions, str]]:
-    """The rows under their own class map, and under the second one if there is one."""
+    """The rows under their class map, and under the second class map if there is one."""
     if not label_map.keys() & set(rows.labels):
         return [(rows, "")]
     true = tuple(label_map.get(label, own) for label, own in zip(rows.labels, rows.true, strict=True))
@@ -305,14 +304,12 @@ def _logs(probabilities: Float64[np.ndarray, "flows classes"]) -> Float64[np.nda
 def _choice_facts(out: Path, runs: MethodRuns) -> dict[str, str]:
     facts = {"logit offsets": ", ".join(f"{value:+.2f}" for value in runs.logit_offsets)}
     results = [folder.path / "result.json" for folder in runs.chosen]
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in results if path.exists()]
-    if found:
-        params = cast(Mapping[str, object], found[0]["params"])
-        facts["chosen settings"] = (
-            ", ".join(f"{key}={value}" for key, value in params.items()) or "its defaults"
-        )
-        facts["training (s)"] = f"{np.mean([result['fit_s'] for result in found]):,.1f}"
-        facts["scored rows/s"] = f"{np.mean([result['rows_per_s'] for result in found]):,.0f}"
+    fits = [json.loads(path.read_text(encoding="utf-8")) for path in results if path.exists()]
+    if fits:
+        params = cast(Mapping[str, object], fits[0]["params"])
+        facts["chosen settings"] = ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"
+        facts["training (s)"] = f"{np.mean([result['fit_s'] for result in fits]):,.1f}"
+        facts["scored rows/s"] = f"{np.mean([result['rows_per_s'] for result in fits]):,.0f}"
     else:
         reports = [read_json(folder.report_json) for folder in runs.chosen]
         facts["chosen settings"] = "the recipe's"
@@ -321,16 +318,14 @@ def _choice_facts(out: Path, runs: MethodRuns) -> dict[str, str]:
     choice = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if "params" in choice:
         scores = choice["scores"]
-        facts["trials"] = (
-            f"{len(scores)} (held out: {max(scores):.3f} at best, {scores[0]:.3f} with defaults)"
-        )
+        facts["trials"] = f"{len(scores)} (held-out score: best {max(scores):.3f}, defaults {scores[0]:.3f})"
     elif choice:
-        facts["trials"] = f"the recipe's own (held out: {np.mean(choice['scores']):.3f})"
+        facts["trials"] = f"none, fixed recipe (held-out score: {np.mean(choice['scores']):.3f})"
     return facts
 
 
 def _choice_notes(out: Path) -> list[str]:
-    """How choices were made, and which recipe this is."""
+    """Notes on how choices were made, and the hash of the recipe."""
     paths = sorted((out / "choices").glob("*.json"))
     folds = {json.loads(path.read_text(encoding="utf-8"))["folds"] for path in paths}
     recipe = hashlib.sha256((out / "recipe.toml").read_bytes()).hexdigest()
@@ -344,28 +339,28 @@ def _file_usage(out: Path, first: RunFolder, tests: Sequence[str]) -> dict[str, 
     if not first.report_json.exists():
         return {}
     reads = read_ledger(out / "jobs" / "test_reads.jsonl")
-    own = read_json(first.report_json).data.test_usage
+    usage = read_json(first.report_json).data.test_usage
     return {
-        name: FileUsage(own[name].sha256, *num_reads(reads, own[name].sha256))
+        name: FileUsage(usage[name].sha256, *num_reads(reads, usage[name].sha256))
         for name in tests
-        if name in own
+        if name in usage
     }
 
 
 def _train_overlap_notes(all_runs: Sequence[MethodRuns], tests: Sequence[str]) -> list[str]:
-    """Metrics of the recipe on rows whose tokens occur in training, and on all others."""
+    """Notes with metrics of the recipe on rows whose tokens occur in training, and on all others."""
     reports = [
         read_json(folder.report_json) for runs in all_runs if runs.name == RECIPE for folder in runs.chosen
     ]
     notes: list[str] = []
     for test in tests:
-        found = [
+        subsets = [
             split.train_overlap
             for report in reports
             if (split := report.splits[test]).train_overlap is not None
         ]
-        if found:
-            seen, unseen = [one.seen for one in found], [one.unseen for one in found]
+        if subsets:
+            seen, unseen = [one.seen for one in subsets], [one.unseen for one in subsets]
             notes.append(
                 f"On {test}, {RECIPE} with default settings: {_mean_metrics(seen)} on the "
                 f"{seen[0].num_flows:,} rows whose tokens occur in training, {_mean_metrics(unseen)} on the "
@@ -384,15 +379,16 @@ def as_markdown(comparison: Comparison) -> str:
     blocks: list[str] = []
     for split in comparison.splits:
         titles = compared_titles()
-        shown = [name for name in titles if any(name in own for own in split.estimates.values())]
+        shown = [name for name in titles if any(name in metrics for metrics in split.estimates.values())]
         shown.sort(key=lambda name: name != comparison.primary)
         lines = [
             f"| {split.name} | " + " | ".join(titles[name] for name in shown) + " |",
             "|---" * (len(shown) + 1) + "|",
         ]
-        for method, own in split.estimates.items():
+        for method, metrics in split.estimates.items():
             cells = [
-                f"{own[name].value:.3f}" + ("" if own[name].std is None else f" ± {own[name].std:.3f}")
+                f"{metrics[name].value:.3f}"
+                + ("" if metrics[name].std is None else f" ± {metrics[name].std:.3f}")
                 for name in shown
             ]
             lines.append(f"| {method} | " + " | ".join(cells) + " |")

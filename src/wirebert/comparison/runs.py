@@ -1,6 +1,6 @@
-"""Run folders side by side: which were evaluated on the same flows, and how they compare.
+"""Compare finished runs that were evaluated on the same flows.
 
-Runs that share every setting but the seed are one method, trained several times.
+Runs that share every setting except the seed are one method, trained several times.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from wirebert.telemetry.history import History
 
 @dataclass(frozen=True, slots=True)
 class RunGroup:
-    """Finished runs that differ in nothing but the seed."""
+    """Finished runs that differ only in the seed."""
 
     name: str
     folders: tuple[RunFolder, ...]
@@ -38,12 +38,12 @@ class RunGroup:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """In the order of the runs."""
+        """The seeds, in the order of the runs."""
         return tuple(report.seed for report in self.reports)
 
     @property
     def histories(self) -> list[History]:
-        """How the trainings went, as far as it was recorded."""
+        """The training histories that were recorded."""
         paths = [folder.metrics for folder in self.folders if folder.metrics.exists()]
         return [History.of(read_metrics(path)) for path in paths]
 
@@ -51,7 +51,7 @@ class RunGroup:
 def compare_runs(
     paths: Sequence[Path], *, num_resamples: int = 1000
 ) -> tuple[Comparison, dict[str, list[History]]]:
-    """Everything about these finished runs side by side, and how their trainings went.
+    """The comparison of these finished runs, and their training histories.
 
     Raises:
         RunError: a folder holds no finished run.
@@ -74,10 +74,9 @@ def compare_runs(
 
 
 def group_runs(paths: Sequence[Path]) -> list[RunGroup]:
-    """Runs with the same settings but for the seed as one method, in the order given; each method has a name
-    of its own.
+    """Group runs that differ only in the seed, in the order given; each group has a distinct name.
 
-    A run of equal settings and seed is the same training again, and stands by itself.
+    A second run with the same settings and seed is a group by itself.
     """
     groups: dict[tuple[str, int], list[tuple[RunFolder, Report]]] = {}
     for path in paths:
@@ -138,7 +137,7 @@ def _stacked(runs: Sequence[SplitPredictions]) -> Float64[np.ndarray, "seeds flo
 
 
 def _primary(methods: Sequence[RunGroup]) -> str:
-    """The primary metric that all runs name, else macro F1."""
+    """The primary metric if all runs have the same one, else macro F1."""
     named: set[object] = set()
     for report in (report for method in methods for report in method.reports):
         section = report.settings.get("evaluation")
@@ -152,7 +151,7 @@ def _primary(methods: Sequence[RunGroup]) -> str:
 
 
 def _group_name(names: Sequence[str]) -> str:
-    """What the names begin with and how many there are; a single run keeps its name.
+    """The common prefix of the names and how many there are; a single run keeps its name.
 
     >>> _group_name(["base-1", "base-2"]), _group_name(["a", "b"]), _group_name(["a"])
     ('base (2 seeds)', 'a (2 seeds)', 'a')
@@ -165,7 +164,7 @@ def _group_name(names: Sequence[str]) -> str:
 
 
 def _facts(method: RunGroup) -> dict[str, str]:
-    """Speed and memory, as means over the runs; what was not recorded is left out."""
+    """Mean speed and memory of the runs; values that were not recorded are omitted."""
     facts = {"seeds": ", ".join(map(str, method.seeds))}
     for name in ("parameters", "flows per second"):
         values = [
@@ -182,11 +181,11 @@ def _facts(method: RunGroup) -> dict[str, str]:
 
 
 _PEAKS = {"resident_bytes": "memory (GiB)", "gpu_memory_allocated_bytes": "GPU memory (GiB)"}
-"""Field of resource events -> its name for people."""
+"""Field of resource events -> its name in tables."""
 
 
 def peak_memory(method: RunGroup) -> dict[str, str]:
-    """The most memory that any sample of the runs shows; nothing where none was taken."""
+    """Peak memory over all samples of the runs; empty without samples."""
     peaks: dict[str, float] = {}
     for sample in (sample for history in method.histories for sample in history.resources):
         for field, title in _PEAKS.items():

@@ -1,11 +1,7 @@
-"""`wirebert compare` on several splits of one file: a comparison for each, choices included, and one over
-all.
+"""`wirebert compare` on several splits of one file: a comparison per split, choices included, and their mean.
 
-Several splits of one file as one comparison: what a method does on rows like these, trained on rows like
-those.
-
-Splits share most of their training rows, and test rows too, so their metrics vary less than those of new data
-would. The variance is enlarged for that.
+Splits share most of their training rows, and test rows too, so their metrics vary less than metrics on new
+data would. The variance is enlarged to correct for that.
 
 Source: Nadeau and Bengio, "Inference for the generalization error", Machine Learning 52, 2003, section 3 (the
 corrected resampled t-test).
@@ -40,17 +36,17 @@ def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitCo
     """The mean over at least two splits of each metric that all of them have, and of each difference.
 
     Args:
-        test_share: Of the rows that were tested on.
+        test_share: Fraction of the rows in each test split.
     """
     first = splits[0]
     standings: dict[str, dict[str, MetricEstimate]] = {}
     for method, metrics in first.estimates.items():
-        for figure in metrics:
-            if all(figure in split.estimates.get(method, {}) for split in splits):
-                values = [split.estimates[method][figure].value for split in splits]
-                standings.setdefault(method, {})[figure] = _standing(values, test_share)
+        for metric in metrics:
+            if all(metric in split.estimates.get(method, {}) for split in splits):
+                values = [split.estimates[method][metric].value for split in splits]
+                standings.setdefault(method, {})[metric] = _standing(values, test_share)
     classes: dict[str, ClassEstimates] = {}
-    for name, own in first.classes.items():
+    for name, class_estimates in first.classes.items():
         if all(name in split.classes for split in splits):
             classes[name] = ClassEstimates(
                 num_flows=round(float(np.mean([split.classes[name].num_flows for split in splits]))),
@@ -58,7 +54,7 @@ def over_splits(splits: Sequence[SplitComparison], test_share: float) -> SplitCo
                     method: _standing(
                         [split.classes[name].estimates[method].value for split in splits], test_share
                     )
-                    for method in own.estimates
+                    for method in class_estimates.estimates
                 },
             )
     return apply_holm(
@@ -88,26 +84,26 @@ def _differences(splits: Sequence[Sequence[Difference]], test_share: float) -> t
     gaps = [
         {(one.first, one.second, one.metric, one.class_name): one.value for one in split} for split in splits
     ]
-    found: list[Difference] = []
+    differences: list[Difference] = []
     for key in gaps[0]:
         if all(key in own for own in gaps):
             values = np.array([own[key] for own in gaps])
-            first, second, figure, class_name = key
-            found.append(
+            first, second, metric, class_name = key
+            differences.append(
                 Difference(
                     first=first,
                     second=second,
-                    metric=figure,
+                    metric=metric,
                     value=float(values.mean()),
                     intervals={"splits": corrected_interval(values, test_share)},
                     class_name=class_name,
                 )
             )
-    return tuple(found)
+    return tuple(differences)
 
 
 def corrected_interval(values: Float64[np.ndarray, " splits"], test_share: float) -> DifferenceInterval:
-    """95 % interval of the mean of one value per split, and p-value of none, from Student's t distribution.
+    """95 % CI of the mean of one value per split, and p-value of mean 0, from Student's t distribution.
 
     >>> corrected_interval(np.array([0.01, 0.03]), 0.5).p  # t = 1.15, one degree of freedom
     0.454...
@@ -128,11 +124,10 @@ def corrected_interval(values: Float64[np.ndarray, " splits"], test_share: float
 def compare_on_splits(
     run: RunConfig, out: Path, recipe_text: str, num_jobs: int, console: Console
 ) -> Comparison:
-    """`compare.run_comparison` on each of `comparison.num_splits` splits, in a folder of its own, and the
-    mean over them.
+    """`compare.run_comparison` on each of `comparison.num_splits` splits, each in its folder, and their mean.
 
     Raises:
-        ConfigError: there is a test file, which is the same whatever the split.
+        ConfigError: there is a separate test file, which does not depend on the split.
     """
     if run.test or not run.data.test_fraction:
         raise ConfigError(
@@ -155,13 +150,12 @@ def compare_on_splits(
 
 def _joined(comparisons: dict[int, Comparison], run: RunConfig) -> Comparison:
     primary = run.evaluation.primary_metric
-    found = list(comparisons.values())
-    by_name = [{split.name: split for split in comparison.splits} for comparison in found]
-    # A second class map tells nothing of a split whose test rows have none of its labels.
+    by_name = [{split.name: split for split in comparison.splits} for comparison in comparisons.values()]
+    # A second class map does not apply to a split whose test rows have none of its labels.
     splits = tuple(
-        over_splits([own[name] for own in by_name], run.data.test_fraction)
+        over_splits([named[name] for named in by_name], run.data.test_fraction)
         for name in by_name[0]
-        if all(name in own for own in by_name)
+        if all(name in named for named in by_name)
     )
     first_estimates = {seed: comparison.splits[0].estimates for seed, comparison in comparisons.items()}
     facts = {
@@ -172,7 +166,7 @@ def _joined(comparisons: dict[int, Comparison], run: RunConfig) -> Comparison:
         for method in splits[0].estimates
     }
     return Comparison(
-        title=f"{len(found)} splits of {Path(run.train).name}",
+        title=f"{len(comparisons)} splits of {Path(run.train).name}",
         primary=primary,
         splits=splits,
         facts=facts,

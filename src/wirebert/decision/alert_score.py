@@ -1,8 +1,8 @@
-"""Several scores of a flow as one: how surprised one would be to see each of them on a benign flow, added up.
+"""Combine several scores of a flow into one: the sum of their negative log p-values on benign flows.
 
-A score says nothing about another one's scale, but how rarely benign flows reach it does. Minus the logarithm
-of that share is a surprise in nats, and the surprises of independent scores add up. Where one of them is
-worth more, it counts more.
+Scores on different scales cannot be added, but the fraction of benign flows that reach each score can be
+compared. Minus its logarithm is a surprise in nats; the surprises of independent scores add up. A weight
+makes one score count more.
 
 Source: Fisher, "Statistical methods for research workers", 4th edition, 1932, section 21.1.
 """
@@ -13,20 +13,21 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 MAX_KNOTS = 500
-"""Scores of benign flows that are kept of each kind."""
+"""Benign scores kept per kind of score."""
 
 TAIL_FRACTION = 0.01
-"""Highest scores of benign flows by which scores above all of them are distinguished."""
+"""Fraction of the benign flows, the highest scores, from which scores beyond all of them are extrapolated."""
 
 _LEAST = 2.0**-53
-"""An attack score is never nearer to 0 or 1 than double precision can tell."""
+"""Attack scores keep this distance from 0 and 1: the resolution of double precision."""
 
 
 def neg_log_p_value(
     known: Float64[np.ndarray, " benign"], scores: Float64[np.ndarray, " flows"]
 ) -> Float64[np.ndarray, " flows"]:
-    """Minus the logarithm of the share of benign flows that score as high (nats), each flow counted among
-    them.
+    """Minus the logarithm of the fraction of benign flows that score as high (nats).
+
+    Each flow counts as one of them, so that the fraction is never 0.
 
     >>> neg_log_p_value(np.array([1.0, 2.0, 3.0]), np.array([0.0, 2.0, 9.0])).round(3)
     array([-0.   ,  0.288,  1.386])
@@ -43,10 +44,10 @@ def log_odds(shares: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*sha
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NegLogPValue:
-    """`neg_log_p_value` from some of the benign flows' scores: exact at these, straight lines between them.
+    """`neg_log_p_value` from some of the benign scores: exact at these, linear between them.
 
-    Above all of them it goes on rising as if the highest were exponentially distributed, so that what no
-    benign flow reaches is still put in order.
+    Beyond the highest benign score it keeps rising as if the tail were exponential, so that scores that no
+    benign flow reaches are still ranked.
     """
 
     scores: tuple[float, ...]
@@ -58,10 +59,10 @@ class NegLogPValue:
 
     @staticmethod
     def fit(known: Float64[np.ndarray, " benign"]) -> "NegLogPValue":
-        """Of the scores of these benign flows, of which there is at least one.
+        """Fit to the scores of benign flows, at least one.
 
-        Of many flows the highest scores are all kept, and the fewer the lower: neighbours are a constant
-        factor of the share apart.
+        If there are many, all of the highest scores are kept and ever fewer of the lower ones: the p-values
+        of neighbours differ by a constant factor.
         """
         falling = np.sort(known)[::-1]
         ranks = np.arange(1, len(falling) + 1)
@@ -69,8 +70,8 @@ class NegLogPValue:
             ranks = np.geomspace(1, len(falling), MAX_KNOTS).round().astype(np.int64)
         scores = np.unique(falling[ranks - 1])
         tail = falling[: max(2, round(TAIL_FRACTION * len(falling))) + 1]
-        # One over the mean excess, with one more flow that is 1 above: there is a slope where the highest are
-        # all equal.
+        # One over the mean excess, plus one flow that is 1 above: so the slope is finite even where the
+        # highest scores are all equal.
         slope = len(tail) / (1 + float((tail - tail[-1]).sum()))
         return NegLogPValue(
             scores=tuple(scores.tolist()), nats=tuple(neg_log_p_value(known, scores).tolist()), slope=slope
@@ -84,13 +85,13 @@ class NegLogPValue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CombinedAlertScore:
-    """Attack score and novelty as one score, the surprise of both added up (nats)."""
+    """Attack score and novelty as one score: the sum of their surprises (nats)."""
 
     attack: NegLogPValue
     """Of the log-odds of the attack score."""
     novelty: NegLogPValue
     novelty_weight: float = 1.0
-    """What a nat of novelty counts, above 0; a nat of the attack score counts 1."""
+    """Weight of a nat of novelty, above 0; a nat of the attack score has weight 1."""
 
     @staticmethod
     def fit(
@@ -98,7 +99,7 @@ class CombinedAlertScore:
         novelty: Float64[np.ndarray, " benign"],
         novelty_weight: float = 1.0,
     ) -> "CombinedAlertScore":
-        """Of both scores of the same benign flows, of which there is at least one."""
+        """Fit to both scores of the same benign flows, at least one."""
         return CombinedAlertScore(
             attack=NegLogPValue.fit(log_odds(attack_scores)),
             novelty=NegLogPValue.fit(novelty),
@@ -108,7 +109,7 @@ class CombinedAlertScore:
     def scores(
         self, attack_scores: Float64[np.ndarray, " flows"], novelty: Float64[np.ndarray, " flows"]
     ) -> Float64[np.ndarray, " flows"]:
-        """The alert score of each flow; it falls with neither of the two."""
+        """The alert score of each flow; it never falls when either score rises."""
         return self.attack.of(log_odds(attack_scores)) + self.novelty_weight * self.novelty.of(novelty)
 
     def goes_by_novelty(
@@ -118,6 +119,6 @@ class CombinedAlertScore:
         return self.novelty_weight * self.novelty.of(novelty) > self.attack.of(log_odds(attack_scores))
 
     def shifted(self, by: float) -> "CombinedAlertScore":
-        """The same where the log-odds of all attack scores are so much higher."""
+        """The same score after the log-odds of all attack scores have risen by `by`."""
         moved = tuple(score + by for score in self.attack.scores)
         return replace(self, attack=replace(self.attack, scores=moved))

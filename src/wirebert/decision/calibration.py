@@ -1,5 +1,4 @@
-"""Probabilities that mean what they say: scaling of logits, and another share of each class than training
-had.
+"""Calibrated probabilities: scaling of logits, and class priors that differ from training.
 
 Everything here is a scale and a bias per class logit, so that it can be folded into a model's last layer.
 """
@@ -12,8 +11,7 @@ from jaxtyping import Float, Float64, Int64
 
 Method = Literal["none", "temperature", "biases", "vector"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
-"""From nothing to fit to most: one scale for all classes, that and a bias per class, a scale and a bias
-each."""
+"""From fewest to most parameters: none, one scale, one scale and a bias per class, both per class."""
 
 NUM_FOLDS: Final = 5
 _MOST_STEPS: Final = 50
@@ -30,7 +28,7 @@ class LogitScaling:
 
     @staticmethod
     def identity(num_classes: int) -> "LogitScaling":
-        """Leaves logits as they are."""
+        """The scaling that leaves logits unchanged."""
         return LogitScaling(method="none", scale=np.ones(num_classes), bias=np.zeros(num_classes))
 
     def apply(self, logits: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, "flows classes"]:
@@ -40,8 +38,7 @@ class LogitScaling:
     def with_prior(
         self, old: Float64[np.ndarray, " classes"], new: Float64[np.ndarray, " classes"]
     ) -> "LogitScaling":
-        """The same for traffic in which the classes have the shares `new` instead of `old`; shares of 0 count
-        as tiny.
+        """The same for traffic with the class priors `new` instead of `old`; a prior of 0 counts as tiny.
 
         Source: Saerens, Latinne & Decaestecker, "Adjusting the outputs of a classifier to new a priori
         probabilities", Neural Computation 2002, equation 2.4.
@@ -49,7 +46,7 @@ class LogitScaling:
         return self.moved(np.log(new.clip(TINY)) - np.log(old.clip(TINY)))
 
     def moved(self, biases: Float64[np.ndarray, " classes"]) -> "LogitScaling":
-        """The same with these added to the logits after it."""
+        """The same, with these biases added to the scaled logits."""
         return replace(self, bias=self.bias + biases)
 
 
@@ -62,7 +59,7 @@ def softmax(logits: Float[np.ndarray, "flows classes"]) -> Float64[np.ndarray, "
 def log_losses(
     logits: Float[np.ndarray, "flows classes"], class_ids: Int64[np.ndarray, " flows"]
 ) -> Float64[np.ndarray, " flows"]:
-    """Minus the logarithm of each flow's probability of its class (nats)."""
+    """Minus the logarithm of the probability of each flow's class (nats)."""
     wide = logits.astype(np.float64)
     top = wide.max(axis=1)
     return top + np.log(np.exp(wide - top[:, None]).sum(axis=1)) - wide[np.arange(len(wide)), class_ids]
@@ -71,16 +68,16 @@ def log_losses(
 def fit_scaling(
     logits: Float[np.ndarray, "flows classes"], class_ids: Int64[np.ndarray, " flows"], method: Method
 ) -> LogitScaling:
-    """The scaling of least log-loss on these flows; none where there are no flows.
+    """The scaling with the least log-loss on these flows; the identity without flows.
 
-    Newton's method on a convex loss. One flow's worth of pull holds scales at 1 and biases at 0, so that a
+    Newton's method on a convex loss. A penalty worth one flow pulls scales to 1 and biases to 0, so that a
     class without a flow here is not scaled away.
 
     Source: Guo et al., "On calibration of modern neural networks", ICML 2017, section 4.2 (temperature and
     vector scaling); Alexandari et al., "Maximum likelihood with bias-corrected calibration is hard-to-beat at
     label shift adaptation", ICML 2020 (temperature with biases).
 
-    NOTE[DIFF]: the papers do without the pull.
+    NOTE[DIFF]: the papers have no such penalty.
     """
     num_classes = logits.shape[1]
     free = _free_directions(method, num_classes)
@@ -115,10 +112,10 @@ def choose_scaling(
     methods: tuple[Method, ...] = METHODS,
     seed: int,
 ) -> LogitScaling:
-    """The simplest of `methods` that no richer one beats in cross-validation by more than two standard errors
-    of their difference, fitted on all flows.
+    """The simplest of `methods` that no richer one clearly beats in cross-validation, fitted on all flows.
 
-    A richer method always fits its own flows better; only flows that it was not fitted on can speak for it.
+    A richer method must win by more than two standard errors of the difference. It always fits its own flows
+    better, so only flows that it was not fitted on count.
     """
     fold = np.random.default_rng(seed).permutation(len(logits)) % NUM_FOLDS
     best, best_losses = methods[0], held_out_losses(logits, class_ids, methods[0], fold)
@@ -138,8 +135,8 @@ def held_out_losses(
 ) -> Float64[np.ndarray, " flows"]:
     """Log-loss of each flow under the scaling fitted on the flows of all other folds."""
     losses = np.zeros(len(logits))
-    for number in np.unique(fold):
-        is_out = fold == number
+    for fold_id in np.unique(fold):
+        is_out = fold == fold_id
         scaling = fit_scaling(logits[~is_out], class_ids[~is_out], method)
         losses[is_out] = log_losses(scaling.apply(logits[is_out]), class_ids[is_out])
     return losses
@@ -152,21 +149,20 @@ def priors_by_likelihood(
     num_steps: int = 1000,
     tolerance: float = 1e-7,
 ) -> Float64[np.ndarray, " classes"]:
-    """Share of each class in unlabelled traffic, from a calibrated model's probabilities: the likeliest
-    shares, by EM.
+    """Class priors of unlabelled traffic: the most likely ones given calibrated probabilities, by EM.
 
-    True only where flows of a class look as they did in training, and no class is new.
+    Valid only if flows of a class look as they did in training, and no class is new.
 
     Args:
-        trained: Share of each class that the probabilities assume.
+        trained: The class priors that the probabilities assume.
 
     Source: Saerens et al., Neural Computation 2002, equations 2.9.
     """
     shares = trained.copy()
     for _ in range(num_steps):
         weighed = probabilities * (shares / trained.clip(TINY))
-        found = (weighed / weighed.sum(axis=1, keepdims=True).clip(TINY)).mean(axis=0)
-        moved, shares = float(np.abs(found - shares).max()), found
+        updated = (weighed / weighed.sum(axis=1, keepdims=True).clip(TINY)).mean(axis=0)
+        moved, shares = float(np.abs(updated - shares).max()), updated
         if moved < tolerance:
             break
     return shares
@@ -177,13 +173,13 @@ def priors_by_confusion(
     confusion: Float64[np.ndarray, "classes classes"],
     trained: Float64[np.ndarray, " classes"],
 ) -> Float64[np.ndarray, " classes"]:
-    """The same from the mean probabilities alone, by how the model confuses classes on labelled flows.
+    """Class priors from the mean probabilities alone, given how the model confuses classes on labelled flows.
 
     Args:
         confusion: Row: true class; column: mean probability of each class on flows of that true class.
 
     Source: Lipton, Wang & Smola, "Detecting and correcting for label shift with black box predictors", ICML
-    2018, section 4 (here with probabilities for verdicts). Negative shares, which noise makes, are cut to 0.
+    2018, section 4 (here with probabilities instead of verdicts). Negative priors, due to noise, become 0.
     """
     solved = np.linalg.lstsq(confusion.T, probabilities.mean(axis=0), rcond=None)[0].clip(0)
     return solved / solved.sum() if solved.sum() > 0 else trained
@@ -192,8 +188,7 @@ def priors_by_confusion(
 def mean_probabilities(
     probabilities: Float[np.ndarray, "flows classes"], class_ids: Int64[np.ndarray, " flows"]
 ) -> Float64[np.ndarray, "classes classes"]:
-    """Mean probabilities of the flows of each true class; a class without a flow is taken for always
-    right."""
+    """Mean probabilities of the flows of each true class; a class without flows counts as always right."""
     table = np.eye(probabilities.shape[1])
     for class_id in np.unique(class_ids):
         table[class_id] = probabilities[class_ids == class_id].mean(axis=0)
@@ -201,7 +196,7 @@ def mean_probabilities(
 
 
 def _free_directions(method: Method, num_classes: int) -> Float64[np.ndarray, "parameters free"]:
-    """Columns: how each free number moves the scales, then the biases."""
+    """Columns: how each free parameter moves the scales, then the biases."""
     together = np.concatenate([np.ones(num_classes), np.zeros(num_classes)])[:, None]
     everything = np.eye(2 * num_classes)
     return {
@@ -228,14 +223,14 @@ def _penalised(
     error = probabilities.copy()
     error[np.arange(num_flows), class_ids] -= 1
     gradient = np.concatenate([(error * logits).mean(axis=0), error.mean(axis=0)])
-    # Second derivative of the log-loss: of the class's own terms, less what the classes take from each other.
+    # Second derivative of the log-loss: the diagonal blocks, less the outer product of the softmax terms.
     felt = np.hstack([probabilities * logits, probabilities])
-    own = np.zeros((2 * num_classes, 2 * num_classes))
+    blocks = np.zeros((2 * num_classes, 2 * num_classes))
     at = np.arange(num_classes)
-    own[at, at] = (probabilities * logits**2).mean(axis=0)
-    own[at, at + num_classes] = own[at + num_classes, at] = felt[:, :num_classes].mean(axis=0)
-    own[at + num_classes, at + num_classes] = probabilities.mean(axis=0)
-    curvature = own - felt.T @ felt / num_flows
+    blocks[at, at] = (probabilities * logits**2).mean(axis=0)
+    blocks[at, at + num_classes] = blocks[at + num_classes, at] = felt[:, :num_classes].mean(axis=0)
+    blocks[at + num_classes, at + num_classes] = probabilities.mean(axis=0)
+    curvature = blocks - felt.T @ felt / num_flows
     pull = 1 / num_flows
     return (
         float(log_losses(scaled, class_ids).mean()) + 0.5 * pull * float(away @ away),

@@ -1,4 +1,4 @@
-"""The settings of section `decision`, and the class priors that they state."""
+"""The settings of section `decision`, and the class priors in them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -36,17 +36,17 @@ class DecisionConfig:
 
     alert_score: Literal["attack", "attack_and_novelty"] = "attack"
     """What raises alerts: the attack score, or that and the novelty, each by how rarely benign validation
-    flows reach it. The latter finds more attacks of which training had none, and also alerts on benign flows
-    that are new, too; it needs unknown_flows and a benign class, and scoring is slower."""
+    flows reach it. The latter detects more attacks that training lacked, but also alerts on new benign flows;
+    it needs novelty_reference_flows and a benign class, and scoring is slower."""
 
     novelty_weight: float = 1.0
-    """What novelty counts in attack_and_novelty, above 0, where the attack score counts 1. More finds more of
-    what is like nothing in training, as long as benign traffic is much alike; where it is not, it buries the
-    attack score."""
+    """Weight of novelty in attack_and_novelty, above 0; the attack score has weight 1. A higher weight
+    detects more traffic that is unlike training, as long as benign traffic is uniform; where it is varied,
+    novelty drowns the attack score."""
 
     novelty_reference_flows: int = 5_000
-    """Training flows kept in the model folder so that what is like none of them can be told (`predict
-    --novelty`), at least 0; 0: none."""
+    """Training flows kept in the model folder to recognise flows unlike all of them (`predict --novelty`), at
+    least 0; 0: none."""
 
     def __post_init__(self) -> None:
         require_shares(self.prior, "decision.prior")
@@ -123,14 +123,14 @@ def require_shares(shares: Mapping[str, float], where: str) -> None:
 
 
 def logit_offsets_of(config: DecisionConfig, classes: tuple[str, ...]) -> Float64[np.ndarray, " classes"]:
-    """What the settings add to the logit of each class."""
+    """The offset of each class's logit, in the order of `classes`; 0 where none is set."""
     return np.array([config.logit_offsets.get(name, 0.0) for name in classes])
 
 
 def stated_priors(
     stated: Mapping[str, float], classes: tuple[str, ...], trained: Float64[np.ndarray, " classes"]
 ) -> Float64[np.ndarray, " classes"]:
-    """The share of every class: as stated, and of the rest as in training.
+    """The prior of every class: as stated; the other classes share the rest as in training.
 
     Raises:
         ConfigError: a class that the model does not know, or shares of all classes that do not add up to 1.

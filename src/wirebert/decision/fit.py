@@ -1,9 +1,8 @@
-"""Calibration, thresholds and novelty, fitted on validation flows when training is over. Arrays in, settings
-out.
+"""Calibration, thresholds and novelty, fitted on validation flows after training. Arrays in, settings out.
 
 Calibration and prior are a scale and a bias of the logits, which the artifact folds into the classifier's
 last layer, so that stock `transformers` gives the same probabilities; thresholds and the novelty scorer are
-saved beside the weights.
+saved next to the weights.
 """
 
 from dataclasses import replace
@@ -32,11 +31,10 @@ from wirebert.encoding.matrix import concatenate, extract_features
 from wirebert.metrics.thresholds import FALSE_POSITIVE_RATES, Threshold, attack_scores, fit_threshold
 
 MAX_SAMPLED: Final = 100_000
-"""Training flows from which those that represent all are taken at most; and benign validation flows for
-thresholds."""
+"""Most training flows that novelty references are chosen from, and most benign flows for thresholds."""
 
 MAX_BENIGN: Final = 200_000
-"""Benign validation flows whose novelty is worked out at most where alerts go by it."""
+"""Most benign validation flows whose novelty is computed where alerts use it."""
 
 
 def fit_calibration(
@@ -48,14 +46,13 @@ def fit_calibration(
     reweights_classes: bool,
     seed: int,
 ) -> tuple[LogitScaling, OperatingPoint]:
-    """Scale and bias of the logits (calibration, prior, offsets), and the thresholds of the attack score
-    under them.
+    """Scale and bias of the logits (calibration, prior, offsets), and thresholds of the scaled attack score.
 
     Args:
-        logits: Of validation flows, by the model as it was trained.
-        class_ids: Their classes; flows with a negative one are left out.
-        classes: What the columns of the logits stand for.
-        is_tilted: Whether training weighed classes against their frequency.
+        logits: Logits of the validation flows by the uncalibrated model.
+        class_ids: Their classes; flows with a negative id are ignored.
+        classes: The classes of the columns of `logits`.
+        reweights_classes: Whether training weighed classes against their frequency.
     """
     logits, class_ids = logits[class_ids >= 0], class_ids[class_ids >= 0]
     names = classes.classes
@@ -78,8 +75,7 @@ def fit_calibration(
         scaling = scaling.moved(logit_offsets_of(config, names))
         probabilities = softmax(scaling.apply(logits))
     thresholds = _attack_thresholds(probabilities, class_ids, classes)
-    # With weighed classes and no biases fitted, or with offsets, the probabilities assume no shares that
-    # anyone could name.
+    # With class weights and no fitted biases, or with offsets, the probabilities assume no known priors.
     is_named = (not reweights_classes or scaling.method in ("biases", "vector")) and not config.logit_offsets
     operating = OperatingPoint(
         class_priors=dict(zip(names, shares.tolist(), strict=True)) if is_named else {},
@@ -103,8 +99,7 @@ def _attack_thresholds(
     class_ids: Int64[np.ndarray, " flows"],
     classes: ClassMap,
 ) -> tuple[Threshold, ...]:
-    """Thresholds of the attack score at each usual rate; none without a benign class, or without benign
-    flows."""
+    """Thresholds of the attack score at the usual rates; none without a benign class or benign flows."""
     if classes.benign is None:
         return ()
     benign_id = classes.classes.index(classes.benign)
@@ -123,7 +118,7 @@ def _default_rate(thresholds: tuple[Threshold, ...]) -> float:
 def calibrated_attack_scores(
     logits: Float32[np.ndarray, "flows classes"], scaling: LogitScaling, benign_id: int
 ) -> Float64[np.ndarray, " flows"]:
-    """Attack scores by the calibrated model, from the logits it gave before."""
+    """Attack scores by the calibrated model, from the logits before calibration."""
     return attack_scores(softmax(scaling.apply(logits)), benign_id)
 
 
@@ -140,35 +135,35 @@ def fit_novelty(
 ) -> tuple[NoveltyScorer, OperatingPoint]:
     """The novelty scorer, and the operating point with its thresholds; one pass over the file.
 
-    With attack scores, alerts go by these and the novelty combined from then on.
+    With `attack_scores`, the new operating point alerts by attack score and novelty combined.
 
     Args:
-        operating: As `fit_calibration` gave it.
+        operating: The operating point from `fit_calibration`.
         is_train: Rows that training saw, some of which are kept.
-        is_benign: Benign validation rows, on some of which thresholds are fitted; other rows are not looked
-            at.
-        attack_scores: Of the benign validation rows, by the calibrated model; anything for other rows.
-        novelty_weight: How many times novelty counts beside them.
+        is_benign: Benign validation rows; thresholds are fitted on some of them. Other rows are ignored.
+        attack_scores: Of the benign validation rows, by the calibrated model; any value for other rows.
+        novelty_weight: Weight of novelty relative to the attack scores.
     """
     rng = np.random.default_rng(seed)
     most_benign = MAX_SAMPLED if attack_scores is None else MAX_BENIGN
     chosen = {"train": _some(is_train, MAX_SAMPLED, rng), "valid": _some(is_benign, most_benign, rng)}
-    found: dict[str, list[pa.Table]] = {"train": [], "valid": []}
+    features: dict[str, list[pa.Table]] = {"train": [], "valid": []}
     first = 0
     for table in flows.blocks():
         last = first + table.num_rows
         for name, rows in chosen.items():
             if rows[first:last].any():
-                found[name].append(extract_features(table.filter(pa.array(rows[first:last])), flows.schema))
+                part = table.filter(pa.array(rows[first:last]))
+                features[name].append(extract_features(part, flows.schema))
         first = last
-    scorer = NoveltyScorer.fit(concatenate(found["train"]), num_kept, seed)
-    if found["valid"]:
-        novelty = np.concatenate([scorer.scores(table) for table in found["valid"]])
+    scorer = NoveltyScorer.fit(concatenate(features["train"]), num_kept, seed)
+    if features["valid"]:
+        novelty = np.concatenate([scorer.scores(table) for table in features["valid"]])
         operating = replace(operating, novelty_thresholds=_benign_thresholds(novelty))
         if attack_scores is not None:
-            known = attack_scores[chosen["valid"]]
-            combined = CombinedAlertScore.fit(known, novelty, novelty_weight)
-            thresholds = _benign_thresholds(combined.scores(known, novelty))
+            benign_scores = attack_scores[chosen["valid"]]
+            combined = CombinedAlertScore.fit(benign_scores, novelty, novelty_weight)
+            thresholds = _benign_thresholds(combined.scores(benign_scores, novelty))
             operating = replace(operating, alert_score=combined, thresholds=thresholds)
     return scorer, operating
 
@@ -182,6 +177,6 @@ def _some(rows: Bool[np.ndarray, " rows"], most: int, rng: np.random.Generator) 
     positions = np.flatnonzero(rows)
     if len(positions) <= most:
         return rows
-    kept = np.zeros(len(rows), bool)
-    kept[rng.permutation(positions)[:most]] = True
-    return kept
+    is_chosen = np.zeros(len(rows), bool)
+    is_chosen[rng.permutation(positions)[:most]] = True
+    return is_chosen

@@ -1,8 +1,8 @@
-"""Which class a flow is called, given probabilities: one number per class, added to their logarithms.
+"""Logit offsets: one number per class, added to the log-probabilities before the predicted class is chosen.
 
-The most probable class is the best verdict for accuracy on traffic like that of training. Attacks that
-training lacks look less sure than those it has, so where whole attacks were held out other numbers are
-better, and they can be learned there; no row of a test has a say.
+The most probable class is the best prediction for accuracy on traffic like the training data. Attacks that
+training lacks get lower probabilities, so offsets fitted on folds that hold whole attacks out do better. No
+test row is used.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from wirebert.metrics.confusion import confusion_matrix
 from wirebert.metrics.registry import headline_metrics
 
 STEPS = (-2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 2.0)
-"""How far one number is moved at once, in nats."""
+"""Changes tried on one offset, in nats."""
 
 MAX_OFFSET = 8.0
 _MAX_PASSES = 20
@@ -24,7 +24,7 @@ _SMALLEST = 1e-9
 def add_logit_offsets(
     probabilities: Float[np.ndarray, "flows classes"], offsets: Float64[np.ndarray, " classes"]
 ) -> Float64[np.ndarray, "flows classes"]:
-    """Probabilities with the offsets in them, as they would be folded into the bias of a classifier.
+    """Probabilities after the offsets, as if these were folded into the classifier's bias.
 
     >>> add_logit_offsets(np.array([[0.75, 0.25]]), np.log([1.0, 3.0])).tolist()
     [[0.5, 0.5]]
@@ -40,21 +40,20 @@ def fit_logit_offsets(
     benign: int | None,
     metric: str,
 ) -> Float64[np.ndarray, " classes"]:
-    """The offsets by which held-out rows reach the highest metric; all 0 unless they help folds they were not
-    fitted on.
+    """The offsets that maximise the metric on held-out rows; all 0 unless they help folds not fitted on.
 
     Args:
-        folds: Which fold held each row out.
+        folds: The fold that held each row out.
         metric: A key of `registry.headline_metrics`.
     """
     logs = np.log(probabilities.astype(np.float64).clip(_SMALLEST))
     nothing = np.zeros(probabilities.shape[1])
     gains: list[float] = []
     for fold in np.unique(folds):
-        own = folds == fold
-        found = _climb(_objective(logs[~own], true_ids[~own], benign, metric), nothing)
-        objective = _objective(logs[own], true_ids[own], benign, metric)
-        gains.append(objective(found) - objective(nothing))
+        is_held = folds == fold
+        offsets = _climb(_objective(logs[~is_held], true_ids[~is_held], benign, metric), nothing)
+        objective = _objective(logs[is_held], true_ids[is_held], benign, metric)
+        gains.append(objective(offsets) - objective(nothing))
     # Better on average and in more than half of the folds: folds are few, and one of them may be odd.
     if len(gains) < 2 or np.mean(gains) <= 0 or np.median(gains) <= 0:
         return nothing
@@ -79,17 +78,17 @@ def _objective(
 
 
 def _climb(objective: Objective, start: Float64[np.ndarray, " classes"]) -> Float64[np.ndarray, " classes"]:
-    """Move one number at a time, the way that helps most, until none helps."""
+    """Move one offset at a time, keeping every change that helps, until none does."""
     best, height = start, objective(start)
     for _ in range(_MAX_PASSES):
         moved = False
-        for place in range(len(best)):
+        for class_id in range(len(best)):
             for step in STEPS:
                 tried = best.copy()
-                tried[place] = np.clip(tried[place] + step, -MAX_OFFSET, MAX_OFFSET)
-                found = objective(tried)
-                if found > height + 1e-6:
-                    best, height, moved = tried, found, True
+                tried[class_id] = np.clip(tried[class_id] + step, -MAX_OFFSET, MAX_OFFSET)
+                value = objective(tried)
+                if value > height + 1e-6:
+                    best, height, moved = tried, value, True
         if not moved:
             break
     return best

@@ -1,7 +1,7 @@
-"""How unlike anything in training a flow is: its distance from training flows among standardised columns.
+"""Novelty: the distance of a flow from the nearest training flow, over standardised columns.
 
-A classifier has to name one of its classes. These scores say whether training has met anything like the flow
-before, the higher the stranger.
+A classifier must name one of its classes. The novelty shows whether training had anything like the flow; the
+higher, the less alike.
 """
 
 from collections.abc import Iterator, Mapping, Sized
@@ -19,23 +19,22 @@ MAX_DISTANCE = 10.0
 """Spreads from the mean at which a dimension is cut."""
 
 CONSTANT_SPREAD = 0.1
-"""Taken for the spread of a dimension that never moves in training: a category never met lies as far out as
-can be."""
+"""Spread of a dimension that is constant in training, so that a new category lies as far out as possible."""
 
 MAX_LEVELS = 64
 """Most frequent values of a category that get a dimension each."""
 
 _CANDIDATES = 1024
-"""Points among which the next ones are chosen before all others are looked at again."""
+"""Points from which the next ones are chosen before all distances are updated again."""
 
 _ROWS_AT_ONCE = 4096
 _POINTS_AT_ONCE = 512
-"""Points whose distances from all that were kept are held at once: few enough for a processor's cache."""
+"""Points whose distances to the kept flows are in memory at once: few enough for a processor's cache."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Some training flows that represent all; a flow is as novel as the nearest of them is far.
+    """Training flows that represent all of them; the novelty of a flow is the distance to the nearest one.
 
     Source: Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
     """
@@ -44,11 +43,9 @@ class Neighbours:
 
     @staticmethod
     def fit(points: Float[np.ndarray, "flows dims"], num_kept: int, seed: int) -> "Neighbours":
-        """At most `num_kept` different training flows: so that none lies far from all of them
-        (`farthest_first`)."""
-        bits = np.ascontiguousarray(
-            points.astype(np.float32) + 0.0
-        )  # no negative zeros: equal flows have equal bits
+        """At most `num_kept` distinct training flows, chosen by `farthest_first`."""
+        # Adding 0.0 removes negative zeros, so equal flows have equal bits.
+        bits = np.ascontiguousarray(points.astype(np.float32) + 0.0)
         rows = bits.view([("", bits.dtype)] * bits.shape[1]).ravel()
         distinct = bits[np.unique(rows, return_index=True)[1]]
         if len(distinct) > num_kept:
@@ -56,67 +53,64 @@ class Neighbours:
         return Neighbours(distinct)
 
     def distances(self, points: Float[np.ndarray, "flows dims"]) -> Float64[np.ndarray, " flows"]:
-        """Distance from the nearest flow that was kept."""
-        found = [np.sqrt((apart**2).sum(axis=1)) for apart in self.differences(points)]
-        return np.concatenate([np.empty(0), *found])
+        """Distance from the nearest kept flow."""
+        parts = [np.sqrt((apart**2).sum(axis=1)) for apart in self.differences(points)]
+        return np.concatenate([np.empty(0), *parts])
 
     def differences(
         self, points: Float[np.ndarray, "flows dims"]
     ) -> Iterator[Float64[np.ndarray, "some dims"]]:
-        """Each flow less the nearest one that was kept, some flows at a time."""
-        is_told, factors, squares = self._search
+        """Each flow minus the nearest kept one, in parts of some flows."""
+        varies, factors, squares = self._search
         for first in range(0, len(points), _POINTS_AT_ONCE):
             some = points[first : first + _POINTS_AT_ONCE].astype(np.float32)
-            squared = some[:, is_told] @ factors
+            squared = some[:, varies] @ factors
             squared += squares
             nearest = squared.argmin(axis=1)
-            # Worked out again for the one that is nearest: the difference of large squares would lose a small
-            # distance.
+            # Computed again for the nearest one: a difference of large squares would lose a small distance.
             yield (some - self.kept[nearest]).astype(np.float64)
 
     @cached_property
     def _search(
         self,
-    ) -> tuple[Bool[np.ndarray, " dims"], Float32[np.ndarray, "told kept"], Float32[np.ndarray, " kept"]]:
-        """What finds the nearest one: the dimensions that tell flows apart, and the terms of |x - y|^2 that
-        depend on y.
+    ) -> tuple[Bool[np.ndarray, " dims"], Float32[np.ndarray, "varying kept"], Float32[np.ndarray, " kept"]]:
+        """The dimensions in which kept flows differ, and the terms of |x - y|^2 that depend on y.
 
-        A dimension in which all that were kept agree is as far from each of them, and many are such.
+        Many dimensions are constant over the kept flows; these do not change which flow is nearest.
         """
-        is_told = (self.kept != self.kept[0]).any(axis=0)
-        told = self.kept[:, is_told]
-        return is_told, np.ascontiguousarray(-2 * told.T), np.einsum("nd,nd->n", told, told)
+        varies = (self.kept != self.kept[0]).any(axis=0)
+        varying = self.kept[:, varies]
+        return varies, np.ascontiguousarray(-2 * varying.T), np.einsum("nd,nd->n", varying, varying)
 
 
 def farthest_first(
     points: Float32[np.ndarray, "points dims"], num_chosen: int, seed: int
 ) -> Int64[np.ndarray, " chosen"]:
-    """Points that represent all: the first by chance, then always the one that is farthest from all before
-    it.
+    """Positions of points that represent all: a random one, then always the one farthest from those before.
 
-    Common flows lie close together and need few that stand for them; a random choice takes most of its points
-    there and leaves rare ones out. At most as many as there are points, which are all different.
+    Common flows lie close together, so few points represent them; a random choice would take most of its
+    points there and miss rare ones. All `points` must differ; at most all of them are chosen.
 
     Source: Gonzalez, "Clustering to minimize the maximum intercluster distance", Theoretical Computer Science
     38, 1985; Roth et al., "Towards total recall in industrial anomaly detection", CVPR 2022, section 3.2.
     """
-    told = np.ascontiguousarray(points[:, (points != points[0]).any(axis=0)])
-    squares = np.einsum("nd,nd->n", told, told)
+    varying = np.ascontiguousarray(points[:, (points != points[0]).any(axis=0)])
+    squares = np.einsum("nd,nd->n", varying, varying)
     new = [int(np.random.default_rng(seed).integers(len(points)))]
     chosen = [*new]
     apart = np.full(len(points), np.inf, np.float32)  # squared distance from the nearest one chosen
     while len(chosen) < min(num_chosen, len(points)):
         for first in range(0, len(points), _ROWS_AT_ONCE):
             some = slice(first, first + _ROWS_AT_ONCE)
-            squared = squares[some, None] - 2 * told[some] @ told[new].T + squares[new]
+            squared = squares[some, None] - 2 * varying[some] @ varying[new].T + squares[new]
             np.minimum(apart[some], squared.min(axis=1), out=apart[some])
         apart[new] = -np.inf
-        # The farthest candidate is the farthest point as long as it is as far as any other point was at
-        # first, since distances only shrink.
+        # Distances only shrink: the farthest candidate is the farthest of all points as long as no other
+        # point was farther at first.
         pool = np.argsort(apart)[-_CANDIDATES - 1 :]
         farthest_other = apart[pool[0]] if len(pool) > _CANDIDATES else -np.inf
         left = apart[pool]
-        between = squares[pool, None] - 2 * told[pool] @ told[pool].T + squares[pool]
+        between = squares[pool, None] - 2 * varying[pool] @ varying[pool].T + squares[pool]
         new = []
         while len(chosen) < num_chosen:
             at = int(left.argmax())
@@ -131,17 +125,17 @@ def farthest_first(
 
 @dataclass(frozen=True, slots=True)
 class ColumnSpace:
-    """Typed tables as points, one dimension or more per column, on which distances mean something.
+    """Maps typed tables to points, one or more dimensions per column, with comparable distances.
 
-    A number is its logarithm (sign kept) and whether it is missing; a category is one dimension for each of
-    its frequent values, and one each for rare ones, those never met and missing ones. Each dimension is
-    standardised on training flows and cut at 10 spreads, so that no single column can drown the others.
-    Columns that trees do not read (`tree_features`) have no dimension.
+    A number becomes its logarithm (with its sign) and whether it is missing. A category becomes one dimension
+    per frequent value, and one each for rare, new and missing values. Each dimension is standardised on
+    training flows and cut at 10 spreads, so that no column can drown the others. Columns that trees do not
+    read (`tree_features`) have no dimension.
     """
 
     encoder: FeatureEncoder
     logarithms: bool
-    """Whether numbers are taken by their logarithm; plain ones are a baseline's."""
+    """Whether numbers become logarithms; a baseline uses plain numbers."""
     means: Float32[np.ndarray, " dims"]
     spreads: Float32[np.ndarray, " dims"]
 
@@ -155,7 +149,7 @@ class ColumnSpace:
         return ColumnSpace(coding, logarithms, plain.mean(axis=0), spreads)
 
     def points(self, measured: pa.Table) -> Float32[np.ndarray, "flows dims"]:
-        """A point for each flow, in half precision, so that it is the same after it was saved."""
+        """A point for each flow, rounded to half precision, so that saving does not change it."""
         standard = (_dimensions(self.encoder, measured, self.logarithms) - self.means) / self.spreads
         return standard.clip(-MAX_DISTANCE, MAX_DISTANCE).astype(np.float16).astype(np.float32)
 
@@ -168,40 +162,38 @@ class ColumnSpace:
 
 @dataclass(frozen=True, slots=True)
 class NoveltyScorer:
-    """What tells how unlike all training flows a flow is: its distance from the nearest of some of them."""
+    """Scores the novelty of flows: the distance from the nearest of the kept training flows."""
 
     space: ColumnSpace
     neighbours: Neighbours
 
     @staticmethod
     def fit(measured: pa.Table, num_kept: int, seed: int) -> "NoveltyScorer":
-        """Of these measured training flows, of which there is at least one."""
+        """Fit to these measured training flows, at least one."""
         space = ColumnSpace.fit(measured)
         return NoveltyScorer(space, Neighbours.fit(space.points(measured), num_kept, seed))
 
     def scores(self, measured: pa.Table) -> Float64[np.ndarray, " flows"]:
-        """The novelty of each flow; 0 for one that training has seen just so."""
+        """The novelty of each flow; 0 for one that equals a kept training flow."""
         return self.neighbours.distances(self.space.points(measured))
 
     def contributions(self, measured: pa.Table) -> Float64[np.ndarray, "flows columns"]:
-        """How far each column (of `space.encoder`) sets each flow apart: its share of the squared distance
-        from the nearest flow.
+        """The fraction of each column (of `space.encoder`) in the squared distance from the nearest flow.
 
-        The shares of a flow add up to 1; all are 0 for one that training has seen just so.
+        The fractions of a flow add up to 1; all are 0 for one that equals a kept training flow.
         """
         starts = self.space.starts
         if not len(starts):
             return np.zeros((measured.num_rows, 0))
         points = self.space.points(measured)
-        found = [np.add.reduceat(apart**2, starts, axis=1) for apart in self.neighbours.differences(points)]
-        squared = np.concatenate([np.empty((0, len(starts))), *found])
+        parts = [np.add.reduceat(apart**2, starts, axis=1) for apart in self.neighbours.differences(points)]
+        squared = np.concatenate([np.empty((0, len(starts))), *parts])
         total = squared.sum(axis=1, keepdims=True)
         return squared / np.where(total > 0, total, 1)
 
     @property
     def codes(self) -> dict[str, list[str] | None]:
-        """Column -> its known values by falling frequency, None for numbers; with `arrays` all there is to
-        save."""
+        """Column -> its known values by falling frequency, None for numbers. Saved together with `arrays`."""
         return {
             name: None if values is None else cast(list[str], values.to_pylist())
             for name, values in self.space.encoder.known
@@ -209,7 +201,7 @@ class NoveltyScorer:
 
     @property
     def arrays(self) -> dict[str, Float16[np.ndarray, "..."] | Float32[np.ndarray, "..."]]:
-        """What to save beside `codes`."""
+        """The arrays to save together with `codes`."""
         return {
             "means": self.space.means,
             "spreads": self.space.spreads,
@@ -218,7 +210,7 @@ class NoveltyScorer:
 
     @staticmethod
     def of(codes: Mapping[str, list[str] | None], arrays: Mapping[str, np.ndarray]) -> "NoveltyScorer":
-        """The inverse of `codes` and `arrays`."""
+        """The scorer from its saved `codes` and `arrays`."""
         known = [
             (name, None if values is None else pa.array(values, pa.string()))
             for name, values in codes.items()
@@ -231,22 +223,22 @@ def _dimensions(
     coding: FeatureEncoder, measured: pa.Table, logarithms: bool
 ) -> Float32[np.ndarray, "flows dims"]:
     """Dimensions before they are standardised."""
-    found: list[Float32[np.ndarray, " flows"]] = []
+    dimensions: list[Float32[np.ndarray, " flows"]] = []
     matrix = coding.matrix(measured)
     for column, (_, values) in enumerate(coding.known):
         numbers = matrix[:, column]
         if values is None:
             plain = np.sign(numbers) * np.log1p(np.abs(numbers)) if logarithms else numbers
-            found += [np.nan_to_num(plain).astype(np.float32), np.isnan(numbers).astype(np.float32)]
+            dimensions += [np.nan_to_num(plain).astype(np.float32), np.isnan(numbers).astype(np.float32)]
         else:
             num_levels = _num_levels(values)
-            # After the frequent values: rare ones, those never met, missing ones.
+            # After the frequent values: rare, new and missing ones.
             levels = np.digitize(numbers, [*range(1, num_levels + 1), len(values)])
             levels[np.isnan(numbers)] = num_levels + 2
-            found += [(levels == level).astype(np.float32) for level in range(num_levels + 3)]
-    return np.stack(found, axis=1) if found else np.zeros((measured.num_rows, 1), np.float32)
+            dimensions += [(levels == level).astype(np.float32) for level in range(num_levels + 3)]
+    return np.stack(dimensions, axis=1) if dimensions else np.zeros((measured.num_rows, 1), np.float32)
 
 
 def _num_levels(values: Sized) -> int:
-    """Values of a category that have a dimension each."""
+    """Number of values of a category that get a dimension."""
     return min(len(values), MAX_LEVELS)

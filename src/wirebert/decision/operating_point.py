@@ -1,5 +1,4 @@
-"""At which score a detector raises an alert: fitted on validation flows or on the user's own, saved in the
-artifact."""
+"""The operating point of a detector: its calibration and alert thresholds, saved in the artifact."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,8 +18,7 @@ UNKNOWN: Final = "unknown"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationSummary:
-    """What was folded into the classifier's last layer after training, class by class in the model's
-    order."""
+    """The calibration folded into the classifier's last layer, per class in the model's order."""
 
     method: str
     """How logits were scaled: none, temperature, biases or vector."""
@@ -36,46 +34,46 @@ class CalibrationSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlertBudget:
-    """A threshold set on unlabelled traffic so that no more than a number of alerts comes."""
+    """A threshold set on unlabelled traffic so that the number of alerts stays within a budget."""
 
     threshold: float
     alerts_per_10000: float
-    """What was allowed, per 10,000 flows."""
+    """The budget, in alerts per 10,000 flows."""
     num_flows: int
     """Flows it was set on."""
     num_alerts: int
     """Alerts among them."""
     num_days: float | None = None
-    """Time that they span, if it is known."""
+    """Days that the flows span, if known."""
     traffic_sha256: str = ""
-    """Of the files' content."""
+    """Sha256 of the files' content."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OperatingPoint:
-    """How the artifact's probabilities came to mean what they say, and where they raise an alert."""
+    """Calibration, class priors and alert thresholds of an artifact."""
 
     class_priors: Mapping[str, float]
-    """Share of each class that the probabilities assume."""
+    """The class priors that the probabilities assume; empty if unknown."""
     calibration: CalibrationSummary
     confusion: tuple[tuple[float, ...], ...] = ()
     """Row: true class; column: mean probability of each class, on validation flows."""
     thresholds: tuple[Threshold, ...] = ()
-    """Of the alert score, by falling false positive rate; none where no class means benign, or after another
-    prior was folded in without labels to fit them anew."""
+    """Of the alert score, by falling false positive rate; none where no class is benign, or after a new prior
+    without labels to fit them again."""
     alert_fpr: float = 0.001
-    """The false positive rate that holds unless another is asked for."""
+    """Target false positive rate unless another is requested."""
     novelty_thresholds: tuple[Threshold, ...] = ()
-    """Of the novelty, at the same rates; none where the artifact cannot tell it."""
+    """Of the novelty, at the same rates; none where the artifact has no novelty reference."""
     alert_budget: AlertBudget | None = None
-    """Holds instead of `alert_fpr` if it is there."""
+    """Replaces `alert_fpr` if present."""
     alert_score: CombinedAlertScore | None = None
-    """What makes the alert score of attack score and novelty; None: the attack score is the alert score."""
+    """Combines attack score and novelty into the alert score; None: the alert score is the attack score."""
     notes: tuple[str, ...] = field(default=())
-    """What was done to the artifact since training, in words, oldest first."""
+    """Changes to the artifact since training, in words, oldest first."""
 
     def threshold_at(self, rate: float | None) -> float | None:
-        """The alert score that raises an alert: at this false positive rate, or where the artifact was set.
+        """The alert score from which a flow raises an alert, at this false positive rate or as configured.
 
         None where the artifact has no threshold.
 
@@ -89,7 +87,7 @@ class OperatingPoint:
         return _at(self.thresholds, self.alert_fpr if rate is None else rate).threshold
 
     def novelty_threshold_at(self, rate: float | None) -> float | None:
-        """The novelty from which a flow is unknown, at the same rate; None where the artifact cannot tell."""
+        """The novelty from which a flow is unknown, at the same rate; None without novelty thresholds."""
         return (
             _at(self.novelty_thresholds, self.alert_fpr if rate is None else rate).threshold
             if self.novelty_thresholds
@@ -103,7 +101,7 @@ NO_OPERATING_POINT: Final = OperatingPoint(
         method="none", scale=(), bias=(), num_flows=0, loss_before=0.0, loss_after=0.0
     ),
 )
-"""Of an artifact for which nothing was fitted."""
+"""The operating point of an artifact without calibration or thresholds."""
 
 
 def verdicts(
@@ -112,10 +110,9 @@ def verdicts(
     novelty: Float64[np.ndarray, " flows"] | None = None,
     novelty_threshold: float | None = None,
 ) -> tuple[str, ...] | None:
-    """`alert` or `pass` for each flow, or `unknown` for one that is like nothing in training,
-    whatever its score.
+    """`alert` or `pass` for each flow, or `unknown` from the novelty threshold on, whatever its score.
 
-    None where there is nothing to go by.
+    None if neither threshold applies.
 
     >>> verdicts(np.array([0.9, 0.9, 0.1]), 0.5, np.array([0.0, 3.0, 0.0]), 2.0)
     ('alert', 'unknown', 'pass')
@@ -124,17 +121,17 @@ def verdicts(
     is_unknown = None if novelty is None or novelty_threshold is None else novelty >= novelty_threshold
     if is_alert is None and is_unknown is None:
         return None
-    known = PASS if is_alert is None else np.where(is_alert, ALERT, PASS)
-    found = known if is_unknown is None else np.where(is_unknown, UNKNOWN, known)
-    return tuple(np.asarray(found).tolist())
+    by_score = PASS if is_alert is None else np.where(is_alert, ALERT, PASS)
+    combined = by_score if is_unknown is None else np.where(is_unknown, UNKNOWN, by_score)
+    return tuple(np.asarray(combined).tolist())
 
 
 def _at(thresholds: tuple[Threshold, ...], rate: float) -> Threshold:
     for threshold in thresholds:
         if np.isclose(threshold.target_fpr, rate, rtol=1e-6, atol=0):
             return threshold
-    known = ", ".join(np.format_float_positional(one.target_fpr) for one in thresholds)
+    rates = ", ".join(np.format_float_positional(one.target_fpr) for one in thresholds)
     raise ConfigError(
         "--fpr must be a false positive rate that the model has a threshold for "
-        f"({known or 'it has none'}), got {rate}; set one from your own traffic with `wirebert calibrate`"
+        f"({rates or 'it has none'}), got {rate}; set one from your own traffic with `wirebert calibrate`"
     )

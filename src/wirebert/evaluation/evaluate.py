@@ -1,6 +1,6 @@
-"""A saved detector on labelled files: verdicts kept, metrics computed from them.
+"""Evaluate a saved detector on labelled files: save its verdicts and compute metrics from them.
 
-The artifact is evaluated as it will be deployed, loaded from its folder, not the model in memory.
+The artifact is loaded from its folder and evaluated as deployed, not the model in memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,13 +27,12 @@ from wirebert.metrics.thresholds import Threshold
 
 @final
 class TrueClasses:
-    """Collects the true classes of a part, block by block; labels that training lacks get ids of their
-    own."""
+    """Collects the true classes of a part, block by block; labels that training lacks get further ids."""
 
     def __init__(self, classes: ClassMap) -> None:
         self.classes = classes
         self.labels: dict[str, int] = {}
-        """Label as in the file -> its number, in order of appearance: the clusters of the bootstrap."""
+        """Label as in the file -> its id, in order of appearance: the clusters of the bootstrap."""
         self._codes: list[Int64[np.ndarray, " rows"]] = []
 
     def add(self, labels: pa.ChunkedArray) -> None:
@@ -48,7 +47,7 @@ class TrueClasses:
             self._codes.append(np.array([*known, UNLABELLED], dtype=np.int64)[index])
 
     def named(self, labels: pa.ChunkedArray) -> dict[str, pa.Array]:
-        """The `label` and the `true_class` of each row, as texts."""
+        """The `label` and `true_class` of each row, as text."""
         coded = labels.combine_chunks()
         if not isinstance(coded, pa.DictionaryArray):
             coded = coded.dictionary_encode()
@@ -61,12 +60,12 @@ class TrueClasses:
 
     @property
     def label_ids(self) -> Int64[np.ndarray, " rows"]:
-        """Number of each row's label; `UNLABELLED` where it has none."""
+        """Id of each row's label; `UNLABELLED` where it has none."""
         return np.concatenate([np.empty(0, dtype=np.int64), *self._codes])
 
     @property
     def extra_classes(self) -> tuple[str, ...]:
-        """Classes that the part has and training lacks."""
+        """Classes of the part that training lacks."""
         names = {self.classes.class_of_label(label) for label in self.labels}
         return tuple(sorted(names - set(self.classes.classes)))
 
@@ -90,8 +89,7 @@ def evaluate_detector(
     """Metrics of the detector on one part; every flow's verdict goes to `predictions` (Parquet).
 
     Args:
-        train_hashes: `row_hashes` of the training flows, for metrics on flows that training has seen and not
-            seen.
+        train_hashes: `row_hashes` of the training flows, to report metrics on seen and unseen flows.
 
     Raises:
         SchemaError: the part's file has no label column.
@@ -120,26 +118,26 @@ def evaluate_baseline(
     for table in part.tables():
         probabilities.append(baseline.predict_proba(table))
         truth.add(table.column(label))
-    found = np.concatenate(probabilities)
-    return split_metrics(truth, found, seed=seed, num_resamples=num_resamples, thresholds=thresholds)
+    joined = np.concatenate(probabilities)
+    return split_metrics(truth, joined, seed=seed, num_resamples=num_resamples, thresholds=thresholds)
 
 
 def evaluate_baseline_on(
     baseline: Baseline, classes: ClassMap, parts: Sequence[FlowSubset], *, seed: int, num_resamples: int
 ) -> dict[str, SplitMetrics]:
-    """The baseline's metrics of every part; thresholds are fitted on the first, as the model's are."""
-    found: dict[str, SplitMetrics] = {}
+    """Metrics of the baseline on every part; thresholds are fitted on the first, as for the model."""
+    metrics: dict[str, SplitMetrics] = {}
     thresholds = None
     for part in parts:
-        found[part.name] = evaluate_baseline(
+        metrics[part.name] = evaluate_baseline(
             baseline, classes, part, seed=seed, num_resamples=num_resamples, thresholds=thresholds
         )
-        thresholds = thresholds or fitted_thresholds(part.name, found[part.name], classes)
-    return found
+        thresholds = thresholds or fitted_thresholds(part.name, metrics[part.name], classes)
+    return metrics
 
 
 def fitted_thresholds(split: str, metrics: SplitMetrics, classes: ClassMap) -> FittedThresholds | None:
-    """The thresholds that were fitted on this split, to be tried on others; None where there are none."""
+    """The thresholds fitted on this split, to apply to others; None if there are none."""
     if not metrics.operating_points or classes.benign is None:
         return None
     num_benign = metrics.per_class[classes.benign].support
@@ -166,15 +164,15 @@ def split_metrics(
     thresholds: FittedThresholds | None = None,
     alert_scores: Float64[np.ndarray, " flows"] | None = None,
 ) -> SplitMetrics:
-    """Metrics of any method's probabilities against the true classes; flows without a label are left out.
+    """Metrics of any method's probabilities against the true classes; unlabelled flows are ignored.
 
-    Clusters are the labels as in the file (attack names), where the schema maps them to classes.
+    Clusters are the labels as in the file (attack names), if the schema maps them to classes.
     """
     class_ids = truth.class_ids
     labelled = class_ids != UNLABELLED
     clusters = None
     if truth.classes.label_map:
-        # Benign flows have no attack name in common: each is drawn by itself.
+        # Benign flows share no attack name: each is resampled by itself.
         benign = truth.classes.benign
         is_benign = class_ids == (truth.classes.classes.index(benign) if benign else UNLABELLED)
         clusters = np.where(is_benign, ALONE, truth.label_ids)[labelled]
@@ -209,7 +207,7 @@ def _measure(
     alert_scores = [np.empty(0)]
     errors = MistakenFlows(detector)
     blocks = part.blocks()
-    # A part without rows has one block all the same, so that its predictions have their columns.
+    # A part without rows still has one block, so that its predictions have their columns.
     first = next(blocks, (no_rows(part.flows), np.arange(0, dtype=np.int64)))
     for table, rows in chain([first], blocks):
         scores = detector.score(table)
@@ -226,7 +224,7 @@ def _measure(
         write(verdicts)
     is_seen = None if train_hashes is None else np.isin(np.concatenate(hashes), train_hashes)
     operating = detector.artifact.operating_point
-    found = split_metrics(
+    metrics = split_metrics(
         truth,
         np.concatenate(probabilities),
         seed=seed,
@@ -237,4 +235,4 @@ def _measure(
         else None,
         alert_scores=np.concatenate(alert_scores) if operating and operating.alert_score else None,
     )
-    return replace(found, mistakes=errors.found())
+    return replace(metrics, mistakes=errors.found())

@@ -1,4 +1,4 @@
-"""The flows that a detector was confident of and got wrong, with what led it there."""
+"""The most confident errors of a detector, with the main evidence for each."""
 
 from typing import final
 
@@ -10,10 +10,10 @@ from wirebert.inference.detector import Detector, Scores
 from wirebert.metrics.split_metrics import Mistake, most_confident_errors
 
 _MOST_TEXT = 300
-"""Characters of a value that are shown."""
+"""Characters shown of a value."""
 
 _NUM_CARRIERS = 8
-"""Features that are named as having carried a verdict."""
+"""Features named as evidence per error."""
 
 _LEAST = 0.005
 """Contributions below this (nats) would be shown as 0.00."""
@@ -21,8 +21,7 @@ _LEAST = 0.005
 
 @final
 class MistakenFlows:
-    """Collects the most confident errors of a file, block by block; of each block it holds no more than will
-    be shown."""
+    """Collects the most confident errors of a file, block by block; keeps no more than will be shown."""
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
@@ -42,7 +41,7 @@ class MistakenFlows:
         labels: pa.Array,
         true_classes: pa.Array,
     ) -> None:
-        """Look at one block; flows without a label are skipped.
+        """Add the errors of one block; unlabelled flows are skipped.
 
         Args:
             rows: Row number of each flow in its file.
@@ -50,30 +49,31 @@ class MistakenFlows:
         coded = true_classes.dictionary_encode()
         names = [str(name) for name in coded.dictionary.to_pylist()]
         truth = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        place = {name: number for number, name in enumerate(scores.classes)}
-        known = np.array([*(place.get(name, -1) for name in names), -1], dtype=np.int64)
-        wrong = np.flatnonzero((known[truth] != scores.class_ids) & (truth >= 0))
-        pairs, of_pair = np.unique(truth[wrong] * len(place) + scores.class_ids[wrong], return_inverse=True)
+        num_classes = len(scores.classes)
+        class_ids = {name: class_id for class_id, name in enumerate(scores.classes)}
+        true_ids = np.array([*(class_ids.get(name, -1) for name in names), -1], dtype=np.int64)
+        wrong = np.flatnonzero((true_ids[truth] != scores.class_ids) & (truth >= 0))
+        pairs, of_pair = np.unique(truth[wrong] * num_classes + scores.class_ids[wrong], return_inverse=True)
         numbers = [
-            self._number(names[pair // len(place)], scores.classes[pair % len(place)])
+            self._number(names[pair // num_classes], scores.classes[pair % num_classes])
             for pair in pairs.tolist()
         ]
         probabilities = scores.probabilities.max(axis=1, initial=0.0)[wrong].astype(np.float64)
         kinds = np.array(numbers, dtype=np.int64)[of_pair]
         hashes = scores.row_hashes[wrong]
-        # First the most confident of this block, then of these and of those that were kept before.
-        own = most_confident_errors(probabilities, kinds, hashes)
-        chosen = self._choose(probabilities[own], kinds[own], hashes[own])
-        flows, places = table.take(wrong[own]), wrong[own]
+        # First the most confident of this block, then of these and the ones kept before.
+        top = most_confident_errors(probabilities, kinds, hashes)
+        chosen = self._choose(probabilities[top], kinds[top], hashes[top])
+        flows, positions = table.take(wrong[top]), wrong[top]
         if self._flows is not None:
             flows = pa.concat_tables([self._flows, flows], promote_options="permissive")
         self._flows = flows.unify_dictionaries().take(chosen)
-        self._rows = np.concatenate([self._rows, rows[places]])[chosen]
+        self._rows = np.concatenate([self._rows, rows[positions]])[chosen]
         given = [
             *self._labels,
-            *(str(label) for label in labels.take(pa.array(places, pa.int64())).to_pylist()),
+            *(str(label) for label in labels.take(pa.array(positions, pa.int64())).to_pylist()),
         ]
-        self._labels = [given[number] for number in chosen.tolist()]
+        self._labels = [given[position] for position in chosen.tolist()]
 
     def _number(self, true_class: str, verdict: str) -> int:
         return self._confusions.setdefault((true_class, verdict), len(self._confusions))
@@ -84,8 +84,7 @@ class MistakenFlows:
         kinds: Int64[np.ndarray, " new"],
         hashes: UInt64[np.ndarray, " new"],
     ) -> Int64[np.ndarray, " chosen"]:
-        """Positions of the most confident among those kept before, followed by the new ones; they are kept
-        now."""
+        """Keep the most confident of the old and new errors; returns their positions, old ones first."""
         self._probabilities = np.concatenate([self._probabilities, probabilities])
         self._kinds = np.concatenate([self._kinds, kinds])
         self._hashes = np.concatenate([self._hashes, hashes])
@@ -95,7 +94,7 @@ class MistakenFlows:
         return chosen
 
     def found(self) -> tuple[Mistake, ...]:
-        """The mistakes, the most confident first, each with the features that carried it."""
+        """The mistakes, the most confident first, each with its main evidence."""
         if self._flows is None or not len(self._kinds):
             return ()
         pairs = list(self._confusions)
@@ -103,15 +102,15 @@ class MistakenFlows:
         carried = self._carriers(self._flows, [verdict for _, verdict in confusions])
         return tuple(
             Mistake(
-                row=int(self._rows[number]),
-                label=self._labels[number],
+                row=int(self._rows[position]),
+                label=self._labels[position],
                 true_class=true_class,
                 predicted_class=verdict,
-                probability=float(self._probabilities[number]),
+                probability=float(self._probabilities[position]),
                 flow={name: _shown(value) for name, value in flow.items() if self._is_shown(name, value)},
-                top_features=carried[number],
+                top_features=carried[position],
             )
-            for number, ((true_class, verdict), flow) in enumerate(
+            for position, ((true_class, verdict), flow) in enumerate(
                 zip(confusions, self._flows.to_pylist(), strict=True)
             )
         )
@@ -120,7 +119,7 @@ class MistakenFlows:
         return value is not None and column != self.detector.schema.label
 
     def _carriers(self, flows: pa.Table, verdicts: list[str]) -> list[dict[str, float]]:
-        """For each flow, the columns that its verdict leaned on, strongest first."""
+        """For each flow, the columns with the largest contributions to its verdict, largest first."""
         tokenizer = self.detector.artifact.tokenizer
         names = [*(encoder.column for encoder in tokenizer.encoders), *tokenizer.text_columns]
         class_ids = np.array([self.detector.classes.index(name) for name in verdicts], dtype=np.int64)
@@ -129,13 +128,13 @@ class MistakenFlows:
         columns = slots.astype(np.float64) @ is_of
         order = np.argsort(-columns, axis=1, kind="stable")[:, :_NUM_CARRIERS]
         return [
-            {names[column]: round(float(own[column]), 4) for column in strongest if own[column] >= _LEAST}
-            for own, strongest in zip(columns, order.tolist(), strict=True)
+            {names[column]: round(float(row[column]), 4) for column in strongest if row[column] >= _LEAST}
+            for row, strongest in zip(columns, order.tolist(), strict=True)
         ]
 
 
 def _shown(value: object) -> str:
-    """A value as the file may have had it, cut where it is long.
+    """A value as text, cut if it is long.
 
     >>> _shown(80.0), _shown("x" * 400)[-3:]
     ('80', 'xx…')

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Read the predictions file of a run: the verdict and true class of each labelled row of a split."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,28 +20,28 @@ from wirebert.metrics.significance import LabelledRows
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitPredictions:
-    """The labelled rows of one split of one run, as its predictions file has them."""
+    """The labelled rows in the predictions file of one split of one run."""
 
     fingerprint: str
-    """Equal where rows of the same numbers and labels were evaluated."""
+    """Equal if the same rows with the same labels were evaluated."""
     labels: tuple[str, ...]
     label_ids: Int64[np.ndarray, " flows"]
     true: tuple[str, ...]
     """Class of each of `labels`."""
     names: tuple[str, ...]
     predicted: Int64[np.ndarray, " flows"]
-    """Positions in `names`."""
+    """Predicted class of each row, as a position in `names`."""
     scores: Float64[np.ndarray, " flows"] | None
-    """What alerts go by; None where no class means benign."""
+    """Alert score of each row; None if no class is benign."""
     is_joined: bool = False
-    """Whether these are attack scores and novelty combined."""
+    """Whether the scores combine attack score and novelty."""
 
 
 def read_predictions(path: Path) -> SplitPredictions:
     """The verdicts in a predictions file; rows without a label are skipped.
 
     Raises:
-        RunError: the file is missing or is none of ours.
+        RunError: the file is missing or is not a predictions file.
     """
     columns = ["row", "label", "true_class", "predicted_class"]
     try:
@@ -82,9 +82,9 @@ def read_probabilities(path: Path, classes: Sequence[str]) -> Float64[np.ndarray
 
 
 def as_labelled_rows(rows: SplitPredictions, names: Sequence[str], benign: str | None) -> LabelledRows:
-    """The true classes as positions in `names`; clusters are attack names where classes hold several of them.
+    """The true classes as positions in `names`; clusters are attack names if a class has several of them.
 
-    Benign flows have no attack name in common: each is drawn by itself.
+    Benign flows share no attack name: each is resampled by itself.
     """
     of_label = np.array([names.index(true) for true in rows.true], dtype=np.int64)
     true_ids = of_label[rows.label_ids]
@@ -100,12 +100,12 @@ def as_labelled_rows(rows: SplitPredictions, names: Sequence[str], benign: str |
 
 
 def positions(own: Sequence[str], names: Sequence[str]) -> Int64[np.ndarray, " own"]:
-    """Place of each of `own` in `names`."""
+    """Position of each of `own` in `names`."""
     return np.array([names.index(name) for name in own], dtype=np.int64)
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Int64[np.ndarray, " rows"]]:
-    """Texts as positions in the list of distinct ones, by first appearance."""
+    """The distinct texts by first appearance, and the position of each text among them."""
     coded = column.cast(pa.string()).combine_chunks().dictionary_encode()
     texts = cast(list[str], coded.dictionary.to_pylist())
     return tuple(texts), coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)

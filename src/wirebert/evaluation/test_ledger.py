@@ -1,7 +1,7 @@
-"""Who has looked at which test file: one line per read, appended and never changed.
+"""The test ledger: which runs read which test file, one line per read, appended and never changed.
 
-A test file that many settings have been tried on has become a validation file. `test_reads.jsonl` is beside
-the run folders, so that the reads of several runs add up, and reports print the count.
+A test file on which many settings were tried has become a validation file. `test_reads.jsonl` is in the
+folder of the run folders, so that reads of several runs add up; reports print the count.
 """
 
 import fcntl
@@ -20,9 +20,9 @@ from wirebert.report.report import FileUsage
 FILE_NAME = "test_reads.jsonl"
 
 _NOT_A_CHOICE = ("train", "test", "seed")
-"""Settings that say where the data lies and which dice are thrown, not how the model is made."""
+"""Settings for paths and random seeds, which do not change the method."""
 _NO_CHOICE_OF_DATA = ("cache", "split_seed")
-"""The same of the settings in `data`."""
+"""The same within the section `data`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,20 +32,20 @@ class FileRead:
     time: str
     """UTC, to the second."""
     data: str
-    """As it was named on the command line."""
+    """The path as given on the command line."""
     sha256: str
-    """Fingerprint of the content, as of `Flows.fingerprint`."""
+    """Fingerprint of the content, from `Flows.fingerprint`."""
     command: str
     run: str
     """Name of the run folder."""
     settings_sha256: str
-    """Of the settings the model was made with, but for data paths and seed; "" where they are not known."""
+    """Hash of the model's settings without data paths and seed; "" if unknown."""
     recipe_sha256: str
-    """Of the recipe file; "" without one."""
+    """Sha256 of the recipe file; "" without one."""
 
 
 def ledger_beside(run: Path) -> Path:
-    """The ledger of the folder that holds the run."""
+    """The ledger in the parent folder of the run."""
     return run.absolute().parent / FILE_NAME
 
 
@@ -58,8 +58,9 @@ def record_test_read(
     settings: Mapping[str, object],
     recipe: Path | None = None,
 ) -> FileUsage:
-    """Put one read into the ledger beside the run, and say how often the ledger has this content; several
-    processes may write to one ledger.
+    """Add one read to the ledger of the run, and report how often this content was read.
+
+    Several processes may write to one ledger.
     """
     ledger = ledger_beside(run)
     read = FileRead(
@@ -80,10 +81,10 @@ def record_test_read(
 
 
 def read_ledger(ledger: Path) -> list[FileRead]:
-    """Every read so far; none where there is no ledger.
+    """Every read so far; none if there is no ledger.
 
     Raises:
-        RunError: a line is none of ours.
+        RunError: a line is not a read of a test file.
     """
     if not ledger.exists():
         return []
@@ -100,14 +101,13 @@ def read_ledger(ledger: Path) -> list[FileRead]:
 
 
 def num_reads(reads: Sequence[FileRead], sha256: str) -> tuple[int, int]:
-    """How often a file of this content was opened, and for how many different settings."""
+    """How often a file with this content was read, and with how many different settings."""
     same = [read for read in reads if read.sha256 == sha256]
     return len(same), len({read.settings_sha256 for read in same})
 
 
 def settings_hash(settings: Mapping[str, object]) -> str:
-    """Sha256 of what was chosen: equal for runs that differ in seed and data paths only; "" for no
-    settings."""
+    """Sha256 of the settings without seed and data paths; "" for no settings."""
     if not settings:
         return ""
     chosen = {name: value for name, value in settings.items() if name not in _NOT_A_CHOICE}

@@ -5,11 +5,11 @@
 | `config.json`, `model.safetensors` | a stock DistilBERT for sequence classification |
 | `tokenizer.json`, `tokenizer_config.json` | canonical text -> the same ids |
 | `wirebert.json` | schema, encoders, classes, where it came from, and the sha256 of the files above |
-| `novelty.safetensors` | some training flows as points, if flows that are like none of them are to be told |
-| `README.md` | the model card; for people, who may amend it |
+| `novelty.safetensors` | training flows as points, if the model has a novelty reference |
+| `README.md` | the model card, free to edit |
 
-No file is a pickle, and none is interpreted before its sha256 is checked. The large ones, weights and
-exports, are checked and read when they are first used: scoring with an export reads no weights.
+No file is a pickle, and none is parsed before its sha256 is checked. The large ones, weights and exports, are
+checked and read on first use: scoring with an export reads no weights.
 """
 
 import hashlib
@@ -48,11 +48,11 @@ _SECTIONS = ("classes", "tokenizer", "origin", "files")
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """The model in the form of another program, in a file beside the weights."""
+    """The model in the format of another engine, in a file next to the weights."""
 
     path: Path
     about: Mapping[str, Any]
-    """How far its scores agree with those of the weights, and rows to check that where it is loaded."""
+    """How well its scores match the weights, and rows to check them again on loading."""
     digest: Mapping[str, object]
     """Sha256 and size of the file, from the manifest."""
 
@@ -63,21 +63,19 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A trained detector at rest; without classes, a pretrained model that detectors are trained from."""
+    """A saved detector; without classes, a pretrained model to train detectors from."""
 
     architecture: Architecture
     weights: Weights
-    """By Hugging Face's names, float32, column embeddings folded in. Loading an artifact does not read them.
-    """
+    """Under Hugging Face's names, float32, column embeddings folded in. Read on first use, not on loading."""
     tokenizer: FlowTokenizer
     classes: ClassMap
     origin: Mapping[str, object] = field(default_factory=dict)
     """Provenance: wirebert version, settings, seed, fingerprint of the training data."""
     exports: Mapping[str, "Export"] = field(default_factory=dict)
-    """Exports by inference engine. Saving an artifact does not write them: they are made from what was saved.
-    """
+    """Exports by engine. `save_artifact` does not write them: they are made from a saved artifact."""
     operating_point: OperatingPoint | None = None
-    """Thresholds of alerts; None: none were fitted."""
+    """Calibration and alert thresholds; None: nothing was fitted."""
     novelty: NoveltyScorer | None = None
     """Scores how unlike all training flows a flow is; None: the model has no novelty reference."""
 
@@ -87,9 +85,9 @@ class Artifact:
         return self.tokenizer.schema
 
     def scaled(self, scaling: LogitScaling, operating: OperatingPoint | None) -> "Artifact":
-        """The artifact whose logits are the scaled ones, at this operating point.
+        """The artifact with scaled logits, at this operating point.
 
-        Scale and bias go into the last layer: stock `transformers` gives the same probabilities.
+        Scale and bias go into the last layer, so stock `transformers` gives the same probabilities.
         """
         weight = self.weights["classifier.weight"].astype(np.float64) * scaling.scale[:, None]
         bias = self.weights["classifier.bias"].astype(np.float64) * scaling.scale + scaling.bias
@@ -115,7 +113,7 @@ def thresholds_for(
 
 
 def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
-    """Write the folder beside its place and move it there whole; a model folder already there is replaced.
+    """Write the folder under a temporary name, then move it into place; an existing model folder is replaced.
 
     Raises:
         ArtifactError: the folder holds something else, or cannot be written; nothing is changed.
@@ -136,16 +134,16 @@ def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
 
 
 def write_card(folder: Path, card: str) -> None:
-    """Write the model card beside the model."""
+    """Write the model card into the model folder."""
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
     """The artifact in `folder`, every file checked first.
 
-    `pretrained` asks for the output of `wirebert pretrain`: a masked language model without classes.
+    `pretrained` requests the output of `wirebert pretrain`: a masked language model without classes.
 
-    If a kill while it was being replaced left none, the previous one is loaded.
+    If a process was killed while it replaced the folder, the previous one is loaded.
 
     Raises:
         ArtifactError: a file is missing, truncated or changed (it is named), another version of wirebert
@@ -196,10 +194,10 @@ def is_pretrained(folder: Path) -> bool:
 
 
 def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, object]) -> Path:
-    """Write an exported model into the folder of its artifact, in place of the one of that backend; its path.
+    """Write an exported model into its model folder, replacing that backend's export; returns its path.
 
     Raises:
-        ArtifactError: there is no model folder, or it cannot be written; what it held is still whole.
+        ArtifactError: there is no model folder, or it cannot be written; its content is still intact.
     """
     manifest = _read_manifest(folder)
     name = ENGINES[backend].file
@@ -312,7 +310,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 def _check_files(folder: Path, files: Mapping[str, object]) -> None:
     for name in dict.fromkeys((*_STOCK_FILES, *files)):
-        if Path(name).name != name:  # nothing that a manifest says leads out of its folder
+        if Path(name).name != name:  # no entry of a manifest may lead out of its folder
             raise _damaged(folder / MANIFEST, f"it lists {name!r}, which is not a file name in it")
         path, expected = folder / name, files.get(name)
         if not isinstance(expected, Mapping):
@@ -363,7 +361,7 @@ def _describe(path: Path) -> dict[str, object]:
 
 
 def _sealed(manifest: Mapping[str, object]) -> str:
-    """The text of `wirebert.json`, a function of its content: not even a blank can change unnoticed."""
+    """The text of `wirebert.json` with its own sha256: not even a blank can change unnoticed."""
     compact = json.dumps(manifest, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return _as_json({"sha256": hashlib.sha256(compact.encode("ascii")).hexdigest(), **manifest})
 

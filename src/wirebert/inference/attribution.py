@@ -1,11 +1,10 @@
-"""Which features carried a verdict: each is taken away in turn, and the verdict's log-odds are computed
-again.
+"""Feature attribution by occlusion: remove each feature in turn and measure the drop in log-odds.
 
-It is taken away in two ways, and what counts is the mean of both falls: the model is told that the column is
-not there (`column:<absent>`, which training shows it by dropping columns), and it is given the column's most
-frequent value. The first reaches features that a row leaves out, too, because they hold that value. Either
-way alone orders features less well, and so does one gradient; integrated gradients do as well, but not for
-what is left out (docs/experiments.md). Only scores of rows are needed, so any backend computes it.
+A feature is removed in two ways, and its contribution is the mean of both drops: the column is marked absent
+(`column:<absent>`, which training shows by dropping columns), and it is set to its most frequent value. The
+first also covers features that a row omits because they hold that value. Either way alone ranks features less
+well, and so does a single gradient; integrated gradients rank as well, but not omitted features
+(docs/experiments.md). Only scores of rows are needed, so any backend can compute it.
 
 Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", 2014, section 4
 (occlusion).
@@ -26,22 +25,22 @@ Logits = Callable[[JaggedRows], Float32[np.ndarray, "flows classes"]]
 """Scores encoded rows."""
 
 TOKENS_AT_ONCE: Final = 1 << 20
-"""Tokens of rows with a feature taken away that are held at a time."""
+"""Tokens of occluded rows in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Attributions:
-    """What each feature of each flow contributes to a class."""
+    """The contribution of each feature of each flow to a class."""
 
     contributions: Float32[np.ndarray, "flows slots"]
-    """By how much the log-odds of the class (in nats) fall without the feature."""
+    """Drop in the log-odds of the class (nats) when the feature is removed."""
     tokens: Int[np.ndarray, "flows slots"]
-    """The token that stands for each feature; that of the most frequent value where it is left out."""
+    """The token of each feature; that of the most frequent value where the row omits it."""
     class_ids: Int64[np.ndarray, " flows"]
     """The class that is explained."""
 
     def strongest(self, num_features: int) -> Int64[np.ndarray, "flows features"]:
-        """The slots that speak loudest for the class, loudest first."""
+        """The slots that contribute most to the class, the largest contribution first."""
         return np.argsort(-self.contributions, axis=1, kind="stable")[:, :num_features]
 
 
@@ -51,10 +50,10 @@ def explain(
     block: JaggedRows,
     class_ids: Int64[np.ndarray, " flows"],
 ) -> Attributions:
-    """Contribution of each feature (slot of `tokenizer`) of each flow to the class that `class_ids` gives it.
+    """Contribution of each feature (slot of `tokenizer`) of each flow to its class in `class_ids`.
 
-    Costs about one scored row per slot of a flow, and one more per token. A feature that is absent already
-    can lose no more by being absent, and one that holds its most frequent value none by holding it.
+    Costs about one scored row per slot of a flow, and one more per token. Marking an absent feature absent
+    changes nothing, and neither does setting a feature to its most frequent value if it holds that already.
     """
     num_slots = len(tokenizer.slots)
     tokens = slot_tokens(tokenizer, block)
@@ -77,17 +76,17 @@ def explain(
 def log_odds(
     logits: Float32[np.ndarray, "flows classes"], class_ids: Int64[np.ndarray, " flows"]
 ) -> Float[np.ndarray, " flows"]:
-    """Logarithm of P(class) / P(any other), which, unlike P, does not stop growing where it comes near 1."""
+    """log(P(class) / P(any other)), which, unlike P, does not saturate near 1."""
     rows = np.arange(len(logits))
     others = logits.astype(np.float64)
-    own = others[rows, class_ids]
+    chosen = others[rows, class_ids]
     others[rows, class_ids] = -np.inf
     highest = others.max(axis=1, initial=-np.inf)
-    return own - highest - np.log(np.exp(others - highest[:, None]).sum(axis=1))
+    return chosen - highest - np.log(np.exp(others - highest[:, None]).sum(axis=1))
 
 
 def slot_tokens(tokenizer: FlowTokenizer, block: JaggedRows) -> Int[np.ndarray, "flows slots"]:
-    """The token that each slot of each row holds; where it is left out, that of its most frequent value."""
+    """The token in each slot of each row; that of the most frequent value where the row omits the slot."""
     tokens = np.tile(tokenizer.default_ids.astype(np.int64), (len(block), 1))
     rows = np.repeat(np.arange(len(block)), np.diff(block.offsets))
     slots = tokenizer.token_slots[block.ids]
@@ -103,11 +102,10 @@ def with_tokens(
     slots: Int64[np.ndarray, " copies"],
     tokens: Int64[np.ndarray, " copies"],
 ) -> JaggedRows:
-    """Copies of some rows, each with another token in one slot: it replaces the slot's token, or its whole
-    text.
+    """Copies of some rows, each with another token in one slot, in place of the slot's token or whole text.
 
-    As in any row, a most frequent value is left out where this tokenizer leaves them out. A slot that the row
-    leaves out has no place of its own, since order means nothing then; its token comes last.
+    A most frequent value is omitted if this tokenizer omits them. If the row omits the slot, the new token
+    comes last: order has no meaning then.
     """
     starts = block.offsets[rows]
     lengths = block.offsets[rows + 1] - starts
@@ -130,8 +128,7 @@ def with_tokens(
 def _owners(
     token_slots: Int[np.ndarray, " tokens"], is_cls: Bool[np.ndarray, " tokens"]
 ) -> Int[np.ndarray, " tokens"]:
-    """The slot that each token belongs to: pieces of a text follow the token of their column. `[CLS]` has
-    none.
+    """The slot of each token: pieces of a text follow the token of their column. `[CLS]` has none (-1).
 
     >>> is_cls = np.array([True, False, False, False, False, True, False])
     >>> _owners(np.array([-1, 0, 2, -1, -1, -1, 1]), is_cls)

@@ -1,7 +1,7 @@
-"""What an inference engine is to the detector, and how one is opened by its name.
+"""The interface of inference backends, and opening one by the name of its engine.
 
-A backend gives a row the same logits whatever rows are beside it, to rounding; so equal rows need scoring
-once.
+A backend gives a row the same logits whatever other rows are in the batch, up to rounding, so equal rows are
+scored once.
 """
 
 from collections.abc import Callable
@@ -21,9 +21,7 @@ from wirebert.model.config import Precision
 
 @runtime_checkable
 class Backend(Protocol):
-    """Scores encoded flows; several threads may share one. Its class has a class method `open` (see
-    `Opener`).
-    """
+    """Scores encoded flows; several threads may share one. Its class has a method `open` (see `Opener`)."""
 
     @property
     def name(self) -> str:
@@ -37,7 +35,7 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineOptions:
-    """How an engine is to compute; each engine reads what concerns it."""
+    """Options of inference; each engine reads those that it supports."""
 
     device: str = "cpu"
     precision: Literal["auto"] | Precision = "auto"
@@ -45,21 +43,21 @@ class EngineOptions:
     threads: int | None = None
     """CPU threads; None: all."""
     max_tokens: int | None = None
-    """Slots of a batch in PyTorch; None: what suits the device."""
+    """Slots of a batch in PyTorch; None: chosen for the device."""
     on_rejection: Callable[[str, str], None] = lambda _name, _reason: None
     """Called with the name of an engine or precision that `auto` does not use, and the reason."""
 
 
 @runtime_checkable
 class Opener(Protocol):
-    """A class of backends, as far as it concerns those who open one."""
+    """A class of backends that can be opened."""
 
     def open(self, engine: Engine, artifact: Artifact, options: EngineOptions) -> Backend:
         """A backend for the model.
 
         Raises:
             ArtifactError: its export gives other scores on this machine.
-            ConfigError: a package that it needs is not installed.
+            ConfigError: a required package is not installed.
         """
         ...
 
@@ -113,8 +111,7 @@ def _open(engine: Engine, artifact: Artifact, options: EngineOptions) -> Backend
     except ImportError as error:
         raise ConfigError(
             f"--backend {engine.name} needs {engine.title}, which is not installed ({error}); install it, or "
-            "use a "
-            "model folder with an export that `wirebert export` wrote"
+            "use a model folder with an export that `wirebert export` wrote"
         ) from error
     return Implementation.open(engine, artifact, options)
 

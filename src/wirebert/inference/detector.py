@@ -1,4 +1,4 @@
-"""`Detector`: a model folder in memory, scoring tables of flows."""
+"""`Detector`: a loaded model that scores tables of flows."""
 
 from contextlib import suppress
 from ctypes import CDLL
@@ -27,7 +27,7 @@ from wirebert.inference.score_cache import ScoreCache, distinct_rows
 from wirebert.model.config import Precision
 
 CACHE_MB: Final = 64
-"""Memory for the scores of rows seen lately."""
+"""Memory for cached scores of recent rows."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ class Scores:
     row_hashes: UInt64[np.ndarray, " flows"]
     """A hash of each flow's tokens: flows of equal hash look the same to the model."""
     num_truncated: int
-    """Text values cut to their budget."""
+    """Number of text values cut to their token budget."""
     threshold: float | None = None
-    """Alert score from which on there is an alert; None: the artifact has no threshold."""
+    """Alert score from which a flow raises an alert; None: the artifact has no threshold."""
     novelty: Float64[np.ndarray, " flows"] | None = None
-    """How unlike all training flows each flow is; None unless it was requested or alerts use it."""
+    """Distance of each flow to the training flows; None unless it was requested or alerts use it."""
     num_absent: Int64[np.ndarray, " flows"] | None = None
-    """Features of each flow whose column the table lacks."""
+    """Number of features of each flow whose column the table lacks."""
     num_unseen: Int64[np.ndarray, " flows"] | None = None
-    """Features of each flow with a value that training never showed, or above all that it showed."""
+    """Number of features of each flow with a value that training lacked, or above the training maximum."""
     num_features: int = 0
-    """Features that the model reads."""
+    """Number of features that the model reads."""
     novelty_threshold: float | None = None
-    """Novelty that makes a flow unknown."""
+    """Novelty from which a flow is unknown."""
     combined_alert: CombinedAlertScore | None = None
     """Combines attack score and novelty; None: alerts use the attack score alone."""
 
@@ -70,21 +70,20 @@ class Scores:
 
     @property
     def alert_score(self) -> Float[np.ndarray, " flows"] | None:
-        """What is compared with the threshold: the attack score, or its combination with novelty."""
+        """The score compared with the threshold: the attack score, or its combination with novelty."""
         if self.combined_alert is None or self.attack_score is None:
             return self.attack_score
         return None if self.novelty is None else self.combined_alert.scores(self.attack_score, self.novelty)
 
     @property
     def verdict(self) -> tuple[str, ...] | None:
-        """`alert`, `pass` or `unknown` for each flow; None where the artifact has no threshold to go by."""
+        """`alert`, `pass` or `unknown` for each flow; None where the artifact has no threshold."""
         return verdicts(self.alert_score, self.threshold, self.novelty, self.novelty_threshold)
 
 
 @final
 class Detector:
-    """Scores typed tables (see `wirebert.data.schema.conversion`) with a saved model; several threads may
-    share one.
+    """Scores typed tables (`wirebert.data.schema.conversion`) with a saved model. Threads may share one.
 
     Args:
         backend: inference engine. "auto" is the fastest export whose scores match PyTorch on this machine,
@@ -92,12 +91,12 @@ class Detector:
         precision: numeric precision of PyTorch. "auto" is fp16 on a GPU, if it agrees with fp32 on this
             model, else fp32; bf16 is faster on processors that have it (AMX, AVX512-BF16).
         threads: CPU threads; None: all. For PyTorch it is a setting of the whole process.
-        cache_mb: memory for the scores of rows seen lately; 0: none are remembered.
+        cache_mb: memory for cached scores of recent rows; 0: no cache.
         fpr: target FPR of alerts; None: the threshold of the artifact.
         novelty: whether flows that are unlike all training flows get the verdict `unknown`.
 
     Raises:
-        ArtifactError: the export that is asked for gives other scores on this machine.
+        ArtifactError: the requested export gives other scores on this machine.
         ConfigError: a GPU, an export, a threshold or novelty is requested and missing.
     """
 
@@ -180,7 +179,7 @@ class Detector:
 
     @property
     def schema(self) -> FlowSchema:
-        """The columns it reads; a table may lack some of them."""
+        """The columns that the model reads; a table may lack some of them."""
         return self.artifact.schema
 
     @property
@@ -190,14 +189,13 @@ class Detector:
 
     @property
     def num_parameters(self) -> int:
-        """Weights of the model, known without reading them."""
+        """Number of weights of the model, from its architecture alone."""
         return self.artifact.architecture.num_parameters
 
     def score(self, table: pa.Table, block: JaggedRows | None = None) -> Scores:
-        """Class probabilities of each row of a typed table; `block` is what `encode` gave for it, if it was
-        called.
+        """Scores of each row of a typed table; `block` is the result of `encode` for it, if there is one.
 
-        Columns are found by name. A feature that the table lacks is `<absent>`, other columns are ignored,
+        Columns are matched by name. A feature that the table lacks is `<absent>`, other columns are ignored,
         and a table without rows has scores without rows.
         """
         scores = self.score_encoded(self.encode(table) if block is None else block)
@@ -210,7 +208,7 @@ class Detector:
         return self.artifact.tokenizer.encode(table)
 
     def score_encoded(self, block: JaggedRows) -> Scores:
-        """Class probabilities of encoded rows."""
+        """Scores of encoded rows."""
         hashes = row_hashes(block)
         return Scores(
             probabilities=softmax(self._logits(block, hashes)),
@@ -234,22 +232,22 @@ class Detector:
         )
 
     def explain_encoded(self, block: JaggedRows, class_ids: Int64[np.ndarray, " flows"]) -> Attributions:
-        """What each feature of encoded rows adds to these classes; equal rows are explained once."""
+        """Contribution of each feature of encoded rows to these classes; equal rows are explained once."""
         distinct = distinct_rows(block, row_hashes(block))
         pairs = distinct.numbers * len(self.classes) + class_ids
         _, rows, numbers = np.unique(pairs, return_index=True, return_inverse=True)
-        found = explain(self._computed, self.artifact.tokenizer, take_rows(block, rows), class_ids[rows])
-        return Attributions(found.contributions[numbers], found.tokens[numbers], class_ids)
+        unique = explain(self._computed, self.artifact.tokenizer, take_rows(block, rows), class_ids[rows])
+        return Attributions(unique.contributions[numbers], unique.tokens[numbers], class_ids)
 
     def _computed(self, block: JaggedRows) -> Float32[np.ndarray, "flows classes"]:
-        """Class logits of each row, past the cache; equal rows are computed once."""
+        """Class logits of each row without the cache; equal rows are computed once."""
         distinct = distinct_rows(block, row_hashes(block))
         return self._backend.logits(take_rows(block, distinct.rows))[distinct.numbers]
 
     def _logits(
         self, block: JaggedRows, hashes: UInt64[np.ndarray, " flows"]
     ) -> Float32[np.ndarray, "flows classes"]:
-        """Class logits of each row; equal rows are computed once, and rows remembered not at all."""
+        """Class logits of each row; equal rows are computed once, and cached rows not at all."""
         distinct = distinct_rows(block, hashes)
         rows, hashes = take_rows(block, distinct.rows), hashes[distinct.rows]
         if self._cache is None:
@@ -266,7 +264,7 @@ class Detector:
 def marked_tokens(
     tokenizer: FlowTokenizer,
 ) -> tuple[Bool[np.ndarray, " tokens"], Bool[np.ndarray, " tokens"]]:
-    """Which tokens say that a column is absent, and which that training never showed the value."""
+    """Which tokens mark an absent column, and which mark a value that training lacked."""
     is_absent, is_unseen = np.zeros((2, tokenizer.num_tokens), np.bool_)
     is_absent[tokenizer.slot_special[:, ABSENT]] = True
     has_unseen = [slot.special_states[UNSEEN] in ("<unseen>", "<above>") for slot in tokenizer.slots]
@@ -275,34 +273,30 @@ def marked_tokens(
 
 
 def count_marked(is_marked: Bool[np.ndarray, " tokens"], block: JaggedRows) -> Int64[np.ndarray, " flows"]:
-    """Marked tokens of each flow. Values that rows leave out are the most frequent ones, which are never
-    marked.
-    """
+    """Number of marked tokens of each flow. Omitted values are the most frequent ones, never marked."""
     before = np.zeros(len(block.ids) + 1, np.int64)
     np.cumsum(is_marked[block.ids], out=before[1:])
     return np.diff(before[block.offsets])
 
 
 def choose_device(name: str) -> str:
-    """Where to compute: `name`, or for "auto" a GPU if there is one and PyTorch is installed.
+    """The device: `name`, or for "auto" a GPU if there is one and PyTorch is installed, else the CPU.
 
     Raises:
-        ConfigError: a GPU is asked for where there is none.
+        ConfigError: a GPU is requested but there is none.
     """
     if name == "cpu":
         return name
-    found = has_gpu_driver() and _torch_finds_gpu()
+    has_gpu = has_gpu_driver() and _torch_finds_gpu()
     if name == "auto":
-        return "cuda" if found else "cpu"
-    if name.startswith("cuda") and not found:
+        return "cuda" if has_gpu else "cpu"
+    if name.startswith("cuda") and not has_gpu:
         raise ConfigError(f"--device must be auto or cpu on a machine without a CUDA GPU, got {name!r}")
     return name
 
 
 def has_gpu_driver() -> bool:
-    """Whether a driver of GPUs is installed. Without one, PyTorch need not be imported to know that there is
-    no GPU.
-    """
+    """Whether a GPU driver is installed. Without one there is no GPU, and PyTorch need not be imported."""
     for library in ("libcuda.so.1", "nvcuda.dll"):
         with suppress(OSError):
             CDLL(library)

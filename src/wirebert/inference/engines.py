@@ -11,7 +11,7 @@ from typing import Final
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
-    """How far the scores of an engine may be from those of PyTorch in single precision."""
+    """How much the scores of an engine may differ from PyTorch in single precision."""
 
     same: float
     """The smallest accepted fraction of rows with the same class, and of rows with the same verdict."""
@@ -26,9 +26,9 @@ class Engine:
     """An inference engine."""
 
     name: str
-    """As `--backend` takes it, and as the manifest of a model folder lists its export."""
+    """The value of `--backend`, and the name of its export in the manifest of a model folder."""
     title: str
-    """For people."""
+    """Name in messages and help texts."""
     backend: str
     """`package.module:Class` of its `Backend`, imported when the engine is opened."""
     file: str | None = None

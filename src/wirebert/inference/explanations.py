@@ -1,7 +1,7 @@
 """The main evidence for a verdict in words, for the column `explanation`.
 
-`src_bytes:q17 [181, 239) (+0.31)` is a feature and what it adds to the log-odds; `src_bytes:190 (novelty
-0.62)` is a column and its fraction of the distance to the nearest training flow.
+`src_bytes:q17 [181, 239) (+0.31)` is a feature and its contribution to the log-odds; `src_bytes:190 (novelty
+0.62)` is a column and its fraction of the squared distance to the nearest training flow.
 """
 
 from dataclasses import replace
@@ -23,16 +23,14 @@ NUM_FEATURES = 3
 """Features named per flow."""
 
 LEAST_SHARE = 0.01
-"""Of the novelty: a column that adds less is not named."""
+"""Columns with a smaller fraction of the novelty are not named."""
 
 SHOWN_CHARACTERS = 40
-"""Of a value that training has not cut into tokens."""
+"""Characters shown of a text value."""
 
 
 def needs_explanation(scores: Scores) -> Bool[np.ndarray, " flows"]:
-    """Flows of another class than the benign one, alerts and unknown flows; all where no class is known to be
-    benign.
-    """
+    """Flows predicted as attacks, alerts and unknown flows; all flows if no class is known to be benign."""
     if scores.benign is None:
         return np.ones(len(scores.class_ids), np.bool_)
     return (scores.class_ids != scores.classes.index(scores.benign)) | (_verdicts(scores) != PASS)
@@ -45,12 +43,11 @@ def explain_rows(
     scores: Scores,
     is_explained: Bool[np.ndarray, " flows"],
 ) -> pa.Array:
-    """The main evidence for the verdict of each flow, as a list of texts; null for flows that are not
-    explained.
+    """The main evidence for the verdict of each flow, as a list of texts; null for flows not explained.
 
-    A class is explained by what speaks for it; an alert of a flow whose class is benign by what speaks
-    against that class; an unknown flow, and an alert of a benign class that novelty carries more than the
-    attack score, by the columns that set it apart from training.
+    A predicted class is explained by the evidence for it, an alert on a flow predicted benign by the evidence
+    against benign. An unknown flow, and an alert on a flow predicted benign that is due more to novelty than
+    to the attack score, are explained by the columns farthest from training.
     """
     verdict = _verdicts(scores)
     is_turned = verdict == ALERT
@@ -58,10 +55,10 @@ def explain_rows(
         is_turned &= scores.class_ids == scores.classes.index(scores.benign)
     is_novel = (verdict == UNKNOWN) | (is_turned & _goes_by_novelty(scores))
     plain, novel = np.flatnonzero(is_explained & ~is_novel), np.flatnonzero(is_explained & is_novel)
-    found = detector.explain_encoded(take_rows(block, plain), scores.class_ids[plain])
+    attributions = detector.explain_encoded(take_rows(block, plain), scores.class_ids[plain])
     signs = np.where(is_turned[plain, None], -1, 1).astype(np.float32)
-    found = replace(found, contributions=signs * found.contributions)
-    texts = [top_reasons(found, detector.artifact.tokenizer)]
+    attributions = replace(attributions, contributions=signs * attributions.contributions)
+    texts = [top_reasons(attributions, detector.artifact.tokenizer)]
     if detector.novelty_scorer is not None:
         measured = extract_features(table.take(row_numbers(novel)), detector.schema)
         texts.append(novelty_reasons(detector.novelty_scorer, measured))
@@ -73,61 +70,60 @@ def explain_rows(
 def top_reasons(
     attributions: Attributions, tokenizer: FlowTokenizer, *, num_reasons: int = NUM_FEATURES
 ) -> pa.Array:
-    """For each flow the features that speak loudest for its class, loudest first, as a list of texts.
+    """For each flow the features with the largest contributions to its class, largest first, as texts.
 
-    Each says by how much the class's log-odds fall without the feature. What speaks against the class is not
+    Each text has the drop in the class's log-odds without the feature. Evidence against the class is not
     named, so a list may be shorter.
     """
     slots = attributions.strongest(num_reasons)
-    found = np.take_along_axis(attributions.contributions, slots, axis=1)
+    contributions = np.take_along_axis(attributions.contributions, slots, axis=1)
     tokens = np.take_along_axis(attributions.tokens, slots, axis=1)
-    speaks = found > 0
+    speaks = contributions > 0
     names = np.array(
         [f"{slot.name}:{text}" if text else slot.name for slot in tokenizer.slots for text in slot.texts]
     )
     first = int(tokenizer.slot_special[0, 0]) if len(tokenizer.slots) else 0
-    texts = np.char.add(names[tokens[speaks] - first], np.char.mod(" (%+.2f)", found[speaks]))
+    texts = np.char.add(names[tokens[speaks] - first], np.char.mod(" (%+.2f)", contributions[speaks]))
     return _lists(texts, speaks)
 
 
 def novelty_reasons(
     novelty_scorer: NoveltyScorer, measured: pa.Table, *, num_reasons: int = NUM_FEATURES
 ) -> pa.Array:
-    """For each measured flow the columns that set it farthest apart from training, farthest first, as a list
-    of texts.
+    """For each measured flow the columns that add most to its novelty, largest first, as a list of texts.
 
-    Each has the flow's value, or `<unseen>`, and its share of the squared distance from the nearest training
-    flow.
+    Each text has the flow's value, or `<unseen>`, and the column's fraction of the squared distance from the
+    nearest training flow.
     """
-    shares = novelty_scorer.contributions(measured)
-    columns = np.argsort(-shares, axis=1, kind="stable")[:, :num_reasons]
-    found = np.take_along_axis(shares, columns, axis=1)
-    speaks = found >= LEAST_SHARE
-    texts = np.empty(found.shape, object)
+    fractions = novelty_scorer.contributions(measured)
+    columns = np.argsort(-fractions, axis=1, kind="stable")[:, :num_reasons]
+    largest = np.take_along_axis(fractions, columns, axis=1)
+    speaks = largest >= LEAST_SHARE
+    texts = np.empty(largest.shape, object)
     matrix = novelty_scorer.space.encoder.matrix(measured)
     for column, (name, known) in enumerate(novelty_scorer.space.encoder.known):
         rows, positions = np.nonzero((columns == column) & speaks)
         values = _numbers(matrix[rows, column]) if known is None else _categories(matrix[rows, column], known)
-        ends = np.char.mod(" (novelty %.2f)", found[rows, positions])
+        ends = np.char.mod(" (novelty %.2f)", largest[rows, positions])
         texts[rows, positions] = np.char.add(np.char.add(f"{name}:", values), ends)
     return _lists(texts[speaks], speaks)
 
 
 def _verdicts(scores: Scores) -> Shaped[np.ndarray, " flows"]:
-    """The verdict of each flow; `pass` where the artifact has nothing to go by."""
+    """The verdict of each flow; `pass` where the artifact has no threshold."""
     return np.array(scores.verdict or [PASS] * len(scores.class_ids))
 
 
 def _goes_by_novelty(scores: Scores) -> Bool[np.ndarray, " flows"]:
-    """Where novelty carries the alert score more than the attack score does."""
+    """Flows whose alert score is due more to novelty than to the attack score."""
     if scores.combined_alert is None or scores.novelty is None or scores.attack_score is None:
         return np.zeros(len(scores.class_ids), np.bool_)
     return scores.combined_alert.goes_by_novelty(scores.attack_score, scores.novelty)
 
 
 def _numbers(values: Float64[np.ndarray, " flows"]) -> Shaped[np.ndarray, " flows"]:
-    told = np.where(np.abs(values) < LARGEST, values, np.copysign(np.inf, values))
-    return np.where(np.isnan(values), "<missing>", np.char.mod("%.6g", told))
+    bounded = np.where(np.abs(values) < LARGEST, values, np.copysign(np.inf, values))
+    return np.where(np.isnan(values), "<missing>", np.char.mod("%.6g", bounded))
 
 
 def _categories(codes: Float64[np.ndarray, " flows"], known: pa.Array) -> Shaped[np.ndarray, " flows"]:
@@ -137,6 +133,6 @@ def _categories(codes: Float64[np.ndarray, " flows"], known: pa.Array) -> Shaped
 
 
 def _lists(texts: Shaped[np.ndarray, " top_reasons"], speaks: Bool[np.ndarray, "flows features"]) -> pa.Array:
-    """A list for each flow, of as many of the texts as it has features that speak."""
+    """A list of texts for each flow; `speaks` marks the features that have one."""
     offsets = np.insert(np.cumsum(speaks.sum(axis=1)), 0, 0)
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(texts, pa.string()))

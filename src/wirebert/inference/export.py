@@ -1,7 +1,7 @@
-"""The detector as an ONNX file: made from the artifact, checked against PyTorch, then put into the artifact.
+"""Export of a detector to ONNX: built from the artifact, checked against PyTorch, then added to the artifact.
 
-The file is checked twice: here, on many rows, before it is written; and wherever it is loaded, on a few rows
-that travel with it, because a processor without 8-bit dot products may round differently
+The file is checked twice: here, on many rows, before it is written; and on every loading, on a few rows saved
+with it, because a processor without 8-bit dot products may round differently
 (`wirebert.inference.onnx_backend.matches_reference`).
 """
 
@@ -33,18 +33,17 @@ from wirebert.inference.torch_backend import TorchBackend
 ExportName = Literal["onnx", "onnx-int8"]
 
 MAX_ROWS: Final = 8_192
-"""Different rows on which an export is made and checked."""
+"""Most distinct rows to make and check an export."""
 DEFAULT_EXPORT_ROWS: Final = 1_024
-"""The same where `train` and `calibrate` write an export by themselves."""
+"""The same for the export that `train` and `calibrate` write."""
 TRAVELLING_ROWS: Final = 32
-"""Rows that go along with the file."""
+"""Rows saved with the file to check it on loading."""
 
 
 def add_default_export(folder: Path) -> str | None:
-    """Put the export that every model folder has beside the weights: ONNX in single precision.
+    """Add the export that every model folder has: ONNX in single precision.
 
-    Returns why there is none: a package is missing, or the model computes what the export cannot. None: it is
-    there.
+    Returns why there is none: a package is missing, or the model cannot be exported. None: it was written.
     """
     try:
         export_model(folder, "onnx", num_rows=DEFAULT_EXPORT_ROWS)
@@ -56,16 +55,15 @@ def add_default_export(folder: Path) -> str | None:
 def export_model(
     folder: Path, name: ExportName, *, data: str | None = None, num_rows: int = MAX_ROWS
 ) -> tuple[Path, ParityReport]:
-    """Export the model in `folder`, check it, and put it beside the weights; its path, and how well it
-    agrees.
+    """Export the model in `folder`, check it and add it to the folder; returns its path and its parity.
 
     Args:
-        data: real traffic: the 8-bit file takes its ranges from one half of its rows, and is checked on the
-            other. None: rows of tokens drawn at random.
-        num_rows: rows drawn at random.
+        data: real traffic: the 8-bit ranges come from one half of its rows, the check uses the other half.
+            None: rows of random tokens.
+        num_rows: number of random rows.
 
     Raises:
-        ArtifactError: the export does not agree with PyTorch (nothing is written), or the folder is damaged.
+        ArtifactError: the export does not match PyTorch (nothing is written), or the folder is damaged.
         ConfigError: onnx or ONNX Runtime is not installed.
     """
     artifact = load_artifact(folder)
@@ -83,9 +81,9 @@ def export_model(
     reference = TorchBackend(
         artifact.architecture, artifact.weights, device="cpu", precision="fp32", max_tokens=None
     )
-    found, expected = (softmax(way.logits(checked_on.rows)) for way in (backend, reference))
+    exported, expected = (softmax(way.logits(checked_on.rows)) for way in (backend, reference))
     source = "generated" if data is None else "given"
-    agreement = compare_scores(found, expected, Alerts.of(artifact), source, checked_on.novelty)
+    agreement = compare_scores(exported, expected, Alerts.of(artifact), source, checked_on.novelty)
     bounds = ENGINES[name].bounds
     fault = None if bounds is None else agreement.fault(bounds)
     if fault is not None:
@@ -95,17 +93,17 @@ def export_model(
     some = [ids[first:last] for first, last in pairwise(ends)]
     travelling = {
         "tokens": [" ".join(map(str, ids.tolist())) for ids in some],
-        "probabilities": found[:TRAVELLING_ROWS].round(6).tolist(),
+        "probabilities": exported[:TRAVELLING_ROWS].round(6).tolist(),
     }
     return add_export(folder, name, content, {"agreement": asdict(agreement), "check": travelling}), agreement
 
 
 class CalibrationRows(NamedTuple):
-    """Rows to make an export from, or to check it on."""
+    """Rows to calibrate or check an export."""
 
     rows: JaggedRows
     novelty: Float64[np.ndarray, " rows"] | None = None
-    """Of the flows that the rows were encoded from; None where no alert goes by it."""
+    """Novelty of the flows behind the rows; None where alerts do not use it."""
 
     def take(self, rows: Int64[np.ndarray, " some"]) -> "CalibrationRows":
         """Some of the rows."""
@@ -115,10 +113,10 @@ class CalibrationRows(NamedTuple):
 
 
 def rows_of(data: str, artifact: Artifact) -> CalibrationRows:
-    """Different rows of a traffic file, from its beginning on until there are `MAX_ROWS`.
+    """The first distinct rows of a traffic file, at most `MAX_ROWS`.
 
     Raises:
-        DataError: nothing can be read there.
+        DataError: the file cannot be read.
     """
     joins = artifact.operating_point is not None and artifact.operating_point.alert_score is not None
     novelty_scorer = artifact.novelty if joins else None
@@ -137,7 +135,7 @@ def rows_of(data: str, artifact: Artifact) -> CalibrationRows:
 
 
 def _halves(sample: CalibrationRows, folder: Path) -> tuple[CalibrationRows, CalibrationRows]:
-    """Two parts of the sample that have no row in common, in random order."""
+    """Two random halves of the sample without a common row."""
     rows = distinct_rows(sample.rows, row_hashes(sample.rows)).rows
     if len(rows) < 2:
         raise ArtifactError(
@@ -150,14 +148,16 @@ def _halves(sample: CalibrationRows, folder: Path) -> tuple[CalibrationRows, Cal
 def _ranges(
     artifact: Artifact, weights: Mapping[str, np.ndarray], rows: JaggedRows
 ) -> dict[str, tuple[float, float]]:
-    """The least and greatest input of each matrix product on these rows."""
+    """The smallest and largest input of each matrix product on these rows."""
     content, names = probe_bytes(artifact.architecture, weights)
     session = open_session(content)
-    seen = np.array([[np.inf, -np.inf]] * len(names))
+    extremes = np.array([[np.inf, -np.inf]] * len(names))
     for batch in by_length(np.diff(rows.offsets), 4_096):
         ids, mask = padded(rows, batch, pad_id=artifact.tokenizer.pad_id)
         ends = np.array(session.run(None, {"ids": ids, "mask": mask})).reshape(-1, 2)
-        seen = np.stack([np.minimum(seen[:, 0], ends[:, 0]), np.maximum(seen[:, 1], ends[:, 1])], axis=1)
+        extremes = np.stack(
+            [np.minimum(extremes[:, 0], ends[:, 0]), np.maximum(extremes[:, 1], ends[:, 1])], axis=1
+        )
     return {
-        name: (float(least), float(greatest)) for name, (least, greatest) in zip(names, seen, strict=True)
+        name: (float(least), float(greatest)) for name, (least, greatest) in zip(names, extremes, strict=True)
     }

@@ -1,9 +1,8 @@
-"""Verdicts of a log that is still written, as its flows come, from where the last process stopped.
+"""Verdicts on a growing log, resumed from where the last process stopped.
 
-Lines go the way of a file: those that are new stand for a moment in a file of their own, under the header of
-the log, and are read, given their context and scored like any file. So verdicts are those of `wirebert
-predict` on the whole log, but for columns that come from other logs or events, which are absent: they may be
-written later.
+New lines are written to a temporary file under the header of the log, then read, given their context and
+scored like any file. So verdicts equal those of `wirebert predict` on the whole log, except for columns that
+come from other logs or events: these may be written later, so they are absent.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -36,9 +35,9 @@ from wirebert.inference.predictions import JsonLinesWriter, predict_blocks
 from wirebert.inference.tail import Position, Tail
 
 POLL_S = 0.5
-"""Seconds between two looks at a log that stands still."""
+"""Seconds between two reads of an idle log."""
 MAX_SET_ASIDE_FRACTION = 0.01
-"""Following ends when more than this share of at least `FEWEST_ROWS` rows cannot be used."""
+"""Following ends when more than this fraction of at least `FEWEST_ROWS` rows cannot be used."""
 FEWEST_ROWS = 1_000
 
 _PIECE_BYTES = 8 << 20
@@ -48,13 +47,13 @@ _METADATA = b"wirebert.follow"
 
 @dataclass(frozen=True, kw_only=True)
 class FollowProgress:
-    """What has been scored, and what the hosts of it did; saved whole or not at all."""
+    """How far the log has been scored, and the context of its hosts; saved atomically."""
 
     position: Position | None = None
-    """None: nothing has been read."""
+    """Position in the log; None: nothing has been read."""
     num_flows: int = 0
     num_out_bytes: int = 0
-    """Bytes of verdicts on the flows so far; what stands behind them will be written again."""
+    """Bytes of verdicts on the flows so far; later bytes of the file will be overwritten."""
     context: FlowContext | None = None
 
 
@@ -66,20 +65,20 @@ def follow(
     tell: Callable[[str], None],
     explained: Literal["alerts", "all"] | None = None,
 ) -> FollowProgress:
-    """Score what stands in `log` and what is appended to it, until `stop` is set. Verdicts are JSON lines.
+    """Score the flows of `log`, and those appended to it, until `stop` is set. Verdicts are JSON lines.
 
-    With `out`, progress is kept beside it (`FILE.state`), and a later call goes on from there: each flow has
-    exactly one verdict in the file, also after a crash. Without, verdicts go to standard output, from the
+    With `out`, progress is saved next to it (`FILE.state`), and a later call resumes there: each flow has
+    exactly one verdict in the file, even after a crash. Without, verdicts go to standard output, from the
     beginning of the log.
 
     Args:
-        stop: looked at between two pieces of the log, at most 8 MB each.
-        tell: gets a sentence for each thing that a person should know.
+        stop: checked between two pieces of the log, at most 8 MB each.
+        tell: called with each message for the user.
         explained: see `predict_blocks`.
 
     Raises:
         DataError: there is no such log, it cannot be followed, or too many of its rows cannot be used; `out`
-            cannot be gone on with.
+            cannot be resumed.
     """
     check_followable(log)
     with _output(out) as sink, tempfile.TemporaryDirectory(prefix="wirebert-follow-") as folder:
@@ -106,7 +105,7 @@ def follow(
 
 
 def check_followable(log: Path) -> None:
-    """Raise a DataError for a log that can only be read whole."""
+    """Raise a DataError for a log that is missing or can only be read whole."""
     if not log.is_file():
         raise DataError(f"{log}: expected a log to follow, found none; check the path")
     compression = read_head(log)[1]
@@ -118,7 +117,7 @@ def check_followable(log: Path) -> None:
 
 
 def state_path(out: Path) -> Path:
-    """Where the progress of a file of verdicts is kept."""
+    """The file with the progress of a file of verdicts."""
     return out.with_name(out.name + ".state")
 
 
@@ -143,14 +142,14 @@ class _Scorer:
         self._writer = JsonLinesWriter(sink)
         self._invalid_values = InvalidValues()
         self._file = 0
-        """Which of the tail's files `_flows` and `_header` are of."""
+        """Index of the tail's file that `_flows` and `_header` describe."""
         self._flows: Flows | None = None
         self._header = b""
         self._waiting = b""
-        """Lines of a file that has no rows yet."""
+        """Lines of a file without rows so far."""
 
     def step(self) -> bool:
-        """Score some lines; False where there are none."""
+        """Score the next lines; False if there are none."""
         lines = self._tail.read(_PIECE_BYTES)
         if self._tail.num_files != self._file:
             self._file, self._flows, self._waiting = self._tail.num_files, None, b""
@@ -192,23 +191,21 @@ class _Scorer:
         return True
 
     def _open(self) -> bool:
-        """Find out how the file is written; False while it has no rows."""
+        """Detect the format of the file; False while it has no rows."""
         head = self._tail.head(HEAD_BYTES)
         rows = [line for line in head.split(b"\n") if line.strip() and not line.startswith(b"#")]
         is_named = head.startswith((b"#", b"{"))
         if len(rows) < (1 if is_named else 2):  # the first line may be a header
             return False
         self._piece.write_bytes(head)
-        # Nothing stands after a table that is still written: a short row at the end of a piece is a row like
-        # any.
+        # A growing table has no footer: a short row at the end of a piece is an ordinary row.
         config = DataConfig(max_invalid_fraction=1.0, footer_lines=0)
         flows = open_flows(self._piece, config, schema=self._detector.schema)
         part = flows.parts[0]
         if not can_be_followed(part.dialect.format):
             raise DataError(
                 f"{self._tail.path}: expected a log with a flow on each line, found {flows.described}; leave "
-                "out --follow "
-                "to score it as it is"
+                "out --follow to score it as it is"
             )
         elsewhere = joined_names(part.dialect.format)
         names = tuple(name for name in part.names if name not in elsewhere)
@@ -224,7 +221,7 @@ class _Scorer:
         return True
 
     def tell_left_out(self) -> None:
-        """Say how many rows had no verdict and which columns held values that were read as missing."""
+        """Report how many rows have no verdict, and columns with values that were read as missing."""
         lines, counts = self._invalid_values.lines, self._invalid_values.counts
         if lines.num_rejected:
             first = lines.examples[0]
@@ -242,15 +239,14 @@ class _Scorer:
         if total >= FEWEST_ROWS and lines.num_rejected > MAX_SET_ASIDE_FRACTION * total:
             first = lines.examples[0]
             raise DataError(
-                f"{self._tail.path}: {first.reason} in {first.text!r}, and so {lines.num_rejected:,} of "
-                f"{total:,} rows "
-                "cannot be used; is it a log like those that the model was trained on?"
+                f"{self._tail.path}: {lines.num_rejected:,} of {total:,} rows cannot be used (the first: "
+                f"{first.reason} in {first.text!r}); check that the log has the format of the training data"
             )
 
 
 @final
 class _Saver:
-    """Saves progress, often enough to lose little and seldom enough to cost little."""
+    """Saves progress from time to time: often enough to lose little work, rarely enough to cost little."""
 
     def __init__(self, out: Path | None, sink: BinaryIO) -> None:
         self._out, self._sink = out, sink
@@ -258,13 +254,13 @@ class _Saver:
         self._saved_at, self._took_s = -1e9, 0.0
 
     def save(self, progress: FollowProgress, *, must: bool) -> None:
-        """Save, if something is new and (unless it `must` be) enough time has passed since the last time."""
+        """Save progress if it changed and, unless it `must` be now, enough time has passed since the last."""
         now = time.monotonic()
         if self._out is None or progress is self._saved:
             return
         if not must and now - self._saved_at < max(1.0, self._took_s / _SAVING_SHARE):
             return
-        os.fsync(self._sink.fileno())  # verdicts first: state that speaks of them must find them
+        os.fsync(self._sink.fileno())  # verdicts first: the state must never be ahead of them
         _write_progress(self._out, progress)
         self._saved, self._saved_at = progress, time.monotonic()
         self._took_s = self._saved_at - now
@@ -281,14 +277,13 @@ def _output(out: Path | None) -> Generator[BinaryIO]:
         )
     if out.exists() and not state_path(out).exists():
         raise DataError(
-            f"--out {out}: expected a new file, or one that --follow wrote ({state_path(out).name} beside "
-            "it), found "
-            "another one; it is left as it is, choose another name"
+            f"--out {out}: expected a new file, or one that --follow wrote (with {state_path(out).name} next "
+            "to it), found another one, which is kept; choose another name"
         )
     try:
         sink = out.open("r+b" if out.exists() else "w+b")
     except OSError as error:
-        raise DataError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from error
+        raise DataError(f"--out {out}: cannot be written ({error.strerror}); choose another path") from error
     with sink:
         if not try_lock(sink):
             raise DataError(
@@ -298,10 +293,10 @@ def _output(out: Path | None) -> Generator[BinaryIO]:
 
 
 def _read_progress(out: Path | None, schema: FlowSchema) -> FollowProgress:
-    """What the last process saved; a beginning where none did.
+    """The saved progress; that of a new start if there is none.
 
     Raises:
-        DataError: the state is damaged, of a model that looks back differently, or its verdicts are gone.
+        DataError: the state is damaged, is of a model with another context, or its verdicts are missing.
     """
     fresh = FollowProgress(context=None if schema.context is None else FlowContext(schema.context))
     if out is None or not state_path(out).exists():
@@ -323,19 +318,17 @@ def _read_progress(out: Path | None, schema: FlowSchema) -> FollowProgress:
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
             f"{path}: expected the state that --follow keeps, found something else ({error}); remove it and "
-            f"{out.name} "
-            "to start over"
+            f"{out.name} to start over"
         ) from error
     if (None if context is None else context.windows) != schema.context:
         raise DataError(
-            f"{path}: expected the state of a model that looks back as far as this one, found another; give "
+            f"{path}: expected the state of a model with the same context windows, found another; choose "
             "another --out"
         )
     if out.stat().st_size < progress.num_out_bytes:
         raise DataError(
-            f"--out {out}: expected the {progress.num_out_bytes:,} bytes of verdicts that {path.name} speaks "
-            "of, found "
-            f"{out.stat().st_size:,}; give another --out"
+            f"--out {out}: expected at least the {progress.num_out_bytes:,} bytes of verdicts recorded in "
+            f"{path.name}, found {out.stat().st_size:,}; choose another --out"
         )
     return progress
 

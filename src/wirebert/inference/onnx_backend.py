@@ -18,19 +18,18 @@ from wirebert.inference.backends import EngineOptions
 from wirebert.inference.engines import Engine
 
 ONNX_TOKENS: Final = 704
-"""Slots of one batch for ONNX Runtime: what a layer makes of them stays in a core's cache."""
+"""Slots of one batch for ONNX Runtime: the activations of a layer fit in a core's cache."""
 
 MAX_DRIFT: Final = 0.02
-"""How far a probability may be, where the file is loaded, from what it was where it was made."""
+"""Largest accepted difference of a probability between this machine and the one that exported."""
 
 
 @final
 class OnnxBackend:
-    """An exported model in ONNX Runtime: rows in batches of one length or nearly so, a batch per core at a
-    time.
+    """An exported model in ONNX Runtime: batches of rows of similar length, one batch per core at a time.
 
-    One batch stays on one core. Sharing each operation among the cores instead would leave them waiting for
-    each other hundreds of times a batch.
+    Each batch runs on one core. If all cores shared each operation, they would wait for each other hundreds
+    of times per batch.
     """
 
     def __init__(self, name: str, model: Path | bytes, *, pad_id: int, threads: int | None = None) -> None:
@@ -41,7 +40,7 @@ class OnnxBackend:
 
     @classmethod
     def open(cls, engine: Engine, artifact: Artifact, options: EngineOptions) -> "OnnxBackend":
-        """The export in the model folder, once its scores on this processor are those it was checked with.
+        """The export in the model folder, after a check that its scores on this processor are unchanged.
 
         Raises:
             ArtifactError: the export gives other scores on this processor.
@@ -63,7 +62,7 @@ class OnnxBackend:
         batches = by_length(np.diff(flows.offsets), ONNX_TOKENS)
         if len(batches) == 1:  # a request of a few flows: no hand-over to another thread
             return self._score(flows, np.arange(len(flows)))
-        # The longest first, so that no core ends with a long batch of its own.
+        # The longest first, so that no core is left with a long batch at the end.
         outputs = list(self._pool.map(partial(self._score, flows), reversed(batches)))
         logits = np.empty((len(flows), outputs[0].shape[1]), np.float32)
         logits[np.concatenate(batches[::-1])] = np.concatenate(outputs)
@@ -75,11 +74,11 @@ class OnnxBackend:
 
 
 def matches_reference(backend: OnnxBackend, about: Mapping[str, Any], dtype: np.dtype[Any]) -> bool:
-    """Whether the export gives here what it gave where it was made, on the rows that travel with it."""
+    """Whether the export gives the saved scores on this machine, on the rows saved with it."""
     rows = [np.array(tokens.split(), dtype) for tokens in about["check"]["tokens"]]
     offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-    found = softmax(backend.logits(JaggedRows(np.concatenate(rows), offsets, 0)))
-    return bool(np.abs(found - np.array(about["check"]["probabilities"])).max() <= MAX_DRIFT)
+    probabilities = softmax(backend.logits(JaggedRows(np.concatenate(rows), offsets, 0)))
+    return bool(np.abs(probabilities - np.array(about["check"]["probabilities"])).max() <= MAX_DRIFT)
 
 
 def padded(
@@ -109,13 +108,12 @@ def open_session(model: Path | bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Its own fusions would join additions and normalisations into an operation seven times slower than the
-    # two.
+    # ONNX Runtime would fuse addition and normalisation into one operation, seven times slower than the two.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     source = str(model) if isinstance(model, Path) else model
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def num_processors() -> int:
-    """Processors that this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,16 +1,15 @@
 """A DistilBERT classifier as an ONNX graph, written operation by operation for short rows on a processor.
 
-Dynamic in flows and slots; inputs `ids` and `mask` (int32, flows x slots), output `logits`. It computes what
-`wirebert.model.distilbert` computes, with what is constant computed beforehand:
+Dynamic in flows and slots; inputs `ids` and `mask` (int32, flows x slots), output `logits`. It computes the
+same as `wirebert.model.distilbert`, with constants folded in advance:
 
 - Without positions a token's normalised embedding depends on its id alone, and so do its query, key and
   value in the first block: they are looked up, not multiplied (for vocabularies up to `FOLDED_TOKENS`).
 - The last block is computed for the `[CLS]` slot only, since nothing reads its other slots.
 
 With `ranges`, matrix products are 8-bit: weights with a scale per output column, activations with one scale
-per place, fixed beforehand from the `ranges` seen on sample rows. Fixed scales keep rows independent: with
-scales taken from each batch, as "dynamic" quantisation does, the verdict of a flow would change with the
-flows that happen to stand beside it.
+per tensor, fixed in advance from the `ranges` on sample rows. Fixed scales keep rows independent: with scales
+from each batch ("dynamic" quantisation), the verdict of a flow would depend on other flows in the batch.
 
 Source for the scheme: Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", 2018, section 2.
@@ -43,7 +42,7 @@ def model_bytes(
     ranges: Mapping[str, tuple[float, float]] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
-    """The model file: float32, or 8-bit with `ranges`. `weights` carry Hugging Face's names.
+    """The content of the model file: float32, or 8-bit with `ranges`. `weights` have Hugging Face's names.
 
     Raises:
         ConfigError: the package onnx is not installed.
@@ -54,7 +53,7 @@ def model_bytes(
 
 
 def probe_bytes(architecture: Architecture, weights: Mapping[str, Array]) -> tuple[bytes, tuple[str, ...]]:
-    """A float32 model file whose outputs are the minimum and maximum at each place that `ranges` names."""
+    """A float32 model file whose outputs are the extremes of each tensor in `ranges`, and their names."""
     graph = _Graph(None)
     _write_classifier(graph, architecture, weights)
     outputs: list[str] = []
@@ -80,9 +79,9 @@ class _Graph:
         self._nodes: list[Any] = []
         self._constants: dict[str, np.ndarray] = {}
         self.place_names: list[str] = []
-        """Inputs of matrix products, which 8-bit models need the ranges of."""
+        """Names of the inputs of matrix products: 8-bit models need their ranges."""
         self.places: list[str] = []
-        """The tensors there."""
+        """Their tensors."""
 
     def constant(
         self, value: np.ndarray | list[int] | int | float, dtype: type[np.generic] = np.float32
@@ -92,13 +91,13 @@ class _Graph:
         return name
 
     def add(self, kind: str, inputs: Sequence[str], *, domain: str = "", **attributes: object) -> str:
-        """Append an operation of one output; the name of that output."""
+        """Append an operation with one output; returns the name of that output."""
         name = f"{kind}_{len(self._nodes)}"
         self._nodes.append(self._onnx.helper.make_node(kind, inputs, [name], domain=domain, **attributes))
         return name
 
     def operand(self, name: str, tensor: str) -> "_Operand":
-        """`tensor` as the input of matrix products, 8-bit where this graph is."""
+        """`tensor` as the input of matrix products, quantised if this graph is 8-bit."""
         self.place_names.append(name)
         self.places.append(tensor)
         if self._ranges is None:
@@ -133,7 +132,7 @@ class _Graph:
         return self.add("BiasGelu", [product, self.constant(bias)], domain=_CONTRIB) if gelu else product
 
     def first_slot(self, tensor: str) -> str:
-        """The `[CLS]` slot, as a row of one slot."""
+        """The `[CLS]` slot of each row, as a row of one slot."""
         start, stop, axis = (self.constant([at], np.int64) for at in (0, 1, 1))
         return self.add("Slice", [tensor, start, stop, axis])
 
@@ -162,7 +161,7 @@ class _Graph:
         return model.SerializeToString()
 
     def rename_last(self, name: str) -> None:
-        """Call the output of the last operation `name`."""
+        """Rename the output of the last operation to `name`."""
         self._nodes[-1].output[0] = name
 
 
@@ -208,8 +207,8 @@ def _write_embeddings(graph: _Graph, weights: Mapping[str, Array]) -> str:
         "Slice", [graph.add("Shape", ["ids"]), *(graph.constant([at], np.int64) for at in (1, 2))]
     )
     zero = graph.constant([0], np.int64)
-    own = graph.add("Slice", [graph.constant(positions), zero, num_slots, zero])
-    hidden = graph.add("Add", [graph.add("Gather", [graph.constant(words), "ids"]), own])
+    positioned = graph.add("Slice", [graph.constant(positions), zero, num_slots, zero])
+    hidden = graph.add("Add", [graph.add("Gather", [graph.constant(words), "ids"]), positioned])
     return graph.normalized(hidden, *norm)
 
 
@@ -261,12 +260,12 @@ def _looked_up(graph: _Graph, weights: Mapping[str, Array], is_last: bool) -> li
     """Query, key and value of the first block, by token."""
     norm = weights[_EMBEDDINGS + "LayerNorm.weight"], weights[_EMBEDDINGS + "LayerNorm.bias"]
     states = _normalized(weights[_EMBEDDINGS + "word_embeddings.weight"], *norm)
-    found: list[str] = []
+    projections: list[str] = []
     for letter in "qkv":
         name = f"{_LAYER}0.attention.{letter}_lin."
         table = states @ weights[name + "weight"].T + weights[name + "bias"]
-        found.append(graph.add("Gather", [graph.constant(table), "ids"]))
-    return [graph.first_slot(found[0]) if is_last else found[0], *found[1:]]
+        projections.append(graph.add("Gather", [graph.constant(table), "ids"]))
+    return [graph.first_slot(projections[0]) if is_last else projections[0], *projections[1:]]
 
 
 def _normalized(states: Array, weight: Array, bias: Array) -> Array:

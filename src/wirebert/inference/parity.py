@@ -1,7 +1,7 @@
-"""How far two ways of computing a model are apart, and how far they may be.
+"""Parity: how much the scores of an engine differ from PyTorch, and how much they may.
 
-Near probabilities are not yet the same verdicts: what a person sees is the class and the alert, so these are
-compared too.
+Close probabilities need not give the same verdicts. Users see the class and the alert, so these are compared
+too.
 """
 
 from dataclasses import dataclass
@@ -20,18 +20,18 @@ from wirebert.metrics.thresholds import attack_scores
 
 
 class Alerts(NamedTuple):
-    """Which probabilities raise an alert."""
+    """The rule by which probabilities raise an alert."""
 
     benign: int
-    """The class that is no attack."""
+    """Id of the benign class."""
     threshold: float
-    """The alert score from which on there is an alert."""
+    """Alert score from which a flow raises an alert."""
     alert_score: CombinedAlertScore | None = None
-    """What joins attack score and novelty; None: the attack score alone counts."""
+    """Combines attack score and novelty; None: alerts use the attack score alone."""
 
     @classmethod
     def of(cls, artifact: Artifact) -> "Alerts | None":
-        """Where the artifact was set; None: it raises none."""
+        """The rule of the artifact; None: it raises no alerts."""
         threshold, _ = thresholds_for(artifact, fpr=None, novelty=False)
         benign = artifact.classes.benign
         if threshold is None or benign is None:
@@ -44,9 +44,7 @@ class Alerts(NamedTuple):
         probabilities: Float[np.ndarray, "rows classes"],
         novelty: Float64[np.ndarray, " rows"] | None = None,
     ) -> Bool[np.ndarray, " rows"]:
-        """Which rows raise one. Without a novelty that counts, each row has that of some benign flow, always
-        the same one.
-        """
+        """Which rows raise an alert. Without `novelty`, each row gets a benign one, by a fixed seed."""
         scores = attack_scores(probabilities, self.benign)
         if self.alert_score is not None:
             if novelty is None:
@@ -57,22 +55,22 @@ class Alerts(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ParityReport:
-    """How a way of computing compares with PyTorch in single precision."""
+    """How the scores of an engine compare with PyTorch in single precision."""
 
     num_rows: int
     rows: str
-    """Where the rows are from: `given` or `generated`."""
+    """The source of the rows: `given` or `generated`."""
     max_difference: float
     """The largest difference of a class probability."""
     mean_difference: float
     same_class: float
-    """Share of rows that get the same class."""
+    """Fraction of rows with the same class."""
     same_verdict: float | None = None
-    """Share of rows for which both raise an alert, or neither; None where the model raises none."""
+    """Fraction of rows for which both or neither raise an alert; None if the model raises no alerts."""
 
     @property
     def summary(self) -> str:
-        """The comparison in a sentence."""
+        """The comparison in one sentence."""
         verdict = "" if self.same_verdict is None else f", {self.same_verdict:.2%} the same verdict"
         return (
             f"{self.same_class:.2%} of {self.num_rows:,} {self.rows} flows get the same class as from "
@@ -82,7 +80,7 @@ class ParityReport:
         )
 
     def fault(self, bounds: Bounds) -> str | None:
-        """Why the engine must not be used; None: it may. NaN is a fault."""
+        """Why the engine must not be used; None if it may. NaN is a fault."""
         for what, share in (("class", self.same_class), ("verdict", self.same_verdict)):
             if share is not None and not share >= bounds.same:
                 return f"{share:.1%} of rows get the same {what}, at least {bounds.same:.1%} is required"
@@ -106,9 +104,7 @@ def compare_scores(
     source: str,
     novelty: Float64[np.ndarray, " rows"] | None = None,
 ) -> ParityReport:
-    """How far two tables of probabilities of the same rows are apart; their novelty counts where alerts go by
-    it.
-    """
+    """Compare two tables of probabilities of the same rows; `novelty` counts if alerts use it."""
     difference = np.abs(found - expected)
     return ParityReport(
         num_rows=len(found),
@@ -123,10 +119,9 @@ def compare_scores(
 
 
 def random_rows(tokenizer: FlowTokenizer, num_rows: int, seed: int = 1) -> JaggedRows:
-    """Rows as the model could be given them: in each slot a token of that slot, or none where rows leave
-    defaults out.
+    """Random valid rows: in each slot a token of that slot, or none if the tokenizer omits defaults.
 
-    Rows differ in how much they leave out. Pieces of text follow at random where the table has texts.
+    Rows differ in how much they omit. Text columns get random pieces.
     """
     rng = np.random.default_rng(seed)
     num_slots = len(tokenizer.slots)

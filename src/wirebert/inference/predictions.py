@@ -26,10 +26,9 @@ from wirebert.inference.verdicts import verdict_table
 from wirebert.prefetch import prefetch
 
 PART_ROWS = 16_384
-"""Rows that go through a detector at a time: enough to find equal ones, few enough that the stages overlap.
-"""
+"""Rows that a detector scores at a time: enough to share equal rows, few enough that the stages overlap."""
 FORMULA = r"^([=+\-@\t\r\n])"
-"""What a spreadsheet takes for a formula."""
+"""Texts that a spreadsheet would take for a formula."""
 
 
 def predict_blocks(
@@ -41,19 +40,17 @@ def predict_blocks(
     context: FlowContext | None = None,
     first_row: int = 0,
 ) -> Iterator[pa.Table]:
-    """Verdict tables of a file, in input order; memory is bounded by a few blocks. `invalid_values` collects
-    values and rows that cannot be used.
+    """Verdict tables of a file, in input order; memory is bounded by a few blocks.
 
-    Reading and encoding, scoring, and what the caller does with a table overlap. `explained` flows get a
-    column `explanation`: `alerts` are those of another class than the benign one, alerts and unknown flows,
-    and all where none is known to be benign.
+    Reading and encoding, scoring, and the caller's work on a table overlap. `invalid_values` collects values
+    and rows that cannot be used. `explained` flows get a column `explanation`: `alerts` are flows predicted
+    as attacks, alerts and unknown flows, or all flows if no class is known to be benign.
 
-    A `row` is counted from `first_row` over the rows that can be used; `line` is where it begins in its file,
-    for delimited text and key-value lines; `file` is there for several files.
+    `row` counts usable rows from `first_row`; `line` is where the row begins in its file, for delimited text
+    and key-value lines; `file` is present for several files. `context` is that of the flows before these (see
+    `Flows.blocks`).
 
-    `context` is that of the flows before these (see `Flows.blocks`).
-
-    Without a row there is one table all the same, so that a file of verdicts always has its columns.
+    Without any row there is still one table, so that a file of verdicts always has its columns.
     """
     invalid_values = invalid_values or InvalidValues()
     encoded = (
@@ -96,25 +93,25 @@ def _parts(
 
 
 def _positions(flows: Flows, lines: ParseStats, num_rows: int) -> dict[str, pa.Array]:
-    """Where rows stand: `file` if there are several, and `line` in formats that have lines of their own."""
+    """Locations of rows: `file` if there are several, and `line` in formats with one flow per line."""
     positions: dict[str, pa.Array] = {}
     if len(flows.parts) > 1:
         positions["file"] = pa.repeat(lines.row_file, num_rows)
     if all(part.dialect.format in ("delimited", "key_values") for part in flows.parts):
-        found = np.empty(0, np.int64) if lines.row_lines is None else lines.row_lines
-        positions["line"] = pa.array(found)
+        line_numbers = np.empty(0, np.int64) if lines.row_lines is None else lines.row_lines
+        positions["line"] = pa.array(line_numbers)
     return positions
 
 
 def no_rows(flows: Flows) -> pa.Table:
-    """A typed table with the columns of `flows` and without a row."""
+    """A typed table with the columns of `flows` and no rows."""
     columns = [column for column in flows.schema.columns if column.name in flows.parts[0].names]
     types = {column.name: pa.float64() if column.kind.is_numeric else pa.string() for column in columns}
     return pa.table({name: pa.array([], kind) for name, kind in types.items()})
 
 
 class TableWriter(Protocol):
-    """Takes verdict tables of one layout, one after the other."""
+    """Writes verdict tables with the same columns, one after the other."""
 
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`."""
@@ -129,8 +126,8 @@ class TableWriter(Protocol):
 class CsvWriter:
     """Comma-separated values with a header; texts are quoted where they need it.
 
-    A text or name that a spreadsheet would take for a formula gets an apostrophe in front: texts from hosts
-    must not be run.
+    A text or name that a spreadsheet would take for a formula is prefixed with an apostrophe: texts from
+    hosts must not be executed.
 
     Source:
         OWASP, CSV Injection: cells that begin with =, +, -, @, tab, carriage return or line feed.
@@ -143,13 +140,13 @@ class CsvWriter:
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`."""
         table = table.rename_columns([_no_formula(name) for name in table.column_names])
-        for place, column in enumerate(table.columns):
+        for index, column in enumerate(table.columns):
             if pa.types.is_list(column.type):
                 column = cast(pa.ChunkedArray, pc.binary_join(column, "; "))
-                table = table.set_column(place, table.column_names[place], column)
+                table = table.set_column(index, table.column_names[index], column)
             if pa.types.is_string(column.type):
                 texts = cast(pa.ChunkedArray, pc.replace_substring_regex(column, FORMULA, r"'\1"))
-                table = table.set_column(place, table.column_names[place], texts)
+                table = table.set_column(index, table.column_names[index], texts)
         if self._writer is None:
             self._writer = csv.CSVWriter(
                 self._sink, table.schema, write_options=csv.WriteOptions(quoting_style="needed")
@@ -206,10 +203,10 @@ WRITERS: dict[str, Callable[[BinaryIO], TableWriter]] = {
 
 @contextmanager
 def open_writer(path: Path) -> Generator[TableWriter]:
-    """A writer by the file's ending; the file appears under its name when everything is written.
+    """A writer for the file's suffix; the file appears under its name when everything is written.
 
     Raises:
-        DataError: another ending, or the file exists already (it is left as it is).
+        DataError: another suffix, or the file already exists (it is kept).
     """
     ending = path.suffix.lower()
     if ending not in WRITERS:
@@ -218,11 +215,9 @@ def open_writer(path: Path) -> Generator[TableWriter]:
             f"--out {path}: expected a name that ends in one of {endings}, found {path.suffix!r}; rename it"
         )
     if path.exists():
-        raise DataError(
-            f"--out {path}: expected a new file, that file exists and is kept; choose another name"
-        )
+        raise DataError(f"--out {path}: expected a new file, but it exists and is kept; choose another name")
     if not path.parent.is_dir():
-        raise DataError(f"--out {path}: the folder {path.parent} does not exist; make it first")
+        raise DataError(f"--out {path}: the folder {path.parent} does not exist; create it first")
     with (
         atomic_file(path) as temporary,
         _open(temporary, path) as sink,
@@ -235,9 +230,7 @@ def _open(temporary: Path, path: Path) -> BinaryIO:
     try:
         return temporary.open("wb")
     except OSError as error:
-        raise DataError(
-            f"--out {path}: cannot be written ({error.strerror}); choose another place"
-        ) from error
+        raise DataError(f"--out {path}: cannot be written ({error.strerror}); choose another path") from error
 
 
 def _no_formula(name: str) -> str:

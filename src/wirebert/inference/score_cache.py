@@ -1,8 +1,8 @@
-"""Equal rows are scored once: found within a block, and remembered between blocks in bounded memory.
+"""Score equal rows once: deduplicated within a block, and cached between blocks in bounded memory.
 
-After encoding, a fifth to four fifths of real rows repeat an earlier one. Hashes only propose which rows are
-equal; what decides is their tokens, compared one by one. So no collision, not even one made on purpose, gives
-a row the verdict of another.
+After encoding, a fifth to four fifths of real rows repeat an earlier one. Hashes only propose equal rows;
+their tokens are then compared one by one. So no collision, not even a deliberate one, gives a row the verdict
+of another.
 """
 
 from threading import Lock
@@ -14,25 +14,25 @@ from jaxtyping import Bool, Float32, Int64, UInt64
 from wirebert.encoding.token_rows import JaggedRows, ranges
 
 _PIECE_ROWS = 8_192
-"""Rows looked up at a time, which bounds what a lookup takes beside the cache."""
+"""Rows looked up at a time, which bounds the working memory of a lookup."""
 _MAX_SLOTS = 1 << 22
 
 
 class DistinctRows(NamedTuple):
-    """The different rows of a block."""
+    """The distinct rows of a block."""
 
     rows: Int64[np.ndarray, " distinct"]
-    """Where each stands first."""
+    """Position of the first occurrence of each distinct row."""
     numbers: Int64[np.ndarray, " flows"]
-    """For each row of the block, which of `rows` it equals."""
+    """For each row of the block, the index in `rows` of the row that it equals."""
 
 
 def distinct_rows(block: JaggedRows, hashes: UInt64[np.ndarray, " flows"]) -> DistinctRows:
-    """The different rows of `block`; `hashes` are equal where rows are equal, and hardly ever elsewhere."""
+    """The distinct rows of `block`; `hashes` are equal for equal rows, and hardly ever for others."""
     _, rows, numbers = np.unique(hashes, return_index=True, return_inverse=True)
     others = np.flatnonzero(rows[numbers] != np.arange(len(block)))
     same = _are_equal(block, others, rows[numbers[others]])
-    strangers = others[~same]  # of one hash with a row that differs: each stands for itself
+    strangers = others[~same]  # rows that share a hash with a different row: each counts as distinct
     numbers[strangers] = len(rows) + np.arange(len(strangers))
     return DistinctRows(np.concatenate([rows, strangers]), numbers)
 
@@ -46,20 +46,20 @@ def join_blocks(first: JaggedRows, second: JaggedRows) -> JaggedRows:
 
 @final
 class ScoreCache:
-    """The logits of rows seen lately. Several threads may share one.
+    """A cache of the logits of recent rows. Several threads may share one.
 
-    Each row has one place, given by its hash; a newer row of the same place replaces the one before. So
-    memory is bounded from the start, and neither lookup nor forgetting walks over rows.
+    Each row has one slot, given by its hash; a newer row in the same slot replaces the older one. So memory
+    is bounded from the start, and neither lookup nor eviction scans rows.
     """
 
     def __init__(self, *, longest_row: int, num_classes: int, size_mb: float) -> None:
         row_bytes = longest_row * 4 + 8 + 4 + num_classes * 4
         num_places = min(int(size_mb * 2**20 / row_bytes), _MAX_SLOTS)
         self._num_places = 1 << max(num_places, 1).bit_length() - 1
-        # Zeroed memory is taken from the system when it is first written to, not here.
+        # The system provides zeroed memory when it is first written to, not here.
         self._tokens = np.zeros((self._num_places, longest_row), np.uint32)
         self._lengths = np.zeros(self._num_places, np.int32)
-        """Tokens of the row remembered there; 0: none (a row has at least `[CLS]`)."""
+        """Number of tokens of the cached row; 0: empty slot (a row has at least `[CLS]`)."""
         self._hashes = np.zeros(self._num_places, np.uint64)
         self._logits = np.zeros((self._num_places, num_classes), np.float32)
         self._lock = Lock()
@@ -67,7 +67,7 @@ class ScoreCache:
     def find(
         self, block: JaggedRows, hashes: UInt64[np.ndarray, " flows"]
     ) -> tuple[Bool[np.ndarray, " flows"], Float32[np.ndarray, "flows classes"]]:
-        """Which rows are remembered, and their logits (zeros for the others)."""
+        """Which rows are cached, and their logits (zeros for the others)."""
         is_known = np.zeros(len(block), np.bool_)
         logits = np.zeros((len(block), self._logits.shape[1]), np.float32)
         for first in range(0, len(block), _PIECE_ROWS):
@@ -77,9 +77,9 @@ class ScoreCache:
             with self._lock:
                 likely = (self._hashes[positions] == hashes[rows]) & (self._lengths[positions] == lengths)
                 rows, positions = rows[likely], positions[likely]
-                found = (self._tokens[positions] == self._padded(block, rows)).all(axis=1)
-                is_known[rows[found]] = True
-                logits[rows[found]] = self._logits[positions[found]]
+                is_equal = (self._tokens[positions] == self._padded(block, rows)).all(axis=1)
+                is_known[rows[is_equal]] = True
+                logits[rows[is_equal]] = self._logits[positions[is_equal]]
         return is_known, logits
 
     def add(
@@ -88,10 +88,10 @@ class ScoreCache:
         hashes: UInt64[np.ndarray, " flows"],
         logits: Float32[np.ndarray, "flows classes"],
     ) -> None:
-        """Remember these rows."""
+        """Add these rows to the cache."""
         for first in range(0, len(block), _PIECE_ROWS):
             rows = np.arange(first, min(first + _PIECE_ROWS, len(block)))
-            # Of rows that share a place one stays, with all that belongs to it.
+            # Of rows that share a slot one stays, with all of its arrays.
             positions, chosen = np.unique(self._positions(hashes[rows]), return_index=True)
             rows = rows[chosen]
             padded = self._padded(block, rows)

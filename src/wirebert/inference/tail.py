@@ -1,6 +1,4 @@
-"""`Tail`: the whole lines of a log that is still written, across rotation, truncation and restarts of the
-reader.
-"""
+"""`Tail`: the complete lines of a growing log, across rotation, truncation and restarts of the reader."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -10,7 +8,7 @@ from typing import BinaryIO, final
 from wirebert.errors import DataError
 
 HEAD_BYTES = 256
-"""By so many first bytes (a header with its date, or a first flow with its time) a file is known again."""
+"""First bytes that identify a file (a header with its date, or a first flow with its time)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +18,20 @@ class Position:
     inode: int
     offset: int
     head: str
-    """Hexadecimal digits of the file's first bytes, at most `HEAD_BYTES` and none behind the offset."""
+    """The file's first bytes in hexadecimal, at most `HEAD_BYTES` and none beyond the offset."""
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data, from which `Position(**plain)` comes back."""
+        """Plain data; the inverse is `Position(**plain)`."""
         return asdict(self)
 
 
 @final
 class Tail:
-    """Reads a log from its beginning, or on from a position, and then what is appended.
+    """Reads a log from its beginning, or from a saved position, and then the lines appended to it.
 
-    A log that was renamed is read to its end before the new one of its name; where that happened while nobody
-    read, it is looked for in its folder. A log that became shorter, or begins differently, was written anew
-    and is read from its beginning: what stood in it since the last look is lost, as with any reader.
+    A renamed log is read to its end before the new one of its name; if it was renamed while no process read,
+    it is searched for in its folder. A log that became shorter, or begins differently, was rewritten and is
+    read from its beginning: lines that it held since the last read are lost, as with any reader.
 
     Raises:
         DataError: there is no such log.
@@ -42,30 +40,29 @@ class Tail:
     def __init__(self, path: Path, position: Position | None = None) -> None:
         self.path = path
         self.num_files = 0
-        """Files begun so far, the one that is being read among them."""
-        place = path if position is None else _find(path, position)
-        self.is_rest_lost = place is None
-        """Whether the log was replaced since `position`, and the rest of the one before cannot be found."""
-        file = _open(place or path)
+        """Number of files begun so far, including the current one."""
+        found_path = path if position is None else _find(path, position)
+        self.is_rest_lost = found_path is None
+        """Whether the log was replaced since `position`, and the rest of the old one cannot be found."""
+        file = _open(found_path or path)
         if file is None:
             raise DataError(f"{path}: expected a log to follow, found none; check the path")
         self._begin(file)
-        if position is not None and place is not None:
+        if position is not None and found_path is not None:
             self._offset, self._head = position.offset, bytes.fromhex(position.head)
 
     @property
     def position(self) -> Position:
-        """Behind the last line that was given."""
+        """The position after the last line returned."""
         return Position(os.fstat(self._file.fileno()).st_ino, self._offset, self._head.hex())
 
     def head(self, max_bytes: int) -> bytes:
-        """The whole lines in the first bytes of the file that is being read."""
+        """The complete lines in the first bytes of the current file."""
         chunk = os.pread(self._file.fileno(), max_bytes, 0)
         return chunk[: chunk.rfind(b"\n") + 1]
 
     def read(self, max_bytes: int) -> bytes:
-        """The next whole lines of one file; nothing where there are none yet. A last line without end is held
-        back.
+        """The next complete lines of one file, empty if there are none yet. An unfinished line is held back.
 
         Raises:
             DataError: a line is longer than `max_bytes`.
@@ -84,7 +81,7 @@ class Tail:
             )
         if not self._is_replaced():
             return b""
-        if not self._is_renamed:  # who writes may need a moment to change over: one more look later
+        if not self._is_renamed:  # the writer may need a moment to switch files: check once more later
             self._is_renamed = True
             return b""
         if chunk:
@@ -111,13 +108,13 @@ class Tail:
             self._head = os.pread(self._file.fileno(), min(HEAD_BYTES, self._offset), 0)
 
     def _is_rewritten(self) -> bool:
-        """Whether the file is not what it was, up to where it was read."""
+        """Whether the part of the file that was already read has changed."""
         if os.fstat(self._file.fileno()).st_size < self._offset:
             return True
         return os.pread(self._file.fileno(), len(self._head), 0) != self._head
 
     def _is_replaced(self) -> bool:
-        """Whether another file bears the name now; between two files none may."""
+        """Whether another file has the name now; between two files there may be none."""
         try:
             return self.path.stat().st_ino != os.fstat(self._file.fileno()).st_ino
         except FileNotFoundError:
@@ -132,12 +129,12 @@ def _open(path: Path) -> BinaryIO | None:
 
 
 def _find(path: Path, position: Position) -> Path | None:
-    """The file that the position is of: the one of its name or, after a rotation, another in its folder."""
+    """The file of the position: the one with its name or, after a rotation, another in its folder."""
     head = bytes.fromhex(position.head)
     for place in (path, *sorted(path.parent.iterdir())):
         try:
-            found = place.stat()
-            if found.st_ino == position.inode and found.st_size >= position.offset:
+            status = place.stat()
+            if status.st_ino == position.inode and status.st_size >= position.offset:
                 with place.open("rb") as file:
                     if file.read(len(head)) == head:
                         return place

@@ -23,15 +23,15 @@ from wirebert.model.checkpoints import restored
 from wirebert.model.config import Architecture, Precision
 
 CHECKED_ROWS: Final = 2_048
-"""Rows on which half precision is tried before it is used."""
+"""Rows on which half precision is checked before use."""
 
 HALF_BOUNDS: Final = Bounds(same=0.998, mean_difference=1e-3)
-"""How far half precision may be from single precision."""
+"""How much half precision may differ from single precision."""
 
 
 @final
 class TorchBackend:
-    """The model as PyTorch runs it."""
+    """The model in PyTorch."""
 
     name = "torch"
 
@@ -53,10 +53,9 @@ class TorchBackend:
 
     @classmethod
     def open(cls, engine: Engine, artifact: Artifact, options: EngineOptions) -> "TorchBackend":  # noqa: ARG003
-        """The model from its weights. On a GPU, `auto` is half precision where its scores match single
-        precision.
+        """The model from its weights. On a GPU, `auto` is half precision if that matches single precision.
 
-        `options.threads` is a setting of PyTorch, so of the whole process.
+        `options.threads` sets the threads of PyTorch, so of the whole process.
         """
         if options.threads is not None:
             torch.set_num_threads(options.threads)
@@ -84,14 +83,14 @@ class TorchBackend:
         return other
 
     def logits(self, flows: JaggedRows) -> Float32[np.ndarray, "flows classes"]:
-        """Class logits of every flow, in order. Rows that overflow 16 bits get single precision."""
+        """Class logits of every flow, in order. Rows that overflow 16 bits are scored in single precision."""
         logits = score(
             *(self.model, flows),
             device=self._device,
             precision=self.precision,
             max_tokens=self._max_tokens,
         )
-        # What is no number would raise no alert: a flow must not be able to hide behind it.
+        # NaN would raise no alert: a flow must not be able to evade detection by overflow.
         lost = np.flatnonzero(~np.isfinite(logits).all(axis=1))
         if len(lost) and self.precision != "fp32":
             logits[lost] = self.at("fp32").logits(take_rows(flows, lost))

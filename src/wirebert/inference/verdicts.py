@@ -1,6 +1,4 @@
-"""The verdict record: the columns that every file of verdicts and every answer of the service has
-(docs/verdicts.md).
-"""
+"""The verdict record: the columns of every verdict file and service response (docs/verdicts.md)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +12,13 @@ from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.inference.detector import Scores
 
 SCHEMA_VERSION: Final = 2
-"""Of the verdict record. It rises when a column changes its name or meaning; a new column does not raise it.
-"""
+"""Version of the verdict record. Raised when a column changes its name or meaning, not for a new column."""
 
 NO_KNOWN_FEATURES: Final = "no_known_features"
-"""Warning code: every feature of the flow is absent or was never seen in training, so the verdict says
-nothing.
-"""
+"""Warning code: every feature of the flow is absent or new, so the verdict carries no information."""
 
 _LOCATING = frozenset({ColumnKind.TIME, ColumnKind.IDENTIFIER, ColumnKind.ADDRESS, ColumnKind.PORT})
-"""Kinds of columns by which a person finds a flow again in the original log."""
+"""Kinds of columns that locate a flow in the original log."""
 _COMMUNITY_ID = "community_id"
 _RESERVED = (
     "row",
@@ -43,17 +38,15 @@ _RESERVED = (
     "label",
     "true_class",
 )
-"""Names that mean the same in every table of verdicts (`label` and `true_class` where true classes are
-known).
-"""
+"""Names reserved in every table of verdicts (`label` and `true_class` if true classes are known)."""
 _PREFIX = "flow_"
 _MAX_EXACT_INTEGER = 2.0**53
-"""Below this size float64 holds every integer."""
+"""Below this magnitude float64 represents every integer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictRecord:
-    """Verdicts of some flows, a column per field; None, or no entry: the table has no such column."""
+    """Verdicts of flows, one column per field; None, or no entry: the table has no such column."""
 
     row: pa.Array
     """Number of the flow among the usable rows of its log, from 0."""
@@ -71,15 +64,15 @@ class VerdictRecord:
     novelty: pa.Array | None = None
     """Distance to the training flows."""
     alert_score: pa.Array | None = None
-    """What is compared with the threshold, where it is not the attack score."""
+    """The score compared with the threshold, if it is not the attack score."""
     verdict: pa.Array | None = None
     """`alert`, `pass` or `unknown`."""
     threshold: pa.Array | None = None
-    """Score from which on there is an alert."""
+    """Score from which a flow raises an alert."""
     num_absent: pa.Array | None = None
-    """Features whose column the log lacks; each bit of a flags column counts."""
+    """Number of features whose column the log lacks; each bit of a flags column counts."""
     num_unseen: pa.Array | None = None
-    """Features with a value that training never showed, or above all that it showed."""
+    """Number of features with a value that training lacked, or above the training maximum."""
     warnings: pa.Array
     """Warning codes."""
     schema_version: pa.Array
@@ -115,8 +108,8 @@ def verdict_table(
 ) -> pa.Table:
     """The verdict record of each flow of a typed table, as a table.
 
-    A locating column whose name the record uses is called `flow_NAME`. A port that is not an integer is
-    missing.
+    A locating column whose name the record uses is renamed to `flow_NAME`. A port that is not an integer is
+    null.
     """
     probabilities = {f"p_{name}": scores.probabilities[:, at] for at, name in enumerate(scores.classes)}
     located = [c for c in schema.columns if c.kind in _LOCATING and c.name in table.column_names]
@@ -160,7 +153,7 @@ def _warnings(scores: Scores, num_rows: int) -> pa.Array:
 
 
 def _names_apart(names: Sequence[str], reserved: Sequence[str]) -> list[str]:
-    """`names` with a prefix before reserved ones, such that no two are equal.
+    """`names` with a prefix on reserved ones, so that no two are equal.
 
     >>> _names_apart(["row", "ts", "flow_row"], ["row", "predicted_class"])
     ['flow_flow_row', 'ts', 'flow_row']
@@ -181,7 +174,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _integers(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The integers among `numbers` as such; the others are missing."""
+    """`numbers` as integers; null where a number is not one."""
     values = numbers.to_numpy(zero_copy_only=False)
     is_integers = (np.abs(values) < _MAX_EXACT_INTEGER) & (values == np.floor(values))
     whole = np.where(is_integers, values, 0).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Arrays in safetensors files: written with usual permissions, and read when they are asked for."""
+"""Arrays in safetensors files: written with the usual permissions, and read on access."""
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -15,9 +15,7 @@ from wirebert.errors import ArtifactError
 
 @runtime_checkable
 class Weights(Protocol):
-    """Arrays by name: a dict, or a file that is read on access. No Mapping, so that no check of types reads
-    the file.
-    """
+    """Arrays by name: a dict or a lazily read file. Not a Mapping: type checks must not read the file."""
 
     def __getitem__(self, name: str, /) -> np.ndarray: ...
 
@@ -75,7 +73,7 @@ class LazyWeights:
         return self._names
 
     def items(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Names and arrays, each read when its turn comes."""
+        """Names and arrays, each read when it is reached."""
         return ((name, self[name]) for name in self._names)
 
 

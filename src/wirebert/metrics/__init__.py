@@ -1,1 +1,1 @@
-"""Arrays to numbers; knows nothing else."""
+"""Metrics, intervals and tests, from arrays to numbers."""

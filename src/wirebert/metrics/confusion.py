@@ -1,7 +1,7 @@
-"""Confusion matrices and the metrics of each class that follow from them.
+"""Confusion matrices and the per-class metrics that follow from them.
 
-Each function takes a stack of matrices, so that a metric and its thousand bootstrap resamples come from the
-same lines. Rows are true classes, columns predicted ones.
+Functions take a stack of matrices, so that a metric and its thousand bootstrap resamples share one
+computation. Rows are true classes, columns are predicted classes.
 """
 
 import numpy as np
@@ -24,8 +24,7 @@ def confusion_matrix(
 def class_metrics(
     matrices: Float64[np.ndarray, "matrices labels labels"],
 ) -> dict[str, Float64[np.ndarray, "matrices labels"]]:
-    """Precision, recall, F1, one-against-rest accuracy and support of every class; 0 where the denominator is
-    0.
+    """Precision, recall, F1, one-vs-rest accuracy and support of every class; 0 if the denominator is 0.
 
     >>> metrics = class_metrics(np.array([[[3.0, 1.0], [0.0, 0.0]]]))
     >>> {name: values[0].tolist() for name, values in metrics.items() if name != "f1"}
@@ -39,8 +38,7 @@ def class_metrics(
         "precision": ratio(hits, predicted),
         "recall": ratio(hits, support),
         "f1": ratio(2 * hits, support + predicted),
-        # An error of one class against the rest: a missed flow of the class, or a flow of another class taken
-        # for it.
+        # One-vs-rest errors: missed flows of the class, and flows of other classes predicted as it.
         "accuracy": ratio(total - (support - hits) - (predicted - hits), np.broadcast_to(total, hits.shape)),
         "support": support,
     }
@@ -51,13 +49,13 @@ def mean_f1(
     support: Float64[np.ndarray, "*stack labels"],
     predicted: Float64[np.ndarray, "*stack labels"],
 ) -> Float64[np.ndarray, "*stack"]:
-    """Mean F1 of the classes that occur or are predicted (as in scikit-learn); 0 where there are none."""
+    """Mean F1 of the classes that occur or are predicted (as in scikit-learn); 0 if there are none."""
     occurs = (support + predicted) > 0
     return ratio(ratio(2 * hits, support + predicted).sum(axis=-1), occurs.sum(axis=-1).astype(np.float64))
 
 
 def macro_f1(true_ids: Int[np.ndarray, " n"], predicted_ids: Int[np.ndarray, " n"]) -> float:
-    """`mean_f1` without a matrix, for ids of which there are thousands, as tokens are.
+    """`mean_f1` without a matrix, for thousands of ids, such as tokens.
 
     >>> macro_f1(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]))  # (0.8 + 0.6667) / 2
     0.733...

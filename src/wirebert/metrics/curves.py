@@ -1,7 +1,4 @@
-"""What every threshold of the alert score finds, and its cost in false positives.
-
-Where the attack scores of each class lie.
-"""
+"""ROC and precision-recall curves of the alert score, and the histogram of attack scores by class."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +9,9 @@ from jaxtyping import Bool, Float, Float64, Int64
 
 @dataclass(frozen=True, slots=True)
 class OperatingCurve:
-    """Alerts at every threshold worth setting, from the highest (no alert at all) to the lowest.
+    """Alerts at every distinct threshold, from the highest (no alert) to the lowest.
 
-    At `thresholds[i]` every flow that scores at least that much is an alert. Equal scores raise the alert
-    together.
+    At `thresholds[i]` every flow with at least this score raises an alert, so equal scores do so together.
 
     >>> curve = OperatingCurve.of(np.array([0.9, 0.8, 0.8, 0.1]), np.array([True, True, False, False]))
     >>> curve.thresholds.tolist(), curve.num_true_positives.tolist(), curve.num_false_positives.tolist()
@@ -26,9 +22,9 @@ class OperatingCurve:
 
     thresholds: Float64[np.ndarray, " points"]
     num_true_positives: Int64[np.ndarray, " points"]
-    """Attacks among the alerts."""
+    """Number of attacks among the alerts."""
     num_false_positives: Int64[np.ndarray, " points"]
-    """Benign flows among the alerts."""
+    """Number of benign flows among the alerts."""
 
     @staticmethod
     def of(scores: Float64[np.ndarray, " flows"], is_attack: Bool[np.ndarray, " flows"]) -> "OperatingCurve":
@@ -46,12 +42,12 @@ class OperatingCurve:
 
     @property
     def num_attacks(self) -> int:
-        """Attacks in the file."""
+        """Number of attacks."""
         return int(self.num_true_positives[-1])
 
     @property
     def num_benign(self) -> int:
-        """Benign flows in the file."""
+        """Number of benign flows."""
         return int(self.num_false_positives[-1])
 
     @property
@@ -66,15 +62,14 @@ class OperatingCurve:
 
     @property
     def average_precision(self) -> float | None:
-        """Mean precision over the attacks, in order of score; None without attacks."""
+        """Average precision: mean precision over the attacks by falling score; None without attacks."""
         if not self.num_attacks:
             return None
         precision = self.num_true_positives[1:] / (self.num_true_positives[1:] + self.num_false_positives[1:])
         return float(np.sum(np.diff(self.num_true_positives) * precision)) / self.num_attacks
 
     def tpr_at_fpr(self, false_positive_rate: float) -> float | None:
-        """Share of attacks detected by the lowest threshold that keeps the false positive rate at or below
-        this one.
+        """Detection rate at the lowest threshold with at most this false positive rate.
 
         None unless there are both attacks and benign flows.
         """
@@ -83,35 +78,34 @@ class OperatingCurve:
         return float(self.num_true_positives[self.index_at_fpr(false_positive_rate)]) / self.num_attacks
 
     def index_at_fpr(self, false_positive_rate: float) -> int:
-        """Position of the lowest threshold that keeps the false positive rate at or below this one."""
+        """Position of the lowest threshold with at most this false positive rate."""
         allowed = self.num_false_positives / max(self.num_benign, 1) <= false_positive_rate
         return int(np.flatnonzero(allowed)[-1])
 
     def thinned(self, num_stretches: int) -> "ScoreCurve":
-        """The curve in few points, for drawing: each is a point of the whole curve, and its extremes are
-        kept.
+        """A subset of the curve's points for drawing, with its extremes.
 
-        In every stretch of equal detection the best and the worst precision stay, and the points where the
-        false positive rate passes the next of `num_stretches` steps between one flow and all, each a constant
-        factor above the one before.
+        In each interval of the detection rate the points of highest and lowest precision are kept, and the
+        points where the false positive rate passes the next of `num_stretches` geometric steps from one flow
+        to all.
         """
-        found, false = self.num_true_positives[1:], self.num_false_positives[1:]
-        if not len(found):
+        detected, false = self.num_true_positives[1:], self.num_false_positives[1:]
+        if not len(detected):
             return ScoreCurve((), (), (), None, None)
-        precision = found / (found + false)
-        stretch = (found * num_stretches / max(self.num_attacks, 1)).astype(np.int64)
+        precision = detected / (detected + false)
+        stretch = (detected * num_stretches / max(self.num_attacks, 1)).astype(np.int64)
         by_precision = np.lexsort((precision, stretch))
         starts = np.flatnonzero(np.diff(stretch[by_precision], prepend=-1))
         ends = np.append(starts[1:], len(stretch)) - 1
         levels = np.geomspace(1, max(self.num_benign, 1), num_stretches)
         steps = np.searchsorted(false, levels, side="right") - 1
-        corners = np.array([0, len(found) - 1])
-        kept = np.unique(np.concatenate([corners, by_precision[starts], by_precision[ends], steps]))
-        kept = kept[kept >= 0]
+        corners = np.array([0, len(detected) - 1])
+        selected = np.unique(np.concatenate([corners, by_precision[starts], by_precision[ends], steps]))
+        selected = selected[selected >= 0]
         return ScoreCurve(
-            tuple(self.thresholds[1:][kept].tolist()),
-            tuple(found[kept].tolist()),
-            tuple(false[kept].tolist()),
+            tuple(self.thresholds[1:][selected].tolist()),
+            tuple(detected[selected].tolist()),
+            tuple(false[selected].tolist()),
             self.auroc,
             self.average_precision,
         )
@@ -119,21 +113,20 @@ class OperatingCurve:
 
 @dataclass(frozen=True, slots=True)
 class ScoreCurve:
-    """Some points of an `OperatingCurve`, from the highest threshold to the lowest; the areas are of the
-    whole curve."""
+    """Points of an `OperatingCurve`, from the highest threshold down, and the areas of the whole curve."""
 
     thresholds: tuple[float, ...]
     num_true_positives: tuple[int, ...]
-    """Flows of the class among the alerts; the last is all of them."""
+    """Number of flows of the class among the alerts; the last counts all of them."""
     num_false_positives: tuple[int, ...]
-    """Other flows among the alerts; the last is all of them."""
+    """Number of other flows among the alerts; the last counts all of them."""
     auroc: float | None
     average_precision: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreCurves:
-    """What precision-recall and ROC curves of a split are drawn from."""
+    """The data of the precision-recall and ROC curves of a split."""
 
     classes: Mapping[str, ScoreCurve]
     """Each class that the model knows against the rest, by the class's probability."""
@@ -142,7 +135,7 @@ class ScoreCurves:
 
 
 CLASS_POINTS, ATTACK_POINTS = 24, 80
-"""Stretches of a class's curve and of the one that operators look at."""
+"""Intervals of a class's curve, and of the attack curve."""
 
 
 def score_curves(
@@ -151,7 +144,7 @@ def score_curves(
     classes: tuple[str, ...],
     attack: OperatingCurve | None,
 ) -> ScoreCurves:
-    """Curves of every class; classes without a flow have points, but no areas."""
+    """Curves of every class; classes without flows have points but no areas."""
     of_class = {
         name: OperatingCurve.of(probabilities[:, at].astype(np.float64), true_ids == at).thinned(CLASS_POINTS)
         for at, name in enumerate(classes)
@@ -164,14 +157,13 @@ HISTOGRAM_BINS = 40
 
 @dataclass(frozen=True, slots=True)
 class ScoreHistogram:
-    """Flows of each true class by attack score, in bins of equal width from 0 to 1; a score of 1 is in the
-    last."""
+    """Flows of each true class by attack score, in equal bins from 0 to 1; the last bin includes 1."""
 
     num_bins: int
     benign: str
-    """The class that means no attack."""
+    """The benign class."""
     counts: Mapping[str, tuple[int, ...]]
-    """True class -> flows in each bin; classes that the file lacks are left out."""
+    """True class -> number of flows in each bin; classes that the file lacks are omitted."""
 
 
 def score_histogram(
@@ -186,8 +178,8 @@ def score_histogram(
     >>> histogram.counts["scan"][-1]
     2
     """
-    place = np.minimum((scores * HISTOGRAM_BINS).astype(np.int64), HISTOGRAM_BINS - 1)
-    flat = np.bincount(true_ids * HISTOGRAM_BINS + place, minlength=len(labels) * HISTOGRAM_BINS)
+    bins = np.minimum((scores * HISTOGRAM_BINS).astype(np.int64), HISTOGRAM_BINS - 1)
+    flat = np.bincount(true_ids * HISTOGRAM_BINS + bins, minlength=len(labels) * HISTOGRAM_BINS)
     counts = dict(zip(labels, flat.reshape(len(labels), HISTOGRAM_BINS).tolist(), strict=True))
     return ScoreHistogram(
         HISTOGRAM_BINS, benign, {name: tuple(row) for name, row in counts.items() if any(row)}

@@ -1,11 +1,10 @@
-"""How far a metric could have come out otherwise: percentile bootstrap intervals.
+"""Percentile bootstrap confidence intervals of metrics.
 
-Two kinds. *Rows*: as if the flows of the file had been drawn one by one; narrow, and too narrow for traffic,
-whose flows come in bursts of the same attack. *Clusters*: as if whole attacks (or captures, hosts, ...) had
-been drawn.
+There are two kinds. *Rows* resamples single flows; this is too narrow for traffic, where flows come in bursts
+of the same attack. *Clusters* resamples whole attacks (or captures, hosts, ...).
 
-Both only need confusion matrices: drawing n flows with replacement gives each confusion cell a multinomial
-count, so a resample costs as much as the matrix has cells, however many flows there are.
+Both need confusion matrices only: drawing n flows with replacement gives the confusion cells multinomial
+counts, so the cost of a resample depends on the number of cells, not of flows.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ Interval = tuple[float, float]
 """Lower and upper end."""
 
 ALONE = -1
-"""Cluster number of a flow that belongs to no cluster and is drawn by itself."""
+"""Cluster id of a flow that belongs to no cluster and is resampled by itself."""
 
 _CHUNK_CELLS = 4_000_000
 _CLASS_METRICS = ("precision", "recall", "f1")
@@ -32,15 +31,15 @@ class Intervals:
     """The intervals of one evaluated split."""
 
     level: float
-    """Share of resamples inside each interval, in (0, 1)."""
+    """Fraction of resamples inside each interval, in (0, 1)."""
     num_resamples: int
     seed: int
     rows: Mapping[str, Interval]
-    """Metric -> interval, flows drawn one by one."""
+    """Metric -> interval, flows resampled."""
     per_class: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
-    """Class -> precision, recall, f1 -> interval, flows drawn one by one."""
+    """Class -> precision, recall, f1 -> interval, flows resampled."""
     clusters: Mapping[str, Interval] | None = None
-    """Metric -> interval, whole clusters drawn; None without clusters or with a single one."""
+    """Metric -> interval, clusters resampled; None with fewer than two clusters."""
     num_clusters: int = 0
 
 
@@ -58,9 +57,9 @@ def bootstrap(
     """Intervals of every metric that follows from the confusion matrix.
 
     Args:
-        clusters: Cluster number of each flow, `ALONE` (-1) for flows that are drawn by themselves. With
-            attack names as clusters give benign flows -1: one cluster of all benign flows would be missing
-            from every third resample.
+        clusters: Cluster id of each flow, `ALONE` (-1) for flows resampled by themselves. With attack names
+            as clusters, give benign flows -1: a single cluster of all benign flows would be missing from
+            every third resample.
     """
     rows_rng, clusters_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
     tails = [(1 - level) / 2, (1 + level) / 2]
@@ -75,7 +74,7 @@ def bootstrap(
     if clusters is not None:
         cells = _Cells.count(true_ids, predicted_ids, clusters, len(labels))
         num_clusters = len(cells.clusters)
-        # A single cluster is its own only resample: an interval of width zero would be a lie.
+        # A single cluster has only one resample: an interval of width zero would mislead.
         if num_clusters > 1:
             drawn, _ = _resampled_metrics(cells, benign, num_resamples, clusters_rng)
             by_cluster = {name: _interval(values, tails) for name, values in drawn.items()}
@@ -92,7 +91,7 @@ def bootstrap(
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """Counts of the confusion cells that are not empty, per cluster and of the flows that stand alone."""
+    """Counts of the non-empty confusion cells, per cluster and of the flows without one."""
 
     num_labels: int
     index: Int64[np.ndarray, " cells"]
@@ -116,8 +115,7 @@ class _Cells:
     def draw(
         self, num_resamples: int, rng: np.random.Generator
     ) -> Float64[np.ndarray, "resamples labels labels"]:
-        """Confusion matrices of resamples: clusters whole, the other flows one by one, as many of each as
-        there are."""
+        """Confusion matrices of resamples: as many clusters, and as many other flows, as there are."""
         cells = np.zeros((num_resamples, len(self.index)))
         num_alone = int(self.alone.sum())
         if num_alone:
@@ -133,8 +131,7 @@ class _Cells:
         return matrices.reshape(num_resamples, self.num_labels, self.num_labels)
 
     def chunks(self, num_resamples: int) -> Iterator[int]:
-        """Sizes of portions of resamples that keep memory bounded, whatever the number of classes and
-        clusters."""
+        """Sizes of chunks of resamples with bounded memory, whatever the number of classes and clusters."""
         size = max(1, _CHUNK_CELLS // max(1, self.num_labels * self.num_labels, len(self.clusters)))
         for start in range(0, num_resamples, size):
             yield min(size, num_resamples - start)

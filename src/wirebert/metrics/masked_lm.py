@@ -1,5 +1,4 @@
-"""How well a pretrained model fills in masked features, column by column, beside who always says the most
-frequent value."""
+"""Metrics of a pretrained model on masked features, per column, against always predicting the mode."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 SUBWORDS: Final = "(pieces of text)"
-"""What stands for all text columns together."""
+"""Name for all text columns together."""
 
 COLUMNS_SHOWN: Final = 15
 HEAD: Final = ("column", "masked", "loss", "accuracy", "most frequent", "gain")
@@ -25,15 +24,15 @@ class MaskedMetrics:
 
     num_masked: int
     loss: float
-    """Mean of -log P(what was masked)."""
+    """Mean of -log P(masked value), in nats."""
     accuracy: float
-    """Share of the masked features whose value the model's first choice is."""
+    """Fraction of masked features where the model's first choice is right."""
     frequent_accuracy: float
-    """The same of always saying the column's most frequent value in training."""
+    """The same for always predicting the column's most frequent value in training."""
 
     @property
     def gain(self) -> float:
-        """How much more often the model is right than the most frequent value."""
+        """Accuracy of the model minus that of the most frequent value."""
         return self.accuracy - self.frequent_accuracy
 
 
@@ -44,8 +43,7 @@ def masked_metrics(
     default_ids: Int[np.ndarray, " slots"],
     token_slots: Int[np.ndarray, " tokens"],
 ) -> MaskedMetrics:
-    """The metrics of these answers. Pieces of text have no most frequent value, so nobody is right about them
-    by it.
+    """The metrics of these answers. Pieces of text have no most frequent value, so it is never right there.
 
     Args:
         default_ids: the most frequent token of each slot.
@@ -68,21 +66,20 @@ def column_metrics(
     token_slots: Int[np.ndarray, " tokens"],
     slot_names: Sequence[str],
 ) -> dict[str, MaskedMetrics]:
-    """The metrics of each slot that was asked for, in schema order; all pieces of text together are the last
-    entry."""
+    """The metrics of each masked slot, in schema order; all pieces of text together are the last entry."""
     slots = token_slots[tokens]
     names = [*slot_names, SUBWORDS]
-    found: dict[str, MaskedMetrics] = {}
+    metrics: dict[str, MaskedMetrics] = {}
     for slot in [*range(len(slot_names)), -1]:
         chosen = slots == slot
         if chosen.any():
             answers = tokens[chosen], guessed[chosen], losses[chosen]
-            found[names[slot]] = masked_metrics(*answers, default_ids, token_slots)
-    return found
+            metrics[names[slot]] = masked_metrics(*answers, default_ids, token_slots)
+    return metrics
 
 
 def print_masked(overall: MaskedMetrics, columns: Mapping[str, MaskedMetrics], console: Console) -> None:
-    """The whole in one line, then the columns of which the model has learned most."""
+    """Print the overall metrics in one line, then the columns with the largest gain."""
     console.print(
         f"masked features of held-out rows: loss {overall.loss:.3f}, accuracy {overall.accuracy:.3f}; "
         f"the most frequent value of each column: {overall.frequent_accuracy:.3f} "
@@ -92,14 +89,14 @@ def print_masked(overall: MaskedMetrics, columns: Mapping[str, MaskedMetrics], c
     )
     plain = not console.is_terminal
     table = Table(box=box.ASCII2 if plain else box.SIMPLE_HEAD)
-    for place, title in enumerate(HEAD):
-        table.add_column(title, justify="right" if place else "left", overflow="fold")
+    for index, title in enumerate(HEAD):
+        table.add_column(title, justify="right" if index else "left", overflow="fold")
     best = sorted(columns, key=lambda name: -columns[name].gain)
     for name in best[:COLUMNS_SHOWN]:
-        own = columns[name]
-        rates = own.accuracy, own.frequent_accuracy
-        cells = f"{own.loss:.3f}", *(f"{rate:.3f}" for rate in rates), f"{own.gain:+.3f}"
-        table.add_row(Text(name), f"{own.num_masked:,}", *cells)
+        metrics = columns[name]
+        rates = metrics.accuracy, metrics.frequent_accuracy
+        cells = f"{metrics.loss:.3f}", *(f"{rate:.3f}" for rate in rates), f"{metrics.gain:+.3f}"
+        table.add_row(Text(name), f"{metrics.num_masked:,}", *cells)
     console.print(table)
     if len(best) > COLUMNS_SHOWN:
         console.print(

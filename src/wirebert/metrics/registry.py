@@ -1,5 +1,4 @@
-"""The headline metrics, each named once: every page, table, settings check and test of significance reads
-this list.
+"""The headline metrics: every page, table, settings check and significance test reads this list.
 
 A new metric is one entry in `METRICS`. It then appears in the terminal, on the pages, in report.json, on the
 model card, with its intervals, and as a choice of `evaluation.primary_metric`.
@@ -23,13 +22,13 @@ class ConfusionStack:
 
     matrices: Float64[np.ndarray, "matrices labels labels"]
     classes: ClassArrays
-    """As `class_metrics` gives them."""
+    """The result of `class_metrics`."""
     binary: ClassArrays | None
     """The same for two classes, benign (0) and attack (1); None without a benign class."""
 
     @staticmethod
     def of(matrices: Float64[np.ndarray, "matrices labels labels"], benign: int | None) -> "ConfusionStack":
-        """Per-class metrics of these matrices; `benign` is the class that means no attack."""
+        """The stack of these matrices; `benign` is the id of the benign class."""
         binary = None if benign is None else class_metrics(binary_matrices(matrices, benign))
         return ConfusionStack(matrices, class_metrics(matrices), binary)
 
@@ -39,16 +38,16 @@ class Metric:
     """One headline metric."""
 
     key: str
-    """In report.json, compare.json and settings."""
+    """Name in report.json, compare.json and settings."""
     title: str
-    """As people read it."""
+    """Name in texts and tables."""
     of_confusion: Callable[[ConfusionStack], Float64[np.ndarray, " matrices"]] | None = None
-    """Its value for each matrix; None: it follows from attack scores, not from predicted classes."""
+    """Value for each matrix; None: computed from attack scores, not from predicted classes."""
     needs_benign: bool = False
-    """Whether it exists only where a class means benign."""
+    """Whether it exists only with a benign class."""
     higher_is_better: bool = True
     hub_type: str | None = None
-    """The metric's name on model hubs; None: it is not on the card's header."""
+    """Name on model hubs; None: not in the header of the model card."""
     is_compared: bool = True
     """Whether comparisons of methods show it."""
 
@@ -112,8 +111,7 @@ def compared_titles() -> dict[str, str]:
 
 
 def primary_choices(*, has_benign: bool = True) -> tuple[str, ...]:
-    """Keys that `evaluation.primary_metric` may name; without a benign class only those that do without
-    one."""
+    """Allowed values of `evaluation.primary_metric`; without a benign class, those that need none."""
     compared = [metric for metric in METRICS.values() if metric.is_compared]
     return tuple(metric.key for metric in compared if has_benign or not metric.needs_benign)
 
@@ -121,10 +119,9 @@ def primary_choices(*, has_benign: bool = True) -> tuple[str, ...]:
 def headline_metrics(
     matrices: Float64[np.ndarray, "matrices labels labels"], benign: int | None
 ) -> dict[str, Float64[np.ndarray, " matrices"]]:
-    """Every metric of `METRICS` that follows from predicted classes; with a benign class also the other
-    `binary_*`.
+    """Metrics of `METRICS` computed from predicted classes; with a benign class also the other `binary_*`.
 
-    The macro mean is taken over classes that occur or are predicted, in each matrix separately.
+    The macro mean is over classes that occur or are predicted, in each matrix separately.
     """
     stack = ConfusionStack.of(matrices, benign)
     values = {

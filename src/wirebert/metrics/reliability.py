@@ -1,5 +1,4 @@
-"""Whether a probability means what it says: of the flows called 80 % likely, are 80 % what they are
-called?"""
+"""Reliability diagrams and calibration error: is a verdict with probability 80 % right 80 % of the time?"""
 
 from dataclasses import dataclass
 
@@ -11,13 +10,13 @@ RELIABILITY_BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Flows whose probability lies in one stretch."""
+    """Flows whose probability is in one interval."""
 
     num_flows: int
     probability: float
-    """Mean of what the model says."""
+    """Mean predicted probability."""
     observed_frequency: float
-    """Share of the flows for which it came true."""
+    """Fraction of the flows for which it came true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +26,12 @@ class Reliability:
     expected_error: float
     """Mean distance of `probability` and `observed_frequency`, each bin weighted by its flows."""
     bins: tuple[ReliabilityBin, ...]
-    """From low to high; empty ones are left out."""
+    """The bins from low to high, without empty ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How far the probabilities of a split can be taken at their word."""
+    """Calibration of the probabilities on a split."""
 
     verdict: Reliability
     """The probability of the most probable class, against whether it is the right one."""
@@ -43,17 +42,19 @@ class Calibration:
 def reliability(
     probabilities: Float64[np.ndarray, " flows"], came_true: Bool[np.ndarray, " flows"]
 ) -> Reliability:
-    """The diagram of these probabilities, in 15 bins of equal width; 1 belongs to the last.
+    """The diagram of these probabilities, in 15 bins of equal width; the last includes 1.
 
     >>> reliability(np.array([0.9, 0.9, 0.1]), np.array([True, False, False])).expected_error
     0.3...
     """
-    place = np.minimum((probabilities * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
-    counts = np.bincount(place, minlength=RELIABILITY_BINS)
-    said = np.bincount(place, probabilities, RELIABILITY_BINS)
-    true = np.bincount(place, came_true, RELIABILITY_BINS)
+    bin_ids = np.minimum((probabilities * RELIABILITY_BINS).astype(np.int64), RELIABILITY_BINS - 1)
+    counts = np.bincount(bin_ids, minlength=RELIABILITY_BINS)
+    probability_sums = np.bincount(bin_ids, probabilities, RELIABILITY_BINS)
+    true_counts = np.bincount(bin_ids, came_true, RELIABILITY_BINS)
     bins = [
-        ReliabilityBin(int(counts[i]), float(said[i] / counts[i]), float(true[i] / counts[i]))
+        ReliabilityBin(
+            int(counts[i]), float(probability_sums[i] / counts[i]), float(true_counts[i] / counts[i])
+        )
         for i in np.flatnonzero(counts).tolist()
     ]
     return Reliability(calibration_error(probabilities, came_true, RELIABILITY_BINS), tuple(bins))
@@ -62,8 +63,7 @@ def reliability(
 def calibration_error(
     confidence: Float64[np.ndarray, " flows"], is_right: Bool[np.ndarray, " flows"], num_bins: int = 15
 ) -> float:
-    """Expected calibration error: how far confidence and share of right verdicts lie apart, over bins of
-    equal width.
+    """Expected calibration error: mean distance of confidence and accuracy over bins of equal width.
 
     Source: Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3.
 

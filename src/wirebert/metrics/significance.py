@@ -1,11 +1,10 @@
-"""Whether one method is better than another on the same flows, or only luckier.
+"""Paired significance tests of methods on the same flows.
 
-Every method meets the same resamples, so that what is hard about a resample is hard for all and falls out of
-the difference. Three ways of asking, kept apart:
+All methods share the same resamples, so that the difficulty of a resample cancels in the difference. Three
+sources of variation, reported separately:
 
-- *rows*: other flows, drawn one by one; too narrow for traffic, whose flows come in bursts of the same
-attack;
-- *clusters*: other attacks (or captures, hosts, ...), drawn whole;
+- *rows*: resampled flows; too narrow for traffic, where flows come in bursts of the same attack;
+- *clusters*: resampled attacks (or captures, hosts, ...);
 - *seeds*: the same flows, trained again.
 
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16; Holm, A Simple
@@ -23,7 +22,7 @@ from wirebert.metrics.intervals import ALONE, Interval
 from wirebert.metrics.registry import TPR_AT_1PCT_FPR, headline_metrics
 
 TPR_TARGET_FPR = 0.01
-"""False positive rate at which detection is resampled."""
+"""False positive rate of the resampled detection rate."""
 
 _CHUNK_VALUES = 8_000_000
 _MAX_PERMUTATIONS = 20_000
@@ -31,18 +30,18 @@ _MAX_PERMUTATIONS = 20_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledRows:
-    """The true classes of some flows, and what they have in common."""
+    """The true classes of flows, and the clusters that they belong to."""
 
     true_ids: Int64[np.ndarray, " flows"]
     num_labels: int
     benign: int | None
-    """Id of the class that means no attack; None: there are no binary metrics."""
+    """Id of the benign class; None: there are no binary metrics."""
     clusters: Int64[np.ndarray, " flows"] | None = None
-    """Cluster number of each flow, `ALONE` for flows that are drawn by themselves; None: rows only."""
+    """Cluster id of each flow, `ALONE` for flows resampled by themselves; None: rows only."""
 
     @property
     def has_clusters(self) -> bool:
-        """Whether there are clusters to draw: one alone would be its own only resample."""
+        """Whether there are clusters to resample: at least two, since one has only one resample."""
         return self.clusters is not None and len(np.unique(self.clusters[self.clusters != ALONE])) > 1
 
 
@@ -53,9 +52,9 @@ class DifferenceInterval:
     interval: Interval
     """95 % percentile interval of the difference."""
     p: float
-    """Two-sided, of no difference at all."""
+    """Two-sided p-value of no difference."""
     p_holm: float
-    """Corrected for the number of differences that were looked at."""
+    """The p-value, Holm-adjusted for the number of differences."""
 
 
 def f1_of(label: int) -> str:
@@ -74,14 +73,16 @@ def paired_metrics(
     *,
     per_class: bool = False,
 ) -> dict[str, Float64[np.ndarray, " verdicts"]]:
-    """Headline metrics of each verdict on the flows as they are; with attack scores also `TPR_AT_1PCT_FPR`.
+    """Headline metrics of each method's verdicts on all flows; with attack scores also `TPR_AT_1PCT_FPR`.
 
     Args:
-        per_class: Give the F1 of every class too, by the name `f1_of` has for it.
+        per_class: Also return the F1 of every class, under its name from `f1_of`.
     """
     weights = np.ones((1, len(labelled.true_ids)))
-    found = [_weighted_metrics(labelled, row, weights, per_class=per_class) for row in predicted]
-    values = {name: np.concatenate([one[name] for one in found]) for name in (found[0] if found else {})}
+    per_row = [_weighted_metrics(labelled, row, weights, per_class=per_class) for row in predicted]
+    values = {
+        name: np.concatenate([one[name] for one in per_row]) for name in (per_row[0] if per_row else {})
+    }
     if scores is not None and labelled.benign is not None:
         is_attack = labelled.true_ids != labelled.benign
         values[TPR_AT_1PCT_FPR] = tpr_at_fpr(scores, is_attack, weights)[:, 0]
@@ -98,16 +99,15 @@ def resample(
     num_resamples: int = 1000,
     per_class: bool = False,
 ) -> dict[str, Float64[np.ndarray, "verdicts resamples"]]:
-    """Metrics of each verdict on resamples that all verdicts share; a verdict is one method trained with one
-    seed.
+    """Metrics on resamples that all rows of `predicted` share; a row is one method trained with one seed.
 
     Args:
-        by_cluster: Draw clusters whole, and the other flows one by one, instead of all flows one by one.
-        per_class: Give the F1 of every class too, by the name `f1_of` has for it.
+        by_cluster: Resample whole clusters, and the flows without one, instead of single flows.
+        per_class: Also return the F1 of every class, under its name from `f1_of`.
     """
     clusters = labelled.clusters if by_cluster and labelled.clusters is not None else None
     rng = np.random.default_rng([seed, by_cluster])
-    # Flows that no verdict distinguishes are drawn together: a few thousand kinds instead of all the flows.
+    # Flows with equal verdicts in every row are drawn together: a few thousand kinds instead of all flows.
     units, counts, first = _units(labelled, predicted, clusters, None if labelled.benign is None else scores)
     chunks: list[dict[str, Float64[np.ndarray, "verdicts chunk"]]] = []
     kinds = LabelledRows(
@@ -115,8 +115,8 @@ def resample(
     )
     is_attack = kinds.true_ids != labelled.benign
     for weights in _draws(counts, units, num_resamples, rng):
-        found = [_weighted_metrics(kinds, row[first], weights, per_class=per_class) for row in predicted]
-        chunk = {name: np.stack([one[name] for one in found]) for name in found[0]}
+        per_row = [_weighted_metrics(kinds, row[first], weights, per_class=per_class) for row in predicted]
+        chunk = {name: np.stack([one[name] for one in per_row]) for name in per_row[0]}
         if scores is not None and labelled.benign is not None:
             chunk[TPR_AT_1PCT_FPR] = tpr_at_fpr(scores[:, first], is_attack, weights)
         chunks.append(chunk)
@@ -130,7 +130,7 @@ def percentile_interval(values: Float64[np.ndarray, " resamples"], level: float 
 
 
 def bootstrap_p_value(differences: Float64[np.ndarray, " resamples"]) -> float:
-    """Two-sided p-value of no difference: twice the share of resamples on the rarer side of zero, never 0.
+    """Two-sided p-value of no difference: twice the fraction of resamples on the rarer side of 0, never 0.
 
     >>> bootstrap_p_value(np.array([0.1, 0.2, 0.3]))
     0.5
@@ -146,8 +146,7 @@ def seed_interval(
     seed: int = 0,
     num_resamples: int = 1000,
 ) -> Interval:
-    """Interval of the mean over seeds, or of the difference of two such means, seeds drawn with
-    replacement."""
+    """Interval of the mean over seeds, or of the difference of two such means, by resampling seeds."""
     from scipy.stats import bootstrap  # here, since scoring imports this module and must stay light
 
     def mean_gap(
@@ -197,7 +196,7 @@ def permutation_p_value(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction for the number of tests, in the order given.
+    """Holm-adjusted p-values, in the order given.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -216,7 +215,7 @@ def _units(
     clusters: Int64[np.ndarray, " flows"] | None,
     scores: Float64[np.ndarray, "verdicts flows"] | None,
 ) -> tuple[Int64[np.ndarray, " units"], Float64[np.ndarray, " units"], Int64[np.ndarray, " units"]]:
-    """Cluster, number and first flow of each kind of flow; with scores every flow is a kind of its own."""
+    """Cluster, count and first flow of each kind of flow; with scores every flow is a separate kind."""
     num_flows = len(labelled.true_ids)
     cluster_of = np.full(num_flows, ALONE, dtype=np.int64) if clusters is None else clusters
     if scores is not None:
@@ -232,9 +231,9 @@ def _draws(
     num_resamples: int,
     rng: np.random.Generator,
 ) -> Iterator[Float64[np.ndarray, "chunk units"]]:
-    """How many flows of each kind a resample holds, some resamples at once."""
+    """Number of flows of each kind in each resample, in chunks of resamples."""
     alone = cluster_of == ALONE
-    names, place = np.unique(cluster_of[~alone], return_inverse=True)
+    names, positions = np.unique(cluster_of[~alone], return_inverse=True)
     num_alone = int(counts[alone].sum())
     size = max(1, _CHUNK_VALUES // max(1, len(counts)))
     for start in range(0, num_resamples, size):
@@ -244,7 +243,7 @@ def _draws(
             weights[:, alone] = rng.multinomial(num_alone, counts[alone] / num_alone, size=chunk)
         if len(names):
             drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=chunk)
-            weights[:, ~alone] = drawn[:, place] * counts[~alone]
+            weights[:, ~alone] = drawn[:, positions] * counts[~alone]
         yield weights
 
 
@@ -260,10 +259,10 @@ def _weighted_metrics(
     matrices = np.zeros((len(weights), labelled.num_labels**2))
     matrices[:, cells] = weights @ is_cell
     matrices = matrices.reshape(-1, labelled.num_labels, labelled.num_labels)
-    found = headline_metrics(matrices, labelled.benign)
+    metrics = headline_metrics(matrices, labelled.benign)
     if per_class:
-        found |= {f1_of(label): values for label, values in enumerate(class_metrics(matrices)["f1"].T)}
-    return found
+        metrics |= {f1_of(label): values for label, values in enumerate(class_metrics(matrices)["f1"].T)}
+    return metrics
 
 
 def tpr_at_fpr(
@@ -271,16 +270,15 @@ def tpr_at_fpr(
     is_attack: Bool[np.ndarray, " units"],
     weights: Float64[np.ndarray, "resamples units"],
 ) -> Float64[np.ndarray, "verdicts resamples"]:
-    """Share of attacks above the lowest threshold that at most 1 % of the benign flows exceed; 0 without
-    attacks.
+    """Detection rate at the lowest threshold that at most 1 % of the benign flows exceed; 0 without attacks.
 
     Args:
-        weights: How many flows each one stands for.
+        weights: Number of flows of each unit in each resample.
     """
     by_unit = np.ascontiguousarray(weights.T)
     num_attacks, num_benign = by_unit[is_attack].sum(axis=0), by_unit[~is_attack].sum(axis=0)
-    found = np.stack([_num_found(row, is_attack, by_unit, num_attacks, num_benign) for row in scores])
-    return np.divide(found, num_attacks, out=np.zeros_like(found), where=num_attacks > 0)
+    num_detected = np.stack([_num_found(row, is_attack, by_unit, num_attacks, num_benign) for row in scores])
+    return np.divide(num_detected, num_attacks, out=np.zeros_like(num_detected), where=num_attacks > 0)
 
 
 def _num_found(
@@ -290,18 +288,16 @@ def _num_found(
     num_attacks: Float64[np.ndarray, " resamples"],
     num_benign: Float64[np.ndarray, " resamples"],
 ) -> Float64[np.ndarray, " resamples"]:
-    """Attacks that score higher than the benign flow with which the alerts become more than 1 %; all if none
-    is."""
+    """Attacks above the benign flow that raises the FPR over 1 %; all attacks if there is no such flow."""
     levels = np.unique(scores[~is_attack])
-    # From the highest benign score down, 0 for it and for attacks above it: flows of equal score stand
-    # together.
+    # Levels from the highest benign score down: 0 for that score and for attacks above it.
     level_of = len(levels) - np.where(
         is_attack, np.searchsorted(levels, scores), np.searchsorted(levels, scores, side="right")
     )
-    found, is_open = num_attacks.copy(), num_benign > 0
+    num_detected, is_open = num_attacks.copy(), num_benign > 0
     if not is_open.any():
-        return found
-    # The first few levels decide, by far; the rest is looked at where a resample says otherwise.
+        return num_detected
+    # The first few levels nearly always suffice; the others are read only if a resample needs them.
     guide = np.bincount(level_of[~is_attack], weights[~is_attack].mean(axis=1), len(levels)).cumsum()
     few = int(np.searchsorted(guide, 4 * TPR_TARGET_FPR * guide[-1])) + 1
     for num in (min(few, len(levels)), len(levels)):
@@ -311,11 +307,11 @@ def _num_found(
         )
         exceeds = alerts > TPR_TARGET_FPR * num_benign
         is_met = is_open & exceeds[-1]
-        found[is_met] = hits[exceeds.argmax(axis=0), np.arange(len(found))][is_met]
+        num_detected[is_met] = hits[exceeds.argmax(axis=0), np.arange(len(num_detected))][is_met]
         is_open &= ~is_met
         if not is_open.any():
             break
-    return found
+    return num_detected
 
 
 def _summed(
@@ -324,7 +320,7 @@ def _summed(
     weights: Float64[np.ndarray, "units resamples"],
     num_levels: int,
 ) -> Float64[np.ndarray, "levels resamples"]:
-    """Weight of the chosen units at each level."""
+    """Total weight of the chosen units at each level."""
     sums = np.zeros((num_levels, weights.shape[1]))
     units = np.flatnonzero(chosen)
     if len(units):

@@ -1,7 +1,4 @@
-"""How good the verdicts on one evaluated split are: `compute_metrics` -> `SplitMetrics`.
-
-The mistakes that a reader learns most from: those the model was most confident of, one of each kind of flow.
-"""
+"""Every metric of an evaluated split (`compute_metrics` -> `SplitMetrics`), and its most confident errors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +25,7 @@ from wirebert.serialization import to_builtins
 
 NUM_MISTAKES = 20
 PER_CONFUSION = 4
-"""At most so many mistakes of one true class taken for one other: the rest would say the same again."""
+"""Mistakes shown per pair of true and predicted class: further ones would add little."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,15 +35,15 @@ class Mistake:
     row: int
     """Row number in its file, as in `predictions`."""
     label: str
-    """As in the file."""
+    """Label as in the file."""
     true_class: str
     predicted_class: str
     probability: float
-    """Of the predicted class."""
+    """Probability of the predicted class."""
     flow: Mapping[str, str]
-    """Column -> value, in the order of the file; missing values are left out."""
+    """Column -> value, in the order of the file; missing values are omitted."""
     top_features: Mapping[str, float] = field(default_factory=dict)
-    """Feature -> its share in the verdict, the strongest first; empty where it is not known."""
+    """Feature -> its contribution to the verdict, the largest first; empty if unknown."""
 
 
 def most_confident_errors(
@@ -54,13 +51,12 @@ def most_confident_errors(
     confusions: Int64[np.ndarray, " wrong"],
     row_hashes: UInt64[np.ndarray, " wrong"],
 ) -> Int64[np.ndarray, " chosen"]:
-    """Positions of the mistakes to show, the most confident first; of equally confident ones the first comes
-    first.
+    """Positions of the mistakes to show, the most confident first; ties keep their order.
 
-    Flows that look alike to the model are shown once, and of each confusion at most `PER_CONFUSION`.
+    Flows with equal tokens are shown once, and each confusion at most `PER_CONFUSION` times.
 
     Args:
-        confusions: A number for each pair of true class and verdict.
+        confusions: An id for each pair of true and predicted class.
     """
     order = np.argsort(-probabilities, kind="stable")
     _, first = np.unique(
@@ -76,38 +72,37 @@ def most_confident_errors(
 
 @dataclass(frozen=True, slots=True)
 class ClassMetrics:
-    """One class against the rest; 0 where nothing is to divide by."""
+    """Metrics of one class against the rest; 0 if the denominator is 0."""
 
     precision: float
     recall: float
     f1: float
     accuracy: float
-    """Share of all flows correctly assigned to this class or to the rest."""
+    """Fraction of all flows correctly assigned to this class or to the rest."""
     support: int
-    """Flows of this class."""
+    """Number of flows of this class."""
 
 
 @dataclass(frozen=True, slots=True)
 class BinaryMetrics:
-    """Attack vs benign, whatever the kind of attack. An attack is the positive."""
+    """Attack vs benign, whatever the kind of attack. Attack is the positive class."""
 
     accuracy: float
     precision: float
     recall: float
     f1: float
     false_positive_rate: float
-    """Share of benign flows that raise an alert, by the most probable class."""
+    """Fraction of benign flows predicted as attacks, by the most probable class."""
     auroc: float | None
-    """Of the alert score; None where the file lacks attacks or benign flows (as are the next two)."""
+    """Of the alert score; None if the file lacks attacks or benign flows (so are the next two)."""
     average_precision: float | None
     tpr_at_fpr: Mapping[str, float | None]
-    """False positive rate -> share of attacks detected by the threshold that keeps it, chosen on these very
-    flows."""
+    """False positive rate -> detection rate at the threshold for it, fitted on these same flows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Rows are true classes, columns predicted ones."""
+    """A confusion matrix: rows are true classes, columns are predicted classes."""
 
     labels: tuple[str, ...]
     matrix: tuple[tuple[int, ...], ...]
@@ -115,7 +110,7 @@ class Confusion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubsetMetrics:
-    """Headline metrics on some of a split's flows."""
+    """Headline metrics on a subset of a split's flows."""
 
     num_flows: int
     accuracy: float
@@ -124,12 +119,12 @@ class SubsetMetrics:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainOverlap:
-    """A split in two: flows that look to the model exactly like some training flow, and all others."""
+    """A split in two: flows identical to a training flow after tokenisation, and all others."""
 
     seen: SubsetMetrics
-    """What the model may know by heart."""
+    """Flows that the model may have memorised."""
     unseen: SubsetMetrics
-    """What it has to tell from what it learned."""
+    """Flows that it must generalise to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,32 +133,32 @@ class SplitMetrics:
 
     num_flows: int
     loss: float | None
-    """Mean cross-entropy (nats) of the flows whose class the model knows; None where there are none."""
+    """Mean cross-entropy (nats) of the flows whose class the model knows; None if there are none."""
     headline: Mapping[str, float]
     """Key of `registry.METRICS` -> value, for the metrics that follow from predicted classes."""
     per_class: Mapping[str, ClassMetrics]
     confusion: Confusion
     classes_not_in_training: Mapping[str, int]
-    """Classes that only this file has -> flows. Always wrong, and counted so in every metric but the loss."""
+    """Classes that training lacks -> number of flows. Errors in every metric except the loss."""
     intervals: Intervals | None
     """None for an empty split."""
     binary: BinaryMetrics | None = None
-    """None where no class means benign."""
+    """None without a benign class."""
     train_overlap: TrainOverlap | None = None
-    """None where it is not known which flows training has seen."""
+    """None if it is unknown which flows training has seen."""
     operating_points: tuple[ThresholdMetrics, ...] = ()
-    """What thresholds that aim at few false positives do here; none without benign flows."""
+    """Metrics of the thresholds for low target FPRs; none without benign flows."""
     thresholds_from: str | None = None
-    """The split on which those thresholds were fitted; None: on this one, so at their best."""
+    """The split on which those thresholds were fitted; None: this one, so the metrics are optimistic."""
     alert_score: Literal["attack", "attack_and_novelty"] = "attack"
-    """What the alert score is: the attack score 1 - P(benign), or that and the novelty combined."""
+    """The alert score: the attack score 1 - P(benign), or its combination with novelty."""
     calibration: Calibration | None = None
     """None for an empty split."""
     curves: ScoreCurves | None = None
     score_histogram: ScoreHistogram | None = None
-    """Of the attack score; None where no class means benign."""
+    """Of the attack score; None without a benign class."""
     mistakes: tuple[Mistake, ...] = ()
-    """The most confident ones, as far as they were kept."""
+    """The most confident errors that were kept."""
 
     @property
     def accuracy(self) -> float:
@@ -190,7 +185,7 @@ class FittedThresholds:
     """Thresholds of the alert score."""
 
     split: str
-    """On whose flows they were fitted."""
+    """The split on which they were fitted."""
     limits: tuple[Threshold, ...]
 
 
@@ -211,16 +206,13 @@ def compute_metrics(
     """All metrics of one split; the verdict on a flow is its most probable class.
 
     Args:
-        true_ids: Position of each flow's class in `classes + extra_classes`; flows without a label are left
-            out before.
-        benign: The class that means "no attack"; None, or a class the model does not know: no binary metrics.
-        extra_classes: Classes that the file has and training lacks. Flows of them are wrong, whatever the
-            verdict.
-        clusters: Flows that belong together, for the second kind of interval (see `intervals.bootstrap`).
-        is_seen: Whether training has seen a flow that looks the same to the model.
-        thresholds: Fitted on other flows; without them, on these, one for each of `FALSE_POSITIVE_RATES`.
-        alert_scores: Attack score and novelty combined, if alerts go by them; None: they go by the attack
-            score.
+        true_ids: Position of each flow's class in `classes + extra_classes`; every flow has a label.
+        benign: The benign class; None, or a class that the model does not know: no binary metrics.
+        extra_classes: Classes that the file has and training lacks. Their flows always count as errors.
+        clusters: Cluster ids, for the second kind of interval (see `intervals.bootstrap`).
+        is_seen: Whether training had a flow with the same tokens.
+        thresholds: Fitted on other flows; None: fit one on these flows for each of `FALSE_POSITIVE_RATES`.
+        alert_scores: Attack score and novelty combined, if alerts use both; None: the attack score alone.
 
     Examples:
         >>> probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
@@ -281,7 +273,7 @@ def _alerts(
     benign_id: int | None,
     thresholds: FittedThresholds | None,
 ) -> _Alerts:
-    """What the alert score does; nothing where no class means benign."""
+    """The metrics of the alert score; empty without a benign class."""
     if benign_id is None:
         return {}
     scores = attack_scores(probabilities, benign_id)
@@ -316,18 +308,17 @@ def _train_overlap(
 def cross_entropy(
     true_ids: Int64[np.ndarray, " flows"], probabilities: Float[np.ndarray, "flows classes"]
 ) -> float | None:
-    """Mean -log P(true class), with P kept at least one rounding step above 0.
+    """Mean -log P(true class) (nats), with P clipped to one rounding step above 0.
 
-    Flows of classes without a probability are left out: they would add the logarithm of an arbitrary small
-    number.
+    Flows of classes without a probability are ignored: they would add the log of an arbitrary small number.
 
     >>> cross_entropy(np.array([0, 1, 2]), np.array([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]))
     0.693...
     """
-    known = np.flatnonzero(true_ids < probabilities.shape[1])
-    if not len(known):
+    has_probability = np.flatnonzero(true_ids < probabilities.shape[1])
+    if not len(has_probability):
         return None
-    chosen = probabilities[known, true_ids[known]].astype(np.float64)
+    chosen = probabilities[has_probability, true_ids[has_probability]].astype(np.float64)
     smallest = float(np.finfo(probabilities.dtype).eps)
     return float(-np.log(chosen.clip(smallest, 1 - smallest)).mean())
 

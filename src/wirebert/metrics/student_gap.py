@@ -1,5 +1,4 @@
-"""How far a student is from its teacher: both evaluated on the same flows, and their difference resampled
-together."""
+"""The gap between student and teacher: both on the same flows, with intervals of the paired difference."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,18 +12,18 @@ from wirebert.metrics.significance import LabelledRows, paired_metrics, percenti
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairedMetric:
-    """A metric in [0, 1] of both."""
+    """A metric in [0, 1] of student and teacher."""
 
     student: float
     teacher: float
     rows: Interval | None = None
-    """95 % interval of the difference, flows drawn one by one; None for an empty split."""
+    """95 % CI of the difference, flows resampled; None for an empty split."""
     clusters: Interval | None = None
-    """The same with attack names drawn whole, where classes hold several of them."""
+    """The same with attack names resampled, if classes have several of them."""
 
     @property
     def difference(self) -> float:
-        """What the student has more; negative where the teacher is better."""
+        """Student minus teacher; negative if the teacher is better."""
         return self.student - self.teacher
 
 
@@ -33,9 +32,9 @@ class SplitGap:
     """Student and teacher on one evaluated split."""
 
     num_flows: int
-    """Flows with a label."""
+    """Number of labelled flows."""
     agreement: float | None
-    """Share of the flows that both put into the same class; None for an empty split."""
+    """Fraction of the flows with the same predicted class; None for an empty split."""
     metrics: Mapping[str, PairedMetric]
     """Headline metric -> its values."""
 
@@ -45,13 +44,12 @@ class TeacherGap:
     """Student and teacher on every evaluated split."""
 
     teacher: str
-    """Model folder, as it was named."""
+    """Model folder as given by the user."""
     teacher_parameters: int
     num_unlabelled: int
-    """Training flows that the teacher alone said something about."""
+    """Number of training flows labelled by the teacher's predictions only."""
     is_fresh: bool
-    """Whether the teacher is known to have been trained without the validation flows: on this file, by this
-    split."""
+    """Whether the teacher certainly did not train on the validation flows: same file, same split."""
     splits: Mapping[str, SplitGap]
 
 
@@ -67,12 +65,12 @@ def split_gap(
     seed: int,
     num_resamples: int,
 ) -> SplitGap:
-    """The comparison on one split; `student` and `teacher` are the classes that they say."""
+    """The comparison on one split; `student` and `teacher` are their predicted classes."""
     predicted = np.stack([student, teacher])
     if not len(student):
         return SplitGap(num_flows=0, agreement=None, metrics={})
     plain = paired_metrics(labelled, predicted)
-    drawn = {
+    draws = {
         way: resample(
             labelled, predicted, by_cluster=way == "clusters", seed=seed, num_resamples=num_resamples
         )
@@ -86,7 +84,7 @@ def split_gap(
             name: PairedMetric(
                 student=float(ours),
                 teacher=float(theirs),
-                **{way: percentile_interval(found[name][0] - found[name][1]) for way, found in drawn.items()},
+                **{way: percentile_interval(drawn[name][0] - drawn[name][1]) for way, drawn in draws.items()},
             )
             for name, (ours, theirs) in plain.items()
         },
@@ -94,7 +92,7 @@ def split_gap(
 
 
 def gap_rows(gap: SplitGap, names: Mapping[str, str]) -> list[tuple[str, str, str, str, str]]:
-    """A table of the split for people; `names` are the metrics to show, with their names."""
+    """The table of one split; `names` maps each metric to show to its title."""
     shown = [(names[name], own) for name, own in gap.metrics.items() if name in names]
     return [
         (
@@ -109,12 +107,12 @@ def gap_rows(gap: SplitGap, names: Mapping[str, str]) -> list[tuple[str, str, st
 
 
 def gap_remarks(gap: TeacherGap, split: str) -> list[str]:
-    """What the table of a split does not say by itself."""
-    own = gap.splits[split]
-    if own.agreement is None:
+    """Remarks for the table of a split."""
+    split_gap = gap.splits[split]
+    if split_gap.agreement is None:
         return []
-    lines = [f"Student and teacher put {own.agreement:.2%} of the flows into the same class."]
-    macro = own.metrics.get("macro_f1")
+    lines = [f"Student and teacher put {split_gap.agreement:.2%} of the flows into the same class."]
+    macro = split_gap.metrics.get("macro_f1")
     if macro is not None and macro.clusters is not None:
         low, high = macro.clusters
         lines.append(

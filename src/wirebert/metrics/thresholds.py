@@ -1,9 +1,7 @@
-"""Where the alert score raises an alert: thresholds fitted on benign flows, and what each does on other
-flows.
+"""Alert thresholds: fitted on benign flows for a target FPR, and measured on other flows.
 
-A threshold keeps its false positive rate only on traffic like that on which it was fitted. So every rate
-stands here with the interval that its number of flows allows, and `threshold_metrics` says what became of it
-elsewhere.
+A threshold keeps its false positive rate only on traffic like that on which it was fitted. So every rate has
+an interval from its number of flows, and `threshold_metrics` measures the rate on other flows.
 """
 
 from collections.abc import Mapping
@@ -19,11 +17,10 @@ FALSE_POSITIVE_RATES = (0.01, 0.001, 0.0001)
 """Target FPRs of every report: with a million flows a day an operator needs the last one or less."""
 
 PREVALENCES = (0.01, 0.001, 0.0001)
-"""Shares of attacks for which precision is restated: in traffic attacks are far rarer than in most data
-sets."""
+"""Attack prevalences for which precision is restated: real traffic has far fewer attacks than data sets."""
 
 _NORMAL_QUANTILE = 1.959963984540054
-"""Of 95 % intervals."""
+"""Normal quantile of 95 % intervals."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,59 +28,56 @@ class Threshold:
     """A flow that scores at least `threshold` raises an alert."""
 
     target_fpr: float
-    """The false positive rate that was asked for, in (0, 1)."""
+    """Target false positive rate, in (0, 1)."""
     threshold: float
     num_benign: int
-    """Benign flows on which it was fitted."""
+    """Number of benign flows on which it was fitted."""
     num_false_positives: int
-    """Those of them that raise an alert."""
+    """Number of these that raise an alert."""
     fpr_interval: Interval
     """95 % interval of the false positive rate on other benign flows of the same traffic."""
 
     @property
     def is_fixed(self) -> bool:
-        """Whether there were benign flows enough: the rate is hardly more than twice what was asked for."""
+        """Whether there were enough benign flows: the rate is hardly more than twice the target."""
         return self.fpr_interval[1] <= 2 * self.target_fpr
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThresholdMetrics:
-    """What a threshold does on the flows of one split."""
+    """Metrics of a threshold on the flows of one split."""
 
     target_fpr: float
-    """The false positive rate for which the threshold was fitted, on other flows."""
+    """Target false positive rate of the threshold, fitted on other flows."""
     threshold: float
     fpr: float | None
-    """The rate that came of it; None without benign flows."""
+    """Measured false positive rate; None without benign flows."""
     fpr_interval: Interval | None
-    """Its 95 % interval, flows drawn one by one."""
+    """95 % interval of the measured rate, for independent flows."""
     tpr: float | None
-    """Share of attacks that raise an alert; None without attacks."""
+    """Detection rate: fraction of attacks that raise an alert; None without attacks."""
     precision: float | None
-    """Share of attacks among the alerts of this file; None without alerts."""
+    """Fraction of attacks among the alerts of this file; None without alerts."""
     precision_at_prevalence: Mapping[str, float | None]
-    """Share of attacks among all flows -> share of attacks among alerts; None where no false alert was seen:
-    its rate is too low for this file to tell."""
+    """Attack prevalence -> precision; None if there was no false alert (the rate is too low to measure)."""
     alerts_per_10000: float
-    """Alerts per 10,000 flows of this file, whose share of attacks may be far from that of real traffic."""
+    """Alerts per 10,000 flows of this file, whose prevalence of attacks may differ from real traffic."""
 
 
 def attack_scores(
     probabilities: Float[np.ndarray, "flows classes"], benign_id: int
 ) -> Float64[np.ndarray, " flows"]:
-    """1 - P(benign), in double precision: near 1 single precision would tie the flows an operator must
-    rank."""
+    """1 - P(benign), in double precision: near 1, single precision would tie flows that must be ranked."""
     return 1.0 - probabilities[:, benign_id].astype(np.float64)
 
 
 def laxest_threshold(
     scores: Float64[np.ndarray, " flows"], is_counted: Bool[np.ndarray, " flows"], most: int
 ) -> float:
-    """The lowest threshold that at most `most` of the counted flows reach; there is at least one counted
-    flow.
+    """The lowest threshold that at most `most` of the counted flows reach; at least one flow is counted.
 
-    It lies half-way between two observed scores, so that rounding on another processor moves no flow across.
-    Equal scores stay together: flows that would exceed the number stay out with all their equals.
+    It is half-way between two observed scores, so that rounding on another processor moves no flow across.
+    Equal scores are on the same side: if they would exceed the number, all of them are below the threshold.
 
     >>> scores, everyone = np.array([0.9, 0.5, 0.5, 0.1]), np.ones(4, bool)
     >>> [laxest_threshold(scores, everyone, most) for most in (0, 1, 2, 3, 4)]
@@ -103,7 +97,7 @@ def laxest_threshold(
 def fit_threshold(
     scores: Float64[np.ndarray, " flows"], is_attack: Bool[np.ndarray, " flows"], target_fpr: float
 ) -> Threshold:
-    """The lowest threshold that keeps the false positive rate of these flows, of which some are benign."""
+    """The lowest threshold that keeps the target FPR on these flows, some of which must be benign."""
     is_benign = ~is_attack
     num_benign = int(is_benign.sum())
     # The small term keeps 0.01 * 700 = 7.000000000000001 and the like at 7.
@@ -121,7 +115,7 @@ def fit_threshold(
 def threshold_metrics(
     scores: Float64[np.ndarray, " flows"], is_attack: Bool[np.ndarray, " flows"], at: Threshold
 ) -> ThresholdMetrics:
-    """What the threshold does on these flows."""
+    """Metrics of the threshold on these flows."""
     is_alert = scores >= at.threshold
     num_alerts, num_found = int(is_alert.sum()), int((is_alert & is_attack).sum())
     num_attacks = int(is_attack.sum())
@@ -143,20 +137,19 @@ def threshold_metrics(
 
 
 def precision_at(prevalence: float, detection: float | None, fpr: float | None) -> float | None:
-    """Share of attacks among alerts where attacks are this share of all flows; None without a false alert to
-    go by.
+    """Precision at this prevalence of attacks; None without a false alert to estimate it from.
 
     >>> precision_at(0.001, detection=0.5, fpr=0.01)
     0.047...
     """
     if detection is None or not fpr:
         return None
-    found = prevalence * detection
-    return found / (found + (1 - prevalence) * fpr)
+    detected = prevalence * detection
+    return detected / (detected + (1 - prevalence) * fpr)
 
 
 def wilson_interval(num_hits: int, num_tries: int) -> Interval:
-    """95 % interval of a share, also where no or every try is a hit.
+    """95 % interval of a proportion, valid even for 0 or all hits.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
 
@@ -164,9 +157,9 @@ def wilson_interval(num_hits: int, num_tries: int) -> Interval:
     >>> low, round(high, 5)
     (0.0, 0.00383)
     """
-    share, square = num_hits / num_tries, _NORMAL_QUANTILE**2
-    centre = share + square / (2 * num_tries)
-    reach = _NORMAL_QUANTILE * sqrt(share * (1 - share) / num_tries + square / (4 * num_tries**2))
+    proportion, square = num_hits / num_tries, _NORMAL_QUANTILE**2
+    centre = proportion + square / (2 * num_tries)
+    reach = _NORMAL_QUANTILE * sqrt(proportion * (1 - proportion) / num_tries + square / (4 * num_tries**2))
     scale = 1 + square / num_tries
     low = (centre - reach) / scale if num_hits else 0.0
     return low, ((centre + reach) / scale if num_hits < num_tries else 1.0)

@@ -10,23 +10,22 @@ from typing import Final, final
 from wirebert.errors import ConfigError
 
 VARIABLE: Final = "WIREBERT_API_KEYS"
-"""Of the environment; keys are separated by blanks, commas or line ends."""
+"""Environment variable with keys, separated by blanks, commas or line ends."""
 MIN_CHARACTERS: Final = 16
 LOOK_EVERY_S: Final = 1.0
 
 
 @final
 class ApiKeys:
-    """The keys that open the service.
+    """The keys that the service accepts.
 
-    A file is looked at again at most each second, when a request comes: to rotate a key, add the new one,
-    change the
-    clients, and take the old one out. A file that cannot be read, or holds no usable key, changes nothing.
+    A file is checked for changes on requests, at most once a second. To rotate a key: add the new one, change
+    the clients, remove the old one. A file that cannot be read, or has no usable key, changes nothing.
 
     Args:
-        path: one key a line; lines that begin with # are comments.
-        text: keys as the environment gives them; ignored where there is a file.
-        tell: gets a sentence when a changed file is read, or cannot be.
+        path: file with one key per line; lines that begin with # are comments.
+        text: keys from the environment; ignored if there is a file.
+        tell: called with a message when a changed file is read or cannot be read.
 
     Raises:
         ConfigError: the file cannot be read, holds no key, or one that is too short.
@@ -42,15 +41,16 @@ class ApiKeys:
 
     @property
     def are_needed(self) -> bool:
-        """Whether there are keys; without any the service is open to all who reach it."""
+        """Whether requests need a key; without keys the service is open to every client."""
         return bool(self._digests)
 
     def admit(self, key: str) -> bool:
-        """Whether the key is one of ours. The time this takes says nothing about how much of it is right."""
+        """Whether the key is valid. The time that this takes does not depend on how much of it is right."""
         self._look()
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-        found = [hmac.compare_digest(digest, known) for known in self._digests]  # all of them, whichever fits
-        return any(found)
+        # Compare with all of them, whichever matches.
+        matches = [hmac.compare_digest(digest, valid) for valid in self._digests]
+        return any(matches)
 
     def _look(self) -> None:
         if self._path is None or time.monotonic() - self._looked_at < LOOK_EVERY_S:
@@ -62,13 +62,13 @@ class ApiKeys:
         self._mark = mark
         try:
             self._digests = _read(self._path)
-            self._tell(f"{self._path}: {len(self._digests)} keys were read anew")
+            self._tell(f"{self._path}: {len(self._digests)} keys reloaded")
         except ConfigError as error:
-            self._tell(f"the keys stay as they were: {error}")
+            self._tell(f"the previous keys stay valid: {error}")
 
 
 def _mark(path: Path | None) -> tuple[int, int, int] | None:
-    """What changes when the file does."""
+    """Values that change when the file does."""
     try:
         found = None if path is None else path.stat()
     except OSError:
@@ -89,7 +89,7 @@ def _read(path: Path) -> tuple[bytes, ...]:
 
 
 def _digests(text: str, where: str) -> tuple[bytes, ...]:
-    """Of the keys, so that what is compared has one length and the keys themselves are not kept."""
+    """Digests of the keys: they have equal lengths, and the keys themselves are not stored."""
     keys = text.split()
     if any(len(key) < MIN_CHARACTERS for key in keys):
         raise ConfigError(

@@ -1,6 +1,4 @@
-"""The service as an ASGI application: endpoints, authorisation, limits and answers. Opens no file or
-connection.
-"""
+"""The ASGI application: endpoints, authorisation, limits and responses. Opens no file or connection."""
 
 import asyncio
 import logging
@@ -37,7 +35,7 @@ _HEADERS: Final = {
     "cache-control": "no-store",
 }
 _ROUTINE: Final = ("/healthz", "/readyz", "/metrics")
-"""What machines ask every few seconds; it is logged where it fails."""
+"""Paths that are polled every few seconds; only failures are logged."""
 _RETRY_AFTER: Final = {"retry-after": "1"}
 _MAX_BATCH_BYTES: Final = 1 << 20
 
@@ -47,9 +45,8 @@ class Service:
     """State that the endpoints of one application share.
 
     Args:
-        hosts: names under which a browser may speak to it; None: any. Bound to this machine only, it answers
-        to no other
-            name, so that a page from elsewhere cannot reach it by naming its own host as this machine.
+        hosts: allowed values of the header Host; None: any. A service bound to this machine allows only its
+            names, so that a foreign web page cannot reach it by DNS rebinding.
     """
 
     def __init__(
@@ -59,7 +56,7 @@ class Service:
         self.about = about_model(handler.detector)
         self.openapi = document(handler.detector, limits, needs_key=keys.are_needed)
         self.held_bytes = 0
-        """Of bodies that are being read or wait."""
+        """Bytes of request bodies that are being read or are in the queue."""
         self._handler = handler
         self._batcher: Batcher[ScoreRequest, ScoreResponse | RequestError] | None = None
         self.metrics = ServiceMetrics(
@@ -75,13 +72,13 @@ class Service:
 
     @property
     def batcher(self) -> Batcher[ScoreRequest, ScoreResponse | RequestError]:
-        """Scores; there while the application runs."""
+        """The batcher; present while the application runs."""
         assert self._batcher is not None
         return self._batcher
 
     @asynccontextmanager
     async def running(self, _: Starlette) -> AsyncGenerator[None]:
-        """Scores while the application runs."""
+        """Run the scoring thread while the application runs."""
         self._batcher = Batcher(
             self._handler.handle,
             size=lambda score_request: len(score_request.body),
@@ -138,11 +135,11 @@ class Service:
         return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     async def healthz(self, _: Request) -> Response:
-        """`GET /healthz`: the process answers."""
+        """`GET /healthz`: the process is alive."""
         return JSONResponse({"status": "ok"})
 
     async def readyz(self, _: Request) -> Response:
-        """`GET /readyz`: it would take a request now."""
+        """`GET /readyz`: the service would accept a request now."""
         if self.batcher.is_full:
             raise _busy("too many requests in the queue")
         return JSONResponse({"status": "ready"})
@@ -191,13 +188,13 @@ class Service:
 
 @final
 class _Held:
-    """What one request holds of the memory that all bodies share."""
+    """The bytes that one request uses of the memory shared by all bodies."""
 
     def __init__(self, service: Service) -> None:
         self._service, self._num_bytes = service, 0
 
     def take(self, total: int) -> None:
-        """Hold `total` bytes, if they are more than before."""
+        """Raise the reservation to `total` bytes, if that is more than before."""
         more = max(0, total - self._num_bytes)
         if self._service.held_bytes + more > self._service.limits.max_held_bytes:
             raise _busy("too many large requests at once")
@@ -211,9 +208,7 @@ class _Held:
 
 @final
 class Application:
-    """Around every request: checks of its headers, headers of the answer, a line in the log, and the
-    counters.
-    """
+    """Wraps every request: checks headers, adds response headers, writes a log line and counts."""
 
     def __init__(self, inner: Starlette, service: Service, paths: frozenset[str]) -> None:
         self.inner, self.service, self.paths = inner, service, paths
@@ -225,7 +220,7 @@ class Application:
             return
         start, identity = time.perf_counter(), uuid4().hex[:16]
         state: dict[str, Any] = scope.setdefault("state", {})
-        status = 499  # the client went before there was an answer
+        status = 499  # the client disconnected before the response
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             nonlocal status

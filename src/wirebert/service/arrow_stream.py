@@ -1,8 +1,7 @@
-"""An Arrow IPC stream from a stranger -> a table of plain columns.
+"""An untrusted Arrow IPC stream -> a table of plain columns.
 
-Arrow trusts its data where speed counts, so nothing of a stream is used before it has been looked through;
-and nothing in it may become larger than it came: no compressed buffers, no nested or run-length types,
-dictionaries stay dictionaries.
+For speed, Arrow trusts its data, so a stream is validated before use. Nothing in it may expand: no compressed
+buffers, no nested or run-length types, and dictionaries stay dictionaries.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -21,16 +20,14 @@ _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 _HEADER_TYPE, _HEADER, _DATA, _COMPRESSION = 1, 2, 1, 3
 """Fields of Arrow's flatbuffer tables, numbered as in Message.fbs."""
 DAMAGED: Final = (pa.ArrowException, OSError, ValueError, struct.error, OverflowError, MemoryError)
-"""What reading a damaged stream raises."""
+"""Errors raised when a damaged stream is read."""
 
 
 def read_stream(body: bytes, wanted: Collection[str], limits: Limits) -> pa.Table:
-    """The `wanted` columns of a stream: numbers, text (dictionary-encoded or not), truth values as 1 and 0,
-    times as text.
+    """The `wanted` columns: numbers, text (also dictionary-encoded), booleans as 1 and 0, times as text.
 
     Raises:
-        RequestError: the stream is damaged, compressed, or has too many rows, columns or a column that is no
-        flat one.
+        RequestError: the stream is damaged or compressed, has too many rows or columns, or a nested column.
     """
     try:
         _refuse_compressed(body)
@@ -119,7 +116,7 @@ def _plain(column: pa.ChunkedArray, name: str, limits: Limits) -> pa.Array:
 
 
 def _refuse_compressed(body: bytes) -> None:
-    """Look through the heads of all messages, so that a small stream cannot unfold into a large one."""
+    """Check the heads of all messages, so that a small stream cannot expand into a large one."""
     for message in pa.ipc.MessageReader.open_stream(body):
         if _is_compressed(message.metadata.to_pybytes()):
             raise RequestError(
@@ -150,7 +147,7 @@ def _table(head: bytes, at: int) -> int:
 
 
 def _field(head: bytes, table: int, number: int) -> int | None:
-    """Where a table's field stands; None if it is not there."""
+    """Position of a table's field; None if it is absent."""
     layout = table - int(struct.unpack_from("<i", head, table)[0])
     if layout < 0:
         raise ValueError("a head that points outside itself")

@@ -1,6 +1,4 @@
-"""Requests that come at about the same time are scored together, on one thread, in the order in which they
-came.
-"""
+"""Batching: requests that arrive at about the same time are scored together, in order, on one thread."""
 
 import asyncio
 from collections import deque
@@ -13,11 +11,11 @@ Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
 
 MAX_JOBS: Final = 64
-"""Requests of one batch."""
+"""Most requests in one batch."""
 
 
 class QueueFull(Exception):  # noqa: N818 -- it is no error
-    """As many requests wait as may."""
+    """The queue of waiting requests is full."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +26,14 @@ class _Waiting(Generic[Job, Outcome]):
 
 @final
 class Batcher(Generic[Job, Outcome]):
-    """Gathers jobs and does them in batches, on a thread of its own. Use it from one event loop.
+    """Collects jobs and runs them in batches, on a separate thread. Use it from one event loop.
 
     Args:
-        work: does several jobs; one outcome each, in order. If it raises, each job is done by itself, so that
-            one can not spoil the others.
-        size: of a job. A batch ends before it is larger than `max_size`, a single job aside.
-        max_waiting: jobs that may wait; further ones are `QueueFull`.
-        wait_s: how long the first job of a batch waits for others, where nothing is being done.
+        work: runs several jobs and returns one outcome each, in order. If it raises, each job is run by
+            itself, so that one cannot spoil the others.
+        size: size of a job. A batch never exceeds `max_size`, unless it is a single job.
+        max_waiting: queue length; further jobs raise `QueueFull`.
+        wait_s: how long the first job of a batch waits for others when the thread is idle.
     """
 
     def __init__(
@@ -53,23 +51,23 @@ class Batcher(Generic[Job, Outcome]):
         self._has_come = asyncio.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="wirebert-score")
         self.num_batches = 0
-        """Batches done so far."""
+        """Number of batches done so far."""
 
     @property
     def num_waiting(self) -> int:
-        """Jobs that wait."""
+        """Number of waiting jobs."""
         return len(self._waiting)
 
     @property
     def is_full(self) -> bool:
-        """Whether the next job would be `QueueFull`."""
+        """Whether the next job would raise `QueueFull`."""
         return len(self._waiting) >= self._max_waiting
 
     async def do(self, job: Job) -> Outcome:
-        """The outcome of a job. Who is cancelled while the job waits takes it back.
+        """The outcome of a job. A caller that is cancelled while the job waits removes it from the queue.
 
         Raises:
-            Busy: too many wait already.
+            QueueFull: too many jobs are waiting.
         """
         if self.is_full:
             raise QueueFull
@@ -79,7 +77,7 @@ class Batcher(Generic[Job, Outcome]):
         return await waiting.outcome
 
     async def run(self) -> None:
-        """Do what comes, until this is cancelled."""
+        """Run jobs until cancelled."""
         try:
             while True:
                 await self._has_come.wait()

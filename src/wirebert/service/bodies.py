@@ -1,8 +1,7 @@
-"""The body of a request -> its flows as raw columns: JSON, JSON lines, CSV or an Arrow stream, by content
-type.
+"""Request body -> flows as raw columns: JSON, JSON lines, CSV or an Arrow stream, by content type.
 
-A body may be hostile. So it is read under `Limits`, the type of each value is checked before it is used, and
-an invalid row refuses the request instead of being dropped silently.
+A body may be hostile. So it is read under `Limits`, the type of each value is checked before use, and a
+request with an invalid row is refused, not silently shortened.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -47,29 +46,27 @@ READ: Final[Mapping[str, str]] = {
 """Content type -> the format that reads it."""
 
 Value = bool | int | float | str | None
-"""Of one cell."""
+"""Value of one cell."""
 
 _HEAD_BYTES: Final = 1 << 16
-"""By so much of a text it is found out how it is written; its first line has to end in there."""
+"""Bytes of a text from which its format is detected; its first line must end within them."""
 _CSV_CONFIG: Final = DataConfig(
     encoding="utf-8", quote='"', escape="", comment="", skip_lines=0, decimal_comma=False
 )
-"""What RFC 4180 says, with any delimiter: what may be read in two ways is not guessed at, and no line is
-passed over.
-"""
+"""RFC 4180 with any delimiter: ambiguous text is not guessed at, and no line is skipped."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RawFlows:
-    """Flows as they came, columns of the schema only."""
+    """Unparsed flows, columns of the schema only."""
 
     num_rows: int
     columns: Mapping[str, Sequence[Value]] | pa.Table
-    """Lists where JSON gave them: those of several requests are joined before they become arrays."""
+    """Lists if they come from JSON: lists of several requests are joined before they become arrays."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns that are there."""
+        """The columns that are present."""
         return tuple(self.columns.column_names if isinstance(self.columns, pa.Table) else self.columns)
 
 
@@ -105,8 +102,7 @@ class BodyReader:
         """The flows of a body of this content type (a value of `READ`).
 
         Raises:
-            RequestError: it is not what it says it is, goes beyond a limit, or holds no column that the model
-            knows.
+            RequestError: it does not match its content type, exceeds a limit, or has no column of the model.
         """
         if content_type in (JSON, JSON_LINES):
             return self._of_rows(self._read_json(body, lines=content_type == JSON_LINES))
@@ -148,7 +144,7 @@ class BodyReader:
             raise RequestError(422, str(error)) from error
 
     def _table_of(self, body: bytes) -> pa.Table:
-        # Rough bounds first: what is far beyond a limit is not worth being taken apart.
+        # Rough bounds first: a body far beyond a limit is not parsed.
         if max(body.count(b"\n"), body.count(b"\r")) > 4 * self._limits.max_rows + 4:
             raise self._too_many()
         width = max(map(body.partition(b"\n")[0].count, (b",", b";", b"\t", b"|")))
@@ -235,7 +231,7 @@ class BodyReader:
 
 
 def arrays(columns: Mapping[str, Sequence[Value]], schema: FlowSchema) -> pa.Table:
-    """Lists of JSON values as raw columns, such as files give them: numbers as float64, all else as text."""
+    """Lists of JSON values as raw columns, as from files: numbers as float64, all else as text."""
     kinds = {column.name: column.kind for column in schema.columns}
     return pa.table(
         {name: _array(values, is_numeric=kinds[name].is_numeric) for name, values in columns.items()}

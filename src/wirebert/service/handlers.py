@@ -31,7 +31,7 @@ class ScoreRequest:
     """A value of `bodies.READ`."""
     body: bytes
     answer_type: str
-    """What the answer is written as: JSON, JSON_LINES or ARROW of `bodies`."""
+    """Content type of the response: JSON, JSON_LINES or ARROW of `bodies`."""
     explains: bool = False
     """Whether alerts get a column `explanation`."""
 
@@ -43,9 +43,9 @@ class ScoreResponse:
     content: bytes
     num_flows: int
     num_invalid: int = 0
-    """Values that are not numbers in columns of numbers; they count as missing."""
+    """Number of non-numeric values per numeric column; they count as missing."""
     verdicts: dict[str, int] = field(default_factory=dict)
-    """How often each verdict was given; each class where the model has no threshold."""
+    """Number of flows per verdict, or per class if the model has no threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ class _Part:
 class RequestHandler:
     """Answers several requests at once with a detector.
 
-    A request is one log: its flows have context from each other, and not from other requests. So the verdicts
-    are those that `wirebert predict` gives for a file with the same rows.
+    A request is one log: its flows get context from each other, not from other requests. So the verdicts
+    equal those of `wirebert predict` for a file with the same rows.
     """
 
     def __init__(self, detector: Detector, limits: Limits) -> None:
@@ -71,7 +71,7 @@ class RequestHandler:
         self._reader = BodyReader(detector.schema, limits)
 
     def warm_up(self) -> None:
-        """Score a flow of which nothing is known, so that the first request need not wait."""
+        """Score a flow without any feature, so that the first request need not wait."""
         name = next(column.name for column in self.detector.schema.features)
         self._score(pa.table({name: pa.nulls(1, pa.string())}), [slice(0, 1)])
 
@@ -120,7 +120,7 @@ class RequestHandler:
         return responses
 
     def _join(self, flows: Sequence[RawFlows]) -> pa.Table:
-        """The flows of all, one after the other, as raw columns."""
+        """The flows of all requests, one after the other, as raw columns."""
         raw = [one.columns for one in flows]
         tables = [columns for columns in raw if isinstance(columns, pa.Table)]
         if tables:
@@ -141,7 +141,7 @@ class RequestHandler:
         return invalid_values, table, block, self.detector.score(table, block)
 
     def _count_invalid(self, raw: pa.Table, rows: slice) -> dict[str, int]:
-        """Per column, the values of one request that are not numbers."""
+        """The number of non-numeric values of one request, per numeric column."""
         invalid_values = InvalidValues()
         convert(
             raw.slice(rows.start, rows.stop - rows.start),
@@ -154,9 +154,7 @@ class RequestHandler:
     def _explanations(
         self, parts: Sequence[_Part], table: pa.Table, block: JaggedRows, scores: Scores
     ) -> pa.Array:
-        """Explanations of alerts and attacks; of each request those with the highest alert scores, up to the
-        limit.
-        """
+        """Explanations of alerts and attacks: per request, at most the limit, by falling alert score."""
         asking = [part.rows for part in parts if part.request.explains]
         if not asking:
             return pa.nulls(len(block))
@@ -171,7 +169,7 @@ class RequestHandler:
 
 
 def render(verdicts: pa.Table, answer_type: str, invalid_values: dict[str, int]) -> bytes:
-    """A verdict table as it is sent; numbers that are not finite are null in JSON."""
+    """The response body of a verdict table; numbers that are not finite are null in JSON."""
     if answer_type == JSON:
         return msgspec.json.encode({"flows": verdicts.to_pylist(), "invalid_values": invalid_values})
     if answer_type == JSON_LINES:

@@ -9,7 +9,7 @@ from wirebert.service.bodies import ARROW, JSON, JSON_LINES, READ
 from wirebert.service.limits import RequestError
 
 MAX_HEAD_BYTES: Final = 16_384
-"""Of all headers of a request."""
+"""Most bytes of all headers of a request."""
 ANSWERED: Final = (JSON, JSON_LINES, ARROW)
 """Content types of answers; the first is the default."""
 
@@ -48,7 +48,7 @@ def content_type(request: Request) -> str:
 
 
 def answer_type(request: Request) -> str:
-    """The content type of the answer: of those that we write, the one that Accept prefers."""
+    """The content type of the response: the supported one that Accept prefers."""
     liked = request.headers.get("accept", "*/*") or "*/*"
     best, best_quality = "", 0.0
     for entry in liked.lower().split(","):
@@ -70,7 +70,7 @@ def _quality(text: str) -> float:
 
 
 def explains(request: Request) -> bool:
-    """Whether explanations are wanted, by the parameter `explain`."""
+    """Whether the parameter `explain` requests explanations."""
     given = request.query_params.getlist("explain")
     if given not in ([], ["none"], ["alerts"]):
         raise RequestError(422, "expected explain=alerts or explain=none")

@@ -1,4 +1,4 @@
-"""What one client, and all of them together, may ask of the service."""
+"""Limits on requests, per client and in total."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class RequestError(UserError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-        """Of the HTTP response."""
+        """Status of the HTTP response."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from typing import Final, final
 
 LOG: Final = logging.getLogger("wirebert.serving")
-"""What is to stand beside the event goes into `extra={"fields": {...}}`."""
+"""Logger of the service; further fields of an event go into `extra={"fields": {...}}`."""
 
 
 @final
 class JsonLines(logging.Formatter):
-    """One JSON object for each thing that happens; never the content of a request."""
+    """Formats each event as one JSON object; never the content of a request."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line."""
@@ -32,7 +32,7 @@ class JsonLines(logging.Formatter):
 
 @contextmanager
 def json_logs() -> Generator[None]:
-    """What the service and uvicorn say goes to standard error, one JSON object a line."""
+    """Log the service and uvicorn to standard error, one JSON object per line."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     loggers = {LOG: logging.INFO, logging.getLogger("uvicorn"): logging.WARNING}

@@ -1,4 +1,4 @@
-"""What the service counts, as Prometheus reads it: by `prometheus_client`, in a registry of this service."""
+"""Prometheus metrics of the service, by `prometheus_client`, in a separate registry."""
 
 from collections.abc import Callable, Mapping
 from typing import Final, final
@@ -51,5 +51,5 @@ class ServiceMetrics:
         ProcessCollector(registry=registry)
 
     def text(self) -> str:
-        """All of it, in text format 0.0.4."""
+        """All metrics, in text format 0.0.4."""
         return generate_latest(self._registry).decode()

@@ -1,7 +1,6 @@
 """`wirebert serve`: a model, a socket, signals and logs around the application of `service.app`.
 
-HTTP/1.1 connections that do not wait for slow clients: uvicorn's own protocol, with a bound on time and
-number.
+Connections use uvicorn's HTTP/1.1 protocol with limits on time and number, so slow clients block nothing.
 """
 
 import asyncio
@@ -37,10 +36,10 @@ _FULL: Final = (
 
 
 def bounded_protocol(limits: Limits) -> type[H11Protocol]:
-    """A class of connections: at most `max_connections`, each of whose requests begins within `head_s`.
+    """A connection class: at most `max_connections`, and each request head must arrive within `head_s`.
 
-    uvicorn's timer ends with the first byte, so a client that sends one byte of its request now and then
-    would keep a connection for ever. The bodies have a timer of their own, in the application.
+    uvicorn's timer ends with the first byte, so a client that sends one byte now and then would keep a
+    connection for ever. The application has a separate timer for bodies.
     """
 
     @final
@@ -93,24 +92,24 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
 
 
 GRACE_S: Final = 60
-"""After SIGTERM, how long requests that were taken may last; beyond that they are cut off."""
+"""Seconds that accepted requests may take after SIGTERM before they are cut off."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerConfig:
-    """Where the service listens, and to whom it answers."""
+    """The address on which the service listens, and the clients that it accepts."""
 
     host: str = "127.0.0.1"
     """An address of this machine, or a name for one."""
 
     port: int = 8080
-    """In [0, 65535]; 0 takes any that is free."""
+    """In [0, 65535]; 0: any free port."""
 
     keys: Path | None = None
-    """File of API keys; None: those of the environment."""
+    """File of API keys; None: keys from the environment."""
 
     allow_anonymous: bool = False
-    """Whether others than this machine may ask without a key."""
+    """Whether other machines may send requests without a key."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -118,7 +117,7 @@ class ServerConfig:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the service."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -126,19 +125,18 @@ class ServerConfig:
 
 
 def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
-    """Answer requests until SIGTERM or Ctrl-C; then finish what was taken, and return.
+    """Answer requests until SIGTERM or Ctrl-C; then finish accepted requests and return.
 
     Raises:
-        ConfigError: the address is taken or not ours, the keys cannot be read, or strangers would need no
-        key.
+        ConfigError: the address is in use or not of this machine, the keys cannot be read, or the service
+            would be open to other machines without a key.
     """
     with json_logs():
         keys = ApiKeys(config.keys, os.environ.get(VARIABLE, ""), tell=LOG.warning)
         if not (config.is_loopback or keys.are_needed or config.allow_anonymous):
             raise ConfigError(
                 f"--host {config.host} can be reached by others, and no key is set; give --keys FILE, set "
-                f"{VARIABLE}, or "
-                "allow all with --allow-anonymous"
+                f"{VARIABLE}, or allow all with --allow-anonymous"
             )
         handler = RequestHandler(detector, limits)
         with _listen(config) as listener:
@@ -160,11 +158,10 @@ def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
                 timeout_graceful_shutdown=GRACE_S,
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             )
-            # Keep the garbage collector away from long-lived objects: a full pass takes 0.1 s, and requests
-            # wait.
+            # Exclude long-lived objects from garbage collection: a full pass takes 0.1 s while requests wait.
             gc.collect()
             gc.freeze()
-            listener.listen(limits.max_connections)  # who connects from now on waits, and is not refused
+            listener.listen(limits.max_connections)  # from now on, connections wait and are not refused
             address = listener.getsockname()
             LOG.info("listening", extra={"fields": {"host": address[0], "port": address[1]}})
             with _ignore_second_signal():
@@ -200,7 +197,7 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def _ignore_second_signal() -> Generator[None]:
-    """uvicorn raises the signal that stopped it once more at its end; it is ignored."""
+    """Ignore the signal that uvicorn raises again after it has stopped."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, _ignore) for number in numbers]
     try:

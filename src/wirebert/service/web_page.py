@@ -1,4 +1,4 @@
-"""The page at `/`: three files of the package, held in memory. No path of a request leads to a file."""
+"""The page at `/`: three files of the package, kept in memory. No request path maps to a file."""
 
 from collections.abc import Mapping
 from importlib import resources as package_files
@@ -8,7 +8,7 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Content security policy of all answers: our own script and style, and nothing from anywhere else."""
+"""Content security policy of all responses: only this service's script and style."""
 _FILES: Final = {
     "/": ("front.html", "text/html"),
     "/front.css": ("front.css", "text/css"),
