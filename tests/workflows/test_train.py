@@ -275,7 +275,7 @@ def test_rows_set_apart_for_a_test_are_judged_and_nothing_else(
     assert not rows["valid"] & rows["test"]
     # 30% of 1,500 rows and 10% of the others, rounded class by class.
     assert (len(rows["valid"]), len(rows["test"])) == (106, 449)
-    assert "Test rows (30%) were set apart" in str(report["data"]["split"])
+    assert "Test rows (30%) were split off" in str(report["data"]["split"])
     flows = open_flows(traffic / "train.csv")
     (tmp_path / "other").mkdir()
     run = resolve_run(out / "run.toml")
