@@ -65,7 +65,7 @@ def make_run(tmp_path: Path) -> MakeRun:
             settings={"training": {"epochs": epochs}, "seed": seed},
             versions={},
             hardware=Hardware(cpu="some processor", num_cores=2),
-            training={"flows per second": 1000},
+            training={"flows_per_second": 1000},
         )
         write_json(made, folder / "report.json")
         step = {"event": "step", "step": 1, "loss": 0.5}

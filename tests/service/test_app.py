@@ -211,12 +211,12 @@ def test_the_log_holds_no_payload(
     artifact: "Artifact", caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(web.LOG, "propagate", True)
-    with caplog.at_level(logging.DEBUG, "wirebert.serving"), client_of(artifact, keys=KEY) as client:
+    with caplog.at_level(logging.DEBUG, "wirebert.service"), client_of(artifact, keys=KEY) as client:
         for body in (b'{"flows": [{"service": "hunter2"}]}', b'{"hunter2": 1}'):
             headers = {**AS_JSON, "authorization": f"Bearer {KEY}"}
             client.post("/v1/score?explain=none", content=body, headers=headers)
         client.get("/hunter2?hunter2", headers={"authorization": "Bearer hunter2"})
-    told = [vars(record) for record in caplog.records if record.name == "wirebert.serving"]
+    told = [vars(record) for record in caplog.records if record.name == "wirebert.service"]
     assert [one["fields"]["status"] for one in told] == [200, 422, 404]
     assert "hunter2" not in str(told)
     assert KEY not in str(told)

@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ def test_the_report_has_the_promised_shape(report: dict[str, Any]) -> None:
         num_labels = len(split["confusion"]["labels"])
         assert np.array(split["confusion"]["matrix"]).shape == (num_labels, num_labels)
     assert {"command", "seed", "versions", "hardware", "settings", "timing"} <= set(report)
+    keys = [*report, *report["timing"], *report["training"], *report["baselines"]]
+    assert [key for key in keys if not re.fullmatch("[a-z0-9_]+", key)] == []
     assert report["baselines"]["gbdt"]["splits"].keys() == report["splits"].keys()
 
 

@@ -166,12 +166,12 @@ def _group_name(names: Sequence[str]) -> str:
 def _facts(method: RunGroup) -> dict[str, str]:
     """Mean speed and memory of the runs; values that were not recorded are omitted."""
     facts = {"seeds": ", ".join(map(str, method.seeds))}
-    for name in ("parameters", "flows per second"):
+    for name in ("parameters", "flows_per_second"):
         values = [
             value for report in method.reports if isinstance(value := report.training.get(name), int | float)
         ]
         if values:
-            facts[name] = f"{np.mean(values):,.0f}"
+            facts[name.replace("_", " ")] = f"{np.mean(values):,.0f}"
     for stage in ("training", "scoring"):
         seconds = [report.timing[stage] for report in method.reports if stage in report.timing]
         if seconds:

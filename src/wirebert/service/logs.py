@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final, final
 
-LOG: Final = logging.getLogger("wirebert.serving")
+LOG: Final = logging.getLogger("wirebert.service")
 """Logger of the service; further fields of an event go into `extra={"fields": {...}}`."""
 
 

@@ -209,7 +209,7 @@ def train_model(
     distillation = build_distillation_data(run, data, tokenizer, train_flows, valid_flows, cache)
     if distillation.soft_targets is not None:
         show_distillation(run.distillation, len(distillation.flows) - len(train_flows), log.console)
-        log.end_stage("asking the teacher")
+        log.end_stage("teacher")
     model = build(run.model, TokenLayout.of(tokenizer), classes=data.classes.classes, seed=run.seed)
     run = resolve_auto(run, folder, num_flows=len(distillation.flows), width=model.architecture.dim)
     result = run_training(

@@ -104,7 +104,7 @@ def fit_masked(
     log = RunLog(console)
     data, schema = prepare_rows(run, folder)
     show_data(data.flows, {}, data.findings, console, num_rows=data.profile.num_rows)
-    log.end_stage("reading and checking")
+    log.end_stage("reading_and_checks")
     cache = encoded_folder(run, folder)
     tokenizer = replace(fit_tokenizer(run, data, cache), schema=schema)
     masking = Masking.of(tokenizer, run.masking)

@@ -64,8 +64,9 @@ def train(
     trained = train_model(run, data, folder, log, group)  # tokenizer, encoding, distillation, model, training
     artifact = fit_decision(trained, data)  # calibration, thresholds, novelty: from validation rows
     save_artifact(artifact, folder.model, card=model_card(artifact))
-    add_export(folder)
     log.end_stage("training")
+    add_export(folder)
+    log.end_stage("export")
     group.release_workers()
     # Test files are opened only from here on: nothing below changes the model.
     run = trained.run
@@ -97,7 +98,7 @@ def show_prepared(data: PreparedData, log: RunLog) -> None:
     """Print the detected format, the classes, and the findings on the training data."""
     counts = data.classes.counts(data.profile.label_counts)
     show_data(data.flows, counts, data.findings, log.console, num_rows=data.profile.num_rows)
-    log.end_stage("reading and checking")
+    log.end_stage("reading_and_checks")
 
 
 class Resampling(TypedDict):
@@ -126,7 +127,7 @@ def evaluate_teacher(
         fingerprint=data.fingerprint,
         num_unlabelled=len(trained.train_hashes) - sum(data.train_counts),
     )
-    log.end_stage("scoring by the teacher")
+    log.end_stage("teacher_scoring")
     return gap
 
 
@@ -140,12 +141,12 @@ def evaluate_baselines(
         trees = train_trees(run, data)
         metrics = evaluate_baseline_on(trees, data.classes, splits, **resampling(run))
         baselines[GBDT] = Baseline(summary=trees.summary, splits=metrics)
-        log.end_stage("boosted trees")
+        log.end_stage("boosted_trees")
     if trained.distillation.fitted_teacher is not None:
         teacher = trained.distillation.fitted_teacher()
         metrics = evaluate_baseline_on(teacher, data.classes, splits, **resampling(run))
         baselines[FITTED_TEACHER] = Baseline(summary=teacher.summary, splits=metrics)
-        log.end_stage("scoring by the teacher")
+        log.end_stage("teacher_scoring")
     return baselines
 
 
