@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wirebert.data.checks.findings import Finding
+from wirebert.data.findings import Finding
 from wirebert.data.flows import DataConfig
 from wirebert.workflows.inspect import Inspection, inspect_data
 

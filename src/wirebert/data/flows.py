@@ -19,6 +19,7 @@ from wirebert.data.context.context import FlowContext, has_context, with_context
 from wirebert.data.context.endpoints import CONTEXT_REQUIRED
 from wirebert.data.dialect import ContentDigest, Dialect, open_binary
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
+from wirebert.data.findings import Finding
 from wirebert.data.formats import flow_files, joined_files, shared_schema
 from wirebert.data.schema.conversion import InvalidValues, convert, with_points
 from wirebert.data.schema.inference import infer_schema, take_sample
@@ -45,6 +46,8 @@ class Flows:
     parts: tuple[FlowFile, ...]
     spool: "IO[bytes] | None" = None
     """A temporary copy of standard input, which is read several times; deleted with this object."""
+    findings: tuple[Finding, ...] = ()
+    """What was noticed while the files were opened, such as how names were matched."""
     typed_rows: Path | None = None
     """Folder of the typed rows of the files under this schema; see `wirebert.data.typed_rows`."""
 

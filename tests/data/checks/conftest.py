@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 import pytest
 
-from wirebert.data.checks.findings import Subject, subject_of
 from wirebert.data.checks.profile import profile_table
+from wirebert.data.checks.subject import Subject, subject_of
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema

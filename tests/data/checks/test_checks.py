@@ -12,8 +12,8 @@ from wirebert.data.checks.checks import (
     mark_accepted,
     validate,
 )
-from wirebert.data.checks.findings import CODES
 from wirebert.data.checks.profile import profile_table
+from wirebert.data.findings import CODES
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.conversion import InvalidValues

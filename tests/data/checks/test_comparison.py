@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirebert.data.checks import comparison
-from wirebert.data.checks.findings import Subject
+from wirebert.data.checks.subject import Subject
 
 Make = Callable[..., Subject]
 HOSTS = [f"10.0.0.{row % 5}" for row in range(200)]

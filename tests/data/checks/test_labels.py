@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from wirebert.data.checks import labels
-from wirebert.data.checks.findings import Subject
+from wirebert.data.checks.subject import Subject
 from wirebert.data.schema.conversion import InvalidValues
 
 Make = Callable[..., Subject]

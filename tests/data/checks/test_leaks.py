@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wirebert.data.checks import leaks
-from wirebert.data.checks.findings import Subject
+from wirebert.data.checks.subject import Subject
 
 Make = Callable[..., Subject]
 MIXED = ["benign", "scan"] * 200

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.checks import rows
-from wirebert.data.checks.findings import Subject
+from wirebert.data.checks.subject import Subject
 from wirebert.data.schema.conversion import InvalidValues
 
 Make = Callable[..., Subject]

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
 from wirebert.data.checks import values
-from wirebert.data.checks.findings import Subject
+from wirebert.data.checks.subject import Subject
 from wirebert.data.schema.conversion import InvalidValues
 
 Make = Callable[..., Subject]

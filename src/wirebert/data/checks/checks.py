@@ -16,7 +16,6 @@ from wirebert.data.checks.comparison import (
     time_overlap,
     train_overlap,
 )
-from wirebert.data.checks.findings import CODES, SEVERITIES, Finding, Severity, Subject, subject_of
 from wirebert.data.checks.labels import (
     benign_unknown,
     imbalance,
@@ -41,6 +40,7 @@ from wirebert.data.checks.rows import (
     rows_equal_without_endpoints,
     texts_equal_in_shape,
 )
+from wirebert.data.checks.subject import Subject, subject_of
 from wirebert.data.checks.values import (
     constant_columns,
     duplicate_columns,
@@ -54,6 +54,7 @@ from wirebert.data.checks.values import (
     negative_values,
     odd_names,
 )
+from wirebert.data.findings import CODES, SEVERITIES, Finding, Severity
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import missing_name
 from wirebert.errors import ConfigError, DataError

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from jaxtyping import Float64
 
 from wirebert.data.arrow_columns import seconds_of
-from wirebert.data.checks.findings import Finding, Subject, format_names, format_row_count, present, row_name
+from wirebert.data.checks.subject import Subject, present
+from wirebert.data.findings import Finding, format_names, format_row_count, row_name
 from wirebert.data.schema.schema import ColumnKind
 
 DRIFT_LIMIT = 0.25

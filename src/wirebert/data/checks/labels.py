@@ -4,7 +4,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from wirebert.data.checks.findings import Finding, Subject, format_names, format_row_count, present, row_name
+from wirebert.data.checks.subject import Subject, present
+from wirebert.data.findings import Finding, format_names, format_row_count, row_name
 from wirebert.data.labels import imbalance_ratio
 from wirebert.data.schema.schema import ColumnKind
 

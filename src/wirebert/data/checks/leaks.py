@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 
 from wirebert.data.arrow_columns import seconds_of
-from wirebert.data.checks.findings import Finding, Subject, format_names
 from wirebert.data.checks.profile import ColumnProfile
+from wirebert.data.checks.subject import Subject
+from wirebert.data.findings import Finding, format_names
 from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import ColumnKind
 

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wirebert.data.checks.findings import Finding, Subject, format_names, format_row_count
 from wirebert.data.checks.profile import ColumnProfile
+from wirebert.data.checks.subject import Subject
+from wirebert.data.findings import Finding, format_names, format_row_count
 from wirebert.data.schema.schema import ColumnKind
 
 MISSING_WARNING_FRACTION = 0.5

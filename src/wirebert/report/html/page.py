@@ -7,7 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
-from wirebert.data.checks.findings import SEVERITIES, Finding
+from wirebert.data.findings import SEVERITIES, Finding
 from wirebert.files import write_atomic
 from wirebert.metrics.registry import headline_titles
 from wirebert.metrics.split_metrics import SplitMetrics

@@ -1,0 +1,61 @@
+"""A finding: one coded sentence about traffic, and what may be wrong with it. Checks, readers, splits and
+models report findings; a finding changes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool
+
+Severity = Literal["error", "warning", "info"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+CODES: tuple[str, ...] = tuple(
+    """
+    benign_unknown classes_not_tested conflicting_labels constant_column drift duplicate_column
+    duplicate_rows duplicates_without_endpoints footer identifier_like imbalance infinite_values
+    invalid_values label_derived label_leak label_spelling missing_markers missing_values
+    missing_with_a_class mixed_types near_duplicate_texts near_duplicate_texts_in_test nearly_boolean_column
+    nearly_constant_column negative_values new_classes new_labels no_shared_rows odd_column_name
+    padded_values rare_class rejected_rows same_hosts shared_rows sorted_by_label split_lacks_classes
+    split_purged_rows split_shares_context split_shares_flows split_shares_rows split_shares_texts
+    time_overlap unlabelled_rows
+    """.split()
+)
+"""Stable names of everything that checks and splits report."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One problem or remark about the data, with its remedy."""
+
+    code: str
+    """Stable name of the finding, one of `CODES`."""
+    severity: Severity
+    column: str | None
+    """The affected column; None for the whole table."""
+    count: int
+    """Affected rows."""
+    example: str
+    """One example, such as a value or a row."""
+    message: str
+    """The problem and the remedy, in one sentence."""
+    is_accepted: bool = False
+    """Accepted by the recipe, so it fails no check."""
+
+
+def row_name(mask: Bool[np.ndarray, " rows"]) -> str:
+    """`row 3` for the first row where the mask is true."""
+    return f"row {int(np.argmax(mask)) + 1}"
+
+
+def format_row_count(count: int, total: int) -> str:
+    """`3 of 12 rows (25.0 %)`."""
+    fraction = 100 * count / max(total, 1)
+    return f"{count:,} of {total:,} rows ({fraction:.1f} %)"
+
+
+def format_names(names: Sequence[str], limit: int = 5) -> str:
+    """The first names, quoted, and how many more there are."""
+    shown = ", ".join(repr(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
