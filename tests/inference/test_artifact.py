@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.numpy import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from wirebert.data.labels import ClassMap
@@ -42,6 +42,9 @@ UGLY = [
     "é\u2028😀%5B",
 ]
 TEXTS = ["/index.html", "/login?user=%27 or 1=1--", "", "/a/b/c.php?id=17&x=0x1F", "[SEP] \0", None]
+
+
+Reseal = Callable[..., None]
 
 
 @pytest.fixture
@@ -281,14 +284,6 @@ def test_another_format_version_is_refused(folder: Path, version: object):
         load_artifact(folder)
 
 
-def seal(manifest: dict[str, Any]) -> str:
-    """A manifest as another version of wirebert might have written it."""
-    manifest.pop("sha256")
-    compact = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
-    sealed = {"sha256": hashlib.sha256(compact.encode()).hexdigest(), **manifest}
-    return json.dumps(sealed, indent=1, ensure_ascii=False) + "\n"
-
-
 def drop_benign(manifest: dict[str, Any]) -> None:
     del manifest["classes"]["benign"]
 
@@ -315,27 +310,21 @@ def drop_size(manifest: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("change", [drop_benign, add_setting, add_kind, drop_encoders, drop_file, drop_size])
 def test_a_whole_manifest_with_strange_content_is_refused_in_a_sentence(
-    folder: Path, change: Callable[[dict[str, Any]], None]
+    folder: Path, change: Callable[[dict[str, Any]], None], reseal: Reseal
 ):
-    path = folder / "wirebert.json"
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(seal(manifest), encoding="utf-8")
+    reseal(folder)
     load_artifact(folder)
-    change(manifest := json.loads(path.read_text(encoding="utf-8")))
-    path.write_text(seal(manifest), encoding="utf-8")
+    reseal(folder, change)
     with pytest.raises(ArtifactError, match="json: "):
         load_artifact(folder)
 
 
-def test_weights_that_are_none_are_refused_in_a_sentence_even_with_a_fitting_sha256(folder: Path):
-    weights, path = folder / "model.safetensors", folder / "wirebert.json"
-    weights.write_bytes(b"\xff" * 64)
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    manifest["files"][weights.name] = {
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "size_bytes": 64,
-    }
-    path.write_text(seal(manifest), encoding="utf-8")
+def test_weights_that_are_none_are_refused_in_a_sentence_even_with_a_fitting_sha256(
+    folder: Path, reseal: Reseal
+):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(b"\xff" * weights.stat().st_size)
+    reseal(folder)
     with pytest.raises(ArtifactError, match=r"model\.safetensors: expected safetensors"):
         load_and_read(folder)
 
@@ -431,3 +420,84 @@ def test_files_have_the_permissions_that_the_umask_leaves(artifact: Artifact, tm
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
     assert modes == dict.fromkeys(modes, 0o640)
     assert "model.safetensors" in modes
+
+
+# A hostile folder: sealed by someone who knows how.
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"dim": 10**9, "hidden_dim": 4 * 10**9, "n_heads": 1},
+        {"n_layers": 10**9},
+        {"vocab_size": 10**12},
+        {"max_position_embeddings": 10**15},
+        {"hidden_dim": 7},
+    ],
+)
+def test_a_configuration_of_other_sizes_than_the_weights_is_refused_before_memory_is_taken(
+    folder: Path, changed: dict[str, int], reseal: Reseal
+):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    reseal(folder)
+    with pytest.raises(ArtifactError, match=r"config\.json"):
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "wirebert.json"])
+def test_deep_json_is_refused_in_a_sentence(folder: Path, name: str, reseal: Reseal):
+    (folder / name).write_text('{"a":' + "[" * 100_000 + "]" * 100_000 + "}")
+    if name != "wirebert.json":
+        reseal(folder)
+    with pytest.raises(ArtifactError):
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "", ".", "..", "../a", "a/b", "/etc/passwd", "é", "-rf", ".hidden"])
+def test_a_name_that_is_no_plain_file_name_is_refused(folder: Path, name: str, reseal: Reseal):
+    reseal(folder, lambda manifest: manifest["files"].update({name: {"sha256": "", "size_bytes": 0}}))
+    with pytest.raises(ArtifactError, match="not a file name"):
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "/dev/stdin", "secret", "nowhere", "."])
+@pytest.mark.parametrize("name", ["extra", "model.safetensors", "config.json", "wirebert.json"])
+def test_a_link_or_a_device_is_refused_and_nothing_is_told_of_it(
+    folder: Path, name: str, target: str, reseal: Reseal
+):
+    (folder.parent / "secret").write_bytes(b"x" * 631)
+    if name == "extra":
+        reseal(folder, lambda manifest: manifest["files"].update(extra={"sha256": "", "size_bytes": 0}))
+    else:
+        (folder / name).unlink()
+    (folder / name).symlink_to(folder.parent / target)
+    with pytest.raises(ArtifactError, match="plain file") as caught:
+        load_artifact(folder)
+    assert "631" not in str(caught.value)
+
+
+def test_a_pipe_in_the_folder_is_not_waited_for(folder: Path):
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    with pytest.raises(ArtifactError, match="plain file"):
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_when_they_are_read(
+    artifact: Artifact, folder: Path, value: float, reseal: Reseal
+):
+    weights = {name: array.copy() for name, array in artifact.weights.items()}
+    weights["classifier.bias"][0] = value
+    save_file(weights, folder / "model.safetensors")
+    reseal(folder)
+    with pytest.raises(ArtifactError, match=r"finite.*classifier\.bias"):
+        Detector.load(folder)
+
+
+def test_a_large_manifest_is_not_parsed(folder: Path):
+    with (folder / "wirebert.json").open("r+b") as file:
+        file.truncate(1 << 40)  # sparse: it takes no space
+    with pytest.raises(ArtifactError, match="larger than"):
+        load_artifact(folder)

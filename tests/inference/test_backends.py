@@ -9,7 +9,7 @@ from wirebert.cli.main import build_parser
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.errors import ArtifactError, ConfigError
 from wirebert.inference.artifact import Artifact, add_export, load_artifact, save_artifact
-from wirebert.inference.backends import EngineOptions, open_backend
+from wirebert.inference.backends import EngineOptions, open_backend, require_finite
 from wirebert.inference.detector import Detector
 from wirebert.inference.engines import ENGINES, Engine
 
@@ -92,3 +92,12 @@ def test_a_package_that_is_missing_is_named(artifact: Artifact, monkeypatch: pyt
     monkeypatch.setitem(ENGINES, "gone", engine)
     with pytest.raises(ConfigError, match=r"--backend gone needs Gone 1\.0, which is not installed"):
         open_backend("gone", artifact, EngineOptions())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_refused(value: float):
+    logits = np.zeros((3, 2), np.float32)
+    assert require_finite(logits, "torch") is logits
+    logits[1, 1] = value
+    with pytest.raises(ArtifactError, match="not finite"):
+        require_finite(logits, "torch")

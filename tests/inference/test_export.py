@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -143,3 +144,27 @@ def test_a_manifest_that_lists_a_file_elsewhere_is_refused(folder: Path, artifac
     (folder / MANIFEST).write_text(json.dumps(sealed, indent=1, ensure_ascii=False) + "\n")
     with pytest.raises(ArtifactError, match="not a file name in it"):
         load_artifact(folder)
+
+
+def test_an_export_of_other_weights_is_passed_over_and_told(folder: Path, reseal: Callable[..., None]):
+    export_model(folder, "onnx")
+    reseal(folder, lambda manifest: manifest["exports"]["onnx"].update(weights="0" * 64))
+    detector = Detector.load(folder)
+    assert detector.backend == "torch"
+    assert "other weights" in detector.rejected_backends["onnx"]
+    with pytest.raises(ArtifactError, match="wirebert export"):
+        Detector.load(folder, backend="onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\x07" + b"\xff" * 500, b"{}"])
+def test_a_file_that_is_no_export_is_passed_over_and_told(
+    folder: Path, content: bytes, reseal: Callable[..., None]
+):
+    export_model(folder, "onnx")
+    (folder / "model.onnx").write_bytes(content)
+    reseal(folder)
+    detector = Detector.load(folder)
+    assert detector.backend == "torch"
+    assert "ONNX Runtime" in detector.rejected_backends["onnx"]
+    with pytest.raises(ArtifactError, match=r"model\.onnx"):
+        Detector.load(folder, backend="onnx")

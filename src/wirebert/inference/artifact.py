@@ -15,6 +15,8 @@ checked and read on first use: scoring with an export reads no weights.
 import hashlib
 import json
 import os
+import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,6 +46,11 @@ _STOCK_FILES = ("config.json", _WEIGHTS, "tokenizer.json", "tokenizer_config.jso
 _NOVELTY = "novelty.safetensors"
 _EXPORT_FILES = frozenset(engine.file for engine in ENGINES.values() if engine.file is not None)
 _SECTIONS = ("classes", "tokenizer", "origin", "files")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_MAX_TEXT_BYTES = 64 << 20
+"""Largest JSON file of a folder that is parsed; that of a large model has 3 MB."""
+_MAX_OTHER_BYTES = 1 << 20
+"""Bytes of the weights file beside the weights: names and shapes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,8 @@ class Export:
     """How well its scores match the weights, and rows to check them again on loading."""
     digest: Mapping[str, object]
     """Sha256 and size of the file, from the manifest."""
+    is_current: bool
+    """Whether it was made from the weights that lie beside it."""
 
     def check(self) -> None:
         """Raise an ArtifactError if the file is missing, truncated or changed."""
@@ -163,8 +172,10 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
         )
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architecture = Architecture.from_hugging_face(config, where=str(folder / "config.json"))
+        _check_shape(folder, architecture, manifest)
         return Artifact(
-            architecture=Architecture.from_hugging_face(config, where=str(folder / "config.json")),
+            architecture=architecture,
             weights=_open_weights(folder, manifest),
             tokenizer=FlowTokenizer.from_dict(manifest["tokenizer"]),
             classes=_read_classes(manifest["classes"]),
@@ -176,12 +187,21 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             novelty=_read_novelty(folder, manifest),
         )
     # The content is intact, so it was written by another version.
-    except (LookupError, TypeError, ValueError, AttributeError, SafetensorError, UserError) as error:
+    except _UNREADABLE as error:
+        if isinstance(error, ArtifactError):
+            raise
         raise ArtifactError(
             f"{folder / MANIFEST}: expected a model of this version of wirebert, found another one "
             f"({error}); use wirebert {manifest['origin'].get('wirebert', '')}, which wrote it, or train "
             "again"
         ) from error
+
+
+_UNREADABLE = (
+    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError),
+    *(SafetensorError, UserError),
+)
+"""What a parser raises on content of another form."""
 
 
 def is_pretrained(folder: Path) -> bool:
@@ -209,7 +229,7 @@ def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, o
     try:
         write_atomic(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
         write_atomic(folder / name, content)
-        exports[backend] = {"file": name, **about}
+        exports[backend] = {"file": name, "weights": manifest["files"][_WEIGHTS]["sha256"], **about}
         files[name] = _describe(folder / name)
         write_atomic(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
     except OSError as error:
@@ -226,7 +246,10 @@ def _read_exports(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Export
         name = entry["file"]
         if name not in manifest["files"]:
             raise _damaged(folder / MANIFEST, f"it does not list {name}")
-        exports[backend] = Export(path=folder / name, about=entry, digest=manifest["files"][name])
+        is_current = entry.get("weights") == manifest["files"][_WEIGHTS]["sha256"]
+        exports[backend] = Export(
+            path=folder / name, about=entry, digest=manifest["files"][name], is_current=is_current
+        )
     return exports
 
 
@@ -280,14 +303,16 @@ def _read_classes(state: Mapping[str, Any]) -> ClassMap:
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
-    try:
-        text = path.read_bytes().decode()
-        manifest = json.loads(text)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    if not os.path.lexists(path):
         raise ArtifactError(
             f"{folder}: expected a model folder, found no {MANIFEST} in it; pass the model folder, e.g. "
             "runs/demo/model"
-        ) from error
+        )
+    if _plain_size(path) > _MAX_TEXT_BYTES:
+        raise _damaged(path, f"it is larger than {_MAX_TEXT_BYTES >> 20} MB")
+    try:
+        text = path.read_bytes().decode()
+        manifest = json.loads(text)
     except OSError as error:
         raise _unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
@@ -310,23 +335,46 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 def _check_files(folder: Path, files: Mapping[str, object]) -> None:
     for name in dict.fromkeys((*_STOCK_FILES, *files)):
-        if Path(name).name != name:  # no entry of a manifest may lead out of its folder
+        if not _FILE_NAME.fullmatch(name):  # no entry of a manifest may lead out of its folder
             raise _damaged(folder / MANIFEST, f"it lists {name!r}, which is not a file name in it")
         path, expected = folder / name, files.get(name)
         if not isinstance(expected, Mapping):
             raise _damaged(folder / MANIFEST, f"it does not list {name}")
         if name == _WEIGHTS or name in _EXPORT_FILES:
             _check_size(path, expected)
-        else:
-            _check_content(path, expected)
+            continue
+        if path.suffix == ".json" and _plain_size(path) > _MAX_TEXT_BYTES:
+            raise _damaged(path, f"it is larger than {_MAX_TEXT_BYTES >> 20} MB")
+        _check_content(path, expected)
+
+
+def _check_shape(folder: Path, architecture: Architecture, manifest: Mapping[str, Any]) -> None:
+    """Raise an ArtifactError unless the weights have the size of the architecture, before they are read."""
+    size, least = manifest["files"][_WEIGHTS]["size_bytes"], 4 * architecture.num_parameters
+    if manifest["classes"].get("classes") and not least <= size <= least + _MAX_OTHER_BYTES:
+        raise _damaged(
+            folder / "config.json",
+            f"it describes {architecture.num_parameters:,} weights, and {_WEIGHTS} has {size:,} bytes",
+        )
+
+
+def _plain_size(path: Path) -> int:
+    """Bytes of a plain file in the folder. Links and devices are refused, and not followed."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError as error:
+        raise _damaged(path, "it is missing") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise _damaged(path, "expected a plain file, found a link or a device")
+    return found.st_size
 
 
 def _check_size(path: Path, expected: Mapping[str, object]) -> None:
+    size = _plain_size(path)
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-    except FileNotFoundError as error:
-        raise _damaged(path, "it is missing") from error
+        path.open("rb").close()
     except OSError as error:
         raise _unreadable(path, error) from error
     if size != expected.get("size_bytes"):

@@ -93,6 +93,18 @@ def open_backend(name: str, artifact: Artifact, options: EngineOptions) -> Backe
     raise ConfigError(f"no inference engine can use --device {options.device}; use --device auto")
 
 
+def require_finite(
+    logits: Float32[np.ndarray, "flows classes"], engine: str
+) -> Float32[np.ndarray, "flows classes"]:
+    """The logits; an ArtifactError if one is not finite. NaN would raise no alert, so it must not pass."""
+    if not np.isfinite(logits).all():
+        raise ArtifactError(
+            f"the model gives scores that are not finite ({engine}); its weights are damaged: copy the model "
+            "folder again or train again"
+        )
+    return logits
+
+
 def _open(engine: Engine, artifact: Artifact, options: EngineOptions) -> Backend:
     if engine.file is not None and engine.name not in artifact.exports:
         raise ConfigError(
@@ -104,6 +116,11 @@ def _open(engine: Engine, artifact: Artifact, options: EngineOptions) -> Backend
             f"--backend {engine.name} computes on {', '.join(engine.devices)}, got --device "
             f"{options.device}; "
             "leave one of the two out"
+        )
+    if engine.file is not None and not artifact.exports[engine.name].is_current:
+        raise ArtifactError(
+            f"{artifact.exports[engine.name].path}: was made from other weights than those beside it; write "
+            f"it again with `{engine.export_command}`"
         )
     module, _, name = engine.backend.partition(":")
     try:

@@ -12,9 +12,9 @@ from jaxtyping import Float32, Int32, Int64
 
 from wirebert.decision.calibration import softmax
 from wirebert.encoding.token_rows import JaggedRows, by_length
-from wirebert.errors import ArtifactError, ConfigError
+from wirebert.errors import ArtifactError, ConfigError, UserError
 from wirebert.inference.artifact import Artifact
-from wirebert.inference.backends import EngineOptions
+from wirebert.inference.backends import EngineOptions, require_finite
 from wirebert.inference.engines import Engine
 
 ONNX_TOKENS: Final = 704
@@ -43,12 +43,21 @@ class OnnxBackend:
         """The export in the model folder, after a check that its scores on this processor are unchanged.
 
         Raises:
-            ArtifactError: the export gives other scores on this processor.
+            ArtifactError: the export is no sound model, or gives other scores on this processor.
             ConfigError: ONNX Runtime is not installed.
         """
         export, tokenizer = artifact.exports[engine.name], artifact.tokenizer
-        backend = cls(engine.name, export.path, pad_id=tokenizer.pad_id, threads=options.threads)
-        if not matches_reference(backend, export.about, tokenizer.dtype):
+        try:
+            backend = cls(engine.name, export.path, pad_id=tokenizer.pad_id, threads=options.threads)
+            is_same = matches_reference(backend, export.about, tokenizer.dtype)
+        except UserError:
+            raise
+        except Exception as error:  # the file is untrusted, and ONNX Runtime's errors have no common class
+            raise ArtifactError(
+                f"{export.path}: expected an export that ONNX Runtime can run, found another file "
+                f"({str(error).splitlines()[0][:200] if str(error) else type(error).__name__}); export again"
+            ) from error
+        if not is_same:
             raise ArtifactError(
                 f"{export.path}: gives other scores on this processor than where it was made; "
                 "use --backend torch, or export again on this machine"
@@ -61,12 +70,12 @@ class OnnxBackend:
             return np.empty((0, self._session.get_outputs()[0].shape[1]), np.float32)
         batches = by_length(np.diff(flows.offsets), ONNX_TOKENS)
         if len(batches) == 1:  # a request of a few flows: no hand-over to another thread
-            return self._score(flows, np.arange(len(flows)))
+            return require_finite(self._score(flows, np.arange(len(flows))), self.name)
         # The longest first, so that no core is left with a long batch at the end.
         outputs = list(self._pool.map(partial(self._score, flows), reversed(batches)))
         logits = np.empty((len(flows), outputs[0].shape[1]), np.float32)
         logits[np.concatenate(batches[::-1])] = np.concatenate(outputs)
-        return logits
+        return require_finite(logits, self.name)
 
     def _score(self, flows: JaggedRows, rows: Int64[np.ndarray, " rows"]) -> np.ndarray:
         ids, mask = padded(flows, rows, pad_id=self._pad_id)

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 from wirebert.decision.calibration import softmax
 from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.inference.artifact import Artifact
-from wirebert.inference.backends import EngineOptions
+from wirebert.inference.backends import EngineOptions, require_finite
 from wirebert.inference.engines import Bounds, Engine
 from wirebert.inference.parity import Alerts, compare_scores, random_rows
 from wirebert.inference.weights import Weights
@@ -94,7 +94,7 @@ class TorchBackend:
         lost = np.flatnonzero(~np.isfinite(logits).all(axis=1))
         if len(lost) and self.precision != "fp32":
             logits[lost] = self.at("fp32").logits(take_rows(flows, lost))
-        return logits
+        return require_finite(logits, self.name)
 
 
 def has_gpu() -> bool:

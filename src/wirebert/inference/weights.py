@@ -4,13 +4,15 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, Final, Protocol, final, runtime_checkable
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from wirebert.errors import ArtifactError
+
+_AGAIN: Final = "train the model again"
 
 
 @runtime_checkable
@@ -50,7 +52,7 @@ class LazyWeights:
             return safe_open(self._path, framework="numpy")
         except (SafetensorError, OSError) as error:
             raise ArtifactError(
-                f"{self._path}: expected safetensors, found something else ({error}); train the model again"
+                f"{self._path}: expected safetensors, found something else ({error}); {_AGAIN}"
             ) from error
 
     @cached_property
@@ -60,7 +62,12 @@ class LazyWeights:
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._names:
             raise KeyError(name)
-        return self._file.get_tensor(name)
+        array = self._file.get_tensor(name)
+        if not np.isfinite(array).all():
+            raise ArtifactError(
+                f"{self._path}: expected finite weights, found NaN or infinity in {name}; {_AGAIN}"
+            )
+        return array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
