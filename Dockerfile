@@ -18,7 +18,8 @@ RUN /opt/wirebert/bin/pip install --no-cache-dir --constraint constraints.txt --
 FROM python:3.12-slim
 RUN pip uninstall --yes pip && rm -rf /usr/local/lib/python3.12/ensurepip
 COPY --from=build /opt/wirebert /opt/wirebert
-ENV PATH=/opt/wirebert/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
+ENV PATH=/opt/wirebert/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 \
+    MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536 ONEDNN_PRIMITIVE_CACHE_CAPACITY=0
 USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM

@@ -91,6 +91,7 @@ EDGES: Sequence[str] = """
     inference.artifact
     inference.follow
     inference.predictions
+    inference.sealing
     inference.onnx_backend
     inference.tail
     inference.weights

@@ -432,7 +432,7 @@ def test_files_have_the_permissions_that_the_umask_leaves(artifact: Artifact, tm
         {"n_layers": 10**9},
         {"vocab_size": 10**12},
         {"max_position_embeddings": 10**15},
-        {"hidden_dim": 7},
+        {"vocab_size": 10**6},
     ],
 )
 def test_a_configuration_of_other_sizes_than_the_weights_is_refused_before_memory_is_taken(

@@ -44,11 +44,13 @@ def serve(options: argparse.Namespace) -> None:
     try:
         from wirebert.service import limits
         from wirebert.service import server as service
+        from wirebert.service.memory import bound_heap
     except ImportError as error:
         raise ConfigError(
             "the service needs packages that are not installed; install them with `pip install "
             "'wirebert[serve]'`"
         ) from error
+    bound_heap()
     server = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
     bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
     service.serve(_detector(options), service.ServerConfig(**server), limits.Limits(**bounds))

@@ -12,11 +12,9 @@ No file is a pickle, and none is parsed before its sha256 is checked. The large 
 checked and read on first use: scoring with an export reads no weights.
 """
 
-import hashlib
 import json
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +33,16 @@ from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import ArtifactError, ConfigError, UserError
 from wirebert.files import atomic_folder, previous_folder, write_atomic
 from wirebert.inference.engines import ENGINES
+from wirebert.inference.sealing import (
+    as_json,
+    check_content,
+    check_size,
+    damaged,
+    describe,
+    plain_size,
+    sealed,
+    unreadable,
+)
 from wirebert.inference.weights import LazyWeights, Weights, save_arrays
 from wirebert.model.config import Architecture
 from wirebert.serialization import from_builtins, to_builtins
@@ -67,7 +75,7 @@ class Export:
 
     def check(self) -> None:
         """Raise an ArtifactError if the file is missing, truncated or changed."""
-        _check_content(self.path, self.digest)
+        check_content(self.path, self.digest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,11 +235,11 @@ def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, o
     exports = {other: entry for other, entry in manifest.get("exports", {}).items() if other != backend}
     files = {other: entry for other, entry in manifest["files"].items() if other != name}
     try:
-        write_atomic(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
+        write_atomic(folder / MANIFEST, sealed({**manifest, "files": files, "exports": exports}).encode())
         write_atomic(folder / name, content)
         exports[backend] = {"file": name, "weights": manifest["files"][_WEIGHTS]["sha256"], **about}
-        files[name] = _describe(folder / name)
-        write_atomic(folder / MANIFEST, _sealed({**manifest, "files": files, "exports": exports}).encode())
+        files[name] = describe(folder / name)
+        write_atomic(folder / MANIFEST, sealed({**manifest, "files": files, "exports": exports}).encode())
     except OSError as error:
         raise ArtifactError(
             f"{folder}: the export cannot be written ({error.strerror}); check the space and permissions "
@@ -245,7 +253,7 @@ def _read_exports(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Export
     for backend, entry in manifest.get("exports", {}).items():
         name = entry["file"]
         if name not in manifest["files"]:
-            raise _damaged(folder / MANIFEST, f"it does not list {name}")
+            raise damaged(folder / MANIFEST, f"it does not list {name}")
         is_current = entry.get("weights") == manifest["files"][_WEIGHTS]["sha256"]
         exports[backend] = Export(
             path=folder / name, about=entry, digest=manifest["files"][name], is_current=is_current
@@ -257,7 +265,7 @@ def _read_novelty(folder: Path, manifest: Mapping[str, Any]) -> NoveltyScorer | 
     if "novelty" not in manifest:
         return None
     if _NOVELTY not in manifest["files"]:
-        raise _damaged(folder / MANIFEST, f"it does not list {_NOVELTY}")
+        raise damaged(folder / MANIFEST, f"it does not list {_NOVELTY}")
     return NoveltyScorer.of(manifest["novelty"]["codes"], load_file(folder / _NOVELTY))
 
 
@@ -267,7 +275,7 @@ def _is_empty(folder: Path) -> bool:
 
 def _write_files(artifact: Artifact, folder: Path, card: str) -> None:
     config = artifact.architecture.to_hugging_face(artifact.classes.classes)
-    (folder / "config.json").write_text(_as_json(config), encoding="utf-8")
+    (folder / "config.json").write_text(as_json(config), encoding="utf-8")
     save_arrays(artifact.weights, folder / _WEIGHTS, like=folder / "config.json")
     artifact.tokenizer.write_hugging_face(folder)
     write_card(folder, card)
@@ -288,13 +296,13 @@ def _write_files(artifact: Artifact, folder: Path, card: str) -> None:
         save_arrays(artifact.novelty.arrays, folder / _NOVELTY, like=folder / "config.json")
         manifest["novelty"] = {"codes": artifact.novelty.codes}
         files.append(_NOVELTY)
-    manifest["files"] = {name: _describe(folder / name) for name in files}
-    (folder / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
+    manifest["files"] = {name: describe(folder / name) for name in files}
+    (folder / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
 
 
 def _open_weights(folder: Path, manifest: Mapping[str, Any]) -> Weights:
     path, digest = folder / _WEIGHTS, manifest["files"][_WEIGHTS]
-    return LazyWeights(path, lambda: _check_content(path, digest))
+    return LazyWeights(path, lambda: check_content(path, digest))
 
 
 def _read_classes(state: Mapping[str, Any]) -> ClassMap:
@@ -308,17 +316,17 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: expected a model folder, found no {MANIFEST} in it; pass the model folder, e.g. "
             "runs/demo/model"
         )
-    if _plain_size(path) > _MAX_TEXT_BYTES:
-        raise _damaged(path, f"it is larger than {_MAX_TEXT_BYTES >> 20} MB")
+    if plain_size(path) > _MAX_TEXT_BYTES:
+        raise damaged(path, f"it is larger than {_MAX_TEXT_BYTES >> 20} MB")
     try:
         text = path.read_bytes().decode()
         manifest = json.loads(text)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, "it is not JSON") from error
+        raise damaged(path, "it is not JSON") from error
     if not isinstance(manifest, dict) or "format" not in manifest:
-        raise _damaged(path, "it names no format")
+        raise damaged(path, "it names no format")
     if manifest["format"] != FORMAT_VERSION:
         raise ArtifactError(
             f"{path}: expected format version {FORMAT_VERSION}, found {manifest['format']!r}; "
@@ -326,93 +334,33 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         )
     for name in _SECTIONS:
         if not isinstance(manifest.get(name), dict):
-            raise _damaged(path, f"it lacks {name!r}")
+            raise damaged(path, f"it lacks {name!r}")
     manifest.pop("sha256", None)
-    if text != _sealed(manifest):
-        raise _damaged(path, "its content does not match its sha256")
+    if text != sealed(manifest):
+        raise damaged(path, "its content does not match its sha256")
     return manifest
 
 
 def _check_files(folder: Path, files: Mapping[str, object]) -> None:
     for name in dict.fromkeys((*_STOCK_FILES, *files)):
         if not _FILE_NAME.fullmatch(name):  # no entry of a manifest may lead out of its folder
-            raise _damaged(folder / MANIFEST, f"it lists {name!r}, which is not a file name in it")
+            raise damaged(folder / MANIFEST, f"it lists {name!r}, which is not a file name in it")
         path, expected = folder / name, files.get(name)
         if not isinstance(expected, Mapping):
-            raise _damaged(folder / MANIFEST, f"it does not list {name}")
+            raise damaged(folder / MANIFEST, f"it does not list {name}")
         if name == _WEIGHTS or name in _EXPORT_FILES:
-            _check_size(path, expected)
+            check_size(path, expected)
             continue
-        if path.suffix == ".json" and _plain_size(path) > _MAX_TEXT_BYTES:
-            raise _damaged(path, f"it is larger than {_MAX_TEXT_BYTES >> 20} MB")
-        _check_content(path, expected)
+        if path.suffix == ".json" and plain_size(path) > _MAX_TEXT_BYTES:
+            raise damaged(path, f"it is larger than {_MAX_TEXT_BYTES >> 20} MB")
+        check_content(path, expected)
 
 
 def _check_shape(folder: Path, architecture: Architecture, manifest: Mapping[str, Any]) -> None:
     """Raise an ArtifactError unless the weights have the size of the architecture, before they are read."""
     size, least = manifest["files"][_WEIGHTS]["size_bytes"], 4 * architecture.num_parameters
     if manifest["classes"].get("classes") and not least <= size <= least + _MAX_OTHER_BYTES:
-        raise _damaged(
+        raise damaged(
             folder / "config.json",
             f"it describes {architecture.num_parameters:,} weights, and {_WEIGHTS} has {size:,} bytes",
         )
-
-
-def _plain_size(path: Path) -> int:
-    """Bytes of a plain file in the folder. Links and devices are refused, and not followed."""
-    try:
-        found = path.lstat()
-    except FileNotFoundError as error:
-        raise _damaged(path, "it is missing") from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    if not stat.S_ISREG(found.st_mode):
-        raise _damaged(path, "expected a plain file, found a link or a device")
-    return found.st_size
-
-
-def _check_size(path: Path, expected: Mapping[str, object]) -> None:
-    size = _plain_size(path)
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    if size != expected.get("size_bytes"):
-        raise _damaged(path, f"expected {expected.get('size_bytes')} bytes, found {size}")
-
-
-def _check_content(path: Path, expected: Mapping[str, object]) -> None:
-    _check_size(path, expected)
-    try:
-        content = _describe(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    if content != expected:
-        raise _damaged(path, "its content does not match its sha256")
-
-
-def _damaged(path: Path, why: str) -> ArtifactError:
-    return ArtifactError(
-        f"{path}: the model folder is damaged: {why}; copy the folder again from where it was trained"
-    )
-
-
-def _unreadable(path: Path, error: OSError) -> ArtifactError:
-    return ArtifactError(
-        f"{path}: expected a readable file, found one that is not ({error.strerror}); check its permissions"
-    )
-
-
-def _describe(path: Path) -> dict[str, object]:
-    with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size_bytes": path.stat().st_size}
-
-
-def _sealed(manifest: Mapping[str, object]) -> str:
-    """The text of `wirebert.json` with its own sha256: not even a blank can change unnoticed."""
-    compact = json.dumps(manifest, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return _as_json({"sha256": hashlib.sha256(compact.encode("ascii")).hexdigest(), **manifest})
-
-
-def _as_json(content: Mapping[str, object]) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int32, Int64
 
 from wirebert.decision.calibration import softmax
 from wirebert.encoding.token_rows import JaggedRows, by_length
-from wirebert.errors import ArtifactError, ConfigError, UserError
+from wirebert.errors import ArtifactError, ConfigError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.backends import EngineOptions, require_finite
 from wirebert.inference.engines import Engine
@@ -50,9 +50,7 @@ class OnnxBackend:
         try:
             backend = cls(engine.name, export.path, pad_id=tokenizer.pad_id, threads=options.threads)
             is_same = matches_reference(backend, export.about, tokenizer.dtype)
-        except UserError:
-            raise
-        except Exception as error:  # the file is untrusted, and ONNX Runtime's errors have no common class
+        except _session_errors() as error:
             raise ArtifactError(
                 f"{export.path}: expected an export that ONNX Runtime can run, found another file "
                 f"({str(error).splitlines()[0][:200] if str(error) else type(error).__name__}); export again"
@@ -80,6 +78,14 @@ class OnnxBackend:
     def _score(self, flows: JaggedRows, rows: Int64[np.ndarray, " rows"]) -> np.ndarray:
         ids, mask = padded(flows, rows, pad_id=self._pad_id)
         return self._session.run(["logits"], {"ids": ids, "mask": mask})[0]
+
+
+def _session_errors() -> tuple[type[Exception], ...]:
+    """What is raised for an export that is no sound model. ONNX Runtime's errors have no common class."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    theirs = [each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception)]
+    return (*theirs, LookupError, TypeError, ValueError, RuntimeError)
 
 
 def matches_reference(backend: OnnxBackend, about: Mapping[str, Any], dtype: np.dtype[Any]) -> bool:

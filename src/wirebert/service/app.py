@@ -22,6 +22,7 @@ from wirebert.service.limits import Limits, RequestError
 from wirebert.service.logs import LOG
 from wirebert.service.openapi import about_model, document
 from wirebert.service.prometheus import CONTENT_TYPE, ServiceMetrics
+from wirebert.service.shares import Shares
 from wirebert.service.web_page import POLICY, resources
 
 Scope = MutableMapping[str, Any]
@@ -38,6 +39,9 @@ _ROUTINE: Final = ("/healthz", "/readyz", "/metrics")
 """Paths that are polled every few seconds; only failures are logged."""
 _RETRY_AFTER: Final = {"retry-after": "1"}
 _MAX_BATCH_BYTES: Final = 1 << 20
+_PIECE_BYTES: Final = 1 << 16
+_HUNG_UP: Final = 499
+"""Status in log and metrics of a request whose client hung up before the answer."""
 
 
 @final
@@ -55,8 +59,9 @@ class Service:
         self.limits, self.keys, self.hosts = limits, keys, hosts
         self.about = about_model(handler.detector)
         self.openapi = document(handler.detector, limits, needs_key=keys.are_needed)
-        self.held_bytes = 0
-        """Bytes of request bodies that are being read or are in the queue."""
+        self.held_bytes = Shares(limits.max_held_bytes)
+        """Bytes of bodies that are being read or are in the queue, and of answers that are being sent."""
+        self.queue_places = Shares(limits.max_queue)
         self._handler = handler
         self._batcher: Batcher[ScoreRequest, ScoreResponse | RequestError] | None = None
         self.metrics = ServiceMetrics(
@@ -65,7 +70,10 @@ class Service:
                     "Requests in the queue.",
                     lambda: float(self.batcher.num_waiting),
                 ),
-                "wirebert_held_bytes": ("Bytes of request bodies in memory.", lambda: float(self.held_bytes)),
+                "wirebert_held_bytes": (
+                    "Bytes of bodies and answers in memory.",
+                    lambda: float(self.held_bytes.taken),
+                ),
                 "wirebert_batches": ("Batches scored.", lambda: float(self.batcher.num_batches)),
             }
         )
@@ -99,9 +107,11 @@ class Service:
         body_type, wanted, is_explained = content_type(request), answer_type(request), explains(request)
         if self.batcher.is_full:
             raise _busy("too many requests in the queue")
-        held = _Held(self)
+        held, answer = _Held(self, request), None
         try:
             body = await self._body(request, held)
+            if not held.wait_in_queue():
+                raise _busy("too many requests of this client in the queue")
             score_request = ScoreRequest(
                 content_type=body_type, body=body, answer_type=wanted, explains=is_explained
             )
@@ -112,17 +122,18 @@ class Service:
         except TimeoutError as error:
             raise _busy(f"no answer within {self.limits.answer_s:g} s") from error
         finally:
-            held.give_back()
+            if not isinstance(answer, ScoreResponse):
+                held.give_back()
         if isinstance(answer, RequestError):
             raise answer
+        held.hold_answer(len(answer.content))
         self.metrics.flows.inc(answer.num_flows)
         self.metrics.invalid_values.inc(answer.num_invalid)
         for verdict, count in answer.verdicts.items():
             self.metrics.verdicts.labels(verdict=verdict).inc(count)
         request.state.num_flows = answer.num_flows
-        return Response(
-            answer.content, media_type=wanted, headers={"wirebert-invalid-values": str(answer.num_invalid)}
-        )
+        headers = {"wirebert-invalid-values": str(answer.num_invalid)}
+        return _Answer(answer.content, held.give_back, media_type=wanted, headers=headers)
 
     async def model(self, request: Request) -> Response:
         """`GET /v1/model`."""
@@ -144,15 +155,15 @@ class Service:
             raise _busy("too many requests in the queue")
         return JSONResponse({"status": "ready"})
 
-    async def openapi_document(self, _: Request) -> Response:
-        """`GET /openapi.json`."""
+    async def openapi_document(self, request: Request) -> Response:
+        """`GET /openapi.json`: it names columns and classes."""
+        self._authorise(request)
         return JSONResponse(self.openapi)
 
     async def _body(self, request: Request, held: "_Held") -> bytes:
         length = request.headers.get("content-length", "0")
         if len(length) > 15 or int(length) > self.limits.max_body_bytes:
             raise self._too_large()
-        held.take(int(length))
         pieces: list[bytes] = []
         size = 0
         try:
@@ -161,7 +172,8 @@ class Service:
                     size += len(piece)
                     if size > self.limits.max_body_bytes:
                         raise self._too_large()
-                    held.take(size)
+                    if not held.take(len(piece)):
+                        raise _busy("too many large requests at once")
                     pieces.append(piece)
         except TimeoutError as error:
             raise HTTPException(
@@ -188,22 +200,56 @@ class Service:
 
 @final
 class _Held:
-    """The bytes that one request uses of the memory shared by all bodies."""
+    """What one request has of the memory and the queue that all requests share."""
 
-    def __init__(self, service: Service) -> None:
-        self._service, self._num_bytes = service, 0
+    def __init__(self, service: Service, request: Request) -> None:
+        self._service, self._client = service, request.client.host if request.client else ""
+        self._num_bytes = self._num_places = 0
 
-    def take(self, total: int) -> None:
-        """Raise the reservation to `total` bytes, if that is more than before."""
-        more = max(0, total - self._num_bytes)
-        if self._service.held_bytes + more > self._service.limits.max_held_bytes:
-            raise _busy("too many large requests at once")
-        self._service.held_bytes += more
-        self._num_bytes += more
+    def wait_in_queue(self) -> bool:
+        """Take a place in the queue; False if the client has too many."""
+        self._num_places = int(self._service.queue_places.take(self._client, 1))
+        return self._num_places == 1
+
+    def take(self, num_bytes: int) -> bool:
+        """Take more bytes; False if there are none, or if this client has too many."""
+        if not self._service.held_bytes.take(self._client, num_bytes):
+            return False
+        self._num_bytes += num_bytes
+        return True
+
+    def hold_answer(self, num_bytes: int) -> None:
+        """Hold the bytes of the answer in place of the body and the place in the queue."""
+        self.give_back()
+        if not self.take(num_bytes):
+            raise _busy("too many large answers are being read")
 
     def give_back(self) -> None:
-        self._service.held_bytes -= self._num_bytes
-        self._num_bytes = 0
+        """Return everything."""
+        self._service.held_bytes.give_back(self._client, self._num_bytes)
+        self._service.queue_places.give_back(self._client, self._num_places)
+        self._num_bytes = self._num_places = 0
+
+
+@final
+class _Answer(Response):
+    """A response that is sent in pieces: a client that does not read them is noticed (`Limits.write_s`)."""
+
+    def __init__(self, content: bytes, on_end: Callable[[], None], **options: Any) -> None:
+        super().__init__(content, **options)
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send the response."""
+        try:
+            headers = self.raw_headers
+            await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+            for start in range(0, len(self.body), _PIECE_BYTES):
+                piece = self.body[start : start + _PIECE_BYTES]
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._on_end()
 
 
 @final
@@ -220,7 +266,7 @@ class Application:
             return
         start, identity = time.perf_counter(), uuid4().hex[:16]
         state: dict[str, Any] = scope.setdefault("state", {})
-        status = 499  # the client disconnected before the response
+        status = _HUNG_UP
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             nonlocal status
@@ -286,7 +332,12 @@ def create_app(
     }
     app = Starlette(
         routes=[Route(path, endpoint, methods=[method]) for path, (method, endpoint) in endpoints.items()],
-        exception_handlers={HTTPException: _as_json, RequestError: _as_json, 500: _internal_error},
+        exception_handlers={
+            HTTPException: _as_json,
+            RequestError: _as_json,
+            ClientDisconnect: _hung_up,
+            500: _internal_error,
+        },
         lifespan=service.running,
     )
     app.router.redirect_slashes = False
@@ -305,6 +356,10 @@ async def _as_json(_: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, error.status)
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _hung_up(*_: object) -> Response:
+    return Response(status_code=_HUNG_UP)
 
 
 async def _internal_error(*_: object) -> Response:

@@ -1,5 +1,6 @@
 """The headers of a request: the content type of its body, and of the answer that the client wants."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -7,9 +8,9 @@ from starlette.requests import Request
 
 from wirebert.service.bodies import ARROW, JSON, JSON_LINES, READ
 from wirebert.service.limits import RequestError
+from wirebert.service.request_heads import MAX_HEAD_BYTES
 
-MAX_HEAD_BYTES: Final = 16_384
-"""Most bytes of all headers of a request."""
+_PORT: Final = re.compile(r":[0-9]{1,5}\Z")
 ANSWERED: Final = (JSON, JSON_LINES, ARROW)
 """Content types of answers; the first is the default."""
 
@@ -28,7 +29,7 @@ def header_fault(scope: Mapping[str, Any], hosts: frozenset[str] | None) -> str 
     if hosts is None:
         return None
     host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1").lower()
-    if host.rpartition(":")[0] in hosts or host in hosts:
+    if _PORT.sub("", host) in hosts:
         return None
     return "the header Host must name this machine"
 

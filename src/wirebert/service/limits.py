@@ -37,7 +37,7 @@ class Limits:
     """Requests that wait for the scoring thread, at least 1; more get 503."""
 
     max_held_bodies: int = 8
-    """Bodies of the largest size whose memory all requests share, at least 1."""
+    """Bodies of the largest size whose memory all bodies and answers share, at least 2."""
 
     max_connections: int = 512
     """Open connections."""
@@ -50,6 +50,9 @@ class Limits:
 
     body_s: float = 20.0
     """Seconds in which the body of a request has to come."""
+
+    write_s: float = 20.0
+    """Seconds in which a client has to read the next 64 KB of an answer."""
 
     answer_s: float = 30.0
     """Seconds after which a request that still waits gets 503."""

@@ -1,11 +1,8 @@
-"""`wirebert serve`: a model, a socket, signals and logs around the application of `service.app`.
+"""`wirebert serve`: a model, a socket, signals and logs around the application of `service.app`."""
 
-Connections use uvicorn's HTTP/1.1 protocol with limits on time and number, so slow clients block nothing.
-"""
-
-import asyncio
 import gc
 import ipaddress
+import math
 import os
 import signal
 import socket
@@ -14,82 +11,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, final
+from typing import Final
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from wirebert.errors import ConfigError
 from wirebert.inference.detector import Detector
 from wirebert.service.api_keys import VARIABLE, ApiKeys
 from wirebert.service.app import create_app
+from wirebert.service.connections import bounded_protocol
 from wirebert.service.handlers import RequestHandler
-from wirebert.service.headers import MAX_HEAD_BYTES
 from wirebert.service.limits import Limits
 from wirebert.service.logs import LOG, json_logs
-
-_FULL: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-    b"connection: close\r\n"
-    b'content-length: 36\r\n\r\n{"error":"too many connections now"}'
-)
-
-
-def bounded_protocol(limits: Limits) -> type[H11Protocol]:
-    """A connection class: at most `max_connections`, and each request head must arrive within `head_s`.
-
-    uvicorn's timer ends with the first byte, so a client that sends one byte now and then would keep a
-    connection for ever. The application has a separate timer for bodies.
-    """
-
-    @final
-    class BoundedProtocol(H11Protocol):
-        _timer: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-            super().connection_made(transport)
-            if len(self.connections) > limits.max_connections:
-                transport.write(_FULL)
-                transport.close()
-                return
-            self._set_timer()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self._is_between_requests():
-                self._set_timer()
-            else:
-                self._stop_timer()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_timer()
-            super().connection_lost(exc)
-
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            if self._is_between_requests():
-                self._set_timer()
-
-        def _is_between_requests(self) -> bool:
-            cycle: Any = self.cycle
-            return cycle is None or cycle.response_complete
-
-        def _set_timer(self) -> None:
-            if self._timer is None:
-                self._timer = self.loop.call_later(limits.head_s, self._give_up)
-
-        def _stop_timer(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-
-        def _give_up(self) -> None:
-            self._timer = None
-            if not self.transport.is_closing():
-                self.transport.close()
-
-    return BoundedProtocol
-
+from wirebert.service.request_heads import MAX_HEAD_BYTES
 
 GRACE_S: Final = 60
 """Seconds that accepted requests may take after SIGTERM before they are cut off."""
@@ -154,7 +88,7 @@ def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
                 server_header=False,
                 proxy_headers=False,
                 backlog=limits.max_connections,
-                timeout_keep_alive=int(limits.head_s),
+                timeout_keep_alive=math.ceil(limits.head_s),
                 timeout_graceful_shutdown=GRACE_S,
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             )
@@ -197,8 +131,8 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def _ignore_second_signal() -> Generator[None]:
-    """Ignore the signal that uvicorn raises again after it has stopped."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    """Ignore SIGHUP, and the signal that uvicorn raises again after it has stopped."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # keys are read again without SIGHUP
     before = [signal.signal(number, _ignore) for number in numbers]
     try:
         yield
