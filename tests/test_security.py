@@ -141,12 +141,12 @@ assert asked == [], asked
 
 def resealed(folder: Path, **sections: object) -> None:
     """Change the manifest as someone would who knows how it is sealed."""
-    from wirebert.inference import artifact
+    from wirebert.inference import sealing
 
     path = folder / "wirebert.json"
     manifest = {**json.loads(path.read_text(encoding="utf-8")), **sections}
     del manifest["sha256"]
-    path.write_text(artifact._sealed(manifest), encoding="utf-8")  # pyright: ignore[reportPrivateUsage]
+    path.write_text(sealing.sealed(manifest), encoding="utf-8")
 
 
 @pytest.fixture
