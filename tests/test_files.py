@@ -36,6 +36,65 @@ def test_a_file_appears_when_the_block_ends_and_not_before(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "scores.bin"
+
+    def write() -> None:
+        with atomic_file(path, replaces=False) as temporary:
+            temporary.write_bytes(b"new")
+            path.write_bytes(b"precious")
+
+    with pytest.raises(FileExistsError):
+        write()
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_came_meanwhile_is_kept_without_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    test_a_file_that_came_meanwhile_is_kept(tmp_path)
+    with atomic_file(tmp_path / "other", replaces=False) as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "other").read_bytes() == b"new"
+
+
+def test_a_link_with_the_temporary_name_is_not_written_through(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"keep")
+    (tmp_path / "scores.bin.part").symlink_to(victim)
+    with pytest.raises(FileExistsError), atomic_file(tmp_path / "scores.bin") as temporary:
+        temporary.write_bytes(b"new")
+    assert victim.read_bytes() == b"keep"
+    assert (tmp_path / "scores.bin.part").is_symlink()
+
+
+def test_two_writers_of_one_file_do_not_mix_and_what_a_kill_left_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "scores.bin"
+    (tmp_path / "scores.bin.part").write_bytes(b"half of it")
+    with atomic_file(path) as temporary:
+        assert temporary.read_bytes() == b""
+        temporary.write_bytes(b"first")
+        with pytest.raises(BlockingIOError), atomic_file(path):
+            pass
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o027])
+def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_atomic(tmp_path / "note.txt", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "note.txt").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path, is_there: bool) -> None:
     folder = tmp_path / "model"

@@ -1,8 +1,10 @@
 """Files and folders that are complete or absent, survive a power failure, and have one writer at a time."""
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,20 +18,69 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Generator[Path]:
-    """A temporary path next to `path`; the file written there is renamed to `path` when the block ends.
+def atomic_file(path: Path, *, replaces: bool = True) -> Generator[Path]:
+    """An empty file next to `path`, to write to; it gets the name `path` when the block ends.
 
-    It is flushed to disk first. If the block raises, it is deleted and `path` stays as it was.
+    It is flushed to disk first. If the block raises, it is deleted and `path` stays as it was. What a killed
+    process left under its name is removed; what another process is writing, and a link, is not.
+
+    Args:
+        replaces: whether a file that has the name `path` by then is replaced.
+
+    Raises:
+        FileExistsError: `path` exists and may not be replaced, or a link has the temporary name.
+        BlockingIOError: another process is writing the same file.
     """
     temporary = path.with_name(f"{path.name}.part")
+    descriptor = _create(temporary)
     try:
         yield temporary
         fsync_path(temporary)
-        temporary.replace(path)
+        if replaces:
+            temporary.replace(path)
+        else:
+            _rename_new(temporary, path)
         fsync_path(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _create(path: Path) -> int:
+    """A descriptor of the new file, locked while it is open."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            _remove_left_behind(path)
+        else:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove a file that a killed process was writing."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise FileExistsError(errno.EEXIST, "a link or a device is in the way", str(path))
+    with open(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as left:  # noqa: PTH123
+        if not try_lock(left):
+            raise BlockingIOError(errno.EBUSY, "another process is writing it", str(path))
+        if os.fstat(left.fileno()).st_ino == path.lstat().st_ino:
+            path.unlink()
+
+
+def _rename_new(source: Path, path: Path) -> None:
+    """Rename a file to a name that is free; a rename alone would replace a file that came meanwhile."""
+    try:
+        os.link(source, path, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, "it exists", str(path)) from None
+        source.rename(path)
 
 
 @contextmanager

@@ -183,7 +183,7 @@ def test_a_place_that_can_not_be_written_is_refused(tmp_path: Path):
     ):
         raise AssertionError("opened")
     (tmp_path / "o.csv.part").mkdir()
-    with pytest.raises(DataError, match=r"o\.csv: cannot be written"), open_writer(tmp_path / "o.csv"):
+    with pytest.raises(DataError, match=r"o\.csv\.part in the way"), open_writer(tmp_path / "o.csv"):
         raise AssertionError("opened")
 
 

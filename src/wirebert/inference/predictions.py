@@ -1,5 +1,6 @@
 """Verdicts of a whole file, in input order, written block by block."""
 
+import os
 import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
@@ -214,22 +215,25 @@ def open_writer(path: Path) -> Generator[TableWriter]:
         raise DataError(
             f"--out {path}: expected a name that ends in one of {endings}, found {path.suffix!r}; rename it"
         )
-    if path.exists():
+    if os.path.lexists(path):
         raise DataError(f"--out {path}: expected a new file, but it exists and is kept; choose another name")
     if not path.parent.is_dir():
         raise DataError(f"--out {path}: the folder {path.parent} does not exist; create it first")
-    with (
-        atomic_file(path) as temporary,
-        _open(temporary, path) as sink,
-        closing(WRITERS[ending](sink)) as writer,
-    ):
-        yield writer
-
-
-def _open(temporary: Path, path: Path) -> BinaryIO:
     try:
-        return temporary.open("wb")
+        with (
+            atomic_file(path, replaces=False) as temporary,
+            temporary.open("wb") as sink,
+            closing(WRITERS[ending](sink)) as writer,
+        ):
+            yield writer
+    except FileExistsError as error:
+        raise DataError(
+            f"--out {path}: expected a new file, found {error.filename2 or error.filename} in the way, which "
+            "is kept; choose another name"
+        ) from error
     except OSError as error:
+        if error.filename is None or not str(error.filename).startswith(str(path)):
+            raise
         raise DataError(f"--out {path}: cannot be written ({error.strerror}); choose another path") from error
 
 
