@@ -103,7 +103,7 @@ def test_every_answer_has_the_headers_that_keep_a_browser_safe(client: TestClien
     assert "access-control-allow-origin" not in headers
 
 
-@pytest.mark.parametrize("path", ["/v1/score", "/v1/model", "/metrics", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/v1/score", "/v1/model", "/metrics"])
 @pytest.mark.parametrize(
     "given", [None, "Bearer", f"Bearer {KEY}x", f"Basic {KEY}", f"Bearer {OTHER[:-1]}", "Bearer é"]
 )
@@ -115,6 +115,19 @@ def test_without_a_valid_key_nothing_is_told(artifact: "Artifact", path: str, gi
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
     assert set(answer.json()) == {"error"}
+
+
+def test_without_a_key_the_document_names_no_class_and_no_column(artifact: "Artifact"):
+    with client_of(artifact, keys=KEY) as client:
+        public = client.get("/openapi.json")
+        whole = client.get("/openapi.json", headers={"authorization": f"Bearer {KEY}"})
+    told = [
+        name for name in (*artifact.classes.classes, *artifact.schema.names) if f'"{name}"' in public.text
+    ]
+    assert told == []
+    assert public.json()["components"]["securitySchemes"]
+    assert set(public.json()["paths"]) == {"/healthz", "/readyz"}
+    assert all(f"p_{name}" in whole.text for name in artifact.classes.classes)
 
 
 def test_each_of_several_keys_opens(artifact: "Artifact"):

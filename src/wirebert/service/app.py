@@ -20,7 +20,7 @@ from wirebert.service.handlers import RequestHandler, ScoreRequest, ScoreRespons
 from wirebert.service.headers import answer_type, content_type, explains, header_fault
 from wirebert.service.limits import Limits, RequestError
 from wirebert.service.logs import LOG
-from wirebert.service.openapi import about_model, document
+from wirebert.service.openapi import about_model, document, public_part
 from wirebert.service.prometheus import CONTENT_TYPE, ServiceMetrics
 from wirebert.service.shares import Shares
 from wirebert.service.web_page import POLICY, resources
@@ -156,9 +156,8 @@ class Service:
         return JSONResponse({"status": "ready"})
 
     async def openapi_document(self, request: Request) -> Response:
-        """`GET /openapi.json`: it names columns and classes."""
-        self._authorise(request)
-        return JSONResponse(self.openapi)
+        """`GET /openapi.json`: with columns and classes for those who have a key."""
+        return JSONResponse(self.openapi if self._has_key(request) else public_part(self.openapi))
 
     async def _body(self, request: Request, held: "_Held") -> bytes:
         length = request.headers.get("content-length", "0")
@@ -186,11 +185,15 @@ class Service:
             413, f"expected a body of at most {self.limits.max_body_mb} MB", {"connection": "close"}
         )
 
-    def _authorise(self, request: Request) -> None:
+    def _has_key(self, request: Request) -> bool:
+        """Whether the request has a valid key, or needs none."""
         if not self.keys.are_needed:
-            return
+            return True
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not self.keys.admit(key.strip()):
+        return scheme.lower() == "bearer" and self.keys.admit(key.strip())
+
+    def _authorise(self, request: Request) -> None:
+        if not self._has_key(request):
             raise HTTPException(
                 401,
                 "expected the header `Authorization: Bearer KEY` with a valid key",

@@ -1,7 +1,7 @@
 """Descriptions of the service: the model, and an OpenAPI document for this model and these limits."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -65,6 +65,17 @@ def document(detector: Detector, limits: Limits, *, needs_key: bool) -> dict[str
         },
         "paths": paths,
         "components": components,
+    }
+
+
+def public_part(document: Json) -> Json:
+    """What a stranger without a key may know of the document: how to ask for health and how to send a key."""
+    paths, components = (cast(Json, document[name]) for name in ("paths", "components"))
+    schemas = cast(Json, components["schemas"])
+    return {
+        **document,
+        "paths": {path: paths[path] for path in ("/healthz", "/readyz")},
+        "components": {**components, "schemas": {name: schemas[name] for name in ("Status", "Error")}},
     }
 
 
