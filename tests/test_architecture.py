@@ -108,6 +108,7 @@ EDGES: Sequence[str] = """
     service.server
     service.web_page
     telemetry.events
+    telemetry.processors
     telemetry.trackers
     training.checkpoint
     training.teacher_store

@@ -18,7 +18,7 @@ from wirebert.errors import ConfigError
 from wirebert.model.config import ModelConfig
 from wirebert.serialization import from_builtins, merge, settings_from_dict, settings_to_dict, to_builtins
 from wirebert.training.config import TrainConfig
-from wirebert.training.distillation import DistillationConfig
+from wirebert.training.distillation_config import DistillationConfig
 from wirebert.training.masking import MaskingConfig
 
 SECTIONS: dict[str, type] = {

@@ -16,7 +16,7 @@ from wirebert.metrics.registry import MACRO_F1, primary_choices
 from wirebert.model.config import ModelConfig
 from wirebert.serialization import merge, settings_from_dict, settings_to_toml
 from wirebert.training.config import TrainConfig
-from wirebert.training.distillation import DistillationConfig
+from wirebert.training.distillation_config import DistillationConfig
 from wirebert.training.masking import MaskingConfig
 
 

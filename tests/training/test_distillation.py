@@ -8,13 +8,12 @@ import torch
 from jaxtyping import Int64, UInt16, UInt32
 
 from wirebert.encoding.token_rows import take_rows
-from wirebert.errors import ConfigError
 from wirebert.model.batches import NO_CLASS, pack, score
 from wirebert.model.distilbert import DistilBert
 from wirebert.telemetry.events import CheckpointEvent, Event, Listener
 from wirebert.training.checkpoint import CheckpointFolder
 from wirebert.training.config import TrainConfig
-from wirebert.training.distillation import DistillationConfig, SoftTargets, expected_classes
+from wirebert.training.distillation import SoftTargets, expected_classes
 from wirebert.training.feeding import LabelledFlows, StepFlows, micro_batches, share_of, steps
 from wirebert.training.losses import Objective
 from wirebert.training.trainer import fit_model
@@ -231,30 +230,3 @@ def test_an_interrupted_student_ends_with_the_same_bits(
         learn(make_model(dropout=0.1), make_flows, tmp_path / "cut", (Stop(),), epochs=2)
     gone_on = learn(make_model(dropout=0.1, seed=7), make_flows, tmp_path / "cut", epochs=2).state_dict()
     assert all(torch.equal(weight, gone_on[name]) for name, weight in whole.items())
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"temperature": 0.0}, "distillation.temperature must be above 0, got 0.0"),
-        ({"teacher_weight": 1.5}, r"distillation.teacher_weight must be in \[0, 1\], got 1.5"),
-        (
-            {"augmentation_factor": -1.0, "teacher": "gbdt"},
-            "distillation.augmentation_factor must be at least 0, got -1.0",
-        ),
-        ({"augmentation_factor": 2.0}, "distillation.augmentation_factor needs a teacher"),
-        ({"unlabelled": ("a.csv",)}, "distillation.unlabelled needs a trained teacher"),
-        (
-            {"unlabelled": ("a.csv",), "teacher": "gbdt"},
-            "set distillation.teacher to a model folder, got 'gbdt'",
-        ),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], message: str):
-    with pytest.raises(ConfigError, match=message):
-        DistillationConfig(**settings)  # pyright: ignore[reportArgumentType]
-
-
-@pytest.mark.parametrize(("teacher", "folder"), [("", None), ("gbdt", None), ("a/model", Path("a/model"))])
-def test_a_teacher_is_a_model_folder_unless_it_is_fitted(teacher: str, folder: Path | None):
-    assert DistillationConfig(teacher=teacher).model_folder == folder

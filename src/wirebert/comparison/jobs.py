@@ -5,7 +5,6 @@ done. Jobs of the second kind start when all choices are saved; until then no jo
 """
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +33,7 @@ from wirebert.inference.detector import Detector
 from wirebert.metrics.registry import BINARY_ACCURACY, TPR_AT_1PCT_FPR
 from wirebert.metrics.significance import LabelledRows, paired_metrics
 from wirebert.run_folder import RunFolder, locked
+from wirebert.telemetry.processors import num_processors
 from wirebert.workflows.fit import fit_decision, train_model
 from wirebert.workflows.model_card import model_card
 from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
@@ -291,6 +291,6 @@ def write_predictions(path: Path, part: FlowSubset, data: PreparedData, baseline
 
 def limit_threads(num_jobs: int) -> Mapping[str, str]:
     """Environment variables that share the processor's cores among this many processes."""
-    threads = str(max(1, (os.cpu_count() or 1) // num_jobs))
+    threads = str(max(1, num_processors() // num_jobs))
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
     return dict.fromkeys(names, threads)

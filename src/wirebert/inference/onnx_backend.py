@@ -1,6 +1,5 @@
 """The model in ONNX Runtime, on the processor."""
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +15,7 @@ from wirebert.errors import ArtifactError, ConfigError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.backends import EngineOptions, require_finite
 from wirebert.inference.engines import Engine
+from wirebert.telemetry.processors import num_processors
 
 ONNX_TOKENS: Final = 704
 """Slots of one batch for ONNX Runtime: the activations of a layer fit in a core's cache."""
@@ -127,8 +127,3 @@ def open_session(model: Path | bytes) -> Any:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     source = str(model) if isinstance(model, Path) else model
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-
-
-def num_processors() -> int:
-    """Number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

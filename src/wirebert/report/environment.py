@@ -1,12 +1,11 @@
 """The environment of a run: versions of the packages, and the machine."""
 
-import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
+from wirebert.telemetry.processors import num_processors
 
 _PACKAGES = ("wirebert", "torch", "numpy", "pyarrow", "tokenizers", "scikit-learn")
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -36,10 +35,12 @@ def versions() -> dict[str, str]:
 
 def hardware() -> Hardware:
     """This machine."""
+    import torch  # here, since reports are read without it
+
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return Hardware(
         cpu=_cpu_name(),
-        num_cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        num_cores=num_processors(),
         gpus=tuple(torch.cuda.get_device_name(index) for index in range(num_gpus)),
         system=f"{platform.system()} {platform.machine()}",
     )

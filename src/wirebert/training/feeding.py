@@ -3,7 +3,6 @@
 Shape letters: N flows of the data set, B flows of a step, T tokens of a step.
 """
 
-import os
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, Protocol, cast, final, runtime_checkable
 
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from wirebert.encoding.token_rows import JaggedRows, TokenRows, by_length, take_rows
 from wirebert.model.batches import NO_CLASS, Batch, FlowBatch, by_tokens, pack, pad
+from wirebert.telemetry.processors import num_processors
 from wirebert.training.config import TrainConfig
 from wirebert.training.corruption import RowChange
 from wirebert.training.seeding import Purpose, mix
@@ -158,7 +158,7 @@ def choose_workers(flows: LabelledFlows, config: TrainConfig) -> int:
     """
     if config.workers is not None:
         return config.workers
-    return 0 if fits_memory(flows) else min(4, max(1, (os.cpu_count() or 1) - 1))
+    return 0 if fits_memory(flows) else min(4, max(1, num_processors() - 1))
 
 
 def fits_memory(flows: LabelledFlows) -> bool:

@@ -32,7 +32,7 @@ from wirebert.report.terminal import print_report
 from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
-from wirebert.training.distillation import DistillationConfig
+from wirebert.training.distillation_config import DistillationConfig
 
 
 class RunLog:

@@ -29,7 +29,8 @@ from wirebert.inference.detector import Detector
 from wirebert.metrics.student_gap import SplitGap, TeacherGap, split_gap
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_from_dict, settings_to_dict
-from wirebert.training.distillation import DistillationConfig, SoftTargets
+from wirebert.training.distillation import SoftTargets
+from wirebert.training.distillation_config import DistillationConfig
 from wirebert.training.teacher_store import cached_log_probs, windows
 from wirebert.workflows.pretrained import pretrained_tokenizer
 

@@ -1,0 +1,56 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from wirebert.telemetry import processors
+from wirebert.telemetry.processors import num_processors
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The control group `/a/b` of this process, without limits; 8 processors by affinity."""
+    (tmp_path / "own").write_text("0::/a/b\n")
+    (tmp_path / "fs" / "a" / "b").mkdir(parents=True)
+    monkeypatch.setattr(processors, "_OWN_CGROUP", tmp_path / "own")
+    monkeypatch.setattr(processors, "_CGROUPS", tmp_path / "fs")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    return tmp_path / "fs" / "a" / "b"
+
+
+def test_without_a_quota_affinity_decides(cgroup: Path):
+    assert num_processors() == 8
+    (cgroup / "cpu.max").write_text("max 100000\n")
+    assert num_processors() == 8
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"), [("200000 100000", 2), ("250000 100000", 3), ("5000 100000", 1)]
+)
+def test_a_quota_is_rounded_up(cgroup: Path, quota: str, expected: int):
+    (cgroup / "cpu.max").write_text(quota)
+    assert num_processors() == expected
+
+
+def test_the_smallest_quota_of_the_groups_around_it_counts(cgroup: Path):
+    (cgroup / "cpu.max").write_text("600000 100000")
+    (cgroup.parent / "cpu.max").write_text("300000 100000")
+    assert num_processors() == 3
+
+
+def test_a_quota_of_version_1_counts(cgroup: Path):
+    (cgroup.parent.parent.parent / "own").write_text("4:cpu,cpuacct:/\n2:memory:/\n")
+    folder = cgroup.parent.parent / "cpu"
+    folder.mkdir()
+    (folder / "cpu.cfs_quota_us").write_text("150000")
+    (folder / "cpu.cfs_period_us").write_text("100000")
+    assert num_processors() == 2
+    (folder / "cpu.cfs_quota_us").write_text("-1")
+    assert num_processors() == 8
+
+
+def test_what_cannot_be_read_limits_nothing(cgroup: Path):
+    (cgroup / "cpu.max").write_text("garbage")
+    assert num_processors() == 8
+    (cgroup.parent.parent.parent / "own").unlink()
+    assert num_processors() == 8
