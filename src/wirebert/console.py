@@ -12,8 +12,11 @@ from rich.segment import Segment
 
 PIPE_WIDTH: Final = 110
 """Width in columns where the output is not a terminal and COLUMNS is not set; the default of rich is 80."""
-_COMMANDS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Control characters, which move the cursor, set colours or trigger replies, and bidirectional controls."""
+_COMMANDS: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+)
+"""Control characters, which move the cursor, set colours or trigger replies; bidirectional controls; and what
+no XML document may contain."""
 
 
 def escape_control_chars(text: str) -> str:

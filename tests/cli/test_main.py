@@ -313,6 +313,17 @@ def test_arguments_that_no_command_has_are_refused_in_one_line(
     assert "--help`" in message
 
 
+@pytest.mark.parametrize("name", ["evil\x1b]0;x\x07.csv", "evil\x9b31m", "evil\u202e"])
+def test_a_hostile_name_in_a_usage_error_moves_no_terminal(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "model", "a.csv", name])
+    message = capsys.readouterr().err
+    assert message.isascii()
+    assert not set("\x1b\x07\x9b") & set(message)
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
 def test_asking_for_help_is_no_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

@@ -1,4 +1,8 @@
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,3 +120,36 @@ def test_no_budget_takes_the_step_at_once(make_flows: MakeFlows):
     flows = make_flows(60)
     step = StepFlows(0, 0, take_rows(flows, np.arange(60)), flows.class_ids)
     assert len(list(micro_batches(step, 0, pad_id=0, device=torch.device("cpu")))) == 1
+
+
+KILLED = """
+import os, sys, time
+import numpy as np
+from wirebert.encoding.token_rows import JaggedRows
+from wirebert.training.config import TrainConfig
+from wirebert.training.feeding import steps
+
+class Flows:
+    ids = np.zeros(4000, np.uint16)
+    offsets = np.arange(0, 4001, 4)
+    class_ids = np.zeros(1000, np.int64)
+
+fed = steps(Flows(), TrainConfig(epochs=50, batch_size=2, workers=2), seed=1)
+next(fed)
+print(open(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_training_that_is_killed():
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        children = [int(number) for number in process.stdout.readline().split()]
+        assert len(children) == 2
+        process.kill()
+    for _ in range(100):
+        if not any(Path(f"/proc/{child}/exe").exists() for child in children):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"workers live on: {children}")

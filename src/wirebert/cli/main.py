@@ -24,7 +24,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
-        self.exit(2, f"wirebert: {message}; see `{self.prog} --help`\n")
+        from wirebert.console import escape_control_chars  # loads rich, which `--help` does not need
+
+        self.exit(2, escape_control_chars(f"wirebert: {message}; see `{self.prog} --help`\n"))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -3,7 +3,11 @@
 Shape letters: N flows of the data set, B flows of a step, T tokens of a step.
 """
 
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
+from ctypes import CDLL
 from typing import Any, Final, NamedTuple, Protocol, cast, final, runtime_checkable
 
 import numpy as np
@@ -20,6 +24,8 @@ from wirebert.training.corruption import RowChange
 from wirebert.training.seeding import Purpose, mix
 
 NO_STEP: Final = -1
+_PR_SET_PDEATHSIG: Final = 1
+"""Number in Linux's `prctl(2)`."""
 MAX_MEMORY_FRACTION: Final = 0.5
 """Encoded flows up to this fraction of the machine's memory are treated as in memory."""
 
@@ -144,6 +150,7 @@ def steps(
             num_workers=num_workers,
             prefetch_factor=max(2, config.prefetch),
             persistent_workers=True,
+            worker_init_fn=_end_with_parent,
             multiprocessing_context="fork",  # keeps mapped files open; workers never use the device
         )
     )
@@ -173,6 +180,14 @@ def describe_feeding(flows: LabelledFlows, config: TrainConfig, device: torch.de
     if num_workers:
         loader = "1 process" if num_workers == 1 else f"{num_workers} processes"
     return f"{loader}, from {'memory' if fits_memory(flows) else 'disk'} ({flows.ids.nbytes / 1e6:,.1f} MB)"
+
+
+def _end_with_parent(_: int) -> None:
+    """Let the system end this worker with its parent: a killed training must not leave its lock behind."""
+    with suppress(OSError, AttributeError):
+        CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:  # the parent ended before the system knew
+        os._exit(1)
 
 
 def _as_it_is(item: StepFlows) -> StepFlows:

@@ -1,9 +1,12 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from wirebert.report.plots import chart as plots
 from wirebert.report.plots.chart import (
     HOVER,
+    Chart,
     Switch,
     draw,
     nearest,
@@ -68,3 +71,16 @@ def test_a_picture_has_room_for_letters_a_sixth_wider_than_arial_and_draws_text_
     assert {text.get("font-size") for text in svg.findall(".//{*}text")} == {"12px", "14px"}
     arial = 20 * 12 * 0.722  # a `w` of Arial is 0.722 em
     assert float(svg.get("width", "0")) >= 10 + arial * 1.15
+
+
+@pytest.mark.parametrize(
+    "character", ["\0", "\x01", "\x1b", "\x7f", "\x9b", "\u202e", "\ufffe", "\uffff", "\ud800"]
+)
+def test_a_control_character_in_a_name_is_drawn_escaped_and_aborts_nothing(character: str) -> None:
+    name = f"a{character}b"
+    rows = [{"class": name, "value": 1.0}, {"class": "c", "value": 2.0}]
+    axes = {"x": {"field": "class", "type": "nominal"}, "y": {"field": "value", "type": "quantitative"}}
+    spec = specification(name, name, {"data": {"values": rows}, "mark": "bar", "encoding": axes})
+    svg = draw({"one": Chart(spec=spec, words=name)})["one"]
+    assert character not in svg
+    assert ElementTree.fromstring(svg) is not None

@@ -13,6 +13,8 @@ from typing import Literal, cast
 
 import vl_convert
 
+from wirebert.console import escape_control_chars
+
 Spec = dict[str, object]
 """A Vega-Lite specification, or a part of one."""
 
@@ -90,6 +92,20 @@ class Chart:
     size: Literal["fluid", "cells", "wide"] = "fluid"
     """fluid: fits any width; cells: scrolls on telephones, where cells would be too small to read; wide:
     takes the whole width of the page and scrolls where there is less."""
+
+    def __post_init__(self) -> None:
+        # Labels and file names come from strangers: a control character would abort the process that draws.
+        object.__setattr__(self, "spec", _printable(self.spec))
+        object.__setattr__(self, "words", escape_control_chars(self.words))
+
+
+def _printable(part: object) -> object:
+    """The part of a specification with control characters escaped in its texts."""
+    if isinstance(part, dict):
+        return {escape_control_chars(key): _printable(value) for key, value in cast(Spec, part).items()}
+    if isinstance(part, list | tuple):
+        return [_printable(one) for one in cast(list[object], part)]
+    return escape_control_chars(part) if isinstance(part, str) else part
 
 
 def specification(title: str, subtitle: str | None, body: Spec, *, legend_columns: int = 3) -> Spec:
