@@ -24,6 +24,7 @@ from wirebert.data.formats import flow_files, joined_files, shared_schema
 from wirebert.data.schema.conversion import InvalidValues, convert, with_points
 from wirebert.data.schema.inference import infer_schema, take_sample
 from wirebert.data.schema.library import known_schemas, match_schema, read_schema
+from wirebert.data.schema.matching import match_names
 from wirebert.data.schema.proposals import with_suggested_combinations
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
 from wirebert.data.sensors.canonical import flow_schema
@@ -136,6 +137,7 @@ class Flows:
                     invalid=invalid,
                     first_row=first_row,
                     decimal_comma=part.dialect.decimal_comma,
+                    factors=part.match.factors,
                 )
                 if invalid_values is not None:
                     invalid_values.lines.row_lines, invalid_values.lines.row_file = (
@@ -212,7 +214,16 @@ def _open_parts(
         recognised = _apply(config, recognised, parts[0])
     joined = [path for part in parts if part.source is not None for path in joined_files(part.source)]
     files = tuple(dict.fromkeys([*(part.path for part in parts), *joined]))
-    return Flows(name=name, files=files, schema=recognised, config=config, parts=tuple(parts), spool=spool)
+    findings = tuple(dict.fromkeys(finding for part in parts for finding in part.match.findings))
+    return Flows(
+        name=name,
+        files=files,
+        schema=recognised,
+        config=config,
+        parts=tuple(parts),
+        spool=spool,
+        findings=findings,
+    )
 
 
 def _share_columns(parts: list[FlowFile]) -> tuple[FlowSchema | None, list[FlowFile]]:
@@ -251,8 +262,11 @@ def _schema_of(config: DataConfig) -> FlowSchema | None:
 
 
 def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:
-    """The file with the schema's names; a SchemaError if it does not fit the schema."""
+    """The file under the schema's names; a SchemaError if it does not fit the schema."""
     if part.has_names:
+        match = match_names(part.names, schema)
+        columns = {name: column for column, name in match.renamed.items()}
+        part = replace(part, names=tuple(columns.get(name, name) for name in part.names), match=match)
         if {column.name for column in schema.features}.isdisjoint(part.names):
             raise SchemaError(
                 f"{part.where}: expected columns of schema {schema.name!r} ({', '.join(schema.names[:8])}, "

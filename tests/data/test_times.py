@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from wirebert.data.arrow_columns import seconds_of
+from wirebert.data.times import seconds_of
 
 
 @pytest.mark.parametrize(
