@@ -27,6 +27,7 @@ from wirebert.data.schema.library import known_schemas, match_schema, read_schem
 from wirebert.data.schema.matching import match_names
 from wirebert.data.schema.proposals import with_suggested_combinations
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
+from wirebert.data.schema.spellings import fold
 from wirebert.data.sensors.canonical import flow_schema
 from wirebert.data.sensors.formats import SENSOR_FORMATS
 from wirebert.data.typed_rows import read_typed_rows
@@ -264,13 +265,18 @@ def _schema_of(config: DataConfig) -> FlowSchema | None:
 def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:
     """The file under the schema's names; a SchemaError if it does not fit the schema."""
     if part.has_names:
-        match = match_names(part.names, schema)
+        match, raw_names = match_names(part.names, schema), part.names
         columns = {name: column for column, name in match.renamed.items()}
         part = replace(part, names=tuple(columns.get(name, name) for name in part.names), match=match)
-        if {column.name for column in schema.features}.isdisjoint(part.names):
+        features = {column.name for column in schema.features}
+        named = {
+            *raw_names,
+            *(column for column, name in match.renamed.items() if fold(column) == fold(name)),
+        }
+        if features.isdisjoint(named) and 2 * len(features & set(part.names)) < len(features):
             raise SchemaError(
                 f"{part.where}: expected columns of schema {schema.name!r} ({', '.join(schema.names[:8])}, "
-                f"...), found {', '.join(part.names[:8])}, ...; give a file of that layout or, to train or "
+                f"...), found {', '.join(raw_names[:8])}, ...; give a file of that layout or, to train or "
                 "inspect, another --schema"
             )
         return part

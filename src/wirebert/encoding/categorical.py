@@ -105,7 +105,8 @@ class CategoryEncoder:
         {'UDP ': 'udp', '6': 'tcp'}
         """
         trained = (*self.known, *self.rare)
-        places = {value: self._place(value) for value in values if value not in trained}
+        is_trained = frozenset(trained)
+        places = {value: self._place(value) for value in values if value not in is_trained}
         return {value: trained[place] for value, place in places.items() if place is not None}
 
     def _place(self, value: str) -> int | None:

@@ -21,6 +21,15 @@ _TOLD = (
         "times become seconds), so check that the exporter means this",
     ),
     Finding(
+        code="values_matched",
+        severity="info",
+        column=None,
+        count=0,
+        example="",
+        message="column {column!r} has values of training in another spelling in {rows}, such as {example}; "
+        "they are read as those",
+    ),
+    Finding(
         code="unreadable_times",
         severity="warning",
         column=None,
@@ -42,7 +51,7 @@ _TOLD = (
 
 
 def noted_findings(invalid_values: InvalidValues) -> Iterator[Finding]:
-    """What was noted while rows were read: units, and times that are unreadable or written in another way."""
+    """What was noted while rows were read: units, spellings, and times that are unreadable or odd."""
     for told in _TOLD:
         for column, (count, example) in invalid_values.noted.get(told.code, {}).items():
             if told.code == "unreadable_times" and count <= UNREADABLE_FRACTION * invalid_values.num_rows:

@@ -17,6 +17,7 @@ from wirebert.data.schema.column_names import (
     FLAG_NAMES,
     HOST_NAMES,
     NOT_IDENTIFIED,
+    RATE_WORDS,
     TEXTS,
     TIME_WORDS,
     plain_name,
@@ -184,7 +185,7 @@ def _by_meaning(name: str, plain: str, values: Values) -> Column | None:
 
 
 def _is_epoch(plain: str, values: Values) -> bool:
-    """Whether numbers are times of the years 1995 to 2040: by their values, for seconds also by a word or their
+    """Whether numbers are times of 1995 to 2040: by their values, for seconds also by a word or their
     order."""
     unit = epoch_unit(values.numbers)
     if not unit or values.numeric_fraction < 0.99 or len(values.texts) < 2:
@@ -248,7 +249,9 @@ def _as_number(name: str, plain: str, values: Values) -> Column | None:
         return new_column(name, ColumnKind.BOOLEAN)
     null_values = (*DEFAULT_NULL_VALUES, *others) if values.numeric_fraction < 0.99 else DEFAULT_NULL_VALUES
     note = f"{', '.join(map(repr, others))} read as missing" if values.numeric_fraction < 0.99 else ""
-    is_duration = values.is_time_span or spelling.role == "duration" or bool({"dur", "duration"} & set(words))
+    is_duration = values.written == "times" or bool({"dur", "duration"} & set(words))
+    is_duration |= spelling.role == "duration"
+    is_whole &= values.written == "plain" or RATE_WORDS.isdisjoint(words)  # 34.2k a second is rounded
     column = new_column(name, _number_kind(numbers, is_duration=is_duration, is_whole=is_whole), note=note)
     return replace(column, null_values=null_values, unit=spelling.unit)
 
