@@ -25,6 +25,8 @@ _DATE = (
     r"(?:[T,: ]+(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<s>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?"
     r" ?(?P<half>[AaPp])?(?:\.?[Mm]\.?)?)? ?(?:Z|UTC|GMT|(?P<sign>[+-])(?P<zone_h>\d\d):?(?P<zone_m>\d\d))?$"
 )
+_MAX_US = 9e17
+"""Times further from 1970 are cut: they are no times of this or any near millennium."""
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 
 
@@ -54,7 +56,7 @@ def seconds_of(column: pa.ChunkedArray | pa.Array) -> Float64[np.ndarray, " rows
         distinct = _plain_seconds(texts)
         rest = np.flatnonzero(np.isnan(distinct))
         if len(rest):
-            distinct[rest] = _date_seconds(_dates(texts.take(pa.array(rest))), "")[0]
+            distinct[rest] = _date_seconds(_dates(texts.take(pa.array(rest, pa.int64()))), "")[0]
     else:
         distinct = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
     indices = encoded.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)
@@ -113,10 +115,10 @@ def plain_times(texts: pa.Array, unit: str) -> pa.Array:
     plain = np.array(texts.to_pylist(), object)
     scaled = np.flatnonzero(is_number & ~is_done)
     if len(scaled):
-        plain[scaled] = epoch_texts(_epoch_us(texts.take(pa.array(scaled)), unit)).to_pylist()
+        plain[scaled] = epoch_texts(_epoch_us(texts.take(pa.array(scaled, pa.int64())), unit)).to_pylist()
     rest = np.flatnonzero(~is_number & ~is_done & texts.is_valid().to_numpy(zero_copy_only=False))
     if len(rest):
-        others = texts.take(pa.array(rest))
+        others = texts.take(pa.array(rest, pa.int64()))
         dates = _date_seconds(_dates(others), unit)[0]
         read = np.isnan(_plain_seconds(others))
         plain[rest[read]] = _iso_texts(dates[read])
@@ -130,7 +132,7 @@ def _plain_seconds(texts: pa.Array) -> Float64[np.ndarray, " values"]:
     seconds[is_number] = _floats(texts.filter(pa.array(is_number)))
     rest = np.flatnonzero(~is_number)
     if len(rest):
-        dates = pc.replace_substring(texts.take(pa.array(rest)), "/", "-")
+        dates = pc.replace_substring(texts.take(pa.array(rest, pa.int64())), "/", "-")
         # Days without hours, and hours and minutes without seconds, are times too.
         whole = pc.replace_substring_regex(dates, r"^(\d{4}-\d\d-\d\d)$", r"\1T00:00")
         whole = pc.replace_substring_regex(
@@ -181,27 +183,27 @@ def _dates(texts: pa.Array) -> _Dates:
     texts = pc.utf8_lower(texts)
     if pc.any(pc.match_substring_regex(texts, "[b-y][a-y]{2}")).as_py():
         texts = pc.replace_substring_regex(texts, r"^(mon|tue|wed|thu|fri|sat|sun)[a-z]*,? +", "")
-        for number, month in enumerate(_MONTHS, 1):
-            texts = pc.replace_substring_regex(texts, rf"{month}[a-z]*\.?", f"{number:02d}")
+        for place, month in enumerate(_MONTHS, 1):
+            texts = pc.replace_substring_regex(texts, rf"{month}[a-z]*\.?", f"{place:02d}")
     parts = pc.extract_regex(pc.utf8_upper(texts), pattern=_DATE)
     is_date = parts.is_valid().to_numpy(zero_copy_only=False)
 
+    def texts_of(name: str) -> pa.Array:
+        return pc.if_else(pa.array(is_date), parts.field(name), "")
+
     def number(name: str) -> Int64[np.ndarray, " dates"]:
-        field = parts.field(name)
-        empty = pc.or_(pc.equal(field, pa.scalar("")), pa.array(~is_date))
-        return pc.if_else(empty, "0", field).cast(pa.int64()).to_numpy(zero_copy_only=False)
+        digits = texts_of(name)
+        return pc.if_else(pc.equal(digits, pa.scalar("")), "0", digits).cast(pa.int64()).to_numpy()
 
     names = ("first", "second", "third")
     numbers = np.where(is_date, np.stack([number(name) for name in names]), -1)
-    lengths = [
-        pc.utf8_length(parts.field(name)).fill_null(0).to_numpy(zero_copy_only=False) for name in names
-    ]
-    half, hour = parts.field("half"), number("hour")
+    lengths = [sum(n * _matches(texts_of(name), rf"^\d{{{n}}}$") for n in (1, 2, 3, 4)) for name in names]
+    half, hour = texts_of("half"), number("hour")
     is_12h = ~_matches(half, "^$") & is_date
     hour = np.where(is_12h, hour % 12 + 12 * _matches(half, "P"), hour)
-    fraction = pc.utf8_rpad(parts.field("fraction").fill_null(""), 9, "0").cast(pa.int64())
+    fraction = pc.utf8_rpad(texts_of("fraction"), 9, "0").cast(pa.int64())
     zone_s = (
-        (number("zone_h") * 60 + number("zone_m")) * 60 * np.where(_matches(parts.field("sign"), "-"), -1, 1)
+        (number("zone_h") * 60 + number("zone_m")) * 60 * np.where(_matches(texts_of("sign"), "-"), -1, 1)
     )
     seconds = hour * 3600 + number("minute") * 60 + number("s") - zone_s + fraction.to_numpy() / 1e9
     is_time = is_date & (hour < 24) & (number("minute") < 60) & (number("s") <= 60)
@@ -211,12 +213,13 @@ def _dates(texts: pa.Array) -> _Dates:
 
 
 def _epoch_us(texts: pa.Array, unit: str) -> pa.Array:
-    """Microseconds of numbers in a unit; whole numbers exactly."""
-    if _matches(texts, r"^[+-]?\d{1,18}$").all() or unit == "ns":
-        whole = texts if _matches(texts, r"^[+-]?\d{1,19}$").all() else _floats(texts).astype(np.int64)
-        numbers = np.array(whole.to_pylist() if isinstance(whole, pa.Array) else whole).astype(np.int64)
-        return pa.array(numbers * 1000 if unit == "ms" else numbers if unit == "us" else numbers // 1000)
-    return pa.array(np.rint(_floats(texts) * (UNIT_SECONDS[unit] * 1e6)).astype(np.int64))
+    """Microseconds of numbers in a unit; whole numbers of usual size exactly."""
+    if unit == "ns" and _matches(texts, r"^\d{4,20}$").all():
+        return pc.utf8_slice_codeunits(texts, 0, -3).cast(pa.int64())
+    if unit != "ns" and _matches(texts, r"^[+-]?\d{1,15}$").all():
+        return pc.multiply(texts.cast(pa.int64()), 1000 if unit == "ms" else 1)
+    us = np.rint(_floats(texts) * (UNIT_SECONDS[unit] * 1e6))
+    return pa.array(np.clip(us, -_MAX_US, _MAX_US).astype(np.int64))
 
 
 def _iso_texts(seconds: Float64[np.ndarray, " dates"]) -> list[str | None]:
@@ -237,4 +240,4 @@ def _floats(texts: pa.Array) -> Float64[np.ndarray, " values"]:
 
 
 def _as_seconds(stamps: pa.Array) -> Float64[np.ndarray, " values"]:
-    return stamps.cast(pa.int64()).cast(pa.float64()).to_numpy(zero_copy_only=False) / 1e6
+    return stamps.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) / 1e6

@@ -123,7 +123,7 @@ class CategoryEncoder:
         index = index.copy()
         is_new = (index < 0) & values.is_valid().to_numpy(zero_copy_only=False)
         new = values.filter(pa.array(is_new)).cast(pa.string()).dictionary_encode()
-        places = [self._place(value) for value in new.dictionary.to_pylist()]
+        places = [self._place(str(value)) for value in new.dictionary.to_pylist()]
         found = np.array([-1 if place is None else place for place in places], index.dtype)
         index[is_new] = found[new.indices.to_numpy()]
         return index

@@ -23,7 +23,7 @@ def test_units_behind_blanks_belong_to_their_numbers():
     source = open_nfdump_text(CASE, CASE.read_bytes(), "none", CASE.name)
     assert source is not None
     table = pa.concat_tables(source.read(1 << 20, stats))
-    sizes = pa.concat_tables(open_flows(CASE).blocks())["Bytes"].to_pylist()
+    sizes = pa.concat_tables(open_flows(CASE).blocks())["Bytes"].to_numpy().tolist()
     assert (table.num_rows, stats.num_rejected, stats.num_footer) == (40, 0, 1)
     assert (len(sizes), sizes[0], sizes[24], max(sizes)) == (40, 1e6, 11e6, 11e6)
 

@@ -333,12 +333,12 @@ def plain_addresses(values: pa.Array) -> pa.Array:
     >>> plain_addresses(pa.array(["3232236299", "10.0.0.1", None])).to_pylist()
     ['192.168.3.11', '10.0.0.1', None]
     """
-    is_number = pc.match_substring_regex(values, NUMBER_ADDRESS).fill_null(False)
+    is_number = pc.match_substring_regex(values, NUMBER_ADDRESS)
     if not pc.any(is_number).as_py():
         return values
-    numbers = pc.if_else(is_number, values, "0").cast(pa.int64()).to_numpy()
+    numbers = pc.if_else(is_number, values, "0").cast(pa.int64()).fill_null(0).to_numpy()
     texts = [f"{n >> 24}.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in numbers.tolist()]
-    return pc.if_else(pc.and_(is_number, pa.array(numbers < 1 << 32)), pa.array(texts), values)
+    return pc.if_else(pa.array((numbers > 0) & (numbers < 1 << 32)), pa.array(texts), values)
 
 
 def _note_values(

@@ -124,9 +124,10 @@ def summarize(texts: pa.Array) -> Values:
 
 def _rising_fraction(texts: pa.Array) -> float:
     try:
-        return float((np.diff(texts.cast(pa.float64()).to_numpy(zero_copy_only=False)) >= 0).mean())
+        numbers = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:  # numbers with units
         return 0.0
+    return float((numbers[1:] >= numbers[:-1]).mean())
 
 
 def _is_rising(texts: pa.Array) -> bool:
