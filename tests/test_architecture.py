@@ -76,6 +76,7 @@ EDGES: Sequence[str] = """
     data.registry
     encoding.ports
     data.schema.library
+    data.schema.spellings
     data.sensors.canonical
     data.sensors.side_table
     data.synthetic.conn_log

@@ -53,3 +53,19 @@ def test_too_many_values_are_counted_in_bounded_memory_and_the_frequent_ones_sta
 
 def test_no_values_give_no_tokens():
     assert fit(["a"]).encode(pa.array([], pa.string())).shape == (0, 1)
+
+
+def test_a_new_value_in_another_spelling_has_the_token_of_the_known_one():
+    encoder = CategoryEncoder(column="service", known=("http", "DNS", "dns"), rare=("Smtp",), default=4)
+    values = pa.array(["http", "HTTP", " http", "Dns", "SMTP", "ftp", None])
+    assert encoder.encode(values).ravel().tolist() == [4, 4, 4, 1, 3, 1, 0]
+    assert encoder.matched(["HTTP", "Dns", "6"]) == {"HTTP": "http"}
+
+
+def test_numbers_and_names_of_a_protocol_are_one_in_a_column_of_protocols_alone():
+    names = CategoryEncoder(column="protocol_type", known=("tcp", "icmp"), rare=(), default=4)
+    numbers = CategoryEncoder(column="PROTOCOL", known=("6", "58"), rare=(), default=4)
+    other = CategoryEncoder(column="state", known=("6",), rare=(), default=4)
+    assert names.matched(["6", "1", "17"]) == {"6": "tcp", "1": "icmp"}
+    assert numbers.matched(["TCP", "ipv6-icmp", "icmp"]) == {"TCP": "6", "ipv6-icmp": "58"}
+    assert other.matched(["tcp"]) == {}

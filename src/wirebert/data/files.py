@@ -25,6 +25,7 @@ from wirebert.data.dialect import (
 from wirebert.data.formats import SUFFIXES, open_source
 from wirebert.data.readers import key_values, parquet
 from wirebert.data.readers.source import Source
+from wirebert.data.schema.matching import NameMatch
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
 
@@ -58,6 +59,8 @@ class FlowFile:
     """Rows from the head, for recognising a known schema."""
     source: Source | None = None
     """Reader of formats other than delimited text, Parquet and key-value lines."""
+    match: NameMatch = field(default_factory=NameMatch)
+    """How columns of a schema are called in the file, and which of its numbers have another unit."""
 
     @property
     def described(self) -> str:
@@ -82,7 +85,7 @@ class FlowFile:
         content: ContentDigest | None = None,
         opened: io.BufferedReader | None = None,
     ) -> Iterator[pa.Table]:
-        """Blocks of the raw values in the file, all with the same columns.
+        """Blocks of the raw values in the file, all with the same columns, under the schema's names.
 
         Args:
             block_bytes: Approximate size of a block.
@@ -90,22 +93,34 @@ class FlowFile:
             content: Receives the file's bytes, if `is_read_forwards`.
             opened: The file, if it is already open; only delimited text is read from it.
         """
+        for block in self._blocks_as_named(block_bytes, parse_stats, content, opened):
+            yield block.rename_columns(list(self.names)) if self.match.renamed else block
+
+    def _blocks_as_named(
+        self,
+        block_bytes: int,
+        parse_stats: ParseStats | None,
+        content: ContentDigest | None,
+        opened: io.BufferedReader | None,
+    ) -> Iterator[pa.Table]:
+        """The blocks under the names in the file."""
+        names = tuple(self.match.renamed.get(name, name) for name in self.names)
         if self.source is not None:
             for block in self.source.read(block_bytes, parse_stats):
-                yield _with_columns(block, self.names)
+                yield _with_columns(block, names)
         elif self.dialect.format == "parquet":
-            yield from parquet.read_parquet(self.path, block_bytes, names=self.names)
+            yield from parquet.read_parquet(self.path, block_bytes, names=names)
         elif self.dialect.format == "key_values":
             for block in key_values.read_key_values(
                 self.path, self.dialect, block_bytes, where=self.where, parse_stats=parse_stats
             ):
-                yield _with_columns(block, self.names)
+                yield _with_columns(block, names)
         else:
             yield from delimited.read_delimited(
                 self.path,
                 self.dialect,
                 block_bytes,
-                names=self.names,
+                names=names,
                 where=self.where,
                 parse_stats=parse_stats,
                 content=content if self.is_read_forwards else None,

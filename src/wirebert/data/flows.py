@@ -24,8 +24,10 @@ from wirebert.data.formats import flow_files, joined_files, shared_schema
 from wirebert.data.schema.conversion import InvalidValues, convert, with_points
 from wirebert.data.schema.inference import infer_schema, take_sample
 from wirebert.data.schema.library import known_schemas, match_schema, read_schema
+from wirebert.data.schema.matching import match_names
 from wirebert.data.schema.proposals import with_suggested_combinations
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
+from wirebert.data.schema.spellings import fold
 from wirebert.data.sensors.canonical import flow_schema
 from wirebert.data.sensors.formats import SENSOR_FORMATS
 from wirebert.data.typed_rows import read_typed_rows
@@ -136,6 +138,7 @@ class Flows:
                     invalid=invalid,
                     first_row=first_row,
                     decimal_comma=part.dialect.decimal_comma,
+                    factors=part.match.factors,
                 )
                 if invalid_values is not None:
                     invalid_values.lines.row_lines, invalid_values.lines.row_file = (
@@ -212,7 +215,16 @@ def _open_parts(
         recognised = _apply(config, recognised, parts[0])
     joined = [path for part in parts if part.source is not None for path in joined_files(part.source)]
     files = tuple(dict.fromkeys([*(part.path for part in parts), *joined]))
-    return Flows(name=name, files=files, schema=recognised, config=config, parts=tuple(parts), spool=spool)
+    findings = tuple(dict.fromkeys(finding for part in parts for finding in part.match.findings))
+    return Flows(
+        name=name,
+        files=files,
+        schema=recognised,
+        config=config,
+        parts=tuple(parts),
+        spool=spool,
+        findings=findings,
+    )
 
 
 def _share_columns(parts: list[FlowFile]) -> tuple[FlowSchema | None, list[FlowFile]]:
@@ -251,12 +263,20 @@ def _schema_of(config: DataConfig) -> FlowSchema | None:
 
 
 def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:
-    """The file with the schema's names; a SchemaError if it does not fit the schema."""
+    """The file under the schema's names; a SchemaError if it does not fit the schema."""
     if part.has_names:
-        if {column.name for column in schema.features}.isdisjoint(part.names):
+        match, raw_names = match_names(part.names, schema), part.names
+        columns = {name: column for column, name in match.renamed.items()}
+        part = replace(part, names=tuple(columns.get(name, name) for name in part.names), match=match)
+        features = {column.name for column in schema.features}
+        named = {
+            *raw_names,
+            *(column for column, name in match.renamed.items() if fold(column) == fold(name)),
+        }
+        if features.isdisjoint(named) and 2 * len(features & set(part.names)) < len(features):
             raise SchemaError(
                 f"{part.where}: expected columns of schema {schema.name!r} ({', '.join(schema.names[:8])}, "
-                f"...), found {', '.join(part.names[:8])}, ...; give a file of that layout or, to train or "
+                f"...), found {', '.join(raw_names[:8])}, ...; give a file of that layout or, to train or "
                 "inspect, another --schema"
             )
         return part

@@ -11,6 +11,7 @@ from wirebert.data.readers.source import Source
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.sensors.canonical import flow_schema
 from wirebert.data.sensors.formats import SENSOR_FORMATS
+from wirebert.data.sensors.nfdump_text import open_nfdump_text
 from wirebert.data.sensors.sensor import SensorLog
 
 SUFFIXES = frozenset(
@@ -38,8 +39,10 @@ def open_source(
         log = sensor.open_log(path, head, compression, where)
         if log is not None:
             return None if schema is not None and _names_raw_columns(schema, log) else log
-    return open_arrow(path, head, compression, where) or open_json_lines(
-        path, head, compression, where, block_bytes
+    return (
+        open_nfdump_text(path, head, compression, where)
+        or open_arrow(path, head, compression, where)
+        or open_json_lines(path, head, compression, where, block_bytes)
     )
 
 

@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float64, Int64, UInt64
 
-from wirebert.data.arrow_columns import dictionary_encode, seconds_of
+from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.checks.profile import FlowSource, TableProfile
 from wirebert.data.config import DataConfig, Split
 from wirebert.data.findings import Finding, Severity, format_names, format_row_count, row_name
 from wirebert.data.labels import class_of
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
+from wirebert.data.times import seconds_of
 from wirebert.errors import ConfigError, DataError, SchemaError
 
 DUPLICATE_SAFE_STATEMENT = (

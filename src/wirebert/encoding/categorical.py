@@ -1,7 +1,7 @@
 """Categories -> tokens: one per known value, `<rare>` for rare ones, `<unseen>` for new ones."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int
 
+from wirebert.data.schema.spellings import protocol_spellings, spelling_of
 from wirebert.encoding.vocabulary import MISSING, UNSEEN, Slot
 
 CATEGORICAL_STATES = ("<missing>", "<unseen>", "<absent>", "<rare>")
@@ -85,14 +86,62 @@ class CategoryEncoder:
     def _training_values(self) -> pa.Array:
         return pa.array([*self.known, *self.rare], pa.string())
 
+    @cached_property
+    def _by_spelling(self) -> dict[str, int | None]:
+        """Value in lower case -> its place among the training values; None where several are spelled so."""
+        places: dict[str, int | None] = {}
+        for place, value in enumerate((*self.known, *self.rare)):
+            places[_plain(value)] = None if _plain(value) in places else place
+        return places
+
+    def matched(self, values: Iterable[str]) -> dict[str, str]:
+        """Values that are new to the model -> the training value that each spells in another way.
+
+        Values are one if they differ in case and padding alone; in a column of protocols, numbers and names
+        of one protocol are one too. A value that could be several training values is none of them.
+
+        >>> encoder = CategoryEncoder(column="proto", known=("tcp", "udp"), rare=(), default=4)
+        >>> encoder.matched(["tcp", "UDP ", "6", "sctp"])
+        {'UDP ': 'udp', '6': 'tcp'}
+        """
+        trained = (*self.known, *self.rare)
+        is_trained = frozenset(trained)
+        places = {value: self._place(value) for value in values if value not in is_trained}
+        return {value: trained[place] for value, place in places.items() if place is not None}
+
+    def _place(self, value: str) -> int | None:
+        """The place among the training values of a value that is spelled in another way."""
+        place = self._by_spelling.get(_plain(value))
+        spelling = spelling_of(self.column)
+        if place is None and spelling is not None and spelling.role == "protocol":
+            found = {self._by_spelling.get(name) for name in protocol_spellings(value)} - {None}
+            place = found.pop() if len(found) == 1 else None
+        return place
+
+    def _respelled(self, values: pa.Array, index: Int[np.ndarray, " values"]) -> Int[np.ndarray, " values"]:
+        """The places among the training values, where new values are looked up in their other spellings."""
+        index = index.copy()
+        is_new = (index < 0) & values.is_valid().to_numpy(zero_copy_only=False)
+        new = values.filter(pa.array(is_new)).cast(pa.string()).dictionary_encode()
+        places = [self._place(str(value)) for value in new.dictionary.to_pylist()]
+        found = np.array([-1 if place is None else place for place in places], index.dtype)
+        index[is_new] = found[new.indices.to_numpy()]
+        return index
+
     def encode(self, values: pa.Array) -> Int[np.ndarray, "values 1"]:
-        """Token of each value; null is missing."""
+        """Token of each value; null is missing. What is `matched` has the token of the training value."""
         if len(values) == 0:
             return np.empty((0, 1), np.int32)
         positions = pc.index_in(values.cast(pa.string()), value_set=self._training_values)
         index = positions.fill_null(-1).to_numpy(zero_copy_only=False)
+        if positions.null_count > values.null_count:
+            index = self._respelled(values, index)
         tokens = np.where(index < len(self.known), index + len(CATEGORICAL_STATES), _RARE)
         tokens[index < 0] = UNSEEN
         if values.null_count:
             tokens[values.is_null().to_numpy(zero_copy_only=False)] = MISSING
         return tokens.astype(np.int32)[:, None]
+
+
+def _plain(value: str) -> str:
+    return value.strip().casefold()

@@ -103,6 +103,10 @@ class DistinctValues(NamedTuple):
     """Index of each row in `values`, `len(values)` for a null. None: row i holds value i."""
     num_rows: int
 
+    def num_rows_of(self, index: int) -> int:
+        """Rows with one of the values."""
+        return 1 if self.codes is None else int((self.codes == index).sum())
+
 
 def distinct(column: pa.ChunkedArray) -> Iterator[DistinctValues]:
     """The distinct values of a column, chunk by chunk.

@@ -6,9 +6,9 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64
 
-from wirebert.data.arrow_columns import seconds_of
 from wirebert.data.flows import Flows
 from wirebert.data.schema.schema import ColumnKind
+from wirebert.data.times import seconds_of
 from wirebert.decision.alert_score import log_odds
 from wirebert.decision.calibration import TINY, LogitScaling, priors_by_confusion, priors_by_likelihood
 from wirebert.decision.config import parse_prior, stated_priors

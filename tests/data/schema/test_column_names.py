@@ -10,5 +10,5 @@ def test_spellings_of_a_name_are_one(name: str):
 
 
 def test_words_are_plain_names():
-    for words in (names.PORT, names.TIMES, names.TEXTS, names.LABELS, names.CODE_NAMES, names.HOST_NAMES):
+    for words in (names.TEXTS, names.LABELS, names.CODE_NAMES, names.HOST_NAMES):
         assert all(plain_name(word) == word for word in words)

@@ -50,7 +50,7 @@ def test_spellings_of_one_number_become_one_dictionary_value():
 
 def test_what_is_no_number_is_missing_and_counted_with_row_and_value():
     invalid = InvalidValues()
-    assert converted(["1", "5%", "1_0", "5%", "0x1F"], ColumnKind.COUNT, invalid) == [
+    assert converted(["1", "5?", "1_0", "5?", "0x"], ColumnKind.COUNT, invalid) == [
         1.0,
         None,
         None,
@@ -59,11 +59,11 @@ def test_what_is_no_number_is_missing_and_counted_with_row_and_value():
     ]
     assert invalid.counts == {"x": 4}
     assert [(example.row, example.value) for example in invalid.examples["x"]] == [
-        (2, "5%"),
+        (2, "5?"),
         (3, "1_0"),
-        (4, "5%"),
+        (4, "5?"),
     ]
-    with pytest.raises(DataError, match=r"flows\.csv, column 'x', row 2: expected a number, found '5%'"):
+    with pytest.raises(DataError, match=r"flows\.csv, column 'x', row 2: expected a number, found '5\?'"):
         invalid.check(0.01, "flows.csv")
     invalid.check(0.8, "flows.csv")
 

@@ -1,7 +1,8 @@
 import pyarrow as pa
 import pytest
 
-from wirebert.data.schema.inference import infer_schema, plain_name, take_sample
+from wirebert.data.schema.column_names import plain_name
+from wirebert.data.schema.inference import infer_schema, take_sample
 from wirebert.data.schema.schema import Column, ColumnKind
 from wirebert.errors import SchemaError
 

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from wirebert.data.arrow_columns import seconds_of
 from wirebert.data.synthetic import generate
 from wirebert.data.synthetic.captures import (
     CAPTURED_ATTACKS,
@@ -24,6 +23,7 @@ from wirebert.data.synthetic.captures import (
 )
 from wirebert.data.synthetic.network import FIRST_GROUP, Network
 from wirebert.data.synthetic.wire import Scene
+from wirebert.data.times import seconds_of
 
 
 def scene() -> Scene:

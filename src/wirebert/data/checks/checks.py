@@ -32,6 +32,7 @@ from wirebert.data.checks.leaks import (
     sorted_by_label,
 )
 from wirebert.data.checks.profile import TableProfile
+from wirebert.data.checks.reading import values_read
 from wirebert.data.checks.rows import (
     conflicting_labels,
     duplicate_rows,
@@ -98,6 +99,7 @@ CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     benign_unknown,
     imbalance,
     rare_classes,
+    values_read,
 )
 """Every check of one table."""
 
@@ -126,6 +128,7 @@ UNSCORED_CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     rejected_lines,
     lines_after_the_table,
     invalid_values,
+    values_read,
     unlabelled_rows,
 )
 """The checks that report rows and values excluded from the metrics."""

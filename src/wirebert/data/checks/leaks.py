@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-from wirebert.data.arrow_columns import seconds_of
 from wirebert.data.checks.profile import ColumnProfile
 from wirebert.data.checks.subject import Subject
 from wirebert.data.findings import Finding, format_names
 from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import ColumnKind
+from wirebert.data.times import seconds_of
 
 IDENTIFIER_ROWS = 50
 """With fewer values, distinct values do not make a column an identifier."""

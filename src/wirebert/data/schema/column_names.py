@@ -2,15 +2,6 @@
 
 import re
 
-SOURCE_PORT = frozenset("sport srcport src_port s_port source_port orig_p id_orig_p sp l4_src_port".split())
-PORT = frozenset(
-    "dport dsport dstport dst_port d_port dest_port destination_port resp_p id_resp_p port server_port dp "
-    "l4_dst_port target_port".split()
-)
-TIMES = frozenset(
-    "ts te time timestamp datetime date stime ltime starttime start_time endtime end_time lasttime last_time "
-    "first_seen last_seen flow_start flow_end frame_time epoch".split()
-)
 TEXTS = frozenset(
     "payload uri url user_agent useragent cookie body referrer referer request command content message msg "
     "query_string path addl data".split()
@@ -29,6 +20,24 @@ LABELS = frozenset(
 )
 WEAK_LABELS = frozenset("type category subcategory attack target y threat outcome activity result".split())
 BENIGN_WORDS = frozenset("normal benign legitimate background norm clean".split())
+
+
+TIME_WORDS = frozenset(
+    "ts time times timestamp date datetime epoch start end begin stop first last seen switched expired "
+    "created received stamp".split()
+)
+"""Words in names of times."""
+NOT_IDENTIFIED = frozenset(
+    "vlan type class protocol proto app application zone policy rule interface if signature sensor device "
+    "engine template exporter domain as category service label vrf vxlan vni tunnel region country".split()
+)
+"""What an id names that many flows share: with it, a column is no identifier of flows."""
+RATE_WORDS = frozenset("rate speed load throughput percent ratio share".split())
+"""Words in names of what is measured rather than counted."""
+SCORE_WORDS = frozenset(
+    "score severity confidence difficulty level risk probability priority certainty rank weight".split()
+)
+"""Words in names of what somebody says about a flow afterwards."""
 
 
 def plain_name(name: str) -> str:

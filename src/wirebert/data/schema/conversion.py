@@ -6,28 +6,29 @@ Each distinct value is converted once: a column of a million rows and three prot
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.arrow_columns import dictionary_encode
+from wirebert.data.schema.quantities import NUMBER_PATTERN, quantity
 from wirebert.data.schema.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema
+from wirebert.data.times import plain_times, time_unit
 from wirebert.errors import DataError
 
 MAX_VALUE_EXAMPLES = 3
 MAX_PADDED = 20
-NUMBER_PATTERN = re.compile(
-    r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf(?:inity)?|nan", re.IGNORECASE | re.ASCII
-)
 WITH_COMMA = r"^\s*[+-]?((\d+,?\d*|,\d+)([eE][+-]?\d+)?|(?i:inf|infinity))\s*$"
 """A number that may have a decimal comma."""
+NUMBER_ADDRESS = r"^[1-9][0-9]{7,9}$"
+"""An IPv4 address from 1.0.0.0 on, written as one number."""
 TRUTH_VALUES = {"true": "1", "yes": "1", "t": "1", "y": "1", "false": "0", "no": "0", "f": "0", "n": "0"}
 
 
@@ -59,6 +60,10 @@ class InvalidValues:
     """Column -> text that means "missing" -> rows with it."""
     padded: dict[str, dict[str, int]] = field(default_factory=dict)
     """Column -> value with spaces around it -> rows with it; the first `MAX_PADDED` values."""
+    noted: dict[str, dict[str, tuple[int, str]]] = field(default_factory=dict)
+    """Code of a finding -> column -> rows that it is about, and an example."""
+    time_units: dict[str, str] = field(default_factory=dict)
+    """Column of times -> how this file writes them, as its first values tell."""
     lines: ParseStats = field(default_factory=ParseStats)
     """Counts over the lines of the files."""
 
@@ -81,8 +86,17 @@ class InvalidValues:
             if text in counted or len(counted) < MAX_PADDED:
                 counted[text] = counted.get(text, 0) + count
 
+    def note(self, code: str, column: str, count: int, example: str) -> None:
+        """Add rows to what the finding `code` says about a column; the first example is kept."""
+        if count:
+            before, first = self.noted.setdefault(code, {}).get(column, (0, example))
+            self.noted[code][column] = (before + count, first)
+
     def merge(self, other: "InvalidValues", file: str = "") -> None:
         """Add the counts of `other`, which come from `file` if there are several."""
+        for code, columns in other.noted.items():
+            for column, (count, example) in columns.items():
+                self.note(code, column, count, example)
         for into, texts in ((self.markers, other.markers), (self.padded, other.padded)):
             for column, counts in texts.items():
                 self.count_texts(into, column, counts)
@@ -112,12 +126,15 @@ def convert(
     invalid: InvalidValues,
     first_row: int,
     decimal_comma: bool = False,
+    factors: Mapping[str, float] = MappingProxyType({}),
 ) -> pa.Table:
     """The columns of `block` that the schema names, typed, in schema order.
 
     Numeric kinds become float64 (dictionary-encoded where the source was), other kinds string. Null values of
-    the column, and NaN, are null; infinities are values. In numeric columns, other text becomes null and is
-    counted in `invalid` with its row, numbered from `first_row`. With `decimal_comma`, 1,5 is a number.
+    the column, and NaN, are null; infinities are values. In numeric columns, quantities with units are
+    numbers; other text becomes null and is counted in `invalid` with its row, numbered from `first_row`.
+    Times become decimal seconds or ISO 8601, and addresses that are written as one number get dots. With
+    `decimal_comma`, 1,5 is a number. Columns with a factor are multiplied by it.
     """
     columns = [column for column in schema.columns if column.name in block.column_names]
     invalid.num_rows += block.num_rows
@@ -125,6 +142,7 @@ def convert(
     if decimal_comma:
         raw |= {column.name: _point(raw[column.name]) for column in columns if column.kind.is_numeric}
     arrays = [_convert_column(raw[column.name], column, invalid, first_row) for column in columns]
+    arrays = [_scaled(array, factors.get(c.name, 1.0)) for array, c in zip(arrays, columns, strict=True)]
     fields = [pa.field(column.name, array.type) for column, array in zip(columns, arrays, strict=True)]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
@@ -148,6 +166,15 @@ def with_points(sample: pa.Table) -> pa.Table:
         numbers = pc.sum(pc.match_substring_regex(present, WITH_COMMA).cast(pa.int64())).as_py() or 0
         columns[name] = _point(texts) if numbers >= 0.99 * len(present) else texts
     return pa.table(columns)
+
+
+def _scaled(array: pa.Array, factor: float) -> pa.Array:
+    """The numbers, multiplied."""
+    if factor == 1.0:
+        return array
+    if isinstance(array, pa.DictionaryArray):
+        return pa.DictionaryArray.from_arrays(array.indices, pc.multiply(array.dictionary, factor))
+    return pc.multiply(array, factor)
 
 
 def _point(array: pa.Array) -> pa.Array:
@@ -192,11 +219,15 @@ def _convert_column(array: pa.Array, column: Column, invalid: InvalidValues, fir
             pa.string(),
         )
     if column.kind.is_numeric:
-        numbers = _numbers(values, column.kind)
+        numbers = _numbers(encoded, values, column, invalid)
         if numbers.null_count > values.null_count:
             _count_invalid(encoded, values, numbers, column.name, invalid, first_row)
         is_nan = pc.fill_null(pc.is_nan(numbers), pa.scalar(value=False))
         values = pc.add(pc.if_else(is_nan, pa.scalar(None, pa.float64()), numbers), 0.0)  # -0.0 + 0.0 is 0.0
+    elif column.kind is ColumnKind.TIME:
+        values = _times(encoded, values, column, invalid)
+    elif column.kind is ColumnKind.ADDRESS:
+        values = plain_addresses(values)
     return _gather(encoded, values)
 
 
@@ -260,20 +291,67 @@ def _number_text(number: float | None) -> str | None:
     return str(int(number)) if number.is_integer() else repr(number)
 
 
-def _numbers(values: pa.Array, kind: ColumnKind) -> pa.Array:
+def _numbers(
+    encoded: pa.DictionaryArray, values: pa.Array, column: Column, invalid: InvalidValues
+) -> pa.Array:
     """Distinct texts as float64; null where a text is not a number."""
     try:
         return values.cast(pa.float64())
     except pa.ArrowInvalid:
-        return pa.array([_number(text, kind) for text in values.to_pylist()], pa.float64())
+        pass
+    texts: list[str | None] = values.to_pylist()
+    found = [None if text is None else quantity(text, column.unit) for text in texts]
+    is_quantity = np.array([one is not None for one in found])
+    if column.kind is not ColumnKind.PORT:  # Argus writes ICMP types as hexadecimal ports
+        _note_values(invalid, "units_read", column.name, encoded, is_quantity)
+    numbers = [
+        one[0] if one else float(text) if text is not None and NUMBER_PATTERN.fullmatch(text) else None
+        for text, one in zip(texts, found, strict=True)
+    ]
+    return pa.array(numbers, pa.float64())
 
 
-def _number(text: str | None, kind: ColumnKind) -> float | None:
-    if text is None:
-        return None
-    if kind is ColumnKind.PORT and re.fullmatch(r"0[xX][0-9a-fA-F]{1,4}", text):
-        return float(int(text, 16))  # Argus writes ICMP types as hexadecimal ports
-    return float(text) if NUMBER_PATTERN.fullmatch(text) else None
+def _times(encoded: pa.DictionaryArray, values: pa.Array, column: Column, invalid: InvalidValues) -> pa.Array:
+    """Distinct times as decimal seconds or ISO 8601, read in the unit or order of their file; else null."""
+    if values.null_count == len(values):
+        return values
+    if column.name not in invalid.time_units:
+        unit = invalid.time_units[column.name] = time_unit(values, column.unit)
+        if column.unit and unit != column.unit:
+            example = f"{unit}, in training {column.unit}"
+            invalid.note("times_written_differently", column.name, len(encoded), example)
+    times = plain_times(values, invalid.time_units[column.name])
+    if times.null_count > values.null_count:
+        is_unread = pc.and_(pc.is_valid(values), pc.is_null(times)).to_numpy(zero_copy_only=False)
+        _note_values(invalid, "unreadable_times", column.name, encoded, is_unread)
+    return times
+
+
+def plain_addresses(values: pa.Array) -> pa.Array:
+    """Distinct addresses, those that are written as one number with dots.
+
+    >>> plain_addresses(pa.array(["3232236299", "10.0.0.1", None])).to_pylist()
+    ['192.168.3.11', '10.0.0.1', None]
+    """
+    is_number = pc.match_substring_regex(values, NUMBER_ADDRESS)
+    if not pc.any(is_number).as_py():
+        return values
+    numbers = pc.if_else(is_number, values, "0").cast(pa.int64()).fill_null(0).to_numpy()
+    texts = [f"{n >> 24}.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in numbers.tolist()]
+    return pc.if_else(pa.array((numbers > 0) & (numbers < 1 << 32)), pa.array(texts), values)
+
+
+def _note_values(
+    invalid: InvalidValues,
+    code: str,
+    column: str,
+    encoded: pa.DictionaryArray,
+    is_meant: Bool[np.ndarray, " values"],
+) -> None:
+    """Note the rows of the distinct values that are meant."""
+    counts = np.where(is_meant, _row_counts(encoded), 0)
+    if counts.any():
+        invalid.note(code, column, int(counts.sum()), str(encoded.dictionary[int(np.argmax(counts > 0))]))
 
 
 def _count_invalid(

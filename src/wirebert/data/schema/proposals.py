@@ -3,8 +3,8 @@
 import re
 from dataclasses import replace
 
+from wirebert.data.schema.column_names import plain_name
 from wirebert.data.schema.combination import Combination, Operation
-from wirebert.data.schema.inference import plain_name
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 
 SIDES = (("src_", "dst_"), ("orig_", "resp_"), ("s", "d"), ("fwd_", "bwd_"), ("in_", "out_"))

@@ -15,6 +15,9 @@ from wirebert.errors import SchemaError
 DEFAULT_NULL_VALUES = ("", "-", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """Texts that mean "missing" unless a column sets `null_values`."""
 
+UNITS = ("s", "ms", "us", "ns", "dmy", "mdy", "ymd")
+"""Units of times and durations, and orders of dates."""
+
 
 class ColumnKind(StrEnum):
     """The kind of a column's values; it decides how they are read and encoded."""
@@ -72,6 +75,9 @@ class Column:
     """A remark for people, such as "derived from the label"."""
     group: str = ""
     """Group of the column; with `model.attention_pattern=columns`, a column attends only to its own group."""
+    unit: str = ""
+    """Unit of its times: s, ms, us or ns; for dates the order of day, month and year: dmy, mdy or ymd. Empty
+    where it is unknown or of no matter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -309,6 +315,8 @@ def _column_to_dict(column: Column) -> dict[str, object]:
         plain["note"] = column.note
     if column.group:
         plain["group"] = column.group
+    if column.unit:
+        plain["unit"] = column.unit
     return plain
 
 
@@ -316,7 +324,7 @@ def _column_from_dict(plain: object, where: str) -> Column:
     table = _table(plain, "columns", where)
     name = _text(table.get("name"), "columns.name", where)
     where = f"{where}, column {name!r}"
-    _check_keys(table, ("name", "kind", "is_feature", "null_values", "note", "group"), where)
+    _check_keys(table, ("name", "kind", "is_feature", "null_values", "note", "group", "unit"), where)
     kind = _text(table.get("kind"), "kind", where)
     if kind not in set(ColumnKind):
         raise SchemaError(f"{where}: {missing_name('kind', kind, [str(kind) for kind in ColumnKind])}")
@@ -334,7 +342,14 @@ def _column_from_dict(plain: object, where: str) -> Column:
         null_values=_texts(table.get("null_values", DEFAULT_NULL_VALUES), "null_values", where),
         note=_text(table.get("note", ""), "note", where),
         group=_text(table.get("group", ""), "group", where),
+        unit=_unit(table.get("unit", ""), where),
     )
+
+
+def _unit(value: object, where: str) -> str:
+    if value not in ("", *UNITS):
+        raise SchemaError(f"{where}: unit must be one of {', '.join(UNITS)}, got {value!r}")
+    return str(value)
 
 
 def _combinations(plain: object, columns: Sequence[Column], where: str) -> tuple[Combination, ...]:
