@@ -10,6 +10,7 @@ import lzma
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +19,15 @@ from typing import BinaryIO, Literal, cast
 import pyarrow as pa
 
 from wirebert.data.grammar import Grammar
-from wirebert.errors import DataError
+from wirebert.errors import DataError, NoFlowsError
 
 Compression = Literal["none", "gzip", "bz2", "xz", "zstd", "zip"]
 Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1"]
 LineEnd = Literal["LF", "CRLF", "CR"]
 
 HEAD_BYTES = 1 << 18
+DAMAGE = (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile, zlib.error)
+"""What libraries raise for compressed data that is damaged."""
 ONE_COLUMN = "\x1f"
 """Delimiter of a file that has none: a character that does not occur in text."""
 DELIMITERS = {
@@ -196,18 +199,35 @@ def open_bytes(path: Path, compression: Compression, file: io.IOBase | None = No
     if compression == "xz":
         return pa.PythonFile(lzma.open(path if file is None else cast(BinaryIO, file)), mode="r")
     if compression == "zip":
-        archive = zipfile.ZipFile(path if file is None else cast(BinaryIO, file))
-        members = [entry for entry in archive.infolist() if not entry.is_dir()]
-        if len(members) != 1:
-            raise DataError(
-                f"{path}: expected one file inside the zip archive, found {len(members)}; unpack it first"
-            )
-        return pa.PythonFile(cast(io.IOBase, archive.open(members[0])), mode="r")
+        return pa.PythonFile(_only_member(path, file), mode="r")
     if compression == "none":
         return pa.OSFile(str(path), "rb") if file is None else pa.PythonFile(file, mode="r")
     if file is None:
         return pa.input_stream(str(path), compression=compression)
     return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), compression)
+
+
+def _only_member(path: Path, file: io.IOBase | None) -> io.IOBase:
+    """The file inside a zip archive.
+
+    Raises:
+        NoFlowsError: it holds another number of files, or is a document.
+        DataError: it is encrypted, or packed by an unknown method.
+    """
+    try:
+        archive = zipfile.ZipFile(path if file is None else cast(BinaryIO, file))
+        names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+        if "[Content_Types].xml" in names or "META-INF/manifest.xml" in names:
+            raise NoFlowsError(f"{path}: {EXPECTED}, found {SPREADSHEET}; {REMEDIES[SPREADSHEET]}")
+        if len(names) != 1:
+            raise NoFlowsError(
+                f"{path}: expected one file inside the zip archive, found {len(names)}; unpack it first"
+            )
+        return cast(io.IOBase, archive.open(names[0]))
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        raise DataError(
+            f"{path}: the zip archive cannot be read ({reason_of(error)}); unpack it first"
+        ) from error
 
 
 def reason_of(error: BaseException) -> str:
@@ -243,7 +263,7 @@ def _read_start(path: Path, compression: Compression, file: io.BufferedReader, n
     try:
         with open_bytes(path, compression, file) as stream:
             return stream.read(num_bytes)
-    except (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise DataError(
             f"{path}: the {compression} data is damaged or incomplete ({reason_of(error)}); copy or "
             "download the file again"
@@ -276,13 +296,17 @@ def clean_names(raw: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     names: list[str] = []
     notes: dict[str, str] = {}
     taken = {name.strip().removeprefix("\ufeff") for name in raw}
+    given: set[str] = set()
+    copies: dict[str, int] = {}
     for position, text in enumerate(raw, start=1):
         name = wanted = text.strip().removeprefix("\ufeff").strip() or f"column_{position}"
-        copy = 1
-        while name in names or (copy > 1 and name in taken):
+        copy = copies.get(wanted, 1)
+        while name in given or (copy > 1 and name in taken):
             copy += 1
             name = f"{wanted}_{copy}"
+        copies[wanted] = copy
         names.append(name)
+        given.add(name)
         if name != wanted:
             notes[name] = f"the file has another column named {wanted!r}"
         elif not text.strip():
@@ -328,21 +352,35 @@ EXPECTED = "expected delimited text, key-value or JSON lines, Parquet or Arrow"
 CONVERT = "convert it to one of these"
 CAPTURE = "a packet capture"
 WEB_PAGE = "a web page"
+SPREADSHEET = "a spreadsheet"
+ARCHIVE = "an archive of files"
+BINARY_NETFLOW = "a binary file of nfdump"
 OTHER_FORMATS = {
     b"ARROW1": "an Arrow file",
-    b"\xd4\xc3\xb2\xa1": CAPTURE,
-    b"\xa1\xb2\xc3\xd4": CAPTURE,
-    b"\x0a\x0d\x0d\x0a": CAPTURE,
+    **dict.fromkeys(
+        [b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\x0a\x0d\x0d\x0a"], CAPTURE
+    ),
+    **dict.fromkeys([b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c"], ARCHIVE),
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": SPREADSHEET,
+    b"\x0c\xa5": BINARY_NETFLOW,
+    b"SQLite format 3": "a database",
+    b"\x89HDF\r\n": "an HDF5 file",
+    b"Obj\x01": "an Avro file",
+    b"ORC": "an ORC file",
+    b"%PDF-": "a document",
     b"#separator": "a Zeek log",
     b'{"': "JSON",
     b"[{": "JSON",
-    b"<!DOCTYPE": WEB_PAGE,
-    b"<!doctype": WEB_PAGE,
-    b"<html": WEB_PAGE,
+    **dict.fromkeys([b"<!DOCTYPE", b"<!doctype", b"<html"], WEB_PAGE),
+    b"<?xml": "XML",
 }
+TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 REMEDIES = {
     CAPTURE: "convert it to flows with a sensor such as Zeek or Suricata",
     WEB_PAGE: "download the file itself",
+    SPREADSHEET: "save its sheet as CSV",
+    ARCHIVE: "unpack it, and give the files in it",
+    BINARY_NETFLOW: "write it as text with `nfdump -r FILE -o csv`",
 }
 CONTROLS = frozenset(range(32)) - set(b"\t\n\r\f\x0b\x1b\x00\x1f")
 
@@ -355,7 +393,9 @@ def refuse_other_formats(head: bytes, encoding: Encoding, where: str, *, is_tabl
     for magic, name in OTHER_FORMATS.items():
         is_meant = is_table and magic.isascii() and magic[:1] in b"#{["
         if not is_meant and (head.startswith(magic) or start.startswith(magic)):
-            raise DataError(f"{where}: {EXPECTED}, found {name}; {REMEDIES.get(name, CONVERT)}")
+            raise NoFlowsError(f"{where}: {EXPECTED}, found {name}; {REMEDIES.get(name, CONVERT)}")
+    if head[TAR_MAGIC_AT:].startswith(TAR_MAGIC) and not is_wide:
+        raise NoFlowsError(f"{where}: {EXPECTED}, found {ARCHIVE} (tar); {REMEDIES[ARCHIVE]}")
     num_controls = sum(head.count(byte) for byte in CONTROLS)
     if not is_wide and (num_controls > len(head) // 20 or head.count(0) > len(head) // 10):
-        raise DataError(f"{where}: {EXPECTED}, found binary data; {CONVERT}")
+        raise NoFlowsError(f"{where}: {EXPECTED}, found binary data; {CONVERT}")

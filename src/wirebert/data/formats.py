@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wirebert.data.dialect import Compression
 from wirebert.data.readers.arrow import open_arrow
+from wirebert.data.readers.http_requests import open_http_requests
 from wirebert.data.readers.json_lines import open_json_lines
 from wirebert.data.readers.source import Source
 from wirebert.data.schema.schema import FlowSchema
@@ -15,7 +16,7 @@ from wirebert.data.sensors.sensor import SensorLog
 
 SUFFIXES = frozenset(
     [
-        *".json .jsonl .ndjson .arrow .arrows .feather .ipc".split(),
+        *".json .jsonl .ndjson .arff .arrow .arrows .feather .ipc".split(),
         *(suffix for sensor in SENSOR_FORMATS.values() for suffix in sensor.suffixes),
     ]
 )
@@ -32,14 +33,18 @@ def open_source(
 ) -> Source | None:
     """The reader of a file that begins with `head`; None for delimited text, key-value lines and Parquet.
 
+    Of JSON, `head` holds one event a line (see `json_layout.plain_head`).
+
     If `schema` names the file's raw columns rather than canonical ones, the file is read as a plain table.
     """
     for sensor in SENSOR_FORMATS.values():
         log = sensor.open_log(path, head, compression, where)
         if log is not None:
             return None if schema is not None and _names_raw_columns(schema, log) else log
-    return open_arrow(path, head, compression, where) or open_json_lines(
-        path, head, compression, where, block_bytes
+    return (
+        open_arrow(path, head, compression, where)
+        or open_http_requests(path, head, compression, where)
+        or open_json_lines(path, head, compression, where, block_bytes)
     )
 
 

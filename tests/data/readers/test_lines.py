@@ -56,12 +56,12 @@ def test_rows_of_another_width_are_counted_with_their_line():
 
 def test_an_empty_block_has_columns_and_no_rows():
     assert parse_delimited(b"\n", ["a"], ",", quote=None, where="f", parse_stats=ParseStats()).num_rows == 0
-    assert parse_json(b"", pa.schema([("a", pa.int64())]), "f", ParseStats()).column_names == ["a"]
+    assert parse_json(b"", pa.schema([("a", pa.int64())]), ParseStats()).column_names == ["a"]
 
 
 def test_a_line_that_is_no_object_is_counted_with_its_line():
     parse_stats = ParseStats()
-    table = parse_json(b'{"a":1}\n[2]\n{"a":3}\n{"a":', None, "f", parse_stats)
+    table = parse_json(b'{"a":1}\n[2]\n{"a":3}\n{"a":', None, parse_stats)
     assert table["a"].to_pylist() == [1, 3]
     assert (parse_stats.num_rows, parse_stats.num_rejected, parse_stats.num_lines) == (2, 2, 4)
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.dialect import ContentDigest, Dialect, open_bytes, reason_of, rewound
+from wirebert.data.dialect import DAMAGE, ContentDigest, Dialect, open_bytes, reason_of, rewound
 from wirebert.data.grammar import CR, LF, Grammar, is_quoted_break, line_end_bytes, quoted_fields, row_lines
 from wirebert.errors import DataError
 
@@ -77,7 +77,7 @@ def read_delimited(
             yield from tables(stream, dialect, block_bytes, names=names, where=where, parse_stats=parse_stats)
             if hashed is not None:
                 hashed.drain()
-    except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
+    except (*DAMAGE, UnicodeError) as error:
         reason = f"damaged or not {dialect.encoding} ({reason_of(error)})"
         raise DataError(f"{where}: {reason}; copy it again, or set data.encoding") from error
 

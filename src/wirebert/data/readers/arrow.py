@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.feather as feather
 
 from wirebert.data.accounting import ParseStats
+from wirebert.data.arrow_columns import flat
 from wirebert.data.dialect import Compression, clean_names, reason_of
 from wirebert.data.readers.parquet import MAX_BLOCK_ROWS, MIN_BLOCK_ROWS, plain
 from wirebert.data.schema.schema import FlowSchema
@@ -35,15 +36,19 @@ class ArrowTable:
         """Blocks of rows in file order, about `block_bytes` each."""
         try:
             for batch in _batches(self.path, self.title):
+                batch.validate(
+                    full=True
+                )  # Arrow trusts a file, and an index out of bounds would end the process
                 if parse_stats:
                     parse_stats.num_rows += batch.num_rows
                     parse_stats.num_lines += batch.num_rows
                 row_bytes = max(1, batch.nbytes // max(1, batch.num_rows))
                 rows = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, block_bytes // row_bytes))
                 for start in range(0, batch.num_rows, rows):
-                    table = pa.Table.from_batches([batch.slice(start, rows)]).rename_columns(list(self.names))
+                    table = flat(pa.Table.from_batches([batch.slice(start, rows)]))
+                    table = table.rename_columns(list(self.names))
                     yield pa.table({name: plain(table[name], name, self.path) for name in self.names})
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{self.where}: the Arrow data is damaged ({reason_of(error)})") from error
 
 
@@ -56,10 +61,10 @@ def open_arrow(path: Path, head: bytes, compression: Compression, where: str) ->
     if compression != "none":
         raise DataError(f"{where}: expected plain Arrow data, found it inside {compression}; unpack it first")
     try:
-        schema = _schema(path, title)
-    except (OSError, pa.ArrowInvalid) as error:
+        names = flat(_schema(path, title).empty_table()).column_names
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{where}: expected Arrow data, found it damaged ({reason_of(error)})") from error
-    return ArrowTable(path=path, where=where, names=clean_names(schema.names)[0], title=title)
+    return ArrowTable(path=path, where=where, names=clean_names(names)[0], title=title)
 
 
 def _schema(path: Path, title: str) -> pa.Schema:

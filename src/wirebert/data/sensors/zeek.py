@@ -5,8 +5,9 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -23,7 +24,8 @@ from wirebert.data.arrow_columns import (
     epoch_us,
     to_texts,
 )
-from wirebert.data.dialect import Compression, read_head
+from wirebert.data.dialect import DELIMITERS, Compression, read_head
+from wirebert.data.readers.json_layout import json_blocks, layout_of, plain_head
 from wirebert.data.readers.lines import line_blocks, parse_delimited, parse_json
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.sensors.canonical import (
@@ -37,8 +39,12 @@ from wirebert.data.sensors.side_table import SideTable, SideTableBuilder, text_k
 from wirebert.data.sensors.states import bits_of, flag_bits, flag_texts, is_protocol
 from wirebert.errors import DataError
 
-COMMENT = re.compile(rb"^[ \t]*#[^\n]*(?:\n|$)", re.MULTILINE)
-FIELDS_LINE = re.compile(rb"^[ \t]*#fields[ \t]+([^\r\n]*)", re.MULTILINE)
+HEADER_LINE = re.compile(
+    rb"^[ \t]*#(?:separator|set_separator|empty_field|unset_field|path|open|fields|types|close)\b"
+    rb"[^\n]*(?:\n|$)",
+    re.MULTILINE,
+)
+"""Zeek's own lines; other lines with a # are rows, so that no host can hide one."""
 ZEEK_REQUIRED = frozenset("ts uid id.orig_h id.resp_h proto service conn_state".split())
 """Fields without which a tab-separated conn.log is read as a plain table."""
 JSON_HEAD_LINES = 1_000
@@ -70,6 +76,10 @@ class ZeekLog:
     """Whether labels are separated by three spaces."""
     is_named: bool = False
     """Whether each line names its log in `_path`: one file may hold several logs."""
+    has_dates: bool = False
+    """Whether the times of a JSON log are text."""
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """Texts for unset and for empty fields, where they are not the usual ones -> the usual ones."""
 
     def blocks(
         self, block_bytes: int, parse_stats: ParseStats, wanted: tuple[str, ...] | None = None
@@ -78,7 +88,8 @@ class ZeekLog:
         schema = self._json_schema(wanted or self.fields) if self.layout == "json" else None
         path_field = rb'"_path"\s*:\s*"' + re.escape(self.kind.encode()) + rb'"'
         of_kind = re.compile(rb"^.*" + path_field + rb".*(?:\n|\Z)", re.MULTILINE)
-        for block in line_blocks(self.path, self.compression, block_bytes, self.where):
+        read = line_blocks if schema is None else json_blocks
+        for block in read(self.path, self.compression, block_bytes, self.where):
             if schema is not None and self.is_named:
                 lines = of_kind.findall(block)
                 num_others = len(block.splitlines()) - len(lines)
@@ -86,31 +97,36 @@ class ZeekLog:
                 parse_stats.num_lines += num_others
                 block = b"".join(lines)
             if schema is not None:
-                yield parse_json(block, schema, self.where, parse_stats)
+                yield parse_json(block, schema, parse_stats)
             else:
                 yield self._parse_tabs(block, parse_stats)
 
     def _parse_tabs(self, block: bytes, parse_stats: ParseStats) -> pa.Table:
-        for match in FIELDS_LINE.finditer(block):
-            if split_fields(match.group(1)) != self.fields:
+        for names in header_values(block, "fields", self.separator):
+            if split_fields(names, self.separator) != self.fields:
                 raise DataError(
                     f"{self.where}: expected one set of #fields, found another near line "
                     f"{parse_stats.num_lines}; split the log where its columns change"
                 )
         if b"#" in block:
-            block, num_comments = COMMENT.subn(b"", block)
+            block, num_comments = HEADER_LINE.subn(b"", block)
             parse_stats.num_comments += num_comments
             parse_stats.num_lines += num_comments
         if self.has_gaps:
             block = block.replace(LABEL_GAP, b"\t")
-        return parse_delimited(
+        table = parse_delimited(
             block, self.fields, self.separator, quote=None, where=self.where, parse_stats=parse_stats
         )
+        if not self.marks:
+            return table
+        usual = {
+            name: change_texts(table[name], lambda text: self.marks.get(text, text)) for name in self.fields
+        }
+        return pa.table({name: column.dictionary_encode() for name, column in usual.items()})
 
     def _json_schema(self, wanted: tuple[str, ...]) -> pa.Schema:
-        types: dict[str, pa.DataType] = {"ts": pa.float64(), "duration": pa.float64()}
-        if isinstance(_objects_of(read_head(self.path)[0])[0].get("ts"), str):
-            types["ts"] = pa.string()
+        times = pa.string() if self.has_dates else pa.float64()
+        types: dict[str, pa.DataType] = {"ts": times, "duration": pa.float64()}
         return pa.schema([(name, types.get(name, _json_type(name))) for name in wanted])
 
 
@@ -152,7 +168,8 @@ class ZeekFlows:
     @property
     def title(self) -> str:
         """Zeek, the layout, and the joined logs."""
-        layout = "JSON" if self.conn.layout == "json" else "tab-separated"
+        words = DELIMITERS.get(self.conn.separator, f"{self.conn.separator!r}-separated")
+        layout = "JSON" if self.conn.layout == "json" else words
         kinds = [log.kind for log in self.joined]
         return f"Zeek conn log, {layout}" + (f", joined with {', '.join(kinds)}" if kinds else "")
 
@@ -221,6 +238,8 @@ def open_zeek(path: Path, head: bytes, compression: Compression, where: str) -> 
         neighbour = path.with_name(path.name.replace("conn", kind, 1))
         if "conn" in path.name and neighbour.is_file():
             text, packed = read_head(neighbour)
+            layout = layout_of(text)
+            text = text if layout is None else plain_head(text, layout)
             neighbour_log = _recognise(neighbour, text, packed, str(neighbour))
             if neighbour_log and neighbour_log.kind == kind and "uid" in neighbour_log.fields:
                 joined[kind] = neighbour_log
@@ -246,13 +265,23 @@ def is_joined_log(path: Path, paths: Collection[Path]) -> bool:
     )
 
 
-def split_fields(line: bytes) -> tuple[str, ...]:
-    """Names of a `#fields` line, separated by tabs or (IoT-23's labels) three spaces.
+def split_fields(line: bytes, separator: str = "\t") -> tuple[str, ...]:
+    """Names of a `#fields` line, separated like the rows or (IoT-23's labels) by three spaces.
 
     >>> split_fields(b"tunnel_parents   label   detailed-label")
     ('tunnel_parents', 'label', 'detailed-label')
     """
-    return tuple(re.split(r"\t|   +", line.decode("utf-8", "replace").strip()))
+    return tuple(re.split(rf"{re.escape(separator)}|   +", line.decode("utf-8", "replace").strip()))
+
+
+def header_values(text: bytes, name: str, separator: str) -> list[bytes]:
+    """What the lines `#name` hold, behind a separator or a blank.
+
+    >>> header_values(b"#separator |\\n#path|conn", "path", "|")
+    [b'conn']
+    """
+    gap = rb"[ \t" + re.escape(separator.encode()) + rb"]+"
+    return re.findall(rb"^[ \t]*#" + name.encode() + gap + rb"([^\r\n]*)", text, re.MULTILINE)
 
 
 def _recognise(path: Path, head: bytes, compression: Compression, where: str) -> ZeekLog | None:
@@ -281,36 +310,43 @@ def _recognise(path: Path, head: bytes, compression: Compression, where: str) ->
         else re.split(r"[._]", path.name)[0],
         fields=_names_of(flows or lines),
         is_named=isinstance(log_name, str),
+        has_dates=isinstance(first.get("ts"), str),
     )
 
 
 def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: str) -> ZeekLog:
-    fields = FIELDS_LINE.search(head)
+    spelled = re.search(rb"#separator[ \t]+(\S+)", head)
+    text = spelled.group(1).decode("ascii", "replace") if spelled else "\\x09"
+    separator = chr(int(text[2:], 16)) if re.fullmatch(r"\\x[0-9a-fA-F]{2}", text) else text[:1]
+    if not separator.isascii() or separator in "\r\n":
+        raise DataError(
+            f"{where}: expected a #separator that is one ASCII character, found {text!r}; restore the line"
+        )
+    fields = next(iter(header_values(head, "fields", separator)), None)
     if fields is None:
         raise DataError(
             f"{where}: expected a #fields line at the head of the Zeek log, found none; restore it"
         )
-    names = split_fields(fields.group(1))
-    repeated = next((name for name in names if names.count(name) > 1), None)
+    names = split_fields(fields, separator)
+    repeated = next((name for name, count in Counter(names).items() if count > 1), None)
     if repeated is not None:
         raise DataError(f"{where}: expected each of the #fields once, found {repeated!r} twice; rename one")
-    separator = re.search(rb"#separator[ \t]+(\S+)", head)
-    kind = re.search(rb"#path[ \t]+(\w+)", head)
-    text = separator.group(1).decode("ascii", "replace") if separator else "\\x09"
-    character = chr(int(text[2:], 16)) if re.fullmatch(r"\\x[0-9a-fA-F]{2}", text) else text[:1]
-    if not character.isascii() or character in "\r\n":
-        raise DataError(
-            f"{where}: expected a #separator that is one ASCII character, found {text!r}; restore the line"
-        )
+    kinds = [kind.decode("utf-8", "replace") for kind in header_values(head, "path", separator)]
+    marks = {
+        value.decode("utf-8", "replace"): usual
+        for name, usual in (("unset_field", "-"), ("empty_field", "(empty)"))
+        for value in header_values(head, name, separator)[:1]
+    }
     return ZeekLog(
         path=path,
         where=where,
         compression=compression,
         layout="tabs",
-        kind=kind.group(1).decode() if kind else re.split(r"[._]", path.name)[0],
+        kind=kinds[0].strip() if kinds else re.split(r"[._]", path.name)[0],
         fields=names,
-        separator=character,
-        has_gaps=LABEL_GAP in fields.group(1),
+        separator=separator,
+        has_gaps=LABEL_GAP in fields,
+        marks={value: usual for value, usual in marks.items() if value != usual},
     )
 
 
@@ -319,7 +355,7 @@ def _objects_of(head: bytes) -> list[Mapping[str, object]]:
     for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:JSON_HEAD_LINES]:
         try:
             parsed = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(parsed, dict):
             objects.append(cast(Mapping[str, object], parsed))
