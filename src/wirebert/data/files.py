@@ -26,6 +26,7 @@ from wirebert.data.dialect import (
     whole_lines,
 )
 from wirebert.data.formats import SUFFIXES, open_source
+from wirebert.data.other_formats import refuse_other_formats
 from wirebert.data.readers import key_values, parquet
 from wirebert.data.readers.json_layout import json_blocks, layout_of, plain_head
 from wirebert.data.readers.source import Source
@@ -42,6 +43,9 @@ DATA_SUFFIXES = {
     ".pq",
     ".kv",
 } | SUFFIXES
+DOCUMENTS = ("README", "LICENSE", "LICENCE", "CHANGELOG", "CITATION", "COPYING")
+"""Files that come with data sets, by the beginning of their names."""
+ABOUT = "it is about the data"
 HEAD_LINES = 100
 PACKED_SUFFIXES = {".gz", ".bz2", ".xz", ".zst", ".zip"}
 
@@ -128,9 +132,7 @@ def find_files(data: str) -> tuple[Path, ...]:
     if path.is_file():
         return (path,)
     if path.is_dir():
-        files = sorted(
-            file for file in path.rglob("*") if file.is_file() and _is_data(file.relative_to(path))
-        )
+        files = sorted(file for file in path.rglob("*") if file.is_file() and is_data(file.relative_to(path)))
         if not files:
             suffixes = ", ".join(sorted(DATA_SUFFIXES))
             raise DataError(
@@ -145,7 +147,10 @@ def find_files(data: str) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def _is_data(path: Path) -> bool:
+def is_data(path: Path) -> bool:
+    """Whether a file of a folder is read: by its name, relative to the folder."""
+    if path.name.upper().startswith(DOCUMENTS):
+        return False
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in PACKED_SUFFIXES:
         suffixes.pop()
@@ -154,6 +159,20 @@ def _is_data(path: Path) -> bool:
         and suffixes[-1] in DATA_SUFFIXES
         and not any(part.startswith(".") for part in path.parts)
     )
+
+
+def reason_to_skip(path: Path) -> str:
+    """Why a file of a folder that is no data file is not read, and what to do."""
+    if path.name.upper().startswith(DOCUMENTS):
+        return ABOUT
+    try:
+        head = read_head(path, 512)[0]
+        refuse_other_formats(head, "utf-8", path.name)
+    except DataError as error:
+        return str(error).removeprefix(f"{path.name}: ").removeprefix(f"{path}: ")
+    if not head:
+        return "it is empty"
+    return f"a name that ends in {path.suffix!r} is not that of a traffic file; rename it, or give it by name"
 
 
 def stem_of(path: Path) -> str:

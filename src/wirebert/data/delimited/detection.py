@@ -19,10 +19,10 @@ from wirebert.data.dialect import (
     LineEnd,
     decode_head,
     detect_encoding,
-    refuse_other_formats,
     whole_lines,
 )
 from wirebert.data.grammar import Grammar, Record, quoted_fields
+from wirebert.data.other_formats import refuse_other_formats
 from wirebert.errors import NoFlowsError
 
 HEAD_ROWS = 300
@@ -57,8 +57,8 @@ def detect_dialect(
     'utf-8, key-value lines'
     >>> detect_dialect(b"", "none", "flows.csv")
     Traceback (most recent call last):
-    wirebert.errors.NoFlowsError: flows.csv: expected a table of flows, found an empty file; give one that holds
-    flows
+    wirebert.errors.NoFlowsError: flows.csv: expected a table of flows, found an empty file; give one that
+    holds flows
     """
     config = config or DataConfig()
     if head.startswith(b"PAR1"):

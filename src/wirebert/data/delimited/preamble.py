@@ -1,4 +1,4 @@
-"""Column names above a table without a header: ARFF's attributes, and lines such as `#Fields: date time c-ip`."""
+"""Column names above a table without a header: ARFF's attributes, and lines such as `#Fields: date time`."""
 
 import re
 from collections.abc import Sequence

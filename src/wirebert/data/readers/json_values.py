@@ -45,10 +45,12 @@ def table_of_objects(block: bytes, schema: pa.Schema | None, parse_stats: ParseS
     parse_stats.num_rows += len(objects)
     if schema is None:
         return _inferred(objects)
-    arrays = [
-        pa.array([_coerced(one, field.name, field.type, parse_stats) for one in objects], field.type)
-        for field in schema
-    ]
+    first_row = parse_stats.num_rows - len(objects) + 1
+    arrays: list[pa.Array] = []
+    for field in schema:
+        rows = enumerate(objects, first_row)
+        values = [_coerced(one, field.name, field.type, row, parse_stats) for row, one in rows]
+        arrays.append(pa.array(values, field.type))
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
@@ -152,16 +154,18 @@ def _clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _coerced(one: Mapping[str, object], name: str, kind: pa.DataType, parse_stats: ParseStats) -> object:
+def _coerced(
+    one: Mapping[str, object], name: str, kind: pa.DataType, row: int, parse_stats: ParseStats
+) -> object:
     value = one.get(name)
     if value is None:
         return None
     if pa.types.is_struct(kind) and isinstance(value, dict):
         inner = cast(Mapping[str, object], value)
-        return {field.name: _coerced(inner, field.name, field.type, parse_stats) for field in kind}
+        return {field.name: _coerced(inner, field.name, field.type, row, parse_stats) for field in kind}
     fitting = _fitting(value, kind)
     if fitting is None:
-        parse_stats.count_odd(name, str(value))
+        parse_stats.count_odd(name, row, str(value))
     return fitting
 
 
