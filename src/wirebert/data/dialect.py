@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from wirebert.data.grammar import Grammar
 from wirebert.data.other_formats import EXPECTED, REMEDIES, SPREADSHEET
+from wirebert.data.standard_input import ArrivingBytes, arriving
 from wirebert.errors import DataError, NoFlowsError
 
 Compression = Literal["none", "gzip", "bz2", "xz", "zstd", "zip"]
@@ -201,6 +202,9 @@ def open_bytes(path: Path, compression: Compression, file: io.IOBase | None = No
         return pa.PythonFile(lzma.open(path if file is None else cast(BinaryIO, file)), mode="r")
     if compression == "zip":
         return pa.PythonFile(_only_member(path, file), mode="r")
+    live = arriving(path) if file is None and compression == "none" else None
+    if live is not None:
+        return pa.PythonFile(ArrivingBytes(live), mode="r")
     if compression == "none":
         return pa.OSFile(str(path), "rb") if file is None else pa.PythonFile(file, mode="r")
     if file is None:
@@ -255,6 +259,8 @@ def read_head(
     path: Path, num_bytes: int = HEAD_BYTES, *, opened: io.BufferedReader | None = None
 ) -> tuple[bytes, Compression]:
     """The first uncompressed bytes of a file, which may be `opened` already, and its compression."""
+    if (live := arriving(path)) is not None:
+        return live.head(num_bytes), "none"
     with open_binary(path) if opened is None else rewound(opened) as file:
         compression = _compression_of(file)
         return _read_start(path, compression, file, num_bytes), compression

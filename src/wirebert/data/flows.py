@@ -1,14 +1,11 @@
 """A file, a folder, a glob or standard input -> `Flows`: typed tables under one schema, block by block."""
 
 import io
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -28,13 +25,14 @@ from wirebert.data.folders import (
     list_files,
     skipped_finding,
 )
-from wirebert.data.formats import flow_files, joined_files, shared_schema
+from wirebert.data.formats import flow_files, joined_files, joined_names, shared_schema
 from wirebert.data.schema.conversion import InvalidValues, convert, with_points
 from wirebert.data.schema.inference import infer_schema, take_sample
 from wirebert.data.schema.library import match_schema
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
 from wirebert.data.schema_settings import label_name, schema_of, with_settings
 from wirebert.data.sensors.formats import SENSOR_FORMATS
+from wirebert.data.standard_input import StandardInput
 from wirebert.data.typed_rows import read_typed_rows
 from wirebert.errors import DataError, NoFlowsError, SchemaError
 
@@ -50,8 +48,8 @@ class Flows:
     schema: FlowSchema
     config: DataConfig
     parts: tuple[FlowFile, ...]
-    spool: "IO[bytes] | None" = None
-    """A temporary copy of standard input, which is read several times; deleted with this object."""
+    spool: StandardInput | None = None
+    """Standard input, which is read several times; its temporary copy is deleted with this object."""
     findings: tuple[Finding, ...] = ()
     """What was noticed while the files were opened, such as how names were matched."""
     listing: tuple[FileListing, ...] = ()
@@ -114,6 +112,11 @@ class Flows:
         """Whether the files can be hashed while they are parsed."""
         paths = tuple(part.path for part in self.parts)
         return paths == self.files and all(part.is_read_forwards for part in self.parts)
+
+    @property
+    def is_read_whole(self) -> bool:
+        """Whether the files are read to their end before the first row: other events or logs join it."""
+        return any(joined_names(part.dialect.format) & set(part.names) for part in self.parts)
 
     def blocks(
         self,
@@ -198,6 +201,7 @@ def open_flows(
     *,
     schema: FlowSchema | None = None,
     can_be_empty: bool = False,
+    is_live: bool = False,
 ) -> Flows:
     """The traffic in a file, a folder (its data files, by name), a glob, or `-` (standard input).
 
@@ -206,19 +210,21 @@ def open_flows(
 
     Args:
         can_be_empty: No flow at all is no error, as in a piece of a log; else reading ends in a NoFlowsError.
+        is_live: Of standard input only the first rows are awaited; others are read as they arrive.
 
     Raises:
         DataError: there is no file, or it cannot be read.
         SchemaError: the columns do not fit the schema, or the label column is missing.
     """
     config = config or DataConfig()
-    spool = _spool_stdin() if str(data) == "-" else None
-    found = find_files(str(data)) if spool is None else (Path(spool.name),)
+    spool = StandardInput(is_live=is_live) if str(data) == "-" else None
+    found = find_files(str(data)) if spool is None else (spool.path,)
     paths = flow_files(found)
     name = "stdin" if spool is not None else stem_of(Path(data) if len(paths) > 1 else paths[0])
     given = schema or schema_of(config)
     # A single file stays open from format detection to the end of schema inference.
-    with open_binary(paths[0]) if len(paths) == 1 else nullcontext() as opened:
+    is_kept_open = len(paths) == 1 and not (spool is not None and is_live)
+    with open_binary(paths[0]) if is_kept_open else nullcontext() as opened:
         parts, skipped = _open_files(paths, config, given, opened, is_stdin=spool is not None)
         flows = _open_parts(parts, name, config, given, schema, spool, opened)
     listing = list_files(str(data), found, parts, flows.schema.label, skipped) if spool is None else ()
@@ -262,7 +268,7 @@ def _open_parts(
     config: DataConfig,
     given: FlowSchema | None,
     schema: FlowSchema | None,
-    spool: "IO[bytes] | None",
+    spool: StandardInput | None,
     opened: io.BufferedReader | None,
 ) -> Flows:
     shared, parts = _share_columns(parts)
@@ -296,15 +302,6 @@ def _share_columns(parts: list[FlowFile]) -> tuple[FlowSchema | None, list[FlowF
     if shared is None:
         return None, parts
     return shared, [replace(part, names=shared.names) for part in parts]
-
-
-def _spool_stdin() -> "IO[bytes]":
-    # The file is open as long as its Flows.
-    spool = tempfile.NamedTemporaryFile(prefix="wirebert-stdin-")  # noqa: SIM115
-    while chunk := sys.stdin.buffer.read(1 << 20):
-        spool.write(chunk)
-    spool.flush()
-    return spool
 
 
 def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:

@@ -122,7 +122,8 @@ def check_vocabularies(parts: Sequence[FlowFile], labels: Sequence[set[str]]) ->
         if folded and others and differs and folded.isdisjoint(others):
             raise SchemaError(
                 f"{last.where}: expected labels of one vocabulary, found {format_names(sorted(labels[-1]))}, "
-                f"and in {part.where} {format_names(sorted(earlier))}; train on files of one data set, or give all labels the same names first"
+                f"and in {part.where} {format_names(sorted(earlier))}; train on files of one "
+                "data set, or give all labels the same names first"
             )
 
 

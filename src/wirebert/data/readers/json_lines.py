@@ -16,6 +16,7 @@ from wirebert.data.readers.json_layout import json_blocks
 from wirebert.data.readers.json_values import MAX_FIELDS, table_of_objects
 from wirebert.data.readers.lines import parse_json
 from wirebert.data.schema.schema import FlowSchema
+from wirebert.data.standard_input import arriving
 from wirebert.errors import DataError
 
 
@@ -51,6 +52,9 @@ def open_json_lines(
     if not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
         return None
     names: dict[str, None] = {}
+    if arriving(path) is not None:  # its first lines have to do
+        names = dict.fromkeys(_read_block(head, where, ParseStats()).column_names)
+        return JsonLines(path=path, where=where, compression=compression, names=tuple(names))
     for block in json_blocks(path, compression, block_bytes, where):
         names.update(dict.fromkeys(_read_block(block, where, ParseStats()).column_names))
     return JsonLines(path=path, where=where, compression=compression, names=tuple(names))

@@ -1,0 +1,131 @@
+"""Standard input, copied to a temporary file while it arrives: it is read several times, and at once."""
+
+import io
+import os
+import stat
+import sys
+import tempfile
+import time
+from pathlib import Path
+from threading import Condition, Thread
+from typing import BinaryIO, Final
+
+HEAD_WAIT_S: Final = 1.0
+"""Time after the first rows in which more of them may come before the format is detected."""
+BLOCK_WAIT_S: Final = 0.5
+"""Longest wait for more bytes where some are there."""
+READ_WHOLE: Final = (
+    *(b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"),
+    *(b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"FEA1", b"\xff\xfe", b"\xfe\xff"),
+)
+"""First bytes of formats that are read when all of it is there: compressed, binary or two bytes a letter."""
+
+_arriving: dict[Path, "StandardInput"] = {}
+
+
+class StandardInput:
+    """A copy of standard input that may still grow; the temporary file goes with this object."""
+
+    def __init__(self, source: BinaryIO | None = None, *, is_live: bool = False) -> None:
+        """With `is_live`, rows can be read while more of them arrive; else all is there at once."""
+        self._source = sys.stdin.buffer if source is None else source
+        # The file is open as long as this object.
+        self._file = tempfile.NamedTemporaryFile(prefix="wirebert-stdin-")  # noqa: SIM115
+        self.path = Path(self._file.name)
+        self._changed = Condition()
+        self.size, self.is_complete = 0, False
+        if not is_live or _is_file(self._source):
+            self._copy()
+            return
+        Thread(target=self._copy, daemon=True).start()
+        _arriving[self.path] = self
+        self._wait_for_head()
+
+    def _copy(self) -> None:
+        read = getattr(self._source, "read1", self._source.read)
+        while (chunk := read(1 << 20)) and not self.is_complete:
+            self._file.write(chunk)
+            self._file.flush()
+            with self._changed:
+                self.size += len(chunk)
+                self._changed.notify_all()
+        self._end()
+
+    def _end(self) -> None:
+        with self._changed:
+            self.is_complete = True
+            self._changed.notify_all()
+        _arriving.pop(self.path, None)
+
+    def stop(self) -> None:
+        """Take what has arrived for all there is, without a line that is not complete."""
+        if not self.is_complete:
+            self.size = len(self.head(self.size))
+        self._end()
+
+    close = stop
+
+    def head(self, num_bytes: int) -> bytes:
+        """The complete lines in the first bytes; all of them where nothing more will come."""
+        with self.path.open("rb") as file:
+            head = file.read(min(num_bytes, self.size))
+        return head if self.is_complete or len(head) == num_bytes else head[: head.rfind(b"\n") + 1]
+
+    def wait(self, position: int, num_bytes: int, longest_s: float = BLOCK_WAIT_S) -> None:
+        """Wait until so many bytes follow the position or, if there are some, for the longest time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.is_complete or self.size > position)
+            self._changed.wait_for(lambda: self.is_complete or self.size >= position + num_bytes, longest_s)
+
+    def _wait_for_head(self) -> None:
+        started: float | None = None
+        while not self.is_complete and self.size < 1 << 18:
+            head = self.head(1 << 18)
+            rows = [line for line in head.split(b"\n") if line.strip() and not line.startswith(b"#")]
+            is_whole = head.startswith(READ_WHOLE)
+            if not is_whole and len(rows) >= (1 if head.startswith((b"#", b"{")) else 2):
+                started = started or time.monotonic()
+                if time.monotonic() - started >= HEAD_WAIT_S:
+                    return
+            with self._changed:
+                self._changed.wait(0.1)
+        with self._changed:
+            if self.head(8).startswith(READ_WHOLE):
+                self._changed.wait_for(lambda: self.is_complete)
+
+
+class ArrivingBytes(io.RawIOBase):
+    """The bytes of a `StandardInput` from its beginning; at their end, reading waits for more."""
+
+    def __init__(self, arriving: StandardInput) -> None:
+        super().__init__()
+        self._arriving = arriving
+        self._file = arriving.path.open("rb")
+
+    def readable(self) -> bool:
+        """True: reading is all it is for."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes, as many as there are."""
+        position = self._file.tell()
+        self._arriving.wait(position, size)
+        left = self._arriving.size - position
+        return self._file.read(left if size < 0 else min(size, left)) if left > 0 else b""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
+def _is_file(source: BinaryIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(source.fileno()).st_mode)
+    except (OSError, ValueError):  # no descriptor, as in tests
+        return False
+
+
+def arriving(path: Path) -> StandardInput | None:
+    """The standard input that is copied to this file and may still grow; None for any other file."""
+    return _arriving.get(path)
