@@ -8,6 +8,7 @@ from typing import Final
 
 from wirebert.console import SafeConsole, warn
 from wirebert.data.flows import open_flows
+from wirebert.data.folders import listing_lines, with_rows
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.errors import ConfigError
 from wirebert.inference.detector import Detector
@@ -43,6 +44,8 @@ def predict(options: argparse.Namespace) -> None:
             num_flows += table.num_rows
             if options.out is None and is_stdin:
                 sys.stdout.buffer.flush()
+    for line in listing_lines(with_rows(flows.listing, invalid_values.lines.rows_by_file)):
+        warn(line)
     if options.out is not None:
         done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
         SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)

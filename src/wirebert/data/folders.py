@@ -80,6 +80,11 @@ def with_rows(listing: Sequence[FileListing], rows: Mapping[str, int]) -> tuple[
     return tuple(replace(one, num_rows=rows.get(one.path)) if one.read_as else one for one in listing)
 
 
+def listing_lines(listing: Sequence[FileListing]) -> list[str]:
+    """A line for each of several files; none for a single one."""
+    return [one.described for one in listing] if len(listing) > 1 else []
+
+
 def skipped_finding(listing: Sequence[FileListing]) -> tuple[Finding, ...]:
     """A warning about files that are not read, if there are any."""
     skipped = [one for one in listing if one.skipped not in ("", ABOUT)]

@@ -9,8 +9,10 @@ WEB_PAGE = "a web page"
 SPREADSHEET = "a spreadsheet"
 ARCHIVE = "an archive of files"
 BINARY_NETFLOW = "a binary file of nfdump"
+OLD_FEATHER = "Feather of version 1"
 OTHER_FORMATS = {
     b"ARROW1": "an Arrow file",
+    b"FEA1": OLD_FEATHER,
     **dict.fromkeys(
         [b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\x0a\x0d\x0d\x0a"], CAPTURE
     ),
@@ -30,6 +32,7 @@ OTHER_FORMATS = {
 }
 TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 REMEDIES = {
+    OLD_FEATHER: "write it as version 2, or as Parquet (a damaged one of version 1 ends the process)",
     CAPTURE: "convert it to flows with a sensor such as Zeek or Suricata",
     WEB_PAGE: "download the file itself",
     SPREADSHEET: "save its sheet as CSV",

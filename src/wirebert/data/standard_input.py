@@ -42,8 +42,7 @@ class StandardInput:
         self._wait_for_head()
 
     def _copy(self) -> None:
-        read = getattr(self._source, "read1", self._source.read)
-        while (chunk := read(1 << 20)) and not self.is_complete:
+        while (chunk := _next_bytes(self._source)) and not self.is_complete:
             self._file.write(chunk)
             self._file.flush()
             with self._changed:
@@ -117,6 +116,14 @@ class ArrivingBytes(io.RawIOBase):
         """Close the file."""
         self._file.close()
         super().close()
+
+
+def _next_bytes(source: BinaryIO) -> bytes:
+    try:
+        # Not through the buffer: its lock, held by a thread that waits, would abort the end of the process.
+        return os.read(source.fileno(), 1 << 20)
+    except (OSError, ValueError):  # no descriptor, as in tests
+        return source.read(1 << 20)
 
 
 def _is_file(source: BinaryIO) -> bool:

@@ -66,8 +66,7 @@ def read_delimited(
     Raises:
         DataError: the file is damaged, or a row is longer than a block.
     """
-    where = where or str(path)
-    parse_stats = ParseStats() if parse_stats is None else parse_stats
+    where, parse_stats = where or str(path), ParseStats() if parse_stats is None else parse_stats
     try:
         hashed = None if content is None else content.open(path)
         file = rewound(opened) if opened is not None and hashed is None else hashed
@@ -117,10 +116,12 @@ def row_pieces(
     replaced by as many blank lines.
     """
     waiting, header = skip_head(stream, dialect, block_bytes, parse_stats)
-    is_last, footer = False, b""
+    is_last, is_first, footer = False, True, b""
     while waiting or not is_last:
-        fresh = stream.read(block_bytes)
-        is_last = not fresh
+        fresh = (
+            b"" if is_first else stream.read(block_bytes)
+        )  # first what there is: more may take long to come
+        is_last, is_first = not fresh and not is_first, False
         text = waiting + fresh
         cut = len(text) if is_last else max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1)) + 1
         cut = footer_lines_start(text, cut, dialect.footer_lines or 0)

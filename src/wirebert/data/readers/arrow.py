@@ -1,4 +1,4 @@
-"""Arrow files, Arrow streams and Feather -> blocks of columns, of the same types as from Parquet."""
+"""Arrow files (Feather version 2) and Arrow streams -> blocks of columns, of the same types as from Parquet."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.feather as feather
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.arrow_columns import flat
@@ -17,7 +16,7 @@ from wirebert.data.readers.parquet import MAX_BLOCK_ROWS, MIN_BLOCK_ROWS, plain
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
 
-FILE_MAGIC, STREAM_MAGIC, FEATHER_MAGIC = b"ARROW1", b"\xff\xff\xff\xff", b"FEA1"
+FILE_MAGIC, STREAM_MAGIC = b"ARROW1", b"\xff\xff\xff\xff"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +53,7 @@ class ArrowTable:
 
 def open_arrow(path: Path, head: bytes, compression: Compression, where: str) -> ArrowTable | None:
     """The Arrow data that begins with `head`; None for another file."""
-    titles = {FILE_MAGIC: "Arrow file", STREAM_MAGIC: "Arrow stream", FEATHER_MAGIC: "Feather version 1"}
+    titles = {FILE_MAGIC: "Arrow file", STREAM_MAGIC: "Arrow stream"}
     title = next((title for magic, title in titles.items() if head.startswith(magic)), None)
     if title is None:
         return None
@@ -68,8 +67,6 @@ def open_arrow(path: Path, head: bytes, compression: Compression, where: str) ->
 
 
 def _schema(path: Path, title: str) -> pa.Schema:
-    if title == "Feather version 1":
-        return feather.read_table(path).schema
     with pa.memory_map(str(path)) as file:
         if title == "Arrow file":
             return pa.ipc.open_file(file).schema
@@ -77,9 +74,6 @@ def _schema(path: Path, title: str) -> pa.Schema:
 
 
 def _batches(path: Path, title: str) -> Iterator[pa.RecordBatch]:
-    if title == "Feather version 1":
-        yield from feather.read_table(path).to_batches()
-        return
     with pa.memory_map(str(path)) as file:
         if title == "Arrow file":
             reader = pa.ipc.open_file(file)
