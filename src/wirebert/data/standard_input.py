@@ -29,12 +29,17 @@ class StandardInput:
     def __init__(self, source: BinaryIO | None = None, *, is_live: bool = False) -> None:
         """With `is_live`, rows can be read while more of them arrive; else all is there at once."""
         self._source = sys.stdin.buffer if source is None else source
+        try:
+            self._descriptor = self._source.fileno()
+        except (OSError, ValueError):  # as in tests
+            self._descriptor = None
         # The file is open as long as this object.
         self._file = tempfile.NamedTemporaryFile(prefix="wirebert-stdin-")  # noqa: SIM115
         self.path = Path(self._file.name)
         self._changed = Condition()
         self.size, self.is_complete = 0, False
-        if not is_live or _is_file(self._source):
+        is_file = self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        if not is_live or is_file:
             self._copy()
             return
         Thread(target=self._copy, daemon=True).start()
@@ -42,13 +47,19 @@ class StandardInput:
         self._wait_for_head()
 
     def _copy(self) -> None:
-        while (chunk := _next_bytes(self._source)) and not self.is_complete:
+        while (chunk := self._next_bytes()) and not self.is_complete:
             self._file.write(chunk)
             self._file.flush()
             with self._changed:
                 self.size += len(chunk)
                 self._changed.notify_all()
         self._end()
+
+    def _next_bytes(self) -> bytes:
+        if self._descriptor is None:
+            return self._source.read(1 << 20)
+        # Not through the buffer: its lock, held by a thread that waits, would abort the end of the process.
+        return os.read(self._descriptor, 1 << 20)
 
     def _end(self) -> None:
         with self._changed:
@@ -116,21 +127,6 @@ class ArrivingBytes(io.RawIOBase):
         """Close the file."""
         self._file.close()
         super().close()
-
-
-def _next_bytes(source: BinaryIO) -> bytes:
-    try:
-        # Not through the buffer: its lock, held by a thread that waits, would abort the end of the process.
-        return os.read(source.fileno(), 1 << 20)
-    except (OSError, ValueError):  # no descriptor, as in tests
-        return source.read(1 << 20)
-
-
-def _is_file(source: BinaryIO) -> bool:
-    try:
-        return stat.S_ISREG(os.fstat(source.fileno()).st_mode)
-    except (OSError, ValueError):  # no descriptor, as in tests
-        return False
 
 
 def arriving(path: Path) -> StandardInput | None:

@@ -1,4 +1,4 @@
-"""Arrow files (Feather version 2) and Arrow streams -> blocks of columns, of the same types as from Parquet."""
+"""Arrow files (Feather version 2) and Arrow streams -> blocks of columns, typed like those of Parquet."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)

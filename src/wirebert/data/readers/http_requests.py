@@ -63,7 +63,11 @@ def open_http_requests(path: Path, head: bytes, compression: Compression, where:
 def _table(text: str, parse_stats: ParseStats) -> pa.Table:
     starts = [match.start() for match in START.finditer(text)]
     columns: dict[str, list[str | None]] = {name: [] for name in NAMES}
-    for start, stop in zip(starts, [*starts[1:], len(text)], strict=True):
+    before = text[: starts[0]] if starts else text
+    if before.strip():
+        parse_stats.num_lines += 1
+        parse_stats.reject(parse_stats.num_lines, "expected a request such as GET / HTTP/1.1", before.strip())
+    for start, stop in zip(starts, [*starts, len(text)][1:], strict=True):
         for name, value in _request(text[start:stop]).items():
             columns[name].append(value)
     parse_stats.num_rows += len(starts)

@@ -222,7 +222,7 @@ def _documents(
     Each is decoded once it is whole. What cannot be decoded is set aside up to its closing brace.
     """
     decoder, utf8 = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")("replace")
-    text, line, wanted, is_first = "", 1, 0, True
+    text, line, wanted, is_first, indent = "", 1, 0, True, None
     for chunk in _with_end(chunks):
         text += utf8.decode(chunk or b"", final=chunk is None)
         if chunk is not None and len(text) < wanted:
@@ -230,10 +230,11 @@ def _documents(
         position = _list_start(text) if is_first else 0
         is_first = False
         while (start := _next_start(text, position)) < len(text):
+            indent = text[text.rfind("\n", 0, start) + 1 : start] if indent is None else indent
             try:
                 value, position = decoder.raw_decode(text, start)
             except (ValueError, RecursionError):
-                stop = _damaged_until(text, start, is_last=chunk is None)
+                stop = _damaged_until(text, start, indent, is_last=chunk is None)
                 if stop is None or (chunk is None and is_head):
                     position = start
                     break
@@ -269,13 +270,17 @@ def _next_start(text: str, position: int) -> int:
     return gap.end() if gap else position
 
 
-def _damaged_until(text: str, start: int, *, is_last: bool) -> int | None:
-    """Where a value that cannot be decoded ends; None where it may go on behind the text."""
-    indent = text[text.rfind("\n", 0, start) + 1 : start]
+def _damaged_until(text: str, start: int, indent: str, *, is_last: bool) -> int | None:
+    """Where a value that cannot be decoded ends; None where it may go on behind the text.
+
+    It ends where the next one begins in a line of its own, indented like the first; else at its last brace.
+    """
     again = text.find(f"\n{indent}{{", start + 1) if not indent.strip() else -1
+    if again > 0:
+        return again
     depth = 0
-    for mark in MARKS.finditer(text, start, again if again > 0 else len(text)):
+    for mark in MARKS.finditer(text, start):
         depth += (mark[0] in "{[") - (mark[0] in "}]")
         if depth <= 0:
             return mark.end()
-    return again if again > 0 else len(text) if is_last else None
+    return len(text) if is_last else None

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-import numpy as np
 import pyarrow as pa
 
 from wirebert.data.accounting import ParseStats
@@ -132,13 +131,13 @@ def _array(values: Sequence[int | float | str | None]) -> pa.Array:
         return pa.array(values, pa.int64() if kinds else pa.string())
     if kinds <= {int, float}:
         return pa.array(
-            [None if value is None else _float(cast(float, value)) for value in values], pa.float64()
+            [None if value is None else _float(cast(int | float, value)) for value in values], pa.float64()
         )
     return pa.array([None if value is None else _text(value) for value in values], pa.string())
 
 
-def _float(number: float) -> float:
-    return float(number) if abs(number) < 1e308 or isinstance(number, float) else float(np.inf)
+def _float(number: int | float) -> float:
+    return float(number) if abs(number) < 1e308 or isinstance(number, float) else float("inf")
 
 
 def _text(value: object) -> str:
