@@ -78,6 +78,7 @@ EDGES: Sequence[str] = """
     data.schema.library
     data.sensors.canonical
     data.sensors.side_table
+    data.standard_input
     data.synthetic.conn_log
     data.synthetic.traffic
     data.typed_rows

@@ -47,10 +47,12 @@ class StandardInput:
         self._wait_for_head()
 
     def _copy(self) -> None:
-        while (chunk := self._next_bytes()) and not self.is_complete:
-            self._file.write(chunk)
-            self._file.flush()
+        while chunk := self._next_bytes():
             with self._changed:
+                if self.is_complete:  # stopped
+                    return
+                self._file.write(chunk)
+                self._file.flush()
                 self.size += len(chunk)
                 self._changed.notify_all()
         self._end()
@@ -69,9 +71,10 @@ class StandardInput:
 
     def stop(self) -> None:
         """Take what has arrived for all there is, without a line that is not complete."""
-        if not self.is_complete:
-            self.size = len(self.head(self.size))
-        self._end()
+        with self._changed:
+            if not self.is_complete:
+                self.size = self.path.read_bytes()[: self.size].rfind(b"\n") + 1
+            self._end()
 
     close = stop
 

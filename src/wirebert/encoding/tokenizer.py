@@ -26,7 +26,7 @@ from wirebert.encoding.columns import (
     fit_columns,
 )
 from wirebert.encoding.combinations import absent_parts, all_features, combine, combined_blocks
-from wirebert.encoding.config import MAX_LENGTH, EncodingConfig
+from wirebert.encoding.config import LONGEST_ROW, EncodingConfig
 from wirebert.encoding.hugging_face import write_hugging_face
 from wirebert.encoding.text import Subwords
 from wirebert.encoding.token_rows import JaggedRows, TextCells, join_rows, within_budget
@@ -57,7 +57,7 @@ class FlowTokenizer:
     def __post_init__(self) -> None:
         needed, most = 1 + len(self.slots), self.config.max_length
         if needed > most:
-            raise_it = f", or raise encoding.max_length to {needed}" if needed <= MAX_LENGTH else ""
+            raise_it = f", or raise encoding.max_length to {needed}" if needed <= LONGEST_ROW else ""
             raise ConfigError(
                 f"expected features of at most {most} tokens together, the longest row of a model, found "
                 f"{len(all_features(self.schema))} of {needed}; leave out at least {needed - most} columns "

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.readers.json_layout import Layout, json_blocks, layout_of, plain_head, unwrapped
+from wirebert.data.readers.json_layout import JsonLayout, json_blocks, layout_of, plain_head, unwrapped
 from wirebert.errors import DataError
 
 EVENTS: list[dict[str, object]] = [{"n": index, "s": {"t": "}{"}, "l": [{"a": 1}]} for index in range(30)]
@@ -42,7 +42,7 @@ def test_events_are_the_same_in_every_layout(name: str, block_bytes: int, tmp_pa
 
 def test_other_text_is_no_json():
     assert [layout_of(head) for head in (b"a,b\n", b"[1,2]\n", b"", b"#x\n")] == [None] * 4
-    assert layout_of(b'{"message": "{no json"}\n') == Layout(is_lines=True)
+    assert layout_of(b'{"message": "{no json"}\n') == JsonLayout(is_lines=True)
 
 
 @pytest.mark.parametrize("layout", ["pretty", "pretty array"])

@@ -16,16 +16,16 @@ from wirebert.errors import DataError
 
 Event = Mapping[str, object]
 
-STRUCTURES = ("_source", "jsonPayload", "json", "result")
+WRAPPED_STRUCTURES = ("_source", "jsonPayload", "json", "result")
 """Fields that hold the event itself: Elasticsearch, Google Cloud Logging, Filebeat, Splunk."""
-TEXTS = ("message", "_raw", "log", "original")
+WRAPPED_TEXTS = ("message", "_raw", "log", "original")
 """Fields that hold the event as JSON text: Filebeat, Splunk, container logs, Elastic's event.original."""
-LISTS = ("records", "Records", "hits", "logEvents", "entries", "flowTuples")
+WRAPPED_LISTS = ("records", "Records", "hits", "logEvents", "entries", "flowTuples")
 """Fields that hold a list of events: Azure, AWS, Elasticsearch, CloudWatch."""
 MAX_OTHERS = 8
 """Fields beside the event, where nothing else says that it is wrapped."""
 MAX_WRAPPINGS = 8
-HEAD_LINES = 1_000
+EXAMINED_LINES = 1_000
 TUPLE_NAMES = tuple(
     "ts src_ip dst_ip src_port dst_port protocol direction decision state src_packets src_bytes dst_packets "
     "dst_bytes".split()
@@ -45,7 +45,7 @@ MARKS = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}\[\]]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class JsonLayout:
     """How the events of a JSON file are laid out."""
 
     is_lines: bool
@@ -60,24 +60,24 @@ class Layout:
         return ", ".join(filter(None, [layout, f"inside {self.wrapping}" if self.wrapping else ""]))
 
 
-def layout_of(head: bytes) -> Layout | None:
+def layout_of(head: bytes) -> JsonLayout | None:
     """The layout of a file that begins with `head`; None where it is no JSON.
 
     >>> layout_of(b'{"a": 1}\\n{"a": 2}'), layout_of(b'[{"a": 1}]')
-    (Layout(is_lines=True, wrapping=''), Layout(is_lines=False, wrapping=''))
+    (JsonLayout(is_lines=True, wrapping=''), JsonLayout(is_lines=False, wrapping=''))
     >>> layout_of(b'{"_source": {"a": 1}}\\n').described
     'inside _source'
     """
     start = head.removeprefix(UTF8_MARK).lstrip()
     if not start.startswith(b"{") and not re.match(rb"\[\s*\{", start):
         return None
-    lines = [line for line in start.split(b"\n")[:HEAD_LINES] if line.strip()]
+    lines = [line for line in start.split(b"\n")[:EXAMINED_LINES] if line.strip()]
     objects = [value for value in map(_loaded, lines) if value is not None]
     is_lines = start.startswith(b"{") and bool(objects or len(lines) == 1)
     if not objects and LIST_START.match(start[:1000].decode("utf-8", "replace")):
         is_lines = False
     found = objects if is_lines else list(_documents([start], ParseStats(), "", HEAD_BYTES, is_head=True))
-    return Layout(is_lines, next(filter(None, map(_wrapping, found[:HEAD_LINES])), ""))
+    return JsonLayout(is_lines, next(filter(None, map(_wrapping, found[:EXAMINED_LINES])), ""))
 
 
 def json_blocks(
@@ -89,7 +89,7 @@ def json_blocks(
         DataError: the file is damaged, or one value is longer than eight blocks.
     """
     layout = layout_of(read_head(path)[0])
-    if layout is None or layout == Layout(is_lines=True):
+    if layout is None or layout == JsonLayout(is_lines=True):
         yield from line_blocks(path, compression, block_bytes, where)
         return
     stats = parse_stats or ParseStats()
@@ -110,9 +110,9 @@ def json_blocks(
         yield b"".join(pending)
 
 
-def plain_head(head: bytes, layout: Layout) -> bytes:
+def plain_head(head: bytes, layout: JsonLayout) -> bytes:
     """The head as it would be if each event were one line."""
-    if layout == Layout(is_lines=True):
+    if layout == JsonLayout(is_lines=True):
         return head
     start = head.removeprefix(UTF8_MARK)
     if layout.is_lines:
@@ -136,11 +136,11 @@ def unwrapped(value: Event) -> Iterator[Event]:
 
 def _inner(one: Event) -> Iterator[Event]:
     is_wrapped = "@timestamp" in one or len(one) <= MAX_OTHERS
-    for name in STRUCTURES:
-        if isinstance(one.get(name), dict) and (is_wrapped or name in STRUCTURES[:2]):
+    for name in WRAPPED_STRUCTURES:
+        if isinstance(one.get(name), dict) and (is_wrapped or name in WRAPPED_STRUCTURES[:2]):
             yield cast(Event, one[name])
             return
-    for name in LISTS if is_wrapped else ():
+    for name in WRAPPED_LISTS if is_wrapped else ():
         value = one.get(name)
         if isinstance(value, dict):  # Elasticsearch answers {"hits": {"hits": [...]}}
             value = cast(Event, value).get(name)
@@ -152,7 +152,7 @@ def _inner(one: Event) -> Iterator[Event]:
         yield from cast(list[Event], only)
         return
     yield from _azure_flows(one)
-    for name in TEXTS if is_wrapped else ():
+    for name in WRAPPED_TEXTS if is_wrapped else ():
         text = one.get(name)
         event = (
             _loaded(text.encode("utf-8", "replace")) if isinstance(text, str) and text[:1] == "{" else None
@@ -194,7 +194,11 @@ def _wrapping(value: Event) -> str:
     """The field that wraps the events of a value, in words; empty if none does."""
     if next(iter(_inner(value)), None) is None:
         return ""
-    names = [name for name in (*STRUCTURES, *LISTS, *TEXTS, "properties", "flowRecords") if name in value]
+    names = [
+        name
+        for name in (*WRAPPED_STRUCTURES, *WRAPPED_LISTS, *WRAPPED_TEXTS, "properties", "flowRecords")
+        if name in value
+    ]
     return f"{(names or list(value))[0]}"
 
 
