@@ -79,6 +79,7 @@ EDGES: Sequence[str] = """
     data.schema.spellings
     data.sensors.canonical
     data.sensors.side_table
+    data.standard_input
     data.synthetic.conn_log
     data.synthetic.traffic
     data.typed_rows

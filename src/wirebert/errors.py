@@ -13,6 +13,10 @@ class DataError(UserError):
     """A traffic file cannot be read."""
 
 
+class NoFlowsError(DataError):
+    """A file is none of traffic: it is empty, or of a format that holds no flows as text."""
+
+
 class SchemaError(UserError):
     """A schema does not match the data, or cannot be read."""
 

@@ -1,4 +1,5 @@
 import csv
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +107,22 @@ def test_the_service_starts_without_pytorch(model: Path) -> None:
     assert done.returncode == 2  # it got as far as listening, on an address that no machine has
     assert "192.0.2.1" in done.stderr
     assert "cannot listen" in done.stderr or "cannot listen" in done.stderr
+
+
+@pytest.mark.slow
+def test_verdicts_of_a_live_pipe_come_before_it_closes(model: Path, flows: Path, tmp_path: Path) -> None:
+    assert main(["predict", str(model), str(flows), "--out", str(tmp_path / "whole.csv")]) == 0
+    expected = (tmp_path / "whole.csv").read_bytes().splitlines(keepends=True)
+    command = [sys.executable, "-m", "wirebert", "predict", str(model), "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(flows.read_bytes())
+        process.stdin.flush()
+        assert [process.stdout.readline() for _ in expected] == expected  # it is still open
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == b""
+        assert process.wait(60) == 0
+    with flows.open("rb") as file:
+        done = subprocess.run(command, stdin=file, capture_output=True, check=True)
+    assert done.stdout == b"".join(expected)

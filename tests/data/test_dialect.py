@@ -13,8 +13,8 @@ from wirebert.data.dialect import (
     detect_encoding,
     open_bytes,
     read_head,
-    refuse_other_formats,
 )
+from wirebert.data.other_formats import refuse_other_formats
 from wirebert.errors import DataError
 
 TABLE = b"dur,proto,label\n1.5,tcp,normal\n0,udp,dos\n"

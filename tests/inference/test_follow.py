@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from wirebert.cli.main import main
 from wirebert.data.flows import open_flows
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.synthetic import generate, write_csv
@@ -272,14 +271,6 @@ def test_two_followers_can_not_write_to_one_file(detector: Detector, whole: Path
             return super().wait()
 
     follow(detector, whole, out, Second(), tell=[].append)
-
-
-def test_standard_input_can_not_be_followed(
-    detector: Detector, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-):
-    save_artifact(detector.artifact, tmp_path / "model", card="")
-    assert main(["predict", str(tmp_path / "model"), "-", "--follow"]) == 2
-    assert "--follow expects the name of a log" in capfd.readouterr().err
 
 
 @pytest.mark.soak

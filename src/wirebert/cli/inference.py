@@ -40,7 +40,8 @@ def add_predict(commands: Commands) -> None:
         "--follow",
         action="store_true",
         help="also score flows that are appended to a log, until Ctrl-C; the output is JSON lines, and with "
-        "--out FILE.jsonl the next call continues where this one stopped",
+        "--out FILE.jsonl the next call continues where this one stopped; standard input (-) is scored as it "
+        "arrives with and without this option",
     )
     predict.add_argument(
         "--explain",

@@ -2,41 +2,66 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from typing import Final
 
 from wirebert.console import SafeConsole, warn
 from wirebert.data.flows import open_flows
+from wirebert.data.folders import listing_lines, with_rows
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.errors import ConfigError
 from wirebert.inference.detector import Detector
-from wirebert.inference.predictions import CsvWriter, open_writer, predict_blocks
-from wirebert.workflows.predict import follow_until_asked
+from wirebert.inference.predictions import (
+    CsvWriter,
+    JsonLinesWriter,
+    TableWriter,
+    open_writer,
+    predict_blocks,
+)
+from wirebert.workflows.predict import follow_until_asked, until_asked
 
 
 def predict(options: argparse.Namespace) -> None:
     """Write a verdict for every flow of a file, in input order."""
     detector = _detector(options)
-    if options.follow:
+    is_stdin = options.data == "-"
+    if options.follow and not is_stdin:
         follow_until_asked(detector, options)
         return
-    flows = open_flows(options.data, schema=detector.schema)
-    invalid_values = InvalidValues()
-    if options.out is None:
-        writer = CsvWriter(sys.stdout.buffer)
-        for table in predict_blocks(detector, flows, invalid_values, explained=options.explain):
-            writer.write(table)
-        writer.close()
-        _warn_of_invalid_values(invalid_values)
-        return
-    num_flows = 0
-    with open_writer(options.out) as writer:
-        for table in predict_blocks(detector, flows, invalid_values, explained=options.explain):
+    flows = open_flows(options.data, schema=detector.schema, is_live=is_stdin)
+    if flows.is_read_whole and flows.spool is not None and not flows.spool.is_complete:
+        warn(f"stdin: {flows.described} is read to its end before the first verdict")
+    invalid_values, num_flows = InvalidValues(), 0
+    with (
+        nullcontext() if flows.spool is None else until_asked(flows.spool.stop),
+        _writer(options) as writer,
+        closing(predict_blocks(detector, flows, invalid_values, explained=options.explain)) as tables,
+        nullcontext() if flows.spool is None else closing(flows.spool),  # first: no reader may wait for more
+    ):
+        for table in tables:
             writer.write(table)
             num_flows += table.num_rows
-    done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
-    SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
+            if options.out is None and is_stdin:
+                sys.stdout.buffer.flush()
+    for line in listing_lines(with_rows(flows.listing, invalid_values.lines.rows_by_file)):
+        warn(line)
+    if options.out is not None:
+        done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
+        SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
     _warn_of_invalid_values(invalid_values)
+
+
+@contextmanager
+def _writer(options: argparse.Namespace) -> Generator[TableWriter]:
+    """The writer of verdicts: to the file that was named, or standard output."""
+    if options.out is not None:
+        with open_writer(options.out) as writer:
+            yield writer
+        return
+    kind = JsonLinesWriter if options.follow else CsvWriter
+    with closing(kind(sys.stdout.buffer)) as writer:
+        yield writer
 
 
 def serve(options: argparse.Namespace) -> None:

@@ -56,6 +56,14 @@ class ParseStats:
     """Values with a delimiter, a quote or a line break, which need their quotes."""
     num_emptied: int = 0
     """Lines of the current block that were blanked out and are not blank lines of the file."""
+    num_odd: dict[str, int] = field(default_factory=dict)
+    """Field -> values of another type than the field has, which are read as missing."""
+    odd_examples: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Field -> row and text of the first such value."""
+    events: dict[str, int] = field(default_factory=dict)
+    """Kind of event -> events that are no flows, in logs of several kinds."""
+    rows_by_file: dict[str, int] = field(default_factory=dict)
+    """File -> its rows."""
     finds_lines: bool = False
     """Whether `row_lines` is wanted."""
     row_lines: Int64[np.ndarray, " rows"] | None = None
@@ -85,6 +93,11 @@ class ParseStats:
         if len(self.examples) < MAX_LINE_EXAMPLES:
             self.examples.append(RejectedRow(line, reason, text[:SHOWN_CHARACTERS]))
 
+    def count_odd(self, name: str, row: int, value: str) -> None:
+        """Count a value that does not have the type of its field."""
+        self.num_odd[name] = self.num_odd.get(name, 0) + 1
+        self.odd_examples.setdefault(name, (row, value[:SHOWN_CHARACTERS]))
+
     def add_footer(self, line: int, reason: str, text: str) -> None:
         """Count a line after the table."""
         self.num_footer += 1
@@ -113,6 +126,14 @@ class ParseStats:
             "num_quoted",
         ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        for into, counts in (
+            (self.num_odd, other.num_odd),
+            (self.events, other.events),
+            (self.rows_by_file, other.rows_by_file),
+        ):
+            for name, count in counts.items():
+                into[name] = into.get(name, 0) + count
+        self.odd_examples = {**other.odd_examples, **self.odd_examples}
         self.examples = [*self.examples, *_named(other.examples, file)][:MAX_LINE_EXAMPLES]
         self.footer = [*self.footer, *_named(other.footer, file)][:MAX_LINE_EXAMPLES]
 

@@ -45,6 +45,30 @@ def combine_chunks(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return column.combine_chunks()
 
 
+def flat(table: pa.Table) -> pa.Table:
+    """The table with structures as columns `outer.inner`."""
+    while any(pa.types.is_struct(field.type) for field in table.schema):
+        table = table.flatten()
+    return table
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a column holds lists."""
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def list_cells(array: pa.Array) -> pa.Array:
+    """Lists of values joined by commas, other lists as their length.
+
+    >>> list_cells(pa.array([[1, 2], None])).to_pylist(), list_cells(pa.array([[{"a": 1}]])).to_pylist()
+    (['1,2', None], [1])
+    """
+    kind = array.type.value_type
+    if pa.types.is_nested(kind) or pa.types.is_null(kind):
+        return pc.list_value_length(array).cast(pa.int64())
+    return cast(pa.Array, pc.binary_join(array.cast(pa.list_(pa.string())), ","))
+
+
 def to_texts(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """The column as plain text; numbers as Arrow prints them."""
     array = combine_chunks(column)

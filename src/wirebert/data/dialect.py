@@ -1,7 +1,7 @@
 """The dialect of a traffic file (compression, encoding, delimiter, quotes, header), and its bytes as a
 stream.
 
-Text is UTF-8, UTF-16, Windows-1252 or Latin-1. Files of other formats are refused by their first bytes.
+Text is UTF-8, UTF-16, Windows-1252 or Latin-1.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import lzma
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +19,17 @@ from typing import BinaryIO, Literal, cast
 import pyarrow as pa
 
 from wirebert.data.grammar import Grammar
-from wirebert.errors import DataError
+from wirebert.data.other_formats import EXPECTED, REMEDIES, SPREADSHEET
+from wirebert.data.standard_input import ArrivingBytes, arriving
+from wirebert.errors import DataError, NoFlowsError
 
 Compression = Literal["none", "gzip", "bz2", "xz", "zstd", "zip"]
 Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin-1"]
 LineEnd = Literal["LF", "CRLF", "CR"]
 
 HEAD_BYTES = 1 << 18
+DAMAGE = (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile, zlib.error)
+"""What libraries raise for compressed data that is damaged."""
 ONE_COLUMN = "\x1f"
 """Delimiter of a file that has none: a character that does not occur in text."""
 DELIMITERS = {
@@ -196,18 +201,38 @@ def open_bytes(path: Path, compression: Compression, file: io.IOBase | None = No
     if compression == "xz":
         return pa.PythonFile(lzma.open(path if file is None else cast(BinaryIO, file)), mode="r")
     if compression == "zip":
-        archive = zipfile.ZipFile(path if file is None else cast(BinaryIO, file))
-        members = [entry for entry in archive.infolist() if not entry.is_dir()]
-        if len(members) != 1:
-            raise DataError(
-                f"{path}: expected one file inside the zip archive, found {len(members)}; unpack it first"
-            )
-        return pa.PythonFile(cast(io.IOBase, archive.open(members[0])), mode="r")
+        return pa.PythonFile(_only_member(path, file), mode="r")
+    live = arriving(path) if file is None and compression == "none" else None
+    if live is not None:
+        return pa.PythonFile(ArrivingBytes(live), mode="r")
     if compression == "none":
         return pa.OSFile(str(path), "rb") if file is None else pa.PythonFile(file, mode="r")
     if file is None:
         return pa.input_stream(str(path), compression=compression)
     return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), compression)
+
+
+def _only_member(path: Path, file: io.IOBase | None) -> io.IOBase:
+    """The file inside a zip archive.
+
+    Raises:
+        NoFlowsError: it holds another number of files, or is a document.
+        DataError: it is encrypted, or packed by an unknown method.
+    """
+    try:
+        archive = zipfile.ZipFile(path if file is None else cast(BinaryIO, file))
+        names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+        if "[Content_Types].xml" in names or "META-INF/manifest.xml" in names:
+            raise NoFlowsError(f"{path}: {EXPECTED}, found {SPREADSHEET}; {REMEDIES[SPREADSHEET]}")
+        if len(names) != 1:
+            raise NoFlowsError(
+                f"{path}: expected one file inside the zip archive, found {len(names)}; unpack it first"
+            )
+        return cast(io.IOBase, archive.open(names[0]))
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        raise DataError(
+            f"{path}: the zip archive cannot be read ({reason_of(error)}); unpack it first"
+        ) from error
 
 
 def reason_of(error: BaseException) -> str:
@@ -234,6 +259,8 @@ def read_head(
     path: Path, num_bytes: int = HEAD_BYTES, *, opened: io.BufferedReader | None = None
 ) -> tuple[bytes, Compression]:
     """The first uncompressed bytes of a file, which may be `opened` already, and its compression."""
+    if (live := arriving(path)) is not None:
+        return live.head(num_bytes), "none"
     with open_binary(path) if opened is None else rewound(opened) as file:
         compression = _compression_of(file)
         return _read_start(path, compression, file, num_bytes), compression
@@ -243,7 +270,7 @@ def _read_start(path: Path, compression: Compression, file: io.BufferedReader, n
     try:
         with open_bytes(path, compression, file) as stream:
             return stream.read(num_bytes)
-    except (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise DataError(
             f"{path}: the {compression} data is damaged or incomplete ({reason_of(error)}); copy or "
             "download the file again"
@@ -276,13 +303,17 @@ def clean_names(raw: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     names: list[str] = []
     notes: dict[str, str] = {}
     taken = {name.strip().removeprefix("\ufeff") for name in raw}
+    given: set[str] = set()
+    copies: dict[str, int] = {}
     for position, text in enumerate(raw, start=1):
         name = wanted = text.strip().removeprefix("\ufeff").strip() or f"column_{position}"
-        copy = 1
-        while name in names or (copy > 1 and name in taken):
+        copy = copies.get(wanted, 1)
+        while name in given or (copy > 1 and name in taken):
             copy += 1
             name = f"{wanted}_{copy}"
+        copies[wanted] = copy
         names.append(name)
+        given.add(name)
         if name != wanted:
             notes[name] = f"the file has another column named {wanted!r}"
         elif not text.strip():
@@ -322,40 +353,3 @@ def holds_utf_8(head: bytes) -> bool:
 def single_byte_encoding(head: bytes) -> Encoding:
     """Windows-1252, or Latin-1 where bytes occur that Windows-1252 leaves undefined."""
     return "latin-1" if set(head) & set(b"\x81\x8d\x8f\x90\x9d") else "cp1252"
-
-
-EXPECTED = "expected delimited text, key-value or JSON lines, Parquet or Arrow"
-CONVERT = "convert it to one of these"
-CAPTURE = "a packet capture"
-WEB_PAGE = "a web page"
-OTHER_FORMATS = {
-    b"ARROW1": "an Arrow file",
-    b"\xd4\xc3\xb2\xa1": CAPTURE,
-    b"\xa1\xb2\xc3\xd4": CAPTURE,
-    b"\x0a\x0d\x0d\x0a": CAPTURE,
-    b"#separator": "a Zeek log",
-    b'{"': "JSON",
-    b"[{": "JSON",
-    b"<!DOCTYPE": WEB_PAGE,
-    b"<!doctype": WEB_PAGE,
-    b"<html": WEB_PAGE,
-}
-REMEDIES = {
-    CAPTURE: "convert it to flows with a sensor such as Zeek or Suricata",
-    WEB_PAGE: "download the file itself",
-}
-CONTROLS = frozenset(range(32)) - set(b"\t\n\r\f\x0b\x1b\x00\x1f")
-
-
-def refuse_other_formats(head: bytes, encoding: Encoding, where: str, *, is_table: bool = False) -> None:
-    """Raise a DataError for bytes other than delimited or key-value text; `is_table`: the user set a
-    delimiter."""
-    is_wide = encoding.startswith("utf-16")
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n") if not is_wide else b""
-    for magic, name in OTHER_FORMATS.items():
-        is_meant = is_table and magic.isascii() and magic[:1] in b"#{["
-        if not is_meant and (head.startswith(magic) or start.startswith(magic)):
-            raise DataError(f"{where}: {EXPECTED}, found {name}; {REMEDIES.get(name, CONVERT)}")
-    num_controls = sum(head.count(byte) for byte in CONTROLS)
-    if not is_wide and (num_controls > len(head) // 20 or head.count(0) > len(head) // 10):
-        raise DataError(f"{where}: {EXPECTED}, found binary data; {CONVERT}")

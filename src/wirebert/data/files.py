@@ -13,21 +13,26 @@ from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.delimited import reader as delimited
 from wirebert.data.delimited.detection import detect_dialect, detect_header
+from wirebert.data.delimited.preamble import names_above, read_arff
 from wirebert.data.dialect import (
     HEAD_BYTES,
+    Compression,
     ContentDigest,
     Dialect,
     clean_names,
     decode_head,
+    detect_encoding,
     read_head,
     whole_lines,
 )
 from wirebert.data.formats import SUFFIXES, open_source
+from wirebert.data.other_formats import refuse_other_formats
 from wirebert.data.readers import key_values, parquet
+from wirebert.data.readers.json_layout import json_blocks, layout_of, plain_head
 from wirebert.data.readers.source import Source
 from wirebert.data.schema.matching import NameMatch
 from wirebert.data.schema.schema import FlowSchema
-from wirebert.errors import DataError
+from wirebert.errors import DataError, NoFlowsError
 
 DATA_SUFFIXES = {
     ".csv",
@@ -39,6 +44,10 @@ DATA_SUFFIXES = {
     ".pq",
     ".kv",
 } | SUFFIXES
+DOCUMENTS = ("README", "LICENSE", "LICENCE", "CHANGELOG", "CITATION", "COPYING")
+"""Files that come with data sets, by the beginning of their names."""
+ABOUT = "it is about the data"
+HEAD_LINES = 100
 PACKED_SUFFIXES = {".gz", ".bz2", ".xz", ".zst", ".zip"}
 
 
@@ -57,6 +66,10 @@ class FlowFile:
     """The head is plain ASCII, so the encoding of the rest is unknown."""
     first_rows: tuple[tuple[str, ...], ...] = ()
     """Rows from the head, for recognising a known schema."""
+    is_named_above: bool = False
+    """The names stand above the table, not in a header."""
+    title: str = ""
+    """What its reader is, and how its events are laid out; empty for formats with a dialect."""
     source: Source | None = None
     """Reader of formats other than delimited text, Parquet and key-value lines."""
     match: NameMatch = field(default_factory=NameMatch)
@@ -65,12 +78,12 @@ class FlowFile:
     @property
     def described(self) -> str:
         """The format in words."""
-        return self.dialect.describe() if self.source is None else self.source.title
+        return self.title or self.dialect.describe()
 
     @property
     def has_names(self) -> bool:
         """Whether the file itself names its columns."""
-        return self.dialect.format != "delimited" or self.dialect.has_header
+        return self.dialect.format != "delimited" or self.dialect.has_header or self.is_named_above
 
     @property
     def is_read_forwards(self) -> bool:
@@ -134,9 +147,7 @@ def find_files(data: str) -> tuple[Path, ...]:
     if path.is_file():
         return (path,)
     if path.is_dir():
-        files = sorted(
-            file for file in path.rglob("*") if file.is_file() and _is_data(file.relative_to(path))
-        )
+        files = sorted(file for file in path.rglob("*") if file.is_file() and is_data(file.relative_to(path)))
         if not files:
             suffixes = ", ".join(sorted(DATA_SUFFIXES))
             raise DataError(
@@ -151,7 +162,10 @@ def find_files(data: str) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def _is_data(path: Path) -> bool:
+def is_data(path: Path) -> bool:
+    """Whether a file of a folder is read: by its name, relative to the folder."""
+    if path.name.upper().startswith(DOCUMENTS):
+        return False
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in PACKED_SUFFIXES:
         suffixes.pop()
@@ -160,6 +174,20 @@ def _is_data(path: Path) -> bool:
         and suffixes[-1] in DATA_SUFFIXES
         and not any(part.startswith(".") for part in path.parts)
     )
+
+
+def reason_to_skip(path: Path) -> str:
+    """Why a file of a folder that is no data file is not read, and what to do."""
+    if path.name.upper().startswith(DOCUMENTS):
+        return ABOUT
+    try:
+        head = read_head(path, 512)[0]
+        refuse_other_formats(head, "utf-8", path.name)
+    except DataError as error:
+        return str(error).removeprefix(f"{path.name}: ").removeprefix(f"{path}: ")
+    if not head:
+        return "it is empty"
+    return f"a name that ends in {path.suffix!r} is not that of a traffic file; rename it, or give it by name"
 
 
 def stem_of(path: Path) -> str:
@@ -185,10 +213,25 @@ def open_file(
     """
     head, compression = read_head(path, opened=opened)
     if config.delimiter is None:  # with a delimiter, the file is plain delimited text
-        source = open_source(path, head, compression, where, config.block_mb << 20, schema)
+        layout = layout_of(head)
+        events = head if layout is None else plain_head(head, layout)
+        if layout is not None and not events:
+            events = next(json_blocks(path, compression, config.block_mb << 20, where), b"")
+        source = open_source(path, events, compression, where, config.block_mb << 20, schema)
         if source is not None:
             dialect = Dialect(format=source.format, compression=compression)
-            return FlowFile(path=path, where=where, dialect=dialect, names=source.names, source=source)
+            title = (
+                source.title
+                if layout is None or layout.is_lines
+                else source.title.replace("JSON lines", "JSON")
+            )
+            described = ", ".join(filter(None, [title, layout.described if layout else ""]))
+            return FlowFile(
+                path=path, where=where, dialect=dialect, names=source.names, source=source, title=described
+            )
+        arff = _open_arff(path, where, head, compression, config)
+        if arff is not None:
+            return arff
     dialect = detect_dialect(head, compression, where, config)
     if dialect.format == "parquet":
         if compression != "none":
@@ -204,6 +247,40 @@ def open_file(
     return _open_delimited(path, where, head, dialect, config, schema)
 
 
+def _open_arff(
+    path: Path, where: str, head: bytes, compression: Compression, config: DataConfig
+) -> FlowFile | None:
+    encoding = config.encoding or detect_encoding(head, is_whole=len(head) < HEAD_BYTES)
+    lines = whole_lines(decode_head(head, encoding), is_whole=len(head) < HEAD_BYTES)
+    arff = read_arff(lines, where)
+    if arff is None:
+        return None
+    dialect = Dialect(
+        compression=compression,
+        encoding=encoding,
+        quote=arff.quote,
+        escape="\\",
+        comment="%",
+        skip_lines=arff.skip_lines,
+        has_header=False,
+        blanks_before_quotes=True,
+    )
+    names, notes = clean_names(arff.names)
+    rows = table_rows(lines, dialect)
+    part = FlowFile(
+        path=path,
+        where=where,
+        dialect=dialect,
+        names=names,
+        notes=notes,
+        is_ascii=head.isascii(),
+        first_rows=tuple(tuple(cell.strip() for cell in row) for row in rows[:1000]),
+        is_named_above=True,
+        title="ARFF",
+    )
+    return _checked(part, len(rows))
+
+
 def _open_delimited(
     path: Path, where: str, head: bytes, dialect: Dialect, config: DataConfig, schema: FlowSchema | None
 ) -> FlowFile:
@@ -217,7 +294,8 @@ def _open_delimited(
         named = {cell.strip() for cell in rows[0]} & set(schema.names if schema else ())
         dialect = replace(dialect, has_header=bool(named) or detect_header(rows))
     width = max(Counter(map(len, rows)).items(), key=lambda item: (item[1], item[0]))[0]
-    raw = header_cells(rows, width) if dialect.has_header else [""] * width
+    above = None if dialect.has_header else names_above(lines[:HEAD_LINES], width, dialect.delimiter)
+    raw = header_cells(rows, width) if dialect.has_header else above or [""] * width
     names, notes = clean_names(raw)
     first = tuple(tuple(cell.strip() for cell in row) for row in rows[dialect.has_header :][:1000])
     if (
@@ -234,7 +312,8 @@ def _open_delimited(
         where=where,
         dialect=dialect,
         names=names,
-        notes=notes if dialect.has_header else {},
+        notes=notes if dialect.has_header or above else {},
+        is_named_above=above is not None,
         is_ascii=head.isascii(),
         first_rows=first,
     )
@@ -268,7 +347,7 @@ def header_cells(rows: Sequence[Sequence[str]], width: int) -> list[str]:
 
 def _checked(part: FlowFile, num_rows: int) -> FlowFile:
     if num_rows == 0:
-        raise DataError(
+        raise NoFlowsError(
             f"{part.where}: expected rows below the header, found none; give a file that holds flows"
         )
     return part

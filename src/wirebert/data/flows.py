@@ -1,38 +1,42 @@
 """A file, a folder, a glob or standard input -> `Flows`: typed tables under one schema, block by block."""
 
 import io
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Bool, Int64
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
-from wirebert.data.context.context import FlowContext, has_context, with_context, without_context
-from wirebert.data.context.endpoints import CONTEXT_REQUIRED
+from wirebert.data.context.context import FlowContext, has_context
 from wirebert.data.dialect import ContentDigest, Dialect, open_binary
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.findings import Finding
-from wirebert.data.formats import flow_files, joined_files, shared_schema
+from wirebert.data.folders import (
+    FileListing,
+    check_vocabularies,
+    describe_parts,
+    list_files,
+    skipped_finding,
+)
+from wirebert.data.formats import flow_files, joined_files, joined_names, shared_schema
 from wirebert.data.schema.conversion import InvalidValues, convert, with_points
 from wirebert.data.schema.inference import infer_schema, take_sample
-from wirebert.data.schema.library import known_schemas, match_schema, read_schema
+from wirebert.data.schema.library import match_schema
 from wirebert.data.schema.matching import match_names
-from wirebert.data.schema.proposals import with_suggested_combinations
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
 from wirebert.data.schema.spellings import fold
-from wirebert.data.sensors.canonical import flow_schema
+from wirebert.data.schema_settings import label_name, schema_of, with_settings
 from wirebert.data.sensors.formats import SENSOR_FORMATS
+from wirebert.data.standard_input import StandardInput
 from wirebert.data.typed_rows import read_typed_rows
-from wirebert.data.windows import ContextWindows
-from wirebert.errors import DataError, SchemaError
+from wirebert.errors import DataError, NoFlowsError, SchemaError
 
 __all__ = ["DataConfig", "FlowFile", "Flows", "find_files", "open_flows"]
 
@@ -46,10 +50,16 @@ class Flows:
     schema: FlowSchema
     config: DataConfig
     parts: tuple[FlowFile, ...]
-    spool: "IO[bytes] | None" = None
-    """A temporary copy of standard input, which is read several times; deleted with this object."""
+    spool: StandardInput | None = None
+    """Standard input, which is read several times; its temporary copy is deleted with this object."""
     findings: tuple[Finding, ...] = ()
     """What was noticed while the files were opened, such as how names were matched."""
+    listing: tuple[FileListing, ...] = ()
+    """What became of each file that was named."""
+    is_trained_on: bool = False
+    """The labels of all files are to be those of one vocabulary."""
+    can_be_empty: bool = False
+    """No flow at all is no error: it is a piece of a log."""
     typed_rows: Path | None = None
     """Folder of the typed rows of the files under this schema; see `wirebert.data.typed_rows`."""
 
@@ -60,8 +70,8 @@ class Flows:
 
     @property
     def described(self) -> str:
-        """Format of the (first) file, in words."""
-        return self.parts[0].described
+        """Format of the files, in words."""
+        return describe_parts(self.parts)
 
     @property
     def size_bytes(self) -> int:
@@ -105,6 +115,11 @@ class Flows:
         paths = tuple(part.path for part in self.parts)
         return paths == self.files and all(part.is_read_forwards for part in self.parts)
 
+    @property
+    def is_read_whole(self) -> bool:
+        """Whether the files are read to their end before the first row: other events or logs join it."""
+        return any(joined_names(part.dialect.format) & set(part.names) for part in self.parts)
+
     def blocks(
         self,
         invalid_values: InvalidValues | None = None,
@@ -128,8 +143,10 @@ class Flows:
             return
         if context is None and self.schema.context is not None:
             context = FlowContext(self.schema.context)  # the files are one log
+        num_rows, events, labels = 0, Counter[str](), list[set[str]]()
         for part in self.parts:
             first_row, invalid = 1, InvalidValues()
+            labels.append(set())
             invalid.lines.finds_lines = invalid_values is not None and invalid_values.lines.finds_lines
             for block in part.raw_blocks(self.config.block_mb << 20, invalid.lines, content):
                 table = convert(
@@ -145,12 +162,33 @@ class Flows:
                         invalid.lines.row_lines,
                         part.where,
                     )
+                if self.is_trained_on and len(self.parts) > 1 and self.schema.label in table.column_names:
+                    labels[-1].update(filter(None, pc.unique(table[self.schema.label]).to_pylist()))
                 yield table if context is None else context.append(table)
                 first_row += block.num_rows
+            for name, count in invalid.lines.num_odd.items():
+                row, value = invalid.lines.odd_examples[name]
+                invalid.add(name, [value], [row], count)
+            invalid.lines.rows_by_file = {part.where: first_row - 1}
+            num_rows += first_row - 1
+            events.update(invalid.lines.events)
+            check_vocabularies(self.parts, labels)
             invalid.lines.check(self.config.max_invalid_fraction, part.where)
             invalid.check(self.config.max_invalid_fraction, part.where)
             if invalid_values is not None:
                 invalid_values.merge(invalid, part.where if len(self.parts) > 1 else "")
+
+        if not num_rows and not self.can_be_empty:
+            raise NoFlowsError(self._no_flows(events))
+
+    def _no_flows(self, events: Mapping[str, int]) -> str:
+        sensor = SENSOR_FORMATS.get(self.dialect.format)
+        found = ", ".join(f"{count:,} {kind}" for kind, count in Counter(events).most_common(10))
+        return (
+            f"{self.name}: expected flows, found none in {self.described}"
+            f"{f' (events: {found})' if found else ''}; "
+            f"{'give a file that holds flows' if sensor is None else sensor.table().remedy}"
+        )
 
     def fingerprint(self) -> str:
         """Sha256 over the sizes and contents of the files, as hexadecimal text."""
@@ -161,39 +199,81 @@ class Flows:
 
 
 def open_flows(
-    data: str | Path, config: DataConfig | None = None, *, schema: FlowSchema | None = None
+    data: str | Path,
+    config: DataConfig | None = None,
+    *,
+    schema: FlowSchema | None = None,
+    can_be_empty: bool = False,
+    is_live: bool = False,
 ) -> Flows:
     """The traffic in a file, a folder (its data files, by name), a glob, or `-` (standard input).
 
     Without a schema, one is recognised or inferred. Under the `schema` of a trained model, columns are
     matched by name, or by position in files without a header, and the label may be missing.
 
+    Args:
+        can_be_empty: No flow at all is no error, as in a piece of a log; else reading ends in a NoFlowsError.
+        is_live: Of standard input only the first rows are awaited; others are read as they arrive.
+
     Raises:
         DataError: there is no file, or it cannot be read.
         SchemaError: the columns do not fit the schema, or the label column is missing.
     """
     config = config or DataConfig()
-    spool = _spool_stdin() if str(data) == "-" else None
-    paths = flow_files(find_files(str(data))) if spool is None else [Path(spool.name)]
+    spool = StandardInput(is_live=is_live) if str(data) == "-" else None
+    found = find_files(str(data)) if spool is None else (spool.path,)
+    paths = flow_files(found)
     name = "stdin" if spool is not None else stem_of(Path(data) if len(paths) > 1 else paths[0])
-    given = schema or _schema_of(config)
+    given = schema or schema_of(config)
     # A single file stays open from format detection to the end of schema inference.
-    with open_binary(paths[0]) if len(paths) == 1 else nullcontext() as opened:
-        return _open_parts(paths, name, config, given, schema, spool, opened)
+    is_kept_open = len(paths) == 1 and not (spool is not None and is_live)
+    with open_binary(paths[0]) if is_kept_open else nullcontext() as opened:
+        parts, skipped = _open_files(paths, config, given, opened, is_stdin=spool is not None)
+        flows = _open_parts(parts, name, config, given, schema, spool, opened)
+    listing = list_files(str(data), found, parts, flows.schema.label, skipped) if spool is None else ()
+    return replace(
+        flows,
+        listing=listing,
+        findings=(*flows.findings, *skipped_finding(listing)),
+        is_trained_on=schema is None,
+        can_be_empty=can_be_empty,
+    )
+
+
+def _open_files(
+    paths: Sequence[Path],
+    config: DataConfig,
+    given: FlowSchema | None,
+    opened: io.BufferedReader | None,
+    *,
+    is_stdin: bool,
+) -> tuple[list[FlowFile], dict[Path, str]]:
+    """The files that hold flows; and others among several, with the reason."""
+    parts: list[FlowFile] = []
+    skipped: dict[Path, str] = {}
+    for path in paths:
+        where = "stdin" if is_stdin else str(path)
+        try:
+            parts.append(open_file(path, where, config, given, opened))
+        except NoFlowsError as error:
+            if len(paths) == 1:
+                raise
+            skipped[path] = str(error).removeprefix(f"{where}: ")
+    if not parts:
+        first, reason = next(iter(skipped.items()))
+        raise NoFlowsError(f"{first}: {reason}; none of the {len(paths)} files holds flows")
+    return parts, skipped
 
 
 def _open_parts(
-    paths: Sequence[Path],
+    parts: list[FlowFile],
     name: str,
     config: DataConfig,
     given: FlowSchema | None,
     schema: FlowSchema | None,
-    spool: "IO[bytes] | None",
+    spool: StandardInput | None,
     opened: io.BufferedReader | None,
 ) -> Flows:
-    parts = [
-        open_file(path, str(path) if spool is None else "stdin", config, given, opened) for path in paths
-    ]
     shared, parts = _share_columns(parts)
     if shared is not None and config.schema == shared.name and schema is None:
         given = shared  # a sensor's logs are read under this schema anyway
@@ -212,7 +292,7 @@ def _open_parts(
     else:
         parts, recognised = _infer(parts, name, config, opened)
     if schema is None:
-        recognised = _apply(config, recognised, parts[0])
+        recognised = with_settings(config, recognised, parts[0])
     joined = [path for part in parts if part.source is not None for path in joined_files(part.source)]
     files = tuple(dict.fromkeys([*(part.path for part in parts), *joined]))
     findings = tuple(dict.fromkeys(finding for part in parts for finding in part.match.findings))
@@ -234,32 +314,6 @@ def _share_columns(parts: list[FlowFile]) -> tuple[FlowSchema | None, list[FlowF
     if shared is None:
         return None, parts
     return shared, [replace(part, names=shared.names) for part in parts]
-
-
-def _spool_stdin() -> "IO[bytes]":
-    # The file is open as long as its Flows.
-    spool = tempfile.NamedTemporaryFile(prefix="wirebert-stdin-")  # noqa: SIM115
-    while chunk := sys.stdin.buffer.read(1 << 20):
-        spool.write(chunk)
-    spool.flush()
-    return spool
-
-
-def _schema_of(config: DataConfig) -> FlowSchema | None:
-    if config.schema is None:
-        return None
-    known = known_schemas()
-    if config.schema in known:
-        return known[config.schema]
-    if config.schema in SENSOR_FORMATS:
-        extra = SENSOR_FORMATS[config.schema].table().own_columns
-        names = [*known["canonical"].names, *(column.name for column in extra)]
-        return flow_schema(config.schema, names, extra)
-    if not Path(config.schema).is_file():
-        raise SchemaError(
-            f"--schema: {missing_name('schema or file', config.schema, [*known, *SENSOR_FORMATS])}"
-        )
-    return read_schema(Path(config.schema))
 
 
 def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:
@@ -304,7 +358,7 @@ def _infer(
         raise DataError(f"{parts[0].where}: expected rows, found none; give a file that holds flows")
     if any(part.dialect.decimal_comma for part in parts):
         sample = with_points(sample)
-    label = None if config.label is None else _label_name(config.label, parts[0].names)
+    label = None if config.label is None else label_name(config.label, parts[0].names)
     inferred = infer_schema(sample, name=name, label=label, notes=parts[0].notes, varied=varied)
     return parts, inferred
 
@@ -322,42 +376,6 @@ def _sample(
     for stats in lines[1:]:
         lines[0].merge(stats)
     return sample, varied, lines[0]
-
-
-def _label_name(label: str, names: tuple[str, ...]) -> str:
-    """The label column, given by name or, if no column has that name, by position from 1."""
-    if label not in names and label.isdecimal() and 1 <= int(label) <= len(names):
-        return names[int(label) - 1]
-    return label
-
-
-def _with_context(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema:
-    """The schema with context features, if `data.context` or, where unset, the kind of log asks for them."""
-    is_sensor = part.source is not None and part.source.schema is not None
-    if config.context is False:
-        return without_context(schema)
-    if config.context is None and not (is_sensor and has_context(part.names)):
-        return schema
-    if not has_context(part.names):
-        missing = next(name for name in CONTEXT_REQUIRED if name not in part.names)
-        raise SchemaError(
-            f"{part.where}: data.context needs times and addresses, "
-            f"{missing_name('column', missing, part.names)}"
-        )
-    windows = ContextWindows(short_s=config.context_short_s, long_s=config.context_long_s)
-    return with_context(schema, windows)
-
-
-def _apply(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema:
-    """The schema with the label, benign class, context and dropped columns of the settings."""
-    if config.label is not None:
-        label = _label_name(config.label, part.names)
-        if label not in part.names:
-            raise SchemaError(f"{part.where}: {missing_name('label column', label, part.names)}")
-        schema = schema.with_label(label)
-    schema = schema if config.benign is None else replace(schema, benign=config.benign)
-    schema = with_suggested_combinations(schema) if config.feature_combinations else schema
-    return _with_context(config, schema, part).without(config.drop)
 
 
 @dataclass(frozen=True)

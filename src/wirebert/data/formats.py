@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wirebert.data.dialect import Compression
 from wirebert.data.readers.arrow import open_arrow
+from wirebert.data.readers.http_requests import open_http_requests
 from wirebert.data.readers.json_lines import open_json_lines
 from wirebert.data.readers.source import Source
 from wirebert.data.schema.schema import FlowSchema
@@ -16,7 +17,7 @@ from wirebert.data.sensors.sensor import SensorLog
 
 SUFFIXES = frozenset(
     [
-        *".json .jsonl .ndjson .arrow .arrows .feather .ipc".split(),
+        *".json .jsonl .ndjson .arff .arrow .arrows .feather .ipc".split(),
         *(suffix for sensor in SENSOR_FORMATS.values() for suffix in sensor.suffixes),
     ]
 )
@@ -33,6 +34,8 @@ def open_source(
 ) -> Source | None:
     """The reader of a file that begins with `head`; None for delimited text, key-value lines and Parquet.
 
+    Of JSON, `head` holds one event a line (see `json_layout.plain_head`).
+
     If `schema` names the file's raw columns rather than canonical ones, the file is read as a plain table.
     """
     for sensor in SENSOR_FORMATS.values():
@@ -42,6 +45,7 @@ def open_source(
     return (
         open_nfdump_text(path, head, compression, where)
         or open_arrow(path, head, compression, where)
+        or open_http_requests(path, head, compression, where)
         or open_json_lines(path, head, compression, where, block_bytes)
     )
 

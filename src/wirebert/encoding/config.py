@@ -6,6 +6,9 @@ from typing import Literal
 
 from wirebert.errors import ConfigError
 
+LONGEST_ROW = 512
+"""Tokens of the longest row of a model."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodingConfig:
@@ -47,7 +50,7 @@ class EncodingConfig:
         _check_range("max_categories", self.max_categories, 1, None)
         _check_range("max_text_tokens", self.max_text_tokens, 1, None)
         _check_range("subword_vocab_size", self.subword_vocab_size, 256, None)
-        _check_range("max_length", self.max_length, 2, 512)
+        _check_range("max_length", self.max_length, 2, LONGEST_ROW)
         if self.vocabulary not in ("compact", "extend"):
             raise ConfigError(f"encoding.vocabulary must be compact or extend, got {self.vocabulary!r}")
         if self.vocabulary == "extend" and self.wordpieces is None:

@@ -26,7 +26,7 @@ from wirebert.encoding.columns import (
     fit_columns,
 )
 from wirebert.encoding.combinations import absent_parts, all_features, combine, combined_blocks
-from wirebert.encoding.config import EncodingConfig
+from wirebert.encoding.config import LONGEST_ROW, EncodingConfig
 from wirebert.encoding.hugging_face import write_hugging_face
 from wirebert.encoding.text import Subwords
 from wirebert.encoding.token_rows import JaggedRows, TextCells, join_rows, within_budget
@@ -55,11 +55,13 @@ class FlowTokenizer:
     """Subwords of text columns, or the WordPieces; None in a compact vocabulary without text columns."""
 
     def __post_init__(self) -> None:
-        if 1 + len(self.slots) > self.config.max_length:
+        needed, most = 1 + len(self.slots), self.config.max_length
+        if needed > most:
+            raise_it = f", or raise encoding.max_length to {needed}" if needed <= LONGEST_ROW else ""
             raise ConfigError(
-                f"encoding.max_length must be at least {1 + len(self.slots)}, the longest row of this "
-                f"table's {len(self.slots)} features (which are never cut), got {self.config.max_length}; "
-                "leave columns out in the schema or raise it"
+                f"expected features of at most {most} tokens together, the longest row of a model, found "
+                f"{len(all_features(self.schema))} of {needed}; leave out at least {needed - most} columns "
+                f"with --drop NAME (or a kind, such as port){raise_it}"
             )
 
     @classmethod

@@ -200,7 +200,7 @@ class _Scorer:
         self._piece.write_bytes(head)
         # A growing table has no footer: a short row at the end of a piece is an ordinary row.
         config = DataConfig(max_invalid_fraction=1.0, footer_lines=0)
-        flows = open_flows(self._piece, config, schema=self._detector.schema)
+        flows = open_flows(self._piece, config, schema=self._detector.schema, can_be_empty=True)
         part = flows.parts[0]
         if not can_be_followed(part.dialect.format):
             raise DataError(

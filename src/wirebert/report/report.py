@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from wirebert.data.checks.checks import Finding
+from wirebert.data.folders import FileListing
 from wirebert.data.labels import distribution
 from wirebert.errors import RunError
 from wirebert.files import write_atomic
@@ -65,6 +66,8 @@ class DataSection:
     """Split -> its classes, the largest first; "train" is one of the splits."""
     findings: tuple[Finding, ...] = ()
     """Findings of the data checks."""
+    listing: tuple[FileListing, ...] = ()
+    """What became of each file of the training data (of an evaluation: of the file)."""
     benign: str | None = None
     """The benign class, if there is one."""
     test_usage: Mapping[str, FileUsage] = field(default_factory=dict)

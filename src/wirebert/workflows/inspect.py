@@ -15,6 +15,7 @@ from wirebert.data.accounting import ParseStats
 from wirebert.data.checks.checks import Finding, compare_with_training, mark_accepted, validate
 from wirebert.data.checks.profile import TableProfile, profile_table
 from wirebert.data.flows import DataConfig, Flows, open_flows
+from wirebert.data.folders import FileListing, listing_lines, with_rows
 from wirebert.data.labels import ClassMap, distribution, fit_classes, imbalance_ratio
 from wirebert.data.progress import TrackedFlows
 
@@ -35,11 +36,17 @@ class Inspection:
         counts = self.profile.label_counts
         return counts if self.classes is None else self.classes.counts(counts)
 
+    @property
+    def listing(self) -> tuple[FileListing, ...]:
+        """What became of each file, with its rows."""
+        return with_rows(self.flows.listing, self.profile.invalid_values.lines.rows_by_file)
+
     def to_json(self) -> str:
         """Everything as JSON: format, schema, columns, lines, classes and findings."""
         plain: dict[str, object] = {
             "name": self.flows.name,
             "files": [str(path) for path in self.flows.files],
+            "listing": [asdict(one) for one in self.listing],
             "format": self.flows.described,
             "dialect": self.flows.dialect.to_dict(),
             "num_rows": self.profile.num_rows,
@@ -83,6 +90,8 @@ def show_inspection(inspection: Inspection, console: Console) -> None:
         f"{flows.name}: {flows.described}; schema {schema.name}, {len(schema.columns)} columns, "
         f"{len(schema.features)} of them features"
     )
+    for line in listing_lines(inspection.listing):
+        say(line)
     lines = inspection.profile.invalid_values.lines
     left = {name: count for name, count in lines_of(lines).items() if count and name not in ("lines", "rows")}
     parts = [f", {count:,} {name if count > 1 else _single(name)}" for name, count in left.items()]

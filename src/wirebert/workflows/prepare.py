@@ -16,6 +16,7 @@ from wirebert.config import PretrainConfig, RunConfig
 from wirebert.data.checks.checks import Finding, mark_accepted, validate
 from wirebert.data.checks.profile import TableProfile
 from wirebert.data.flows import Flows, FlowSubset, open_flows
+from wirebert.data.folders import with_rows
 from wirebert.data.labels import ClassMap, fit_classes
 from wirebert.data.progress import progress_bar
 from wirebert.data.schema.schema import ColumnKind
@@ -108,6 +109,8 @@ def write_typed_rows(run: RunConfig, folder: RunFolder) -> TrainingRows:
         check_inputs(folder, fingerprint, flows.dialect.to_dict(), others)
     parsed = parse_once(flows, encoded_folder(run, folder), fingerprint)
     check_inputs(folder, parsed.fingerprint, flows.dialect.to_dict(), others)
+    listing = with_rows(flows.listing, parsed.profile.invalid_values.lines.rows_by_file)
+    parsed = replace(parsed, flows=replace(parsed.flows, listing=listing))
     return TrainingRows(parsed, tokenizer, teacher)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from wirebert.data.checks.checks import Finding
 from wirebert.data.flows import Flows, FlowSubset
+from wirebert.data.folders import listing_lines
 from wirebert.data.labels import distribution, imbalance_ratio
 from wirebert.evaluation.test_ledger import record_test_read
 from wirebert.inference.artifact import write_card
@@ -64,6 +65,8 @@ def show_data(
     kind = f"schema {schema.name}, {len(schema.columns)} columns, {len(schema.features)} of them features"
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     say(f"{flows.name}: {flows.described}; {kind}")
+    for line in listing_lines(flows.listing):
+        say(line)
     if counts:
         shares = ", ".join(
             f"{row.class_name} {row.num_rows:,} ({row.share:.2%})" for row in distribution(counts)
@@ -133,6 +136,7 @@ def data_section(
             name: class_distribution(split) for name, split in {"train": train_counts, **counts}.items()
         },
         findings=tuple(findings),
+        listing=parts[0].flows.listing,
     )
 
 
@@ -154,6 +158,7 @@ def evaluation_report(
                 part.name: class_distribution({name: row.support for name, row in metrics.per_class.items()})
             },
             findings=tuple(findings),
+            listing=part.flows.listing,
         ),
         settings=cast(dict[str, object], origin.get("settings", {})),
         versions=versions(),

@@ -44,9 +44,14 @@ def test_a_field_met_late_is_a_column_of_all_blocks(tmp_path: Path):
     assert [n for block in blocks for n in block["n"].to_pylist()] == list(range(101))
 
 
-def test_an_array_of_objects_is_refused_with_the_remedy(tmp_path: Path):
-    (tmp_path / "f").write_text('[{"n":1}]')
-    with pytest.raises(DataError, match="found one array of them; write each on a line"):
+def test_a_field_in_a_structure_and_its_dotted_name_are_one_column(tmp_path: Path):
+    (tmp_path / "f").write_text('{"a":{"b":1}}\n{"a.b":2}\n')
+    assert pa.concat_tables(source_of(tmp_path / "f").read(1 << 20)).to_pylist() == [{"a.b": 1}, {"a.b": 2}]
+
+
+def test_names_that_are_values_are_one_sentence(tmp_path: Path):
+    (tmp_path / "f").write_text("{" + ",".join(f'"k{i}":1' for i in range(10_001)) + "}\n")
+    with pytest.raises(DataError, match="at most 10,000 different fields"):
         source_of(tmp_path / "f")
 
 

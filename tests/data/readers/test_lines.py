@@ -56,16 +56,41 @@ def test_rows_of_another_width_are_counted_with_their_line():
 
 def test_an_empty_block_has_columns_and_no_rows():
     assert parse_delimited(b"\n", ["a"], ",", quote=None, where="f", parse_stats=ParseStats()).num_rows == 0
-    assert parse_json(b"", pa.schema([("a", pa.int64())]), "f", ParseStats()).column_names == ["a"]
+    assert parse_json(b"", pa.schema([("a", pa.int64())]), ParseStats()).column_names == ["a"]
 
 
 def test_a_line_that_is_no_object_is_counted_with_its_line():
     parse_stats = ParseStats()
-    table = parse_json(b'{"a":1}\n[2]\n{"a":3}\n{"a":', None, "f", parse_stats)
+    table = parse_json(b'{"a":1}\n[2]\n{"a":3}\n{"a":', None, parse_stats)
     assert table["a"].to_pylist() == [1, 3]
     assert (parse_stats.num_rows, parse_stats.num_rejected, parse_stats.num_lines) == (2, 2, 4)
 
 
-def test_a_field_of_two_types_is_one_sentence():
-    with pytest.raises(DataError, match="always a number or always text"):
-        parse_json(b'{"a":1}\n{"a":"x"}\n', None, "f", ParseStats())
+def test_a_field_of_two_types_is_text_and_fits_a_schema_where_it_can():
+    block = b'{"a":1,"n":{"x":"5"}}\n{"a":"x","n":7}\n{"a":[2]}\n'
+    assert parse_json(block, None, ParseStats()).to_pylist() == [
+        {"a": "1", "n.x": "5", "n": None},
+        {"a": "x", "n.x": None, "n": 7},
+        {"a": "2", "n.x": None, "n": None},
+    ]
+    parse_stats = ParseStats()
+    schema = pa.schema([("a", pa.int64()), ("n", pa.struct([("x", pa.int64())]))])
+    table = parse_json(block, schema, parse_stats)
+    assert table.to_pylist() == [{"a": 1, "n": {"x": 5}}, {"a": None, "n": None}, {"a": 2, "n": None}]
+    assert (parse_stats.num_odd, parse_stats.odd_examples) == (
+        {"a": 1, "n": 1},
+        {"a": (2, "x"), "n": (2, "7")},
+    )
+
+
+def test_deep_json_is_set_aside_with_its_line_before_it_is_parsed():
+    parse_stats = ParseStats()
+    for deep in (
+        b'{"a":' * 100_000,
+        b'{"a":' * 70 + b"1" + b"}" * 70,
+        b'{"a":' + b"[" * 70 + b"]" * 70 + b"}",
+    ):
+        parse_stats = ParseStats()
+        table = parse_json(b'{"a":1}\n' + deep + b'\n{"a":3}\n', None, parse_stats)
+        assert table["a"].to_pylist() == [1, 3]
+        assert (parse_stats.num_rejected, parse_stats.examples[0].line) == (1, 2)

@@ -36,10 +36,19 @@ def test_rows_come_in_order_in_bounded_blocks(tmp_path: Path):
     assert [n for block in blocks for n in block["n"].to_pylist()] == list(range(10_000))
 
 
-def test_nested_columns_and_damaged_files_are_one_sentence(tmp_path: Path):
-    pq.write_table(pa.table({"n": [[1]]}), tmp_path / "f.parquet")
-    with pytest.raises(DataError, match="column 'n': expected numbers, text"):
-        list(read_parquet(tmp_path / "f.parquet", 1 << 20, names=("n",)))
+def test_structures_and_lists_become_columns_as_those_of_json_lines(tmp_path: Path):
+    rows = [{"a": {"b": {"c": 1}, "d": "x"}, "n": [1, 2], "m": [{"k": 1}]}, {"a": None, "n": None, "m": []}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "f.parquet")
+    names, num_rows = read_parquet_names(tmp_path / "f.parquet")
+    assert (names, num_rows) == (("a.b.c", "a.d", "n", "m"), 2)
+    (block,) = read_parquet(tmp_path / "f.parquet", 1 << 20, names=names)
+    assert block.to_pylist() == [
+        {"a.b.c": 1, "a.d": "x", "n": "1,2", "m": 1},
+        {"a.b.c": None, "a.d": None, "n": None, "m": 0},
+    ]
+
+
+def test_damaged_files_are_one_sentence(tmp_path: Path):
     bad_text = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xad"))
     pq.write_table(pa.table({"n": bad_text}), tmp_path / "f.parquet")
     with pytest.raises(DataError, match="the Parquet data is damaged"):

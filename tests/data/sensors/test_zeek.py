@@ -7,7 +7,8 @@ import pytest
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import read_head
-from wirebert.data.sensors.zeek import ZeekFlows, ZeekTable, open_zeek, split_fields
+from wirebert.data.sensors.zeek import ZeekFlows, ZeekTable, open_zeek
+from wirebert.data.sensors.zeek_log import split_fields
 from wirebert.errors import DataError
 
 FIELDS: list[str] = [

@@ -19,11 +19,11 @@ from wirebert.data.dialect import (
     LineEnd,
     decode_head,
     detect_encoding,
-    refuse_other_formats,
     whole_lines,
 )
 from wirebert.data.grammar import Grammar, Record, quoted_fields
-from wirebert.errors import DataError
+from wirebert.data.other_formats import refuse_other_formats
+from wirebert.errors import NoFlowsError
 
 HEAD_ROWS = 300
 """Rows of the head that are used for detection."""
@@ -57,8 +57,8 @@ def detect_dialect(
     'utf-8, key-value lines'
     >>> detect_dialect(b"", "none", "flows.csv")
     Traceback (most recent call last):
-    wirebert.errors.DataError: flows.csv: expected a table of flows, found an empty file; give one that holds
-    flows
+    wirebert.errors.NoFlowsError: flows.csv: expected a table of flows, found an empty file; give one that
+    holds flows
     """
     config = config or DataConfig()
     if head.startswith(b"PAR1"):
@@ -68,7 +68,9 @@ def detect_dialect(
     refuse_other_formats(head, encoding, where, is_table=config.delimiter is not None)
     lines = whole_lines(decode_head(head, encoding), is_whole=is_whole, footer_lines=config.footer_lines)
     if not any(line.strip() for line in lines):
-        raise DataError(f"{where}: expected a table of flows, found an empty file; give one that holds flows")
+        raise NoFlowsError(
+            f"{where}: expected a table of flows, found an empty file; give one that holds flows"
+        )
     if config.delimiter is None and are_key_value_lines(lines):
         return Dialect(format="key_values", compression=compression, encoding=encoding)
     layout = detect_layout(lines, config)

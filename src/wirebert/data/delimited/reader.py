@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.dialect import ContentDigest, Dialect, open_bytes, reason_of, rewound
+from wirebert.data.dialect import DAMAGE, ContentDigest, Dialect, open_bytes, reason_of, rewound
 from wirebert.data.grammar import CR, LF, Grammar, is_quoted_break, line_end_bytes, quoted_fields, row_lines
 from wirebert.errors import DataError
 
@@ -66,8 +66,7 @@ def read_delimited(
     Raises:
         DataError: the file is damaged, or a row is longer than a block.
     """
-    where = where or str(path)
-    parse_stats = ParseStats() if parse_stats is None else parse_stats
+    where, parse_stats = where or str(path), ParseStats() if parse_stats is None else parse_stats
     try:
         hashed = None if content is None else content.open(path)
         file = rewound(opened) if opened is not None and hashed is None else hashed
@@ -77,7 +76,7 @@ def read_delimited(
             yield from tables(stream, dialect, block_bytes, names=names, where=where, parse_stats=parse_stats)
             if hashed is not None:
                 hashed.drain()
-    except (OSError, EOFError, UnicodeError, pa.ArrowException) as error:
+    except (*DAMAGE, UnicodeError) as error:
         reason = f"damaged or not {dialect.encoding} ({reason_of(error)})"
         raise DataError(f"{where}: {reason}; copy it again, or set data.encoding") from error
 
@@ -117,10 +116,12 @@ def row_pieces(
     replaced by as many blank lines.
     """
     waiting, header = skip_head(stream, dialect, block_bytes, parse_stats)
-    is_last, footer = False, b""
+    is_last, is_first, footer = False, True, b""
     while waiting or not is_last:
-        fresh = stream.read(block_bytes)
-        is_last = not fresh
+        fresh = (
+            b"" if is_first else stream.read(block_bytes)
+        )  # first what there is: more may take long to come
+        is_last, is_first = not fresh and not is_first, False
         text = waiting + fresh
         cut = len(text) if is_last else max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1)) + 1
         cut = footer_lines_start(text, cut, dialect.footer_lines or 0)

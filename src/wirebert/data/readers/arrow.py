@@ -1,4 +1,4 @@
-"""Arrow files, Arrow streams and Feather -> blocks of columns, of the same types as from Parquet."""
+"""Arrow files (Feather version 2) and Arrow streams -> blocks of columns, typed like those of Parquet."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.feather as feather
 
 from wirebert.data.accounting import ParseStats
+from wirebert.data.arrow_columns import flat
 from wirebert.data.dialect import Compression, clean_names, reason_of
 from wirebert.data.readers.parquet import MAX_BLOCK_ROWS, MIN_BLOCK_ROWS, plain
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
 
-FILE_MAGIC, STREAM_MAGIC, FEATHER_MAGIC = b"ARROW1", b"\xff\xff\xff\xff", b"FEA1"
+FILE_MAGIC, STREAM_MAGIC = b"ARROW1", b"\xff\xff\xff\xff"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,36 +35,38 @@ class ArrowTable:
         """Blocks of rows in file order, about `block_bytes` each."""
         try:
             for batch in _batches(self.path, self.title):
+                batch.validate(
+                    full=True
+                )  # Arrow trusts a file, and an index out of bounds would end the process
                 if parse_stats:
                     parse_stats.num_rows += batch.num_rows
                     parse_stats.num_lines += batch.num_rows
                 row_bytes = max(1, batch.nbytes // max(1, batch.num_rows))
                 rows = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, block_bytes // row_bytes))
                 for start in range(0, batch.num_rows, rows):
-                    table = pa.Table.from_batches([batch.slice(start, rows)]).rename_columns(list(self.names))
+                    table = flat(pa.Table.from_batches([batch.slice(start, rows)]))
+                    table = table.rename_columns(list(self.names))
                     yield pa.table({name: plain(table[name], name, self.path) for name in self.names})
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{self.where}: the Arrow data is damaged ({reason_of(error)})") from error
 
 
 def open_arrow(path: Path, head: bytes, compression: Compression, where: str) -> ArrowTable | None:
     """The Arrow data that begins with `head`; None for another file."""
-    titles = {FILE_MAGIC: "Arrow file", STREAM_MAGIC: "Arrow stream", FEATHER_MAGIC: "Feather version 1"}
+    titles = {FILE_MAGIC: "Arrow file", STREAM_MAGIC: "Arrow stream"}
     title = next((title for magic, title in titles.items() if head.startswith(magic)), None)
     if title is None:
         return None
     if compression != "none":
         raise DataError(f"{where}: expected plain Arrow data, found it inside {compression}; unpack it first")
     try:
-        schema = _schema(path, title)
-    except (OSError, pa.ArrowInvalid) as error:
+        names = flat(_schema(path, title).empty_table()).column_names
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{where}: expected Arrow data, found it damaged ({reason_of(error)})") from error
-    return ArrowTable(path=path, where=where, names=clean_names(schema.names)[0], title=title)
+    return ArrowTable(path=path, where=where, names=clean_names(names)[0], title=title)
 
 
 def _schema(path: Path, title: str) -> pa.Schema:
-    if title == "Feather version 1":
-        return feather.read_table(path).schema
     with pa.memory_map(str(path)) as file:
         if title == "Arrow file":
             return pa.ipc.open_file(file).schema
@@ -72,9 +74,6 @@ def _schema(path: Path, title: str) -> pa.Schema:
 
 
 def _batches(path: Path, title: str) -> Iterator[pa.RecordBatch]:
-    if title == "Feather version 1":
-        yield from feather.read_table(path).to_batches()
-        return
     with pa.memory_map(str(path)) as file:
         if title == "Arrow file":
             reader = pa.ipc.open_file(file)

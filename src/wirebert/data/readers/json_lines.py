@@ -1,21 +1,22 @@
-"""JSON lines -> blocks of columns. Structures become columns `outer.inner`, lists become text."""
+"""JSON of any layout -> blocks of columns. Structures become columns `outer.inner`, lists become text."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.arrow_columns import combine_chunks
+from wirebert.data.arrow_columns import combine_chunks, flat, is_list, list_cells
 from wirebert.data.dialect import Compression
-from wirebert.data.readers.lines import line_blocks, parse_json
+from wirebert.data.readers.json_layout import json_blocks
+from wirebert.data.readers.json_values import MAX_FIELDS, table_of_objects
+from wirebert.data.readers.lines import parse_json
 from wirebert.data.schema.schema import FlowSchema
+from wirebert.data.standard_input import arriving
 from wirebert.errors import DataError
 
 
@@ -35,8 +36,9 @@ class JsonLines:
     def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of rows in file order, all with the same columns; a field that is absent in a line is
         null."""
-        for block in line_blocks(self.path, self.compression, block_bytes, self.where):
-            table = _read_block(block, self.where, parse_stats or ParseStats())
+        stats = parse_stats or ParseStats()
+        for block in json_blocks(self.path, self.compression, block_bytes, self.where, stats):
+            table = _read_block(block, self.where, stats)
             nulls = pa.nulls(table.num_rows, pa.string())
             yield pa.table(
                 {name: _plain(table[name]) if name in table.column_names else nulls for name in self.names}
@@ -46,38 +48,38 @@ class JsonLines:
 def open_json_lines(
     path: Path, head: bytes, compression: Compression, where: str, block_bytes: int
 ) -> JsonLines | None:
-    """The JSON lines of a file that begins with `head`; None for another file.
-
-    Raises:
-        DataError: the file is one JSON array, or a line is not an object.
-    """
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start.startswith(b"["):
-        if start[1:].lstrip().startswith(b"{"):
-            raise DataError(
-                f"{where}: expected one JSON object a line, found one array of them; write each on a line "
-                "(jq -c '.[]')"
-            )
-        return None
-    if not start.startswith(b"{"):
+    """The JSON of a file whose events begin with `head`, one a line; None for another file."""
+    if not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
         return None
     names: dict[str, None] = {}
-    for block in line_blocks(path, compression, block_bytes, where):
+    if arriving(path) is not None:  # its first lines have to do
+        names = dict.fromkeys(_read_block(head, where, ParseStats()).column_names)
+        return JsonLines(path=path, where=where, compression=compression, names=tuple(names))
+    for block in json_blocks(path, compression, block_bytes, where):
         names.update(dict.fromkeys(_read_block(block, where, ParseStats()).column_names))
     return JsonLines(path=path, where=where, compression=compression, names=tuple(names))
 
 
 def _read_block(block: bytes, where: str, parse_stats: ParseStats) -> pa.Table:
-    table = parse_json(block, None, where, parse_stats)
+    before = replace(parse_stats)
+    table = parse_json(block, None, parse_stats)
     if any(pa.types.is_timestamp(field.type) for field in table.schema):
         # Arrow reads some text as times; the text itself is needed.
         fields = [
             field.with_type(pa.string()) if pa.types.is_timestamp(field.type) else field
             for field in table.schema
         ]
-        table = parse_json(block, pa.schema(fields), where, ParseStats())
-    while any(pa.types.is_struct(field.type) for field in table.schema):
-        table = table.flatten()
+        table = parse_json(block, pa.schema(fields), ParseStats())
+    table = flat(table)
+    if len(set(table.column_names)) < table.num_columns:  # a field named `a.b` beside one in a structure
+        for name in ("num_lines", "num_rows"):
+            setattr(parse_stats, name, getattr(before, name))
+        table = table_of_objects(block, None, parse_stats)
+    if table.num_columns > MAX_FIELDS:
+        raise DataError(
+            f"{where}: expected at most {MAX_FIELDS:,} different fields, found more (such as "
+            f"{table.column_names[-1][:80]!r}); write names that are values as values"
+        )
     return table
 
 
@@ -90,8 +92,6 @@ def _plain(column: pa.ChunkedArray) -> pa.Array:
         return pa.nulls(len(array), pa.string())
     if pa.types.is_boolean(kind):
         return array.cast(pa.int8()).cast(pa.string())
-    if pa.types.is_list(kind):
-        if pa.types.is_nested(kind.value_type) or pa.types.is_null(kind.value_type):
-            return pc.list_value_length(array).cast(pa.int64())
-        return cast(pa.Array, pc.binary_join(array.cast(pa.list_(pa.string())), ","))
+    if is_list(kind):
+        return list_cells(array)
     return array.cast(pa.string()) if pa.types.is_timestamp(kind) else array

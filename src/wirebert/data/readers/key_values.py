@@ -18,7 +18,7 @@ import pyarrow.csv as arrow_csv
 from jaxtyping import Bool, Int32, Int64
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.dialect import Dialect, open_bytes, reason_of
+from wirebert.data.dialect import DAMAGE, Dialect, open_bytes, reason_of
 from wirebert.errors import DataError
 
 KEY = r"[A-Za-z_][\w.\-]*"
@@ -120,7 +120,7 @@ def read_key_values(
                     table = table.filter(pa.array(is_good))
                 parse_stats.num_rows += table.num_rows
                 yield table
-        except (OSError, EOFError, UnicodeError) as error:
+        except (*DAMAGE, UnicodeError) as error:
             raise DataError(
                 f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); "
                 "copy it again, or set data.encoding"

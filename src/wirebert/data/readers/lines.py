@@ -1,8 +1,6 @@
 """Text files as blocks of whole lines, and such blocks as tables, for line-based sensor logs."""
 
-import json
-import lzma
-import zipfile
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Literal, cast
@@ -12,11 +10,32 @@ import pyarrow.csv as arrow_csv
 import pyarrow.json as arrow_json
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.dialect import Compression, open_bytes, reason_of
+from wirebert.data.dialect import DAMAGE, Compression, open_bytes, reason_of
+from wirebert.data.readers.json_values import MAX_DEPTH, table_of_objects
 from wirebert.errors import DataError
 
 UTF8_MARK = b"\xef\xbb\xbf"
 MAX_BLOCKS_PER_LINE = 8
+_NO_OPENERS = bytes(set(range(256)) - set(b"{[\n"))
+_DEEP = re.compile(rb"[{\[]{%d}" % (MAX_DEPTH + 1))
+
+
+def byte_blocks(path: Path, compression: Compression, block_bytes: int, where: str) -> Iterator[bytes]:
+    """The uncompressed bytes of a file without byte-order mark, `block_bytes` at a time.
+
+    Raises:
+        DataError: the compressed data is damaged.
+    """
+    is_first = True
+    try:
+        with open_bytes(path, compression) as stream:
+            while chunk := stream.read(block_bytes):
+                yield chunk.removeprefix(UTF8_MARK) if is_first else chunk
+                is_first = False
+    except DAMAGE as error:
+        raise DataError(
+            f"{where}: the file is damaged or incomplete ({reason_of(error)}); copy it again"
+        ) from error
 
 
 def line_blocks(path: Path, compression: Compression, block_bytes: int, where: str) -> Iterator[bytes]:
@@ -26,23 +45,17 @@ def line_blocks(path: Path, compression: Compression, block_bytes: int, where: s
     Raises:
         DataError: the compressed data is damaged, or a line is longer than eight blocks.
     """
-    rest, is_first = b"", True
-    try:
-        with open_bytes(path, compression) as stream:
-            while chunk := stream.read(block_bytes):
-                chunk = chunk.removeprefix(UTF8_MARK) if is_first else chunk
-                is_first = False
-                cut = chunk.rfind(b"\n") + 1
-                if cut:
-                    yield rest + chunk[:cut]
-                rest = chunk[cut:] if cut else rest + chunk
-                if len(rest) > MAX_BLOCKS_PER_LINE * block_bytes:
-                    raise DataError(
-                        f"{where}: expected lines shorter than {MAX_BLOCKS_PER_LINE * block_bytes:,} bytes, "
-                        "found a longer one; raise data.block_mb"
-                    )
-    except (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile) as error:
-        raise DataError(f"{where}: the file is damaged or incomplete ({reason_of(error)})") from error
+    rest = b""
+    for chunk in byte_blocks(path, compression, block_bytes, where):
+        cut = chunk.rfind(b"\n") + 1
+        if cut:
+            yield rest + chunk[:cut]
+        rest = chunk[cut:] if cut else rest + chunk
+        if len(rest) > MAX_BLOCKS_PER_LINE * block_bytes:
+            raise DataError(
+                f"{where}: expected lines shorter than {MAX_BLOCKS_PER_LINE * block_bytes:,} bytes, "
+                "found a longer one; raise data.block_mb"
+            )
     if rest:
         yield rest
 
@@ -103,34 +116,25 @@ def parse_delimited(
     return table.rename_columns(list(names))
 
 
-def parse_json(block: bytes, schema: pa.Schema | None, where: str, parse_stats: ParseStats) -> pa.Table:
+def parse_json(block: bytes, schema: pa.Schema | None, parse_stats: ParseStats) -> pa.Table:
     """The objects of a block, one a line. With a schema, only its fields; without, all fields.
 
     A line that is not a JSON object (such as an incomplete last line) is rejected and counted in
-    `parse_stats`.
-
-    Raises:
-        DataError: a field is a number in some lines and text in others.
+    `parse_stats`. A field that is a number in some lines and text in others is text; under a schema, a value
+    that does not fit is null and counted.
     """
-    if not is_text_block(block):
-        block = _valid_objects(block, parse_stats)
-    for attempt in (0, 1):
-        if not block.strip():
-            return pa.table({}) if schema is None else schema.empty_table()
+    if not block.strip():
+        return pa.table({}) if schema is None else schema.empty_table()
+    if is_text_block(block) and _DEEP.search(block.translate(None, _NO_OPENERS)) is None:
         try:
             table = _read_json(block, schema)
-        except pa.ArrowException as error:
-            if attempt:
-                raise DataError(
-                    f"{where}: expected each field to be always a number or always text, found both "
-                    f"({reason_of(error)}); write it in one way"
-                ) from error
-            block = _valid_objects(block, parse_stats)
+        except pa.ArrowException:
+            pass  # some line is damaged, or of another type: they are read one by one
         else:
             parse_stats.num_lines += table.num_rows
             parse_stats.num_rows += table.num_rows
             return table
-    raise AssertionError("the second attempt returns or raises")
+    return table_of_objects(block, schema, parse_stats)
 
 
 def is_text_block(block: bytes) -> bool:
@@ -165,26 +169,6 @@ def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
             explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "ignore"
         ),
     )
-
-
-def _valid_objects(block: bytes, parse_stats: ParseStats) -> bytes:
-    """The lines that are JSON objects, checked one by one; only called for a block with other lines."""
-    valid: list[bytes] = []
-    for line_number, line in enumerate(block.splitlines(), start=1):
-        try:
-            is_object = isinstance(json.loads(line), dict)
-        except ValueError:
-            is_object = False
-        if is_object:
-            valid.append(line)
-        elif line.strip():
-            parse_stats.num_lines += 1
-            parse_stats.reject(
-                parse_stats.num_lines + line_number - 1,
-                "expected a JSON object",
-                line.decode("utf-8", "replace"),
-            )
-    return b"\n".join(valid)
 
 
 def header_names(head: bytes, delimiter: str) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""Parquet -> blocks of columns. Numbers stay numbers, booleans become "0" and "1", dates become text."""
+"""Parquet -> blocks of columns. Numbers stay numbers, booleans become "0" and "1", dates become text.
+
+Structures become columns `outer.inner`; lists become text, or their length (see `list_cells`).
+"""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
@@ -10,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from wirebert.data.arrow_columns import combine_chunks, flat, is_list, list_cells
 from wirebert.data.dialect import reason_of
 from wirebert.errors import DataError
 
@@ -20,8 +24,8 @@ def read_parquet_names(path: Path) -> tuple[tuple[str, ...], int]:
     """Column names as in the file, and the number of rows."""
     with _open(path) as file:
         try:
-            return tuple(file.schema_arrow.names), file.metadata.num_rows
-        except UnicodeDecodeError as error:
+            return tuple(flat(file.schema_arrow.empty_table()).column_names), file.metadata.num_rows
+        except (pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{path}: the Parquet data is damaged ({reason_of(error)})") from error
 
 
@@ -29,7 +33,7 @@ def read_parquet(path: Path, block_bytes: int, *, names: tuple[str, ...]) -> Ite
     """Blocks of rows in file order, about `block_bytes` of uncompressed data each.
 
     Raises:
-        DataError: the file is damaged, or a column holds lists or structures.
+        DataError: the file is damaged, or a column holds neither numbers, text, times, lists nor structures.
     """
     with _open(path) as file:
         metadata = file.metadata
@@ -38,7 +42,7 @@ def read_parquet(path: Path, block_bytes: int, *, names: tuple[str, ...]) -> Ite
         block_rows = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, block_bytes // row_bytes))
         try:
             for batch in file.iter_batches(batch_size=block_rows):
-                table = pa.Table.from_batches([batch]).rename_columns(list(names))
+                table = flat(pa.Table.from_batches([batch])).rename_columns(list(names))
                 yield pa.table({name: plain(table[name], name, path) for name in names})
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{path}: the Parquet data is damaged ({reason_of(error)})") from error
@@ -52,6 +56,8 @@ def plain(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
         kind = column.type
     if pa.types.is_boolean(kind):
         return column.cast(pa.int8()).cast(pa.string())
+    if is_list(kind):
+        return pa.chunked_array([list_cells(combine_chunks(column))])
     if pa.types.is_string(kind):
         column.validate(full=True)  # Arrow trusts a file to hold UTF-8
         return column

@@ -34,6 +34,8 @@ class SensorTable:
     """The name of the format for people."""
     columns: Mapping[str, str]
     """Canonical column -> column of the format with the same values."""
+    remedy: str = ""
+    """What to do where a log has no flows."""
     own_columns: tuple[Column, ...] = ()
     """Columns that only this format has, or that have another meaning than the canonical column of that
     name."""
@@ -75,6 +77,7 @@ def parse_sensor_table(name: str, words: Mapping[str, object]) -> SensorTable:
         name=name,
         title=plain["title"],
         columns=plain["columns"],
+        remedy=plain.get("remedy", "give a log with rows"),
         own_columns=own_columns.columns if own_columns else (),
         services=plain.get("services", {}),
         values=plain.get("values", {}),

@@ -23,6 +23,24 @@ from wirebert.data.sensors.side_table import text_keys
 from wirebert.data.sensors.states import bits_of, conn_states, flag_bits, flag_texts, is_protocol
 
 NFDUMP_REQUIRED = frozenset("ts te td sa da sp dp pr flg ipkt ibyt".split())
+NEW_NAMES = {
+    "firstSeen": "ts",
+    "duration": "td",
+    "proto": "pr",
+    "srcAddr": "sa",
+    "srcPort": "sp",
+    "dstAddr": "da",
+    "dstPort": "dp",
+    "flags": "flg",
+    "packets": "ipkt",
+    "inPackets": "ipkt",
+    "bytes": "ibyt",
+    "inBytes": "ibyt",
+    "outPackets": "opkt",
+    "outBytes": "obyt",
+}
+"""Name since 1.7.5 -> name before."""
+NEW_REQUIRED = frozenset("ts td sa da sp dp pr ipkt ibyt".split())
 SUMMARY = re.compile(rb"^Summary\r?\n", re.MULTILINE)
 MAX_WAITING = 1_000_000
 """Most records that wait for an answer in a later block."""
@@ -37,6 +55,8 @@ class NfdumpFlows:
     path: Path
     where: str
     compression: Compression
+    fields: tuple[str, ...]
+    """The columns by their names before 1.7.5."""
     raw_names: tuple[str, ...]
     title: str = "nfdump CSV, one-way records paired"
     joined_files: tuple[Path, ...] = ()
@@ -44,10 +64,11 @@ class NfdumpFlows:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Canonical columns."""
+        """Canonical columns; without flags the state of a connection is unknown."""
         return (
-            *"ts src_ip src_port dst_ip dst_port protocol conn_state tcp_flags duration_s".split(),
-            *"src_ip_bytes dst_ip_bytes src_packets dst_packets".split(),
+            *"ts src_ip src_port dst_ip dst_port protocol".split(),
+            *(("conn_state", "tcp_flags") if "flg" in self.fields else ()),
+            *"duration_s src_ip_bytes dst_ip_bytes src_packets dst_packets".split(),
         )
 
     @property
@@ -80,7 +101,7 @@ class NfdumpFlows:
             end = SUMMARY.search(block)
             text = block[: end.start()] if end else block
             yield parse_delimited(
-                text, self.raw_names, ",", quote=None, where=self.where, parse_stats=parse_stats
+                text, self.fields, ",", quote=None, where=self.where, parse_stats=parse_stats
             )
             if end:
                 for line in block[end.start() :].decode("utf-8", "replace").splitlines():
@@ -91,10 +112,13 @@ class NfdumpFlows:
 
 def open_nfdump(path: Path, head: bytes, compression: Compression, where: str) -> NfdumpFlows | None:
     """The nfdump CSV that begins with `head`; None for another file."""
-    fields = header_names(head, ",")
-    if not set(fields) >= NFDUMP_REQUIRED or len(set(fields)) < len(fields):
+    raw_names = header_names(head, ",")
+    is_new = "firstSeen" in raw_names
+    fields = tuple(NEW_NAMES.get(name, name) for name in raw_names) if is_new else raw_names
+    required = NEW_REQUIRED if is_new else NFDUMP_REQUIRED
+    if not set(fields) >= required or len(set(fields)) < len(fields):
         return None
-    return NfdumpFlows(path=path, where=where, compression=compression, raw_names=fields)
+    return NfdumpFlows(path=path, where=where, compression=compression, fields=fields, raw_names=raw_names)
 
 
 def pair_records(records: pa.Table, max_gap_us: int) -> Int64[np.ndarray, " records"]:
@@ -168,7 +192,11 @@ def _plain_records(rows: pa.Table) -> pa.Table:
             "end_us": pc.add(start_us.fill_null(0), length_us),
             "protocol": protocols,
             **dict(zip(("sa", "sp", "da", "dp"), ends, strict=True)),
-            "flags": pa.array(bits_of(rows["flg"], flag_bits)),
+            "flags": pa.array(
+                bits_of(rows["flg"], flag_bits)
+                if "flg" in rows.column_names
+                else np.zeros(rows.num_rows, np.uint8)
+            ),
             **{name: pc.coalesce(column, pa.scalar(0)) for name, column in {**sent, **answered}.items()},
             "forward": pa.array(_mixed(_mixed(left, right), kind)),
             "backward": pa.array(_mixed(_mixed(right, left), kind)),

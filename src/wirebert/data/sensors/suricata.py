@@ -6,8 +6,9 @@ application-layer events (dns, http, tls, quic). Other events, such as statistic
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, UInt8, UInt64
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.arrow_columns import change_texts, combine_chunks, epoch_texts, epoch_us, to_texts
+from wirebert.data.arrow_columns import change_texts, combine_chunks, epoch_texts, epoch_us, flat, to_texts
 from wirebert.data.dialect import Compression
-from wirebert.data.readers.lines import line_blocks, parse_json
+from wirebert.data.readers.json_layout import json_blocks
+from wirebert.data.readers.lines import parse_json
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.sensors.canonical import (
     SensorTable,
@@ -55,6 +57,8 @@ _FLOW_FIELDS = pa.schema(
         ("tcp", pa.struct([("tcp_flags_ts", _TEXT), ("tcp_flags_tc", _TEXT)])),
     ]
 )
+_ONE_WAY = pa.struct([("pkts", _COUNT), ("bytes", _COUNT), ("start", _TEXT), ("end", _TEXT)])
+"""A `netflow` event counts one direction."""
 _HASH = pa.struct([("hash", _TEXT)])
 _QUERY = [("rrname", _TEXT), ("rrtype", _TEXT)]
 _EVENT_FIELDS: dict[str, pa.DataType] = {
@@ -83,6 +87,7 @@ _EVENT_FIELDS: dict[str, pa.DataType] = {
 DNS_FLAGS = {"dns_AA": 0x0400, "dns_RD": 0x0100, "dns_RA": 0x0080}
 """Bits of a DNS response header (RFC 1035, 4.1.1)."""
 VLAN_TAG_BYTES = 4
+EVENT_TYPE = re.compile(rb'"event_type"\s*:\s*"([^"\\]*)"')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,18 +97,28 @@ class SuricataFlows:
     path: Path
     where: str
     compression: Compression
-    title: str = "Suricata EVE"
+    event_type: str = "flow"
+    """The events that are flows: `flow`, or `netflow` in a log without these."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Canonical label column -> field of the events."""
     raw_names: tuple[str, ...] = ()
     joined_files: tuple[Path, ...] = ()
     format: str = "suricata"
 
     @property
+    def title(self) -> str:
+        """Suricata, and the kind of events where it is not the usual one."""
+        return f"Suricata EVE{'' if self.event_type == 'flow' else ', one-way netflow events'}"
+
+    @property
     def names(self) -> tuple[str, ...]:
-        """Canonical columns."""
+        """Canonical columns; one-way events tell nothing about the other way."""
         table = sensor_table("suricata")
         joined = [name for columns in table.joined.values() for name in columns]
         computed = ["conn_state", "tcp_flags", "duration_s", "num_alerts"]
-        return tuple(dict.fromkeys([*table.columns, *table.frames, *computed, *joined]))
+        names = dict.fromkeys([*table.columns, *table.frames, *computed, *joined, *self.labels])
+        unknown = () if self.event_type == "flow" else ("dst_packets", "dst_ip_bytes", *computed[:2])
+        return tuple(name for name in names if name not in unknown)
 
     @property
     def schema(self) -> FlowSchema:
@@ -115,17 +130,28 @@ class SuricataFlows:
         table = sensor_table("suricata")
         sides = self._side_tables(table, block_bytes)
         header_bytes: int | None = None
-        for block in line_blocks(self.path, self.compression, block_bytes, self.where):
-            before = parse_stats.num_rows if parse_stats else 0
-            events = parse_json(block, _FLOW_FIELDS, self.where, parse_stats or ParseStats())
-            flows = _flattened(events.filter(pc.equal(events["event_type"], pa.scalar("flow"))))
-            if parse_stats:
-                parse_stats.num_rows = before + flows.num_rows
-                parse_stats.num_comments += events.num_rows - flows.num_rows
+        schema = _FLOW_FIELDS
+        for raw in self.labels.values():
+            schema = schema.append(pa.field(raw, _TEXT))
+        if self.event_type != "flow":
+            schema = schema.append(pa.field(self.event_type, _ONE_WAY))
+        parse_stats = parse_stats or ParseStats()
+        for block in json_blocks(self.path, self.compression, block_bytes, self.where, parse_stats):
+            before = parse_stats.num_rows
+            events = parse_json(block, schema, parse_stats)
+            chosen = events.filter(pc.equal(events["event_type"], pa.scalar(self.event_type)))
+            flows = _flattened(chosen if self.event_type == "flow" else _two_way(chosen))
+            parse_stats.num_rows = before + flows.num_rows
+            parse_stats.num_comments += events.num_rows - flows.num_rows
+            for kind in pc.value_counts(combine_chunks(events["event_type"])).to_pylist():
+                if kind["values"] != self.event_type:
+                    name = str(kind["values"])
+                    parse_stats.events[name] = parse_stats.events.get(name, 0) + kind["counts"]
             if flows.num_rows == 0:
                 continue
             header_bytes = _header_bytes(flows) if header_bytes is None else header_bytes
             canonical = _canonical(flows, table, header_bytes)
+            canonical |= {name: combine_chunks(flows[raw]) for name, raw in self.labels.items()}
             keys = _flow_keys(flows["flow_id"])
             for kind, side in sides.items():
                 records, counts, has_record = side.look_up(keys)
@@ -145,8 +171,8 @@ class SuricataFlows:
         }
         builders = {kind: SideTableBuilder(schema) for kind, schema in schemas.items()}
         fields = pa.schema([*_COMMON, *_EVENT_FIELDS.items()])
-        for block in line_blocks(self.path, self.compression, block_bytes, self.where):
-            events = parse_json(block, fields, self.where, ParseStats())
+        for block in json_blocks(self.path, self.compression, block_bytes, self.where):
+            events = parse_json(block, fields, ParseStats())
             for kind, columns in table.joined.items():
                 event_type = kind.removesuffix("_answer")
                 chosen = _flattened(events.filter(pc.equal(events["event_type"], pa.scalar(event_type))))
@@ -167,15 +193,52 @@ def open_suricata(path: Path, head: bytes, compression: Compression, where: str)
     """The EVE log that begins with `head`; None for another file."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     line = start.split(b"\n", 1)[0]
-    is_eve = start.startswith(b"{") and re.search(rb'"event_type"\s*:', line) and b'"timestamp"' in line
-    return SuricataFlows(path=path, where=where, compression=compression) if is_eve else None
+    if not (start.startswith(b"{") and EVENT_TYPE.search(line) and b'"timestamp"' in line):
+        return None
+    log = SuricataFlows(path=path, where=where, compression=compression)
+    flow = next((one for one in start.split(b"\n") if b"flow" in one and is_flow(one)), b"")
+    if not flow:
+        events = count_events(log)
+        event_type = "netflow" if events["netflow"] and not events["flow"] else "flow"
+        log = replace(log, event_type=event_type)
+        flow = next((one for one in start.split(b"\n") if b"flow" in one), b"")
+    labels = {
+        name: raw
+        for name, spellings in sensor_table("suricata").labels.items()
+        for raw in spellings[::-1]
+        if re.search(rb'"' + re.escape(raw.encode()) + rb'"\s*:\s*(?:"|\d)', flow)
+    }
+    return replace(log, labels=labels)
+
+
+def is_flow(line: bytes) -> bool:
+    """Whether a line holds a flow event."""
+    return any(kind == b"flow" for kind in EVENT_TYPE.findall(line))
+
+
+def count_events(log: SuricataFlows, block_bytes: int = 1 << 23) -> Counter[str]:
+    """Events of each kind, up to the block with the first flow."""
+    events: Counter[str] = Counter()
+    for block in json_blocks(log.path, log.compression, block_bytes, log.where):
+        events.update(kind.decode("utf-8", "replace") for kind in EVENT_TYPE.findall(block))
+        if events["flow"]:
+            break
+    return events
+
+
+def _two_way(events: pa.Table) -> pa.Table:
+    """`netflow` events with the fields of flows; what goes the other way is null."""
+    one_way = events["netflow"].combine_chunks()
+    nothing = pa.nulls(events.num_rows, _COUNT)
+    parts = {field.name: pc.struct_field(one_way, field.name) for field in _ONE_WAY}
+    values = [parts["pkts"], nothing, parts["bytes"], nothing, parts["start"], parts["end"]]
+    flow = pa.StructArray.from_arrays(values, fields=list(_FLOW))
+    return events.set_column(events.column_names.index("flow"), "flow", flow)
 
 
 def _flattened(table: pa.Table) -> pa.Table:
     """Structures as columns `outer.inner`."""
-    while any(pa.types.is_struct(field.type) for field in table.schema):
-        table = table.flatten()
-    return table.combine_chunks()
+    return flat(table).combine_chunks()
 
 
 def _with_query(events: pa.Table) -> pa.Table:

@@ -3,12 +3,10 @@
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
-import json
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +21,8 @@ from wirebert.data.arrow_columns import (
     epoch_us,
     to_texts,
 )
-from wirebert.data.dialect import Compression, read_head
-from wirebert.data.readers.lines import line_blocks, parse_delimited, parse_json
+from wirebert.data.dialect import DELIMITERS, Compression, read_head
+from wirebert.data.readers.json_layout import layout_of, plain_head
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.sensors.canonical import (
     SensorTable,
@@ -35,83 +33,10 @@ from wirebert.data.sensors.canonical import (
 )
 from wirebert.data.sensors.side_table import SideTable, SideTableBuilder, text_keys
 from wirebert.data.sensors.states import bits_of, flag_bits, flag_texts, is_protocol
-from wirebert.errors import DataError
+from wirebert.data.sensors.zeek_log import ZeekLog, names_of, objects_of, recognise
 
-COMMENT = re.compile(rb"^[ \t]*#[^\n]*(?:\n|$)", re.MULTILINE)
-FIELDS_LINE = re.compile(rb"^[ \t]*#fields[ \t]+([^\r\n]*)", re.MULTILINE)
 ZEEK_REQUIRED = frozenset("ts uid id.orig_h id.resp_h proto service conn_state".split())
 """Fields without which a tab-separated conn.log is read as a plain table."""
-JSON_HEAD_LINES = 1_000
-"""Lines of a JSON log that are searched for its fields and logs."""
-LABEL_GAP = b"   "
-"""IoT-23 separates its appended labels by three spaces instead of tabs."""
-_INTEGERS = frozenset(
-    "id.orig_p id.resp_p orig_ip_bytes resp_ip_bytes orig_bytes resp_bytes orig_pkts resp_pkts missed_bytes "
-    "qclass qtype rcode trans_depth request_body_len response_body_len status_code".split()
-)
-_BOOLEANS = frozenset("AA RD RA rejected resumed established notice".split())
-_LISTS = frozenset("orig_mime_types resp_mime_types".split())
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ZeekLog:
-    """The layout of one Zeek log."""
-
-    path: Path
-    where: str
-    compression: Compression
-    layout: Literal["tabs", "json"]
-    kind: str
-    """The name of the log: conn, dns, http, ..."""
-    fields: tuple[str, ...]
-    """Its columns; for a JSON log the fields of its first lines."""
-    separator: str = "\t"
-    has_gaps: bool = False
-    """Whether labels are separated by three spaces."""
-    is_named: bool = False
-    """Whether each line names its log in `_path`: one file may hold several logs."""
-
-    def blocks(
-        self, block_bytes: int, parse_stats: ParseStats, wanted: tuple[str, ...] | None = None
-    ) -> Iterator[pa.Table]:
-        """Blocks of the log's columns (for a JSON log only `wanted`), not interpreted."""
-        schema = self._json_schema(wanted or self.fields) if self.layout == "json" else None
-        path_field = rb'"_path"\s*:\s*"' + re.escape(self.kind.encode()) + rb'"'
-        of_kind = re.compile(rb"^.*" + path_field + rb".*(?:\n|\Z)", re.MULTILINE)
-        for block in line_blocks(self.path, self.compression, block_bytes, self.where):
-            if schema is not None and self.is_named:
-                lines = of_kind.findall(block)
-                num_others = len(block.splitlines()) - len(lines)
-                parse_stats.num_comments += num_others
-                parse_stats.num_lines += num_others
-                block = b"".join(lines)
-            if schema is not None:
-                yield parse_json(block, schema, self.where, parse_stats)
-            else:
-                yield self._parse_tabs(block, parse_stats)
-
-    def _parse_tabs(self, block: bytes, parse_stats: ParseStats) -> pa.Table:
-        for match in FIELDS_LINE.finditer(block):
-            if split_fields(match.group(1)) != self.fields:
-                raise DataError(
-                    f"{self.where}: expected one set of #fields, found another near line "
-                    f"{parse_stats.num_lines}; split the log where its columns change"
-                )
-        if b"#" in block:
-            block, num_comments = COMMENT.subn(b"", block)
-            parse_stats.num_comments += num_comments
-            parse_stats.num_lines += num_comments
-        if self.has_gaps:
-            block = block.replace(LABEL_GAP, b"\t")
-        return parse_delimited(
-            block, self.fields, self.separator, quote=None, where=self.where, parse_stats=parse_stats
-        )
-
-    def _json_schema(self, wanted: tuple[str, ...]) -> pa.Schema:
-        types: dict[str, pa.DataType] = {"ts": pa.float64(), "duration": pa.float64()}
-        if isinstance(_objects_of(read_head(self.path)[0])[0].get("ts"), str):
-            types["ts"] = pa.string()
-        return pa.schema([(name, types.get(name, _json_type(name))) for name in wanted])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +77,8 @@ class ZeekFlows:
     @property
     def title(self) -> str:
         """Zeek, the layout, and the joined logs."""
-        layout = "JSON" if self.conn.layout == "json" else "tab-separated"
+        words = DELIMITERS.get(self.conn.separator, f"{self.conn.separator!r}-separated")
+        layout = "JSON" if self.conn.layout == "json" else words
         kinds = [log.kind for log in self.joined]
         return f"Zeek conn log, {layout}" + (f", joined with {', '.join(kinds)}" if kinds else "")
 
@@ -210,7 +136,7 @@ class ZeekFlows:
 
 def open_zeek(path: Path, head: bytes, compression: Compression, where: str) -> ZeekFlows | ZeekTable | None:
     """The Zeek log that begins with `head`; None for another file."""
-    log = _recognise(path, head, compression, where)
+    log = recognise(path, head, compression, where)
     if log is None:
         return None
     if log.kind != "conn" or (log.layout == "tabs" and not set(log.fields) >= ZEEK_REQUIRED):
@@ -221,7 +147,9 @@ def open_zeek(path: Path, head: bytes, compression: Compression, where: str) -> 
         neighbour = path.with_name(path.name.replace("conn", kind, 1))
         if "conn" in path.name and neighbour.is_file():
             text, packed = read_head(neighbour)
-            neighbour_log = _recognise(neighbour, text, packed, str(neighbour))
+            layout = layout_of(text)
+            text = text if layout is None else plain_head(text, layout)
+            neighbour_log = recognise(neighbour, text, packed, str(neighbour))
             if neighbour_log and neighbour_log.kind == kind and "uid" in neighbour_log.fields:
                 joined[kind] = neighbour_log
     kinds = [kind for kind in sensor_table("zeek").joined if kind in joined]
@@ -232,9 +160,9 @@ def _logs_in_file(conn: ZeekLog, head: bytes) -> dict[str, ZeekLog]:
     """The logs, by kind, in the same file as the conn log."""
     logs: dict[str, ZeekLog] = {}
     for kind in sensor_table("zeek").joined if conn.is_named else ():
-        lines = [line for line in _objects_of(head) if line.get("_path") == kind]
+        lines = [line for line in objects_of(head) if line.get("_path") == kind]
         if lines:
-            logs[kind] = replace(conn, kind=kind, fields=_names_of(lines))
+            logs[kind] = replace(conn, kind=kind, fields=names_of(lines))
     return logs
 
 
@@ -244,98 +172,6 @@ def is_joined_log(path: Path, paths: Collection[Path]) -> bool:
         kind in path.name and path.with_name(path.name.replace(kind, "conn", 1)) in paths
         for kind in sensor_table("zeek").joined
     )
-
-
-def split_fields(line: bytes) -> tuple[str, ...]:
-    """Names of a `#fields` line, separated by tabs or (IoT-23's labels) three spaces.
-
-    >>> split_fields(b"tunnel_parents   label   detailed-label")
-    ('tunnel_parents', 'label', 'detailed-label')
-    """
-    return tuple(re.split(r"\t|   +", line.decode("utf-8", "replace").strip()))
-
-
-def _recognise(path: Path, head: bytes, compression: Compression, where: str) -> ZeekLog | None:
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start.startswith(b"#separator"):
-        return _recognise_tabs(path, head, compression, where)
-    if not start.startswith(b"{"):
-        return None
-    lines = [line for line in _objects_of(start) if "uid" in line and "id.orig_h" in line]
-    if not lines:
-        return None
-    # If lines name their log (as Corelight's do), one file may hold all logs.
-    flows = [line for line in lines if line.get("_path") == "conn"]
-    first = (flows or lines)[0]
-    log_name = first.get("_path")
-    is_conn = log_name == "conn" or (log_name is None and "conn_state" in first and "proto" in first)
-    return ZeekLog(
-        path=path,
-        where=where,
-        compression=compression,
-        layout="json",
-        kind=log_name
-        if isinstance(log_name, str)
-        else "conn"
-        if is_conn
-        else re.split(r"[._]", path.name)[0],
-        fields=_names_of(flows or lines),
-        is_named=isinstance(log_name, str),
-    )
-
-
-def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: str) -> ZeekLog:
-    fields = FIELDS_LINE.search(head)
-    if fields is None:
-        raise DataError(
-            f"{where}: expected a #fields line at the head of the Zeek log, found none; restore it"
-        )
-    names = split_fields(fields.group(1))
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise DataError(f"{where}: expected each of the #fields once, found {repeated!r} twice; rename one")
-    separator = re.search(rb"#separator[ \t]+(\S+)", head)
-    kind = re.search(rb"#path[ \t]+(\w+)", head)
-    text = separator.group(1).decode("ascii", "replace") if separator else "\\x09"
-    character = chr(int(text[2:], 16)) if re.fullmatch(r"\\x[0-9a-fA-F]{2}", text) else text[:1]
-    if not character.isascii() or character in "\r\n":
-        raise DataError(
-            f"{where}: expected a #separator that is one ASCII character, found {text!r}; restore the line"
-        )
-    return ZeekLog(
-        path=path,
-        where=where,
-        compression=compression,
-        layout="tabs",
-        kind=kind.group(1).decode() if kind else re.split(r"[._]", path.name)[0],
-        fields=names,
-        separator=character,
-        has_gaps=LABEL_GAP in fields.group(1),
-    )
-
-
-def _objects_of(head: bytes) -> list[Mapping[str, object]]:
-    objects: list[Mapping[str, object]] = []
-    for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:JSON_HEAD_LINES]:
-        try:
-            parsed = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(parsed, dict):
-            objects.append(cast(Mapping[str, object], parsed))
-    return objects
-
-
-def _names_of(objects: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for one in objects for name in one))
-
-
-def _json_type(name: str) -> pa.DataType:
-    if name in _INTEGERS:
-        return pa.int64()
-    if name in _BOOLEANS:
-        return pa.bool_()
-    return pa.list_(pa.string()) if name in _LISTS else pa.string()
 
 
 def _present(log: ZeekLog, columns: Mapping[str, str]) -> dict[str, str]:

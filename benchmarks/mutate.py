@@ -1,9 +1,10 @@
 """Damaged traffic files through all of `wirebert inspect`: each must end in a result or in one sentence.
 
-    python tests/soak/mutate.py --count 20000 --seed 1 [--state FILE]
+    python benchmarks/mutate.py --count 20000 --seed 1 [--state FILE] [--only INDEX]
 
-Small valid files of many formats are damaged at random (bytes changed, cut, doubled, swapped; quotes,
-delimiters, line ends and zero bytes inserted; compressed data damaged). A file passes if it is inspected,
+Small valid files of all formats are damaged at random (bytes changed, cut, doubled, swapped; quotes,
+delimiters, line ends and zero bytes inserted; lines repeated, delimiters swapped, values of another type;
+compressed and binary data damaged). A file passes if it is inspected,
 or refused by a `UserError` of one line; if it takes at most ten seconds; and if every line is accounted
 for: header, rows, blank lines, comments, rejected rows and line breaks inside quotes add up to the lines of
 the file. With `--state` the work continues where it stopped.
@@ -14,12 +15,14 @@ import bz2
 import gzip
 import io
 import json
+import lzma
 import re
 import signal
 import sys
 import tempfile
 import time
 import traceback
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,9 +36,17 @@ from wirebert.errors import UserError
 from wirebert.workflows.inspect import Inspection, inspect_data
 
 MAX_SECONDS = 10
+MAX_CASE_BYTES = 20_000
 CHUNK = 500
+NOT_COUNTED = ("parquet", "nfdump")
+"""Formats without rows in lines, or whose records are paired to flows."""
 KINDS = (("tcp", "http", "benign"), ("udp", "dns", "benign"), ("icmp", "-", "attack"))
 INSERTS = b'"|\'|,|;|\t|\n|\r|\r\n|\0|#|\\|\xff|\xc3| |=|:|""'.split(b"|")
+
+OTHER_VALUES = (
+    *(b'"x"', b"-", b"null", b"true", b"1e999", b"-0", b"[1,2]", b'{"a":1}', b"[]", b'""', b"NaN", b"?"),
+    *(b"9" * 40, b"1.9 M", b"0x1f", b'"\\ud800"', b"[" * 200, b'{"a":' * 200, "\u0661".encode()),
+)
 
 
 def table_rows(num_rows: int) -> list[list[str]]:
@@ -150,6 +161,54 @@ def binetflow() -> bytes:
     return (f"{head},Label\n" + "".join(rows)).encode()
 
 
+def nested_table() -> pa.Table:
+    """Rows with structures, lists and dictionaries."""
+    rows = [
+        {
+            "flow": {"bytes": {"in": row, "out": 2 * row}},
+            "sizes": [row],
+            "proto": KINDS[row % 3][0],
+            "label": "a",
+        }
+        for row in range(40)
+    ]
+    table = pa.Table.from_pylist(rows)
+    return table.set_column(2, "proto", table["proto"].dictionary_encode())
+
+
+def arrow(kind: str) -> bytes:
+    """The nested rows in one of Arrow's formats."""
+    table, sink = nested_table(), io.BytesIO()
+    if kind == "parquet":
+        pq.write_table(table, sink)
+    else:
+        new = pa.ipc.new_file if kind == "file" else pa.ipc.new_stream
+        with new(sink, table.schema) as writer:
+            writer.write_table(table)
+    return sink.getvalue()
+
+
+def zipped(data: bytes) -> bytes:
+    """A zip archive of one file."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("flows.csv", data)
+    return sink.getvalue()
+
+
+def wrapped(wrap: Callable[[str], object]) -> bytes:
+    """Suricata's events, each inside of something."""
+    return b"".join(json.dumps(wrap(line)).encode() + b"\n" for line in eve().decode().splitlines())
+
+
+def cases() -> dict[str, bytes]:
+    """The small files of tests/cases."""
+    folder = Path(__file__).parent.parent / "tests" / "cases"
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".md"))
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in files if "__" not in str(path)}
+    return {name: data for name, data in found.items() if len(data) <= MAX_CASE_BYTES}
+
+
 def base_files() -> dict[str, bytes]:
     """Valid files, by what they are."""
     comma = delimited(",")
@@ -172,6 +231,20 @@ def base_files() -> dict[str, bytes]:
         "zeek, logs in one file": named_logs(),
         "suricata": eve(),
         "argus": binetflow(),
+        "xz": lzma.compress(comma),
+        "zstandard": pa.compress(comma, "zstd", asbytes=True),
+        "zip": zipped(comma),
+        "gzip, zeek": gzip.compress(zeek()),
+        "nested parquet": arrow("parquet"),
+        "arrow file": arrow("file"),
+        "arrow stream": arrow("stream"),
+        "suricata in elasticsearch": wrapped(lambda line: {"_id": "x", "_source": json.loads(line)}),
+        "suricata in filebeat": wrapped(lambda line: {"@timestamp": "2021-06-06", "message": line}),
+        "suricata in one array": json.dumps(list(map(json.loads, eve().splitlines()))).encode(),
+        "suricata over several lines": "\n".join(
+            json.dumps(json.loads(line), indent=2) for line in eve().splitlines()
+        ).encode(),
+        **cases(),
     }
 
 
@@ -212,9 +285,33 @@ def fill_with_zeros(data: bytes, generator: np.random.Generator) -> bytes:
     return data[:start] + b"\0" * int(generator.integers(1, 400)) + data[start:]
 
 
+def repeat_line(data: bytes, generator: np.random.Generator) -> bytes:
+    lines = data.splitlines(keepends=True)
+    index = int(generator.integers(0, len(lines)))
+    return b"".join([*lines[:index], lines[index] * int(generator.integers(1, 6)), *lines[index:]])
+
+
+def swap_delimiters(data: bytes, generator: np.random.Generator) -> bytes:
+    """One delimiter in place of another, from some place on."""
+    start = int(generator.integers(0, len(data)))
+    one, other = (b",;|\t :"[index : index + 1] for index in generator.integers(0, 6, 2).tolist())
+    return data[:start] + data[start:].replace(one, other, int(generator.integers(1, 20)))
+
+
+def change_type(data: bytes, generator: np.random.Generator) -> bytes:
+    """A number or text in place of which another type stands."""
+    values = list(re.finditer(rb'"[^"\n]*"|\d+(?:\.\d+)?', data))
+    if not values:
+        return data
+    value = values[int(generator.integers(0, len(values)))]
+    other = OTHER_VALUES[int(generator.integers(0, len(OTHER_VALUES)))]
+    return data[: value.start()] + other + data[value.end() :]
+
+
 MUTATIONS: Sequence[Callable[[bytes, np.random.Generator], bytes]] = (
     *(change_byte, change_byte, insert_mark, insert_mark, insert_mark),
     *(cut_out, cut_off, double, swap_lines, fill_with_zeros),
+    *(repeat_line, swap_delimiters, change_type, change_type),
 )
 
 
@@ -247,6 +344,14 @@ def judge(path: Path, data: bytes) -> str:
 def account(found: Inspection, data: bytes) -> str:
     """Whether all rows and lines are accounted for."""
     lines, dialect = found.profile.invalid_values.lines, found.flows.dialect
+    if found.profile.num_rows != lines.num_rows and dialect.format not in NOT_COUNTED:
+        return f"{found.profile.num_rows} rows, accounted {lines}"
+    if dialect.format in ("zeek", "suricata", "argus", "json_lines") and lines.num_line_breaks not in (
+        0,
+        -1,
+        1,
+    ):
+        return f"lines not accounted for: {lines}"
     if dialect.format == "delimited" and dialect.compression == "none":
         codec = "utf-8" if dialect.encoding == "utf-8" else dialect.encoding
         text = data.decode(codec, errors="replace").removeprefix("\ufeff")
@@ -271,7 +376,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--state", type=Path, help="file that keeps what is done")
+    parser.add_argument("--only", type=int, help="the index of one file, which is written to standard output")
     options = parser.parse_args()
+    if options.only is not None:
+        sys.stdout.buffer.write(mutated(options.seed, options.only, base_files())[1])
+        return 0
     done, tally = 0, Counter[str]()
     failures: list[str] = []
     if options.state is not None and options.state.exists():

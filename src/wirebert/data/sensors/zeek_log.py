@@ -1,0 +1,221 @@
+"""One Zeek log of any kind: its layout, recognised by its first lines, and its rows, not interpreted."""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, cast
+
+import pyarrow as pa
+
+from wirebert.data.accounting import ParseStats
+from wirebert.data.arrow_columns import change_texts
+from wirebert.data.dialect import Compression
+from wirebert.data.readers.json_layout import json_blocks
+from wirebert.data.readers.lines import line_blocks, parse_delimited, parse_json
+from wirebert.errors import DataError
+
+HEADER_LINE = re.compile(
+    rb"^[ \t]*#(?:separator|set_separator|empty_field|unset_field|path|open|fields|types|close)\b"
+    rb"[^\n]*(?:\n|$)",
+    re.MULTILINE,
+)
+"""Zeek's own lines; other lines with a # are rows, so that no host can hide one."""
+JSON_HEAD_LINES = 1_000
+"""Lines of a JSON log that are searched for its fields and logs."""
+LABEL_GAP = b"   "
+"""IoT-23 separates its appended labels by three spaces instead of tabs."""
+_INTEGERS = frozenset(
+    "id.orig_p id.resp_p orig_ip_bytes resp_ip_bytes orig_bytes resp_bytes orig_pkts resp_pkts missed_bytes "
+    "qclass qtype rcode trans_depth request_body_len response_body_len status_code".split()
+)
+_BOOLEANS = frozenset("AA RD RA rejected resumed established notice".split())
+_LISTS = frozenset("orig_mime_types resp_mime_types".split())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ZeekLog:
+    """The layout of one Zeek log."""
+
+    path: Path
+    where: str
+    compression: Compression
+    layout: Literal["tabs", "json"]
+    kind: str
+    """The name of the log: conn, dns, http, ..."""
+    fields: tuple[str, ...]
+    """Its columns; for a JSON log the fields of its first lines."""
+    separator: str = "\t"
+    has_gaps: bool = False
+    """Whether labels are separated by three spaces."""
+    is_named: bool = False
+    """Whether each line names its log in `_path`: one file may hold several logs."""
+    has_dates: bool = False
+    """Whether the times of a JSON log are text."""
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """Texts for unset and for empty fields, where they are not the usual ones -> the usual ones."""
+
+    def blocks(
+        self, block_bytes: int, parse_stats: ParseStats, wanted: tuple[str, ...] | None = None
+    ) -> Iterator[pa.Table]:
+        """Blocks of the log's columns (for a JSON log only `wanted`), not interpreted."""
+        schema = self._json_schema(wanted or self.fields) if self.layout == "json" else None
+        path_field = rb'"_path"\s*:\s*"' + re.escape(self.kind.encode()) + rb'"'
+        of_kind = re.compile(rb"^.*" + path_field + rb".*(?:\n|\Z)", re.MULTILINE)
+        read = line_blocks if schema is None else json_blocks
+        for block in read(self.path, self.compression, block_bytes, self.where):
+            if schema is not None and self.is_named:
+                lines = of_kind.findall(block)
+                num_others = len(block.splitlines()) - len(lines)
+                parse_stats.num_comments += num_others
+                parse_stats.num_lines += num_others
+                block = b"".join(lines)
+            if schema is not None:
+                yield parse_json(block, schema, parse_stats)
+            else:
+                yield self._parse_tabs(block, parse_stats)
+
+    def _parse_tabs(self, block: bytes, parse_stats: ParseStats) -> pa.Table:
+        for names in header_values(block, "fields", self.separator):
+            if split_fields(names, self.separator) != self.fields:
+                raise DataError(
+                    f"{self.where}: expected one set of #fields, found another near line "
+                    f"{parse_stats.num_lines}; split the log where its columns change"
+                )
+        if b"#" in block:
+            block, num_comments = HEADER_LINE.subn(b"", block)
+            parse_stats.num_comments += num_comments
+            parse_stats.num_lines += num_comments
+        if self.has_gaps:
+            block = block.replace(LABEL_GAP, b"\t")
+        table = parse_delimited(
+            block, self.fields, self.separator, quote=None, where=self.where, parse_stats=parse_stats
+        )
+        if not self.marks:
+            return table
+        usual = {
+            name: change_texts(table[name], lambda text: self.marks.get(text, text)) for name in self.fields
+        }
+        return pa.table({name: column.dictionary_encode() for name, column in usual.items()})
+
+    def _json_schema(self, wanted: tuple[str, ...]) -> pa.Schema:
+        times = pa.string() if self.has_dates else pa.float64()
+        types: dict[str, pa.DataType] = {"ts": times, "duration": pa.float64()}
+        return pa.schema([(name, types.get(name, _json_type(name))) for name in wanted])
+
+
+def split_fields(line: bytes, separator: str = "\t") -> tuple[str, ...]:
+    """Names of a `#fields` line, separated like the rows or (IoT-23's labels) by three spaces.
+
+    >>> split_fields(b"tunnel_parents   label   detailed-label")
+    ('tunnel_parents', 'label', 'detailed-label')
+    """
+    return tuple(re.split(rf"{re.escape(separator)}|   +", line.decode("utf-8", "replace").strip()))
+
+
+def header_values(text: bytes, name: str, separator: str) -> list[bytes]:
+    """What the lines `#name` hold, behind a separator or a blank.
+
+    >>> header_values(b"#separator |\\n#path|conn", "path", "|")
+    [b'conn']
+    """
+    gap = rb"[ \t" + re.escape(separator.encode()) + rb"]+"
+    return re.findall(rb"^[ \t]*#" + name.encode() + gap + rb"([^\r\n]*)", text, re.MULTILINE)
+
+
+def recognise(path: Path, head: bytes, compression: Compression, where: str) -> ZeekLog | None:
+    """The log that begins with `head`; None for another file."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"#separator"):
+        return _recognise_tabs(path, head, compression, where)
+    if not start.startswith(b"{"):
+        return None
+    lines = [line for line in objects_of(start) if "uid" in line and "id.orig_h" in line]
+    if not lines:
+        return None
+    # If lines name their log (as Corelight's do), one file may hold all logs.
+    flows = [line for line in lines if line.get("_path") == "conn"]
+    first = (flows or lines)[0]
+    log_name = first.get("_path")
+    is_conn = log_name == "conn" or (log_name is None and "conn_state" in first and "proto" in first)
+    return ZeekLog(
+        path=path,
+        where=where,
+        compression=compression,
+        layout="json",
+        kind=log_name
+        if isinstance(log_name, str)
+        else "conn"
+        if is_conn
+        else re.split(r"[._]", path.name)[0],
+        fields=names_of(flows or lines),
+        is_named=isinstance(log_name, str),
+        has_dates=isinstance(first.get("ts"), str),
+    )
+
+
+def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: str) -> ZeekLog:
+    spelled = re.search(rb"#separator[ \t]+(\S+)", head)
+    text = spelled.group(1).decode("ascii", "replace") if spelled else "\\x09"
+    separator = chr(int(text[2:], 16)) if re.fullmatch(r"\\x[0-9a-fA-F]{2}", text) else text[:1]
+    if not separator.isascii() or separator in "\r\n":
+        raise DataError(
+            f"{where}: expected a #separator that is one ASCII character, found {text!r}; restore the line"
+        )
+    fields = next(iter(header_values(head, "fields", separator)), None)
+    if fields is None:
+        raise DataError(
+            f"{where}: expected a #fields line at the head of the Zeek log, found none; restore it"
+        )
+    names = split_fields(fields, separator)
+    repeated = next((name for name, count in Counter(names).items() if count > 1), None)
+    if repeated is not None:
+        raise DataError(f"{where}: expected each of the #fields once, found {repeated!r} twice; rename one")
+    kinds = [kind.decode("utf-8", "replace") for kind in header_values(head, "path", separator)]
+    marks = {
+        value.decode("utf-8", "replace"): usual
+        for name, usual in (("unset_field", "-"), ("empty_field", "(empty)"))
+        for value in header_values(head, name, separator)[:1]
+    }
+    return ZeekLog(
+        path=path,
+        where=where,
+        compression=compression,
+        layout="tabs",
+        kind=kinds[0].strip() if kinds else re.split(r"[._]", path.name)[0],
+        fields=names,
+        separator=separator,
+        has_gaps=LABEL_GAP in fields,
+        marks={value: usual for value, usual in marks.items() if value != usual},
+    )
+
+
+def objects_of(head: bytes) -> list[Mapping[str, object]]:
+    """The objects of the first lines of a JSON log."""
+    objects: list[Mapping[str, object]] = []
+    for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:JSON_HEAD_LINES]:
+        try:
+            parsed = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(parsed, dict):
+            objects.append(cast(Mapping[str, object], parsed))
+    return objects
+
+
+def names_of(objects: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
+    """All fields of the objects, in the order in which they first occur."""
+    return tuple(dict.fromkeys(name for one in objects for name in one))
+
+
+def _json_type(name: str) -> pa.DataType:
+    if name in _INTEGERS:
+        return pa.int64()
+    if name in _BOOLEANS:
+        return pa.bool_()
+    return pa.list_(pa.string()) if name in _LISTS else pa.string()

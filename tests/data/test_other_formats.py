@@ -1,0 +1,27 @@
+import pytest
+
+from wirebert.data.other_formats import refuse_other_formats
+from wirebert.errors import NoFlowsError
+
+
+@pytest.mark.parametrize(
+    ("head", "sentence"),
+    [
+        (b"\xd4\xc3\xb2\xa1" + bytes(20), "a packet capture; convert it to flows"),
+        (b"\x4d\x3c\xb2\xa1" + bytes(20), "a packet capture"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a spreadsheet; save its sheet as CSV"),
+        (b"\x0c\xa5\x01\x00", "a binary file of nfdump; write it as text"),
+        (b"x" * 257 + b"ustar\x00", r"an archive of files \(tar\); unpack it"),
+        (b"7z\xbc\xaf\x27\x1c", "an archive of files; unpack it"),
+        (b"FEA1....", "Feather of version 1; write it as version 2"),
+        (b"<!DOCTYPE html>", "a web page; download the file itself"),
+        (b"a,b\n" + bytes(400), "binary data; convert it"),
+    ],
+)
+def test_a_file_of_another_format_is_named_with_the_remedy(head: bytes, sentence: str):
+    with pytest.raises(NoFlowsError, match=f"^f: expected .*, found {sentence}"):
+        refuse_other_formats(head, "utf-8", "f")
+
+
+def test_text_is_not_refused():
+    refuse_other_formats(b"proto,bytes\ntcp,1\n", "utf-8", "f")
