@@ -21,6 +21,7 @@ from wirebert.data.dialect import ContentDigest, Dialect, open_binary
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.findings import Finding
 from wirebert.data.formats import flow_files, joined_files, shared_schema
+from wirebert.data.labels import with_mapped_labels
 from wirebert.data.schema.conversion import InvalidValues, convert, with_points
 from wirebert.data.schema.inference import infer_schema, take_sample
 from wirebert.data.schema.library import known_schemas, match_schema, read_schema
@@ -336,6 +337,8 @@ def _apply(config: DataConfig, schema: FlowSchema, part: FlowFile) -> FlowSchema
             raise SchemaError(f"{part.where}: {missing_name('label column', label, part.names)}")
         schema = schema.with_label(label)
     schema = schema if config.benign is None else replace(schema, benign=config.benign)
+    if config.label_map:
+        schema = replace(schema, label_map=with_mapped_labels(schema.label_map, config.label_map))
     schema = with_suggested_combinations(schema) if config.feature_combinations else schema
     return _with_context(config, schema, part).without(config.drop)
 

@@ -199,7 +199,7 @@ def check_tests(
     findings: list[Finding] = []
     for test in tests:
         profile = profile_table(test.flows)
-        unscored = mark_accepted(check_unscored_rows(profile), run.data.accepted_findings)
+        unscored = mark_accepted(check_unscored_rows(profile, data.classes), run.data.accepted_findings)
         show_findings(unscored, log.console, num_rows=profile.num_rows)
         differences = compare_with_training(data.profile, profile, data.classes)
         findings += [*unscored, *mark_accepted(differences, run.data.accepted_findings)]

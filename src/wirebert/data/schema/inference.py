@@ -17,19 +17,24 @@ from jaxtyping import Float64
 
 from wirebert.data.sampling import RowSampler
 from wirebert.data.schema.column_names import (
-    BENIGN_WORDS,
     CODE_NAMES,
     FLAG_NAMES,
     HOST_NAMES,
-    LABELS,
     PORT,
     SOURCE_PORT,
     TEXTS,
     TIMES,
-    WEAK_LABELS,
     plain_name,
 )
 from wirebert.data.schema.conversion import NUMBER_PATTERN, as_text
+from wirebert.data.schema.label_columns import (
+    MAX_LABELS,
+    LabelMeaning,
+    determines,
+    is_second_label,
+    label_candidates,
+    label_meaning,
+)
 from wirebert.data.schema.schema import DEFAULT_NULL_VALUES, Column, ColumnKind, FlowSchema, missing_name
 from wirebert.errors import SchemaError
 
@@ -45,7 +50,6 @@ PERCENT_ENCODED = r"%[0-9a-fA-F]{2}"
 HEXADECIMAL = r"^(?:0x)?(?:[0-9a-fA-F]{2}){4,}$|(?:\\x[0-9a-fA-F]{2}){2}"
 DERIVED_FRACTION = 0.1
 """A number after the label is label-derived if the label explains at least this fraction of its variance."""
-MAX_LABELS = 500
 INFERENCE_ROWS = 20_000
 
 
@@ -114,16 +118,30 @@ def infer_schema(
         raise SchemaError(f"{name}: {missing_name('label column', label, sample.column_names)}")
     texts = {column: as_text(sample[column]) for column in sample.column_names}
     values = {column: summarize(array) for column, array in texts.items()}
-    candidates = label_candidates(values)
+    candidates = label_candidates(
+        {
+            column: summary.texts
+            for column, summary in values.items()
+            if all(number.is_integer() for number in summary.numbers)
+        }
+    )
     chosen = label if label is not None else choose_label(candidates, values)
+    meaning = LabelMeaning()
+    if chosen is not None:
+        meaning = label_meaning(texts[chosen], [texts[other] for other in candidates if other != chosen])
     columns: list[Column] = []
     for column_name in sample.column_names:
         if column_name == chosen:
             column = _column(column_name, ColumnKind.LABEL)
-        elif (
-            chosen is not None
-            and column_name in candidates
-            and (candidates[column_name] > 0 or determines(texts[column_name], texts[chosen]))
+            column = replace(column, null_values=meaning.null_values(column.null_values))
+        elif chosen is not None and (
+            candidates.get(column_name, 0) > 0
+            or (column_name in candidates and determines(texts[column_name], texts[chosen]))
+            or (
+                len(values[column_name].texts) <= MAX_LABELS
+                and values[column_name].numeric_fraction < 0.5
+                and is_second_label(column_name, texts[column_name], texts[chosen], meaning.benign_labels)
+            )
         ):
             column = _column(
                 column_name, ColumnKind.LABEL_DERIVED, note=f"another label column; the label is {chosen!r}"
@@ -134,7 +152,7 @@ def infer_schema(
                 column = _behind_label(column, texts[chosen], texts[column_name])
         extra = (notes or {}).get(column_name, "")
         columns.append(replace(column, note="; ".join(note for note in (extra, column.note) if note)))
-    return FlowSchema(name=name, columns=tuple(columns))
+    return FlowSchema(name=name, columns=tuple(columns), label_map=meaning.label_map, benign=meaning.benign)
 
 
 def take_sample(
@@ -200,22 +218,6 @@ def _is_rising(texts: pa.Array) -> bool:
     return bool((np.diff(texts.cast(pa.int64()).to_numpy()) > 0).all())
 
 
-def label_candidates(values: Mapping[str, Values]) -> dict[str, int]:
-    """Columns that may be the label -> 1 if the name alone implies it, 0 if the values are needed too."""
-    candidates: dict[str, int] = {}
-    for name, column in values.items():
-        if not 1 <= len(column.texts) <= MAX_LABELS or any(
-            not number.is_integer() for number in column.numbers
-        ):
-            continue
-        has_benign = not BENIGN_WORDS.isdisjoint(text.lower().strip(". ") for text in column.texts)
-        if plain_name(name) in LABELS:
-            candidates[name] = 1
-        elif has_benign or (plain_name(name) in WEAK_LABELS and name in list(values)[-3:]):
-            candidates[name] = 0
-    return candidates
-
-
 def choose_label(candidates: Mapping[str, int], values: Mapping[str, Values]) -> str | None:
     """The best candidate: without missing values, more than two classes, a clear name, and last in the
     table."""
@@ -226,16 +228,6 @@ def choose_label(candidates: Mapping[str, int], values: Mapping[str, Values]) ->
         return is_filled, len(values[name].texts) > 2, candidates[name], position
 
     return max(enumerate(candidates), key=rank)[1] if candidates else None
-
-
-def determines(other: pa.Array, label: pa.Array) -> bool:
-    """Whether one column is a function of the other, in either direction."""
-    table = pa.table({"other": other, "label": label})
-    num_pairs = table.group_by(["other", "label"]).aggregate([]).num_rows
-    return num_pairs in (
-        pc.count_distinct(other, mode="all").as_py(),
-        pc.count_distinct(label, mode="all").as_py(),
-    )
 
 
 def comes_after(names: Sequence[str], name: str, label: str) -> bool:
