@@ -49,7 +49,9 @@ def given_options(options: argparse.Namespace, *names: str) -> dict[str, object]
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the model folder."""
-    parser.add_argument("model", metavar="MODEL", type=Path, help="model folder, for example runs/demo/model")
+    parser.add_argument(
+        "model", metavar="MODEL", type=Path, help="model folder, or run folder, for example runs/demo"
+    )
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +109,12 @@ def add_column_options(parser: argparse.ArgumentParser) -> None:
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """Add the recipe and single settings."""
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML file of settings")
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="recipe by name, such as nsl_kdd, or a TOML file of settings; none leaves it out (default: the "
+        "recipe that is made for the training file, if it is a published one)",
+    )
     parser.add_argument(
         "--set",
         metavar="SECTION.NAME=VALUE",
