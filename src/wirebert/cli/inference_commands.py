@@ -42,7 +42,8 @@ def evaluate(options: argparse.Namespace) -> None:
         metrics = evaluate_detector(detector, part, predictions, seed=1, num_resamples=1000, classes=classes)
         if metrics.num_flows == 0:
             raise DataError(f"{flows.name}: no flow has a label; use `wirebert predict` for unlabelled flows")
-        findings = check_unscored_rows(profile, classes)
+        operating = detector.artifact.operating_point
+        findings = check_unscored_rows(profile, classes) + (operating.findings() if operating else ())
         show_findings(findings, console, num_rows=metrics.num_flows)
         report = evaluation_report(detector, part, metrics, findings)
         report = replace(

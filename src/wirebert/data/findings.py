@@ -20,7 +20,7 @@ CODES: tuple[str, ...] = tuple(
     nearly_constant_column negative_values new_classes new_labels no_shared_rows odd_column_name
     padded_values rare_class rejected_rows same_hosts shared_rows sorted_by_label split_lacks_classes
     split_purged_rows split_shares_context split_shares_flows split_shares_rows split_shares_texts
-    time_overlap unlabelled_rows
+    time_overlap unlabelled_rows untrusted_threshold
     """.split()
 )
 """Stable names of everything that checks and splits report."""

@@ -18,12 +18,14 @@ from wirebert.baselines.protocol import Baseline
 from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import DROPPED, UNLABELLED, ClassMap
 from wirebert.evaluation.mistakes import MistakenFlows
+from wirebert.evaluation.predictions_file import as_labelled_rows, positions, read_predictions
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import no_rows, open_writer
 from wirebert.inference.verdicts import verdict_table
-from wirebert.metrics.intervals import ALONE
+from wirebert.metrics.intervals import ALONE, Interval
 from wirebert.metrics.split_metrics import FittedThresholds, SplitMetrics, compute_metrics
-from wirebert.metrics.thresholds import Threshold
+from wirebert.metrics.student_gap import split_gap
+from wirebert.metrics.thresholds import MIN_EXPECTED_FALSE_POSITIVES, Threshold
 
 
 @final
@@ -124,8 +126,8 @@ def evaluate_baseline(
     seed: int,
     num_resamples: int,
     thresholds: FittedThresholds | None = None,
-) -> SplitMetrics:
-    """The same metrics for the baseline."""
+) -> tuple[SplitMetrics, Int64[np.ndarray, " labelled"]]:
+    """The same metrics for the baseline, and its class of each labelled row."""
     label = part.flows.require_label()
     truth = TrueClasses(classes)
     probabilities = [np.empty((0, len(classes.classes)))]
@@ -133,21 +135,45 @@ def evaluate_baseline(
         probabilities.append(baseline.predict_proba(table))
         truth.add(table.column(label))
     joined = np.concatenate(probabilities)
-    return split_metrics(truth, joined, seed=seed, num_resamples=num_resamples, thresholds=thresholds)
+    metrics = split_metrics(truth, joined, seed=seed, num_resamples=num_resamples, thresholds=thresholds)
+    return metrics, joined.argmax(axis=1)[truth.class_ids != UNLABELLED].astype(np.int64)
 
 
 def evaluate_baseline_on(
-    baseline: Baseline, classes: ClassMap, parts: Sequence[FlowSubset], *, seed: int, num_resamples: int
-) -> dict[str, SplitMetrics]:
-    """Metrics of the baseline on every part; thresholds are fitted on the first, as for the model."""
+    baseline: Baseline,
+    classes: ClassMap,
+    parts: Sequence[FlowSubset],
+    predictions: Callable[[str], Path],
+    *,
+    seed: int,
+    num_resamples: int,
+) -> tuple[dict[str, SplitMetrics], dict[str, dict[str, Interval]]]:
+    """Metrics of the baseline on every part; thresholds are fitted on the first, as for the model.
+
+    Also the interval of each headline metric of the model minus that of the baseline, on the same rows.
+
+    Args:
+        predictions: The predictions file of the model for a part.
+    """
     metrics: dict[str, SplitMetrics] = {}
+    differences: dict[str, dict[str, Interval]] = {}
     thresholds = None
     for part in parts:
-        metrics[part.name] = evaluate_baseline(
+        metrics[part.name], predicted = evaluate_baseline(
             baseline, classes, part, seed=seed, num_resamples=num_resamples, thresholds=thresholds
         )
+        ours = read_predictions(predictions(part.name))
+        names = sorted({*ours.true, *ours.names, *classes.classes})
+        gap = split_gap(
+            as_labelled_rows(ours, names, classes.benign),
+            positions(ours.names, names)[ours.predicted],
+            positions(classes.classes, names)[predicted],
+            seed=seed,
+            num_resamples=num_resamples,
+        )
+        differences[part.name] = {key: own.rows for key, own in gap.metrics.items() if own.rows is not None}
         thresholds = thresholds or fitted_thresholds(part.name, metrics[part.name], classes)
-    return metrics
+    return metrics, differences
 
 
 def fitted_thresholds(split: str, metrics: SplitMetrics, classes: ClassMap) -> FittedThresholds | None:
@@ -162,6 +188,8 @@ def fitted_thresholds(split: str, metrics: SplitMetrics, classes: ClassMap) -> F
             num_benign=num_benign,
             num_false_positives=round((point.fpr or 0) * num_benign),
             fpr_interval=point.fpr_interval or (0.0, 1.0),
+            num_distinct=num_benign,
+            is_trusted=num_benign * point.target_fpr >= MIN_EXPECTED_FALSE_POSITIVES,
         )
         for point in metrics.operating_points
     ]
@@ -260,8 +288,8 @@ def _measure(
         seed=seed,
         num_resamples=num_resamples,
         is_seen=is_seen,
-        thresholds=FittedThresholds("valid", operating.thresholds)
-        if operating and operating.thresholds
+        thresholds=FittedThresholds("valid", operating.thresholds, operating.deployed)
+        if operating and operating.deployed
         else None,
         alert_scores=np.concatenate(alert_scores) if operating and operating.alert_score else None,
     )
