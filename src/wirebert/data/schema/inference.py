@@ -137,11 +137,7 @@ def infer_schema(
         elif chosen is not None and (
             candidates.get(column_name, 0) > 0
             or (column_name in candidates and determines(texts[column_name], texts[chosen]))
-            or (
-                len(values[column_name].texts) <= MAX_LABELS
-                and values[column_name].numeric_fraction < 0.5
-                and is_second_label(column_name, texts[column_name], texts[chosen], meaning.benign_labels)
-            )
+            or _repeats_label(column_name, values[column_name], texts, chosen, meaning)
         ):
             column = _column(
                 column_name, ColumnKind.LABEL_DERIVED, note=f"another label column; the label is {chosen!r}"
@@ -153,6 +149,14 @@ def infer_schema(
         extra = (notes or {}).get(column_name, "")
         columns.append(replace(column, note="; ".join(note for note in (extra, column.note) if note)))
     return FlowSchema(name=name, columns=tuple(columns), label_map=meaning.label_map, benign=meaning.benign)
+
+
+def _repeats_label(
+    name: str, values: Values, texts: Mapping[str, pa.Array], label: str, meaning: LabelMeaning
+) -> bool:
+    if len(values.texts) > MAX_LABELS or values.numeric_fraction >= 0.5:
+        return False
+    return is_second_label(name, texts[name], texts[label], meaning.benign_labels)
 
 
 def take_sample(
