@@ -2,7 +2,7 @@
 
 `python benchmarks/quality.py --data FOLDER --out runs/quality --jobs 8` runs the protocol of each recipe (`wirebert compare`)
 and writes `quality.md`, the table of all of them. What is done is not done again, so a run that was stopped goes on.
-`python benchmarks/quality.py --freeze` writes the recipes' hashes to `recipes/frozen.json` after a recipe was changed on purpose.
+`python benchmarks/quality.py --freeze` writes the recipes' hashes to `src/wirebert/recipes/frozen.json` after a recipe was changed on purpose.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from harness import DATA, matrix_gflops
 
 from wirebert.cli.main import main as wirebert
 
-RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+RECIPES = Path(__file__).resolve().parent.parent / "src" / "wirebert" / "recipes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from rich.console import Console
 from sklearn.ensemble import IsolationForest
 
 from wirebert.baselines.fitted import fit_columns
-from wirebert.config import RunConfig, resolve_run
+from wirebert.config import RunConfig, find_recipe, resolve_run
 from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import UNLABELLED
 from wirebert.decision.alert_score import neg_log_p_value
@@ -442,7 +442,7 @@ def main() -> None:
     default = Path(os.environ.get("WIREBERT_DATA", Path(__file__).parents[2] / "shared" / "data"))
     parser.add_argument("--data", default=str(default / "nsl-kdd" / "KDDTrain+.txt.gz"))
     parser.add_argument("--names", nargs="*", help="attack names (default: all with at least 50 rows)")
-    parser.add_argument("--recipe", type=Path, help="settings of the training")
+    parser.add_argument("--recipe", type=find_recipe, help="settings of the training: a name or a file")
     parser.add_argument("--set", metavar="SETTING", action="append", default=[], dest="overrides")
     parser.add_argument("--size", default="mini", choices=("mini", "base"))
     parser.add_argument("--seeds", nargs="*", type=int, default=[1])

@@ -1,10 +1,12 @@
 """The container and the systemd unit agree about the service, and are right about it."""
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -106,3 +108,27 @@ def test_systemd_understands_the_unit_and_finds_it_safe(tmp_path: Path):
     if "Overall exposure level" not in checked.stdout:
         pytest.skip("this systemd-analyze cannot read files")
     assert checked.returncode == 0, checked.stdout
+
+
+def test_every_file_of_a_run_has_the_mode_that_the_umask_gives(trained: Path, tmp_path: Path):
+    (tmp_path / "plain").touch()
+    usual = (tmp_path / "plain").stat().st_mode
+    assert {
+        path.name for path in trained.rglob("*") if path.is_file() and path.stat().st_mode != usual
+    } == set()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_a_model_is_read_by_another_user(trained: Path):
+    for folder in (trained, *trained.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)  # pytest's own folders are closed to others
+    code = (
+        "import os, sys; from wirebert.inference.artifact import load_artifact; "
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); "
+        "from pathlib import Path; weights = load_artifact(Path(sys.argv[1])).weights; "
+        "print(sum(array.size for _, array in weights.items()) > 0)"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code, str(trained / "model")], capture_output=True, text=True, check=False
+    )
+    assert (loaded.returncode, loaded.stdout) == (0, "True\n"), loaded.stderr

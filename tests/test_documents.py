@@ -223,7 +223,9 @@ def test_the_pipeline_runs_the_test_command_and_nothing_else():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda recipe: recipe.stem)
+@pytest.mark.parametrize(
+    "recipe", sorted((ROOT / "src" / "wirebert" / "recipes").glob("*.toml")), ids=lambda recipe: recipe.stem
+)
 def test_every_setting_of_a_recipe_exists(recipe: Path):
     from wirebert.config import resolve_run
 

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from wirebert.config import read_toml, resolve_run
+from wirebert.cli import training_commands
+from wirebert.cli.main import main
+from wirebert.config import RunConfig, find_recipe, read_toml, resolve_run
+from wirebert.data.registry import known_datasets
 from wirebert.data.schema.library import known_schemas
+from wirebert.errors import ConfigError
 
-RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+RECIPES = Path(__file__).resolve().parent.parent / "src" / "wirebert" / "recipes"
 NAMES = sorted(path.name for path in RECIPES.glob("*.toml"))
 
 
@@ -33,3 +37,38 @@ def test_the_second_class_map_of_nsl_kdd_moves_labels_that_training_lacks() -> N
         "httptunnel": "r2l",
         "worm": "dos",
     }
+
+
+def test_a_recipe_is_found_by_name_and_by_path_and_none_leaves_it_out():
+    assert find_recipe("nsl_kdd") == RECIPES / "nsl_kdd.toml"
+    assert find_recipe(str(RECIPES / "ton_iot.toml")) == RECIPES / "ton_iot.toml"
+    assert find_recipe("none") is None
+    with pytest.raises(ConfigError, match=r"no recipe or TOML file 'nsl_kd', did you mean 'nsl_kdd'"):
+        find_recipe("nsl_kd")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_is_made_for_a_published_file(name: str):
+    published = {
+        file.name for data_set in known_datasets().values() for file in data_set.files if file.sha256
+    }
+    assert read_toml(RECIPES / name)["for_file"] in published
+
+
+def test_a_published_file_is_trained_by_its_recipe_which_is_told(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    begun: list[RunConfig] = []
+    monkeypatch.setattr(training_commands, "_fit", lambda run, *_: begun.append(run))
+    train = ["train", str(data_dir / "nsl-kdd" / "KDDTrain+.txt.gz"), "--out"]
+    assert main([*train, str(tmp_path / "own")]) == 0
+    assert "recipe nsl_kdd" in capsys.readouterr().err
+    assert (tmp_path / "own" / "recipe.toml").read_bytes() == (RECIPES / "nsl_kdd.toml").read_bytes()
+    assert main([*train, str(tmp_path / "named"), "--recipe", "nsl_kdd"]) == 0
+    for number, other in enumerate((["--recipe", "none"], ["--positive", "dos"])):
+        assert main([*train, str(tmp_path / str(number)), *other]) == 0
+    assert capsys.readouterr().err == ""
+    assert begun[0] == begun[1]
+    assert begun[0].training.class_weights == "sqrt"
+    assert begun[2] == resolve_run(given={"train": begun[2].train})
+    assert begun[3].distillation == begun[2].distillation

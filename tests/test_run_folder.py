@@ -11,6 +11,7 @@ from wirebert.run_folder import (
     check_inputs,
     create_run_folder,
     locked,
+    model_folder,
     new_run_folder,
     next_run_path,
     open_run_folder,
@@ -152,3 +153,20 @@ def test_a_finished_run_is_one_with_a_report(tmp_path: Path) -> None:
     write_atomic(folder.report_json, "{}")
     assert folder.is_finished
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]  # nothing is left aside
+
+
+def test_a_run_folder_stands_for_its_model(tmp_path: Path):
+    model = tmp_path / "run" / "model"
+    model.mkdir(parents=True)
+    (model / "wirebert.json").touch()
+    assert model_folder(tmp_path / "run") == model_folder(model) == model
+    assert model_folder(tmp_path / "nothing") == tmp_path / "nothing"
+
+
+@pytest.mark.parametrize("named", ["run", "run/model"])
+def test_a_model_behind_its_data_is_told_with_the_right_order(named: str, tmp_path: Path):
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "wirebert.json").touch()
+    model, data = tmp_path / named, tmp_path / "flows.csv"
+    with pytest.raises(RunError, match=f"the model comes first: `wirebert evaluate {model} {data}`"):
+        model_folder(data, str(model), "evaluate")

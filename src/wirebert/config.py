@@ -4,10 +4,13 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Final, TypeVar
 
 from wirebert.data.flows import DataConfig
+from wirebert.data.registry import identify
+from wirebert.data.schema.schema import missing_name
 from wirebert.decision.config import DecisionConfig
 from wirebert.encoding.config import EncodingConfig
 from wirebert.errors import ConfigError
@@ -174,9 +177,44 @@ def _resolve(
     inherited: Mapping[str, object] | None = None,
 ) -> AnyRun:
     values = merge(inherited or {}, {} if recipe is None else read_toml(recipe))
+    values.pop(_FOR_FILE, None)
     for override in overrides:
         values = merge(values, parse_override(override))
     return settings_from_dict(kind, merge(values, given or {}))
+
+
+NO_RECIPE: Final = "none"
+"""`--recipe none`: the defaults, even for a file that a recipe is made for."""
+
+_FOR_FILE: Final = "for_file"
+"""In a recipe: the published file that it is made for."""
+
+
+def known_recipes() -> dict[str, Path]:
+    """The recipes that come with wirebert, by name."""
+    folder = Path(str(resources.files("wirebert").joinpath("recipes")))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find_recipe(name: str) -> Path | None:
+    """The recipe of this name, or the TOML file; None for `NO_RECIPE`.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    known = known_recipes()
+    if name == NO_RECIPE or name in known:
+        return known.get(name)
+    if not Path(name).is_file():
+        raise ConfigError(f"--recipe: {missing_name('recipe or TOML file', name, [*known, NO_RECIPE])}")
+    return Path(name)
+
+
+def recipe_for(data: str) -> Path | None:
+    """The recipe that is made for this training file, recognised by its content; None if there is none."""
+    published = identify(Path(data))
+    made_for = {read_toml(path).get(_FOR_FILE): path for path in known_recipes().values()}
+    return None if published is None else made_for.get(published.name)
 
 
 def read_toml(path: Path) -> dict[str, object]:

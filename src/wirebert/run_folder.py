@@ -7,9 +7,13 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from wirebert.errors import RunError, UserError
 from wirebert.files import try_lock, write_atomic
+
+MANIFEST: Final = "wirebert.json"
+"""Manifest of a model folder; its presence means that there is a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,26 @@ def open_run_folder(path: Path) -> RunFolder:
             "train` printed"
         )
     return folder
+
+
+def model_folder(path: Path, data: str | None = None, command: str = "predict") -> Path:
+    """The model folder that `path` names: itself, or the model of this run folder.
+
+    Args:
+        data: The other argument of the command, which may have been swapped with the model.
+
+    Raises:
+        RunError: `data` is the model, and `path` is not.
+    """
+    if (path / MANIFEST).exists() or not (RunFolder(path).model / MANIFEST).exists():
+        other = None if data is None else model_folder(Path(data))
+        if other is not None and (other / MANIFEST).exists() and not (path / MANIFEST).exists():
+            raise RunError(
+                f"{path}: expected a model folder, found one as the second argument ({data}); the model "
+                f"comes first: `wirebert {command} {data} {path}`"
+            )
+        return path
+    return RunFolder(path).model
 
 
 def next_run_path(stem: str, parent: Path = Path("runs")) -> Path:

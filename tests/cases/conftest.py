@@ -1,24 +1,22 @@
-"""What the cases share: the model of absent-columns, trained once."""
+"""One small model for all cases: `wirebert train absent-columns/train.csv`."""
 
 from pathlib import Path
 
 import pytest
 
-CASES = Path(__file__).parent
+CASES = Path(__file__).resolve().parent
+SMALL = (
+    *("--set", "model.size=mini", "--set", "training.epochs=10", "--set", "training.batch_size=16"),
+    *("--set", "evaluation.baseline=false"),
+)
+"""The settings of every training here."""
 
 
 @pytest.fixture(scope="session")
 def cases_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model folder of `wirebert train absent-columns/train.csv`, small and short."""
+    """The model folder of a run on the 90 rows of absent-columns/train.csv."""
     from wirebert.cli.main import main
 
     run = tmp_path_factory.mktemp("cases") / "run"
-    settings = (
-        "model.size=mini",
-        "training.epochs=10",
-        "training.batch_size=16",
-        "evaluation.baseline=false",
-    )
-    chosen = [word for setting in settings for word in ("--set", setting)]
-    assert main(["train", str(CASES / "absent-columns" / "train.csv"), *chosen, "--out", str(run)]) == 0
+    assert main(["train", str(CASES / "absent-columns" / "train.csv"), "--out", str(run), *SMALL]) == 0
     return run / "model"

@@ -23,7 +23,13 @@ from wirebert.serialization import from_builtins, to_builtins
 
 def limit(rate: float, threshold: float) -> Threshold:
     return Threshold(
-        target_fpr=rate, threshold=threshold, num_benign=100, num_false_positives=1, fpr_interval=(0.0, 0.05)
+        target_fpr=rate,
+        threshold=threshold,
+        num_benign=100,
+        num_false_positives=1,
+        fpr_interval=(0.0, 0.05),
+        num_distinct=90,
+        is_trusted=False,
     )
 
 
@@ -246,3 +252,22 @@ def test_another_way_of_computing_is_judged_by_the_alarm_score(joined: Artifact)
     assert alerts is not None
     assert alerts.raised(probabilities).tolist() == (least >= 3.0).tolist()
     assert alerts.raised(probabilities).tolist()[1:] == [True, False]
+
+
+def test_an_untrusted_threshold_is_told_with_what_it_would_need_and_the_way_out():
+    (found,) = OPERATING.findings()
+    assert (found.code, found.count) == ("untrusted_threshold", 90)
+    assert "target FPR of 0.1 % was fitted on 90 different benign flows, where 16,000" in found.message
+    assert "no validation covers a shift of the traffic" in found.message
+    assert "`wirebert calibrate`" in found.message
+    assert "where 1,600" in OPERATING.findings(0.01)[0].message
+
+
+def test_a_budget_on_traffic_of_ones_own_is_the_deployed_threshold_and_no_finding():
+    budget = AlertBudget(threshold=0.7, alerts_per_10000=20.0, num_flows=5_000, num_alerts=9)
+    calibrated = replace(OPERATING, alert_budget=budget)
+    assert calibrated.findings() == ()
+    assert calibrated.deployed is not None
+    assert (calibrated.deployed.threshold, calibrated.deployed.target_fpr) == (0.7, 0.002)
+    assert OPERATING.deployed == OPERATING.thresholds[1]
+    assert NO_OPERATING_POINT.deployed is None

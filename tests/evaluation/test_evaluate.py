@@ -268,7 +268,8 @@ def test_trees_are_judged_on_the_same_rows_in_the_same_way(detector: Detector, f
     part = FlowSubset("test", flows, chosen(*range(20, 90)))
     blocks = [(table, CLASSES.encode(table["attack"])) for table in part.tables()]
     trees = fit_columns("gbdt", {}, iter(blocks), SCHEMA, 3, seed=0)
-    found = evaluate_baseline(trees, CLASSES, part, seed=1, num_resamples=20)
+    found, predicted = evaluate_baseline(trees, CLASSES, part, seed=1, num_resamples=20)
+    assert len(predicted) == found.num_flows
     beside = evaluate_detector(detector, part, None, seed=1, num_resamples=20)
     assert found.num_flows == beside.num_flows
     assert found.classes_not_in_training == beside.classes_not_in_training
@@ -293,7 +294,9 @@ def test_flows_whose_tokens_training_has_seen_are_told_apart(detector: Detector,
     assert found.train_overlap.seen.num_flows + found.train_overlap.unseen.num_flows == found.num_flows
 
 
-def test_thresholds_of_trees_are_fitted_on_the_first_part_alone(flows: Flows):
+def test_thresholds_of_trees_are_fitted_on_the_first_part_alone(
+    detector: Detector, flows: Flows, tmp_path: Path
+):
     first, second = (
         FlowSubset("valid", flows, np.arange(90) < 60),
         FlowSubset("test", flows, np.arange(90) >= 60),
@@ -301,7 +304,14 @@ def test_thresholds_of_trees_are_fitted_on_the_first_part_alone(flows: Flows):
     blocks = [(table, CLASSES.encode(table["attack"])) for table in first.tables()]
     trees = fit_columns("gbdt", {}, iter(blocks), SCHEMA, 3, seed=0)
     third = FlowSubset("other", flows)
-    found = evaluate_baseline_on(trees, CLASSES, [first, second, third], seed=1, num_resamples=2)
+    parts = [first, second, third]
+    for part in parts:
+        evaluate_detector(detector, part, tmp_path / f"{part.name}.parquet", seed=1, num_resamples=2)
+    found, differences = evaluate_baseline_on(
+        trees, CLASSES, parts, lambda name: tmp_path / f"{name}.parquet", seed=1, num_resamples=2
+    )
+    low, high = differences["test"]["accuracy"]
+    assert low <= high
     fitted, carried = (
         [point.threshold for point in found[name].operating_points] for name in ("valid", "test")
     )

@@ -55,10 +55,30 @@ def test_the_rate_on_its_own_flows_is_kept(seed: int, num_flows: int, rate: floa
     assert found.fpr_interval == wilson_interval(found.num_false_positives, found.num_benign)
 
 
-@pytest.mark.parametrize(("num_benign", "is_fixed"), [(100, False), (5_000, True)])
-def test_too_few_benign_flows_do_not_fix_a_rate(num_benign: int, is_fixed: bool) -> None:
-    scores = np.linspace(0, 1, num_benign)
-    assert fit_threshold(scores, np.zeros(num_benign, bool), 0.01).is_fixed is is_fixed
+@pytest.mark.parametrize(
+    ("num_benign", "rate", "is_trusted"),
+    [(1_599, 0.01, False), (1_600, 0.01, True), (6_700, 0.001, False), (16_000, 0.001, True)],
+)
+def test_a_threshold_is_trusted_from_16_expected_false_positives_on(
+    num_benign: int, rate: float, is_trusted: bool
+) -> None:
+    scores, no_attack = np.linspace(0, 1, num_benign), np.zeros(num_benign, bool)
+    assert fit_threshold(scores, no_attack, rate).is_trusted is is_trusted
+
+
+def test_repeated_benign_flows_earn_no_trust() -> None:
+    scores, no_attack = np.linspace(0, 1, 16_000), np.zeros(16_000, bool)
+    found = fit_threshold(scores, no_attack, 0.001, num_distinct=15_999)
+    assert (found.num_benign, found.num_distinct, found.is_trusted) == (16_000, 15_999, False)
+
+
+@pytest.mark.parametrize(("false_positives", "is_off"), [(1, True), (5, False), (10, False), (30, True)])
+def test_a_rate_is_off_target_where_the_target_is_outside_its_interval(
+    false_positives: int, is_off: bool
+) -> None:
+    scores = np.repeat([0.0, 1.0], [1_000 - false_positives, false_positives])
+    at = fit_threshold(np.linspace(0, 0.5, 1_600), np.zeros(1_600, bool), 0.01)
+    assert threshold_metrics(scores, np.zeros(1_000, bool), at).is_off_target is is_off
 
 
 @pytest.mark.parametrize(("hits", "tries"), [(0, 50), (3, 50), (50, 50), (7, 6734)])
@@ -69,7 +89,13 @@ def test_the_interval_of_a_share_is_wilsons(hits: int, tries: int) -> None:
 
 def at(threshold: float) -> Threshold:
     return Threshold(
-        target_fpr=0.01, threshold=threshold, num_benign=1, num_false_positives=0, fpr_interval=(0.0, 1.0)
+        target_fpr=0.01,
+        threshold=threshold,
+        num_benign=1,
+        num_false_positives=0,
+        fpr_interval=(0.0, 1.0),
+        num_distinct=1,
+        is_trusted=False,
     )
 
 

@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wirebert.metrics.split_metrics import SplitMetrics, compute_metrics
+from wirebert.metrics.split_metrics import FittedThresholds, SplitMetrics, compute_metrics
+from wirebert.metrics.thresholds import fit_threshold
 from wirebert.report.report import Baseline, Report
-from wirebert.report.summary import caveats, compare_with_baseline, summarize
+from wirebert.report.summary import caveats, summarize
 
 
 def judged(share_right: float, num_flows: int = 1000) -> SplitMetrics:
@@ -15,15 +16,53 @@ def judged(share_right: float, num_flows: int = 1000) -> SplitMetrics:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "words"),
-    [(0.9, 0.5, "is higher"), (0.5, 0.9, "is lower"), (0.9, 0.901, "the intervals overlap")],
+    ("difference", "words"),
+    [
+        ((0.01, 0.2), "is higher"),
+        ((-0.2, -0.01), "is lower"),
+        ((-0.1, 0.1), "No significant difference"),
+        ((0.0, 0.1), "No significant difference"),
+    ],
 )
-def test_the_summary_compares_intervals_not_values(
-    ours: float, theirs: float, words: str, report: Report
+def test_the_summary_goes_by_the_interval_of_the_difference(
+    difference: tuple[float, float], words: str, report: Report
 ) -> None:
-    rival = Baseline(summary={}, splits={"test": judged(theirs)})
-    sentences = summarize(replace(report, splits={"test": judged(ours)}, baselines={"gbdt": rival}))
-    assert words in sentences[1]
+    baseline = Baseline(
+        summary={}, splits={"test": judged(0.5)}, differences={"test": {"macro_f1": difference}}
+    )
+    text = " ".join(summarize(replace(report, splits={"test": judged(0.9)}, baselines={"gbdt": baseline})))
+    assert words in text
+    assert "paired bootstrap" in text
+
+
+def at_stored_threshold(num_false: int) -> SplitMetrics:
+    """Metrics of 1,000 benign flows and 10 attacks at a stored threshold of 0.5 for a rate of 1 %."""
+    ids = np.repeat([0, 1], [1000, 10])
+    scores = np.where((np.arange(1010) < num_false) | (ids == 1), 0.9, 0.1)
+    stored = fit_threshold(np.full(1600, 0.5), np.zeros(1600, bool), 0.01)
+    return compute_metrics(
+        ids,
+        np.stack([1 - scores, scores], axis=1),
+        ("normal", "dos"),
+        "normal",
+        thresholds=FittedThresholds("valid", (stored,), stored),
+        num_resamples=20,
+    )
+
+
+@pytest.mark.parametrize(
+    ("num_false", "words"),
+    [
+        (53, "an alert on 5.30 % of the benign flows (95 % CI 4.07 % to 6.87 %: off the target of 1 %)"),
+        (10, "an alert on 1.00 % of the benign flows (95 % CI 0.54 % to 1.83 %: the target of 1 % is inside"),
+    ],
+)
+def test_the_verdict_is_at_the_stored_threshold(num_false: int, words: str, report: Report) -> None:
+    stored = replace(report, splits={"test": at_stored_threshold(num_false)}, baselines={})
+    first, *_ = summarize(stored)
+    assert words in first
+    assert "detects 100.0 % of the attacks" in first
+    assert "wirebert calibrate" in caveats(stored)[0]
 
 
 def test_the_summary_names_unknown_classes_and_the_majority_rate(report: Report) -> None:
@@ -39,14 +78,6 @@ def test_rare_classes_are_marked(report: Report) -> None:
 
 def test_nothing_evaluated_gives_no_summary(report: Report) -> None:
     assert summarize(replace(report, splits={})) == []
-
-
-def test_touching_intervals_are_level() -> None:
-    assert compare_with_baseline((0.1, 0.2), (0.2, 0.3)) == "level"
-    assert compare_with_baseline((0.1, 0.2), (0.21, 0.3)) == "below"
-    assert (
-        compare_with_baseline((0.15, 0.3), (0.1, 0.2)) == "level"
-    )  # higher at both ends, and yet not outside
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from wirebert.inference.engines import ENGINES
 
@@ -11,8 +11,25 @@ DATA: Final = (
     "compressed or not), a folder, a glob, or - for standard input"
 )
 
-DATA_OPTIONS: Final = ("label", "benign", "positive", "drop", "schema")
+DATA_OPTIONS: Final = ("label", "benign", "label_map", "positive", "drop", "schema")
 """Options that set a setting of section `data`."""
+
+
+class AddToMap(argparse.Action):
+    """Collects `KEY=VALUE` arguments in a dict; a key may hold an equals sign."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Add one argument."""
+        key, equals, value = str(values).rpartition("=")
+        if not equals or not key.strip():
+            parser.error(f"argument {option_string}: expected {self.metavar}, got {values!r}")
+        setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), key.strip(): value.strip()})
 
 
 @runtime_checkable
@@ -32,7 +49,9 @@ def given_options(options: argparse.Namespace, *names: str) -> dict[str, object]
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the model folder."""
-    parser.add_argument("model", metavar="MODEL", type=Path, help="model folder, for example runs/demo/model")
+    parser.add_argument(
+        "model", metavar="MODEL", type=Path, help="model folder, or run folder, for example runs/demo"
+    )
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -51,9 +70,23 @@ def add_test(parser: argparse.ArgumentParser, what: str) -> None:
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add the options on columns and classes (`DATA_OPTIONS`)."""
     add_column_options(parser)
-    parser.add_argument("--benign", metavar="CLASS", help="benign class (default: found by name)")
+    add_label_options(parser)
     parser.add_argument(
         "--positive", metavar="CLASS", help="binary classification: this label or class against the rest"
+    )
+
+
+def add_label_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options on the meaning of labels."""
+    parser.add_argument(
+        "--benign", metavar="LABEL", help="the label that means no attack (default: found by name)"
+    )
+    parser.add_argument(
+        "--map",
+        metavar="LABEL=CLASS",
+        dest="label_map",
+        action=AddToMap,
+        help="count a label as this class; without a class (--map LABEL=), its rows are left out; repeatable",
     )
 
 
@@ -76,7 +109,12 @@ def add_column_options(parser: argparse.ArgumentParser) -> None:
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """Add the recipe and single settings."""
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="TOML file of settings")
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="recipe by name, such as nsl_kdd, or a TOML file of settings; none leaves it out (default: the "
+        "recipe that is made for the training file, if it is a published one)",
+    )
     parser.add_argument(
         "--set",
         metavar="SECTION.NAME=VALUE",

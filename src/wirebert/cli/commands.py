@@ -11,7 +11,7 @@ from wirebert.cli.inference_commands import calibrate, evaluate, export
 from wirebert.cli.scoring_commands import predict, serve
 from wirebert.cli.training_commands import compare, demo, train
 from wirebert.comparison.runs import compare_runs
-from wirebert.config import resolve_run
+from wirebert.config import find_recipe, resolve_run
 from wirebert.console import SafeConsole
 from wirebert.data.checks.checks import require_no_errors
 from wirebert.data.registry import known_datasets, verify
@@ -29,7 +29,8 @@ from wirebert.workflows.watch import watch_run
 def inspect(options: argparse.Namespace) -> None:
     """Show format, columns, classes and findings of a file."""
     given: dict[str, object] = {"train": options.data, "data": given_options(options, *DATA_OPTIONS)}
-    run = resolve_run(options.recipe, options.overrides, given)
+    recipe = None if options.recipe is None else find_recipe(options.recipe)
+    run = resolve_run(recipe, options.overrides, given)
     inspection = inspect_data(options.data, run.data, options.test)
     if options.write_schema is not None:
         write_schema(inspection.flows.schema, options.write_schema)

@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
-from wirebert.cli.arguments import DATA, Commands, add_device, add_model, add_verdict_options
+from wirebert.cli.arguments import (
+    DATA,
+    Commands,
+    add_device,
+    add_label_options,
+    add_model,
+    add_verdict_options,
+)
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -15,6 +22,7 @@ def add_evaluate(commands: Commands) -> None:
     add_model(evaluate)
     evaluate.add_argument("data", metavar="DATA", help=DATA)
     evaluate.add_argument("--label", metavar="COL", help="label column")
+    add_label_options(evaluate)
     evaluate.add_argument(
         "--out", type=Path, metavar="DIR", help="new folder for report.json, report.html and predictions/"
     )

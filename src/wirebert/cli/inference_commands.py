@@ -33,17 +33,22 @@ def evaluate(options: argparse.Namespace) -> None:
     flows = open_flows(options.data, schema=schema)
     flows.require_label()
     part = FlowSubset(flows.name, flows)
+    profile = profile_table(flows)
+    mapped: dict[str, str] = options.label_map or {}
+    classes = detector.artifact.classes.for_file(profile.label_names, mapped, options.benign, flows.name)
     with new_run_folder(options.out) if options.out else nullcontext() as folder:
         predictions = folder.predictions(part.name) if folder else None
         usage = record_evaluation(options.model, options.out, options.data, detector, flows)
-        metrics = evaluate_detector(detector, part, predictions, seed=1, num_resamples=1000)
+        metrics = evaluate_detector(detector, part, predictions, seed=1, num_resamples=1000, classes=classes)
         if metrics.num_flows == 0:
             raise DataError(f"{flows.name}: no flow has a label; use `wirebert predict` for unlabelled flows")
-        findings = check_unscored_rows(profile_table(flows))
+        operating = detector.artifact.operating_point
+        findings = check_unscored_rows(profile, classes) + (operating.findings() if operating else ())
         show_findings(findings, console, num_rows=metrics.num_flows)
         report = evaluation_report(detector, part, metrics, findings)
-        benign = detector.artifact.classes.benign
-        report = replace(report, data=replace(report.data, benign=benign, test_usage={part.name: usage}))
+        report = replace(
+            report, data=replace(report.data, benign=classes.benign, test_usage={part.name: usage})
+        )
         if folder:
             write_report(report, folder)
     show_report(report, folder, console)

@@ -17,6 +17,7 @@ from wirebert.cli.arguments import DATA, Commands, add_data_options, add_recipe_
 from wirebert.cli.inference import add_calibrate, add_evaluate, add_export, add_predict, add_serve
 from wirebert.cli.training import add_compare, add_demo, add_distill, add_pretrain, add_train
 from wirebert.errors import Terminated, UserError
+from wirebert.run_folder import model_folder
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,6 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     """Run the command. Imports are here so that `--help` and usage errors answer at once, without PyTorch."""
+    if getattr(options, "model", None) is not None:
+        options.model = model_folder(options.model, getattr(options, "data", None), options.command)
+    if getattr(options, "init_from", None) is not None:
+        options.init_from = model_folder(options.init_from)
     if options.command in ("predict", "serve"):
         from wirebert.cli.scoring_commands import SCORING_COMMANDS
 

@@ -92,6 +92,9 @@ def _detector(options: argparse.Namespace) -> Detector:
         fpr=options.fpr,
         novelty=options.novelty,
     )
+    operating = detector.artifact.operating_point
+    for finding in operating.findings(options.fpr) if operating else ():
+        warn(finding.message)
     for reason in detector.rejected_backends.values():
         warn(reason)
     return detector

@@ -96,7 +96,7 @@ def add_distill(commands: Commands) -> None:
         metavar="MODEL",
         nargs="?",
         type=Path,
-        help="model folder of the teacher, for example runs/demo/model",
+        help="model or run folder of the teacher, for example runs/demo",
     )
     distill.add_argument("data", metavar="DATA", nargs="?", help=DATA)
     add_test(distill, "test data")

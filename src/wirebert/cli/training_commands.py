@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from wirebert.comparison.splits import compare_on_splits
 from wirebert.config import (
     PretrainConfig,
     RunConfig,
+    find_recipe,
     read_toml,
+    recipe_for,
     resolve_pretraining,
     resolve_run,
     write_run,
 )
-from wirebert.console import SafeConsole
+from wirebert.console import SafeConsole, warn
 from wirebert.data.flows import find_files
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.conn_log import write_conn_log
@@ -39,6 +42,11 @@ from wirebert.workflows.train import train as train_detector
 
 COLUMN_OPTIONS = ("label", "drop", "schema")
 """The options of `DATA_OPTIONS` that apply without labels."""
+
+_SETS_CLASSES = re.compile(
+    r"data\.(label|label_map|benign|positive|schema|split|left_out_class|min_class_rows|rare_classes)\b"
+)
+"""Settings that make other classes than those a recipe is made for."""
 
 DEMO_EPOCHS = 6
 """Enough for a good model in minutes on two cores."""
@@ -102,24 +110,40 @@ def train(options: argparse.Namespace) -> None:
 
 
 def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup) -> None:
+    recipe = _find_recipe(options)
     if options.command == "pretrain":
-        run = _described_pretraining(options)
+        run = _described_pretraining(options, recipe)
         name = f"pretrain-{default_name(run.rows[0])}"
     elif options.command == "distill":
-        run = _described_student(options)
+        run = _described_student(options, recipe)
         name = f"{default_name(run.train)}-{Path(run.model.size).stem}"
     else:
-        run = _described(options)
+        run = _described(options, recipe)
         name = default_name(run.train)
     with new_run_folder(options.out or next_run_path(name)) as folder:
         write_run(run, folder.run_toml)
-        if options.recipe is not None:
-            write_atomic(folder.recipe_toml, options.recipe.read_text(encoding="utf-8"))
+        if recipe is not None:
+            write_atomic(folder.recipe_toml, recipe.read_text(encoding="utf-8"))
         _fit(run, folder, console, group)
+
+
+def _find_recipe(options: argparse.Namespace) -> Path | None:
+    """The recipe that was asked for or, in a training from labels, that is made for the training file."""
+    if options.recipe is not None:
+        return find_recipe(options.recipe)
+    own = given_options(options, "label", "benign", "label_map", "positive", "schema", "init_from")
+    sets_classes = any(map(_SETS_CLASSES.match, options.overrides))
+    if options.command not in ("train", "compare") or options.data is None or own or sets_classes:
+        return None
+    recipe = recipe_for(options.data)
+    if recipe is not None:
+        warn(f"recipe {recipe.stem}, which is made for {options.data}; --recipe none leaves it out")
+    return recipe
 
 
 def _described(
     options: argparse.Namespace,
+    recipe: Path | None,
     *,
     inherited: Mapping[str, object] | None = None,
     extra: Mapping[str, object] | None = None,
@@ -144,7 +168,7 @@ def _described(
         given["model"] = {"init_from": str(start.absolute())}
     if options.test:
         given["test"] = [data if data == "-" else str(Path(data).absolute()) for data in options.test]
-    run = resolve_run(options.recipe, options.overrides, given, inherited=inherited)
+    run = resolve_run(recipe, options.overrides, given, inherited=inherited)
     if not run.train:
         raise ConfigError(f"no training data: pass a file, folder or pattern to `wirebert {options.command}`")
     if "-" in (run.train, *run.test, *run.distillation.unlabelled):
@@ -156,7 +180,7 @@ def _described(
     return run
 
 
-def _described_student(options: argparse.Namespace) -> RunConfig:
+def _described_student(options: argparse.Namespace, recipe: Path | None) -> RunConfig:
     """The training run of a student that teacher, data, recipe and options describe."""
     if options.model is None:
         raise ConfigError("no teacher: pass its model folder to `wirebert distill`, e.g. runs/demo/model")
@@ -166,7 +190,7 @@ def _described_student(options: argparse.Namespace) -> RunConfig:
         "model": {"size": options.size or "mini"},
         "distillation": {"teacher": str(options.model.absolute()), "unlabelled": unlabelled},
     }
-    run = _described(options, inherited=teacher.settings(), extra=extra)
+    run = _described(options, recipe, inherited=teacher.settings(), extra=extra)
     find_architecture(run.model.size)  # fails before any data is read
     folder, out = options.model.resolve(), None if options.out is None else options.out.resolve()
     if out is not None and (out == folder.parent or out.is_relative_to(folder)):
@@ -176,7 +200,7 @@ def _described_student(options: argparse.Namespace) -> RunConfig:
     return run
 
 
-def _described_pretraining(options: argparse.Namespace) -> PretrainConfig:
+def _described_pretraining(options: argparse.Namespace, recipe: Path | None) -> PretrainConfig:
     """The pretraining run that data, recipe and options describe."""
     given: dict[str, object] = {
         "data": given_options(options, *COLUMN_OPTIONS),
@@ -184,7 +208,7 @@ def _described_pretraining(options: argparse.Namespace) -> PretrainConfig:
     }
     if options.data:
         given["rows"] = [data if data == "-" else str(Path(data).absolute()) for data in options.data]
-    run = resolve_pretraining(options.recipe, options.overrides, given)
+    run = resolve_pretraining(recipe, options.overrides, given)
     if not run.rows or "-" in run.rows:
         raise ConfigError(
             "pretraining data cannot be `-`, as training reads it more than once; save it to a file"
@@ -240,7 +264,8 @@ def compare(options: argparse.Namespace) -> None:
     """Benchmark a recipe against tuned baselines on the same rows."""
     if options.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
-    run = _described(options)
+    recipe = _find_recipe(options)
+    run = _described(options, recipe)
     if not run.test and not run.data.test_fraction:
         raise ConfigError("no test data: pass --test FILE or set data.test_fraction")
     if run.distillation.model_folder is not None:
@@ -249,8 +274,8 @@ def compare(options: argparse.Namespace) -> None:
             f"only, got {run.distillation.teacher!r}; pass a student of `wirebert distill` as --run"
         )
     console = SafeConsole()
-    out = options.out or Path("runs") / f"compare-{options.recipe.stem if options.recipe else 'defaults'}"
-    text = options.recipe.read_text(encoding="utf-8") if options.recipe else ""
+    out = options.out or Path("runs") / f"compare-{recipe.stem if recipe else 'defaults'}"
+    text = recipe.read_text(encoding="utf-8") if recipe else ""
     with sigterm_as_exception():
         if run.comparison.num_splits == 1:
             comparison = run_comparison(run, out, text, options.run, options.jobs, console)

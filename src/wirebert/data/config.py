@@ -1,6 +1,7 @@
 """Settings of the data stage: meaning and format of the traffic files, where they are not detected."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from wirebert.data.dialect import Encoding
@@ -19,6 +20,9 @@ class DataConfig:
 
     benign: str | None = None
     """The class that means "no attack". Unset: from the schema, or a known name such as normal or benign."""
+
+    label_map: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    """Label -> class, before the label map of the schema; an empty class leaves out the rows of the label."""
 
     positive: str | None = None
     """Binary classification: this label or class against the rest. Unset: all classes are kept."""

@@ -15,6 +15,8 @@ from wirebert.errors import DataError
 
 Role = Literal["train", "test", "all", "sample"]
 CHUNK_BYTES = 1 << 20
+MAX_PUBLISHED_BYTES = 1 << 27
+"""No file of the registry is larger; a larger one need not be read to know that it is another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +75,15 @@ def content_sha256(path: Path) -> str:
     for chunk in _content(path, compression_of(path)):
         digest.update(chunk)
     return digest.hexdigest()
+
+
+def identify(path: Path) -> DataFile | None:
+    """The published file with this content; None for other content, and for what is too large to be one."""
+    if not path.is_file() or path.stat().st_size > MAX_PUBLISHED_BYTES:
+        return None
+    sha256 = content_sha256(path)
+    files = [file for data_set in known_datasets().values() for file in data_set.files]
+    return next((file for file in files if file.sha256 == sha256), None)
 
 
 def verify(folder: Path) -> tuple[Checked, ...]:

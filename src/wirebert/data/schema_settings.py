@@ -7,6 +7,7 @@ from wirebert.data.config import DataConfig
 from wirebert.data.context.context import has_context, with_context, without_context
 from wirebert.data.context.endpoints import CONTEXT_REQUIRED
 from wirebert.data.files import FlowFile
+from wirebert.data.labels import with_mapped_labels
 from wirebert.data.schema.library import known_schemas, read_schema
 from wirebert.data.schema.proposals import with_suggested_combinations
 from wirebert.data.schema.schema import FlowSchema, missing_name
@@ -49,6 +50,8 @@ def with_settings(config: DataConfig, schema: FlowSchema, part: FlowFile) -> Flo
             raise SchemaError(f"{part.where}: {missing_name('label column', label, part.names)}")
         schema = schema.with_label(label)
     schema = schema if config.benign is None else replace(schema, benign=config.benign)
+    if config.label_map:
+        schema = replace(schema, label_map=with_mapped_labels(schema.label_map, config.label_map))
     schema = with_suggested_combinations(schema) if config.feature_combinations else schema
     names = [name for dropped in config.drop for name in _dropped_names(dropped, schema)]
     return _with_context(config, schema, part).without(names)

@@ -17,7 +17,7 @@ from wirebert.data.arrow_columns import dictionary_encode
 from wirebert.data.checks.profile import FlowSource, TableProfile
 from wirebert.data.config import DataConfig, Split
 from wirebert.data.findings import Finding, Severity, format_names, format_row_count, row_name
-from wirebert.data.labels import class_of
+from wirebert.data.labels import class_of, is_same_class
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
 from wirebert.data.times import seconds_of
 from wirebert.errors import ConfigError, DataError, SchemaError
@@ -219,7 +219,9 @@ def _held_out(profile: TableProfile, config: DataConfig) -> Bool[np.ndarray, " r
     if config.split != "leave_attack_out":
         return np.zeros(profile.num_rows, bool)
     label_map = profile.schema.label_map
-    is_left_out = [class_of(label_map, label) == config.left_out_class for label in profile.label_names]
+    is_left_out = [
+        is_same_class(class_of(label_map, label), config.left_out_class) for label in profile.label_names
+    ]
     return np.array([*is_left_out, False], bool)[profile.labels]
 
 

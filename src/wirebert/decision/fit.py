@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64, UInt64
 
 from wirebert.data.flows import Flows
 from wirebert.data.labels import ClassMap
@@ -45,6 +45,7 @@ def fit_calibration(
     *,
     reweights_classes: bool,
     seed: int,
+    row_hashes: UInt64[np.ndarray, " flows"] | None = None,
 ) -> tuple[LogitScaling, OperatingPoint]:
     """Scale and bias of the logits (calibration, prior, offsets), and thresholds of the scaled attack score.
 
@@ -53,8 +54,11 @@ def fit_calibration(
         class_ids: Their classes; flows with a negative id are ignored.
         classes: The classes of the columns of `logits`.
         reweights_classes: Whether training weighed classes against their frequency.
+        row_hashes: Equal for equal flows; None: all are different.
     """
-    logits, class_ids = logits[class_ids >= 0], class_ids[class_ids >= 0]
+    is_labelled = class_ids >= 0
+    logits, class_ids = logits[is_labelled], class_ids[is_labelled]
+    hashes = np.arange(len(logits), dtype=np.uint64) if row_hashes is None else row_hashes[is_labelled]
     names = classes.classes
     if config.calibration == "auto":
         methods = METHODS[:2] if reweights_classes and not config.prior else METHODS
@@ -74,7 +78,7 @@ def fit_calibration(
     if config.logit_offsets:
         scaling = scaling.moved(logit_offsets_of(config, names))
         probabilities = softmax(scaling.apply(logits))
-    thresholds = _attack_thresholds(probabilities, class_ids, classes)
+    thresholds = _attack_thresholds(probabilities, class_ids, classes, hashes)
     # With class weights and no fitted biases, or with offsets, the probabilities assume no known priors.
     is_named = (not reweights_classes or scaling.method in ("biases", "vector")) and not config.logit_offsets
     operating = OperatingPoint(
@@ -98,6 +102,7 @@ def _attack_thresholds(
     probabilities: Float64[np.ndarray, "flows classes"],
     class_ids: Int64[np.ndarray, " flows"],
     classes: ClassMap,
+    row_hashes: UInt64[np.ndarray, " flows"],
 ) -> tuple[Threshold, ...]:
     """Thresholds of the attack score at the usual rates; none without a benign class or benign flows."""
     if classes.benign is None:
@@ -107,12 +112,13 @@ def _attack_thresholds(
     if is_attack.all():
         return ()
     scores = attack_scores(probabilities, benign_id)
-    return tuple(fit_threshold(scores, is_attack, rate) for rate in FALSE_POSITIVE_RATES)
+    num_distinct = len(np.unique(row_hashes[~is_attack]))
+    return tuple(fit_threshold(scores, is_attack, rate, num_distinct) for rate in FALSE_POSITIVE_RATES)
 
 
 def _default_rate(thresholds: tuple[Threshold, ...]) -> float:
-    is_fixed = {one.target_fpr: one.is_fixed for one in thresholds}
-    return 0.001 if is_fixed.get(0.001) else 0.01
+    is_trusted = {one.target_fpr: one.is_trusted for one in thresholds}
+    return 0.001 if is_trusted.get(0.001) else 0.01
 
 
 def calibrated_attack_scores(
@@ -159,18 +165,21 @@ def fit_novelty(
     scorer = NoveltyScorer.fit(concatenate(features["train"]), num_kept, seed)
     if features["valid"]:
         novelty = np.concatenate([scorer.scores(table) for table in features["valid"]])
-        operating = replace(operating, novelty_thresholds=_benign_thresholds(novelty))
+        num_distinct = operating.thresholds[0].num_distinct if operating.thresholds else None
+        operating = replace(operating, novelty_thresholds=_benign_thresholds(novelty, num_distinct))
         if attack_scores is not None:
             benign_scores = attack_scores[chosen["valid"]]
             combined = CombinedAlertScore.fit(benign_scores, novelty, novelty_weight)
-            thresholds = _benign_thresholds(combined.scores(benign_scores, novelty))
+            thresholds = _benign_thresholds(combined.scores(benign_scores, novelty), num_distinct)
             operating = replace(operating, alert_score=combined, thresholds=thresholds)
     return scorer, operating
 
 
-def _benign_thresholds(scores: Float64[np.ndarray, " benign"]) -> tuple[Threshold, ...]:
+def _benign_thresholds(
+    scores: Float64[np.ndarray, " benign"], num_distinct: int | None
+) -> tuple[Threshold, ...]:
     no_attack = np.zeros(len(scores), bool)
-    return tuple(fit_threshold(scores, no_attack, rate) for rate in FALSE_POSITIVE_RATES)
+    return tuple(fit_threshold(scores, no_attack, rate, num_distinct) for rate in FALSE_POSITIVE_RATES)
 
 
 def _some(rows: Bool[np.ndarray, " rows"], most: int, rng: np.random.Generator) -> Bool[np.ndarray, " rows"]:

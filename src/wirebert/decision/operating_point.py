@@ -7,13 +7,20 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64
 
+from wirebert.data.findings import Finding
 from wirebert.decision.alert_score import CombinedAlertScore
 from wirebert.errors import ConfigError
-from wirebert.metrics.thresholds import Threshold
+from wirebert.metrics.thresholds import MIN_EXPECTED_FALSE_POSITIVES, Threshold, wilson_interval
 
 PASS: Final = "pass"
 ALERT: Final = "alert"
 UNKNOWN: Final = "unknown"
+
+SHIFT: Final = (
+    "no validation covers a shift of the traffic, so set the threshold on later traffic of your own with "
+    "`wirebert calibrate`"
+)
+"""What every threshold that was fitted on validation flows leaves open."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +78,45 @@ class OperatingPoint:
     """Combines attack score and novelty into the alert score; None: the alert score is the attack score."""
     notes: tuple[str, ...] = field(default=())
     """Changes to the artifact since training, in words, oldest first."""
+
+    @property
+    def deployed(self) -> Threshold | None:
+        """The threshold that verdicts are made by, unless another rate is requested; None without one.
+
+        That of an alert budget counts the budget as its target, as if all that traffic were benign.
+        """
+        budget = self.alert_budget
+        if budget is None:
+            return _at(self.thresholds, self.alert_fpr) if self.thresholds else None
+        return Threshold(
+            target_fpr=budget.alerts_per_10000 / 10_000,
+            threshold=budget.threshold,
+            num_benign=budget.num_flows,
+            num_false_positives=budget.num_alerts,
+            fpr_interval=wilson_interval(budget.num_alerts, budget.num_flows),
+            num_distinct=budget.num_flows,
+            is_trusted=True,
+        )
+
+    def findings(self, rate: float | None = None) -> tuple[Finding, ...]:
+        """What is known against verdicts at this false positive rate, or as configured."""
+        if not self.thresholds or (rate is None and self.alert_budget is not None):
+            return ()
+        used = _at(self.thresholds, self.alert_fpr if rate is None else rate)
+        if used.is_trusted:
+            return ()
+        needed = round(MIN_EXPECTED_FALSE_POSITIVES / used.target_fpr)
+        finding = Finding(
+            code="untrusted_threshold",
+            severity="warning",
+            column=None,
+            count=used.num_distinct,
+            example=f"{used.threshold:.6g}",
+            message=f"the alert threshold for a target FPR of {100 * used.target_fpr:.4g} % was fitted on "
+            f"{used.num_distinct:,} different benign flows, where {needed:,} are needed, so false positives "
+            f"may be far more; {SHIFT}",
+        )
+        return (finding,)
 
     def threshold_at(self, rate: float | None) -> float | None:
         """The alert score from which a flow raises an alert, at this false positive rate or as configured.

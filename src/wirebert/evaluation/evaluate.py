@@ -5,6 +5,7 @@ The artifact is loaded from its folder and evaluated as deployed, not the model 
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import final
@@ -15,14 +16,16 @@ from jaxtyping import Bool, Float, Float64, Int64, UInt64
 
 from wirebert.baselines.protocol import Baseline
 from wirebert.data.flows import FlowSubset
-from wirebert.data.labels import UNLABELLED, ClassMap
+from wirebert.data.labels import DROPPED, UNLABELLED, ClassMap
 from wirebert.evaluation.mistakes import MistakenFlows
+from wirebert.evaluation.predictions_file import as_labelled_rows, positions, read_predictions
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import no_rows, open_writer
 from wirebert.inference.verdicts import verdict_table
-from wirebert.metrics.intervals import ALONE
+from wirebert.metrics.intervals import ALONE, Interval
 from wirebert.metrics.split_metrics import FittedThresholds, SplitMetrics, compute_metrics
-from wirebert.metrics.thresholds import Threshold
+from wirebert.metrics.student_gap import split_gap
+from wirebert.metrics.thresholds import MIN_EXPECTED_FALSE_POSITIVES, Threshold
 
 
 @final
@@ -40,7 +43,9 @@ class TrueClasses:
         for chunk in labels.chunks:
             coded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
             known = [
-                UNLABELLED if text is None else self.labels.setdefault(text, len(self.labels))
+                UNLABELLED
+                if text is None or self.classes.class_of_label(text) == DROPPED
+                else self.labels.setdefault(text, len(self.labels))
                 for text in coded.dictionary.to_pylist()
             ]
             index = coded.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
@@ -52,7 +57,7 @@ class TrueClasses:
         if not isinstance(coded, pa.DictionaryArray):
             coded = coded.dictionary_encode()
         texts: list[str | None] = coded.dictionary.to_pylist()
-        names = [None if text is None else self.classes.class_of_label(text) for text in texts]
+        names = [None if text is None else self.classes.class_of_label(text) or None for text in texts]
         return {
             "label": pa.array(texts, pa.string()).take(coded.indices),
             "true_class": pa.array(names, pa.string()).take(coded.indices),
@@ -85,21 +90,32 @@ def evaluate_detector(
     seed: int,
     num_resamples: int,
     train_hashes: UInt64[np.ndarray, " train"] | None = None,
+    classes: ClassMap | None = None,
 ) -> SplitMetrics:
     """Metrics of the detector on one part; every flow's verdict goes to `predictions` (Parquet).
 
     Args:
+        classes: The classes of the part's labels; None: those of the model.
         train_hashes: `row_hashes` of the training flows, to report metrics on seen and unseen flows.
 
     Raises:
         SchemaError: the part's file has no label column.
     """
+    measure = partial(
+        _measure,
+        detector,
+        part,
+        classes=classes or detector.artifact.classes,
+        train_hashes=train_hashes,
+        seed=seed,
+        num_resamples=num_resamples,
+    )
     if predictions is None:
-        return _measure(detector, part, lambda _: None, train_hashes, seed=seed, num_resamples=num_resamples)
+        return measure(lambda _: None)
     predictions.parent.mkdir(parents=True, exist_ok=True)
     predictions.unlink(missing_ok=True)
     with open_writer(predictions) as writer:
-        return _measure(detector, part, writer.write, train_hashes, seed=seed, num_resamples=num_resamples)
+        return measure(writer.write)
 
 
 def evaluate_baseline(
@@ -110,8 +126,8 @@ def evaluate_baseline(
     seed: int,
     num_resamples: int,
     thresholds: FittedThresholds | None = None,
-) -> SplitMetrics:
-    """The same metrics for the baseline."""
+) -> tuple[SplitMetrics, Int64[np.ndarray, " labelled"]]:
+    """The same metrics for the baseline, and its class of each labelled row."""
     label = part.flows.require_label()
     truth = TrueClasses(classes)
     probabilities = [np.empty((0, len(classes.classes)))]
@@ -119,21 +135,45 @@ def evaluate_baseline(
         probabilities.append(baseline.predict_proba(table))
         truth.add(table.column(label))
     joined = np.concatenate(probabilities)
-    return split_metrics(truth, joined, seed=seed, num_resamples=num_resamples, thresholds=thresholds)
+    metrics = split_metrics(truth, joined, seed=seed, num_resamples=num_resamples, thresholds=thresholds)
+    return metrics, joined.argmax(axis=1)[truth.class_ids != UNLABELLED].astype(np.int64)
 
 
 def evaluate_baseline_on(
-    baseline: Baseline, classes: ClassMap, parts: Sequence[FlowSubset], *, seed: int, num_resamples: int
-) -> dict[str, SplitMetrics]:
-    """Metrics of the baseline on every part; thresholds are fitted on the first, as for the model."""
+    baseline: Baseline,
+    classes: ClassMap,
+    parts: Sequence[FlowSubset],
+    predictions: Callable[[str], Path],
+    *,
+    seed: int,
+    num_resamples: int,
+) -> tuple[dict[str, SplitMetrics], dict[str, dict[str, Interval]]]:
+    """Metrics of the baseline on every part; thresholds are fitted on the first, as for the model.
+
+    Also the interval of each headline metric of the model minus that of the baseline, on the same rows.
+
+    Args:
+        predictions: The predictions file of the model for a part.
+    """
     metrics: dict[str, SplitMetrics] = {}
+    differences: dict[str, dict[str, Interval]] = {}
     thresholds = None
     for part in parts:
-        metrics[part.name] = evaluate_baseline(
+        metrics[part.name], predicted = evaluate_baseline(
             baseline, classes, part, seed=seed, num_resamples=num_resamples, thresholds=thresholds
         )
+        ours = read_predictions(predictions(part.name))
+        names = sorted({*ours.true, *ours.names, *classes.classes})
+        gap = split_gap(
+            as_labelled_rows(ours, names, classes.benign),
+            positions(ours.names, names)[ours.predicted],
+            positions(classes.classes, names)[predicted],
+            seed=seed,
+            num_resamples=num_resamples,
+        )
+        differences[part.name] = {key: own.rows for key, own in gap.metrics.items() if own.rows is not None}
         thresholds = thresholds or fitted_thresholds(part.name, metrics[part.name], classes)
-    return metrics
+    return metrics, differences
 
 
 def fitted_thresholds(split: str, metrics: SplitMetrics, classes: ClassMap) -> FittedThresholds | None:
@@ -148,6 +188,8 @@ def fitted_thresholds(split: str, metrics: SplitMetrics, classes: ClassMap) -> F
             num_benign=num_benign,
             num_false_positives=round((point.fpr or 0) * num_benign),
             fpr_interval=point.fpr_interval or (0.0, 1.0),
+            num_distinct=num_benign,
+            is_trusted=num_benign * point.target_fpr >= MIN_EXPECTED_FALSE_POSITIVES,
         )
         for point in metrics.operating_points
     ]
@@ -171,7 +213,7 @@ def split_metrics(
     class_ids = truth.class_ids
     labelled = class_ids != UNLABELLED
     clusters = None
-    if truth.classes.label_map:
+    if truth.classes.groups_labels:
         # Benign flows share no attack name: each is resampled by itself.
         benign = truth.classes.benign
         is_benign = class_ids == (truth.classes.classes.index(benign) if benign else UNLABELLED)
@@ -191,17 +233,31 @@ def split_metrics(
     )
 
 
+def merged_classes(
+    probabilities: Float[np.ndarray, "flows classes"], names: Sequence[str], classes: ClassMap
+) -> Float64[np.ndarray, "flows merged"]:
+    """Probabilities of fewer classes: each of those named is one of `classes`, or part of one.
+
+    >>> benign_or_not = ClassMap(classes=("ok", "attack"), label_map={"ok": "ok", "*": "attack"})
+    >>> merged_classes(np.array([[0.5, 0.25, 0.25]]), ("ok", "dos", "scan"), benign_or_not)
+    array([[0.5, 0.5]])
+    """
+    of_class = [classes.classes.index(classes.class_of_label(name)) for name in names]
+    return probabilities.astype(np.float64) @ np.eye(len(classes.classes))[of_class]
+
+
 def _measure(
     detector: Detector,
     part: FlowSubset,
     write: Callable[[pa.Table], None],
-    train_hashes: UInt64[np.ndarray, " train"] | None,
     *,
+    classes: ClassMap,
+    train_hashes: UInt64[np.ndarray, " train"] | None,
     seed: int,
     num_resamples: int,
 ) -> SplitMetrics:
     label = part.flows.require_label()
-    truth = TrueClasses(detector.artifact.classes)
+    truth = TrueClasses(classes)
     probabilities = [np.empty((0, len(detector.classes)))]
     hashes = [np.empty(0, dtype=np.uint64)]
     alert_scores = [np.empty(0)]
@@ -218,20 +274,22 @@ def _measure(
         truth.add(table.column(label))
         verdicts = verdict_table(table, scores, detector.schema, rows)
         named = truth.named(table.column(label))
-        errors.add(table, scores, rows, named["label"], named["true_class"])
+        if classes.classes == detector.classes:
+            errors.add(table, scores, rows, named["label"], named["true_class"])
         for name, texts in named.items():
             verdicts = verdicts.append_column(name, texts)
         write(verdicts)
     is_seen = None if train_hashes is None else np.isin(np.concatenate(hashes), train_hashes)
     operating = detector.artifact.operating_point
+    joined = np.concatenate(probabilities)
     metrics = split_metrics(
         truth,
-        np.concatenate(probabilities),
+        joined if classes.classes == detector.classes else merged_classes(joined, detector.classes, classes),
         seed=seed,
         num_resamples=num_resamples,
         is_seen=is_seen,
-        thresholds=FittedThresholds("valid", operating.thresholds)
-        if operating and operating.thresholds
+        thresholds=FittedThresholds("valid", operating.thresholds, operating.deployed)
+        if operating and operating.deployed
         else None,
         alert_scores=np.concatenate(alert_scores) if operating and operating.alert_score else None,
     )

@@ -45,10 +45,10 @@ from wirebert.inference.sealing import (
 )
 from wirebert.inference.weights import LazyWeights, Weights, save_arrays
 from wirebert.model.config import Architecture
+from wirebert.run_folder import MANIFEST
 from wirebert.serialization import from_builtins, to_builtins
 
 FORMAT_VERSION = 2
-MANIFEST = "wirebert.json"
 _WEIGHTS = "model.safetensors"
 _STOCK_FILES = ("config.json", _WEIGHTS, "tokenizer.json", "tokenizer_config.json")
 _NOVELTY = "novelty.safetensors"

@@ -148,6 +148,8 @@ class SplitMetrics:
     """None if it is unknown which flows training has seen."""
     operating_points: tuple[ThresholdMetrics, ...] = ()
     """Metrics of the thresholds for low target FPRs; none without benign flows."""
+    deployed: ThresholdMetrics | None = None
+    """Metrics of the threshold that the model's verdicts are made by; None without one."""
     thresholds_from: str | None = None
     """The split on which those thresholds were fitted; None: this one, so the metrics are optimistic."""
     alert_score: Literal["attack", "attack_and_novelty"] = "attack"
@@ -187,6 +189,8 @@ class FittedThresholds:
     split: str
     """The split on which they were fitted."""
     limits: tuple[Threshold, ...]
+    deployed: Threshold | None = None
+    """The one that verdicts are made by, if it is stored with the model."""
 
 
 def compute_metrics(
@@ -259,6 +263,7 @@ def _attack_curve(
 
 
 class _Alerts(TypedDict, total=False):
+    deployed: ThresholdMetrics | None
     operating_points: tuple[ThresholdMetrics, ...]
     thresholds_from: str | None
     alert_score: Literal["attack", "attack_and_novelty"]
@@ -279,7 +284,9 @@ def _alerts(
     scores = attack_scores(probabilities, benign_id)
     alert = scores if alert_scores is None else alert_scores
     points = _operating_points(alert, true_ids != benign_id, thresholds)
+    deployed = None if thresholds is None else thresholds.deployed
     return {
+        "deployed": None if deployed is None else threshold_metrics(alert, true_ids != benign_id, deployed),
         "operating_points": points,
         "thresholds_from": thresholds.split if thresholds and points else None,
         "alert_score": "attack" if alert_scores is None else "attack_and_novelty",

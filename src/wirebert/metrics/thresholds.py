@@ -19,6 +19,10 @@ FALSE_POSITIVE_RATES = (0.01, 0.001, 0.0001)
 PREVALENCES = (0.01, 0.001, 0.0001)
 """Attack prevalences for which precision is restated: real traffic has far fewer attacks than data sets."""
 
+MIN_EXPECTED_FALSE_POSITIVES = 16
+"""A threshold for rate r is trusted from n distinct benign flows on if n times r is at least this: then the
+rate on other flows of the same traffic is within about a half of the target."""
+
 _NORMAL_QUANTILE = 1.959963984540054
 """Normal quantile of 95 % intervals."""
 
@@ -36,11 +40,10 @@ class Threshold:
     """Number of these that raise an alert."""
     fpr_interval: Interval
     """95 % interval of the false positive rate on other benign flows of the same traffic."""
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether there were enough benign flows: the rate is hardly more than twice the target."""
-        return self.fpr_interval[1] <= 2 * self.target_fpr
+    num_distinct: int
+    """Number of different ones among the benign flows: a repeated flow tells nothing new."""
+    is_trusted: bool
+    """Whether there were enough of them, see `MIN_EXPECTED_FALSE_POSITIVES`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +65,14 @@ class ThresholdMetrics:
     """Attack prevalence -> precision; None if there was no false alert (the rate is too low to measure)."""
     alerts_per_10000: float
     """Alerts per 10,000 flows of this file, whose prevalence of attacks may differ from real traffic."""
+
+    @property
+    def is_off_target(self) -> bool:
+        """Whether the target is outside the interval of the measured rate."""
+        return (
+            self.fpr_interval is not None
+            and not self.fpr_interval[0] <= self.target_fpr <= self.fpr_interval[1]
+        )
 
 
 def attack_scores(
@@ -95,20 +106,30 @@ def laxest_threshold(
 
 
 def fit_threshold(
-    scores: Float64[np.ndarray, " flows"], is_attack: Bool[np.ndarray, " flows"], target_fpr: float
+    scores: Float64[np.ndarray, " flows"],
+    is_attack: Bool[np.ndarray, " flows"],
+    target_fpr: float,
+    num_distinct: int | None = None,
 ) -> Threshold:
-    """The lowest threshold that keeps the target FPR on these flows, some of which must be benign."""
+    """The lowest threshold that keeps the target FPR on these flows, some of which must be benign.
+
+    Args:
+        num_distinct: Number of different benign flows; None: all are different.
+    """
     is_benign = ~is_attack
     num_benign = int(is_benign.sum())
     # The small term keeps 0.01 * 700 = 7.000000000000001 and the like at 7.
     threshold = laxest_threshold(scores, is_benign, int(target_fpr * num_benign + 1e-9))
     num_false = int((scores[is_benign] >= threshold).sum())
+    num_distinct = num_benign if num_distinct is None else min(num_distinct, num_benign)
     return Threshold(
         target_fpr=target_fpr,
         threshold=threshold,
         num_benign=num_benign,
         num_false_positives=num_false,
         fpr_interval=wilson_interval(num_false, num_benign),
+        num_distinct=num_distinct,
+        is_trusted=num_distinct * target_fpr >= MIN_EXPECTED_FALSE_POSITIVES,
     )
 
 

@@ -15,6 +15,7 @@ from wirebert.data.folders import FileListing
 from wirebert.data.labels import distribution
 from wirebert.errors import RunError
 from wirebert.files import write_atomic
+from wirebert.metrics.intervals import Interval
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
 from wirebert.report.environment import Hardware
@@ -81,6 +82,8 @@ class Baseline:
     summary: Mapping[str, object]
     """Its settings and the size of its training data; keys in snake case."""
     splits: Mapping[str, SplitMetrics]
+    differences: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    """Split -> headline metric -> 95 % interval of the model minus this method, by paired bootstrap."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +118,7 @@ class Report:
             name: {
                 "summary": to_builtins(baseline.summary),
                 "splits": {split: metrics.to_json() for split, metrics in baseline.splits.items()},
+                "differences": to_builtins(baseline.differences),
             }
             for name, baseline in self.baselines.items()
         }

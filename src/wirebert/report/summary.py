@@ -1,10 +1,16 @@
 """The summary and the caveats of a report, in sentences."""
 
+from collections.abc import Mapping
+
 from wirebert.metrics.intervals import Interval
 from wirebert.metrics.reliability import Reliability
-from wirebert.metrics.split_metrics import SplitMetrics
-from wirebert.report.report import Report
+from wirebert.metrics.split_metrics import BinaryMetrics, SplitMetrics
+from wirebert.report.report import GBDT, Report
 
+SHIFT = (
+    "The threshold was fitted on validation flows, and no validation covers a shift of the traffic: set it "
+    "on later traffic of your own with `wirebert calibrate`."
+)
 FEW_FLOWS = 50
 """Metrics of a class with fewer flows in a split are unreliable."""
 
@@ -15,12 +21,10 @@ def summarize(report: Report) -> list[str]:
     if not report.splits:
         return []
     name, metrics = list(report.splits.items())[-1]
-    sentences = [_headline(name, metrics)]
+    sentences = [*_deployed(name, metrics), _headline(name, metrics)]
     trees = report.trees(name)
     if trees is not None:
-        sentences.append(_versus_trees(metrics, trees))
-    if metrics.binary is not None:
-        sentences.append(_detection(metrics))
+        sentences.append(_versus_trees(trees, report.baselines[GBDT].differences.get(name, {})))
     sentences += _weak_classes(metrics)
     return sentences
 
@@ -31,6 +35,8 @@ def caveats(report: Report) -> list[str]:
         return []
     name, metrics = list(report.splits.items())[-1]
     sentences: list[str] = []
+    if metrics.deployed is not None:
+        sentences.append(SHIFT)
     if metrics.intervals and metrics.intervals.clusters:
         low, high = metrics.intervals.clusters["macro_f1"]
         sentences.append(
@@ -92,15 +98,15 @@ def _data_caveats(report: Report, name: str) -> list[str]:
     return sentences
 
 
-def compare_with_baseline(ours: Interval, theirs: Interval) -> str:
-    """ "above", "below", or "level" where the intervals overlap.
+def compare_with_baseline(difference: Interval) -> str:
+    """ "above", "below", or "level" where the interval of the difference holds 0.
 
-    >>> compare_with_baseline((0.5, 0.6), (0.3, 0.4)), compare_with_baseline((0.5, 0.6), (0.55, 0.7))
+    >>> compare_with_baseline((0.01, 0.2)), compare_with_baseline((-0.1, 0.2))
     ('above', 'level')
     """
-    if ours[0] > theirs[1]:
+    if difference[0] > 0:
         return "above"
-    return "below" if ours[1] < theirs[0] else "level"
+    return "below" if difference[1] < 0 else "level"
 
 
 def _headline(name: str, metrics: SplitMetrics) -> str:
@@ -113,33 +119,48 @@ def _headline(name: str, metrics: SplitMetrics) -> str:
     )
 
 
-def _versus_trees(metrics: SplitMetrics, trees: SplitMetrics) -> str:
+def _versus_trees(trees: SplitMetrics, differences: Mapping[str, Interval]) -> str:
     scores = f"accuracy {_percent(trees.accuracy, 1)}, macro F1 {trees.macro_f1:.3f}"
-    if metrics.intervals is None or trees.intervals is None:
+    if "macro_f1" not in differences:
         return f"Boosted trees on the same rows: {scores}."
-    outcome = compare_with_baseline(metrics.intervals.rows["macro_f1"], trees.intervals.rows["macro_f1"])
+    low, high = differences["macro_f1"]
     words = {
-        "above": "Macro F1 is higher than that of boosted trees on the same rows; the intervals do not "
-        "overlap",
-        "below": "Macro F1 is lower than that of boosted trees on the same rows; the intervals do not "
-        "overlap",
-        "level": "No significant difference from boosted trees on the same rows in macro F1; the intervals "
-        "overlap",
+        "above": "Macro F1 is higher than that of boosted trees on the same rows",
+        "below": "Macro F1 is lower than that of boosted trees on the same rows",
+        "level": "No significant difference from boosted trees on the same rows in macro F1",
     }
-    return f"{words[outcome]} (trees: {scores})."
-
-
-def _detection(metrics: SplitMetrics) -> str:
-    binary = metrics.binary
-    assert binary is not None
-    sentence = (
-        f"It detects {_percent(binary.recall, 1)} of the attacks, with false positives on "
-        f"{_percent(binary.false_positive_rate, 2)} of the benign flows"
+    return (
+        f"{words[compare_with_baseline((low, high))]}: the difference is in [{low:+.3f}, {high:+.3f}] "
+        f"(paired bootstrap over flows; trees: {scores})."
     )
-    at_one_percent = binary.tpr_at_fpr.get("0.01")
-    if at_one_percent is None:
-        return sentence + "."
-    return sentence + f"; at 1 % FPR the attack score detects {_percent(at_one_percent, 1)}."
+
+
+def _deployed(name: str, metrics: SplitMetrics) -> list[str]:
+    """What the verdicts of the model as stored are worth; without a stored threshold, of the classes."""
+    point = metrics.deployed
+    if point is None:
+        return [] if metrics.binary is None else [_by_classes(metrics.binary)]
+    target = f"{100 * point.target_fpr:.3g} %"
+    found = "" if point.tpr is None else f" and detects {_percent(point.tpr, 1)} of the attacks"
+    if point.fpr is None or point.fpr_interval is None:
+        return [f"At its stored threshold (target FPR {target}), on {name} it has no benign flows{found}."]
+    low, high = point.fpr_interval
+    held = (
+        f"off the target of {target}"
+        if point.is_off_target
+        else f"the target of {target} is inside the interval"
+    )
+    return [
+        f"At its stored threshold, on {name} it raises an alert on {_percent(point.fpr, 2)} of the benign "
+        f"flows (95 % CI {_percent(low, 2)} to {_percent(high, 2)}: {held}){found}."
+    ]
+
+
+def _by_classes(binary: BinaryMetrics) -> str:
+    return (
+        f"By its classes it detects {_percent(binary.recall, 1)} of the attacks, with false positives on "
+        f"{_percent(binary.false_positive_rate, 2)} of the benign flows."
+    )
 
 
 def _weak_classes(metrics: SplitMetrics) -> list[str]:

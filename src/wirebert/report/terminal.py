@@ -14,6 +14,9 @@ from wirebert.metrics.student_gap import GAP_HEAD, SplitGap, gap_remarks, gap_ro
 from wirebert.report.report import FileUsage, Report, baseline_title
 from wirebert.serialization import flatten
 
+OFF_TARGET = "off target"
+"""Mark of a rate whose target is outside its interval."""
+
 _WIDE = 1000
 """Wider than any table."""
 
@@ -106,27 +109,40 @@ def metric_title(name: str) -> str:
     return METRICS[name].title if name in METRICS else name
 
 
+def deployed_rows(metrics: SplitMetrics) -> dict[str, str]:
+    """Figures at the threshold that is stored with the model, by their names for people."""
+    point = metrics.deployed
+    if point is None:
+        return {}
+    ends = "" if point.fpr_interval is None else f" {interval(point.fpr_interval, 4)}"
+    rate = "-" if point.fpr is None else f"{point.fpr:.4f}{ends}{f' {OFF_TARGET}' * point.is_off_target}"
+    return {
+        f"FPR at the stored threshold (target {point.target_fpr:.4g})": rate,
+        "TPR at the stored threshold": "-" if point.tpr is None else f"{point.tpr:.3f}",
+    }
+
+
 def tpr_rows(metrics: SplitMetrics) -> dict[str, str]:
     """Attack-or-not figures of the score, by their names for people."""
     if metrics.binary is None:
         return {}
     figures: dict[str, float | None] = {
-        "true positive rate": metrics.binary.recall,
-        "false positive rate": metrics.binary.false_positive_rate,
+        "true positive rate by class": metrics.binary.recall,
+        "false positive rate by class": metrics.binary.false_positive_rate,
         "AUROC": metrics.binary.auroc,
     }
     for rate, detection in metrics.binary.tpr_at_fpr.items():
-        figures[f"TPR at {100 * float(rate):.4g} % FPR"] = detection
+        figures[f"TPR at {100 * float(rate):.4g} % FPR (best threshold here)"] = detection
     return {name: "-" if value is None else f"{value:.3f}" for name, value in figures.items()}
 
 
-def interval(ends: Interval) -> str:
+def interval(ends: Interval, digits: int = 3) -> str:
     """An interval in brackets.
 
     >>> interval((0.51234, 0.6))
     '[0.512, 0.600]'
     """
-    return f"[{ends[0]:.3f}, {ends[1]:.3f}]"
+    return f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
 
 
 def _headline(name: str, metrics: SplitMetrics, report: Report, *, plain: bool) -> Table:
@@ -138,10 +154,13 @@ def _headline(name: str, metrics: SplitMetrics, report: Report, *, plain: bool) 
     }
     for title in baselines:
         table.add_column(Text(title), justify="right", no_wrap=True)
-    columns = [headline(shown) | tpr_rows(shown) for shown in (metrics, *baselines.values())]
+    columns = [
+        deployed_rows(shown) | headline(shown) | tpr_rows(shown) for shown in (metrics, *baselines.values())
+    ]
     loss = [shown.loss for shown in (metrics, *baselines.values())]
     for figure in columns[0]:
-        _add_row(table, metric_title(figure), *(column.get(figure, "-") for column in columns))
+        style = "red" if columns[0][figure].endswith(OFF_TARGET) else ""
+        _add_row(table, metric_title(figure), *(column.get(figure, "-") for column in columns), style=style)
     _add_row(table, "loss (nats)", *("-" if value is None else f"{value:.3f}" for value in loss))
     return table
 
@@ -151,14 +170,14 @@ def _classes(
 ) -> Table:
     table = _table(f"{name}: classes", plain=plain)
     table.add_column("class", overflow="fold")
-    columns = ["accuracy"] * with_accuracy + ["precision", "recall", "F1"] + ["trees' F1"] * bool(trees)
+    columns = ["precision", "recall", "F1"] + ["trees' F1"] * bool(trees) + ["accuracy"] * with_accuracy
     for column in ("flows", *columns):
         table.add_column(column, justify="right", no_wrap=True)
     for label, row in metrics.per_class.items():
-        shown = [row.accuracy] * with_accuracy + [row.precision, row.recall, row.f1]
-        if trees is not None and label in trees.per_class:
-            shown.append(trees.per_class[label].f1)
-        _add_row(table, label, f"{row.support:,}", *(f"{value:.3f}" for value in shown))
+        shown = [f"{value:.3f}" for value in (row.precision, row.recall, row.f1)]
+        if trees is not None:
+            shown.append(f"{trees.per_class[label].f1:.3f}" if label in trees.per_class else "-")
+        _add_row(table, label, f"{row.support:,}", *shown, *[f"{row.accuracy:.3f}"] * with_accuracy)
     return table
 
 
@@ -171,9 +190,9 @@ def _teacher(name: str, gap: SplitGap, *, plain: bool) -> Table:
     return table
 
 
-def _add_row(table: Table, *cells: str) -> None:
+def _add_row(table: Table, *cells: str, style: str = "") -> None:
     """Add the cells as plain text: a class called `[red]` is not markup."""
-    table.add_row(*map(Text, cells))
+    table.add_row(*map(Text, cells), style=style)
 
 
 def _table(title: str, *, plain: bool) -> Table:

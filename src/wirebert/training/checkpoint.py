@@ -85,6 +85,7 @@ class CheckpointFolder:
         }
         text = json.dumps({"sha256": _digest(body), "state": body}, indent=1)
         (partial / STATE).write_text(text, encoding="utf-8")
+        shutil.copymode(partial / STATE, partial / TENSORS)  # safetensors itself sets 0600
         for path in (partial / TENSORS, partial / STATE, partial):
             fsync_path(path)
 

@@ -257,6 +257,7 @@ def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
         run.decision,
         reweights_classes=run.training.reweights_classes,
         seed=run.seed,
+        row_hashes=row_hashes(trained.valid_flows),
     )
     artifact = artifact.scaled(scaling, operating_point)
     if not run.decision.novelty_reference_flows:

@@ -14,7 +14,14 @@ from wirebert.metrics.registry import METRICS, headline_titles
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, gap_remarks, gap_rows
 from wirebert.report.report import Report, baseline_title
-from wirebert.report.terminal import format_file_usage, headline, metric_title, split_remarks, tpr_rows
+from wirebert.report.terminal import (
+    deployed_rows,
+    format_file_usage,
+    headline,
+    metric_title,
+    split_remarks,
+    tpr_rows,
+)
 
 TAGS = ["intrusion-detection", "network-traffic", "distilbert", "wirebert"]
 
@@ -139,7 +146,7 @@ def _alerts(artifact: Artifact) -> str:
     lines = [f"It raises an alert at an {score} of {operating.threshold_at(None):.6g}."]
     for one in operating.thresholds:
         low, high = one.fpr_interval
-        doubt = "" if one.is_fixed else "; benign validation flows are too few to fix this rate"
+        doubt = "" if one.is_trusted else "; too few different benign validation flows to trust this rate"
         lines.append(
             f"At {one.threshold:.6g}, {one.num_false_positives:,} of {one.num_benign:,} benign validation "
             f"flows do: {low:.3%} to {high:.3%} (aim {one.target_fpr:.2%}){doubt}."
@@ -200,7 +207,7 @@ def _training_data(report: Report) -> str:
 def _evaluation(report: Report) -> str:
     blocks = ["## Evaluation\n\nIn brackets: 95 % bootstrap CI over flows."]
     for name, split in report.splits.items():
-        columns = {"this model": headline(split) | tpr_rows(split)}
+        columns = {"this model": deployed_rows(split) | headline(split) | tpr_rows(split)}
         for baseline, other in report.baselines.items():
             if name in other.splits:
                 columns[baseline_title(baseline)] = headline(other.splits[name]) | tpr_rows(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wirebert.config import RunConfig
 from wirebert.data.flows import Flows
+from wirebert.data.labels import with_mapped_labels
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.config import EncodingConfig
 from wirebert.encoding.tokenizer import FlowTokenizer
@@ -65,6 +66,8 @@ def align_schema(flows: Flows, tokenizer: FlowTokenizer) -> Flows:
     schema = schema.without(config.drop)
     if config.benign is not None:
         schema = replace(schema, benign=config.benign)
+    if config.label_map:
+        schema = replace(schema, label_map=with_mapped_labels(schema.label_map, config.label_map))
     differing = _features(schema) ^ _features(tokenizer.schema)
     if differing:
         raise SchemaError(

@@ -78,9 +78,11 @@ def train(
     metrics = {split.name: evaluate(split, folder.predictions(split.name)) for split in splits}
     log.end_stage("scoring")
     teacher_gap = evaluate_teacher(trained, data, folder, splits, log)
-    baselines = evaluate_baselines(trained, data, splits, log)
+    baselines = evaluate_baselines(trained, data, folder, splits, log)
     findings = check_tests(run, data, tests, log)
-    section = describe_data(data, splits, metrics, findings, usage)
+    untrusted = artifact.operating_point.findings() if artifact.operating_point else ()
+    show_findings(untrusted, console, num_rows=data.profile.num_rows)
+    section = describe_data(data, splits, metrics, [*untrusted, *findings], usage)
     report = run_report(trained, folder, section, metrics, baselines, teacher_gap, log)
     write_report(report, folder, card=model_card(artifact, report))
     folder.discard_working_files()
@@ -132,20 +134,27 @@ def evaluate_teacher(
 
 
 def evaluate_baselines(
-    trained: TrainedModel, data: PreparedData, splits: Sequence[FlowSubset], log: RunLog
+    trained: TrainedModel, data: PreparedData, folder: RunFolder, splits: Sequence[FlowSubset], log: RunLog
 ) -> dict[str, Baseline]:
     """Boosted trees, and a teacher fitted on the training rows, evaluated on the same rows as the model."""
     run = trained.run
+    evaluate = partial(
+        evaluate_baseline_on,
+        classes=data.classes,
+        parts=splits,
+        predictions=folder.predictions,
+        **resampling(run),
+    )
     baselines: dict[str, Baseline] = {}
     if run.evaluation.baseline:
         trees = train_trees(run, data)
-        metrics = evaluate_baseline_on(trees, data.classes, splits, **resampling(run))
-        baselines[GBDT] = Baseline(summary=trees.summary, splits=metrics)
+        metrics, differences = evaluate(trees)
+        baselines[GBDT] = Baseline(summary=trees.summary, splits=metrics, differences=differences)
         log.end_stage("boosted_trees")
     if trained.distillation.fitted_teacher is not None:
         teacher = trained.distillation.fitted_teacher()
-        metrics = evaluate_baseline_on(teacher, data.classes, splits, **resampling(run))
-        baselines[FITTED_TEACHER] = Baseline(summary=teacher.summary, splits=metrics)
+        metrics, differences = evaluate(teacher)
+        baselines[FITTED_TEACHER] = Baseline(summary=teacher.summary, splits=metrics, differences=differences)
         log.end_stage("teacher_scoring")
     return baselines
 
@@ -199,7 +208,7 @@ def check_tests(
     findings: list[Finding] = []
     for test in tests:
         profile = profile_table(test.flows)
-        unscored = mark_accepted(check_unscored_rows(profile), run.data.accepted_findings)
+        unscored = mark_accepted(check_unscored_rows(profile, data.classes), run.data.accepted_findings)
         show_findings(unscored, log.console, num_rows=profile.num_rows)
         differences = compare_with_training(data.profile, profile, data.classes)
         findings += [*unscored, *mark_accepted(differences, run.data.accepted_findings)]

@@ -12,7 +12,22 @@ Make = Callable[..., Subject]
 def test_spellings_of_one_label_are_found(subject: Make):
     names = ["Backdoor", "Backdoors", "benign", "Benign", "dos", "Backdoor"]
     found = labels.label_spellings(subject(label=names))
-    assert [(f.example, f.count) for f in found] == [("Backdoor / Backdoors", 1), ("benign / Benign", 1)]
+    assert [(f.example, f.count) for f in found] == [("Backdoor / Backdoors", 1)]
+
+
+def test_spellings_that_are_read_as_one_class_are_told(subject: Make):
+    (found,) = labels.labels_matched(subject(label=["BENIGN", "benign", "Benign", "BENIGN", "dos"]))
+    assert found.count == 2
+    assert "'benign (1)', 'Benign (1)' as class 'BENIGN'" in found.message
+    assert not [*labels.labels_matched(subject(label=["benign", "dos"]))]
+
+
+def test_a_label_that_may_be_unlabelled_traffic_is_told_with_both_ways_out(subject: Make):
+    (found,) = labels.doubtful_labels(subject(label=["Benign", "Background", "dos"]))
+    assert (found.example, found.count, found.severity) == ("Background", 1, "warning")
+    assert "counts as an attack" in found.message
+    assert "--map=Background=Benign" in found.message
+    assert "--map=Background= leaves out" in found.message
 
 
 @pytest.mark.parametrize(

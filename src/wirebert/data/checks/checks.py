@@ -18,8 +18,11 @@ from wirebert.data.checks.comparison import (
 )
 from wirebert.data.checks.labels import (
     benign_unknown,
+    doubtful_labels,
     imbalance,
     label_spellings,
+    labels_matched,
+    only_attack_or_not,
     padded_values,
     rare_classes,
     unlabelled_rows,
@@ -87,6 +90,8 @@ CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     negative_values,
     nearly_boolean_columns,
     padded_values,
+    labels_matched,
+    doubtful_labels,
     label_spellings,
     label_derived_columns,
     label_leaking_columns,
@@ -130,13 +135,16 @@ UNSCORED_CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     invalid_values,
     values_read,
     unlabelled_rows,
+    labels_matched,
+    only_attack_or_not,
+    doubtful_labels,
 )
-"""The checks that report rows and values excluded from the metrics."""
+"""The checks that report rows and values excluded from the metrics, and how labels were read."""
 
 
-def check_unscored_rows(profile: TableProfile) -> tuple[Finding, ...]:
-    """Findings on rows and values that the metrics exclude: every other row of the file is evaluated."""
-    subject = subject_of(profile, None)
+def check_unscored_rows(profile: TableProfile, classes: ClassMap | None = None) -> tuple[Finding, ...]:
+    """Findings on rows and values that the metrics exclude, and on how labels were read as classes."""
+    subject = subject_of(profile, classes)
     return _in_order(
         replace(finding, message=f"{profile.name}: {finding.message}")
         for check in UNSCORED_CHECKS

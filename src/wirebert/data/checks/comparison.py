@@ -12,6 +12,7 @@ from jaxtyping import Float64
 
 from wirebert.data.checks.subject import Subject, present
 from wirebert.data.findings import Finding, format_names, format_row_count, row_name
+from wirebert.data.schema.label_names import fold_label, means_benign
 from wirebert.data.schema.schema import ColumnKind
 from wirebert.data.times import seconds_of
 
@@ -70,8 +71,12 @@ def shared_shapes(train: Subject, test: Subject) -> Iterator[Finding]:
 
 def new_labels(train: Subject, test: Subject) -> Iterator[Finding]:
     """Labels and classes that occur only in the test data."""
-    train_labels = {name for name, count in train.profile.label_counts.items() if count}
-    labels = {name: n for name, n in test.profile.label_counts.items() if n and name not in train_labels}
+    train_labels = {fold_label(name) for name, count in train.profile.label_counts.items() if count}
+    labels = {
+        name: n
+        for name, n in test.profile.label_counts.items()
+        if n and fold_label(name) not in train_labels and not (test.benign and means_benign(name))
+    }
     if labels:
         yield Finding(
             code="new_labels",
@@ -92,7 +97,7 @@ def new_labels(train: Subject, test: Subject) -> Iterator[Finding]:
             count=sum(classes.values()),
             example=max(classes, key=lambda name: classes[name]),
             message=f"classes {format_names(sorted(classes))} occur only in {test.profile.name} and cannot "
-            "be predicted; map their labels to training classes in label_map of the schema",
+            "be predicted; map their labels to training classes with --map LABEL=CLASS",
         )
 
 

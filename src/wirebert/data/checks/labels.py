@@ -3,10 +3,12 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from shlex import quote
 
 from wirebert.data.checks.subject import Subject, present
 from wirebert.data.findings import Finding, format_names, format_row_count, row_name
-from wirebert.data.labels import imbalance_ratio
+from wirebert.data.labels import ANY_LABEL, ATTACK_CLASS, DROPPED, imbalance_ratio, is_same_class
+from wirebert.data.schema.label_names import is_doubtful, means_benign
 from wirebert.data.schema.schema import ColumnKind
 
 IMBALANCE_LIMIT = 20.0
@@ -72,12 +74,91 @@ def benign_unknown(subject: Subject) -> Iterator[Finding]:
     if subject.classes is not None and subject.benign is None:
         yield Finding(
             code="benign_unknown",
-            severity="info",
+            severity="warning",
             column=subject.profile.schema.label,
             count=subject.profile.num_rows,
             example=subject.class_names[0],
-            message="the benign class is unknown, so there are no binary (attack vs. benign) metrics; set "
-            "data.benign (--benign)",
+            message=f"no class of {format_names(list(present(subject.counts)))} is known to mean no attack, "
+            "so there are no attack scores, no alerts and no binary (attack vs. benign) metrics; name one "
+            "with --benign",
+        )
+
+
+def labels_matched(subject: Subject) -> Iterator[Finding]:
+    """Labels that count as a class of another spelling or name."""
+    classes = subject.classes
+    if classes is None:
+        return
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for label, count in present(subject.profile.label_counts).items():
+        name = classes.class_of_label(label)
+        is_mapped = label in classes.label_map
+        is_told = classes.label_map.get(ANY_LABEL) == ANY_LABEL if is_mapped else name in classes.classes
+        if name != label and is_told and (is_mapped or is_same_class(name, label) or means_benign(label)):
+            groups[name].append(f"{label} ({count:,})")
+    if groups:
+        said = [
+            f"{format_names(labels)} {'are left out' if name == DROPPED else f'as class {name!r}'}"
+            for name, labels in groups.items()
+        ]
+        yield Finding(
+            code="labels_matched",
+            severity="warning",
+            column=subject.profile.schema.label,
+            count=sum(
+                count
+                for label, count in subject.profile.label_counts.items()
+                if classes.class_of_label(label) in groups and label not in classes.classes
+            ),
+            example=next(iter(groups.values()))[0],
+            message=f"labels are read by meaning, not by spelling: {'; '.join(said)}; give another class "
+            "with --map LABEL=CLASS",
+        )
+
+
+def only_attack_or_not(subject: Subject) -> Iterator[Finding]:
+    """A labelled file whose attacks are no classes of the model, so that they are one class here."""
+    classes, counts = subject.classes, present(subject.profile.label_counts)
+    if classes is None or classes.label_map.get(ANY_LABEL) != ATTACK_CLASS:
+        return
+    named = {label: classes.class_of_label(label) for label in counts}
+    attacks = {label: counts[label] for label, name in named.items() if name == ATTACK_CLASS}
+    benign = [label for label, name in named.items() if name == classes.benign]
+    yield Finding(
+        code="attack_or_not",
+        severity="warning",
+        column=subject.profile.schema.label,
+        count=sum(attacks.values()),
+        example=next(iter(attacks)),
+        message=f"no label but the benign one fits a class of the model, so metrics tell attack or not only: "
+        f"{format_names(benign)} as {classes.benign!r}, {format_names(list(attacks))} as attacks; give other "
+        "classes with --map LABEL=CLASS",
+    )
+
+
+def doubtful_labels(subject: Subject) -> Iterator[Finding]:
+    """Labels that may mean benign or unlabelled traffic, with what they count as."""
+    classes, profile = subject.classes, subject.profile
+    if classes is None or classes.benign is None:
+        return
+    for label, count in present(profile.label_counts).items():
+        name = classes.class_of_label(label)
+        is_benign = name == classes.benign
+        if name == DROPPED or (means_benign(label) if is_benign else not is_doubtful(label)):
+            continue
+        if is_benign and not is_doubtful(label):
+            continue
+        is_stated = label in classes.label_map or is_same_class(label, profile.schema.benign)
+        remedy = "" if is_benign else f"--map={quote(f'{label}={classes.benign}')} counts it as benign, "
+        yield Finding(
+            code="doubtful_labels",
+            severity="info" if is_stated else "warning",
+            column=profile.schema.label,
+            count=count,
+            example=label,
+            message=f"label {label!r} ({count:,} rows) counts as {'no' if is_benign else 'an'} attack, "
+            f"though its name does not say what the traffic is; {remedy}"
+            f"--map={quote(f'{label}=')} leaves out its rows",
         )
 
 
@@ -89,15 +170,18 @@ def label_spellings(subject: Subject) -> Iterator[Finding]:
         groups[plain_spelling(label)].append(label)
     for names in groups.values():
         counts = [profile.label_counts[name] for name in names]
-        if len({profile.schema.label_map.get(name, name) for name in names}) > 1:
+        read_as = {
+            name if subject.classes is None else subject.classes.class_of_label(name) for name in names
+        }
+        if len(read_as - {DROPPED}) > 1:
             yield Finding(
                 code="label_spelling",
                 severity="warning",
                 column=profile.schema.label,
                 count=sum(counts) - max(counts),
                 example=" / ".join(names),
-                message=f"labels {format_names(names)} look like spellings of one label; map them to one "
-                "class in label_map of the schema, or the model learns them as separate classes",
+                message=f"labels {format_names(names)} look like spellings of one label; give them one class "
+                "with --map LABEL=CLASS, or the model learns them as separate classes",
             )
 
 
@@ -107,6 +191,8 @@ def plain_spelling(label: str) -> str:
     >>> plain_spelling(" Back-doors "), plain_spelling("DoS")
     ('backdoor', 'dos')
     """
+    if re.fullmatch(r"[+-]?\d+(\.\d*)?", label.strip()):
+        return label.strip()  # a sign is no punctuation
     plain = re.sub(r"[\W_]+", "", label.lower())
     return plain[:-1] if len(plain) > 4 and plain.endswith("s") and not plain.endswith("ss") else plain
 

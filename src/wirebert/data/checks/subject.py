@@ -11,7 +11,7 @@ import pyarrow as pa
 from jaxtyping import Int64
 
 from wirebert.data.checks.profile import ColumnProfile, TableProfile
-from wirebert.data.labels import ClassMap
+from wirebert.data.labels import DROPPED, UNLABELLED, ClassMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ def subject_of(profile: TableProfile, classes: ClassMap | None) -> Subject:
         return Subject(profile, None, profile.label_names, profile.labels.astype(np.int64))
     # Classes without training rows are classes here too: they follow the training classes.
     names = dict.fromkeys([*classes.classes, *map(classes.class_of_label, profile.label_names)])
-    index = {name: position for position, name in enumerate(names)}
+    names.pop(DROPPED, None)
+    index = {DROPPED: UNLABELLED} | {name: position for position, name in enumerate(names)}
     of_label = [index[classes.class_of_label(label)] for label in profile.label_names]
     return Subject(profile, classes, tuple(names), np.array([*of_label, -1], np.int64)[profile.labels])
 

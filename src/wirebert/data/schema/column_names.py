@@ -19,7 +19,6 @@ LABELS = frozenset(
     "class_label is_attack is_malicious malicious intrusion traffic_category".split()
 )
 WEAK_LABELS = frozenset("type category subcategory attack target y threat outcome activity result".split())
-BENIGN_WORDS = frozenset("normal benign legitimate background norm clean".split())
 
 
 TIME_WORDS = frozenset(

@@ -16,14 +16,19 @@ import pyarrow.compute as pc
 
 from wirebert.data.sampling import RowSampler
 from wirebert.data.schema.column_names import (
-    BENIGN_WORDS,
-    LABELS,
     SCORE_WORDS,
-    WEAK_LABELS,
     plain_name,
 )
 from wirebert.data.schema.conversion import as_text
 from wirebert.data.schema.kinds import Values, infer_column, new_column, summarize
+from wirebert.data.schema.label_columns import (
+    MAX_LABELS,
+    LabelMeaning,
+    determines,
+    is_second_label,
+    label_candidates,
+    label_meaning,
+)
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema, missing_name
 from wirebert.errors import SchemaError
 
@@ -32,7 +37,6 @@ DERIVED_FRACTION = 0.1
 """A score after the label is label-derived if the label explains at least this fraction of its variance."""
 FOLLOWED_FRACTION = 0.9
 """A number after the label is label-derived if the label gives it in this fraction of the rows that vary."""
-MAX_LABELS = 500
 INFERENCE_ROWS = 20_000
 
 
@@ -63,16 +67,26 @@ def infer_schema(
         raise SchemaError(f"{name}: {missing_name('label column', label, sample.column_names)}")
     texts = {column: as_text(sample[column]) for column in sample.column_names}
     values = {column: summarize(array) for column, array in texts.items()}
-    candidates = label_candidates(values)
+    candidates = label_candidates(
+        {
+            column: summary.texts
+            for column, summary in values.items()
+            if all(number.is_integer() for number in summary.numbers)
+        }
+    )
     chosen = label if label is not None else choose_label(candidates, values)
+    meaning = LabelMeaning()
+    if chosen is not None:
+        meaning = label_meaning(texts[chosen], [texts[other] for other in candidates if other != chosen])
     columns: list[Column] = []
     for column_name in sample.column_names:
         if column_name == chosen:
             column = new_column(column_name, ColumnKind.LABEL)
-        elif (
-            chosen is not None
-            and column_name in candidates
-            and (candidates[column_name] > 0 or determines(texts[column_name], texts[chosen]))
+            column = replace(column, null_values=meaning.null_values(column.null_values))
+        elif chosen is not None and (
+            candidates.get(column_name, 0) > 0
+            or (column_name in candidates and determines(texts[column_name], texts[chosen]))
+            or _repeats_label(column_name, values[column_name], texts, chosen, meaning)
         ):
             column = new_column(
                 column_name, ColumnKind.LABEL_DERIVED, note=f"another label column; the label is {chosen!r}"
@@ -84,7 +98,15 @@ def infer_schema(
                 column = _behind_label(column, texts[chosen], texts[column_name], is_score=is_score)
         extra = (notes or {}).get(column_name, "")
         columns.append(replace(column, note="; ".join(note for note in (extra, column.note) if note)))
-    return FlowSchema(name=name, columns=tuple(columns))
+    return FlowSchema(name=name, columns=tuple(columns), label_map=meaning.label_map, benign=meaning.benign)
+
+
+def _repeats_label(
+    name: str, values: Values, texts: Mapping[str, pa.Array], label: str, meaning: LabelMeaning
+) -> bool:
+    if len(values.texts) > MAX_LABELS or values.numeric_fraction >= 0.5:
+        return False
+    return is_second_label(name, texts[name], texts[label], meaning.benign_labels)
 
 
 def take_sample(
@@ -126,22 +148,6 @@ def _varied(block: pa.Table, firsts: dict[str, str | None]) -> set[str]:
     return varied
 
 
-def label_candidates(values: Mapping[str, Values]) -> dict[str, int]:
-    """Columns that may be the label -> 1 if the name alone implies it, 0 if the values are needed too."""
-    candidates: dict[str, int] = {}
-    for name, column in values.items():
-        if not 1 <= len(column.texts) <= MAX_LABELS or any(
-            not number.is_integer() for number in column.numbers
-        ):
-            continue
-        has_benign = not BENIGN_WORDS.isdisjoint(text.lower().strip(". ") for text in column.texts)
-        if plain_name(name) in LABELS:
-            candidates[name] = 1
-        elif has_benign or (plain_name(name) in WEAK_LABELS and name in list(values)[-3:]):
-            candidates[name] = 0
-    return candidates
-
-
 def choose_label(candidates: Mapping[str, int], values: Mapping[str, Values]) -> str | None:
     """The best candidate: without missing values, more than two classes, a clear name, and last in the
     table."""
@@ -152,16 +158,6 @@ def choose_label(candidates: Mapping[str, int], values: Mapping[str, Values]) ->
         return is_filled, len(values[name].texts) > 2, candidates[name], position
 
     return max(enumerate(candidates), key=rank)[1] if candidates else None
-
-
-def determines(other: pa.Array, label: pa.Array) -> bool:
-    """Whether one column is a function of the other, in either direction."""
-    table = pa.table({"other": other, "label": label})
-    num_pairs = table.group_by(["other", "label"]).aggregate([]).num_rows
-    return num_pairs in (
-        pc.count_distinct(other, mode="all").as_py(),
-        pc.count_distinct(label, mode="all").as_py(),
-    )
 
 
 def comes_after(names: Sequence[str], name: str, label: str) -> bool:

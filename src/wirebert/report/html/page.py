@@ -119,7 +119,10 @@ def _summary(report: Report, figures: Mapping[str, Markup]) -> Markup:
         return sentences
     name, metrics = list(report.splits.items())[-1]
     trees = report.trees(name)
-    cards = join(*(_card(key, title, metrics, trees) for key, title in headline_titles().items()))
+    cards = join(
+        *_deployed_cards(metrics),
+        *(_card(key, title, metrics, trees) for key, title in headline_titles().items()),
+    )
     items = "".join(f"<li>{escape(caveat)}</li>" for caveat in caveats(report))
     listed = f'<div><h3>Caveats</h3><ul class="caveats">{items}</ul></div>' if items else ""
     shares = figures.get("classes", "")
@@ -127,6 +130,31 @@ def _summary(report: Report, figures: Mapping[str, Markup]) -> Markup:
         f'<div class="summary">{sentences}</div><dl class="cards">{cards}</dl><div '
         f'class="charts">{listed}{shares}</div>'
     )
+
+
+def _deployed_cards(metrics: SplitMetrics) -> list[Markup]:
+    """What the model does at its stored threshold; red where the target is outside the interval."""
+    point = metrics.deployed
+    if point is None or point.fpr is None or point.fpr_interval is None:
+        return []
+    low, high = (f"{100 * end:.2f}" for end in point.fpr_interval)
+    mark = ' class="value error"' if point.is_off_target else ' class="value"'
+    held = "off target" if point.is_off_target else "on target"
+    cards = [
+        Markup(
+            f"<div><dt>false positives, stored threshold</dt><dd{mark}>{100 * point.fpr:.2f} %</dd>"
+            f'<dd class="more">[{low}, {high}] %<br>'
+            f"<span>target {100 * point.target_fpr:.3g} %: {held}</span></dd></div>"
+        )
+    ]
+    if point.tpr is not None:
+        cards.append(
+            Markup(
+                "<div><dt>attacks found, stored threshold</dt>"
+                f'<dd class="value">{100 * point.tpr:.1f} %</dd><dd class="more"></dd></div>'
+            )
+        )
+    return cards
 
 
 def _card(key: str, title: str, metrics: SplitMetrics, trees: SplitMetrics | None) -> Markup:

@@ -19,7 +19,7 @@ from wirebert.report.html.parts import (
     with_range,
 )
 from wirebert.report.report import GBDT, baseline_title
-from wirebert.report.terminal import interval, metric_title, split_remarks, tpr_rows
+from wirebert.report.terminal import deployed_rows, interval, metric_title, split_remarks, tpr_rows
 
 _PREVALENCES = {"0.01": "1 %", "0.001": "0.1 %"}
 """Key of `ThresholdMetrics.precision_at_prevalence` -> how people write it."""
@@ -75,7 +75,9 @@ def teacher_section(name: str, gap: TeacherGap) -> Markup:
 
 def headline_table(name: str, metrics: SplitMetrics, baselines: Mapping[str, SplitMetrics]) -> Markup:
     """Every headline metric with its interval, beside those of the baselines."""
-    columns = [_headline(shown) | tpr_rows(shown) for shown in (metrics, *baselines.values())]
+    columns = [
+        deployed_rows(shown) | _headline(shown) | tpr_rows(shown) for shown in (metrics, *baselines.values())
+    ]
     rows = [[metric_title(metric), *(column.get(metric, "-") for column in columns)] for metric in columns[0]]
     losses = [shown.loss for shown in (metrics, *baselines.values())]
     rows.append(["loss (nats)", *("-" if loss is None else f"{loss:.3f}" for loss in losses)])
