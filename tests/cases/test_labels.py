@@ -194,9 +194,10 @@ def test_the_tool_of_an_attack_is_no_feature(inspect: Inspect):
 
 
 def test_a_threshold_of_few_benign_flows_is_told_once_by_predict_and_evaluate(
-    cases_model: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
+    cases_model: Path, evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    assert main(["predict", str(cases_model.parent), str(SAME_NAMES)]) == 0
+    verdicts = str(tmp_path / "verdicts.csv")
+    assert main(["predict", str(cases_model.parent), str(SAME_NAMES), "--out", verdicts]) == 0
     assert capsys.readouterr().err.count("where 1,600 are needed") == 1
     report = evaluate(SAME_NAMES)
     assert capsys.readouterr().out.count("where 1,600 are needed") == 1
