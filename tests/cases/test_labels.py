@@ -191,3 +191,22 @@ def test_the_tool_of_an_attack_is_no_feature(inspect: Inspect):
     assert features(report) == [
         "proto", "dport", "duration", "packets", "bytes", "rev_packets", "rev_bytes",
     ]  # fmt: skip
+
+
+def test_a_threshold_of_few_benign_flows_is_told_once_by_predict_and_evaluate(
+    cases_model: Path, evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    verdicts = str(tmp_path / "verdicts.csv")
+    assert main(["predict", str(cases_model.parent), str(SAME_NAMES), "--out", verdicts]) == 0
+    assert capsys.readouterr().err.count("where 1,600 are needed") == 1
+    report = evaluate(SAME_NAMES)
+    assert capsys.readouterr().out.count("where 1,600 are needed") == 1
+    assert "wirebert calibrate" in codes(report["data"])["untrusted_threshold"]
+    (metrics,) = report["splits"].values()
+    assert metrics["deployed"]["target_fpr"] == 0.01
+
+
+def test_data_before_its_model_is_told(cases_model: Path, capsys: pytest.CaptureFixture[str]):
+    for command in ("predict", "evaluate"):
+        assert main([command, str(SAME_NAMES), str(cases_model)]) == 2
+        assert f"`wirebert {command} {cases_model} {SAME_NAMES}`" in capsys.readouterr().err

@@ -109,7 +109,7 @@ BAD_TRAINING_DATA: dict[str, tuple[str | bytes | None, list[str], list[str]]] = 
     "no recipe there": (
         flows(),
         ["--recipe", "no.toml"],
-        ["no recipe or TOML file 'no.toml'", "expected a readable TOML file"],
+        ["no recipe or TOML file 'no.toml'", "known: http_params"],
     ),
     "recipe that is no TOML": (flows(), ["--recipe", "flows.csv"], ["recipe flows.csv", "expected TOML"]),
     "no test file there": (

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from wirebert.metrics.split_metrics import compute_metrics
+from wirebert.metrics.thresholds import ThresholdMetrics
 from wirebert.report.html import page as page_module
 from wirebert.report.html.page import page, write_page
 from wirebert.report.plots.chart import draw
@@ -149,3 +150,24 @@ def test_the_page_is_written_whole(report: Report, tmp_path: Path) -> None:
     drawn = run_charts(report)
     write_page(report, tmp_path / "report.html", drawn, dict.fromkeys(drawn, SVG))
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(("fpr", "is_red"), [(0.053, True), (0.01, False)])
+def test_the_rate_at_the_stored_threshold_is_red_where_it_is_off_its_target(
+    fpr: float, is_red: bool, report: Report
+):
+    point = ThresholdMetrics(
+        target_fpr=0.01,
+        threshold=0.5,
+        fpr=fpr,
+        fpr_interval=(fpr - 0.005, fpr + 0.005),
+        tpr=0.97,
+        precision=None,
+        precision_at_prevalence={},
+        alerts_per_10000=1.0,
+    )
+    test = replace(report.splits["test"], deployed=point)
+    shown = page(replace(report, splits={"test": test}), {}, {})
+    assert (f'<dd class="value error">{100 * fpr:.2f} %' in shown) is is_red
+    assert shown.index("false positives, stored threshold") < shown.index("<dt>accuracy")
+    assert "97.0 %" in shown

@@ -95,7 +95,7 @@ def labels_matched(subject: Subject) -> Iterator[Finding]:
         is_mapped = label in classes.label_map
         is_told = classes.label_map.get(ANY_LABEL) == ANY_LABEL if is_mapped else name in classes.classes
         if name != label and is_told and (is_mapped or is_same_class(name, label) or means_benign(label)):
-            groups[name].append(f"{label} ({count:,})")
+            groups[name].append(f"{label or 'no text'} ({count:,})")
     if groups:
         said = [
             f"{format_names(labels)} {'are left out' if name == DROPPED else f'as class {name!r}'}"
@@ -144,7 +144,7 @@ def doubtful_labels(subject: Subject) -> Iterator[Finding]:
     for label, count in present(profile.label_counts).items():
         name = classes.class_of_label(label)
         is_benign = name == classes.benign
-        if name == DROPPED or (means_benign(label) if is_benign else not is_doubtful(label)):
+        if not label or name == DROPPED or (means_benign(label) if is_benign else not is_doubtful(label)):
             continue
         if is_benign and not is_doubtful(label):
             continue
