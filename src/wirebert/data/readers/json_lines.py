@@ -67,8 +67,8 @@ def _read_block(block: bytes, where: str, parse_stats: ParseStats) -> pa.Table:
     keys = set(KEY.findall(block))
     if len(keys) > MAX_FIELDS:
         raise DataError(
-            f"{where}: expected at most {MAX_FIELDS:,} different fields, found {len(keys):,}; write names that "
-            "are values as values"
+            f"{where}: expected at most {MAX_FIELDS:,} different fields, found {len(keys):,}; write names "
+            "that are values as values"
         )
     before = replace(parse_stats)
     table = parse_json(block, None, parse_stats)
