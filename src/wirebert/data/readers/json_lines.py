@@ -20,7 +20,7 @@ from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.standard_input import arriving
 from wirebert.errors import DataError
 
-KEY = re.compile(rb'"([^"\\]*)"\s*:')
+FIELD_NAME = re.compile(rb'"([^"\\]*)"\s*:')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +64,7 @@ def open_json_lines(
 
 
 def _read_block(block: bytes, where: str, parse_stats: ParseStats) -> pa.Table:
-    keys = set(KEY.findall(block))
+    keys = set(FIELD_NAME.findall(block))
     if len(keys) > MAX_FIELDS:
         raise DataError(
             f"{where}: expected at most {MAX_FIELDS:,} different fields, found {len(keys):,}; write names "
