@@ -40,7 +40,7 @@ def predict_blocks(
     explained: Literal["alerts", "all"] | None = None,
     context: FlowContext | None = None,
     first_row: int = 0,
-) -> Iterator[pa.Table]:
+) -> Generator[pa.Table]:
     """Verdict tables of a file, in input order; memory is bounded by a few blocks.
 
     Reading and encoding, scoring, and the caller's work on a table overlap. `invalid_values` collects values

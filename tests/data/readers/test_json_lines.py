@@ -50,8 +50,8 @@ def test_a_field_in_a_structure_and_its_dotted_name_are_one_column(tmp_path: Pat
 
 
 def test_names_that_are_values_are_one_sentence(tmp_path: Path):
-    (tmp_path / "f").write_text("{" + ",".join(f'"k{i}":1' for i in range(10_001)) + "}\n")
-    with pytest.raises(DataError, match="at most 10,000 different fields"):
+    (tmp_path / "f").write_text("{" + ",".join(f'"k{i}":1' for i in range(2_001)) + "}\n")
+    with pytest.raises(DataError, match="at most 2,000 different fields"):
         source_of(tmp_path / "f")
 
 

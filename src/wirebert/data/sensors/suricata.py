@@ -143,10 +143,9 @@ class SuricataFlows:
             flows = _flattened(chosen if self.event_type == "flow" else _two_way(chosen))
             parse_stats.num_rows = before + flows.num_rows
             parse_stats.num_comments += events.num_rows - flows.num_rows
-            for kind in pc.value_counts(combine_chunks(events["event_type"])).to_pylist():
-                if kind["values"] != self.event_type:
-                    name = str(kind["values"])
-                    parse_stats.events[name] = parse_stats.events.get(name, 0) + kind["counts"]
+            for kind, count in Counter(map(str, events["event_type"].to_pylist())).items():
+                if kind != self.event_type:
+                    parse_stats.events[kind] = parse_stats.events.get(kind, 0) + count
             if flows.num_rows == 0:
                 continue
             header_bytes = _header_bytes(flows) if header_bytes is None else header_bytes
