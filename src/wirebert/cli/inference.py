@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from wirebert.cli.arguments import DATA, Commands, add_device, add_model, add_verdict_options
+from wirebert.cli.arguments import (
+    DATA,
+    Commands,
+    add_allow_absent,
+    add_device,
+    add_fit_options,
+    add_model,
+    add_verdict_options,
+)
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -18,6 +26,7 @@ def add_evaluate(commands: Commands) -> None:
     evaluate.add_argument(
         "--out", type=Path, metavar="DIR", help="new folder for report.json, report.html and predictions/"
     )
+    add_fit_options(evaluate)
     add_device(evaluate)
 
 
@@ -50,6 +59,7 @@ def add_predict(commands: Commands) -> None:
         help="add a column `explanation` (default: for alerts and flows that are not benign): the main "
         "evidence for the predicted class, or the most unusual columns where novelty raised the alert",
     )
+    add_fit_options(predict)
     add_verdict_options(predict)
 
 
@@ -89,6 +99,7 @@ def add_calibrate(commands: Commands) -> None:
     calibrate.add_argument(
         "--out", type=Path, metavar="DIR", help="new model folder (default: MODEL-calibrated)"
     )
+    add_fit_options(calibrate)
     add_device(calibrate)
 
 
@@ -162,4 +173,5 @@ def add_serve(commands: Commands) -> None:
         metavar="N",
         help="queue length; more requests get status 503 (default: %(default)s)",
     )
+    add_allow_absent(serve)
     add_verdict_options(serve)

@@ -3,14 +3,16 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Final
 
 from wirebert.console import SafeConsole, warn
-from wirebert.data.flows import open_flows
-from wirebert.data.schema.conversion import InvalidValues
+from wirebert.data.flows import DataConfig, open_flows
 from wirebert.errors import ConfigError
+from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import CsvWriter, open_writer, predict_blocks
+from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.predict import follow_until_asked
 
 
@@ -20,23 +22,20 @@ def predict(options: argparse.Namespace) -> None:
     if options.follow:
         follow_until_asked(detector, options)
         return
-    flows = open_flows(options.data, schema=detector.schema)
-    invalid_values = InvalidValues()
-    if options.out is None:
-        writer = CsvWriter(sys.stdout.buffer)
-        for table in predict_blocks(detector, flows, invalid_values, explained=options.explain):
-            writer.write(table)
-        writer.close()
-        _warn_of_invalid_values(invalid_values)
-        return
+    flows = open_flows(options.data, DataConfig(allow_absent=detector.allow_absent), schema=detector.schema)
+    fit = TrafficFit.of(detector.artifact.tokenizer, flows)
+    tell(fit.opened)
     num_flows = 0
-    with open_writer(options.out) as writer:
-        for table in predict_blocks(detector, flows, invalid_values, explained=options.explain):
+    out = closing(CsvWriter(sys.stdout.buffer)) if options.out is None else open_writer(options.out)
+    with out as writer:
+        for table in predict_blocks(detector, flows, fit, explained=options.explain):
             writer.write(table)
             num_flows += table.num_rows
-    done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
-    SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
-    _warn_of_invalid_values(invalid_values)
+    if options.out is not None:
+        done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
+        SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
+    tell(fit.scored)
+    require_no_warnings(fit.findings, strict=options.strict)
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -64,27 +63,11 @@ def _detector(options: argparse.Namespace) -> Detector:
         threads=options.threads,
         fpr=options.fpr,
         novelty=options.novelty,
+        allow_absent=bool(options.allow_absent),
     )
     for reason in detector.rejected_backends.values():
         warn(reason)
     return detector
-
-
-def _warn_of_invalid_values(invalid_values: InvalidValues) -> None:
-    """Warn on standard error about rows without a verdict, and values that were read as missing."""
-    lines = invalid_values.lines
-    if lines.num_rejected:
-        first = lines.examples[0]
-        warn(f"{lines.num_rejected:,} invalid rows have no verdict ({first.location}: {first.reason})")
-    if lines.num_footer:
-        first = lines.footer[0]
-        warn(f"{lines.num_footer:,} lines after the table have no verdict ({first.location}: {first.text!r})")
-    for column, count in invalid_values.counts.items():
-        first = invalid_values.examples[column][0]
-        warn(
-            f"column {column!r}: {count:,} values are not numbers and were read as missing "
-            f"({first.location}: {first.value!r})"
-        )
 
 
 SCORING_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], None]]] = {

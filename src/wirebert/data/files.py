@@ -58,6 +58,9 @@ class FlowFile:
     """Rows from the head, for recognising a known schema."""
     source: Source | None = None
     """Reader of formats other than delimited text, Parquet and key-value lines."""
+    unnamed: tuple[str, ...] = ()
+    """Features of a model that no row of the file names, where rows name their own columns: they are read as
+    missing, like those that some rows leave out."""
 
     @property
     def described(self) -> str:

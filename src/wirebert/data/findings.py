@@ -12,17 +12,17 @@ Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 CODES: tuple[str, ...] = tuple(
     """
-    benign_unknown classes_not_tested conflicting_labels constant_column drift duplicate_column
-    duplicate_rows duplicates_without_endpoints footer identifier_like imbalance infinite_values
-    invalid_values label_derived label_leak label_spelling missing_markers missing_values
-    missing_with_a_class mixed_types near_duplicate_texts near_duplicate_texts_in_test nearly_boolean_column
-    nearly_constant_column negative_values new_classes new_labels no_shared_rows odd_column_name
-    padded_values rare_class rejected_rows same_hosts shared_rows sorted_by_label split_lacks_classes
-    split_purged_rows split_shares_context split_shares_flows split_shares_rows split_shares_texts
-    time_overlap unlabelled_rows
+    absent_features benign_unknown classes_not_tested conflicting_labels constant_column drift
+    duplicate_column duplicate_rows duplicates_without_endpoints footer identifier_like imbalance
+    infinite_values invalid_values label_derived label_leak label_spelling lost_lines missing_markers
+    missing_values missing_with_a_class mixed_types near_duplicate_texts near_duplicate_texts_in_test
+    nearly_boolean_column nearly_constant_column negative_values new_classes new_labels
+    no_shared_rows odd_column_name padded_values rare_class rejected_rows same_hosts shared_rows
+    sorted_by_label split_lacks_classes split_purged_rows split_shares_context split_shares_flows
+    split_shares_rows split_shares_texts time_overlap unlabelled_rows unseen_values
     """.split()
 )
-"""Stable names of everything that checks and splits report."""
+"""Stable names of everything that checks, splits and models report."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,8 @@ from wirebert.data.context.endpoints import CONTEXT_REQUIRED
 from wirebert.data.dialect import ContentDigest, Dialect, open_binary
 from wirebert.data.files import FlowFile, find_files, open_file, stem_of
 from wirebert.data.findings import Finding
-from wirebert.data.formats import flow_files, joined_files, shared_schema
+from wirebert.data.formats import flow_files, joined_files, optional_fields, shared_schema
+from wirebert.data.readers.json_lines import JsonLines
 from wirebert.data.schema.conversion import InvalidValues, convert, with_points
 from wirebert.data.schema.inference import infer_schema, take_sample
 from wirebert.data.schema.library import known_schemas, match_schema, read_schema
@@ -68,8 +69,8 @@ class Flows:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """Features of the schema that the files lack."""
-        names = self.parts[0].names
+        """Features of the schema that the files lack, or that no row of them names."""
+        names = set(self.parts[0].names).difference(self.parts[0].unnamed)
         can_compute_context = has_context(names)
         return tuple(
             column.name
@@ -176,7 +177,26 @@ def open_flows(
     given = schema or _schema_of(config)
     # A single file stays open from format detection to the end of schema inference.
     with open_binary(paths[0]) if len(paths) == 1 else nullcontext() as opened:
-        return _open_parts(paths, name, config, given, schema, spool, opened)
+        flows = _open_parts(paths, name, config, given, schema, spool, opened)
+    if schema is None:
+        return flows
+    return replace(flows, parts=tuple(_with_optional(part, schema) for part in flows.parts))
+
+
+def _with_optional(part: FlowFile, schema: FlowSchema) -> FlowFile:
+    """The file with the features that its rows or its sensor may leave out: they are missing, not absent.
+
+    So the verdict of a row whose format names the columns in each row does not depend on the other rows.
+    """
+    lacking = [column.name for column in schema.features if column.name not in part.names]
+    lacking = [name for name in lacking if not schema.is_context(name)]
+    if part.dialect.format in ("json_lines", "key_values"):
+        source = part.source
+        if isinstance(source, JsonLines):  # pieces of a growing log may name what its head does not
+            source = replace(source, names=(*source.names, *lacking))
+        return replace(part, names=(*part.names, *lacking), unnamed=tuple(lacking), source=source)
+    own = frozenset[str]() if part.source is None else optional_fields(part.source, part.names)
+    return replace(part, names=(*part.names, *(name for name in lacking if name in own)))
 
 
 def _open_parts(

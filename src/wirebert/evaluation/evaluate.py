@@ -5,6 +5,7 @@ The artifact is loaded from its folder and evaluated as deployed, not the model 
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import final
@@ -17,6 +18,7 @@ from wirebert.baselines.protocol import Baseline
 from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import UNLABELLED, ClassMap
 from wirebert.evaluation.mistakes import MistakenFlows
+from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import no_rows, open_writer
 from wirebert.inference.verdicts import verdict_table
@@ -85,21 +87,24 @@ def evaluate_detector(
     seed: int,
     num_resamples: int,
     train_hashes: UInt64[np.ndarray, " train"] | None = None,
+    fit: TrafficFit | None = None,
 ) -> SplitMetrics:
     """Metrics of the detector on one part; every flow's verdict goes to `predictions` (Parquet).
 
     Args:
         train_hashes: `row_hashes` of the training flows, to report metrics on seen and unseen flows.
+        fit: Collects values that training lacked.
 
     Raises:
         SchemaError: the part's file has no label column.
     """
+    measure = partial(_measure, detector, part, seed=seed, num_resamples=num_resamples, fit=fit)
     if predictions is None:
-        return _measure(detector, part, lambda _: None, train_hashes, seed=seed, num_resamples=num_resamples)
+        return measure(lambda _: None, train_hashes)
     predictions.parent.mkdir(parents=True, exist_ok=True)
     predictions.unlink(missing_ok=True)
     with open_writer(predictions) as writer:
-        return _measure(detector, part, writer.write, train_hashes, seed=seed, num_resamples=num_resamples)
+        return measure(writer.write, train_hashes)
 
 
 def evaluate_baseline(
@@ -199,6 +204,7 @@ def _measure(
     *,
     seed: int,
     num_resamples: int,
+    fit: TrafficFit | None,
 ) -> SplitMetrics:
     label = part.flows.require_label()
     truth = TrueClasses(detector.artifact.classes)
@@ -210,7 +216,10 @@ def _measure(
     # A part without rows still has one block, so that its predictions have their columns.
     first = next(blocks, (no_rows(part.flows), np.arange(0, dtype=np.int64)))
     for table, rows in chain([first], blocks):
-        scores = detector.score(table)
+        block = detector.encode(table)
+        if fit is not None:
+            fit.unseen.add(block)
+        scores = detector.score(table, block)
         probabilities.append(scores.probabilities)
         hashes.append(scores.row_hashes)
         if scores.alert_score is not None:

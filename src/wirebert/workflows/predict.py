@@ -2,13 +2,16 @@
 
 import argparse
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Event
 
 from wirebert.console import warn
+from wirebert.data.findings import Finding
 from wirebert.errors import ConfigError
 from wirebert.inference.detector import Detector
 from wirebert.inference.follow import follow
+from wirebert.workflows.findings import require_no_warnings, tell
 
 
 def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:
@@ -18,6 +21,12 @@ def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:
             "--follow expects the name of a log, got `-`; leave out --follow to score standard input"
         )
     stop = Event()
+    told: list[Finding] = []
+
+    def hear(findings: Iterable[Finding]) -> None:
+        new = list(findings)
+        told.extend(new)
+        tell(new)
 
     def ask(number: int, _: object) -> None:
         stop.set()
@@ -32,10 +41,11 @@ def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:
             Path(options.data),
             options.out,
             stop,
-            tell=warn,
+            tell=hear,
             explained=options.explain,
         )
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     warn(f"{done.num_flows:,} flows{f': {options.out}' if options.out else ''}")
+    require_no_warnings(told, strict=options.strict)
