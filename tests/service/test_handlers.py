@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def handler(artifact: "Artifact") -> RequestHandler:
-    return RequestHandler(Detector(artifact), Limits(max_explained=3))
+    return RequestHandler(Detector(artifact, allow_absent=True), Limits(max_explained=3))
 
 
 def rows_of(table: pa.Table) -> list[dict[str, object]]:

@@ -6,9 +6,10 @@ from typing import Final
 import msgspec
 
 import wirebert
+from wirebert.data.findings import CODES, SEVERITIES
 from wirebert.inference.detector import Detector
 from wirebert.inference.verdicts import SCHEMA_VERSION
-from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES, body_types
+from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES, TEXT, body_types
 from wirebert.service.limits import Limits
 from wirebert.service.prometheus import CONTENT_TYPE
 
@@ -76,9 +77,22 @@ def _score(limits: Limits, *, needs_key: bool) -> Json:
         "schema": {"type": "integer", "minimum": 0},
         "required": True,
     }
+    codes: Json = {
+        "description": "Codes of the findings, as in the JSON answer.",
+        "schema": {"type": "string"},
+        "required": True,
+    }
+    without_history: Json = {
+        "description": "Flows whose context may lack earlier flows, which the request does not hold.",
+        "schema": {"type": "integer", "minimum": 0},
+        "required": True,
+    }
     return {
         "summary": "Verdicts on flows, in input order.",
-        "description": "The flows of one request form one log. Verdicts equal those of `wirebert predict`.",
+        "description": "The flows of one request form one log. Verdicts equal those of `wirebert predict` on "
+        "a file with the same content. The raw log of a sensor (Zeek, Suricata, nfdump, Argus) is recognised "
+        f"under every content type of text; {TEXT} is for any text that `wirebert predict` reads. A request "
+        "with fewer than half of the features of the model is refused.",
         "parameters": [
             {
                 "name": "explain",
@@ -94,13 +108,18 @@ def _score(limits: Limits, *, needs_key: bool) -> Json:
                 JSON: {"schema": {"$ref": "#/components/schemas/Flows"}},
                 JSON_LINES: text,
                 CSV: text,
+                TEXT: text,
                 ARROW: {"schema": {"type": "string", "format": "binary"}},
             },
         },
         "responses": {
             "200": {
                 "description": "One verdict per flow.",
-                "headers": {"wirebert-invalid-values": invalid_values},
+                "headers": {
+                    "wirebert-invalid-values": invalid_values,
+                    "wirebert-findings": codes,
+                    "wirebert-flows-without-history": without_history,
+                },
                 "content": {
                     JSON: {"schema": verdicts},
                     JSON_LINES: {"schema": {"type": "string"}},
@@ -147,8 +166,6 @@ def _failures(*statuses: int) -> dict[str, object]:
 def _schemas(detector: Detector, limits: Limits) -> dict[str, object]:
     body, _ = body_types(limits)
     _, components = msgspec.json.schema_components([body], ref_template="#/components/schemas/{name}")
-    row: dict[str, object] = components["Flows"]["properties"]["flows"]["items"]
-    row["anyOf"] = [{"required": [column.name]} for column in detector.schema.features]
     return {
         **components,
         "Verdicts": {
@@ -160,8 +177,19 @@ def _schemas(detector: Detector, limits: Limits) -> dict[str, object]:
                     "description": "Column to number of values that are not numbers; they count as missing.",
                     "additionalProperties": {"type": "integer"},
                 },
+                "findings": {
+                    "type": "array",
+                    "description": "How the flows fit the model, and what was read as missing.",
+                    "items": _finding(),
+                },
+                "flows_without_history": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": "Flows whose context may lack earlier flows, which the request does not "
+                    "hold; 0 for a model without context.",
+                },
             },
-            "required": ["flows", "invalid_values"],
+            "required": ["flows", "invalid_values", "findings", "flows_without_history"],
             "additionalProperties": False,
         },
         "Error": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]},
@@ -177,6 +205,20 @@ def _schemas(detector: Detector, limits: Limits) -> dict[str, object]:
             "required": ["classes", "benign", "backend", "columns"],
         },
     }
+
+
+def _finding() -> Json:
+    text: Json = {"type": "string"}
+    properties: dict[str, object] = {
+        "code": {"type": "string", "enum": list(CODES)},
+        "severity": {"type": "string", "enum": list(SEVERITIES)},
+        "column": {"type": ["string", "null"]},
+        "count": {"type": "integer", "minimum": 0},
+        "example": text,
+        "message": text,
+        "is_accepted": {"type": "boolean"},
+    }
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _verdict(detector: Detector) -> Json:

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64, Int64
 
+from wirebert.data.arrow_columns import seconds_of
 from wirebert.data.context.clock import ArrivalClock
 from wirebert.data.context.endpoints import CONTEXT_REQUIRED, MAX_BYTES, FlowEndpoints, read_endpoints
 from wirebert.data.context.hash_table import HashTable
@@ -88,6 +89,18 @@ def without_context(schema: FlowSchema) -> FlowSchema:
 def has_context(names: Iterable[str]) -> bool:
     """Whether a table with these columns can have context: times and the addresses of both ends."""
     return set(CONTEXT_REQUIRED) <= set(names)
+
+
+def count_without_history(table: pa.Table, windows: ContextWindows) -> int:
+    """Flows of a log whose long window reaches back beyond its first flow, so that earlier flows may lack.
+
+    Without times and addresses no flow has a history.
+    """
+    if not has_context(table.column_names):
+        return table.num_rows
+    span_us = windows.long_s * 1_000_000
+    arrivals_us = ArrivalClock(reset_us=span_us).arrivals(seconds_of(table.column("ts")))
+    return int((arrivals_us < span_us).sum())
 
 
 class FlowContext:
