@@ -60,7 +60,10 @@ def test_csv_is_read_with_a_header_and_by_position(read: Read, schema: "FlowSche
         "service": ["http", "dns"],
         "bytes": [3, 4],
     }
-    assert plain(read(CSV, b"t,u,10.0.0.1,80,1.5,7,http,SF\nt,u,10.0.0.2,81,1.6,8,dns,S\n"))["bytes"] == [7, 8]
+    assert plain(read(CSV, b"t,u,10.0.0.1,80,1.5,7,http,SF\nt,u,10.0.0.2,81,1.6,8,dns,S\n"))["bytes"] == [
+        7,
+        8,
+    ]
 
 
 def test_a_label_is_not_read(read: Read):

@@ -55,6 +55,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--positive", metavar="CLASS", help="binary classification: this label or class against the rest"
     )
+    add_allow_absent(parser)
 
 
 def add_column_options(parser: argparse.ArgumentParser) -> None:

@@ -37,7 +37,7 @@ def inspect(options: argparse.Namespace) -> None:
         print(inspection.to_json())
     else:
         show_inspection(inspection, SafeConsole())
-    require_no_warnings(inspection.findings, strict=options.strict)
+    require_no_warnings(inspection.findings, strict=options.strict, can_accept=True)
 
 
 def watch(options: argparse.Namespace) -> None:

@@ -17,8 +17,8 @@ from wirebert.cli.arguments import (
     DATA,
     Commands,
     add_data_options,
-    add_fit_options,
     add_recipe_options,
+    add_strict,
     add_test,
 )
 from wirebert.cli.inference import add_calibrate, add_evaluate, add_export, add_predict, add_serve
@@ -121,7 +121,7 @@ def _add_inspect(commands: Commands) -> None:
         metavar="FILE",
         help="write the schema to this new TOML file, to edit and pass to --schema",
     )
-    add_fit_options(inspect)
+    add_strict(inspect)
 
 
 def _add_watch(commands: Commands) -> None:

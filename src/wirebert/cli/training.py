@@ -10,6 +10,7 @@ from wirebert.cli.arguments import (
     add_fit_options,
     add_recipe_options,
     add_run_options,
+    add_strict,
     add_test,
 )
 
@@ -43,7 +44,7 @@ def add_train(commands: Commands) -> None:
         "saved.",
     )
     add_run_options(train)
-    add_fit_options(train)
+    add_strict(train)
     train.add_argument(
         "--init-from",
         type=Path,

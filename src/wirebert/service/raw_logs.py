@@ -23,7 +23,7 @@ from wirebert.service.limits import Limits, RequestError
 
 _HEAD_BYTES: Final = 1 << 16
 """Bytes of a body by which a sensor's log is recognised."""
-_CONFIG: Final = DataConfig(allow_absent=True, block_mb=1)
+_CONFIG: Final = DataConfig(allow_absent=True)
 """Whether enough features are present is asked of the request, not here."""
 
 Value = bool | int | float | str | None
@@ -92,7 +92,7 @@ def _read(path: Path, schema: FlowSchema, limits: Limits) -> RawFlows:
             raise RequestError(413, f"expected at most {limits.max_rows:,} flows, found more")
         _check_lengths(block, limits)
         blocks.append(block.drop_columns([name for name in labels if name in block.column_names]))
-    for left in (*invalid_values.lines.examples, *invalid_values.lines.footer):
+    for left in invalid_values.lines.examples:  # lines after the table, such as totals, are told
         raise RequestError(422, f"{left.location}: {left.reason}; every row needs its verdict")
     if not blocks:
         raise RequestError(422, f"{flows.described}: expected flows, found none")

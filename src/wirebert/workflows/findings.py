@@ -13,14 +13,21 @@ def tell(findings: Iterable[Finding]) -> None:
         warn(line)
 
 
-def require_no_warnings(findings: Iterable[Finding], *, strict: bool = True) -> None:
-    """Raise a DataError for a warning or an error that is not accepted. Call it after all output."""
+def require_no_warnings(
+    findings: Iterable[Finding], *, strict: bool = True, can_accept: bool = False
+) -> None:
+    """Raise a DataError for a warning or an error that is not accepted. Call it after all output.
+
+    Args:
+        can_accept: whether the command has the setting that accepts findings.
+    """
     failing = [one for one in findings if one.severity != "info" and not one.is_accepted]
     if strict and failing:
-        codes = dict.fromkeys(
-            one.code if one.column is None else f"{one.code}:{one.column}" for one in failing
+        names = list(
+            dict.fromkeys(one.code if one.column is None else f"{one.code}:{one.column}" for one in failing)
         )
+        hint = f"; or set data.accepted_findings={names[0]!r} to accept it" if can_accept else ""
         raise DataError(
-            f"--strict: {len(codes)} finding{'s' * (len(codes) > 1)} ({', '.join(codes)}); the first: "
-            f"{failing[0].message}"
+            f"--strict: {len(names)} finding{'s' * (len(names) > 1)} ({', '.join(names)}); the first: "
+            f"{failing[0].message}{hint}"
         )
