@@ -47,7 +47,7 @@ def test_absent_features_are_told_by_name_and_strict_fails_after_the_output(
     told = capfd.readouterr()
     assert TWO in told.out + told.err
     assert "--strict: " in told.err
-    outputs = [path for path in tmp_path.iterdir()]
+    outputs = list(tmp_path.iterdir())
     assert len(outputs) == (0 if command[0] == "inspect" else 1)
     if command[0] == "evaluate":
         report = json.loads((tmp_path / "report" / "report.json").read_text())

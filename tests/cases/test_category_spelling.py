@@ -1,6 +1,7 @@
 """Values that the model has never seen are told (README.md, category-spelling)."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,13 @@ from wirebert.service.bodies import CSV, JSON
 from wirebert.service.handlers import RequestHandler, ScoreRequest, ScoreResponse
 from wirebert.service.limits import Limits
 
-from .conftest import CASES, train_case
-
+CASES = Path(__file__).parent
 TOLD = "column 'proto' holds values that the model has never seen"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_case(CASES / "label-not-last" / "last.csv", tmp_path_factory.mktemp("last") / "run")
+def model(train_case: Callable[[Path], Path]) -> Path:
+    return train_case(CASES / "label-not-last" / "last.csv")
 
 
 def test_a_new_value_in_every_row_is_told(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):

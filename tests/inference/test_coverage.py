@@ -64,7 +64,9 @@ def test_an_optional_field_of_a_sensor_is_missing_and_not_absent(tmp_path: Path)
     assert coverage_of(flows, zeek_schema()).absent == ("the dns log", "the http log", "the ssl log")
 
 
-@pytest.mark.parametrize("text", ['{{"bytes": 1, "{0}": 2}}\n{{"bytes": 1}}\n', "bytes=1, {0}=2\nbytes=1\n"])
+@pytest.mark.parametrize(
+    "text", ['{{"bytes": 1, "{0}": 2}}\n{{"bytes": 1}}\n', "bytes=1, flags=S, {0}=2\nbytes=1, flags=S\n"]
+)
 def test_a_key_that_rows_may_omit_is_missing_whatever_the_other_rows_hold(
     text: str, schema: FlowSchema, tmp_path: Path
 ):
