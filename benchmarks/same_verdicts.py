@@ -46,7 +46,7 @@ Rows = Sequence[Mapping[str, Any]]
 class OnceIdle(Event):
     """Stops the following when there is nothing more to read."""
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 -- the base class has it
         """Stop."""
         self.set()
         return True

@@ -106,7 +106,8 @@ class BodyReader:
         else:
             table = read_stream(body, frozenset(self._names), self._limits)
             flows = self._typed(table, table.column_names)
-        if (flows.num_rows or flows.coverage.ignored) and not flows.coverage.present:
+        is_empty_json = content_type in (JSON, JSON_LINES) and not flows.num_rows
+        if not flows.coverage.present and not is_empty_json:
             raise self._unknown()
         return flows
 

@@ -14,6 +14,7 @@ from wirebert.service.limits import Limits
 from wirebert.service.prometheus import CONTENT_TYPE
 
 Json = Mapping[str, object]
+WITHOUT_HISTORY: Final = "Flows whose context may lack earlier flows, which the request does not hold; 0 for a model without context."
 _ERROR: Final[Json] = {"$ref": "#/components/schemas/Error"}
 _REASONS: Final = {
     400: "The request, or its body, is damaged.",
@@ -72,21 +73,6 @@ def document(detector: Detector, limits: Limits, *, needs_key: bool) -> dict[str
 def _score(limits: Limits, *, needs_key: bool) -> Json:
     text = {"schema": {"type": "string", "maxLength": limits.max_body_bytes}}
     verdicts = {"$ref": "#/components/schemas/Verdicts"}
-    invalid_values: Json = {
-        "description": "Values that are not numbers in columns of numbers; they count as missing.",
-        "schema": {"type": "integer", "minimum": 0},
-        "required": True,
-    }
-    codes: Json = {
-        "description": "Codes of the findings, as in the JSON answer.",
-        "schema": {"type": "string"},
-        "required": True,
-    }
-    without_history: Json = {
-        "description": "Flows whose context may lack earlier flows, which the request does not hold.",
-        "schema": {"type": "integer", "minimum": 0},
-        "required": True,
-    }
     return {
         "summary": "Verdicts on flows, in input order.",
         "description": "The flows of one request form one log. Verdicts equal those of `wirebert predict` on "
@@ -115,11 +101,7 @@ def _score(limits: Limits, *, needs_key: bool) -> Json:
         "responses": {
             "200": {
                 "description": "One verdict per flow.",
-                "headers": {
-                    "wirebert-invalid-values": invalid_values,
-                    "wirebert-findings": codes,
-                    "wirebert-flows-without-history": without_history,
-                },
+                "headers": _headers(),
                 "content": {
                     JSON: {"schema": verdicts},
                     JSON_LINES: {"schema": {"type": "string"}},
@@ -129,6 +111,22 @@ def _score(limits: Limits, *, needs_key: bool) -> Json:
             **_failures(400, *([401] if needs_key else []), 406, 408, 413, 415, 422, 503),
         },
         **({"security": [{"key": []}]} if needs_key else {}),
+    }
+
+
+def _headers() -> Json:
+    count: Json = {"type": "integer", "minimum": 0}
+    texts: Mapping[str, tuple[str, Json]] = {
+        "wirebert-invalid-values": (
+            "Values that are not numbers in columns of numbers; they count as missing.",
+            count,
+        ),
+        "wirebert-findings": ("Codes of the findings, as in the JSON answer.", {"type": "string"}),
+        "wirebert-flows-without-history": (WITHOUT_HISTORY, count),
+    }
+    return {
+        name: {"description": text, "schema": schema, "required": True}
+        for name, (text, schema) in texts.items()
     }
 
 
@@ -185,8 +183,7 @@ def _schemas(detector: Detector, limits: Limits) -> dict[str, object]:
                 "flows_without_history": {
                     "type": "integer",
                     "minimum": 0,
-                    "description": "Flows whose context may lack earlier flows, which the request does not "
-                    "hold; 0 for a model without context.",
+                    "description": WITHOUT_HISTORY,
                 },
             },
             "required": ["flows", "invalid_values", "findings", "flows_without_history"],
