@@ -14,7 +14,9 @@ from wirebert.service.limits import Limits
 from wirebert.service.prometheus import CONTENT_TYPE
 
 Json = Mapping[str, object]
-WITHOUT_HISTORY: Final = "Flows whose context may lack earlier flows, which the request does not hold; 0 for a model without context."
+WITHOUT_HISTORY: Final = (
+    "Flows whose context may lack earlier flows, which the request does not hold; 0 without context features."
+)
 _ERROR: Final[Json] = {"$ref": "#/components/schemas/Error"}
 _REASONS: Final = {
     400: "The request, or its body, is damaged.",
