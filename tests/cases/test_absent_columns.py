@@ -20,7 +20,9 @@ OTHERS = (
 )
 
 
-def answer_to(model: Path, body: bytes, kind: str = CSV, *, allow_absent: bool = False):
+def answer_to(
+    model: Path, body: bytes, kind: str = CSV, *, allow_absent: bool = False
+) -> ScoreResponse | RequestError:
     handler = RequestHandler(Detector.load(model, allow_absent=allow_absent), Limits())
     return handler.handle([ScoreRequest(content_type=kind, body=body, answer_type=JSON)])[0]
 
@@ -54,7 +56,9 @@ def test_absent_features_are_told_by_name_and_strict_fails_after_the_output(
         assert "absent_features" in [one["code"] for one in report["data"]["findings"]]
 
 
-def test_training_tells_what_its_test_file_lacks(cases_model: Path, tmp_path: Path, capfd):
+def test_training_tells_what_its_test_file_lacks(
+    cases_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
     settings = ["model.size=mini", "training.epochs=1", "evaluation.baseline=false"]
     options = [option for setting in settings for option in ("--set", setting)]
     test = ["--test", str(CASES / "two-lacking.csv"), "--out", str(tmp_path / "run")]
@@ -91,7 +95,9 @@ def test_one_feature_in_common_is_refused_and_the_others_named(
     assert not list(tmp_path.iterdir())
 
 
-def test_one_feature_in_common_is_scored_where_that_is_allowed(cases_model: Path, tmp_path: Path, capfd):
+def test_one_feature_in_common_is_scored_where_that_is_allowed(
+    cases_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
     arguments = ["predict", str(cases_model), str(CASES / "one-in-common.csv")]
     assert main([*arguments, "--out", str(tmp_path / "out.csv"), "--allow-absent"]) == 0
     assert "8 of 9 features are absent" in capfd.readouterr().err
@@ -107,7 +113,9 @@ def test_a_service_refuses_one_feature_in_common(cases_model: Path):
     assert isinstance(answer_to(cases_model, body, allow_absent=True), ScoreResponse)
 
 
-def test_a_followed_log_is_refused_like_a_file(cases_model: Path, tmp_path: Path, capfd):
+def test_a_followed_log_is_refused_like_a_file(
+    cases_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
     log = tmp_path / "flows.csv"
     shutil.copy(CASES / "one-in-common.csv", log)
     arguments = ["predict", str(cases_model), str(log), "--follow", "--out", str(tmp_path / "out.jsonl")]
@@ -129,7 +137,8 @@ def test_rows_that_omit_keys_get_the_same_verdicts_alone_together_and_from_a_fil
     out = tmp_path / "out.jsonl"
     assert main(["predict", str(cases_model), str(tmp_path / "flows.jsonl"), "--out", str(out)]) == 0
     expected = [json.loads(line)["attack_score"] for line in out.read_text().splitlines()]
-    whole = json.loads(answer_to(cases_model, "".join(texts).encode(), JSON_LINES).content)["flows"]
-    assert [row["attack_score"] for row in whole] == pytest.approx(expected, abs=1e-6)
-    alone = [json.loads(answer_to(cases_model, text.encode(), JSON_LINES).content)["flows"] for text in texts]
-    assert [row["attack_score"] for (row,) in alone] == pytest.approx(expected, abs=1e-6)
+    for bodies in (["".join(texts)], texts):
+        answers = [answer_to(cases_model, body.encode(), JSON_LINES) for body in bodies]
+        contents = [json.loads(answer.content) for answer in answers if isinstance(answer, ScoreResponse)]
+        found = [row["attack_score"] for content in contents for row in content["flows"]]
+        assert found == pytest.approx(expected, abs=1e-6)

@@ -49,7 +49,7 @@ def test_a_side_log_and_the_context_count_as_one_feature_each():
         "the http log",
         "the context (from ts, src_ip, dst_ip)",
     ]
-    given = feature_coverage(zeek_schema(), ("ts", "src_ip", "dst_ip", "dns_query"), "conn.log")
+    given = feature_coverage(zeek_schema(), ("ts", "src_ip", "dst_ip", "dns_qtype"), "conn.log")
     assert {"the dns log", "the context (from ts, src_ip, dst_ip)"} <= set(given.present)
 
 

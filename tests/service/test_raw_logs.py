@@ -1,5 +1,6 @@
 import gzip
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +30,12 @@ KEYS = "ts uid src_ip src_port dst_ip dst_port protocol predicted_class verdict"
 
 def zeek_tabs(num_flows: int = 40) -> bytes:
     from wirebert.data.synthetic import generate
-    from wirebert.data.synthetic.conn_log import _HEADER, _lines
+    from wirebert.data.synthetic.conn_log import write_conn_log
 
-    (table,) = (table for _, table in zip(range(1), generate(num_flows, 3, stealthy=True), strict=False))
-    return _HEADER.encode() + _lines(table.slice(0, num_flows), np.random.default_rng(3))
+    table = next(iter(generate(num_flows, 3, stealthy=True))).slice(0, num_flows)
+    with tempfile.TemporaryDirectory() as folder:
+        write_conn_log(Path(folder) / "conn.log", [table], 3)
+        return (Path(folder) / "conn.log").read_bytes()
 
 
 def zeek_json() -> bytes:

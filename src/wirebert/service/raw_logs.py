@@ -107,15 +107,16 @@ def _read(path: Path, schema: FlowSchema, limits: Limits) -> RawFlows:
 
 def _check_lengths(block: pa.Table, limits: Limits) -> None:
     for name in block.column_names:
-        kind = block.schema.field(name).type
         for chunk in block[name].chunks:
             texts = chunk.dictionary if isinstance(chunk, pa.DictionaryArray) else chunk
-            longest = pc.max(pc.binary_length(texts)).as_py() if pa.types.is_string(texts.type) else 0
-            if (longest or 0) > limits.max_field_characters:
+            if not isinstance(texts, pa.StringArray):
+                continue
+            longest = pc.max(pc.binary_length(texts)).as_py() or 0
+            if longest > limits.max_field_characters:
                 raise RequestError(
                     413,
-                    f"column {name!r} ({kind}): expected values of at most {limits.max_field_characters:,} "
-                    f"bytes, found one of {longest:,}",
+                    f"column {name!r}: expected values of at most {limits.max_field_characters:,} bytes, "
+                    f"found one of {longest:,}",
                 )
 
 

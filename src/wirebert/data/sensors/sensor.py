@@ -42,6 +42,6 @@ class SensorFormat:
     @property
     def joined_columns(self) -> dict[str, str]:
         """Column -> the other log or event than the line of the flow that it comes from."""
-        logs = reversed(self.table().joined.items())  # a column that several logs give is of the first
+        logs = reversed(list(self.table().joined.items()))  # a column that several logs give is of the first
         joined = {name: log for log, columns in logs for name in columns}
         return {**joined, **self.computed_from_joined}
