@@ -125,3 +125,12 @@ def test_scoring_completes_the_answer(artifact: Artifact, table: pa.Table, tmp_p
         ("invalid_values", "bytes", 1),
         ("unseen_values", "service", 300),
     ]
+
+
+def test_rows_of_another_data_set_are_refused():
+    from wirebert.data.schema.library import known_schemas
+
+    nsl_kdd = known_schemas()["nsl_kdd"]
+    unsw = "dur proto service state spkts dpkts sbytes dbytes rate sttl dttl".split()
+    with pytest.raises(SchemaError, match=r"40 of 41 features are absent"):
+        feature_coverage(nsl_kdd, unsw, "UNSW-NB15.csv").require()
