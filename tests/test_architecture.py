@@ -107,6 +107,7 @@ EDGES: Sequence[str] = """
     report.report
     run_folder
     service.api_keys
+    service.raw_logs
     service.server
     service.web_page
     telemetry.events

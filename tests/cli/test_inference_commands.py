@@ -107,9 +107,9 @@ def test_evaluating_accounts_for_every_row(
     (tmp_path / "odd.csv").write_text("\n".join([header, *rows, ""]), encoding="utf-8")
     out = tmp_path / "out"
     assert main(["evaluate", str(trained / "model"), str(tmp_path / "odd.csv"), "--out", str(out)]) == 0
-    screen = capfd.readouterr().out
-    assert "warning: odd: 1 of 300 rows (0.3 %) cannot be parsed and are skipped (line 6:" in screen
-    assert "warning: odd: 1 of 299 rows (0.3 %) have no label" in screen
+    screen = capfd.readouterr().err
+    assert "rejected_rows: odd: 1 of 300 rows (0.3 %) cannot be parsed and are skipped (line 6:" in screen
+    assert "unlabelled_rows: odd: 1 of 299 rows (0.3 %) have no label" in screen
     report = json.loads((out / "report.json").read_text())
     left_out = {finding["code"]: finding["count"] for finding in report["data"]["findings"]}
     assert left_out == {"rejected_rows": 1, "unlabelled_rows": 1}

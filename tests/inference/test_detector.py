@@ -13,7 +13,7 @@ import torch
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.encoding.token_rows import JaggedRows
-from wirebert.errors import ArtifactError, ConfigError
+from wirebert.errors import ArtifactError, ConfigError, SchemaError
 from wirebert.inference import detector as module
 from wirebert.inference import export
 from wirebert.inference.artifact import Artifact, load_artifact, save_artifact
@@ -116,8 +116,9 @@ def test_small_batches_change_nothing(artifact: Artifact, detector: Detector, ta
 
 
 @pytest.mark.parametrize("lacking", [["service"], ["duration", "flags"]])
-def test_a_column_that_the_table_lacks_is_absent(detector: Detector, table: pa.Table, lacking: list[str]):
+def test_a_column_that_the_table_lacks_is_absent(artifact: Artifact, table: pa.Table, lacking: list[str]):
     """As in key-value text, where a key is not there."""
+    detector = Detector(artifact, allow_absent=True)
     kept = [name for name in ("bytes", "service", "flags", "duration") if name not in lacking]
     rows = table.select(kept).filter(pc.is_finite(table["bytes"])).drop_null()
     assert rows.num_rows > 9
@@ -131,8 +132,12 @@ def test_a_column_that_the_table_lacks_is_absent(detector: Detector, table: pa.T
     assert np.abs(found[:3] - whole.probabilities).max() > 1e-3
 
 
-def test_a_table_without_a_known_column_is_scored_as_all_absent(detector: Detector):
-    found = detector.score(pa.table({"other": [1, 2, 3]})).probabilities
+def test_a_table_without_a_known_column_is_refused_or_scored_as_all_absent(
+    artifact: Artifact, detector: Detector
+):
+    with pytest.raises(SchemaError, match=r"6 of 6 features are absent: 'src_ip', .*, found 'other' instead"):
+        detector.score(pa.table({"other": [1, 2, 3]}))
+    found = Detector(artifact, allow_absent=True).score(pa.table({"other": [1, 2, 3]})).probabilities
     assert found.shape == (3, 3)
     np.testing.assert_allclose(found, found[[0, 0, 0]], atol=1e-6)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
+from wirebert.data.findings import Finding
 from wirebert.data.flows import open_flows
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.synthetic import generate, write_csv
@@ -70,9 +71,9 @@ def verdicts_of(detector: Detector, path: Path) -> list[dict[str, object]]:
     return read(out)
 
 
-def run(detector: Detector, log: Path, out: Path, told: list[str] | None = None) -> FollowProgress:
+def run(detector: Detector, log: Path, out: Path, told: list[Finding] | None = None) -> FollowProgress:
     """Score what there is."""
-    return follow(detector, log, out, UntilIdle(), tell=[].append if told is None else told.append)
+    return follow(detector, log, out, UntilIdle(), tell=[].extend if told is None else told.extend)
 
 
 def read(out: Path) -> list[dict[str, object]]:
@@ -180,9 +181,9 @@ def test_a_table_with_a_header_can_be_followed(make_artifact: Tiny, tmp_path: Pa
 def test_rows_that_can_not_be_used_are_told(detector: Detector, whole: Path, tmp_path: Path):
     log = tmp_path / "conn.log"
     log.write_bytes(whole.read_bytes() + b"no\tflow\n")
-    told: list[str] = []
+    told: list[Finding] = []
     assert run(detector, log, tmp_path / "verdicts.jsonl", told).num_flows == 400
-    assert "1 rows cannot be used" in told[0]
+    assert [(one.code, one.count) for one in told] == [("rejected_rows", 1)]
 
 
 def test_a_short_row_is_told_wherever_the_log_stops_for_a_while(make_artifact: Tiny, tmp_path: Path):
@@ -191,12 +192,12 @@ def test_a_short_row_is_told_wherever_the_log_stops_for_a_while(make_artifact: T
     flows, content = open_flows(log), log.read_bytes()
     detector = Detector(make_artifact(flows.schema, pa.concat_tables(flows.blocks()))[0])
     log.write_bytes(content + b"short\n")
-    told: list[str] = []
+    told: list[Finding] = []
     assert run(detector, log, out, told).num_flows == 200
     with log.open("ab") as file:
         file.write(b"too short\n")
     assert run(detector, log, out, told).num_flows == 200
-    assert ["1 rows cannot be used" in line for line in told] == [True, True]
+    assert [(one.code, one.count) for one in told] == [("rejected_rows", 1)] * 2
 
 
 def test_too_many_rows_that_can_not_be_used_end_the_following(

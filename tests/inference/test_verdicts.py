@@ -97,7 +97,8 @@ def test_absent_and_unseen_features_are_counted(detector: Detector, table: pa.Ta
     assert found["warnings"].to_pylist() == [[], []]
 
 
-def test_a_flow_without_a_known_feature_is_warned_of(detector: Detector):
+def test_a_flow_without_a_known_feature_is_warned_of(artifact: Artifact):
+    detector = Detector(artifact, allow_absent=True)
     nothing = pa.table({"uid": ["C1"]})
     found = verdict_table(nothing, detector.score(nothing), detector.schema, np.arange(1))
     assert found["num_absent"].to_pylist() == [len(detector.artifact.tokenizer.slots)]

@@ -34,7 +34,7 @@ AS_JSON = {"content-type": JSON}
 
 
 def client_of(artifact: "Artifact", limits: Limits = LIMITS, keys: str = "", **more: Any) -> TestClient:
-    handler = RequestHandler(Detector(artifact), limits)
+    handler = RequestHandler(Detector(artifact, allow_absent=True), limits)
     return TestClient(create_app(handler, limits, ApiKeys(text=keys), **more), raise_server_exceptions=False)
 
 
@@ -200,7 +200,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(artifact: "Artifact"):
             sent.append(message)
 
         limits = Limits(body_s=0.05)
-        app = create_app(RequestHandler(Detector(artifact), limits), limits, ApiKeys())
+        app = create_app(RequestHandler(Detector(artifact, allow_absent=True), limits), limits, ApiKeys())
         head = [(b"content-type", JSON.encode()), (b"content-length", b"10"), (b"host", b"x")]
         scope = {"type": "http", "method": "POST", "path": "/v1/score", "headers": head, "query_string": b""}
         async with app.service.running(app.inner):
@@ -223,7 +223,7 @@ def test_who_waits_too_long_is_told_to_come_again(artifact: "Artifact", monkeypa
     def sleep(*_: object) -> None:
         time.sleep(0.5)
 
-    own = RequestHandler(Detector(artifact), LIMITS)
+    own = RequestHandler(Detector(artifact, allow_absent=True), LIMITS)
     monkeypatch.setattr(RequestHandler, "handle", sleep)
     limits = Limits(answer_s=0.05)
     with TestClient(create_app(own, limits, ApiKeys())) as client:

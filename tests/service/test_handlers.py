@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def handler(artifact: "Artifact") -> RequestHandler:
-    return RequestHandler(Detector(artifact), Limits(max_explained=3))
+    return RequestHandler(Detector(artifact, allow_absent=True), Limits(max_explained=3))
 
 
 def rows_of(table: pa.Table) -> list[dict[str, object]]:
@@ -89,7 +89,11 @@ def test_questions_answered_together_get_what_they_get_alone(handler: RequestHan
         ask([]),
         ask(rows[5:7]),
         ask([{"bytes": "12", "service": "http"}]),
-        ScoreRequest(content_type=CSV, body=b"bytes,service\n12,http\n", answer_type=JSON),
+        ScoreRequest(
+            content_type=CSV,
+            body=b"src_ip,dst_port,duration,bytes,service,flags\n,,,12,http,\n",
+            answer_type=JSON,
+        ),
         ScoreRequest(content_type=CSV, body=b"bytes,service\n0,dns\n", answer_type=JSON),
     ]
     together = handler.handle(requests)

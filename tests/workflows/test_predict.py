@@ -26,7 +26,7 @@ def test_a_signal_asks_once_and_the_next_one_is_as_before(
         return FollowProgress(num_flows=3)
 
     monkeypatch.setattr(following, "follow", follow)
-    options = argparse.Namespace(data="conn.log", out=None, explain=None)
+    options = argparse.Namespace(data="conn.log", out=None, explain=None, strict=False)
     follow_until_asked(object.__new__(Detector), options)  # nobody looks at it
     assert signal.getsignal(number) == before
     assert capfd.readouterr().err == "wirebert: 3 flows\n"

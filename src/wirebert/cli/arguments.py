@@ -11,7 +11,7 @@ DATA: Final = (
     "compressed or not), a folder, a glob, or - for standard input"
 )
 
-DATA_OPTIONS: Final = ("label", "benign", "label_map", "positive", "drop", "schema")
+DATA_OPTIONS: Final = ("label", "benign", "label_map", "positive", "drop", "schema", "allow_absent")
 """Options that set a setting of section `data`."""
 
 
@@ -74,6 +74,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--positive", metavar="CLASS", help="binary classification: this label or class against the rest"
     )
+    add_allow_absent(parser)
 
 
 def add_label_options(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +123,31 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="override one setting of the recipe, for example model.size=mini; repeatable",
+    )
+
+
+def add_fit_options(parser: argparse.ArgumentParser) -> None:
+    """Add what happens to traffic that does not fit the model."""
+    add_allow_absent(parser)
+    add_strict(parser)
+
+
+def add_allow_absent(parser: argparse.ArgumentParser) -> None:
+    """Add the permission to score traffic that lacks most features."""
+    parser.add_argument(
+        "--allow-absent",
+        action="store_const",
+        const=True,
+        help="accept traffic with fewer than half of the features of the model",
+    )
+
+
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    """Add the exit code of warnings."""
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with code 2, after all output, if a finding that is not accepted is a warning or an error",
     )
 
 

@@ -13,13 +13,13 @@ from wirebert.cli.training_commands import compare, demo, train
 from wirebert.comparison.runs import compare_runs
 from wirebert.config import find_recipe, resolve_run
 from wirebert.console import SafeConsole
-from wirebert.data.checks.checks import require_no_errors
 from wirebert.data.registry import known_datasets, verify
 from wirebert.data.schema.library import write_schema
 from wirebert.report.comparison_page import write_comparison
 from wirebert.report.comparison_terminal import print_comparison
 from wirebert.report.report import read_json
 from wirebert.run_folder import RunFolder, open_run_folder
+from wirebert.workflows.findings import require_no_warnings
 from wirebert.workflows.inspect import inspect_data, show_inspection
 from wirebert.workflows.pretrain import read_pretraining, show_pretraining
 from wirebert.workflows.report import draw_page, show_report
@@ -38,8 +38,7 @@ def inspect(options: argparse.Namespace) -> None:
         print(inspection.to_json())
     else:
         show_inspection(inspection, SafeConsole())
-    if options.strict:
-        require_no_errors(inspection.findings, inspection.flows.name)
+    require_no_warnings(inspection.findings, strict=options.strict, can_accept=True)
 
 
 def watch(options: argparse.Namespace) -> None:

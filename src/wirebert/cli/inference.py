@@ -5,7 +5,9 @@ from pathlib import Path
 from wirebert.cli.arguments import (
     DATA,
     Commands,
+    add_allow_absent,
     add_device,
+    add_fit_options,
     add_label_options,
     add_model,
     add_verdict_options,
@@ -26,6 +28,7 @@ def add_evaluate(commands: Commands) -> None:
     evaluate.add_argument(
         "--out", type=Path, metavar="DIR", help="new folder for report.json, report.html and predictions/"
     )
+    add_fit_options(evaluate)
     add_device(evaluate)
 
 
@@ -59,6 +62,7 @@ def add_predict(commands: Commands) -> None:
         help="add a column `explanation` (default: for alerts and flows that are not benign): the main "
         "evidence for the predicted class, or the most unusual columns where novelty raised the alert",
     )
+    add_fit_options(predict)
     add_verdict_options(predict)
 
 
@@ -98,6 +102,7 @@ def add_calibrate(commands: Commands) -> None:
     calibrate.add_argument(
         "--out", type=Path, metavar="DIR", help="new model folder (default: MODEL-calibrated)"
     )
+    add_fit_options(calibrate)
     add_device(calibrate)
 
 
@@ -171,4 +176,5 @@ def add_serve(commands: Commands) -> None:
         metavar="N",
         help="queue length; more requests get status 503 (default: %(default)s)",
     )
+    add_allow_absent(serve)
     add_verdict_options(serve)

@@ -7,19 +7,20 @@ from dataclasses import replace
 from wirebert.console import SafeConsole, warn
 from wirebert.data.checks.checks import check_unscored_rows
 from wirebert.data.checks.profile import profile_table
-from wirebert.data.flows import FlowSubset, open_flows
+from wirebert.data.flows import DataConfig, FlowSubset, open_flows
 from wirebert.errors import ConfigError, DataError
 from wirebert.evaluation.evaluate import evaluate_detector
 from wirebert.inference.artifact import save_artifact
+from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.export import add_default_export, export_model
 from wirebert.run_folder import new_run_folder
 from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
+from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.model_card import model_card
 from wirebert.workflows.report import (
     evaluation_report,
     record_evaluation,
-    show_findings,
     show_report,
     write_report,
 )
@@ -28,10 +29,13 @@ from wirebert.workflows.report import (
 def evaluate(options: argparse.Namespace) -> None:
     """Print the metrics of a saved model on another labelled file."""
     console = SafeConsole()
-    detector = Detector.load(options.model, device=options.device, backend="torch")
+    allow_absent = bool(options.allow_absent)
+    detector = Detector.load(options.model, device=options.device, backend="torch", allow_absent=allow_absent)
     schema = detector.schema if options.label is None else detector.schema.labelled_by(options.label)
-    flows = open_flows(options.data, schema=schema)
+    flows = open_flows(options.data, DataConfig(allow_absent=allow_absent), schema=schema)
     flows.require_label()
+    fit = TrafficFit.of(detector.artifact.tokenizer, flows)
+    tell(fit.opened)
     part = FlowSubset(flows.name, flows)
     profile = profile_table(flows)
     mapped: dict[str, str] = options.label_map or {}
@@ -39,12 +43,16 @@ def evaluate(options: argparse.Namespace) -> None:
     with new_run_folder(options.out) if options.out else nullcontext() as folder:
         predictions = folder.predictions(part.name) if folder else None
         usage = record_evaluation(options.model, options.out, options.data, detector, flows)
-        metrics = evaluate_detector(detector, part, predictions, seed=1, num_resamples=1000, classes=classes)
+        metrics = evaluate_detector(
+            detector, part, predictions, fit=fit, seed=1, num_resamples=1000, classes=classes
+        )
         if metrics.num_flows == 0:
             raise DataError(f"{flows.name}: no flow has a label; use `wirebert predict` for unlabelled flows")
         operating = detector.artifact.operating_point
-        findings = check_unscored_rows(profile, classes) + (operating.findings() if operating else ())
-        show_findings(findings, console, num_rows=metrics.num_flows)
+        untrusted = operating.findings() if operating else ()
+        found = (*fit.scored, *check_unscored_rows(profile, classes), *untrusted)
+        tell(found)
+        findings = (*fit.opened, *found)
         report = evaluation_report(detector, part, metrics, findings)
         report = replace(
             report, data=replace(report.data, benign=classes.benign, test_usage={part.name: usage})
@@ -52,6 +60,7 @@ def evaluate(options: argparse.Namespace) -> None:
         if folder:
             write_report(report, folder)
     show_report(report, folder, console)
+    require_no_warnings(findings, strict=options.strict)
 
 
 def export(options: argparse.Namespace) -> None:
@@ -72,11 +81,19 @@ def calibrate(options: argparse.Namespace) -> None:
         prior=tuple(entry for entry in options.prior if entry != "estimate"),
         estimates_prior="estimate" in options.prior,
     )
-    detector = Detector.load(options.model, device=options.device, precision="fp32", backend="torch")
-    artifact = fit_alert_budget(detector, open_flows(options.data, schema=detector.schema), budget)
+    allow_absent = bool(options.allow_absent)
+    detector = Detector.load(
+        options.model, device=options.device, precision="fp32", backend="torch", allow_absent=allow_absent
+    )
+    flows = open_flows(options.data, DataConfig(allow_absent=allow_absent), schema=detector.schema)
+    fit = TrafficFit.of(detector.artifact.tokenizer, flows)
+    tell(fit.opened)
+    artifact = fit_alert_budget(detector, flows, budget, fit)
+    tell(fit.scored)
     save_artifact(artifact, out, card=model_card(artifact))
     if (reason := add_default_export(out)) is not None:
         warn(f"no ONNX export was written, so scoring needs PyTorch: {reason}")
     console = SafeConsole()
     for line in (*(artifact.operating_point.notes if artifact.operating_point else ()), f"model: {out}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+    require_no_warnings(fit.findings, strict=options.strict)

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import wirebert
-from wirebert.cli.arguments import DATA, Commands, add_data_options, add_recipe_options, add_test
+from wirebert.cli.arguments import (
+    DATA,
+    Commands,
+    add_data_options,
+    add_recipe_options,
+    add_strict,
+    add_test,
+)
 from wirebert.cli.inference import add_calibrate, add_evaluate, add_export, add_predict, add_serve
 from wirebert.cli.training import add_compare, add_demo, add_distill, add_pretrain, add_train
 from wirebert.errors import Terminated, UserError
@@ -121,9 +128,7 @@ def _add_inspect(commands: Commands) -> None:
         metavar="FILE",
         help="write the schema to this new TOML file, to edit and pass to --schema",
     )
-    inspect.add_argument(
-        "--strict", action="store_true", help="fail on findings of severity error that are not accepted"
-    )
+    add_strict(inspect)
 
 
 def _add_watch(commands: Commands) -> None:

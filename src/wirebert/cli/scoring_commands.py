@@ -7,10 +7,10 @@ from contextlib import closing, contextmanager, nullcontext
 from typing import Final
 
 from wirebert.console import SafeConsole, warn
-from wirebert.data.flows import open_flows
+from wirebert.data.flows import DataConfig, open_flows
 from wirebert.data.folders import listing_lines, with_rows
-from wirebert.data.schema.conversion import InvalidValues
 from wirebert.errors import ConfigError
+from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import (
     CsvWriter,
@@ -19,6 +19,7 @@ from wirebert.inference.predictions import (
     open_writer,
     predict_blocks,
 )
+from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.predict import follow_until_asked, until_asked
 
 
@@ -29,14 +30,19 @@ def predict(options: argparse.Namespace) -> None:
     if options.follow and not is_stdin:
         follow_until_asked(detector, options)
         return
-    flows = open_flows(options.data, schema=detector.schema, is_live=is_stdin)
+    config = DataConfig(allow_absent=detector.allow_absent)
+    flows = open_flows(options.data, config, schema=detector.schema, is_live=is_stdin)
     if flows.is_read_whole and flows.spool is not None and not flows.spool.is_complete:
         warn(f"stdin: {flows.described} is read to its end before the first verdict")
-    invalid_values, num_flows = InvalidValues(), 0
+    fit = TrafficFit.of(detector.artifact.tokenizer, flows)
+    operating = detector.artifact.operating_point
+    opened = (*fit.opened, *(operating.findings(options.fpr) if operating else ()))
+    tell(opened)
+    num_flows = 0
     with (
         nullcontext() if flows.spool is None else until_asked(flows.spool.stop),
         _writer(options) as writer,
-        closing(predict_blocks(detector, flows, invalid_values, explained=options.explain)) as tables,
+        closing(predict_blocks(detector, flows, fit, explained=options.explain)) as tables,
         nullcontext() if flows.spool is None else closing(flows.spool),  # first: no reader may wait for more
     ):
         for table in tables:
@@ -44,12 +50,13 @@ def predict(options: argparse.Namespace) -> None:
             num_flows += table.num_rows
             if options.out is None and is_stdin:
                 sys.stdout.buffer.flush()
-    for line in listing_lines(with_rows(flows.listing, invalid_values.lines.rows_by_file)):
+    for line in listing_lines(with_rows(flows.listing, fit.invalid_values.lines.rows_by_file)):
         warn(line)
     if options.out is not None:
         done = f"{num_flows:,} flows by {detector.backend} on {detector.device}: {options.out}"
         SafeConsole(stderr=True).print(done, highlight=False, markup=False, soft_wrap=True)
-    _warn_of_invalid_values(invalid_values)
+    tell(fit.scored)
+    require_no_warnings((*opened, *fit.scored), strict=options.strict)
 
 
 @contextmanager
@@ -91,30 +98,11 @@ def _detector(options: argparse.Namespace) -> Detector:
         threads=options.threads,
         fpr=options.fpr,
         novelty=options.novelty,
+        allow_absent=bool(options.allow_absent),
     )
-    operating = detector.artifact.operating_point
-    for finding in operating.findings(options.fpr) if operating else ():
-        warn(finding.message)
     for reason in detector.rejected_backends.values():
         warn(reason)
     return detector
-
-
-def _warn_of_invalid_values(invalid_values: InvalidValues) -> None:
-    """Warn on standard error about rows without a verdict, and values that were read as missing."""
-    lines = invalid_values.lines
-    if lines.num_rejected:
-        first = lines.examples[0]
-        warn(f"{lines.num_rejected:,} invalid rows have no verdict ({first.location}: {first.reason})")
-    if lines.num_footer:
-        first = lines.footer[0]
-        warn(f"{lines.num_footer:,} lines after the table have no verdict ({first.location}: {first.text!r})")
-    for column, count in invalid_values.counts.items():
-        first = invalid_values.examples[column][0]
-        warn(
-            f"column {column!r}: {count:,} values are not numbers and were read as missing "
-            f"({first.location}: {first.value!r})"
-        )
 
 
 SCORING_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], None]]] = {

@@ -7,8 +7,10 @@ from wirebert.cli.arguments import (
     DATA,
     Commands,
     add_column_options,
+    add_fit_options,
     add_recipe_options,
     add_run_options,
+    add_strict,
     add_test,
 )
 
@@ -42,6 +44,7 @@ def add_train(commands: Commands) -> None:
         "saved.",
     )
     add_run_options(train)
+    add_strict(train)
     train.add_argument(
         "--init-from",
         type=Path,
@@ -110,6 +113,7 @@ def add_distill(commands: Commands) -> None:
     )
     distill.add_argument("--size", help="model size: base, mini, or a DistilBERT config.json (default: mini)")
     add_recipe_options(distill)
+    add_fit_options(distill)
     _add_run_folder(distill)
 
 

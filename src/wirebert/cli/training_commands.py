@@ -34,6 +34,7 @@ from wirebert.report.comparison_terminal import print_comparison
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
 from wirebert.training.interruption import sigterm_as_exception
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup, init_process_group
+from wirebert.workflows.findings import require_no_warnings
 from wirebert.workflows.fit import run_worker
 from wirebert.workflows.pretrain import fit_masked
 from wirebert.workflows.report import default_name
@@ -124,7 +125,7 @@ def _begin(options: argparse.Namespace, console: Console, group: ProcessGroup) -
         write_run(run, folder.run_toml)
         if recipe is not None:
             write_atomic(folder.recipe_toml, recipe.read_text(encoding="utf-8"))
-        _fit(run, folder, console, group)
+        _fit(run, folder, console, group, strict=getattr(options, "strict", False))  # not of `pretrain`
 
 
 def _find_recipe(options: argparse.Namespace) -> Path | None:
@@ -243,21 +244,29 @@ def _resume(options: argparse.Namespace, console: Console, group: ProcessGroup) 
             )
             return
         resolve = resolve_pretraining if is_pretraining else resolve_run
-        _fit(resolve(folder.run_toml), folder, console, group)
+        strict = getattr(options, "strict", False)
+        _fit(resolve(folder.run_toml), folder, console, group, strict=strict)
 
 
 def _fit(
-    run: RunConfig | PretrainConfig, folder: RunFolder, console: Console, group: ProcessGroup = SINGLE_PROCESS
+    run: RunConfig | PretrainConfig,
+    folder: RunFolder,
+    console: Console,
+    group: ProcessGroup = SINGLE_PROCESS,
+    *,
+    strict: bool = False,
 ) -> None:
     command = "pretrain" if isinstance(run, PretrainConfig) else "train"
     try:
         with sigterm_as_exception():
             if isinstance(run, PretrainConfig):
                 fit_masked(run, folder, console, group)
-            else:
-                train_detector(run, folder, console, group)
+                return
+            report = train_detector(run, folder, console, group)
     except KeyboardInterrupt as stop:
         raise type(stop)(f"continue with `wirebert {command} --resume {folder.path}`") from stop
+    if strict:
+        require_no_warnings(report.data.findings, can_accept=True)
 
 
 def compare(options: argparse.Namespace) -> None:

@@ -231,7 +231,13 @@ def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dic
     trained = train_model(replace(run, decision=decision), fold_data, folder, RunLog(console))
     artifact = fit_decision(trained, fold_data)
     save_artifact(artifact, folder.model, card=model_card(artifact))
-    detector = Detector.load(folder.model, device=run.training.device, precision="fp32", backend="torch")
+    detector = Detector.load(
+        folder.model,
+        device=run.training.device,
+        precision="fp32",
+        backend="torch",
+        allow_absent=run.data.allow_absent,
+    )
     chosen = is_held_out & pool.is_searched
     tables = pool.part("held_out", data.train, chosen).tables()
     probabilities = np.concatenate([detector.score(table).probabilities for table in tables]).astype(

@@ -88,6 +88,9 @@ class DataConfig:
     left_out_class: str | None = None
     """Class that training never sees, for data.split=leave_attack_out."""
 
+    allow_absent: bool = False
+    """Accept traffic that lacks more than half of the features of the model, or of the training data."""
+
     accepted_findings: tuple[str, ...] = ()
     """Accepted findings: `code` or `code:column`. They are shown as accepted and fail nothing."""
 

@@ -74,6 +74,9 @@ class FlowFile:
     """Reader of formats other than delimited text, Parquet and key-value lines."""
     match: NameMatch = field(default_factory=NameMatch)
     """How columns of a schema are called in the file, and which of its numbers have another unit."""
+    unnamed: tuple[str, ...] = ()
+    """Features of a model that no row of the file names, where rows name their own columns: they are read as
+    missing, like those that some rows leave out."""
 
     @property
     def described(self) -> str:

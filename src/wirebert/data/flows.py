@@ -25,7 +25,8 @@ from wirebert.data.folders import (
     list_files,
     skipped_finding,
 )
-from wirebert.data.formats import flow_files, joined_files, joined_names, shared_schema
+from wirebert.data.formats import flow_files, joined_columns, joined_files, optional_fields, shared_schema
+from wirebert.data.readers.json_lines import JsonLines
 from wirebert.data.schema.conversion import InvalidValues, convert, with_points
 from wirebert.data.schema.inference import infer_schema, take_sample
 from wirebert.data.schema.library import match_schema
@@ -80,8 +81,8 @@ class Flows:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """Features of the schema that the files lack."""
-        names = self.parts[0].names
+        """Features of the schema that the files lack, or that no row of them names."""
+        names = set(self.parts[0].names).difference(self.parts[0].unnamed)
         can_compute_context = has_context(names)
         return tuple(
             column.name
@@ -118,7 +119,7 @@ class Flows:
     @property
     def is_read_whole(self) -> bool:
         """Whether the files are read to their end before the first row: other events or logs join it."""
-        return any(joined_names(part.dialect.format) & set(part.names) for part in self.parts)
+        return any(set(part.names) & joined_columns(part.dialect.format).keys() for part in self.parts)
 
     def blocks(
         self,
@@ -230,6 +231,8 @@ def open_flows(
     with open_binary(paths[0]) if is_kept_open else nullcontext() as opened:
         parts, skipped = _open_files(paths, config, given, opened, is_stdin=spool is not None)
         flows = _open_parts(parts, name, config, given, schema, spool, opened)
+    if schema is not None:
+        flows = replace(flows, parts=tuple(_with_optional(part, schema) for part in flows.parts))
     listing = list_files(str(data), found, parts, flows.schema.label, skipped) if spool is None else ()
     return replace(
         flows,
@@ -238,6 +241,22 @@ def open_flows(
         is_trained_on=schema is None,
         can_be_empty=can_be_empty,
     )
+
+
+def _with_optional(part: FlowFile, schema: FlowSchema) -> FlowFile:
+    """The file with the features that its rows or its sensor may leave out: they are missing, not absent.
+
+    So the verdict of a row whose format names the columns in each row does not depend on the other rows.
+    """
+    lacking = [column.name for column in schema.features if column.name not in part.names]
+    lacking = [name for name in lacking if not schema.is_context(name)]
+    if part.dialect.format in ("json_lines", "key_values"):
+        source = part.source
+        if isinstance(source, JsonLines):  # pieces of a growing log may name what its head does not
+            source = replace(source, names=(*source.names, *lacking))
+        return replace(part, names=(*part.names, *lacking), unnamed=tuple(lacking), source=source)
+    own = frozenset[str]() if part.source is None else optional_fields(part.source, part.names)
+    return replace(part, names=(*part.names, *(name for name in lacking if name in own)))
 
 
 def _open_files(

@@ -1,7 +1,7 @@
 """The format of a file with its own reader, recognised by its first bytes, and the schema that such files
 share."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from wirebert.data.dialect import Compression
@@ -38,16 +38,21 @@ def open_source(
 
     If `schema` names the file's raw columns rather than canonical ones, the file is read as a plain table.
     """
-    for sensor in SENSOR_FORMATS.values():
-        log = sensor.open_log(path, head, compression, where)
-        if log is not None:
-            return None if schema is not None and _names_raw_columns(schema, log) else log
+    log = open_sensor_log(path, head, compression, where)
+    if log is not None:
+        return None if schema is not None and _names_raw_columns(schema, log) else log
     return (
         open_nfdump_text(path, head, compression, where)
         or open_arrow(path, head, compression, where)
         or open_http_requests(path, head, compression, where)
         or open_json_lines(path, head, compression, where, block_bytes)
     )
+
+
+def open_sensor_log(path: Path, head: bytes, compression: Compression, where: str) -> SensorLog | None:
+    """The sensor log that begins with `head`; None for another file."""
+    logs = (sensor.open_log(path, head, compression, where) for sensor in SENSOR_FORMATS.values())
+    return next((log for log in logs if log is not None), None)
 
 
 def _names_raw_columns(schema: FlowSchema, log: SensorLog) -> bool:
@@ -61,10 +66,23 @@ def can_be_followed(format_name: str) -> bool:
     return format_name in ("delimited", "json_lines") if sensor is None else sensor.can_be_followed
 
 
-def joined_names(format_name: str) -> frozenset[str]:
-    """Columns that a format takes from other logs or events than the line of the flow."""
-    sensor = SENSOR_FORMATS.get(format_name)
-    return frozenset() if sensor is None else sensor.joined_names
+def joined_columns(format_name: str) -> dict[str, str]:
+    """Column -> the other log or event that a format takes it from; canonical columns are named as Zeek's."""
+    sensor = SENSOR_FORMATS.get("zeek" if format_name == "canonical" else format_name)
+    return {} if sensor is None else sensor.joined_columns
+
+
+def optional_fields(source: Source, names: Collection[str]) -> frozenset[str]:
+    """The columns that a sensor may leave out of a log with the columns `names`: their values are missing.
+
+    Columns of a log that is not given are not among them, nor those of a format with a fixed layout.
+    """
+    if source.format not in SENSOR_FORMATS or source.schema is None or getattr(source, "raw_names", ()):
+        return frozenset()
+    sensor = SENSOR_FORMATS[source.format]
+    given = {log for name, log in sensor.joined_columns.items() if name in names}
+    joined = [name for name, log in sensor.joined_columns.items() if log in given]
+    return frozenset([*sensor.table().columns, "tcp_flags", *joined])
 
 
 def flow_files(paths: Sequence[Path]) -> list[Path]:

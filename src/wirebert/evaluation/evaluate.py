@@ -19,6 +19,7 @@ from wirebert.data.flows import FlowSubset
 from wirebert.data.labels import DROPPED, UNLABELLED, ClassMap
 from wirebert.evaluation.mistakes import MistakenFlows
 from wirebert.evaluation.predictions_file import as_labelled_rows, positions, read_predictions
+from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import no_rows, open_writer
 from wirebert.inference.verdicts import verdict_table
@@ -91,12 +92,14 @@ def evaluate_detector(
     num_resamples: int,
     train_hashes: UInt64[np.ndarray, " train"] | None = None,
     classes: ClassMap | None = None,
+    fit: TrafficFit | None = None,
 ) -> SplitMetrics:
     """Metrics of the detector on one part; every flow's verdict goes to `predictions` (Parquet).
 
     Args:
         classes: The classes of the part's labels; None: those of the model.
         train_hashes: `row_hashes` of the training flows, to report metrics on seen and unseen flows.
+        fit: Collects values that training lacked.
 
     Raises:
         SchemaError: the part's file has no label column.
@@ -109,6 +112,7 @@ def evaluate_detector(
         train_hashes=train_hashes,
         seed=seed,
         num_resamples=num_resamples,
+        fit=fit,
     )
     if predictions is None:
         return measure(lambda _: None)
@@ -255,6 +259,7 @@ def _measure(
     train_hashes: UInt64[np.ndarray, " train"] | None,
     seed: int,
     num_resamples: int,
+    fit: TrafficFit | None,
 ) -> SplitMetrics:
     label = part.flows.require_label()
     truth = TrueClasses(classes)
@@ -266,7 +271,10 @@ def _measure(
     # A part without rows still has one block, so that its predictions have their columns.
     first = next(blocks, (no_rows(part.flows), np.arange(0, dtype=np.int64)))
     for table, rows in chain([first], blocks):
-        scores = detector.score(table)
+        block = detector.encode(table)
+        if fit is not None:
+            fit.add(table, block)
+        scores = detector.score(table, block)
         probabilities.append(scores.probabilities)
         hashes.append(scores.row_hashes)
         if scores.alert_score is not None:

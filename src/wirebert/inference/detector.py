@@ -8,7 +8,7 @@ from typing import Final, Literal, final
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt64
+from jaxtyping import Float, Float32, Float64, Int64, UInt64
 
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.decision.alert_score import CombinedAlertScore
@@ -17,12 +17,11 @@ from wirebert.decision.operating_point import verdicts
 from wirebert.encoding.matrix import extract_features
 from wirebert.encoding.store import row_hashes
 from wirebert.encoding.token_rows import JaggedRows, take_rows
-from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.encoding.vocabulary import ABSENT, UNSEEN
 from wirebert.errors import ConfigError
 from wirebert.inference.artifact import Artifact, load_artifact, thresholds_for
 from wirebert.inference.attribution import Attributions, explain
 from wirebert.inference.backends import Backend, EngineOptions, open_backend
+from wirebert.inference.coverage import count_marked, feature_coverage, marked_tokens
 from wirebert.inference.score_cache import ScoreCache, distinct_rows
 from wirebert.model.config import Precision
 
@@ -94,6 +93,7 @@ class Detector:
         cache_mb: memory for cached scores of recent rows; 0: no cache.
         fpr: target FPR of alerts; None: the threshold of the artifact.
         novelty: whether flows that are unlike all training flows get the verdict `unknown`.
+        allow_absent: whether tables may lack more than half of the features.
 
     Raises:
         ArtifactError: the requested export gives other scores on this machine.
@@ -112,8 +112,10 @@ class Detector:
         cache_mb: int = CACHE_MB,
         fpr: float | None = None,
         novelty: bool = False,
+        allow_absent: bool = False,
     ) -> None:
         self.artifact = artifact
+        self.allow_absent = allow_absent
         self.device = choose_device(device)
         self.rejected_backends: dict[str, str] = {}
         """Engines and precisions that "auto" did not use, and why."""
@@ -154,6 +156,7 @@ class Detector:
         cache_mb: int = CACHE_MB,
         fpr: float | None = None,
         novelty: bool = False,
+        allow_absent: bool = False,
     ) -> "Detector":
         """The detector saved in `folder`, on `device` ("auto" takes a GPU if there is one).
 
@@ -170,6 +173,7 @@ class Detector:
             cache_mb=cache_mb,
             fpr=fpr,
             novelty=novelty,
+            allow_absent=allow_absent,
         )
 
     @property
@@ -197,6 +201,9 @@ class Detector:
 
         Columns are matched by name. A feature that the table lacks is `<absent>`, other columns are ignored,
         and a table without rows has scores without rows.
+
+        Raises:
+            SchemaError: the table has fewer than half of the features, and that is not allowed.
         """
         scores = self.score_encoded(self.encode(table) if block is None else block)
         if self.novelty_scorer is None:
@@ -205,6 +212,8 @@ class Detector:
 
     def encode(self, table: pa.Table) -> JaggedRows:
         """Token ids of each row of a typed table: the first half of `score`, to overlap the two."""
+        if table.num_rows and not self.allow_absent:
+            feature_coverage(self.schema, table.column_names, "table").require()
         return self.artifact.tokenizer.encode(table)
 
     def score_encoded(self, block: JaggedRows) -> Scores:
@@ -259,24 +268,6 @@ class Detector:
             logits[new] = self._backend.logits(some)
             self._cache.add(some, hashes[new], logits[new])
         return logits[distinct.numbers]
-
-
-def marked_tokens(
-    tokenizer: FlowTokenizer,
-) -> tuple[Bool[np.ndarray, " tokens"], Bool[np.ndarray, " tokens"]]:
-    """Which tokens mark an absent column, and which mark a value that training lacked."""
-    is_absent, is_unseen = np.zeros((2, tokenizer.num_tokens), np.bool_)
-    is_absent[tokenizer.slot_special[:, ABSENT]] = True
-    has_unseen = [slot.special_states[UNSEEN] in ("<unseen>", "<above>") for slot in tokenizer.slots]
-    is_unseen[tokenizer.slot_special[has_unseen, UNSEEN]] = True
-    return is_absent, is_unseen
-
-
-def count_marked(is_marked: Bool[np.ndarray, " tokens"], block: JaggedRows) -> Int64[np.ndarray, " flows"]:
-    """Number of marked tokens of each flow. Omitted values are the most frequent ones, never marked."""
-    before = np.zeros(len(block.ids) + 1, np.int64)
-    np.cumsum(is_marked[block.ids], out=before[1:])
-    return np.diff(before[block.offsets])
 
 
 def choose_device(name: str) -> str:

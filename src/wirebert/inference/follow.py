@@ -2,7 +2,7 @@
 
 New lines are written to a temporary file under the header of the log, then read, given their context and
 scored like any file. So verdicts equal those of `wirebert predict` on the whole log, except for columns that
-come from other logs or events: these may be written later, so they are absent.
+come from other logs or events: these may be written later, so they are absent, and told.
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,12 +24,13 @@ import pyarrow as pa
 
 from wirebert.data.context.context import FlowContext
 from wirebert.data.dialect import HEAD_BYTES, read_head
+from wirebert.data.findings import Finding
 from wirebert.data.flows import DataConfig, Flows, open_flows
-from wirebert.data.formats import can_be_followed, joined_names
-from wirebert.data.schema.conversion import InvalidValues
+from wirebert.data.formats import can_be_followed, joined_columns
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
 from wirebert.files import atomic_file, try_lock
+from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import JsonLinesWriter, predict_blocks
 from wirebert.inference.tail import Position, Tail
@@ -62,7 +63,7 @@ def follow(
     log: Path,
     out: Path | None,
     stop: Event,
-    tell: Callable[[str], None],
+    tell: Callable[[Iterable[Finding]], None],
     explained: Literal["alerts", "all"] | None = None,
 ) -> FollowProgress:
     """Score the flows of `log`, and those appended to it, until `stop` is set. Verdicts are JSON lines.
@@ -73,12 +74,13 @@ def follow(
 
     Args:
         stop: checked between two pieces of the log, at most 8 MB each.
-        tell: called with each message for the user.
+        tell: called with findings, those of the columns first and those of the rows at the end.
         explained: see `predict_blocks`.
 
     Raises:
         DataError: there is no such log, it cannot be followed, or too many of its rows cannot be used; `out`
             cannot be resumed.
+        SchemaError: the log has fewer than half of the features, and the detector does not allow that.
     """
     check_followable(log)
     with _output(out) as sink, tempfile.TemporaryDirectory(prefix="wirebert-follow-") as folder:
@@ -88,10 +90,7 @@ def follow(
             sink.seek(progress.num_out_bytes)
         with closing(Tail(log, progress.position)) as tail:
             if tail.is_rest_lost:
-                tell(
-                    f"{log}: was replaced; the rest of the log before it is not in its folder and has no "
-                    "verdicts"
-                )
+                tell([_lost(log)])
             scorer = _Scorer(detector, tail, Path(folder), progress, sink, tell, explained)
             saver = _Saver(out, sink)
             while not stop.is_set():
@@ -100,7 +99,8 @@ def follow(
                 if not has_read:
                     stop.wait(POLL_S)
             saver.save(scorer.progress, must=True)
-            scorer.tell_left_out()
+            if scorer.fit is not None:
+                tell(scorer.fit.scored)
             return scorer.progress
 
 
@@ -132,7 +132,7 @@ class _Scorer:
         folder: Path,
         progress: FollowProgress,
         sink: BinaryIO,
-        tell: Callable[[str], None],
+        tell: Callable[[Iterable[Finding]], None],
         explained: Literal["alerts", "all"] | None,
     ) -> None:
         self.progress = progress
@@ -140,7 +140,8 @@ class _Scorer:
         self._detector, self._tail, self._sink, self._tell = detector, tail, sink, tell
         self._piece = folder / tail.path.name
         self._writer = JsonLinesWriter(sink)
-        self._invalid_values = InvalidValues()
+        self.fit: TrafficFit | None = None
+        """Whether the log fits the model; None while it has no rows."""
         self._file = 0
         """Index of the tail's file that `_flows` and `_header` describe."""
         self._flows: Flows | None = None
@@ -167,7 +168,7 @@ class _Scorer:
         verdicts = predict_blocks(
             self._detector,
             self._flows,
-            self._invalid_values,
+            self.fit,
             explained=self._explained,
             context=self.progress.context,
             first_row=num_flows,
@@ -199,7 +200,8 @@ class _Scorer:
             return False
         self._piece.write_bytes(head)
         # A growing table has no footer: a short row at the end of a piece is an ordinary row.
-        config = DataConfig(max_invalid_fraction=1.0, footer_lines=0)
+        allow_absent = self._detector.allow_absent
+        config = DataConfig(max_invalid_fraction=1.0, footer_lines=0, allow_absent=allow_absent)
         flows = open_flows(self._piece, config, schema=self._detector.schema, can_be_empty=True)
         part = flows.parts[0]
         if not can_be_followed(part.dialect.format):
@@ -207,7 +209,7 @@ class _Scorer:
                 f"{self._tail.path}: expected a log with a flow on each line, found {flows.described}; leave "
                 "out --follow to score it as it is"
             )
-        elsewhere = joined_names(part.dialect.format)
+        elsewhere = joined_columns(part.dialect.format)
         names = tuple(name for name in part.names if name not in elsewhere)
         self._flows = replace(flows, parts=(replace(part, names=names, where=str(self._tail.path)),))
         if part.source is not None:
@@ -215,26 +217,15 @@ class _Scorer:
         else:
             num_lines = part.dialect.skip_lines + part.dialect.has_header
         self._header = b"".join(head.splitlines(keepends=True)[:num_lines])
-        absent = [name for name in self._flows.absent if name in elsewhere]
-        if absent and self._file == 1:
-            self._tell(f"columns that other logs or events would give are absent: {', '.join(absent)}")
+        fit = TrafficFit.of(self._detector.artifact.tokenizer, self._flows)
+        if self.fit is None:
+            self.fit = fit
+            self._tell(fit.opened)
         return True
 
-    def tell_left_out(self) -> None:
-        """Report how many rows have no verdict, and columns with values that were read as missing."""
-        lines, counts = self._invalid_values.lines, self._invalid_values.counts
-        if lines.num_rejected:
-            first = lines.examples[0]
-            self._tell(
-                f"{lines.num_rejected:,} rows cannot be used and have no verdict ({first.reason}: "
-                f"{first.text!r})"
-            )
-        for column, count in counts.items():
-            value = self._invalid_values.examples[column][0].value
-            self._tell(f"column {column!r} holds no number in {count:,} rows, read as missing ({value!r})")
-
     def _check(self) -> None:
-        lines = self._invalid_values.lines
+        assert self.fit is not None
+        lines = self.fit.invalid_values.lines
         total = lines.num_rows + lines.num_rejected
         if total >= FEWEST_ROWS and lines.num_rejected > MAX_SET_ASIDE_FRACTION * total:
             first = lines.examples[0]
@@ -264,6 +255,11 @@ class _Saver:
         _write_progress(self._out, progress)
         self._saved, self._saved_at = progress, time.monotonic()
         self._took_s = self._saved_at - now
+
+
+def _lost(log: Path) -> Finding:
+    message = f"{log}: was replaced; the rest of the log before it is not in its folder and has no verdicts"
+    return Finding(code="lost_lines", severity="warning", column=None, count=1, example="", message=message)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from wirebert.data.flows import Flows
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.errors import DataError
 from wirebert.files import atomic_file
+from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.explanations import explain_rows, needs_explanation
 from wirebert.inference.verdicts import verdict_table
@@ -35,7 +36,7 @@ FORMULA = r"^([=+\-@\t\r\n])"
 def predict_blocks(
     detector: Detector,
     flows: Flows,
-    invalid_values: InvalidValues | None = None,
+    fit: TrafficFit | None = None,
     *,
     explained: Literal["alerts", "all"] | None = None,
     context: FlowContext | None = None,
@@ -43,9 +44,10 @@ def predict_blocks(
 ) -> Generator[pa.Table]:
     """Verdict tables of a file, in input order; memory is bounded by a few blocks.
 
-    Reading and encoding, scoring, and the caller's work on a table overlap. `invalid_values` collects values
-    and rows that cannot be used. `explained` flows get a column `explanation`: `alerts` are flows predicted
-    as attacks, alerts and unknown flows, or all flows if no class is known to be benign.
+    Reading and encoding, scoring, and the caller's work on a table overlap. `fit` collects values and rows
+    that cannot be used, and values that training lacked. `explained` flows get a column `explanation`:
+    `alerts` are flows predicted as attacks, alerts and unknown flows, or all flows if no class is known to be
+    benign.
 
     `row` counts usable rows from `first_row`; `line` is where the row begins in its file, for delimited text
     and key-value lines; `file` is present for several files. `context` is that of the flows before these (see
@@ -53,12 +55,12 @@ def predict_blocks(
 
     Without any row there is still one table, so that a file of verdicts always has its columns.
     """
-    invalid_values = invalid_values or InvalidValues()
-    encoded = (
-        (part, detector.encode(part.table)) for part in _parts(flows, invalid_values, context, first_row)
-    )
+    fit = fit or TrafficFit.of(detector.artifact.tokenizer, flows)
+    parts = _parts(flows, fit.invalid_values, context, first_row)
+    encoded = ((part, detector.encode(part.table)) for part in parts)
     scored = ((part, block, detector.score(part.table, block)) for part, block in prefetch(encoded))
     for part, block, scores in prefetch(scored):
+        fit.add(part.table, block)
         verdicts = verdict_table(part.table, scores, detector.schema, part.rows, part.positions)
         if explained is not None:
             everyone = np.ones(len(block), np.bool_)

@@ -129,10 +129,17 @@ class Service:
         held.hold_answer(len(answer.content))
         self.metrics.flows.inc(answer.num_flows)
         self.metrics.invalid_values.inc(answer.num_invalid)
+        self.metrics.flows_without_history.inc(answer.num_without_history)
+        for code in {finding.code for finding in answer.findings}:
+            self.metrics.findings.labels(code=code).inc()
         for verdict, count in answer.verdicts.items():
             self.metrics.verdicts.labels(verdict=verdict).inc(count)
         request.state.num_flows = answer.num_flows
-        headers = {"wirebert-invalid-values": str(answer.num_invalid)}
+        headers = {
+            "wirebert-invalid-values": str(answer.num_invalid),
+            "wirebert-findings": ", ".join(dict.fromkeys(finding.code for finding in answer.findings)),
+            "wirebert-flows-without-history": str(answer.num_without_history),
+        }
         return _Answer(answer.content, held.give_back, media_type=wanted, headers=headers)
 
     async def model(self, request: Request) -> Response:

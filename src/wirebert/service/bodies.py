@@ -1,7 +1,8 @@
-"""Request body -> flows as raw columns: JSON, JSON lines, CSV or an Arrow stream, by content type.
+"""Request body -> flows: JSON, JSON lines, CSV or an Arrow stream, by content type; or any log of text.
 
 A body may be hostile. So it is read under `Limits`, the type of each value is checked before use, and a
-request with an invalid row is refused, not silently shortened.
+request with an invalid row is refused, not silently shortened. The logs of sensors, under whichever type, and
+other text are read by the readers of files (`raw_logs`).
 """
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
@@ -10,7 +11,7 @@ request with an invalid row is refused, not silently shortened.
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any, Final, cast, final
 
 import msgspec
@@ -23,15 +24,20 @@ from wirebert.data.delimited.detection import detect_dialect, detect_header
 from wirebert.data.delimited.reader import tables
 from wirebert.data.dialect import clean_names, decode_head, whole_lines
 from wirebert.data.files import header_cells, table_rows
+from wirebert.data.schema.conversion import InvalidValues, convert
+from wirebert.data.schema.matching import match_names
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.errors import UserError
+from wirebert.inference.coverage import feature_coverage
 from wirebert.service.arrow_stream import read_stream
 from wirebert.service.limits import Limits, RequestError
+from wirebert.service.raw_logs import RawFlows, Value, is_sensor_log, read_log
 
-JSON, JSON_LINES, CSV, ARROW = (
+JSON, JSON_LINES, CSV, TEXT, ARROW = (
     "application/json",
     "application/x-ndjson",
     "text/csv",
+    "text/plain",
     "application/vnd.apache.arrow.stream",
 )
 READ: Final[Mapping[str, str]] = {
@@ -41,33 +47,19 @@ READ: Final[Mapping[str, str]] = {
     "application/ndjson": JSON_LINES,
     CSV: CSV,
     "text/tab-separated-values": CSV,
+    TEXT: TEXT,
     ARROW: ARROW,
 }
 """Content type -> the format that reads it."""
 
-Value = bool | int | float | str | None
-"""Value of one cell."""
-
 _HEAD_BYTES: Final = 1 << 16
 """Bytes of a text from which its format is detected; its first line must end within them."""
+_SENSOR_ROWS: Final = 100
+"""Rows of a JSON body by which a sensor's log is recognised."""
 _CSV_CONFIG: Final = DataConfig(
     encoding="utf-8", quote='"', escape="", comment="", skip_lines=0, decimal_comma=False
 )
 """RFC 4180 with any delimiter: ambiguous text is not guessed at, and no line is skipped."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RawFlows:
-    """Unparsed flows, columns of the schema only."""
-
-    num_rows: int
-    columns: Mapping[str, Sequence[Value]] | pa.Table
-    """Lists if they come from JSON: lists of several requests are joined before they become arrays."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns that are present."""
-        return tuple(self.columns.column_names if isinstance(self.columns, pa.Table) else self.columns)
 
 
 def body_types(limits: Limits) -> tuple[Any, Any]:
@@ -78,7 +70,7 @@ def body_types(limits: Limits) -> tuple[Any, Any]:
         msgspec.Meta(
             max_length=limits.max_columns,
             description="Column name to value. Columns that the model does not know are ignored; "
-            "at least one feature of the model is required.",
+            "a feature that a row omits is missing. At least half of the features must be named.",
         ),
     ]
     flows: Any = Annotated[list[row], msgspec.Meta(max_length=limits.max_rows)]
@@ -94,6 +86,8 @@ class BodyReader:
         labels = (ColumnKind.LABEL, ColumnKind.LABEL_DERIVED)
         self._names = [column.name for column in schema.columns if column.kind not in labels]
         self._features = frozenset(column.name for column in schema.features)
+        self._own_features = frozenset(name for name in self._features if not schema.is_context(name))
+        """A row of JSON that omits one of them has a missing value, whatever the other rows hold."""
         body, row = body_types(limits)
         self._json: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
         self._line: msgspec.json.Decoder[Any] = msgspec.json.Decoder(row)
@@ -104,46 +98,71 @@ class BodyReader:
         Raises:
             RequestError: it does not match its content type, exceeds a limit, or has no column of the model.
         """
-        if content_type in (JSON, JSON_LINES):
-            return self._of_rows(self._read_json(body, lines=content_type == JSON_LINES))
-        table = (
-            read_stream(body, frozenset(self._names), self._limits)
-            if content_type == ARROW
-            else self._read_csv(body)
-        )
-        if self._features.isdisjoint(table.column_names):
+        if content_type == TEXT or (content_type in (JSON_LINES, CSV) and is_sensor_log(body)):
+            flows = read_log(body, self._schema, self._limits)
+        elif content_type in (JSON, JSON_LINES):
+            flows = self._read_json(body, lines=content_type == JSON_LINES)
+        elif content_type == CSV:
+            flows = self._read_csv(body)
+        else:
+            table = read_stream(body, frozenset(self._names), self._limits)
+            flows = self._typed(table, table.column_names)
+        is_empty_json = content_type in (JSON, JSON_LINES) and not flows.num_rows
+        if not flows.coverage.present and not is_empty_json:
             raise self._unknown()
-        return RawFlows(num_rows=table.num_rows, columns=table)
+        return flows
 
-    def _read_json(self, body: bytes, *, lines: bool) -> list[dict[str, Value]]:
+    def _read_json(self, body: bytes, *, lines: bool) -> RawFlows:
         if lines and body.count(b"\n") > 2 * self._limits.max_rows:
             raise self._too_many()
         try:
             rows = self._line.decode_lines(body) if lines else self._json.decode(body).flows
         except msgspec.ValidationError as error:
+            if lines:  # a structure or list in a line, which the reader of files knows
+                return read_log(body, self._schema, self._limits)
             raise RequestError(422, f"the body does not fit: {error}") from error
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RequestError(400, f"expected JSON, found something else: {error}") from error
         if len(rows) > self._limits.max_rows:
             raise self._too_many()
-        return rows
+        found = tuple({name: None for row in rows for name in row})
+        is_log = not lines and is_sensor_log(msgspec.json.Encoder().encode_lines(rows[:_SENSOR_ROWS]))
+        if is_log or match_names(found, self._schema).renamed:
+            return read_log(msgspec.json.Encoder().encode_lines(rows), self._schema, self._limits)
+        return self._of_rows(rows)
 
     def _of_rows(self, rows: list[dict[str, Value]]) -> RawFlows:
-        if any(map(self._features.isdisjoint, rows)):
-            raise self._unknown()
-        found: set[str] = set().union(*rows)
-        columns = {name: [row.get(name) for row in rows] for name in self._names if name in found}
-        return RawFlows(num_rows=len(rows), columns=columns)
+        found: dict[str, None] = {name: None for row in rows for name in row}
+        named = [name for name in self._names if name in found or name in self._own_features]
+        return RawFlows(
+            num_rows=len(rows),
+            columns={name: [row.get(name) for row in rows] for name in named},
+            coverage=feature_coverage(self._schema, tuple(found), "the body"),
+            is_keyed=True,
+        )
 
-    def _read_csv(self, body: bytes) -> pa.Table:
+    def _typed(self, raw: pa.Table, names: Sequence[str]) -> RawFlows:
+        """The flows of a table, typed; `names` are all columns of the body."""
+        invalid_values = InvalidValues()
+        return RawFlows(
+            num_rows=raw.num_rows,
+            columns=convert(raw, self._schema, invalid=invalid_values, first_row=1),
+            coverage=feature_coverage(self._schema, names, "the body"),
+            invalid_values=invalid_values,
+        )
+
+    def _read_csv(self, body: bytes) -> RawFlows:
         try:
-            return self._table_of(body)
+            table, names = self._table_of(body)
+            if match_names(names, self._schema).renamed:  # the reader of files knows other spellings
+                return read_log(body, self._schema, self._limits)
+            return self._typed(table, names)
         except RequestError:
             raise
         except UserError as error:
             raise RequestError(422, str(error)) from error
 
-    def _table_of(self, body: bytes) -> pa.Table:
+    def _table_of(self, body: bytes) -> tuple[pa.Table, tuple[str, ...]]:
         # Rough bounds first: a body far beyond a limit is not parsed.
         if max(body.count(b"\n"), body.count(b"\r")) > 4 * self._limits.max_rows + 4:
             raise self._too_many()
@@ -185,7 +204,7 @@ class BodyReader:
         table = pa.concat_tables(blocks).unify_dictionaries().combine_chunks()
         for name in table.column_names:
             self._check_length(name, table[name])
-        return table
+        return table, names
 
     def _csv_names(self, rows: Sequence[Sequence[str]], *, has_header: bool) -> tuple[str, ...]:
         width = max(Counter(map(len, rows)).items(), key=lambda item: (item[1], item[0]))[0]
@@ -225,8 +244,7 @@ class BodyReader:
         known = ", ".join(sorted(self._features)[:8])
         return RequestError(
             422,
-            f"expected columns of the model ({known}, ...) in every flow, found a flow without any; see GET "
-            "/v1/model",
+            f"expected columns of the model ({known}, ...), found none of them; see GET /v1/model",
         )
 
 

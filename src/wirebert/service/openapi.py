@@ -6,13 +6,17 @@ from typing import Final, cast
 import msgspec
 
 import wirebert
+from wirebert.data.findings import CODES, SEVERITIES
 from wirebert.inference.detector import Detector
 from wirebert.inference.verdicts import SCHEMA_VERSION
-from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES, body_types
+from wirebert.service.bodies import ARROW, CSV, JSON, JSON_LINES, TEXT, body_types
 from wirebert.service.limits import Limits
 from wirebert.service.prometheus import CONTENT_TYPE
 
 Json = Mapping[str, object]
+WITHOUT_HISTORY: Final = (
+    "Flows whose context may lack earlier flows, which the request does not hold; 0 without context features."
+)
 _ERROR: Final[Json] = {"$ref": "#/components/schemas/Error"}
 _REASONS: Final = {
     400: "The request, or its body, is damaged.",
@@ -82,14 +86,12 @@ def public_part(document: Json) -> Json:
 def _score(limits: Limits, *, needs_key: bool) -> Json:
     text = {"schema": {"type": "string", "maxLength": limits.max_body_bytes}}
     verdicts = {"$ref": "#/components/schemas/Verdicts"}
-    invalid_values: Json = {
-        "description": "Values that are not numbers in columns of numbers; they count as missing.",
-        "schema": {"type": "integer", "minimum": 0},
-        "required": True,
-    }
     return {
         "summary": "Verdicts on flows, in input order.",
-        "description": "The flows of one request form one log. Verdicts equal those of `wirebert predict`.",
+        "description": "The flows of one request form one log. Verdicts equal those of `wirebert predict` on "
+        "a file with the same content. The raw log of a sensor (Zeek, Suricata, nfdump, Argus) is recognised "
+        f"under every content type of text; {TEXT} is for any text that `wirebert predict` reads. A request "
+        "with fewer than half of the features of the model is refused.",
         "parameters": [
             {
                 "name": "explain",
@@ -105,13 +107,14 @@ def _score(limits: Limits, *, needs_key: bool) -> Json:
                 JSON: {"schema": {"$ref": "#/components/schemas/Flows"}},
                 JSON_LINES: text,
                 CSV: text,
+                TEXT: text,
                 ARROW: {"schema": {"type": "string", "format": "binary"}},
             },
         },
         "responses": {
             "200": {
                 "description": "One verdict per flow.",
-                "headers": {"wirebert-invalid-values": invalid_values},
+                "headers": _headers(),
                 "content": {
                     JSON: {"schema": verdicts},
                     JSON_LINES: {"schema": {"type": "string"}},
@@ -121,6 +124,22 @@ def _score(limits: Limits, *, needs_key: bool) -> Json:
             **_failures(400, *([401] if needs_key else []), 406, 408, 413, 415, 422, 503),
         },
         **({"security": [{"key": []}]} if needs_key else {}),
+    }
+
+
+def _headers() -> Json:
+    count: Json = {"type": "integer", "minimum": 0}
+    texts: Mapping[str, tuple[str, Json]] = {
+        "wirebert-invalid-values": (
+            "Values that are not numbers in columns of numbers; they count as missing.",
+            count,
+        ),
+        "wirebert-findings": ("Codes of the findings, as in the JSON answer.", {"type": "string"}),
+        "wirebert-flows-without-history": (WITHOUT_HISTORY, count),
+    }
+    return {
+        name: {"description": text, "schema": schema, "required": True}
+        for name, (text, schema) in texts.items()
     }
 
 
@@ -158,8 +177,6 @@ def _failures(*statuses: int) -> dict[str, object]:
 def _schemas(detector: Detector, limits: Limits) -> dict[str, object]:
     body, _ = body_types(limits)
     _, components = msgspec.json.schema_components([body], ref_template="#/components/schemas/{name}")
-    row: dict[str, object] = components["Flows"]["properties"]["flows"]["items"]
-    row["anyOf"] = [{"required": [column.name]} for column in detector.schema.features]
     return {
         **components,
         "Verdicts": {
@@ -171,8 +188,18 @@ def _schemas(detector: Detector, limits: Limits) -> dict[str, object]:
                     "description": "Column to number of values that are not numbers; they count as missing.",
                     "additionalProperties": {"type": "integer"},
                 },
+                "findings": {
+                    "type": "array",
+                    "description": "How the flows fit the model, and what was read as missing.",
+                    "items": _finding(),
+                },
+                "flows_without_history": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": WITHOUT_HISTORY,
+                },
             },
-            "required": ["flows", "invalid_values"],
+            "required": ["flows", "invalid_values", "findings", "flows_without_history"],
             "additionalProperties": False,
         },
         "Error": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]},
@@ -188,6 +215,20 @@ def _schemas(detector: Detector, limits: Limits) -> dict[str, object]:
             "required": ["classes", "benign", "backend", "columns"],
         },
     }
+
+
+def _finding() -> Json:
+    text: Json = {"type": "string"}
+    properties: dict[str, object] = {
+        "code": {"type": "string", "enum": list(CODES)},
+        "severity": {"type": "string", "enum": list(SEVERITIES)},
+        "column": {"type": ["string", "null"]},
+        "count": {"type": "integer", "minimum": 0},
+        "example": text,
+        "message": text,
+        "is_accepted": {"type": "boolean"},
+    }
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _verdict(detector: Detector) -> Json:

@@ -40,6 +40,14 @@ class ServiceMetrics:
             "Values that are not numbers in columns of numbers; they count as missing.",
             registry=registry,
         )
+        self.findings = Counter(
+            "wirebert_findings_total", "Requests with a finding, by its code.", ["code"], registry=registry
+        )
+        self.flows_without_history = Counter(
+            "wirebert_flows_without_history_total",
+            "Flows whose context may lack earlier flows, which their request did not hold.",
+            registry=registry,
+        )
         self.score_seconds = Histogram(
             "wirebert_score_seconds",
             "Seconds from the head of a scoring request to its answer.",

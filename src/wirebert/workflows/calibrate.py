@@ -15,6 +15,7 @@ from wirebert.decision.config import parse_prior, stated_priors
 from wirebert.decision.operating_point import NO_OPERATING_POINT, AlertBudget
 from wirebert.errors import ConfigError, DataError
 from wirebert.inference.artifact import Artifact
+from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.metrics.thresholds import attack_scores, laxest_threshold
 
@@ -48,8 +49,12 @@ class AlertBudgetRequest:
         parse_prior(self.prior)
 
 
-def fit_alert_budget(detector: Detector, flows: Flows, allowance: AlertBudgetRequest) -> Artifact:
+def fit_alert_budget(
+    detector: Detector, flows: Flows, allowance: AlertBudgetRequest, fit: TrafficFit | None = None
+) -> Artifact:
     """The detector's artifact with a threshold that keeps alerts on these unlabelled flows within the budget.
+
+    `fit` collects how well the flows fit the model.
 
     Raises:
         ConfigError: no class is benign, so there is no attack score; or the prior cannot be computed.
@@ -62,7 +67,9 @@ def fit_alert_budget(detector: Detector, flows: Flows, allowance: AlertBudgetReq
             "calibrate needs a model that knows the benign class, found one that does not; train it with "
             "--benign CLASS"
         )
-    probabilities, novelty, seconds = _score(detector, flows)
+    probabilities, novelty, seconds = _score(
+        detector, flows, fit or TrafficFit.of(detector.artifact.tokenizer, flows)
+    )
     if len(probabilities) == 0:
         raise DataError(f"{flows.name}: expected flows, found none; give more traffic")
     if allowance.prior or allowance.estimates_prior:
@@ -150,7 +157,7 @@ def _format_shares(names: tuple[str, ...], shares: Float64[np.ndarray, " classes
 
 
 def _score(
-    detector: Detector, flows: Flows
+    detector: Detector, flows: Flows, fit: TrafficFit
 ) -> tuple[
     Float64[np.ndarray, "flows classes"], Float64[np.ndarray, " flows"], Float64[np.ndarray, " known"]
 ]:
@@ -158,8 +165,10 @@ def _score(
     times = [c.name for c in detector.schema.columns if c.kind is ColumnKind.TIME]
     probabilities = [np.empty((0, len(detector.classes)))]
     novelty, seconds = [np.empty(0)], [np.empty(0)]
-    for table in flows.blocks():
-        scores = detector.score(table)
+    for table in flows.blocks(fit.invalid_values):
+        block = detector.encode(table)
+        fit.add(table, block)
+        scores = detector.score(table, block)
         probabilities.append(scores.probabilities.astype(np.float64))
         novelty.append(np.zeros(table.num_rows) if scores.novelty is None else scores.novelty)
         time_column = next((name for name in times if name in table.column_names), None)

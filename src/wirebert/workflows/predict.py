@@ -2,29 +2,41 @@
 
 import argparse
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
 from wirebert.console import warn
+from wirebert.data.findings import Finding
 from wirebert.inference.detector import Detector
 from wirebert.inference.follow import follow
+from wirebert.workflows.findings import require_no_warnings, tell
 
 
 def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:
     """Follow the log that the options of `predict` name; at the end, every scored flow is saved."""
     stop = Event()
+    told: list[Finding] = []
+
+    def hear(findings: Iterable[Finding]) -> None:
+        new = list(findings)
+        told.extend(new)
+        tell(new)
+
+    operating = detector.artifact.operating_point
+    hear(operating.findings(options.fpr) if operating else ())
     with until_asked(stop.set):
         done = follow(
             detector,
             Path(options.data),
             options.out,
             stop,
-            tell=warn,
+            tell=hear,
             explained=options.explain,
         )
     warn(f"{done.num_flows:,} flows{f': {options.out}' if options.out else ''}")
+    require_no_warnings(told, strict=options.strict)
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def write_typed_rows(run: RunConfig, folder: RunFolder) -> TrainingRows:
     tokenizer = pretrained_tokenizer(run) if teacher is None else teacher.tokenizer
     flows = open_flows(run.train, run.data, schema=None if tokenizer is None else tokenizer.schema)
     if teacher is not None:
-        teacher.require_columns(flows)
+        flows = teacher.require_columns(flows)
     elif tokenizer is not None:
         flows = align_schema(flows, tokenizer)
         tokenizer = replace(tokenizer, schema=flows.schema)
@@ -161,7 +161,7 @@ def split_data(run: RunConfig | PretrainConfig, parsed: ParsedFlows, classes: Cl
         profile=profile,
         classes=classes,
         findings=mark_accepted(
-            [*validate(profile, classes if classes.classes else None), *split.findings],
+            [*flows.findings, *validate(profile, classes if classes.classes else None), *split.findings],
             run.data.accepted_findings,
         ),
         train=FlowSubset("train", flows, split.is_train),

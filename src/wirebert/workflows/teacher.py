@@ -21,10 +21,11 @@ from wirebert.decision.config import DecisionConfig, logit_offsets_of
 from wirebert.encoding.store import EncodedFlows, StoreWriter, row_hashes
 from wirebert.encoding.token_rows import JaggedRows, take_rows
 from wirebert.encoding.tokenizer import FlowTokenizer
-from wirebert.errors import ConfigError, DataError, SchemaError
+from wirebert.errors import ConfigError, DataError
 from wirebert.evaluation.evaluate import evaluate_detector
 from wirebert.evaluation.predictions_file import as_labelled_rows, positions, read_predictions
 from wirebert.inference.artifact import Artifact, load_artifact
+from wirebert.inference.coverage import coverage_of
 from wirebert.inference.detector import Detector
 from wirebert.metrics.student_gap import SplitGap, TeacherGap, split_gap
 from wirebert.run_folder import RunFolder
@@ -54,9 +55,6 @@ STUDENT_DEFAULTS: Final = {"augmentation_factor": 2.0, "temperature": 1.0, "teac
 
 PredictLogProba = Callable[[JaggedRows], Float[np.ndarray, "flows classes"]]
 """A teacher's prediction: probability of each class."""
-
-MAX_ABSENT: Final = 0.5
-"""Largest fraction of the teacher's features that traffic may lack."""
 
 
 @dataclass(frozen=True)
@@ -147,15 +145,9 @@ class Teacher:
                 "one with others; leave it out, or start from the model that the teacher started from"
             )
 
-    def require_columns(self, flows: Flows) -> None:
-        """Raise a SchemaError for traffic that lacks most of the teacher's features."""
-        features, absent = self.schema.features, flows.absent
-        if len(absent) > MAX_ABSENT * len(features):
-            raise SchemaError(
-                f"{flows.parts[0].where}: expected the {len(features)} features of the teacher's schema "
-                f"{self.schema.name!r}, found {len(features) - len(absent)} of them; give traffic of that "
-                "kind, or train a teacher on this one"
-            )
+    def require_columns(self, flows: Flows) -> Flows:
+        """The traffic, with a finding on features that it lacks; a SchemaError if it lacks most."""
+        return replace(flows, findings=(*flows.findings, *coverage_of(flows, self.schema).findings))
 
     def classes_for(self, seen: TableProfile, left_out: str | None) -> ClassMap:
         """The teacher's classes, checked against the profile of the data.
@@ -262,7 +254,12 @@ def compare_with_teacher(
         fingerprint: Of the training data.
         num_unlabelled: Training flows without a label.
     """
-    detector = Detector(teacher.artifact, device=run.training.device, backend="torch")
+    detector = Detector(
+        teacher.artifact,
+        device=run.training.device,
+        backend="torch",
+        allow_absent=run.data.allow_absent,
+    )
     seed, num_resamples = run.seed, run.evaluation.num_resamples
     splits: dict[str, SplitGap] = {}
     for part in parts:
@@ -287,10 +284,8 @@ def compare_with_teacher(
 def _unlabelled(run: RunConfig, teacher: Teacher) -> dict[str, Flows]:
     """The traffic that `distillation.unlabelled` names, under the teacher's schema."""
     sources = run.distillation.unlabelled
-    unlabelled = {name: open_flows(name, run.data, schema=teacher.schema) for name in sources}
-    for flows in unlabelled.values():
-        teacher.require_columns(flows)
-    return unlabelled
+    opened = {name: open_flows(name, run.data, schema=teacher.schema) for name in sources}
+    return {name: teacher.require_columns(flows) for name, flows in opened.items()}
 
 
 def _tokens(tokenizer: FlowTokenizer) -> dict[str, Any]:

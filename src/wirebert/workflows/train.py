@@ -22,6 +22,7 @@ from wirebert.data.schema.schema import FlowSchema
 from wirebert.evaluation.evaluate import evaluate_baseline_on, evaluate_detector
 from wirebert.evaluation.test_ledger import record_test_read
 from wirebert.inference.artifact import save_artifact
+from wirebert.inference.coverage import TrafficFit, coverage_of
 from wirebert.inference.detector import Detector
 from wirebert.inference.export import add_default_export
 from wirebert.metrics.split_metrics import SplitMetrics
@@ -71,15 +72,25 @@ def train(
     # Test files are opened only from here on: nothing below changes the model.
     run = trained.run
     tests = open_tests(run, data.flows.schema)
+    fits = {test.name: TrafficFit.of(trained.tokenizer, test.flows) for test in tests}
     usage = record_test_reads(run, folder, data, tests)
     splits = [*data.evaluated, *tests]
-    detector = Detector.load(folder.model, device=run.training.device, precision="fp32", backend="torch")
+    detector = Detector.load(
+        folder.model,
+        device=run.training.device,
+        precision="fp32",
+        backend="torch",
+        allow_absent=run.data.allow_absent,
+    )
     evaluate = partial(evaluate_detector, detector, train_hashes=trained.train_hashes, **resampling(run))
-    metrics = {split.name: evaluate(split, folder.predictions(split.name)) for split in splits}
+    metrics = {
+        split.name: evaluate(split, folder.predictions(split.name), fit=fits.get(split.name))
+        for split in splits
+    }
     log.end_stage("scoring")
     teacher_gap = evaluate_teacher(trained, data, folder, splits, log)
     baselines = evaluate_baselines(trained, data, folder, splits, log)
-    findings = check_tests(run, data, tests, log)
+    findings = check_tests(run, data, tests, fits, log)
     untrusted = artifact.operating_point.findings() if artifact.operating_point else ()
     show_findings(untrusted, console, num_rows=data.profile.num_rows)
     section = describe_data(data, splits, metrics, [*untrusted, *findings], usage)
@@ -202,13 +213,19 @@ def run_report(
 
 
 def check_tests(
-    run: RunConfig, data: PreparedData, tests: Sequence[FlowSubset], log: RunLog
+    run: RunConfig,
+    data: PreparedData,
+    tests: Sequence[FlowSubset],
+    fits: Mapping[str, TrafficFit],
+    log: RunLog,
 ) -> tuple[Finding, ...]:
-    """Findings on test files: rows left out of metrics (printed too), and drift from the training file."""
+    """Findings on test files: whether they fit the model and rows left out of metrics, which are printed too,
+    and drift from the training file."""
     findings: list[Finding] = []
     for test in tests:
         profile = profile_table(test.flows)
-        unscored = mark_accepted(check_unscored_rows(profile, data.classes), run.data.accepted_findings)
+        found = [*fits[test.name].findings, *check_unscored_rows(profile, data.classes)]
+        unscored = mark_accepted(found, run.data.accepted_findings)
         show_findings(unscored, log.console, num_rows=profile.num_rows)
         differences = compare_with_training(data.profile, profile, data.classes)
         findings += [*unscored, *mark_accepted(differences, run.data.accepted_findings)]
@@ -216,8 +233,10 @@ def check_tests(
 
 
 def open_tests(run: RunConfig, schema: FlowSchema) -> list[FlowSubset]:
-    """The test files, under the schema of the training file."""
+    """The test files, under the schema of the training file; a SchemaError for one without its features."""
     flows = [open_flows(data, run.data, schema=schema) for data in run.test]
+    for test in flows:
+        coverage_of(test, schema)
     names = split_names(run.test, [test.name for test in flows], has_test=run.data.test_fraction > 0)
     return [FlowSubset(name, test) for name, test in zip(names, flows, strict=True)]
 

@@ -1,24 +1,9 @@
 from collections.abc import Callable
 
-from wirebert.data.accounting import ParseStats
 from wirebert.data.checks import rows
 from wirebert.data.checks.subject import Subject
-from wirebert.data.schema.conversion import InvalidValues
 
 Make = Callable[..., Subject]
-
-
-def test_rejected_rows_and_footers_name_their_line(subject: Make):
-    lines = ParseStats(num_rows=9)
-    lines.reject(4, "expected 2 fields, found 3", "a,b,c")
-    lines.add_footer(12, "expected 2 fields, found 1", "Summary")
-    table = subject(InvalidValues(lines=lines), service=["a"])
-    (aside,) = rows.rejected_lines(table)
-    assert (aside.count, aside.example) == (1, "line 4: a,b,c")
-    assert "1 of 10 rows (10.0 %)" in aside.message
-    (footer,) = rows.lines_after_the_table(table)
-    assert (footer.count, footer.example) == (1, "line 12: Summary")
-    assert not [*rows.rejected_lines(subject(service=["a"]))]
 
 
 def test_rows_that_differ_in_addresses_only_are_counted(subject: Make):

@@ -25,14 +25,6 @@ def test_a_category_of_numbers_and_words_is_mixed(subject: Make):
     assert [(f.column, f.count, f.example) for f in found] == [("service", 2, "'http' and '80'")]
 
 
-def test_misfits_name_row_and_value(subject: Make):
-    invalid = InvalidValues(num_rows=10)
-    invalid.add("bytes", ["5%"], [3], 1)
-    invalid.add("rate", [], [], 0)  # a block without any
-    (found,) = values.invalid_values(subject(invalid, bytes=[1.0, 2.0]))
-    assert (found.column, found.count, found.example) == ("bytes", 1, "row 3: 5%")
-
-
 def test_infinite_and_negative_values_are_counted_where_none_belong(subject: Make):
     table = subject(bytes=[1.0, -1.0, float("inf")], rate=[0.0, -0.5, 1.0])
     assert [(f.column, f.count) for f in values.infinite_values(table)] == [("bytes", 1)]

@@ -35,21 +35,18 @@ from wirebert.data.checks.leaks import (
     sorted_by_label,
 )
 from wirebert.data.checks.profile import TableProfile
-from wirebert.data.checks.reading import values_read
 from wirebert.data.checks.rows import (
     conflicting_labels,
     duplicate_rows,
-    lines_after_the_table,
-    rejected_lines,
     rows_equal_without_endpoints,
     texts_equal_in_shape,
 )
 from wirebert.data.checks.subject import Subject, subject_of
+from wirebert.data.checks.unread import unread
 from wirebert.data.checks.values import (
     constant_columns,
     duplicate_columns,
     infinite_values,
-    invalid_values,
     missing_markers,
     missing_values,
     mixed_types,
@@ -61,7 +58,7 @@ from wirebert.data.checks.values import (
 from wirebert.data.findings import CODES, SEVERITIES, Finding, Severity
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import missing_name
-from wirebert.errors import ConfigError, DataError
+from wirebert.errors import ConfigError
 
 __all__ = [
     "Finding",
@@ -69,13 +66,17 @@ __all__ = [
     "check_unscored_rows",
     "compare_with_training",
     "mark_accepted",
-    "require_no_errors",
     "validate",
 ]
 
+
+def unread_of(subject: Subject) -> Iterable[Finding]:
+    """What was not read as it stands in the files."""
+    return unread(subject.profile.invalid_values)
+
+
 CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
-    rejected_lines,
-    lines_after_the_table,
+    unread_of,
     odd_names,
     identifier_like_columns,
     constant_columns,
@@ -84,7 +85,6 @@ CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     missing_values,
     missing_markers,
     missing_with_a_class,
-    invalid_values,
     mixed_types,
     infinite_values,
     negative_values,
@@ -104,7 +104,6 @@ CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     benign_unknown,
     imbalance,
     rare_classes,
-    values_read,
 )
 """Every check of one table."""
 
@@ -130,26 +129,19 @@ def validate(profile: TableProfile, classes: ClassMap | None = None) -> tuple[Fi
 
 
 UNSCORED_CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
-    rejected_lines,
-    lines_after_the_table,
-    invalid_values,
-    values_read,
     unlabelled_rows,
     labels_matched,
     only_attack_or_not,
     doubtful_labels,
 )
-"""The checks that report rows and values excluded from the metrics, and how labels were read."""
+"""The checks that report rows excluded from the metrics, and how labels were read."""
 
 
 def check_unscored_rows(profile: TableProfile, classes: ClassMap | None = None) -> tuple[Finding, ...]:
     """Findings on rows and values that the metrics exclude, and on how labels were read as classes."""
     subject = subject_of(profile, classes)
-    return _in_order(
-        replace(finding, message=f"{profile.name}: {finding.message}")
-        for check in UNSCORED_CHECKS
-        for finding in check(subject)
-    )
+    found = [*unread(profile.invalid_values), *(one for check in UNSCORED_CHECKS for one in check(subject))]
+    return _in_order(replace(finding, message=f"{profile.name}: {finding.message}") for finding in found)
 
 
 def compare_with_training(
@@ -184,18 +176,6 @@ def mark_accepted(findings: Iterable[Finding], accept: Sequence[str]) -> tuple[F
         replace(finding, is_accepted=bool(names & {finding.code, f"{finding.code}:{finding.column}"}))
         for finding in findings
     )
-
-
-def require_no_errors(findings: Iterable[Finding], where: str) -> None:
-    """Raise a DataError if a finding is an error that is not accepted."""
-    errors = [finding for finding in findings if finding.severity == "error" and not finding.is_accepted]
-    if errors:
-        first = errors[0]
-        name = first.code if first.column is None else f"{first.code}:{first.column}"
-        raise DataError(
-            f"{where}: {len(errors)} data check{'s' if len(errors) > 1 else ''} failed; the first: "
-            f"{first.message}; or set data.accepted_findings={name!r} to accept it"
-        )
 
 
 def _in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:

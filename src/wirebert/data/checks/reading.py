@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from wirebert.data.checks.subject import Subject
 from wirebert.data.findings import Finding, format_row_count
 from wirebert.data.schema.conversion import InvalidValues
 
@@ -59,8 +58,3 @@ def noted_findings(invalid_values: InvalidValues) -> Iterator[Finding]:
             rows = format_row_count(count, invalid_values.num_rows)
             message = told.message.format(column=column, rows=rows, example=example)
             yield replace(told, column=column, count=count, example=example, message=message)
-
-
-def values_read(subject: Subject) -> Iterator[Finding]:
-    """What was noted while the rows of a table were read."""
-    return noted_findings(subject.profile.invalid_values)

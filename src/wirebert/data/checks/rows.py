@@ -89,41 +89,6 @@ def _equals_next(values: Shaped[np.ndarray, " rows"]) -> Bool[np.ndarray, " pair
     return values[1:] == values[:-1]
 
 
-def rejected_lines(subject: Subject) -> Iterator[Finding]:
-    """Rows with too few or too many fields, with open quotes, or with bytes that cannot be decoded."""
-    lines = subject.profile.invalid_values.lines
-    if not lines.num_rejected:
-        return
-    first = lines.examples[0]
-    yield Finding(
-        code="rejected_rows",
-        severity="warning",
-        column=None,
-        count=lines.num_rejected,
-        example=f"{first.location}: {first.text}",
-        message=f"{format_row_count(lines.num_rejected, lines.num_rows + lines.num_rejected)} cannot be "
-        f"parsed and are skipped ({first.location}: {first.reason}); correct them in the file, or set "
-        "data.delimiter, data.quote or data.encoding",
-    )
-
-
-def lines_after_the_table(subject: Subject) -> Iterator[Finding]:
-    """Totals at the end of a file, or a truncated last row."""
-    lines = subject.profile.invalid_values.lines
-    if not lines.num_footer:
-        return
-    first = lines.footer[0]
-    yield Finding(
-        code="footer",
-        severity="info",
-        column=None,
-        count=lines.num_footer,
-        example=f"{first.location}: {first.text}",
-        message=f"{lines.num_footer:,} lines after the table are skipped ({first.location}: {first.text!r}); "
-        "if this is a truncated row, write the file again",
-    )
-
-
 def rows_equal_without_endpoints(subject: Subject) -> Iterator[Finding]:
     """Rows that equal an earlier row apart from addresses, ports and times."""
     hashes = subject.profile.inner_hashes

@@ -132,25 +132,6 @@ def mixed_types(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def invalid_values(subject: Subject) -> Iterator[Finding]:
-    """Values that are not numbers in numeric columns."""
-    invalid = subject.profile.invalid_values
-    for name, count in invalid.counts.items():
-        if not count:  # a block without invalid values has an entry too
-            continue
-        first = invalid.examples[name][0]
-        yield Finding(
-            code="invalid_values",
-            severity="warning",
-            column=name,
-            count=count,
-            example=f"{first.location}: {first.value}",
-            message=f"column {name!r} has a value that is not a number in "
-            f"{format_row_count(count, invalid.num_rows)} ({first.location}: {first.value!r}); these are "
-            "read as missing, so correct them or declare the column a category in the schema",
-        )
-
-
 def infinite_values(subject: Subject) -> Iterator[Finding]:
     """Infinite values, usually from a division by zero."""
     for column in subject.features:

@@ -27,6 +27,7 @@ from wirebert.data.context.hash_table import HashTable
 from wirebert.data.context.sliding import RingBuffer, rolling_sums
 from wirebert.data.hashing import mix
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
+from wirebert.data.times import seconds_of
 from wirebert.data.windows import ContextWindows
 
 _SIZE_STEPS = 256  # per doubling
@@ -88,6 +89,18 @@ def without_context(schema: FlowSchema) -> FlowSchema:
 def has_context(names: Iterable[str]) -> bool:
     """Whether a table with these columns can have context: times and the addresses of both ends."""
     return set(CONTEXT_REQUIRED) <= set(names)
+
+
+def count_without_history(table: pa.Table, windows: ContextWindows) -> int:
+    """Flows of a log whose long window reaches back beyond its first flow, so that earlier flows may lack.
+
+    Without times and addresses no flow has a history.
+    """
+    if not has_context(table.column_names):
+        return table.num_rows
+    span_us = windows.long_s * 1_000_000
+    arrivals_us = ArrivalClock(reset_us=span_us).arrivals(seconds_of(table.column("ts")))
+    return int((arrivals_us < span_us).sum())
 
 
 class FlowContext:

@@ -24,7 +24,7 @@ SENSOR_FORMATS: dict[str, SensorFormat] = {
         open_log=open_suricata,
         table=partial(sensor_table, "suricata"),
         can_be_followed=True,
-        computed_from_joined=("num_alerts",),
+        computed_from_joined={"num_alerts": "alert"},
     ),
     "nfdump": SensorFormat(
         name="nfdump", open_log=open_nfdump, table=partial(sensor_table, "nfdump"), can_be_followed=False

@@ -1,8 +1,8 @@
 """`SensorLog` and `SensorFormat`: what a sensor format provides. The list of formats is
 `sensors/formats.py`."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -34,13 +34,14 @@ class SensorFormat:
     """Each flow is one line, so the log can be scored while it grows."""
     is_joined_file: Callable[[Path, Collection[Path]], bool] | None = None
     """Whether a file is read together with another of these files, and has no flows itself; None: never."""
-    computed_from_joined: tuple[str, ...] = ()
-    """Columns computed from other logs or events that are not in `table().joined`."""
+    computed_from_joined: Mapping[str, str] = field(default_factory=dict)
+    """Column computed from other logs or events that is not in `table().joined` -> that log or event."""
     suffixes: tuple[str, ...] = ()
     """More file name suffixes, besides those of text, JSON and log files."""
 
     @property
-    def joined_names(self) -> frozenset[str]:
-        """Columns from other logs or events than the line of the flow; a followed log lacks them."""
-        joined = {name for columns in self.table().joined.values() for name in columns}
-        return frozenset(joined | set(self.computed_from_joined))
+    def joined_columns(self) -> dict[str, str]:
+        """Column -> the other log or event than the line of the flow that it comes from."""
+        logs = reversed(list(self.table().joined.items()))  # a column that several logs give is of the first
+        joined = {name: log for log, columns in logs for name in columns}
+        return {**joined, **self.computed_from_joined}

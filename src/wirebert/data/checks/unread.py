@@ -1,0 +1,67 @@
+"""Findings on what was not read as it stands: rejected rows, lines after the table, values set to missing."""
+
+from collections.abc import Iterator
+
+from wirebert.data.accounting import ParseStats
+from wirebert.data.checks.reading import noted_findings
+from wirebert.data.findings import Finding, format_row_count
+from wirebert.data.schema.conversion import InvalidValues
+
+
+def unread(invalid_values: InvalidValues) -> Iterator[Finding]:
+    """Everything that scoring left out: a row without a verdict, or a value that was read as missing."""
+    yield from rejected_rows(invalid_values.lines)
+    yield from footer(invalid_values.lines)
+    yield from set_to_missing(invalid_values)
+    yield from noted_findings(invalid_values)
+
+
+def rejected_rows(lines: ParseStats) -> Iterator[Finding]:
+    """Rows with too few or too many fields, with open quotes, or with bytes that cannot be decoded."""
+    if not lines.num_rejected:
+        return
+    first = lines.examples[0]
+    yield Finding(
+        code="rejected_rows",
+        severity="warning",
+        column=None,
+        count=lines.num_rejected,
+        example=f"{first.location}: {first.text}",
+        message=f"{format_row_count(lines.num_rejected, lines.num_rows + lines.num_rejected)} cannot be "
+        f"parsed and are skipped ({first.location}: {first.reason}); correct them in the file, or set "
+        "data.delimiter, data.quote or data.encoding",
+    )
+
+
+def footer(lines: ParseStats) -> Iterator[Finding]:
+    """Totals at the end of a file, or a truncated last row."""
+    if not lines.num_footer:
+        return
+    first = lines.footer[0]
+    yield Finding(
+        code="footer",
+        severity="info",
+        column=None,
+        count=lines.num_footer,
+        example=f"{first.location}: {first.text}",
+        message=f"{lines.num_footer:,} lines after the table are skipped ({first.location}: {first.text!r}); "
+        "if this is a truncated row, write the file again",
+    )
+
+
+def set_to_missing(invalid_values: InvalidValues) -> Iterator[Finding]:
+    """Values that are not numbers in numeric columns."""
+    for name, count in invalid_values.counts.items():
+        if not count:  # a block without invalid values has an entry too
+            continue
+        first = invalid_values.examples[name][0]
+        yield Finding(
+            code="invalid_values",
+            severity="warning",
+            column=name,
+            count=count,
+            example=f"{first.location}: {first.value}",
+            message=f"column {name!r} has a value that is not a number in "
+            f"{format_row_count(count, invalid_values.num_rows)} ({first.location}: {first.value!r}); these "
+            "are read as missing, so correct them or declare the column a category in the schema",
+        )
