@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from wirebert.model.attention import attend, attend_packed
 from wirebert.model.config import Architecture, AttentionKernel
+from wirebert.model.linear import Linear
 from wirebert.model.masked_lm import MaskedHead
 from wirebert.model.normalization import linear_add_norm, linear_gelu, normalized
 from wirebert.model.packing import Packing, padded_positions, position_in_row
@@ -82,8 +83,8 @@ class DistilBert(nn.Module):
                 architecture.dim, num_asked=architecture.max_masked, token_masks=token_masks
             )
         else:
-            self.pre_classifier = nn.Linear(architecture.dim, architecture.dim)
-            self.classifier = nn.Linear(architecture.dim, architecture.num_classes)
+            self.pre_classifier = Linear(architecture.dim, architecture.dim)
+            self.classifier = Linear(architecture.dim, architecture.num_classes)
         self.reset_parameters(generator)
 
     def forward(
@@ -239,11 +240,11 @@ class Block(nn.Module):
         self.num_heads = architecture.num_heads
         self.dropout, self.attention_dropout = architecture.dropout, architecture.attention_dropout
         self.attention: AttentionKernel = attention
-        self.qkv_lin = nn.Linear(dim, 3 * dim)
-        self.out_lin = nn.Linear(dim, dim)
+        self.qkv_lin = Linear(dim, 3 * dim)
+        self.out_lin = Linear(dim, dim)
         self.sa_layer_norm = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.lin1 = nn.Linear(dim, architecture.hidden_dim)
-        self.lin2 = nn.Linear(architecture.hidden_dim, dim)
+        self.lin1 = Linear(dim, architecture.hidden_dim)
+        self.lin2 = Linear(architecture.hidden_dim, dim)
         self.output_layer_norm = nn.LayerNorm(dim, eps=NORM_EPS)
 
     def forward(
@@ -266,9 +267,9 @@ class Block(nn.Module):
         if asking is hidden:
             projected = self.qkv_lin(hidden)
         else:
-            dim, weight, bias = hidden.shape[-1], self.qkv_lin.weight, self.qkv_lin.bias
-            query = F.linear(asking, weight[:dim], bias[:dim])
-            projected = F.linear(hidden, weight[dim:], bias[dim:])
+            dim = hidden.shape[-1]
+            query = self.qkv_lin(asking, slice(None, dim))
+            projected = self.qkv_lin(hidden, slice(dim, None))
         if isinstance(layout, Packing):
             return attend_packed(
                 *(projected, query, layout),

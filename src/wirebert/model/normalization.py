@@ -9,11 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wirebert.model.attention import HAS_TRITON
+from wirebert.model.linear import Linear
 
 
 def linear_add_norm(
     x: Float[Tensor, "*tokens I"],
-    linear: nn.Linear,
+    linear: Linear,
     residual: Float[Tensor, "*tokens D"],
     norm: nn.LayerNorm,
     *,
@@ -24,7 +25,7 @@ def linear_add_norm(
     `dropout` is the probability of dropping a value (pass 0 outside training).
     """
     if _is_fused(x):
-        return _fused_norm(F.linear(x, linear.weight), linear.bias, residual, norm, dropout)
+        return _fused_norm(linear.product(x), linear.bias, residual, norm, dropout)
     out = linear(x)
     return norm(F.dropout(out, dropout) + residual).to(out.dtype)
 
@@ -34,13 +35,13 @@ def normalized(x: Float[Tensor, "*tokens D"], norm: nn.LayerNorm) -> Float[Tenso
     return _fused_norm(x, None, None, norm, 0.0) if _is_fused(x) else norm(x).to(matmul_dtype(x))
 
 
-def linear_gelu(x: Float[Tensor, "*tokens I"], linear: nn.Linear) -> Float[Tensor, "*tokens D"]:
+def linear_gelu(x: Float[Tensor, "*tokens I"], linear: Linear) -> Float[Tensor, "*tokens D"]:
     """GELU(linear(x))."""
     if not _is_fused(x):
         return F.gelu(linear(x))
     from wirebert.model.kernels.fused_norm import fused_bias_gelu  # needs Triton, which CPU builds lack
 
-    out = F.linear(x, linear.weight)
+    out = linear.product(x)
     return fused_bias_gelu(out.reshape(-1, out.shape[-1]), linear.bias).view(out.shape)
 
 

@@ -27,11 +27,12 @@ from wirebert.inference.export import add_default_export
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
 from wirebert.model.checkpoints import hugging_face_state
+from wirebert.model.config import resolve
 from wirebert.report.environment import hardware, versions
 from wirebert.report.report import FITTED_TEACHER, GBDT, Baseline, DataSection, FileUsage, Report
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict
-from wirebert.training.loop import check_machine
+from wirebert.training.loop import check_machine, compile_kernels
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.workflows.fit import TrainedModel, fit_decision, train_model
 from wirebert.workflows.model_card import model_card
@@ -57,6 +58,8 @@ def train(
     An interrupted run continues from its newest checkpoint. The other processes of the group only train.
     """
     check_machine(run.training)
+    if run.model.init_from == "scratch":  # a GPU's kernels are compiled while the rows are read
+        compile_kernels(run.training, resolve(run.model, vocab_size=1, num_classes=1))
     log = RunLog(console)
     rows = write_typed_rows(run, folder)  # the training file is parsed once: later passes read these rows
     data = prepare(run, rows)  # classes, findings, split; nothing is fitted yet
