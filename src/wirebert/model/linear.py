@@ -74,5 +74,9 @@ class _HalfProduct(torch.autograd.Function):
         grad = grads[0].flatten(0, -2)
         grad_x = (grad @ half_weight).view_as(x) if ctx.needs_input_grad[0] else None
         grad_weight = torch.mm(grad.t(), x.flatten(0, -2), out_dtype=torch.float32)
-        grad_bias = grad.sum(0, dtype=torch.float32) if ctx.has_bias else None
+        if not ctx.has_bias:
+            return grad_x, grad_weight, None, None, None
+        from wirebert.model.kernels.sums import sum_rows  # needs Triton, which CPU builds lack
+
+        grad_bias = sum_rows(grad.contiguous())
         return grad_x, grad_weight, grad_bias, None, None

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from wirebert.model.attention import attend_packed
 from wirebert.model.kernels.adamw import Moments, Tables, clip_and_update
-from wirebert.model.linear import Linear
+from wirebert.model.kernels.sums import lookup
+from wirebert.model.linear import HalfWeights, Linear
 from wirebert.model.normalization import linear_add_norm, linear_gelu, normalized
 from wirebert.model.packing import CAPACITIES, Packing, plan
 
@@ -60,7 +61,10 @@ class StepKernels(NamedTuple):
 
     def _steps(self) -> list[Callable[[], Tensor]]:
         dim, norm = self.dim, nn.LayerNorm(self.dim, device=self.device)
-        linear = Linear(dim, dim, device=self.device)
+        linear, copied = (Linear(dim, dim, device=self.device) for _ in range(2))
+        copied.half = HalfWeights(
+            *(weight.detach().to(self.dtype) for weight in (copied.weight, copied.bias))
+        )
         parts = plan(torch.full((ROWS,), ROW).numpy(), CAPACITIES[0])
         packing = Packing(*(torch.from_numpy(part).int().to(self.device) for part in parts), CAPACITIES[0])
 
@@ -78,6 +82,8 @@ class StepKernels(NamedTuple):
             lambda: linear_add_norm(hidden(), linear, hidden(), norm, dropout=self.dropout),
             lambda: normalized(hidden().float(), norm),
             lambda: linear_gelu(hidden(), linear),
+            lambda: copied(hidden()),
+            lambda: lookup(torch.zeros(16, dtype=torch.int32, device=self.device), linear.weight, 0),
             self._update,
         ]
 
