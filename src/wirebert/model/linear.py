@@ -24,9 +24,9 @@ class HalfWeights(NamedTuple):
 
 @final
 class Linear(nn.Linear):
-    """A linear layer that trains with the copies in `half`, if an optimizer keeps them."""
+    """A linear layer that trains with the weights in `copies`, if an optimizer keeps them."""
 
-    half: HalfWeights | None = None
+    copies: HalfWeights | None = None
 
     def forward(
         self,
@@ -41,7 +41,7 @@ class Linear(nn.Linear):
         return self._apply_rows(x, EVERY_ROW, has_bias=False)
 
     def _apply_rows(self, x: Tensor, rows: slice, *, has_bias: bool) -> Tensor:
-        half = self.half if torch.is_grad_enabled() else None
+        half = self.copies if torch.is_grad_enabled() else None
         weights = [self.weight, self.bias] if half is None else [self.weight, self.bias, *half]
         if rows != EVERY_ROW:
             weights = [tensor[rows] for tensor in weights]

@@ -88,19 +88,19 @@ class ClippingAdamW(torch.optim.AdamW):
         self._written: list[Tensor] = []
         self._layers = tuple(layer for layer in model.modules() if isinstance(layer, Linear))
         for layer in self._layers:
-            layer.half = HalfWeights(layer.weight.detach().to(half), layer.bias.detach().to(half))
+            layer.copies = HalfWeights(layer.weight.detach().to(half), layer.bias.detach().to(half))
 
     @torch.no_grad()
     def renew_copies(self) -> None:
         """Write the copies anew, after other weights were loaded."""
         for layer in self._layers:
-            for copy, weight in zip(layer.half or (), (layer.weight, layer.bias), strict=True):
+            for copy, weight in zip(layer.copies or (), (layer.weight, layer.bias), strict=True):
                 copy.copy_(weight)
 
     def drop_copies(self) -> None:
         """Free the copies; the layers compute with their weights again."""
         for layer in self._layers:
-            layer.half = None
+            layer.copies = None
         self._layers = ()
 
     def clip_and_step(self, limit: float) -> Float[Tensor, ""]:
@@ -134,7 +134,8 @@ class ClippingAdamW(torch.optim.AdamW):
             self._unwritten = self._spare, addresses
             return self._spare
         if self._addresses is None or self._addresses[0] != addresses:
-            table = torch.tensor(addresses, device=self.param_groups[0]["lr"].device)
+            pinned = torch.tensor(addresses).pin_memory()  # so that the copy does not wait for the device
+            table = pinned.to(self.param_groups[0]["lr"].device, non_blocking=True)
             self._addresses, self._spare = (addresses, table), torch.empty_like(table)
         return self._addresses[1]
 
@@ -143,7 +144,7 @@ class ClippingAdamW(torch.optim.AdamW):
 
         halves: dict[Tensor, Tensor] = {}
         for layer in self._layers:
-            halves |= zip((layer.weight, layer.bias), layer.half or (), strict=True)
+            halves |= zip((layer.weight, layer.bias), layer.copies or (), strict=True)
         step = next((state["step"] for state in self.state.values()), torch.zeros(()))
         step = step.to(self.param_groups[0]["lr"].device)
         moments: list[Moments] = []

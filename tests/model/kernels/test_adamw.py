@@ -66,11 +66,11 @@ def test_copies_follow_the_weights_and_weights_without_gradient_rest(pair: tuple
     assert torch.equal(model.classifier.weight, before)
     layers = [layer for layer in model.modules() if isinstance(layer, Linear)]
     for layer in layers:
-        assert layer.half is not None
-        assert torch.equal(layer.half.weight, layer.weight.bfloat16())
-        assert torch.equal(layer.half.bias, layer.bias.bfloat16())
+        assert layer.copies is not None
+        assert torch.equal(layer.copies.weight, layer.weight.bfloat16())
+        assert torch.equal(layer.copies.bias, layer.bias.bfloat16())
     optimizer.drop_copies()
-    assert all(layer.half is None for layer in layers)
+    assert all(layer.copies is None for layer in layers)
 
 
 def test_a_gradient_that_is_not_finite_is_told_by_the_norm(pair: tuple[DistilBert, DistilBert]):

@@ -15,7 +15,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 5e-3}
 
 
 def distance(given: Tensor, expected: Tensor) -> float:
-    return float((given.double() - expected).norm() / expected.norm())
+    return float((given.double() - expected).norm().detach() / expected.norm().detach())
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE))

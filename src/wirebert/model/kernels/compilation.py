@@ -1,5 +1,4 @@
-# Triton comes with PyTorch's CUDA builds only: what imports it cannot be checked.
-# pyright: basic, reportMissingImports=false
+# pyright: basic
 """The kernels of training steps, compiled side by side before the first step needs them.
 
 Compiling takes seconds on a machine whose cache has none of them; started early, it overlaps with reading.
@@ -14,8 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from wirebert.model.attention import attend_packed
-from wirebert.model.kernels.adamw import Moments, Tables, clip_and_update
-from wirebert.model.kernels.sums import lookup
 from wirebert.model.linear import HalfWeights, Linear
 from wirebert.model.normalization import linear_add_norm, linear_gelu, normalized
 from wirebert.model.packing import CAPACITIES, Packing, plan
@@ -60,13 +57,16 @@ class StepKernels(NamedTuple):
                 out.sum().backward()
 
     def _steps(self) -> list[Callable[[], Tensor]]:
+        from wirebert.model.kernels.sums import lookup  # needs Triton
+
         dim, norm = self.dim, nn.LayerNorm(self.dim, device=self.device)
         linear, copied = (Linear(dim, dim, device=self.device) for _ in range(2))
-        copied.half = HalfWeights(
-            *(weight.detach().to(self.dtype) for weight in (copied.weight, copied.bias))
+        copied.copies = HalfWeights(
+            copied.weight.detach().to(self.dtype), copied.bias.detach().to(self.dtype)
         )
         parts = plan(torch.full((ROWS,), ROW).numpy(), CAPACITIES[0])
-        packing = Packing(*(torch.from_numpy(part).int().to(self.device) for part in parts), CAPACITIES[0])
+        row_of, *rest = (torch.from_numpy(part).int().to(self.device) for part in parts)
+        packing = Packing(row_of, *rest, capacity=CAPACITIES[0])
 
         def hidden(width: int = dim, rows: int = ROWS * ROW) -> Tensor:
             return torch.ones(rows, width, device=self.device, dtype=self.dtype, requires_grad=True)
@@ -88,6 +88,8 @@ class StepKernels(NamedTuple):
         ]
 
     def _update(self) -> Tensor:
+        from wirebert.model.kernels.adamw import Moments, Tables, clip_and_update  # needs Triton
+
         weight, mean, square, gradient, rate = torch.zeros(5, 64, device=self.device)
         moments = [Moments(weight, mean, square, weight.to(self.dtype), 0)]
         tables = Tables(moments, torch.zeros((), device=self.device), torch.zeros(1), [rate])

@@ -34,14 +34,14 @@ GELU_TILE: Final = {"ROWS": 8, "COLUMNS": 512, "num_warps": 4}
 GELU_PROGRAMS: Final = 66
 """Programs of GELU's backward pass for each block of columns."""
 
-SIZES: Final = ["num_tokens"]
+UNSPECIALIZED: Final = ["num_tokens"]
 """Arguments whose values change nothing in a kernel, so that one serves all."""
 
 STAGES: Final = {"norm": 3, "gelu": 2}
 """Tiles that a backward pass loads ahead; launch shapes are measured (docs/experiments.md, 2026-11-29)."""
 
 
-@triton.jit(do_not_specialize=SIZES)
+@triton.jit(do_not_specialize=UNSPECIALIZED)
 def _forward_kernel(
     x_ptr, bias_ptr, residual_ptr, scale_ptr, shift_ptr, seed_ptr, out_ptr, sum_ptr, mean_ptr, rstd_ptr,
     num_tokens, dim, threshold,
@@ -72,7 +72,7 @@ def _forward_kernel(
     tl.store(rstd_ptr + rows, rstd, mask=rows < num_tokens)
 
 
-@triton.jit(do_not_specialize=SIZES)
+@triton.jit(do_not_specialize=UNSPECIALIZED)
 def _backward_kernel(
     grad_ptr, sum_ptr, scale_ptr, mean_ptr, rstd_ptr, seed_ptr,
     grad_sum_ptr, grad_x_ptr, parts_ptr,
@@ -212,7 +212,8 @@ def add_norm_backward(
         grad, total, scale, mean, rstd, seed, grad_sum, grad_x, parts,
         num_tokens, dim, STAGES=STAGES["norm"], **_launch(dim, dropout),
     )  # fmt: skip
-    return grad_sum, grad_x, *column_sums(parts)
+    grad_scale, grad_shift, grad_bias = column_sums(parts)
+    return grad_sum, grad_x, grad_scale, grad_shift, grad_bias
 
 
 def _keep_for_norm(ctx, inputs, output) -> None:
@@ -237,7 +238,7 @@ def _norm_backward(ctx, grad, *_):
 fused_add_norm.register_autograd(_norm_backward, setup_context=_keep_for_norm)
 
 
-@triton.jit(do_not_specialize=SIZES)
+@triton.jit(do_not_specialize=UNSPECIALIZED)
 def _gelu_kernel(
     x_ptr, bias_ptr, out_ptr, num_tokens, dim, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
@@ -251,7 +252,7 @@ def _gelu_kernel(
     tl.store(out_ptr + places, out.to(out_ptr.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=SIZES)
+@triton.jit(do_not_specialize=UNSPECIALIZED)
 def _gelu_backward_kernel(
     grad_ptr, x_ptr, bias_ptr, grad_x_ptr, parts_ptr, num_tokens, dim,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, STAGES: tl.constexpr,
@@ -292,7 +293,8 @@ def bias_gelu_backward(grad: Tensor, x: Tensor, bias: Tensor) -> tuple[Tensor, T
     wrap_triton(_gelu_backward_kernel)[(programs, triton.cdiv(dim, GELU_TILE["COLUMNS"]))](
         grad, x, bias, grad_x, parts, num_tokens, dim, STAGES=STAGES["gelu"], **GELU_TILE
     )
-    return grad_x, *column_sums(parts)
+    (grad_bias,) = column_sums(parts)
+    return grad_x, grad_bias
 
 
 def _keep_for_gelu(ctx, inputs, output) -> None:  # noqa: ARG001 - torch names the arguments
