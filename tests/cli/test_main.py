@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from wirebert.cli.commands import COMMANDS
-from wirebert.cli.main import build_parser, main
+from wirebert.cli.main import build_parser, main, share_cores
 
 Make = Callable[[Path], None]
 
@@ -464,3 +464,15 @@ def test_what_the_machine_lacks_is_told_before_anything_is_read(
     error = capsys.readouterr().err
     assert error.startswith(f"wirebert: {setting.partition('=')[0]}")
     assert error.count("\n") == 1
+
+
+def test_processes_of_torchrun_share_the_cores_unless_the_user_set_threads(monkeypatch: pytest.MonkeyPatch):
+    def cores(_pid: int) -> set[int]:
+        return set(range(16))
+
+    monkeypatch.setattr(os, "sched_getaffinity", cores, raising=False)
+    launched = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    alone, chosen = {"OMP_NUM_THREADS": "1"}, {**launched, "OMP_NUM_THREADS": "3"}
+    for environment, threads in ((launched, "8"), (alone, "1"), (chosen, "3")):
+        share_cores(environment)
+        assert environment["OMP_NUM_THREADS"] == threads

@@ -4,11 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pytest
+import torch
 from pyarrow import parquet
 
 from wirebert.cli.main import main
@@ -285,3 +288,24 @@ def test_rows_set_apart_for_a_test_are_judged_and_nothing_else(
     assert prepared.test.rows is not None
     assert not np.isin(hashes[prepared.test.rows], hashes[~prepared.test.rows]).any()
     assert set(np.flatnonzero(prepared.test.rows).tolist()) == rows["test"]
+
+
+@pytest.mark.parametrize(("device", "is_beside"), [("cpu", False), ("cuda", True)])
+def test_trees_are_fitted_beside_the_training_of_a_gpu_only(
+    monkeypatch: pytest.MonkeyPatch, device: str, is_beside: bool
+):
+    fitted_by: list[str] = []
+
+    def fit(_run: object, _data: object) -> str:
+        fitted_by.append(threading.current_thread().name)
+        return "trees"
+
+    def chosen(_config: object) -> torch.device:
+        return torch.device(device)
+
+    monkeypatch.setattr(pipeline, "train_trees", fit)
+    monkeypatch.setattr(pipeline, "choose_device", chosen)
+    data = object.__new__(preparing.PreparedData)  # nothing reads it
+    trees = cast(Callable[[], object], pipeline.start_trees(resolve_run(), data))
+    assert trees() == "trees"
+    assert [name.startswith("trees") for name in fitted_by] == [is_beside]

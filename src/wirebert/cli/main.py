@@ -8,7 +8,7 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -57,6 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = build_parser().parse_args(arguments)
+    if Path("/dev/nvidiactl").exists():
+        share_cores(os.environ)
     try:
         _run(options)
     except UserError as error:
@@ -77,6 +79,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _warn(f"{error.filename or 'writing'}: {error.strerror}; {_DISK_ERRORS[error.errno]}")
         return 2
     return 0
+
+
+def share_cores(environment: MutableMapping[str, str]) -> None:
+    """Give each process of torchrun its part of the cores, before any library reads their number.
+
+    torchrun sets one thread per process, which slows down all that is not computed on a GPU. Without GPUs
+    more threads would change the weights.
+    """
+    if "TORCHELASTIC_RUN_ID" in environment and environment.get("OMP_NUM_THREADS") == "1":
+        num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        num_processes = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+        environment["OMP_NUM_THREADS"] = str(max(1, num_cores // num_processes))
 
 
 def _run(options: argparse.Namespace) -> None:

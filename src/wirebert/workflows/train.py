@@ -5,7 +5,8 @@ and the model see training rows only. The best epoch is chosen on validation row
 the model is saved.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TypedDict
@@ -28,11 +29,12 @@ from wirebert.inference.export import add_default_export
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
 from wirebert.model.checkpoints import hugging_face_state
+from wirebert.model.config import resolve
 from wirebert.report.environment import hardware, versions
 from wirebert.report.report import FITTED_TEACHER, GBDT, Baseline, DataSection, FileUsage, Report
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict
-from wirebert.training.loop import check_machine
+from wirebert.training.loop import check_machine, choose_device, compile_kernels
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.workflows.fit import TrainedModel, fit_decision, train_model
 from wirebert.workflows.model_card import model_card
@@ -58,10 +60,13 @@ def train(
     An interrupted run continues from its newest checkpoint. The other processes of the group only train.
     """
     check_machine(run.training)
+    if run.model.init_from == "scratch":  # a GPU's kernels are compiled while the rows are read
+        compile_kernels(run.training, resolve(run.model, vocab_size=1, num_classes=1))
     log = RunLog(console)
     rows = write_typed_rows(run, folder)  # the training file is parsed once: later passes read these rows
     data = prepare(run, rows)  # classes, findings, split; nothing is fitted yet
     show_prepared(data, log)
+    trees = start_trees(run, data)
     trained = train_model(run, data, folder, log, group)  # tokenizer, encoding, distillation, model, training
     artifact = fit_decision(trained, data)  # calibration, thresholds, novelty: from validation rows
     save_artifact(artifact, folder.model, card=model_card(artifact))
@@ -89,7 +94,7 @@ def train(
     }
     log.end_stage("scoring")
     teacher_gap = evaluate_teacher(trained, data, folder, splits, log)
-    baselines = evaluate_baselines(trained, data, folder, splits, log)
+    baselines = evaluate_baselines(trained, data, folder, splits, trees, log)
     findings = check_tests(run, data, tests, fits, log)
     untrusted = artifact.operating_point.findings() if artifact.operating_point else ()
     show_findings(untrusted, console, num_rows=data.profile.num_rows)
@@ -144,8 +149,23 @@ def evaluate_teacher(
     return gap
 
 
+def start_trees(run: RunConfig, data: PreparedData) -> Callable[[], ColumnBaseline]:
+    """What waits for the quick baseline: a thread fits it while a GPU trains, else the call itself does."""
+    if not run.evaluation.baseline or choose_device(run.training).type == "cpu":
+        return partial(train_trees, run, data)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="trees")
+    fitted = pool.submit(train_trees, run, data)
+    pool.shutdown(wait=False)
+    return fitted.result
+
+
 def evaluate_baselines(
-    trained: TrainedModel, data: PreparedData, folder: RunFolder, splits: Sequence[FlowSubset], log: RunLog
+    trained: TrainedModel,
+    data: PreparedData,
+    folder: RunFolder,
+    splits: Sequence[FlowSubset],
+    trees: Callable[[], ColumnBaseline],
+    log: RunLog,
 ) -> dict[str, Baseline]:
     """Boosted trees, and a teacher fitted on the training rows, evaluated on the same rows as the model."""
     run = trained.run
@@ -158,9 +178,9 @@ def evaluate_baselines(
     )
     baselines: dict[str, Baseline] = {}
     if run.evaluation.baseline:
-        trees = train_trees(run, data)
-        metrics, differences = evaluate(trees)
-        baselines[GBDT] = Baseline(summary=trees.summary, splits=metrics, differences=differences)
+        fitted = trees()
+        metrics, differences = evaluate(fitted)
+        baselines[GBDT] = Baseline(summary=fitted.summary, splits=metrics, differences=differences)
         log.end_stage("boosted_trees")
     if trained.distillation.fitted_teacher is not None:
         teacher = trained.distillation.fitted_teacher()
