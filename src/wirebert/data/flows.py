@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int64
 
-from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.context.context import FlowContext, has_context
 from wirebert.data.dialect import ContentDigest, Dialect, open_binary
@@ -27,17 +26,16 @@ from wirebert.data.folders import (
 )
 from wirebert.data.formats import flow_files, joined_columns, joined_files, optional_fields, shared_schema
 from wirebert.data.readers.json_lines import JsonLines
-from wirebert.data.schema.conversion import InvalidValues, convert, with_points
-from wirebert.data.schema.inference import infer_schema, take_sample
+from wirebert.data.schema.conversion import InvalidValues, convert
 from wirebert.data.schema.library import match_schema
 from wirebert.data.schema.matching import match_names
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
 from wirebert.data.schema.spellings import fold
-from wirebert.data.schema_settings import label_name, schema_of, with_settings
+from wirebert.data.schema_settings import infer_from_files, schema_of, with_settings
 from wirebert.data.sensors.formats import SENSOR_FORMATS
 from wirebert.data.standard_input import StandardInput
 from wirebert.data.typed_rows import read_typed_rows
-from wirebert.errors import DataError, NoFlowsError, SchemaError
+from wirebert.errors import NoFlowsError, SchemaError
 
 __all__ = ["DataConfig", "FlowFile", "Flows", "find_files", "open_flows"]
 
@@ -309,7 +307,7 @@ def _open_parts(
     if recognised is not None:
         parts = [_under(part, recognised) for part in parts]
     else:
-        parts, recognised = _infer(parts, name, config, opened)
+        parts, recognised = infer_from_files(parts, name, config, opened)
     if schema is None:
         recognised = with_settings(config, recognised, parts[0])
     joined = [path for part in parts if part.source is not None for path in joined_files(part.source)]
@@ -361,40 +359,6 @@ def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:
             "--schema"
         )
     return replace(part, names=names, notes={})
-
-
-def _infer(
-    parts: list[FlowFile], name: str, config: DataConfig, opened: io.BufferedReader | None
-) -> tuple[list[FlowFile], FlowSchema]:
-    """The files with the right encoding, and a schema inferred by a pass over all of them."""
-    sample, varied, lines = _sample(parts, config, opened)
-    if lines.num_not_text and config.encoding is None and all(part.is_ascii for part in parts):
-        # The head was plain ASCII, which fits any encoding; a line below it is not UTF-8.
-        parts = [replace(part, dialect=replace(part.dialect, encoding="cp1252")) for part in parts]
-        sample, varied, lines = _sample(parts, config, opened)
-    lines.check(config.max_invalid_fraction, parts[0].where if len(parts) == 1 else name)
-    if sample.num_rows == 0:
-        raise DataError(f"{parts[0].where}: expected rows, found none; give a file that holds flows")
-    if any(part.dialect.decimal_comma for part in parts):
-        sample = with_points(sample)
-    label = None if config.label is None else label_name(config.label, parts[0].names)
-    inferred = infer_schema(sample, name=name, label=label, notes=parts[0].notes, varied=varied)
-    return parts, inferred
-
-
-def _sample(
-    parts: list[FlowFile], config: DataConfig, opened: io.BufferedReader | None
-) -> tuple[pa.Table, frozenset[str], ParseStats]:
-    lines = [ParseStats() for _ in parts]
-    blocks = (
-        block
-        for part, stats in zip(parts, lines, strict=True)
-        for block in part.raw_blocks(config.block_mb << 20, stats, opened=opened)
-    )
-    sample, varied = take_sample(blocks, parts[0].names)
-    for stats in lines[1:]:
-        lines[0].merge(stats)
-    return sample, varied, lines[0]
 
 
 @dataclass(frozen=True)

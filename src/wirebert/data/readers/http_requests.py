@@ -16,7 +16,7 @@ from wirebert.data.readers.lines import line_blocks
 from wirebert.data.schema.schema import FlowSchema
 
 START = re.compile(r"^[A-Z]{3,10} \S.* HTTP/\d(?:\.\d)?\r?$", re.MULTILINE)
-HEADER = re.compile(r"[A-Za-z][\w\-]*:[^\r\n]*")
+_HEADER = re.compile(r"[A-Za-z][\w\-]*:[^\r\n]*")
 HEADER_COLUMNS = {
     "host": "host",
     "user-agent": "user_agent",
@@ -55,7 +55,7 @@ class HttpRequests:
 def open_http_requests(path: Path, head: bytes, compression: Compression, where: str) -> HttpRequests | None:
     """The requests of a file that begins with `head`; None for another file."""
     lines = head.decode("utf-8", "replace").lstrip("\ufeff\r\n").splitlines()[:2]
-    if len(lines) < 2 or not START.fullmatch(lines[0]) or not HEADER.fullmatch(lines[1]):
+    if len(lines) < 2 or not START.fullmatch(lines[0]) or not _HEADER.fullmatch(lines[1]):
         return None
     return HttpRequests(path=path, where=where, compression=compression)
 

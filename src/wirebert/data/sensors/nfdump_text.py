@@ -16,7 +16,7 @@ from wirebert.data.readers.lines import line_blocks, parse_delimited, without_fi
 if TYPE_CHECKING:
     from wirebert.data.schema.schema import FlowSchema
 
-HEADER = re.compile(
+_HEADER = re.compile(
     rb"^Date (?:first|flow) (?:seen|start)\s+Duration\s+Proto\s+Src IP Addr:Port\s+Dst IP Addr:Port\s+"
 )
 TITLES = re.compile(r"(?:In|Out) (?:Pkt|Byte)|\S+")
@@ -65,7 +65,7 @@ class NfdumpText:
 def open_nfdump_text(path: Path, head: bytes, compression: Compression, where: str) -> NfdumpText | None:
     """The nfdump text that begins with `head`; None for another file."""
     first = head.partition(b"\n")[0]
-    match = HEADER.match(first)
+    match = _HEADER.match(first)
     if match is None:
         return None
     ends = "Src IP Addr", "Src Pt", "Dst IP Addr", "Dst Pt"
