@@ -1,5 +1,4 @@
-"""The schema of files, and the settings of the data stage applied to it: label, benign class, context, dropped
-columns."""
+"""The schema of files, with the settings of the data stage: label, benign class, context, dropped columns."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
