@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -296,16 +295,13 @@ def test_trees_are_fitted_beside_the_training_of_a_gpu_only(
 ):
     fitted_by: list[str] = []
 
-    def fit(_run: object, _data: object) -> str:
+    def fit() -> str:
         fitted_by.append(threading.current_thread().name)
         return "trees"
 
     def chosen(_config: object) -> torch.device:
         return torch.device(device)
 
-    monkeypatch.setattr(pipeline, "train_trees", fit)
     monkeypatch.setattr(pipeline, "choose_device", chosen)
-    data = object.__new__(preparing.PreparedData)  # nothing reads it
-    trees = cast(Callable[[], object], pipeline.start_trees(resolve_run(), data))
-    assert trees() == "trees"
-    assert [name.startswith("trees") for name in fitted_by] == [is_beside]
+    assert pipeline.beside_gpu(resolve_run(), fit)() == "trees"
+    assert [name.startswith("beside-gpu") for name in fitted_by] == [is_beside]

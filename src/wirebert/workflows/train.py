@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 from rich.console import Console
 
@@ -51,6 +51,8 @@ from wirebert.workflows.report import (
 )
 from wirebert.workflows.teacher import compare_with_teacher
 
+Result = TypeVar("Result")
+
 
 def train(
     run: RunConfig, folder: RunFolder, console: Console, group: ProcessGroup = SINGLE_PROCESS
@@ -66,13 +68,12 @@ def train(
     rows = write_typed_rows(run, folder)  # the training file is parsed once: later passes read these rows
     data = prepare(run, rows)  # classes, findings, split; nothing is fitted yet
     show_prepared(data, log)
-    trees = start_trees(run, data)
+    trees = beside_gpu(run, partial(train_trees, run, data)) if run.evaluation.baseline else None
     trained = train_model(run, data, folder, log, group)  # tokenizer, encoding, distillation, model, training
     artifact = fit_decision(trained, data)  # calibration, thresholds, novelty: from validation rows
     save_artifact(artifact, folder.model, card=model_card(artifact))
     log.end_stage("training")
-    add_export(folder)
-    log.end_stage("export")
+    exported = beside_gpu(run, partial(add_export, folder))
     group.release_workers()
     # Test files are opened only from here on: nothing below changes the model.
     run = trained.run
@@ -95,6 +96,8 @@ def train(
     log.end_stage("scoring")
     teacher_gap = evaluate_teacher(trained, data, folder, splits, log)
     baselines = evaluate_baselines(trained, data, folder, splits, trees, log)
+    exported()
+    log.end_stage("export")
     findings = check_tests(run, data, tests, fits, log)
     untrusted = artifact.operating_point.findings() if artifact.operating_point else ()
     show_findings(untrusted, console, num_rows=data.profile.num_rows)
@@ -149,14 +152,14 @@ def evaluate_teacher(
     return gap
 
 
-def start_trees(run: RunConfig, data: PreparedData) -> Callable[[], ColumnBaseline]:
-    """What waits for the quick baseline: a thread fits it while a GPU trains, else the call itself does."""
-    if not run.evaluation.baseline or choose_device(run.training).type == "cpu":
-        return partial(train_trees, run, data)
-    pool = ThreadPoolExecutor(1, thread_name_prefix="trees")
-    fitted = pool.submit(train_trees, run, data)
+def beside_gpu(run: RunConfig, work: Callable[[], Result]) -> Callable[[], Result]:
+    """What waits for work of the processor: a thread does it beside a busy GPU, else the call itself does."""
+    if choose_device(run.training).type == "cpu":
+        return work
+    pool = ThreadPoolExecutor(1, thread_name_prefix="beside-gpu")
+    done = pool.submit(work)
     pool.shutdown(wait=False)
-    return fitted.result
+    return done.result
 
 
 def evaluate_baselines(
@@ -164,7 +167,7 @@ def evaluate_baselines(
     data: PreparedData,
     folder: RunFolder,
     splits: Sequence[FlowSubset],
-    trees: Callable[[], ColumnBaseline],
+    trees: Callable[[], ColumnBaseline] | None,
     log: RunLog,
 ) -> dict[str, Baseline]:
     """Boosted trees, and a teacher fitted on the training rows, evaluated on the same rows as the model."""
@@ -177,7 +180,7 @@ def evaluate_baselines(
         **resampling(run),
     )
     baselines: dict[str, Baseline] = {}
-    if run.evaluation.baseline:
+    if trees is not None:
         fitted = trees()
         metrics, differences = evaluate(fitted)
         baselines[GBDT] = Baseline(summary=fitted.summary, splits=metrics, differences=differences)

@@ -4,12 +4,16 @@ script."""
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 import vl_convert
 
+from wirebert.files import write_atomic
 from wirebert.report.plots.chart import Spec
 
 NOTICE = """/*! With Vega, Vega-Lite and Vega-Embed, (c) 2013-2026 University of Washington Interactive Data
@@ -21,11 +25,22 @@ the whole licences stand in the repositories of these projects. */
 
 @cache
 def script() -> str:
-    """The whole script; bundled once per process, since that takes seconds."""
+    """The whole script; bundled once per user and version, since that takes seconds."""
     source = resources.files("wirebert.report.html").joinpath("page.js").read_text(encoding="utf-8")
+    key = hashlib.sha256(f"{vl_convert.__version__}\n{source}".encode()).hexdigest()[:16]
+    path = _cache_folder() / f"page-{key}.js"
+    with suppress(OSError, UnicodeDecodeError):
+        return path.read_text(encoding="utf-8")
     bundle = vl_convert.javascript_bundle(source)
     assert "</script" not in bundle.lower(), "it would end the script element"
+    with suppress(OSError):  # without a folder to write to, the next process bundles again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, NOTICE + bundle)
     return NOTICE + bundle
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wirebert"
 
 
 def policy(runs: str = "") -> str:
