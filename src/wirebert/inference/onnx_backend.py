@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -82,7 +83,7 @@ class OnnxBackend:
 
 def _session_errors() -> tuple[type[Exception], ...]:
     """What is raised for an export that is no sound model. ONNX Runtime's errors have no common class."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
+    state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
 
     theirs = [each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception)]
     return (*theirs, LookupError, TypeError, ValueError, RuntimeError)

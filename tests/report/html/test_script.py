@@ -41,10 +41,14 @@ def test_no_text_of_the_data_leaves_its_element() -> None:
     assert json.loads(inner[1]) == specs
 
 
+def bundled(_: str) -> str:
+    return "bundled"
+
+
 def test_the_script_is_bundled_once_per_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = script()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(vl_convert, "javascript_bundle", lambda _: "bundled")
+    monkeypatch.setattr(vl_convert, "javascript_bundle", bundled)
     script.cache_clear()
     try:
         assert script().endswith("bundled")
@@ -63,7 +67,7 @@ def test_a_folder_that_cannot_be_written_only_costs_time(
 ) -> None:
     (tmp_path / "wirebert").write_text("a file")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(vl_convert, "javascript_bundle", lambda _: "bundled")
+    monkeypatch.setattr(vl_convert, "javascript_bundle", bundled)
     script.cache_clear()
     try:
         assert script().endswith("bundled")

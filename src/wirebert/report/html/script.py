@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 
 import vl_convert
@@ -27,7 +28,7 @@ the whole licences stand in the repositories of these projects. */
 def script() -> str:
     """The whole script; bundled once per user and version, since that takes seconds."""
     source = resources.files("wirebert.report.html").joinpath("page.js").read_text(encoding="utf-8")
-    key = hashlib.sha256(f"{vl_convert.__version__}\n{source}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{version('vl-convert-python')}\n{source}".encode()).hexdigest()[:16]
     path = _cache_folder() / f"page-{key}.js"
     with suppress(OSError, UnicodeDecodeError):
         return path.read_text(encoding="utf-8")
