@@ -61,7 +61,7 @@ def predict_blocks(
     scored = ((part, block, detector.score(part.table, block)) for part, block in prefetch(encoded))
     for part, block, scores in prefetch(scored):
         fit.add(part.table, block)
-        verdicts = verdict_table(part.table, scores, detector.schema, part.rows, part.positions)
+        verdicts = verdict_table(part.table, scores, detector.schema, part.rows, part.positions, fit.codes)
         if explained is not None:
             everyone = np.ones(len(block), np.bool_)
             chosen = everyone if explained == "all" else needs_explanation(scores)
