@@ -1,4 +1,4 @@
-"""The commands `evaluate`, `calibrate` and `export`, which use a trained model."""
+"""The commands `evaluate` and `calibrate`, which do not import PyTorch if an export can score."""
 
 import argparse
 from contextlib import nullcontext
@@ -13,11 +13,9 @@ from wirebert.evaluation.evaluate import evaluate_detector
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
-from wirebert.inference.export import add_default_export, export_model
 from wirebert.run_folder import new_run_folder
 from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
 from wirebert.workflows.findings import require_no_warnings, tell
-from wirebert.workflows.model_card import model_card
 from wirebert.workflows.report import (
     evaluation_report,
     record_evaluation,
@@ -28,9 +26,15 @@ from wirebert.workflows.report import (
 
 def evaluate(options: argparse.Namespace) -> None:
     """Print the metrics of a saved model on another labelled file."""
+    if options.out is not None:
+        import vl_convert  # noqa: F401  # draws the charts: if it is missing, that is told before the scoring
     console = SafeConsole()
     allow_absent = bool(options.allow_absent)
-    detector = Detector.load(options.model, device=options.device, backend="torch", allow_absent=allow_absent)
+    detector = Detector.load(
+        options.model, device=options.device, backend=options.backend, allow_absent=allow_absent
+    )
+    for reason in detector.rejected_backends.values():
+        warn(reason)
     schema = detector.schema if options.label is None else detector.schema.labelled_by(options.label)
     flows = open_flows(options.data, DataConfig(allow_absent=allow_absent), schema=schema)
     flows.require_label()
@@ -60,17 +64,16 @@ def evaluate(options: argparse.Namespace) -> None:
         if folder:
             write_report(report, folder)
     show_report(report, folder, console)
+    scored = f"{metrics.num_flows:,} flows by {detector.backend} on {detector.device}"
+    console.print(scored, highlight=False, markup=False, soft_wrap=True)
     require_no_warnings(findings, strict=options.strict)
-
-
-def export(options: argparse.Namespace) -> None:
-    """Write the model as an ONNX file into its folder."""
-    path, agreement = export_model(options.model, "onnx-int8" if options.int8 else "onnx", data=options.data)
-    SafeConsole().print(f"{agreement.summary}\n{path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def calibrate(options: argparse.Namespace) -> None:
     """Write a model folder with an alert threshold for the budget of the user."""
+    from wirebert.inference.export import add_default_export  # needs PyTorch
+    from wirebert.workflows.model_card import model_card
+
     out = options.out or options.model.with_name(f"{options.model.name}-calibrated")
     if out.exists():
         raise ConfigError(f"--out {out}: this folder exists and is not overwritten; choose another")

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
-import vl_convert
-
 from wirebert.report.plots.chart import Spec
 
 NOTICE = """/*! With Vega, Vega-Lite and Vega-Embed, (c) 2013-2026 University of Washington Interactive Data
@@ -22,6 +20,8 @@ the whole licences stand in the repositories of these projects. */
 @cache
 def script() -> str:
     """The whole script; bundled once per process, since that takes seconds."""
+    import vl_convert  # here, since a scoring installation reads reports without it
+
     source = resources.files("wirebert.report.html").joinpath("page.js").read_text(encoding="utf-8")
     bundle = vl_convert.javascript_bundle(source)
     assert "</script" not in bundle.lower(), "it would end the script element"
