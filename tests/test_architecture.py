@@ -117,7 +117,7 @@ EDGES: Sequence[str] = """
     telemetry.trackers
     training.checkpoint
     training.teacher_store
-    workflows.pretrain
+    workflows.pretraining_report
     workflows.typed_rows
 """.split()
 
