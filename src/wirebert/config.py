@@ -20,7 +20,7 @@ from wirebert.model.config import ModelConfig
 from wirebert.serialization import merge, settings_from_dict, settings_to_toml
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation_config import DistillationConfig
-from wirebert.training.masking import MaskingConfig
+from wirebert.training.masking_config import MaskingConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

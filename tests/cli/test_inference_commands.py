@@ -17,7 +17,7 @@ def test_evaluating_gives_the_figures_of_the_run_again(
     trained: Path, traffic: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "again"
-    arguments = [str(trained / "model"), str(traffic / "test.csv")]
+    arguments = [str(trained / "model"), str(traffic / "test.csv"), "--backend", "torch"]  # as in training
     assert main(["evaluate", *arguments, "--out", str(out)]) == 0
     screen = capfd.readouterr().out
     assert f"report: {out / 'report.html'}" in screen

@@ -341,7 +341,7 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> N
     def fail(options: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(COMMANDS, "report", fail)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr("wirebert.cli.report_commands.report", fail)
     with pytest.raises(ZeroDivisionError):
         main(["report", "run"])
 
@@ -351,7 +351,7 @@ def test_a_bug_of_ours_ends_the_process_with_1() -> None:
     program = """
 import sys, types
 from wirebert.cli.main import main
-sys.modules["wirebert.cli.commands"] = types.SimpleNamespace(COMMANDS={"report": lambda options: 1 // 0})
+sys.modules["wirebert.cli.report_commands"] = types.SimpleNamespace(report=lambda options: 1 // 0)
 sys.exit(main(["report", "run"]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -367,7 +367,7 @@ def test_ctrl_c_ends_with_130(
     def stop(options: object) -> None:
         raise KeyboardInterrupt(way_on)
 
-    monkeypatch.setitem(COMMANDS, "report", stop)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr("wirebert.cli.report_commands.report", stop)
     assert main(["report", "run"]) == 130
     assert capsys.readouterr().err == f"wirebert: {message}\n"
 
@@ -379,7 +379,7 @@ def test_a_disk_that_takes_nothing_is_no_bug_of_ours(
     def fail(options: object) -> None:
         raise OSError(number, os.strerror(number), "runs/a/report.html")
 
-    monkeypatch.setitem(COMMANDS, "report", fail)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr("wirebert.cli.report_commands.report", fail)
     assert main(["report", "run"]) == 2
     message = capsys.readouterr().err
     assert message.startswith("wirebert: runs/a/report.html: ")

@@ -19,7 +19,7 @@ import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("torch", "scipy", "sklearn"):
-            raise ImportError(f"{name} is not installed here")
+            raise ModuleNotFoundError(f"{name} is not installed here", name=name)
 
 sys.meta_path.insert(0, Blocked())
 from wirebert.cli.main import main

@@ -126,7 +126,7 @@ def test_a_second_process_is_kept_out_of_a_run(unfinished: Path, capfd: pytest.C
 # operations.
 KILLER = """
 import json, os, signal, sys
-import wirebert.cli.commands
+import wirebert.cli.training_commands
 from wirebert.cli.main import main
 
 WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}

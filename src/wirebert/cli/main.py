@@ -21,6 +21,7 @@ from wirebert.cli.arguments import (
     add_strict,
     add_test,
 )
+from wirebert.cli.commands import run_command
 from wirebert.cli.inference import add_calibrate, add_evaluate, add_export, add_predict, add_serve
 from wirebert.cli.training import add_compare, add_demo, add_distill, add_pretrain, add_train
 from wirebert.errors import Terminated, UserError
@@ -94,19 +95,11 @@ def share_cores(environment: MutableMapping[str, str]) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    """Run the command. Imports are here so that `--help` and usage errors answer at once, without PyTorch."""
     if getattr(options, "model", None) is not None:
         options.model = model_folder(options.model, getattr(options, "data", None), options.command)
     if getattr(options, "init_from", None) is not None:
         options.init_from = model_folder(options.init_from)
-    if options.command in ("predict", "serve"):
-        from wirebert.cli.scoring_commands import SCORING_COMMANDS
-
-        SCORING_COMMANDS[options.command](options)
-    else:
-        from wirebert.cli.commands import COMMANDS
-
-        COMMANDS[options.command](options)
+    run_command(options)
 
 
 def _warn(sentence: str) -> None:

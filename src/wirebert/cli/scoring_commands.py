@@ -2,14 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator
 from contextlib import closing, contextmanager, nullcontext
-from typing import Final
 
 from wirebert.console import SafeConsole, warn
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.data.folders import listing_lines, with_rows
-from wirebert.errors import ConfigError
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import (
@@ -73,15 +71,10 @@ def _writer(options: argparse.Namespace) -> Generator[TableWriter]:
 
 def serve(options: argparse.Namespace) -> None:
     """Serve verdicts over HTTP."""
-    try:
-        from wirebert.service import limits
-        from wirebert.service import server as service
-        from wirebert.service.memory import bound_heap
-    except ImportError as error:
-        raise ConfigError(
-            "the service needs packages that are not installed; install them with `pip install "
-            "'wirebert[serve]'`"
-        ) from error
+    from wirebert.service import limits
+    from wirebert.service import server as service
+    from wirebert.service.memory import bound_heap
+
     bound_heap()
     server = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
     bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
@@ -103,9 +96,3 @@ def _detector(options: argparse.Namespace) -> Detector:
     for reason in detector.rejected_backends.values():
         warn(reason)
     return detector
-
-
-SCORING_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], None]]] = {
-    "predict": predict,
-    "serve": serve,
-}

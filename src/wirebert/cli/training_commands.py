@@ -1,4 +1,4 @@
-"""The commands that train."""
+"""The commands that need PyTorch: those that train, and `export`."""
 
 import argparse
 import os
@@ -29,6 +29,7 @@ from wirebert.data.synthetic.traffic import FLOWS_PER_BLOCK
 from wirebert.errors import ConfigError, RunError
 from wirebert.files import write_atomic
 from wirebert.inference.artifact import load_artifact
+from wirebert.inference.export import export_model
 from wirebert.model.config import find_architecture
 from wirebert.report.comparison_terminal import print_comparison
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
@@ -297,3 +298,9 @@ def compare(options: argparse.Namespace) -> None:
             comparison = compare_on_splits(run, out, text, options.jobs, console)
     print_comparison(comparison, console)
     console.print(f"comparison: {out / 'compare.html'}", highlight=False, soft_wrap=True)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write the model as an ONNX file into its folder."""
+    path, agreement = export_model(options.model, "onnx-int8" if options.int8 else "onnx", data=options.data)
+    SafeConsole().print(f"{agreement.summary}\n{path}", highlight=False, markup=False, soft_wrap=True)

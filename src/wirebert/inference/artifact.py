@@ -248,6 +248,22 @@ def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, o
     return folder / name
 
 
+def copy_exports(artifact: Artifact, folder: Path) -> list[str]:
+    """Copy the exports made from the artifact's weights into a model folder with equal weights; their names.
+
+    Raises:
+        ArtifactError: an export is damaged, or cannot be written.
+    """
+    copied: list[str] = []
+    for name, export in artifact.exports.items():
+        if export.is_current:
+            export.check()
+            about = {key: value for key, value in export.about.items() if key not in ("file", "weights")}
+            add_export(folder, name, export.path.read_bytes(), about)
+            copied.append(name)
+    return copied
+
+
 def _read_exports(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Export]:
     exports: dict[str, Export] = {}
     for backend, entry in manifest.get("exports", {}).items():

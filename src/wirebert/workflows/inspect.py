@@ -18,7 +18,6 @@ from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.folders import FileListing, listing_lines, with_rows
 from wirebert.data.labels import ClassMap, distribution, fit_classes, imbalance_ratio
 from wirebert.data.progress import TrackedFlows
-from wirebert.inference.coverage import coverage_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +70,8 @@ def inspect_data(data: str, config: DataConfig, tests: Sequence[str] = ()) -> In
     if flows.schema.label is not None and len(profile.label_counts) > 1:
         classes = fit_classes(flows.schema, profile.label_counts, config)
     findings = (*flows.findings, *validate(profile, classes))
+    if tests:
+        from wirebert.inference.coverage import coverage_of  # imports the tokenizer
     for test in tests:
         test_flows = open_flows(test, config, schema=flows.schema)
         findings += (*coverage_of(test_flows, flows.schema).findings, *test_flows.findings)

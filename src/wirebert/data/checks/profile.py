@@ -228,7 +228,7 @@ def _profile_block(
     has_text = any(column.is_feature and column.kind is ColumnKind.TEXT for column in present)
     for column in present:
         accumulator = accumulators.setdefault(column.name, _ColumnAccumulator(column))
-        seed = text_hashes(pa.array([column.name]))[0]
+        seed = text_hashes(pa.array([column.name], pa.string()))[0]
         is_inner = has_ends and column.kind not in _NOT_INNER
         start = 0
         for chunk in block.column(column.name).chunks:

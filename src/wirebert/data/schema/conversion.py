@@ -222,8 +222,9 @@ def _convert_column(array: pa.Array, column: Column, invalid: InvalidValues, fir
         numbers = _numbers(encoded, values, column, invalid)
         if numbers.null_count > values.null_count:
             _count_invalid(encoded, values, numbers, column.name, invalid, first_row)
-        is_nan = pc.fill_null(pc.is_nan(numbers), pa.scalar(value=False))
-        values = pc.add(pc.if_else(is_nan, pa.scalar(None, pa.float64()), numbers), 0.0)  # -0.0 + 0.0 is 0.0
+        is_nan = pc.fill_null(pc.is_nan(numbers), pa.scalar(value=False, type=pa.bool_()))
+        zero = pa.scalar(0.0, pa.float64())  # a scalar without a type makes Arrow look for packages each time
+        values = pc.add(pc.if_else(is_nan, pa.scalar(None, pa.float64()), numbers), zero)  # -0.0 + 0.0 is 0.0
     elif column.kind is ColumnKind.TIME:
         values = _times(encoded, values, column, invalid)
     elif column.kind is ColumnKind.ADDRESS:

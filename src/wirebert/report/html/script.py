@@ -12,8 +12,6 @@ from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 
-import vl_convert
-
 from wirebert.files import write_atomic
 from wirebert.report.plots.chart import Spec
 
@@ -27,6 +25,8 @@ the whole licences stand in the repositories of these projects. */
 @cache
 def script() -> str:
     """The whole script; bundled once per user and version, since that takes seconds."""
+    import vl_convert  # here, since a scoring installation reads reports without it
+
     source = resources.files("wirebert.report.html").joinpath("page.js").read_text(encoding="utf-8")
     key = hashlib.sha256(f"{version('vl-convert-python')}\n{source}".encode()).hexdigest()[:16]
     path = _cache_folder() / f"page-{key}.js"
