@@ -263,7 +263,7 @@ def test_a_line_inside_quotes_is_not_taken_for_the_short_row_that_equals_it(tmp_
 
 def test_comments_are_counted_and_quotes_in_them_open_nothing(tmp_path: Path):
     dialect = Dialect(has_header=False, comment="#")
-    rows, parse_stats = take(tmp_path / "f", '1,2\n#, "note\n3,4\n# x\n5\n6,7\n', dialect)
+    rows, parse_stats = take(tmp_path / "f", '1,2\n# a, b, "note\n3,4\n# x\n5\n6,7\n', dialect)
     assert rows == [["1", "2"], ["3", "4"], ["6", "7"]]
     assert (parse_stats.num_comments, parse_stats.num_rejected, parse_stats.examples[0].line) == (2, 1, 5)
 
