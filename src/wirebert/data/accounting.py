@@ -137,6 +137,12 @@ class ParseStats:
         self.examples = [*self.examples, *self.footer][:MAX_LINE_EXAMPLES]
         self.num_footer, self.footer = 0, []
 
+    def share(self, whole: "ParseStats", file: str) -> None:
+        """Count for one file of `whole` what is wanted there; rejected rows are kept with the file's name."""
+        self.finds_lines = whole.finds_lines
+        if (keep := whole.keep) is not None:
+            self.keep = lambda row: keep(replace(row, file=file))
+
     def merge(self, other: "ParseStats", file: str = "") -> None:
         """Add the counts of `other`, which come from `file` if there are several."""
         for name in (
@@ -170,8 +176,13 @@ class ParseStats:
             total = self.num_rows + self.num_rejected
             raise DataError(
                 f"{where}, line {first.line}: {first.reason} in {first.text!r}, and so "
-                f"{self.num_rejected:,} of {total:,} rows cannot be parsed; correct them, set "
-                "data.delimiter, data.quote or data.encoding, or raise data.max_invalid_fraction"
+                f"{self.num_rejected:,} of {total:,} rows cannot be parsed; "
+                + (
+                    "give traffic of the format that the model was trained on"
+                    if limit_fraction >= MOST_REJECTED
+                    else "correct them, set data.delimiter, data.quote or data.encoding, or raise "
+                    "data.max_invalid_fraction"
+                )
             )
 
 

@@ -13,7 +13,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, cast, runtime_checkable
 
@@ -65,7 +65,7 @@ class Dialect:
     """Removes the special meaning of the next character."""
     comment: str | None = None
     """Prefix of comment lines; a line of as many fields as rows is a row."""
-    hides_rows: bool = False
+    hides_rows: bool = field(default=False, compare=False)
     """The prefix was set, not detected: every line that begins with it is a comment."""
     skip_lines: int = 0
     """Lines before the table; the header belongs to the table."""
