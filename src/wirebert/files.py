@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -126,9 +126,11 @@ def unnamed_file(prefix: str, *, in_memory: bool = False) -> IO[bytes]:
     """A temporary file of which nothing is left when the process ends, however it ends; see `path_of`."""
     if in_memory and hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create(prefix), "w+b")
-    if Path("/proc/self/fd").is_dir():
-        return tempfile.TemporaryFile(prefix=prefix)
-    return tempfile.NamedTemporaryFile(prefix=prefix)
+    has_descriptors = Path("/proc/self/fd").is_dir()
+    file = tempfile.NamedTemporaryFile(prefix=prefix, delete=not has_descriptors)  # noqa: SIM115 -- is returned
+    if has_descriptors:
+        Path(file.name).unlink()
+    return cast(IO[bytes], file)
 
 
 def path_of(file: IO[bytes]) -> Path:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.delimited.reader import read_delimited
-from wirebert.data.dialect import Dialect, Encoding, Encoding
+from wirebert.data.dialect import Dialect, Encoding
 from wirebert.errors import DataError
 
 

@@ -51,7 +51,7 @@ def set_aside(lines: ParseStats) -> Iterator[Finding]:
             count=lines.num_rejected,
             example=f"{first.location}: {first.text}",
             message=f"{format_row_count(lines.num_rejected, total)} cannot be used, more than "
-            f"{SET_ASIDE_FRACTION:.0%}; look at them, since a host that makes its rows unreadable is not seen",
+            f"{SET_ASIDE_FRACTION:.0%}; look at them: a host that makes its rows unreadable is not seen",
         )
 
 
