@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager, nullcontext
 
 from wirebert.console import SafeConsole, warn
+from wirebert.data.accounting import ParseStats
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.data.folders import listing_lines, with_rows
 from wirebert.inference.coverage import TrafficFit
@@ -17,6 +18,7 @@ from wirebert.inference.predictions import (
     open_writer,
     predict_blocks,
 )
+from wirebert.inference.rejected_rows import rejected_rows_file
 from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.predict import follow_until_asked, until_asked
 
@@ -39,7 +41,7 @@ def predict(options: argparse.Namespace) -> None:
     num_flows = 0
     with (
         nullcontext() if flows.spool is None else until_asked(flows.spool.stop),
-        _writer(options) as writer,
+        _writer(options, fit.invalid_values.lines) as writer,
         closing(predict_blocks(detector, flows, fit, explained=options.explain)) as tables,
         nullcontext() if flows.spool is None else closing(flows.spool),  # first: no reader may wait for more
     ):
@@ -58,10 +60,10 @@ def predict(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _writer(options: argparse.Namespace) -> Generator[TableWriter]:
-    """The writer of verdicts: to the file that was named, or standard output."""
+def _writer(options: argparse.Namespace, lines: ParseStats) -> Generator[TableWriter]:
+    """The writer of verdicts: to the file that was named, and of rows without one; or standard output."""
     if options.out is not None:
-        with open_writer(options.out) as writer:
+        with open_writer(options.out) as writer, rejected_rows_file(options.out) as lines.keep:
             yield writer
         return
     kind = JsonLinesWriter if options.follow else CsvWriter

@@ -4,6 +4,7 @@ stream.
 Text is UTF-8, UTF-16, Windows-1252 or Latin-1.
 """
 
+import codecs
 import hashlib
 import io
 import lzma
@@ -12,9 +13,9 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, Literal, Protocol, cast, runtime_checkable
 
 import pyarrow as pa
 
@@ -63,7 +64,9 @@ class Dialect:
     escape: str | None = None
     """Removes the special meaning of the next character."""
     comment: str | None = None
-    """Prefix of comment lines."""
+    """Prefix of comment lines; a line of as many fields as rows is a row."""
+    hides_rows: bool = field(default=False, compare=False)
+    """The prefix was set, not detected: every line that begins with it is a comment."""
     skip_lines: int = 0
     """Lines before the table; the header belongs to the table."""
     footer_lines: int | None = None
@@ -116,7 +119,7 @@ class Dialect:
         """Everything that was detected, as plain values; values that can be set have the name of their
         setting."""
         plain: dict[str, object] = asdict(self)
-        del plain["blanks_before_quotes"]
+        del plain["blanks_before_quotes"], plain["hides_rows"]
         if self.format != "delimited":
             return {name: plain[name] for name in ("format", "compression", "encoding")}
         return {name: "" if value is None else value for name, value in plain.items()}
@@ -210,6 +213,29 @@ def open_bytes(path: Path, compression: Compression, file: io.IOBase | None = No
     if file is None:
         return pa.input_stream(str(path), compression=compression)
     return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), compression)
+
+
+@runtime_checkable
+class ByteStream(Protocol):
+    """A stream of bytes."""
+
+    def read(self, nbytes: int, /) -> bytes:
+        """The next bytes; empty at the end."""
+        ...
+
+
+class Decoded:
+    """A stream as UTF-8; bytes that are not valid in its encoding become replacement characters."""
+
+    def __init__(self, raw: ByteStream, encoding: str) -> None:
+        self._raw, self._decoder = raw, codecs.getincrementaldecoder(encoding)("replace")
+
+    def read(self, nbytes: int, /) -> bytes:
+        """The next text; empty at the end."""
+        while data := self._raw.read(nbytes):
+            if text := self._decoder.decode(data):
+                return text.encode("utf-8", "replace")
+        return self._decoder.decode(b"", final=True).encode("utf-8", "replace")
 
 
 def _only_member(path: Path, file: io.IOBase | None) -> io.IOBase:

@@ -359,4 +359,5 @@ def _checked(part: FlowFile, num_rows: int) -> FlowFile:
 def _with_columns(block: pa.Table, names: tuple[str, ...]) -> pa.Table:
     """The block with all columns of its file; columns that the block lacks are null."""
     nulls = pa.nulls(block.num_rows, pa.string())
-    return pa.table({name: block[name] if name in block.column_names else nulls for name in names})
+    found = dict(zip(block.column_names, block.columns, strict=True))
+    return pa.table({name: found.get(name, nulls) for name in names})

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int64
 
+from wirebert.data.accounting import MOST_REJECTED
 from wirebert.data.config import DataConfig
 from wirebert.data.context.context import FlowContext, has_context
 from wirebert.data.dialect import ContentDigest, Dialect, open_binary
@@ -56,7 +57,7 @@ class Flows:
     listing: tuple[FileListing, ...] = ()
     """What became of each file that was named."""
     is_trained_on: bool = False
-    """The labels of all files are to be those of one vocabulary."""
+    """The labels of all files are to be those of one vocabulary, and few rows may be lost."""
     can_be_empty: bool = False
     """No flow at all is no error: it is a piece of a log."""
     typed_rows: Path | None = None
@@ -135,7 +136,8 @@ class Flows:
             content: Receives the bytes of the files, if `is_read_forwards`.
 
         Raises:
-            DataError: a file is damaged, or has too many rejected rows or invalid values in a column.
+            DataError: a file is damaged, or most of its rows are rejected; if it is trained on, more than
+                `data.max_invalid_fraction` of its rows, or of the values of a column.
         """
         if self.typed_rows is not None and invalid_values is None and context is None and content is None:
             yield from read_typed_rows(self.typed_rows)
@@ -146,7 +148,8 @@ class Flows:
         for part in self.parts:
             first_row, invalid = 1, InvalidValues()
             labels.append(set())
-            invalid.lines.finds_lines = invalid_values is not None and invalid_values.lines.finds_lines
+            if invalid_values is not None:
+                invalid.lines.share(invalid_values.lines, part.where)
             for block in part.raw_blocks(self.config.block_mb << 20, invalid.lines, content):
                 table = convert(
                     block,
@@ -172,13 +175,20 @@ class Flows:
             num_rows += first_row - 1
             events.update(invalid.lines.events)
             check_vocabularies(self.parts, labels)
-            invalid.lines.check(self.config.max_invalid_fraction, part.where)
-            invalid.check(self.config.max_invalid_fraction, part.where)
+            self._check(invalid, part.where)
             if invalid_values is not None:
                 invalid_values.merge(invalid, part.where if len(self.parts) > 1 else "")
 
         if not num_rows and not self.can_be_empty:
             raise NoFlowsError(self._no_flows(events))
+
+    def _check(self, invalid: InvalidValues, where: str) -> None:
+        """Refuse a file of which too much cannot be used: where it is trained on, labels are lost with it."""
+        if self.is_trained_on:
+            invalid.lines.check(self.config.max_invalid_fraction, where)
+            invalid.check(self.config.max_invalid_fraction, where)
+        elif not self.can_be_empty:
+            invalid.lines.check(MOST_REJECTED, where)
 
     def _no_flows(self, events: Mapping[str, int]) -> str:
         sensor = SENSOR_FORMATS.get(self.dialect.format)

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 from pyarrow import csv, parquet
 
+from wirebert.console import escape_control_chars
 from wirebert.data.accounting import ParseStats
 from wirebert.data.context.context import FlowContext
 from wirebert.data.flows import Flows
@@ -142,6 +143,7 @@ class CsvWriter:
 
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`."""
+        table = harmless(table) if self._sink.isatty() else table
         table = table.rename_columns([_no_formula(name) for name in table.column_names])
         for index, column in enumerate(table.columns):
             if pa.types.is_list(column.type):
@@ -171,6 +173,7 @@ class JsonLinesWriter:
 
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`."""
+        table = harmless(table) if self._sink.isatty() else table
         self._sink.write(self._encoder.encode_lines(table.to_pylist()))
 
     def close(self) -> None:
@@ -237,6 +240,18 @@ def open_writer(path: Path) -> Generator[TableWriter]:
         if error.filename is None or not str(error.filename).startswith(str(path)):
             raise
         raise DataError(f"--out {path}: cannot be written ({error.strerror}); choose another path") from error
+
+
+def harmless(table: pa.Table) -> pa.Table:
+    """The table for a terminal: control characters in its texts and names are escaped."""
+
+    def escaped(value: object) -> object:
+        if isinstance(value, list):
+            return [escaped(item) for item in cast(list[object], value)]
+        return escape_control_chars(value) if isinstance(value, str) else value
+
+    columns = [pa.array([escaped(v) for v in column.to_pylist()], column.type) for column in table.columns]
+    return pa.table(columns, names=[escape_control_chars(name) for name in table.column_names])
 
 
 def _no_formula(name: str) -> str:

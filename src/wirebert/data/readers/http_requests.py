@@ -43,7 +43,7 @@ class HttpRequests:
     def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of requests in file order; a request ends where the next one begins."""
         parse_stats, rest = parse_stats or ParseStats(), ""
-        for block in line_blocks(self.path, self.compression, block_bytes, self.where):
+        for block in line_blocks(self.path, self.compression, block_bytes, self.where, parse_stats):
             text = rest + block.decode("utf-8", "replace")
             starts = [match.start() for match in START.finditer(text)]
             cut = starts[-1] if starts else 0

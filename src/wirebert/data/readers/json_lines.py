@@ -43,9 +43,8 @@ class JsonLines:
         for block in json_blocks(self.path, self.compression, block_bytes, self.where, stats):
             table = _read_block(block, self.where, stats)
             nulls = pa.nulls(table.num_rows, pa.string())
-            yield pa.table(
-                {name: _plain(table[name]) if name in table.column_names else nulls for name in self.names}
-            )
+            found = dict(zip(table.column_names, table.columns, strict=True))
+            yield pa.table({name: _plain(found[name]) if name in found else nulls for name in self.names})
 
 
 def open_json_lines(

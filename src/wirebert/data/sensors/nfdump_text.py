@@ -49,7 +49,8 @@ class NfdumpText:
     def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of records in file order; the summary is a footer."""
         stats = parse_stats or ParseStats()
-        for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
+        lines = line_blocks(self.path, self.compression, block_bytes, self.where, stats)
+        for block in without_first_line(lines, stats):
             end = END.search(block)
             text = block[: end.start()] if end else block
             for pattern, written in _STEPS:
