@@ -4,6 +4,7 @@ script."""
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -17,6 +18,9 @@ NOTICE = """/*! With Vega, Vega-Lite and Vega-Embed, (c) 2013-2026 University of
 BSD-3-Clause, and D3, (c) 2010-2026 Mike Bostock, ISC. They come as they are, without warranty of any kind;
 the whole licences stand in the repositories of these projects. */
 """
+
+_OTHER_MEANING = re.compile("[<>&\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters of markup, those that browsers take for line ends, and what controls the direction of text."""
 
 
 @cache
@@ -41,6 +45,5 @@ def policy(runs: str = "") -> str:
 def data_element(specs: Mapping[str, Spec]) -> str:
     """The specifications as a data element, which no browser executes, whatever text they contain."""
     text = json.dumps(specs, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
+    text = _OTHER_MEANING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
     return f'<script type="application/json" id="specs">{text}</script>'
