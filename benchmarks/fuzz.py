@@ -30,6 +30,7 @@ from wirebert.service.handlers import RequestHandler
 from wirebert.service.limits import Limits
 
 PARTS = ("config.json", "tokenizer.json", "wirebert.json")
+INSTRUMENTED = tuple(f"wirebert.{room}." for room in ("data", "service", "inference", "encoding", "decision"))
 BODIES = (JSON, JSON_LINES, CSV, TEXT, ARROW)
 Target = Callable[[bytes], None]
 
@@ -120,13 +121,14 @@ def main() -> None:
         try:
             test(data)
         except UserError as error:
-            assert "\n" not in str(error), f"message of several lines: {error}"
+            if "\n" in str(error):
+                raise AssertionError(f"message of several lines: {error}") from error
 
     corpus = options.corpus or folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     (corpus / "seed").write_bytes(seed)
     for name, module in list(sys.modules.items()):
-        if name.startswith(("wirebert.data.", "wirebert.service.", "wirebert.inference.artifact")):
+        if name.startswith(INSTRUMENTED):
             instrument(atheris, module)
     limits = [f"-max_total_time={options.seconds}", "-timeout=10", "-rss_limit_mb=0", "-max_len=20000"]
     atheris.Setup([sys.argv[0], str(corpus), *limits], one)

@@ -1,4 +1,4 @@
-"""Readers, the artifact loader and the service's bodies under coverage-guided fuzzing and a million damaged records.
+"""Readers, the artifact loader and bodies under coverage-guided fuzzing, and a million damaged records.
 
 WIREBERT_FUZZ_SECONDS: seconds of each target (600 without it); the extra `fuzz` installs what guides it.
 """
