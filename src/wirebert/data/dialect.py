@@ -29,6 +29,8 @@ Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin
 LineEnd = Literal["LF", "CRLF", "CR"]
 
 HEAD_BYTES = 1 << 18
+MAX_XZ_BYTES = 1 << 28
+"""Memory for unpacking; `xz -9` asks for a quarter of it, and a file could ask for 4 GB."""
 DAMAGE = (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile, zlib.error)
 """What libraries raise for compressed data that is damaged."""
 ONE_COLUMN = "\x1f"
@@ -175,6 +177,43 @@ class HashingReader(io.RawIOBase):
         super().close()
 
 
+class XzReader(io.RawIOBase):
+    """The content of an xz file, which may ask for no more than `MAX_XZ_BYTES` of memory."""
+
+    def __init__(self, file: io.IOBase) -> None:
+        super().__init__()
+        self._file = cast(BinaryIO, file)
+        self._decoder: lzma.LZMADecompressor | None = None
+
+    def readable(self) -> bool:
+        """True: reading is all it is for."""
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill the buffer; 0 bytes at the end of the last stream."""
+        data = b""
+        while not data:
+            packed = b""
+            if self._decoder is None or self._decoder.eof:  # streams follow each other, zeros between them
+                packed = b"" if self._decoder is None else self._decoder.unused_data.lstrip(b"\0")
+                packed = packed or self._file.read(1 << 16).lstrip(b"\0")
+                if not packed:
+                    return 0
+                self._decoder = lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)
+            elif self._decoder.needs_input:
+                packed = self._file.read(1 << 16)
+                if not packed:
+                    raise EOFError("it ends within a stream")
+            data = self._decoder.decompress(packed, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
 def compression_of(path: Path) -> Compression:
     """The compression of a file, by its first bytes."""
     try:
@@ -202,16 +241,16 @@ def open_bytes(path: Path, compression: Compression, file: io.IOBase | None = No
         file: The file where it is open already, at its beginning; it is closed with the stream.
     """
     if compression == "xz":
-        return pa.PythonFile(lzma.open(path if file is None else cast(BinaryIO, file)), mode="r")
+        return pa.PythonFile(io.BufferedReader(XzReader(path.open("rb") if file is None else file)), mode="r")
     if compression == "zip":
         return pa.PythonFile(_only_member(path, file), mode="r")
     live = arriving(path) if file is None and compression == "none" else None
     if live is not None:
         return pa.PythonFile(ArrivingBytes(live), mode="r")
     if compression == "none":
-        return pa.OSFile(str(path), "rb") if file is None else pa.PythonFile(file, mode="r")
+        return pa.OSFile(os.fsencode(path), "rb") if file is None else pa.PythonFile(file, mode="r")
     if file is None:
-        return pa.input_stream(str(path), compression=compression)
+        return pa.CompressedInputStream(pa.OSFile(os.fsencode(path), "rb"), compression)
     return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), compression)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from wirebert.console import printable_name
 from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.delimited import reader as delimited
@@ -200,7 +201,7 @@ def stem_of(path: Path) -> str:
         if suffix.lower() not in DATA_SUFFIXES | PACKED_SUFFIXES:
             break
         name = name[: -len(suffix)]
-    return name or path.name or "flows"
+    return printable_name(name or path.name or "flows")
 
 
 def open_file(

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int64
 
+from wirebert.console import printable_name
 from wirebert.data.accounting import MOST_REJECTED
 from wirebert.data.config import DataConfig
 from wirebert.data.context.context import FlowContext, has_context
@@ -39,6 +40,10 @@ from wirebert.data.typed_rows import read_typed_rows
 from wirebert.errors import NoFlowsError, SchemaError
 
 __all__ = ["DataConfig", "FlowFile", "Flows", "find_files", "open_flows"]
+
+
+MAX_COLUMNS = 2_000
+"""As of JSON; checks compare columns with each other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -279,9 +284,15 @@ def _open_files(
     parts: list[FlowFile] = []
     skipped: dict[Path, str] = {}
     for path in paths:
-        where = "stdin" if is_stdin else str(path)
+        where = "stdin" if is_stdin else printable_name(path)
         try:
-            parts.append(open_file(path, where, config, given, opened))
+            part = open_file(path, where, config, given, opened)
+            if len(part.names) > MAX_COLUMNS:
+                raise DataError(
+                    f"{where}: expected at most {MAX_COLUMNS:,} columns, found {len(part.names):,}; keep "
+                    "those that describe a flow"
+                )
+            parts.append(part)
         except NoFlowsError as error:
             if len(paths) == 1:
                 raise

@@ -24,6 +24,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from wirebert.console import escape_control_chars
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.decision.calibration import LogitScaling
@@ -152,7 +153,7 @@ def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
 
 def write_card(folder: Path, card: str) -> None:
     """Write the model card into the model folder."""
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(escape_control_chars(card), encoding="utf-8")
 
 
 def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:

@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from wirebert.console import printable_name
 from wirebert.data.accounting import ParseStats
 from wirebert.data.checks.checks import Finding, compare_with_training, mark_accepted, validate
 from wirebert.data.checks.profile import TableProfile, profile_table
@@ -45,7 +46,7 @@ class Inspection:
         """Everything as JSON: format, schema, columns, lines, classes and findings."""
         plain: dict[str, object] = {
             "name": self.flows.name,
-            "files": [str(path) for path in self.flows.files],
+            "files": [printable_name(path) for path in self.flows.files],
             "listing": [asdict(one) for one in self.listing],
             "format": self.flows.described,
             "dialect": self.flows.dialect.to_dict(),

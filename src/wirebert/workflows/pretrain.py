@@ -16,6 +16,7 @@ from rich.console import Console
 
 import wirebert
 from wirebert.config import PretrainConfig
+from wirebert.console import printable_name
 from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
@@ -207,7 +208,7 @@ def describe(
     """The report, from the saved model's predictions of masked features in held-out rows."""
     slots = tokenizer.default_ids, tokenizer.token_slots
     return PretrainingReport(
-        name=folder.path.name,
+        name=printable_name(folder.path.name),
         command=command_line(),
         seed=run.seed,
         files=tuple(map(str, data.flows.files)),

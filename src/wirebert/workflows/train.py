@@ -15,7 +15,7 @@ from rich.console import Console
 
 from wirebert.baselines.fitted import ColumnBaseline, fit_columns
 from wirebert.config import RunConfig
-from wirebert.console import warn
+from wirebert.console import printable_name, warn
 from wirebert.data.checks.checks import Finding, check_unscored_rows, compare_with_training, mark_accepted
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import FlowSubset, open_flows
@@ -220,7 +220,7 @@ def run_report(
     """The report of the run, from the results of each step."""
     num_parameters = sum(weight.numel() for weight in hugging_face_state(trained.model).values())
     return Report(
-        name=folder.path.name,
+        name=printable_name(folder.path.name),
         command=command_line(),
         seed=trained.run.seed,
         splits=metrics,

@@ -223,6 +223,8 @@ def explained_fraction(label: pa.Array, values: pa.Array) -> float:
     )
     present = numbers.filter(has_both).cast(pa.float64()).to_numpy(zero_copy_only=False)
     codes = label.filter(has_both).dictionary_encode().indices.to_numpy()
+    is_finite = np.isfinite(present)
+    present, codes = present[is_finite], codes[is_finite]
     if not len(present) or present.var() == 0:
         return 0.0
     counts = np.bincount(codes)

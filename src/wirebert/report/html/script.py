@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -20,6 +21,9 @@ NOTICE = """/*! With Vega, Vega-Lite and Vega-Embed, (c) 2013-2026 University of
 BSD-3-Clause, and D3, (c) 2010-2026 Mike Bostock, ISC. They come as they are, without warranty of any kind;
 the whole licences stand in the repositories of these projects. */
 """
+
+_OTHER_MEANING = re.compile("[<>&\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters of markup, those that browsers take for line ends, and what controls the direction of text."""
 
 
 @cache
@@ -57,6 +61,5 @@ def policy(runs: str = "") -> str:
 def data_element(specs: Mapping[str, Spec]) -> str:
     """The specifications as a data element, which no browser executes, whatever text they contain."""
     text = json.dumps(specs, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
+    text = _OTHER_MEANING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
     return f'<script type="application/json" id="specs">{text}</script>'
