@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager, nullcontext
 
 from wirebert.console import SafeConsole, warn
 from wirebert.data.accounting import ParseStats
+from wirebert.data.findings import Finding
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.data.folders import listing_lines, with_rows
 from wirebert.inference.coverage import TrafficFit
@@ -35,16 +36,14 @@ def predict(options: argparse.Namespace) -> None:
     if flows.is_read_whole and flows.spool is not None and not flows.spool.is_complete:
         warn(f"stdin: {flows.described} is read to its end before the first verdict")
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
-    operating = detector.artifact.operating_point
-    opened = (*fit.opened, *(operating.findings(options.fpr) if operating else ()))
-    tell(opened)
-    num_flows = 0
+    opened, num_flows = (*fit.opened, *_doubts(detector, options)), 0
     with (
         nullcontext() if flows.spool is None else until_asked(flows.spool.stop),
         _writer(options, fit.invalid_values.lines) as writer,
         closing(predict_blocks(detector, flows, fit, explained=options.explain)) as tables,
         nullcontext() if flows.spool is None else closing(flows.spool),  # first: no reader may wait for more
     ):
+        tell(opened)
         for table in tables:
             writer.write(table)
             num_flows += table.num_rows
@@ -80,7 +79,15 @@ def serve(options: argparse.Namespace) -> None:
     bound_heap()
     server = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
     bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
-    service.serve(_detector(options), service.ServerConfig(**server), limits.Limits(**bounds))
+    detector = _detector(options)
+    tell(_doubts(detector, options))
+    service.serve(detector, service.ServerConfig(**server), limits.Limits(**bounds))
+
+
+def _doubts(detector: Detector, options: argparse.Namespace) -> tuple[Finding, ...]:
+    """Findings on the threshold that the verdicts use."""
+    operating = detector.artifact.operating_point
+    return operating.findings(options.fpr) if operating else ()
 
 
 def _detector(options: argparse.Namespace) -> Detector:
