@@ -95,10 +95,8 @@ def contention(samples: Sequence[ResourceEvent], num_threads: int) -> str | None
     num_left = max(1, min(num_processors(), round(num_machine - num_used)))
     if num_used < 0.5 or num_left >= num_threads:
         return None
-    return (
-        f"other processes use {num_used:.1f} of {num_machine} processors; training.threads={num_left} may be "
-        "faster"
-    )
+    used = f"other processes use {num_used:.1f} of {num_machine} processors"
+    return f"{used}; training.threads={num_left} may be faster"
 
 
 @final

@@ -78,7 +78,7 @@ class TrainConfig:
 
     threads: int | None = None
     """CPU threads, at least 1; none: one per processor that affinity, quota and OMP_NUM_THREADS allow, chosen
-    once per run, so that a resumed run gives the same bits."""
+    once per run, so that a resumed run gives the same bits. torchrun sets OMP_NUM_THREADS."""
 
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """How several GPUs share a model: ddp (each holds all weights), fsdp (each holds a part); auto: fsdp only
