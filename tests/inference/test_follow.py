@@ -505,7 +505,7 @@ def test_two_followers_can_not_write_to_one_file(detector: Detector, whole: Path
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_process_that_is_asked_to_end_ends_well_and_goes_on_later(
     number: signal.Signals, detector: Detector, whole: Path, tmp_path: Path
 ):

@@ -61,7 +61,7 @@ class FollowProgress:
     encoding: str | None = None
     """Of the log, as it was first detected."""
     header: str = ""
-    """The lines that name the columns of the log, byte by byte; empty where each row or nothing names them."""
+    """The lines that name the columns of the log, byte by byte; empty where rows or nothing names them."""
     context: FlowContext | None = None
 
 
