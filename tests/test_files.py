@@ -162,3 +162,15 @@ def test_where_nothing_can_be_locked_nobody_is_kept_out(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with (tmp_path / "lock").open("w") as file:
         assert try_lock(file)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_an_unnamed_file_has_no_name_and_can_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, in_memory: bool
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with unnamed_file("wirebert-", in_memory=in_memory) as file:
+        file.write(b"content")
+        file.flush()
+        assert not list(tmp_path.iterdir())
+        assert path_of(file).read_bytes() == b"content"

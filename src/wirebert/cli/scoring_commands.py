@@ -20,14 +20,17 @@ from wirebert.inference.predictions import (
     predict_blocks,
 )
 from wirebert.inference.rejected_rows import rejected_rows_file
+from wirebert.service.memory import bound_heap
 from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.predict import follow_until_asked, until_asked
 
 
 def predict(options: argparse.Namespace) -> None:
     """Write a verdict for every flow of a file, in input order."""
-    detector = _detector(options)
     is_stdin = options.data == "-"
+    if options.follow or is_stdin:
+        bound_heap()  # before the model is loaded: such a process runs for months
+    detector = _detector(options)
     if options.follow and not is_stdin:
         follow_until_asked(detector, options)
         return
@@ -74,7 +77,6 @@ def serve(options: argparse.Namespace) -> None:
     """Serve verdicts over HTTP."""
     from wirebert.service import limits
     from wirebert.service import server as service
-    from wirebert.service.memory import bound_heap
 
     bound_heap()
     server = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}

@@ -60,6 +60,8 @@ class FollowProgress:
     """The same of the file of rejected rows."""
     encoding: str | None = None
     """Of the log, as it was first detected."""
+    header: str = ""
+    """The lines that name the columns of the log, byte by byte; empty where rows or nothing names them."""
     context: FlowContext | None = None
 
 
@@ -161,6 +163,7 @@ class _Scorer:
         """Lines of a file without rows so far."""
         self._earlier: tuple[Flows, bytes] | None = None
         """`_flows` and `_header` of the file before."""
+        self._is_headless = False
         self._line_shift = 0
         """What is added to the line of a piece for that of the file."""
         self._warned_at = -1e9
@@ -170,16 +173,16 @@ class _Scorer:
         lines = self._tail.read(_PIECE_BYTES)
         if self._tail.num_files != self._file:
             self._begin_file()
-        if self._tail.rejected:
+        if is_skipped := bool(self._tail.rejected):
             self._reject_long()
         if not lines:
-            return False
+            return is_skipped
         self._waiting += lines
         if self._flows is None and not self._open():
             return True
         assert self._flows is not None
         lines, self._waiting = self._waiting, b""
-        is_start = self._tail.position.offset <= len(lines)
+        is_start = self._tail.position.offset <= len(lines) and not self._is_headless
         self._write_piece(lines if is_start else self._header + lines)
         first_line = self._tail.position.num_lines - lines.count(b"\n")
         self._line_shift = 0 if is_start else first_line - self._header.count(b"\n")
@@ -249,12 +252,20 @@ class _Scorer:
         is_named = head.startswith((b"#", b"{"))
         if len(rows) < (1 if is_named else 2):  # the first line may be a header
             return False
+        header = self.progress.header.encode("latin-1")
         try:
-            self._flows, self._header = self._read_head(head)
+            found = self._read_head(head)
         except UserError:
-            if self._earlier is None:
+            if self._earlier is None and not header:
                 raise
-            self._flows, self._header = self._earlier  # who writes its first line must not end the following
+            found = None  # who writes its first line must not end the following
+        # A log that was cut off may go on without its header.
+        self._is_headless = found is None or (bool(header) and not found[0].parts[0].has_names)
+        if found is None or self._is_headless:
+            found = self._earlier or self._read_head(header + head)
+        self._flows, self._header = found
+        if self._flows.parts[0].has_names:
+            self.progress = replace(self.progress, header=self._header.decode("latin-1"))
         if self.fit is None:
             self.fit = TrafficFit.of(self._detector.artifact.tokenizer, self._flows)
             self.fit.invalid_values.lines.keep = self._keep
@@ -388,6 +399,7 @@ def _read_progress(out: Path | None, schema: FlowSchema) -> FollowProgress:
             num_out_bytes=plain["num_out_bytes"],
             num_rejected_bytes=plain["num_rejected_bytes"],
             encoding=plain["encoding"],
+            header=plain["header"],
             context=context,
         )
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
@@ -416,6 +428,7 @@ def _write_progress(out: Path, progress: FollowProgress) -> None:
         "num_out_bytes": progress.num_out_bytes,
         "num_rejected_bytes": progress.num_rejected_bytes,
         "encoding": progress.encoding,
+        "header": progress.header,
         "has_context": progress.context is not None,
     }
     metadata = {**(table.schema.metadata or {}), _METADATA: json.dumps(plain).encode()}

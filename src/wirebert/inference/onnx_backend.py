@@ -1,5 +1,6 @@
 """The model in ONNX Runtime, on the processor."""
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -115,6 +116,7 @@ def open_session(model: Path | bytes) -> Any:
     Raises:
         ConfigError: ONNX Runtime is not installed.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would keep a file in the temporary folder
     try:
         import onnxruntime
     except ImportError as error:

@@ -102,8 +102,9 @@ def _positions(flows: Flows, lines: ParseStats, num_rows: int) -> dict[str, pa.A
     if len(flows.parts) > 1:
         positions["file"] = pa.repeat(lines.row_file, num_rows)
     if all(part.dialect.format in ("delimited", "key_values") for part in flows.parts):
-        line_numbers = np.empty(0, np.int64) if lines.row_lines is None else lines.row_lines
-        positions["line"] = pa.array(line_numbers)
+        # Without rows, the lines are still those of the block before, which may be of another piece of a log.
+        is_known = num_rows > 0 and lines.row_lines is not None
+        positions["line"] = pa.array(lines.row_lines if is_known else np.empty(0, np.int64))
     return positions
 
 
