@@ -39,7 +39,7 @@ def predict(options: argparse.Namespace) -> None:
     if flows.is_read_whole and flows.spool is not None and not flows.spool.is_complete:
         warn(f"stdin: {flows.described} is read to its end before the first verdict")
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
-    opened, num_flows = (*fit.opened, *_doubts(detector, options)), 0
+    opened, num_flows = (*fit.opened, *_threshold_findings(detector, options)), 0
     with (
         nullcontext() if flows.spool is None else until_asked(flows.spool.stop),
         _writer(options, fit.invalid_values.lines) as writer,
@@ -82,11 +82,11 @@ def serve(options: argparse.Namespace) -> None:
     server = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
     bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
     detector = _detector(options)
-    tell(_doubts(detector, options))
+    tell(_threshold_findings(detector, options))
     service.serve(detector, service.ServerConfig(**server), limits.Limits(**bounds))
 
 
-def _doubts(detector: Detector, options: argparse.Namespace) -> tuple[Finding, ...]:
+def _threshold_findings(detector: Detector, options: argparse.Namespace) -> tuple[Finding, ...]:
     """Findings on the threshold that the verdicts use."""
     operating = detector.artifact.operating_point
     return operating.findings(options.fpr) if operating else ()

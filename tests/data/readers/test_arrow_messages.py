@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pyarrow as pa
 import pytest
 
@@ -37,9 +39,7 @@ def test_a_damaged_head_raises_what_is_listed():
     for place in range(8, len(data)):
         spoiled = bytearray(data)
         spoiled[place] ^= 0xFF
-        try:
+        with suppress(*DAMAGED):
             declared(bytes(spoiled))
-        except DAMAGED:
-            pass
     with pytest.raises(DAMAGED):
         declared(bytes(data[: len(data) // 2]))
