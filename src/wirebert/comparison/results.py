@@ -40,6 +40,9 @@ from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 
+TRIALS = "trials.json"
+"""Number of trials that every method got, and the number planned."""
+
 DEFAULT, CALIBRATED, ENSEMBLE = "default", "tuned + calibrated", "seed ensemble"
 """The states of a method: with default settings; with tuned settings, logit offsets and calibration; and the
 same with probabilities averaged over its seeds."""
@@ -329,10 +332,14 @@ def _choice_notes(out: Path) -> list[str]:
     paths = sorted((out / "choices").glob("*.json"))
     folds = {json.loads(path.read_text(encoding="utf-8"))["folds"] for path in paths}
     recipe = hashlib.sha256((out / "recipe.toml").read_bytes()).hexdigest()
-    return [
+    notes = [
         f"Choices were made on folds of the training file: {'; '.join(sorted(folds))}. "
         f"Recipe sha256 {recipe}."
     ]
+    trials = json.loads((out / TRIALS).read_text(encoding="utf-8"))
+    if trials["finished"] < trials["planned"]:
+        notes.append(f"--minutes cut every method to {trials['finished']} of {trials['planned']} trials.")
+    return notes
 
 
 def _file_usage(out: Path, first: RunFolder, tests: Sequence[str]) -> dict[str, FileUsage]:
