@@ -19,8 +19,8 @@ from rich.console import Console
 
 from wirebert.baselines.methods import BASELINES
 from wirebert.baselines.task import text_columns
-from wirebert.comparison.jobs import RECIPE, ComparisonJob, choose, is_done, limit_threads, plan, work
-from wirebert.comparison.results import TRIALS, MethodRuns, as_markdown, compare_results
+from wirebert.comparison.jobs import RECIPE, TRIALS, ComparisonJob, choose, is_done, limit_threads, plan, work
+from wirebert.comparison.results import MethodRuns, as_markdown, compare_results
 from wirebert.config import RunConfig, resolve_run, write_run
 from wirebert.errors import ConfigError, RunError
 from wirebert.evaluation.test_ledger import FILE_NAME

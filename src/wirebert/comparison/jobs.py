@@ -47,6 +47,9 @@ RECIPE = "wirebert"
 JOB_BYTES = 3 << 30
 """Free memory that the default number of processes leaves to each."""
 
+TRIALS = "trials.json"
+"""Number of trials that every method got, and the number planned."""
+
 Kind = Literal["trial", "fold", "plain", "chosen", "run"]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from wirebert.baselines.methods import BASELINES
-from wirebert.comparison.jobs import RECIPE
+from wirebert.comparison.jobs import RECIPE, TRIALS
 from wirebert.config import RunConfig
 from wirebert.decision.calibration import METHODS, choose_scaling, softmax
 from wirebert.decision.logit_offsets import add_logit_offsets
@@ -39,9 +39,6 @@ from wirebert.report.summary import FEW_FLOWS
 from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
-
-TRIALS = "trials.json"
-"""Number of trials that every method got, and the number planned."""
 
 DEFAULT, CALIBRATED, ENSEMBLE = "default", "tuned + calibrated", "seed ensemble"
 """The states of a method: with default settings; with tuned settings, logit offsets and calibration; and the
@@ -336,9 +333,9 @@ def _choice_notes(out: Path) -> list[str]:
         f"Choices were made on folds of the training file: {'; '.join(sorted(folds))}. "
         f"Recipe sha256 {recipe}."
     ]
-    trials = json.loads((out / TRIALS).read_text(encoding="utf-8"))
-    if trials["finished"] < trials["planned"]:
-        notes.append(f"--minutes cut every method to {trials['finished']} of {trials['planned']} trials.")
+    cut = json.loads((out / TRIALS).read_text(encoding="utf-8"))
+    if cut["finished"] < cut["planned"]:
+        notes.append(f"--minutes cut every method to {cut['finished']} of {cut['planned']} trials.")
     return notes
 
 
