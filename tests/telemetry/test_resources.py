@@ -188,7 +188,10 @@ def test_threads_that_others_leave_no_processor_for_are_told(monkeypatch: pytest
 
 
 def test_others_are_told_once(tell: Tell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("wirebert.telemetry.resources.contention", lambda *_: "others are here")
+    def told(_samples: object, _num_threads: int) -> str:
+        return "others are here"
+
+    monkeypatch.setattr("wirebert.telemetry.resources.contention", told)
     kept = Kept()
     with ResourceSampler([kept], tmp_path, every_s=0.01, num_threads=2) as sampler:
         sampler.receive(tell()[0][0])
