@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import lzma
+import os
 import zipfile
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def test_compression_is_told_by_content_whatever_the_name(compression: str, tmp_
 
 
 @pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "zstd", "zip"])
+def test_a_name_that_is_no_utf_8_can_be_opened(tmp_path: Path):
+    path = tmp_path / os.fsdecode(b"\xff.csv")
+    path.write_bytes(b"a,b\n")
+    with open_bytes(path, "none") as stream:
+        assert stream.read() == b"a,b\n"
+
+
 def test_truncated_compressed_data_is_one_sentence(compression: str, tmp_path: Path):
     path = packed(tmp_path / "flows.csv", compression)
     path.write_bytes(path.read_bytes()[:-20])
