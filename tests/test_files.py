@@ -1,11 +1,21 @@
 import errno
 import fcntl
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from wirebert.files import atomic_file, atomic_folder, fsync_path, previous_folder, try_lock, write_atomic
+from wirebert.files import (
+    atomic_file,
+    atomic_folder,
+    fsync_path,
+    path_of,
+    previous_folder,
+    try_lock,
+    unnamed_file,
+    write_atomic,
+)
 
 
 def test_new_text_takes_the_place_of_the_old_and_leaves_nothing_beside_it(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import lzma
+import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -113,3 +114,10 @@ def test_xz_may_not_ask_for_gigabytes_and_its_streams_follow_each_other(tmp_path
     path.write_bytes(packed)
     with pytest.raises(DataError, match=r"f.xz: the xz data is damaged or incomplete \(Memory usage limit"):
         read_head(path)
+
+
+def test_a_name_that_is_no_utf_8_can_be_opened(tmp_path: Path):
+    path = tmp_path / os.fsdecode(b"\xff.csv")
+    path.write_bytes(b"a,b\n")
+    with open_bytes(path, "none") as stream:
+        assert stream.read() == b"a,b\n"

@@ -240,11 +240,13 @@ def open_bytes(path: Path, compression: Compression, file: io.IOBase | None = No
     Args:
         file: The file where it is open already, at its beginning; it is closed with the stream.
     """
+    live = arriving(path) if file is None and compression == "none" else None
+    if file is None and live is None and not str(path).isprintable():
+        file = path.open("rb")  # Arrow takes no name that is no UTF-8
     if compression == "xz":
         return pa.PythonFile(io.BufferedReader(XzReader(path.open("rb") if file is None else file)), mode="r")
     if compression == "zip":
         return pa.PythonFile(_only_member(path, file), mode="r")
-    live = arriving(path) if file is None and compression == "none" else None
     if live is not None:
         return pa.PythonFile(ArrivingBytes(live), mode="r")
     if compression == "none":
