@@ -1,4 +1,4 @@
-"""Files and folders whose names are no UTF-8 are inspected, trained on, resumed, evaluated and scored, and told escaped."""
+"""Files and folders whose names are no UTF-8 go through every command, and are told escaped."""
 
 import os
 import subprocess

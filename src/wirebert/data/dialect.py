@@ -250,9 +250,9 @@ def open_bytes(path: Path, compression: Compression, file: io.IOBase | None = No
     if live is not None:
         return pa.PythonFile(ArrivingBytes(live), mode="r")
     if compression == "none":
-        return pa.OSFile(os.fsencode(path), "rb") if file is None else pa.PythonFile(file, mode="r")
+        return pa.OSFile(os.fsencode(path), "rb") if file is None else pa.PythonFile(file, mode="r")  # pyright: ignore[reportArgumentType]
     if file is None:
-        return pa.CompressedInputStream(pa.OSFile(os.fsencode(path), "rb"), compression)
+        return pa.CompressedInputStream(pa.OSFile(os.fsencode(path), "rb"), compression)  # pyright: ignore[reportArgumentType]
     return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), compression)
 
 

@@ -385,7 +385,7 @@ def _read_progress(out: Path | None, schema: FlowSchema) -> FollowProgress:
         return fresh
     path = state_path(out)
     try:
-        with pa.OSFile(os.fsencode(path), "rb") as file:
+        with pa.OSFile(os.fsencode(path), "rb") as file:  # pyright: ignore[reportArgumentType]
             table = pa.ipc.open_file(file).read_all()
         plain = cast(dict[str, Any], json.loads((table.schema.metadata or {})[_METADATA]))
         position = plain["position"]

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.feather as feather
@@ -52,7 +53,7 @@ def test_damaged_and_packed_files_are_one_sentence(tmp_path: Path):
     assert open_arrow(path, b"a,b\n", "none", "t") is None
 
 
-def declaring(path: Path, table: pa.Table, compression: str | None = None) -> Path:
+def declaring(path: Path, table: pa.Table, compression: Literal["zstd"] | None = None) -> Path:
     with pa.ipc.new_stream(
         str(path), table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)
     ) as stream:

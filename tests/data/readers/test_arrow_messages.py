@@ -1,4 +1,5 @@
 from contextlib import suppress
+from typing import Literal
 
 import pyarrow as pa
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from wirebert.data.readers.arrow_messages import DAMAGED, DeclaredBatch, declared_batches
 
 
-def stream(table: pa.Table, compression: str | None = None) -> bytes:
+def stream(table: pa.Table, compression: Literal["zstd"] | None = None) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(
         sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)

@@ -43,9 +43,9 @@ def test_no_text_of_the_data_leaves_its_element() -> None:
 
 def test_what_controls_a_terminal_or_the_direction_of_text_is_escaped_as_json_writes_it() -> None:
     hostile = "a\x01\x7f\x9b\u202e\u2028<"
-    element = data_element({"x": hostile})  # type: ignore[dict-item]
+    element = data_element({"x": {"y": hostile}})
     assert "\\u0001\\u007f\\u009b\\u202e\\u2028\\u003c" in element
-    assert json.loads(element[element.index(">") + 1 : element.rindex("<")]) == {"x": hostile}
+    assert json.loads(element[element.index(">") + 1 : element.rindex("<")]) == {"x": {"y": hostile}}
 
 
 def bundled(_: str) -> str:

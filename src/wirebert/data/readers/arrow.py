@@ -74,7 +74,7 @@ def open_arrow(path: Path, head: bytes, compression: Compression, where: str) ->
 
 
 def _schema(path: Path, title: str) -> pa.Schema:
-    with pa.memory_map(os.fsencode(path)) as file:
+    with pa.memory_map(os.fsencode(path)) as file:  # pyright: ignore[reportArgumentType]
         if title == "Arrow file":
             return pa.ipc.open_file(file).schema
         return pa.ipc.open_stream(file).schema
@@ -103,6 +103,6 @@ def _batches(path: Path, title: str) -> Iterator[pa.RecordBatch]:
 
 def _stream(path: Path, title: str) -> pa.MemoryMappedFile:
     """The stream of a file, which stands behind its magic bytes; its footer could name other batches."""
-    file = pa.memory_map(os.fsencode(path))
+    file = pa.memory_map(os.fsencode(path))  # pyright: ignore[reportArgumentType]
     file.seek(8 if title == "Arrow file" else 0)
     return file

@@ -120,10 +120,10 @@ def _open(path: Path) -> pq.ParquetFile:
 
 def _with_coded_texts(path: Path) -> pq.ParquetFile:
     """The file, its texts read as dictionaries."""
-    opened = pq.ParquetFile(pa.OSFile(os.fsencode(path), "rb"))
+    opened = pq.ParquetFile(pa.OSFile(os.fsencode(path), "rb"))  # pyright: ignore[reportArgumentType]
     kinds = (pa.types.is_string, pa.types.is_large_string)
     texts = [field.name for field in opened.schema_arrow if any(test(field.type) for test in kinds)]
     if not texts:
         return opened
     opened.close()
-    return pq.ParquetFile(pa.OSFile(os.fsencode(path), "rb"), read_dictionary=texts)
+    return pq.ParquetFile(pa.OSFile(os.fsencode(path), "rb"), read_dictionary=texts)  # pyright: ignore[reportArgumentType]
