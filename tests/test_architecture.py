@@ -94,9 +94,11 @@ EDGES: Sequence[str] = """
     files
     inference.artifact
     inference.follow
+    inference.log_archives
     inference.predictions
     inference.sealing
     inference.onnx_backend
+    inference.rejected_rows
     inference.tail
     inference.weights
     model.checkpoints
