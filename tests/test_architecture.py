@@ -94,6 +94,7 @@ EDGES: Sequence[str] = """
     files
     inference.artifact
     inference.follow
+    inference.follow_state
     inference.log_archives
     inference.predictions
     inference.sealing

@@ -12,8 +12,8 @@ import pytest
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
-from wirebert.data.dialect import detect_encoding
 from wirebert.data.files import open_file
+from wirebert.data.text_encoding import detect_encoding
 
 
 @dataclass(frozen=True, kw_only=True)

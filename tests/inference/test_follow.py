@@ -31,7 +31,8 @@ from wirebert.errors import DataError
 from wirebert.inference import follow as following
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.detector import Detector
-from wirebert.inference.follow import FollowProgress, follow, state_path
+from wirebert.inference.follow import follow
+from wirebert.inference.follow_state import FollowProgress, state_path
 from wirebert.inference.predictions import open_writer, predict_blocks
 from wirebert.inference.rejected_rows import rejected_path
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from wirebert.inference.detector import Detector
-from wirebert.inference.follow import FollowProgress
+from wirebert.inference.follow_state import FollowProgress
 from wirebert.workflows import predict as following
 from wirebert.workflows.predict import follow_until_asked
 

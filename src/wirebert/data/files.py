@@ -22,7 +22,6 @@ from wirebert.data.dialect import (
     Dialect,
     clean_names,
     decode_head,
-    detect_encoding,
     read_head,
     whole_lines,
 )
@@ -33,6 +32,7 @@ from wirebert.data.readers.json_layout import json_blocks, layout_of, plain_head
 from wirebert.data.readers.source import Source
 from wirebert.data.schema.matching import NameMatch
 from wirebert.data.schema.schema import FlowSchema
+from wirebert.data.text_encoding import detect_encoding
 from wirebert.errors import DataError, NoFlowsError
 
 DATA_SUFFIXES = {

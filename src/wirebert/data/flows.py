@@ -26,17 +26,15 @@ from wirebert.data.folders import (
     list_files,
     skipped_finding,
 )
-from wirebert.data.formats import flow_files, joined_columns, joined_files, optional_fields, shared_schema
-from wirebert.data.readers.json_lines import JsonLines
+from wirebert.data.formats import flow_files, joined_columns, joined_files, shared_schema
 from wirebert.data.schema.conversion import InvalidValues, convert
 from wirebert.data.schema.library import match_schema
-from wirebert.data.schema.matching import match_names
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
-from wirebert.data.schema.spellings import fold
 from wirebert.data.schema_settings import infer_from_files, schema_of, with_settings
 from wirebert.data.sensors.formats import SENSOR_FORMATS
 from wirebert.data.standard_input import StandardInput
 from wirebert.data.typed_rows import read_typed_rows
+from wirebert.data.under_schema import under_schema, with_optional
 from wirebert.errors import NoFlowsError, SchemaError
 
 __all__ = ["DataConfig", "FlowFile", "Flows", "find_files", "open_flows"]
@@ -245,7 +243,7 @@ def open_flows(
         parts, skipped = _open_files(paths, config, given, opened, is_stdin=spool is not None)
         flows = _open_parts(parts, name, config, given, schema, spool, opened)
     if schema is not None:
-        flows = replace(flows, parts=tuple(_with_optional(part, schema) for part in flows.parts))
+        flows = replace(flows, parts=tuple(with_optional(part, schema) for part in flows.parts))
     listing = list_files(str(data), found, parts, flows.schema.label, skipped) if spool is None else ()
     return replace(
         flows,
@@ -254,22 +252,6 @@ def open_flows(
         is_trained_on=schema is None,
         can_be_empty=can_be_empty,
     )
-
-
-def _with_optional(part: FlowFile, schema: FlowSchema) -> FlowFile:
-    """The file with the features that its rows or its sensor may leave out: they are missing, not absent.
-
-    So the verdict of a row whose format names the columns in each row does not depend on the other rows.
-    """
-    lacking = [column.name for column in schema.features if column.name not in part.names]
-    lacking = [name for name in lacking if not schema.is_context(name)]
-    if part.dialect.format in ("json_lines", "key_values"):
-        source = part.source
-        if isinstance(source, JsonLines):  # pieces of a growing log may name what its head does not
-            source = replace(source, names=(*source.names, *lacking))
-        return replace(part, names=(*part.names, *lacking), unnamed=tuple(lacking), source=source)
-    own = frozenset[str]() if part.source is None else optional_fields(part.source, part.names)
-    return replace(part, names=(*part.names, *(name for name in lacking if name in own)))
 
 
 def _open_files(
@@ -326,7 +308,7 @@ def _open_parts(
         given or shared or match_schema(parts[0].names if parts[0].has_names else None, parts[0].first_rows)
     )
     if recognised is not None:
-        parts = [_under(part, recognised) for part in parts]
+        parts = [under_schema(part, recognised) for part in parts]
     else:
         parts, recognised = infer_from_files(parts, name, config, opened)
     if schema is None:
@@ -352,34 +334,6 @@ def _share_columns(parts: list[FlowFile]) -> tuple[FlowSchema | None, list[FlowF
     if shared is None:
         return None, parts
     return shared, [replace(part, names=shared.names) for part in parts]
-
-
-def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:
-    """The file under the schema's names; a SchemaError if it does not fit the schema."""
-    if part.has_names:
-        match, raw_names = match_names(part.names, schema), part.names
-        columns = {name: column for column, name in match.renamed.items()}
-        part = replace(part, names=tuple(columns.get(name, name) for name in part.names), match=match)
-        features = {column.name for column in schema.features}
-        named = {
-            *raw_names,
-            *(column for column, name in match.renamed.items() if fold(column) == fold(name)),
-        }
-        if features.isdisjoint(named) and 2 * len(features & set(part.names)) < len(features):
-            raise SchemaError(
-                f"{part.where}: expected columns of schema {schema.name!r} ({', '.join(schema.names[:8])}, "
-                f"...), found {', '.join(raw_names[:8])}, ...; give a file of that layout or, to train or "
-                "inspect, another --schema"
-            )
-        return part
-    names = schema.positional_names(len(part.names))
-    if names is None:
-        raise SchemaError(
-            f"{part.where}: expected the {len(schema.columns)} columns of schema {schema.name!r}, found "
-            f"{len(part.names)} and no header; add a header line or, to train or inspect, give another "
-            "--schema"
-        )
-    return replace(part, names=names, notes={})
 
 
 @dataclass(frozen=True)

@@ -8,34 +8,30 @@ come from other logs or events: these may be written later, so they are absent, 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import IO, Any, BinaryIO, Literal, cast, final
-
-import pyarrow as pa
+from typing import IO, BinaryIO, Literal, cast, final
 
 from wirebert.data.accounting import ParseStats, RejectedRow
 from wirebert.data.checks.unread import set_aside
-from wirebert.data.context.context import FlowContext
 from wirebert.data.dialect import HEAD_BYTES, Encoding, read_head
 from wirebert.data.findings import Finding
 from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.formats import can_be_followed, joined_columns
-from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError, UserError
-from wirebert.files import atomic_file, path_of, try_lock, unnamed_file
+from wirebert.files import path_of, try_lock, unnamed_file
 from wirebert.inference.coverage import TrafficFit, coverage_of
 from wirebert.inference.detector import Detector
+from wirebert.inference.follow_state import FollowProgress, read_progress, state_path, write_progress
 from wirebert.inference.predictions import JsonLinesWriter, predict_blocks
 from wirebert.inference.rejected_rows import RejectedRows, open_own, rejected_path
-from wirebert.inference.tail import Position, Tail
+from wirebert.inference.tail import Tail
 
 POLL_S = 0.5
 """Seconds between two reads of an idle log."""
@@ -44,25 +40,6 @@ _WINDOW_ROWS = 10_000
 _WARNING_S = 60.0
 _PIECE_BYTES = 8 << 20
 _SAVING_SHARE = 0.05
-_METADATA = b"wirebert.follow"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FollowProgress:
-    """How far the log has been scored, and the context of its hosts; saved atomically."""
-
-    position: Position | None = None
-    """Position in the log; None: nothing has been read."""
-    num_flows: int = 0
-    num_out_bytes: int = 0
-    """Bytes of verdicts on the flows so far; later bytes of the file will be overwritten."""
-    num_rejected_bytes: int = 0
-    """The same of the file of rejected rows."""
-    encoding: str | None = None
-    """Of the log, as it was first detected."""
-    header: str = ""
-    """The lines that name the columns of the log, byte by byte; empty where rows or nothing names them."""
-    context: FlowContext | None = None
 
 
 def follow(
@@ -91,7 +68,7 @@ def follow(
     """
     check_followable(log)
     with _output(out) as sink, unnamed_file("wirebert-piece-", in_memory=True) as piece:
-        progress = _read_progress(out, detector.schema)
+        progress = read_progress(out, detector.schema)
         if out is not None:
             sink.truncate(progress.num_out_bytes)
             sink.seek(progress.num_out_bytes)
@@ -124,11 +101,6 @@ def check_followable(log: Path) -> None:
             f"{log}: expected plain text to follow, found {compression}; leave out --follow to score it as "
             "it is"
         )
-
-
-def state_path(out: Path) -> Path:
-    """The file with the progress of a file of verdicts."""
-    return out.with_name(out.name + ".state")
 
 
 @final
@@ -340,7 +312,7 @@ class _Saver:
             return
         self._rejected.flush(to_disk=True)
         os.fsync(self._sink.fileno())  # verdicts first: the state must never be ahead of them
-        _write_progress(self._out, progress)
+        write_progress(self._out, progress)
         self._saved, self._saved_at = progress, time.monotonic()
         self._took_s = self._saved_at - now
 
@@ -372,67 +344,3 @@ def _output(out: Path | None) -> Generator[BinaryIO]:
                     "another name"
                 )
         yield sink
-
-
-def _read_progress(out: Path | None, schema: FlowSchema) -> FollowProgress:
-    """The saved progress; that of a new start if there is none.
-
-    Raises:
-        DataError: the state is damaged, is of a model with another context, or its verdicts are missing.
-    """
-    fresh = FollowProgress(context=None if schema.context is None else FlowContext(schema.context))
-    if out is None or not state_path(out).exists():
-        return fresh
-    path = state_path(out)
-    try:
-        with pa.OSFile(os.fsencode(path), "rb") as file:  # pyright: ignore[reportArgumentType]
-            table = pa.ipc.open_file(file).read_all()
-        plain = cast(dict[str, Any], json.loads((table.schema.metadata or {})[_METADATA]))
-        position = plain["position"]
-        has_context = plain["has_context"]
-        context = FlowContext.from_table(table) if has_context else None
-        progress = FollowProgress(
-            position=None
-            if position is None
-            else Position(**{**position, "finished": tuple(position["finished"])}),
-            num_flows=plain["num_flows"],
-            num_out_bytes=plain["num_out_bytes"],
-            num_rejected_bytes=plain["num_rejected_bytes"],
-            encoding=plain["encoding"],
-            header=plain["header"],
-            context=context,
-        )
-    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
-        raise DataError(
-            f"{path}: expected the state that --follow keeps, found something else ({error}); remove it and "
-            f"{out.name} to start over"
-        ) from error
-    if (None if context is None else context.windows) != schema.context:
-        raise DataError(
-            f"{path}: expected the state of a model with the same context windows, found another; choose "
-            "another --out"
-        )
-    if out.stat().st_size < progress.num_out_bytes:
-        raise DataError(
-            f"--out {out}: expected at least the {progress.num_out_bytes:,} bytes of verdicts recorded in "
-            f"{path.name}, found {out.stat().st_size:,}; choose another --out"
-        )
-    return progress
-
-
-def _write_progress(out: Path, progress: FollowProgress) -> None:
-    table = pa.table({}) if progress.context is None else progress.context.to_table()
-    plain = {
-        "position": None if progress.position is None else progress.position.to_dict(),
-        "num_flows": progress.num_flows,
-        "num_out_bytes": progress.num_out_bytes,
-        "num_rejected_bytes": progress.num_rejected_bytes,
-        "encoding": progress.encoding,
-        "header": progress.header,
-        "has_context": progress.context is not None,
-    }
-    metadata = {**(table.schema.metadata or {}), _METADATA: json.dumps(plain).encode()}
-    table = table.replace_schema_metadata(metadata)
-    path = state_path(out)
-    with atomic_file(path) as temporary, pa.ipc.new_file(str(temporary), table.schema) as writer:
-        writer.write_table(table)

@@ -18,11 +18,11 @@ from wirebert.data.dialect import (
     Dialect,
     LineEnd,
     decode_head,
-    detect_encoding,
     whole_lines,
 )
 from wirebert.data.grammar import Grammar, Record, quoted_fields
 from wirebert.data.other_formats import refuse_other_formats
+from wirebert.data.text_encoding import detect_encoding
 from wirebert.errors import NoFlowsError
 
 HEAD_ROWS = 300
