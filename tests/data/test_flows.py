@@ -3,6 +3,7 @@ import io
 import os
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +150,9 @@ def test_values_that_do_not_fit_fail_above_the_limit_and_are_counted_below(tmp_p
     assert sum(table.num_rows for table in open_flows(path, schema=schema).blocks(invalid)) == 100
     assert (invalid.counts, invalid.num_rows) == ({"dur": 1}, 100)
     with pytest.raises(DataError, match=r"column 'dur', row 100: expected a number, found '5\?'"):
-        rows_of(open_flows(path, DataConfig(max_invalid_fraction=0.0), schema=schema))
+        rows_of(
+            replace(open_flows(path, DataConfig(max_invalid_fraction=0.0), schema=schema), is_trained_on=True)
+        )
 
 
 def test_bytes_that_are_not_utf_8_after_the_head_are_read_as_windows_1252(tmp_path: Path):

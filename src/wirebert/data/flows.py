@@ -35,7 +35,7 @@ from wirebert.data.sensors.formats import SENSOR_FORMATS
 from wirebert.data.standard_input import StandardInput
 from wirebert.data.typed_rows import read_typed_rows
 from wirebert.data.under_schema import under_schema, with_optional
-from wirebert.errors import NoFlowsError, SchemaError
+from wirebert.errors import DataError, NoFlowsError, SchemaError
 
 __all__ = ["DataConfig", "FlowFile", "Flows", "find_files", "open_flows"]
 
@@ -163,10 +163,8 @@ class Flows:
                     factors=part.match.factors,
                 )
                 if invalid_values is not None:
-                    invalid_values.lines.row_lines, invalid_values.lines.row_file = (
-                        invalid.lines.row_lines,
-                        part.where,
-                    )
+                    invalid_values.lines.row_lines = invalid.lines.row_lines
+                    invalid_values.lines.row_file = part.where
                 if self.is_trained_on and len(self.parts) > 1 and self.schema.label in table.column_names:
                     labels[-1].update(filter(None, pc.unique(table[self.schema.label]).to_pylist()))
                 yield table if context is None else context.append(table)

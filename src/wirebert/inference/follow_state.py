@@ -63,7 +63,7 @@ def read_progress(out: Path | None, schema: FlowSchema) -> FollowProgress:
         progress = FollowProgress(
             position=None
             if position is None
-            else Position(**{**position, "finished": tuple(position["finished"])}),
+            else Position(**cast(dict[str, Any], {**position, "finished": tuple(position["finished"])})),
             num_flows=plain["num_flows"],
             num_out_bytes=plain["num_out_bytes"],
             num_rejected_bytes=plain["num_rejected_bytes"],

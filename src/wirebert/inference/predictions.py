@@ -103,8 +103,8 @@ def _positions(flows: Flows, lines: ParseStats, num_rows: int) -> dict[str, pa.A
         positions["file"] = pa.repeat(lines.row_file, num_rows)
     if all(part.dialect.format in ("delimited", "key_values") for part in flows.parts):
         # Without rows, the lines are still those of the block before, which may be of another piece of a log.
-        is_known = num_rows > 0 and lines.row_lines is not None
-        positions["line"] = pa.array(lines.row_lines if is_known else np.empty(0, np.int64))
+        row_lines = lines.row_lines if num_rows else None
+        positions["line"] = pa.array(np.empty(0, np.int64) if row_lines is None else row_lines)
     return positions
 
 
@@ -144,7 +144,7 @@ class CsvWriter:
 
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`."""
-        table = harmless(table) if self._sink.isatty() else table
+        table = escaped_for_terminal(table) if self._sink.isatty() else table
         table = table.rename_columns([_no_formula(name) for name in table.column_names])
         for index, column in enumerate(table.columns):
             if pa.types.is_list(column.type):
@@ -174,7 +174,7 @@ class JsonLinesWriter:
 
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`."""
-        table = harmless(table) if self._sink.isatty() else table
+        table = escaped_for_terminal(table) if self._sink.isatty() else table
         self._sink.write(self._encoder.encode_lines(table.to_pylist()))
 
     def close(self) -> None:
@@ -243,7 +243,7 @@ def open_writer(path: Path) -> Generator[TableWriter]:
         raise DataError(f"--out {path}: cannot be written ({error.strerror}); choose another path") from error
 
 
-def harmless(table: pa.Table) -> pa.Table:
+def escaped_for_terminal(table: pa.Table) -> pa.Table:
     """The table for a terminal: control characters in its texts and names are escaped."""
 
     def escaped(value: object) -> object:

@@ -71,9 +71,9 @@ def inspect_data(data: str, config: DataConfig, tests: Sequence[str] = ()) -> In
     if flows.schema.label is not None and len(profile.label_counts) > 1:
         classes = fit_classes(flows.schema, profile.label_counts, config)
     findings = (*flows.findings, *validate(profile, classes))
-    if tests:
-        from wirebert.inference.coverage import coverage_of  # imports the tokenizer
     for test in tests:
+        from wirebert.inference.coverage import coverage_of  # here, as it imports the tokenizer
+
         test_flows = open_flows(test, config, schema=flows.schema)
         findings += (*coverage_of(test_flows, flows.schema).findings, *test_flows.findings)
         findings += compare_with_training(profile, profile_table(test_flows), classes)
