@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64, Shaped
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
@@ -46,7 +47,7 @@ class WirebertClassifier(ClassifierMixin, BaseEstimator):
     Args:
         size: model size: base, mini, or a DistilBERT config.json.
         epochs: passes over the training rows.
-        seed: random seed; the same seed gives the same model.
+        random_state: random seed; the same seed gives the same model.
         benign: the class that means "no attack"; None: by its name.
         settings: further settings, by name or section, as those of `wirebert.train`.
 
@@ -60,13 +61,13 @@ class WirebertClassifier(ClassifierMixin, BaseEstimator):
         *,
         size: str = "mini",
         epochs: int = 10,
-        seed: int = 1,
+        random_state: int | np.random.RandomState | None = None,
         benign: object = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
         self.size = size
         self.epochs = epochs
-        self.seed = seed
+        self.random_state = random_state
         self.benign = benign
         self.settings = settings
 
@@ -112,14 +113,17 @@ class WirebertClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> Shaped[np.ndarray, " rows"]:
         """The most probable class of each row."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        chosen = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[chosen]
 
     def _trained(self, table: pa.Table, folder: Path) -> Detector:
         settings = nested_settings(
             {
                 "size": self.size,
                 "epochs": self.epochs,
-                "seed": self.seed,
+                "seed": self.random_state
+                if isinstance(self.random_state, int)
+                else int(check_random_state(self.random_state).randint(2**31 - 1)),
                 "label": _LABEL,
                 "benign": None if self.benign is None else self._names[self._code_of(self.benign)],
             }
@@ -152,11 +156,11 @@ class WirebertClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
+        tags.input_tags.allow_nan = tags.input_tags.string = True
         return tags
 
     def __getstate__(self) -> dict[str, object]:
-        state = cast(dict[str, object], super().__getstate__())
+        state = dict(cast(dict[str, object], super().__getstate__()))
         detector = state.pop("detector_", None)
         if isinstance(detector, Detector):
             state["artifact_files"] = _packed(detector)

@@ -268,7 +268,9 @@ class Detector:
     def _reading(self, data: TrafficData) -> Generator[_Reading]:
         """The data under the schema of the model; findings are told before and after."""
         with traffic_source(data) as source:
-            flows = open_flows(source.path, self._config, schema=self.scorer.schema, can_be_empty=source.is_table)
+            flows = open_flows(
+                source.path, self._config, schema=self.scorer.schema, can_be_empty=source.is_table
+            )
             fit = TrafficFit.of(self.artifact.tokenizer, flows)
             tell(fit.opened)
             yield _Reading(source, flows, fit)
