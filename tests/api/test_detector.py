@@ -64,7 +64,7 @@ def test_columns_of_another_spelling_are_matched_and_told(detector: wb.Detector,
     renamed = test_table.rename_columns(
         ["Dst Port" if name == "dst_port" else name for name in test_table.column_names]
     )
-    with pytest.warns(wb.FindingWarning, match="^names_matched: "):
+    with pytest.warns(wb.FindingWarning, match=r"^names_matched: "):
         found = detector.predict(renamed)
     assert found["p_benign"].equals(detector.predict(test_table)["p_benign"])
 
@@ -78,7 +78,7 @@ def test_a_warning_is_at_the_line_of_the_user(detector: wb.Detector, test_table:
 
 
 def test_a_table_without_the_features_is_refused_by_name(detector: wb.Detector, test_table: pa.Table):
-    with pytest.raises(SchemaError, match="^the table: expected at least half"):
+    with pytest.raises(SchemaError, match=r"^the table: expected at least half"):
         detector.predict(test_table.select(["ts", "src_ip", "dst_ip"]))
 
 
@@ -114,7 +114,10 @@ def test_contributions_are_those_behind_the_explanations(detector: wb.Detector, 
 def test_metrics_are_those_of_the_command(
     detector: wb.Detector, trained: Path, traffic: Path, test_table: pa.Table, tmp_path: Path
 ):
-    assert main(["evaluate", str(trained / "model"), str(traffic / "test.csv"), "--out", str(tmp_path / "o")]) == 0
+    assert (
+        main(["evaluate", str(trained / "model"), str(traffic / "test.csv"), "--out", str(tmp_path / "o")])
+        == 0
+    )
     expected = next(iter(read_json(tmp_path / "o" / "report.json").splits.values()))
     assert detector.evaluate(test_table).metrics == pytest.approx(dict(expected.headline), abs=1e-6)
 
@@ -162,4 +165,6 @@ def test_a_frame_gets_a_frame(library: str, detector: wb.Detector, test_table: p
     assert list(found["predicted_class"]) == expected
     if library == "pandas":
         assert found.index.tolist() == frame.index.tolist()
-        assert [name for part in detector.predict_batches(frame) for name in part.index] == found.index.tolist()
+        assert [
+            name for part in detector.predict_batches(frame) for name in part.index
+        ] == found.index.tolist()

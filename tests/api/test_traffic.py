@@ -8,6 +8,8 @@ import pytest
 import wirebert as wb
 from wirebert.api.traffic import traffic_source
 
+pytestmark = pytest.mark.filterwarnings("ignore::wirebert.FindingWarning")
+
 
 def test_a_table_is_opened_as_its_file_is(traffic: Path, test_table: pa.Table):
     table, file = wb.open(test_table), wb.open(traffic / "test.csv")
@@ -26,7 +28,7 @@ def test_the_file_of_a_table_is_deleted_with_it(test_table: pa.Table):
 
 
 def test_the_file_of_a_table_is_deleted_after_an_error():
-    with pytest.raises(wb.UserError, match="^the table: ") as caught:
+    with pytest.raises(wb.UserError, match=r"^the table: ") as caught:
         wb.open(pa.table({"a": pa.array([], pa.string())}))
     assert "wirebert-" not in str(caught.value)
 
@@ -41,4 +43,4 @@ def test_what_is_opened_can_be_used_again(detector: wb.Detector, test_table: pa.
 
 def test_a_notebook_shows_the_columns(test_table: pa.Table):
     html = wb.open(test_table)._repr_html_()  # pyright: ignore[reportPrivateUsage]
-    assert "<th scope=\"row\">src_payload_bytes</th>" in html
+    assert '<th scope="row">src_payload_bytes</th>' in html

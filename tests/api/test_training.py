@@ -28,7 +28,13 @@ def own(train_table: pa.Table, test_table: pa.Table, few: dict[str, object]) -> 
 def test_a_training_on_a_file_has_the_bits_of_the_command(
     traffic: Path, few: dict[str, object], tmp_path: Path
 ):
-    names = {"size": "model", "dim": "model", "num_layers": "model", "num_heads": "model", "hidden_dim": "model"}
+    names = {
+        "size": "model",
+        "dim": "model",
+        "num_layers": "model",
+        "num_heads": "model",
+        "hidden_dim": "model",
+    }
     names |= {"subword_vocab_size": "encoding", "epochs": "training"}
     options = [f"{names.get(name, 'evaluation')}.{name}={json.dumps(value)}" for name, value in few.items()]
     data, out = traffic / "train.csv", [tmp_path / "own", tmp_path / "command"]
@@ -89,6 +95,12 @@ def test_a_comparison_needs_test_data(train_table: pa.Table):
 @pytest.mark.soak
 def test_a_comparison_has_every_method(train_table: pa.Table, test_table: pa.Table, few: dict[str, object]):
     result = wb.compare(
-        *(train_table,), methods=["logistic"], test=test_table, num_seeds=1, num_trials=1, verbose=False, **few
+        *(train_table,),
+        methods=["logistic"],
+        test=test_table,
+        num_seeds=1,
+        num_trials=1,
+        verbose=False,
+        **few,
     )
     assert {"recipe", "logistic"} <= set(result.facts)

@@ -41,8 +41,8 @@ _LABEL = "wirebert_label"
 class WirebertClassifier(ClassifierMixin, BaseEstimator):
     """A DistilBERT classifier of tables, with columns of numbers, categories, addresses and text.
 
-    Missing values are values of their own. What a column means is recognised at `fit`, by its name and values.
-    Every class needs at least two rows.
+    Missing values are values of their own. What a column means is recognised at `fit`, by name and values.
+    Every class needs at least two different rows.
 
     Args:
         size: model size: base, mini, or a DistilBERT config.json.

@@ -41,9 +41,9 @@ class _Reading(NamedTuple):
 class Detector:
     """A trained detector; `wirebert.train` and `wirebert.load` give one.
 
-    Data is a path, a pattern, a pandas, polars or Arrow table, a list of records, or what `wirebert.open` gave.
-    Columns are matched by name, as in files. Data with fewer than half of the features is refused, and what is
-    noticed about it is a `FindingWarning`.
+    Data is a path, a pattern, a pandas, polars or Arrow table, a list of records, or what `wirebert.open`
+    gave. Columns are matched by name, as in files. Data with fewer than half of the features is refused, and
+    what is noticed about it is a `FindingWarning`.
     """
 
     def __init__(self, scorer: Scorer, *, folder: Path | None = None, is_temporary: bool = False) -> None:
@@ -79,8 +79,7 @@ class Detector:
         """One verdict per flow, in order, with the columns of docs/verdicts.md.
 
         Args:
-            out: a new .csv, .jsonl or .parquet file for the verdicts, whose size has no bound; then its path is
-                returned.
+            out: a new .csv, .jsonl or .parquet file for verdicts on data of any size; its path is returned.
             explain: adds the main evidence, for alerts or for all flows.
 
         Returns:
@@ -108,11 +107,13 @@ class Detector:
 
     def predict_proba(self, data: TrafficData) -> Float64[np.ndarray, "flows classes"]:
         """The probability of each class for each flow, in the order of `classes`."""
-        with self._verdicts(data, None) as (_, tables):
-            parts = [
-                np.column_stack([table[f"p_{name}"].to_numpy() for name in self.classes]) for table in tables
-            ]
-        return np.concatenate(parts).astype(np.float64)
+        parts = [np.empty((0, len(self.classes)))]
+        with self._reading(data) as (_, flows, fit):
+            for table in flows.blocks(fit.invalid_values):
+                block = self.scorer.encode(table)
+                fit.add(table, block)
+                parts.append(self.scorer.score_encoded(block).probabilities.astype(np.float64))
+        return np.concatenate(parts)
 
     def explain(self, data: TrafficData, *, class_name: str | None = None) -> Table:
         """The contribution of each feature to a class of each flow, in nats of its log-odds.
@@ -187,8 +188,8 @@ class Detector:
         run = None if self.folder is None else RunFolder(self.folder.absolute().parent)
         if run is None or not run.report_json.exists():
             raise RunError(
-                "report() needs the run that trained this detector, found a model alone; load the run folder, or "
-                "call evaluate(data)"
+                "report() needs the run that trained this detector, found a model alone; load the run "
+                "folder, or call evaluate(data)"
             )
         return Evaluation(read_json(run.report_json), run.report_html)
 
@@ -251,7 +252,7 @@ class Detector:
     def push_to_hub(self, repo: str, *, private: bool = True, token: str | None = None) -> str:
         """Upload the model to the Hugging Face hub; returns its address there.
 
-        What is uploaded holds no addresses, names, times, payloads or rows of traffic, nor paths of this machine.
+        What is uploaded holds no addresses, names, times, payloads or rows of traffic, nor local paths.
 
         Raises:
             ArtifactError: the model holds such values.
@@ -349,9 +350,10 @@ def load(
 
 def tell(findings: Iterable[Finding]) -> None:
     """A warning for each finding that is not accepted, at the line of the user that asked."""
-    level, frame = 1, currentframe()
-    while frame is not None and frame.f_globals["__name__"].partition(".")[0] in ("wirebert", "contextlib"):
+    level, own, frame = 1, 1, currentframe()
+    while frame is not None:
+        own = level if frame.f_globals.get("__name__", "").startswith("wirebert.") else own
         level, frame = level + 1, frame.f_back
     for one in findings:
         if not one.is_accepted:
-            warnings.warn(f"{one.code}: {one.message}", FindingWarning, stacklevel=level - 1)
+            warnings.warn(f"{one.code}: {one.message}", FindingWarning, stacklevel=own + 1)

@@ -14,7 +14,7 @@ from wirebert.inference.export import add_default_export
 from wirebert.workflows.model_card import model_card
 
 _NAMING_WORDS: Final = frozenset(
-    "account client cookie device domain email host hostname mail query referrer sni uri url user username".split()
+    "account cookie device domain email host hostname mail query referrer sni uri url user username".split()
 )
 """Words in the names of columns whose values name people, machines and places."""
 
@@ -45,7 +45,8 @@ def push(
         endpoint: address of another hub.
 
     Raises:
-        ArtifactError: the model holds addresses, names, times, payloads or rows of traffic, or the hub refuses it.
+        ArtifactError: the model holds addresses, names, times, payloads or rows of traffic, or the hub
+            refuses it.
     """
     require_nothing_private(artifact)
     with tempfile.TemporaryDirectory(prefix="wirebert-") as folder:
@@ -62,7 +63,7 @@ def push(
         except (OSError, ValueError) as error:  # base classes of the hub's errors
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ArtifactError(
-                f"{repo}: the model could not be uploaded ({reason}); check the name, the token and the network"
+                f"{repo}: the model could not be uploaded ({reason}); check name, token and network"
             ) from error
     return str(address)
 

@@ -1,7 +1,7 @@
 """Tables of Python in, files of traffic for the readers, and results as the same kind of table.
 
-A table is written as an Arrow file, a list of records as JSON lines. So columns are matched, typed and checked as
-those of a file, and a data frame gets the verdicts of its file.
+A table is written as an Arrow file, a list of records as JSON lines. So columns are matched, typed and
+checked as those of a file, and a data frame gets the verdicts of its file.
 """
 
 import importlib
@@ -33,7 +33,7 @@ TableData: TypeAlias = str | Path | ArrowStream | Records
 """Traffic: the path of a file or folder, a pattern, a pandas, polars or Arrow table, or a list of records."""
 
 Table: TypeAlias = Any
-"""A table of the kind that was given: a pandas or polars data frame, a list of records, else an Arrow table."""
+"""A table of the kind that was given: a pandas or polars frame, a list of records, else an Arrow table."""
 
 _NO_VALUE: Final = frozenset(["<NA>", "NaT", "nan", "None"])
 
@@ -72,11 +72,12 @@ class TrafficSource:
         return result
 
 
-def write_traffic(data: ArrowStream | Records, folder: Path, name: str) -> Path:
+def write_traffic(data: object, folder: Path, name: str) -> Path:
     """Write a table as `NAME.arrow`, or records as `NAME.jsonl`, into the folder; returns the path."""
     if isinstance(data, Sequence):
         path = folder / f"{name}.jsonl"
-        path.write_text("".join(f"{_line(record)}\n" for record in data), encoding="utf-8")
+        lines = (f"{_line(record)}\n" for record in cast("Sequence[object]", data))
+        path.write_text("".join(lines), encoding="utf-8")
         return path
     table = arrow_table(data)
     path = folder / f"{name}.arrow"
@@ -85,7 +86,7 @@ def write_traffic(data: ArrowStream | Records, folder: Path, name: str) -> Path:
     return path
 
 
-def arrow_table(data: ArrowStream) -> pa.Table:
+def arrow_table(data: object) -> pa.Table:
     """Any table as an Arrow table; pandas columns of mixed types are text.
 
     Raises:
@@ -95,7 +96,7 @@ def arrow_table(data: ArrowStream) -> pa.Table:
     ['dur']
     >>> arrow_table(3)
     Traceback (most recent call last):
-    wirebert.errors.DataError: expected a path, a pandas, polars or Arrow table or a list of records, found int; ...
+    wirebert.errors.DataError: expected a path, a pandas, polars or Arrow table or a list of records, ...
     """
     if isinstance(data, pa.Table):
         return data
@@ -133,7 +134,7 @@ def _line(record: object) -> str:
             f"expected records as dictionaries of column and value, found {type(record).__name__}; make it a "
             "data frame"
         )
-    return json.dumps(dict(record), default=_plain)
+    return json.dumps(dict(cast("Mapping[str, object]", record)), default=_plain)
 
 
 def _plain(value: object) -> object:

@@ -8,7 +8,7 @@ from typing import cast
 
 from wirebert.api.detector import Detector, load
 from wirebert.api.settings import nested_settings
-from wirebert.api.tables import ArrowStream, Records, TableData, write_traffic
+from wirebert.api.tables import TableData, write_traffic
 from wirebert.api.traffic import Traffic, TrafficData, traffic_source
 from wirebert.comparison.compare import run_comparison
 from wirebert.config import RunConfig, find_recipe, recipe_for, resolve_run, sets_classes, write_run
@@ -168,7 +168,7 @@ def _described(
 def _write_tables(tables: Mapping[Path, TableData]) -> None:
     for place, table in tables.items():
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_traffic(cast("ArrowStream | Records", table), place.parent, place.name)
+        write_traffic(table, place.parent, place.name)
 
 
 def _several(test: TrafficData | Sequence[TrafficData] | None) -> Sequence[TrafficData]:
