@@ -1,6 +1,5 @@
 """`Detector`: a trained model that gives verdicts on tables and files."""
 
-import shutil
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -8,7 +7,6 @@ from dataclasses import replace
 from inspect import currentframe
 from pathlib import Path
 from typing import Literal, NamedTuple, final
-from weakref import finalize
 
 import numpy as np
 import pyarrow as pa
@@ -46,13 +44,11 @@ class Detector:
     what is noticed about it is a `FindingWarning`.
     """
 
-    def __init__(self, scorer: Scorer, *, folder: Path | None = None, is_temporary: bool = False) -> None:
+    def __init__(self, scorer: Scorer, *, folder: Path | None = None) -> None:
         self.scorer = scorer
         """The same for the functions behind the commands: engine, schema, thresholds."""
         self.folder = folder
         """The model folder; None: it is not saved."""
-        if is_temporary and folder is not None:
-            finalize(self, shutil.rmtree, folder.parent.parent, ignore_errors=True)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ _NAMING_WORDS: Final = frozenset(
 """Words in the names of columns whose values name people, machines and places."""
 
 _TELLING: Final = {
-    "an IP address": r"(?<![\d.])\d{1,3}(\.\d{1,3}){3}(?![\d.])|\b[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){3,7}\b",
     "a hardware address": r"\b[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}\b",
+    "an IP address": r"(?<![\d.])\d{1,3}(\.\d{1,3}){3}(?![\d.])|\b[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){3,7}\b",
     "an e-mail address": r"[^\s@]+@[^\s@]+\.[a-zA-Z]{2,}",
     "a time": r"\b(19|20)\d\d[-/.]\d\d?[-/.]\d\d?|\b\d\d?[-/.]\d\d?[-/.](19|20)\d\d|\b\d\d:\d\d:\d\d",
     "a host name": r"\b[\w-]+(\.[\w-]+)*\.(com|org|net|edu|gov|mil|io|int|local|lan|corp|internal|home)\b",
@@ -101,7 +101,7 @@ def _private(artifact: Artifact) -> Iterator[tuple[str, str]]:
     for encoder in cast("Sequence[Mapping[str, object]]", artifact.tokenizer.to_dict()["encoders"]):
         column, way_out = str(encoder["column"]), f"train it with drop=[{str(encoder['column'])!r}]"
         if encoder.get("networks"):
-            yield f"addresses, of column {column!r}", way_out
+            yield f"addresses of your networks, for column {column!r}", "train it without networks"
         if encoder.get("known") and not _NAMING_WORDS.isdisjoint(plain_name(column).split("_")):
             yield f"names, of column {column!r}", way_out
         for text in _texts(encoder):

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeAlias, final
 from weakref import finalize
@@ -105,11 +105,11 @@ def _as_files(data: TableData, name: str) -> TrafficSource:
     if isinstance(data, str | Path):
         return TrafficSource(path=str(data))
     folder = Path(tempfile.mkdtemp(prefix="wirebert-"))
-    try:
-        return TrafficSource(path=str(write_traffic(data, folder, name)), given=data, folder=folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        source = TrafficSource(path=str(write_traffic(data, folder, name)), given=data, folder=folder)
+        undo.pop_all()
+    return source
 
 
 @contextmanager

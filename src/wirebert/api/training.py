@@ -3,8 +3,10 @@
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
+from weakref import finalize
 
 from wirebert.api.detector import Detector, load
 from wirebert.api.settings import nested_settings
@@ -70,15 +72,14 @@ def train(
     Raises:
         UserError: the data cannot be read or learned from, or a setting is wrong.
     """
-    path = Path(tempfile.mkdtemp(prefix="wirebert-")) / "run" if out is None else Path(out)
-    try:
+    with ExitStack() as undo:
+        path = _folder(out, "run", undo)
         _train(path, data, _several(test), recipe, nested_settings({"label": label, **settings}), verbose)
         detector = load(path)
-    except BaseException:
-        if out is None:
-            shutil.rmtree(path.parent, ignore_errors=True)
-        raise
-    return Detector(detector.scorer, folder=detector.folder, is_temporary=out is None)
+        undo.pop_all()
+    if out is None:
+        finalize(detector, shutil.rmtree, path.parent, ignore_errors=True)
+    return detector
 
 
 def compare(
@@ -107,8 +108,8 @@ def compare(
         ConfigError: a method is unknown, or there is no test data.
     """
     nested = nested_settings({"label": label, "methods": methods, **settings})
-    path = Path(tempfile.mkdtemp(prefix="wirebert-")) / "compare" if out is None else Path(out)
-    try:
+    with ExitStack() as undo:
+        path = _folder(out, "compare", undo)
         run, tables, found = _described(path, data, _several(test), recipe, nested)
         if not run.test and not run.data.test_fraction:
             raise ConfigError("no test data: pass test=..., or set test_fraction")
@@ -116,9 +117,15 @@ def compare(
         text = "" if found is None else found.read_text(encoding="utf-8")
         with called_as("wirebert.compare(...)"):
             return run_comparison(run, path, text, [], num_jobs, _console(verbose))
-    finally:
-        if out is None:
-            shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _folder(out: str | Path | None, name: str, undo: ExitStack) -> Path:
+    """The folder to write to; without one, a new temporary one, which `undo` deletes."""
+    if out is not None:
+        return Path(out)
+    parent = Path(tempfile.mkdtemp(prefix="wirebert-"))
+    undo.callback(shutil.rmtree, parent, ignore_errors=True)
+    return parent / name
 
 
 def _train(
