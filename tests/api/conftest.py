@@ -1,6 +1,7 @@
 """A detector for the tests of the library, and the same flows as tables."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -34,6 +35,6 @@ TINY = {
 
 
 @pytest.fixture(scope="session")
-def few() -> dict[str, object]:
+def few() -> dict[str, Any]:
     """Settings that make a training take a second."""
     return dict(TINY)

@@ -2,7 +2,8 @@
 
 import pickle
 import warnings
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -47,12 +48,12 @@ def classifier(epochs: int = 6) -> WirebertClassifier:
     return WirebertClassifier(epochs=epochs, random_state=0, settings=SETTINGS)
 
 
-def run_checks(estimator: WirebertClassifier, names: list[str] | None) -> set[str]:
+def run_checks(estimator: WirebertClassifier, names: Sequence[str] | None) -> set[str]:
     """The checks that were run."""
     done: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for one, check in estimator_checks_generator(estimator):
+        for one, check in cast(Any, estimator_checks_generator(estimator)):
             name = getattr(check, "func", check).__name__
             if names is None or name in names:
                 try:

@@ -3,6 +3,7 @@
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,7 @@ def by_command(model: Path, data: Path, folder: Path) -> pa.Table:
 def same_verdicts(own: pa.Table, other: pa.Table) -> bool:
     """Equal but for what only a file has: its lines, and times as they were written."""
     columns = [name for name in own.column_names if name != "ts"]
-    return own.select(columns).equals(other.select(columns))
+    return bool(own.select(columns).equals(other.select(columns)))
 
 
 def test_a_table_gets_the_verdicts_that_the_command_gives_its_csv(
@@ -162,7 +163,7 @@ def test_a_detector_shows_itself(detector: wb.Detector):
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_a_frame_gets_a_frame(library: str, detector: wb.Detector, test_table: pa.Table):
     frames = pytest.importorskip(library)
-    frame = test_table.to_pandas() if library == "pandas" else frames.from_arrow(test_table)
+    frame: Any = test_table.to_pandas() if library == "pandas" else frames.from_arrow(test_table)
     if library == "pandas":
         frame.index = [f"flow {at}" for at in range(len(frame))]
     found = detector.predict(frame)

@@ -74,7 +74,9 @@ def column(name: str, kind: ColumnKind) -> Column:
 def model(make: Any, kind: ColumnKind, values: list[object], name: str = "state") -> Artifact:
     """An untrained model of one column beside a number."""
     schema = FlowSchema(name="flows", columns=(column(name, kind), column("bytes", ColumnKind.COUNT)))
-    table = pa.table({name: pa.array(values), "bytes": pa.array([float(at) for at in range(len(values))])})
+    table = pa.table(
+        {name: pa.array(list(map(str, values))), "bytes": pa.array([float(at) for at in range(len(values))])}
+    )
     return make(schema, table, CLASSES)[0]
 
 

@@ -67,5 +67,5 @@ def test_a_pandas_frame_comes_back_with_its_index(tmp_path: Path):
 def test_a_polars_frame_comes_back_as_one(tmp_path: Path):
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame({"dur": [1.5, 2.0], "proto": ["tcp", None]})
-    assert pa.ipc.open_file(write_traffic(frame, tmp_path, "f")).read_all().num_rows == 2
+    assert pa.ipc.open_file(str(write_traffic(frame, tmp_path, "f"))).read_all().num_rows == 2
     assert isinstance(TrafficSource(path="x", given=frame).alike(TABLE), polars.DataFrame)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -21,13 +22,11 @@ def train_table(traffic: Path) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def own(train_table: pa.Table, test_table: pa.Table, few: dict[str, object]) -> wb.Detector:
+def own(train_table: pa.Table, test_table: pa.Table, few: dict[str, Any]) -> wb.Detector:
     return train(train_table, test=test_table, label="label", verbose=False, **few)
 
 
-def test_a_training_on_a_file_has_the_bits_of_the_command(
-    traffic: Path, few: dict[str, object], tmp_path: Path
-):
+def test_a_training_on_a_file_has_the_bits_of_the_command(traffic: Path, few: dict[str, Any], tmp_path: Path):
     names = {
         "size": "model",
         "dim": "model",
@@ -54,7 +53,7 @@ def test_a_table_is_trained_on_and_evaluated(own: wb.Detector):
 
 
 def test_the_folder_of_a_run_that_is_not_kept_goes_with_the_detector(
-    train_table: pa.Table, few: dict[str, object]
+    train_table: pa.Table, few: dict[str, Any]
 ):
     detector = train(train_table.slice(0, 400), verbose=False, **few)
     folder = detector.folder
@@ -93,7 +92,7 @@ def test_a_comparison_needs_test_data(train_table: pa.Table):
 
 
 @pytest.mark.soak
-def test_a_comparison_has_every_method(train_table: pa.Table, test_table: pa.Table, few: dict[str, object]):
+def test_a_comparison_has_every_method(train_table: pa.Table, test_table: pa.Table, few: dict[str, Any]):
     result = wb.compare(
         *(train_table,),
         methods=["logistic"],

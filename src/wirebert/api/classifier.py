@@ -88,7 +88,7 @@ class WirebertClassifier(ClassifierMixin, BaseEstimator):
         if len(self.classes_) < 2:
             raise ValueError("expected at least two classes, found only one class")
         self._names = _class_names(self.classes_)
-        labels = pa.array(self._names).take(pa.array(codes))
+        labels = pa.array(self._names).take(pa.array(codes, pa.int64()))
         table = table.append_column(_LABEL, labels)
         folder = Path(tempfile.mkdtemp(prefix="wirebert-"))
         try:
@@ -145,14 +145,14 @@ class WirebertClassifier(ClassifierMixin, BaseEstimator):
     def _table(self, X: Any, *, is_fit: bool) -> pa.Table:
         """The rows as an Arrow table, their number and names of columns checked."""
         if isinstance(X, ArrowStream):
-            validate_data(self, X, reset=is_fit, skip_check_array=True)
+            validate_data(self, cast(Any, X), reset=is_fit, skip_check_array=True)
             table = arrow_table(X)
             if not table.num_rows:
                 raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
             return table
-        X = check_array(X, dtype=None, ensure_all_finite=False, estimator=self)
-        validate_data(self, X, reset=is_fit, skip_check_array=True)
-        return pa.table({f"x{at}": as_arrow(X[:, at]) for at in range(X.shape[1])})
+        values = check_array(X, dtype=cast(Any, None), ensure_all_finite=False, estimator=self)
+        validate_data(self, values, reset=is_fit, skip_check_array=True)
+        return pa.table({f"x{at}": as_arrow(values[:, at]) for at in range(values.shape[1])})
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

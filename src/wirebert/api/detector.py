@@ -134,7 +134,7 @@ class Detector:
                     else np.full(table.num_rows, self.classes.index(class_name), np.int64)
                 )
                 found = self.scorer.explain(table, wanted)
-                explained = pa.array(self.classes).take(pa.array(found.class_ids))
+                explained = pa.array(self.classes).take(pa.array(found.class_ids, pa.int64()))
                 columns = [pa.array(column) for column in found.contributions.T]
                 parts.append(pa.Table.from_arrays([explained, *columns], names=["class", *names]))
             return source.alike(pa.concat_tables(parts))
@@ -292,7 +292,7 @@ class Detector:
             f"{', '.join(self.classes)})"
         )
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str:  # pyright: ignore[reportUnusedFunction]
         operating = self.artifact.operating_point
         threshold = None if operating is None else operating.threshold_at(self.scorer.fpr)
         facts = {

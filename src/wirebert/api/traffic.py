@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeAlias, final
+from typing import TypeAlias, cast, final
 from weakref import finalize
 
 import pyarrow as pa
@@ -63,7 +63,7 @@ class Traffic:
             f"{len(self.features)} of them features, label {self.label!r})"
         )
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str:  # pyright: ignore[reportUnusedFunction]
         return html_of_schema(repr(self), self.flows.schema)
 
 
@@ -78,7 +78,7 @@ def traffic_source(data: TrafficData, name: str = "table") -> Generator[TrafficS
     Raises:
         DataError: it is no table.
     """
-    source = data.source if isinstance(data, Traffic) else _as_files(data, name)
+    source = data.source if isinstance(data, Traffic) else _as_files(cast(TableData, data), name)
     try:
         with _named(source):
             yield source
