@@ -165,7 +165,7 @@ def test_a_frame_gets_a_frame(library: str, detector: wb.Detector, test_table: p
     frames = pytest.importorskip(library)
     frame: Any = test_table.to_pandas() if library == "pandas" else frames.from_arrow(test_table)
     if library == "pandas":
-        frame.index = [f"flow {at}" for at in range(len(frame))]
+        frame.index = frames.Index([f"flow {at}" for at in range(len(frame))])
     found = detector.predict(frame)
     assert isinstance(found, frames.DataFrame)
     expected = detector.predict(test_table)["predicted_class"].to_pylist()

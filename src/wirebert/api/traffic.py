@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeAlias, cast, final
+from typing import TypeAlias, final
 from weakref import finalize
 
 import pyarrow as pa
@@ -78,7 +78,7 @@ def traffic_source(data: TrafficData, name: str = "table") -> Generator[TrafficS
     Raises:
         DataError: it is no table.
     """
-    source = data.source if isinstance(data, Traffic) else _as_files(cast(TableData, data), name)
+    source = data.source if isinstance(data, Traffic) else _as_files(data, name)
     try:
         with _named(source):
             yield source
@@ -97,7 +97,8 @@ def open_traffic(data: TrafficData, **settings: object) -> Traffic:
     Raises:
         UserError: it cannot be read.
     """
-    return Traffic(data, resolve_run(given=nested_settings(settings)).data)
+    given = data.source.given or data.source.path if isinstance(data, Traffic) else data
+    return Traffic(given, resolve_run(given=nested_settings(settings)).data)
 
 
 def _as_files(data: TableData, name: str) -> TrafficSource:

@@ -322,6 +322,17 @@ def test_the_pointer_is_told_what_it_points_at(desk: Page) -> None:
     assert "predicted class" in told.inner_text()
 
 
+@pytest.mark.parametrize(("chart", "name"), [("roc_test", "attack"), ("precision_recall_test", "attack")])
+def test_the_pointer_is_told_the_name_of_the_curve(desk: Page, chart: str, name: str) -> None:
+    figure = desk.locator(f"figure[data-chart={chart}]")
+    figure.scroll_into_view_if_needed()
+    figure.locator("svg [class*=voronoi] path").first.hover(force=True)
+    told = desk.locator("#vg-tooltip-element")
+    told.wait_for(state="visible")
+    assert "undefined" not in told.inner_text()
+    assert name in told.inner_text()
+
+
 def test_a_chart_is_zoomed_without_a_wheel(desk: Page) -> None:
     def domain() -> list[float]:
         return desk.evaluate("document.querySelector('figure[data-chart=roc_test]').view.scale('x').domain()")

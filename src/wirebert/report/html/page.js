@@ -79,10 +79,22 @@ async function fit(figure) {
   svg.style.minWidth = `${LEAST_SCALE * svg.viewBox.baseVal.width}px`;
 }
 
+// The pointer is over a cell around the nearest point, whose `datum` is the point. Vega-Lite knows that of formatted
+// fields alone, so that the names of curves were told as "undefined".
+function named(spec) {
+  for (const mark of spec.marks ?? []) {
+    named(mark);
+    const told = mark.encode?.update?.tooltip;
+    if (mark.name?.endsWith("voronoi") && told?.signal)
+      told.signal = told.signal.replaceAll(/(?<!\.)\bdatum\["/g, 'datum.datum["');
+  }
+  return spec;
+}
+
 async function enliven(figure) {
   const picture = figure.querySelector(".picture");
   const holder = document.createElement("div");
-  const options = { ast: true, actions: false, renderer: "svg", defaultStyle: false };
+  const options = { ast: true, actions: false, renderer: "svg", defaultStyle: false, patch: named };
   const { view } = await vegaEmbed(holder, fittable(specs[figure.dataset.chart]), options);
   // The picture as a whole has its words; what Vega says about single marks would drown them.
   holder.querySelector("svg").setAttribute("aria-hidden", "true");
