@@ -19,7 +19,7 @@ inspect load open train""".split()
 METHODS = {
     "Detector": """artifact calibrate classes evaluate explain features folder predict predict_batches
     predict_proba push_to_hub report save scorer""".split(),
-    "Evaluation": "metrics page per_class report".split(),
+    "Evaluation": "metrics page per_class report to_csv to_latex".split(),
     "Traffic": "blocks columns features findings flows label source".split(),
 }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wirebert.report.html.notebook import html_of_report
 from wirebert.report.report import Report
+from wirebert.report.tables import as_csv, as_latex
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,6 +30,14 @@ class Evaluation:
             name: {"precision": row.precision, "recall": row.recall, "f1": row.f1, "num_flows": row.support}
             for name, row in split.per_class.items()
         }
+
+    def to_csv(self) -> str:
+        """Every metric with its interval, one a row, of every split, method and class."""
+        return as_csv(self.report)
+
+    def to_latex(self) -> str:
+        """A booktabs table of each split: the headline metrics with intervals, beside the baselines."""
+        return as_latex(self.report)
 
     def __repr__(self) -> str:
         name, split = list(self.report.splits.items())[-1]

@@ -174,6 +174,44 @@ async function fitAll(part) {
   markScrolling();
 }
 
+// The threshold slider: each point of the curve has its counts, all else follows from them.
+
+const fixed = (digits) => new Intl.NumberFormat("en", { maximumFractionDigits: digits });
+const percent = new Intl.NumberFormat("en", { style: "percent", maximumSignificantDigits: 3 });
+
+function slide(box) {
+  const points = JSON.parse(box.dataset.points);
+  const [, attacks, benign] = points.at(-1);
+  const chosen = (name) => Number(box.querySelector(`[data-choice=${name}]`).value);
+  const [threshold, found, alarms] = points[chosen("point")];
+  const flows = Math.max(0, chosen("flows"));
+  const prevalence = Math.min(1, Math.max(0, chosen("attacks") / 1000));
+  const tpr = found / attacks;
+  const fpr = alarms / benign;
+  const right = flows * prevalence * tpr;
+  const wrong = flows * (1 - prevalence) * fpr;
+  const count = (value) => fixed(value < 10 ? 2 : 0).format(value);
+  const figures = {
+    threshold: threshold.toPrecision(4),
+    tpr: percent.format(tpr),
+    fpr: percent.format(fpr),
+    alerts: count(right + wrong),
+    false_alerts: count(wrong),
+    precision: right + wrong ? percent.format(right / (right + wrong)) : "-",
+    missed: count(flows * prevalence * (1 - tpr)),
+    cells: [found, attacks - found, alarms, benign - alarms].map(count).join(", "),
+  };
+  for (const [name, text] of Object.entries(figures)) box.querySelector(`[data-figure=${name}]`).textContent = text;
+  const words = `${figures.threshold}: ${figures.tpr} of attacks, ${figures.alerts} alerts a day`;
+  box.querySelector("[data-choice=point]").setAttribute("aria-valuetext", words);
+}
+
+for (const box of document.querySelectorAll(".slider")) {
+  box.hidden = false;
+  box.addEventListener("input", () => slide(box));
+  slide(box);
+}
+
 const onSight = new IntersectionObserver(
   (entries) => {
     for (const { isIntersecting, target } of entries) {
