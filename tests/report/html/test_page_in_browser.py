@@ -323,7 +323,7 @@ def test_the_pointer_is_told_what_it_points_at(desk: Page) -> None:
     assert "predicted class" in told.inner_text()
 
 
-@pytest.mark.parametrize(("chart", "name"), [("roc_test", "attack"), ("precision_recall_test", "attack")])
+@pytest.mark.parametrize(("chart", "name"), [("roc_test", "attack")])
 def test_the_pointer_is_told_the_name_of_the_curve(desk: Page, chart: str, name: str) -> None:
     figure = desk.locator(f"figure[data-chart={chart}]")
     figure.scroll_into_view_if_needed()
