@@ -1,25 +1,31 @@
-# The service without build tools. Mount the model folder at /model, and run it with a read-only file system:
+# The service, without PyTorch and without build tools: it scores the ONNX export that `wirebert train` writes beside
+# the weights. Mount the model folder at /model, and run it with a read-only file system:
 #
 #   docker build -t wirebert .
 #   docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --memory 2g \
 #     -e WIREBERT_API_KEYS -v ./runs/nsl-kdd/model:/model:ro -p 127.0.0.1:8080:8080 wirebert
+#
+# A tag moves with each release of Python. To build from the same image each time, name it by its digest, which
+# `docker buildx imagetools inspect python:3.12-slim` shows:
+#
+#   docker build --build-arg PYTHON_IMAGE=python:3.12-slim@sha256:DIGEST -t wirebert .
 
-FROM python:3.12-slim AS build
+ARG PYTHON_IMAGE=python:3.12-slim
+
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
 RUN python -m venv /opt/wirebert
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-# The CPU build of PyTorch: the one from PyPI brings gigabytes of GPU libraries.
-RUN /opt/wirebert/bin/pip install --no-cache-dir --constraint constraints.txt \
-    --index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple torch setuptools
+RUN /opt/wirebert/bin/pip install --no-cache-dir --constraint constraints.txt setuptools
 COPY src src
-RUN /opt/wirebert/bin/pip install --no-cache-dir --constraint constraints.txt --no-build-isolation '.[serve,onnx]' \
+RUN /opt/wirebert/bin/pip install --no-cache-dir --constraint constraints.txt --no-build-isolation '.[serve]' \
     && /opt/wirebert/bin/pip uninstall --yes setuptools pip
 
-FROM python:3.12-slim
-RUN pip uninstall --yes pip && rm -rf /usr/local/lib/python3.12/ensurepip
+FROM ${PYTHON_IMAGE}
+RUN pip uninstall --yes pip && rm -rf /usr/local/lib/python3*/ensurepip
 COPY --from=build /opt/wirebert /opt/wirebert
 ENV PATH=/opt/wirebert/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 \
-    MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536 ONEDNN_PRIMITIVE_CACHE_CAPACITY=0
+    MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536
 USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM

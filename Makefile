@@ -103,9 +103,9 @@ $(RUN_STAMP): $(INPUTS)
 	echo "wirebert needs Python 3.11 or later and found none as $(PYTHON): name one, as in make PYTHON=/path/to/python3.12" >&2; \
 	exit 1
 	$(PIP) install --quiet --constraint constraints.txt setuptools
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable .
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[train]'
 	@echo "$(CURDIR)" > $@.part && mv $@.part $@
 
 $(DEV_STAMP): $(RUN_STAMP)
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[train,dev]'
 	@echo "$(CURDIR)" > $@.part && mv $@.part $@

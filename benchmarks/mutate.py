@@ -31,6 +31,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from wirebert.data.accounting import ParseStats
+from wirebert.data.dialect import Dialect
 from wirebert.data.flows import DataConfig
 from wirebert.errors import UserError
 from wirebert.workflows.inspect import Inspection, inspect_data
@@ -343,24 +345,23 @@ def judge(path: Path, data: bytes) -> str:
 
 def account(found: Inspection, data: bytes) -> str:
     """Whether all rows and lines are accounted for."""
-    lines, dialect = found.profile.invalid_values.lines, found.flows.dialect
-    if found.profile.num_rows != lines.num_rows and dialect.format not in NOT_COUNTED:
-        return f"{found.profile.num_rows} rows, accounted {lines}"
-    if dialect.format in ("zeek", "suricata", "argus", "json_lines") and lines.num_line_breaks not in (
-        0,
-        -1,
-        1,
-    ):
+    return account_lines(
+        found.profile.invalid_values.lines, found.profile.num_rows, found.flows.dialect, data
+    )
+
+
+def account_lines(lines: ParseStats, num_rows: int, dialect: Dialect, data: bytes) -> str:
+    """`read`, or what the counts of a file's lines lack."""
+    if num_rows != lines.num_rows and dialect.format not in NOT_COUNTED:
+        return f"{num_rows} rows, accounted {lines}"
+    is_of_lines = dialect.format in ("zeek", "suricata", "argus", "json_lines")
+    if is_of_lines and lines.num_line_breaks not in (0, -1, 1):
         return f"lines not accounted for: {lines}"
     if dialect.format == "delimited" and dialect.compression == "none":
         codec = "utf-8" if dialect.encoding == "utf-8" else dialect.encoding
         text = data.decode(codec, errors="replace").removeprefix("\ufeff")
         num_lines = len(re.findall(r"\r\n|\r|\n", text)) + (text != "" and text[-1] not in "\r\n")
-        if (
-            lines.num_lines != num_lines
-            or lines.num_line_breaks < 0
-            or found.profile.num_rows != lines.num_rows
-        ):
+        if lines.num_lines != num_lines or lines.num_line_breaks < 0 or num_rows != lines.num_rows:
             return f"{num_lines} lines, accounted {lines}"
     return "read"
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -53,6 +54,8 @@ os.environ.update(
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        # The script of reports is bundled once for all processes of a run, and not into the user's cache.
+        "XDG_CACHE_HOME": str(Path(tempfile.gettempdir()) / f"wirebert-tests-{os.getuid()}"),
     }
 )
 os.environ.pop("FORCE_COLOR", None)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from wirebert.cli.commands import COMMANDS
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "wirebert"
 
@@ -121,7 +123,7 @@ EDGES: Sequence[str] = """
     telemetry.trackers
     training.checkpoint
     training.teacher_store
-    workflows.pretrain
+    workflows.pretraining_report
     workflows.typed_rows
 """.split()
 
@@ -130,6 +132,24 @@ LIGHT_ROOMS = ("data", "encoding", "decision", "inference", "service")
 HEAVY_PACKAGES = {"torch", "scipy", "sklearn"}
 # The modules of these rooms that may, and that the others import inside functions only.
 USES_TORCH = {"inference.torch_backend", "inference.export"}
+# What each module of commands may import of the packages that make a start slow.
+SLOW_PACKAGES = HEAVY_PACKAGES | {
+    "tokenizers",
+    "onnxruntime",
+    "onnx",
+    "vl_convert",
+    "huggingface_hub",
+    "psutil",
+}
+MAY_IMPORT = {
+    "cli.main": set[str](),
+    "cli.datasets": set[str](),
+    "cli.inspect_command": set[str](),
+    "cli.report_commands": {"tokenizers"},
+    "cli.scoring_commands": {"tokenizers"},
+    "cli.inference_commands": {"tokenizers"},
+    "cli.training_commands": SLOW_PACKAGES,
+}
 LIGHT_MODULES_OF_CLI = {"cli.main", "cli.scoring_commands"}
 
 MAX_MODULE_LINES = 400
@@ -373,6 +393,18 @@ def test_the_core_imports_no_heavy_package(module: str):
 def test_the_core_names_no_heavy_package_inside_functions_either(module: str):
     heavy = {name for name in imported_names(module) if name.split(".")[0] in HEAVY_PACKAGES}
     assert not heavy, f"{module} imports {sorted(heavy)}; move that to one of {sorted(USES_TORCH)}"
+
+
+@pytest.mark.parametrize("module", MAY_IMPORT)
+def test_a_command_imports_only_the_slow_packages_that_it_needs(module: str):
+    slow = {entry for entry in packages_imported_with(module) if entry.split(" ")[0] in SLOW_PACKAGES}
+    others = {entry for entry in slow if entry.split(" ")[0] not in MAY_IMPORT[module]}
+    assert not others, f"importing {module} imports {sorted(others)}"
+
+
+def test_every_module_of_commands_has_its_wall():
+    modules = {place.partition(":")[0].removeprefix("wirebert.") for place in COMMANDS.values()}
+    assert modules | {"cli.main"} == set(MAY_IMPORT)
 
 
 @pytest.mark.parametrize("module", MODULES)

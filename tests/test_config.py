@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -182,3 +183,17 @@ def test_a_run_that_is_written_has_no_setting_left_out_but_those_that_are_unset(
     assert set(training) == set(TrainConfig.__dataclass_fields__) - {
         *("epochs", "learning_rate", "micro_batch_tokens", "workers", "threads", "cuda_graphs"),
     }
+
+
+def test_a_deep_recipe_is_one_sentence_and_a_deep_setting_is_text(tmp_path: Path):
+    path = tmp_path / "deep.toml"
+    path.write_text("a = " + "[" * 5000 + "]" * 5000)
+    with pytest.raises(ConfigError, match="expected TOML"):
+        read_toml(path)
+    assert parse_override("a=" + "[" * 5000) == {"a": "[" * 5000}
+
+
+def test_a_run_keeps_the_bytes_of_a_file_name(tmp_path: Path):
+    path = tmp_path / "run.toml"
+    path.write_bytes(b'train = "caf\xe9.csv"\n')
+    assert os.fsencode(str(read_toml(path)["train"])) == b"caf\xe9.csv"

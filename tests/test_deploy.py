@@ -78,6 +78,12 @@ def test_the_final_image_contains_no_build_tools():
     assert "COPY --from=build" in final
 
 
+def test_the_image_is_for_scoring_from_one_index_and_a_base_of_choice():
+    assert "'.[serve]'" in DOCKERFILE
+    assert "index-url" not in DOCKERFILE
+    assert DOCKERFILE.count("\nFROM ${PYTHON_IMAGE}") == 2
+
+
 @pytest.mark.parametrize(
     "line",
     """NoNewPrivileges=yes ProtectSystem=strict ProtectHome=yes PrivateTmp=yes PrivateDevices=yes

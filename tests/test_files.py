@@ -1,11 +1,21 @@
 import errno
 import fcntl
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from wirebert.files import atomic_file, atomic_folder, fsync_path, previous_folder, try_lock, write_atomic
+from wirebert.files import (
+    atomic_file,
+    atomic_folder,
+    fsync_path,
+    path_of,
+    previous_folder,
+    try_lock,
+    unnamed_file,
+    write_atomic,
+)
 
 
 def test_new_text_takes_the_place_of_the_old_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -162,3 +172,15 @@ def test_where_nothing_can_be_locked_nobody_is_kept_out(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with (tmp_path / "lock").open("w") as file:
         assert try_lock(file)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_an_unnamed_file_has_no_name_and_can_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, in_memory: bool
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with unnamed_file("wirebert-", in_memory=in_memory) as file:
+        file.write(b"content")
+        file.flush()
+        assert not list(tmp_path.iterdir())
+        assert path_of(file).read_bytes() == b"content"

@@ -19,7 +19,7 @@ from wirebert.model.config import ModelConfig
 from wirebert.serialization import from_builtins, merge, settings_from_dict, settings_to_dict, to_builtins
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation_config import DistillationConfig
-from wirebert.training.masking import MaskingConfig
+from wirebert.training.masking_config import MaskingConfig
 
 SECTIONS: dict[str, type] = {
     "data": DataConfig,

@@ -20,7 +20,7 @@ from wirebert.model.config import ModelConfig
 from wirebert.serialization import merge, settings_from_dict, settings_to_toml
 from wirebert.training.config import TrainConfig
 from wirebert.training.distillation_config import DistillationConfig
-from wirebert.training.masking import MaskingConfig
+from wirebert.training.masking_config import MaskingConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,16 +234,17 @@ def read_toml(path: Path) -> dict[str, object]:
         ConfigError: the file cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # A run may name a data file by bytes that are no UTF-8.
+        return tomllib.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except OSError as error:
         raise ConfigError(f"recipe {path}: expected a readable TOML file, found {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"recipe {path}: expected TOML, found an error: {error}") from error
 
 
 def write_run(run: RunConfig | PretrainConfig, path: Path) -> None:
     """Write the resolved run with a comment on each setting; `resolve_run`/`resolve_pretraining` read it."""
-    write_atomic(path, settings_to_toml(run))
+    write_atomic(path, settings_to_toml(run).encode("utf-8", "surrogateescape"))
 
 
 _NAME: Final = r'(?:"[^"]+"|[^."=]+)'
@@ -272,7 +273,7 @@ def parse_override(text: str) -> dict[str, object]:
     value_text = match[2]
     try:
         parsed = tomllib.loads(f"value = {value_text}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         parsed = {}
     # More than one name: the text had a line break, so it is not one value.
     value: object = parsed["value"] if len(parsed) == 1 else value_text.strip()

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -26,6 +27,15 @@ def escape_control_chars(text: str) -> str:
     a\\x1b[2Jb
     """
     return _COMMANDS.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def printable_name(path: str | Path) -> str:
+    """The path as text that every encoding holds: a byte that is no UTF-8 is written as an escape.
+
+    >>> printable_name("caf\\udce9.csv")
+    'caf\\\\udce9.csv'
+    """
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def warn(sentence: str) -> None:

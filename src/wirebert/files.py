@@ -5,10 +5,11 @@ import fcntl
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -119,6 +120,24 @@ def fsync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def unnamed_file(prefix: str, *, in_memory: bool = False) -> IO[bytes]:
+    """A temporary file of which nothing is left when the process ends, however it ends; see `path_of`."""
+    if in_memory and hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create(prefix), "w+b")
+    has_descriptors = Path("/proc/self/fd").is_dir()
+    file = tempfile.NamedTemporaryFile(prefix=prefix, delete=not has_descriptors)  # noqa: SIM115 -- is returned
+    if has_descriptors:
+        Path(file.name).unlink()
+    return cast(IO[bytes], file)
+
+
+def path_of(file: IO[bytes]) -> Path:
+    """A path under which an unnamed file can be opened while it is open."""
+    if isinstance(file.name, str) and Path(file.name).exists():
+        return Path(file.name)
+    return Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
 
 
 def try_lock(file: IO[Any]) -> bool:

@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 import tomli_w
 
+from wirebert.console import printable_name
 from wirebert.errors import ConfigError
 
 T = TypeVar("T")
@@ -45,17 +46,21 @@ def settings_from_dict(cls: type[T], values: Mapping[str, object], path: str = "
 
 
 def settings_to_dict(settings: object) -> dict[str, object]:
-    """The settings as plain values for TOML; None and empty tables are left out, as TOML has no null."""
+    """The settings as plain values; None and empty tables are left out, as TOML has no null, and names of
+    files are printable."""
     plain: dict[str, object] = {}
     for field in fields(cast(Any, settings)):
         value = getattr(settings, field.name)
         if is_dataclass(value):
             plain[field.name] = settings_to_dict(value)
         elif isinstance(value, tuple):
-            plain[field.name] = list(cast(tuple[object, ...], value))
+            items = cast(tuple[object, ...], value)
+            plain[field.name] = [printable_name(item) if isinstance(item, str) else item for item in items]
         elif isinstance(value, Mapping):
             if value:
                 plain[field.name] = dict(cast(Mapping[str, object], value))
+        elif isinstance(value, str):
+            plain[field.name] = printable_name(value)
         elif value is not None:
             plain[field.name] = value
     return plain

@@ -72,7 +72,7 @@ def test_labels_in_capitals_are_the_classes_of_the_model(
         "Benign": 27, "DoS": 4, "FTP-Patator": 6, "PortScan": 3,
     }  # fmt: skip
     assert "'BENIGN (27)' as class 'Benign'" in codes(report["data"])["labels_matched"]
-    assert "'BENIGN (27)' as class 'Benign'" in capsys.readouterr().out
+    assert "'BENIGN (27)' as class 'Benign'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_threshold_of_few_benign_flows_is_told_once_by_predict_and_evaluate(
     assert main(["predict", str(cases_model.parent), str(SAME_NAMES), "--out", verdicts]) == 0
     assert capsys.readouterr().err.count("where 1,600 are needed") == 1
     report = evaluate(SAME_NAMES)
-    assert capsys.readouterr().out.count("where 1,600 are needed") == 1
+    assert capsys.readouterr().err.count("where 1,600 are needed") == 1
     assert "wirebert calibrate" in codes(report["data"])["untrusted_threshold"]
     (metrics,) = report["splits"].values()
     assert metrics["deployed"]["target_fpr"] == 0.01

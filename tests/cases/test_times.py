@@ -1,14 +1,17 @@
 """Times in any order, unit and clock: cases/times."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from wirebert.cli.main import main
 from wirebert.data.flows import Flows, open_flows
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.times import seconds_of
+from wirebert.inference.artifact import load_artifact
 from wirebert.workflows.inspect import DataConfig, inspect_data
 
 CASES = Path(__file__).parent / "times"
@@ -66,3 +69,22 @@ def test_zeek_with_milliseconds_gives_the_table_of_zeek_with_seconds():
 
     assert table("zeek-ms").equals(table("zeek-s"))
     assert table("zeek-ms")["ctx_dst_flows_60s"].to_pylist()[:4] == [0, 1, 1, 1]
+
+
+@pytest.mark.slow
+def test_a_budget_fitted_on_milliseconds_is_that_of_seconds(
+    train_case: Callable[[Path], Path], tmp_path: Path
+):
+    model, fitted = train_case(CASES / "epoch-s.csv"), list[tuple[float, int]]()
+    for name in ("epoch-s.csv", "epoch-ms.csv"):
+        out, verdicts = tmp_path / f"{name}-model", tmp_path / f"{name}-verdicts.csv"
+        budget = ["--alerts-per-day", "4000", "--out", str(out)]
+        assert main(["calibrate", str(model), str(CASES / name), *budget]) == 0
+        assert main(["predict", str(out), str(CASES / name), "--out", str(verdicts)]) == 0
+        operating = load_artifact(out).operating_point
+        assert operating is not None
+        threshold = operating.threshold_at(None)
+        assert threshold is not None
+        fitted.append((round(threshold, 9), verdicts.read_text().count('"alert"')))
+    assert fitted[0] == fitted[1]
+    assert 0 < fitted[0][1] < 20

@@ -1,61 +1,19 @@
-import json
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from wirebert.cli.commands import COMMANDS
+from wirebert.cli.commands import COMMANDS, EXTRAS
 from wirebert.cli.main import build_parser, main
 
-
-@pytest.mark.slow
-def test_a_report_is_printed(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", str(trained)]) == 0
-    out = capfd.readouterr().out
-    assert "valid: 150 flows" in out or "valid: 149 flows" in out
-    assert "test: 300 flows" in out
-    assert f"report: {trained / 'report.html'}" in out
-
-
-@pytest.mark.slow
-def test_two_reports_stand_side_by_side(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", str(trained), str(trained)]) == 0
-    out = capfd.readouterr().out
-    assert "| tiny     |" in out
-    assert "| tiny (2) |" in out
-    assert "settings that differ" not in out
-
-
-@pytest.mark.slow
-def test_inspecting_says_what_is_there(traffic: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["inspect", str(traffic / "train.csv")]) == 0
-    out = capfd.readouterr().out
-    assert "comma-separated" in out
-    assert "schema synthetic" in out
-    assert "benign 1,0" in out
-    assert main(["inspect", str(traffic / "train.csv"), "--json"]) == 0
-    assert json.loads(capfd.readouterr().out)["num_rows"] == 1500
-
-
-@pytest.mark.slow
-def test_nsl_kdd_is_known_by_itself(data_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["inspect", str(data_dir / "nsl-kdd" / "KDDTrain+.txt.gz")]) == 0
-    out = capfd.readouterr().out
-    assert "gzip" in out
-    assert "no header" in out
-    assert "schema nsl_kdd" in out
-    assert (
-        "normal 67,343 (53.46%), dos 45,927 (36.46%), probe 11,656 (9.25%), r2l 995 (0.79%), u2r 52 (0.04%)"
-        in out
-    )
-    for code in ("constant_column", "conflicting_labels", "duplicate_rows"):
-        assert code in out
-    assert "num_outbound_cmds" in out
-
-
-@pytest.mark.slow
-def test_data_sets_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["datasets"]) == 0
-    assert "nsl" in capfd.readouterr().out.lower()
+SEEN = """
+import sys
+from wirebert.cli.main import main
+main(sys.argv[2:])
+print("imported:", *sorted(set(sys.argv[1].split(",")) & set(sys.modules)))
+"""
 
 
 def test_commands_stand_in_the_order_of_the_help() -> None:
@@ -65,28 +23,42 @@ def test_commands_stand_in_the_order_of_the_help() -> None:
     assert list(COMMANDS) == list(commands.choices or ())
 
 
-def test_an_inferred_schema_can_be_written_edited_and_used(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("place", sorted(set(COMMANDS.values())))
+def test_every_command_has_its_function(place: str) -> None:
+    module, _, name = place.partition(":")
+    assert callable(getattr(import_module(module), name))
+
+
+@pytest.mark.parametrize(("extra", "package"), [(extra, name) for extra in EXTRAS for name in EXTRAS[extra]])
+def test_a_missing_package_of_an_extra_is_named_with_the_extra(
+    extra: str, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, schema = tmp_path / "flows.csv", tmp_path / "mine.toml"
-    rows = [f"{row % 5},{row % 3}.5,{'normal' if row % 2 else 'dos'}" for row in range(100)]
-    data.write_text("\n".join(["bytes,load,label", *rows, ""]), encoding="utf-8")
-    assert main(["inspect", str(data), "--write-schema", str(schema), "--drop", "count"]) == 0
-    text = schema.read_text(encoding="utf-8")
-    assert "dropped by data.drop" in text
-    schema.write_text(text.replace('kind = "count"', 'kind = "category"'), encoding="utf-8")
-    assert main(["inspect", str(data), "--schema", str(schema), "--json"]) == 0
-    found = json.loads(capfd.readouterr().out.partition("\n{")[2].join(["{", ""]))
-    assert [column["kind"] for column in found["columns"]] == ["category", "number", "label"]
-    assert main(["inspect", str(data), "--write-schema", str(schema)]) == 2
-    assert (
-        "mine.toml: the schema cannot be written (File exists); choose another name" in capfd.readouterr().err
+    def fail(_options: object) -> None:
+        raise ModuleNotFoundError(f"No module named '{package}.part'", name=f"{package}.part")
+
+    monkeypatch.setattr("wirebert.cli.report_commands.report", fail)
+    assert main(["report", "run"]) == 2
+    message = f"wirebert: `wirebert report` needs {package}, which is not installed; "
+    assert capsys.readouterr().err == f"{message}install it with `pip install 'wirebert[{extra}]'`\n"
+
+
+def test_a_missing_module_of_ours_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_options: object) -> None:
+        raise ModuleNotFoundError("No module named 'wirebert.gone'", name="wirebert.gone")
+
+    monkeypatch.setattr("wirebert.cli.report_commands.report", fail)
+    with pytest.raises(ModuleNotFoundError):
+        main(["report", "run"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["inspect", "datasets"])
+def test_commands_that_only_read_data_import_no_heavy_package(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "flows.csv"
+    path.write_text("bytes,label\n1,benign\n2,dos\n", encoding="utf-8")
+    arguments = [command, *([str(path)] if command == "inspect" else ["list"])]
+    heavy = ",".join([*EXTRAS["train"], "tokenizers", "onnxruntime", "huggingface_hub"])
+    done = subprocess.run(
+        [sys.executable, "-c", SEEN, heavy, *arguments], capture_output=True, text=True, check=True
     )
-
-
-def test_a_column_that_is_not_there_can_not_be_dropped(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "flows.csv").write_text("dport,label\n80,normal\n22,dos\n", encoding="utf-8")
-    assert main(["inspect", str(tmp_path / "flows.csv"), "--drop", "dprt"]) == 2
-    assert "there is no column or kind 'dprt', did you mean 'dport'" in capfd.readouterr().err
+    assert done.stdout.splitlines()[-1] == "imported:"

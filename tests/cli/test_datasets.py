@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from wirebert.cli.datasets import show_checked, show_datasets
+from wirebert.cli.main import main
 from wirebert.data.registry import Checked, known_datasets
 
 
@@ -29,3 +31,8 @@ def test_a_changed_file_shows_what_its_content_is():
         f"          its sha256 {'ab' * 32} differs from the published file",
         "unknown   y.csv",
     ]
+
+
+def test_data_sets_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["datasets"]) == 0
+    assert "nsl" in capfd.readouterr().out.lower()

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from wirebert.cli.commands import COMMANDS
-from wirebert.cli.main import build_parser, main
+from wirebert.cli.main import build_parser, main, share_cores
 
 Make = Callable[[Path], None]
 
@@ -341,7 +341,7 @@ def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> N
     def fail(options: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(COMMANDS, "report", fail)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr("wirebert.cli.report_commands.report", fail)
     with pytest.raises(ZeroDivisionError):
         main(["report", "run"])
 
@@ -351,7 +351,7 @@ def test_a_bug_of_ours_ends_the_process_with_1() -> None:
     program = """
 import sys, types
 from wirebert.cli.main import main
-sys.modules["wirebert.cli.commands"] = types.SimpleNamespace(COMMANDS={"report": lambda options: 1 // 0})
+sys.modules["wirebert.cli.report_commands"] = types.SimpleNamespace(report=lambda options: 1 // 0)
 sys.exit(main(["report", "run"]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -367,7 +367,7 @@ def test_ctrl_c_ends_with_130(
     def stop(options: object) -> None:
         raise KeyboardInterrupt(way_on)
 
-    monkeypatch.setitem(COMMANDS, "report", stop)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr("wirebert.cli.report_commands.report", stop)
     assert main(["report", "run"]) == 130
     assert capsys.readouterr().err == f"wirebert: {message}\n"
 
@@ -379,7 +379,7 @@ def test_a_disk_that_takes_nothing_is_no_bug_of_ours(
     def fail(options: object) -> None:
         raise OSError(number, os.strerror(number), "runs/a/report.html")
 
-    monkeypatch.setitem(COMMANDS, "report", fail)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr("wirebert.cli.report_commands.report", fail)
     assert main(["report", "run"]) == 2
     message = capsys.readouterr().err
     assert message.startswith("wirebert: runs/a/report.html: ")
@@ -444,7 +444,7 @@ def test_a_reader_that_leaves_early_is_no_error(trained: Path, traffic: Path) ->
         assert process.stderr is not None
         message = process.stderr.read().decode()
         assert process.wait(timeout=120) == 0
-    assert message == ""
+    assert [line for line in message.splitlines() if "untrusted_threshold" not in line] == []
 
 
 @pytest.mark.parametrize("command", ["train", "pretrain"])
@@ -464,3 +464,15 @@ def test_what_the_machine_lacks_is_told_before_anything_is_read(
     error = capsys.readouterr().err
     assert error.startswith(f"wirebert: {setting.partition('=')[0]}")
     assert error.count("\n") == 1
+
+
+def test_processes_of_torchrun_share_the_cores_unless_the_user_set_threads(monkeypatch: pytest.MonkeyPatch):
+    def cores(_pid: int) -> set[int]:
+        return set(range(16))
+
+    monkeypatch.setattr(os, "sched_getaffinity", cores, raising=False)
+    launched = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    alone, chosen = {"OMP_NUM_THREADS": "1"}, {**launched, "OMP_NUM_THREADS": "3"}
+    for environment, threads in ((launched, "8"), (alone, "1"), (chosen, "3")):
+        share_cores(environment)
+        assert environment["OMP_NUM_THREADS"] == threads

@@ -1,4 +1,5 @@
 import csv
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pyarrow import parquet
 from wirebert.cli.main import main
 from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.export import export_model
+from wirebert.inference.rejected_rows import rejected_path
 
 WITHOUT_TORCH = """
 import sys
@@ -19,7 +21,7 @@ import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("torch", "scipy", "sklearn"):
-            raise ImportError(f"{name} is not installed here")
+            raise ModuleNotFoundError(f"{name} is not installed here", name=name)
 
 sys.meta_path.insert(0, Blocked())
 from wirebert.cli.main import main
@@ -77,6 +79,26 @@ def test_an_export_is_scored_without_pytorch_and_without_reading_the_weights(
         assert ours.keys() == theirs.keys()
         assert ours["predicted_class"] == theirs["predicted_class"]
         assert float(ours["attack_score"]) == pytest.approx(float(theirs["attack_score"]), abs=1e-4)
+
+
+def test_rows_that_can_not_be_used_cost_no_other_its_verdict_and_are_an_alarm(
+    model: Path, flows: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    header, *rows = flows.read_bytes().splitlines(keepends=True)
+    log, out = tmp_path / "flows.csv", tmp_path / "v.jsonl"
+    log.write_bytes(header + b"".join(rows * 4 + [b"a,b\n"] * 6 + rows))
+    assert main(["predict", str(model), str(log), "--out", str(out)]) == 0
+    assert out.read_bytes().count(b"\n") == 300
+    assert "set_aside: 6 of 306 rows" in capfd.readouterr().err
+    rejected = [json.loads(line) for line in rejected_path(out).read_text().splitlines()]
+    assert [(row["file"], row["line"], row["text"]) for row in rejected] == [
+        (str(log), line, "a,b") for line in range(242, 248)
+    ]
+    assert main(["predict", str(model), str(log), "--strict", "--out", str(tmp_path / "w.csv")]) == 2
+    log.write_bytes(header + b"".join(rows[:30] + [b"a,b\n"] * 61 + rows[30:]))
+    assert main(["predict", str(model), str(log), "--out", str(tmp_path / "x.csv")]) == 2
+    assert "61 of 121 rows cannot be parsed" in capfd.readouterr().err
+    assert sorted(path.name for path in tmp_path.glob("x.csv*")) == []
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from sklearn.metrics import f1_score
 from wirebert.comparison import compare as competing
 from wirebert.comparison.compare import run_comparison
 from wirebert.comparison.jobs import ComparisonJob, is_done, work
-from wirebert.config import RunConfig, resolve_run
+from wirebert.config import RunConfig, resolve_run, write_run
 from wirebert.errors import ConfigError, RunError
 from wirebert.evaluation.test_ledger import read_ledger
 from wirebert.report.comparison import Comparison
@@ -24,7 +24,9 @@ QUIET = Console(quiet=True)
 NOTHING_IS_ZERO: dict[str, Any] = {"zero_division": 0.0}
 
 
-def in_this_process(jobs: Sequence[ComparisonJob], out: Path, num_jobs: int, console: Console) -> None:
+def in_this_process(
+    jobs: Sequence[ComparisonJob], out: Path, num_jobs: int, console: Console, stop_s: float | None = None
+) -> None:
     for job in jobs:
         if not is_done(out, job):
             work(out, job)
@@ -136,3 +138,35 @@ def test_an_unknown_method_is_refused(run: RunConfig, tmp_path: Path) -> None:
     wrong = replace(run, comparison=replace(run.comparison, methods=("forrest",)))
     with pytest.raises(ConfigError, match="got 'forrest'"):
         run_comparison(wrong, tmp_path / "out", "", [], 1, QUIET)
+
+
+def test_time_that_is_over_cuts_every_method_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    methods = ("forest", "logistic")
+    jobs = [ComparisonJob(kind="trial", method=name, number=trial) for trial in range(3) for name in methods]
+
+    def finish(job: ComparisonJob) -> None:
+        folder = tmp_path / "jobs" / job.name
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text("{}")
+
+    def cut(some: Sequence[ComparisonJob], *_: object) -> None:
+        for job in some[:3]:  # one method has two trials, the other has one
+            finish(job)
+
+    monkeypatch.setattr(competing, "_do", cut)
+    assert competing.tune(jobs, tmp_path, 1, 5.0, QUIET) == 1
+    for job in jobs[3:]:
+        finish(job)
+    assert competing.tune(jobs, tmp_path, 1, 5.0, QUIET) == 1  # as choices were made with one
+
+
+@pytest.mark.slow
+def test_after_its_time_only_first_trials_start(
+    run: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = replace(run, comparison=replace(run.comparison, num_trials=3))
+    write_run(two, tmp_path / "compare.toml")
+    jobs = [ComparisonJob(kind="trial", method="logistic", number=trial) for trial in range(3)]
+    assert competing.tune(jobs, tmp_path, 1, 1e-9, Console(width=110)) == 1
+    assert [is_done(tmp_path, job) for job in jobs] == [True, False, False]
+    assert "1/3 logistic-trial-0; about 0:0" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from wirebert.comparison.jobs import (
     RECIPE,
     ComparisonJob,
     HeldOutPredictions,
+    default_jobs,
     is_done,
     limit_threads,
     plan,
@@ -45,6 +47,16 @@ def test_held_out_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 def test_processes_share_the_cores() -> None:
     assert limit_threads(10_000)["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize(("free_gb", "expected"), [(1, 1), (7, 2), (1000, 8)])
+def test_as_many_processes_as_processors_and_memory_hold(
+    free_gb: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wirebert.comparison.jobs.num_processors", lambda: 8)
+    memory = SimpleNamespace(available=free_gb << 30)
+    monkeypatch.setattr("wirebert.comparison.jobs.psutil.virtual_memory", lambda: memory)
+    assert default_jobs() == expected
 
 
 @pytest.mark.slow

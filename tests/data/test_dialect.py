@@ -1,7 +1,9 @@
 import bz2
 import gzip
 import lzma
+import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,7 +41,7 @@ def test_compression_is_told_by_content_whatever_the_name(compression: str, tmp_
     head, found = read_head(path)
     assert (head, found) == (TABLE, compression)
     with open_bytes(path, found) as stream:
-        assert stream.read() == TABLE
+        assert stream.read(1 << 20) == TABLE
 
 
 @pytest.mark.parametrize("compression", ["gzip", "bz2", "xz", "zstd", "zip"])
@@ -98,3 +100,24 @@ def test_text_that_the_user_calls_a_table_is_one_whatever_it_begins_with():
     with pytest.raises(DataError):
         refuse_other_formats(b"#separator,a\n", "utf-8", "flows.csv")
     refuse_other_formats(b"#separator,a\n", "utf-8", "flows.csv", is_table=True)
+
+
+def test_xz_may_not_ask_for_gigabytes_and_its_streams_follow_each_other(tmp_path: Path):
+    path = tmp_path / "f.xz"
+    packed = bytearray(lzma.compress(TABLE))
+    path.write_bytes(packed + bytes(4) + lzma.compress(TABLE))
+    with open_bytes(path, "xz") as stream:
+        assert stream.read(1 << 20) == TABLE * 2
+    size = 4 * (packed[12] + 1)  # of the block's head: its dictionary becomes one of 4 GB
+    packed[packed.index(b"\x21\x01", 12) + 2] = 40
+    packed[12 + size - 4 : 12 + size] = zlib.crc32(packed[12 : 12 + size - 4]).to_bytes(4, "little")
+    path.write_bytes(packed)
+    with pytest.raises(DataError, match=r"f.xz: the xz data is damaged or incomplete \(Memory usage limit"):
+        read_head(path)
+
+
+def test_a_name_that_is_no_utf_8_can_be_opened(tmp_path: Path):
+    path = tmp_path / os.fsdecode(b"\xff.csv")
+    path.write_bytes(b"a,b\n")
+    with open_bytes(path, "none") as stream:
+        assert stream.read() == b"a,b\n"

@@ -1,5 +1,6 @@
 import gzip
 import io
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -304,3 +305,28 @@ def test_a_label_column_that_is_empty_is_told_as_such(tmp_path: Path):
         SchemaError, match=r"found none among bytes, label \(always missing\); name it with --label"
     ):
         open_flows(tmp_path / "f.csv").require_label()
+
+
+def test_more_columns_than_flows_have_are_one_sentence(tmp_path: Path):
+    path = tmp_path / "f.csv"
+    path.write_text(",".join(f"c{i}" for i in range(2001)) + "\n" + ",".join(["1"] * 2001) + "\n")
+    with pytest.raises(DataError, match=r"f.csv: expected at most 2,000 columns, found 2,001; keep"):
+        open_flows(str(path))
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "parquet", "arrow"])
+def test_a_file_whose_name_is_no_utf_8_is_read_and_told_printable(tmp_path: Path, compression: str):
+    path, table = tmp_path / os.fsdecode(b"caf\xe9.data"), pa.table({"bytes": [1, 2], "packets": [3, 4]})
+    text = b"bytes,packets\n1,3\n2,4\n"
+    if compression == "parquet":
+        pq.write_table(table, tmp_path / "plain")
+        text = (tmp_path / "plain").read_bytes()
+    elif compression == "arrow":
+        with pa.ipc.new_file(str(tmp_path / "plain"), table.schema) as file:
+            file.write_table(table)
+        text = (tmp_path / "plain").read_bytes()
+    path.write_bytes(gzip.compress(text) if compression == "gzip" else text)
+    flows = open_flows(str(path))
+    assert sum(block.num_rows for block in flows.blocks()) == 2
+    assert flows.name == "caf\\udce9"
+    assert flows.listing[0].path.endswith("caf\\udce9.data")

@@ -121,9 +121,7 @@ def test_every_row_that_is_read_has_the_line_of_its_first_field(rows: list[str],
             return grammar_text[self.at - nbytes : self.at]
 
     found: list[tuple[int, str]] = []
-    blocks = delimited.tables(
-        Stream(), Dialect(), 40, names=["a", "b"], where="flows", parse_stats=parse_stats
-    )
+    blocks = delimited.tables(Stream(), Dialect(), 40, names=["a", "b"], parse_stats=parse_stats)
     for block in blocks:
         assert parse_stats.row_lines is not None
         firsts = [str(first) for first in block["a"].to_pylist()]

@@ -1,9 +1,17 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from wirebert.decision.novelty import ColumnSpace, Neighbours, NoveltyScorer, farthest_first
+from wirebert.decision.novelty import (
+    ColumnSpace,
+    Neighbours,
+    NoveltyScorer,
+    _distinct_rows,  # pyright: ignore[reportPrivateUsage]
+    farthest_first,
+)
 
 
 def points(num_flows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -146,3 +154,16 @@ def test_a_missing_category_is_like_no_other_and_one_never_met_is_as_far_as_can_
     *_, missing, met_never = found
     assert (missing < 10).all()
     assert (met_never == 10).sum() == 1
+
+
+NUMBERS = (-np.inf, -3.5, -1e-30, 0.0, 1e-30, 0.5, 2.0, 1e30, np.inf)
+
+
+@given(
+    st.integers(1, 4).flatmap(
+        lambda width: st.lists(st.tuples(*[st.sampled_from(NUMBERS)] * width), min_size=1)
+    )
+)
+def test_different_rows_are_those_of_numpy_in_its_order(rows: list[tuple[float, ...]]):
+    points = np.array(rows, np.float32)
+    assert np.array_equal(_distinct_rows(points), np.unique(points, axis=0))

@@ -45,6 +45,7 @@ TEXTS = ["/index.html", "/login?user=%27 or 1=1--", "", "/a/b/c.php?id=17&x=0x1F
 
 
 Reseal = Callable[..., None]
+Manifest = dict[str, Any]
 
 
 @pytest.fixture
@@ -425,6 +426,15 @@ def test_files_have_the_permissions_that_the_umask_leaves(artifact: Artifact, tm
 # A hostile folder: sealed by someone who knows how.
 
 
+def add_file(name: str) -> Callable[[Manifest], None]:
+    """Lists an empty file."""
+
+    def change(manifest: Manifest) -> None:
+        manifest["files"][name] = {"sha256": "", "size_bytes": 0}
+
+    return change
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -456,7 +466,7 @@ def test_deep_json_is_refused_in_a_sentence(folder: Path, name: str, reseal: Res
 
 @pytest.mark.parametrize("name", ["a\0b", "", ".", "..", "../a", "a/b", "/etc/passwd", "é", "-rf", ".hidden"])
 def test_a_name_that_is_no_plain_file_name_is_refused(folder: Path, name: str, reseal: Reseal):
-    reseal(folder, lambda manifest: manifest["files"].update({name: {"sha256": "", "size_bytes": 0}}))
+    reseal(folder, add_file(name))
     with pytest.raises(ArtifactError, match="not a file name"):
         load_artifact(folder)
 
@@ -468,7 +478,7 @@ def test_a_link_or_a_device_is_refused_and_nothing_is_told_of_it(
 ):
     (folder.parent / "secret").write_bytes(b"x" * 631)
     if name == "extra":
-        reseal(folder, lambda manifest: manifest["files"].update(extra={"sha256": "", "size_bytes": 0}))
+        reseal(folder, add_file("extra"))
     else:
         (folder / name).unlink()
     (folder / name).symlink_to(folder.parent / target)

@@ -148,7 +148,11 @@ def test_a_manifest_that_lists_a_file_elsewhere_is_refused(folder: Path, artifac
 
 def test_an_export_of_other_weights_is_passed_over_and_told(folder: Path, reseal: Callable[..., None]):
     export_model(folder, "onnx")
-    reseal(folder, lambda manifest: manifest["exports"]["onnx"].update(weights="0" * 64))
+
+    def change(manifest: dict[str, dict[str, dict[str, object]]]) -> None:
+        manifest["exports"]["onnx"]["weights"] = "0" * 64
+
+    reseal(folder, change)
     detector = Detector.load(folder)
     assert detector.backend == "torch"
     assert "other weights" in detector.rejected_backends["onnx"]

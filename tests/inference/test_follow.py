@@ -2,12 +2,16 @@
 stops.
 """
 
+import contextlib
 import gzip
 import json
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,11 +33,13 @@ from wirebert.inference.artifact import save_artifact
 from wirebert.inference.detector import Detector
 from wirebert.inference.follow import FollowProgress, follow, state_path
 from wirebert.inference.predictions import open_writer, predict_blocks
+from wirebert.inference.rejected_rows import rejected_path
 
 if TYPE_CHECKING:
     from wirebert.inference.artifact import Artifact
     from wirebert.model.distilbert import DistilBert
 
+TAB = b"\t"
 Tiny = Callable[..., "tuple[Artifact, DistilBert]"]
 
 
@@ -200,14 +206,238 @@ def test_a_short_row_is_told_wherever_the_log_stops_for_a_while(make_artifact: T
     assert [(one.code, one.count) for one in told] == [("rejected_rows", 1)] * 2
 
 
-def test_too_many_rows_that_can_not_be_used_end_the_following(
+def test_many_rows_that_can_not_be_used_are_an_alarm_and_end_nothing(
+    detector: Detector, whole: Path, tmp_path: Path
+):
+    log, out = tmp_path / "conn.log", tmp_path / "verdicts.jsonl"
+    lines = whole.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([*lines[:200], *([b"no\tflow\n"] * 10), *lines[200:]]))
+    told: list[Finding] = []
+    assert run(detector, log, out, told).num_flows == 400
+    assert [(one.code, one.count) for one in told if one.code == "set_aside"] == [("set_aside", 10)] * 2
+    rejected = read(rejected_path(out))
+    assert [row["line"] for row in rejected] == list(range(201, 211))
+    assert rejected[0] == {
+        "file": str(log),
+        "line": 201,
+        "reason": f"expected {len(lines[8].split(TAB))} fields, found 2",
+        "text": "no\tflow",
+    }
+    with log.open("ab") as file:
+        file.write(b"later\n")
+    run(detector, log, out)
+    assert [row["line"] for row in read(rejected_path(out))] == [*range(201, 211), len(lines) + 11]
+
+
+def test_a_line_that_is_no_piece_is_set_aside_and_following_goes_on(
     detector: Detector, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(following, "FEWEST_ROWS", 100)
-    log = tmp_path / "conn.log"
-    log.write_bytes(whole.read_bytes() + 10 * b"no\tflow\n")
-    with pytest.raises(DataError, match="10 of 410 rows cannot be used"):
-        run(detector, log, tmp_path / "verdicts.jsonl")
+    monkeypatch.setattr(following, "_PIECE_BYTES", 1 << 14)
+    log, out = tmp_path / "conn.log", tmp_path / "verdicts.jsonl"
+    lines = whole.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([*lines[:200], b"x" * 50_000 + b"\n", *lines[200:]]))
+    assert run(detector, log, out).num_flows == 400
+    assert_same(read(out), verdicts_of(detector, whole))
+    ((line, reason),) = [(row["line"], str(row["reason"])) for row in read(rejected_path(out))]
+    assert (line, reason) == (201, "expected lines of at most 16,384 bytes, found one of 50,001")
+
+
+def test_without_rejected_rows_there_is_no_file_of_them(detector: Detector, whole: Path, tmp_path: Path):
+    run(detector, whole, tmp_path / "verdicts.jsonl")
+    assert not rejected_path(tmp_path / "verdicts.jsonl").exists()
+
+
+def test_a_kill_before_the_first_verdict_is_no_obstacle(
+    detector: Detector, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "verdicts.jsonl"
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    for place in ("_write_progress", "predict_blocks"):
+        with monkeypatch.context() as patch:
+            patch.setattr(following, place, die)
+            with pytest.raises(Killed):
+                run(detector, whole, out)
+    run(detector, whole, out)
+    assert_same(read(out), verdicts_of(detector, whole))
+
+
+def test_verdicts_are_not_written_through_a_link(detector: Detector, whole: Path, tmp_path: Path):
+    (tmp_path / "mine").write_text("")
+    (tmp_path / "verdicts.jsonl").symlink_to(tmp_path / "mine")
+    with pytest.raises(DataError, match="cannot be written"):
+        run(detector, whole, tmp_path / "verdicts.jsonl")
+    assert (tmp_path / "mine").read_text() == ""
+
+
+def test_nothing_of_the_traffic_has_a_name_in_the_folder_for_temporary_files(
+    detector: Detector, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+
+    class Looks(UntilIdle):
+        def wait(self, timeout: float | None = None) -> bool:
+            assert not list((tmp_path / "tmp").iterdir())
+            return super().wait()
+
+    follow(detector, whole, tmp_path / "verdicts.jsonl", Looks(), tell=[].append)
+
+
+def test_the_encoding_of_a_log_stays_what_it_was(make_artifact: Tiny, tmp_path: Path):
+    log, out = tmp_path / "flows.csv", tmp_path / "verdicts.jsonl"
+    write_csv(log, 200, seed=5)
+    flows, lines = open_flows(log), log.read_bytes().splitlines(keepends=True)
+    detector = Detector(make_artifact(flows.schema, pa.concat_tables(flows.blocks()))[0])
+    log.write_bytes(b"".join(lines[:100]))
+    run(detector, log, out)
+    with log.open("ab") as file:
+        file.writelines(line.replace(b"http", b"htt\xe9") for line in lines[100:])
+    told: list[Finding] = []
+    assert run(detector, log, out, told).num_flows == 200
+    assert [one.code for one in told if one.code in ("rejected_rows", "replaced_bytes")] == ["replaced_bytes"]
+
+
+def test_a_log_whose_first_line_is_no_flow_is_followed(detector: Detector, whole: Path, tmp_path: Path):
+    log, out = tmp_path / "conn.log", tmp_path / "verdicts.jsonl"
+    lines = whole.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:100]))
+
+    class Rotates(UntilIdle):
+        """A log that is cut off goes on without a header."""
+
+        num_looks = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.num_looks += 1
+            if self.num_looks == 1:
+                log.with_name("conn.log.1").write_bytes(log.read_bytes())
+                log.write_bytes(b"".join([b"garbage\n", *lines[100:]]))
+            return super().wait() if self.num_looks > 4 else False
+
+    follow(detector, log, out, Rotates(), tell=[].append)
+    assert_same(read(out), verdicts_of(detector, whole))
+    assert [row["text"] for row in read(rejected_path(out))] == ["garbage"]
+
+
+class Killed(BaseException):
+    """As if the process had got SIGKILL."""
+
+
+class Schedule:
+    """A log that grows, is rotated and followed at random, and a follower that is killed at random."""
+
+    def __init__(self, seed: int, whole: Path, folder: Path) -> None:
+        self.random = random.Random(seed)
+        lines = whole.read_bytes().splitlines(keepends=True)
+        self.header, self.rows = b"".join(lines[:7]), lines[7:]
+        self.log, self.out = folder / "conn.log", folder / "verdicts.jsonl"
+        self.log.write_bytes(self.header)
+        self.told: list[Finding] = []
+        self.is_started = False
+
+    def run(self, detector: Detector) -> None:
+        """Until all rows are written and read."""
+        while self.rows:
+            chance = self.random.random()
+            if chance < 0.5 or not self.is_started:
+                self.append()
+                self.is_started = self.is_started or chance > 0.3
+                if self.is_started and not state_path(self.out).exists():
+                    self.follow(detector, may_die=False)  # archives from before the first start are not read
+            elif chance < 0.75:
+                self.rotate()
+            else:
+                self.follow(detector, may_die=True)
+        self.follow(detector, may_die=False)
+
+    def append(self) -> None:
+        """Rows, the last of them sometimes in two pieces."""
+        num_rows = self.random.randint(1, 60)
+        text = b"".join(self.rows[:num_rows])
+        del self.rows[:num_rows]
+        cut = self.random.choice([len(text), self.random.randint(0, len(text))])
+        with self.log.open("ab") as file:
+            file.write(text[:cut])
+            file.flush()
+            file.write(text[cut:])
+
+    def rotate(self) -> None:
+        """As logrotate does, by renaming or by copying, packed or not, or under a date."""
+        names = ["conn.log.{}.gz", "conn.log.{}"]
+        for number in range(30, 0, -1):
+            for name in names:
+                old = self.log.with_name(name.format(number))
+                if old.exists():
+                    old.rename(self.log.with_name(name.format(number + 1)))
+        first = self.log.with_name("conn.log.1")
+        if self.random.random() < 0.4:
+            shutil.copyfile(self.log, first)
+            self.log.write_bytes(self.header)
+        else:
+            self.log.rename(first)
+            self.log.write_bytes(self.header)
+        if self.random.random() < 0.4:
+            status = first.stat()
+            packed = first.with_name("conn.log.1.gz")
+            packed.write_bytes(gzip.compress(first.read_bytes()))
+            os.utime(packed, ns=(status.st_atime_ns, status.st_mtime_ns))
+            first.unlink()
+
+    def follow(self, detector: Detector, *, may_die: bool) -> None:
+        """Until nothing is left, or until the follower dies at one of the places where it does something."""
+        left = self.random.randint(1, 6) if may_die else 10**9
+
+        class Idle(UntilIdle):
+            num_looks = 0
+
+            def wait(self, timeout: float | None = None) -> bool:
+                self.num_looks += 1
+                return super().wait() if self.num_looks > 30 else False
+
+        def dies(function: Callable[..., object]) -> Callable[..., object]:
+            def counted(*arguments: object, **others: object) -> object:
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    raise Killed
+                result = function(*arguments, **others)
+                if left == 1 and self.random.random() < 0.5:
+                    raise Killed
+                return result
+
+            return counted
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(following, "_write_progress", dies(following._write_progress))  # pyright: ignore[reportPrivateUsage]
+            patch.setattr(following.JsonLinesWriter, "write", dies(following.JsonLinesWriter.write))
+            patch.setattr(following.Tail, "read", dies(following.Tail.read))
+            with contextlib.suppress(Killed):
+                follow(detector, self.log, self.out, Idle(), tell=self.told.extend)
+
+
+def assert_each_flow_once(seed: int, detector: Detector, whole: Path, folder: Path) -> None:
+    schedule = Schedule(seed, whole, folder)
+    schedule.run(detector)
+    assert_same(read(schedule.out), verdicts_of(detector, whole))
+    assert [one.code for one in schedule.told if one.code == "lost_lines"] == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_flow_has_one_verdict_whatever_happens_to_log_and_follower(
+    seed: int, detector: Detector, whole: Path, tmp_path: Path
+):
+    assert_each_flow_once(seed, detector, whole, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 300))
+def test_each_flow_has_one_verdict_in_200_schedules(
+    seed: int, detector: Detector, whole: Path, tmp_path: Path
+):
+    assert_each_flow_once(seed, detector, whole, tmp_path)
 
 
 def test_a_state_of_other_windows_is_refused(
@@ -275,7 +505,7 @@ def test_two_followers_can_not_write_to_one_file(detector: Detector, whole: Path
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_process_that_is_asked_to_end_ends_well_and_goes_on_later(
     number: signal.Signals, detector: Detector, whole: Path, tmp_path: Path
 ):

@@ -1,7 +1,12 @@
 import csv as lines_of_csv
 import io
 import json
+import os
+import pty
+import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,11 +17,17 @@ from pyarrow import csv, parquet
 
 from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.schema.schema import FlowSchema
-from wirebert.errors import DataError
+from wirebert.errors import DataError, NoFlowsError
 from wirebert.inference.artifact import Artifact
 from wirebert.inference.detector import Detector
 from wirebert.inference.explanations import top_reasons
-from wirebert.inference.predictions import WRITERS, open_writer, predict_blocks
+from wirebert.inference.predictions import (
+    WRITERS,
+    CsvWriter,
+    JsonLinesWriter,
+    open_writer,
+    predict_blocks,
+)
 
 ENDINGS = tuple(WRITERS)
 PROBABILITIES = ["p_normal", "p_dos", "p_probe", "attack_score"]
@@ -132,7 +143,9 @@ def test_a_block_is_judged_before_the_next_is_read(detector: Detector, flows: Fl
 def test_without_flows_there_are_columns(detector: Detector, flows: Flows, tmp_path: Path, ending: str):
     for path in flows.files:
         path.write_text("ts,uid,src_ip,dst_port,duration,bytes,service,flags,label\n")
-    blocks = list(predict_blocks(detector, flows))
+    with pytest.raises(NoFlowsError, match="expected flows, found none"):
+        list(predict_blocks(detector, flows))
+    blocks = list(predict_blocks(detector, replace(flows, can_be_empty=True)))  # a piece of a log
     assert [(block.num_rows, block.column_names) for block in blocks] == [(0, COLUMNS)]
     path = write(tmp_path / f"verdicts{ending}", *blocks)
     if ending == ".jsonl":
@@ -146,8 +159,27 @@ def test_blocks_with_rows_and_without_have_one_layout(detector: Detector, flows:
     full = next(predict_blocks(detector, flows))
     for path in flows.files:  # they were opened, and have lost their rows since
         path.write_text(path.read_text(encoding="utf-8").splitlines(keepends=True)[0], encoding="utf-8")
-    (none,) = predict_blocks(detector, flows)
+    (none,) = predict_blocks(detector, replace(flows, can_be_empty=True))
     assert (none.num_rows, none.schema) == (0, full.schema)
+
+
+def test_on_a_terminal_nothing_of_a_verdict_is_obeyed():
+    hostile = "\x1b[2J\x1b]0;x\x07\x9b31m\u202e"
+    table = pa.table({hostile: [hostile, "plain"], "list": [[hostile], []], "n": [1.5, None]})
+
+    for kind in (CsvWriter, JsonLinesWriter):
+        leader, follower = pty.openpty()
+        with open(follower, "wb") as terminal, closing(kind(terminal)) as writer:  # noqa: PTH123
+            writer.write(table)
+            terminal.flush()
+            shown = os.read(leader, 1 << 16).decode().replace("\r\n", "\n")
+        os.close(leader)
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
+        assert "plain" in shown
+        file = io.BytesIO()
+        with closing(kind(file)) as writer:
+            writer.write(table)
+        assert "\u202e" in file.getvalue().decode()  # a file holds what came
 
 
 # The file

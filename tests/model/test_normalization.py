@@ -3,12 +3,13 @@
 import torch
 from torch import nn
 
+from wirebert.model.linear import Linear
 from wirebert.model.normalization import linear_add_norm, linear_gelu, matmul_dtype, normalized
 
 
-def modules() -> tuple[nn.Linear, nn.LayerNorm]:
+def modules() -> tuple[Linear, nn.LayerNorm]:
     torch.manual_seed(0)
-    linear, norm = nn.Linear(6, 8), nn.LayerNorm(8, eps=1e-12)
+    linear, norm = Linear(6, 8), nn.LayerNorm(8, eps=1e-12)
     nn.init.normal_(norm.weight)
     return linear, norm
 

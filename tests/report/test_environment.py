@@ -1,4 +1,7 @@
 import platform
+import sys
+
+import pytest
 
 from wirebert.report.environment import hardware, versions
 
@@ -13,3 +16,9 @@ def test_hardware_names_processor_and_cores() -> None:
     machine = hardware()
     assert machine.cpu
     assert machine.num_cores >= 1
+
+
+def test_hardware_is_known_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert hardware().gpus == ()
+    assert "torch" not in sys.modules

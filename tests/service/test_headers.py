@@ -29,7 +29,6 @@ def test_bodies_are_told_by_their_content_type(given: str, kind: str):
     "headers",
     [
         {},
-        {"content_type": "text/plain"},
         {"content_type": "application/x-www-form-urlencoded"},
         {"content_type": "application/json; charset=utf-16"},
         {"content_type": "application/json", "content_encoding": "gzip"},

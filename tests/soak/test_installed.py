@@ -1,11 +1,13 @@
 """The package as a user gets it: both archives hold every file, and the wheel works away from the clone."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import urllib.request
 import venv
 import zipfile
 from pathlib import Path
@@ -84,3 +86,49 @@ def test_the_installed_wheel_runs_the_demo_away_from_the_clone(
     ran(home / "bin" / "wirebert", "demo", "--rows", "1200", "--out", "runs/demo", cwd=away)
     assert (away / "runs" / "demo" / "report.html").is_file()
     assert (away / "runs" / "demo" / "model" / "wirebert.json").is_file()
+
+
+def served(wirebert: Path, model: Path, rows: Path, cwd: Path) -> str:
+    """The answer of the installed service to one request."""
+    command = [str(wirebert), "serve", str(model), "--port", "0"]
+    with subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            port = next(found[1] for line in process.stderr if (found := re.search(r'"port": ?(\d+)', line)))
+            url, headers = f"http://127.0.0.1:{port}/v1/score", {"content-type": "text/csv"}
+            request = urllib.request.Request(url, rows.read_bytes(), headers=headers)
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.read().decode()
+        finally:
+            process.terminate()
+
+
+def test_a_scoring_installation_scores_without_pytorch(
+    trained: Path, traffic: Path, archives: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """From the package index, so it needs one that can be reached."""
+    home, logs = tmp_path / "environment", traffic / "test.csv"
+    venv.create(home, with_pip=True)
+    requirement = f"wirebert[serve] @ {archives[0].as_uri()}"
+    install = ("install", "--quiet", "--constraint", ROOT / "constraints.txt", requirement)
+    ran(home / "bin" / "python", "-m", "pip", *install, cwd=tmp_path)
+    packages = ran(home / "bin" / "python", "-m", "pip", "list", cwd=tmp_path)
+    assert not re.search(r"^(torch|scipy|scikit-learn|vl-convert-python) ", packages, re.MULTILINE)
+    size_mb = int(ran("du", "-sm", home, cwd=tmp_path).split()[0])
+    print(f"scoring environment: {size_mb} MB")
+    assert size_mb <= 440
+    wirebert, model = home / "bin" / "wirebert", trained / "model"
+    ran(wirebert, "inspect", logs, cwd=tmp_path)
+    verdicts = ran(wirebert, "predict", model, logs, cwd=tmp_path)
+    assert len(verdicts.splitlines()) == 301
+    assert "300 flows by onnx on cpu" in ran(wirebert, "evaluate", model, logs, cwd=tmp_path)
+    assert "test: 300 flows" in ran(wirebert, "report", trained, cwd=tmp_path)
+    budget = ("--alerts-per-10000", "500", "--out", tmp_path / "calibrated")
+    ran(wirebert, "calibrate", model, logs, *budget, cwd=tmp_path)
+    assert len(ran(wirebert, "predict", "calibrated", logs, cwd=tmp_path).splitlines()) == 301
+    assert "attack_score" in served(wirebert, model, logs, tmp_path)
+    failed = subprocess.run(
+        [wirebert, "train", logs], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert failed.returncode == 2
+    assert "pip install 'wirebert[train]'" in failed.stderr

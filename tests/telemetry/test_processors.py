@@ -7,6 +7,10 @@ from wirebert.telemetry import processors
 from wirebert.telemetry.processors import num_processors
 
 
+def eight(_: int) -> set[int]:
+    return set(range(8))
+
+
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The control group `/a/b` of this process, without limits; 8 processors by affinity."""
@@ -14,7 +18,7 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "fs" / "a" / "b").mkdir(parents=True)
     monkeypatch.setattr(processors, "_OWN_CGROUP", tmp_path / "own")
     monkeypatch.setattr(processors, "_CGROUPS", tmp_path / "fs")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(os, "sched_getaffinity", eight)
     return tmp_path / "fs" / "a" / "b"
 
 

@@ -1,14 +1,15 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
-from wirebert.telemetry.events import Event, MetricsLog, ResourceEvent, read_metrics
-from wirebert.telemetry.resources import Gauges, ResourceSampler
+from wirebert.telemetry.events import Event, MetricsLog, ResourceEvent, WarningEvent, read_metrics
+from wirebert.telemetry.resources import Gauges, ResourceSampler, contention
 
 Tell = Callable[..., list[tuple[Event, float]]]
 CPU = "cpu"
@@ -168,3 +169,31 @@ def test_samples_survive_a_resume_up_to_its_step(tell: Tell, tmp_path: Path):
         log.go_back_to(60)
     samples = [record for record in read_metrics(log.path) if record["event"] == "resource"]
     assert [record["step"] for record in samples] == [0, 20, 40, 60]
+
+
+def shares(machine: float, own: float, *, num: int = 10) -> list[ResourceEvent]:
+    unread = dict.fromkeys(field.name for field in fields(ResourceEvent))
+    sample = ResourceEvent(**{**unread, "step": 1, "cpu_share": machine, "process_cpu_share": own})  # pyright: ignore[reportArgumentType]
+    return [sample] * num
+
+
+def test_threads_that_others_leave_no_processor_for_are_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("wirebert.telemetry.resources.psutil.cpu_count", lambda: 8)
+    monkeypatch.setattr("wirebert.telemetry.resources.num_processors", lambda: 8)
+    told = contention(shares(1.0, 0.4), num_threads=8)
+    assert told == "other processes use 4.8 of 8 processors; training.threads=3 may be faster"
+    assert contention(shares(1.0, 0.4), num_threads=3) is None  # it has no more threads than are left
+    assert contention(shares(1.0, 0.98), num_threads=8) is None  # nobody else is there
+    assert contention(shares(1.0, 0.4, num=9), num_threads=8) is None  # too early to say
+
+
+def test_others_are_told_once(tell: Tell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def told(_samples: object, _num_threads: int) -> str:
+        return "others are here"
+
+    monkeypatch.setattr("wirebert.telemetry.resources.contention", told)
+    kept = Kept()
+    with ResourceSampler([kept], tmp_path, every_s=0.01, num_threads=2) as sampler:
+        sampler.receive(tell()[0][0])
+        wait_for(lambda: len(kept.events) >= 5)
+    assert [event.message for event in kept.events if isinstance(event, WarningEvent)] == ["others are here"]

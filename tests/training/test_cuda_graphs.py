@@ -93,6 +93,7 @@ def test_a_recorded_step_draws_new_dropout_each_time(make_flows: MakeFlows, drop
     assert (np.ptp(losses[:10]) > 1e-3) == differ
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize(
     "settings",
     [

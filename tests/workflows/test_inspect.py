@@ -53,7 +53,9 @@ def test_people_get_tables_on_a_terminal_and_lines_in_a_pipe(path: Path):
 def test_strict_fails_on_errors_until_they_are_accepted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    text = "serial,label\n" + "".join(f"{(row * 7919) % 100003},{'ab'[row % 2]}\n" for row in range(100))
+    text = "serial,label\n" + "".join(
+        f"{(row * 7919) % 100003},{('normal', 'scan')[row % 2]}\n" for row in range(100)
+    )
     (tmp_path / "flows.csv").write_text(text)
     arguments = ["inspect", str(tmp_path / "flows.csv"), "--strict"]
     assert main(arguments) == 2

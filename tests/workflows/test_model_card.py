@@ -1,5 +1,7 @@
+import ast
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +107,21 @@ def test_the_base_model_is_where_training_began(start: str, expected: Any) -> No
 )
 def test_it_says_what_a_fitted_teacher_taught(how: dict[str, object], expected: str) -> None:
     assert distillation_facts({"settings": {"distillation": how}}) == expected
+
+
+def test_no_name_ends_its_code_block_or_its_python_text(trained: Path, report: Report) -> None:
+    artifact = load_artifact(trained / "model")
+    name = 'a"b\\\n```\n<b>`x'
+    first, *others = artifact.schema.columns
+    features = (replace(first, name=name, is_feature=True), *others)
+    hostile = replace(artifact, schema=replace(artifact.schema, name=name, columns=features))
+    files = ("in\n```\n`<b>.csv",)
+    text = model_card(
+        hostile, replace(report, command="wirebert x '\n```\n<b>'", data=replace(report.data, files=files))
+    )
+    code = text.split("```python\n")[1].split("\n```")[0]
+    texts = [node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
+    assert any(str(one).startswith(f"{name}:0") for one in texts)
+    assert "````bash\nwirebert x '\n```\n<b>'\n````\n" in text
+    assert "``in ``` `<b>.csv" not in text  # as many backticks as stand in it would end it
+    assert "````in ``` `<b>.csv````" in text

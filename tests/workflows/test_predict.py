@@ -3,6 +3,7 @@ import os
 import signal
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +28,8 @@ def test_a_signal_asks_once_and_the_next_one_is_as_before(
 
     monkeypatch.setattr(following, "follow", follow)
     options = argparse.Namespace(data="conn.log", out=None, explain=None, strict=False)
-    follow_until_asked(object.__new__(Detector), options)  # nobody looks at it
+    detector = object.__new__(Detector)
+    detector.artifact = SimpleNamespace(operating_point=None)  # pyright: ignore[reportAttributeAccessIssue]
+    follow_until_asked(detector, options)
     assert signal.getsignal(number) == before
     assert capfd.readouterr().err == "wirebert: 3 flows\n"

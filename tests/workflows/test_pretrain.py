@@ -15,7 +15,7 @@ from wirebert.encoding.store import EncodedFlows
 from wirebert.evaluation.test_ledger import read_ledger
 from wirebert.inference.artifact import load_artifact
 from wirebert.training.masking import Masking
-from wirebert.workflows.pretrain import mask_once, open_rows, read_pretraining, together, without_labels
+from wirebert.workflows.pretrain import mask_once, open_rows, together, without_labels
 
 
 def settings(tiny: list[str]) -> list[str]:
@@ -204,9 +204,3 @@ def test_held_out_rows_are_masked_once_for_all_evaluations(tmp_path: Path):
     assert np.array_equal(first.ids, mask_once(flows, masking, tmp_path / "b", seed=3).ids)
     assert np.array_equal(first.ids % 9, flows.ids)
     assert (np.add.reduceat(first.ids >= 9, first.offsets[:-1]) == 1).all()
-
-
-def test_what_is_no_report_of_a_pretraining_is_read_as_none(tmp_path: Path):
-    (tmp_path / "report.json").write_text('{"format_version": 1}')
-    assert read_pretraining(tmp_path / "report.json") is None
-    assert read_pretraining(tmp_path / "nothing.json") is None

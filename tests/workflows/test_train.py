@@ -4,11 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pytest
+import torch
 from pyarrow import parquet
 
 from wirebert.cli.main import main
@@ -124,7 +126,7 @@ def test_a_second_process_is_kept_out_of_a_run(unfinished: Path, capfd: pytest.C
 # operations.
 KILLER = """
 import json, os, signal, sys
-import wirebert.cli.commands
+import wirebert.cli.training_commands
 from wirebert.cli.main import main
 
 WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
@@ -285,3 +287,21 @@ def test_rows_set_apart_for_a_test_are_judged_and_nothing_else(
     assert prepared.test.rows is not None
     assert not np.isin(hashes[prepared.test.rows], hashes[~prepared.test.rows]).any()
     assert set(np.flatnonzero(prepared.test.rows).tolist()) == rows["test"]
+
+
+@pytest.mark.parametrize(("device", "is_beside"), [("cpu", False), ("cuda", True)])
+def test_trees_are_fitted_beside_the_training_of_a_gpu_only(
+    monkeypatch: pytest.MonkeyPatch, device: str, is_beside: bool
+):
+    fitted_by: list[str] = []
+
+    def fit() -> str:
+        fitted_by.append(threading.current_thread().name)
+        return "trees"
+
+    def chosen(_config: object) -> torch.device:
+        return torch.device(device)
+
+    monkeypatch.setattr(pipeline, "choose_device", chosen)
+    assert pipeline.beside_gpu(resolve_run(), fit)() == "trees"
+    assert [name.startswith("beside-gpu") for name in fitted_by] == [is_beside]

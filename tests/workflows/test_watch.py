@@ -115,7 +115,7 @@ def test_to_stop_looking_is_no_failure(tmp_path: Path, monkeypatch: pytest.Monke
         raise KeyboardInterrupt
 
     folder_with(tmp_path / "run", [])
-    monkeypatch.setattr("wirebert.cli.commands.watch_run", stop)
+    monkeypatch.setattr("wirebert.cli.report_commands.watch_run", stop)
     assert main(["watch", str(tmp_path / "run")]) == 0
 
 

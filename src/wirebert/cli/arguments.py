@@ -161,6 +161,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """Add the inference engine."""
+    parser.add_argument(
+        "--backend",
+        choices=("auto", *ENGINES),
+        default="auto",
+        help="inference engine; auto picks the fastest export whose scores match PyTorch on this machine "
+        "(default: %(default)s)",
+    )
+
+
 def add_verdict_options(parser: argparse.ArgumentParser) -> None:
     """Add threshold, novelty, inference engine, precision and threads."""
     parser.add_argument(
@@ -175,13 +186,7 @@ def add_verdict_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also report flows unlike any training flow: verdict `unknown` and column `novelty`",
     )
-    parser.add_argument(
-        "--backend",
-        choices=("auto", *ENGINES),
-        default="auto",
-        help="inference engine; auto picks the fastest export whose scores match PyTorch on this machine "
-        "(default: %(default)s)",
-    )
+    add_backend(parser)
     parser.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16", "fp16"),

@@ -1,10 +1,21 @@
-"""Output of `wirebert datasets`."""
+"""The command `datasets`."""
 
+import argparse
 from collections.abc import Iterable
 
 from rich.console import Console
 
-from wirebert.data.registry import Checked, DataSet
+from wirebert.console import SafeConsole
+from wirebert.data.registry import Checked, DataSet, known_datasets, verify
+
+
+def datasets(options: argparse.Namespace) -> None:
+    """List public data sets, or verify files."""
+    console = SafeConsole()
+    if options.action == "verify":
+        show_checked(verify(options.folder), console)
+    else:
+        show_datasets(known_datasets().values(), console)
 
 
 def show_datasets(data_sets: Iterable[DataSet], console: Console) -> None:

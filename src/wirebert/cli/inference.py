@@ -6,6 +6,7 @@ from wirebert.cli.arguments import (
     DATA,
     Commands,
     add_allow_absent,
+    add_backend,
     add_device,
     add_fit_options,
     add_label_options,
@@ -29,6 +30,7 @@ def add_evaluate(commands: Commands) -> None:
         "--out", type=Path, metavar="DIR", help="new folder for report.json, report.html and predictions/"
     )
     add_fit_options(evaluate)
+    add_backend(evaluate)
     add_device(evaluate)
 
 

@@ -1,28 +1,33 @@
-"""The commands `evaluate`, `calibrate` and `export`, which use a trained model."""
+"""The commands `evaluate` and `calibrate`, which do not import PyTorch if an export can score."""
 
 import argparse
 from contextlib import nullcontext
+from importlib import import_module
 
 from wirebert.console import SafeConsole, warn
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.errors import ConfigError
-from wirebert.inference.artifact import save_artifact
+from wirebert.inference.artifact import copy_exports, save_artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
-from wirebert.inference.export import add_default_export, export_model
 from wirebert.run_folder import new_run_folder
 from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
 from wirebert.workflows.evaluate import evaluate_flows
 from wirebert.workflows.findings import require_no_warnings, tell
-from wirebert.workflows.model_card import model_card
 from wirebert.workflows.report import show_report, write_report
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """Print the metrics of a saved model on another labelled file."""
+    if options.out is not None:
+        import_module("vl_convert")  # draws the charts; if it is missing, that is told before the scoring
     console = SafeConsole()
     allow_absent = bool(options.allow_absent)
-    detector = Detector.load(options.model, device=options.device, backend="torch", allow_absent=allow_absent)
+    detector = Detector.load(
+        options.model, device=options.device, backend=options.backend, allow_absent=allow_absent
+    )
+    for reason in detector.rejected_backends.values():
+        warn(reason)
     schema = detector.schema if options.label is None else detector.schema.labelled_by(options.label)
     flows = open_flows(options.data, DataConfig(allow_absent=allow_absent), schema=schema)
     with new_run_folder(options.out) if options.out else nullcontext() as folder:
@@ -38,17 +43,22 @@ def evaluate(options: argparse.Namespace) -> None:
         if folder:
             write_report(report, folder)
     show_report(report, folder, console)
+    num_flows = sum(metrics.num_flows for metrics in report.splits.values())
+    scored = f"{num_flows:,} flows by {detector.backend} on {detector.device}"
+    console.print(scored, highlight=False, markup=False, soft_wrap=True)
     require_no_warnings(report.data.findings, strict=options.strict)
 
 
-def export(options: argparse.Namespace) -> None:
-    """Write the model as an ONNX file into its folder."""
-    path, agreement = export_model(options.model, "onnx-int8" if options.int8 else "onnx", data=options.data)
-    SafeConsole().print(f"{agreement.summary}\n{path}", highlight=False, markup=False, soft_wrap=True)
-
-
 def calibrate(options: argparse.Namespace) -> None:
-    """Write a model folder with an alert threshold for the budget of the user."""
+    """Write a model folder with an alert threshold for the budget of the user.
+
+    Other priors change the weights, so the model is exported again, which needs PyTorch; otherwise its
+    exports are copied.
+    """
+    from wirebert.workflows.model_card import model_card
+
+    if options.prior:
+        import_module("wirebert.inference.export")  # what is missing is told before anything is scored
     out = options.out or options.model.with_name(f"{options.model.name}-calibrated")
     if out.exists():
         raise ConfigError(f"--out {out}: this folder exists and is not overwritten; choose another")
@@ -61,7 +71,7 @@ def calibrate(options: argparse.Namespace) -> None:
     )
     allow_absent = bool(options.allow_absent)
     detector = Detector.load(
-        options.model, device=options.device, precision="fp32", backend="torch", allow_absent=allow_absent
+        options.model, device=options.device, precision="fp32", allow_absent=allow_absent
     )
     flows = open_flows(options.data, DataConfig(allow_absent=allow_absent), schema=detector.schema)
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
@@ -69,8 +79,11 @@ def calibrate(options: argparse.Namespace) -> None:
     artifact = fit_alert_budget(detector, flows, budget, fit)
     tell(fit.scored)
     save_artifact(artifact, out, card=model_card(artifact))
-    if (reason := add_default_export(out)) is not None:
-        warn(f"no ONNX export was written, so scoring needs PyTorch: {reason}")
+    if options.prior or not copy_exports(detector.artifact, out):
+        from wirebert.inference.export import add_default_export
+
+        if (reason := add_default_export(out)) is not None:
+            warn(f"no ONNX export was written, so scoring needs PyTorch: {reason}")
     console = SafeConsole()
     for line in (*(artifact.operating_point.notes if artifact.operating_point else ()), f"model: {out}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +21,7 @@ from wirebert.cli.arguments import (
     add_strict,
     add_test,
 )
+from wirebert.cli.commands import run_command
 from wirebert.cli.inference import add_calibrate, add_evaluate, add_export, add_predict, add_serve
 from wirebert.cli.training import add_compare, add_demo, add_distill, add_pretrain, add_train
 from wirebert.errors import Terminated, UserError
@@ -57,6 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = build_parser().parse_args(arguments)
+    if Path("/dev/nvidiactl").exists():
+        share_cores(os.environ)
     try:
         _run(options)
     except UserError as error:
@@ -79,20 +82,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def share_cores(environment: MutableMapping[str, str]) -> None:
+    """Give each process of torchrun its part of the cores, before any library reads their number.
+
+    torchrun sets one thread per process, which slows down all that is not computed on a GPU. Without GPUs
+    more threads would change the weights.
+    """
+    if "TORCHELASTIC_RUN_ID" in environment and environment.get("OMP_NUM_THREADS") == "1":
+        num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        num_processes = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+        environment["OMP_NUM_THREADS"] = str(max(1, num_cores // num_processes))
+
+
 def _run(options: argparse.Namespace) -> None:
-    """Run the command. Imports are here so that `--help` and usage errors answer at once, without PyTorch."""
     if getattr(options, "model", None) is not None:
         options.model = model_folder(options.model, getattr(options, "data", None), options.command)
     if getattr(options, "init_from", None) is not None:
         options.init_from = model_folder(options.init_from)
-    if options.command in ("predict", "serve"):
-        from wirebert.cli.scoring_commands import SCORING_COMMANDS
-
-        SCORING_COMMANDS[options.command](options)
-    else:
-        from wirebert.cli.commands import COMMANDS
-
-        COMMANDS[options.command](options)
+    run_command(options)
 
 
 def _warn(sentence: str) -> None:

@@ -2,14 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator
 from contextlib import closing, contextmanager, nullcontext
-from typing import Final
 
 from wirebert.console import SafeConsole, warn
+from wirebert.data.accounting import ParseStats
+from wirebert.data.findings import Finding
 from wirebert.data.flows import DataConfig, open_flows
 from wirebert.data.folders import listing_lines, with_rows
-from wirebert.errors import ConfigError
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import (
@@ -19,14 +19,18 @@ from wirebert.inference.predictions import (
     open_writer,
     predict_blocks,
 )
+from wirebert.inference.rejected_rows import rejected_rows_file
+from wirebert.service.memory import bound_heap
 from wirebert.workflows.findings import require_no_warnings, tell
 from wirebert.workflows.predict import follow_until_asked, until_asked
 
 
 def predict(options: argparse.Namespace) -> None:
     """Write a verdict for every flow of a file, in input order."""
-    detector = _detector(options)
     is_stdin = options.data == "-"
+    if options.follow or is_stdin:
+        bound_heap()  # before the model is loaded: such a process runs for months
+    detector = _detector(options)
     if options.follow and not is_stdin:
         follow_until_asked(detector, options)
         return
@@ -35,16 +39,14 @@ def predict(options: argparse.Namespace) -> None:
     if flows.is_read_whole and flows.spool is not None and not flows.spool.is_complete:
         warn(f"stdin: {flows.described} is read to its end before the first verdict")
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
-    operating = detector.artifact.operating_point
-    opened = (*fit.opened, *(operating.findings(options.fpr) if operating else ()))
-    tell(opened)
-    num_flows = 0
+    opened, num_flows = (*fit.opened, *_threshold_findings(detector, options)), 0
     with (
         nullcontext() if flows.spool is None else until_asked(flows.spool.stop),
-        _writer(options) as writer,
+        _writer(options, fit.invalid_values.lines) as writer,
         closing(predict_blocks(detector, flows, fit, explained=options.explain)) as tables,
         nullcontext() if flows.spool is None else closing(flows.spool),  # first: no reader may wait for more
     ):
+        tell(opened)
         for table in tables:
             writer.write(table)
             num_flows += table.num_rows
@@ -60,10 +62,10 @@ def predict(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _writer(options: argparse.Namespace) -> Generator[TableWriter]:
-    """The writer of verdicts: to the file that was named, or standard output."""
+def _writer(options: argparse.Namespace, lines: ParseStats) -> Generator[TableWriter]:
+    """The writer of verdicts: to the file that was named, and of rows without one; or standard output."""
     if options.out is not None:
-        with open_writer(options.out) as writer:
+        with open_writer(options.out) as writer, rejected_rows_file(options.out) as lines.keep:
             yield writer
         return
     kind = JsonLinesWriter if options.follow else CsvWriter
@@ -73,19 +75,21 @@ def _writer(options: argparse.Namespace) -> Generator[TableWriter]:
 
 def serve(options: argparse.Namespace) -> None:
     """Serve verdicts over HTTP."""
-    try:
-        from wirebert.service import limits
-        from wirebert.service import server as service
-        from wirebert.service.memory import bound_heap
-    except ImportError as error:
-        raise ConfigError(
-            "the service needs packages that are not installed; install them with `pip install "
-            "'wirebert[serve]'`"
-        ) from error
+    from wirebert.service import limits
+    from wirebert.service import server as service
+
     bound_heap()
     server = {name: getattr(options, name) for name in ("host", "port", "keys", "allow_anonymous")}
     bounds = {name: getattr(options, name) for name in ("max_body_mb", "max_rows", "max_queue")}
-    service.serve(_detector(options), service.ServerConfig(**server), limits.Limits(**bounds))
+    detector = _detector(options)
+    tell(_threshold_findings(detector, options))
+    service.serve(detector, service.ServerConfig(**server), limits.Limits(**bounds))
+
+
+def _threshold_findings(detector: Detector, options: argparse.Namespace) -> tuple[Finding, ...]:
+    """Findings on the threshold that the verdicts use."""
+    operating = detector.artifact.operating_point
+    return operating.findings(options.fpr) if operating else ()
 
 
 def _detector(options: argparse.Namespace) -> Detector:
@@ -103,9 +107,3 @@ def _detector(options: argparse.Namespace) -> Detector:
     for reason in detector.rejected_backends.values():
         warn(reason)
     return detector
-
-
-SCORING_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], None]]] = {
-    "predict": predict,
-    "serve": serve,
-}

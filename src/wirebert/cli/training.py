@@ -137,5 +137,13 @@ def add_compare(commands: Commands) -> None:
         help="a finished run of the recipe, instead of training it here; repeatable",
     )
     compare.add_argument("--out", type=Path, metavar="DIR", help="folder (default: runs/compare-RECIPE)")
-    compare.add_argument("--jobs", type=int, default=1, help="parallel processes (default: %(default)s)")
+    compare.add_argument(
+        "--jobs", type=int, metavar="N", help="parallel processes (default: by processors and free memory)"
+    )
+    compare.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="time for tuning, after which every method has the same, smaller number of trials",
+    )
     compare.add_argument("--seed", type=int, help="first random seed (default: 1)")

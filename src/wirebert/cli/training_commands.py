@@ -1,4 +1,4 @@
-"""The commands that train."""
+"""The commands that need PyTorch: those that train, and `export`."""
 
 import argparse
 import os
@@ -9,6 +9,7 @@ from rich.console import Console
 
 from wirebert.cli.arguments import DATA_OPTIONS, given_options
 from wirebert.comparison.compare import run_comparison
+from wirebert.comparison.jobs import default_jobs
 from wirebert.comparison.splits import compare_on_splits
 from wirebert.config import (
     PretrainConfig,
@@ -29,6 +30,7 @@ from wirebert.data.synthetic.traffic import FLOWS_PER_BLOCK
 from wirebert.errors import ConfigError, RunError
 from wirebert.files import write_atomic
 from wirebert.inference.artifact import load_artifact
+from wirebert.inference.export import export_model
 from wirebert.model.config import find_architecture
 from wirebert.report.comparison_terminal import print_comparison
 from wirebert.run_folder import RunFolder, locked, new_run_folder, next_run_path, open_run_folder
@@ -267,8 +269,10 @@ def _fit(
 
 def compare(options: argparse.Namespace) -> None:
     """Benchmark a recipe against tuned baselines on the same rows."""
-    if options.jobs < 1:
+    if options.jobs is not None and options.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
+    if options.minutes is not None and not options.minutes > 0:
+        raise ConfigError(f"--minutes must be above 0, got {options.minutes:g}")
     recipe = _find_recipe(options)
     run = _described(options, recipe)
     if not run.test and not run.data.test_fraction:
@@ -281,15 +285,22 @@ def compare(options: argparse.Namespace) -> None:
     console = SafeConsole()
     out = options.out or Path("runs") / f"compare-{recipe.stem if recipe else 'defaults'}"
     text = recipe.read_text(encoding="utf-8") if recipe else ""
+    num_jobs, minutes = options.jobs or default_jobs(), options.minutes
     with sigterm_as_exception():
         if run.comparison.num_splits == 1:
-            comparison = run_comparison(run, out, text, options.run, options.jobs, console)
+            comparison = run_comparison(run, out, text, options.run, num_jobs, console, minutes=minutes)
         elif options.run:
             raise ConfigError(
                 "--run cannot be used with comparison.num_splits above 1, as a run has one split; leave it "
                 "out"
             )
         else:
-            comparison = compare_on_splits(run, out, text, options.jobs, console)
+            comparison = compare_on_splits(run, out, text, num_jobs, console, minutes=minutes)
     print_comparison(comparison, console)
     console.print(f"comparison: {out / 'compare.html'}", highlight=False, soft_wrap=True)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write the model as an ONNX file into its folder."""
+    path, agreement = export_model(options.model, "onnx-int8" if options.int8 else "onnx", data=options.data)
+    SafeConsole().print(f"{agreement.summary}\n{path}", highlight=False, markup=False, soft_wrap=True)

@@ -6,9 +6,12 @@ Jobs run in parallel processes. Finished jobs are kept: the same command resumes
 import json
 import multiprocessing
 import os
+import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from rich.console import Console
 
 from wirebert.baselines.methods import BASELINES
 from wirebert.baselines.task import text_columns
-from wirebert.comparison.jobs import RECIPE, ComparisonJob, choose, is_done, limit_threads, plan, work
+from wirebert.comparison.jobs import RECIPE, TRIALS, ComparisonJob, choose, is_done, limit_threads, plan, work
 from wirebert.comparison.results import MethodRuns, as_markdown, compare_results
 from wirebert.config import RunConfig, resolve_run, write_run
 from wirebert.errors import ConfigError, RunError
@@ -42,12 +45,20 @@ class Facts:
 
 
 def run_comparison(
-    run: RunConfig, out: Path, recipe_text: str, runs: Sequence[Path], num_jobs: int, console: Console
+    run: RunConfig,
+    out: Path,
+    recipe_text: str,
+    runs: Sequence[Path],
+    num_jobs: int,
+    console: Console,
+    *,
+    minutes: float | None = None,
 ) -> Comparison:
     """Run every job that is not done yet, then compute the results of all.
 
     Args:
         runs: Finished runs of the recipe to use; without them, the recipe is trained with each seed.
+        minutes: Time for the trials, after which every method has the same, smaller number; None: all trials.
 
     Raises:
         RunError: the folder holds another comparison.
@@ -66,9 +77,9 @@ def run_comparison(
         )
     methods = check_methods(run, has_text=bool(facts.text_columns))
     jobs = plan(run, methods, with_ours=not runs)
-    _do([job for job in jobs if not job.opens_tests], out, num_jobs, console)
+    num_trials = tune([job for job in jobs if not job.opens_tests], out, num_jobs, minutes, console)
     names = [*([] if runs else [RECIPE]), *methods]
-    choices = {name: choose(out, name, run) for name in names}
+    choices = {name: choose(out, name, run, num_trials) for name in names}
     # Test files are opened only from here on: all choices are final.
     _do([job for job in jobs if job.opens_tests], out, num_jobs, console)
     all_runs = [_method_runs(out, name, run, choices[name]) for name in names]
@@ -167,23 +178,56 @@ def _method_runs(out: Path, name: str, run: RunConfig, choice: dict[str, object]
     )
 
 
-def _do(jobs: Sequence[ComparisonJob], out: Path, num_jobs: int, console: Console) -> None:
-    """Run each job that is not done, in a separate process."""
-    waiting = [job for job in jobs if not is_done(out, job)]
+def tune(
+    jobs: Sequence[ComparisonJob], out: Path, num_jobs: int, minutes: float | None, console: Console
+) -> int:
+    """Run the jobs of the choices; returns the number of trials that every method got, which is saved once.
+
+    After `minutes`, no trial starts but the first of each method, and every method keeps the same number.
+    """
+    path = out / TRIALS
+    if not path.exists():
+        stop_s = None if minutes is None else time.monotonic() + 60 * minutes
+        _do(jobs, out, num_jobs, console, stop_s)
+        trials = [job for job in jobs if job.kind == "trial"]
+        planned = max((job.number + 1 for job in trials), default=0)
+        finished = min((job.number for job in trials if not is_done(out, job)), default=planned)
+        write_atomic(path, json.dumps({"finished": finished, "planned": planned}) + "\n")
+    return json.loads(path.read_text(encoding="utf-8"))["finished"]
+
+
+def _do(
+    jobs: Sequence[ComparisonJob],
+    out: Path,
+    num_jobs: int,
+    console: Console,
+    stop_s: float | None = None,
+) -> None:
+    """Run each job that is not done, in a separate process; after `stop_s` (monotonic), only first trials."""
+    waiting = deque(job for job in jobs if not is_done(out, job))
     if not waiting:
         return
-    done = len(jobs) - len(waiting)
+    running: dict[Future[None], ComparisonJob] = {}
+    done, num_run, start_s = len(jobs) - len(waiting), 0, time.monotonic()
     os.environ.update(limit_threads(num_jobs))  # for child processes: this one computes nothing
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        futures = {pool.submit(work, out, job): job for job in waiting}
         try:
-            for future in as_completed(futures):
-                future.result()
-                done += 1
-                console.print(f"{done}/{len(jobs)} {futures[future].name}", highlight=False)
+            while waiting or running:
+                while waiting and len(running) < num_jobs:
+                    job = waiting.popleft()
+                    is_late = stop_s is not None and time.monotonic() > stop_s
+                    if not (is_late and job.kind == "trial" and job.number > 0):
+                        running[pool.submit(work, out, job)] = job
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    job = running.pop(future)
+                    future.result()
+                    done, num_run = done + 1, num_run + 1
+                    left_s = (time.monotonic() - start_s) / num_run * (len(waiting) + len(running))
+                    left = timedelta(seconds=round(left_s))
+                    console.print(f"{done}/{len(jobs)} {job.name}; about {left} left", highlight=False)
         finally:
-            if done < len(jobs):  # a job failed or the user interrupted: do not wait for the others
+            if waiting or running:  # a job failed or the user interrupted: do not wait for the others
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in multiprocessing.active_children():
                     process.terminate()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
+import psutil
 import pyarrow as pa
 from jaxtyping import Float64, Int64
 from pyarrow import parquet
@@ -42,6 +43,12 @@ from wirebert.workflows.train import open_tests, record_test_reads, train
 
 RECIPE = "wirebert"
 """Name of the recipe among the methods."""
+
+JOB_BYTES = 3 << 30
+"""Free memory that the default number of processes leaves to each."""
+
+TRIALS = "trials.json"
+"""Number of trials that every method got, and the number planned."""
 
 Kind = Literal["trial", "fold", "plain", "chosen", "run"]
 
@@ -126,14 +133,12 @@ def work(out: Path, job: ComparisonJob) -> None:
         folder.discard_working_files()
 
 
-def choose(out: Path, method: str, run: RunConfig) -> dict[str, object]:
+def choose(out: Path, method: str, run: RunConfig, num_trials: int) -> dict[str, object]:
     """The choices for one method from its folds, saved once: its best trial and its logit offsets."""
     path = out / "choices" / f"{method}.json"
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))
-    kind, count = (
-        ("fold", run.comparison.num_folds) if method == RECIPE else ("trial", run.comparison.num_trials)
-    )
+    kind, count = ("fold", run.comparison.num_folds) if method == RECIPE else ("trial", num_trials)
     folders = [out / "jobs" / f"{method}-{kind}-{number}" for number in range(count)]
     results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in folders]
     choice: dict[str, object] = {"scores": [result["score"] for result in results]}
@@ -293,6 +298,11 @@ def write_predictions(path: Path, part: FlowSubset, data: PreparedData, baseline
     whole = pa.concat_tables(written)
     parquet.write_table(whole, path)
     return whole.num_rows
+
+
+def default_jobs() -> int:
+    """Processes that fit side by side into this machine's processors and free memory, at least 1."""
+    return max(1, min(num_processors(), psutil.virtual_memory().available // JOB_BYTES))
 
 
 def limit_threads(num_jobs: int) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from wirebert.baselines.methods import BASELINES
-from wirebert.comparison.jobs import RECIPE
+from wirebert.comparison.jobs import RECIPE, TRIALS
 from wirebert.config import RunConfig
 from wirebert.decision.calibration import METHODS, choose_scaling, softmax
 from wirebert.decision.logit_offsets import add_logit_offsets
@@ -329,10 +329,14 @@ def _choice_notes(out: Path) -> list[str]:
     paths = sorted((out / "choices").glob("*.json"))
     folds = {json.loads(path.read_text(encoding="utf-8"))["folds"] for path in paths}
     recipe = hashlib.sha256((out / "recipe.toml").read_bytes()).hexdigest()
-    return [
+    notes = [
         f"Choices were made on folds of the training file: {'; '.join(sorted(folds))}. "
         f"Recipe sha256 {recipe}."
     ]
+    cut = json.loads((out / TRIALS).read_text(encoding="utf-8"))
+    if cut["finished"] < cut["planned"]:
+        notes.append(f"--minutes cut every method to {cut['finished']} of {cut['planned']} trials.")
+    return notes
 
 
 def _file_usage(out: Path, first: RunFolder, tests: Sequence[str]) -> dict[str, FileUsage]:

@@ -122,9 +122,17 @@ def corrected_interval(values: Float64[np.ndarray, " splits"], test_share: float
 
 
 def compare_on_splits(
-    run: RunConfig, out: Path, recipe_text: str, num_jobs: int, console: Console
+    run: RunConfig,
+    out: Path,
+    recipe_text: str,
+    num_jobs: int,
+    console: Console,
+    *,
+    minutes: float | None = None,
 ) -> Comparison:
     """`compare.run_comparison` on each of `comparison.num_splits` splits, each in its folder, and their mean.
+
+    `minutes` is for the trials of all splits together.
 
     Raises:
         ConfigError: there is a separate test file, which does not depend on the split.
@@ -141,7 +149,8 @@ def compare_on_splits(
         one = replace(run, comparison=alone, data=replace(run.data, split_seed=split_seed))
         console.print(f"split {split_seed}", highlight=False)
         comparisons[split_seed] = run_comparison(
-            one, out / f"split-{split_seed}", recipe_text, (), num_jobs, console
+            *(one, out / f"split-{split_seed}", recipe_text, (), num_jobs, console),
+            minutes=None if minutes is None else minutes / run.comparison.num_splits,
         )
     comparison = _joined(comparisons, run)
     write_results(comparison, out)

@@ -5,7 +5,7 @@ Nothing is skipped silently: lines = header and lines before it + rows + blank l
 rejected rows + lines after the table + line breaks inside quoted values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +15,10 @@ from wirebert.errors import DataError
 
 MAX_LINE_EXAMPLES = 3
 SHOWN_CHARACTERS = 80
+KEPT_CHARACTERS = 1_000
+"""Of a rejected row, in the file of rejected rows."""
+MOST_REJECTED = 0.5
+"""Traffic to score is refused above this fraction of rejected rows: most of it is not what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class ParseStats:
     """Lines after the table: the configured number, or lines with fewer fields (totals, or a truncated
     row)."""
     num_not_text: int = 0
-    """Rejected rows with bytes that are not valid in the encoding."""
+    """Lines with bytes that are not valid in the encoding; these are read as replacement characters."""
     num_quoted: int = 0
     """Values with a delimiter, a quote or a line break, which need their quotes."""
     num_emptied: int = 0
@@ -73,6 +77,8 @@ class ParseStats:
     """The file of the last block."""
     examples: list[RejectedRow] = field(default_factory=list)
     footer: list[RejectedRow] = field(default_factory=list)
+    keep: Callable[[RejectedRow], None] | None = None
+    """Called with each row that is rejected or comes after the table, with `KEPT_CHARACTERS` of its text."""
 
     @property
     def num_line_breaks(self) -> int:
@@ -92,6 +98,24 @@ class ParseStats:
         self.num_rejected_lines += num_lines
         if len(self.examples) < MAX_LINE_EXAMPLES:
             self.examples.append(RejectedRow(line, reason, text[:SHOWN_CHARACTERS]))
+        if self.keep is not None:
+            self.keep(RejectedRow(line, reason, text[:KEPT_CHARACTERS]))
+
+    def reject_long(self, beginning: bytes, num_bytes: int, limit_bytes: int) -> None:
+        """Count the next line, which is longer than the limit, as a rejected row."""
+        self.num_lines += 1
+        reason = f"expected lines of at most {limit_bytes:,} bytes, found one of {num_bytes:,}"
+        self.reject(self.num_lines, reason, beginning[: 4 * KEPT_CHARACTERS].decode("utf-8", "replace"))
+
+    def as_utf8(self, text: bytes) -> bytes:
+        """The text with replacement characters for bytes that are not UTF-8; their lines are counted."""
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            replaced = text.decode("utf-8", "replace")
+            self.num_not_text += sum("\ufffd" in line for line in replaced.split("\n"))
+            return replaced.encode()
+        return text
 
     def count_odd(self, name: str, row: int, value: str) -> None:
         """Count a value that does not have the type of its field."""
@@ -103,6 +127,8 @@ class ParseStats:
         self.num_footer += 1
         self.footer.append(RejectedRow(line, reason, text[:SHOWN_CHARACTERS]))
         del self.footer[:-MAX_LINE_EXAMPLES]
+        if self.keep is not None:
+            self.keep(RejectedRow(line, reason, text[:KEPT_CHARACTERS]))
 
     def go_on(self) -> None:
         """The table goes on after lines that looked like its end: count these as rejected rows."""
@@ -110,6 +136,12 @@ class ParseStats:
         self.num_rejected_lines += self.num_footer
         self.examples = [*self.examples, *self.footer][:MAX_LINE_EXAMPLES]
         self.num_footer, self.footer = 0, []
+
+    def share(self, whole: "ParseStats", file: str) -> None:
+        """Count for one file of `whole` what is wanted there; rejected rows are kept with the file's name."""
+        self.finds_lines = whole.finds_lines
+        if (keep := whole.keep) is not None:
+            self.keep = lambda row: keep(replace(row, file=file))
 
     def merge(self, other: "ParseStats", file: str = "") -> None:
         """Add the counts of `other`, which come from `file` if there are several."""
@@ -144,8 +176,13 @@ class ParseStats:
             total = self.num_rows + self.num_rejected
             raise DataError(
                 f"{where}, line {first.line}: {first.reason} in {first.text!r}, and so "
-                f"{self.num_rejected:,} of {total:,} rows cannot be parsed; correct them, set "
-                "data.delimiter, data.quote or data.encoding, or raise data.max_invalid_fraction"
+                f"{self.num_rejected:,} of {total:,} rows cannot be parsed; "
+                + (
+                    "give traffic of the format that the model was trained on"
+                    if limit_fraction >= MOST_REJECTED
+                    else "correct them, set data.delimiter, data.quote or data.encoding, or raise "
+                    "data.max_invalid_fraction"
+                )
             )
 
 

@@ -137,10 +137,11 @@ def epoch_texts(us: pa.Array) -> pa.Array:
 
 
 def _joined(left: pa.Array, right: pa.Array, mark: str) -> pa.Array:
-    separator = pa.array([mark]).take(pa.array(np.zeros(len(left), np.int64), pa.int64()))
+    separator = pa.array([mark], pa.string()).take(pa.array(np.zeros(len(left), np.int64), pa.int64()))
     return pc.binary_join_element_wise(left, right, separator)
 
 
 def _digits(texts: pa.Array) -> pa.Array:
     """Digits as int64; no digits are 0."""
-    return pc.if_else(pc.equal(texts, pa.scalar("")), "0", texts).cast(pa.int64())
+    is_empty = pc.equal(texts, pa.scalar("", pa.string()))
+    return pc.if_else(is_empty, pa.scalar("0", pa.string()), texts).cast(pa.int64())

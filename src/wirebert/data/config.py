@@ -51,11 +51,11 @@ class DataConfig:
     """Long context window in seconds, longer than the short one and at most a day."""
 
     block_mb: int = 8
-    """Block size for reading files, in [1, 1024] MB; no row may be longer."""
+    """Block size for reading files, in [1, 1024] MB; rows of several blocks are skipped."""
 
     max_invalid_fraction: float = 0.01
     """Largest fraction, in [0, 1], of rejected rows (wrong number of fields, open quote), and of invalid
-    values in a numeric column."""
+    values in a numeric column, of files to train on. Files to score may lose half of their rows."""
 
     min_class_rows: int = 1
     """Classes with fewer rows are rare; see `rare_classes`."""

@@ -4,6 +4,7 @@ stream.
 Text is UTF-8, UTF-16, Windows-1252 or Latin-1.
 """
 
+import codecs
 import hashlib
 import io
 import lzma
@@ -12,9 +13,9 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, Literal, Protocol, cast, runtime_checkable
 
 import pyarrow as pa
 
@@ -28,6 +29,8 @@ Encoding = Literal["utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "latin
 LineEnd = Literal["LF", "CRLF", "CR"]
 
 HEAD_BYTES = 1 << 18
+MAX_XZ_BYTES = 1 << 28
+"""Memory for unpacking; `xz -9` asks for a quarter of it, and a file could ask for 4 GB."""
 DAMAGE = (OSError, EOFError, pa.ArrowException, lzma.LZMAError, zipfile.BadZipFile, zlib.error)
 """What libraries raise for compressed data that is damaged."""
 ONE_COLUMN = "\x1f"
@@ -63,7 +66,9 @@ class Dialect:
     escape: str | None = None
     """Removes the special meaning of the next character."""
     comment: str | None = None
-    """Prefix of comment lines."""
+    """Prefix of comment lines; a line of as many fields as rows is a row."""
+    hides_rows: bool = field(default=False, compare=False)
+    """The prefix was set, not detected: every line that begins with it is a comment."""
     skip_lines: int = 0
     """Lines before the table; the header belongs to the table."""
     footer_lines: int | None = None
@@ -116,7 +121,7 @@ class Dialect:
         """Everything that was detected, as plain values; values that can be set have the name of their
         setting."""
         plain: dict[str, object] = asdict(self)
-        del plain["blanks_before_quotes"]
+        del plain["blanks_before_quotes"], plain["hides_rows"]
         if self.format != "delimited":
             return {name: plain[name] for name in ("format", "compression", "encoding")}
         return {name: "" if value is None else value for name, value in plain.items()}
@@ -172,6 +177,43 @@ class HashingReader(io.RawIOBase):
         super().close()
 
 
+class XzReader(io.RawIOBase):
+    """The content of an xz file, which may ask for no more than `MAX_XZ_BYTES` of memory."""
+
+    def __init__(self, file: io.IOBase) -> None:
+        super().__init__()
+        self._file = cast(BinaryIO, file)
+        self._decoder: lzma.LZMADecompressor | None = None
+
+    def readable(self) -> bool:
+        """True: reading is all it is for."""
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill the buffer; 0 bytes at the end of the last stream."""
+        data = b""
+        while not data:
+            packed = b""
+            if self._decoder is None or self._decoder.eof:  # streams follow each other, zeros between them
+                packed = b"" if self._decoder is None else self._decoder.unused_data.lstrip(b"\0")
+                packed = packed or self._file.read(1 << 16).lstrip(b"\0")
+                if not packed:
+                    return 0
+                self._decoder = lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)
+            elif self._decoder.needs_input:
+                packed = self._file.read(1 << 16)
+                if not packed:
+                    raise EOFError("it ends within a stream")
+            data = self._decoder.decompress(packed, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
 def compression_of(path: Path) -> Compression:
     """The compression of a file, by its first bytes."""
     try:
@@ -198,18 +240,43 @@ def open_bytes(path: Path, compression: Compression, file: io.IOBase | None = No
     Args:
         file: The file where it is open already, at its beginning; it is closed with the stream.
     """
+    live = arriving(path) if file is None and compression == "none" else None
+    if file is None and live is None and not str(path).isprintable():
+        file = path.open("rb")  # Arrow takes no name that is no UTF-8
     if compression == "xz":
-        return pa.PythonFile(lzma.open(path if file is None else cast(BinaryIO, file)), mode="r")
+        return pa.PythonFile(io.BufferedReader(XzReader(path.open("rb") if file is None else file)), mode="r")
     if compression == "zip":
         return pa.PythonFile(_only_member(path, file), mode="r")
-    live = arriving(path) if file is None and compression == "none" else None
     if live is not None:
         return pa.PythonFile(ArrivingBytes(live), mode="r")
     if compression == "none":
-        return pa.OSFile(str(path), "rb") if file is None else pa.PythonFile(file, mode="r")
+        return pa.OSFile(os.fsencode(path), "rb") if file is None else pa.PythonFile(file, mode="r")
     if file is None:
-        return pa.input_stream(str(path), compression=compression)
+        return pa.CompressedInputStream(pa.OSFile(os.fsencode(path), "rb"), compression)
     return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), compression)
+
+
+@runtime_checkable
+class ByteStream(Protocol):
+    """A stream of bytes."""
+
+    def read(self, nbytes: int, /) -> bytes:
+        """The next bytes; empty at the end."""
+        ...
+
+
+class Decoded:
+    """A stream as UTF-8; bytes that are not valid in its encoding become replacement characters."""
+
+    def __init__(self, raw: ByteStream, encoding: str) -> None:
+        self._raw, self._decoder = raw, codecs.getincrementaldecoder(encoding)("replace")
+
+    def read(self, nbytes: int, /) -> bytes:
+        """The next text; empty at the end."""
+        while data := self._raw.read(nbytes):
+            if text := self._decoder.decode(data):
+                return text.encode("utf-8", "replace")
+        return self._decoder.decode(b"", final=True).encode("utf-8", "replace")
 
 
 def _only_member(path: Path, file: io.IOBase | None) -> io.IOBase:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from wirebert.console import printable_name
 from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.delimited import reader as delimited
@@ -200,7 +201,7 @@ def stem_of(path: Path) -> str:
         if suffix.lower() not in DATA_SUFFIXES | PACKED_SUFFIXES:
             break
         name = name[: -len(suffix)]
-    return name or path.name or "flows"
+    return printable_name(name or path.name or "flows")
 
 
 def open_file(
@@ -359,4 +360,5 @@ def _checked(part: FlowFile, num_rows: int) -> FlowFile:
 def _with_columns(block: pa.Table, names: tuple[str, ...]) -> pa.Table:
     """The block with all columns of its file; columns that the block lacks are null."""
     nulls = pa.nulls(block.num_rows, pa.string())
-    return pa.table({name: block[name] if name in block.column_names else nulls for name in names})
+    found = dict(zip(block.column_names, block.columns, strict=True))
+    return pa.table({name: found.get(name, nulls) for name in names})

@@ -13,15 +13,16 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 CODES: tuple[str, ...] = tuple(
     """
     absent_features attack_or_not benign_unknown classes_not_tested conflicting_labels constant_column
-    doubtful_labels drift duplicate_column duplicate_rows duplicates_without_endpoints footer
-    identifier_like imbalance infinite_values invalid_values label_derived label_leak label_spelling
-    labels_matched lost_lines missing_markers missing_values missing_with_a_class mixed_types
-    names_matched names_unclear near_duplicate_texts near_duplicate_texts_in_test nearly_boolean_column
-    nearly_constant_column negative_values new_classes new_labels no_shared_rows odd_column_name
-    padded_values rare_class rejected_rows same_hosts shared_rows skipped_files sorted_by_label
-    split_lacks_classes split_purged_rows split_shares_context split_shares_flows split_shares_rows
-    split_shares_texts time_overlap times_written_differently units_read unlabelled_rows
-    unreadable_times unseen_values untrusted_threshold values_matched
+    control_characters doubtful_labels drift duplicate_column duplicate_rows
+    duplicates_without_endpoints footer identifier_like imbalance infinite_values invalid_values
+    label_derived label_leak label_spelling labels_matched lost_lines missing_markers missing_values
+    missing_with_a_class mixed_types names_matched names_unclear near_duplicate_texts
+    near_duplicate_texts_in_test nearly_boolean_column nearly_constant_column negative_values
+    new_classes new_labels no_shared_rows odd_column_name padded_values rare_class rejected_rows
+    replaced_bytes same_hosts set_aside shared_rows skipped_files sorted_by_label split_lacks_classes
+    split_purged_rows split_shares_context split_shares_flows split_shares_rows split_shares_texts
+    time_overlap times_written_differently units_read unlabelled_rows unreadable_times unseen_values
+    untrusted_threshold values_matched
     """.split()
 )
 """Stable names of everything that checks, splits and models report."""

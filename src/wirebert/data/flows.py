@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int64
 
-from wirebert.data.accounting import ParseStats
+from wirebert.console import printable_name
+from wirebert.data.accounting import MOST_REJECTED
 from wirebert.data.config import DataConfig
 from wirebert.data.context.context import FlowContext, has_context
 from wirebert.data.dialect import ContentDigest, Dialect, open_binary
@@ -27,19 +28,22 @@ from wirebert.data.folders import (
 )
 from wirebert.data.formats import flow_files, joined_columns, joined_files, optional_fields, shared_schema
 from wirebert.data.readers.json_lines import JsonLines
-from wirebert.data.schema.conversion import InvalidValues, convert, with_points
-from wirebert.data.schema.inference import infer_schema, take_sample
+from wirebert.data.schema.conversion import InvalidValues, convert
 from wirebert.data.schema.library import match_schema
 from wirebert.data.schema.matching import match_names
 from wirebert.data.schema.schema import ColumnKind, FlowSchema, missing_name
 from wirebert.data.schema.spellings import fold
-from wirebert.data.schema_settings import label_name, schema_of, with_settings
+from wirebert.data.schema_settings import infer_from_files, schema_of, with_settings
 from wirebert.data.sensors.formats import SENSOR_FORMATS
 from wirebert.data.standard_input import StandardInput
 from wirebert.data.typed_rows import read_typed_rows
-from wirebert.errors import DataError, NoFlowsError, SchemaError
+from wirebert.errors import NoFlowsError, SchemaError
 
 __all__ = ["DataConfig", "FlowFile", "Flows", "find_files", "open_flows"]
+
+
+MAX_COLUMNS = 2_000
+"""As of JSON; checks compare columns with each other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +62,7 @@ class Flows:
     listing: tuple[FileListing, ...] = ()
     """What became of each file that was named."""
     is_trained_on: bool = False
-    """The labels of all files are to be those of one vocabulary."""
+    """The labels of all files are to be those of one vocabulary, and few rows may be lost."""
     can_be_empty: bool = False
     """No flow at all is no error: it is a piece of a log."""
     typed_rows: Path | None = None
@@ -137,7 +141,8 @@ class Flows:
             content: Receives the bytes of the files, if `is_read_forwards`.
 
         Raises:
-            DataError: a file is damaged, or has too many rejected rows or invalid values in a column.
+            DataError: a file is damaged, or most of its rows are rejected; if it is trained on, more than
+                `data.max_invalid_fraction` of its rows, or of the values of a column.
         """
         if self.typed_rows is not None and invalid_values is None and context is None and content is None:
             yield from read_typed_rows(self.typed_rows)
@@ -148,7 +153,8 @@ class Flows:
         for part in self.parts:
             first_row, invalid = 1, InvalidValues()
             labels.append(set())
-            invalid.lines.finds_lines = invalid_values is not None and invalid_values.lines.finds_lines
+            if invalid_values is not None:
+                invalid.lines.share(invalid_values.lines, part.where)
             for block in part.raw_blocks(self.config.block_mb << 20, invalid.lines, content):
                 table = convert(
                     block,
@@ -174,13 +180,20 @@ class Flows:
             num_rows += first_row - 1
             events.update(invalid.lines.events)
             check_vocabularies(self.parts, labels)
-            invalid.lines.check(self.config.max_invalid_fraction, part.where)
-            invalid.check(self.config.max_invalid_fraction, part.where)
+            self._check(invalid, part.where)
             if invalid_values is not None:
                 invalid_values.merge(invalid, part.where if len(self.parts) > 1 else "")
 
         if not num_rows and not self.can_be_empty:
             raise NoFlowsError(self._no_flows(events))
+
+    def _check(self, invalid: InvalidValues, where: str) -> None:
+        """Refuse a file of which too much cannot be used: where it is trained on, labels are lost with it."""
+        if self.is_trained_on:
+            invalid.lines.check(self.config.max_invalid_fraction, where)
+            invalid.check(self.config.max_invalid_fraction, where)
+        elif not self.can_be_empty:
+            invalid.lines.check(MOST_REJECTED, where)
 
     def _no_flows(self, events: Mapping[str, int]) -> str:
         sensor = SENSOR_FORMATS.get(self.dialect.format)
@@ -271,9 +284,15 @@ def _open_files(
     parts: list[FlowFile] = []
     skipped: dict[Path, str] = {}
     for path in paths:
-        where = "stdin" if is_stdin else str(path)
+        where = "stdin" if is_stdin else printable_name(path)
         try:
-            parts.append(open_file(path, where, config, given, opened))
+            part = open_file(path, where, config, given, opened)
+            if len(part.names) > MAX_COLUMNS:
+                raise DataError(
+                    f"{where}: expected at most {MAX_COLUMNS:,} columns, found {len(part.names):,}; keep "
+                    "those that describe a flow"
+                )
+            parts.append(part)
         except NoFlowsError as error:
             if len(paths) == 1:
                 raise
@@ -309,7 +328,7 @@ def _open_parts(
     if recognised is not None:
         parts = [_under(part, recognised) for part in parts]
     else:
-        parts, recognised = _infer(parts, name, config, opened)
+        parts, recognised = infer_from_files(parts, name, config, opened)
     if schema is None:
         recognised = with_settings(config, recognised, parts[0])
     joined = [path for part in parts if part.source is not None for path in joined_files(part.source)]
@@ -361,40 +380,6 @@ def _under(part: FlowFile, schema: FlowSchema) -> FlowFile:
             "--schema"
         )
     return replace(part, names=names, notes={})
-
-
-def _infer(
-    parts: list[FlowFile], name: str, config: DataConfig, opened: io.BufferedReader | None
-) -> tuple[list[FlowFile], FlowSchema]:
-    """The files with the right encoding, and a schema inferred by a pass over all of them."""
-    sample, varied, lines = _sample(parts, config, opened)
-    if lines.num_not_text and config.encoding is None and all(part.is_ascii for part in parts):
-        # The head was plain ASCII, which fits any encoding; a line below it is not UTF-8.
-        parts = [replace(part, dialect=replace(part.dialect, encoding="cp1252")) for part in parts]
-        sample, varied, lines = _sample(parts, config, opened)
-    lines.check(config.max_invalid_fraction, parts[0].where if len(parts) == 1 else name)
-    if sample.num_rows == 0:
-        raise DataError(f"{parts[0].where}: expected rows, found none; give a file that holds flows")
-    if any(part.dialect.decimal_comma for part in parts):
-        sample = with_points(sample)
-    label = None if config.label is None else label_name(config.label, parts[0].names)
-    inferred = infer_schema(sample, name=name, label=label, notes=parts[0].notes, varied=varied)
-    return parts, inferred
-
-
-def _sample(
-    parts: list[FlowFile], config: DataConfig, opened: io.BufferedReader | None
-) -> tuple[pa.Table, frozenset[str], ParseStats]:
-    lines = [ParseStats() for _ in parts]
-    blocks = (
-        block
-        for part, stats in zip(parts, lines, strict=True)
-        for block in part.raw_blocks(config.block_mb << 20, stats, opened=opened)
-    )
-    sample, varied = take_sample(blocks, parts[0].names)
-    for stats in lines[1:]:
-        lines[0].merge(stats)
-    return sample, varied, lines[0]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wirebert.console import printable_name
 from wirebert.data.files import ABOUT, FlowFile, is_data, reason_to_skip
 from wirebert.data.findings import Finding, format_names
 from wirebert.errors import SchemaError
@@ -62,13 +63,13 @@ def list_files(
         every = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path, folder))
     listing: list[FileListing] = []
     for path in every:
-        one = FileListing(path=str(path))
+        one = FileListing(path=printable_name(path))
         if path in read:
             part = read[path]
             has_label = label in (part.names if part.source is None else part.source.names)
             one = replace(one, read_as=part.described, is_labelled=has_label)
         elif path in joined:
-            one = replace(one, joined_into=str(joined[path]))
+            one = replace(one, joined_into=printable_name(joined[path]))
         else:
             one = replace(one, skipped=skipped.get(path) or _why(path, folder))
         listing.append(one)

@@ -86,8 +86,7 @@ def sample_by_name(name_ids: Int64[np.ndarray, " rows"], most: int, seed: int) -
 def _plain(table: pa.Table) -> pa.Table:
     """The table without dictionaries, so that blocks can be joined, and with long texts cut."""
     columns: dict[str, pa.ChunkedArray] = {}
-    for name in table.column_names:
-        column = table[name]
+    for name, column in zip(table.column_names, table.columns, strict=True):
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if pa.types.is_string(column.type):

@@ -1,20 +1,29 @@
-"""The settings of the data stage, applied to a schema: label, benign class, context, dropped columns."""
+"""The schema of files, with the settings of the data stage: label, benign class, context, dropped columns."""
 
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
+# (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
+
+import io
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+
+from wirebert.data.accounting import ParseStats
 from wirebert.data.config import DataConfig
 from wirebert.data.context.context import has_context, with_context, without_context
 from wirebert.data.context.endpoints import CONTEXT_REQUIRED
 from wirebert.data.files import FlowFile
 from wirebert.data.labels import with_mapped_labels
+from wirebert.data.schema.conversion import with_points
+from wirebert.data.schema.inference import infer_schema, take_sample
 from wirebert.data.schema.library import known_schemas, read_schema
 from wirebert.data.schema.proposals import with_suggested_combinations
 from wirebert.data.schema.schema import FlowSchema, missing_name
 from wirebert.data.sensors.canonical import flow_schema
 from wirebert.data.sensors.formats import SENSOR_FORMATS
 from wirebert.data.windows import ContextWindows
-from wirebert.errors import SchemaError
+from wirebert.errors import DataError, SchemaError
 
 
 def schema_of(config: DataConfig) -> FlowSchema | None:
@@ -78,3 +87,37 @@ def _dropped_names(dropped: str, schema: FlowSchema) -> list[str]:
     """The columns of a structure (`flow` names flow.bytes, ...); else the name itself."""
     inside = [name for name in schema.names if name.startswith(f"{dropped}.")]
     return inside if inside and dropped not in schema.names else [dropped]
+
+
+def infer_from_files(
+    parts: list[FlowFile], name: str, config: DataConfig, opened: io.BufferedReader | None
+) -> tuple[list[FlowFile], FlowSchema]:
+    """The files with the right encoding, and a schema inferred by a pass over all of them."""
+    sample, varied, lines = _sample(parts, config, opened)
+    if lines.num_not_text and config.encoding is None and all(part.is_ascii for part in parts):
+        # The head was plain ASCII, which fits any encoding; a line below it is not UTF-8.
+        parts = [replace(part, dialect=replace(part.dialect, encoding="cp1252")) for part in parts]
+        sample, varied, lines = _sample(parts, config, opened)
+    lines.check(config.max_invalid_fraction, parts[0].where if len(parts) == 1 else name)
+    if sample.num_rows == 0:
+        raise DataError(f"{parts[0].where}: expected rows, found none; give a file that holds flows")
+    if any(part.dialect.decimal_comma for part in parts):
+        sample = with_points(sample)
+    label = None if config.label is None else label_name(config.label, parts[0].names)
+    inferred = infer_schema(sample, name=name, label=label, notes=parts[0].notes, varied=varied)
+    return parts, inferred
+
+
+def _sample(
+    parts: list[FlowFile], config: DataConfig, opened: io.BufferedReader | None
+) -> tuple[pa.Table, frozenset[str], ParseStats]:
+    lines = [ParseStats() for _ in parts]
+    blocks = (
+        block
+        for part, stats in zip(parts, lines, strict=True)
+        for block in part.raw_blocks(config.block_mb << 20, stats, opened=opened)
+    )
+    sample, varied = take_sample(blocks, parts[0].names)
+    for stats in lines[1:]:
+        lines[0].merge(stats)
+    return sample, varied, lines[0]

@@ -4,11 +4,12 @@ import io
 import os
 import stat
 import sys
-import tempfile
 import time
 from pathlib import Path
 from threading import Condition, Thread
 from typing import BinaryIO, Final
+
+from wirebert.files import path_of, unnamed_file
 
 HEAD_WAIT_S: Final = 1.0
 """Time after the first rows in which more of them may come before the format is detected."""
@@ -33,9 +34,8 @@ class StandardInput:
             self._descriptor = self._source.fileno()
         except (OSError, ValueError):  # as in tests
             self._descriptor = None
-        # The file is open as long as this object.
-        self._file = tempfile.NamedTemporaryFile(prefix="wirebert-stdin-")  # noqa: SIM115
-        self.path = Path(self._file.name)
+        self._file = unnamed_file("wirebert-stdin-")  # open as long as this object
+        self.path = path_of(self._file)
         self._changed = Condition()
         self.size, self.is_complete = 0, False
         is_file = self._descriptor is not None and stat.S_ISREG(os.fstat(self._descriptor).st_mode)

@@ -189,11 +189,12 @@ def _dates(texts: pa.Array) -> _Dates:
     is_date = parts.is_valid().to_numpy(zero_copy_only=False)
 
     def texts_of(name: str) -> pa.Array:
-        return pc.if_else(pa.array(is_date), parts.field(name), "")
+        return pc.if_else(pa.array(is_date), parts.field(name), pa.scalar("", pa.string()))
 
     def number(name: str) -> Int64[np.ndarray, " dates"]:
         digits = texts_of(name)
-        return pc.if_else(pc.equal(digits, pa.scalar("")), "0", digits).cast(pa.int64()).to_numpy()
+        is_empty = pc.equal(digits, pa.scalar("", pa.string()))
+        return pc.if_else(is_empty, pa.scalar("0", pa.string()), digits).cast(pa.int64()).to_numpy()
 
     names = ("first", "second", "third")
     numbers = np.where(is_date, np.stack([number(name) for name in names]), -1)

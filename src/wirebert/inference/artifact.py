@@ -24,6 +24,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from wirebert.console import escape_control_chars
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.decision.calibration import LogitScaling
@@ -152,7 +153,7 @@ def save_artifact(artifact: Artifact, folder: Path, *, card: str) -> None:
 
 def write_card(folder: Path, card: str) -> None:
     """Write the model card into the model folder."""
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(escape_control_chars(card), encoding="utf-8")
 
 
 def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
@@ -246,6 +247,22 @@ def add_export(folder: Path, backend: str, content: bytes, about: Mapping[str, o
             "there"
         ) from error
     return folder / name
+
+
+def copy_exports(artifact: Artifact, folder: Path) -> list[str]:
+    """Copy the exports made from the artifact's weights into a model folder with equal weights; their names.
+
+    Raises:
+        ArtifactError: an export is damaged, or cannot be written.
+    """
+    copied: list[str] = []
+    for name, export in artifact.exports.items():
+        if export.is_current:
+            export.check()
+            about = {key: value for key, value in export.about.items() if key not in ("file", "weights")}
+            add_export(folder, name, export.path.read_bytes(), about)
+            copied.append(name)
+    return copied
 
 
 def _read_exports(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Export]:

@@ -127,8 +127,9 @@ def _open(engine: Engine, artifact: Artifact, options: EngineOptions) -> Backend
         Implementation = cast(Opener, getattr(import_module(module), name))
     except ImportError as error:
         raise ConfigError(
-            f"--backend {engine.name} needs {engine.title}, which is not installed ({error}); install it, or "
-            "use a model folder with an export that `wirebert export` wrote"
+            f"--backend {engine.name} needs {engine.title}, which is not installed ({error}); install it "
+            "with `pip install 'wirebert[train]'`, or use a model folder with an export that "
+            "`wirebert export` wrote"
         ) from error
     return Implementation.open(engine, artifact, options)
 

@@ -198,6 +198,12 @@ class TrafficFit:
         note_matched_values(self._encoders, table, self.invalid_values)
 
     @property
+    def codes(self) -> tuple[str, ...]:
+        """Codes of what every verdict lacks: features that are absent, or whose columns are not certain."""
+        told = ("absent_features", "names_unclear")
+        return tuple(dict.fromkeys(finding.code for finding in self.opened if finding.code in told))
+
+    @property
     def scored(self) -> tuple[Finding, ...]:
         """Findings from the rows that were scored so far."""
         return (*unread(self.invalid_values), *self.unseen.findings)

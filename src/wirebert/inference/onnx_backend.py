@@ -1,8 +1,10 @@
 """The model in ONNX Runtime, on the processor."""
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -82,7 +84,7 @@ class OnnxBackend:
 
 def _session_errors() -> tuple[type[Exception], ...]:
     """What is raised for an export that is no sound model. ONNX Runtime's errors have no common class."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
+    state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
 
     theirs = [each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception)]
     return (*theirs, LookupError, TypeError, ValueError, RuntimeError)
@@ -114,6 +116,7 @@ def open_session(model: Path | bytes) -> Any:
     Raises:
         ConfigError: ONNX Runtime is not installed.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would keep a file in the temporary folder
     try:
         import onnxruntime
     except ImportError as error:

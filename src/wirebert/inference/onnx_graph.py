@@ -72,7 +72,7 @@ class _Graph:
         except ImportError as error:
             raise ConfigError(
                 "writing ONNX files needs the package onnx, which is not installed; "
-                "install it with `pip install onnx`"
+                "install it with `pip install 'wirebert[train]'`"
             ) from error
         self._onnx: Any = onnx
         self._ranges = ranges

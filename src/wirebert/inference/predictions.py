@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 from pyarrow import csv, parquet
 
+from wirebert.console import escape_control_chars
 from wirebert.data.accounting import ParseStats
 from wirebert.data.context.context import FlowContext
 from wirebert.data.flows import Flows
@@ -61,7 +62,7 @@ def predict_blocks(
     scored = ((part, block, detector.score(part.table, block)) for part, block in prefetch(encoded))
     for part, block, scores in prefetch(scored):
         fit.add(part.table, block)
-        verdicts = verdict_table(part.table, scores, detector.schema, part.rows, part.positions)
+        verdicts = verdict_table(part.table, scores, detector.schema, part.rows, part.positions, fit.codes)
         if explained is not None:
             everyone = np.ones(len(block), np.bool_)
             chosen = everyone if explained == "all" else needs_explanation(scores)
@@ -101,8 +102,9 @@ def _positions(flows: Flows, lines: ParseStats, num_rows: int) -> dict[str, pa.A
     if len(flows.parts) > 1:
         positions["file"] = pa.repeat(lines.row_file, num_rows)
     if all(part.dialect.format in ("delimited", "key_values") for part in flows.parts):
-        line_numbers = np.empty(0, np.int64) if lines.row_lines is None else lines.row_lines
-        positions["line"] = pa.array(line_numbers)
+        # Without rows, the lines are still those of the block before, which may be of another piece of a log.
+        is_known = num_rows > 0 and lines.row_lines is not None
+        positions["line"] = pa.array(lines.row_lines if is_known else np.empty(0, np.int64))
     return positions
 
 
@@ -142,6 +144,7 @@ class CsvWriter:
 
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`."""
+        table = harmless(table) if self._sink.isatty() else table
         table = table.rename_columns([_no_formula(name) for name in table.column_names])
         for index, column in enumerate(table.columns):
             if pa.types.is_list(column.type):
@@ -171,6 +174,7 @@ class JsonLinesWriter:
 
     def write(self, table: pa.Table) -> None:
         """Append the rows of `table`."""
+        table = harmless(table) if self._sink.isatty() else table
         self._sink.write(self._encoder.encode_lines(table.to_pylist()))
 
     def close(self) -> None:
@@ -237,6 +241,18 @@ def open_writer(path: Path) -> Generator[TableWriter]:
         if error.filename is None or not str(error.filename).startswith(str(path)):
             raise
         raise DataError(f"--out {path}: cannot be written ({error.strerror}); choose another path") from error
+
+
+def harmless(table: pa.Table) -> pa.Table:
+    """The table for a terminal: control characters in its texts and names are escaped."""
+
+    def escaped(value: object) -> object:
+        if isinstance(value, list):
+            return [escaped(item) for item in cast(list[object], value)]
+        return escape_control_chars(value) if isinstance(value, str) else value
+
+    columns = [pa.array([escaped(v) for v in column.to_pylist()], column.type) for column in table.columns]
+    return pa.table(columns, names=[escape_control_chars(name) for name in table.column_names])
 
 
 def _no_formula(name: str) -> str:

@@ -105,8 +105,9 @@ def verdict_table(
     schema: FlowSchema,
     rows: Int64[np.ndarray, " flows"],
     position: Mapping[str, pa.Array] | None = None,
+    codes: Sequence[str] = (),
 ) -> pa.Table:
-    """The verdict record of each flow of a typed table, as a table.
+    """The verdict record of each flow of a typed table, as a table; `codes` are warning codes of all flows.
 
     A locating column whose name the record uses is renamed to `flow_NAME`. A port that is not an integer is
     null.
@@ -138,18 +139,20 @@ def verdict_table(
         threshold=thresholds if has_verdict else None,
         num_absent=None if scores.num_absent is None else pa.array(scores.num_absent),
         num_unseen=None if scores.num_unseen is None else pa.array(scores.num_unseen),
-        warnings=_warnings(scores, table.num_rows),
+        warnings=_warnings(scores, table.num_rows, codes),
         schema_version=pa.repeat(pa.scalar(SCHEMA_VERSION, pa.int8()), table.num_rows),
     ).to_table()
 
 
-def _warnings(scores: Scores, num_rows: int) -> pa.Array:
-    """Warning codes of each flow."""
-    offsets = np.zeros(num_rows + 1, np.int32)
+def _warnings(scores: Scores, num_rows: int, codes: Sequence[str]) -> pa.Array:
+    """Warning codes of each flow: those of all flows, then its own."""
+    lengths = np.full(num_rows, len(codes), np.int32)
     if scores.num_absent is not None and scores.num_unseen is not None:
-        np.cumsum(scores.num_absent + scores.num_unseen >= scores.num_features, out=offsets[1:])
-    codes = pa.repeat(NO_KNOWN_FEATURES, int(offsets[-1]))
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), codes)
+        lengths += scores.num_absent + scores.num_unseen >= scores.num_features
+    offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
+    places = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    texts = pa.array([*codes, NO_KNOWN_FEATURES], pa.string()).take(pa.array(places, pa.int64()))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), texts)
 
 
 def _names_apart(names: Sequence[str], reserved: Sequence[str]) -> list[str]:

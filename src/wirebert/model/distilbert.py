@@ -16,7 +16,7 @@ H heads, E width of one head (D / H), C classes, V vocabulary.
 """
 
 from collections.abc import Iterator
-from typing import cast, final
+from typing import TYPE_CHECKING, cast, final
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user knows
@@ -26,10 +26,14 @@ from torch.utils.checkpoint import checkpoint
 
 from wirebert.model.attention import attend, attend_packed
 from wirebert.model.config import Architecture, AttentionKernel
+from wirebert.model.linear import Linear
 from wirebert.model.masked_lm import MaskedHead
-from wirebert.model.normalization import linear_add_norm, linear_gelu, normalized
+from wirebert.model.normalization import linear_add_norm, linear_gelu, looked_up, normalized
 from wirebert.model.packing import Packing, padded_positions, position_in_row
 from wirebert.model.patterns import NO_GROUP, allowed, find_pattern
+
+if TYPE_CHECKING:
+    from wirebert.model.kernels.sums import Places
 
 NORM_EPS = 1e-12
 INIT_STD = 0.02
@@ -82,8 +86,8 @@ class DistilBert(nn.Module):
                 architecture.dim, num_asked=architecture.max_masked, token_masks=token_masks
             )
         else:
-            self.pre_classifier = nn.Linear(architecture.dim, architecture.dim)
-            self.classifier = nn.Linear(architecture.dim, architecture.num_classes)
+            self.pre_classifier = Linear(architecture.dim, architecture.dim)
+            self.classifier = Linear(architecture.dim, architecture.num_classes)
         self.reset_parameters(generator)
 
     def forward(
@@ -210,13 +214,14 @@ class Embeddings(nn.Module):
             self.column_embeddings = nn.Embedding(none + 1, dim, padding_idx=none)
             token_slots = torch.where(token_slots == NO_SLOT, none, token_slots.long())
             self.register_buffer("token_slots", token_slots)
+        self._slot_places: "dict[torch.device, Places]" = {}
         self.LayerNorm = nn.LayerNorm(dim, eps=NORM_EPS)
 
     def forward(
         self, ids: Int[Tensor, "B L"] | Int[Tensor, " T"], places: Int[Tensor, " T"] | None = None
     ) -> Float[Tensor, "*tokens D"]:
         """Normalised embeddings, one per slot. `places` are the tokens' positions in their packed rows."""
-        hidden = F.embedding(ids, self.folded(), self.word_embeddings.padding_idx)
+        hidden = looked_up(ids, self.folded(), self.word_embeddings.padding_idx)
         if self.positions:
             rows = self.position_embeddings.weight
             hidden = hidden + (rows[: ids.shape[1]] if places is None else F.embedding(places, rows))
@@ -226,7 +231,10 @@ class Embeddings(nn.Module):
         """Word embeddings plus each token's column embedding, as a stock model looks them up."""
         if self.column_embeddings is None:
             return self.word_embeddings.weight
-        return self.word_embeddings.weight + self.column_embeddings(self.token_slots)
+        columns, slots = self.column_embeddings, self.token_slots
+        return self.word_embeddings.weight + looked_up(
+            slots, columns.weight, columns.padding_idx, self._slot_places
+        )
 
 
 @final
@@ -239,11 +247,11 @@ class Block(nn.Module):
         self.num_heads = architecture.num_heads
         self.dropout, self.attention_dropout = architecture.dropout, architecture.attention_dropout
         self.attention: AttentionKernel = attention
-        self.qkv_lin = nn.Linear(dim, 3 * dim)
-        self.out_lin = nn.Linear(dim, dim)
+        self.qkv_lin = Linear(dim, 3 * dim)
+        self.out_lin = Linear(dim, dim)
         self.sa_layer_norm = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.lin1 = nn.Linear(dim, architecture.hidden_dim)
-        self.lin2 = nn.Linear(architecture.hidden_dim, dim)
+        self.lin1 = Linear(dim, architecture.hidden_dim)
+        self.lin2 = Linear(architecture.hidden_dim, dim)
         self.output_layer_norm = nn.LayerNorm(dim, eps=NORM_EPS)
 
     def forward(
@@ -266,9 +274,9 @@ class Block(nn.Module):
         if asking is hidden:
             projected = self.qkv_lin(hidden)
         else:
-            dim, weight, bias = hidden.shape[-1], self.qkv_lin.weight, self.qkv_lin.bias
-            query = F.linear(asking, weight[:dim], bias[:dim])
-            projected = F.linear(hidden, weight[dim:], bias[dim:])
+            dim = hidden.shape[-1]
+            query = self.qkv_lin(asking, slice(None, dim))
+            projected = self.qkv_lin(hidden, slice(dim, None))
         if isinstance(layout, Packing):
             return attend_packed(
                 *(projected, query, layout),

@@ -20,6 +20,8 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user know
 from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
+from wirebert.model.linear import Linear
+
 NO_TOKEN: Final = -100
 """The target at unused positions; `cross_entropy` ignores it."""
 
@@ -39,7 +41,7 @@ class MaskedHead(nn.Module):
     ) -> None:
         super().__init__()
         self.num_asked, self.num_tokens = num_asked, len(token_masks)
-        self.vocab_transform = nn.Linear(dim, dim)
+        self.vocab_transform = Linear(dim, dim)
         self.vocab_layer_norm = nn.LayerNorm(dim, eps=norm_eps)
         self.vocab_bias = nn.Parameter(torch.zeros(self.num_tokens))
         itself = torch.arange(self.num_tokens)

@@ -1,19 +1,25 @@
 """The operations between two matrix products: fused kernels on a GPU, PyTorch's own operations elsewhere.
 
-Shape letters: D width.
+Shape letters: D width, V rows of an embedding table.
 """
+
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name every PyTorch user knows
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from wirebert.model.attention import HAS_TRITON
+from wirebert.model.linear import Linear
+
+if TYPE_CHECKING:
+    from wirebert.model.kernels.sums import Places
 
 
 def linear_add_norm(
     x: Float[Tensor, "*tokens I"],
-    linear: nn.Linear,
+    linear: Linear,
     residual: Float[Tensor, "*tokens D"],
     norm: nn.LayerNorm,
     *,
@@ -24,7 +30,7 @@ def linear_add_norm(
     `dropout` is the probability of dropping a value (pass 0 outside training).
     """
     if _is_fused(x):
-        return _fused_norm(F.linear(x, linear.weight), linear.bias, residual, norm, dropout)
+        return _fused_norm(linear.product(x), linear.bias, residual, norm, dropout)
     out = linear(x)
     return norm(F.dropout(out, dropout) + residual).to(out.dtype)
 
@@ -34,14 +40,35 @@ def normalized(x: Float[Tensor, "*tokens D"], norm: nn.LayerNorm) -> Float[Tenso
     return _fused_norm(x, None, None, norm, 0.0) if _is_fused(x) else norm(x).to(matmul_dtype(x))
 
 
-def linear_gelu(x: Float[Tensor, "*tokens I"], linear: nn.Linear) -> Float[Tensor, "*tokens D"]:
+def linear_gelu(x: Float[Tensor, "*tokens I"], linear: Linear) -> Float[Tensor, "*tokens D"]:
     """GELU(linear(x))."""
     if not _is_fused(x):
         return F.gelu(linear(x))
     from wirebert.model.kernels.fused_norm import fused_bias_gelu  # needs Triton, which CPU builds lack
 
-    out = F.linear(x, linear.weight)
+    out = linear.product(x)
     return fused_bias_gelu(out.reshape(-1, out.shape[-1]), linear.bias).view(out.shape)
+
+
+def looked_up(
+    ids: Int[Tensor, "*tokens"],
+    table: Float[Tensor, "V D"],
+    padding: int | None,
+    places: dict[torch.device, "Places"] | None = None,
+) -> Float[Tensor, "*tokens D"]:
+    """The rows of an embedding table at `ids`; the row `padding` receives no gradient.
+
+    `places` remembers for ids that never change where on a device each row is asked for.
+    """
+    if not _is_fused(table):
+        return F.embedding(ids, table, padding)
+    from wirebert.model.kernels.sums import Places, lookup  # needs Triton, which CPU builds lack
+
+    if places is None or not torch.is_grad_enabled():
+        return lookup(ids, table, padding)
+    if ids.device not in places:
+        places[ids.device] = Places.of(ids, len(table))
+    return lookup(ids, table, padding, places[ids.device])
 
 
 def matmul_dtype(x: Tensor) -> torch.dtype:

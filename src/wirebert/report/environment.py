@@ -1,6 +1,7 @@
 """The environment of a run: versions of the packages, and the machine."""
 
 import platform
+import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,14 +35,15 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> Hardware:
-    """This machine."""
-    import torch  # here, since reports are read without it
-
-    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    """This machine, with the GPUs that PyTorch can use; without PyTorch none can be used."""
+    torch = sys.modules.get("torch")  # not imported: an export is evaluated without it
+    gpus: tuple[str, ...] = ()
+    if torch is not None and torch.cuda.is_available():
+        gpus = tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
     return Hardware(
         cpu=_cpu_name(),
         num_cores=num_processors(),
-        gpus=tuple(torch.cuda.get_device_name(index) for index in range(num_gpus)),
+        gpus=gpus,
         system=f"{platform.system()} {platform.machine()}",
     )
 

@@ -126,6 +126,7 @@ class Service:
                 held.give_back()
         if isinstance(answer, RequestError):
             raise answer
+        assert answer is not None, "what raised did not come here"
         held.hold_answer(len(answer.content))
         self.metrics.flows.inc(answer.num_flows)
         self.metrics.invalid_values.inc(answer.num_invalid)

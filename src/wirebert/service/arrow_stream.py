@@ -7,20 +7,14 @@ buffers, no nested or run-length types, and dictionaries stay dictionaries.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
-import struct
 from collections.abc import Collection
-from typing import Final, cast
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wirebert.data.readers.arrow_messages import DAMAGED, declared_batches
 from wirebert.service.limits import Limits, RequestError
-
-_DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
-_HEADER_TYPE, _HEADER, _DATA, _COMPRESSION = 1, 2, 1, 3
-"""Fields of Arrow's flatbuffer tables, numbered as in Message.fbs."""
-DAMAGED: Final = (pa.ArrowException, OSError, ValueError, struct.error, OverflowError, MemoryError)
-"""Errors raised when a damaged stream is read."""
 
 
 def read_stream(body: bytes, wanted: Collection[str], limits: Limits) -> pa.Table:
@@ -117,44 +111,10 @@ def _plain(column: pa.ChunkedArray, name: str, limits: Limits) -> pa.Array:
 
 def _refuse_compressed(body: bytes) -> None:
     """Check the heads of all messages, so that a small stream cannot expand into a large one."""
-    for message in pa.ipc.MessageReader.open_stream(body):
-        if _is_compressed(message.metadata.to_pybytes()):
-            raise RequestError(
-                415, "expected an Arrow stream with plain buffers, found compressed ones; write it without"
-            )
-
-
-def _is_compressed(head: bytes) -> bool:
-    """Whether the message with this flatbuffer is a batch with compressed buffers.
-
-    Source: Arrow columnar format, Message.fbs: RecordBatch.compression; FlatBuffers internals.
-    """
-    message = struct.unpack_from("<I", head)[0]
-    kind_at, batch_at = _field(head, message, _HEADER_TYPE), _field(head, message, _HEADER)
-    if kind_at is None or batch_at is None or head[kind_at] not in (_DICTIONARY_BATCH, _RECORD_BATCH):
-        return False
-    batch = _table(head, batch_at)
-    if head[kind_at] == _DICTIONARY_BATCH:
-        data_at = _field(head, batch, _DATA)
-        if data_at is None:
-            return False
-        batch = _table(head, data_at)
-    return _field(head, batch, _COMPRESSION) is not None
-
-
-def _table(head: bytes, at: int) -> int:
-    return at + int(struct.unpack_from("<I", head, at)[0])
-
-
-def _field(head: bytes, table: int, number: int) -> int | None:
-    """Position of a table's field; None if it is absent."""
-    layout = table - int(struct.unpack_from("<i", head, table)[0])
-    if layout < 0:
-        raise ValueError("a head that points outside itself")
-    size = int(struct.unpack_from("<H", head, layout)[0])
-    entry = 4 + 2 * number
-    offset = int(struct.unpack_from("<H", head, layout + entry)[0]) if entry + 2 <= size else 0
-    return table + offset if offset else None
+    if any(batch.is_compressed for batch in declared_batches(pa.ipc.MessageReader.open_stream(body))):
+        raise RequestError(
+            415, "expected an Arrow stream with plain buffers, found compressed ones; write it without"
+        )
 
 
 def _first_line(error: BaseException) -> str:

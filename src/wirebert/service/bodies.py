@@ -191,7 +191,6 @@ class BodyReader:
                 dialect,
                 len(body) + 1,
                 names=names,
-                where="the body",
                 parse_stats=parse_stats,
             )
         ]

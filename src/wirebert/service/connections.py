@@ -62,8 +62,9 @@ class _Connection(H11Protocol):
             self.transport.close()
             return
         super().data_received(data)
-        if self._guard.is_chunked and self.cycle is not None:
-            self.cycle.keep_alive = False  # where its body ends, h11 knows alone
+        cycle: Any = self.cycle
+        if self._guard.is_chunked and cycle is not None:
+            cycle.keep_alive = False  # where its body ends, h11 knows alone
         if self._is_between_requests():
             self._set_head_timer()
         else:

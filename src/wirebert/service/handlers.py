@@ -98,7 +98,8 @@ class RequestHandler:
                 responses[position] = RequestError(422, str(error))
             else:
                 columns = flows.columns
-                key = columns.schema if isinstance(columns, pa.Table) else flows.names
+                names = columns.schema if isinstance(columns, pa.Table) else flows.names
+                key = (names, self._fit(flows).codes)
                 groups.setdefault(key, []).append((position, request, flows))
         for members in groups.values():
             responses |= self._handle_group(members)
@@ -118,7 +119,8 @@ class RequestHandler:
         table, has_invalid = (pa.concat_tables(typed), False) if typed else self._type(lists)
         table, block, scores = self._score(table, [part.rows for part in parts])
         rows = np.concatenate([np.arange(part.flows.num_rows) for part in parts]).astype(np.int64)
-        verdicts = verdict_table(table, scores, self.detector.schema, rows)
+        codes = self._fit(parts[0].flows).codes
+        verdicts = verdict_table(table, scores, self.detector.schema, rows, codes=codes)
         explanations = self._explanations(parts, table, block, scores)
         responses: dict[int, ScoreResponse] = {}
         for part in parts:
@@ -129,6 +131,9 @@ class RequestHandler:
             responses[part.position] = self._respond(part, part_verdicts, table, block, invalid_values)
         return responses
 
+    def _fit(self, flows: RawFlows) -> TrafficFit:
+        return TrafficFit(self.detector.artifact.tokenizer, flows.coverage, flows.findings)
+
     def _respond(
         self,
         part: _Part,
@@ -138,7 +143,7 @@ class RequestHandler:
         invalid_values: InvalidValues,
     ) -> ScoreResponse:
         """The response of one request: its verdicts, and how its flows fit the model."""
-        fit = TrafficFit(self.detector.artifact.tokenizer, part.flows.coverage, part.flows.findings)
+        fit = self._fit(part.flows)
         fit.invalid_values = invalid_values
         rows = table.slice(part.rows.start, part.flows.num_rows)
         fit.add(rows, _rows_of(block, part.rows))

@@ -1,7 +1,5 @@
 """A body that is a log or table of any text format -> flows, by the readers of files that `predict` uses."""
 
-import os
-import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from wirebert.data.formats import open_sensor_log
 from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.errors import UserError
+from wirebert.files import path_of, unnamed_file
 from wirebert.inference.coverage import FeatureCoverage, coverage_of
 from wirebert.service.limits import Limits, RequestError
 
@@ -130,13 +129,7 @@ def _check_lengths(block: pa.Table, limits: Limits) -> None:
 @contextmanager
 def _as_file(body: bytes) -> Generator[Path]:
     """A path under which readers find the body: in memory where the system can do that."""
-    if not hasattr(os, "memfd_create"):
-        with tempfile.NamedTemporaryFile(prefix="wirebert-body-") as file:
-            file.write(body)
-            file.flush()
-            yield Path(file.name)
-        return
-    with os.fdopen(os.memfd_create("body"), "wb") as file:
+    with unnamed_file("wirebert-body-", in_memory=True) as file:
         file.write(body)
         file.flush()
-        yield Path(f"/proc/self/fd/{file.fileno()}")
+        yield path_of(file)

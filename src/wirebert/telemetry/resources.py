@@ -1,6 +1,7 @@
 """Resource usage of the training, sampled once a second in a background thread."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -9,11 +10,15 @@ from typing import Any, Final, cast, final
 import psutil
 from pynvml import NVMLError
 
-from wirebert.telemetry.events import Event, Listener, ResourceEvent, StartEvent
+from wirebert.telemetry.events import Event, Listener, ResourceEvent, StartEvent, WarningEvent
+from wirebert.telemetry.processors import num_processors
 
 SECONDS_BETWEEN_SAMPLES: Final = 1.0
 SAMPLER_END_S: Final = 2.0
 """Maximum wait for an unresponsive driver at the end of training."""
+
+CONTENTION_SAMPLES: Final = 10
+"""Samples on which other processes are judged to use the machine."""
 
 Reading = Callable[[], float | int]
 UNREADABLE: Final = (
@@ -73,6 +78,27 @@ def _gpu(device: str) -> Mapping[str, Reading]:
     }
 
 
+def contention(samples: Sequence[ResourceEvent], num_threads: int) -> str | None:
+    """Which setting may help where other processes leave fewer processors than a training has threads.
+
+    None: too few samples, or they leave enough.
+    """
+    num_machine = psutil.cpu_count() or 1
+    shares = [
+        max(0.0, one.cpu_share - one.process_cpu_share)
+        for one in samples
+        if one.cpu_share is not None and one.process_cpu_share is not None
+    ]
+    if len(shares) < CONTENTION_SAMPLES:
+        return None
+    num_used = sum(shares) / len(shares) * num_machine
+    num_left = max(1, min(num_processors(), round(num_machine - num_used)))
+    if num_used < 0.5 or num_left >= num_threads:
+        return None
+    used = f"other processes use {num_used:.1f} of {num_machine} processors"
+    return f"{used}; training.threads={num_left} may be faster"
+
+
 @final
 class ResourceSampler:
     """A listener that sends resource samples to the other listeners from the start of training. Use it as a
@@ -82,9 +108,15 @@ class ResourceSampler:
     """
 
     def __init__(
-        self, listeners: Sequence[Listener], folder: Path, *, every_s: float = SECONDS_BETWEEN_SAMPLES
+        self,
+        listeners: Sequence[Listener],
+        folder: Path,
+        *,
+        every_s: float = SECONDS_BETWEEN_SAMPLES,
+        num_threads: int | None = None,
     ) -> None:
         self._listeners, self._folder, self._every_s = tuple(listeners), folder, every_s
+        self._num_threads = num_threads
         self._step = 0
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -106,9 +138,14 @@ class ResourceSampler:
             self._thread.start()
 
     def _run(self, device: str) -> None:
-        gauges = Gauges(self._folder, device)
+        gauges, samples = Gauges(self._folder, device), deque[ResourceEvent](maxlen=CONTENTION_SAMPLES)
+        num_threads = None if device.startswith("cuda") else self._num_threads
         while not self._is_over.wait(self._every_s):
-            self._send(gauges.read(self._step))
+            samples.append(gauges.read(self._step))
+            self._send(samples[-1])
+            if num_threads is not None and (message := contention(samples, num_threads)) is not None:
+                self._send(WarningEvent(step=self._step, message=message))
+                num_threads = None  # told once
 
     def _send(self, event: Event) -> None:
         if self._is_over.is_set():

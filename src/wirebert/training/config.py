@@ -77,7 +77,8 @@ class TrainConfig:
     """Worker processes that load flows, at least 0; none: 0, or up to 4 if the flows exceed the memory."""
 
     threads: int | None = None
-    """CPU threads, at least 1; none: PyTorch's choice, one per core (one per process under torchrun)."""
+    """CPU threads, at least 1; none: one per processor that affinity, quota and OMP_NUM_THREADS allow, chosen
+    once per run, so that a resumed run gives the same bits. torchrun sets OMP_NUM_THREADS."""
 
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """How several GPUs share a model: ddp (each holds all weights), fsdp (each holds a part); auto: fsdp only

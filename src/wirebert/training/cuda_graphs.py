@@ -40,8 +40,10 @@ class StepGraphs:
     The first batch of a shape is not recorded: it compiles kernels and allocates buffers.
     """
 
-    def __init__(self, step: Callable[[PackedBatch], Outcome]) -> None:
-        self._step = step
+    def __init__(
+        self, step: Callable[[PackedBatch], Outcome], after_recording: Callable[[], None] | None = None
+    ) -> None:
+        self._step, self._after_recording = step, after_recording
         self._seen: set[PackedShape] = set()
         self._recorded: dict[PackedShape, Recorded] = {}
         self._pool = torch.cuda.graph_pool_handle()  # shared memory: graphs never run at the same time
@@ -71,4 +73,6 @@ class StepGraphs:
             finally:
                 graph.capture_end()
         torch.cuda.current_stream().wait_stream(stream)
+        if self._after_recording is not None:
+            self._after_recording()
         return Recorded(graph, batch, outcome)

@@ -4,6 +4,7 @@ Shape letters: B flows of a micro-batch, C classes.
 """
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, final
 
@@ -15,8 +16,9 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_
 
 from wirebert.errors import ConfigError, TrainingError
+from wirebert.model.attention import HAS_TRITON
 from wirebert.model.batches import Batch, PackedBatch, autocast, class_logits, masked_logits
-from wirebert.model.config import Precision
+from wirebert.model.config import Architecture, Precision
 from wirebert.model.distilbert import DistilBert
 from wirebert.prefetch import prefetch
 from wirebert.training.config import TrainConfig
@@ -25,7 +27,7 @@ from wirebert.training.distillation import SoftTargets, expected_classes
 from wirebert.training.feeding import PreparedStep, StepFlows, idle_batch, micro_batches, num_passes, share_of
 from wirebert.training.interruption import defer_signals
 from wirebert.training.losses import Objective
-from wirebert.training.optimizer import learning_rates, make_optimizer
+from wirebert.training.optimizer import ClippingAdamW, learning_rates, make_optimizer
 from wirebert.training.parallel.fsdp import whole
 from wirebert.training.parallel.process_group import SINGLE_RANK, Communicator, GradientSum
 from wirebert.training.parallel.strategy import ParallelStrategy, Replicated, choose_strategy
@@ -76,7 +78,7 @@ class TrainState:
     """The teacher's predictions for the training flows, if there is a teacher."""
 
     step_metrics: StepMetrics = field(init=False)
-    graphs: StepGraphs | None = field(init=False)
+    graphs: StepGraphs | None = field(init=False, default=None)
     """Records steps as CUDA graphs where possible."""
 
     gradient_sum: GradientSum | None = field(init=False)
@@ -85,7 +87,10 @@ class TrainState:
     def __post_init__(self) -> None:
         self.step_metrics = StepMetrics(self.device, self.communicator)
         self.gradient_sum = self.strategy.gradient_sum(self.model)
-        self.graphs = StepGraphs(self._recordable) if self.optimizer.defaults["capturable"] else None
+        if self.optimizer.defaults["capturable"]:
+            optimizer = self.optimizer
+            after = optimizer.finish_recording if isinstance(optimizer, ClippingAdamW) else None
+            self.graphs = StepGraphs(self._recordable, after)
 
     @property
     def number_format(self) -> Precision:
@@ -116,14 +121,18 @@ class TrainState:
         device = choose_device(config)
         precision = choose_precision(config, device)
         strategy = choose_strategy(config, model, device, world)
+        compiling = compile_kernels(config, model.architecture)
         model = strategy.place(model, device)
         objective = Objective.for_classes(class_counts, config)
+        if compiling is not None:
+            compiling.exception()  # waits; the first step shows what failed
         return cls(
             model=model,
             optimizer=make_optimizer(
                 model,
                 config,
-                capturable=strategy.records_graphs and choose_graphs(config, model, device, precision),
+                capturable=strategy.holds_all_weights and choose_graphs(config, model, device, precision),
+                half=choose_copies(strategy, precision, device),
             ),
             scaler=GradScaler(device.type, enabled=precision == "fp16"),
             objective=objective.to(device),
@@ -191,6 +200,25 @@ def check_machine(config: TrainConfig) -> None:
     choose_precision(config, choose_device(config))
 
 
+def compile_kernels(config: TrainConfig, architecture: Architecture) -> Future[None] | None:
+    """Start to compile the kernels of a step on this GPU, if that has not begun; None: there are none."""
+    device = choose_device(config)
+    if device.type != "cuda" or not HAS_TRITON or choose_precision(config, device) != "bf16":
+        return None
+    from wirebert.model.kernels.compilation import StepKernels  # needs Triton, which CPU builds lack
+
+    return StepKernels(
+        device,
+        torch.bfloat16,
+        architecture.dim,
+        architecture.num_heads,
+        architecture.dropout,
+        architecture.attention_dropout,
+        (config.adam_beta1, config.adam_beta2),
+        config.adam_epsilon,
+    ).compiled()
+
+
 def choose_graphs(
     config: TrainConfig, model: DistilBert, device: torch.device, precision: TrainPrecision
 ) -> bool:
@@ -201,6 +229,17 @@ def choose_graphs(
     """
     is_plain = not (model.gradient_checkpointing or precision == "fp16")
     return device.type == "cuda" and (is_plain if config.cuda_graphs is None else config.cuda_graphs)
+
+
+def choose_copies(
+    strategy: ParallelStrategy, precision: TrainPrecision, device: torch.device
+) -> torch.dtype | None:
+    """The format of the weights' copies in linear layers; None: there are none.
+
+    Not for fp16, where the CPU decides after each step whether to update.
+    """
+    has_copies = strategy.holds_all_weights and precision == "bf16" and device.type == "cuda" and HAS_TRITON
+    return torch.bfloat16 if has_copies else None
 
 
 def choose_micro_batch_tokens(config: TrainConfig, device: torch.device) -> int:
@@ -326,11 +365,14 @@ def gradients(state: TrainState, batch: Batch) -> tuple[Float[Tensor, ""], Int[T
 
 def _update(state: TrainState) -> Float[Tensor, ""]:
     """Clip the gradients, update the weights, clear the gradients; return their norm before clipping."""
-    state.scaler.unscale_(state.optimizer)
     limit = state.config.max_grad_norm or float("inf")
-    grad_norm = whole(clip_grad_norm_(state.model.parameters(), limit))
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
+    if isinstance(state.optimizer, ClippingAdamW):
+        grad_norm = state.optimizer.clip_and_step(limit)
+    else:
+        state.scaler.unscale_(state.optimizer)
+        grad_norm = whole(clip_grad_norm_(state.model.parameters(), limit))
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
     state.optimizer.zero_grad()
     return grad_norm
 

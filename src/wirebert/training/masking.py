@@ -20,22 +20,10 @@ from jaxtyping import Bool, Int, Int64
 from wirebert.encoding.token_rows import JaggedRows
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.encoding.vocabulary import SPECIAL_TOKENS
-from wirebert.errors import ConfigError
 from wirebert.training.corruption import assemble
+from wirebert.training.masking_config import MaskingConfig
 
 MOST_16_BIT: Final = 1 << 16
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MaskingConfig:
-    """The settings of section `masking`."""
-
-    mask_fraction: float = 0.15
-    """Fraction of a flow's features and text pieces that is masked, in (0, 1); at least one is."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.mask_fraction < 1:
-            raise ConfigError(f"masking.mask_fraction must be in (0, 1), got {self.mask_fraction}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 from wirebert.errors import RunError
 from wirebert.training.checkpoint import Checkpoint, CheckpointFolder, Scalars
 from wirebert.training.loop import TrainState
+from wirebert.training.optimizer import ClippingAdamW
 from wirebert.training.parallel.fsdp import load_weights, part_like, whole
 
 BEST: Final = "best."
@@ -78,6 +79,8 @@ def unpack_state(state: TrainState, checkpoint: Checkpoint) -> None:
                 key: part_like(parameter, value.to(parameter.device)) if key != "step" or is_fused else value
                 for key, value in entries.items()
             }
+    if isinstance(state.optimizer, ClippingAdamW):
+        state.optimizer.renew_copies()
     state.scaler.load_state_dict(cast(dict[str, object], scalars["scaler"]))
     state.micro_batch_tokens = cast(int, scalars["micro_batch_tokens"])
     state.step = cast(int, scalars["step"])

@@ -31,7 +31,7 @@ from wirebert.training.feeding import LabelledFlows, describe_feeding, steps, st
 from wirebert.training.interruption import Termination, defer_signals, device_failures_told, stop_for
 from wirebert.training.loop import TrainState, train
 from wirebert.training.memory import fit_into_memory
-from wirebert.training.optimizer import learning_rates
+from wirebert.training.optimizer import ClippingAdamW, learning_rates
 from wirebert.training.parallel.fsdp import whole
 from wirebert.training.parallel.process_group import SINGLE_RANK, Communicator, StopVote
 from wirebert.training.precision import allow_tf32, deterministic_algorithms, torch_threads
@@ -338,6 +338,8 @@ class _Session:
             RunError: a checkpoint could not be written.
         """
         self.wait_for_writer()
+        if isinstance(self.state.optimizer, ClippingAdamW):
+            self.state.optimizer.drop_copies()
         progress, elapsed_s = self.progress, self._elapsed_s()
         weights = {name: whole(weight) for name, weight in self.best_weights.items()}
         self.model.to("cpu").eval().load_state_dict(weights)

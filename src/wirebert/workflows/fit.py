@@ -29,6 +29,7 @@ from wirebert.model.initialization import TokenLayout
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict
 from wirebert.telemetry.events import MetricsFollower, MetricsLog
+from wirebert.telemetry.processors import num_processors
 from wirebert.telemetry.resources import ResourceSampler
 from wirebert.telemetry.screen import display
 from wirebert.telemetry.trackers import open_trackers
@@ -112,7 +113,7 @@ def run_training(
             console, os.environ, title=str(folder.path), hint=STOP.format(command, folder.path), past=past
         ) as screen,
         open_trackers(run.training.trackers, folder.path, settings_to_dict(run), [log, screen]) as sinks,
-        ResourceSampler([log, screen, *sinks], folder.path) as sampler,
+        ResourceSampler([log, screen, *sinks], folder.path, num_threads=run.training.threads) as sampler,
     ):
         return fit_model(
             model,
@@ -232,6 +233,8 @@ def resolve_auto(run: AnyRun, folder: RunFolder, *, num_flows: int, width: int) 
     # A model of `wirebert pretrain` is as small as one from scratch; 5e-5 is for models of the hub.
     is_pretrained = run.model.init_from != "scratch" and not is_wirebert_model(run.model.init_from)
     training = run.training.resolved(num_flows=num_flows, width=width, is_pretrained=is_pretrained)
+    if training.threads is None:
+        training = replace(training, threads=min(torch.get_num_threads(), num_processors()))
     resolved_run = replace(run, training=training)
     write_run(resolved_run, folder.run_toml)
     return resolved_run

@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from wirebert.console import printable_name
 from wirebert.data.accounting import ParseStats
 from wirebert.data.checks.checks import Finding, compare_with_training, mark_accepted, validate
 from wirebert.data.checks.profile import TableProfile, profile_table
@@ -18,8 +19,6 @@ from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.folders import FileListing, listing_lines, with_rows
 from wirebert.data.labels import ClassMap, distribution, fit_classes, imbalance_ratio
 from wirebert.data.progress import TrackedFlows
-from wirebert.inference.coverage import coverage_of
-from wirebert.report.html.notebook import html_of_schema
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -47,7 +46,7 @@ class Inspection:
         """Everything as JSON: format, schema, columns, lines, classes and findings."""
         plain: dict[str, object] = {
             "name": self.flows.name,
-            "files": [str(path) for path in self.flows.files],
+            "files": [printable_name(path) for path in self.flows.files],
             "listing": [asdict(one) for one in self.listing],
             "format": self.flows.described,
             "dialect": self.flows.dialect.to_dict(),
@@ -71,6 +70,8 @@ class Inspection:
         )
 
     def _repr_html_(self) -> str:
+        from wirebert.report.html.notebook import html_of_schema
+
         return html_of_schema(repr(self), self.flows.schema, self.findings)
 
 
@@ -82,6 +83,8 @@ def inspect_data(data: str, config: DataConfig, tests: Sequence[str] = ()) -> In
     if flows.schema.label is not None and len(profile.label_counts) > 1:
         classes = fit_classes(flows.schema, profile.label_counts, config)
     findings = (*flows.findings, *validate(profile, classes))
+    if tests:
+        from wirebert.inference.coverage import coverage_of  # imports the tokenizer
     for test in tests:
         test_flows = open_flows(test, config, schema=flows.schema)
         findings += (*coverage_of(test_flows, flows.schema).findings, *test_flows.findings)

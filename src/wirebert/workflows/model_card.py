@@ -3,6 +3,7 @@
 Everything in it comes from the artifact and from the report of its run.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -32,7 +33,7 @@ def model_card(artifact: Artifact, report: Report | None = None) -> str:
         f"---\n{_metadata(artifact, report).to_yaml()}\n---",
         f"# {_title(artifact, report)}",
         "A DistilBERT classifier of network flows, one token per feature, under the schema "
-        f"`{artifact.schema.name}` ({len(artifact.schema.features)} features). "
+        f"{_code(artifact.schema.name)} ({len(artifact.schema.features)} features). "
         f"Classes: {', '.join(map(_cell, artifact.classes.classes))}."
         f"{distillation_facts(artifact.origin)}",
         _use(artifact),
@@ -107,7 +108,7 @@ def _title(artifact: Artifact, report: Report | None) -> str:
 
 def _use(artifact: Artifact) -> str:
     features = [column.name for column in artifact.schema.features][:2]
-    fields = ", ".join(f"{name}:0" for name in features)
+    fields = ascii(", ".join(f"{name}:0" for name in features))  # a name may end a text or a line
     return f"""## Use
 
 With wirebert, on a file of flows; columns are found by name:
@@ -124,7 +125,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from wirebert.inference.detector import Detector
 
 encoder = Detector.load("MODEL").artifact.tokenizer
-text = encoder.to_text(encoder.encode_key_values(["{fields}"]).ids)
+text = encoder.to_text(encoder.encode_key_values([{fields}]).ids)
 
 tokenizer = AutoTokenizer.from_pretrained("MODEL")
 model = AutoModelForSequenceClassification.from_pretrained("MODEL")
@@ -138,7 +139,7 @@ def _alerts(artifact: Artifact) -> str:
     operating = artifact.operating_point
     if operating is None or operating.threshold_at(None) is None:
         return ""
-    score = f"attack score (1 - P({artifact.classes.benign}))"
+    score = f"attack score (1 - P({_cell(str(artifact.classes.benign))}))"
     if operating.alert_score is not None:
         score = (
             f"alarm score (the surprise of {score} and of novelty on benign validation flows in nats, summed)"
@@ -151,7 +152,7 @@ def _alerts(artifact: Artifact) -> str:
             f"At {one.threshold:.6g}, {one.num_false_positives:,} of {one.num_benign:,} benign validation "
             f"flows do: {low:.3%} to {high:.3%} (aim {one.target_fpr:.2%}){doubt}."
         )
-    lines += [f"{note}." for note in operating.notes]
+    lines += [f"{_cell(note)}." for note in operating.notes]
     return "## Alerts\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
@@ -187,7 +188,7 @@ def _limits(report: Report | None) -> str:
 
 def _training_data(report: Report) -> str:
     data = report.data
-    files = ", ".join(f"`{Path(file).name}`" for file in data.files)
+    files = ", ".join(_code(Path(file).name) for file in data.files)
     lines = [f"## Training data\n\nFiles: {files} ({_cell(data.detected)}). {_cell(data.split)}"]
     splits = list(data.distribution)
     names = dict.fromkeys(row.name for classes in data.distribution.values() for row in classes)
@@ -234,7 +235,7 @@ def _teacher(report: Report, split: str) -> str:
         return ""
     rows = gap_rows(report.teacher.splits[split], headline_titles())
     remarks = [
-        f"Distilled from `{_cell(Path(report.teacher.teacher).name)}` ({report.teacher.teacher_parameters:,} "
+        f"Distilled from {_code(Path(report.teacher.teacher).name)} ({report.teacher.teacher_parameters:,} "
         "weights).",
         *gap_remarks(report.teacher, split),
     ]
@@ -251,10 +252,12 @@ def _classes(split: SplitMetrics) -> str:
 
 def _origin(report: Report) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    fence = _fence(report.command, 3)
     machine = ", ".join(report.hardware.gpus) or f"{report.hardware.cpu}, {report.hardware.num_cores} cores"
     return (
-        f"## How it was made\n\n```bash\n{report.command}\n```\n\nSeed {report.seed}; {_cell(versions)}; "
-        f"{_cell(machine)}. `wirebert.json` holds every setting and the sha256 of each file."
+        f"## How it was made\n\n{fence}bash\n{report.command}\n{fence}\n\nSeed {report.seed}; "
+        f"{_cell(versions)}; {_cell(machine)}. `wirebert.json` holds every setting "
+        "and the sha256 of each file."
     )
 
 
@@ -269,4 +272,19 @@ def _cell(text: str) -> str:
     >>> _cell("<b>dos|x")
     '&lt;b>dos\\\\|x'
     """
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ").replace("`", "&#96;")
+
+
+def _code(text: str) -> str:
+    """A text as inline code, which it cannot end.
+
+    >>> _code("a`b")
+    '``a`b``'
+    """
+    fence = _fence(text, 1)
+    return f"{fence}{' '.join(text.split())}{fence}"
+
+
+def _fence(text: str, least: int) -> str:
+    """Backticks, more of them than stand side by side in the text."""
+    return "`" * max([least, *(len(run) + 1 for run in re.findall("`+", text))])

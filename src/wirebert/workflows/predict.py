@@ -6,12 +6,16 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from typing import Final
 
 from wirebert.console import warn
 from wirebert.data.findings import Finding
 from wirebert.inference.detector import Detector
 from wirebert.inference.follow import follow
 from wirebert.workflows.findings import require_no_warnings, tell
+
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask a process to end."""
 
 
 def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:
@@ -41,13 +45,14 @@ def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:
 
 @contextmanager
 def until_asked(stop: Callable[[], None]) -> Generator[None]:
-    """Within it, the first Ctrl-C or termination request calls `stop`; a second one ends at once."""
+    """Within it, the first signal of `ENDING` calls `stop`; a second one ends at once."""
 
     def ask(number: int, _: object) -> None:
         stop()
         signal.signal(number, before[number])
 
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {int(number): signal.getsignal(number) for number in ENDING}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # nohup
     try:
         for number in before:
             signal.signal(number, ask)

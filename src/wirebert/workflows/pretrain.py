@@ -5,8 +5,8 @@ tokenizer and the model see training rows only. The best epoch is chosen on held
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from rich.console import Console
 
 import wirebert
 from wirebert.config import PretrainConfig
-from wirebert.data.checks.checks import Finding
+from wirebert.console import printable_name
 from wirebert.data.flows import Flows, open_flows
 from wirebert.data.labels import ClassMap
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
@@ -28,15 +28,15 @@ from wirebert.evaluation.test_ledger import record_test_read
 from wirebert.files import write_atomic
 from wirebert.inference.artifact import Artifact, save_artifact
 from wirebert.inference.detector import choose_device
-from wirebert.metrics.masked_lm import MaskedMetrics, column_metrics, masked_metrics, print_masked
+from wirebert.metrics.masked_lm import column_metrics, masked_metrics
 from wirebert.model.batches import SCORE_WINDOW
 from wirebert.model.checkpoints import build, numpy_state
 from wirebert.model.distilbert import DistilBert
 from wirebert.model.initialization import TokenLayout
 from wirebert.model.masked_predictions import MaskedPredictions, predict_masked
-from wirebert.report.environment import Hardware, hardware, versions
+from wirebert.report.environment import hardware, versions
 from wirebert.run_folder import RunFolder, check_inputs
-from wirebert.serialization import from_builtins, settings_to_dict, to_builtins
+from wirebert.serialization import settings_to_dict, to_builtins
 from wirebert.training.feeding import NO_STEP
 from wirebert.training.loop import check_machine
 from wirebert.training.masking import Masking
@@ -46,10 +46,10 @@ from wirebert.training.seeding import Purpose, mix
 from wirebert.workflows.fit import resolve_auto, run_training
 from wirebert.workflows.prepare import PreparedData, encode, encoded_folder, fit_tokenizer, split_data
 from wirebert.workflows.pretrained import is_wirebert_model
+from wirebert.workflows.pretraining_report import PretrainingReport, show_pretraining
 from wirebert.workflows.report import RunLog, command_line, show_data
 from wirebert.workflows.typed_rows import parse_once
 
-REPORT_FORMAT: Final = "pretraining 2"
 NO_CLASSES: Final = ClassMap(classes=())
 CARD: Final = """# Pretrained on network flows
 
@@ -63,34 +63,6 @@ wirebert train DATA --init-from MODEL
 Stock `transformers` loads it as `DistilBertForMaskedLM`. `wirebert.json` holds every setting and the sha256
 of each file.
 """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PretrainingReport:
-    """The report of one pretraining; report.json has the same fields."""
-
-    name: str
-    command: str
-    seed: int
-    files: tuple[str, ...]
-    fingerprint: str
-    """Sha256 of the files' content."""
-    num_train: int
-    num_valid: int
-    split: str
-    """A statement of what the split can and cannot show."""
-    findings: tuple[Finding, ...]
-    valid: MaskedMetrics
-    """Metrics on held-out rows, which are masked once for all evaluations."""
-    columns: Mapping[str, MaskedMetrics]
-    """The same metrics for each column."""
-    training: Mapping[str, object]
-    settings: Mapping[str, object]
-    versions: Mapping[str, str]
-    hardware: Hardware
-    timing: Mapping[str, float]
-    """Stage -> seconds."""
-    format_version: str = REPORT_FORMAT
 
 
 def fit_masked(
@@ -127,23 +99,6 @@ def fit_masked(
     write_atomic(folder.report_json, json.dumps(to_builtins(report), indent=1, allow_nan=False))
     folder.discard_working_files()
     show_pretraining(report, folder, console)
-
-
-def show_pretraining(report: PretrainingReport, folder: RunFolder, console: Console) -> None:
-    """Print the metrics, then the paths of report and model."""
-    print_masked(report.valid, report.columns, console)
-    for what, path in {"report": folder.report_json, "model": folder.model}.items():
-        console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
-
-
-def read_pretraining(path: Path) -> PretrainingReport | None:
-    """The report of a pretraining; None if the file is missing or is something else."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    is_ours = isinstance(data, dict) and data.get("format_version") == REPORT_FORMAT
-    return from_builtins(PretrainingReport, data) if is_ours else None
 
 
 def prepare_rows(run: PretrainConfig, folder: RunFolder) -> tuple[PreparedData, FlowSchema]:
@@ -253,7 +208,7 @@ def describe(
     """The report, from the saved model's predictions of masked features in held-out rows."""
     slots = tokenizer.default_ids, tokenizer.token_slots
     return PretrainingReport(
-        name=folder.path.name,
+        name=printable_name(folder.path.name),
         command=command_line(),
         seed=run.seed,
         files=tuple(map(str, data.flows.files)),

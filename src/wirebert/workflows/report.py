@@ -12,6 +12,7 @@ from typing import cast
 
 from rich.console import Console
 
+from wirebert.console import printable_name
 from wirebert.data.checks.checks import Finding
 from wirebert.data.flows import Flows, FlowSubset
 from wirebert.data.folders import listing_lines
@@ -131,7 +132,7 @@ def data_section(
     counts = {
         name: {label: row.support for label, row in split.per_class.items()} for name, split in splits.items()
     }
-    files = dict.fromkeys(str(path) for part in parts for path in part.flows.files)
+    files = dict.fromkeys(printable_name(path) for part in parts for path in part.flows.files)
     return DataSection(
         files=tuple(files),
         detected=parts[0].flows.described,
@@ -155,7 +156,7 @@ def evaluation_report(
         seed=1,
         splits={part.name: metrics},
         data=DataSection(
-            files=tuple(str(path) for path in part.flows.files),
+            files=tuple(printable_name(path) for path in part.flows.files),
             detected=part.flows.described,
             split="All labelled flows of the file.",
             distribution={
@@ -217,7 +218,7 @@ def show_report(report: Report, folder: RunFolder | None, console: Console) -> N
 
 def command_line() -> str:
     """The command as it was typed, or the call from Python."""
-    return _CALL.get() or shlex.join(["wirebert", *sys.argv[1:]])
+    return _CALL.get() or printable_name(shlex.join(["wirebert", *sys.argv[1:]]))
 
 
 @contextmanager

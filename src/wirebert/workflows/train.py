@@ -5,16 +5,17 @@ and the model see training rows only. The best epoch is chosen on validation row
 the model is saved.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 from rich.console import Console
 
 from wirebert.baselines.fitted import ColumnBaseline, fit_columns
 from wirebert.config import RunConfig
-from wirebert.console import warn
+from wirebert.console import printable_name, warn
 from wirebert.data.checks.checks import Finding, check_unscored_rows, compare_with_training, mark_accepted
 from wirebert.data.checks.profile import profile_table
 from wirebert.data.flows import FlowSubset, open_flows
@@ -28,11 +29,12 @@ from wirebert.inference.export import add_default_export
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
 from wirebert.model.checkpoints import hugging_face_state
+from wirebert.model.config import resolve
 from wirebert.report.environment import hardware, versions
 from wirebert.report.report import FITTED_TEACHER, GBDT, Baseline, DataSection, FileUsage, Report
 from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict
-from wirebert.training.loop import check_machine
+from wirebert.training.loop import check_machine, choose_device, compile_kernels
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.workflows.fit import TrainedModel, fit_decision, train_model
 from wirebert.workflows.model_card import model_card
@@ -49,6 +51,8 @@ from wirebert.workflows.report import (
 )
 from wirebert.workflows.teacher import compare_with_teacher
 
+Result = TypeVar("Result")
+
 
 def train(
     run: RunConfig, folder: RunFolder, console: Console, group: ProcessGroup = SINGLE_PROCESS
@@ -58,16 +62,18 @@ def train(
     An interrupted run continues from its newest checkpoint. The other processes of the group only train.
     """
     check_machine(run.training)
+    if run.model.init_from == "scratch":  # a GPU's kernels are compiled while the rows are read
+        compile_kernels(run.training, resolve(run.model, vocab_size=1, num_classes=1))
     log = RunLog(console)
     rows = write_typed_rows(run, folder)  # the training file is parsed once: later passes read these rows
     data = prepare(run, rows)  # classes, findings, split; nothing is fitted yet
     show_prepared(data, log)
+    trees = beside_gpu(run, partial(train_trees, run, data)) if run.evaluation.baseline else None
     trained = train_model(run, data, folder, log, group)  # tokenizer, encoding, distillation, model, training
     artifact = fit_decision(trained, data)  # calibration, thresholds, novelty: from validation rows
     save_artifact(artifact, folder.model, card=model_card(artifact))
     log.end_stage("training")
-    add_export(folder)
-    log.end_stage("export")
+    exported = beside_gpu(run, partial(add_export, folder))
     group.release_workers()
     # Test files are opened only from here on: nothing below changes the model.
     run = trained.run
@@ -89,7 +95,9 @@ def train(
     }
     log.end_stage("scoring")
     teacher_gap = evaluate_teacher(trained, data, folder, splits, log)
-    baselines = evaluate_baselines(trained, data, folder, splits, log)
+    baselines = evaluate_baselines(trained, data, folder, splits, trees, log)
+    exported()
+    log.end_stage("export")
     findings = check_tests(run, data, tests, fits, log)
     untrusted = artifact.operating_point.findings() if artifact.operating_point else ()
     show_findings(untrusted, console, num_rows=data.profile.num_rows)
@@ -144,8 +152,23 @@ def evaluate_teacher(
     return gap
 
 
+def beside_gpu(run: RunConfig, work: Callable[[], Result]) -> Callable[[], Result]:
+    """What waits for work of the processor: a thread does it beside a busy GPU, else the call itself does."""
+    if choose_device(run.training).type == "cpu":
+        return work
+    pool = ThreadPoolExecutor(1, thread_name_prefix="beside-gpu")
+    done = pool.submit(work)
+    pool.shutdown(wait=False)
+    return done.result
+
+
 def evaluate_baselines(
-    trained: TrainedModel, data: PreparedData, folder: RunFolder, splits: Sequence[FlowSubset], log: RunLog
+    trained: TrainedModel,
+    data: PreparedData,
+    folder: RunFolder,
+    splits: Sequence[FlowSubset],
+    trees: Callable[[], ColumnBaseline] | None,
+    log: RunLog,
 ) -> dict[str, Baseline]:
     """Boosted trees, and a teacher fitted on the training rows, evaluated on the same rows as the model."""
     run = trained.run
@@ -157,10 +180,10 @@ def evaluate_baselines(
         **resampling(run),
     )
     baselines: dict[str, Baseline] = {}
-    if run.evaluation.baseline:
-        trees = train_trees(run, data)
-        metrics, differences = evaluate(trees)
-        baselines[GBDT] = Baseline(summary=trees.summary, splits=metrics, differences=differences)
+    if trees is not None:
+        fitted = trees()
+        metrics, differences = evaluate(fitted)
+        baselines[GBDT] = Baseline(summary=fitted.summary, splits=metrics, differences=differences)
         log.end_stage("boosted_trees")
     if trained.distillation.fitted_teacher is not None:
         teacher = trained.distillation.fitted_teacher()
@@ -197,7 +220,7 @@ def run_report(
     """The report of the run, from the results of each step."""
     num_parameters = sum(weight.numel() for weight in hugging_face_state(trained.model).values())
     return Report(
-        name=folder.path.name,
+        name=printable_name(folder.path.name),
         command=command_line(),
         seed=trained.run.seed,
         splits=metrics,

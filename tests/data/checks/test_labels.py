@@ -63,3 +63,9 @@ def test_rare_classes_and_imbalance_are_findings_of_their_own(subject: Make):
         "imbalance",
         "rare_class",
     ]
+
+
+def test_labels_with_control_characters_are_told_escaped(subject: Make):
+    (found,) = labels.control_characters(subject(label=["worm\x01", "benign", "worm\x01", "\u202edos"]))
+    assert (found.code, found.count, found.example) == ("control_characters", 3, "worm\\x01")
+    assert not [*labels.control_characters(subject(label=["benign", "caf\u00e9"]))]

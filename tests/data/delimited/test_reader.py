@@ -263,7 +263,7 @@ def test_a_line_inside_quotes_is_not_taken_for_the_short_row_that_equals_it(tmp_
 
 def test_comments_are_counted_and_quotes_in_them_open_nothing(tmp_path: Path):
     dialect = Dialect(has_header=False, comment="#")
-    rows, parse_stats = take(tmp_path / "f", '1,2\n#, "note\n3,4\n# x\n5\n6,7\n', dialect)
+    rows, parse_stats = take(tmp_path / "f", '1,2\n# a, b, "note\n3,4\n# x\n5\n6,7\n', dialect)
     assert rows == [["1", "2"], ["3", "4"], ["6", "7"]]
     assert (parse_stats.num_comments, parse_stats.num_rejected, parse_stats.examples[0].line) == (2, 1, 5)
 
@@ -300,15 +300,24 @@ def test_blocks_are_dictionaries_and_small_blocks_keep_order(tmp_path: Path):
     assert [int(str(v)) for table in tables for v in table["i"].to_pylist()] == list(range(1000))
 
 
-def test_rows_that_are_not_of_the_encoding_are_set_aside(tmp_path: Path):
-    (tmp_path / "f").write_bytes(b"a,b\n1,2\n\xe9,1\n3,4\n")
-    parse_stats = ParseStats()
-    assert rows_of(tmp_path / "f", Dialect(), ["a", "b"], parse_stats=parse_stats) == [["1", "2"], ["3", "4"]]
-    assert (parse_stats.num_not_text, parse_stats.examples[0].line) == (1, 3)
-    with pytest.raises(
-        DataError, match=r"f, line 3: bytes that are not valid in the encoding in .* 1 of 3 rows"
-    ):
-        parse_stats.check(0.1, "f")
+@pytest.mark.parametrize(("encoding", "byte"), [("utf-8", b"\xe9"), ("cp1252", b"\x81")])
+def test_a_byte_that_is_not_of_the_encoding_costs_no_row(encoding: Encoding, byte: bytes, tmp_path: Path):
+    (tmp_path / "f").write_bytes(b"a,b\n1,2\n" + byte + b",1\n3,4\n")
+    stats = ParseStats()
+    rows = rows_of(tmp_path / "f", Dialect(encoding=encoding), ["a", "b"], parse_stats=stats)
+    assert rows == [["1", "2"], ["\ufffd", "1"], ["3", "4"]]
+    assert (stats.num_rows, stats.num_rejected, stats.num_lines) == (3, 0, 4)
+    assert stats.num_not_text == (encoding == "utf-8")
+
+
+def test_a_row_that_begins_like_a_comment_is_a_row(tmp_path: Path):
+    text = "a,b\n1,2\n# a note\n#3,4\n5,6\n"
+    rows, stats = take(tmp_path / "f", text, Dialect(comment="#"))
+    assert rows == [["1", "2"], ["#3", "4"], ["5", "6"]]
+    assert (stats.num_rows, stats.num_comments, stats.num_rejected) == (3, 1, 0)
+    rows, stats = take(tmp_path / "g", text, Dialect(comment="#", hides_rows=True))
+    assert rows == [["1", "2"], ["5", "6"]]
+    assert stats.num_comments == 2
 
 
 def test_a_header_that_comes_again_is_no_row(tmp_path: Path):
@@ -331,6 +340,9 @@ def test_zero_bytes_are_characters_like_any_other(tmp_path: Path):
     assert parse_stats.num_rejected == 1
 
 
-def test_a_row_longer_than_a_block_is_one_sentence(tmp_path: Path):
-    with pytest.raises(DataError, match=r"line 2: expected rows shorter than 16 bytes.*data\.block_mb"):
-        take(tmp_path / "f", "1,2\n3," + "x" * 100 + "\n5,6\n", block_bytes=16)
+@pytest.mark.parametrize("end", ["", "\n", "\n5,6\n"])
+def test_a_row_longer_than_two_blocks_is_skipped_and_told(end: str, tmp_path: Path):
+    rows, stats = take(tmp_path / "f", "a,b\n1,2\n3," + "x" * 100 + end, Dialect(), block_bytes=16)
+    assert rows == [["1", "2"], ["5", "6"]][: 1 + ("5" in end)]
+    assert [one.line for one in stats.examples] == [3]
+    assert (stats.num_lines, stats.num_rejected, stats.num_blank) == (3 + len(rows) - 1, 1, 0)

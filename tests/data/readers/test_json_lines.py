@@ -58,3 +58,17 @@ def test_names_that_are_values_are_one_sentence(tmp_path: Path):
 def test_other_files_are_no_json_lines(tmp_path: Path):
     for head in (b"a,b\n", b"[1,2]\n", b""):
         assert open_json_lines(tmp_path / "f", head, "none", "f", 1 << 20) is None
+
+
+def test_names_that_hold_escapes_are_counted_too(tmp_path: Path):
+    path = tmp_path / "f.jsonl"
+    path.write_text("".join(f'{{"a\\\\{number}": 1}}\n' for number in range(2500)))
+    with pytest.raises(DataError, match=r"at most 2,000 different fields, found 2,500"):
+        open_json_lines(path, b"{", "none", "f.jsonl", 1 << 20)
+
+
+def test_fields_are_counted_over_all_blocks(tmp_path: Path):
+    path = tmp_path / "f.jsonl"
+    path.write_text("".join(f'{{"a{number}": 1}}\n' for number in range(2500)))
+    with pytest.raises(DataError, match=r"at most 2,000 different fields, found 2,"):
+        open_json_lines(path, b"{", "none", "f.jsonl", 4096)

@@ -24,25 +24,45 @@ def test_blocks_are_the_file_cut_at_line_ends(
     content = "\n".join(lines).encode() + (b"\n" if ends else b"")
     path = tmp_path_factory.mktemp("lines") / "f"
     path.write_bytes(content)
-    blocks = list(line_blocks(path, "none", max(block_bytes, 12), "f"))
+    blocks = list(line_blocks(path, "none", max(block_bytes, 12), "f", ParseStats()))
     assert b"".join(blocks) == content
     assert all(block.endswith(b"\n") for block in blocks[:-1])
 
 
 def test_byte_order_mark_and_header_are_no_rows(tmp_path: Path):
     (tmp_path / "f").write_bytes(b"\xef\xbb\xbfa,b\n1,2\n3,4\n")
-    blocks = without_first_line(line_blocks(tmp_path / "f", "none", 6, "f"))
+    parse_stats = ParseStats()
+    blocks = without_first_line(line_blocks(tmp_path / "f", "none", 6, "f", parse_stats), parse_stats)
     assert b"".join(blocks) == b"1,2\n3,4\n"
+    assert parse_stats.num_lines == parse_stats.num_before == 1
     assert header_names(b"\xef\xbb\xbfa, b\r\n1,2", ",") == ("a", "b")
 
 
-def test_endless_lines_and_cut_archives_are_one_sentence(tmp_path: Path):
-    (tmp_path / "long").write_bytes(b"x" * 1000)
-    with pytest.raises(DataError, match="expected lines shorter than 80 bytes"):
-        list(line_blocks(tmp_path / "long", "none", 10, "long"))
+@pytest.mark.parametrize("end", [b"", b"\n", b"\nc\n"])
+def test_a_line_above_the_limit_is_skipped_and_told(tmp_path: Path, end: bytes):
+    (tmp_path / "long").write_bytes(b"a\n" + b"x" * 1000 + end)
+    stats = ParseStats()
+    blocks = b""
+    for block in line_blocks(tmp_path / "long", "none", 10, "long", stats):
+        stats.num_lines += block.count(b"\n")  # as who reads the blocks does
+        blocks += block
+    assert blocks == b"a" + (end or b"\n").replace(b"\n\n", b"\n")
+    assert [(one.line, one.reason) for one in stats.examples] == [
+        (2, f"expected lines of at most 80 bytes, found one of {1000 + bool(end):,}")
+    ]
+
+
+def test_rows_of_equal_text_keep_their_lines():
+    parse_stats = ParseStats()
+    block = b"1,2\nx\n3,4\ny\nx\n"
+    parse_delimited(block, ["a", "b"], ",", quote=None, where="f", parse_stats=parse_stats)
+    assert [(row.line, row.text) for row in parse_stats.examples] == [(2, "x"), (4, "y"), (5, "x")]
+
+
+def test_a_cut_archive_is_one_sentence(tmp_path: Path):
     (tmp_path / "cut").write_bytes(gzip.compress(b"a line\n" * 1000)[:-20])
     with pytest.raises(DataError, match="damaged or incomplete"):
-        list(line_blocks(tmp_path / "cut", "gzip", 1 << 20, "cut"))
+        list(line_blocks(tmp_path / "cut", "gzip", 1 << 20, "cut", ParseStats()))
 
 
 def test_rows_of_another_width_are_counted_with_their_line():

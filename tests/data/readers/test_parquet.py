@@ -56,3 +56,15 @@ def test_damaged_files_are_one_sentence(tmp_path: Path):
     (tmp_path / "f.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(DataError, match="damaged"):
         read_parquet_names(tmp_path / "f.parquet")
+
+
+def test_a_long_value_in_many_rows_takes_the_memory_of_one(tmp_path: Path):
+    path = tmp_path / "t.parquet"
+    codes = pa.array([0] * 3000, pa.int32())
+    pq.write_table(pa.table({"a": pa.DictionaryArray.from_arrays(codes, pa.array(["x" * 1_000_000]))}), path)
+    before = pa.total_allocated_bytes()
+    blocks = read_parquet(path, 1 << 16, names=("a",))
+    first = next(blocks)
+    assert pa.total_allocated_bytes() - before < 50_000_000  # spelled out: 3 GB
+    assert first["a"][0].as_py() == "x" * 8192
+    assert first.num_rows + sum(block.num_rows for block in blocks) == 3000

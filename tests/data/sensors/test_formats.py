@@ -50,14 +50,15 @@ class ToyLog:
         return flow_schema(self.format, self.names)
 
     def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
-        for block in line_blocks(self.path, self.compression, block_bytes, self.where):
+        parse_stats = parse_stats or ParseStats()
+        for block in line_blocks(self.path, self.compression, block_bytes, self.where, parse_stats):
             rows = parse_delimited(
                 block,
                 ("mark", *self.names),
                 " ",
                 quote=None,
                 where=self.where,
-                parse_stats=parse_stats or ParseStats(),
+                parse_stats=parse_stats,
             )
             yield rows.select(list(self.names))
 

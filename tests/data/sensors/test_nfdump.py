@@ -67,7 +67,7 @@ def test_the_summary_is_no_row_and_is_counted(tmp_path: Path):
     parse_stats = ParseStats()
     rows = rows_of(write(tmp_path / "n.csv", record("10:00:00", "a:1", "b:2")), parse_stats=parse_stats)
     assert rows.num_rows == 1
-    assert (parse_stats.num_rows, parse_stats.num_footer, parse_stats.num_lines) == (1, 3, 4)
+    assert (parse_stats.num_rows, parse_stats.num_footer, parse_stats.num_lines) == (1, 3, 5)
 
 
 def test_who_sends_syn_alone_has_asked_though_both_begin_in_one_second(tmp_path: Path):

@@ -92,6 +92,12 @@ def test_texts_from_the_data_are_never_markup(report: Report) -> None:
     assert "a &amp;&amp; b &lt;x&gt;" in body
 
 
+def test_no_control_character_of_a_name_reaches_the_page(report: Report) -> None:
+    html = sketch(replace(report, name="run\x1b]0;x\x07", command="wirebert \u202e\x9b"))
+    assert "run\\x1b]0;x\\x07" in html
+    assert not set("\x1b\x07\x9b\u202e") & set(html.split("<script>")[0])
+
+
 def test_every_chart_has_words_and_every_link_a_target(report: Report, history: History) -> None:
     checked = parse(sketch(report, history))
     ids = [attributes["id"] for _, attributes in checked.tags if attributes.get("id")]

@@ -38,7 +38,7 @@ def test_a_rank_with_a_part_of_the_weights_makes_as_many_passes_as_the_others():
     strategy = Sharded(Communicator(1, 2))
     assert strategy.num_idle(2, lambda: 5) == 3
     assert strategy.scores_all
-    assert not strategy.records_graphs
+    assert not strategy.holds_all_weights
     assert strategy.scoring_tokens("cpu") is not None
     with pytest.raises(TrainingError, match=r"step 7: .* rank 1; set training\.micro_batch_tokens .* 1,000"):
         strategy.require_replay(7, 1000, torch.OutOfMemoryError())

@@ -18,6 +18,7 @@ from wirebert.data.checks.comparison import (
 )
 from wirebert.data.checks.labels import (
     benign_unknown,
+    control_characters,
     doubtful_labels,
     imbalance,
     label_spellings,
@@ -92,6 +93,7 @@ CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     padded_values,
     labels_matched,
     doubtful_labels,
+    control_characters,
     label_spellings,
     label_derived_columns,
     label_leaking_columns,

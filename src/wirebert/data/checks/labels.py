@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from shlex import quote
 
+from wirebert.console import escape_control_chars
 from wirebert.data.checks.subject import Subject, present
 from wirebert.data.findings import Finding, format_names, format_row_count, row_name
 from wirebert.data.labels import ANY_LABEL, ATTACK_CLASS, DROPPED, imbalance_ratio, is_same_class
@@ -32,6 +33,21 @@ def unlabelled_rows(subject: Subject) -> Iterator[Finding]:
         message=f"{format_row_count(count, subject.profile.num_rows)} have no label and are excluded from "
         "training and metrics; label them if they belong to a class",
     )
+
+
+def control_characters(subject: Subject) -> Iterator[Finding]:
+    """Labels with characters that a terminal would obey, or that no page may contain."""
+    names = {name: count for name, count in subject.counts.items() if escape_control_chars(name) != name}
+    if names:
+        yield Finding(
+            code="control_characters",
+            severity="warning",
+            column=subject.profile.schema.label,
+            count=sum(names.values()),
+            example=escape_control_chars(next(iter(names))),
+            message=f"labels with control characters: {format_names(list(names))}; they are shown "
+            "escaped, so correct the data, or give them another name with --map",
+        )
 
 
 def imbalance(subject: Subject) -> Iterator[Finding]:

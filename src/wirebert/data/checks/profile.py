@@ -223,15 +223,16 @@ def _profile_block(
     # value, then gathered.
     total = np.zeros(block.num_rows, np.uint64)
     inner, shapes = np.zeros_like(total), np.zeros_like(total)
-    present = [column for column in schema.columns if column.name in block.column_names]
+    arrays = dict(zip(block.column_names, block.columns, strict=True))  # by name each takes linear time
+    present = [column for column in schema.columns if column.name in arrays]
     has_ends = any(column.kind in _ENDS for column in present)
     has_text = any(column.is_feature and column.kind is ColumnKind.TEXT for column in present)
     for column in present:
         accumulator = accumulators.setdefault(column.name, _ColumnAccumulator(column))
-        seed = text_hashes(pa.array([column.name]))[0]
+        seed = text_hashes(pa.array([column.name], pa.string()))[0]
         is_inner = has_ends and column.kind not in _NOT_INNER
         start = 0
-        for chunk in block.column(column.name).chunks:
+        for chunk in arrays[column.name].chunks:
             hashes = accumulator.add(chunk)
             rows = slice(start, start + len(chunk))
             start += len(chunk)

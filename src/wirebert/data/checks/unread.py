@@ -7,17 +7,23 @@ from wirebert.data.checks.reading import noted_findings
 from wirebert.data.findings import Finding, format_row_count
 from wirebert.data.schema.conversion import InvalidValues
 
+FEWEST_ROWS = 100
+SET_ASIDE_FRACTION = 0.01
+"""Above this fraction of at least `FEWEST_ROWS` rows, rows without verdicts are told."""
+
 
 def unread(invalid_values: InvalidValues) -> Iterator[Finding]:
     """Everything that scoring left out: a row without a verdict, or a value that was read as missing."""
+    yield from set_aside(invalid_values.lines)
     yield from rejected_rows(invalid_values.lines)
+    yield from not_text(invalid_values.lines)
     yield from footer(invalid_values.lines)
     yield from set_to_missing(invalid_values)
     yield from noted_findings(invalid_values)
 
 
 def rejected_rows(lines: ParseStats) -> Iterator[Finding]:
-    """Rows with too few or too many fields, with open quotes, or with bytes that cannot be decoded."""
+    """Rows with too few or too many fields, with open quotes, or above the longest length."""
     if not lines.num_rejected:
         return
     first = lines.examples[0]
@@ -31,6 +37,36 @@ def rejected_rows(lines: ParseStats) -> Iterator[Finding]:
         f"parsed and are skipped ({first.location}: {first.reason}); correct them in the file, or set "
         "data.delimiter, data.quote or data.encoding",
     )
+
+
+def set_aside(lines: ParseStats) -> Iterator[Finding]:
+    """An alarm of its own: who can make rows unreadable hides from the detector."""
+    total = lines.num_rows + lines.num_rejected
+    if total >= FEWEST_ROWS and lines.num_rejected > SET_ASIDE_FRACTION * total:
+        first = lines.examples[0]
+        yield Finding(
+            code="set_aside",
+            severity="warning",
+            column=None,
+            count=lines.num_rejected,
+            example=f"{first.location}: {first.text}",
+            message=f"{format_row_count(lines.num_rejected, total)} cannot be used, more than "
+            f"{SET_ASIDE_FRACTION:.0%}; look at them: a host that makes its rows unreadable is not seen",
+        )
+
+
+def not_text(lines: ParseStats) -> Iterator[Finding]:
+    """Bytes that are not valid in the encoding of the file."""
+    if lines.num_not_text:
+        yield Finding(
+            code="replaced_bytes",
+            severity="info",
+            column=None,
+            count=lines.num_not_text,
+            example="",
+            message=f"{lines.num_not_text:,} lines hold bytes that are not valid in the encoding; these are "
+            "read as replacement characters, so set data.encoding if the file has another one",
+        )
 
 
 def footer(lines: ParseStats) -> Iterator[Finding]:

@@ -81,6 +81,7 @@ def detect_dialect(
         quote=layout.grammar.quote,
         escape=layout.grammar.escape,
         comment=layout.comment,
+        hides_rows=bool(config.comment),
         skip_lines=layout.skip_lines,
         footer_lines=config.footer_lines,
         has_header=detect_header(layout.rows) if config.has_header is None else config.has_header,

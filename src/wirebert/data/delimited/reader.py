@@ -1,7 +1,7 @@
 """Delimited text -> blocks of strings, with every line counted. Values are not interpreted here.
 
-Text is cut into blocks that end at the end of a row. Comments, rows with broken quotes and rows that are not
-text are replaced by blank lines, so line numbers stay correct. Arrow parses the rest.
+Text is cut into blocks that end at the end of a row. Comments and rows with broken quotes are replaced by
+blank lines, so line numbers stay correct. Arrow parses the rest.
 """
 
 import io
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, Literal, NamedTuple, Protocol, cast, runtime_checkable
+from typing import IO, Literal, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,16 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.dialect import DAMAGE, ContentDigest, Dialect, open_bytes, reason_of, rewound
+from wirebert.data.dialect import (
+    DAMAGE,
+    ByteStream,
+    ContentDigest,
+    Decoded,
+    Dialect,
+    open_bytes,
+    reason_of,
+    rewound,
+)
 from wirebert.data.grammar import CR, LF, Grammar, is_quoted_break, line_end_bytes, quoted_fields, row_lines
 from wirebert.errors import DataError
 
@@ -25,15 +34,6 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
 NOT_TEXT = "bytes that are not valid in the encoding"
 BLANK_LINE = re.compile(rb"(?:\A|(?<=\n)|(?<=\r)(?!\n))(?:\r\n|\r|\n)")
-
-
-@runtime_checkable
-class ByteStream(Protocol):
-    """A stream of bytes."""
-
-    def read(self, nbytes: int, /) -> bytes:
-        """The next bytes; empty at the end."""
-        ...
 
 
 class RemovedLine(NamedTuple):
@@ -60,11 +60,11 @@ def read_delimited(
     """Blocks of rows in file order; every column is dictionary<int32, string>.
 
     Block borders depend only on the file and `block_bytes`. A row with more or fewer fields than `names`,
-    with an open quote, with bytes that are not valid in the encoding, or that repeats the header is rejected
-    and counted in `parse_stats`, like blank lines and comments. The file's bytes are added to `content`.
+    with an open quote, that repeats the header, or longer than two blocks is rejected and counted in
+    `parse_stats`, like blank lines and comments. The file's bytes are added to `content`.
 
     Raises:
-        DataError: the file is damaged, or a row is longer than a block.
+        DataError: the file is damaged.
     """
     where, parse_stats = where or str(path), ParseStats() if parse_stats is None else parse_stats
     try:
@@ -72,8 +72,8 @@ def read_delimited(
         file = rewound(opened) if opened is not None and hashed is None else hashed
         with open_bytes(path, dialect.compression, file) as raw:
             is_utf8 = dialect.encoding == "utf-8"
-            stream = raw if is_utf8 else pa.transcoding_input_stream(raw, dialect.encoding, "utf-8")
-            yield from tables(stream, dialect, block_bytes, names=names, where=where, parse_stats=parse_stats)
+            stream = raw if is_utf8 else Decoded(raw, dialect.encoding)
+            yield from tables(stream, dialect, block_bytes, names=names, parse_stats=parse_stats)
             if hashed is not None:
                 hashed.drain()
     except (*DAMAGE, UnicodeError) as error:
@@ -87,11 +87,10 @@ def tables(
     block_bytes: int,
     *,
     names: Sequence[str],
-    where: str,
     parse_stats: ParseStats,
 ) -> Iterator[pa.Table]:
     """The blocks of a stream of UTF-8 text; see `read_delimited`."""
-    for piece in row_pieces(stream, dialect, block_bytes, where, parse_stats):
+    for piece in row_pieces(stream, dialect, block_bytes, len(names), parse_stats):
         num_lines = count_lines(piece)
         if piece.isspace() and (dialect.delimiter == " " or dialect.delimiter.encode() not in piece):
             parse_stats.num_blank += num_lines
@@ -108,12 +107,12 @@ def tables(
 
 
 def row_pieces(
-    stream: ByteStream, dialect: Dialect, block_bytes: int, where: str, parse_stats: ParseStats
+    stream: ByteStream, dialect: Dialect, block_bytes: int, width: int, parse_stats: ParseStats
 ) -> Iterator[bytes]:
     """The rows of the stream in blocks of about `block_bytes`, each ending at the end of a row.
 
-    Comments, broken rows, rows that are not text, and repeated headers are counted in `parse_stats` and
-    replaced by as many blank lines.
+    Comments, broken rows, and repeated headers are counted in `parse_stats` and replaced by as many blank
+    lines. A line of more than two blocks is skipped and counted.
     """
     waiting, header = skip_head(stream, dialect, block_bytes, parse_stats)
     is_last, is_first, footer = False, True, b""
@@ -125,7 +124,7 @@ def row_pieces(
         text = waiting + fresh
         cut = len(text) if is_last else max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1)) + 1
         cut = footer_lines_start(text, cut, dialect.footer_lines or 0)
-        lines, removed = clean(text[:cut], dialect, header)
+        lines, removed = clean(text[:cut], dialect, header, width)
         scan = dialect.grammar.scan(lines, is_last=is_last or len(text) > 2 * block_bytes)
         if scan.unfinished is not None:
             num_whole = count_lines(lines[: scan.unfinished])
@@ -136,10 +135,8 @@ def row_pieces(
             cut = sum(len(line[0]) for line in islice(LINE.finditer(text), num_whole))
         waiting, footer = (b"", text[cut:]) if is_last else (text[cut:], b"")
         if not cut and len(waiting) > 2 * block_bytes:
-            raise DataError(
-                f"{where}, line {parse_stats.num_lines + 1}: expected rows shorter than {block_bytes:,} "
-                "bytes, found a longer one; raise data.block_mb"
-            )
+            waiting = skip_line(waiting, stream, block_bytes, parse_stats)
+            continue
         count_removed(removed, parse_stats)
         yield without_broken(lines, scan.broken, dialect, parse_stats)
     for line in footer.splitlines():
@@ -150,6 +147,18 @@ def row_pieces(
             )
         else:
             parse_stats.num_blank += 1
+
+
+def skip_line(text: bytes, stream: ByteStream, block_bytes: int, parse_stats: ParseStats) -> bytes:
+    """What follows the line that `text` begins, which is too long; never more than a block is held."""
+    beginning, num_bytes = text[:block_bytes], len(text)
+    while fresh := stream.read(block_bytes):
+        if (end := line_end_bytes(fresh, 0)) < len(fresh) or fresh.endswith((b"\n", b"\r")):
+            parse_stats.reject_long(beginning, num_bytes + end, 2 * block_bytes)
+            return fresh[end:]
+        num_bytes += len(fresh)
+    parse_stats.reject_long(beginning, num_bytes, 2 * block_bytes)
+    return b""
 
 
 def footer_lines_start(text: bytes, stop: int, left: int) -> int:
@@ -187,27 +196,40 @@ def skip_head(
     return text, names
 
 
-def clean(text: bytes, dialect: Dialect, header: bytes | None) -> tuple[bytes, list[RemovedLine]]:
-    """The text with blank lines in place of comments, repeated headers (of concatenated files) and lines that
-    are not UTF-8; and these lines.
+def clean(text: bytes, dialect: Dialect, header: bytes | None, width: int) -> tuple[bytes, list[RemovedLine]]:
+    """The text with blank lines in place of comments and repeated headers (of concatenated files), and with
+    replacement characters for bytes that are not UTF-8; and these lines.
     """
     mark = (dialect.comment or "").encode()
     has_comments = bool(mark) and (text.startswith(mark) or b"\n" + mark in text or b"\r" + mark in text)
     has_headers = header is not None and header in text
-    if not has_comments and not has_headers and is_text(text):
+    is_utf8 = is_text(text)
+    if not has_comments and not has_headers and is_utf8:
         return text, []
     parts: list[bytes] = []
     removed: list[RemovedLine] = []
     for index, match in enumerate(LINE.finditer(text)):
         line = match[0]
-        is_comment = has_comments and line.startswith(mark)
         is_header = has_headers and line.rstrip(b"\r\n") == header
-        if is_comment or is_header or not is_text(line):
-            reason = "" if is_comment else "it repeats the header" if is_header else NOT_TEXT
+        is_comment = (
+            has_comments and line.startswith(mark) and (is_header or not is_row(line, dialect, width))
+        )
+        if is_comment or is_header:
+            reason = "" if is_comment else "it repeats the header"
             removed.append(RemovedLine(index, reason, line.decode(errors="replace").strip()))
             line = emptied(line)
+        elif not is_utf8 and not is_text(line):
+            removed.append(RemovedLine(index, NOT_TEXT, ""))
+            line = line.decode(errors="replace").encode()
         parts.append(line)
     return b"".join(parts), removed
+
+
+def is_row(line: bytes, dialect: Dialect, width: int) -> bool:
+    """Whether a line that begins like a comment has the fields of a row: no host can hide a row so."""
+    if dialect.hides_rows or width < 2 or line.count(dialect.delimiter.encode()) < width - 1:
+        return False
+    return [len(row.cells) for row in dialect.grammar.split(line.decode(errors="replace"))] == [width]
 
 
 def emptied(text: bytes) -> bytes:
@@ -225,14 +247,15 @@ def is_text(text: bytes) -> bool:
 
 
 def count_removed(removed: Sequence[RemovedLine], parse_stats: ParseStats) -> None:
-    """Count removed lines."""
+    """Count removed lines, and those with replacement characters."""
     for line in removed:
-        if line.reason:
-            parse_stats.num_not_text += line.reason == NOT_TEXT
+        if line.reason == NOT_TEXT:
+            parse_stats.num_not_text += 1
+        elif line.reason:
             parse_stats.reject(parse_stats.num_lines + line.line_index + 1, line.reason, line.text)
         else:
             parse_stats.num_comments += 1
-    parse_stats.num_emptied += len(removed)
+    parse_stats.num_emptied += sum(line.reason != NOT_TEXT for line in removed)
 
 
 def without_broken(

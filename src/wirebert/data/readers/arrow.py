@@ -3,6 +3,7 @@
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,16 @@ import pyarrow as pa
 from wirebert.data.accounting import ParseStats
 from wirebert.data.arrow_columns import flat
 from wirebert.data.dialect import Compression, clean_names, reason_of
-from wirebert.data.readers.parquet import MAX_BLOCK_ROWS, MIN_BLOCK_ROWS, plain
+from wirebert.data.readers.arrow_messages import DAMAGED, declared_batches
+from wirebert.data.readers.parquet import block_rows, in_blocks, plain
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError
 
 FILE_MAGIC, STREAM_MAGIC = b"ARROW1", b"\xff\xff\xff\xff"
+MAX_BATCH_BYTES = 1 << 28
+"""A batch is unpacked as a whole."""
+MAX_EMPTY_ROWS = 1 << 20
+"""Rows beyond one for each bit of a batch: they hold nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,13 +47,13 @@ class ArrowTable:
                 if parse_stats:
                     parse_stats.num_rows += batch.num_rows
                     parse_stats.num_lines += batch.num_rows
-                row_bytes = max(1, batch.nbytes // max(1, batch.num_rows))
-                rows = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, block_bytes // row_bytes))
+                rows = block_rows(batch.nbytes, batch.num_rows, block_bytes)
                 for start in range(0, batch.num_rows, rows):
                     table = flat(pa.Table.from_batches([batch.slice(start, rows)]))
                     table = table.rename_columns(list(self.names))
-                    yield pa.table({name: plain(table[name], name, self.path) for name in self.names})
-        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+                    texts = {name: plain(table[name], name, self.path) for name in self.names}
+                    yield from in_blocks(pa.table(texts), block_bytes)
+        except DAMAGED as error:
             raise DataError(f"{self.where}: the Arrow data is damaged ({reason_of(error)})") from error
 
 
@@ -61,23 +67,42 @@ def open_arrow(path: Path, head: bytes, compression: Compression, where: str) ->
         raise DataError(f"{where}: expected plain Arrow data, found it inside {compression}; unpack it first")
     try:
         names = flat(_schema(path, title).empty_table()).column_names
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        _check_sizes(path, title, where)
+    except DAMAGED as error:
         raise DataError(f"{where}: expected Arrow data, found it damaged ({reason_of(error)})") from error
     return ArrowTable(path=path, where=where, names=clean_names(names)[0], title=title)
 
 
 def _schema(path: Path, title: str) -> pa.Schema:
-    with pa.memory_map(str(path)) as file:
+    with pa.memory_map(os.fsencode(path)) as file:
         if title == "Arrow file":
             return pa.ipc.open_file(file).schema
         return pa.ipc.open_stream(file).schema
 
 
+def _check_sizes(path: Path, title: str, where: str) -> None:
+    """Refuse batches that would unfold into far more than the file holds."""
+    with _stream(path, title) as file:
+        for batch in declared_batches(pa.ipc.MessageReader.open_stream(file)):
+            if batch.num_bytes > MAX_BATCH_BYTES:
+                raise DataError(
+                    f"{where}: expected batches of at most {MAX_BATCH_BYTES:,} bytes, found one of "
+                    f"{batch.num_bytes:,}; write it in smaller batches"
+                )
+            if batch.num_rows > 8 * batch.num_bytes + MAX_EMPTY_ROWS:
+                raise DataError(
+                    f"{where}: expected rows of flows, found {batch.num_rows:,} rows in {batch.num_bytes:,} "
+                    "bytes, which hold nothing; drop them"
+                )
+
+
 def _batches(path: Path, title: str) -> Iterator[pa.RecordBatch]:
-    with pa.memory_map(str(path)) as file:
-        if title == "Arrow file":
-            reader = pa.ipc.open_file(file)
-            for index in range(reader.num_record_batches):
-                yield reader.get_batch(index)
-        else:
-            yield from pa.ipc.open_stream(file)
+    with _stream(path, title) as file:
+        yield from pa.ipc.open_stream(file)
+
+
+def _stream(path: Path, title: str) -> pa.MemoryMappedFile:
+    """The stream of a file, which stands behind its magic bytes; its footer could name other batches."""
+    file = pa.memory_map(os.fsencode(path))
+    file.seek(8 if title == "Arrow file" else 0)
+    return file

@@ -16,7 +16,7 @@ from wirebert.data.readers.lines import line_blocks
 from wirebert.data.schema.schema import FlowSchema
 
 START = re.compile(r"^[A-Z]{3,10} \S.* HTTP/\d(?:\.\d)?\r?$", re.MULTILINE)
-HEADER = re.compile(r"[A-Za-z][\w\-]*:[^\r\n]*")
+_HEADER = re.compile(r"[A-Za-z][\w\-]*:[^\r\n]*")
 HEADER_COLUMNS = {
     "host": "host",
     "user-agent": "user_agent",
@@ -43,7 +43,7 @@ class HttpRequests:
     def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of requests in file order; a request ends where the next one begins."""
         parse_stats, rest = parse_stats or ParseStats(), ""
-        for block in line_blocks(self.path, self.compression, block_bytes, self.where):
+        for block in line_blocks(self.path, self.compression, block_bytes, self.where, parse_stats):
             text = rest + block.decode("utf-8", "replace")
             starts = [match.start() for match in START.finditer(text)]
             cut = starts[-1] if starts else 0
@@ -55,7 +55,7 @@ class HttpRequests:
 def open_http_requests(path: Path, head: bytes, compression: Compression, where: str) -> HttpRequests | None:
     """The requests of a file that begins with `head`; None for another file."""
     lines = head.decode("utf-8", "replace").lstrip("\ufeff\r\n").splitlines()[:2]
-    if len(lines) < 2 or not START.fullmatch(lines[0]) or not HEADER.fullmatch(lines[1]):
+    if len(lines) < 2 or not START.fullmatch(lines[0]) or not _HEADER.fullmatch(lines[1]):
         return None
     return HttpRequests(path=path, where=where, compression=compression)
 

@@ -86,15 +86,15 @@ def json_blocks(
     """Blocks of JSON lines, each an event; values that are damaged are counted in `parse_stats`.
 
     Raises:
-        DataError: the file is damaged, or one value is longer than eight blocks.
+        DataError: the file is damaged, or one value that is no line is longer than eight blocks.
     """
     layout = layout_of(read_head(path)[0])
-    if layout is None or layout == JsonLayout(is_lines=True):
-        yield from line_blocks(path, compression, block_bytes, where)
-        return
     stats = parse_stats or ParseStats()
+    if layout is None or layout == JsonLayout(is_lines=True):
+        yield from line_blocks(path, compression, block_bytes, where, stats)
+        return
     if layout.is_lines:
-        for block in line_blocks(path, compression, block_bytes, where):
+        for block in line_blocks(path, compression, block_bytes, where, stats):
             yield b"".join(map(_unwrapped_line, block.splitlines(keepends=True)))
         return
     chunks = byte_blocks(path, compression, block_bytes, where)

@@ -20,7 +20,7 @@ from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.standard_input import arriving
 from wirebert.errors import DataError
 
-FIELD_NAME = re.compile(rb'"([^"\\]*)"\s*:')
+FIELD_NAME = re.compile(rb'"((?:[^"\\]++|\\.)*+)"\s*+:')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,9 +43,8 @@ class JsonLines:
         for block in json_blocks(self.path, self.compression, block_bytes, self.where, stats):
             table = _read_block(block, self.where, stats)
             nulls = pa.nulls(table.num_rows, pa.string())
-            yield pa.table(
-                {name: _plain(table[name]) if name in table.column_names else nulls for name in self.names}
-            )
+            found = dict(zip(table.column_names, table.columns, strict=True))
+            yield pa.table({name: _plain(found[name]) if name in found else nulls for name in self.names})
 
 
 def open_json_lines(
@@ -60,16 +59,12 @@ def open_json_lines(
         return JsonLines(path=path, where=where, compression=compression, names=tuple(names))
     for block in json_blocks(path, compression, block_bytes, where):
         names.update(dict.fromkeys(_read_block(block, where, ParseStats()).column_names))
+        _check_number(len(names), where)
     return JsonLines(path=path, where=where, compression=compression, names=tuple(names))
 
 
 def _read_block(block: bytes, where: str, parse_stats: ParseStats) -> pa.Table:
-    keys = set(FIELD_NAME.findall(block))
-    if len(keys) > MAX_FIELDS:
-        raise DataError(
-            f"{where}: expected at most {MAX_FIELDS:,} different fields, found {len(keys):,}; write names "
-            "that are values as values"
-        )
+    _check_number(len(set(FIELD_NAME.findall(block))), where)
     before = replace(parse_stats)
     table = parse_json(block, None, parse_stats)
     if any(pa.types.is_timestamp(field.type) for field in table.schema):
@@ -85,6 +80,14 @@ def _read_block(block: bytes, where: str, parse_stats: ParseStats) -> pa.Table:
             setattr(parse_stats, name, getattr(before, name))
         table = table_of_objects(block, None, parse_stats)
     return table
+
+
+def _check_number(num_fields: int, where: str) -> None:
+    if num_fields > MAX_FIELDS:
+        raise DataError(
+            f"{where}: expected at most {MAX_FIELDS:,} different fields, found {num_fields:,}; write names "
+            "that are values as values"
+        )
 
 
 def _plain(column: pa.ChunkedArray) -> pa.Array:

@@ -56,8 +56,6 @@ def table_of_objects(block: bytes, schema: pa.Schema | None, parse_stats: ParseS
 def _object_of(line: bytes) -> Mapping[str, object]:
     try:
         value: object = json.loads(line.decode())
-    except UnicodeDecodeError as error:
-        raise ValueError("bytes that are not valid in the encoding") from error
     except RecursionError as error:
         raise ValueError(f"structures more than {MAX_DEPTH} deep") from error
     except ValueError as error:

@@ -3,13 +3,12 @@
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
-import io
 import operator
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple, cast
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,8 @@ import pyarrow.csv as arrow_csv
 from jaxtyping import Bool, Int32, Int64
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.dialect import DAMAGE, Dialect, open_bytes, reason_of
+from wirebert.data.dialect import Dialect
+from wirebert.data.readers.lines import line_blocks
 from wirebert.errors import DataError
 
 KEY = r"[A-Za-z_][\w.\-]*"
@@ -91,40 +91,33 @@ def read_key_values(
 ) -> Iterator[pa.Table]:
     """Blocks of rows in file order; a block has the columns whose keys occur in it.
 
-    Blank lines are skipped. A line with something other than pairs, or with one key twice, is rejected and
-    counted in `parse_stats`.
+    Blank lines are skipped. A line with something other than pairs, or with one key twice, or that is longer
+    than eight blocks, is rejected and counted in `parse_stats`.
     """
-    where = where or str(path)
     parse_stats = ParseStats() if parse_stats is None else parse_stats
     separator: str | None = None
-    with open_bytes(path, dialect.compression) as raw:
-        text = io.TextIOWrapper(
-            cast(BinaryIO, raw), encoding="utf-8-sig" if dialect.encoding == "utf-8" else dialect.encoding
-        )
-        try:
-            while lines := text.readlines(block_bytes):
-                line_indices = [index for index, line in enumerate(lines) if not line.isspace()]
-                filled = [lines[index].rstrip("\r\n") for index in line_indices]
-                separator = separator or find_separator(filled)
-                table, odd = _parse(filled, separator)
-                for index, reason in sorted(odd.items()):
-                    parse_stats.reject(parse_stats.num_lines + line_indices[index] + 1, reason, filled[index])
-                if parse_stats.finds_lines:
-                    good = [line_index for index, line_index in enumerate(line_indices) if index not in odd]
-                    parse_stats.row_lines = parse_stats.num_lines + 1 + np.array(good, np.int64)
-                parse_stats.num_lines += len(lines)
-                parse_stats.num_blank += len(lines) - len(filled)
-                if odd and table.num_columns:  # a block of odd lines only has no columns
-                    is_good = np.ones(len(filled), bool)
-                    is_good[list(odd)] = False
-                    table = table.filter(pa.array(is_good))
-                parse_stats.num_rows += table.num_rows
-                yield table
-        except (*DAMAGE, UnicodeError) as error:
-            raise DataError(
-                f"{where}: the file is damaged, incomplete or not {dialect.encoding} ({reason_of(error)}); "
-                "copy it again, or set data.encoding"
-            ) from error
+    for block in line_blocks(
+        path, dialect.compression, block_bytes, where or str(path), parse_stats, dialect.encoding
+    ):
+        text = parse_stats.as_utf8(block).decode().replace("\r\n", "\n").replace("\r", "\n")
+        lines = text.removesuffix("\n").split("\n")
+        line_indices = [index for index, line in enumerate(lines) if line.strip()]
+        filled = [lines[index] for index in line_indices]
+        separator = separator or find_separator(filled)
+        table, odd = _parse(filled, separator)
+        for index, reason in sorted(odd.items()):
+            parse_stats.reject(parse_stats.num_lines + line_indices[index] + 1, reason, filled[index])
+        if parse_stats.finds_lines:
+            good = [line_index for index, line_index in enumerate(line_indices) if index not in odd]
+            parse_stats.row_lines = parse_stats.num_lines + 1 + np.array(good, np.int64)
+        parse_stats.num_lines += len(lines)
+        parse_stats.num_blank += len(lines) - len(filled)
+        if odd and table.num_columns:  # a block of odd lines only has no columns
+            is_good = np.ones(len(filled), bool)
+            is_good[list(odd)] = False
+            table = table.filter(pa.array(is_good))
+        parse_stats.num_rows += table.num_rows
+        yield table
 
 
 def read_keys(path: Path, dialect: Dialect, block_bytes: int, *, where: str = "") -> tuple[str, ...]:

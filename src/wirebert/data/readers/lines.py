@@ -1,5 +1,6 @@
 """Text files as blocks of whole lines, and such blocks as tables, for line-based sensor logs."""
 
+import operator
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.json as arrow_json
 
 from wirebert.data.accounting import ParseStats
-from wirebert.data.dialect import DAMAGE, Compression, open_bytes, reason_of
+from wirebert.data.dialect import DAMAGE, Compression, Decoded, open_bytes, reason_of
 from wirebert.data.readers.json_values import MAX_DEPTH, table_of_objects
 from wirebert.errors import DataError
 
@@ -20,15 +21,18 @@ _NO_OPENERS = bytes(set(range(256)) - set(b"{[\n"))
 _DEEP = re.compile(rb"[{\[]{%d}" % (MAX_DEPTH + 1))
 
 
-def byte_blocks(path: Path, compression: Compression, block_bytes: int, where: str) -> Iterator[bytes]:
-    """The uncompressed bytes of a file without byte-order mark, `block_bytes` at a time.
+def byte_blocks(
+    path: Path, compression: Compression, block_bytes: int, where: str, encoding: str = "utf-8"
+) -> Iterator[bytes]:
+    """The uncompressed text of a file as UTF-8 without byte-order mark, `block_bytes` at a time.
 
     Raises:
         DataError: the compressed data is damaged.
     """
     is_first = True
     try:
-        with open_bytes(path, compression) as stream:
+        with open_bytes(path, compression) as raw:
+            stream = raw if encoding == "utf-8" else Decoded(raw, encoding)
             while chunk := stream.read(block_bytes):
                 yield chunk.removeprefix(UTF8_MARK) if is_first else chunk
                 is_first = False
@@ -38,25 +42,38 @@ def byte_blocks(path: Path, compression: Compression, block_bytes: int, where: s
         ) from error
 
 
-def line_blocks(path: Path, compression: Compression, block_bytes: int, where: str) -> Iterator[bytes]:
+def line_blocks(
+    path: Path,
+    compression: Compression,
+    block_bytes: int,
+    where: str,
+    parse_stats: ParseStats,
+    encoding: str = "utf-8",
+) -> Iterator[bytes]:
     """Blocks of whole lines, about `block_bytes` each, without byte-order mark; the last line may have no
-    line end.
+    line end. A line longer than eight blocks is skipped and counted in `parse_stats`.
 
     Raises:
-        DataError: the compressed data is damaged, or a line is longer than eight blocks.
+        DataError: the compressed data is damaged.
     """
-    rest = b""
-    for chunk in byte_blocks(path, compression, block_bytes, where):
+    rest, num_skipped, limit = b"", 0, MAX_BLOCKS_PER_LINE * block_bytes
+    for chunk in byte_blocks(path, compression, block_bytes, where, encoding):
+        if num_skipped:
+            end = chunk.find(b"\n") + 1
+            num_skipped += end or len(chunk)
+            if not end:
+                continue
+            parse_stats.reject_long(rest, num_skipped, limit)
+            rest, num_skipped, chunk = b"", 0, chunk[end:]
         cut = chunk.rfind(b"\n") + 1
         if cut:
             yield rest + chunk[:cut]
         rest = chunk[cut:] if cut else rest + chunk
-        if len(rest) > MAX_BLOCKS_PER_LINE * block_bytes:
-            raise DataError(
-                f"{where}: expected lines shorter than {MAX_BLOCKS_PER_LINE * block_bytes:,} bytes, "
-                "found a longer one; raise data.block_mb"
-            )
-    if rest:
+        if len(rest) > limit:
+            rest, num_skipped = rest[:block_bytes], len(rest)
+    if num_skipped:
+        parse_stats.reject_long(rest, num_skipped, limit)
+    elif rest:
         yield rest
 
 
@@ -83,8 +100,7 @@ def parse_delimited(
         return "skip"
 
     columns = [f"{position}" for position in range(len(names))]
-    if not is_text_block(block):
-        block = _valid_lines(block, parse_stats)
+    block = parse_stats.as_utf8(block)
     if not block.strip():
         empty = pa.array([], pa.dictionary(pa.int32(), pa.string()))
         return pa.table(dict.fromkeys(names, empty))
@@ -107,10 +123,14 @@ def parse_delimited(
         raise DataError(
             f"{where}: cannot be read as rows of {len(names)} fields ({reason_of(error)})"
         ) from error
-    for row in sorted((row.text, row.actual_columns) for row in ragged):
-        text, width = row
-        line = parse_stats.num_lines + 1 + block[: max(0, block.find(text.encode()))].count(b"\n")
-        parse_stats.reject(line, f"expected {len(names)} fields, found {width}", text)
+    if ragged:  # in any order: blocks are parsed side by side
+        lines_of: dict[str, list[int]] = {row.text: [] for row in ragged}
+        for index, line in enumerate(block.decode("utf-8", "replace").split("\n"), parse_stats.num_lines + 1):
+            lines_of.get(line.removesuffix("\r"), []).append(index)
+        found = [(lines_of[row.text].pop(0) if lines_of[row.text] else 0, row) for row in ragged]
+        for line, row in sorted(found, key=operator.itemgetter(0)):
+            reason = f"expected {len(names)} fields, found {row.actual_columns}"
+            parse_stats.reject(line or parse_stats.num_lines + 1, reason, row.text)
     parse_stats.num_lines += table.num_rows + len(ragged)
     parse_stats.num_rows += table.num_rows
     return table.rename_columns(list(names))
@@ -125,7 +145,8 @@ def parse_json(block: bytes, schema: pa.Schema | None, parse_stats: ParseStats) 
     """
     if not block.strip():
         return pa.table({}) if schema is None else schema.empty_table()
-    if is_text_block(block) and _DEEP.search(block.translate(None, _NO_OPENERS)) is None:
+    block = parse_stats.as_utf8(block)
+    if _DEEP.search(block.translate(None, _NO_OPENERS)) is None:
         try:
             table = _read_json(block, schema)
         except pa.ArrowException:
@@ -135,30 +156,6 @@ def parse_json(block: bytes, schema: pa.Schema | None, parse_stats: ParseStats) 
             parse_stats.num_rows += table.num_rows
             return table
     return table_of_objects(block, schema, parse_stats)
-
-
-def is_text_block(block: bytes) -> bool:
-    """Whether the bytes are UTF-8."""
-    try:
-        block.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _valid_lines(block: bytes, parse_stats: ParseStats) -> bytes:
-    """The lines that are UTF-8, checked one by one; only called for a block with other lines."""
-    valid: list[bytes] = []
-    for line_number, line in enumerate(block.splitlines(), start=1):
-        if is_text_block(line):
-            valid.append(line)
-        else:
-            parse_stats.num_lines += 1
-            reason = "bytes that are not valid in the encoding"
-            parse_stats.reject(
-                parse_stats.num_lines + line_number - 1, reason, line.decode("utf-8", "replace")
-            )
-    return b"\n".join(valid) + b"\n"
 
 
 def _read_json(block: bytes, schema: pa.Schema | None) -> pa.Table:
@@ -181,7 +178,9 @@ def header_names(head: bytes, delimiter: str) -> tuple[str, ...]:
     return tuple(name.strip().strip('"') for name in line.split(delimiter))
 
 
-def without_first_line(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The blocks of a file without its header."""
+def without_first_line(blocks: Iterator[bytes], parse_stats: ParseStats) -> Iterator[bytes]:
+    """The blocks of a file without its header, which is counted."""
+    parse_stats.num_before += 1
+    parse_stats.num_lines += 1
     for line_number, block in enumerate(blocks):
         yield block if line_number else block[block.find(b"\n") + 1 :] if b"\n" in block else b""

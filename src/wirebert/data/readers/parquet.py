@@ -6,8 +6,10 @@ Structures become columns `outer.inner`; lists become text, or their length (see
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +20,9 @@ from wirebert.data.dialect import reason_of
 from wirebert.errors import DataError
 
 MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 1_024, 262_144
+MAX_TEXT_CHARACTERS = 1 << 13
+"""Text of a dictionary is cut off behind them; the model reads less."""
+_CODED = pa.dictionary(pa.int32(), pa.string())
 
 
 def read_parquet_names(path: Path) -> tuple[tuple[str, ...], int]:
@@ -38,20 +43,36 @@ def read_parquet(path: Path, block_bytes: int, *, names: tuple[str, ...]) -> Ite
     with _open(path) as file:
         metadata = file.metadata
         num_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-        row_bytes = max(1, num_bytes // max(1, metadata.num_rows))
-        block_rows = min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, block_bytes // row_bytes))
         try:
-            for batch in file.iter_batches(batch_size=block_rows):
+            for batch in file.iter_batches(block_rows(num_bytes, metadata.num_rows, block_bytes)):
                 table = flat(pa.Table.from_batches([batch])).rename_columns(list(names))
-                yield pa.table({name: plain(table[name], name, path) for name in names})
+                texts = {name: plain(table[name], name, path) for name in names}
+                yield from in_blocks(pa.table(texts), block_bytes)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{path}: the Parquet data is damaged ({reason_of(error)})") from error
+
+
+def block_rows(num_bytes: int, num_rows: int, block_bytes: int) -> int:
+    """Rows of a block of about `block_bytes`."""
+    return min(MAX_BLOCK_ROWS, max(MIN_BLOCK_ROWS, block_bytes * num_rows // max(1, num_bytes)))
+
+
+def in_blocks(table: pa.Table, block_bytes: int) -> Iterator[pa.Table]:
+    """The table in pieces whose texts are bounded, also if a value of a dictionary is long and frequent."""
+    chunks = (chunk for column in table.columns for chunk in column.chunks)
+    coded = [chunk.dictionary for chunk in chunks if isinstance(chunk, pa.DictionaryArray)]
+    longest = sum(pc.max(pc.binary_length(texts)).as_py() or 0 for texts in coded)
+    rows = block_rows(longest, 1, block_bytes)
+    for start in range(0, table.num_rows, rows):
+        yield table.slice(start, rows)
 
 
 def plain(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
     """A column as float64, integers or text (dictionary-encoded or not)."""
     kind = column.type
     if pa.types.is_dictionary(kind):
+        if pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type):
+            return pa.chunked_array([_coded(chunk) for chunk in column.chunks], _CODED)
         column = column.cast(kind.value_type)
         kind = column.type
     if pa.types.is_boolean(kind):
@@ -81,10 +102,31 @@ def plain(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
         ) from error
 
 
+def _coded(chunk: pa.Array) -> pa.DictionaryArray:
+    """Text that stays a dictionary: spelled out, one long value could fill the memory."""
+    coded = cast(pa.DictionaryArray, chunk)
+    texts = coded.dictionary.cast(pa.string())
+    texts.validate(full=True)  # Arrow trusts a file to hold UTF-8
+    if (pc.max(pc.binary_length(texts)).as_py() or 0) > MAX_TEXT_CHARACTERS:
+        texts = pc.utf8_slice_codeunits(texts, 0, MAX_TEXT_CHARACTERS)
+    return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int32()), texts)
+
+
 def _open(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return _with_coded_texts(path)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: expected a Parquet file, found a damaged one ({reason_of(error)})"
         ) from error
+
+
+def _with_coded_texts(path: Path) -> pq.ParquetFile:
+    """The file, its texts read as dictionaries."""
+    opened = pq.ParquetFile(pa.OSFile(os.fsencode(path), "rb"))
+    kinds = (pa.types.is_string, pa.types.is_large_string)
+    texts = [field.name for field in opened.schema_arrow if any(test(field.type) for test in kinds)]
+    if not texts:
+        return opened
+    opened.close()
+    return pq.ParquetFile(pa.OSFile(os.fsencode(path), "rb"), read_dictionary=texts)

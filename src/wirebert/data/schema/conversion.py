@@ -136,9 +136,10 @@ def convert(
     Times become decimal seconds or ISO 8601, and addresses that are written as one number get dots. With
     `decimal_comma`, 1,5 is a number. Columns with a factor are multiplied by it.
     """
-    columns = [column for column in schema.columns if column.name in block.column_names]
+    found = dict(zip(block.column_names, block.columns, strict=True))  # by name each takes linear time
+    columns = [column for column in schema.columns if column.name in found]
     invalid.num_rows += block.num_rows
-    raw = {column.name: _whole(block[column.name]) for column in columns}
+    raw = {column.name: _whole(found[column.name]) for column in columns}
     if decimal_comma:
         raw |= {column.name: _point(raw[column.name]) for column in columns if column.kind.is_numeric}
     arrays = [_convert_column(raw[column.name], column, invalid, first_row) for column in columns]
@@ -222,8 +223,9 @@ def _convert_column(array: pa.Array, column: Column, invalid: InvalidValues, fir
         numbers = _numbers(encoded, values, column, invalid)
         if numbers.null_count > values.null_count:
             _count_invalid(encoded, values, numbers, column.name, invalid, first_row)
-        is_nan = pc.fill_null(pc.is_nan(numbers), pa.scalar(value=False))
-        values = pc.add(pc.if_else(is_nan, pa.scalar(None, pa.float64()), numbers), 0.0)  # -0.0 + 0.0 is 0.0
+        is_nan = pc.fill_null(pc.is_nan(numbers), pa.scalar(value=False, type=pa.bool_()))
+        zero = pa.scalar(0.0, pa.float64())  # a scalar without a type makes Arrow look for packages each time
+        values = pc.add(pc.if_else(is_nan, pa.scalar(None, pa.float64()), numbers), zero)  # -0.0 + 0.0 is 0.0
     elif column.kind is ColumnKind.TIME:
         values = _times(encoded, values, column, invalid)
     elif column.kind is ColumnKind.ADDRESS:

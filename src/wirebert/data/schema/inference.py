@@ -65,7 +65,7 @@ def infer_schema(
     """
     if label is not None and label not in sample.column_names:
         raise SchemaError(f"{name}: {missing_name('label column', label, sample.column_names)}")
-    texts = {column: as_text(sample[column]) for column in sample.column_names}
+    texts = {name: as_text(column) for name, column in zip(sample.column_names, sample.columns, strict=True)}
     values = {column: summarize(array) for column, array in texts.items()}
     candidates = label_candidates(
         {
@@ -122,7 +122,7 @@ def take_sample(
     """
 
     def texts(table: pa.Table) -> pa.Table:
-        return pa.table({name: as_text(table[name]) for name in names})
+        return pa.table(dict(zip(names, map(as_text, table.select(names).columns), strict=True)))
 
     sampler = RowSampler(num_rows, texts)
     firsts: dict[str, str | None] = {}
@@ -139,8 +139,8 @@ def take_sample(
 def _varied(block: pa.Table, firsts: dict[str, str | None]) -> set[str]:
     """Columns of the block with a value that differs from the first value of all blocks."""
     varied: set[str] = set()
-    for name in block.column_names if block.num_rows else ():
-        column = block[name].combine_chunks()
+    for name, chunks in zip(block.column_names, block.columns, strict=True) if block.num_rows else ():
+        column = chunks.combine_chunks()
         distinct = column.dictionary if isinstance(column, pa.DictionaryArray) else pc.unique(column)
         values = {None if value is None else str(value).strip() for value in distinct.slice(0, 2).to_pylist()}
         if len(values | {firsts.setdefault(name, next(iter(values), None))}) > 1:
@@ -223,6 +223,8 @@ def explained_fraction(label: pa.Array, values: pa.Array) -> float:
     )
     present = numbers.filter(has_both).cast(pa.float64()).to_numpy(zero_copy_only=False)
     codes = label.filter(has_both).dictionary_encode().indices.to_numpy()
+    is_finite = np.isfinite(present)
+    present, codes = present[is_finite], codes[is_finite]
     if not len(present) or present.var() == 0:
         return 0.0
     counts = np.bincount(codes)

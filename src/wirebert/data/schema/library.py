@@ -18,7 +18,7 @@ def read_schema(path: Path) -> FlowSchema:
         plain = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SchemaError(f"{path}: the schema cannot be read ({error.strerror or error})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SchemaError(
             f"{path}: expected a schema in TOML, found invalid TOML ({error}); correct the file"
         ) from error

@@ -74,7 +74,8 @@ class ArgusFlows:
         """Blocks of flows in file order."""
         header_bytes: int | None = None
         parse_stats = parse_stats or ParseStats()
-        for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
+        lines = line_blocks(self.path, self.compression, block_bytes, self.where, parse_stats)
+        for block in without_first_line(lines, parse_stats):
             rows = parse_delimited(
                 block, self.raw_names, self.delimiter, quote=None, where=self.where, parse_stats=parse_stats
             )

@@ -97,7 +97,8 @@ class NfdumpFlows:
 
     def _records(self, block_bytes: int, parse_stats: ParseStats) -> Iterator[pa.Table]:
         """Rows of the file, without the summary at its end."""
-        for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
+        lines = line_blocks(self.path, self.compression, block_bytes, self.where, parse_stats)
+        for block in without_first_line(lines, parse_stats):
             end = SUMMARY.search(block)
             text = block[: end.start()] if end else block
             yield parse_delimited(

@@ -16,7 +16,7 @@ from wirebert.data.readers.lines import line_blocks, parse_delimited, without_fi
 if TYPE_CHECKING:
     from wirebert.data.schema.schema import FlowSchema
 
-HEADER = re.compile(
+_HEADER = re.compile(
     rb"^Date (?:first|flow) (?:seen|start)\s+Duration\s+Proto\s+Src IP Addr:Port\s+Dst IP Addr:Port\s+"
 )
 TITLES = re.compile(r"(?:In|Out) (?:Pkt|Byte)|\S+")
@@ -49,7 +49,8 @@ class NfdumpText:
     def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of records in file order; the summary is a footer."""
         stats = parse_stats or ParseStats()
-        for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
+        lines = line_blocks(self.path, self.compression, block_bytes, self.where, stats)
+        for block in without_first_line(lines, stats):
             end = END.search(block)
             text = block[: end.start()] if end else block
             for pattern, written in _STEPS:
@@ -65,7 +66,7 @@ class NfdumpText:
 def open_nfdump_text(path: Path, head: bytes, compression: Compression, where: str) -> NfdumpText | None:
     """The nfdump text that begins with `head`; None for another file."""
     first = head.partition(b"\n")[0]
-    match = HEADER.match(first)
+    match = _HEADER.match(first)
     if match is None:
         return None
     ends = "Src IP Addr", "Src Pt", "Dst IP Addr", "Dst Pt"

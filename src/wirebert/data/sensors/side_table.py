@@ -3,13 +3,14 @@
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
-import tempfile
 from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int64, UInt64
+
+from wirebert.files import path_of, unnamed_file
 
 KEY_BYTES = 24
 """Only the first bytes of a key count: a Zeek uid has 18."""
@@ -49,8 +50,8 @@ class SideTableBuilder:
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
-        self._file = tempfile.NamedTemporaryFile(prefix="wirebert-join-", suffix=".arrow")  # noqa: SIM115 -- lives on
-        self._writer = pa.ipc.new_file(self._file.name, schema)
+        self._file = unnamed_file("wirebert-join-")
+        self._writer = pa.ipc.new_file(str(path_of(self._file)), schema)
         self._keys: list[UInt64[np.ndarray, " records"]] = [np.empty(0, np.uint64)]
 
     def add(self, keys: UInt64[np.ndarray, " records"], table: pa.Table) -> None:
@@ -66,7 +67,7 @@ class SideTableBuilder:
             keys=distinct,
             rows=first.astype(np.int64),
             counts=counts.astype(np.int64),
-            table=pa.ipc.open_file(pa.memory_map(self._file.name)).read_all(),
+            table=pa.ipc.open_file(pa.memory_map(str(path_of(self._file)))).read_all(),
             file=self._file,
         )
 

@@ -87,6 +87,7 @@ _EVENT_FIELDS: dict[str, pa.DataType] = {
 DNS_FLAGS = {"dns_AA": 0x0400, "dns_RD": 0x0100, "dns_RA": 0x0080}
 """Bits of a DNS response header (RFC 1035, 4.1.1)."""
 VLAN_TAG_BYTES = 4
+HEX_BITS = re.compile(r"[0-9a-fA-F]{1,4}")
 EVENT_TYPE = re.compile(rb'"event_type"\s*:\s*"([^"\\]*)"')
 
 
@@ -256,7 +257,7 @@ def _with_query(events: pa.Table) -> pa.Table:
 
 
 def _bit(text: str, bit: int) -> str | None:
-    return str(int(int(text, 16) & bit > 0)) if re.fullmatch(r"[0-9a-fA-F]{1,4}", text) else None
+    return str(int(int(text, 16) & bit > 0)) if HEX_BITS.fullmatch(text) else None
 
 
 def _plain(column: pa.Array, words: Mapping[str, str]) -> pa.Array:
@@ -304,7 +305,7 @@ def _canonical(flows: pa.Table, table: SensorTable, header_bytes: int) -> dict[s
 
 
 def _flags(column: pa.ChunkedArray) -> UInt8[np.ndarray, " flows"]:
-    return bits_of(column, lambda text: header_bits(int(text, 16)))
+    return bits_of(column, lambda text: header_bits(int(text, 16)) if HEX_BITS.fullmatch(text) else 0)
 
 
 def _some(packets: pa.Array) -> Bool[np.ndarray, " flows"]:

@@ -58,7 +58,8 @@ class TonIotFlows:
     def read(self, block_bytes: int, parse_stats: ParseStats | None = None) -> Iterator[pa.Table]:
         """Blocks of flows in file order."""
         table, parse_stats = sensor_table("ton_iot"), parse_stats or ParseStats()
-        for block in without_first_line(line_blocks(self.path, self.compression, block_bytes, self.where)):
+        lines = line_blocks(self.path, self.compression, block_bytes, self.where, parse_stats)
+        for block in without_first_line(lines, parse_stats):
             rows = parse_delimited(
                 block, self.raw_names, ",", quote='"', where=self.where, parse_stats=parse_stats
             )

@@ -205,7 +205,8 @@ def _without_empty(column: pa.ChunkedArray) -> pa.Array:
     array = combine_chunks(column)
     if not isinstance(array, pa.DictionaryArray):
         return array
-    values = pc.if_else(pc.equal(array.dictionary, pa.scalar("(empty)")), "", array.dictionary)
+    is_empty = pc.equal(array.dictionary, pa.scalar("(empty)", pa.string()))
+    values = pc.if_else(is_empty, pa.scalar("", pa.string()), array.dictionary)
     return pa.DictionaryArray.from_arrays(array.indices, values)
 
 

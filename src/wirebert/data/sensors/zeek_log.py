@@ -68,7 +68,7 @@ class ZeekLog:
         path_field = rb'"_path"\s*:\s*"' + re.escape(self.kind.encode()) + rb'"'
         of_kind = re.compile(rb"^.*" + path_field + rb".*(?:\n|\Z)", re.MULTILINE)
         read = line_blocks if schema is None else json_blocks
-        for block in read(self.path, self.compression, block_bytes, self.where):
+        for block in read(self.path, self.compression, block_bytes, self.where, parse_stats):
             if schema is not None and self.is_named:
                 lines = of_kind.findall(block)
                 num_others = len(block.splitlines()) - len(lines)
@@ -182,12 +182,13 @@ def _recognise_tabs(path: Path, head: bytes, compression: Compression, where: st
         for name, usual in (("unset_field", "-"), ("empty_field", "(empty)"))
         for value in header_values(head, name, separator)[:1]
     }
+    is_conn = {"uid", "proto", "conn_state"} <= set(names)  # a piece of a log has not its name
     return ZeekLog(
         path=path,
         where=where,
         compression=compression,
         layout="tabs",
-        kind=kinds[0].strip() if kinds else re.split(r"[._]", path.name)[0],
+        kind=kinds[0].strip() if kinds else "conn" if is_conn else re.split(r"[._]", path.name)[0],
         fields=names,
         separator=separator,
         has_gaps=LABEL_GAP in fields,

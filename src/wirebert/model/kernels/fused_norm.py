@@ -7,8 +7,9 @@
 the bias of the matrix product before them, so that its gradient, a sum over all tokens, needs no extra pass.
 
 A program takes a few tokens at a time; sums are in single precision. The norm stores the sum (in its input
-precision) and two numbers per token for the backward pass, which draws the dropout mask again from the seed
-and sums the gradients of scale, shift and bias per program, so that the order of additions is fixed.
+precision) and two numbers per token for the backward pass, which draws the dropout mask again from the seed.
+Sums over tokens (the gradients of scale, shift and bias) stay apart for each row of a program's tile until
+its last token, and `column_sums` adds up the programs, so that the order of additions is fixed.
 
 Needs a CUDA GPU: Triton comes with PyTorch's CUDA builds.
 
@@ -27,12 +28,20 @@ from wirebert.model.kernels.tiles import dropout_mask
 
 TOKENS_AT_ONCE: Final = 4
 MOST_PROGRAMS: Final = 264
-"""Programs of the backward pass: two for each of an H200's 132 multiprocessors."""
+"""Programs of the norm's backward pass: two for each of an H200's 132 multiprocessors."""
 
-COLUMNS_AT_ONCE: Final = 256
+GELU_TILE: Final = {"ROWS": 8, "COLUMNS": 512, "num_warps": 4}
+GELU_PROGRAMS: Final = 66
+"""Programs of GELU's backward pass for each block of columns."""
+
+UNSPECIALIZED: Final = ["num_tokens"]
+"""Arguments whose values change nothing in a kernel, so that one serves all."""
+
+STAGES: Final = {"norm": 3, "gelu": 2}
+"""Tiles that a backward pass loads ahead; launch shapes are measured (docs/experiments.md, 2026-11-29)."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=UNSPECIALIZED)
 def _forward_kernel(
     x_ptr, bias_ptr, residual_ptr, scale_ptr, shift_ptr, seed_ptr, out_ptr, sum_ptr, mean_ptr, rstd_ptr,
     num_tokens, dim, threshold,
@@ -63,20 +72,21 @@ def _forward_kernel(
     tl.store(rstd_ptr + rows, rstd, mask=rows < num_tokens)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=UNSPECIALIZED)
 def _backward_kernel(
     grad_ptr, sum_ptr, scale_ptr, mean_ptr, rstd_ptr, seed_ptr,
-    grad_sum_ptr, grad_x_ptr, grad_scale_ptr, grad_shift_ptr, grad_bias_ptr,
+    grad_sum_ptr, grad_x_ptr, parts_ptr,
     num_tokens, dim, threshold,
     DROPS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, KEEP_SCALE: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     columns = tl.arange(0, WIDTH)
     scale = tl.load(scale_ptr + columns, mask=columns < dim, other=0.0).to(tl.float32)
-    grad_scale = tl.zeros([WIDTH], tl.float32)
-    grad_shift = tl.zeros([WIDTH], tl.float32)
-    grad_bias = tl.zeros([WIDTH], tl.float32)
-    for first in range(program * ROWS, num_tokens, tl.num_programs(0) * ROWS):
+    grad_scale = tl.zeros([ROWS, WIDTH], tl.float32)
+    grad_shift = tl.zeros([ROWS, WIDTH], tl.float32)
+    grad_bias = tl.zeros([ROWS, WIDTH], tl.float32)
+    for first in tl.range(program * ROWS, num_tokens, tl.num_programs(0) * ROWS, num_stages=STAGES):
         rows = first + tl.arange(0, ROWS)
         inside = (rows[:, None] < num_tokens) & (columns[None, :] < dim)
         places = rows[:, None] * dim + columns[None, :]
@@ -85,8 +95,8 @@ def _backward_kernel(
         mean = tl.load(mean_ptr + rows, mask=rows < num_tokens, other=0.0)
         rstd = tl.load(rstd_ptr + rows, mask=rows < num_tokens, other=0.0)
         normal = tl.where(inside, (total - mean[:, None]) * rstd[:, None], 0.0)
-        grad_scale += tl.sum(grad * normal, 0)
-        grad_shift += tl.sum(grad, 0)
+        grad_scale += grad * normal
+        grad_shift += grad
         scaled = grad * scale[None, :]
         along = tl.sum(scaled * normal, 1) / dim
         middle = tl.sum(scaled, 1) / dim
@@ -95,12 +105,44 @@ def _backward_kernel(
         if DROPS:
             grad_x = tl.where(dropout_mask(tl.load(seed_ptr), places, threshold), grad_sum * KEEP_SCALE, 0.0)
             tl.store(grad_x_ptr + places, grad_x.to(grad_x_ptr.dtype.element_ty), mask=inside)
-            grad_bias += tl.sum(tl.where(inside, grad_x, 0.0), 0)
+            grad_bias += tl.where(inside, grad_x, 0.0)
         else:
-            grad_bias += tl.sum(tl.where(inside, grad_sum, 0.0), 0)
-    tl.store(grad_scale_ptr + program * dim + columns, grad_scale, mask=columns < dim)
-    tl.store(grad_shift_ptr + program * dim + columns, grad_shift, mask=columns < dim)
-    tl.store(grad_bias_ptr + program * dim + columns, grad_bias, mask=columns < dim)
+            grad_bias += tl.where(inside, grad_sum, 0.0)
+    parts = parts_ptr + program * 3 * dim + columns
+    tl.store(parts, tl.sum(grad_scale, 0), mask=columns < dim)
+    tl.store(parts + dim, tl.sum(grad_shift, 0), mask=columns < dim)
+    tl.store(parts + 2 * dim, tl.sum(grad_bias, 0), mask=columns < dim)
+
+
+@triton.jit(do_not_specialize=["num_parts"])
+def _column_sums_kernel(
+    parts_ptr, first_ptr, second_ptr, third_ptr, num_parts, dim, NUM_OUT: tl.constexpr,
+    PARTS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    at = tl.program_id(1)
+    total = tl.zeros([PARTS, COLUMNS], tl.float32)
+    for first in range(0, num_parts, PARTS):
+        rows = first + tl.arange(0, PARTS)
+        inside = (rows[:, None] < num_parts) & (columns[None, :] < dim)
+        places = (rows[:, None] * NUM_OUT + at) * dim + columns[None, :]
+        total += tl.load(parts_ptr + places, mask=inside, other=0.0)
+    sums = tl.sum(total, 0)
+    tl.store(first_ptr + columns, sums, mask=(columns < dim) & (at == 0))
+    if NUM_OUT == 3:
+        tl.store(second_ptr + columns, sums, mask=(columns < dim) & (at == 1))
+        tl.store(third_ptr + columns, sums, mask=(columns < dim) & (at == 2))
+
+
+def column_sums(parts: Tensor) -> list[Tensor]:
+    """The sums over programs of their parts, "P K D" with K one or three: K tensors "D"."""
+    programs, num_out, dim = parts.shape
+    sums = [torch.empty(dim, dtype=torch.float32, device=parts.device) for _ in range(num_out)]
+    wrap_triton(_column_sums_kernel)[(triton.cdiv(dim, 16), num_out)](
+        parts, sums[0], sums[num_out // 2], sums[-1], programs, dim,
+        NUM_OUT=num_out, PARTS=128, COLUMNS=16, num_warps=8,
+    )  # fmt: skip
+    return sums
 
 
 def _launch(dim: int, dropout: float) -> dict[str, object]:
@@ -165,19 +207,13 @@ def add_norm_backward(
     grad_sum = torch.empty_like(total)
     grad_x = torch.empty_like(total) if dropout > 0 else total.new_empty(0)
     programs = min(MOST_PROGRAMS, triton.cdiv(num_tokens, TOKENS_AT_ONCE))
-    parts = torch.empty((3, programs, dim), dtype=torch.float32, device=total.device)
+    parts = torch.empty((programs, 3, dim), dtype=torch.float32, device=total.device)
     wrap_triton(_backward_kernel)[(programs,)](
-        grad, total, scale, mean, rstd, seed, grad_sum, grad_x, parts[0], parts[1], parts[2],
-        num_tokens, dim, **_launch(dim, dropout),
+        grad, total, scale, mean, rstd, seed, grad_sum, grad_x, parts,
+        num_tokens, dim, STAGES=STAGES["norm"], **_launch(dim, dropout),
     )  # fmt: skip
-    grad_scale, grad_shift, grad_bias = parts.sum(1)
-    return (
-        grad_sum,
-        grad_x,
-        grad_scale.clone(),
-        grad_shift.clone(),
-        grad_bias.clone(),
-    )  # no views of one tensor
+    grad_scale, grad_shift, grad_bias = column_sums(parts)
+    return grad_sum, grad_x, grad_scale, grad_shift, grad_bias
 
 
 def _keep_for_norm(ctx, inputs, output) -> None:
@@ -186,6 +222,7 @@ def _keep_for_norm(ctx, inputs, output) -> None:
     ctx.has_bias, ctx.has_residual = bias is not None, residual is not None
     ctx.save_for_backward(total if len(total) else x, scale, mean, rstd, seed)
     ctx.mark_non_differentiable(total, mean, rstd)
+    ctx.set_materialize_grads(False)  # or three tensors of zeros would be written for the other outputs
 
 
 def _norm_backward(ctx, grad, *_):
@@ -201,26 +238,30 @@ def _norm_backward(ctx, grad, *_):
 fused_add_norm.register_autograd(_norm_backward, setup_context=_keep_for_norm)
 
 
-@triton.jit
-def _gelu_kernel(x_ptr, bias_ptr, out_ptr, num_values, dim, BLOCK: tl.constexpr):
-    places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = places < num_values
-    x = tl.load(x_ptr + places, mask=inside, other=0.0).to(tl.float32)
-    x += tl.load(bias_ptr + places % dim, mask=inside, other=0.0).to(tl.float32)
+@triton.jit(do_not_specialize=UNSPECIALIZED)
+def _gelu_kernel(
+    x_ptr, bias_ptr, out_ptr, num_tokens, dim, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    inside = (rows[:, None] < num_tokens) & (columns[None, :] < dim)
+    places = rows[:, None] * dim + columns[None, :]
+    bias = tl.load(bias_ptr + columns, mask=columns < dim, other=0.0).to(tl.float32)
+    x = tl.load(x_ptr + places, mask=inside, other=0.0).to(tl.float32) + bias[None, :]
     out = 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
     tl.store(out_ptr + places, out.to(out_ptr.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=UNSPECIALIZED)
 def _gelu_backward_kernel(
-    grad_ptr, x_ptr, bias_ptr, grad_x_ptr, grad_bias_ptr, num_tokens, dim,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    grad_ptr, x_ptr, bias_ptr, grad_x_ptr, parts_ptr, num_tokens, dim,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     bias = tl.load(bias_ptr + columns, mask=columns < dim, other=0.0).to(tl.float32)
-    grad_bias = tl.zeros([COLUMNS], tl.float32)
-    for first in range(program * ROWS, num_tokens, tl.num_programs(0) * ROWS):
+    grad_bias = tl.zeros([ROWS, COLUMNS], tl.float32)
+    for first in tl.range(program * ROWS, num_tokens, tl.num_programs(0) * ROWS, num_stages=STAGES):
         rows = first + tl.arange(0, ROWS)
         inside = (rows[:, None] < num_tokens) & (columns[None, :] < dim)
         places = rows[:, None] * dim + columns[None, :]
@@ -228,19 +269,17 @@ def _gelu_backward_kernel(
         grad = tl.load(grad_ptr + places, mask=inside, other=0.0).to(tl.float32)
         slope = 0.5 * (1.0 + tl.erf(x * 0.7071067811865476)) + x * tl.exp(-0.5 * x * x) * 0.3989422804014327
         grad_x = grad * slope
-        grad_bias += tl.sum(grad_x, 0)
+        grad_bias += grad_x
         tl.store(grad_x_ptr + places, grad_x.to(grad_x_ptr.dtype.element_ty), mask=inside)
-    tl.store(grad_bias_ptr + program * dim + columns, grad_bias, mask=columns < dim)
+    tl.store(parts_ptr + program * dim + columns, tl.sum(grad_bias, 0), mask=columns < dim)
 
 
 @triton_op("wirebert::bias_gelu", mutates_args={})
 def fused_bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
     """GELU(x + bias), exact: `x` "T D" and contiguous, `bias` "D"."""
-    out = torch.empty_like(x)
-    num_values = x.shape[0] * x.shape[1]
-    wrap_triton(_gelu_kernel)[(triton.cdiv(num_values, 2048),)](
-        x, bias, out, num_values, x.shape[1], BLOCK=2048
-    )
+    (num_tokens, dim), out = x.shape, torch.empty_like(x)
+    tiles = triton.cdiv(num_tokens, GELU_TILE["ROWS"]), triton.cdiv(dim, GELU_TILE["COLUMNS"])
+    wrap_triton(_gelu_kernel)[tiles](x, bias, out, num_tokens, dim, **GELU_TILE)
     return out
 
 
@@ -249,12 +288,13 @@ def bias_gelu_backward(grad: Tensor, x: Tensor, bias: Tensor) -> tuple[Tensor, T
     """Gradients of x and of bias."""
     num_tokens, dim = x.shape
     grad, grad_x = grad.contiguous(), torch.empty_like(x)
-    programs = min(MOST_PROGRAMS, triton.cdiv(num_tokens, TOKENS_AT_ONCE))
-    grad_bias = torch.empty((programs, dim), dtype=torch.float32, device=x.device)
-    wrap_triton(_gelu_backward_kernel)[(programs, triton.cdiv(dim, COLUMNS_AT_ONCE))](
-        grad, x, bias, grad_x, grad_bias, num_tokens, dim, ROWS=TOKENS_AT_ONCE, COLUMNS=COLUMNS_AT_ONCE
+    programs = min(GELU_PROGRAMS, triton.cdiv(num_tokens, GELU_TILE["ROWS"]))
+    parts = torch.empty((programs, 1, dim), dtype=torch.float32, device=x.device)
+    wrap_triton(_gelu_backward_kernel)[(programs, triton.cdiv(dim, GELU_TILE["COLUMNS"]))](
+        grad, x, bias, grad_x, parts, num_tokens, dim, STAGES=STAGES["gelu"], **GELU_TILE
     )
-    return grad_x, grad_bias.sum(0)
+    (grad_bias,) = column_sums(parts)
+    return grad_x, grad_bias
 
 
 def _keep_for_gelu(ctx, inputs, output) -> None:  # noqa: ARG001 - torch names the arguments

@@ -10,6 +10,7 @@ from zlib import crc32
 
 from markupsafe import Markup, escape
 
+from wirebert.console import escape_control_chars
 from wirebert.report.plots.chart import Chart, Switch
 
 _LONG_NAME = 32
@@ -66,6 +67,7 @@ def document(
         f'<section aria-labelledby="{key}"><h2 id="{key}">{escape(name)}</h2>{content}</section>\n'
         for key, name, content in shown
     )
+    title, body = escape_control_chars(title), escape_control_chars(body)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-import vl_convert
-
 from wirebert.console import escape_control_chars
 
 Spec = dict[str, object]
@@ -152,6 +150,8 @@ def still(spec: Spec) -> Spec:
 
 def to_svg(spec: Spec) -> str:
     """The chart as SVG text, with room for fonts wider than Arial."""
+    import vl_convert  # here, since a scoring installation reads reports without it
+
     svg = vl_convert.vegalite_to_svg(cast(Spec, _enlarged(still(spec))), show_warnings=False)
     return _FONT_SIZE.sub(lambda size: f'font-size="{float(size[1]) / _ROOM_FOR_TEXT:.3g}px"', svg)
 
@@ -176,6 +176,8 @@ def draw(charts: Mapping[str, Chart]) -> dict[str, str]:
 
 def write_pictures(pictures: Mapping[str, str], folder: Path) -> None:
     """Write each picture as `<name>.svg` and, on a white background, as `<name>.png` to `folder`."""
+    import vl_convert
+
     folder.mkdir(parents=True, exist_ok=True)
     for name, svg in pictures.items():
         (folder / f"{name}.svg").write_text(svg, encoding="utf-8")

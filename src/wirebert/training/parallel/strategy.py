@@ -18,8 +18,8 @@ class ParallelStrategy(Protocol):
     """How the ranks share a model."""
 
     @property
-    def records_graphs(self) -> bool:
-        """Whether a rank may record its steps as CUDA graphs."""
+    def holds_all_weights(self) -> bool:
+        """Whether each rank holds all weights, so that it may record its steps and copy weights."""
         ...
 
     @property
@@ -55,7 +55,7 @@ class ParallelStrategy(Protocol):
 class Replicated:
     """Each rank holds all weights and computes its own passes; gradients are summed once per step."""
 
-    records_graphs = True
+    holds_all_weights = True
 
     def __init__(self, communicator: Communicator) -> None:
         self._communicator = communicator
@@ -95,7 +95,7 @@ class Sharded:
     Hence no rank may add, skip or repeat a pass alone.
     """
 
-    records_graphs = False
+    holds_all_weights = False
     scores_all = True
 
     def __init__(self, communicator: Communicator) -> None:

@@ -1,0 +1,43 @@
+"""The commands `report` and `watch`, which read run folders."""
+
+import argparse
+import os
+from contextlib import suppress
+
+from wirebert.comparison.runs import compare_runs
+from wirebert.console import SafeConsole
+from wirebert.report.comparison_page import write_comparison
+from wirebert.report.comparison_terminal import print_comparison
+from wirebert.report.report import read_json
+from wirebert.run_folder import RunFolder, open_run_folder
+from wirebert.workflows.pretraining_report import read_pretraining, show_pretraining
+from wirebert.workflows.report import draw_page, show_report
+from wirebert.workflows.watch import watch_run
+
+
+def watch(options: argparse.Namespace) -> None:
+    """Follow a training run in another process, or show a finished one."""
+    with suppress(KeyboardInterrupt):  # Ctrl-C ends watching, which is not an error
+        watch_run(open_run_folder(options.run), SafeConsole(), os.environ)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Print the metrics of one run, or a comparison of several."""
+    console = SafeConsole()
+    if len(options.runs) == 1:
+        folder = RunFolder(options.runs[0])
+        pretraining = read_pretraining(folder.report_json)
+        if pretraining is not None and options.out is None:
+            show_pretraining(pretraining, folder, console)
+            return
+        run_report = read_json(folder.report_json)
+        show_report(run_report, folder, console)
+        if options.out is not None:
+            draw_page(run_report, folder, options.out)
+            console.print(f"page: {options.out}", highlight=False, soft_wrap=True)
+        return
+    comparison, histories = compare_runs(options.runs)
+    print_comparison(comparison, console)
+    if options.out is not None:
+        write_comparison(comparison, options.out, histories)
+        console.print(f"comparison: {options.out}", highlight=False, soft_wrap=True)
