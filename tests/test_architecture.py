@@ -19,6 +19,7 @@ SOURCE = ROOT / "src" / "wirebert"
 ROOMS: Sequence[str] = """
     __main__
     cli
+    api
     comparison
     workflows
     service
@@ -60,6 +61,11 @@ WALLS = {
 
 # The modules that may touch files. Everything else takes and gives arrays, tables and dataclasses.
 EDGES: Sequence[str] = """
+    api.classifier
+    api.hub
+    api.tables
+    api.traffic
+    api.training
     cli.main
     cli.training_commands
     comparison.compare

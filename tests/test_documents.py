@@ -1,9 +1,12 @@
 """Documents that repeat what the code says can not drift from it."""
 
 import argparse
+import ast
+import inspect
 import os
 import re
 import sys
+import textwrap
 import tomllib
 import types
 from collections.abc import Iterator
@@ -51,6 +54,62 @@ def test_the_command_line_page_is_what_help_prints(request: pytest.FixtureReques
         CLI_PAGE.write_text(page, encoding="utf-8")
     assert CLI_PAGE.read_text(encoding="utf-8") == page, (
         "docs/cli.md is not what --help prints; run `make docs`"
+    )
+
+
+API_PAGE = ROOT / "docs" / "api.md"
+API_INTRODUCTION = """\
+# Python reference
+
+<!-- Written by `make docs` from the docstrings; change those, not this page. -->
+
+Everything that is public: `import wirebert as wb`, then `wb.NAME`. [python.md](python.md) shows the way.
+"""
+
+
+def render_function(node: ast.FunctionDef, owner: str) -> str:
+    """The signature and docstring of a function; a property has no parentheses."""
+    text = inspect.cleandoc(ast.get_docstring(node) or "")
+    if any(ast.unparse(one) == "property" for one in node.decorator_list):
+        head = f"{owner}.{node.name}: {ast.unparse(node.returns) if node.returns else ''}"
+    else:
+        given = ast.unparse(node.args).removeprefix("self, ").removeprefix("self")
+        head = f"{owner}.{node.name}({given})"
+        head += f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    head = "\n    ".join(textwrap.wrap(head, 100))
+    return f"```text\n{head}\n\n{textwrap.indent(text, '    ')}\n```\n"
+
+
+def render_api_reference() -> str:
+    """The page docs/api.md: every public function, and every public method of every public class."""
+    sections = [API_INTRODUCTION]
+    for name in dir(wirebert):
+        found = getattr(wirebert, name)
+        if isinstance(found, str):
+            continue
+        tree = ast.parse(Path(inspect.getfile(sys.modules[found.__module__])).read_text(encoding="utf-8"))
+        node = next(one for one in tree.body if getattr(one, "name", None) == found.__name__)
+        sections.append(f"## {name}\n")
+        if isinstance(node, ast.FunctionDef):
+            node.name = name
+            sections.append(render_function(node, "wirebert"))
+            continue
+        assert isinstance(node, ast.ClassDef)
+        sections.append(f"```text\n{inspect.cleandoc(ast.get_docstring(node) or '')}\n```\n")
+        sections += [
+            render_function(one, name)
+            for one in node.body
+            if isinstance(one, ast.FunctionDef) and not one.name.startswith("_")
+        ]
+    return "\n".join(sections)
+
+
+def test_the_python_page_is_what_docstrings_say(request: pytest.FixtureRequest):
+    page = render_api_reference()
+    if request.config.getoption("--update-docs"):
+        API_PAGE.write_text(page, encoding="utf-8")
+    assert API_PAGE.read_text(encoding="utf-8") == page, (
+        "docs/api.md is not what docstrings say; run `make docs`"
     )
 
 

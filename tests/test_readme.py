@@ -1,7 +1,9 @@
 """The commands and programs that the README and the tutorial print do run."""
 
+import gzip
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/tutorial.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/tutorial.md", "docs/python.md")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -48,8 +50,12 @@ def test_the_readme_names_the_two_commands():
 
 
 @pytest.fixture
-def work_folder(tmp_path: Path, trained: Path) -> Path:
+def work_folder(tmp_path: Path, trained: Path, traffic: Path) -> Path:
     """A folder with a run as the README's commands leave it, here of a tiny model on generated traffic."""
+    for name in ("train", "test"):
+        shutil.copy(traffic / f"{name}.csv", tmp_path)
+    with gzip.open(tmp_path / "KDDTest+.txt.gz", "wb") as file:
+        file.write((traffic / "test.csv").read_bytes())
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "nsl-kdd").symlink_to(trained)
     return tmp_path

@@ -217,6 +217,16 @@ def recipe_for(data: str) -> Path | None:
     return None if published is None else made_for.get(published.name)
 
 
+_SETS_CLASSES: Final = re.compile(
+    r"data\.(label|label_map|benign|positive|schema|split|left_out_class|min_class_rows|rare_classes)\b"
+)
+
+
+def sets_classes(settings: Iterable[str]) -> bool:
+    """Whether settings, by their names, make other classes than those a recipe is made for."""
+    return any(map(_SETS_CLASSES.match, settings))
+
+
 def read_toml(path: Path) -> dict[str, object]:
     """The content of a recipe.
 

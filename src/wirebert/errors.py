@@ -41,5 +41,9 @@ class TrainingError(UserError):
     """Training cannot continue, for example after a loss that is not finite."""
 
 
+class FindingWarning(UserWarning):
+    """What a command would print of traffic and model, as a warning of Python: a code and a sentence."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM: the system asks the process to end. It is handled like Ctrl-C."""

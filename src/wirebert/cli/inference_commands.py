@@ -2,27 +2,19 @@
 
 import argparse
 from contextlib import nullcontext
-from dataclasses import replace
 from importlib import import_module
 
 from wirebert.console import SafeConsole, warn
-from wirebert.data.checks.checks import check_unscored_rows
-from wirebert.data.checks.profile import profile_table
-from wirebert.data.flows import DataConfig, FlowSubset, open_flows
-from wirebert.errors import ConfigError, DataError
-from wirebert.evaluation.evaluate import evaluate_detector
+from wirebert.data.flows import DataConfig, open_flows
+from wirebert.errors import ConfigError
 from wirebert.inference.artifact import copy_exports, save_artifact
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.run_folder import new_run_folder
 from wirebert.workflows.calibrate import AlertBudgetRequest, fit_alert_budget
+from wirebert.workflows.evaluate import evaluate_flows
 from wirebert.workflows.findings import require_no_warnings, tell
-from wirebert.workflows.report import (
-    evaluation_report,
-    record_evaluation,
-    show_report,
-    write_report,
-)
+from wirebert.workflows.report import show_report, write_report
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -38,36 +30,23 @@ def evaluate(options: argparse.Namespace) -> None:
         warn(reason)
     schema = detector.schema if options.label is None else detector.schema.labelled_by(options.label)
     flows = open_flows(options.data, DataConfig(allow_absent=allow_absent), schema=schema)
-    flows.require_label()
-    fit = TrafficFit.of(detector.artifact.tokenizer, flows)
-    tell(fit.opened)
-    part = FlowSubset(flows.name, flows)
-    profile = profile_table(flows)
-    mapped: dict[str, str] = options.label_map or {}
-    classes = detector.artifact.classes.for_file(profile.label_names, mapped, options.benign, flows.name)
     with new_run_folder(options.out) if options.out else nullcontext() as folder:
-        predictions = folder.predictions(part.name) if folder else None
-        usage = record_evaluation(options.model, options.out, options.data, detector, flows)
-        metrics = evaluate_detector(
-            detector, part, predictions, fit=fit, seed=1, num_resamples=1000, classes=classes
-        )
-        if metrics.num_flows == 0:
-            raise DataError(f"{flows.name}: no flow has a label; use `wirebert predict` for unlabelled flows")
-        operating = detector.artifact.operating_point
-        untrusted = operating.findings() if operating else ()
-        found = (*fit.scored, *check_unscored_rows(profile, classes), *untrusted)
-        tell(found)
-        findings = (*fit.opened, *found)
-        report = evaluation_report(detector, part, metrics, findings)
-        report = replace(
-            report, data=replace(report.data, benign=classes.benign, test_usage={part.name: usage})
+        report = evaluate_flows(
+            detector,
+            flows,
+            data=options.data,
+            model=options.model,
+            folder=folder,
+            label_map=options.label_map,
+            benign=options.benign,
         )
         if folder:
             write_report(report, folder)
     show_report(report, folder, console)
-    scored = f"{metrics.num_flows:,} flows by {detector.backend} on {detector.device}"
+    num_flows = sum(metrics.num_flows for metrics in report.splits.values())
+    scored = f"{num_flows:,} flows by {detector.backend} on {detector.device}"
     console.print(scored, highlight=False, markup=False, soft_wrap=True)
-    require_no_warnings(findings, strict=options.strict)
+    require_no_warnings(report.data.findings, strict=options.strict)
 
 
 def calibrate(options: argparse.Namespace) -> None:

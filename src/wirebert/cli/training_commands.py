@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from wirebert.config import (
     recipe_for,
     resolve_pretraining,
     resolve_run,
+    sets_classes,
     write_run,
 )
 from wirebert.console import SafeConsole, warn
@@ -45,11 +45,6 @@ from wirebert.workflows.train import train as train_detector
 
 COLUMN_OPTIONS = ("label", "drop", "schema")
 """The options of `DATA_OPTIONS` that apply without labels."""
-
-_SETS_CLASSES = re.compile(
-    r"data\.(label|label_map|benign|positive|schema|split|left_out_class|min_class_rows|rare_classes)\b"
-)
-"""Settings that make other classes than those a recipe is made for."""
 
 DEMO_EPOCHS = 6
 """Enough for a good model in minutes on two cores."""
@@ -135,8 +130,9 @@ def _find_recipe(options: argparse.Namespace) -> Path | None:
     if options.recipe is not None:
         return find_recipe(options.recipe)
     own = given_options(options, "label", "benign", "label_map", "positive", "schema", "init_from")
-    sets_classes = any(map(_SETS_CLASSES.match, options.overrides))
-    if options.command not in ("train", "compare") or options.data is None or own or sets_classes:
+    if options.command not in ("train", "compare") or options.data is None or own:
+        return None
+    if sets_classes(options.overrides):
         return None
     recipe = recipe_for(options.data)
     if recipe is not None:

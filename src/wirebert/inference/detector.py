@@ -115,7 +115,7 @@ class Detector:
         allow_absent: bool = False,
     ) -> None:
         self.artifact = artifact
-        self.allow_absent = allow_absent
+        self.allow_absent, self.fpr = allow_absent, fpr
         self.device = choose_device(device)
         self.rejected_backends: dict[str, str] = {}
         """Engines and precisions that "auto" did not use, and why."""

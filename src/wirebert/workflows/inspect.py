@@ -21,7 +21,7 @@ from wirebert.data.labels import ClassMap, distribution, fit_classes, imbalance_
 from wirebert.data.progress import TrackedFlows
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Inspection:
     """The result of inspecting traffic files."""
 
@@ -61,6 +61,18 @@ class Inspection:
             "findings": [asdict(finding) for finding in self.findings],
         }
         return json.dumps(plain, indent=2, ensure_ascii=False)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {count:,}" for name, count in self.class_counts.items() if count)
+        return (
+            f"{self.flows.name}: {self.profile.num_rows:,} rows, {len(self.flows.schema.features)} features, "
+            f"classes: {counts or 'none'}; {len(self.findings)} findings"
+        )
+
+    def _repr_html_(self) -> str:
+        from wirebert.report.html.notebook import html_of_schema
+
+        return html_of_schema(repr(self), self.flows.schema, self.findings)
 
 
 def inspect_data(data: str, config: DataConfig, tests: Sequence[str] = ()) -> Inspection:

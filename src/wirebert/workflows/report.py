@@ -3,7 +3,9 @@
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -35,6 +37,8 @@ from wirebert.run_folder import RunFolder
 from wirebert.telemetry.events import read_metrics
 from wirebert.telemetry.history import History
 from wirebert.training.distillation_config import DistillationConfig
+
+_CALL: ContextVar[str] = ContextVar("call", default="")
 
 
 class RunLog:
@@ -213,8 +217,18 @@ def show_report(report: Report, folder: RunFolder | None, console: Console) -> N
 
 
 def command_line() -> str:
-    """The command as it was typed."""
-    return printable_name(shlex.join(["wirebert", *sys.argv[1:]]))
+    """The command as it was typed, or the call from Python."""
+    return _CALL.get() or printable_name(shlex.join(["wirebert", *sys.argv[1:]]))
+
+
+@contextmanager
+def called_as(call: str) -> Generator[None]:
+    """Within it, reports and ledgers name this call from Python as their command."""
+    token = _CALL.set(call)
+    try:
+        yield
+    finally:
+        _CALL.reset(token)
 
 
 def split_names(tests: Sequence[str], stems: Sequence[str], *, has_test: bool = False) -> list[str]:

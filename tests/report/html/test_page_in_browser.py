@@ -2,6 +2,7 @@
 network."""
 
 import gzip
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -320,6 +321,42 @@ def test_the_pointer_is_told_what_it_points_at(desk: Page) -> None:
     told.wait_for(state="visible")
     assert "true class" in told.inner_text()
     assert "predicted class" in told.inner_text()
+
+
+@pytest.mark.parametrize(("chart", "name"), [("roc_test", "attack")])
+def test_the_pointer_is_told_the_name_of_the_curve(desk: Page, chart: str, name: str) -> None:
+    figure = desk.locator(f"figure[data-chart={chart}]")
+    figure.scroll_into_view_if_needed()
+    figure.locator("svg [class*=voronoi] path").first.hover(force=True)
+    told = desk.locator("#vg-tooltip-element")
+    told.wait_for(state="visible")
+    assert "undefined" not in told.inner_text()
+    assert name in told.inner_text()
+
+
+def test_the_slider_moves_all_figures_together(desk: Page) -> None:
+    box = desk.locator(".slider:visible").first
+    points = json.loads(box.get_attribute("data-points") or "")
+    box.locator("[data-choice=flows]").fill("1000")
+    box.locator("[data-choice=attacks]").fill("500")
+    lever = box.locator("[data-choice=point]")
+    lever.focus()
+    for key, at in {"Home": 0, "ArrowRight": 1, "End": len(points) - 1}.items():
+        desk.keyboard.press(key)
+        shown = {
+            name: box.locator(f"[data-figure={name}]").inner_text()
+            for name in ("threshold", "cells", "alerts", "precision")
+        }
+        threshold, found, alarms = points[at]
+        _, attacks, benign = points[-1]
+        right, wrong = 500 * found / attacks, 500 * alarms / benign
+        assert float(shown["threshold"]) == pytest.approx(threshold, rel=1e-3)
+        assert shown["cells"].replace(",", "").split()[0] == str(found)
+        assert float(shown["alerts"].replace(",", "")) == pytest.approx(right + wrong, abs=0.51)
+        if right + wrong:
+            assert float(shown["precision"].rstrip("%")) == pytest.approx(
+                100 * right / (right + wrong), rel=0.01
+            )
 
 
 def test_a_chart_is_zoomed_without_a_wheel(desk: Page) -> None:

@@ -87,8 +87,11 @@ def plain(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return column.cast(pa.float64())
     if pa.types.is_timestamp(kind):
+        zone = "Z" if kind.tz else ""
+        if zone:
+            column = column.cast(pa.timestamp(kind.unit, "UTC"))
         return pa.chunked_array(
-            [pc.strftime(chunk, format="%Y-%m-%dT%H:%M:%S") for chunk in column.chunks], pa.string()
+            [pc.strftime(chunk, format=f"%Y-%m-%dT%H:%M:%S{zone}") for chunk in column.chunks], pa.string()
         )
     try:
         return column.cast(pa.string())

@@ -79,10 +79,22 @@ async function fit(figure) {
   svg.style.minWidth = `${LEAST_SCALE * svg.viewBox.baseVal.width}px`;
 }
 
+// The pointer is over a cell around the nearest point, whose `datum` is the point. Vega-Lite knows that of formatted
+// fields alone, so that the names of curves were told as "undefined".
+function named(spec) {
+  for (const mark of spec.marks ?? []) {
+    named(mark);
+    const told = mark.encode?.update?.tooltip;
+    if (mark.name?.endsWith("voronoi") && told?.signal)
+      told.signal = told.signal.replaceAll(/(?<!\.)\bdatum\["/g, 'datum.datum["');
+  }
+  return spec;
+}
+
 async function enliven(figure) {
   const picture = figure.querySelector(".picture");
   const holder = document.createElement("div");
-  const options = { ast: true, actions: false, renderer: "svg", defaultStyle: false };
+  const options = { ast: true, actions: false, renderer: "svg", defaultStyle: false, patch: named };
   const { view } = await vegaEmbed(holder, fittable(specs[figure.dataset.chart]), options);
   // The picture as a whole has its words; what Vega says about single marks would drown them.
   holder.querySelector("svg").setAttribute("aria-hidden", "true");
@@ -160,6 +172,44 @@ function markScrolling() {
 async function fitAll(part) {
   await Promise.all([...part.querySelectorAll("figure[data-live]")].map(fit));
   markScrolling();
+}
+
+// The threshold slider: each point of the curve has its counts, all else follows from them.
+
+const fixed = (digits) => new Intl.NumberFormat("en", { maximumFractionDigits: digits });
+const percent = new Intl.NumberFormat("en", { style: "percent", maximumSignificantDigits: 3 });
+
+function slide(box) {
+  const points = JSON.parse(box.dataset.points);
+  const [, attacks, benign] = points.at(-1);
+  const chosen = (name) => Number(box.querySelector(`[data-choice=${name}]`).value);
+  const [threshold, found, alarms] = points[chosen("point")];
+  const flows = Math.max(0, chosen("flows"));
+  const prevalence = Math.min(1, Math.max(0, chosen("attacks") / 1000));
+  const tpr = found / attacks;
+  const fpr = alarms / benign;
+  const right = flows * prevalence * tpr;
+  const wrong = flows * (1 - prevalence) * fpr;
+  const count = (value) => fixed(value < 10 ? 2 : 0).format(value);
+  const figures = {
+    threshold: threshold.toPrecision(4),
+    tpr: percent.format(tpr),
+    fpr: percent.format(fpr),
+    alerts: count(right + wrong),
+    false_alerts: count(wrong),
+    precision: right + wrong ? percent.format(right / (right + wrong)) : "-",
+    missed: count(flows * prevalence * (1 - tpr)),
+    cells: [found, attacks - found, alarms, benign - alarms].map(count).join(", "),
+  };
+  for (const [name, text] of Object.entries(figures)) box.querySelector(`[data-figure=${name}]`).textContent = text;
+  const words = `${figures.threshold}: ${figures.tpr} of attacks, ${figures.alerts} alerts a day`;
+  box.querySelector("[data-choice=point]").setAttribute("aria-valuetext", words);
+}
+
+for (const box of document.querySelectorAll(".slider")) {
+  box.hidden = false;
+  box.addEventListener("input", () => slide(box));
+  slide(box);
 }
 
 const onSight = new IntersectionObserver(

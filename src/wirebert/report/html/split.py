@@ -18,6 +18,7 @@ from wirebert.report.html.parts import (
     table,
     with_range,
 )
+from wirebert.report.html.slider import slider
 from wirebert.report.report import GBDT, baseline_title
 from wirebert.report.terminal import deployed_rows, interval, metric_title, split_remarks, tpr_rows
 
@@ -54,7 +55,11 @@ def split_section(
         class_table(name, metrics, baselines.get(GBDT)),
         *([] if gap is None else [heading(_TEACHER), teacher_section(name, gap)]),
         *([heading("Scores and probabilities"), charts(curves)] if curves else []),
-        *([heading("Alert thresholds"), alert_table(name, metrics)] if metrics.operating_points else []),
+        *(
+            [heading("Alert thresholds"), slider(name, metrics), alert_table(name, metrics)]
+            if metrics.operating_points
+            else []
+        ),
         *([heading("Most confident errors"), error_list(metrics.mistakes)] if metrics.mistakes else []),
     ]
     return join(*parts)

@@ -1,0 +1,1 @@
+"""The Python library: what `import wirebert` offers, a thin layer over the functions behind the commands."""
