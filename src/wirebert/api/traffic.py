@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeAlias, final
+from typing import TypeAlias, cast, final
 from weakref import finalize
 
 import pyarrow as pa
@@ -97,8 +97,8 @@ def open_traffic(data: TrafficData, **settings: object) -> Traffic:
     Raises:
         UserError: it cannot be read.
     """
-    given = data.source.given or data.source.path if isinstance(data, Traffic) else data
-    return Traffic(given, resolve_run(given=nested_settings(settings)).data)
+    given = (data.source.given or data.source.path) if isinstance(data, Traffic) else data
+    return Traffic(cast(TableData, given), resolve_run(given=nested_settings(settings)).data)
 
 
 def _as_files(data: TableData, name: str) -> TrafficSource:
