@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -126,7 +127,9 @@ def test_every_file_of_a_run_has_the_mode_that_the_umask_gives(trained: Path, tm
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_a_model_is_read_by_another_user(trained: Path):
-    for folder in (trained, *trained.parents[:3]):
+    for folder in (trained, *trained.parents):
+        if folder == Path(tempfile.gettempdir()):
+            break
         folder.chmod(folder.stat().st_mode | 0o055)  # pytest's own folders are closed to others
     code = (
         "import os, sys; from wirebert.inference.artifact import load_artifact; "

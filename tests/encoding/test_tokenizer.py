@@ -265,7 +265,7 @@ def test_no_row_is_longer_than_max_length_and_no_feature_is_cut(max_length: int)
 
 def test_more_features_than_a_row_holds_are_refused_at_once():
     kinds = {f"n{index}": ColumnKind.CATEGORY for index in range(8)}
-    with pytest.raises(ConfigError, match=r"encoding\.max_length must be at least 9"):
+    with pytest.raises(ConfigError, match=r"raise encoding\.max_length to 9"):
         FlowTokenizer.fit(schema(**kinds), [], EncodingConfig(max_length=8))
 
 

@@ -256,7 +256,7 @@ def test_a_kill_before_the_first_verdict_is_no_obstacle(
     def die(*_: object, **__: object) -> None:
         raise Killed
 
-    for place in ("_write_progress", "predict_blocks"):
+    for place in ("write_progress", "predict_blocks"):
         with monkeypatch.context() as patch:
             patch.setattr(following, place, die)
             with pytest.raises(Killed):
@@ -412,7 +412,7 @@ class Schedule:
             return counted
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(following, "_write_progress", dies(following._write_progress))  # pyright: ignore[reportPrivateUsage]
+            patch.setattr(following, "write_progress", dies(following.write_progress))  # pyright: ignore[reportPrivateUsage]
             patch.setattr(following.JsonLinesWriter, "write", dies(following.JsonLinesWriter.write))
             patch.setattr(following.Tail, "read", dies(following.Tail.read))
             with contextlib.suppress(Killed):

@@ -163,7 +163,7 @@ def test_blocks_with_rows_and_without_have_one_layout(detector: Detector, flows:
     assert (none.num_rows, none.schema) == (0, full.schema)
 
 
-def test_on_a_terminal_nothing_of_a_verdict_is_obeyed():
+def test_on_a_terminal_nothing_of_a_verdict_is_obeyed(tmp_path: Path):
     hostile = "\x1b[2J\x1b]0;x\x07\x9b31m\u202e"
     table = pa.table({hostile: [hostile, "plain"], "list": [[hostile], []], "n": [1.5, None]})
 
@@ -176,10 +176,9 @@ def test_on_a_terminal_nothing_of_a_verdict_is_obeyed():
         os.close(leader)
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
         assert "plain" in shown
-        file = io.BytesIO()
-        with closing(kind(file)) as writer:
+        with (tmp_path / "verdicts").open("wb") as file, closing(kind(file)) as writer:
             writer.write(table)
-        assert "\u202e" in file.getvalue().decode()  # a file holds what came
+        assert "\u202e" in (tmp_path / "verdicts").read_text(encoding="utf-8")  # a file holds what came
 
 
 # The file

@@ -113,7 +113,6 @@ NESTED = b'{"flows": [{"bytes": ' + b"[" * 200_000 + b"]" * 200_000 + b"}]}"
         (CSV, b"x,y\n1,2\n", 422),
         (CSV, b"bytes,service\n1,http\n2\n3,dns\n", 422),
         (CSV, b'bytes,service\n1,"http\n2,dns\n', 422),
-        (CSV, b"bytes,service\n1,\xff\n2,dns\n", 422),
         (CSV, b"bytes,service\n" + b"1,http\n" * 5, 413),
         (CSV, b"bytes,service\n1," + b"x" * 31 + b"\n", 413),
         (CSV, b",".join([b"bytes", *(b"c%d" % n for n in range(12))]) + b"\n" + b"1," * 12 + b"1\n", 413),
