@@ -29,6 +29,10 @@ from wirebert.inference.detector import Detector
 HEAD = "POST /v1/score HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: {}\r\ncontent-length: {}\r\n\r\n"
 
 
+def nothing(*_: object) -> None:
+    """No attack."""
+
+
 def request(kind: str, body: bytes) -> bytes:
     """A whole request."""
     return HEAD.format(kind, len(body)).encode() + body
@@ -114,7 +118,7 @@ def main() -> None:
             asyncio.run(asks(port, row, "warm", 2))
             for name in ("none", *attacks):
                 stop = threading.Event()
-                attacker = threading.Thread(target=attacks.get(name, lambda *_: None), args=(port, row, stop))
+                attacker = threading.Thread(target=attacks.get(name, nothing), args=(port, row, stop))
                 attacker.start()
                 phase = asyncio.run(asks(port, row, name, options.seconds))
                 resident = service.memory_info().rss >> 20

@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path)
     options = parser.parse_args()
     try:
-        import atheris  # pyright: ignore[reportMissingImports]  # an extra, for Linux alone
+        import atheris  # pyright: ignore[reportMissingImports]  # an extra, for Linux alone  # pyright: ignore[reportMissingModuleSource]
     except ImportError:
         sys.exit("benchmarks/fuzz.py: expected atheris, found none; pip install 'wirebert[fuzz]'")
     folder = Path(tempfile.mkdtemp(prefix="wirebert-fuzz-"))

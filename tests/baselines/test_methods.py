@@ -16,10 +16,10 @@ def make_task(num_classes: int = 3) -> tuple[Task, Rows, np.ndarray]:
     features, classes = make_classification(
         900, 8, n_informative=5, n_classes=3, class_sep=2.0, random_state=0
     )
-    features = features.astype(np.float64)
+    features = np.asarray(features, np.float64)
     features[:, 7] = np.where(features[:, 7] > 0, 1.0, 0.0)  # a code
     features[::17, 2] = np.nan
-    classes = classes.astype(np.int64)
+    classes = np.asarray(classes, np.int64)
     rows = Rows(features)
     parts = [np.arange(0, 500), np.arange(500, 600), np.arange(600, 900)]
     train, stop, test = (rows.take(part) for part in parts)

@@ -189,7 +189,7 @@ class XzReader(io.RawIOBase):
         """True: reading is all it is for."""
         return True
 
-    def readinto(self, buffer: memoryview, /) -> int:
+    def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Fill the buffer; 0 bytes at the end of the last stream."""
         data = b""
         while not data:

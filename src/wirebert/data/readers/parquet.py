@@ -9,7 +9,7 @@ Structures become columns `outer.inner`; lists become text, or their length (see
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -61,7 +61,7 @@ def in_blocks(table: pa.Table, block_bytes: int) -> Iterator[pa.Table]:
     """The table in pieces whose texts are bounded, also if a value of a dictionary is long and frequent."""
     chunks = (chunk for column in table.columns for chunk in column.chunks)
     coded = [chunk.dictionary for chunk in chunks if isinstance(chunk, pa.DictionaryArray)]
-    longest = sum(pc.max(pc.binary_length(texts)).as_py() or 0 for texts in coded)
+    longest = sum(map(_longest, coded))
     rows = block_rows(longest, 1, block_bytes)
     for start in range(0, table.num_rows, rows):
         yield table.slice(start, rows)
@@ -72,7 +72,7 @@ def plain(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_dictionary(kind):
         if pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type):
-            return pa.chunked_array([_coded(chunk) for chunk in column.chunks], _CODED)
+            return pa.chunked_array([_coded(chunk) for chunk in column.chunks], cast(Any, _CODED))
         column = column.cast(kind.value_type)
         kind = column.type
     if pa.types.is_boolean(kind):
@@ -102,12 +102,17 @@ def plain(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
         ) from error
 
 
+def _longest(texts: pa.Array) -> int:
+    """Bytes of the longest text."""
+    return pc.max(pc.binary_length(cast(pa.StringArray, texts))).as_py() or 0
+
+
 def _coded(chunk: pa.Array) -> pa.DictionaryArray:
     """Text that stays a dictionary: spelled out, one long value could fill the memory."""
     coded = cast(pa.DictionaryArray, chunk)
     texts = coded.dictionary.cast(pa.string())
     texts.validate(full=True)  # Arrow trusts a file to hold UTF-8
-    if (pc.max(pc.binary_length(texts)).as_py() or 0) > MAX_TEXT_CHARACTERS:
+    if _longest(texts) > MAX_TEXT_CHARACTERS:
         texts = pc.utf8_slice_codeunits(texts, 0, MAX_TEXT_CHARACTERS)
     return pa.DictionaryArray.from_arrays(coded.indices.cast(pa.int32()), texts)
 
