@@ -73,7 +73,8 @@ def train(
     artifact = fit_decision(trained, data)  # calibration, thresholds, novelty: from validation rows
     save_artifact(artifact, folder.model, card=model_card(artifact))
     log.end_stage("training")
-    exported = beside_gpu(run, partial(add_export, folder))
+    add_export(folder)
+    log.end_stage("export")
     group.release_workers()
     # Test files are opened only from here on: nothing below changes the model.
     run = trained.run
@@ -96,8 +97,6 @@ def train(
     log.end_stage("scoring")
     teacher_gap = evaluate_teacher(trained, data, folder, splits, log)
     baselines = evaluate_baselines(trained, data, folder, splits, trees, log)
-    exported()
-    log.end_stage("export")
     findings = check_tests(run, data, tests, fits, log)
     untrusted = artifact.operating_point.findings() if artifact.operating_point else ()
     show_findings(untrusted, console, num_rows=data.profile.num_rows)
