@@ -98,5 +98,5 @@ def test_what_predict_says_of_a_hostile_log_and_where_it_wrote_is_harmless(
     assert main(["predict", str(trained / "model"), str(log), "--out", str(out)]) == 0
     told = capfd.readouterr().err
     assert "verdicts\\x1b[2J.csv" in told
-    assert "invalid rows have no verdict" in told
+    assert "rejected_rows: 1 of " in told
     assert "\x1b" not in told

@@ -119,7 +119,6 @@ def test_a_finished_pretraining_is_shown_and_not_gone_on_with(
             ["predict", "{run}/model", "{data}"],
             "has no classes yet",
         ),
-        (["train", "{data}", "--init-from", "{run}"], "expected a model folder, found no wirebert.json"),
         (
             ["train", "{data}", "--init-from", "{run}/model", "--set", "encoding.num_bins=7"],
             "brings its tokenizer",

@@ -150,7 +150,8 @@ def test_a_whole_training_opens_its_text_twice_and_leaves_no_rows(
 ):
     path = packed(tmp_path, traffic)
     with counted_opens(path) as opens:
-        assert main(["train", str(path), "--out", str(tmp_path / "run"), *tiny]) == 0
+        # A recipe that is looked for by itself reads the file once more, to hash it.
+        assert main(["train", str(path), "--recipe", "none", "--out", str(tmp_path / "run"), *tiny]) == 0
     assert opens == [2]
     assert json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))["baselines"]
     assert not (tmp_path / "run" / "encoded").exists()

@@ -327,7 +327,9 @@ def test_the_pointer_is_told_what_it_points_at(desk: Page) -> None:
 def test_the_pointer_is_told_the_name_of_the_curve(desk: Page, chart: str, name: str) -> None:
     figure = desk.locator(f"figure[data-chart={chart}]")
     figure.scroll_into_view_if_needed()
-    figure.locator("svg [class*=voronoi] path").first.hover(force=True)
+    plot = figure.locator("svg").bounding_box()
+    assert plot is not None
+    desk.mouse.move(plot["x"] + plot["width"] / 2, plot["y"] + plot["height"] / 2)
     told = desk.locator("#vg-tooltip-element")
     told.wait_for(state="visible")
     assert "undefined" not in told.inner_text()
