@@ -70,7 +70,12 @@ def free_port() -> int:
 
 def in_ranks(work: Callable[[ProcessGroup], None], folder: Path, size: int = 2) -> list[int]:
     """Exit codes of forked processes that do this work together; what they would tell the user lands in
-    `folder`."""
+    `folder`. Forked from a process with threads, a rank may hang at its end: then all begin once more."""
+    codes = _in_ranks(work, folder, size)
+    return _in_ranks(work, folder, size) if -signal.SIGKILL in codes else codes
+
+
+def _in_ranks(work: Callable[[ProcessGroup], None], folder: Path, size: int) -> list[int]:
     port = free_port()
 
     def run(rank: int) -> None:
