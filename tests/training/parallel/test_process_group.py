@@ -1,5 +1,6 @@
 """Two processes against one. They are forked, with gloo between them; whole commands go through torchrun."""
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -79,6 +80,7 @@ def _in_ranks(work: Callable[[ProcessGroup], None], folder: Path, size: int) -> 
     port = free_port()
 
     def run(rank: int) -> None:
+        faulthandler.dump_traceback_later(LONGEST_S - 5)  # where a rank hangs stands in the test's output
         os.environ.update(
             RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
         )
