@@ -3,6 +3,7 @@
 Shape letters: N flows of the data set, B flows of a step, T tokens of a step.
 """
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -150,7 +151,7 @@ def steps(
             num_workers=num_workers,
             prefetch_factor=max(2, config.prefetch),
             persistent_workers=True,
-            worker_init_fn=_end_with_parent,
+            worker_init_fn=_begin_worker,
             multiprocessing_context="fork",  # keeps mapped files open; workers never use the device
         )
     )
@@ -182,8 +183,13 @@ def describe_feeding(flows: LabelledFlows, config: TrainConfig, device: torch.de
     return f"{loader}, from {'memory' if fits_memory(flows) else 'disk'} ({flows.ids.nbytes / 1e6:,.1f} MB)"
 
 
-def _end_with_parent(_: int) -> None:
-    """Let the system end this worker with its parent: a killed training must not leave its lock behind."""
+def _begin_worker(_: int) -> None:
+    """Let the system end this worker with its parent: a killed training must not leave its lock behind.
+
+    What the parent had not yet collected is never collected here: its destructors may wait for threads that
+    only the parent has.
+    """
+    gc.freeze()
     with suppress(OSError, AttributeError):
         CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == 1:  # the parent ended before the system knew

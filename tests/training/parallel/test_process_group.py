@@ -1,6 +1,7 @@
 """Two processes against one. They are forked, with gloo between them; whole commands go through torchrun."""
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import signal
@@ -71,15 +72,12 @@ def free_port() -> int:
 
 def in_ranks(work: Callable[[ProcessGroup], None], folder: Path, size: int = 2) -> list[int]:
     """Exit codes of forked processes that do this work together; what they would tell the user lands in
-    `folder`. Forked from a process with threads, a rank may hang at its end: then all begin once more."""
-    codes = _in_ranks(work, folder, size)
-    return _in_ranks(work, folder, size) if -signal.SIGKILL in codes else codes
-
-
-def _in_ranks(work: Callable[[ProcessGroup], None], folder: Path, size: int) -> list[int]:
+    `folder`."""
     port = free_port()
+    gc.collect()
 
     def run(rank: int) -> None:
+        gc.freeze()  # a destructor of what earlier tests left may wait for a thread that only the parent has
         faulthandler.dump_traceback_later(LONGEST_S - 5)  # where a rank hangs stands in the test's output
         os.environ.update(
             RANK=str(rank), WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
