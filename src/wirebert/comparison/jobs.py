@@ -30,12 +30,11 @@ from wirebert.decision.logit_offsets import fit_logit_offsets
 from wirebert.evaluation.evaluate import TrueClasses
 from wirebert.files import write_atomic
 from wirebert.inference.artifact import save_artifact
-from wirebert.inference.detector import Detector
 from wirebert.metrics.registry import BINARY_ACCURACY, TPR_AT_1PCT_FPR
 from wirebert.metrics.significance import LabelledRows, paired_metrics
 from wirebert.run_folder import RunFolder, locked
 from wirebert.telemetry.processors import num_processors
-from wirebert.workflows.fit import fit_decision, train_model
+from wirebert.workflows.fit import fit_decision, load_trained, train_model
 from wirebert.workflows.model_card import model_card
 from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
 from wirebert.workflows.report import RunLog
@@ -236,13 +235,7 @@ def _fold(run: RunConfig, folder: RunFolder, fold: int, console: Console) -> dic
     trained = train_model(replace(run, decision=decision), fold_data, folder, RunLog(console))
     artifact = fit_decision(trained, fold_data)
     save_artifact(artifact, folder.model, card=model_card(artifact))
-    detector = Detector.load(
-        folder.model,
-        device=run.training.device,
-        precision="fp32",
-        backend="torch",
-        allow_absent=run.data.allow_absent,
-    )
+    detector = load_trained(run, folder)
     chosen = is_held_out & pool.is_searched
     tables = pool.part("held_out", data.train, chosen).tables()
     probabilities = np.concatenate([detector.score(table).probabilities for table in tables]).astype(

@@ -35,11 +35,11 @@ class Finding:
     code: str
     """Stable name of the finding, one of `CODES`."""
     severity: Severity
-    column: str | None
+    column: str | None = None
     """The affected column; None for the whole table."""
-    count: int
+    count: int = 0
     """Affected rows."""
-    example: str
+    example: str = ""
     """One example, such as a value or a row."""
     message: str
     """The problem and the remedy, in one sentence."""

@@ -96,7 +96,6 @@ def skipped_finding(listing: Sequence[FileListing]) -> tuple[Finding, ...]:
         Finding(
             code="skipped_files",
             severity="warning",
-            column=None,
             count=len(skipped),
             example=skipped[0].path,
             message=f"{len(skipped)} of {len(listing)} files are not read ({names}; the first: "

@@ -342,7 +342,6 @@ def crossings(
                 Finding(
                     code=code,
                     severity=severity,
-                    column=None,
                     count=count,
                     example=row_name(is_shared),
                     message=f"{format_row_count(count, int(is_evaluated.sum()))} of {split_name} share "

@@ -109,7 +109,6 @@ class OperatingPoint:
         finding = Finding(
             code="untrusted_threshold",
             severity="warning",
-            column=None,
             count=used.num_distinct,
             example=f"{used.threshold:.6g}",
             message=f"the alert threshold for a target FPR of {100 * used.target_fpr:.4g} % was fitted on "

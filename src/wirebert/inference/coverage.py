@@ -4,7 +4,7 @@
 while rows are scored. `TrafficFit` is the whole question about one data set, and its answer are findings.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -57,7 +57,6 @@ class FeatureCoverage:
             Finding(
                 code="absent_features",
                 severity="warning",
-                column=None,
                 count=len(self.absent),
                 example=self.absent[0],
                 message=message,
@@ -82,7 +81,7 @@ class FeatureCoverage:
 
 def feature_coverage(schema: FlowSchema, names: Collection[str], where: str) -> FeatureCoverage:
     """Coverage by a table with these columns; its context may still have to be computed."""
-    found = set(names)
+    found, known = set(names), set(schema.names)
     if has_context(found):
         found |= {column.name for column in schema.features if schema.is_context(column.name)}
     units = _units(schema)
@@ -91,7 +90,7 @@ def feature_coverage(schema: FlowSchema, names: Collection[str], where: str) -> 
         where=where,
         present=present,
         absent=tuple(unit for unit in units if unit not in present),
-        ignored=tuple(name for name in names if name not in schema.names),
+        ignored=tuple(name for name in names if name not in known),
     )
 
 
@@ -119,6 +118,12 @@ def coverage_of(flows: Flows, schema: FlowSchema) -> FeatureCoverage:
     coverage = feature_coverage(schema, names, flows.parts[0].where)
     coverage.require(allow_absent=flows.config.allow_absent)
     return coverage
+
+
+def codes_of_all(opened: Iterable[Finding]) -> tuple[str, ...]:
+    """Codes of what every verdict lacks: features that are absent, or whose columns are not certain."""
+    told = ("absent_features", "names_unclear")
+    return tuple(dict.fromkeys(finding.code for finding in opened if finding.code in told))
 
 
 @final
@@ -161,7 +166,6 @@ class UnseenValues:
                     severity="warning",
                     column=column,
                     count=count,
-                    example="",
                     message=f"column {column!r} holds values that the model has never seen, or above all it "
                     f"saw, in {format_row_count(count, self.num_rows)}; check their spelling and unit, or "
                     "train on such traffic",
@@ -199,9 +203,8 @@ class TrafficFit:
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """Codes of what every verdict lacks: features that are absent, or whose columns are not certain."""
-        told = ("absent_features", "names_unclear")
-        return tuple(dict.fromkeys(finding.code for finding in self.opened if finding.code in told))
+        """Warning codes of every verdict."""
+        return codes_of_all(self.opened)
 
     @property
     def scored(self) -> tuple[Finding, ...]:

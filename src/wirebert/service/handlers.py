@@ -99,7 +99,7 @@ class RequestHandler:
             else:
                 columns = flows.columns
                 names = columns.schema if isinstance(columns, pa.Table) else flows.names
-                key = (names, self._fit(flows).codes)
+                key = (names, flows.codes)
                 groups.setdefault(key, []).append((position, request, flows))
         for members in groups.values():
             responses |= self._handle_group(members)
@@ -119,7 +119,7 @@ class RequestHandler:
         table, has_invalid = (pa.concat_tables(typed), False) if typed else self._type(lists)
         table, block, scores = self._score(table, [part.rows for part in parts])
         rows = np.concatenate([np.arange(part.flows.num_rows) for part in parts]).astype(np.int64)
-        codes = self._fit(parts[0].flows).codes
+        codes = parts[0].flows.codes
         verdicts = verdict_table(table, scores, self.detector.schema, rows, codes=codes)
         explanations = self._explanations(parts, table, block, scores)
         responses: dict[int, ScoreResponse] = {}
@@ -131,9 +131,6 @@ class RequestHandler:
             responses[part.position] = self._respond(part, part_verdicts, table, block, invalid_values)
         return responses
 
-    def _fit(self, flows: RawFlows) -> TrafficFit:
-        return TrafficFit(self.detector.artifact.tokenizer, flows.coverage, flows.findings)
-
     def _respond(
         self,
         part: _Part,
@@ -143,7 +140,7 @@ class RequestHandler:
         invalid_values: InvalidValues,
     ) -> ScoreResponse:
         """The response of one request: its verdicts, and how its flows fit the model."""
-        fit = self._fit(part.flows)
+        fit = TrafficFit(self.detector.artifact.tokenizer, part.flows.coverage, part.flows.findings)
         fit.invalid_values = invalid_values
         rows = table.slice(part.rows.start, part.flows.num_rows)
         fit.add(rows, _rows_of(block, part.rows))

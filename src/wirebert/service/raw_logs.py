@@ -17,7 +17,7 @@ from wirebert.data.schema.conversion import InvalidValues
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.errors import UserError
 from wirebert.files import path_of, unnamed_file
-from wirebert.inference.coverage import FeatureCoverage, coverage_of
+from wirebert.inference.coverage import FeatureCoverage, codes_of_all, coverage_of
 from wirebert.service.limits import Limits, RequestError
 
 _HEAD_BYTES: Final = 1 << 16
@@ -44,6 +44,11 @@ class RawFlows:
     """What was noticed while the body was opened."""
     is_keyed: bool = False
     """Whether each row names its columns, and may leave out what it does not know."""
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Warning codes of every verdict on these flows."""
+        return codes_of_all((*self.coverage.findings, *self.findings))
 
     @property
     def may_omit(self) -> bool:

@@ -20,7 +20,7 @@ from wirebert.encoding.store import EncodedFlows, row_hashes
 from wirebert.encoding.tokenizer import FlowTokenizer
 from wirebert.errors import DataError, RunError
 from wirebert.inference.artifact import Artifact
-from wirebert.inference.detector import choose_device
+from wirebert.inference.detector import Detector, choose_device
 from wirebert.model.batches import score
 from wirebert.model.checkpoints import build, numpy_state
 from wirebert.model.config import Architecture, AttentionKernel
@@ -282,6 +282,17 @@ def fit_decision(trained: TrainedModel, data: PreparedData) -> Artifact:
         novelty_weight=run.decision.novelty_weight,
     )
     return replace(artifact, operating_point=operating_point, novelty=novelty)
+
+
+def load_trained(run: RunConfig, folder: RunFolder) -> Detector:
+    """The detector that the run saved, as its metrics are measured: by PyTorch in single precision."""
+    return Detector.load(
+        folder.model,
+        device=run.training.device,
+        precision="fp32",
+        backend="torch",
+        allow_absent=run.data.allow_absent,
+    )
 
 
 def _origin(trained: TrainedModel, data: PreparedData) -> dict[str, object]:

@@ -24,7 +24,6 @@ from wirebert.evaluation.evaluate import evaluate_baseline_on, evaluate_detector
 from wirebert.evaluation.test_ledger import record_test_read
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.coverage import TrafficFit, coverage_of
-from wirebert.inference.detector import Detector
 from wirebert.inference.export import add_default_export
 from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.metrics.student_gap import TeacherGap
@@ -36,7 +35,7 @@ from wirebert.run_folder import RunFolder
 from wirebert.serialization import settings_to_dict
 from wirebert.training.loop import check_machine, choose_device, compile_kernels
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
-from wirebert.workflows.fit import TrainedModel, fit_decision, train_model
+from wirebert.workflows.fit import TrainedModel, fit_decision, load_trained, train_model
 from wirebert.workflows.model_card import model_card
 from wirebert.workflows.prepare import PreparedData, prepare, write_typed_rows
 from wirebert.workflows.report import (
@@ -82,13 +81,7 @@ def train(
     fits = {test.name: TrafficFit.of(trained.tokenizer, test.flows) for test in tests}
     usage = record_test_reads(run, folder, data, tests)
     splits = [*data.evaluated, *tests]
-    detector = Detector.load(
-        folder.model,
-        device=run.training.device,
-        precision="fp32",
-        backend="torch",
-        allow_absent=run.data.allow_absent,
-    )
+    detector = load_trained(run, folder)
     evaluate = partial(evaluate_detector, detector, train_hashes=trained.train_hashes, **resampling(run))
     metrics = {
         split.name: evaluate(split, folder.predictions(split.name), fit=fits.get(split.name))

@@ -31,7 +31,6 @@ def train_overlap(train: Subject, test: Subject) -> Iterator[Finding]:
         yield Finding(
             code="shared_rows",
             severity="warning",
-            column=None,
             count=count,
             example=row_name(is_shared),
             message=f"{format_row_count(count, test.profile.num_rows)} of {test.profile.name} have the same "
@@ -42,9 +41,6 @@ def train_overlap(train: Subject, test: Subject) -> Iterator[Finding]:
         yield Finding(
             code="no_shared_rows",
             severity="info",
-            column=None,
-            count=0,
-            example="",
             message=f"no row of {test.profile.name} has the same features as a row of {train.profile.name}; "
             "no action needed",
         )
@@ -60,7 +56,6 @@ def shared_shapes(train: Subject, test: Subject) -> Iterator[Finding]:
     yield Finding(
         code="near_duplicate_texts_in_test",
         severity="warning",
-        column=None,
         count=int(is_shared.sum()),
         example=row_name(is_shared),
         message=f"{format_row_count(int(is_shared.sum()), test.profile.num_rows)} of {test.profile.name} "

@@ -12,9 +12,6 @@ _TOLD = (
     Finding(
         code="units_read",
         severity="info",
-        column=None,
-        count=0,
-        example="",
         message="column {column!r} has numbers with a unit or in another notation in {rows}, such as "
         "{example!r}; they are read as plain numbers (k, M and G are powers of 1000, Ki and Mi of 1024, "
         "times become seconds), so check that the exporter means this",
@@ -22,27 +19,18 @@ _TOLD = (
     Finding(
         code="values_matched",
         severity="info",
-        column=None,
-        count=0,
-        example="",
         message="column {column!r} has values of training in another spelling in {rows}, such as {example}; "
         "they are read as those",
     ),
     Finding(
         code="unreadable_times",
         severity="warning",
-        column=None,
-        count=0,
-        example="",
         message="column {column!r} has a time that cannot be read in {rows}, such as {example!r}; these are "
         "read as missing, so write them as ISO 8601 or as seconds since 1970",
     ),
     Finding(
         code="times_written_differently",
         severity="warning",
-        column=None,
-        count=0,
-        example="",
         message="column {column!r} has its times in {example}; they are read as this file writes them, so "
         "check that the dates are right",
     ),

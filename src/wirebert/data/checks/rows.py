@@ -19,7 +19,6 @@ def duplicate_rows(subject: Subject) -> Iterator[Finding]:
     yield Finding(
         code="duplicate_rows",
         severity="info",
-        column=None,
         count=count,
         example=row_name(repeats),
         message=f"{format_row_count(count, len(hashes))} repeat the features of an earlier row "
@@ -101,7 +100,6 @@ def rows_equal_without_endpoints(subject: Subject) -> Iterator[Finding]:
     yield Finding(
         code="duplicates_without_endpoints",
         severity="info",
-        column=None,
         count=int(repeats.sum()),
         example=row_name(repeats),
         message=f"{format_row_count(int(repeats.sum()), len(hashes))} duplicate an earlier row apart from "
@@ -122,7 +120,6 @@ def texts_equal_in_shape(subject: Subject) -> Iterator[Finding]:
     yield Finding(
         code="near_duplicate_texts",
         severity="info",
-        column=None,
         count=num_more,
         example=row_name(repeats),
         message=f"{format_row_count(num_more, len(hashes))} equal an earlier row after replacing digits "

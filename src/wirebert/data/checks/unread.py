@@ -30,7 +30,6 @@ def rejected_rows(lines: ParseStats) -> Iterator[Finding]:
     yield Finding(
         code="rejected_rows",
         severity="warning",
-        column=None,
         count=lines.num_rejected,
         example=f"{first.location}: {first.text}",
         message=f"{format_row_count(lines.num_rejected, lines.num_rows + lines.num_rejected)} cannot be "
@@ -47,7 +46,6 @@ def set_aside(lines: ParseStats) -> Iterator[Finding]:
         yield Finding(
             code="set_aside",
             severity="warning",
-            column=None,
             count=lines.num_rejected,
             example=f"{first.location}: {first.text}",
             message=f"{format_row_count(lines.num_rejected, total)} cannot be used, more than "
@@ -61,9 +59,7 @@ def not_text(lines: ParseStats) -> Iterator[Finding]:
         yield Finding(
             code="replaced_bytes",
             severity="info",
-            column=None,
             count=lines.num_not_text,
-            example="",
             message=f"{lines.num_not_text:,} lines hold bytes that are not valid in the encoding; these are "
             "read as replacement characters, so set data.encoding if the file has another one",
         )
@@ -77,7 +73,6 @@ def footer(lines: ParseStats) -> Iterator[Finding]:
     yield Finding(
         code="footer",
         severity="info",
-        column=None,
         count=lines.num_footer,
         example=f"{first.location}: {first.text}",
         message=f"{lines.num_footer:,} lines after the table are skipped ({first.location}: {first.text!r}); "

@@ -39,7 +39,6 @@ def missing_values(subject: Subject) -> Iterator[Finding]:
                 severity="warning" if is_most else "info",
                 column=column.name,
                 count=column.num_missing,
-                example="",
                 message=f"column {column.name!r} is missing in "
                 f"{format_row_count(column.num_missing, column.num_rows)}; a missing value is learned as a "
                 "separate value, so check that it does not merely reveal the source of a row",
@@ -223,7 +222,6 @@ def odd_names(subject: Subject) -> Iterator[Finding]:
                 code="odd_column_name",
                 severity="info",
                 column=column.name,
-                count=0,
                 example=column.name,
                 message=f"column {column.name!r} has an odd name ({reason}); correct the header if other "
                 "files spell it differently",

@@ -32,7 +32,6 @@ class NameMatch:
                 Finding(
                     code="names_matched",
                     severity="info",
-                    column=None,
                     count=len(pairs),
                     example=pairs[0],
                     message=f"{len(pairs)} columns are read under the names of the schema: "
