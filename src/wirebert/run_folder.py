@@ -68,6 +68,11 @@ class RunFolder:
         return self.path / "report.json"
 
     @property
+    def split_manifest(self) -> Path:
+        """Hashes of the rows of every split."""
+        return self.path / "split_manifest.json"
+
+    @property
     def report_html(self) -> Path:
         """The report as a page."""
         return self.path / "report.html"

@@ -36,3 +36,12 @@ def test_a_changed_file_shows_what_its_content_is():
 def test_data_sets_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["datasets"]) == 0
     assert "nsl" in capfd.readouterr().out.lower()
+
+
+def test_data_sets_are_cited_by_name_or_all(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["datasets", "cite", "nsl-kdd", "nsl-kdd"]) == 0
+    assert capfd.readouterr().out.count("@inproceedings{nsl-kdd,") == 1
+    assert main(["datasets", "cite"]) == 0
+    assert capfd.readouterr().out.count("\n@") == len(known_datasets()) - 1
+    assert main(["datasets", "cite", "nsl-kd"]) == 2
+    assert "did you mean 'nsl-kdd'?" in capfd.readouterr().err

@@ -26,6 +26,7 @@ from wirebert.workflows import train as pipeline
 def test_a_run_leaves_everything_that_its_folder_is_to_hold(trained: Path) -> None:
     left = {path.name for path in trained.iterdir() if not path.name.startswith(".")}
     files = {"run.toml", "inputs.json", "metrics.jsonl", "report.json", "report.html"}
+    files |= {"split_manifest.json"}
     assert left == files | {"predictions", "plots", "model"}
     assert {path.name for path in (trained / "predictions").iterdir()} == {"valid.parquet", "test.parquet"}
     assert not [path for path in trained.rglob("*") if path.name.endswith((".part", ".partial"))]

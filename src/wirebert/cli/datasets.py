@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from rich.console import Console
 
 from wirebert.console import SafeConsole
-from wirebert.data.registry import Checked, DataSet, known_datasets, verify
+from wirebert.data.registry import Checked, DataSet, bibtex, known_datasets, verify
 
 
 def datasets(options: argparse.Namespace) -> None:
-    """List public data sets, or verify files."""
+    """List public data sets, cite them, or verify files."""
     console = SafeConsole()
     if options.action == "verify":
         show_checked(verify(options.folder), console)
+    elif options.action == "cite":
+        console.print(bibtex(options.names), end="", highlight=False, markup=False, soft_wrap=True)
     else:
         show_datasets(known_datasets().values(), console)
 
@@ -23,7 +25,7 @@ def show_datasets(data_sets: Iterable[DataSet], console: Console) -> None:
     for data_set in data_sets:
         console.print(f"[bold]{data_set.name}[/bold]: {data_set.title}", highlight=False)
         lines = {
-            "cite": data_set.citation,
+            "cite": str(data_set.citation),
             "licence": data_set.licence,
             "page": data_set.homepage,
             "schema": data_set.schema or "inferred",

@@ -157,18 +157,25 @@ def _add_report(commands: Commands) -> None:
     report.add_argument(
         "--out",
         type=Path,
-        metavar="FILE.html",
-        help="write the page of the run, or of the comparison, to this file",
+        metavar="FILE",
+        help="write the page of the run or of the comparison, or the tables of --format, to this file",
+    )
+    report.add_argument(
+        "--format",
+        choices=("latex", "csv"),
+        help="tables of one run, for papers: metrics with intervals, beside the baselines",
     )
 
 
 def _add_datasets(commands: Commands) -> None:
     datasets = commands.add_parser(
         "datasets",
-        help="list public data sets, verify downloaded files",
-        description="List the public data sets that wirebert knows, or verify the checksums of files.",
+        help="list and cite public data sets, verify downloaded files",
+        description="List or cite the public data sets that wirebert knows, or verify checksums.",
     )
     actions = datasets.add_subparsers(dest="action", metavar="ACTION")
     actions.add_parser("list", help="citation, licence, schema and split of each data set (default)")
+    cite = actions.add_parser("cite", help="print BibTeX entries")
+    cite.add_argument("names", metavar="NAME", nargs="*", help="data sets (default: all)")
     verify = actions.add_parser("verify", help="identify the files of a folder by checksum")
     verify.add_argument("folder", metavar="DIR", type=Path)

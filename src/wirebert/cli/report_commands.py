@@ -6,9 +6,12 @@ from contextlib import suppress
 
 from wirebert.comparison.runs import compare_runs
 from wirebert.console import SafeConsole
+from wirebert.errors import ConfigError
+from wirebert.files import write_atomic
 from wirebert.report.comparison_page import write_comparison
 from wirebert.report.comparison_terminal import print_comparison
 from wirebert.report.report import read_json
+from wirebert.report.tables import as_csv, as_latex
 from wirebert.run_folder import RunFolder, open_run_folder
 from wirebert.workflows.pretraining_report import read_pretraining, show_pretraining
 from wirebert.workflows.report import draw_page, show_report
@@ -24,6 +27,9 @@ def watch(options: argparse.Namespace) -> None:
 def report(options: argparse.Namespace) -> None:
     """Print the metrics of one run, or a comparison of several."""
     console = SafeConsole()
+    if options.format is not None:
+        write_tables(options, console)
+        return
     if len(options.runs) == 1:
         folder = RunFolder(options.runs[0])
         pretraining = read_pretraining(folder.report_json)
@@ -41,3 +47,19 @@ def report(options: argparse.Namespace) -> None:
     if options.out is not None:
         write_comparison(comparison, options.out, histories)
         console.print(f"comparison: {options.out}", highlight=False, soft_wrap=True)
+
+
+def write_tables(options: argparse.Namespace, console: SafeConsole) -> None:
+    """Print the metrics of one run as LaTeX or CSV, or write them to the file `--out`.
+
+    Raises:
+        ConfigError: several runs.
+    """
+    if len(options.runs) > 1:
+        raise ConfigError(f"--format {options.format}: expected one run, found {len(options.runs)}; name one")
+    run_report = read_json(RunFolder(options.runs[0]).report_json)
+    text = {"latex": as_latex, "csv": as_csv}[options.format](run_report)
+    if options.out is None:
+        console.print(text, end="", highlight=False, markup=False, soft_wrap=True)
+    else:
+        write_atomic(options.out, text)

@@ -1,8 +1,9 @@
 """Public data sets: citation, licence and official split; files are recognised by content."""
 
 import hashlib
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Literal
 import pyarrow as pa
 
 from wirebert.data.dialect import Compression, compression_of, open_bytes, reason_of
+from wirebert.data.schema.schema import missing_name
 from wirebert.errors import DataError
 
 Role = Literal["train", "test", "all", "sample"]
@@ -30,12 +32,59 @@ class DataFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Citation:
+    """The publication to cite for a data set."""
+
+    kind: Literal["article", "inproceedings", "misc"]
+    """Type of the BibTeX entry."""
+    author: str
+    """Full names, with `and` between them."""
+    title: str
+    venue: str
+    """Journal, proceedings or publisher."""
+    year: int | None = None
+    """None: the publisher states none."""
+    volume: int | None = None
+    pages: str | None = None
+    doi: str | None = None
+
+    def __str__(self) -> str:
+        year = "" if self.year is None else f", {self.year}"
+        doi = "" if self.doi is None else f" doi:{self.doi}"
+        return f"{self.author.replace(' and ', ', ')}: {self.title}. {self.venue}{year}.{doi}"
+
+    def bibtex(self, key: str, url: str) -> str:
+        """The BibTeX entry under this key; capitals of the title are kept."""
+        where = {"article": "journal", "inproceedings": "booktitle", "misc": "publisher"}[self.kind]
+        fields = {
+            "author": self.author,
+            "title": f"{{{self.title}}}",
+            where: self.venue,
+            "year": self.year,
+            "volume": self.volume,
+            "pages": self.pages,
+            "doi": self.doi,
+            "url": url,
+        }
+        lines = [
+            f"  {name} = {{{str(value) if name in ('doi', 'url') else _bibtex_text(str(value))}}},"
+            for name, value in fields.items()
+            if value is not None
+        ]
+        return "\n".join([f"@{self.kind}{{{key},", *lines, "}"]) + "\n"
+
+
+def _bibtex_text(text: str) -> str:
+    return re.sub(r"([_&%#$])", r"\\\1", text)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DataSet:
     """A public data set."""
 
     name: str
     title: str
-    citation: str
+    citation: Citation
     licence: str
     """From memory; check the page of the publisher."""
     homepage: str
@@ -65,8 +114,23 @@ def known_datasets() -> Mapping[str, DataSet]:
     data_sets: dict[str, DataSet] = {}
     for plain in tomllib.loads(text)["datasets"]:
         files = tuple(DataFile(**file) for file in plain.pop("files", []))
-        data_sets[plain["name"]] = DataSet(**plain, files=files)
+        citation = Citation(**plain.pop("citation"))
+        data_sets[plain["name"]] = DataSet(**plain, citation=citation, files=files)
     return data_sets
+
+
+def bibtex(names: Sequence[str]) -> str:
+    """The BibTeX entries of these data sets, one after the other; of all of them without a name.
+
+    Raises:
+        DataError: there is no such data set.
+    """
+    known = known_datasets()
+    for name in names:
+        if name not in known:
+            raise DataError(missing_name("data set", name, known))
+    chosen = [known[name] for name in dict.fromkeys(names)] or known.values()
+    return "\n".join(data_set.citation.bibtex(data_set.name, data_set.homepage) for data_set in chosen)
 
 
 def content_sha256(path: Path) -> str:

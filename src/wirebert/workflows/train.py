@@ -5,6 +5,7 @@ and the model see training rows only. The best epoch is chosen on validation row
 the model is saved.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,11 +18,13 @@ from wirebert.baselines.fitted import ColumnBaseline, fit_columns
 from wirebert.config import RunConfig
 from wirebert.console import printable_name, warn
 from wirebert.data.checks.checks import Finding, check_unscored_rows, compare_with_training, mark_accepted
-from wirebert.data.checks.profile import profile_table
+from wirebert.data.checks.profile import TableProfile, profile_table
 from wirebert.data.flows import FlowSubset, open_flows
 from wirebert.data.schema.schema import FlowSchema
+from wirebert.data.split_manifest import SplitManifest, hash_rows
 from wirebert.evaluation.evaluate import evaluate_baseline_on, evaluate_detector
 from wirebert.evaluation.test_ledger import record_test_read
+from wirebert.files import write_atomic
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.coverage import TrafficFit, coverage_of
 from wirebert.inference.export import add_default_export
@@ -32,7 +35,7 @@ from wirebert.model.config import resolve
 from wirebert.report.environment import hardware, versions
 from wirebert.report.report import FITTED_TEACHER, GBDT, Baseline, DataSection, FileUsage, Report
 from wirebert.run_folder import RunFolder
-from wirebert.serialization import settings_to_dict
+from wirebert.serialization import settings_to_dict, to_builtins
 from wirebert.training.loop import check_machine, choose_device, compile_kernels
 from wirebert.training.parallel.process_group import SINGLE_PROCESS, ProcessGroup
 from wirebert.workflows.fit import TrainedModel, fit_decision, load_trained, train_model
@@ -90,11 +93,13 @@ def train(
     log.end_stage("scoring")
     teacher_gap = evaluate_teacher(trained, data, folder, splits, log)
     baselines = evaluate_baselines(trained, data, folder, splits, trees, log)
-    findings = check_tests(run, data, tests, fits, log)
+    profiles = {test.name: profile_table(test.flows) for test in tests}
+    findings = check_tests(run, data, profiles, fits, log)
     untrusted = artifact.operating_point.findings() if artifact.operating_point else ()
     show_findings(untrusted, console, num_rows=data.profile.num_rows)
     section = describe_data(data, splits, metrics, [*untrusted, *findings], usage)
     report = run_report(trained, folder, section, metrics, baselines, teacher_gap, log)
+    write_split_manifest(folder, data, profiles, usage)
     write_report(report, folder, card=model_card(artifact, report))
     folder.discard_working_files()
     show_report(report, folder, console)
@@ -230,21 +235,37 @@ def run_report(
 def check_tests(
     run: RunConfig,
     data: PreparedData,
-    tests: Sequence[FlowSubset],
+    profiles: Mapping[str, TableProfile],
     fits: Mapping[str, TrafficFit],
     log: RunLog,
 ) -> tuple[Finding, ...]:
     """Findings on test files: whether they fit the model and rows left out of metrics, which are printed too,
     and drift from the training file."""
     findings: list[Finding] = []
-    for test in tests:
-        profile = profile_table(test.flows)
-        found = [*fits[test.name].findings, *check_unscored_rows(profile, data.classes)]
+    for name, profile in profiles.items():
+        found = [*fits[name].findings, *check_unscored_rows(profile, data.classes)]
         unscored = mark_accepted(found, run.data.accepted_findings)
         show_findings(unscored, log.console, num_rows=profile.num_rows)
         differences = compare_with_training(data.profile, profile, data.classes)
         findings += [*unscored, *mark_accepted(differences, run.data.accepted_findings)]
     return tuple(findings)
+
+
+def write_split_manifest(
+    folder: RunFolder,
+    data: PreparedData,
+    tests: Mapping[str, TableProfile],
+    usage: Mapping[str, FileUsage],
+) -> None:
+    """Write the hashes of the rows of every split: those of the training file, then the test files."""
+    splits = {
+        part.name: hash_rows(data.profile, part.rows, data.fingerprint)
+        for part in (data.train, *data.evaluated)
+    }
+    splits |= {name: hash_rows(profile, None, usage[name].sha256) for name, profile in tests.items()}
+    features = tuple(column.name for column in data.flows.schema.features)
+    manifest = to_builtins(SplitManifest(features=features, splits=splits))
+    write_atomic(folder.split_manifest, json.dumps(manifest, indent=1) + "\n")
 
 
 def open_tests(run: RunConfig, schema: FlowSchema) -> list[FlowSubset]:
