@@ -31,7 +31,7 @@ ifneq ($(IS_USABLE),yes)
 .PHONY: $(RUN_STAMP)
 endif
 
-.PHONY: help demo test check soak setup format-check lint types quick-types tests quick-tests system-programs format docs clean
+.PHONY: help demo test check soak setup format-check lint types quick-types tests quick-tests system-programs format reference docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
@@ -85,8 +85,12 @@ format: $(DEV_STAMP) ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(DEV_STAMP) ## write docs/cli.md from the --help texts and docs/settings.md from the settings
-	$(BIN)/python -m pytest -q tests/test_documents.py --update-docs
+reference: $(DEV_STAMP) ## write the generated pages: docs/cli.md, settings.md, api.md, schemas/ and the notebook
+	$(BIN)/python -m pytest -q tests/test_documents.py tests/test_schemas.py tests/test_notebook.py --update-docs
+
+docs: $(DEV_STAMP) ## build the documentation site, without a network, into build/docs
+	$(BIN)/python -m sphinx -c docs -b html -W --keep-going -q . build/docs
+	@echo "open build/docs/index.html"
 
 clean: ## remove the environment (runs/ is kept)
 	rm -rf $(VENV) build dist .ruff_cache src/*.egg-info

@@ -23,7 +23,7 @@ CLI_PAGE = ROOT / "docs" / "cli.md"
 INTRODUCTION = """\
 # Command line
 
-<!-- Written by `make docs` from the --help texts; change those, not this page. -->
+<!-- Written by `make reference` from the --help texts; change those, not this page. -->
 """
 
 
@@ -53,7 +53,7 @@ def test_the_command_line_page_is_what_help_prints(request: pytest.FixtureReques
     if request.config.getoption("--update-docs"):
         CLI_PAGE.write_text(page, encoding="utf-8")
     assert CLI_PAGE.read_text(encoding="utf-8") == page, (
-        "docs/cli.md is not what --help prints; run `make docs`"
+        "docs/cli.md is not what --help prints; run `make reference`"
     )
 
 
@@ -61,7 +61,7 @@ API_PAGE = ROOT / "docs" / "api.md"
 API_INTRODUCTION = """\
 # Python reference
 
-<!-- Written by `make docs` from the docstrings; change those, not this page. -->
+<!-- Written by `make reference` from the docstrings; change those, not this page. -->
 
 Everything that is public: `import wirebert as wb`, then `wb.NAME`. [python.md](python.md) shows the way.
 """
@@ -109,7 +109,7 @@ def test_the_python_page_is_what_docstrings_say(request: pytest.FixtureRequest):
     if request.config.getoption("--update-docs"):
         API_PAGE.write_text(page, encoding="utf-8")
     assert API_PAGE.read_text(encoding="utf-8") == page, (
-        "docs/api.md is not what docstrings say; run `make docs`"
+        "docs/api.md is not what docstrings say; run `make reference`"
     )
 
 
@@ -117,7 +117,7 @@ SETTINGS_PAGE = ROOT / "docs" / "settings.md"
 SETTINGS_INTRODUCTION = """\
 # Settings
 
-<!-- Written by `make docs` from the settings dataclasses; change those, not this page. -->
+<!-- Written by `make reference` from the settings dataclasses; change those, not this page. -->
 
 A recipe is a TOML file of these settings; `--set SECTION.NAME=VALUE` sets one on the command line. A setting
 that may be unset has no value in TOML: leave it out, or write `none`. `run.toml` of a finished run holds the
@@ -190,7 +190,7 @@ def test_the_settings_page_is_what_the_dataclasses_say(request: pytest.FixtureRe
     if request.config.getoption("--update-docs"):
         SETTINGS_PAGE.write_text(page, encoding="utf-8")
     assert SETTINGS_PAGE.read_text(encoding="utf-8") == page, (
-        "docs/settings.md is not what the settings dataclasses say; run `make docs`"
+        "docs/settings.md is not what the settings dataclasses say; run `make reference`"
     )
 
 
