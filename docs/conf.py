@@ -26,6 +26,7 @@ suppress_warnings = ["myst.xref_not_included"]
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 
+default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "undoc-members": False}
@@ -42,12 +43,14 @@ html_copy_source = False
 html_theme_options = {"source_repository": "", "navigation_with_keys": True}
 
 SIDEBAR = {
-    "Start": "../README tutorial",
-    "Tutorials": "tutorials/logs tutorials/research tutorials/operate python notebooks/first_detector",
-    "How to": """howto/own_csv howto/map_columns howto/threshold howto/train_on_gpus howto/distill howto/deploy
-    howto/follow_logs howto/share howto/reproduce""",
-    "Reference": "cli settings api formats verdicts glossary",
-    "Background": "architecture results experiments decisions ../SECURITY ../CONTRIBUTING ../CHANGELOG",
+    "Start": ["Overview <../README>", "tutorial"],
+    "Tutorials": """tutorials/logs tutorials/research tutorials/operate python
+    notebooks/first_detector""".split(),
+    "How to": """howto/own_csv howto/map_columns howto/threshold howto/train_on_gpus howto/distill
+    howto/deploy howto/follow_logs howto/share howto/reproduce""".split(),
+    "Reference": "cli settings api formats verdicts glossary".split(),
+    "Background": """architecture results experiments decisions ../SECURITY ../CONTRIBUTING
+    ../CHANGELOG""".split(),
 }
 """Caption -> pages. Added here, since a page of the repository does not show directives."""
 
@@ -56,7 +59,7 @@ def complete(_app: Sphinx, page: str, source: list[str]) -> None:
     """Add the sidebar to the first page, and autodoc's text to the Python reference."""
     if page == root_doc:
         for caption, pages in SIDEBAR.items():
-            entries = "\n".join(pages.split())
+            entries = "\n".join(pages)
             source[0] += f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{entries}\n```\n"
     elif page == "docs/api":
         head, *names = re.split(r"^## (\w+)$.*?(?=^## |\Z)", source[0], flags=re.MULTILINE | re.DOTALL)
@@ -81,8 +84,25 @@ def hide(_app: Sphinx, _what: str, name: str, _object: object, _skip: bool, _opt
     return True if name.startswith("set_") and name.endswith("_request") else None
 
 
+def keep(_app: Sphinx, _what: str, name: str, _object: object, _options: object, lines: list[str]) -> None:
+    """Remember a docstring before Napoleon reads it."""
+    DOCSTRINGS[name] = list(lines)
+
+
+def restore(_app: Sphinx, what: str, name: str, _object: object, _options: object, lines: list[str]) -> None:
+    """Undo what Napoleon does to attributes: it takes a colon for the end of a type."""
+    if what in ("attribute", "property"):
+        lines[:] = DOCSTRINGS[name]
+
+
+DOCSTRINGS: dict[str, list[str]] = {}
+"""Name -> the lines of its docstring."""
+
+
 def setup(app: Sphinx) -> None:
     """What `conf.py` adds to Sphinx."""
     app.connect("source-read", complete)
     app.connect("build-finished", lead_to_the_first_page)
     app.connect("autodoc-skip-member", hide)
+    app.connect("autodoc-process-docstring", keep, priority=100)
+    app.connect("autodoc-process-docstring", restore, priority=900)

@@ -63,7 +63,8 @@ API_INTRODUCTION = """\
 
 <!-- Written by `make reference` from the docstrings; change those, not this page. -->
 
-Everything that is public: `import wirebert as wb`, then `wb.NAME`. [python.md](python.md) shows the way.
+Everything that is public: `import wirebert as wb`, then `wb.NAME`. [wirebert in Python](python.md) shows the
+way. On the site each name links to its source.
 """
 
 
