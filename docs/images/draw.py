@@ -1,8 +1,13 @@
-"""Draws the README's two pictures: `python docs/images/draw.py RUN` (needs Chromium and DejaVu fonts)."""
+"""Draws the pictures of README and pages: `python docs/images/draw.py RUN [NAME ...]`.
+
+RUN is a run of `wirebert demo`; names are those of the files (default: all). It needs Chromium and DejaVu fonts.
+"""
 
 import io
+import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +15,7 @@ from playwright.sync_api import sync_playwright
 from rich.console import Console
 from rich.segment import SegmentLines
 from rich.terminal_theme import MONOKAI
+from rich.text import Text
 
 from wirebert.telemetry.dashboard import frame
 from wirebert.telemetry.events import EndEvent, MetricsFollower
@@ -44,19 +50,54 @@ def terminal_page(run: Path) -> str:
     return re.sub(r"[\u2800-\u28ff]", r"<i>\g<0></i>", page)
 
 
-def main() -> None:
-    """Write report.png and terminal.png beside this file."""
-    run = Path(sys.argv[1])
+def command_picture(command: list[str], num_lines: int) -> str:
+    """The first lines that a command prints on a terminal, as SVG without fonts from elsewhere."""
+    environment = {**os.environ, "COLUMNS": str(WIDTH), "FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    program = [sys.executable, "-m", "wirebert", *command]
+    printed = subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout
+    lines = printed.splitlines()
+    console = Console(record=True, width=WIDTH, force_terminal=True, file=io.StringIO())
+    console.print(Text(f"$ wirebert {' '.join(command)}", style="bold"))
+    console.print(Text.from_ansi("\n".join(lines[:num_lines])))
+    if len(lines) > num_lines:
+        console.print(Text(f"... {len(lines) - num_lines} more lines", style="dim"))
+    svg = console.export_svg(title="wirebert", theme=MONOKAI)
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    return svg.replace("Fira Code, monospace", "DejaVu Sans Mono, Menlo, Consolas, monospace")
+
+
+def draw_commands(run: Path, names: set[str]) -> None:
+    """Write the pictures of commands."""
+    commands = {
+        "inspect.svg": (["inspect", str(run / "traffic" / "train.csv")], 29),
+    }
+    for name in names & set(commands):
+        (FOLDER / name).write_text(command_picture(*commands[name]), encoding="utf-8")
+
+
+def draw_pages(run: Path, names: set[str]) -> None:
+    """Write the pictures of the report and of the dashboard."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.goto((run / "report.html").resolve().as_uri())
-        page.wait_for_timeout(1000)
-        page.screenshot(path=FOLDER / "report.png")
-        page.set_content(terminal_page(run))
-        page.locator("pre").screenshot(path=FOLDER / "terminal.png")
+        if "report.png" in names:
+            page.goto((run / "report.html").resolve().as_uri())
+            page.wait_for_timeout(1000)
+            page.screenshot(path=FOLDER / "report.png")
+        if "terminal.png" in names:
+            page.set_content(terminal_page(run))
+            page.locator("pre").screenshot(path=FOLDER / "terminal.png")
         browser.close()
+
+
+def main() -> None:
+    """Write the pictures beside this file."""
+    run = Path(sys.argv[1])
+    names = set(sys.argv[2:]) or {"report.png", "terminal.png", "inspect.svg"}
+    draw_commands(run, names)
+    draw_pages(run, names)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Inspection:
         counts = ", ".join(f"{name} {count:,}" for name, count in self.class_counts.items() if count)
         return (
             f"{self.flows.name}: {self.profile.num_rows:,} rows, {len(self.flows.schema.features)} features, "
-            f"classes: {counts or 'none'}; {len(self.findings)} findings"
+            f"classes: {counts or 'none'}; {len(self.findings)} finding{'s' * (len(self.findings) != 1)}"
         )
 
     def _repr_html_(self) -> str:
