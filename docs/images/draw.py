@@ -1,6 +1,6 @@
 """Draws the pictures of README and pages: `python docs/images/draw.py RUN [NAME ...]`.
 
-RUN is a run of `wirebert demo`; names are those of the files (default: all). It needs Chromium and DejaVu fonts.
+RUN is a run of `wirebert demo`; names are those of the files (default: all). Needs Chromium and DejaVu fonts.
 """
 
 import io

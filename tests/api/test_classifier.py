@@ -150,6 +150,16 @@ def test_mixed_data_frames_can_be_searched(flows: tuple[pa.Table, list[str]]):
     assert search.best_estimator_.feature_names_in_.tolist() == ["service", "bytes", "duration"]
 
 
+def test_polars_frames_and_categories_are_learned_as_pandas_frames_are(flows: tuple[pa.Table, list[str]]):
+    polars, pandas = pytest.importorskip("polars"), pytest.importorskip("pandas")
+    frame: Any = flows[0].to_pandas()
+    expected = classifier(epochs=1).fit(frame, flows[1]).predict_proba(frame)
+    for same in (polars.from_arrow(flows[0]), frame.assign(service=pandas.Categorical(frame["service"]))):
+        fitted = classifier(epochs=1).fit(same, flows[1])
+        np.testing.assert_array_equal(fitted.predict_proba(same), expected)
+        assert fitted.feature_names_in_.tolist() == ["service", "bytes", "duration"]
+
+
 def test_errors_are_value_errors_in_one_sentence(flows: tuple[pa.Table, list[str]]):
     table, classes = flows
     with pytest.raises(ValueError, match="one of the classes"):

@@ -175,3 +175,58 @@ def test_a_frame_gets_a_frame(library: str, detector: wb.Detector, test_table: p
         assert [
             name for part in detector.predict_batches(frame) for name in part.index
         ] == found.index.tolist()
+
+
+KINDS = ("pandas", "polars", "arrow", "records")
+
+
+def of_kind(kind: str, table: pa.Table) -> Any:
+    if kind == "pandas":
+        return table.to_pandas().set_index("uid", drop=False)
+    if kind == "polars":
+        return pytest.importorskip("polars").from_arrow(table)
+    return table if kind == "arrow" else table.to_pylist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_opened", [False, True])
+def test_the_kind_of_table_that_goes_in_comes_out(
+    kind: str, is_opened: bool, detector: wb.Detector, test_table: pa.Table
+):
+    rows = test_table.slice(0, 12)
+    data = of_kind(kind, rows)
+    given: Any = wb.open(data) if is_opened else data
+    for found in (detector.predict(given), detector.explain(given), next(detector.predict_batches(given))):
+        assert type(found) is type(data)
+        assert len(found) == 12
+        if kind == "pandas":
+            assert found.index.tolist() == rows["uid"].to_pylist()
+    assert detector.predict_proba(given).shape == (12, len(detector.classes))
+
+
+def test_every_type_of_a_frame_means_its_values(detector: wb.Detector, test_table: pa.Table):
+    """Categories, nullable numbers, times with a zone and lengths of time."""
+    polars, pandas = pytest.importorskip("polars"), pytest.importorskip("pandas")
+    plain: Any = test_table.slice(0, 40).to_pandas()
+    for name in ("service", "tcp_flags", "duration_s", "src_payload_bytes", "dst_payload_bytes"):
+        plain[name] = plain[name].replace("-", None)
+    plain["duration_s"] = plain["duration_s"].astype(float)
+    expected = detector.predict(plain)["p_benign"].tolist()
+    typed: Any = plain.astype({"protocol": "category", "service": "category", "dst_port": "Int64"})
+    typed["ts"] = pandas.to_datetime(typed["ts"])
+    typed["duration_s"] = pandas.to_timedelta(typed["duration_s"], unit="s")
+    assert detector.predict(typed)["p_benign"].tolist() == expected
+    assert detector.predict(plain.convert_dtypes(dtype_backend="pyarrow"))["p_benign"].tolist() == expected
+    frame = polars.from_pandas(plain).with_columns(
+        polars.col("protocol").cast(polars.Categorical),
+        polars.col("conn_state").cast(polars.Enum(sorted(set(plain["conn_state"])))),
+        (polars.col("duration_s") * 1e6).round().cast(polars.Duration("us")),
+    )
+    assert detector.predict(frame)["p_benign"].to_list() == expected
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_series_is_refused_in_one_sentence(library: str, detector: wb.Detector):
+    series = pytest.importorskip(library).Series([1.0, 2.0])
+    with pytest.raises(wb.UserError, match=r"found Series; make it a data frame"):
+        detector.predict(series)

@@ -100,16 +100,22 @@ def arrow_table(data: object) -> pa.Table:
     """
     if isinstance(data, pa.Table):
         return data
-    if _library(data) == "pandas":
+    library = _library(data)  # whose series and indexes are Arrow streams, too
+    is_table = library not in ("pandas", "polars") or "DataFrame" in map(_name, type(data).__mro__)
+    if library == "pandas" and is_table:
         frame = cast(Any, data)
         names = [str(name) for name in frame.columns]
         return pa.Table.from_arrays([as_arrow(frame.iloc[:, at]) for at in range(len(names))], names=names)
-    if not isinstance(data, ArrowStream):
+    if not isinstance(data, ArrowStream) or not is_table:
         raise DataError(
             "expected a path, a pandas, polars or Arrow table or a list of records, found "
             f"{type(data).__name__}; make it a data frame"
         )
     return pa.table(cast(Any, data))
+
+
+def _name(kind: type) -> str:
+    return kind.__name__
 
 
 def _library(data: object) -> str:

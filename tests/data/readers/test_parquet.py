@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from wirebert.data.readers.parquet import read_parquet, read_parquet_names
+from wirebert.data.readers.parquet import plain, read_parquet, read_parquet_names
 from wirebert.errors import DataError
 
 
@@ -68,3 +68,10 @@ def test_a_long_value_in_many_rows_takes_the_memory_of_one(tmp_path: Path):
     assert pa.total_allocated_bytes() - before < 50_000_000  # spelled out: 3 GB
     assert first["a"][0].as_py() == "x" * 8192
     assert first.num_rows + sum(block.num_rows for block in blocks) == 3000
+
+
+def test_lengths_of_time_and_views_of_text_are_text():
+    lengths = pa.chunked_array([pa.array([1500, None], pa.duration("ms"))])
+    assert plain(lengths, "x", Path("f")).to_pylist() == ["1500ms", None]
+    views = pa.DictionaryArray.from_arrays(pa.array([1, 0]), pa.array(["tcp", "udp"], pa.string_view()))
+    assert plain(pa.chunked_array([views]), "x", Path("f")).to_pylist() == ["udp", "tcp"]

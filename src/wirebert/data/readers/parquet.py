@@ -71,7 +71,7 @@ def plain(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
     """A column as float64, integers or text (dictionary-encoded or not)."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        if pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type):
+        if kind.value_type in (pa.string(), pa.large_string(), pa.string_view()):
             return pa.chunked_array([_coded(chunk) for chunk in column.chunks], cast(Any, _CODED))
         column = column.cast(kind.value_type)
         kind = column.type
@@ -93,6 +93,9 @@ def plain(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
         return pa.chunked_array(
             [pc.strftime(chunk, format=f"%Y-%m-%dT%H:%M:%S{zone}") for chunk in column.chunks], pa.string()
         )
+    if pa.types.is_duration(kind):  # as text with its unit, such as `985441us`
+        counts = column.cast(pa.int64()).cast(pa.string())
+        return cast(pa.ChunkedArray, pc.binary_join_element_wise(counts, pa.scalar(kind.unit), ""))
     try:
         return column.cast(pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
