@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = runpy.run_path(str(ROOT / "tests" / "test_pages.py"))
 BUILD = """
 import sys
 from setuptools import build_meta
@@ -69,23 +71,39 @@ def test_wheel_and_source_archive_hold_every_file_of_the_package(archives: tuple
     assert files - names == set()
 
 
-def test_the_installed_wheel_runs_the_demo_away_from_the_clone(
-    archives: tuple[Path, Path], tmp_path: Path
-) -> None:
-    home, away = tmp_path / "environment", tmp_path / "away"
-    away.mkdir()
+def installed(wheel: Path, home: Path, away: Path) -> Path:
+    """A fresh environment in `home` with the wheel."""
     venv.create(home)
     python = home / "bin" / "python"
-    install = ("install", "--no-deps", "--no-index", "--quiet", archives[0])
+    install = ("install", "--no-deps", "--no-index", "--quiet", wheel)
     ran(sys.executable, "-m", "pip", "--python", python, *install, cwd=away)
     site = ran(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=away).strip()
     # The dependencies are those of this environment; an editable wirebert in it is not seen from here.
     (Path(site) / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n", encoding="utf-8")
     place = ran(python, "-c", "import wirebert; print(wirebert.__file__)", cwd=away).strip()
     assert Path(place).is_relative_to(home)
+    return home
+
+
+def test_the_installed_wheel_runs_the_demo_away_from_the_clone(
+    archives: tuple[Path, Path], tmp_path: Path
+) -> None:
+    away = tmp_path / "away"
+    away.mkdir()
+    home = installed(archives[0], tmp_path / "environment", away)
     ran(home / "bin" / "wirebert", "demo", "--rows", "1200", "--out", "runs/demo", cwd=away)
     assert (away / "runs" / "demo" / "report.html").is_file()
     assert (away / "runs" / "demo" / "model" / "wirebert.json").is_file()
+
+
+@pytest.mark.parametrize("page", PAGES["TUTORIALS"])
+def test_a_tutorial_runs_as_it_is_printed_in_a_fresh_environment(
+    page: str, archives: tuple[Path, Path], tmp_path: Path
+) -> None:
+    away = tmp_path / "away"
+    away.mkdir()
+    home = installed(archives[0], tmp_path / "environment", away)
+    PAGES["execute"](page, away, str(home / "bin" / "python"))
 
 
 def served(wirebert: Path, model: Path, rows: Path, cwd: Path) -> str:
