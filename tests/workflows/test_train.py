@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 import pytest
 import torch
-from pyarrow import parquet
+from pyarrow import compute, csv, parquet
 
 from wirebert.cli.main import main
 from wirebert.config import resolve_run
@@ -305,3 +305,28 @@ def test_trees_are_fitted_beside_the_training_of_a_gpu_only(
     monkeypatch.setattr(pipeline, "choose_device", chosen)
     assert pipeline.beside_gpu(resolve_run(), fit)() == "trees"
     assert [name.startswith("beside-gpu") for name in fitted_by] == [is_beside]
+
+
+@pytest.mark.slow
+def test_test_labels_that_name_other_attacks_tell_attack_or_benign_only_as_in_evaluate(
+    traffic: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    flows = csv.read_csv(traffic / "test.csv")
+    is_benign = compute.equal(flows["label"], "benign")
+    other = compute.if_else(is_benign, "benign", "anomaly")
+    flows = flows.set_column(flows.schema.get_field_index("label"), "label", other)
+    csv.write_csv(flows, tmp_path / "other.csv")
+    train = [str(traffic / "train.csv"), "--test", str(tmp_path / "other.csv"), *tiny]
+    assert main(["train", *train, "--out", str(tmp_path / "run")]) == 0
+    evaluate = [str(tmp_path / "run" / "model"), str(tmp_path / "other.csv")]
+    assert main(["evaluate", *evaluate, "--out", str(tmp_path / "again")]) == 0
+    ours, theirs = report_of(tmp_path / "run"), report_of(tmp_path / "again")
+    split = cast(dict[str, object], ours["splits"]["test"])
+    again = cast(dict[str, object], theirs["splits"]["other"])
+    assert split["per_class"] == again["per_class"]
+    assert set(cast(dict[str, object], split["per_class"])) == {"benign", "attack"}
+    assert len(cast(dict[str, object], ours["splits"]["valid"]["per_class"])) > 2
+    assert split["confusion"] == again["confusion"]
+    trees = cast(dict[str, dict[str, object]], ours["baselines"]["gbdt"])
+    assert set(trees["splits"]) == {"valid", "test"}
+    assert set(trees["differences"]) == {"valid"}
