@@ -172,6 +172,14 @@ def test_polars_frames_and_categories_are_learned_as_pandas_frames_are(flows: tu
         assert fitted.feature_names_in_.tolist() == ["service", "bytes", "duration"]
 
 
+def test_a_frame_whose_columns_have_numbers_for_names_is_an_array():
+    pandas = pytest.importorskip("pandas")
+    X = np.arange(80.0).reshape(40, 2) % 7
+    y = [1, 2] * 20
+    array, frame = (classifier(epochs=1).fit(data, y) for data in (X, pandas.DataFrame(X)))
+    np.testing.assert_array_equal(array.predict_proba(X), frame.predict_proba(pandas.DataFrame(X)))
+
+
 def test_errors_are_value_errors_in_one_sentence(flows: tuple[pa.Table, list[str]]):
     table, classes = flows
     with pytest.raises(ValueError, match="one of the classes"):

@@ -94,12 +94,13 @@ def test_a_comparison_needs_test_data(train_table: pa.Table):
 @pytest.mark.soak
 def test_a_comparison_has_every_method(train_table: pa.Table, test_table: pa.Table, few: dict[str, Any]):
     result = wb.compare(
-        *(train_table,),
+        train_table.slice(0, 500),
         methods=["logistic"],
         test=test_table,
         num_seeds=1,
         num_trials=1,
+        num_folds=2,
         verbose=False,
         **few,
     )
-    assert {name.partition(",")[0] for name in result.facts} == {"wirebert", "logistic regression"}
+    assert {name.partition(",")[0] for name in result.facts} >= {"wirebert", "logistic regression"}

@@ -149,7 +149,9 @@ class WirebertClassifier(ClassifierMixin, BaseEstimator):
             table = arrow_table(X)
             if not table.num_rows:
                 raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
-            return table
+            if "feature_names_in_" in vars(self):
+                return table
+            return table.rename_columns([f"x{at}" for at in range(table.num_columns)])  # as of an array
         values = check_array(X, dtype=cast(Any, None), ensure_all_finite=False, estimator=self)
         validate_data(self, values, reset=is_fit, skip_check_array=True)
         return pa.table({f"x{at}": as_arrow(values[:, at]) for at in range(values.shape[1])})
