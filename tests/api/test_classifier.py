@@ -167,7 +167,7 @@ def test_polars_frames_and_categories_are_learned_as_pandas_frames_are(flows: tu
     frame: Any = flows[0].to_pandas()
     expected = classifier(epochs=1).fit(frame, flows[1]).predict_proba(frame)
     for same in (polars.from_arrow(flows[0]), frame.assign(service=pandas.Categorical(frame["service"]))):
-        fitted = classifier(epochs=1).fit(same, flows[1])
+        fitted: Any = classifier(epochs=1).fit(same, flows[1])
         np.testing.assert_array_equal(fitted.predict_proba(same), expected)
         assert fitted.feature_names_in_.tolist() == ["service", "bytes", "duration"]
 

@@ -95,7 +95,7 @@ def plain(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
         )
     if pa.types.is_duration(kind):  # as text with its unit, such as `985441us`
         counts = column.cast(pa.int64()).cast(pa.string())
-        return cast(pa.ChunkedArray, pc.binary_join_element_wise(counts, pa.scalar(kind.unit), ""))
+        return cast(Any, pc).binary_join_element_wise(counts, kind.unit, "")
     try:
         return column.cast(pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
