@@ -123,6 +123,7 @@ def work_folder(tmp_path: Path, trained: Path, traffic: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a dozen processes, on a machine that may be busy
 @pytest.mark.parametrize("page", TUTORIALS)
 def test_a_tutorial_runs_from_its_first_command_to_its_last(page: str, work_folder: Path, tiny: list[str]):
     printed = execute(page, work_folder, sys.executable, done=DEMO, tiny=shlex.join(tiny))
