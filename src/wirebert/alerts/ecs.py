@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float64
 from wirebert.alerts.attack_techniques import AttackTechnique, AttackTechniques
 from wirebert.alerts.community_id import is_address
 from wirebert.alerts.flow_columns import FlowColumns, flow_columns
+from wirebert.alerts.incident_records import alert_classes
 from wirebert.alerts.incidents import IncidentEvent
 from wirebert.alerts.json_text import join_present, json_object, json_text
 from wirebert.data.arrow_columns import change_texts, dictionary_encode, to_texts
@@ -65,7 +66,10 @@ def _events(records: pa.RecordBatch, context: EcsContext) -> list[bytes]:
     is_alert = _is_alert(records, context)
     times = _times(records, columns.time)
     ends = {side: _end(records, columns, side) for side in ("source", "destination")}
-    names = _class_names(records)
+    table = pa.Table.from_batches([records])
+    names = dictionary_encode(
+        pc.if_else(pa.array(is_alert), alert_classes(table, context.benign), table["predicted_class"])
+    )
     by_class = [_of_class(name, context) for name in names.dictionary.to_pylist()]
     fields: dict[str, pa.Array | str | None] = {
         "@timestamp": pc.coalesce(times, json_text(pa.array([_iso(time.time())]))[0]),
@@ -108,14 +112,6 @@ def _is_alert(records: pa.RecordBatch, context: EcsContext) -> Bool[np.ndarray, 
     if context.benign is None:
         return np.zeros(records.num_rows, np.bool_)
     return pc.not_equal(records["predicted_class"], context.benign).to_numpy(zero_copy_only=False)
-
-
-def _class_names(records: pa.RecordBatch) -> pa.DictionaryArray:
-    """The predicted class, or `unknown` where that is the verdict."""
-    names = records["predicted_class"]
-    if "verdict" in records.schema.names:
-        names = pc.if_else(pc.equal(records["verdict"], "unknown"), "unknown", names)
-    return dictionary_encode(names)
 
 
 def _only(mask: Bool[np.ndarray, " rows"], values: pa.Array) -> pa.Array:
