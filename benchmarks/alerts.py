@@ -84,7 +84,7 @@ def by_flow_and_incident(detector: Detector, log: Path, gap_s: float) -> Report:
         for names, rows in zip(named, (is_alert, is_attack), strict=True)
     )
     found = incident_metrics(raised, true, time_s)
-    return {**asdict(found), "precision": found.precision, "recall": found.recall, "per_day": found.per_day}
+    return asdict(found)
 
 
 def scan_incidents(detector: Detector, data: Path) -> Report:
