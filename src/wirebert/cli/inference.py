@@ -50,6 +50,19 @@ def add_predict(commands: Commands) -> None:
         help="new .csv, .jsonl or .parquet file (default: CSV on standard output)",
     )
     predict.add_argument(
+        "--format",
+        choices=("verdicts", "ecs"),
+        default="verdicts",
+        help="ecs: one event of the Elastic Common Schema a flow, as JSON lines to FILE.jsonl or standard "
+        "output (default: verdicts, by the name of the file)",
+    )
+    predict.add_argument(
+        "--attack-techniques",
+        type=Path,
+        metavar="FILE",
+        help="TOML table of classes with severity, tactic and technique, before the built-in one",
+    )
+    predict.add_argument(
         "--follow",
         action="store_true",
         help="also score flows that are appended to a log, until Ctrl-C; the output is JSON lines, and with "
@@ -80,6 +93,12 @@ def add_calibrate(commands: Commands) -> None:
     calibrate.add_argument("data", metavar="LOGS", help=DATA)
     budget = calibrate.add_mutually_exclusive_group(required=True)
     budget.add_argument("--alerts-per-day", type=float, metavar="N", help="alert budget per day")
+    budget.add_argument(
+        "--incidents-per-day",
+        type=float,
+        metavar="N",
+        help="incident budget per day: alerts of one source and class without a gap of 5 minutes are one",
+    )
     budget.add_argument(
         "--alerts-per-10000",
         type=float,

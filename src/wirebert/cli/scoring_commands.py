@@ -5,6 +5,9 @@ import sys
 from collections.abc import Generator
 from contextlib import closing, contextmanager, nullcontext
 
+import wirebert
+from wirebert.alerts.attack_techniques import AttackTechniques
+from wirebert.alerts.ecs import EcsContext, carried_columns
 from wirebert.console import SafeConsole, warn
 from wirebert.data.accounting import ParseStats
 from wirebert.data.findings import Finding
@@ -14,6 +17,7 @@ from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import (
     CsvWriter,
+    EcsWriter,
     JsonLinesWriter,
     TableWriter,
     open_writer,
@@ -38,12 +42,14 @@ def predict(options: argparse.Namespace) -> None:
     flows = open_flows(options.data, config, schema=detector.schema, is_live=is_stdin)
     if flows.is_read_whole and flows.spool is not None and not flows.spool.is_complete:
         warn(f"stdin: {flows.described} is read to its end before the first verdict")
+    ecs = _ecs_context(detector, options)
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
+    carried = () if ecs is None else carried_columns(flows.schema.names)
     opened, num_flows = (*fit.opened, *_threshold_findings(detector, options)), 0
     with (
         nullcontext() if flows.spool is None else until_asked(flows.spool.stop),
-        _writer(options, fit.invalid_values.lines) as writer,
-        closing(predict_blocks(detector, flows, fit, explained=options.explain)) as tables,
+        _writer(options, fit.invalid_values.lines, ecs) as writer,
+        closing(predict_blocks(detector, flows, fit, explained=options.explain, carried=carried)) as tables,
         nullcontext() if flows.spool is None else closing(flows.spool),  # first: no reader may wait for more
     ):
         tell(opened)
@@ -62,15 +68,29 @@ def predict(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _writer(options: argparse.Namespace, lines: ParseStats) -> Generator[TableWriter]:
+def _writer(options: argparse.Namespace, lines: ParseStats, ecs: EcsContext | None) -> Generator[TableWriter]:
     """The writer of verdicts: to the file that was named, and of rows without one; or standard output."""
     if options.out is not None:
-        with open_writer(options.out) as writer, rejected_rows_file(options.out) as lines.keep:
+        with open_writer(options.out, ecs) as writer, rejected_rows_file(options.out) as lines.keep:
             yield writer
         return
-    kind = JsonLinesWriter if options.follow else CsvWriter
-    with closing(kind(sys.stdout.buffer)) as writer:
+    sink = sys.stdout.buffer
+    plain = JsonLinesWriter if options.follow else CsvWriter
+    with closing(plain(sink) if ecs is None else EcsWriter(sink, ecs)) as writer:
         yield writer
+
+
+def _ecs_context(detector: Detector, options: argparse.Namespace) -> EcsContext | None:
+    """What events say of the model; None where verdicts are written as they are."""
+    if options.format != "ecs":
+        return None
+    own = options.attack_techniques
+    return EcsContext(
+        model_sha256=detector.artifact.sha256,
+        benign=detector.artifact.classes.benign,
+        version=wirebert.__version__,
+        techniques=AttackTechniques.built_in() if own is None else AttackTechniques.load(own),
+    )
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -103,6 +123,7 @@ def _detector(options: argparse.Namespace) -> Detector:
         fpr=options.fpr,
         novelty=options.novelty,
         allow_absent=bool(options.allow_absent),
+        community_id_seed=options.community_id_seed,
     )
     for reason in detector.rejected_backends.values():
         warn(reason)

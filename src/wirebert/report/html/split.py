@@ -9,6 +9,7 @@ from wirebert.metrics.registry import headline_titles
 from wirebert.metrics.split_metrics import Mistake, SplitMetrics
 from wirebert.metrics.student_gap import GAP_HEAD, TeacherGap, gap_remarks, gap_rows
 from wirebert.metrics.thresholds import ThresholdMetrics
+from wirebert.report.html.incidents import incident_part
 from wirebert.report.html.parts import (
     charts,
     disclosure,
@@ -60,6 +61,7 @@ def split_section(
             if metrics.operating_points
             else []
         ),
+        *incident_part(name, metrics.incidents),
         *([heading("Most confident errors"), error_list(metrics.mistakes)] if metrics.mistakes else []),
     ]
     return join(*parts)

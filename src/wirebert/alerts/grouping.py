@@ -1,0 +1,52 @@
+"""Flows of one key without a long gap between them belong together: plain grouping of whole arrays."""
+
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
+# pyright: reportArgumentType=false
+# (Arrow arrays are generic in the type stubs alone, and they know no text literals as arguments.)
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float64, Int64
+
+from wirebert.data.arrow_columns import dictionary_encode, to_texts
+
+GroupBy = Literal["source_and_class", "source"]
+
+
+def group_keys(source: pa.Array | pa.ChunkedArray, class_names: pa.Array, group_by: GroupBy) -> pa.Array:
+    """What the flows of an incident share, as one text; flows without a source share that."""
+    sources = to_texts(source).fill_null("")
+    if group_by == "source":
+        return sources
+    return pc.binary_join_element_wise(sources, class_names, "\x1f")
+
+
+def incident_ids(
+    keys: pa.Array, time_s: Float64[np.ndarray, " flows"], is_chosen: Bool[np.ndarray, " flows"], gap_s: float
+) -> Int64[np.ndarray, " flows"]:
+    """The number of each chosen flow's incident, from 0; -1 for other flows, and those without a time."""
+    codes = dictionary_encode(keys).indices.to_numpy().astype(np.int64)
+    return group_by_gap(np.where(is_chosen, codes, -1), time_s, gap_s)
+
+
+def group_by_gap(
+    keys: Int64[np.ndarray, " flows"], time_s: Float64[np.ndarray, " flows"], gap_s: float
+) -> Int64[np.ndarray, " flows"]:
+    """The number of each flow's group, from 0; -1 where the key is negative or the time is not known.
+
+    Two flows of a key are in one group if no gap between flows of that key from one to the other is longer
+    than `gap_s`. The order of the flows does not matter.
+
+    >>> group_by_gap(np.array([7, 7, 8, 7]), np.array([0.0, 50.0, 5.0, 8.0]), 10.0)
+    array([0, 1, 2, 0])
+    """
+    groups = np.full(len(keys), -1, np.int64)
+    rows = np.flatnonzero((keys >= 0) & ~np.isnan(time_s))
+    order = rows[np.lexsort((time_s[rows], keys[rows]))]
+    if len(order):
+        is_new = (np.diff(keys[order]) != 0) | (np.diff(time_s[order]) > gap_s)
+        groups[order] = np.concatenate([[0], np.cumsum(is_new)])
+    return groups
