@@ -29,6 +29,7 @@ ROOMS: Sequence[str] = """
     training
     baselines
     decision
+    alerts
     report
     model
     metrics
@@ -56,11 +57,15 @@ WALLS = {
     "model": ("training", "evaluation", "inference", "decision"),
     "encoding": ("model", "training", "evaluation"),
     "telemetry": ("model", "encoding", "training"),
+    "alerts": ("encoding", "model", "training", "evaluation", "inference", "decision"),
     "data": ("encoding", "model", "training", "evaluation", "inference"),
 }
 
 # The modules that may touch files. Everything else takes and gives arrays, tables and dataclasses.
 EDGES: Sequence[str] = """
+    alerts.attack_techniques
+    alerts.suppression
+    alerts.syslog
     api.classifier
     api.hub
     api.tables
@@ -131,7 +136,7 @@ EDGES: Sequence[str] = """
 """.split()
 
 # The core without PyTorch: these rooms import none of the heavy packages, not even through others.
-LIGHT_ROOMS = ("data", "encoding", "decision", "inference", "service")
+LIGHT_ROOMS = ("data", "encoding", "alerts", "decision", "inference", "service")
 HEAVY_PACKAGES = {"torch", "scipy", "sklearn"}
 # The modules of these rooms that may, and that the others import inside functions only.
 USES_TORCH = {"inference.torch_backend", "inference.export"}

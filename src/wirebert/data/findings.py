@@ -14,7 +14,8 @@ CODES: tuple[str, ...] = tuple(
     """
     absent_features attack_or_not benign_unknown classes_not_tested conflicting_labels constant_column
     control_characters doubtful_labels drift duplicate_column duplicate_rows
-    duplicates_without_endpoints footer identifier_like imbalance infinite_values invalid_values
+    duplicates_without_endpoints expired_suppression footer identifier_like imbalance infinite_values
+    invalid_values
     label_derived label_leak label_spelling labels_matched lost_lines missing_markers missing_values
     missing_with_a_class mixed_types names_matched names_unclear near_duplicate_texts
     near_duplicate_texts_in_test nearly_boolean_column nearly_constant_column negative_values

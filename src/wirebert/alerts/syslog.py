@@ -1,0 +1,185 @@
+"""Events as syslog messages of RFC 5424, over UDP, TCP and TLS."""
+
+import re
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, final
+
+from wirebert.errors import ConfigError
+
+FACILITIES = ("user", "daemon", "auth", "authpriv", *(f"local{number}" for number in range(8)))
+"""Facilities that fit an alert."""
+_FACILITY_CODES = dict(zip(FACILITIES, (1, 3, 4, 10, *range(16, 24)), strict=True))
+_NIL = "-"
+_BOM = b"\xef\xbb\xbf"
+_CUT = " ..."
+_PORTS = {"udp": 514, "tcp": 514, "tls": 6514}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyslogSettings:
+    """Where syslog messages go, and what they say of their sender."""
+
+    host: str
+    """Name or address of the receiver."""
+    port: int | None = None
+    """Port of the receiver; none: 514, or 6514 for TLS."""
+    transport: Literal["udp", "tcp", "tls"] = "udp"
+    """UDP loses messages silently; TCP and TLS do not."""
+    ca: Path | None = None
+    """Certificates, in PEM, of who may have signed that of the receiver; none: those of the system."""
+    facility: str = "local0"
+    """Facility of the messages, such as local0."""
+    app_name: str = "wirebert"
+    """Name of the sender, at most 48 printable characters."""
+    hostname: str = ""
+    """Host in the messages; empty: the name of this one."""
+    max_bytes: int = 0
+    """Longest message; longer ones are cut. 0: 2,048 by UDP, else 65,536."""
+    timeout_s: float = 10.0
+    """Longest wait for the receiver, above 0."""
+
+    def __post_init__(self) -> None:
+        if self.facility not in FACILITIES:
+            raise ConfigError(
+                f"syslog facility must be one of {', '.join(FACILITIES)}, got {self.facility!r}"
+            )
+        if self.port is not None and not 0 < self.port < 1 << 16:
+            raise ConfigError(f"syslog port must be from 1 to 65535, got {self.port}")
+        if not self.timeout_s > 0:
+            raise ConfigError(f"syslog timeout_s must be above 0, got {self.timeout_s}")
+        if self.max_bytes and self.max_bytes < 480:
+            raise ConfigError(f"syslog max_bytes must be 0 or at least 480, got {self.max_bytes}")
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest message."""
+        return self.max_bytes or (2_048 if self.transport == "udp" else 65_536)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyslogMessage:
+    """One message, before it is written down."""
+
+    text: str
+    severity: int = 5
+    """0 emergency to 7 debug."""
+    time: datetime | None = None
+    """With its zone; None: now."""
+    message_id: str = _NIL
+    process_id: str = _NIL
+    data: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    """Structured data: element -> parameter -> value. A name of our own ends in `@` and a number."""
+
+
+def format_message(message: SyslogMessage, settings: SyslogSettings, hostname: str = _NIL) -> bytes:
+    """The message as RFC 5424 writes it, at most `settings.longest` bytes; the end of a long text is cut.
+
+    >>> time = datetime(2026, 3, 1, tzinfo=UTC)
+    >>> settings = SyslogSettings(host="siem", facility="local0")
+    >>> note = SyslogMessage(text="a scan", severity=4, time=time, data={"a@1": {"b": 'x"]'}})
+    >>> format_message(note, settings, "sensor").replace(_BOM, b"|").decode()
+    '<132>1 2026-03-01T00:00:00.000000Z sensor wirebert - - [a@1 b="x\\\\"\\\\]"] |a scan'
+    """
+    stamp = (message.time or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    priority = 8 * _FACILITY_CODES[settings.facility] + message.severity
+    names = [(hostname, 255), (settings.app_name, 48), (message.process_id, 128), (message.message_id, 32)]
+    words = " ".join(_name(text, size) for text, size in names)
+    head = f"<{priority}>1 {stamp} {words} {_structured(message.data)} ".encode()
+    text = message.text.encode("utf-8", "replace")
+    room = settings.longest - len(head) - len(_BOM)
+    if len(text) > room:
+        text = text[: max(room - len(_CUT), 0)].decode("utf-8", "ignore").encode() + _CUT.encode()
+    return (head + _BOM + text)[: settings.longest]
+
+
+def _name(text: str, size: int) -> str:
+    """A word of the header: printable ASCII without blanks."""
+    return re.sub(r"[^\x21-\x7e]", "_", text)[:size] or _NIL
+
+
+def _structured(data: Mapping[str, Mapping[str, str]]) -> str:
+    elements = [
+        "[" + " ".join([_key(element), *(f'{_key(key)}="{_escape(value)}"' for key, value in values.items())])
+        for element, values in data.items()
+    ]
+    return "".join(f"{element}]" for element in elements) or _NIL
+
+
+def _key(text: str) -> str:
+    return re.sub(r'[^\x21-\x7e]|[="\]]', "_", text)[:32]
+
+
+def _escape(text: str) -> str:
+    return re.sub(r'(["\\\]])', r"\\\1", text)
+
+
+@final
+class SyslogSink:
+    """Sends each event as the text of a syslog message; connects with the first event, and again after an
+    error."""
+
+    def __init__(self, settings: SyslogSettings, *, message_id: str = "alert", severity: int = 4) -> None:
+        self._settings, self._message_id, self._severity = settings, message_id, severity
+        self._hostname = settings.hostname or socket.gethostname() or _NIL
+        self._socket: socket.socket | None = None
+
+    def write(self, events: Sequence[bytes]) -> None:
+        """Send the events.
+
+        Raises:
+            OSError: the receiver cannot be reached, or is gone.
+        """
+        messages = [
+            format_message(
+                SyslogMessage(
+                    text=event.decode("utf-8", "replace"),
+                    severity=self._severity,
+                    message_id=self._message_id,
+                ),
+                self._settings,
+                self._hostname,
+            )
+            for event in events
+        ]
+        if self._socket is None:
+            self._socket = self._connected()
+        try:
+            if self._settings.transport == "udp":
+                for message in messages:
+                    self._socket.send(message)
+            elif messages:
+                # RFC 6587, octet counting: the length before each message.
+                self._socket.sendall(b"".join(b"%d %b" % (len(message), message) for message in messages))
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _connected(self) -> socket.socket:
+        settings = self._settings
+        end = (settings.host, settings.port or _PORTS[settings.transport])
+        if settings.transport == "udp":
+            family, kind, number, _, address = socket.getaddrinfo(*end, type=socket.SOCK_DGRAM)[0]
+            plain = socket.socket(family, kind, number)
+            plain.settimeout(settings.timeout_s)
+            plain.connect(address)
+            return plain
+        plain = socket.create_connection(end, timeout=settings.timeout_s)
+        if settings.transport == "tcp":
+            return plain
+        try:
+            context = ssl.create_default_context(cafile=settings.ca)
+            return context.wrap_socket(plain, server_hostname=settings.host)
+        except OSError:
+            plain.close()
+            raise
