@@ -57,7 +57,7 @@ class SpooledSink:
         cap_bytes: int,
         tell: Callable[[str, str], None],
     ) -> None:
-        self.name, self.num_lost, self.num_sent = name, 0, 0
+        self.name, self.num_sent, self.num_lost, self.num_lost_in_all = name, 0, 0, 0
         self._folder, self._sink, self._cap_bytes, self._tell = folder, sink, cap_bytes, tell
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = (folder / "lock").open("wb")
@@ -93,9 +93,14 @@ class SpooledSink:
         return self._num_waiting
 
     @property
-    def is_down(self) -> bool:
-        """Whether the last delivery failed."""
-        return self._is_down
+    def status(self) -> dict[str, int]:
+        """For heartbeats and metrics."""
+        return {
+            "waiting_bytes": self._num_waiting,
+            "sent": self.num_sent,
+            "lost": self.num_lost_in_all,
+            "is_down": int(self._is_down),
+        }
 
     def write(self, events: Sequence[bytes]) -> None:
         """Append events to the spool. A disk that is full is like a spool that is full."""
@@ -146,6 +151,7 @@ class SpooledSink:
             return True
         self._file.truncate(self._written.offset)
         return False
+
     def _lose(self, num_events: int) -> None:
         if not self.num_lost:
             self._tell(
@@ -154,6 +160,7 @@ class SpooledSink:
                 f"({self._num_waiting:,} bytes); events for it are dropped and counted until there is room",
             )
         self.num_lost += num_events
+        self.num_lost_in_all += num_events
 
     def _deliver(self) -> None:
         wait_s = 0.0

@@ -22,7 +22,14 @@ from wirebert.cli.arguments import (
     add_test,
 )
 from wirebert.cli.commands import run_command
-from wirebert.cli.inference import add_calibrate, add_evaluate, add_export, add_predict, add_serve
+from wirebert.cli.inference import (
+    add_calibrate,
+    add_evaluate,
+    add_export,
+    add_monitor,
+    add_predict,
+    add_serve,
+)
 from wirebert.cli.training import add_compare, add_demo, add_distill, add_pretrain, add_train
 from wirebert.errors import Terminated, UserError
 from wirebert.run_folder import model_folder
@@ -49,7 +56,16 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (
         *(add_demo, _add_inspect, add_pretrain, add_train, add_distill, _add_watch, add_evaluate),
-        *(add_predict, add_calibrate, add_export, add_serve, _add_report, add_compare, _add_datasets),
+        *(
+            add_predict,
+            add_monitor,
+            add_calibrate,
+            add_export,
+            add_serve,
+            _add_report,
+            add_compare,
+            _add_datasets,
+        ),
     ):
         add(commands)
     return parser

@@ -96,6 +96,8 @@ class Artifact:
     """Calibration and alert thresholds; None: nothing was fitted."""
     novelty: NoveltyScorer | None = None
     """Scores how unlike all training flows a flow is; None: the model has no novelty reference."""
+    sha256: str = ""
+    """Of all that was saved, which names the model; empty before it is."""
 
     @property
     def schema(self) -> FlowSchema:
@@ -194,6 +196,7 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             if "operating_point" in manifest
             else None,
             novelty=_read_novelty(folder, manifest),
+            sha256=manifest["sha256"],
         )
     # The content is intact, so it was written by another version.
     except _UNREADABLE as error:
@@ -352,10 +355,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     for name in _SECTIONS:
         if not isinstance(manifest.get(name), dict):
             raise damaged(path, f"it lacks {name!r}")
-    manifest.pop("sha256", None)
+    sha256 = manifest.pop("sha256", None)
     if text != sealed(manifest):
         raise damaged(path, "its content does not match its sha256")
-    return manifest
+    return {**manifest, "sha256": sha256}
 
 
 def _check_files(folder: Path, files: Mapping[str, object]) -> None:

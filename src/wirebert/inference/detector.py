@@ -192,6 +192,11 @@ class Detector:
         return self.artifact.classes.classes
 
     @property
+    def cache_counts(self) -> tuple[int, int]:
+        """Distinct rows that were found in the cache, and those that were looked for."""
+        return (0, 0) if self._cache is None else (self._cache.num_found, self._cache.num_sought)
+
+    @property
     def num_parameters(self) -> int:
         """Number of weights of the model, from its architecture alone."""
         return self.artifact.architecture.num_parameters

@@ -6,6 +6,7 @@
 import io
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ class SourceProgress:
     position: Mapping[str, Any] | None = None
     """Position in it, as its kind writes it; None: nothing has been read."""
     num_flows: int = 0
+    identity: str = ""
+    """With the number of a flow it names the flow: the same wherever and however often it is scored."""
     encoding: str | None = None
     """Of a log, as it was first detected."""
     header: str = ""
@@ -35,9 +38,12 @@ class SourceProgress:
     context: FlowContext | None = None
 
     @classmethod
-    def fresh(cls, schema: FlowSchema) -> "SourceProgress":
-        """That of a source of which nothing has been read."""
-        return cls(context=None if schema.context is None else FlowContext(schema.context))
+    def fresh(cls, schema: FlowSchema, identity: str | None = None) -> "SourceProgress":
+        """That of a source of which nothing has been read; without an identity, it gets a new one."""
+        return cls(
+            identity=identity or secrets.token_hex(8),
+            context=None if schema.context is None else FlowContext(schema.context),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

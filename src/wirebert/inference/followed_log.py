@@ -253,5 +253,3 @@ class FollowedLog:
             self._scoring.tell(found)
         if found or recent.num_rows + recent.num_rejected >= _WINDOW_ROWS:
             self._window = lines.num_rows, lines.num_rejected
-
-

@@ -35,6 +35,7 @@ _RESERVED = (
     "warnings",
     "schema_version",
     "explanation",
+    "event_id",
     "label",
     "true_class",
 )

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from wirebert.service.api_keys import ApiKeys
 from wirebert.service.batching import Batcher, QueueFull
 from wirebert.service.handlers import RequestHandler, ScoreRequest, ScoreResponse
-from wirebert.service.headers import answer_type, content_type, explains, header_fault
+from wirebert.service.headers import answer_type, bearer_key, content_type, explains, header_fault
 from wirebert.service.limits import Limits, RequestError
 from wirebert.service.logs import LOG
 from wirebert.service.openapi import about_model, document, public_part
@@ -197,8 +197,7 @@ class Service:
         """Whether the request has a valid key, or needs none."""
         if not self.keys.are_needed:
             return True
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self.keys.admit(key.strip())
+        return self.keys.admit(bearer_key(request))
 
     def _authorise(self, request: Request) -> None:
         if not self._has_key(request):

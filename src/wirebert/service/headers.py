@@ -78,3 +78,9 @@ def explains(request: Request) -> bool:
     if set(request.query_params) - {"explain"}:
         raise RequestError(422, "expected no other parameter than explain")
     return given == ["alerts"]
+
+
+def bearer_key(request: Request) -> str:
+    """The API key that the request sends; empty if it sends none."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""

@@ -67,13 +67,9 @@ def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
     """
     with json_logs():
         keys = ApiKeys(config.keys, os.environ.get(VARIABLE, ""), tell=LOG.warning)
-        if not (config.is_loopback or keys.are_needed or config.allow_anonymous):
-            raise ConfigError(
-                f"--host {config.host} can be reached by others, and no key is set; give --keys FILE, set "
-                f"{VARIABLE}, or allow all with --allow-anonymous"
-            )
+        require_keys(config, keys, f"--host {config.host}")
         handler = RequestHandler(detector, limits)
-        with _listen(config) as listener:
+        with listen(config) as listener:
             handler.warm_up()
             hosts = (
                 frozenset({"localhost", "127.0.0.1", "[::1]", config.host}) if config.is_loopback else None
@@ -103,8 +99,18 @@ def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
             LOG.info("stopped")
 
 
+def require_keys(config: ServerConfig, keys: ApiKeys, where: str) -> None:
+    """Raise a ConfigError if others can reach the address without a key, unless that is allowed."""
+    if not (config.is_loopback or keys.are_needed or config.allow_anonymous):
+        raise ConfigError(
+            f"{where} can be reached by others, and no key is set; give --keys FILE, set {VARIABLE}, or allow "
+            "all with --allow-anonymous"
+        )
+
+
 @contextmanager
-def _listen(config: ServerConfig) -> Generator[socket.socket]:
+def listen(config: ServerConfig) -> Generator[socket.socket]:
+    """A socket that is bound to the address; a ConfigError if it cannot be."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

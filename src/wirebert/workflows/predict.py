@@ -1,53 +1,25 @@
-"""`wirebert predict --follow`: score a growing log until Ctrl-C or a termination request."""
+"""Ending what reads on without an end: Ctrl-C, or a termination request."""
 
-import argparse
 import signal
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from pathlib import Path
-from threading import Event
 from typing import Final
-
-from wirebert.console import warn
-from wirebert.data.findings import Finding
-from wirebert.inference.detector import Detector
-from wirebert.inference.follow import follow
-from wirebert.workflows.findings import require_no_warnings, tell
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that ask a process to end."""
 
 
-def follow_until_asked(detector: Detector, options: argparse.Namespace) -> None:
-    """Follow the log that the options of `predict` name; at the end, every scored flow is saved."""
-    stop = Event()
-    told: list[Finding] = []
-
-    def hear(findings: Iterable[Finding]) -> None:
-        new = list(findings)
-        told.extend(new)
-        tell(new)
-
-    operating = detector.artifact.operating_point
-    hear(operating.findings(options.fpr) if operating else ())
-    with until_asked(stop.set):
-        done = follow(
-            detector,
-            Path(options.data),
-            options.out,
-            stop,
-            tell=hear,
-            explained=options.explain,
-        )
-    warn(f"{done.num_flows:,} flows{f': {options.out}' if options.out else ''}")
-    require_no_warnings(told, strict=options.strict)
-
-
 @contextmanager
-def until_asked(stop: Callable[[], None]) -> Generator[None]:
-    """Within it, the first signal of `ENDING` calls `stop`; a second one ends at once."""
+def until_asked(stop: Callable[[], None], on_hangup: Callable[[], None] | None = None) -> Generator[None]:
+    """Within it, the first signal of `ENDING` calls `stop`; a second one ends at once.
+
+    With `on_hangup`, SIGHUP calls that instead, each time.
+    """
 
     def ask(number: int, _: object) -> None:
+        if number == signal.SIGHUP and on_hangup is not None:
+            on_hangup()
+            return
         stop()
         signal.signal(number, before[number])
 
