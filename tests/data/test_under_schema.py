@@ -4,6 +4,7 @@ import pytest
 
 from wirebert.data.config import DataConfig
 from wirebert.data.files import open_file
+from wirebert.data.flows import open_flows
 from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.under_schema import under_schema, with_optional
 from wirebert.errors import SchemaError
@@ -41,3 +42,15 @@ def test_a_column_that_a_table_lacks_stays_absent(tmp_path: Path):
     part = with_optional(opened(tmp_path, "f.csv", "bytes,other\n1,2\n3,4\n"), SCHEMA)
     assert part.names == ("bytes", "other")
     assert part.unnamed == ()
+
+
+def test_a_community_id_is_read_under_a_schema_without_one(tmp_path):
+    trained = tmp_path / "trained.csv"
+    trained.write_text("src_ip,dur,label\n10.0.0.1,1.5,a\n10.0.0.2,2.5,b\n")
+    scored = tmp_path / "scored.csv"
+    scored.write_text("src_ip,community_id,dur\n10.0.0.1,1:theirs=,1.5\n")
+    schema = open_flows(trained).schema
+    flows = open_flows(scored, schema=schema)
+    (table,) = flows.blocks()
+    assert table["community_id"].to_pylist() == ["1:theirs="]
+    assert [column.name for column in flows.schema.features] == [column.name for column in schema.features]

@@ -124,3 +124,19 @@ def test_every_column_is_documented():
     names = {field.name for field in fields(VerdictRecord)} - {"position", "located", "probabilities"}
     for name in (*names, "file", "line", "p_CLASS", "explanation", NO_KNOWN_FEATURES):
         assert f"`{name}`" in text, name
+
+
+def test_a_community_id_is_computed_where_the_log_has_none():
+    kinds = {"src_ip": ColumnKind.ADDRESS, "dst_ip": ColumnKind.ADDRESS, "protocol": ColumnKind.CATEGORY}
+    kinds |= {"src_port": ColumnKind.PORT, "dst_port": ColumnKind.PORT, "community_id": ColumnKind.IDENTIFIER}
+    flow = {
+        "src_ip": "192.168.1.52",
+        "dst_ip": "8.8.8.8",
+        "protocol": "udp",
+        "src_port": 54585.0,
+        "dst_port": 53.0,
+    }
+    table = pa.Table.from_pylist([{**flow, "community_id": "1:theirs="}, {**flow, "community_id": None}])
+    found = verdicts(schema_of(**kinds), table)
+    assert found["community_id"].to_pylist() == ["1:theirs=", "1:d/FP5EW3wiY1vCndhwleRRKHowQ="]
+    assert "protocol" not in found.column_names

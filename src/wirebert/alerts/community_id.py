@@ -6,7 +6,7 @@ Source: Corelight, Community ID Flow Hashing, version 1.
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
 
-from base64 import b64encode
+from binascii import b2a_base64
 from hashlib import sha1
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
@@ -18,7 +18,6 @@ from jaxtyping import Bool, Int64, UInt8
 
 from wirebert.data.arrow_columns import dictionary_encode, to_texts
 from wirebert.data.schema.spellings import protocol_spellings
-from wirebert.errors import ConfigError
 
 ICMP: Final = 1
 ICMP6: Final = 58
@@ -50,17 +49,12 @@ def community_ids(
         protocol: Numbers or names; `icmp` between IPv6 addresses is ICMPv6.
         seed: Of the hash, at most 65,535; only sites of one seed can compare their IDs.
 
-    Raises:
-        ConfigError: the seed does not fit into 16 bits.
-
     >>> ends, ports = (pa.array(["10.0.0.1"]), pa.array(["10.0.0.2"])), (pa.array([10]), pa.array([11]))
     >>> community_ids(*ends, *ports, pa.array(["udp"])).to_pylist()
     ['1:V2ILSePtCSihD7C0X76po0uhAFI=']
     >>> community_ids(*ends, None, None, pa.array(["udp"])).to_pylist()
     [None]
     """
-    if not 0 <= seed < 1 << 16:
-        raise ConfigError(f"the seed of the Community ID must be from 0 to 65535, got {seed}")
     src, src_family = _addresses(source)
     dst, dst_family = _addresses(destination)
     numbers = _protocol_numbers(protocol)
@@ -171,7 +165,5 @@ def _two_bytes(numbers: Int64[np.ndarray, " rows"]) -> UInt8[np.ndarray, "rows 2
 def _hashed(messages: UInt8[np.ndarray, "rows bytes"]) -> list[str]:
     """Version, and the base64 text of the SHA-1 of each message."""
     size, data = messages.shape[1], messages.tobytes()
-    return [
-        "1:" + b64encode(sha1(data[at : at + size], usedforsecurity=False).digest()).decode()
-        for at in range(0, len(data), size)
-    ]
+    messages_of = (data[at : at + size] for at in range(0, len(data), size))
+    return [f"1:{b2a_base64(sha1(one).digest(), newline=False).decode()}" for one in messages_of]

@@ -186,6 +186,13 @@ def add_verdict_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also report flows unlike any training flow: verdict `unknown` and column `novelty`",
     )
+    parser.add_argument(
+        "--community-id-seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the Community ID of flows, as your sensors have it, 0 to 65535 (default: %(default)s)",
+    )
     add_backend(parser)
     parser.add_argument(
         "--precision",

@@ -165,6 +165,7 @@ def _detector(options: argparse.Namespace) -> Detector:
         fpr=options.fpr,
         novelty=options.novelty,
         allow_absent=bool(options.allow_absent),
+        community_id_seed=options.community_id_seed,
     )
     for reason in detector.rejected_backends.values():
         warn(reason)

@@ -34,7 +34,7 @@ from wirebert.data.schema_settings import infer_from_files, schema_of, with_sett
 from wirebert.data.sensors.formats import SENSOR_FORMATS
 from wirebert.data.standard_input import StandardInput
 from wirebert.data.typed_rows import read_typed_rows
-from wirebert.data.under_schema import under_schema, with_optional
+from wirebert.data.under_schema import under_schema, with_community_id, with_optional
 from wirebert.errors import DataError, NoFlowsError, SchemaError
 
 __all__ = ["DataConfig", "FlowFile", "Flows", "find_files", "open_flows"]
@@ -241,7 +241,11 @@ def open_flows(
         parts, skipped = _open_files(paths, config, given, opened, is_stdin=spool is not None)
         flows = _open_parts(parts, name, config, given, schema, spool, opened)
     if schema is not None:
-        flows = replace(flows, parts=tuple(with_optional(part, schema) for part in flows.parts))
+        flows = replace(
+            flows,
+            parts=tuple(with_optional(part, schema) for part in flows.parts),
+            schema=with_community_id(flows.schema, flows.parts[0]),
+        )
     listing = list_files(str(data), found, parts, flows.schema.label, skipped) if spool is None else ()
     return replace(
         flows,

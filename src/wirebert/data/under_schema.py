@@ -6,7 +6,7 @@ from wirebert.data.files import FlowFile
 from wirebert.data.formats import optional_fields
 from wirebert.data.readers.json_lines import JsonLines
 from wirebert.data.schema.matching import match_names
-from wirebert.data.schema.schema import FlowSchema
+from wirebert.data.schema.schema import Column, ColumnKind, FlowSchema
 from wirebert.data.schema.spellings import fold
 from wirebert.errors import SchemaError
 
@@ -25,6 +25,14 @@ def with_optional(part: FlowFile, schema: FlowSchema) -> FlowFile:
         return replace(part, names=(*part.names, *lacking), unnamed=tuple(lacking), source=source)
     own = frozenset[str]() if part.source is None else optional_fields(part.source, part.names)
     return replace(part, names=(*part.names, *(name for name in lacking if name in own)))
+
+
+def with_community_id(schema: FlowSchema, part: FlowFile) -> FlowSchema:
+    """The schema, also with the Community ID where the file has one: verdicts carry it on."""
+    if "community_id" in schema.names or "community_id" not in part.names:
+        return schema
+    column = Column(name="community_id", kind=ColumnKind.IDENTIFIER, is_feature=False)
+    return replace(schema, columns=(*schema.columns, column))
 
 
 def under_schema(part: FlowFile, schema: FlowSchema) -> FlowFile:

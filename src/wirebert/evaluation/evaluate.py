@@ -281,7 +281,9 @@ def _measure(
         if scores.alert_score is not None:
             alert_scores.append(scores.alert_score)
         truth.add(table.column(label))
-        verdicts = verdict_table(table, scores, detector.schema, rows, codes=codes)
+        verdicts = verdict_table(
+            table, scores, detector.schema, rows, codes=codes, seed=detector.community_id_seed
+        )
         named = truth.named(table.column(label))
         if classes.classes == detector.classes:
             errors.add(table, scores, rows, named["label"], named["true_class"])

@@ -94,6 +94,7 @@ class Detector:
         fpr: target FPR of alerts; None: the threshold of the artifact.
         novelty: whether flows that are unlike all training flows get the verdict `unknown`.
         allow_absent: whether tables may lack more than half of the features.
+        community_id_seed: seed of the Community ID in verdict records.
 
     Raises:
         ArtifactError: the requested export gives other scores on this machine.
@@ -113,9 +114,13 @@ class Detector:
         fpr: float | None = None,
         novelty: bool = False,
         allow_absent: bool = False,
+        community_id_seed: int = 0,
     ) -> None:
         self.artifact = artifact
         self.allow_absent, self.fpr = allow_absent, fpr
+        if not 0 <= community_id_seed < 1 << 16:
+            raise ConfigError(f"--community-id-seed must be from 0 to 65535, got {community_id_seed}")
+        self.community_id_seed = community_id_seed
         self.device = choose_device(device)
         self.rejected_backends: dict[str, str] = {}
         """Engines and precisions that "auto" did not use, and why."""
@@ -157,6 +162,7 @@ class Detector:
         fpr: float | None = None,
         novelty: bool = False,
         allow_absent: bool = False,
+        community_id_seed: int = 0,
     ) -> "Detector":
         """The detector saved in `folder`, on `device` ("auto" takes a GPU if there is one).
 
@@ -174,6 +180,7 @@ class Detector:
             fpr=fpr,
             novelty=novelty,
             allow_absent=allow_absent,
+            community_id_seed=community_id_seed,
         )
 
     @property

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -42,6 +42,7 @@ def predict_blocks(
     explained: Literal["alerts", "all"] | None = None,
     context: FlowContext | None = None,
     first_row: int = 0,
+    carried: Sequence[str] = (),
 ) -> Generator[pa.Table]:
     """Verdict tables of a file, in input order; memory is bounded by a few blocks.
 
@@ -52,7 +53,7 @@ def predict_blocks(
 
     `row` counts usable rows from `first_row`; `line` is where the row begins in its file, for delimited text
     and key-value lines; `file` is present for several files. `context` is that of the flows before these (see
-    `Flows.blocks`).
+    `Flows.blocks`). `carried` columns are in the verdict tables too.
 
     Without any row there is still one table, so that a file of verdicts always has its columns.
     """
@@ -62,7 +63,16 @@ def predict_blocks(
     scored = ((part, block, detector.score(part.table, block)) for part, block in prefetch(encoded))
     for part, block, scores in prefetch(scored):
         fit.add(part.table, block)
-        verdicts = verdict_table(part.table, scores, detector.schema, part.rows, part.positions, fit.codes)
+        verdicts = verdict_table(
+            part.table,
+            scores,
+            detector.schema,
+            part.rows,
+            part.positions,
+            fit.codes,
+            seed=detector.community_id_seed,
+            carried=carried,
+        )
         if explained is not None:
             everyone = np.ones(len(block), np.bool_)
             chosen = everyone if explained == "all" else needs_explanation(scores)

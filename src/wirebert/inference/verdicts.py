@@ -6,8 +6,11 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Int64
 
+from wirebert.alerts.community_id import community_ids
+from wirebert.alerts.flow_columns import flow_columns
 from wirebert.data.schema.schema import ColumnKind, FlowSchema
 from wirebert.inference.detector import Scores
 
@@ -56,7 +59,7 @@ class VerdictRecord:
     located: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
     """Time, identifiers (flow_id), addresses and ports of the flow, under the names of the log's schema."""
     community_id: pa.Array | pa.ChunkedArray
-    """Community ID of the flow; null where the log has none."""
+    """Community ID of the flow; null where ends, ports or protocol are not known."""
     predicted_class: pa.Array
     probabilities: Mapping[str, pa.Array]
     """`p_CLASS` of each class."""
@@ -107,28 +110,32 @@ def verdict_table(
     rows: Int64[np.ndarray, " flows"],
     position: Mapping[str, pa.Array] | None = None,
     codes: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    carried: Sequence[str] = (),
 ) -> pa.Table:
     """The verdict record of each flow of a typed table, as a table; `codes` are warning codes of all flows.
 
     A locating column whose name the record uses is renamed to `flow_NAME`. A port that is not an integer is
-    null.
+    null. The Community ID is that of the log; where it has none, it is computed with this `seed`. `carried`
+    columns of the table are in the record too, as the table has them.
     """
     probabilities = {f"p_{name}": scores.probabilities[:, at] for at, name in enumerate(scores.classes)}
-    located = [c for c in schema.columns if c.kind in _LOCATING and c.name in table.column_names]
+    present = [c for c in schema.columns if c.name in table.column_names and c.name != _COMMUNITY_ID]
+    located = [c for c in present if c.kind in _LOCATING or c.name in carried]
     names = _names_apart([column.name for column in located], (*_RESERVED, *probabilities))
     values = {
         name: _integers(plain) if column.kind is ColumnKind.PORT else plain
         for name, column in zip(names, located, strict=True)
         for plain in [_plain(table.column(column.name))]
     }
-    community_id = values.pop(_COMMUNITY_ID, pa.nulls(table.num_rows, pa.string()))
     thresholds = None if scores.threshold is None else pa.repeat(scores.threshold, table.num_rows)
     has_verdict = (verdict := scores.verdict) is not None
     return VerdictRecord(
         row=pa.array(rows),
         position=position or {},
         located=values,
-        community_id=community_id,
+        community_id=_community_ids(table, seed),
         predicted_class=pa.array(scores.classes, pa.string()).take(pa.array(scores.class_ids, pa.int64())),
         probabilities={name: pa.array(values) for name, values in probabilities.items()},
         attack_score=None if scores.attack_score is None else pa.array(scores.attack_score),
@@ -143,6 +150,22 @@ def verdict_table(
         warnings=_warnings(scores, table.num_rows, codes),
         schema_version=pa.repeat(pa.scalar(SCHEMA_VERSION, pa.int8()), table.num_rows),
     ).to_table()
+
+
+def _community_ids(table: pa.Table, seed: int) -> pa.Array | pa.ChunkedArray:
+    """The Community ID of the log, else computed from the ends and the protocol; null where these lack."""
+    own = _plain(table.column(_COMMUNITY_ID)) if _COMMUNITY_ID in table.column_names else None
+    if own is not None and own.null_count == 0:
+        return own
+    columns = flow_columns(table.column_names)
+    computed = pa.nulls(table.num_rows, pa.string())
+    if columns.source and columns.destination and columns.protocol:
+        ports = [
+            table.column(name) if name else None for name in (columns.source_port, columns.destination_port)
+        ]
+        ends = (table.column(columns.source), table.column(columns.destination))
+        computed = community_ids(*ends, *ports, table.column(columns.protocol), seed)
+    return computed if own is None else pc.coalesce(own, computed)
 
 
 def _warnings(scores: Scores, num_rows: int, codes: Sequence[str]) -> pa.Array:

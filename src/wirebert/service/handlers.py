@@ -120,7 +120,9 @@ class RequestHandler:
         table, block, scores = self._score(table, [part.rows for part in parts])
         rows = np.concatenate([np.arange(part.flows.num_rows) for part in parts]).astype(np.int64)
         codes = parts[0].flows.codes
-        verdicts = verdict_table(table, scores, self.detector.schema, rows, codes=codes)
+        verdicts = verdict_table(
+            table, scores, self.detector.schema, rows, codes=codes, seed=self.detector.community_id_seed
+        )
         explanations = self._explanations(parts, table, block, scores)
         responses: dict[int, ScoreResponse] = {}
         for part in parts:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from wirebert.data.accounting import ParseStats
 from wirebert.data.dialect import read_head
+from wirebert.data.flows import open_flows
 from wirebert.data.sensors.nfdump import NfdumpFlows, open_nfdump
 
 HEADER = "ts,te,td,sa,da,sp,dp,pr,flg,fwd,stos,ipkt,ibyt,opkt,obyt"
@@ -128,3 +129,19 @@ def test_the_real_log_is_read_whole(data_dir: Path):
     assert sum(int(table[name].to_numpy().sum()) for name in ("src_packets", "dst_packets")) == 4_652
     assert table.num_rows + np.count_nonzero(table["dst_packets"].to_numpy()) == 4593
     assert Counter(table["conn_state"].to_pylist())["REJ"] > 2000
+
+
+def test_icmp_has_type_and_code_as_zeek_has_them(tmp_path):
+    head = "ts,te,td,sa,da,sp,dp,pr,flg,ipkt,ibyt"
+    row = "2018-01-12 15:37:30,2018-01-12 15:37:30,0.0,10.0.0.{},10.0.0.9,0,{},ICMP,......,1,60"
+    path = tmp_path / "nf.csv"
+    path.write_text(
+        "\n".join([head, row.format(1, "8.0"), row.format(2, "2048"), row.format(3, "3.13")]) + "\n"
+    )
+    (table,) = open_flows(path).blocks()
+    ports = [table[name].to_pylist() for name in ("src_ip", "src_port", "dst_port")]
+    assert sorted(zip(*ports, strict=True)) == [
+        ("10.0.0.1", 8.0, 0.0),
+        ("10.0.0.2", 8.0, 0.0),
+        ("10.0.0.3", 3.0, 13.0),
+    ]

@@ -50,7 +50,7 @@ class SensorTable:
     frames: Mapping[str, str] = field(default_factory=dict)
     """Canonical column of IP bytes -> column that counts whole frames."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Canonical label column -> its names in the format."""
+    """Canonical label column, or other column that only some logs have -> its names in the format."""
     only_where: Mapping[str, str] = field(default_factory=dict)
     """Column -> the column that must be above 0 for this one to have a value."""
     history: Mapping[str, str] = field(default_factory=dict)

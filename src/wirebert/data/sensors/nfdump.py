@@ -42,6 +42,7 @@ NEW_NAMES = {
 """Name since 1.7.5 -> name before."""
 NEW_REQUIRED = frozenset("ts td sa da sp dp pr ipkt ibyt".split())
 SUMMARY = re.compile(rb"^Summary\r?\n", re.MULTILINE)
+ICMP_TYPE = re.compile(r"(\d{1,3})\.(\d{1,3})")
 MAX_WAITING = 1_000_000
 """Most records that wait for an answer in a later block."""
 
@@ -244,9 +245,9 @@ def _canonical(
         {
             "ts": epoch_texts(flows["start_us"].combine_chunks()),
             "src_ip": flows["sa"],
-            "src_port": flows["sp"],
+            "src_port": _icmp_ports(flows["sp"], flows["dp"], protocols, 1),
             "dst_ip": flows["da"],
-            "dst_port": flows["dp"],
+            "dst_port": _icmp_ports(flows["dp"], flows["dp"], protocols, 2),
             "protocol": protocols,
             "conn_state": conn_states(protocols, src_flags, dst_flags, has_src, dst_packets > 0),
             "tcp_flags": flag_texts(src_flags | dst_flags, is_protocol(protocols, "tcp")),
@@ -257,6 +258,18 @@ def _canonical(
             "dst_packets": pa.array(dst_packets),
         }
     )
+
+
+def _icmp_ports(ports: pa.ChunkedArray, joined: pa.ChunkedArray, protocols: pa.Array, part: int) -> pa.Array:
+    """The ports; of ICMP as Zeek has them, type and code, which nfdump joins to `8.0` or 2048."""
+    is_icmp = is_protocol(protocols, "icmp")
+    texts = np.array(to_texts(ports).to_pylist(), object)
+    for row in np.flatnonzero(is_icmp).tolist():
+        if found := ICMP_TYPE.fullmatch(str(joined[row])):
+            texts[row] = found[part]
+        elif str(joined[row]).isdecimal():
+            texts[row] = str(divmod(int(str(joined[row])), 256)[part - 1])
+    return pa.array(texts.tolist(), pa.string())
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:
