@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self, TypeVar, final
+from typing import Final, TypeVar, final
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -27,7 +27,7 @@ class KafkaPlace:
     """Settings of librdkafka, such as security.protocol."""
 
     @classmethod
-    def parse(cls, address: str) -> Self:
+    def parse(cls, address: str) -> "KafkaPlace":
         """The place of `kafka://BROKERS/TOPIC?group=...`; other parameters are settings of librdkafka.
 
         Raises:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from typing import Any, BinaryIO, Final, Self, cast, final
+from typing import Any, BinaryIO, Final, cast, final
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -43,7 +43,7 @@ class Target:
     contents: frozenset[str]
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str) -> "Target":
         """The target of `PLACE[,format=verdicts|ecs][,write=flows+alerts+incidents+health]`.
 
         Files and standard output get a verdict for every flow unless something else is said, syslog and Kafka

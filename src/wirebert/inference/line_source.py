@@ -3,12 +3,13 @@
 import os
 import select
 from collections.abc import Callable
-from typing import Any, BinaryIO, Protocol, final
+from typing import Any, BinaryIO, Protocol, final, runtime_checkable
 
 from wirebert.data.accounting import KEPT_CHARACTERS, RejectedRow
 from wirebert.data.dialect import HEAD_BYTES
 
 
+@runtime_checkable
 class LineSource(Protocol):
     """Lines of one log; a log is one file after another."""
 

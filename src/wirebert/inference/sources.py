@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, final
+from typing import TYPE_CHECKING, NamedTuple, Protocol, final, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wirebert.inference.kafka_topic import KafkaTopic
 
 
+@runtime_checkable
 class Followed(Protocol):
     """One source."""
 
@@ -59,7 +60,7 @@ class Followed(Protocol):
         """Verdicts on what comes next, at most some megabytes; then `progress` is behind it."""
         ...
 
-    def under(self, detector: Detector) -> Self:
+    def under(self, detector: Detector) -> "Followed":
         """The same source from here on under another model; a UserError if it does not fit."""
         ...
 
