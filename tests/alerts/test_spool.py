@@ -51,9 +51,7 @@ def opened(
     return SpooledSink("siem", folder, sink, saved, 100_000, lambda code, text: told.append((code, text)))
 
 
-def test_events_arrive_in_order_and_the_spool_empties_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_events_arrive_in_order_and_the_spool_empties_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 1_000)
     monkeypatch.setattr(spool, "_REPEATED_S", 0.0)
     receiver = Receiver()
@@ -134,10 +132,8 @@ def test_two_processes_can_not_deliver_from_one_spool(tmp_path: Path):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_nothing_is_lost_by_kills_at_any_moment(
-    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """After a kill, what was written behind the saved end is written again, like flows that are scored again."""
+def test_nothing_is_lost_by_kills_at_any_moment(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """After a kill, what was written behind the saved end is written again, like flows."""
     monkeypatch.setattr(spool, "SEGMENT_BYTES", 2_000)
     chance, receiver, number = random.Random(seed), Receiver(), 0
     saved: dict[str, object] | None = None

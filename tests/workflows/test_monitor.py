@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
+from wirebert.alerts.outputs import Outputs, Target
 from wirebert.data.findings import Finding
 from wirebert.data.flows import open_flows
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.data.synthetic import generate, write_csv
 from wirebert.data.synthetic.conn_log import write_conn_log
 from wirebert.data.windows import ContextWindows
-from wirebert.alerts.outputs import Outputs, Target
-from wirebert.errors import ConfigError, DataError
+from wirebert.errors import DataError
 from wirebert.inference import followed_log
 from wirebert.inference.artifact import save_artifact
 from wirebert.inference.detector import Detector

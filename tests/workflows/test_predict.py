@@ -1,35 +1,27 @@
-import argparse
 import os
 import signal
-from pathlib import Path
 from threading import Event
-from types import SimpleNamespace
 
 import pytest
 
-from wirebert.inference.detector import Detector
-from wirebert.inference.follow_state import FollowProgress
-from wirebert.workflows import predict as following
-from wirebert.workflows.predict import follow_until_asked
+from wirebert.workflows.predict import until_asked
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_asks_once_and_the_next_one_is_as_before(
-    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    before = signal.getsignal(number)
-
-    def follow(detector: object, log: Path, out: Path | None, stop: Event, **_: object) -> FollowProgress:
-        assert not stop.is_set()
+def test_a_signal_asks_once_and_the_next_one_is_as_before(number: signal.Signals) -> None:
+    before, stop = signal.getsignal(number), Event()
+    with until_asked(stop.set):
         os.kill(os.getpid(), number)
         assert stop.wait(10)
         assert signal.getsignal(number) == before
-        return FollowProgress(num_flows=3)
-
-    monkeypatch.setattr(following, "follow", follow)
-    options = argparse.Namespace(data="conn.log", out=None, explain=None, strict=False)
-    detector = object.__new__(Detector)
-    detector.artifact = SimpleNamespace(operating_point=None)  # pyright: ignore[reportAttributeAccessIssue]
-    follow_until_asked(detector, options)
     assert signal.getsignal(number) == before
-    assert capfd.readouterr().err == "wirebert: 3 flows\n"
+
+
+def test_hangups_ask_for_something_else_each_time() -> None:
+    stop, hangups = Event(), list[int]()
+    before = signal.getsignal(signal.SIGHUP)
+    with until_asked(stop.set, lambda: hangups.append(1)):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+    assert (len(hangups), stop.is_set()) == (2, False)
+    assert signal.getsignal(signal.SIGHUP) == before

@@ -5,7 +5,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,8 +78,7 @@ class Target:
         if is_remote and place.partition("://")[0] not in _SCHEMES:
             raise ConfigError(
                 f"--to {text}: expected a file, -, or an address that begins with one of "
-                f"{', '.join(f'{name}://' for name in _SCHEMES)}; webhooks and others are what log shippers are "
-                "for"
+                f"{', '.join(f'{name}://' for name in _SCHEMES)}; log shippers carry events to other places"
             )
         return cls(place=place, format=format_, contents=frozenset(contents))
 
@@ -184,7 +183,7 @@ class Outputs:
 
     def follow_rotation(self) -> bool:
         """Go on in new files where others were renamed; call it after `ends` were saved."""
-        return any([file.follow_rotation() for file in self.files.values()])
+        return sum(file.follow_rotation() for file in self.files.values()) > 0
 
     def close(self) -> None:
         """Close every sink; what cannot be delivered stays in the spool."""

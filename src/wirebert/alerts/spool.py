@@ -62,6 +62,7 @@ class SpooledSink:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = (folder / "lock").open("wb")
         if not try_lock(self._lock):
+            self._lock.close()
             raise DataError(f"{folder}: another process is delivering from this spool; stop it first")
         self._changed = Condition()
         self._is_closed, self._is_down = False, False

@@ -89,8 +89,8 @@ def add_monitor(commands: Commands) -> None:
         action="append",
         metavar="TARGET",
         help="PLACE[,format=verdicts|ecs][,write=flows+alerts+incidents+health]; a place is a file, - for "
-        "standard output, syslog+udp|tcp|tls://HOST:PORT or kafka://BROKERS/TOPIC; repeatable (default: every "
-        "verdict to standard output)",
+        "standard output, syslog+udp|tcp|tls://HOST:PORT or kafka://BROKERS/TOPIC; repeatable (default: "
+        "every verdict to standard output)",
     )
     monitor.add_argument(
         "--state",

@@ -196,7 +196,7 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             if "operating_point" in manifest
             else None,
             novelty=_read_novelty(folder, manifest),
-            sha256=manifest["sha256"],
+            sha256=json.loads(sealed(manifest))["sha256"],
         )
     # The content is intact, so it was written by another version.
     except _UNREADABLE as error:
@@ -355,10 +355,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     for name in _SECTIONS:
         if not isinstance(manifest.get(name), dict):
             raise damaged(path, f"it lacks {name!r}")
-    sha256 = manifest.pop("sha256", None)
+    manifest.pop("sha256", None)
     if text != sealed(manifest):
         raise damaged(path, "its content does not match its sha256")
-    return {**manifest, "sha256": sha256}
+    return manifest
 
 
 def _check_files(folder: Path, files: Mapping[str, object]) -> None:

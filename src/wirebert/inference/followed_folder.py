@@ -16,8 +16,8 @@ from wirebert.data.flows import DataConfig, find_files, open_flows
 from wirebert.errors import DataError, NoFlowsError, SchemaError, UserError
 from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
-from wirebert.inference.followed_log import Scoring
 from wirebert.inference.follow_state import SourceProgress
+from wirebert.inference.followed_log import Scoring
 from wirebert.inference.log_archives import begins_as, open_plain
 from wirebert.inference.predictions import predict_blocks
 

@@ -44,8 +44,8 @@ def check_followable(log: Path) -> None:
     compression = read_head(log)[1]
     if compression != "none":
         raise DataError(
-            f"{log}: expected plain text to follow, found {compression}; score it with `wirebert predict`, or "
-            "give its folder"
+            f"{log}: expected plain text to follow, found {compression}; score it with `wirebert predict`, "
+            "or give its folder"
         )
 
 
@@ -91,6 +91,8 @@ class FollowedLog:
         self._line_shift = 0
         """What is added to the line of a piece for that of the file."""
         self._warned_at = -1e9
+        self._num_in_work = 0
+        """Bytes or messages that are read and not scored."""
 
     @property
     def is_over(self) -> bool:
@@ -99,11 +101,13 @@ class FollowedLog:
 
     def num_behind(self) -> int:
         """Bytes or messages that are there and not scored."""
-        return self.lines.num_behind()
+        return self.lines.num_behind() + self._num_in_work
 
     def tables(self) -> Generator[pa.Table]:
         """Verdicts on the next lines; none if there are no lines. At the end, `progress` is behind them."""
+        behind = self.lines.num_behind()
         lines = self.lines.read(PIECE_BYTES)
+        self._num_in_work = max(0, behind - self.lines.num_behind())
         if self.lines.num_files != self._file:
             self._begin_file()
         if self.lines.rejected:
@@ -133,6 +137,7 @@ class FollowedLog:
             if table.num_rows:  # lines are those of the piece
                 yield table.drop_columns([name for name in ("line",) if name in table.column_names])
         self.progress = replace(self.progress, position=self.lines.saved_position, num_flows=num_flows)
+        self._num_in_work = 0
         self._warn_of_rejected()
 
     def under(self, detector: Detector) -> "FollowedLog":

@@ -23,8 +23,8 @@ class KafkaTopic:
 
     Args:
         saved: `topic[partition]` -> position, as this process saved it, with the number of flows before it.
-        opened: called with the lines of a partition that is new here, its number of flows so far, and the name
-            of that count.
+        opened: called with the lines of a partition that is new here, its number of flows so far, and the
+            name of that count.
         closed: called with the name of a partition that another consumer has from now on.
     """
 
@@ -38,6 +38,7 @@ class KafkaTopic:
         self._place, self._saved, self._opened, self._closed = place, saved, opened, closed
         config: dict[str, object] = {
             "group.id": place.group,
+            "session.timeout.ms": 10_000,  # so long after a kill the partitions are without a consumer
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",

@@ -136,7 +136,7 @@ def piped_lines(pipe: BinaryIO) -> StreamedLines:
     def fetch(max_bytes: int) -> bytes | None:
         chunks: list[bytes] = []
         while sum(map(len, chunks)) < max_bytes and is_ready():
-            # Not through the buffer: its lock, held by a thread that waits, would abort the end of the process.
+            # Not through the buffer, whose lock would abort the end of the process.
             if not (chunk := os.read(descriptor, min(max_bytes, 1 << 20))):
                 return b"".join(chunks) or None  # the end is seen again by the next call
             chunks.append(chunk)

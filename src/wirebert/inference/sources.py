@@ -1,4 +1,4 @@
-"""What a monitor reads: growing files, folders, standard input and partitions of Kafka topics, side by side."""
+"""What a monitor reads side by side: growing files, folders, standard input, partitions of Kafka topics."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)

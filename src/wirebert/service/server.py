@@ -103,8 +103,8 @@ def require_keys(config: ServerConfig, keys: ApiKeys, where: str) -> None:
     """Raise a ConfigError if others can reach the address without a key, unless that is allowed."""
     if not (config.is_loopback or keys.are_needed or config.allow_anonymous):
         raise ConfigError(
-            f"{where} can be reached by others, and no key is set; give --keys FILE, set {VARIABLE}, or allow "
-            "all with --allow-anonymous"
+            f"{where} can be reached by others, and no key is set; give --keys FILE, set {VARIABLE}, or "
+            "allow all with --allow-anonymous"
         )
 
 

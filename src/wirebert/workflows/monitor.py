@@ -1,4 +1,4 @@
-"""`wirebert monitor`: verdicts, alerts and incidents of what grows, for months; start reading at `monitor`."""
+"""`wirebert monitor`: verdicts, alerts and incidents of what grows; start reading at `monitor`."""
 
 # pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false
 # (Arrow arrays are generic in the type stubs alone: the classes take no arguments at run time.)
