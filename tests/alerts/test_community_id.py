@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wirebert.alerts.community_id import community_ids, is_address
 
-# Published with the specification: source, destination, ports (type and code of ICMP), protocol -> ID with seed 0.
+# Published with the specification: ends, ports (type and code of ICMP), protocol -> ID with seed 0.
 PUBLISHED = (
     ("128.232.110.120", "66.35.250.204", 34855, 80, 6, "1:LQU9qZlK+B5F3KDmev6m5PMibrg="),
     ("66.35.250.204", "128.232.110.120", 80, 34855, 6, "1:LQU9qZlK+B5F3KDmev6m5PMibrg="),

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
+from wirebert.alerts.ecs import EcsContext, carried_columns
 from wirebert.data.flows import DataConfig, Flows, open_flows
 from wirebert.data.schema.schema import FlowSchema
 from wirebert.errors import DataError, NoFlowsError
@@ -315,3 +316,16 @@ def test_a_large_block_is_judged_in_parts(detector: Detector, flows: Flows, monk
     parts = list(predict_blocks(detector, flows))
     assert [part.num_rows for part in parts] == [7, 7, 7, 4, 7, 7, 7, 4, 7, 3]
     assert pa.concat_tables(parts).drop_columns(PROBABILITIES).equals(whole.drop_columns(PROBABILITIES))
+
+
+def test_events_of_ecs_are_one_line_a_flow(detector: Detector, flows: Flows, table: pa.Table, tmp_path: Path):
+    context = EcsContext(model_sha256="ab", benign="normal")
+    names = carried_columns(flows.schema.names)
+    with open_writer(tmp_path / "out.jsonl", context) as writer:
+        for part in predict_blocks(detector, flows, carried=names):
+            writer.write(part)
+    events = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [event["wirebert"]["row"] for event in events] == list(range(table.num_rows))
+    assert {event["wirebert"]["model_sha256"] for event in events} == {"ab"}
+    with pytest.raises(DataError, match=r"ends in one of \.jsonl"), open_writer(tmp_path / "o.csv", context):
+        pass

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool
 
+from wirebert.alerts.incident_records import alert_classes
+
 
 @dataclass(kw_only=True, slots=True)
 class MonitorCounts:
@@ -29,12 +31,15 @@ class MonitorCounts:
     num_unseen: int = 0
     """Features of all flows with a value that training lacked."""
 
-    def add(self, source: str, records: pa.Table, is_alert: Bool[np.ndarray, " flows"]) -> None:
+    def add(
+        self, source: str, records: pa.Table, is_alert: Bool[np.ndarray, " flows"], benign: str | None
+    ) -> None:
         """Count verdict records of one source."""
         self.flows[source] += records.num_rows
         if "verdict" in records.column_names:
             self.verdicts.update(_counted(records.column("verdict")))
-        self.alerts.update(_counted(records.column("predicted_class").filter(pa.array(is_alert))))
+        if is_alert.any():
+            self.alerts.update(_counted(alert_classes(records.filter(pa.array(is_alert)), benign)))
         for name in ("num_absent", "num_unseen"):
             if name in records.column_names:
                 total = pc.sum(records.column(name)).as_py() or 0
@@ -57,6 +62,6 @@ class MonitorCounts:
         }
 
 
-def _counted(texts: pa.ChunkedArray) -> dict[str, int]:
+def _counted(texts: pa.Array | pa.ChunkedArray) -> dict[str, int]:
     counts = texts.value_counts()
     return {str(one["values"]): int(one["counts"]) for one in counts.to_pylist()}

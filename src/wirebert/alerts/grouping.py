@@ -1,7 +1,35 @@
 """Flows of one key without a long gap between them belong together: plain grouping of whole arrays."""
 
+# pyright: reportMissingTypeArgument=false, reportUnknownParameterType=false, reportCallIssue=false
+# pyright: reportArgumentType=false
+# (Arrow arrays are generic in the type stubs alone, and they know no text literals as arguments.)
+
+from typing import Literal
+
 import numpy as np
-from jaxtyping import Float64, Int64
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float64, Int64
+
+from wirebert.data.arrow_columns import dictionary_encode, to_texts
+
+GroupBy = Literal["source_and_class", "source"]
+
+
+def group_keys(source: pa.Array | pa.ChunkedArray, class_names: pa.Array, group_by: GroupBy) -> pa.Array:
+    """What the flows of an incident share, as one text; flows without a source share that."""
+    sources = to_texts(source).fill_null("")
+    if group_by == "source":
+        return sources
+    return pc.binary_join_element_wise(sources, class_names, "\x1f")
+
+
+def incident_ids(
+    keys: pa.Array, time_s: Float64[np.ndarray, " flows"], is_chosen: Bool[np.ndarray, " flows"], gap_s: float
+) -> Int64[np.ndarray, " flows"]:
+    """The number of each chosen flow's incident, from 0; -1 for other flows, and those without a time."""
+    codes = dictionary_encode(keys).indices.to_numpy().astype(np.int64)
+    return group_by_gap(np.where(is_chosen, codes, -1), time_s, gap_s)
 
 
 def group_by_gap(

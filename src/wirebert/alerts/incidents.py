@@ -2,39 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, final
+from math import expm1
+from typing import Any, Final, Literal, cast, final
 
 import pyarrow as pa
 
 from wirebert.alerts.attack_techniques import AttackTechniques
-from wirebert.errors import ConfigError
+from wirebert.alerts.incident_records import (
+    FOLDED,
+    MAX_DISTINCT,
+    IncidentRecord,
+    IncidentSettings,
+    event_times,
+    incident_records,
+)
+from wirebert.serialization import from_builtins, to_builtins
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IncidentSettings:
-    """How flows become incidents, and how many at most."""
-
-    group_by: Literal["source_and_class", "source"] = "source_and_class"
-    """What the flows of an incident share."""
-    gap_s: float = 300.0
-    """Longest time between two flows of an incident, above 0; event time decides, not the clock."""
-    late_s: float = 60.0
-    """Flows this much behind the latest time seen are still put where they belong, at least 0."""
-    max_open: int = 10_000
-    """Open incidents kept at most; beyond that the one that was quiet longest is closed. At least 1."""
-    max_alerts_per_hour: int = 0
-    """Incidents opened in an hour of event time; further ones are folded into one. 0: no limit."""
-    opens_on_unknown: bool = False
-    """Whether flows with the verdict `unknown` belong to incidents too."""
-
-    def __post_init__(self) -> None:
-        for name, low in {"gap_s": 0.0, "max_open": 1}.items():
-            value = getattr(self, name)
-            if not value > 0 or value < low or value == float("inf"):
-                raise ConfigError(f"incidents.{name} must be above 0, got {value}")
-        for name in ("late_s", "max_alerts_per_hour"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"incidents.{name} must be at least 0, got {getattr(self, name)}")
+_HOUR_S: Final = 3_600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,53 +77,179 @@ class IncidentCounts:
     updated: int = 0
     closed: int = 0
     merged: int = 0
+    """Closed since a late flow showed that they are part of another."""
+    forced: int = 0
+    """Closed early, since too many were open."""
     flows: int = 0
     """Flows in incidents."""
     late: int = 0
-    """Flows behind the bound `late_s`."""
+    """Of these, flows behind the bound `late_s`."""
     folded: int = 0
-    """Incidents that were folded into one."""
-    forced: int = 0
-    """Closed early, since too many were open."""
+    """Flows of incidents beyond the limit per hour, which are folded into one."""
     by_class: dict[str, int] = field(default_factory=dict[str, int])
     """Class -> incidents opened."""
 
 
 @final
 class IncidentTracker:
-    """Keeps the open incidents of a stream of verdict records; memory is bounded by the settings."""
+    """Keeps the open incidents of a stream of verdict records; memory is bounded by the settings.
 
-    def __init__(self, settings: IncidentSettings, techniques: AttackTechniques | None = None) -> None:
-        self.settings = settings
+    Flows that come at most `late_s` late give the same incidents in any order and any blocks. An alert on a
+    flow whose most probable class is `benign` counts as its most probable attack.
+    """
+
+    def __init__(
+        self,
+        settings: IncidentSettings,
+        techniques: AttackTechniques | None = None,
+        *,
+        benign: str | None = None,
+    ) -> None:
+        self.settings, self.benign = settings, benign
         self.techniques = techniques or AttackTechniques.built_in()
         self.counts = IncidentCounts()
         self.watermark_s = float("-inf")
         """The latest event time seen."""
+        self._open: dict[str, list[IncidentRecord]] = {}
+        self._opened_in: dict[int, int] = {}
+        """Hour of event time -> incidents opened in it."""
 
     @property
     def num_open(self) -> int:
         """Incidents that are open."""
-        return 0
+        return sum(map(len, self._open.values()))
 
     def open_incidents(self) -> list[Incident]:
         """The open incidents, the most severe first, then the latest."""
-        return []
+        found = [self._incident(record) for records in self._open.values() for record in records]
+        return sorted(found, key=lambda incident: (-incident.severity, -incident.last_s))
 
     def add(self, records: pa.Table) -> list[IncidentEvent]:
         """Take verdict records (of any verdict: `pass` moves time on), and close what has become quiet."""
-        return []
+        if not records.num_rows:
+            return []
+        time_s, latest_s = event_times(records, self.watermark_s)
+        events: list[IncidentEvent] = []
+        for record, late in incident_records(records, time_s, latest_s, self.settings, self.benign):
+            self.counts.flows += record.num_flows
+            self.counts.late += late
+            events += self._take(record)
+        return events + self.advance(float(latest_s[-1]))
 
     def advance(self, event_time_s: float) -> list[IncidentEvent]:
         """Move event time on, where no flow does, and close what has become quiet."""
-        return []
+        self.watermark_s = max(self.watermark_s, event_time_s)
+        horizon_s = self.watermark_s - self.settings.gap_s - self.settings.late_s
+        quiet = [one for records in self._open.values() for one in records if one.last_s < horizon_s]
+        events = [self._close(record) for record in sorted(quiet, key=lambda one: one.last_s)]
+        excess = self.num_open - self.settings.max_open
+        if excess > 0:
+            oldest = sorted(
+                (one for records in self._open.values() for one in records), key=lambda one: one.last_s
+            )
+            events += [self._close(record, "too many open") for record in oldest[:excess]]
+            self.counts.forced += excess
+        hour = (horizon_s - self.settings.gap_s) // _HOUR_S
+        self._opened_in = {at: count for at, count in self._opened_in.items() if at >= hour}
+        return events
 
     def close_all(self) -> list[IncidentEvent]:
         """Close every open incident, as at the end of a file."""
-        return []
+        still = [record for records in self._open.values() for record in records]
+        return [self._close(record, "stopped") for record in sorted(still, key=lambda one: one.last_s)]
+
+    def _take(self, record: IncidentRecord) -> list[IncidentEvent]:
+        """Add flows that belong together to the incidents that they touch, or open one."""
+        touched = [one for one in self._open.get(record.key, ()) if one.touches(record, self.settings.gap_s)]
+        if touched:
+            first = min(touched, key=lambda one: (one.first_s, one.incident_id))
+            first.absorb(record)
+            events: list[IncidentEvent] = []
+            for other in touched:
+                if other is not first:
+                    first.absorb(other)
+                    self.counts.merged += 1
+                    events.append(self._close(other, f"merged into {first.incident_id}"))
+            return events + self._update(first)
+        hour = int(record.first_s // _HOUR_S)
+        limit = self.settings.max_alerts_per_hour
+        if limit and self._opened_in.get(hour, 0) >= limit:
+            self.counts.folded += record.num_flows
+            record.key = FOLDED
+            folded = next((one for one in self._open.get(FOLDED, ()) if one.hour == hour), None)
+            if folded is not None:
+                folded.absorb(record)
+                return self._update(folded)
+        else:
+            self._opened_in[hour] = self._opened_in.get(hour, 0) + 1
+        self._open.setdefault(record.key, []).append(record)
+        self.counts.opened += 1
+        name = record.class_name
+        self.counts.by_class[name] = self.counts.by_class.get(name, 0) + 1
+        return [self._event("opened", record)]
+
+    def _update(self, record: IncidentRecord) -> list[IncidentEvent]:
+        """Tell that an incident grew: when its flows have doubled, or it became more severe."""
+        severity = self._incident(record).severity
+        if record.num_flows < 2 * record.num_told and severity <= record.severity_told:
+            return []
+        self.counts.updated += 1
+        return [self._event("updated", record)]
+
+    def _close(self, record: IncidentRecord, reason: str = "") -> IncidentEvent:
+        records = self._open[record.key]
+        records.remove(record)
+        if not records:
+            del self._open[record.key]
+        self.counts.closed += 1
+        return self._event("closed", record, reason)
+
+    def _event(
+        self, kind: Literal["opened", "updated", "closed"], record: IncidentRecord, reason: str = ""
+    ) -> IncidentEvent:
+        incident = self._incident(record)
+        record.num_told, record.severity_told = record.num_flows, incident.severity
+        record.num_events += 1
+        return IncidentEvent(kind=kind, incident=incident, number=record.num_events, reason=reason)
+
+    def _incident(self, record: IncidentRecord) -> Incident:
+        """The record as it is now, in plain values."""
+        class_name = record.class_name
+        severities = [self.techniques.of(name).severity_number for name in record.classes]
+        return Incident(
+            incident_id=record.incident_id,
+            source=record.source if record.key != FOLDED else "",
+            class_name=class_name,
+            severity=max(severities),
+            first_s=record.first_s,
+            last_s=record.last_s,
+            num_flows=record.num_flows,
+            num_destinations=len(record.destinations),
+            num_ports=len(record.ports),
+            has_more_destinations=len(record.destinations) >= MAX_DISTINCT,
+            has_more_ports=len(record.ports) >= MAX_DISTINCT,
+            num_sources=max(1, len(record.sources)),
+            is_folded=record.key == FOLDED,
+            peak_score=record.peak_score,
+            joint_score=None if record.peak_score is None else -expm1(record.log_miss),
+            evidence=tuple(record.evidence),
+            examples=tuple(record.examples),
+        )
 
     def state(self) -> dict[str, Any]:
         """All that a restart needs, as plain values for JSON."""
-        return {}
+        records = [record for records in self._open.values() for record in records]
+        return cast(
+            dict[str, Any],
+            to_builtins(
+                {
+                    "watermark_s": self.watermark_s,
+                    "counts": self.counts,
+                    "opened_in": list(self._opened_in.items()),
+                    "open": records,
+                }
+            ),
+        )
 
     @classmethod
     def from_state(
@@ -147,10 +257,30 @@ class IncidentTracker:
         settings: IncidentSettings,
         state: Mapping[str, Any],
         techniques: AttackTechniques | None = None,
+        *,
+        benign: str | None = None,
     ) -> "IncidentTracker":
         """The tracker that `state` was taken of.
 
         Raises:
-            ValueError: it is no such state.
+            TypeError: it is no such state.
         """
-        return cls(settings, techniques)
+        tracker = cls(settings, techniques, benign=benign)
+        saved = from_builtins(_State, state)
+        tracker.counts, tracker._opened_in = saved.counts, dict(saved.opened_in)
+        if saved.watermark_s is not None:
+            tracker.watermark_s = saved.watermark_s
+        for record in saved.open:
+            tracker._open.setdefault(record.key, []).append(record)
+        return tracker
+
+
+@dataclass(kw_only=True, slots=True)
+class _State:
+    """What `state` writes."""
+
+    counts: IncidentCounts
+    opened_in: list[tuple[int, int]]
+    open: list[IncidentRecord]
+    watermark_s: float | None = None
+    """None before the first flow: JSON has no infinity."""

@@ -50,10 +50,27 @@ def add_predict(commands: Commands) -> None:
         metavar="FILE",
         help="new .csv, .jsonl or .parquet file (default: CSV on standard output)",
     )
+    predict.add_argument(
+        "--format",
+        choices=("verdicts", "ecs"),
+        default="verdicts",
+        help="ecs: one event of the Elastic Common Schema a flow, as JSON lines to FILE.jsonl or standard "
+        "output (default: verdicts, by the name of the file)",
+    )
+    _add_techniques(predict)
     predict.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)  # refused with the new way
     _add_explain(predict)
     add_fit_options(predict)
     add_verdict_options(predict)
+
+
+def _add_techniques(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--attack-techniques",
+        type=Path,
+        metavar="FILE",
+        help="TOML table of classes with severity, tactic and technique, before the built-in one",
+    )
 
 
 def _add_explain(parser: argparse.ArgumentParser) -> None:
@@ -110,12 +127,7 @@ def add_monitor(commands: Commands) -> None:
             name, type=kind, default=default, metavar=unit, help=f"{text} (default: %(default)s)"
         )
     monitor.add_argument("--suppress", type=Path, metavar="FILE", help="TOML file of alerts to keep silent")
-    monitor.add_argument(
-        "--techniques",
-        type=Path,
-        metavar="FILE",
-        help="TOML table of classes, severities and ATT&CK techniques",
-    )
+    _add_techniques(monitor)
     monitor.add_argument("--test-event", action="store_true", help="write one event to each target, and end")
     monitor.add_argument(
         "--listen", metavar="HOST:PORT", help="serve /healthz, /readyz and /metrics (Prometheus) there"

@@ -6,6 +6,9 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
+import wirebert
+from wirebert.alerts.attack_techniques import AttackTechniques
+from wirebert.alerts.ecs import EcsContext, carried_columns
 from wirebert.console import SafeConsole, warn
 from wirebert.data.accounting import ParseStats
 from wirebert.data.findings import Finding
@@ -16,6 +19,7 @@ from wirebert.inference.coverage import TrafficFit
 from wirebert.inference.detector import Detector
 from wirebert.inference.predictions import (
     CsvWriter,
+    EcsWriter,
     TableWriter,
     open_writer,
     predict_blocks,
@@ -42,12 +46,14 @@ def predict(options: argparse.Namespace) -> None:
     flows = open_flows(options.data, config, schema=detector.schema, is_live=is_stdin)
     if flows.is_read_whole and flows.spool is not None and not flows.spool.is_complete:
         warn(f"stdin: {flows.described} is read to its end before the first verdict")
+    ecs = _ecs_context(detector, options)
     fit = TrafficFit.of(detector.artifact.tokenizer, flows)
+    carried = () if ecs is None else carried_columns(flows.schema.names)
     opened, num_flows = (*fit.opened, *_threshold_findings(detector, options)), 0
     with (
         nullcontext() if flows.spool is None else until_asked(flows.spool.stop),
-        _writer(options, fit.invalid_values.lines) as writer,
-        closing(predict_blocks(detector, flows, fit, explained=options.explain)) as tables,
+        _writer(options, fit.invalid_values.lines, ecs) as writer,
+        closing(predict_blocks(detector, flows, fit, explained=options.explain, carried=carried)) as tables,
         nullcontext() if flows.spool is None else closing(flows.spool),  # first: no reader may wait for more
     ):
         tell(opened)
@@ -66,19 +72,20 @@ def predict(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _writer(options: argparse.Namespace, lines: ParseStats) -> Generator[TableWriter]:
+def _writer(options: argparse.Namespace, lines: ParseStats, ecs: EcsContext | None) -> Generator[TableWriter]:
     """The writer of verdicts: to the file that was named, and of rows without one; or standard output."""
     if options.out is not None:
-        with open_writer(options.out) as writer, rejected_rows_file(options.out) as lines.keep:
+        with open_writer(options.out, ecs) as writer, rejected_rows_file(options.out) as lines.keep:
             yield writer
         return
-    with closing(CsvWriter(sys.stdout.buffer)) as writer:
+    sink = sys.stdout.buffer
+    with closing(CsvWriter(sink) if ecs is None else EcsWriter(sink, ecs)) as writer:
         yield writer
 
 
 def monitor(options: argparse.Namespace) -> None:
     """Score what grows, and write verdicts, alerts and incidents until asked to stop."""
-    from wirebert.alerts.incidents import IncidentSettings
+    from wirebert.alerts.incident_records import IncidentSettings
     from wirebert.alerts.outputs import Target
     from wirebert.workflows import monitor as monitoring
 
@@ -92,7 +99,7 @@ def monitor(options: argparse.Namespace) -> None:
         spool_mb=options.spool_mb,
         heartbeat_s=options.heartbeat,
         suppressions=options.suppress,
-        techniques=options.techniques,
+        techniques=options.attack_techniques,
         incidents=IncidentSettings(opens_on_unknown=options.novelty, **limits),
         explained=options.explain,
     )
@@ -133,6 +140,19 @@ def _monitor_server(options: argparse.Namespace) -> Generator[Callable[[Mapping[
     )
     with MonitorServer(config).running() as server:
         yield server.update
+
+
+def _ecs_context(detector: Detector, options: argparse.Namespace) -> EcsContext | None:
+    """What events say of the model; None where verdicts are written as they are."""
+    if options.format != "ecs":
+        return None
+    own = options.attack_techniques
+    return EcsContext(
+        model_sha256=detector.artifact.sha256,
+        benign=detector.artifact.classes.benign,
+        version=wirebert.__version__,
+        techniques=AttackTechniques.built_in() if own is None else AttackTechniques.load(own),
+    )
 
 
 def serve(options: argparse.Namespace) -> None:

@@ -41,6 +41,7 @@ from wirebert.inference.sealing import (
     damaged,
     describe,
     plain_size,
+    seal_of,
     sealed,
     unreadable,
 )
@@ -97,7 +98,7 @@ class Artifact:
     novelty: NoveltyScorer | None = None
     """Scores how unlike all training flows a flow is; None: the model has no novelty reference."""
     sha256: str = ""
-    """Of all that was saved, which names the model; empty before it is."""
+    """Names the model as it was loaded, without its exports; empty for one that was not saved."""
 
     @property
     def schema(self) -> FlowSchema:
@@ -196,7 +197,7 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             if "operating_point" in manifest
             else None,
             novelty=_read_novelty(folder, manifest),
-            sha256=json.loads(sealed(manifest))["sha256"],
+            sha256=_name_of(manifest),
         )
     # The content is intact, so it was written by another version.
     except _UNREADABLE as error:
@@ -207,6 +208,12 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             f"({error}); use wirebert {manifest['origin'].get('wirebert', '')}, which wrote it, or train "
             "again"
         ) from error
+
+
+def _name_of(manifest: Mapping[str, Any]) -> str:
+    """The sha256 of the manifest without exports, which give the same verdicts."""
+    files = {name: about for name, about in manifest["files"].items() if name not in _EXPORT_FILES}
+    return seal_of({**manifest, "files": files, "exports": {}})
 
 
 _UNREADABLE = (

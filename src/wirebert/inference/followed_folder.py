@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, final
 
 import pyarrow as pa
 
+from wirebert.alerts.ecs import carried_columns
 from wirebert.data.findings import Finding
 from wirebert.data.flows import DataConfig, find_files, open_flows
 from wirebert.errors import DataError, NoFlowsError, SchemaError, UserError
@@ -100,6 +101,7 @@ class FollowedFolder:
             explained=self._scoring.explained,
             context=self.progress.context,
             first_row=num_flows,
+            carried=carried_columns(detector.schema.names),
         ):
             num_flows += table.num_rows
             if table.num_rows:

@@ -16,6 +16,7 @@ from typing import Literal, cast, final
 
 import pyarrow as pa
 
+from wirebert.alerts.ecs import carried_columns
 from wirebert.data.accounting import ParseStats, RejectedRow
 from wirebert.data.checks.unread import set_aside
 from wirebert.data.dialect import HEAD_BYTES, Encoding, read_head
@@ -131,6 +132,7 @@ class FollowedLog:
             explained=self._scoring.explained,
             context=self.progress.context,
             first_row=num_flows,
+            carried=carried_columns(self._scoring.detector.schema.names),
         )
         for table in verdicts:
             num_flows += table.num_rows

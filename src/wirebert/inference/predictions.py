@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, Protocol, cast, final
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int64
 from pyarrow import csv, parquet
 
+from wirebert.alerts.ecs import EcsContext, ecs_events
 from wirebert.console import escape_control_chars
 from wirebert.data.accounting import ParseStats
 from wirebert.data.context.context import FlowContext
@@ -211,6 +213,22 @@ class ParquetWriter:
             self._writer.close()
 
 
+@final
+class EcsWriter:
+    """One event of the Elastic Common Schema a line."""
+
+    def __init__(self, sink: BinaryIO, context: EcsContext) -> None:
+        self._sink, self._context = sink, context
+
+    def write(self, table: pa.Table) -> None:
+        """Append an event for each row of `table`."""
+        table = escaped_for_terminal(table) if self._sink.isatty() else table
+        self._sink.write(b"".join(b"%b\n" % event for event in ecs_events(table, self._context)))
+
+    def close(self) -> None:
+        """Nothing is pending."""
+
+
 WRITERS: dict[str, Callable[[BinaryIO], TableWriter]] = {
     ".csv": CsvWriter,
     ".jsonl": JsonLinesWriter,
@@ -219,15 +237,17 @@ WRITERS: dict[str, Callable[[BinaryIO], TableWriter]] = {
 
 
 @contextmanager
-def open_writer(path: Path) -> Generator[TableWriter]:
-    """A writer for the file's suffix; the file appears under its name when everything is written.
+def open_writer(path: Path, ecs: EcsContext | None = None) -> Generator[TableWriter]:
+    """A writer for the file's suffix, or with `ecs` of events; the file appears under its name when
+    everything is written.
 
     Raises:
         DataError: another suffix, or the file already exists (it is kept).
     """
     ending = path.suffix.lower()
-    if ending not in WRITERS:
-        endings = ", ".join(WRITERS)
+    kinds = WRITERS if ecs is None else {".jsonl": partial(EcsWriter, context=ecs)}
+    if ending not in kinds:
+        endings = ", ".join(kinds)
         raise DataError(
             f"--out {path}: expected a name that ends in one of {endings}, found {path.suffix!r}; rename it"
         )
@@ -239,7 +259,7 @@ def open_writer(path: Path) -> Generator[TableWriter]:
         with (
             atomic_file(path, replaces=False) as temporary,
             temporary.open("wb") as sink,
-            closing(WRITERS[ending](sink)) as writer,
+            closing(kinds[ending](sink)) as writer,
         ):
             yield writer
     except FileExistsError as error:

@@ -66,8 +66,13 @@ def describe(path: Path) -> dict[str, object]:
 
 def sealed(manifest: Mapping[str, object]) -> str:
     """The text of `wirebert.json` with its own sha256: not even a blank can change unnoticed."""
+    return as_json({"sha256": seal_of(manifest), **manifest})
+
+
+def seal_of(manifest: Mapping[str, object]) -> str:
+    """The sha256 of a manifest: the name of the model, as it holds the sha256 of every file."""
     compact = json.dumps(manifest, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return as_json({"sha256": hashlib.sha256(compact.encode("ascii")).hexdigest(), **manifest})
+    return hashlib.sha256(compact.encode("ascii")).hexdigest()
 
 
 def as_json(content: Mapping[str, object]) -> str:

@@ -20,7 +20,8 @@ import wirebert
 from wirebert.alerts.attack_techniques import AttackTechniques
 from wirebert.alerts.counts import MonitorCounts
 from wirebert.alerts.ecs import EcsContext
-from wirebert.alerts.incidents import IncidentSettings, IncidentTracker
+from wirebert.alerts.incident_records import IncidentSettings
+from wirebert.alerts.incidents import IncidentTracker
 from wirebert.alerts.outputs import Batch, Outputs, Target
 from wirebert.alerts.suppression import Suppressions
 from wirebert.data.accounting import RejectedRow
@@ -181,10 +182,11 @@ class _Desk:
         self.counts = MonitorCounts()
         self._suppressions, self._context = self._read_settings(detector)
         techniques = self._context.techniques
+        benign = detector.artifact.classes.benign
         self._tracker = (
-            IncidentTracker(settings.incidents, techniques)
+            IncidentTracker(settings.incidents, techniques, benign=benign)
             if state.incidents is None
-            else IncidentTracker.from_state(settings.incidents, state.incidents, techniques)
+            else IncidentTracker.from_state(settings.incidents, state.incidents, techniques, benign=benign)
         )
         self.outputs = Outputs(
             settings.targets,
@@ -220,7 +222,7 @@ class _Desk:
         seen[hidden] = False
         incidents = self._tracker.add(records.filter(pa.array(seen)) if len(hidden) else records)
         self.outputs.write(Batch(records=records, is_alert=is_alert, incidents=incidents), self._context)
-        self.counts.add(source.name, records, is_alert)
+        self.counts.add(source.name, records, is_alert, self._context.benign)
         self._latency_s = time.monotonic() - self._read_at
 
     def write_rejected(self) -> None:

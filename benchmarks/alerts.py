@@ -1,0 +1,198 @@
+"""What comes after verdicts: events of ECS, and incidents.
+
+    python benchmarks/alerts.py ecs [--flows 200000] [--model FOLDER]
+    python benchmarks/alerts.py incidents [--data ../shared/data] [--captures 120] [--seeds 1 2 3 4 5] [--out incidents.json]
+
+`ecs`: flows a second from a Zeek log to ECS lines in a file, by `wirebert predict` on all cores, with the mini model.
+
+`incidents`: for each seed a mini model is trained on captures of made-up networks; other captures are scored, and its alerts
+are taken by flow and by incident. Then each model looks at the two real scans of the sensors' logs: how many incidents it
+makes of them, and how many flows each holds.
+"""
+
+import argparse
+import io
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from harness import DATA, Report, by_seed, write_figures
+
+from wirebert.alerts.ecs import EcsContext, carried_columns
+from wirebert.alerts.grouping import group_keys, incident_ids
+from wirebert.alerts.incident_records import IncidentSettings, alert_classes
+from wirebert.alerts.incidents import IncidentTracker
+from wirebert.cli.main import main as wirebert
+from wirebert.data.flows import open_flows
+from wirebert.data.synthetic.captures import captures
+from wirebert.data.synthetic.conn_log import write_conn_log
+from wirebert.data.times import seconds_of
+from wirebert.inference.detector import Detector
+from wirebert.inference.predictions import open_writer, predict_blocks
+from wirebert.metrics.incidents import incident_metrics
+
+SCANS = {
+    "horizontal": ("sensors/zeek-scans/horizontal.conn.log", "10.0.2.112"),
+    "vertical": ("sensors/zeek-scans/vertical.conn.log", "192.168.1.9"),
+}
+"""Log, and who scans in it."""
+SETTINGS = (
+    "model.size=mini",
+    "training.column_dropout=0.3",
+    "evaluation.baseline=false",
+    "decision.alert_fpr=0.01",
+)
+
+
+def train_mini(folder: Path, num_captures: int, seed: int, settings: tuple[str, ...] = ()) -> Detector:
+    """The mini model, trained on captures as the command line does it."""
+    log = folder / "train.conn.log"
+    write_conn_log(log, captures(num_captures, seed), seed)
+    words = ["train", str(log), "--out", str(folder / "run"), "--seed", str(seed), "--drop", "address"]
+    for setting in (*SETTINGS, "evaluation.num_resamples=100", *settings):
+        words += ["--set", setting]
+    with redirect_stdout(io.StringIO()) as printed:
+        if wirebert(words) != 0:
+            sys.exit(f"training failed:\n{printed.getvalue()}")
+    return Detector.load(folder / "run" / "model")
+
+
+def records_of(detector: Detector, log: Path, *, explains: bool = False) -> Iterator[pa.Table]:
+    flows = open_flows(log, schema=detector.schema)
+    yield from predict_blocks(detector, flows, explained="alerts" if explains else None)
+
+
+def by_flow_and_incident(detector: Detector, log: Path, gap_s: float) -> Report:
+    """Metrics of the alerts on a labelled log."""
+    records = pa.concat_tables(records_of(detector, log)).combine_chunks()
+    labels = pa.concat_tables(open_flows(log).blocks())["label"].cast(pa.string()).combine_chunks()
+    benign, time_s = detector.artifact.classes.benign, seconds_of(records["ts"])
+    is_alert = np.array(records["verdict"].to_pylist()) == "alert"
+    is_attack = np.array(labels.to_pylist()) != benign
+    named = (alert_classes(records, benign), labels)
+    raised, true = (
+        incident_ids(group_keys(records["src_ip"], names, "source_and_class"), time_s, rows, gap_s)
+        for names, rows in zip(named, (is_alert, is_attack), strict=True)
+    )
+    found = incident_metrics(raised, true, time_s)
+    return {**asdict(found), "precision": found.precision, "recall": found.recall, "per_day": found.per_day}
+
+
+def scan_incidents(detector: Detector, data: Path) -> Report:
+    """Incidents of whoever scans, by each way to group flows, and the flows that each holds."""
+    report: dict[str, object] = {}
+    for name, (log, scanner) in SCANS.items():
+        for group_by in ("source_and_class", "source"):
+            settings = IncidentSettings(group_by=group_by)
+            tracker = IncidentTracker(settings, benign=detector.artifact.classes.benign)
+            events = [event for part in records_of(detector, data / log) for event in tracker.add(part)]
+            events += tracker.close_all()
+            closed = [event.incident for event in events if event.kind == "closed"]
+            report[f"{name}, by {group_by}"] = [
+                (one.class_name, one.num_flows, one.num_destinations, one.num_ports)
+                for one in closed
+                if one.source == scanner
+            ]
+    return report
+
+
+def incidents_of_seed(seed: int, data: Path, num_captures: int, settings: tuple[str, ...]) -> Report:
+    with tempfile.TemporaryDirectory(prefix="wirebert-alerts-") as place:
+        folder = Path(place)
+        detector = train_mini(folder, num_captures, seed, settings)
+        log = folder / "test.conn.log"
+        write_conn_log(log, captures(num_captures // 2, 1_000 + seed), seed)
+        found = by_flow_and_incident(detector, log, IncidentSettings().gap_s)
+        scans = scan_incidents(detector, data) if data.is_dir() else {}
+        return {"seed": seed, "generated": found, "scans": scans}
+
+
+def incidents(options: argparse.Namespace) -> None:
+    measure = partial(
+        incidents_of_seed, data=options.data, num_captures=options.captures, settings=tuple(options.set)
+    )
+    reports: list[Report] = []
+    for report in by_seed(measure, options.seeds, options.jobs):
+        print(json.dumps(report), flush=True)
+        reports.append(report)
+    for name in (
+        "flow_precision",
+        "precision",
+        "flow_recall",
+        "recall",
+        "num_alerts",
+        "num_raised",
+        "per_day",
+    ):
+        values = [report["generated"][name] for report in reports]  # pyright: ignore[reportIndexIssue]
+        known = [value for value in values if value is not None]
+        spread = statistics.stdev(known) if len(known) > 1 else 0.0
+        print(f"{name:>16} {statistics.mean(known):10.3f} +- {spread:.3f}")
+    write_figures(options.out, incidents=reports)
+
+
+def ecs(options: argparse.Namespace) -> None:
+    """Flows a second from file to ECS lines, beside those to JSON lines of verdicts."""
+    with tempfile.TemporaryDirectory(prefix="wirebert-alerts-") as place:
+        folder = Path(place)
+        if options.model is None:
+            train_mini(folder, 60, 1, ("training.epochs=2",))
+        model = options.model or folder / "run" / "model"
+        log, num_flows = folder / "big.conn.log", 0
+        write_conn_log(log, captures(max(1, options.flows // 350), 7), 7)
+        detector = Detector.load(model)
+        context = EcsContext(model_sha256=detector.artifact.sha256, benign=detector.artifact.classes.benign)
+        for name, context_or_none in (
+            ("verdicts", None),
+            ("ecs", context),
+            ("verdicts", None),
+            ("ecs", context),
+        ):
+            detector = Detector.load(model)  # its cache of scores is empty
+            start = time.perf_counter()
+            flows = open_flows(log, schema=detector.schema)
+            carried = carried_columns(flows.schema.names) if context_or_none else ()
+            out = folder / f"{name}-{start}.jsonl"
+            num_flows = 0
+            with open_writer(out, context_or_none) as writer:
+                for part in predict_blocks(detector, flows, carried=carried):
+                    writer.write(part)
+                    num_flows += part.num_rows
+            took = time.perf_counter() - start
+            print(
+                f"{name:>9}: {num_flows:,} flows in {took:.1f} s: {num_flows / took:,.0f} flows/s", flush=True
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parts = parser.add_subparsers(required=True)
+    speed = parts.add_parser("ecs")
+    speed.add_argument("--flows", type=int, default=200_000)
+    speed.add_argument("--model", type=Path)
+    speed.set_defaults(run=ecs)
+    grouped = parts.add_parser("incidents")
+    grouped.add_argument("--data", type=Path, default=DATA)
+    grouped.add_argument("--captures", type=int, default=120)
+    grouped.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    grouped.add_argument("--jobs", type=int, default=2)
+    grouped.add_argument("--set", action="append", default=[], metavar="SECTION.NAME=VALUE")
+    grouped.add_argument("--out", type=Path)
+    grouped.set_defaults(run=incidents)
+    options = parser.parse_args()
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()
