@@ -68,7 +68,7 @@ class Monitor:
         self._process.wait()
 
     def look(self) -> bool:
-        """Note memory and lag; False while it does not answer."""
+        """Note memory and lag; False while it does not score yet."""
         try:
             with urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=2) as answer:
                 text = answer.read().decode()
@@ -77,6 +77,8 @@ class Monitor:
             assert self._process.poll() is None, (self.folder / "stderr").read_text()[-2_000:]
             return False
         values = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+        if "wirebert_monitor_lag_num_behind{" not in text:
+            return False
         numbers = Counter[str]()
         for name, value in values:
             numbers[name.partition("{")[0]] += float(value)
@@ -128,18 +130,20 @@ def monitor_part(model: Path, num_flows: int, num_kills: int) -> dict[str, objec
 
         writer = threading.Thread(target=grow)
         writer.start()
-        next_kill = time.monotonic() + 5
+        next_kill = 0.0
         while True:
             time.sleep(0.5)
-            monitor.look()
+            if not monitor.look():
+                continue
+            next_kill = next_kill or time.monotonic() + chance.uniform(1, 8)
             if lives < num_kills and time.monotonic() > next_kill:
                 monitor.kill()
                 lives += 1
                 if lives % 5 == 0 and (folder / "flows.jsonl").exists():
                     (folder / "flows.jsonl").rename(folder / f"flows.jsonl.{lives}")
                 monitor.start()
-                next_kill = time.monotonic() + chance.uniform(3, 12)
-            elif lives == num_kills and is_written.is_set() and monitor.look() and monitor.lags[-1][0] == 0:
+                next_kill = 0.0
+            elif lives == num_kills and is_written.is_set() and monitor.lags[-1][0] == 0:
                 break
         seconds = time.perf_counter() - started
         writer.join()

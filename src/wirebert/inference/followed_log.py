@@ -149,7 +149,8 @@ class FollowedLog:
             UserError: the log does not fit that model.
         """
         other = FollowedLog(self.lines, self.progress, replace(self._scoring, detector=detector))
-        other._file, other._waiting = self._file, self._waiting
+        other._piece.close()
+        other._file, other._waiting, other._piece = self._file, self._waiting, self._piece
         if self._flows is not None:
             other._open()
         return other
