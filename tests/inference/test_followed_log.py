@@ -1,4 +1,4 @@
-"""A log goes on under another model where the old one stopped; tests/workflows/test_monitor.py has the rest."""
+"""A log goes on under another model where the old one stopped; `tests/workflows/test_monitor.py` has more."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
