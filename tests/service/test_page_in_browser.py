@@ -1,6 +1,7 @@
 """The page at `/` as a browser shows it, spoken to a real service."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ def visit(browser: Browser, service_port: int) -> Iterator[Visit]:
 
 def test_pasted_rows_get_verdicts_with_what_carried_them(visit: Visit):
     page = visit.page
-    expect(page.locator("#model")).to_contain_text("3 classes (normal, dos, probe)")
+    expect(page.locator("#classes")).to_contain_text("3 classes (normal, dos, probe)")
     page.get_by_label("Flows").fill(ROWS)
     page.get_by_role("button", name="Score").click()
     expect(page.locator("#body tr")).to_have_count(36)
@@ -59,6 +60,43 @@ def test_pasted_rows_get_verdicts_with_what_carried_them(visit: Visit):
     assert 0 < shown < 36
     assert visit.said == []
     assert all(url.startswith((visit.origin, "data:")) for url in visit.asked)
+
+
+def test_a_sample_is_filled_in_and_scored_and_its_verdict_stands_first(visit: Visit):
+    page = visit.page
+    expect(page.locator("#model")).to_contain_text(
+        re.compile(r"Model service\d of 20\d\d-\d\d-\d\d: no threshold")
+    )
+    page.get_by_role("button", name="Try a sample").click()
+    expect(page.locator("#body tr")).to_have_count(1)
+    heads = page.locator("#head th").all_inner_texts()
+    assert heads[:5] == ["class", "attack score", "main evidence", "row", "ts"]
+    assert "192.0.2.10" in page.get_by_label("Flows").input_value()
+
+
+def test_verdicts_of_before_do_not_stand_beside_an_error(visit: Visit):
+    page = visit.page
+    page.get_by_label("Flows").fill(ROWS)
+    page.get_by_role("button", name="Score").click()
+    expect(page.locator("#body tr")).to_have_count(36)
+    page.get_by_label("Flows").fill("x,y\n1,2\n")
+    page.get_by_role("button", name="Score").click()
+    expect(page.get_by_role("status")).to_contain_text("columns of the model")
+    expect(page.locator("#results")).to_be_hidden()
+
+
+def test_the_api_page_keeps_to_its_policy_fits_a_phone_and_passes_the_accessibility_check(
+    browser: Browser, service_port: int
+):
+    visit = Visit(browser, service_port, viewport={"width": 390, "height": 800}, bypass_csp=True)
+    visit.page.get_by_role("link", name="API").click()
+    expect(visit.page.locator("h1")).to_contain_text("wirebert API")
+    result = Axe().run(visit.page)
+    is_narrow = visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    visit.context.close()
+    assert result.violations_count == 0, result.generate_report()
+    assert is_narrow
+    assert visit.said == []
 
 
 def test_a_chosen_file_is_scored_and_its_verdicts_can_be_saved(visit: Visit, tmp_path: Path):

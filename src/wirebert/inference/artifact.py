@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,10 @@ class Artifact:
     """Calibration and alert thresholds; None: nothing was fitted."""
     novelty: NoveltyScorer | None = None
     """Scores how unlike all training flows a flow is; None: the model has no novelty reference."""
+    name: str = ""
+    """The folder that it was loaded from; for RUN/model the run."""
+    saved: str = ""
+    """Date on which that folder was written, as in 2026-01-31."""
 
     @property
     def schema(self) -> FlowSchema:
@@ -194,6 +199,8 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             if "operating_point" in manifest
             else None,
             novelty=_read_novelty(folder, manifest),
+            name=_name_of(folder),
+            saved=date.fromtimestamp((folder / MANIFEST).stat().st_mtime).isoformat(),
         )
     # The content is intact, so it was written by another version.
     except _UNREADABLE as error:
@@ -204,6 +211,11 @@ def load_artifact(folder: Path, *, pretrained: bool = False) -> Artifact:
             f"({error}); use wirebert {manifest['origin'].get('wirebert', '')}, which wrote it, or train "
             "again"
         ) from error
+
+
+def _name_of(folder: Path) -> str:
+    whole = folder.resolve()
+    return whole.parent.name if whole.name == "model" and whole.parent.name else whole.name
 
 
 _UNREADABLE = (

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import socket
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Final
 
 import uvicorn
 
+from wirebert.console import warn
 from wirebert.errors import ConfigError
 from wirebert.inference.detector import Detector
 from wirebert.service.api_keys import VARIABLE, ApiKeys
@@ -98,6 +100,10 @@ def serve(detector: Detector, config: ServerConfig, limits: Limits) -> None:
             listener.listen(limits.max_connections)  # from now on, connections wait and are not refused
             address = listener.getsockname()
             LOG.info("listening", extra={"fields": {"host": address[0], "port": address[1]}})
+            if sys.stderr.isatty():
+                host = f"[{address[0]}]" if listener.family == socket.AF_INET6 else address[0]
+                url = f"http://{host}:{address[1]}/"
+                warn(f"listening on {url} (the API: {url}docs); Ctrl-C ends it")
             with _ignore_second_signal():
                 uvicorn.Server(uvicorn_config).run(sockets=[listener])
             LOG.info("stopped")
