@@ -160,6 +160,12 @@ def _add_report(commands: Commands) -> None:
         metavar="FILE.html",
         help="write the page of the run, or of the comparison, to this file",
     )
+    report.add_argument(
+        "--redact",
+        action="store_true",
+        help="leave out addresses, names, times, payloads and paths, for a page to show around (default file: "
+        "RUN/report-redacted.html)",
+    )
 
 
 def _add_datasets(commands: Commands) -> None:

@@ -23,8 +23,8 @@ _COORDINATES = re.compile(r' (?:d|transform|x2|y2)="[^"]*"')
 _DIGITS = re.compile(r"(\.\d)\d+")
 """A tenth of a pixel is precise enough, and digits of coordinates make up half of a picture's text."""
 
-_LEAST_SCALE = 0.8
-"""A picture that would shrink below this scale scrolls instead: text of 12 pixels stays at 9.6."""
+_LEAST_SCALE = 0.92
+"""A picture that would shrink below this scale scrolls instead: text of 12 pixels stays at 11."""
 
 _SVG_WIDTH = re.compile(r'<svg [^>]*?\bwidth="([\d.]+)"')
 
@@ -143,6 +143,23 @@ def spoken(name: str) -> str:
     return f"{plain.removesuffix('_s')} (s)" if plain.endswith("_s") else plain.replace("_", " ")
 
 
+def named_with_breaks(name: str) -> Markup:
+    """A name that may be broken after its punctuation and nowhere else.
+
+    >>> named_with_breaks("dst_host")
+    Markup('dst_<wbr>host')
+    """
+    return Markup(re.sub(r"(?<=[_./:-])(?=\w)", "<wbr>", str(escape(name))))
+
+
+def copyable(command: str) -> Markup:
+    """A command with a button that copies it; the script shows the button."""
+    return Markup(
+        f'<div class="copy"><pre><code>{escape(command)}</code></pre><button type="button" data-copy hidden '
+        f'aria-label="Copy: {escape(command)}">Copy</button><span role="status" class="faint"></span></div>'
+    )
+
+
 def disclosure(summary: str, content: Markup, *, about: str = "", is_open: bool = False) -> Markup:
     """Content that opens on demand; `about` labels it for screen readers."""
     unseen = f'<span class="unseen">: {escape(about)}</span>' if about else ""
@@ -208,6 +225,7 @@ def _inline(name: str, svg: str) -> str:
 def _cell(index: int, content: str, left: frozenset[int]) -> str:
     inner = escape(content)
     if index == 0:
+        inner = inner if isinstance(content, Markup) else named_with_breaks(content)
         return f'<th scope="row"{" class=text" if len(content) > _LONG_NAME else ""}>{inner}</th>'
     if index in left:
         return f'<td class="text{" long" if len(inner) > _LONG_TEXT else ""}">{inner}</td>'

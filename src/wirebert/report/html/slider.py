@@ -1,6 +1,6 @@
-"""A slider over the alert threshold: what a choice means for detection, false alarms and work a day.
+"""A slider over the alert threshold: what a choice means for detection, false alarms, work and cost a day.
 
-The page's script (`page.js`) moves it. The counts at each point are in the page, so all figures are exact.
+The page's script (`deployment.js`) moves it. The counts at each stop are in the page, so all figures are exact.
 """
 
 import json
@@ -10,20 +10,28 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.report.html.parts import paragraph
 
 FIGURES: Final = {
     "tpr": "attacks found (TPR)",
     "fpr": "false alarms among benign flows (FPR)",
     "alerts": "alerts a day",
-    "false_alerts": "false alerts a day",
-    "precision": "share of alerts that are attacks",
+    "false_alerts": "false alarms a day",
+    "precision": "alerts that are attacks",
     "missed": "attacks missed a day",
-    "cells": "here: attacks found, missed; false alarms, passed",
+    "cost": "cost a day",
 }
 """Key of a figure in the script -> its name."""
 
-_FLOWS_A_DAY: Final = 100_000
-_ATTACKS_PER_THOUSAND: Final = 1
+_CHOICES: Final = {
+    "flows": ("flows a day", 100_000),
+    "attacks": ("attacks in 1,000 flows", 1),
+    "cost_missed": ("cost of a missed attack", 1000),
+    "cost_false": ("cost of a false alarm", 10),
+}
+"""Key of a choice of the reader -> its label and first value."""
+_CELLS: Final = {"attack": ("found", "unfound"), "benign": ("alarms", "passed")}
+"""What a flow is -> key of its count with an alert, and without."""
 
 
 def slider(name: str, metrics: SplitMetrics) -> Markup:
@@ -35,22 +43,41 @@ def slider(name: str, metrics: SplitMetrics) -> Markup:
     start = next(
         (at for at, (threshold, *_) in enumerate(points) if deployed is not None and threshold <= deployed), 0
     )
-    rows = "".join(
-        f'<tr><th scope="row">{escape(title)}</th><td data-figure="{key}"></td></tr>'
+    cards = "".join(
+        f'<div><dt>{escape(title)}</dt><dd class="value" data-figure="{key}"></dd></div>'
         for key, title in FIGURES.items()
+    )
+    choices = "".join(
+        f'<label>{label} <input data-choice="{key}" type="number" min="0" step="any" value="{value}"></label>'
+        for key, (label, value) in _CHOICES.items()
+    )
+    rows = "".join(
+        f'<tr><th scope="row">{what}</th>'
+        + "".join(
+            f'<td><span data-figure="{cell}"></span> <span class="range" data-figure="{cell}_a_day"></span></td>'
+            for cell in cells
+        )
+        + "</tr>"
+        for what, cells in _CELLS.items()
     )
     data = escape(json.dumps(points, separators=(",", ":")))
     key = escape(name)
+    first = "stored threshold" if deployed is not None else "highest threshold"
+    note = (
+        f"The slider stops at {len(points):,} thresholds of {name}; the counts at each are exact. A threshold that "
+        "is chosen here was chosen on these flows: set it on your own traffic with `wirebert calibrate`."
+    )
     return Markup(
-        f'<div class="slider" data-points="{data}" hidden>'
-        f'<p><label for="threshold-{key}">Alert threshold</label> '
+        f'<div class="slider" data-points="{data}" data-start="{start}" hidden>'
+        f'<p class="lever"><label for="threshold-{key}">Alert threshold</label> '
         f'<input id="threshold-{key}" data-choice="point" type="range" min="0" max="{len(points) - 1}" '
-        f'value="{start}"> <output for="threshold-{key}" data-figure="threshold"></output></p>'
-        f'<p><label>flows a day <input data-choice="flows" type="number" min="1" value="{_FLOWS_A_DAY}">'
-        '</label> <label>attacks in 1,000 flows <input data-choice="attacks" type="number" min="0" '
-        f'max="1000" step="any" value="{_ATTACKS_PER_THOUSAND}"></label></p>'
-        f'<table aria-live="polite"><caption class="unseen">At this threshold, on {key}</caption>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f'value="{start}"> <output for="threshold-{key}" data-figure="threshold"></output>'
+        f'<span class="buttons"><button type="button" data-go="start">{first}</button>'
+        '<button type="button" data-go="cheapest">lowest cost</button></span></p>'
+        f'<div class="choices">{choices}</div><dl class="cards" aria-live="polite">{cards}</dl>'
+        f'<table class="matrix"><caption>Flows of {key} at this threshold, and a day</caption><thead><tr>'
+        '<th scope="col">flow</th><th scope="col">alert</th><th scope="col">no alert</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>{paragraph(note, 'faint')}</div>"
     )
 
 
