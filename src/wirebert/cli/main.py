@@ -163,8 +163,8 @@ def _add_report(commands: Commands) -> None:
     report.add_argument(
         "--redact",
         action="store_true",
-        help="leave out addresses, names, times, payloads and paths, for a page to show around (default file: "
-        "RUN/report-redacted.html)",
+        help="leave out addresses, names, times, payloads and paths, so that the page can be shown around "
+        "(default file: RUN/report-redacted.html)",
     )
 
 

@@ -73,9 +73,9 @@ def describe_columns(sample: pa.Table, schema: FlowSchema, classes: ClassMap) ->
         [None if label is None else classes.class_of_label(label) for label in labels], pa.string()
     )
     typical: dict[str, dict[str, ColumnSummary]] = {}
-    for name in pc.unique(names.drop_null()).to_pylist():
-        flows = sample.filter(pc.equal(names, name))
-        typical[str(name)] = {
+    for name in map(str, pc.unique(names.drop_null()).to_pylist()):
+        flows = sample.filter(pc.equal(names, pa.scalar(name)))
+        typical[name] = {
             column.name: _summary(flows[column.name]) for column in shown if column.kind not in _NOT_COMPARED
         }
     return Columns(kinds=kinds, typical=typical)
@@ -115,9 +115,9 @@ def _summary(column: pa.ChunkedArray) -> ColumnSummary:
 def _shares(texts: pa.ChunkedArray, num_rows: int) -> dict[str, float]:
     """Value -> fraction of the rows, the commonest first."""
     counts = pc.value_counts(texts)
-    pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
-    ranked = sorted(((str(value), count) for value, count in pairs), key=lambda pair: (-pair[1], pair[0]))
-    return {value: round(count / max(1, num_rows), 4) for value, count in ranked}
+    names = map(str, counts.field("values").to_pylist())
+    shares = (counts.field("counts").to_numpy() / max(1, num_rows)).round(4).tolist()
+    return dict(sorted(zip(names, shares, strict=True), key=lambda pair: (-pair[1], pair[0])))
 
 
 def _drift(column: Column, train: pa.ChunkedArray, test: pa.ChunkedArray) -> ColumnDrift:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from wirebert.data.findings import Finding
 from wirebert.data.schema.identifying import identifies, identifying_parts
@@ -20,6 +20,12 @@ _SAFE_MESSAGES: Final = ("untrusted_threshold",)
 """Findings whose sentences hold nothing of the traffic."""
 
 Value = TypeVar("Value")
+
+
+class _BySplit(Protocol):
+    """Gives test files other names than those of their files."""
+
+    def __call__(self, given: Mapping[str, Value], /) -> dict[str, Value]: ...
 
 
 def redacted(report: Report) -> Report:
@@ -74,7 +80,7 @@ def _metrics(metrics: SplitMetrics, hides: Callable[[str], bool]) -> SplitMetric
 def _columns(
     columns: Columns,
     hides: Callable[[str], bool],
-    by_split: Callable[[Mapping[str, Value]], dict[str, Value]],
+    by_split: _BySplit,
 ) -> Columns:
     def summary(one: ColumnSummary) -> ColumnSummary:
         return replace(one, values={_text(value): share for value, share in one.values.items()})
@@ -88,13 +94,16 @@ def _columns(
             name: {column: summary(one) for column, one in own.items() if not hides(column)}
             for name, own in columns.typical.items()
         },
-        drift=by_split({  # pyright: ignore[reportArgumentType]
-            name: tuple(drift(one) for one in own if not hides(one.column)) for name, own in columns.drift.items()
-        }),
-    )  # fmt: skip
+        drift=by_split(
+            {
+                name: tuple(drift(one) for one in own if not hides(one.column))
+                for name, own in columns.drift.items()
+            }
+        ),
+    )
 
 
-def _data(data: DataSection, by_split: Callable[[Mapping[str, Value]], dict[str, Value]]) -> DataSection:
+def _data(data: DataSection, by_split: _BySplit) -> DataSection:
     names = {
         part for file in data.files for part in (file, PurePath(file).name, PurePath(file).name.split(".")[0])
     }
@@ -113,10 +122,10 @@ def _data(data: DataSection, by_split: Callable[[Mapping[str, Value]], dict[str,
         files=(f"{len(data.files)} files",),
         detected=words(data.detected),
         split=words(data.split),
-        distribution=by_split(data.distribution),  # pyright: ignore[reportArgumentType]
+        distribution=by_split(data.distribution),
         findings=tuple(map(finding, data.findings)),
         listing=(),
-        test_usage=by_split(data.test_usage),  # pyright: ignore[reportArgumentType]
+        test_usage=by_split(data.test_usage),
     )
 
 

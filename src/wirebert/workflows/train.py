@@ -250,9 +250,7 @@ def check_tests(
         found = [*fits[test.name].findings, *check_unscored_rows(profile, data.classes)]
         unscored = mark_accepted(found, run.data.accepted_findings)
         show_findings(unscored, log.console, num_rows=profile.num_rows)
-        drift[test.name] = column_drift(
-            data.profile.sample.table, profile.sample.table, data.flows.schema
-        )
+        drift[test.name] = column_drift(data.profile.sample.table, profile.sample.table, data.flows.schema)
         differences = compare_with_training(data.profile, profile, data.classes)
         findings += [*unscored, *mark_accepted(differences, run.data.accepted_findings)]
     return tuple(findings), drift

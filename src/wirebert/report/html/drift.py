@@ -57,13 +57,15 @@ def _picture(one: ColumnDrift) -> Markup:
     )
     words = "" if changed is None else f"{changed[0]}: {changed[1]:.0%} in training, {changed[2]:.0%} in test"
     label = escape(f"{one.column}: distance {one.distance:.2f}; {words}")
+    heading = f'{named_with_breaks(one.column)} <span class="range">{one.distance:.2f}</span>'
     return Markup(
-        f'<div class="multiple"><h4>{named_with_breaks(one.column)} <span class="range">{one.distance:.2f}</span></h4>'
-        f'<svg role="img" aria-label="{label}" viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none">{bars}</svg>'
+        f'<div class="multiple"><h4>{heading}</h4><svg role="img" aria-label="{label}" '
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none">{bars}</svg>'
         f'<p class="faint">{escape(words)}</p></div>'
     )
 
 
 def _bar(x: float, width: float, share: float, kind: str) -> str:
     height = share * _HEIGHT
-    return f'<rect class="{kind}" x="{x:.1f}" y="{_HEIGHT - height:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
+    top = _HEIGHT - height
+    return f'<rect class="{kind}" x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}"/>'

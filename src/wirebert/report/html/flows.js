@@ -2,6 +2,7 @@
 // usual in its true and in its predicted class. Text of the data is only ever set as text.
 
 const PER_PAGE = 20;
+const LEAST_ROWS = 8; // of a flow, before it is opened further
 
 function element(tag, text = "", attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -20,8 +21,8 @@ function usual(data, name, column) {
   const { missing, quantiles, values } = summary;
   const told = quantiles?.length
     ? [`${fixed(4).format(quantiles[1])} (${fixed(4).format(quantiles[0])} to ${fixed(4).format(quantiles[2])})`]
-    : Object.entries(values ?? {}).map(([value, part]) => `${value} ${share(part)}`);
-  if (missing >= 0.005 || !told.length) told.push(`missing ${share(missing)}`);
+    : Object.entries(values ?? {}).map(([value, part]) => `${value}: ${share(part)}`);
+  if (missing >= 0.005 || !told.length) told.push(`missing: ${share(missing)}`);
   return told.join(", ");
 }
 
@@ -34,8 +35,8 @@ function isRare(data, name, column, value) {
   return known.length > 0 && !known.includes(value.slice(0, 60));
 }
 
-function valuesTable(data, caption, columns, rows) {
-  const head = element("tr", "", {}, ...columns.map((name) => element("th", name, { scope: "col" })));
+function valuesTable(caption, columns, rows) {
+  const head = element("tr", "", {}, ...columns.map((name) => element("th", name, { scope: "col", class: "text" })));
   const body = rows.map(([name, ...cells]) =>
     element("tr", "", {}, element("th", name, { scope: "row" }), ...cells.map(([text, rare]) =>
       element("td", text, { class: rare ? "text rare" : "text" }))));
@@ -46,7 +47,10 @@ function valuesTable(data, caption, columns, rows) {
 
 function flowDetails(data, flow, isOpen) {
   const evidence = flow.top_features;
-  const columns = Object.keys(flow.flow).sort((a, b) => (evidence[b] ?? 0) - (evidence[a] ?? 0));
+  // What speaks for the verdict first, then what is rare in the true class, then the rest on demand.
+  const weight = (column) => (evidence[column] ?? 0) || (isRare(data, flow.true_class, column, flow.flow[column]) ? 1e-9 : 0);
+  const columns = Object.keys(flow.flow).sort((a, b) => weight(b) - weight(a));
+  const numFirst = Math.max(LEAST_ROWS, columns.filter(weight).length);
   const rows = columns.map((column) => {
     const value = flow.flow[column];
     const mark = evidence[column] ? ` (evidence ${evidence[column].toFixed(2)})` : "";
@@ -59,8 +63,15 @@ function flowDetails(data, flow, isOpen) {
     element("b", flow.predicted_class), " ", element("span",
       `probability ${(100 * flow.probability).toFixed(2)} %${score}, row ${flow.row.toLocaleString("en")}${label}`, { class: "range" }));
   const details = element("details", "", {}, summary);
-  const fill = () => details.children.length > 1 || details.append(valuesTable(data, `Row ${flow.row}`,
-    ["column", "this flow", `usual in ${flow.true_class}`, `usual in ${flow.predicted_class}`], rows));
+  const head = ["column", "this flow", `usual in ${flow.true_class}`, `usual in ${flow.predicted_class}`];
+  const fill = () => {
+    if (details.children.length > 1) return;
+    details.append(valuesTable(`Row ${flow.row}`, head, rows.slice(0, numFirst)));
+    if (rows.length <= numFirst) return;
+    const rest = element("details", "", {}, element("summary", `${rows.length - numFirst} more columns`));
+    rest.append(valuesTable(`Row ${flow.row}, more columns`, head, rows.slice(numFirst)));
+    details.append(rest);
+  };
   details.addEventListener("toggle", fill);
   if (isOpen) {
     details.open = true;
@@ -97,7 +108,7 @@ function explore(box) {
     if (real && real === predicted) {
       const columns = Object.keys(data.typical[real] ?? {});
       told.textContent = `${real}: classified correctly. Its usual values:`;
-      if (columns.length) list.replaceChildren(valuesTable(data, `Usual values of ${real}`, ["column", `usual in ${real}`],
+      if (columns.length) list.replaceChildren(valuesTable(`Usual values of ${real}`, ["column", `usual in ${real}`],
         columns.map((column) => [column, [usual(data, real, column)]])));
     }
     more.hidden = found.length <= shown;

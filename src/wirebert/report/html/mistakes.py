@@ -1,10 +1,10 @@
-"""The misclassified flows of a split: a matrix and filters that the script (`flows.js`) works, and a still list."""
+"""The misclassified flows of a split: a matrix and filters, which the script (`flows.js`) works."""
 
 import json
 
 from markupsafe import Markup, escape
 
-from wirebert.metrics.split_metrics import SplitMetrics
+from wirebert.metrics.split_metrics import PER_CONFUSION, SplitMetrics
 from wirebert.report.columns import Columns
 from wirebert.report.html.parts import paragraph
 from wirebert.report.html.script import data_element
@@ -36,28 +36,22 @@ def explorer(name: str, metrics: SplitMetrics, columns: Columns) -> Markup:
         if at != place
     )
     note = (
-        f"{len(metrics.mistakes):,} of {num_wrong:,} misclassified flows are kept: the most confident ones, at most 10 "
-        "of each cell, similar flows once. A number's usual value is its median with 5 % and 95 % quantile, a text's "
-        "its commonest values, in the training file or, for a saved model, in this file. What is rare in the true "
-        "class is bold."
+        f"{len(metrics.mistakes):,} of {num_wrong:,} misclassified flows are kept: the most confident "
+        f"ones, at most {PER_CONFUSION} of each cell, similar flows once. A number's usual value is its "
+        "median with 5 % and 95 % quantile, a text's its commonest values, in the training file or, for "
+        "a saved model, in this file. What is rare in the true class is bold."
     )
     key = escape(f"flows-{name}")
     classes = "".join(f'<option value="{escape(label)}">{escape(label)}</option>' for label in labels)
     options = "".join(f'<option value="{escape(column)}">{escape(column)}</option>' for column in names)
     score = "attack score" if any(one.attack_score is not None for one in metrics.mistakes) else "probability"
 
-    def chooser(filter_name: str, label: str, first: str, choices: str) -> str:
-        return (
-            f'<label>{label} <select data-filter="{filter_name}"><option value="">{first}</option>{choices}'
-            "</select></label>"
-        )
-
     return Markup(
         f'<div class="explorer" data-flows="{key}" data-matrix="{escape(f"confusion_{name}")}" hidden>'
         f"{_matrix(name, metrics) if len(labels) <= _MAX_BUTTONS else ''}"
         '<div class="choices">'
-        f"{chooser('true', 'true class', 'any', classes)}{chooser('predicted', 'predicted class', 'any', classes)}"
-        f"{chooser('column', 'column', 'any', options)}"
+        f"{_chooser('true', 'true class', classes)}{_chooser('predicted', 'predicted class', classes)}"
+        f"{_chooser('column', 'column', options)}"
         '<label>value contains <input data-filter="value" type="search" autocomplete="off"></label>'
         f'<label>{score} from <input data-filter="low" type="number" min="0" max="1" step="any"></label>'
         f'<label>{score} to <input data-filter="high" type="number" min="0" max="1" step="any"></label>'
@@ -66,6 +60,11 @@ def explorer(name: str, metrics: SplitMetrics, columns: Columns) -> Markup:
         '<p><button type="button" data-more hidden>Show more</button></p>'
         f"{paragraph(note, 'faint')}</div>{data_element(data, str(key))}"
     )
+
+
+def _chooser(key: str, label: str, options: str) -> str:
+    choices = f'<option value="">any</option>{options}'
+    return f'<label>{label} <select data-filter="{key}">{choices}</select></label>'
 
 
 def _matrix(name: str, metrics: SplitMetrics) -> Markup:
@@ -80,7 +79,8 @@ def _matrix(name: str, metrics: SplitMetrics) -> Markup:
     )
     caption = f"Choose a cell to see its flows: true class (rows) and predicted class on {name}"
     return Markup(
-        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table class="cells-table">'
+        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0">'
+        f'<table class="cells-table">'
         f"<caption>{escape(caption)}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody>"
         "</table></div>"
     )
@@ -93,6 +93,7 @@ def _cell(true: str, predicted: str, count: int) -> Markup:
     data = escape(json.dumps([true, predicted], ensure_ascii=False, separators=(",", ":")))
     words = escape(f"{count:,} flows of {true} classified as {predicted}")
     return Markup(
-        f'<td><button type="button" class="{kind}" data-cell="{data}" aria-pressed="false" aria-label="{words}">'
+        f'<td><button type="button" class="{kind}" data-cell="{data}" aria-pressed="false" '
+        f'aria-label="{words}">'
         f"{count:,}</button></td>"
     )

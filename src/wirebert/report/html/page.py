@@ -25,6 +25,7 @@ from wirebert.report.html.parts import (
     paragraph,
     spoken,
     table,
+    with_code,
     with_range,
     words,
 )
@@ -39,7 +40,7 @@ from wirebert.serialization import flatten
 
 MOST_BYTES = 3_000_000
 """Maximum size of the page: e-mail accepts it and a browser opens it at once."""
-_REDACTED = "Redacted: addresses, names, times, payloads, other texts of hosts and file paths are left out of this page."
+_REDACTED = "Redacted: addresses, names, times, payloads and file paths are left out of this page."
 
 _CHOSEN_ON = "Validation results are optimistic: the model and its thresholds were chosen on these flows."
 _NO_SAMPLES = "This run recorded no resource usage."
@@ -113,9 +114,7 @@ def _sections(report: Report, figures: Mapping[str, Markup], run: str) -> list[t
     sections = [("summary", "Summary", _summary(report, figures))]
     if report.splits:
         last, metrics = list(report.splits.items())[-1]
-        sections.append(
-            ("deployment", f"Deployment: thresholds on {last}", deployment_section(last, metrics))
-        )
+        sections.append(("deployment", "Deployment", deployment_section(last, metrics)))
         sections.append(("next", "Next steps", _next_steps(report, run)))
     for index, (name, metrics) in enumerate(reversed(list(report.splits.items()))):
         kinds = {
@@ -130,7 +129,7 @@ def _sections(report: Report, figures: Mapping[str, Markup], run: str) -> list[t
             title = "Validation results"
         sections.append((f"split-{index}", title, content))
         drift = drift_section(report.columns.drift.get(name, ()))
-        sections.append((f"drift-{index}", f"Drift from training to {name}", drift))
+        sections.append((f"drift-{index}", f"Drift to {name}", drift))
     return [
         *sections,
         ("training", "Training", _training(report, figures)),
@@ -157,7 +156,7 @@ def _summary(report: Report, figures: Mapping[str, Markup]) -> Markup:
         *_deployed_cards(metrics),
         *(_card(key, title, metrics, trees) for key, title in headline_titles().items()),
     )
-    items = "".join(f"<li>{escape(caveat)}</li>" for caveat in caveats(report))
+    items = "".join(f"<li>{with_code(caveat)}</li>" for caveat in caveats(report))
     listed = f'<div><h3>Caveats</h3><ul class="caveats">{items}</ul></div>' if items else ""
     shares = figures.get("classes", "")
     return Markup(

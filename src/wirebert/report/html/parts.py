@@ -82,7 +82,16 @@ def document(
 
 def paragraph(content: str, kind: str = "") -> Markup:
     """A paragraph; `kind` is its class."""
-    return Markup(f"<p{f' class={kind}' if kind else ''}>{escape(content)}</p>")
+    return Markup(f"<p{f' class={kind}' if kind else ''}>{with_code(content)}</p>")
+
+
+def with_code(content: str) -> Markup:
+    """The text, what stands between backquotes as code.
+
+    >>> with_code("run `a < b`")
+    Markup('run <code>a &lt; b</code>')
+    """
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(content))))
 
 
 def heading(content: str) -> Markup:
@@ -144,12 +153,12 @@ def spoken(name: str) -> str:
 
 
 def named_with_breaks(name: str) -> Markup:
-    """A name that may be broken after its punctuation and nowhere else.
+    """A name that may be broken after its punctuation; what has spaces is broken there alone.
 
     >>> named_with_breaks("dst_host")
     Markup('dst_<wbr>host')
     """
-    return Markup(re.sub(r"(?<=[_./:-])(?=\w)", "<wbr>", str(escape(name))))
+    return escape(name) if " " in name else Markup(re.sub(r"(?<=[_./:-])(?=\w)", "<wbr>", escape(name)))
 
 
 def copyable(command: str) -> Markup:

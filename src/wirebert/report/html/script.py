@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from wirebert.files import write_atomic
-from wirebert.report.plots.chart import Spec
 
 NOTICE = """/*! With Vega, Vega-Lite and Vega-Embed, (c) 2013-2026 University of Washington Interactive Data
          Lab and others,
@@ -62,7 +61,7 @@ def policy(runs: str = "") -> str:
     )
 
 
-def data_element(specs: Mapping[str, Spec], key: str = "specs") -> str:
+def data_element(specs: Mapping[str, object], key: str = "specs") -> str:
     """The specifications as a data element, which no browser executes, whatever text they contain."""
     text = json.dumps(specs, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     text = _OTHER_MEANING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

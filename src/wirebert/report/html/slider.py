@@ -1,6 +1,7 @@
 """A slider over the alert threshold: what a choice means for detection, false alarms, work and cost a day.
 
-The page's script (`deployment.js`) moves it. The counts at each stop are in the page, so all figures are exact.
+The page's script (`deployment.js`) moves it. The counts at each stop are in the page, so all figures are
+exact.
 """
 
 import json
@@ -13,12 +14,12 @@ from wirebert.metrics.split_metrics import SplitMetrics
 from wirebert.report.html.parts import paragraph
 
 FIGURES: Final = {
-    "tpr": "attacks found (TPR)",
-    "fpr": "false alarms among benign flows (FPR)",
+    "tpr": "attacks found",
+    "fpr": "false alarms (FPR)",
     "alerts": "alerts a day",
+    "precision": "precision",
     "false_alerts": "false alarms a day",
-    "precision": "alerts that are attacks",
-    "missed": "attacks missed a day",
+    "missed": "missed a day",
     "cost": "cost a day",
 }
 """Key of a figure in the script -> its name."""
@@ -54,7 +55,8 @@ def slider(name: str, metrics: SplitMetrics) -> Markup:
     rows = "".join(
         f'<tr><th scope="row">{what}</th>'
         + "".join(
-            f'<td><span data-figure="{cell}"></span> <span class="range" data-figure="{cell}_a_day"></span></td>'
+            f'<td><span data-figure="{cell}"></span> '
+            f'<span class="range" data-figure="{cell}_a_day"></span></td>'
             for cell in cells
         )
         + "</tr>"
@@ -64,8 +66,9 @@ def slider(name: str, metrics: SplitMetrics) -> Markup:
     key = escape(name)
     first = "stored threshold" if deployed is not None else "highest threshold"
     note = (
-        f"The slider stops at {len(points):,} thresholds of {name}; the counts at each are exact. A threshold that "
-        "is chosen here was chosen on these flows: set it on your own traffic with `wirebert calibrate`."
+        f"The slider stops at {len(points):,} thresholds of {name}; the counts at each are exact. A "
+        "threshold that is chosen here was chosen on these flows: set it on your own traffic with "
+        "`wirebert calibrate`."
     )
     return Markup(
         f'<div class="slider" data-points="{data}" data-start="{start}" hidden>'
@@ -84,10 +87,19 @@ def slider(name: str, metrics: SplitMetrics) -> Markup:
 def slider_points(metrics: SplitMetrics) -> Sequence[tuple[float, int, int]]:
     """Threshold, attacks and benign flows that raise an alert there, from the highest threshold down.
 
-    At the last point every flow does.
+    At the last point every flow does; the thresholds of the tables are among the points.
     """
     curve = None if metrics.curves is None else metrics.curves.attack
     if curve is None or not curve.thresholds:
         return ()
     points = list(zip(curve.thresholds, curve.num_true_positives, curve.num_false_positives, strict=True))
-    return points if points[-1][1] and points[-1][2] else ()
+    _, num_attacks, num_benign = points[-1]
+    if not num_attacks or not num_benign:
+        return ()
+    # The curve is thinned; the thresholds that the tables name are stops too.
+    named = [
+        (point.threshold, round(point.tpr * num_attacks), round(point.fpr * num_benign))
+        for point in (metrics.deployed, *metrics.operating_points)
+        if point is not None and point.tpr is not None and point.fpr is not None
+    ]
+    return sorted({*points, *named}, key=lambda point: (-point[0], *point[1:]))

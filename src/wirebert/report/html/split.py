@@ -57,7 +57,7 @@ def split_section(
     """
     classes = [figures[kind] for kind in ("f1", "confusion") if kind in figures]
     curves = [figures[kind] for kind in _CURVES if kind in figures]
-    lacking = [title for kind, title in _CURVES.items() if kind not in figures]
+    lacking = [title for kind, title in _CURVES.items() if kind not in figures and kind != "scores"]
     parts = [
         headline_table(name, metrics, baselines),
         *(paragraph(remark, "faint") for remark in split_remarks(metrics)),
@@ -67,9 +67,7 @@ def split_section(
         *([] if gap is None else [heading(_TEACHER), teacher_section(name, gap)]),
         *([heading("Misclassified flows"), _errors(name, metrics, columns)] if metrics.mistakes else []),
         *([heading("Scores and probabilities"), charts(curves)] if curves else []),
-        paragraph(f"Left out, since these flows do not give it: {', '.join(lacking)}.", "faint")
-        if lacking
-        else "",
+        paragraph(f"Left out, for want of flows: {', '.join(lacking)}.", "faint") if lacking else "",
     ]
     return join(*parts)
 
